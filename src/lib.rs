@@ -1,0 +1,1 @@
+//! One simple endpoint in front of Genesys Cloud for the participant attributes of live calls.
