@@ -1,0 +1,237 @@
+//! Attribute keys, values and maps.
+//!
+//! Keys are taken as they are: case-sensitive, never trimmed or folded, since production keys
+//! carry leading and double spaces. Absent and empty are one state for callers, because upstream
+//! documents no deletion and clearing writes `""`; the map still remembers empty entries, since
+//! they take up room upstream. `Debug` never shows a value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+/// Why a text cannot be the key of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKey {
+    /// The empty string.
+    #[error("the key is empty")]
+    Empty,
+    /// A control character, which no console or log shows as what it is.
+    #[error("the key has a control character")]
+    Control,
+}
+
+/// Key of an attribute.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttributeKey(Arc<str>);
+
+impl AttributeKey {
+    /// A key that a caller wants to write.
+    pub fn new(text: &str) -> Result<Self, InvalidKey> {
+        if text.is_empty() {
+            return Err(InvalidKey::Empty);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(InvalidKey::Control);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// A key that stands upstream already, whoever made it: nothing is refused.
+    pub fn existing(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for AttributeKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AttributeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Value of an attribute: personal data, so `Debug` shows its length alone and there is no
+/// `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AttributeValue(Arc<str>);
+
+impl AttributeValue {
+    /// Any text is a value.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The value itself, for the wire only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AttributeValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
+
+/// The attributes of one participant, as upstream holds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttributeMap(BTreeMap<AttributeKey, AttributeValue>);
+
+impl AttributeMap {
+    /// The value of a key; `None` if it is absent or empty.
+    pub fn get(&self, key: &str) -> Option<&AttributeValue> {
+        self.0.get(key).filter(|value| !value.expose().is_empty())
+    }
+
+    /// Puts a value in place; `""` is kept, as upstream keeps it.
+    pub fn insert(&mut self, key: AttributeKey, value: AttributeValue) {
+        self.0.insert(key, value);
+    }
+
+    /// The attributes that callers see, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &AttributeValue)> {
+        self.0
+            .iter()
+            .filter(|(_, value)| !value.expose().is_empty())
+    }
+
+    /// Every entry that upstream holds, empty ones included: what a full PATCH repeats.
+    pub fn iter_held(&self) -> impl Iterator<Item = (&AttributeKey, &AttributeValue)> {
+        self.0.iter()
+    }
+
+    /// How many attributes callers see.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether callers see nothing.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// Bytes of what callers see, as compact UTF-8 JSON.
+    pub fn json_bytes(&self) -> usize {
+        object_bytes(self.iter())
+    }
+
+    /// Bytes of what upstream holds, as compact UTF-8 JSON.
+    pub fn held_json_bytes(&self) -> usize {
+        object_bytes(self.iter_held())
+    }
+
+    /// Only these keys, as callers see them.
+    pub fn narrowed(&self, keys: &[String]) -> Self {
+        let wanted = |(key, _): &(&AttributeKey, &AttributeValue)| {
+            keys.iter().any(|wanted| wanted == key.as_str())
+        };
+        self.iter()
+            .filter(wanted)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+}
+
+impl FromIterator<(AttributeKey, AttributeValue)> for AttributeMap {
+    fn from_iter<I: IntoIterator<Item = (AttributeKey, AttributeValue)>>(entries: I) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
+/// Shows what callers see: empty entries are left out.
+impl Serialize for AttributeMap {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (key, value) in self.iter() {
+            map.serialize_entry(key.as_str(), value.expose())?;
+        }
+        map.end()
+    }
+}
+
+fn object_bytes<'a>(
+    entries: impl Iterator<Item = (&'a AttributeKey, &'a AttributeValue)>,
+) -> usize {
+    let mut bytes = 2; // the braces
+    for (index, (key, value)) in entries.enumerate() {
+        bytes += usize::from(index > 0) + entry_bytes(key, value);
+    }
+    bytes
+}
+
+/// Bytes of `"key":"value"` in compact JSON.
+pub(super) fn entry_bytes(key: &AttributeKey, value: &AttributeValue) -> usize {
+    string_bytes(key.as_str()) + 1 + string_bytes(value.expose())
+}
+
+/// Bytes of a JSON string with its quotes, escaped as `serde_json` escapes it.
+fn string_bytes(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..=0x1f => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(escaped).sum::<usize>()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) fn map(entries: &[(&str, &str)]) -> AttributeMap {
+        let entry =
+            |(key, value): &(&str, &str)| (AttributeKey::existing(key), AttributeValue::new(value));
+        entries.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn keys_are_neither_trimmed_nor_folded() {
+        let key = AttributeKey::new(" Numero  VIP").expect("valid");
+        assert_eq!(key.as_str(), " Numero  VIP");
+        assert_eq!(AttributeKey::new(""), Err(InvalidKey::Empty));
+        assert_eq!(AttributeKey::new("a\u{7}b"), Err(InvalidKey::Control));
+        assert_eq!(AttributeKey::new("a\u{85}b"), Err(InvalidKey::Control));
+    }
+
+    #[test]
+    fn an_empty_value_is_absent_for_callers_but_held() {
+        let map = map(&[("a", "1"), ("gone", "")]);
+        assert_eq!(map.get("gone"), None);
+        assert_eq!(map.len(), 1);
+        assert_eq!(map.json_bytes(), r#"{"a":"1"}"#.len());
+        assert_eq!(map.held_json_bytes(), r#"{"a":"1","gone":""}"#.len());
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        assert!(!format!("{:?}", map(&[("k", "canary")])).contains("canary"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_size_is_what_serde_json_would_write(
+            entries in proptest::collection::btree_map(".{1,20}", ".{1,40}", 0..8)
+        ) {
+            let map: AttributeMap = entries
+                .iter()
+                .map(|(key, value)| (AttributeKey::existing(key), AttributeValue::new(value)))
+                .collect();
+            let written = serde_json::to_string(&entries).expect("strings serialise");
+            prop_assert_eq!(map.json_bytes(), written.len());
+            prop_assert_eq!(serde_json::to_string(&map).expect("serialises"), written);
+        }
+    }
+}

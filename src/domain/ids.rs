@@ -1,0 +1,92 @@
+//! Ids of conversations and participants: UUIDs in their usual form, nothing else.
+//!
+//! Whatever goes into an upstream path has passed through here, so a path can never be steered by
+//! a caller.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// Length of the usual form, hyphens included.
+const HYPHENATED: usize = 36;
+
+/// The text is not a UUID of the form 8-4-4-4-12.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a UUID of the form 8-4-4-4-12")]
+pub struct InvalidId;
+
+fn hyphenated(text: &str) -> Result<Uuid, InvalidId> {
+    // `Uuid` also reads braces, URNs and bare digits; upstream knows none of them.
+    if text.len() != HYPHENATED {
+        return Err(InvalidId);
+    }
+    Uuid::try_parse(text).map_err(|_| InvalidId)
+}
+
+/// Id of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConversationId(Uuid);
+
+/// Id of a participant within a conversation. It stays the same when the participant's purpose
+/// changes from `external` to `customer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParticipantId(Uuid);
+
+impl FromStr for ConversationId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        hyphenated(text).map(Self)
+    }
+}
+
+impl FromStr for ParticipantId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        hyphenated(text).map(Self)
+    }
+}
+
+impl fmt::Display for ConversationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for ParticipantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_form_is_read_and_written_in_lower_case() {
+        let id: ConversationId = "8E0F1A2B-0000-4000-8000-00000000ABCD"
+            .parse()
+            .expect("valid");
+        assert_eq!(id.to_string(), "8e0f1a2b-0000-4000-8000-00000000abcd");
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for text in [
+            "",
+            "8e0f",
+            "8e0f1a2b00004000800000000000abcd",
+            "{8e0f1a2b-0000-4000-8000-00000000abcd}",
+            "urn:uuid:8e0f1a2b-0000-4000-8000-00000000abcd",
+            "8e0f1a2b-0000-4000-8000-00000000abc/",
+            "8e0f1a2b-0000-4000-8000-00000000abcé",
+            "../../../../../../../../oauth/token?",
+        ] {
+            assert_eq!(text.parse::<ConversationId>(), Err(InvalidId), "{text}");
+            assert_eq!(text.parse::<ParticipantId>(), Err(InvalidId), "{text}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Limits on what may be written, and the list of what a request did wrong.
+//!
+//! Genesys publishes no limit for API writes; 10,240 bytes for the whole map is what the platform
+//! was seen to enforce, so the number is configuration, not a constant. Violations are collected,
+//! never cut short at the first.
+
+use std::fmt;
+
+use super::attributes::{AttributeKey, AttributeMap, entry_bytes};
+
+/// How many of the largest keys an error names: enough to find the culprit, short enough to read.
+const LARGEST_NAMED: usize = 5;
+
+/// One mistake in a request, at a place a caller can find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Where: a JSON pointer as URI fragment (`#/attributes/key`), or the name of a parameter or
+    /// header.
+    pub pointer: String,
+    /// What is wrong, without the value.
+    pub detail: String,
+}
+
+impl Violation {
+    /// A mistake in the attribute with this key.
+    pub fn of_attribute(key: &str, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: format!("#/attributes/{}", fragment(key)),
+            detail: detail.into(),
+        }
+    }
+
+    /// A mistake anywhere else.
+    pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
+    }
+}
+
+/// One step of a JSON pointer in a URI fragment (RFC 6901, section 6).
+fn fragment(step: &str) -> String {
+    let mut written = String::with_capacity(step.len());
+    for character in step.chars() {
+        match character {
+            '~' => written.push_str("~0"),
+            '/' => written.push_str("~1"),
+            'a'..='z' | 'A'..='Z' | '0'..='9' => written.push(character),
+            '-' | '.' | '_' | '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | ';' | '='
+            | ':' | '@' | '?' => written.push(character),
+            other => {
+                for byte in other.encode_utf8(&mut [0; 4]).bytes() {
+                    written.push_str(&format!("%{byte:02X}"));
+                }
+            }
+        }
+    }
+    written
+}
+
+/// Limits on the attributes of one participant.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the whole map as compact UTF-8 JSON.
+    pub total_bytes: usize,
+}
+
+/// By how much a map would be too large.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SizeExcess {
+    /// Bytes the map would have; 0 if only upstream knows.
+    pub bytes: usize,
+    /// Bytes it may have.
+    pub limit_bytes: usize,
+    /// The largest entries, largest first: key, and bytes of the entry.
+    pub largest: Vec<(AttributeKey, usize)>,
+    /// Upstream refused for size, although our own check had passed.
+    pub said_upstream: bool,
+}
+
+impl fmt::Display for SizeExcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.said_upstream {
+            write!(f, "Genesys Cloud refused the attributes as too large; ")?;
+        }
+        write!(
+            f,
+            "the merged attributes take {} bytes as JSON, the limit is {}; the largest keys: ",
+            self.bytes, self.limit_bytes
+        )?;
+        for (index, (key, bytes)) in self.largest.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}`{key}` ({bytes})")?;
+        }
+        Ok(())
+    }
+}
+
+impl Limits {
+    /// Refuses a merged map that is over the limit and larger than before: making a map that is
+    /// too large smaller must always be possible.
+    pub fn check(&self, before: &AttributeMap, merged: &AttributeMap) -> Result<(), SizeExcess> {
+        let bytes = merged.held_json_bytes();
+        if bytes <= self.total_bytes || bytes <= before.held_json_bytes() {
+            return Ok(());
+        }
+        Err(self.excess(merged, false))
+    }
+
+    /// The report of a map that is too large; `said_upstream` if upstream refused it.
+    pub fn excess(&self, merged: &AttributeMap, said_upstream: bool) -> SizeExcess {
+        let mut largest: Vec<_> = merged
+            .iter_held()
+            .map(|(key, value)| (key.clone(), entry_bytes(key, value)))
+            .collect();
+        largest.sort_by(|(one, left), (two, right)| right.cmp(left).then(one.cmp(two)));
+        largest.truncate(LARGEST_NAMED);
+        SizeExcess {
+            bytes: merged.held_json_bytes(),
+            limit_bytes: self.total_bytes,
+            largest,
+            said_upstream,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::attributes::tests::map;
+
+    #[test]
+    fn the_limit_itself_is_allowed_and_one_byte_more_is_not() {
+        let limits = Limits {
+            total_bytes: r#"{"a":"12"}"#.len(),
+        };
+        assert_eq!(limits.check(&map(&[]), &map(&[("a", "12")])), Ok(()));
+        let excess = limits
+            .check(&map(&[]), &map(&[("a", "123")]))
+            .expect_err("one over");
+        assert_eq!((excess.bytes, excess.limit_bytes), (11, 10));
+    }
+
+    #[test]
+    fn a_map_over_the_limit_may_shrink_but_not_grow() {
+        let limits = Limits { total_bytes: 10 };
+        let before = map(&[("a", "1234567890")]);
+        assert!(limits.check(&before, &map(&[("a", "123456789")])).is_ok());
+        assert!(
+            limits
+                .check(&before, &map(&[("a", "12345678901")]))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn the_error_names_the_largest_keys_first_and_no_value() {
+        let limits = Limits { total_bytes: 10 };
+        let merged = map(&[
+            ("small", "v"),
+            ("large", "canary-canary"),
+            ("mid", "canary"),
+        ]);
+        let text = limits
+            .check(&map(&[]), &merged)
+            .expect_err("too large")
+            .to_string();
+        assert!(
+            text.contains("`large` (23), `mid` (14), `small` (11)"),
+            "{text}"
+        );
+        assert!(!text.contains("canary"));
+    }
+
+    #[test]
+    fn a_pointer_is_escaped_as_rfc_6901_asks() {
+        let pointer = Violation::of_attribute("a/b~c d%é", "").pointer;
+        assert_eq!(pointer, "#/attributes/a~1b~0c%20d%25%C3%A9");
+    }
+
+    proptest! {
+        #[test]
+        fn refused_exactly_when_over_the_limit_and_larger_than_before(
+            before in ".{0,40}", after in ".{0,40}", limit in 0_usize..80
+        ) {
+            let (before, after) = (map(&[("k", &before)]), map(&[("k", &after)]));
+            let (was, is) = (before.held_json_bytes(), after.held_json_bytes());
+            let refused = Limits { total_bytes: limit }.check(&before, &after).is_err();
+            prop_assert_eq!(refused, is > limit && is > was);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Conversations, their participants, and which participant a request means.
+//!
+//! Purposes are compared without case. The caller may be `external` until it reaches a queue and
+//! `customer` afterwards while its id stays the same, so the word `customer` knows both. Where
+//! several fit, a live one wins over those that left; several live ones are an error with the
+//! candidates, never a guess.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::attributes::AttributeMap;
+use super::ids::{ConversationId, ParticipantId};
+
+/// Longest word accepted as a purpose.
+const LONGEST_WORD: usize = 40;
+
+const CUSTOMER: &str = "customer";
+const EXTERNAL: &str = "external";
+const FIRST: &str = "first";
+
+/// A conversation as one read showed it.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// Whether it is live; `None` where the route cannot tell.
+    pub live: Option<bool>,
+    /// Everybody who ever joined, in order of joining.
+    pub participants: Vec<Participant>,
+}
+
+/// A participant as one read showed it.
+#[derive(Clone, Debug)]
+pub struct Participant {
+    /// Its id.
+    pub id: ParticipantId,
+    /// Its purpose as upstream spells it; empty if upstream named none.
+    pub purpose: String,
+    /// State of its last communication, such as `connected`.
+    pub state: Option<String>,
+    /// Whether it is still in the conversation.
+    pub live: bool,
+    /// Its attributes.
+    pub attributes: AttributeMap,
+}
+
+impl Conversation {
+    /// The participant with this id.
+    pub fn participant(&self, id: ParticipantId) -> Option<&Participant> {
+        self.participants
+            .iter()
+            .find(|participant| participant.id == id)
+    }
+}
+
+/// What a request may do with the participant that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Only look: a missing customer may fall back to the first participant.
+    Read,
+    /// Change attributes: never on somebody the caller did not name.
+    Write,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    First,
+    Last,
+}
+
+/// Which participant a request means, as the caller named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParticipantSelector(Kind);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    Id(ParticipantId),
+    All,
+    First,
+    Purpose {
+        word: String,
+        position: Option<Position>,
+    },
+}
+
+/// The text names no participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a UUID, `all`, or a word of 1 to 40 letters, optionally with `:first` or `:last`")]
+pub struct InvalidSelector;
+
+impl FromStr for ParticipantSelector {
+    type Err = InvalidSelector;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSelector> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self(Kind::Id(id)));
+        }
+        let (word, position) = match text.split_once(':') {
+            None => (text, None),
+            Some((word, "first")) => (word, Some(Position::First)),
+            Some((word, "last")) => (word, Some(Position::Last)),
+            Some(_) => return Err(InvalidSelector),
+        };
+        let letters = word.bytes().all(|byte| byte.is_ascii_alphabetic());
+        if word.is_empty() || word.len() > LONGEST_WORD || !letters {
+            return Err(InvalidSelector);
+        }
+        let word = word.to_ascii_lowercase();
+        match (word.as_str(), position) {
+            ("all", None) => Ok(Self(Kind::All)),
+            (FIRST, None) => Ok(Self(Kind::First)),
+            ("all" | FIRST, Some(_)) => Err(InvalidSelector),
+            _ => Ok(Self(Kind::Purpose { word, position })),
+        }
+    }
+}
+
+impl fmt::Display for ParticipantSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Id(id) => id.fmt(f),
+            Kind::All => f.write_str("all"),
+            Kind::First => f.write_str(FIRST),
+            Kind::Purpose {
+                word,
+                position: None,
+            } => f.write_str(word),
+            Kind::Purpose {
+                word,
+                position: Some(Position::First),
+            } => write!(f, "{word}:first"),
+            Kind::Purpose {
+                word,
+                position: Some(Position::Last),
+            } => write!(f, "{word}:last"),
+        }
+    }
+}
+
+/// By which rule a participant was chosen; told in every answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChosenBy {
+    /// Its id was named.
+    Id,
+    /// Its purpose was named.
+    Purpose,
+    /// `customer` was asked for and the caller is still `external`.
+    External,
+    /// It is the first: asked for, or the last resort of a read for `customer`.
+    First,
+    /// The purpose was named with `:first` or `:last`.
+    Position,
+}
+
+impl ChosenBy {
+    /// The spelling in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Purpose => "purpose",
+            Self::External => "external",
+            Self::First => "first",
+            Self::Position => "position",
+        }
+    }
+}
+
+/// The participant that a request means.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<'a> {
+    /// The participant.
+    pub participant: &'a Participant,
+    /// The rule that chose it.
+    pub by: ChosenBy,
+}
+
+/// One of several participants that match: enough to name it in the next request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub id: ParticipantId,
+    /// Its purpose.
+    pub purpose: String,
+    /// Its state.
+    pub state: Option<String>,
+}
+
+/// Why no participant could be chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnresolvedParticipant {
+    /// `all` names nobody in particular.
+    NotOne,
+    /// Nobody matches.
+    NotFound {
+        /// Purposes that are there, each once.
+        purposes: Vec<String>,
+        /// A read would have taken the first participant.
+        first_needs_naming: bool,
+    },
+    /// Several live ones match.
+    Ambiguous(Vec<Candidate>),
+}
+
+impl ParticipantSelector {
+    /// Whether every participant is meant.
+    pub fn is_all(&self) -> bool {
+        self.0 == Kind::All
+    }
+
+    /// The id, where one was named.
+    pub fn id(&self) -> Option<ParticipantId> {
+        match self.0 {
+            Kind::Id(id) => Some(id),
+            Kind::All | Kind::First | Kind::Purpose { .. } => None,
+        }
+    }
+
+    /// The participant of `conversation` that is meant.
+    pub fn choose<'a>(
+        &self,
+        conversation: &'a Conversation,
+        intent: Intent,
+    ) -> Result<Chosen<'a>, UnresolvedParticipant> {
+        let all = &conversation.participants;
+        let not_found = |first_needs_naming| UnresolvedParticipant::NotFound {
+            purposes: purposes(all),
+            first_needs_naming,
+        };
+        match &self.0 {
+            Kind::All => Err(UnresolvedParticipant::NotOne),
+            Kind::Id(id) => conversation
+                .participant(*id)
+                .map(|participant| Chosen {
+                    participant,
+                    by: ChosenBy::Id,
+                })
+                .ok_or_else(|| not_found(false)),
+            Kind::First => all
+                .first()
+                .map(|participant| Chosen {
+                    participant,
+                    by: ChosenBy::First,
+                })
+                .ok_or_else(|| not_found(false)),
+            Kind::Purpose { word, position } => {
+                if let Some(chosen) = by_purpose(all, word, *position, ChosenBy::Purpose) {
+                    return chosen;
+                }
+                if word != CUSTOMER {
+                    return Err(not_found(false));
+                }
+                if let Some(chosen) = by_purpose(all, EXTERNAL, *position, ChosenBy::External) {
+                    return chosen;
+                }
+                match (intent, all.first()) {
+                    (Intent::Read, Some(participant)) => Ok(Chosen {
+                        participant,
+                        by: ChosenBy::First,
+                    }),
+                    (Intent::Write, first) => Err(not_found(first.is_some())),
+                    (Intent::Read, None) => Err(not_found(false)),
+                }
+            }
+        }
+    }
+}
+
+/// The one of this purpose, `None` if nobody bears it.
+fn by_purpose<'a>(
+    all: &'a [Participant],
+    purpose: &str,
+    position: Option<Position>,
+    rule: ChosenBy,
+) -> Option<Result<Chosen<'a>, UnresolvedParticipant>> {
+    let matching: Vec<_> = all
+        .iter()
+        .filter(|participant| participant.purpose.eq_ignore_ascii_case(purpose))
+        .collect();
+    let live: Vec<_> = matching
+        .iter()
+        .copied()
+        .filter(|participant| participant.live)
+        .collect();
+    let pool = if live.is_empty() { matching } else { live };
+    let (participant, by) = match position {
+        Some(Position::First) => (*pool.first()?, ChosenBy::Position),
+        Some(Position::Last) => (*pool.last()?, ChosenBy::Position),
+        None => {
+            let last = *pool.last()?;
+            if last.live && pool.len() > 1 {
+                let candidates = pool.into_iter().map(candidate).collect();
+                return Some(Err(UnresolvedParticipant::Ambiguous(candidates)));
+            }
+            (last, rule)
+        }
+    };
+    Some(Ok(Chosen { participant, by }))
+}
+
+fn candidate(participant: &Participant) -> Candidate {
+    Candidate {
+        id: participant.id,
+        purpose: participant.purpose.clone(),
+        state: participant.state.clone(),
+    }
+}
+
+fn purposes(all: &[Participant]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for participant in all
+        .iter()
+        .filter(|participant| !participant.purpose.is_empty())
+    {
+        if !found
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(&participant.purpose))
+        {
+            found.push(participant.purpose.clone());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

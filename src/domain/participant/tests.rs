@@ -1,0 +1,179 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn conversation(participants: &[(&str, bool)]) -> Conversation {
+    let participants = participants
+        .iter()
+        .enumerate()
+        .map(|(index, (purpose, live))| Participant {
+            id: id(index),
+            purpose: (*purpose).to_owned(),
+            state: None,
+            live: *live,
+            attributes: AttributeMap::default(),
+        });
+    Conversation {
+        id: "8e0f1a2b-0000-4000-8000-000000000000"
+            .parse()
+            .expect("valid"),
+        live: Some(true),
+        participants: participants.collect(),
+    }
+}
+
+fn id(index: usize) -> ParticipantId {
+    format!("00000000-0000-4000-8000-{index:012}")
+        .parse()
+        .expect("valid")
+}
+
+/// Position and rule of the one chosen, or the error as text.
+fn choose(
+    selector: &str,
+    participants: &[(&str, bool)],
+    intent: Intent,
+) -> Result<(usize, &'static str), String> {
+    let conversation = conversation(participants);
+    let selector: ParticipantSelector = selector.parse().expect("a selector");
+    match selector.choose(&conversation, intent) {
+        Ok(chosen) => {
+            let position = conversation
+                .participants
+                .iter()
+                .position(|p| p.id == chosen.participant.id);
+            Ok((position.expect("one of them"), chosen.by.as_str()))
+        }
+        Err(error) => Err(format!("{error:?}")),
+    }
+}
+
+#[test]
+fn the_customer_is_the_customer_else_the_external_else_the_first_for_reads_alone() {
+    use Intent::{Read, Write};
+    let with_customer = [("ivr", true), ("external", true), ("Customer", true)];
+    assert_eq!(
+        choose("customer", &with_customer, Write),
+        Ok((2, "purpose"))
+    );
+    let with_external = [("ivr", true), ("external", true)];
+    assert_eq!(
+        choose("customer", &with_external, Write),
+        Ok((1, "external"))
+    );
+    let neither = [("ivr", true), ("agent", true)];
+    assert_eq!(choose("customer", &neither, Read), Ok((0, "first")));
+    let refused = choose("customer", &neither, Write).expect_err("must be named");
+    assert!(refused.contains("first_needs_naming: true"), "{refused}");
+    assert_eq!(choose("first", &neither, Write), Ok((0, "first")));
+}
+
+#[test]
+fn the_live_one_wins_and_of_those_who_left_the_last() {
+    let agents = [("agent", false), ("agent", true), ("agent", false)];
+    assert_eq!(choose("agent", &agents, Intent::Write), Ok((1, "purpose")));
+    let left = [("agent", false), ("agent", false), ("ivr", true)];
+    assert_eq!(choose("AGENT", &left, Intent::Write), Ok((1, "purpose")));
+}
+
+#[test]
+fn several_live_ones_are_ambiguous_until_a_position_is_named() {
+    let agents = [("agent", false), ("agent", true), ("agent", true)];
+    let error = choose("agent", &agents, Intent::Read).expect_err("ambiguous");
+    assert!(
+        error.contains("Ambiguous") && error.matches("Candidate").count() == 2,
+        "{error}"
+    );
+    assert_eq!(
+        choose("agent:first", &agents, Intent::Read),
+        Ok((1, "position"))
+    );
+    assert_eq!(
+        choose("agent:last", &agents, Intent::Read),
+        Ok((2, "position"))
+    );
+    let left = [("agent", false), ("agent", false)];
+    assert_eq!(
+        choose("agent:first", &left, Intent::Read),
+        Ok((0, "position"))
+    );
+}
+
+#[test]
+fn an_unknown_word_tells_which_purposes_are_there() {
+    let error = choose(
+        "dialer",
+        &[("customer", true), ("agent", true), ("Agent", false)],
+        Intent::Read,
+    )
+    .expect_err("nobody");
+    assert!(error.contains(r#"["customer", "agent"]"#), "{error}");
+    let error = choose("customer", &[], Intent::Read).expect_err("nobody at all");
+    assert!(error.contains("purposes: []"), "{error}");
+}
+
+#[test]
+fn what_is_no_word_is_refused() {
+    for text in [
+        "",
+        ":first",
+        "agent:",
+        "agent:third",
+        "a b",
+        "agent1",
+        "all:first",
+        "first:last",
+        "ägent",
+        "agent:first:last",
+        &"a".repeat(41),
+    ] {
+        assert_eq!(
+            text.parse::<ParticipantSelector>(),
+            Err(InvalidSelector),
+            "{text}"
+        );
+    }
+    assert!("a".repeat(40).parse::<ParticipantSelector>().is_ok());
+    assert!(
+        "ALL"
+            .parse::<ParticipantSelector>()
+            .expect("valid")
+            .is_all()
+    );
+}
+
+fn crowds() -> impl Strategy<Value = Vec<(&'static str, bool)>> {
+    let purpose = prop::sample::select(vec!["customer", "external", "agent", "ivr", "acd", ""]);
+    proptest::collection::vec((purpose, any::<bool>()), 0..7)
+}
+
+proptest! {
+    #[test]
+    fn whoever_is_chosen_bears_the_purpose_and_is_live_if_anyone_is(
+        crowd in crowds(), word in prop::sample::select(vec!["agent", "external", "ivr"])
+    ) {
+        if let Ok((index, _)) = choose(word, &crowd, Intent::Write) {
+            prop_assert_eq!(crowd[index].0, word);
+            let any_live = crowd.iter().any(|(purpose, live)| *purpose == word && *live);
+            prop_assert_eq!(crowd[index].1, any_live);
+        } else {
+            let live = crowd.iter().filter(|(purpose, live)| *purpose == word && *live).count();
+            let there = crowd.iter().any(|(purpose, _)| *purpose == word);
+            prop_assert!(live > 1 || !there);
+        }
+    }
+
+    #[test]
+    fn a_write_never_lands_on_somebody_who_was_not_named(crowd in crowds()) {
+        if let Ok((index, _)) = choose("customer", &crowd, Intent::Write) {
+            prop_assert!(["customer", "external"].contains(&crowd[index].0));
+        }
+    }
+
+    #[test]
+    fn no_text_panics_and_what_is_read_is_written_the_same(text in ".{0,50}") {
+        if let Ok(selector) = text.parse::<ParticipantSelector>() {
+            prop_assert_eq!(selector.to_string().parse(), Ok(selector));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A patch: what one caller wants some keys to hold.
+//!
+//! Only keys that differ are ever sent. Sending a map back as it was read would overwrite what a
+//! flow, a script or an agent changed in between.
+
+use std::collections::BTreeMap;
+
+use super::attributes::{AttributeKey, AttributeMap, AttributeValue};
+
+/// What one key should become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It should hold this value, which is not empty.
+    Set(AttributeValue),
+    /// It should be absent or empty.
+    Clear,
+}
+
+impl Change {
+    /// `""` asks for a clear: absent and empty are one state.
+    pub fn to(value: AttributeValue) -> Self {
+        if value.expose().is_empty() {
+            Self::Clear
+        } else {
+            Self::Set(value)
+        }
+    }
+
+    /// The value wanted, in the form in which a map answers for a key.
+    pub fn wanted(&self) -> Option<&AttributeValue> {
+        match self {
+            Self::Set(value) => Some(value),
+            Self::Clear => None,
+        }
+    }
+
+    /// What is sent: upstream documents no deletion, so a clear sends `""`.
+    pub fn sent(&self) -> AttributeValue {
+        match self {
+            Self::Set(value) => value.clone(),
+            Self::Clear => AttributeValue::new(""),
+        }
+    }
+}
+
+/// Changes of several keys of one participant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patch(BTreeMap<AttributeKey, Change>);
+
+impl Patch {
+    /// The change of a key.
+    pub fn get(&self, key: &AttributeKey) -> Option<&Change> {
+        self.0.get(key)
+    }
+
+    /// Adds a change; the last one for a key counts.
+    pub fn insert(&mut self, key: AttributeKey, change: Change) {
+        self.0.insert(key, change);
+    }
+
+    /// The changes, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &Change)> {
+        self.0.iter()
+    }
+
+    /// The keys, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &AttributeKey> {
+        self.0.keys()
+    }
+
+    /// How many keys it changes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// This patch and then `later`, as one.
+    #[must_use]
+    pub fn then(mut self, later: Self) -> Self {
+        self.0.extend(later.0);
+        self
+    }
+
+    /// Only the keys for which `keep` says so.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&AttributeKey) -> bool) -> Self {
+        let kept = self.0.iter().filter(|(key, _)| keep(key));
+        Self(
+            kept.map(|(key, change)| (key.clone(), change.clone()))
+                .collect(),
+        )
+    }
+
+    /// The part that `map` does not show yet.
+    #[must_use]
+    pub fn missing_in(&self, map: &AttributeMap) -> Self {
+        self.only(|key| {
+            self.0
+                .get(key)
+                .is_some_and(|change| !change.shown_in(key, map))
+        })
+    }
+
+    /// `map` after this patch.
+    #[must_use]
+    pub fn applied_to(&self, map: &AttributeMap) -> AttributeMap {
+        let mut merged = map.clone();
+        for (key, change) in &self.0 {
+            merged.insert(key.clone(), change.sent());
+        }
+        merged
+    }
+
+    /// What is sent for this patch alone.
+    pub fn as_sent(&self) -> AttributeMap {
+        self.0
+            .iter()
+            .map(|(key, change)| (key.clone(), change.sent()))
+            .collect()
+    }
+}
+
+impl Change {
+    /// Whether `map` shows this change as done.
+    pub fn shown_in(&self, key: &AttributeKey, map: &AttributeMap) -> bool {
+        map.get(key.as_str()) == self.wanted()
+    }
+}
+
+impl FromIterator<(AttributeKey, Change)> for Patch {
+    fn from_iter<I: IntoIterator<Item = (AttributeKey, Change)>>(changes: I) -> Self {
+        Self(changes.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::attributes::tests::map;
+
+    pub(crate) fn patch(changes: &[(&str, &str)]) -> Patch {
+        let change = |(key, value): &(&str, &str)| {
+            (
+                AttributeKey::existing(key),
+                Change::to(AttributeValue::new(value)),
+            )
+        };
+        changes.iter().map(change).collect()
+    }
+
+    #[test]
+    fn only_what_differs_is_missing() {
+        let held = map(&[("same", "1"), ("other", "2"), ("tombstone", "")]);
+        let missing = patch(&[
+            ("same", "1"),
+            ("other", "3"),
+            ("new", "4"),
+            ("tombstone", ""),
+        ])
+        .missing_in(&held);
+        assert_eq!(missing, patch(&[("other", "3"), ("new", "4")]));
+    }
+
+    #[test]
+    fn clearing_what_is_absent_changes_nothing() {
+        assert!(
+            patch(&[("never", "")])
+                .missing_in(&map(&[("a", "1")]))
+                .is_empty()
+        );
+    }
+
+    fn patches() -> impl Strategy<Value = Patch> {
+        proptest::collection::btree_map("[a-e]", "[x-z]{0,1}", 0..5).prop_map(|changes| {
+            changes
+                .iter()
+                .map(|(key, value)| {
+                    (
+                        AttributeKey::existing(key),
+                        Change::to(AttributeValue::new(value)),
+                    )
+                })
+                .collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn applying_twice_is_applying_once(first in patches(), change in patches()) {
+            let held = first.applied_to(&AttributeMap::default());
+            let once = change.applied_to(&held);
+            prop_assert_eq!(&change.applied_to(&once), &once);
+            prop_assert!(change.missing_in(&once).is_empty());
+        }
+
+        #[test]
+        fn two_patches_as_one_do_what_both_do_in_order(
+            held in patches(), one in patches(), two in patches()
+        ) {
+            let held = held.applied_to(&AttributeMap::default());
+            let apart = two.applied_to(&one.applied_to(&held));
+            prop_assert_eq!(one.then(two).applied_to(&held), apart);
+        }
+
+        #[test]
+        fn keys_that_are_not_named_stay(held in patches(), change in patches()) {
+            let held = held.applied_to(&AttributeMap::default());
+            let after = change.applied_to(&held);
+            for (key, value) in held.iter_held().filter(|(key, _)| change.get(key).is_none()) {
+                prop_assert_eq!(after.iter_held().find(|(k, _)| *k == key), Some((key, value)));
+            }
+        }
+
+        #[test]
+        fn sending_only_what_is_missing_leads_to_the_same_map(
+            held in patches(), change in patches()
+        ) {
+            let held = held.applied_to(&AttributeMap::default());
+            let all: Vec<_> = change.applied_to(&held).iter()
+                .map(|(k, v)| (k.clone(), v.clone())).collect();
+            let missing: Vec<_> = change.missing_in(&held).applied_to(&held).iter()
+                .map(|(k, v)| (k.clone(), v.clone())).collect();
+            prop_assert_eq!(all, missing);
+        }
+    }
+}

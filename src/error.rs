@@ -1,0 +1,283 @@
+//! The one error of the service: what went wrong, in the terms of the domain.
+//!
+//! It refuses to know HTTP: `http/problem.rs` alone turns a [`Code`] into a status. Every question
+//! about an error is an exhaustive `match`, so that a new variant does not compile until all of
+//! them are answered. Nothing in here carries an attribute value or a secret: the sentences are
+//! shown to callers and written to logs as they are.
+
+mod catalogue;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use catalogue::Code;
+
+use crate::domain::{Candidate, ConversationId, SizeExcess, WriteReport};
+
+/// Whether a request changed something upstream; the `effect` member of every error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Nothing was changed: repeating the request is the whole cure.
+    NotApplied,
+    /// A PATCH left and its fate was not learnt; it may have been applied, or may yet be.
+    Unknown,
+    /// Upstream accepted at least one key of this request.
+    Applied,
+}
+
+impl Effect {
+    /// The spelling used in problem details and in the request log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotApplied => "notApplied",
+            Self::Unknown => "unknown",
+            Self::Applied => "applied",
+        }
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What went wrong, for everyone above the upstream client.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The participant selector cannot be used here (`all` in a write, a word on a route that
+    /// only knows ids).
+    #[error("{0}")]
+    InvalidParticipant(&'static str),
+    /// The merged map would be over the size limit; also upstream's own refusal for size.
+    #[error("{0}")]
+    AttributesTooLarge(SizeExcess),
+    /// Upstream has no such conversation, or does not show it to this OAuth client.
+    #[error("conversation `{0}` does not exist, or this OAuth client may not see it")]
+    ConversationNotFound(ConversationId),
+    /// The conversation is over; analytics would not keep the write.
+    #[error("conversation `{0}` has ended")]
+    ConversationEnded(ConversationId),
+    /// Nobody in the conversation bears the name or id that was asked for.
+    #[error("{}", no_such_participant(.asked, .purposes, *.first_needs_naming))]
+    ParticipantNotFound {
+        /// The selector, as the caller wrote it.
+        asked: String,
+        /// Purposes that are there, without repetition, in order of joining.
+        purposes: Vec<String>,
+        /// A read would have fallen back to the first participant; a write must name it.
+        first_needs_naming: bool,
+    },
+    /// Several live participants match; the caller has to say which.
+    #[error("`{asked}` matches {} live participants", .candidates.len())]
+    AmbiguousParticipant {
+        /// The selector, as the caller wrote it.
+        asked: String,
+        /// Those that match.
+        candidates: Vec<Candidate>,
+    },
+    /// Our value was replaced by another writer's before this request was answered.
+    #[error("another writer replaced {} of the keys of this write", .0.superseded().count())]
+    Superseded(Box<WriteReport>),
+    /// Upstream answered 409 until the tries or the time ran out.
+    #[error("Genesys Cloud kept answering 409 to this write")]
+    UpstreamConflict,
+    /// Upstream refused with a status that repeating will not change.
+    #[error("Genesys Cloud answered {status}{}", upstream_words(.code.as_deref(), .message.as_deref()))]
+    UpstreamRejected {
+        /// HTTP status of the refusal.
+        status: u16,
+        /// Genesys' own error code.
+        code: Option<String>,
+        /// Genesys' message, values that we sent cut out.
+        message: Option<String>,
+    },
+    /// Upstream answered 403; the sentence names the permission where upstream did.
+    #[error("the OAuth client may not do this{}", missing_permission(.permission.as_deref(), .message.as_deref()))]
+    UpstreamForbidden {
+        /// The permission that Genesys names as missing.
+        permission: Option<String>,
+        /// Genesys' message.
+        message: Option<String>,
+    },
+    /// No usable token: refused credentials, or a fresh token that the API refuses.
+    #[error("authentication with Genesys Cloud failed: {0}")]
+    UpstreamAuthFailed(String),
+    /// Upstream answered something that cannot be understood.
+    #[error("Genesys Cloud gave an unusable answer: {0}")]
+    UpstreamInvalidResponse(String),
+    /// Upstream throttles, and the wait does not fit the deadline.
+    #[error("{reason}")]
+    UpstreamRateLimited {
+        /// Which limit it was.
+        reason: &'static str,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// Upstream is down, failing or unreachable.
+    #[error("Genesys Cloud is unavailable: {reason}")]
+    UpstreamUnavailable {
+        /// What was seen last.
+        reason: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// Too many writes wait already.
+    #[error("too many writes are waiting {0}")]
+    Overloaded(&'static str),
+    /// The service is going down and did not send this write.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+    /// The deadline of the request passed.
+    #[error("the deadline passed while {0}")]
+    DeadlineExceeded(&'static str),
+    /// A defect of ours. The text is for the log; callers see a fixed sentence.
+    #[error("internal error")]
+    Internal(String),
+}
+
+/// Waits that callers are told where upstream named none: long enough to let a hiccup pass, short
+/// enough for a live call.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+impl Error {
+    /// The stable code that callers switch on.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::InvalidParticipant(_) => Code::InvalidParticipant,
+            Self::AttributesTooLarge(_) => Code::AttributesTooLarge,
+            Self::ConversationNotFound(_) => Code::ConversationNotFound,
+            Self::ConversationEnded(_) => Code::ConversationEnded,
+            Self::ParticipantNotFound { .. } => Code::ParticipantNotFound,
+            Self::AmbiguousParticipant { .. } => Code::AmbiguousParticipant,
+            Self::Superseded(_) => Code::WriteSuperseded,
+            Self::UpstreamConflict => Code::UpstreamConflict,
+            Self::UpstreamRejected { .. } => Code::UpstreamRejected,
+            Self::UpstreamForbidden { .. } => Code::UpstreamForbidden,
+            Self::UpstreamAuthFailed(_) => Code::UpstreamAuthFailed,
+            Self::UpstreamInvalidResponse(_) => Code::UpstreamInvalidResponse,
+            Self::UpstreamRateLimited { .. } => Code::UpstreamRateLimited,
+            Self::UpstreamUnavailable { .. } => Code::UpstreamUnavailable,
+            Self::Overloaded(_) => Code::Overloaded,
+            Self::ShuttingDown => Code::ShuttingDown,
+            Self::DeadlineExceeded(_) => Code::DeadlineExceeded,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// When a caller should come back, where there is such a time.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::UpstreamRateLimited { retry_after, .. }
+            | Self::UpstreamUnavailable { retry_after, .. } => Some(*retry_after),
+            Self::Overloaded(_) | Self::ShuttingDown => Some(SHORT_WAIT),
+            Self::InvalidParticipant(_)
+            | Self::AttributesTooLarge(_)
+            | Self::ConversationNotFound(_)
+            | Self::ConversationEnded(_)
+            | Self::ParticipantNotFound { .. }
+            | Self::AmbiguousParticipant { .. }
+            | Self::Superseded(_)
+            | Self::UpstreamConflict
+            | Self::UpstreamRejected { .. }
+            | Self::UpstreamForbidden { .. }
+            | Self::UpstreamAuthFailed(_)
+            | Self::UpstreamInvalidResponse(_)
+            | Self::DeadlineExceeded(_)
+            | Self::Internal(_) => None,
+        }
+    }
+}
+
+/// An [`Error`] with what the caller of this one request must know besides.
+#[derive(Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: Error,
+    /// What it did to the attributes.
+    pub effect: Effect,
+}
+
+impl Failure {
+    /// A failure that certainly changed nothing.
+    pub const fn harmless(error: Error) -> Self {
+        Self {
+            error,
+            effect: Effect::NotApplied,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::harmless(error)
+    }
+}
+
+fn no_such_participant(asked: &str, purposes: &[String], first_needs_naming: bool) -> String {
+    if purposes.is_empty() {
+        return "the conversation has no participants".to_owned();
+    }
+    let there = purposes.join(", ");
+    if first_needs_naming {
+        format!(
+            "no participant matches `{asked}`; there are: {there}; \
+             a write to the first participant must say `participant=first`"
+        )
+    } else {
+        format!("no participant matches `{asked}`; there are: {there}")
+    }
+}
+
+fn upstream_words(code: Option<&str>, message: Option<&str>) -> String {
+    match (code, message) {
+        (Some(code), Some(message)) => format!(" `{code}`: {message}"),
+        (Some(code), None) => format!(" `{code}`"),
+        (None, Some(message)) => format!(": {message}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn missing_permission(permission: Option<&str>, message: Option<&str>) -> String {
+    match (permission, message) {
+        (Some(permission), _) => format!("; it needs the permission `{permission}`"),
+        (None, Some(message)) => format!(": {message}"),
+        (None, None) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permission_that_upstream_names_is_in_the_sentence() {
+        let error = Error::UpstreamForbidden {
+            permission: Some("conversation:communication:view".into()),
+            message: None,
+        };
+        assert!(
+            error
+                .to_string()
+                .contains("`conversation:communication:view`")
+        );
+    }
+
+    #[test]
+    fn the_text_of_an_internal_error_stays_inside() {
+        assert_eq!(
+            Error::Internal("secret detail".into()).to_string(),
+            "internal error"
+        );
+    }
+
+    #[test]
+    fn a_write_that_only_a_read_may_redirect_says_how_to_name_the_first() {
+        let error = Error::ParticipantNotFound {
+            asked: "customer".into(),
+            purposes: vec!["ivr".into()],
+            first_needs_naming: true,
+        };
+        assert!(error.to_string().contains("participant=first"));
+    }
+}

@@ -1,0 +1,205 @@
+//! What the use cases need from outside, as small object-safe traits.
+//!
+//! Held as `Arc<dyn …>`, so that no type parameter of the upstream client reaches a handler.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::{AttributeMap, Conversation, ConversationId, ParticipantId};
+use crate::error::Error;
+
+/// A boxed future, as an object-safe trait needs it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Whether a call that failed may have changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Certainly nothing was applied: it never left, or was refused.
+    NotApplied,
+    /// It left, and what became of it is not known.
+    Unknown,
+}
+
+/// A call to upstream that failed for good, as far as the client may decide.
+#[derive(Debug)]
+pub struct CallFailure {
+    /// What went wrong.
+    pub error: Error,
+    /// Whether it may have been applied all the same.
+    pub fate: Fate,
+}
+
+/// What a PATCH is to do.
+#[derive(Clone, Debug)]
+pub struct PatchCall {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The participant.
+    pub participant: ParticipantId,
+    /// The entries to send; upstream leaves other keys alone.
+    pub attributes: AttributeMap,
+    /// Whether this request has sent a PATCH before: it then counts as a retry.
+    pub again: bool,
+}
+
+/// The attributes of conversations, upstream.
+pub trait Conversations: Send + Sync {
+    /// Reads a conversation. `participant` is the id that the caller named, for a route that can
+    /// read single participants only.
+    fn read<'a>(
+        &'a self,
+        conversation: ConversationId,
+        participant: Option<ParticipantId>,
+        call: &'a Cycle,
+    ) -> BoxFuture<'a, Result<Conversation, CallFailure>>;
+
+    /// Sends a PATCH. `Ok` means that upstream accepted it, not that it can be seen.
+    fn patch<'a>(
+        &'a self,
+        patch: PatchCall,
+        call: &'a Cycle,
+    ) -> BoxFuture<'a, Result<(), CallFailure>>;
+}
+
+/// Where the time of a request goes; the entries of `Server-Timing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for a turn.
+    Queue,
+    /// Waiting for a token.
+    Token,
+    /// Reading before the write, or for a read.
+    Read,
+    /// The PATCH, with its retries.
+    Patch,
+    /// Reading back.
+    Verify,
+}
+
+impl Phase {
+    /// Every phase, in the order in which a write goes through them.
+    pub const ALL: [Self; 5] = [
+        Self::Queue,
+        Self::Token,
+        Self::Read,
+        Self::Patch,
+        Self::Verify,
+    ];
+
+    /// The metric name in `Server-Timing`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Token => "token",
+            Self::Read => "read",
+            Self::Patch => "patch",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// One request's way through the service: its deadline, and what it spent on the way. Cheap to
+/// clone; all clones count together.
+#[derive(Clone, Debug)]
+pub struct Cycle {
+    deadline: Instant,
+    shared: Arc<Spent>,
+}
+
+#[derive(Debug, Default)]
+struct Spent {
+    calls: AtomicU32,
+    micros: [AtomicU64; Phase::ALL.len()],
+    correlation: Mutex<Option<String>>,
+    traceparent: Option<String>,
+}
+
+impl Cycle {
+    /// A request that has to be answered by `deadline`.
+    pub fn new(deadline: Instant) -> Self {
+        Self {
+            deadline,
+            shared: Arc::default(),
+        }
+    }
+
+    /// The same, as part of a trace (W3C `traceparent`).
+    pub fn traced(deadline: Instant, traceparent: Option<String>) -> Self {
+        Self {
+            deadline,
+            shared: Arc::new(Spent {
+                traceparent,
+                ..Spent::default()
+            }),
+        }
+    }
+
+    /// The same request under another deadline.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self {
+            deadline,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// When it has to be answered.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// What is left until then.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Counts one call to the platform API (not the token endpoint).
+    pub fn count_call(&self) {
+        self.shared.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls to the platform API so far.
+    pub fn calls(&self) -> u32 {
+        self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// Adds to the time spent in a phase.
+    pub fn spend(&self, phase: Phase, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.shared.micros[phase as usize].fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Time spent in a phase so far.
+    pub fn spent(&self, phase: Phase) -> Duration {
+        Duration::from_micros(self.shared.micros[phase as usize].load(Ordering::Relaxed))
+    }
+
+    /// Keeps Genesys' correlation id of the last call; support asks for it.
+    pub fn set_correlation_id(&self, id: &str) {
+        let mut kept = self
+            .shared
+            .correlation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(id.to_owned());
+    }
+
+    /// Genesys' correlation id of the last call that had one.
+    pub fn correlation_id(&self) -> Option<String> {
+        self.shared
+            .correlation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The trace that this request belongs to.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.shared.traceparent.as_deref()
+    }
+}
