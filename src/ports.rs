@@ -2,6 +2,8 @@
 //!
 //! Held as `Arc<dyn …>`, so that no type parameter of the upstream client reaches a handler.
 
+mod meter;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+pub use meter::{Answer, BreakerState, Meter, Operation};
 
 use crate::domain::{AttributeMap, Conversation, ConversationId, ParticipantId};
 use crate::error::Error;

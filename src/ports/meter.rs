@@ -1,0 +1,87 @@
+//! What is counted and timed, as a port: layers and use cases report here and know no metrics
+//! library.
+//!
+//! No label ever carries a conversation id, a key or a value.
+
+use std::time::Duration;
+
+use crate::domain::Outcome;
+
+/// An operation of the platform, as a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// GET of a conversation or participant.
+    Read,
+    /// PATCH of a participant's attributes.
+    Patch,
+    /// POST to the token endpoint.
+    Token,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Patch, Self::Token];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Patch => "patch",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// How a call or an attempt ended, as a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// An HTTP status.
+    Status(u16),
+    /// Nothing in time.
+    Timeout,
+    /// No connection.
+    Connect,
+    /// The connection broke after the request had left.
+    Reset,
+    /// An answer that is not HTTP, or too large.
+    Invalid,
+    /// Not sent: the breaker was open, no token, no budget or no time.
+    NotSent,
+}
+
+/// State of a circuit breaker, as a gauge: 0, 1 or 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Calls pass.
+    Closed,
+    /// A probe is under way.
+    HalfOpen,
+    /// Calls are refused.
+    Open,
+}
+
+/// Where the figures of `/metrics` come from.
+pub trait Meter: Send + Sync {
+    /// One HTTP exchange with upstream, retries counted singly.
+    fn attempt(&self, operation: Operation, answer: Answer, took: Duration);
+    /// One logical call, with all its retries.
+    fn call(&self, operation: Operation, answer: Answer, took: Duration);
+    /// A failed attempt is tried again.
+    fn retry(&self, operation: Operation);
+    /// A retry was not made because the retry budget is spent.
+    fn retry_refused(&self, operation: Operation);
+    /// The state of the breaker that guards an operation's upstream changed.
+    fn breaker(&self, upstream: &'static str, state: BreakerState);
+    /// A key was answered with this outcome.
+    fn outcome(&self, outcome: Outcome);
+    /// From the acceptance of a PATCH until a read showed it.
+    fn visibility_lag(&self, lag: Duration);
+    /// Read-backs that one write took.
+    fn read_backs(&self, reads: u32);
+    /// A participant's map was repaired after upstream had replaced it.
+    fn repair(&self);
+    /// Writes that are under way now.
+    fn writes_in_flight(&self, count: usize);
+    /// Participants of whom something is remembered now.
+    fn participants_held(&self, count: usize);
+}
