@@ -3,4 +3,5 @@
 pub mod app;
 pub mod domain;
 pub mod error;
+pub mod policy;
 pub mod ports;
