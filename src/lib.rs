@@ -1,7 +1,10 @@
 //! One simple endpoint in front of Genesys Cloud for the participant attributes of live calls.
 
 pub mod app;
+pub mod clock;
 pub mod domain;
 pub mod error;
+pub mod genesys;
 pub mod policy;
 pub mod ports;
+pub mod shutdown;
