@@ -9,3 +9,4 @@ pub mod genesys;
 pub mod policy;
 pub mod ports;
 pub mod shutdown;
+pub mod simulator;
