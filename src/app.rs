@@ -4,81 +4,160 @@
 //! task tracker and not in its caller's future, so that a caller who hangs up cannot cut it in
 //! half.
 
-use std::sync::Arc;
+mod held;
+mod read;
+mod write;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use self::held::Held;
+pub use self::read::{ReadRequest, Reading};
+pub use self::write::{WriteOptions, WriteRequest};
+use crate::clock::Monotonic;
 use crate::domain::{
-    ChosenBy, ConversationId, Participant, ParticipantSelector, Patch, WriteReport,
+    Conversation, ConversationId, Intent, Limits, ParticipantSelector, UnresolvedParticipant,
 };
-use crate::error::Failure;
-use crate::ports::Cycle;
+use crate::error::Error;
+use crate::policy::{Backoff, LagStatistics};
+use crate::ports::{Conversations, Meter};
+use crate::shutdown::Shutdown;
 
-/// What a caller wants to read.
+/// Numbers of the use cases.
 #[derive(Clone, Debug)]
-pub struct ReadRequest {
-    /// The conversation.
-    pub conversation: ConversationId,
-    /// Whose attributes.
-    pub selector: ParticipantSelector,
-    /// Deadline and spending.
-    pub cycle: Cycle,
-}
-
-/// What a read found.
-#[derive(Clone, Debug)]
-pub enum Reading {
-    /// One participant.
-    One {
-        /// The participant, attributes included.
-        participant: Participant,
-        /// The rule that chose it.
-        chosen_by: ChosenBy,
-    },
-    /// Every participant, in order of joining (`participant=all`).
-    All(Vec<Participant>),
-}
-
-/// What a caller wants to write.
-#[derive(Clone, Debug)]
-pub struct WriteRequest {
-    /// The conversation.
-    pub conversation: ConversationId,
-    /// Whose attributes.
-    pub selector: ParticipantSelector,
-    /// What the keys should hold.
-    pub patch: Patch,
-    /// How to go about it.
-    pub options: WriteOptions,
-    /// Deadline and spending.
-    pub cycle: Cycle,
-}
-
-/// How to go about a write.
-#[derive(Clone, Copy, Debug)]
-pub struct WriteOptions {
-    /// Wait for the read-back.
-    pub verify: bool,
-    /// Only tell what would be sent.
-    pub dry_run: bool,
-    /// Write to a conversation that has ended, too.
-    pub allow_ended: bool,
+pub struct AppSettings {
+    /// Limits on attributes.
+    pub limits: Limits,
+    /// Whether a PATCH holds the merged map, for an upstream that replaces.
+    pub patch_full: bool,
+    /// Read-backs of one write at most.
+    pub max_reads: u32,
+    /// Least time that a third value has to stand before it counts as another writer's.
+    pub settle: Duration,
+    /// How long a write that was not seen keeps its keys from counting as unchanged.
+    pub outstanding: Duration,
+    /// How often a 409 is answered by reading, merging and sending again.
+    pub conflict_retries: u32,
+    /// How long the survival of other keys is watched after an early answer, until a write has
+    /// shown that the route merges.
+    pub survival_watch: Duration,
+    /// Waits before a PATCH of unknown fate is looked at.
+    pub backoff: Backoff,
+    /// Writes under way at most.
+    pub waiting: usize,
+    /// Writes to one participant under way at most.
+    pub waiting_per_participant: usize,
 }
 
 /// The use cases. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
-    inner: Arc<()>,
+    shared: Arc<Shared>,
+}
+
+/// What all requests share.
+struct Shared {
+    conversations: Arc<dyn Conversations>,
+    meter: Arc<dyn Meter>,
+    settings: AppSettings,
+    shutdown: Shutdown,
+    clock: Monotonic,
+    /// A number from 0 up to 1, for jitter.
+    random: Box<dyn Fn() -> f64 + Send + Sync>,
+    lags: Mutex<LagStatistics>,
+    held: Held,
+    /// A write has shown that upstream merges.
+    merges: AtomicBool,
+    /// A write has shown that upstream replaces.
+    replaces: AtomicBool,
+}
+
+/// What the use cases are made of.
+pub struct AppParts {
+    /// Upstream.
+    pub conversations: Arc<dyn Conversations>,
+    /// Where figures go.
+    pub meter: Arc<dyn Meter>,
+    /// Numbers.
+    pub settings: AppSettings,
+    /// Going down.
+    pub shutdown: Shutdown,
+    /// A number from 0 up to 1, for jitter.
+    pub random: Box<dyn Fn() -> f64 + Send + Sync>,
 }
 
 impl App {
-    /// Reads attributes.
-    pub async fn read(&self, request: ReadRequest) -> Result<Reading, Failure> {
-        let _ = (&self.inner, request);
-        std::future::pending().await
+    /// The use cases over these parts.
+    pub fn new(parts: AppParts) -> Self {
+        let AppParts {
+            conversations,
+            meter,
+            settings,
+            shutdown,
+            random,
+        } = parts;
+        let held = Held::new(&settings, Arc::clone(&meter));
+        Self {
+            shared: Arc::new(Shared {
+                conversations,
+                meter,
+                settings,
+                shutdown,
+                clock: Monotonic::start(),
+                random,
+                lags: Mutex::default(),
+                held,
+                merges: AtomicBool::new(false),
+                replaces: AtomicBool::new(false),
+            }),
+        }
     }
 
-    /// Writes attributes.
-    pub async fn write(&self, request: WriteRequest) -> Result<WriteReport, Failure> {
-        let _ = (&self.inner, request);
-        std::future::pending().await
+    /// Whether a write has shown that upstream replaces the map although changes are sent: the
+    /// operator should set `genesys.patch_body = "full"`.
+    pub fn advises_full_patches(&self) -> bool {
+        self.shared.replaces.load(Ordering::Relaxed)
     }
+}
+
+impl Shared {
+    fn lags(&self) -> MutexGuard<'_, LagStatistics> {
+        self.lags.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The participant that a request means, or the error that tells why there is none.
+fn choose<'a>(
+    selector: &ParticipantSelector,
+    conversation: &'a Conversation,
+    intent: Intent,
+) -> Result<crate::domain::Chosen<'a>, Error> {
+    selector
+        .choose(conversation, intent)
+        .map_err(|unresolved| match unresolved {
+            UnresolvedParticipant::NotOne => {
+                Error::InvalidParticipant("`all` names no single participant")
+            }
+            UnresolvedParticipant::NotFound {
+                purposes,
+                first_needs_naming,
+            } => {
+                let asked = selector.to_string();
+                Error::ParticipantNotFound {
+                    asked,
+                    purposes,
+                    first_needs_naming,
+                }
+            }
+            UnresolvedParticipant::Ambiguous(candidates) => Error::AmbiguousParticipant {
+                asked: selector.to_string(),
+                candidates,
+            },
+        })
+}
+
+/// A conversation as a log field.
+fn log_id(id: ConversationId) -> tracing::field::DisplayValue<ConversationId> {
+    tracing::field::display(id)
 }

@@ -17,6 +17,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 mod bytes;
+mod debug;
 mod error;
 mod genesys;
 mod layers;
@@ -38,6 +39,7 @@ mod writes;
 mod tests;
 
 pub use bytes::ByteSize;
+pub use debug::Debug;
 pub use error::{ConfigError, Origin, Problem};
 pub use genesys::{Genesys, PatchBody};
 pub use limits::Limits;
@@ -72,6 +74,8 @@ pub struct Config {
     pub participants: Participants,
     /// What is logged.
     pub log: Log,
+    /// Aids for debugging.
+    pub debug: Debug,
     /// The simulator of `demo` and `simulate`.
     pub simulator: Simulator,
 }

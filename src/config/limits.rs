@@ -1,5 +1,7 @@
 //! `[limits]`: sizes beyond which a request is refused.
 
+use std::num::NonZeroUsize;
+
 use serde::Deserialize;
 
 use super::bytes::ByteSize;
@@ -15,4 +17,8 @@ pub struct Limits {
     /// Body of one request; 1 KiB to 16 MiB.
     #[serde(deserialize_with = "values::size::<1_024, 16_777_216, _>")]
     pub body_bytes: ByteSize,
+    /// Writes under way at most.
+    pub waiting: NonZeroUsize,
+    /// Writes to one participant under way at most.
+    pub waiting_per_participant: NonZeroUsize,
 }

@@ -20,7 +20,8 @@ pub fn without_values(message: &str, sent: &AttributeMap) -> String {
     for value in values {
         text = cut(&text, value);
         let escaped = serde_json::to_string(value).unwrap_or_default();
-        let escaped = escaped.trim_start_matches('"').trim_end_matches('"');
+        let inside = escaped.len().saturating_sub(1).max(1);
+        let escaped = escaped.get(1..inside).unwrap_or_default();
         if escaped != value {
             text = cut(&text, escaped);
         }

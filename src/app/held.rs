@@ -1,0 +1,235 @@
+//! What is remembered of participants between requests: writes under way, and writes whose fate
+//! or visibility is still open.
+//!
+//! A key that we have written and not seen since must not be reported as unchanged: a read may
+//! show the state before that write. Everything here is bounded: writes by the limits on waiting,
+//! open writes by their age.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::AppSettings;
+use crate::domain::{
+    AttributeKey, AttributeMap, AttributeValue, ConversationId, ParticipantId, Patch,
+};
+use crate::error::Error;
+use crate::ports::Meter;
+
+/// A participant of a conversation.
+pub type Place = (ConversationId, ParticipantId);
+
+/// Marks the keys of one PATCH; they are taken back by it if the PATCH was certainly not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(u64);
+
+/// A value of ours that was sent and not seen yet.
+#[derive(Debug)]
+struct Open {
+    mark: Mark,
+    value: Option<AttributeValue>,
+    sent: Instant,
+    accepted: bool,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    writes: usize,
+    open: BTreeMap<AttributeKey, Vec<Open>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    places: HashMap<Place, Entry>,
+    writes: usize,
+    marks: u64,
+    swept: Option<Instant>,
+}
+
+/// The memory. Cheap to clone.
+#[derive(Clone)]
+pub struct Held {
+    state: Arc<Mutex<State>>,
+    meter: Arc<dyn Meter>,
+    outstanding: Duration,
+    waiting: usize,
+    waiting_per_participant: usize,
+}
+
+/// How often entries that only hold expired writes are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+impl Held {
+    /// An empty memory with the bounds of `settings`.
+    pub fn new(settings: &AppSettings, meter: Arc<dyn Meter>) -> Self {
+        Self {
+            state: Arc::default(),
+            meter,
+            outstanding: settings.outstanding,
+            waiting: settings.waiting,
+            waiting_per_participant: settings.waiting_per_participant,
+        }
+    }
+
+    /// Admits a write to the service.
+    pub fn admit(&self) -> Result<Admitted, Error> {
+        let mut state = self.state();
+        if state.writes >= self.waiting {
+            return Err(Error::Overloaded("in this gateway"));
+        }
+        state.writes += 1;
+        self.meter.writes_in_flight(state.writes);
+        Ok(Admitted {
+            held: self.clone(),
+            place: None,
+        })
+    }
+
+    /// Takes note of a PATCH that is about to leave.
+    pub fn sending(&self, place: Place, patch: &Patch) -> Mark {
+        let mut state = self.state();
+        state.marks += 1;
+        let mark = Mark(state.marks);
+        let entry = state.places.entry(place).or_default();
+        for (key, change) in patch.iter() {
+            entry.open.entry(key.clone()).or_default().push(Open {
+                mark,
+                value: change.wanted().cloned(),
+                sent: Instant::now(),
+                accepted: false,
+            });
+        }
+        mark
+    }
+
+    /// The PATCH was accepted.
+    pub fn accepted(&self, place: Place, mark: Mark) {
+        self.each_open(place, |open| {
+            open.accepted |= open.mark == mark;
+            true
+        });
+    }
+
+    /// The PATCH was certainly not applied.
+    pub fn refused(&self, place: Place, mark: Mark) {
+        self.each_open(place, |open| open.mark != mark);
+    }
+
+    /// Takes note of a read that was sent at `read`: what it shows of ours is proved, and so is
+    /// everything that was accepted before that. A read that left before a PATCH says nothing of it.
+    pub fn seen(&self, place: Place, attributes: &AttributeMap, read: Instant) {
+        let mut state = self.state();
+        let Some(entry) = state.places.get_mut(&place) else {
+            return;
+        };
+        entry.open.retain(|key, opens| {
+            let shown = attributes.get(key.as_str());
+            let shows_it = |open: &Open| open.sent <= read && open.value.as_ref() == shown;
+            if let Some(index) = opens.iter().rposition(shows_it) {
+                let proved = opens[index].mark;
+                opens.retain(|open| {
+                    open.mark != proved && !(open.accepted && open.mark.0 < proved.0)
+                });
+            }
+            !opens.is_empty()
+        });
+    }
+
+    /// Whether a write of ours to this key is still unproved.
+    pub fn is_open(&self, place: Place, key: &AttributeKey) -> bool {
+        let state = self.state();
+        let opens = state
+            .places
+            .get(&place)
+            .and_then(|entry| entry.open.get(key));
+        opens.is_some_and(|opens| {
+            opens
+                .iter()
+                .any(|open| open.sent.elapsed() < self.outstanding)
+        })
+    }
+
+    fn each_open(&self, place: Place, mut keep: impl FnMut(&mut Open) -> bool) {
+        let mut state = self.state();
+        let Some(entry) = state.places.get_mut(&place) else {
+            return;
+        };
+        entry.open.retain(|_, opens| {
+            opens.retain_mut(&mut keep);
+            !opens.is_empty()
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Forgets what has expired; all of it only now and then.
+    fn tidy(&mut self, place: Option<Place>, outstanding: Duration) {
+        let is_live = |entry: &mut Entry| {
+            entry.open.retain(|_, opens| {
+                opens.retain(|open| open.sent.elapsed() < outstanding);
+                !opens.is_empty()
+            });
+            entry.writes > 0 || !entry.open.is_empty()
+        };
+        if self
+            .swept
+            .is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY)
+        {
+            self.swept = Some(Instant::now());
+            self.places.retain(|_, entry| is_live(entry));
+        } else if let Some(place) = place
+            && self
+                .places
+                .get_mut(&place)
+                .is_some_and(|entry| !is_live(entry))
+        {
+            self.places.remove(&place);
+        }
+    }
+}
+
+/// A write that counts until this is dropped.
+pub struct Admitted {
+    held: Held,
+    place: Option<Place>,
+}
+
+impl Admitted {
+    /// The write is to this participant.
+    pub fn enter(&mut self, place: Place) -> Result<(), Error> {
+        if self.place == Some(place) {
+            return Ok(());
+        }
+        let mut state = self.held.state();
+        let entry = state.places.entry(place).or_default();
+        if entry.writes >= self.held.waiting_per_participant {
+            return Err(Error::Overloaded("for this participant"));
+        }
+        entry.writes += 1;
+        self.place = Some(place);
+        self.held.meter.participants_held(state.places.len());
+        Ok(())
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut state = self.held.state();
+        state.writes = state.writes.saturating_sub(1);
+        if let Some(entry) = self.place.and_then(|place| state.places.get_mut(&place)) {
+            entry.writes = entry.writes.saturating_sub(1);
+        }
+        state.tidy(self.place, self.held.outstanding);
+        self.held.meter.writes_in_flight(state.writes);
+        self.held.meter.participants_held(state.places.len());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+use super::*;
+use crate::domain::{AttributeMap, Change};
+use crate::policy::Backoff;
+use crate::ports::{Answer, BreakerState, Operation};
+
+struct NoMeter;
+
+impl Meter for NoMeter {
+    fn attempt(&self, _: Operation, _: Answer, _: Duration) {}
+    fn call(&self, _: Operation, _: Answer, _: Duration) {}
+    fn retry(&self, _: Operation) {}
+    fn retry_refused(&self, _: Operation) {}
+    fn breaker(&self, _: &'static str, _: BreakerState) {}
+    fn outcome(&self, _: crate::domain::Outcome) {}
+    fn visibility_lag(&self, _: Duration) {}
+    fn read_backs(&self, _: u32) {}
+    fn repair(&self) {}
+    fn writes_in_flight(&self, _: usize) {}
+    fn participants_held(&self, _: usize) {}
+}
+
+const OUTSTANDING: Duration = Duration::from_secs(30);
+
+fn held(waiting: usize, waiting_per_participant: usize) -> Held {
+    let settings = AppSettings {
+        limits: crate::domain::Limits {
+            total_bytes: 10_240,
+        },
+        patch_full: false,
+        max_reads: 12,
+        settle: Duration::from_secs(1),
+        outstanding: OUTSTANDING,
+        conflict_retries: 3,
+        survival_watch: Duration::from_secs(10),
+        backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+        waiting,
+        waiting_per_participant,
+    };
+    Held::new(&settings, Arc::new(NoMeter))
+}
+
+fn place(participant: u32) -> Place {
+    (
+        "8e0f1a2b-0000-4000-8000-000000000000"
+            .parse()
+            .expect("valid"),
+        format!("00000000-0000-4000-8000-{participant:012}")
+            .parse()
+            .expect("valid"),
+    )
+}
+
+fn key() -> AttributeKey {
+    AttributeKey::existing("k")
+}
+
+fn to(value: &str) -> Patch {
+    [(key(), Change::to(AttributeValue::new(value)))]
+        .into_iter()
+        .collect()
+}
+
+fn shows(value: &str) -> AttributeMap {
+    [(key(), AttributeValue::new(value))].into_iter().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_open_until_it_is_seen() {
+    let held = held(10, 10);
+    let mark = held.sending(place(1), &to("new"));
+    held.accepted(place(1), mark);
+    assert!(held.is_open(place(1), &key()));
+    held.seen(place(1), &shows("old"), Instant::now());
+    assert!(
+        held.is_open(place(1), &key()),
+        "a read of the state before proves nothing"
+    );
+    assert!(
+        !held.is_open(place(2), &key()),
+        "another participant's key is another key"
+    );
+    held.seen(place(1), &shows("new"), Instant::now());
+    assert!(!held.is_open(place(1), &key()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_left_before_the_patch_proves_nothing() {
+    let held = held(10, 10);
+    let read = Instant::now();
+    tokio::time::advance(Duration::from_millis(1)).await;
+    held.sending(place(1), &to("new"));
+    held.seen(place(1), &shows("new"), read);
+    assert!(held.is_open(place(1), &key()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn seeing_the_later_proves_what_was_accepted_before_it_and_nothing_of_unknown_fate() {
+    let held = held(10, 10);
+    let first = held.sending(place(1), &to("1"));
+    held.accepted(place(1), first);
+    held.sending(place(1), &to("2"));
+    held.seen(place(1), &shows("2"), Instant::now());
+    assert!(!held.is_open(place(1), &key()));
+
+    held.sending(place(1), &to("lost?"));
+    held.sending(place(1), &to("3"));
+    held.seen(place(1), &shows("3"), Instant::now());
+    assert!(
+        held.is_open(place(1), &key()),
+        "the one of unknown fate may still land"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_or_is_too_old_is_not_open() {
+    let held = held(10, 10);
+    let mark = held.sending(place(1), &to("new"));
+    held.refused(place(1), mark);
+    assert!(!held.is_open(place(1), &key()));
+    held.sending(place(1), &to("new"));
+    tokio::time::advance(OUTSTANDING).await;
+    assert!(!held.is_open(place(1), &key()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_are_bounded_in_all_and_for_each_participant() {
+    let held = held(3, 1);
+    let mut first = held.admit().expect("first");
+    let mut second = held.admit().expect("second");
+    first.enter(place(1)).expect("the participant is idle");
+    assert!(second.enter(place(1)).is_err());
+    second.enter(place(2)).expect("another participant");
+    let third = held.admit().expect("third");
+    assert!(held.admit().is_err());
+    drop(third);
+    assert!(held.admit().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_held_of_participants_whose_writes_are_over() {
+    let held = held(10, 10);
+    for participant in 0..1000 {
+        let mut write = held.admit().expect("admitted");
+        write.enter(place(participant)).expect("idle");
+        held.sending(place(participant), &to("new"));
+        if participant % 2 == 0 {
+            held.seen(place(participant), &shows("new"), Instant::now());
+        }
+    }
+    assert_eq!(held.state().places.len(), 500, "those that are open");
+    tokio::time::advance(OUTSTANDING).await;
+    drop(held.admit());
+    assert_eq!(held.state().places.len(), 0);
+}

@@ -1,0 +1,123 @@
+//! The answer to a write: whatever happened, what is said of it is true.
+
+use std::collections::BTreeMap;
+
+use super::{Flow, since};
+use crate::domain::{AttributeKey, Outcome, Verification, VerificationStatus, WriteReport};
+use crate::error::{Effect, Error, Failure};
+
+impl Flow {
+    /// Makes the answer out of how the flow ended.
+    pub(super) fn finish(&mut self, ended: Result<(), Error>) -> Result<WriteReport, Failure> {
+        let dry_run = self.request.options.dry_run;
+        if let Err(error) = ended {
+            // Once upstream has accepted it, nothing makes an error of it any more.
+            if self.effect != Effect::Applied {
+                return Err(Failure {
+                    error: self.reason(error),
+                    effect: self.effect,
+                });
+            }
+            self.warn(format!("not verified: {error}"));
+        }
+        let report = self.report(dry_run);
+        for outcome in report.outcomes.values() {
+            self.shared.meter.outcome(*outcome);
+        }
+        self.shared.meter.read_backs(self.reads);
+        match (report.worst(), self.effect) {
+            (Outcome::Superseded, effect) => Err(Failure {
+                error: Error::Superseded(Box::new(report)),
+                effect,
+            }),
+            // Sent, never answered, and not to be seen: it must not pass for accepted.
+            (Outcome::Unverified, Effect::Unknown) => {
+                let error = Error::DeadlineExceeded("finding out whether the write was applied");
+                Err(Failure {
+                    error,
+                    effect: Effect::Unknown,
+                })
+            }
+            _ => Ok(report),
+        }
+    }
+
+    /// A deadline or a drain that met a PATCH under way says so.
+    fn reason(&self, error: Error) -> Error {
+        match (error, self.effect) {
+            (Error::ShuttingDown, Effect::Unknown) => {
+                Error::DeadlineExceeded("the service was shutting down")
+            }
+            (error, _) => error,
+        }
+    }
+
+    fn report(&mut self, dry_run: bool) -> WriteReport {
+        let outcomes = self.outcomes(dry_run);
+        let status = self.status(&outcomes);
+        let target = self.target.take();
+        // Every way here leads through a read that chose the participant.
+        let target = target.expect("a flow without an error has chosen its participant");
+        let report = WriteReport {
+            conversation: self.request.conversation,
+            participant: target.participant.clone(),
+            chosen_by: target.chosen_by,
+            attributes: self.shown.clone(),
+            fresh: self.accepted.is_none() || self.shown_after,
+            outcomes,
+            verification: Verification {
+                status,
+                reads: self.reads,
+                elapsed_ms: u64::try_from(since(self.accepted).as_millis()).unwrap_or(u64::MAX),
+            },
+            warnings: self.warnings.clone(),
+            dry_run,
+        };
+        self.target = Some(target);
+        report
+    }
+
+    fn outcomes(&self, dry_run: bool) -> BTreeMap<AttributeKey, Outcome> {
+        let settle = self.settle();
+        let outcome = |key: &AttributeKey| {
+            if self.sent.get(key).is_some() {
+                return match self.watch.outcome(key, settle) {
+                    _ if dry_run => Outcome::WouldSend,
+                    // Never accepted, and another writer's value stands: promise nothing.
+                    Some(Outcome::Unverified) if !self.taken.contains(key) => self.not_taken(key),
+                    Some(outcome) => outcome,
+                    None => Outcome::Unverified,
+                };
+            }
+            match self.kept.outcome(key, settle) {
+                Some(Outcome::Superseded) => Outcome::Superseded,
+                Some(_) | None => Outcome::Unchanged,
+            }
+        };
+        self.request
+            .patch
+            .keys()
+            .map(|key| (key.clone(), outcome(key)))
+            .collect()
+    }
+
+    /// A key whose PATCH has an unknown fate, and that was not sent again.
+    fn not_taken(&self, key: &AttributeKey) -> Outcome {
+        if self.watch.shows_third(key) { Outcome::Superseded } else { Outcome::Unverified }
+    }
+
+    fn status(&self, outcomes: &BTreeMap<AttributeKey, Outcome>) -> VerificationStatus {
+        let worst = outcomes
+            .values()
+            .copied()
+            .max()
+            .unwrap_or(Outcome::Unchanged);
+        match worst {
+            Outcome::Unchanged | Outcome::WouldSend => VerificationStatus::NotNeeded,
+            Outcome::Verified | Outcome::Cleared => VerificationStatus::Verified,
+            Outcome::Unverified if !self.request.options.verify => VerificationStatus::Skipped,
+            Outcome::Unverified => VerificationStatus::Unverified,
+            Outcome::Superseded => VerificationStatus::Superseded,
+        }
+    }
+}

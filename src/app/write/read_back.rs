@@ -1,0 +1,134 @@
+//! Reading back until every key that was sent shows its value, or there is no time left.
+//!
+//! After upstream has accepted the PATCH nothing turns the answer into an error: a read-back that
+//! fails leaves keys unverified, with the reason in the warnings.
+
+use super::{AttributeMap, Cycle, Duration, Effect, Evidence, Flow, Phase};
+use tokio::time::Instant;
+
+use crate::domain::Watch;
+use crate::error::Error;
+use crate::policy::ReadBackSchedule;
+
+/// Added to what a read took last, when the last read is placed before the deadline.
+const MARGIN: Duration = Duration::from_millis(5);
+
+/// A lag that was only bounded from above counts a little less, so that the first read-back moves
+/// forward again once upstream has become quicker.
+const DECAY: f64 = 0.95;
+
+impl Flow {
+    /// Reads back under the deadline of the request.
+    pub(super) async fn read_back(&mut self) {
+        let (cycle, start) = (self.request.cycle.clone(), Instant::now());
+        self.read_until_settled(&cycle).await;
+        // The waits between the reads are what proving a write takes.
+        cycle.spend(Phase::Verify, start.elapsed());
+    }
+
+    async fn read_until_settled(&mut self, cycle: &Cycle) {
+        let first_wait = self.shared.lags().first_wait();
+        let mut schedule = ReadBackSchedule::new(first_wait, self.shared.settings.max_reads);
+        while !self.is_settled() {
+            let cost = self.read_cost + self.read_cost / 4 + MARGIN;
+            let Some(wait) = schedule.next(cycle.time_left(), cost) else {
+                break;
+            };
+            tokio::time::sleep(wait).await;
+            if let Err(error) = self.read_back_once(cycle).await {
+                self.warn(format!("a read-back failed: {error}"));
+                if !error.code().retryable() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether further reads could change nothing that matters.
+    fn is_settled(&self) -> bool {
+        let lost_for_sure = self.replaced_reads == 0 || self.repaired;
+        self.watch.is_settled(self.settle()) && lost_for_sure && self.reads > 0
+    }
+
+    /// How long a third value has to stand.
+    pub(super) fn settle(&self) -> Duration {
+        let now = self.shared.clock.now();
+        self.shared.lags().settle(now, self.shared.settings.settle)
+    }
+
+    /// One read-back.
+    pub(super) async fn read_back_once(&mut self, cycle: &Cycle) -> Result<(), Error> {
+        let now = self.read(None, cycle).await?;
+        self.take_note(&now, cycle).await
+    }
+
+    /// Takes note of what a read after a PATCH shows of ours, and of everybody else's.
+    pub(super) async fn take_note(
+        &mut self,
+        now: &AttributeMap,
+        cycle: &Cycle,
+    ) -> Result<(), Error> {
+        let had_shown = self.watch.all_wanted();
+        let at = self.shared.clock.now();
+        self.reads += 1;
+        self.shown_after = true;
+        self.watch.observe(now, at);
+        self.kept.observe(now, at);
+        if self.watch.any_seen() {
+            self.effect = Effect::Applied;
+        }
+        if self.watch.all_wanted() && !had_shown {
+            self.record_lag();
+        }
+        self.look_after_others(now, cycle).await
+    }
+
+    /// From the acceptance of the PATCH to the start of the read that showed it. The end of the
+    /// read would count its latency in, and push the next first read-back back by it every time.
+    fn record_lag(&self) {
+        let (Some(accepted), Some(read)) = (self.accepted, self.last_read) else {
+            return;
+        };
+        let waited = read.saturating_duration_since(accepted);
+        self.shared.meter.visibility_lag(waited);
+        let lag = if self.reads == 1 {
+            waited.mul_f64(DECAY)
+        } else {
+            waited
+        };
+        self.shared.lags().record(self.shared.clock.now(), lag);
+    }
+
+    /// Sees to it that keys which were not sent are still there.
+    async fn look_after_others(&mut self, now: &AttributeMap, cycle: &Cycle) -> Result<(), Error> {
+        if self.repaired || self.shared.settings.patch_full {
+            return Ok(());
+        }
+        match Watch::evidence(&self.sent, &self.before, now) {
+            Evidence::Merges => {
+                self.shared
+                    .merges
+                    .store(true, std::sync::atomic::Ordering::Relaxed);
+                self.replaced_reads = 0;
+                let lost = Watch::lost(&self.sent, &self.before, now);
+                if !lost.is_empty() {
+                    let names: Vec<_> = lost.iter().map(|key| format!("`{key}`")).collect();
+                    self.warn(format!("another writer removed {}", names.join(", ")));
+                }
+                Ok(())
+            }
+            Evidence::Replaces => {
+                self.replaced_reads += 1;
+                if self.replaced_reads >= 2 {
+                    self.repair(cycle).await
+                } else {
+                    Ok(())
+                }
+            }
+            Evidence::None => {
+                self.replaced_reads = 0;
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The repair of a map that upstream has replaced, and the watch over it after an early answer.
+//!
+//! Nobody has documented that a PATCH merges; everything points to it. Until one write has shown
+//! it, a caller that does not wait for the read-back must not be the one whose neighbours' keys
+//! are lost unnoticed.
+
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+
+use super::{Cycle, Effect, Flow, log_id};
+use crate::error::Error;
+use crate::policy::ReadBackSchedule;
+use crate::ports::PatchCall;
+
+impl Flow {
+    /// Sends the whole merged map, once: two reads have shown nothing but our PATCH where other
+    /// keys stood before.
+    pub(super) async fn repair(&mut self, cycle: &Cycle) -> Result<(), Error> {
+        self.repaired = true;
+        let place = self.place()?;
+        self.shared.replaces.store(true, Ordering::Relaxed);
+        self.shared.meter.repair();
+        tracing::error!(
+            conversation.id = log_id(place.0),
+            "upstream replaced the attributes with what a PATCH held; sending the merged map; \
+             set genesys.patch_body = \"full\"",
+        );
+        self.warn("upstream replaced the map; the keys that it dropped were sent again");
+        let merged = self.sent.applied_to(&self.before);
+        let call = PatchCall {
+            conversation: place.0,
+            participant: place.1,
+            attributes: merged.clone(),
+            again: false,
+        };
+        let result = self.shared.conversations.patch(call, cycle).await;
+        if let Err(failure) = result {
+            tracing::error!(conversation.id = log_id(place.0), error = %failure.error, "the repair failed");
+            return Err(failure.error);
+        }
+        self.accepted = Some(Instant::now());
+        // From here on the restored keys have to show, too.
+        let restored = merged
+            .iter_held()
+            .map(|(key, value)| (key.clone(), crate::domain::Change::to(value.clone())));
+        self.watch.add(&restored.collect(), &self.shown);
+        Ok(())
+    }
+
+    /// After the answer: watches for a while whether the other keys survived, unless that is
+    /// known of this route.
+    pub(super) async fn watch_survival(&mut self) {
+        if !self.must_watch() {
+            return;
+        }
+        let cycle = Cycle::new(Instant::now() + self.shared.settings.survival_watch);
+        let first_wait = self.shared.lags().first_wait();
+        let mut schedule = ReadBackSchedule::new(first_wait, self.shared.settings.max_reads);
+        while self.must_watch() || (self.repaired && !self.watch.all_wanted()) {
+            let Some(wait) = schedule.next(cycle.time_left(), self.read_cost) else {
+                break;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.shared.shutdown.drain_over() => return,
+            }
+            if let Err(error) = self.read_back_once(&cycle).await
+                && !error.code().retryable()
+            {
+                break;
+            }
+        }
+    }
+
+    fn must_watch(&self) -> bool {
+        let known = self.shared.merges.load(Ordering::Relaxed) || self.shared.settings.patch_full;
+        let others = self
+            .before
+            .iter()
+            .filter(|(key, _)| self.sent.get(key).is_none())
+            .count();
+        let sent = self.effect != Effect::NotApplied && !self.sent.is_empty();
+        sent && !known && !self.repaired && others >= 2
+    }
+}

@@ -1,0 +1,35 @@
+//! `check-config`: the checks of the start, and with `--online` what the credentials can do.
+
+use anyhow::{Context as _, bail};
+
+use super::say;
+use crate::config;
+use crate::genesys::over_http;
+use crate::service::probe;
+use crate::telemetry::Telemetry;
+
+/// Says that the settings are fine, or fails with everything that is wrong.
+pub async fn check_config(source: &config::Source, online: bool) -> anyhow::Result<()> {
+    let config = config::load(source)?.config;
+    Telemetry::check_filter(&config.log.level)?;
+    let credentials = config.credentials()?;
+    say("settings: valid");
+    if !online {
+        return Ok(());
+    }
+    let body_limit = config.genesys.max_response_bytes.as_usize();
+    let transport = over_http(config.genesys.connect_timeout, body_limit)
+        .context("cannot set up TLS; are CA certificates installed?")?;
+    let found = probe(&config, &credentials, transport).await;
+    found.token.context("no token could be fetched")?;
+    say("token: fetched");
+    if let Err(error) = found.read {
+        bail!(
+            "conversations: cannot be read: {error}. {}",
+            error.code().hint()
+        );
+    }
+    say("conversations: can be read (asked for one that does not exist, and was told so)");
+    say("writes: not tried, since that would change a call");
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! `serve` and `demo`: the service against Genesys Cloud, or against the simulator.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{say, simulate, telemetry};
+use crate::config::{self, Config, Credentials};
+use crate::genesys::{Jitter, over_http};
+use crate::service::{Parts, Service};
+use crate::shutdown::Shutdown;
+use crate::telemetry::Telemetry;
+
+/// Exit status of a process that a second signal ended: as if by SIGINT.
+const ENDED_AT_ONCE: i32 = 130;
+
+/// Runs the service against Genesys Cloud.
+pub async fn serve(source: &config::Source) -> anyhow::Result<()> {
+    let config = config::load(source)?.config;
+    let credentials = config.credentials().context(
+        "cannot serve without an OAuth client of Genesys Cloud; set the variables named, \
+         or try `attribute-gateway demo`, which needs none",
+    )?;
+    let log = telemetry(&config.log)?;
+    warn_about(&config);
+    let (service, listener, address) = start(&config, &credentials, &log)?;
+    tracing::info!(
+        server.address = %address,
+        genesys.api = config.genesys.api_base().as_str(),
+        version = env!("CARGO_PKG_VERSION"),
+        "serving",
+    );
+    run(service, listener, &config, &log).await
+}
+
+/// Runs the service against the simulator, and prints what to try.
+pub async fn demo(source: &config::Source, load: &[PathBuf]) -> anyhow::Result<()> {
+    let mut config = config::demo(source)?.config;
+    let simulation = simulate::start(&config.simulator, load, simulate::IfTaken::AnyPort)?;
+    config.genesys.api_url = Some(simulation.url().parse().map_err(anyhow::Error::msg)?);
+    config.genesys.login_url = config.genesys.api_url.clone();
+    let credentials = Credentials {
+        client_id: config.simulator.client_id.clone(),
+        client_secret: config.simulator.client_secret.clone(),
+    };
+    let log = telemetry(&config.log)?;
+    let (service, listener, address) = start(&config, &credentials, &log)?;
+    say(&simulation.banner(address));
+    run(service, listener, &config, &log).await
+}
+
+fn start(
+    config: &Config,
+    credentials: &Credentials,
+    log: &Telemetry,
+) -> anyhow::Result<(Service, TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(config.server.bind)
+        .with_context(|| format!("cannot listen on {} (server.bind)", config.server.bind))?;
+    let address = listener.local_addr()?;
+    let body_limit = config.genesys.max_response_bytes.as_usize();
+    let transport = over_http(config.genesys.connect_timeout, body_limit)
+        .context("cannot set up TLS; are CA certificates installed?")?;
+    let parts = Parts {
+        transport,
+        jitter: Jitter::random(),
+        access: log.access().clone(),
+    };
+    Ok((
+        Service::build(config, credentials, parts),
+        listener,
+        address,
+    ))
+}
+
+async fn run(
+    service: Service,
+    listener: TcpListener,
+    config: &Config,
+    log: &Telemetry,
+) -> anyhow::Result<()> {
+    let signals = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    tokio::spawn(heed(
+        signals,
+        service.shutdown().clone(),
+        config.server.drain,
+        log.clone(),
+    ));
+    let ended = service.serve(listener).await;
+    tracing::info!("stopped");
+    log.sink().flush();
+    ended
+}
+
+/// The first signal begins the drain, the second ends the process.
+async fn heed(
+    (mut interrupt, mut terminate): (Signal, Signal),
+    shutdown: Shutdown,
+    drain: Duration,
+    log: Telemetry,
+) {
+    either(&mut interrupt, &mut terminate).await;
+    tracing::info!(
+        drain_s = drain.as_secs(),
+        "draining; a second signal ends at once"
+    );
+    shutdown.begin(drain);
+    either(&mut interrupt, &mut terminate).await;
+    tracing::warn!("ended at once by a second signal");
+    log.sink().flush();
+    std::process::exit(ENDED_AT_ONCE);
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// What an operator should hear at the start.
+fn warn_about(config: &Config) {
+    if !config.server.bind.ip().is_loopback() {
+        tracing::warn!(
+            server.address = %config.server.bind,
+            "callers are not authenticated yet: whoever reaches this address can read and write \
+             attributes; keep it inside a trusted network",
+        );
+    }
+    if config.debug.enabled {
+        tracing::warn!("debug.enabled has no effect in this version");
+    }
+}

@@ -1,0 +1,178 @@
+//! `simulate`, and the simulator that `demo` runs.
+
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
+
+use super::say;
+use crate::config::{self, PatchMode};
+use crate::simulator::{DemoCall, PatchSemantics, Settings, Simulator};
+
+/// What to do when the configured port is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfTaken {
+    /// Say so, and end: somebody relies on that port.
+    Fail,
+    /// Take any other: nobody has to know it.
+    AnyPort,
+}
+
+/// A simulator that is being served.
+pub struct Simulation {
+    address: SocketAddr,
+    calls: Vec<DemoCall>,
+    loaded: Vec<String>,
+}
+
+/// Runs the simulator until a signal.
+pub async fn simulate(source: &config::Source, load: &[PathBuf]) -> anyhow::Result<()> {
+    let config = config::demo(source)?.config;
+    let simulation = start(&config.simulator, load, IfTaken::Fail)?;
+    say(&simulation.description());
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Starts the simulator with the demonstration calls and those of `load`.
+pub fn start(
+    config: &config::Simulator,
+    load: &[PathBuf],
+    if_taken: IfTaken,
+) -> anyhow::Result<Simulation> {
+    let simulator = Simulator::new(settings(config));
+    let calls = simulator.demo_calls();
+    let mut loaded = Vec::new();
+    for file in config.load.iter().chain(load) {
+        let name = file.display();
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+        let json = serde_json::from_str(&text).with_context(|| format!("{name} is not JSON"))?;
+        let id = simulator
+            .add_conversation(&json)
+            .with_context(|| format!("cannot use {name}"))?;
+        loaded.push(id);
+    }
+    let any = SocketAddr::new(config.bind.ip(), 0);
+    let listener = TcpListener::bind(config.bind)
+        .or_else(|error| match if_taken {
+            IfTaken::AnyPort => TcpListener::bind(any),
+            IfTaken::Fail => Err(error),
+        })
+        .with_context(|| format!("cannot listen on {} (simulator.bind)", config.bind))?;
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    // The control interface wants to know who asks.
+    let service = simulator
+        .router()
+        .into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(axum_server::from_tcp(listener)?.serve(service));
+    Ok(Simulation {
+        address,
+        calls,
+        loaded,
+    })
+}
+
+fn settings(config: &config::Simulator) -> Settings {
+    let per_minute = |limit: Option<std::num::NonZeroU64>| {
+        limit.map(|limit| u32::try_from(limit.get()).unwrap_or(u32::MAX))
+    };
+    Settings {
+        client_id: config.client_id.clone(),
+        client_secret: config.client_secret.expose_secret().to_owned(),
+        token_lifetime: config.token_lifetime,
+        latency: config.latency,
+        lag: config.lag,
+        requests_per_minute: per_minute(config.requests_per_minute),
+        token_requests_per_minute: per_minute(config.token_requests_per_minute),
+        size_limit: config.size_limit.map(config::ByteSize::as_usize),
+        semantics: match config.patch {
+            PatchMode::Merge => PatchSemantics::Merge,
+            PatchMode::Replace => PatchSemantics::Replace,
+        },
+        voice_paths: config.voice_paths,
+        ..Settings::default()
+    }
+}
+
+impl Simulation {
+    /// Where it is reached from this machine.
+    pub fn url(&self) -> String {
+        format!("http://{}", reachable(self.address))
+    }
+
+    /// What `simulate` prints.
+    fn description(&self) -> String {
+        let url = self.url();
+        format!(
+            "Simulator of Genesys Cloud on {url}\n\n{}\n\
+             Point a gateway at it:\n  \
+             GATEWAY__GENESYS__API_URL={url} GATEWAY__GENESYS__LOGIN_URL={url} \\\n    \
+             GENESYS_CLIENT_ID=demo GENESYS_CLIENT_SECRET=demo-secret attribute-gateway\n\
+             Script a fault, here a 429 for the next PATCH:\n  \
+             curl -d '{{\"on\":{{\"kind\":\"patch\"}},\"action\":\"throttle\",\"retry_after\":2}}' \\\n    \
+             -H 'Content-Type: application/json' {url}/__sim/faults",
+            self.list(),
+        )
+    }
+
+    /// What `demo` prints: lines that work as they stand.
+    pub fn banner(&self, gateway: SocketAddr) -> String {
+        let attributes = |call: &DemoCall| {
+            let id = &call.conversation_id;
+            format!(
+                "http://{}/v1/conversations/{id}/attributes",
+                reachable(gateway)
+            )
+        };
+        let mut text = format!(
+            "attribute-gateway demo: http://{}, in front of a simulated Genesys Cloud ({})\n\n{}",
+            reachable(gateway),
+            self.url(),
+            self.list()
+        );
+        let live = self.calls.iter().find(|call| call.live);
+        let ended = self.calls.iter().find(|call| !call.live);
+        if let (Some(live), Some(ended)) = (live, ended) {
+            let (live, ended) = (attributes(live), attributes(ended));
+            let put = "curl -i -X PUT -H 'Content-Type: application/json' \\\n    \
+                       -d '{\"attributes\":{\"crm_customer_id\":\"CRM-998877\",\"loyalty_tier\":\"gold\"}}' \\\n    ";
+            let _ = write!(
+                text,
+                "\nWrite two attributes of the customer, and have it proved:\n  {put}{live}\n\n\
+                 Read them:\n  curl -i {live}\n\n\
+                 An error on purpose, a write to a call that has ended:\n  {put}{ended}\n\n\
+                 Ctrl-C ends it."
+            );
+        }
+        text
+    }
+
+    fn list(&self) -> String {
+        let mut text = String::from("Calls:\n");
+        for call in &self.calls {
+            let _ = writeln!(text, "  {}  {}", call.conversation_id, call.description);
+        }
+        for id in &self.loaded {
+            let _ = writeln!(text, "  {id}  loaded from a file");
+        }
+        text
+    }
+}
+
+/// An address that can be connected to: "any" as an address to listen on means this machine.
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}

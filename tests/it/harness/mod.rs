@@ -1,0 +1,296 @@
+//! The service over the simulator, in one process and without sockets: the default way to test.
+//!
+//! ```ignore
+//! let app = TestApp::new().with_lag("200ms").with_fault(Fault::on_patch(throttle(2))).start().await;
+//! let answer = app.put(CALL, json!({"attributes": {"tier": "gold"}})).await;
+//! answer.assert_status(200);
+//! ```
+//!
+//! Tests run with `#[tokio::test(start_paused = true)]`: a wait costs nothing, and the time it took
+//! is exact. When an app is dropped, the simulator must have no fault left and have seen no request
+//! that it does not know.
+
+mod answer;
+mod call;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use attribute_gateway::config::{self, Config};
+use attribute_gateway::genesys::{Jitter, in_process};
+use attribute_gateway::service::{Parts, Service};
+use attribute_gateway::simulator::{Call, Fault, Kind, Settings, Simulator};
+use attribute_gateway::telemetry::{Captured, Format, Sink, Telemetry};
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use serde_json::Value;
+use tokio::time::Instant;
+use tower::ServiceExt as _;
+
+pub use answer::Answer;
+pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
+
+/// A service under test, being put together.
+#[must_use]
+pub struct Builder {
+    env: BTreeMap<String, String>,
+    settings: Settings,
+    calls: Vec<Call>,
+    faults: Vec<Fault>,
+    seed: u64,
+    leftovers_allowed: bool,
+}
+
+/// A running service, and the platform behind it.
+pub struct TestApp {
+    /// The platform.
+    pub simulator: Simulator,
+    /// What the service wrote to its log. Only events of this thread, and access lines.
+    pub logs: Captured,
+    service: Service,
+    router: Router,
+    leftovers_allowed: bool,
+    _subscriber: tracing::subscriber::DefaultGuard,
+}
+
+impl TestApp {
+    /// A service over a platform with one live call, [`CALL`].
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "reads as the scenario: TestApp::new().with_…"
+    )]
+    pub fn new() -> Builder {
+        let settings = Settings {
+            latency: ms(20),
+            lag: ms(100),
+            ..Settings::default()
+        };
+        Builder {
+            env: BTreeMap::from([
+                ("GENESYS_CLIENT_ID".into(), settings.client_id.clone()),
+                (
+                    "GENESYS_CLIENT_SECRET".into(),
+                    settings.client_secret.clone(),
+                ),
+                ("RUST_LOG".into(), "trace".into()),
+            ]),
+            settings,
+            calls: vec![customer_call()],
+            faults: Vec::new(),
+            seed: 7,
+            leftovers_allowed: false,
+        }
+    }
+
+    /// `GET` of a path.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(request("GET", path).body(Body::empty()).expect("a request"))
+            .await
+    }
+
+    /// `GET …/attributes` of a conversation; `query` starts with `?` or is empty.
+    pub async fn read(&self, conversation: &str, query: &str) -> Answer {
+        self.get(&format!("{}{query}", attributes_of(conversation)))
+            .await
+    }
+
+    /// `PUT …/attributes?…` of a conversation with these attributes.
+    pub async fn write(&self, conversation: &str, query: &str, attributes: Value) -> Answer {
+        let body = serde_json::json!({ "attributes": attributes }).to_string();
+        self.put(
+            &format!("{}{query}", attributes_of(conversation)),
+            &[],
+            body,
+        )
+        .await
+    }
+
+    /// `PUT` with these headers and this body.
+    pub async fn put(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let mut request = request("PUT", path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(body.into()).expect("a request"))
+            .await
+    }
+
+    /// Sends any request, and tells how long the answer took.
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let start = Instant::now();
+        let answer = self
+            .router
+            .clone()
+            .oneshot(request)
+            .await
+            .expect("infallible");
+        Answer::read(answer, start.elapsed()).await
+    }
+
+    /// The service itself.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// The routes, for requests that are sent side by side.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// The true attributes of a participant, upstream's lag ignored.
+    pub fn truth(&self, participant: &str) -> BTreeMap<String, String> {
+        self.simulator
+            .attributes(CALL, participant)
+            .expect("the participant exists")
+    }
+
+    /// How many API calls upstream has seen, the token's not counted.
+    pub fn upstream_calls(&self) -> usize {
+        self.simulator.count(Kind::Read) + self.simulator.count(Kind::Patch)
+    }
+
+    /// The bodies of all PATCHes so far.
+    pub fn patches(&self) -> Vec<Value> {
+        let calls = self.simulator.calls();
+        calls
+            .into_iter()
+            .filter(|call| call.kind == Kind::Patch)
+            .filter_map(|call| call.body)
+            .collect()
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let unknown = self.simulator.count(Kind::Other);
+        assert_eq!(
+            unknown, 0,
+            "requests to paths that the platform does not have"
+        );
+        if !self.leftovers_allowed {
+            assert_eq!(
+                self.simulator.faults_left(),
+                0,
+                "a scripted fault was not met"
+            );
+        }
+    }
+}
+
+impl Builder {
+    /// Sets a configuration key, as an operator would in the environment.
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Changes the platform.
+    pub fn with_settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Reads show a write only after this long.
+    pub fn with_lag(self, lag: Duration) -> Self {
+        self.with_settings(|settings| settings.lag = lag)
+    }
+
+    /// Adds a conversation, beside or in place of [`CALL`].
+    pub fn with_call(mut self, call: Call) -> Self {
+        self.calls.push(call);
+        self
+    }
+
+    /// No conversation but those added.
+    pub fn without_calls(mut self) -> Self {
+        self.calls.clear();
+        self
+    }
+
+    /// Scripts a fault.
+    pub fn with_fault(mut self, fault: Fault) -> Self {
+        self.faults.push(fault);
+        self
+    }
+
+    /// Seeds the jitter of the service.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Faults may be left over at the end, because chance decides.
+    pub fn allowing_leftovers(mut self) -> Self {
+        self.leftovers_allowed = true;
+        self
+    }
+
+    /// Starts the service, and waits for its first token or the failure to get one.
+    pub async fn start(self) -> TestApp {
+        let (config, loaded) = self.config();
+        let simulator = Simulator::new(self.settings);
+        for call in self.calls {
+            simulator.add_call(call).expect("a sound conversation");
+        }
+        for fault in self.faults {
+            simulator.inject(fault);
+        }
+        let (sink, logs) = Sink::captured(Format::Json);
+        let telemetry = Telemetry::new(sink, Format::Json, &config.log.level).expect("a filter");
+        let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
+        let parts = Parts {
+            transport: in_process(
+                simulator.router(),
+                config.genesys.max_response_bytes.as_usize(),
+            ),
+            jitter: Jitter::seeded(self.seed),
+            access: telemetry.access().clone(),
+        };
+        let service = Service::build(&config, &loaded, parts);
+        service.started().await;
+        TestApp {
+            simulator,
+            logs,
+            router: service.router(),
+            service,
+            leftovers_allowed: self.leftovers_allowed,
+            _subscriber: subscriber,
+        }
+    }
+
+    fn config(&self) -> (Config, config::Credentials) {
+        let source = config::Source {
+            file: None,
+            env: self.env.clone(),
+        };
+        let config = config::load(&source).expect("a sound configuration").config;
+        let credentials = config.credentials().expect("both are set");
+        (config, credentials)
+    }
+}
+
+/// Sends a request to a service, and tells how long the answer took.
+pub async fn send(router: Router, request: Request<Body>) -> Answer {
+    let start = Instant::now();
+    let answer = router.oneshot(request).await.expect("infallible");
+    Answer::read(answer, start.elapsed()).await
+}
+
+/// The path of a conversation's attributes.
+pub fn attributes_of(conversation: &str) -> String {
+    format!("/v1/conversations/{conversation}/attributes")
+}
+
+/// A request to be finished.
+pub fn request(method: &str, path: &str) -> http::request::Builder {
+    Request::builder().method(method).uri(path)
+}
+
+/// Milliseconds.
+pub const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}

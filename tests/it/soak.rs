@@ -1,0 +1,214 @@
+//! Thousands of random interleavings of callers, foreign writers and faults, judged by the
+//! simulator's own ledger: whatever happens, no answer is untrue, and nobody's key is lost.
+//!
+//! Every write uses values of its own, so that the ledger tells whose change it shows. A failing
+//! seed is named by the panic; run it alone with `SOAK_SEED=n`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use attribute_gateway::simulator::{Action, Fault, LedgerEntry, On, Writer};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::{AGENT, Answer, CALL, CUSTOMER, TestApp, attributes_of, ms, request};
+
+const SEEDS: u64 = 300;
+const WRITES: usize = 12;
+const KEYS: [&str; 5] = ["tier", "language", "crm", "queue", "note"];
+
+/// A write, and what its caller was told.
+struct Told {
+    wanted: BTreeMap<String, String>,
+    start: Instant,
+    end: Instant,
+    deadline: Duration,
+    answer: Answer,
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_is_untrue_and_no_foreign_key_is_lost_whatever_the_order_of_events() {
+    let only = std::env::var("SOAK_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds: Vec<u64> = only.map_or_else(|| (0..SEEDS).collect(), |seed| vec![seed]);
+    let mut seen = BTreeSet::new();
+    for seed in seeds {
+        let (told, ledger) = run(seed).await;
+        for one in &told {
+            judge(seed, one, &ledger, &mut seen);
+        }
+        judge_ledger(seed, &told, &ledger);
+    }
+    if only.is_none() {
+        // A soak in which nothing went wrong would show nothing.
+        for kind in ["verified", "unverified", "unchanged", "superseded", "notApplied", "unknown"] {
+            assert!(seen.contains(kind), "no `{kind}` in the whole run: {seen:?}");
+        }
+    }
+}
+
+async fn run(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let lag = ms(random.u64(1..400));
+    let mut app = TestApp::new().with_lag(lag).with_seed(seed).allowing_leftovers();
+    app = app.with_env("RUST_LOG", "off").with_settings(|settings| settings.size_limit = None);
+    for on in [On::Patch, On::Read] {
+        app = app.with_fault(Fault::new(chance(seed, on)).on(on).always());
+    }
+    let app = app.start().await;
+    let mut tasks = Vec::new();
+    for number in 0..WRITES {
+        let pause = ms(random.u64(0..1500));
+        let wanted = wanted(&mut random, number);
+        let wait = random.u64(1..6);
+        tasks.push(tokio::spawn(write(app.router(), pause, wanted, wait)));
+    }
+    for number in 0..6 {
+        tokio::time::sleep(ms(random.u64(1..400))).await;
+        let key = KEYS[random.usize(0..KEYS.len())];
+        let foreign = [(key, format!("foreign-{number}")), ("flow_state", format!("{number}"))];
+        app.simulator.write_as_other(CALL, CUSTOMER, foreign);
+    }
+    let mut told = Vec::new();
+    for task in tasks {
+        told.push(task.await.expect("a caller does not panic"));
+    }
+    // Whatever was still on its way has landed by now.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let _ = app.simulator.attributes(CALL, CUSTOMER);
+    assert!(app.simulator.attributes(CALL, AGENT).is_some_and(|agent| agent["desk"] == "7"));
+    (told, app.simulator.ledger())
+}
+
+/// One request in four meets trouble.
+fn chance(seed: u64, on: On) -> Action {
+    let status = |code| Action::Status { code, body: None, retry_after: None };
+    let mut among = vec![
+        Action::Throttle { retry_after: Some(1) },
+        status(500),
+        status(502),
+        status(503),
+        Action::ResetBefore,
+        Action::Hang,
+        Action::Html,
+        Action::ForeignWrite {
+            participant: Some(CUSTOMER.to_owned()),
+            map: BTreeMap::from([("tier".to_owned(), Some("foreign-between".to_owned()))]),
+        },
+    ];
+    if on == On::Patch {
+        among.extend([
+            status(409),
+            Action::ResetAfter,
+            Action::HangAfterApply,
+            Action::ApplyLate { after: ms(2500) },
+            Action::Empty { status: 200, applied: true },
+        ]);
+    }
+    Action::Random { percent: 25, seed: seed.wrapping_mul(31).wrapping_add(on as u64), among }
+}
+
+fn wanted(random: &mut fastrand::Rng, number: usize) -> BTreeMap<String, String> {
+    let mut wanted = BTreeMap::new();
+    for _ in 0..random.usize(1..4) {
+        let key = KEYS[random.usize(0..KEYS.len())];
+        // Now and then what stands there already, so that `unchanged` occurs.
+        let value = if key == "language" && random.bool() { "en".into() } else { format!("w{number}") };
+        wanted.insert(key.to_owned(), value);
+    }
+    wanted
+}
+
+async fn write(
+    router: axum::Router,
+    pause: Duration,
+    wanted: BTreeMap<String, String>,
+    wait: u64,
+) -> Told {
+    tokio::time::sleep(pause).await;
+    let request = request("PUT", &attributes_of(CALL))
+        .header("content-type", "application/json")
+        .header("prefer", format!("wait={wait}"))
+        .body(json!({ "attributes": wanted }).to_string().into())
+        .expect("a request");
+    let start = Instant::now();
+    let answer = crate::harness::send(router, request).await;
+    Told { wanted, start, end: Instant::now(), deadline: Duration::from_secs(wait), answer }
+}
+
+fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry], seen: &mut BTreeSet<String>) {
+    let Told { wanted, start, end, deadline, answer } = told;
+    let context = format!("SOAK_SEED={seed}, wanted {wanted:?}, told {}", answer.text);
+    assert!(*end - *start <= *deadline + ms(100), "late by {:?}: {context}", *end - *start);
+    let body = answer.json();
+    let applied = |key: &str, value: &str| {
+        ledger.iter().any(|entry| {
+            entry.writer == Writer::Gateway
+                && entry.changes.get(key).is_some_and(|change| change.as_deref() == Some(value))
+        })
+    };
+    let own = || wanted.iter().filter(|(_, value)| *value != "en");
+    if let Some(effect) = body["effect"].as_str() {
+        seen.insert(effect.to_owned());
+        let any = own().any(|(key, value)| applied(key, value));
+        assert!(effect != "notApplied" || !any, "it was applied, or is now: {context}");
+        assert!(effect != "applied" || any || own().next().is_none(), "never applied: {context}");
+    }
+    let Some(outcomes) = body["outcomes"].as_object() else { return };
+    for (key, outcome) in outcomes {
+        let value = &wanted[key];
+        let outcome = outcome.as_str().expect("a word");
+        seen.insert(outcome.to_owned());
+        let visible = was_visible(ledger, key, value, *start, *end);
+        match outcome {
+            "verified" => assert!(visible && applied(key, value), "{key} not verified: {context}"),
+            "unchanged" => assert!(visible, "{key} not unchanged: {context}"),
+            "unverified" => assert!(applied(key, value), "{key} not accepted: {context}"),
+            "superseded" => assert!(
+                ledger.iter().any(|entry| {
+                    entry.changes.get(key).is_some_and(|change| change.as_deref() != Some(value))
+                        && entry.visible_at <= *end
+                }),
+                "nobody superseded {key}: {context}"
+            ),
+            other => panic!("unknown outcome {other}: {context}"),
+        }
+    }
+}
+
+/// Whether a read between `from` and `to` could have shown this value.
+fn was_visible(ledger: &[LedgerEntry], key: &str, value: &str, from: Instant, to: Instant) -> bool {
+    let initial = BTreeMap::from([("language", "en"), ("tier", "silver"), ("source", "web")]);
+    let mut history: Vec<(Option<Instant>, Option<String>)> =
+        vec![(None, initial.get(key).map(|value| (*value).to_owned()))];
+    for entry in ledger.iter().filter(|entry| entry.participant == CUSTOMER) {
+        if let Some(change) = entry.changes.get(key) {
+            // A write that is visible earlier than one before it hides that one.
+            while history.last().and_then(|(at, _)| *at).is_some_and(|at| at > entry.visible_at) {
+                history.pop();
+            }
+            history.push((Some(entry.visible_at), change.clone()));
+        }
+    }
+    history.iter().enumerate().any(|(index, (since, shown))| {
+        let until = history.get(index + 1).and_then(|(at, _)| *at);
+        shown.as_deref() == Some(value)
+            && since.is_none_or(|since| since <= to)
+            && until.is_none_or(|until| until >= from)
+    })
+}
+
+/// Nothing went upstream that no caller asked for.
+fn judge_ledger(seed: u64, told: &[Told], ledger: &[LedgerEntry]) {
+    for entry in ledger.iter().filter(|entry| entry.writer == Writer::Gateway) {
+        assert_eq!(entry.participant, CUSTOMER, "SOAK_SEED={seed}");
+        for (key, change) in &entry.changes {
+            let asked = told.iter().any(|one| one.wanted.get(key) == change.as_ref());
+            assert!(asked, "SOAK_SEED={seed}: nobody asked for {key}={change:?}");
+        }
+        let untouched = |map: &BTreeMap<String, String>| -> Value {
+            let others = map.iter().filter(|(key, _)| !entry.changes.contains_key(*key));
+            others.map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect()
+        };
+        assert_eq!(untouched(&entry.before), untouched(&entry.after), "SOAK_SEED={seed}");
+    }
+}
