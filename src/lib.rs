@@ -4,3 +4,4 @@ pub mod app;
 pub mod domain;
 pub mod error;
 pub mod ports;
+pub mod telemetry;
