@@ -82,3 +82,13 @@ impl App {
         std::future::pending().await
     }
 }
+
+#[cfg(test)]
+impl App {
+    /// An application for tests of requests that never reach it.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            inner: Arc::default(),
+        }
+    }
+}

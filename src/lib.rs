@@ -3,5 +3,6 @@
 pub mod app;
 pub mod domain;
 pub mod error;
+pub mod http;
 pub mod ports;
 pub mod telemetry;
