@@ -27,6 +27,8 @@ pub enum Fate {
     NotApplied,
     /// It left, and what became of it is not known.
     Unknown,
+    /// The same, and upstream failed in a way that is worth one more try only.
+    UnknownOnce,
 }
 
 /// A call to upstream that failed for good, as far as the client may decide.
@@ -36,6 +38,17 @@ pub struct CallFailure {
     pub error: Error,
     /// Whether it may have been applied all the same.
     pub fate: Fate,
+}
+
+/// What to read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadCall {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The id that the caller named, for a route that can read single participants only.
+    pub participant: Option<ParticipantId>,
+    /// Whether the client may try again. Read-backs are repeated by their own schedule.
+    pub retries: bool,
 }
 
 /// What a PATCH is to do.
@@ -53,20 +66,18 @@ pub struct PatchCall {
 
 /// The attributes of conversations, upstream.
 pub trait Conversations: Send + Sync {
-    /// Reads a conversation. `participant` is the id that the caller named, for a route that can
-    /// read single participants only.
+    /// Reads a conversation.
     fn read<'a>(
         &'a self,
-        conversation: ConversationId,
-        participant: Option<ParticipantId>,
-        call: &'a Cycle,
-    ) -> BoxFuture<'a, Result<Conversation, CallFailure>>;
+        read: ReadCall,
+        cycle: &'a Cycle,
+    ) -> BoxFuture<'a, Result<Conversation, Error>>;
 
     /// Sends a PATCH. `Ok` means that upstream accepted it, not that it can be seen.
     fn patch<'a>(
         &'a self,
         patch: PatchCall,
-        call: &'a Cycle,
+        cycle: &'a Cycle,
     ) -> BoxFuture<'a, Result<(), CallFailure>>;
 }
 

@@ -132,6 +132,7 @@ impl AttributeMap {
     }
 
     /// Only these keys, as callers see them.
+    #[must_use]
     pub fn narrowed(&self, keys: &[String]) -> Self {
         let wanted = |(key, _): &(&AttributeKey, &AttributeValue)| {
             keys.iter().any(|wanted| wanted == key.as_str())

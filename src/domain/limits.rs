@@ -4,7 +4,7 @@
 //! was seen to enforce, so the number is configuration, not a constant. Violations are collected,
 //! never cut short at the first.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::attributes::{AttributeKey, AttributeMap, entry_bytes};
 
@@ -46,12 +46,29 @@ fn fragment(step: &str) -> String {
         match character {
             '~' => written.push_str("~0"),
             '/' => written.push_str("~1"),
-            'a'..='z' | 'A'..='Z' | '0'..='9' => written.push(character),
-            '-' | '.' | '_' | '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | ';' | '='
-            | ':' | '@' | '?' => written.push(character),
+            'a'..='z'
+            | 'A'..='Z'
+            | '0'..='9'
+            | '-'
+            | '.'
+            | '_'
+            | '!'
+            | '$'
+            | '&'
+            | '\''
+            | '('
+            | ')'
+            | '*'
+            | '+'
+            | ','
+            | ';'
+            | '='
+            | ':'
+            | '@'
+            | '?' => written.push(character),
             other => {
                 for byte in other.encode_utf8(&mut [0; 4]).bytes() {
-                    written.push_str(&format!("%{byte:02X}"));
+                    let _ = write!(written, "%{byte:02X}");
                 }
             }
         }

@@ -222,47 +222,51 @@ impl ParticipantSelector {
         intent: Intent,
     ) -> Result<Chosen<'a>, UnresolvedParticipant> {
         let all = &conversation.participants;
-        let not_found = |first_needs_naming| UnresolvedParticipant::NotFound {
-            purposes: purposes(all),
-            first_needs_naming,
-        };
-        match &self.0 {
-            Kind::All => Err(UnresolvedParticipant::NotOne),
-            Kind::Id(id) => conversation
-                .participant(*id)
-                .map(|participant| Chosen {
+        let found = match &self.0 {
+            Kind::All => return Err(UnresolvedParticipant::NotOne),
+            Kind::Id(id) => conversation.participant(*id).map(|participant| {
+                Ok(Chosen {
                     participant,
                     by: ChosenBy::Id,
                 })
-                .ok_or_else(|| not_found(false)),
-            Kind::First => all
-                .first()
-                .map(|participant| Chosen {
-                    participant,
-                    by: ChosenBy::First,
-                })
-                .ok_or_else(|| not_found(false)),
+            }),
+            Kind::First => first(all),
             Kind::Purpose { word, position } => {
-                if let Some(chosen) = by_purpose(all, word, *position, ChosenBy::Purpose) {
-                    return chosen;
-                }
-                if word != CUSTOMER {
-                    return Err(not_found(false));
-                }
-                if let Some(chosen) = by_purpose(all, EXTERNAL, *position, ChosenBy::External) {
-                    return chosen;
-                }
-                match (intent, all.first()) {
-                    (Intent::Read, Some(participant)) => Ok(Chosen {
-                        participant,
-                        by: ChosenBy::First,
-                    }),
-                    (Intent::Write, first) => Err(not_found(first.is_some())),
-                    (Intent::Read, None) => Err(not_found(false)),
+                let of = |purpose: &str, rule| by_purpose(all, purpose, *position, rule);
+                let named = of(word, ChosenBy::Purpose);
+                if word == CUSTOMER {
+                    let fallback = || first(all).filter(|_| intent == Intent::Read);
+                    named
+                        .or_else(|| of(EXTERNAL, ChosenBy::External))
+                        .or_else(fallback)
+                } else {
+                    named
                 }
             }
-        }
+        };
+        found.unwrap_or_else(|| {
+            Err(UnresolvedParticipant::NotFound {
+                purposes: purposes(all),
+                first_needs_naming: self.is_customer() && !all.is_empty(),
+            })
+        })
     }
+
+    fn is_customer(&self) -> bool {
+        matches!(&self.0, Kind::Purpose { word, .. } if word == CUSTOMER)
+    }
+}
+
+/// A choice that was made, or could not be.
+type Choice<'a> = Result<Chosen<'a>, UnresolvedParticipant>;
+
+fn first(all: &[Participant]) -> Option<Choice<'_>> {
+    all.first().map(|participant| {
+        Ok(Chosen {
+            participant,
+            by: ChosenBy::First,
+        })
+    })
 }
 
 /// The one of this purpose, `None` if nobody bears it.
@@ -271,7 +275,7 @@ fn by_purpose<'a>(
     purpose: &str,
     position: Option<Position>,
     rule: ChosenBy,
-) -> Option<Result<Chosen<'a>, UnresolvedParticipant>> {
+) -> Option<Choice<'a>> {
     let matching: Vec<_> = all
         .iter()
         .filter(|participant| participant.purpose.eq_ignore_ascii_case(purpose))

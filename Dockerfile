@@ -1,0 +1,47 @@
+# docker build -t attribute-gateway .
+# docker run --rm -p 127.0.0.1:8080:8080 attribute-gateway demo
+#
+# Two stages; only the program goes into the second.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /build
+
+# The dependencies by themselves, with an empty library in our place: this layer, which takes most of
+# the time, is built again only when the manifest changes. (benches: the manifest names files there.)
+COPY Cargo.toml Cargo.lock ./
+COPY benches benches
+RUN mkdir src \
+ && echo '//! Empty.' > src/lib.rs \
+ && echo 'fn main() {}' > src/main.rs \
+ && cargo build --release --locked --lib \
+ && rm -r src
+
+# touch: the copied files may be older than the empty library, and cargo would take that for ours.
+COPY config config
+COPY src src
+RUN touch src/lib.rs src/main.rs \
+ && cargo build --release --locked --bin attribute-gateway
+
+# glibc, libgcc and CA certificates (without certificates no HTTPS client can be made); no shell.
+FROM gcr.io/distroless/cc-debian12:nonroot
+
+LABEL org.opencontainers.image.title="attribute-gateway" \
+      org.opencontainers.image.description="Read and write the participant attributes of a live Genesys Cloud call: one endpoint, verified writes" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+COPY --from=build /build/target/release/attribute-gateway /usr/local/bin/attribute-gateway
+
+# By number, so that an orchestrator can see that it is not root. It is `nonroot` of the base image.
+USER 65532:65532
+
+# A container's loopback is reachable by nobody else.
+ENV GATEWAY__SERVER__BIND=0.0.0.0:8080
+EXPOSE 8080
+
+# Drains on SIGTERM: allow it server.drain (25 s), as in `docker stop -t 30`.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["/usr/local/bin/attribute-gateway", "healthcheck"]
+
+# No command: `serve`. Others: demo, simulate, check-config, print-config.
+ENTRYPOINT ["/usr/local/bin/attribute-gateway"]

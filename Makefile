@@ -1,0 +1,35 @@
+# `make` alone lists what there is. Nothing here needs a Genesys Cloud account.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint doc deny bench load openapi
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+# Not --release: the first start would take minutes longer, and nobody would notice the difference.
+demo: ## the gateway with a built-in simulated Genesys Cloud, on http://127.0.0.1:8080
+	@cargo run --quiet -- demo
+
+# --all-targets runs each benchmark once too; documentation examples it leaves out.
+test: ## every test: unit, whole service, documentation, benchmarks once, the official Genesys SDK
+	cargo test --all-targets
+	cargo test --doc
+	tests/sdk/run.sh
+
+lint: ## formatting and clippy, warnings denied
+	cargo fmt --all --check
+	cargo clippy --all-targets -- -D warnings
+
+doc: ## the code's own documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+deny: ## licences, duplicate and banned crates, origins (needs cargo-deny)
+	cargo deny --locked check bans licenses sources
+
+bench: ## benchmarks of the pure parts (criterion)
+	cargo bench --bench '*'
+
+load: ## throughput, latency, start and memory against nginx and a bare proxy (needs nginx and wrk)
+	benches/load/run.sh
+
+openapi: ## writes openapi.yaml anew from the code
+	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml

@@ -1,0 +1,160 @@
+//! What the gateway is measured against: the same read as the usual axum and reqwest code would do
+//! it, without logs, metrics, retries, limits or a choice of participant.
+//!
+//! `bare_proxy BIND UPSTREAM`, for example `bare_proxy 127.0.0.1:19042 http://127.0.0.1:19040`.
+//! Built by the same profile and from the same dependencies as the gateway, so that the difference
+//! between the two is our own code. Only for `run.sh`: it checks nothing that a service must check.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+#[derive(Clone)]
+struct Proxy {
+    client: reqwest::Client,
+    upstream: Arc<str>,
+    token: Arc<Mutex<Option<String>>>,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    access_token: String,
+}
+
+#[derive(Deserialize)]
+struct Conversation {
+    participants: Vec<Participant>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Participant {
+    id: String,
+    purpose: String,
+    end_time: Option<String>,
+    attributes: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    conversation_id: String,
+    participant: Chosen,
+    attributes: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Chosen {
+    id: String,
+    purpose: String,
+}
+
+impl Proxy {
+    fn new(upstream: &str) -> anyhow::Result<Self> {
+        // reqwest is built without a TLS provider of its own and wants one even for plain http.
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .map_err(|_| anyhow!("a TLS provider is installed already"))?;
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(2))
+            .build()?;
+        Ok(Self {
+            client,
+            upstream: upstream.into(),
+            token: Arc::default(),
+        })
+    }
+
+    async fn token(&self) -> anyhow::Result<String> {
+        let mut cached = self.token.lock().await;
+        if let Some(token) = &*cached {
+            return Ok(token.clone());
+        }
+        let answer = self
+            .client
+            .post(format!("{}/oauth/token", self.upstream))
+            .basic_auth("x", Some("y"))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body("grant_type=client_credentials")
+            .send()
+            .await?
+            .error_for_status()?;
+        let token: Token = serde_json::from_slice(&answer.bytes().await?)?;
+        Ok(cached.insert(token.access_token).clone())
+    }
+
+    async fn conversation(&self, id: Uuid) -> anyhow::Result<Conversation> {
+        let answer = self
+            .client
+            .get(format!("{}/api/v2/conversations/{id}", self.upstream))
+            .bearer_auth(self.token().await?)
+            .send()
+            .await?
+            .error_for_status()?;
+        Ok(serde_json::from_slice(&answer.bytes().await?)?)
+    }
+
+    async fn answer(&self, id: Uuid) -> anyhow::Result<Vec<u8>> {
+        let conversation = self.conversation(id).await?;
+        let customer = conversation
+            .participants
+            .into_iter()
+            .find(|p| p.purpose == "customer" && p.end_time.is_none())
+            .context("no live customer")?;
+        Ok(serde_json::to_vec(&Answer {
+            conversation_id: id.to_string(),
+            participant: Chosen {
+                id: customer.id,
+                purpose: customer.purpose,
+            },
+            attributes: customer.attributes.unwrap_or_default(),
+        })?)
+    }
+}
+
+async fn attributes(State(proxy): State<Proxy>, Path(id): Path<String>) -> Response {
+    let Ok(id) = id.parse() else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let Ok(body) = proxy.answer(id).await else {
+        return StatusCode::BAD_GATEWAY.into_response();
+    };
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    let headers = [
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::ETAG, format!("\"{:016x}\"", hasher.finish())),
+        (
+            header::HeaderName::from_static("x-request-id"),
+            Uuid::new_v4().to_string(),
+        ),
+    ];
+    (headers, body).into_response()
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let bind = args.next().context("usage: bare_proxy BIND UPSTREAM")?;
+    let upstream = args.next().context("usage: bare_proxy BIND UPSTREAM")?;
+    let routes = Router::new()
+        .route("/v1/conversations/{id}/attributes", get(attributes))
+        .with_state(Proxy::new(&upstream)?);
+    axum::serve(tokio::net::TcpListener::bind(bind).await?, routes).await?;
+    Ok(())
+}

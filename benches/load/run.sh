@@ -1,0 +1,315 @@
+#!/usr/bin/env bash
+# Measures the gateway on one core against two yardsticks that do the same read:
+#
+#   nginx     passes the upstream's answer through (the fastest that a proxy can reasonably be)
+#   bare      axum and reqwest without logs, metrics, retries (bare_proxy.rs)
+#   gateway   this service as it is shipped, default log level, standard output to /dev/null
+#
+# Each of them is started afresh in every round, alone on PROXY_CPU; the load generator (wrk) and the
+# upstream stub (nginx) share LOAD_CPU. The rounds are interleaved and ratios are taken within a round,
+# because a machine's speed drifts by more than what is to be told apart. Every request is for another
+# conversation. Any failed request, and any answer without the expected attribute, stops the run.
+#
+#   benches/load/run.sh                              or: make load
+#   ROUNDS=1 LONG=1 WARM=1 IDLE=1 benches/load/run.sh   a quick look
+#
+# Settings (environment), with what they are when not set:
+#   ROUNDS=5  LONG=2 (s at c=64)  SHORT=1 (s at c=1)  WARM=1 (s)  IDLE=10 (s before the first VmRSS)
+#   MEMORY_REQUESTS=100000  PROXY_CPU=0  LOAD_CPU=1  PORT=19040 (and the two after it)
+#   VARIANTS="nginx bare gateway"  PROFILE=release (dev: only to try this script out)
+#
+# How to read it: "CPU s/10k" (processor seconds for 10,000 requests) and its ratio are the figures to
+# quote. nginx keeps the load core busy too, so its requests a second are capped by the harness.
+# "others" is the most that anything else took of the two cores: above 0.15 the round is worth little.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+ROUNDS=${ROUNDS:-5} LONG=${LONG:-2} SHORT=${SHORT:-1} WARM=${WARM:-1} IDLE=${IDLE:-10}
+MEMORY_REQUESTS=${MEMORY_REQUESTS:-100000} PROXY_CPU=${PROXY_CPU:-0} LOAD_CPU=${LOAD_CPU:-1}
+PORT=${PORT:-19040} VARIANTS=${VARIANTS:-nginx bare gateway} PROFILE=${PROFILE:-release}
+
+here=$PWD/benches/load
+stub_port=$PORT
+proxy_port=$((PORT + 2))
+stub=http://127.0.0.1:$stub_port
+work=$(mktemp -d)
+ticks=$(getconf CLK_TCK)
+proxy='' upstream=''
+export LC_ALL=C # a decimal point in EPOCHREALTIME and awk
+
+die() {
+    echo "load: $*" >&2
+    exit 1
+}
+
+# Only what we started, by its id; also when a step fails.
+cleanup() {
+    local pid
+    for pid in $proxy $upstream; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+# --- what is needed ----------------------------------------------------------------------------
+
+install_tools() {
+    local missing=()
+    command -v nginx >/dev/null || [[ -x /usr/sbin/nginx ]] || missing+=(nginx-light)
+    command -v wrk >/dev/null || missing+=(wrk)
+    command -v curl >/dev/null || missing+=(curl)
+    command -v taskset >/dev/null || missing+=(util-linux)
+    ((${#missing[@]} == 0)) && return
+    if [[ $EUID != 0 ]] || ! command -v apt-get >/dev/null; then
+        die "please install: ${missing[*]} (as root on Debian this script does it itself)"
+    fi
+    apt-get update -qq
+    # RUNLEVEL=1: the package must not start its own nginx on port 80.
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+build() {
+    local what=(--example bare_proxy)
+    [[ " $VARIANTS " == *" gateway "* ]] && what+=(--bin attribute-gateway)
+    cargo build --locked --profile "$PROFILE" "${what[@]}"
+    bin=${CARGO_TARGET_DIR:-target}/${PROFILE/#dev/debug}
+    bin=$(realpath "$bin")
+}
+
+# --- the upstream stub and the three proxies ---------------------------------------------------
+
+# $1: name, $2: port, $3: what stands in the http block before the server, $4: its locations.
+# One process (master_process off), so that its /proc/PID/stat is all there is to count.
+nginx_conf() {
+    mkdir -p "$work/$1"
+    cat >"$work/$1.conf" <<CONF
+daemon off; master_process off; worker_processes 1;
+pid $work/$1/pid; error_log $work/$1.log warn;
+events { worker_connections 1024; }
+http {
+  access_log off; default_type application/json; tcp_nodelay on;
+  keepalive_timeout 300s; keepalive_requests 1000000000;
+  client_body_temp_path $work/$1/body; proxy_temp_path $work/$1/proxy;
+  fastcgi_temp_path $work/$1/fcgi; uwsgi_temp_path $work/$1/uwsgi; scgi_temp_path $work/$1/scgi;
+  $3
+  server { listen 127.0.0.1:$2; $4 }
+}
+CONF
+}
+
+write_configs() {
+    local body
+    body=$(<"$here/conversation.json")
+    # nginx reads the body as a quoted string of at most 4 KiB, in which \$ would be a variable.
+    [[ $body != *[\'\$\\]* && ${#body} -lt 4000 ]] || die "conversation.json does not fit the stub"
+    # shellcheck disable=SC2016 # nginx's variables, not ours
+    nginx_conf stub "$stub_port" '' '
+    location = /oauth/token { return 200 '\''{"access_token":"x","token_type":"bearer","expires_in":86400}'\''; }
+    location = /count { stub_status; }
+    location /api/v2/conversations/ {
+      if ($request_method = PATCH) { return 202; }
+      return 200 '\'"$body"\''; }'
+    # shellcheck disable=SC2016
+    nginx_conf nginx "$proxy_port" \
+        "upstream genesys { server 127.0.0.1:$stub_port; keepalive 128; keepalive_requests 1000000000; }" '
+    location /v1/conversations/ {
+      rewrite ^/v1/conversations/([^/]+)/attributes$ /api/v2/conversations/$1 break;
+      proxy_pass http://genesys; proxy_http_version 1.1;
+      proxy_set_header Connection ""; proxy_set_header Authorization "Bearer x"; }'
+}
+
+# The command of one variant, started on its own core with nothing of the caller's environment.
+start_proxy() {
+    local command
+    case $1 in
+    nginx) command=(nginx -p "$work" -e "$work/nginx.log" -c "$work/nginx.conf") ;;
+    bare) command=("$bin/examples/bare_proxy" "127.0.0.1:$proxy_port" "$stub") ;;
+    gateway) command=("$bin/attribute-gateway" serve) ;;
+    *) die "no variant called $1" ;;
+    esac
+    started=$EPOCHREALTIME
+    env -i PATH="$PATH:/usr/sbin" TOKIO_WORKER_THREADS=1 \
+        GENESYS_CLIENT_ID=x GENESYS_CLIENT_SECRET=y \
+        GATEWAY__SERVER__BIND="127.0.0.1:$proxy_port" \
+        GATEWAY__GENESYS__API_URL="$stub" GATEWAY__GENESYS__LOGIN_URL="$stub" \
+        GATEWAY__GENESYS__REQUESTS_PER_MINUTE=100000000 \
+        taskset -c "$PROXY_CPU" "${command[@]}" >/dev/null 2>"$work/$1.err" &
+    proxy=$!
+}
+
+stop_proxy() {
+    kill "$proxy"
+    wait "$proxy" 2>/dev/null || true # how it ends is not what is measured
+    proxy=''
+}
+
+# --- measuring ---------------------------------------------------------------------------------
+
+# Milliseconds from the start of the process to its first 200 for a read of attributes. Asked for over
+# bash's own socket: starting curl takes longer than starting the gateway.
+first_200() {
+    local path="/v1/conversations/3f1c2b7a-58d0-4e7e-9c41-0a6d5c1e2b90/attributes" now
+    until (
+        exec 3<>"/dev/tcp/127.0.0.1/$proxy_port"
+        printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$path" >&3
+        read -r -t 1 status <&3
+        [[ $status == *" 200 "* ]]
+    ) 2>/dev/null; do
+        kill -0 "$proxy" 2>/dev/null || die "$1 ended: $(tail -5 "$work/$1.err")"
+        awk "BEGIN { exit !($EPOCHREALTIME - $started > 10) }" && die "$1: no 200 within 10 s"
+    done
+    now=$EPOCHREALTIME
+    awk "BEGIN { printf \"%.1f\", ($now - $started) * 1000 }"
+}
+
+# The answer must be the right one before its speed is worth anything.
+check_answer() {
+    curl -sS --max-time 5 "http://127.0.0.1:$proxy_port/v1/conversations/$(</proc/sys/kernel/random/uuid)/attributes" \
+        | grep -q '"crm_customer_id":"CRM-998877"' || die "$1 does not answer with the attributes"
+}
+
+# $1: connections, $2: seconds, $3: port, $4, $5: path before and after the id.
+# Prints requests, microseconds, p50, p99; stops everything when one request failed.
+load() {
+    local out
+    out=$(wrk -t1 -c"$1" -d"$2s" -s "$here/distinct.lua" "http://127.0.0.1:$3" -- "$4" "${5:-}" \
+        | sed -n 's/^RESULT //p')
+    [[ $out == *" 0" ]] || die "failed requests (requests, us, p50, p99, failed): $out"
+    echo "${out% *}"
+}
+
+proxy_load() { load "$1" "$2" "$proxy_port" /v1/conversations/ /attributes; }
+
+# Clock ticks that a process (and those children that it has waited for) has used.
+ticks_of() {
+    local stat
+    stat=$(<"/proc/$1/stat")
+    # shellcheck disable=SC2086 # split on purpose; the name in brackets, which may hold spaces, is cut off
+    set -- ${stat##*) }
+    echo $((${12} + ${13} + ${14} + ${15}))
+}
+ticks_busy() {
+    awk -v a="cpu$PROXY_CPU" -v b="cpu$LOAD_CPU" \
+        '$1 == a || $1 == b { sum += $2 + $3 + $4 + $7 + $8 + $9 } END { print sum }' /proc/stat
+}
+# The stub counts its own requests; this one is not to be counted.
+upstream_calls() { curl -sS "$stub/count" | awk 'NR == 3 { print $3 }'; }
+rss() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$proxy/status"; }
+
+# One variant in one round: a line in $work/rows.
+#   round variant req/s cpu-s/10k p50@64(ms) p50@1(ms) first-200(ms) upstream/request others(cores)
+measure() {
+    local first result requests us p50 single calls cpu others
+    start_proxy "$2"
+    first=$(first_200 "$2")
+    check_answer "$2"
+    proxy_load 64 "$WARM" >/dev/null
+    calls=$(upstream_calls) cpu=$(ticks_of "$proxy")
+    others=$(($(ticks_busy) - cpu - $(ticks_of "$upstream") - $(ticks_of $$)))
+    # Not read from a process substitution: its children are not waited for, so not counted as ours.
+    result=$(proxy_load 64 "$LONG")
+    others=$(($(ticks_busy) - $(ticks_of "$proxy") - $(ticks_of "$upstream") - $(ticks_of $$) - others))
+    cpu=$(($(ticks_of "$proxy") - cpu)) calls=$(($(upstream_calls) - calls - 1))
+    read -r requests us p50 _ <<<"$result"
+    result=$(proxy_load 1 "$SHORT")
+    read -r _ _ single _ <<<"$result"
+    stop_proxy
+    awk -v OFS='\t' -v n="$requests" -v us="$us" -v t="$ticks" "BEGIN {
+        print $1, \"$2\", n * 1e6 / us, $cpu / t * 1e4 / n, $p50 / 1e3, $single / 1e3, $first,
+            $calls / n, $others / t * 1e6 / us }" | tee -a "$work/rows" >&2
+}
+
+# What one gets without any proxy, at one connection: the base of "added".
+measure_direct() {
+    local result single
+    result=$(load 1 "$SHORT" "$stub_port" /api/v2/conversations/)
+    read -r _ _ single _ <<<"$result"
+    awk -v OFS='\t' "BEGIN { print $1, \"direct\", 0, 0, 0, $single / 1e3, 0, 0, 0 }" >>"$work/rows"
+}
+
+# Memory is measured apart from the rest: it wants a process that nobody has asked anything yet.
+measure_memory() {
+    local idle result requests done=0
+    start_proxy "$1"
+    sleep "$IDLE"
+    idle=$(rss)
+    while ((done < MEMORY_REQUESTS)); do
+        result=$(proxy_load 64 2)
+        read -r requests _ <<<"$result"
+        done=$((done + requests))
+    done
+    printf '  %-8s %6s MiB idle for %s s, %6s MiB after %d requests at c=64\n' \
+        "$1" "$idle" "$IDLE" "$(rss)" "$done"
+    stop_proxy
+}
+
+# --- the report --------------------------------------------------------------------------------
+
+# Medians over the rounds, in brackets the range. Ratios are of the same round.
+report() {
+    awk -F'\t' -v order="$VARIANTS" '
+        { rounds = $1 > rounds ? $1 : rounds; for (i = 3; i <= NF; i++) x[$2, $1, i] = $i }
+        function sorted(n,   i, j, v) {
+            for (i = 2; i <= n; i++) { v = s[i]; for (j = i - 1; j && s[j] > v; j--) s[j + 1] = s[j]; s[j + 1] = v }
+        }
+        # kind: "" the value, "/" its ratio to the variant b, "-" what it adds to b
+        function cell(v, i, f, kind, b,   r, m, n) {
+            for (r = 1; r <= rounds; r++) {
+                if (kind != "" && !((b, r, i) in x)) return "-"
+                m = x[v, r, i]
+                s[++n] = kind == "/" ? m / x[b, r, i] : kind == "-" ? m - x[b, r, i] : m
+            }
+            sorted(n)
+            m = n % 2 ? s[(n + 1) / 2] : (s[n / 2] + s[n / 2 + 1]) / 2
+            return sprintf(f " (" f "-" f ")", m, s[1], s[n])
+        }
+        function row(a, b, c, d, e) { printf "  %-8s %-24s %-20s %-22s %s\n", a, b, c, d, e }
+        END {
+            n = split(order, v, " ")
+            printf "\nThroughput and cost, c=64, median (range) of %d rounds\n", rounds
+            row("", "req/s", "x nginx", "CPU s/10k", "CPU x nginx")
+            for (i = 1; i <= n; i++)
+                row(v[i], cell(v[i], 3, "%.0f"), cell(v[i], 3, "%.2f", "/", "nginx"), cell(v[i], 4, "%.3f"), cell(v[i], 4, "%.2f", "/", "nginx"))
+            if (index(" " order " ", " gateway ") && index(" " order " ", " bare "))
+                printf "  gateway against bare: %s x req/s, %s x CPU\n", cell("gateway", 3, "%.2f", "/", "bare"), cell("gateway", 4, "%.2f", "/", "bare")
+            printf "\nLatency in ms (direct to the stub at c=1: %s)\n", cell("direct", 6, "%.3f")
+            row("", "p50 c=64", "p50 c=1", "added at c=1", "start to first 200")
+            for (i = 1; i <= n; i++)
+                row(v[i], cell(v[i], 5, "%.2f"), cell(v[i], 6, "%.3f"), cell(v[i], 6, "%.3f", "-", "direct"), cell(v[i], 7, "%.0f"))
+            print "\nChecks (no request failed; what was under way when wrk stopped is above 1.000)"
+            row("", "upstream calls/request", "", "others (cores)", "")
+            for (i = 1; i <= n; i++) row(v[i], cell(v[i], 8, "%.3f"), "", cell(v[i], 9, "%.2f"), "")
+        }' "$work/rows"
+}
+
+# --- main --------------------------------------------------------------------------------------
+
+(($(nproc) >= 2)) || die "needs two processors"
+install_tools
+build
+write_configs
+# This shell, and with it wrk and the stub, keeps to its own core from here on.
+taskset -cp "$LOAD_CPU" $$ >/dev/null
+
+PATH="$PATH:/usr/sbin" nginx -p "$work" -e "$work/stub.log" -c "$work/stub.conf" &
+upstream=$!
+until curl -sf "$stub/count" >/dev/null; do
+    kill -0 "$upstream" 2>/dev/null || die "the stub ended: $(cat "$work/stub.log")"
+    sleep 0.05
+done
+
+echo "$(date -u +%F) $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $(uname -sr), $(rustc --version), $(PATH="$PATH:/usr/sbin" nginx -v 2>&1), profile $PROFILE, ${LONG} s at c=64, ${SHORT} s at c=1"
+for ((round = 1; round <= ROUNDS; round++)); do
+    measure_direct "$round"
+    for variant in $VARIANTS; do measure "$round" "$variant"; done
+done
+report
+echo
+echo "Memory (VmRSS)"
+for variant in $VARIANTS; do
+    # nginx's memory is no yardstick for ours
+    [[ $variant == nginx ]] || measure_memory "$variant"
+done

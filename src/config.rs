@@ -1,0 +1,282 @@
+//! The configuration: where it comes from, what it may say, and where each value came from.
+//!
+//! Later layers win: the defaults that are compiled in (`config/default.toml`), the file of
+//! `--config`, `GENESYS_CLIENT_ID`, `GENESYS_CLIENT_SECRET` and `GENESYS_ENVIRONMENT`,
+//! `GATEWAY__SECTION__KEY`, and `RUST_LOG` for `log.level`. The environment is an argument: nothing
+//! here reads that of the process.
+//!
+//! A [`Config`] that exists is valid: sections are built from checked values alone. A key that
+//! nothing knows is an error, wherever it stands.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use ::config::Value;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+mod bytes;
+mod error;
+mod genesys;
+mod layers;
+mod limits;
+mod log;
+mod participants;
+mod region;
+mod render;
+mod route;
+mod schema;
+mod server;
+mod simulator;
+mod url;
+mod values;
+mod verify;
+mod writes;
+
+#[cfg(test)]
+mod tests;
+
+pub use bytes::ByteSize;
+pub use error::{ConfigError, Origin, Problem};
+pub use genesys::{Genesys, PatchBody};
+pub use limits::Limits;
+pub use log::{Log, LogFormat};
+pub use participants::Participants;
+pub use region::Region;
+pub use route::{CustomRoute, PathTemplate, Route};
+pub use server::Server;
+pub use simulator::{PatchMode, Simulator};
+pub use url::BaseUrl;
+pub use verify::Verify;
+pub use writes::Writes;
+
+use layers::Layer;
+use render::Line;
+
+/// All settings, one member a section. `Debug` shows no secret.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The listening side.
+    pub server: Server,
+    /// The upstream.
+    pub genesys: Genesys,
+    /// Sizes beyond which a request is refused.
+    pub limits: Limits,
+    /// How a write is proved.
+    pub verify: Verify,
+    /// Conduct of a write otherwise.
+    pub writes: Writes,
+    /// Which participant a request means.
+    pub participants: Participants,
+    /// What is logged.
+    pub log: Log,
+    /// The simulator of `demo` and `simulate`.
+    pub simulator: Simulator,
+}
+
+impl Config {
+    /// The credentials for upstream, or the names of all that are missing.
+    pub fn credentials(&self) -> Result<Credentials, MissingCredentials> {
+        match (&self.genesys.client_id, &self.genesys.client_secret) {
+            (Some(id), Some(secret)) => Ok(Credentials {
+                client_id: id.clone(),
+                client_secret: secret.clone(),
+            }),
+            (id, secret) => Err(MissingCredentials {
+                id: id.is_none(),
+                secret: secret.is_none(),
+            }),
+        }
+    }
+}
+
+/// Id and secret of the OAuth client.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The id; never empty.
+    pub client_id: String,
+    /// The secret; never empty.
+    pub client_secret: SecretString,
+}
+
+/// Which of the credentials are not set. Displayed with the variables to set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingCredentials {
+    id: bool,
+    secret: bool,
+}
+
+impl fmt::Display for MissingCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.id.then_some("GENESYS_CLIENT_ID");
+        let secret = self.secret.then_some("GENESYS_CLIENT_SECRET");
+        let names: Vec<&str> = id.into_iter().chain(secret).collect();
+        write!(f, "missing {}", names.join(" and "))
+    }
+}
+
+impl std::error::Error for MissingCredentials {}
+
+/// What a configuration is read from, beside the defaults. `Debug` shows names alone.
+#[derive(Clone, Default)]
+pub struct Source {
+    /// The file of `--config`, in TOML.
+    pub file: Option<PathBuf>,
+    /// The environment variables, also those that have nothing to do with the gateway.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// The same without the variables that lead to a real organisation: all of `GENESYS_…`, and
+    /// those of `GATEWAY__GENESYS__…` that hold credentials, region or URLs. The file stays;
+    /// [`demo`] ignores the same keys in it.
+    #[must_use]
+    pub fn without_credentials(&self) -> Self {
+        let mut real = vec![];
+        for key in schema::keys().filter(|key| key.is_account()) {
+            real.extend([key.variable(), format!("{}_FILE", key.variable())]);
+        }
+        let mut source = self.clone();
+        source
+            .env
+            .retain(|name, _| !name.starts_with("GENESYS_") && !real.contains(name));
+        source
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.env.keys().collect();
+        f.debug_struct("Source")
+            .field("file", &self.file)
+            .field("env", &names)
+            .finish()
+    }
+}
+
+/// A valid configuration, and where its values came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    lines: Vec<Line>,
+}
+
+impl Loaded {
+    /// The effective configuration as TOML: every key, with its origin in a comment, and secrets
+    /// masked. Without masked secrets it can be used as a `--config` file.
+    pub fn render(&self) -> String {
+        render::render(&self.lines)
+    }
+}
+
+/// Reads and checks everything. On failure the error tells of every problem that was found.
+pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
+    let mut problems = Vec::new();
+    let layers = layers::collect(source, &mut problems);
+    resolve(&layers, problems)
+}
+
+/// As [`load`], but blind to credentials, region and URLs of a real organisation, in the
+/// environment and in the file; the files that hold them are not opened.
+pub fn demo(source: &Source) -> Result<Loaded, ConfigError> {
+    let mut problems = Vec::new();
+    let mut layers = layers::collect(&source.without_credentials(), &mut problems);
+    for layer in layers.iter_mut().skip(1) {
+        layer
+            .0
+            .retain(|path, _| !schema::find(path).is_some_and(schema::Key::is_account));
+    }
+    resolve(&layers, problems)
+}
+
+fn resolve(layers: &[Layer], mut problems: Vec<Problem>) -> Result<Loaded, ConfigError> {
+    // Reading stops at the first fault; with defaults in its place, the next one is found.
+    let mut mended = Layer::default();
+    loop {
+        let (path, message) = match merge(layers, &mended) {
+            Ok(config) if problems.is_empty() => {
+                return Ok(Loaded {
+                    config,
+                    lines: lines(layers),
+                });
+            }
+            Ok(_) => return Err(ConfigError::new(problems)),
+            Err(error) => describe(error),
+        };
+        if schema::find(&path).is_some() {
+            let (_, origin) = effective(layers, &path);
+            problems.push(Problem::of_key(&path, origin, &message));
+        } else if !problems.iter().any(|problem| problem.is_within(&path)) {
+            // Otherwise the keys may only disagree because one of them was mended.
+            problems.extend(disagreements(layers, &path, &message));
+        }
+        let before = mended.0.len();
+        mended.mend(&path, &layers[0]);
+        if mended.0.len() == before {
+            return Err(ConfigError::new(problems));
+        }
+    }
+}
+
+/// The problems of a section whose keys do not go together, from the text of
+/// `genesys::Mismatches`.
+fn disagreements(layers: &[Layer], section: &str, message: &str) -> Vec<Problem> {
+    let problem = |line: &str| {
+        let (name, message) = line.split_once(": ")?;
+        let key = schema::find(&format!("{section}.{name}"))?;
+        let (_, origin) = effective(layers, &key.path());
+        Some(Problem::of_key(key.path(), origin, message))
+    };
+    let found: Option<Vec<Problem>> = message.lines().map(problem).collect();
+    found.unwrap_or_else(|| vec![Problem::of_key(section, Origin::Default, message)])
+}
+
+fn merge(layers: &[Layer], mended: &Layer) -> Result<Config, ::config::ConfigError> {
+    let builder = layers
+        .iter()
+        .fold(::config::Config::builder(), |builder, layer| {
+            builder.add_source(layer.clone())
+        });
+    builder
+        .add_source(mended.clone())
+        .build()?
+        .try_deserialize()
+}
+
+/// The value that wins, and where it came from.
+fn effective(layers: &[Layer], path: &str) -> (Value, Origin) {
+    let found = layers.iter().rev().find_map(|layer| layer.0.get(path));
+    found
+        .cloned()
+        .unwrap_or_else(|| (Value::new(None, ""), Origin::Default))
+}
+
+fn lines(layers: &[Layer]) -> Vec<Line> {
+    let line = |key: schema::Key| {
+        let path = key.path();
+        let (value, origin) = effective(layers, &path);
+        let (default, _) = effective(&layers[..1], &path);
+        Line::new(key, &value, &default, origin)
+    };
+    schema::keys().map(line).collect()
+}
+
+/// The dotted path of the value or section at fault, and what is wrong with it.
+fn describe(error: ::config::ConfigError) -> (String, String) {
+    use ::config::ConfigError::{At, Message, Type};
+    let (key, message) = match error {
+        At { error, key, .. } => (key.unwrap_or_default(), describe(*error).1),
+        // The value stays out, it may be a secret.
+        Type { expected, key, .. } => (key.unwrap_or_default(), format!("must be {expected}")),
+        Message(message) => (String::new(), message),
+        other => (String::new(), other.to_string()),
+    };
+    // An item of a list belongs to the key of the list.
+    (
+        key.split('[').next().unwrap_or_default().to_owned(),
+        message,
+    )
+}

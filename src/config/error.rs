@@ -1,0 +1,120 @@
+//! What is wrong with a configuration: every problem at once, each with its key and its origin.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The defaults that are compiled in.
+    Default,
+    /// The file of `--config`.
+    File(PathBuf),
+    /// An environment variable.
+    Variable(String),
+    /// A file that this environment variable names.
+    FileNamedBy(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            // A line break would end the comment that this is shown in.
+            Self::File(path) => {
+                write!(
+                    f,
+                    "file {}",
+                    path.display().to_string().replace(char::is_control, "?")
+                )
+            }
+            Self::Variable(name) if name.starts_with("GATEWAY__") => {
+                write!(f, "environment {name}")
+            }
+            Self::Variable(name) => f.write_str(name),
+            Self::FileNamedBy(name) => write!(f, "file named by {name}"),
+        }
+    }
+}
+
+/// One thing that is wrong. Never holds the value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key's dotted path; `None` if a whole source cannot be used.
+    pub key: Option<String>,
+    /// Where the value, or the unknown key, came from.
+    pub origin: Origin,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Problem {
+    pub(super) fn of_key(key: impl Into<String>, origin: Origin, message: &str) -> Self {
+        Self {
+            key: Some(key.into()),
+            origin,
+            message: message.to_owned(),
+        }
+    }
+
+    /// Whether it is about this key, or one in this section; every key is in the section "".
+    pub(super) fn is_within(&self, path: &str) -> bool {
+        self.key.as_deref().is_some_and(|key| is_within(key, path))
+    }
+
+    pub(super) fn of_source(origin: Origin, message: impl Into<String>) -> Self {
+        Self {
+            key: None,
+            origin,
+            message: message.into(),
+        }
+    }
+}
+
+/// Whether the key's path is, or lies below, the other one.
+pub(super) fn is_within(key: &str, path: &str) -> bool {
+    let below = key.strip_prefix(path);
+    below.is_some_and(|rest| path.is_empty() || rest.is_empty() || rest.starts_with('.'))
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{key}: {} (from {})", self.message, self.origin),
+            None => write!(f, "{}: {}", self.origin, self.message),
+        }
+    }
+}
+
+/// A configuration that cannot be used, with everything that is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_cached_key(ToString::to_string);
+        problems.dedup();
+        Self { problems }
+    }
+
+    /// All problems, sorted by key; at least one.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [problem] = self.problems.as_slice() {
+            return write!(f, "configuration: {problem}");
+        }
+        write!(f, "{} problems in the configuration:", self.problems.len())?;
+        self.problems
+            .iter()
+            .try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,245 @@
+//! `[genesys]`: the upstream, its credentials and how hard it is leant on.
+
+use std::fmt;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::bytes::ByteSize;
+use super::region::Region;
+use super::route::{CustomRoute, PathTemplate, Route};
+use super::url::BaseUrl;
+use super::values::{self, Choice};
+
+/// The upstream: where it is, who we are there, and how calls to it are made.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Raw")]
+pub struct Genesys {
+    /// Id of the OAuth client, if set.
+    pub client_id: Option<String>,
+    /// Secret of the OAuth client, if set.
+    pub client_secret: Option<SecretString>,
+    /// Region of the organisation.
+    pub environment: Region,
+    /// Base URL of the API in place of the region's.
+    pub api_url: Option<BaseUrl>,
+    /// Base URL of the token endpoint in place of the region's.
+    pub login_url: Option<BaseUrl>,
+    /// Whether the two may be plain http to other machines.
+    pub allow_insecure: bool,
+    /// Which endpoints read and write.
+    pub route: Route,
+    /// What a PATCH carries.
+    pub patch_body: PatchBody,
+    /// Budget of calls per minute, at least 1. No limiter acts on it yet.
+    pub requests_per_minute: u64,
+    /// Window in which the budget is counted; 100 ms to 1 h. No limiter acts on it yet.
+    pub rate_window: Duration,
+    /// Time for one try of one call; at most 60 s.
+    pub attempt_timeout: Duration,
+    /// Time to open a connection; at most 60 s.
+    pub connect_timeout: Duration,
+    /// First wait before a retry; at most `backoff_cap`.
+    pub backoff_base: Duration,
+    /// Longest wait before a retry; at most 60 s.
+    pub backoff_cap: Duration,
+    /// How long before its end a token is renewed; 0 to 1 h.
+    pub token_refresh_ahead: Duration,
+    /// Largest answer that is read; 1 KiB to 256 MiB.
+    pub max_response_bytes: ByteSize,
+}
+
+impl Genesys {
+    /// Base URL of the platform API: the override, or the region's.
+    pub fn api_base(&self) -> BaseUrl {
+        let region = || BaseUrl::of_host(format_args!("api.{}", self.environment.domain()));
+        self.api_url.clone().unwrap_or_else(region)
+    }
+
+    /// Base URL of the token endpoint: the override, or the region's.
+    pub fn login_base(&self) -> BaseUrl {
+        let region = || BaseUrl::of_host(format_args!("login.{}", self.environment.domain()));
+        self.login_url.clone().unwrap_or_else(region)
+    }
+}
+
+/// What a PATCH carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchBody {
+    /// The changed keys alone.
+    Changes,
+    /// The whole map, for an upstream that replaces.
+    Full,
+}
+
+impl Choice for PatchBody {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("changes", Self::Changes), ("full", Self::Full)];
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RouteWord {
+    Conversations,
+    Calls,
+    Custom,
+}
+
+impl Choice for RouteWord {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("conversations", Self::Conversations),
+        ("calls", Self::Calls),
+        ("custom", Self::Custom),
+    ];
+}
+
+/// The section as written; what several keys decide together is checked on the way out of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(deserialize_with = "values::optional_id")]
+    client_id: Option<String>,
+    #[serde(deserialize_with = "values::optional_secret")]
+    client_secret: Option<SecretString>,
+    #[serde(deserialize_with = "values::parsed")]
+    environment: Region,
+    #[serde(deserialize_with = "values::optional")]
+    api_url: Option<BaseUrl>,
+    #[serde(deserialize_with = "values::optional")]
+    login_url: Option<BaseUrl>,
+    #[serde(deserialize_with = "values::flag")]
+    allow_insecure: bool,
+    #[serde(deserialize_with = "values::choice")]
+    route: RouteWord,
+    custom: RawCustom,
+    #[serde(deserialize_with = "values::choice")]
+    patch_body: PatchBody,
+    #[serde(deserialize_with = "values::number::<1, {u64::MAX}, _, _>")]
+    requests_per_minute: u64,
+    #[serde(deserialize_with = "values::duration::<100, 3_600_000, _>")]
+    rate_window: Duration,
+    #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
+    attempt_timeout: Duration,
+    #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
+    connect_timeout: Duration,
+    #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
+    backoff_base: Duration,
+    #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
+    backoff_cap: Duration,
+    #[serde(deserialize_with = "values::duration::<0, 3_600_000, _>")]
+    token_refresh_ahead: Duration,
+    #[serde(deserialize_with = "values::size::<1_024, 268_435_456, _>")]
+    max_response_bytes: ByteSize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCustom {
+    #[serde(deserialize_with = "values::optional")]
+    participant: Option<PathTemplate>,
+    #[serde(deserialize_with = "values::optional")]
+    attributes: Option<PathTemplate>,
+    #[serde(deserialize_with = "values::optional")]
+    conversation: Option<PathTemplate>,
+}
+
+/// A key of this section that does not go with the others, and why.
+struct Mismatch(&'static str, &'static str);
+
+/// All of them. Displayed with one `key: message` a line, from which the loader takes the paths.
+struct Mismatches(Vec<Mismatch>);
+
+impl fmt::Display for Mismatches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(|m| format!("{}: {}", m.0, m.1)).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl TryFrom<Raw> for Genesys {
+    type Error = Mismatches;
+
+    fn try_from(raw: Raw) -> Result<Self, Mismatches> {
+        let mut wrong = Vec::new();
+        for (key, url) in [("api_url", &raw.api_url), ("login_url", &raw.login_url)] {
+            if !raw.allow_insecure && url.as_ref().is_some_and(BaseUrl::leaves_unencrypted) {
+                let message = "must be https, unless the host is this machine or \
+                               genesys.allow_insecure is true";
+                wrong.push(Mismatch(key, message));
+            }
+        }
+        if raw.backoff_base > raw.backoff_cap {
+            wrong.push(Mismatch(
+                "backoff_base",
+                "must not be above genesys.backoff_cap",
+            ));
+        }
+        let route = match route(raw.route, raw.custom) {
+            Ok(route) if wrong.is_empty() => route,
+            Ok(_) => return Err(Mismatches(wrong)),
+            Err(mismatch) => {
+                wrong.push(mismatch);
+                return Err(Mismatches(wrong));
+            }
+        };
+        Ok(Self {
+            route,
+            client_id: raw.client_id,
+            client_secret: raw.client_secret,
+            environment: raw.environment,
+            api_url: raw.api_url,
+            login_url: raw.login_url,
+            allow_insecure: raw.allow_insecure,
+            patch_body: raw.patch_body,
+            requests_per_minute: raw.requests_per_minute,
+            rate_window: raw.rate_window,
+            attempt_timeout: raw.attempt_timeout,
+            connect_timeout: raw.connect_timeout,
+            backoff_base: raw.backoff_base,
+            backoff_cap: raw.backoff_cap,
+            token_refresh_ahead: raw.token_refresh_ahead,
+            max_response_bytes: raw.max_response_bytes,
+        })
+    }
+}
+
+const PARTICIPANT: &str = "custom.participant";
+const ATTRIBUTES: &str = "custom.attributes";
+const CONVERSATION: &str = "custom.conversation";
+
+fn route(word: RouteWord, custom: RawCustom) -> Result<Route, Mismatch> {
+    match word {
+        RouteWord::Conversations => without_templates(&custom).map(|()| Route::Conversations),
+        RouteWord::Calls => without_templates(&custom).map(|()| Route::Calls),
+        RouteWord::Custom => {
+            if let Some(path) = &custom.conversation {
+                path.check(false)
+                    .map_err(|message| Mismatch(CONVERSATION, message))?;
+            }
+            Ok(Route::Custom(CustomRoute {
+                participant: with_both_ids(PARTICIPANT, custom.participant)?,
+                attributes: with_both_ids(ATTRIBUTES, custom.attributes)?,
+                conversation: custom.conversation,
+            }))
+        }
+    }
+}
+
+/// Refuses templates that another route would ignore in silence.
+fn without_templates(custom: &RawCustom) -> Result<(), Mismatch> {
+    let templates = [
+        (PARTICIPANT, &custom.participant),
+        (ATTRIBUTES, &custom.attributes),
+        (CONVERSATION, &custom.conversation),
+    ];
+    match templates.iter().find(|(_, path)| path.is_some()) {
+        Some((key, _)) => Err(Mismatch(key, "is set, but genesys.route is not `custom`")),
+        None => Ok(()),
+    }
+}
+
+fn with_both_ids(key: &'static str, path: Option<PathTemplate>) -> Result<PathTemplate, Mismatch> {
+    let path = path.ok_or(Mismatch(key, "is needed when genesys.route is `custom`"))?;
+    path.check(true).map_err(|message| Mismatch(key, message))?;
+    Ok(path)
+}

@@ -1,0 +1,18 @@
+//! `[limits]`: sizes beyond which a request is refused.
+
+use serde::Deserialize;
+
+use super::bytes::ByteSize;
+use super::values;
+
+/// Sizes beyond which a request is refused before anything is sent upstream.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// All attributes of one participant, as bytes of their JSON; 1 B to 16 MiB.
+    #[serde(deserialize_with = "values::size::<1, 16_777_216, _>")]
+    pub total_bytes: ByteSize,
+    /// Body of one request; 1 KiB to 16 MiB.
+    #[serde(deserialize_with = "values::size::<1_024, 16_777_216, _>")]
+    pub body_bytes: ByteSize,
+}

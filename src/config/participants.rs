@@ -1,0 +1,30 @@
+//! `[participants]`: which participant a request means.
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use super::values;
+
+/// Longest purpose that is taken; Genesys' own are far below.
+const PURPOSE_LETTERS: usize = 40;
+
+/// Choice of the participant where a request leaves it open.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Participants {
+    /// Purpose of the participant that is meant when none is named; 1 to 40 ASCII letters.
+    #[serde(deserialize_with = "purpose")]
+    pub default: String,
+}
+
+fn purpose<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = values::text(deserializer)?;
+    let word = text.trim();
+    let letters = word.chars().all(|c| c.is_ascii_alphabetic());
+    if letters && (1..=PURPOSE_LETTERS).contains(&word.len()) {
+        return Ok(word.to_owned());
+    }
+    Err(D::Error::custom(format!(
+        "must be a word of 1 to {PURPOSE_LETTERS} letters such as `customer`, not `{text}`"
+    )))
+}

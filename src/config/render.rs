@@ -1,0 +1,83 @@
+//! The effective configuration as TOML, with where each value came from and without secrets.
+
+use std::fmt::Write as _;
+
+use ::config::{Value, ValueKind};
+
+use super::error::Origin;
+use super::schema::Key;
+
+/// What stands in place of a secret.
+pub(super) const MASK: &str = "********";
+
+/// One key as it is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    key: Key,
+    shown: String,
+    origin: Origin,
+}
+
+impl Line {
+    /// The line for a value; `default` tells whether a text from the environment means a number.
+    pub fn new(key: Key, value: &Value, default: &Value, origin: Origin) -> Self {
+        let unset = matches!(&value.kind, ValueKind::String(text) if text.is_empty());
+        // A default is public, and masked it could not be fed back.
+        let hidden = key.is_secret() && !unset && value.kind != default.kind;
+        let shown = if hidden {
+            quote(MASK)
+        } else {
+            show(&value.kind, &default.kind)
+        };
+        Self { key, shown, origin }
+    }
+}
+
+/// All lines, with a header before each section.
+pub(super) fn render(lines: &[Line]) -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for Line { key, shown, origin } in lines {
+        if key.section != section {
+            let gap = if section.is_empty() { "" } else { "\n" };
+            section = key.section;
+            let _ = writeln!(text, "{gap}[{section}]");
+        }
+        let unset = if shown == "\"\"" { ", not set" } else { "" };
+        let _ = writeln!(text, "{} = {shown}  # from {origin}{unset}", key.name);
+    }
+    text
+}
+
+fn show(value: &ValueKind, default: &ValueKind) -> String {
+    match (value, default) {
+        (ValueKind::String(text), ValueKind::I64(_) | ValueKind::Boolean(_)) => {
+            let text = text.trim();
+            // TOML's integers end where those of 64 bits with a sign do.
+            let plain = text.parse::<i64>().map(|number| number.to_string());
+            let plain = plain.or_else(|_| text.parse::<bool>().map(|flag| flag.to_string()));
+            plain.unwrap_or_else(|_| quote(text))
+        }
+        (ValueKind::String(text), _) => quote(text),
+        (ValueKind::Array(items), _) => {
+            let items: Vec<String> = items.iter().map(|item| show(&item.kind, default)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        (other, _) => other.to_string(),
+    }
+}
+
+fn quote(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,29 @@
+//! `[server]`: the listening side.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::values;
+
+/// How the gateway listens and how long it gives a request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Address and port to listen on.
+    #[serde(deserialize_with = "values::address")]
+    pub bind: SocketAddr,
+    /// Time for one request in all; more than zero, at most 60 s.
+    #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
+    pub deadline: Duration,
+    /// Time that requests under way get when the process stops; at most 10 min.
+    #[serde(deserialize_with = "values::duration::<1, 600_000, _>")]
+    pub drain: Duration,
+    /// Time for the head of a request to arrive; at most 5 min.
+    #[serde(deserialize_with = "values::duration::<1, 300_000, _>")]
+    pub header_timeout: Duration,
+    /// Time for the body of a request to arrive; at most 5 min.
+    #[serde(deserialize_with = "values::duration::<1, 300_000, _>")]
+    pub body_timeout: Duration,
+}

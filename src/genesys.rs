@@ -1,0 +1,21 @@
+//! The typed client of the Genesys Cloud platform API; implements [`crate::ports::Conversations`].
+//!
+//! Upstream's quirks end here: paths, shapes, error bodies, tokens, throttling. Facts about the
+//! platform are cited where they are used; what the vendor does not publish is configuration.
+
+mod client;
+mod error;
+mod layers;
+mod random;
+mod stack;
+mod token;
+mod transport;
+mod wire;
+
+pub use client::{Client, Paths};
+pub use error::UpstreamError;
+pub use layers::breaker::Guard;
+pub use random::Jitter;
+pub use stack::{StackParts, StackSettings, api_stack, token_stack};
+pub use token::{Credentials, TokenCache, TokenSettings, TokenStatus};
+pub use transport::{Transport, in_process, over_http};

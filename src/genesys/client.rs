@@ -1,0 +1,249 @@
+//! One method per upstream operation: builds the request, and reads what came back.
+//!
+//! A 2xx to a PATCH means accepted, never visible: the platform answers 202 and works on
+//! (<https://help.mypurecloud.com>, FAQ on the Set Participant Data action). What may have been
+//! applied is reported as such, and decided on by the use case.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, Uri, header};
+use tower::ServiceExt as _;
+
+use super::error::{self, UpstreamError};
+use super::layers::Call;
+use super::transport::Transport;
+use super::wire;
+use crate::domain::{AttributeMap, Conversation, ConversationId, ParticipantId};
+use crate::error::Error;
+use crate::ports::{
+    BoxFuture, CallFailure, Conversations, Cycle, Fate, Operation, PatchCall, ReadCall,
+};
+
+/// Where reads and writes go. There is no `/conversations/voice/` in the platform API: voice is
+/// `calls`; templates serve proxies that have other paths.
+#[derive(Clone, Debug)]
+pub enum Paths {
+    /// `/api/v2/conversations/{id}`: any media.
+    Conversations,
+    /// `/api/v2/conversations/calls/{id}`: voice alone.
+    Calls,
+    /// Templates with `{conversationId}` and `{participantId}`.
+    Custom {
+        /// GET of one participant.
+        participant: String,
+        /// PATCH of its attributes.
+        attributes: String,
+        /// GET of the conversation, where there is one.
+        conversation: Option<String>,
+    },
+}
+
+/// The client.
+pub struct Client {
+    stack: Transport,
+    paths: Paths,
+}
+
+/// How an answer is read.
+type Parse = fn(ConversationId, &[u8]) -> Result<Conversation, &'static str>;
+
+impl Paths {
+    fn read(
+        &self,
+        conversation: ConversationId,
+        participant: Option<ParticipantId>,
+    ) -> Result<(String, Parse), Error> {
+        match (self, participant) {
+            (Self::Conversations, _) => Ok((
+                format!("/api/v2/conversations/{conversation}"),
+                wire::conversation,
+            )),
+            (Self::Calls, _) => Ok((
+                format!("/api/v2/conversations/calls/{conversation}"),
+                wire::conversation,
+            )),
+            (
+                Self::Custom {
+                    conversation: Some(template),
+                    ..
+                },
+                _,
+            ) => Ok((filled(template, conversation, None), wire::conversation)),
+            (
+                Self::Custom {
+                    participant: template,
+                    ..
+                },
+                Some(participant),
+            ) => Ok((
+                filled(template, conversation, Some(participant)),
+                wire::lone_participant,
+            )),
+            (
+                Self::Custom {
+                    conversation: None, ..
+                },
+                None,
+            ) => Err(Error::InvalidParticipant(
+                "this gateway reads single participants, so only a participant's UUID can be used",
+            )),
+        }
+    }
+
+    fn patch(&self, conversation: ConversationId, participant: ParticipantId) -> String {
+        let tail = format!("{conversation}/participants/{participant}/attributes");
+        match self {
+            Self::Conversations => format!("/api/v2/conversations/{tail}"),
+            Self::Calls => format!("/api/v2/conversations/calls/{tail}"),
+            Self::Custom { attributes, .. } => filled(attributes, conversation, Some(participant)),
+        }
+    }
+}
+
+fn filled(
+    template: &str,
+    conversation: ConversationId,
+    participant: Option<ParticipantId>,
+) -> String {
+    let path = template.replace("{conversationId}", &conversation.to_string());
+    match participant {
+        Some(participant) => path.replace("{participantId}", &participant.to_string()),
+        None => path,
+    }
+}
+
+impl Client {
+    /// A client whose requests go through `stack`.
+    pub fn new(stack: Transport, paths: Paths) -> Arc<Self> {
+        Arc::new(Self { stack, paths })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: String,
+        body: Vec<u8>,
+        call: Call,
+    ) -> Result<Response<Bytes>, UpstreamError> {
+        let mut request = Request::new(Bytes::from(body));
+        *request.uri_mut() =
+            Uri::try_from(path).map_err(|_| UpstreamError::Connect("unusable path".into()))?;
+        if method != Method::GET {
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
+        *request.method_mut() = method;
+        request.extensions_mut().insert(call);
+        self.stack.clone().oneshot(request).await
+    }
+
+    async fn get(&self, read: ReadCall, cycle: &Cycle) -> Result<Conversation, Error> {
+        let (path, parse) = self.paths.read(read.conversation, read.participant)?;
+        let call = Call {
+            operation: Operation::Read,
+            cycle: cycle.clone(),
+            retries: read.retries,
+            again: false,
+        };
+        let answer = self
+            .send(Method::GET, path, Vec::new(), call)
+            .await
+            .map_err(|error| error.into_error(cycle.time_left().is_zero()))?;
+        if !answer.status().is_success() {
+            keep_correlation_id(&answer, cycle);
+            return Err(error::refusal(
+                &answer,
+                read.conversation,
+                &AttributeMap::default(),
+            ));
+        }
+        parse(read.conversation, answer.body())
+            .map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
+    }
+
+    async fn send_patch(&self, patch: PatchCall, cycle: &Cycle) -> Result<(), CallFailure> {
+        let uri = self.paths.patch(patch.conversation, patch.participant);
+        let call = Call {
+            operation: Operation::Patch,
+            cycle: cycle.clone(),
+            retries: true,
+            again: patch.again,
+        };
+        let body = wire::patch_body(&patch.attributes);
+        let answer = self
+            .send(Method::PATCH, uri, body, call)
+            .await
+            .map_err(|error| {
+                let fate = fate(error.may_have_been_applied(), error.is_transient());
+                CallFailure {
+                    error: error.into_error(cycle.time_left().is_zero()),
+                    fate,
+                }
+            })?;
+        if answer.status().is_success() {
+            return accepted(&answer);
+        }
+        keep_correlation_id(&answer, cycle);
+        let status = answer.status();
+        let fate = fate(
+            error::status_is_ambiguous(status),
+            error::status_is_transient(status),
+        );
+        let error = error::refusal(&answer, patch.conversation, &patch.attributes);
+        Err(CallFailure { error, fate })
+    }
+}
+
+fn fate(ambiguous: bool, transient: bool) -> Fate {
+    match (ambiguous, transient) {
+        (true, true) => Fate::Unknown,
+        (true, false) => Fate::UnknownOnce,
+        (false, _) => Fate::NotApplied,
+    }
+}
+
+/// Where the header is missing, the body of an error has the id too.
+fn keep_correlation_id(answer: &Response<Bytes>, cycle: &Cycle) {
+    if cycle.correlation_id().is_none()
+        && let Some(id) = wire::ErrorBody::parse(answer.body()).context_id
+    {
+        cycle.set_correlation_id(&id);
+    }
+}
+
+/// The body of a good answer is not relied on: the platform declares none, or an echo. A page of
+/// HTML, however, is not the platform speaking.
+fn accepted(answer: &Response<Bytes>) -> Result<(), CallFailure> {
+    let kind = answer
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let is_page = kind.is_some_and(|kind| kind.trim_start().starts_with("text/html"));
+    if is_page && !answer.body().is_empty() {
+        let error = Error::UpstreamInvalidResponse("a page of HTML to a PATCH".to_owned());
+        return Err(CallFailure {
+            error,
+            fate: Fate::Unknown,
+        });
+    }
+    Ok(())
+}
+
+impl Conversations for Client {
+    fn read<'a>(
+        &'a self,
+        read: ReadCall,
+        cycle: &'a Cycle,
+    ) -> BoxFuture<'a, Result<Conversation, Error>> {
+        Box::pin(self.get(read, cycle))
+    }
+
+    fn patch<'a>(
+        &'a self,
+        patch: PatchCall,
+        cycle: &'a Cycle,
+    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        Box::pin(self.send_patch(patch, cycle))
+    }
+}

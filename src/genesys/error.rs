@@ -1,0 +1,343 @@
+//! What can go wrong between us and upstream, and what it means for a retry and for the caller.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
+
+use super::wire::ErrorBody;
+use crate::domain::{AttributeMap, ConversationId, SizeExcess};
+use crate::error::Error;
+use crate::ports::Answer;
+
+/// An exchange that brought no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection: nothing was sent.
+    #[error("no connection: {0}")]
+    Connect(String),
+    /// No answer within the time of an attempt. `full` unless the deadline cut it short, which
+    /// says nothing about upstream.
+    #[error("no answer in time")]
+    Timeout {
+        /// Whether it had the whole time of an attempt.
+        full: bool,
+    },
+    /// The connection broke after the request had left.
+    #[error("the connection broke: {0}")]
+    Reset(String),
+    /// The answer is over the limit.
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The answer is not what it should be.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// Not sent: the circuit breaker is open.
+    #[error("too many calls failed lately, none are made for the moment")]
+    BreakerOpen {
+        /// Until a probe is let through.
+        retry_after: Duration,
+    },
+    /// Not sent: there is no token.
+    #[error("no token")]
+    NoToken(TokenFailure),
+    /// Not sent again: the retry budget is spent.
+    #[error("too many calls failed lately, this one is not repeated")]
+    NoBudget,
+    /// Not sent: the deadline came first.
+    #[error("the deadline came before it was sent")]
+    NotSentInTime,
+}
+
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenFailure {
+    /// The credentials, or tokens fetched with them, are refused. The reason holds no secret.
+    Refused(String),
+    /// The token endpoint throttles.
+    Throttled {
+        /// When it is tried next.
+        retry_after: Duration,
+    },
+    /// The token endpoint cannot be reached, or fails.
+    Unavailable {
+        /// What was seen.
+        reason: String,
+        /// When it is tried next.
+        retry_after: Duration,
+    },
+    /// The token endpoint answers something that is no token.
+    Invalid(String),
+}
+
+/// When a caller should come back if upstream did not say.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The same for a 429 without `Retry-After`; the official SDKs wait three seconds.
+const DEFAULT_THROTTLE: Duration = Duration::from_secs(3);
+
+impl UpstreamError {
+    pub(super) fn from_reqwest(error: reqwest::Error) -> Self {
+        // The URL holds nothing secret, but it is noise in a sentence that the caller sees.
+        let error = error.without_url();
+        let mut reason = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            reason = cause.to_string();
+            source = cause.source();
+        }
+        if error.is_connect() || error.is_builder() {
+            Self::Connect(reason)
+        } else if error.is_timeout() {
+            Self::Timeout { full: true }
+        } else {
+            Self::Reset(reason)
+        }
+    }
+
+    /// The metric label.
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::Connect(_) => Answer::Connect,
+            Self::Timeout { .. } => Answer::Timeout,
+            Self::Reset(_) => Answer::Reset,
+            Self::TooLarge { .. } | Self::Invalid(_) => Answer::Invalid,
+            Self::BreakerOpen { .. } | Self::NoToken(_) | Self::NoBudget | Self::NotSentInTime => {
+                Answer::NotSent
+            }
+        }
+    }
+
+    /// Whether a PATCH that ended like this may have been applied.
+    pub fn may_have_been_applied(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Reset(_) | Self::TooLarge { .. } | Self::Invalid(_) => {
+                true
+            }
+            Self::Connect(_)
+            | Self::BreakerOpen { .. }
+            | Self::NoToken(_)
+            | Self::NoBudget
+            | Self::NotSentInTime => false,
+        }
+    }
+
+    /// Whether another attempt may fare better.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Timeout { .. } | Self::Reset(_) => true,
+            Self::TooLarge { .. }
+            | Self::Invalid(_)
+            | Self::BreakerOpen { .. }
+            | Self::NoToken(_)
+            | Self::NoBudget
+            | Self::NotSentInTime => false,
+        }
+    }
+
+    /// Whether it counts against upstream in the circuit breaker.
+    pub fn is_upstream_failure(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Timeout { full: true } | Self::Reset(_) => true,
+            Self::Timeout { full: false }
+            | Self::TooLarge { .. }
+            | Self::Invalid(_)
+            | Self::BreakerOpen { .. }
+            | Self::NoToken(_)
+            | Self::NoBudget
+            | Self::NotSentInTime => false,
+        }
+    }
+
+    /// What the caller is told. `deadline_passed` tells a slow upstream from an impatient caller.
+    pub fn into_error(self, deadline_passed: bool) -> Error {
+        match self {
+            Self::NotSentInTime => Error::DeadlineExceeded("waiting to be sent"),
+            Self::Timeout { .. } if deadline_passed => {
+                Error::DeadlineExceeded("waiting for Genesys Cloud")
+            }
+            Self::Connect(_) | Self::Timeout { .. } | Self::Reset(_) | Self::NoBudget => {
+                Error::UpstreamUnavailable {
+                    reason: self.to_string(),
+                    retry_after: DEFAULT_RETRY_AFTER,
+                }
+            }
+            Self::TooLarge { .. } | Self::Invalid(_) => {
+                Error::UpstreamInvalidResponse(self.to_string())
+            }
+            Self::BreakerOpen { retry_after } => Error::UpstreamUnavailable {
+                reason: self.to_string(),
+                retry_after,
+            },
+            Self::NoToken(failure) => failure.into_error(),
+        }
+    }
+}
+
+impl TokenFailure {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Refused(reason) => Error::UpstreamAuthFailed(reason),
+            Self::Throttled { retry_after } => Error::UpstreamRateLimited {
+                reason: "the token endpoint of Genesys Cloud throttles",
+                retry_after,
+            },
+            Self::Unavailable {
+                reason,
+                retry_after,
+            } => Error::UpstreamUnavailable {
+                reason: format!("token endpoint: {reason}"),
+                retry_after,
+            },
+            Self::Invalid(reason) => {
+                Error::UpstreamInvalidResponse(format!("token endpoint: {reason}"))
+            }
+        }
+    }
+}
+
+/// Whether a PATCH answered with this status may have been applied: something behind the edge
+/// failed or was too slow, and may have worked before that.
+pub fn status_is_ambiguous(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 504)
+}
+
+/// Whether another attempt may fare better: what the official SDKs retry, and 408.
+pub fn status_is_transient(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504)
+}
+
+/// `Retry-After` in whole seconds, the only form that Genesys sends.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// What a refusal of the API means. `sent` are the entries of the PATCH, whose values must not
+/// come back in the message.
+pub fn refusal(
+    response: &Response<Bytes>,
+    conversation: ConversationId,
+    sent: &AttributeMap,
+) -> Error {
+    let status = response.status();
+    let body = ErrorBody::parse(response.body());
+    let message = body
+        .message
+        .map(|message| super::wire::without_values(&message, sent));
+    match status.as_u16() {
+        401 => Error::UpstreamAuthFailed(format!(
+            "401{} from the API, also with a fresh token",
+            body.code
+                .map(|code| format!(" `{code}`"))
+                .unwrap_or_default()
+        )),
+        403 => Error::UpstreamForbidden {
+            permission: message.as_deref().and_then(permission_in),
+            message,
+        },
+        404 => Error::ConversationNotFound(conversation),
+        409 => Error::UpstreamConflict,
+        413 => said_too_large(),
+        400 if message.as_deref().is_some_and(speaks_of_size) => said_too_large(),
+        429 => Error::UpstreamRateLimited {
+            reason: "Genesys Cloud throttles this OAuth client",
+            retry_after: retry_after(response.headers()).unwrap_or(DEFAULT_THROTTLE),
+        },
+        408 | 500..=599 => Error::UpstreamUnavailable {
+            reason: format!("it answered {}", status.as_u16()),
+            retry_after: retry_after(response.headers()).unwrap_or(DEFAULT_RETRY_AFTER),
+        },
+        300..=399 => Error::UpstreamInvalidResponse(format!("a redirect ({})", status.as_u16())),
+        status => Error::UpstreamRejected {
+            status,
+            code: body.code,
+            message,
+        },
+    }
+}
+
+/// The permission in "… at least one of the following permissions assigned: [a:b:view]".
+fn permission_in(message: &str) -> Option<String> {
+    let (_, rest) = message.rsplit_once('[')?;
+    let (permission, _) = rest.split_once(']')?;
+    permission.contains(':').then(|| permission.to_owned())
+}
+
+fn speaks_of_size(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    message.contains("size exceeds limit") || message.contains("exceeds the size limit")
+}
+
+/// Only the use case knows the merged map; it fills in the numbers.
+fn said_too_large() -> Error {
+    Error::AttributesTooLarge(SizeExcess {
+        bytes: 0,
+        limit_bytes: 0,
+        largest: Vec::new(),
+        said_upstream: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Error {
+        let response = Response::builder()
+            .status(status)
+            .body(Bytes::copy_from_slice(body.as_bytes()))
+            .expect("valid");
+        let id = "8e0f1a2b-0000-4000-8000-000000000000"
+            .parse()
+            .expect("valid");
+        refusal(&response, id, &AttributeMap::default())
+    }
+
+    #[test]
+    fn the_missing_permission_is_named() {
+        let body = r#"{"code":"missing.any.permissions","message":"Unable to perform the requested action. You must have at least one of the following permissions assigned: [conversation:communication:view]"}"#;
+        let text = answer(403, body).to_string();
+        assert!(text.contains("`conversation:communication:view`"), "{text}");
+        assert!(!answer(403, "<html>").to_string().contains("permission `"));
+    }
+
+    #[test]
+    fn upstreams_size_error_is_ours() {
+        let body =
+            r#"{"code":"bad.request","message":"Participant attributes size exceeds limit"}"#;
+        assert!(matches!(answer(400, body), Error::AttributesTooLarge(_)));
+        assert!(matches!(answer(413, ""), Error::AttributesTooLarge(_)));
+        assert!(matches!(
+            answer(400, "{}"),
+            Error::UpstreamRejected { status: 400, .. }
+        ));
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds_or_nothing() {
+        let wait = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, text.parse().expect("valid"));
+            retry_after(&headers).map(|wait| wait.as_secs())
+        };
+        assert_eq!(wait("42"), Some(42));
+        assert_eq!(wait("soon"), None);
+        assert_eq!(wait("-1"), None);
+    }
+
+    #[test]
+    fn a_deadline_that_cuts_an_attempt_short_is_not_upstreams_failure() {
+        assert!(!UpstreamError::Timeout { full: false }.is_upstream_failure());
+        let error = UpstreamError::Timeout { full: false }.into_error(true);
+        assert!(matches!(error, Error::DeadlineExceeded(_)));
+    }
+}

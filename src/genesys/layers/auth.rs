@@ -1,0 +1,65 @@
+//! Gives every attempt a live token, and answers a 401 with one renewal and one more try.
+//!
+//! It stands outside the rate limit: fetching a token spends none of the API's budget.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use tokio::time::Instant;
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceExt, service_fn};
+
+use super::call;
+use crate::genesys::error::UpstreamError;
+use crate::genesys::token::{Token, TokenCache};
+use crate::genesys::transport::{Exchange, Transport};
+use crate::ports::{Cycle, Phase};
+
+/// Authorises requests with tokens of `cache`.
+pub fn layer<S: Exchange>(cache: TokenCache, inner: S) -> Transport {
+    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+        let (inner, cache) = (inner.clone(), cache.clone());
+        async move { authorised(&cache, inner, request).await }
+    }))
+}
+
+async fn authorised<S: Exchange>(
+    cache: &TokenCache,
+    inner: S,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, UpstreamError> {
+    let cycle = call(&request).cycle.clone();
+    let token = match cache.current() {
+        Some(token) => token,
+        None => waited(&cycle, cache.get(cycle.deadline())).await?,
+    };
+    let answer = inner.clone().oneshot(with(&token, request.clone())).await?;
+    if answer.status() != StatusCode::UNAUTHORIZED {
+        return Ok(answer);
+    }
+    // Tokens can die early: an idle time-out of the organisation, a client that was disabled.
+    let renewal = cache.renewed(token.generation(), cycle.deadline());
+    match waited(&cycle, renewal).await? {
+        Some(token) => inner.oneshot(with(&token, request)).await,
+        None => Ok(answer),
+    }
+}
+
+async fn waited<T>(
+    cycle: &Cycle,
+    token: impl Future<Output = Result<T, UpstreamError>>,
+) -> Result<T, UpstreamError> {
+    let start = Instant::now();
+    let result = token.await;
+    let wait: Duration = start.elapsed();
+    cycle.spend(Phase::Token, wait);
+    result
+}
+
+fn with(token: &Token, mut request: Request<Bytes>) -> Request<Bytes> {
+    request
+        .headers_mut()
+        .insert(header::AUTHORIZATION, token.header());
+    request
+}

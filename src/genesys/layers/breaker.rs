@@ -1,0 +1,85 @@
+//! Refuses calls at once while upstream fails, by the circuit breaker of that upstream.
+//!
+//! It is asked before a token is fetched and told after the time-out, so a call that hangs counts.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceExt, service_fn};
+
+use crate::clock::Monotonic;
+use crate::genesys::error::UpstreamError;
+use crate::genesys::transport::{Exchange, Transport};
+use crate::policy::{Breaker, BreakerSettings};
+use crate::ports::{BreakerState, Meter};
+
+/// The breaker of one upstream, shared by all its calls.
+pub struct Guard {
+    upstream: &'static str,
+    breaker: Mutex<Breaker>,
+    meter: Arc<dyn Meter>,
+    clock: Monotonic,
+}
+
+impl Guard {
+    /// A closed breaker for the upstream of this name.
+    pub fn new(upstream: &'static str, meter: Arc<dyn Meter>, clock: Monotonic) -> Self {
+        meter.breaker(upstream, BreakerState::Closed);
+        let breaker = Mutex::new(Breaker::new(BreakerSettings::default()));
+        Self {
+            upstream,
+            breaker,
+            meter,
+            clock,
+        }
+    }
+
+    /// Its state, for `/readyz?verbose`.
+    pub fn state(&self) -> BreakerState {
+        state_of(&self.breaker())
+    }
+
+    async fn run<S: Exchange>(
+        &self,
+        inner: S,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, UpstreamError> {
+        let asked = self.breaker().ask(self.clock.now());
+        let ticket = asked.map_err(|retry_after| UpstreamError::BreakerOpen { retry_after })?;
+        let result = inner.oneshot(request).await;
+        let failed = match &result {
+            Ok(answer) => answer.status().is_server_error(),
+            Err(error) => error.is_upstream_failure(),
+        };
+        let mut breaker = self.breaker();
+        if breaker.tell(ticket, failed, self.clock.now()) {
+            let state = state_of(&breaker);
+            drop(breaker);
+            tracing::warn!(upstream = self.upstream, ?state, "circuit breaker changed");
+            self.meter.breaker(self.upstream, state);
+        }
+        result
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn state_of(breaker: &Breaker) -> BreakerState {
+    match (breaker.is_closed(), breaker.is_half_open()) {
+        (true, _) => BreakerState::Closed,
+        (false, true) => BreakerState::HalfOpen,
+        (false, false) => BreakerState::Open,
+    }
+}
+
+/// Guards an upstream.
+pub fn layer<S: Exchange>(guard: Arc<Guard>, inner: S) -> Transport {
+    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+        let (inner, guard) = (inner.clone(), Arc::clone(&guard));
+        async move { guard.run(inner, request).await }
+    }))
+}

@@ -1,0 +1,88 @@
+//! Counts and times what goes upstream, twice: every attempt (innermost), and every call with
+//! all its attempts (outermost). Keeps Genesys' correlation id, which its support asks for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::time::Instant;
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceExt, service_fn};
+
+use super::call;
+use crate::genesys::error::UpstreamError;
+use crate::genesys::transport::{Exchange, Transport};
+use crate::ports::{Answer, Meter, Operation};
+
+/// Genesys' correlation id: on every answer of the platform.
+const CORRELATION_ID: &str = "inin-correlation-id";
+
+/// Observes calls as a whole.
+pub fn calls<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> Transport {
+    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+        let (inner, meter) = (inner.clone(), Arc::clone(&meter));
+        async move {
+            let (operation, start) = (call(&request).operation, Instant::now());
+            let result = inner.oneshot(request).await;
+            meter.call(operation, answer_of(&result), start.elapsed());
+            result
+        }
+    }))
+}
+
+/// Observes every attempt.
+pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> Transport {
+    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+        let (inner, meter) = (inner.clone(), Arc::clone(&meter));
+        async move {
+            let (call, start) = (call(&request).clone(), Instant::now());
+            if call.operation != Operation::Token {
+                call.cycle.count_call();
+            }
+            // An attempt that is cut short never returns here; its metric is written on drop.
+            let mut record = Record {
+                meter,
+                operation: call.operation,
+                start,
+                answer: Answer::Timeout,
+            };
+            let result = inner.oneshot(request).await;
+            record.answer = answer_of(&result);
+            let id = result
+                .as_ref()
+                .ok()
+                .and_then(|answer| answer.headers().get(CORRELATION_ID));
+            if let Some(id) = id.and_then(|id| id.to_str().ok()) {
+                call.cycle.set_correlation_id(id);
+            }
+            tracing::debug!(
+                upstream.operation = call.operation.as_str(),
+                upstream.answer = ?record.answer,
+                upstream.correlation_id = ?id,
+                "upstream answered",
+            );
+            result
+        }
+    }))
+}
+
+fn answer_of(result: &Result<Response<Bytes>, UpstreamError>) -> Answer {
+    match result {
+        Ok(answer) => Answer::Status(answer.status().as_u16()),
+        Err(error) => error.answer(),
+    }
+}
+
+struct Record {
+    meter: Arc<dyn Meter>,
+    operation: Operation,
+    start: Instant,
+    answer: Answer,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.meter
+            .attempt(self.operation, self.answer, self.start.elapsed());
+    }
+}

@@ -1,0 +1,169 @@
+//! Tries again what is transient, certainly not applied, affordable and in time.
+//!
+//! A PATCH that may have been applied is not repeated here: the use case reads first. `Retry-After`
+//! is waited for where upstream named one, else the backoff. An answer that says "not now" is
+//! handed on as it is when there is no time or budget to try again.
+
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceExt, service_fn};
+
+use super::{Call, call};
+use crate::clock::Monotonic;
+use crate::genesys::error::{self, UpstreamError};
+use crate::genesys::random::Jitter;
+use crate::genesys::transport::{Exchange, Transport};
+use crate::policy::{Backoff, RetryBudget, RetryDecision, Stop, decide};
+use crate::ports::{Meter, Operation};
+
+/// What retries of all calls share.
+pub struct Retries {
+    /// Waits where upstream names none.
+    pub backoff: Backoff,
+    /// How many retries the traffic pays for.
+    pub budget: Mutex<RetryBudget>,
+    /// Where jitter comes from.
+    pub jitter: Jitter,
+    /// Where retries are counted.
+    pub meter: Arc<dyn Meter>,
+    /// The time.
+    pub clock: Monotonic,
+}
+
+/// Retries calls within their deadline.
+pub fn layer<S: Exchange>(retries: Arc<Retries>, inner: S) -> Transport {
+    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+        let (inner, retries) = (inner.clone(), Arc::clone(&retries));
+        async move { retries.run(inner, request).await }
+    }))
+}
+
+type Exchanged = Result<Response<Bytes>, UpstreamError>;
+
+impl Retries {
+    async fn run<S: Exchange>(&self, inner: S, request: Request<Bytes>) -> Exchanged {
+        let call = call(&request).clone();
+        if call.again {
+            self.pay_for_repetition(&call)?;
+        } else {
+            self.budget().deposit(self.clock.now());
+        }
+        if !call.retries {
+            return inner.oneshot(request).await;
+        }
+        let mut failures = 0;
+        loop {
+            let result = inner.clone().oneshot(request.clone()).await;
+            failures += 1;
+            if !may_repeat(&result, call.operation, failures) {
+                return result;
+            }
+            let wait = self.wait_after(&result, failures);
+            match self.decide(&call, wait) {
+                RetryDecision::After(wait) => tokio::time::sleep(wait).await,
+                RetryDecision::Stop(_) => return result,
+            }
+        }
+    }
+
+    /// The use case repeats a PATCH of unknown fate, after a read and a wait of its own.
+    fn pay_for_repetition(&self, call: &Call) -> Result<(), UpstreamError> {
+        match self.decide(call, Duration::ZERO) {
+            RetryDecision::After(_) => Ok(()),
+            RetryDecision::Stop(Stop::NoTime) => Err(UpstreamError::NotSentInTime),
+            RetryDecision::Stop(Stop::NoBudget) => Err(UpstreamError::Connect(
+                "the retry budget is spent".to_owned(),
+            )),
+        }
+    }
+
+    fn decide(&self, call: &Call, wait: Duration) -> RetryDecision {
+        let left = call.cycle.time_left();
+        let decision = decide(wait, left, &mut self.budget(), self.clock.now());
+        match decision {
+            RetryDecision::After(_) => self.meter.retry(call.operation),
+            RetryDecision::Stop(Stop::NoBudget) => self.meter.retry_refused(call.operation),
+            RetryDecision::Stop(Stop::NoTime) => {}
+        }
+        decision
+    }
+
+    fn wait_after(&self, result: &Exchanged, failures: u32) -> Duration {
+        let asked = result
+            .as_ref()
+            .ok()
+            .and_then(|answer| error::retry_after(answer.headers()));
+        asked.unwrap_or_else(|| self.backoff.delay(failures, self.jitter.unit()))
+    }
+
+    fn budget(&self) -> std::sync::MutexGuard<'_, RetryBudget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether this ending is transient, and safe to repeat for this operation.
+fn may_repeat(result: &Exchanged, operation: Operation, failures: u32) -> bool {
+    let (transient, ambiguous) = match result {
+        Ok(answer) => {
+            let status = answer.status();
+            // 500 is not on Genesys' list of retryable statuses; one more try is worth it.
+            let once_more = status == StatusCode::INTERNAL_SERVER_ERROR && failures == 1;
+            (
+                error::status_is_transient(status) || once_more,
+                error::status_is_ambiguous(status),
+            )
+        }
+        Err(error) => (error.is_transient(), error.may_have_been_applied()),
+    };
+    transient && !(ambiguous && operation == Operation::Patch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repeats(status: u16, operation: Operation, failures: u32) -> bool {
+        let answer = Response::builder()
+            .status(status)
+            .body(Bytes::new())
+            .expect("valid");
+        may_repeat(&Ok(answer), operation, failures)
+    }
+
+    #[test]
+    fn a_patch_that_may_have_been_applied_is_left_to_the_use_case() {
+        for status in [500, 502, 504] {
+            assert!(!repeats(status, Operation::Patch, 1), "{status}");
+            assert!(repeats(status, Operation::Read, 1), "{status}");
+        }
+        for error in [
+            UpstreamError::Timeout { full: true },
+            UpstreamError::Reset(String::new()),
+        ] {
+            assert!(!may_repeat(&Err(error.clone()), Operation::Patch, 1));
+            assert!(may_repeat(&Err(error), Operation::Read, 1));
+        }
+    }
+
+    #[test]
+    fn what_was_certainly_not_applied_is_repeated_also_for_a_patch() {
+        for status in [408, 429, 503] {
+            assert!(repeats(status, Operation::Patch, 5), "{status}");
+        }
+        let refused = Err(UpstreamError::Connect(String::new()));
+        assert!(may_repeat(&refused, Operation::Patch, 5));
+    }
+
+    #[test]
+    fn answers_are_not_repeated_and_500_once_only() {
+        for status in [200, 202, 400, 401, 403, 404, 409, 413, 501] {
+            assert!(!repeats(status, Operation::Read, 1), "{status}");
+        }
+        assert!(!repeats(500, Operation::Read, 2));
+    }
+}

@@ -1,0 +1,29 @@
+//! The time of one attempt. It stands inside the rate limit: waiting for that is not the upstream
+//! being slow.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceExt, service_fn};
+
+use super::call;
+use crate::genesys::error::UpstreamError;
+use crate::genesys::transport::{Exchange, Transport};
+
+/// Ends an attempt after `limit`, or at the deadline of its request if that is sooner.
+pub fn layer<S: Exchange>(limit: Duration, inner: S) -> Transport {
+    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+        let inner = inner.clone();
+        async move {
+            let left = call(&request).cycle.time_left();
+            match tokio::time::timeout(limit.min(left), inner.oneshot(request)).await {
+                Ok(result) => result,
+                Err(_) => Err(UpstreamError::Timeout {
+                    full: limit <= left,
+                }),
+            }
+        }
+    }))
+}

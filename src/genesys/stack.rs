@@ -1,0 +1,128 @@
+//! The order of the layers between a client method and the wire.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tower::ServiceBuilder;
+use tower::layer::layer_fn;
+
+use super::layers::breaker::Guard;
+use super::layers::retry::Retries;
+use super::layers::{auth, base_uri, breaker, deadline, observe, retry, timeout};
+use super::random::Jitter;
+use super::token::TokenCache;
+use super::transport::Transport;
+use crate::clock::Monotonic;
+use crate::policy::{Backoff, RetryBudget};
+use crate::ports::Meter;
+
+/// Numbers of the stack.
+#[derive(Clone, Debug)]
+pub struct StackSettings {
+    /// Time of one attempt.
+    pub attempt_timeout: Duration,
+    /// Waits between attempts where upstream names none.
+    pub backoff: Backoff,
+    /// Base URL of the API, without a slash at its end.
+    pub api_base: String,
+    /// Base URL of the login host, without a slash at its end.
+    pub login_base: String,
+}
+
+/// What both stacks are made of.
+#[derive(Clone)]
+pub struct StackParts {
+    /// Numbers.
+    pub settings: StackSettings,
+    /// The wire.
+    pub transport: Transport,
+    /// Where everything is counted.
+    pub meter: Arc<dyn Meter>,
+    /// Where jitter comes from.
+    pub jitter: Jitter,
+    /// The time.
+    pub clock: Monotonic,
+}
+
+/// The stack of the platform API, and the breaker in it for `/readyz`. The rate limiter's place is
+/// marked below: between auth, which must not spend its budget, and the time of an attempt, which
+/// must not run while a call waits for it.
+pub fn api_stack(parts: &StackParts, tokens: TokenCache) -> (Transport, Arc<Guard>) {
+    let StackParts {
+        settings,
+        transport,
+        meter,
+        jitter,
+        clock,
+    } = parts.clone();
+    let guard = Arc::new(Guard::new("conversations", Arc::clone(&meter), clock));
+    let retries = Arc::new(Retries {
+        backoff: settings.backoff,
+        budget: Mutex::new(RetryBudget::default()),
+        jitter,
+        meter: Arc::clone(&meter),
+        clock,
+    });
+    let (breaker, call_meter) = (Arc::clone(&guard), Arc::clone(&meter));
+    let stack = ServiceBuilder::new()
+        // Outermost, so that nothing below can be late.
+        .layer(layer_fn(deadline::layer))
+        // One record a call, whatever it takes.
+        .layer(layer_fn(move |inner| {
+            observe::calls(Arc::clone(&call_meter), inner)
+        }))
+        // Outside auth: each attempt gets a live token.
+        .layer(layer_fn(move |inner| {
+            retry::layer(Arc::clone(&retries), inner)
+        }))
+        // Asked before a token is fetched for a call that is not made.
+        .layer(layer_fn(move |inner| {
+            breaker::layer(Arc::clone(&breaker), inner)
+        }))
+        // Outside the rate limit: a token spends none of its budget.
+        .layer(layer_fn(move |inner| auth::layer(tokens.clone(), inner)))
+        // Here the rate limiter goes: it takes the reservation of a write from the extensions.
+        // Inside the rate limit: waiting for that is not the upstream being slow.
+        .layer(layer_fn(move |inner| {
+            timeout::layer(settings.attempt_timeout, inner)
+        }))
+        // One record an attempt.
+        .layer(layer_fn(move |inner| {
+            observe::attempts(Arc::clone(&meter), inner)
+        }))
+        // From path to host.
+        .layer(layer_fn(move |inner| {
+            base_uri::layer(settings.api_base.clone(), inner)
+        }))
+        .service(transport);
+    (stack, guard)
+}
+
+/// The stack of the token endpoint. It has no retries: the task that fetches tokens has a schedule
+/// of its own.
+pub fn token_stack(parts: &StackParts) -> (Transport, Arc<Guard>) {
+    let StackParts {
+        settings,
+        transport,
+        meter,
+        clock,
+        ..
+    } = parts.clone();
+    let guard = Arc::new(Guard::new("token", Arc::clone(&meter), clock));
+    let breaker = Arc::clone(&guard);
+    let stack = ServiceBuilder::new()
+        .layer(layer_fn(move |inner| {
+            breaker::layer(Arc::clone(&breaker), inner)
+        }))
+        .layer(layer_fn(move |inner| {
+            timeout::layer(settings.attempt_timeout, inner)
+        }))
+        .layer(layer_fn(move |inner| {
+            observe::attempts(Arc::clone(&meter), inner)
+        }))
+        .layer(layer_fn(move |inner| {
+            base_uri::layer(settings.login_base.clone(), inner)
+        }))
+        .service(transport);
+    (stack, guard)
+}

@@ -1,0 +1,313 @@
+//! One token for all requests: fetched once, renewed before it dies, by one task.
+//!
+//! The task publishes what it has; callers take it, or wait for the next news, so that a crowd
+//! shares one fetch and its result. Genesys warns against fetching many tokens, and throttles the
+//! endpoint with a 400 that must not be taken for bad credentials.
+
+mod fetch;
+mod refresh;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderValue;
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::error::{TokenFailure, UpstreamError};
+use super::random::Jitter;
+use super::transport::Transport;
+
+/// Credentials of an OAuth client with the client-credentials grant.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Client id.
+    pub client_id: String,
+    /// Client secret.
+    pub client_secret: SecretString,
+}
+
+/// Numbers of the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenSettings {
+    /// How long before its end a token is renewed. Tokens that live shorter than twice this are
+    /// renewed at half of their life.
+    pub refresh_ahead: Duration,
+    /// The longest wait for one answer of the endpoint.
+    pub attempt_timeout: Duration,
+}
+
+/// A token that can be sent.
+#[derive(Clone)]
+pub struct Token {
+    header: HeaderValue,
+    generation: u64,
+    expires: Instant,
+}
+
+impl Token {
+    /// The `Authorization` header, marked as sensitive.
+    pub fn header(&self) -> HeaderValue {
+        self.header.clone()
+    }
+
+    /// Which fetch it came from.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn is_good(&self) -> bool {
+        Instant::now() < self.expires
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the task last published.
+#[derive(Clone, Debug)]
+enum News {
+    /// The first fetch, or a forced one, is under way.
+    Fetching,
+    /// There is a token. `trouble` is what kept it from being renewed since.
+    Ready {
+        token: Token,
+        trouble: Option<TokenFailure>,
+    },
+    /// There is none, and there will be no other try before `next_try`.
+    Failed {
+        failure: TokenFailure,
+        next_try: Instant,
+    },
+}
+
+/// Whether a token is at hand; for `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenStatus {
+    /// The first fetch is not through yet.
+    Starting,
+    /// A token is at hand, for so much longer.
+    Good(Duration),
+    /// The credentials are refused.
+    Refused(String),
+    /// There is no token for another reason.
+    Unavailable(String),
+}
+
+/// Renewals that 401s may force in quick succession; one comes back every
+/// [`FORCED_RENEWAL_EVERY`]. An API that answers every token with 401 must not make us flood the
+/// token endpoint.
+const FORCED_RENEWALS: u32 = 5;
+const FORCED_RENEWAL_EVERY: Duration = Duration::from_secs(10);
+
+/// The shared token. Cheap to clone.
+#[derive(Clone)]
+pub struct TokenCache {
+    news: watch::Receiver<News>,
+    stale: Arc<watch::Sender<u64>>,
+    forced: Arc<Mutex<Allowance>>,
+}
+
+struct Allowance {
+    left: u32,
+    since: Instant,
+}
+
+impl TokenCache {
+    /// Starts the task that fetches and renews, and ends with `stop`.
+    pub fn start(
+        credentials: Credentials,
+        settings: TokenSettings,
+        stack: Transport,
+        jitter: Jitter,
+        stop: CancellationToken,
+    ) -> Self {
+        let (publish, news) = watch::channel(News::Fetching);
+        let (stale, stale_news) = watch::channel(0);
+        let fetch = fetch::Fetch {
+            credentials,
+            stack,
+            timeout: settings.attempt_timeout,
+        };
+        let task = refresh::Refresh {
+            fetch,
+            settings,
+            jitter,
+            publish,
+            stale: stale_news,
+        };
+        tokio::spawn(stop.run_until_cancelled_owned(task.run()));
+        let forced = Allowance {
+            left: FORCED_RENEWALS,
+            since: Instant::now(),
+        };
+        Self {
+            news,
+            stale: Arc::new(stale),
+            forced: Arc::new(Mutex::new(forced)),
+        }
+    }
+
+    /// The token, if a good one is at hand.
+    pub fn current(&self) -> Option<Token> {
+        match &*self.news.borrow() {
+            News::Ready { token, .. } if token.is_good() => Some(token.clone()),
+            News::Ready { .. } | News::Fetching | News::Failed { .. } => None,
+        }
+    }
+
+    /// A good token, waited for until `deadline`.
+    ///
+    /// # Errors
+    /// At once if the credentials are refused, or no other try comes before the deadline.
+    pub async fn get(&self, deadline: Instant) -> Result<Token, UpstreamError> {
+        self.newer_than(0, deadline).await
+    }
+
+    /// A token newer than `generation`, which the API has refused: one fetch for all who saw
+    /// that. `None` if renewals have not helped lately and no other one is made for the moment.
+    ///
+    /// # Errors
+    /// As [`TokenCache::get`].
+    pub async fn renewed(
+        &self,
+        generation: u64,
+        deadline: Instant,
+    ) -> Result<Option<Token>, UpstreamError> {
+        let is_newest = self
+            .current()
+            .is_none_or(|token| token.generation <= generation);
+        let asked_already = *self.stale.borrow() >= generation;
+        if is_newest && !asked_already {
+            if !self.allowance().take() {
+                return Ok(None);
+            }
+            self.stale.send_if_modified(|stale| {
+                let newer = *stale < generation;
+                *stale = (*stale).max(generation);
+                newer
+            });
+        }
+        self.newer_than(generation, deadline).await.map(Some)
+    }
+
+    async fn newer_than(&self, generation: u64, deadline: Instant) -> Result<Token, UpstreamError> {
+        let mut news = self.news.clone();
+        loop {
+            match &*news.borrow_and_update() {
+                News::Ready { token, .. } if token.is_good() && token.generation > generation => {
+                    return Ok(token.clone());
+                }
+                News::Failed { failure, next_try } if is_final(failure, *next_try, deadline) => {
+                    return Err(UpstreamError::NoToken(failure.until(*next_try)));
+                }
+                News::Ready { .. } | News::Failed { .. } | News::Fetching => {}
+            }
+            match tokio::time::timeout_at(deadline, news.changed()).await {
+                Ok(Ok(())) => {}
+                // The task has ended: the service is going down.
+                Ok(Err(_)) => return Err(UpstreamError::NotSentInTime),
+                Err(_) => return Err(self.reason_at_deadline()),
+            }
+        }
+    }
+
+    /// At the deadline the last failure says more than "too late".
+    fn reason_at_deadline(&self) -> UpstreamError {
+        match &*self.news.borrow() {
+            News::Failed { failure, next_try } => UpstreamError::NoToken(failure.until(*next_try)),
+            News::Ready {
+                trouble: Some(failure),
+                ..
+            } => UpstreamError::NoToken(failure.until(Instant::now())),
+            News::Ready { trouble: None, .. } | News::Fetching => UpstreamError::NotSentInTime,
+        }
+    }
+
+    /// How things stand.
+    pub fn status(&self) -> TokenStatus {
+        match &*self.news.borrow() {
+            News::Fetching => TokenStatus::Starting,
+            News::Ready {
+                trouble: Some(TokenFailure::Refused(reason)),
+                ..
+            }
+            | News::Failed {
+                failure: TokenFailure::Refused(reason),
+                ..
+            } => TokenStatus::Refused(reason.clone()),
+            News::Ready { token, .. } => {
+                TokenStatus::Good(token.expires.saturating_duration_since(Instant::now()))
+            }
+            News::Failed { failure, .. } => TokenStatus::Unavailable(failure.to_string()),
+        }
+    }
+
+    /// Waits until the first fetch has ended, one way or the other.
+    pub async fn started(&self) {
+        let mut news = self.news.clone();
+        // An error means that the task has ended: nothing to wait for any more.
+        let _ = news.wait_for(|news| !matches!(news, News::Fetching)).await;
+    }
+
+    fn allowance(&self) -> std::sync::MutexGuard<'_, Allowance> {
+        self.forced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Allowance {
+    fn take(&mut self) -> bool {
+        let elapsed = self.since.elapsed();
+        let earned = elapsed.as_secs() / FORCED_RENEWAL_EVERY.as_secs();
+        if earned > 0 {
+            self.since = Instant::now();
+            let earned = u32::try_from(earned).unwrap_or(FORCED_RENEWALS);
+            self.left = self.left.saturating_add(earned).min(FORCED_RENEWALS);
+        }
+        let granted = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        granted
+    }
+}
+
+/// Whether waiting on is pointless.
+fn is_final(failure: &TokenFailure, next_try: Instant, deadline: Instant) -> bool {
+    match failure {
+        TokenFailure::Refused(_) | TokenFailure::Invalid(_) => true,
+        TokenFailure::Throttled { .. } | TokenFailure::Unavailable { .. } => next_try >= deadline,
+    }
+}
+
+impl TokenFailure {
+    /// The same with the wait that is left until `next_try`.
+    fn until(&self, next_try: Instant) -> Self {
+        let left = next_try.saturating_duration_since(Instant::now());
+        match self.clone() {
+            Self::Throttled { .. } => Self::Throttled { retry_after: left },
+            Self::Unavailable { reason, .. } => Self::Unavailable {
+                reason,
+                retry_after: left,
+            },
+            same @ (Self::Refused(_) | Self::Invalid(_)) => same,
+        }
+    }
+}
+
+impl fmt::Display for TokenFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(reason) => write!(f, "refused: {reason}"),
+            Self::Throttled { .. } => f.write_str("the token endpoint throttles"),
+            Self::Unavailable { reason, .. } => write!(f, "the token endpoint fails: {reason}"),
+            Self::Invalid(reason) => write!(f, "the token endpoint answers {reason}"),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The task that keeps the token fresh.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::fetch::{Fetch, FetchFailure, Fetched};
+use super::{News, Token, TokenSettings};
+use crate::genesys::error::TokenFailure;
+use crate::genesys::random::Jitter;
+use crate::policy::Backoff;
+
+/// Waits after failures that pass by themselves: an outage, or throttling. The vendor's Terraform
+/// provider keeps trying a throttled endpoint for a minute.
+const PASSING: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+/// Waits after refusals, so that a client that was repaired recovers without a restart.
+const REFUSED: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
+/// How far renewals are spread, as a share of the time ahead: replicas that started together
+/// should not renew together.
+const SPREAD: f64 = 0.25;
+
+/// Fetches, publishes, waits, and starts again.
+pub struct Refresh {
+    pub fetch: Fetch,
+    pub settings: TokenSettings,
+    pub jitter: Jitter,
+    pub publish: watch::Sender<News>,
+    pub stale: watch::Receiver<u64>,
+}
+
+impl Refresh {
+    /// Runs until it is dropped.
+    pub async fn run(mut self) {
+        let (mut token, mut generation, mut failures) = (None::<Token>, 0, 0);
+        loop {
+            let wait = match self.fetch.run().await {
+                Ok(fetched) => {
+                    (failures, generation) = (0, generation + 1);
+                    let (fresh, wait) = self.accept(fetched, generation);
+                    token = Some(fresh);
+                    wait
+                }
+                Err(failure) => {
+                    failures += 1;
+                    self.report(failure, failures, token.as_ref())
+                }
+            };
+            if self.told_stale_within(wait, generation).await {
+                // Whoever asks from now on waits for the next token.
+                token = None;
+                self.publish.send_replace(News::Fetching);
+            }
+        }
+    }
+
+    fn accept(&self, fetched: Fetched, generation: u64) -> (Token, Duration) {
+        let Fetched { header, lifetime } = fetched;
+        let token = Token {
+            header,
+            generation,
+            expires: Instant::now() + lifetime,
+        };
+        tracing::info!(
+            token.lifetime_s = lifetime.as_secs(),
+            token.generation = generation,
+            "token fetched"
+        );
+        self.publish.send_replace(News::Ready {
+            token: token.clone(),
+            trouble: None,
+        });
+        let ahead = self.settings.refresh_ahead.min(lifetime / 2);
+        let spread = ahead.mul_f64(SPREAD * self.jitter.unit());
+        (token, lifetime.saturating_sub(ahead + spread))
+    }
+
+    /// Publishes a failure, and says how long to wait before the next try. A token that is still
+    /// good is served on.
+    fn report(&self, failure: FetchFailure, failures: u32, token: Option<&Token>) -> Duration {
+        let FetchFailure {
+            failure,
+            retry_after,
+        } = failure;
+        let backoff = match failure {
+            TokenFailure::Refused(_) | TokenFailure::Invalid(_) => REFUSED,
+            TokenFailure::Throttled { .. } | TokenFailure::Unavailable { .. } => PASSING,
+        };
+        // Half of the wait is certain: full jitter could mean none at all.
+        let half = backoff.ceiling(failures) / 2;
+        let wait = retry_after.unwrap_or_else(|| half + half.mul_f64(self.jitter.unit()));
+        tracing::error!(failure = %failure, next_try_s = wait.as_secs_f64(), "no token");
+        self.publish
+            .send_replace(match token.filter(|token| token.is_good()) {
+                Some(token) => News::Ready {
+                    token: token.clone(),
+                    trouble: Some(failure),
+                },
+                None => News::Failed {
+                    failure,
+                    next_try: Instant::now() + wait,
+                },
+            });
+        wait
+    }
+
+    /// Waits; `true` if the API refused the current token meanwhile.
+    async fn told_stale_within(&mut self, wait: Duration, generation: u64) -> bool {
+        // A token that was reported already, and could not be replaced since, is no news.
+        if self.publish.borrow().is_without_token() {
+            tokio::time::sleep(wait).await;
+            return false;
+        }
+        let told = self
+            .stale
+            .wait_for(|stale| *stale >= generation && generation > 0);
+        matches!(tokio::time::timeout(wait, told).await, Ok(Ok(_)))
+    }
+}
+
+impl News {
+    fn is_without_token(&self) -> bool {
+        !matches!(self, Self::Ready { .. })
+    }
+}

@@ -1,0 +1,132 @@
+//! How a request leaves the process: over HTTP by reqwest, or straight into a router of this
+//! process, which is how tests run under paused time without a socket.
+//!
+//! The body of an answer is read here, up to a limit, so that everything above works on bytes and
+//! no upstream can fill our memory.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tower::util::{BoxCloneSyncService, ServiceExt};
+use tower::{Service, service_fn};
+
+use super::error::UpstreamError;
+
+/// A service that makes one HTTP exchange. Request URIs are absolute.
+pub type Transport = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, UpstreamError>;
+
+/// How long an idle connection is kept: below the minute after which load balancers commonly
+/// close theirs, so that a request seldom meets a connection that is being closed.
+const IDLE_CONNECTION: Duration = Duration::from_secs(50);
+
+/// Exchanges over HTTP(S), with pooled connections. Retries, redirects and proxies of the library
+/// are off: its retries would escape the retry budget, and a redirect would carry the token to
+/// another host. Certificates are always verified.
+///
+/// # Errors
+/// If the TLS set-up of the machine is unusable, for want of CA certificates for instance.
+pub fn over_http(
+    connect_timeout: Duration,
+    body_limit: usize,
+) -> Result<Transport, reqwest::Error> {
+    // A second installation fails, which is fine: it is the same provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder()
+        .connect_timeout(connect_timeout)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .tcp_nodelay(true)
+        .build()?;
+    Ok(BoxCloneSyncService::new(service_fn(
+        move |request: Request<Bytes>| {
+            let client = client.clone();
+            async move { exchange(&client, request, body_limit).await }
+        },
+    )))
+}
+
+async fn exchange(
+    client: &reqwest::Client,
+    request: Request<Bytes>,
+    body_limit: usize,
+) -> Result<Response<Bytes>, UpstreamError> {
+    let request = reqwest::Request::try_from(request).map_err(UpstreamError::from_reqwest)?;
+    let mut answer = client
+        .execute(request)
+        .await
+        .map_err(UpstreamError::from_reqwest)?;
+    let mut response = Response::builder().status(answer.status());
+    if let Some(headers) = response.headers_mut() {
+        *headers = std::mem::take(answer.headers_mut());
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = answer.chunk().await.map_err(UpstreamError::from_reqwest)? {
+        if body.len() + chunk.len() > body_limit {
+            return Err(UpstreamError::TooLarge { limit: body_limit });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    response
+        .body(body.freeze())
+        .map_err(|_| UpstreamError::Invalid("unusable headers"))
+}
+
+/// Exchanges with a router of this process.
+pub fn in_process(router: Router, body_limit: usize) -> Transport {
+    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+        let router = router.clone();
+        async move {
+            let answer = router.oneshot(request.map(Body::from)).await;
+            let (head, body) = answer.unwrap_or_else(|never| match never {}).into_parts();
+            let body = Limited::new(body, body_limit)
+                .collect()
+                .await
+                .map_err(|error| {
+                    if error.downcast_ref::<LengthLimitError>().is_some() {
+                        UpstreamError::TooLarge { limit: body_limit }
+                    } else {
+                        UpstreamError::Reset(error.to_string())
+                    }
+                })?;
+            let body = body.to_bytes();
+            // Over a socket the connection would end in the middle of such a body.
+            if announced(&head.headers).is_some_and(|length| length > body.len()) {
+                return Err(UpstreamError::Reset("the body ended early".to_owned()));
+            }
+            Ok(Response::from_parts(head, body))
+        }
+    }))
+}
+
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// What every layer above asks of the service inside it.
+pub trait Exchange:
+    Service<Request<Bytes>, Response = Response<Bytes>, Error = UpstreamError, Future: Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Exchange for S where
+    S: Service<Request<Bytes>, Response = Response<Bytes>, Error = UpstreamError, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}

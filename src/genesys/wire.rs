@@ -1,0 +1,194 @@
+//! Upstream's JSON as upstream spells it, and its way into the domain.
+//!
+//! Only the fields that are needed are declared; others are skipped unread. No field is relied on
+//! that the vendor's SDK models leave optional, which is nearly all of them.
+
+mod attributes;
+mod redact;
+
+use serde::Deserialize;
+
+use self::attributes::WireAttributes;
+pub use self::redact::without_values;
+use crate::domain::{AttributeMap, Conversation, ConversationId, Participant};
+
+/// Body of both GETs of a conversation. Source: models `Conversation` and `CallConversation` of
+/// the Python SDK 269.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireConversation {
+    id: Option<String>,
+    start_time: Option<String>,
+    end_time: Option<String>,
+    participants: Option<Vec<WireParticipant>>,
+}
+
+/// A participant in either shape: `CallMediaParticipant` has a `state` of its own, `Participant`
+/// has one per communication.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireParticipant {
+    id: Option<String>,
+    purpose: Option<String>,
+    state: Option<String>,
+    end_time: Option<String>,
+    #[serde(default)]
+    attributes: Option<WireAttributes>,
+    calls: Option<Vec<Leg>>,
+    callbacks: Option<Vec<Leg>>,
+    chats: Option<Vec<Leg>>,
+    emails: Option<Vec<Leg>>,
+    messages: Option<Vec<Leg>>,
+    videos: Option<Vec<Leg>>,
+}
+
+/// One communication of a participant.
+#[derive(Debug, Deserialize)]
+struct Leg {
+    state: Option<String>,
+}
+
+impl WireParticipant {
+    /// `None` without an id by which it could be addressed.
+    fn into_domain(self) -> Option<Participant> {
+        let gone = self.state.as_deref().is_some_and(|state| {
+            // Enums are compared without case, as the vendor's SDKs do.
+            state.eq_ignore_ascii_case("disconnected") || state.eq_ignore_ascii_case("terminated")
+        });
+        let legs = [
+            self.calls,
+            self.callbacks,
+            self.chats,
+            self.emails,
+            self.messages,
+            self.videos,
+        ];
+        let last_leg = legs.into_iter().flatten().find_map(|mut legs| legs.pop());
+        Some(Participant {
+            id: self.id?.parse().ok()?,
+            purpose: self.purpose.unwrap_or_default(),
+            live: self.end_time.is_none() && !gone,
+            state: self.state.or_else(|| last_leg?.state),
+            attributes: self
+                .attributes
+                .map(WireAttributes::into_map)
+                .unwrap_or_default(),
+        })
+    }
+}
+
+/// Reads the body of a GET of a conversation.
+///
+/// # Errors
+/// A sentence, without any of the body, if it is no conversation.
+pub fn conversation(id: ConversationId, body: &[u8]) -> Result<Conversation, &'static str> {
+    let wire: WireConversation =
+        serde_json::from_slice(body).map_err(|_| "it is not the JSON of a conversation")?;
+    if wire.id.is_none() && wire.participants.is_none() {
+        return Err("it is JSON, but not of a conversation");
+    }
+    let participants: Vec<_> = wire
+        .participants
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(WireParticipant::into_domain)
+        .collect();
+    // Only the generic shape has times of the conversation, and its `endTime` decides; its `state`
+    // never has a value when read. The voice shape is live as long as anybody is.
+    let live = if wire.start_time.is_some() || wire.end_time.is_some() {
+        wire.end_time.is_none()
+    } else {
+        participants.iter().any(|participant| participant.live)
+    };
+    Ok(Conversation {
+        id,
+        live: Some(live),
+        participants,
+    })
+}
+
+/// Reads the body of a GET of a single participant, as a `custom` route serves it. Such a route
+/// says nothing about whether the conversation is live.
+///
+/// # Errors
+/// A sentence, without any of the body, if it is no participant.
+pub fn lone_participant(id: ConversationId, body: &[u8]) -> Result<Conversation, &'static str> {
+    let wire: WireParticipant =
+        serde_json::from_slice(body).map_err(|_| "it is not the JSON of a participant")?;
+    let participant = wire
+        .into_domain()
+        .ok_or("it is JSON, but not of a participant")?;
+    Ok(Conversation {
+        id,
+        live: None,
+        participants: vec![participant],
+    })
+}
+
+/// Body of a PATCH: `ParticipantAttributes`, and nothing but it.
+///
+/// # Panics
+/// Never: strings always serialise.
+pub fn patch_body(attributes: &AttributeMap) -> Vec<u8> {
+    #[derive(serde::Serialize)]
+    struct Body<'a> {
+        attributes: Held<'a>,
+    }
+    struct Held<'a>(&'a AttributeMap);
+    impl serde::Serialize for Held<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            // Empty values are what clears a key: they are sent, although callers never see them.
+            serializer.collect_map(
+                self.0
+                    .iter_held()
+                    .map(|(key, value)| (key.as_str(), value.expose())),
+            )
+        }
+    }
+    serde_json::to_vec(&Body {
+        attributes: Held(attributes),
+    })
+    .expect("a map of strings always serialises")
+}
+
+/// `ErrorBody` of the platform API. It may be absent, or the HTML of a proxy.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody {
+    /// Genesys' code, such as `bad.request`.
+    pub code: Option<String>,
+    /// A sentence; it may repeat what was sent.
+    pub message: Option<String>,
+    /// The correlation id.
+    pub context_id: Option<String>,
+}
+
+impl ErrorBody {
+    /// What can be understood of a body.
+    pub fn parse(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+}
+
+/// Body of a good answer of the token endpoint. Source: `AuthResponse` of the SDK templates.
+#[derive(Deserialize)]
+pub struct TokenBody {
+    /// The token: never logged, never part of an error.
+    pub access_token: String,
+    /// Seconds until it dies: 300 to 172,800, by the settings of the OAuth client.
+    pub expires_in: u64,
+}
+
+/// Body of a refusal of the token endpoint: the OAuth form, with a second spelling of the text.
+#[derive(Debug, Default, Deserialize)]
+pub struct TokenErrorBody {
+    /// OAuth's error code.
+    pub error: Option<String>,
+    /// OAuth's text.
+    pub error_description: Option<String>,
+    /// Genesys' other spelling of it.
+    pub description: Option<String>,
+}
+
+#[cfg(test)]
+mod tests;

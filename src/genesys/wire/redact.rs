@@ -1,0 +1,105 @@
+//! Cuts values that we sent out of messages that upstream sends back: they go to callers and
+//! logs, and a value is personal data.
+
+use crate::domain::AttributeMap;
+
+/// What stands in the place of a value.
+const CUT: &str = "[value removed]";
+/// Longest message passed on, in characters: a sentence, not a document.
+const LONGEST_MESSAGE: usize = 500;
+/// Values shorter than this are only cut where they stand alone: `1` or `no` inside a word is
+/// chance, and cutting it would make the message unreadable.
+const SHORT: usize = 4;
+
+/// `message` without the values of `sent`, as text and as JSON would write them.
+pub fn without_values(message: &str, sent: &AttributeMap) -> String {
+    let mut values: Vec<&str> = sent.iter().map(|(_, value)| value.expose()).collect();
+    // A value may contain another one: the longer goes first, so that nothing of it is left.
+    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    let mut text = message.to_owned();
+    for value in values {
+        text = cut(&text, value);
+        let escaped = serde_json::to_string(value).unwrap_or_default();
+        let escaped = escaped.trim_start_matches('"').trim_end_matches('"');
+        if escaped != value {
+            text = cut(&text, escaped);
+        }
+    }
+    text.chars().take(LONGEST_MESSAGE).collect()
+}
+
+fn cut(text: &str, value: &str) -> String {
+    if value.is_empty() {
+        return text.to_owned();
+    }
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(value) {
+        let (before, found) = rest.split_at(at);
+        let after = &found[value.len()..];
+        let in_word = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
+        let alone = !in_word(before.chars().next_back()) && !in_word(after.chars().next());
+        kept.push_str(before);
+        kept.push_str(if alone || value.len() >= SHORT {
+            CUT
+        } else {
+            value
+        });
+        rest = after;
+    }
+    kept.push_str(rest);
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{AttributeKey, AttributeValue};
+
+    fn sent(values: &[&str]) -> AttributeMap {
+        let entry = |(index, value): (usize, &&str)| {
+            (
+                AttributeKey::existing(&format!("k{index}")),
+                AttributeValue::new(value),
+            )
+        };
+        values.iter().enumerate().map(entry).collect()
+    }
+
+    #[test]
+    fn a_value_is_cut_out_plain_and_escaped() {
+        let message = r#"value 'line "1"' or "line \"1\"" is not allowed"#;
+        let text = without_values(message, &sent(&[r#"line "1""#]));
+        assert_eq!(
+            text,
+            r#"value '[value removed]' or "[value removed]" is not allowed"#
+        );
+    }
+
+    #[test]
+    fn a_short_value_is_cut_where_it_stands_alone() {
+        let text = without_values("value no is not known: no", &sent(&["no"]));
+        assert_eq!(text, "value [value removed] is not known: [value removed]");
+    }
+
+    #[test]
+    fn a_value_inside_a_longer_one_leaves_nothing_of_it() {
+        let text = without_values("got 4111-1111-secret", &sent(&["1111", "4111-1111-secret"]));
+        assert_eq!(text, "got [value removed]");
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_of_some_length_survives(value in "[a-z0-9]{4,12}", around in "[A-Z ]{0,9}") {
+            let message = format!("{around}{value}{around}");
+            prop_assert!(!without_values(&message, &sent(&[&value])).contains(&value));
+        }
+
+        #[test]
+        fn nothing_panics(message in ".{0,60}", value in ".{0,6}") {
+            let _ = without_values(&message, &sent(&[&value]));
+        }
+    }
+}

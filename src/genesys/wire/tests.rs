@@ -1,0 +1,140 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn id() -> ConversationId {
+    "8e0f1a2b-0000-4000-8000-000000000000"
+        .parse()
+        .expect("valid")
+}
+
+fn read(json: &str) -> Conversation {
+    conversation(id(), json.as_bytes()).expect("a conversation")
+}
+
+const PARTICIPANT: &str = "00000000-0000-4000-8000-000000000001";
+
+#[test]
+fn the_end_time_decides_whether_a_conversation_is_live() {
+    let live = |json: &str| read(json).live;
+    assert_eq!(
+        live(r#"{"id":"x","startTime":"t","state":"disconnected","participants":[]}"#),
+        Some(true)
+    );
+    assert_eq!(
+        live(r#"{"id":"x","startTime":"t","endTime":null,"participants":[]}"#),
+        Some(true)
+    );
+    assert_eq!(
+        live(r#"{"id":"x","startTime":"t","endTime":"u","participants":[]}"#),
+        Some(false)
+    );
+}
+
+#[test]
+fn the_voice_shape_is_live_as_long_as_anybody_is() {
+    let with = |state: &str, end: &str| {
+        read(&format!(
+            r#"{{"id":"x","participants":[{{"id":"{PARTICIPANT}","state":"{state}"{end}}}]}}"#
+        ))
+        .live
+    };
+    assert_eq!(with("connected", ""), Some(true));
+    assert_eq!(with("Terminated", ""), Some(false));
+    assert_eq!(with("disconnected", ""), Some(false));
+    assert_eq!(with("connected", r#","endTime":"t""#), Some(false));
+}
+
+#[test]
+fn missing_or_null_attributes_are_an_empty_map() {
+    for attributes in ["", r#","attributes":null"#, r#","attributes":{}"#] {
+        let json = format!(r#"{{"id":"x","participants":[{{"id":"{PARTICIPANT}"{attributes}}}]}}"#);
+        assert!(
+            read(&json).participants[0].attributes.is_empty(),
+            "{attributes}"
+        );
+    }
+}
+
+#[test]
+fn values_that_are_no_strings_are_read_as_their_text() {
+    let json = format!(
+        r#"{{"participants":[{{"id":"{PARTICIPANT}","attributes":{{"b":true,"n":-1,"f":1.5,"o":{{"x":[1]}},"z":null," k ":"v"}}}}]}}"#
+    );
+    let conversation = read(&json);
+    let attributes = &conversation.participants[0].attributes;
+    let text = |key: &str| attributes.get(key).map(|value| value.expose().to_owned());
+    assert_eq!(text("b").as_deref(), Some("true"));
+    assert_eq!(text("n").as_deref(), Some("-1"));
+    assert_eq!(text("f").as_deref(), Some("1.5"));
+    assert_eq!(text("o").as_deref(), Some(r#"{"x":[1]}"#));
+    assert_eq!(text("z"), None);
+    assert_eq!(text(" k ").as_deref(), Some("v"));
+}
+
+#[test]
+fn the_state_of_the_generic_shape_is_that_of_the_last_leg() {
+    let json = format!(
+        r#"{{"startTime":"t","participants":[{{"id":"{PARTICIPANT}","calls":[{{"state":"disconnected"}},{{"state":"connected"}}]}}]}}"#
+    );
+    let participant = &read(&json).participants[0];
+    assert_eq!(participant.state.as_deref(), Some("connected"));
+    assert!(participant.live);
+}
+
+#[test]
+fn what_is_no_conversation_is_said_to_be_none() {
+    for body in [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "<html>",
+        r#"{"participants":3}"#,
+        "{\"id\":\"\u{0}",
+    ] {
+        assert!(conversation(id(), body.as_bytes()).is_err(), "{body}");
+    }
+    assert!(lone_participant(id(), b"{}").is_err());
+    let bomb = "[".repeat(100_000);
+    assert!(
+        conversation(
+            id(),
+            format!(r#"{{"participants":[{{"attributes":{{"a":{bomb}"#).as_bytes()
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn a_participant_without_a_usable_id_is_left_out() {
+    let json =
+        format!(r#"{{"participants":[{{"id":null}},{{"id":"../x"}},{{"id":"{PARTICIPANT}"}}]}}"#);
+    assert_eq!(read(&json).participants.len(), 1);
+}
+
+#[test]
+fn a_clear_is_sent_as_an_empty_string() {
+    let map = [("a", "1"), ("gone", "")].map(|(key, value)| {
+        (
+            crate::domain::AttributeKey::existing(key),
+            crate::domain::AttributeValue::new(value),
+        )
+    });
+    let body = patch_body(&map.into_iter().collect());
+    assert_eq!(body, br#"{"attributes":{"a":"1","gone":""}}"#);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = conversation(id(), &body);
+        let _ = lone_participant(id(), &body);
+        let _ = ErrorBody::parse(&body);
+    }
+
+    #[test]
+    fn no_json_panics(body in r#"[\[\]{}:,"a-z0-9\\null ]{0,80}"#) {
+        let _ = conversation(id(), body.as_bytes());
+    }
+}

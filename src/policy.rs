@@ -1,0 +1,21 @@
+//! How hard the gateway leans on the upstream.
+//!
+//! Pure: the time is a [`Moment`] that the caller passes in, randomness is a number it passes in.
+//! Nothing here sleeps; every decision can be tested as a table.
+
+mod backoff;
+mod breaker;
+mod retry;
+mod visibility;
+mod window;
+
+use std::time::Duration;
+
+pub use backoff::Backoff;
+pub use breaker::{Breaker, BreakerSettings, Ticket};
+pub use retry::{RetryBudget, RetryDecision, Stop, decide};
+pub use visibility::{LagStatistics, ReadBackSchedule};
+pub use window::SlidingWindow;
+
+/// A point in time, as a duration since an origin that the caller chose. Only differences count.
+pub type Moment = Duration;

@@ -1,0 +1,77 @@
+//! Two counters over the last ten seconds, in slots of one second: enough for a retry budget and
+//! a failure rate, in a fixed few bytes.
+
+use super::Moment;
+
+const SLOTS: usize = 10;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    second: u64,
+    events: u32,
+    marked: u32,
+}
+
+/// Events of the last ten seconds, and how many of them were marked (as retries, as failures).
+#[derive(Clone, Debug, Default)]
+pub struct SlidingWindow {
+    slots: [Slot; SLOTS],
+}
+
+impl SlidingWindow {
+    /// Counts an event.
+    pub fn record(&mut self, now: Moment, marked: bool) {
+        let second = now.as_secs();
+        let slot = &mut self.slots[usize::try_from(second % SLOTS as u64).unwrap_or_default()];
+        if slot.second != second {
+            *slot = Slot {
+                second,
+                ..Slot::default()
+            };
+        }
+        slot.events = slot.events.saturating_add(1);
+        slot.marked = slot.marked.saturating_add(u32::from(marked));
+    }
+
+    /// Events and marked events of the last ten seconds.
+    pub fn totals(&self, now: Moment) -> (u32, u32) {
+        let oldest = now.as_secs().saturating_sub(SLOTS as u64 - 1);
+        let fresh = self
+            .slots
+            .iter()
+            .filter(|slot| (oldest..=now.as_secs()).contains(&slot.second));
+        fresh.fold((0, 0), |(events, marked), slot| {
+            (
+                events.saturating_add(slot.events),
+                marked.saturating_add(slot.marked),
+            )
+        })
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_ten_seconds_does_not_count() {
+        let at = Duration::from_millis;
+        let mut window = SlidingWindow::default();
+        window.record(at(0), true);
+        window.record(at(900), false);
+        window.record(at(5000), false);
+        assert_eq!(window.totals(at(5000)), (3, 1));
+        assert_eq!(window.totals(at(9999)), (3, 1));
+        assert_eq!(window.totals(at(10_000)), (1, 0));
+        window.record(at(10_000), true); // reuses the slot of second 0
+        assert_eq!(window.totals(at(10_000)), (2, 1));
+        assert_eq!(window.totals(at(100_000)), (0, 0));
+    }
+}

@@ -1,0 +1,232 @@
+//! A Genesys Cloud to test against: the few operations on live conversations that a client of
+//! participant attributes needs, an OAuth token endpoint, and every way they are known to misbehave.
+//!
+//! Written from the vendor's documents and from observed traffic, and shares no types with the rest
+//! of this crate: a misreading of the platform in one of the two is then seen by the tests. Refuses
+//! to know who is asking. What it promises to tests: a write is applied whole and in order or not at
+//! all, [`Simulator::ledger`] tells each of them, and all waits are on tokio's clock, so that paused
+//! time makes them exact. Wall times in answers move with that clock too.
+//!
+//! [`Simulator`] is a handle; clones share everything.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+mod action;
+mod analytics;
+mod call;
+mod control;
+mod demo;
+mod faults;
+mod journal;
+mod load;
+mod oauth;
+mod patch;
+mod reply;
+mod routes;
+mod scripted;
+mod settings;
+mod shapes;
+mod state;
+mod target;
+mod world;
+
+pub use action::Action;
+pub use call::{Call, NO_ATTRIBUTES};
+pub use demo::{DemoCall, DemoParticipant};
+pub use faults::{Fault, Kind, Matcher, On};
+pub use journal::{Answer, CallRecord};
+pub use load::LoadError;
+pub use settings::{AfterEnd, EmptyHandling, NullHandling, PatchSemantics, Settings};
+pub use state::{Attributes, Changes, LedgerEntry, Writer};
+
+use world::{Moment, World};
+
+/// A simulated platform.
+#[derive(Clone)]
+pub struct Simulator {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    world: Mutex<World>,
+    start: Instant,
+    /// Wall time at `start`; later wall times are counted from it on tokio's clock.
+    wall: OffsetDateTime,
+}
+
+impl Simulator {
+    /// A platform without conversations.
+    pub fn new(settings: Settings) -> Self {
+        let start = Instant::now();
+        let world = Mutex::new(World::new(settings, start));
+        Self {
+            shared: Arc::new(Shared {
+                world,
+                start,
+                wall: wall_now(),
+            }),
+        }
+    }
+
+    /// Adds a conversation; its id.
+    pub fn add_call(&self, call: Call) -> Result<String, LoadError> {
+        let (mut world, at) = self.world();
+        let loaded = load::load(&call.document(at.wall))?;
+        world.state.add(loaded, call.description)
+    }
+
+    /// Adds a captured conversation, the JSON of either GET; its id.
+    pub fn add_conversation(&self, document: &Value) -> Result<String, LoadError> {
+        self.world()
+            .0
+            .state
+            .add(load::load(document)?, "loaded".to_owned())
+    }
+
+    /// Makes requests go wrong as told, after all faults injected before.
+    pub fn inject(&self, fault: Fault) {
+        self.world().0.script.inject(fault);
+    }
+
+    /// How many more requests the injected faults will hit.
+    pub fn faults_left(&self) -> u32 {
+        self.faults()
+            .iter()
+            .fold(0, |sum, fault| sum.saturating_add(fault.times))
+    }
+
+    /// The faults that can still hit, with what is left of their counts.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.world().0.script.left().cloned().collect()
+    }
+
+    /// Forgets all faults.
+    pub fn clear_faults(&self) {
+        self.world().0.script.clear();
+    }
+
+    /// Sets attributes as some other writer would: merged and visible at once, whatever the lag.
+    /// False if there is no such participant.
+    pub fn write_as_other<K, V>(
+        &self,
+        conversation: &str,
+        participant: &str,
+        map: impl IntoIterator<Item = (K, V)>,
+    ) -> bool
+    where
+        K: Into<String>,
+        V: Into<String>,
+    {
+        let changes = map
+            .into_iter()
+            .map(|(key, value)| (key.into(), Some(value.into())));
+        self.change_as_other(conversation, participant, changes.collect())
+    }
+
+    /// As [`Self::write_as_other`], and `None` removes a key.
+    pub fn change_as_other(&self, conversation: &str, participant: &str, changes: Changes) -> bool {
+        let (mut world, at) = self.world();
+        world.write_as_other(conversation, participant, changes, at.now)
+    }
+
+    /// Ends a conversation; false if there is none.
+    pub fn end_conversation(&self, conversation: &str) -> bool {
+        let (mut world, at) = self.world();
+        world.state.end(conversation, &wall_text(at.wall))
+    }
+
+    /// Makes all tokens issued so far invalid; how many there were.
+    pub fn kill_tokens(&self) -> usize {
+        self.world().0.tokens.kill_all()
+    }
+
+    /// Changes settings from the next request on. `change` must not call the simulator: it runs
+    /// while the state is locked.
+    pub fn set_settings(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.world().0.settings);
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Settings {
+        self.world().0.settings.clone()
+    }
+
+    /// A participant's attributes as they truly are, whatever reads still show.
+    pub fn attributes(&self, conversation: &str, participant: &str) -> Option<Attributes> {
+        self.world()
+            .0
+            .state
+            .truth(conversation, participant)
+            .cloned()
+    }
+
+    /// Every applied write, in order.
+    pub fn ledger(&self) -> Vec<LedgerEntry> {
+        self.world().0.state.ledger().cloned().collect()
+    }
+
+    /// Every request that arrived, in order.
+    pub fn calls(&self) -> Vec<CallRecord> {
+        self.world().0.journal.records().cloned().collect()
+    }
+
+    /// How many requests of this kind arrived.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.world()
+            .0
+            .journal
+            .records()
+            .filter(|record| record.kind == kind)
+            .count()
+    }
+
+    /// Forgets the requests so far; the ledger stays.
+    pub fn clear_calls(&self) {
+        self.world().0.journal.clear();
+    }
+
+    /// The state as of now, with writes that were to land late. Never held across an await.
+    fn world(&self) -> (MutexGuard<'_, World>, Moment) {
+        let shared = &self.shared;
+        // Each step leaves the state whole, so one that panicked does not spoil it for the others.
+        let mut world = shared.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        world.settle(now);
+        let wall = shared.wall + now.saturating_duration_since(shared.start);
+        (world, Moment { now, wall })
+    }
+}
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").finish_non_exhaustive()
+    }
+}
+
+/// The simulator's only look at the wall clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the simulator knows nothing of the crate's clock"
+)]
+fn wall_now() -> OffsetDateTime {
+    std::time::SystemTime::now().into()
+}
+
+/// A time as the platform writes it.
+fn wall_text(time: OffsetDateTime) -> String {
+    let (date, clock) = (time.date(), time.time());
+    format!(
+        "{date}T{:02}:{:02}:{:02}.{:03}Z",
+        clock.hour(),
+        clock.minute(),
+        clock.second(),
+        clock.millisecond()
+    )
+}

@@ -1,0 +1,138 @@
+//! Which operation of the platform a method and a path mean. Knows nothing of what operations do.
+
+use axum::http::Method;
+
+use super::{faults::Kind, shapes::Shape};
+
+/// An operation with the ids in its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Token,
+    Conversation {
+        shape: Shape,
+        conversation: String,
+    },
+    Attributes {
+        shape: Shape,
+        conversation: String,
+        participant: String,
+    },
+    VoiceParticipant {
+        conversation: String,
+        participant: String,
+        patch: bool,
+    },
+    Details,
+    OwnConversations(Shape),
+    TokenCheck,
+    Unknown,
+}
+
+impl Target {
+    pub(super) fn of(method: &Method, path: &str) -> Self {
+        if let (&Method::POST, "/oauth/token") = (method, path) {
+            return Self::Token;
+        }
+        let Some(rest) = path.strip_prefix("/api/v2/") else {
+            return Self::Unknown;
+        };
+        let parts: Vec<&str> = rest.split('/').collect();
+        match (method.as_str(), parts.as_slice()) {
+            ("POST", ["analytics", "conversations", "details", "query"]) => Self::Details,
+            ("HEAD" | "GET", ["tokens", "me"]) => Self::TokenCheck,
+            (method, ["conversations", rest @ ..]) => Self::conversations(method, rest),
+            _ => Self::Unknown,
+        }
+    }
+
+    fn conversations(method: &str, parts: &[&str]) -> Self {
+        let own = |id: &&str| (*id).to_owned();
+        match (method, parts) {
+            ("GET", []) => Self::OwnConversations(Shape::Generic),
+            ("GET", ["calls"]) => Self::OwnConversations(Shape::Calls),
+            ("GET", ["calls", id]) => Self::Conversation {
+                shape: Shape::Calls,
+                conversation: own(id),
+            },
+            ("GET", [id]) => Self::Conversation {
+                shape: Shape::Generic,
+                conversation: own(id),
+            },
+            ("PATCH", ["calls", c, "participants", p, "attributes"]) => Self::Attributes {
+                shape: Shape::Calls,
+                conversation: own(c),
+                participant: own(p),
+            },
+            ("PATCH", [c, "participants", p, "attributes"]) => Self::Attributes {
+                shape: Shape::Generic,
+                conversation: own(c),
+                participant: own(p),
+            },
+            ("GET" | "PATCH", ["voice", c, "participants", p]) => Self::VoiceParticipant {
+                conversation: own(c),
+                participant: own(p),
+                patch: method == "PATCH",
+            },
+            _ => Self::Unknown,
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Token => Kind::Token,
+            Self::Conversation { .. } | Self::VoiceParticipant { patch: false, .. } => Kind::Read,
+            Self::Attributes { .. } | Self::VoiceParticipant { patch: true, .. } => Kind::Patch,
+            Self::Details => Kind::Analytics,
+            Self::OwnConversations(_) | Self::TokenCheck | Self::Unknown => Kind::Other,
+        }
+    }
+
+    pub(super) fn conversation(&self) -> Option<&str> {
+        match self {
+            Self::Conversation { conversation, .. }
+            | Self::Attributes { conversation, .. }
+            | Self::VoiceParticipant { conversation, .. } => Some(conversation),
+            _ => None,
+        }
+    }
+
+    pub(super) fn participant(&self) -> Option<&str> {
+        match self {
+            Self::Attributes { participant, .. } | Self::VoiceParticipant { participant, .. } => {
+                Some(participant)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_mean_operations() {
+        let kind = |method: Method, path: &str| Target::of(&method, path).kind();
+        assert_eq!(kind(Method::POST, "/oauth/token"), Kind::Token);
+        assert_eq!(kind(Method::GET, "/api/v2/conversations/c"), Kind::Read);
+        assert_eq!(
+            kind(Method::GET, "/api/v2/conversations/calls/c"),
+            Kind::Read
+        );
+        assert_eq!(
+            kind(Method::GET, "/api/v2/conversations/calls"),
+            Kind::Other
+        );
+        let attributes = "/api/v2/conversations/c/participants/p/attributes";
+        assert_eq!(kind(Method::PATCH, attributes), Kind::Patch);
+        assert_eq!(kind(Method::PUT, attributes), Kind::Other);
+        let target = Target::of(
+            &Method::PATCH,
+            "/api/v2/conversations/calls/c/participants/p/attributes",
+        );
+        assert_eq!(
+            (target.conversation(), target.participant()),
+            (Some("c"), Some("p"))
+        );
+    }
+}

@@ -1,0 +1,307 @@
+//! All that one simulator remembers, and what each operation of the platform does to it. Every call
+//! gets the moment it happens at; nothing here waits, so a lock around it is short.
+
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, StatusCode},
+};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::{
+    Changes, Settings, analytics,
+    faults::{Kind, Script},
+    journal::Journal,
+    oauth::{Presented, TokenRequest, Tokens},
+    patch,
+    reply::Reply,
+    settings::{AfterEnd, PatchSemantics},
+    shapes::Shape,
+    state::{Refused, State, Write, Writer},
+    target::Target,
+};
+
+/// Largest request body that the platform takes.
+pub(super) const MOST_BYTES: usize = 512_000;
+
+/// Now, on the clock that waits are measured by and on the one that answers show.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Instant,
+    pub(super) wall: OffsetDateTime,
+}
+
+/// A request as far as operations care.
+pub(super) struct Arrival {
+    pub(super) target: Target,
+    pub(super) headers: HeaderMap,
+    /// Absent if it was larger than [`MOST_BYTES`].
+    pub(super) body: Option<Bytes>,
+}
+
+impl Arrival {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.body.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn bearer(&self) -> Option<&str> {
+        let (scheme, token) = self.header("authorization")?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+    }
+
+    pub(super) fn request_id(&self) -> Option<String> {
+        self.header("x-request-id").map(ToOwned::to_owned)
+    }
+}
+
+/// What was found out about a request on its arrival.
+pub(super) struct Admission {
+    pub(super) correlation: String,
+    pub(super) presented: Option<Presented>,
+}
+
+/// A PATCH that was taken in and is to be applied later.
+pub(super) struct Late {
+    pub(super) due: Instant,
+    pub(super) conversation: String,
+    pub(super) participant: String,
+    pub(super) changes: Changes,
+    pub(super) request_id: Option<String>,
+}
+
+pub(super) struct World {
+    pub(super) settings: Settings,
+    pub(super) state: State,
+    pub(super) script: Script,
+    pub(super) journal: Journal,
+    pub(super) tokens: Tokens,
+    pub(super) random: fastrand::Rng,
+    pub(super) late: Vec<Late>,
+}
+
+impl World {
+    pub(super) fn new(settings: Settings, now: Instant) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(settings.seed),
+            settings,
+            state: State::default(),
+            script: Script::default(),
+            journal: Journal::default(),
+            tokens: Tokens::new(now),
+            late: Vec::new(),
+        }
+    }
+
+    /// Applies the late writes that are due, each at its own time. To be called before anything else
+    /// looks, so that they need no task of their own.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if self.late.is_empty() {
+            return;
+        }
+        self.late.sort_by_key(|late| late.due);
+        let due = self.late.partition_point(|late| late.due <= now);
+        for late in self.late.drain(..due).collect::<Vec<_>>() {
+            // Nobody waits for the outcome; a write that is refused just does not land.
+            let _ = self.write_as_gateway(late);
+        }
+    }
+
+    pub(super) fn write_as_gateway(&mut self, write: Late) -> Result<(), Refused> {
+        let replace = self.settings.semantics == PatchSemantics::Replace;
+        let write = Write {
+            conversation: write.conversation,
+            participant: write.participant,
+            writer: Writer::Gateway,
+            changes: write.changes,
+            replace,
+            at: write.due,
+            visible_at: write.due + self.settings.lag,
+            request_id: write.request_id,
+        };
+        if self.settings.after_end == AfterEnd::Reject
+            && self
+                .state
+                .get(&write.conversation)
+                .is_some_and(|found| found.ended)
+        {
+            return Err(Refused::Ended);
+        }
+        self.state
+            .write(write, self.settings.size_limit, self.settings.keep_records)
+    }
+
+    /// Writes at once and visibly, merging, without the API's limits; false for unknown ids.
+    pub(super) fn write_as_other(
+        &mut self,
+        conversation: &str,
+        participant: &str,
+        changes: Changes,
+        now: Instant,
+    ) -> bool {
+        let write = Write {
+            conversation: conversation.to_owned(),
+            participant: participant.to_owned(),
+            writer: Writer::Other,
+            changes,
+            replace: false,
+            at: now,
+            visible_at: now,
+            request_id: None,
+        };
+        self.state
+            .write(write, None, self.settings.keep_records)
+            .is_ok()
+    }
+
+    /// The platform's answer to a request that no fault has spoilt.
+    pub(super) fn handle(&mut self, arrival: &Arrival, admitted: &Admission, at: Moment) -> Reply {
+        if arrival.target == Target::Token {
+            let request = TokenRequest {
+                authorization: arrival.header("authorization"),
+                content_type: arrival.header("content-type"),
+                body: arrival.bytes(),
+            };
+            return self
+                .tokens
+                .grant(&request, &self.settings, &mut self.random, at.now);
+        }
+        let correlation = admitted.correlation.as_str();
+        let Some(presented) = admitted.presented else {
+            if arrival.bearer().is_some() {
+                return Reply::usual(401, correlation);
+            }
+            let message = "No authentication bearer token specified in authorization header.";
+            return Reply::error(401, "authentication.required", message, correlation);
+        };
+        if self
+            .settings
+            .requests_per_minute
+            .is_some_and(|limit| presented.count > limit)
+        {
+            return Reply::throttled(Some(presented.reset), correlation);
+        }
+        if arrival.body.is_none() {
+            return Reply::usual(413, correlation);
+        }
+        self.operate(arrival, correlation, at.now)
+    }
+
+    fn operate(&mut self, arrival: &Arrival, correlation: &str, now: Instant) -> Reply {
+        match &arrival.target {
+            Target::Conversation {
+                shape,
+                conversation,
+            } => self.read(*shape, conversation, correlation, now),
+            Target::VoiceParticipant { .. } => self.voice(arrival, correlation, now),
+            Target::Attributes { shape, .. } => match self.patch(arrival, correlation, now) {
+                Err(refusal) => *refusal,
+                Ok(_) if *shape == Shape::Generic => Reply::empty(StatusCode::ACCEPTED),
+                // Whether the platform echoes or tells the merged map is not known.
+                Ok(changes) => Reply::json(StatusCode::ACCEPTED, &json!({"attributes": changes})),
+            },
+            Target::Details => self.details(arrival, correlation),
+            Target::OwnConversations(Shape::Calls) => {
+                let message = "This request requires a user context. Client credentials cannot be \
+                               used for requests to this resource.";
+                Reply::error(400, "not.a.user", message, correlation)
+            }
+            Target::OwnConversations(Shape::Generic) => {
+                Reply::json(StatusCode::OK, &json!({"entities": []}))
+            }
+            Target::TokenCheck => Reply::empty(StatusCode::OK),
+            Target::Token | Target::Unknown => Reply::usual(404, correlation),
+        }
+    }
+
+    fn read(&self, shape: Shape, id: &str, correlation: &str, now: Instant) -> Reply {
+        match (self.state.view(id, shape, now), shape) {
+            (Some(document), _) => Reply::json(StatusCode::OK, &document),
+            (None, Shape::Generic) => Reply::usual(404, correlation),
+            (None, Shape::Calls) => {
+                let code = "conversation.error.conversation.not.found";
+                Reply::error(
+                    404,
+                    code,
+                    "The requested conversation was not found.",
+                    correlation,
+                )
+            }
+        }
+    }
+
+    /// The participant that some describe and the platform does not have, if it is switched on.
+    fn voice(&mut self, arrival: &Arrival, correlation: &str, now: Instant) -> Reply {
+        if !self.settings.voice_paths {
+            return Reply::usual(404, correlation);
+        }
+        if arrival.target.kind() == Kind::Patch
+            && let Err(refusal) = self.patch(arrival, correlation, now)
+        {
+            return *refusal;
+        }
+        match self.participant(&arrival.target, now) {
+            Some(found) => Reply::json(StatusCode::OK, &found),
+            None => Reply::usual(404, correlation),
+        }
+    }
+
+    fn participant(&self, target: &Target, now: Instant) -> Option<Value> {
+        let id = target.participant()?;
+        let document = self.state.view(target.conversation()?, Shape::Calls, now)?;
+        document["participants"]
+            .as_array()?
+            .iter()
+            .find(|person| person["id"] == id)
+            .cloned()
+    }
+
+    /// Applies a PATCH: what it asked for, or the refusal to send.
+    fn patch(
+        &mut self,
+        arrival: &Arrival,
+        correlation: &str,
+        now: Instant,
+    ) -> Result<Changes, Box<Reply>> {
+        let json = arrival
+            .header("content-type")
+            .is_some_and(|t| t.starts_with("application/json"));
+        if !json {
+            return Err(Box::new(Reply::usual(415, correlation)));
+        }
+        let changes = patch::read(arrival.bytes(), &self.settings)
+            .map_err(|(code, message)| Reply::error(400, code, &message, correlation))?;
+        let write = Late {
+            due: now,
+            conversation: arrival.target.conversation().unwrap_or_default().to_owned(),
+            participant: arrival.target.participant().unwrap_or_default().to_owned(),
+            changes: changes.clone(),
+            request_id: arrival.request_id(),
+        };
+        self.write_as_gateway(write)
+            .map_err(|refused| match refused {
+                Refused::NoConversation | Refused::NoParticipant => Reply::usual(404, correlation),
+                Refused::TooLarge => Reply::too_large(correlation),
+                Refused::Ended => {
+                    let message = "The conversation is no longer active.";
+                    Reply::error(400, "bad.request", message, correlation)
+                }
+            })?;
+        Ok(changes)
+    }
+
+    fn details(&self, arrival: &Arrival, correlation: &str) -> Reply {
+        let documents = self
+            .state
+            .all()
+            .map(|(_, conversation)| &conversation.generic);
+        match analytics::query(arrival.bytes(), documents) {
+            Ok(answer) => Reply::json(StatusCode::OK, &answer),
+            Err(message) => Reply::error(400, "bad.request", &message, correlation),
+        }
+    }
+}
