@@ -32,4 +32,4 @@ load: ## throughput, latency, start and memory against nginx and a bare proxy (n
 	benches/load/run.sh
 
 openapi: ## writes openapi.yaml anew from the code
-	UPDATE_OPENAPI=1 cargo test --quiet --test it openapi
+	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml

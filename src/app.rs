@@ -6,6 +6,8 @@
 
 mod held;
 mod read;
+#[cfg(test)]
+mod testing;
 mod write;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,13 +92,7 @@ pub struct AppParts {
 impl App {
     /// The use cases over these parts.
     pub fn new(parts: AppParts) -> Self {
-        let AppParts {
-            conversations,
-            meter,
-            settings,
-            shutdown,
-            random,
-        } = parts;
+        let AppParts { conversations, meter, settings, shutdown, random } = parts;
         let held = Held::new(&settings, Arc::clone(&meter));
         Self {
             shared: Arc::new(Shared {
@@ -133,28 +129,18 @@ fn choose<'a>(
     conversation: &'a Conversation,
     intent: Intent,
 ) -> Result<crate::domain::Chosen<'a>, Error> {
-    selector
-        .choose(conversation, intent)
-        .map_err(|unresolved| match unresolved {
-            UnresolvedParticipant::NotOne => {
-                Error::InvalidParticipant("`all` names no single participant")
-            }
-            UnresolvedParticipant::NotFound {
-                purposes,
-                first_needs_naming,
-            } => {
-                let asked = selector.to_string();
-                Error::ParticipantNotFound {
-                    asked,
-                    purposes,
-                    first_needs_naming,
-                }
-            }
-            UnresolvedParticipant::Ambiguous(candidates) => Error::AmbiguousParticipant {
-                asked: selector.to_string(),
-                candidates,
-            },
-        })
+    selector.choose(conversation, intent).map_err(|unresolved| match unresolved {
+        UnresolvedParticipant::NotOne => {
+            Error::InvalidParticipant("`all` names no single participant")
+        }
+        UnresolvedParticipant::NotFound { purposes, first_needs_naming } => {
+            let asked = selector.to_string();
+            Error::ParticipantNotFound { asked, purposes, first_needs_naming }
+        }
+        UnresolvedParticipant::Ambiguous(candidates) => {
+            Error::AmbiguousParticipant { asked: selector.to_string(), candidates }
+        }
+    })
 }
 
 /// A conversation as a log field.

@@ -78,10 +78,7 @@ enum Command {
 /// Runs the command of the command line.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
-    let source = config::Source {
-        file: cli.config,
-        env: environment(),
-    };
+    let source = config::Source { file: cli.config, env: environment() };
     let done = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(&source).await,
         Command::Demo { load } => serve::demo(&source, &load).await,
@@ -142,18 +139,10 @@ mod tests {
     #[test]
     fn the_command_line_is_sound_and_the_file_stands_before_or_after_the_command() {
         Cli::command().debug_assert();
-        for line in [
-            ["x", "--config", "f", "demo"],
-            ["x", "demo", "--config", "f"],
-        ] {
+        for line in [["x", "--config", "f", "demo"], ["x", "demo", "--config", "f"]] {
             let cli = Cli::try_parse_from(line).expect("both are fine");
             assert_eq!(cli.config, Some(PathBuf::from("f")));
         }
-        assert!(
-            Cli::try_parse_from(["x"])
-                .expect("serves")
-                .command
-                .is_none()
-        );
+        assert!(Cli::try_parse_from(["x"]).expect("serves").command.is_none());
     }
 }

@@ -13,9 +13,7 @@ pub struct Monotonic {
 impl Monotonic {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self {
-            origin: Instant::now(),
-        }
+        Self { origin: Instant::now() }
     }
 
     /// The present moment.

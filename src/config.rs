@@ -84,14 +84,10 @@ impl Config {
     /// The credentials for upstream, or the names of all that are missing.
     pub fn credentials(&self) -> Result<Credentials, MissingCredentials> {
         match (&self.genesys.client_id, &self.genesys.client_secret) {
-            (Some(id), Some(secret)) => Ok(Credentials {
-                client_id: id.clone(),
-                client_secret: secret.clone(),
-            }),
-            (id, secret) => Err(MissingCredentials {
-                id: id.is_none(),
-                secret: secret.is_none(),
-            }),
+            (Some(id), Some(secret)) => {
+                Ok(Credentials { client_id: id.clone(), client_secret: secret.clone() })
+            }
+            (id, secret) => Err(MissingCredentials { id: id.is_none(), secret: secret.is_none() }),
         }
     }
 }
@@ -143,9 +139,7 @@ impl Source {
             real.extend([key.variable(), format!("{}_FILE", key.variable())]);
         }
         let mut source = self.clone();
-        source
-            .env
-            .retain(|name, _| !name.starts_with("GENESYS_") && !real.contains(name));
+        source.env.retain(|name, _| !name.starts_with("GENESYS_") && !real.contains(name));
         source
     }
 }
@@ -153,10 +147,7 @@ impl Source {
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&String> = self.env.keys().collect();
-        f.debug_struct("Source")
-            .field("file", &self.file)
-            .field("env", &names)
-            .finish()
+        f.debug_struct("Source").field("file", &self.file).field("env", &names).finish()
     }
 }
 
@@ -189,9 +180,7 @@ pub fn demo(source: &Source) -> Result<Loaded, ConfigError> {
     let mut problems = Vec::new();
     let mut layers = layers::collect(&source.without_credentials(), &mut problems);
     for layer in layers.iter_mut().skip(1) {
-        layer
-            .0
-            .retain(|path, _| !schema::find(path).is_some_and(schema::Key::is_account));
+        layer.0.retain(|path, _| !schema::find(path).is_some_and(schema::Key::is_account));
     }
     resolve(&layers, problems)
 }
@@ -202,10 +191,7 @@ fn resolve(layers: &[Layer], mut problems: Vec<Problem>) -> Result<Loaded, Confi
     loop {
         let (path, message) = match merge(layers, &mended) {
             Ok(config) if problems.is_empty() => {
-                return Ok(Loaded {
-                    config,
-                    lines: lines(layers),
-                });
+                return Ok(Loaded { config, lines: lines(layers) });
             }
             Ok(_) => return Err(ConfigError::new(problems)),
             Err(error) => describe(error),
@@ -241,21 +227,14 @@ fn disagreements(layers: &[Layer], section: &str, message: &str) -> Vec<Problem>
 fn merge(layers: &[Layer], mended: &Layer) -> Result<Config, ::config::ConfigError> {
     let builder = layers
         .iter()
-        .fold(::config::Config::builder(), |builder, layer| {
-            builder.add_source(layer.clone())
-        });
-    builder
-        .add_source(mended.clone())
-        .build()?
-        .try_deserialize()
+        .fold(::config::Config::builder(), |builder, layer| builder.add_source(layer.clone()));
+    builder.add_source(mended.clone()).build()?.try_deserialize()
 }
 
 /// The value that wins, and where it came from.
 fn effective(layers: &[Layer], path: &str) -> (Value, Origin) {
     let found = layers.iter().rev().find_map(|layer| layer.0.get(path));
-    found
-        .cloned()
-        .unwrap_or_else(|| (Value::new(None, ""), Origin::Default))
+    found.cloned().unwrap_or_else(|| (Value::new(None, ""), Origin::Default))
 }
 
 fn lines(layers: &[Layer]) -> Vec<Line> {
@@ -279,8 +258,5 @@ fn describe(error: ::config::ConfigError) -> (String, String) {
         other => (String::new(), other.to_string()),
     };
     // An item of a list belongs to the key of the list.
-    (
-        key.split('[').next().unwrap_or_default().to_owned(),
-        message,
-    )
+    (key.split('[').next().unwrap_or_default().to_owned(), message)
 }

@@ -201,10 +201,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that certainly changed nothing.
     pub const fn harmless(error: Error) -> Self {
-        Self {
-            error,
-            effect: Effect::NotApplied,
-        }
+        Self { error, effect: Effect::NotApplied }
     }
 }
 
@@ -256,19 +253,12 @@ mod tests {
             permission: Some("conversation:communication:view".into()),
             message: None,
         };
-        assert!(
-            error
-                .to_string()
-                .contains("`conversation:communication:view`")
-        );
+        assert!(error.to_string().contains("`conversation:communication:view`"));
     }
 
     #[test]
     fn the_text_of_an_internal_error_stays_inside() {
-        assert_eq!(
-            Error::Internal("secret detail".into()).to_string(),
-            "internal error"
-        );
+        assert_eq!(Error::Internal("secret detail".into()).to_string(), "internal error");
     }
 
     #[test]

@@ -98,13 +98,7 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in the order in which a write goes through them.
-    pub const ALL: [Self; 5] = [
-        Self::Queue,
-        Self::Token,
-        Self::Read,
-        Self::Patch,
-        Self::Verify,
-    ];
+    pub const ALL: [Self; 5] = [Self::Queue, Self::Token, Self::Read, Self::Patch, Self::Verify];
 
     /// The metric name in `Server-Timing`.
     pub const fn as_str(self) -> &'static str {
@@ -137,30 +131,18 @@ struct Spent {
 impl Cycle {
     /// A request that has to be answered by `deadline`.
     pub fn new(deadline: Instant) -> Self {
-        Self {
-            deadline,
-            shared: Arc::default(),
-        }
+        Self { deadline, shared: Arc::default() }
     }
 
     /// The same, as part of a trace (W3C `traceparent`).
     pub fn traced(deadline: Instant, traceparent: Option<String>) -> Self {
-        Self {
-            deadline,
-            shared: Arc::new(Spent {
-                traceparent,
-                ..Spent::default()
-            }),
-        }
+        Self { deadline, shared: Arc::new(Spent { traceparent, ..Spent::default() }) }
     }
 
     /// The same request under another deadline.
     #[must_use]
     pub fn until(&self, deadline: Instant) -> Self {
-        Self {
-            deadline,
-            shared: Arc::clone(&self.shared),
-        }
+        Self { deadline, shared: Arc::clone(&self.shared) }
     }
 
     /// When it has to be answered.
@@ -196,21 +178,13 @@ impl Cycle {
 
     /// Keeps Genesys' correlation id of the last call; support asks for it.
     pub fn set_correlation_id(&self, id: &str) {
-        let mut kept = self
-            .shared
-            .correlation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.shared.correlation.lock().unwrap_or_else(PoisonError::into_inner);
         *kept = Some(id.to_owned());
     }
 
     /// Genesys' correlation id of the last call that had one.
     pub fn correlation_id(&self) -> Option<String> {
-        self.shared
-            .correlation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.correlation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The trace that this request belongs to.

@@ -1,6 +1,7 @@
 //! The composition root: the only file that names every concrete type.
 
 mod health;
+mod upstream;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -9,23 +10,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use hyper_util::rt::TokioTimer;
-use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::app::{App, AppParts, AppSettings};
-use crate::clock::Monotonic;
-use crate::config::{self, Config, Route};
+use crate::config::{self, Config};
 use crate::domain::Limits;
-use crate::error::Error;
-use crate::genesys::{
-    Client, Credentials, Guard, Jitter, Paths, StackParts, StackSettings, TokenCache,
-    TokenSettings, Transport, api_stack, token_stack,
-};
+use crate::genesys::{Jitter, TokenCache, Transport};
 use crate::http::{AppState, EtagKey, HttpSettings, Ops, paths, router};
-use crate::policy::Backoff;
-use crate::ports::{Conversations as _, Cycle, Meter, ReadCall};
+use crate::ports::Meter;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{AccessLog, Metrics};
+
+pub use self::upstream::{Probe, probe};
+use self::upstream::{Upstream, UpstreamParts, backoff};
 use secrecy::ExposeSecret as _;
 
 /// How long after a drain answers may still be on their way to their callers.
@@ -54,11 +51,7 @@ pub struct Service {
 impl Service {
     /// Puts the service together and starts to fetch a token. Needs a runtime.
     pub fn build(config: &Config, credentials: &config::Credentials, parts: Parts) -> Self {
-        let Parts {
-            transport,
-            jitter,
-            access,
-        } = parts;
+        let Parts { transport, jitter, access } = parts;
         let metrics = Metrics::new(paths::ALL);
         let meter: Arc<dyn Meter> = Arc::new(metrics.clone());
         let (shutdown, stop) = (Shutdown::default(), CancellationToken::new());
@@ -96,14 +89,7 @@ impl Service {
         let settings = Arc::new(http_settings(config, etag));
         let router = router(AppState { app, ops, settings });
         let server = config.server.clone();
-        Self {
-            router,
-            shutdown,
-            tokens,
-            metrics,
-            settings: server,
-            _tasks: stop.drop_guard(),
-        }
+        Self { router, shutdown, tokens, metrics, settings: server, _tasks: stop.drop_guard() }
     }
 
     /// The routes, for callers in this process.
@@ -131,9 +117,7 @@ impl Service {
     /// # Errors
     /// If the listener cannot be used.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        listener
-            .set_nonblocking(true)
-            .context("cannot use the listener")?;
+        listener.set_nonblocking(true).context("cannot use the listener")?;
         let handle = axum_server::Handle::<SocketAddr>::new();
         let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
         server
@@ -156,133 +140,9 @@ impl Service {
     }
 }
 
-/// What the upstream side is made of.
-struct UpstreamParts {
-    transport: Transport,
-    jitter: Jitter,
-    meter: Arc<dyn Meter>,
-    stop: CancellationToken,
-}
-
-/// The upstream side: the client, and what stands behind it.
-struct Upstream {
-    client: Arc<Client>,
-    tokens: TokenCache,
-    guards: [(&'static str, Arc<Guard>); 2],
-}
-
-impl Upstream {
-    fn connect(config: &Config, credentials: &config::Credentials, parts: UpstreamParts) -> Self {
-        let UpstreamParts {
-            transport,
-            jitter,
-            meter,
-            stop,
-        } = parts;
-        let stack = StackParts {
-            settings: stack_settings(config),
-            transport,
-            meter,
-            jitter: jitter.clone(),
-            clock: Monotonic::start(),
-        };
-        let (login, login_guard) = token_stack(&stack);
-        let credentials = Credentials {
-            client_id: credentials.client_id.clone(),
-            client_secret: credentials.client_secret.clone(),
-        };
-        let settings = TokenSettings {
-            refresh_ahead: config.genesys.token_refresh_ahead,
-            attempt_timeout: config.genesys.attempt_timeout,
-        };
-        let tokens = TokenCache::start(credentials, settings, login, jitter, stop);
-        let (api, api_guard) = api_stack(&stack, tokens.clone());
-        Self {
-            client: Client::new(api, upstream_paths(&config.genesys.route)),
-            tokens,
-            guards: [
-                ("upstream.conversations", api_guard),
-                ("upstream.token", login_guard),
-            ],
-        }
-    }
-}
-
-/// What a set of credentials is good for, found out by a token and one read.
-pub struct Probe {
-    /// Whether a token could be fetched.
-    pub token: Result<(), Error>,
-    /// Whether conversations can be read: asked for one that does not exist.
-    pub read: Result<(), Error>,
-}
-
-/// Fetches a token, and reads a conversation that does not exist.
-pub async fn probe(
-    config: &Config,
-    credentials: &config::Credentials,
-    transport: Transport,
-) -> Probe {
-    let (jitter, stop) = (Jitter::random(), CancellationToken::new());
-    let meter: Arc<dyn Meter> = Arc::new(Metrics::new(paths::ALL));
-    let _ends = stop.clone().drop_guard();
-    let parts = UpstreamParts {
-        transport,
-        jitter,
-        meter,
-        stop,
-    };
-    let upstream = Upstream::connect(config, credentials, parts);
-    let deadline = Instant::now() + config.server.deadline;
-    let token = upstream.tokens.get(deadline).await;
-    let token = token.map(drop).map_err(|error| error.into_error(false));
-    let call = ReadCall {
-        conversation: NO_CONVERSATION.parse().expect("a UUID"),
-        participant: NO_CONVERSATION.parse().ok(),
-        retries: true,
-    };
-    let read = match upstream.client.read(call, &Cycle::new(deadline)).await {
-        Ok(_) | Err(Error::ConversationNotFound(_)) => Ok(()),
-        Err(error) => Err(error),
-    };
-    Probe { token, read }
-}
-
-/// The id of no conversation.
-const NO_CONVERSATION: &str = "00000000-0000-4000-8000-000000000000";
-
-fn stack_settings(config: &Config) -> StackSettings {
-    StackSettings {
-        attempt_timeout: config.genesys.attempt_timeout,
-        backoff: backoff(config),
-        api_base: config.genesys.api_base().as_str().to_owned(),
-        login_base: config.genesys.login_base().as_str().to_owned(),
-    }
-}
-
-fn backoff(config: &Config) -> Backoff {
-    Backoff::new(config.genesys.backoff_base, config.genesys.backoff_cap)
-}
-
-fn upstream_paths(route: &Route) -> Paths {
-    match route {
-        Route::Conversations => Paths::Conversations,
-        Route::Calls => Paths::Calls,
-        Route::Custom(custom) => Paths::Custom {
-            participant: custom.participant.as_str().to_owned(),
-            attributes: custom.attributes.as_str().to_owned(),
-            conversation: custom
-                .conversation
-                .as_ref()
-                .map(|path| path.as_str().to_owned()),
-        },
-    }
-}
-
 fn app_settings(config: &Config) -> AppSettings {
     AppSettings {
-        limits: Limits {
-            total_bytes: config.limits.total_bytes.as_usize(),
-        },
+        limits: Limits { total_bytes: config.limits.total_bytes.as_usize() },
         patch_full: config.genesys.patch_body == config::PatchBody::Full,
         max_reads: config.verify.max_reads,
         settle: config.verify.settle,

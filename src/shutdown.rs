@@ -63,9 +63,7 @@ mod tests {
     async fn a_drain_ends_when_work_is_done_or_its_time_is_over() {
         let shutdown = Shutdown::default();
         let start = Instant::now();
-        shutdown
-            .tasks()
-            .spawn(tokio::time::sleep(Duration::from_secs(3)));
+        shutdown.tasks().spawn(tokio::time::sleep(Duration::from_secs(3)));
         shutdown.begin(Duration::from_secs(10));
         assert!(shutdown.is_draining());
         shutdown.finished(Duration::from_secs(1)).await;

@@ -70,14 +70,8 @@ impl Proxy {
         rustls::crypto::ring::default_provider()
             .install_default()
             .map_err(|_| anyhow!("a TLS provider is installed already"))?;
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(2))
-            .build()?;
-        Ok(Self {
-            client,
-            upstream: upstream.into(),
-            token: Arc::default(),
-        })
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+        Ok(Self { client, upstream: upstream.into(), token: Arc::default() })
     }
 
     async fn token(&self) -> anyhow::Result<String> {
@@ -118,10 +112,7 @@ impl Proxy {
             .context("no live customer")?;
         Ok(serde_json::to_vec(&Answer {
             conversation_id: id.to_string(),
-            participant: Chosen {
-                id: customer.id,
-                purpose: customer.purpose,
-            },
+            participant: Chosen { id: customer.id, purpose: customer.purpose },
             attributes: customer.attributes.unwrap_or_default(),
         })?)
     }
@@ -139,10 +130,7 @@ async fn attributes(State(proxy): State<Proxy>, Path(id): Path<String>) -> Respo
     let headers = [
         (header::CONTENT_TYPE, "application/json".to_owned()),
         (header::ETAG, format!("\"{:016x}\"", hasher.finish())),
-        (
-            header::HeaderName::from_static("x-request-id"),
-            Uuid::new_v4().to_string(),
-        ),
+        (header::HeaderName::from_static("x-request-id"), Uuid::new_v4().to_string()),
     ];
     (headers, body).into_response()
 }

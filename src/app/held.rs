@@ -81,10 +81,7 @@ impl Held {
         }
         state.writes += 1;
         self.meter.writes_in_flight(state.writes);
-        Ok(Admitted {
-            held: self.clone(),
-            place: None,
-        })
+        Ok(Admitted { held: self.clone(), place: None })
     }
 
     /// Takes note of a PATCH that is about to leave.
@@ -140,15 +137,8 @@ impl Held {
     /// Whether a write of ours to this key is still unproved.
     pub fn is_open(&self, place: Place, key: &AttributeKey) -> bool {
         let state = self.state();
-        let opens = state
-            .places
-            .get(&place)
-            .and_then(|entry| entry.open.get(key));
-        opens.is_some_and(|opens| {
-            opens
-                .iter()
-                .any(|open| open.sent.elapsed() < self.outstanding)
-        })
+        let opens = state.places.get(&place).and_then(|entry| entry.open.get(key));
+        opens.is_some_and(|opens| opens.iter().any(|open| open.sent.elapsed() < self.outstanding))
     }
 
     fn each_open(&self, place: Place, mut keep: impl FnMut(&mut Open) -> bool) {
@@ -177,17 +167,11 @@ impl State {
             });
             entry.writes > 0 || !entry.open.is_empty()
         };
-        if self
-            .swept
-            .is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY)
-        {
+        if self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY) {
             self.swept = Some(Instant::now());
             self.places.retain(|_, entry| is_live(entry));
         } else if let Some(place) = place
-            && self
-                .places
-                .get_mut(&place)
-                .is_some_and(|entry| !is_live(entry))
+            && self.places.get_mut(&place).is_some_and(|entry| !is_live(entry))
         {
             self.places.remove(&place);
         }

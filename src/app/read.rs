@@ -38,16 +38,8 @@ impl App {
     /// # Errors
     /// Of upstream, or if the selector names nobody, or more than one.
     pub async fn read(&self, request: ReadRequest) -> Result<Reading, Failure> {
-        let ReadRequest {
-            conversation,
-            selector,
-            cycle,
-        } = request;
-        let call = ReadCall {
-            conversation,
-            participant: selector.id(),
-            retries: true,
-        };
+        let ReadRequest { conversation, selector, cycle } = request;
+        let call = ReadCall { conversation, participant: selector.id(), retries: true };
         let start = Instant::now();
         let read = self.shared.conversations.read(call, &cycle).await;
         cycle.spend(Phase::Read, start.elapsed());
@@ -57,14 +49,8 @@ impl App {
         }
         let chosen = choose(&selector, &conversation, Intent::Read)?;
         let (id, chosen_by) = (chosen.participant.id, chosen.by);
-        let chosen = conversation
-            .participants
-            .iter()
-            .position(|other| other.id == id);
+        let chosen = conversation.participants.iter().position(|other| other.id == id);
         let index = chosen.ok_or_else(|| Error::Internal("the choice is not there".to_owned()))?;
-        Ok(Reading::One {
-            participant: conversation.participants.swap_remove(index),
-            chosen_by,
-        })
+        Ok(Reading::One { participant: conversation.participants.swap_remove(index), chosen_by })
     }
 }

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use super::held::{Admitted, Place};
 use super::{App, Shared, choose, log_id};
 use crate::domain::{
-    AttributeKey, AttributeMap, Candidate, ChosenBy, Conversation, ConversationId, Evidence, Intent,
-    ParticipantSelector, Patch, Watch, WriteReport,
+    AttributeKey, AttributeMap, Candidate, ChosenBy, Conversation, ConversationId, Evidence,
+    Intent, ParticipantSelector, Patch, Watch, WriteReport,
 };
 use crate::error::{Effect, Error, Failure};
 use crate::ports::{Cycle, Phase, ReadCall};
@@ -76,10 +76,7 @@ impl App {
         answer.await.unwrap_or_else(|_| {
             // The task panicked; the hook has logged where.
             let error = Error::Internal("the task of a write panicked".to_owned());
-            Err(Failure {
-                error,
-                effect: Effect::Unknown,
-            })
+            Err(Failure { error, effect: Effect::Unknown })
         })
     }
 }
@@ -107,7 +104,7 @@ struct Flow {
     kept: Watch,
     /// Everything that was sent.
     sent: Patch,
-    /// Keys of PATCHes that upstream has accepted.
+    /// Keys that upstream has accepted in a PATCH.
     taken: BTreeSet<AttributeKey>,
     /// Keys that were sent, watched until they show.
     watch: Watch,
@@ -214,13 +211,8 @@ impl Flow {
         self.last_read = Some(start);
         self.aim(&conversation)?;
         let place = self.place()?;
-        let found = conversation
-            .participants
-            .into_iter()
-            .find(|other| other.id == place.1);
-        let attributes = found
-            .map(|participant| participant.attributes)
-            .unwrap_or_default();
+        let found = conversation.participants.into_iter().find(|other| other.id == place.1);
+        let attributes = found.map(|participant| participant.attributes).unwrap_or_default();
         self.shared.held.seen(place, &attributes, start);
         self.shown = attributes.clone();
         Ok(attributes)
@@ -237,9 +229,7 @@ impl Flow {
             return if still_there {
                 Ok(())
             } else {
-                Err(Error::UpstreamInvalidResponse(
-                    "the participant is gone".to_owned(),
-                ))
+                Err(Error::UpstreamInvalidResponse("the participant is gone".to_owned()))
             };
         }
         let chosen = choose(&self.request.selector, conversation, Intent::Write)?;

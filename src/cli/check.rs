@@ -24,10 +24,7 @@ pub async fn check_config(source: &config::Source, online: bool) -> anyhow::Resu
     found.token.context("no token could be fetched")?;
     say("token: fetched");
     if let Err(error) = found.read {
-        bail!(
-            "conversations: cannot be read: {error}. {}",
-            error.code().hint()
-        );
+        bail!("conversations: cannot be read: {error}. {}", error.code().hint());
     }
     say("conversations: can be read (asked for one that does not exist, and was told so)");
     say("writes: not tried, since that would change a call");

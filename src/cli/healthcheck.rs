@@ -19,17 +19,14 @@ const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// Fails unless the answer is a 2xx. Needs no credentials.
 pub async fn healthcheck(source: &config::Source, url: Option<String>) -> anyhow::Result<()> {
-    let url = match url {
-        Some(url) => url,
-        None => {
-            let bind = config::load(source)?.config.server.bind;
-            format!("http://{}{}", reachable(bind), paths::READYZ)
-        }
+    let url = if let Some(url) = url {
+        url
+    } else {
+        let bind = config::load(source)?.config.server.bind;
+        format!("http://{}{}", reachable(bind), paths::READYZ)
     };
     let mut request = Request::new(Bytes::new());
-    *request.uri_mut() = url
-        .parse()
-        .with_context(|| format!("`{url}` is not a URL"))?;
+    *request.uri_mut() = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
     let transport = over_http(PATIENCE, LONGEST_ANSWER)?;
     let answer = tokio::time::timeout(PATIENCE, transport.oneshot(request)).await;
     let answer = answer.with_context(|| format!("no answer from {url} in {PATIENCE:?}"))??;

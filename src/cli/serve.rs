@@ -63,16 +63,8 @@ fn start(
     let body_limit = config.genesys.max_response_bytes.as_usize();
     let transport = over_http(config.genesys.connect_timeout, body_limit)
         .context("cannot set up TLS; are CA certificates installed?")?;
-    let parts = Parts {
-        transport,
-        jitter: Jitter::random(),
-        access: log.access().clone(),
-    };
-    Ok((
-        Service::build(config, credentials, parts),
-        listener,
-        address,
-    ))
+    let parts = Parts { transport, jitter: Jitter::random(), access: log.access().clone() };
+    Ok((Service::build(config, credentials, parts), listener, address))
 }
 
 async fn run(
@@ -81,16 +73,8 @@ async fn run(
     config: &Config,
     log: &Telemetry,
 ) -> anyhow::Result<()> {
-    let signals = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    tokio::spawn(heed(
-        signals,
-        service.shutdown().clone(),
-        config.server.drain,
-        log.clone(),
-    ));
+    let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(heed(signals, service.shutdown().clone(), config.server.drain, log.clone()));
     let ended = service.serve(listener).await;
     tracing::info!("stopped");
     log.sink().flush();
@@ -105,10 +89,7 @@ async fn heed(
     log: Telemetry,
 ) {
     either(&mut interrupt, &mut terminate).await;
-    tracing::info!(
-        drain_s = drain.as_secs(),
-        "draining; a second signal ends at once"
-    );
+    tracing::info!(drain_s = drain.as_secs(), "draining; a second signal ends at once");
     shutdown.begin(drain);
     either(&mut interrupt, &mut terminate).await;
     tracing::warn!("ended at once by a second signal");

@@ -53,9 +53,7 @@ pub fn start(
         let name = file.display();
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
         let json = serde_json::from_str(&text).with_context(|| format!("{name} is not JSON"))?;
-        let id = simulator
-            .add_conversation(&json)
-            .with_context(|| format!("cannot use {name}"))?;
+        let id = simulator.add_conversation(&json).with_context(|| format!("cannot use {name}"))?;
         loaded.push(id);
     }
     let any = SocketAddr::new(config.bind.ip(), 0);
@@ -68,15 +66,9 @@ pub fn start(
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     // The control interface wants to know who asks.
-    let service = simulator
-        .router()
-        .into_make_service_with_connect_info::<SocketAddr>();
+    let service = simulator.router().into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(axum_server::from_tcp(listener)?.serve(service));
-    Ok(Simulation {
-        address,
-        calls,
-        loaded,
-    })
+    Ok(Simulation { address, calls, loaded })
 }
 
 fn settings(config: &config::Simulator) -> Settings {
@@ -126,10 +118,7 @@ impl Simulation {
     pub fn banner(&self, gateway: SocketAddr) -> String {
         let attributes = |call: &DemoCall| {
             let id = &call.conversation_id;
-            format!(
-                "http://{}/v1/conversations/{id}/attributes",
-                reachable(gateway)
-            )
+            format!("http://{}/v1/conversations/{id}/attributes", reachable(gateway))
         };
         let mut text = format!(
             "attribute-gateway demo: http://{}, in front of a simulated Genesys Cloud ({})\n\n{}",

@@ -45,9 +45,7 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let no_size = || format!("must be a size such as `16 KiB` or `10240`, not `{text}`");
-        let digits = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let factor: u64 = match text[digits..].trim_start() {
             "" | "B" => 1,
             "kB" | "KB" => 1000,
@@ -59,10 +57,7 @@ impl FromStr for ByteSize {
             _ => return Err(no_size()),
         };
         let number = text[..digits].parse::<u64>().ok();
-        number
-            .and_then(|number| number.checked_mul(factor))
-            .map(Self)
-            .ok_or_else(no_size)
+        number.and_then(|number| number.checked_mul(factor)).map(Self).ok_or_else(no_size)
     }
 }
 
@@ -107,10 +102,7 @@ mod tests {
     #[test]
     fn a_size_is_shown_in_the_largest_unit_that_divides_it() {
         for text in ["64 KiB", "2 MiB", "1 GiB", "1025 B", "0 B"] {
-            assert_eq!(
-                text.parse::<ByteSize>().map(|size| size.to_string()),
-                Ok(text.to_owned())
-            );
+            assert_eq!(text.parse::<ByteSize>().map(|size| size.to_string()), Ok(text.to_owned()));
         }
     }
 }

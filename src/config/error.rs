@@ -22,11 +22,7 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             // A line break would end the comment that this is shown in.
             Self::File(path) => {
-                write!(
-                    f,
-                    "file {}",
-                    path.display().to_string().replace(char::is_control, "?")
-                )
+                write!(f, "file {}", path.display().to_string().replace(char::is_control, "?"))
             }
             Self::Variable(name) if name.starts_with("GATEWAY__") => {
                 write!(f, "environment {name}")
@@ -50,11 +46,7 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn of_key(key: impl Into<String>, origin: Origin, message: &str) -> Self {
-        Self {
-            key: Some(key.into()),
-            origin,
-            message: message.to_owned(),
-        }
+        Self { key: Some(key.into()), origin, message: message.to_owned() }
     }
 
     /// Whether it is about this key, or one in this section; every key is in the section "".
@@ -63,11 +55,7 @@ impl Problem {
     }
 
     pub(super) fn of_source(origin: Origin, message: impl Into<String>) -> Self {
-        Self {
-            key: None,
-            origin,
-            message: message.into(),
-        }
+        Self { key: None, origin, message: message.into() }
     }
 }
 
@@ -111,9 +99,7 @@ impl fmt::Display for ConfigError {
             return write!(f, "configuration: {problem}");
         }
         write!(f, "{} problems in the configuration:", self.problems.len())?;
-        self.problems
-            .iter()
-            .try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 

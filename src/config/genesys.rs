@@ -86,11 +86,8 @@ enum RouteWord {
 }
 
 impl Choice for RouteWord {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("conversations", Self::Conversations),
-        ("calls", Self::Calls),
-        ("custom", Self::Custom),
-    ];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("conversations", Self::Conversations), ("calls", Self::Calls), ("custom", Self::Custom)];
 }
 
 /// The section as written; what several keys decide together is checked on the way out of it.
@@ -169,10 +166,7 @@ impl TryFrom<Raw> for Genesys {
             }
         }
         if raw.backoff_base > raw.backoff_cap {
-            wrong.push(Mismatch(
-                "backoff_base",
-                "must not be above genesys.backoff_cap",
-            ));
+            wrong.push(Mismatch("backoff_base", "must not be above genesys.backoff_cap"));
         }
         let route = match route(raw.route, raw.custom) {
             Ok(route) if wrong.is_empty() => route,
@@ -213,8 +207,7 @@ fn route(word: RouteWord, custom: RawCustom) -> Result<Route, Mismatch> {
         RouteWord::Calls => without_templates(&custom).map(|()| Route::Calls),
         RouteWord::Custom => {
             if let Some(path) = &custom.conversation {
-                path.check(false)
-                    .map_err(|message| Mismatch(CONVERSATION, message))?;
+                path.check(false).map_err(|message| Mismatch(CONVERSATION, message))?;
             }
             Ok(Route::Custom(CustomRoute {
                 participant: with_both_ids(PARTICIPANT, custom.participant)?,

@@ -26,13 +26,11 @@ impl Layer {
     pub fn mend(&mut self, path: &str, defaults: &Self) {
         let within = |key: &str| is_within(key, path);
         let values = defaults.0.iter().filter(|(key, _)| within(key));
-        self.0
-            .extend(values.map(|(key, value)| (key.clone(), value.clone())));
+        self.0.extend(values.map(|(key, value)| (key.clone(), value.clone())));
     }
 
     fn put_text(&mut self, path: &str, text: &str, origin: Origin) {
-        self.0
-            .insert(path.to_owned(), (Value::new(None, text), origin));
+        self.0.insert(path.to_owned(), (Value::new(None, text), origin));
     }
 }
 
@@ -48,11 +46,7 @@ impl Source for Layer {
     }
 
     fn collect(&self) -> Result<Map<String, Value>, ::config::ConfigError> {
-        Ok(self
-            .0
-            .iter()
-            .map(|(path, (value, _))| (path.clone(), value.clone()))
-            .collect())
+        Ok(self.0.iter().map(|(path, (value, _))| (path.clone(), value.clone())).collect())
     }
 }
 
@@ -81,10 +75,7 @@ fn file(path: &Path, problems: &mut Vec<Problem>) -> Layer {
     match std::fs::read_to_string(path) {
         Ok(text) => toml(&text, &origin, problems),
         Err(error) => {
-            problems.push(Problem::of_source(
-                origin,
-                format!("cannot be read: {error}"),
-            ));
+            problems.push(Problem::of_source(origin, format!("cannot be read: {error}")));
             Layer::default()
         }
     }
@@ -97,8 +88,7 @@ fn toml(text: &str, origin: &Origin, problems: &mut Vec<Problem>) -> Layer {
         Err(error) => {
             // The parser quotes the line at fault, which may hold a secret.
             let quotes = |line: &str| {
-                line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ')
-                    .starts_with('|')
+                line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|')
             };
             let text = error.to_string();
             let lines: Vec<&str> = text.lines().filter(|line| !quotes(line)).collect();
@@ -116,11 +106,7 @@ fn flatten(
     problems: &mut Vec<Problem>,
 ) {
     for (name, value) in table {
-        let path = if section.is_empty() {
-            name.clone()
-        } else {
-            format!("{section}.{name}")
-        };
+        let path = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
         // A quoted "server.bind" is another key than `bind` in `[server]`.
         let plain = !name.contains('.');
         let problem = match value.kind {
@@ -151,10 +137,7 @@ fn printable(name: &str) -> String {
 fn plain_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) -> Layer {
     let mut layer = Layer::default();
     for name in ["client_id", "client_secret", "environment"] {
-        let key = Key {
-            section: "genesys",
-            name,
-        };
+        let key = Key { section: "genesys", name };
         let variable = format!("GENESYS_{}", name.to_uppercase());
         if let Some(text) = env.get(variable.as_str()) {
             layer.put_text(&key.path(), text, Origin::Variable(variable.clone()));
@@ -177,14 +160,11 @@ fn own_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) -> Lay
     });
     // No `try_parsing`: a secret of "007" must not become a number.
     let environment = Environment::with_prefix("GATEWAY").separator("__");
-    let values = environment
-        .source(Some(known.collect()))
-        .collect()
-        .unwrap_or_else(|error| {
-            let origin = Origin::Variable("GATEWAY__".to_owned());
-            problems.push(Problem::of_source(origin, error.to_string()));
-            Map::new()
-        });
+    let values = environment.source(Some(known.collect())).collect().unwrap_or_else(|error| {
+        let origin = Origin::Variable("GATEWAY__".to_owned());
+        problems.push(Problem::of_source(origin, error.to_string()));
+        Map::new()
+    });
     for key in schema::keys() {
         if let Some(value) = values.get(&key.path()) {
             let origin = Origin::Variable(key.variable());
@@ -203,9 +183,7 @@ fn unknown_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) {
             continue;
         };
         let path = rest.replace("__", ".").to_lowercase();
-        let value = path
-            .strip_suffix("_file")
-            .filter(|path| schema::FROM_FILE.contains(path));
+        let value = path.strip_suffix("_file").filter(|path| schema::FROM_FILE.contains(path));
         let key = schema::find(value.unwrap_or(&path));
         let suffix = if value.is_some() { "_FILE" } else { "" };
         let message = match key {
@@ -251,9 +229,7 @@ fn read_line(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let file = File::open(path).map_err(unreadable)?;
-    file.take(SECRET_FILE_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
+    file.take(SECRET_FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
     if text.len() as u64 > SECRET_FILE_BYTES {
         return Err("is too long for a credential".to_owned());
     }

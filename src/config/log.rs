@@ -30,11 +30,8 @@ pub enum LogFormat {
 }
 
 impl Choice for LogFormat {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("auto", Self::Auto),
-        ("text", Self::Text),
-        ("json", Self::Json),
-    ];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
 }
 
 fn directives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -67,15 +67,11 @@ impl FromStr for Region {
         let host = wanted.strip_prefix("https://").unwrap_or(&wanted);
         let host = host.split('/').next().unwrap_or_default();
         let prefixes = ["api.", "login.", "apps."];
-        let domain = prefixes
-            .iter()
-            .find_map(|prefix| host.strip_prefix(prefix))
-            .unwrap_or(host);
+        let domain = prefixes.iter().find_map(|prefix| host.strip_prefix(prefix)).unwrap_or(host);
         let found = Self::all().find(|region| region.name == wanted || region.domain == domain);
         found.ok_or_else(|| {
-            let known: Vec<String> = Self::all()
-                .map(|region| format!("{region} ({})", region.domain))
-                .collect();
+            let known: Vec<String> =
+                Self::all().map(|region| format!("{region} ({})", region.domain)).collect();
             format!(
                 "is no region of Genesys Cloud; known are {}; for another one set genesys.api_url \
                  and genesys.login_url",
@@ -96,33 +92,19 @@ mod tests {
             assert_eq!(region.name().parse(), Ok(region));
             assert_eq!(region.domain().parse(), Ok(region));
             for host in ["api", "login", "apps"] {
-                assert_eq!(
-                    format!("https://{host}.{}", region.domain()).parse(),
-                    Ok(region)
-                );
+                assert_eq!(format!("https://{host}.{}", region.domain()).parse(), Ok(region));
             }
         }
     }
 
     #[test]
     fn spelling_is_forgiven_but_not_another_domain() {
-        for text in [
-            " EU-West-1 ",
-            "MyPureCloud.ie",
-            "https://apps.mypurecloud.ie/directory/#/",
-        ] {
-            assert_eq!(
-                text.parse::<Region>().map(Region::name),
-                Ok("eu-west-1"),
-                "{text}"
-            );
+        for text in [" EU-West-1 ", "MyPureCloud.ie", "https://apps.mypurecloud.ie/directory/#/"] {
+            assert_eq!(text.parse::<Region>().map(Region::name), Ok("eu-west-1"), "{text}");
         }
-        for text in [
-            "mars-north-1",
-            "mypurecloud.eu",
-            "evil.mypurecloud.ie",
-            "mypurecloud.ie.evil.com",
-        ] {
+        for text in
+            ["mars-north-1", "mypurecloud.eu", "evil.mypurecloud.ie", "mypurecloud.ie.evil.com"]
+        {
             let error = text.parse::<Region>().expect_err("refused");
             assert!(error.contains("eu-west-1 (mypurecloud.ie)"), "{error}");
             assert!(error.contains("ap-northeast-3"), "{error}");

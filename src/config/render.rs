@@ -24,11 +24,7 @@ impl Line {
         let unset = matches!(&value.kind, ValueKind::String(text) if text.is_empty());
         // A default is public, and masked it could not be fed back.
         let hidden = key.is_secret() && !unset && value.kind != default.kind;
-        let shown = if hidden {
-            quote(MASK)
-        } else {
-            show(&value.kind, &default.kind)
-        };
+        let shown = if hidden { quote(MASK) } else { show(&value.kind, &default.kind) };
         Self { key, shown, origin }
     }
 }

@@ -87,9 +87,7 @@ impl FromStr for PathTemplate {
 fn path_characters(text: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
     match text.chars().find(|&c| !allowed(c)) {
-        Some(other) => Err(format!(
-            "must be a path without query; `{other}` cannot be in it"
-        )),
+        Some(other) => Err(format!("must be a path without query; `{other}` cannot be in it")),
         None => Ok(()),
     }
 }
@@ -100,9 +98,8 @@ mod tests {
 
     #[test]
     fn a_template_is_filled() {
-        let template: PathTemplate = "/v1/{conversationId}/of/{participantId}"
-            .parse()
-            .expect("a template");
+        let template: PathTemplate =
+            "/v1/{conversationId}/of/{participantId}".parse().expect("a template");
         assert_eq!(template.fill("c", "p"), "/v1/c/of/p");
         assert_eq!(template.check(true), Ok(()));
         assert!(template.check(false).is_err());

@@ -15,26 +15,15 @@ mod secrets;
 const SECRET: &str = "hunter2-\"quoted\"-0123";
 
 fn env(pairs: &[(&str, &str)]) -> Source {
-    let pairs = pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Source {
-        file: None,
-        env: pairs.collect(),
-    }
+    let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Source { file: None, env: pairs.collect() }
 }
 
 /// A source with a file, and the directory that keeps it.
 fn file(text: &str) -> (Source, TempDir) {
     let directory = TempDir::new().expect("a directory");
     let path = write(&directory, "gateway.toml", text);
-    (
-        Source {
-            file: Some(path),
-            ..Source::default()
-        },
-        directory,
-    )
+    (Source { file: Some(path), ..Source::default() }, directory)
 }
 
 fn write(directory: &TempDir, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
@@ -62,9 +51,7 @@ fn only_problem(source: &Source) -> String {
 }
 
 fn without_comments(rendered: &str) -> String {
-    let lines = rendered
-        .lines()
-        .map(|line| line.split("  # from ").next().unwrap_or_default());
+    let lines = rendered.lines().map(|line| line.split("  # from ").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -107,22 +94,13 @@ fn later_layers_win() {
     assert_eq!(loaded.config.genesys.environment.name(), "eu-west-1");
     assert_eq!(loaded.config.server.drain, Duration::from_secs(25));
 
-    source.env = env(&[
-        ("GENESYS_ENVIRONMENT", "mypurecloud.de"),
-        ("GENESYS_CLIENT_ID", "t"),
-    ])
-    .env;
+    source.env = env(&[("GENESYS_ENVIRONMENT", "mypurecloud.de"), ("GENESYS_CLIENT_ID", "t")]).env;
     let config = load(&source).expect("valid").config;
     assert_eq!(config.genesys.environment.name(), "eu-central-1");
     assert_eq!(config.genesys.client_id.as_deref(), Some("t"));
 
-    source.env.insert(
-        "GATEWAY__GENESYS__ENVIRONMENT".to_owned(),
-        "sa-east-1".to_owned(),
-    );
-    source
-        .env
-        .insert("GATEWAY__SERVER__DEADLINE".to_owned(), "1m".to_owned());
+    source.env.insert("GATEWAY__GENESYS__ENVIRONMENT".to_owned(), "sa-east-1".to_owned());
+    source.env.insert("GATEWAY__SERVER__DEADLINE".to_owned(), "1m".to_owned());
     let loaded = load(&source).expect("valid");
     assert_eq!(loaded.config.genesys.environment.name(), "sa-east-1");
     assert_eq!(loaded.config.server.deadline, Duration::from_mins(1));
@@ -160,10 +138,7 @@ fn values_from_the_environment_have_the_type_of_their_key() {
     let config = config(&[
         ("GENESYS_CLIENT_ID", " 007 "),
         ("GATEWAY__GENESYS__CLIENT_SECRET", "007"),
-        (
-            "GATEWAY__GENESYS__REQUESTS_PER_MINUTE",
-            "18446744073709551615",
-        ),
+        ("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "18446744073709551615"),
         ("GATEWAY__GENESYS__ALLOW_INSECURE", "true"),
         ("GATEWAY__GENESYS__API_URL", "http://example.com/x/"),
         ("GATEWAY__GENESYS__PATCH_BODY", "full"),
@@ -181,18 +156,12 @@ fn values_from_the_environment_have_the_type_of_their_key() {
     assert_eq!(credentials.client_secret.expose_secret(), "007");
     assert_eq!(config.genesys.requests_per_minute, u64::MAX);
     assert_eq!(config.genesys.api_base().as_str(), "http://example.com/x");
-    assert_eq!(
-        config.genesys.login_base().as_str(),
-        "https://login.mypurecloud.com"
-    );
+    assert_eq!(config.genesys.login_base().as_str(), "https://login.mypurecloud.com");
     assert_eq!(config.genesys.patch_body, PatchBody::Full);
     assert_eq!(config.limits.total_bytes.bytes(), 20_480);
     assert_eq!(config.limits.body_bytes.as_usize(), 1 << 20);
     assert_eq!(config.verify.max_reads, 1);
-    assert_eq!(
-        config.simulator.load,
-        [Path::new("a.json"), Path::new("b.json")]
-    );
+    assert_eq!(config.simulator.load, [Path::new("a.json"), Path::new("b.json")]);
     assert_eq!(config.simulator.patch, PatchMode::Replace);
     assert_eq!(config.simulator.requests_per_minute, None);
     assert_eq!(config.simulator.size_limit, None);
@@ -216,10 +185,7 @@ fn every_region_resolves_to_its_hosts() {
             let genesys = config(&[("GENESYS_ENVIRONMENT", text)]).genesys;
             let domain = region.domain();
             assert_eq!(genesys.api_base().as_str(), format!("https://api.{domain}"));
-            assert_eq!(
-                genesys.login_base().as_str(),
-                format!("https://login.{domain}")
-            );
+            assert_eq!(genesys.login_base().as_str(), format!("https://login.{domain}"));
         }
     }
 }
@@ -230,10 +196,7 @@ fn what_is_shown_can_be_used_as_a_file() {
         ("GENESYS_CLIENT_ID", "with \"quotes\" and \\ and ü"),
         ("GATEWAY__SERVER__DEADLINE", "1s 500ms"),
         ("GATEWAY__VERIFY__MAX_READS", "+7"),
-        (
-            "GATEWAY__GENESYS__REQUESTS_PER_MINUTE",
-            "18446744073709551615",
-        ),
+        ("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "18446744073709551615"),
         ("GATEWAY__SIMULATOR__VOICE_PATHS", "true"),
         ("GATEWAY__SIMULATOR__LOAD", "a,b"),
         ("GATEWAY__LIMITS__TOTAL_BYTES", "20 KiB"),
@@ -241,17 +204,7 @@ fn what_is_shown_can_be_used_as_a_file() {
     .expect("valid");
     let (source, _directory) = file(&first.render());
     let second = load(&source).expect("valid");
-    assert_eq!(
-        without_comments(&first.render()),
-        without_comments(&second.render())
-    );
-    assert_eq!(
-        format!("{:?}", first.config),
-        format!("{:?}", second.config)
-    );
-    assert!(
-        second.render().contains("max_reads = 7 "),
-        "{}",
-        second.render()
-    );
+    assert_eq!(without_comments(&first.render()), without_comments(&second.render()));
+    assert_eq!(format!("{:?}", first.config), format!("{:?}", second.config));
+    assert!(second.render().contains("max_reads = 7 "), "{}", second.render());
 }

@@ -28,10 +28,7 @@ impl BaseUrl {
 
     /// The host of one of the known regions; `https` without anything behind it.
     pub(super) fn of_host(host: fmt::Arguments<'_>) -> Self {
-        Self {
-            text: format!("https://{host}"),
-            leaves_unencrypted: false,
-        }
+        Self { text: format!("https://{host}"), leaves_unencrypted: false }
     }
 }
 
@@ -61,19 +58,13 @@ impl FromStr for BaseUrl {
         }
         let leaves_unencrypted = url.scheme() == "http" && !is_loopback(host);
         let text = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self {
-            text,
-            leaves_unencrypted,
-        })
+        Ok(Self { text, leaves_unencrypted })
     }
 }
 
 fn is_loopback(host: &str) -> bool {
     let literal = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || literal
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
+    host == "localhost" || literal.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -82,20 +73,10 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_reached_in_plain_http() {
-        let local = [
-            "http://127.0.0.1:8090",
-            "http://localhost",
-            "http://[::1]:1/x",
-            "http://127.9.9.9",
-        ];
+        let local =
+            ["http://127.0.0.1:8090", "http://localhost", "http://[::1]:1/x", "http://127.9.9.9"];
         for text in local {
-            assert!(
-                !text
-                    .parse::<BaseUrl>()
-                    .expect("a base URL")
-                    .leaves_unencrypted(),
-                "{text}"
-            );
+            assert!(!text.parse::<BaseUrl>().expect("a base URL").leaves_unencrypted(), "{text}");
         }
         let remote = [
             "http://127.0.0.1.evil.com",
@@ -106,18 +87,10 @@ mod tests {
             "http://evil.com/localhost",
         ];
         for text in remote {
-            assert!(
-                text.parse::<BaseUrl>()
-                    .expect("a base URL")
-                    .leaves_unencrypted(),
-                "{text}"
-            );
+            assert!(text.parse::<BaseUrl>().expect("a base URL").leaves_unencrypted(), "{text}");
         }
         assert!(
-            !"https://example.com"
-                .parse::<BaseUrl>()
-                .expect("a base URL")
-                .leaves_unencrypted()
+            !"https://example.com".parse::<BaseUrl>().expect("a base URL").leaves_unencrypted()
         );
     }
 
@@ -141,9 +114,7 @@ mod tests {
 
     #[test]
     fn a_path_stays_and_its_last_slash_goes() {
-        let url: BaseUrl = " https://proxy.example.com/genesys/ "
-            .parse()
-            .expect("a base URL");
+        let url: BaseUrl = " https://proxy.example.com/genesys/ ".parse().expect("a base URL");
         assert_eq!(url.as_str(), "https://proxy.example.com/genesys");
     }
 }

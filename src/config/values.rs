@@ -98,23 +98,17 @@ where
 {
     let text = text(deserializer)?;
     let example = "must be an IP address with a port, such as `127.0.0.1:8080`";
-    text.trim()
-        .parse()
-        .map_err(|_| D::Error::custom(format!("{example}, not `{text}`")))
+    text.trim().parse().map_err(|_| D::Error::custom(format!("{example}, not `{text}`")))
 }
 
 /// One line of visible text, such as an id or a password. Never quoted in a message.
 pub(super) fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = text(deserializer)?;
     if text.chars().any(char::is_control) {
-        return Err(D::Error::custom(
-            "must be one line without control characters",
-        ));
+        return Err(D::Error::custom("must be one line without control characters"));
     }
     if !text.is_empty() && text == super::render::MASK {
-        return Err(D::Error::custom(
-            "is the mask that print-config shows, not a value",
-        ));
+        return Err(D::Error::custom("is the mask that print-config shows, not a value"));
     }
     Ok(text)
 }
@@ -139,9 +133,7 @@ where
     D: Deserializer<'de>,
 {
     let secret = one_line(deserializer)?;
-    Ok(Some(secret)
-        .filter(|secret| !secret.is_empty())
-        .map(SecretString::from))
+    Ok(Some(secret).filter(|secret| !secret.is_empty()).map(SecretString::from))
 }
 
 /// `true` or `false`.
@@ -162,10 +154,7 @@ where
     let text = text(deserializer)?;
     let found = T::WORDS.iter().find(|(word, _)| *word == text.trim());
     found.map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<String> = T::WORDS
-            .iter()
-            .map(|(word, _)| format!("`{word}`"))
-            .collect();
+        let words: Vec<String> = T::WORDS.iter().map(|(word, _)| format!("`{word}`")).collect();
         D::Error::custom(format!("must be one of {}, not `{text}`", words.join(", ")))
     })
 }
@@ -205,9 +194,7 @@ where
         return Ok(size);
     }
     let (min, max) = (ByteSize::new(MIN), ByteSize::new(MAX));
-    Err(D::Error::custom(format!(
-        "must be from {min} to {max}, not {size}"
-    )))
+    Err(D::Error::custom(format!("must be from {min} to {max}, not {size}")))
 }
 
 /// A duration with a unit, from `MIN` to `MAX` milliseconds.
@@ -218,23 +205,17 @@ where
     D: Deserializer<'de>,
 {
     let Scalar::Text(text) = Scalar::deserialize(deserializer)? else {
-        return Err(D::Error::custom(
-            "must be a text with a unit, such as `5s` or `250ms`",
-        ));
+        return Err(D::Error::custom("must be a text with a unit, such as `5s` or `250ms`"));
     };
     let found = humantime::parse_duration(text.trim()).map_err(|error| {
-        D::Error::custom(format!(
-            "must be a duration such as `5s` or `250ms`: {error}"
-        ))
+        D::Error::custom(format!("must be a duration such as `5s` or `250ms`: {error}"))
     })?;
     let (min, max) = (Duration::from_millis(MIN), Duration::from_millis(MAX));
     if (min..=max).contains(&found) {
         return Ok(found);
     }
     let [min, max, found] = [min, max, found].map(humantime::format_duration);
-    Err(D::Error::custom(format!(
-        "must be from {min} to {max}, not {found}"
-    )))
+    Err(D::Error::custom(format!("must be from {min} to {max}, not {found}")))
 }
 
 /// Paths, as a list or as one text with commas.
@@ -252,10 +233,7 @@ impl<'de> Visitor<'de> for PathsVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        let parts = text
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty());
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         Ok(parts.map(PathBuf::from).collect())
     }
 

@@ -101,9 +101,7 @@ impl AttributeMap {
 
     /// The attributes that callers see, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &AttributeValue)> {
-        self.0
-            .iter()
-            .filter(|(_, value)| !value.expose().is_empty())
+        self.0.iter().filter(|(_, value)| !value.expose().is_empty())
     }
 
     /// Every entry that upstream holds, empty ones included: what a full PATCH repeats.
@@ -137,10 +135,7 @@ impl AttributeMap {
         let wanted = |(key, _): &(&AttributeKey, &AttributeValue)| {
             keys.iter().any(|wanted| wanted == key.as_str())
         };
-        self.iter()
-            .filter(wanted)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+        self.iter().filter(wanted).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 }
 

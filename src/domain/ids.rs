@@ -67,9 +67,7 @@ mod tests {
 
     #[test]
     fn the_usual_form_is_read_and_written_in_lower_case() {
-        let id: ConversationId = "8E0F1A2B-0000-4000-8000-00000000ABCD"
-            .parse()
-            .expect("valid");
+        let id: ConversationId = "8E0F1A2B-0000-4000-8000-00000000ABCD".parse().expect("valid");
         assert_eq!(id.to_string(), "8e0f1a2b-0000-4000-8000-00000000abcd");
     }
 

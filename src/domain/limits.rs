@@ -24,18 +24,12 @@ pub struct Violation {
 impl Violation {
     /// A mistake in the attribute with this key.
     pub fn of_attribute(key: &str, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: format!("#/attributes/{}", fragment(key)),
-            detail: detail.into(),
-        }
+        Self { pointer: format!("#/attributes/{}", fragment(key)), detail: detail.into() }
     }
 
     /// A mistake anywhere else.
     pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.into(),
-            detail: detail.into(),
-        }
+        Self { pointer: pointer.into(), detail: detail.into() }
     }
 }
 
@@ -127,10 +121,8 @@ impl Limits {
 
     /// The report of a map that is too large; `said_upstream` if upstream refused it.
     pub fn excess(&self, merged: &AttributeMap, said_upstream: bool) -> SizeExcess {
-        let mut largest: Vec<_> = merged
-            .iter_held()
-            .map(|(key, value)| (key.clone(), entry_bytes(key, value)))
-            .collect();
+        let mut largest: Vec<_> =
+            merged.iter_held().map(|(key, value)| (key.clone(), entry_bytes(key, value))).collect();
         largest.sort_by(|(one, left), (two, right)| right.cmp(left).then(one.cmp(two)));
         largest.truncate(LARGEST_NAMED);
         SizeExcess {
@@ -151,13 +143,9 @@ mod tests {
 
     #[test]
     fn the_limit_itself_is_allowed_and_one_byte_more_is_not() {
-        let limits = Limits {
-            total_bytes: r#"{"a":"12"}"#.len(),
-        };
+        let limits = Limits { total_bytes: r#"{"a":"12"}"#.len() };
         assert_eq!(limits.check(&map(&[]), &map(&[("a", "12")])), Ok(()));
-        let excess = limits
-            .check(&map(&[]), &map(&[("a", "123")]))
-            .expect_err("one over");
+        let excess = limits.check(&map(&[]), &map(&[("a", "123")])).expect_err("one over");
         assert_eq!((excess.bytes, excess.limit_bytes), (11, 10));
     }
 
@@ -166,29 +154,15 @@ mod tests {
         let limits = Limits { total_bytes: 10 };
         let before = map(&[("a", "1234567890")]);
         assert!(limits.check(&before, &map(&[("a", "123456789")])).is_ok());
-        assert!(
-            limits
-                .check(&before, &map(&[("a", "12345678901")]))
-                .is_err()
-        );
+        assert!(limits.check(&before, &map(&[("a", "12345678901")])).is_err());
     }
 
     #[test]
     fn the_error_names_the_largest_keys_first_and_no_value() {
         let limits = Limits { total_bytes: 10 };
-        let merged = map(&[
-            ("small", "v"),
-            ("large", "canary-canary"),
-            ("mid", "canary"),
-        ]);
-        let text = limits
-            .check(&map(&[]), &merged)
-            .expect_err("too large")
-            .to_string();
-        assert!(
-            text.contains("`large` (23), `mid` (14), `small` (11)"),
-            "{text}"
-        );
+        let merged = map(&[("small", "v"), ("large", "canary-canary"), ("mid", "canary")]);
+        let text = limits.check(&map(&[]), &merged).expect_err("too large").to_string();
+        assert!(text.contains("`large` (23), `mid` (14), `small` (11)"), "{text}");
         assert!(!text.contains("canary"));
     }
 

@@ -47,9 +47,7 @@ pub struct Participant {
 impl Conversation {
     /// The participant with this id.
     pub fn participant(&self, id: ParticipantId) -> Option<&Participant> {
-        self.participants
-            .iter()
-            .find(|participant| participant.id == id)
+        self.participants.iter().find(|participant| participant.id == id)
     }
 }
 
@@ -77,10 +75,7 @@ enum Kind {
     Id(ParticipantId),
     All,
     First,
-    Purpose {
-        word: String,
-        position: Option<Position>,
-    },
+    Purpose { word: String, position: Option<Position> },
 }
 
 /// The text names no participant.
@@ -121,18 +116,9 @@ impl fmt::Display for ParticipantSelector {
             Kind::Id(id) => id.fmt(f),
             Kind::All => f.write_str("all"),
             Kind::First => f.write_str(FIRST),
-            Kind::Purpose {
-                word,
-                position: None,
-            } => f.write_str(word),
-            Kind::Purpose {
-                word,
-                position: Some(Position::First),
-            } => write!(f, "{word}:first"),
-            Kind::Purpose {
-                word,
-                position: Some(Position::Last),
-            } => write!(f, "{word}:last"),
+            Kind::Purpose { word, position: None } => f.write_str(word),
+            Kind::Purpose { word, position: Some(Position::First) } => write!(f, "{word}:first"),
+            Kind::Purpose { word, position: Some(Position::Last) } => write!(f, "{word}:last"),
         }
     }
 }
@@ -224,21 +210,16 @@ impl ParticipantSelector {
         let all = &conversation.participants;
         let found = match &self.0 {
             Kind::All => return Err(UnresolvedParticipant::NotOne),
-            Kind::Id(id) => conversation.participant(*id).map(|participant| {
-                Ok(Chosen {
-                    participant,
-                    by: ChosenBy::Id,
-                })
-            }),
+            Kind::Id(id) => conversation
+                .participant(*id)
+                .map(|participant| Ok(Chosen { participant, by: ChosenBy::Id })),
             Kind::First => first(all),
             Kind::Purpose { word, position } => {
                 let of = |purpose: &str, rule| by_purpose(all, purpose, *position, rule);
                 let named = of(word, ChosenBy::Purpose);
                 if word == CUSTOMER {
                     let fallback = || first(all).filter(|_| intent == Intent::Read);
-                    named
-                        .or_else(|| of(EXTERNAL, ChosenBy::External))
-                        .or_else(fallback)
+                    named.or_else(|| of(EXTERNAL, ChosenBy::External)).or_else(fallback)
                 } else {
                     named
                 }
@@ -261,12 +242,7 @@ impl ParticipantSelector {
 type Choice<'a> = Result<Chosen<'a>, UnresolvedParticipant>;
 
 fn first(all: &[Participant]) -> Option<Choice<'_>> {
-    all.first().map(|participant| {
-        Ok(Chosen {
-            participant,
-            by: ChosenBy::First,
-        })
-    })
+    all.first().map(|participant| Ok(Chosen { participant, by: ChosenBy::First }))
 }
 
 /// The one of this purpose, `None` if nobody bears it.
@@ -280,11 +256,7 @@ fn by_purpose<'a>(
         .iter()
         .filter(|participant| participant.purpose.eq_ignore_ascii_case(purpose))
         .collect();
-    let live: Vec<_> = matching
-        .iter()
-        .copied()
-        .filter(|participant| participant.live)
-        .collect();
+    let live: Vec<_> = matching.iter().copied().filter(|participant| participant.live).collect();
     let pool = if live.is_empty() { matching } else { live };
     let (participant, by) = match position {
         Some(Position::First) => (*pool.first()?, ChosenBy::Position),
@@ -311,14 +283,8 @@ fn candidate(participant: &Participant) -> Candidate {
 
 fn purposes(all: &[Participant]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    for participant in all
-        .iter()
-        .filter(|participant| !participant.purpose.is_empty())
-    {
-        if !found
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(&participant.purpose))
-        {
+    for participant in all.iter().filter(|participant| !participant.purpose.is_empty()) {
+        if !found.iter().any(|known| known.eq_ignore_ascii_case(&participant.purpose)) {
             found.push(participant.purpose.clone());
         }
     }

@@ -19,11 +19,7 @@ pub enum Change {
 impl Change {
     /// `""` asks for a clear: absent and empty are one state.
     pub fn to(value: AttributeValue) -> Self {
-        if value.expose().is_empty() {
-            Self::Clear
-        } else {
-            Self::Set(value)
-        }
+        if value.expose().is_empty() { Self::Clear } else { Self::Set(value) }
     }
 
     /// The value wanted, in the form in which a map answers for a key.
@@ -89,20 +85,13 @@ impl Patch {
     #[must_use]
     pub fn only(&self, keep: impl Fn(&AttributeKey) -> bool) -> Self {
         let kept = self.0.iter().filter(|(key, _)| keep(key));
-        Self(
-            kept.map(|(key, change)| (key.clone(), change.clone()))
-                .collect(),
-        )
+        Self(kept.map(|(key, change)| (key.clone(), change.clone())).collect())
     }
 
     /// The part that `map` does not show yet.
     #[must_use]
     pub fn missing_in(&self, map: &AttributeMap) -> Self {
-        self.only(|key| {
-            self.0
-                .get(key)
-                .is_some_and(|change| !change.shown_in(key, map))
-        })
+        self.only(|key| self.0.get(key).is_some_and(|change| !change.shown_in(key, map)))
     }
 
     /// `map` after this patch.
@@ -117,10 +106,7 @@ impl Patch {
 
     /// What is sent for this patch alone.
     pub fn as_sent(&self) -> AttributeMap {
-        self.0
-            .iter()
-            .map(|(key, change)| (key.clone(), change.sent()))
-            .collect()
+        self.0.iter().map(|(key, change)| (key.clone(), change.sent())).collect()
     }
 }
 
@@ -146,10 +132,7 @@ pub(crate) mod tests {
 
     pub(crate) fn patch(changes: &[(&str, &str)]) -> Patch {
         let change = |(key, value): &(&str, &str)| {
-            (
-                AttributeKey::existing(key),
-                Change::to(AttributeValue::new(value)),
-            )
+            (AttributeKey::existing(key), Change::to(AttributeValue::new(value)))
         };
         changes.iter().map(change).collect()
     }
@@ -157,23 +140,14 @@ pub(crate) mod tests {
     #[test]
     fn only_what_differs_is_missing() {
         let held = map(&[("same", "1"), ("other", "2"), ("tombstone", "")]);
-        let missing = patch(&[
-            ("same", "1"),
-            ("other", "3"),
-            ("new", "4"),
-            ("tombstone", ""),
-        ])
-        .missing_in(&held);
+        let missing = patch(&[("same", "1"), ("other", "3"), ("new", "4"), ("tombstone", "")])
+            .missing_in(&held);
         assert_eq!(missing, patch(&[("other", "3"), ("new", "4")]));
     }
 
     #[test]
     fn clearing_what_is_absent_changes_nothing() {
-        assert!(
-            patch(&[("never", "")])
-                .missing_in(&map(&[("a", "1")]))
-                .is_empty()
-        );
+        assert!(patch(&[("never", "")]).missing_in(&map(&[("a", "1")])).is_empty());
     }
 
     fn patches() -> impl Strategy<Value = Patch> {
@@ -181,10 +155,7 @@ pub(crate) mod tests {
             changes
                 .iter()
                 .map(|(key, value)| {
-                    (
-                        AttributeKey::existing(key),
-                        Change::to(AttributeValue::new(value)),
-                    )
+                    (AttributeKey::existing(key), Change::to(AttributeValue::new(value)))
                 })
                 .collect()
         })

@@ -103,11 +103,7 @@ pub struct WriteReport {
 impl WriteReport {
     /// The worst outcome; of nothing at all, `unchanged`.
     pub fn worst(&self) -> Outcome {
-        self.outcomes
-            .values()
-            .copied()
-            .max()
-            .unwrap_or(Outcome::Unchanged)
+        self.outcomes.values().copied().max().unwrap_or(Outcome::Unchanged)
     }
 
     /// Keys that another writer replaced.

@@ -99,16 +99,12 @@ impl Watch {
     /// Whether more reads could change nothing that matters: every key shows its value, or was
     /// replaced for good.
     pub fn is_settled(&self, settle: Duration) -> bool {
-        self.keys
-            .keys()
-            .all(|key| self.outcome(key, settle) != Some(Outcome::Unverified))
+        self.keys.keys().all(|key| self.outcome(key, settle) != Some(Outcome::Unverified))
     }
 
     /// Whether the last read showed every key as wanted.
     pub fn all_wanted(&self) -> bool {
-        self.keys
-            .values()
-            .all(|watched| watched.sight == Sight::Wanted)
+        self.keys.values().all(|watched| watched.sight == Sight::Wanted)
     }
 
     /// Whether any key was ever seen as wanted: proof that the PATCH was applied.
@@ -117,24 +113,18 @@ impl Watch {
         self.keys.values().any(seen)
     }
 
-    /// Whether the last read showed this key as wanted.
-    pub fn shows(&self, key: &AttributeKey) -> bool {
-        self.keys
-            .get(key)
-            .is_some_and(|watched| watched.sight == Sight::Wanted)
+    /// Whether the last read showed this key as neither before nor wanted.
+    pub fn shows_third(&self, key: &AttributeKey) -> bool {
+        let watched = self.keys.get(key);
+        watched.is_some_and(|watched| matches!(watched.sight, Sight::Third(_)))
     }
 
     /// The changes that may be sent again after a PATCH of unknown fate: those whose key still
     /// looks as before. One that shows a third value is never sent again, since that would undo
     /// another writer's change.
     pub fn still_before(&self) -> Patch {
-        let before = self
-            .keys
-            .iter()
-            .filter(|(_, watched)| watched.sight == Sight::Before);
-        before
-            .map(|(key, watched)| (key.clone(), watched.change.clone()))
-            .collect()
+        let before = self.keys.iter().filter(|(_, watched)| watched.sight == Sight::Before);
+        before.map(|(key, watched)| (key.clone(), watched.change.clone())).collect()
     }
 
     /// What became of a key, `None` if it is not watched. `settle` is how long a third value has
@@ -149,14 +139,8 @@ impl Watch {
             },
             Sight::Replaced => Outcome::Superseded,
             Sight::Third(since) => {
-                let stood = self
-                    .last_read
-                    .is_some_and(|last| last.saturating_sub(since) >= settle);
-                if stood {
-                    Outcome::Superseded
-                } else {
-                    Outcome::Unverified
-                }
+                let stood = self.last_read.is_some_and(|last| last.saturating_sub(since) >= settle);
+                if stood { Outcome::Superseded } else { Outcome::Unverified }
             }
         })
     }
@@ -189,12 +173,7 @@ impl Watch {
     pub fn lost(sent: &Patch, before: &AttributeMap, read: &AttributeMap) -> Vec<AttributeKey> {
         let gone =
             |key: &&AttributeKey| sent.get(key).is_none() && read.get(key.as_str()).is_none();
-        before
-            .iter()
-            .map(|(key, _)| key)
-            .filter(gone)
-            .cloned()
-            .collect()
+        before.iter().map(|(key, _)| key).filter(gone).cloned().collect()
     }
 }
 
@@ -219,9 +198,7 @@ mod tests {
     }
 
     fn outcome(watch: &Watch) -> Outcome {
-        watch
-            .outcome(&AttributeKey::existing("k"), SETTLE)
-            .expect("watched")
+        watch.outcome(&AttributeKey::existing("k"), SETTLE).expect("watched")
     }
 
     #[test]
@@ -246,15 +223,9 @@ mod tests {
     #[test]
     fn seen_and_then_replaced_is_superseded_at_once() {
         let reads: &[(u64, &[(&str, &str)])] = &[(0, &[("k", "new")]), (10, &[("k", "theirs")])];
-        assert_eq!(
-            outcome(&after(&[], &[("k", "new")], reads)),
-            Outcome::Superseded
-        );
+        assert_eq!(outcome(&after(&[], &[("k", "new")], reads)), Outcome::Superseded);
         let back: &[(u64, &[(&str, &str)])] = &[(0, &[("k", "new")]), (10, &[("k", "old")])];
-        assert_eq!(
-            outcome(&after(&[("k", "old")], &[("k", "new")], back)),
-            Outcome::Superseded
-        );
+        assert_eq!(outcome(&after(&[("k", "old")], &[("k", "new")], back)), Outcome::Superseded);
     }
 
     #[test]
@@ -272,11 +243,8 @@ mod tests {
     fn a_third_value_that_gives_way_to_the_old_one_starts_again() {
         let third: &[(&str, &str)] = &[("k", "theirs")];
         let old: &[(&str, &str)] = &[("k", "old")];
-        let watch = after(
-            old,
-            &[("k", "new")],
-            &[(0, third), (600, old), (700, third), (1500, third)],
-        );
+        let watch =
+            after(old, &[("k", "new")], &[(0, third), (600, old), (700, third), (1500, third)]);
         assert_eq!(outcome(&watch), Outcome::Unverified);
     }
 
@@ -298,15 +266,8 @@ mod tests {
             Watch::evidence(&sent, before, &map(read))
         };
         assert_eq!(evidence(&before, &[("k", "1")]), Evidence::Replaces);
-        assert_eq!(
-            evidence(&before, &[("k", "1"), ("a", "1")]),
-            Evidence::Merges
-        );
-        assert_eq!(
-            evidence(&before, &[("a", "1"), ("b", "2")]),
-            Evidence::None,
-            "not visible yet"
-        );
+        assert_eq!(evidence(&before, &[("k", "1"), ("a", "1")]), Evidence::Merges);
+        assert_eq!(evidence(&before, &[("a", "1"), ("b", "2")]), Evidence::None, "not visible yet");
         assert_eq!(evidence(&before, &[]), Evidence::None);
         assert_eq!(
             evidence(&map(&[("a", "1")]), &[("k", "1")]),
@@ -318,19 +279,12 @@ mod tests {
     #[test]
     fn a_write_that_was_there_before_says_nothing_about_merging() {
         let held = map(&[("k", "1"), ("a", "1")]);
-        assert_eq!(
-            Watch::evidence(&patch(&[("k", "1")]), &held, &held),
-            Evidence::None
-        );
+        assert_eq!(Watch::evidence(&patch(&[("k", "1")]), &held, &held), Evidence::None);
     }
 
     #[test]
     fn lost_keys_are_those_that_nobody_sent() {
-        let lost = Watch::lost(
-            &patch(&[("k", "")]),
-            &map(&[("a", "1"), ("k", "1")]),
-            &map(&[]),
-        );
+        let lost = Watch::lost(&patch(&[("k", "")]), &map(&[("a", "1"), ("k", "1")]), &map(&[]));
         assert_eq!(lost, [AttributeKey::existing("a")]);
     }
 }

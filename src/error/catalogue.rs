@@ -5,10 +5,7 @@
 
 /// A stable, machine-readable name of an error. Codes are never renamed within v1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(
-    missing_docs,
-    reason = "each variant is described by `title` and `hint` below"
-)]
+#[expect(missing_docs, reason = "each variant is described by `title` and `hint` below")]
 pub enum Code {
     InvalidConversationId,
     InvalidParticipant,
@@ -279,11 +276,7 @@ mod tests {
     fn every_code_is_listed_once_and_reads_back() {
         let spellings: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(spellings.len(), Code::ALL.len());
-        assert!(
-            Code::ALL
-                .iter()
-                .all(|code| Code::parse(code.as_str()) == Some(*code))
-        );
+        assert!(Code::ALL.iter().all(|code| Code::parse(code.as_str()) == Some(*code)));
         assert_eq!(Code::parse("no-such-code"), None);
     }
 }

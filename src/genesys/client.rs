@@ -55,37 +55,19 @@ impl Paths {
         participant: Option<ParticipantId>,
     ) -> Result<(String, Parse), Error> {
         match (self, participant) {
-            (Self::Conversations, _) => Ok((
-                format!("/api/v2/conversations/{conversation}"),
-                wire::conversation,
-            )),
-            (Self::Calls, _) => Ok((
-                format!("/api/v2/conversations/calls/{conversation}"),
-                wire::conversation,
-            )),
-            (
-                Self::Custom {
-                    conversation: Some(template),
-                    ..
-                },
-                _,
-            ) => Ok((filled(template, conversation, None), wire::conversation)),
-            (
-                Self::Custom {
-                    participant: template,
-                    ..
-                },
-                Some(participant),
-            ) => Ok((
-                filled(template, conversation, Some(participant)),
-                wire::lone_participant,
-            )),
-            (
-                Self::Custom {
-                    conversation: None, ..
-                },
-                None,
-            ) => Err(Error::InvalidParticipant(
+            (Self::Conversations, _) => {
+                Ok((format!("/api/v2/conversations/{conversation}"), wire::conversation))
+            }
+            (Self::Calls, _) => {
+                Ok((format!("/api/v2/conversations/calls/{conversation}"), wire::conversation))
+            }
+            (Self::Custom { conversation: Some(template), .. }, _) => {
+                Ok((filled(template, conversation, None), wire::conversation))
+            }
+            (Self::Custom { participant: template, .. }, Some(participant)) => {
+                Ok((filled(template, conversation, Some(participant)), wire::lone_participant))
+            }
+            (Self::Custom { conversation: None, .. }, None) => Err(Error::InvalidParticipant(
                 "this gateway reads single participants, so only a participant's UUID can be used",
             )),
         }
@@ -152,11 +134,7 @@ impl Client {
             .map_err(|error| error.into_error(cycle.time_left().is_zero()))?;
         if !answer.status().is_success() {
             keep_correlation_id(&answer, cycle);
-            return Err(error::refusal(
-                &answer,
-                read.conversation,
-                &AttributeMap::default(),
-            ));
+            return Err(error::refusal(&answer, read.conversation, &AttributeMap::default()));
         }
         parse(read.conversation, answer.body())
             .map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
@@ -171,25 +149,16 @@ impl Client {
             again: patch.again,
         };
         let body = wire::patch_body(&patch.attributes);
-        let answer = self
-            .send(Method::PATCH, uri, body, call)
-            .await
-            .map_err(|error| {
-                let fate = fate(error.may_have_been_applied(), error.is_transient());
-                CallFailure {
-                    error: error.into_error(cycle.time_left().is_zero()),
-                    fate,
-                }
-            })?;
+        let answer = self.send(Method::PATCH, uri, body, call).await.map_err(|error| {
+            let fate = fate(error.may_have_been_applied(), error.is_transient());
+            CallFailure { error: error.into_error(cycle.time_left().is_zero()), fate }
+        })?;
         if answer.status().is_success() {
             return accepted(&answer);
         }
         keep_correlation_id(&answer, cycle);
         let status = answer.status();
-        let fate = fate(
-            error::status_is_ambiguous(status),
-            error::status_is_transient(status),
-        );
+        let fate = fate(error::status_is_ambiguous(status), error::status_is_transient(status));
         let error = error::refusal(&answer, patch.conversation, &patch.attributes);
         Err(CallFailure { error, fate })
     }
@@ -215,17 +184,11 @@ fn keep_correlation_id(answer: &Response<Bytes>, cycle: &Cycle) {
 /// The body of a good answer is not relied on: the platform declares none, or an echo. A page of
 /// HTML, however, is not the platform speaking.
 fn accepted(answer: &Response<Bytes>) -> Result<(), CallFailure> {
-    let kind = answer
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
+    let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_page = kind.is_some_and(|kind| kind.trim_start().starts_with("text/html"));
     if is_page && !answer.body().is_empty() {
         let error = Error::UpstreamInvalidResponse("a page of HTML to a PATCH".to_owned());
-        return Err(CallFailure {
-            error,
-            fate: Fate::Unknown,
-        });
+        return Err(CallFailure { error, fate: Fate::Unknown });
     }
     Ok(())
 }

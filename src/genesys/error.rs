@@ -167,10 +167,9 @@ impl UpstreamError {
             Self::TooLarge { .. } | Self::Invalid(_) => {
                 Error::UpstreamInvalidResponse(self.to_string())
             }
-            Self::BreakerOpen { retry_after } => Error::UpstreamUnavailable {
-                reason: self.to_string(),
-                retry_after,
-            },
+            Self::BreakerOpen { retry_after } => {
+                Error::UpstreamUnavailable { reason: self.to_string(), retry_after }
+            }
             Self::NoToken(failure) => failure.into_error(),
         }
     }
@@ -184,10 +183,7 @@ impl TokenFailure {
                 reason: "the token endpoint of Genesys Cloud throttles",
                 retry_after,
             },
-            Self::Unavailable {
-                reason,
-                retry_after,
-            } => Error::UpstreamUnavailable {
+            Self::Unavailable { reason, retry_after } => Error::UpstreamUnavailable {
                 reason: format!("token endpoint: {reason}"),
                 retry_after,
             },
@@ -211,13 +207,7 @@ pub fn status_is_transient(status: StatusCode) -> bool {
 
 /// `Retry-After` in whole seconds, the only form that Genesys sends.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
@@ -230,15 +220,11 @@ pub fn refusal(
 ) -> Error {
     let status = response.status();
     let body = ErrorBody::parse(response.body());
-    let message = body
-        .message
-        .map(|message| super::wire::without_values(&message, sent));
+    let message = body.message.map(|message| super::wire::without_values(&message, sent));
     match status.as_u16() {
         401 => Error::UpstreamAuthFailed(format!(
             "401{} from the API, also with a fresh token",
-            body.code
-                .map(|code| format!(" `{code}`"))
-                .unwrap_or_default()
+            body.code.map(|code| format!(" `{code}`")).unwrap_or_default()
         )),
         403 => Error::UpstreamForbidden {
             permission: message.as_deref().and_then(permission_in),
@@ -257,11 +243,7 @@ pub fn refusal(
             retry_after: retry_after(response.headers()).unwrap_or(DEFAULT_RETRY_AFTER),
         },
         300..=399 => Error::UpstreamInvalidResponse(format!("a redirect ({})", status.as_u16())),
-        status => Error::UpstreamRejected {
-            status,
-            code: body.code,
-            message,
-        },
+        status => Error::UpstreamRejected { status, code: body.code, message },
     }
 }
 
@@ -296,9 +278,7 @@ mod tests {
             .status(status)
             .body(Bytes::copy_from_slice(body.as_bytes()))
             .expect("valid");
-        let id = "8e0f1a2b-0000-4000-8000-000000000000"
-            .parse()
-            .expect("valid");
+        let id = "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid");
         refusal(&response, id, &AttributeMap::default())
     }
 
@@ -316,10 +296,7 @@ mod tests {
             r#"{"code":"bad.request","message":"Participant attributes size exceeds limit"}"#;
         assert!(matches!(answer(400, body), Error::AttributesTooLarge(_)));
         assert!(matches!(answer(413, ""), Error::AttributesTooLarge(_)));
-        assert!(matches!(
-            answer(400, "{}"),
-            Error::UpstreamRejected { status: 400, .. }
-        ));
+        assert!(matches!(answer(400, "{}"), Error::UpstreamRejected { status: 400, .. }));
     }
 
     #[test]

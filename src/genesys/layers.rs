@@ -36,8 +36,5 @@ pub struct Call {
 /// # Panics
 /// If the client forgot it, which every test of the stack would show.
 pub fn call(request: &Request<Bytes>) -> &Call {
-    request
-        .extensions()
-        .get()
-        .expect("the client puts a Call into every request")
+    request.extensions().get().expect("the client puts a Call into every request")
 }

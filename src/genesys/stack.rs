@@ -48,13 +48,7 @@ pub struct StackParts {
 /// marked below: between auth, which must not spend its budget, and the time of an attempt, which
 /// must not run while a call waits for it.
 pub fn api_stack(parts: &StackParts, tokens: TokenCache) -> (Transport, Arc<Guard>) {
-    let StackParts {
-        settings,
-        transport,
-        meter,
-        jitter,
-        clock,
-    } = parts.clone();
+    let StackParts { settings, transport, meter, jitter, clock } = parts.clone();
     let guard = Arc::new(Guard::new("conversations", Arc::clone(&meter), clock));
     let retries = Arc::new(Retries {
         backoff: settings.backoff,
@@ -68,32 +62,20 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache) -> (Transport, Arc<Guar
         // Outermost, so that nothing below can be late.
         .layer(layer_fn(deadline::layer))
         // One record a call, whatever it takes.
-        .layer(layer_fn(move |inner| {
-            observe::calls(Arc::clone(&call_meter), inner)
-        }))
+        .layer(layer_fn(move |inner| observe::calls(Arc::clone(&call_meter), inner)))
         // Outside auth: each attempt gets a live token.
-        .layer(layer_fn(move |inner| {
-            retry::layer(Arc::clone(&retries), inner)
-        }))
+        .layer(layer_fn(move |inner| retry::layer(Arc::clone(&retries), inner)))
         // Asked before a token is fetched for a call that is not made.
-        .layer(layer_fn(move |inner| {
-            breaker::layer(Arc::clone(&breaker), inner)
-        }))
+        .layer(layer_fn(move |inner| breaker::layer(Arc::clone(&breaker), inner)))
         // Outside the rate limit: a token spends none of its budget.
         .layer(layer_fn(move |inner| auth::layer(tokens.clone(), inner)))
         // Here the rate limiter goes: it takes the reservation of a write from the extensions.
         // Inside the rate limit: waiting for that is not the upstream being slow.
-        .layer(layer_fn(move |inner| {
-            timeout::layer(settings.attempt_timeout, inner)
-        }))
+        .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
         // One record an attempt.
-        .layer(layer_fn(move |inner| {
-            observe::attempts(Arc::clone(&meter), inner)
-        }))
+        .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
         // From path to host.
-        .layer(layer_fn(move |inner| {
-            base_uri::layer(settings.api_base.clone(), inner)
-        }))
+        .layer(layer_fn(move |inner| base_uri::layer(settings.api_base.clone(), inner)))
         .service(transport);
     (stack, guard)
 }
@@ -101,28 +83,14 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache) -> (Transport, Arc<Guar
 /// The stack of the token endpoint. It has no retries: the task that fetches tokens has a schedule
 /// of its own.
 pub fn token_stack(parts: &StackParts) -> (Transport, Arc<Guard>) {
-    let StackParts {
-        settings,
-        transport,
-        meter,
-        clock,
-        ..
-    } = parts.clone();
+    let StackParts { settings, transport, meter, clock, .. } = parts.clone();
     let guard = Arc::new(Guard::new("token", Arc::clone(&meter), clock));
     let breaker = Arc::clone(&guard);
     let stack = ServiceBuilder::new()
-        .layer(layer_fn(move |inner| {
-            breaker::layer(Arc::clone(&breaker), inner)
-        }))
-        .layer(layer_fn(move |inner| {
-            timeout::layer(settings.attempt_timeout, inner)
-        }))
-        .layer(layer_fn(move |inner| {
-            observe::attempts(Arc::clone(&meter), inner)
-        }))
-        .layer(layer_fn(move |inner| {
-            base_uri::layer(settings.login_base.clone(), inner)
-        }))
+        .layer(layer_fn(move |inner| breaker::layer(Arc::clone(&breaker), inner)))
+        .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
+        .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
+        .layer(layer_fn(move |inner| base_uri::layer(settings.login_base.clone(), inner)))
         .service(transport);
     (stack, guard)
 }

@@ -66,9 +66,7 @@ impl Token {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token")
-            .field("generation", &self.generation)
-            .finish_non_exhaustive()
+        f.debug_struct("Token").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 
@@ -78,15 +76,9 @@ enum News {
     /// The first fetch, or a forced one, is under way.
     Fetching,
     /// There is a token. `trouble` is what kept it from being renewed since.
-    Ready {
-        token: Token,
-        trouble: Option<TokenFailure>,
-    },
+    Ready { token: Token, trouble: Option<TokenFailure> },
     /// There is none, and there will be no other try before `next_try`.
-    Failed {
-        failure: TokenFailure,
-        next_try: Instant,
-    },
+    Failed { failure: TokenFailure, next_try: Instant },
 }
 
 /// Whether a token is at hand; for `/readyz`.
@@ -132,28 +124,11 @@ impl TokenCache {
     ) -> Self {
         let (publish, news) = watch::channel(News::Fetching);
         let (stale, stale_news) = watch::channel(0);
-        let fetch = fetch::Fetch {
-            credentials,
-            stack,
-            timeout: settings.attempt_timeout,
-        };
-        let task = refresh::Refresh {
-            fetch,
-            settings,
-            jitter,
-            publish,
-            stale: stale_news,
-        };
+        let fetch = fetch::Fetch { credentials, stack, timeout: settings.attempt_timeout };
+        let task = refresh::Refresh { fetch, settings, jitter, publish, stale: stale_news };
         tokio::spawn(stop.run_until_cancelled_owned(task.run()));
-        let forced = Allowance {
-            left: FORCED_RENEWALS,
-            since: Instant::now(),
-        };
-        Self {
-            news,
-            stale: Arc::new(stale),
-            forced: Arc::new(Mutex::new(forced)),
-        }
+        let forced = Allowance { left: FORCED_RENEWALS, since: Instant::now() };
+        Self { news, stale: Arc::new(stale), forced: Arc::new(Mutex::new(forced)) }
     }
 
     /// The token, if a good one is at hand.
@@ -182,9 +157,7 @@ impl TokenCache {
         generation: u64,
         deadline: Instant,
     ) -> Result<Option<Token>, UpstreamError> {
-        let is_newest = self
-            .current()
-            .is_none_or(|token| token.generation <= generation);
+        let is_newest = self.current().is_none_or(|token| token.generation <= generation);
         let asked_already = *self.stale.borrow() >= generation;
         if is_newest && !asked_already {
             if !self.allowance().take() {
@@ -224,10 +197,9 @@ impl TokenCache {
     fn reason_at_deadline(&self) -> UpstreamError {
         match &*self.news.borrow() {
             News::Failed { failure, next_try } => UpstreamError::NoToken(failure.until(*next_try)),
-            News::Ready {
-                trouble: Some(failure),
-                ..
-            } => UpstreamError::NoToken(failure.until(Instant::now())),
+            News::Ready { trouble: Some(failure), .. } => {
+                UpstreamError::NoToken(failure.until(Instant::now()))
+            }
             News::Ready { trouble: None, .. } | News::Fetching => UpstreamError::NotSentInTime,
         }
     }
@@ -236,14 +208,10 @@ impl TokenCache {
     pub fn status(&self) -> TokenStatus {
         match &*self.news.borrow() {
             News::Fetching => TokenStatus::Starting,
-            News::Ready {
-                trouble: Some(TokenFailure::Refused(reason)),
-                ..
+            News::Ready { trouble: Some(TokenFailure::Refused(reason)), .. }
+            | News::Failed { failure: TokenFailure::Refused(reason), .. } => {
+                TokenStatus::Refused(reason.clone())
             }
-            | News::Failed {
-                failure: TokenFailure::Refused(reason),
-                ..
-            } => TokenStatus::Refused(reason.clone()),
             News::Ready { token, .. } => {
                 TokenStatus::Good(token.expires.saturating_duration_since(Instant::now()))
             }
@@ -292,10 +260,7 @@ impl TokenFailure {
         let left = next_try.saturating_duration_since(Instant::now());
         match self.clone() {
             Self::Throttled { .. } => Self::Throttled { retry_after: left },
-            Self::Unavailable { reason, .. } => Self::Unavailable {
-                reason,
-                retry_after: left,
-            },
+            Self::Unavailable { reason, .. } => Self::Unavailable { reason, retry_after: left },
             same @ (Self::Refused(_) | Self::Invalid(_)) => same,
         }
     }

@@ -42,12 +42,10 @@ pub fn over_http(
         .retry(reqwest::retry::never())
         .tcp_nodelay(true)
         .build()?;
-    Ok(BoxCloneSyncService::new(service_fn(
-        move |request: Request<Bytes>| {
-            let client = client.clone();
-            async move { exchange(&client, request, body_limit).await }
-        },
-    )))
+    Ok(BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+        let client = client.clone();
+        async move { exchange(&client, request, body_limit).await }
+    })))
 }
 
 async fn exchange(
@@ -56,10 +54,7 @@ async fn exchange(
     body_limit: usize,
 ) -> Result<Response<Bytes>, UpstreamError> {
     let request = reqwest::Request::try_from(request).map_err(UpstreamError::from_reqwest)?;
-    let mut answer = client
-        .execute(request)
-        .await
-        .map_err(UpstreamError::from_reqwest)?;
+    let mut answer = client.execute(request).await.map_err(UpstreamError::from_reqwest)?;
     let mut response = Response::builder().status(answer.status());
     if let Some(headers) = response.headers_mut() {
         *headers = std::mem::take(answer.headers_mut());
@@ -71,9 +66,7 @@ async fn exchange(
         }
         body.extend_from_slice(&chunk);
     }
-    response
-        .body(body.freeze())
-        .map_err(|_| UpstreamError::Invalid("unusable headers"))
+    response.body(body.freeze()).map_err(|_| UpstreamError::Invalid("unusable headers"))
 }
 
 /// Exchanges with a router of this process.
@@ -83,16 +76,13 @@ pub fn in_process(router: Router, body_limit: usize) -> Transport {
         async move {
             let answer = router.oneshot(request.map(Body::from)).await;
             let (head, body) = answer.unwrap_or_else(|never| match never {}).into_parts();
-            let body = Limited::new(body, body_limit)
-                .collect()
-                .await
-                .map_err(|error| {
-                    if error.downcast_ref::<LengthLimitError>().is_some() {
-                        UpstreamError::TooLarge { limit: body_limit }
-                    } else {
-                        UpstreamError::Reset(error.to_string())
-                    }
-                })?;
+            let body = Limited::new(body, body_limit).collect().await.map_err(|error| {
+                if error.downcast_ref::<LengthLimitError>().is_some() {
+                    UpstreamError::TooLarge { limit: body_limit }
+                } else {
+                    UpstreamError::Reset(error.to_string())
+                }
+            })?;
             let body = body.to_bytes();
             // Over a socket the connection would end in the middle of such a body.
             if announced(&head.headers).is_some_and(|length| length > body.len()) {
@@ -104,12 +94,7 @@ pub fn in_process(router: Router, body_limit: usize) -> Transport {
 }
 
 fn announced(headers: &HeaderMap) -> Option<usize> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// What every layer above asks of the service inside it.

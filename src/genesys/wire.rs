@@ -55,24 +55,15 @@ impl WireParticipant {
             // Enums are compared without case, as the vendor's SDKs do.
             state.eq_ignore_ascii_case("disconnected") || state.eq_ignore_ascii_case("terminated")
         });
-        let legs = [
-            self.calls,
-            self.callbacks,
-            self.chats,
-            self.emails,
-            self.messages,
-            self.videos,
-        ];
+        let legs =
+            [self.calls, self.callbacks, self.chats, self.emails, self.messages, self.videos];
         let last_leg = legs.into_iter().flatten().find_map(|mut legs| legs.pop());
         Some(Participant {
             id: self.id?.parse().ok()?,
             purpose: self.purpose.unwrap_or_default(),
             live: self.end_time.is_none() && !gone,
             state: self.state.or_else(|| last_leg?.state),
-            attributes: self
-                .attributes
-                .map(WireAttributes::into_map)
-                .unwrap_or_default(),
+            attributes: self.attributes.map(WireAttributes::into_map).unwrap_or_default(),
         })
     }
 }
@@ -100,11 +91,7 @@ pub fn conversation(id: ConversationId, body: &[u8]) -> Result<Conversation, &'s
     } else {
         participants.iter().any(|participant| participant.live)
     };
-    Ok(Conversation {
-        id,
-        live: Some(live),
-        participants,
-    })
+    Ok(Conversation { id, live: Some(live), participants })
 }
 
 /// Reads the body of a GET of a single participant, as a `custom` route serves it. Such a route
@@ -115,14 +102,8 @@ pub fn conversation(id: ConversationId, body: &[u8]) -> Result<Conversation, &'s
 pub fn lone_participant(id: ConversationId, body: &[u8]) -> Result<Conversation, &'static str> {
     let wire: WireParticipant =
         serde_json::from_slice(body).map_err(|_| "it is not the JSON of a participant")?;
-    let participant = wire
-        .into_domain()
-        .ok_or("it is JSON, but not of a participant")?;
-    Ok(Conversation {
-        id,
-        live: None,
-        participants: vec![participant],
-    })
+    let participant = wire.into_domain().ok_or("it is JSON, but not of a participant")?;
+    Ok(Conversation { id, live: None, participants: vec![participant] })
 }
 
 /// Body of a PATCH: `ParticipantAttributes`, and nothing but it.
@@ -138,17 +119,12 @@ pub fn patch_body(attributes: &AttributeMap) -> Vec<u8> {
     impl serde::Serialize for Held<'_> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             // Empty values are what clears a key: they are sent, although callers never see them.
-            serializer.collect_map(
-                self.0
-                    .iter_held()
-                    .map(|(key, value)| (key.as_str(), value.expose())),
-            )
+            serializer
+                .collect_map(self.0.iter_held().map(|(key, value)| (key.as_str(), value.expose())))
         }
     }
-    serde_json::to_vec(&Body {
-        attributes: Held(attributes),
-    })
-    .expect("a map of strings always serialises")
+    serde_json::to_vec(&Body { attributes: Held(attributes) })
+        .expect("a map of strings always serialises")
 }
 
 /// `ErrorBody` of the platform API. It may be absent, or the HTML of a proxy.

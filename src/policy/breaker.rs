@@ -19,10 +19,7 @@ pub struct BreakerSettings {
 
 impl Default for BreakerSettings {
     fn default() -> Self {
-        Self {
-            at_least: 20,
-            open_for: Duration::from_secs(2),
-        }
+        Self { at_least: 20, open_for: Duration::from_secs(2) }
     }
 }
 
@@ -58,11 +55,7 @@ pub struct Breaker {
 impl Breaker {
     /// A closed breaker.
     pub fn new(settings: BreakerSettings) -> Self {
-        Self {
-            settings,
-            state: State::Closed,
-            window: SlidingWindow::default(),
-        }
+        Self { settings, state: State::Closed, window: SlidingWindow::default() }
     }
 
     /// Leave to call now, or the time until there may be.
@@ -73,9 +66,7 @@ impl Breaker {
                 Err(until.saturating_sub(now))
             }
             State::Open { .. } | State::HalfOpen { .. } => {
-                self.state = State::HalfOpen {
-                    until: now + self.settings.open_for,
-                };
+                self.state = State::HalfOpen { until: now + self.settings.open_for };
                 Ok(Ticket::Probe)
             }
         }
@@ -106,9 +97,7 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Moment) {
-        self.state = State::Open {
-            until: now + self.settings.open_for,
-        };
+        self.state = State::Open { until: now + self.settings.open_for };
     }
 
     /// Whether calls pass.
@@ -144,10 +133,7 @@ mod tests {
             breaker.tell(Ticket::Call, call % 2 == 0, Duration::ZERO);
             assert!(breaker.is_closed(), "nineteen calls are too few");
         }
-        assert!(
-            breaker.tell(Ticket::Call, false, Duration::ZERO),
-            "10 of 20"
-        );
+        assert!(breaker.tell(Ticket::Call, false, Duration::ZERO), "10 of 20");
         assert_eq!(breaker.ask(SECOND), Err(SECOND));
     }
 
@@ -173,16 +159,9 @@ mod tests {
     #[test]
     fn one_probe_after_two_seconds_closes_it_or_opens_it_again() {
         let mut breaker = opened();
-        assert_eq!(
-            breaker.ask(Duration::from_millis(1999)),
-            Err(Duration::from_millis(1))
-        );
+        assert_eq!(breaker.ask(Duration::from_millis(1999)), Err(Duration::from_millis(1)));
         assert_eq!(breaker.ask(2 * SECOND), Ok(Ticket::Probe));
-        assert_eq!(
-            breaker.ask(2 * SECOND),
-            Err(2 * SECOND),
-            "one probe at a time"
-        );
+        assert_eq!(breaker.ask(2 * SECOND), Err(2 * SECOND), "one probe at a time");
         breaker.tell(Ticket::Probe, true, 3 * SECOND);
         assert_eq!(breaker.ask(4 * SECOND), Err(SECOND));
         assert_eq!(breaker.ask(5 * SECOND), Ok(Ticket::Probe));

@@ -88,10 +88,7 @@ mod tests {
         let mut budget = RetryBudget::default();
         let granted = (0..20).filter(|_| budget.withdraw(Duration::ZERO)).count();
         assert_eq!(granted, 10);
-        assert!(
-            budget.withdraw(10 * SECOND),
-            "ten seconds later there is budget again"
-        );
+        assert!(budget.withdraw(10 * SECOND), "ten seconds later there is budget again");
     }
 
     #[test]

@@ -47,10 +47,7 @@ impl LagStatistics {
     /// How long a third value has to stand before it counts as another writer's: the larger of
     /// `floor` and twice the largest lag of the last minute.
     pub fn settle(&self, now: Moment, floor: Duration) -> Duration {
-        let fresh = self
-            .recent
-            .iter()
-            .filter(|(at, _)| now.saturating_sub(*at) <= RECENT);
+        let fresh = self.recent.iter().filter(|(at, _)| now.saturating_sub(*at) <= RECENT);
         let largest = fresh.map(|(_, lag)| *lag).max().unwrap_or_default();
         floor.max(largest * 2)
     }
@@ -67,11 +64,7 @@ pub struct ReadBackSchedule {
 impl ReadBackSchedule {
     /// At most `max_reads` reads, the first after `first_wait`.
     pub const fn new(first_wait: Duration, max_reads: u32) -> Self {
-        Self {
-            first_wait,
-            max_reads,
-            made: 0,
-        }
+        Self { first_wait, max_reads, made: 0 }
     }
 
     /// How long to wait for the next read, counted from the end of the one before; `None` if
@@ -84,11 +77,7 @@ impl ReadBackSchedule {
         let latest = left.checked_sub(cost)?;
         let first = self.made == 0;
         let last_allowed = self.made + 1 == self.max_reads;
-        let wait = if first {
-            self.first_wait
-        } else {
-            later_wait(self.made)
-        };
+        let wait = if first { self.first_wait } else { later_wait(self.made) };
         self.made += 1;
         if wait >= latest {
             self.made = self.max_reads;
@@ -101,9 +90,7 @@ impl ReadBackSchedule {
 
 /// The wait before read-back number `made + 1`, from the second on.
 fn later_wait(made: u32) -> Duration {
-    SECOND_WAIT
-        .saturating_mul(1 << (made - 1).min(10))
-        .min(LONGEST_WAIT)
+    SECOND_WAIT.saturating_mul(1 << (made - 1).min(10)).min(LONGEST_WAIT)
 }
 
 #[cfg(test)]
@@ -130,10 +117,7 @@ mod tests {
     #[test]
     fn waits_double_from_50_ms_and_the_last_read_ends_at_the_deadline() {
         assert_eq!(reads(0, 12, 2000, 0), [0, 50, 150, 350, 750, 1550, 2000]);
-        assert_eq!(
-            reads(200, 12, 2000, 10),
-            [200, 260, 370, 580, 990, 1800, 1990]
-        );
+        assert_eq!(reads(200, 12, 2000, 10), [200, 260, 370, 580, 990, 1800, 1990]);
     }
 
     #[test]

@@ -24,10 +24,7 @@ impl SlidingWindow {
         let second = now.as_secs();
         let slot = &mut self.slots[usize::try_from(second % SLOTS as u64).unwrap_or_default()];
         if slot.second != second {
-            *slot = Slot {
-                second,
-                ..Slot::default()
-            };
+            *slot = Slot { second, ..Slot::default() };
         }
         slot.events = slot.events.saturating_add(1);
         slot.marked = slot.marked.saturating_add(u32::from(marked));
@@ -36,15 +33,10 @@ impl SlidingWindow {
     /// Events and marked events of the last ten seconds.
     pub fn totals(&self, now: Moment) -> (u32, u32) {
         let oldest = now.as_secs().saturating_sub(SLOTS as u64 - 1);
-        let fresh = self
-            .slots
-            .iter()
-            .filter(|slot| (oldest..=now.as_secs()).contains(&slot.second));
+        let fresh =
+            self.slots.iter().filter(|slot| (oldest..=now.as_secs()).contains(&slot.second));
         fresh.fold((0, 0), |(events, marked), slot| {
-            (
-                events.saturating_add(slot.events),
-                marked.saturating_add(slot.marked),
-            )
+            (events.saturating_add(slot.events), marked.saturating_add(slot.marked))
         })
     }
 

@@ -29,11 +29,7 @@ impl Readiness for Health {
             ok: running,
             detail: if running { "running" } else { "draining" }.to_owned(),
         });
-        checks.extend(
-            self.guards
-                .iter()
-                .map(|(name, guard)| breaker(name, guard.state())),
-        );
+        checks.extend(self.guards.iter().map(|(name, guard)| breaker(name, guard.state())));
         let advised = self.app.advises_full_patches();
         checks.push(Check {
             name: "upstream.merging",
@@ -44,10 +40,7 @@ impl Readiness for Health {
                 "no sign of upstream replacing the map".to_owned()
             },
         });
-        ReadinessReport {
-            ready: authenticated && running,
-            checks,
-        }
+        ReadinessReport { ready: authenticated && running, checks }
     }
 
     fn draining(&self) -> bool {
@@ -63,14 +56,7 @@ impl Health {
             TokenStatus::Refused(reason) => (false, false, reason),
             TokenStatus::Unavailable(reason) => (true, false, reason),
         };
-        (
-            ready,
-            Check {
-                name: "token",
-                ok,
-                detail,
-            },
-        )
+        (ready, Check { name: "token", ok, detail })
     }
 }
 
@@ -80,9 +66,5 @@ fn breaker(name: &'static str, state: BreakerState) -> Check {
         BreakerState::HalfOpen => "circuit breaker half open: a probe is out",
         BreakerState::Open => "circuit breaker open: too many calls failed lately",
     };
-    Check {
-        name,
-        ok: state == BreakerState::Closed,
-        detail: detail.to_owned(),
-    }
+    Check { name, ok: state == BreakerState::Closed, detail: detail.to_owned() }
 }

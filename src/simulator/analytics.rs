@@ -43,10 +43,7 @@ struct Paging {
 
 impl Default for Paging {
     fn default() -> Self {
-        Self {
-            page_size: 25,
-            page_number: 1,
-        }
+        Self { page_size: 25, page_number: 1 }
     }
 }
 
@@ -102,9 +99,9 @@ impl Predicate {
         match (self.operator, actual) {
             (Operator::Exists, actual) => actual.is_some(),
             (Operator::NotExists, actual) => actual.is_none(),
-            (Operator::Matches, Some(Value::Array(several))) => several
-                .iter()
-                .any(|one| one.as_str() == self.value.as_deref()),
+            (Operator::Matches, Some(Value::Array(several))) => {
+                several.iter().any(|one| one.as_str() == self.value.as_deref())
+            }
             (Operator::Matches, Some(actual)) => actual.as_str() == self.value.as_deref(),
             (Operator::Matches, None) => self.value.is_none(),
         }
@@ -126,26 +123,15 @@ pub(super) fn query<'a>(
         .filter(|row| parse(&row["conversationStart"]).is_some_and(|at| from <= at && at < to))
         .filter(|row| selected(row, &query))
         .collect();
-    let key = query
-        .order_by
-        .as_deref()
-        .unwrap_or("conversationStart")
-        .to_owned();
+    let key = query.order_by.as_deref().unwrap_or("conversationStart").to_owned();
     let text = |row: &Value| row[&key].as_str().unwrap_or_default().to_owned();
     match query.order {
         Order::Asc => found.sort_by_key(text),
         Order::Desc => found.sort_by_key(|row| Reverse(text(row))),
     }
     let total = found.len();
-    let skipped = query
-        .paging
-        .page_size
-        .saturating_mul(query.paging.page_number - 1);
-    let page: Vec<Value> = found
-        .into_iter()
-        .skip(skipped)
-        .take(query.paging.page_size)
-        .collect();
+    let skipped = query.paging.page_size.saturating_mul(query.paging.page_number - 1);
+    let page: Vec<Value> = found.into_iter().skip(skipped).take(query.paging.page_size).collect();
     let mut answer = json!({"totalHits": total});
     // The platform leaves the list out when there is nothing in it.
     if !page.is_empty() {
@@ -166,11 +152,7 @@ fn days(interval: &str) -> Result<(OffsetDateTime, OffsetDateTime), String> {
     let first = from.replace_time(Time::MIDNIGHT);
     let last = to.replace_time(Time::MIDNIGHT);
     // An interval that ends at midnight does not touch the day that begins then.
-    let end = if last == to && to > from {
-        last
-    } else {
-        last + Duration::DAY
-    };
+    let end = if last == to && to > from { last } else { last + Duration::DAY };
     Ok((first, end))
 }
 
@@ -183,14 +165,8 @@ fn selected(row: &Value, query: &Query) -> bool {
         return false;
     };
     let segments = segment_rows(row);
-    query
-        .conversation_filters
-        .iter()
-        .all(|filter| filter.holds(conversation))
-        && query
-            .segment_filters
-            .iter()
-            .all(|filter| segments.iter().any(|s| filter.holds(s)))
+    query.conversation_filters.iter().all(|filter| filter.holds(conversation))
+        && query.segment_filters.iter().all(|filter| segments.iter().any(|s| filter.holds(s)))
 }
 
 /// One map per segment, with the dimensions of its session and participant.
@@ -201,9 +177,7 @@ fn segment_rows(row: &Value) -> Vec<Map<String, Value>> {
         for session in list(&participant, "sessions") {
             for segment in list(&session, "segments") {
                 let levels = [&participant, &session, &segment];
-                let fields = levels
-                    .into_iter()
-                    .filter_map(|level| level.as_object().cloned());
+                let fields = levels.into_iter().filter_map(|level| level.as_object().cloned());
                 rows.push(fields.flatten().collect());
             }
         }
@@ -213,18 +187,10 @@ fn segment_rows(row: &Value) -> Vec<Map<String, Value>> {
 
 /// A generic document as a row of the answer.
 fn row(conversation: &Value) -> Value {
-    let people = conversation["participants"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let people = conversation["participants"].as_array().cloned().unwrap_or_default();
     let people: Vec<Value> = people.iter().map(participant).collect();
-    let direction = people
-        .iter()
-        .find_map(|p| p["sessions"][0]["direction"].as_str());
-    let divisions = conversation["divisions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let direction = people.iter().find_map(|p| p["sessions"][0]["direction"].as_str());
+    let divisions = conversation["divisions"].as_array().cloned().unwrap_or_default();
     let divisions: Vec<&Value> = divisions.iter().map(|d| &d["division"]["id"]).collect();
     let mut row = json!({
         "conversationId": conversation["id"],
@@ -301,10 +267,7 @@ mod tests {
                 .customer(format!("{id}-customer"), [("secret", "x")])
                 .agent(format!("{id}-agent"), NO_ATTRIBUTES)
         };
-        let mut documents = vec![
-            call("new", 1).document(noon()),
-            call("old", 60).document(noon()),
-        ];
+        let mut documents = vec![call("new", 1).document(noon()), call("old", 60).document(noon())];
         documents.push(call("over", 30).ended().document(noon()));
         documents
     }
@@ -320,8 +283,7 @@ mod tests {
 
     fn ids(answer: &Value) -> Vec<&str> {
         let rows = answer["conversations"].as_array().into_iter().flatten();
-        rows.filter_map(|row| row["conversationId"].as_str())
-            .collect()
+        rows.filter_map(|row| row["conversationId"].as_str()).collect()
     }
 
     #[test]
@@ -346,10 +308,7 @@ mod tests {
     #[test]
     fn pages_cut_the_list_and_the_total_stays() {
         let page = |number| ask(&json!({"paging": {"pageSize": 2, "pageNumber": number}}));
-        assert_eq!(
-            (ids(&page(1)), &page(1)["totalHits"]),
-            (vec!["old", "over"], &json!(3))
-        );
+        assert_eq!((ids(&page(1)), &page(1)["totalHits"]), (vec!["old", "over"], &json!(3)));
         assert_eq!(ids(&page(2)), ["new"]);
         assert_eq!(page(3), json!({"totalHits": 3}));
     }
@@ -362,34 +321,16 @@ mod tests {
         };
         let is = |dimension: &str, value: &str| json!({"dimension": dimension, "value": value});
         assert_eq!(filter(json!([is("userId", "old-agent")])), 1);
-        assert_eq!(
-            filter(json!([
-                is("userId", "old-agent"),
-                is("purpose", "customer")
-            ])),
-            0
-        );
-        assert_eq!(
-            filter(json!([
-                is("ani", "tel:+15550100111"),
-                is("direction", "inbound")
-            ])),
-            3
-        );
+        assert_eq!(filter(json!([is("userId", "old-agent"), is("purpose", "customer")])), 0);
+        assert_eq!(filter(json!([is("ani", "tel:+15550100111"), is("direction", "inbound")])), 3);
         assert_eq!(filter(json!([is("mediaType", "email")])), 0);
     }
 
     #[test]
     fn only_days_that_the_interval_touches_count_and_bad_ones_are_refused() {
         let interval = |text: &str| ask(&json!({"interval": text}));
-        assert_eq!(
-            interval("2026-01-07T23:00:00Z/2026-01-07T23:30:00Z")["totalHits"],
-            3
-        );
-        assert_eq!(
-            interval("2026-01-06T00:00:00Z/2026-01-07T00:00:00Z")["totalHits"],
-            0
-        );
+        assert_eq!(interval("2026-01-07T23:00:00Z/2026-01-07T23:30:00Z")["totalHits"], 3);
+        assert_eq!(interval("2026-01-06T00:00:00Z/2026-01-07T00:00:00Z")["totalHits"], 0);
         assert!(interval("yesterday").is_string());
         assert!(interval("2026-01-01T00:00:00Z/2026-03-01T00:00:00Z").is_string());
     }

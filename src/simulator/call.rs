@@ -140,10 +140,7 @@ impl Call {
             purpose: purpose.to_owned(),
             id: id.to_string(),
             state: state.to_owned(),
-            attributes: attributes
-                .into_iter()
-                .map(|(k, v)| (k.into(), v.into()))
-                .collect(),
+            attributes: attributes.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
         });
         self
     }
@@ -157,20 +154,15 @@ impl Call {
 
     /// Id and purpose of each participant.
     pub(super) fn cast(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.participants
-            .iter()
-            .map(|party| (party.id.as_str(), party.purpose.as_str()))
+        self.participants.iter().map(|party| (party.id.as_str(), party.purpose.as_str()))
     }
 
     /// The document of `GET /api/v2/conversations/{id}`, as of `now`.
     pub(super) fn document(&self, now: OffsetDateTime) -> Value {
         let start = now - self.started_ago;
         let (start, now) = (wall_text(start), wall_text(now));
-        let people: Vec<Value> = self
-            .participants
-            .iter()
-            .map(|party| self.person(party, &start, &now))
-            .collect();
+        let people: Vec<Value> =
+            self.participants.iter().map(|party| self.person(party, &start, &now)).collect();
         let mut document = json!({
             "id": self.id,
             "startTime": start,
@@ -210,19 +202,9 @@ impl Call {
         if left {
             person["endTime"] = json!(now);
         }
-        let state = if self.ended {
-            "terminated"
-        } else {
-            &party.state
-        };
+        let state = if self.ended { "terminated" } else { &party.state };
         person["calls"] = json!([leg(&party.id, state, start, left.then_some(now))]);
-        for other in [
-            "callbacks",
-            "chats",
-            "cobrowsesessions",
-            "emails",
-            "messages",
-        ] {
+        for other in ["callbacks", "chats", "cobrowsesessions", "emails", "messages"] {
             person[other] = json!([]);
         }
         person
@@ -257,9 +239,7 @@ mod tests {
 
     #[test]
     fn a_built_call_has_the_generic_shape() {
-        let call = Call::new("c")
-            .customer("p", [("a", "1")])
-            .ivr("i", NO_ATTRIBUTES);
+        let call = Call::new("c").customer("p", [("a", "1")]).ivr("i", NO_ATTRIBUTES);
         let document = call.document(OffsetDateTime::UNIX_EPOCH + Duration::from_mins(5));
         assert_eq!(document["startTime"], "1970-01-01T00:00:00.000Z");
         assert_eq!(document.get("endTime"), None);

@@ -41,11 +41,7 @@ async fn loopback_only(request: Request, next: Next) -> Response {
     if peer.is_none_or(|ConnectInfo(peer)| peer.ip().to_canonical().is_loopback()) {
         return next.run(request).await;
     }
-    refuse(
-        StatusCode::FORBIDDEN,
-        "the control API answers loopback peers only",
-    )
-    .into_response()
+    refuse(StatusCode::FORBIDDEN, "the control API answers loopback peers only").into_response()
 }
 
 fn refuse(status: StatusCode, text: impl Into<String>) -> (StatusCode, Json<Value>) {
@@ -70,10 +66,7 @@ async fn inject(State(simulator): State<Simulator>, body: Bytes) -> Created {
     for fault in faults {
         simulator.inject(fault);
     }
-    Ok((
-        StatusCode::CREATED,
-        Json(json!({"faults_left": simulator.faults_left()})),
-    ))
+    Ok((StatusCode::CREATED, Json(json!({"faults_left": simulator.faults_left()}))))
 }
 
 async fn clear_faults(State(simulator): State<Simulator>) -> Json<Value> {
@@ -83,11 +76,7 @@ async fn clear_faults(State(simulator): State<Simulator>) -> Json<Value> {
 
 async fn calls(State(simulator): State<Simulator>) -> Json<Value> {
     let start = simulator.shared.start;
-    let calls: Vec<Value> = simulator
-        .calls()
-        .iter()
-        .map(|call| call.to_json(start))
-        .collect();
+    let calls: Vec<Value> = simulator.calls().iter().map(|call| call.to_json(start)).collect();
     Json(json!(calls))
 }
 
@@ -139,10 +128,7 @@ async fn end(State(simulator): State<Simulator>, Path(id): Path<String>) -> Answ
     if simulator.end_conversation(&id) {
         return Ok(Json(json!({"id": id, "live": false})));
     }
-    Err(refuse(
-        StatusCode::NOT_FOUND,
-        format!("there is no conversation `{id}`"),
-    ))
+    Err(refuse(StatusCode::NOT_FOUND, format!("there is no conversation `{id}`")))
 }
 
 #[derive(Deserialize)]
@@ -194,25 +180,11 @@ mod tests {
 
     async fn ask(simulator: &Simulator, line: &str, body: &Value) -> (u16, Value) {
         let (method, path) = line.split_once(' ').expect("a method and a path");
-        let body = if body.is_null() {
-            Body::empty()
-        } else {
-            Body::from(body.to_string())
-        };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .body(body)
-            .expect("well formed");
-        let response = simulator
-            .router()
-            .oneshot(request)
-            .await
-            .expect("infallible");
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = Request::builder().method(method).uri(path).body(body).expect("well formed");
+        let response = simulator.router().oneshot(request).await.expect("infallible");
         let status = response.status().as_u16();
-        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
-            .await
-            .expect("whole");
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("whole");
         (status, serde_json::from_slice(&bytes).expect("it is JSON"))
     }
 
@@ -230,26 +202,13 @@ mod tests {
             json!({"on": {"kind": "patch"}, "times": 2, "action": "throttle", "retry_after": 3});
         let answer = ask(&simulator, "POST /__sim/faults", &one).await;
         assert_eq!(answer, (201, json!({"faults_left": 2})));
-        let throttle = Action::Throttle {
-            retry_after: Some(3),
-        };
-        assert_eq!(
-            simulator.faults(),
-            [Fault::new(throttle).on(On::Patch).times(2)]
-        );
+        let throttle = Action::Throttle { retry_after: Some(3) };
+        assert_eq!(simulator.faults(), [Fault::new(throttle).on(On::Patch).times(2)]);
         let list = json!([{"action": "hang"}, {"action": "no_such"}]);
         assert_eq!(ask(&simulator, "POST /__sim/faults", &list).await.0, 400);
         assert_eq!(simulator.faults_left(), 2);
-        assert_eq!(
-            ask(&simulator, "DELETE /__sim/faults", &Value::Null)
-                .await
-                .0,
-            200
-        );
-        assert_eq!(
-            ask(&simulator, "GET /__sim/faults", &Value::Null).await,
-            (200, json!([]))
-        );
+        assert_eq!(ask(&simulator, "DELETE /__sim/faults", &Value::Null).await.0, 200);
+        assert_eq!(ask(&simulator, "GET /__sim/faults", &Value::Null).await, (200, json!([])));
     }
 
     #[tokio::test]
@@ -259,26 +218,10 @@ mod tests {
             json!({"conversation": "c", "participant": "p", "attributes": {"a": null, "b": "2"}});
         let answer = ask(&simulator, "POST /__sim/write", &write).await;
         assert_eq!(answer, (200, json!({"attributes": {"b": "2"}})));
-        assert_eq!(
-            ask(&simulator, "POST /__sim/conversations/c/end", &Value::Null)
-                .await
-                .0,
-            200
-        );
-        assert_eq!(
-            ask(&simulator, "POST /__sim/conversations/x/end", &Value::Null)
-                .await
-                .0,
-            404
-        );
+        assert_eq!(ask(&simulator, "POST /__sim/conversations/c/end", &Value::Null).await.0, 200);
+        assert_eq!(ask(&simulator, "POST /__sim/conversations/x/end", &Value::Null).await.0, 404);
         let list = ask(&simulator, "GET /__sim/conversations", &Value::Null).await;
-        assert_eq!(
-            list,
-            (
-                200,
-                json!([{"id": "c", "description": "one", "live": false}])
-            )
-        );
+        assert_eq!(list, (200, json!([{"id": "c", "description": "one", "live": false}])));
         let (_, ledger) = ask(&simulator, "GET /__sim/ledger", &Value::Null).await;
         assert_eq!(
             (&ledger[0]["writer"], &ledger[0]["before"]),
@@ -291,27 +234,15 @@ mod tests {
         let simulator = simulator();
         let (status, body) = ask(&simulator, "PATCH /__sim/settings", &json!({"lagg": "1s"})).await;
         assert_eq!(status, 400);
-        assert!(
-            body["error"]
-                .as_str()
-                .is_some_and(|text| text.contains("`lagg`")),
-            "{body}"
-        );
+        assert!(body["error"].as_str().is_some_and(|text| text.contains("`lagg`")), "{body}");
         let (status, body) =
             ask(&simulator, "POST /__sim/conversations", &json!({"id": "x"})).await;
         assert_eq!(
             (status, body),
-            (
-                400,
-                json!({"error": "the conversation has no `participants`"})
-            )
+            (400, json!({"error": "the conversation has no `participants`"}))
         );
-        let (status, body) = ask(
-            &simulator,
-            "PATCH /__sim/settings",
-            &json!({"lag": "300ms"}),
-        )
-        .await;
+        let (status, body) =
+            ask(&simulator, "PATCH /__sim/settings", &json!({"lag": "300ms"})).await;
         assert_eq!(
             (status, &body["lag"], &body["client_secret"]),
             (200, &json!("300ms"), &json!("***"))
@@ -322,17 +253,10 @@ mod tests {
     async fn peers_from_elsewhere_are_turned_away() {
         let status = async |peer: &str| {
             let peer: SocketAddr = peer.parse().expect("an address");
-            let mut request = Request::get("/__sim/calls")
-                .body(Body::empty())
-                .expect("well formed");
+            let mut request =
+                Request::get("/__sim/calls").body(Body::empty()).expect("well formed");
             request.extensions_mut().insert(ConnectInfo(peer));
-            simulator()
-                .router()
-                .oneshot(request)
-                .await
-                .expect("infallible")
-                .status()
-                .as_u16()
+            simulator().router().oneshot(request).await.expect("infallible").status().as_u16()
         };
         assert_eq!(status("192.0.2.7:1").await, 403);
         assert_eq!(status("127.0.0.1:1").await, 200);

@@ -36,10 +36,7 @@ impl Simulator {
             (two_agents(), true),
             (over().ended(), false),
         ];
-        calls
-            .into_iter()
-            .map(|(call, live)| self.demo_call(call, live))
-            .collect()
+        calls.into_iter().map(|(call, live)| self.demo_call(call, live)).collect()
     }
 
     fn demo_call(&self, call: Call, live: bool) -> DemoCall {
@@ -64,16 +61,9 @@ fn with_agent() -> Call {
         .described("a customer talks to an agent")
         .customer(
             "c1111111-1111-4111-8111-111111111111",
-            [
-                ("customer_tier", "gold"),
-                ("Numero  VIP", "1"),
-                ("crm_case", ""),
-            ],
+            [("customer_tier", "gold"), ("Numero  VIP", "1"), ("crm_case", "")],
         )
-        .ivr(
-            "f1111111-1111-4111-8111-111111111111",
-            [("menu_choice", "2")],
-        )
+        .ivr("f1111111-1111-4111-8111-111111111111", [("menu_choice", "2")])
         .agent("a1111111-1111-4111-8111-111111111111", NO_ATTRIBUTES)
 }
 
@@ -81,35 +71,21 @@ fn in_the_ivr() -> Call {
     Call::new("22222222-2222-4222-8222-222222222222")
         .described("a caller in the IVR, still `external`, before any queue")
         .external("e2222222-2222-4222-8222-222222222222", [("language", "nl")])
-        .participant(
-            "ivr",
-            "f2222222-2222-4222-8222-222222222222",
-            "connected",
-            NO_ATTRIBUTES,
-        )
+        .participant("ivr", "f2222222-2222-4222-8222-222222222222", "connected", NO_ATTRIBUTES)
 }
 
 fn two_agents() -> Call {
     Call::new("33333333-3333-4333-8333-333333333333")
         .described("a customer in a conference with two agents")
-        .customer(
-            "c3333333-3333-4333-8333-333333333333",
-            [("customer_tier", "silver")],
-        )
-        .agent(
-            "a3333333-3333-4333-8333-333333333333",
-            [("role", "first line")],
-        )
+        .customer("c3333333-3333-4333-8333-333333333333", [("customer_tier", "silver")])
+        .agent("a3333333-3333-4333-8333-333333333333", [("role", "first line")])
         .agent("b3333333-3333-4333-8333-333333333333", [("role", "expert")])
 }
 
 fn over() -> Call {
     Call::new("44444444-4444-4444-8444-444444444444")
         .described("a call that is over")
-        .customer(
-            "c4444444-4444-4444-8444-444444444444",
-            [("customer_tier", "bronze")],
-        )
+        .customer("c4444444-4444-4444-8444-444444444444", [("customer_tier", "bronze")])
         .agent("a4444444-4444-4444-8444-444444444444", NO_ATTRIBUTES)
 }
 

@@ -61,11 +61,7 @@ impl Matcher {
             On::Token => kind == Kind::Token,
             On::Analytics => kind == Kind::Analytics,
         };
-        kind_matches
-            && self
-                .conversation
-                .as_deref()
-                .is_none_or(|id| Some(id) == conversation)
+        kind_matches && self.conversation.as_deref().is_none_or(|id| Some(id) == conversation)
     }
 }
 
@@ -90,12 +86,7 @@ pub struct Fault {
 impl Fault {
     /// Hits the next request, whatever it is.
     pub fn new(action: Action) -> Self {
-        Self {
-            on: Matcher::default(),
-            skip: 0,
-            times: 1,
-            action,
-        }
+        Self { on: Matcher::default(), skip: 0, times: 1, action }
     }
 
     /// Hits the next read of a conversation.
@@ -159,26 +150,12 @@ impl TryFrom<Map<String, Value>> for Fault {
     /// By hand, because a derived `flatten` would let misspelt fields pass.
     fn try_from(mut fields: Map<String, Value>) -> Result<Self, Self::Error> {
         let mut take = |name: &str| fields.remove(name);
-        let on = take("on")
-            .map(serde_json::from_value)
-            .transpose()?
-            .unwrap_or_default();
-        let skip = take("skip")
-            .map(serde_json::from_value)
-            .transpose()?
-            .unwrap_or(0);
-        let times = take("times")
-            .map(serde_json::from_value)
-            .transpose()?
-            .unwrap_or(1);
+        let on = take("on").map(serde_json::from_value).transpose()?.unwrap_or_default();
+        let skip = take("skip").map(serde_json::from_value).transpose()?.unwrap_or(0);
+        let times = take("times").map(serde_json::from_value).transpose()?.unwrap_or(1);
         let action: Action = serde_json::from_value(Value::Object(fields))?;
         action.check()?;
-        Ok(Self {
-            on,
-            skip,
-            times,
-            action,
-        })
+        Ok(Self { on, skip, times, action })
     }
 }
 
@@ -195,15 +172,8 @@ struct Armed {
 
 impl Script {
     pub(super) fn inject(&mut self, fault: Fault) {
-        let seed = if let Action::Random { seed, .. } = fault.action {
-            seed
-        } else {
-            0
-        };
-        self.armed.push(Armed {
-            fault,
-            random: fastrand::Rng::with_seed(seed),
-        });
+        let seed = if let Action::Random { seed, .. } = fault.action { seed } else { 0 };
+        self.armed.push(Armed { fault, random: fastrand::Rng::with_seed(seed) });
     }
 
     pub(super) fn clear(&mut self) {
@@ -275,17 +245,8 @@ mod tests {
         let run = |seed| {
             let mut script = Script::default();
             let among = vec![Action::Hang, Action::Html];
-            script.inject(
-                Fault::new(Action::Random {
-                    percent: 30,
-                    seed,
-                    among,
-                })
-                .always(),
-            );
-            (0..1000)
-                .map(|_| script.strike(Kind::Read, None))
-                .collect::<Vec<_>>()
+            script.inject(Fault::new(Action::Random { percent: 30, seed, among }).always());
+            (0..1000).map(|_| script.strike(Kind::Read, None)).collect::<Vec<_>>()
         };
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
@@ -301,10 +262,8 @@ mod tests {
         });
         let fault: Fault = serde_json::from_value(text.clone()).expect("well formed");
         let after = Duration::from_millis(1500);
-        let expected = Fault::on_patch(Action::ApplyLate { after })
-            .conversation("c")
-            .skip(1)
-            .times(2);
+        let expected =
+            Fault::on_patch(Action::ApplyLate { after }).conversation("c").skip(1).times(2);
         assert_eq!(fault, expected);
         assert_eq!(json!(fault), text);
     }
@@ -312,9 +271,7 @@ mod tests {
     #[test]
     fn misspelt_faults_are_refused() {
         let refused = |value: Value| {
-            serde_json::from_value::<Fault>(value)
-                .expect_err("misspelt")
-                .to_string()
+            serde_json::from_value::<Fault>(value).expect_err("misspelt").to_string()
         };
         let text = refused(json!({"action": "throttle", "retry_aftre": 3}));
         assert!(text.contains("unknown field `retry_aftre`"), "{text}");

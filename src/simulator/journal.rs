@@ -97,12 +97,7 @@ pub(super) fn millis(start: Instant, at: Instant) -> u64 {
 }
 
 pub(super) fn headers_of_interest(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let found = |name: &str| {
-        Some((
-            name.to_owned(),
-            headers.get(name)?.to_str().ok()?.to_owned(),
-        ))
-    };
+    let found = |name: &str| Some((name.to_owned(), headers.get(name)?.to_str().ok()?.to_owned()));
     OF_INTEREST.into_iter().filter_map(found).collect()
 }
 
@@ -127,13 +122,8 @@ impl Journal {
 
     /// Writes down how a request went, if it is still kept.
     pub(super) fn answer(&mut self, seq: u64, answer: Answer) {
-        let first = self
-            .records
-            .front()
-            .map_or(self.arrived, |record| record.seq);
-        let index = seq
-            .checked_sub(first)
-            .and_then(|index| usize::try_from(index).ok());
+        let first = self.records.front().map_or(self.arrived, |record| record.seq);
+        let index = seq.checked_sub(first).and_then(|index| usize::try_from(index).ok());
         if let Some(record) = index.and_then(|index| self.records.get_mut(index)) {
             record.answer = answer;
         }

@@ -50,14 +50,9 @@ pub(super) fn load(document: &Value) -> Result<Loaded, LoadError> {
         return Err(LoadError::NotAnObject);
     }
     let id = document["id"].as_str().ok_or(LoadError::NoId)?.to_owned();
-    let people = document["participants"]
-        .as_array()
-        .ok_or(LoadError::NoParticipants)?;
-    let participants = people
-        .iter()
-        .enumerate()
-        .map(participant)
-        .collect::<Result<Vec<_>, LoadError>>()?;
+    let people = document["participants"].as_array().ok_or(LoadError::NoParticipants)?;
+    let participants =
+        people.iter().enumerate().map(participant).collect::<Result<Vec<_>, LoadError>>()?;
     let shape = shapes::detect(document).ok_or(LoadError::UnknownShape)?;
     let (generic, calls) = match shape {
         Shape::Generic => (document.clone(), shapes::calls_from_generic(document)),
@@ -66,31 +61,18 @@ pub(super) fn load(document: &Value) -> Result<Loaded, LoadError> {
     let ended = shapes::has_ended(document, shape);
     // They are kept apart from here on, so each read need not copy them with the rest first.
     let (generic, calls) = (without_attributes(generic), without_attributes(calls));
-    Ok(Loaded {
-        id,
-        generic,
-        calls,
-        ended,
-        participants,
-    })
+    Ok(Loaded { id, generic, calls, ended, participants })
 }
 
 fn without_attributes(mut document: Value) -> Value {
-    for person in document["participants"]
-        .as_array_mut()
-        .into_iter()
-        .flatten()
-    {
+    for person in document["participants"].as_array_mut().into_iter().flatten() {
         person["attributes"] = Value::Null;
     }
     document
 }
 
 fn participant((index, value): (usize, &Value)) -> Result<(String, Attributes), LoadError> {
-    let id = value["id"]
-        .as_str()
-        .ok_or(LoadError::NoParticipantId(index))?
-        .to_owned();
+    let id = value["id"].as_str().ok_or(LoadError::NoParticipantId(index))?.to_owned();
     let attributes = match &value["attributes"] {
         Value::Null => Attributes::new(),
         map => {
@@ -116,10 +98,7 @@ mod tests {
         let live = fixture(include_str!("../../tests/fixtures/calls-live.json"));
         assert!(!live.ended);
         assert_eq!(live.participants.len(), 4);
-        assert_eq!(
-            live.generic["participants"][0]["calls"][0]["state"],
-            "connected"
-        );
+        assert_eq!(live.generic["participants"][0]["calls"][0]["state"], "connected");
         let ended = fixture(include_str!("../../tests/fixtures/calls-ended.json"));
         assert!(ended.ended);
         assert_eq!(ended.generic["endTime"], "2026-02-03T14:22:41.900Z");
@@ -139,10 +118,7 @@ mod tests {
         let unnamed = json!({"id": "c", "participants": [{"state": "connected"}]});
         assert_eq!(refused(unnamed), Some(LoadError::NoParticipantId(0)));
         let numbers = json!({"id": "c", "participants": [{"id": "p", "attributes": {"a": 1}}]});
-        assert_eq!(
-            refused(numbers),
-            Some(LoadError::Attributes("p".to_owned()))
-        );
+        assert_eq!(refused(numbers), Some(LoadError::Attributes("p".to_owned())));
         let bare = json!({"id": "c", "participants": []});
         assert_eq!(refused(bare), Some(LoadError::UnknownShape));
     }

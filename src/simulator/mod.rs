@@ -66,13 +66,7 @@ impl Simulator {
     pub fn new(settings: Settings) -> Self {
         let start = Instant::now();
         let world = Mutex::new(World::new(settings, start));
-        Self {
-            shared: Arc::new(Shared {
-                world,
-                start,
-                wall: wall_now(),
-            }),
-        }
+        Self { shared: Arc::new(Shared { world, start, wall: wall_now() }) }
     }
 
     /// Adds a conversation; its id.
@@ -84,10 +78,7 @@ impl Simulator {
 
     /// Adds a captured conversation, the JSON of either GET; its id.
     pub fn add_conversation(&self, document: &Value) -> Result<String, LoadError> {
-        self.world()
-            .0
-            .state
-            .add(load::load(document)?, "loaded".to_owned())
+        self.world().0.state.add(load::load(document)?, "loaded".to_owned())
     }
 
     /// Makes requests go wrong as told, after all faults injected before.
@@ -97,9 +88,7 @@ impl Simulator {
 
     /// How many more requests the injected faults will hit.
     pub fn faults_left(&self) -> u32 {
-        self.faults()
-            .iter()
-            .fold(0, |sum, fault| sum.saturating_add(fault.times))
+        self.faults().iter().fold(0, |sum, fault| sum.saturating_add(fault.times))
     }
 
     /// The faults that can still hit, with what is left of their counts.
@@ -124,9 +113,7 @@ impl Simulator {
         K: Into<String>,
         V: Into<String>,
     {
-        let changes = map
-            .into_iter()
-            .map(|(key, value)| (key.into(), Some(value.into())));
+        let changes = map.into_iter().map(|(key, value)| (key.into(), Some(value.into())));
         self.change_as_other(conversation, participant, changes.collect())
     }
 
@@ -160,11 +147,7 @@ impl Simulator {
 
     /// A participant's attributes as they truly are, whatever reads still show.
     pub fn attributes(&self, conversation: &str, participant: &str) -> Option<Attributes> {
-        self.world()
-            .0
-            .state
-            .truth(conversation, participant)
-            .cloned()
+        self.world().0.state.truth(conversation, participant).cloned()
     }
 
     /// Every applied write, in order.
@@ -179,12 +162,7 @@ impl Simulator {
 
     /// How many requests of this kind arrived.
     pub fn count(&self, kind: Kind) -> usize {
-        self.world()
-            .0
-            .journal
-            .records()
-            .filter(|record| record.kind == kind)
-            .count()
+        self.world().0.journal.records().filter(|record| record.kind == kind).count()
     }
 
     /// Forgets the requests so far; the ledger stays.
@@ -211,10 +189,7 @@ impl fmt::Debug for Simulator {
 }
 
 /// The simulator's only look at the wall clock.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the simulator knows nothing of the crate's clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the simulator knows nothing of the crate's clock")]
 fn wall_now() -> OffsetDateTime {
     std::time::SystemTime::now().into()
 }

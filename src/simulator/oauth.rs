@@ -21,10 +21,7 @@ impl Window {
     /// Counts one request; how many that makes, and the time until the window ends.
     fn count(&mut self, now: Instant) -> (u32, Duration) {
         if now >= self.start + MINUTE {
-            *self = Self {
-                start: now,
-                count: 0,
-            };
+            *self = Self { start: now, count: 0 };
         }
         self.count = self.count.saturating_add(1);
         (self.count, self.start + MINUTE - now)
@@ -57,14 +54,7 @@ pub(super) struct Tokens {
 
 impl Tokens {
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            live: HashMap::new(),
-            issued: 0,
-            window: Window {
-                start: now,
-                count: 0,
-            },
-        }
+        Self { live: HashMap::new(), issued: 0, window: Window { start: now, count: 0 } }
     }
 
     /// Counts a request that presents `token`; nothing if it is not alive.
@@ -73,11 +63,7 @@ impl Tokens {
         let token = self.live.get_mut(token)?;
         let (count, left) = token.window.count(now);
         let reset = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        Some(Presented {
-            serial: token.serial,
-            count,
-            reset,
-        })
+        Some(Presented { serial: token.serial, count, reset })
     }
 
     pub(super) fn kill(&mut self, token: &str) {
@@ -100,18 +86,13 @@ impl Tokens {
         now: Instant,
     ) -> Reply {
         let (count, _) = self.window.count(now);
-        if settings
-            .token_requests_per_minute
-            .is_some_and(|limit| count > limit)
-        {
+        if settings.token_requests_per_minute.is_some_and(|limit| count > limit) {
             return throttled();
         }
         if let Some(refusal) = request.refusal(settings) {
             return refusal;
         }
-        let token: String = std::iter::repeat_with(|| random.alphanumeric())
-            .take(86)
-            .collect();
+        let token: String = std::iter::repeat_with(|| random.alphanumeric()).take(86).collect();
         self.issued += 1;
         let lifetime = settings.token_lifetime;
         let body = json!({
@@ -119,18 +100,8 @@ impl Tokens {
             "token_type": "bearer",
             "expires_in": lifetime.as_secs(),
         });
-        let window = Window {
-            start: now,
-            count: 0,
-        };
-        self.live.insert(
-            token,
-            Token {
-                serial: self.issued,
-                dies: now + lifetime,
-                window,
-            },
-        );
+        let window = Window { start: now, count: 0 };
+        self.live.insert(token, Token { serial: self.issued, dies: now + lifetime, window });
         Reply::json(axum::http::StatusCode::OK, &body)
     }
 }
@@ -144,9 +115,8 @@ pub(super) struct TokenRequest<'a> {
 
 impl TokenRequest<'_> {
     fn refusal(&self, settings: &Settings) -> Option<Reply> {
-        let form = self
-            .content_type
-            .is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
+        let form =
+            self.content_type.is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
         if !form {
             let text = "the content type must be application/x-www-form-urlencoded";
             return Some(Reply::oauth_error(400, "invalid_request", text));
@@ -165,19 +135,13 @@ impl TokenRequest<'_> {
 
     fn basic_credentials(&self) -> Option<Vec<u8>> {
         let (scheme, encoded) = self.authorization?.split_once(' ')?;
-        scheme
-            .eq_ignore_ascii_case("basic")
-            .then(|| BASE64_STANDARD.decode(encoded.trim()).ok())?
+        scheme.eq_ignore_ascii_case("basic").then(|| BASE64_STANDARD.decode(encoded.trim()).ok())?
     }
 }
 
 /// The answer to wrong credentials.
 pub(super) fn refused(settings: &Settings) -> Reply {
-    Reply::oauth_error(
-        settings.invalid_client_status,
-        "invalid_client",
-        "authentication failed",
-    )
+    Reply::oauth_error(settings.invalid_client_status, "invalid_client", "authentication failed")
 }
 
 /// The answer to too many requests: a 400, other than everywhere else.
@@ -202,19 +166,13 @@ mod tests {
             body: b"grant_type=client_credentials",
         };
         let reply = tokens.grant(&request, settings, &mut fastrand::Rng::with_seed(1), now);
-        (
-            reply.status.as_u16(),
-            serde_json::from_slice(&reply.body).expect("it is JSON"),
-        )
+        (reply.status.as_u16(), serde_json::from_slice(&reply.body).expect("it is JSON"))
     }
 
     #[test]
     fn a_token_lives_for_its_lifetime() {
         let (start, lifetime) = (Instant::now(), Duration::from_mins(5));
-        let settings = Settings {
-            token_lifetime: lifetime,
-            ..Settings::default()
-        };
+        let settings = Settings { token_lifetime: lifetime, ..Settings::default() };
         let mut tokens = Tokens::new(start);
         let (status, body) = ask(&mut tokens, &settings, "demo-secret", start);
         assert_eq!((status, &body["expires_in"]), (200, &json!(300)));
@@ -238,23 +196,15 @@ mod tests {
     #[test]
     fn asking_too_often_is_a_400_until_the_minute_is_over() {
         let now = Instant::now();
-        let settings = Settings {
-            token_requests_per_minute: Some(1),
-            ..Settings::default()
-        };
+        let settings = Settings { token_requests_per_minute: Some(1), ..Settings::default() };
         let mut tokens = Tokens::new(now);
         assert_eq!(ask(&mut tokens, &settings, "demo-secret", now).0, 200);
         let (status, body) = ask(&mut tokens, &settings, "demo-secret", now);
         assert_eq!((status, &body["error"]), (400, &json!("invalid_request")));
         assert!(
-            body["description"]
-                .as_str()
-                .is_some_and(|d| d.starts_with("rate limit exceeded;"))
+            body["description"].as_str().is_some_and(|d| d.starts_with("rate limit exceeded;"))
         );
-        assert_eq!(
-            ask(&mut tokens, &settings, "demo-secret", now + MINUTE).0,
-            200
-        );
+        assert_eq!(ask(&mut tokens, &settings, "demo-secret", now + MINUTE).0, 200);
     }
 
     #[test]

@@ -16,20 +16,13 @@ pub(super) fn read(body: &[u8], settings: &Settings) -> Result<Changes, Rejectio
     let parsed: Value = serde_json::from_slice(body).map_err(|_| {
         bad("The request could not be understood by the server due to malformed syntax.")
     })?;
-    let fields = parsed
-        .as_object()
-        .ok_or_else(|| bad("The body must be an object."))?;
+    let fields = parsed.as_object().ok_or_else(|| bad("The body must be an object."))?;
     let attributes = match fields.get("attributes") {
         None | Some(Value::Null) => {
             let message = "Cannot update participant attribute map to a null value.";
-            return Err((
-                "conversation.error.participant.attribute.null",
-                message.to_owned(),
-            ));
+            return Err(("conversation.error.participant.attribute.null", message.to_owned()));
         }
-        Some(value) => value
-            .as_object()
-            .ok_or_else(|| bad("`attributes` must be a map."))?,
+        Some(value) => value.as_object().ok_or_else(|| bad("`attributes` must be a map."))?,
     };
     let mut changes = Changes::new();
     for (key, value) in attributes {
@@ -90,43 +83,21 @@ mod tests {
         let settings = Settings::default();
         let read = |attributes: Value| read_json(&attributes, &settings);
         let scalars = json!({"a": "x", "b": true, "c": 1.5, " d": ""});
-        assert_eq!(
-            read(scalars),
-            json!({"a": "x", "b": "true", "c": "1.5", " d": ""})
-        );
-        for refused in [
-            json!({"a": {}}),
-            json!({"a": []}),
-            json!({"a": null}),
-            json!([]),
-            json!(1),
-        ] {
+        assert_eq!(read(scalars), json!({"a": "x", "b": "true", "c": "1.5", " d": ""}));
+        for refused in [json!({"a": {}}), json!({"a": []}), json!({"a": null}), json!([]), json!(1)]
+        {
             assert_eq!(read(refused.clone()), "bad.request", "{refused}");
         }
-        assert_eq!(
-            read(Value::Null),
-            "conversation.error.participant.attribute.null"
-        );
+        assert_eq!(read(Value::Null), "conversation.error.participant.attribute.null");
     }
 
     #[test]
     fn null_and_the_empty_string_are_treated_as_set() {
-        let null = |null| {
-            read_json(
-                &json!({"a": null}),
-                &Settings {
-                    null,
-                    ..Settings::default()
-                },
-            )
-        };
+        let null = |null| read_json(&json!({"a": null}), &Settings { null, ..Settings::default() });
         assert_eq!(null(NullHandling::Delete), json!({"a": null}));
         assert_eq!(null(NullHandling::Ignore), json!({}));
         assert_eq!(null(NullHandling::StoreEmpty), json!({"a": ""}));
-        let settings = Settings {
-            empty: EmptyHandling::Delete,
-            ..Settings::default()
-        };
+        let settings = Settings { empty: EmptyHandling::Delete, ..Settings::default() };
         assert_eq!(read_json(&json!({"a": ""}), &settings), json!({"a": null}));
     }
 

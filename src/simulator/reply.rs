@@ -21,11 +21,7 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self {
-            status,
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-        }
+        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
     }
 
     pub(super) fn json(status: StatusCode, body: &Value) -> Self {
@@ -33,8 +29,7 @@ impl Reply {
     }
 
     pub(super) fn with_body(mut self, kind: &'static str, body: impl Into<Bytes>) -> Self {
-        self.headers
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         self.body = body.into();
         self
     }
@@ -55,10 +50,7 @@ impl Reply {
             "details": [],
             "errors": [],
         });
-        Self::json(
-            StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT),
-            &body,
-        )
+        Self::json(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT), &body)
     }
 
     /// The platform's error body for a status that came from nowhere in particular.
@@ -76,10 +68,7 @@ impl Reply {
                     "Rate limit exceeded the maximum. Retry the request in [{seconds}] seconds"
                 ),
             ),
-            None => (
-                "too.many.requests",
-                "Rate limit exceeded the maximum.".to_owned(),
-            ),
+            None => ("too.many.requests", "Rate limit exceeded the maximum.".to_owned()),
         };
         let body = json!({
             "message": message,
@@ -103,10 +92,7 @@ impl Reply {
             "description": description,
             "error_description": description,
         });
-        Self::json(
-            StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
-            &body,
-        )
+        Self::json(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), &body)
     }
 
     /// Refusal of a map that has grown too large.
@@ -135,9 +121,7 @@ impl Reply {
 
     fn never_empty(&mut self) {
         if self.body.len() < 2 {
-            *self = self
-                .clone()
-                .with_body("application/json", r#"{"attributes":{}}"#);
+            *self = self.clone().with_body("application/json", r#"{"attributes":{}}"#);
         }
     }
 
@@ -152,10 +136,7 @@ impl Reply {
 /// A connection that breaks without a usable answer. Over a socket the server drops it before the
 /// head is sent; a caller in the same process gets the error on reading the body.
 pub(super) fn reset() -> Response {
-    Response::new(breaking(
-        Bytes::from_static(b" "),
-        io::ErrorKind::ConnectionReset,
-    ))
+    Response::new(breaking(Bytes::from_static(b" "), io::ErrorKind::ConnectionReset))
 }
 
 /// A body that fails after `first`.
@@ -167,9 +148,7 @@ fn breaking(first: Bytes, kind: io::ErrorKind) -> Body {
         }
         Some(Err(io::Error::new(kind, "broken by the simulator")))
     };
-    let body = Full::new(first)
-        .map_err(|never| match never {})
-        .with_trailers(failure);
+    let body = Full::new(first).map_err(|never| match never {}).with_trailers(failure);
     // `map_frame` forgets the exact size, which the server would take for the end of the body.
     Body::new(body.map_frame(|frame| frame))
 }
@@ -191,10 +170,7 @@ fn usual_error(status: u16) -> (&'static str, &'static str) {
             "client.timeout",
             "The client did not produce a request within the server timeout limit.",
         ),
-        409 => (
-            "conflict",
-            "The request conflicts with the current state of the target resource.",
-        ),
+        409 => ("conflict", "The request conflicts with the current state of the target resource."),
         413 => (
             "request.entity.too.large",
             "The request is over the size limit. Maximum bytes: 512000",
@@ -240,10 +216,7 @@ mod tests {
         let response = whole.clone().cut_short();
         assert_eq!(response.headers()["content-length"], "13");
         assert!(body(response).await.is_err());
-        assert_eq!(
-            &body(whole.halved().respond()).await.expect("whole")[..],
-            br#"{"a":"1"#
-        );
+        assert_eq!(&body(whole.halved().respond()).await.expect("whole")[..], br#"{"a":"1"#);
     }
 
     #[tokio::test]

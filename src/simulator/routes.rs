@@ -29,10 +29,7 @@ use super::{
 impl Simulator {
     /// Everything the simulator serves: the platform API, the token endpoint and `/__sim`.
     pub fn router(&self) -> Router {
-        Router::new()
-            .nest("/__sim", control::routes())
-            .fallback(platform)
-            .with_state(self.clone())
+        Router::new().nest("/__sim", control::routes()).fallback(platform).with_state(self.clone())
     }
 
     fn receive(
@@ -44,9 +41,7 @@ impl Simulator {
         let (mut guard, at) = self.world();
         // One borrow of the whole, so that the parts can be borrowed side by side.
         let world = &mut *guard;
-        let presented = arrival
-            .bearer()
-            .and_then(|token| world.tokens.present(token, at.now));
+        let presented = arrival.bearer().and_then(|token| world.tokens.present(token, at.now));
         let correlation = uuid::Builder::from_random_bytes(world.random.u128(..).to_be_bytes())
             .into_uuid()
             .to_string();
@@ -68,18 +63,8 @@ impl Simulator {
         };
         let seq = world.journal.arrive(record, world.settings.keep_records);
         let action = world.script.strike(target.kind(), target.conversation());
-        let admission = Admission {
-            correlation,
-            presented,
-        };
-        (
-            Exchange {
-                simulator: self,
-                seq,
-                admission,
-            },
-            action,
-        )
+        let admission = Admission { correlation, presented };
+        (Exchange { simulator: self, seq, admission }, action)
     }
 }
 
@@ -121,9 +106,7 @@ impl Exchange<'_> {
             Action::ResetBefore => return self.reset(),
             // A proxy's page has none of the platform's headers.
             Action::Html => {
-                return self
-                    .deliver(arrival, scripted::html(), Reply::respond)
-                    .await;
+                return self.deliver(arrival, scripted::html(), Reply::respond).await;
             }
             _ => {}
         }
@@ -132,9 +115,7 @@ impl Exchange<'_> {
         match action {
             Action::ResetAfter => return self.reset(),
             Action::WrongLength => {
-                return self
-                    .deliver(arrival, self.signed(reply), Reply::cut_short)
-                    .await;
+                return self.deliver(arrival, self.signed(reply), Reply::cut_short).await;
             }
             Action::Truncated => reply = reply.halved(),
             Action::Empty { status, .. } => reply = Reply::empty(scripted::status_of(status)),
@@ -152,10 +133,7 @@ impl Exchange<'_> {
                 self.apply_late(arrival, *after);
                 self.hang().await;
             }
-            Action::Delay {
-                by,
-                after_apply: false,
-            } => tokio::time::sleep(*by).await,
+            Action::Delay { by, after_apply: false } => tokio::time::sleep(*by).await,
             Action::Unauthorized => {
                 if let Some(token) = arrival.bearer() {
                     self.simulator.world().0.tokens.kill(token);
@@ -177,10 +155,7 @@ impl Exchange<'_> {
     async fn after(&self, arrival: &Arrival, action: &Action) {
         match action {
             Action::HangAfterApply => self.hang().await,
-            Action::Delay {
-                by,
-                after_apply: true,
-            } => tokio::time::sleep(*by).await,
+            Action::Delay { by, after_apply: true } => tokio::time::sleep(*by).await,
             Action::ForeignWriteAfter { participant, map } => {
                 self.foreign_write(arrival, participant.as_deref(), map.clone());
             }
@@ -231,8 +206,7 @@ impl Exchange<'_> {
     }
 
     async fn send(&self, arrival: &Arrival, reply: Reply) -> Response {
-        self.deliver(arrival, self.signed(reply), Reply::respond)
-            .await
+        self.deliver(arrival, self.signed(reply), Reply::respond).await
     }
 
     /// An answer with the headers that all of the platform's own carry.
@@ -246,15 +220,9 @@ impl Exchange<'_> {
             return reply;
         };
         reply
-            .with_header(
-                HeaderName::from_static("inin-ratelimit-count"),
-                presented.count,
-            )
+            .with_header(HeaderName::from_static("inin-ratelimit-count"), presented.count)
             .with_header(HeaderName::from_static("inin-ratelimit-allowed"), limit)
-            .with_header(
-                HeaderName::from_static("inin-ratelimit-reset"),
-                presented.reset,
-            )
+            .with_header(HeaderName::from_static("inin-ratelimit-reset"), presented.reset)
     }
 
     async fn deliver(

@@ -10,11 +10,7 @@ use super::{action::Action, oauth, reply::Reply, target::Target, world::Arrival}
 pub(super) fn instead(arrival: &Arrival, action: &Action, correlation: &str) -> Option<Reply> {
     Some(match action {
         Action::Throttle { retry_after } => Reply::throttled(*retry_after, correlation),
-        Action::Status {
-            code,
-            body,
-            retry_after,
-        } => {
+        Action::Status { code, body, retry_after } => {
             let reply = with_status(*code, body.as_ref(), correlation);
             match retry_after {
                 Some(seconds) => reply.with_header(header::RETRY_AFTER, *seconds),
@@ -25,10 +21,7 @@ pub(super) fn instead(arrival: &Arrival, action: &Action, correlation: &str) -> 
             Reply::oauth_error(401, "invalid_client", "authentication failed")
         }
         Action::Unauthorized => Reply::usual(401, correlation),
-        Action::Empty {
-            status,
-            applied: false,
-        } => Reply::empty(status_of(*status)),
+        Action::Empty { status, applied: false } => Reply::empty(status_of(*status)),
         Action::Oversized { bytes } => oversized(arrival, *bytes),
         Action::GarbageJson => Reply::empty(StatusCode::OK)
             .with_body("application/json", r#"{"id": "x", "participants": [}]"#),
@@ -71,9 +64,8 @@ fn oversized(arrival: &Arrival, bytes: usize) -> Reply {
 fn echo(arrival: &Arrival, correlation: &str) -> Reply {
     let body: Value = serde_json::from_slice(arrival.bytes()).unwrap_or_default();
     let values = body["attributes"].as_object().into_iter().flatten();
-    let told: Vec<String> = values
-        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("?")))
-        .collect();
+    let told: Vec<String> =
+        values.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("?"))).collect();
     let message = format!("Invalid attribute values: {}", told.join(", "));
     Reply::error(400, "invalid.value", &message, correlation)
 }

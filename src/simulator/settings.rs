@@ -181,9 +181,7 @@ mod tests {
     fn named_settings_change_and_the_others_stay() {
         let settings = Settings::default();
         let changed = settings
-            .changed(changes(
-                &json!({"lag": "300ms", "null": "delete", "size_limit": null}),
-            ))
+            .changed(changes(&json!({"lag": "300ms", "null": "delete", "size_limit": null})))
             .expect("all are known");
         let expected = Settings {
             lag: Duration::from_millis(300),
@@ -197,32 +195,18 @@ mod tests {
     #[test]
     fn unknown_names_and_bad_values_are_refused() {
         let settings = Settings::default();
-        let error = settings
-            .changed(changes(&json!({"lagg": "1s"})))
-            .expect_err("a typo");
-        assert!(
-            error.to_string().contains("unknown field `lagg`"),
-            "{error}"
-        );
-        let error = settings
-            .changed(changes(&json!({"lag": "soon"})))
-            .expect_err("no duration");
-        assert!(
-            error.to_string().contains("`soon` is no duration"),
-            "{error}"
-        );
-        let error = settings
-            .changed(changes(&json!({"invalid_client_status": 7})))
-            .expect_err("no status");
+        let error = settings.changed(changes(&json!({"lagg": "1s"}))).expect_err("a typo");
+        assert!(error.to_string().contains("unknown field `lagg`"), "{error}");
+        let error = settings.changed(changes(&json!({"lag": "soon"}))).expect_err("no duration");
+        assert!(error.to_string().contains("`soon` is no duration"), "{error}");
+        let error =
+            settings.changed(changes(&json!({"invalid_client_status": 7}))).expect_err("no status");
         assert!(error.to_string().contains("400 to 499"), "{error}");
     }
 
     #[test]
     fn the_secret_is_not_printed() {
-        let settings = Settings {
-            client_secret: "hush".to_owned(),
-            ..Settings::default()
-        };
+        let settings = Settings { client_secret: "hush".to_owned(), ..Settings::default() };
         assert!(!format!("{settings:?}").contains("hush"));
     }
 }

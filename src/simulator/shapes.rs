@@ -60,16 +60,8 @@ const REFERENCES: [(&str, &str, &str); 6] = [
     ("queue", "queueId", "/api/v2/routing/queues/"),
     ("team", "teamId", "/api/v2/teams/"),
     ("group", "groupId", "/api/v2/groups/"),
-    (
-        "externalContact",
-        "externalContactId",
-        "/api/v2/externalcontacts/contacts/",
-    ),
-    (
-        "externalOrganization",
-        "externalOrganizationId",
-        "/api/v2/externalcontacts/organizations/",
-    ),
+    ("externalContact", "externalContactId", "/api/v2/externalcontacts/contacts/"),
+    ("externalOrganization", "externalOrganizationId", "/api/v2/externalcontacts/organizations/"),
 ];
 
 /// Which view a document is, from what only one of the two can have.
@@ -87,9 +79,7 @@ pub(super) fn detect(document: &Value) -> Option<Shape> {
 pub(super) fn has_ended(document: &Value, shape: Shape) -> bool {
     match shape {
         Shape::Generic => document["endTime"].is_string(),
-        Shape::Calls => participants(document)
-            .iter()
-            .all(|p| p["endTime"].is_string()),
+        Shape::Calls => participants(document).iter().all(|p| p["endTime"].is_string()),
     }
 }
 
@@ -98,10 +88,7 @@ pub(super) fn end(document: &mut Value, shape: Shape, when: &str) {
     if shape == Shape::Generic {
         fill(document, "endTime", when);
     }
-    let people = document["participants"]
-        .as_array_mut()
-        .into_iter()
-        .flatten();
+    let people = document["participants"].as_array_mut().into_iter().flatten();
     for person in people.filter(|p| !p["endTime"].is_string()) {
         fill(person, "endTime", when);
         if shape == Shape::Calls {
@@ -110,12 +97,7 @@ pub(super) fn end(document: &mut Value, shape: Shape, when: &str) {
             continue;
         }
         for (legs, _) in LEGS {
-            for leg in person
-                .get_mut(legs)
-                .and_then(Value::as_array_mut)
-                .into_iter()
-                .flatten()
-            {
+            for leg in person.get_mut(legs).and_then(Value::as_array_mut).into_iter().flatten() {
                 leg["state"] = json!("terminated");
                 fill(leg, "disconnectType", "peer");
                 fill(leg, "disconnectedTime", when);
@@ -131,9 +113,7 @@ fn fill(value: &mut Value, field: &str, text: &str) {
 }
 
 fn participants(document: &Value) -> &[Value] {
-    document["participants"]
-        .as_array()
-        .map_or(&[], Vec::as_slice)
+    document["participants"].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// The calls view as the generic one.
@@ -143,28 +123,16 @@ pub(super) fn generic_from_calls(calls: &Value) -> Value {
         return document;
     };
     fields.remove("otherMediaUris");
-    let times = |name: &'static str| {
-        participants(calls)
-            .iter()
-            .filter_map(move |p| p[name].as_str())
-    };
+    let times =
+        |name: &'static str| participants(calls).iter().filter_map(move |p| p[name].as_str());
     fields.insert("startTime".to_owned(), json!(times("startTime").min()));
     if has_ended(calls, Shape::Calls) {
         fields.insert("endTime".to_owned(), json!(times("endTime").max()));
     }
-    fields.insert(
-        "recordingState".to_owned(),
-        upper(calls["recordingState"].as_str()),
-    );
-    fields.insert(
-        "selfUri".to_owned(),
-        self_uri("/api/v2/conversations/", calls),
-    );
+    fields.insert("recordingState".to_owned(), upper(calls["recordingState"].as_str()));
+    fields.insert("selfUri".to_owned(), self_uri("/api/v2/conversations/", calls));
     fields.entry("divisions").or_insert_with(|| json!([]));
-    let people: Vec<Value> = participants(calls)
-        .iter()
-        .map(generic_participant)
-        .collect();
+    let people: Vec<Value> = participants(calls).iter().map(generic_participant).collect();
     fields.insert("participants".to_owned(), Value::from(people));
     document
 }
@@ -175,26 +143,13 @@ pub(super) fn calls_from_generic(generic: &Value) -> Value {
     let Some(fields) = document.as_object_mut() else {
         return document;
     };
-    for name in [
-        "startTime",
-        "endTime",
-        "address",
-        "externalTag",
-        "conversationIds",
-        "state",
-    ] {
+    for name in ["startTime", "endTime", "address", "externalTag", "conversationIds", "state"] {
         fields.remove(name);
     }
-    let recording = generic["recordingState"]
-        .as_str()
-        .unwrap_or("none")
-        .to_lowercase();
+    let recording = generic["recordingState"].as_str().unwrap_or("none").to_lowercase();
     fields.insert("recordingState".to_owned(), json!(recording));
     fields.insert("otherMediaUris".to_owned(), json!([]));
-    fields.insert(
-        "selfUri".to_owned(),
-        self_uri("/api/v2/conversations/calls/", generic),
-    );
+    fields.insert("selfUri".to_owned(), self_uri("/api/v2/conversations/calls/", generic));
     let people: Vec<Value> = participants(generic).iter().map(flat_participant).collect();
     fields.insert("participants".to_owned(), Value::from(people));
     document
@@ -205,10 +160,7 @@ fn upper(state: Option<&str>) -> Value {
 }
 
 fn self_uri(path: &str, document: &Value) -> Value {
-    json!(format!(
-        "{path}{}",
-        document["id"].as_str().unwrap_or_default()
-    ))
+    json!(format!("{path}{}", document["id"].as_str().unwrap_or_default()))
 }
 
 fn generic_participant(flat: &Value) -> Value {
@@ -270,9 +222,7 @@ pub(super) fn leg_id(participant: &str) -> String {
 fn flat_participant(generic: &Value) -> Value {
     let mut person = generic.as_object().cloned().unwrap_or_default();
     // The last leg is the current one; a call before any other medium.
-    let leg = LEGS
-        .iter()
-        .find_map(|(name, _)| generic[name].as_array()?.last());
+    let leg = LEGS.iter().find_map(|(name, _)| generic[name].as_array()?.last());
     for (legs, _) in LEGS {
         person.remove(legs);
     }
@@ -330,10 +280,7 @@ mod tests {
         assert_eq!(person.get("state"), None);
         assert_eq!(person["calls"][0]["state"], "connected");
         assert_eq!(person["calls"][0]["peerId"], "x");
-        assert_eq!(
-            (&person["userId"], &person["queueId"]),
-            (&json!("u"), &json!("q"))
-        );
+        assert_eq!((&person["userId"], &person["queueId"]), (&json!("u"), &json!("q")));
         assert_eq!(person["oddity"], json!([1]));
     }
 
@@ -359,9 +306,6 @@ mod tests {
         assert!(has_ended(&calls, Shape::Calls) && has_ended(&generic, Shape::Generic));
         assert_eq!(calls.get("endTime"), None);
         assert_eq!(calls["participants"][0]["state"], "terminated");
-        assert_eq!(
-            generic["participants"][0]["calls"][0]["state"],
-            "terminated"
-        );
+        assert_eq!(generic["participants"][0]["calls"][0]["state"], "terminated");
     }
 }

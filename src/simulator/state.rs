@@ -104,11 +104,7 @@ impl Participant {
 
     /// Folds in the leading writes that all reads see, so that the list stays short.
     fn settle(&mut self, now: Instant) {
-        let seen = self
-            .unsettled
-            .iter()
-            .take_while(|(from, _)| *from <= now)
-            .count();
+        let seen = self.unsettled.iter().take_while(|(from, _)| *from <= now).count();
         for (_, changes) in self.unsettled.drain(..seen) {
             apply(&mut self.base, &changes);
         }
@@ -134,13 +130,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn add(&mut self, loaded: Loaded, description: String) -> Result<String, LoadError> {
-        let Loaded {
-            id,
-            generic,
-            calls,
-            ended,
-            participants,
-        } = loaded;
+        let Loaded { id, generic, calls, ended, participants } = loaded;
         if self.conversations.contains_key(&id) {
             return Err(LoadError::Duplicate(id));
         }
@@ -153,13 +143,7 @@ impl State {
                 unsettled: Vec::new(),
             })
             .collect();
-        let conversation = Conversation {
-            description,
-            ended,
-            generic,
-            calls,
-            participants,
-        };
+        let conversation = Conversation { description, ended, generic, calls, participants };
         self.conversations.insert(id.clone(), conversation);
         Ok(id)
     }
@@ -178,20 +162,13 @@ impl State {
 
     /// The true map, whatever reads show.
     pub(super) fn truth(&self, conversation: &str, participant: &str) -> Option<&Attributes> {
-        let found = self
-            .get(conversation)?
-            .participants
-            .iter()
-            .find(|p| p.id == participant)?;
+        let found = self.get(conversation)?.participants.iter().find(|p| p.id == participant)?;
         Some(&found.truth)
     }
 
     /// The one that is meant where a conversation is named but nobody in it.
     pub(super) fn first_participant(&self, conversation: &str) -> Option<String> {
-        self.get(conversation)?
-            .participants
-            .first()
-            .map(|participant| participant.id.clone())
+        self.get(conversation)?.participants.first().map(|participant| participant.id.clone())
     }
 
     /// Ends a conversation at the wall time `when`; false if there is none.
@@ -212,10 +189,7 @@ impl State {
             Shape::Generic => found.generic.clone(),
             Shape::Calls => found.calls.clone(),
         };
-        let people = document["participants"]
-            .as_array_mut()
-            .into_iter()
-            .flatten();
+        let people = document["participants"].as_array_mut().into_iter().flatten();
         for (person, known) in people.zip(&found.participants) {
             person["attributes"] = json!(known.visible(now));
         }
@@ -230,14 +204,10 @@ impl State {
         size_limit: Option<usize>,
         keep: usize,
     ) -> Result<(), Refused> {
-        let conversation = self
-            .conversations
-            .get_mut(&write.conversation)
-            .ok_or(Refused::NoConversation)?;
+        let conversation =
+            self.conversations.get_mut(&write.conversation).ok_or(Refused::NoConversation)?;
         let mut people = conversation.participants.iter_mut();
-        let found = people
-            .find(|p| p.id == write.participant)
-            .ok_or(Refused::NoParticipant)?;
+        let found = people.find(|p| p.id == write.participant).ok_or(Refused::NoParticipant)?;
         let mut changes = write.changes;
         if write.replace {
             for key in found.truth.keys() {
@@ -285,9 +255,7 @@ mod tests {
             "id": "c", "startTime": "2026-01-07T10:00:00.000Z",
             "participants": [{"id": "p", "attributes": {"a": "0"}}],
         });
-        state
-            .add(load(&document).expect("well formed"), String::new())
-            .expect("the first");
+        state.add(load(&document).expect("well formed"), String::new()).expect("the first");
         state
     }
 
@@ -315,16 +283,8 @@ mod tests {
     fn writes_of_different_lag_show_states_in_between() {
         let (mut state, start) = (state(), Instant::now());
         let second = |n| start + Duration::from_secs(n);
-        state
-            .write(
-                write(&[("a", Some("1")), ("b", Some("1"))], start, 5),
-                None,
-                9,
-            )
-            .expect("fits");
-        state
-            .write(write(&[("a", Some("2"))], second(1), 1), None, 9)
-            .expect("fits");
+        state.write(write(&[("a", Some("1")), ("b", Some("1"))], start, 5), None, 9).expect("fits");
+        state.write(write(&[("a", Some("2"))], second(1), 1), None, 9).expect("fits");
         assert_eq!(json!(state.truth("c", "p")), json!({"a": "2", "b": "1"}));
         assert_eq!(seen(&state, second(1)), json!({"a": "0"}));
         assert_eq!(seen(&state, second(2)), json!({"a": "2"}));
@@ -336,19 +296,13 @@ mod tests {
         let (mut state, now) = (state(), Instant::now());
         let keys = [("A", Some("1")), (" a", Some("2")), ("a  b", Some("3"))];
         state.write(write(&keys, now, 0), None, 9).expect("fits");
-        assert_eq!(
-            seen(&state, now),
-            json!({"a": "0", "A": "1", " a": "2", "a  b": "3"})
-        );
+        assert_eq!(seen(&state, now), json!({"a": "0", "A": "1", " a": "2", "a  b": "3"}));
     }
 
     #[test]
     fn replacing_removes_the_keys_not_named_and_the_ledger_says_so() {
         let (mut state, now) = (state(), Instant::now());
-        let replacing = Write {
-            replace: true,
-            ..write(&[("b", Some("1"))], now, 0)
-        };
+        let replacing = Write { replace: true, ..write(&[("b", Some("1"))], now, 0) };
         state.write(replacing, None, 9).expect("fits");
         let entry = state.ledger().next().expect("one write");
         assert_eq!(json!(entry.changes), json!({"a": null, "b": "1"}));
@@ -361,10 +315,7 @@ mod tests {
         let (mut state, now) = (state(), Instant::now());
         // {"a":"0","b":"1"} is 17 bytes.
         let wanted = write(&[("b", Some("1"))], now, 0);
-        assert_eq!(
-            state.write(wanted.clone(), Some(16), 9),
-            Err(Refused::TooLarge)
-        );
+        assert_eq!(state.write(wanted.clone(), Some(16), 9), Err(Refused::TooLarge));
         assert_eq!(json!(state.truth("c", "p")), json!({"a": "0"}));
         assert_eq!(state.write(wanted, Some(17), 9), Ok(()));
     }
@@ -373,9 +324,7 @@ mod tests {
     fn the_ledger_keeps_the_newest() {
         let (mut state, now) = (state(), Instant::now());
         for _ in 0..5 {
-            state
-                .write(write(&[("a", None)], now, 0), None, 2)
-                .expect("fits");
+            state.write(write(&[("a", None)], now, 0), None, 2).expect("fits");
         }
         let kept: Vec<u64> = state.ledger().map(|entry| entry.seq).collect();
         assert_eq!(kept, [3, 4]);

@@ -8,20 +8,9 @@ use super::{faults::Kind, shapes::Shape};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Token,
-    Conversation {
-        shape: Shape,
-        conversation: String,
-    },
-    Attributes {
-        shape: Shape,
-        conversation: String,
-        participant: String,
-    },
-    VoiceParticipant {
-        conversation: String,
-        participant: String,
-        patch: bool,
-    },
+    Conversation { shape: Shape, conversation: String },
+    Attributes { shape: Shape, conversation: String, participant: String },
+    VoiceParticipant { conversation: String, participant: String, patch: bool },
     Details,
     OwnConversations(Shape),
     TokenCheck,
@@ -50,19 +39,13 @@ impl Target {
         match (method, parts) {
             ("GET", []) => Self::OwnConversations(Shape::Generic),
             ("GET", ["calls"]) => Self::OwnConversations(Shape::Calls),
-            ("GET", ["calls", id]) => Self::Conversation {
-                shape: Shape::Calls,
-                conversation: own(id),
-            },
-            ("GET", [id]) => Self::Conversation {
-                shape: Shape::Generic,
-                conversation: own(id),
-            },
-            ("PATCH", ["calls", c, "participants", p, "attributes"]) => Self::Attributes {
-                shape: Shape::Calls,
-                conversation: own(c),
-                participant: own(p),
-            },
+            ("GET", ["calls", id]) => {
+                Self::Conversation { shape: Shape::Calls, conversation: own(id) }
+            }
+            ("GET", [id]) => Self::Conversation { shape: Shape::Generic, conversation: own(id) },
+            ("PATCH", ["calls", c, "participants", p, "attributes"]) => {
+                Self::Attributes { shape: Shape::Calls, conversation: own(c), participant: own(p) }
+            }
             ("PATCH", [c, "participants", p, "attributes"]) => Self::Attributes {
                 shape: Shape::Generic,
                 conversation: own(c),
@@ -115,24 +98,13 @@ mod tests {
         let kind = |method: Method, path: &str| Target::of(&method, path).kind();
         assert_eq!(kind(Method::POST, "/oauth/token"), Kind::Token);
         assert_eq!(kind(Method::GET, "/api/v2/conversations/c"), Kind::Read);
-        assert_eq!(
-            kind(Method::GET, "/api/v2/conversations/calls/c"),
-            Kind::Read
-        );
-        assert_eq!(
-            kind(Method::GET, "/api/v2/conversations/calls"),
-            Kind::Other
-        );
+        assert_eq!(kind(Method::GET, "/api/v2/conversations/calls/c"), Kind::Read);
+        assert_eq!(kind(Method::GET, "/api/v2/conversations/calls"), Kind::Other);
         let attributes = "/api/v2/conversations/c/participants/p/attributes";
         assert_eq!(kind(Method::PATCH, attributes), Kind::Patch);
         assert_eq!(kind(Method::PUT, attributes), Kind::Other);
-        let target = Target::of(
-            &Method::PATCH,
-            "/api/v2/conversations/calls/c/participants/p/attributes",
-        );
-        assert_eq!(
-            (target.conversation(), target.participant()),
-            (Some("c"), Some("p"))
-        );
+        let target =
+            Target::of(&Method::PATCH, "/api/v2/conversations/calls/c/participants/p/attributes");
+        assert_eq!((target.conversation(), target.participant()), (Some("c"), Some("p")));
     }
 }

@@ -124,15 +124,11 @@ impl World {
             request_id: write.request_id,
         };
         if self.settings.after_end == AfterEnd::Reject
-            && self
-                .state
-                .get(&write.conversation)
-                .is_some_and(|found| found.ended)
+            && self.state.get(&write.conversation).is_some_and(|found| found.ended)
         {
             return Err(Refused::Ended);
         }
-        self.state
-            .write(write, self.settings.size_limit, self.settings.keep_records)
+        self.state.write(write, self.settings.size_limit, self.settings.keep_records)
     }
 
     /// Writes at once and visibly, merging, without the API's limits; false for unknown ids.
@@ -153,9 +149,7 @@ impl World {
             visible_at: now,
             request_id: None,
         };
-        self.state
-            .write(write, None, self.settings.keep_records)
-            .is_ok()
+        self.state.write(write, None, self.settings.keep_records).is_ok()
     }
 
     /// The platform's answer to a request that no fault has spoilt.
@@ -166,9 +160,7 @@ impl World {
                 content_type: arrival.header("content-type"),
                 body: arrival.bytes(),
             };
-            return self
-                .tokens
-                .grant(&request, &self.settings, &mut self.random, at.now);
+            return self.tokens.grant(&request, &self.settings, &mut self.random, at.now);
         }
         let correlation = admitted.correlation.as_str();
         let Some(presented) = admitted.presented else {
@@ -178,11 +170,7 @@ impl World {
             let message = "No authentication bearer token specified in authorization header.";
             return Reply::error(401, "authentication.required", message, correlation);
         };
-        if self
-            .settings
-            .requests_per_minute
-            .is_some_and(|limit| presented.count > limit)
-        {
+        if self.settings.requests_per_minute.is_some_and(|limit| presented.count > limit) {
             return Reply::throttled(Some(presented.reset), correlation);
         }
         if arrival.body.is_none() {
@@ -193,10 +181,9 @@ impl World {
 
     fn operate(&mut self, arrival: &Arrival, correlation: &str, now: Instant) -> Reply {
         match &arrival.target {
-            Target::Conversation {
-                shape,
-                conversation,
-            } => self.read(*shape, conversation, correlation, now),
+            Target::Conversation { shape, conversation } => {
+                self.read(*shape, conversation, correlation, now)
+            }
             Target::VoiceParticipant { .. } => self.voice(arrival, correlation, now),
             Target::Attributes { shape, .. } => match self.patch(arrival, correlation, now) {
                 Err(refusal) => *refusal,
@@ -224,12 +211,7 @@ impl World {
             (None, Shape::Generic) => Reply::usual(404, correlation),
             (None, Shape::Calls) => {
                 let code = "conversation.error.conversation.not.found";
-                Reply::error(
-                    404,
-                    code,
-                    "The requested conversation was not found.",
-                    correlation,
-                )
+                Reply::error(404, code, "The requested conversation was not found.", correlation)
             }
         }
     }
@@ -253,11 +235,7 @@ impl World {
     fn participant(&self, target: &Target, now: Instant) -> Option<Value> {
         let id = target.participant()?;
         let document = self.state.view(target.conversation()?, Shape::Calls, now)?;
-        document["participants"]
-            .as_array()?
-            .iter()
-            .find(|person| person["id"] == id)
-            .cloned()
+        document["participants"].as_array()?.iter().find(|person| person["id"] == id).cloned()
     }
 
     /// Applies a PATCH: what it asked for, or the refusal to send.
@@ -267,9 +245,8 @@ impl World {
         correlation: &str,
         now: Instant,
     ) -> Result<Changes, Box<Reply>> {
-        let json = arrival
-            .header("content-type")
-            .is_some_and(|t| t.starts_with("application/json"));
+        let json =
+            arrival.header("content-type").is_some_and(|t| t.starts_with("application/json"));
         if !json {
             return Err(Box::new(Reply::usual(415, correlation)));
         }
@@ -282,23 +259,19 @@ impl World {
             changes: changes.clone(),
             request_id: arrival.request_id(),
         };
-        self.write_as_gateway(write)
-            .map_err(|refused| match refused {
-                Refused::NoConversation | Refused::NoParticipant => Reply::usual(404, correlation),
-                Refused::TooLarge => Reply::too_large(correlation),
-                Refused::Ended => {
-                    let message = "The conversation is no longer active.";
-                    Reply::error(400, "bad.request", message, correlation)
-                }
-            })?;
+        self.write_as_gateway(write).map_err(|refused| match refused {
+            Refused::NoConversation | Refused::NoParticipant => Reply::usual(404, correlation),
+            Refused::TooLarge => Reply::too_large(correlation),
+            Refused::Ended => {
+                let message = "The conversation is no longer active.";
+                Reply::error(400, "bad.request", message, correlation)
+            }
+        })?;
         Ok(changes)
     }
 
     fn details(&self, arrival: &Arrival, correlation: &str) -> Reply {
-        let documents = self
-            .state
-            .all()
-            .map(|(_, conversation)| &conversation.generic);
+        let documents = self.state.all().map(|(_, conversation)| &conversation.generic);
         match analytics::query(arrival.bytes(), documents) {
             Ok(answer) => Reply::json(StatusCode::OK, &answer),
             Err(message) => Reply::error(400, "bad.request", &message, correlation),

@@ -30,18 +30,18 @@ struct Told {
 async fn no_answer_is_untrue_and_no_foreign_key_is_lost_whatever_the_order_of_events() {
     let only = std::env::var("SOAK_SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds: Vec<u64> = only.map_or_else(|| (0..SEEDS).collect(), |seed| vec![seed]);
-    let mut seen = BTreeSet::new();
+    let mut met = BTreeSet::new();
     for seed in seeds {
         let (told, ledger) = run(seed).await;
         for one in &told {
-            judge(seed, one, &ledger, &mut seen);
+            judge(seed, one, &ledger, &mut met);
         }
         judge_ledger(seed, &told, &ledger);
     }
     if only.is_none() {
         // A soak in which nothing went wrong would show nothing.
         for kind in ["verified", "unverified", "unchanged", "superseded", "notApplied", "unknown"] {
-            assert!(seen.contains(kind), "no `{kind}` in the whole run: {seen:?}");
+            assert!(met.contains(kind), "no `{kind}` in the whole run: {met:?}");
         }
     }
 }
@@ -112,7 +112,8 @@ fn wanted(random: &mut fastrand::Rng, number: usize) -> BTreeMap<String, String>
     for _ in 0..random.usize(1..4) {
         let key = KEYS[random.usize(0..KEYS.len())];
         // Now and then what stands there already, so that `unchanged` occurs.
-        let value = if key == "language" && random.bool() { "en".into() } else { format!("w{number}") };
+        let value =
+            if key == "language" && random.bool() { "en".into() } else { format!("w{number}") };
         wanted.insert(key.to_owned(), value);
     }
     wanted
@@ -135,7 +136,7 @@ async fn write(
     Told { wanted, start, end: Instant::now(), deadline: Duration::from_secs(wait), answer }
 }
 
-fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry], seen: &mut BTreeSet<String>) {
+fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry], met: &mut BTreeSet<String>) {
     let Told { wanted, start, end, deadline, answer } = told;
     let context = format!("SOAK_SEED={seed}, wanted {wanted:?}, told {}", answer.text);
     assert!(*end - *start <= *deadline + ms(100), "late by {:?}: {context}", *end - *start);
@@ -148,16 +149,18 @@ fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry], seen: &mut BTreeSet<Str
     };
     let own = || wanted.iter().filter(|(_, value)| *value != "en");
     if let Some(effect) = body["effect"].as_str() {
-        seen.insert(effect.to_owned());
+        met.insert(effect.to_owned());
         let any = own().any(|(key, value)| applied(key, value));
         assert!(effect != "notApplied" || !any, "it was applied, or is now: {context}");
         assert!(effect != "applied" || any || own().next().is_none(), "never applied: {context}");
     }
-    let Some(outcomes) = body["outcomes"].as_object() else { return };
+    let Some(outcomes) = body["outcomes"].as_object() else {
+        return;
+    };
     for (key, outcome) in outcomes {
         let value = &wanted[key];
         let outcome = outcome.as_str().expect("a word");
-        seen.insert(outcome.to_owned());
+        met.insert(outcome.to_owned());
         let visible = was_visible(ledger, key, value, *start, *end);
         match outcome {
             "verified" => assert!(visible && applied(key, value), "{key} not verified: {context}"),

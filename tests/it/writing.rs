@@ -7,23 +7,10 @@ use crate::harness::{CALL, CUSTOMER, TestApp, ms};
 #[tokio::test(start_paused = true)]
 async fn a_write_sends_only_what_changes_and_is_read_back() {
     let app = TestApp::new().start().await;
-    let answer = app
-        .write(
-            CALL,
-            "",
-            json!({"tier": "gold", "language": "en", "crm": "42"}),
-        )
-        .await;
+    let answer = app.write(CALL, "", json!({"tier": "gold", "language": "en", "crm": "42"})).await;
     answer.assert_status(200);
-    answer.assert_outcomes(&[
-        ("crm", "verified"),
-        ("language", "unchanged"),
-        ("tier", "verified"),
-    ]);
-    assert_eq!(
-        app.patches(),
-        [json!({"attributes": {"crm": "42", "tier": "gold"}})]
-    );
+    answer.assert_outcomes(&[("crm", "verified"), ("language", "unchanged"), ("tier", "verified")]);
+    assert_eq!(app.patches(), [json!({"attributes": {"crm": "42", "tier": "gold"}})]);
     let whole = json!({"crm": "42", "language": "en", "source": "web", "tier": "gold"});
     assert_eq!(answer.at("/attributes"), whole);
     assert_eq!(json!(app.truth(CUSTOMER)), whole);

@@ -1,52 +1,23 @@
 use super::*;
+use crate::app::testing::{self, NoMeter};
 use crate::domain::{AttributeMap, Change};
-use crate::policy::Backoff;
-use crate::ports::{Answer, BreakerState, Operation};
-
-struct NoMeter;
-
-impl Meter for NoMeter {
-    fn attempt(&self, _: Operation, _: Answer, _: Duration) {}
-    fn call(&self, _: Operation, _: Answer, _: Duration) {}
-    fn retry(&self, _: Operation) {}
-    fn retry_refused(&self, _: Operation) {}
-    fn breaker(&self, _: &'static str, _: BreakerState) {}
-    fn outcome(&self, _: crate::domain::Outcome) {}
-    fn visibility_lag(&self, _: Duration) {}
-    fn read_backs(&self, _: u32) {}
-    fn repair(&self) {}
-    fn writes_in_flight(&self, _: usize) {}
-    fn participants_held(&self, _: usize) {}
-}
 
 const OUTSTANDING: Duration = Duration::from_secs(30);
 
 fn held(waiting: usize, waiting_per_participant: usize) -> Held {
     let settings = AppSettings {
-        limits: crate::domain::Limits {
-            total_bytes: 10_240,
-        },
-        patch_full: false,
-        max_reads: 12,
-        settle: Duration::from_secs(1),
         outstanding: OUTSTANDING,
-        conflict_retries: 3,
-        survival_watch: Duration::from_secs(10),
-        backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
         waiting,
         waiting_per_participant,
+        ..testing::settings()
     };
     Held::new(&settings, Arc::new(NoMeter))
 }
 
 fn place(participant: u32) -> Place {
     (
-        "8e0f1a2b-0000-4000-8000-000000000000"
-            .parse()
-            .expect("valid"),
-        format!("00000000-0000-4000-8000-{participant:012}")
-            .parse()
-            .expect("valid"),
+        "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid"),
+        format!("00000000-0000-4000-8000-{participant:012}").parse().expect("valid"),
     )
 }
 
@@ -55,9 +26,7 @@ fn key() -> AttributeKey {
 }
 
 fn to(value: &str) -> Patch {
-    [(key(), Change::to(AttributeValue::new(value)))]
-        .into_iter()
-        .collect()
+    [(key(), Change::to(AttributeValue::new(value)))].into_iter().collect()
 }
 
 fn shows(value: &str) -> AttributeMap {
@@ -71,14 +40,8 @@ async fn a_write_is_open_until_it_is_seen() {
     held.accepted(place(1), mark);
     assert!(held.is_open(place(1), &key()));
     held.seen(place(1), &shows("old"), Instant::now());
-    assert!(
-        held.is_open(place(1), &key()),
-        "a read of the state before proves nothing"
-    );
-    assert!(
-        !held.is_open(place(2), &key()),
-        "another participant's key is another key"
-    );
+    assert!(held.is_open(place(1), &key()), "a read of the state before proves nothing");
+    assert!(!held.is_open(place(2), &key()), "another participant's key is another key");
     held.seen(place(1), &shows("new"), Instant::now());
     assert!(!held.is_open(place(1), &key()));
 }
@@ -105,10 +68,7 @@ async fn seeing_the_later_proves_what_was_accepted_before_it_and_nothing_of_unkn
     held.sending(place(1), &to("lost?"));
     held.sending(place(1), &to("3"));
     held.seen(place(1), &shows("3"), Instant::now());
-    assert!(
-        held.is_open(place(1), &key()),
-        "the one of unknown fate may still land"
-    );
+    assert!(held.is_open(place(1), &key()), "the one of unknown fate may still land");
 }
 
 #[tokio::test(start_paused = true)]

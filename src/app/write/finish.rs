@@ -13,10 +13,7 @@ impl Flow {
         if let Err(error) = ended {
             // Once upstream has accepted it, nothing makes an error of it any more.
             if self.effect != Effect::Applied {
-                return Err(Failure {
-                    error: self.reason(error),
-                    effect: self.effect,
-                });
+                return Err(Failure { error: self.reason(error), effect: self.effect });
             }
             self.warn(format!("not verified: {error}"));
         }
@@ -26,17 +23,13 @@ impl Flow {
         }
         self.shared.meter.read_backs(self.reads);
         match (report.worst(), self.effect) {
-            (Outcome::Superseded, effect) => Err(Failure {
-                error: Error::Superseded(Box::new(report)),
-                effect,
-            }),
+            (Outcome::Superseded, effect) => {
+                Err(Failure { error: Error::Superseded(Box::new(report)), effect })
+            }
             // Sent, never answered, and not to be seen: it must not pass for accepted.
             (Outcome::Unverified, Effect::Unknown) => {
                 let error = Error::DeadlineExceeded("finding out whether the write was applied");
-                Err(Failure {
-                    error,
-                    effect: Effect::Unknown,
-                })
+                Err(Failure { error, effect: Effect::Unknown })
             }
             _ => Ok(report),
         }
@@ -94,11 +87,7 @@ impl Flow {
                 Some(_) | None => Outcome::Unchanged,
             }
         };
-        self.request
-            .patch
-            .keys()
-            .map(|key| (key.clone(), outcome(key)))
-            .collect()
+        self.request.patch.keys().map(|key| (key.clone(), outcome(key))).collect()
     }
 
     /// A key whose PATCH has an unknown fate, and that was not sent again.
@@ -107,11 +96,7 @@ impl Flow {
     }
 
     fn status(&self, outcomes: &BTreeMap<AttributeKey, Outcome>) -> VerificationStatus {
-        let worst = outcomes
-            .values()
-            .copied()
-            .max()
-            .unwrap_or(Outcome::Unchanged);
+        let worst = outcomes.values().copied().max().unwrap_or(Outcome::Unchanged);
         match worst {
             Outcome::Unchanged | Outcome::WouldSend => VerificationStatus::NotNeeded,
             Outcome::Verified | Outcome::Cleared => VerificationStatus::Verified,

@@ -91,11 +91,7 @@ impl Flow {
         };
         let waited = read.saturating_duration_since(accepted);
         self.shared.meter.visibility_lag(waited);
-        let lag = if self.reads == 1 {
-            waited.mul_f64(DECAY)
-        } else {
-            waited
-        };
+        let lag = if self.reads == 1 { waited.mul_f64(DECAY) } else { waited };
         self.shared.lags().record(self.shared.clock.now(), lag);
     }
 
@@ -106,9 +102,7 @@ impl Flow {
         }
         match Watch::evidence(&self.sent, &self.before, now) {
             Evidence::Merges => {
-                self.shared
-                    .merges
-                    .store(true, std::sync::atomic::Ordering::Relaxed);
+                self.shared.merges.store(true, std::sync::atomic::Ordering::Relaxed);
                 self.replaced_reads = 0;
                 let lost = Watch::lost(&self.sent, &self.before, now);
                 if !lost.is_empty() {
@@ -119,11 +113,7 @@ impl Flow {
             }
             Evidence::Replaces => {
                 self.replaced_reads += 1;
-                if self.replaced_reads >= 2 {
-                    self.repair(cycle).await
-                } else {
-                    Ok(())
-                }
+                if self.replaced_reads >= 2 { self.repair(cycle).await } else { Ok(()) }
             }
             Evidence::None => {
                 self.replaced_reads = 0;

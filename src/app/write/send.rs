@@ -51,11 +51,7 @@ impl Flow {
                 (Fate::UnknownOnce, error) => {
                     // Not sent again, but it may have been applied: one look settles it.
                     self.look_again().await?;
-                    return if self.watch.any_seen() {
-                        Ok(())
-                    } else {
-                        Err(error)
-                    };
+                    return if self.watch.any_seen() { Ok(()) } else { Err(error) };
                 }
             }
             match self.look_again().await? {
@@ -67,10 +63,7 @@ impl Flow {
 
     /// Sends one PATCH. Until its answer is there, its fate counts as unknown.
     async fn send_once(&mut self, pending: &Patch, again: bool) -> Result<(), CallFailure> {
-        let place = self.place().map_err(|error| CallFailure {
-            error,
-            fate: Fate::NotApplied,
-        })?;
+        let place = self.place().map_err(|error| CallFailure { error, fate: Fate::NotApplied })?;
         let (prior, before) = (self.effect, self.shown.clone());
         self.sent = std::mem::take(&mut self.sent).then(pending.clone());
         self.watch.add(pending, &before);
@@ -93,10 +86,7 @@ impl Flow {
                 self.accepted = Some(Instant::now());
                 self.shown_after = false;
             }
-            Err(CallFailure {
-                fate: Fate::NotApplied,
-                ..
-            }) => {
+            Err(CallFailure { fate: Fate::NotApplied, .. }) => {
                 self.shared.held.refused(place, mark);
                 self.effect = prior;
             }
@@ -131,11 +121,7 @@ impl Flow {
 
     /// Waits before the next look; if that does not fit, the failure is the answer, at once.
     async fn pause(&self, failures: u32, error: Error) -> Result<(), Error> {
-        let wait = self
-            .shared
-            .settings
-            .backoff
-            .delay(failures, (self.shared.random)());
+        let wait = self.shared.settings.backoff.delay(failures, (self.shared.random)());
         if wait >= self.request.cycle.time_left() {
             return Err(error);
         }
@@ -146,9 +132,7 @@ impl Flow {
     fn check_size(&self, pending: &Patch) -> Result<(), Error> {
         let merged = pending.applied_to(&self.shown);
         let limits = &self.shared.settings.limits;
-        limits
-            .check(&self.shown, &merged)
-            .map_err(Error::AttributesTooLarge)
+        limits.check(&self.shown, &merged).map_err(Error::AttributesTooLarge)
     }
 
     /// Upstream's refusal for size comes without numbers; they are ours to give.

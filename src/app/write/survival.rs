@@ -75,11 +75,7 @@ impl Flow {
 
     fn must_watch(&self) -> bool {
         let known = self.shared.merges.load(Ordering::Relaxed) || self.shared.settings.patch_full;
-        let others = self
-            .before
-            .iter()
-            .filter(|(key, _)| self.sent.get(key).is_none())
-            .count();
+        let others = self.before.iter().filter(|(key, _)| self.sent.get(key).is_none()).count();
         let sent = self.effect != Effect::NotApplied && !self.sent.is_empty();
         sent && !known && !self.repaired && others >= 2
     }

@@ -5,58 +5,32 @@ use super::*;
 /// Values that a key refuses when everything else is as in the defaults.
 const BAD_VALUES: &[(&str, &[&str])] = &[
     ("server.bind", &["localhost:80", "127.0.0.1", ":80", "1"]),
-    (
-        "server.deadline",
-        &["0s", "61s", "5", "-1s", "soon", "99999999999999999999y"],
-    ),
+    ("server.deadline", &["0s", "61s", "5", "-1s", "soon", "99999999999999999999y"]),
     ("server.drain", &["0s", "11m"]),
     ("server.header_timeout", &["0s", "1h"]),
     ("server.body_timeout", &["0s", "1h"]),
     ("genesys.client_id", &["a\nb"]),
     ("genesys.client_secret", &["hunter2\n3", "********"]),
-    (
-        "genesys.environment",
-        &["mars-north-1", "https://hunter2@api.mypurecloud.com"],
-    ),
-    (
-        "genesys.api_url",
-        &[
-            "http://example.com",
-            "http://localhost@evil.com",
-            "example.com",
-        ],
-    ),
+    ("genesys.environment", &["mars-north-1", "https://hunter2@api.mypurecloud.com"]),
+    ("genesys.api_url", &["http://example.com", "http://localhost@evil.com", "example.com"]),
     (
         "genesys.login_url",
-        &[
-            "http://127.0.0.1.evil.com",
-            "https://a:hunter2@b.com",
-            "https://a/?b",
-        ],
+        &["http://127.0.0.1.evil.com", "https://a:hunter2@b.com", "https://a/?b"],
     ),
     ("genesys.allow_insecure", &["yes", "1", "TRUE"]),
     ("genesys.route", &["call", "CALLS"]),
     ("genesys.custom.participant", &["x", "/{id}"]),
-    (
-        "genesys.custom.attributes",
-        &["/{conversationId}/{participantId}"],
-    ),
+    ("genesys.custom.attributes", &["/{conversationId}/{participantId}"]),
     ("genesys.custom.conversation", &["/{conversationId}"]),
     ("genesys.patch_body", &["all"]),
-    (
-        "genesys.requests_per_minute",
-        &["0", "-1", "1.5", "18446744073709551616", "many"],
-    ),
+    ("genesys.requests_per_minute", &["0", "-1", "1.5", "18446744073709551616", "many"]),
     ("genesys.rate_window", &["0s", "99ms", "2h"]),
     ("genesys.attempt_timeout", &["0s", "61s"]),
     ("genesys.connect_timeout", &["0s", "61s"]),
     ("genesys.backoff_base", &["0s", "3s", "61s"]),
     ("genesys.backoff_cap", &["0s", "61s"]),
     ("genesys.token_refresh_ahead", &["2h"]),
-    (
-        "genesys.max_response_bytes",
-        &["0", "1023", "1 TiB", "1 GiB"],
-    ),
+    ("genesys.max_response_bytes", &["0", "1023", "1 TiB", "1 GiB"]),
     ("limits.total_bytes", &["0", "1 GiB", "10 k"]),
     ("limits.body_bytes", &["0", "1 GiB"]),
     ("verify.max_reads", &["0", "1001", "4294967296"]),
@@ -86,14 +60,8 @@ fn a_bad_value_is_named_with_its_path_and_origin() {
         let variable = schema::find(path).expect("a key").variable();
         for value in *bad {
             let problem = only_problem(&env(&[(&variable, value)]));
-            assert!(
-                problem.starts_with(&format!("{path}: ")),
-                "{value:?}: {problem}"
-            );
-            assert!(
-                problem.ends_with(&format!("(from environment {variable})")),
-                "{problem}"
-            );
+            assert!(problem.starts_with(&format!("{path}: ")), "{value:?}: {problem}");
+            assert!(problem.ends_with(&format!("(from environment {variable})")), "{problem}");
         }
     }
 }
@@ -107,14 +75,8 @@ fn a_value_of_the_wrong_kind_is_named_and_secrets_are_not_shown() {
         ("server = \"hunter2\"", "server"),
         ("genesys = [\"hunter2\"]", "genesys"),
         ("[genesys]\nclient_secret = 4711", "genesys.client_secret"),
-        (
-            "[genesys]\nclient_secret = [\"hunter2\"]",
-            "genesys.client_secret",
-        ),
-        (
-            "[genesys]\nclient_secret = { hunter = \"hunter2\" }",
-            "genesys.client_secret",
-        ),
+        ("[genesys]\nclient_secret = [\"hunter2\"]", "genesys.client_secret"),
+        ("[genesys]\nclient_secret = { hunter = \"hunter2\" }", "genesys.client_secret"),
         ("[verify]\nmax_reads = 2.7", "verify.max_reads"),
         ("[verify]\nmax_reads = true", "verify.max_reads"),
         ("[genesys]\nallow_insecure = 1", "genesys.allow_insecure"),
@@ -123,10 +85,7 @@ fn a_value_of_the_wrong_kind_is_named_and_secrets_are_not_shown() {
     ] {
         let (source, _directory) = file(text);
         let problem = only_problem(&source);
-        assert!(
-            problem.starts_with(&format!("{key}: ")),
-            "{text}: {problem}"
-        );
+        assert!(problem.starts_with(&format!("{key}: ")), "{text}: {problem}");
         assert!(problem.contains("gateway.toml)"), "{problem}");
         assert!(!problem.contains("4711"), "{problem}");
     }
@@ -146,10 +105,7 @@ fn unknown_keys_are_named_in_a_file_and_in_the_environment() {
     ] {
         let (source, _directory) = file(text);
         let problem = only_problem(&source);
-        assert!(
-            problem.starts_with(&format!("{key}: unknown key (from file ")),
-            "{problem}"
-        );
+        assert!(problem.starts_with(&format!("{key}: unknown key (from file ")), "{problem}");
     }
     for (variable, key) in [
         ("GATEWAY__SERVER__BNID", "server.bnid"),
@@ -158,19 +114,13 @@ fn unknown_keys_are_named_in_a_file_and_in_the_environment() {
         ("GATEWAY__SERVER__BIND__X", "server.bind.x"),
         ("GATEWAY__A[999999999999]", "a[999999999999]"),
         ("GATEWAY__GENESYS__CLIENT_SECRT", "genesys.client_secrt"),
-        (
-            "GATEWAY__SIMULATOR__CLIENT_SECRET_FILE",
-            "simulator.client_secret_file",
-        ),
+        ("GATEWAY__SIMULATOR__CLIENT_SECRET_FILE", "simulator.client_secret_file"),
     ] {
         let expected = format!("{key}: unknown key (from environment {variable})");
         assert_eq!(only_problem(&env(&[(variable, "hunter2")])), expected);
     }
     let problem = only_problem(&env(&[("GATEWAY__server__BIND", "127.0.0.1:1")]));
-    assert!(
-        problem.contains("server.bind: the variable must be in capitals"),
-        "{problem}"
-    );
+    assert!(problem.contains("server.bind: the variable must be in capitals"), "{problem}");
     // With one underscore it is Kubernetes talking about a service of that name.
     config(&[("GATEWAY_SERVICE_HOST", "10.0.0.1"), ("GENESYS_OTHER", "x")]);
 }
@@ -179,33 +129,14 @@ fn unknown_keys_are_named_in_a_file_and_in_the_environment() {
 fn all_problems_are_told_at_once() {
     let (mut source, _directory) =
         file("[server]\ndeadline = \"0s\"\nbnid = 1\n[verify]\nmax_reads = 0");
-    source.env = env(&[
-        ("GATEWAY__LOG__FORMAT", "xml"),
-        ("GATEWAY__GENESYS__ROUTE", "x"),
-    ])
-    .env;
+    source.env = env(&[("GATEWAY__LOG__FORMAT", "xml"), ("GATEWAY__GENESYS__ROUTE", "x")]).env;
     let error = load(&source).expect_err("refused");
-    let keys: Vec<&str> = error
-        .problems()
-        .iter()
-        .filter_map(|p| p.key.as_deref())
-        .collect();
+    let keys: Vec<&str> = error.problems().iter().filter_map(|p| p.key.as_deref()).collect();
     assert_eq!(
         keys,
-        [
-            "genesys.route",
-            "log.format",
-            "server.bnid",
-            "server.deadline",
-            "verify.max_reads"
-        ]
+        ["genesys.route", "log.format", "server.bnid", "server.deadline", "verify.max_reads"]
     );
-    assert!(
-        error
-            .to_string()
-            .starts_with("5 problems in the configuration:\n"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("5 problems in the configuration:\n"), "{error}");
 }
 
 #[test]
@@ -216,11 +147,7 @@ fn keys_that_disagree_are_all_told_but_not_what_follows_from_a_bad_value() {
     ];
     let insecure = problems(&env(&insecure));
     assert_eq!(insecure.len(), 2, "{insecure:?}");
-    let misspelt = [
-        ("GATEWAY__GENESYS__ROUTE", "costum"),
-        (PARTICIPANT, BOTH),
-        (ATTRIBUTES, BOTH),
-    ];
+    let misspelt = [("GATEWAY__GENESYS__ROUTE", "costum"), (PARTICIPANT, BOTH), (ATTRIBUTES, BOTH)];
     assert!(only_problem(&env(&misspelt)).starts_with("genesys.route: "));
     let elsewhere = [ROUTE, ("GATEWAY__VERIFY__MAX_READS", "0")];
     assert_eq!(problems(&env(&elsewhere)).len(), 2);
@@ -228,15 +155,9 @@ fn keys_that_disagree_are_all_told_but_not_what_follows_from_a_bad_value() {
 
 #[test]
 fn a_file_that_cannot_be_used_is_named() {
-    let missing = Source {
-        file: Some("/no/such/gateway.toml".into()),
-        ..Source::default()
-    };
+    let missing = Source { file: Some("/no/such/gateway.toml".into()), ..Source::default() };
     let problem = only_problem(&missing);
-    assert!(
-        problem.starts_with("file /no/such/gateway.toml: cannot be read: "),
-        "{problem}"
-    );
+    assert!(problem.starts_with("file /no/such/gateway.toml: cannot be read: "), "{problem}");
 
     for text in [
         "[genesys]\nclient_secret = \"hunter2",
@@ -248,29 +169,19 @@ fn a_file_that_cannot_be_used_is_named() {
     ] {
         let (source, _directory) = file(text);
         let problem = only_problem(&source);
-        assert!(
-            problem.contains("gateway.toml: TOML parse error at line "),
-            "{problem}"
-        );
+        assert!(problem.contains("gateway.toml: TOML parse error at line "), "{problem}");
     }
 }
 
 #[test]
 fn plain_http_reaches_this_machine_or_is_allowed_by_name() {
-    for url in [
-        "http://127.0.0.1:8090",
-        "http://[::1]:8090",
-        "http://localhost:8090/x",
-    ] {
+    for url in ["http://127.0.0.1:8090", "http://[::1]:8090", "http://localhost:8090/x"] {
         let genesys = config(&[("GATEWAY__GENESYS__LOGIN_URL", url)]).genesys;
         assert_eq!(genesys.login_base().as_str(), url);
     }
     let allowed = ("GATEWAY__GENESYS__ALLOW_INSECURE", "true");
     config(&[allowed, ("GATEWAY__GENESYS__API_URL", "http://example.com")]);
-    let user = [
-        allowed,
-        ("GATEWAY__GENESYS__API_URL", "http://localhost@evil.com"),
-    ];
+    let user = [allowed, ("GATEWAY__GENESYS__API_URL", "http://localhost@evil.com")];
     assert!(only_problem(&env(&user)).starts_with("genesys.api_url: "));
 }
 
@@ -282,20 +193,14 @@ const BOTH: &str = "/c/{conversationId}/p/{participantId}";
 
 #[test]
 fn a_custom_route_has_its_templates() {
-    let Route::Custom(route) = config(&[ROUTE, (PARTICIPANT, BOTH), (ATTRIBUTES, BOTH)])
-        .genesys
-        .route
+    let Route::Custom(route) =
+        config(&[ROUTE, (PARTICIPANT, BOTH), (ATTRIBUTES, BOTH)]).genesys.route
     else {
         panic!("not a custom route")
     };
     assert_eq!(route.participant.fill("1", "2"), "/c/1/p/2");
     assert_eq!(route.conversation, None);
-    assert_eq!(
-        config(&[("GATEWAY__GENESYS__ROUTE", "calls")])
-            .genesys
-            .route,
-        Route::Calls
-    );
+    assert_eq!(config(&[("GATEWAY__GENESYS__ROUTE", "calls")]).genesys.route, Route::Calls);
 }
 
 #[test]
@@ -303,36 +208,10 @@ fn a_template_that_is_missing_or_lacks_an_id_is_named() {
     for (pairs, key) in [
         (&[ROUTE][..], "participant"),
         (&[ROUTE, (PARTICIPANT, BOTH)], "attributes"),
-        (
-            &[
-                ROUTE,
-                (PARTICIPANT, "/{conversationId}"),
-                (ATTRIBUTES, BOTH),
-            ],
-            "participant",
-        ),
-        (
-            &[ROUTE, (PARTICIPANT, BOTH), (ATTRIBUTES, "/{participantId}")],
-            "attributes",
-        ),
-        (
-            &[
-                ROUTE,
-                (PARTICIPANT, BOTH),
-                (ATTRIBUTES, BOTH),
-                (CONVERSATION, BOTH),
-            ],
-            "conversation",
-        ),
-        (
-            &[
-                ROUTE,
-                (PARTICIPANT, BOTH),
-                (ATTRIBUTES, BOTH),
-                (CONVERSATION, "/x"),
-            ],
-            "conversation",
-        ),
+        (&[ROUTE, (PARTICIPANT, "/{conversationId}"), (ATTRIBUTES, BOTH)], "participant"),
+        (&[ROUTE, (PARTICIPANT, BOTH), (ATTRIBUTES, "/{participantId}")], "attributes"),
+        (&[ROUTE, (PARTICIPANT, BOTH), (ATTRIBUTES, BOTH), (CONVERSATION, BOTH)], "conversation"),
+        (&[ROUTE, (PARTICIPANT, BOTH), (ATTRIBUTES, BOTH), (CONVERSATION, "/x")], "conversation"),
     ] {
         let problem = only_problem(&env(pairs));
         let expected = format!("genesys.custom.{key}: ");

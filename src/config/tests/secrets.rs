@@ -24,14 +24,9 @@ fn credentials_come_from_files() {
         assert!(problem.starts_with(&both), "{problem}");
     }
     // Of different layers, the upper one wins as ever.
-    let config = config(&[
-        ("GENESYS_CLIENT_SECRET", "x"),
-        ("GATEWAY__GENESYS__CLIENT_SECRET_FILE", secret),
-    ]);
-    assert_eq!(
-        config.genesys.client_secret.expect("set").expose_secret(),
-        SECRET
-    );
+    let config =
+        config(&[("GENESYS_CLIENT_SECRET", "x"), ("GATEWAY__GENESYS__CLIENT_SECRET_FILE", secret)]);
+    assert_eq!(config.genesys.client_secret.expect("set").expose_secret(), SECRET);
 }
 
 #[test]
@@ -45,15 +40,10 @@ fn a_secret_file_that_cannot_be_used_is_named() {
         ("two", b"hunter2\nhunter2\n"),
     ] {
         let path = write(&directory, name, content);
-        let problem = only_problem(&env(&[(
-            "GENESYS_CLIENT_SECRET_FILE",
-            path.to_str().expect("plain"),
-        )]));
+        let problem =
+            only_problem(&env(&[("GENESYS_CLIENT_SECRET_FILE", path.to_str().expect("plain"))]));
         assert!(problem.starts_with("genesys.client_secret: "), "{problem}");
-        assert!(
-            problem.ends_with("(from file named by GENESYS_CLIENT_SECRET_FILE)"),
-            "{problem}"
-        );
+        assert!(problem.ends_with("(from file named by GENESYS_CLIENT_SECRET_FILE)"), "{problem}");
     }
     // The secret itself where its file should be named.
     let problem = only_problem(&env(&[("GENESYS_CLIENT_SECRET_FILE", "hunter2")]));
@@ -62,38 +52,18 @@ fn a_secret_file_that_cannot_be_used_is_named() {
 
 #[test]
 fn missing_credentials_are_named_together() {
-    let missing = |pairs: &[_]| {
-        config(pairs)
-            .credentials()
-            .expect_err("refused")
-            .to_string()
-    };
-    assert_eq!(
-        missing(&[]),
-        "missing GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET"
-    );
-    assert_eq!(
-        missing(&[("GENESYS_CLIENT_ID", "x")]),
-        "missing GENESYS_CLIENT_SECRET"
-    );
-    assert_eq!(
-        missing(&[("GENESYS_CLIENT_SECRET", "x")]),
-        "missing GENESYS_CLIENT_ID"
-    );
+    let missing = |pairs: &[_]| config(pairs).credentials().expect_err("refused").to_string();
+    assert_eq!(missing(&[]), "missing GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET");
+    assert_eq!(missing(&[("GENESYS_CLIENT_ID", "x")]), "missing GENESYS_CLIENT_SECRET");
+    assert_eq!(missing(&[("GENESYS_CLIENT_SECRET", "x")]), "missing GENESYS_CLIENT_ID");
 }
 
 #[test]
 fn no_debug_output_holds_a_secret() {
-    let pairs = [
-        ("GENESYS_CLIENT_SECRET", SECRET),
-        ("GATEWAY__SIMULATOR__CLIENT_SECRET", SECRET),
-    ];
+    let pairs = [("GENESYS_CLIENT_SECRET", SECRET), ("GATEWAY__SIMULATOR__CLIENT_SECRET", SECRET)];
     let source = env(&pairs);
     let loaded = load(&source).expect("valid");
-    let credentials = Credentials {
-        client_id: "x".to_owned(),
-        client_secret: SECRET.into(),
-    };
+    let credentials = Credentials { client_id: "x".to_owned(), client_secret: SECRET.into() };
     let mut problems = Vec::new();
     let layers = layers::collect(&source, &mut problems);
     let shown = format!(
@@ -123,14 +93,8 @@ fn a_demonstration_sees_no_real_account() {
     .env;
     let loaded = demo(&source).expect("valid");
     assert!(loaded.config.credentials().is_err());
-    assert_eq!(
-        loaded.config.genesys.api_base().as_str(),
-        "https://api.mypurecloud.com"
-    );
-    assert_eq!(
-        loaded.config.genesys.login_base().as_str(),
-        "https://login.mypurecloud.com"
-    );
+    assert_eq!(loaded.config.genesys.api_base().as_str(), "https://api.mypurecloud.com");
+    assert_eq!(loaded.config.genesys.login_base().as_str(), "https://login.mypurecloud.com");
     assert_eq!(loaded.config.genesys.route, Route::Calls);
     assert_eq!(loaded.config.server.bind.port(), 9);
     assert!(!loaded.render().contains("real"));

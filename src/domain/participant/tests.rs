@@ -3,10 +3,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn conversation(participants: &[(&str, bool)]) -> Conversation {
-    let participants = participants
-        .iter()
-        .enumerate()
-        .map(|(index, (purpose, live))| Participant {
+    let participants =
+        participants.iter().enumerate().map(|(index, (purpose, live))| Participant {
             id: id(index),
             purpose: (*purpose).to_owned(),
             state: None,
@@ -14,18 +12,14 @@ fn conversation(participants: &[(&str, bool)]) -> Conversation {
             attributes: AttributeMap::default(),
         });
     Conversation {
-        id: "8e0f1a2b-0000-4000-8000-000000000000"
-            .parse()
-            .expect("valid"),
+        id: "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid"),
         live: Some(true),
         participants: participants.collect(),
     }
 }
 
 fn id(index: usize) -> ParticipantId {
-    format!("00000000-0000-4000-8000-{index:012}")
-        .parse()
-        .expect("valid")
+    format!("00000000-0000-4000-8000-{index:012}").parse().expect("valid")
 }
 
 /// Position and rule of the one chosen, or the error as text.
@@ -38,10 +32,8 @@ fn choose(
     let selector: ParticipantSelector = selector.parse().expect("a selector");
     match selector.choose(&conversation, intent) {
         Ok(chosen) => {
-            let position = conversation
-                .participants
-                .iter()
-                .position(|p| p.id == chosen.participant.id);
+            let position =
+                conversation.participants.iter().position(|p| p.id == chosen.participant.id);
             Ok((position.expect("one of them"), chosen.by.as_str()))
         }
         Err(error) => Err(format!("{error:?}")),
@@ -52,15 +44,9 @@ fn choose(
 fn the_customer_is_the_customer_else_the_external_else_the_first_for_reads_alone() {
     use Intent::{Read, Write};
     let with_customer = [("ivr", true), ("external", true), ("Customer", true)];
-    assert_eq!(
-        choose("customer", &with_customer, Write),
-        Ok((2, "purpose"))
-    );
+    assert_eq!(choose("customer", &with_customer, Write), Ok((2, "purpose")));
     let with_external = [("ivr", true), ("external", true)];
-    assert_eq!(
-        choose("customer", &with_external, Write),
-        Ok((1, "external"))
-    );
+    assert_eq!(choose("customer", &with_external, Write), Ok((1, "external")));
     let neither = [("ivr", true), ("agent", true)];
     assert_eq!(choose("customer", &neither, Read), Ok((0, "first")));
     let refused = choose("customer", &neither, Write).expect_err("must be named");
@@ -80,33 +66,18 @@ fn the_live_one_wins_and_of_those_who_left_the_last() {
 fn several_live_ones_are_ambiguous_until_a_position_is_named() {
     let agents = [("agent", false), ("agent", true), ("agent", true)];
     let error = choose("agent", &agents, Intent::Read).expect_err("ambiguous");
-    assert!(
-        error.contains("Ambiguous") && error.matches("Candidate").count() == 2,
-        "{error}"
-    );
-    assert_eq!(
-        choose("agent:first", &agents, Intent::Read),
-        Ok((1, "position"))
-    );
-    assert_eq!(
-        choose("agent:last", &agents, Intent::Read),
-        Ok((2, "position"))
-    );
+    assert!(error.contains("Ambiguous") && error.matches("Candidate").count() == 2, "{error}");
+    assert_eq!(choose("agent:first", &agents, Intent::Read), Ok((1, "position")));
+    assert_eq!(choose("agent:last", &agents, Intent::Read), Ok((2, "position")));
     let left = [("agent", false), ("agent", false)];
-    assert_eq!(
-        choose("agent:first", &left, Intent::Read),
-        Ok((0, "position"))
-    );
+    assert_eq!(choose("agent:first", &left, Intent::Read), Ok((0, "position")));
 }
 
 #[test]
 fn an_unknown_word_tells_which_purposes_are_there() {
-    let error = choose(
-        "dialer",
-        &[("customer", true), ("agent", true), ("Agent", false)],
-        Intent::Read,
-    )
-    .expect_err("nobody");
+    let error =
+        choose("dialer", &[("customer", true), ("agent", true), ("Agent", false)], Intent::Read)
+            .expect_err("nobody");
     assert!(error.contains(r#"["customer", "agent"]"#), "{error}");
     let error = choose("customer", &[], Intent::Read).expect_err("nobody at all");
     assert!(error.contains("purposes: []"), "{error}");
@@ -127,19 +98,10 @@ fn what_is_no_word_is_refused() {
         "agent:first:last",
         &"a".repeat(41),
     ] {
-        assert_eq!(
-            text.parse::<ParticipantSelector>(),
-            Err(InvalidSelector),
-            "{text}"
-        );
+        assert_eq!(text.parse::<ParticipantSelector>(), Err(InvalidSelector), "{text}");
     }
     assert!("a".repeat(40).parse::<ParticipantSelector>().is_ok());
-    assert!(
-        "ALL"
-            .parse::<ParticipantSelector>()
-            .expect("valid")
-            .is_all()
-    );
+    assert!("ALL".parse::<ParticipantSelector>().expect("valid").is_all());
 }
 
 fn crowds() -> impl Strategy<Value = Vec<(&'static str, bool)>> {

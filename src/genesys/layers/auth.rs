@@ -58,8 +58,6 @@ async fn waited<T>(
 }
 
 fn with(token: &Token, mut request: Request<Bytes>) -> Request<Bytes> {
-    request
-        .headers_mut()
-        .insert(header::AUTHORIZATION, token.header());
+    request.headers_mut().insert(header::AUTHORIZATION, token.header());
     request
 }

@@ -21,10 +21,7 @@ pub fn layer<S: Exchange>(base: String, inner: S) -> Transport {
         let uri: Result<Uri, _> = format!("{base}{}", request.uri()).parse();
         async move {
             *request.uri_mut() = uri.map_err(|_| UpstreamError::Connect("unusable URI".into()))?;
-            let trace = call(&request)
-                .cycle
-                .traceparent()
-                .and_then(|text| text.parse().ok());
+            let trace = call(&request).cycle.traceparent().and_then(|text| text.parse().ok());
             let headers = request.headers_mut();
             headers.insert(header::ACCEPT, JSON);
             headers.insert(header::USER_AGENT, USER_AGENT);

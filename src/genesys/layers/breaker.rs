@@ -28,12 +28,7 @@ impl Guard {
     pub fn new(upstream: &'static str, meter: Arc<dyn Meter>, clock: Monotonic) -> Self {
         meter.breaker(upstream, BreakerState::Closed);
         let breaker = Mutex::new(Breaker::new(BreakerSettings::default()));
-        Self {
-            upstream,
-            breaker,
-            meter,
-            clock,
-        }
+        Self { upstream, breaker, meter, clock }
     }
 
     /// Its state, for `/readyz?verbose`.

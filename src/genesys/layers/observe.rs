@@ -40,18 +40,11 @@ pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> Transport {
                 call.cycle.count_call();
             }
             // An attempt that is cut short never returns here; its metric is written on drop.
-            let mut record = Record {
-                meter,
-                operation: call.operation,
-                start,
-                answer: Answer::Timeout,
-            };
+            let mut record =
+                Record { meter, operation: call.operation, start, answer: Answer::Timeout };
             let result = inner.oneshot(request).await;
             record.answer = answer_of(&result);
-            let id = result
-                .as_ref()
-                .ok()
-                .and_then(|answer| answer.headers().get(CORRELATION_ID));
+            let id = result.as_ref().ok().and_then(|answer| answer.headers().get(CORRELATION_ID));
             if let Some(id) = id.and_then(|id| id.to_str().ok()) {
                 call.cycle.set_correlation_id(id);
             }
@@ -82,7 +75,6 @@ struct Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.meter
-            .attempt(self.operation, self.answer, self.start.elapsed());
+        self.meter.attempt(self.operation, self.answer, self.start.elapsed());
     }
 }

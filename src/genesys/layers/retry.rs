@@ -76,9 +76,9 @@ impl Retries {
         match self.decide(call, Duration::ZERO) {
             RetryDecision::After(_) => Ok(()),
             RetryDecision::Stop(Stop::NoTime) => Err(UpstreamError::NotSentInTime),
-            RetryDecision::Stop(Stop::NoBudget) => Err(UpstreamError::Connect(
-                "the retry budget is spent".to_owned(),
-            )),
+            RetryDecision::Stop(Stop::NoBudget) => {
+                Err(UpstreamError::Connect("the retry budget is spent".to_owned()))
+            }
         }
     }
 
@@ -94,10 +94,7 @@ impl Retries {
     }
 
     fn wait_after(&self, result: &Exchanged, failures: u32) -> Duration {
-        let asked = result
-            .as_ref()
-            .ok()
-            .and_then(|answer| error::retry_after(answer.headers()));
+        let asked = result.as_ref().ok().and_then(|answer| error::retry_after(answer.headers()));
         asked.unwrap_or_else(|| self.backoff.delay(failures, self.jitter.unit()))
     }
 
@@ -113,10 +110,7 @@ fn may_repeat(result: &Exchanged, operation: Operation, failures: u32) -> bool {
             let status = answer.status();
             // 500 is not on Genesys' list of retryable statuses; one more try is worth it.
             let once_more = status == StatusCode::INTERNAL_SERVER_ERROR && failures == 1;
-            (
-                error::status_is_transient(status) || once_more,
-                error::status_is_ambiguous(status),
-            )
+            (error::status_is_transient(status) || once_more, error::status_is_ambiguous(status))
         }
         Err(error) => (error.is_transient(), error.may_have_been_applied()),
     };
@@ -128,10 +122,7 @@ mod tests {
     use super::*;
 
     fn repeats(status: u16, operation: Operation, failures: u32) -> bool {
-        let answer = Response::builder()
-            .status(status)
-            .body(Bytes::new())
-            .expect("valid");
+        let answer = Response::builder().status(status).body(Bytes::new()).expect("valid");
         may_repeat(&Ok(answer), operation, failures)
     }
 
@@ -141,10 +132,7 @@ mod tests {
             assert!(!repeats(status, Operation::Patch, 1), "{status}");
             assert!(repeats(status, Operation::Read, 1), "{status}");
         }
-        for error in [
-            UpstreamError::Timeout { full: true },
-            UpstreamError::Reset(String::new()),
-        ] {
+        for error in [UpstreamError::Timeout { full: true }, UpstreamError::Reset(String::new())] {
             assert!(!may_repeat(&Err(error.clone()), Operation::Patch, 1));
             assert!(may_repeat(&Err(error), Operation::Read, 1));
         }

@@ -20,9 +20,7 @@ pub fn layer<S: Exchange>(limit: Duration, inner: S) -> Transport {
             let left = call(&request).cycle.time_left();
             match tokio::time::timeout(limit.min(left), inner.oneshot(request)).await {
                 Ok(result) => result,
-                Err(_) => Err(UpstreamError::Timeout {
-                    full: limit <= left,
-                }),
+                Err(_) => Err(UpstreamError::Timeout { full: limit <= left }),
             }
         }
     }))

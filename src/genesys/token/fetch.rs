@@ -60,18 +60,11 @@ impl Fetch {
                 TokenFailure::Invalid(error.to_string())
             },
         })?;
-        if answer.status().is_success() {
-            token(answer.body())
-        } else {
-            Err(refusal(&answer))
-        }
+        if answer.status().is_success() { token(answer.body()) } else { Err(refusal(&answer)) }
     }
 
     fn request(&self) -> Request<Bytes> {
-        let Credentials {
-            client_id,
-            client_secret,
-        } = &self.credentials;
+        let Credentials { client_id, client_secret } = &self.credentials;
         let pair = STANDARD.encode(format!("{client_id}:{}", client_secret.expose_secret()));
         let mut basic = HeaderValue::try_from(format!("Basic {pair}"))
             .expect("base64 consists of header characters");
@@ -93,10 +86,7 @@ impl Fetch {
 }
 
 fn unavailable(reason: String) -> TokenFailure {
-    TokenFailure::Unavailable {
-        reason,
-        retry_after: Duration::ZERO,
-    }
+    TokenFailure::Unavailable { reason, retry_after: Duration::ZERO }
 }
 
 fn token(body: &[u8]) -> Result<Fetched, FetchFailure> {
@@ -112,44 +102,26 @@ fn token(body: &[u8]) -> Result<Fetched, FetchFailure> {
     let header = HeaderValue::try_from(format!("Bearer {}", body.access_token));
     let mut header = header.map_err(|_| invalid("a token that cannot be sent in a header"))?;
     header.set_sensitive(true);
-    Ok(Fetched {
-        header,
-        lifetime: Duration::from_secs(body.expires_in),
-    })
+    Ok(Fetched { header, lifetime: Duration::from_secs(body.expires_in) })
 }
 
 fn refusal(answer: &Response<Bytes>) -> FetchFailure {
     let status = answer.status();
     let body: TokenErrorBody = serde_json::from_slice(answer.body()).unwrap_or_default();
-    let text = body
-        .error_description
-        .or(body.description)
-        .unwrap_or_default();
+    let text = body.error_description.or(body.description).unwrap_or_default();
     let throttled = status.as_u16() == 429
         || (status.as_u16() == 400 && text.to_ascii_lowercase().starts_with(THROTTLED));
     let failure = if throttled {
-        TokenFailure::Throttled {
-            retry_after: Duration::ZERO,
-        }
+        TokenFailure::Throttled { retry_after: Duration::ZERO }
     } else if status.is_server_error() || status.as_u16() == 408 {
         unavailable(format!("it answered {}", status.as_u16()))
     } else {
-        let error = body
-            .error
-            .map(|error| format!(" `{error}`"))
-            .unwrap_or_default();
-        let text = if text.is_empty() {
-            text
-        } else {
-            format!(": {text}")
-        };
+        let error = body.error.map(|error| format!(" `{error}`")).unwrap_or_default();
+        let text = if text.is_empty() { text } else { format!(": {text}") };
         TokenFailure::Refused(format!(
             "the token endpoint answered {}{error}{text}",
             status.as_u16()
         ))
     };
-    FetchFailure {
-        failure,
-        retry_after: retry_after(answer.headers()),
-    }
+    FetchFailure { failure, retry_after: retry_after(answer.headers()) }
 }

@@ -56,20 +56,13 @@ impl Refresh {
 
     fn accept(&self, fetched: Fetched, generation: u64) -> (Token, Duration) {
         let Fetched { header, lifetime } = fetched;
-        let token = Token {
-            header,
-            generation,
-            expires: Instant::now() + lifetime,
-        };
+        let token = Token { header, generation, expires: Instant::now() + lifetime };
         tracing::info!(
             token.lifetime_s = lifetime.as_secs(),
             token.generation = generation,
             "token fetched"
         );
-        self.publish.send_replace(News::Ready {
-            token: token.clone(),
-            trouble: None,
-        });
+        self.publish.send_replace(News::Ready { token: token.clone(), trouble: None });
         let ahead = self.settings.refresh_ahead.min(lifetime / 2);
         let spread = ahead.mul_f64(SPREAD * self.jitter.unit());
         (token, lifetime.saturating_sub(ahead + spread))
@@ -78,10 +71,7 @@ impl Refresh {
     /// Publishes a failure, and says how long to wait before the next try. A token that is still
     /// good is served on.
     fn report(&self, failure: FetchFailure, failures: u32, token: Option<&Token>) -> Duration {
-        let FetchFailure {
-            failure,
-            retry_after,
-        } = failure;
+        let FetchFailure { failure, retry_after } = failure;
         let backoff = match failure {
             TokenFailure::Refused(_) | TokenFailure::Invalid(_) => REFUSED,
             TokenFailure::Throttled { .. } | TokenFailure::Unavailable { .. } => PASSING,
@@ -90,17 +80,10 @@ impl Refresh {
         let half = backoff.ceiling(failures) / 2;
         let wait = retry_after.unwrap_or_else(|| half + half.mul_f64(self.jitter.unit()));
         tracing::error!(failure = %failure, next_try_s = wait.as_secs_f64(), "no token");
-        self.publish
-            .send_replace(match token.filter(|token| token.is_good()) {
-                Some(token) => News::Ready {
-                    token: token.clone(),
-                    trouble: Some(failure),
-                },
-                None => News::Failed {
-                    failure,
-                    next_try: Instant::now() + wait,
-                },
-            });
+        self.publish.send_replace(match token.filter(|token| token.is_good()) {
+            Some(token) => News::Ready { token: token.clone(), trouble: Some(failure) },
+            None => News::Failed { failure, next_try: Instant::now() + wait },
+        });
         wait
     }
 
@@ -111,9 +94,7 @@ impl Refresh {
             tokio::time::sleep(wait).await;
             return false;
         }
-        let told = self
-            .stale
-            .wait_for(|stale| *stale >= generation && generation > 0);
+        let told = self.stale.wait_for(|stale| *stale >= generation && generation > 0);
         matches!(tokio::time::timeout(wait, told).await, Ok(Ok(_)))
     }
 }

@@ -41,11 +41,7 @@ fn cut(text: &str, value: &str) -> String {
         let in_word = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
         let alone = !in_word(before.chars().next_back()) && !in_word(after.chars().next());
         kept.push_str(before);
-        kept.push_str(if alone || value.len() >= SHORT {
-            CUT
-        } else {
-            value
-        });
+        kept.push_str(if alone || value.len() >= SHORT { CUT } else { value });
         rest = after;
     }
     kept.push_str(rest);
@@ -61,10 +57,7 @@ mod tests {
 
     fn sent(values: &[&str]) -> AttributeMap {
         let entry = |(index, value): (usize, &&str)| {
-            (
-                AttributeKey::existing(&format!("k{index}")),
-                AttributeValue::new(value),
-            )
+            (AttributeKey::existing(&format!("k{index}")), AttributeValue::new(value))
         };
         values.iter().enumerate().map(entry).collect()
     }
@@ -73,10 +66,7 @@ mod tests {
     fn a_value_is_cut_out_plain_and_escaped() {
         let message = r#"value 'line "1"' or "line \"1\"" is not allowed"#;
         let text = without_values(message, &sent(&[r#"line "1""#]));
-        assert_eq!(
-            text,
-            r#"value '[value removed]' or "[value removed]" is not allowed"#
-        );
+        assert_eq!(text, r#"value '[value removed]' or "[value removed]" is not allowed"#);
     }
 
     #[test]

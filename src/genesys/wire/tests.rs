@@ -3,9 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn id() -> ConversationId {
-    "8e0f1a2b-0000-4000-8000-000000000000"
-        .parse()
-        .expect("valid")
+    "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid")
 }
 
 fn read(json: &str) -> Conversation {
@@ -21,14 +19,8 @@ fn the_end_time_decides_whether_a_conversation_is_live() {
         live(r#"{"id":"x","startTime":"t","state":"disconnected","participants":[]}"#),
         Some(true)
     );
-    assert_eq!(
-        live(r#"{"id":"x","startTime":"t","endTime":null,"participants":[]}"#),
-        Some(true)
-    );
-    assert_eq!(
-        live(r#"{"id":"x","startTime":"t","endTime":"u","participants":[]}"#),
-        Some(false)
-    );
+    assert_eq!(live(r#"{"id":"x","startTime":"t","endTime":null,"participants":[]}"#), Some(true));
+    assert_eq!(live(r#"{"id":"x","startTime":"t","endTime":"u","participants":[]}"#), Some(false));
 }
 
 #[test]
@@ -49,10 +41,7 @@ fn the_voice_shape_is_live_as_long_as_anybody_is() {
 fn missing_or_null_attributes_are_an_empty_map() {
     for attributes in ["", r#","attributes":null"#, r#","attributes":{}"#] {
         let json = format!(r#"{{"id":"x","participants":[{{"id":"{PARTICIPANT}"{attributes}}}]}}"#);
-        assert!(
-            read(&json).participants[0].attributes.is_empty(),
-            "{attributes}"
-        );
+        assert!(read(&json).participants[0].attributes.is_empty(), "{attributes}");
     }
 }
 
@@ -84,25 +73,14 @@ fn the_state_of_the_generic_shape_is_that_of_the_last_leg() {
 
 #[test]
 fn what_is_no_conversation_is_said_to_be_none() {
-    for body in [
-        "",
-        "null",
-        "[]",
-        "{}",
-        "<html>",
-        r#"{"participants":3}"#,
-        "{\"id\":\"\u{0}",
-    ] {
+    for body in ["", "null", "[]", "{}", "<html>", r#"{"participants":3}"#, "{\"id\":\"\u{0}"] {
         assert!(conversation(id(), body.as_bytes()).is_err(), "{body}");
     }
     assert!(lone_participant(id(), b"{}").is_err());
     let bomb = "[".repeat(100_000);
     assert!(
-        conversation(
-            id(),
-            format!(r#"{{"participants":[{{"attributes":{{"a":{bomb}"#).as_bytes()
-        )
-        .is_err()
+        conversation(id(), format!(r#"{{"participants":[{{"attributes":{{"a":{bomb}"#).as_bytes())
+            .is_err()
     );
 }
 
@@ -116,10 +94,7 @@ fn a_participant_without_a_usable_id_is_left_out() {
 #[test]
 fn a_clear_is_sent_as_an_empty_string() {
     let map = [("a", "1"), ("gone", "")].map(|(key, value)| {
-        (
-            crate::domain::AttributeKey::existing(key),
-            crate::domain::AttributeValue::new(value),
-        )
+        (crate::domain::AttributeKey::existing(key), crate::domain::AttributeValue::new(value))
     });
     let body = patch_body(&map.into_iter().collect());
     assert_eq!(body, br#"{"attributes":{"a":"1","gone":""}}"#);

@@ -28,10 +28,7 @@ impl Answered {
     }
 
     fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     fn code(&self) -> Value {
@@ -48,23 +45,15 @@ struct Client {
 impl Client {
     async fn new(settings: Settings) -> Self {
         let simulator = Simulator::new(settings);
-        simulator
-            .add_call(Call::new("c").customer("p", [("a", "0")]))
-            .expect("the first");
-        let mut client = Self {
-            simulator,
-            token: String::new(),
-        };
+        simulator.add_call(Call::new("c").customer("p", [("a", "0")])).expect("the first");
+        let mut client = Self { simulator, token: String::new() };
         client.sign_in().await;
         client
     }
 
     async fn sign_in(&mut self) {
         let answer = self.token_with("demo-secret").await;
-        self.token = answer.json()["access_token"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        self.token = answer.json()["access_token"].as_str().unwrap_or_default().to_owned();
     }
 
     async fn token_with(&self, secret: &str) -> Answered {
@@ -77,27 +66,16 @@ impl Client {
     }
 
     async fn send(&self, request: Request) -> Answered {
-        let response = self
-            .simulator
-            .router()
-            .oneshot(request)
-            .await
-            .expect("infallible");
+        let response = self.simulator.router().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.ok();
         let body = body.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Answered {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body,
-        }
+        Answered { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
     async fn get(&self, path: &str) -> Answered {
         let token = format!("Bearer {}", self.token);
-        let request = Request::get(path)
-            .header("authorization", token)
-            .body(Body::empty());
+        let request = Request::get(path).header("authorization", token).body(Body::empty());
         self.send(request.expect("well formed")).await
     }
 
@@ -121,12 +99,7 @@ impl Client {
     }
 
     fn answers(&self) -> Vec<Answer> {
-        self.simulator
-            .calls()
-            .iter()
-            .skip(1)
-            .map(|call| call.answer)
-            .collect()
+        self.simulator.calls().iter().skip(1).map(|call| call.answer).collect()
     }
 }
 
@@ -136,10 +109,7 @@ async fn both_reads_and_both_patches_answer_in_their_own_shape() {
     let generic = client.patch(GENERIC, json!({"b": "1"})).await;
     assert_eq!((generic.status, generic.body.as_deref()), (202, Some("")));
     let calls = client.patch(CALLS, json!({"c": true})).await;
-    assert_eq!(
-        (calls.status, calls.json()),
-        (202, json!({"attributes": {"c": "true"}}))
-    );
+    assert_eq!((calls.status, calls.json()), (202, json!({"attributes": {"c": "true"}})));
     let expected = json!({"a": "0", "b": "1", "c": "true"});
     let generic = client.get(READ).await;
     assert_eq!(generic.json()["participants"][0]["attributes"], expected);
@@ -149,12 +119,7 @@ async fn both_reads_and_both_patches_answer_in_their_own_shape() {
     assert_eq!(calls.json()["participants"][0]["attributes"], expected);
     assert_eq!(calls.json()["participants"][0]["state"], "connected");
     assert_eq!(calls.json().get("startTime"), None);
-    let record = client
-        .simulator
-        .calls()
-        .into_iter()
-        .next_back()
-        .expect("the last read");
+    let record = client.simulator.calls().into_iter().next_back().expect("the last read");
     assert_eq!((record.kind, record.token), (Kind::Read, Some(1)));
     assert_eq!(record.correlation_id, calls.header("inin-correlation-id"));
 }
@@ -173,28 +138,18 @@ async fn unknown_ids_and_missing_tokens_get_the_platforms_error_body() {
     assert_eq!(code, "conversation.error.conversation.not.found");
     let stranger = GENERIC.replace("/p/", "/q/");
     assert_eq!(client.patch(&stranger, json!({})).await.status, 404);
-    assert_eq!(
-        client.get("/api/v2/conversations/calls").await.code(),
-        "not.a.user"
-    );
+    assert_eq!(client.get("/api/v2/conversations/calls").await.code(), "not.a.user");
     "dead".clone_into(&mut client.token);
     assert_eq!(client.get(READ).await.code(), "bad.credentials");
     let bare = Request::get(READ).body(Body::empty()).expect("well formed");
     let answer = client.send(bare).await;
-    assert_eq!(
-        (answer.status, answer.code()),
-        (401, json!("authentication.required"))
-    );
+    assert_eq!((answer.status, answer.code()), (401, json!("authentication.required")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn reads_lag_behind_writes_by_exactly_the_lag() {
     let lag = Duration::from_secs(2);
-    let client = Client::new(Settings {
-        lag,
-        ..Settings::default()
-    })
-    .await;
+    let client = Client::new(Settings { lag, ..Settings::default() }).await;
     client.patch(GENERIC, json!({"a": "1"})).await;
     assert_eq!(client.truth(), json!({"a": "1"}));
     sleep(Duration::from_millis(1_999)).await;
@@ -203,20 +158,13 @@ async fn reads_lag_behind_writes_by_exactly_the_lag() {
     assert_eq!(client.seen().await, json!({"a": "1"}));
     let ledger = client.simulator.ledger();
     assert_eq!(ledger[0].visible_at - ledger[0].at, lag);
-    assert_eq!(
-        (ledger[0].writer, ledger[0].request_id.as_deref()),
-        (Writer::Gateway, Some("r-1"))
-    );
+    assert_eq!((ledger[0].writer, ledger[0].request_id.as_deref()), (Writer::Gateway, Some("r-1")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn latency_is_added_to_answers_of_the_api() {
     let latency = Duration::from_millis(120);
-    let client = Client::new(Settings {
-        latency,
-        ..Settings::default()
-    })
-    .await;
+    let client = Client::new(Settings { latency, ..Settings::default() }).await;
     let start = Instant::now();
     client.get(READ).await;
     assert_eq!(start.elapsed(), latency);
@@ -224,10 +172,7 @@ async fn latency_is_added_to_answers_of_the_api() {
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_of_a_token_is_a_fixed_minute() {
-    let settings = Settings {
-        requests_per_minute: Some(2),
-        ..Settings::default()
-    };
+    let settings = Settings { requests_per_minute: Some(2), ..Settings::default() };
     let mut client = Client::new(settings).await;
     let first = client.get(READ).await;
     assert_eq!(first.header("inin-ratelimit-count"), "1");
@@ -253,16 +198,9 @@ async fn settings_decide_what_is_not_documented() {
     assert_eq!(client.truth(), json!({"b": "1"}));
     let large = client.patch(GENERIC, json!({"b": "x".repeat(20)})).await;
     assert_eq!(large.status, 400);
-    assert!(
-        large.json()["message"]
-            .as_str()
-            .is_some_and(|m| m.contains("size exceeds limit"))
-    );
+    assert!(large.json()["message"].as_str().is_some_and(|m| m.contains("size exceeds limit")));
     client.simulator.end_conversation("c");
-    assert_eq!(
-        client.patch(GENERIC, json!({"b": "2"})).await.code(),
-        "bad.request"
-    );
+    assert_eq!(client.patch(GENERIC, json!({"b": "2"})).await.code(), "bad.request");
     assert!(client.get(READ).await.json()["endTime"].is_string());
     let voice = "/api/v2/conversations/voice/c/participants/p";
     assert_eq!(client.get(voice).await.status, 404);
@@ -271,10 +209,7 @@ async fn settings_decide_what_is_not_documented() {
         settings.after_end = AfterEnd::Accept;
     });
     let patched = client.patch(voice, json!({"b": "3"})).await;
-    assert_eq!(
-        (patched.status, &patched.json()["attributes"]),
-        (200, &json!({"b": "3"}))
-    );
+    assert_eq!((patched.status, &patched.json()["attributes"]), (200, &json!({"b": "3"})));
     assert_eq!(client.get(voice).await.json()["id"], "p");
 }
 
@@ -287,39 +222,19 @@ async fn what_is_no_patch_is_refused_before_anything_is_written() {
         builder.body(Body::from(body)).expect("well formed")
     };
     let plain = client.send(request("text/plain", String::new())).await;
-    assert_eq!(
-        (plain.status, plain.code()),
-        (415, json!("unsupported.media.type"))
-    );
-    let large = client
-        .send(request("application/json", " ".repeat(MOST_BYTES + 1)))
-        .await;
-    assert_eq!(
-        (large.status, large.code()),
-        (413, json!("request.entity.too.large"))
-    );
-    assert_eq!(
-        client.patch(GENERIC, json!({"a": []})).await.code(),
-        "bad.request"
-    );
+    assert_eq!((plain.status, plain.code()), (415, json!("unsupported.media.type")));
+    let large = client.send(request("application/json", " ".repeat(MOST_BYTES + 1))).await;
+    assert_eq!((large.status, large.code()), (413, json!("request.entity.too.large")));
+    assert_eq!(client.patch(GENERIC, json!({"a": []})).await.code(), "bad.request");
     assert!(client.simulator.ledger().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn faults_that_answer_keep_the_write_from_landing() {
     let client = Client::new(Settings::default()).await;
-    let status = |code| Action::Status {
-        code,
-        body: None,
-        retry_after: None,
-    };
+    let status = |code| Action::Status { code, body: None, retry_after: None };
     for (action, expected) in [
-        (
-            Action::Throttle {
-                retry_after: Some(7),
-            },
-            429,
-        ),
+        (Action::Throttle { retry_after: Some(7) }, 429),
         (Action::Throttle { retry_after: None }, 429),
         (status(403), 403),
         (status(409), 409),
@@ -327,20 +242,10 @@ async fn faults_that_answer_keep_the_write_from_landing() {
         (Action::SizeRejection, 400),
         (Action::EchoRejection, 400),
         (Action::Html, 200),
-        (
-            Action::Empty {
-                status: 204,
-                applied: false,
-            },
-            204,
-        ),
+        (Action::Empty { status: 204, applied: false }, 204),
     ] {
         client.simulator.inject(Fault::on_patch(action.clone()));
-        assert_eq!(
-            client.patch(GENERIC, json!({"a": "1"})).await.status,
-            expected,
-            "{action:?}"
-        );
+        assert_eq!(client.patch(GENERIC, json!({"a": "1"})).await.status, expected, "{action:?}");
     }
     assert_eq!(client.truth(), json!({"a": "0"}));
     assert_eq!(client.simulator.faults_left(), 0);
@@ -349,30 +254,18 @@ async fn faults_that_answer_keep_the_write_from_landing() {
 #[tokio::test(start_paused = true)]
 async fn scripted_errors_speak_as_the_platform_does() {
     let client = Client::new(Settings::default()).await;
-    client.simulator.inject(Fault::new(Action::Throttle {
-        retry_after: Some(7),
-    }));
+    client.simulator.inject(Fault::new(Action::Throttle { retry_after: Some(7) }));
     let throttled = client.get(READ).await;
     assert_eq!(throttled.header("retry-after"), "7");
-    assert_eq!(
-        throttled.json()["contextId"],
-        throttled.header("inin-correlation-id")
-    );
+    assert_eq!(throttled.json()["contextId"], throttled.header("inin-correlation-id"));
     let own = json!({"own": 1});
     for (code, body) in [(403, None), (503, Some(own.clone()))] {
-        client.simulator.inject(Fault::new(Action::Status {
-            code,
-            body,
-            retry_after: Some(1),
-        }));
+        client.simulator.inject(Fault::new(Action::Status { code, body, retry_after: Some(1) }));
     }
     let forbidden = client.get(READ).await;
     assert_eq!(forbidden.code(), "missing.any.permissions");
     let message = forbidden.json()["message"].to_string();
-    assert!(
-        message.contains("[conversation:communication:view]"),
-        "{message}"
-    );
+    assert!(message.contains("[conversation:communication:view]"), "{message}");
     assert_eq!(client.get(READ).await.json(), own);
     client.simulator.inject(Fault::new(Action::EchoRejection));
     let echo = client.patch(GENERIC, json!({"a": "private"})).await.json();
@@ -382,9 +275,7 @@ async fn scripted_errors_speak_as_the_platform_does() {
 #[tokio::test(start_paused = true)]
 async fn resets_break_the_connection_before_or_after_the_write() {
     let client = Client::new(Settings::default()).await;
-    client
-        .simulator
-        .inject(Fault::on_patch(Action::ResetBefore));
+    client.simulator.inject(Fault::on_patch(Action::ResetBefore));
     client.simulator.inject(Fault::on_patch(Action::ResetAfter));
     assert_eq!(client.patch(GENERIC, json!({"a": "1"})).await.body, None);
     assert_eq!(client.truth(), json!({"a": "0"}));
@@ -397,21 +288,13 @@ async fn resets_break_the_connection_before_or_after_the_write() {
 async fn hangs_end_with_the_callers_patience_and_the_write_lands_as_told() {
     let client = Client::new(Settings::default()).await;
     let after = Duration::from_secs(3);
-    let actions = [
-        Action::Hang,
-        Action::ApplyLate { after },
-        Action::HangAfterApply,
-    ];
+    let actions = [Action::Hang, Action::ApplyLate { after }, Action::HangAfterApply];
     for action in actions {
         client.simulator.inject(Fault::on_patch(action));
     }
     let patience = Duration::from_secs(1);
     let write = async |value: &str| {
-        assert!(
-            timeout(patience, client.patch(GENERIC, json!({"a": value})))
-                .await
-                .is_err()
-        );
+        assert!(timeout(patience, client.patch(GENERIC, json!({"a": value}))).await.is_err());
     };
     write("1").await;
     write("2").await;
@@ -420,12 +303,7 @@ async fn hangs_end_with_the_callers_patience_and_the_write_lands_as_told() {
     assert_eq!(client.truth(), json!({"a": "2"}));
     write("3").await;
     assert_eq!(client.truth(), json!({"a": "3"}));
-    let at: Vec<_> = client
-        .simulator
-        .ledger()
-        .iter()
-        .map(|entry| entry.at)
-        .collect();
+    let at: Vec<_> = client.simulator.ledger().iter().map(|entry| entry.at).collect();
     assert_eq!(at[1] - at[0], Duration::ZERO);
     assert_eq!(client.answers(), [Answer::Hang; 3]);
 }
@@ -433,16 +311,8 @@ async fn hangs_end_with_the_callers_patience_and_the_write_lands_as_told() {
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_leaves_during_the_latency_has_written() {
     let latency = Duration::from_secs(2);
-    let client = Client::new(Settings {
-        latency,
-        ..Settings::default()
-    })
-    .await;
-    let left = timeout(
-        Duration::from_secs(1),
-        client.patch(GENERIC, json!({"a": "1"})),
-    )
-    .await;
+    let client = Client::new(Settings { latency, ..Settings::default() }).await;
+    let left = timeout(Duration::from_secs(1), client.patch(GENERIC, json!({"a": "1"}))).await;
     assert!(left.is_err());
     assert_eq!(client.truth(), json!({"a": "1"}));
     assert_eq!(client.answers(), [Answer::Pending]);
@@ -451,14 +321,8 @@ async fn a_caller_that_leaves_during_the_latency_has_written() {
 #[tokio::test(start_paused = true)]
 async fn spoilt_answers_are_those_of_an_applied_write() {
     let client = Client::new(Settings::default()).await;
-    let spoilt = [
-        Action::Truncated,
-        Action::WrongLength,
-        Action::Empty {
-            status: 200,
-            applied: true,
-        },
-    ];
+    let spoilt =
+        [Action::Truncated, Action::WrongLength, Action::Empty { status: 200, applied: true }];
     for action in spoilt {
         client.simulator.inject(Fault::on_patch(action));
     }
@@ -468,13 +332,8 @@ async fn spoilt_answers_are_those_of_an_applied_write() {
     let empty = client.patch(CALLS, json!({"a": "3"})).await;
     assert_eq!((empty.status, empty.body.as_deref()), (200, Some("")));
     assert_eq!(client.simulator.ledger().len(), 3);
-    client
-        .simulator
-        .inject(Fault::on_read(Action::Oversized { bytes: 5000 }));
-    assert_eq!(
-        client.get(READ).await.body.map(|body| body.len()),
-        Some(5000)
-    );
+    client.simulator.inject(Fault::on_read(Action::Oversized { bytes: 5000 }));
+    assert_eq!(client.get(READ).await.body.map(|body| body.len()), Some(5000));
     client.simulator.inject(Fault::on_read(Action::GarbageJson));
     assert_eq!(client.get(READ).await.json(), Value::Null);
 }
@@ -482,94 +341,49 @@ async fn spoilt_answers_are_those_of_an_applied_write() {
 #[tokio::test(start_paused = true)]
 async fn other_writers_come_between_before_and_after() {
     let lag = Duration::from_secs(9);
-    let client = Client::new(Settings {
-        lag,
-        ..Settings::default()
-    })
-    .await;
+    let client = Client::new(Settings { lag, ..Settings::default() }).await;
     let map = |value: &str| [("a".to_owned(), Some(value.to_owned()))].into();
-    let before = Action::ForeignWrite {
-        participant: None,
-        map: map("before"),
-    };
-    let after = Action::ForeignWriteAfter {
-        participant: None,
-        map: map("after"),
-    };
+    let before = Action::ForeignWrite { participant: None, map: map("before") };
+    let after = Action::ForeignWriteAfter { participant: None, map: map("after") };
     client.simulator.inject(Fault::on_patch(before));
     client.simulator.inject(Fault::on_read(after));
     client.patch(GENERIC, json!({"a": "ours"})).await;
     assert_eq!(client.truth(), json!({"a": "ours"}));
     assert_eq!(client.seen().await, json!({"a": "before"}));
     assert_eq!(client.seen().await, json!({"a": "after"}));
-    let writers: Vec<_> = client
-        .simulator
-        .ledger()
-        .iter()
-        .map(|entry| entry.writer)
-        .collect();
+    let writers: Vec<_> = client.simulator.ledger().iter().map(|entry| entry.writer).collect();
     assert_eq!(writers, [Writer::Other, Writer::Gateway, Writer::Other]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn tokens_die_early_lie_about_their_age_and_are_refused() {
     let mut client = Client::new(Settings::default()).await;
-    client
-        .simulator
-        .inject(Fault::on_read(Action::Unauthorized));
+    client.simulator.inject(Fault::on_read(Action::Unauthorized));
     assert_eq!(client.get(READ).await.status, 401);
     assert_eq!(client.get(READ).await.code(), "bad.credentials");
     client.sign_in().await;
     assert_eq!(client.get(READ).await.status, 200);
     assert_eq!(client.simulator.kill_tokens(), 1);
     assert_eq!(client.get(READ).await.status, 401);
-    client
-        .simulator
-        .inject(Fault::on_token(Action::TokenThrottle));
-    client
-        .simulator
-        .inject(Fault::on_token(Action::TokenExpiresIn {
-            value: json!("soon"),
-        }));
-    assert_eq!(
-        client.token_with("demo-secret").await.json()["error"],
-        "invalid_request"
-    );
-    assert_eq!(
-        client.token_with("demo-secret").await.json()["expires_in"],
-        "soon"
-    );
-    assert_eq!(
-        client.token_with("wrong").await.json()["error"],
-        "invalid_client"
-    );
+    client.simulator.inject(Fault::on_token(Action::TokenThrottle));
+    client.simulator.inject(Fault::on_token(Action::TokenExpiresIn { value: json!("soon") }));
+    assert_eq!(client.token_with("demo-secret").await.json()["error"], "invalid_request");
+    assert_eq!(client.token_with("demo-secret").await.json()["expires_in"], "soon");
+    assert_eq!(client.token_with("wrong").await.json()["error"], "invalid_client");
 }
 
 #[tokio::test(start_paused = true)]
 async fn delays_hold_a_request_before_or_after_it_is_handled() {
     let client = Client::new(Settings::default()).await;
     let by = Duration::from_secs(4);
-    client.simulator.inject(Fault::on_patch(Action::Delay {
-        by,
-        after_apply: false,
-    }));
-    client.simulator.inject(Fault::on_patch(Action::Delay {
-        by,
-        after_apply: true,
-    }));
-    client
-        .simulator
-        .inject(Fault::on_read(Action::EndConversation));
+    client.simulator.inject(Fault::on_patch(Action::Delay { by, after_apply: false }));
+    client.simulator.inject(Fault::on_patch(Action::Delay { by, after_apply: true }));
+    client.simulator.inject(Fault::on_read(Action::EndConversation));
     let start = Instant::now();
     client.patch(GENERIC, json!({"a": "1"})).await;
     client.patch(GENERIC, json!({"a": "2"})).await;
     assert_eq!(start.elapsed(), by * 2);
-    let applied: Vec<_> = client
-        .simulator
-        .ledger()
-        .iter()
-        .map(|w| w.at - start)
-        .collect();
+    let applied: Vec<_> = client.simulator.ledger().iter().map(|w| w.at - start).collect();
     assert_eq!(applied, [by, by]);
     assert!(client.get(READ).await.json()["endTime"].is_string());
 }

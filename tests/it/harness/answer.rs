@@ -26,12 +26,7 @@ impl Answer {
         let (head, body) = answer.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
         let text = String::from_utf8(body.to_vec()).expect("text");
-        Self {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            text,
-            took,
-        }
+        Self { status: head.status.as_u16(), headers: head.headers, text, took }
     }
 
     /// The body as JSON.
@@ -44,17 +39,12 @@ impl Answer {
     #[track_caller]
     pub fn at(&self, pointer: &str) -> Value {
         let json = self.json();
-        json.pointer(pointer)
-            .unwrap_or_else(|| panic!("no {pointer} in {json:#}"))
-            .clone()
+        json.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {json:#}")).clone()
     }
 
     /// A header as text, empty if absent.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Fails unless the status is this.
@@ -74,14 +64,7 @@ impl Answer {
         assert_eq!(problem["effect"], effect, "{problem:#}");
         assert_eq!(problem["status"], status);
         assert_eq!(problem["type"], format!("/problems/{code}"));
-        for member in [
-            "title",
-            "detail",
-            "message",
-            "instance",
-            "requestId",
-            "hint",
-        ] {
+        for member in ["title", "detail", "message", "instance", "requestId", "hint"] {
             assert!(problem[member].is_string(), "no {member} in {problem:#}");
         }
         assert_eq!(problem["detail"], problem["message"]);

@@ -14,10 +14,7 @@ pub const AGENT: &str = "a0000000-0000-4000-8000-000000000001";
 /// The call: the customer holds three attributes.
 pub fn customer_call() -> Call {
     Call::new(CALL)
-        .customer(
-            CUSTOMER,
-            [("language", "en"), ("tier", "silver"), ("source", "web")],
-        )
+        .customer(CUSTOMER, [("language", "en"), ("tier", "silver"), ("source", "web")])
         .ivr(IVR, [("menu", "2")])
         .agent(AGENT, [("desk", "7")])
 }

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 pub use answer::Answer;
-pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
+pub use call::{AGENT, CALL, CUSTOMER, customer_call};
 
 /// A service under test, being put together.
 #[must_use]
@@ -56,23 +56,13 @@ pub struct TestApp {
 
 impl TestApp {
     /// A service over a platform with one live call, [`CALL`].
-    #[expect(
-        clippy::new_ret_no_self,
-        reason = "reads as the scenario: TestApp::new().with_…"
-    )]
+    #[expect(clippy::new_ret_no_self, reason = "reads as the scenario: TestApp::new().with_…")]
     pub fn new() -> Builder {
-        let settings = Settings {
-            latency: ms(20),
-            lag: ms(100),
-            ..Settings::default()
-        };
+        let settings = Settings { latency: ms(20), lag: ms(100), ..Settings::default() };
         Builder {
             env: BTreeMap::from([
                 ("GENESYS_CLIENT_ID".into(), settings.client_id.clone()),
-                (
-                    "GENESYS_CLIENT_SECRET".into(),
-                    settings.client_secret.clone(),
-                ),
+                ("GENESYS_CLIENT_SECRET".into(), settings.client_secret.clone()),
                 ("RUST_LOG".into(), "trace".into()),
             ]),
             settings,
@@ -85,25 +75,18 @@ impl TestApp {
 
     /// `GET` of a path.
     pub async fn get(&self, path: &str) -> Answer {
-        self.send(request("GET", path).body(Body::empty()).expect("a request"))
-            .await
+        self.send(request("GET", path).body(Body::empty()).expect("a request")).await
     }
 
     /// `GET …/attributes` of a conversation; `query` starts with `?` or is empty.
     pub async fn read(&self, conversation: &str, query: &str) -> Answer {
-        self.get(&format!("{}{query}", attributes_of(conversation)))
-            .await
+        self.get(&format!("{}{query}", attributes_of(conversation))).await
     }
 
     /// `PUT …/attributes?…` of a conversation with these attributes.
     pub async fn write(&self, conversation: &str, query: &str, attributes: Value) -> Answer {
         let body = serde_json::json!({ "attributes": attributes }).to_string();
-        self.put(
-            &format!("{}{query}", attributes_of(conversation)),
-            &[],
-            body,
-        )
-        .await
+        self.put(&format!("{}{query}", attributes_of(conversation)), &[], body).await
     }
 
     /// `PUT` with these headers and this body.
@@ -112,19 +95,13 @@ impl TestApp {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send(request.body(body.into()).expect("a request"))
-            .await
+        self.send(request.body(body.into()).expect("a request")).await
     }
 
     /// Sends any request, and tells how long the answer took.
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let start = Instant::now();
-        let answer = self
-            .router
-            .clone()
-            .oneshot(request)
-            .await
-            .expect("infallible");
+        let answer = self.router.clone().oneshot(request).await.expect("infallible");
         Answer::read(answer, start.elapsed()).await
     }
 
@@ -140,9 +117,7 @@ impl TestApp {
 
     /// The true attributes of a participant, upstream's lag ignored.
     pub fn truth(&self, participant: &str) -> BTreeMap<String, String> {
-        self.simulator
-            .attributes(CALL, participant)
-            .expect("the participant exists")
+        self.simulator.attributes(CALL, participant).expect("the participant exists")
     }
 
     /// How many API calls upstream has seen, the token's not counted.
@@ -167,16 +142,9 @@ impl Drop for TestApp {
             return;
         }
         let unknown = self.simulator.count(Kind::Other);
-        assert_eq!(
-            unknown, 0,
-            "requests to paths that the platform does not have"
-        );
+        assert_eq!(unknown, 0, "requests to paths that the platform does not have");
         if !self.leftovers_allowed {
-            assert_eq!(
-                self.simulator.faults_left(),
-                0,
-                "a scripted fault was not met"
-            );
+            assert_eq!(self.simulator.faults_left(), 0, "a scripted fault was not met");
         }
     }
 }
@@ -243,10 +211,7 @@ impl Builder {
         let telemetry = Telemetry::new(sink, Format::Json, &config.log.level).expect("a filter");
         let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
         let parts = Parts {
-            transport: in_process(
-                simulator.router(),
-                config.genesys.max_response_bytes.as_usize(),
-            ),
+            transport: in_process(simulator.router(), config.genesys.max_response_bytes.as_usize()),
             jitter: Jitter::seeded(self.seed),
             access: telemetry.access().clone(),
         };
@@ -263,10 +228,7 @@ impl Builder {
     }
 
     fn config(&self) -> (Config, config::Credentials) {
-        let source = config::Source {
-            file: None,
-            env: self.env.clone(),
-        };
+        let source = config::Source { file: None, env: self.env.clone() };
         let config = config::load(&source).expect("a sound configuration").config;
         let credentials = config.credentials().expect("both are set");
         (config, credentials)

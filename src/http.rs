@@ -1,0 +1,27 @@
+//! The HTTP face of the service: routes, extraction, problem details, and the edge around them.
+//!
+//! It turns requests into calls of the use cases and their results into answers, and decides
+//! nothing about attributes itself. Whatever leaves, framework rejections and panics included,
+//! passes the edge: there ids are given, problems written, and the request logged and counted.
+
+mod answer;
+mod attributes;
+mod body;
+mod edge;
+mod etag;
+mod exchange;
+mod extract;
+mod negotiate;
+pub mod openapi;
+mod ops;
+pub mod paths;
+mod prefer;
+mod problem;
+mod query;
+mod router;
+mod state;
+mod wire;
+
+pub use etag::EtagKey;
+pub use router::router;
+pub use state::{AppState, Check, HttpSettings, Ops, Readiness, ReadinessReport};

@@ -1,0 +1,106 @@
+//! Examples of good answers, for the `OpenAPI` document.
+
+use serde_json::{Value, to_value};
+
+use super::{
+    BTreeMap, CandidateView, ChosenView, ParticipantView, ReadAllAnswer, ReadAnswer, SizeView,
+    WriteAnswer,
+};
+use crate::domain::{
+    AttributeKey, AttributeMap, AttributeValue, Candidate, ChosenBy, ConversationId, Outcome,
+    Verification, VerificationStatus, WriteReport,
+};
+
+/// The conversation of all examples.
+pub(in crate::http) const CONVERSATION: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
+
+const PARTICIPANT: &str = "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0";
+
+const LIMIT: usize = 10_240;
+
+/// The examples of an answer of an operation, by name.
+pub(in crate::http) fn of(operation: &str, status: &str) -> Vec<(&'static str, Value)> {
+    let examples = match (operation, status) {
+        ("getAttributes", "200") => vec![("one", to_value(one())), ("all", to_value(all()))],
+        ("putAttributes", "200") => vec![
+            ("verified", to_value(written(Outcome::Verified))),
+            ("unchanged", to_value(written(Outcome::Unchanged))),
+            ("dryRun", to_value(written(Outcome::WouldSend))),
+        ],
+        ("putAttributes", "202") => vec![("unverified", to_value(written(Outcome::Unverified)))],
+        _ => Vec::new(),
+    };
+    let good = |(name, value): (_, Result<Value, _>)| Some((name, value.ok()?));
+    examples.into_iter().filter_map(good).collect()
+}
+
+fn one() -> ReadAnswer {
+    let attributes = attributes();
+    ReadAnswer {
+        conversation_id: conversation(),
+        participant: ChosenView {
+            participant: customer().into(),
+            chosen_by: ChosenBy::Purpose.as_str(),
+        },
+        size: SizeView { bytes: attributes.json_bytes(), limit_bytes: LIMIT },
+        attributes,
+    }
+}
+
+fn all() -> ReadAllAnswer {
+    ReadAllAnswer {
+        conversation_id: conversation(),
+        participants: vec![ParticipantView {
+            participant: CandidateView::from(customer()),
+            attributes: attributes(),
+        }],
+    }
+}
+
+fn written(outcome: Outcome) -> WriteAnswer {
+    let sent = matches!(outcome, Outcome::Verified | Outcome::Unverified);
+    let status = match outcome {
+        Outcome::Verified => VerificationStatus::Verified,
+        Outcome::Unverified => VerificationStatus::Unverified,
+        _ => VerificationStatus::NotNeeded,
+    };
+    let outcomes = [("crm_customer_id", outcome), ("loyalty_tier", Outcome::Unchanged)];
+    let report = WriteReport {
+        conversation: conversation(),
+        participant: customer(),
+        chosen_by: ChosenBy::Purpose,
+        attributes: attributes(),
+        fresh: outcome != Outcome::Unverified,
+        outcomes: outcomes
+            .map(|(key, outcome)| (AttributeKey::existing(key), outcome))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
+        verification: Verification {
+            status,
+            reads: u32::from(sent),
+            elapsed_ms: if sent { 38 } else { 0 },
+        },
+        warnings: Vec::new(),
+        dry_run: outcome == Outcome::WouldSend,
+    };
+    WriteAnswer::from(report).completed(LIMIT, if sent { 3 } else { 1 })
+}
+
+fn attributes() -> AttributeMap {
+    [("crm_customer_id", "CRM-998877"), ("loyalty_tier", "gold")]
+        .map(|(key, value)| (AttributeKey::existing(key), AttributeValue::new(value)))
+        .into_iter()
+        .collect()
+}
+
+fn customer() -> Candidate {
+    Candidate {
+        id: PARTICIPANT.parse().expect("a UUID"),
+        purpose: "customer".to_owned(),
+        state: Some("connected".to_owned()),
+    }
+}
+
+fn conversation() -> ConversationId {
+    CONVERSATION.parse().expect("a UUID")
+}

@@ -1,0 +1,106 @@
+//! The attributes of a participant: `GET` and `PUT`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::{self, ReadAllAnswer, ReadAnswer, WriteAnswer};
+use super::extract::{ReadCall, WriteCall};
+use super::paths;
+use super::problem::Problem;
+use super::state::HttpSettings;
+use crate::app::App;
+
+/// What a write wants. One of the two members has to be there.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what `wire` reads without building it")]
+pub(super) struct WriteBody {
+    /// The keys to write; `""` clears one. Keys that are not named stay as they are.
+    #[schema(required = false)]
+    attributes: BTreeMap<String, String>,
+    /// The same object as text, for callers that can only send strings.
+    #[schema(required = false)]
+    attributes_json: String,
+}
+
+/// Read attributes
+///
+/// Reads the attributes of one participant, fresh from Genesys Cloud, or those of all.
+#[utoipa::path(
+    get,
+    path = paths::ATTRIBUTES,
+    operation_id = "getAttributes",
+    tag = "attributes",
+    params(
+        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
+        ("participant" = Option<String>, Query, example = "customer",
+            description = "Whose attributes: a participant's UUID, `all`, or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
+        ("keys" = Option<String>, Query, example = "crm_customer_id,loyalty_tier",
+            description = "Only these keys, separated by commas"),
+        ("key" = Option<Vec<String>>, Query,
+            description = "Only this key, taken as it is; may be repeated and stand beside `keys`"),
+        ("If-None-Match" = Option<String>, Header, description = "`ETag`s that the caller knows"),
+    ),
+    responses(
+        (status = 200, body = ReadAny, description = "The attributes"),
+        (status = 304, description = "They are as the caller knows them"),
+    )
+)]
+pub(super) async fn get_attributes(
+    State(app): State<App>,
+    State(settings): State<Arc<HttpSettings>>,
+    call: ReadCall,
+) -> Result<Response, Problem> {
+    let reading = app.read(call.request).await?;
+    Ok(call.view.of(reading, &settings))
+}
+
+/// Write attributes
+///
+/// Makes sure that these keys hold these values; other keys stay. Only keys that differ are sent,
+/// and the answer comes after they were read back, or at the deadline. Repeating it is safe.
+#[utoipa::path(
+    put,
+    path = paths::ATTRIBUTES,
+    operation_id = "putAttributes",
+    tag = "attributes",
+    params(
+        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
+        ("participant" = Option<String>, Query, example = "customer",
+            description = "Whose attributes: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
+        ("verify" = Option<String>, Query, example = "none",
+            description = "`none` does not wait for the read-back: keys that were sent are `unverified`"),
+        ("dryRun" = Option<bool>, Query, description = "Only tell what would be sent"),
+        ("allowEnded" = Option<bool>, Query,
+            description = "Write to a conversation that has ended, too; analytics will not keep it"),
+    ),
+    request_body(content = WriteBody, example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": "gold"}})),
+    responses(
+        (status = 200, body = WriteAnswer, description = "Every key holds its value"),
+        (status = 202, body = WriteAnswer, description = "Genesys Cloud accepted the write; no read showed all of it yet"),
+        (status = 204, description = "Every key holds its value, and the caller prefers `return=minimal`"),
+    )
+)]
+pub(super) async fn put_attributes(
+    State(app): State<App>,
+    State(settings): State<Arc<HttpSettings>>,
+    call: WriteCall,
+) -> Result<Response, Problem> {
+    let cycle = call.request.cycle.clone();
+    let report = app.write(call.request).await?;
+    answer::written(report, call.minimal, cycle.calls(), &settings)
+}
+
+/// What a read can answer with.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the two answers of one operation")]
+pub(super) enum ReadAny {
+    One(ReadAnswer),
+    All(ReadAllAnswer),
+}

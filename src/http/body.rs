@@ -1,0 +1,89 @@
+//! Reading a request's body: no longer, and for no longer, than it may be.
+
+use axum::body::Body;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::problem::Problem;
+use crate::error::Code;
+
+/// Reads the whole body. `declared` is its length as the request head has it, judged before
+/// anything is read; a chunked body is judged while it arrives.
+pub(super) async fn read(
+    body: Body,
+    declared: Option<u64>,
+    limit: usize,
+    until: Instant,
+) -> Result<Vec<u8>, Problem> {
+    if declared.is_some_and(|length| length > limit as u64) {
+        return Err(too_large(limit));
+    }
+    match timeout_at(until, gather(body, limit)).await {
+        Ok(read) => read,
+        Err(_) => Err(Problem::new(Code::RequestTimeout, "the body did not arrive in time")),
+    }
+}
+
+async fn gather(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
+    let mut gathered = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|_| Problem::new(Code::InvalidJson, "the body broke off before its end"))?;
+        // What is no data is a trailer, which nothing here asks for.
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if gathered.len() + data.len() > limit {
+            return Err(too_large(limit));
+        }
+        gathered.extend_from_slice(&data);
+    }
+    Ok(gathered)
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(Code::BodyTooLarge, format!("the body is longer than {limit} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use axum::http::HeaderMap;
+    use http_body_util::Full;
+
+    use super::*;
+
+    /// A body that gives its data and then never ends.
+    fn endless(data: &'static str) -> Body {
+        let end = std::future::pending::<Option<Result<HeaderMap, Infallible>>>();
+        Body::new(Full::from(data).with_trailers(end))
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(2)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
+        let whole = read(Body::from("12345"), None, 5, soon()).await;
+        assert_eq!(whole.expect("fits"), b"12345");
+        let over = read(Body::from("123456"), None, 5, soon()).await;
+        assert_eq!(over.expect_err("too long").code(), Code::BodyTooLarge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_declared_length_over_the_limit_is_refused_unread() {
+        let refused = read(endless(""), Some(6), 5, soon()).await;
+        assert_eq!(refused.expect_err("too long").code(), Code::BodyTooLarge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_is_given_up_at_its_time() {
+        let (start, until) = (Instant::now(), soon());
+        let given_up = read(endless("{"), Some(5), 5, until).await;
+        assert_eq!(given_up.expect_err("never ends").code(), Code::RequestTimeout);
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+    }
+}

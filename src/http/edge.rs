@@ -1,0 +1,195 @@
+//! The edge: the one layer around everything.
+//!
+//! It opens the exchange, refuses requests while the service drains, catches panics, writes
+//! problems out, adds the headers that every answer has, and logs and counts each request exactly
+//! once, also those whose caller hung up.
+
+use std::fmt::Write as _;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::response::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::answer::not_to_be_stored;
+use super::exchange::{Exchange, X_REQUEST_ID, request_id};
+use super::paths;
+use super::prefer::PREFERENCE_APPLIED;
+use super::problem::{About, Problem};
+use super::state::AppState;
+use crate::error::{Code, Effect, Error, Failure};
+use crate::ports::Phase;
+use crate::telemetry::{AccessRecord, HttpFigures};
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// What logs and figures show for a caller who hung up before the answer; nginx's number.
+const HUNG_UP: u16 = 499;
+
+pub(super) async fn edge(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let passage = Passage::begin(state, &request);
+    request.extensions_mut().insert(passage.exchange.clone());
+    let response = if passage.is_api() && passage.state.ops.readiness.draining() {
+        Problem::from(Failure::harmless(Error::ShuttingDown)).into_response()
+    } else {
+        let panicked = passage.effect_unless_known();
+        caught(next.run(request), panicked).await
+    };
+    passage.finish(response)
+}
+
+/// Runs a handler; a panic becomes a problem. The payload is dropped unseen.
+async fn caught(handler: impl Future<Output = Response>, effect: Effect) -> Response {
+    let mut handler = pin!(handler);
+    poll_fn(|context| {
+        // The handler is not polled again after a panic, so nothing half-changed is seen.
+        let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(Problem::panicked(effect).into_response()))
+    })
+    .await
+}
+
+/// One request passing the edge. If it is dropped unfinished, the caller hung up.
+struct Passage {
+    state: AppState,
+    exchange: Exchange,
+    request_id: String,
+    method: Method,
+    uri: Uri,
+    route: Option<MatchedPath>,
+    finished: bool,
+    /// Keeps a drain waiting for this request.
+    _in_flight: Option<TaskTrackerToken>,
+}
+
+impl Passage {
+    fn begin(state: AppState, request: &Request) -> Self {
+        let headers = request.headers();
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let counts = route.as_ref().is_some_and(|route| paths::is_api(route.as_str()));
+        Self {
+            exchange: Exchange::open(headers, &state.settings),
+            request_id: request_id(headers),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            route,
+            finished: false,
+            _in_flight: counts.then(|| state.ops.in_flight.token()),
+            state,
+        }
+    }
+
+    fn route(&self) -> Option<&str> {
+        self.route.as_ref().map(MatchedPath::as_str)
+    }
+
+    fn is_api(&self) -> bool {
+        self.route().is_some_and(paths::is_api)
+    }
+
+    /// What to assume of a request that ended without saying what it did.
+    fn effect_unless_known(&self) -> Effect {
+        if self.is_api() && !self.method.is_safe() { Effect::Unknown } else { Effect::NotApplied }
+    }
+
+    fn finish(mut self, response: Response) -> Response {
+        let (mut parts, mut body) = response.into_parts();
+        let problem = parts.extensions.remove::<Problem>();
+        let correlation = self.exchange.cycle.correlation_id();
+        if let Some(problem) = &problem {
+            let about = About {
+                instance: self.uri.path(),
+                request_id: &self.request_id,
+                correlation_id: correlation.as_deref(),
+                upstream_calls: self.exchange.cycle.calls(),
+                total_bytes: self.state.settings.total_bytes,
+            };
+            body = problem.write(&about, &mut parts);
+        }
+        self.add_headers(&mut parts);
+        let effect = match &problem {
+            Some(problem) => problem.effect(),
+            None => parts.extensions.remove().unwrap_or(Effect::NotApplied),
+        };
+        let code = problem.as_ref().map(Problem::code);
+        self.report(parts.status.as_u16(), effect, code, correlation.as_deref());
+        self.finished = true;
+        Response::from_parts(parts, body)
+    }
+
+    fn add_headers(&self, parts: &mut Parts) {
+        let headers = &mut parts.headers;
+        if let Ok(id) = HeaderValue::from_str(&self.request_id) {
+            headers.insert(X_REQUEST_ID, id);
+        }
+        if !self.is_api() {
+            return;
+        }
+        not_to_be_stored(headers);
+        let minimal = parts.status == StatusCode::NO_CONTENT;
+        if let Some(applied) = self.exchange.prefer.applied(minimal) {
+            headers.insert(PREFERENCE_APPLIED, applied);
+        }
+        if let Ok(timing) = HeaderValue::try_from(self.timing()) {
+            headers.insert(SERVER_TIMING, timing);
+        }
+    }
+
+    /// Where the time went, in milliseconds (<https://www.w3.org/TR/server-timing/>).
+    fn timing(&self) -> String {
+        let mut text = String::with_capacity(128);
+        let spent = Phase::ALL.map(|phase| (phase.as_str(), self.exchange.cycle.spent(phase)));
+        for (name, time) in spent.into_iter().chain([("total", self.exchange.arrived.elapsed())]) {
+            let comma = if text.is_empty() { "" } else { ", " };
+            let micros = time.as_micros();
+            let _ = write!(text, "{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000);
+        }
+        text
+    }
+
+    fn report(&self, status: u16, effect: Effect, code: Option<Code>, correlation: Option<&str>) {
+        let took = self.exchange.arrived.elapsed();
+        let ops = &self.state.ops;
+        ops.metrics.http(HttpFigures {
+            method: self.method.as_str(),
+            route: self.route(),
+            status,
+            took,
+        });
+        ops.access.write(&AccessRecord {
+            method: self.method.as_str(),
+            route: self.route().unwrap_or("-"),
+            status,
+            took,
+            request_id: &self.request_id,
+            conversation: paths::conversation_of(self.uri.path()).and_then(|id| id.parse().ok()),
+            upstream_calls: self.exchange.cycle.calls(),
+            effect: self.is_api().then_some(effect),
+            correlation_id: correlation,
+            trace_id: self.exchange.trace_id(),
+            code,
+        });
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if !self.finished {
+            let correlation = self.exchange.cycle.correlation_id();
+            self.report(HUNG_UP, self.effect_unless_known(), None, correlation.as_deref());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! `ETag`s of attribute maps: a keyed hash, so that replicas agree and nobody can try out values.
+//!
+//! The key comes from the client secret, which all replicas of one gateway share; what is hashed
+//! is written with lengths in front, so that no two maps are written alike.
+
+use std::fmt;
+
+use axum::http::header::IF_NONE_MATCH;
+use axum::http::{HeaderMap, HeaderValue};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+
+use super::prefer::split_outside_quotes;
+use crate::domain::{AttributeMap, ParticipantId};
+
+/// What the key is for; another use of the same secret must take another label.
+const LABEL: &[u8] = b"attribute-gateway etag v1";
+
+/// Bytes of the hash that are shown: beyond finding two maps that share them by accident.
+const SHOWN: usize = 16;
+
+/// The key of all `ETag`s. `Debug` does not show it.
+#[derive(Clone)]
+pub struct EtagKey(hmac::Key);
+
+impl fmt::Debug for EtagKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EtagKey")
+    }
+}
+
+impl EtagKey {
+    /// Derives the key from the client secret.
+    pub fn derive(secret: &str) -> Self {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let derived = hmac::sign(&secret, LABEL);
+        Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
+    }
+
+    /// The tag of what a caller sees: the participant's map, or the part of it that `keys` names.
+    pub(super) fn tag(
+        &self,
+        participant: ParticipantId,
+        map: &AttributeMap,
+        keys: Option<&[String]>,
+    ) -> String {
+        let mut hash = Lengthed(hmac::Context::with_key(&self.0));
+        hash.part(&participant.to_string());
+        match keys {
+            None => hash.part("whole"),
+            Some(keys) => {
+                let mut keys: Vec<_> = keys.iter().collect();
+                keys.sort_unstable();
+                keys.dedup();
+                hash.part("narrowed");
+                hash.count(keys.len());
+                for key in keys {
+                    hash.part(key);
+                }
+            }
+        }
+        for (key, value) in map.iter() {
+            hash.part(key.as_str());
+            hash.part(value.expose());
+        }
+        let tag = hash.0.sign();
+        format!("\"{}\"", URL_SAFE_NO_PAD.encode(&tag.as_ref()[..SHOWN]))
+    }
+}
+
+struct Lengthed(hmac::Context);
+
+impl Lengthed {
+    fn count(&mut self, count: usize) {
+        self.0.update(&(count as u64).to_be_bytes());
+    }
+
+    fn part(&mut self, text: &str) {
+        self.count(text.len());
+        self.0.update(text.as_bytes());
+    }
+}
+
+/// Whether `If-None-Match` names this tag, compared weakly, or any at all.
+pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let names = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|list| {
+            split_outside_quotes(list, ',')
+                .map(str::trim)
+                .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+        })
+    };
+    headers.get_all(IF_NONE_MATCH).iter().any(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::{AttributeKey, AttributeValue};
+
+    const ONE: &str = "8e0f1a2b-0000-4000-8000-000000000001";
+
+    fn tag(
+        key: &EtagKey,
+        participant: &str,
+        entries: &[(&str, &str)],
+        keys: Option<&[&str]>,
+    ) -> String {
+        let map = entries
+            .iter()
+            .map(|(key, value)| (AttributeKey::existing(key), AttributeValue::new(value)))
+            .collect();
+        let keys: Option<Vec<_>> = keys.map(|keys| keys.iter().map(|&key| key.into()).collect());
+        key.tag(participant.parse().expect("id"), &map, keys.as_deref())
+    }
+
+    #[test]
+    fn whatever_differs_gives_another_tag() {
+        let key = EtagKey::derive("secret");
+        let tags = [
+            tag(&key, ONE, &[], None),
+            tag(&key, ONE, &[("a", "b")], None),
+            tag(&key, ONE, &[("ab", "c")], None),
+            tag(&key, ONE, &[("a", "bc")], None),
+            tag(&key, ONE, &[("a", "b"), ("c", "d")], None),
+            tag(&key, ONE, &[("a", "bcd")], None),
+            tag(&key, ONE, &[("a", "b")], Some(&[])),
+            tag(&key, ONE, &[("a", "b")], Some(&["a"])),
+            tag(&key, ONE, &[("a", "b")], Some(&["a", "b"])),
+            tag(&key, ONE, &[("a", "b")], Some(&["ab"])),
+            tag(&key, "8e0f1a2b-0000-4000-8000-000000000002", &[("a", "b")], None),
+            tag(&EtagKey::derive("other"), ONE, &[("a", "b")], None),
+        ];
+        assert_eq!(tags.iter().collect::<BTreeSet<_>>().len(), tags.len());
+    }
+
+    #[test]
+    fn what_callers_see_alike_has_one_tag() {
+        let key = EtagKey::derive("secret");
+        let plain = tag(&key, ONE, &[("a", "b")], None);
+        assert_eq!(plain, tag(&key, ONE, &[("a", "b"), ("cleared", "")], None));
+        assert_eq!(plain.len(), 24);
+        assert!(plain.starts_with('"') && plain.ends_with('"'));
+        assert_eq!(
+            tag(&key, ONE, &[("a", "b")], Some(&["a", "c", "a"])),
+            tag(&key, ONE, &[("a", "b")], Some(&["c", "a"])),
+        );
+    }
+
+    #[test]
+    fn if_none_match_takes_lists_weak_tags_and_the_star() {
+        let known = |list: &str| {
+            let headers = HeaderMap::from_iter([(IF_NONE_MATCH, list.parse().expect("value"))]);
+            is_known(&headers, "\"tag\"")
+        };
+        for list in ["\"tag\"", "W/\"tag\"", "\"a\", \"tag\"", "*", "\"a,b\",W/\"tag\" "] {
+            assert!(known(list), "{list}");
+        }
+        for list in ["tag", "\"TAG\"", "w/\"tag\"", "\"a\"", "", "\"x, \"tag\""] {
+            assert!(!known(list), "{list}");
+        }
+        assert!(!is_known(&HeaderMap::new(), "\"tag\""));
+    }
+}

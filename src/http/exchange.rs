@@ -1,0 +1,125 @@
+//! One request on its way through this layer: its id, deadline, preferences and trace.
+
+use axum::http::{HeaderMap, HeaderName};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::prefer::Prefer;
+use super::state::HttpSettings;
+use crate::ports::Cycle;
+
+/// Names a request across logs; taken from the caller or made.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Longest request id that is taken from a caller.
+const LONGEST_ID: usize = 128;
+
+/// What the edge hands to handlers, as an extension of the request.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    /// When the request head arrived; the deadline counts from here.
+    pub arrived: Instant,
+    /// Deadline and spending; the edge keeps a clone, to log what was spent.
+    pub cycle: Cycle,
+    /// What the caller prefers.
+    pub prefer: Prefer,
+}
+
+impl Exchange {
+    /// Opens the exchange of a request whose head has arrived just now.
+    pub(super) fn open(headers: &HeaderMap, settings: &HttpSettings) -> Self {
+        let arrived = Instant::now();
+        let prefer = Prefer::of(headers);
+        let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
+        Self { arrived, cycle: Cycle::traced(deadline, traceparent(headers)), prefer }
+    }
+
+    /// Id of the caller's trace.
+    pub(super) fn trace_id(&self) -> Option<&str> {
+        self.cycle.traceparent()?.split('-').nth(1)
+    }
+}
+
+/// The caller's request id if it is well-formed, else a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    match given {
+        Some(id) if is_well_formed(id) => id.to_owned(),
+        Some(_) | None => Uuid::new_v4().to_string(),
+    }
+}
+
+/// Ids go into logs and headers as they are, so nothing that could break either is taken.
+fn is_well_formed(id: &str) -> bool {
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(harmless)
+}
+
+/// A valid `traceparent` (<https://www.w3.org/TR/trace-context/>); anything else starts no trace.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let mut given = headers.get_all(TRACEPARENT).iter();
+    let (Some(value), None) = (given.next(), given.next()) else {
+        return None;
+    };
+    let text = value.to_str().ok()?;
+    let mut parts = text.split('-');
+    let mut hex = |length: usize| {
+        let part = parts.next()?;
+        let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (part.len() == length && part.bytes().all(lower)).then_some(part)
+    };
+    let (version, trace, parent, _flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
+    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    // Only versions to come may append parts of their own.
+    let complete = parts.next().is_none() || version != "00";
+    let valid = version != "ff" && !zero(trace) && !zero(parent) && complete;
+    valid.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn with(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().expect("header value"))])
+    }
+
+    #[test]
+    fn a_well_formed_request_id_is_kept_and_others_are_replaced() {
+        let id = |text: &str| request_id(&with(X_REQUEST_ID, text));
+        let longest = "x".repeat(LONGEST_ID);
+        for good in ["a", "A-1_b:c.d", longest.as_str()] {
+            assert_eq!(id(good), good);
+        }
+        for bad in ["", "a b", "a\"b", "{a}", "x".repeat(LONGEST_ID + 1).as_str()] {
+            assert!(Uuid::try_parse(&id(bad)).is_ok(), "{bad}");
+        }
+        assert!(Uuid::try_parse(&request_id(&HeaderMap::new())).is_ok());
+    }
+
+    #[test]
+    fn only_a_valid_traceparent_is_passed_on() {
+        let trace = |text: &str| traceparent(&with(TRACEPARENT, text));
+        assert_eq!(trace(TRACE).as_deref(), Some(TRACE));
+        let later = format!("01{}-more", &TRACE[2..]);
+        assert_eq!(trace(&later), Some(later.clone()));
+        for bad in [
+            "",
+            &TRACE.to_uppercase(),
+            &format!("ff{}", &TRACE[2..]),
+            &format!("{TRACE}-more"),
+            &TRACE[..TRACE.len() - 3],
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        ] {
+            assert_eq!(trace(bad), None, "{bad}");
+        }
+        let mut twice = with(TRACEPARENT, TRACE);
+        twice.append(TRACEPARENT, TRACE.parse().expect("header value"));
+        assert_eq!(traceparent(&twice), None);
+    }
+}

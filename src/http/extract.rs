@@ -1,0 +1,120 @@
+//! From a request to a call of a use case: everything a caller can get wrong is told here, before
+//! anything is asked of upstream.
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+
+use super::answer::ReadView;
+use super::exchange::Exchange;
+use super::problem::Problem;
+use super::query::Query;
+use super::state::{AppState, HttpSettings};
+use super::{body, negotiate, wire};
+use crate::app::{ReadRequest, WriteOptions, WriteRequest};
+use crate::domain::{ConversationId, ParticipantSelector, Violation};
+use crate::error::Code;
+
+/// A read that can be made.
+pub(super) struct ReadCall {
+    pub request: ReadRequest,
+    pub view: ReadView,
+}
+
+/// A write that can be made.
+pub(super) struct WriteCall {
+    pub request: WriteRequest,
+    /// The caller needs no body where all is well.
+    pub minimal: bool,
+}
+
+impl FromRequestParts<AppState> for ReadCall {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let exchange = exchange(parts)?;
+        let conversation = conversation(parts).await?;
+        let (selector, keys) = read_query(parts.uri.query(), &state.settings)?;
+        negotiate::accepts_json(&parts.headers)?;
+        Ok(Self {
+            request: ReadRequest { conversation, selector, cycle: exchange.cycle },
+            view: ReadView { conversation, keys, headers: std::mem::take(&mut parts.headers) },
+        })
+    }
+}
+
+impl FromRequest<AppState> for WriteCall {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let settings = &state.settings;
+        let exchange = exchange(&parts)?;
+        let conversation = conversation(&mut parts).await?;
+        let (selector, options) = write_query(parts.uri.query(), settings)?;
+        negotiate::accepts_json(&parts.headers)?;
+        negotiate::unconditional(&parts.headers)?;
+        negotiate::declares_json(&parts.headers)?;
+        let declared = negotiate::declared_length(&parts.headers);
+        let until = exchange.cycle.deadline();
+        let until = until.min(exchange.arrived + settings.body_timeout);
+        let body = body::read(body, declared, settings.body_limit, until).await?;
+        Ok(Self {
+            request: WriteRequest {
+                conversation,
+                selector,
+                patch: wire::patch(&body)?,
+                options,
+                cycle: exchange.cycle,
+            },
+            minimal: exchange.prefer.minimal,
+        })
+    }
+}
+
+fn exchange(parts: &Parts) -> Result<Exchange, Problem> {
+    let exchange = parts.extensions.get::<Exchange>().cloned();
+    exchange.ok_or_else(|| Problem::internal("a handler was reached without the edge"))
+}
+
+async fn conversation(parts: &mut Parts) -> Result<ConversationId, Problem> {
+    let step = Path::<String>::from_request_parts(parts, &()).await;
+    // A step that is no UTF-8 is as little an id as any other text.
+    let id = step.ok().and_then(|Path(step)| step.parse().ok());
+    id.ok_or_else(|| {
+        let mistake = Violation::at("conversationId", "is not a UUID of the form 8-4-4-4-12");
+        Problem::listing(Code::InvalidConversationId, vec![mistake])
+    })
+}
+
+fn read_query(
+    raw: Option<&str>,
+    settings: &HttpSettings,
+) -> Result<(ParticipantSelector, Option<Vec<String>>), Problem> {
+    let mut query = Query::read(raw, &["participant", "keys"], &["key"]);
+    let selector = query.participant(&settings.default_participant, true);
+    let mut keys = query.take("key");
+    for list in query.take("keys") {
+        if list.split(',').any(str::is_empty) {
+            query.mistake("keys", "names an empty key");
+        }
+        keys.extend(list.split(',').map(str::to_owned));
+    }
+    query.finish()?;
+    Ok((selector, (!keys.is_empty()).then_some(keys)))
+}
+
+fn write_query(
+    raw: Option<&str>,
+    settings: &HttpSettings,
+) -> Result<(ParticipantSelector, WriteOptions), Problem> {
+    let known = ["participant", "verify", "dryRun", "allowEnded"];
+    let mut query = Query::read(raw, &known, &[]);
+    let selector = query.participant(&settings.default_participant, false);
+    let options = WriteOptions {
+        verify: query.word("verify", &["none"]).is_none(),
+        dry_run: query.flag("dryRun"),
+        allow_ended: query.flag("allowEnded"),
+    };
+    query.finish()?;
+    Ok((selector, options))
+}

@@ -1,0 +1,191 @@
+//! What the headers of a request ask for or declare, judged before a body is read.
+
+use axum::http::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::prefer::split_outside_quotes;
+use super::problem::Problem;
+use crate::domain::Violation;
+use crate::error::Code;
+
+/// Refuses a request that does not accept JSON.
+pub(super) fn accepts_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut best: Option<(u8, bool)> = None;
+    for header in headers.get_all(ACCEPT) {
+        let text = header.to_str().unwrap_or_default();
+        for (precision, wanted) in split_outside_quotes(text, ',').filter_map(json_in) {
+            // The most precise range that fits decides, whatever the others say.
+            if best.is_none_or(|(known, _)| precision > known) {
+                best = Some((precision, wanted));
+            }
+        }
+    }
+    let accepted = match best {
+        Some((_, wanted)) => wanted,
+        None => headers.get_all(ACCEPT).iter().all(HeaderValue::is_empty),
+    };
+    if accepted {
+        return Ok(());
+    }
+    Err(Problem::new(Code::NotAcceptable, "the Accept header excludes application/json"))
+}
+
+/// How precisely a range of an `Accept` header names JSON, and whether it wants it.
+fn json_in(range: &str) -> Option<(u8, bool)> {
+    let mut parts = split_outside_quotes(range, ';').map(str::trim);
+    let precision = match parts.next()?.to_ascii_lowercase().as_str() {
+        "application/json" => 2,
+        "application/*" => 1,
+        "*/*" => 0,
+        _ => return None,
+    };
+    let quality = parts.find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("q").then_some(value)
+    });
+    let refused = quality.is_some_and(|q| q.trim().parse() == Ok(0.0_f32));
+    Some((precision, !refused))
+}
+
+/// Refuses conditions on a write: they come with a later release, and ignoring one would lose
+/// another writer's update.
+pub(super) fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
+    let mistakes: Vec<_> = [IF_MATCH, IF_NONE_MATCH]
+        .into_iter()
+        .filter(|name| headers.contains_key(name))
+        .map(|name| {
+            Violation::at(
+                spelled(&name),
+                "conditional writes are not supported by this version; nothing was sent",
+            )
+        })
+        .collect();
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::listing(Code::InvalidHeader, mistakes))
+}
+
+/// Refuses a body that is not declared as plain JSON in UTF-8.
+pub(super) fn declares_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let refused = |detail: &str| Err(Problem::new(Code::UnsupportedMediaType, detail));
+    let encodings = headers.get_all(CONTENT_ENCODING);
+    if encodings.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return refused("the body has a Content-Encoding; only `identity` is read");
+    }
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(declared), None) = (types.next(), types.next()) else {
+        return refused("the request needs one Content-Type, application/json");
+    };
+    let mut parts = split_outside_quotes(declared.to_str().unwrap_or_default(), ';').map(str::trim);
+    if !parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        return refused("the Content-Type is not application/json");
+    }
+    if !parts.all(is_utf8_or_no_charset) {
+        return refused("the charset of the body is not utf-8");
+    }
+    Ok(())
+}
+
+fn is_utf8_or_no_charset(parameter: &str) -> bool {
+    match parameter.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        Some(_) | None => true,
+    }
+}
+
+/// The declared length of the body.
+pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The usual spelling of a header name, for people.
+fn spelled(name: &HeaderName) -> &'static str {
+    if *name == IF_MATCH { "If-Match" } else { "If-None-Match" }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn one(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().expect("header value"))])
+    }
+
+    #[test]
+    fn accept_decides_by_its_most_precise_range() {
+        for (value, accepted) in [
+            ("application/json", true),
+            ("Application/JSON; q=0.1", true),
+            ("text/html, */*;q=0.1", true),
+            ("application/*", true),
+            ("", true),
+            ("text/html", false),
+            ("application/json;q=0, */*", false),
+            ("*/*;q=0, application/json", true),
+            ("*/*;q=0.000", false),
+            ("application/problem+json", false),
+        ] {
+            assert_eq!(accepts_json(&one(ACCEPT, value)).is_ok(), accepted, "{value}");
+        }
+        assert!(accepts_json(&HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn only_json_in_utf_8_is_read() {
+        for (value, read) in [
+            ("application/json", true),
+            ("Application/Json;charset=UTF-8", true),
+            ("application/json; charset=\"utf-8\"", true),
+            ("application/json; version=1", true),
+            ("application/json; charset=latin1", false),
+            ("text/json", false),
+            ("application/jsonx", false),
+            ("", false),
+        ] {
+            assert_eq!(declares_json(&one(CONTENT_TYPE, value)).is_ok(), read, "{value}");
+        }
+        assert!(declares_json(&HeaderMap::new()).is_err());
+        let mut headers = one(CONTENT_TYPE, "application/json");
+        headers.append(CONTENT_TYPE, "application/json".parse().expect("value"));
+        assert!(declares_json(&headers).is_err());
+    }
+
+    #[test]
+    fn compressed_bodies_are_refused() {
+        for (encoding, read) in [("identity", true), ("gzip", false), ("gzip, identity", false)] {
+            let mut headers = one(CONTENT_TYPE, "application/json");
+            headers.insert(CONTENT_ENCODING, encoding.parse().expect("value"));
+            assert_eq!(declares_json(&headers).is_ok(), read, "{encoding}");
+        }
+    }
+
+    #[test]
+    fn a_condition_on_a_write_is_refused_and_named() {
+        assert!(unconditional(&HeaderMap::new()).is_ok());
+        for name in [IF_MATCH, IF_NONE_MATCH] {
+            assert!(unconditional(&one(name, "*")).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                for name in [ACCEPT, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, IF_MATCH] {
+                    let headers = HeaderMap::from_iter([(name, value.clone())]);
+                    let _ = accepts_json(&headers);
+                    let _ = declares_json(&headers);
+                    let _ = unconditional(&headers);
+                    let _ = declared_length(&headers);
+                }
+            }
+        }
+    }
+}

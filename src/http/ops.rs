@@ -1,0 +1,152 @@
+//! What operators and documentation readers ask for. Nothing here needs upstream.
+
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::Problem;
+use super::state::{Ops, ReadinessReport};
+use super::{openapi, paths, problem};
+use crate::error::Code;
+
+/// Media type of the figures (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Media type of YAML (RFC 9512).
+const YAML: &str = "application/yaml";
+
+const JSON: &str = "application/json";
+
+/// Is the process alive?
+#[utoipa::path(get, path = paths::LIVEZ, operation_id = "getLiveness", tag = "operations",
+    responses((status = 200, body = String, content_type = "text/plain", description = "It is", example = "ok")))]
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Does the service want requests?
+///
+/// With `?verbose` each check has a line of its own. Throttling or an outage of Genesys Cloud
+/// does not make the service unready: another instance would fare no better.
+#[utoipa::path(get, path = paths::READYZ, operation_id = "getReadiness", tag = "operations",
+    params(("verbose" = Option<String>, Query, description = "List the checks")),
+    responses(
+        (status = 200, body = String, content_type = "text/plain", description = "It does", example = "ready"),
+        (status = 503, body = String, content_type = "text/plain", description = "It does not: it starts, drains, or its credentials are refused", example = "not ready: token"),
+    ))]
+pub(super) async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
+    let report = ops.readiness.report();
+    let verbose =
+        query.is_some_and(|query| query.split('&').any(|name| name.starts_with("verbose")));
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, told(&report, verbose)).into_response()
+}
+
+fn told(report: &ReadinessReport, verbose: bool) -> String {
+    let failed = report.checks.iter().filter(|check| !check.ok);
+    let failed: Vec<_> = failed.map(|check| check.name).collect();
+    let mut text = match (report.ready, failed.as_slice()) {
+        (true, _) => "ready\n".to_owned(),
+        (false, []) => "not ready\n".to_owned(),
+        (false, names) => format!("not ready: {}\n", names.join(", ")),
+    };
+    if verbose {
+        for check in &report.checks {
+            let mark = if check.ok { "ok" } else { "failed" };
+            text.push_str(&[check.name, ": ", mark, ": ", &check.detail, "\n"].concat());
+        }
+    }
+    text
+}
+
+/// The figures, as Prometheus scrapes them
+#[utoipa::path(get, path = paths::METRICS, operation_id = "getMetrics", tag = "operations",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "The figures")))]
+pub(super) async fn metrics(State(ops): State<Ops>) -> Result<Response, Problem> {
+    let text = ops.metrics.encode().map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
+}
+
+/// This document, as YAML
+#[utoipa::path(get, path = paths::OPENAPI_YAML, operation_id = "getOpenapiYaml", tag = "documentation",
+    responses((status = 200, body = String, content_type = "application/yaml", description = "This document")))]
+pub(super) async fn openapi_yaml() -> Response {
+    ([(CONTENT_TYPE, YAML)], openapi::yaml()).into_response()
+}
+
+/// This document, as JSON
+#[utoipa::path(get, path = paths::OPENAPI_JSON, operation_id = "getOpenapiJson", tag = "documentation",
+    responses((status = 200, body = Object, content_type = "application/json", description = "This document")))]
+pub(super) async fn openapi_json() -> Response {
+    ([(CONTENT_TYPE, JSON)], openapi::json()).into_response()
+}
+
+/// The page about a problem code
+///
+/// Problems name it as their `type`.
+#[utoipa::path(get, path = paths::PROBLEM, operation_id = "getProblemPage", tag = "documentation",
+    params(("code" = String, Path, description = "A problem code", example = "write-superseded")),
+    responses((status = 200, body = String, content_type = "text/plain", description = "What the code means and what to do")))]
+pub(super) async fn problem_page(Path(code): Path<String>) -> Result<String, Problem> {
+    let code = Code::parse(&code)
+        .ok_or_else(|| Problem::new(Code::NotFound, "there is no such problem code"))?;
+    Ok(page(code))
+}
+
+fn page(code: Code) -> String {
+    let retryable = if code.retryable() {
+        "yes: the same request can succeed when it is repeated"
+    } else {
+        "no: the same request will fail again until something is changed"
+    };
+    format!(
+        "{title}\n\ncode:      {code}\nstatus:    {status}\nretryable: {retryable}\n\nWhat to do: {hint}\n",
+        title = code.title(),
+        code = code.as_str(),
+        status = problem::status(code),
+        hint = code.hint(),
+    )
+}
+
+/// A path that leads nowhere.
+pub(super) async fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "there is nothing at this path")
+}
+
+/// A method that the path does not have; the framework adds which it has.
+pub(super) async fn method_not_allowed() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "this path does not have this method")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::state::Check;
+
+    fn report(ready: bool) -> ReadinessReport {
+        let check = |name, ok, detail: &str| Check { name, ok, detail: detail.to_owned() };
+        ReadinessReport {
+            ready,
+            checks: vec![check("token", ready, "as it is"), check("breaker", false, "open")],
+        }
+    }
+
+    #[test]
+    fn readiness_is_one_line_and_verbosely_a_line_a_check() {
+        assert_eq!(told(&report(true), false), "ready\n");
+        assert_eq!(told(&report(false), false), "not ready: token, breaker\n");
+        assert_eq!(
+            told(&report(true), true),
+            "ready\ntoken: ok: as it is\nbreaker: failed: open\n"
+        );
+    }
+
+    #[test]
+    fn every_code_has_a_page_with_its_remedy() {
+        for code in Code::ALL {
+            let page = page(code);
+            assert!(page.starts_with(code.title()) && page.contains(code.hint()), "{page}");
+        }
+    }
+}

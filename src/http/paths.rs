@@ -1,0 +1,32 @@
+//! The paths of the service, once. The parameter names are those of the contract.
+
+/// Attributes of one participant, or of all.
+pub const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
+/// Whether the process lives.
+pub const LIVEZ: &str = "/livez";
+/// Whether it wants requests.
+pub const READYZ: &str = "/readyz";
+/// The figures.
+pub const METRICS: &str = "/metrics";
+/// The `OpenAPI` document, as YAML.
+pub const OPENAPI_YAML: &str = "/openapi.yaml";
+/// The `OpenAPI` document, as JSON.
+pub const OPENAPI_JSON: &str = "/openapi.json";
+/// The page about a problem code; problems name it as their `type`.
+pub const PROBLEM: &str = "/problems/{code}";
+
+/// Every path, for the labels of metrics.
+pub const ALL: &[&str] = &[ATTRIBUTES, LIVEZ, READYZ, METRICS, OPENAPI_YAML, OPENAPI_JSON, PROBLEM];
+
+/// What the paths of the API start with, as opposed to operations and documentation.
+const API: &str = "/v1/";
+
+/// Whether this path or pattern belongs to the API.
+pub(super) fn is_api(path: &str) -> bool {
+    path.starts_with(API)
+}
+
+/// The step of an API path that names the conversation, as it stands there.
+pub(super) fn conversation_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/v1/conversations/")?.split('/').next()
+}

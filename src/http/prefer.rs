@@ -1,0 +1,166 @@
+//! The `Prefer` header (RFC 7240): `wait=N` and `return=minimal`.
+//!
+//! A preference is a wish: what cannot be used is ignored, never an error. Of a repeated one the
+//! first counts.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Longest wait, in seconds; a wish for more counts as this.
+const LONGEST_WAIT: u64 = 60;
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// Tells the caller which preferences counted.
+pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// What the caller prefers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Prefer {
+    /// Seconds that the request may take.
+    wait: Option<u64>,
+    /// No body where all is well.
+    pub minimal: bool,
+}
+
+impl Prefer {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut wait = None;
+        let mut answer = None;
+        for header in headers.get_all(PREFER) {
+            let Ok(text) = header.to_str() else { continue };
+            for (name, value) in split_outside_quotes(text, ',').map(preference) {
+                if name.eq_ignore_ascii_case("wait") {
+                    wait.get_or_insert_with(|| seconds(value));
+                } else if name.eq_ignore_ascii_case("return") {
+                    answer.get_or_insert_with(|| value.eq_ignore_ascii_case("minimal"));
+                }
+            }
+        }
+        Self { wait: wait.flatten(), minimal: answer.unwrap_or(false) }
+    }
+
+    /// The wait that counts.
+    pub(super) fn wait(self) -> Option<Duration> {
+        self.wait.map(Duration::from_secs)
+    }
+
+    /// What `Preference-Applied` says; `minimal` is whether the answer really was.
+    pub(super) fn applied(self, minimal: bool) -> Option<HeaderValue> {
+        let text = match (self.wait, minimal) {
+            (None, false) => return None,
+            (None, true) => return Some(HeaderValue::from_static("return=minimal")),
+            (Some(wait), false) => format!("wait={wait}"),
+            (Some(wait), true) => format!("wait={wait}, return=minimal"),
+        };
+        HeaderValue::try_from(text).ok()
+    }
+}
+
+/// Name and value of one preference; its parameters after `;` mean nothing to us.
+fn preference(text: &str) -> (&str, &str) {
+    let own = split_outside_quotes(text, ';').next().unwrap_or_default();
+    let (name, value) = own.split_once('=').unwrap_or((own, ""));
+    (name.trim(), unquoted(value.trim()))
+}
+
+fn unquoted(value: &str) -> &str {
+    let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.unwrap_or(value)
+}
+
+fn seconds(value: &str) -> Option<u64> {
+    if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // More digits than a number holds are still a wish for more than the longest wait.
+    let wish = value.parse().unwrap_or(u64::MAX);
+    (wish > 0).then_some(wish.min(LONGEST_WAIT))
+}
+
+/// The parts of a header value between separators that stand in no quoted string.
+pub(super) fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut escaped = false;
+    text.split(move |character| {
+        let was_escaped = std::mem::replace(&mut escaped, false);
+        match character {
+            '"' if !was_escaped => quoted = !quoted,
+            '\\' if quoted && !was_escaped => escaped = true,
+            _ => {}
+        }
+        character == separator && !quoted
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn prefer(values: &[&str]) -> Prefer {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(PREFER, value.parse().expect("header value"));
+        }
+        Prefer::of(&headers)
+    }
+
+    #[test]
+    fn a_wait_is_whole_seconds_up_to_a_minute() {
+        for (text, wait) in [
+            ("wait=2", Some(2)),
+            ("wait=\"2\"", Some(2)),
+            ("WAIT = 007", Some(7)),
+            ("wait=60", Some(60)),
+            ("wait=61", Some(60)),
+            ("wait=99999999999999999999999999999", Some(60)),
+            ("wait=0", None),
+            ("wait=-1", None),
+            ("wait=+1", None),
+            ("wait=1.5", None),
+            ("wait=1e9", None),
+            ("wait=soon", None),
+            ("wait=", None),
+            ("wait", None),
+            ("", None),
+            ("waiting=5", None),
+            ("handling=\"a, wait=5\"", None),
+            ("handling=strict;wait=5", None),
+            ("respond-async, wait=5; x=\"1,2\" , return=minimal", Some(5)),
+        ] {
+            assert_eq!(prefer(&[text]).wait, wait, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_counts() {
+        assert_eq!(prefer(&["wait=3, wait=4", "wait=5"]).wait, Some(3));
+        assert_eq!(prefer(&["wait=never", "wait=5"]).wait, None);
+        let both = prefer(&["foo", "return=minimal", "Wait=5", "return=representation"]);
+        assert_eq!((both.wait, both.minimal), (Some(5), true));
+        assert!(!prefer(&["return=representation, return=minimal"]).minimal);
+    }
+
+    #[test]
+    fn only_what_counted_is_said_to_be_applied() {
+        let applied = |text: &str, minimal| prefer(&[text]).applied(minimal);
+        assert_eq!(applied("wait=90", false).expect("applied"), "wait=60");
+        assert_eq!(applied("wait=x", false), None);
+        assert_eq!(
+            applied("return=minimal,wait=2", true).expect("applied"),
+            "wait=2, return=minimal"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                Prefer::of(&HeaderMap::from_iter([(PREFER, value)]));
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Problem details (RFC 9457): the one form in which anything but success leaves.
+//!
+//! The only file that turns error codes into statuses. A handler or extractor returns a
+//! [`Problem`]; the edge, which alone knows the request's id and what it spent, writes it out.
+
+mod body;
+mod examples;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::response::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+pub(super) use body::{About, ProblemBody};
+
+use super::answer::{CandidateView, WriteAnswer};
+use crate::domain::{SizeExcess, Violation};
+use crate::error::{Code, Effect, Error, Failure};
+
+/// Media type of problem details.
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Everything about one failed request but what the edge adds.
+#[derive(Clone, Debug)]
+pub(super) struct Problem(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    code: Code,
+    detail: String,
+    effect: Effect,
+    retry_after: Option<Duration>,
+    errors: Vec<Violation>,
+    extra: Extra,
+    /// For the log alone.
+    cause: Option<String>,
+}
+
+/// Members that only some problems have.
+#[derive(Clone, Debug)]
+enum Extra {
+    None,
+    Candidates(Vec<CandidateView>),
+    Purposes(Vec<String>),
+    Size(SizeExcess),
+    Report(Box<WriteAnswer>),
+    Upstream { status: u16, code: Option<String>, message: Option<String> },
+}
+
+impl Problem {
+    /// A problem that changed nothing.
+    pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            code,
+            detail: detail.into(),
+            effect: Effect::NotApplied,
+            retry_after: None,
+            errors: Vec::new(),
+            extra: Extra::None,
+            cause: None,
+        }))
+    }
+
+    /// A problem with a list of mistakes, of which the first is told in the detail.
+    pub(super) fn listing(code: Code, errors: Vec<Violation>) -> Self {
+        let detail = match errors.as_slice() {
+            [] => code.title().to_owned(),
+            [only] => format!("{}: {}", only.pointer, only.detail),
+            [first, others @ ..] => {
+                format!("{}: {} (and {} more)", first.pointer, first.detail, others.len())
+            }
+        };
+        let mut problem = Self::new(code, detail);
+        problem.0.errors = errors;
+        problem
+    }
+
+    /// A defect of ours: `cause` goes into the log and nowhere else.
+    pub(super) fn internal(cause: impl Into<String>) -> Self {
+        Failure::harmless(Error::Internal(cause.into())).into()
+    }
+
+    /// A panic. Its place is logged by the panic hook, its payload nowhere.
+    pub(super) fn panicked(effect: Effect) -> Self {
+        let mut problem = Self::internal("a handler panicked");
+        problem.0.effect = effect;
+        problem
+    }
+
+    pub(super) fn code(&self) -> Code {
+        self.0.code
+    }
+
+    pub(super) fn effect(&self) -> Effect {
+        self.0.effect
+    }
+
+    #[cfg(test)]
+    pub(super) fn errors(&self) -> &[Violation] {
+        &self.0.errors
+    }
+
+    /// The status of this problem.
+    pub(super) fn status(&self) -> StatusCode {
+        status(self.0.code)
+    }
+
+    /// Writes this problem as the answer, and into the log what only the log may know.
+    pub(super) fn write(&self, about: &About<'_>, parts: &mut Parts) -> Body {
+        if let Some(cause) = &self.0.cause {
+            tracing::error!(request.id = about.request_id, cause, "internal error");
+        }
+        parts.status = self.status();
+        let headers = &mut parts.headers;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if matches!(self.0.code, Code::RequestTimeout | Code::BodyTooLarge) {
+            // The rest of the body is still on its way; this connection is of no more use.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        // Strings, numbers and maps with string keys: nothing in it can fail to serialise.
+        serde_json::to_vec(&ProblemBody::new(self, about)).unwrap_or_default().into()
+    }
+
+    /// Whole seconds, rounded up, so that nobody comes back too early.
+    fn retry_after_seconds(&self) -> Option<u64> {
+        let wait = self.0.retry_after?;
+        let begun = u64::from(wait.subsec_nanos() > 0);
+        Some((wait.as_secs() + begun).max(1))
+    }
+}
+
+/// The status of each code.
+pub(super) const fn status(code: Code) -> StatusCode {
+    match code {
+        Code::InvalidConversationId
+        | Code::InvalidParticipant
+        | Code::InvalidJson
+        | Code::InvalidQuery
+        | Code::InvalidHeader => StatusCode::BAD_REQUEST,
+        Code::NotFound | Code::ConversationNotFound | Code::ParticipantNotFound => {
+            StatusCode::NOT_FOUND
+        }
+        Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Code::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+        Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Code::AmbiguousParticipant
+        | Code::ConversationEnded
+        | Code::WriteSuperseded
+        | Code::UpstreamConflict => StatusCode::CONFLICT,
+        Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::InvalidAttributes | Code::AttributesTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::UpstreamRejected
+        | Code::UpstreamForbidden
+        | Code::UpstreamAuthFailed
+        | Code::UpstreamInvalidResponse => StatusCode::BAD_GATEWAY,
+        Code::UpstreamRateLimited
+        | Code::UpstreamUnavailable
+        | Code::Overloaded
+        | Code::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(Failure { error, effect }: Failure) -> Self {
+        let mut problem = Self::new(error.code(), error.to_string());
+        problem.0.effect = effect;
+        problem.0.retry_after = error.retry_after();
+        problem.0.extra = match error {
+            Error::AmbiguousParticipant { candidates, .. } => {
+                Extra::Candidates(candidates.into_iter().map(CandidateView::from).collect())
+            }
+            Error::ParticipantNotFound { purposes, .. } => Extra::Purposes(purposes),
+            Error::AttributesTooLarge(size) => Extra::Size(size),
+            // The edge completes the report: the limit and the calls are not the error's.
+            Error::Superseded(report) => Extra::Report(Box::new(WriteAnswer::from(*report))),
+            Error::UpstreamRejected { status, code, message } => {
+                Extra::Upstream { status, code, message }
+            }
+            Error::Internal(cause) => {
+                problem.0.cause = Some(cause);
+                Extra::None
+            }
+            Error::InvalidParticipant(_)
+            | Error::ConversationNotFound(_)
+            | Error::ConversationEnded(_)
+            | Error::UpstreamConflict
+            | Error::UpstreamForbidden { .. }
+            | Error::UpstreamAuthFailed(_)
+            | Error::UpstreamInvalidResponse(_)
+            | Error::UpstreamRateLimited { .. }
+            | Error::UpstreamUnavailable { .. }
+            | Error::Overloaded(_)
+            | Error::ShuttingDown
+            | Error::DeadlineExceeded(_) => Extra::None,
+        };
+        problem
+    }
+}
+
+/// Leaves the problem for the edge to write.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! The JSON of a problem.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use super::{Extra, Problem};
+use crate::domain::Violation;
+use crate::error::Code;
+use crate::http::answer::{CandidateView, WriteAnswer};
+
+/// What the edge adds to a problem.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct About<'a> {
+    /// Path of the request.
+    pub instance: &'a str,
+    /// Id of the request.
+    pub request_id: &'a str,
+    /// Genesys' correlation id of the last call.
+    pub correlation_id: Option<&'a str>,
+    /// Calls to the platform API.
+    pub upstream_calls: u32,
+    /// Limit of the attributes in bytes.
+    pub total_bytes: usize,
+}
+
+/// A problem as RFC 9457 has it, with the members that this service adds.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Problem)]
+pub(in crate::http) struct ProblemBody<'a> {
+    /// Path of a page that explains the code.
+    #[schema(value_type = String, format = "uri-reference")]
+    r#type: Page,
+    /// Name of the problem, the same for each occurrence.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What went wrong this time.
+    detail: &'a str,
+    /// Path of the request.
+    instance: &'a str,
+    /// Stable name of the problem, to switch on.
+    code: &'static str,
+    /// The same as `detail`, under the name that Architect looks for.
+    message: &'a str,
+    /// Id of the request, as in `X-Request-Id` and the log.
+    request_id: &'a str,
+    /// `ININ-Correlation-Id` of the last call to Genesys Cloud, if one was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    /// Whether the same request can succeed when it is repeated unchanged.
+    retryable: bool,
+    /// When to come back, as in `Retry-After`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_seconds: Option<u64>,
+    /// Whether attributes were changed: `notApplied`, `applied` or `unknown`.
+    effect: &'static str,
+    /// What to do next.
+    hint: &'static str,
+    /// Every mistake of the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<Mistake<'a>>,
+    #[serde(flatten)]
+    extra: ExtraBody<'a>,
+}
+
+/// One mistake in a request.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Mistake<'a> {
+    /// A JSON pointer into the body, or the name of a parameter or header.
+    pointer: &'a str,
+    /// What is wrong with it; never the value of an attribute.
+    detail: &'a str,
+}
+
+/// Members that only some codes have.
+#[derive(Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ProblemMembers)]
+struct ExtraBody<'a> {
+    /// `ambiguous-participant`: those that match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidates: Option<&'a [CandidateView]>,
+    /// `participant-not-found`: the purposes that are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purposes: Option<&'a [String]>,
+    /// `attributes-too-large`: what the merged attributes would take as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<usize>,
+    /// `attributes-too-large`: what they may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_bytes: Option<usize>,
+    /// `attributes-too-large`: the largest entries, largest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    largest: Option<Vec<Entry<'a>>>,
+    /// `upstream-rejected`: what Genesys Cloud said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<Upstream<'a>>,
+    /// `write-superseded`: the members of the answer to a write.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    report: Option<WriteAnswer>,
+}
+
+/// A large entry of a map.
+#[derive(Serialize, ToSchema)]
+struct Entry<'a> {
+    /// The key.
+    key: &'a str,
+    /// Bytes of key and value as JSON.
+    bytes: usize,
+}
+
+/// What Genesys Cloud said.
+#[derive(Serialize, ToSchema)]
+struct Upstream<'a> {
+    /// HTTP status of its answer.
+    status: u16,
+    /// Its error code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    /// Its message; values that were sent are cut out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
+struct Page(Code);
+
+impl fmt::Display for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/problems/{}", self.0.as_str())
+    }
+}
+
+impl Serialize for Page {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'a> ProblemBody<'a> {
+    pub(in crate::http) fn new(problem: &'a Problem, about: &About<'a>) -> Self {
+        let inner = &problem.0;
+        Self {
+            r#type: Page(inner.code),
+            title: inner.code.title(),
+            status: problem.status().as_u16(),
+            detail: &inner.detail,
+            instance: about.instance,
+            code: inner.code.as_str(),
+            message: &inner.detail,
+            request_id: about.request_id,
+            correlation_id: about.correlation_id,
+            retryable: inner.code.retryable(),
+            retry_after_seconds: problem.retry_after_seconds(),
+            effect: inner.effect.as_str(),
+            hint: inner.code.hint(),
+            errors: inner.errors.iter().map(Mistake::from).collect(),
+            extra: ExtraBody::new(&inner.extra, about),
+        }
+    }
+}
+
+impl<'a> From<&'a Violation> for Mistake<'a> {
+    fn from(violation: &'a Violation) -> Self {
+        Self { pointer: &violation.pointer, detail: &violation.detail }
+    }
+}
+
+impl<'a> ExtraBody<'a> {
+    fn new(extra: &'a Extra, about: &About<'_>) -> Self {
+        let mut body = Self::default();
+        match extra {
+            Extra::None => {}
+            Extra::Candidates(candidates) => body.candidates = Some(candidates),
+            Extra::Purposes(purposes) => body.purposes = Some(purposes),
+            Extra::Size(size) => {
+                let entry = |(key, bytes): &'a (crate::domain::AttributeKey, usize)| Entry {
+                    key: key.as_str(),
+                    bytes: *bytes,
+                };
+                body.bytes = Some(size.bytes);
+                body.limit_bytes = Some(size.limit_bytes);
+                body.largest = Some(size.largest.iter().map(entry).collect());
+            }
+            Extra::Report(report) => {
+                let report = WriteAnswer::clone(report);
+                body.report = Some(report.completed(about.total_bytes, about.upstream_calls));
+            }
+            Extra::Upstream { status, code, message } => {
+                body.upstream = Some(Upstream {
+                    status: *status,
+                    code: code.as_deref(),
+                    message: message.as_deref(),
+                });
+            }
+        }
+        body
+    }
+}

@@ -1,0 +1,241 @@
+//! Query strings, read strictly: an unknown or doubled parameter is a mistake, since ignoring it
+//! would do something other than what was asked for. All mistakes are listed.
+
+use super::problem::Problem;
+use crate::domain::{ParticipantSelector, Violation};
+use crate::error::Code;
+
+/// The parameter that names a participant; its mistakes have a code of their own.
+const PARTICIPANT: &str = "participant";
+
+/// A parameter that is so far from a known one is not taken for a slip.
+const FARTHEST_SLIP: usize = 2;
+
+/// Longest unknown name that is repeated to the caller.
+const LONGEST_NAMED: usize = 40;
+
+/// A query string while it is taken apart.
+#[derive(Debug)]
+pub(super) struct Query {
+    pairs: Vec<(String, String)>,
+    mistakes: Vec<Violation>,
+}
+
+impl Query {
+    /// Reads a query in which only `known` parameters may stand, each once, but `repeatable` ones.
+    pub(super) fn read(raw: Option<&str>, known: &[&str], repeatable: &[&str]) -> Self {
+        let mut query = Self { pairs: Vec::new(), mistakes: Vec::new() };
+        let parts = raw.unwrap_or_default().split('&');
+        for part in parts.filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let (Some(name), Some(value)) = (decoded(name), decoded(value)) else {
+                query.mistake(&shortened(name), "is not percent-encoded UTF-8");
+                continue;
+            };
+            if !known.contains(&name.as_str()) && !repeatable.contains(&name.as_str()) {
+                let detail = unknown(&name, known.iter().chain(repeatable).copied());
+                query.mistake(&shortened(&name), &detail);
+            } else if value.is_empty() {
+                query.mistake(&name, "has no value");
+            } else if known.contains(&name.as_str()) && query.has(&name) {
+                query.mistake(&name, "stands more than once");
+            } else {
+                query.pairs.push((name, value));
+            }
+        }
+        query
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.pairs.iter().any(|(known, _)| known == name)
+    }
+
+    /// Notes what is wrong with a parameter.
+    pub(super) fn mistake(&mut self, name: &str, detail: &str) {
+        self.mistakes.push(Violation::at(name, detail));
+    }
+
+    /// Takes the values of a parameter, as they are.
+    pub(super) fn take(&mut self, name: &str) -> Vec<String> {
+        let taken = self.pairs.extract_if(.., |(known, _)| known == name);
+        taken.map(|(_, value)| value).collect()
+    }
+
+    /// Takes a parameter that is `true` or `false`, and false if absent.
+    pub(super) fn flag(&mut self, name: &str) -> bool {
+        self.word(name, &["true", "false"]).as_deref() == Some("true")
+    }
+
+    /// Takes a parameter that is one of a few words.
+    pub(super) fn word(&mut self, name: &str, words: &[&str]) -> Option<String> {
+        let value = self.take(name).pop()?;
+        if words.contains(&value.as_str()) {
+            return Some(value);
+        }
+        let list = words.join("` or `");
+        self.mistake(name, &format!("has to be `{list}`"));
+        None
+    }
+
+    /// Takes the participant; `default` if none is named.
+    pub(super) fn participant(
+        &mut self,
+        default: &ParticipantSelector,
+        all_allowed: bool,
+    ) -> ParticipantSelector {
+        let Some(value) = self.take(PARTICIPANT).pop() else {
+            return default.clone();
+        };
+        match value.parse::<ParticipantSelector>() {
+            Ok(selector) if selector.is_all() && !all_allowed => {
+                self.mistake(PARTICIPANT, "`all` names nobody in particular; a write needs one");
+            }
+            Ok(selector) => return selector,
+            Err(invalid) => {
+                let detail = format!("`{}` is {invalid}", shortened(&value));
+                self.mistake(PARTICIPANT, &detail);
+            }
+        }
+        default.clone()
+    }
+
+    /// Ends with all mistakes that were found, if any.
+    pub(super) fn finish(self) -> Result<(), Problem> {
+        if self.mistakes.is_empty() {
+            return Ok(());
+        }
+        let about_participants = self.mistakes.iter().all(|mistake| mistake.pointer == PARTICIPANT);
+        let code = if about_participants { Code::InvalidParticipant } else { Code::InvalidQuery };
+        Err(Problem::listing(code, self.mistakes))
+    }
+}
+
+/// Text behind percent-encoding, `+` for a space; `None` if it is no UTF-8 or badly encoded.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'+' => bytes.push(b' '),
+            b'%' => bytes.push(hex(rest.next()?)? << 4 | hex(rest.next()?)?),
+            other => bytes.push(other),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// No more of a caller's text than a person needs to find it.
+fn shortened(text: &str) -> String {
+    text.chars().take(LONGEST_NAMED).collect()
+}
+
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let near = known
+        .map(|known| (distance(&shortened(name).to_lowercase(), &known.to_lowercase()), known))
+        .filter(|(distance, _)| *distance <= FARTHEST_SLIP)
+        .min();
+    match near {
+        Some((_, near)) => format!("is no parameter of this request; did you mean `{near}`?"),
+        None => "is no parameter of this request".to_owned(),
+    }
+}
+
+/// Letters to add, drop or change to get from one word to the other.
+fn distance(one: &str, two: &str) -> usize {
+    let two: Vec<char> = two.chars().collect();
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (from, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], from + 1);
+        for (to, other) in two.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *other);
+            diagonal = row[to + 1];
+            row[to + 1] = changed.min(diagonal + 1).min(row[to] + 1);
+        }
+    }
+    row[two.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(raw: &str) -> Query {
+        Query::read(Some(raw), &["participant", "keys", "dryRun"], &["key"])
+    }
+
+    fn mistakes(mut query: Query) -> Vec<String> {
+        let default = "customer".parse().expect("selector");
+        let _ = query.participant(&default, false);
+        let _ = query.flag("dryRun");
+        match query.finish() {
+            Ok(()) => Vec::new(),
+            Err(problem) => problem
+                .errors()
+                .iter()
+                .map(|violation| format!("{} {}", violation.pointer, violation.detail))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn values_are_decoded_and_otherwise_left_alone() {
+        let mut query = read("key=+a%20%2B%C3%A9&key=b%3d%26c&keys=x&&");
+        assert_eq!(query.take("key"), [" a +é", "b=&c"]);
+        assert_eq!(query.take("keys"), ["x"]);
+        assert!(query.finish().is_ok());
+        assert!(Query::read(None, &[], &[]).finish().is_ok());
+    }
+
+    #[test]
+    fn all_mistakes_are_listed_and_slips_recognised() {
+        let found = mistakes(read(
+            "participnt=customer&dryrun=true&view=flat&keys=a&keys=b&key=&dryRun=yes&key=%zz&key=%ff&participant=agent:2nd",
+        ));
+        assert_eq!(
+            found,
+            [
+                "participnt is no parameter of this request; did you mean `participant`?",
+                "dryrun is no parameter of this request; did you mean `dryRun`?",
+                "view is no parameter of this request",
+                "keys stands more than once",
+                "key has no value",
+                "key is not percent-encoded UTF-8",
+                "key is not percent-encoded UTF-8",
+                "participant `agent:2nd` is not a UUID, `all`, or a word of 1 to 40 letters, optionally with `:first` or `:last`",
+                "dryRun has to be `true` or `false`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bad_participant_alone_has_its_own_code() {
+        let code = |raw: &str, all_allowed| {
+            let mut query = read(raw);
+            let _ = query.participant(&"customer".parse().expect("selector"), all_allowed);
+            query.finish().map_err(|problem| problem.code())
+        };
+        assert_eq!(code("participant=a%20b", true), Err(Code::InvalidParticipant));
+        assert_eq!(code("participant=all", false), Err(Code::InvalidParticipant));
+        assert_eq!(code("participant=all", true), Ok(()));
+        assert_eq!(code("participant=a%20b&x=y", true), Err(Code::InvalidQuery));
+        assert_eq!(code("participant=", true), Err(Code::InvalidParticipant));
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_panics(raw in "[\\x00-\\xff]{0,60}|([a-zA-Z]{0,12}[=&%+]{0,2}){0,12}") {
+            let _ = mistakes(read(&raw));
+        }
+    }
+}

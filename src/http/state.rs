@@ -1,0 +1,99 @@
+//! What handlers and the edge are given. Everything is cheap to clone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRef;
+use tokio_util::task::TaskTracker;
+
+use super::etag::EtagKey;
+use crate::app::App;
+use crate::domain::ParticipantSelector;
+use crate::telemetry::{AccessLog, Metrics};
+
+/// The state of the router; handlers take the part they need.
+#[derive(Clone)]
+pub struct AppState {
+    /// The use cases.
+    pub app: App,
+    /// What operations need.
+    pub ops: Ops,
+    /// The settings of this layer.
+    pub settings: Arc<HttpSettings>,
+}
+
+/// Settings of the HTTP layer.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Deadline of a request that asks for none, from the arrival of its head.
+    pub deadline: Duration,
+    /// Longest body in bytes.
+    pub body_limit: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// The participant of a request that names none.
+    pub default_participant: ParticipantSelector,
+    /// The limit told in `size.limitBytes`.
+    pub total_bytes: usize,
+    /// Key of the `ETag`s.
+    pub etag: EtagKey,
+}
+
+/// What operations need.
+#[derive(Clone)]
+pub struct Ops {
+    /// Tells whether the service wants requests.
+    pub readiness: Arc<dyn Readiness>,
+    /// The figures.
+    pub metrics: Metrics,
+    /// Where access lines go.
+    pub access: AccessLog,
+    /// Holds a token for each API request under way: a drain waits for it to be empty.
+    pub in_flight: TaskTracker,
+}
+
+/// Whether the service wants requests.
+pub trait Readiness: Send + Sync {
+    /// What `/readyz` tells.
+    fn report(&self) -> ReadinessReport;
+    /// Whether the service is going down: API requests are then refused at once.
+    fn draining(&self) -> bool;
+}
+
+/// What `/readyz` tells.
+#[derive(Clone, Debug)]
+pub struct ReadinessReport {
+    /// Whether requests are wanted.
+    pub ready: bool,
+    /// What was looked at; a failed check need not make the service unready.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// A short stable name.
+    pub name: &'static str,
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// What was found, for a person; never a secret.
+    pub detail: String,
+}
+
+impl FromRef<AppState> for App {
+    fn from_ref(state: &AppState) -> Self {
+        state.app.clone()
+    }
+}
+
+impl FromRef<AppState> for Ops {
+    fn from_ref(state: &AppState) -> Self {
+        state.ops.clone()
+    }
+}
+
+impl FromRef<AppState> for Arc<HttpSettings> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.settings)
+    }
+}

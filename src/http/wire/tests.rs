@@ -1,0 +1,143 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn mistakes(body: &str) -> Vec<(String, String)> {
+    let problem = patch(body.as_bytes()).expect_err(body);
+    assert_eq!(problem.code(), Code::InvalidAttributes, "{body}");
+    let pairs = problem.errors().iter();
+    pairs.map(|violation| (violation.pointer.clone(), violation.detail.clone())).collect()
+}
+
+fn pointers(body: &str) -> Vec<String> {
+    mistakes(body).into_iter().map(|(pointer, _)| pointer).collect()
+}
+
+fn wanted(body: &str) -> Vec<(String, String)> {
+    let patch = patch(body.as_bytes()).expect(body);
+    let changes = patch.iter();
+    changes.map(|(key, change)| (key.to_string(), change.sent().expose().to_owned())).collect()
+}
+
+#[test]
+fn a_good_body_becomes_a_patch() {
+    let expected = vec![
+        (" Numero  VIP".to_owned(), "ja \u{1F600}".to_owned()),
+        ("gone".to_owned(), String::new()),
+    ];
+    let plain = r#"{"attributes":{"gone":""," Numero  VIP":"ja \ud83d\ude00"}}"#;
+    assert_eq!(wanted(plain), expected);
+    let embedded = r#"{"attributesJson":"{\"gone\":\"\",\" Numero  VIP\":\"ja 😀\"}"}"#;
+    assert_eq!(wanted(embedded), expected);
+}
+
+#[test]
+fn every_mistake_is_listed_with_its_place_and_without_its_value() {
+    let body = r#"{"attributes":{"n":4711,"t":true,"f":1.5,"o":{"k":"canary"},"a":["canary"],"z":null,
+        "":"canary","c\u0007":"canary","d":"canary","d":"canary2","s/l~":1},
+        "extra":"canary","attributes":{"x":"canary"}}"#;
+    let found = mistakes(body);
+    let places: Vec<_> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
+    assert_eq!(
+        places,
+        [
+            "#/attributes/n",
+            "#/attributes/t",
+            "#/attributes/f",
+            "#/attributes/o",
+            "#/attributes/a",
+            "#/attributes/z",
+            "#/attributes/",
+            "#/attributes/c%07",
+            "#/attributes/d",
+            "#/attributes/s~1l~0",
+            "#/extra",
+            "#/attributes",
+        ]
+    );
+    assert!(found.iter().all(|(_, detail)| !detail.contains("canary") && !detail.contains("4711")));
+    assert!(found[5].1.contains("send \"\" to clear"));
+}
+
+#[test]
+fn a_body_without_usable_attributes_says_what_is_missing() {
+    for (body, pointer, says) in [
+        ("{}", "#/attributes", "missing"),
+        (r#"{"attributes":null}"#, "#/attributes", "null"),
+        (r#"{"attributes":{}}"#, "#/attributes", "empty"),
+        (r#"{"attributes":"{}"}"#, "#/attributes", "a string"),
+        (r#"{"attributes":[]}"#, "#/attributes", "an array"),
+        (r#"{"attributesJson":{"a":"b"}}"#, "#/attributesJson", "an object"),
+        (r#"{"attributesJson":"{\"a\""}"#, "#/attributesJson", "EOF"),
+        (r#"{"attributesJson":"[]"}"#, "#/attributesJson", "an array"),
+        (r#"{"a":"b"}"#, "#/a", "`attributes`"),
+        ("[]", "#", "an array"),
+        ("null", "#", "null"),
+        ("\"text\"", "#", "a string"),
+    ] {
+        let found = mistakes(body);
+        assert_eq!(found.len(), 1, "{body}: {found:?}");
+        assert_eq!(found[0].0, pointer, "{body}");
+        assert!(found[0].1.contains(says), "{body}: {}", found[0].1);
+    }
+    let both = r#"{"attributes":{"a":"b"},"attributesJson":"{\"c\":\"d\"}"}"#;
+    assert_eq!(pointers(both), ["#/attributesJson"]);
+}
+
+#[test]
+fn what_is_not_json_is_told_with_its_place_and_no_excerpt() {
+    let deep = |open: &str, times: usize| open.repeat(times);
+    for body in [
+        "",
+        "{",
+        "canary",
+        r#"{"attributes":{"a":"canary"}"#,
+        r#"{"attributes":{"a":"canary"}} canary"#,
+        r#"{"attributes":{"a":"canary",}}"#,
+        "{'attributes':{}}",
+        r#"{"attributes":{"a":"\ud800 canary"}}"#,
+        r#"{"attributes":{"a":"\udc00\ud800 canary"}}"#,
+        r#"{"attributes":{"a":["\ud800 canary"]}}"#,
+        "{\"attributes\":{\"a\":\"line\nbreak canary\"}}",
+        "\u{feff}{}",
+        "{\"attributes\":{\"a\":\"canary\"}}\0",
+        &deep("[", 60_000),
+        &deep("{\"attributes\":", 4_000),
+        &format!("{{\"attributes\":{{\"a\":{}{}}}}}", deep("[", 30_000), deep("]", 30_000)),
+    ] {
+        let problem = patch(body.as_bytes()).expect_err("not JSON");
+        let shown = format!("{body:.80}");
+        assert_eq!(problem.code(), Code::InvalidJson, "{shown}");
+        assert_eq!(problem.errors().len(), 1, "{shown}");
+        let detail = &problem.errors()[0].detail;
+        assert!(!detail.contains("canary") && detail.len() < 120, "{shown}: {detail}");
+    }
+    let problem = patch(b"{\"attributes\":{\"a\":\"\xff\"}}").expect_err("not UTF-8");
+    assert_eq!(problem.code(), Code::InvalidJson);
+    assert_eq!(problem.errors()[0].detail, "not UTF-8, from byte 20 on");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = patch(&body);
+    }
+
+    #[test]
+    fn no_json_like_text_panics_or_is_taken_when_serde_json_refuses_it(
+        body in r#"(\{|\}|\[|\]|"attributes"|"a"|"\\ud800"|:|,|null|1e9|-|true| ){0,24}"#
+    ) {
+        if patch(body.as_bytes()).is_ok() {
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
+        }
+    }
+
+    #[test]
+    fn every_map_of_texts_is_taken_as_it_is(
+        entries in proptest::collection::btree_map("[^\\p{Cc}]{1,12}", ".{0,20}", 1..6)
+    ) {
+        let body = serde_json::json!({ "attributes": entries }).to_string();
+        let expected: Vec<_> = entries.into_iter().collect();
+        prop_assert_eq!(wanted(&body), expected);
+    }
+}

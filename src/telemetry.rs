@@ -1,0 +1,145 @@
+//! Telemetry: log events, one access line per request, and metrics.
+//!
+//! Everything written goes through one [`Sink`], so that lines never interleave and no request
+//! waits for a terminal. Nothing in here is global but what [`Telemetry::install`] installs;
+//! tests build as many as they like. No token, secret or attribute value is ever given to it.
+
+mod access;
+mod families;
+mod metrics;
+mod panic;
+mod sink;
+
+use std::io::IsTerminal;
+
+use tracing::{Dispatch, Level};
+use tracing_subscriber::EnvFilter;
+
+pub use access::{AccessLog, AccessRecord};
+pub use metrics::{HttpFigures, Metrics};
+pub use sink::{Captured, Sink};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line, for log collectors.
+    Json,
+    /// Text, for people.
+    Text,
+}
+
+impl Format {
+    /// Text if stdout is a terminal, else JSON.
+    pub fn for_stdout() -> Self {
+        if std::io::stdout().is_terminal() { Self::Text } else { Self::Json }
+    }
+}
+
+/// The filter directives cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the log filter cannot be read: {0}")]
+pub struct InvalidFilter(#[from] tracing_subscriber::filter::ParseError);
+
+/// A log subscriber and the access log, over one sink.
+#[derive(Clone)]
+pub struct Telemetry {
+    dispatch: Dispatch,
+    access: AccessLog,
+    sink: Sink,
+}
+
+impl Telemetry {
+    /// Builds both; `filter` is in the syntax of `RUST_LOG`. Nothing is installed yet.
+    pub fn new(sink: Sink, format: Format, filter: &str) -> Result<Self, InvalidFilter> {
+        let filter = EnvFilter::try_new(filter)?;
+        let events = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(sink.clone())
+            .with_ansi(false);
+        let dispatch = match format {
+            Format::Json => Dispatch::new(events.json().flatten_event(true).finish()),
+            Format::Text => Dispatch::new(events.finish()),
+        };
+        // The filter can only be asked through the subscriber that holds it.
+        let wanted = tracing::dispatcher::with_default(
+            &dispatch,
+            || tracing::enabled!(target: access::TARGET, Level::INFO),
+        );
+        let access =
+            if wanted { AccessLog::new(sink.clone(), format) } else { AccessLog::disabled() };
+        Ok(Self { dispatch, access, sink })
+    }
+
+    /// Whether `filter` can be read, without building anything.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn check_filter(filter: &str) -> Result<(), InvalidFilter> {
+        EnvFilter::try_new(filter)?;
+        Ok(())
+    }
+
+    /// Makes this the subscriber of the process and logs panics through it. Only the first call
+    /// in a process has the first effect.
+    pub fn install(&self) {
+        // A second subscriber can only mean a test that runs the whole service twice.
+        let _ = tracing::dispatcher::set_global_default(self.dispatch.clone());
+        panic::log_through(self.sink.clone());
+    }
+
+    /// The subscriber, for `tracing::dispatcher::with_default` or `set_default`.
+    pub fn dispatch(&self) -> &Dispatch {
+        &self.dispatch
+    }
+
+    /// The access log.
+    pub fn access(&self) -> &AccessLog {
+        &self.access
+    }
+
+    /// Where everything goes; flush it before the process ends.
+    pub fn sink(&self) -> &Sink {
+        &self.sink
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn telemetry(format: Format, filter: &str) -> (Telemetry, Captured) {
+        let (sink, captured) = Sink::captured(format);
+        (Telemetry::new(sink, format, filter).expect("valid filter"), captured)
+    }
+
+    #[test]
+    fn events_leave_as_one_flat_json_object_a_line() {
+        let (telemetry, captured) = telemetry(Format::Json, "info");
+        tracing::dispatcher::with_default(telemetry.dispatch(), || {
+            tracing::info!(conversation.id = "c", "hello");
+            tracing::debug!("not wanted");
+        });
+        let text = captured.text();
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).expect("one object");
+        assert_eq!(line["message"], "hello");
+        assert_eq!(line["conversation.id"], "c");
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn the_filter_decides_about_the_access_log_too() {
+        for (filter, wanted) in
+            [("info", true), ("warn", false), ("info,access=off", false), ("off,access=info", true)]
+        {
+            let (telemetry, captured) = telemetry(Format::Text, filter);
+            telemetry.access().write(&AccessRecord::example());
+            assert_eq!(captured.text().contains("http.status=200"), wanted, "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_an_error() {
+        let (sink, _captured) = Sink::captured(Format::Json);
+        assert!(Telemetry::new(sink, Format::Json, "a=b=c").is_err());
+    }
+}

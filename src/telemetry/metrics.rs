@@ -1,0 +1,352 @@
+//! The figures behind `/metrics`, as the text that Prometheus scrapes.
+//!
+//! Each instance has a registry of its own, so that tests can run several services in a process.
+//! Labels come from closed sets: no id, key, path or value is ever one.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry};
+
+use super::families::{
+    AttemptLabels, Endpoint, Held, OPERATION_ANSWERS, OperationLabels, OutcomeLabels,
+    RequestLabels, RouteLabels, UpstreamLabels, seconds,
+};
+use crate::domain::Outcome;
+use crate::ports::{Answer, BreakerState, Meter, Operation};
+
+const PREFIX: &str = "attribute_gateway";
+
+/// Label of requests that no route took, since callers can make paths up.
+const UNMATCHED: &str = "unmatched";
+
+/// All figures of one service. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Figures>);
+
+/// One answered HTTP request.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpFigures<'a> {
+    /// Method of the request.
+    pub method: &'a str,
+    /// Pattern of the route that took it.
+    pub route: Option<&'a str>,
+    /// Status of the answer.
+    pub status: u16,
+    /// From the request head to the answer.
+    pub took: Duration,
+}
+
+struct Figures {
+    registry: Registry,
+    routes: &'static [&'static str],
+    requests: Held<RequestLabels, Counter>,
+    request_seconds: Held<RouteLabels, Histogram>,
+    attempts: Held<AttemptLabels, Counter>,
+    attempt_seconds: Held<OperationLabels, Histogram>,
+    calls: Held<AttemptLabels, Counter>,
+    call_seconds: Held<OperationLabels, Histogram>,
+    retries: Held<OperationLabels, Counter>,
+    retries_refused: Held<OperationLabels, Counter>,
+    breakers: Family<UpstreamLabels, Gauge<i64, AtomicI64>>,
+    outcomes: Held<OutcomeLabels, Counter>,
+    visibility_lag: Histogram,
+    read_backs: Histogram,
+    repairs: Counter,
+    writes_in_flight: Gauge,
+    participants_held: Gauge,
+}
+
+impl Metrics {
+    /// Fresh figures, all at zero. `routes` are the patterns that requests can match.
+    pub fn new(routes: &'static [&'static str]) -> Self {
+        let operations = Operation::ALL.len();
+        let durations = || Family::new_with_constructor(seconds as fn() -> Histogram);
+        let endpoints = Endpoint::slots(routes.len());
+        let mut figures = Figures {
+            registry: Registry::with_prefix(PREFIX),
+            routes,
+            requests: Held::new(Endpoint::request_slots(routes.len()), Family::default()),
+            request_seconds: Held::new(
+                endpoints,
+                Family::new_with_constructor(seconds as fn() -> Histogram),
+            ),
+            attempts: Held::new(OPERATION_ANSWERS, Family::default()),
+            attempt_seconds: Held::new(operations, durations()),
+            calls: Held::new(OPERATION_ANSWERS, Family::default()),
+            call_seconds: Held::new(operations, durations()),
+            retries: Held::new(operations, Family::default()),
+            retries_refused: Held::new(operations, Family::default()),
+            breakers: Family::default(),
+            outcomes: Held::new(Outcome::Superseded as usize + 1, Family::default()),
+            visibility_lag: seconds(),
+            read_backs: Histogram::new((0..=12).map(f64::from)),
+            repairs: Counter::default(),
+            writes_in_flight: Gauge::default(),
+            participants_held: Gauge::default(),
+        };
+        figures.register();
+        Self(Arc::new(figures))
+    }
+
+    /// Counts an answered request.
+    pub fn http(&self, request: HttpFigures<'_>) {
+        let known =
+            request.route.and_then(|route| self.0.routes.iter().position(|known| *known == route));
+        let index = known.unwrap_or(self.0.routes.len());
+        let name = known.map_or(UNMATCHED, |index| self.0.routes[index]);
+        let endpoint = Endpoint::new(request.method, index, name);
+        self.0.requests.with(
+            endpoint.request_slot(request.status),
+            || endpoint.request_labels(request.status),
+            count,
+        );
+        self.0.request_seconds.with(
+            Some(endpoint.slot()),
+            || endpoint.labels(),
+            |histogram| histogram.observe(request.took.as_secs_f64()),
+        );
+    }
+
+    /// All figures as the text that Prometheus scrapes.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0.registry)?;
+        Ok(text)
+    }
+}
+
+impl Figures {
+    fn register(&mut self) {
+        self.register_http();
+        self.register_upstream();
+        self.register_writes();
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        self.add("build", "Version of the gateway", version);
+    }
+
+    fn register_http(&mut self) {
+        let requests = self.requests.family.clone();
+        self.add("http_requests", "Requests answered", requests);
+        let durations = self.request_seconds.family.clone();
+        self.add("http_request_duration_seconds", "From the request head to the answer", durations);
+    }
+
+    fn register_upstream(&mut self) {
+        let attempts = self.attempts.family.clone();
+        self.add("upstream_attempts", "HTTP exchanges with Genesys Cloud", attempts);
+        let durations = self.attempt_seconds.family.clone();
+        self.add(
+            "upstream_attempt_duration_seconds",
+            "Time of one HTTP exchange with Genesys Cloud",
+            durations,
+        );
+        let calls = self.calls.family.clone();
+        self.add("upstream_calls", "Calls to Genesys Cloud, retries included", calls);
+        let durations = self.call_seconds.family.clone();
+        self.add(
+            "upstream_call_duration_seconds",
+            "Time of one call to Genesys Cloud, with its retries and waits",
+            durations,
+        );
+        let retries = self.retries.family.clone();
+        self.add("upstream_retries", "Attempts that were tried again", retries);
+        let refused = self.retries_refused.family.clone();
+        self.add(
+            "retry_budget_exhausted",
+            "Retries not made because the retry budget was spent",
+            refused,
+        );
+        let breakers = self.breakers.clone();
+        self.add("breaker_state", "0 closed, 1 half-open, 2 open", breakers);
+    }
+
+    fn register_writes(&mut self) {
+        let outcomes = self.outcomes.family.clone();
+        self.add("write_outcomes", "Keys answered, by outcome", outcomes);
+        let lag = self.visibility_lag.clone();
+        self.add(
+            "visibility_lag_seconds",
+            "From the acceptance of a PATCH until a read showed it",
+            lag,
+        );
+        let reads = self.read_backs.clone();
+        self.add("read_backs", "Read-backs that one write took", reads);
+        let repairs = self.repairs.clone();
+        self.add(
+            "repairs",
+            "Maps written again in full, because upstream had replaced instead of merged",
+            repairs,
+        );
+        let writes = self.writes_in_flight.clone();
+        self.add("writes_in_flight", "Writes under way", writes);
+        let held = self.participants_held.clone();
+        self.add("participants_held", "Participants remembered", held);
+    }
+
+    fn add(&mut self, name: &str, help: &str, metric: impl Metric) {
+        self.registry.register(name, help, metric);
+    }
+}
+
+fn count(counter: &Counter) {
+    counter.inc();
+}
+
+/// A gauge is signed; no count here comes near the difference.
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+const fn labels(operation: Operation) -> OperationLabels {
+    OperationLabels { operation: operation.as_str() }
+}
+
+impl Meter for Metrics {
+    fn attempt(&self, operation: Operation, answer: Answer, took: Duration) {
+        let slot = AttemptLabels::slot(operation, answer);
+        self.0.attempts.with(slot, || AttemptLabels::new(operation, answer), count);
+        self.0.attempt_seconds.with(
+            Some(operation as usize),
+            || labels(operation),
+            |histogram| histogram.observe(took.as_secs_f64()),
+        );
+    }
+
+    fn call(&self, operation: Operation, answer: Answer, took: Duration) {
+        let slot = AttemptLabels::slot(operation, answer);
+        self.0.calls.with(slot, || AttemptLabels::new(operation, answer), count);
+        self.0.call_seconds.with(
+            Some(operation as usize),
+            || labels(operation),
+            |histogram| histogram.observe(took.as_secs_f64()),
+        );
+    }
+
+    fn retry(&self, operation: Operation) {
+        let slot = Some(operation as usize);
+        self.0.retries.with(slot, || labels(operation), count);
+    }
+
+    fn retry_refused(&self, operation: Operation) {
+        let slot = Some(operation as usize);
+        self.0.retries_refused.with(slot, || labels(operation), count);
+    }
+
+    fn breaker(&self, upstream: &'static str, state: BreakerState) {
+        let value = match state {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        };
+        let gauge = self.0.breakers.get_or_create_owned(&UpstreamLabels { upstream });
+        gauge.set(value);
+    }
+
+    fn outcome(&self, outcome: Outcome) {
+        let labels = || OutcomeLabels { outcome: outcome.as_str() };
+        self.0.outcomes.with(Some(outcome as usize), labels, count);
+    }
+
+    fn visibility_lag(&self, lag: Duration) {
+        self.0.visibility_lag.observe(lag.as_secs_f64());
+    }
+
+    fn read_backs(&self, reads: u32) {
+        self.0.read_backs.observe(f64::from(reads));
+    }
+
+    fn repair(&self) {
+        self.0.repairs.inc();
+    }
+
+    fn writes_in_flight(&self, count: usize) {
+        self.0.writes_in_flight.set(whole(count));
+    }
+
+    fn participants_held(&self, count: usize) {
+        self.0.participants_held.set(whole(count));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTES: &[&str] = &["/a", "/b/{id}"];
+
+    fn text(metrics: &Metrics) -> String {
+        metrics.encode().expect("encodes")
+    }
+
+    fn report_one_of_each(metrics: &Metrics) {
+        let took = Duration::from_millis(30);
+        metrics.attempt(Operation::Read, Answer::Status(200), took);
+        metrics.attempt(Operation::Patch, Answer::Status(418), took);
+        metrics.call(Operation::Token, Answer::Timeout, took);
+        metrics.retry(Operation::Patch);
+        metrics.retry_refused(Operation::Patch);
+        metrics.breaker("conversations", BreakerState::Open);
+        metrics.outcome(Outcome::Verified);
+        metrics.visibility_lag(took);
+        metrics.read_backs(2);
+        metrics.repair();
+        metrics.writes_in_flight(7);
+        metrics.participants_held(9);
+    }
+
+    #[test]
+    fn each_event_shows_up_under_its_documented_name() {
+        let metrics = Metrics::new(ROUTES);
+        report_one_of_each(&metrics);
+        let text = text(&metrics);
+        for line in [
+            r#"upstream_attempts_total{operation="read",answer="200"} 1"#,
+            r#"upstream_attempts_total{operation="patch",answer="418"} 1"#,
+            r#"upstream_attempt_duration_seconds_count{operation="read"} 1"#,
+            r#"upstream_calls_total{operation="token",answer="timeout"} 1"#,
+            r#"upstream_call_duration_seconds_count{operation="token"} 1"#,
+            r#"upstream_retries_total{operation="patch"} 1"#,
+            r#"retry_budget_exhausted_total{operation="patch"} 1"#,
+            r#"breaker_state{upstream="conversations"} 2"#,
+            r#"write_outcomes_total{outcome="verified"} 1"#,
+            "visibility_lag_seconds_sum 0.03",
+            r#"read_backs_bucket{le="2.0"} 1"#,
+            "repairs_total 1",
+            "writes_in_flight 7",
+            "participants_held 9",
+            concat!(r#"build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+        ] {
+            let line = format!("attribute_gateway_{line}");
+            assert!(text.lines().any(|at| at == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn made_up_methods_and_paths_share_one_label() {
+        let metrics = Metrics::new(ROUTES);
+        for (method, route) in [("BREW", None), ("MILK", Some("/made/up")), ("GET", Some("/a"))] {
+            metrics.http(HttpFigures { method, route, status: 404, took: Duration::ZERO });
+        }
+        let text = text(&metrics);
+        assert!(text.contains(r#"{method="other",route="unmatched",status="404"} 2"#), "{text}");
+        assert!(text.contains(r#"{method="GET",route="/a",status="404"} 1"#), "{text}");
+        assert!(!text.contains("BREW") && !text.contains("made/up"));
+    }
+
+    #[test]
+    fn two_services_in_a_process_count_apart() {
+        let (one, two) = (Metrics::new(ROUTES), Metrics::new(ROUTES));
+        one.repair();
+        assert!(text(&one).contains("repairs_total 1") && text(&two).contains("repairs_total 0"));
+    }
+}

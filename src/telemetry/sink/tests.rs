@@ -1,0 +1,115 @@
+use std::sync::mpsc;
+
+use super::*;
+
+/// An output that stands still until it is told to go on.
+struct Stuck {
+    go_on: mpsc::Receiver<()>,
+    inner: Collector,
+}
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.go_on.recv();
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An output whose end can be waited for.
+struct Ending {
+    inner: Collector,
+    _ended: mpsc::Sender<()>,
+}
+
+impl Write for Ending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn say(sink: &Sink, text: &str) {
+    sink.line(|bytes| bytes.extend_from_slice(text.as_bytes()));
+}
+
+#[test]
+fn lines_arrive_in_order_and_whole() {
+    let (sink, captured) = Sink::captured(Format::Text);
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let sink = sink.clone();
+            std::thread::spawn(move || {
+                for line in 0..500 {
+                    say(&sink, &format!("{writer} {line}"));
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.join().expect("no panic");
+    }
+    let text = captured.text();
+    for writer in 0..4 {
+        let own: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix(&format!("{writer} "))).collect();
+        assert_eq!(own.len(), 500);
+        assert!(own.iter().enumerate().all(|(at, line)| *line == at.to_string()));
+    }
+}
+
+#[test]
+fn a_line_leaves_without_a_flush() {
+    let bytes = Arc::<Mutex<Vec<u8>>>::default();
+    let sink = Sink::over(Collector(Arc::clone(&bytes)), Format::Text);
+    say(&sink, "one");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    while bytes.lock().expect("not poisoned").is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "nothing was written");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn memory_is_bounded_and_what_is_lost_is_counted() {
+    let (go_on, stop) = mpsc::channel();
+    let bytes = Arc::<Mutex<Vec<u8>>>::default();
+    let stuck = Stuck { go_on: stop, inner: Collector(Arc::clone(&bytes)) };
+    let sink = Sink::over(stuck, Format::Json);
+    let line = "x".repeat(1023);
+    for _ in 0..4096 {
+        say(&sink, &line);
+    }
+    assert!(sink.shared.lock().bytes.len() <= CAPACITY);
+    drop(go_on);
+    sink.flush();
+    let text = String::from_utf8(bytes.lock().expect("not poisoned").clone()).expect("UTF-8");
+    let kept = text.lines().filter(|at| *at == line).count();
+    let lost: usize = text
+        .lines()
+        .filter(|line| line.contains("dropped"))
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).expect("JSON")["lines"].as_u64()
+        })
+        .map(|lines| usize::try_from(lines.expect("a number")).expect("fits"))
+        .sum();
+    assert!(lost > 0);
+    assert_eq!(kept + lost, 4096);
+}
+
+#[test]
+fn the_last_handle_writes_what_is_left() {
+    let bytes = Arc::<Mutex<Vec<u8>>>::default();
+    let (done, ended) = mpsc::channel::<()>();
+    let sink =
+        Sink::over(Ending { inner: Collector(Arc::clone(&bytes)), _ended: done }, Format::Text);
+    say(&sink, "last words");
+    drop(sink);
+    assert!(ended.recv().is_err(), "the thread drops its output at its end");
+    assert_eq!(*bytes.lock().expect("not poisoned"), b"last words\n");
+}
