@@ -34,6 +34,15 @@ struct Watched {
     sight: Sight,
 }
 
+impl Watched {
+    /// Whether seeing the wanted value says that our write was applied. A key that looked as
+    /// wanted before, and was sent only because an earlier write of ours may still surface, tells
+    /// nothing by looking so again.
+    fn is_telling(&self) -> bool {
+        self.before.as_ref() != self.change.wanted()
+    }
+}
+
 /// The keys of one cycle, watched until each is proved.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
@@ -109,21 +118,21 @@ impl Watch {
 
     /// Whether any key was ever seen as wanted: proof that the PATCH was applied.
     pub fn any_seen(&self) -> bool {
-        let seen = |watched: &Watched| matches!(watched.sight, Sight::Wanted | Sight::Replaced);
+        let seen = |watched: &Watched| {
+            watched.is_telling() && matches!(watched.sight, Sight::Wanted | Sight::Replaced)
+        };
         self.keys.values().any(seen)
-    }
-
-    /// Whether the last read showed this key as neither before nor wanted.
-    pub fn shows_third(&self, key: &AttributeKey) -> bool {
-        let watched = self.keys.get(key);
-        watched.is_some_and(|watched| matches!(watched.sight, Sight::Third(_)))
     }
 
     /// The changes that may be sent again after a PATCH of unknown fate: those whose key still
     /// looks as before. One that shows a third value is never sent again, since that would undo
     /// another writer's change.
     pub fn still_before(&self) -> Patch {
-        let before = self.keys.iter().filter(|(_, watched)| watched.sight == Sight::Before);
+        let before = self.keys.iter().filter(|(_, watched)| match watched.sight {
+            Sight::Before => true,
+            Sight::Wanted => !watched.is_telling(),
+            Sight::Replaced | Sight::Third(_) => false,
+        });
         before.map(|(key, watched)| (key.clone(), watched.change.clone())).collect()
     }
 
@@ -257,6 +266,14 @@ mod tests {
         );
         assert_eq!(watch.still_before(), patch(&[("old", "2")]));
         assert!(watch.any_seen());
+    }
+
+    #[test]
+    fn a_key_that_looked_as_wanted_before_proves_nothing_by_looking_so_still() {
+        let same: &[(&str, &str)] = &[("k", "1")];
+        let watch = after(same, same, &[(0, same)]);
+        assert!(!watch.any_seen());
+        assert_eq!(watch.still_before(), patch(same));
     }
 
     #[test]

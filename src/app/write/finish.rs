@@ -22,17 +22,11 @@ impl Flow {
             self.shared.meter.outcome(*outcome);
         }
         self.shared.meter.read_backs(self.reads);
-        match (report.worst(), self.effect) {
-            (Outcome::Superseded, effect) => {
-                Err(Failure { error: Error::Superseded(Box::new(report)), effect })
-            }
-            // Sent, never answered, and not to be seen: it must not pass for accepted.
-            (Outcome::Unverified, Effect::Unknown) => {
-                let error = Error::DeadlineExceeded("finding out whether the write was applied");
-                Err(Failure { error, effect: Effect::Unknown })
-            }
-            _ => Ok(report),
+        if report.worst() == Outcome::Superseded {
+            let error = Error::Superseded(Box::new(report));
+            return Err(Failure { error, effect: self.effect });
         }
+        Ok(report)
     }
 
     /// A deadline or a drain that met a PATCH under way says so.
@@ -76,8 +70,9 @@ impl Flow {
             if self.sent.get(key).is_some() {
                 return match self.watch.outcome(key, settle) {
                     _ if dry_run => Outcome::WouldSend,
-                    // Never accepted, and another writer's value stands: promise nothing.
-                    Some(Outcome::Unverified) if !self.taken.contains(key) => self.not_taken(key),
+                    // The fate of its only PATCH is unknown, and it was not sent again because
+                    // another writer's value stood there. Ours was never accepted.
+                    Some(Outcome::Unverified) if !self.taken.contains(key) => Outcome::Superseded,
                     Some(outcome) => outcome,
                     None => Outcome::Unverified,
                 };
@@ -88,11 +83,6 @@ impl Flow {
             }
         };
         self.request.patch.keys().map(|key| (key.clone(), outcome(key))).collect()
-    }
-
-    /// A key whose PATCH has an unknown fate, and that was not sent again.
-    fn not_taken(&self, key: &AttributeKey) -> Outcome {
-        if self.watch.shows_third(key) { Outcome::Superseded } else { Outcome::Unverified }
     }
 
     fn status(&self, outcomes: &BTreeMap<AttributeKey, Outcome>) -> VerificationStatus {

@@ -90,7 +90,7 @@ impl Flow {
                 self.shared.held.refused(place, mark);
                 self.effect = prior;
             }
-            Err(_) => {}
+            Err(CallFailure { fate: Fate::Unknown | Fate::UnknownOnce, .. }) => {}
         }
         result
     }
