@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tower::ServiceBuilder;
 use tower::layer::layer_fn;
+use tower::util::BoxCloneSyncService;
 
 use super::layers::breaker::Guard;
 use super::layers::retry::Retries;
@@ -57,6 +58,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache) -> (Transport, Arc<Guar
         meter: Arc::clone(&meter),
         clock,
     });
+    let api_base: Arc<str> = settings.api_base.into();
     let (breaker, call_meter) = (Arc::clone(&guard), Arc::clone(&meter));
     let stack = ServiceBuilder::new()
         // Outermost, so that nothing below can be late.
@@ -75,9 +77,9 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache) -> (Transport, Arc<Guar
         // One record an attempt.
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
         // From path to host.
-        .layer(layer_fn(move |inner| base_uri::layer(settings.api_base.clone(), inner)))
+        .layer(layer_fn(move |inner| base_uri::layer(api_base.clone(), inner)))
         .service(transport);
-    (stack, guard)
+    (BoxCloneSyncService::new(stack), guard)
 }
 
 /// The stack of the token endpoint. It has no retries: the task that fetches tokens has a schedule
@@ -85,12 +87,12 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache) -> (Transport, Arc<Guar
 pub fn token_stack(parts: &StackParts) -> (Transport, Arc<Guard>) {
     let StackParts { settings, transport, meter, clock, .. } = parts.clone();
     let guard = Arc::new(Guard::new("token", Arc::clone(&meter), clock));
-    let breaker = Arc::clone(&guard);
+    let (breaker, login_base) = (Arc::clone(&guard), Arc::<str>::from(settings.login_base));
     let stack = ServiceBuilder::new()
         .layer(layer_fn(move |inner| breaker::layer(Arc::clone(&breaker), inner)))
         .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
-        .layer(layer_fn(move |inner| base_uri::layer(settings.login_base.clone(), inner)))
+        .layer(layer_fn(move |inner| base_uri::layer(login_base.clone(), inner)))
         .service(transport);
-    (stack, guard)
+    (BoxCloneSyncService::new(stack), guard)
 }

@@ -102,10 +102,12 @@ const FORCED_RENEWAL_EVERY: Duration = Duration::from_secs(10);
 
 /// The shared token. Cheap to clone.
 #[derive(Clone)]
-pub struct TokenCache {
+pub struct TokenCache(Arc<Shared>);
+
+struct Shared {
     news: watch::Receiver<News>,
-    stale: Arc<watch::Sender<u64>>,
-    forced: Arc<Mutex<Allowance>>,
+    stale: watch::Sender<u64>,
+    forced: Mutex<Allowance>,
 }
 
 struct Allowance {
@@ -128,12 +130,12 @@ impl TokenCache {
         let task = refresh::Refresh { fetch, settings, jitter, publish, stale: stale_news };
         tokio::spawn(stop.run_until_cancelled_owned(task.run()));
         let forced = Allowance { left: FORCED_RENEWALS, since: Instant::now() };
-        Self { news, stale: Arc::new(stale), forced: Arc::new(Mutex::new(forced)) }
+        Self(Arc::new(Shared { news, stale, forced: Mutex::new(forced) }))
     }
 
     /// The token, if a good one is at hand.
     pub fn current(&self) -> Option<Token> {
-        match &*self.news.borrow() {
+        match &*self.0.news.borrow() {
             News::Ready { token, .. } if token.is_good() => Some(token.clone()),
             News::Ready { .. } | News::Fetching | News::Failed { .. } => None,
         }
@@ -158,12 +160,12 @@ impl TokenCache {
         deadline: Instant,
     ) -> Result<Option<Token>, UpstreamError> {
         let is_newest = self.current().is_none_or(|token| token.generation <= generation);
-        let asked_already = *self.stale.borrow() >= generation;
+        let asked_already = *self.0.stale.borrow() >= generation;
         if is_newest && !asked_already {
             if !self.allowance().take() {
                 return Ok(None);
             }
-            self.stale.send_if_modified(|stale| {
+            self.0.stale.send_if_modified(|stale| {
                 let newer = *stale < generation;
                 *stale = (*stale).max(generation);
                 newer
@@ -173,7 +175,7 @@ impl TokenCache {
     }
 
     async fn newer_than(&self, generation: u64, deadline: Instant) -> Result<Token, UpstreamError> {
-        let mut news = self.news.clone();
+        let mut news = self.0.news.clone();
         loop {
             match &*news.borrow_and_update() {
                 News::Ready { token, .. } if token.is_good() && token.generation > generation => {
@@ -195,7 +197,7 @@ impl TokenCache {
 
     /// At the deadline the last failure says more than "too late".
     fn reason_at_deadline(&self) -> UpstreamError {
-        match &*self.news.borrow() {
+        match &*self.0.news.borrow() {
             News::Failed { failure, next_try } => UpstreamError::NoToken(failure.until(*next_try)),
             News::Ready { trouble: Some(failure), .. } => {
                 UpstreamError::NoToken(failure.until(Instant::now()))
@@ -206,7 +208,7 @@ impl TokenCache {
 
     /// How things stand.
     pub fn status(&self) -> TokenStatus {
-        match &*self.news.borrow() {
+        match &*self.0.news.borrow() {
             News::Fetching => TokenStatus::Starting,
             News::Ready { trouble: Some(TokenFailure::Refused(reason)), .. }
             | News::Failed { failure: TokenFailure::Refused(reason), .. } => {
@@ -221,13 +223,13 @@ impl TokenCache {
 
     /// Waits until the first fetch has ended, one way or the other.
     pub async fn started(&self) {
-        let mut news = self.news.clone();
+        let mut news = self.0.news.clone();
         // An error means that the task has ended: nothing to wait for any more.
         let _ = news.wait_for(|news| !matches!(news, News::Fetching)).await;
     }
 
     fn allowance(&self) -> std::sync::MutexGuard<'_, Allowance> {
-        self.forced.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.forced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

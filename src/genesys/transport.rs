@@ -59,14 +59,22 @@ async fn exchange(
     if let Some(headers) = response.headers_mut() {
         *headers = std::mem::take(answer.headers_mut());
     }
-    let mut body = BytesMut::new();
+    let mut body = Bytes::new();
     while let Some(chunk) = answer.chunk().await.map_err(UpstreamError::from_reqwest)? {
         if body.len() + chunk.len() > body_limit {
             return Err(UpstreamError::TooLarge { limit: body_limit });
         }
-        body.extend_from_slice(&chunk);
+        // Most answers are one chunk, which needs no copy.
+        body = if body.is_empty() { chunk } else { joined(body, &chunk) };
     }
-    response.body(body.freeze()).map_err(|_| UpstreamError::Invalid("unusable headers"))
+    response.body(body).map_err(|_| UpstreamError::Invalid("unusable headers"))
+}
+
+/// Appends without copying what is there already, as long as nobody else holds it.
+fn joined(body: Bytes, chunk: &[u8]) -> Bytes {
+    let mut body = BytesMut::from(body);
+    body.extend_from_slice(chunk);
+    body.freeze()
 }
 
 /// Exchanges with a router of this process.

@@ -7,21 +7,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use tokio::time::Instant;
-use tower::util::BoxCloneSyncService;
 use tower::{ServiceExt, service_fn};
 
 use super::call;
 use crate::genesys::error::UpstreamError;
 use crate::genesys::token::{Token, TokenCache};
-use crate::genesys::transport::{Exchange, Transport};
+use crate::genesys::transport::Exchange;
 use crate::ports::{Cycle, Phase};
 
 /// Authorises requests with tokens of `cache`.
-pub fn layer<S: Exchange>(cache: TokenCache, inner: S) -> Transport {
-    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+pub fn layer<S: Exchange>(cache: TokenCache, inner: S) -> impl Exchange {
+    service_fn(move |request: Request<Bytes>| {
         let (inner, cache) = (inner.clone(), cache.clone());
         async move { authorised(&cache, inner, request).await }
-    }))
+    })
 }
 
 async fn authorised<S: Exchange>(

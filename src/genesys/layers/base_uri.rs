@@ -1,13 +1,14 @@
 //! Turns the path of a request into the URI of a host, and adds the headers of every request.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Uri, header};
-use tower::util::BoxCloneSyncService;
 use tower::{ServiceExt, service_fn};
 
 use super::call;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::{Exchange, Transport};
+use crate::genesys::transport::Exchange;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const USER_AGENT: HeaderValue =
@@ -15,8 +16,8 @@ const USER_AGENT: HeaderValue =
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Sends requests to `base`, which may have a path of its own and ends without a slash.
-pub fn layer<S: Exchange>(base: String, inner: S) -> Transport {
-    BoxCloneSyncService::new(service_fn(move |mut request: Request<Bytes>| {
+pub fn layer<S: Exchange>(base: Arc<str>, inner: S) -> impl Exchange {
+    service_fn(move |mut request: Request<Bytes>| {
         let inner = inner.clone();
         let uri: Result<Uri, _> = format!("{base}{}", request.uri()).parse();
         async move {
@@ -30,5 +31,5 @@ pub fn layer<S: Exchange>(base: String, inner: S) -> Transport {
             }
             inner.oneshot(request).await
         }
-    }))
+    })
 }

@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tower::util::BoxCloneSyncService;
 use tower::{ServiceExt, service_fn};
 
 use crate::clock::Monotonic;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::{Exchange, Transport};
+use crate::genesys::transport::Exchange;
 use crate::policy::{Breaker, BreakerSettings};
 use crate::ports::{BreakerState, Meter};
 
@@ -72,9 +71,9 @@ fn state_of(breaker: &Breaker) -> BreakerState {
 }
 
 /// Guards an upstream.
-pub fn layer<S: Exchange>(guard: Arc<Guard>, inner: S) -> Transport {
-    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+pub fn layer<S: Exchange>(guard: Arc<Guard>, inner: S) -> impl Exchange {
+    service_fn(move |request: Request<Bytes>| {
         let (inner, guard) = (inner.clone(), Arc::clone(&guard));
         async move { guard.run(inner, request).await }
-    }))
+    })
 }

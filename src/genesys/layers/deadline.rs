@@ -2,20 +2,19 @@
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tower::util::BoxCloneSyncService;
 use tower::{ServiceExt, service_fn};
 
 use super::call;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::{Exchange, Transport};
+use crate::genesys::transport::Exchange;
 
 /// Ends a call at the deadline of its request. The layers inside keep to the deadline by
 /// themselves; this one holds it whatever they do.
-pub fn layer<S: Exchange>(inner: S) -> Transport {
-    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+pub fn layer<S: Exchange>(inner: S) -> impl Exchange {
+    service_fn(move |request: Request<Bytes>| {
         let inner = inner.clone();
         async move { within(inner, request).await }
-    }))
+    })
 }
 
 async fn within<S: Exchange>(

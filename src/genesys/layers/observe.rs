@@ -6,20 +6,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use tokio::time::Instant;
-use tower::util::BoxCloneSyncService;
 use tower::{ServiceExt, service_fn};
 
 use super::call;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::{Exchange, Transport};
+use crate::genesys::transport::Exchange;
 use crate::ports::{Answer, Meter, Operation};
 
 /// Genesys' correlation id: on every answer of the platform.
 const CORRELATION_ID: &str = "inin-correlation-id";
 
 /// Observes calls as a whole.
-pub fn calls<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> Transport {
-    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+pub fn calls<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
+    service_fn(move |request: Request<Bytes>| {
         let (inner, meter) = (inner.clone(), Arc::clone(&meter));
         async move {
             let (operation, start) = (call(&request).operation, Instant::now());
@@ -27,12 +26,12 @@ pub fn calls<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> Transport {
             meter.call(operation, answer_of(&result), start.elapsed());
             result
         }
-    }))
+    })
 }
 
 /// Observes every attempt.
-pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> Transport {
-    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
+    service_fn(move |request: Request<Bytes>| {
         let (inner, meter) = (inner.clone(), Arc::clone(&meter));
         async move {
             let (call, start) = (call(&request).clone(), Instant::now());
@@ -56,7 +55,7 @@ pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> Transport {
             );
             result
         }
-    }))
+    })
 }
 
 fn answer_of(result: &Result<Response<Bytes>, UpstreamError>) -> Answer {

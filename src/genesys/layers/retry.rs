@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use tower::util::BoxCloneSyncService;
 use tower::{ServiceExt, service_fn};
 
 use super::{Call, call};
 use crate::clock::Monotonic;
 use crate::genesys::error::{self, UpstreamError};
 use crate::genesys::random::Jitter;
-use crate::genesys::transport::{Exchange, Transport};
+use crate::genesys::transport::Exchange;
 use crate::policy::{Backoff, RetryBudget, RetryDecision, Stop, decide};
 use crate::ports::{Meter, Operation};
 
@@ -36,11 +35,11 @@ pub struct Retries {
 }
 
 /// Retries calls within their deadline.
-pub fn layer<S: Exchange>(retries: Arc<Retries>, inner: S) -> Transport {
-    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+pub fn layer<S: Exchange>(retries: Arc<Retries>, inner: S) -> impl Exchange {
+    service_fn(move |request: Request<Bytes>| {
         let (inner, retries) = (inner.clone(), Arc::clone(&retries));
         async move { retries.run(inner, request).await }
-    }))
+    })
 }
 
 type Exchanged = Result<Response<Bytes>, UpstreamError>;

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use tower::util::BoxCloneSyncService;
 use tower::{ServiceExt, service_fn};
 
 use super::call;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::{Exchange, Transport};
+use crate::genesys::transport::Exchange;
 
 /// Ends an attempt after `limit`, or at the deadline of its request if that is sooner.
-pub fn layer<S: Exchange>(limit: Duration, inner: S) -> Transport {
-    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+pub fn layer<S: Exchange>(limit: Duration, inner: S) -> impl Exchange {
+    service_fn(move |request: Request<Bytes>| {
         let inner = inner.clone();
         async move {
             let left = call(&request).cycle.time_left();
@@ -23,5 +22,5 @@ pub fn layer<S: Exchange>(limit: Duration, inner: S) -> Transport {
                 Err(_) => Err(UpstreamError::Timeout { full: limit <= left }),
             }
         }
-    }))
+    })
 }
