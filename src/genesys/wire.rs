@@ -4,11 +4,15 @@
 //! that the vendor's SDK models leave optional, which is nearly all of them.
 
 mod attributes;
+mod parts;
 mod redact;
+
+use std::borrow::Cow;
 
 use serde::Deserialize;
 
 use self::attributes::WireAttributes;
+use self::parts::{LastLeg, Present};
 pub use self::redact::without_values;
 use crate::domain::{AttributeMap, Conversation, ConversationId, Participant};
 
@@ -16,39 +20,36 @@ use crate::domain::{AttributeMap, Conversation, ConversationId, Participant};
 /// the Python SDK 269.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireConversation {
-    id: Option<String>,
-    start_time: Option<String>,
-    end_time: Option<String>,
-    participants: Option<Vec<WireParticipant>>,
+struct WireConversation<'a> {
+    id: Option<Present>,
+    start_time: Option<Present>,
+    end_time: Option<Present>,
+    #[serde(borrow)]
+    participants: Option<Vec<WireParticipant<'a>>>,
 }
 
 /// A participant in either shape: `CallMediaParticipant` has a `state` of its own, `Participant`
 /// has one per communication.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireParticipant {
-    id: Option<String>,
-    purpose: Option<String>,
-    state: Option<String>,
-    end_time: Option<String>,
-    #[serde(default)]
+struct WireParticipant<'a> {
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    purpose: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    state: Option<Cow<'a, str>>,
+    end_time: Option<Present>,
     attributes: Option<WireAttributes>,
-    calls: Option<Vec<Leg>>,
-    callbacks: Option<Vec<Leg>>,
-    chats: Option<Vec<Leg>>,
-    emails: Option<Vec<Leg>>,
-    messages: Option<Vec<Leg>>,
-    videos: Option<Vec<Leg>>,
+    calls: Option<LastLeg>,
+    callbacks: Option<LastLeg>,
+    chats: Option<LastLeg>,
+    emails: Option<LastLeg>,
+    messages: Option<LastLeg>,
+    videos: Option<LastLeg>,
 }
 
-/// One communication of a participant.
-#[derive(Debug, Deserialize)]
-struct Leg {
-    state: Option<String>,
-}
-
-impl WireParticipant {
+impl WireParticipant<'_> {
     /// `None` without an id by which it could be addressed.
     fn into_domain(self) -> Option<Participant> {
         let gone = self.state.as_deref().is_some_and(|state| {
@@ -57,12 +58,12 @@ impl WireParticipant {
         });
         let legs =
             [self.calls, self.callbacks, self.chats, self.emails, self.messages, self.videos];
-        let last_leg = legs.into_iter().flatten().find_map(|mut legs| legs.pop());
+        let last_leg = legs.into_iter().flatten().find_map(LastLeg::into_state);
         Some(Participant {
             id: self.id?.parse().ok()?,
-            purpose: self.purpose.unwrap_or_default(),
+            purpose: self.purpose.map(Cow::into_owned).unwrap_or_default(),
             live: self.end_time.is_none() && !gone,
-            state: self.state.or_else(|| last_leg?.state),
+            state: self.state.map(Cow::into_owned).or(last_leg),
             attributes: self.attributes.map(WireAttributes::into_map).unwrap_or_default(),
         })
     }
