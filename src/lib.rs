@@ -1,4 +1,19 @@
 //! One simple endpoint in front of Genesys Cloud for the participant attributes of live calls.
+//!
+//! A request comes in through [`http`], becomes a use case of [`app`], and reaches Genesys Cloud
+//! through a port that [`genesys`] implements. What attributes mean is in [`domain`], how hard the
+//! gateway leans on the upstream in [`policy`]; both are pure. [`service`] puts the parts together,
+//! [`cli`] runs them.
+//!
+//! ```text
+//! main -> cli -> service -> { http, app, genesys, simulator }
+//!                            http    -> app -> { ports, policy, domain }
+//!                            genesys -> { ports, policy, domain }
+//! ```
+//!
+//! `domain` and `policy` import nothing of ours, `http` never sees `genesys`, and [`simulator`]
+//! shares no type with either, so that a misreading of the platform shows in the tests. [`error`],
+//! [`clock`], [`shutdown`], [`config`] and [`telemetry`] are leaves. A test holds these arrows.
 
 pub mod app;
 pub mod cli;

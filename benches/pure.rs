@@ -1,0 +1,89 @@
+//! What the pure parts of a request cost: `make bench`. A call of a few KB and ten attributes, as
+//! seen in practice; the whole service is measured by `benches/load/run.sh`.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use attribute_gateway::domain::{
+    AttributeKey, AttributeMap, AttributeValue, Change, Conversation, Intent, Limits, Participant,
+    ParticipantSelector, Patch, Watch,
+};
+use attribute_gateway::policy::{Breaker, BreakerSettings, LagStatistics, RetryBudget};
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn map(entries: usize) -> AttributeMap {
+    let entry = |index: usize| {
+        let key = AttributeKey::existing(&format!("attribute_{index}"));
+        (key, AttributeValue::new(&format!("a value of usual length {index}")))
+    };
+    (0..entries).map(entry).collect()
+}
+
+fn patch() -> Patch {
+    ["attribute_1", "attribute_3", "new_key"]
+        .map(|key| (AttributeKey::existing(key), Change::to(AttributeValue::new("another value"))))
+        .into_iter()
+        .collect()
+}
+
+fn conversation() -> Conversation {
+    let participant = |index: usize, purpose: &str| Participant {
+        id: format!("00000000-0000-4000-8000-{index:012}").parse().expect("a UUID"),
+        purpose: purpose.to_owned(),
+        state: Some("connected".to_owned()),
+        live: index.is_multiple_of(3),
+        attributes: AttributeMap::default(),
+    };
+    let purposes = ["customer", "ivr", "acd", "agent"];
+    Conversation {
+        id: "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("a UUID"),
+        live: Some(true),
+        participants: purposes.into_iter().enumerate().map(|(i, p)| participant(i, p)).collect(),
+    }
+}
+
+fn domain(criterion: &mut Criterion) {
+    let (held, patch, limits) = (map(10), patch(), Limits { total_bytes: 10_240 });
+    criterion.bench_function("what a write has to send", |bench| {
+        bench.iter(|| black_box(&patch).missing_in(black_box(&held)));
+    });
+    criterion.bench_function("merge and size check", |bench| {
+        bench.iter(|| limits.check(&held, &black_box(&patch).applied_to(&held)));
+    });
+    let read = patch.applied_to(&held);
+    criterion.bench_function("one read-back judged", |bench| {
+        bench.iter(|| {
+            let mut watch = Watch::new(&patch, &held);
+            watch.observe(black_box(&read), Duration::from_millis(50));
+            watch.is_settled(Duration::from_secs(1))
+        });
+    });
+    let (conversation, selector) = (conversation(), "customer".parse::<ParticipantSelector>());
+    let selector = selector.expect("a selector");
+    criterion.bench_function("participant chosen", |bench| {
+        bench.iter(|| selector.choose(black_box(&conversation), Intent::Write).is_ok());
+    });
+}
+
+fn policy(criterion: &mut Criterion) {
+    let now = Duration::from_secs(5);
+    let mut breaker = Breaker::new(BreakerSettings::default());
+    criterion.bench_function("breaker asked and told", |bench| {
+        bench.iter(|| breaker.ask(now).map(|ticket| breaker.tell(ticket, false, now)));
+    });
+    let mut budget = RetryBudget::default();
+    criterion.bench_function("retry budget", |bench| {
+        bench.iter(|| {
+            budget.deposit(black_box(now));
+            budget.withdraw(black_box(now))
+        });
+    });
+    let mut lags = LagStatistics::default();
+    (0..32).for_each(|lag| lags.record(now, Duration::from_millis(lag)));
+    criterion.bench_function("first read-back placed", |bench| {
+        bench.iter(|| black_box(&lags).first_wait());
+    });
+}
+
+criterion_group!(benches, domain, policy);
+criterion_main!(benches);
