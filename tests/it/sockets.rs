@@ -93,12 +93,15 @@ async fn a_caller_that_sends_too_slowly_is_let_go() {
     let patience =
         [("GATEWAY__SERVER__BODY_TIMEOUT", "300ms"), ("GATEWAY__SERVER__HEADER_TIMEOUT", "300ms")];
     let demo = Process::demo(&[], &patience).await;
+    let start = Instant::now();
     let text = answer(demo.begins_write("Content-Length: 100\r\n", r#"{"attributes""#).await).await;
     assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
     assert!(text.contains(r#""code":"request-timeout""#), "{text}");
     assert!(text.to_ascii_lowercase().contains("connection: close"), "{text}");
     // A head that does not end: nobody knows what was asked, and the connection just ends.
     assert_eq!(answer(demo.sends("GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ").await).await, "");
+    // The deadline of 5 s and the default patience of 10 s are further away.
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert_eq!(fetch("GET", &demo.attributes(), "").await.status(), 200);
     assert_eq!(demo.sim("ledger").await, json!([]));
 }
