@@ -10,6 +10,7 @@ use http::{Request, Response};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 
 /// A process that does not get somewhere within this time never will.
@@ -32,6 +33,7 @@ pub struct Ended {
 pub struct Process {
     child: Child,
     written: Arc<Mutex<String>>,
+    collectors: [JoinHandle<()>; 2],
 }
 
 /// Runs the program until it ends.
@@ -62,9 +64,12 @@ impl Process {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let written = Arc::<Mutex<String>>::default();
-        tokio::spawn(collect(child.stdout.take().expect("piped"), Arc::clone(&written)));
-        tokio::spawn(collect(child.stderr.take().expect("piped"), Arc::clone(&written)));
-        Self { child, written }
+        let (out, err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        let collectors = [
+            tokio::spawn(collect(out, Arc::clone(&written))),
+            tokio::spawn(collect(err, Arc::clone(&written))),
+        ];
+        Self { child, written, collectors }
     }
 
     /// `demo`, and what is printed up to its end.
@@ -99,9 +104,15 @@ impl Process {
         assert!(sent.expect("there is a shell").success());
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the last that it wrote.
     pub async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("a child")
+        let end = async {
+            for collector in &mut self.collectors {
+                collector.await.expect("it does not panic");
+            }
+            self.child.wait().await.expect("a child")
+        };
+        tokio::time::timeout(PATIENCE, end).await.expect("it ends")
     }
 }
 
