@@ -15,12 +15,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::app::{App, AppParts, AppSettings};
 use crate::config::{self, Config};
 use crate::domain::Limits;
-use crate::genesys::{Jitter, TokenCache, Transport};
+use crate::genesys::{Jitter, TokenCache, Transport, over_http};
 use crate::http::{AppState, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{AccessLog, Metrics};
 
+pub use self::health::{ask, readiness_url};
 pub use self::upstream::{Probe, probe};
 use self::upstream::{Upstream, UpstreamParts, backoff};
 use secrecy::ExposeSecret as _;
@@ -36,6 +37,22 @@ pub struct Parts {
     pub jitter: Jitter,
     /// Where access lines go.
     pub access: AccessLog,
+}
+
+impl Parts {
+    /// The parts of the real service: over the network, with true jitter.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn over_http(config: &Config, access: AccessLog) -> anyhow::Result<Self> {
+        Ok(Self { transport: transport(config)?, jitter: Jitter::random(), access })
+    }
+}
+
+fn transport(config: &Config) -> anyhow::Result<Transport> {
+    let body_limit = config.genesys.max_response_bytes.as_usize();
+    over_http(config.genesys.connect_timeout, body_limit)
+        .context("cannot set up TLS; are CA certificates installed?")
 }
 
 /// The service, ready to serve. Its token is fetched and renewed as long as it lives.

@@ -4,7 +4,6 @@ use anyhow::{Context as _, bail};
 
 use super::say;
 use crate::config;
-use crate::genesys::over_http;
 use crate::service::probe;
 use crate::telemetry::Telemetry;
 
@@ -17,10 +16,7 @@ pub async fn check_config(source: &config::Source, online: bool) -> anyhow::Resu
     if !online {
         return Ok(());
     }
-    let body_limit = config.genesys.max_response_bytes.as_usize();
-    let transport = over_http(config.genesys.connect_timeout, body_limit)
-        .context("cannot set up TLS; are CA certificates installed?")?;
-    let found = probe(&config, &credentials, transport).await;
+    let found = probe(&config, &credentials).await?;
     found.token.context("no token could be fetched")?;
     say("token: fetched");
     if let Err(error) = found.read {

@@ -9,7 +9,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{say, simulate, telemetry};
 use crate::config::{self, Config, Credentials};
-use crate::genesys::{Jitter, over_http};
 use crate::service::{Parts, Service};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
@@ -60,10 +59,7 @@ fn start(
     let listener = TcpListener::bind(config.server.bind)
         .with_context(|| format!("cannot listen on {} (server.bind)", config.server.bind))?;
     let address = listener.local_addr()?;
-    let body_limit = config.genesys.max_response_bytes.as_usize();
-    let transport = over_http(config.genesys.connect_timeout, body_limit)
-        .context("cannot set up TLS; are CA certificates installed?")?;
-    let parts = Parts { transport, jitter: Jitter::random(), access: log.access().clone() };
+    let parts = Parts::over_http(config, log.access().clone())?;
     Ok((Service::build(config, credentials, parts), listener, address))
 }
 

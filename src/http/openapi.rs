@@ -13,11 +13,11 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     Components, Header, Info, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Required, Response,
-    ResponseBuilder,
+    ResponseBuilder, Schema,
 };
 use utoipa::{PartialSchema, ToSchema};
 
-use super::answer::examples;
+use super::answer::{WriteAnswer, examples};
 use super::problem::{self, About, PROBLEM_JSON, Problem, ProblemBody};
 use super::{paths, router};
 use crate::error::Code;
@@ -64,6 +64,9 @@ const WRITING: &[Code] = &[
     Code::AttributesTooLarge,
     Code::Overloaded,
 ];
+
+/// The schema of the members that only some problems have.
+const PROBLEM_MEMBERS: &str = "ProblemMembers";
 
 /// The answer to any request that meets a defect, as a component.
 const INTERNAL: &str = "Internal";
@@ -285,9 +288,22 @@ fn complete_components(components: &mut Components) {
     let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
     ProblemBody::schemas(&mut schemas);
     components.schemas.extend(schemas);
+    lend_members(&mut components.schemas);
     for (code, name) in OUTSIDE {
         let response = problem_response(&[code], "/nothing-here");
         components.responses.insert(name.to_owned(), response.into());
+    }
+}
+
+/// A superseded write has the members of the answer to a write in its problem. Other problems do
+/// not, so none of them is required there.
+fn lend_members(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+    let Some(RefOr::T(Schema::Object(write))) = schemas.get(&*WriteAnswer::name()) else {
+        return;
+    };
+    let lent = write.properties.clone();
+    if let Some(RefOr::T(Schema::Object(members))) = schemas.get_mut(PROBLEM_MEMBERS) {
+        members.properties.extend(lent);
     }
 }
 

@@ -64,12 +64,8 @@ fn sentence(error: &serde_json::Error) -> String {
 struct Found {
     patch: Patch,
     mistakes: Vec<Violation>,
-    /// Keys that stood already, those with mistakes included.
-    keys: BTreeSet<AttributeKey>,
     /// Members of the document that stood already.
     members: BTreeSet<String>,
-    /// An object of attributes was there, however wrong its content.
-    given: bool,
 }
 
 impl Found {
@@ -84,9 +80,6 @@ impl Found {
         }
         if self.mistakes.is_empty() && sources == [false, false] {
             self.mistake(member(ATTRIBUTES), "is missing");
-        }
-        if self.given && self.keys.is_empty() {
-            self.mistake(member(ATTRIBUTES), "is empty; name at least one key");
         }
         if self.mistakes.is_empty() {
             Ok(self.patch)
@@ -170,16 +163,20 @@ impl Kind for Attributes<'_> {
     }
 
     fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let Self(found, _) = self;
-        found.given = true;
+        let Self(found, name) = self;
+        // Not those of another object: that there are two is a mistake of its own.
+        let mut keys = BTreeSet::new();
         while let Some(key) = members.next_key::<String>()? {
             if let Err(invalid) = AttributeKey::new(&key) {
                 found.mistakes.push(Violation::of_attribute(&key, invalid.to_string()));
             }
-            if !found.keys.insert(AttributeKey::existing(&key)) {
+            if !keys.insert(AttributeKey::existing(&key)) {
                 found.mistakes.push(Violation::of_attribute(&key, "the key stands more than once"));
             }
             members.next_value_seed(Seed(Value(found, &key)))?;
+        }
+        if keys.is_empty() {
+            found.mistake(member(name), "is empty; name at least one key");
         }
         Ok(())
     }

@@ -1,10 +1,18 @@
-//! What `/readyz` tells: whether the service wants requests, and what an operator should know.
+//! What `/readyz` tells: whether the service wants requests, and what an operator should know; and
+//! how another process asks for it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::Request;
+use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::genesys::{Guard, TokenCache, TokenStatus};
-use crate::http::{Check, Readiness, ReadinessReport};
+use crate::genesys::{Guard, TokenCache, TokenStatus, over_http};
+use crate::http::{Check, Readiness, ReadinessReport, paths};
 use crate::ports::BreakerState;
 use crate::shutdown::Shutdown;
 
@@ -67,4 +75,32 @@ fn breaker(name: &'static str, state: BreakerState) -> Check {
         BreakerState::Open => "circuit breaker open: too many calls failed lately",
     };
     Check { name, ok: state == BreakerState::Closed, detail: detail.to_owned() }
+}
+
+/// A service that takes longer than this to tell is not well.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Longest answer read: it is a word, or a sentence.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+
+/// Where a service on this address tells whether it is ready.
+pub fn readiness_url(address: SocketAddr) -> String {
+    format!("http://{address}{}", paths::READYZ)
+}
+
+/// Asks a running service whether it is ready.
+///
+/// # Errors
+/// Unless the answer is a 2xx, and comes in time.
+pub async fn ask(url: &str) -> anyhow::Result<()> {
+    let mut request = Request::new(Bytes::new());
+    *request.uri_mut() = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
+    let transport = over_http(PATIENCE, LONGEST_ANSWER)?;
+    let answer = tokio::time::timeout(PATIENCE, transport.oneshot(request)).await;
+    let answer = answer.with_context(|| format!("no answer from {url} in {PATIENCE:?}"))??;
+    if !answer.status().is_success() {
+        let text = String::from_utf8_lossy(answer.body()).trim().to_owned();
+        bail!("{url} answered {}: {text}", answer.status().as_u16());
+    }
+    Ok(())
 }

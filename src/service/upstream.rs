@@ -76,13 +76,13 @@ pub struct Probe {
 
 /// Fetches a token, and reads a conversation that does not exist.
 ///
+/// # Errors
+/// If TLS cannot be set up.
+///
 /// # Panics
 /// Never: the id of that conversation is a UUID.
-pub async fn probe(
-    config: &Config,
-    credentials: &config::Credentials,
-    transport: Transport,
-) -> Probe {
+pub async fn probe(config: &Config, credentials: &config::Credentials) -> anyhow::Result<Probe> {
+    let transport = super::transport(config)?;
     let (jitter, stop) = (Jitter::random(), CancellationToken::new());
     let meter: Arc<dyn Meter> = Arc::new(Metrics::new(paths::ALL));
     let _ends = stop.clone().drop_guard();
@@ -100,7 +100,7 @@ pub async fn probe(
         Ok(_) | Err(Error::ConversationNotFound(_)) => Ok(()),
         Err(error) => Err(error),
     };
-    Probe { token, read }
+    Ok(Probe { token, read })
 }
 
 /// The id of no conversation.

@@ -1,5 +1,15 @@
 //! Tests of the whole service, in one binary. `tests/README.md` tells which test shows what.
 
+mod architecture;
+mod bad_input;
+mod commands;
+mod hanging_up;
 mod harness;
+mod headers;
+mod logging;
+mod metrics;
+mod openapi;
+mod problems;
 mod soak;
+mod sockets;
 mod writing;

@@ -12,17 +12,21 @@
 
 mod answer;
 mod call;
+mod defect;
+mod process;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use attribute_gateway::config::{self, Config};
+use attribute_gateway::config::{self, Config, LogFormat};
 use attribute_gateway::genesys::{Jitter, in_process};
 use attribute_gateway::service::{Parts, Service};
 use attribute_gateway::simulator::{Call, Fault, Kind, Settings, Simulator};
 use attribute_gateway::telemetry::{Captured, Format, Sink, Telemetry};
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::{Next, from_fn};
 use http::Request;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -30,6 +34,11 @@ use tower::ServiceExt as _;
 
 pub use answer::Answer;
 pub use call::{AGENT, CALL, CUSTOMER, customer_call};
+pub use defect::defective;
+pub use process::{Demo, Process, fetch, once, until};
+
+/// The `Authorization` headers that a platform was sent.
+pub type Overheard = Arc<Mutex<BTreeSet<String>>>;
 
 /// A service under test, being put together.
 #[must_use]
@@ -40,6 +49,7 @@ pub struct Builder {
     faults: Vec<Fault>,
     seed: u64,
     leftovers_allowed: bool,
+    overheard: Overheard,
 }
 
 /// A running service, and the platform behind it.
@@ -70,6 +80,7 @@ impl TestApp {
             faults: Vec::new(),
             seed: 7,
             leftovers_allowed: false,
+            overheard: Overheard::default(),
         }
     }
 
@@ -125,7 +136,7 @@ impl TestApp {
         self.simulator.count(Kind::Read) + self.simulator.count(Kind::Patch)
     }
 
-    /// The bodies of all PATCHes so far.
+    /// The body of each PATCH so far.
     pub fn patches(&self) -> Vec<Value> {
         let calls = self.simulator.calls();
         calls
@@ -197,6 +208,12 @@ impl Builder {
         self
     }
 
+    /// Notes every `Authorization` header that reaches the platform.
+    pub fn overheard_by(mut self, ears: &Overheard) -> Self {
+        self.overheard = Arc::clone(ears);
+        self
+    }
+
     /// Starts the service, and waits for its first token or the failure to get one.
     pub async fn start(self) -> TestApp {
         let (config, loaded) = self.config();
@@ -207,11 +224,14 @@ impl Builder {
         for fault in self.faults {
             simulator.inject(fault);
         }
-        let (sink, logs) = Sink::captured(Format::Json);
-        let telemetry = Telemetry::new(sink, Format::Json, &config.log.level).expect("a filter");
+        let text = config.log.format == LogFormat::Text;
+        let format = if text { Format::Text } else { Format::Json };
+        let (sink, logs) = Sink::captured(format);
+        let telemetry = Telemetry::new(sink, format, &config.log.level).expect("a filter");
         let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
+        let platform = listened_to(simulator.router(), self.overheard);
         let parts = Parts {
-            transport: in_process(simulator.router(), config.genesys.max_response_bytes.as_usize()),
+            transport: in_process(platform, config.genesys.max_response_bytes.as_usize()),
             jitter: Jitter::seeded(self.seed),
             access: telemetry.access().clone(),
         };
@@ -233,6 +253,16 @@ impl Builder {
         let credentials = config.credentials().expect("both are set");
         (config, credentials)
     }
+}
+
+/// The platform with an ear at its door.
+fn listened_to(platform: Router, ears: Overheard) -> Router {
+    platform.layer(from_fn(move |request: Request<Body>, next: Next| {
+        let sent = request.headers().get(http::header::AUTHORIZATION).cloned();
+        let sent = sent.and_then(|value| Some(value.to_str().ok()?.to_owned()));
+        ears.lock().expect("nobody panics with it").extend(sent);
+        next.run(request)
+    }))
 }
 
 /// Sends a request to a service, and tells how long the answer took.

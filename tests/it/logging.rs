@@ -1,0 +1,223 @@
+//! The log: one line a request with everything to find it by, and never a value, secret or token.
+
+use std::time::Duration;
+
+use attribute_gateway::error::Code;
+use attribute_gateway::simulator::{Action, Call, Fault};
+use attribute_gateway::telemetry::{Format, Sink, Telemetry};
+use axum::body::Body;
+use http::Request;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Answer, Builder, CALL, CUSTOMER, Overheard, TestApp, attributes_of, defective, request, send,
+};
+use crate::problems::{CANARY, ROWS, provoke};
+
+const SECRET: &str = "canary-secret-91ab";
+/// Stands in every value, of ours and of others.
+const MARK: &str = "canary";
+
+/// A platform on which everything that must not be told holds the mark.
+fn marked(format: &str, ears: &Overheard) -> Builder {
+    let values = [("language", "canary-en"), ("tier", "canary-silver"), ("source", "canary-web")];
+    TestApp::new()
+        .without_calls()
+        .with_call(Call::new(CALL).customer(CUSTOMER, values))
+        .with_settings(|settings| SECRET.clone_into(&mut settings.client_secret))
+        .with_env("GENESYS_CLIENT_SECRET", SECRET)
+        .with_env("GATEWAY__LOG__FORMAT", format)
+        .overheard_by(ears)
+}
+
+/// Fails if the text holds a value, the secret, or a token that was used.
+#[track_caller]
+fn assert_discreet(what: &str, text: &str, ears: &Overheard) {
+    assert!(!text.contains(MARK), "{what}: {text}");
+    let ears = ears.lock().expect("nobody panics with it");
+    for sent in ears.iter() {
+        let credential = sent.split(' ').nth(1).expect("a scheme and a credential");
+        assert!(!text.contains(credential), "{what}: {text}");
+    }
+}
+
+async fn everything_it_tells(app: &TestApp) -> String {
+    let mut told = app.logs.text();
+    for path in ["/metrics", "/readyz?verbose"] {
+        told.push_str(&app.get(path).await.text);
+    }
+    told
+}
+
+/// A problem without what its caller may see: the map in the answer to a superseded write.
+fn without_the_map(answer: &Answer) -> String {
+    let mut problem = answer.json();
+    if problem["code"] == "write-superseded" {
+        problem["attributes"] = Value::Null;
+    }
+    problem.to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_value_secret_or_token_is_in_log_figures_or_problems_whatever_goes_wrong() {
+    for format in ["json", "text"] {
+        let mut tokens = 0;
+        for (code, ..) in ROWS {
+            let ears = Overheard::default();
+            let (app, answer) = provoke(code, marked(format, &ears)).await;
+            assert_discreet(code.as_str(), &without_the_map(&answer), &ears);
+            let told = everything_it_tells(&app).await;
+            assert!(told.contains("\nattribute_gateway_build_info"), "something is told");
+            assert_discreet(code.as_str(), &told, &ears);
+            tokens += ears.lock().expect("nobody panics with it").len();
+        }
+        assert!(tokens > ROWS.len(), "tokens were overheard");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_writes_and_a_rejection_that_repeats_the_values_are_told_without_them() {
+    let ears = Overheard::default();
+    let status = Action::Status { code: 401, body: None, retry_after: None };
+    let app = marked("json", &ears)
+        .with_fault(Fault::on_patch(Action::EchoRejection))
+        .with_fault(Fault::on_read(Action::GarbageJson).skip(2))
+        .with_fault(Fault::on_patch(Action::ResetAfter))
+        .with_fault(Fault::on_read(status).skip(4))
+        .start()
+        .await;
+    let awkward =
+        json!({"tier": format!("{CANARY} \"quoted\"\n<&>"), "note": CANARY, "tiny": "canary"});
+    let rejected = app.write(CALL, "", awkward.clone()).await;
+    rejected.assert_problem(502, "upstream-rejected", "notApplied");
+    assert!(rejected.text.contains("[value removed]"), "{}", rejected.text);
+    assert_discreet("the rejection", &rejected.text, &ears);
+    let read = app.read(CALL, "").await;
+    assert!(read.text.contains("canary-silver"), "callers see values: {}", read.text);
+    for query in ["", "?verify=none", "?dryRun=true"] {
+        let _ = app.write(CALL, query, awkward.clone()).await;
+        let _ = app.read(CALL, "?participant=all").await;
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(app.truth(CUSTOMER)["note"], CANARY);
+    assert_discreet("the log", &everything_it_tells(&app).await, &ears);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_logged_by_its_place_alone_and_a_write_that_met_it_has_an_unknown_effect() {
+    let (sink, log) = Sink::captured(Format::Json);
+    let telemetry = Telemetry::new(sink, Format::Json, "trace").expect("a filter");
+    let _here = tracing::dispatcher::set_default(telemetry.dispatch());
+    let before = std::panic::take_hook();
+    telemetry.install();
+    let router = defective(CANARY, telemetry.access());
+    let read = request("GET", &attributes_of(CALL)).body(Body::empty()).expect("a request");
+    let read = send(router.clone(), read).await;
+    let write = send(router.clone(), numbered("PUT", CALL, "crm-1")).await;
+    let alive =
+        send(router, request("GET", "/livez").body(Body::empty()).expect("a request")).await;
+    std::panic::set_hook(before);
+    read.assert_problem(500, "internal", "notApplied");
+    write.assert_problem(500, "internal", "unknown");
+    alive.assert_status(200);
+    let text = log.text();
+    for told in [&read.text, &write.text, &text] {
+        assert!(!told.contains(MARK) && !told.contains("on purpose"), "{told}");
+    }
+    let place = r#""message":"panicked","code.file":"tests/it/harness/defect.rs","code.line":"#;
+    assert_eq!(text.matches(place).count(), 2, "{text}");
+    let line = lines(&text)
+        .into_iter()
+        .find(|line| line["request.id"] == "crm-1" && line["target"] == "access");
+    let line = line.expect("the write has its line");
+    assert_eq!((&line["effect"], &line["http.status"]), (&json!("unknown"), &json!(500)));
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("a line is a JSON object")).collect()
+}
+
+fn numbered(method: &str, conversation: &str, id: &str) -> Request<Body> {
+    request(method, &attributes_of(conversation))
+        .header("content-type", "application/json")
+        .header("x-request-id", id)
+        .body(json!({"attributes": {"tier": CANARY}}).to_string().into())
+        .expect("a request")
+}
+
+const OTHER: &str = "0dd00000-0000-4000-8000-000000000001";
+const ROUTE: &str = "/v1/conversations/{conversationId}/attributes";
+
+/// Request id, method, status, upstream calls, milliseconds, effect, code.
+type Found = (&'static str, &'static str, u16, u32, f64, &'static str, Option<&'static str>);
+
+const FOUND: [Found; 5] = [
+    ("r-1", "GET", 200, 1, 20.0, "notApplied", None),
+    ("r-2", "PUT", 200, 3, 60.0, "applied", None),
+    ("r-3", "PUT", 200, 1, 20.0, "notApplied", None),
+    ("r-4", "PUT", 404, 1, 20.0, "notApplied", Some("conversation-not-found")),
+    ("r-5", "POST", 405, 0, 0.0, "notApplied", Some("method-not-allowed")),
+];
+
+#[tokio::test(start_paused = true)]
+async fn each_request_has_one_line_with_all_that_it_can_be_found_by() {
+    let app = TestApp::new().with_lag(Duration::ZERO).start().await;
+    for (method, conversation, id) in [
+        ("GET", CALL, "r-1"),
+        ("PUT", CALL, "r-2"),
+        ("PUT", CALL, "r-3"),
+        ("PUT", OTHER, "r-4"),
+        ("POST", CALL, "r-5"),
+    ] {
+        let _ = app.send(numbered(method, conversation, id)).await;
+    }
+    let all = lines(&app.logs.text());
+    let shown = |id: &str| {
+        let mut found =
+            all.iter().filter(|line| line["target"] == "access" && line["request.id"] == id);
+        let line = found.next().expect("a line").clone();
+        assert!(found.next().is_none(), "two lines for {id}");
+        assert!(line["timestamp"].as_str().is_some_and(|at| at.ends_with('Z')));
+        line
+    };
+    let read = shown("r-1");
+    let correlation = &app.simulator.calls().into_iter().find(|call| call.conversation.is_some());
+    assert_eq!(read["correlation.id"], correlation.as_ref().expect("a call").correlation_id);
+    for (id, method, status, calls, took, effect, code) in FOUND {
+        let line = shown(id);
+        let conversation = if id == "r-4" { OTHER } else { CALL };
+        for (field, value) in [
+            ("http.method", json!(method)),
+            ("http.route", json!(ROUTE)),
+            ("http.status", json!(status)),
+            ("duration_ms", json!(took)),
+            ("conversation.id", json!(conversation)),
+            ("upstream.calls", json!(calls)),
+            ("effect", json!(effect)),
+            ("problem.code", json!(code)),
+            ("level", json!("INFO")),
+        ] {
+            assert_eq!(line[field], value, "{field} of {id}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_holds_the_same_as_text() {
+    let builder = TestApp::new().with_lag(Duration::ZERO).with_env("GATEWAY__LOG__FORMAT", "text");
+    let app = builder.start().await;
+    let _ = app.send(numbered("PUT", CALL, "t-1")).await;
+    let text = app.logs.text();
+    let found: Vec<_> = text.lines().filter(|line| line.contains("request.id=t-1")).collect();
+    let [line] = found.as_slice() else { panic!("one line, not {found:?}") };
+    let line = line.split_once("  INFO access: ").expect("time and level first").1;
+    let line = line.split(" correlation.id=").next().expect("one");
+    assert_eq!(
+        line,
+        format!(
+            "http.method=PUT http.route={ROUTE} http.status=200 duration_ms=60 request.id=t-1 \
+             conversation.id={CALL} upstream.calls=3 effect=applied"
+        )
+    );
+    assert!(!Code::ALL.iter().any(|code| text.contains(code.as_str())), "{text}");
+}

@@ -1,0 +1,137 @@
+//! The figures at `/metrics`.
+
+use std::collections::BTreeSet;
+
+use attribute_gateway::simulator::{Action, Fault};
+use axum::body::Body;
+use serde_json::json;
+
+use crate::harness::{CALL, TestApp, attributes_of, ms, request, send};
+
+const ROUTE: &str = "/v1/conversations/{conversationId}/attributes";
+
+async fn figures(app: &TestApp) -> Vec<String> {
+    let answer = app.get("/metrics").await;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.assert_status(200).header("content-type"), kind);
+    assert!(answer.text.ends_with("# EOF\n"));
+    answer.text.lines().map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn assert_shown(figures: &[String], expected: &[&str]) {
+    for line in expected {
+        let line = format!("attribute_gateway_{line}");
+        assert!(figures.contains(&line), "{line} is not in\n{}", figures.join("\n"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_counted_with_its_calls_outcomes_read_backs_and_the_lag_it_met() {
+    // Answers take 20 ms, and reads show a write 100 ms after it was applied: not the read-backs
+    // that leave 0 and 70 ms after the acceptance, but the one 100 ms later.
+    let app = TestApp::new().with_lag(ms(100)).start().await;
+    let answer = app.write(CALL, "", json!({"tier": "gold", "language": "en", "source": ""})).await;
+    answer.assert_status(200);
+    let reads = answer.at("/verification/reads");
+    let lag = answer.at("/verification/elapsedMs").as_f64().expect("a number") / 1e3 - 0.02;
+    let route = format!(r#"{{method="PUT",route="{ROUTE}"#);
+    assert_shown(
+        &figures(&app).await,
+        &[
+            r#"write_outcomes_total{outcome="verified"} 1"#,
+            r#"write_outcomes_total{outcome="unchanged"} 1"#,
+            r#"write_outcomes_total{outcome="cleared"} 1"#,
+            &format!("read_backs_sum {reads}.0"),
+            "read_backs_count 1",
+            &format!("visibility_lag_seconds_sum {lag}"),
+            "visibility_lag_seconds_count 1",
+            &format!(
+                r#"upstream_calls_total{{operation="read",answer="200"}} {}"#,
+                1 + reads.as_u64().expect("a number")
+            ),
+            r#"upstream_calls_total{operation="patch",answer="202"} 1"#,
+            r#"upstream_attempts_total{operation="token",answer="200"} 1"#,
+            r#"upstream_call_duration_seconds_sum{operation="patch"} 0.02"#,
+            &format!(r#"http_requests_total{route}",status="200"}} 1"#),
+            &format!(r#"http_request_duration_seconds_count{route}"}} 1"#),
+            "repairs_total 0",
+            "writes_in_flight 0",
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_and_lasting_failures_are_told_apart() {
+    let status = |code| Action::Status { code, body: None, retry_after: None };
+    let app = TestApp::new()
+        .with_fault(Fault::on_read(status(503)))
+        .with_fault(Fault::on_read(status(403)).skip(1))
+        .start()
+        .await;
+    app.read(CALL, "").await.assert_status(200);
+    app.read(CALL, "").await.assert_status(502);
+    assert_shown(
+        &figures(&app).await,
+        &[
+            r#"upstream_attempts_total{operation="read",answer="503"} 1"#,
+            r#"upstream_attempts_total{operation="read",answer="200"} 1"#,
+            r#"upstream_attempts_total{operation="read",answer="403"} 1"#,
+            r#"upstream_calls_total{operation="read",answer="200"} 1"#,
+            r#"upstream_calls_total{operation="read",answer="403"} 1"#,
+            r#"upstream_retries_total{operation="read"} 1"#,
+            &format!(r#"http_requests_total{{method="GET",route="{ROUTE}",status="502"}} 1"#),
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_under_way_shows_as_such() {
+    let app = TestApp::new().start().await;
+    let write = tokio::spawn(send(
+        app.router(),
+        request("PUT", &attributes_of(CALL))
+            .header("content-type", "application/json")
+            .body(json!({"attributes": {"tier": "gold"}}).to_string().into())
+            .expect("a request"),
+    ));
+    tokio::time::sleep(ms(30)).await;
+    assert_shown(&figures(&app).await, &["writes_in_flight 1", "participants_held 1"]);
+    write.await.expect("it does not panic").assert_status(200);
+    assert_shown(&figures(&app).await, &["writes_in_flight 0", "participants_held 0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_label_can_grow_without_bound_or_name_anybody() {
+    let app = TestApp::new().start().await;
+    let _ = app.write(CALL, "", json!({"tier": "gold", "crm key": "canary"})).await;
+    let _ = app.write(CALL, "", json!({"crm key": ""})).await;
+    for path in ["/v1/conversations/nope/attributes", "/made/up?x=canary", "/problems/made-up"] {
+        let _ = app.get(path).await;
+    }
+    let brew = request("BREW", "/made/up").body(Body::empty());
+    let _ = app.send(brew.expect("a request")).await;
+    let known: BTreeSet<_> = [
+        "operation",
+        "answer",
+        "outcome",
+        "upstream",
+        "method",
+        "route",
+        "status",
+        "le",
+        "version",
+    ]
+    .into();
+    for line in figures(&app).await.iter().filter(|line| !line.starts_with('#')) {
+        for part in ["canary", "crm", "tier", "gold", "made", "nope", "BREW", CALL] {
+            assert!(!line.contains(part), "{line}");
+        }
+        let labels =
+            line.split_once('{').map_or("", |(_, rest)| rest.split_once("} ").expect("closed").0);
+        for label in labels.split("\",").filter(|label| !label.is_empty()) {
+            let name = label.split('=').next().expect("a name");
+            assert!(known.contains(name), "unknown label `{name}`: {line}");
+        }
+    }
+}

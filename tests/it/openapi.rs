@@ -1,0 +1,243 @@
+//! The document that callers program against, held against what they get.
+
+use std::collections::BTreeMap;
+
+use attribute_gateway::error::Code;
+use axum::body::Body;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, CALL, TestApp, attributes_of, request};
+use crate::problems::{ROWS, provoke};
+
+const FILE: &str = include_str!("../../openapi.yaml");
+const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
+
+async fn document(app: &TestApp) -> Value {
+    let answer = app.get("/openapi.json").await;
+    assert_eq!(answer.assert_status(200).header("content-type"), "application/json");
+    answer.json()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_document_that_is_served_is_the_one_in_the_repository() {
+    let app = TestApp::new().start().await;
+    let yaml = app.get("/openapi.yaml").await;
+    assert_eq!(yaml.assert_status(200).header("content-type"), "application/yaml");
+    assert!(yaml.text == FILE, "openapi.yaml is out of date");
+    let document = document(&app).await;
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    // Both are made from one value; that the other spelling holds the same is shown by its text.
+    for path in document["paths"].as_object().expect("paths").keys() {
+        assert!(FILE.contains(&format!("\n  {path}:\n")), "{path} is not in the file");
+    }
+}
+
+/// Codes that a request can meet before it has found its operation.
+const OUTSIDE: [(Code, &str); 3] = [
+    (Code::NotFound, "NotFound"),
+    (Code::MethodNotAllowed, "MethodNotAllowed"),
+    (Code::Internal, "Internal"),
+];
+
+#[tokio::test(start_paused = true)]
+async fn every_status_and_code_that_is_answered_is_documented_with_an_example_of_it() {
+    let app = TestApp::new().start().await;
+    let document = document(&app).await;
+    for (code, status, ..) in ROWS {
+        let (app, answer) = provoke(code, TestApp::new()).await;
+        let component = OUTSIDE.iter().find(|(outside, _)| *outside == code);
+        let response = match component {
+            Some((_, name)) => &document["components"]["responses"][name],
+            None => &document["paths"][ATTRIBUTES]["put"]["responses"][status.to_string()],
+        };
+        let content = &response["content"]["application/problem+json"];
+        let example = &content["examples"][code.as_str()]["value"];
+        assert_eq!(example["status"], status, "an example of `{}`", code.as_str());
+        for problem in [&answer.json(), example] {
+            conforms(&document, &content["schema"], problem, code.as_str());
+        }
+        let mut members = BTreeMap::new();
+        for (name, value) in [("answer", &answer.json()), ("example", example)] {
+            let object = value.as_object().expect("an object");
+            let own = object.keys().filter(|name| !VARYING.contains(&name.as_str()));
+            members.insert(name, own.cloned().collect::<Vec<_>>());
+        }
+        assert_eq!(members["answer"], members["example"], "members of `{}`", code.as_str());
+        drop(app);
+    }
+}
+
+/// Codes that only a write meets.
+const WRITING: [Code; 11] = [
+    Code::InvalidJson,
+    Code::InvalidHeader,
+    Code::RequestTimeout,
+    Code::ConversationEnded,
+    Code::WriteSuperseded,
+    Code::UpstreamConflict,
+    Code::BodyTooLarge,
+    Code::UnsupportedMediaType,
+    Code::InvalidAttributes,
+    Code::AttributesTooLarge,
+    Code::Overloaded,
+];
+
+/// Members that an answer has or has not for reasons of its own.
+const VARYING: [&str; 3] = ["correlationId", "errors", "warnings"];
+
+#[tokio::test(start_paused = true)]
+async fn a_read_meets_only_what_is_documented_of_it() {
+    let app = TestApp::new().start().await;
+    let document = document(&app).await;
+    let responses = &document["paths"][ATTRIBUTES]["get"]["responses"];
+    let outside = |code: &Code| OUTSIDE.iter().any(|(outside, _)| outside == code);
+    for (code, status, ..) in ROWS.iter().filter(|row| !outside(&row.0)) {
+        let examples =
+            &responses[status.to_string()]["content"]["application/problem+json"]["examples"];
+        let documented = examples.get(code.as_str()).is_some();
+        assert_eq!(documented, !WRITING.contains(code), "`{}` of a read", code.as_str());
+    }
+    let cases = [
+        ("", 200),
+        ("?keys=tier,nothing", 200),
+        ("?participant=all", 200),
+        ("?participant=a%20b", 400),
+        ("?x=1", 400),
+        ("?participant=supervisor", 404),
+    ];
+    for (query, status) in cases {
+        let answer = app.read(CALL, query).await;
+        answer.assert_status(status);
+        assert_documented(&document, responses, &answer, query);
+    }
+    let known = request("GET", &attributes_of(CALL)).header("if-none-match", "*");
+    let answer = app.send(known.body(Body::empty()).expect("a request")).await;
+    assert!(responses[answer.assert_status(304).status.to_string()]["description"].is_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_answers_with_the_members_that_are_documented() {
+    let app = TestApp::new().start().await;
+    let document = document(&app).await;
+    let responses = &document["paths"][ATTRIBUTES]["put"]["responses"];
+    for (query, status) in [("", 200), ("?dryRun=true", 200), ("?verify=none", 202)] {
+        let answer = app.write(CALL, query, json!({"tier": query, "source": ""})).await;
+        answer.assert_status(status);
+        assert_documented(&document, responses, &answer, query);
+    }
+    let minimal = [("prefer", "return=minimal")];
+    let body = json!({"attributes": {"source": ""}}).to_string();
+    let answer = app.put(&attributes_of(CALL), &minimal, body).await;
+    assert!(responses[answer.assert_status(204).status.to_string()]["description"].is_string());
+    app.simulator.end_conversation(CALL);
+    let answer = app.write(CALL, "?allowEnded=true", json!({"tier": "last"})).await;
+    assert_ne!(answer.assert_status(200).at("/warnings"), json!([]));
+    assert_documented(&document, responses, &answer, "with a warning");
+}
+
+/// The answer has a documented status, type and headers, and conforms to its schema; and there are
+/// examples, which do too.
+#[track_caller]
+fn assert_documented(document: &Value, responses: &Value, answer: &Answer, what: &str) {
+    let response = &responses[answer.status.to_string()];
+    let content = &response["content"][answer.header("content-type")];
+    assert!(content.is_object(), "{what}: {} is not documented", answer.status);
+    conforms(document, &content["schema"], &answer.json(), what);
+    let examples = content["examples"].as_object().expect("examples");
+    assert!(!examples.is_empty(), "{what}: no example of {}", answer.status);
+    for (name, example) in examples {
+        conforms(document, &content["schema"], &example["value"], name);
+    }
+    let plain = ["content-type", "content-length"];
+    for header in answer.headers.keys().filter(|name| !plain.contains(&name.as_str())) {
+        let documented = response["headers"].as_object().expect("headers").keys();
+        let known = documented.into_iter().any(|name| name.eq_ignore_ascii_case(header.as_str()));
+        assert!(known, "{what}: the header {header} is not documented");
+    }
+}
+
+/// As far as the document goes: every member there is is documented, every required one is there,
+/// and each is of its type.
+#[track_caller]
+fn conforms(document: &Value, schema: &Value, value: &Value, at: &str) {
+    let mistakes = mistakes(document, schema, value, at);
+    assert!(mistakes.is_empty(), "{mistakes:#?} in {value:#}");
+}
+
+fn mistakes(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+    if let Some(kinds) = resolved(document, schema)["oneOf"].as_array() {
+        let all = kinds.iter().map(|kind| mistakes(document, kind, value, at));
+        return all.min_by_key(Vec::len).unwrap_or_default();
+    }
+    let mut shape = Shape::default();
+    shape.add(document, schema);
+    if !shape.types.is_empty() && !shape.types.contains(&kind_of(value)) {
+        return vec![format!("{at} is {}, not one of {:?}", kind_of(value), shape.types)];
+    }
+    let mut found = Vec::new();
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let at = format!("{at}/{name}");
+        match shape.members.get(name).or(shape.others.as_ref()) {
+            Some(schema) => found.extend(mistakes(document, schema, member, &at)),
+            None => found.push(format!("{at} is not documented")),
+        }
+    }
+    let missing = shape.required.iter().filter(|name| value.get(name).is_none());
+    found.extend(missing.map(|name| format!("{at}/{name} is missing")));
+    if let Some(items) = shape.items {
+        let elements = value.as_array().into_iter().flatten().enumerate();
+        found
+            .extend(elements.flat_map(|(n, element)| {
+                mistakes(document, &items, element, &format!("{at}/{n}"))
+            }));
+    }
+    found
+}
+
+/// What a schema says in the words that the document uses, `allOf` taken together.
+#[derive(Default)]
+struct Shape {
+    types: Vec<String>,
+    members: BTreeMap<String, Value>,
+    required: Vec<String>,
+    others: Option<Value>,
+    items: Option<Value>,
+}
+
+impl Shape {
+    fn add(&mut self, document: &Value, schema: &Value) {
+        let schema = resolved(document, schema);
+        for part in schema["allOf"].as_array().into_iter().flatten() {
+            self.add(document, part);
+        }
+        let kinds =
+            schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
+        self.types.extend(kinds.iter().filter_map(Value::as_str).map(str::to_owned));
+        let members = schema["properties"].as_object().cloned().unwrap_or_default();
+        self.members.extend(members);
+        let required = schema["required"].as_array().into_iter().flatten();
+        self.required.extend(required.filter_map(Value::as_str).map(str::to_owned));
+        self.others = self.others.take().or_else(|| schema.get("additionalProperties").cloned());
+        self.items = self.items.take().or_else(|| schema.get("items").cloned());
+    }
+}
+
+fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(&reference[1..]).expect(reference),
+        None => schema,
+    }
+}
+
+fn kind_of(value: &Value) -> String {
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    kind.to_owned()
+}

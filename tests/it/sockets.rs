@@ -1,0 +1,237 @@
+//! What only sockets and processes show: hang-ups, slow and flooding callers, and signals. In real
+//! time, so nothing here asserts how long something took but by generous bounds.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::harness::{Demo, Process, attributes_of, fetch, until};
+
+/// The first call of the demonstration, and its customer.
+const CALL: &str = "11111111-1111-4111-8111-111111111111";
+
+impl Demo {
+    fn attributes(&self) -> String {
+        format!("{}{}", self.gateway, attributes_of(CALL))
+    }
+
+    /// Opens a connection and sends this.
+    async fn sends(&self, bytes: &str) -> TcpStream {
+        let address = self.gateway.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(bytes.as_bytes()).await.expect("it reads");
+        stream
+    }
+
+    /// Sends the head of a write with these headers, and then `rest`.
+    async fn begins_write(&self, headers: &str, rest: &str) -> TcpStream {
+        let path = attributes_of(CALL);
+        let head = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
+        self.sends(&format!("{head}{headers}\r\n{rest}")).await
+    }
+
+    async fn ledger_shows(&self, key: &str, value: &str) {
+        until("the write lands", async || {
+            let ledger = self.sim("ledger").await;
+            let written =
+                |entry: &Value| entry["changes"][key] == value && entry["writer"] == "gateway";
+            ledger.as_array().expect("entries").iter().any(written).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the simulator has got the read before a write, whose answer is still to come.
+    async fn read_is_under_way(&self) {
+        until("the read arrives", async || {
+            let calls = self.sim("calls").await;
+            let calls = calls.as_array().expect("calls");
+            calls.iter().any(|call| call["kind"] == "read").then_some(())
+        })
+        .await;
+    }
+}
+
+/// Everything up to the end of the connection, or of the answer that it holds.
+async fn answer(mut stream: TcpStream) -> String {
+    let mut text = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(15), stream.read_to_end(&mut text)).await;
+    // A connection that is reset after the answer has brought it all the same.
+    let _ = read.expect("the connection ends");
+    String::from_utf8(text).expect("text")
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_read_whatever_its_pieces() {
+    let demo = Process::demo(&[], &[]).await;
+    let body = r#"{"attributes":{"crm_customer_id":"CRM-1"}}"#;
+    let pieces: Vec<_> = body.chars().map(|piece| format!("1\r\n{piece}\r\n")).collect();
+    let chunks = pieces.concat() + "0\r\n\r\n";
+    let headers = "Transfer-Encoding: chunked\r\nConnection: close\r\n";
+    let text = answer(demo.begins_write(headers, &chunks).await).await;
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    assert!(text.contains(r#""outcomes":{"crm_customer_id":"verified"}"#), "{text}");
+}
+
+#[tokio::test]
+async fn a_chunked_body_over_the_limit_is_refused_before_its_end() {
+    let demo = Process::demo(&[], &[]).await;
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    // The last chunk never comes.
+    let stream = demo.begins_write("Transfer-Encoding: chunked\r\n", &chunk.repeat(2)).await;
+    let text = answer(stream).await;
+    assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
+    assert!(text.contains(r#""code":"body-too-large""#), "{text}");
+    assert_eq!(demo.sim("ledger").await, json!([]));
+}
+
+#[tokio::test]
+async fn a_caller_that_sends_too_slowly_is_let_go() {
+    let patience =
+        [("GATEWAY__SERVER__BODY_TIMEOUT", "300ms"), ("GATEWAY__SERVER__HEADER_TIMEOUT", "300ms")];
+    let demo = Process::demo(&[], &patience).await;
+    let start = Instant::now();
+    let text = answer(demo.begins_write("Content-Length: 100\r\n", r#"{"attributes""#).await).await;
+    assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+    assert!(text.contains(r#""code":"request-timeout""#), "{text}");
+    assert!(text.to_ascii_lowercase().contains("connection: close"), "{text}");
+    // A head that does not end: nobody knows what was asked, and the connection just ends.
+    assert_eq!(answer(demo.sends("GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ").await).await, "");
+    // The deadline of 5 s and the default patience of 10 s are further away.
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert_eq!(fetch("GET", &demo.attributes(), "").await.status(), 200);
+    assert_eq!(demo.sim("ledger").await, json!([]));
+}
+
+#[tokio::test]
+async fn a_flood_of_headers_or_nonsense_is_refused_and_the_service_lives() {
+    let demo = Process::demo(&[], &[]).await;
+    let many = (0..5000).map(|n| format!("X-Flood-{n}: {n}\r\n")).collect::<Vec<_>>().concat();
+    let long = format!("X-Flood: {}\r\n", "x".repeat(1 << 20));
+    for headers in [many, long] {
+        let request = format!("GET /livez HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        let address = demo.gateway.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        // It may close before it has read it all.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let text = answer(stream).await;
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 431 "), "{text}");
+    }
+    for nonsense in ["\0\u{1}\u{2}\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "PUT\r\n\r\n"] {
+        let text = answer(demo.sends(nonsense).await).await;
+        assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+    }
+    assert_eq!(fetch("GET", &demo.attributes(), "").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_write_goes_on_when_its_caller_hangs_up() {
+    let demo = Process::demo(&[], &[]).await;
+    demo.set(json!({"latency": "500ms"})).await;
+    let body = r#"{"attributes":{"crm_customer_id":"CRM-2"}}"#;
+    let head = format!("Content-Length: {}\r\nX-Request-Id: hung-up\r\n", body.len());
+    let stream = demo.begins_write(&head, body).await;
+    demo.read_is_under_way().await;
+    drop(stream);
+    assert_eq!(demo.sim("ledger").await, json!([]), "it hung up before the PATCH");
+    demo.ledger_shows("crm_customer_id", "CRM-2").await;
+    let log = demo.process.wrote(r#""request.id":"hung-up""#).await;
+    let line = log.lines().find(|line| line.contains("hung-up")).expect("a line");
+    assert!(
+        line.contains(r#""http.status":499"#) && line.contains(r#""effect":"unknown""#),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn sigterm_lets_a_running_write_finish_and_refuses_new_ones() {
+    let mut demo = Process::demo(&[], &[]).await;
+    demo.set(json!({"latency": "700ms", "lag": "0s"})).await;
+    let (url, body) = (demo.attributes(), r#"{"attributes":{"crm_customer_id":"CRM-3"}}"#);
+    let running = tokio::spawn(async move { fetch("PUT", &url, body).await });
+    demo.read_is_under_way().await;
+    demo.process.signal("TERM");
+    let ready = format!("{}/readyz", demo.gateway);
+    let unready = until("/readyz is 503", async || {
+        let answer = fetch("GET", &ready, "").await;
+        (answer.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(answer)
+    })
+    .await;
+    assert_eq!(unready.body(), "not ready: lifecycle\n");
+    let refused = fetch("PUT", &demo.attributes(), body).await;
+    let problem: Value = serde_json::from_slice(refused.body()).expect("a problem");
+    assert_eq!((refused.status().as_u16(), &problem["code"]), (503, &json!("shutting-down")));
+    assert_eq!(
+        (&refused.headers()["retry-after"], &problem["effect"]),
+        (&"1".parse().expect("a value"), &json!("notApplied"))
+    );
+    assert!(!running.is_finished(), "it was still running all that time");
+    let answer = running.await.expect("it does not panic");
+    let written: Value = serde_json::from_slice(answer.body()).expect("JSON");
+    assert_eq!(answer.status(), 200, "{written}");
+    assert_eq!(written["outcomes"], json!({"crm_customer_id": "verified"}));
+    assert_eq!(demo.process.ended().await.code(), Some(0));
+    assert!(
+        demo.process.written().contains(r#""message":"stopped""#),
+        "{}",
+        demo.process.written()
+    );
+}
+
+#[tokio::test]
+async fn ctrl_c_without_work_ends_it_at_once_with_success() {
+    let mut demo = Process::demo(&[], &[]).await;
+    let start = Instant::now();
+    demo.process.signal("INT");
+    assert_eq!(demo.process.ended().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let mut demo = Process::demo(&[], &[]).await;
+    demo.set(json!({"latency": "20s"})).await;
+    let url = demo.attributes();
+    let running = tokio::spawn(async move {
+        let write = fetch("PUT", &url, r#"{"attributes":{"crm_customer_id":"CRM-4"}}"#);
+        tokio::time::timeout(Duration::from_mins(1), write).await
+    });
+    demo.read_is_under_way().await;
+    demo.process.signal("TERM");
+    demo.process.wrote("draining").await;
+    let start = Instant::now();
+    demo.process.signal("INT");
+    assert_eq!(demo.process.ended().await.code(), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    running.abort();
+}
+
+#[tokio::test]
+async fn the_log_at_trace_level_tells_no_value_secret_or_token_over_real_connections() {
+    let secret = "canary-secret-77d0";
+    let env = [("RUST_LOG", "trace"), ("GATEWAY__SIMULATOR__CLIENT_SECRET", secret)];
+    let demo = Process::demo(&[], &env).await;
+    let fault = json!({"on": {"kind": "patch"}, "action": "echo_rejection"});
+    let faults = format!("{}/__sim/faults", demo.simulator);
+    assert_eq!(fetch("POST", &faults, fault.to_string()).await.status(), 201);
+    let write = r#"{"attributes":{"crm_customer_id":"canary-1"}}"#;
+    assert_eq!(fetch("PUT", &demo.attributes(), write).await.status(), 502);
+    assert_eq!(fetch("PUT", &demo.attributes(), write).await.status(), 200);
+    let read = fetch("GET", &demo.attributes(), "").await;
+    assert!(String::from_utf8_lossy(read.body()).contains("canary-1"));
+    demo.process.signal("TERM");
+    let mut demo = demo;
+    demo.process.ended().await;
+    let log = demo.process.written();
+    let log = &log[demo.banner.len()..];
+    assert!(log.contains(r#""level":"TRACE""#), "{log}");
+    for hidden in ["canary", "Bearer ", "Basic ", "access_token"] {
+        assert!(!log.contains(hidden), "`{hidden}` in {log}");
+    }
+    // The simulator's tokens are 86 letters and digits; nothing else is that long.
+    let words = log.split(|character: char| !character.is_ascii_alphanumeric());
+    assert_eq!(words.filter(|word| word.len() >= 60).collect::<Vec<_>>(), [""; 0]);
+}
