@@ -10,6 +10,7 @@ mod logging;
 mod metrics;
 mod openapi;
 mod problems;
+mod readme;
 mod soak;
 mod sockets;
 mod writing;
