@@ -1,5 +1,7 @@
 //! Tests of the whole service, in one binary. `tests/README.md` tells which test shows what.
 
 mod harness;
+mod reading;
 mod soak;
+mod verification;
 mod writing;
