@@ -3,5 +3,7 @@
 mod harness;
 mod reading;
 mod soak;
+mod tokens;
+mod upstream_faults;
 mod verification;
 mod writing;

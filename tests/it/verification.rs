@@ -22,15 +22,9 @@ fn foreign(tier: &str, after: bool) -> Action {
     }
 }
 
-/// A service that does not look on after its answer, for the survival of other keys: no read fits
-/// into a millisecond.
-fn quiet() -> Builder {
-    TestApp::new().with_env("GATEWAY__WRITES__SURVIVAL_WATCH", "1ms")
-}
-
-/// The same over a platform that shows no write within a test.
+/// A platform that shows no write within a test.
 fn never_visible() -> Builder {
-    quiet().with_lag(ms(60_000))
+    TestApp::new().quiet().with_lag(ms(60_000))
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +103,7 @@ async fn a_value_that_was_seen_and_then_replaced_is_superseded_without_settling(
     // The other key keeps the read-backs going; it shows a third value, which has no time to settle.
     let note = BTreeMap::from([("note".to_owned(), Some("foreign".to_owned()))]);
     let note = Action::ForeignWriteAfter { participant: None, map: note };
-    let app = quiet().with_lag(ms(10)).with_fault(Fault::on_patch(note));
+    let app = TestApp::new().quiet().with_lag(ms(10)).with_fault(Fault::on_patch(note));
     let app = app.with_fault(Fault::on_read(foreign("bronze", false)).skip(2)).start().await;
     let answer = app.write_within(1, "", json!({"tier": "gold", "note": "ours"})).await;
     answer.assert_problem(409, "write-superseded", "applied");
@@ -123,7 +117,7 @@ async fn a_value_that_was_seen_and_then_replaced_is_superseded_without_settling(
 
 #[tokio::test(start_paused = true)]
 async fn a_third_value_that_stands_through_the_settle_time_is_superseded() {
-    let app = quiet().with_fault(Fault::on_patch(foreign("bronze", true)));
+    let app = TestApp::new().quiet().with_fault(Fault::on_patch(foreign("bronze", true)));
     let app = app.with_lag(ms(10)).start().await;
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
     answer.assert_problem(409, "write-superseded", "applied");
@@ -192,7 +186,7 @@ async fn a_read_back_that_fails_never_makes_an_error_of_an_accepted_write() {
     for (actions, passing) in [(&passing[..], true), (&lasting[..], false)] {
         for action in actions {
             let failing = Fault::on_read(action.clone()).skip(1).always();
-            let app = quiet().with_fault(failing).allowing_leftovers().start().await;
+            let app = TestApp::new().quiet().with_fault(failing).allowing_leftovers().start().await;
             let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
             answer.assert_status(202);
             answer.assert_outcomes(&[("tier", "unverified")]);
