@@ -140,17 +140,17 @@ impl UpstreamError {
         }
     }
 
-    /// Whether it counts against upstream in the circuit breaker.
-    pub fn is_upstream_failure(&self) -> bool {
+    /// Whether it counts against upstream in the circuit breaker; `None` if it says nothing of
+    /// upstream, because it never got there or was cut short.
+    pub fn is_upstream_failure(&self) -> Option<bool> {
         match self {
-            Self::Connect(_) | Self::Timeout { full: true } | Self::Reset(_) => true,
+            Self::Connect(_) | Self::Timeout { full: true } | Self::Reset(_) => Some(true),
+            Self::TooLarge { .. } | Self::Invalid(_) => Some(false),
             Self::Timeout { full: false }
-            | Self::TooLarge { .. }
-            | Self::Invalid(_)
             | Self::BreakerOpen { .. }
             | Self::NoToken(_)
             | Self::NoBudget
-            | Self::NotSentInTime => false,
+            | Self::NotSentInTime => None,
         }
     }
 
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_deadline_that_cuts_an_attempt_short_is_not_upstreams_failure() {
-        assert!(!UpstreamError::Timeout { full: false }.is_upstream_failure());
+        assert_eq!(UpstreamError::Timeout { full: false }.is_upstream_failure(), None);
         let error = UpstreamError::Timeout { full: false }.into_error(true);
         assert!(matches!(error, Error::DeadlineExceeded(_)));
     }
