@@ -52,7 +52,7 @@ impl Refresh {
             if self.told_stale_within(wait, generation).await {
                 // Whoever asks from now on waits for the next token.
                 token = None;
-                self.publish.send_replace(News::Fetching);
+                self.publish.send_replace(News::Replacing);
             }
         }
     }
