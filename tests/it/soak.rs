@@ -73,7 +73,7 @@ async fn run(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
         told.push(task.await.expect("a caller does not panic"));
     }
     // Whatever was still on its way has landed by now.
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     let _ = app.simulator.attributes(CALL, CUSTOMER);
     assert!(app.simulator.attributes(CALL, AGENT).is_some_and(|agent| agent["desk"] == "7"));
     (told, app.simulator.ledger())

@@ -17,7 +17,7 @@ impl Builder {
 }
 
 impl TestApp {
-    /// When reads, PATCHes or token requests arrived upstream, in milliseconds since the service
+    /// When reads, writes or token requests arrived upstream, in milliseconds since the service
     /// was ready.
     pub fn sent(&self, kind: Kind) -> Vec<u128> {
         let calls = self.simulator.calls();

@@ -128,7 +128,7 @@ impl TestApp {
         self.simulator.count(Kind::Read) + self.simulator.count(Kind::Patch)
     }
 
-    /// The bodies of all PATCHes so far.
+    /// The body of each PATCH so far.
     pub fn patches(&self) -> Vec<Value> {
         let calls = self.simulator.calls();
         calls
