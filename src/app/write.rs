@@ -117,6 +117,8 @@ struct Flow {
     /// Reads that showed nothing but our PATCH.
     replaced_reads: u32,
     repaired: bool,
+    /// Whether the last read showed the conversation as over.
+    ended: bool,
     warnings: Vec<String>,
 }
 
@@ -141,6 +143,7 @@ impl Flow {
             read_cost: Duration::ZERO,
             replaced_reads: 0,
             repaired: false,
+            ended: false,
             warnings: Vec::new(),
         }
     }
@@ -165,7 +168,8 @@ impl Flow {
             return Ok(());
         }
         self.send(pending).await?;
-        if self.request.options.verify {
+        // After a 409 there may be nothing left to send, and so nothing to prove.
+        if self.request.options.verify && !self.sent.is_empty() {
             self.read_back().await;
         }
         Ok(())
@@ -220,9 +224,10 @@ impl Flow {
 
     /// Chooses the participant, or sees to it that it is still there.
     fn aim(&mut self, conversation: &Conversation) -> Result<(), Error> {
-        let ended = conversation.live == Some(false);
-        if ended && !self.request.options.allow_ended && self.accepted.is_none() {
-            return Err(Error::ConversationEnded(conversation.id));
+        self.ended = conversation.live == Some(false);
+        // Once a PATCH has left, a read is to show what became of it, also when all is over.
+        if self.effect == Effect::NotApplied {
+            self.check_live()?;
         }
         if let Some(target) = &self.target {
             let still_there = conversation.participant(target.participant.id).is_some();
@@ -244,8 +249,16 @@ impl Flow {
             },
             chosen_by: chosen.by,
         });
-        if ended {
+        if self.ended {
             self.warn("the conversation has ended: analytics will not keep this write");
+        }
+        Ok(())
+    }
+
+    /// Whether there may be sent to this conversation.
+    fn check_live(&self) -> Result<(), Error> {
+        if self.ended && !self.request.options.allow_ended {
+            return Err(Error::ConversationEnded(self.request.conversation));
         }
         Ok(())
     }

@@ -179,7 +179,7 @@ impl Code {
                 "Name one candidate's id in `participant=`, or add :first or :last to the purpose."
             }
             Self::ConversationEnded => {
-                "Nothing was written. Use allowEnded=true to write all the same; analytics will not keep it."
+                "Use allowEnded=true to write all the same; analytics will not keep it."
             }
             Self::WriteSuperseded => {
                 "Look at `attributes` and `outcomes`, decide whose value should stand, and write again only if it is yours."

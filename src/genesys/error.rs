@@ -78,6 +78,9 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The same for a 429 without `Retry-After`; the official SDKs wait three seconds.
 const DEFAULT_THROTTLE: Duration = Duration::from_secs(3);
 
+/// Nobody plans further ahead; and instants that lie too far ahead cannot be told.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
+
 impl UpstreamError {
     pub(super) fn from_reqwest(error: reqwest::Error) -> Self {
         // The URL holds nothing secret, but it is noise in a sentence that the caller sees.
@@ -137,17 +140,17 @@ impl UpstreamError {
         }
     }
 
-    /// Whether it counts against upstream in the circuit breaker.
-    pub fn is_upstream_failure(&self) -> bool {
+    /// Whether it counts against upstream in the circuit breaker; `None` if it says nothing of
+    /// upstream, because it never got there or was cut short.
+    pub fn is_upstream_failure(&self) -> Option<bool> {
         match self {
-            Self::Connect(_) | Self::Timeout { full: true } | Self::Reset(_) => true,
+            Self::Connect(_) | Self::Timeout { full: true } | Self::Reset(_) => Some(true),
+            Self::TooLarge { .. } | Self::Invalid(_) => Some(false),
             Self::Timeout { full: false }
-            | Self::TooLarge { .. }
-            | Self::Invalid(_)
             | Self::BreakerOpen { .. }
             | Self::NoToken(_)
             | Self::NoBudget
-            | Self::NotSentInTime => false,
+            | Self::NotSentInTime => None,
         }
     }
 
@@ -205,10 +208,10 @@ pub fn status_is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504)
 }
 
-/// `Retry-After` in whole seconds, the only form that Genesys sends.
+/// `Retry-After` in whole seconds, the only form that Genesys sends, and at most a day.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }
 
 /// What a refusal of the API means. `sent` are the entries of the PATCH, whose values must not
@@ -307,13 +310,14 @@ mod tests {
             retry_after(&headers).map(|wait| wait.as_secs())
         };
         assert_eq!(wait("42"), Some(42));
+        assert_eq!(wait("18446744073709551615"), Some(86_400));
         assert_eq!(wait("soon"), None);
         assert_eq!(wait("-1"), None);
     }
 
     #[test]
     fn a_deadline_that_cuts_an_attempt_short_is_not_upstreams_failure() {
-        assert!(!UpstreamError::Timeout { full: false }.is_upstream_failure());
+        assert_eq!(UpstreamError::Timeout { full: false }.is_upstream_failure(), None);
         let error = UpstreamError::Timeout { full: false }.into_error(true);
         assert!(matches!(error, Error::DeadlineExceeded(_)));
     }

@@ -73,8 +73,10 @@ impl fmt::Debug for Token {
 /// What the task last published.
 #[derive(Clone, Debug)]
 enum News {
-    /// The first fetch, or a forced one, is under way.
+    /// The first fetch is under way.
     Fetching,
+    /// The API has refused the token, and a new one is being fetched.
+    Replacing,
     /// There is a token. `trouble` is what kept it from being renewed since.
     Ready { token: Token, trouble: Option<TokenFailure> },
     /// There is none, and there will be no other try before `next_try`.
@@ -137,7 +139,7 @@ impl TokenCache {
     pub fn current(&self) -> Option<Token> {
         match &*self.0.news.borrow() {
             News::Ready { token, .. } if token.is_good() => Some(token.clone()),
-            News::Ready { .. } | News::Fetching | News::Failed { .. } => None,
+            News::Ready { .. } | News::Fetching | News::Replacing | News::Failed { .. } => None,
         }
     }
 
@@ -184,7 +186,7 @@ impl TokenCache {
                 News::Failed { failure, next_try } if is_final(failure, *next_try, deadline) => {
                     return Err(UpstreamError::NoToken(failure.until(*next_try)));
                 }
-                News::Ready { .. } | News::Failed { .. } | News::Fetching => {}
+                News::Ready { .. } | News::Failed { .. } | News::Fetching | News::Replacing => {}
             }
             match tokio::time::timeout_at(deadline, news.changed()).await {
                 Ok(Ok(())) => {}
@@ -202,7 +204,9 @@ impl TokenCache {
             News::Ready { trouble: Some(failure), .. } => {
                 UpstreamError::NoToken(failure.until(Instant::now()))
             }
-            News::Ready { trouble: None, .. } | News::Fetching => UpstreamError::NotSentInTime,
+            News::Ready { trouble: None, .. } | News::Fetching | News::Replacing => {
+                UpstreamError::NotSentInTime
+            }
         }
     }
 
@@ -210,6 +214,9 @@ impl TokenCache {
     pub fn status(&self) -> TokenStatus {
         match &*self.0.news.borrow() {
             News::Fetching => TokenStatus::Starting,
+            News::Replacing => TokenStatus::Unavailable(
+                "the API refused the token, a new one is being fetched".to_owned(),
+            ),
             News::Ready { trouble: Some(TokenFailure::Refused(reason)), .. }
             | News::Failed { failure: TokenFailure::Refused(reason), .. } => {
                 TokenStatus::Refused(reason.clone())

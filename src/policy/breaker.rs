@@ -96,6 +96,16 @@ impl Breaker {
         before != self.state
     }
 
+    /// Takes note of a call that says nothing of upstream: it never got there, or was cut short.
+    /// After a probe of that kind the next call is the probe. Returns whether the state changed.
+    pub fn hand_back(&mut self, ticket: Ticket, now: Moment) -> bool {
+        let is_probe = ticket == Ticket::Probe && self.is_half_open();
+        if is_probe {
+            self.state = State::Open { until: now };
+        }
+        is_probe
+    }
+
     fn open(&mut self, now: Moment) {
         self.state = State::Open { until: now + self.settings.open_for };
     }
@@ -174,6 +184,16 @@ mod tests {
         let mut breaker = opened();
         assert_eq!(breaker.ask(2 * SECOND), Ok(Ticket::Probe));
         assert_eq!(breaker.ask(4 * SECOND), Ok(Ticket::Probe));
+    }
+
+    #[test]
+    fn a_probe_that_says_nothing_makes_the_next_call_the_probe() {
+        let mut breaker = opened();
+        assert_eq!(breaker.ask(2 * SECOND), Ok(Ticket::Probe));
+        assert!(breaker.hand_back(Ticket::Probe, 2 * SECOND));
+        assert_eq!(breaker.ask(2 * SECOND), Ok(Ticket::Probe));
+        assert!(!breaker.hand_back(Ticket::Call, 2 * SECOND));
+        assert!(!breaker.is_closed());
     }
 
     #[test]

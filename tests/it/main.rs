@@ -2,7 +2,9 @@
 
 mod architecture;
 mod bad_input;
+mod breaker;
 mod commands;
+mod deadlines;
 mod hanging_up;
 mod harness;
 mod headers;
@@ -10,7 +12,14 @@ mod logging;
 mod metrics;
 mod openapi;
 mod problems;
+mod reading;
 mod readme;
+mod retries;
+mod routes;
 mod soak;
 mod sockets;
+mod survival;
+mod tokens;
+mod upstream_faults;
+mod verification;
 mod writing;

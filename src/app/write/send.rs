@@ -116,7 +116,12 @@ impl Flow {
             return Ok(Some(pending).filter(|pending| !pending.is_empty()));
         }
         self.take_note(&now, &cycle).await?;
-        Ok(Some(self.watch.still_before()).filter(|rest| !rest.is_empty()))
+        let rest = self.watch.still_before();
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        self.check_live()?;
+        Ok(Some(rest))
     }
 
     /// Waits before the next look; if that does not fit, the failure is the answer, at once.

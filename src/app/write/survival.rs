@@ -26,7 +26,6 @@ impl Flow {
             "upstream replaced the attributes with what a PATCH held; sending the merged map; \
              set genesys.patch_body = \"full\"",
         );
-        self.warn("upstream replaced the map; the keys that it dropped were sent again");
         let merged = self.sent.applied_to(&self.before);
         let call = PatchCall {
             conversation: place.0,
@@ -37,8 +36,13 @@ impl Flow {
         let result = self.shared.conversations.patch(call, cycle).await;
         if let Err(failure) = result {
             tracing::error!(conversation.id = log_id(place.0), error = %failure.error, "the repair failed");
-            return Err(failure.error);
+            self.warn(format!(
+                "upstream replaced the map, and its other keys may be lost: {}",
+                failure.error
+            ));
+            return Ok(());
         }
+        self.warn("upstream replaced the map; the keys that it dropped were sent again");
         self.accepted = Some(Instant::now());
         // From here on the restored keys have to show, too.
         let restored = merged

@@ -44,11 +44,15 @@ impl Guard {
         let ticket = asked.map_err(|retry_after| UpstreamError::BreakerOpen { retry_after })?;
         let result = inner.oneshot(request).await;
         let failed = match &result {
-            Ok(answer) => answer.status().is_server_error(),
+            Ok(answer) => Some(answer.status().is_server_error()),
             Err(error) => error.is_upstream_failure(),
         };
-        let mut breaker = self.breaker();
-        if breaker.tell(ticket, failed, self.clock.now()) {
+        let (mut breaker, now) = (self.breaker(), self.clock.now());
+        let changed = match failed {
+            Some(failed) => breaker.tell(ticket, failed, now),
+            None => breaker.hand_back(ticket, now),
+        };
+        if changed {
             let state = state_of(&breaker);
             drop(breaker);
             tracing::warn!(upstream = self.upstream, ?state, "circuit breaker changed");

@@ -75,9 +75,7 @@ impl Retries {
         match self.decide(call, Duration::ZERO) {
             RetryDecision::After(_) => Ok(()),
             RetryDecision::Stop(Stop::NoTime) => Err(UpstreamError::NotSentInTime),
-            RetryDecision::Stop(Stop::NoBudget) => {
-                Err(UpstreamError::Connect("the retry budget is spent".to_owned()))
-            }
+            RetryDecision::Stop(Stop::NoBudget) => Err(UpstreamError::NoBudget),
         }
     }
 

@@ -26,6 +26,10 @@ const TOKEN_PATH: &str = "/oauth/token";
 /// the vendor's Terraform provider.
 const THROTTLED: &str = "rate limit exceeded";
 
+/// The longest life that a client's tokens can be given, by the models of the Python SDK 269. More
+/// than that is a mistake, and an instant that lies too far ahead cannot be told.
+const LONGEST_LIFE: Duration = Duration::from_hours(48);
+
 /// Fetches tokens.
 pub struct Fetch {
     pub credentials: Credentials,
@@ -102,7 +106,7 @@ fn token(body: &[u8]) -> Result<Fetched, FetchFailure> {
     let header = HeaderValue::try_from(format!("Bearer {}", body.access_token));
     let mut header = header.map_err(|_| invalid("a token that cannot be sent in a header"))?;
     header.set_sensitive(true);
-    Ok(Fetched { header, lifetime: Duration::from_secs(body.expires_in) })
+    Ok(Fetched { header, lifetime: Duration::from_secs(body.expires_in).min(LONGEST_LIFE) })
 }
 
 fn refusal(answer: &Response<Bytes>) -> FetchFailure {

@@ -16,6 +16,9 @@ use crate::policy::Backoff;
 const PASSING: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// Waits after refusals, so that a client that was repaired recovers without a restart.
 const REFUSED: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
+/// The longest wait that the endpoint may ask for. Without a token nothing works, so a try every
+/// few minutes is worth its while whatever the endpoint says.
+const LONGEST_ASKED: Duration = Duration::from_mins(3);
 /// How far renewals are spread, as a share of the time ahead: replicas that started together
 /// should not renew together.
 const SPREAD: f64 = 0.25;
@@ -49,7 +52,7 @@ impl Refresh {
             if self.told_stale_within(wait, generation).await {
                 // Whoever asks from now on waits for the next token.
                 token = None;
-                self.publish.send_replace(News::Fetching);
+                self.publish.send_replace(News::Replacing);
             }
         }
     }
@@ -72,13 +75,14 @@ impl Refresh {
     /// good is served on.
     fn report(&self, failure: FetchFailure, failures: u32, token: Option<&Token>) -> Duration {
         let FetchFailure { failure, retry_after } = failure;
-        let backoff = match failure {
-            TokenFailure::Refused(_) | TokenFailure::Invalid(_) => REFUSED,
-            TokenFailure::Throttled { .. } | TokenFailure::Unavailable { .. } => PASSING,
+        let (backoff, may_ask) = match failure {
+            TokenFailure::Refused(_) | TokenFailure::Invalid(_) => (REFUSED, false),
+            TokenFailure::Throttled { .. } | TokenFailure::Unavailable { .. } => (PASSING, true),
         };
         // Half of the wait is certain: full jitter could mean none at all.
         let half = backoff.ceiling(failures) / 2;
-        let wait = retry_after.unwrap_or_else(|| half + half.mul_f64(self.jitter.unit()));
+        let asked = retry_after.filter(|_| may_ask).map(|asked| asked.min(LONGEST_ASKED));
+        let wait = asked.unwrap_or_else(|| half + half.mul_f64(self.jitter.unit()));
         tracing::error!(failure = %failure, next_try_s = wait.as_secs_f64(), "no token");
         self.publish.send_replace(match token.filter(|token| token.is_good()) {
             Some(token) => News::Ready { token: token.clone(), trouble: Some(failure) },

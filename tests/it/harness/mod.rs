@@ -13,6 +13,7 @@
 mod answer;
 mod call;
 mod defect;
+mod look;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +34,7 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 pub use answer::Answer;
-pub use call::{AGENT, CALL, CUSTOMER, customer_call};
+pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
 pub use defect::defective;
 pub use process::{Demo, Process, fetch, once, until};
 
@@ -60,6 +61,8 @@ pub struct TestApp {
     pub logs: Captured,
     service: Service,
     router: Router,
+    seed: u64,
+    ready: Instant,
     leftovers_allowed: bool,
     _subscriber: tracing::subscriber::DefaultGuard,
 }
@@ -216,6 +219,14 @@ impl Builder {
 
     /// Starts the service, and waits for its first token or the failure to get one.
     pub async fn start(self) -> TestApp {
+        let mut app = self.start_without_token();
+        app.service.started().await;
+        app.ready = Instant::now();
+        app
+    }
+
+    /// Starts the service, which then fetches its first token.
+    pub fn start_without_token(self) -> TestApp {
         let (config, loaded) = self.config();
         let simulator = Simulator::new(self.settings);
         for call in self.calls {
@@ -236,12 +247,13 @@ impl Builder {
             access: telemetry.access().clone(),
         };
         let service = Service::build(&config, &loaded, parts);
-        service.started().await;
         TestApp {
             simulator,
             logs,
             router: service.router(),
             service,
+            seed: self.seed,
+            ready: Instant::now(),
             leftovers_allowed: self.leftovers_allowed,
             _subscriber: subscriber,
         }

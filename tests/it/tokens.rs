@@ -1,0 +1,247 @@
+//! One token for everybody: fetched once, renewed ahead, replaced when the API refuses it; and
+//! what callers and operators are told when there is none.
+//!
+//! The token endpoint answers at once, everything else after 20 ms.
+
+use std::time::Duration;
+
+use attribute_gateway::genesys::Jitter;
+use attribute_gateway::simulator::{Action, Fault, Kind};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, CALL, TestApp, attributes_of, ms, request, send};
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// This many reads at once.
+async fn crowd(app: &TestApp, readers: usize) -> Vec<Answer> {
+    let tasks: Vec<_> = (0..readers)
+        .map(|_| {
+            let request = request("GET", &attributes_of(CALL)).body(axum::body::Body::empty());
+            tokio::spawn(send(app.router(), request.expect("a request")))
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.expect("a caller does not panic"));
+    }
+    answers
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_requests_share_one_fetch() {
+    let slow = Action::Delay { by: ms(500), after_apply: false };
+    let app = TestApp::new().with_fault(Fault::on_token(slow)).start_without_token();
+    let answers = crowd(&app, 100).await;
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.took == ms(520)));
+    assert_eq!(app.simulator.count(Kind::Token), 1);
+    assert!(answers[0].header("server-timing").contains("token;dur=500"), "{:?}", answers[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_renewed_ahead_of_its_end_while_the_old_one_is_served() {
+    let slow = Action::Delay { by: ms(1500), after_apply: false };
+    let app = TestApp::new().with_fault(Fault::on_token(slow).skip(1));
+    let app = app.with_settings(|settings| settings.token_lifetime = secs(300)).start().await;
+    // A minute ahead, and up to a quarter of that more.
+    let spread = ms(15_000).mul_f64(Jitter::seeded(7).unit());
+    let renewal = secs(240).saturating_sub(spread).as_micros().div_ceil(1000);
+    tokio::time::sleep(ms(u64::try_from(renewal).expect("small") + 500)).await;
+    let answers = crowd(&app, 20).await;
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.took == ms(20)));
+    assert_eq!(app.sent(Kind::Token), [0, renewal], "by one task, once");
+    tokio::time::sleep(ms(1500)).await;
+    app.read(CALL, "").await.assert_status(200);
+    let tokens: Vec<_> = app.simulator.calls().iter().filter_map(|call| call.token).collect();
+    assert_eq!((tokens[0], *tokens.last().expect("calls")), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_lived_token_is_renewed_at_half_of_its_life_and_no_request_meets_a_dead_one() {
+    let app = TestApp::new().with_settings(|settings| settings.token_lifetime = secs(30));
+    let app = app.start().await;
+    for _ in 0..300 {
+        app.read(CALL, "").await.assert_status(200);
+        tokio::time::sleep(ms(980)).await;
+    }
+    assert!(app.simulator.calls().iter().all(|call| !call.was_answered(401)));
+    let fetches = app.simulator.count(Kind::Token);
+    assert!((20..=27).contains(&fetches), "{fetches} in 300 s: every 11 to 15 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_dies_early_is_replaced_once_for_all_who_saw_it() {
+    let app = TestApp::new().start().await;
+    app.simulator.kill_tokens();
+    let answers = crowd(&app, 100).await;
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.took == ms(40)));
+    assert_eq!(app.simulator.count(Kind::Token), 2);
+    // In the middle of a write, too.
+    let app = TestApp::new().with_fault(Fault::on_patch(Action::Unauthorized)).start().await;
+    app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
+    assert_eq!((app.simulator.count(Kind::Token), app.simulator.count(Kind::Patch)), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_refuses_every_token_is_an_authentication_failure_and_no_flood_of_fetches() {
+    let refused = Action::Status { code: 401, body: None, retry_after: None };
+    let app = TestApp::new().with_fault(Fault::on_read(refused.clone()).always());
+    let app = app.with_fault(Fault::on_patch(refused)).allowing_leftovers().start().await;
+    let answer = app.read(CALL, "").await;
+    answer.assert_problem(502, "upstream-auth-failed", "notApplied");
+    assert_eq!((app.order().as_str(), app.simulator.count(Kind::Token)), ("RR", 2));
+    for _ in 0..100 {
+        app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(502);
+    }
+    // 5 in reserve and one more every ten seconds; this took 4 s at most.
+    assert_eq!(app.simulator.count(Kind::Token), 6);
+    tokio::time::sleep(secs(10)).await;
+    app.read(CALL, "").await.assert_status(502);
+    assert_eq!(app.simulator.count(Kind::Token), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_secret_fails_at_once_says_why_and_heals_without_a_restart() {
+    for status in [400, 401] {
+        let app = TestApp::new().with_settings(|settings| {
+            settings.client_secret = "rotated".to_owned();
+            settings.invalid_client_status = status;
+        });
+        let app = app.start().await;
+        let reason =
+            format!("the token endpoint answered {status} `invalid_client`: authentication failed");
+        let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
+        answer.assert_problem(502, "upstream-auth-failed", "notApplied");
+        assert!(answer.at("/detail").to_string().contains(&reason), "{}", answer.text);
+        assert_eq!((answer.took, app.upstream_calls()), (ms(0), 0));
+        let readiness = app.readiness().await;
+        assert_eq!(readiness.status, 503);
+        assert!(readiness.text.contains(&format!("token: failed: {reason}")), "{}", readiness.text);
+        let logs = app.logs.text();
+        assert!(logs.contains(&reason));
+        for text in [&answer.text, &readiness.text, &logs] {
+            assert!(!text.contains("demo-secret") && !text.contains("ZGVtbzpkZW1v"));
+        }
+        tokio::time::sleep(secs(600)).await;
+        let tries = app.sent(Kind::Token);
+        let longest = tries.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(tries.len() < 25 && longest.is_some_and(|wait| wait <= 60_000), "{tries:?}");
+        app.simulator.set_settings(|settings| settings.client_secret = "demo-secret".to_owned());
+        tokio::time::sleep(secs(60)).await;
+        app.read(CALL, "").await.assert_status(200);
+        assert_eq!(app.readiness().await.status, 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_credentials_are_tried_again_within_a_minute_whatever_retry_after_says() {
+    let body = json!({"error": "invalid_client", "error_description": "authentication failed"});
+    let refused = Action::Status { code: 400, body: Some(body), retry_after: Some(3600) };
+    let app = TestApp::new().with_fault(Fault::on_token(refused)).start().await;
+    app.read(CALL, "").await.assert_problem(502, "upstream-auth-failed", "notApplied");
+    tokio::time::sleep(secs(1)).await;
+    app.read(CALL, "").await.assert_status(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_token_endpoint_is_waited_for_and_not_taken_for_bad_credentials() {
+    let app = TestApp::new().with_fault(Fault::on_token(Action::TokenThrottle).times(2));
+    let app = app.start().await;
+    assert_eq!(app.readiness().await.status, 200);
+    let answer = app.read(CALL, "").await;
+    answer.assert_status(200);
+    // Half of a second and half of two are certain, the rest is chance.
+    let twin = Jitter::seeded(7);
+    let wait = [500, 1000].map(|half| ms(half) + ms(half).mul_f64(twin.unit()));
+    let expected = (wait[0].as_micros().div_ceil(1000), wait[1].as_micros().div_ceil(1000));
+    assert_eq!(answer.took.as_millis(), expected.0 + expected.1 + 20);
+    assert_eq!(app.sent(Kind::Token), [0, expected.0, expected.0 + expected.1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_of_the_token_endpoint_that_outlasts_the_deadline_says_when_to_return() {
+    let later = Action::Status { code: 429, body: None, retry_after: Some(30) };
+    let app = TestApp::new().with_fault(Fault::on_token(later)).start().await;
+    let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
+    answer.assert_problem(503, "upstream-rate-limited", "notApplied");
+    assert_eq!((answer.header("retry-after"), answer.took), ("30", ms(0)));
+    tokio::time::sleep(secs(30)).await;
+    app.read(CALL, "").await.assert_status(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_endpoint_that_is_down_is_an_outage_until_it_is_back() {
+    for down in [Action::ResetBefore, Action::Hang, status(503)] {
+        let app = TestApp::new().with_fault(Fault::on_token(down).always());
+        let app = app.allowing_leftovers().start().await;
+        let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
+        answer.assert_problem(503, "upstream-unavailable", "notApplied");
+        assert!(answer.took <= ms(5100) && !answer.header("retry-after").is_empty());
+        let readiness = app.readiness().await;
+        assert_eq!(readiness.status, 200, "another instance would fare no better");
+        assert!(readiness.text.contains("token: failed: the token endpoint fails: "));
+        app.simulator.clear_faults();
+        tokio::time::sleep(secs(32)).await;
+        app.read(CALL, "").await.assert_status(200);
+    }
+}
+
+fn status(code: u16) -> Action {
+    Action::Status { code, body: None, retry_after: None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_does_no_harm_while_the_old_token_is_good() {
+    let app = TestApp::new().with_fault(Fault::on_token(status(503)).skip(1).times(3));
+    let app = app.with_settings(|settings| settings.token_lifetime = secs(300)).start().await;
+    for _ in 0..600 {
+        app.read(CALL, "").await.assert_status(200);
+        tokio::time::sleep(ms(980)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_token_is_an_invalid_response_in_time_and_is_asked_for_again() {
+    let lives = |value: Value| Action::TokenExpiresIn { value };
+    let body = |body: Value| Action::Status { code: 200, body: Some(body), retry_after: None };
+    let answers = [
+        lives(json!(0)),
+        lives(json!("soon")),
+        lives(json!("3600")),
+        lives(json!(-5)),
+        lives(json!(1.5)),
+        lives(Value::Null),
+        body(json!({"access_token": "canary", "token_type": "bearer"})),
+        body(json!({"expires_in": 300})),
+        body(json!({"access_token": "line\nbreak", "expires_in": 300})),
+        body(json!({"access_token": 7, "expires_in": 300})),
+        Action::Html,
+        Action::Empty { status: 200, applied: false },
+        Action::Empty { status: 204, applied: false },
+        Action::GarbageJson,
+        Action::Truncated,
+        Action::Oversized { bytes: 3 << 20 },
+    ];
+    for action in answers {
+        let app = TestApp::new().with_fault(Fault::on_token(action.clone())).start().await;
+        let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
+        answer.assert_problem(502, "upstream-invalid-response", "notApplied");
+        assert!(answer.took <= ms(5100), "{action:?}");
+        assert!(!answer.text.contains("canary") && !app.logs.text().contains("canary"));
+        tokio::time::sleep(secs(1)).await;
+        app.read(CALL, "").await.assert_status(200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_claims_to_live_for_ever_is_used_and_renewed_after_two_days() {
+    let endless = Action::TokenExpiresIn { value: json!(u64::MAX) };
+    let app = TestApp::new().with_fault(Fault::on_token(endless));
+    let app = app.with_settings(|settings| settings.token_lifetime = secs(172_800)).start().await;
+    app.read(CALL, "").await.assert_status(200);
+    tokio::time::sleep(Duration::from_hours(48)).await;
+    app.read(CALL, "").await.assert_status(200);
+    assert_eq!(app.simulator.count(Kind::Token), 2);
+}

@@ -1,0 +1,385 @@
+//! What upstream does wrong, what the service makes of it, and that `effect` is true.
+//!
+//! Every answer of upstream takes 20 ms: the pre-read arrives at 0, the first PATCH at 20.
+
+use std::collections::BTreeMap;
+
+use attribute_gateway::simulator::{Action, Fault, Kind};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Builder, CALL, CUSTOMER, TestApp, ms};
+
+const BASE: std::time::Duration = ms(100);
+
+fn status(code: u16) -> Action {
+    Action::Status { code, body: None, retry_after: None }
+}
+
+/// Another writer writes before a request is handled.
+fn foreign(key: &str, value: &str) -> Action {
+    let map = BTreeMap::from([(key.to_owned(), Some(value.to_owned()))]);
+    Action::ForeignWrite { participant: Some(CUSTOMER.to_owned()), map }
+}
+
+fn failing_patch(action: Action) -> Builder {
+    TestApp::new().with_fault(Fault::on_patch(action))
+}
+
+async fn gold(app: &TestApp) -> Answer {
+    app.write(CALL, "", json!({"tier": "gold"})).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_409_everything_is_read_and_merged_and_sent_anew() {
+    let app =
+        failing_patch(status(409)).with_fault(Fault::on_read(foreign("note", "ours")).skip(1));
+    let app = app.start().await;
+    app.simulator.inject(Fault::on_patch(foreign("queue", "theirs")));
+    let answer = app.write(CALL, "", json!({"tier": "gold", "note": "ours"})).await;
+    answer.assert_status(200);
+    answer.assert_outcomes(&[("note", "unchanged"), ("tier", "verified")]);
+    let bodies = [
+        json!({"attributes": {"note": "ours", "tier": "gold"}}),
+        json!({"attributes": {"tier": "gold"}}),
+    ];
+    assert_eq!(app.patches(), bodies, "the body is fresh, not the stale one");
+    assert_eq!(app.truth(CUSTOMER)["queue"], "theirs");
+    let [wait] = app.backoffs(BASE);
+    assert_eq!(app.sent(Kind::Patch), [20, 40 + wait + 20]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_409_a_full_body_holds_what_another_writer_added() {
+    let app = failing_patch(status(409)).with_env("GATEWAY__GENESYS__PATCH_BODY", "full");
+    let app = app.with_fault(Fault::on_read(foreign("queue", "theirs")).skip(1)).start().await;
+    gold(&app).await.assert_status(200);
+    assert_eq!(app.patches()[0]["attributes"].get("queue"), None);
+    assert_eq!(app.patches()[1]["attributes"]["queue"], "theirs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_409_nothing_is_sent_that_another_writer_has_written_meanwhile() {
+    let app =
+        failing_patch(status(409)).with_fault(Fault::on_read(foreign("tier", "gold")).skip(1));
+    let app = app.start().await;
+    let answer = gold(&app).await;
+    answer.assert_status(200);
+    answer.assert_outcomes(&[("tier", "unchanged")]);
+    assert_eq!((app.order().as_str(), answer.at("/upstreamCalls")), ("RPR", json!(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lasting_409_is_a_conflict_that_changed_nothing() {
+    let app = TestApp::new().with_fault(Fault::on_patch(status(409)).times(4)).start().await;
+    let answer = gold(&app).await;
+    answer.assert_problem(409, "upstream-conflict", "notApplied");
+    assert_eq!((app.order().as_str(), answer.at("/retryable")), ("RPRPRPRP", json!(true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_is_waited_out_for_exactly_as_long_as_it_says() {
+    let app = failing_patch(Action::Throttle { retry_after: Some(3) }).start().await;
+    gold(&app).await.assert_status(200);
+    assert_eq!(app.sent(Kind::Patch), [20, 40 + 3000]);
+    let throttled = Fault::on_read(Action::Throttle { retry_after: Some(2) });
+    let app = TestApp::new().with_fault(throttled).start().await;
+    let answer = app.read(CALL, "").await;
+    answer.assert_status(200);
+    assert_eq!(answer.took, ms(2040));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_that_names_no_time_is_met_with_a_backoff_that_doubles() {
+    let throttled = Fault::on_patch(Action::Throttle { retry_after: None }).times(3);
+    let app = TestApp::new().with_fault(throttled).start().await;
+    gold(&app).await.assert_status(200);
+    let [one, two, three] = app.backoffs(BASE);
+    let first = 20;
+    let (second, third) = (first + 20 + one, first + 20 + one + 20 + two);
+    assert_eq!(app.sent(Kind::Patch), [first, second, third, third + 20 + three]);
+    assert!(one < 100 && two < 200 && three < 400, "jitter stays under its ceiling");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_does_not_fit_is_answered_at_once_and_passed_on() {
+    let app = failing_patch(Action::Throttle { retry_after: Some(42) }).start().await;
+    let answer = gold(&app).await;
+    answer.assert_problem(503, "upstream-rate-limited", "notApplied");
+    assert_eq!((answer.header("retry-after"), answer.took), ("42", ms(40)));
+    assert_eq!((answer.at("/retryAfterSeconds"), app.order().as_str()), (json!(42), "RP"));
+    let busy = Action::Status { code: 503, body: None, retry_after: Some(42) };
+    let app = TestApp::new().with_fault(Fault::on_read(busy)).start().await;
+    let answer = app.read(CALL, "").await;
+    answer.assert_problem(503, "upstream-unavailable", "notApplied");
+    assert_eq!((answer.header("retry-after"), answer.took), ("42", ms(20)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absurd_retry_after_does_no_harm() {
+    let absurd = Action::Throttle { retry_after: Some(u64::MAX) };
+    let app = failing_patch(absurd.clone()).with_fault(Fault::on_token(absurd).skip(1));
+    let app = app.start().await;
+    gold(&app).await.assert_problem(503, "upstream-rate-limited", "notApplied");
+    app.simulator.kill_tokens();
+    gold(&app).await.assert_problem(503, "upstream-rate-limited", "notApplied");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patch_that_was_certainly_not_applied_is_simply_sent_again() {
+    for code in [408, 503] {
+        let app = failing_patch(status(code)).start().await;
+        gold(&app).await.assert_status(200);
+        let [wait] = app.backoffs(BASE);
+        assert_eq!(app.sent(Kind::Patch), [20, 40 + wait], "{code}");
+        assert!(app.order().starts_with("RPPR"), "{code}: no read in between");
+    }
+}
+
+/// Every way in which the fate of a PATCH can be unknown: applied, or not.
+fn ambiguous() -> [(Action, bool); 8] {
+    [
+        (status(502), false),
+        (status(504), false),
+        (status(500), false),
+        (Action::Hang, false),
+        (Action::ResetBefore, false),
+        (Action::HangAfterApply, true),
+        (Action::ResetAfter, true),
+        (Action::WrongLength, true),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_patch_of_unknown_fate_a_read_decides_whether_it_is_sent_again() {
+    for (action, applied) in ambiguous() {
+        let app = failing_patch(action.clone()).with_lag(ms(1)).start().await;
+        let answer = gold(&app).await;
+        answer.assert_status(200);
+        answer.assert_outcomes(&[("tier", "verified")]);
+        // Applied: the read shows it, and is the proof. Not applied: sent again, and read back.
+        let order = if applied { "RPR" } else { "RPRPR" };
+        assert_eq!(app.order(), order, "{action:?}");
+        let [wait] = app.backoffs(BASE);
+        let given_up =
+            if matches!(action, Action::Hang | Action::HangAfterApply) { 2000 } else { 0 };
+        let answered =
+            if matches!(action, Action::Status { .. } | Action::WrongLength) { 20 } else { 0 };
+        assert_eq!(app.sent(Kind::Read)[1], 20 + given_up + answered + wait, "{action:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_third_value_after_a_patch_of_unknown_fate_is_never_written_over() {
+    for (action, _) in ambiguous() {
+        let app = failing_patch(action.clone()).with_lag(ms(1));
+        let app = app.with_fault(Fault::on_read(foreign("tier", "bronze")).skip(1)).start().await;
+        let answer = gold(&app).await;
+        answer.assert_problem(409, "write-superseded", "unknown");
+        answer.assert_outcomes(&[("tier", "superseded")]);
+        assert_eq!(app.simulator.count(Kind::Patch), 1, "{action:?}");
+        assert_eq!(app.truth(CUSTOMER)["tier"], "bronze");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_patch_of_unknown_fate_only_keys_that_look_as_before_are_sent_again() {
+    let app = failing_patch(Action::ResetBefore).with_lag(ms(1));
+    let app = app.with_fault(Fault::on_read(foreign("note", "theirs")).skip(1)).start().await;
+    let answer = app.write(CALL, "", json!({"tier": "gold", "note": "ours"})).await;
+    answer.assert_problem(409, "write-superseded", "applied");
+    answer.assert_outcomes(&[("note", "superseded"), ("tier", "verified")]);
+    assert_eq!(app.patches()[1], json!({"attributes": {"tier": "gold"}}));
+    assert_eq!(app.truth(CUSTOMER)["note"], "theirs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_attempt_of_unknown_fate_makes_the_effect_unknown_whatever_comes_after() {
+    for after in [status(400), status(403), status(409), Action::Throttle { retry_after: Some(60) }]
+    {
+        let app = failing_patch(Action::ResetAfter).with_lag(ms(30_000));
+        let app = app.with_fault(Fault::on_patch(after.clone()).times(4)).allowing_leftovers();
+        let app = app.start().await;
+        let answer = gold(&app).await;
+        assert!(answer.status >= 400, "{}", answer.text);
+        assert_eq!(answer.at("/effect"), "unknown", "{after:?}");
+        assert_eq!(
+            app.truth(CUSTOMER)["tier"],
+            "gold",
+            "it was applied, although no read shows it"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_lands_late_was_never_said_not_to_be_applied() {
+    let app = failing_patch(Action::ApplyLate { after: ms(3000) })
+        .with_fault(Fault::on_patch(status(400)));
+    let app = app.start().await;
+    gold(&app).await.assert_problem(502, "upstream-rejected", "unknown");
+    assert_eq!(app.truth(CUSTOMER)["tier"], "silver");
+    tokio::time::sleep(ms(1000)).await;
+    assert_eq!(app.truth(CUSTOMER)["tier"], "gold");
+    let app = failing_patch(Action::ApplyLate { after: ms(3000) }).start().await;
+    let answer = app.write_within(1, "", json!({"tier": "gold"})).await;
+    answer.assert_problem(504, "deadline-exceeded", "unknown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_that_ends_after_a_patch_of_unknown_fate_still_shows_what_became_of_it() {
+    let ends = || Fault::on_read(Action::EndConversation).skip(1);
+    let app = failing_patch(Action::ResetAfter).with_lag(ms(1)).with_fault(ends()).start().await;
+    let answer = gold(&app).await;
+    answer.assert_status(200);
+    answer.assert_outcomes(&[("tier", "verified")]);
+    // Not applied as far as can be seen, and nothing is sent to an ended conversation.
+    let app = failing_patch(Action::ResetBefore).with_lag(ms(1)).with_fault(ends()).start().await;
+    gold(&app).await.assert_problem(409, "conversation-ended", "unknown");
+    assert_eq!(app.simulator.count(Kind::Patch), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_500_is_worth_one_more_try_and_no_more() {
+    let app = TestApp::new().with_fault(Fault::on_read(status(500)).times(2)).start().await;
+    app.read(CALL, "").await.assert_problem(503, "upstream-unavailable", "notApplied");
+    assert_eq!(app.order(), "RR");
+    app.read(CALL, "").await.assert_status(200);
+    let app = failing_patch(status(500)).with_fault(Fault::on_patch(status(500))).quiet();
+    let app = app.start().await;
+    gold(&app).await.assert_problem(503, "upstream-unavailable", "unknown");
+    assert_eq!(app.order(), "RPRPR", "the last read could have shown that it was applied");
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_refusals_are_not_repeated_and_passed_on_with_code_message_and_correlation_id() {
+    let app = failing_patch(status(415)).start().await;
+    let answer = gold(&app).await;
+    answer.assert_problem(502, "upstream-rejected", "notApplied");
+    let told = json!({
+        "status": 415, "code": "unsupported.media.type", "message": "Unsupported Media Type"
+    });
+    assert_eq!(answer.at("/upstream"), told);
+    let calls = app.simulator.calls();
+    let last = &calls.last().expect("a call").correlation_id;
+    assert_eq!(answer.at("/correlationId"), json!(last));
+    assert_eq!(app.order(), "RP");
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_are_cut_out_of_what_upstream_says() {
+    let app = failing_patch(Action::EchoRejection).start().await;
+    let answer = app.write(CALL, "", json!({"tier": "gold-canary", "note": "7 \"quoted\""})).await;
+    answer.assert_problem(502, "upstream-rejected", "notApplied");
+    let message = "Invalid attribute values: note=[value removed], tier=[value removed]";
+    assert_eq!(answer.at("/upstream/message"), message);
+    assert!(!answer.text.contains("canary") && !answer.text.contains("quoted"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_403_names_the_permission_that_is_missing() {
+    for (fault, effect) in
+        [(Fault::on_read(status(403)), "notApplied"), (Fault::on_patch(status(403)), "notApplied")]
+    {
+        let app = TestApp::new().with_fault(fault).start().await;
+        let answer = gold(&app).await;
+        answer.assert_problem(502, "upstream-forbidden", effect);
+        let detail = answer.at("/detail").to_string();
+        assert!(detail.contains("`conversation:communication:view`"), "{detail}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_answer_of_the_platform_is_an_invalid_response_to_a_read() {
+    let no_conversation =
+        |body: Value| Action::Status { code: 200, body: Some(body), retry_after: None };
+    let answers = [
+        Action::Html,
+        Action::Empty { status: 204, applied: false },
+        Action::Empty { status: 200, applied: false },
+        Action::Truncated,
+        Action::GarbageJson,
+        Action::Oversized { bytes: 3 << 20 },
+        status(302),
+        no_conversation(json!({})),
+        no_conversation(json!([])),
+        no_conversation(json!("text")),
+        no_conversation(json!({"id": 7, "participants": {}})),
+        no_conversation(json!({"id": CALL, "participants": [{"attributes": 1}]})),
+    ];
+    for action in answers {
+        let app = TestApp::new().with_fault(Fault::on_read(action.clone()).times(2)).start().await;
+        let read = app.read(CALL, "").await;
+        read.assert_problem(502, "upstream-invalid-response", "notApplied");
+        assert_eq!(read.took, ms(20), "{action:?}");
+        gold(&app).await.assert_problem(502, "upstream-invalid-response", "notApplied");
+        assert_eq!(app.order(), "RR", "{action:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_read_that_breaks_off_is_asked_for_again() {
+    let app = TestApp::new().with_fault(Fault::on_read(Action::WrongLength)).start().await;
+    app.read(CALL, "").await.assert_status(200);
+    assert_eq!(app.order(), "RR");
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_large_an_answer_may_be_is_a_setting() {
+    let larger = Action::Oversized { bytes: 3 << 20 };
+    let app = TestApp::new().with_env("GATEWAY__GENESYS__MAX_RESPONSE_BYTES", "4 MiB");
+    let app = app.with_fault(Fault::on_read(larger)).start().await;
+    // It is read, and nobody is in it.
+    app.read(CALL, "").await.assert_problem(404, "participant-not-found", "notApplied");
+    let app =
+        TestApp::new().with_env("GATEWAY__GENESYS__MAX_RESPONSE_BYTES", "1 KiB").start().await;
+    let answer = app.read(CALL, "").await;
+    answer.assert_problem(502, "upstream-invalid-response", "notApplied");
+    assert!(answer.at("/detail").to_string().contains("larger than 1024 bytes"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patch_answered_with_2xx_is_accepted_whatever_its_body() {
+    let bodies = [
+        Action::Empty { status: 200, applied: true },
+        Action::Empty { status: 204, applied: true },
+        Action::Truncated,
+    ];
+    for action in bodies {
+        let app = failing_patch(action).start().await;
+        let answer = gold(&app).await;
+        answer.assert_outcomes(&[("tier", "verified")]);
+        assert_eq!(app.simulator.count(Kind::Patch), 1);
+    }
+    // Not applied, and nobody can know: accepted, and never seen.
+    for action in [Action::GarbageJson, Action::Empty { status: 200, applied: false }] {
+        let app = failing_patch(action).start().await;
+        let answer = gold(&app).await;
+        answer.assert_status(202);
+        answer.assert_outcomes(&[("tier", "unverified")]);
+        assert!(answer.took < ms(5000));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patch_answered_with_a_page_or_too_much_is_looked_at_before_it_is_sent_again() {
+    for action in [Action::Html, Action::Oversized { bytes: 3 << 20 }] {
+        let app = failing_patch(action.clone()).with_lag(ms(1)).start().await;
+        gold(&app).await.assert_outcomes(&[("tier", "verified")]);
+        assert_eq!(app.order(), "RPRPR", "{action:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lasting_failure_of_unknown_fate_is_told_by_the_deadline() {
+    for (action, code, problem) in [
+        (status(502), 503, "upstream-unavailable"),
+        (status(504), 503, "upstream-unavailable"),
+        (Action::ResetBefore, 503, "upstream-unavailable"),
+        (Action::Html, 502, "upstream-invalid-response"),
+    ] {
+        let app = TestApp::new().with_fault(Fault::on_patch(action.clone()).always());
+        let app = app.allowing_leftovers().start().await;
+        let answer = gold(&app).await;
+        answer.assert_problem(code, problem, "unknown");
+        assert!(answer.took <= ms(5100), "{action:?}: {:?}", answer.took);
+    }
+}
