@@ -197,9 +197,13 @@ async fn a_renewal_that_fails_does_no_harm_while_the_old_token_is_good() {
     let app = TestApp::new().with_fault(Fault::on_token(status(503)).skip(1).times(3));
     let app = app.with_settings(|settings| settings.token_lifetime = secs(300)).start().await;
     for _ in 0..600 {
-        app.read(CALL, "").await.assert_status(200);
-        tokio::time::sleep(ms(980)).await;
+        let answer = app.read(CALL, "").await;
+        assert_eq!((answer.status, answer.took), (200, ms(20)), "nobody waits for the new one");
+        tokio::time::sleep(ms(80)).await;
+        let _ = app.readiness().await.assert_status(200);
+        tokio::time::sleep(ms(900)).await;
     }
+    assert_eq!(app.simulator.count(Kind::Token), 1 + (3 + 1) + 1, "two renewals, one of them hard");
 }
 
 #[tokio::test(start_paused = true)]
