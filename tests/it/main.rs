@@ -20,6 +20,7 @@ mod soak;
 mod sockets;
 mod survival;
 mod tokens;
+mod unusable_answers;
 mod upstream_faults;
 mod verification;
 mod writing;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use attribute_gateway::simulator::{Action, Fault, Kind};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::{Answer, Builder, CALL, CUSTOMER, TestApp, ms};
 
@@ -284,87 +284,6 @@ async fn a_403_names_the_permission_that_is_missing() {
         answer.assert_problem(502, "upstream-forbidden", effect);
         let detail = answer.at("/detail").to_string();
         assert!(detail.contains("`conversation:communication:view`"), "{detail}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_no_answer_of_the_platform_is_an_invalid_response_to_a_read() {
-    let no_conversation =
-        |body: Value| Action::Status { code: 200, body: Some(body), retry_after: None };
-    let answers = [
-        Action::Html,
-        Action::Empty { status: 204, applied: false },
-        Action::Empty { status: 200, applied: false },
-        Action::Truncated,
-        Action::GarbageJson,
-        Action::Oversized { bytes: 3 << 20 },
-        status(302),
-        no_conversation(json!({})),
-        no_conversation(json!([])),
-        no_conversation(json!("text")),
-        no_conversation(json!({"id": 7, "participants": {}})),
-        no_conversation(json!({"id": CALL, "participants": [{"attributes": 1}]})),
-    ];
-    for action in answers {
-        let app = TestApp::new().with_fault(Fault::on_read(action.clone()).times(2)).start().await;
-        let read = app.read(CALL, "").await;
-        read.assert_problem(502, "upstream-invalid-response", "notApplied");
-        assert_eq!(read.took, ms(20), "{action:?}");
-        gold(&app).await.assert_problem(502, "upstream-invalid-response", "notApplied");
-        assert_eq!(app.order(), "RR", "{action:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_to_a_read_that_breaks_off_is_asked_for_again() {
-    let app = TestApp::new().with_fault(Fault::on_read(Action::WrongLength)).start().await;
-    app.read(CALL, "").await.assert_status(200);
-    assert_eq!(app.order(), "RR");
-}
-
-#[tokio::test(start_paused = true)]
-async fn how_large_an_answer_may_be_is_a_setting() {
-    let larger = Action::Oversized { bytes: 3 << 20 };
-    let app = TestApp::new().with_env("GATEWAY__GENESYS__MAX_RESPONSE_BYTES", "4 MiB");
-    let app = app.with_fault(Fault::on_read(larger)).start().await;
-    // It is read, and nobody is in it.
-    app.read(CALL, "").await.assert_problem(404, "participant-not-found", "notApplied");
-    let app =
-        TestApp::new().with_env("GATEWAY__GENESYS__MAX_RESPONSE_BYTES", "1 KiB").start().await;
-    let answer = app.read(CALL, "").await;
-    answer.assert_problem(502, "upstream-invalid-response", "notApplied");
-    assert!(answer.at("/detail").to_string().contains("larger than 1024 bytes"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_patch_answered_with_2xx_is_accepted_whatever_its_body() {
-    let bodies = [
-        Action::Empty { status: 200, applied: true },
-        Action::Empty { status: 204, applied: true },
-        Action::Truncated,
-    ];
-    for action in bodies {
-        let app = failing_patch(action).start().await;
-        let answer = gold(&app).await;
-        answer.assert_outcomes(&[("tier", "verified")]);
-        assert_eq!(app.simulator.count(Kind::Patch), 1);
-    }
-    // Not applied, and nobody can know: accepted, and never seen.
-    for action in [Action::GarbageJson, Action::Empty { status: 200, applied: false }] {
-        let app = failing_patch(action).start().await;
-        let answer = gold(&app).await;
-        answer.assert_status(202);
-        answer.assert_outcomes(&[("tier", "unverified")]);
-        assert!(answer.took < ms(5000));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_patch_answered_with_a_page_or_too_much_is_looked_at_before_it_is_sent_again() {
-    for action in [Action::Html, Action::Oversized { bytes: 3 << 20 }] {
-        let app = failing_patch(action.clone()).with_lag(ms(1)).start().await;
-        gold(&app).await.assert_outcomes(&[("tier", "verified")]);
-        assert_eq!(app.order(), "RPRPR", "{action:?}");
     }
 }
 
