@@ -8,6 +8,7 @@ mod fetch;
 mod refresh;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -110,6 +111,8 @@ struct Shared {
     news: watch::Receiver<News>,
     stale: watch::Sender<u64>,
     forced: Mutex<Allowance>,
+    /// The API has answered 401 to a token that was fetched because of a 401.
+    refused: AtomicBool,
 }
 
 struct Allowance {
@@ -132,7 +135,12 @@ impl TokenCache {
         let task = refresh::Refresh { fetch, settings, jitter, publish, stale: stale_news };
         tokio::spawn(stop.run_until_cancelled_owned(task.run()));
         let forced = Allowance { left: FORCED_RENEWALS, since: Instant::now() };
-        Self(Arc::new(Shared { news, stale, forced: Mutex::new(forced) }))
+        Self(Arc::new(Shared {
+            news,
+            stale,
+            forced: Mutex::new(forced),
+            refused: AtomicBool::new(false),
+        }))
     }
 
     /// The token, if a good one is at hand.
@@ -210,6 +218,21 @@ impl TokenCache {
         }
     }
 
+    /// The API refuses also tokens that are fresh. Said in the log once; requests go on trying,
+    /// since the reason may lie in a single conversation.
+    pub fn refused_by_api(&self) {
+        if !self.0.refused.swap(true, Ordering::Relaxed) {
+            tracing::error!("the API answers 401 also to a fresh token");
+        }
+    }
+
+    /// The API has taken a token.
+    pub fn taken_by_api(&self) {
+        if self.0.refused.load(Ordering::Relaxed) {
+            self.0.refused.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// How things stand.
     pub fn status(&self) -> TokenStatus {
         match &*self.0.news.borrow() {
@@ -220,6 +243,9 @@ impl TokenCache {
             News::Ready { trouble: Some(TokenFailure::Refused(reason)), .. }
             | News::Failed { failure: TokenFailure::Refused(reason), .. } => {
                 TokenStatus::Refused(reason.clone())
+            }
+            News::Ready { .. } if self.0.refused.load(Ordering::Relaxed) => {
+                TokenStatus::Unavailable("the API answers 401 also to a fresh token".to_owned())
             }
             News::Ready { token, .. } => {
                 TokenStatus::Good(token.expires.saturating_duration_since(Instant::now()))

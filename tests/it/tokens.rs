@@ -103,6 +103,19 @@ async fn an_api_that_refuses_every_token_is_an_authentication_failure_and_no_flo
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_of_fresh_tokens_shows_in_readiness_until_one_is_taken() {
+    let refused = Action::Status { code: 401, body: None, retry_after: None };
+    let app = TestApp::new().with_fault(Fault::on_read(refused).times(2)).start().await;
+    app.read(CALL, "").await.assert_problem(502, "upstream-auth-failed", "notApplied");
+    let readiness = app.readiness().await;
+    readiness.assert_status(200);
+    assert!(readiness.text.contains("the API answers 401 also to a fresh token"));
+    assert!(app.logs.text().contains("the API answers 401 also to a fresh token"));
+    app.read(CALL, "").await.assert_status(200);
+    assert!(!app.readiness().await.text.contains("401"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wrong_secret_fails_at_once_says_why_and_heals_without_a_restart() {
     for status in [400, 401] {
         let app = TestApp::new().with_settings(|settings| {

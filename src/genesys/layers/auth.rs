@@ -35,14 +35,21 @@ async fn authorised<S: Exchange>(
     };
     let answer = inner.clone().oneshot(with(&token, request.clone())).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
+        cache.taken_by_api();
         return Ok(answer);
     }
     // Tokens can die early: an idle time-out of the organisation, a client that was disabled.
     let renewal = cache.renewed(token.generation(), cycle.deadline());
-    match waited(&cycle, renewal).await? {
-        Some(token) => inner.oneshot(with(&token, request)).await,
-        None => Ok(answer),
+    let answer = match waited(&cycle, renewal).await? {
+        Some(token) => inner.oneshot(with(&token, request)).await?,
+        None => answer,
+    };
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        cache.refused_by_api();
+    } else {
+        cache.taken_by_api();
     }
+    Ok(answer)
 }
 
 async fn waited<T>(
