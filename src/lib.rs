@@ -12,8 +12,10 @@
 //! ```
 //!
 //! `domain` and `policy` import nothing of ours, `http` never sees `genesys`, and [`simulator`]
-//! shares no type with either, so that a misreading of the platform shows in the tests. [`error`],
-//! [`clock`], [`shutdown`], [`config`] and [`telemetry`] are leaves. A test holds these arrows.
+//! shares no type with either, so that a misreading of the platform shows in the tests; `cli` runs
+//! it for `simulate` and `demo`. [`config`] and [`shutdown`] know nothing of ours; [`error`] speaks of
+//! the domain, [`clock`] of policy's moments, and [`telemetry`] implements a port. A test holds
+//! these arrows.
 
 pub mod app;
 pub mod cli;

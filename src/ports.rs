@@ -6,7 +6,7 @@ mod meter;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -112,6 +112,9 @@ impl Phase {
     }
 }
 
+/// Correlation ids are UUIDs; what is longer is cut, since it goes into logs and answers.
+const LONGEST_CORRELATION_ID: usize = 64;
+
 /// One request's way through the service: its deadline, and what it spent on the way. Cheap to
 /// clone; all clones count together.
 #[derive(Clone, Debug)]
@@ -124,6 +127,8 @@ pub struct Cycle {
 struct Spent {
     calls: AtomicU32,
     micros: [AtomicU64; Phase::ALL.len()],
+    /// A PATCH is out, or was, and what became of it is not known to be nothing.
+    exposed: AtomicBool,
     correlation: Mutex<Option<String>>,
     traceparent: Option<String>,
 }
@@ -137,12 +142,6 @@ impl Cycle {
     /// The same, as part of a trace (W3C `traceparent`).
     pub fn traced(deadline: Instant, traceparent: Option<String>) -> Self {
         Self { deadline, shared: Arc::new(Spent { traceparent, ..Spent::default() }) }
-    }
-
-    /// The same request under another deadline.
-    #[must_use]
-    pub fn until(&self, deadline: Instant) -> Self {
-        Self { deadline, shared: Arc::clone(&self.shared) }
     }
 
     /// When it has to be answered.
@@ -176,10 +175,20 @@ impl Cycle {
         Duration::from_micros(self.shared.micros[phase as usize].load(Ordering::Relaxed))
     }
 
+    /// A PATCH leaves, or is certain not to have been applied.
+    pub fn expose(&self, exposed: bool) {
+        self.shared.exposed.store(exposed, Ordering::Relaxed);
+    }
+
+    /// Whether a PATCH that left may have been applied.
+    pub fn is_exposed(&self) -> bool {
+        self.shared.exposed.load(Ordering::Relaxed)
+    }
+
     /// Keeps Genesys' correlation id of the last call; support asks for it.
     pub fn set_correlation_id(&self, id: &str) {
         let mut kept = self.shared.correlation.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = Some(id.to_owned());
+        *kept = Some(id.chars().take(LONGEST_CORRELATION_ID).collect());
     }
 
     /// Genesys' correlation id of the last call that had one.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::AppSettings;
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, ConversationId, ParticipantId, Patch,
+    AttributeKey, AttributeMap, AttributeValue, Change, ConversationId, ParticipantId, Patch,
 };
 use crate::error::Error;
 use crate::ports::Meter;
@@ -31,7 +31,9 @@ struct Open {
     mark: Mark,
     value: Option<AttributeValue>,
     sent: Instant,
-    accepted: bool,
+    accepted: Option<Instant>,
+    /// Whether the value differs from the one that stood there: else seeing it proves nothing.
+    telling: bool,
 }
 
 #[derive(Debug, Default)]
@@ -84,8 +86,8 @@ impl Held {
         Ok(Admitted { held: self.clone(), place: None })
     }
 
-    /// Takes note of a PATCH that is about to leave.
-    pub fn sending(&self, place: Place, patch: &Patch) -> Mark {
+    /// Takes note of a PATCH that is about to leave, while the map reads `before`.
+    pub fn sending(&self, place: Place, patch: &Patch, before: &AttributeMap) -> Mark {
         let mut state = self.state();
         state.marks += 1;
         let mark = Mark(state.marks);
@@ -95,7 +97,8 @@ impl Held {
                 mark,
                 value: change.wanted().cloned(),
                 sent: Instant::now(),
-                accepted: false,
+                accepted: None,
+                telling: !change.shown_in(key, before),
             });
         }
         mark
@@ -104,7 +107,9 @@ impl Held {
     /// The PATCH was accepted.
     pub fn accepted(&self, place: Place, mark: Mark) {
         self.each_open(place, |open| {
-            open.accepted |= open.mark == mark;
+            if open.mark == mark {
+                open.accepted = Some(Instant::now());
+            }
             true
         });
     }
@@ -115,7 +120,8 @@ impl Held {
     }
 
     /// Takes note of a read that was sent at `read`: what it shows of ours is proved, and so is
-    /// everything that was accepted before that. A read that left before a PATCH says nothing of it.
+    /// everything that was accepted before that one was sent. A read that left before a PATCH says
+    /// nothing of it.
     pub fn seen(&self, place: Place, attributes: &AttributeMap, read: Instant) {
         let mut state = self.state();
         let Some(entry) = state.places.get_mut(&place) else {
@@ -123,12 +129,12 @@ impl Held {
         };
         entry.open.retain(|key, opens| {
             let shown = attributes.get(key.as_str());
-            let shows_it = |open: &Open| open.sent <= read && open.value.as_ref() == shown;
+            let shows_it =
+                |open: &Open| open.telling && open.sent <= read && open.value.as_ref() == shown;
             if let Some(index) = opens.iter().rposition(shows_it) {
-                let proved = opens[index].mark;
-                opens.retain(|open| {
-                    open.mark != proved && !(open.accepted && open.mark.0 < proved.0)
-                });
+                let (proved, sent) = (opens[index].mark, opens[index].sent);
+                let replaced = |open: &Open| open.accepted.is_some_and(|at| at <= sent);
+                opens.retain(|open| open.mark != proved && !replaced(open));
             }
             !opens.is_empty()
         });
@@ -139,6 +145,19 @@ impl Held {
         let state = self.state();
         let opens = state.places.get(&place).and_then(|entry| entry.open.get(key));
         opens.is_some_and(|opens| opens.iter().any(|open| open.sent.elapsed() < self.outstanding))
+    }
+
+    /// Our values that upstream has accepted and no read has shown yet: what a map has to be
+    /// completed with before it is sent as a whole.
+    pub fn accepted_unseen(&self, place: Place) -> Patch {
+        let state = self.state();
+        let Some(entry) = state.places.get(&place) else { return Patch::default() };
+        let latest = entry.open.iter().filter_map(|(key, opens)| {
+            let open = opens.iter().rev().find(|open| open.accepted.is_some())?;
+            let value = open.value.clone().unwrap_or_else(|| AttributeValue::new(""));
+            Some((key.clone(), Change::to(value)))
+        });
+        latest.collect()
     }
 
     fn each_open(&self, place: Place, mut keep: impl FnMut(&mut Open) -> bool) {

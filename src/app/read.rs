@@ -41,7 +41,11 @@ impl App {
         let ReadRequest { conversation, selector, cycle } = request;
         let call = ReadCall { conversation, participant: selector.id(), retries: true };
         let start = Instant::now();
-        let read = self.shared.conversations.read(call, &cycle).await;
+        let read = tokio::select! {
+            biased;
+            read = self.shared.conversations.read(call, &cycle) => read,
+            () = self.shared.shutdown.drain_over() => Err(Error::ShuttingDown),
+        };
         cycle.spend(Phase::Read, start.elapsed());
         let mut conversation = read?;
         if selector.is_all() {

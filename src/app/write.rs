@@ -69,6 +69,7 @@ impl App {
         let mut flow = Flow::new(Arc::clone(&self.shared), request, admitted);
         self.shared.shutdown.tasks().spawn(async move {
             let result = flow.drive().await;
+            flow.admitted = None;
             // A caller who has hung up does not want it any more.
             let _ = reply.send(result);
             flow.watch_survival().await;
@@ -92,7 +93,8 @@ struct Target {
 struct Flow {
     shared: Arc<Shared>,
     request: WriteRequest,
-    admitted: Admitted,
+    /// Counts the write until it is answered.
+    admitted: Option<Admitted>,
     target: Option<Target>,
     /// The map before anything of ours was sent.
     before: AttributeMap,
@@ -109,6 +111,8 @@ struct Flow {
     /// Keys that were sent, watched until they show.
     watch: Watch,
     effect: Effect,
+    /// While a PATCH is under way: the effect before it.
+    under_way: Option<Effect>,
     accepted: Option<Instant>,
     reads: u32,
     last_read: Option<Instant>,
@@ -127,7 +131,7 @@ impl Flow {
         Self {
             shared,
             request,
-            admitted,
+            admitted: Some(admitted),
             target: None,
             before: AttributeMap::default(),
             shown: AttributeMap::default(),
@@ -137,6 +141,7 @@ impl Flow {
             taken: BTreeSet::new(),
             watch: Watch::default(),
             effect: Effect::NotApplied,
+            under_way: None,
             accepted: None,
             reads: 0,
             last_read: None,
@@ -239,7 +244,9 @@ impl Flow {
         }
         let chosen = choose(&self.request.selector, conversation, Intent::Write)?;
         let place = (conversation.id, chosen.participant.id);
-        self.admitted.enter(place)?;
+        if let Some(admitted) = &mut self.admitted {
+            admitted.enter(place)?;
+        }
         self.target = Some(Target {
             place,
             participant: Candidate {

@@ -46,7 +46,7 @@ pub struct Simulator {
     /// Largest total of a participant's attributes; `None` (written as 0) for no limit.
     #[serde(deserialize_with = "size_limit")]
     pub size_limit: Option<ByteSize>,
-    /// Whether only the voice paths are served.
+    /// Whether the paths of `conversations/voice` are served too, which the platform itself does not have.
     #[serde(deserialize_with = "values::flag")]
     pub voice_paths: bool,
     /// Files with conversations to start with.

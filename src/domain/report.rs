@@ -72,7 +72,7 @@ pub struct Verification {
     pub status: VerificationStatus,
     /// Read-backs that were made.
     pub reads: u32,
-    /// From the acceptance of the PATCH to the last read-back, in milliseconds.
+    /// From the acceptance of the PATCH to the answer, in milliseconds.
     pub elapsed_ms: u64,
 }
 
@@ -87,8 +87,8 @@ pub struct WriteReport {
     pub chosen_by: ChosenBy,
     /// The whole map as last read.
     pub attributes: AttributeMap,
-    /// Whether `attributes` was read after everything that was sent had been seen, so that its
-    /// ETag describes a state that this write proved.
+    /// Whether `attributes` was read after the last PATCH was accepted, so that its ETag describes
+    /// a state that this write has come to.
     pub fresh: bool,
     /// What became of each key that was asked for.
     pub outcomes: BTreeMap<AttributeKey, Outcome>,
@@ -96,7 +96,7 @@ pub struct WriteReport {
     pub verification: Verification,
     /// Things that went less than well, for a person to read; never values.
     pub warnings: Vec<String>,
-    /// Nothing was sent because nothing was to be sent.
+    /// It was a dry run: nothing was sent, whatever the outcomes say would be.
     pub dry_run: bool,
 }
 

@@ -168,13 +168,18 @@ impl Watch {
         }
         let unsent = |key: &&AttributeKey| sent.get(key).is_none();
         let others_before = before.iter().map(|(key, _)| key).filter(unsent).count();
-        let others_now = read.iter().map(|(key, _)| key).filter(unsent).count();
+        let survives = |key: &&AttributeKey| read.get(key.as_str()).is_some();
+        let survivors = before.iter().map(|(key, _)| key).filter(unsent).filter(survives).count();
+        // Entries that were emptied still stand: somebody cleared them, nothing replaced them.
+        let nothing_else = read.iter_held().map(|(key, _)| key).find(unsent).is_none();
         // A clear may be shown as absence, which is also what a replaced map shows of it.
         let shows_a_value = sent.iter().any(|(_, change)| change.wanted().is_some());
-        match (others_before, others_now) {
-            (1.., 1..) if !sent.missing_in(before).is_empty() => Evidence::Merges,
-            (2.., 0) if shows_a_value => Evidence::Replaces,
-            _ => Evidence::None,
+        if survivors > 0 && !sent.missing_in(before).is_empty() {
+            Evidence::Merges
+        } else if others_before >= 2 && nothing_else && shows_a_value {
+            Evidence::Replaces
+        } else {
+            Evidence::None
         }
     }
 
@@ -291,6 +296,15 @@ mod tests {
             Evidence::None,
             "one may be chance"
         );
+    }
+
+    #[test]
+    fn keys_that_were_cleared_or_added_by_others_are_evidence_of_nothing() {
+        let (sent, before) = (patch(&[("k", "1")]), map(&[("a", "1"), ("b", "2")]));
+        let cleared = map(&[("k", "1"), ("a", ""), ("b", "")]);
+        assert_eq!(Watch::evidence(&sent, &before, &cleared), Evidence::None);
+        let replaced_and_added = map(&[("k", "1"), ("z", "9")]);
+        assert_eq!(Watch::evidence(&sent, &before, &replaced_and_added), Evidence::None);
     }
 
     #[test]

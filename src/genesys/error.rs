@@ -20,7 +20,7 @@ pub enum UpstreamError {
     /// says nothing about upstream.
     #[error("no answer in time")]
     Timeout {
-        /// Whether it had the whole time of an attempt.
+        /// Whether it had the time of an attempt, or nearly so.
         full: bool,
     },
     /// The connection broke after the request had left.
@@ -55,7 +55,7 @@ pub enum UpstreamError {
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenFailure {
-    /// The credentials, or tokens fetched with them, are refused. The reason holds no secret.
+    /// The credentials are refused. The reason holds no secret.
     Refused(String),
     /// The token endpoint throttles.
     Throttled {

@@ -79,9 +79,9 @@ enum News {
     /// The API has refused the token, and a new one is being fetched.
     Replacing,
     /// There is a token. `trouble` is what kept it from being renewed since.
-    Ready { token: Token, trouble: Option<TokenFailure> },
+    Ready { token: Token, trouble: Option<Trouble> },
     /// There is none, and there will be no other try before `next_try`.
-    Failed { failure: TokenFailure, next_try: Instant },
+    Failed { trouble: Trouble },
 }
 
 /// Whether a token is at hand; for `/readyz`.
@@ -170,16 +170,18 @@ impl TokenCache {
         deadline: Instant,
     ) -> Result<Option<Token>, UpstreamError> {
         let is_newest = self.current().is_none_or(|token| token.generation <= generation);
-        let asked_already = *self.0.stale.borrow() >= generation;
-        if is_newest && !asked_already {
-            if !self.allowance().take() {
-                return Ok(None);
+        let mut granted = true;
+        // Under the lock of the channel, so that a crowd that saw one 401 spends one renewal.
+        self.0.stale.send_if_modified(|stale| {
+            let first = is_newest && *stale < generation;
+            granted = !first || self.allowance().take();
+            if first && granted {
+                *stale = generation;
             }
-            self.0.stale.send_if_modified(|stale| {
-                let newer = *stale < generation;
-                *stale = (*stale).max(generation);
-                newer
-            });
+            first && granted
+        });
+        if !granted {
+            return Ok(None);
         }
         self.newer_than(generation, deadline).await.map(Some)
     }
@@ -191,8 +193,11 @@ impl TokenCache {
                 News::Ready { token, .. } if token.is_good() && token.generation > generation => {
                     return Ok(token.clone());
                 }
-                News::Failed { failure, next_try } if is_final(failure, *next_try, deadline) => {
-                    return Err(UpstreamError::NoToken(failure.until(*next_try)));
+                // A token that has died while it could not be renewed is no token any more.
+                News::Failed { trouble } | News::Ready { trouble: Some(trouble), .. }
+                    if trouble.is_final(deadline) =>
+                {
+                    return Err(UpstreamError::NoToken(trouble.now()));
                 }
                 News::Ready { .. } | News::Failed { .. } | News::Fetching | News::Replacing => {}
             }
@@ -208,9 +213,8 @@ impl TokenCache {
     /// At the deadline the last failure says more than "too late".
     fn reason_at_deadline(&self) -> UpstreamError {
         match &*self.0.news.borrow() {
-            News::Failed { failure, next_try } => UpstreamError::NoToken(failure.until(*next_try)),
-            News::Ready { trouble: Some(failure), .. } => {
-                UpstreamError::NoToken(failure.until(Instant::now()))
+            News::Failed { trouble } | News::Ready { trouble: Some(trouble), .. } => {
+                UpstreamError::NoToken(trouble.now())
             }
             News::Ready { trouble: None, .. } | News::Fetching | News::Replacing => {
                 UpstreamError::NotSentInTime
@@ -240,8 +244,10 @@ impl TokenCache {
             News::Replacing => TokenStatus::Unavailable(
                 "the API refused the token, a new one is being fetched".to_owned(),
             ),
-            News::Ready { trouble: Some(TokenFailure::Refused(reason)), .. }
-            | News::Failed { failure: TokenFailure::Refused(reason), .. } => {
+            News::Ready { trouble: Some(Trouble { failure, .. }), .. }
+            | News::Failed { trouble: Trouble { failure, .. } }
+                if let TokenFailure::Refused(reason) = failure =>
+            {
                 TokenStatus::Refused(reason.clone())
             }
             News::Ready { .. } if self.0.refused.load(Ordering::Relaxed) => {
@@ -250,7 +256,7 @@ impl TokenCache {
             News::Ready { token, .. } => {
                 TokenStatus::Good(token.expires.saturating_duration_since(Instant::now()))
             }
-            News::Failed { failure, .. } => TokenStatus::Unavailable(failure.to_string()),
+            News::Failed { trouble } => TokenStatus::Unavailable(trouble.failure.to_string()),
         }
     }
 
@@ -281,22 +287,33 @@ impl Allowance {
     }
 }
 
-/// Whether waiting on is pointless.
-fn is_final(failure: &TokenFailure, next_try: Instant, deadline: Instant) -> bool {
-    match failure {
-        TokenFailure::Refused(_) | TokenFailure::Invalid(_) => true,
-        TokenFailure::Throttled { .. } | TokenFailure::Unavailable { .. } => next_try >= deadline,
-    }
+/// A fetch that failed, and when there is another.
+#[derive(Clone, Debug)]
+struct Trouble {
+    failure: TokenFailure,
+    next_try: Instant,
 }
 
-impl TokenFailure {
-    /// The same with the wait that is left until `next_try`.
-    fn until(&self, next_try: Instant) -> Self {
-        let left = next_try.saturating_duration_since(Instant::now());
-        match self.clone() {
-            Self::Throttled { .. } => Self::Throttled { retry_after: left },
-            Self::Unavailable { reason, .. } => Self::Unavailable { reason, retry_after: left },
-            same @ (Self::Refused(_) | Self::Invalid(_)) => same,
+impl Trouble {
+    /// Whether waiting on until `deadline` is pointless.
+    fn is_final(&self, deadline: Instant) -> bool {
+        match self.failure {
+            TokenFailure::Refused(_) | TokenFailure::Invalid(_) => true,
+            TokenFailure::Throttled { .. } | TokenFailure::Unavailable { .. } => {
+                self.next_try >= deadline
+            }
+        }
+    }
+
+    /// The failure with the wait that is left from now on.
+    fn now(&self) -> TokenFailure {
+        let left = self.next_try.saturating_duration_since(Instant::now());
+        match self.failure.clone() {
+            TokenFailure::Throttled { .. } => TokenFailure::Throttled { retry_after: left },
+            TokenFailure::Unavailable { reason, .. } => {
+                TokenFailure::Unavailable { reason, retry_after: left }
+            }
+            same @ (TokenFailure::Refused(_) | TokenFailure::Invalid(_)) => same,
         }
     }
 }

@@ -40,6 +40,7 @@ pub fn over_http(
         .pool_idle_timeout(IDLE_CONNECTION)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
+        .no_proxy()
         .tcp_nodelay(true)
         .build()?;
     Ok(BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {

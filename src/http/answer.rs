@@ -141,7 +141,7 @@ pub(super) struct VerificationView {
     status: &'static str,
     /// Read-backs that were made.
     reads: u32,
-    /// From the acceptance of the PATCH to the last read-back, in milliseconds.
+    /// From the acceptance of the PATCH to the answer, in milliseconds.
     elapsed_ms: u64,
 }
 

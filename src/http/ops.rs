@@ -1,5 +1,6 @@
 //! What operators and documentation readers ask for. Nothing here needs upstream.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -88,8 +89,12 @@ pub(super) async fn openapi_json() -> Response {
 #[utoipa::path(get, path = paths::PROBLEM, operation_id = "getProblemPage", tag = "documentation",
     params(("code" = String, Path, description = "A problem code", example = "write-superseded")),
     responses((status = 200, body = String, content_type = "text/plain", description = "What the code means and what to do")))]
-pub(super) async fn problem_page(Path(code): Path<String>) -> Result<String, Problem> {
-    let code = Code::parse(&code)
+pub(super) async fn problem_page(
+    code: Result<Path<String>, PathRejection>,
+) -> Result<String, Problem> {
+    let code = code
+        .ok()
+        .and_then(|Path(code)| Code::parse(&code))
         .ok_or_else(|| Problem::new(Code::NotFound, "there is no such problem code"))?;
     Ok(page(code))
 }

@@ -10,9 +10,15 @@ impl Flow {
     /// Makes the answer out of how the flow ended.
     pub(super) fn finish(&mut self, ended: Result<(), Error>) -> Result<WriteReport, Failure> {
         let dry_run = self.request.options.dry_run;
+        if let Some(prior) = self.under_way.take()
+            && !self.request.cycle.is_exposed()
+        {
+            // Cut while waiting for a token or for its turn to be retried: nothing was out.
+            self.effect = prior;
+        }
         if let Err(error) = ended {
             // Once upstream has accepted it, nothing makes an error of it any more.
-            if self.effect != Effect::Applied {
+            if self.effect != Effect::Applied || self.has_unsent() {
                 return Err(Failure { error: self.reason(error), effect: self.effect });
             }
             self.warn(format!("not verified: {error}"));
@@ -27,6 +33,11 @@ impl Flow {
             return Err(Failure { error, effect: self.effect });
         }
         Ok(report)
+    }
+
+    /// Whether a key still looks as before, and no PATCH with it was accepted.
+    fn has_unsent(&self) -> bool {
+        self.watch.still_before().keys().any(|key| !self.taken.contains(key))
     }
 
     /// A deadline or a drain that met a PATCH under way says so.

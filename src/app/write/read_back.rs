@@ -4,6 +4,8 @@
 //! fails leaves keys unverified, with the reason in the warnings.
 
 use super::{AttributeMap, Cycle, Duration, Effect, Evidence, Flow, Phase};
+use std::sync::atomic::Ordering;
+
 use tokio::time::Instant;
 
 use crate::domain::Watch;
@@ -102,7 +104,7 @@ impl Flow {
         }
         match Watch::evidence(&self.sent, &self.before, now) {
             Evidence::Merges => {
-                self.shared.merges.store(true, std::sync::atomic::Ordering::Relaxed);
+                self.shared.merges.store(true, Ordering::Relaxed);
                 self.replaced_reads = 0;
                 let lost = Watch::lost(&self.sent, &self.before, now);
                 if !lost.is_empty() {
@@ -113,7 +115,8 @@ impl Flow {
             }
             Evidence::Replaces => {
                 self.replaced_reads += 1;
-                if self.replaced_reads >= 2 { self.repair(cycle).await } else { Ok(()) }
+                let merges = self.shared.merges.load(Ordering::Relaxed);
+                if self.replaced_reads >= 2 && !merges { self.repair(cycle).await } else { Ok(()) }
             }
             Evidence::None => {
                 self.replaced_reads = 0;

@@ -6,7 +6,7 @@
 
 use tokio::time::Instant;
 
-use super::{Flow, Phase};
+use super::{Flow, Phase, Place};
 use crate::domain::{AttributeMap, Patch, Watch};
 use crate::error::{Effect, Error};
 use crate::ports::{CallFailure, Fate, PatchCall};
@@ -50,8 +50,8 @@ impl Flow {
                 }
                 (Fate::UnknownOnce, error) => {
                     // Not sent again, but it may have been applied: one look settles it.
-                    self.look_again().await?;
-                    return if self.watch.any_seen() { Ok(()) } else { Err(error) };
+                    let rest = self.look_again().await?;
+                    return if rest.is_none() { Ok(()) } else { Err(error) };
                 }
             }
             match self.look_again().await? {
@@ -68,15 +68,17 @@ impl Flow {
         self.sent = std::mem::take(&mut self.sent).then(pending.clone());
         self.watch.add(pending, &before);
         self.effect = prior.max(Effect::Unknown);
-        let mark = self.shared.held.sending(place, pending);
+        let mark = self.shared.held.sending(place, pending, &before);
         let call = PatchCall {
             conversation: place.0,
             participant: place.1,
-            attributes: self.body(pending),
+            attributes: self.body(place, pending),
             again,
         };
         let (start, cycle) = (Instant::now(), self.request.cycle.clone());
+        self.under_way = Some(prior);
         let result = self.shared.conversations.patch(call, &cycle).await;
+        self.under_way = None;
         cycle.spend(Phase::Patch, start.elapsed());
         match &result {
             Ok(()) => {
@@ -95,9 +97,11 @@ impl Flow {
         result
     }
 
-    fn body(&self, pending: &Patch) -> AttributeMap {
+    fn body(&self, place: Place, pending: &Patch) -> AttributeMap {
         if self.shared.settings.patch_full {
-            pending.applied_to(&self.shown)
+            // A map that replaces must not lose what we wrote and cannot see yet.
+            let unseen = self.shared.held.accepted_unseen(place);
+            pending.applied_to(&unseen.applied_to(&self.shown))
         } else {
             pending.as_sent()
         }

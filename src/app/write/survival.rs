@@ -44,6 +44,7 @@ impl Flow {
         }
         self.warn("upstream replaced the map; the keys that it dropped were sent again");
         self.accepted = Some(Instant::now());
+        self.shown_after = false;
         // From here on the restored keys have to show, too.
         let restored = merged
             .iter_held()

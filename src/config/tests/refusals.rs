@@ -198,7 +198,7 @@ fn a_custom_route_has_its_templates() {
     else {
         panic!("not a custom route")
     };
-    assert_eq!(route.participant.fill("1", "2"), "/c/1/p/2");
+    assert_eq!(route.participant.as_str(), BOTH);
     assert_eq!(route.conversation, None);
     assert_eq!(config(&[("GATEWAY__GENESYS__ROUTE", "calls")]).genesys.route, Route::Calls);
 }

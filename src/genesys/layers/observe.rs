@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tower::{ServiceExt, service_fn};
 
 use super::call;
-use crate::genesys::error::UpstreamError;
+use crate::genesys::error::{UpstreamError, status_is_ambiguous};
 use crate::genesys::transport::Exchange;
 use crate::ports::{Answer, Meter, Operation};
 
@@ -41,7 +41,13 @@ pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
             // An attempt that is cut short never returns here; its metric is written on drop.
             let mut record =
                 Record { meter, operation: call.operation, start, answer: Answer::Timeout };
+            if call.operation == Operation::Patch {
+                call.cycle.expose(true);
+            }
             let result = inner.oneshot(request).await;
+            if call.operation == Operation::Patch {
+                call.cycle.expose(may_have_been_applied(&result));
+            }
             record.answer = answer_of(&result);
             let id = result.as_ref().ok().and_then(|answer| answer.headers().get(CORRELATION_ID));
             if let Some(id) = id.and_then(|id| id.to_str().ok()) {
@@ -56,6 +62,13 @@ pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
             result
         }
     })
+}
+
+fn may_have_been_applied(result: &Result<Response<Bytes>, UpstreamError>) -> bool {
+    match result {
+        Ok(answer) => answer.status().is_success() || status_is_ambiguous(answer.status()),
+        Err(error) => error.may_have_been_applied(),
+    }
 }
 
 fn answer_of(result: &Result<Response<Bytes>, UpstreamError>) -> Answer {

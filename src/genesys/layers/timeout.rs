@@ -19,8 +19,14 @@ pub fn layer<S: Exchange>(limit: Duration, inner: S) -> impl Exchange {
             let left = call(&request).cycle.time_left();
             match tokio::time::timeout(limit.min(left), inner.oneshot(request)).await {
                 Ok(result) => result,
-                Err(_) => Err(UpstreamError::Timeout { full: limit <= left }),
+                Err(_) => Err(UpstreamError::Timeout { full: is_telling(limit, left) }),
             }
         }
     })
+}
+
+/// Whether an attempt had long enough for its time-out to say something of upstream. Three
+/// quarters, so that callers whose deadline is just the time of one attempt count as well.
+fn is_telling(limit: Duration, had: Duration) -> bool {
+    had >= limit.mul_f64(0.75)
 }

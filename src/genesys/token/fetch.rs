@@ -17,7 +17,7 @@ use super::Credentials;
 use crate::genesys::error::{TokenFailure, UpstreamError, retry_after};
 use crate::genesys::layers::Call;
 use crate::genesys::transport::Transport;
-use crate::genesys::wire::{TokenBody, TokenErrorBody};
+use crate::genesys::wire::{TokenBody, TokenErrorBody, without_secrets};
 use crate::ports::{Cycle, Operation};
 
 /// Path of the token endpoint on the login host.
@@ -64,13 +64,41 @@ impl Fetch {
                 TokenFailure::Invalid(error.to_string())
             },
         })?;
-        if answer.status().is_success() { token(answer.body()) } else { Err(refusal(&answer)) }
+        if answer.status().is_success() { token(answer.body()) } else { Err(self.refusal(&answer)) }
+    }
+
+    /// Id and secret, as HTTP Basic sends them.
+    fn basic(&self) -> String {
+        let Credentials { client_id, client_secret } = &self.credentials;
+        STANDARD.encode(format!("{client_id}:{}", client_secret.expose_secret()))
+    }
+
+    fn refusal(&self, answer: &Response<Bytes>) -> FetchFailure {
+        let status = answer.status();
+        let body: TokenErrorBody = serde_json::from_slice(answer.body()).unwrap_or_default();
+        // Whoever answers may repeat what it was sent, and this text is shown to callers.
+        let secrets = [self.credentials.client_secret.expose_secret(), &self.basic()];
+        let clean = |text: String| without_secrets(&text, &secrets);
+        let text = clean(body.error_description.or(body.description).unwrap_or_default());
+        let throttled = status.as_u16() == 429
+            || (status.as_u16() == 400 && text.to_ascii_lowercase().starts_with(THROTTLED));
+        let failure = if throttled {
+            TokenFailure::Throttled { retry_after: Duration::ZERO }
+        } else if status.is_server_error() || status.as_u16() == 408 {
+            unavailable(format!("it answered {}", status.as_u16()))
+        } else {
+            let error = body.error.map(|error| format!(" `{}`", clean(error))).unwrap_or_default();
+            let text = if text.is_empty() { text } else { format!(": {text}") };
+            TokenFailure::Refused(format!(
+                "the token endpoint answered {}{error}{text}",
+                status.as_u16()
+            ))
+        };
+        FetchFailure { failure, retry_after: retry_after(answer.headers()) }
     }
 
     fn request(&self) -> Request<Bytes> {
-        let Credentials { client_id, client_secret } = &self.credentials;
-        let pair = STANDARD.encode(format!("{client_id}:{}", client_secret.expose_secret()));
-        let mut basic = HeaderValue::try_from(format!("Basic {pair}"))
+        let mut basic = HeaderValue::try_from(format!("Basic {}", self.basic()))
             .expect("base64 consists of header characters");
         basic.set_sensitive(true);
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -107,25 +135,4 @@ fn token(body: &[u8]) -> Result<Fetched, FetchFailure> {
     let mut header = header.map_err(|_| invalid("a token that cannot be sent in a header"))?;
     header.set_sensitive(true);
     Ok(Fetched { header, lifetime: Duration::from_secs(body.expires_in).min(LONGEST_LIFE) })
-}
-
-fn refusal(answer: &Response<Bytes>) -> FetchFailure {
-    let status = answer.status();
-    let body: TokenErrorBody = serde_json::from_slice(answer.body()).unwrap_or_default();
-    let text = body.error_description.or(body.description).unwrap_or_default();
-    let throttled = status.as_u16() == 429
-        || (status.as_u16() == 400 && text.to_ascii_lowercase().starts_with(THROTTLED));
-    let failure = if throttled {
-        TokenFailure::Throttled { retry_after: Duration::ZERO }
-    } else if status.is_server_error() || status.as_u16() == 408 {
-        unavailable(format!("it answered {}", status.as_u16()))
-    } else {
-        let error = body.error.map(|error| format!(" `{error}`")).unwrap_or_default();
-        let text = if text.is_empty() { text } else { format!(": {text}") };
-        TokenFailure::Refused(format!(
-            "the token endpoint answered {}{error}{text}",
-            status.as_u16()
-        ))
-    };
-    FetchFailure { failure, retry_after: retry_after(answer.headers()) }
 }

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::fetch::{Fetch, FetchFailure, Fetched};
-use super::{News, Token, TokenSettings};
+use super::{News, Token, TokenSettings, Trouble};
 use crate::genesys::error::TokenFailure;
 use crate::genesys::random::Jitter;
 use crate::policy::Backoff;
@@ -84,9 +84,10 @@ impl Refresh {
         let asked = retry_after.filter(|_| may_ask).map(|asked| asked.min(LONGEST_ASKED));
         let wait = asked.unwrap_or_else(|| half + half.mul_f64(self.jitter.unit()));
         tracing::error!(failure = %failure, next_try_s = wait.as_secs_f64(), "no token");
+        let trouble = Trouble { failure, next_try: Instant::now() + wait };
         self.publish.send_replace(match token.filter(|token| token.is_good()) {
-            Some(token) => News::Ready { token: token.clone(), trouble: Some(failure) },
-            None => News::Failed { failure, next_try: Instant::now() + wait },
+            Some(token) => News::Ready { token: token.clone(), trouble: Some(trouble) },
+            None => News::Failed { trouble },
         });
         wait
     }

@@ -1,12 +1,17 @@
 //! Cuts values that we sent out of messages that upstream sends back: they go to callers and
 //! logs, and a value is personal data.
 
+use serde::Deserialize;
+use serde::de::Deserializer;
+
 use crate::domain::AttributeMap;
 
 /// What stands in the place of a value.
 const CUT: &str = "[value removed]";
 /// Longest message passed on, in characters: a sentence, not a document.
 const LONGEST_MESSAGE: usize = 500;
+/// Longest code passed on: Genesys' own are below.
+const LONGEST_CODE: usize = 100;
 /// Values shorter than this are only cut where they stand alone: `1` or `no` inside a word is
 /// chance, and cutting it would make the message unreadable.
 const SHORT: usize = 4;
@@ -27,6 +32,23 @@ pub fn without_values(message: &str, sent: &AttributeMap) -> String {
         }
     }
     text.chars().take(LONGEST_MESSAGE).collect()
+}
+
+/// A code goes into answers as it is: what does not look like one is none.
+pub fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let code = Option::<String>::deserialize(deserializer)?;
+    let looks_like_one = |code: &String| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        code.len() <= LONGEST_CODE && code.bytes().all(known)
+    };
+    Ok(code.filter(looks_like_one))
+}
+
+/// `text` without these secrets, as a short sentence of printable characters.
+pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
+    let secrets = secrets.iter().filter(|secret| !secret.is_empty());
+    let text = secrets.fold(text.to_owned(), |text, secret| text.replace(*secret, CUT));
+    text.chars().filter(|character| !character.is_control()).take(LONGEST_MESSAGE).collect()
 }
 
 fn cut(text: &str, value: &str) -> String {
@@ -79,6 +101,20 @@ mod tests {
     fn a_value_inside_a_longer_one_leaves_nothing_of_it() {
         let text = without_values("got 4111-1111-secret", &sent(&["1111", "4111-1111-secret"]));
         assert_eq!(text, "got [value removed]");
+    }
+
+    #[test]
+    fn secrets_and_control_characters_do_not_pass() {
+        let text = without_secrets("no\u{7}pe: hunter2 (aGk=)", &["hunter2", "aGk=", ""]);
+        assert_eq!(text, "nope: [value removed] ([value removed])");
+    }
+
+    #[test]
+    fn what_does_not_look_like_a_code_is_none() {
+        let code = |text: &str| super::super::ErrorBody::parse(text.as_bytes()).code;
+        assert_eq!(code(r#"{"code":"bad.request"}"#).as_deref(), Some("bad.request"));
+        assert_eq!(code(r#"{"code":"value `CRM 1` is bad"}"#), None);
+        assert_eq!(code(r#"{"message":"m"}"#), None);
     }
 
     proptest! {
