@@ -129,6 +129,7 @@ struct Spent {
     micros: [AtomicU64; Phase::ALL.len()],
     /// A PATCH is out, or was, and what became of it is not known to be nothing.
     exposed: AtomicBool,
+    last_attempt_micros: AtomicU64,
     correlation: Mutex<Option<String>>,
     traceparent: Option<String>,
 }
@@ -173,6 +174,17 @@ impl Cycle {
     /// Time spent in a phase so far.
     pub fn spent(&self, phase: Phase) -> Duration {
         Duration::from_micros(self.shared.micros[phase as usize].load(Ordering::Relaxed))
+    }
+
+    /// Keeps how long the last exchange with upstream took, waits around it left out.
+    pub fn set_last_attempt(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.shared.last_attempt_micros.store(micros, Ordering::Relaxed);
+    }
+
+    /// How long the last exchange with upstream took.
+    pub fn last_attempt(&self) -> Duration {
+        Duration::from_micros(self.shared.last_attempt_micros.load(Ordering::Relaxed))
     }
 
     /// A PATCH leaves, or is certain not to have been applied.

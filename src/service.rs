@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::app::{App, AppParts, AppSettings};
@@ -137,10 +138,14 @@ impl Service {
         listener.set_nonblocking(true).context("cannot use the listener")?;
         let handle = axum_server::Handle::<SocketAddr>::new();
         let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
+        // HTTP/1 alone: finding out the version would not be under the time-out of the head.
+        *server.http_builder() = Builder::new(TokioExecutor::new()).http1_only();
         server
             .http_builder()
             .http1()
             .timer(TokioTimer::new())
+            // A caller that closes its side has hung up: only so is that noticed before the answer.
+            .half_close(false)
             .header_read_timeout(self.settings.header_timeout);
         let mut server = tokio::spawn(server.serve(self.router.clone().into_make_service()));
         tokio::select! {

@@ -216,7 +216,7 @@ impl Flow {
             cycle.spend(phase, start.elapsed());
         }
         let conversation = read?;
-        self.read_cost = start.elapsed();
+        self.read_cost = cycle.last_attempt();
         self.last_read = Some(start);
         self.aim(&conversation)?;
         let place = self.place()?;

@@ -21,6 +21,9 @@ fn purpose<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
     let text = values::text(deserializer)?;
     let word = text.trim();
     let letters = word.chars().all(|c| c.is_ascii_alphabetic());
+    if word.eq_ignore_ascii_case("all") {
+        return Err(D::Error::custom("must mean one participant, not `all`"));
+    }
     if letters && (1..=PURPOSE_LETTERS).contains(&word.len()) {
         return Ok(word.to_owned());
     }

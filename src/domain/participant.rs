@@ -14,6 +14,9 @@ use super::ids::{ConversationId, ParticipantId};
 /// Longest word accepted as a purpose.
 const LONGEST_WORD: usize = 40;
 
+/// How a participant without a purpose is listed.
+const NO_PURPOSE: &str = "(none)";
+
 const CUSTOMER: &str = "customer";
 const EXTERNAL: &str = "external";
 const FIRST: &str = "first";
@@ -283,9 +286,13 @@ fn candidate(participant: &Participant) -> Candidate {
 
 fn purposes(all: &[Participant]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    for participant in all.iter().filter(|participant| !participant.purpose.is_empty()) {
-        if !found.iter().any(|known| known.eq_ignore_ascii_case(&participant.purpose)) {
-            found.push(participant.purpose.clone());
+    for participant in all {
+        let purpose = match participant.purpose.as_str() {
+            "" => NO_PURPOSE,
+            purpose => purpose,
+        };
+        if !found.iter().any(|known| known.eq_ignore_ascii_case(purpose)) {
+            found.push(purpose.to_owned());
         }
     }
     found

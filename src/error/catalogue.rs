@@ -198,7 +198,7 @@ impl Code {
                 "Shorten or clear some of the largest keys (listed), or store a reference instead of the data."
             }
             Self::Internal => {
-                "Repeat the request; if it fails again, report the request id to whoever runs the gateway."
+                "Report the request id to whoever runs the gateway; look at `effect` before you repeat the request."
             }
             Self::UpstreamRejected => {
                 "The message is Genesys Cloud's own; look up its code, or give the correlation id to Genesys support."

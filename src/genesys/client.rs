@@ -14,7 +14,7 @@ use super::error::{self, UpstreamError};
 use super::layers::Call;
 use super::transport::Transport;
 use super::wire;
-use crate::domain::{AttributeMap, Conversation, ConversationId, ParticipantId};
+use crate::domain::{Conversation, ConversationId, ParticipantId};
 use crate::error::Error;
 use crate::ports::{
     BoxFuture, CallFailure, Conversations, Cycle, Fate, Operation, PatchCall, ReadCall,
@@ -134,7 +134,7 @@ impl Client {
             .map_err(|error| error.into_error(cycle.time_left().is_zero()))?;
         if !answer.status().is_success() {
             keep_correlation_id(&answer, cycle);
-            return Err(error::refusal(&answer, read.conversation, &AttributeMap::default()));
+            return Err(error::refusal(&answer, read.conversation, None));
         }
         parse(read.conversation, answer.body())
             .map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
@@ -159,7 +159,7 @@ impl Client {
         keep_correlation_id(&answer, cycle);
         let status = answer.status();
         let fate = fate(error::status_is_ambiguous(status), error::status_is_transient(status));
-        let error = error::refusal(&answer, patch.conversation, &patch.attributes);
+        let error = error::refusal(&answer, patch.conversation, Some(&patch.attributes));
         Err(CallFailure { error, fate })
     }
 }

@@ -198,9 +198,10 @@ impl TokenFailure {
 }
 
 /// Whether a PATCH answered with this status may have been applied: something behind the edge
-/// failed or was too slow, and may have worked before that.
+/// failed or was too slow, and may have worked before that. Proxies have numbers of their own
+/// for that, such as 520 and 599.
 pub fn status_is_ambiguous(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 504)
+    status.is_server_error() && !matches!(status.as_u16(), 501 | 503)
 }
 
 /// Whether another attempt may fare better: what the official SDKs retry, and 408.
@@ -214,19 +215,21 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }
 
-/// What a refusal of the API means. `sent` are the entries of the PATCH, whose values must not
-/// come back in the message.
+/// What a refusal of the API means. `sent` are the entries of the PATCH, if it was one: their
+/// values must not come back in the message.
 pub fn refusal(
     response: &Response<Bytes>,
     conversation: ConversationId,
-    sent: &AttributeMap,
+    sent: Option<&AttributeMap>,
 ) -> Error {
     let status = response.status();
     let body = ErrorBody::parse(response.body());
-    let message = body.message.map(|message| super::wire::without_values(&message, sent));
+    let (is_patch, nothing) = (sent.is_some(), AttributeMap::default());
+    let message =
+        body.message.map(|message| super::wire::without_values(&message, sent.unwrap_or(&nothing)));
     match status.as_u16() {
         401 => Error::UpstreamAuthFailed(format!(
-            "401{} from the API, also with a fresh token",
+            "the API answered 401{}, and renewing the token did not help",
             body.code.map(|code| format!(" `{code}`")).unwrap_or_default()
         )),
         403 => Error::UpstreamForbidden {
@@ -234,9 +237,9 @@ pub fn refusal(
             message,
         },
         404 => Error::ConversationNotFound(conversation),
-        409 => Error::UpstreamConflict,
-        413 => said_too_large(),
-        400 if message.as_deref().is_some_and(speaks_of_size) => said_too_large(),
+        409 if is_patch => Error::UpstreamConflict,
+        413 if is_patch => said_too_large(),
+        400 if is_patch && message.as_deref().is_some_and(speaks_of_size) => said_too_large(),
         429 => Error::UpstreamRateLimited {
             reason: "Genesys Cloud throttles this OAuth client",
             retry_after: retry_after(response.headers()).unwrap_or(DEFAULT_THROTTLE),
@@ -282,7 +285,7 @@ mod tests {
             .body(Bytes::copy_from_slice(body.as_bytes()))
             .expect("valid");
         let id = "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid");
-        refusal(&response, id, &AttributeMap::default())
+        refusal(&response, id, Some(&AttributeMap::default()))
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::CONNECTION;
 use axum::http::response::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
@@ -26,6 +27,9 @@ use super::state::AppState;
 use crate::error::{Code, Effect, Error, Failure};
 use crate::ports::Phase;
 use crate::telemetry::{AccessRecord, HttpFigures};
+
+/// Tells a caller not to send another request on this connection.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -131,6 +135,9 @@ impl Passage {
         let headers = &mut parts.headers;
         if let Ok(id) = HeaderValue::from_str(&self.request_id) {
             headers.insert(X_REQUEST_ID, id);
+        }
+        if self.exchange.leaves_body_unread() || self.state.ops.readiness.draining() {
+            headers.insert(CONNECTION, CLOSE);
         }
         if !self.is_api() {
             return;

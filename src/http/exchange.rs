@@ -1,5 +1,9 @@
 //! One request on its way through this layer: its id, deadline, preferences and trace.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -25,6 +29,8 @@ pub(super) struct Exchange {
     pub cycle: Cycle,
     /// What the caller prefers.
     pub prefer: Prefer,
+    /// Whether a body that the head announces is still to be read; `None` without a body.
+    body_waits: Option<Arc<AtomicBool>>,
 }
 
 impl Exchange {
@@ -33,13 +39,32 @@ impl Exchange {
         let arrived = Instant::now();
         let prefer = Prefer::of(headers);
         let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
-        Self { arrived, cycle: Cycle::traced(deadline, traceparent(headers)), prefer }
+        let body_waits = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
+        Self { arrived, cycle: Cycle::traced(deadline, traceparent(headers)), prefer, body_waits }
+    }
+
+    /// The body has been read to its end.
+    pub(super) fn body_was_read(&self) {
+        if let Some(waits) = &self.body_waits {
+            waits.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the connection still holds a body that nobody will read: it cannot be used again,
+    /// and the caller has to know.
+    pub(super) fn leaves_body_unread(&self) -> bool {
+        self.body_waits.as_ref().is_some_and(|waits| waits.load(Ordering::Relaxed))
     }
 
     /// Id of the caller's trace.
     pub(super) fn trace_id(&self) -> Option<&str> {
         self.cycle.traceparent()?.split('-').nth(1)
     }
+}
+
+fn announces_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 /// The caller's request id if it is well-formed, else a new one.

@@ -58,6 +58,7 @@ impl FromRequest<AppState> for WriteCall {
         let until = exchange.cycle.deadline();
         let until = until.min(exchange.arrived + settings.body_timeout);
         let body = body::read(body, declared, settings.body_limit, until).await?;
+        exchange.body_was_read();
         Ok(Self {
             request: WriteRequest {
                 conversation,

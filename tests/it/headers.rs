@@ -161,3 +161,21 @@ async fn attributes_are_kept_by_no_cache_and_given_to_no_other_origin() {
         assert!(!cors, "{:?}", answer.headers);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_cannot_be_used_again_is_said_to_be_closing() {
+    let app = TestApp::new().start().await;
+    let length = ("content-length", "26");
+    let body = r#"{"attributes":{"tier":""}}"#;
+    let path = attributes_of(CALL);
+    // Refused before its body was read: what is left of it would be taken for the next request.
+    let refused = app.put("/v1/conversations/x/attributes", &[length], body).await;
+    assert_eq!((refused.status, refused.header("connection")), (400, "close"));
+    let read = app.put(&path, &[length], body).await;
+    assert_eq!((read.status, read.header("connection")), (200, ""));
+    app.service().shutdown().begin(ms(1000));
+    for path in ["/readyz", path.as_str()] {
+        let answer = app.get(path).await;
+        assert_eq!((answer.status, answer.header("connection")), (503, "close"));
+    }
+}

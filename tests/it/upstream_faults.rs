@@ -302,3 +302,23 @@ async fn a_lasting_failure_of_unknown_fate_is_told_by_the_deadline() {
         assert!(answer.took <= ms(5100), "{action:?}: {:?}", answer.took);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn statuses_that_only_proxies_know_say_nothing_of_what_was_applied() {
+    for code in [520, 599] {
+        let applied = Fault::on_patch(Action::Empty { status: code, applied: true });
+        let app = TestApp::new().with_lag(ms(1)).with_fault(applied).start().await;
+        let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
+        answer.assert_status(200).assert_outcomes(&[("tier", "verified")]);
+        assert_eq!(app.simulator.count(Kind::Patch), 1, "looked for, and found");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_upstream_says_to_a_read_is_not_taken_for_an_answer_to_a_write() {
+    for code in [409, 413] {
+        let fault = Fault::on_read(Action::Status { code, body: None, retry_after: None });
+        let app = TestApp::new().with_fault(fault).start().await;
+        app.read(CALL, "").await.assert_problem(502, "upstream-rejected", "notApplied");
+    }
+}

@@ -220,3 +220,11 @@ async fn a_conversation_that_ends_during_the_read_backs_does_not_hide_the_proof(
     answer.assert_status(200);
     answer.assert_outcomes(&[("tier", "verified")]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pre_read_that_had_to_wait_leaves_time_to_read_back() {
+    let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) });
+    let app = TestApp::new().with_fault(throttled).start().await;
+    let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
+    answer.assert_status(200).assert_outcomes(&[("tier", "verified")]);
+}

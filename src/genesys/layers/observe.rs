@@ -49,6 +49,7 @@ pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
                 call.cycle.expose(may_have_been_applied(&result));
             }
             record.answer = answer_of(&result);
+            call.cycle.set_last_attempt(start.elapsed());
             let id = result.as_ref().ok().and_then(|answer| answer.headers().get(CORRELATION_ID));
             if let Some(id) = id.and_then(|id| id.to_str().ok()) {
                 call.cycle.set_correlation_id(id);

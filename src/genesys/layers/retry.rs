@@ -105,8 +105,10 @@ fn may_repeat(result: &Exchanged, operation: Operation, failures: u32) -> bool {
     let (transient, ambiguous) = match result {
         Ok(answer) => {
             let status = answer.status();
-            // 500 is not on Genesys' list of retryable statuses; one more try is worth it.
-            let once_more = status == StatusCode::INTERNAL_SERVER_ERROR && failures == 1;
+            // 500 and its kin are not on Genesys' list of retryable statuses; one more try is worth
+            // it. What is not implemented stays so.
+            let once_more =
+                failures == 1 && status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
             (error::status_is_transient(status) || once_more, error::status_is_ambiguous(status))
         }
         Err(error) => (error.is_transient(), error.may_have_been_applied()),

@@ -128,6 +128,9 @@ fn token(body: &[u8]) -> Result<Fetched, FetchFailure> {
     };
     let body: TokenBody = serde_json::from_slice(body)
         .map_err(|_| invalid("something that is not a token with a life in seconds"))?;
+    if body.access_token.trim().is_empty() {
+        return Err(invalid("a token that is empty"));
+    }
     if body.expires_in == 0 {
         return Err(invalid("a token that is dead already (`expires_in` is 0)"));
     }
