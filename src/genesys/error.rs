@@ -253,7 +253,7 @@ pub fn refusal(
     }
 }
 
-/// The permission in "… at least one of the following permissions assigned: [a:b:view]".
+/// The permission in "… at least one of the following permissions assigned: `[a:b:view]`".
 fn permission_in(message: &str) -> Option<String> {
     let (_, rest) = message.rsplit_once('[')?;
     let (permission, _) = rest.split_once(']')?;
