@@ -116,6 +116,8 @@ struct Flow {
     accepted: Option<Instant>,
     reads: u32,
     last_read: Option<Instant>,
+    /// Until when upstream wants to be left alone.
+    throttled: Option<Instant>,
     /// What a read takes, as last measured.
     read_cost: Duration,
     /// Reads that showed nothing but our PATCH.
@@ -145,6 +147,7 @@ impl Flow {
             accepted: None,
             reads: 0,
             last_read: None,
+            throttled: None,
             read_cost: Duration::ZERO,
             replaced_reads: 0,
             repaired: false,

@@ -228,3 +228,21 @@ async fn a_pre_read_that_had_to_wait_leaves_time_to_read_back() {
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
     answer.assert_status(200).assert_outcomes(&[("tier", "verified")]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_read_back_that_is_throttled_waits_as_long_as_upstream_asks() {
+    let throttled = || Fault::on_read(Action::Throttle { retry_after: Some(2) }).skip(1);
+    let app = TestApp::new().with_fault(throttled()).start().await;
+    let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
+    answer.assert_status(200).assert_outcomes(&[("tier", "verified")]);
+    // Pre-read, PATCH, the throttled read-back, 2 s, and the one that shows it: 20 ms each.
+    assert_eq!((answer.took, app.order().as_str()), (ms(4 * 20 + 2000), "RPRR"));
+
+    let app = TestApp::new().with_env("GATEWAY__SERVER__DEADLINE", "2s");
+    let app = app.with_fault(throttled()).start().await;
+    let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
+    answer.assert_status(202).assert_outcomes(&[("tier", "unverified")]);
+    assert_eq!((answer.took, app.order().as_str()), (ms(3 * 20), "RPR"), "it does not fit");
+    tokio::time::sleep(ms(1999)).await;
+    assert_eq!(app.order(), "RPR", "nor is upstream bothered by the watch over other keys");
+}

@@ -33,10 +33,11 @@ impl Flow {
         let mut schedule = ReadBackSchedule::new(first_wait, self.shared.settings.max_reads);
         while !self.is_settled() {
             let cost = self.read_cost + self.read_cost / 4 + MARGIN;
-            let Some(wait) = schedule.next(cycle.time_left(), cost) else {
+            let (left, asked) = (cycle.time_left(), self.throttled_for());
+            let Some(wait) = schedule.next(left, cost).filter(|_| asked + cost <= left) else {
                 break;
             };
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(wait.max(asked)).await;
             if let Err(error) = self.read_back_once(cycle).await {
                 self.warn(format!("a read-back failed: {error}"));
                 if !error.code().retryable() {
@@ -60,8 +61,18 @@ impl Flow {
 
     /// One read-back.
     pub(super) async fn read_back_once(&mut self, cycle: &Cycle) -> Result<(), Error> {
-        let now = self.read(None, cycle).await?;
+        let read = self.read(None, cycle).await;
+        if let Err(Error::UpstreamRateLimited { retry_after, .. }) = &read {
+            self.throttled = Some(Instant::now() + *retry_after);
+        }
+        let now = read?;
         self.take_note(&now, cycle).await
+    }
+
+    /// How long upstream wants to be left alone since it has throttled a read-back.
+    pub(super) fn throttled_for(&self) -> Duration {
+        let until = self.throttled.map(|until| until.saturating_duration_since(Instant::now()));
+        until.unwrap_or_default()
     }
 
     /// Takes note of what a read after a PATCH shows of ours, and of everybody else's.

@@ -67,7 +67,7 @@ impl Flow {
                 break;
             };
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(wait.max(self.throttled_for())) => {}
                 () = self.shared.shutdown.drain_over() => return,
             }
             if let Err(error) = self.read_back_once(&cycle).await
