@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::util::{BoxCloneSyncService, ServiceExt};
 use tower::{Service, service_fn};
@@ -54,12 +54,26 @@ async fn exchange(
     request: Request<Bytes>,
     body_limit: usize,
 ) -> Result<Response<Bytes>, UpstreamError> {
+    let is_patch = request.method() == Method::PATCH;
     let request = reqwest::Request::try_from(request).map_err(UpstreamError::from_reqwest)?;
     let mut answer = client.execute(request).await.map_err(UpstreamError::from_reqwest)?;
     let mut response = Response::builder().status(answer.status());
     if let Some(headers) = response.headers_mut() {
         *headers = std::mem::take(answer.headers_mut());
     }
+    let body = match gathered(&mut answer, body_limit).await {
+        Ok(body) => body,
+        // Accepted is accepted: nothing is read from the body of a good answer to a PATCH.
+        Err(_) if is_patch && answer.status().is_success() => Bytes::new(),
+        Err(error) => return Err(error),
+    };
+    response.body(body).map_err(|_| UpstreamError::Invalid("unusable headers"))
+}
+
+async fn gathered(
+    answer: &mut reqwest::Response,
+    body_limit: usize,
+) -> Result<Bytes, UpstreamError> {
     let mut body = Bytes::new();
     while let Some(chunk) = answer.chunk().await.map_err(UpstreamError::from_reqwest)? {
         if body.len() + chunk.len() > body_limit {
@@ -68,7 +82,7 @@ async fn exchange(
         // Most answers are one chunk, which needs no copy.
         body = if body.is_empty() { chunk } else { joined(body, &chunk) };
     }
-    response.body(body).map_err(|_| UpstreamError::Invalid("unusable headers"))
+    Ok(body)
 }
 
 /// Appends without copying what is there already, as long as nobody else holds it.
@@ -123,4 +137,50 @@ impl<S> Exchange for S where
         + Sync
         + 'static
 {
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What comes of a request that a server answers with `answer`, and then hangs up.
+    async fn answered(
+        method: Method,
+        answer: &'static str,
+    ) -> Result<Response<Bytes>, UpstreamError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a caller");
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        });
+        let transport = over_http(Duration::from_secs(1), 1024).expect("a client");
+        let request = Request::builder().method(method).uri(format!("http://{address}/"));
+        transport.oneshot(request.body(Bytes::new()).expect("a request")).await
+    }
+
+    #[tokio::test]
+    async fn a_good_answer_to_a_patch_stands_whatever_becomes_of_its_body() {
+        const BROKEN: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 100\r\n\r\nshort";
+        let accepted = answered(Method::PATCH, BROKEN).await.expect("accepted");
+        assert_eq!((accepted.status().as_u16(), accepted.body().len()), (202, 0));
+        let read = answered(Method::GET, BROKEN).await;
+        assert!(matches!(read, Err(UpstreamError::Reset(_))), "{read:?}");
+        let refused = "HTTP/1.1 400 Bad Request\r\ncontent-length: 100\r\n\r\nshort";
+        assert!(answered(Method::PATCH, refused).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_without_an_answer_is_a_reset_and_none_is_no_connection() {
+        let reset = answered(Method::PATCH, "").await;
+        assert!(matches!(reset, Err(UpstreamError::Reset(_))), "{reset:?}");
+        let transport = over_http(Duration::from_secs(1), 1024).expect("a client");
+        let nobody = Request::builder().uri("http://127.0.0.1:1/").body(Bytes::new());
+        let nobody = transport.oneshot(nobody.expect("a request")).await;
+        assert!(matches!(nobody, Err(UpstreamError::Connect(_))), "{nobody:?}");
+    }
 }

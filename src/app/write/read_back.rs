@@ -3,11 +3,11 @@
 //! After upstream has accepted the PATCH nothing turns the answer into an error: a read-back that
 //! fails leaves keys unverified, with the reason in the warnings.
 
-use super::{AttributeMap, Cycle, Duration, Effect, Evidence, Flow, Phase};
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
+use super::{AttributeMap, Cycle, Duration, Effect, Evidence, Flow, Phase};
 use crate::domain::Watch;
 use crate::error::Error;
 use crate::policy::ReadBackSchedule;
