@@ -252,11 +252,7 @@ impl Flow {
         }
         self.target = Some(Target {
             place,
-            participant: Candidate {
-                id: chosen.participant.id,
-                purpose: chosen.participant.purpose.clone(),
-                state: chosen.participant.state.clone(),
-            },
+            participant: chosen.participant.candidate(),
             chosen_by: chosen.by,
         });
         if self.ended {

@@ -54,6 +54,13 @@ impl Conversation {
     }
 }
 
+impl Participant {
+    /// What names it to a caller.
+    pub fn candidate(&self) -> Candidate {
+        Candidate { id: self.id, purpose: self.purpose.clone(), state: self.state.clone() }
+    }
+}
+
 /// What a request may do with the participant that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
@@ -267,21 +274,13 @@ fn by_purpose<'a>(
         None => {
             let last = *pool.last()?;
             if last.live && pool.len() > 1 {
-                let candidates = pool.into_iter().map(candidate).collect();
+                let candidates = pool.into_iter().map(Participant::candidate).collect();
                 return Some(Err(UnresolvedParticipant::Ambiguous(candidates)));
             }
             (last, rule)
         }
     };
     Some(Ok(Chosen { participant, by }))
-}
-
-fn candidate(participant: &Participant) -> Candidate {
-    Candidate {
-        id: participant.id,
-        purpose: participant.purpose.clone(),
-        state: participant.state.clone(),
-    }
 }
 
 fn purposes(all: &[Participant]) -> Vec<String> {

@@ -134,7 +134,7 @@ pub fn patch_body(attributes: &AttributeMap) -> Vec<u8> {
 }
 
 /// `ErrorBody` of the platform API. It may be absent, or the HTML of a proxy.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorBody {
     /// Genesys' code, such as `bad.request`.
@@ -163,7 +163,7 @@ pub struct TokenBody {
 }
 
 /// Body of a refusal of the token endpoint: the OAuth form, with a second spelling of the text.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 pub struct TokenErrorBody {
     /// OAuth's error code.
     pub error: Option<String>,

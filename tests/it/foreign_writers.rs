@@ -1,6 +1,6 @@
-//! One caller, one foreign writer, and a PATCH of unknown fate again and again, in random order: once a read
-//! has shown another writer's value, nothing of ours is sent over it. With a single caller the
-//! simulator's records tell which read came before which PATCH, so the judgement is exact.
+//! One caller, one foreign writer, and a PATCH of unknown fate again and again, in random order:
+//! once a read has shown another writer's value, nothing of ours is sent over it. With a single caller
+//! the simulator's records tell which read came before which PATCH, so the judgement is exact.
 
 use attribute_gateway::simulator::{Action, Answer, Fault, Kind, LedgerEntry, Simulator};
 use serde_json::json;
