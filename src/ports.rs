@@ -3,6 +3,7 @@
 //! Held as `Arc<dyn …>`, so that no type parameter of the upstream client reaches a handler.
 
 mod meter;
+mod pacing;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use meter::{Answer, BreakerState, Meter, Operation};
+pub use pacing::{Booking, Class, Pacing, Permit, Permits, Purse, Wish};
 
 use crate::domain::{AttributeMap, Conversation, ConversationId, ParticipantId};
 use crate::error::Error;
@@ -41,7 +43,7 @@ pub struct CallFailure {
 }
 
 /// What to read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct ReadCall {
     /// The conversation.
     pub conversation: ConversationId,
@@ -49,10 +51,12 @@ pub struct ReadCall {
     pub participant: Option<ParticipantId>,
     /// Whether the client may try again. Read-backs are repeated by their own schedule.
     pub retries: bool,
+    /// The right to make the first try; without it, the client books one.
+    pub permit: Option<Permit>,
 }
 
 /// What a PATCH is to do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PatchCall {
     /// The conversation.
     pub conversation: ConversationId,
@@ -62,6 +66,8 @@ pub struct PatchCall {
     pub attributes: AttributeMap,
     /// Whether this request has sent a PATCH before: it then counts as a retry.
     pub again: bool,
+    /// The right to make the first try; without it, the client books one.
+    pub permit: Option<Permit>,
 }
 
 /// The attributes of conversations, upstream.
@@ -120,6 +126,7 @@ const LONGEST_CORRELATION_ID: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Cycle {
     deadline: Instant,
+    start_by: Instant,
     shared: Arc<Spent>,
 }
 
@@ -137,12 +144,20 @@ struct Spent {
 impl Cycle {
     /// A request that has to be answered by `deadline`.
     pub fn new(deadline: Instant) -> Self {
-        Self { deadline, shared: Arc::default() }
+        Self { deadline, start_by: deadline, shared: Arc::default() }
     }
 
     /// The same, as part of a trace (W3C `traceparent`).
     pub fn traced(deadline: Instant, traceparent: Option<String>) -> Self {
-        Self { deadline, shared: Arc::new(Spent { traceparent, ..Spent::default() }) }
+        let shared = Arc::new(Spent { traceparent, ..Spent::default() });
+        Self { deadline, start_by: deadline, shared }
+    }
+
+    /// The same, but nothing may be sent any more from `start_by` on: what is shared by several
+    /// requests must not leave after the first of them was told that it did not.
+    #[must_use]
+    pub fn starting_by(self, start_by: Instant) -> Self {
+        Self { start_by: start_by.min(self.deadline), ..self }
     }
 
     /// When it has to be answered.
@@ -153,6 +168,16 @@ impl Cycle {
     /// What is left until then.
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// From when on nothing may be sent any more; the deadline, unless several requests share.
+    pub fn start_by(&self) -> Instant {
+        self.start_by
+    }
+
+    /// What is left for something to be sent.
+    pub fn time_to_start(&self) -> Duration {
+        self.start_by.saturating_duration_since(Instant::now())
     }
 
     /// Counts one call to the platform API (not the token endpoint).

@@ -39,7 +39,8 @@ impl App {
     /// Of upstream, or if the selector names nobody, or more than one.
     pub async fn read(&self, request: ReadRequest) -> Result<Reading, Failure> {
         let ReadRequest { conversation, selector, cycle } = request;
-        let call = ReadCall { conversation, participant: selector.id(), retries: true };
+        let call =
+            ReadCall { conversation, participant: selector.id(), retries: true, permit: None };
         let start = Instant::now();
         let read = tokio::select! {
             biased;

@@ -212,6 +212,7 @@ impl Flow {
             conversation: self.request.conversation,
             participant: target.or(self.request.selector.id()),
             retries: phase.is_some(),
+            permit: None,
         };
         let start = Instant::now();
         let read = self.shared.conversations.read(call, cycle).await;

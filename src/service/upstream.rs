@@ -95,6 +95,7 @@ pub async fn probe(config: &Config, credentials: &config::Credentials) -> anyhow
         conversation: NO_CONVERSATION.parse().expect("a UUID"),
         participant: NO_CONVERSATION.parse().ok(),
         retries: true,
+        permit: None,
     };
     let read = match upstream.client.read(call, &Cycle::new(deadline)).await {
         Ok(_) | Err(Error::ConversationNotFound(_)) => Ok(()),

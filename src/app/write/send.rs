@@ -74,6 +74,7 @@ impl Flow {
             participant: place.1,
             attributes: self.body(place, pending),
             again,
+            permit: None,
         };
         let (start, cycle) = (Instant::now(), self.request.cycle.clone());
         self.under_way = Some(prior);

@@ -32,6 +32,7 @@ impl Flow {
             participant: place.1,
             attributes: merged.clone(),
             again: false,
+            permit: None,
         };
         let result = self.shared.conversations.patch(call, cycle).await;
         if let Err(failure) = result {
