@@ -5,9 +5,12 @@
 //! half.
 
 mod held;
+mod memory;
 mod read;
 #[cfg(test)]
 mod testing;
+mod turn;
+mod watch;
 mod write;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,15 +18,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::held::Held;
+use self::memory::Memory;
 pub use self::read::{ReadRequest, Reading};
+pub use self::turn::Precondition;
+use self::turn::Turns;
+use self::watch::{ReadParts, SharedReads, Subject};
 pub use self::write::{WriteOptions, WriteRequest};
 use crate::clock::Monotonic;
 use crate::domain::{
-    Conversation, ConversationId, Intent, Limits, ParticipantSelector, UnresolvedParticipant,
+    Conversation, ConversationId, Intent, Limits, ParticipantId, ParticipantSelector,
+    UnresolvedParticipant,
 };
 use crate::error::Error;
 use crate::policy::{Backoff, LagStatistics};
-use crate::ports::{Conversations, Meter};
+use crate::ports::{Conversations, Meter, Pacing};
 use crate::shutdown::Shutdown;
 
 /// Numbers of the use cases.
@@ -46,6 +54,12 @@ pub struct AppSettings {
     pub survival_watch: Duration,
     /// Waits before a PATCH of unknown fate is looked at.
     pub backoff: Backoff,
+    /// How long after a read a write needs none of its own.
+    pub warm_for: Duration,
+    /// Bytes of conversations remembered for that.
+    pub memory: usize,
+    /// How old a read may be that serves another reader; zero for no cache at all.
+    pub max_age: Duration,
     /// Writes under way at most.
     pub waiting: usize,
     /// Writes to one participant under way at most.
@@ -61,9 +75,13 @@ pub struct App {
 /// What all requests share.
 struct Shared {
     conversations: Arc<dyn Conversations>,
+    pacing: Arc<dyn Pacing>,
     meter: Arc<dyn Meter>,
     settings: AppSettings,
     shutdown: Shutdown,
+    reads: SharedReads,
+    turns: Turns,
+    memory: Arc<Memory>,
     clock: Monotonic,
     /// A number from 0 up to 1, for jitter.
     random: Box<dyn Fn() -> f64 + Send + Sync>,
@@ -79,6 +97,8 @@ struct Shared {
 pub struct AppParts {
     /// Upstream.
     pub conversations: Arc<dyn Conversations>,
+    /// The budget of calls.
+    pub pacing: Arc<dyn Pacing>,
     /// Where figures go.
     pub meter: Arc<dyn Meter>,
     /// Numbers.
@@ -92,22 +112,34 @@ pub struct AppParts {
 impl App {
     /// The use cases over these parts.
     pub fn new(parts: AppParts) -> Self {
-        let AppParts { conversations, meter, settings, shutdown, random } = parts;
+        let AppParts { conversations, pacing, meter, settings, shutdown, random } = parts;
         let held = Held::new(&settings, Arc::clone(&meter));
-        Self {
-            shared: Arc::new(Shared {
-                conversations,
-                meter,
-                settings,
-                shutdown,
-                clock: Monotonic::start(),
-                random,
-                lags: Mutex::default(),
-                held,
-                merges: AtomicBool::new(false),
-                replaces: AtomicBool::new(false),
-            }),
-        }
+        let keep_for = settings.warm_for.max(settings.max_age);
+        let memory = Arc::new(Memory::new(keep_for, settings.memory, Arc::clone(&meter)));
+        let reads = SharedReads::new(ReadParts {
+            conversations: Arc::clone(&conversations),
+            pacing: Arc::clone(&pacing),
+            memory: Arc::clone(&memory),
+            held: held.clone(),
+            shutdown: shutdown.clone(),
+        });
+        let shared = Shared {
+            conversations,
+            pacing,
+            meter,
+            settings,
+            shutdown,
+            reads,
+            turns: Turns::default(),
+            memory,
+            clock: Monotonic::start(),
+            random,
+            lags: Mutex::default(),
+            held,
+            merges: AtomicBool::new(false),
+            replaces: AtomicBool::new(false),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Whether a write has shown that upstream replaces the map although changes are sent: the
@@ -120,6 +152,17 @@ impl App {
 impl Shared {
     fn lags(&self) -> MutexGuard<'_, LagStatistics> {
         self.lags.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a third value has to stand before it counts as another writer's.
+    fn settle(&self) -> Duration {
+        self.lags().settle(self.clock.now(), self.settings.settle)
+    }
+
+    /// What has to be read to see this participant.
+    fn subject(&self, conversation: ConversationId, participant: Option<ParticipantId>) -> Subject {
+        let participant = participant.filter(|_| self.conversations.reads_participants_singly());
+        Subject { conversation, participant }
     }
 }
 

@@ -24,6 +24,7 @@ mod layers;
 mod limits;
 mod log;
 mod participants;
+mod reads;
 mod region;
 mod render;
 mod route;
@@ -45,6 +46,7 @@ pub use genesys::{Genesys, PatchBody};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use participants::Participants;
+pub use reads::Reads;
 pub use region::Region;
 pub use route::{CustomRoute, PathTemplate, Route};
 pub use server::Server;
@@ -70,6 +72,8 @@ pub struct Config {
     pub verify: Verify,
     /// Conduct of a write otherwise.
     pub writes: Writes,
+    /// Conduct of a read.
+    pub reads: Reads,
     /// Which participant a request means.
     pub participants: Participants,
     /// What is logged.

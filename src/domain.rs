@@ -20,4 +20,4 @@ pub use participant::{
 };
 pub use patch::{Change, Patch};
 pub use report::{Outcome, Verification, VerificationStatus, WriteReport};
-pub use verification::{Evidence, Watch};
+pub use verification::{Evidence, Unseen, Watch};

@@ -43,7 +43,7 @@ impl fmt::Display for Effect {
 }
 
 /// What went wrong, for everyone above the upstream client.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The participant selector cannot be used here (`all` in a write, a word on a route that
     /// only knows ids).
@@ -82,6 +82,12 @@ pub enum Error {
     /// Upstream answered 409 until the tries or the time ran out.
     #[error("Genesys Cloud kept answering 409 to this write")]
     UpstreamConflict,
+    /// The map is not as the condition of the write wants it.
+    #[error("the attributes have changed since, or are there already")]
+    PreconditionFailed {
+        /// The `ETag` of the map as it is now.
+        current: String,
+    },
     /// Upstream refused with a status that repeating will not change.
     #[error("Genesys Cloud answered {status}{}", upstream_words(.code.as_deref(), .message.as_deref()))]
     UpstreamRejected {
@@ -152,6 +158,7 @@ impl Error {
             Self::AmbiguousParticipant { .. } => Code::AmbiguousParticipant,
             Self::Superseded(_) => Code::WriteSuperseded,
             Self::UpstreamConflict => Code::UpstreamConflict,
+            Self::PreconditionFailed { .. } => Code::PreconditionFailed,
             Self::UpstreamRejected { .. } => Code::UpstreamRejected,
             Self::UpstreamForbidden { .. } => Code::UpstreamForbidden,
             Self::UpstreamAuthFailed(_) => Code::UpstreamAuthFailed,
@@ -179,6 +186,7 @@ impl Error {
             | Self::AmbiguousParticipant { .. }
             | Self::Superseded(_)
             | Self::UpstreamConflict
+            | Self::PreconditionFailed { .. }
             | Self::UpstreamRejected { .. }
             | Self::UpstreamForbidden { .. }
             | Self::UpstreamAuthFailed(_)

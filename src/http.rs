@@ -7,6 +7,7 @@
 mod answer;
 mod attributes;
 mod body;
+mod condition;
 mod edge;
 mod etag;
 mod exchange;

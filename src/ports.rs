@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use meter::{Answer, BreakerState, Meter, Operation};
-pub use pacing::{Booking, Class, Pacing, Permit, Permits, Purse, Wish};
+pub use pacing::{Booking, Class, Pacing, Permit, Permits, Purse, Unlimited, Wish};
 
 use crate::domain::{AttributeMap, Conversation, ConversationId, ParticipantId};
 use crate::error::Error;
@@ -34,7 +34,7 @@ pub enum Fate {
 }
 
 /// A call to upstream that failed for good, as far as the client may decide.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CallFailure {
     /// What went wrong.
     pub error: Error,
@@ -72,6 +72,9 @@ pub struct PatchCall {
 
 /// The attributes of conversations, upstream.
 pub trait Conversations: Send + Sync {
+    /// Whether a read shows the one participant that it names, and no other.
+    fn reads_participants_singly(&self) -> bool;
+
     /// Reads a conversation.
     fn read<'a>(
         &'a self,
@@ -178,6 +181,20 @@ impl Cycle {
     /// What is left for something to be sent.
     pub fn time_to_start(&self) -> Duration {
         self.start_by.saturating_duration_since(Instant::now())
+    }
+
+    /// Adds what another cycle has spent on this one's behalf.
+    pub fn share(&self, other: &Self) {
+        self.shared.calls.fetch_add(other.calls(), Ordering::Relaxed);
+        for phase in [Phase::Token, Phase::Patch] {
+            self.spend(phase, other.spent(phase));
+        }
+        self.shared
+            .last_attempt_micros
+            .store(other.shared.last_attempt_micros.load(Ordering::Relaxed), Ordering::Relaxed);
+        if let Some(id) = other.correlation_id() {
+            self.set_correlation_id(&id);
+        }
     }
 
     /// Counts one call to the platform API (not the token endpoint).

@@ -85,6 +85,7 @@ impl Service {
         );
         let app = App::new(AppParts {
             conversations: upstream.client,
+            pacing: Arc::new(crate::ports::Unlimited),
             meter,
             settings: app_settings(config),
             shutdown: shutdown.clone(),
@@ -172,6 +173,9 @@ fn app_settings(config: &Config) -> AppSettings {
         conflict_retries: config.writes.conflict_retries,
         survival_watch: config.writes.survival_watch,
         backoff: backoff(config),
+        warm_for: config.writes.warm_for,
+        memory: config.writes.remember_bytes.as_usize(),
+        max_age: config.reads.max_age,
         waiting: config.limits.waiting.get(),
         waiting_per_participant: config.limits.waiting_per_participant.get(),
     }
@@ -186,5 +190,6 @@ fn http_settings(config: &Config, etag: EtagKey) -> HttpSettings {
         default_participant: word.parse().expect("the configuration accepts words only"),
         total_bytes: config.limits.total_bytes.as_usize(),
         etag,
+        require_if_match: config.writes.require_if_match,
     }
 }

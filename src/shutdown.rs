@@ -28,6 +28,11 @@ impl Shutdown {
         self.soft.is_cancelled()
     }
 
+    /// Whether the time of the drain is over.
+    pub fn is_over(&self) -> bool {
+        self.ends.get().is_some_and(|ends| *ends <= Instant::now())
+    }
+
     /// Waits until draining begins.
     pub async fn draining(&self) {
         self.soft.cancelled().await;

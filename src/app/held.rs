@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::AppSettings;
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Change, ConversationId, ParticipantId, Patch,
+    AttributeKey, AttributeMap, AttributeValue, Change, Conversation, ConversationId,
+    ParticipantId, Patch, Unseen,
 };
 use crate::error::Error;
 use crate::ports::Meter;
@@ -36,15 +37,30 @@ struct Open {
     telling: bool,
 }
 
+/// The last change of a key that was sent, while writes to its participant are under way.
+#[derive(Debug)]
+struct Latest {
+    mark: Mark,
+    arrival: u64,
+    change: Change,
+    /// It is known to have been applied; else nothing has been overtaken by it yet.
+    accepted: bool,
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     writes: usize,
     open: BTreeMap<AttributeKey, Vec<Open>>,
+    latest: BTreeMap<AttributeKey, Latest>,
+    /// When a PATCH was answered last, or given up.
+    answered: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     places: HashMap<Place, Entry>,
+    /// Writes that have not found their participant yet.
+    arriving: HashMap<ConversationId, usize>,
     writes: usize,
     marks: u64,
     swept: Option<Instant>,
@@ -76,23 +92,40 @@ impl Held {
     }
 
     /// Admits a write to the service.
-    pub fn admit(&self) -> Result<Admitted, Error> {
+    pub fn admit(&self, conversation: ConversationId) -> Result<Admitted, Error> {
         let mut state = self.state();
         if state.writes >= self.waiting {
             return Err(Error::Overloaded("in this gateway"));
         }
+        // Whoever they are for, more of them could not enter the turn of one participant.
+        let arriving = state.arriving.entry(conversation).or_default();
+        if *arriving >= self.waiting_per_participant {
+            return Err(Error::Overloaded("for this participant"));
+        }
+        *arriving += 1;
         state.writes += 1;
         self.meter.writes_in_flight(state.writes);
-        Ok(Admitted { held: self.clone(), place: None })
+        Ok(Admitted { held: self.clone(), conversation, place: None })
     }
 
-    /// Takes note of a PATCH that is about to leave, while the map reads `before`.
-    pub fn sending(&self, place: Place, patch: &Patch, before: &AttributeMap) -> Mark {
+    /// Takes note of a PATCH that is about to leave, while the map reads `before`. `arrivals` are
+    /// the numbers of the requests whose changes it carries, by key.
+    pub fn sending(
+        &self,
+        place: Place,
+        patch: &Patch,
+        before: &AttributeMap,
+        arrivals: &BTreeMap<AttributeKey, u64>,
+    ) -> Mark {
         let mut state = self.state();
         state.marks += 1;
         let mark = Mark(state.marks);
         let entry = state.places.entry(place).or_default();
         for (key, change) in patch.iter() {
+            if let Some(&arrival) = arrivals.get(key) {
+                let latest = Latest { mark, arrival, change: change.clone(), accepted: false };
+                entry.latest.insert(key.clone(), latest);
+            }
             entry.open.entry(key.clone()).or_default().push(Open {
                 mark,
                 value: change.wanted().cloned(),
@@ -104,6 +137,60 @@ impl Held {
         mark
     }
 
+    /// Whether a request that came after number `arrival` has sent another change of this key: to
+    /// send the earlier one now would undo the later.
+    pub fn is_overtaken(
+        &self,
+        place: Place,
+        key: &AttributeKey,
+        arrival: u64,
+        to: &Change,
+    ) -> bool {
+        let state = self.state();
+        let latest = state.places.get(&place).and_then(|entry| entry.latest.get(key));
+        latest.is_some_and(|latest| {
+            latest.accepted && latest.arrival > arrival && latest.change != *to
+        })
+    }
+
+    /// Values of ours that may stand upstream without having been seen, by key: where a read shows
+    /// one of them, no other writer was at work.
+    pub fn unseen_values(&self, place: Place) -> Unseen {
+        let state = self.state();
+        let Some(entry) = state.places.get(&place) else { return Unseen::new() };
+        let values = |opens: &Vec<Open>| opens.iter().map(|open| open.value.clone()).collect();
+        entry.open.iter().map(|(key, opens)| (key.clone(), values(opens))).collect()
+    }
+
+    /// Whether the fate of a PATCH other than `own` is unknown, and a read that was sent at `read`
+    /// does not settle it: one that is `settle` younger than the PATCH does, whatever it shows.
+    pub fn is_unsettled(
+        &self,
+        place: Place,
+        own: &[Mark],
+        read: Instant,
+        settle: Duration,
+    ) -> bool {
+        let state = self.state();
+        let Some(entry) = state.places.get(&place) else { return false };
+        let open = |open: &Open| {
+            open.accepted.is_none() && !own.contains(&open.mark) && read < open.sent + settle
+        };
+        entry.open.values().flatten().any(open)
+    }
+
+    /// When a PATCH to this participant was answered last, or given up.
+    pub fn answered_last(&self, place: Place) -> Option<Instant> {
+        self.state().places.get(&place)?.answered
+    }
+
+    /// A PATCH was answered, or given up.
+    pub fn answered(&self, place: Place) {
+        if let Some(entry) = self.state().places.get_mut(&place) {
+            entry.answered = Some(Instant::now());
+        }
+    }
+
     /// The PATCH was accepted.
     pub fn accepted(&self, place: Place, mark: Mark) {
         self.each_open(place, |open| {
@@ -112,11 +199,24 @@ impl Held {
             }
             true
         });
+        if let Some(entry) = self.state().places.get_mut(&place) {
+            entry.take_as_applied(mark);
+        }
     }
 
     /// The PATCH was certainly not applied.
     pub fn refused(&self, place: Place, mark: Mark) {
         self.each_open(place, |open| open.mark != mark);
+        if let Some(entry) = self.state().places.get_mut(&place) {
+            entry.latest.retain(|_, latest| latest.mark != mark);
+        }
+    }
+
+    /// The same for everybody whom a read showed.
+    pub fn seen_in(&self, conversation: &Conversation, read: Instant) {
+        for participant in &conversation.participants {
+            self.seen((conversation.id, participant.id), &participant.attributes, read);
+        }
     }
 
     /// Takes note of a read that was sent at `read`: what it shows of ours is proved, and so is
@@ -127,17 +227,22 @@ impl Held {
         let Some(entry) = state.places.get_mut(&place) else {
             return;
         };
+        let mut proofs = Vec::new();
         entry.open.retain(|key, opens| {
             let shown = attributes.get(key.as_str());
             let shows_it =
                 |open: &Open| open.telling && open.sent <= read && open.value.as_ref() == shown;
             if let Some(index) = opens.iter().rposition(shows_it) {
                 let (proved, sent) = (opens[index].mark, opens[index].sent);
+                proofs.push(proved);
                 let replaced = |open: &Open| open.accepted.is_some_and(|at| at <= sent);
                 opens.retain(|open| open.mark != proved && !replaced(open));
             }
             !opens.is_empty()
         });
+        for mark in proofs {
+            entry.take_as_applied(mark);
+        }
     }
 
     /// Whether a write of ours to this key is still unproved.
@@ -176,7 +281,24 @@ impl Held {
     }
 }
 
+impl Entry {
+    fn take_as_applied(&mut self, mark: Mark) {
+        let latest = self.latest.values_mut().filter(|latest| latest.mark == mark);
+        latest.for_each(|latest| latest.accepted = true);
+    }
+}
+
 impl State {
+    /// A write has found its participant, or given up.
+    fn arrived(&mut self, conversation: ConversationId) {
+        if let Some(arriving) = self.arriving.get_mut(&conversation) {
+            *arriving -= 1;
+            if *arriving == 0 {
+                self.arriving.remove(&conversation);
+            }
+        }
+    }
+
     /// Forgets what has expired; all of it only now and then.
     fn tidy(&mut self, place: Option<Place>, outstanding: Duration) {
         let is_live = |entry: &mut Entry| {
@@ -184,6 +306,9 @@ impl State {
                 opens.retain(|open| open.sent.elapsed() < outstanding);
                 !opens.is_empty()
             });
+            if entry.writes == 0 {
+                entry.latest.clear();
+            }
             entry.writes > 0 || !entry.open.is_empty()
         };
         if self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY) {
@@ -200,6 +325,7 @@ impl State {
 /// A write that counts until this is dropped.
 pub struct Admitted {
     held: Held,
+    conversation: ConversationId,
     place: Option<Place>,
 }
 
@@ -215,6 +341,7 @@ impl Admitted {
             return Err(Error::Overloaded("for this participant"));
         }
         entry.writes += 1;
+        state.arrived(self.conversation);
         self.place = Some(place);
         self.held.meter.participants_held(state.places.len());
         Ok(())
@@ -225,8 +352,13 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.held.state();
         state.writes = state.writes.saturating_sub(1);
-        if let Some(entry) = self.place.and_then(|place| state.places.get_mut(&place)) {
-            entry.writes = entry.writes.saturating_sub(1);
+        match self.place {
+            None => state.arrived(self.conversation),
+            Some(place) => {
+                if let Some(entry) = state.places.get_mut(&place) {
+                    entry.writes = entry.writes.saturating_sub(1);
+                }
+            }
         }
         state.tidy(self.place, self.held.outstanding);
         self.held.meter.writes_in_flight(state.writes);

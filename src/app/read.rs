@@ -1,11 +1,14 @@
 //! Reading: one upstream read, one participant chosen from it, or all of them.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
+use super::watch::{Cause, Sight, Subject, Wanted};
 use super::{App, choose};
 use crate::domain::{ChosenBy, ConversationId, Intent, Participant, ParticipantSelector};
 use crate::error::{Error, Failure};
-use crate::ports::{Cycle, Phase, ReadCall};
+use crate::ports::{Class, Cycle, Phase};
 
 /// What a caller wants to read.
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub struct ReadRequest {
     pub conversation: ConversationId,
     /// Whose attributes.
     pub selector: ParticipantSelector,
+    /// Whether it must be read now, although a read of moments ago might serve.
+    pub no_cache: bool,
     /// Deadline and spending.
     pub cycle: Cycle,
 }
@@ -27,35 +32,52 @@ pub enum Reading {
         participant: Participant,
         /// The rule that chose it.
         chosen_by: ChosenBy,
+        /// Whether it was read for this request, and not before.
+        fresh: bool,
     },
     /// Every participant, in order of joining (`participant=all`).
     All(Vec<Participant>),
 }
 
 impl App {
-    /// Reads attributes: always from upstream, never from a memory.
+    /// Reads attributes, together with whoever wants to read the same at this moment.
     ///
     /// # Errors
     /// Of upstream, or if the selector names nobody, or more than one.
     pub async fn read(&self, request: ReadRequest) -> Result<Reading, Failure> {
-        let ReadRequest { conversation, selector, cycle } = request;
-        let call =
-            ReadCall { conversation, participant: selector.id(), retries: true, permit: None };
+        let ReadRequest { conversation, selector, no_cache, cycle } = request;
+        let subject = self.shared.subject(conversation, selector.id());
+        let max_age = if no_cache { Duration::ZERO } else { self.shared.settings.max_age };
+        let remembered = self.shared.memory.recall_unwritten(subject, max_age);
+        let fresh = remembered.is_none();
+        let sight = match remembered {
+            Some(sight) => sight,
+            None => self.look(subject, &cycle).await?,
+        };
+        if selector.is_all() {
+            return Ok(Reading::All(sight.conversation.participants.clone()));
+        }
+        let chosen = choose(&selector, &sight.conversation, Intent::Read)?;
+        let (participant, chosen_by) = (chosen.participant.clone(), chosen.by);
+        Ok(Reading::One { participant, chosen_by, fresh })
+    }
+
+    async fn look(&self, subject: Subject, cycle: &Cycle) -> Result<Sight, Error> {
+        let wanted = Wanted {
+            subject,
+            cause: Cause::LastPatch,
+            class: Class::Read,
+            retries: true,
+            permit: None,
+            reserve: 0,
+        };
         let start = Instant::now();
         let read = tokio::select! {
             biased;
-            read = self.shared.conversations.read(call, &cycle) => read,
+            read = self.shared.reads.read(wanted, cycle) => read.map(|(sight, _)| sight),
             () = self.shared.shutdown.drain_over() => Err(Error::ShuttingDown),
         };
         cycle.spend(Phase::Read, start.elapsed());
-        let mut conversation = read?;
-        if selector.is_all() {
-            return Ok(Reading::All(conversation.participants));
-        }
-        let chosen = choose(&selector, &conversation, Intent::Read)?;
-        let (id, chosen_by) = (chosen.participant.id, chosen.by);
-        let chosen = conversation.participants.iter().position(|other| other.id == id);
-        let index = chosen.ok_or_else(|| Error::Internal("the choice is not there".to_owned()))?;
-        Ok(Reading::One { participant: conversation.participants.swap_remove(index), chosen_by })
+        read
     }
 }

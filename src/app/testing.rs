@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::policy::Backoff;
 use crate::ports::{
     Answer, BoxFuture, BreakerState, CallFailure, Conversations, Cycle, Meter, Operation,
-    PatchCall, ReadCall,
+    PatchCall, ReadCall, Unlimited,
 };
 use crate::shutdown::Shutdown;
 
@@ -26,6 +26,11 @@ impl Meter for NoMeter {
     fn visibility_lag(&self, _: Duration) {}
     fn read_backs(&self, _: u32) {}
     fn repair(&self) {}
+    fn writes_waiting(&self, _: i64) {}
+    fn waited(&self, _: Duration) {}
+    fn batch(&self, _: usize) {}
+    fn write_calls(&self, _: u32) {}
+    fn remembered(&self, _: usize, _: usize) {}
     fn writes_in_flight(&self, _: usize) {}
     fn participants_held(&self, _: usize) {}
 }
@@ -34,6 +39,10 @@ impl Meter for NoMeter {
 struct Silence;
 
 impl Conversations for Silence {
+    fn reads_participants_singly(&self) -> bool {
+        false
+    }
+
     fn read<'a>(&'a self, _: ReadCall, _: &'a Cycle) -> BoxFuture<'a, Result<Conversation, Error>> {
         Box::pin(std::future::pending())
     }
@@ -54,6 +63,9 @@ pub fn settings() -> AppSettings {
         conflict_retries: 3,
         survival_watch: Duration::from_secs(10),
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+        warm_for: Duration::from_secs(10),
+        memory: 8 * 1024 * 1024,
+        max_age: Duration::ZERO,
         waiting: 4096,
         waiting_per_participant: 256,
     }
@@ -64,6 +76,7 @@ impl App {
     pub(crate) fn for_tests() -> Self {
         Self::new(AppParts {
             conversations: Arc::new(Silence),
+            pacing: Arc::new(Unlimited),
             meter: Arc::new(NoMeter),
             settings: settings(),
             shutdown: Shutdown::default(),

@@ -1,29 +1,33 @@
-//! Writing: read, send what differs, read back.
+//! Writing: read, send what differs in the participant's turn, read back.
 //!
-//! [`Flow`] is the state of one write. Its future can be dropped at any await: what was learnt
+//! [`Flow`] is the state of one caller's write; reads, `PATCH`es and read-backs are shared with others. Its future can be dropped at any await: what was learnt
 //! until then is in the flow, and an answer that is true can be made of it. That is how the
 //! deadline and a drain are kept whatever a call does.
 
 mod finish;
+mod plan;
 mod read_back;
 mod send;
 mod survival;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::held::{Admitted, Place};
+use super::held::{Admitted, Mark, Place};
+use super::turn::{Precondition, Ticket};
+use super::watch::{Cause, Fare, Sight, Subject, Wanted};
 use super::{App, Shared, choose, log_id};
 use crate::domain::{
     AttributeKey, AttributeMap, Candidate, ChosenBy, Conversation, ConversationId, Evidence,
     Intent, ParticipantSelector, Patch, Watch, WriteReport,
 };
 use crate::error::{Effect, Error, Failure};
-use crate::ports::{Cycle, Phase, ReadCall};
+use crate::ports::{Class, Cycle, Phase};
 
 /// What a caller wants to write.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub struct WriteRequest {
     pub selector: ParticipantSelector,
     /// What the keys should hold.
     pub patch: Patch,
+    /// What must be true of the map for anything to be sent.
+    pub condition: Option<Arc<dyn Precondition>>,
     /// How to go about it.
     pub options: WriteOptions,
     /// Deadline and spending.
@@ -64,7 +70,7 @@ impl App {
         if self.shared.shutdown.is_draining() {
             return Err(Error::ShuttingDown.into());
         }
-        let admitted = self.shared.held.admit()?;
+        let admitted = self.shared.held.admit(request.conversation)?;
         let (reply, answer) = oneshot::channel();
         let mut flow = Flow::new(Arc::clone(&self.shared), request, admitted);
         self.shared.shutdown.tasks().spawn(async move {
@@ -93,10 +99,13 @@ struct Target {
 struct Flow {
     shared: Arc<Shared>,
     request: WriteRequest,
+    /// Its number in the order of arrival.
+    arrival: u64,
+    arrived: Instant,
     /// Counts the write until it is answered.
     admitted: Option<Admitted>,
     target: Option<Target>,
-    /// The map before anything of ours was sent.
+    /// The map before what was sent last.
     before: AttributeMap,
     /// The map as last read.
     shown: AttributeMap,
@@ -104,15 +113,25 @@ struct Flow {
     shown_after: bool,
     /// Keys that need no sending, watched lest they are replaced.
     kept: Watch,
-    /// Everything that was sent.
+    /// Everything of this caller that was sent.
     sent: Patch,
+    /// The PATCH that it was part of last, other callers' changes included.
+    batch: Arc<Patch>,
     /// Keys that upstream has accepted in a PATCH.
     taken: BTreeSet<AttributeKey>,
+    /// Keys that a later caller's change was sent in place of.
+    overtaken: BTreeSet<AttributeKey>,
     /// Keys that were sent, watched until they show.
     watch: Watch,
     effect: Effect,
-    /// While a PATCH is under way: the effect before it.
-    under_way: Option<Effect>,
+    /// While it waits for its turn, or is on its way in a batch.
+    ticket: Option<Ticket>,
+    /// `PATCH`es of ours whose fate is unknown.
+    marks: Vec<Mark>,
+    /// Calls that were booked for what comes next.
+    fare: Fare,
+    /// A number from 0 up to 1 that all members of the last batch have in common.
+    unit: f64,
     accepted: Option<Instant>,
     reads: u32,
     last_read: Option<Instant>,
@@ -123,6 +142,8 @@ struct Flow {
     /// Reads that showed nothing but our PATCH.
     replaced_reads: u32,
     repaired: bool,
+    /// Set by the member of the last batch that repairs for all.
+    repairing: Arc<AtomicBool>,
     /// Whether the last read showed the conversation as over.
     ended: bool,
     warnings: Vec<String>,
@@ -131,6 +152,8 @@ struct Flow {
 impl Flow {
     fn new(shared: Arc<Shared>, request: WriteRequest, admitted: Admitted) -> Self {
         Self {
+            arrival: shared.turns.arrival(),
+            arrived: Instant::now(),
             shared,
             request,
             admitted: Some(admitted),
@@ -140,10 +163,15 @@ impl Flow {
             shown_after: false,
             kept: Watch::default(),
             sent: Patch::default(),
+            batch: Arc::default(),
             taken: BTreeSet::new(),
+            overtaken: BTreeSet::new(),
             watch: Watch::default(),
             effect: Effect::NotApplied,
-            under_way: None,
+            ticket: None,
+            marks: Vec::new(),
+            fare: Fare::default(),
+            unit: 0.0,
             accepted: None,
             reads: 0,
             last_read: None,
@@ -151,6 +179,7 @@ impl Flow {
             read_cost: Duration::ZERO,
             replaced_reads: 0,
             repaired: false,
+            repairing: Arc::default(),
             ended: false,
             warnings: Vec::new(),
         }
@@ -171,64 +200,44 @@ impl Flow {
 
     async fn run(&mut self) -> Result<(), Error> {
         let pending = self.plan().await?;
-        if pending.is_empty() || self.request.options.dry_run {
+        if self.request.options.dry_run {
             self.sent = pending;
-            return Ok(());
+            return self.check_condition();
         }
-        self.send(pending).await?;
-        // After a 409 there may be nothing left to send, and so nothing to prove.
+        // A condition is judged also where nothing has to be sent.
+        if !pending.is_empty() || self.request.condition.is_some() {
+            self.send(pending).await?;
+        }
+        // After a 409, or a later caller, there may be nothing left to prove.
         if self.request.options.verify && !self.sent.is_empty() {
             self.read_back().await;
         }
         Ok(())
     }
 
-    /// Reads, and finds out what has to be sent.
-    async fn plan(&mut self) -> Result<Patch, Error> {
-        let cycle = self.request.cycle.clone();
-        let now = self.read(Some(Phase::Read), &cycle).await?;
-        self.before = now.clone();
-        self.pending(&now)
+    /// Reads, alone or with others who want to.
+    async fn read(&mut self, wanted: Wanted, cycle: &Cycle) -> Result<AttributeMap, Error> {
+        let reads = self.shared.reads.clone();
+        let (sight, _) = reads.read(wanted, cycle).await?;
+        self.look_at(&sight)
     }
 
-    /// The changes that `now` does not show, or that are not certain to stay as shown.
-    fn pending(&mut self, now: &AttributeMap) -> Result<Patch, Error> {
-        let place = self.place()?;
-        let wanted = &self.request.patch;
-        let missing = wanted.missing_in(now);
-        let held = &self.shared.held;
-        let pending = wanted.only(|key| missing.get(key).is_some() || held.is_open(place, key));
-        let kept = wanted.only(|key| pending.get(key).is_none());
-        self.kept = Watch::new(&kept, now);
-        self.kept.observe(now, Duration::ZERO);
-        Ok(pending)
+    /// Takes in what a read showed. The first one chooses the participant; later ones find it
+    /// again by its id.
+    fn look_at(&mut self, sight: &Sight) -> Result<AttributeMap, Error> {
+        self.read_cost = sight.spent.last_attempt();
+        self.last_read = Some(sight.sent);
+        self.aim(&sight.conversation)?;
+        let (_, id) = self.place()?;
+        let found = sight.conversation.participant(id);
+        self.shown = found.map(|found| found.attributes.clone()).unwrap_or_default();
+        Ok(self.shown.clone())
     }
 
-    /// Reads the participant. The first read chooses it; later ones find it again by its id.
-    /// A read-back belongs to no phase by itself, and is repeated by its own schedule alone.
-    async fn read(&mut self, phase: Option<Phase>, cycle: &Cycle) -> Result<AttributeMap, Error> {
+    fn subject(&self) -> Subject {
         let target = self.target.as_ref().map(|target| target.participant.id);
-        let call = ReadCall {
-            conversation: self.request.conversation,
-            participant: target.or(self.request.selector.id()),
-            retries: phase.is_some(),
-            permit: None,
-        };
-        let start = Instant::now();
-        let read = self.shared.conversations.read(call, cycle).await;
-        if let Some(phase) = phase {
-            cycle.spend(phase, start.elapsed());
-        }
-        let conversation = read?;
-        self.read_cost = cycle.last_attempt();
-        self.last_read = Some(start);
-        self.aim(&conversation)?;
-        let place = self.place()?;
-        let found = conversation.participants.into_iter().find(|other| other.id == place.1);
-        let attributes = found.map(|participant| participant.attributes).unwrap_or_default();
-        self.shared.held.seen(place, &attributes, start);
-        self.shown = attributes.clone();
-        Ok(attributes)
+        let participant = target.or(self.request.selector.id());
+        self.shared.subject(self.request.conversation, participant)
     }
 
     /// Chooses the participant, or sees to it that it is still there.
@@ -237,6 +246,9 @@ impl Flow {
         // Once a PATCH has left, a read is to show what became of it, also when all is over.
         if self.effect == Effect::NotApplied {
             self.check_live()?;
+        }
+        if self.ended {
+            self.warn("the conversation has ended: analytics will not keep this write");
         }
         if let Some(target) = &self.target {
             let still_there = conversation.participant(target.participant.id).is_some();
@@ -256,10 +268,18 @@ impl Flow {
             participant: chosen.participant.candidate(),
             chosen_by: chosen.by,
         });
-        if self.ended {
-            self.warn("the conversation has ended: analytics will not keep this write");
-        }
         Ok(())
+    }
+
+    /// Whether the condition is true of what a dry run has read.
+    fn check_condition(&self) -> Result<(), Error> {
+        let (Some(condition), (_, id)) = (&self.request.condition, self.place()?) else {
+            return Ok(());
+        };
+        if condition.holds(id, &self.shown, &self.request.patch) {
+            return Ok(());
+        }
+        Err(Error::PreconditionFailed { current: condition.current(id, &self.shown) })
     }
 
     /// Whether there may be sent to this conversation.

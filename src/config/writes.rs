@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::bytes::ByteSize;
 use super::values;
 
 /// Conduct of a write beside its verification.
@@ -17,4 +18,13 @@ pub struct Writes {
     /// has shown that the route merges; at most 60 s.
     #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
     pub survival_watch: Duration,
+    /// How long after a read a write to the same participant needs none of its own; at most 60 s.
+    #[serde(deserialize_with = "values::duration::<0, 60_000, _>")]
+    pub warm_for: Duration,
+    /// Memory for what such a write has to know; 64 KiB to 1 GiB.
+    #[serde(deserialize_with = "values::size::<65_536, 1_073_741_824, _>")]
+    pub remember_bytes: ByteSize,
+    /// Whether a write without a condition is refused.
+    #[serde(deserialize_with = "values::flag")]
+    pub require_if_match: bool,
 }

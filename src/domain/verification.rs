@@ -27,10 +27,15 @@ enum Sight {
     Third(Duration),
 }
 
+/// Values of ours that may stand upstream without having been seen, by key.
+pub type Unseen = BTreeMap<AttributeKey, Vec<Option<AttributeValue>>>;
+
 #[derive(Clone, Debug)]
 struct Watched {
     change: Change,
     before: Option<AttributeValue>,
+    /// Ours as well, sent earlier and still on their way to being seen: no other writer's work.
+    unseen: Vec<Option<AttributeValue>>,
     sight: Sight,
 }
 
@@ -39,7 +44,12 @@ impl Watched {
     /// wanted before, and was sent only because an earlier write of ours may still surface, tells
     /// nothing by looking so again.
     fn is_telling(&self) -> bool {
-        self.before.as_ref() != self.change.wanted()
+        !self.is_earlier(self.change.wanted())
+    }
+
+    /// Whether this may be what stood there before the change.
+    fn is_earlier(&self, shown: Option<&AttributeValue>) -> bool {
+        self.before.as_ref() == shown || self.unseen.iter().any(|value| value.as_ref() == shown)
     }
 }
 
@@ -65,16 +75,17 @@ impl Watch {
     /// Watches the keys of `sent`, which showed `before` when they were read last.
     pub fn new(sent: &Patch, before: &AttributeMap) -> Self {
         let mut watch = Self::default();
-        watch.add(sent, before);
+        watch.add(sent, before, &Unseen::new());
         watch
     }
 
     /// Watches more keys. A key that is watched already keeps what is known of it.
-    pub fn add(&mut self, sent: &Patch, before: &AttributeMap) {
+    pub fn add(&mut self, sent: &Patch, before: &AttributeMap, unseen: &Unseen) {
         for (key, change) in sent.iter() {
             self.keys.entry(key.clone()).or_insert_with(|| Watched {
                 change: change.clone(),
                 before: before.get(key.as_str()).cloned(),
+                unseen: unseen.get(key).cloned().unwrap_or_default(),
                 sight: Sight::Before,
             });
         }
@@ -95,9 +106,7 @@ impl Watch {
             } else {
                 match watched.sight {
                     Sight::Wanted | Sight::Replaced => Sight::Replaced,
-                    Sight::Before | Sight::Third(_) if shown == watched.before.as_ref() => {
-                        Sight::Before
-                    }
+                    Sight::Before | Sight::Third(_) if watched.is_earlier(shown) => Sight::Before,
                     Sight::Before => Sight::Third(at),
                     Sight::Third(since) => Sight::Third(since),
                 }

@@ -22,10 +22,12 @@ pub enum Code {
     ConversationEnded,
     WriteSuperseded,
     UpstreamConflict,
+    PreconditionFailed,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidAttributes,
     AttributesTooLarge,
+    PreconditionRequired,
     Internal,
     UpstreamRejected,
     UpstreamForbidden,
@@ -40,7 +42,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, by status and then by meaning; the order of the tables made from it.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::InvalidConversationId,
         Self::InvalidParticipant,
         Self::InvalidJson,
@@ -56,10 +58,12 @@ impl Code {
         Self::ConversationEnded,
         Self::WriteSuperseded,
         Self::UpstreamConflict,
+        Self::PreconditionFailed,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidAttributes,
         Self::AttributesTooLarge,
+        Self::PreconditionRequired,
         Self::Internal,
         Self::UpstreamRejected,
         Self::UpstreamForbidden,
@@ -90,6 +94,8 @@ impl Code {
             Self::ConversationEnded => "conversation-ended",
             Self::WriteSuperseded => "write-superseded",
             Self::UpstreamConflict => "upstream-conflict",
+            Self::PreconditionFailed => "precondition-failed",
+            Self::PreconditionRequired => "precondition-required",
             Self::BodyTooLarge => "body-too-large",
             Self::UnsupportedMediaType => "unsupported-media-type",
             Self::InvalidAttributes => "invalid-attributes",
@@ -130,6 +136,8 @@ impl Code {
             Self::ConversationEnded => "The conversation has ended",
             Self::WriteSuperseded => "Another writer replaced the value",
             Self::UpstreamConflict => "Genesys Cloud reports a lasting conflict",
+            Self::PreconditionFailed => "The attributes are not as the condition wants them",
+            Self::PreconditionRequired => "The write needs a condition",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The content type is not supported",
             Self::InvalidAttributes => "The attributes have mistakes",
@@ -186,6 +194,12 @@ impl Code {
             }
             Self::UpstreamConflict => {
                 "Repeat the request; if it lasts, give the correlation id to Genesys support."
+            }
+            Self::PreconditionFailed => {
+                "Read the attributes again, decide on the new state, and write with the ETag of that read."
+            }
+            Self::PreconditionRequired => {
+                "Read the attributes first, and send the ETag of that read as If-Match."
             }
             Self::BodyTooLarge => {
                 "Send fewer or shorter attributes; only those that change are needed."
@@ -254,6 +268,8 @@ impl Code {
             | Self::AmbiguousParticipant
             | Self::ConversationEnded
             | Self::WriteSuperseded
+            | Self::PreconditionFailed
+            | Self::PreconditionRequired
             | Self::BodyTooLarge
             | Self::UnsupportedMediaType
             | Self::InvalidAttributes

@@ -194,6 +194,10 @@ fn accepted(answer: &Response<Bytes>) -> Result<(), CallFailure> {
 }
 
 impl Conversations for Client {
+    fn reads_participants_singly(&self) -> bool {
+        matches!(self.paths, Paths::Custom { conversation: None, .. })
+    }
+
     fn read<'a>(
         &'a self,
         read: ReadCall,

@@ -159,8 +159,8 @@ impl ReadView {
     /// The answer that shows this.
     pub(super) fn of(self, reading: Reading, settings: &HttpSettings) -> Response {
         match reading {
-            Reading::One { participant, chosen_by } => {
-                self.of_one(participant, chosen_by, settings)
+            Reading::One { participant, chosen_by, fresh } => {
+                self.of_one(participant, chosen_by, fresh, settings)
             }
             Reading::All(participants) => {
                 let participants = participants.into_iter().map(|participant| {
@@ -183,11 +183,18 @@ impl ReadView {
         }
     }
 
-    fn of_one(self, found: Participant, chosen_by: ChosenBy, settings: &HttpSettings) -> Response {
+    fn of_one(
+        self,
+        found: Participant,
+        chosen_by: ChosenBy,
+        fresh: bool,
+        settings: &HttpSettings,
+    ) -> Response {
         let shown = self.keys.as_deref();
-        let tag = settings.etag.tag(found.id, &found.attributes, shown);
-        if etag::is_known(&self.headers, &tag) {
-            return tagged(StatusCode::NOT_MODIFIED.into_response(), &tag);
+        // A map out of a memory has none: nobody may base a write on it.
+        let tag = fresh.then(|| settings.etag.tag(found.id, &found.attributes, shown));
+        if let Some(tag) = tag.as_deref().filter(|tag| etag::is_known(&self.headers, tag)) {
+            return tagged(StatusCode::NOT_MODIFIED.into_response(), tag);
         }
         let size =
             SizeView { bytes: found.attributes.json_bytes(), limit_bytes: settings.total_bytes };
@@ -204,7 +211,11 @@ impl ReadView {
             },
             size,
         };
-        tagged(Json(answer).into_response(), &tag)
+        let response = Json(answer).into_response();
+        match tag {
+            Some(tag) => tagged(response, &tag),
+            None => response,
+        }
     }
 
     fn narrowed(&self, map: AttributeMap) -> AttributeMap {
@@ -215,9 +226,11 @@ impl ReadView {
     }
 }
 
-/// The answer to a write. `minimal` is what the caller prefers where all is well.
+/// The answer to a write. `minimal` is what the caller prefers where all is well; `keys` are those
+/// that its `ETag` is taken of.
 pub(super) fn written(
     report: WriteReport,
+    keys: Option<&[String]>,
     minimal: bool,
     upstream_calls: u32,
     settings: &HttpSettings,
@@ -235,7 +248,7 @@ pub(super) fn written(
         }
     };
     let tag = (status == StatusCode::OK && report.fresh)
-        .then(|| settings.etag.tag(report.participant.id, &report.attributes, None));
+        .then(|| settings.etag.tag(report.participant.id, &report.attributes, keys));
     let effect = effect(&report);
     let all_is_well = status == StatusCode::OK && report.warnings.is_empty() && !report.dry_run;
     let mut response = if minimal && all_is_well {

@@ -78,6 +78,13 @@ pub(super) async fn get_attributes(
         ("dryRun" = Option<bool>, Query, description = "Only tell what would be sent"),
         ("allowEnded" = Option<bool>, Query,
             description = "Write to a conversation that has ended, too; analytics will not keep it"),
+        ("keys" = Option<String>, Query, example = "counter",
+            description = "The keys that the `ETag`s of this exchange are taken of, as in the read; all if absent"),
+        ("key" = Option<Vec<String>>, Query, description = "The same, one key each"),
+        ("If-Match" = Option<String>, Header,
+            description = "`ETag`s of a read: the write is made only if the map is still as one of them says, else 412"),
+        ("If-None-Match" = Option<String>, Header,
+            description = "`*`: the write is made only if none of its keys is there yet"),
     ),
     request_body(content = WriteBody, example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": "gold"}})),
     responses(
@@ -93,7 +100,7 @@ pub(super) async fn put_attributes(
 ) -> Result<Response, Problem> {
     let cycle = call.request.cycle.clone();
     let report = app.write(call.request).await?;
-    answer::written(report, call.minimal, cycle.calls(), &settings)
+    answer::written(report, call.keys.as_deref(), call.minimal, cycle.calls(), &settings)
 }
 
 /// What a read can answer with.

@@ -9,7 +9,7 @@ use super::exchange::Exchange;
 use super::problem::Problem;
 use super::query::Query;
 use super::state::{AppState, HttpSettings};
-use super::{body, negotiate, wire};
+use super::{body, condition, negotiate, wire};
 use crate::app::{ReadRequest, WriteOptions, WriteRequest};
 use crate::domain::{ConversationId, ParticipantSelector, Violation};
 use crate::error::Code;
@@ -23,6 +23,8 @@ pub(super) struct ReadCall {
 /// A write that can be made.
 pub(super) struct WriteCall {
     pub request: WriteRequest,
+    /// The keys that its `ETag` is taken of; all if there are none.
+    pub keys: Option<Vec<String>>,
     /// The caller needs no body where all is well.
     pub minimal: bool,
 }
@@ -36,7 +38,12 @@ impl FromRequestParts<AppState> for ReadCall {
         let (selector, keys) = read_query(parts.uri.query(), &state.settings)?;
         negotiate::accepts_json(&parts.headers)?;
         Ok(Self {
-            request: ReadRequest { conversation, selector, cycle: exchange.cycle },
+            request: ReadRequest {
+                conversation,
+                selector,
+                no_cache: negotiate::wants_no_cache(&parts.headers),
+                cycle: exchange.cycle,
+            },
             view: ReadView { conversation, keys, headers: std::mem::take(&mut parts.headers) },
         })
     }
@@ -50,9 +57,9 @@ impl FromRequest<AppState> for WriteCall {
         let settings = &state.settings;
         let exchange = exchange(&parts)?;
         let conversation = conversation(&mut parts).await?;
-        let (selector, options) = write_query(parts.uri.query(), settings)?;
+        let (selector, keys, options) = write_query(parts.uri.query(), settings)?;
         negotiate::accepts_json(&parts.headers)?;
-        negotiate::unconditional(&parts.headers)?;
+        let condition = condition::of(&parts.headers, keys.clone(), options.dry_run, settings)?;
         negotiate::declares_json(&parts.headers)?;
         let declared = negotiate::declared_length(&parts.headers);
         let until = exchange.cycle.deadline();
@@ -64,9 +71,11 @@ impl FromRequest<AppState> for WriteCall {
                 conversation,
                 selector,
                 patch: wire::patch(&body)?,
+                condition,
                 options,
                 cycle: exchange.cycle,
             },
+            keys,
             minimal: exchange.prefer.minimal,
         })
     }
@@ -93,6 +102,13 @@ fn read_query(
 ) -> Result<(ParticipantSelector, Option<Vec<String>>), Problem> {
     let mut query = Query::read(raw, &["participant", "keys"], &["key"]);
     let selector = query.participant(&settings.default_participant, true);
+    let keys = keys(&mut query);
+    query.finish()?;
+    Ok((selector, keys))
+}
+
+/// Keys that the caller is interested in, by `keys` and `key`.
+fn keys(query: &mut Query) -> Option<Vec<String>> {
     let mut keys = query.take("key");
     for list in query.take("keys") {
         if list.split(',').any(str::is_empty) {
@@ -100,22 +116,21 @@ fn read_query(
         }
         keys.extend(list.split(',').map(str::to_owned));
     }
-    query.finish()?;
-    Ok((selector, (!keys.is_empty()).then_some(keys)))
+    (!keys.is_empty()).then_some(keys)
 }
 
-fn write_query(
-    raw: Option<&str>,
-    settings: &HttpSettings,
-) -> Result<(ParticipantSelector, WriteOptions), Problem> {
-    let known = ["participant", "verify", "dryRun", "allowEnded"];
-    let mut query = Query::read(raw, &known, &[]);
+type Write = (ParticipantSelector, Option<Vec<String>>, WriteOptions);
+
+fn write_query(raw: Option<&str>, settings: &HttpSettings) -> Result<Write, Problem> {
+    let known = ["participant", "verify", "dryRun", "allowEnded", "keys"];
+    let mut query = Query::read(raw, &known, &["key"]);
     let selector = query.participant(&settings.default_participant, false);
+    let keys = keys(&mut query);
     let options = WriteOptions {
         verify: query.word("verify", &["none"]).is_none(),
         dry_run: query.flag("dryRun"),
         allow_ended: query.flag("allowEnded"),
     };
     query.finish()?;
-    Ok((selector, options))
+    Ok((selector, keys, options))
 }

@@ -1,13 +1,10 @@
 //! What the headers of a request ask for or declare, judged before a body is read.
 
-use axum::http::header::{
-    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH,
-};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
 
 use super::prefer::split_outside_quotes;
 use super::problem::Problem;
-use crate::domain::Violation;
 use crate::error::Code;
 
 /// Refuses a request that does not accept JSON.
@@ -49,23 +46,14 @@ fn json_in(range: &str) -> Option<(u8, bool)> {
     Some((precision, !refused))
 }
 
-/// Refuses conditions on a write: they come with a later release, and ignoring one would lose
-/// another writer's update.
-pub(super) fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
-    let mistakes: Vec<_> = [IF_MATCH, IF_NONE_MATCH]
-        .into_iter()
-        .filter(|name| headers.contains_key(name))
-        .map(|name| {
-            Violation::at(
-                spelled(&name),
-                "conditional writes are not supported by this version; nothing was sent",
-            )
-        })
-        .collect();
-    if mistakes.is_empty() {
-        return Ok(());
-    }
-    Err(Problem::listing(Code::InvalidHeader, mistakes))
+/// Whether the caller wants no answer out of a memory.
+pub(super) fn wants_no_cache(headers: &HeaderMap) -> bool {
+    let directives = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
+        split_outside_quotes(text, ',')
+            .any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
+    };
+    headers.get_all(CACHE_CONTROL).iter().any(directives)
 }
 
 /// Refuses a body that is not declared as plain JSON in UTF-8.
@@ -103,14 +91,11 @@ pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The usual spelling of a header name, for people.
-fn spelled(name: &HeaderName) -> &'static str {
-    if *name == IF_MATCH { "If-Match" } else { "If-None-Match" }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use axum::http::HeaderName;
 
     use super::*;
 
@@ -167,22 +152,24 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_on_a_write_is_refused_and_named() {
-        assert!(unconditional(&HeaderMap::new()).is_ok());
-        for name in [IF_MATCH, IF_NONE_MATCH] {
-            assert!(unconditional(&one(name, "*")).is_err());
+    fn no_cache_is_heard_among_other_directives() {
+        for (value, wanted) in
+            [("no-cache", true), ("max-age=0, No-Cache", true), ("no-store", false)]
+        {
+            assert_eq!(wants_no_cache(&one(CACHE_CONTROL, value)), wanted, "{value}");
         }
+        assert!(!wants_no_cache(&HeaderMap::new()));
     }
 
     proptest! {
         #[test]
         fn no_header_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-                for name in [ACCEPT, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, IF_MATCH] {
+                for name in [ACCEPT, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, CACHE_CONTROL] {
                     let headers = HeaderMap::from_iter([(name, value.clone())]);
                     let _ = accepts_json(&headers);
                     let _ = declares_json(&headers);
-                    let _ = unconditional(&headers);
+                    let _ = wants_no_cache(&headers);
                     let _ = declared_length(&headers);
                 }
             }

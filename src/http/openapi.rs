@@ -58,6 +58,8 @@ const WRITING: &[Code] = &[
     Code::ConversationEnded,
     Code::WriteSuperseded,
     Code::UpstreamConflict,
+    Code::PreconditionFailed,
+    Code::PreconditionRequired,
     Code::BodyTooLarge,
     Code::UnsupportedMediaType,
     Code::InvalidAttributes,

@@ -9,7 +9,7 @@ mod examples;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, ETAG, RETRY_AFTER};
 use axum::http::response::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -46,8 +46,14 @@ enum Extra {
     Candidates(Vec<CandidateView>),
     Purposes(Vec<String>),
     Size(SizeExcess),
+    /// The `ETag` of what is there now; a header alone.
+    Current(String),
     Report(Box<WriteAnswer>),
-    Upstream { status: u16, code: Option<String>, message: Option<String> },
+    Upstream {
+        status: u16,
+        code: Option<String>,
+        message: Option<String>,
+    },
 }
 
 impl Problem {
@@ -119,6 +125,11 @@ impl Problem {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, seconds.into());
         }
+        if let Extra::Current(tag) = &self.0.extra
+            && let Ok(tag) = HeaderValue::from_str(tag)
+        {
+            headers.insert(ETAG, tag);
+        }
         if matches!(self.0.code, Code::RequestTimeout | Code::BodyTooLarge) {
             // The rest of the body is still on its way; this connection is of no more use.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -153,6 +164,8 @@ pub(super) const fn status(code: Code) -> StatusCode {
         | Code::ConversationEnded
         | Code::WriteSuperseded
         | Code::UpstreamConflict => StatusCode::CONFLICT,
+        Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+        Code::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::InvalidAttributes | Code::AttributesTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
@@ -189,6 +202,7 @@ impl From<Failure> for Problem {
                 problem.0.cause = Some(cause);
                 Extra::None
             }
+            Error::PreconditionFailed { current } => Extra::Current(current),
             Error::InvalidParticipant(_)
             | Error::ConversationNotFound(_)
             | Error::ConversationEnded(_)

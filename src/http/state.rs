@@ -37,6 +37,8 @@ pub struct HttpSettings {
     pub total_bytes: usize,
     /// Key of the `ETag`s.
     pub etag: EtagKey,
+    /// Whether a write needs a condition.
+    pub require_if_match: bool,
 }
 
 /// What operations need.

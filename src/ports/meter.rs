@@ -80,6 +80,16 @@ pub trait Meter: Send + Sync {
     fn read_backs(&self, reads: u32);
     /// A participant's map was repaired after upstream had replaced it.
     fn repair(&self);
+    /// So many more writes wait for their turn, or so many less.
+    fn writes_waiting(&self, change: i64);
+    /// A write has waited for its turn this long.
+    fn waited(&self, time: Duration);
+    /// A PATCH left with the changes of this many writes.
+    fn batch(&self, writes: usize);
+    /// Upstream calls that one write took, shared ones included.
+    fn write_calls(&self, calls: u32);
+    /// Conversations remembered now, and the bytes that they take.
+    fn remembered(&self, conversations: usize, bytes: usize);
     /// Writes that are under way now.
     fn writes_in_flight(&self, count: usize);
     /// Participants of whom something is remembered now.

@@ -120,6 +120,12 @@ impl Permits {
     }
 }
 
+impl From<Permit> for Permits {
+    fn from(Permit(one): Permit) -> Self {
+        one
+    }
+}
+
 impl Permit {
     /// The call was made. To be told when it has ended: upstream counts it at some moment between
     /// its sending and its answer, and only the later of the two is never too early.
@@ -141,4 +147,19 @@ impl fmt::Debug for Permits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permits").field("calls", &self.calls).finish_non_exhaustive()
     }
+}
+
+/// No budget at all: for tests of what stands above it.
+#[derive(Clone, Copy, Debug)]
+pub struct Unlimited;
+
+impl Pacing for Unlimited {
+    fn book(&self, wish: Wish) -> Result<Booking, Error> {
+        Ok(Booking::Now(Permits::new(Arc::new(*self), wish.calls)))
+    }
+}
+
+impl Purse for Unlimited {
+    fn spent(&self) {}
+    fn returned(&self, _: u32) {}
 }

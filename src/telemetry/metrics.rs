@@ -61,6 +61,12 @@ struct Figures {
     visibility_lag: Histogram,
     read_backs: Histogram,
     repairs: Counter,
+    writes_waiting: Gauge,
+    wait_seconds: Histogram,
+    batch_writes: Histogram,
+    write_calls: Histogram,
+    remembered: Gauge,
+    remembered_bytes: Gauge,
     writes_in_flight: Gauge,
     participants_held: Gauge,
 }
@@ -90,6 +96,12 @@ impl Metrics {
             visibility_lag: seconds(),
             read_backs: Histogram::new((0..=12).map(f64::from)),
             repairs: Counter::default(),
+            writes_waiting: Gauge::default(),
+            wait_seconds: seconds(),
+            batch_writes: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
+            write_calls: Histogram::new((0..=16).map(f64::from)),
+            remembered: Gauge::default(),
+            remembered_bytes: Gauge::default(),
             writes_in_flight: Gauge::default(),
             participants_held: Gauge::default(),
         };
@@ -186,10 +198,30 @@ impl Figures {
             "Maps written again in full, because upstream had replaced instead of merged",
             repairs,
         );
+        self.register_turns();
         let writes = self.writes_in_flight.clone();
         self.add("writes_in_flight", "Writes under way", writes);
         let held = self.participants_held.clone();
         self.add("participants_held", "Participants remembered", held);
+    }
+
+    fn register_turns(&mut self) {
+        let waiting = self.writes_waiting.clone();
+        self.add("writes_waiting", "Writes that wait for their participant's turn", waiting);
+        let wait = self.wait_seconds.clone();
+        self.add("write_wait_seconds", "How long a write waited for its participant's turn", wait);
+        let batch = self.batch_writes.clone();
+        self.add("batch_writes", "Writes whose changes left in one PATCH", batch);
+        let calls = self.write_calls.clone();
+        self.add("write_calls", "Upstream calls of one write, shared ones included", calls);
+        let remembered = self.remembered.clone();
+        self.add(
+            "remembered_conversations",
+            "Conversations remembered for warm writes",
+            remembered,
+        );
+        let bytes = self.remembered_bytes.clone();
+        self.add("remembered_bytes", "Memory that they take, roughly", bytes);
     }
 
     fn add(&mut self, name: &str, help: &str, metric: impl Metric) {
@@ -266,6 +298,27 @@ impl Meter for Metrics {
 
     fn repair(&self) {
         self.0.repairs.inc();
+    }
+
+    fn writes_waiting(&self, change: i64) {
+        self.0.writes_waiting.inc_by(change);
+    }
+
+    fn waited(&self, time: Duration) {
+        self.0.wait_seconds.observe(time.as_secs_f64());
+    }
+
+    fn batch(&self, writes: usize) {
+        self.0.batch_writes.observe(f64::from(u32::try_from(writes).unwrap_or(u32::MAX)));
+    }
+
+    fn write_calls(&self, calls: u32) {
+        self.0.write_calls.observe(f64::from(calls));
+    }
+
+    fn remembered(&self, conversations: usize, bytes: usize) {
+        self.0.remembered.set(whole(conversations));
+        self.0.remembered_bytes.set(whole(bytes));
     }
 
     fn writes_in_flight(&self, count: usize) {

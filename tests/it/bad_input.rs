@@ -249,7 +249,7 @@ const QUERIES: [(&str, &str, &str, Mistakes); 14] = [
         &[("key", "is not percent-encoded UTF-8"), ("key", "is not percent-encoded UTF-8")],
     ),
     ("GET", "verify=none", "invalid-query", &[("verify", "is no parameter of this request")]),
-    ("PUT", "keys=a", "invalid-query", &[("keys", "is no parameter of this request")]),
+    ("PUT", "keys=a,", "invalid-query", &[("keys", "names an empty key")]),
     (
         "PUT",
         "dryrun=true",
@@ -293,7 +293,8 @@ async fn unknown_doubled_and_unusable_parameters_are_all_listed() {
     }
 }
 
-const CONDITIONAL: &str = "conditional writes are not supported by this version; nothing was sent";
+const CONDITIONAL: &str =
+    "is neither `*` nor a list of entity tags in quotes, as the ETag header has them";
 
 /// Headers of a write, the status and code that they are answered with, and what is listed.
 type BadHeaders = (&'static [(&'static str, &'static str)], (u16, &'static str), Mistakes);
@@ -311,10 +312,10 @@ const HEADERS: [BadHeaders; 13] = [
     (&[JSON, ("accept", "text/html")], (406, "not-acceptable"), &[]),
     (&[JSON, ("accept", "application/json;q=0, */*")], (406, "not-acceptable"), &[]),
     (&[JSON, ("accept", "application/xml, text/*")], (406, "not-acceptable"), &[]),
-    (&[JSON, ("if-match", "\"x\"")], (400, "invalid-header"), &[("If-Match", CONDITIONAL)]),
-    (&[JSON, ("if-none-match", "*")], (400, "invalid-header"), &[("If-None-Match", CONDITIONAL)]),
+    (&[JSON, ("if-match", "x")], (400, "invalid-header"), &[("If-Match", CONDITIONAL)]),
+    (&[JSON, ("if-none-match", "")], (400, "invalid-header"), &[("If-None-Match", CONDITIONAL)]),
     (
-        &[JSON, ("if-none-match", "*"), ("if-match", "*")],
+        &[JSON, ("if-none-match", "*, \"a\""), ("if-match", "W/x")],
         (400, "invalid-header"),
         &[("If-Match", CONDITIONAL), ("If-None-Match", CONDITIONAL)],
     ),

@@ -46,7 +46,8 @@ async fn one_probe_goes_out_and_its_failure_opens_the_breaker_again() {
     let app = out_of_order().start().await;
     fail(&app, 20).await;
     tokio::time::sleep(ms(2000)).await;
-    let both = tokio::join!(app.read(CALL, ""), app.read(CALL, ""));
+    let other = "5eed0000-0000-4000-8000-0000000000ff";
+    let both = tokio::join!(app.read(CALL, ""), app.read(other, ""));
     assert_eq!((both.0.took, both.1.took), (ms(20), ms(0)), "one probe, one refusal");
     assert_eq!(app.order().len(), 21);
     let answer = app.read(CALL, "").await;
@@ -131,14 +132,15 @@ async fn a_probe_that_never_reached_upstream_proves_nothing() {
     assert_eq!(readiness.status, 200, "a token that is being replaced is no reason to be unready");
 }
 
-/// So many reads at once, each under a deadline of so many seconds.
+/// So many reads at once, each of another conversation and under a deadline of so many seconds.
 async fn side_by_side(app: &TestApp, readers: usize, seconds: u64) -> Vec<Answer> {
-    let read = || {
-        let request =
-            request("GET", &attributes_of(CALL)).header("prefer", format!("wait={seconds}"));
+    let read = |number: usize| {
+        let conversation = format!("5eed0000-0000-4000-8000-{number:012}");
+        let request = request("GET", &attributes_of(&conversation));
+        let request = request.header("prefer", format!("wait={seconds}"));
         tokio::spawn(send(app.router(), request.body(Body::empty()).expect("a request")))
     };
-    let tasks: Vec<_> = (0..readers).map(|_| read()).collect();
+    let tasks: Vec<_> = (1..=readers).map(read).collect();
     let mut answers = Vec::new();
     for task in tasks {
         answers.push(task.await.expect("a caller does not panic"));

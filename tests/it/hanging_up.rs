@@ -59,6 +59,7 @@ async fn a_read_ends_with_its_caller() {
     let app = TestApp::new().start().await;
     let read = request("GET", &attributes_of(CALL)).body(Body::empty()).expect("a request");
     assert!(tokio::time::timeout(ms(1), send(app.router(), read)).await.is_err());
+    tokio::time::sleep(ms(1)).await;
     assert_eq!(app.service().shutdown().tasks().len(), 0, "nothing is left running");
     assert!(app.logs.text().contains(r#""http.status":499"#));
 }

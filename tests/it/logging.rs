@@ -10,7 +10,8 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Builder, CALL, CUSTOMER, Overheard, TestApp, attributes_of, defective, request, send,
+    Answer, Builder, CALL, CUSTOMER, Overheard, TestApp, attributes_of, defective,
+    defective_in_patch, request, send,
 };
 use crate::problems::{CANARY, ROWS, provoke};
 
@@ -113,11 +114,14 @@ async fn a_panic_is_logged_by_its_place_alone_and_a_write_that_met_it_has_an_unk
     let router = defective(CANARY, telemetry.access());
     let read = request("GET", &attributes_of(CALL)).body(Body::empty()).expect("a request");
     let read = send(router.clone(), read).await;
-    let write = send(router.clone(), numbered("PUT", CALL, "crm-1")).await;
+    let unsent = send(router.clone(), numbered("PUT", CALL, "crm-0")).await;
+    let sending = defective_in_patch(CANARY, telemetry.access());
+    let write = send(sending, numbered("PUT", CALL, "crm-1")).await;
     let alive =
         send(router, request("GET", "/livez").body(Body::empty()).expect("a request")).await;
     std::panic::set_hook(before);
     read.assert_problem(500, "internal", "notApplied");
+    unsent.assert_problem(500, "internal", "notApplied");
     write.assert_problem(500, "internal", "unknown");
     alive.assert_status(200);
     let text = log.text();
@@ -125,7 +129,7 @@ async fn a_panic_is_logged_by_its_place_alone_and_a_write_that_met_it_has_an_unk
         assert!(!told.contains(MARK) && !told.contains("on purpose"), "{told}");
     }
     let place = r#""message":"panicked","code.file":"tests/it/harness/defect.rs","code.line":"#;
-    assert_eq!(text.matches(place).count(), 2, "{text}");
+    assert_eq!(text.matches(place).count(), 3, "{text}");
     let line = lines(&text)
         .into_iter()
         .find(|line| line["request.id"] == "crm-1" && line["target"] == "access");
@@ -161,7 +165,7 @@ const FOUND: [Found; 5] = [
 
 #[tokio::test(start_paused = true)]
 async fn each_request_has_one_line_with_all_that_it_can_be_found_by() {
-    let app = TestApp::new().with_lag(Duration::ZERO).start().await;
+    let app = TestApp::new().reading_first().with_lag(Duration::ZERO).start().await;
     for (method, conversation, id) in [
         ("GET", CALL, "r-1"),
         ("PUT", CALL, "r-2"),

@@ -69,13 +69,15 @@ async fn every_status_and_code_that_is_answered_is_documented_with_an_example_of
 }
 
 /// Codes that only a write meets.
-const WRITING: [Code; 11] = [
+const WRITING: [Code; 13] = [
     Code::InvalidJson,
     Code::InvalidHeader,
     Code::RequestTimeout,
     Code::ConversationEnded,
     Code::WriteSuperseded,
     Code::UpstreamConflict,
+    Code::PreconditionFailed,
+    Code::PreconditionRequired,
     Code::BodyTooLarge,
     Code::UnsupportedMediaType,
     Code::InvalidAttributes,

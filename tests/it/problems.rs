@@ -21,7 +21,7 @@ pub const CANARY: &str = "canary-sent-2f7c";
 pub type Row = (Code, u16, &'static str, Option<u64>);
 
 /// What each code has to look like when [`provoke`] has provoked it.
-pub const ROWS: [Row; 29] = [
+pub const ROWS: [Row; 31] = [
     (Code::InvalidConversationId, 400, "notApplied", None),
     (Code::InvalidParticipant, 400, "notApplied", None),
     (Code::InvalidJson, 400, "notApplied", None),
@@ -37,11 +37,13 @@ pub const ROWS: [Row; 29] = [
     (Code::ConversationEnded, 409, "notApplied", None),
     (Code::WriteSuperseded, 409, "applied", None),
     (Code::UpstreamConflict, 409, "notApplied", None),
+    (Code::PreconditionFailed, 412, "notApplied", None),
     (Code::BodyTooLarge, 413, "notApplied", None),
     (Code::UnsupportedMediaType, 415, "notApplied", None),
     (Code::InvalidAttributes, 422, "notApplied", None),
     (Code::AttributesTooLarge, 422, "notApplied", None),
-    (Code::Internal, 500, "unknown", None),
+    (Code::PreconditionRequired, 428, "notApplied", None),
+    (Code::Internal, 500, "notApplied", None),
     (Code::UpstreamRejected, 502, "notApplied", None),
     (Code::UpstreamForbidden, 502, "notApplied", None),
     (Code::UpstreamAuthFailed, 502, "notApplied", None),
@@ -77,7 +79,8 @@ fn mistake(code: Code) -> Option<Request<Body>> {
         Code::InvalidParticipant => put(CALL, "?participant=a%20b", &[]),
         Code::InvalidJson => put_body(CALL, format!(r#"{{"attributes":{{"a":"{CANARY}""#)),
         Code::InvalidQuery => put(CALL, "?x=1", &[]),
-        Code::InvalidHeader => put(CALL, "", &[("if-match", "\"x\"")]),
+        Code::InvalidHeader => put(CALL, "", &[("if-match", "unquoted")]),
+        Code::PreconditionFailed => put(CALL, "", &[("if-match", "\"x\"")]),
         Code::NotFound => request("GET", "/v1/nothing").body(Body::empty()).expect("a request"),
         Code::ConversationNotFound => put(ended, "", &[]),
         Code::ParticipantNotFound => put(CALL, "?participant=supervisor", &[]),
@@ -139,6 +142,11 @@ async fn special(code: Code, base: Builder) -> (TestApp, Answer) {
             tokio::time::sleep(ms(1)).await;
             let answer = app.send(put(CALL, "", &[])).await;
             first.await.expect("it does not panic").assert_status(200);
+            (app, answer)
+        }
+        Code::PreconditionRequired => {
+            let app = base.with_env("GATEWAY__WRITES__REQUIRE_IF_MATCH", "true").start().await;
+            let answer = app.send(put(CALL, "", &[])).await;
             (app, answer)
         }
         Code::ShuttingDown => {

@@ -38,7 +38,8 @@ async fn by_default_any_conversation_is_served() {
 
 #[tokio::test(start_paused = true)]
 async fn the_route_for_voice_reads_and_writes_calls() {
-    let app = TestApp::new().with_lag(ms(1)).with_env("GATEWAY__GENESYS__ROUTE", "calls");
+    let app =
+        TestApp::new().reading_first().with_lag(ms(1)).with_env("GATEWAY__GENESYS__ROUTE", "calls");
     let app = app.start().await;
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
     answer.assert_outcomes(&[("tier", "verified")]);
@@ -58,7 +59,7 @@ async fn the_route_for_voice_reads_and_writes_calls() {
 
 #[tokio::test(start_paused = true)]
 async fn the_paths_of_the_tutorial_work_against_a_proxy_that_serves_them() {
-    let app = tutorial().start().await;
+    let app = tutorial().reading_first().start().await;
     let read = app.read(CALL, &customer("")).await;
     read.assert_status(200);
     assert_eq!(
@@ -108,7 +109,7 @@ async fn a_participant_that_a_custom_route_does_not_know_is_not_found() {
 
 #[tokio::test(start_paused = true)]
 async fn a_custom_route_with_conversations_allows_words_and_knows_who_is_live() {
-    let app = tutorial();
+    let app = tutorial().reading_first();
     let app = app.with_env(
         "GATEWAY__GENESYS__CUSTOM__CONVERSATION",
         "/api/v2/conversations/{conversationId}",

@@ -168,16 +168,25 @@ fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry], met: &mut BTreeSet<Stri
             "verified" => assert!(visible && applied(key, value), "{key} not verified: {context}"),
             "unchanged" => assert!(visible, "{key} not unchanged: {context}"),
             "unverified" => assert!(applied(key, value), "{key} not accepted: {context}"),
-            "superseded" => assert!(
-                ledger.iter().any(|entry| {
-                    entry.changes.get(key).is_some_and(|change| change.as_deref() != Some(value))
-                        && entry.visible_at <= *end
-                }),
-                "nobody superseded {key}: {context}"
-            ),
+            "superseded" => {
+                assert!(
+                    was_replaced(ledger, key, value, *end),
+                    "nobody superseded {key}: {context}"
+                );
+            }
             other => panic!("unknown outcome {other}: {context}"),
         }
     }
+}
+
+/// Whether another value was there by then, to be seen or as a later caller's of the same batch.
+fn was_replaced(ledger: &[LedgerEntry], key: &str, value: &str, by: Instant) -> bool {
+    ledger.iter().any(|entry| {
+        let ours = entry.writer == Writer::Gateway;
+        let since = if ours { entry.at } else { entry.visible_at };
+        let other = |change: &Option<String>| change.as_deref() != Some(value);
+        entry.changes.get(key).is_some_and(other) && since <= by
+    })
 }
 
 /// Whether a read between `from` and `to` could have shown this value.

@@ -163,7 +163,7 @@ async fn the_watch_ends_after_ten_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn once_a_write_has_shown_that_upstream_merges_nothing_is_watched_any_more() {
-    let app = TestApp::new().start().await;
+    let app = TestApp::new().reading_first().start().await;
     app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
     let before = app.upstream_calls();
     app.write(CALL, "?verify=none", json!({"tier": "platinum"})).await.assert_status(202);
@@ -173,7 +173,7 @@ async fn once_a_write_has_shown_that_upstream_merges_nothing_is_watched_any_more
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_without_a_caller_can_show_it_as_well() {
-    let app = TestApp::new().start().await;
+    let app = TestApp::new().reading_first().start().await;
     app.write(CALL, "?verify=none", json!({"tier": "gold"})).await.assert_status(202);
     tokio::time::sleep(ms(20_000)).await;
     // Two reads too early, and the one that shows it.

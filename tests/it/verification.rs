@@ -42,7 +42,7 @@ async fn read_backs_follow_at_once_then_after_50_ms_doubling_until_the_write_sho
 
 #[tokio::test(start_paused = true)]
 async fn the_first_read_back_waits_for_the_median_of_the_lags_seen() {
-    let app = TestApp::new().with_lag(ms(300)).start().await;
+    let app = TestApp::new().reading_first().with_lag(ms(300)).start().await;
     app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
     app.simulator.clear_calls();
     // The first write was shown by the read sent at 450, 410 ms after its PATCH was answered.
@@ -53,7 +53,7 @@ async fn the_first_read_back_waits_for_the_median_of_the_lags_seen() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_read_back_moves_forward_again_when_upstream_becomes_quicker() {
-    let app = TestApp::new().with_lag(ms(900)).start().await;
+    let app = TestApp::new().reading_first().with_lag(ms(900)).start().await;
     app.write(CALL, "", json!({"tier": "slow"})).await.assert_status(200);
     app.simulator.set_settings(|settings| settings.lag = ms(30));
     // A lag that was only bounded from above counts a little less each time.

@@ -21,7 +21,7 @@ async fn a_write_sends_only_what_changes_and_is_read_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_without_lag_costs_three_calls_and_one_that_changes_nothing_costs_one() {
-    let app = TestApp::new().with_lag(ms(0)).start().await;
+    let app = TestApp::new().reading_first().with_lag(ms(0)).start().await;
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
     assert_eq!(answer.at("/upstreamCalls"), 3);
     assert_eq!(app.upstream_calls(), 3);
@@ -96,7 +96,7 @@ async fn a_dry_run_makes_one_read_and_tells_what_would_be_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn without_verification_the_answer_comes_with_the_patchs_own() {
-    let app = TestApp::new().start().await;
+    let app = TestApp::new().reading_first().start().await;
     let answer = app.write(CALL, "?verify=none", json!({"tier": "gold", "language": "en"})).await;
     answer.assert_status(202);
     answer.assert_outcomes(&[("language", "unchanged"), ("tier", "unverified")]);
@@ -196,7 +196,7 @@ async fn after_thirty_seconds_a_write_that_was_never_seen_no_longer_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn once_a_read_has_shown_a_write_its_key_can_be_unchanged_again() {
-    let app = TestApp::new().with_lag(ms(500)).start().await;
+    let app = TestApp::new().reading_first().with_lag(ms(500)).start().await;
     app.write(CALL, "?verify=none", json!({"tier": "gold"})).await.assert_status(202);
     tokio::time::sleep(ms(500)).await;
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;

@@ -36,7 +36,7 @@ fn shows(value: &str) -> AttributeMap {
 #[tokio::test(start_paused = true)]
 async fn a_write_is_open_until_it_is_seen() {
     let held = held(10, 10);
-    let mark = held.sending(place(1), &to("new"), &shows("old"));
+    let mark = held.sending(place(1), &to("new"), &shows("old"), &BTreeMap::new());
     held.accepted(place(1), mark);
     assert!(held.is_open(place(1), &key()));
     held.seen(place(1), &shows("old"), Instant::now());
@@ -51,7 +51,7 @@ async fn a_read_that_left_before_the_patch_proves_nothing() {
     let held = held(10, 10);
     let read = Instant::now();
     tokio::time::advance(Duration::from_millis(1)).await;
-    held.sending(place(1), &to("new"), &shows("old"));
+    held.sending(place(1), &to("new"), &shows("old"), &BTreeMap::new());
     held.seen(place(1), &shows("new"), read);
     assert!(held.is_open(place(1), &key()));
 }
@@ -59,14 +59,14 @@ async fn a_read_that_left_before_the_patch_proves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn seeing_the_later_proves_what_was_accepted_before_it_and_nothing_of_unknown_fate() {
     let held = held(10, 10);
-    let first = held.sending(place(1), &to("1"), &shows("old"));
+    let first = held.sending(place(1), &to("1"), &shows("old"), &BTreeMap::new());
     held.accepted(place(1), first);
-    held.sending(place(1), &to("2"), &shows("old"));
+    held.sending(place(1), &to("2"), &shows("old"), &BTreeMap::new());
     held.seen(place(1), &shows("2"), Instant::now());
     assert!(!held.is_open(place(1), &key()));
 
-    held.sending(place(1), &to("lost?"), &shows("old"));
-    held.sending(place(1), &to("3"), &shows("old"));
+    held.sending(place(1), &to("lost?"), &shows("old"), &BTreeMap::new());
+    held.sending(place(1), &to("3"), &shows("old"), &BTreeMap::new());
     held.seen(place(1), &shows("3"), Instant::now());
     assert!(held.is_open(place(1), &key()), "the one of unknown fate may still land");
 }
@@ -74,10 +74,10 @@ async fn seeing_the_later_proves_what_was_accepted_before_it_and_nothing_of_unkn
 #[tokio::test(start_paused = true)]
 async fn a_value_that_stood_there_before_proves_neither_itself_nor_what_came_before_it() {
     let held = held(10, 10);
-    let away = held.sending(place(1), &to("new"), &shows("old"));
+    let away = held.sending(place(1), &to("new"), &shows("old"), &BTreeMap::new());
     held.accepted(place(1), away);
     tokio::time::advance(Duration::from_millis(1)).await;
-    held.sending(place(1), &to("old"), &shows("old"));
+    held.sending(place(1), &to("old"), &shows("old"), &BTreeMap::new());
     held.seen(place(1), &shows("old"), Instant::now());
     assert!(held.is_open(place(1), &key()), "`new` may surface yet");
 }
@@ -85,8 +85,8 @@ async fn a_value_that_stood_there_before_proves_neither_itself_nor_what_came_bef
 #[tokio::test(start_paused = true)]
 async fn a_write_that_was_accepted_only_after_a_later_one_was_sent_stays_open() {
     let held = held(10, 10);
-    let slow = held.sending(place(1), &to("slow"), &shows("old"));
-    held.sending(place(1), &to("quick"), &shows("old"));
+    let slow = held.sending(place(1), &to("slow"), &shows("old"), &BTreeMap::new());
+    held.sending(place(1), &to("quick"), &shows("old"), &BTreeMap::new());
     tokio::time::advance(Duration::from_millis(1)).await;
     held.accepted(place(1), slow);
     held.seen(place(1), &shows("quick"), Instant::now());
@@ -96,10 +96,10 @@ async fn a_write_that_was_accepted_only_after_a_later_one_was_sent_stays_open() 
 #[tokio::test(start_paused = true)]
 async fn what_was_refused_or_is_too_old_is_not_open() {
     let held = held(10, 10);
-    let mark = held.sending(place(1), &to("new"), &shows("old"));
+    let mark = held.sending(place(1), &to("new"), &shows("old"), &BTreeMap::new());
     held.refused(place(1), mark);
     assert!(!held.is_open(place(1), &key()));
-    held.sending(place(1), &to("new"), &shows("old"));
+    held.sending(place(1), &to("new"), &shows("old"), &BTreeMap::new());
     tokio::time::advance(OUTSTANDING).await;
     assert!(!held.is_open(place(1), &key()));
 }
@@ -107,30 +107,31 @@ async fn what_was_refused_or_is_too_old_is_not_open() {
 #[tokio::test(start_paused = true)]
 async fn writes_are_bounded_in_all_and_for_each_participant() {
     let held = held(3, 1);
-    let mut first = held.admit().expect("first");
-    let mut second = held.admit().expect("second");
+    let mut first = held.admit(place(1).0).expect("first");
+    assert!(held.admit(place(1).0).is_err(), "one has not found its participant yet");
     first.enter(place(1)).expect("the participant is idle");
+    let mut second = held.admit(place(1).0).expect("second");
     assert!(second.enter(place(1)).is_err());
     second.enter(place(2)).expect("another participant");
-    let third = held.admit().expect("third");
-    assert!(held.admit().is_err());
+    let third = held.admit(place(1).0).expect("third");
+    assert!(held.admit(place(1).0).is_err());
     drop(third);
-    assert!(held.admit().is_ok());
+    assert!(held.admit(place(1).0).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_held_of_participants_whose_writes_are_over() {
     let held = held(10, 10);
     for participant in 0..1000 {
-        let mut write = held.admit().expect("admitted");
+        let mut write = held.admit(place(1).0).expect("admitted");
         write.enter(place(participant)).expect("idle");
-        held.sending(place(participant), &to("new"), &shows("old"));
+        held.sending(place(participant), &to("new"), &shows("old"), &BTreeMap::new());
         if participant % 2 == 0 {
             held.seen(place(participant), &shows("new"), Instant::now());
         }
     }
     assert_eq!(held.state().places.len(), 500, "those that are open");
     tokio::time::advance(OUTSTANDING).await;
-    drop(held.admit());
+    drop(held.admit(place(1).0));
     assert_eq!(held.state().places.len(), 0);
 }

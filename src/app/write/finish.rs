@@ -10,11 +10,14 @@ impl Flow {
     /// Makes the answer out of how the flow ended.
     pub(super) fn finish(&mut self, ended: Result<(), Error>) -> Result<WriteReport, Failure> {
         let dry_run = self.request.options.dry_run;
-        if let Some(prior) = self.under_way.take()
-            && !self.request.cycle.is_exposed()
-        {
-            // Cut while waiting for a token or for its turn to be retried: nothing was out.
-            self.effect = prior;
+        if let Some(ticket) = self.ticket.take() {
+            // Cut while waiting, or on its way; only in a PATCH that is out can it be applied.
+            if let Some(spent) = ticket.spent() {
+                self.request.cycle.share(&spent);
+            }
+            if ticket.is_exposed() {
+                self.effect = self.effect.max(Effect::Unknown);
+            }
         }
         if let Err(error) = ended {
             // Once upstream has accepted it, nothing makes an error of it any more.
@@ -28,6 +31,7 @@ impl Flow {
             self.shared.meter.outcome(*outcome);
         }
         self.shared.meter.read_backs(self.reads);
+        self.shared.meter.write_calls(self.request.cycle.calls());
         if report.worst() == Outcome::Superseded {
             let error = Error::Superseded(Box::new(report));
             return Err(Failure { error, effect: self.effect });
@@ -88,9 +92,13 @@ impl Flow {
                     None => Outcome::Unverified,
                 };
             }
+            if self.overtaken.contains(key) {
+                return Outcome::Superseded;
+            }
             match self.kept.outcome(key, settle) {
-                Some(Outcome::Superseded) => Outcome::Superseded,
-                Some(_) | None => Outcome::Unchanged,
+                // A key that nothing is known of was certainly not seen in place.
+                Some(Outcome::Superseded) | None => Outcome::Superseded,
+                Some(_) => Outcome::Unchanged,
             }
         };
         self.request.patch.keys().map(|key| (key.clone(), outcome(key))).collect()

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
-use super::{AttributeMap, Cycle, Duration, Effect, Evidence, Flow, Phase};
+use super::{
+    AttributeMap, Cause, Class, Cycle, Duration, Effect, Evidence, Fare, Flow, Phase, Sight, Wanted,
+};
 use crate::domain::Watch;
 use crate::error::Error;
 use crate::policy::ReadBackSchedule;
@@ -31,13 +33,28 @@ impl Flow {
     async fn read_until_settled(&mut self, cycle: &Cycle) {
         let first_wait = self.shared.lags().first_wait();
         let mut schedule = ReadBackSchedule::new(first_wait, self.shared.settings.max_reads);
+        let mut follower = self.shared.reads.follow(self.subject());
         while !self.is_settled() {
             let cost = self.read_cost + self.read_cost / 4 + MARGIN;
-            let (left, asked) = (cycle.time_left(), self.throttled_for());
-            let Some(wait) = schedule.next(left, cost).filter(|_| asked + cost <= left) else {
+            let (left, asked, mut ahead) = (cycle.time_left(), self.throttled_for(), schedule);
+            let Some(wait) = ahead.next(left, cost).filter(|_| asked + cost <= left) else {
                 break;
             };
-            tokio::time::sleep(wait.max(asked)).await;
+            let due = Instant::now() + wait.max(asked);
+            let newest = self.accepted.max(self.last_read);
+            tokio::select! {
+                biased;
+                // What others read is proof as well, and puts our own next read off.
+                sight = follower.next(newest) => {
+                    cycle.share(&sight.spent);
+                    if let Err(error) = self.read_back_shared(&sight, cycle).await {
+                        self.warn(format!("a read-back failed: {error}"));
+                    }
+                    continue;
+                }
+                () = tokio::time::sleep_until(due) => {}
+            }
+            schedule = ahead;
             if let Err(error) = self.read_back_once(cycle).await {
                 self.warn(format!("a read-back failed: {error}"));
                 if !error.code().retryable() {
@@ -45,6 +62,8 @@ impl Flow {
                 }
             }
         }
+        // What was booked for the proof and not needed goes back.
+        self.fare = Fare::default();
     }
 
     /// Whether further reads could change nothing that matters.
@@ -55,17 +74,35 @@ impl Flow {
 
     /// How long a third value has to stand.
     pub(super) fn settle(&self) -> Duration {
-        let now = self.shared.clock.now();
-        self.shared.lags().settle(now, self.shared.settings.settle)
+        self.shared.settle()
     }
 
     /// One read-back.
     pub(super) async fn read_back_once(&mut self, cycle: &Cycle) -> Result<(), Error> {
-        let read = self.read(None, cycle).await;
+        // A read that was sent after the last one, and after the PATCH was accepted, is new.
+        let cause = self.accepted.max(self.last_read).unwrap_or_else(Instant::now);
+        let permit = self.fare.take();
+        let wanted = Wanted {
+            subject: self.subject(),
+            cause: Cause::Since(cause),
+            class: Class::Extra,
+            // Repeated by their own schedule alone.
+            retries: false,
+            permit,
+            reserve: 0,
+        };
+        let read = self.read(wanted, cycle).await;
         if let Err(Error::UpstreamRateLimited { retry_after, .. }) = &read {
             self.throttled = Some(Instant::now() + *retry_after);
         }
         let now = read?;
+        self.take_note(&now, cycle).await
+    }
+
+    /// A read-back that somebody else has made.
+    async fn read_back_shared(&mut self, sight: &Sight, cycle: &Cycle) -> Result<(), Error> {
+        self.fare = Fare::default();
+        let now = self.look_at(sight)?;
         self.take_note(&now, cycle).await
     }
 
@@ -113,11 +150,11 @@ impl Flow {
         if self.repaired || self.shared.settings.patch_full {
             return Ok(());
         }
-        match Watch::evidence(&self.sent, &self.before, now) {
+        match Watch::evidence(&self.batch, &self.before, now) {
             Evidence::Merges => {
                 self.shared.merges.store(true, Ordering::Relaxed);
                 self.replaced_reads = 0;
-                let lost = Watch::lost(&self.sent, &self.before, now);
+                let lost = Watch::lost(&self.batch, &self.before, now);
                 if !lost.is_empty() {
                     let names: Vec<_> = lost.iter().map(|key| format!("`{key}`")).collect();
                     self.warn(format!("another writer removed {}", names.join(", ")));

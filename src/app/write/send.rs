@@ -1,4 +1,4 @@
-//! Sending: one PATCH of what differs, again where that is safe.
+//! Sending in the participant's turn, and again where that is safe.
 //!
 //! After a 409 everything is read and merged anew: the stale body is never sent again. After a
 //! PATCH that may have been applied comes a read, and only keys that still look as before are
@@ -6,10 +6,11 @@
 
 use tokio::time::Instant;
 
-use super::{Flow, Phase, Place};
-use crate::domain::{AttributeMap, Patch, Watch};
+use super::{Cause, Class, Cycle, Flow, Wanted};
+use crate::app::turn::{Ride, Sent, Told, Turns};
+use crate::domain::{Patch, Watch};
 use crate::error::{Effect, Error};
-use crate::ports::{CallFailure, Fate, PatchCall};
+use crate::ports::{CallFailure, Fate, Phase};
 
 /// What is known of the tries so far.
 #[derive(Default)]
@@ -24,10 +25,9 @@ struct Tries {
 impl Flow {
     /// Sends `pending` until upstream has accepted it, or shows it.
     pub(super) async fn send(&mut self, mut pending: Patch) -> Result<(), Error> {
-        let mut tries = Tries::default();
+        let (mut tries, cycle) = (Tries::default(), self.request.cycle.clone());
         loop {
-            self.check_size(&pending)?;
-            let failure = match self.send_once(&pending, tries.unknown > 0).await {
+            let failure = match self.send_once(&pending, &cycle).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
@@ -61,67 +61,116 @@ impl Flow {
         }
     }
 
-    /// Sends one PATCH. Until its answer is there, its fate counts as unknown.
-    async fn send_once(&mut self, pending: &Patch, again: bool) -> Result<(), CallFailure> {
-        let place = self.place().map_err(|error| CallFailure { error, fate: Fate::NotApplied })?;
-        let (prior, before) = (self.effect, self.shown.clone());
-        self.sent = std::mem::take(&mut self.sent).then(pending.clone());
-        self.watch.add(pending, &before);
-        self.effect = prior.max(Effect::Unknown);
-        let mark = self.shared.held.sending(place, pending, &before);
-        let call = PatchCall {
-            conversation: place.0,
-            participant: place.1,
-            attributes: self.body(place, pending),
-            again,
-            permit: None,
+    /// Takes `pending` along in the participant's next batch.
+    pub(super) async fn send_once(
+        &mut self,
+        pending: &Patch,
+        cycle: &Cycle,
+    ) -> Result<(), CallFailure> {
+        let unsent = |error| CallFailure { error, fate: Fate::NotApplied };
+        let place = self.place().map_err(unsent)?;
+        let condition = self.request.condition.clone();
+        let ride = Ride {
+            arrival: self.arrival,
+            arrived: self.arrived,
+            // Where a condition is judged, it is found out then what has to be sent.
+            patch: if condition.is_some() { self.request.patch.clone() } else { pending.clone() },
+            shown: self.shown.clone(),
+            shown_at: self.last_read.unwrap_or(self.arrived),
+            condition,
+            marks: self.marks.clone(),
+            verify: self.request.options.verify,
+            cycle: cycle.clone(),
+            fare: std::mem::take(&mut self.fare),
         };
-        let (start, cycle) = (Instant::now(), self.request.cycle.clone());
-        self.under_way = Some(prior);
-        let result = self.shared.conversations.patch(call, &cycle).await;
-        self.under_way = None;
-        cycle.spend(Phase::Patch, start.elapsed());
-        match &result {
-            Ok(()) => {
-                self.shared.held.accepted(place, mark);
-                self.effect = Effect::Applied;
-                self.taken.extend(pending.keys().cloned());
-                self.accepted = Some(Instant::now());
-                self.shown_after = false;
+        let ticket = Turns::enter(&self.shared, place, ride).map_err(unsent)?;
+        let told = self.ticket.insert(ticket).told().await;
+        let exposed = self.ticket.take().is_some_and(|ticket| ticket.is_exposed());
+        match told {
+            Told::Refused(error) => {
+                if exposed {
+                    // The turn has died with the PATCH under way.
+                    self.effect = self.effect.max(Effect::Unknown);
+                }
+                Err(unsent(error))
             }
-            Err(CallFailure { fate: Fate::NotApplied, .. }) => {
-                self.shared.held.refused(place, mark);
-                self.effect = prior;
-            }
-            Err(CallFailure { fate: Fate::Unknown | Fate::UnknownOnce, .. }) => {}
+            Told::Sent(sent) => self.account(*sent),
         }
-        result
     }
 
-    fn body(&self, place: Place, pending: &Patch) -> AttributeMap {
-        if self.shared.settings.patch_full {
-            // A map that replaces must not lose what we wrote and cannot see yet.
-            let unseen = self.shared.held.accepted_unseen(place);
-            pending.applied_to(&unseen.applied_to(&self.shown))
-        } else {
-            pending.as_sent()
+    /// Takes note of how it went with the batch.
+    fn account(&mut self, sent: Sent) -> Result<(), CallFailure> {
+        let Sent { carried, overtaken, result, .. } = sent;
+        (self.unit, self.fare) = (sent.unit, sent.fare);
+        if matches!(&result, Err(CallFailure { fate: Fate::NotApplied, .. })) {
+            return result.map(drop);
+        }
+        if self.request.condition.is_some() {
+            let asked = |key: &_| carried.get(key).is_none() && !overtaken.contains(key);
+            let kept = self.request.patch.only(asked);
+            self.keep(&kept, &sent.shown);
+            self.shown = (*sent.shown).clone();
+            self.last_read = Some(sent.shown_at);
+        }
+        if carried.is_empty() {
+            // Nothing of it was sent. It is overtaken only if the later caller's change arrived.
+            if result.is_ok() {
+                self.overtaken.extend(overtaken);
+            }
+            return result.map(drop);
+        }
+        self.overtaken.retain(|key| carried.get(key).is_none());
+        self.overtaken.extend(overtaken);
+        self.sent = std::mem::take(&mut self.sent).then(carried.clone());
+        self.watch.add(&carried, &sent.shown, &sent.unseen);
+        (self.batch, self.repairing) = (sent.patch, sent.repairing);
+        self.before = (*sent.shown).clone();
+        match result {
+            Ok(accepted) => {
+                self.effect = Effect::Applied;
+                self.taken.extend(carried.keys().cloned());
+                self.accepted = Some(accepted);
+                self.shown_after = false;
+                Ok(())
+            }
+            Err(failure) => {
+                self.effect = self.effect.max(Effect::Unknown);
+                self.marks.extend(sent.mark);
+                Err(failure)
+            }
         }
     }
 
     /// Reads after a PATCH that was refused for a conflict, or whose fate is unknown. `None` if
     /// nothing is left to send.
     async fn look_again(&mut self) -> Result<Option<Patch>, Error> {
-        let cycle = self.request.cycle.clone();
-        let now = self.read(Some(Phase::Read), &cycle).await?;
+        let (cycle, start) = (self.request.cycle.clone(), Instant::now());
+        let wanted = Wanted {
+            subject: self.subject(),
+            cause: Cause::Since(start),
+            class: Class::Admitted,
+            retries: true,
+            permit: None,
+            reserve: 0,
+        };
+        let read = self.read(wanted, &cycle).await;
+        cycle.spend(Phase::Read, start.elapsed());
+        let now = read?;
         if self.effect == Effect::NotApplied {
             // Nothing of ours can be there: start over from what is.
             self.before = now.clone();
             (self.watch, self.sent) = (Watch::default(), Patch::default());
+            self.overtaken.clear();
             let pending = self.pending(&now)?;
-            return Ok(Some(pending).filter(|pending| !pending.is_empty()));
+            let wanted = !pending.is_empty() || self.request.condition.is_some();
+            return Ok(Some(pending).filter(|_| wanted));
         }
         self.take_note(&now, &cycle).await?;
-        let rest = self.watch.still_before();
+        let mut rest = self.watch.still_before();
+        if !self.watch.any_seen() {
+            // The batch may not have been applied, and then nothing has been overtaken either.
+            rest = rest.then(self.request.patch.only(|key| self.overtaken.contains(key)));
+        }
         if rest.is_empty() {
             return Ok(None);
         }
@@ -129,20 +178,15 @@ impl Flow {
         Ok(Some(rest))
     }
 
-    /// Waits before the next look; if that does not fit, the failure is the answer, at once.
+    /// Waits before the next look; if that does not fit, the failure is the answer, at once. All
+    /// members of a batch wait equally long, and so go on together.
     async fn pause(&self, failures: u32, error: Error) -> Result<(), Error> {
-        let wait = self.shared.settings.backoff.delay(failures, (self.shared.random)());
+        let wait = self.shared.settings.backoff.delay(failures, self.unit);
         if wait >= self.request.cycle.time_left() {
             return Err(error);
         }
         tokio::time::sleep(wait).await;
         Ok(())
-    }
-
-    fn check_size(&self, pending: &Patch) -> Result<(), Error> {
-        let merged = pending.applied_to(&self.shown);
-        let limits = &self.shared.settings.limits;
-        limits.check(&self.shown, &merged).map_err(Error::AttributesTooLarge)
     }
 
     /// Upstream's refusal for size comes without numbers; they are ours to give.

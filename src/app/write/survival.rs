@@ -9,48 +9,46 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 use super::{Cycle, Effect, Flow, log_id};
+use crate::domain::{Change, Patch, Unseen};
 use crate::error::Error;
 use crate::policy::ReadBackSchedule;
-use crate::ports::PatchCall;
 
 impl Flow {
     /// Sends the whole merged map, once: two reads have shown nothing but our PATCH where other
-    /// keys stood before.
+    /// keys stood before. One member of the batch does it for all; they all watch it.
     pub(super) async fn repair(&mut self, cycle: &Cycle) -> Result<(), Error> {
         self.repaired = true;
         let place = self.place()?;
-        self.shared.replaces.store(true, Ordering::Relaxed);
-        self.shared.meter.repair();
-        tracing::error!(
-            conversation.id = log_id(place.0),
-            "upstream replaced the attributes with what a PATCH held; sending the merged map; \
-             set genesys.patch_body = \"full\"",
-        );
-        let merged = self.sent.applied_to(&self.before);
-        let call = PatchCall {
-            conversation: place.0,
-            participant: place.1,
-            attributes: merged.clone(),
-            again: false,
-            permit: None,
-        };
-        let result = self.shared.conversations.patch(call, cycle).await;
-        if let Err(failure) = result {
-            tracing::error!(conversation.id = log_id(place.0), error = %failure.error, "the repair failed");
-            self.warn(format!(
-                "upstream replaced the map, and its other keys may be lost: {}",
-                failure.error
-            ));
-            return Ok(());
+        let merged = self.batch.applied_to(&self.before);
+        let restored: Patch = merged
+            .iter_held()
+            .map(|(key, value)| (key.clone(), Change::to(value.clone())))
+            .collect();
+        if !self.repairing.swap(true, Ordering::Relaxed) {
+            self.shared.replaces.store(true, Ordering::Relaxed);
+            self.shared.meter.repair();
+            tracing::error!(
+                conversation.id = log_id(place.0),
+                "upstream replaced the attributes with what a PATCH held; sending the merged map; \
+                 set genesys.patch_body = \"full\"",
+            );
+            let (sent, condition) = (self.sent.clone(), self.request.condition.take());
+            let result = self.send_once(&restored, cycle).await;
+            (self.sent, self.request.condition) = (sent, condition);
+            if let Err(failure) = result {
+                tracing::error!(conversation.id = log_id(place.0), error = %failure.error, "the repair failed");
+                self.warn(format!(
+                    "upstream replaced the map, and its other keys may be lost: {}",
+                    failure.error
+                ));
+                return Ok(());
+            }
         }
         self.warn("upstream replaced the map; the keys that it dropped were sent again");
         self.accepted = Some(Instant::now());
         self.shown_after = false;
         // From here on the restored keys have to show, too.
-        let restored = merged
-            .iter_held()
-            .map(|(key, value)| (key.clone(), crate::domain::Change::to(value.clone())));
-        self.watch.add(&restored.collect(), &self.shown);
+        self.watch.add(&restored, &self.shown, &Unseen::new());
         Ok(())
     }
 
@@ -81,7 +79,7 @@ impl Flow {
 
     fn must_watch(&self) -> bool {
         let known = self.shared.merges.load(Ordering::Relaxed) || self.shared.settings.patch_full;
-        let others = self.before.iter().filter(|(key, _)| self.sent.get(key).is_none()).count();
+        let others = self.before.iter().filter(|(key, _)| self.batch.get(key).is_none()).count();
         let sent = self.effect != Effect::NotApplied && !self.sent.is_empty();
         sent && !known && !self.repaired && others >= 2
     }

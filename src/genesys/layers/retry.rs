@@ -80,7 +80,7 @@ impl Retries {
     }
 
     fn decide(&self, call: &Call, wait: Duration) -> RetryDecision {
-        let left = call.cycle.time_left();
+        let left = call.cycle.time_left().min(call.cycle.time_to_start());
         let decision = decide(wait, left, &mut self.budget(), self.clock.now());
         match decision {
             RetryDecision::After(_) => self.meter.retry(call.operation),

@@ -13,6 +13,7 @@ fn settings() -> HttpSettings {
         default_participant: "customer".parse().expect("selector"),
         total_bytes: 10_240,
         etag: EtagKey::derive("secret"),
+        require_if_match: false,
     }
 }
 
@@ -44,7 +45,8 @@ fn view(keys: &[&str], known: &str) -> ReadView {
 }
 
 fn read(view: ReadView) -> Response {
-    let reading = Reading::One { participant: participant(), chosen_by: ChosenBy::Purpose };
+    let reading =
+        Reading::One { participant: participant(), chosen_by: ChosenBy::Purpose, fresh: true };
     view.of(reading, &settings())
 }
 
@@ -133,22 +135,23 @@ fn the_worst_outcome_decides_status_tag_and_effect() {
         (Outcome::Cleared, 200, true, Effect::Applied),
         (Outcome::Unverified, 202, false, Effect::Applied),
     ] {
-        let response = written(report(outcome), false, 3, &settings()).expect("no problem");
+        let response = written(report(outcome), None, false, 3, &settings()).expect("no problem");
         assert_eq!(response.status().as_u16(), status, "{outcome:?}");
         assert_eq!(response.headers().contains_key(ETAG), tagged, "{outcome:?}");
         assert_eq!(response.extensions().get::<Effect>(), Some(&effect), "{outcome:?}");
     }
-    let problem = written(report(Outcome::Superseded), false, 3, &settings()).expect_err("409");
+    let problem =
+        written(report(Outcome::Superseded), None, false, 3, &settings()).expect_err("409");
     assert_eq!(problem.status(), StatusCode::CONFLICT);
     let stale = WriteReport { fresh: false, ..report(Outcome::Verified) };
-    let response = written(stale, false, 3, &settings()).expect("no problem");
+    let response = written(stale, None, false, 3, &settings()).expect("no problem");
     assert!(!response.headers().contains_key(ETAG));
 }
 
 #[test]
 fn minimal_is_for_what_went_well_and_has_nothing_to_tell() {
     let status = |report| {
-        let response = written(report, true, 3, &settings()).expect("no problem");
+        let response = written(report, None, true, 3, &settings()).expect("no problem");
         response.status().as_u16()
     };
     assert_eq!(status(report(Outcome::Verified)), 204);
@@ -160,7 +163,8 @@ fn minimal_is_for_what_went_well_and_has_nothing_to_tell() {
 
 #[tokio::test]
 async fn a_written_answer_has_the_members_of_the_contract() {
-    let response = written(report(Outcome::Verified), false, 3, &settings()).expect("no problem");
+    let response =
+        written(report(Outcome::Verified), None, false, 3, &settings()).expect("no problem");
     let body = json(response).await;
     assert_eq!(body["outcomes"], serde_json::json!({"a": "verified"}));
     assert_eq!(
@@ -170,7 +174,7 @@ async fn a_written_answer_has_the_members_of_the_contract() {
     assert_eq!(body["upstreamCalls"], 3);
     assert_eq!(body["size"]["limitBytes"], 10_240);
     assert!(body.get("warnings").is_none() && body.get("dryRun").is_none());
-    let dry = written(report(Outcome::WouldSend), false, 1, &settings()).expect("no problem");
+    let dry = written(report(Outcome::WouldSend), None, false, 1, &settings()).expect("no problem");
     let dry = json(dry).await;
     assert_eq!(dry["dryRun"], true);
     assert!(dry.get("verification").is_none());

@@ -64,6 +64,7 @@ impl Service {
                 default_participant: "customer".parse().expect("selector"),
                 total_bytes: 10_240,
                 etag: EtagKey::derive("secret"),
+                require_if_match: false,
             }),
         };
         Self { state, draining, log }
@@ -164,8 +165,8 @@ const MISTAKES: [Mistake; 11] = [
     ("?participant=all", &[JSON], GOOD, 400, "invalid-participant"),
     ("?verify=readback&x=1", &[JSON], GOOD, 400, "invalid-query"),
     ("", &[JSON, ("accept", "text/html")], GOOD, 406, "not-acceptable"),
-    ("", &[JSON, ("if-match", "\"x\"")], GOOD, 400, "invalid-header"),
-    ("", &[JSON, ("if-none-match", "*")], GOOD, 400, "invalid-header"),
+    ("", &[JSON, ("if-match", "x")], GOOD, 400, "invalid-header"),
+    ("", &[JSON, ("if-none-match", "W/x")], GOOD, 400, "invalid-header"),
     ("", &[], GOOD, 415, "unsupported-media-type"),
     ("", &[JSON, ("content-encoding", "gzip")], GOOD, 415, "unsupported-media-type"),
     ("", &[JSON, ("content-length", "65")], GOOD, 413, "body-too-large"),

@@ -174,7 +174,7 @@ impl<'a> ExtraBody<'a> {
     fn new(extra: &'a Extra, about: &About<'_>) -> Self {
         let mut body = Self::default();
         match extra {
-            Extra::None => {}
+            Extra::None | Extra::Current(_) => {}
             Extra::Candidates(candidates) => body.candidates = Some(candidates),
             Extra::Purposes(purposes) => body.purposes = Some(purposes),
             Extra::Size(size) => {

@@ -29,6 +29,9 @@ impl Problem {
             Code::NotAcceptable => Self::new(code, "the Accept header excludes application/json"),
             Code::RequestTimeout => Self::new(code, "the body did not arrive in time"),
             Code::BodyTooLarge => Self::new(code, "the body is longer than 65536 bytes"),
+            Code::PreconditionRequired => {
+                Self::new(code, "this gateway takes no write without If-Match")
+            }
             Code::UnsupportedMediaType => {
                 Self::new(code, "the Content-Type is not application/json")
             }
@@ -39,6 +42,7 @@ impl Problem {
             | Code::ConversationEnded
             | Code::WriteSuperseded
             | Code::UpstreamConflict
+            | Code::PreconditionFailed
             | Code::AttributesTooLarge
             | Code::Internal
             | Code::UpstreamRejected
@@ -67,7 +71,7 @@ fn mistakes(code: Code) -> Vec<Violation> {
         }
         Code::InvalidHeader => vec![Violation::at(
             "If-Match",
-            "conditional writes are not supported by this version; nothing was sent",
+            "is neither `*` nor a list of entity tags in quotes, as the ETag header has them",
         )],
         _ => vec![
             Violation::of_attribute("visits", "the value is a number; it has to be a string"),
@@ -102,6 +106,9 @@ fn of_request(code: Code) -> Option<Error> {
             asked: "agent".to_owned(),
             candidates: vec![candidate(FIRST, "agent"), candidate(SECOND, "agent")],
         },
+        Code::PreconditionFailed => {
+            Error::PreconditionFailed { current: "\"1mU5vnWHbP0oRkZVq8n2Bg\"".to_owned() }
+        }
         Code::WriteSuperseded => Error::Superseded(Box::new(report())),
         Code::AttributesTooLarge => Error::AttributesTooLarge(SizeExcess {
             bytes: 10_512,

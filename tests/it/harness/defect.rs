@@ -4,24 +4,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attribute_gateway::app::{App, AppParts, AppSettings};
-use attribute_gateway::domain::{Conversation, Limits};
+use attribute_gateway::domain::{AttributeMap, Conversation, Limits, Participant};
 use attribute_gateway::error::Error;
 use attribute_gateway::http::{
     AppState, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, paths, router,
 };
 use attribute_gateway::policy::Backoff;
-use attribute_gateway::ports::{BoxFuture, CallFailure, Conversations, Cycle, PatchCall, ReadCall};
+use attribute_gateway::ports::{
+    BoxFuture, CallFailure, Conversations, Cycle, PatchCall, ReadCall, Unlimited,
+};
 use attribute_gateway::shutdown::Shutdown;
 use attribute_gateway::telemetry::{AccessLog, Metrics};
 use axum::Router;
 
-/// The routes of a service whose every read and write panics; the message holds `payload`.
+use super::call::CUSTOMER;
+
+/// The routes of a service whose every read panics; the message holds `payload`.
 pub fn defective(payload: &'static str, access: &AccessLog) -> Router {
+    service_over(Defect { payload, reads: false }, access)
+}
+
+/// The same, where reads work and the PATCH panics, on its way.
+pub fn defective_in_patch(payload: &'static str, access: &AccessLog) -> Router {
+    service_over(Defect { payload, reads: true }, access)
+}
+
+fn service_over(defect: Defect, access: &AccessLog) -> Router {
     let metrics = Metrics::new(paths::ALL);
     let shutdown = Shutdown::default();
     let in_flight = shutdown.tasks().clone();
     let app = App::new(AppParts {
-        conversations: Arc::new(Defect(payload)),
+        conversations: Arc::new(defect),
+        pacing: Arc::new(Unlimited),
         meter: Arc::new(metrics.clone()),
         settings: app_settings(),
         shutdown,
@@ -31,15 +45,47 @@ pub fn defective(payload: &'static str, access: &AccessLog) -> Router {
     router(AppState { app, ops, settings: Arc::new(http_settings()) })
 }
 
-struct Defect(&'static str);
+struct Defect {
+    payload: &'static str,
+    reads: bool,
+}
 
 impl Conversations for Defect {
-    fn read<'a>(&'a self, _: ReadCall, _: &'a Cycle) -> BoxFuture<'a, Result<Conversation, Error>> {
-        Box::pin(async { panics(self.0) })
+    fn reads_participants_singly(&self) -> bool {
+        false
     }
 
-    fn patch<'a>(&'a self, _: PatchCall, _: &'a Cycle) -> BoxFuture<'a, Result<(), CallFailure>> {
-        Box::pin(async { panics(self.0) })
+    fn read<'a>(
+        &'a self,
+        call: ReadCall,
+        _: &'a Cycle,
+    ) -> BoxFuture<'a, Result<Conversation, Error>> {
+        let customer = Participant {
+            id: CUSTOMER.parse().expect("an id"),
+            purpose: "customer".to_owned(),
+            state: Some("connected".to_owned()),
+            live: true,
+            attributes: AttributeMap::default(),
+        };
+        let (id, participants) = (call.conversation, vec![customer]);
+        Box::pin(async move {
+            if self.reads {
+                Ok(Conversation { id, live: Some(true), participants })
+            } else {
+                panics(self.payload)
+            }
+        })
+    }
+
+    fn patch<'a>(
+        &'a self,
+        _: PatchCall,
+        cycle: &'a Cycle,
+    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        Box::pin(async {
+            cycle.expose(true);
+            panics(self.payload)
+        })
     }
 }
 
@@ -69,6 +115,9 @@ fn app_settings() -> AppSettings {
         conflict_retries: 3,
         survival_watch: Duration::from_secs(10),
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+        warm_for: Duration::from_secs(10),
+        memory: 8 * 1024 * 1024,
+        max_age: Duration::ZERO,
         waiting: 4096,
         waiting_per_participant: 256,
     }
@@ -82,5 +131,6 @@ fn http_settings() -> HttpSettings {
         default_participant: "customer".parse().expect("a selector"),
         total_bytes: 10_240,
         etag: EtagKey::derive("secret"),
+        require_if_match: false,
     }
 }

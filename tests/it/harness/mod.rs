@@ -35,7 +35,7 @@ use tower::ServiceExt as _;
 
 pub use answer::Answer;
 pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
-pub use defect::defective;
+pub use defect::{defective, defective_in_patch};
 pub use process::{Demo, Process, fetch, once, until};
 
 /// The `Authorization` headers that a platform was sent.
@@ -179,6 +179,11 @@ impl Builder {
     /// Reads show a write only after this long.
     pub fn with_lag(self, lag: Duration) -> Self {
         self.with_settings(|settings| settings.lag = lag)
+    }
+
+    /// Every write reads first, however lately somebody else has.
+    pub fn reading_first(self) -> Self {
+        self.with_env("GATEWAY__WRITES__WARM_FOR", "0s")
     }
 
     /// Adds a conversation, beside or in place of [`CALL`].

@@ -1,0 +1,266 @@
+//! The turn of a participant: a list of waiting writes, merged at the moment of sending.
+//!
+//! One task works on the turn of a participant while anybody waits for it. It takes whoever waits
+//! at that moment along, in order of arrival, and sends one PATCH for all; who comes later waits
+//! for the next. Nobody waits in order to be batched. What became of it is told to each member,
+//! which proves its own keys from there on while the next batch goes.
+//!
+//! A member may leave at any time. What has not left then never will: nothing is sent any more once
+//! the deadline of the most impatient member has passed, and the others go again without it.
+
+mod merge;
+mod ride;
+mod run;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use self::run::Runner;
+use super::Shared;
+use super::held::{Mark, Place};
+use super::watch::Fare;
+use crate::domain::{AttributeKey, AttributeMap, ParticipantId, Patch, Unseen};
+use crate::error::Error;
+use crate::ports::{CallFailure, Cycle};
+
+/// What must be true of a map for a write to be made (`If-Match`, `If-None-Match`).
+pub trait Precondition: fmt::Debug + Send + Sync {
+    /// Whether it is true of the map that the participant holds now.
+    fn holds(&self, participant: ParticipantId, map: &AttributeMap, patch: &Patch) -> bool;
+
+    /// The `ETag` of that map, for a caller whose condition is not true.
+    fn current(&self, participant: ParticipantId, map: &AttributeMap) -> String;
+}
+
+/// What a write brings along into the turn.
+#[derive(Debug)]
+pub struct Ride {
+    /// Its number in the order of arrival.
+    pub arrival: u64,
+    /// When it arrived.
+    pub arrived: Instant,
+    /// What it wants to be sent.
+    pub patch: Patch,
+    /// The map as it has seen it last, and when that read was sent.
+    pub shown: AttributeMap,
+    pub shown_at: Instant,
+    /// What must be true of the map.
+    pub condition: Option<Arc<dyn Precondition>>,
+    /// `PATCH`es of its own whose fate is unknown.
+    pub marks: Vec<Mark>,
+    /// Whether it will read back.
+    pub verify: bool,
+    /// Deadline and spending.
+    pub cycle: Cycle,
+    /// Calls that were booked for it.
+    pub fare: Fare,
+}
+
+/// What a member of a batch is told.
+#[derive(Debug)]
+pub enum Told {
+    /// Nothing of it was sent.
+    Refused(Error),
+    /// It was its batch's turn.
+    Sent(Box<Sent>),
+}
+
+/// How it went with a batch, for one member.
+#[derive(Debug)]
+pub struct Sent {
+    /// Changes of this member that were sent.
+    pub carried: Patch,
+    /// Keys of this member that a later caller's change was sent in place of.
+    pub overtaken: BTreeSet<AttributeKey>,
+    /// All that was sent.
+    pub patch: Arc<Patch>,
+    /// What reads showed before, and when that read was sent.
+    pub shown: Arc<AttributeMap>,
+    pub shown_at: Instant,
+    /// Values that were ours already and may show before these do.
+    pub unseen: Arc<Unseen>,
+    /// When upstream accepted it, or why it did not, or is not known to have.
+    pub result: Result<Instant, CallFailure>,
+    /// Names the PATCH in the memory of open writes.
+    pub mark: Option<Mark>,
+    /// Booked for its first read-back.
+    pub fare: Fare,
+    /// Set by the member that repairs what the batch has replaced.
+    pub repairing: Arc<AtomicBool>,
+    /// A number from 0 up to 1, the same for all members: what they do next, they do together.
+    pub unit: f64,
+}
+
+/// Who waits for whose turn.
+#[derive(Default)]
+pub struct Turns {
+    lines: Mutex<HashMap<Place, Line>>,
+    arrivals: AtomicU64,
+}
+
+#[derive(Default)]
+struct Line {
+    /// By number of arrival.
+    seats: BTreeMap<u64, Seat>,
+    running: bool,
+    /// When the next batch can leave at the earliest, where the budget of calls decides that.
+    expected: Option<Instant>,
+    changed: Arc<Notify>,
+}
+
+/// A member that waits, or is on its way.
+#[derive(Debug)]
+struct Seat {
+    ride: Ride,
+    place: Arc<Mutex<Whereabouts>>,
+    tell: oneshot::Sender<Told>,
+    /// It has been put off until then.
+    not_before: Option<Instant>,
+    put_off: u32,
+    entered: Instant,
+}
+
+/// Where a member is, as far as it can still change its mind.
+#[derive(Debug)]
+enum Whereabouts {
+    Waiting,
+    OnItsWay(Cycle),
+    Gone,
+}
+
+/// A member's own end of its seat. Dropping it is leaving.
+#[derive(Debug)]
+pub struct Ticket {
+    shared: std::sync::Weak<Shared>,
+    place: Place,
+    arrival: u64,
+    whereabouts: Arc<Mutex<Whereabouts>>,
+    told: oneshot::Receiver<Told>,
+}
+
+impl Turns {
+    /// The next number in the order of arrival.
+    pub fn arrival(&self) -> u64 {
+        self.arrivals.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Joins the turn of a participant.
+    ///
+    /// # Errors
+    /// If it is known already that its deadline comes before the next batch can leave.
+    pub fn enter(shared: &Arc<Shared>, place: Place, ride: Ride) -> Result<Ticket, Error> {
+        let (tell, told) = oneshot::channel();
+        let (arrival, deadline) = (ride.arrival, ride.cycle.deadline());
+        let whereabouts = Arc::new(Mutex::new(Whereabouts::Waiting));
+        let entered = Instant::now();
+        let mut lines = shared.turns.lines();
+        let line = lines.entry(place).or_default();
+        if let Some(expected) = line.expected.filter(|expected| *expected >= deadline) {
+            return Err(over_budget(expected));
+        }
+        let seat = Seat {
+            ride,
+            place: Arc::clone(&whereabouts),
+            tell,
+            not_before: None,
+            put_off: 0,
+            entered,
+        };
+        line.seats.insert(arrival, seat);
+        line.changed.notify_one();
+        if !std::mem::replace(&mut line.running, true) {
+            Runner::start(Arc::clone(shared), place);
+        }
+        drop(lines);
+        shared.meter.writes_waiting(1);
+        Ok(Ticket { shared: Arc::downgrade(shared), place, arrival, whereabouts, told })
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<Place, Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn over_budget(expected: Instant) -> Error {
+    Error::UpstreamRateLimited {
+        reason: "the budget of calls to Genesys Cloud is spent for the moment",
+        retry_after: expected.saturating_duration_since(Instant::now()),
+    }
+}
+
+impl Ticket {
+    /// Waits until it was this member's turn.
+    pub async fn told(&mut self) -> Told {
+        (&mut self.told).await.unwrap_or_else(|_| {
+            // The hook has logged where it panicked. Whether anything had left is known by
+            // `is_exposed`.
+            Told::Refused(Error::Internal("the task of a turn ended without a word".to_owned()))
+        })
+    }
+
+    /// Whether a PATCH with changes of this member is out, and may have been applied.
+    pub fn is_exposed(&self) -> bool {
+        self.spent().is_some_and(|cycle| cycle.is_exposed())
+    }
+
+    /// What its batch has spent, if it is on its way.
+    pub fn spent(&self) -> Option<Cycle> {
+        match &*self.whereabouts() {
+            Whereabouts::OnItsWay(cycle) => Some(cycle.clone()),
+            Whereabouts::Waiting | Whereabouts::Gone => None,
+        }
+    }
+
+    fn whereabouts(&self) -> MutexGuard<'_, Whereabouts> {
+        self.whereabouts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let cycle = std::mem::replace(&mut *self.whereabouts(), Whereabouts::Gone);
+        let Some(shared) = self.shared.upgrade() else { return };
+        if let Whereabouts::Waiting = cycle
+            && let Some(line) = shared.turns.lines().get_mut(&self.place)
+            && line.seats.remove(&self.arrival).is_some()
+        {
+            line.changed.notify_one();
+            shared.meter.writes_waiting(-1);
+        }
+    }
+}
+
+impl Seat {
+    fn whereabouts(&self) -> MutexGuard<'_, Whereabouts> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deadline(&self) -> Instant {
+        self.ride.cycle.deadline()
+    }
+
+    /// Whether its caller still waits, and may still be served.
+    fn is_wanted(&self) -> bool {
+        !matches!(*self.whereabouts(), Whereabouts::Gone) && self.deadline() > Instant::now()
+    }
+
+    /// Comes along, unless its caller has left.
+    fn board(&self, cycle: &Cycle) -> bool {
+        let mut whereabouts = self.whereabouts();
+        let there = !matches!(*whereabouts, Whereabouts::Gone);
+        if there {
+            *whereabouts = Whereabouts::OnItsWay(cycle.clone());
+        }
+        there
+    }
+
+    fn tell(self, told: Told) {
+        // Whoever has left does not want it any more.
+        let _ = self.tell.send(told);
+    }
+}

@@ -1,0 +1,180 @@
+//! What the changes of several callers come to, in order of arrival. Pure.
+//!
+//! A later caller's change of a key stands in place of an earlier one's. A change that would make
+//! the map too large is taken out, and the others go on without it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::{AttributeKey, AttributeMap, Change, Limits, Patch, SizeExcess};
+
+/// The changes of several callers as one.
+#[derive(Debug)]
+pub struct Merge {
+    limits: Limits,
+    merged: AttributeMap,
+    patch: Patch,
+    parts: Vec<Part>,
+}
+
+/// What became of the changes of one caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// The number of its arrival.
+    pub arrival: u64,
+    /// Changes that are part of the whole.
+    pub carried: Patch,
+    /// Keys that a later caller has changed to something else.
+    pub overtaken: BTreeSet<AttributeKey>,
+}
+
+impl Merge {
+    /// Nothing yet, on top of `base`.
+    pub fn onto(base: AttributeMap, limits: Limits) -> Self {
+        Self { limits, merged: base, patch: Patch::default(), parts: Vec::new() }
+    }
+
+    /// The map with all changes so far.
+    pub fn map(&self) -> &AttributeMap {
+        &self.merged
+    }
+
+    /// Adds the changes of the next caller in order of arrival. `is_overtaken` tells which keys a
+    /// later caller has sent already.
+    ///
+    /// # Errors
+    /// If the map would grow beyond the limit; nothing was added then.
+    pub fn add(
+        &mut self,
+        arrival: u64,
+        patch: &Patch,
+        is_overtaken: impl Fn(&AttributeKey, &Change) -> bool,
+    ) -> Result<(), SizeExcess> {
+        let lost = |key: &AttributeKey| patch.get(key).is_some_and(|to| is_overtaken(key, to));
+        let overtaken: BTreeSet<_> = patch.keys().filter(|key| lost(key)).cloned().collect();
+        let carried = patch.only(|key| !overtaken.contains(key));
+        let merged = carried.applied_to(&self.merged);
+        self.limits.check(&self.merged, &merged)?;
+        self.merged = merged;
+        self.patch = std::mem::take(&mut self.patch).then(carried.clone());
+        self.parts.push(Part { arrival, carried, overtaken });
+        Ok(())
+    }
+
+    /// The whole, and what became of each caller's part: carried is what the whole holds as the
+    /// caller wants it, whoever else wants the same.
+    pub fn finish(mut self) -> (Patch, Vec<Part>) {
+        for part in &mut self.parts {
+            let holds = |key: &AttributeKey| self.patch.get(key) == part.carried.get(key);
+            let carried = part.carried.only(holds);
+            let lost = part.carried.keys().filter(|key| carried.get(key).is_none());
+            part.overtaken.extend(lost.cloned());
+            part.carried = carried;
+        }
+        (self.patch, self.parts)
+    }
+
+    /// The last caller of each key that the whole holds.
+    pub fn arrivals(parts: &[Part]) -> BTreeMap<AttributeKey, u64> {
+        let each = |part: &Part| {
+            let arrival = part.arrival;
+            part.carried.keys().map(|key| (key.clone(), arrival)).collect::<Vec<_>>()
+        };
+        parts.iter().flat_map(each).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::AttributeValue;
+
+    fn patch(changes: &[(String, String)]) -> Patch {
+        let change = |(key, value): &(String, String)| {
+            (AttributeKey::existing(key), Change::to(AttributeValue::new(value)))
+        };
+        changes.iter().map(change).collect()
+    }
+
+    fn merged(callers: &[&[(&str, &str)]], limit: usize) -> (Patch, Vec<Part>, Vec<u64>) {
+        let limits = Limits { total_bytes: limit };
+        let mut merge = Merge::onto(AttributeMap::default(), limits);
+        let mut refused = Vec::new();
+        for (arrival, changes) in (0_u64..).zip(callers) {
+            let changes: Vec<_> =
+                changes.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+            if merge.add(arrival, &patch(&changes), |_, _| false).is_err() {
+                refused.push(arrival);
+            }
+        }
+        let (patch, parts) = merge.finish();
+        (patch, parts, refused)
+    }
+
+    fn keys<'a>(keys: impl IntoIterator<Item = &'a AttributeKey>) -> Vec<&'a str> {
+        keys.into_iter().map(AttributeKey::as_str).collect()
+    }
+
+    #[test]
+    fn the_later_caller_wins_a_key_and_the_earlier_keeps_its_others() {
+        let (patch, parts, _) = merged(&[&[("a", "1"), ("b", "1")], &[("b", "2")]], 1000);
+        assert_eq!(keys(patch.keys()), ["a", "b"]);
+        assert_eq!(
+            (keys(parts[0].carried.keys()), keys(&parts[0].overtaken)),
+            (vec!["a"], vec!["b"])
+        );
+        assert_eq!((keys(parts[1].carried.keys()), keys(&parts[1].overtaken)), (vec!["b"], vec![]));
+    }
+
+    #[test]
+    fn whoever_wants_what_is_sent_is_carried_whatever_came_in_between() {
+        let (_, parts, _) = merged(&[&[("a", "1")], &[("a", "2")], &[("a", "1")]], 1000);
+        let lost: Vec<_> = parts.iter().map(|part| part.overtaken.len()).collect();
+        assert_eq!(lost, [0, 1, 0]);
+        assert_eq!(Merge::arrivals(&parts), BTreeMap::from([(AttributeKey::existing("a"), 2)]));
+    }
+
+    #[test]
+    fn the_change_that_crosses_the_limit_is_taken_out_and_later_ones_go_on() {
+        let (patch, _, refused) =
+            merged(&[&[("a", "1234")], &[("b", "12345678901234567890")], &[("c", "1")]], 24);
+        assert_eq!((keys(patch.keys()), refused), (vec!["a", "c"], vec![1]));
+    }
+
+    #[test]
+    fn what_a_later_caller_has_sent_already_is_not_sent_again() {
+        let mut merge = Merge::onto(AttributeMap::default(), Limits { total_bytes: 1000 });
+        let wanted = patch(&[("a".into(), "1".into()), ("b".into(), "1".into())]);
+        merge.add(0, &wanted, |key, _| key.as_str() == "a").expect("fits");
+        let (whole, parts) = merge.finish();
+        assert_eq!((keys(whole.keys()), keys(&parts[0].overtaken)), (vec!["b"], vec!["a"]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_merge_is_the_same_as_one_change_after_another(
+            callers in proptest::collection::vec(
+                proptest::collection::vec(("[a-d]", "[x-z]?"), 1..4), 1..8)
+        ) {
+            let mut merge = Merge::onto(AttributeMap::default(), Limits { total_bytes: 10_000 });
+            let mut one_by_one = AttributeMap::default();
+            for (arrival, caller) in (0_u64..).zip(&callers) {
+                let patch = patch(caller);
+                merge.add(arrival, &patch, |_, _| false).expect("fits");
+                one_by_one = patch.applied_to(&one_by_one);
+            }
+            prop_assert_eq!(merge.map(), &one_by_one);
+            let (whole, parts) = merge.finish();
+            prop_assert_eq!(&whole.applied_to(&AttributeMap::default()), &one_by_one);
+            for (part, caller) in parts.iter().zip(&callers) {
+                // Every key of every caller is told of, once, and carried exactly if it came true.
+                let patch = patch(caller);
+                prop_assert_eq!(part.carried.len() + part.overtaken.len(), patch.len());
+                prop_assert!(part.carried.missing_in(&one_by_one).is_empty());
+                let lost = patch.only(|key| part.overtaken.contains(key));
+                prop_assert_eq!(lost.missing_in(&one_by_one).len(), lost.len());
+            }
+        }
+    }
+}

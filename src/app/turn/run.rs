@@ -1,0 +1,237 @@
+//! The task that works on the turn of one participant, batch after batch, until nobody waits.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{Line, Place, Seat, Shared, Told, Whereabouts, over_budget};
+use crate::error::Error;
+use crate::ports::{Booking, Class, Cycle, Permit, Phase, Wish};
+
+/// Works on the turn of a participant.
+pub(super) struct Runner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) place: Place,
+}
+
+/// What the next batch would be, were it to leave now.
+enum Outlook {
+    /// Nobody waits.
+    Over,
+    /// Everybody who waits has been put off until then.
+    Later(Instant, Arc<Notify>),
+    /// Somebody waits, and this is to be booked.
+    Ready(Wish, Vec<Permit>, Arc<Notify>),
+}
+
+impl Runner {
+    /// Starts on the turn of a participant.
+    pub(super) fn start(shared: Arc<Shared>, place: Place) {
+        let tasks = shared.shutdown.tasks().clone();
+        tasks.spawn(Self { shared, place }.run());
+    }
+
+    async fn run(self) {
+        let shutdown = self.shared.shutdown.clone();
+        // Whatever ends this task, a panic of upstream's client included: it takes nobody with it
+        // who is not on the way.
+        let mut ends = Ends { shared: Arc::clone(&self.shared), place: self.place, is_over: false };
+        // Whoever is ready at this very moment comes along.
+        tokio::task::yield_now().await;
+        tokio::select! {
+            biased;
+            () = shutdown.drain_over() => {}
+            () = self.work() => ends.is_over = true,
+        }
+    }
+
+    async fn work(&self) {
+        loop {
+            match self.outlook() {
+                Outlook::Over => return,
+                Outlook::Later(until, changed) => tokio::select! {
+                    () = tokio::time::sleep_until(until) => {}
+                    () = changed.notified() => {}
+                },
+                Outlook::Ready(wish, permits, changed) => {
+                    if let Some(permits) = self.book(wish, permits, &changed).await {
+                        let (seats, cycle) = self.board();
+                        if !seats.is_empty() {
+                            self.ride(seats, permits, cycle).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn outlook(&self) -> Outlook {
+        let mut lines = self.shared.turns.lines();
+        let Some(line) = lines.get_mut(&self.place) else { return Outlook::Over };
+        line.expected = None;
+        if line.seats.is_empty() {
+            lines.remove(&self.place);
+            return Outlook::Over;
+        }
+        let now = Instant::now();
+        let is_ready = |seat: &&Seat| seat.not_before.is_none_or(|moment| moment <= now);
+        let ready: Vec<&Seat> = line.seats.values().filter(is_ready).collect();
+        let Some(deadline) = ready.iter().map(|seat| seat.deadline()).max() else {
+            let until = line.seats.values().filter_map(|seat| seat.not_before).min();
+            return Outlook::Later(until.unwrap_or(now), Arc::clone(&line.changed));
+        };
+        let judges = ready.iter().any(|seat| seat.ride.condition.is_some());
+        let proofs = ready.iter().any(|seat| seat.ride.verify);
+        let needed = 1 + u32::from(judges) + u32::from(proofs);
+        let brought = ready.iter().flat_map(|seat| std::iter::from_fn(|| seat.ride.fare.take()));
+        let permits: Vec<Permit> = brought.take(needed as usize).collect();
+        let calls = needed - u32::try_from(permits.len()).unwrap_or(needed);
+        let class = if ready.iter().all(|seat| !seat.ride.marks.is_empty()) {
+            Class::Admitted
+        } else {
+            Class::Write
+        };
+        let wish = Wish { calls, class, deadline };
+        Outlook::Ready(wish, permits, Arc::clone(&line.changed))
+    }
+
+    /// Gets the permits that are missing. `None` if there will be none, or nobody waits any more.
+    async fn book(
+        &self,
+        wish: Wish,
+        mut permits: Vec<Permit>,
+        changed: &Notify,
+    ) -> Option<Vec<Permit>> {
+        if wish.calls == 0 {
+            return Some(permits);
+        }
+        let granted = match self.shared.pacing.book(wish) {
+            Ok(Booking::Now(granted)) => Ok(granted),
+            Ok(Booking::Later { expected, granted }) => {
+                self.expect(expected);
+                tokio::pin!(granted);
+                loop {
+                    tokio::select! {
+                        granted = &mut granted => break granted,
+                        () = changed.notified() => if self.is_deserted() { return None },
+                    }
+                }
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match granted {
+            Ok(mut granted) => {
+                permits.extend(std::iter::from_fn(|| granted.take()));
+                Some(permits)
+            }
+            Err(refusal) => {
+                self.refuse(&refusal, |_| true);
+                None
+            }
+        }
+    }
+
+    /// The next batch cannot leave before `expected`: whoever must be answered by then is told now.
+    fn expect(&self, expected: Instant) {
+        if let Some(line) = self.shared.turns.lines().get_mut(&self.place) {
+            line.expected = Some(expected);
+        }
+        self.refuse(&over_budget(expected), |seat| seat.deadline() <= expected);
+    }
+
+    fn refuse(&self, refusal: &Error, which: impl Fn(&Seat) -> bool) {
+        let refused = match self.shared.turns.lines().get_mut(&self.place) {
+            Some(line) => line.take(which),
+            None => return,
+        };
+        for seat in refused {
+            self.shared.meter.writes_waiting(-1);
+            seat.tell(Told::Refused(refusal.clone()));
+        }
+    }
+
+    fn is_deserted(&self) -> bool {
+        self.shared.turns.lines().get(&self.place).is_none_or(|line| line.seats.is_empty())
+    }
+
+    /// Takes along whoever waits at this moment.
+    fn board(&self) -> (Vec<Seat>, Cycle) {
+        let now = Instant::now();
+        let seats = match self.shared.turns.lines().get_mut(&self.place) {
+            Some(line) => {
+                line.expected = None;
+                line.take(|seat| seat.not_before.is_none_or(|moment| moment <= now))
+            }
+            None => Vec::new(),
+        };
+        for seat in &seats {
+            self.shared.meter.writes_waiting(-1);
+            self.shared.meter.waited(seat.entered.elapsed());
+            seat.ride.cycle.spend(Phase::Queue, seat.entered.elapsed());
+        }
+        let cycle = cycle_of(&seats);
+        let seats = seats.into_iter().filter(|seat| seat.is_wanted() && seat.board(&cycle));
+        (seats.collect(), cycle)
+    }
+
+    /// Waits for another batch.
+    pub(super) fn put_back(&self, seat: Seat) {
+        {
+            let mut whereabouts = seat.whereabouts();
+            if matches!(*whereabouts, Whereabouts::Gone) {
+                return;
+            }
+            *whereabouts = Whereabouts::Waiting;
+        }
+        let mut lines = self.shared.turns.lines();
+        let line = lines.entry(self.place).or_default();
+        line.running = true;
+        line.seats.insert(seat.ride.arrival, seat);
+        self.shared.meter.writes_waiting(1);
+    }
+}
+
+impl Line {
+    /// Takes out those for whom `which` says so, in order of arrival.
+    fn take(&mut self, which: impl Fn(&Seat) -> bool) -> Vec<Seat> {
+        let (taken, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.seats).into_iter().partition(|(_, seat)| which(seat));
+        self.seats = rest.into_iter().collect();
+        taken.into_iter().map(|(_, seat)| seat).collect()
+    }
+}
+
+/// One cycle for all members: it may last as long as the most patient one waits, but nothing leaves
+/// any more once the most impatient one was answered.
+pub(super) fn cycle_of(seats: &[Seat]) -> Cycle {
+    let now = Instant::now();
+    let deadlines = || seats.iter().map(Seat::deadline).filter(|deadline| *deadline > now);
+    let latest = deadlines().max().unwrap_or(now);
+    let trace = seats.iter().find_map(|seat| seat.ride.cycle.traceparent());
+    let cycle = Cycle::traced(latest, trace.map(str::to_owned));
+    cycle.starting_by(deadlines().min().unwrap_or(now))
+}
+
+/// Ends the turn when its task ends, however it does: whoever waits gets a new one.
+struct Ends {
+    shared: Arc<Shared>,
+    place: Place,
+    /// It has ended as it should; the next turn, if there is one, is not ours.
+    is_over: bool,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut lines = self.shared.turns.lines();
+        let Some(line) = lines.get_mut(&self.place) else { return };
+        if line.seats.is_empty() || self.shared.shutdown.is_over() {
+            lines.remove(&self.place);
+        } else {
+            Runner::start(Arc::clone(&self.shared), self.place);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! One shared read on its way: it waits for its turn and its permits, leaves, and tells its joiners.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::{Ended, Fare, SharedReads, Sight, Subject, Wanted};
+use crate::error::Error;
+use crate::ports::{Booking, Class, Cycle, Permit, Permits, Phase, ReadCall, Wish};
+
+/// A read that takes longer than this does not hold up the next one.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A read that somebody waits for.
+pub struct Job {
+    pub id: u64,
+    /// When it was sent; it is collecting joiners until then.
+    pub sent: Option<Instant>,
+    /// A PATCH was answered since it was sent.
+    pub stale: bool,
+    joiners: Vec<Joiner>,
+    numbers: u64,
+    class: Class,
+    retries: bool,
+    permit: Option<Permit>,
+    reserve: u32,
+    /// When it can be sent at the earliest, as far as can be told.
+    expected: Option<Instant>,
+    traceparent: Option<String>,
+    /// Somebody joined or left, or a read before it ended.
+    changed: Arc<Notify>,
+}
+
+struct Joiner {
+    number: u64,
+    deadline: Instant,
+    tell: oneshot::Sender<Ended>,
+}
+
+impl Job {
+    pub fn new(id: u64) -> Self {
+        Self {
+            id,
+            sent: None,
+            stale: false,
+            joiners: Vec::new(),
+            numbers: 0,
+            class: Class::Extra,
+            retries: false,
+            permit: None,
+            reserve: 0,
+            expected: None,
+            traceparent: None,
+            changed: Arc::default(),
+        }
+    }
+
+    /// Adds a joiner, unless it is known already that its deadline comes first.
+    pub fn join(
+        &mut self,
+        wanted: Wanted,
+        cycle: &Cycle,
+    ) -> Result<(u64, oneshot::Receiver<Ended>), Error> {
+        if let Some(expected) = self.expected.filter(|expected| *expected >= cycle.deadline()) {
+            return Err(over_budget(expected));
+        }
+        let (tell, ended) = oneshot::channel();
+        self.numbers += 1;
+        self.joiners.push(Joiner { number: self.numbers, deadline: cycle.deadline(), tell });
+        if self.sent.is_none() {
+            self.class = self.class.min(wanted.class);
+            self.retries |= wanted.retries;
+            self.permit = self.permit.take().or(wanted.permit);
+            self.reserve = self.reserve.max(wanted.reserve);
+            if self.traceparent.is_none() {
+                self.traceparent = cycle.traceparent().map(str::to_owned);
+            }
+            self.changed.notify_one();
+        }
+        Ok((self.numbers, ended))
+    }
+
+    pub fn leave(&mut self, number: u64) {
+        self.joiners.retain(|joiner| joiner.number != number);
+        self.changed.notify_one();
+    }
+
+    fn latest_deadline(&self) -> Option<Instant> {
+        self.joiners.iter().map(|joiner| joiner.deadline).max()
+    }
+
+    /// What has to be booked: nothing if its permit was brought along.
+    fn wish(&self) -> Option<Wish> {
+        let calls = u32::from(self.permit.is_none()) + self.reserve;
+        let deadline = self.latest_deadline()?;
+        Some(Wish { calls, class: self.class, deadline })
+    }
+
+    /// It cannot be sent before `expected`: whoever has to be answered before that is told now.
+    fn expect(&mut self, expected: Instant) {
+        self.expected = Some(expected);
+        let (late, rest) = std::mem::take(&mut self.joiners)
+            .into_iter()
+            .partition(|joiner| joiner.deadline <= expected);
+        self.joiners = rest;
+        tell(late, &Ended::failed(over_budget(expected)));
+    }
+}
+
+fn over_budget(expected: Instant) -> Error {
+    Error::UpstreamRateLimited {
+        reason: "the budget of calls to Genesys Cloud is spent for the moment",
+        retry_after: expected.saturating_duration_since(Instant::now()),
+    }
+}
+
+fn tell(joiners: Vec<Joiner>, ended: &Ended) {
+    for joiner in joiners {
+        // Whoever has left does not want it any more.
+        let _ = joiner.tell.send(ended.clone());
+    }
+}
+
+impl Ended {
+    fn failed(error: Error) -> Self {
+        Self { result: Err(error), spent: Cycle::new(Instant::now()), fare: Fare::default() }
+    }
+}
+
+/// Why a read is not made.
+enum Dropped {
+    /// Nobody waits for it any more.
+    Unwanted,
+    /// It may not be made.
+    Refused(Error),
+}
+
+impl SharedReads {
+    pub(super) async fn run(self, subject: Subject, id: u64) {
+        // Whatever ends this task, a panic of upstream's client included: nobody is left waiting.
+        let _ends = Ends { reads: self.clone(), subject, id };
+        self.after_those_before(subject, id).await;
+        match self.book(subject, id).await {
+            Ok(permits) => self.make(subject, id, permits).await,
+            Err(Dropped::Unwanted) => {}
+            Err(Dropped::Refused(error)) => self.end(subject, id, &Ended::failed(error)),
+        }
+    }
+
+    /// Waits until no other read of the subject is on its way, or it has been for too long.
+    async fn after_those_before(&self, subject: Subject, id: u64) {
+        let mut had_to_wait = false;
+        loop {
+            let (until, changed) = {
+                let mut topics = self.topics();
+                let Some(topic) = topics.get_mut(&subject) else { return };
+                let until = topic.sent.iter().filter_map(|job| job.sent).max();
+                let until =
+                    until.map(|sent| sent + PATIENCE).filter(|until| *until > Instant::now());
+                let Some(job) = topic.job(id) else { return };
+                (until, Arc::clone(&job.changed))
+            };
+            let Some(until) = until else { break };
+            had_to_wait = true;
+            tokio::select! {
+                () = changed.notified() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+        if had_to_wait {
+            // What that read showed may be enough for some who wait for this one: they go first.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Gets the permits for a read, and for what is booked with it.
+    async fn book(&self, subject: Subject, id: u64) -> Result<Permits, Dropped> {
+        loop {
+            let state = self.with(subject, id, |job| (job.wish(), Arc::clone(&job.changed)));
+            let Some((Some(wish), changed)) = state else { return Err(Dropped::Unwanted) };
+            let booking = self.parts.pacing.book(wish).map_err(Dropped::Refused)?;
+            let (expected, granted) = match booking {
+                Booking::Now(permits) => return Ok(permits),
+                Booking::Later { expected, granted } => (expected, granted),
+            };
+            self.with(subject, id, |job| job.expect(expected));
+            tokio::pin!(granted);
+            loop {
+                tokio::select! {
+                    permits = &mut granted => return permits.map_err(Dropped::Refused),
+                    () = changed.notified() => {}
+                }
+                let now = self.with(subject, id, |job| job.wish()).flatten();
+                let now = now.ok_or(Dropped::Unwanted)?;
+                // More important company moves it forward, and needs more calls perhaps.
+                if now.class < wish.class || now.calls != wish.calls {
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn make(&self, subject: Subject, id: u64, mut permits: Permits) {
+        let Some((call, cycle, sent)) = self.depart(subject, id, &mut permits) else { return };
+        let start = Instant::now();
+        let read = tokio::select! {
+            biased;
+            read = self.parts.conversations.read(call, &cycle) => read,
+            // Nobody waits for its retries either.
+            () = self.deserted(subject, id) => return,
+            () = self.parts.shutdown.drain_over() => Err(Error::ShuttingDown),
+        };
+        cycle.spend(Phase::Read, start.elapsed());
+        let result = read.map(|conversation| {
+            let conversation = Arc::new(conversation);
+            Sight { sent, conversation, spent: cycle.clone() }
+        });
+        if let Ok(sight) = &result {
+            self.parts.held.seen_in(&sight.conversation, sight.sent);
+            if self.parts.memory.remember(subject, sight) {
+                tokio::spawn(Arc::clone(&self.parts.memory).sweep());
+            }
+        }
+        self.end(subject, id, &Ended { result, spent: cycle, fare: Fare::new(permits) });
+    }
+
+    /// Waits until nobody waits for this read any more.
+    async fn deserted(&self, subject: Subject, id: u64) {
+        while let Some(Some(changed)) = self
+            .with(subject, id, |job| (!job.joiners.is_empty()).then(|| Arc::clone(&job.changed)))
+        {
+            changed.notified().await;
+        }
+    }
+
+    /// From here on it is sent, and only those may join it whose cause is older.
+    fn depart(
+        &self,
+        subject: Subject,
+        id: u64,
+        permits: &mut Permits,
+    ) -> Option<(ReadCall, Cycle, Instant)> {
+        let mut topics = self.topics();
+        let topic = topics.get_mut(&subject)?;
+        let mut job = topic.next.take_if(|job| job.id == id)?;
+        let sent = Instant::now();
+        job.sent = Some(sent);
+        let call = ReadCall {
+            conversation: subject.conversation,
+            participant: subject.participant,
+            retries: job.retries,
+            permit: job.permit.take().or_else(|| permits.take()),
+        };
+        let deadline = job.latest_deadline()?;
+        let cycle = Cycle::traced(deadline, job.traceparent.take());
+        topic.sent.push(job);
+        Some((call, cycle, sent))
+    }
+
+    /// Tells everybody, and makes way for the next.
+    fn end(&self, subject: Subject, id: u64, ended: &Ended) {
+        let Some(job) = self.remove(subject, id, ended.result.as_ref().ok()) else { return };
+        tell(job.joiners, ended);
+    }
+
+    fn remove(&self, subject: Subject, id: u64, shown: Option<&Sight>) -> Option<Job> {
+        let mut topics = self.topics();
+        let topic = topics.get_mut(&subject)?;
+        let sent = topic.sent.iter().position(|job| job.id == id);
+        let job = match sent {
+            Some(index) => Some(topic.sent.swap_remove(index)),
+            None => topic.next.take_if(|job| job.id == id),
+        };
+        if let Some(next) = &topic.next {
+            next.changed.notify_one();
+        }
+        if let (Some(latest), Some(sight)) = (&topic.latest, shown) {
+            latest.send_replace(Some(sight.clone()));
+        }
+        if topic.is_idle() {
+            topics.remove(&subject);
+        }
+        job
+    }
+}
+
+/// Removes a job when its task ends, however it does.
+struct Ends {
+    reads: SharedReads,
+    subject: Subject,
+    id: u64,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // Joiners that were not told see their channel close.
+        self.reads.remove(self.subject, self.id, None);
+    }
+}
