@@ -66,6 +66,8 @@ pub struct Ride {
 pub enum Told {
     /// Nothing of it was sent.
     Refused(Error),
+    /// The task of the turn has died; something of it may have been sent.
+    Lost,
     /// It was its batch's turn.
     Sent(Box<Sent>),
 }
@@ -196,11 +198,7 @@ fn over_budget(expected: Instant) -> Error {
 impl Ticket {
     /// Waits until it was this member's turn.
     pub async fn told(&mut self) -> Told {
-        (&mut self.told).await.unwrap_or_else(|_| {
-            // The hook has logged where it panicked. Whether anything had left is known by
-            // `is_exposed`.
-            Told::Refused(Error::Internal("the task of a turn ended without a word".to_owned()))
-        })
+        (&mut self.told).await.unwrap_or(Told::Lost)
     }
 
     /// Whether a PATCH with changes of this member is out, and may have been applied.
@@ -260,6 +258,10 @@ impl Seat {
     }
 
     fn tell(self, told: Told) {
+        if let Told::Refused(_) = told {
+            // Whatever leaves with its batch now is nothing of it.
+            *self.whereabouts() = Whereabouts::Gone;
+        }
         // Whoever has left does not want it any more.
         let _ = self.tell.send(told);
     }

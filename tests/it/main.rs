@@ -21,6 +21,7 @@ mod soak;
 mod sockets;
 mod survival;
 mod tokens;
+mod turns;
 mod unusable_answers;
 mod upstream_faults;
 mod verification;

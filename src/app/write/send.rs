@@ -87,12 +87,13 @@ impl Flow {
         let told = self.ticket.insert(ticket).told().await;
         let exposed = self.ticket.take().is_some_and(|ticket| ticket.is_exposed());
         match told {
-            Told::Refused(error) => {
+            Told::Refused(error) => Err(unsent(error)),
+            Told::Lost => {
+                // The hook has logged where it panicked.
                 if exposed {
-                    // The turn has died with the PATCH under way.
                     self.effect = self.effect.max(Effect::Unknown);
                 }
-                Err(unsent(error))
+                Err(unsent(Error::Internal("the task of a turn ended without a word".to_owned())))
             }
             Told::Sent(sent) => self.account(*sent),
         }

@@ -1,0 +1,236 @@
+//! Concurrent writers to one participant share turns: few calls, no lost key, each told the truth.
+
+use std::collections::BTreeMap;
+
+use attribute_gateway::simulator::{Action, Call, Fault, Kind, Writer};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::harness::{
+    AGENT, Answer, Builder, CALL, CUSTOMER, TestApp, attributes_of, ms, request, send,
+};
+
+/// Upstream that answers after 50 ms, and shows writes a little later.
+fn far_away() -> Builder {
+    let app = TestApp::new().quiet().with_lag(ms(5));
+    app.with_settings(|settings| {
+        settings.latency = ms(50);
+        settings.size_limit = None;
+    })
+}
+
+/// A write that does not wait to be awaited.
+fn writing(
+    app: &TestApp,
+    query: &str,
+    wait: u64,
+    attributes: &[(&str, &str)],
+) -> JoinHandle<Answer> {
+    let attributes: BTreeMap<_, _> = attributes.iter().copied().collect();
+    let request = request("PUT", &format!("{}{query}", attributes_of(CALL)))
+        .header("content-type", "application/json")
+        .header("prefer", format!("wait={wait}"))
+        .body(json!({ "attributes": attributes }).to_string().into());
+    tokio::spawn(send(app.router(), request.expect("a request")))
+}
+
+async fn all(tasks: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.expect("a caller does not panic"));
+    }
+    answers
+}
+
+async fn two_hundred_keys(existing: bool) {
+    let key = |number: usize| format!("k{number:03}");
+    let held: Vec<(String, &str)> = (0..200).map(|number| (key(number), "old")).collect();
+    let held = if existing { held } else { Vec::new() };
+    let call =
+        Call::new(CALL).customer(CUSTOMER, held.iter().map(|(key, old)| (key.as_str(), *old)));
+    let app = far_away().without_calls().with_call(call).start().await;
+    let start = Instant::now();
+    let tasks = (0..200).map(|number| writing(&app, "", 5, &[(&key(number), "new")])).collect();
+    for (number, answer) in all(tasks).await.iter().enumerate() {
+        answer.assert_status(200).assert_outcomes(&[(&key(number), "verified")]);
+    }
+    assert!(start.elapsed() <= ms(8 * 50), "{:?}", start.elapsed());
+    assert!(app.upstream_calls() <= 10, "{}", app.order());
+    let truth = app.truth(CUSTOMER);
+    assert_eq!((truth.len(), truth.values().filter(|value| *value == "new").count()), (200, 200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_writers_of_new_keys_take_at_most_ten_calls() {
+    two_hundred_keys(false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_writers_of_existing_keys_take_at_most_ten_calls() {
+    two_hundred_keys(true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_writers_of_one_key_are_told_what_became_of_each() {
+    let app = far_away().start().await;
+    let values: Vec<String> = (0..200).map(|number| format!("v{number}")).collect();
+    let mut tasks = Vec::new();
+    for value in &values {
+        tasks.push(writing(&app, "", 5, &[("tier", value)]));
+        // They come one after another, so that more than one batch is needed.
+        tokio::time::sleep(ms(1)).await;
+    }
+    let answers = all(tasks).await;
+    let ledger = app.simulator.ledger();
+    let applied: Vec<&str> = ledger
+        .iter()
+        .filter(|entry| entry.writer == Writer::Gateway)
+        .filter_map(|entry| entry.changes["tier"].as_deref())
+        .collect();
+    assert!(applied.len() > 3 && applied.len() < 20, "{applied:?}");
+    assert_eq!(applied.last(), Some(&"v199"), "the last to arrive is the last to be applied");
+    for (value, answer) in values.iter().zip(&answers) {
+        let was_applied = applied.contains(&value.as_str());
+        if answer.status == 200 {
+            assert!(was_applied, "{value} is told verified, but was never applied");
+            continue;
+        }
+        let effect = if was_applied { "applied" } else { "notApplied" };
+        answer.assert_problem(409, "write-superseded", effect);
+        assert_ne!(applied.last(), Some(&value.as_str()), "nothing came after {value}");
+    }
+    assert_eq!(answers[199].status, 200);
+    assert!(app.upstream_calls() <= 30, "{}", app.order());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_to_an_idle_participant_is_sent_at_once_and_the_next_batch_goes_beside_its_proof() {
+    let app = far_away().with_lag(ms(30_000)).start().await;
+    let first = writing(&app, "", 60, &[("a", "1")]);
+    tokio::time::sleep(ms(60)).await;
+    let late = [writing(&app, "", 2, &[("b", "1")]), writing(&app, "", 2, &[("c", "1")])];
+    tokio::time::sleep(ms(1_000)).await;
+    // The pre-read, then the first alone, and the others together as soon as that was answered.
+    assert_eq!(app.sent(Kind::Patch), [50, 100]);
+    assert_eq!(app.patches()[1], json!({"attributes": {"b": "1", "c": "1"}}));
+    for task in late {
+        let answer = task.await.expect("no panic");
+        answer.assert_status(202);
+        assert!(answer.took <= ms(2_010), "{:?}", answer.took);
+    }
+    let first = first.await.expect("no panic");
+    first.assert_status(200).assert_outcomes(&[("a", "verified")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_in_the_queue_removes_that_change_alone() {
+    // The first PATCH hangs for the time of an attempt.
+    let app = far_away().with_fault(Fault::on_patch(Action::Hang)).start().await;
+    let stuck = writing(&app, "", 10, &[("a", "1")]);
+    tokio::time::sleep(ms(60)).await;
+    let impatient = writing(&app, "", 1, &[("b", "1")]);
+    let patient = writing(&app, "", 10, &[("c", "1")]);
+    let impatient = impatient.await.expect("no panic");
+    impatient.assert_problem(504, "deadline-exceeded", "notApplied");
+    assert!(impatient.took <= ms(1_100), "{:?}", impatient.took);
+    for answer in [stuck.await.expect("no panic"), patient.await.expect("no panic")] {
+        answer.assert_status(200);
+    }
+    let truth = app.truth(CUSTOMER);
+    assert!(truth.contains_key("a") && truth.contains_key("c"));
+    assert!(!app.simulator.ledger().iter().any(|entry| entry.changes.contains_key("b")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_leaves_for_a_member_that_was_told_that_it_did_not() {
+    // Upstream is unavailable for a while: the batch waits, and its most impatient member leaves.
+    let busy = Action::Status { code: 503, body: None, retry_after: Some(1) };
+    let app = far_away().with_fault(Fault::on_patch(busy).times(2)).start().await;
+    let impatient = writing(&app, "", 2, &[("b", "1")]);
+    let patient = writing(&app, "", 10, &[("c", "1")]);
+    let impatient = impatient.await.expect("no panic");
+    assert_eq!(impatient.at("/effect"), "notApplied", "{}", impatient.text);
+    patient.await.expect("no panic").assert_status(200);
+    assert!(!app.truth(CUSTOMER).contains_key("b"));
+    assert!(!app.simulator.ledger().iter().any(|entry| entry.changes.contains_key("b")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_change_that_crosses_the_limit_is_taken_out_and_the_others_go() {
+    let app = far_away().start().await;
+    let large = "x".repeat(6_000);
+    let opener = writing(&app, "", 5, &[("opener", "1")]);
+    let fits = writing(&app, "", 5, &[("first", &large)]);
+    let crosses = writing(&app, "", 5, &[("second", &large)]);
+    let small = writing(&app, "", 5, &[("third", "1")]);
+    for task in [opener, fits, small] {
+        task.await.expect("no panic").assert_status(200);
+    }
+    crosses.await.expect("no panic").assert_problem(422, "attributes-too-large", "notApplied");
+    assert_eq!(app.simulator.count(Kind::Patch), 1, "{}", app.order());
+    assert!(!app.truth(CUSTOMER).contains_key("second"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_of_a_rejected_batch_are_sent_once_more_singly_in_order() {
+    for status in [400, 413, 422] {
+        let rejection = Action::Status { code: status, body: None, retry_after: None };
+        let app = far_away().with_fault(Fault::on_patch(rejection).times(2)).start().await;
+        let tasks: Vec<_> = ["a", "b", "c"].map(|key| writing(&app, "", 5, &[(key, "1")])).into();
+        let answers = all(tasks).await;
+        // The batch was rejected, and then the first of its members alone.
+        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        let refused = if status == 413 { 422 } else { 502 };
+        assert_eq!(statuses, [refused, 200, 200]);
+        assert_eq!(answers[0].at("/effect"), "notApplied");
+        let single = |key: &str| json!({"attributes": {key: "1"}});
+        assert_eq!(app.patches()[1..], [single("a"), single("b"), single("c")]);
+        assert!(!app.truth(CUSTOMER).contains_key("a"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attribute_of_another_participant_does_not_wait() {
+    // It is the customer's PATCH that hangs.
+    let app = far_away().with_fault(Fault::on_patch(Action::Hang)).start().await;
+    let customer = writing(&app, "", 10, &[("a", "1")]);
+    tokio::time::sleep(ms(60)).await;
+    let agent = writing(&app, "?participant=agent", 10, &[("desk", "8")]).await.expect("no panic");
+    agent.assert_outcomes(&[("desk", "verified")]);
+    assert!(agent.took < ms(1_000), "{:?}", agent.took);
+    customer.await.expect("no panic").assert_status(200);
+    assert_eq!(app.simulator.attributes(CALL, AGENT).expect("there")["desk"], "8");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patch_of_unknown_fate_is_settled_for_every_member_and_sent_again_together() {
+    let app = far_away().with_fault(Fault::on_patch(Action::ResetBefore)).start().await;
+    let tasks: Vec<_> = ["a", "b", "c"].map(|key| writing(&app, "", 5, &[(key, "1")])).into();
+    for answer in all(tasks).await {
+        answer.assert_status(200);
+    }
+    assert_eq!(app.simulator.count(Kind::Patch), 2, "{}", app.order());
+    assert_eq!(app.patches()[1], json!({"attributes": {"a": "1", "b": "1", "c": "1"}}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_is_read_merged_and_sent_again_for_all_members_together() {
+    let conflict = Action::Status { code: 409, body: None, retry_after: None };
+    let app = far_away().with_fault(Fault::on_patch(conflict)).start().await;
+    let tasks: Vec<_> = ["a", "b", "c"].map(|key| writing(&app, "", 5, &[(key, "1")])).into();
+    for answer in all(tasks).await {
+        answer.assert_status(200);
+    }
+    assert_eq!(app.order(), "RPRPR");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_never_enters_a_batch() {
+    let app = far_away().start().await;
+    let real = writing(&app, "", 5, &[("a", "1")]);
+    let dry = writing(&app, "?dryRun=true", 5, &[("b", "1")]).await.expect("no panic");
+    dry.assert_outcomes(&[("b", "wouldSend")]);
+    real.await.expect("no panic").assert_status(200);
+    assert_eq!(app.patches(), [json!({"attributes": {"a": "1"}})]);
+}
