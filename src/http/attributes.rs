@@ -79,7 +79,7 @@ pub(super) async fn get_attributes(
         ("allowEnded" = Option<bool>, Query,
             description = "Write to a conversation that has ended, too; analytics will not keep it"),
         ("keys" = Option<String>, Query, example = "counter",
-            description = "The keys that the `ETag`s of this exchange are taken of, as in the read; all if absent"),
+            description = "As in the read whose `ETag` is given in `If-Match`; changes nothing else"),
         ("key" = Option<Vec<String>>, Query, description = "The same, one key each"),
         ("If-Match" = Option<String>, Header,
             description = "`ETag`s of a read: the write is made only if the map is still as one of them says, else 412"),

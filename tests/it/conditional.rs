@@ -1,0 +1,178 @@
+//! Conditional writes: no update is lost between callers that read before they write.
+
+use attribute_gateway::simulator::{Action, Fault, Kind};
+use axum::Router;
+use axum::body::Body;
+use serde_json::json;
+
+use crate::harness::{Answer, CALL, CUSTOMER, TestApp, attributes_of, ms, request, send};
+
+async fn put(router: Router, query: &str, header: (&str, &str), body: serde_json::Value) -> Answer {
+    let request = request("PUT", &format!("{}{query}", attributes_of(CALL)))
+        .header("content-type", "application/json")
+        .header("prefer", "wait=30")
+        .header(header.0, header.1);
+    let body = json!({ "attributes": body }).to_string();
+    send(router, request.body(body.into()).expect("a request")).await
+}
+
+async fn get(router: Router, query: &str) -> Answer {
+    let request = request("GET", &format!("{}{query}", attributes_of(CALL)));
+    send(router, request.body(Body::empty()).expect("a request")).await
+}
+
+/// Counts up by reading and writing back, until it has succeeded `times` times.
+async fn count(router: Router, times: usize, query: &str) -> usize {
+    let mut lost = 0;
+    for _ in 0..times {
+        loop {
+            let read = get(router.clone(), query).await;
+            read.assert_status(200);
+            let value = read.json()["attributes"]["counter"]
+                .as_str()
+                .map_or(0, |text| text.parse::<usize>().expect("a number"));
+            let next = json!({"counter": (value + 1).to_string()});
+            let answer = put(router.clone(), query, ("if-match", read.header("etag")), next).await;
+            match answer.status {
+                200 => break,
+                412 => lost += 1,
+                other => panic!("{other}: {}", answer.text),
+            }
+        }
+    }
+    lost
+}
+
+async fn counted(query: &'static str) {
+    const CLIENTS: usize = 8;
+    const TIMES: usize = 5;
+    let app = TestApp::new().with_lag(ms(120)).start().await;
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|_| tokio::spawn(count(app.router(), TIMES, query))).collect();
+    let mut lost = 0;
+    for client in clients {
+        lost += client.await.expect("no panic");
+    }
+    assert_eq!(app.truth(CUSTOMER)["counter"], (CLIENTS * TIMES).to_string());
+    assert!(lost > 0, "they never met");
+    // Exactly one wins each round: no value was written twice.
+    let ledger = app.simulator.ledger();
+    let written: Vec<_> = ledger.iter().filter_map(|entry| entry.changes.get("counter")).collect();
+    let expected: Vec<_> = (1..=CLIENTS * TIMES).map(|number| Some(number.to_string())).collect();
+    assert_eq!(written, expected.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_counter_kept_by_many_clients_under_lag_ends_exact() {
+    counted("").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tag_of_a_narrowed_read_is_good_for_a_write_with_the_same_keys() {
+    counted("?keys=counter").await;
+    let app = TestApp::new().with_lag(ms(10)).start().await;
+    let tag = app.read(CALL, "?key=tier").await.header("etag").to_owned();
+    let whole = put(app.router(), "", ("if-match", &tag), json!({"tier": "x"})).await;
+    whole.assert_problem(412, "precondition-failed", "notApplied");
+    let narrowed = put(app.router(), "?keys=tier", ("if-match", &tag), json!({"tier": "gold"}));
+    let narrowed = narrowed.await.assert_status(200).header("etag").to_owned();
+    assert_eq!(app.read(CALL, "?key=tier").await.header("etag"), narrowed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mismatch_is_told_with_the_tag_of_now_also_where_the_wanted_values_are_there() {
+    let app = TestApp::new().with_lag(ms(10)).start().await;
+    let there = put(app.router(), "", ("if-match", "\"old\""), json!({"tier": "silver"})).await;
+    there.assert_problem(412, "precondition-failed", "notApplied");
+    let read = app.read(CALL, "").await;
+    assert_eq!(there.header("etag"), read.header("etag"));
+    assert_eq!(app.simulator.count(Kind::Patch), 0);
+    // With that tag it is as it should be, and nothing has to be sent.
+    let same = put(app.router(), "", ("if-match", there.header("etag")), json!({"tier": "silver"}));
+    same.await.assert_outcomes(&[("tier", "unchanged")]);
+    assert_eq!(app.order(), "RRR");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_accepted_and_not_visible_yet_counts_in_the_check() {
+    let app = TestApp::new().quiet().with_lag(ms(20_000)).start().await;
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    app.write(CALL, "?verify=none", json!({"tier": "gold"})).await.assert_status(202);
+    let late = put(app.router(), "", ("if-match", &tag), json!({"tier": "platinum"})).await;
+    late.assert_problem(412, "precondition-failed", "notApplied");
+    // The tag that it was told covers what upstream does not show yet.
+    let told = late.header("etag").to_owned();
+    tokio::time::sleep(ms(20_000)).await;
+    assert_eq!(app.read(CALL, "").await.header("etag"), told);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_with_one_tag_the_first_to_arrive_wins() {
+    let app = TestApp::new().with_lag(ms(50)).start().await;
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    let with = |value: &'static str| {
+        let (router, tag) = (app.router(), tag.clone());
+        tokio::spawn(
+            async move { put(router, "", ("if-match", &tag), json!({"tier": value})).await },
+        )
+    };
+    let writes = [with("first"), with("second"), with("third")];
+    let mut statuses = Vec::new();
+    for write in writes {
+        statuses.push(write.await.expect("no panic").status);
+    }
+    assert_eq!(statuses, [200, 412, 412]);
+    assert_eq!(app.truth(CUSTOMER)["tier"], "first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_waits_for_the_fate_of_an_earlier_write() {
+    // That one was applied, but nobody knows: it hung, and its caller has long been answered.
+    let hang = Fault::on_patch(Action::HangAfterApply);
+    let app = TestApp::new().with_lag(ms(10)).with_fault(hang).start().await;
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    let unknown = app.write_within(1, "", json!({"tier": "gold"})).await;
+    unknown.assert_problem(504, "deadline-exceeded", "unknown");
+    let after = put(app.router(), "", ("if-match", &tag), json!({"tier": "platinum"})).await;
+    after.assert_problem(412, "precondition-failed", "notApplied");
+    // And where it was not, the condition holds in the end.
+    let app = TestApp::new().with_fault(Fault::on_patch(Action::Hang)).start().await;
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    let unknown = app.write_within(1, "", json!({"tier": "gold"})).await;
+    unknown.assert_problem(504, "deadline-exceeded", "unknown");
+    let after = put(app.router(), "", ("if-match", &tag), json!({"tier": "platinum"})).await;
+    after.assert_status(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_can_be_set_only_if_it_is_not_there() {
+    let app = TestApp::new().with_lag(ms(10)).start().await;
+    let absent = ("if-none-match", "*");
+    put(app.router(), "", absent, json!({"lock": "mine"})).await.assert_status(200);
+    let taken = put(app.router(), "", absent, json!({"lock": "theirs", "other": "1"})).await;
+    taken.assert_problem(412, "precondition-failed", "notApplied");
+    assert_eq!(app.truth(CUSTOMER)["lock"], "mine");
+    assert!(!app.truth(CUSTOMER).contains_key("other"));
+    app.write(CALL, "", json!({"lock": ""})).await.assert_status(200);
+    put(app.router(), "", absent, json!({"lock": "again"})).await.assert_status(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_conditions_are_required_a_write_without_one_is_refused() {
+    let app = TestApp::new().with_env("GATEWAY__WRITES__REQUIRE_IF_MATCH", "true");
+    let app = app.with_lag(ms(10)).start().await;
+    let refused = app.write(CALL, "", json!({"tier": "gold"})).await;
+    refused.assert_problem(428, "precondition-required", "notApplied");
+    assert_eq!(app.upstream_calls(), 0);
+    app.write(CALL, "?dryRun=true", json!({"tier": "gold"})).await.assert_status(200);
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    put(app.router(), "", ("if-match", &tag), json!({"tier": "gold"})).await.assert_status(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_judges_the_condition_as_well() {
+    let app = TestApp::new().start().await;
+    let dry = put(app.router(), "?dryRun=true", ("if-match", "\"x\""), json!({"tier": "1"})).await;
+    dry.assert_problem(412, "precondition-failed", "notApplied");
+    assert_eq!(app.order(), "R");
+}

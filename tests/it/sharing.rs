@@ -1,0 +1,198 @@
+//! Reads are shared, writes to somebody seen moments ago go without one, and nothing old is served.
+
+use std::collections::BTreeSet;
+
+use attribute_gateway::simulator::{Action, Call, Fault, Kind};
+use axum::body::Body;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::harness::{Answer, CALL, CUSTOMER, TestApp, attributes_of, ms, request, send};
+
+fn reading(app: &TestApp, conversation: &str, query: &str) -> tokio::task::JoinHandle<Answer> {
+    let path = format!("{}{query}", attributes_of(conversation));
+    let request = request("GET", &path).body(Body::empty()).expect("a request");
+    tokio::spawn(send(app.router(), request))
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_hundred_readers_of_one_conversation_take_at_most_three_reads() {
+    let app = TestApp::new().start().await;
+    let mut readers = Vec::new();
+    for number in 0..500 {
+        if number % 100 == 0 {
+            tokio::time::sleep(ms(1)).await;
+        }
+        readers.push(reading(&app, CALL, if number % 2 == 0 { "" } else { "?participant=agent" }));
+    }
+    for reader in readers {
+        let answer = reader.await.expect("no panic");
+        assert_ne!(answer.assert_status(200).header("etag"), "");
+    }
+    assert!(app.upstream_calls() <= 3, "{}", app.order());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_after_a_verified_write_never_sees_an_older_value() {
+    let app = TestApp::new().with_lag(ms(30)).start().await;
+    // A slow read leaves, then a write is made and proved beside it.
+    app.simulator.inject(Fault::on_read(Action::Delay { by: ms(800), after_apply: true }));
+    let slow = reading(&app, CALL, "");
+    tokio::time::sleep(ms(1)).await;
+    app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
+    let fresh = app.read(CALL, "").await;
+    assert_eq!(fresh.at("/attributes/tier"), "gold", "not joined to the read from before");
+    assert_eq!(slow.await.expect("no panic").at("/attributes/tier"), "silver");
+    // And so does everybody who comes after any proof of a stream of writes.
+    for number in 0..20 {
+        let value = format!("v{number}");
+        let early = reading(&app, CALL, "");
+        app.write(CALL, "", json!({"tier": value})).await.assert_status(200);
+        assert_eq!(app.read(CALL, "").await.at("/attributes/tier"), value);
+        early.await.expect("no panic").assert_status(200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_read_back_serves_writes_to_different_participants() {
+    let app = TestApp::new().with_lag(ms(30)).start().await;
+    let writes = async |query| app.write(CALL, query, json!({"note": "1"})).await;
+    let (customer, agent) = tokio::join!(writes(""), writes("?participant=agent"));
+    customer.assert_outcomes(&[("note", "verified")]);
+    agent.assert_outcomes(&[("note", "verified")]);
+    // One read for both, a PATCH each, and the read-backs of both together.
+    assert_eq!(app.order(), "RPPRR");
+    assert_eq!((customer.at("/upstreamCalls"), agent.at("/upstreamCalls")), (json!(4), json!(4)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_participant_seen_less_than_ten_seconds_ago_needs_no_read_before_a_write() {
+    let app = TestApp::new().with_lag(ms(10)).start().await;
+    app.read(CALL, "").await.assert_status(200);
+    app.simulator.clear_calls();
+    tokio::time::sleep(ms(9_900)).await;
+    let warm = app.write(CALL, "", json!({"tier": "gold", "language": "en"})).await;
+    warm.assert_outcomes(&[("language", "verified"), ("tier", "verified")]);
+    assert_eq!((warm.at("/upstreamCalls"), app.order().as_str()), (json!(2), "PR"));
+    assert_eq!(app.patches(), [json!({"attributes": {"language": "en", "tier": "gold"}})]);
+    app.simulator.clear_calls();
+    tokio::time::sleep(ms(10_000)).await;
+    app.write(CALL, "", json!({"tier": "platinum"})).await.assert_status(200);
+    assert_eq!(app.order(), "RPR");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_write_to_somebody_who_was_not_there_reads_first() {
+    let app = TestApp::new().with_lag(ms(10)).start().await;
+    app.read(CALL, "").await.assert_status(200);
+    let nobody = app.write(CALL, "?participant=supervisor", json!({"a": "1"})).await;
+    nobody.assert_problem(404, "participant-not-found", "notApplied");
+    assert_eq!(app.order(), "RR", "the memory cannot tell that somebody is not there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_write_is_measured_against_the_map_that_was_seen() {
+    let app = TestApp::new().with_lag(ms(10)).start().await;
+    let large = "x".repeat(6_000);
+    app.write(CALL, "", json!({"one": large})).await.assert_status(200);
+    app.simulator.clear_calls();
+    let over = app.write(CALL, "", json!({"two": large})).await;
+    over.assert_problem(422, "attributes-too-large", "notApplied");
+    assert_eq!(app.order(), "", "nothing was asked of upstream");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_warm_write_counts_with_holds_also_what_was_written_and_not_seen_yet() {
+    let app = TestApp::new().quiet().with_lag(ms(60_000)).start().await;
+    let large = "x".repeat(6_000);
+    app.write(CALL, "?verify=none", json!({"one": large})).await.assert_status(202);
+    let over = app.write(CALL, "?verify=none", json!({"two": large})).await;
+    over.assert_problem(422, "attributes-too-large", "notApplied");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_write_to_a_call_that_is_over_says_so() {
+    let app = TestApp::new().with_lag(ms(10)).start().await;
+    app.read(CALL, "").await.assert_status(200);
+    app.simulator.end_conversation(CALL);
+    let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
+    let warning = "the conversation has ended: analytics will not keep this write";
+    assert_eq!(answer.assert_status(200).at("/warnings"), json!([warning]));
+    let next = app.write(CALL, "", json!({"tier": "platinum"})).await;
+    next.assert_problem(409, "conversation-ended", "notApplied");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_is_bounded_and_forgotten_after_a_while() {
+    let mut app = TestApp::new().with_env("GATEWAY__WRITES__REMEMBER_BYTES", "64 KiB");
+    let id = |number: usize| format!("5eed0000-0000-4000-8000-1{number:011}");
+    for number in 0..500 {
+        app = app.with_call(Call::new(id(number)).customer(CUSTOMER, [("a", "1")]));
+    }
+    let app = app.start().await;
+    for number in 0..500 {
+        app.read(&id(number), "").await.assert_status(200);
+    }
+    let (kept, bytes) =
+        (app.figure("remembered_conversations").await, app.figure("remembered_bytes").await);
+    assert!(kept > 10.0 && kept < 200.0 && bytes <= 65_536.0, "{kept} in {bytes}");
+    // The latest is among them.
+    app.simulator.clear_calls();
+    app.write(&id(499), "", json!({"a": "2"})).await.assert_status(200);
+    assert!(app.order().starts_with('P'), "{}", app.order());
+    tokio::time::sleep(ms(21_000)).await;
+    assert!(app.figure("remembered_conversations").await < 1.0);
+    assert!(app.figure("participants_held").await < 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_cache_serves_a_read_unless_it_is_asked_for() {
+    let app = TestApp::new().start().await;
+    for _ in 0..3 {
+        app.read(CALL, "").await.assert_status(200);
+    }
+    assert_eq!(app.order(), "RRR");
+    let app =
+        TestApp::new().with_env("GATEWAY__READS__MAX_AGE", "3s").with_lag(ms(1)).start().await;
+    let first = app.read(CALL, "").await;
+    let cached = app.read(CALL, "").await;
+    assert_eq!((cached.took, cached.header("etag")), (ms(0), ""), "no tag out of a memory");
+    assert_ne!(first.header("etag"), "");
+    let path = attributes_of(CALL);
+    let passing = request("GET", &path).header("cache-control", "no-cache");
+    app.send(passing.body(Body::empty()).expect("a request")).await.assert_status(200);
+    assert_eq!(app.order(), "RR");
+    // A write of ours ends it, seen or not.
+    app.write(CALL, "?verify=none", json!({"tier": "gold"})).await.assert_status(202);
+    tokio::time::sleep(ms(5)).await;
+    assert_eq!(app.read(CALL, "").await.at("/attributes/tier"), "gold");
+    tokio::time::sleep(ms(3_000)).await;
+    let before = app.upstream_calls();
+    app.read(CALL, "").await.assert_status(200);
+    assert_eq!(app.upstream_calls(), before + 1, "and so does time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_who_leaves_takes_nobody_along() {
+    let app = TestApp::new().start().await;
+    let first = reading(&app, CALL, "");
+    tokio::time::sleep(ms(1)).await;
+    let second = reading(&app, CALL, "");
+    tokio::time::sleep(ms(1)).await;
+    first.abort();
+    second.await.expect("no panic").assert_status(200);
+    assert_eq!(app.order(), "R");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_hangs_holds_up_nobody_who_may_not_join_it() {
+    let app = TestApp::new().with_lag(ms(1)).with_fault(Fault::on_read(Action::Hang)).start().await;
+    let stuck = reading(&app, CALL, "");
+    tokio::time::sleep(ms(1)).await;
+    let start = Instant::now();
+    app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
+    assert!(start.elapsed() < ms(300), "{:?}", start.elapsed());
+    stuck.await.expect("no panic").assert_status(200);
+    let reads: BTreeSet<_> = app.sent(Kind::Read).into_iter().collect();
+    assert_eq!(reads.len(), 4, "{reads:?}");
+}
