@@ -5,6 +5,7 @@
 
 mod backoff;
 mod breaker;
+mod rate_limit;
 mod retry;
 mod visibility;
 mod window;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, Ticket};
+pub use rate_limit::{
+    Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
+};
 pub use retry::{RetryBudget, RetryDecision, Stop, decide};
 pub use visibility::{LagStatistics, ReadBackSchedule};
 pub use window::SlidingWindow;

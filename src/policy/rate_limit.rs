@@ -1,0 +1,395 @@
+//! How many calls may be made, and who makes the next: a sliding window that never admits too many.
+//!
+//! A call occupies the window from its grant until one window after its end: upstream counts it at
+//! some moment between its sending and its answer, and only counting from the end is never too
+//! early. What was granted and is not used frees its place at once.
+//!
+//! The wish at the head of the queue waits until it can have all of its calls; nobody overtakes it,
+//! or the three calls of a write would starve behind single ones. An upstream that throttles
+//! overrides the window (`throttle`), its headers correct it (`foreign`). When a wish would be
+//! granted is reckoned in `estimate`.
+
+mod estimate;
+mod foreign;
+mod ledger;
+mod promises;
+mod queue;
+mod throttle;
+
+use std::time::Duration;
+
+use self::foreign::Foreign;
+pub use self::foreign::Told;
+use self::ledger::Ledger;
+use self::promises::Promises;
+use self::queue::Queue;
+pub use self::queue::WishId;
+use self::throttle::Throttle;
+use super::Moment;
+
+/// Reads get at least one in so many calls, whatever writes there are.
+const READS_ONE_IN: u64 = 5;
+/// Most calls that a write books together. Where the window holds no more than these and a read,
+/// reads and writes take turns: reads with a right of way would never leave room for a write.
+const CALLS_OF_A_WRITE: u64 = 3;
+/// Weight of a new measurement of how long a call takes: one in so many.
+const SMOOTHING: u32 = 8;
+
+/// Who goes first, the first of them first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Priority {
+    /// Further calls of writes that have begun. May take from the reserve.
+    Admitted,
+    /// All that a write needs.
+    Write,
+    /// A read.
+    Read,
+    /// What can be dropped.
+    Extra,
+}
+
+impl Priority {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::Admitted, Self::Write, Self::Read, Self::Extra];
+}
+
+/// Calls that somebody would like to make, all or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// How many. Granted are at least one, and no more than the window holds altogether.
+    pub calls: u32,
+    /// How important they are.
+    pub priority: Priority,
+    /// From when on they are of no use.
+    pub deadline: Moment,
+}
+
+/// What comes of a [`Want`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// So many calls are granted.
+    Granted(u32),
+    /// It waits, and will be granted about then.
+    Queued(WishId, Moment),
+    /// It cannot be granted in time.
+    Refused(Refusal),
+}
+
+/// Why there are no calls, and when there will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Who returns then is admitted, unless others came in between. At most a day.
+    pub retry_after: Duration,
+    /// Whether upstream throttles; else the budget is used up.
+    pub throttled: bool,
+}
+
+/// The budget.
+#[derive(Clone, Copy, Debug)]
+pub struct RateSettings {
+    /// Calls in any window; at least 1.
+    pub limit: u64,
+    /// Length of the window.
+    pub window: Duration,
+    /// Share of the limit in percent that only [`Priority::Admitted`] may use. Rounded up.
+    pub reserve: u8,
+}
+
+impl RateSettings {
+    /// A budget of so many calls a minute, counted in windows of this length.
+    pub fn per_minute(calls: u64, window: Duration, reserve: u8) -> Self {
+        let minute = Duration::from_mins(1).as_nanos();
+        let limit = u128::from(calls).saturating_mul(window.as_nanos()) / minute;
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX).max(1);
+        Self { limit, window, reserve }
+    }
+}
+
+/// When a call started, and what upstream may have counted by then.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    at: Moment,
+    gone: u64,
+}
+
+/// The budget of one token.
+#[derive(Clone, Debug)]
+pub struct RateLimit {
+    settings: RateSettings,
+    /// What upstream says that it grants; [`u64::MAX`] if it says nothing.
+    allowed: u64,
+    held: u64,
+    spent: Ledger,
+    foreign: Foreign,
+    /// Reads of the last window, for their share.
+    reads: Ledger,
+    queue: Queue,
+    promises: Promises,
+    throttle: Throttle,
+    /// What a call typically takes.
+    typical: Duration,
+    /// Most calls that were ever wanted together.
+    largest: u32,
+}
+
+impl RateLimit {
+    /// An unused budget.
+    pub fn new(settings: RateSettings) -> Self {
+        let RateSettings { limit, window, .. } = settings;
+        Self {
+            settings,
+            allowed: u64::MAX,
+            held: 0,
+            spent: Ledger::new(window, limit),
+            foreign: Foreign::default(),
+            reads: Ledger::new(window, limit),
+            queue: Queue::default(),
+            promises: Promises::default(),
+            throttle: Throttle::new(window),
+            typical: Duration::ZERO,
+            largest: 1,
+        }
+    }
+
+    /// Grants calls, puts the wish into the queue, or refuses it. After a wish was put into the
+    /// queue, [`Self::grant`] is to be asked: it may not have to wait after all.
+    pub fn book(&mut self, want: Want, now: Moment) -> Verdict {
+        self.expire(now);
+        let want = Want { calls: self.whole(want.calls, want.priority), ..want };
+        self.largest = self.largest.max(want.calls);
+        if self.throttle.fails_fast(now) {
+            return self.probed(want, now);
+        }
+        if self.queue.is_empty() && want.deadline > now && self.is_free(want, now) {
+            self.take(want, now);
+            return Verdict::Granted(want.calls);
+        }
+        let expected = self.expected(want, now);
+        if self.is_late(want, expected, now) {
+            return Verdict::Refused(self.refuse(want.calls, now));
+        }
+        Verdict::Queued(self.queue.push(want), expected)
+    }
+
+    fn probed(&mut self, want: Want, now: Moment) -> Verdict {
+        let has_room = self.available(want.priority) >= u64::from(want.calls);
+        if has_room && self.throttle.probe(want.calls, now) {
+            self.take(want, now);
+            return Verdict::Granted(want.calls);
+        }
+        Verdict::Refused(self.refuse(want.calls, now))
+    }
+
+    /// The next wish that can be granted now, with its calls. To be asked until there is none, after
+    /// everything that happens and at the time that [`Self::wakes`] tells.
+    pub fn grant(&mut self, now: Moment) -> Option<(WishId, u32)> {
+        self.expire(now);
+        loop {
+            let (id, want) = self.head()?;
+            if want.deadline <= now {
+                self.queue.remove(id);
+                continue;
+            }
+            // The window may have shrunk since the wish was put into the queue.
+            let want = Want { calls: self.whole(want.calls, want.priority), ..want };
+            if !self.is_free(want, now) {
+                return None;
+            }
+            self.queue.remove(id);
+            self.take(want, now);
+            return Some((id, want.calls));
+        }
+    }
+
+    /// When there may be something to grant, if nothing happens before. `None`: then only.
+    pub fn wakes(&self, now: Moment) -> Option<Moment> {
+        let (_, want) = self.head()?;
+        let rank = self.rank(u64::from(want.calls), self.capacity(want.priority));
+        let place = if rank == 0 { Some(now) } else { self.release(rank) };
+        let grant = place.map(|place| place.max(self.throttle.opens(now)));
+        // With the share of reads another wish comes to the head.
+        let turn = self.queue.head(Priority::Read).and_then(|_| self.reads.nth(1));
+        [grant, turn].into_iter().flatten().min()
+    }
+
+    /// Takes a wish out of the queue, if it is there.
+    pub fn cancel(&mut self, id: WishId) -> Option<Want> {
+        self.queue.remove(id)
+    }
+
+    /// Takes a wish out of the queue whose time has come, and tells it when to return.
+    pub fn give_up(&mut self, id: WishId, calls: u32, now: Moment) -> Refusal {
+        self.expire(now);
+        self.queue.remove(id);
+        self.refuse(calls, now)
+    }
+
+    /// A call has ended.
+    pub fn spent(&mut self, now: Moment) {
+        self.held = self.held.saturating_sub(1);
+        self.spent.record(now, 1);
+    }
+
+    /// Calls were granted and not made.
+    pub fn returned(&mut self, calls: u32) {
+        self.held = self.held.saturating_sub(u64::from(calls));
+    }
+
+    /// Whether a call that was granted may start now. One granted before a 429 may not.
+    pub fn start(&mut self, now: Moment) -> Option<Start> {
+        self.expire(now);
+        let gone = self.spent.gone();
+        self.throttle.may_start(now).then_some(Start { at: now, gone })
+    }
+
+    /// A call was answered with 429, to be heeded for `wait`. Over three minutes, everybody who
+    /// waits is to be refused ([`Self::turn_away`]).
+    pub fn throttled(&mut self, wait: Duration, now: Moment) {
+        self.throttle.begin(wait, now);
+    }
+
+    /// The next of those who wait in vain, since all are refused at once.
+    pub fn turn_away(&mut self, now: Moment) -> Option<(WishId, Refusal)> {
+        if !self.throttle.fails_fast(now) {
+            return None;
+        }
+        let id = self.queue.any()?;
+        let want = self.queue.remove(id)?;
+        Some((id, self.refuse(want.calls, now)))
+    }
+
+    /// A call was answered, and not with 429.
+    pub fn answered(&mut self, start: Start, now: Moment) {
+        let took = now.saturating_sub(start.at);
+        self.typical = if self.typical.is_zero() {
+            took
+        } else {
+            (self.typical * (SMOOTHING - 1)).saturating_add(took) / SMOOTHING
+        };
+        if self.throttle.answered(start.at, now) {
+            self.promises.clear();
+        }
+    }
+
+    /// Upstream told of its counting, in the answer to a call. What it counted and we did not are
+    /// calls of others with the same token; they go when upstream says so, and within two windows
+    /// whatever it says. A limit of nothing is taken for none: an upstream that means it says 429.
+    pub fn corrected(&mut self, start: Start, told: Told, now: Moment) {
+        self.expire(now);
+        if let Some(allowed) = told.allowed.filter(|allowed| *allowed > 0) {
+            self.allowed = allowed;
+        }
+        let (Some(count), Some(reset)) = (told.count, told.reset) else { return };
+        // What has left since the call started may still have been counted.
+        let ours = self.held.saturating_add(self.spent.since(start.gone));
+        let others = count.saturating_sub(ours).min(self.settings.limit);
+        let new = others.saturating_sub(self.foreign.calls());
+        if new > 0 && !reset.is_zero() {
+            self.foreign.add(now + reset.min(self.settings.window * 2), new);
+        }
+    }
+
+    /// Calls that could be granted now.
+    pub fn room(&mut self, now: Moment) -> u64 {
+        self.expire(now);
+        if self.throttle.left(now).is_some() { 0 } else { self.available(Priority::Read) }
+    }
+
+    /// For how long upstream wants no calls.
+    pub fn throttle_left(&self, now: Moment) -> Option<Duration> {
+        self.throttle.left(now)
+    }
+
+    /// Whether nobody waits.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    fn expire(&mut self, now: Moment) {
+        self.spent.expire(now);
+        self.foreign.expire(now);
+        self.reads.expire(now);
+        self.promises.expire(now);
+    }
+
+    /// Calls in any window, as configured and as upstream says.
+    fn limit(&self) -> u64 {
+        self.settings.limit.min(self.allowed)
+    }
+
+    /// How much of it a class may use.
+    fn capacity(&self, priority: Priority) -> u64 {
+        let limit = self.limit();
+        if priority == Priority::Admitted {
+            return limit;
+        }
+        let share = u128::from(limit) * u128::from(self.settings.reserve);
+        let reserve = u64::try_from(share.div_ceil(100)).unwrap_or(u64::MAX);
+        limit.saturating_sub(reserve).max(1)
+    }
+
+    fn used(&self) -> u64 {
+        self.held.saturating_add(self.spent.len()).saturating_add(self.foreign.calls())
+    }
+
+    fn available(&self, priority: Priority) -> u64 {
+        self.capacity(priority).saturating_sub(self.used())
+    }
+
+    /// A wish for more than the window holds could never be granted whole.
+    fn whole(&self, calls: u32, priority: Priority) -> u32 {
+        let most = u32::try_from(self.capacity(priority)).unwrap_or(u32::MAX);
+        calls.clamp(1, most)
+    }
+
+    fn is_free(&self, want: Want, now: Moment) -> bool {
+        self.available(want.priority) >= u64::from(want.calls) && self.throttle.opens(now) <= now
+    }
+
+    fn take(&mut self, want: Want, now: Moment) {
+        self.held = self.held.saturating_add(u64::from(want.calls));
+        self.throttle.granted(want.calls, self.gap(), now);
+        // Beyond the whole window it makes no difference how many there were.
+        if want.priority == Priority::Read && self.reads.len() < self.limit() {
+            self.reads.record(now, u64::from(want.calls));
+        }
+    }
+
+    /// Distance of calls that would spread the limit evenly over the window.
+    fn gap(&self) -> Duration {
+        let gap = self.settings.window.as_nanos().div_ceil(u128::from(self.limit()));
+        Duration::from_nanos(u64::try_from(gap).unwrap_or(u64::MAX))
+    }
+
+    /// Calls of a window that reads may have before writes; 0 where they take turns.
+    fn share_of_reads(&self) -> u64 {
+        let capacity = self.capacity(Priority::Read);
+        let share = capacity.div_ceil(READS_ONE_IN);
+        if capacity < share + CALLS_OF_A_WRITE { 0 } else { share }
+    }
+
+    /// The wish whose turn it is.
+    fn head(&self) -> Option<(WishId, Want)> {
+        let head = |priority| self.queue.head(priority);
+        if let Some(admitted) = head(Priority::Admitted) {
+            return Some(admitted);
+        }
+        match (head(Priority::Write), head(Priority::Read)) {
+            (Some(write), Some(read)) => {
+                let share = self.share_of_reads();
+                let reads_first = if share == 0 {
+                    read.0.number < write.0.number
+                } else {
+                    self.reads.len() < share
+                };
+                Some(if reads_first { read } else { write })
+            }
+            (write, read) => write.or(read).or_else(|| head(Priority::Extra)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! Calls of others with the same token, as far as upstream's headers tell of them.
+
+use std::time::Duration;
+
+use crate::policy::Moment;
+
+/// Groups that are kept apart; more of them than this are counted together, until the last leaves.
+const MOST: usize = 16;
+
+/// What upstream tells about its own counting, in the headers of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Calls that it has counted in its window.
+    pub count: Option<u64>,
+    /// Calls that it grants a window.
+    pub allowed: Option<u64>,
+    /// Until it has forgotten those that it counted.
+    pub reset: Option<Duration>,
+}
+
+/// Calls that leave together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    pub(super) leaves: Moment,
+    pub(super) calls: u64,
+}
+
+/// Calls of others that are taken to occupy the window.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Foreign {
+    groups: Vec<Group>,
+    calls: u64,
+}
+
+impl Foreign {
+    /// Adds calls that leave at `leaves`.
+    pub(super) fn add(&mut self, leaves: Moment, calls: u64) {
+        self.calls += calls;
+        let is_full = self.groups.len() >= MOST;
+        match self.groups.last_mut() {
+            Some(last) if is_full => {
+                last.leaves = last.leaves.max(leaves);
+                last.calls += calls;
+            }
+            _ => {
+                self.groups.push(Group { leaves, calls });
+                self.groups.sort_by_key(|group| group.leaves);
+            }
+        }
+    }
+
+    /// Lets go of what has left by `now`.
+    pub(super) fn expire(&mut self, now: Moment) {
+        while let Some(first) = self.groups.first()
+            && first.leaves <= now
+        {
+            self.calls -= first.calls;
+            self.groups.remove(0);
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// In the order in which they leave.
+    pub(super) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+}

@@ -1,0 +1,128 @@
+//! Calls that occupy the window, in the order in which they leave it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::policy::Moment;
+
+/// Up to so many calls a window each has a time stamp of its own (some 240 KB at most).
+const MOST_EXACT: u64 = 10_000;
+/// Sub-windows in which more than that are counted.
+const SUB_WINDOWS: u32 = 1000;
+
+/// Entries that stay for one window each. A large budget is counted in sub-windows: an entry then
+/// leaves one window after the end of its sub-window, so later than it might and never earlier.
+#[derive(Clone, Debug)]
+pub(super) struct Ledger {
+    window: Duration,
+    /// Length of a sub-window; zero for exact time stamps.
+    quantum: Duration,
+    /// When entries leave, and how many entries there have ever been up to and including them.
+    entries: VecDeque<(Moment, u64)>,
+    recorded: u64,
+    gone: u64,
+}
+
+impl Ledger {
+    /// An empty ledger for at most `limit` entries a window.
+    pub(super) fn new(window: Duration, limit: u64) -> Self {
+        let exact = limit <= MOST_EXACT;
+        let quantum = if exact { Duration::ZERO } else { window / SUB_WINDOWS };
+        Self { window, quantum, entries: VecDeque::new(), recorded: 0, gone: 0 }
+    }
+
+    /// Adds calls that ended at `at`.
+    pub(super) fn record(&mut self, at: Moment, calls: u64) {
+        self.recorded += calls;
+        let leaves = self.end_of_sub_window(at).saturating_add(self.window);
+        match self.entries.back_mut() {
+            // Never before an older one, should two threads have read the clock in another order.
+            Some(last) if last.0 >= leaves => last.1 = self.recorded,
+            _ => self.entries.push_back((leaves, self.recorded)),
+        }
+    }
+
+    fn end_of_sub_window(&self, at: Moment) -> Moment {
+        if self.quantum.is_zero() {
+            return at;
+        }
+        let end = (at.as_nanos() / self.quantum.as_nanos() + 1) * self.quantum.as_nanos();
+        // Nanoseconds in 64 bits last for centuries.
+        u64::try_from(end).map_or(Duration::MAX, Duration::from_nanos)
+    }
+
+    /// Lets go of what has left by `now`.
+    pub(super) fn expire(&mut self, now: Moment) {
+        while let Some(&(leaves, up_to)) = self.entries.front()
+            && leaves <= now
+        {
+            self.gone = up_to;
+            self.entries.pop_front();
+        }
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> u64 {
+        self.recorded - self.gone
+    }
+
+    /// How many entries have left so far.
+    pub(super) fn gone(&self) -> u64 {
+        self.gone
+    }
+
+    /// How many entries there have been since `gone` of them had left.
+    pub(super) fn since(&self, gone: u64) -> u64 {
+        self.recorded.saturating_sub(gone)
+    }
+
+    /// When the entry leaves that is number `rank` from now, counted from 1.
+    pub(super) fn nth(&self, rank: u64) -> Option<Moment> {
+        let wanted = self.gone.checked_add(rank)?;
+        let index = self.entries.partition_point(|(_, up_to)| *up_to < wanted);
+        self.entries.get(index).map(|(leaves, _)| *leaves)
+    }
+
+    /// How many of the entries have left at `then`.
+    pub(super) fn leaving_by(&self, then: Moment) -> u64 {
+        let index = self.entries.partition_point(|(leaves, _)| *leaves <= then);
+        match index.checked_sub(1).and_then(|last| self.entries.get(last)) {
+            Some((_, up_to)) => up_to - self.gone,
+            None => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn entries_leave_one_window_after_their_time() {
+        let mut ledger = Ledger::new(10 * SECOND, 100);
+        ledger.record(SECOND, 1);
+        ledger.record(2 * SECOND, 2);
+        assert_eq!((ledger.nth(1), ledger.nth(2)), (Some(11 * SECOND), Some(12 * SECOND)));
+        assert_eq!((ledger.nth(3), ledger.nth(4)), (Some(12 * SECOND), None));
+        assert_eq!((ledger.leaving_by(11 * SECOND), ledger.leaving_by(12 * SECOND)), (1, 3));
+        ledger.expire(11 * SECOND);
+        assert_eq!((ledger.len(), ledger.gone(), ledger.nth(1)), (2, 1, Some(12 * SECOND)));
+    }
+
+    #[test]
+    fn a_large_budget_takes_bounded_memory_and_entries_never_leave_early() {
+        let mut ledger = Ledger::new(10 * SECOND, u64::MAX);
+        for step in 0..100_000 {
+            let at = Duration::from_micros(step * 200);
+            ledger.expire(at);
+            ledger.record(at, 1);
+            let last = ledger.nth(ledger.len()).expect("there is one");
+            assert!(last >= at + 10 * SECOND && last <= at + 10 * SECOND + SECOND / 100);
+        }
+        assert!(ledger.entries.len() <= 1002, "{}", ledger.entries.len());
+        ledger.expire(Duration::from_secs(100));
+        assert_eq!(ledger.len(), 0);
+    }
+}
