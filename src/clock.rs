@@ -20,6 +20,16 @@ impl Monotonic {
     pub fn now(&self) -> Moment {
         self.origin.elapsed()
     }
+
+    /// An instant as a moment; what lies before the start of this clock is its start.
+    pub fn moment(&self, instant: Instant) -> Moment {
+        instant.saturating_duration_since(self.origin)
+    }
+
+    /// A moment as an instant.
+    pub fn instant(&self, moment: Moment) -> Instant {
+        self.origin + moment
+    }
 }
 
 impl Default for Monotonic {

@@ -6,6 +6,7 @@
 mod client;
 mod error;
 mod layers;
+mod limiter;
 mod random;
 mod stack;
 mod token;
@@ -15,6 +16,7 @@ mod wire;
 pub use client::{Client, Paths};
 pub use error::UpstreamError;
 pub use layers::breaker::Guard;
+pub use limiter::Limiter;
 pub use random::Jitter;
 pub use stack::{StackParts, StackSettings, api_stack, token_stack};
 pub use token::{Credentials, TokenCache, TokenSettings, TokenStatus};

@@ -85,16 +85,18 @@ impl Service {
         );
         let app = App::new(AppParts {
             conversations: upstream.client,
-            pacing: Arc::new(crate::ports::Unlimited),
+            pacing: Arc::new(upstream.limiter.clone()),
             meter,
             settings: app_settings(config),
             shutdown: shutdown.clone(),
             random: Box::new(move || jitter.unit()),
         });
         let tokens = upstream.tokens;
+        metrics.refreshed_by(upstream.limiter.reporter());
         let health = health::Health {
             tokens: tokens.clone(),
             guards: upstream.guards,
+            limiter: upstream.limiter,
             app: app.clone(),
             shutdown: shutdown.clone(),
         };
@@ -104,11 +106,10 @@ impl Service {
             access,
             in_flight: shutdown.tasks().clone(),
         };
-        let etag = EtagKey::derive(credentials.client_secret.expose_secret());
-        let settings = Arc::new(http_settings(config, etag));
+        let settings = Arc::new(http_settings(config, credentials));
         let router = router(AppState { app, ops, settings });
-        let server = config.server.clone();
-        Self { router, shutdown, tokens, metrics, settings: server, _tasks: stop.drop_guard() }
+        let settings = config.server.clone();
+        Self { router, shutdown, tokens, metrics, settings, _tasks: stop.drop_guard() }
     }
 
     /// The routes, for callers in this process.
@@ -181,7 +182,7 @@ fn app_settings(config: &Config) -> AppSettings {
     }
 }
 
-fn http_settings(config: &Config, etag: EtagKey) -> HttpSettings {
+fn http_settings(config: &Config, credentials: &config::Credentials) -> HttpSettings {
     let word = &config.participants.default;
     HttpSettings {
         deadline: config.server.deadline,
@@ -189,7 +190,7 @@ fn http_settings(config: &Config, etag: EtagKey) -> HttpSettings {
         body_timeout: config.server.body_timeout,
         default_participant: word.parse().expect("the configuration accepts words only"),
         total_bytes: config.limits.total_bytes.as_usize(),
-        etag,
+        etag: EtagKey::derive(credentials.client_secret.expose_secret()),
         require_if_match: config.writes.require_if_match,
     }
 }

@@ -21,6 +21,9 @@ impl Meter for NoMeter {
     fn call(&self, _: Operation, _: Answer, _: Duration) {}
     fn retry(&self, _: Operation) {}
     fn retry_refused(&self, _: Operation) {}
+    fn throttled(&self, _: Operation) {}
+    fn rate_refused(&self) {}
+    fn rate_window(&self, _: u64, _: bool) {}
     fn breaker(&self, _: &'static str, _: BreakerState) {}
     fn outcome(&self, _: Outcome) {}
     fn visibility_lag(&self, _: Duration) {}

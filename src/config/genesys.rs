@@ -32,10 +32,12 @@ pub struct Genesys {
     pub route: Route,
     /// What a PATCH carries.
     pub patch_body: PatchBody,
-    /// Budget of calls per minute, at least 1. No limiter acts on it yet.
+    /// Budget of calls per minute, at least 1.
     pub requests_per_minute: u64,
-    /// Window in which the budget is counted; 100 ms to 1 h. No limiter acts on it yet.
+    /// Window in which the budget is counted; 100 ms to 1 h.
     pub rate_window: Duration,
+    /// Share of the budget, in percent, that is kept for writes that have begun; 0 to 50.
+    pub rate_reserve: u8,
     /// Time for one try of one call; at most 60 s.
     pub attempt_timeout: Duration,
     /// Time to open a connection; at most 60 s.
@@ -115,6 +117,8 @@ struct Raw {
     requests_per_minute: u64,
     #[serde(deserialize_with = "values::duration::<100, 3_600_000, _>")]
     rate_window: Duration,
+    #[serde(deserialize_with = "values::number::<0, 50, _, _>")]
+    rate_reserve: u8,
     #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
     attempt_timeout: Duration,
     #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
@@ -187,6 +191,7 @@ impl TryFrom<Raw> for Genesys {
             patch_body: raw.patch_body,
             requests_per_minute: raw.requests_per_minute,
             rate_window: raw.rate_window,
+            rate_reserve: raw.rate_reserve,
             attempt_timeout: raw.attempt_timeout,
             connect_timeout: raw.connect_timeout,
             backoff_base: raw.backoff_base,

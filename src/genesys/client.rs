@@ -11,13 +11,13 @@ use http::{HeaderValue, Method, Request, Response, Uri, header};
 use tower::ServiceExt as _;
 
 use super::error::{self, UpstreamError};
-use super::layers::Call;
+use super::layers::{Call, HeldPermit};
 use super::transport::Transport;
 use super::wire;
 use crate::domain::{Conversation, ConversationId, ParticipantId};
 use crate::error::Error;
 use crate::ports::{
-    BoxFuture, CallFailure, Conversations, Cycle, Fate, Operation, PatchCall, ReadCall,
+    BoxFuture, CallFailure, Class, Conversations, Cycle, Fate, Operation, PatchCall, ReadCall,
 };
 
 /// Where reads and writes go. There is no `/conversations/voice/` in the platform API: voice is
@@ -127,6 +127,8 @@ impl Client {
             cycle: cycle.clone(),
             retries: read.retries,
             again: false,
+            class: Class::Read,
+            permit: HeldPermit::new(read.permit),
         };
         let answer = self
             .send(Method::GET, path, Vec::new(), call)
@@ -147,6 +149,9 @@ impl Client {
             cycle: cycle.clone(),
             retries: true,
             again: patch.again,
+            // It has begun, be it by its pre-read: it goes before what has not.
+            class: Class::Admitted,
+            permit: HeldPermit::new(patch.permit),
         };
         let body = wire::patch_body(&patch.attributes);
         let answer = self.send(Method::PATCH, uri, body, call).await.map_err(|error| {

@@ -8,6 +8,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use super::wire::ErrorBody;
 use crate::domain::{AttributeMap, ConversationId, SizeExcess};
 use crate::error::Error;
+use crate::policy::Refusal;
 use crate::ports::Answer;
 
 /// An exchange that brought no answer.
@@ -50,6 +51,14 @@ pub enum UpstreamError {
     /// Not sent: the deadline came first.
     #[error("the deadline came before it was sent")]
     NotSentInTime,
+    /// Not sent: upstream throttles, or the budget of calls is used up.
+    #[error("{reason}")]
+    RateLimited {
+        /// Which of the two.
+        reason: &'static str,
+        /// Until there are calls again.
+        retry_after: Duration,
+    },
 }
 
 /// Why there is no token.
@@ -76,7 +85,12 @@ pub enum TokenFailure {
 /// When a caller should come back if upstream did not say.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The same for a 429 without `Retry-After`; the official SDKs wait three seconds.
-const DEFAULT_THROTTLE: Duration = Duration::from_secs(3);
+pub const DEFAULT_THROTTLE: Duration = Duration::from_secs(3);
+/// Why nothing is sent after a 429.
+const THROTTLED: &str = "Genesys Cloud throttles this OAuth client";
+/// Why nothing is sent although upstream would still take it.
+const USED_UP: &str =
+    "the budget of calls to Genesys Cloud (genesys.requests_per_minute) is used up";
 
 /// Nobody plans further ahead; and instants that lie too far ahead cannot be told.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
@@ -107,9 +121,11 @@ impl UpstreamError {
             Self::Timeout { .. } => Answer::Timeout,
             Self::Reset(_) => Answer::Reset,
             Self::TooLarge { .. } | Self::Invalid(_) => Answer::Invalid,
-            Self::BreakerOpen { .. } | Self::NoToken(_) | Self::NoBudget | Self::NotSentInTime => {
-                Answer::NotSent
-            }
+            Self::BreakerOpen { .. }
+            | Self::NoToken(_)
+            | Self::NoBudget
+            | Self::NotSentInTime
+            | Self::RateLimited { .. } => Answer::NotSent,
         }
     }
 
@@ -123,7 +139,8 @@ impl UpstreamError {
             | Self::BreakerOpen { .. }
             | Self::NoToken(_)
             | Self::NoBudget
-            | Self::NotSentInTime => false,
+            | Self::NotSentInTime
+            | Self::RateLimited { .. } => false,
         }
     }
 
@@ -136,7 +153,8 @@ impl UpstreamError {
             | Self::BreakerOpen { .. }
             | Self::NoToken(_)
             | Self::NoBudget
-            | Self::NotSentInTime => false,
+            | Self::NotSentInTime
+            | Self::RateLimited { .. } => false,
         }
     }
 
@@ -150,7 +168,8 @@ impl UpstreamError {
             | Self::BreakerOpen { .. }
             | Self::NoToken(_)
             | Self::NoBudget
-            | Self::NotSentInTime => None,
+            | Self::NotSentInTime
+            | Self::RateLimited { .. } => None,
         }
     }
 
@@ -173,8 +192,18 @@ impl UpstreamError {
             Self::BreakerOpen { retry_after } => {
                 Error::UpstreamUnavailable { reason: self.to_string(), retry_after }
             }
+            Self::RateLimited { reason, retry_after } => {
+                Error::UpstreamRateLimited { reason, retry_after }
+            }
             Self::NoToken(failure) => failure.into_error(),
         }
+    }
+}
+
+impl From<Refusal> for UpstreamError {
+    fn from(refusal: Refusal) -> Self {
+        let reason = if refusal.throttled { THROTTLED } else { USED_UP };
+        Self::RateLimited { reason, retry_after: refusal.retry_after }
     }
 }
 
@@ -241,7 +270,7 @@ pub fn refusal(
         413 if is_patch => said_too_large(),
         400 if is_patch && message.as_deref().is_some_and(speaks_of_size) => said_too_large(),
         429 => Error::UpstreamRateLimited {
-            reason: "Genesys Cloud throttles this OAuth client",
+            reason: THROTTLED,
             retry_after: retry_after(response.headers()).unwrap_or(DEFAULT_THROTTLE),
         },
         408 | 500..=599 => Error::UpstreamUnavailable {

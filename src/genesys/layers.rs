@@ -9,13 +9,16 @@ pub mod base_uri;
 pub mod breaker;
 pub mod deadline;
 pub mod observe;
+pub mod rate_limit;
 pub mod retry;
 pub mod timeout;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::Request;
 
-use crate::ports::{Cycle, Operation};
+use crate::ports::{Class, Cycle, Operation, Permit};
 
 /// What the layers need to know of a call; travels in the extensions of its request.
 #[derive(Clone, Debug)]
@@ -29,6 +32,26 @@ pub struct Call {
     pub retries: bool,
     /// Whether it repeats an earlier call, and is to be paid from the retry budget.
     pub again: bool,
+    /// How important further attempts are, and the first if it comes without a permit.
+    pub class: Class,
+    /// The right to make the first attempt. Goes back with the call if that is never made.
+    pub permit: HeldPermit,
+}
+
+/// A permit that an attempt takes out; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct HeldPermit(Arc<Mutex<Option<Permit>>>);
+
+impl HeldPermit {
+    /// Holds a permit, if there is one.
+    pub fn new(permit: Option<Permit>) -> Self {
+        Self(Arc::new(Mutex::new(permit)))
+    }
+
+    /// Takes the permit out.
+    pub fn take(&self) -> Option<Permit> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// The call that a request belongs to.

@@ -9,7 +9,8 @@ use tower::util::BoxCloneSyncService;
 
 use super::layers::breaker::Guard;
 use super::layers::retry::Retries;
-use super::layers::{auth, base_uri, breaker, deadline, observe, retry, timeout};
+use super::layers::{auth, base_uri, breaker, deadline, observe, rate_limit, retry, timeout};
+use super::limiter::Limiter;
 use super::random::Jitter;
 use super::token::TokenCache;
 use super::transport::Transport;
@@ -45,10 +46,12 @@ pub struct StackParts {
     pub clock: Monotonic,
 }
 
-/// The stack of the platform API, and the breaker in it for `/readyz`. The rate limiter's place is
-/// marked below: between auth, which must not spend its budget, and the time of an attempt, which
-/// must not run while a call waits for it.
-pub fn api_stack(parts: &StackParts, tokens: TokenCache) -> (Transport, Arc<Guard>) {
+/// The stack of the platform API within the budget of `limiter`, and the breaker in it for `/readyz`.
+pub fn api_stack(
+    parts: &StackParts,
+    tokens: TokenCache,
+    limiter: Limiter,
+) -> (Transport, Arc<Guard>) {
     let StackParts { settings, transport, meter, jitter, clock } = parts.clone();
     let guard = Arc::new(Guard::new("conversations", Arc::clone(&meter), clock));
     let retries = Arc::new(Retries {
@@ -71,7 +74,8 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache) -> (Transport, Arc<Guar
         .layer(layer_fn(move |inner| breaker::layer(Arc::clone(&breaker), inner)))
         // Outside the rate limit: a token spends none of its budget.
         .layer(layer_fn(move |inner| auth::layer(tokens.clone(), inner)))
-        // Here the rate limiter goes: it takes the reservation of a write from the extensions.
+        // Takes the permit that a call brings, or waits for one.
+        .layer(layer_fn(move |inner| rate_limit::layer(limiter.clone(), inner)))
         // Inside the rate limit: waiting for that is not the upstream being slow.
         .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
         // One record an attempt.

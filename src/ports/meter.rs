@@ -70,6 +70,13 @@ pub trait Meter: Send + Sync {
     fn retry(&self, operation: Operation);
     /// A retry was not made because the retry budget is spent.
     fn retry_refused(&self, operation: Operation);
+    /// Upstream answered 429 to an operation.
+    fn throttled(&self, operation: Operation);
+    /// Calls were refused because the budget, or upstream's throttling, leaves none in time.
+    fn rate_refused(&self);
+    /// How things stand with the budget: calls that could be made now, and whether a 429 keeps all
+    /// of them back.
+    fn rate_window(&self, room: u64, throttled: bool);
     /// The state of the breaker that guards an operation's upstream changed.
     fn breaker(&self, upstream: &'static str, state: BreakerState);
     /// A key was answered with this outcome.

@@ -11,7 +11,7 @@ use http::Request;
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::genesys::{Guard, TokenCache, TokenStatus, over_http};
+use crate::genesys::{Guard, Limiter, TokenCache, TokenStatus, over_http};
 use crate::http::{Check, Readiness, ReadinessReport, paths};
 use crate::ports::BreakerState;
 use crate::shutdown::Shutdown;
@@ -19,6 +19,7 @@ use crate::shutdown::Shutdown;
 /// Looks at everything that readiness depends on.
 pub struct Health {
     pub tokens: TokenCache,
+    pub limiter: Limiter,
     pub guards: [(&'static str, Arc<Guard>); 2],
     pub app: App,
     pub shutdown: Shutdown,
@@ -38,6 +39,7 @@ impl Readiness for Health {
             detail: if running { "running" } else { "draining" }.to_owned(),
         });
         checks.extend(self.guards.iter().map(|(name, guard)| breaker(name, guard.state())));
+        checks.push(rate_limit(&self.limiter));
         let advised = self.app.advises_full_patches();
         checks.push(Check {
             name: "upstream.merging",
@@ -66,6 +68,16 @@ impl Health {
         };
         (ready, Check { name: "token", ok, detail })
     }
+}
+
+/// That there is no room is no fault of anything: it is what the limit is for.
+fn rate_limit(limiter: &Limiter) -> Check {
+    let throttled = limiter.throttle_left();
+    let detail = match throttled {
+        Some(left) => format!("throttled for {} s more", left.as_secs_f64().ceil()),
+        None => format!("room for {} calls", limiter.room()),
+    };
+    Check { name: "upstream.rate_limit", ok: throttled.is_none(), detail }
 }
 
 fn breaker(name: &'static str, state: BreakerState) -> Check {

@@ -9,11 +9,11 @@ use crate::clock::Monotonic;
 use crate::config::{self, Config, Route};
 use crate::error::Error;
 use crate::genesys::{
-    Client, Credentials, Guard, Jitter, Paths, StackParts, StackSettings, TokenCache,
+    Client, Credentials, Guard, Jitter, Limiter, Paths, StackParts, StackSettings, TokenCache,
     TokenSettings, Transport, api_stack, token_stack,
 };
 use crate::http::paths;
-use crate::policy::Backoff;
+use crate::policy::{Backoff, RateSettings};
 use crate::ports::{Conversations as _, Cycle, Meter, ReadCall};
 use crate::telemetry::Metrics;
 
@@ -29,6 +29,7 @@ pub struct UpstreamParts {
 pub struct Upstream {
     pub client: Arc<Client>,
     pub tokens: TokenCache,
+    pub limiter: Limiter,
     pub guards: [(&'static str, Arc<Guard>); 2],
 }
 
@@ -57,10 +58,13 @@ impl Upstream {
             attempt_timeout: config.genesys.attempt_timeout,
         };
         let tokens = TokenCache::start(credentials, settings, login, jitter, stop);
-        let (api, api_guard) = api_stack(&stack, tokens.clone());
+        let limiter =
+            Limiter::new(rate_settings(&config.genesys), Arc::clone(&stack.meter), stack.clock);
+        let (api, api_guard) = api_stack(&stack, tokens.clone(), limiter.clone());
         Self {
             client: Client::new(api, upstream_paths(&config.genesys.route)),
             tokens,
+            limiter,
             guards: [("upstream.conversations", api_guard), ("upstream.token", login_guard)],
         }
     }
@@ -114,6 +118,10 @@ fn stack_settings(config: &Config) -> StackSettings {
         api_base: config.genesys.api_base().as_str().to_owned(),
         login_base: config.genesys.login_base().as_str().to_owned(),
     }
+}
+
+fn rate_settings(genesys: &config::Genesys) -> RateSettings {
+    RateSettings::per_minute(genesys.requests_per_minute, genesys.rate_window, genesys.rate_reserve)
 }
 
 fn upstream_paths(route: &Route) -> Paths {

@@ -4,8 +4,8 @@
 //! Labels come from closed sets: no id, key, path or value is ever one.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -56,6 +56,12 @@ struct Figures {
     call_seconds: Held<OperationLabels, Histogram>,
     retries: Held<OperationLabels, Counter>,
     retries_refused: Held<OperationLabels, Counter>,
+    throttled: Held<OperationLabels, Counter>,
+    rate_refused: Counter,
+    rate_room: Gauge,
+    rate_throttled: Gauge,
+    /// Brings figures up to date that change with time alone.
+    refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
     breakers: Family<UpstreamLabels, Gauge<i64, AtomicI64>>,
     outcomes: Held<OutcomeLabels, Counter>,
     visibility_lag: Histogram,
@@ -91,6 +97,11 @@ impl Metrics {
             call_seconds: Held::new(operations, durations()),
             retries: Held::new(operations, Family::default()),
             retries_refused: Held::new(operations, Family::default()),
+            throttled: Held::new(operations, Family::default()),
+            rate_refused: Counter::default(),
+            rate_room: Gauge::default(),
+            rate_throttled: Gauge::default(),
+            refresh: OnceLock::new(),
             breakers: Family::default(),
             outcomes: Held::new(Outcome::Superseded as usize + 1, Family::default()),
             visibility_lag: seconds(),
@@ -128,8 +139,17 @@ impl Metrics {
         );
     }
 
+    /// Has `refresh` called before the figures are read, for those that change with time alone. It
+    /// must not keep them alive. The first one stays.
+    pub fn refreshed_by(&self, refresh: impl Fn() + Send + Sync + 'static) {
+        let _ = self.0.refresh.set(Box::new(refresh));
+    }
+
     /// All figures as the text that Prometheus scrapes.
     pub fn encode(&self) -> Result<String, fmt::Error> {
+        if let Some(refresh) = self.0.refresh.get() {
+            refresh();
+        }
         let mut text = String::new();
         encode(&mut text, &self.0.registry)?;
         Ok(text)
@@ -140,6 +160,7 @@ impl Figures {
     fn register(&mut self) {
         self.register_http();
         self.register_upstream();
+        self.register_budget();
         self.register_writes();
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         self.add("build", "Version of the gateway", version);
@@ -179,6 +200,21 @@ impl Figures {
         );
         let breakers = self.breakers.clone();
         self.add("breaker_state", "0 closed, 1 half-open, 2 open", breakers);
+    }
+
+    fn register_budget(&mut self) {
+        let throttled = self.throttled.family.clone();
+        self.add("upstream_throttled", "Answers 429 of Genesys Cloud", throttled);
+        let refused = self.rate_refused.clone();
+        self.add(
+            "rate_limit_refused",
+            "Bookings of calls refused, because there are none in time",
+            refused,
+        );
+        let room = self.rate_room.clone();
+        self.add("rate_limit_room", "Calls that the rate window has room for now", room);
+        let throttled = self.rate_throttled.clone();
+        self.add("rate_limit_throttled", "1 while a 429 keeps all calls back, else 0", throttled);
     }
 
     fn register_writes(&mut self) {
@@ -234,8 +270,8 @@ fn count(counter: &Counter) {
 }
 
 /// A gauge is signed; no count here comes near the difference.
-fn whole(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+fn whole(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 const fn labels(operation: Operation) -> OperationLabels {
@@ -271,6 +307,20 @@ impl Meter for Metrics {
     fn retry_refused(&self, operation: Operation) {
         let slot = Some(operation as usize);
         self.0.retries_refused.with(slot, || labels(operation), count);
+    }
+
+    fn throttled(&self, operation: Operation) {
+        let slot = Some(operation as usize);
+        self.0.throttled.with(slot, || labels(operation), count);
+    }
+
+    fn rate_refused(&self) {
+        self.0.rate_refused.inc();
+    }
+
+    fn rate_window(&self, room: u64, throttled: bool) {
+        self.0.rate_room.set(whole(room));
+        self.0.rate_throttled.set(i64::from(throttled));
     }
 
     fn breaker(&self, upstream: &'static str, state: BreakerState) {
@@ -347,6 +397,9 @@ mod tests {
         metrics.call(Operation::Token, Answer::Timeout, took);
         metrics.retry(Operation::Patch);
         metrics.retry_refused(Operation::Patch);
+        metrics.throttled(Operation::Read);
+        metrics.rate_refused();
+        metrics.rate_window(u64::MAX, true);
         metrics.breaker("conversations", BreakerState::Open);
         metrics.outcome(Outcome::Verified);
         metrics.visibility_lag(took);
@@ -369,6 +422,10 @@ mod tests {
             r#"upstream_call_duration_seconds_count{operation="token"} 1"#,
             r#"upstream_retries_total{operation="patch"} 1"#,
             r#"retry_budget_exhausted_total{operation="patch"} 1"#,
+            r#"upstream_throttled_total{operation="read"} 1"#,
+            "rate_limit_refused_total 1",
+            "rate_limit_room 9223372036854775807",
+            "rate_limit_throttled 1",
             r#"breaker_state{upstream="conversations"} 2"#,
             r#"write_outcomes_total{outcome="verified"} 1"#,
             "visibility_lag_seconds_sum 0.03",

@@ -79,9 +79,11 @@ async fn refusals_are_answers_and_open_nothing() {
     let throttled = Action::Throttle { retry_after: Some(60) };
     for action in [refused, throttled] {
         let app = TestApp::new().with_fault(Fault::on_read(action).times(40)).start().await;
-        for _ in 0..40 {
-            let _ = app.read(CALL, "").await;
+        // Side by side: after the first 429 no other call would leave.
+        for answer in side_by_side(&app, 40, 5).await {
+            assert!(answer.status >= 500, "{}", answer.text);
         }
+        tokio::time::sleep(ms(60_000)).await;
         app.read(CALL, "").await.assert_status(200);
     }
 }

@@ -89,9 +89,20 @@ async fn a_429_is_waited_out_for_exactly_as_long_as_it_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_that_names_no_time_is_met_with_a_backoff_that_doubles() {
-    let throttled = Fault::on_patch(Action::Throttle { retry_after: None }).times(3);
-    let app = TestApp::new().with_fault(throttled).start().await;
+async fn a_429_that_names_no_time_is_met_with_the_three_seconds_of_the_official_sdks() {
+    let throttled = || Fault::on_patch(Action::Throttle { retry_after: None });
+    let app = TestApp::new().with_fault(throttled()).start().await;
+    gold(&app).await.assert_status(200);
+    assert_eq!(app.sent(Kind::Patch), [20, 40 + 3000]);
+    let app = TestApp::new().with_fault(throttled().times(2)).start().await;
+    let answer = gold(&app).await;
+    answer.assert_problem(503, "upstream-rate-limited", "notApplied");
+    assert_eq!((answer.header("retry-after"), answer.took), ("3", ms(60 + 3000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_503_that_names_no_time_is_met_with_a_backoff_that_doubles() {
+    let app = TestApp::new().with_fault(Fault::on_patch(status(503)).times(3)).start().await;
     gold(&app).await.assert_status(200);
     let [one, two, three] = app.backoffs(BASE);
     let first = 20;
@@ -117,9 +128,9 @@ async fn a_wait_that_does_not_fit_is_answered_at_once_and_passed_on() {
 #[tokio::test(start_paused = true)]
 async fn an_absurd_retry_after_does_no_harm() {
     let absurd = Action::Throttle { retry_after: Some(u64::MAX) };
-    let app = failing_patch(absurd.clone()).with_fault(Fault::on_token(absurd).skip(1));
-    let app = app.start().await;
+    let app = failing_patch(absurd.clone()).start().await;
     gold(&app).await.assert_problem(503, "upstream-rate-limited", "notApplied");
+    let app = TestApp::new().with_fault(Fault::on_token(absurd).skip(1)).start().await;
     app.simulator.kill_tokens();
     gold(&app).await.assert_problem(503, "upstream-rate-limited", "notApplied");
 }

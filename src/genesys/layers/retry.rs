@@ -64,6 +64,8 @@ impl Retries {
             }
             let wait = self.wait_after(&result, failures);
             match self.decide(&call, wait) {
+                // After a 429 everybody waits: the next attempt does so in the rate limit.
+                RetryDecision::After(_) if is_throttled(&result) => {}
                 RetryDecision::After(wait) => tokio::time::sleep(wait).await,
                 RetryDecision::Stop(_) => return result,
             }
@@ -92,12 +94,17 @@ impl Retries {
 
     fn wait_after(&self, result: &Exchanged, failures: u32) -> Duration {
         let asked = result.as_ref().ok().and_then(|answer| error::retry_after(answer.headers()));
+        let asked = asked.or(is_throttled(result).then_some(error::DEFAULT_THROTTLE));
         asked.unwrap_or_else(|| self.backoff.delay(failures, self.jitter.unit()))
     }
 
     fn budget(&self) -> std::sync::MutexGuard<'_, RetryBudget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_throttled(result: &Exchanged) -> bool {
+    result.as_ref().is_ok_and(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// Whether this ending is transient, and safe to repeat for this operation.

@@ -15,10 +15,10 @@ use tower::ServiceExt as _;
 
 use super::Credentials;
 use crate::genesys::error::{TokenFailure, UpstreamError, retry_after};
-use crate::genesys::layers::Call;
+use crate::genesys::layers::{Call, HeldPermit};
 use crate::genesys::transport::Transport;
 use crate::genesys::wire::{TokenBody, TokenErrorBody, without_secrets};
-use crate::ports::{Cycle, Operation};
+use crate::ports::{Class, Cycle, Operation};
 
 /// Path of the token endpoint on the login host.
 const TOKEN_PATH: &str = "/oauth/token";
@@ -112,6 +112,9 @@ impl Fetch {
             cycle: Cycle::new(Instant::now() + self.timeout),
             retries: false,
             again: false,
+            // Neither matters: a token spends none of the API's budget.
+            class: Class::Admitted,
+            permit: HeldPermit::default(),
         });
         request
     }

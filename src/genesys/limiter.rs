@@ -1,0 +1,325 @@
+//! The budget of calls, shared by everything that calls the platform: who may call at once, and who
+//! waits.
+//!
+//! The decisions are those of [`RateLimit`]. Here are its lock, which is never held across an await,
+//! the waiting, and one task that looks at the queue when a place comes free. That task lives as
+//! long as somebody waits. A wish whose future is dropped leaves the queue.
+
+mod waiting;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use self::waiting::Waiter;
+use super::error::UpstreamError;
+use crate::clock::Monotonic;
+use crate::error::Error;
+use crate::policy::{
+    Moment, Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
+};
+use crate::ports::{Booking, Class, Meter, Operation, Pacing, Permits, Purse, Wish};
+
+/// The budget of calls. Clones share it.
+#[derive(Clone)]
+pub struct Limiter(Arc<Core>);
+
+/// What somebody who waits is told in the end.
+type Answer = Result<Permits, Refusal>;
+
+struct Core {
+    /// Itself, as the purse of its permits.
+    this: Weak<Self>,
+    state: Mutex<State>,
+    /// Wakes the task when a place comes free sooner than it thinks.
+    kick: Notify,
+    clock: Monotonic,
+    meter: Arc<dyn Meter>,
+}
+
+struct State {
+    policy: RateLimit,
+    waiters: HashMap<WishId, oneshot::Sender<Answer>>,
+    timer: Timer,
+}
+
+/// The task that looks at the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// There is none.
+    Off,
+    /// It sleeps until then, or until it is woken.
+    On(Option<Moment>),
+}
+
+/// What came of a booking.
+enum Booked {
+    Now(Permits),
+    Later(Moment, Waiter),
+}
+
+/// What upstream made of a call.
+pub struct Heard {
+    /// Which operation it was.
+    pub operation: Operation,
+    /// How long no further calls are wanted, if it was a 429.
+    pub throttled: Option<Duration>,
+    /// What it tells of its own counting.
+    pub told: Told,
+}
+
+impl Limiter {
+    /// An unused budget.
+    pub fn new(settings: RateSettings, meter: Arc<dyn Meter>, clock: Monotonic) -> Self {
+        let policy = RateLimit::new(settings);
+        let state = State { policy, waiters: HashMap::new(), timer: Timer::Off };
+        let limiter = Self(Arc::new_cyclic(|this| Core {
+            this: Weak::clone(this),
+            state: Mutex::new(state),
+            kick: Notify::new(),
+            clock,
+            meter,
+        }));
+        limiter.report();
+        limiter
+    }
+
+    /// Waits for the right to make one call, at most until `deadline`.
+    ///
+    /// # Errors
+    /// As soon as it is known that the call cannot be made in time.
+    pub async fn permits(&self, class: Class, deadline: Instant) -> Result<Permits, Refusal> {
+        match self.0.book(Wish { calls: 1, class, deadline })? {
+            Booked::Now(permits) => Ok(permits),
+            Booked::Later(_, waiter) => waiter.answer().await,
+        }
+    }
+
+    /// Whether a call that was granted may start now: not if a 429 came since.
+    pub fn start(&self) -> Option<Start> {
+        let mut state = self.0.state();
+        let now = self.0.clock.now();
+        state.policy.start(now)
+    }
+
+    /// A call was answered.
+    pub fn heard(&self, start: Start, heard: &Heard) {
+        self.0.act(|policy, now| {
+            policy.corrected(start, heard.told, now);
+            match heard.throttled {
+                Some(wait) => policy.throttled(wait, now),
+                None => policy.answered(start, now),
+            }
+        });
+        if let Some(wait) = heard.throttled {
+            tracing::warn!(retry_after = ?wait, "upstream throttles");
+            self.0.meter.throttled(heard.operation);
+            self.report();
+        }
+    }
+
+    /// Calls that could be made now.
+    pub fn room(&self) -> u64 {
+        let mut state = self.0.state();
+        let now = self.0.clock.now();
+        state.policy.room(now)
+    }
+
+    /// For how long upstream wants no calls.
+    pub fn throttle_left(&self) -> Option<Duration> {
+        self.0.state().policy.throttle_left(self.0.clock.now())
+    }
+
+    /// Tells the meter how things stand; they change with time alone, too.
+    pub fn report(&self) {
+        self.0.meter.rate_window(self.room(), self.throttle_left().is_some());
+    }
+
+    /// How things stand, whenever it is called and as long as this limiter is there.
+    pub fn reporter(&self) -> impl Fn() + Send + Sync + 'static {
+        let core = Arc::downgrade(&self.0);
+        move || {
+            if let Some(core) = core.upgrade() {
+                Self(core).report();
+            }
+        }
+    }
+}
+
+impl Core {
+    fn book(&self, wish: Wish) -> Result<Booked, Refusal> {
+        let mut state = self.state();
+        let now = self.clock.now();
+        let deadline = self.clock.moment(wish.deadline);
+        let want = Want { calls: wish.calls, priority: priority(wish.class), deadline };
+        match state.policy.book(want, now) {
+            Verdict::Granted(calls) => Ok(Booked::Now(self.permits(calls))),
+            Verdict::Refused(refusal) => {
+                self.meter.rate_refused();
+                Err(refusal)
+            }
+            Verdict::Queued(id, expected) => {
+                let (sender, receiver) = oneshot::channel();
+                state.waiters.insert(id, sender);
+                let answers = self.settle(&mut state, now);
+                drop(state);
+                answer(answers);
+                let mut waiter = Waiter::new(self.this(), id, wish, receiver);
+                Ok(match waiter.ready() {
+                    Some(permits) => Booked::Now(permits),
+                    None => Booked::Later(expected, waiter),
+                })
+            }
+        }
+    }
+
+    /// Changes something, and grants what can be granted then.
+    fn act<T>(&self, change: impl FnOnce(&mut RateLimit, Moment) -> T) -> T {
+        let mut state = self.state();
+        let now = self.clock.now();
+        let result = change(&mut state.policy, now);
+        let answers = self.settle(&mut state, now);
+        drop(state);
+        answer(answers);
+        result
+    }
+
+    /// Takes somebody out of the queue who has not been answered; `None` if that was done.
+    fn leave<T>(&self, id: WishId, change: impl FnOnce(&mut RateLimit, Moment) -> T) -> Option<T> {
+        let mut state = self.state();
+        state.waiters.remove(&id)?;
+        let now = self.clock.now();
+        let result = change(&mut state.policy, now);
+        let answers = self.settle(&mut state, now);
+        drop(state);
+        answer(answers);
+        Some(result)
+    }
+
+    /// What can be told to those who wait, and sees to it that the rest is looked at in time. To be
+    /// sent without the lock: permits that nobody takes come back at once.
+    fn settle(&self, state: &mut State, now: Moment) -> Vec<(oneshot::Sender<Answer>, Answer)> {
+        let mut answers = Vec::new();
+        if !state.policy.is_idle() {
+            while let Some((id, refusal)) = state.policy.turn_away(now) {
+                self.meter.rate_refused();
+                answers.extend(state.waiters.remove(&id).map(|waiter| (waiter, Err(refusal))));
+            }
+            while let Some((id, calls)) = state.policy.grant(now) {
+                match state.waiters.remove(&id) {
+                    Some(waiter) => answers.push((waiter, Ok(self.permits(calls)))),
+                    None => state.policy.returned(calls),
+                }
+            }
+        }
+        self.set_timer(state, now);
+        answers
+    }
+
+    fn set_timer(&self, state: &mut State, now: Moment) {
+        if state.policy.is_idle() {
+            if state.timer != Timer::Off {
+                self.kick.notify_one();
+            }
+            return;
+        }
+        let wakes = state.policy.wakes(now);
+        match state.timer {
+            Timer::Off => {
+                state.timer = Timer::On(wakes);
+                tokio::spawn(self.this().keep_time());
+            }
+            Timer::On(set) if wakes.is_some_and(|wakes| set.is_none_or(|set| wakes < set)) => {
+                state.timer = Timer::On(wakes);
+                self.kick.notify_one();
+            }
+            Timer::On(_) => {}
+        }
+    }
+
+    async fn keep_time(self: Arc<Self>) {
+        loop {
+            let wakes = {
+                let mut state = self.state();
+                if state.policy.is_idle() {
+                    state.timer = Timer::Off;
+                    return;
+                }
+                let now = self.clock.now();
+                let answers = self.settle(&mut state, now);
+                let wakes = state.policy.wakes(now);
+                state.timer = Timer::On(wakes);
+                drop(state);
+                answer(answers);
+                wakes
+            };
+            let kicked = self.kick.notified();
+            match wakes {
+                Some(wakes) => {
+                    let _ = tokio::time::timeout_at(self.clock.instant(wakes), kicked).await;
+                }
+                None => kicked.await,
+            }
+        }
+    }
+
+    fn permits(&self, calls: u32) -> Permits {
+        Permits::new(self.this(), calls)
+    }
+
+    fn this(&self) -> Arc<Self> {
+        self.this.upgrade().expect("it is held by whoever calls this")
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pacing for Limiter {
+    fn book(&self, wish: Wish) -> Result<Booking, Error> {
+        match self.0.book(wish).map_err(error)? {
+            Booked::Now(permits) => Ok(Booking::Now(permits)),
+            Booked::Later(expected, waiter) => Ok(Booking::Later {
+                expected: self.0.clock.instant(expected),
+                granted: Box::pin(async move { waiter.answer().await.map_err(error) }),
+            }),
+        }
+    }
+}
+
+impl Purse for Core {
+    fn spent(&self) {
+        self.act(RateLimit::spent);
+    }
+
+    fn returned(&self, calls: u32) {
+        self.act(|policy, _| policy.returned(calls));
+    }
+}
+
+fn error(refusal: Refusal) -> Error {
+    UpstreamError::from(refusal).into_error(false)
+}
+
+fn answer(answers: Vec<(oneshot::Sender<Answer>, Answer)>) {
+    for (waiter, answer) in answers {
+        // Whoever waits no more gives its permits back by dropping them.
+        let _ = waiter.send(answer);
+    }
+}
+
+fn priority(class: Class) -> Priority {
+    match class {
+        Class::Admitted => Priority::Admitted,
+        Class::Write => Priority::Write,
+        Class::Read => Priority::Read,
+        Class::Extra => Priority::Extra,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+use std::time::Duration;
+
+use super::*;
+use crate::domain::Outcome;
+use crate::ports::{self, BreakerState};
+
+/// Counts nothing.
+struct NoMeter;
+
+impl Meter for NoMeter {
+    fn attempt(&self, _: Operation, _: ports::Answer, _: Duration) {}
+    fn call(&self, _: Operation, _: ports::Answer, _: Duration) {}
+    fn retry(&self, _: Operation) {}
+    fn retry_refused(&self, _: Operation) {}
+    fn throttled(&self, _: Operation) {}
+    fn rate_refused(&self) {}
+    fn rate_window(&self, _: u64, _: bool) {}
+    fn breaker(&self, _: &'static str, _: BreakerState) {}
+    fn outcome(&self, _: Outcome) {}
+    fn visibility_lag(&self, _: Duration) {}
+    fn read_backs(&self, _: u32) {}
+    fn repair(&self) {}
+    fn writes_waiting(&self, _: i64) {}
+    fn waited(&self, _: Duration) {}
+    fn batch(&self, _: usize) {}
+    fn write_calls(&self, _: u32) {}
+    fn remembered(&self, _: usize, _: usize) {}
+    fn writes_in_flight(&self, _: usize) {}
+    fn participants_held(&self, _: usize) {}
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn limiter(limit: u64) -> Limiter {
+    let settings = RateSettings { limit, window: 10 * SECOND, reserve: 0 };
+    Limiter::new(settings, Arc::new(NoMeter), Monotonic::start())
+}
+
+fn wish(calls: u32, class: Class, within: Duration) -> Wish {
+    Wish { calls, class, deadline: Instant::now() + within }
+}
+
+fn spend_all(mut permits: Permits) {
+    while let Some(permit) = permits.take() {
+        permit.spend();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_granted_at_the_very_time_that_was_expected() {
+    let (limiter, start) = (limiter(3), Instant::now());
+    spend_all(
+        limiter
+            .book(wish(3, Class::Write, SECOND))
+            .expect("free")
+            .granted()
+            .await
+            .expect("granted"),
+    );
+    tokio::time::sleep(SECOND).await;
+    let booking = limiter.book(wish(2, Class::Write, 60 * SECOND)).expect("waits");
+    assert_eq!(booking.expected(), start + 10 * SECOND);
+    let permits = booking.granted().await.expect("granted");
+    assert_eq!((start.elapsed(), permits.calls()), (10 * SECOND, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_is_given_back_goes_to_the_next_at_once() {
+    let (limiter, start) = (limiter(1), Instant::now());
+    let held = limiter.book(wish(1, Class::Read, SECOND)).expect("free").granted().await;
+    let waiting = limiter.book(wish(1, Class::Read, 60 * SECOND)).expect("waits");
+    let waiting = tokio::spawn(waiting.granted());
+    tokio::time::sleep(SECOND).await;
+    drop(held);
+    waiting.await.expect("no panic").expect("granted");
+    assert_eq!(start.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_drops_a_booking_leaves_the_queue() {
+    let limiter = limiter(3);
+    let held = limiter.book(wish(2, Class::Write, SECOND)).expect("free");
+    let large = limiter.book(wish(3, Class::Write, 60 * SECOND)).expect("waits");
+    let small = limiter.book(wish(1, Class::Write, 60 * SECOND)).expect("waits behind it");
+    let start = Instant::now();
+    drop(large);
+    small.granted().await.expect("granted");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    drop(held);
+    assert_eq!(limiter.room(), 3, "all is given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_its_deadline_a_wish_is_told_when_to_return() {
+    let limiter = limiter(1);
+    // Nobody knows that this one will be held so long.
+    let mut held =
+        limiter.book(wish(1, Class::Read, SECOND)).expect("free").granted().await.expect("granted");
+    let waiting = limiter.book(wish(1, Class::Read, 11 * SECOND)).expect("waits");
+    let start = Instant::now();
+    let refused = waiting.granted().await.expect_err("it never comes");
+    assert_eq!(start.elapsed(), 11 * SECOND);
+    assert_eq!(refused.retry_after(), Some(10 * SECOND));
+    held.take().expect("one").spend();
+    tokio::time::sleep(10 * SECOND).await;
+    assert!(matches!(limiter.book(wish(1, Class::Read, SECOND)), Ok(Booking::Now(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_come_in_time_is_refused_at_once_and_spread() {
+    let limiter = limiter(2);
+    for _ in 0..2 {
+        spend_all(
+            limiter
+                .book(wish(1, Class::Read, SECOND))
+                .expect("free")
+                .granted()
+                .await
+                .expect("granted"),
+        );
+        tokio::time::sleep(SECOND).await;
+    }
+    let refused = || limiter.book(wish(1, Class::Read, SECOND)).expect_err("used up").retry_after();
+    assert_eq!([refused(), refused(), refused()], [8, 9, 18].map(|s| Some(s * SECOND)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_throttle_refuses_also_those_who_wait() {
+    let limiter = limiter(1);
+    let held = limiter.book(wish(1, Class::Read, SECOND)).expect("free").granted().await;
+    let waiting = limiter.book(wish(1, Class::Read, 60 * SECOND)).expect("waits");
+    let start = limiter.start().expect("not throttled");
+    let throttled = Some(Duration::from_hours(1));
+    limiter.heard(start, &Heard { operation: Operation::Read, throttled, told: Told::default() });
+    let refused = waiting.granted().await.expect_err("refused");
+    assert!(refused.retry_after() >= throttled && refused.to_string().contains("throttles"));
+    assert!(limiter.start().is_none(), "nor may a call start that was granted before");
+    drop(held);
+}
+
+#[test]
+fn permits_outlive_the_runtime_without_harm() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.expect("a runtime");
+    let limiter = runtime.block_on(async { limiter(1) });
+    let held = runtime.block_on(async { limiter.book(wish(1, Class::Read, SECOND)) });
+    drop(runtime);
+    drop(held);
+}
