@@ -82,6 +82,7 @@ fn settings(config: &config::Simulator) -> Settings {
         latency: config.latency,
         lag: config.lag,
         requests_per_minute: per_minute(config.requests_per_minute),
+        rate_window: config.rate_window,
         token_requests_per_minute: per_minute(config.token_requests_per_minute),
         size_limit: config.size_limit.map(config::ByteSize::as_usize),
         semantics: match config.patch {

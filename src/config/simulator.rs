@@ -37,6 +37,9 @@ pub struct Simulator {
     /// Calls per minute and token; `None` (written as 0) for no limit.
     #[serde(deserialize_with = "rate")]
     pub requests_per_minute: Option<NonZeroU64>,
+    /// Window in which they are counted; 100 ms to 1 h.
+    #[serde(deserialize_with = "values::duration::<100, 3_600_000, _>")]
+    pub rate_window: Duration,
     /// Token requests per minute; `None` (written as 0) for no limit.
     #[serde(deserialize_with = "rate")]
     pub token_requests_per_minute: Option<NonZeroU64>,

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 mod action;
 mod analytics;
+mod budget;
 mod call;
 mod control;
 mod demo;

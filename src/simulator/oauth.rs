@@ -7,7 +7,11 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Settings, reply::Reply};
+use super::{
+    Settings,
+    budget::{Budget, Standing, Used},
+    reply::Reply,
+};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -18,20 +22,20 @@ struct Window {
 }
 
 impl Window {
-    /// Counts one request; how many that makes, and the time until the window ends.
-    fn count(&mut self, now: Instant) -> (u32, Duration) {
+    /// Counts one request; how many that makes.
+    fn count(&mut self, now: Instant) -> u32 {
         if now >= self.start + MINUTE {
             *self = Self { start: now, count: 0 };
         }
         self.count = self.count.saturating_add(1);
-        (self.count, self.start + MINUTE - now)
+        self.count
     }
 }
 
 struct Token {
     serial: u64,
     dies: Instant,
-    window: Window,
+    used: Used,
 }
 
 /// What is known of the token on a request of the API.
@@ -39,10 +43,8 @@ struct Token {
 pub(super) struct Presented {
     /// Which of the issued tokens, from 1.
     pub(super) serial: u64,
-    /// Requests with it in this window, this one included.
-    pub(super) count: u32,
-    /// Whole seconds to the end of the window, rounded up.
-    pub(super) reset: u64,
+    /// What it has used of its calls; nothing if there is no limit.
+    pub(super) standing: Option<Standing>,
 }
 
 /// The tokens that are alive.
@@ -58,12 +60,16 @@ impl Tokens {
     }
 
     /// Counts a request that presents `token`; nothing if it is not alive.
-    pub(super) fn present(&mut self, token: &str, now: Instant) -> Option<Presented> {
+    pub(super) fn present(
+        &mut self,
+        token: &str,
+        settings: &Settings,
+        now: Instant,
+    ) -> Option<Presented> {
         self.live.retain(|_, token| token.dies > now);
         let token = self.live.get_mut(token)?;
-        let (count, left) = token.window.count(now);
-        let reset = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        Some(Presented { serial: token.serial, count, reset })
+        let standing = Budget::of(settings).map(|budget| token.used.count(budget, now));
+        Some(Presented { serial: token.serial, standing })
     }
 
     pub(super) fn kill(&mut self, token: &str) {
@@ -85,7 +91,7 @@ impl Tokens {
         random: &mut fastrand::Rng,
         now: Instant,
     ) -> Reply {
-        let (count, _) = self.window.count(now);
+        let count = self.window.count(now);
         if settings.token_requests_per_minute.is_some_and(|limit| count > limit) {
             return throttled();
         }
@@ -100,8 +106,8 @@ impl Tokens {
             "token_type": "bearer",
             "expires_in": lifetime.as_secs(),
         });
-        let window = Window { start: now, count: 0 };
-        self.live.insert(token, Token { serial: self.issued, dies: now + lifetime, window });
+        let dies = now + lifetime;
+        self.live.insert(token, Token { serial: self.issued, dies, used: Used::default() });
         Reply::json(axum::http::StatusCode::OK, &body)
     }
 }
@@ -179,8 +185,8 @@ mod tests {
         assert_eq!(body["token_type"], "bearer");
         let token = body["access_token"].as_str().expect("a text");
         let last = start + lifetime - Duration::from_millis(1);
-        assert_eq!(tokens.present(token, last).map(|t| t.serial), Some(1));
-        assert_eq!(tokens.present(token, start + lifetime), None);
+        assert_eq!(tokens.present(token, &settings, last).map(|t| t.serial), Some(1));
+        assert_eq!(tokens.present(token, &settings, start + lifetime), None);
     }
 
     #[test]
@@ -210,15 +216,17 @@ mod tests {
     #[test]
     fn each_token_has_a_window_of_its_own() {
         let start = Instant::now();
+        let settings = Settings { requests_per_minute: Some(9), ..Settings::default() };
         let mut tokens = Tokens::new(start);
-        let (_, body) = ask(&mut tokens, &Settings::default(), "demo-secret", start);
+        let (_, body) = ask(&mut tokens, &settings, "demo-secret", start);
         let token = body["access_token"].as_str().expect("a text");
-        let mut count = |seconds: u64| {
-            let now = start + Duration::from_millis(seconds * 1000 + 500);
-            tokens.present(token, now).map(|t| (t.count, t.reset))
+        let count = |tokens: &mut Tokens| {
+            let presented = tokens.present(token, &settings, start)?;
+            presented.standing.map(|standing| (presented.serial, standing.count))
         };
-        assert_eq!(count(0), Some((1, 60)));
-        assert_eq!(count(59), Some((2, 1)));
-        assert_eq!(count(70), Some((1, 60)));
+        assert_eq!([count(&mut tokens), count(&mut tokens)], [Some((1, 1)), Some((1, 2))]);
+        // Drawn from the same seed, the next one has the same text, and nothing else of it.
+        ask(&mut tokens, &settings, "demo-secret", start);
+        assert_eq!(count(&mut tokens), Some((2, 1)));
     }
 }

@@ -41,7 +41,8 @@ impl Simulator {
         let (mut guard, at) = self.world();
         // One borrow of the whole, so that the parts can be borrowed side by side.
         let world = &mut *guard;
-        let presented = arrival.bearer().and_then(|token| world.tokens.present(token, at.now));
+        let presented =
+            arrival.bearer().and_then(|token| world.tokens.present(token, &world.settings, at.now));
         let correlation = uuid::Builder::from_random_bytes(world.random.u128(..).to_be_bytes())
             .into_uuid()
             .to_string();
@@ -215,14 +216,13 @@ impl Exchange<'_> {
             let name = HeaderName::from_static("inin-correlation-id");
             reply.headers.insert(name, correlation);
         }
-        let limit = self.simulator.world().0.settings.requests_per_minute;
-        let (Some(limit), Some(presented)) = (limit, self.admission.presented) else {
+        let Some(standing) = self.admission.presented.and_then(|token| token.standing) else {
             return reply;
         };
         reply
-            .with_header(HeaderName::from_static("inin-ratelimit-count"), presented.count)
-            .with_header(HeaderName::from_static("inin-ratelimit-allowed"), limit)
-            .with_header(HeaderName::from_static("inin-ratelimit-reset"), presented.reset)
+            .with_header(HeaderName::from_static("inin-ratelimit-count"), standing.count)
+            .with_header(HeaderName::from_static("inin-ratelimit-allowed"), standing.allowed)
+            .with_header(HeaderName::from_static("inin-ratelimit-reset"), standing.reset)
     }
 
     async fn deliver(

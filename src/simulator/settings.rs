@@ -75,8 +75,12 @@ pub struct Settings {
     /// Reads show a write of the API only this long after it was applied.
     #[serde(with = "duration_text")]
     pub lag: Duration,
-    /// Requests that one token may make in a window of a minute; 429 beyond.
+    /// Requests that one token may make a minute, counted in a sliding window of `rate_window`; 429
+    /// beyond.
     pub requests_per_minute: Option<u32>,
+    /// Length of that window; it holds its share of the minute, rounded down.
+    #[serde(with = "duration_text")]
+    pub rate_window: Duration,
     /// Requests to the token endpoint in a window of a minute; its own 400 beyond.
     pub token_requests_per_minute: Option<u32>,
     /// Most bytes that a participant's map may take as compact JSON; 400 beyond.
@@ -107,6 +111,7 @@ impl Default for Settings {
             latency: Duration::ZERO,
             lag: Duration::ZERO,
             requests_per_minute: None,
+            rate_window: Duration::from_mins(1),
             token_requests_per_minute: None,
             size_limit: Some(10_240),
             semantics: PatchSemantics::default(),

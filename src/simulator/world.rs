@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Changes, Settings, analytics,
+    budget::Standing,
     faults::{Kind, Script},
     journal::Journal,
     oauth::{Presented, TokenRequest, Tokens},
@@ -170,8 +171,8 @@ impl World {
             let message = "No authentication bearer token specified in authorization header.";
             return Reply::error(401, "authentication.required", message, correlation);
         };
-        if self.settings.requests_per_minute.is_some_and(|limit| presented.count > limit) {
-            return Reply::throttled(Some(presented.reset), correlation);
+        if let Some(standing) = presented.standing.filter(Standing::is_refused) {
+            return Reply::throttled(Some(standing.reset), correlation);
         }
         if arrival.body.is_none() {
             return Reply::usual(413, correlation);

@@ -171,7 +171,7 @@ async fn latency_is_added_to_answers_of_the_api() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_of_a_token_is_a_fixed_minute() {
+async fn the_budget_of_a_token_is_a_window_that_slides() {
     let settings = Settings { requests_per_minute: Some(2), ..Settings::default() };
     let mut client = Client::new(settings).await;
     let first = client.get(READ).await;
@@ -182,6 +182,9 @@ async fn the_budget_of_a_token_is_a_fixed_minute() {
     let third = client.get(READ).await;
     assert_eq!((third.status, third.header("retry-after")), (429, "42"));
     assert_eq!(third.header("inin-ratelimit-reset"), "42");
+    sleep(Duration::from_millis(41_500)).await;
+    assert_eq!(client.get(READ).await.status, 200, "the first has left, the second has not");
+    assert_eq!(client.get(READ).await.header("retry-after"), "19");
     client.sign_in().await;
     assert_eq!(client.get(READ).await.status, 200);
 }
