@@ -14,6 +14,7 @@ mod logging;
 mod metrics;
 mod openapi;
 mod problems;
+mod rate_limit;
 mod reading;
 mod readme;
 mod retries;

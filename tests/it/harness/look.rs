@@ -25,6 +25,11 @@ impl TestApp {
         of_kind.map(|call| call.at.saturating_duration_since(self.ready).as_millis()).collect()
     }
 
+    /// Waits until so long after the service was ready.
+    pub async fn until(&self, after: Duration) {
+        tokio::time::sleep_until(self.ready + after).await;
+    }
+
     /// The kinds of all API calls, in order: `R` for a read, `P` for a PATCH.
     pub fn order(&self) -> String {
         let letter = |call: &CallRecord| match call.kind {

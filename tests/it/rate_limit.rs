@@ -1,0 +1,193 @@
+//! The budget of calls: never more than upstream grants, hardly less while work waits, and who is
+//! refused is told a time that holds.
+//!
+//! Every answer of upstream takes 20 ms. Where upstream enforces a budget, it is 50 calls in 10 s.
+
+use attribute_gateway::simulator::{Action, Call, Fault, Kind};
+use axum::body::Body;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::harness::{Answer, Builder, CALL, TestApp, attributes_of, ms, request, send};
+
+/// A conversation of its own for each number.
+fn conversation(number: usize) -> String {
+    format!("5eed0000-0000-4000-8000-1{number:011}")
+}
+
+/// A platform with so many calls that grants 50 requests in any 10 s.
+fn scarce(calls: usize) -> Builder {
+    let app = TestApp::new().with_env("GATEWAY__GENESYS__RATE_WINDOW", "10s");
+    let app = app.with_settings(|settings| {
+        settings.requests_per_minute = Some(300);
+        settings.rate_window = ms(10_000);
+    });
+    (0..calls).fold(app, |app, number| {
+        let customer = format!("c0000000-0000-4000-8000-1{number:011}");
+        app.with_call(Call::new(conversation(number)).customer(&customer, [("tier", "gold")]))
+    })
+}
+
+/// A read under way, with so many seconds to wait.
+fn reading(app: &TestApp, conversation: &str, wait: u64) -> JoinHandle<Answer> {
+    let read =
+        request("GET", &attributes_of(conversation)).header("prefer", format!("wait={wait}"));
+    tokio::spawn(send(app.router(), read.body(Body::empty()).expect("a request")))
+}
+
+async fn all(reads: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for read in reads {
+        answers.push(read.await.expect("it does not panic"));
+    }
+    answers
+}
+
+fn seconds(answer: &Answer) -> u64 {
+    answer.header("retry-after").parse().expect("whole seconds")
+}
+
+/// The most calls in any ten seconds, and how many upstream refused.
+fn seen(app: &TestApp) -> (usize, usize) {
+    let mut sent: Vec<_> = [Kind::Read, Kind::Patch].map(|kind| app.sent(kind)).concat();
+    sent.sort_unstable();
+    let within = |(index, first): (usize, &u128)| {
+        sent[index..].iter().take_while(|at| **at < first + 10_000).count()
+    };
+    let refused = app.simulator.calls().iter().filter(|call| call.was_answered(429)).count();
+    (sent.iter().enumerate().map(within).max().unwrap_or_default(), refused)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_is_used_and_never_exceeded_and_a_retry_after_holds() {
+    let app = scarce(201).start().await;
+    // So that it is known how long a call takes.
+    app.read(&conversation(200), "").await.assert_status(200);
+    let reads = (0..200).map(|number| reading(&app, &conversation(number), 30)).collect();
+    let mut waits = Vec::new();
+    for (number, answer) in all(reads).await.iter().enumerate() {
+        if answer.status == 200 {
+            continue;
+        }
+        answer.assert_problem(503, "upstream-rate-limited", "notApplied");
+        assert_eq!(answer.took, ms(0), "known at once");
+        assert!(answer.text.contains("budget of calls"), "{}", answer.text);
+        waits.push((seconds(answer), number));
+    }
+    let served = app.sent(Kind::Read).len();
+    assert!(served >= 135, "{served} of 150 in thirty seconds");
+    waits.sort_unstable();
+    assert!(waits.first().map(|wait| wait.0) < waits.last().map(|wait| wait.0), "{waits:?}");
+    for (wait, number) in waits {
+        app.until(ms(20 + wait * 1000)).await;
+        let answer = reading(&app, &conversation(number), 1).await.expect("it does not panic");
+        answer.assert_status(200);
+        assert!(answer.took <= ms(120), "{:?}", answer.took);
+    }
+    let (most, refused) = seen(&app);
+    assert!(most <= 50 && refused == 0, "{most}, {refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_and_reads_together_stay_within_it() {
+    let app = scarce(60).quiet().start().await;
+    let reads = (0..60).map(|number| reading(&app, &conversation(number), 20)).collect();
+    let writes = (0..20).map(|number| {
+        let path = attributes_of(&conversation(number));
+        let write = request("PUT", &path).header("prefer", "wait=20");
+        let body = json!({"attributes": {"tier": number.to_string()}}).to_string();
+        let write = write.header("content-type", "application/json").body(Body::from(body));
+        tokio::spawn(send(app.router(), write.expect("a request")))
+    });
+    let writes = all(writes.collect()).await;
+    let reads = all(reads).await;
+    assert!(reads.iter().filter(|answer| answer.status == 200).count() >= 20);
+    assert!(writes.iter().any(|answer| answer.status < 300));
+    for answer in writes {
+        assert!(matches!(answer.status, 200 | 202 | 503), "{}", answer.text);
+    }
+    let (most, refused) = seen(&app);
+    assert!(most <= 50 && refused == 0, "{most}, {refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_429_nobody_calls_until_its_time_and_then_one_by_one() {
+    let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) });
+    let app = TestApp::new().with_fault(throttled).start().await;
+    let first = reading(&app, CALL, 10);
+    tokio::time::sleep(ms(30)).await;
+    let others = vec![first, reading(&app, CALL, 10), reading(&app, CALL, 10)];
+    let refused = reading(&app, CALL, 2).await.expect("it does not panic");
+    refused.assert_problem(503, "upstream-rate-limited", "notApplied");
+    assert!(refused.text.contains("throttles") && seconds(&refused) >= 3, "{}", refused.text);
+    let readiness = app.readiness().await;
+    assert!(readiness.text.contains("upstream.rate_limit: failed: throttled for 3 s more"));
+    assert!((app.figure("rate_limit_throttled").await - 1.0).abs() < 0.1);
+    for answer in all(others).await {
+        answer.assert_status(200);
+    }
+    // A minute holds 300 calls: one every 200 ms.
+    assert_eq!(app.sent(Kind::Read), [0, 3020, 3220, 3420]);
+    assert!(app.figure("rate_limit_throttled").await < 0.1);
+    assert!((app.figure(r#"upstream_throttled_total{operation="read"}"#).await - 1.0).abs() < 0.1);
+    assert!((app.figure("rate_limit_refused_total").await - 1.0).abs() < 0.1);
+    assert!(app.readiness().await.text.contains("upstream.rate_limit: ok: room for 290 calls"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_under_way_waits_out_what_another_call_was_told() {
+    let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) }).skip(1);
+    let app = TestApp::new().with_fault(throttled).quiet().start().await;
+    let body = json!({"attributes": {"tier": "gold"}}).to_string();
+    let write = request("PUT", &attributes_of(CALL)).header("prefer", "wait=10");
+    let write = write.header("content-type", "application/json").body(Body::from(body));
+    let write = tokio::spawn(send(app.router(), write.expect("a request")));
+    // Its PATCH left at 20 ms, so its read-back and this read meet at 40 ms.
+    tokio::time::sleep(ms(25)).await;
+    let read = reading(&app, CALL, 10);
+    write.await.expect("it does not panic").assert_status(200);
+    read.await.expect("it does not panic").assert_status(200);
+    let sent = app.sent(Kind::Read);
+    assert!(sent.iter().filter(|at| (46..3045).contains(*at)).count() == 0, "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_three_minutes_all_are_refused_but_one_a_minute_whose_success_ends_it() {
+    let daily = || Fault::on_read(Action::Throttle { retry_after: Some(7200) });
+    let app = TestApp::new().with_fault(daily().times(2)).start().await;
+    let told = app.read(CALL, "").await;
+    told.assert_problem(503, "upstream-rate-limited", "notApplied");
+    assert_eq!((seconds(&told), app.order().as_str()), (7200, "R"));
+    for minute in ["R", "RR"] {
+        for _ in 0..59 {
+            tokio::time::sleep(ms(1000)).await;
+            let refused = app.read_within(60).await;
+            refused.assert_problem(503, "upstream-rate-limited", "notApplied");
+            assert!(refused.took == ms(0) && seconds(&refused) > 7000, "{}", refused.text);
+        }
+        assert_eq!(app.order(), minute);
+        tokio::time::sleep(ms(1000)).await;
+        // The one of this minute: upstream refuses the first, and takes the second.
+        let _ = app.read(CALL, "").await;
+    }
+    assert_eq!(app.order(), "RRR");
+    let readiness = app.readiness().await;
+    assert!(readiness.text.contains("upstream.rate_limit: ok"), "{}", readiness.text);
+    app.read(CALL, "").await.assert_status(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_token_does_not_begin_a_new_budget() {
+    let app = scarce(80).start().await;
+    for number in 0..40 {
+        app.read(&conversation(number), "").await.assert_status(200);
+    }
+    app.simulator.kill_tokens();
+    let reads = (40..80).map(|number| reading(&app, &conversation(number), 20)).collect();
+    for answer in all(reads).await {
+        answer.assert_status(200);
+    }
+    assert!(app.simulator.count(Kind::Token) >= 2, "upstream would grant the new one 50 more");
+    let (most, refused) = seen(&app);
+    assert!(most <= 50 && refused == 0, "{most}, {refused}");
+}
