@@ -17,11 +17,16 @@ fn conversation(number: usize) -> String {
 
 /// A platform with so many calls that grants 50 requests in any 10 s.
 fn scarce(calls: usize) -> Builder {
-    let app = TestApp::new().with_env("GATEWAY__GENESYS__RATE_WINDOW", "10s");
-    let app = app.with_settings(|settings| {
+    let app = generous(calls).with_env("GATEWAY__GENESYS__RATE_WINDOW", "10s");
+    app.with_settings(|settings| {
         settings.requests_per_minute = Some(300);
         settings.rate_window = ms(10_000);
-    });
+    })
+}
+
+/// A platform with so many calls that knows no limit. Reads of one call would share.
+fn generous(calls: usize) -> Builder {
+    let app = TestApp::new();
     (0..calls).fold(app, |app, number| {
         let customer = format!("c0000000-0000-4000-8000-1{number:011}");
         app.with_call(Call::new(conversation(number)).customer(&customer, [("tier", "gold")]))
@@ -113,11 +118,12 @@ async fn writes_and_reads_together_stay_within_it() {
 #[tokio::test(start_paused = true)]
 async fn after_a_429_nobody_calls_until_its_time_and_then_one_by_one() {
     let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) });
-    let app = TestApp::new().with_fault(throttled).start().await;
-    let first = reading(&app, CALL, 10);
+    let app = generous(4).with_fault(throttled).start().await;
+    let read = |number, wait| reading(&app, &conversation(number), wait);
+    let first = read(0, 10);
     tokio::time::sleep(ms(30)).await;
-    let others = vec![first, reading(&app, CALL, 10), reading(&app, CALL, 10)];
-    let refused = reading(&app, CALL, 2).await.expect("it does not panic");
+    let others = vec![first, read(1, 10), read(2, 10)];
+    let refused = read(3, 2).await.expect("it does not panic");
     refused.assert_problem(503, "upstream-rate-limited", "notApplied");
     assert!(refused.text.contains("throttles") && seconds(&refused) >= 3, "{}", refused.text);
     let readiness = app.readiness().await;
