@@ -46,7 +46,7 @@ async fn count(router: Router, times: usize, query: &str) -> usize {
 async fn counted(query: &'static str) {
     const CLIENTS: usize = 8;
     const TIMES: usize = 5;
-    let app = TestApp::new().with_lag(ms(120)).start().await;
+    let app = TestApp::new().with_budget(100_000).with_lag(ms(120)).start().await;
     let clients: Vec<_> =
         (0..CLIENTS).map(|_| tokio::spawn(count(app.router(), TIMES, query))).collect();
     let mut lost = 0;

@@ -5,6 +5,7 @@ mod bad_input;
 mod breaker;
 mod commands;
 mod conditional;
+mod crowd;
 mod deadlines;
 mod foreign_writers;
 mod hanging_up;

@@ -197,3 +197,80 @@ async fn a_new_token_does_not_begin_a_new_budget() {
     let (most, refused) = seen(&app);
     assert!(most <= 50 && refused == 0, "{most}, {refused}");
 }
+
+/// A write of its own value, with half a minute to wait.
+fn writing(app: &TestApp, number: usize) -> JoinHandle<Answer> {
+    let path = attributes_of(&conversation(number));
+    let write = request("PUT", &path).header("prefer", "wait=30");
+    let body = json!({"attributes": {"tier": format!("w{number}")}}).to_string();
+    let write = write.header("content-type", "application/json").body(Body::from(body));
+    tokio::spawn(send(app.router(), write.expect("a request")))
+}
+
+#[tokio::test(start_paused = true)]
+async fn sixty_writes_at_the_limit_are_proved_for_three_calls_each_or_refused_at_once() {
+    // Without lag beyond what the way takes, so that a read-back is never too early.
+    let app = scarce(60).quiet().with_lag(ms(1)).start().await;
+    let mut writes = Vec::new();
+    for number in 0..60 {
+        writes.push(writing(&app, number));
+        tokio::time::sleep(ms(10_000 / 60)).await;
+    }
+    let (mut verified, mut refused) = (0, Vec::new());
+    for (number, answer) in all(writes).await.iter().enumerate() {
+        if answer.status == 200 {
+            answer.assert_outcomes(&[("tier", "verified")]);
+            assert_eq!(answer.at("/upstreamCalls"), 3);
+            verified += 1;
+        } else {
+            answer.assert_problem(503, "upstream-rate-limited", "notApplied");
+            assert_eq!(answer.took, ms(0), "known at once");
+            refused.push((number, seconds(answer)));
+        }
+    }
+    assert!(verified >= 55, "{verified} verified, refused: {refused:?}");
+    let (most, too_many) = seen(&app);
+    assert!(most <= 50 && too_many == 0, "{most} in ten seconds, {too_many} times 429");
+    assert_eq!(app.upstream_calls(), 3 * verified);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_refused_is_admitted_when_it_comes_back_at_its_time() {
+    let app = scarce(200).quiet().with_lag(ms(1)).start().await;
+    let writes = (0..200).map(|number| writing(&app, number)).collect();
+    let answers = all(writes).await;
+    let mut refused: Vec<_> = answers
+        .iter()
+        .enumerate()
+        .filter(|(_, answer)| answer.status == 503)
+        .map(|(number, answer)| (seconds(answer), number))
+        .collect();
+    assert!(refused.len() > 100, "{}", refused.len());
+    refused.sort_unstable();
+    let mut last = None;
+    for (wait, number) in refused {
+        // Counted from the refusal, which all of them were told at the beginning.
+        app.until(ms(wait * 1000)).await;
+        let answer = writing(&app, number).await.expect("no panic");
+        answer.assert_status(200);
+        last = last.max(Some(answer.took));
+    }
+    assert!(last <= Some(ms(1_500)), "{last:?}");
+    assert_eq!(seen(&app).1, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn writers_who_share_a_turn_share_its_calls_as_well() {
+    // Ten calls a minute: enough for two batches, and not for two hundred writes.
+    let app = TestApp::new().with_budget(12).quiet().with_lag(ms(1)).start().await;
+    let write = |number: usize| {
+        let request = request("PUT", &attributes_of(CALL)).header("prefer", "wait=30");
+        let body = json!({"attributes": {format!("k{number}"): "1"}}).to_string();
+        let request = request.header("content-type", "application/json").body(Body::from(body));
+        tokio::spawn(send(app.router(), request.expect("a request")))
+    };
+    for answer in all((0..200).map(write).collect()).await {
+        answer.assert_status(200);
+    }
+    assert!(app.upstream_calls() <= 10, "{}", app.order());
+}

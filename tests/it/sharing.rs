@@ -124,7 +124,8 @@ async fn a_warm_write_to_a_call_that_is_over_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_remembered_is_bounded_and_forgotten_after_a_while() {
-    let mut app = TestApp::new().with_env("GATEWAY__WRITES__REMEMBER_BYTES", "64 KiB");
+    let mut app = TestApp::new().with_budget(100_000);
+    app = app.with_env("GATEWAY__WRITES__REMEMBER_BYTES", "64 KiB");
     let id = |number: usize| format!("5eed0000-0000-4000-8000-1{number:011}");
     for number in 0..500 {
         app = app.with_call(Call::new(id(number)).customer(CUSTOMER, [("a", "1")]));

@@ -180,6 +180,10 @@ impl SharedReads {
         loop {
             let state = self.with(subject, id, |job| (job.wish(), Arc::clone(&job.changed)));
             let Some((Some(wish), changed)) = state else { return Err(Dropped::Unwanted) };
+            if wish.calls == 0 {
+                let brought = self.with(subject, id, |job| job.permit.take()).flatten();
+                return brought.map(Permits::from).ok_or(Dropped::Unwanted);
+            }
             let booking = self.parts.pacing.book(wish).map_err(Dropped::Refused)?;
             let (expected, granted) = match booking {
                 Booking::Now(permits) => return Ok(permits),

@@ -181,6 +181,11 @@ impl Builder {
         self.with_settings(|settings| settings.lag = lag)
     }
 
+    /// A budget of so many calls a minute, in place of that of a real token.
+    pub fn with_budget(self, requests_per_minute: u64) -> Self {
+        self.with_env("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", &requests_per_minute.to_string())
+    }
+
     /// Every write reads first, however lately somebody else has.
     pub fn reading_first(self) -> Self {
         self.with_env("GATEWAY__WRITES__WARM_FOR", "0s")
