@@ -130,8 +130,8 @@ fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry]) {
         match outcome.as_str().expect("a word") {
             // Every value is written once, so what shows it is the entry that applied it.
             "verified" | "unchanged" => {
-                let seen = entries.iter().any(|entry| entry.visible_at <= told.end);
-                assert!(seen, "{key} was never visible: {}", context());
+                let shown = entries.iter().any(|entry| entry.visible_at <= told.end);
+                assert!(shown, "{key} was never visible: {}", context());
             }
             "unverified" => assert!(!entries.is_empty(), "{key} not accepted: {}", context()),
             "superseded" => {}
@@ -162,7 +162,9 @@ async fn a_crowd_of_writers_is_told_the_truth_in_time_whatever_goes_wrong() {
     let only = std::env::var("CROWD_SEED").ok().and_then(|seed| seed.parse().ok());
     for seed in only.map_or_else(|| vec![1, 2], |seed| vec![seed]) {
         let (told, ledger) = crowd(seed).await;
-        told.iter().for_each(|one| judge(seed, one, &ledger));
+        for one in &told {
+            judge(seed, one, &ledger);
+        }
         judge_ledger(seed, &told, &ledger);
         let statuses = told.iter().fold(BTreeMap::<u16, usize>::new(), |mut counts, one| {
             *counts.entry(one.answer.status).or_default() += 1;

@@ -13,6 +13,7 @@ mod harness;
 mod headers;
 mod logging;
 mod metrics;
+mod model;
 mod openapi;
 mod problems;
 mod rate_limit;

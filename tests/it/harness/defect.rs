@@ -105,7 +105,8 @@ impl Readiness for Ready {
     }
 }
 
-fn app_settings() -> AppSettings {
+/// Settings of the use cases as they are by default.
+pub fn app_settings() -> AppSettings {
     AppSettings {
         limits: Limits { total_bytes: 10_240 },
         patch_full: false,

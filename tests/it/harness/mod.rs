@@ -35,7 +35,7 @@ use tower::ServiceExt as _;
 
 pub use answer::Answer;
 pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
-pub use defect::{defective, defective_in_patch};
+pub use defect::{app_settings, defective, defective_in_patch};
 pub use process::{Demo, Process, fetch, once, until};
 
 /// The `Authorization` headers that a platform was sent.

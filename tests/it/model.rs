@@ -1,0 +1,391 @@
+//! The engine of writes against a plain model: upstream's log of what was applied, in order.
+//!
+//! No HTTP and no simulator: the use cases over a port that answers after random times, sometimes
+//! wrongly. Schedules are random; deadlines and hang-ups cut every write at every point at which it
+//! can wait. Whatever the schedule, what each caller is told must be true of the log, and without
+//! trouble the log must come to the same as the writes one after another, in order of arrival.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use attribute_gateway::app::{App, AppParts, WriteOptions, WriteRequest};
+use attribute_gateway::domain::{
+    AttributeKey, AttributeMap, AttributeValue, Change, Conversation, Outcome, Participant,
+    WriteReport,
+};
+use attribute_gateway::error::{Effect, Error, Failure};
+use attribute_gateway::ports::{
+    BoxFuture, CallFailure, Conversations, Cycle, Fate, PatchCall, ReadCall, Unlimited,
+};
+use attribute_gateway::shutdown::Shutdown;
+use attribute_gateway::telemetry::Metrics;
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use crate::harness::{CALL, CUSTOMER, app_settings, ms};
+
+const KEYS: [&str; 3] = ["a", "b", "c"];
+
+/// A write of a schedule. Its value for each of its keys is its own number.
+#[derive(Clone, Debug)]
+struct Plan {
+    pause: u64,
+    keys: Vec<usize>,
+    deadline: u64,
+    verify: bool,
+    /// The caller leaves after so many polls.
+    hangs_up: Option<u8>,
+}
+
+/// One PATCH that was applied.
+#[derive(Clone, Debug)]
+struct Applied {
+    at: Instant,
+    visible: Instant,
+    map: AttributeMap,
+}
+
+struct Upstream {
+    log: Mutex<Vec<Applied>>,
+    random: Mutex<fastrand::Rng>,
+    lag: Duration,
+    /// One call in so many hundred fails.
+    trouble: u8,
+    /// The PATCH with this key panics, once it has left.
+    panics_at: Option<&'static str>,
+}
+
+impl Upstream {
+    fn draw(&self, most: u64) -> u64 {
+        self.random.lock().expect("no panic").u64(0..=most)
+    }
+
+    fn fails(&self) -> bool {
+        self.draw(99) < u64::from(self.trouble)
+    }
+
+    fn shown(&self) -> AttributeMap {
+        let mut map = AttributeMap::default();
+        for applied in self.log.lock().expect("no panic").iter() {
+            if applied.visible <= Instant::now() {
+                applied.map.iter_held().for_each(|(k, v)| map.insert(k.clone(), v.clone()));
+            }
+        }
+        map
+    }
+
+    fn apply(&self, map: AttributeMap) {
+        let at = Instant::now();
+        self.log.lock().expect("no panic").push(Applied { at, visible: at + self.lag, map });
+    }
+
+    async fn answer_read(&self, read: ReadCall) -> Result<Conversation, Error> {
+        tokio::time::sleep(ms(self.draw(20))).await;
+        if self.fails() {
+            return Err(unavailable());
+        }
+        let customer = Participant {
+            id: CUSTOMER.parse().expect("an id"),
+            purpose: "customer".to_owned(),
+            state: None,
+            live: true,
+            attributes: self.shown(),
+        };
+        tokio::time::sleep(ms(self.draw(20))).await;
+        let participants = vec![customer];
+        Ok(Conversation { id: read.conversation, live: Some(true), participants })
+    }
+
+    async fn answer_patch(&self, patch: PatchCall, cycle: &Cycle) -> Result<(), CallFailure> {
+        if cycle.time_to_start().is_zero() {
+            return Err(failure(Error::DeadlineExceeded("waiting to be sent"), Fate::NotApplied));
+        }
+        cycle.expose(true);
+        tokio::time::sleep(ms(self.draw(20))).await;
+        assert!(self.panics_at.is_none_or(|key| patch.attributes.get(key).is_none()), "on purpose");
+        let fate = match self.draw(3) {
+            _ if !self.fails() => None,
+            0 => Some((unavailable(), Fate::NotApplied)),
+            1 => Some((Error::UpstreamConflict, Fate::NotApplied)),
+            2 => Some((unavailable(), Fate::Unknown)),
+            _ => Some((unavailable(), Fate::UnknownOnce)),
+        };
+        let applied = match &fate {
+            None => true,
+            Some((_, Fate::NotApplied)) => false,
+            Some(_) => self.draw(1) == 0,
+        };
+        if applied {
+            self.apply(patch.attributes);
+        }
+        tokio::time::sleep(ms(self.draw(20))).await;
+        if matches!(fate, Some((_, Fate::NotApplied))) {
+            cycle.expose(false);
+        }
+        fate.map_or(Ok(()), |(error, fate)| Err(failure(error, fate)))
+    }
+}
+
+fn unavailable() -> Error {
+    Error::UpstreamUnavailable { reason: "trouble".to_owned(), retry_after: ms(30) }
+}
+
+fn failure(error: Error, fate: Fate) -> CallFailure {
+    CallFailure { error, fate }
+}
+
+impl Conversations for Upstream {
+    fn reads_participants_singly(&self) -> bool {
+        false
+    }
+
+    fn read<'a>(
+        &'a self,
+        read: ReadCall,
+        cycle: &'a Cycle,
+    ) -> BoxFuture<'a, Result<Conversation, Error>> {
+        Box::pin(async move {
+            let answer = tokio::time::timeout_at(cycle.deadline(), self.answer_read(read)).await;
+            answer.unwrap_or(Err(Error::DeadlineExceeded("reading")))
+        })
+    }
+
+    fn patch<'a>(
+        &'a self,
+        patch: PatchCall,
+        cycle: &'a Cycle,
+    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        Box::pin(async move {
+            let answer = self.answer_patch(patch, cycle);
+            let answer = tokio::time::timeout_at(cycle.deadline(), answer).await;
+            let late = || failure(Error::DeadlineExceeded("sending"), Fate::Unknown);
+            answer.unwrap_or_else(|_| Err(late()))
+        })
+    }
+}
+
+/// Drops a future after so many polls, at whichever point it waits then.
+async fn polled<T>(future: impl Future<Output = T>, polls: Option<u8>) -> Option<T> {
+    let (mut future, mut left) = (pin!(future), polls);
+    std::future::poll_fn(|context| {
+        if left == Some(0) {
+            return Poll::Ready(None);
+        }
+        left = left.map(|left| left - 1);
+        let polled = future.as_mut().poll(context).map(Some);
+        if polled.is_pending() && left == Some(0) {
+            return Poll::Ready(None);
+        }
+        polled
+    })
+    .await
+}
+
+type Told = Option<Result<WriteReport, Failure>>;
+
+struct Run {
+    told: Vec<(Plan, Instant, Instant, Told)>,
+    log: Vec<Applied>,
+}
+
+fn run(plans: &[Plan], seed: u64, lag: u64, trouble: u8) -> Run {
+    let random = Mutex::new(fastrand::Rng::with_seed(seed));
+    let (log, lag) = (Mutex::default(), ms(lag));
+    run_against(plans, Upstream { log, random, lag, trouble, panics_at: None })
+}
+
+fn run_against(plans: &[Plan], upstream: Upstream) -> Run {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        let upstream = Arc::new(upstream);
+        let app = App::new(AppParts {
+            conversations: Arc::clone(&upstream) as Arc<dyn Conversations>,
+            pacing: Arc::new(Unlimited),
+            meter: Arc::new(Metrics::new(&[])),
+            settings: app_settings(),
+            shutdown: Shutdown::default(),
+            random: Box::new(|| 0.5),
+        });
+        let mut tasks = Vec::new();
+        for (number, plan) in plans.iter().enumerate() {
+            tokio::time::sleep(ms(plan.pause)).await;
+            let (app, plan, start) = (app.clone(), plan.clone(), Instant::now());
+            tasks.push(tokio::spawn(async move {
+                let told = polled(app.write(request(number, &plan)), plan.hangs_up).await;
+                (plan, start, Instant::now(), told)
+            }));
+        }
+        let mut told = Vec::new();
+        for task in tasks {
+            told.push(task.await.expect("no panic"));
+        }
+        // Whoever has hung up is served to the end.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let log = upstream.log.lock().expect("no panic").clone();
+        Run { told, log }
+    })
+}
+
+fn request(number: usize, plan: &Plan) -> WriteRequest {
+    let value = AttributeValue::new(&number.to_string());
+    let change = |&key: &usize| (AttributeKey::existing(KEYS[key]), Change::to(value.clone()));
+    WriteRequest {
+        conversation: CALL.parse().expect("an id"),
+        selector: "customer".parse().expect("a selector"),
+        patch: plan.keys.iter().map(change).collect(),
+        condition: None,
+        options: WriteOptions { verify: plan.verify, dry_run: false, allow_ended: false },
+        cycle: Cycle::new(Instant::now() + ms(plan.deadline)),
+    }
+}
+
+/// The positions in the log at which write `number` set this key.
+fn entries<'a>(log: &'a [Applied], key: &str, number: usize) -> Vec<(usize, &'a Applied)> {
+    let value = number.to_string();
+    let sets = |(_, applied): &(usize, &Applied)| {
+        applied.map.get(key).is_some_and(|set| set.expose() == value)
+    };
+    log.iter().enumerate().filter(sets).collect()
+}
+
+fn judge(run: &Run) {
+    for (number, (plan, start, end, told)) in run.told.iter().enumerate() {
+        let context = format!("write {number} {plan:?}: {told:?}\n{:#?}", run.log);
+        let any = plan.keys.iter().any(|&key| !entries(&run.log, KEYS[key], number).is_empty());
+        assert!(*end - *start <= ms(plan.deadline + 100), "late: {context}");
+        match told {
+            None => {}
+            Some(Err(failure)) => {
+                assert!(failure.effect != Effect::NotApplied || !any, "applied: {context}");
+                assert!(failure.effect != Effect::Applied || any, "not applied: {context}");
+            }
+            Some(Ok(report)) => judge_report(run, number, *end, report, &context),
+        }
+    }
+}
+
+fn judge_report(run: &Run, number: usize, end: Instant, report: &WriteReport, context: &str) {
+    for (key, outcome) in &report.outcomes {
+        let entries = entries(&run.log, key.as_str(), number);
+        match outcome {
+            Outcome::Verified | Outcome::Unchanged => {
+                let seen = entries.iter().any(|(_, applied)| applied.visible <= end);
+                assert!(seen, "{key} was not visible: {context}");
+            }
+            Outcome::Unverified => {
+                let accepted = entries.iter().any(|(_, applied)| applied.at <= end);
+                assert!(accepted, "{key} was not accepted: {context}");
+            }
+            other => panic!("{other:?} in a success: {context}"),
+        }
+    }
+}
+
+/// Without trouble: the last change of each key is that of the last to arrive, and everybody who
+/// was told of success or of being overtaken was.
+fn judge_order(run: &Run) {
+    judge(run);
+    for (index, key) in KEYS.iter().enumerate() {
+        let wanted = |(number, (plan, ..)): (usize, &(Plan, _, _, _))| {
+            plan.keys.contains(&index).then_some(number)
+        };
+        let last = run.told.iter().enumerate().filter_map(wanted).next_back();
+        let held = run.log.iter().rev().find_map(|applied| applied.map.get(key));
+        let expected = last.map(|number| number.to_string());
+        assert_eq!(held.map(AttributeValue::expose), expected.as_deref(), "{key}: {:#?}", run.log);
+    }
+}
+
+fn plan(deadline: impl Strategy<Value = u64>) -> impl Strategy<Value = Plan> {
+    let keys = proptest::sample::subsequence(vec![0, 1, 2], 1..=3);
+    let polls = proptest::option::weighted(0.3, 1_u8..4);
+    (0_u64..60, keys, deadline, proptest::bool::weighted(0.8), polls).prop_map(
+        |(pause, keys, deadline, verify, hangs_up)| Plan {
+            pause,
+            keys,
+            deadline,
+            verify,
+            hangs_up,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_schedule_and_the_trouble_what_is_told_is_true(
+        plans in proptest::collection::vec(plan(1_u64..3_000), 1..14),
+        seed in any::<u64>(), lag in 1_u64..400, trouble in 0_u8..50,
+    ) {
+        judge(&run(&plans, seed, lag, trouble));
+    }
+
+    #[test]
+    fn without_trouble_it_comes_to_the_same_as_one_after_another(
+        plans in proptest::collection::vec(plan(Just(20_000)), 1..14),
+        seed in any::<u64>(), lag in 1_u64..400,
+    ) {
+        judge_order(&run(&plans, seed, lag, 0));
+    }
+}
+
+/// The same schedule, cut for one writer after another at every millisecond of its way.
+#[test]
+fn a_deadline_at_any_moment_cuts_one_write_and_no_other() {
+    let base =
+        |deadline| Plan { pause: 7, keys: vec![0, 1], deadline, verify: true, hangs_up: None };
+    for victim in 0..3 {
+        for cut in 1..220 {
+            let plans: Vec<_> =
+                (0..3).map(|number| base(if number == victim { cut } else { 5_000 })).collect();
+            let run = run(&plans, 42, 30, 0);
+            judge(&run);
+            for (number, (.., told)) in run.told.iter().enumerate() {
+                let told = told.as_ref().expect("nobody hangs up");
+                let superseded =
+                    matches!(told, Err(failure) if matches!(failure.error, Error::Superseded(_)));
+                assert!(
+                    number == victim || told.is_ok() || superseded,
+                    "{victim} cut at {cut}: {number} was told {told:?}"
+                );
+            }
+        }
+    }
+}
+
+/// The same schedule, left by one caller after another at every point at which it waits.
+#[test]
+fn a_caller_that_hangs_up_at_any_point_changes_nothing() {
+    let base = |hangs_up| Plan { pause: 7, keys: vec![0], deadline: 5_000, verify: true, hangs_up };
+    let applied = |run: &Run| run.log.iter().map(|one| one.map.clone()).collect::<Vec<_>>();
+    let undisturbed = applied(&run(&[base(None), base(None), base(None)], 42, 30, 0));
+    for victim in 0..3 {
+        for polls in 1..6 {
+            let plans: Vec<_> =
+                (0..3).map(|number| base((number == victim).then_some(polls))).collect();
+            let run = run(&plans, 42, 30, 0);
+            judge_order(&run);
+            assert_eq!(applied(&run), undisturbed, "{victim} left after {polls} polls");
+        }
+    }
+}
+
+#[test]
+fn a_task_that_dies_takes_nobody_with_it() {
+    let write =
+        |pause, key| Plan { pause, keys: vec![key], deadline: 5_000, verify: true, hangs_up: None };
+    // The second dies on its way, with the third waiting behind it.
+    let plans = [write(0, 0), write(60, 1), write(25, 2)];
+    let random = Mutex::new(fastrand::Rng::with_seed(3));
+    let (log, lag) = (Mutex::default(), ms(30));
+    let run = run_against(&plans, Upstream { log, random, lag, trouble: 0, panics_at: Some("b") });
+    let told: Vec<_> = run.told.iter().map(|(.., told)| told.as_ref().expect("answered")).collect();
+    assert!(told[0].is_ok() && told[2].is_ok(), "{told:?}");
+    let died = told[1].as_ref().expect_err("its task died");
+    assert!(matches!(died.error, Error::Internal(_)) && died.effect == Effect::Unknown, "{died:?}");
+}
