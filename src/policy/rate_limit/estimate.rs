@@ -13,6 +13,9 @@ use crate::policy::Moment;
 /// Nobody plans further ahead.
 const LONGEST: Duration = Duration::from_hours(24);
 
+/// How often an estimate of who goes first is refined, before all are taken to.
+const ROUNDS: u32 = 8;
+
 impl RateLimit {
     /// When `want` would be granted if it were put into the queue and nobody came after it.
     pub(super) fn expected(&self, want: Want, now: Moment) -> Moment {
@@ -35,18 +38,21 @@ impl RateLimit {
             return self.opens_after(ahead.saturating_add(reads), want, now);
         }
         let left = share.saturating_sub(self.reads.len());
-        let mut expected = now;
         let mut first = reads.min(left);
-        // Twice: reads that go first make the wait longer, in which more of the share comes back.
-        for _ in 0..2 {
-            expected = self.opens_after(ahead.saturating_add(first), want, now);
-            let windows =
-                expected.saturating_sub(now).as_nanos() / self.settings.window.as_nanos().max(1);
+        // Reads that go first make the wait longer, in which more of their share comes back.
+        for _ in 0..ROUNDS {
+            let expected = self.opens_after(ahead.saturating_add(first), want, now);
+            let ahead_of_it = expected.saturating_sub(now).as_nanos();
+            let windows = ahead_of_it / self.settings.window.as_nanos().max(1);
             let again = u64::try_from(windows).unwrap_or(u64::MAX).saturating_mul(share);
             let back = self.reads.leaving_by(expected).saturating_add(again);
-            first = reads.min(left.saturating_add(back));
+            let then = reads.min(left.saturating_add(back));
+            if then == first {
+                return expected;
+            }
+            first = then;
         }
-        expected
+        self.opens_after(ahead.saturating_add(reads), want, now)
     }
 
     /// A read goes after all writes, or as soon as the share of reads has a place for it.

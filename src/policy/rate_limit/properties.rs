@@ -245,4 +245,35 @@ proptest! {
         let served = reads.iter().filter(|id| !play.waiting.contains_key(id)).count();
         prop_assert!(served as u64 >= limit * 10 / 5, "{served} of {}", limit * 10);
     }
+
+    #[test]
+    fn reads_and_writes_among_each_other_are_granted_by_the_time_that_was_expected(
+        limit in 8_u64..60,
+        wishes in prop::collection::vec((0_u64..300, prop::bool::ANY), 10..120),
+        last in 5_usize..120,
+    ) {
+        let (mut play, mut now) = (Play::new(budget(limit)), Moment::ZERO);
+        let ways = vec![(0, 0, false); 3];
+        for (number, (gap, is_read)) in wishes.into_iter().enumerate() {
+            play.until(now, now + ms(gap));
+            now += ms(gap);
+            let (calls, priority) = if is_read { (1, Priority::Read) } else { (3, Priority::Write) };
+            let want = Want { calls, priority, deadline: ms(100_000_000) };
+            match play.limit.book(want, now) {
+                Verdict::Granted(granted) => play.fly(granted, &ways, now),
+                Verdict::Queued(id, expected) => {
+                    play.waiting.insert(id, (want, ways.clone()));
+                    play.grant(now);
+                    // Deadlines are hardly ever further away than one window.
+                    if number >= last && expected < now + WINDOW {
+                        play.until(now, expected);
+                        prop_assert!(!play.waiting.contains_key(&id), "later than {expected:?}");
+                        return Ok(());
+                    }
+                }
+                Verdict::Refused(refusal) => prop_assert!(false, "{refusal:?}"),
+            }
+            play.until(now, now);
+        }
+    }
 }
