@@ -73,16 +73,13 @@ impl Service {
         let metrics = Metrics::new(paths::ALL);
         let meter: Arc<dyn Meter> = Arc::new(metrics.clone());
         let (shutdown, stop) = (Shutdown::default(), CancellationToken::new());
-        let upstream = Upstream::connect(
-            config,
-            credentials,
-            UpstreamParts {
-                transport,
-                jitter: jitter.clone(),
-                meter: Arc::clone(&meter),
-                stop: stop.clone(),
-            },
-        );
+        let parts = UpstreamParts {
+            transport,
+            jitter: jitter.clone(),
+            meter: Arc::clone(&meter),
+            stop: stop.clone(),
+        };
+        let upstream = Upstream::connect(config, credentials, parts);
         let app = App::new(AppParts {
             conversations: upstream.client,
             pacing: Arc::new(upstream.limiter.clone()),

@@ -5,6 +5,7 @@
 //! tests build as many as they like. No token, secret or attribute value is ever given to it.
 
 mod access;
+mod budget;
 mod families;
 mod metrics;
 mod panic;

@@ -5,6 +5,7 @@
 //! the waiting, and one task that looks at the queue when a place comes free. That task lives as
 //! long as somebody waits. A wish whose future is dropped leaves the queue.
 
+mod timer;
 mod waiting;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use self::timer::{Timer, answer};
 use self::waiting::Waiter;
 use super::error::UpstreamError;
 use crate::clock::Monotonic;
@@ -44,15 +46,6 @@ struct State {
     policy: RateLimit,
     waiters: HashMap<WishId, oneshot::Sender<Answer>>,
     timer: Timer,
-}
-
-/// The task that looks at the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Timer {
-    /// There is none.
-    Off,
-    /// It sleeps until then, or until it is woken.
-    On(Option<Moment>),
 }
 
 /// What came of a booking.
@@ -199,73 +192,6 @@ impl Core {
         Some(result)
     }
 
-    /// What can be told to those who wait, and sees to it that the rest is looked at in time. To be
-    /// sent without the lock: permits that nobody takes come back at once.
-    fn settle(&self, state: &mut State, now: Moment) -> Vec<(oneshot::Sender<Answer>, Answer)> {
-        let mut answers = Vec::new();
-        if !state.policy.is_idle() {
-            while let Some((id, refusal)) = state.policy.turn_away(now) {
-                self.meter.rate_refused();
-                answers.extend(state.waiters.remove(&id).map(|waiter| (waiter, Err(refusal))));
-            }
-            while let Some((id, calls)) = state.policy.grant(now) {
-                match state.waiters.remove(&id) {
-                    Some(waiter) => answers.push((waiter, Ok(self.permits(calls)))),
-                    None => state.policy.returned(calls),
-                }
-            }
-        }
-        self.set_timer(state, now);
-        answers
-    }
-
-    fn set_timer(&self, state: &mut State, now: Moment) {
-        if state.policy.is_idle() {
-            if state.timer != Timer::Off {
-                self.kick.notify_one();
-            }
-            return;
-        }
-        let wakes = state.policy.wakes(now);
-        match state.timer {
-            Timer::Off => {
-                state.timer = Timer::On(wakes);
-                tokio::spawn(self.this().keep_time());
-            }
-            Timer::On(set) if wakes.is_some_and(|wakes| set.is_none_or(|set| wakes < set)) => {
-                state.timer = Timer::On(wakes);
-                self.kick.notify_one();
-            }
-            Timer::On(_) => {}
-        }
-    }
-
-    async fn keep_time(self: Arc<Self>) {
-        loop {
-            let wakes = {
-                let mut state = self.state();
-                if state.policy.is_idle() {
-                    state.timer = Timer::Off;
-                    return;
-                }
-                let now = self.clock.now();
-                let answers = self.settle(&mut state, now);
-                let wakes = state.policy.wakes(now);
-                state.timer = Timer::On(wakes);
-                drop(state);
-                answer(answers);
-                wakes
-            };
-            let kicked = self.kick.notified();
-            match wakes {
-                Some(wakes) => {
-                    let _ = tokio::time::timeout_at(self.clock.instant(wakes), kicked).await;
-                }
-                None => kicked.await,
-            }
-        }
-    }
-
     fn permits(&self, calls: u32) -> Permits {
         Permits::new(self.this(), calls)
     }
@@ -303,13 +229,6 @@ impl Purse for Core {
 
 fn error(refusal: Refusal) -> Error {
     UpstreamError::from(refusal).into_error(false)
-}
-
-fn answer(answers: Vec<(oneshot::Sender<Answer>, Answer)>) {
-    for (waiter, answer) in answers {
-        // Whoever waits no more gives its permits back by dropping them.
-        let _ = waiter.send(answer);
-    }
 }
 
 fn priority(class: Class) -> Priority {

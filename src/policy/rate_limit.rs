@@ -14,6 +14,8 @@ mod foreign;
 mod ledger;
 mod promises;
 mod queue;
+mod shares;
+mod terms;
 mod throttle;
 
 use std::time::Duration;
@@ -24,86 +26,12 @@ use self::ledger::Ledger;
 use self::promises::Promises;
 use self::queue::Queue;
 pub use self::queue::WishId;
+pub use self::terms::{Priority, RateSettings, Refusal, Verdict, Want};
 use self::throttle::Throttle;
 use super::Moment;
 
-/// Reads get at least one in so many calls, whatever writes there are.
-const READS_ONE_IN: u64 = 5;
-/// Most calls that a write books together. Where the window holds no more than these and a read,
-/// reads and writes take turns: reads with a right of way would never leave room for a write.
-const CALLS_OF_A_WRITE: u64 = 3;
 /// Weight of a new measurement of how long a call takes: one in so many.
 const SMOOTHING: u32 = 8;
-
-/// Who goes first, the first of them first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Priority {
-    /// Further calls of writes that have begun. May take from the reserve.
-    Admitted,
-    /// All that a write needs.
-    Write,
-    /// A read.
-    Read,
-    /// What can be dropped.
-    Extra,
-}
-
-impl Priority {
-    /// All of them, in order.
-    pub const ALL: [Self; 4] = [Self::Admitted, Self::Write, Self::Read, Self::Extra];
-}
-
-/// Calls that somebody would like to make, all or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Want {
-    /// How many. Granted are at least one, and no more than the window holds altogether.
-    pub calls: u32,
-    /// How important they are.
-    pub priority: Priority,
-    /// From when on they are of no use.
-    pub deadline: Moment,
-}
-
-/// What comes of a [`Want`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// So many calls are granted.
-    Granted(u32),
-    /// It waits, and will be granted about then.
-    Queued(WishId, Moment),
-    /// It cannot be granted in time.
-    Refused(Refusal),
-}
-
-/// Why there are no calls, and when there will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Who returns then is admitted, unless others came in between. At most a day.
-    pub retry_after: Duration,
-    /// Whether upstream throttles; else the budget is used up.
-    pub throttled: bool,
-}
-
-/// The budget.
-#[derive(Clone, Copy, Debug)]
-pub struct RateSettings {
-    /// Calls in any window; at least 1.
-    pub limit: u64,
-    /// Length of the window.
-    pub window: Duration,
-    /// Share of the limit in percent that only [`Priority::Admitted`] may use. Rounded up.
-    pub reserve: u8,
-}
-
-impl RateSettings {
-    /// A budget of so many calls a minute, counted in windows of this length.
-    pub fn per_minute(calls: u64, window: Duration, reserve: u8) -> Self {
-        let minute = Duration::from_mins(1).as_nanos();
-        let limit = u128::from(calls).saturating_mul(window.as_nanos()) / minute;
-        let limit = u64::try_from(limit).unwrap_or(u64::MAX).max(1);
-        Self { limit, window, reserve }
-    }
-}
 
 /// When a call started, and what upstream may have counted by then.
 #[derive(Clone, Copy, Debug)]
@@ -312,34 +240,12 @@ impl RateLimit {
         self.promises.expire(now);
     }
 
-    /// Calls in any window, as configured and as upstream says.
-    fn limit(&self) -> u64 {
-        self.settings.limit.min(self.allowed)
-    }
-
-    /// How much of it a class may use.
-    fn capacity(&self, priority: Priority) -> u64 {
-        let limit = self.limit();
-        if priority == Priority::Admitted {
-            return limit;
-        }
-        let share = u128::from(limit) * u128::from(self.settings.reserve);
-        let reserve = u64::try_from(share.div_ceil(100)).unwrap_or(u64::MAX);
-        limit.saturating_sub(reserve).max(1)
-    }
-
     fn used(&self) -> u64 {
         self.held.saturating_add(self.spent.len()).saturating_add(self.foreign.calls())
     }
 
     fn available(&self, priority: Priority) -> u64 {
         self.capacity(priority).saturating_sub(self.used())
-    }
-
-    /// A wish for more than the window holds could never be granted whole.
-    fn whole(&self, calls: u32, priority: Priority) -> u32 {
-        let most = u32::try_from(self.capacity(priority)).unwrap_or(u32::MAX);
-        calls.clamp(1, most)
     }
 
     fn is_free(&self, want: Want, now: Moment) -> bool {
@@ -352,39 +258,6 @@ impl RateLimit {
         // Beyond the whole window it makes no difference how many there were.
         if want.priority == Priority::Read && self.reads.len() < self.limit() {
             self.reads.record(now, u64::from(want.calls));
-        }
-    }
-
-    /// Distance of calls that would spread the limit evenly over the window.
-    fn gap(&self) -> Duration {
-        let gap = self.settings.window.as_nanos().div_ceil(u128::from(self.limit()));
-        Duration::from_nanos(u64::try_from(gap).unwrap_or(u64::MAX))
-    }
-
-    /// Calls of a window that reads may have before writes; 0 where they take turns.
-    fn share_of_reads(&self) -> u64 {
-        let capacity = self.capacity(Priority::Read);
-        let share = capacity.div_ceil(READS_ONE_IN);
-        if capacity < share + CALLS_OF_A_WRITE { 0 } else { share }
-    }
-
-    /// The wish whose turn it is.
-    fn head(&self) -> Option<(WishId, Want)> {
-        let head = |priority| self.queue.head(priority);
-        if let Some(admitted) = head(Priority::Admitted) {
-            return Some(admitted);
-        }
-        match (head(Priority::Write), head(Priority::Read)) {
-            (Some(write), Some(read)) => {
-                let share = self.share_of_reads();
-                let reads_first = if share == 0 {
-                    read.0.number < write.0.number
-                } else {
-                    self.reads.len() < share
-                };
-                Some(if reads_first { read } else { write })
-            }
-            (write, read) => write.or(read).or_else(|| head(Priority::Extra)),
         }
     }
 }

@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
+use super::budget::Budget;
 use super::families::{
     AttemptLabels, Endpoint, Held, OPERATION_ANSWERS, OperationLabels, OutcomeLabels,
     RequestLabels, RouteLabels, UpstreamLabels, seconds,
@@ -56,10 +57,7 @@ struct Figures {
     call_seconds: Held<OperationLabels, Histogram>,
     retries: Held<OperationLabels, Counter>,
     retries_refused: Held<OperationLabels, Counter>,
-    throttled: Held<OperationLabels, Counter>,
-    rate_refused: Counter,
-    rate_room: Gauge,
-    rate_throttled: Gauge,
+    budget: Budget,
     /// Brings figures up to date that change with time alone.
     refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
     breakers: Family<UpstreamLabels, Gauge<i64, AtomicI64>>,
@@ -97,10 +95,7 @@ impl Metrics {
             call_seconds: Held::new(operations, durations()),
             retries: Held::new(operations, Family::default()),
             retries_refused: Held::new(operations, Family::default()),
-            throttled: Held::new(operations, Family::default()),
-            rate_refused: Counter::default(),
-            rate_room: Gauge::default(),
-            rate_throttled: Gauge::default(),
+            budget: Budget::new(),
             refresh: OnceLock::new(),
             breakers: Family::default(),
             outcomes: Held::new(Outcome::Superseded as usize + 1, Family::default()),
@@ -160,7 +155,7 @@ impl Figures {
     fn register(&mut self) {
         self.register_http();
         self.register_upstream();
-        self.register_budget();
+        self.budget.register(&mut self.registry);
         self.register_writes();
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         self.add("build", "Version of the gateway", version);
@@ -200,21 +195,6 @@ impl Figures {
         );
         let breakers = self.breakers.clone();
         self.add("breaker_state", "0 closed, 1 half-open, 2 open", breakers);
-    }
-
-    fn register_budget(&mut self) {
-        let throttled = self.throttled.family.clone();
-        self.add("upstream_throttled", "Answers 429 of Genesys Cloud", throttled);
-        let refused = self.rate_refused.clone();
-        self.add(
-            "rate_limit_refused",
-            "Bookings of calls refused, because there are none in time",
-            refused,
-        );
-        let room = self.rate_room.clone();
-        self.add("rate_limit_room", "Calls that the rate window has room for now", room);
-        let throttled = self.rate_throttled.clone();
-        self.add("rate_limit_throttled", "1 while a 429 keeps all calls back, else 0", throttled);
     }
 
     fn register_writes(&mut self) {
@@ -270,8 +250,8 @@ fn count(counter: &Counter) {
 }
 
 /// A gauge is signed; no count here comes near the difference.
-fn whole(count: impl TryInto<i64>) -> i64 {
-    count.try_into().unwrap_or(i64::MAX)
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 const fn labels(operation: Operation) -> OperationLabels {
@@ -310,17 +290,15 @@ impl Meter for Metrics {
     }
 
     fn throttled(&self, operation: Operation) {
-        let slot = Some(operation as usize);
-        self.0.throttled.with(slot, || labels(operation), count);
+        self.0.budget.throttled(operation);
     }
 
     fn rate_refused(&self) {
-        self.0.rate_refused.inc();
+        self.0.budget.refused();
     }
 
     fn rate_window(&self, room: u64, throttled: bool) {
-        self.0.rate_room.set(whole(room));
-        self.0.rate_throttled.set(i64::from(throttled));
+        self.0.budget.window(room, throttled);
     }
 
     fn breaker(&self, upstream: &'static str, state: BreakerState) {

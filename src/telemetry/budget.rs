@@ -1,0 +1,64 @@
+//! Figures of the budget of calls.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::families::{Held, OperationLabels};
+use crate::ports::Operation;
+
+/// What became of the budget.
+pub(super) struct Budget {
+    throttled: Held<OperationLabels, Counter>,
+    refused: Counter,
+    room: Gauge,
+    shut: Gauge,
+}
+
+impl Budget {
+    pub(super) fn new() -> Self {
+        Self {
+            throttled: Held::new(Operation::ALL.len(), Family::default()),
+            refused: Counter::default(),
+            room: Gauge::default(),
+            shut: Gauge::default(),
+        }
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let throttled = self.throttled.family.clone();
+        registry.register("upstream_throttled", "Answers 429 of Genesys Cloud", throttled);
+        registry.register(
+            "rate_limit_refused",
+            "Bookings of calls refused, because there are none in time",
+            self.refused.clone(),
+        );
+        registry.register(
+            "rate_limit_room",
+            "Calls that the rate window has room for now",
+            self.room.clone(),
+        );
+        registry.register(
+            "rate_limit_throttled",
+            "1 while a 429 keeps all calls back, else 0",
+            self.shut.clone(),
+        );
+    }
+
+    pub(super) fn throttled(&self, operation: Operation) {
+        let labels = || OperationLabels { operation: operation.as_str() };
+        self.throttled.with(Some(operation as usize), labels, |counter| {
+            counter.inc();
+        });
+    }
+
+    pub(super) fn refused(&self) {
+        self.refused.inc();
+    }
+
+    pub(super) fn window(&self, room: u64, throttled: bool) {
+        self.room.set(i64::try_from(room).unwrap_or(i64::MAX));
+        self.shut.set(i64::from(throttled));
+    }
+}
