@@ -2,14 +2,22 @@
 //! seen in practice; the whole service is measured by `benches/load/run.sh`.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
+use attribute_gateway::clock::Monotonic;
 use attribute_gateway::domain::{
     AttributeKey, AttributeMap, AttributeValue, Change, Conversation, Intent, Limits, Participant,
     ParticipantSelector, Patch, Watch,
 };
-use attribute_gateway::policy::{Breaker, BreakerSettings, LagStatistics, RetryBudget};
+use attribute_gateway::genesys::Limiter;
+use attribute_gateway::policy::{
+    Breaker, BreakerSettings, LagStatistics, RateSettings, RetryBudget,
+};
+use attribute_gateway::ports::{Booking, Class, Pacing as _, Permit, Wish};
+use attribute_gateway::telemetry::Metrics;
 use criterion::{Criterion, criterion_group, criterion_main};
+use tokio::time::Instant;
 
 fn map(entries: usize) -> AttributeMap {
     let entry = |index: usize| {
@@ -85,5 +93,25 @@ fn policy(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, domain, policy);
+/// The way of a call that need not wait, lock and clock included.
+fn limiter(criterion: &mut Criterion) {
+    for limit in [10_000, u64::MAX] {
+        // So short a window that the budget is never used up.
+        let settings = RateSettings { limit, window: Duration::from_micros(100), reserve: 2 };
+        let meter = Arc::new(Metrics::new(&[]));
+        let limiter = Limiter::new(settings, meter, Monotonic::start());
+        let deadline = Instant::now() + Duration::from_hours(1);
+        criterion.bench_function(&format!("call booked and spent, of {limit}"), |bench| {
+            bench.iter(|| {
+                let wish = Wish { calls: 1, class: Class::Read, deadline };
+                match limiter.book(black_box(wish)) {
+                    Ok(Booking::Now(mut permits)) => permits.take().map(Permit::spend),
+                    _ => None,
+                }
+            });
+        });
+    }
+}
+
+criterion_group!(benches, domain, policy, limiter);
 criterion_main!(benches);
