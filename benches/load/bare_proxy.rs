@@ -1,9 +1,11 @@
 //! What the gateway is measured against: the same read as the usual axum and reqwest code would do
 //! it, without logs, metrics, retries, limits or a choice of participant.
 //!
-//! `bare_proxy BIND UPSTREAM`, for example `bare_proxy 127.0.0.1:19042 http://127.0.0.1:19040`.
-//! Built by the same profile and from the same dependencies as the gateway, so that the difference
-//! between the two is our own code. Only for `run.sh`: it checks nothing that a service must check.
+//! `bare_proxy BIND UPSTREAM value|typed`, for example
+//! `bare_proxy 127.0.0.1:19042 http://127.0.0.1:19040 value`. The last word says how the upstream's
+//! answer is parsed: into a `serde_json::Value`, as most would begin, or into types with the needed
+//! fields alone. It is the same binary, but `run.sh` builds it by two profiles; see there. Both have
+//! the gateway's dependencies. It checks nothing that a service must check.
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +23,7 @@ use axum::{
     routing::get,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -29,6 +32,7 @@ struct Proxy {
     client: reqwest::Client,
     upstream: Arc<str>,
     token: Arc<Mutex<Option<String>>>,
+    answer: fn(Uuid, &[u8]) -> anyhow::Result<Vec<u8>>,
 }
 
 #[derive(Deserialize)]
@@ -65,13 +69,18 @@ struct Chosen {
 }
 
 impl Proxy {
-    fn new(upstream: &str) -> anyhow::Result<Self> {
+    fn new(upstream: &str, parsing: &str) -> anyhow::Result<Self> {
+        let answer = match parsing {
+            "value" => answer_by_value,
+            "typed" => answer_by_type,
+            _ => anyhow::bail!("parsing is `value` or `typed`"),
+        };
         // reqwest is built without a TLS provider of its own and wants one even for plain http.
         rustls::crypto::ring::default_provider()
             .install_default()
             .map_err(|_| anyhow!("a TLS provider is installed already"))?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
-        Ok(Self { client, upstream: upstream.into(), token: Arc::default() })
+        Ok(Self { client, upstream: upstream.into(), token: Arc::default(), answer })
     }
 
     async fn token(&self) -> anyhow::Result<String> {
@@ -92,7 +101,7 @@ impl Proxy {
         Ok(cached.insert(token.access_token).clone())
     }
 
-    async fn conversation(&self, id: Uuid) -> anyhow::Result<Conversation> {
+    async fn answer(&self, id: Uuid) -> anyhow::Result<Vec<u8>> {
         let answer = self
             .client
             .get(format!("{}/api/v2/conversations/{id}", self.upstream))
@@ -100,22 +109,35 @@ impl Proxy {
             .send()
             .await?
             .error_for_status()?;
-        Ok(serde_json::from_slice(&answer.bytes().await?)?)
+        (self.answer)(id, &answer.bytes().await?)
     }
+}
 
-    async fn answer(&self, id: Uuid) -> anyhow::Result<Vec<u8>> {
-        let conversation = self.conversation(id).await?;
-        let customer = conversation
-            .participants
-            .into_iter()
-            .find(|p| p.purpose == "customer" && p.end_time.is_none())
-            .context("no live customer")?;
-        Ok(serde_json::to_vec(&Answer {
-            conversation_id: id.to_string(),
-            participant: Chosen { id: customer.id, purpose: customer.purpose },
-            attributes: customer.attributes.unwrap_or_default(),
-        })?)
-    }
+fn answer_by_type(id: Uuid, body: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let conversation: Conversation = serde_json::from_slice(body)?;
+    let customer = conversation
+        .participants
+        .into_iter()
+        .find(|p| p.purpose == "customer" && p.end_time.is_none())
+        .context("no live customer")?;
+    Ok(serde_json::to_vec(&Answer {
+        conversation_id: id.to_string(),
+        participant: Chosen { id: customer.id, purpose: customer.purpose },
+        attributes: customer.attributes.unwrap_or_default(),
+    })?)
+}
+
+fn answer_by_value(id: Uuid, body: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let conversation: Value = serde_json::from_slice(body)?;
+    let customer = conversation["participants"]
+        .as_array()
+        .and_then(|all| all.iter().find(|p| p["purpose"] == "customer" && p["endTime"].is_null()))
+        .context("no live customer")?;
+    Ok(serde_json::to_vec(&json!({
+        "conversationId": id.to_string(),
+        "participant": { "id": customer["id"], "purpose": customer["purpose"] },
+        "attributes": customer["attributes"],
+    }))?)
 }
 
 async fn attributes(State(proxy): State<Proxy>, Path(id): Path<String>) -> Response {
@@ -137,12 +159,13 @@ async fn attributes(State(proxy): State<Proxy>, Path(id): Path<String>) -> Respo
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut args = std::env::args().skip(1);
-    let bind = args.next().context("usage: bare_proxy BIND UPSTREAM")?;
-    let upstream = args.next().context("usage: bare_proxy BIND UPSTREAM")?;
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let [bind, upstream, parsing] = args.as_slice() else {
+        anyhow::bail!("usage: bare_proxy BIND UPSTREAM value|typed");
+    };
     let routes = Router::new()
         .route("/v1/conversations/{id}/attributes", get(attributes))
-        .with_state(Proxy::new(&upstream)?);
+        .with_state(Proxy::new(upstream, parsing)?);
     axum::serve(tokio::net::TcpListener::bind(bind).await?, routes).await?;
     Ok(())
 }
