@@ -1,10 +1,20 @@
 //! The program `attribute-gateway`. Everything it can do is in the library.
 
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use attribute_gateway::cli;
+use tokio::runtime::{Builder, Runtime};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    cli::run().await
+fn main() -> std::io::Result<ExitCode> {
+    Ok(runtime()?.block_on(cli::run()))
+}
+
+/// One thread where only one processor may be used, by affinity or by the limit of a container: being
+/// ready to share work among threads costs a tenth of a request.
+fn runtime() -> std::io::Result<Runtime> {
+    let alone = available_parallelism().is_ok_and(|processors| processors.get() == 1);
+    let mut builder =
+        if alone { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.enable_all().build()
 }
