@@ -7,12 +7,10 @@ mod attributes;
 mod parts;
 mod redact;
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 
 use self::attributes::WireAttributes;
-use self::parts::{LastLeg, Present};
+use self::parts::{LastLeg, Present, Text};
 pub use self::redact::{without_secrets, without_values};
 use crate::domain::{AttributeMap, Conversation, ConversationId, Participant};
 
@@ -34,25 +32,31 @@ struct WireConversation<'a> {
 #[serde(rename_all = "camelCase")]
 struct WireParticipant<'a> {
     #[serde(borrow)]
-    id: Option<Cow<'a, str>>,
+    id: Option<Text<'a>>,
     #[serde(borrow)]
-    purpose: Option<Cow<'a, str>>,
+    purpose: Option<Text<'a>>,
     #[serde(borrow)]
-    state: Option<Cow<'a, str>>,
+    state: Option<Text<'a>>,
     end_time: Option<Present>,
     attributes: Option<WireAttributes>,
-    calls: Option<LastLeg>,
-    callbacks: Option<LastLeg>,
-    chats: Option<LastLeg>,
-    emails: Option<LastLeg>,
-    messages: Option<LastLeg>,
-    videos: Option<LastLeg>,
+    #[serde(borrow)]
+    calls: Option<LastLeg<'a>>,
+    #[serde(borrow)]
+    callbacks: Option<LastLeg<'a>>,
+    #[serde(borrow)]
+    chats: Option<LastLeg<'a>>,
+    #[serde(borrow)]
+    emails: Option<LastLeg<'a>>,
+    #[serde(borrow)]
+    messages: Option<LastLeg<'a>>,
+    #[serde(borrow)]
+    videos: Option<LastLeg<'a>>,
 }
 
 impl WireParticipant<'_> {
     /// `None` without an id by which it could be addressed.
     fn into_domain(self) -> Option<Participant> {
-        let gone = self.state.as_deref().is_some_and(|state| {
+        let gone = self.state.as_ref().is_some_and(|Text(state)| {
             // Enums are compared without case, as the vendor's SDKs do.
             state.eq_ignore_ascii_case("disconnected") || state.eq_ignore_ascii_case("terminated")
         });
@@ -60,10 +64,10 @@ impl WireParticipant<'_> {
             [self.calls, self.callbacks, self.chats, self.emails, self.messages, self.videos];
         let last_leg = legs.into_iter().flatten().find_map(LastLeg::into_state);
         Some(Participant {
-            id: self.id?.parse().ok()?,
-            purpose: self.purpose.map(Cow::into_owned).unwrap_or_default(),
+            id: self.id?.0.parse().ok()?,
+            purpose: self.purpose.map(Text::into_owned).unwrap_or_default(),
             live: self.end_time.is_none() && !gone,
-            state: self.state.map(Cow::into_owned).or(last_leg),
+            state: self.state.or(last_leg).map(Text::into_owned),
             attributes: self.attributes.map(WireAttributes::into_map).unwrap_or_default(),
         })
     }

@@ -1,5 +1,6 @@
 //! Pieces of a body of which little is kept: most of it is skipped without an allocation.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -15,27 +16,41 @@ impl<'de> Deserialize<'de> for Present {
     }
 }
 
+/// A text, borrowed from the body unless something in it is escaped. An `Option<Cow<str>>` without
+/// this type around the `Cow` is always a copy: serde borrows into a field's own `Cow` alone.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+impl Text<'_> {
+    /// The text on its own.
+    pub fn into_owned(self) -> String {
+        self.0.into_owned()
+    }
+}
+
 /// The last of a participant's communications of one media: its state is the participant's.
 #[derive(Debug)]
-pub struct LastLeg(Option<String>);
+pub struct LastLeg<'a>(Option<Text<'a>>);
 
-impl LastLeg {
+impl<'a> LastLeg<'a> {
     /// Its state; `None` of no communication at all, or of one without a state.
-    pub fn into_state(self) -> Option<String> {
+    pub fn into_state(self) -> Option<Text<'a>> {
         self.0
     }
 }
 
 #[derive(Deserialize)]
-struct Leg {
-    state: Option<String>,
+struct Leg<'a> {
+    #[serde(borrow)]
+    state: Option<Text<'a>>,
 }
 
-impl<'de> Deserialize<'de> for LastLeg {
+impl<'de: 'a, 'a> Deserialize<'de> for LastLeg<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Legs;
         impl<'de> Visitor<'de> for Legs {
-            type Value = LastLeg;
+            type Value = LastLeg<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of communications")

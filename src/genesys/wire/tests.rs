@@ -38,6 +38,18 @@ fn the_voice_shape_is_live_as_long_as_anybody_is() {
 }
 
 #[test]
+fn a_text_is_read_alike_whether_something_in_it_is_escaped() {
+    let json = format!(
+        r#"{{"participants":[{{"id":"{PARTICIPANT}","purpose":"cust\u006fmer","calls":[{{"state":"al\u0065rting"}}]}},
+        {{"id":"{PARTICIPANT}","purpose":"customer","calls":[{{"state":"alerting"}}]}}]}}"#
+    );
+    for participant in read(&json).participants {
+        assert_eq!(participant.purpose, "customer");
+        assert_eq!(participant.state.as_deref(), Some("alerting"));
+    }
+}
+
+#[test]
 fn missing_or_null_attributes_are_an_empty_map() {
     for attributes in ["", r#","attributes":null"#, r#","attributes":{}"#] {
         let json = format!(r#"{{"id":"x","participants":[{{"id":"{PARTICIPANT}"{attributes}}}]}}"#);
