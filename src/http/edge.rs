@@ -158,8 +158,12 @@ impl Passage {
         let spent = Phase::ALL.map(|phase| (phase.as_str(), self.exchange.cycle.spent(phase)));
         for (name, time) in spent.into_iter().chain([("total", self.exchange.arrived.elapsed())]) {
             let comma = if text.is_empty() { "" } else { ", " };
-            let micros = time.as_micros();
-            let _ = write!(text, "{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000);
+            let whole = time.as_secs() * 1000 + u64::from(time.subsec_millis());
+            let _ = match (whole, time.subsec_micros() % 1000) {
+                // Most requests go through few of the phases, and numbers are dear to format.
+                (0, 0) => write!(text, "{comma}{name};dur=0.000"),
+                (whole, rest) => write!(text, "{comma}{name};dur={whole}.{rest:03}"),
+            };
         }
         text
     }
