@@ -97,12 +97,12 @@ impl Service {
             app: app.clone(),
             shutdown: shutdown.clone(),
         };
-        let ops = Ops {
+        let ops = Arc::new(Ops {
             readiness: Arc::new(health),
             metrics: metrics.clone(),
             access,
             in_flight: shutdown.tasks().clone(),
-        };
+        });
         let settings = Arc::new(http_settings(config, credentials));
         let router = router(AppState { app, ops, settings });
         let settings = config.server.clone();

@@ -1,5 +1,7 @@
 //! What operators and documentation readers ask for. Nothing here needs upstream.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
@@ -36,7 +38,7 @@ pub(super) async fn livez() -> &'static str {
         (status = 200, body = String, content_type = "text/plain", description = "It does", example = "ready"),
         (status = 503, body = String, content_type = "text/plain", description = "It does not: it starts, drains, or its credentials are refused", example = "not ready: token"),
     ))]
-pub(super) async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn readyz(State(ops): State<Arc<Ops>>, RawQuery(query): RawQuery) -> Response {
     let report = ops.readiness.report();
     let verbose =
         query.is_some_and(|query| query.split('&').any(|name| name.starts_with("verbose")));
@@ -64,7 +66,7 @@ fn told(report: &ReadinessReport, verbose: bool) -> String {
 /// The figures, as Prometheus scrapes them
 #[utoipa::path(get, path = paths::METRICS, operation_id = "getMetrics", tag = "operations",
     responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "The figures")))]
-pub(super) async fn metrics(State(ops): State<Ops>) -> Result<Response, Problem> {
+pub(super) async fn metrics(State(ops): State<Arc<Ops>>) -> Result<Response, Problem> {
     let text = ops.metrics.encode().map_err(|error| Problem::internal(error.to_string()))?;
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }

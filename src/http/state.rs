@@ -11,13 +11,14 @@ use crate::app::App;
 use crate::domain::ParticipantSelector;
 use crate::telemetry::{AccessLog, Metrics};
 
-/// The state of the router; handlers take the part they need.
+/// The state of the router; handlers take the part they need. It is cloned several times a request,
+/// so each part is one shared pointer.
 #[derive(Clone)]
 pub struct AppState {
     /// The use cases.
     pub app: App,
     /// What operations need.
-    pub ops: Ops,
+    pub ops: Arc<Ops>,
     /// The settings of this layer.
     pub settings: Arc<HttpSettings>,
 }
@@ -42,7 +43,6 @@ pub struct HttpSettings {
 }
 
 /// What operations need.
-#[derive(Clone)]
 pub struct Ops {
     /// Tells whether the service wants requests.
     pub readiness: Arc<dyn Readiness>,
@@ -88,9 +88,9 @@ impl FromRef<AppState> for App {
     }
 }
 
-impl FromRef<AppState> for Ops {
+impl FromRef<AppState> for Arc<Ops> {
     fn from_ref(state: &AppState) -> Self {
-        state.ops.clone()
+        Arc::clone(&state.ops)
     }
 }
 

@@ -51,12 +51,12 @@ impl Service {
         let (sink, log) = Sink::captured(Format::Json);
         let state = AppState {
             app: App::for_tests(),
-            ops: Ops {
+            ops: Arc::new(Ops {
                 readiness: Arc::clone(&draining) as Arc<dyn Readiness>,
                 metrics: Metrics::new(paths::ALL),
                 access: AccessLog::new(sink, Format::Json),
                 in_flight: TaskTracker::new(),
-            },
+            }),
             settings: Arc::new(HttpSettings {
                 deadline: Duration::from_secs(5),
                 body_limit: 64,

@@ -42,7 +42,7 @@ fn service_over(defect: Defect, access: &AccessLog) -> Router {
         random: Box::new(|| 0.5),
     });
     let ops = Ops { readiness: Arc::new(Ready), metrics, access: access.clone(), in_flight };
-    router(AppState { app, ops, settings: Arc::new(http_settings()) })
+    router(AppState { app, ops: Arc::new(ops), settings: Arc::new(http_settings()) })
 }
 
 struct Defect {
