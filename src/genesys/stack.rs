@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tower::ServiceBuilder;
 use tower::layer::layer_fn;
-use tower::util::BoxCloneSyncService;
 
 use super::layers::breaker::Guard;
 use super::layers::retry::Retries;
@@ -83,7 +82,7 @@ pub fn api_stack(
         // From path to host.
         .layer(layer_fn(move |inner| base_uri::layer(api_base.clone(), inner)))
         .service(transport);
-    (BoxCloneSyncService::new(stack), guard)
+    (Transport::new(stack), guard)
 }
 
 /// The stack of the token endpoint. It has no retries: the task that fetches tokens has a schedule
@@ -98,5 +97,5 @@ pub fn token_stack(parts: &StackParts) -> (Transport, Arc<Guard>) {
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
         .layer(layer_fn(move |inner| base_uri::layer(login_base.clone(), inner)))
         .service(transport);
-    (BoxCloneSyncService::new(stack), guard)
+    (Transport::new(stack), guard)
 }

@@ -4,6 +4,10 @@
 //! The body of an answer is read here, up to a limit, so that everything above works on bytes and
 //! no upstream can fill our memory.
 
+mod last_url;
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,13 +15,47 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tower::util::{BoxCloneSyncService, ServiceExt};
-use tower::{Service, service_fn};
+use tower::Service;
+use tower::util::ServiceExt;
 
+use self::last_url::LastUrl;
 use super::error::UpstreamError;
+use crate::ports::BoxFuture;
 
-/// A service that makes one HTTP exchange. Request URIs are absolute.
-pub type Transport = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, UpstreamError>;
+/// What comes of one HTTP exchange.
+type Exchanged = Result<Response<Bytes>, UpstreamError>;
+
+/// A service that makes one HTTP exchange. Request URIs are absolute. Each layer above takes clones
+/// for every call, so they share what is inside: a dozen boxed copies a call could be measured.
+#[derive(Clone)]
+pub struct Transport(Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Exchanged> + Send + Sync>);
+
+impl Transport {
+    /// Exchanges as `service` does.
+    pub fn new(service: impl Exchange) -> Self {
+        Self::of(move |request| service.clone().oneshot(request))
+    }
+
+    fn of<F: Future<Output = Exchanged> + Send + 'static>(
+        exchange: impl Fn(Request<Bytes>) -> F + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(move |request| Box::pin(exchange(request))))
+    }
+}
+
+impl Service<Request<Bytes>> for Transport {
+    type Response = Response<Bytes>;
+    type Error = UpstreamError;
+    type Future = BoxFuture<'static, Exchanged>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        (self.0)(request)
+    }
+}
 
 /// How long an idle connection is kept: below the minute after which load balancers commonly
 /// close theirs, so that a request seldom meets a connection that is being closed.
@@ -43,19 +81,19 @@ pub fn over_http(
         .no_proxy()
         .tcp_nodelay(true)
         .build()?;
-    Ok(BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
-        let client = client.clone();
-        async move { exchange(&client, request, body_limit).await }
-    })))
+    let last_url = Arc::<LastUrl>::default();
+    Ok(Transport::of(move |request| {
+        let (client, request) = (client.clone(), last_url.request(request));
+        async move { exchange(&client, request?, body_limit).await }
+    }))
 }
 
 async fn exchange(
     client: &reqwest::Client,
-    request: Request<Bytes>,
+    request: reqwest::Request,
     body_limit: usize,
-) -> Result<Response<Bytes>, UpstreamError> {
+) -> Exchanged {
     let is_patch = request.method() == Method::PATCH;
-    let request = reqwest::Request::try_from(request).map_err(UpstreamError::from_reqwest)?;
     let mut answer = client.execute(request).await.map_err(UpstreamError::from_reqwest)?;
     let mut response = Response::builder().status(answer.status());
     if let Some(headers) = response.headers_mut() {
@@ -94,7 +132,7 @@ fn joined(body: Bytes, chunk: &[u8]) -> Bytes {
 
 /// Exchanges with a router of this process.
 pub fn in_process(router: Router, body_limit: usize) -> Transport {
-    BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+    Transport::of(move |request| {
         let router = router.clone();
         async move {
             let answer = router.oneshot(request.map(Body::from)).await;
@@ -113,7 +151,7 @@ pub fn in_process(router: Router, body_limit: usize) -> Transport {
             }
             Ok(Response::from_parts(head, body))
         }
-    }))
+    })
 }
 
 fn announced(headers: &HeaderMap) -> Option<usize> {

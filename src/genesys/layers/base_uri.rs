@@ -19,7 +19,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub fn layer<S: Exchange>(base: Arc<str>, inner: S) -> impl Exchange {
     service_fn(move |mut request: Request<Bytes>| {
         let inner = inner.clone();
-        let uri: Result<Uri, _> = format!("{base}{}", request.uri()).parse();
+        let uri = Uri::try_from(format!("{base}{}", request.uri()));
         async move {
             *request.uri_mut() = uri.map_err(|_| UpstreamError::Connect("unusable URI".into()))?;
             let trace = call(&request).cycle.traceparent().and_then(|text| text.parse().ok());
