@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Nothing here needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench load openapi
+.PHONY: help demo test lint doc deny bench load load-writes openapi
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ bench: ## benchmarks of the pure parts (criterion)
 
 load: ## throughput, latency, start and memory against nginx and a bare proxy (needs nginx and wrk)
 	benches/load/run.sh
+
+load-writes: ## the same for writes, against the usual recipe (needs wrk)
+	JOB=write benches/load/run.sh
 
 openapi: ## writes openapi.yaml anew from the code
 	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml

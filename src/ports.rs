@@ -53,6 +53,8 @@ pub struct ReadCall {
     pub retries: bool,
     /// The right to make the first try; without it, the client books one.
     pub permit: Option<Permit>,
+    /// How important further tries are.
+    pub class: Class,
 }
 
 /// What a PATCH is to do.

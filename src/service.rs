@@ -94,6 +94,7 @@ impl Service {
             tokens: tokens.clone(),
             guards: upstream.guards,
             limiter: upstream.limiter,
+            retries: upstream.retries,
             app: app.clone(),
             shutdown: shutdown.clone(),
         };

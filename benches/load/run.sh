@@ -10,18 +10,25 @@
 # bare and tuned are bare_proxy.rs, with the dependencies of the gateway, on #[tokio::main] as it is.
 # The gateway finds one processor and takes a runtime of one thread, about a tenth of its CPU.
 #
+# With JOB=write it is writes that are measured, each with its read-back, to an upstream that remembers
+# them (write_stub.rs) and shows them at once:
+#
+#   tutorial  read, merge, PATCH the whole map, read again (tutorial.rs), by the gateway's profile
+#   gateway   warm: all but the first write to a conversation find it remembered
+#
 # Each of them is started afresh in every round, alone on PROXY_CPU; the load generator (wrk) and the
 # upstream stub (nginx) share LOAD_CPU. The rounds are interleaved and ratios are taken within a round,
 # because a machine's speed drifts by more than what is to be told apart. Every request is for another
 # conversation. Any failed request, and any answer without the expected attribute, stops the run.
 #
 #   benches/load/run.sh                              or: make load
+#   JOB=write benches/load/run.sh                    or: make load-writes
 #   ROUNDS=1 LONG=1 WARM=1 IDLE=1 benches/load/run.sh   a quick look
 #
 # Settings (environment), with what they are when not set:
 #   ROUNDS=5  LONG=2 (s at c=64)  SHORT=1 (s at c=1)  WARM=1 (s)  IDLE=10 (s before the first VmRSS)
 #   MEMORY_REQUESTS=100000  PROXY_CPU=0  LOAD_CPU=1  PORT=19040 (and the two after it)
-#   VARIANTS="nginx bare tuned gateway"  PROFILE=release (dev: only to try this script out)
+#   JOB=read  VARIANTS="nginx bare tuned gateway" ("tutorial gateway" for writes)  PROFILE=release (dev: only to try this script out)
 #
 # How to read it: "CPU s/10k" (processor seconds for 10,000 requests) and its ratio are the figures to
 # quote. nginx keeps the load core busy too, so its requests a second are capped by the harness.
@@ -31,7 +38,12 @@ cd "$(dirname "$0")/../.."
 
 ROUNDS=${ROUNDS:-5} LONG=${LONG:-2} SHORT=${SHORT:-1} WARM=${WARM:-1} IDLE=${IDLE:-10}
 MEMORY_REQUESTS=${MEMORY_REQUESTS:-100000} PROXY_CPU=${PROXY_CPU:-0} LOAD_CPU=${LOAD_CPU:-1}
-PORT=${PORT:-19040} VARIANTS=${VARIANTS:-nginx bare tuned gateway} PROFILE=${PROFILE:-release}
+PORT=${PORT:-19040} PROFILE=${PROFILE:-release} JOB=${JOB:-read}
+case $JOB in
+read) VARIANTS=${VARIANTS:-nginx bare tuned gateway} base=nginx script=distinct.lua ;;
+write) VARIANTS=${VARIANTS:-tutorial gateway} base=tutorial script=writes.lua ;;
+*) echo "load: JOB is read or write" >&2 && exit 1 ;;
+esac
 
 here=$PWD/benches/load
 stub_port=$PORT
@@ -78,6 +90,7 @@ install_tools() {
 
 build() {
     local what=(--example bare_proxy)
+    [[ $JOB == write ]] && what=(--example tutorial --example write_stub)
     [[ " $VARIANTS " == *" gateway "* ]] && what+=(--bin attribute-gateway)
     cargo build --locked --profile "$PROFILE" "${what[@]}"
     target=$(realpath "${CARGO_TARGET_DIR:-target}")
@@ -134,6 +147,7 @@ start_proxy() {
     nginx) command=(nginx -p "$work" -e "$work/nginx.log" -c "$work/nginx.conf") ;;
     bare) command=("$target/plain/examples/bare_proxy" "127.0.0.1:$proxy_port" "$stub" value) ;;
     tuned) command=("$bin/examples/bare_proxy" "127.0.0.1:$proxy_port" "$stub" typed) ;;
+    tutorial) command=("$bin/examples/tutorial" "127.0.0.1:$proxy_port" "$stub") ;;
     gateway) command=("$bin/attribute-gateway" serve) ;;
     *) die "no variant called $1" ;;
     esac
@@ -158,12 +172,13 @@ stop_proxy() {
 # Milliseconds from the start of the process to its first 200 for a read of attributes. Asked for over
 # bash's own socket: starting curl takes longer than starting the gateway.
 first_200() {
+    # The tutorial does not read; that it answers is enough.
     local path="/v1/conversations/3f1c2b7a-58d0-4e7e-9c41-0a6d5c1e2b90/attributes" now
     until (
         exec 3<>"/dev/tcp/127.0.0.1/$proxy_port"
         printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$path" >&3
         read -r -t 1 status <&3
-        [[ $status == *" 200 "* ]]
+        [[ $status == *" 200 "* || ($1 == tutorial && -n $status) ]]
     ) 2>/dev/null; do
         kill -0 "$proxy" 2>/dev/null || die "$1 ended: $(tail -5 "$work/$1.err")"
         awk "BEGIN { exit !($EPOCHREALTIME - $started > 10) }" && die "$1: no 200 within 10 s"
@@ -174,6 +189,13 @@ first_200() {
 
 # The answer must be the right one before its speed is worth anything.
 check_answer() {
+    if [[ $JOB == write ]]; then
+        curl -sS --max-time 5 -X PUT -H 'Content-Type: application/json' \
+            -d '{"attributes":{"loyalty_tier":"checked"}}' \
+            "http://127.0.0.1:$proxy_port/v1/conversations/$(</proc/sys/kernel/random/uuid)/attributes" \
+            | grep -q '"loyalty_tier":"checked"' || die "$1 does not write"
+        return
+    fi
     curl -sS --max-time 5 "http://127.0.0.1:$proxy_port/v1/conversations/$(</proc/sys/kernel/random/uuid)/attributes" \
         | grep -q '"crm_customer_id":"CRM-998877"' || die "$1 does not answer with the attributes"
 }
@@ -182,7 +204,7 @@ check_answer() {
 # Prints requests, microseconds, p50, p99; stops everything when one request failed.
 load() {
     local out
-    out=$(wrk -t1 -c"$1" -d"$2s" -s "$here/distinct.lua" "http://127.0.0.1:$3" -- "$4" "${5:-}" \
+    out=$(wrk -t1 -c"$1" -d"$2s" -s "$here/$script" "http://127.0.0.1:$3" -- "$4" "${5:-}" \
         | sed -n 's/^RESULT //p')
     [[ $out == *" 0" ]] || die "failed requests (requests, us, p50, p99, failed): $out"
     echo "${out% *}"
@@ -232,9 +254,24 @@ measure() {
 # What one gets without any proxy, at one connection: the base of "added".
 measure_direct() {
     local result single
+    [[ $JOB == read ]] || return 0
     result=$(load 1 "$SHORT" "$stub_port" /api/v2/conversations/)
     read -r _ _ single _ <<<"$result"
     awk -v OFS='\t' "BEGIN { print $1, \"direct\", 0, 0, 0, $single / 1e3, 0, 0, 0 }" >>"$work/rows"
+}
+
+# Whether what is held of participants goes away: three rounds of ten thousand other conversations.
+measure_bounds() {
+    local round held
+    start_proxy gateway
+    first_200 gateway >/dev/null
+    for round in 1 2 3; do
+        POOL=10000 proxy_load 64 5 >/dev/null
+        held=$(curl -sS "http://127.0.0.1:$proxy_port/metrics" \
+            | awk '/^attribute_gateway_participants_held / { print $2 }')
+        printf '  round %d: %6s MiB, participants held %s\n' "$round" "$(rss)" "$held"
+    done
+    stop_proxy
 }
 
 # Memory is measured apart from the rest: it wants a process that nobody has asked anything yet.
@@ -257,7 +294,7 @@ measure_memory() {
 
 # Medians over the rounds, in brackets the range. Ratios are of the same round.
 report() {
-    awk -F'\t' -v order="$VARIANTS" '
+    awk -F'\t' -v order="$VARIANTS" -v base="$base" '
         { rounds = $1 > rounds ? $1 : rounds; for (i = 3; i <= NF; i++) x[$2, $1, i] = $i }
         function sorted(n,   i, j, v) {
             for (i = 2; i <= n; i++) { v = s[i]; for (j = i - 1; j && s[j] > v; j--) s[j + 1] = s[j]; s[j + 1] = v }
@@ -277,9 +314,9 @@ report() {
         END {
             n = split(order, v, " ")
             printf "\nThroughput and cost, c=64, median (range) of %d rounds\n", rounds
-            row("", "req/s", "x nginx", "CPU s/10k", "CPU x nginx")
+            row("", "req/s", "x " base, "CPU s/10k", "CPU x " base)
             for (i = 1; i <= n; i++)
-                row(v[i], cell(v[i], 3, "%.0f"), cell(v[i], 3, "%.2f", "/", "nginx"), cell(v[i], 4, "%.3f"), cell(v[i], 4, "%.2f", "/", "nginx"))
+                row(v[i], cell(v[i], 3, "%.0f"), cell(v[i], 3, "%.2f", "/", base), cell(v[i], 4, "%.3f"), cell(v[i], 4, "%.2f", "/", base))
             for (i = 1; i <= n; i++)
                 if (index(" " order " ", " gateway ") && (v[i] == "bare" || v[i] == "tuned"))
                     printf "  gateway against %s: %s x req/s, %s x CPU\n", v[i], cell("gateway", 3, "%.2f", "/", v[i]), cell("gateway", 4, "%.2f", "/", v[i])
@@ -302,7 +339,11 @@ write_configs
 # This shell, and with it wrk and the stub, keeps to its own core from here on.
 taskset -cp "$LOAD_CPU" $$ >/dev/null
 
-PATH="$PATH:/usr/sbin" nginx -p "$work" -e "$work/stub.log" -c "$work/stub.conf" &
+if [[ $JOB == write ]]; then
+    "$bin/examples/write_stub" "127.0.0.1:$stub_port" "$here/conversation.json" 2>"$work/stub.log" &
+else
+    PATH="$PATH:/usr/sbin" nginx -p "$work" -e "$work/stub.log" -c "$work/stub.conf" &
+fi
 upstream=$!
 until curl -sf "$stub/count" >/dev/null; do
     kill -0 "$upstream" 2>/dev/null || die "the stub ended: $(cat "$work/stub.log")"
@@ -321,3 +362,8 @@ for variant in $VARIANTS; do
     # nginx's memory is no yardstick for ours
     [[ $variant == nginx ]] || measure_memory "$variant"
 done
+if [[ $JOB == write ]]; then
+    echo
+    echo "Bounds (VmRSS after each round of 10,000 distinct conversations)"
+    measure_bounds
+fi

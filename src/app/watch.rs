@@ -190,18 +190,24 @@ impl SharedReads {
         let subject = wanted.subject;
         let mut topics = self.topics();
         let topic = topics.entry(subject).or_default();
-        let is_new = topic.joinable(wanted.cause).is_none();
+        let (cause, deadline) = (wanted.cause, cycle.deadline());
+        let is_new = topic.joinable(cause, deadline).is_none();
         if is_new {
-            topic.next = Some(Job::new(self.ids.fetch_add(1, Ordering::Relaxed)));
+            topic.next = Some(Job::new(self.number()));
         }
-        let job = topic.joinable(wanted.cause).expect("there is one that is not sent yet");
-        let id = job.id;
-        let joined = job.join(wanted, cycle);
+        let job = topic.joinable(cause, deadline).expect("there is one that is not sent yet");
+        let (id, number) = (job.id, self.number());
+        let joined = job.join(number, wanted, cycle);
         drop(topics);
         if is_new {
             self.parts.shutdown.tasks().spawn(self.clone().run(subject, id));
         }
-        joined.map(|(number, ended)| (Seat { reads: self.clone(), subject, id, number }, ended))
+        joined.map(|ended| (Seat { reads: self.clone(), subject, id, number }, ended))
+    }
+
+    /// A number that nothing else has.
+    fn number(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Works on a job; `None` if it has ended.
@@ -215,11 +221,15 @@ impl SharedReads {
 }
 
 impl Topic {
-    /// A read that serves this cause: on its way, or not sent yet.
-    fn joinable(&mut self, cause: Cause) -> Option<&mut Job> {
-        let serves = |job: &&mut Job| match cause {
-            Cause::LastPatch => !job.stale,
-            Cause::Since(moment) => job.sent.is_some_and(|sent| sent > moment),
+    /// A read that serves this cause: on its way, or not sent yet. Whoever is more impatient than
+    /// all who wait for one on its way might have to wait for its retries.
+    fn joinable(&mut self, cause: Cause, deadline: Instant) -> Option<&mut Job> {
+        let serves = |job: &&mut Job| {
+            let fresh = match cause {
+                Cause::LastPatch => !job.stale,
+                Cause::Since(moment) => job.sent.is_some_and(|sent| sent > moment),
+            };
+            fresh && job.start_by.is_some_and(|start_by| start_by <= deadline)
         };
         self.sent.iter_mut().find(serves).or(self.next.as_mut())
     }

@@ -127,7 +127,7 @@ impl Client {
             cycle: cycle.clone(),
             retries: read.retries,
             again: false,
-            class: Class::Read,
+            class: read.class,
             permit: HeldPermit::new(read.permit),
         };
         let answer = self

@@ -45,12 +45,18 @@ pub struct StackParts {
     pub clock: Monotonic,
 }
 
-/// The stack of the platform API within the budget of `limiter`, and the breaker in it for `/readyz`.
-pub fn api_stack(
-    parts: &StackParts,
-    tokens: TokenCache,
-    limiter: Limiter,
-) -> (Transport, Arc<Guard>) {
+/// The stack of the platform API, and what `/readyz` tells of it.
+pub struct ApiStack {
+    /// The stack.
+    pub transport: Transport,
+    /// Its breaker.
+    pub guard: Arc<Guard>,
+    /// Its retry budget.
+    pub retries: Arc<Retries>,
+}
+
+/// The stack of the platform API within the budget of `limiter`.
+pub fn api_stack(parts: &StackParts, tokens: TokenCache, limiter: Limiter) -> ApiStack {
     let StackParts { settings, transport, meter, jitter, clock } = parts.clone();
     let guard = Arc::new(Guard::new("conversations", Arc::clone(&meter), clock));
     let retries = Arc::new(Retries {
@@ -62,13 +68,14 @@ pub fn api_stack(
     });
     let api_base: Arc<str> = settings.api_base.into();
     let (breaker, call_meter) = (Arc::clone(&guard), Arc::clone(&meter));
+    let repeating = Arc::clone(&retries);
     let stack = ServiceBuilder::new()
         // Outermost, so that nothing below can be late.
         .layer(layer_fn(deadline::layer))
         // One record a call, whatever it takes.
         .layer(layer_fn(move |inner| observe::calls(Arc::clone(&call_meter), inner)))
         // Outside auth: each attempt gets a live token.
-        .layer(layer_fn(move |inner| retry::layer(Arc::clone(&retries), inner)))
+        .layer(layer_fn(move |inner| retry::layer(Arc::clone(&repeating), inner)))
         // Asked before a token is fetched for a call that is not made.
         .layer(layer_fn(move |inner| breaker::layer(Arc::clone(&breaker), inner)))
         // Outside the rate limit: a token spends none of its budget.
@@ -82,7 +89,7 @@ pub fn api_stack(
         // From path to host.
         .layer(layer_fn(move |inner| base_uri::layer(api_base.clone(), inner)))
         .service(transport);
-    (Transport::new(stack), guard)
+    ApiStack { transport: Transport::new(stack), guard, retries }
 }
 
 /// The stack of the token endpoint. It has no retries: the task that fetches tokens has a schedule

@@ -25,12 +25,20 @@ impl RetryBudget {
         self.window.record(now, false);
     }
 
+    /// Retries made in the last ten seconds, and how many the traffic pays for.
+    pub fn spent(&self, now: Moment) -> (u32, u32) {
+        let (events, retries) = self.window.totals(now);
+        let share = f64::from(events - retries) * SHARE;
+        // A share of a u32 is one, and never negative.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+        let allowed = FLOOR.max(share.ceil() as u32);
+        (retries, allowed)
+    }
+
     /// Takes one retry out of the budget; `false` if it is spent.
     pub fn withdraw(&mut self, now: Moment) -> bool {
-        let (events, retries) = self.window.totals(now);
-        let calls = events - retries;
-        let allowed = f64::from(FLOOR).max(f64::from(calls) * SHARE);
-        let granted = f64::from(retries) < allowed;
+        let (retries, allowed) = self.spent(now);
+        let granted = retries < allowed;
         if granted {
             self.window.record(now, true);
         }

@@ -11,7 +11,7 @@ use http::Request;
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::genesys::{Guard, Limiter, TokenCache, TokenStatus, over_http};
+use crate::genesys::{Guard, Limiter, Retries, TokenCache, TokenStatus, over_http};
 use crate::http::{Check, Readiness, ReadinessReport, paths};
 use crate::ports::BreakerState;
 use crate::shutdown::Shutdown;
@@ -20,6 +20,7 @@ use crate::shutdown::Shutdown;
 pub struct Health {
     pub tokens: TokenCache,
     pub limiter: Limiter,
+    pub retries: Arc<Retries>,
     pub guards: [(&'static str, Arc<Guard>); 2],
     pub app: App,
     pub shutdown: Shutdown,
@@ -40,6 +41,7 @@ impl Readiness for Health {
         });
         checks.extend(self.guards.iter().map(|(name, guard)| breaker(name, guard.state())));
         checks.push(rate_limit(&self.limiter));
+        checks.push(retry_budget(&self.retries));
         let advised = self.app.advises_full_patches();
         checks.push(Check {
             name: "upstream.merging",
@@ -78,6 +80,12 @@ fn rate_limit(limiter: &Limiter) -> Check {
         None => format!("room for {} calls", limiter.room()),
     };
     Check { name: "upstream.rate_limit", ok: throttled.is_none(), detail }
+}
+
+fn retry_budget(retries: &Retries) -> Check {
+    let (made, allowed) = retries.spent();
+    let detail = format!("{made} of {allowed} retries made in the last ten seconds");
+    Check { name: "upstream.retry_budget", ok: made < allowed, detail }
 }
 
 fn breaker(name: &'static str, state: BreakerState) -> Check {

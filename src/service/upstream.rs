@@ -9,12 +9,12 @@ use crate::clock::Monotonic;
 use crate::config::{self, Config, Route};
 use crate::error::Error;
 use crate::genesys::{
-    Client, Credentials, Guard, Jitter, Limiter, Paths, StackParts, StackSettings, TokenCache,
-    TokenSettings, Transport, api_stack, token_stack,
+    Client, Credentials, Guard, Jitter, Limiter, Paths, Retries, StackParts, StackSettings,
+    TokenCache, TokenSettings, Transport, api_stack, token_stack,
 };
 use crate::http::paths;
 use crate::policy::{Backoff, RateSettings};
-use crate::ports::{Conversations as _, Cycle, Meter, ReadCall};
+use crate::ports::{Class, Conversations as _, Cycle, Meter, ReadCall};
 use crate::telemetry::Metrics;
 
 /// What the upstream side is made of.
@@ -30,6 +30,7 @@ pub struct Upstream {
     pub client: Arc<Client>,
     pub tokens: TokenCache,
     pub limiter: Limiter,
+    pub retries: Arc<Retries>,
     pub guards: [(&'static str, Arc<Guard>); 2],
 }
 
@@ -60,12 +61,13 @@ impl Upstream {
         let tokens = TokenCache::start(credentials, settings, login, jitter, stop);
         let limiter =
             Limiter::new(rate_settings(&config.genesys), Arc::clone(&stack.meter), stack.clock);
-        let (api, api_guard) = api_stack(&stack, tokens.clone(), limiter.clone());
+        let api = api_stack(&stack, tokens.clone(), limiter.clone());
         Self {
-            client: Client::new(api, upstream_paths(&config.genesys.route)),
+            client: Client::new(api.transport, upstream_paths(&config.genesys.route)),
             tokens,
             limiter,
-            guards: [("upstream.conversations", api_guard), ("upstream.token", login_guard)],
+            retries: api.retries,
+            guards: [("upstream.conversations", api.guard), ("upstream.token", login_guard)],
         }
     }
 }
@@ -100,6 +102,7 @@ pub async fn probe(config: &Config, credentials: &config::Credentials) -> anyhow
         participant: NO_CONVERSATION.parse().ok(),
         retries: true,
         permit: None,
+        class: Class::Read,
     };
     let read = match upstream.client.read(call, &Cycle::new(deadline)).await {
         Ok(_) | Err(Error::ConversationNotFound(_)) => Ok(()),

@@ -65,6 +65,8 @@ async fn it_shows_in_readiness_and_figures_but_does_not_make_the_service_unready
     let line = "upstream.conversations: failed: circuit breaker open";
     assert!(readiness.text.contains(line), "{}", readiness.text);
     assert!(readiness.text.contains("upstream.token: ok"), "each upstream has its own");
+    let budget = "upstream.retry_budget: ok: 0 of 10 retries made in the last ten seconds";
+    assert!(readiness.text.contains(budget), "{}", readiness.text);
     assert!((app.figure(STATE).await - 2.0).abs() < 0.1);
     app.simulator.clear_faults();
     tokio::time::sleep(ms(2000)).await;

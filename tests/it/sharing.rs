@@ -15,6 +15,11 @@ fn reading(app: &TestApp, conversation: &str, query: &str) -> tokio::task::JoinH
     tokio::spawn(send(app.router(), request))
 }
 
+fn reading_within(app: &TestApp, seconds: u64) -> tokio::task::JoinHandle<Answer> {
+    let request = request("GET", &attributes_of(CALL)).header("prefer", format!("wait={seconds}"));
+    tokio::spawn(send(app.router(), request.body(Body::empty()).expect("a request")))
+}
+
 #[tokio::test(start_paused = true)]
 async fn five_hundred_readers_of_one_conversation_take_at_most_three_reads() {
     let app = TestApp::new().start().await;
@@ -196,4 +201,31 @@ async fn a_read_that_hangs_holds_up_nobody_who_may_not_join_it() {
     stuck.await.expect("no panic").assert_status(200);
     let reads: BTreeSet<_> = app.sent(Kind::Read).into_iter().collect();
     assert_eq!(reads.len(), 4, "{reads:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_with_other_deadlines_share_and_each_is_told_in_its_own_time() {
+    for action in [
+        Action::Throttle { retry_after: Some(3) },
+        Action::Status { code: 503, body: None, retry_after: Some(3) },
+    ] {
+        let app = TestApp::new().with_fault(Fault::on_read(action)).start().await;
+        let patient = reading_within(&app, 20);
+        let impatient = reading_within(&app, 2);
+        tokio::time::sleep(ms(1)).await;
+        let late = reading_within(&app, 2);
+        for answer in [impatient.await.expect("no panic"), late.await.expect("no panic")] {
+            // The wait does not fit: known as soon as upstream has said so.
+            assert_eq!(
+                (answer.status, answer.header("retry-after")),
+                (503, "3"),
+                "{}",
+                answer.text
+            );
+            assert!(answer.took <= ms(45), "{:?}", answer.took);
+        }
+        let patient = patient.await.expect("no panic");
+        patient.assert_status(200);
+        assert!(patient.took >= ms(3_000) && patient.took <= ms(3_300), "{:?}", patient.took);
+    }
 }

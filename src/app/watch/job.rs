@@ -21,7 +21,10 @@ pub struct Job {
     /// A PATCH was answered since it was sent.
     pub stale: bool,
     joiners: Vec<Joiner>,
-    numbers: u64,
+    /// The deadline of its most impatient joiner, once it is sent: nothing is tried again after it.
+    pub start_by: Option<Instant>,
+    /// It is not to be sent before, because another one was told to wait.
+    not_before: Option<Instant>,
     class: Class,
     retries: bool,
     permit: Option<Permit>,
@@ -46,7 +49,8 @@ impl Job {
             sent: None,
             stale: false,
             joiners: Vec::new(),
-            numbers: 0,
+            start_by: None,
+            not_before: None,
             class: Class::Extra,
             retries: false,
             permit: None,
@@ -60,15 +64,15 @@ impl Job {
     /// Adds a joiner, unless it is known already that its deadline comes first.
     pub fn join(
         &mut self,
+        number: u64,
         wanted: Wanted,
         cycle: &Cycle,
-    ) -> Result<(u64, oneshot::Receiver<Ended>), Error> {
+    ) -> Result<oneshot::Receiver<Ended>, Error> {
         if let Some(expected) = self.expected.filter(|expected| *expected >= cycle.deadline()) {
             return Err(over_budget(expected));
         }
         let (tell, ended) = oneshot::channel();
-        self.numbers += 1;
-        self.joiners.push(Joiner { number: self.numbers, deadline: cycle.deadline(), tell });
+        self.joiners.push(Joiner { number, deadline: cycle.deadline(), tell });
         if self.sent.is_none() {
             self.class = self.class.min(wanted.class);
             self.retries |= wanted.retries;
@@ -79,7 +83,7 @@ impl Job {
             }
             self.changed.notify_one();
         }
-        Ok((self.numbers, ended))
+        Ok(ended)
     }
 
     pub fn leave(&mut self, number: u64) {
@@ -87,15 +91,29 @@ impl Job {
         self.changed.notify_one();
     }
 
-    fn latest_deadline(&self) -> Option<Instant> {
+    fn latest_deadline(&mut self) -> Option<Instant> {
+        self.joiners.retain(|joiner| !joiner.tell.is_closed());
         self.joiners.iter().map(|joiner| joiner.deadline).max()
     }
 
     /// What has to be booked: nothing if its permit was brought along.
-    fn wish(&self) -> Option<Wish> {
-        let calls = u32::from(self.permit.is_none()) + self.reserve;
+    fn wish(&mut self) -> Option<Wish> {
         let deadline = self.latest_deadline()?;
+        let calls = u32::from(self.permit.is_none()) + self.reserve;
         Some(Wish { calls, class: self.class, deadline })
+    }
+
+    /// Those who wait longer than the most impatient one, and long enough for another try after
+    /// `wait`, where this one has failed for the sake of him.
+    fn take_patient(&mut self, wait: Duration) -> Vec<Joiner> {
+        let again = Instant::now() + wait;
+        let is_patient = |joiner: &Joiner| {
+            joiner.deadline > again
+                && self.start_by.is_some_and(|start_by| joiner.deadline > start_by)
+        };
+        let (patient, rest) = std::mem::take(&mut self.joiners).into_iter().partition(is_patient);
+        self.joiners = rest;
+        patient
     }
 
     /// It cannot be sent before `expected`: whoever has to be answered before that is told now.
@@ -157,9 +175,9 @@ impl SharedReads {
                 let mut topics = self.topics();
                 let Some(topic) = topics.get_mut(&subject) else { return };
                 let until = topic.sent.iter().filter_map(|job| job.sent).max();
-                let until =
-                    until.map(|sent| sent + PATIENCE).filter(|until| *until > Instant::now());
+                let until = until.map(|sent| sent + PATIENCE);
                 let Some(job) = topic.job(id) else { return };
+                let until = until.max(job.not_before).filter(|until| *until > Instant::now());
                 (until, Arc::clone(&job.changed))
             };
             let Some(until) = until else { break };
@@ -196,7 +214,7 @@ impl SharedReads {
                     permits = &mut granted => return permits.map_err(Dropped::Refused),
                     () = changed.notified() => {}
                 }
-                let now = self.with(subject, id, |job| job.wish()).flatten();
+                let now = self.with(subject, id, Job::wish).flatten();
                 let now = now.ok_or(Dropped::Unwanted)?;
                 // More important company moves it forward, and needs more calls perhaps.
                 if now.class < wish.class || now.calls != wish.calls {
@@ -221,13 +239,42 @@ impl SharedReads {
             let conversation = Arc::new(conversation);
             Sight { sent, conversation, spent: cycle.clone() }
         });
-        if let Ok(sight) = &result {
-            self.parts.held.seen_in(&sight.conversation, sight.sent);
-            if self.parts.memory.remember(subject, sight) {
-                tokio::spawn(Arc::clone(&self.parts.memory).sweep());
+        match &result {
+            Ok(sight) => {
+                self.parts.held.seen_in(&sight.conversation, sight.sent);
+                if self.parts.memory.remember(subject, sight) {
+                    tokio::spawn(Arc::clone(&self.parts.memory).sweep());
+                }
             }
+            Err(error) if error.code().retryable() => {
+                self.go_again(subject, id, error.retry_after().unwrap_or_default());
+            }
+            Err(_) => {}
         }
         self.end(subject, id, &Ended { result, spent: cycle, fare: Fare::new(permits) });
+    }
+
+    /// Lets those wait for another read who can, where this one was given up for the sake of the
+    /// most impatient.
+    fn go_again(&self, subject: Subject, id: u64, wait: Duration) {
+        let mut topics = self.topics();
+        let Some(topic) = topics.get_mut(&subject) else { return };
+        let Some(job) = topic.sent.iter_mut().find(|job| job.id == id && job.retries) else {
+            return;
+        };
+        let (patient, class) = (job.take_patient(wait), job.class);
+        if patient.is_empty() {
+            return;
+        }
+        if topic.next.is_none() {
+            let id = self.number();
+            let not_before = Some(Instant::now() + wait);
+            topic.next = Some(Job { class, retries: true, not_before, ..Job::new(id) });
+            self.parts.shutdown.tasks().spawn(self.clone().run(subject, id));
+        }
+        if let Some(next) = &mut topic.next {
+            next.joiners.extend(patient);
+        }
     }
 
     /// Waits until nobody waits for this read any more.
@@ -251,14 +298,19 @@ impl SharedReads {
         let mut job = topic.next.take_if(|job| job.id == id)?;
         let sent = Instant::now();
         job.sent = Some(sent);
+        let deadline = job.latest_deadline()?;
+        job.start_by = job.joiners.iter().map(|joiner| joiner.deadline).min();
+        // What was booked by a write that goes on is part of it, also when it is tried again.
+        let of_a_write = job.class <= Class::Write || job.permit.is_some();
         let call = ReadCall {
             conversation: subject.conversation,
             participant: subject.participant,
             retries: job.retries,
             permit: job.permit.take().or_else(|| permits.take()),
+            class: if of_a_write { Class::Admitted } else { job.class },
         };
-        let deadline = job.latest_deadline()?;
         let cycle = Cycle::traced(deadline, job.traceparent.take());
+        let cycle = cycle.starting_by(job.start_by.unwrap_or(deadline));
         topic.sent.push(job);
         Some((call, cycle, sent))
     }

@@ -42,6 +42,13 @@ pub fn layer<S: Exchange>(retries: Arc<Retries>, inner: S) -> impl Exchange {
     })
 }
 
+impl Retries {
+    /// Retries made in the last ten seconds, and how many the traffic pays for; for `/readyz`.
+    pub fn spent(&self) -> (u32, u32) {
+        self.budget().spent(self.clock.now())
+    }
+}
+
 type Exchanged = Result<Response<Bytes>, UpstreamError>;
 
 impl Retries {
