@@ -267,6 +267,7 @@ measure_bounds() {
     first_200 gateway >/dev/null
     for round in 1 2 3; do
         POOL=10000 proxy_load 64 5 >/dev/null
+        sleep 1 # what was under way when wrk stopped
         held=$(curl -sS "http://127.0.0.1:$proxy_port/metrics" \
             | awk '/^attribute_gateway_participants_held / { print $2 }')
         printf '  round %d: %6s MiB, participants held %s\n' "$round" "$(rss)" "$held"

@@ -134,6 +134,8 @@ struct Flow {
     unit: f64,
     accepted: Option<Instant>,
     reads: u32,
+    /// How long the first read-back was to wait.
+    first_wait: Option<Duration>,
     last_read: Option<Instant>,
     /// Until when upstream wants to be left alone.
     throttled: Option<Instant>,
@@ -174,6 +176,7 @@ impl Flow {
             unit: 0.0,
             accepted: None,
             reads: 0,
+            first_wait: None,
             last_read: None,
             throttled: None,
             read_cost: Duration::ZERO,

@@ -66,6 +66,20 @@ async fn the_first_read_back_moves_forward_again_when_upstream_becomes_quicker()
 }
 
 #[tokio::test(start_paused = true)]
+async fn once_upstream_shows_writes_at_once_the_first_read_back_leaves_at_once() {
+    let app = TestApp::new().with_budget(100_000).with_lag(ms(30)).start().await;
+    for number in 0..5 {
+        app.write(CALL, "", json!({"tier": format!("slow {number}")})).await.assert_status(200);
+    }
+    app.simulator.set_settings(|settings| settings.lag = ms(0));
+    for number in 0..1_500 {
+        app.write(CALL, "", json!({"tier": format!("{number}")})).await.assert_status(200);
+    }
+    // Timers wait whole milliseconds, and that must not be taken for upstream's lag.
+    assert_eq!(app.write(CALL, "", json!({"tier": "last"})).await.took, ms(40));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_show_by_the_deadline_is_unverified_and_says_so() {
     let app = never_visible().start().await;
     let answer = app.write(CALL, "", json!({"tier": "gold", "language": "en"})).await;

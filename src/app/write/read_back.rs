@@ -21,6 +21,9 @@ const MARGIN: Duration = Duration::from_millis(5);
 /// forward again once upstream has become quicker.
 const DECAY: f64 = 0.95;
 
+/// Timers tell no shorter waits apart: below it the first read-back leaves at once.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 impl Flow {
     /// Reads back under the deadline of the request.
     pub(super) async fn read_back(&mut self) {
@@ -33,6 +36,7 @@ impl Flow {
     async fn read_until_settled(&mut self, cycle: &Cycle) {
         let first_wait = self.shared.lags().first_wait();
         let mut schedule = ReadBackSchedule::new(first_wait, self.shared.settings.max_reads);
+        self.first_wait = Some(first_wait);
         let mut follower = self.shared.reads.follow(self.subject());
         while !self.is_settled() {
             let cost = self.read_cost + self.read_cost / 4 + MARGIN;
@@ -141,7 +145,10 @@ impl Flow {
         };
         let waited = read.saturating_duration_since(accepted);
         self.shared.meter.visibility_lag(waited);
-        let lag = if self.reads == 1 { waited.mul_f64(DECAY) } else { waited };
+        // The wait as it was meant: timers round up to whole milliseconds, which would add up.
+        let bound = self.first_wait.filter(|_| self.reads == 1);
+        let lag = bound.map_or(waited, |meant| meant.min(waited).mul_f64(DECAY));
+        let lag = if lag < SHORTEST { Duration::ZERO } else { lag };
         self.shared.lags().record(self.shared.clock.now(), lag);
     }
 
