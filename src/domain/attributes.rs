@@ -84,9 +84,10 @@ impl fmt::Debug for AttributeValue {
     }
 }
 
-/// The attributes of one participant, as upstream holds them.
+/// The attributes of one participant, as upstream holds them. Clones share the entries until one of
+/// them changes: a read is looked at by many, and changed by none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AttributeMap(BTreeMap<AttributeKey, AttributeValue>);
+pub struct AttributeMap(Arc<BTreeMap<AttributeKey, AttributeValue>>);
 
 impl AttributeMap {
     /// The value of a key; `None` if it is absent or empty.
@@ -96,7 +97,7 @@ impl AttributeMap {
 
     /// Puts a value in place; `""` is kept, as upstream keeps it.
     pub fn insert(&mut self, key: AttributeKey, value: AttributeValue) {
-        self.0.insert(key, value);
+        Arc::make_mut(&mut self.0).insert(key, value);
     }
 
     /// The attributes that callers see, by key.
@@ -141,7 +142,7 @@ impl AttributeMap {
 
 impl FromIterator<(AttributeKey, AttributeValue)> for AttributeMap {
     fn from_iter<I: IntoIterator<Item = (AttributeKey, AttributeValue)>>(entries: I) -> Self {
-        Self(entries.into_iter().collect())
+        Self(Arc::new(entries.into_iter().collect()))
     }
 }
 

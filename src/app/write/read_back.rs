@@ -56,7 +56,7 @@ impl Flow {
                     }
                     continue;
                 }
-                () = tokio::time::sleep_until(due) => {}
+                () = until(due) => {}
             }
             schedule = ahead;
             if let Err(error) = self.read_back_once(cycle).await {
@@ -178,5 +178,12 @@ impl Flow {
                 Ok(())
             }
         }
+    }
+}
+
+/// Waits until `due`. A timer would take a millisecond for no wait at all.
+async fn until(due: Instant) {
+    if due > Instant::now() {
+        tokio::time::sleep_until(due).await;
     }
 }
