@@ -135,3 +135,32 @@ async fn no_label_can_grow_without_bound_or_name_anybody() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn turns_show_who_waits_how_long_and_how_many_share_a_patch() {
+    let app = TestApp::new().with_fault(Fault::on_patch(Action::Hang)).start().await;
+    let write = |key: &str| {
+        let request = request("PUT", &attributes_of(CALL))
+            .header("content-type", "application/json")
+            .body(json!({"attributes": {key: "1"}}).to_string().into());
+        tokio::spawn(send(app.router(), request.expect("a request")))
+    };
+    let first = write("a");
+    tokio::time::sleep(ms(30)).await;
+    // Its PATCH hangs for two seconds, and these wait for the turn.
+    let others = [write("b"), write("c")];
+    tokio::time::sleep(ms(100)).await;
+    assert!((app.figure("writes_waiting").await - 2.0).abs() < 0.1);
+    for task in [first].into_iter().chain(others) {
+        task.await.expect("no panic").assert_status(200);
+    }
+    assert!(app.figure("writes_waiting").await.abs() < 0.1);
+    // The first alone, the others together, the first again.
+    let batches = (app.figure("batch_writes_count").await, app.figure("batch_writes_sum").await);
+    assert!((batches.0 - 3.0).abs() < 0.1 && (batches.1 - 4.0).abs() < 0.1, "{batches:?}");
+    let waited = app.figure("write_wait_seconds_sum").await;
+    assert!(waited > 3.5 && waited < 4.5, "{waited}");
+    assert!((app.figure("write_calls_count").await - 3.0).abs() < 0.1);
+    assert!((app.figure("remembered_conversations").await - 1.0).abs() < 0.1);
+    assert!(app.figure("remembered_bytes").await > 500.0);
+}
