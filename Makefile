@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Nothing here needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench load load-writes openapi
+.PHONY: help demo test lint doc deny bench load load-writes load-scenarios openapi
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,10 @@ load: ## throughput, latency, start and memory against nginx and a bare proxy (n
 
 load-writes: ## the same for writes, against the usual recipe (needs wrk)
 	JOB=write benches/load/run.sh
+
+load-scenarios: ## many callers at once over sockets: calls, values, refusals
+	cargo build --locked --release --bin attribute-gateway --example scenarios
+	target/release/examples/scenarios target/release/attribute-gateway
 
 openapi: ## writes openapi.yaml anew from the code
 	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml
