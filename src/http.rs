@@ -8,6 +8,8 @@ mod answer;
 mod attributes;
 mod body;
 mod condition;
+mod docs;
+mod echo;
 mod edge;
 mod etag;
 mod exchange;
@@ -21,6 +23,7 @@ mod problem;
 mod query;
 mod router;
 mod state;
+mod trace;
 mod wire;
 
 pub use etag::EtagKey;

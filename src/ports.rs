@@ -4,6 +4,7 @@
 
 mod meter;
 mod pacing;
+mod trail;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,8 +16,9 @@ use tokio::time::Instant;
 
 pub use meter::{Answer, BreakerState, Meter, Operation};
 pub use pacing::{Booking, Class, Pacing, Permit, Permits, Purse, Unlimited, Wish};
+pub use trail::{Attempt, AttemptEnd, Steps, Trail};
 
-use crate::domain::{AttributeMap, Conversation, ConversationId, ParticipantId};
+use crate::domain::{AttributeMap, Conversation, ConversationId, Outcome, ParticipantId};
 use crate::error::Error;
 
 /// A boxed future, as an object-safe trait needs it.
@@ -144,6 +146,8 @@ struct Spent {
     last_attempt_micros: AtomicU64,
     correlation: Mutex<Option<String>>,
     traceparent: Option<String>,
+    /// What it did, where that is wanted.
+    trail: Option<Trail>,
 }
 
 impl Cycle {
@@ -156,6 +160,42 @@ impl Cycle {
     pub fn traced(deadline: Instant, traceparent: Option<String>) -> Self {
         let shared = Arc::new(Spent { traceparent, ..Spent::default() });
         Self { deadline, start_by: deadline, shared }
+    }
+
+    /// The same, with a trail if one is `wanted`. To be asked for before the cycle is cloned.
+    #[must_use]
+    pub fn recorded(mut self, wanted: bool) -> Self {
+        if let (true, Some(spent)) = (wanted, Arc::get_mut(&mut self.shared)) {
+            spent.trail = Some(Trail::default());
+        }
+        self
+    }
+
+    /// What was done so far, where that is recorded.
+    pub fn trail(&self) -> Option<&Trail> {
+        self.shared.trail.as_ref()
+    }
+
+    /// The request is about these keys.
+    pub fn note_keys<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        if let Some(trail) = self.trail() {
+            trail.ask(keys);
+        }
+    }
+
+    /// This became of the keys that were noted.
+    pub fn note_outcomes(&self, outcome: impl Fn(&str) -> Option<Outcome>) {
+        if let Some(trail) = self.trail() {
+            trail.tell(outcome);
+        }
+    }
+
+    /// An attempt of this request leaves; whoever makes it tells how it ended.
+    pub fn note_attempt(&self, operation: Operation) -> Option<Arc<Attempt>> {
+        let trail = self.trail()?;
+        let attempt = Arc::new(Attempt::begin(operation));
+        trail.add([Arc::clone(&attempt)]);
+        Some(attempt)
     }
 
     /// The same, but nothing may be sent any more from `start_by` on: what is shared by several
@@ -196,6 +236,9 @@ impl Cycle {
             .store(other.shared.last_attempt_micros.load(Ordering::Relaxed), Ordering::Relaxed);
         if let Some(id) = other.correlation_id() {
             self.set_correlation_id(&id);
+        }
+        if let (Some(trail), Some(others)) = (self.trail(), other.trail()) {
+            trail.add(others.steps().attempts);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::genesys::{Jitter, TokenCache, Transport, over_http};
 use crate::http::{AppState, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
 use crate::shutdown::Shutdown;
-use crate::telemetry::{AccessLog, Metrics};
+use crate::telemetry::{AccessLog, Metrics, RecentRequests};
 
 pub use self::health::{ask, readiness_url};
 pub use self::upstream::{Probe, probe};
@@ -63,6 +63,7 @@ pub struct Service {
     tokens: TokenCache,
     metrics: Metrics,
     settings: config::Server,
+    debug: bool,
     _tasks: DropGuard,
 }
 
@@ -81,33 +82,33 @@ impl Service {
         };
         let upstream = Upstream::connect(config, credentials, parts);
         let app = App::new(AppParts {
-            conversations: upstream.client,
+            conversations: Arc::clone(&upstream.client) as Arc<_>,
             pacing: Arc::new(upstream.limiter.clone()),
             meter,
             settings: app_settings(config),
             shutdown: shutdown.clone(),
             random: Box::new(move || jitter.unit()),
         });
-        let tokens = upstream.tokens;
+        let tokens = upstream.tokens.clone();
         metrics.refreshed_by(upstream.limiter.reporter());
-        let health = health::Health {
-            tokens: tokens.clone(),
-            guards: upstream.guards,
-            limiter: upstream.limiter,
-            retries: upstream.retries,
-            app: app.clone(),
-            shutdown: shutdown.clone(),
-        };
         let ops = Arc::new(Ops {
-            readiness: Arc::new(health),
+            readiness: Arc::new(health(upstream, &app, &shutdown)),
             metrics: metrics.clone(),
             access,
+            recent: config.debug.enabled.then(RecentRequests::default),
             in_flight: shutdown.tasks().clone(),
         });
         let settings = Arc::new(http_settings(config, credentials));
         let router = router(AppState { app, ops, settings });
-        let settings = config.server.clone();
-        Self { router, shutdown, tokens, metrics, settings, _tasks: stop.drop_guard() }
+        Self {
+            router,
+            shutdown,
+            tokens,
+            metrics,
+            settings: config.server.clone(),
+            debug: config.debug.enabled,
+            _tasks: stop.drop_guard(),
+        }
     }
 
     /// The routes, for callers in this process.
@@ -147,7 +148,14 @@ impl Service {
             // A caller that closes its side has hung up: only so is that noticed before the answer.
             .half_close(false)
             .header_read_timeout(self.settings.header_timeout);
-        let mut server = tokio::spawn(server.serve(self.router.clone().into_make_service()));
+        // Who the other end is is of use only to those who debug.
+        let router = self.router.clone();
+        let mut server = if self.debug {
+            let known = router.into_make_service_with_connect_info::<SocketAddr>();
+            tokio::spawn(server.serve(known))
+        } else {
+            tokio::spawn(server.serve(router.into_make_service()))
+        };
         tokio::select! {
             ended = &mut server => ended?.context("the server ended by itself")?,
             () = self.shutdown.draining() => {
@@ -159,6 +167,17 @@ impl Service {
             }
         }
         Ok(())
+    }
+}
+
+fn health(upstream: Upstream, app: &App, shutdown: &Shutdown) -> health::Health {
+    health::Health {
+        tokens: upstream.tokens,
+        guards: upstream.guards,
+        limiter: upstream.limiter,
+        retries: upstream.retries,
+        app: app.clone(),
+        shutdown: shutdown.clone(),
     }
 }
 

@@ -9,6 +9,7 @@ mod budget;
 mod families;
 mod metrics;
 mod panic;
+mod recent;
 mod sink;
 
 use std::io::IsTerminal;
@@ -18,6 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use access::{AccessLog, AccessRecord};
 pub use metrics::{HttpFigures, Metrics};
+pub use recent::{Arrival, RecentRequest, RecentRequests};
 pub use sink::{Captured, Sink};
 
 /// How log lines look.

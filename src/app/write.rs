@@ -70,6 +70,7 @@ impl App {
         if self.shared.shutdown.is_draining() {
             return Err(Error::ShuttingDown.into());
         }
+        request.cycle.note_keys(request.patch.keys().map(AttributeKey::as_str));
         let admitted = self.shared.held.admit(request.conversation)?;
         let (reply, answer) = oneshot::channel();
         let mut flow = Flow::new(Arc::clone(&self.shared), request, admitted);

@@ -110,6 +110,8 @@ fn warn_about(config: &Config) {
         );
     }
     if config.debug.enabled {
-        tracing::warn!("debug.enabled has no effect in this version");
+        tracing::warn!(
+            "debug.enabled: /v1/debug/echo and the traces of conversations are open to every caller",
+        );
     }
 }

@@ -2,11 +2,10 @@
 
 use serde::Deserialize;
 
-/// Aids for debugging, off unless asked for. The key is accepted so that scripts can set it today;
-/// the aids come with a later release.
+/// Aids for debugging, off unless asked for.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Debug {
-    /// Whether they are served.
+    /// Whether `/v1/debug/echo` and the traces of conversations are served.
     pub enabled: bool,
 }

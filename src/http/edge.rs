@@ -6,12 +6,14 @@
 
 use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::CONNECTION;
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::header::{CONNECTION, USER_AGENT};
 use axum::http::response::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
@@ -26,7 +28,7 @@ use super::problem::{About, Problem};
 use super::state::AppState;
 use crate::error::{Code, Effect, Error, Failure};
 use crate::ports::Phase;
-use crate::telemetry::{AccessRecord, HttpFigures};
+use crate::telemetry::{AccessRecord, Arrival, HttpFigures, RecentRequest, RecentRequests};
 
 /// Tells a caller not to send another request on this connection.
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -71,6 +73,8 @@ struct Passage {
     method: Method,
     uri: Uri,
     route: Option<MatchedPath>,
+    /// Who asked, if it is kept in mind.
+    arrival: Option<Arrival>,
     finished: bool,
     /// Keeps a drain waiting for this request.
     _in_flight: Option<TaskTrackerToken>,
@@ -82,7 +86,8 @@ impl Passage {
         let route = request.extensions().get::<MatchedPath>().cloned();
         let counts = route.as_ref().is_some_and(|route| paths::is_api(route.as_str()));
         Self {
-            exchange: Exchange::open(headers, &state.settings),
+            exchange: Exchange::open(headers, &state.settings, state.ops.recent.is_some()),
+            arrival: state.ops.recent.is_some().then(|| arrival(request)),
             request_id: request_id(headers),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -190,7 +195,44 @@ impl Passage {
             trace_id: self.exchange.trace_id(),
             code,
         });
+        if let (Some(recent), Some(arrival)) = (&ops.recent, &self.arrival) {
+            self.keep(recent, arrival, &Ending { status, effect, code, took });
+        }
     }
+
+    /// Keeps it in mind, if it was about a conversation, and not itself a look at what is kept.
+    fn keep(&self, recent: &RecentRequests, arrival: &Arrival, ending: &Ending) {
+        let conversation = paths::conversation_of(self.uri.path()).and_then(|id| id.parse().ok());
+        let route = self.route().filter(|route| *route != paths::TRACE);
+        let (Some(conversation), Some(route)) = (conversation, route) else { return };
+        recent.add(RecentRequest {
+            arrival: arrival.clone(),
+            arrived: self.exchange.arrived,
+            conversation,
+            method: self.method.to_string(),
+            route: route.to_owned(),
+            status: ending.status,
+            code: ending.code,
+            effect: ending.effect,
+            took: ending.took,
+            request_id: self.request_id.clone(),
+            cycle: self.exchange.cycle.clone(),
+        });
+    }
+}
+
+/// How a request ended.
+struct Ending {
+    status: u16,
+    effect: Effect,
+    code: Option<Code>,
+    took: Duration,
+}
+
+fn arrival(request: &Request) -> Arrival {
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    let agent = request.headers().get(USER_AGENT).and_then(|name| name.to_str().ok());
+    Arrival::now(address, agent)
 }
 
 impl Drop for Passage {

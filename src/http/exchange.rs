@@ -34,13 +34,15 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Opens the exchange of a request whose head has arrived just now.
-    pub(super) fn open(headers: &HeaderMap, settings: &HttpSettings) -> Self {
+    /// Opens the exchange of a request whose head has arrived just now. What it does is noted down if
+    /// it is to be `recorded`.
+    pub(super) fn open(headers: &HeaderMap, settings: &HttpSettings, recorded: bool) -> Self {
         let arrived = Instant::now();
         let prefer = Prefer::of(headers);
         let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
         let body_waits = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
-        Self { arrived, cycle: Cycle::traced(deadline, traceparent(headers)), prefer, body_waits }
+        let cycle = Cycle::traced(deadline, traceparent(headers)).recorded(recorded);
+        Self { arrived, cycle, prefer, body_waits }
     }
 
     /// The body has been read to its end.

@@ -36,6 +36,7 @@ impl FromRequestParts<AppState> for ReadCall {
         let exchange = exchange(parts)?;
         let conversation = conversation(parts).await?;
         let (selector, keys) = read_query(parts.uri.query(), &state.settings)?;
+        exchange.cycle.note_keys(keys.iter().flatten().map(String::as_str));
         negotiate::accepts_json(&parts.headers)?;
         Ok(Self {
             request: ReadRequest {
@@ -81,16 +82,19 @@ impl FromRequest<AppState> for WriteCall {
     }
 }
 
-fn exchange(parts: &Parts) -> Result<Exchange, Problem> {
+pub(super) fn exchange(parts: &Parts) -> Result<Exchange, Problem> {
     let exchange = parts.extensions.get::<Exchange>().cloned();
     exchange.ok_or_else(|| Problem::internal("a handler was reached without the edge"))
 }
 
 async fn conversation(parts: &mut Parts) -> Result<ConversationId, Problem> {
     let step = Path::<String>::from_request_parts(parts, &()).await;
-    // A step that is no UTF-8 is as little an id as any other text.
-    let id = step.ok().and_then(|Path(step)| step.parse().ok());
-    id.ok_or_else(|| {
+    conversation_id(step.ok().map(|Path(step)| step).as_deref())
+}
+
+/// The id in a step of the path; a step that is no UTF-8 is as little an id as any other text.
+pub(super) fn conversation_id(step: Option<&str>) -> Result<ConversationId, Problem> {
+    step.and_then(|step| step.parse().ok()).ok_or_else(|| {
         let mistake = Violation::at("conversationId", "is not a UUID of the form 8-4-4-4-12");
         Problem::listing(Code::InvalidConversationId, vec![mistake])
     })

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::Method;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     Components, Header, Info, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Required, Response,
@@ -28,7 +30,9 @@ const LIMIT: usize = 10_240;
 const DESCRIPTION: &str = "Reads and writes the participant attributes of live Genesys Cloud \
 calls. A write is answered when it was read back, with an outcome for each key, or at the \
 deadline. Every error is a problem detail (RFC 9457) with a stable `code`, a `hint`, and an \
-`effect` that says whether anything was changed.";
+`effect` that says whether anything was changed. Callers are not authenticated by this version.";
+
+const SERVER: &str = "The gateway that serves this document";
 
 /// What can go wrong with every request of the API.
 const COMMON: &[Code] = &[
@@ -67,6 +71,25 @@ const WRITING: &[Code] = &[
     Code::Overloaded,
 ];
 
+/// What can go wrong with a look at what was done.
+const TRACING: &[Code] = &[
+    Code::InvalidConversationId,
+    Code::InvalidQuery,
+    Code::NotFound,
+    Code::Internal,
+    Code::ShuttingDown,
+];
+
+/// What can go wrong with an echo.
+const ECHOING: &[Code] = &[
+    Code::InvalidJson,
+    Code::NotFound,
+    Code::RequestTimeout,
+    Code::BodyTooLarge,
+    Code::Internal,
+    Code::ShuttingDown,
+];
+
 /// The schema of the members that only some problems have.
 const PROBLEM_MEMBERS: &str = "ProblemMembers";
 
@@ -85,10 +108,13 @@ pub fn document() -> OpenApi {
     let (_, mut api) = router::documented().split_for_parts();
     api.info = info();
     api.tags = Some(tags());
+    // Whatever serves the document is what it describes, below whatever path.
+    api.servers = Some(vec![ServerBuilder::new().url("/").description(Some(SERVER)).build()]);
+    // Said outright: no operation asks a caller who it is.
+    api.security = Some(Vec::new());
     for (path, item) in &mut api.paths.paths {
-        let writing = item.put.as_mut().map(|operation| (operation, [COMMON, WRITING].concat()));
-        let reading = item.get.as_mut().map(|operation| (operation, of_reading(path)));
-        for (operation, codes) in writing.into_iter().chain(reading) {
+        for (method, operation) in operations(item) {
+            let codes = codes(&method, path);
             if paths::is_api(path) {
                 complete(operation);
             } else {
@@ -128,10 +154,26 @@ fn info() -> Info {
         .build()
 }
 
-fn of_reading(path: &str) -> Vec<Code> {
+/// The operations of a path.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    let operations = [
+        (Method::GET, &mut item.get),
+        (Method::PUT, &mut item.put),
+        (Method::POST, &mut item.post),
+        (Method::PATCH, &mut item.patch),
+        (Method::DELETE, &mut item.delete),
+    ];
+    operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// What can go wrong with an operation.
+fn codes(method: &Method, path: &str) -> Vec<Code> {
     match path {
-        paths::ATTRIBUTES => COMMON.to_vec(),
-        paths::PROBLEM => vec![Code::NotFound],
+        paths::ATTRIBUTES if *method == Method::GET => COMMON.to_vec(),
+        paths::ATTRIBUTES => [COMMON, WRITING].concat(),
+        paths::TRACE => TRACING.to_vec(),
+        paths::ECHO => ECHOING.to_vec(),
+        paths::PROBLEM | paths::DOCS_FILE => vec![Code::NotFound],
         _ => Vec::new(),
     }
 }
@@ -139,6 +181,7 @@ fn of_reading(path: &str) -> Vec<Code> {
 fn tags() -> Vec<utoipa::openapi::Tag> {
     [
         ("attributes", "Attributes of the participants of a call"),
+        ("debugging", "Aids that are off unless `debug.enabled` is set"),
         ("operations", "For those who run the gateway"),
         ("documentation", "For those who program against it"),
     ]
@@ -177,10 +220,10 @@ fn complete(operation: &mut Operation) {
         }
         for content in response.content.values_mut() {
             let RefOr::T(content) = content else { continue };
-            content.examples = examples::of(&name, status)
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), example(name, value)))
-                .collect();
+            let examples = examples::of(&name, status);
+            let examples =
+                examples.into_iter().map(|(name, value)| (name.to_owned(), example(name, value)));
+            content.examples.extend(examples);
         }
     }
 }
@@ -267,8 +310,10 @@ fn problem_response(codes: &[Code], path: &str) -> Response {
 
 /// The body of the example of a code.
 fn example_body(code: Code, path: &str) -> serde_json::Value {
-    let path =
-        path.replace("{conversationId}", examples::CONVERSATION).replace("{code}", "no-such-code");
+    let path = path
+        .replace("{conversationId}", examples::CONVERSATION)
+        .replace("{code}", "no-such-code")
+        .replace("{file}", "no-such-file.js");
     let problem = Problem::example(code);
     let about = About {
         instance: &path,
@@ -311,6 +356,8 @@ fn lend_members(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.yaml");
@@ -339,19 +386,19 @@ mod tests {
 
     #[test]
     fn every_operation_has_its_own_id() {
-        let api = document();
+        let mut api = document();
         let mut ids: Vec<_> = api
             .paths
             .paths
-            .values()
-            .flat_map(|item| [&item.get, &item.put])
-            .flatten()
-            .map(|operation| operation.operation_id.clone().expect("an id"))
+            .values_mut()
+            .flat_map(operations)
+            .map(|(_, operation)| operation.operation_id.clone().expect("an id"))
             .collect();
         let count = ids.len();
         ids.sort();
         ids.dedup();
-        assert_eq!((ids.len(), count), (8, 8));
-        assert!(paths::ALL.iter().all(|path| api.paths.paths.contains_key(*path)));
+        assert_eq!(ids.len(), count);
+        let documented: BTreeSet<_> = api.paths.paths.keys().map(String::as_str).collect();
+        assert_eq!(documented, paths::ALL.iter().copied().collect());
     }
 }

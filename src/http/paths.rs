@@ -12,11 +12,31 @@ pub const METRICS: &str = "/metrics";
 pub const OPENAPI_YAML: &str = "/openapi.yaml";
 /// The `OpenAPI` document, as JSON.
 pub const OPENAPI_JSON: &str = "/openapi.json";
+/// The documentation as a page.
+pub const DOCS: &str = "/docs";
+/// The files of that page.
+pub const DOCS_FILE: &str = "/docs/{file}";
+/// What has just arrived; with `debug.enabled` only.
+pub const ECHO: &str = "/v1/debug/echo";
+/// The last operations on a conversation; with `debug.enabled` only.
+pub const TRACE: &str = "/v1/conversations/{conversationId}/trace";
 /// The page about a problem code; problems name it as their `type`.
 pub const PROBLEM: &str = "/problems/{code}";
 
 /// Every path, for the labels of metrics.
-pub const ALL: &[&str] = &[ATTRIBUTES, LIVEZ, READYZ, METRICS, OPENAPI_YAML, OPENAPI_JSON, PROBLEM];
+pub const ALL: &[&str] = &[
+    ATTRIBUTES,
+    TRACE,
+    ECHO,
+    LIVEZ,
+    READYZ,
+    METRICS,
+    OPENAPI_YAML,
+    OPENAPI_JSON,
+    DOCS,
+    DOCS_FILE,
+    PROBLEM,
+];
 
 /// What the paths of the API start with, as opposed to operations and documentation.
 const API: &str = "/v1/";

@@ -111,7 +111,7 @@ impl Query {
 }
 
 /// Text behind percent-encoding, `+` for a space; `None` if it is no UTF-8 or badly encoded.
-fn decoded(text: &str) -> Option<String> {
+pub(super) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

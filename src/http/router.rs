@@ -7,11 +7,12 @@ use utoipa_axum::routes;
 
 use super::edge::edge;
 use super::state::AppState;
-use super::{attributes, ops};
+use super::{attributes, docs, echo, ops, trace};
 
 /// The whole HTTP service.
 pub fn router(state: AppState) -> Router {
-    let (router, _) = documented().split_for_parts();
+    let served = if state.ops.recent.is_some() { documented() } else { always() };
+    let (router, _) = served.split_for_parts();
     router
         .fallback(ops::not_found)
         .method_not_allowed_fallback(ops::method_not_allowed)
@@ -19,8 +20,13 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// The routes with their documentation.
+/// Every route there may be, with its documentation.
 pub(super) fn documented() -> OpenApiRouter<AppState> {
+    always().routes(routes!(trace::get_trace)).routes(routes!(echo::echo))
+}
+
+/// The routes that do not depend on settings.
+fn always() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(attributes::get_attributes, attributes::put_attributes))
         .routes(routes!(ops::livez))
@@ -28,5 +34,7 @@ pub(super) fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(ops::metrics))
         .routes(routes!(ops::openapi_yaml))
         .routes(routes!(ops::openapi_json))
+        .routes(routes!(docs::page))
+        .routes(routes!(docs::file))
         .routes(routes!(ops::problem_page))
 }

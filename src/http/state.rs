@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::etag::EtagKey;
 use crate::app::App;
 use crate::domain::ParticipantSelector;
-use crate::telemetry::{AccessLog, Metrics};
+use crate::telemetry::{AccessLog, Metrics, RecentRequests};
 
 /// The state of the router; handlers take the part they need. It is cloned several times a request,
 /// so each part is one shared pointer.
@@ -50,6 +50,8 @@ pub struct Ops {
     pub metrics: Metrics,
     /// Where access lines go.
     pub access: AccessLog,
+    /// The last requests, if debugging is on; there are no paths for that otherwise.
+    pub recent: Option<RecentRequests>,
     /// Holds a token for each API request under way: a drain waits for it to be empty.
     pub in_flight: TaskTracker,
 }

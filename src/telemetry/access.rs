@@ -161,7 +161,7 @@ fn text(record: &AccessRecord<'_>) -> String {
 }
 
 /// The wall time at which it is written, spelled as in events.
-struct Now;
+pub(super) struct Now;
 
 impl fmt::Display for Now {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,6 +7,8 @@ mod commands;
 mod conditional;
 mod crowd;
 mod deadlines;
+mod debugging;
+mod docs;
 mod foreign_writers;
 mod hanging_up;
 mod harness;

@@ -209,7 +209,8 @@ pub(super) fn cycle_of(seats: &[Seat]) -> Cycle {
     let deadlines = || seats.iter().map(Seat::deadline).filter(|deadline| *deadline > now);
     let latest = deadlines().max().unwrap_or(now);
     let trace = seats.iter().find_map(|seat| seat.ride.cycle.traceparent());
-    let cycle = Cycle::traced(latest, trace.map(str::to_owned));
+    let recorded = seats.iter().any(|seat| seat.ride.cycle.trail().is_some());
+    let cycle = Cycle::traced(latest, trace.map(str::to_owned)).recorded(recorded);
     cycle.starting_by(deadlines().min().unwrap_or(now))
 }
 

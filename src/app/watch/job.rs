@@ -32,6 +32,8 @@ pub struct Job {
     /// When it can be sent at the earliest, as far as can be told.
     expected: Option<Instant>,
     traceparent: Option<String>,
+    /// Whether somebody wants to know what it did.
+    recorded: bool,
     /// Somebody joined or left, or a read before it ended.
     changed: Arc<Notify>,
 }
@@ -57,6 +59,7 @@ impl Job {
             reserve: 0,
             expected: None,
             traceparent: None,
+            recorded: false,
             changed: Arc::default(),
         }
     }
@@ -78,6 +81,7 @@ impl Job {
             self.retries |= wanted.retries;
             self.permit = self.permit.take().or(wanted.permit);
             self.reserve = self.reserve.max(wanted.reserve);
+            self.recorded |= cycle.trail().is_some();
             if self.traceparent.is_none() {
                 self.traceparent = cycle.traceparent().map(str::to_owned);
             }
@@ -262,7 +266,7 @@ impl SharedReads {
         let Some(job) = topic.sent.iter_mut().find(|job| job.id == id && job.retries) else {
             return;
         };
-        let (patient, class) = (job.take_patient(wait), job.class);
+        let (patient, class, recorded) = (job.take_patient(wait), job.class, job.recorded);
         if patient.is_empty() {
             return;
         }
@@ -274,6 +278,7 @@ impl SharedReads {
         }
         if let Some(next) = &mut topic.next {
             next.joiners.extend(patient);
+            next.recorded |= recorded;
         }
     }
 
@@ -309,7 +314,7 @@ impl SharedReads {
             permit: job.permit.take().or_else(|| permits.take()),
             class: if of_a_write { Class::Admitted } else { job.class },
         };
-        let cycle = Cycle::traced(deadline, job.traceparent.take());
+        let cycle = Cycle::traced(deadline, job.traceparent.take()).recorded(job.recorded);
         let cycle = cycle.starting_by(job.start_by.unwrap_or(deadline));
         topic.sent.push(job);
         Some((call, cycle, sent))

@@ -30,6 +30,7 @@ impl Flow {
         for outcome in report.outcomes.values() {
             self.shared.meter.outcome(*outcome);
         }
+        self.request.cycle.note_outcomes(|key| report.outcomes.get(key).copied());
         self.shared.meter.read_backs(self.reads);
         self.shared.meter.write_calls(self.request.cycle.calls());
         if report.worst() == Outcome::Superseded {

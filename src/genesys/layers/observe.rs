@@ -11,7 +11,7 @@ use tower::{ServiceExt, service_fn};
 use super::call;
 use crate::genesys::error::{UpstreamError, status_is_ambiguous};
 use crate::genesys::transport::Exchange;
-use crate::ports::{Answer, Meter, Operation};
+use crate::ports::{Answer, Attempt, Meter, Operation};
 
 /// Genesys' correlation id: on every answer of the platform.
 const CORRELATION_ID: &str = "inin-correlation-id";
@@ -39,8 +39,14 @@ pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
                 call.cycle.count_call();
             }
             // An attempt that is cut short never returns here; its metric is written on drop.
-            let mut record =
-                Record { meter, operation: call.operation, start, answer: Answer::Timeout };
+            let mut record = Record {
+                meter,
+                operation: call.operation,
+                start,
+                answer: Answer::Timeout,
+                noted: call.cycle.note_attempt(call.operation),
+                correlation_id: None,
+            };
             if call.operation == Operation::Patch {
                 call.cycle.expose(true);
             }
@@ -53,6 +59,7 @@ pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
             let id = result.as_ref().ok().and_then(|answer| answer.headers().get(CORRELATION_ID));
             if let Some(id) = id.and_then(|id| id.to_str().ok()) {
                 call.cycle.set_correlation_id(id);
+                record.correlation_id = record.noted.is_some().then(|| id.to_owned());
             }
             tracing::debug!(
                 upstream.operation = call.operation.as_str(),
@@ -84,10 +91,16 @@ struct Record {
     operation: Operation,
     start: Instant,
     answer: Answer,
+    /// Its step in the trail of the request, where that is recorded.
+    noted: Option<Arc<Attempt>>,
+    correlation_id: Option<String>,
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if let Some(attempt) = &self.noted {
+            attempt.end(self.answer, self.correlation_id.as_deref());
+        }
         self.meter.attempt(self.operation, self.answer, self.start.elapsed());
     }
 }

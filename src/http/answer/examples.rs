@@ -1,6 +1,6 @@
 //! Examples of good answers, for the `OpenAPI` document.
 
-use serde_json::{Value, to_value};
+use serde_json::{Value, json, to_value};
 
 use super::{
     BTreeMap, CandidateView, ChosenView, ParticipantView, ReadAllAnswer, ReadAnswer, SizeView,
@@ -28,6 +28,8 @@ pub(in crate::http) fn of(operation: &str, status: &str) -> Vec<(&'static str, V
             ("dryRun", to_value(written(Outcome::WouldSend))),
         ],
         ("putAttributes", "202") => vec![("unverified", to_value(written(Outcome::Unverified)))],
+        ("getTrace", "200") => vec![("write", Ok(trace()))],
+        ("echo", "200") => vec![("dataAction", Ok(echo()))],
         _ => Vec::new(),
     };
     let good = |(name, value): (_, Result<Value, _>)| Some((name, value.ok()?));
@@ -45,6 +47,58 @@ fn one() -> ReadAnswer {
         size: SizeView { bytes: attributes.json_bytes(), limit_bytes: LIMIT },
         attributes,
     }
+}
+
+/// Of a write by a data action, proved by its second read-back.
+fn trace() -> Value {
+    let attempt = |operation: &str, status: u16, at: f64, wait: f64| {
+        json!({
+            "operation": operation, "atMs": at, "waitMs": wait, "tookMs": 22.4, "status": status,
+            "correlationId": "2d1f9a52-6f0e-4a61-9a51-2f4c1d7b8e90",
+        })
+    };
+    json!({
+        "conversationId": CONVERSATION,
+        "requests": [{
+            "at": "2026-11-22T09:41:07.180402Z",
+            "requestId": "crm-4711",
+            "caller": {"address": "10.0.4.17:51234", "userAgent": "PureCloud"},
+            "method": "PUT",
+            "route": "/v1/conversations/{conversationId}/attributes",
+            "status": 200,
+            "effect": "applied",
+            "durationMs": 140.2,
+            "keys": ["loyalty_tier"],
+            "outcomes": {"loyalty_tier": "verified"},
+            "upstreamCalls": 4,
+            "attempts": [
+                attempt("read", 200, 0.2, 0.2),
+                attempt("patch", 202, 22.9, 0.3),
+                attempt("read", 200, 45.5, 0.2),
+                attempt("read", 200, 117.7, 49.8),
+            ],
+        }],
+    })
+}
+
+fn echo() -> Value {
+    json!({
+        "method": "POST",
+        "path": "/v1/debug/echo",
+        "httpVersion": "HTTP/1.1",
+        "query": [],
+        "headers": [
+            {"name": "authorization", "value": "Basic [masked, 28 bytes]"},
+            {"name": "content-type", "value": "application/json"},
+            {"name": "transfer-encoding", "value": "chunked"},
+        ],
+        "headerBytes": 95,
+        "body": {
+            "bytes": 32,
+            "text": "{\"attributes\":{\"tier\":\"gold\"}}",
+            "json": {"attributes": {"tier": "gold"}},
+        },
+    })
 }
 
 fn all() -> ReadAllAnswer {

@@ -55,6 +55,7 @@ impl Service {
                 readiness: Arc::clone(&draining) as Arc<dyn Readiness>,
                 metrics: Metrics::new(paths::ALL),
                 access: AccessLog::new(sink, Format::Json),
+                recent: None,
                 in_flight: TaskTracker::new(),
             }),
             settings: Arc::new(HttpSettings {

@@ -41,7 +41,8 @@ fn service_over(defect: Defect, access: &AccessLog) -> Router {
         shutdown,
         random: Box::new(|| 0.5),
     });
-    let ops = Ops { readiness: Arc::new(Ready), metrics, access: access.clone(), in_flight };
+    let readiness = Arc::new(Ready);
+    let ops = Ops { readiness, metrics, access: access.clone(), recent: None, in_flight };
     router(AppState { app, ops: Arc::new(ops), settings: Arc::new(http_settings()) })
 }
 
