@@ -126,6 +126,23 @@ async fn of_several_with_one_tag_the_first_to_arrive_wins() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_lost_to_a_write_that_then_failed_is_judged_again() {
+    let rejection = Action::Status { code: 403, body: None, retry_after: None };
+    let app = TestApp::new().with_lag(ms(50)).with_fault(Fault::on_patch(rejection)).start().await;
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    let with = |value: &'static str| {
+        let (router, tag) = (app.router(), tag.clone());
+        tokio::spawn(
+            async move { put(router, "", ("if-match", &tag), json!({"tier": value})).await },
+        )
+    };
+    let (first, second) = (with("first"), with("second"));
+    first.await.expect("no panic").assert_problem(502, "upstream-forbidden", "notApplied");
+    second.await.expect("no panic").assert_status(200);
+    assert_eq!(app.truth(CUSTOMER)["tier"], "second");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_condition_waits_for_the_fate_of_an_earlier_write() {
     // That one was applied, but nobody knows: it hung, and its caller has long been answered.
     let hang = Fault::on_patch(Action::HangAfterApply);

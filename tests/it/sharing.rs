@@ -229,3 +229,15 @@ async fn readers_with_other_deadlines_share_and_each_is_told_in_its_own_time() {
         assert!(patient.took >= ms(3_000) && patient.took <= ms(3_300), "{:?}", patient.took);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_impatient_reader_does_not_join_one_that_may_be_retried_for_longer() {
+    let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) });
+    let app = TestApp::new().with_fault(throttled).start().await;
+    let patient = reading_within(&app, 20);
+    tokio::time::sleep(ms(1)).await;
+    let impatient = reading_within(&app, 2).await.expect("no panic");
+    impatient.assert_problem(503, "upstream-rate-limited", "notApplied");
+    assert!(impatient.took <= ms(115), "{:?}", impatient.took);
+    patient.await.expect("no panic").assert_status(200);
+}

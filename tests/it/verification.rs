@@ -260,3 +260,13 @@ async fn a_read_back_that_is_throttled_waits_as_long_as_upstream_asks() {
     tokio::time::sleep(ms(1999)).await;
     assert_eq!(app.order(), "RPR", "nor is upstream bothered by the watch over other keys");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_value_of_our_own_that_shows_late_is_no_other_writers() {
+    let app = TestApp::new().quiet().with_lag(ms(4_000)).start().await;
+    app.write(CALL, "?verify=none", json!({"tier": "first"})).await.assert_status(202);
+    tokio::time::sleep(ms(2_500)).await;
+    // For two and a half seconds, longer than a third value has to stand, reads show the first.
+    let second = app.write_within(20, "", json!({"tier": "second"})).await;
+    second.assert_status(200).assert_outcomes(&[("tier", "verified")]);
+}
