@@ -42,7 +42,7 @@ mod tests;
 pub use bytes::ByteSize;
 pub use debug::Debug;
 pub use error::{ConfigError, Origin, Problem};
-pub use genesys::{Genesys, PatchBody};
+pub use genesys::{ClearWith, Genesys, PatchBody};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use participants::Participants;

@@ -22,3 +22,4 @@ pub use random::Jitter;
 pub use stack::{ApiStack, StackParts, StackSettings, api_stack, token_stack};
 pub use token::{Credentials, TokenCache, TokenSettings, TokenStatus};
 pub use transport::{Transport, in_process, over_http};
+pub use wire::Clearing;

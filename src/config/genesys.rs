@@ -32,6 +32,8 @@ pub struct Genesys {
     pub route: Route,
     /// What a PATCH carries.
     pub patch_body: PatchBody,
+    /// What a PATCH carries for a key that is to be cleared.
+    pub clear_with: ClearWith,
     /// Budget of calls per minute, at least 1.
     pub requests_per_minute: u64,
     /// Window in which the budget is counted; 100 ms to 1 h.
@@ -80,6 +82,19 @@ impl Choice for PatchBody {
         &[("changes", Self::Changes), ("full", Self::Full)];
 }
 
+/// What a PATCH carries for a key that is to be cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClearWith {
+    /// `""`.
+    Empty,
+    /// `null`.
+    Null,
+}
+
+impl Choice for ClearWith {
+    const WORDS: &'static [(&'static str, Self)] = &[("empty", Self::Empty), ("null", Self::Null)];
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RouteWord {
     Conversations,
@@ -113,6 +128,8 @@ struct Raw {
     custom: RawCustom,
     #[serde(deserialize_with = "values::choice")]
     patch_body: PatchBody,
+    #[serde(deserialize_with = "values::choice")]
+    clear_with: ClearWith,
     #[serde(deserialize_with = "values::number::<1, {u64::MAX}, _, _>")]
     requests_per_minute: u64,
     #[serde(deserialize_with = "values::duration::<100, 3_600_000, _>")]
@@ -189,6 +206,7 @@ impl TryFrom<Raw> for Genesys {
             login_url: raw.login_url,
             allow_insecure: raw.allow_insecure,
             patch_body: raw.patch_body,
+            clear_with: raw.clear_with,
             requests_per_minute: raw.requests_per_minute,
             rate_window: raw.rate_window,
             rate_reserve: raw.rate_reserve,

@@ -43,6 +43,7 @@ pub enum Paths {
 pub struct Client {
     stack: Transport,
     paths: Paths,
+    clearing: wire::Clearing,
 }
 
 /// How an answer is read.
@@ -96,9 +97,9 @@ fn filled(
 }
 
 impl Client {
-    /// A client whose requests go through `stack`.
-    pub fn new(stack: Transport, paths: Paths) -> Arc<Self> {
-        Arc::new(Self { stack, paths })
+    /// A client whose requests go through `stack`, and whose writes clear keys with `clearing`.
+    pub fn new(stack: Transport, paths: Paths, clearing: wire::Clearing) -> Arc<Self> {
+        Arc::new(Self { stack, paths, clearing })
     }
 
     async fn send(
@@ -153,7 +154,7 @@ impl Client {
             class: Class::Admitted,
             permit: HeldPermit::new(patch.permit),
         };
-        let body = wire::patch_body(&patch.attributes);
+        let body = wire::patch_body(&patch.attributes, self.clearing);
         let answer = self.send(Method::PATCH, uri, body, call).await.map_err(|error| {
             let fate = fate(error.may_have_been_applied(), error.is_transient());
             CallFailure { error: error.into_error(cycle.time_left().is_zero()), fate }

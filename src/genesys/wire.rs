@@ -116,24 +116,39 @@ pub fn lone_participant(id: ConversationId, body: &[u8]) -> Result<Conversation,
     Ok(Conversation { id, live: None, participants: vec![participant] })
 }
 
+/// What stands for an empty value in a PATCH. The platform documents no deletion, and its model no
+/// `null`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clearing {
+    /// `""`.
+    Empty,
+    /// `null`.
+    Null,
+}
+
 /// Body of a PATCH: `ParticipantAttributes`, and nothing but it.
 ///
 /// # Panics
 /// Never: strings always serialise.
-pub fn patch_body(attributes: &AttributeMap) -> Vec<u8> {
+pub fn patch_body(attributes: &AttributeMap, clearing: Clearing) -> Vec<u8> {
     #[derive(serde::Serialize)]
     struct Body<'a> {
         attributes: Held<'a>,
     }
-    struct Held<'a>(&'a AttributeMap);
-    impl serde::Serialize for Held<'_> {
+    struct Held<'a>(&'a AttributeMap, Clearing);
+    impl<'a> serde::Serialize for Held<'a> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let Self(map, clearing) = *self;
             // Empty values are what clears a key: they are sent, although callers never see them.
-            serializer
-                .collect_map(self.0.iter_held().map(|(key, value)| (key.as_str(), value.expose())))
+            let sent = |value: &'a str| {
+                let is_null = value.is_empty() && clearing == Clearing::Null;
+                (!is_null).then_some(value)
+            };
+            let entries = map.iter_held();
+            serializer.collect_map(entries.map(|(key, value)| (key.as_str(), sent(value.expose()))))
         }
     }
-    serde_json::to_vec(&Body { attributes: Held(attributes) })
+    serde_json::to_vec(&Body { attributes: Held(attributes, clearing) })
         .expect("a map of strings always serialises")
 }
 

@@ -9,8 +9,8 @@ use crate::clock::Monotonic;
 use crate::config::{self, Config, Route};
 use crate::error::Error;
 use crate::genesys::{
-    Client, Credentials, Guard, Jitter, Limiter, Paths, Retries, StackParts, StackSettings,
-    TokenCache, TokenSettings, Transport, api_stack, token_stack,
+    Clearing, Client, Credentials, Guard, Jitter, Limiter, Paths, Retries, StackParts,
+    StackSettings, TokenCache, TokenSettings, Transport, api_stack, token_stack,
 };
 use crate::http::paths;
 use crate::policy::{Backoff, RateSettings};
@@ -62,8 +62,12 @@ impl Upstream {
         let limiter =
             Limiter::new(rate_settings(&config.genesys), Arc::clone(&stack.meter), stack.clock);
         let api = api_stack(&stack, tokens.clone(), limiter.clone());
+        let clearing = match config.genesys.clear_with {
+            config::ClearWith::Empty => Clearing::Empty,
+            config::ClearWith::Null => Clearing::Null,
+        };
         Self {
-            client: Client::new(api.transport, upstream_paths(&config.genesys.route)),
+            client: Client::new(api.transport, upstream_paths(&config.genesys.route), clearing),
             tokens,
             limiter,
             retries: api.retries,

@@ -64,7 +64,7 @@ pub(super) const OPERATION_ANSWERS: usize = Operation::ALL.len() * ANSWERS;
 const OWN_STATUSES: [u16; 18] =
     [200, 202, 204, 304, 400, 404, 405, 406, 408, 409, 413, 415, 422, 499, 500, 502, 503, 504];
 
-const METHODS: [&str; 4] = ["GET", "HEAD", "PUT", OTHER];
+const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "POST", OTHER];
 
 /// Label of every method that no route serves, since callers can make methods up.
 const OTHER: &str = "other";

@@ -23,6 +23,7 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
     ("genesys.custom.attributes", &["/{conversationId}/{participantId}"]),
     ("genesys.custom.conversation", &["/{conversationId}"]),
     ("genesys.patch_body", &["all"]),
+    ("genesys.clear_with", &["NULL", "delete"]),
     ("genesys.requests_per_minute", &["0", "-1", "1.5", "18446744073709551616", "many"]),
     ("genesys.rate_window", &["0s", "99ms", "2h"]),
     ("genesys.rate_reserve", &["-1", "51", "2%"]),

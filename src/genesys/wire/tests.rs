@@ -104,12 +104,15 @@ fn a_participant_without_a_usable_id_is_left_out() {
 }
 
 #[test]
-fn a_clear_is_sent_as_an_empty_string() {
+fn a_clear_is_sent_as_an_empty_string_or_as_null() {
     let map = [("a", "1"), ("gone", "")].map(|(key, value)| {
         (crate::domain::AttributeKey::existing(key), crate::domain::AttributeValue::new(value))
     });
-    let body = patch_body(&map.into_iter().collect());
-    assert_eq!(body, br#"{"attributes":{"a":"1","gone":""}}"#);
+    let map = map.into_iter().collect();
+    let empty = patch_body(&map, Clearing::Empty);
+    assert_eq!(empty, br#"{"attributes":{"a":"1","gone":""}}"#);
+    let null = patch_body(&map, Clearing::Null);
+    assert_eq!(null, br#"{"attributes":{"a":"1","gone":null}}"#);
 }
 
 proptest! {
