@@ -15,6 +15,7 @@ pub enum Code {
     NotFound,
     ConversationNotFound,
     ParticipantNotFound,
+    AttributeNotFound,
     MethodNotAllowed,
     NotAcceptable,
     RequestTimeout,
@@ -42,7 +43,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, by status and then by meaning; the order of the tables made from it.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::InvalidConversationId,
         Self::InvalidParticipant,
         Self::InvalidJson,
@@ -51,6 +52,7 @@ impl Code {
         Self::NotFound,
         Self::ConversationNotFound,
         Self::ParticipantNotFound,
+        Self::AttributeNotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
         Self::RequestTimeout,
@@ -87,6 +89,7 @@ impl Code {
             Self::NotFound => "not-found",
             Self::ConversationNotFound => "conversation-not-found",
             Self::ParticipantNotFound => "participant-not-found",
+            Self::AttributeNotFound => "attribute-not-found",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NotAcceptable => "not-acceptable",
             Self::RequestTimeout => "request-timeout",
@@ -129,6 +132,7 @@ impl Code {
             Self::NotFound => "There is nothing at this path",
             Self::ConversationNotFound => "The conversation was not found",
             Self::ParticipantNotFound => "The participant was not found",
+            Self::AttributeNotFound => "The attribute is not there",
             Self::MethodNotAllowed => "The method does not fit this path",
             Self::NotAcceptable => "No representation fits the Accept header",
             Self::RequestTimeout => "The request arrived too slowly",
@@ -178,6 +182,9 @@ impl Code {
             Self::ParticipantNotFound => {
                 "Name one of the purposes that are there, or a participant's UUID, in `participant=`."
             }
+            Self::AttributeNotFound => {
+                "Absent and empty are one state; read all attributes to see which keys are there (they are case-sensitive)."
+            }
             Self::MethodNotAllowed => "Use one of the methods in the Allow header.",
             Self::NotAcceptable => {
                 "This resource is served as application/json; accept that, or */*."
@@ -204,7 +211,9 @@ impl Code {
             Self::BodyTooLarge => {
                 "Send fewer or shorter attributes; only those that change are needed."
             }
-            Self::UnsupportedMediaType => "Send Content-Type: application/json.",
+            Self::UnsupportedMediaType => {
+                "Send Content-Type: application/json; a PATCH may also be application/merge-patch+json, one key text/plain."
+            }
             Self::InvalidAttributes => {
                 "Keys and values must be strings and every key may stand once; `errors` lists each mistake."
             }
@@ -263,6 +272,7 @@ impl Code {
             | Self::NotFound
             | Self::ConversationNotFound
             | Self::ParticipantNotFound
+            | Self::AttributeNotFound
             | Self::MethodNotAllowed
             | Self::NotAcceptable
             | Self::AmbiguousParticipant

@@ -1,26 +1,19 @@
-//! The JSON of successful answers, and how results of the use cases become answers.
+//! The JSON of successful answers.
 
 pub(super) mod examples;
 
 use std::collections::BTreeMap;
 
-use axum::Json;
-use axum::http::header::{CACHE_CONTROL, ETAG};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderValue};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::etag;
-use super::problem::Problem;
-use super::state::HttpSettings;
-use crate::app::Reading;
 use crate::domain::{
-    AttributeKey, AttributeMap, Candidate, ChosenBy, ConversationId, Outcome, Participant,
-    ParticipantId, Verification, WriteReport,
+    AttributeKey, AttributeMap, AttributeValue, Candidate, ChosenBy, ConversationId, Outcome,
+    Participant, ParticipantId, Verification, WriteReport,
 };
-use crate::error::{Effect, Error, Failure};
 
 /// The attributes of one participant.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,6 +30,26 @@ pub(super) struct ReadAnswer {
     attributes: AttributeMap,
     /// Size of the whole map, also where only some keys were asked for.
     size: SizeView,
+}
+
+/// One attribute of one participant.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeyAnswer {
+    /// The conversation.
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    conversation_id: ConversationId,
+    /// Whose attribute this is, and why this participant.
+    participant: ChosenView,
+    /// The key.
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String)]
+    key: AttributeKey,
+    /// Its value, which is not empty.
+    #[serde(serialize_with = "exposed")]
+    #[schema(value_type = String)]
+    value: AttributeValue,
 }
 
 /// The attributes of every participant.
@@ -145,144 +158,58 @@ pub(super) struct VerificationView {
     elapsed_ms: u64,
 }
 
-/// How a caller wants to see what was read.
-#[derive(Debug)]
-pub(super) struct ReadView {
-    pub conversation: ConversationId,
-    /// Only these keys.
-    pub keys: Option<Vec<String>>,
-    /// The headers of the request, for `If-None-Match`.
-    pub headers: HeaderMap,
-}
-
-impl ReadView {
-    /// The answer that shows this.
-    pub(super) fn of(self, reading: Reading, settings: &HttpSettings) -> Response {
-        match reading {
-            Reading::One { participant, chosen_by, fresh } => {
-                self.of_one(participant, chosen_by, fresh, settings)
-            }
-            Reading::All(participants) => {
-                let participants = participants.into_iter().map(|participant| {
-                    let attributes = self.narrowed(participant.attributes);
-                    ParticipantView {
-                        participant: CandidateView {
-                            id: participant.id,
-                            purpose: participant.purpose,
-                            state: participant.state,
-                        },
-                        attributes,
-                    }
-                });
-                Json(ReadAllAnswer {
-                    conversation_id: self.conversation,
-                    participants: participants.collect(),
-                })
-                .into_response()
-            }
-        }
-    }
-
-    fn of_one(
-        self,
-        found: Participant,
-        chosen_by: ChosenBy,
-        fresh: bool,
-        settings: &HttpSettings,
-    ) -> Response {
-        let shown = self.keys.as_deref();
-        // A map out of a memory has none: nobody may base a write on it.
-        let tag = fresh.then(|| settings.etag.tag(found.id, &found.attributes, shown));
-        if let Some(tag) = tag.as_deref().filter(|tag| etag::is_known(&self.headers, tag)) {
-            return tagged(StatusCode::NOT_MODIFIED.into_response(), tag);
-        }
-        let size =
-            SizeView { bytes: found.attributes.json_bytes(), limit_bytes: settings.total_bytes };
-        let answer = ReadAnswer {
-            conversation_id: self.conversation,
-            attributes: self.narrowed(found.attributes),
-            participant: ChosenView {
-                participant: CandidateView {
-                    id: found.id,
-                    purpose: found.purpose,
-                    state: found.state,
-                },
-                chosen_by: chosen_by.as_str(),
-            },
-            size,
-        };
-        let response = Json(answer).into_response();
-        match tag {
-            Some(tag) => tagged(response, &tag),
-            None => response,
-        }
-    }
-
-    fn narrowed(&self, map: AttributeMap) -> AttributeMap {
-        match &self.keys {
-            Some(keys) => map.narrowed(keys),
-            None => map,
-        }
-    }
-}
-
-/// The answer to a write. `minimal` is what the caller prefers where all is well; `keys` are those
-/// that its `ETag` is taken of.
-pub(super) fn written(
-    report: WriteReport,
-    keys: Option<&[String]>,
-    minimal: bool,
-    upstream_calls: u32,
-    settings: &HttpSettings,
-) -> Result<Response, Problem> {
-    let status = match report.worst() {
-        Outcome::Unchanged | Outcome::WouldSend | Outcome::Verified | Outcome::Cleared => {
-            StatusCode::OK
-        }
-        Outcome::Unverified => StatusCode::ACCEPTED,
-        Outcome::Superseded => {
-            return Err(Problem::from(Failure {
-                error: Error::Superseded(Box::new(report)),
-                effect: Effect::Applied,
-            }));
-        }
-    };
-    let tag = (status == StatusCode::OK && report.fresh)
-        .then(|| settings.etag.tag(report.participant.id, &report.attributes, keys));
-    let effect = effect(&report);
-    let all_is_well = status == StatusCode::OK && report.warnings.is_empty() && !report.dry_run;
-    let mut response = if minimal && all_is_well {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        let answer = WriteAnswer::from(report).completed(settings.total_bytes, upstream_calls);
-        (status, Json(answer)).into_response()
-    };
-    response.extensions_mut().insert(effect);
-    Ok(match tag {
-        Some(tag) => tagged(response, &tag),
-        None => response,
-    })
-}
-
-/// Whether a write that succeeded changed anything.
-fn effect(report: &WriteReport) -> Effect {
-    let untouched = |outcome: &Outcome| matches!(outcome, Outcome::Unchanged | Outcome::WouldSend);
-    if report.outcomes.values().all(untouched) { Effect::NotApplied } else { Effect::Applied }
-}
-
-fn tagged(mut response: Response, tag: &str) -> Response {
-    if let Ok(tag) = HeaderValue::from_str(tag) {
-        response.headers_mut().insert(ETAG, tag);
-    }
-    response
-}
-
 /// Attributes are personal data of the moment: no cache between us and the caller keeps them.
 pub(super) fn not_to_be_stored(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
+impl ReadAnswer {
+    /// `size` is that of the whole map, and its limit, in bytes.
+    pub(super) fn new(
+        conversation_id: ConversationId,
+        chosen: (Participant, ChosenBy),
+        attributes: AttributeMap,
+        size: (usize, usize),
+    ) -> Self {
+        let size = SizeView { bytes: size.0, limit_bytes: size.1 };
+        Self { conversation_id, participant: chosen.into(), attributes, size }
+    }
+}
+
+impl KeyAnswer {
+    pub(super) fn new(
+        conversation_id: ConversationId,
+        chosen: (Participant, ChosenBy),
+        (key, value): (AttributeKey, AttributeValue),
+    ) -> Self {
+        Self { conversation_id, participant: chosen.into(), key, value }
+    }
+}
+
+impl ReadAllAnswer {
+    pub(super) fn new(conversation_id: ConversationId, participants: Vec<ParticipantView>) -> Self {
+        Self { conversation_id, participants }
+    }
+}
+
+impl ParticipantView {
+    /// The participant, with those of its attributes that are shown.
+    pub(super) fn new(participant: Participant, attributes: AttributeMap) -> Self {
+        Self { participant: participant.into(), attributes }
+    }
+}
+
 impl WriteAnswer {
+    /// The attributes as last read.
+    pub(super) fn attributes(&self) -> &AttributeMap {
+        &self.attributes
+    }
+
+    /// The participant written to.
+    pub(super) fn participant_id(&self) -> ParticipantId {
+        self.participant.participant.id
+    }
+
     /// The answer with what the report does not know.
     pub(super) fn completed(mut self, limit_bytes: usize, upstream_calls: u32) -> Self {
         self.size.limit_bytes = limit_bytes;
@@ -317,6 +244,18 @@ impl From<Candidate> for CandidateView {
     }
 }
 
+impl From<Participant> for CandidateView {
+    fn from(participant: Participant) -> Self {
+        Self { id: participant.id, purpose: participant.purpose, state: participant.state }
+    }
+}
+
+impl From<(Participant, ChosenBy)> for ChosenView {
+    fn from((participant, by): (Participant, ChosenBy)) -> Self {
+        Self { participant: participant.into(), chosen_by: by.as_str() }
+    }
+}
+
 impl From<Verification> for VerificationView {
     fn from(verification: Verification) -> Self {
         Self {
@@ -331,6 +270,10 @@ fn shown<S: Serializer>(id: &impl std::fmt::Display, serializer: S) -> Result<S:
     serializer.collect_str(id)
 }
 
+fn exposed<S: Serializer>(value: &AttributeValue, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(value.expose())
+}
+
 fn outcomes<S: Serializer>(
     outcomes: &BTreeMap<AttributeKey, Outcome>,
     serializer: S,
@@ -341,6 +284,3 @@ fn outcomes<S: Serializer>(
     }
     map.end()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,4 @@
-//! The attributes of a participant: `GET` and `PUT`.
+//! The attributes of a participant: `GET`, `PUT` and `PATCH`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer::{self, ReadAllAnswer, ReadAnswer, WriteAnswer};
+use super::answer::{ReadAllAnswer, ReadAnswer, WriteAnswer};
 use super::extract::{ReadCall, WriteCall};
+use super::flat::FlatAnswer;
 use super::paths;
 use super::problem::Problem;
 use super::state::HttpSettings;
@@ -44,6 +45,8 @@ pub(super) struct WriteBody {
             description = "Only these keys, separated by commas"),
         ("key" = Option<Vec<String>>, Query,
             description = "Only this key, taken as it is; may be repeated and stand beside `keys`"),
+        ("view" = Option<String>, Query, example = "flat",
+            description = "`flat`: an answer of one level without arrays, for data actions, in which the keys named are members; whatever a flow has to branch on is told with status 200 and `ok`"),
         ("If-None-Match" = Option<String>, Header, description = "`ETag`s that the caller knows"),
     ),
     responses(
@@ -57,7 +60,7 @@ pub(super) async fn get_attributes(
     call: ReadCall,
 ) -> Result<Response, Problem> {
     let reading = app.read(call.request).await?;
-    Ok(call.view.of(reading, &settings))
+    call.view.of(reading, &settings)
 }
 
 /// Write attributes
@@ -79,8 +82,10 @@ pub(super) async fn get_attributes(
         ("allowEnded" = Option<bool>, Query,
             description = "Write to a conversation that has ended, too; analytics will not keep it"),
         ("keys" = Option<String>, Query, example = "counter",
-            description = "As in the read whose `ETag` is given in `If-Match`; changes nothing else"),
+            description = "As in the read whose `ETag` is given in `If-Match`; with `view=flat` also the keys that become members of the answer"),
         ("key" = Option<Vec<String>>, Query, description = "The same, one key each"),
+        ("view" = Option<String>, Query, example = "flat",
+            description = "`flat`: an answer of one level without arrays, for data actions; whatever a flow has to branch on is told with status 200 and `ok`"),
         ("If-Match" = Option<String>, Header,
             description = "`ETag`s of a read: the write is made only if the map is still as one of them says, else 412"),
         ("If-None-Match" = Option<String>, Header,
@@ -88,7 +93,7 @@ pub(super) async fn get_attributes(
     ),
     request_body(content = WriteBody, example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": "gold"}})),
     responses(
-        (status = 200, body = WriteAnswer, description = "Every key holds its value"),
+        (status = 200, body = WriteAny, description = "Every key holds its value; or, with `view=flat`, whatever became of it"),
         (status = 202, body = WriteAnswer, description = "Genesys Cloud accepted the write; no read showed all of it yet"),
         (status = 204, description = "Every key holds its value, and the caller prefers `return=minimal`"),
     )
@@ -98,16 +103,94 @@ pub(super) async fn put_attributes(
     State(settings): State<Arc<HttpSettings>>,
     call: WriteCall,
 ) -> Result<Response, Problem> {
+    write(&app, call, &settings).await
+}
+
+/// Write and clear attributes
+///
+/// As `PUT`, and `null` clears a key: a merge patch (RFC 7396) of the document
+/// `{"attributes":{…}}`. A key that is not named stays as it is.
+#[utoipa::path(
+    patch,
+    path = paths::ATTRIBUTES,
+    operation_id = "patchAttributes",
+    tag = "attributes",
+    params(
+        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
+        ("participant" = Option<String>, Query, example = "customer",
+            description = "Whose attributes: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
+        ("verify" = Option<String>, Query, example = "none",
+            description = "`none` does not wait for the read-back: keys that were sent are `unverified`"),
+        ("dryRun" = Option<bool>, Query, description = "Only tell what would be sent"),
+        ("allowEnded" = Option<bool>, Query,
+            description = "Write to a conversation that has ended, too; analytics will not keep it"),
+        ("keys" = Option<String>, Query, example = "counter",
+            description = "As in the read whose `ETag` is given in `If-Match`; with `view=flat` also the keys that become members of the answer"),
+        ("key" = Option<Vec<String>>, Query, description = "The same, one key each"),
+        ("view" = Option<String>, Query, example = "flat",
+            description = "`flat`: an answer of one level without arrays, for data actions; whatever a flow has to branch on is told with status 200 and `ok`"),
+        ("If-Match" = Option<String>, Header,
+            description = "`ETag`s of a read: the write is made only if the map is still as one of them says, else 412"),
+        ("If-None-Match" = Option<String>, Header,
+            description = "`*`: the write is made only if none of its keys is there yet"),
+    ),
+    request_body(content(
+        (PatchBody = "application/merge-patch+json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
+        (PatchBody = "application/json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
+    )),
+    responses(
+        (status = 200, body = WriteAny, description = "Every key holds its value; or, with `view=flat`, whatever became of it"),
+        (status = 202, body = WriteAnswer, description = "Genesys Cloud accepted the write; no read showed all of it yet"),
+        (status = 204, description = "Every key holds its value, and the caller prefers `return=minimal`"),
+    )
+)]
+pub(super) async fn patch_attributes(
+    State(app): State<App>,
+    State(settings): State<Arc<HttpSettings>>,
+    call: WriteCall,
+) -> Result<Response, Problem> {
+    write(&app, call, &settings).await
+}
+
+/// What all writes come to.
+pub(super) async fn write(
+    app: &App,
+    call: WriteCall,
+    settings: &HttpSettings,
+) -> Result<Response, Problem> {
     let cycle = call.request.cycle.clone();
     let report = app.write(call.request).await?;
-    answer::written(report, call.keys.as_deref(), call.minimal, cycle.calls(), &settings)
+    call.view.of(report, cycle.calls(), settings)
+}
+
+/// What a merge patch wants. One of the two members has to be there.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what `wire` reads without building it")]
+pub(super) struct PatchBody {
+    /// The keys to write; `null` or `""` clears one. Keys that are not named stay as they are.
+    #[schema(required = false)]
+    attributes: BTreeMap<String, Option<String>>,
+    /// The same object as text, for callers that can only send strings.
+    #[schema(required = false)]
+    attributes_json: String,
 }
 
 /// What a read can answer with.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the two answers of one operation")]
+#[expect(dead_code, reason = "describes the answers of one operation")]
 pub(super) enum ReadAny {
     One(ReadAnswer),
     All(ReadAllAnswer),
+    Flat(FlatAnswer),
+}
+
+/// What a write can answer with.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the answers of one operation")]
+pub(super) enum WriteAny {
+    Plain(WriteAnswer),
+    Flat(FlatAnswer),
 }

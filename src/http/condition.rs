@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::etag::EtagKey;
+use super::etag::{Cover, EtagKey};
 use super::prefer::split_outside_quotes;
 use super::problem::Problem;
 use super::state::HttpSettings;
@@ -30,8 +30,8 @@ enum Tags {
 pub(super) struct Condition {
     if_match: Option<Tags>,
     if_none_match: Option<Tags>,
-    /// The keys that the tags were taken of; all if there are none.
-    keys: Option<Vec<String>>,
+    /// What the tags were taken of.
+    cover: Cover,
     etag: EtagKey,
 }
 
@@ -39,8 +39,12 @@ impl Precondition for Condition {
     fn holds(&self, participant: ParticipantId, map: &AttributeMap, patch: &Patch) -> bool {
         let tag = self.current(participant, map);
         let matches = match &self.if_match {
-            // A participant that was found has attributes, if only none.
-            None | Some(Tags::Any) => true,
+            None => true,
+            Some(Tags::Any) => match &self.cover {
+                // A participant that was found has attributes, if only none.
+                Cover::Whole | Cover::Narrowed(_) => true,
+                Cover::Key(key) => map.get(key).is_some(),
+            },
             Some(Tags::These(tags)) => tags.contains(&tag),
         };
         let differs = match &self.if_none_match {
@@ -54,7 +58,7 @@ impl Precondition for Condition {
     }
 
     fn current(&self, participant: ParticipantId, map: &AttributeMap) -> String {
-        self.etag.tag(participant, map, self.keys.as_deref())
+        self.etag.tag(participant, map, &self.cover)
     }
 }
 
@@ -64,7 +68,7 @@ impl Precondition for Condition {
 /// All mistakes in the two headers; or that this service takes no write without a condition.
 pub(super) fn of(
     headers: &HeaderMap,
-    keys: Option<Vec<String>>,
+    cover: &Cover,
     dry_run: bool,
     settings: &HttpSettings,
 ) -> Result<Option<Arc<dyn Precondition>>, Problem> {
@@ -84,8 +88,8 @@ pub(super) fn of(
             Ok(None)
         };
     }
-    let etag = settings.etag.clone();
-    Ok(Some(Arc::new(Condition { if_match, if_none_match, keys, etag })))
+    let (cover, etag) = (cover.clone(), settings.etag.clone());
+    Ok(Some(Arc::new(Condition { if_match, if_none_match, cover, etag })))
 }
 
 fn tags(
@@ -137,15 +141,19 @@ mod tests {
     }
 
     fn holds(header: HeaderName, value: &str, now: &[(&str, &str)]) -> bool {
+        holds_of(Cover::Whole, header, value, now)
+    }
+
+    fn holds_of(cover: Cover, header: HeaderName, value: &str, now: &[(&str, &str)]) -> bool {
         let etag = EtagKey::derive("secret");
         let one = ONE.parse().expect("id");
-        let value = value.replace("TAG", &etag.tag(one, &map(&[("a", "1")]), None));
+        let value = value.replace("TAG", &etag.tag(one, &map(&[("a", "1")]), &cover));
         let headers = HeaderMap::from_iter([(header, value.parse().expect("value"))]);
         let mut mistakes = Vec::new();
         let condition = Condition {
             if_match: tags(&headers, &IF_MATCH, "", &mut mistakes),
             if_none_match: tags(&headers, &IF_NONE_MATCH, "", &mut mistakes),
-            keys: None,
+            cover,
             etag,
         };
         let patch = [(AttributeKey::existing("k"), Change::to(AttributeValue::new("new")))];
@@ -168,6 +176,19 @@ mod tests {
         assert!(holds(IF_NONE_MATCH, "*", &[("a", "1")]));
         assert!(holds(IF_NONE_MATCH, "*", &[("k", "")]), "empty is absent");
         assert!(!holds(IF_NONE_MATCH, "*", &[("k", "old")]));
+    }
+
+    #[test]
+    fn of_one_key_the_condition_looks_at_that_key_alone() {
+        let holds = |header, value, now: &[(&str, &str)]| {
+            holds_of(Cover::Key("a".to_owned()), header, value, now)
+        };
+        assert!(holds(IF_MATCH, "TAG", &[("a", "1"), ("b", "2")]));
+        assert!(!holds(IF_MATCH, "TAG", &[("a", "2")]));
+        assert!(holds(IF_MATCH, "*", &[("a", "2")]));
+        assert!(!holds(IF_MATCH, "*", &[("a", ""), ("b", "2")]), "there is nothing to match");
+        assert!(!holds(IF_NONE_MATCH, "TAG", &[("a", "1"), ("b", "2")]));
+        assert!(holds(IF_NONE_MATCH, "TAG", &[("a", "2")]));
     }
 
     #[test]

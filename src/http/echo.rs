@@ -16,8 +16,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::extract::exchange;
+use super::percent::decoded_query;
 use super::problem::Problem;
-use super::query::decoded;
 use super::state::HttpSettings;
 use super::{body, negotiate, paths};
 
@@ -121,12 +121,15 @@ pub(super) async fn echo(
             .iter()
             .map(|(name, value)| name.as_str().len() + value.len())
             .sum(),
-        body: BodyView::of(content, negotiate::declares_json(&parts.headers).is_ok()),
+        body: BodyView::of(
+            content,
+            negotiate::declared(&parts.headers, &[negotiate::JSON]).is_ok(),
+        ),
     }))
 }
 
 fn query(raw: &str) -> Vec<PairView> {
-    let plain = |text: &str| decoded(text).unwrap_or_else(|| text.to_owned());
+    let plain = |text: &str| decoded_query(text).unwrap_or_else(|| text.to_owned());
     let parts = raw.split('&').filter(|part| !part.is_empty());
     parts
         .map(|part| {

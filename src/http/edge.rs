@@ -22,10 +22,12 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::answer::not_to_be_stored;
 use super::exchange::{Exchange, X_REQUEST_ID, request_id};
+use super::flat::{self, RealStatus};
 use super::paths;
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{About, Problem};
 use super::state::AppState;
+use crate::domain::ConversationId;
 use crate::error::{Code, Effect, Error, Failure};
 use crate::ports::Phase;
 use crate::telemetry::{AccessRecord, Arrival, HttpFigures, RecentRequest, RecentRequests};
@@ -84,10 +86,15 @@ impl Passage {
     fn begin(state: AppState, request: &Request) -> Self {
         let headers = request.headers();
         let route = request.extensions().get::<MatchedPath>().cloned();
+        let (pattern, query) = (route.as_ref().map(MatchedPath::as_str), request.uri().query());
+        let flat = flat::Ask::of(pattern, query, request.method().is_safe());
+        let recorded = state.ops.recent.is_some();
+        let mut exchange = Exchange::open(headers, &state.settings, recorded);
+        exchange.flat = flat;
         let counts = route.as_ref().is_some_and(|route| paths::is_api(route.as_str()));
         Self {
-            exchange: Exchange::open(headers, &state.settings, state.ops.recent.is_some()),
-            arrival: state.ops.recent.is_some().then(|| arrival(request)),
+            exchange,
+            arrival: recorded.then(|| arrival(request)),
             request_id: request_id(headers),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -100,6 +107,10 @@ impl Passage {
 
     fn route(&self) -> Option<&str> {
         self.route.as_ref().map(MatchedPath::as_str)
+    }
+
+    fn conversation(&self) -> Option<ConversationId> {
+        paths::conversation_of(self.uri.path())?.parse().ok()
     }
 
     fn is_api(&self) -> bool {
@@ -123,7 +134,10 @@ impl Passage {
                 upstream_calls: self.exchange.cycle.calls(),
                 total_bytes: self.state.settings.total_bytes,
             };
-            body = problem.write(&about, &mut parts);
+            let conversation = self.conversation();
+            let flat = self.exchange.flat.as_deref();
+            let flat = flat.and_then(|ask| ask.problem(problem, conversation, &mut parts));
+            body = flat.unwrap_or_else(|| problem.write(&about, &mut parts));
         }
         self.add_headers(&mut parts);
         let effect = match &problem {
@@ -131,7 +145,9 @@ impl Passage {
             None => parts.extensions.remove().unwrap_or(Effect::NotApplied),
         };
         let code = problem.as_ref().map(Problem::code);
-        self.report(parts.status.as_u16(), effect, code, correlation.as_deref());
+        let told = parts.extensions.remove().map_or(parts.status, |RealStatus(status)| status);
+        let status = problem.as_ref().map_or(told, Problem::status);
+        self.report(status.as_u16(), effect, code, correlation.as_deref());
         self.finished = true;
         Response::from_parts(parts, body)
     }
@@ -188,7 +204,7 @@ impl Passage {
             status,
             took,
             request_id: &self.request_id,
-            conversation: paths::conversation_of(self.uri.path()).and_then(|id| id.parse().ok()),
+            conversation: self.conversation(),
             upstream_calls: self.exchange.cycle.calls(),
             effect: self.is_api().then_some(effect),
             correlation_id: correlation,
@@ -202,7 +218,7 @@ impl Passage {
 
     /// Keeps it in mind, if it was about a conversation, and not itself a look at what is kept.
     fn keep(&self, recent: &RecentRequests, arrival: &Arrival, ending: &Ending) {
-        let conversation = paths::conversation_of(self.uri.path()).and_then(|id| id.parse().ok());
+        let conversation = self.conversation();
         let route = self.route().filter(|route| *route != paths::TRACE);
         let (Some(conversation), Some(route)) = (conversation, route) else { return };
         recent.add(RecentRequest {

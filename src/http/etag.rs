@@ -24,6 +24,18 @@ const SHOWN: usize = 16;
 /// many times as long.
 const USUAL: usize = 960;
 
+/// What of a participant's map a tag is taken of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Cover {
+    /// All of it.
+    #[default]
+    Whole,
+    /// The map as narrowed to these keys.
+    Narrowed(Vec<String>),
+    /// One key alone, whatever becomes of the others.
+    Key(String),
+}
+
 /// The key of all `ETag`s. `Debug` does not show it.
 #[derive(Clone)]
 pub struct EtagKey(hmac::Key);
@@ -42,18 +54,19 @@ impl EtagKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
     }
 
-    /// The tag of what a caller sees: the participant's map, or the part of it that `keys` names.
+    /// The tag of what a caller sees of the participant's map. Of a key that is absent it is the
+    /// tag of its absence.
     pub(super) fn tag(
         &self,
         participant: ParticipantId,
         map: &AttributeMap,
-        keys: Option<&[String]>,
+        cover: &Cover,
     ) -> String {
         let mut hashed = Lengthed(Vec::with_capacity(USUAL));
         hashed.part(&participant.to_string());
-        match keys {
-            None => hashed.part("whole"),
-            Some(keys) => {
+        match cover {
+            Cover::Whole => hashed.part("whole"),
+            Cover::Narrowed(keys) => {
                 let mut keys: Vec<_> = keys.iter().collect();
                 keys.sort_unstable();
                 keys.dedup();
@@ -63,13 +76,47 @@ impl EtagKey {
                     hashed.part(key);
                 }
             }
+            Cover::Key(key) => {
+                hashed.part("single");
+                hashed.part(key);
+            }
         }
-        for (key, value) in map.iter() {
-            hashed.part(key.as_str());
-            hashed.part(value.expose());
+        let entries = map.iter().map(|(key, value)| (key.as_str(), value.expose()));
+        for (key, value) in entries.filter(|(key, _)| cover.shows(key)) {
+            hashed.part(key);
+            hashed.part(value);
         }
         let tag = hmac::sign(&self.0, &hashed.0);
         format!("\"{}\"", URL_SAFE_NO_PAD.encode(&tag.as_ref()[..SHOWN]))
+    }
+}
+
+impl Cover {
+    /// The keys that it names.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let keys = match self {
+            Self::Whole => &[],
+            Self::Narrowed(keys) => keys.as_slice(),
+            Self::Key(key) => std::slice::from_ref(key),
+        };
+        keys.iter().map(String::as_str)
+    }
+
+    /// The part of a map that is shown.
+    pub(super) fn narrowed(&self, map: AttributeMap) -> AttributeMap {
+        match self {
+            Self::Whole => map,
+            Self::Narrowed(keys) => map.narrowed(keys),
+            Self::Key(key) => map.narrowed(std::slice::from_ref(key)),
+        }
+    }
+
+    /// Whether the value of this key is part of the tag.
+    fn shows(&self, key: &str) -> bool {
+        match self {
+            Self::Whole | Self::Narrowed(_) => true,
+            Self::Key(only) => key == only,
+        }
     }
 }
 
@@ -114,12 +161,21 @@ mod tests {
         entries: &[(&str, &str)],
         keys: Option<&[&str]>,
     ) -> String {
+        let cover = keys.map(|keys| keys.iter().map(|&key| key.into()).collect());
+        covering(key, participant, entries, &cover.map_or(Cover::Whole, Cover::Narrowed))
+    }
+
+    fn covering(
+        key: &EtagKey,
+        participant: &str,
+        entries: &[(&str, &str)],
+        cover: &Cover,
+    ) -> String {
         let map = entries
             .iter()
             .map(|(key, value)| (AttributeKey::existing(key), AttributeValue::new(value)))
             .collect();
-        let keys: Option<Vec<_>> = keys.map(|keys| keys.iter().map(|&key| key.into()).collect());
-        key.tag(participant.parse().expect("id"), &map, keys.as_deref())
+        key.tag(participant.parse().expect("id"), &map, cover)
     }
 
     #[test]
@@ -153,6 +209,29 @@ mod tests {
             tag(&key, ONE, &[("a", "b")], Some(&["a", "c", "a"])),
             tag(&key, ONE, &[("a", "b")], Some(&["c", "a"])),
         );
+    }
+
+    #[test]
+    fn the_tag_of_one_key_covers_that_key_alone() {
+        let key = EtagKey::derive("secret");
+        let tag = |participant, entries: &[(&str, &str)], only: &str| {
+            covering(&key, participant, entries, &Cover::Key(only.to_owned()))
+        };
+        let plain = tag(ONE, &[("a", "1")], "a");
+        assert_eq!(plain, tag(ONE, &[("a", "1"), ("b", "2"), ("A", "3")], "a"));
+        let absent = tag(ONE, &[], "a");
+        assert_eq!(absent, tag(ONE, &[("a", ""), ("b", "2")], "a"));
+        let narrowed = Cover::Narrowed(vec!["a".to_owned()]);
+        let tags = [
+            plain,
+            absent,
+            tag(ONE, &[("a", "2")], "a"),
+            tag(ONE, &[("b", "1")], "b"),
+            tag("8e0f1a2b-0000-4000-8000-000000000002", &[("a", "1")], "a"),
+            covering(&key, ONE, &[("a", "1")], &narrowed),
+            covering(&key, ONE, &[("a", "1")], &Cover::Whole),
+        ];
+        assert_eq!(tags.iter().collect::<BTreeSet<_>>().len(), tags.len());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::flat::Ask;
 use super::prefer::Prefer;
 use super::state::HttpSettings;
 use crate::ports::Cycle;
@@ -29,6 +30,8 @@ pub(super) struct Exchange {
     pub cycle: Cycle,
     /// What the caller prefers.
     pub prefer: Prefer,
+    /// What it asks for, if it wants the flat form.
+    pub flat: Option<Arc<Ask>>,
     /// Whether a body that the head announces is still to be read; `None` without a body.
     body_waits: Option<Arc<AtomicBool>>,
 }
@@ -42,7 +45,7 @@ impl Exchange {
         let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
         let body_waits = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
         let cycle = Cycle::traced(deadline, traceparent(headers)).recorded(recorded);
-        Self { arrived, cycle, prefer, body_waits }
+        Self { arrived, cycle, prefer, flat: None, body_waits }
     }
 
     /// The body has been read to its end.

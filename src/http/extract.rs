@@ -1,32 +1,31 @@
 //! From a request to a call of a use case: everything a caller can get wrong is told here, before
 //! anything is asked of upstream.
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+mod writing;
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
-use super::answer::ReadView;
+use super::etag::Cover;
 use super::exchange::Exchange;
+use super::negotiate::{self, Form};
+use super::percent::decoded_step;
 use super::problem::Problem;
 use super::query::Query;
 use super::state::{AppState, HttpSettings};
-use super::{body, condition, negotiate, wire};
-use crate::app::{ReadRequest, WriteOptions, WriteRequest};
+use super::view::ReadView;
+use super::{condition, paths};
+use crate::app::ReadRequest;
 use crate::domain::{ConversationId, ParticipantSelector, Violation};
 use crate::error::Code;
 
-/// A read that can be made.
+pub(super) use writing::WriteCall;
+
+/// A read that can be made: of attributes, or of a single one where the path names its key.
 pub(super) struct ReadCall {
     pub request: ReadRequest,
     pub view: ReadView,
-}
-
-/// A write that can be made.
-pub(super) struct WriteCall {
-    pub request: WriteRequest,
-    /// The keys that its `ETag` is taken of; all if there are none.
-    pub keys: Option<Vec<String>>,
-    /// The caller needs no body where all is well.
-    pub minimal: bool,
 }
 
 impl FromRequestParts<AppState> for ReadCall {
@@ -34,10 +33,10 @@ impl FromRequestParts<AppState> for ReadCall {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let exchange = exchange(parts)?;
-        let conversation = conversation(parts).await?;
-        let (selector, keys) = read_query(parts.uri.query(), &state.settings)?;
-        exchange.cycle.note_keys(keys.iter().flatten().map(String::as_str));
-        negotiate::accepts_json(&parts.headers)?;
+        let conversation = conversation(parts)?;
+        let (selector, cover) = read_query(parts.uri.query(), key(parts)?, &state.settings)?;
+        exchange.cycle.note_keys(cover.keys());
+        let form = form(&parts.headers, &cover, &exchange)?;
         Ok(Self {
             request: ReadRequest {
                 conversation,
@@ -45,39 +44,13 @@ impl FromRequestParts<AppState> for ReadCall {
                 no_cache: negotiate::wants_no_cache(&parts.headers),
                 cycle: exchange.cycle,
             },
-            view: ReadView { conversation, keys, headers: std::mem::take(&mut parts.headers) },
-        })
-    }
-}
-
-impl FromRequest<AppState> for WriteCall {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
-        let (mut parts, body) = request.into_parts();
-        let settings = &state.settings;
-        let exchange = exchange(&parts)?;
-        let conversation = conversation(&mut parts).await?;
-        let (selector, keys, options) = write_query(parts.uri.query(), settings)?;
-        negotiate::accepts_json(&parts.headers)?;
-        let condition = condition::of(&parts.headers, keys.clone(), options.dry_run, settings)?;
-        negotiate::declares_json(&parts.headers)?;
-        let declared = negotiate::declared_length(&parts.headers);
-        let until = exchange.cycle.deadline();
-        let until = until.min(exchange.arrived + settings.body_timeout);
-        let body = body::read(body, declared, settings.body_limit, until).await?;
-        exchange.body_was_read();
-        Ok(Self {
-            request: WriteRequest {
+            view: ReadView {
                 conversation,
-                selector,
-                patch: wire::patch(&body)?,
-                condition,
-                options,
-                cycle: exchange.cycle,
+                cover,
+                form,
+                flat: exchange.flat,
+                headers: std::mem::take(&mut parts.headers),
             },
-            keys,
-            minimal: exchange.prefer.minimal,
         })
     }
 }
@@ -87,9 +60,9 @@ pub(super) fn exchange(parts: &Parts) -> Result<Exchange, Problem> {
     exchange.ok_or_else(|| Problem::internal("a handler was reached without the edge"))
 }
 
-async fn conversation(parts: &mut Parts) -> Result<ConversationId, Problem> {
-    let step = Path::<String>::from_request_parts(parts, &()).await;
-    conversation_id(step.ok().map(|Path(step)| step).as_deref())
+fn conversation(parts: &Parts) -> Result<ConversationId, Problem> {
+    let step = paths::conversation_of(parts.uri.path()).and_then(decoded_step);
+    conversation_id(step.as_deref())
 }
 
 /// The id in a step of the path; a step that is no UTF-8 is as little an id as any other text.
@@ -100,19 +73,55 @@ pub(super) fn conversation_id(step: Option<&str>) -> Result<ConversationId, Prob
     })
 }
 
+/// The key that the path names, if it names one.
+fn key(parts: &Parts) -> Result<Option<String>, Problem> {
+    let Some(step) = paths::key_of(parts.uri.path()) else { return Ok(None) };
+    let key = decoded_step(step).ok_or("is not percent-encoded UTF-8");
+    match key.and_then(|key| if key.is_empty() { Err("is empty") } else { Ok(key) }) {
+        Ok(key) => Ok(Some(key)),
+        Err(detail) => {
+            let mistake = Violation::at("key", detail);
+            Err(Problem::listing(Code::InvalidAttributes, vec![mistake]))
+        }
+    }
+}
+
+/// A single key can be shown as text, everything else as JSON alone.
+fn form(headers: &HeaderMap, cover: &Cover, exchange: &Exchange) -> Result<Form, Problem> {
+    if matches!(cover, Cover::Key(_)) && exchange.flat.is_none() {
+        return negotiate::form(headers);
+    }
+    negotiate::accepts_json(headers).map(|()| Form::Json)
+}
+
 fn read_query(
     raw: Option<&str>,
+    key: Option<String>,
     settings: &HttpSettings,
-) -> Result<(ParticipantSelector, Option<Vec<String>>), Problem> {
-    let mut query = Query::read(raw, &["participant", "keys"], &["key"]);
-    let selector = query.participant(&settings.default_participant, true);
-    let keys = keys(&mut query);
+) -> Result<(ParticipantSelector, Cover), Problem> {
+    let mut query = match key {
+        Some(_) => Query::read(raw, &["participant", "view"], &[]),
+        None => Query::read(raw, &["participant", "view", "keys"], &["key"]),
+    };
+    let selector = query.participant(&settings.default_participant, key.is_none());
+    let is_flat = query.word("view", &["flat"]).is_some();
+    if is_flat && selector.is_all() {
+        query.mistake("view", "`flat` shows one participant, not `all`");
+    }
+    let cover = cover(key, &mut query);
     query.finish()?;
-    Ok((selector, keys))
+    Ok((selector, cover))
+}
+
+fn cover(key: Option<String>, query: &mut Query) -> Cover {
+    match key {
+        Some(key) => Cover::Key(key),
+        None => keys(query).map_or(Cover::Whole, Cover::Narrowed),
+    }
 }
 
 /// Keys that the caller is interested in, by `keys` and `key`.
-fn keys(query: &mut Query) -> Option<Vec<String>> {
+pub(super) fn keys(query: &mut Query) -> Option<Vec<String>> {
     let mut keys = query.take("key");
     for list in query.take("keys") {
         if list.split(',').any(str::is_empty) {
@@ -121,20 +130,4 @@ fn keys(query: &mut Query) -> Option<Vec<String>> {
         keys.extend(list.split(',').map(str::to_owned));
     }
     (!keys.is_empty()).then_some(keys)
-}
-
-type Write = (ParticipantSelector, Option<Vec<String>>, WriteOptions);
-
-fn write_query(raw: Option<&str>, settings: &HttpSettings) -> Result<Write, Problem> {
-    let known = ["participant", "verify", "dryRun", "allowEnded", "keys"];
-    let mut query = Query::read(raw, &known, &["key"]);
-    let selector = query.participant(&settings.default_participant, false);
-    let keys = keys(&mut query);
-    let options = WriteOptions {
-        verify: query.word("verify", &["none"]).is_none(),
-        dry_run: query.flag("dryRun"),
-        allow_ended: query.flag("allowEnded"),
-    };
-    query.finish()?;
-    Ok((selector, keys, options))
 }

@@ -7,43 +7,77 @@ use super::prefer::split_outside_quotes;
 use super::problem::Problem;
 use crate::error::Code;
 
+/// Media type of JSON.
+pub(super) const JSON: &str = "application/json";
+/// Media type of merge patches (RFC 7396).
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
+/// Media type of text, as it is declared by us.
+pub(super) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+/// Media type of text.
+pub(super) const TEXT: &str = "text/plain";
+
+/// A form in which something can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    Text,
+}
+
 /// Refuses a request that does not accept JSON.
 pub(super) fn accepts_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let mut best: Option<(u8, bool)> = None;
-    for header in headers.get_all(ACCEPT) {
-        let text = header.to_str().unwrap_or_default();
-        for (precision, wanted) in split_outside_quotes(text, ',').filter_map(json_in) {
-            // The most precise range that fits decides, whatever the others say.
-            if best.is_none_or(|(known, _)| precision > known) {
-                best = Some((precision, wanted));
-            }
-        }
-    }
-    let accepted = match best {
-        Some((_, wanted)) => wanted,
-        None => headers.get_all(ACCEPT).iter().all(HeaderValue::is_empty),
-    };
-    if accepted {
+    if quality(headers, JSON) > 0.0 {
         return Ok(());
     }
     Err(Problem::new(Code::NotAcceptable, "the Accept header excludes application/json"))
 }
 
-/// How precisely a range of an `Accept` header names JSON, and whether it wants it.
-fn json_in(range: &str) -> Option<(u8, bool)> {
+/// The form that the caller likes best, JSON if it likes both alike.
+pub(super) fn form(headers: &HeaderMap) -> Result<Form, Problem> {
+    let (json, text) = (quality(headers, JSON), quality(headers, TEXT));
+    if json <= 0.0 && text <= 0.0 {
+        let detail = "the Accept header excludes application/json and text/plain";
+        return Err(Problem::new(Code::NotAcceptable, detail));
+    }
+    Ok(if text > json { Form::Text } else { Form::Json })
+}
+
+/// How much the caller likes this media type, from 0, not at all, to 1.
+fn quality(headers: &HeaderMap, wanted: &str) -> f32 {
+    let mut best: Option<(u8, f32)> = None;
+    for header in headers.get_all(ACCEPT) {
+        let text = header.to_str().unwrap_or_default();
+        let ranges = split_outside_quotes(text, ',').filter_map(|range| likes(range, wanted));
+        for (precision, quality) in ranges {
+            // The most precise range that fits decides, whatever the others say.
+            if best.is_none_or(|(known, _)| precision > known) {
+                best = Some((precision, quality));
+            }
+        }
+    }
+    match best {
+        Some((_, quality)) => quality,
+        None if headers.get_all(ACCEPT).iter().all(HeaderValue::is_empty) => 1.0,
+        None => 0.0,
+    }
+}
+
+/// How precisely a range of an `Accept` header names this media type, and how much it likes it.
+fn likes(range: &str, wanted: &str) -> Option<(u8, f32)> {
     let mut parts = split_outside_quotes(range, ';').map(str::trim);
-    let precision = match parts.next()?.to_ascii_lowercase().as_str() {
-        "application/json" => 2,
-        "application/*" => 1,
-        "*/*" => 0,
+    let named = parts.next()?.to_ascii_lowercase();
+    let precision = match named.strip_suffix("/*") {
+        Some("*") => 0,
+        Some(family) if wanted.split('/').next() == Some(family) => 1,
+        None if named == wanted => 2,
         _ => return None,
     };
     let quality = parts.find_map(|part| {
         let (name, value) = part.split_once('=')?;
         name.trim().eq_ignore_ascii_case("q").then_some(value)
     });
-    let refused = quality.is_some_and(|q| q.trim().parse() == Ok(0.0_f32));
-    Some((precision, !refused))
+    // What is no number is no reason to refuse.
+    let quality = quality.and_then(|q| q.trim().parse().ok()).filter(|q: &f32| q.is_finite());
+    Some((precision, quality.unwrap_or(1.0)))
 }
 
 /// Whether the caller wants no answer out of a memory.
@@ -56,25 +90,29 @@ pub(super) fn wants_no_cache(headers: &HeaderMap) -> bool {
     headers.get_all(CACHE_CONTROL).iter().any(directives)
 }
 
-/// Refuses a body that is not declared as plain JSON in UTF-8.
-pub(super) fn declares_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// Which of these media types the body is declared as, in UTF-8; any other is refused.
+pub(super) fn declared(
+    headers: &HeaderMap,
+    types: &'static [&'static str],
+) -> Result<&'static str, Problem> {
     let refused = |detail: &str| Err(Problem::new(Code::UnsupportedMediaType, detail));
     let encodings = headers.get_all(CONTENT_ENCODING);
     if encodings.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return refused("the body has a Content-Encoding; only `identity` is read");
     }
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(declared), None) = (types.next(), types.next()) else {
-        return refused("the request needs one Content-Type, application/json");
+    let mut given = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(given), None) = (given.next(), given.next()) else {
+        return refused(&format!("the request needs one Content-Type, {}", types.join(" or ")));
     };
-    let mut parts = split_outside_quotes(declared.to_str().unwrap_or_default(), ';').map(str::trim);
-    if !parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
-        return refused("the Content-Type is not application/json");
-    }
+    let mut parts = split_outside_quotes(given.to_str().unwrap_or_default(), ';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let Some(known) = types.iter().find(|known| essence.eq_ignore_ascii_case(known)) else {
+        return refused(&format!("the Content-Type is not {}", types.join(" or ")));
+    };
     if !parts.all(is_utf8_or_no_charset) {
         return refused("the charset of the body is not utf-8");
     }
-    Ok(())
+    Ok(known)
 }
 
 fn is_utf8_or_no_charset(parameter: &str) -> bool {
@@ -123,6 +161,46 @@ mod tests {
     }
 
     #[test]
+    fn the_form_is_the_one_that_the_caller_likes_best() {
+        for (value, liked) in [
+            ("text/plain", Some(Form::Text)),
+            ("application/json", Some(Form::Json)),
+            ("*/*", Some(Form::Json)),
+            ("", Some(Form::Json)),
+            ("text/*", Some(Form::Text)),
+            ("text/plain, */*", Some(Form::Json)),
+            ("text/plain, */*;q=0.8", Some(Form::Text)),
+            ("application/json;q=0.5, TEXT/PLAIN;q=0.6", Some(Form::Text)),
+            ("application/json;q=0, */*;q=0.1", Some(Form::Text)),
+            ("text/plain;q=0, */*;q=0.1", Some(Form::Json)),
+            ("text/html, application/xhtml+xml, */*;q=0.8", Some(Form::Json)),
+            ("text/html", None),
+            ("text/plain;q=0", None),
+        ] {
+            assert_eq!(form(&one(ACCEPT, value)).ok(), liked, "{value}");
+        }
+        assert_eq!(form(&HeaderMap::new()).ok(), Some(Form::Json));
+    }
+
+    #[test]
+    fn of_several_types_the_declared_one_is_told() {
+        let types = &[JSON, TEXT];
+        for (value, found) in [
+            ("application/json", Some(JSON)),
+            ("Text/Plain", Some(TEXT)),
+            ("text/plain; charset=UTF-8", Some(TEXT)),
+            ("text/plain; charset=latin1", None),
+            (MERGE_PATCH, None),
+        ] {
+            assert_eq!(declared(&one(CONTENT_TYPE, value), types).ok(), found, "{value}");
+        }
+    }
+
+    fn declares_json(headers: &HeaderMap) -> Result<(), Problem> {
+        declared(headers, &[JSON]).map(drop)
+    }
+
+    #[test]
     fn only_json_in_utf_8_is_read() {
         for (value, read) in [
             ("application/json", true),
@@ -168,6 +246,7 @@ mod tests {
                 for name in [ACCEPT, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, CACHE_CONTROL] {
                     let headers = HeaderMap::from_iter([(name, value.clone())]);
                     let _ = accepts_json(&headers);
+                    let _ = form(&headers);
                     let _ = declares_json(&headers);
                     let _ = wants_no_cache(&headers);
                     let _ = declared_length(&headers);

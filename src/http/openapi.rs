@@ -170,12 +170,23 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 fn codes(method: &Method, path: &str) -> Vec<Code> {
     match path {
         paths::ATTRIBUTES if *method == Method::GET => COMMON.to_vec(),
-        paths::ATTRIBUTES => [COMMON, WRITING].concat(),
+        paths::ATTRIBUTE if *method == Method::GET => {
+            [COMMON, &[Code::AttributeNotFound, Code::InvalidAttributes]].concat()
+        }
+        paths::ATTRIBUTE if *method == Method::DELETE => without_body([COMMON, WRITING].concat()),
+        paths::ATTRIBUTES | paths::ATTRIBUTE => [COMMON, WRITING].concat(),
         paths::TRACE => TRACING.to_vec(),
         paths::ECHO => ECHOING.to_vec(),
         paths::PROBLEM | paths::DOCS_FILE => vec![Code::NotFound],
         _ => Vec::new(),
     }
+}
+
+/// What can go wrong with a write whose request has no body.
+fn without_body(codes: Vec<Code>) -> Vec<Code> {
+    let of_bodies =
+        [Code::InvalidJson, Code::RequestTimeout, Code::BodyTooLarge, Code::UnsupportedMediaType];
+    codes.into_iter().filter(|code| !of_bodies.contains(code)).collect()
 }
 
 fn tags() -> Vec<utoipa::openapi::Tag> {
@@ -218,9 +229,9 @@ fn complete(operation: &mut Operation) {
         for (header, description) in headers(status) {
             response.headers.insert(header.to_owned(), described(description).into());
         }
-        for content in response.content.values_mut() {
+        for (media, content) in &mut response.content {
             let RefOr::T(content) = content else { continue };
-            let examples = examples::of(&name, status);
+            let examples = examples::of(&name, status, media);
             let examples =
                 examples.into_iter().map(|(name, value)| (name.to_owned(), example(name, value)));
             content.examples.extend(examples);
@@ -312,6 +323,7 @@ fn problem_response(codes: &[Code], path: &str) -> Response {
 fn example_body(code: Code, path: &str) -> serde_json::Value {
     let path = path
         .replace("{conversationId}", examples::CONVERSATION)
+        .replace("{key}", "loyalty_tier")
         .replace("{code}", "no-such-code")
         .replace("{file}", "no-such-file.js");
     let problem = Problem::example(code);

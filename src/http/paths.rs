@@ -2,6 +2,8 @@
 
 /// Attributes of one participant, or of all.
 pub const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
+/// One attribute of one participant.
+pub const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attributes/{key}";
 /// Whether the process lives.
 pub const LIVEZ: &str = "/livez";
 /// Whether it wants requests.
@@ -26,6 +28,7 @@ pub const PROBLEM: &str = "/problems/{code}";
 /// Every path, for the labels of metrics.
 pub const ALL: &[&str] = &[
     ATTRIBUTES,
+    ATTRIBUTE,
     TRACE,
     ECHO,
     LIVEZ,
@@ -49,4 +52,10 @@ pub(super) fn is_api(path: &str) -> bool {
 /// The step of an API path that names the conversation, as it stands there.
 pub(super) fn conversation_of(path: &str) -> Option<&str> {
     path.strip_prefix("/v1/conversations/")?.split('/').next()
+}
+
+/// The step of an API path that names the attribute, as it stands there.
+pub(super) fn key_of(path: &str) -> Option<&str> {
+    let (_, key) = path.strip_prefix("/v1/conversations/")?.split_once("/attributes/")?;
+    Some(key)
 }

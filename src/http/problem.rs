@@ -109,6 +109,19 @@ impl Problem {
         &self.0.errors
     }
 
+    /// What went wrong this time; never a value.
+    pub(super) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// What a write that was superseded came to.
+    pub(super) fn report(&self) -> Option<&WriteAnswer> {
+        match &self.0.extra {
+            Extra::Report(report) => Some(report),
+            _ => None,
+        }
+    }
+
     /// The status of this problem.
     pub(super) fn status(&self) -> StatusCode {
         status(self.0.code)
@@ -139,7 +152,7 @@ impl Problem {
     }
 
     /// Whole seconds, rounded up, so that nobody comes back too early.
-    fn retry_after_seconds(&self) -> Option<u64> {
+    pub(super) fn retry_after_seconds(&self) -> Option<u64> {
         let wait = self.0.retry_after?;
         let begun = u64::from(wait.subsec_nanos() > 0);
         Some((wait.as_secs() + begun).max(1))
@@ -154,9 +167,10 @@ pub(super) const fn status(code: Code) -> StatusCode {
         | Code::InvalidJson
         | Code::InvalidQuery
         | Code::InvalidHeader => StatusCode::BAD_REQUEST,
-        Code::NotFound | Code::ConversationNotFound | Code::ParticipantNotFound => {
-            StatusCode::NOT_FOUND
-        }
+        Code::NotFound
+        | Code::ConversationNotFound
+        | Code::ParticipantNotFound
+        | Code::AttributeNotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,

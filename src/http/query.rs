@@ -1,6 +1,7 @@
 //! Query strings, read strictly: an unknown or doubled parameter is a mistake, since ignoring it
 //! would do something other than what was asked for. All mistakes are listed.
 
+use super::percent::decoded_query;
 use super::problem::Problem;
 use crate::domain::{ParticipantSelector, Violation};
 use crate::error::Code;
@@ -28,7 +29,7 @@ impl Query {
         let parts = raw.unwrap_or_default().split('&');
         for part in parts.filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let (Some(name), Some(value)) = (decoded(name), decoded(value)) else {
+            let (Some(name), Some(value)) = (decoded_query(name), decoded_query(value)) else {
                 query.mistake(&shortened(name), "is not percent-encoded UTF-8");
                 continue;
             };
@@ -88,7 +89,10 @@ impl Query {
         };
         match value.parse::<ParticipantSelector>() {
             Ok(selector) if selector.is_all() && !all_allowed => {
-                self.mistake(PARTICIPANT, "`all` names nobody in particular; a write needs one");
+                self.mistake(
+                    PARTICIPANT,
+                    "`all` names nobody in particular; this request needs one",
+                );
             }
             Ok(selector) => return selector,
             Err(invalid) => {
@@ -110,31 +114,8 @@ impl Query {
     }
 }
 
-/// Text behind percent-encoding, `+` for a space; `None` if it is no UTF-8 or badly encoded.
-pub(super) fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'+' => bytes.push(b' '),
-            b'%' => bytes.push(hex(rest.next()?)? << 4 | hex(rest.next()?)?),
-            other => bytes.push(other),
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
-}
-
 /// No more of a caller's text than a person needs to find it.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     text.chars().take(LONGEST_NAMED).collect()
 }
 

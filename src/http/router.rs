@@ -7,7 +7,7 @@ use utoipa_axum::routes;
 
 use super::edge::edge;
 use super::state::AppState;
-use super::{attributes, docs, echo, ops, trace};
+use super::{attributes, docs, echo, ops, single_key, trace};
 
 /// The whole HTTP service.
 pub fn router(state: AppState) -> Router {
@@ -28,7 +28,16 @@ pub(super) fn documented() -> OpenApiRouter<AppState> {
 /// The routes that do not depend on settings.
 fn always() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(attributes::get_attributes, attributes::put_attributes))
+        .routes(routes!(
+            attributes::get_attributes,
+            attributes::put_attributes,
+            attributes::patch_attributes
+        ))
+        .routes(routes!(
+            single_key::get_attribute,
+            single_key::put_attribute,
+            single_key::delete_attribute
+        ))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
         .routes(routes!(ops::metrics))

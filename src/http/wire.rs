@@ -1,8 +1,10 @@
-//! The body of a write, from bytes to a patch.
+//! The body of a write, from bytes to a patch: of all attributes, or of a single one.
 //!
 //! Read in one pass without a tree in between, so that duplicate members are seen, every mistake
 //! is listed with its place, and nothing is copied twice. No sentence made here holds a value:
 //! what is wrong is told by its kind.
+
+pub(super) mod single;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,18 +25,36 @@ const ATTRIBUTES_JSON: &str = "attributesJson";
 /// The root of the document, as a pointer.
 const ROOT: &str = "#";
 
+/// What `null` as the value of an attribute means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Null {
+    /// Nothing: it is a mistake.
+    #[default]
+    Refused,
+    /// The key is to be cleared, as in a merge patch (RFC 7396).
+    Clears,
+}
+
 /// The patch that a body asks for.
-pub(super) fn patch(body: &[u8]) -> Result<Patch, Problem> {
-    let text = std::str::from_utf8(body).map_err(|error| {
-        let at = error.valid_up_to();
-        not_json(format!("not UTF-8, from byte {at} on"))
-    })?;
+pub(super) fn patch(body: &[u8], null: Null) -> Result<Patch, Problem> {
+    let text = text(body)?;
+    let mut found = Found { null, ..Found::default() };
+    parse(text, Document(&mut found)).map_err(|error| not_json(sentence(&error)))?;
+    found.finish()
+}
+
+/// The body as text, of which there has to be some.
+fn text(body: &[u8]) -> Result<&str, Problem> {
+    let text = utf8(body).map_err(not_json)?;
     if text.is_empty() {
         return Err(not_json("the body is empty".to_owned()));
     }
-    let mut found = Found::default();
-    parse(text, Document(&mut found)).map_err(|error| not_json(sentence(&error)))?;
-    found.finish()
+    Ok(text)
+}
+
+fn utf8(body: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(body)
+        .map_err(|error| format!("not UTF-8, from byte {} on", error.valid_up_to()))
 }
 
 fn not_json(detail: String) -> Problem {
@@ -62,6 +82,7 @@ fn sentence(error: &serde_json::Error) -> String {
 /// What has been found so far.
 #[derive(Default)]
 struct Found {
+    null: Null,
     patch: Patch,
     mistakes: Vec<Violation>,
     /// Members of the document that stood already.
@@ -88,9 +109,9 @@ impl Found {
         }
     }
 
-    fn set(&mut self, key: &str, value: &str) {
+    fn set(&mut self, key: &str, change: Change) {
         if let Ok(key) = AttributeKey::new(key) {
-            self.patch.insert(key, Change::to(AttributeValue::new(value)));
+            self.patch.insert(key, change);
         }
     }
 }
@@ -206,13 +227,17 @@ struct Value<'a>(&'a mut Found, &'a str);
 
 impl Kind for Value<'_> {
     fn wrong(self, found: &'static str) {
+        if found == NULL && self.0.null == Null::Clears {
+            self.0.set(self.1, Change::Clear);
+            return;
+        }
         let cure = if found == NULL { "; send \"\" to clear a key" } else { "" };
         let detail = format!("the value is {found}; it has to be a string{cure}");
         self.0.mistakes.push(Violation::of_attribute(self.1, detail));
     }
 
     fn text(self, text: &str) {
-        self.0.set(self.1, text);
+        self.0.set(self.1, Change::to(AttributeValue::new(text)));
     }
 }
 

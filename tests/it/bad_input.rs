@@ -237,7 +237,7 @@ const QUERIES: [(&str, &str, &str, Mistakes); 14] = [
         "PUT",
         "participant=all",
         "invalid-participant",
-        &[("participant", "`all` names nobody in particular; a write needs one")],
+        &[("participant", "`all` names nobody in particular; this request needs one")],
     ),
     ("GET", "keys=a&keys=b", "invalid-query", &[("keys", "stands more than once")]),
     ("GET", "keys=a,,b", "invalid-query", &[("keys", "names an empty key")]),
@@ -354,7 +354,12 @@ async fn a_path_or_method_that_is_not_there_is_told_with_the_methods_that_are() 
         refused(&app, path, &answer, (404, "not-found"), &[]);
     }
     for (path, methods, allow) in [
-        (attributes.as_str(), ["POST", "DELETE", "OPTIONS", "BREW"], "GET,HEAD,PUT"),
+        (attributes.as_str(), ["POST", "DELETE", "OPTIONS", "BREW"], "GET,HEAD,PUT,PATCH"),
+        (
+            &format!("{attributes}/tier"),
+            ["POST", "PATCH", "OPTIONS", "BREW"],
+            "GET,HEAD,PUT,DELETE",
+        ),
         ("/readyz", ["PUT", "POST", "DELETE", "TRACE"], "GET,HEAD"),
     ] {
         for method in methods {

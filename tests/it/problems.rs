@@ -21,7 +21,7 @@ pub const CANARY: &str = "canary-sent-2f7c";
 pub type Row = (Code, u16, &'static str, Option<u64>);
 
 /// What each code has to look like when [`provoke`] has provoked it.
-pub const ROWS: [Row; 31] = [
+pub const ROWS: [Row; 32] = [
     (Code::InvalidConversationId, 400, "notApplied", None),
     (Code::InvalidParticipant, 400, "notApplied", None),
     (Code::InvalidJson, 400, "notApplied", None),
@@ -30,6 +30,7 @@ pub const ROWS: [Row; 31] = [
     (Code::NotFound, 404, "notApplied", None),
     (Code::ConversationNotFound, 404, "notApplied", None),
     (Code::ParticipantNotFound, 404, "notApplied", None),
+    (Code::AttributeNotFound, 404, "notApplied", None),
     (Code::MethodNotAllowed, 405, "notApplied", None),
     (Code::NotAcceptable, 406, "notApplied", None),
     (Code::RequestTimeout, 408, "notApplied", None),
@@ -84,6 +85,10 @@ fn mistake(code: Code) -> Option<Request<Body>> {
         Code::NotFound => request("GET", "/v1/nothing").body(Body::empty()).expect("a request"),
         Code::ConversationNotFound => put(ended, "", &[]),
         Code::ParticipantNotFound => put(CALL, "?participant=supervisor", &[]),
+        Code::AttributeNotFound => {
+            let path = format!("{}/nothing", attributes_of(CALL));
+            request("GET", &path).body(Body::empty()).expect("a request")
+        }
         Code::MethodNotAllowed => {
             request("DELETE", &attributes_of(CALL)).body(Body::empty()).expect("a request")
         }

@@ -3,13 +3,16 @@
 use serde_json::{Value, json, to_value};
 
 use super::{
-    BTreeMap, CandidateView, ChosenView, ParticipantView, ReadAllAnswer, ReadAnswer, SizeView,
-    WriteAnswer,
+    BTreeMap, CandidateView, ChosenView, KeyAnswer, ParticipantView, ReadAllAnswer, ReadAnswer,
+    SizeView, WriteAnswer,
 };
 use crate::domain::{
     AttributeKey, AttributeMap, AttributeValue, Candidate, ChosenBy, ConversationId, Outcome,
-    Verification, VerificationStatus, WriteReport,
+    ParticipantId, Verification, VerificationStatus, WriteReport,
 };
+use crate::error::Effect;
+use crate::http::flat::{Ask, FlatAnswer};
+use crate::http::negotiate::TEXT;
 
 /// The conversation of all examples.
 pub(in crate::http) const CONVERSATION: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
@@ -18,16 +21,41 @@ const PARTICIPANT: &str = "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0";
 
 const LIMIT: usize = 10_240;
 
-/// The examples of an answer of an operation, by name.
-pub(in crate::http) fn of(operation: &str, status: &str) -> Vec<(&'static str, Value)> {
+/// The examples of an answer of an operation in a media type, by name.
+pub(in crate::http) fn of(
+    operation: &str,
+    status: &str,
+    media: &str,
+) -> Vec<(&'static str, Value)> {
+    let is_write = ["put", "patch", "delete"].iter().any(|method| operation.starts_with(method));
     let examples = match (operation, status) {
-        ("getAttributes", "200") => vec![("one", to_value(one())), ("all", to_value(all()))],
-        ("putAttributes", "200") => vec![
+        ("getAttributes", "200") => vec![
+            ("one", to_value(one())),
+            ("all", to_value(all())),
+            (
+                "flat",
+                to_value(Ask::naming("loyalty_tier").read(
+                    conversation(),
+                    Some(participant()),
+                    &attributes(),
+                )),
+            ),
+        ],
+        ("getAttribute", "200") if media == TEXT => vec![("value", Ok(Value::from("gold")))],
+        ("getAttribute", "200") => vec![
+            ("one", to_value(entry())),
+            (
+                "flat",
+                to_value(Ask::of_value().read(conversation(), Some(participant()), &single())),
+            ),
+        ],
+        (_, "200") if is_write => vec![
             ("verified", to_value(written(Outcome::Verified))),
             ("unchanged", to_value(written(Outcome::Unchanged))),
             ("dryRun", to_value(written(Outcome::WouldSend))),
+            ("flat", to_value(flat_write())),
         ],
-        ("putAttributes", "202") => vec![("unverified", to_value(written(Outcome::Unverified)))],
+        (_, "202") if is_write => vec![("unverified", to_value(written(Outcome::Unverified)))],
         ("getTrace", "200") => vec![("write", Ok(trace()))],
         ("echo", "200") => vec![("dataAction", Ok(echo()))],
         _ => Vec::new(),
@@ -101,6 +129,23 @@ fn echo() -> Value {
     })
 }
 
+fn entry() -> KeyAnswer {
+    KeyAnswer {
+        conversation_id: conversation(),
+        participant: ChosenView {
+            participant: customer().into(),
+            chosen_by: ChosenBy::Purpose.as_str(),
+        },
+        key: AttributeKey::existing("loyalty_tier"),
+        value: AttributeValue::new("gold"),
+    }
+}
+
+fn flat_write() -> FlatAnswer {
+    let report = report(Outcome::Unverified);
+    Ask::naming("loyalty_tier").written(&report, false, Effect::Applied)
+}
+
 fn all() -> ReadAllAnswer {
     ReadAllAnswer {
         conversation_id: conversation(),
@@ -113,13 +158,18 @@ fn all() -> ReadAllAnswer {
 
 fn written(outcome: Outcome) -> WriteAnswer {
     let sent = matches!(outcome, Outcome::Verified | Outcome::Unverified);
+    WriteAnswer::from(report(outcome)).completed(LIMIT, if sent { 3 } else { 1 })
+}
+
+fn report(outcome: Outcome) -> WriteReport {
+    let sent = matches!(outcome, Outcome::Verified | Outcome::Unverified);
     let status = match outcome {
         Outcome::Verified => VerificationStatus::Verified,
         Outcome::Unverified => VerificationStatus::Unverified,
         _ => VerificationStatus::NotNeeded,
     };
     let outcomes = [("crm_customer_id", outcome), ("loyalty_tier", Outcome::Unchanged)];
-    let report = WriteReport {
+    WriteReport {
         conversation: conversation(),
         participant: customer(),
         chosen_by: ChosenBy::Purpose,
@@ -136,8 +186,7 @@ fn written(outcome: Outcome) -> WriteAnswer {
         },
         warnings: Vec::new(),
         dry_run: outcome == Outcome::WouldSend,
-    };
-    WriteAnswer::from(report).completed(LIMIT, if sent { 3 } else { 1 })
+    }
 }
 
 fn attributes() -> AttributeMap {
@@ -147,9 +196,17 @@ fn attributes() -> AttributeMap {
         .collect()
 }
 
+fn single() -> AttributeMap {
+    attributes().narrowed(&["loyalty_tier".to_owned()])
+}
+
+fn participant() -> ParticipantId {
+    PARTICIPANT.parse().expect("a UUID")
+}
+
 fn customer() -> Candidate {
     Candidate {
-        id: PARTICIPANT.parse().expect("a UUID"),
+        id: participant(),
         purpose: "customer".to_owned(),
         state: Some("connected".to_owned()),
     }

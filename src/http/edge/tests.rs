@@ -131,7 +131,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 async fn everything_the_framework_refuses_is_a_problem() {
     let service = Service::new();
     let path = attributes();
-    let other = format!("{path}/x");
+    let other = format!("{path}/x/y");
     for (method, path, code) in [
         ("GET", "/nothing", "not-found"),
         ("GET", "/v1/nothing", "not-found"),
@@ -152,7 +152,7 @@ async fn everything_the_framework_refuses_is_a_problem() {
         assert_eq!(service.line()["problem.code"], code);
     }
     let answer = service.answer(request("POST", &path, &[], "")).await;
-    assert_eq!(answer.header("allow"), Some("GET,HEAD,PUT"));
+    assert_eq!(answer.header("allow"), Some("GET,HEAD,PUT,PATCH"));
 }
 
 /// What a write gets wrong: query, headers, body; and the status and code of the answer.

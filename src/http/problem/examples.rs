@@ -24,6 +24,9 @@ impl Problem {
             | Code::InvalidQuery
             | Code::InvalidHeader
             | Code::InvalidAttributes => Self::listing(code, mistakes(code)),
+            Code::AttributeNotFound => {
+                Self::new(code, "the attribute `loyalty_tier` is absent or empty")
+            }
             Code::NotFound => Self::new(code, "there is nothing at this path"),
             Code::MethodNotAllowed => Self::new(code, "this path does not have this method"),
             Code::NotAcceptable => Self::new(code, "the Accept header excludes application/json"),
@@ -93,7 +96,7 @@ fn failure(code: Code) -> Failure {
 fn of_request(code: Code) -> Option<Error> {
     Some(match code {
         Code::InvalidParticipant => {
-            Error::InvalidParticipant("`all` names nobody in particular; a write needs one")
+            Error::InvalidParticipant("`all` names nobody in particular; this request needs one")
         }
         Code::ConversationNotFound => Error::ConversationNotFound(conversation()),
         Code::ConversationEnded => Error::ConversationEnded(conversation()),

@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::AttributeMap;
 
 fn mistakes(body: &str) -> Vec<(String, String)> {
-    let problem = patch(body.as_bytes()).expect_err(body);
+    let problem = patch(body.as_bytes(), Null::Refused).expect_err(body);
     assert_eq!(problem.code(), Code::InvalidAttributes, "{body}");
     let pairs = problem.errors().iter();
     pairs.map(|violation| (violation.pointer.clone(), violation.detail.clone())).collect()
@@ -14,7 +15,7 @@ fn pointers(body: &str) -> Vec<String> {
 }
 
 fn wanted(body: &str) -> Vec<(String, String)> {
-    let patch = patch(body.as_bytes()).expect(body);
+    let patch = patch(body.as_bytes(), Null::Refused).expect(body);
     let changes = patch.iter();
     changes.map(|(key, change)| (key.to_string(), change.sent().expose().to_owned())).collect()
 }
@@ -105,14 +106,15 @@ fn what_is_not_json_is_told_with_its_place_and_no_excerpt() {
         &deep("{\"attributes\":", 4_000),
         &format!("{{\"attributes\":{{\"a\":{}{}}}}}", deep("[", 30_000), deep("]", 30_000)),
     ] {
-        let problem = patch(body.as_bytes()).expect_err("not JSON");
+        let problem = patch(body.as_bytes(), Null::Refused).expect_err("not JSON");
         let shown = format!("{body:.80}");
         assert_eq!(problem.code(), Code::InvalidJson, "{shown}");
         assert_eq!(problem.errors().len(), 1, "{shown}");
         let detail = &problem.errors()[0].detail;
         assert!(!detail.contains("canary") && detail.len() < 120, "{shown}: {detail}");
     }
-    let problem = patch(b"{\"attributes\":{\"a\":\"\xff\"}}").expect_err("not UTF-8");
+    let problem =
+        patch(b"{\"attributes\":{\"a\":\"\xff\"}}", Null::Refused).expect_err("not UTF-8");
     assert_eq!(problem.code(), Code::InvalidJson);
     assert_eq!(problem.errors()[0].detail, "not UTF-8, from byte 20 on");
 }
@@ -120,14 +122,15 @@ fn what_is_not_json_is_told_with_its_place_and_no_excerpt() {
 proptest! {
     #[test]
     fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = patch(&body);
+        let _ = patch(&body, Null::Refused);
+        let _ = patch(&body, Null::Clears);
     }
 
     #[test]
     fn no_json_like_text_panics_or_is_taken_when_serde_json_refuses_it(
         body in r#"(\{|\}|\[|\]|"attributes"|"a"|"\\ud800"|:|,|null|1e9|-|true| ){0,24}"#
     ) {
-        if patch(body.as_bytes()).is_ok() {
+        if patch(body.as_bytes(), Null::Refused).is_ok() {
             prop_assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
         }
     }
@@ -139,5 +142,48 @@ proptest! {
         let body = serde_json::json!({ "attributes": entries }).to_string();
         let expected: Vec<_> = entries.into_iter().collect();
         prop_assert_eq!(wanted(&body), expected);
+    }
+
+    #[test]
+    fn a_merge_patch_does_to_a_map_what_rfc_7396_says(
+        held in proptest::collection::btree_map("[a-e]", "[x-z]{1,2}", 0..5),
+        document in proptest::collection::btree_map(
+            "[a-g]", proptest::option::of("[x-z]{0,2}"), 1..6),
+    ) {
+        let body = serde_json::json!({ "attributes": document }).to_string();
+        let change = patch(body.as_bytes(), Null::Clears).expect("a merge patch");
+        let map: AttributeMap = held
+            .iter()
+            .map(|(key, value)| (AttributeKey::existing(key), AttributeValue::new(value)))
+            .collect();
+        // The algorithm of section 2 for members that are no objects, absent and "" being one.
+        let mut expected = held;
+        for (key, value) in document {
+            match value.filter(|text| !text.is_empty()) {
+                Some(text) => drop(expected.insert(key, text)),
+                None => drop(expected.remove(&key)),
+            }
+        }
+        let merged = change.applied_to(&map);
+        let shown = merged.iter().map(|(key, value)| (key.to_string(), value.expose().to_owned()));
+        prop_assert_eq!(shown.collect::<std::collections::BTreeMap<_, _>>(), expected);
+    }
+
+    #[test]
+    fn what_is_no_text_is_as_little_taken_from_a_merge_patch(
+        value in prop_oneof![
+            any::<i64>().prop_map(serde_json::Value::from),
+            any::<bool>().prop_map(serde_json::Value::from),
+            Just(serde_json::json!({})),
+            Just(serde_json::json!({"a": null})),
+            Just(serde_json::json!([null])),
+        ],
+        beside in "[a-c]",
+    ) {
+        let body = serde_json::json!({"attributes": {"k": value, beside: null}}).to_string();
+        let problem = patch(body.as_bytes(), Null::Clears).expect_err("no texts");
+        prop_assert_eq!(problem.code(), Code::InvalidAttributes);
+        prop_assert_eq!(problem.errors().len(), 1);
+        prop_assert_eq!(&problem.errors()[0].pointer, "#/attributes/k");
     }
 }

@@ -112,6 +112,20 @@ impl TestApp {
         self.send(request.body(body.into()).expect("a request")).await
     }
 
+    /// Any method with these headers and this body.
+    pub async fn ask(
+        &self,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = request(method, path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(body.into()).expect("a request")).await
+    }
+
     /// Sends any request, and tells how long the answer took.
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let start = Instant::now();

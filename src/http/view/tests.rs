@@ -1,8 +1,11 @@
 use axum::http::header::IF_NONE_MATCH;
 use http_body_util::BodyExt;
 
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::domain::{AttributeValue, VerificationStatus};
+use crate::domain::{AttributeKey, AttributeValue, Candidate, Verification, VerificationStatus};
+use crate::http::answer::examples;
 use crate::http::etag::EtagKey;
 
 fn settings() -> HttpSettings {
@@ -39,15 +42,37 @@ fn view(keys: &[&str], known: &str) -> ReadView {
     headers.insert(IF_NONE_MATCH, known.parse().expect("value"));
     ReadView {
         conversation: examples::CONVERSATION.parse().expect("id"),
-        keys: (!keys.is_empty()).then(|| keys.iter().map(|&key| key.to_owned()).collect()),
+        cover: match keys {
+            [] => Cover::Whole,
+            keys => Cover::Narrowed(keys.iter().map(|&key| key.to_owned()).collect()),
+        },
+        form: Form::Json,
+        flat: None,
         headers,
     }
 }
 
-fn read(view: ReadView) -> Response {
-    let reading =
-        Reading::One { participant: participant(), chosen_by: ChosenBy::Purpose, fresh: true };
-    view.of(reading, &settings())
+fn reading() -> Reading {
+    Reading::One { participant: participant(), chosen_by: ChosenBy::Purpose, fresh: true }
+}
+
+fn read(view: &ReadView) -> Response {
+    view.of(reading(), &settings()).expect("no problem")
+}
+
+/// How one key is read.
+fn view_of(key: &str, form: Form, known: &str) -> ReadView {
+    ReadView { cover: Cover::Key(key.to_owned()), form, ..view(&[], known) }
+}
+
+async fn text(response: Response) -> String {
+    let body = response.into_body().collect().await.expect("a body");
+    String::from_utf8(body.to_bytes().to_vec()).expect("UTF-8")
+}
+
+fn written(report: WriteReport, minimal: bool, calls: u32) -> Result<Response, Problem> {
+    let view = WriteView { cover: Cover::Whole, minimal, flat: None };
+    view.of(report, calls, &settings())
 }
 
 async fn json(response: Response) -> serde_json::Value {
@@ -62,7 +87,7 @@ fn tag(response: &Response) -> String {
 
 #[tokio::test]
 async fn a_read_shows_the_participant_its_map_and_its_size() {
-    let body = json(read(view(&[], "\"x\""))).await;
+    let body = json(read(&view(&[], "\"x\""))).await;
     assert_eq!(
         body,
         serde_json::json!({
@@ -79,7 +104,7 @@ async fn a_read_shows_the_participant_its_map_and_its_size() {
 
 #[tokio::test]
 async fn a_narrowed_read_has_fewer_keys_another_tag_and_the_same_size() {
-    let (whole, narrowed) = (read(view(&[], "\"x\"")), read(view(&["b", "missing"], "\"x\"")));
+    let (whole, narrowed) = (read(&view(&[], "\"x\"")), read(&view(&["b", "missing"], "\"x\"")));
     assert_ne!(tag(&whole), tag(&narrowed));
     let body = json(narrowed).await;
     assert_eq!(body["attributes"], serde_json::json!({"b": "2"}));
@@ -88,20 +113,55 @@ async fn a_narrowed_read_has_fewer_keys_another_tag_and_the_same_size() {
 
 #[test]
 fn a_known_tag_is_answered_with_304_and_the_tag() {
-    let tag_of_whole = tag(&read(view(&[], "\"x\"")));
-    let again = read(view(&[], &tag_of_whole));
+    let tag_of_whole = tag(&read(&view(&[], "\"x\"")));
+    let again = read(&view(&[], &tag_of_whole));
     assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
     assert_eq!(tag(&again), tag_of_whole);
-    assert_eq!(read(view(&["a"], &tag_of_whole)).status(), StatusCode::OK);
+    assert_eq!(read(&view(&["a"], &tag_of_whole)).status(), StatusCode::OK);
 }
 
 #[tokio::test]
 async fn all_participants_are_narrowed_and_untagged() {
     let response = view(&["a"], "*").of(Reading::All(vec![participant()]), &settings());
+    let response = response.expect("no problem");
     assert!(!response.headers().contains_key(ETAG));
     let body = json(response).await;
     assert_eq!(body["participants"][0]["attributes"], serde_json::json!({"a": "1"}));
     assert_eq!(body["participants"][0]["purpose"], "customer");
+}
+
+#[tokio::test]
+async fn one_key_is_shown_as_json_or_as_its_bare_value_with_a_tag_of_its_own() {
+    let plain = read(&view_of("b", Form::Json, "\"x\""));
+    assert_ne!(tag(&plain), tag(&read(&view(&["b"], "\"x\""))));
+    let known = tag(&plain);
+    assert_eq!(
+        json(plain).await,
+        serde_json::json!({
+            "conversationId": examples::CONVERSATION,
+            "participant": {
+                "id": "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0",
+                "purpose": "customer", "state": null, "chosenBy": "purpose"
+            },
+            "key": "b",
+            "value": "2"
+        })
+    );
+    let bare = read(&view_of("b", Form::Text, "\"x\""));
+    assert_eq!(bare.headers()[CONTENT_TYPE], "text/plain; charset=utf-8");
+    assert_eq!((tag(&bare), text(bare).await), (known.clone(), "2".to_owned()));
+    assert_eq!(read(&view_of("b", Form::Text, &known)).status(), StatusCode::NOT_MODIFIED);
+}
+
+#[test]
+fn a_key_that_is_absent_or_empty_is_not_found_whatever_the_caller_knows() {
+    for key in ["missing", "cleared", "A", " a"] {
+        let problem = view_of(key, Form::Json, "*").of(reading(), &settings()).expect_err(key);
+        assert_eq!(problem.code(), Code::AttributeNotFound, "{key}");
+    }
+    let long = "k".repeat(5_000);
+    let problem = view_of(&long, Form::Text, "*").of(reading(), &settings()).expect_err("absent");
+    assert!(problem.detail().len() < 100, "{}", problem.detail());
 }
 
 fn report(outcome: Outcome) -> WriteReport {
@@ -135,23 +195,22 @@ fn the_worst_outcome_decides_status_tag_and_effect() {
         (Outcome::Cleared, 200, true, Effect::Applied),
         (Outcome::Unverified, 202, false, Effect::Applied),
     ] {
-        let response = written(report(outcome), None, false, 3, &settings()).expect("no problem");
+        let response = written(report(outcome), false, 3).expect("no problem");
         assert_eq!(response.status().as_u16(), status, "{outcome:?}");
         assert_eq!(response.headers().contains_key(ETAG), tagged, "{outcome:?}");
         assert_eq!(response.extensions().get::<Effect>(), Some(&effect), "{outcome:?}");
     }
-    let problem =
-        written(report(Outcome::Superseded), None, false, 3, &settings()).expect_err("409");
+    let problem = written(report(Outcome::Superseded), false, 3).expect_err("409");
     assert_eq!(problem.status(), StatusCode::CONFLICT);
     let stale = WriteReport { fresh: false, ..report(Outcome::Verified) };
-    let response = written(stale, None, false, 3, &settings()).expect("no problem");
+    let response = written(stale, false, 3).expect("no problem");
     assert!(!response.headers().contains_key(ETAG));
 }
 
 #[test]
 fn minimal_is_for_what_went_well_and_has_nothing_to_tell() {
     let status = |report| {
-        let response = written(report, None, true, 3, &settings()).expect("no problem");
+        let response = written(report, true, 3).expect("no problem");
         response.status().as_u16()
     };
     assert_eq!(status(report(Outcome::Verified)), 204);
@@ -163,8 +222,7 @@ fn minimal_is_for_what_went_well_and_has_nothing_to_tell() {
 
 #[tokio::test]
 async fn a_written_answer_has_the_members_of_the_contract() {
-    let response =
-        written(report(Outcome::Verified), None, false, 3, &settings()).expect("no problem");
+    let response = written(report(Outcome::Verified), false, 3).expect("no problem");
     let body = json(response).await;
     assert_eq!(body["outcomes"], serde_json::json!({"a": "verified"}));
     assert_eq!(
@@ -174,7 +232,7 @@ async fn a_written_answer_has_the_members_of_the_contract() {
     assert_eq!(body["upstreamCalls"], 3);
     assert_eq!(body["size"]["limitBytes"], 10_240);
     assert!(body.get("warnings").is_none() && body.get("dryRun").is_none());
-    let dry = written(report(Outcome::WouldSend), None, false, 1, &settings()).expect("no problem");
+    let dry = written(report(Outcome::WouldSend), false, 1).expect("no problem");
     let dry = json(dry).await;
     assert_eq!(dry["dryRun"], true);
     assert!(dry.get("verification").is_none());

@@ -1,0 +1,122 @@
+//! Writes: of attributes by `PUT` and `PATCH`, of a single one by `PUT` and `DELETE`.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::Method;
+use axum::http::request::Parts;
+
+use super::{condition, conversation, cover, exchange, key};
+use crate::app::{WriteOptions, WriteRequest};
+use crate::domain::{AttributeKey, Change, ParticipantSelector, Patch, Violation};
+use crate::error::Code;
+use crate::http::body;
+use crate::http::etag::Cover;
+use crate::http::exchange::Exchange;
+use crate::http::negotiate::{self, JSON, MERGE_PATCH, TEXT};
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+use crate::http::state::{AppState, HttpSettings};
+use crate::http::view::WriteView;
+use crate::http::wire::{self, Null, single};
+
+/// A write that can be made.
+pub(in crate::http) struct WriteCall {
+    pub request: WriteRequest,
+    pub view: WriteView,
+}
+
+impl FromRequest<AppState> for WriteCall {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let settings = &state.settings;
+        let exchange = exchange(&parts)?;
+        let conversation = conversation(&parts)?;
+        let key = key(&parts)?;
+        let (selector, cover, options) = write_query(parts.uri.query(), key.clone(), settings)?;
+        negotiate::accepts_json(&parts.headers)?;
+        let condition = condition::of(&parts.headers, &cover, options.dry_run, settings)?;
+        let patch = match key {
+            None => of_attributes(&parts, body, &exchange, settings).await?,
+            Some(key) => of_one(&key, &parts, body, &exchange, settings).await?,
+        };
+        let (minimal, cycle) = (exchange.prefer.minimal, exchange.cycle);
+        Ok(Self {
+            request: WriteRequest { conversation, selector, patch, condition, options, cycle },
+            view: WriteView { cover, minimal, flat: exchange.flat },
+        })
+    }
+}
+
+async fn of_attributes(
+    parts: &Parts,
+    body: Body,
+    exchange: &Exchange,
+    settings: &HttpSettings,
+) -> Result<Patch, Problem> {
+    let merges = parts.method == Method::PATCH;
+    negotiate::declared(&parts.headers, if merges { &[JSON, MERGE_PATCH] } else { &[JSON] })?;
+    let body = read(parts, body, exchange, settings).await?;
+    wire::patch(&body, if merges { Null::Clears } else { Null::Refused })
+}
+
+async fn of_one(
+    key: &str,
+    parts: &Parts,
+    body: Body,
+    exchange: &Exchange,
+    settings: &HttpSettings,
+) -> Result<Patch, Problem> {
+    let attribute = AttributeKey::new(key).map_err(|invalid| {
+        let mistake = Violation::at("key", invalid.to_string());
+        Problem::listing(Code::InvalidAttributes, vec![mistake])
+    })?;
+    let change = if parts.method == Method::DELETE {
+        // A body of a DELETE has no meaning (RFC 9110, section 9.3.5); the edge leaves it unread.
+        Change::Clear
+    } else {
+        let declared = negotiate::declared(&parts.headers, &[JSON, TEXT])?;
+        let body = read(parts, body, exchange, settings).await?;
+        if declared == TEXT { single::plain(&body)? } else { single::change(&body, key)? }
+    };
+    Ok([(attribute, change)].into_iter().collect())
+}
+
+async fn read(
+    parts: &Parts,
+    body: Body,
+    exchange: &Exchange,
+    settings: &HttpSettings,
+) -> Result<Vec<u8>, Problem> {
+    let declared = negotiate::declared_length(&parts.headers);
+    let until = exchange.cycle.deadline().min(exchange.arrived + settings.body_timeout);
+    let body = body::read(body, declared, settings.body_limit, until).await?;
+    exchange.body_was_read();
+    Ok(body)
+}
+
+type Write = (ParticipantSelector, Cover, WriteOptions);
+
+fn write_query(
+    raw: Option<&str>,
+    key: Option<String>,
+    settings: &HttpSettings,
+) -> Result<Write, Problem> {
+    let known = ["participant", "verify", "dryRun", "allowEnded", "view", "keys"];
+    let mut query = match key {
+        Some(_) => Query::read(raw, &known[..5], &[]),
+        None => Query::read(raw, &known, &["key"]),
+    };
+    let selector = query.participant(&settings.default_participant, false);
+    let cover = cover(key, &mut query);
+    // What it asks for is in the exchange.
+    let _ = query.word("view", &["flat"]);
+    let options = WriteOptions {
+        verify: query.word("verify", &["none"]).is_none(),
+        dry_run: query.flag("dryRun"),
+        allow_ended: query.flag("allowEnded"),
+    };
+    query.finish()?;
+    Ok((selector, cover, options))
+}

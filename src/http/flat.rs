@@ -1,0 +1,280 @@
+//! `view=flat`: answers of one level without arrays, for callers that cannot read more.
+//!
+//! An Architect data action sees an answer through a contract that was fixed when it was published:
+//! so every member is always there, whatever happened, and what a flow has to branch on is told
+//! with status 200 and a flag. Mistakes of the request keep their status: a flow cannot mend them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::response::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use super::query::Query;
+use super::{extract, paths};
+use crate::domain::{AttributeMap, ConversationId, Outcome, ParticipantId, WriteReport};
+use crate::error::{Code, Effect};
+
+/// Resources that have a flat form.
+const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE];
+
+/// The code of a read that went well.
+const OK: &str = "ok";
+
+/// Of an answer whose status was made 200: the one that logs and figures show.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RealStatus(pub StatusCode);
+
+/// What a caller who wants the flat form has asked for.
+#[derive(Debug, Default)]
+pub(super) struct Ask {
+    /// Keys that are to stand as members of their own.
+    keys: Vec<String>,
+    /// Whether it reads one key, and so finds its value in `value`.
+    has_value: bool,
+}
+
+/// An answer of one level. The keys that `keys` and `key` name stand beside these members, each
+/// as a string, `""` if absent; one that is called like a member above stands in `attributesJson`
+/// alone.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FlatAnswer {
+    /// Whether all is as it was asked for, seen in a read.
+    ok: bool,
+    /// `ok` for a read, the worst outcome for a write, else the code of the problem.
+    code: &'static str,
+    /// The same as a sentence.
+    message: String,
+    /// Whether Genesys Cloud took the write; with `ok` false: sent, and not seen yet, or replaced.
+    accepted: bool,
+    /// When to come back, in seconds; 0 where there is no such time.
+    retry_after_seconds: u64,
+    /// The conversation.
+    conversation_id: String,
+    /// The participant; `""` if none was found.
+    participant_id: String,
+    /// The attributes as a JSON object in a string; `"{}"` if there are none to tell.
+    attributes_json: String,
+    /// The value of the key; of a read of one key alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = String)]
+    value: Option<String>,
+    #[serde(flatten)]
+    members: BTreeMap<String, String>,
+}
+
+/// Names that no key can take.
+const MEMBERS: [&str; 8] = [
+    "ok",
+    "code",
+    "message",
+    "accepted",
+    "retryAfterSeconds",
+    "conversationId",
+    "participantId",
+    "attributesJson",
+];
+
+impl Ask {
+    /// What the query of a request asks for, if it wants the flat form and its resource has one.
+    /// Mistakes in the query are told by whoever takes the request.
+    pub(super) fn of(route: Option<&str>, query: Option<&str>, is_safe: bool) -> Option<Arc<Self>> {
+        let (route, raw) = (route?, query?);
+        if !RESOURCES.contains(&route) || !(raw.contains("flat") || raw.contains('%')) {
+            return None;
+        }
+        let mut query = Query::read(Some(raw), &["view", "keys"], &["key"]);
+        if query.take("view").pop().as_deref() != Some("flat") {
+            return None;
+        }
+        let keys = extract::keys(&mut query).unwrap_or_default();
+        let has_value = route == paths::ATTRIBUTE && is_safe;
+        Some(Arc::new(Self { keys, has_value }))
+    }
+
+    /// As if this key were named, for examples.
+    pub(super) fn naming(key: &str) -> Self {
+        Self { keys: vec![key.to_owned()], has_value: false }
+    }
+
+    /// As if one key were read, for examples.
+    pub(super) fn of_value() -> Self {
+        Self { keys: Vec::new(), has_value: true }
+    }
+
+    /// The answer to a read.
+    pub(super) fn read(
+        &self,
+        conversation: ConversationId,
+        participant: Option<ParticipantId>,
+        map: &AttributeMap,
+    ) -> FlatAnswer {
+        FlatAnswer {
+            ok: true,
+            code: OK,
+            message: "read".to_owned(),
+            conversation_id: conversation.to_string(),
+            participant_id: participant.map(|id| id.to_string()).unwrap_or_default(),
+            ..self.showing(map)
+        }
+    }
+
+    /// The answer to a write that is no problem.
+    pub(super) fn written(&self, report: &WriteReport, ok: bool, effect: Effect) -> FlatAnswer {
+        let sentences = [said(report.worst())].into_iter().map(str::to_owned);
+        let sentences: Vec<_> = sentences.chain(report.warnings.iter().cloned()).collect();
+        FlatAnswer {
+            ok,
+            code: report.worst().as_str(),
+            message: sentences.join("; "),
+            accepted: effect == Effect::Applied,
+            conversation_id: report.conversation.to_string(),
+            participant_id: report.participant.id.to_string(),
+            ..self.showing(&report.attributes)
+        }
+    }
+
+    /// Writes a problem as an answer with status 200; `None` if it keeps its status and form.
+    pub(super) fn problem(
+        &self,
+        problem: &Problem,
+        conversation: Option<ConversationId>,
+        parts: &mut Parts,
+    ) -> Option<Body> {
+        if keeps_status(problem.code()) {
+            return None;
+        }
+        let nothing = AttributeMap::default();
+        let report = problem.report();
+        let answer = FlatAnswer {
+            ok: false,
+            code: report.map_or(problem.code().as_str(), |_| Outcome::Superseded.as_str()),
+            message: problem.detail().to_owned(),
+            accepted: problem.effect() == Effect::Applied,
+            retry_after_seconds: problem.retry_after_seconds().unwrap_or_default(),
+            conversation_id: conversation.map(|id| id.to_string()).unwrap_or_default(),
+            participant_id: report
+                .map(|report| report.participant_id().to_string())
+                .unwrap_or_default(),
+            ..self.showing(report.map_or(&nothing, |report| report.attributes()))
+        };
+        parts.status = StatusCode::OK;
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // Strings, numbers and flags: nothing in it can fail to serialise.
+        Some(serde_json::to_vec(&answer).unwrap_or_default().into())
+    }
+
+    /// An answer that shows these attributes, and says nothing else yet.
+    fn showing(&self, map: &AttributeMap) -> FlatAnswer {
+        let value = |key: &str| map.get(key).map(|value| value.expose().to_owned());
+        let own = self.keys.iter().filter(|key| !MEMBERS.contains(&key.as_str()));
+        let members = own.map(|key| (key.clone(), value(key).unwrap_or_default())).collect();
+        let first = map.iter().next().map(|(_, value)| value.expose().to_owned());
+        FlatAnswer {
+            ok: false,
+            code: OK,
+            message: String::new(),
+            accepted: false,
+            retry_after_seconds: 0,
+            conversation_id: String::new(),
+            participant_id: String::new(),
+            attributes_json: serde_json::to_string(map).unwrap_or_default(),
+            // A read of one key shows no other.
+            value: self.has_value.then(|| first.unwrap_or_default()),
+            members,
+        }
+    }
+}
+
+/// What a flow can do nothing about, and who built it should see: mistakes in the request, refused
+/// callers, our own defects.
+const fn keeps_status(code: Code) -> bool {
+    match code {
+        Code::InvalidConversationId
+        | Code::InvalidParticipant
+        | Code::InvalidJson
+        | Code::InvalidQuery
+        | Code::InvalidHeader
+        | Code::NotFound
+        | Code::MethodNotAllowed
+        | Code::NotAcceptable
+        | Code::RequestTimeout
+        | Code::BodyTooLarge
+        | Code::UnsupportedMediaType
+        | Code::InvalidAttributes
+        | Code::AttributesTooLarge
+        | Code::PreconditionRequired
+        | Code::Internal => true,
+        Code::ConversationNotFound
+        | Code::ParticipantNotFound
+        | Code::AttributeNotFound
+        | Code::AmbiguousParticipant
+        | Code::ConversationEnded
+        | Code::WriteSuperseded
+        | Code::UpstreamConflict
+        | Code::PreconditionFailed
+        | Code::UpstreamRejected
+        | Code::UpstreamForbidden
+        | Code::UpstreamAuthFailed
+        | Code::UpstreamInvalidResponse
+        | Code::UpstreamRateLimited
+        | Code::UpstreamUnavailable
+        | Code::Overloaded
+        | Code::ShuttingDown
+        | Code::DeadlineExceeded => false,
+    }
+}
+
+/// An outcome as a sentence.
+const fn said(worst: Outcome) -> &'static str {
+    match worst {
+        Outcome::Unchanged => "every key held its value already",
+        Outcome::WouldSend => "a dry run: nothing was sent",
+        Outcome::Verified | Outcome::Cleared => "written and read back",
+        Outcome::Unverified => "Genesys Cloud accepted the write; no read has shown it yet",
+        Outcome::Superseded => "another writer replaced the value",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::problem::status;
+
+    #[test]
+    fn mistakes_refusals_and_defects_keep_their_status_and_nothing_else_does() {
+        for code in Code::ALL {
+            let keeps = match status(code).as_u16() {
+                404 => code == Code::NotFound,
+                status => [400, 401, 403, 405, 406, 408, 413, 415, 422, 428, 500].contains(&status),
+            };
+            assert_eq!(keeps_status(code), keeps, "{}", code.as_str());
+        }
+    }
+
+    #[test]
+    fn only_resources_that_have_the_flat_form_are_asked_for_it() {
+        let asks = |route: &str, query: &str| Ask::of(Some(route), Some(query), true).is_some();
+        for query in ["view=flat", "keys=a&view=flat", "%76iew=fl%61t&x=y"] {
+            assert!(asks(paths::ATTRIBUTES, query), "{query}");
+            assert!(!asks(paths::READYZ, query), "{query}");
+        }
+        for query in ["", "view", "view=", "view=FLAT", "view=flat%20", "key=view=flat", "flat"] {
+            assert!(!asks(paths::ATTRIBUTE, query), "{query}");
+        }
+        assert!(Ask::of(Some(paths::ATTRIBUTES), None, true).is_none());
+        assert!(Ask::of(None, Some("view=flat"), true).is_none());
+    }
+
+    #[test]
+    fn keys_are_found_also_where_the_query_has_mistakes() {
+        let ask = Ask::of(Some(paths::ATTRIBUTES), Some("view=flat&x=%zz&keys=a,b&key=c,d"), true);
+        assert_eq!(ask.expect("flat").keys, ["c,d", "a", "b"]);
+    }
+}

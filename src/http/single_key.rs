@@ -1,0 +1,157 @@
+//! One attribute of a participant: `GET`, `PUT` and `DELETE`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::{KeyAnswer, WriteAnswer};
+use super::attributes::{WriteAny, write};
+use super::extract::{ReadCall, WriteCall};
+use super::flat::FlatAnswer;
+use super::paths;
+use super::problem::Problem;
+use super::state::HttpSettings;
+use crate::app::App;
+
+/// What a key should hold.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `wire` reads without building it")]
+pub(super) struct KeyBody {
+    /// The key that the path names, if it is to be said again.
+    #[schema(required = false)]
+    key: String,
+    /// The value; `""` clears the key.
+    value: String,
+}
+
+/// What a read of one key can answer with.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the answers of one operation")]
+pub(super) enum KeyAny {
+    Plain(KeyAnswer),
+    Flat(FlatAnswer),
+}
+
+/// Read one attribute
+///
+/// Reads one attribute of one participant, fresh from Genesys Cloud. One that is absent or empty is
+/// a 404. Its `ETag` covers this key alone.
+#[utoipa::path(
+    get,
+    path = paths::ATTRIBUTE,
+    operation_id = "getAttribute",
+    tag = "attributes",
+    params(
+        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
+        ("key" = String, Path, example = "loyalty_tier",
+            description = "The key, percent-encoded (a `/` as `%2F`); taken as it is, neither trimmed nor folded"),
+        ("participant" = Option<String>, Query, example = "customer",
+            description = "Whose attribute: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
+        ("view" = Option<String>, Query, example = "flat",
+            description = "`flat`: an answer of one level without arrays, for data actions, with the value in `value`; whatever a flow has to branch on is told with status 200 and `ok`"),
+        ("If-None-Match" = Option<String>, Header, description = "`ETag`s that the caller knows"),
+    ),
+    responses(
+        (status = 200, description = "The attribute, as JSON or as its bare value",
+            content((KeyAny = "application/json"), (String = "text/plain"))),
+        (status = 304, description = "It is as the caller knows it"),
+    )
+)]
+pub(super) async fn get_attribute(
+    State(app): State<App>,
+    State(settings): State<Arc<HttpSettings>>,
+    call: ReadCall,
+) -> Result<Response, Problem> {
+    let reading = app.read(call.request).await?;
+    call.view.of(reading, &settings)
+}
+
+/// Write one attribute
+///
+/// Makes sure that this key holds this value; other keys stay. Sent and read back as in a write of
+/// several. An empty value clears the key.
+#[utoipa::path(
+    put,
+    path = paths::ATTRIBUTE,
+    operation_id = "putAttribute",
+    tag = "attributes",
+    params(
+        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
+        ("key" = String, Path, example = "loyalty_tier",
+            description = "The key, percent-encoded (a `/` as `%2F`); taken as it is, neither trimmed nor folded"),
+        ("participant" = Option<String>, Query, example = "customer",
+            description = "Whose attribute: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
+        ("verify" = Option<String>, Query, example = "none",
+            description = "`none` does not wait for the read-back: a key that was sent is `unverified`"),
+        ("dryRun" = Option<bool>, Query, description = "Only tell what would be sent"),
+        ("allowEnded" = Option<bool>, Query,
+            description = "Write to a conversation that has ended, too; analytics will not keep it"),
+        ("view" = Option<String>, Query, example = "flat",
+            description = "`flat`: an answer of one level without arrays, for data actions; whatever a flow has to branch on is told with status 200 and `ok`"),
+        ("If-Match" = Option<String>, Header,
+            description = "`ETag`s of a read of this key, or `*`: the write is made only if it is still as one of them says (`*`: if it is there), else 412"),
+        ("If-None-Match" = Option<String>, Header,
+            description = "`*`: the write is made only if the key is not there yet"),
+    ),
+    request_body(content(
+        (KeyBody = "application/json", example = json!({"key": "loyalty_tier", "value": "gold"})),
+        (String = "text/plain", example = "gold"),
+    )),
+    responses(
+        (status = 200, body = WriteAny, description = "The key holds its value; or, with `view=flat`, whatever became of it"),
+        (status = 202, body = WriteAnswer, description = "Genesys Cloud accepted the write; no read showed it yet"),
+        (status = 204, description = "The key holds its value, and the caller prefers `return=minimal`"),
+    )
+)]
+pub(super) async fn put_attribute(
+    State(app): State<App>,
+    State(settings): State<Arc<HttpSettings>>,
+    call: WriteCall,
+) -> Result<Response, Problem> {
+    write(&app, call, &settings).await
+}
+
+/// Clear one attribute
+///
+/// Makes sure that this key is absent or empty, which is one state. It is `cleared` when a read
+/// has shown it so, and `unchanged` if it was so before.
+#[utoipa::path(
+    delete,
+    path = paths::ATTRIBUTE,
+    operation_id = "deleteAttribute",
+    tag = "attributes",
+    params(
+        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
+        ("key" = String, Path, example = "loyalty_tier",
+            description = "The key, percent-encoded (a `/` as `%2F`); taken as it is, neither trimmed nor folded"),
+        ("participant" = Option<String>, Query, example = "customer",
+            description = "Whose attribute: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
+        ("verify" = Option<String>, Query, example = "none",
+            description = "`none` does not wait for the read-back: a key that was sent is `unverified`"),
+        ("dryRun" = Option<bool>, Query, description = "Only tell what would be sent"),
+        ("allowEnded" = Option<bool>, Query,
+            description = "Write to a conversation that has ended, too; analytics will not keep it"),
+        ("view" = Option<String>, Query, example = "flat",
+            description = "`flat`: an answer of one level without arrays, for data actions; whatever a flow has to branch on is told with status 200 and `ok`"),
+        ("If-Match" = Option<String>, Header,
+            description = "`ETag`s of a read of this key, or `*`: it is cleared only if it is still as one of them says (`*`: if it is there), else 412"),
+        ("If-None-Match" = Option<String>, Header,
+            description = "`ETag`s: it is cleared only if it is not as one of them says"),
+    ),
+    responses(
+        (status = 200, body = WriteAny, description = "The key is absent or empty; or, with `view=flat`, whatever became of it"),
+        (status = 202, body = WriteAnswer, description = "Genesys Cloud accepted the write; no read showed it yet"),
+        (status = 204, description = "The key is absent or empty, and the caller prefers `return=minimal`"),
+    )
+)]
+pub(super) async fn delete_attribute(
+    State(app): State<App>,
+    State(settings): State<Arc<HttpSettings>>,
+    call: WriteCall,
+) -> Result<Response, Problem> {
+    write(&app, call, &settings).await
+}
