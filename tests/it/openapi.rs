@@ -144,6 +144,46 @@ async fn a_write_answers_with_the_members_that_are_documented() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn merge_patches_single_keys_and_the_flat_form_answer_with_what_is_documented() {
+    let app = TestApp::new().start().await;
+    let document = document(&app).await;
+    let path = attributes_of(CALL);
+    let merge = r#"{"attributes":{"tier":"gold","source":null}}"#;
+    for (pattern, method, path, content_type, body, status) in [
+        (ATTRIBUTES, "GET", format!("{path}?view=flat&keys=tier,no"), "", "", 200),
+        (ATTRIBUTES, "PATCH", path.clone(), "application/merge-patch+json", merge, 200),
+        (ATTRIBUTES, "PATCH", format!("{path}?verify=none"), "application/json", merge, 202),
+        (ATTRIBUTES, "PATCH", format!("{path}?view=flat"), "application/json", merge, 200),
+        (ATTRIBUTES, "PATCH", path.clone(), "text/plain", merge, 415),
+        (ATTRIBUTE, "GET", format!("{path}/tier"), "", "", 200),
+        (ATTRIBUTE, "GET", format!("{path}/tier?view=flat"), "", "", 200),
+        (ATTRIBUTE, "GET", format!("{path}/no"), "", "", 404),
+        (ATTRIBUTE, "GET", format!("{path}/no?view=flat"), "", "", 200),
+        (ATTRIBUTE, "GET", format!("{path}/%ff"), "", "", 422),
+        (ATTRIBUTE, "PUT", format!("{path}/tier"), "application/json", r#"{"value":"1"}"#, 200),
+        (ATTRIBUTE, "PUT", format!("{path}/tier?verify=none"), "text/plain", "2", 202),
+        (ATTRIBUTE, "PUT", format!("{path}/tier?view=flat"), "text/plain", "3", 200),
+        (ATTRIBUTE, "PUT", format!("{path}/a%00"), "text/plain", "3", 422),
+        (ATTRIBUTE, "DELETE", format!("{path}/tier?dryRun=true"), "", "", 200),
+        (ATTRIBUTE, "DELETE", format!("{path}/tier"), "", "", 200),
+        (ATTRIBUTE, "DELETE", format!("{path}/tier?view=flat"), "", "", 200),
+        (ATTRIBUTE, "DELETE", format!("{path}/tier?verify=no"), "", "", 400),
+    ] {
+        let answer = app.ask((method, &path), &[("content-type", content_type)], body).await;
+        answer.assert_status(status);
+        let operation = &document["paths"][pattern][method.to_lowercase()];
+        assert_documented(&document, &operation["responses"], &answer, &path);
+    }
+    let bare = app.ask(("GET", &format!("{path}/language")), &[("accept", "text/plain")], "").await;
+    let documented = &document["paths"][ATTRIBUTE]["get"]["responses"]["200"]["content"];
+    assert_eq!(bare.assert_status(200).text, "en");
+    assert_eq!(documented["text/plain"]["schema"]["type"], "string");
+    let minimal = [("prefer", "return=minimal")];
+    let answer = app.ask(("DELETE", &format!("{path}/language")), &minimal, "").await;
+    answer.assert_status(204);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_debugging_aids_answer_with_what_is_documented() {
     let app = TestApp::new().with_env("GATEWAY__DEBUG__ENABLED", "true").start().await;
     let document = document(&app).await;
