@@ -98,7 +98,7 @@ struct BodyView {
 /// Answers with the request itself, secrets masked. Only with `debug.enabled`; 404 `not-found`
 /// otherwise.
 #[utoipa::path(post, path = paths::ECHO, operation_id = "echo", tag = "debugging",
-    request_body(content((String = "application/json"), (String = "text/plain")), description = "Anything"),
+    request_body(content((Value = "application/json", example = json!({"attributes": {"tier": "gold"}})), (String = "text/plain")), description = "Anything"),
     responses((status = 200, body = EchoAnswer, description = "What arrived")))]
 pub(super) async fn echo(
     State(settings): State<Arc<HttpSettings>>,

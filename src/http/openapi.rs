@@ -3,6 +3,9 @@
 //! The committed `openapi.yaml` is this document; a test holds them equal and, with
 //! `UPDATE_OPENAPI=1` in the environment, writes the file anew.
 
+mod exact;
+mod links;
+
 use std::collections::BTreeMap;
 
 use axum::http::Method;
@@ -93,6 +96,9 @@ const ECHOING: &[Code] = &[
 /// The schema of the members that only some problems have.
 const PROBLEM_MEMBERS: &str = "ProblemMembers";
 
+/// Schemas of what a write wants.
+const WRITE_BODIES: [&str; 3] = ["WriteBody", "PatchBody", "KeyBody"];
+
 /// The answer to any request that meets a defect, as a component.
 const INTERNAL: &str = "Internal";
 
@@ -117,6 +123,8 @@ pub fn document() -> OpenApi {
             let codes = codes(&method, path);
             if paths::is_api(path) {
                 complete(operation);
+                exact::operation(operation, &method);
+                links::add(operation);
             } else {
                 let defect = Ref::from_response_name(INTERNAL);
                 operation.responses.responses.insert("500".to_owned(), defect.into());
@@ -348,6 +356,11 @@ fn complete_components(components: &mut Components) {
     ProblemBody::schemas(&mut schemas);
     components.schemas.extend(schemas);
     lend_members(&mut components.schemas);
+    for name in WRITE_BODIES {
+        if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
+            exact::body(body);
+        }
+    }
     for (code, name) in OUTSIDE {
         let response = problem_response(&[code], "/nothing-here");
         components.responses.insert(name.to_owned(), response.into());

@@ -73,7 +73,7 @@ pub(super) async fn metrics(State(ops): State<Arc<Ops>>) -> Result<Response, Pro
 
 /// This document, as YAML
 #[utoipa::path(get, path = paths::OPENAPI_YAML, operation_id = "getOpenapiYaml", tag = "documentation",
-    responses((status = 200, body = String, content_type = "application/yaml", description = "This document")))]
+    responses((status = 200, body = Object, content_type = "application/yaml", description = "This document")))]
 pub(super) async fn openapi_yaml() -> Response {
     ([(CONTENT_TYPE, YAML)], openapi::yaml()).into_response()
 }

@@ -1,0 +1,94 @@
+//! What can be done next with an answer: links from one operation to another.
+//!
+//! Generated clients and tests of sequences of requests follow them.
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::link::{Link, LinkBuilder};
+use utoipa::openapi::path::Operation;
+
+/// One link.
+struct Next {
+    /// From this answer.
+    from: (&'static str, &'static [&'static str]),
+    name: &'static str,
+    to: &'static str,
+    with: &'static [(&'static str, &'static str)],
+    why: &'static str,
+}
+
+const SAME: (&str, &str) = ("conversationId", "$request.path.conversationId");
+
+const ALL: &[Next] = &[
+    Next {
+        from: ("getAttributes", &["200"]),
+        name: "writeIfUnchanged",
+        to: "putAttributes",
+        with: &[SAME, ("header.If-Match", "$response.header.ETag")],
+        why: "Write, provided that nothing has changed since",
+    },
+    Next {
+        from: ("putAttributes", &["200", "202"]),
+        name: "readBack",
+        to: "getAttributes",
+        with: &[SAME],
+        why: "Read what stands there now",
+    },
+    Next {
+        from: ("putAttributes", &["200", "202"]),
+        name: "trace",
+        to: "getTrace",
+        with: &[SAME],
+        why: "See how it came about",
+    },
+];
+
+/// Adds its links to the answers of an operation.
+pub(super) fn add(operation: &mut Operation) {
+    let name = operation.operation_id.clone().unwrap_or_default();
+    for next in ALL.iter().filter(|next| next.from.0 == name) {
+        for status in next.from.1 {
+            if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(*status) {
+                response.links.insert(next.name.to_owned(), next.link().into());
+            }
+        }
+    }
+}
+
+impl Next {
+    fn link(&self) -> Link {
+        let link = LinkBuilder::new().operation_id(self.to).description(self.why);
+        let parameters = self.with.iter();
+        parameters.fold(link, |link, (name, value)| link.parameter(*name, *value)).build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_link_leads_from_an_operation_to_another_that_takes_its_parameters() {
+        let mut api = crate::http::openapi::document();
+        let items = api.paths.paths.values_mut();
+        let operations: Vec<_> = items.flat_map(crate::http::openapi::operations).collect();
+        let find = |name: &str| {
+            let found =
+                operations.iter().find(|(_, one)| one.operation_id.as_deref() == Some(name));
+            &found.unwrap_or_else(|| panic!("there is no {name}")).1
+        };
+        for next in ALL {
+            for status in next.from.1 {
+                let RefOr::T(answer) = &find(next.from.0).responses.responses[*status] else {
+                    panic!("{} has no {status} of its own", next.from.0);
+                };
+                assert!(answer.links.contains_key(next.name), "{}", next.name);
+            }
+            let taken: Vec<_> = find(next.to).parameters.iter().flatten().collect();
+            for (name, _) in next.with {
+                let name = name.rsplit('.').next().expect("a name");
+                let named = |one: &&&RefOr<_>| matches!(one, RefOr::T(utoipa::openapi::path::Parameter { name: own, .. }) if own == name);
+                assert!(taken.iter().any(|one| named(&one)), "{} takes no {name}", next.to);
+            }
+        }
+    }
+}

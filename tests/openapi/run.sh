@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Holds the description of the API against the standard, and the running gateway against the description:
+# lints openapi.yaml, checks its examples, and lets Schemathesis try `demo` with whatever the document
+# allows and forbids. Part of `make test`; installs both into the target directory.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+die() {
+    echo "openapi test: $*" >&2
+    exit 1
+}
+
+source tests/environment.sh
+log=$target/openapi-demo.log
+demo=''
+
+finish() {
+    local status=$?
+    if [[ -n $demo ]]; then
+        kill "$demo" 2>/dev/null || true
+        wait "$demo" 2>/dev/null || true
+    fi
+    if ((status != 0)) && [[ -s $log ]]; then
+        echo "--- the gateway said (all of it: $log):" >&2
+        grep -vE '^\{"timestamp":"[^"]*","level":"INFO","target":"access"' "$log" | tail -20 >&2
+    fi
+}
+trap finish EXIT
+
+rm -f "$log"
+mkdir -p "$target"
+cargo build --quiet --bin attribute-gateway
+python_environment openapi tests/openapi/requirements.txt
+"$venv/bin/python" tests/openapi/lint.py openapi.yaml
+
+port=$(free_port)
+# Nothing of time or budget gets into the way of thousands of requests; the aids for debugging are
+# part of the API.
+env -i PATH="$PATH" \
+    GATEWAY__SERVER__BIND="127.0.0.1:$port" \
+    GATEWAY__SIMULATOR__BIND=127.0.0.1:0 \
+    GATEWAY__SIMULATOR__LATENCY=0s \
+    GATEWAY__SIMULATOR__LAG=0s \
+    GATEWAY__SIMULATOR__REQUESTS_PER_MINUTE=0 \
+    GATEWAY__GENESYS__REQUESTS_PER_MINUTE=1000000 \
+    GATEWAY__DEBUG__ENABLED=true \
+    "$target/debug/attribute-gateway" demo >"$log" 2>&1 &
+demo=$!
+await_listening "$demo" "$port"
+url=http://127.0.0.1:$port
+# Reports, and what it remembers, belong to the target directory.
+work=$target/openapi-work
+mkdir -p "$work"
+configuration=$PWD/tests/openapi/schemathesis.toml
+schemathesis=$(realpath "$venv/bin/schemathesis")
+cd "$work"
+PYTHONPATH=$(dirname "$configuration") PYTHONDONTWRITEBYTECODE=1 NO_COLOR=1 \
+    timeout 240 "$schemathesis" --config-file "$configuration" run "$url/openapi.json" --url "$url" --checks all
