@@ -7,6 +7,7 @@ mod clearing;
 mod commands;
 mod conditional;
 mod crowd;
+mod data_actions;
 mod deadlines;
 mod debugging;
 mod docs;
