@@ -85,7 +85,7 @@ struct Shared {
     clock: Monotonic,
     /// A number from 0 up to 1, for jitter.
     random: Box<dyn Fn() -> f64 + Send + Sync>,
-    lags: Mutex<LagStatistics>,
+    lags: Arc<Mutex<LagStatistics>>,
     held: Held,
     /// A write has shown that upstream merges.
     merges: AtomicBool,
@@ -116,11 +116,14 @@ impl App {
         let held = Held::new(&settings, Arc::clone(&meter));
         let keep_for = settings.warm_for.max(settings.max_age);
         let memory = Arc::new(Memory::new(keep_for, settings.memory, Arc::clone(&meter)));
+        let (clock, lags) = (Monotonic::start(), Arc::<Mutex<LagStatistics>>::default());
+        let (seen, floor) = (Arc::clone(&lags), settings.settle);
         let reads = SharedReads::new(ReadParts {
             conversations: Arc::clone(&conversations),
             pacing: Arc::clone(&pacing),
             memory: Arc::clone(&memory),
             held: held.clone(),
+            settle: Box::new(move || locked(&seen).settle(clock.now(), floor)),
             shutdown: shutdown.clone(),
         });
         let shared = Shared {
@@ -132,9 +135,9 @@ impl App {
             reads,
             turns: Turns::default(),
             memory,
-            clock: Monotonic::start(),
+            clock,
             random,
-            lags: Mutex::default(),
+            lags,
             held,
             merges: AtomicBool::new(false),
             replaces: AtomicBool::new(false),
@@ -151,7 +154,7 @@ impl App {
 
 impl Shared {
     fn lags(&self) -> MutexGuard<'_, LagStatistics> {
-        self.lags.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.lags)
     }
 
     /// How long a third value has to stand before it counts as another writer's.
@@ -164,6 +167,10 @@ impl Shared {
         let participant = participant.filter(|_| self.conversations.reads_participants_singly());
         Subject { conversation, participant }
     }
+}
+
+fn locked(lags: &Mutex<LagStatistics>) -> MutexGuard<'_, LagStatistics> {
+    lags.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The participant that a request means, or the error that tells why there is none.

@@ -143,6 +143,8 @@ struct Spent {
     micros: [AtomicU64; Phase::ALL.len()],
     /// A PATCH is out, or was, and what became of it is not known to be nothing.
     exposed: AtomicBool,
+    /// Something was given up only for the sake of `start_by`.
+    hurried: AtomicBool,
     last_attempt_micros: AtomicU64,
     correlation: Mutex<Option<String>>,
     traceparent: Option<String>,
@@ -240,6 +242,19 @@ impl Cycle {
         if let (Some(trail), Some(others)) = (self.trail(), other.trail()) {
             trail.add(others.steps().attempts);
         }
+    }
+
+    /// Something is given up although there would be time for it before the deadline: nothing may
+    /// leave so late. Means something where several requests share alone.
+    pub fn hurry(&self) {
+        if self.start_by < self.deadline {
+            self.shared.hurried.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether something was given up for the sake of the most impatient of those who share.
+    pub fn was_hurried(&self) -> bool {
+        self.shared.hurried.load(Ordering::Relaxed)
     }
 
     /// Counts one call to the platform API (not the token endpoint).

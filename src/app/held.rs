@@ -31,10 +31,25 @@ pub struct Mark(u64);
 struct Open {
     mark: Mark,
     value: Option<AttributeValue>,
+    /// What stood there before.
+    before: Option<AttributeValue>,
     sent: Instant,
     accepted: Option<Instant>,
+    /// When it was given up, if its fate is unknown.
+    given_up: Option<Instant>,
+}
+
+impl Open {
     /// Whether the value differs from the one that stood there: else seeing it proves nothing.
-    telling: bool,
+    fn is_telling(&self) -> bool {
+        self.before != self.value
+    }
+
+    /// Whether it may still surface: for `outstanding` after it was answered or given up, and for
+    /// as long as it is on its way.
+    fn is_live(&self, outstanding: Duration) -> bool {
+        self.accepted.or(self.given_up).is_none_or(|ended| ended.elapsed() < outstanding)
+    }
 }
 
 /// The last change of a key that was sent, while writes to its participant are under way.
@@ -43,15 +58,16 @@ struct Latest {
     mark: Mark,
     arrival: u64,
     change: Change,
-    /// It is known to have been applied; else nothing has been overtaken by it yet.
-    accepted: bool,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
     writes: usize,
     open: BTreeMap<AttributeKey, Vec<Open>>,
+    /// Known to have been applied, by key: what is sent later must not undo it.
     latest: BTreeMap<AttributeKey, Latest>,
+    /// Not known to have been: nothing has been overtaken by these yet.
+    maybe: Vec<(AttributeKey, Latest)>,
     /// When a PATCH was answered last, or given up.
     answered: Option<Instant>,
 }
@@ -64,6 +80,8 @@ struct State {
     writes: usize,
     marks: u64,
     swept: Option<Instant>,
+    /// A task forgets what expires while nobody writes.
+    sweeping: bool,
 }
 
 /// The memory. Cheap to clone.
@@ -123,15 +141,16 @@ impl Held {
         let entry = state.places.entry(place).or_default();
         for (key, change) in patch.iter() {
             if let Some(&arrival) = arrivals.get(key) {
-                let latest = Latest { mark, arrival, change: change.clone(), accepted: false };
-                entry.latest.insert(key.clone(), latest);
+                let latest = Latest { mark, arrival, change: change.clone() };
+                entry.maybe.push((key.clone(), latest));
             }
             entry.open.entry(key.clone()).or_default().push(Open {
                 mark,
                 value: change.wanted().cloned(),
+                before: before.get(key.as_str()).cloned(),
                 sent: Instant::now(),
                 accepted: None,
-                telling: !change.shown_in(key, before),
+                given_up: None,
             });
         }
         mark
@@ -148,9 +167,7 @@ impl Held {
     ) -> bool {
         let state = self.state();
         let latest = state.places.get(&place).and_then(|entry| entry.latest.get(key));
-        latest.is_some_and(|latest| {
-            latest.accepted && latest.arrival > arrival && latest.change != *to
-        })
+        latest.is_some_and(|latest| latest.arrival > arrival && latest.change != *to)
     }
 
     /// Values of ours that may stand upstream without having been seen, by key: where a read shows
@@ -174,7 +191,8 @@ impl Held {
         let state = self.state();
         let Some(entry) = state.places.get(&place) else { return false };
         let open = |open: &Open| {
-            open.accepted.is_none() && !own.contains(&open.mark) && read < open.sent + settle
+            let since = open.given_up.unwrap_or(open.sent);
+            open.accepted.is_none() && !own.contains(&open.mark) && read < since + settle
         };
         entry.open.values().flatten().any(open)
     }
@@ -184,10 +202,15 @@ impl Held {
         self.state().places.get(&place)?.answered
     }
 
-    /// A PATCH was answered, or given up.
+    /// A PATCH was answered, or given up: from now on its fate is known, or unknown.
     pub fn answered(&self, place: Place) {
         if let Some(entry) = self.state().places.get_mut(&place) {
-            entry.answered = Some(Instant::now());
+            let now = Instant::now();
+            entry.answered = Some(now);
+            let opens = entry.open.values_mut().flatten();
+            for open in opens.filter(|open| open.accepted.is_none() && open.given_up.is_none()) {
+                open.given_up = Some(now);
+            }
         }
     }
 
@@ -208,21 +231,23 @@ impl Held {
     pub fn refused(&self, place: Place, mark: Mark) {
         self.each_open(place, |open| open.mark != mark);
         if let Some(entry) = self.state().places.get_mut(&place) {
-            entry.latest.retain(|_, latest| latest.mark != mark);
+            entry.maybe.retain(|(_, latest)| latest.mark != mark);
         }
     }
 
     /// The same for everybody whom a read showed.
-    pub fn seen_in(&self, conversation: &Conversation, read: Instant) {
+    pub fn seen_in(&self, conversation: &Conversation, read: Instant, settle: Duration) {
         for participant in &conversation.participants {
-            self.seen((conversation.id, participant.id), &participant.attributes, read);
+            let place = (conversation.id, participant.id);
+            self.seen(place, &participant.attributes, read, settle);
         }
     }
 
     /// Takes note of a read that was sent at `read`: what it shows of ours is proved, and so is
     /// everything that was accepted before that one was sent. A read that left before a PATCH says
-    /// nothing of it.
-    pub fn seen(&self, place: Place, attributes: &AttributeMap, read: Instant) {
+    /// nothing of it. One that left `settle` after its acceptance, and shows neither our value nor
+    /// the one before, or both where they are the same, ends the matter: another writer was there.
+    pub fn seen(&self, place: Place, attributes: &AttributeMap, read: Instant, settle: Duration) {
         let mut state = self.state();
         let Some(entry) = state.places.get_mut(&place) else {
             return;
@@ -230,14 +255,22 @@ impl Held {
         let mut proofs = Vec::new();
         entry.open.retain(|key, opens| {
             let shown = attributes.get(key.as_str());
-            let shows_it =
-                |open: &Open| open.telling && open.sent <= read && open.value.as_ref() == shown;
+            let shows_it = |open: &Open| {
+                open.is_telling() && open.sent <= read && open.value.as_ref() == shown
+            };
             if let Some(index) = opens.iter().rposition(shows_it) {
                 let (proved, sent) = (opens[index].mark, opens[index].sent);
                 proofs.push(proved);
                 let replaced = |open: &Open| open.accepted.is_some_and(|at| at <= sent);
                 opens.retain(|open| open.mark != proved && !replaced(open));
             }
+            let ours: Vec<_> = opens.iter().map(|open| open.value.clone()).collect();
+            opens.retain(|open| {
+                let settled = open.accepted.is_some_and(|at| at + settle <= read);
+                let as_before = open.is_telling() && open.before.as_ref() == shown;
+                let later = open.is_telling() && ours.iter().any(|value| value.as_ref() == shown);
+                !settled || as_before || later
+            });
             !opens.is_empty()
         });
         for mark in proofs {
@@ -249,7 +282,7 @@ impl Held {
     pub fn is_open(&self, place: Place, key: &AttributeKey) -> bool {
         let state = self.state();
         let opens = state.places.get(&place).and_then(|entry| entry.open.get(key));
-        opens.is_some_and(|opens| opens.iter().any(|open| open.sent.elapsed() < self.outstanding))
+        opens.is_some_and(|opens| opens.iter().any(|open| open.is_live(self.outstanding)))
     }
 
     /// Our values that upstream has accepted and no read has shown yet: what a map has to be
@@ -258,7 +291,8 @@ impl Held {
         let state = self.state();
         let Some(entry) = state.places.get(&place) else { return Patch::default() };
         let latest = entry.open.iter().filter_map(|(key, opens)| {
-            let open = opens.iter().rev().find(|open| open.accepted.is_some())?;
+            let accepted = |open: &&Open| open.accepted.is_some() && open.is_live(self.outstanding);
+            let open = opens.iter().rev().find(accepted)?;
             let value = open.value.clone().unwrap_or_else(|| AttributeValue::new(""));
             Some((key.clone(), Change::to(value)))
         });
@@ -276,6 +310,24 @@ impl Held {
         });
     }
 
+    /// Forgets what expires while nobody writes, until nothing is left.
+    fn sweep(self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(self.outstanding.max(SWEEP_EVERY)).await;
+                let mut state = self.state();
+                state.swept = None;
+                state.tidy(None, self.outstanding);
+                self.meter.participants_held(state.places.len());
+                if state.places.is_empty() {
+                    state.sweeping = false;
+                    return;
+                }
+            }
+        });
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -283,8 +335,11 @@ impl Held {
 
 impl Entry {
     fn take_as_applied(&mut self, mark: Mark) {
-        let latest = self.latest.values_mut().filter(|latest| latest.mark == mark);
-        latest.for_each(|latest| latest.accepted = true);
+        let (applied, maybe) =
+            std::mem::take(&mut self.maybe).into_iter().partition(|(_, one)| one.mark == mark);
+        self.maybe = maybe;
+        let applied: Vec<(AttributeKey, Latest)> = applied;
+        self.latest.extend(applied);
     }
 }
 
@@ -303,11 +358,12 @@ impl State {
     fn tidy(&mut self, place: Option<Place>, outstanding: Duration) {
         let is_live = |entry: &mut Entry| {
             entry.open.retain(|_, opens| {
-                opens.retain(|open| open.sent.elapsed() < outstanding);
+                opens.retain(|open| open.is_live(outstanding));
                 !opens.is_empty()
             });
             if entry.writes == 0 {
                 entry.latest.clear();
+                entry.maybe.clear();
             }
             entry.writes > 0 || !entry.open.is_empty()
         };
@@ -363,6 +419,11 @@ impl Drop for Admitted {
         state.tidy(self.place, self.held.outstanding);
         self.held.meter.writes_in_flight(state.writes);
         self.held.meter.participants_held(state.places.len());
+        let is_last = state.writes == 0 && !state.places.is_empty();
+        if is_last && !std::mem::replace(&mut state.sweeping, true) {
+            drop(state);
+            self.held.clone().sweep();
+        }
     }
 }
 

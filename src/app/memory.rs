@@ -50,9 +50,10 @@ impl Memory {
         Self { state: Mutex::default(), meter, keep_for, bytes }
     }
 
-    /// Takes note of a read, unless a later one is known. `true` if nothing was remembered before:
+    /// Takes note of a read, unless a later one is known. `overwritten` tells that a PATCH was
+    /// answered since it was sent. `true` if nothing was remembered before:
     /// somebody has to [`sweep`](Self::sweep) then, so that a quiet service forgets as well.
-    pub fn remember(&self, subject: Subject, sight: &Sight) -> bool {
+    pub fn remember(&self, subject: Subject, sight: &Sight, overwritten: bool) -> bool {
         if self.keep_for.is_zero() {
             return false;
         }
@@ -67,7 +68,7 @@ impl Memory {
         state.next += 1;
         state.bytes += bytes;
         state.order.insert(order, subject);
-        let seen = Seen { sight: sight.clone(), order, bytes, overwritten: false };
+        let seen = Seen { sight: sight.clone(), order, bytes, overwritten };
         state.seen.insert(subject, seen);
         while state.bytes > self.bytes || state.oldest_is_older_than(self.keep_for) {
             state.forget_oldest();

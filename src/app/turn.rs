@@ -66,6 +66,8 @@ pub struct Ride {
 pub enum Told {
     /// Nothing of it was sent.
     Refused(Error),
+    /// The same, but an earlier PATCH of its own may be the reason.
+    Unsettled(Error),
     /// The task of the turn has died; something of it may have been sent.
     Lost,
     /// It was its batch's turn.
@@ -162,8 +164,9 @@ impl Turns {
         let entered = Instant::now();
         let mut lines = shared.turns.lines();
         let line = lines.entry(place).or_default();
-        if let Some(expected) = line.expected.filter(|expected| *expected >= deadline) {
-            return Err(over_budget(expected));
+        if line.expected.is_some_and(|expected| expected >= deadline) {
+            drop(lines);
+            return Err(shared.pacing.refusal(2));
         }
         let seat = Seat {
             ride,
@@ -185,13 +188,6 @@ impl Turns {
 
     fn lines(&self) -> MutexGuard<'_, HashMap<Place, Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn over_budget(expected: Instant) -> Error {
-    Error::UpstreamRateLimited {
-        reason: "the budget of calls to Genesys Cloud is spent for the moment",
-        retry_after: expected.saturating_duration_since(Instant::now()),
     }
 }
 
@@ -221,10 +217,11 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let cycle = std::mem::replace(&mut *self.whereabouts(), Whereabouts::Gone);
         let Some(shared) = self.shared.upgrade() else { return };
-        if let Whereabouts::Waiting = cycle
-            && let Some(line) = shared.turns.lines().get_mut(&self.place)
+        // In this order, as whoever puts a seat back takes the two locks.
+        let mut lines = shared.turns.lines();
+        *self.whereabouts() = Whereabouts::Gone;
+        if let Some(line) = lines.get_mut(&self.place)
             && line.seats.remove(&self.arrival).is_some()
         {
             line.changed.notify_one();
@@ -238,27 +235,41 @@ impl Seat {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_gone(&self) -> bool {
+        matches!(*self.whereabouts(), Whereabouts::Gone)
+    }
+
     fn deadline(&self) -> Instant {
         self.ride.cycle.deadline()
     }
 
-    /// Whether its caller still waits, and may still be served.
-    fn is_wanted(&self) -> bool {
-        !matches!(*self.whereabouts(), Whereabouts::Gone) && self.deadline() > Instant::now()
-    }
-
-    /// Comes along, unless its caller has left.
-    fn board(&self, cycle: &Cycle) -> bool {
-        let mut whereabouts = self.whereabouts();
-        let there = !matches!(*whereabouts, Whereabouts::Gone);
-        if there {
+    /// Comes along. Whoever has left does not, and who should have been answered by now is told.
+    fn aboard(self, cycle: &Cycle) -> Option<Self> {
+        if self.deadline() <= Instant::now() {
+            self.tell(Told::Refused(Error::DeadlineExceeded("waiting for its turn")));
+            return None;
+        }
+        {
+            let mut whereabouts = self.whereabouts();
+            if matches!(*whereabouts, Whereabouts::Gone) {
+                return None;
+            }
             *whereabouts = Whereabouts::OnItsWay(cycle.clone());
         }
-        there
+        Some(self)
+    }
+
+    /// Cannot be part of it. What it has sent before may have been applied all the same, and may be
+    /// what stands against it: then it has to look again.
+    fn fail(self, error: Error) {
+        if self.ride.marks.is_empty() {
+            return self.tell(Told::Refused(error));
+        }
+        self.tell(Told::Unsettled(error));
     }
 
     fn tell(self, told: Told) {
-        if let Told::Refused(_) = told {
+        if matches!(told, Told::Refused(_) | Told::Unsettled(_)) {
             // Whatever leaves with its batch now is nothing of it.
             *self.whereabouts() = Whereabouts::Gone;
         }

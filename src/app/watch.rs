@@ -126,6 +126,8 @@ pub struct ReadParts {
     pub memory: Arc<Memory>,
     /// What we have written and not seen yet.
     pub held: Held,
+    /// How long a third value has to stand before it counts as another writer's.
+    pub settle: Box<dyn Fn() -> Duration + Send + Sync>,
     /// Going down.
     pub shutdown: Shutdown,
 }
@@ -187,7 +189,7 @@ impl SharedReads {
         wanted: Wanted,
         cycle: &Cycle,
     ) -> Result<(Seat, oneshot::Receiver<Ended>), Error> {
-        let subject = wanted.subject;
+        let (subject, number, calls) = (wanted.subject, self.number(), 1 + wanted.reserve);
         let mut topics = self.topics();
         let topic = topics.entry(subject).or_default();
         let (cause, deadline) = (wanted.cause, cycle.deadline());
@@ -196,13 +198,14 @@ impl SharedReads {
             topic.next = Some(Job::new(self.number()));
         }
         let job = topic.joinable(cause, deadline).expect("there is one that is not sent yet");
-        let (id, number) = (job.id, self.number());
-        let joined = job.join(number, wanted, cycle);
+        let id = job.id;
+        let joined = (!job.is_too_late_for(deadline)).then(|| job.join(number, wanted, cycle));
         drop(topics);
         if is_new {
             self.parts.shutdown.tasks().spawn(self.clone().run(subject, id));
         }
-        joined.map(|ended| (Seat { reads: self.clone(), subject, id, number }, ended))
+        let ended = joined.ok_or_else(|| self.parts.pacing.refusal(calls))?;
+        Ok((Seat { reads: self.clone(), subject, id, number }, ended))
     }
 
     /// A number that nothing else has.
@@ -259,7 +262,14 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.reads.with(self.subject, self.id, |job| job.leave(self.number));
+        // It may have gone over to a later read than the one it joined.
+        let mut topics = self.reads.topics();
+        if let Some(topic) = topics.get_mut(&self.subject) {
+            let jobs = topic.sent.iter_mut().chain(&mut topic.next);
+            for job in jobs {
+                job.leave(self.number);
+            }
+        }
     }
 }
 

@@ -161,10 +161,10 @@ impl Core {
                 drop(state);
                 answer(answers);
                 let mut waiter = Waiter::new(self.this(), id, wish, receiver);
-                Ok(match waiter.ready() {
-                    Some(permits) => Booked::Now(permits),
-                    None => Booked::Later(expected, waiter),
-                })
+                match waiter.ready() {
+                    Some(answer) => answer.map(Booked::Now),
+                    None => Ok(Booked::Later(expected, waiter)),
+                }
             }
         }
     }
@@ -214,6 +214,19 @@ impl Pacing for Limiter {
                 granted: Box::pin(async move { waiter.answer().await.map_err(error) }),
             }),
         }
+    }
+
+    fn refusal(&self, calls: u32) -> Error {
+        error(self.0.turn_away(calls))
+    }
+}
+
+impl Core {
+    fn turn_away(&self, calls: u32) -> Refusal {
+        let mut state = self.state();
+        let now = self.clock.now();
+        self.meter.rate_refused();
+        state.policy.turned_away(calls, now)
     }
 }
 

@@ -152,6 +152,12 @@ impl RateLimit {
         self.refuse(calls, now)
     }
 
+    /// Tells somebody who cannot wait for the calls that others have booked when to return.
+    pub fn turned_away(&mut self, calls: u32, now: Moment) -> Refusal {
+        self.expire(now);
+        self.refuse(calls, now)
+    }
+
     /// A call has ended.
     pub fn spent(&mut self, now: Moment) {
         self.held = self.held.saturating_sub(1);

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -42,6 +43,10 @@ pub trait Pacing: Send + Sync {
     /// # Errors
     /// At once, if they cannot be made before their deadline, with the time at which they could.
     fn book(&self, wish: Wish) -> Result<Booking, Error>;
+
+    /// What to tell somebody who cannot wait for the calls that others have booked for him: when
+    /// there will be as many again.
+    fn refusal(&self, calls: u32) -> Error;
 }
 
 /// An answer to a [`Wish`].
@@ -156,6 +161,10 @@ pub struct Unlimited;
 impl Pacing for Unlimited {
     fn book(&self, wish: Wish) -> Result<Booking, Error> {
         Ok(Booking::Now(Permits::new(Arc::new(*self), wish.calls)))
+    }
+
+    fn refusal(&self, _: u32) -> Error {
+        Error::UpstreamRateLimited { reason: "there is no budget", retry_after: Duration::ZERO }
     }
 }
 

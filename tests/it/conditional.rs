@@ -193,3 +193,27 @@ async fn a_dry_run_judges_the_condition_as_well() {
     dry.assert_problem(412, "precondition-failed", "notApplied");
     assert_eq!(app.order(), "R");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_only_a_batch_mate_has_changed_is_sent_and_proved_as_well() {
+    let app = TestApp::new().with_lag(ms(50)).start().await;
+    // The first opens the turn; the others wait for it and share the next batch.
+    let plain = |key: &'static str, value: &'static str| {
+        let router = app.router();
+        tokio::spawn(async move { put(router, "", ("x-none", "1"), json!({key: value})).await })
+    };
+    let opener = plain("a", "0");
+    tokio::time::sleep(ms(25)).await;
+    let mate = plain("tier", "gold");
+    let router = app.router();
+    let guarded =
+        tokio::spawn(
+            async move { put(router, "", ("if-match", "*"), json!({"tier": "gold"})).await },
+        );
+    for task in [opener, mate] {
+        task.await.expect("no panic").assert_status(200);
+    }
+    let guarded = guarded.await.expect("no panic");
+    guarded.assert_outcomes(&[("tier", "verified")]);
+    assert_eq!(guarded.at("/attributes/tier"), "gold", "it was read back");
+}

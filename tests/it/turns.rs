@@ -234,3 +234,50 @@ async fn a_dry_run_never_enters_a_batch() {
     real.await.expect("no panic").assert_status(200);
     assert_eq!(app.patches(), [json!({"attributes": {"a": "1"}})]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lasting_conflict_is_met_a_few_times_whatever_the_deadlines_of_the_members() {
+    let conflict = Action::Status { code: 409, body: None, retry_after: None };
+    let app = far_away().with_fault(Fault::on_patch(conflict).always()).allowing_leftovers();
+    let app = app.start().await;
+    let mut tasks = Vec::new();
+    for number in 0..20 {
+        // Everybody comes at another moment, and so has another deadline.
+        tasks.push(writing(&app, "", 9, &[(&format!("k{number}"), "1")]));
+        tokio::time::sleep(ms(3)).await;
+    }
+    for answer in all(tasks).await {
+        answer.assert_problem(409, "upstream-conflict", "notApplied");
+    }
+    assert!(app.simulator.count(Kind::Patch) <= 12, "{}", app.order());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_in_the_queue_is_no_defect_whoever_else_waits() {
+    let hang = Fault::on_patch(Action::Hang).always();
+    let app = far_away().with_fault(hang).allowing_leftovers().start().await;
+    let mut tasks = vec![writing(&app, "", 9, &[("a", "1")])];
+    tokio::time::sleep(ms(60)).await;
+    for number in 0..40 {
+        tasks.push(writing(&app, "", 1 + number % 5, &[(&format!("k{number}"), "1")]));
+        tokio::time::sleep(ms(7)).await;
+    }
+    for answer in all(tasks).await {
+        assert!(matches!(answer.status, 503 | 504), "{}", answer.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_of_a_drain_those_who_wait_for_their_turn_are_told_so() {
+    let app = far_away().with_fault(Fault::on_patch(Action::Hang)).start().await;
+    let sent = writing(&app, "", 30, &[("a", "1")]);
+    tokio::time::sleep(ms(60)).await;
+    let waiting = [writing(&app, "", 30, &[("b", "1")]), writing(&app, "", 30, &[("c", "1")])];
+    tokio::time::sleep(ms(10)).await;
+    app.service().shutdown().begin(ms(500));
+    sent.await.expect("no panic").assert_problem(504, "deadline-exceeded", "unknown");
+    for task in waiting {
+        let answer = task.await.expect("no panic");
+        answer.assert_problem(503, "shutting-down", "notApplied");
+    }
+}

@@ -3,6 +3,7 @@ use crate::app::testing::{self, NoMeter};
 use crate::domain::{AttributeMap, Change};
 
 const OUTSTANDING: Duration = Duration::from_secs(30);
+const SETTLE: Duration = Duration::from_secs(1);
 
 fn held(waiting: usize, waiting_per_participant: usize) -> Held {
     let settings = AppSettings {
@@ -39,10 +40,10 @@ async fn a_write_is_open_until_it_is_seen() {
     let mark = held.sending(place(1), &to("new"), &shows("old"), &BTreeMap::new());
     held.accepted(place(1), mark);
     assert!(held.is_open(place(1), &key()));
-    held.seen(place(1), &shows("old"), Instant::now());
+    held.seen(place(1), &shows("old"), Instant::now(), SETTLE);
     assert!(held.is_open(place(1), &key()), "a read of the state before proves nothing");
     assert!(!held.is_open(place(2), &key()), "another participant's key is another key");
-    held.seen(place(1), &shows("new"), Instant::now());
+    held.seen(place(1), &shows("new"), Instant::now(), SETTLE);
     assert!(!held.is_open(place(1), &key()));
 }
 
@@ -52,7 +53,7 @@ async fn a_read_that_left_before_the_patch_proves_nothing() {
     let read = Instant::now();
     tokio::time::advance(Duration::from_millis(1)).await;
     held.sending(place(1), &to("new"), &shows("old"), &BTreeMap::new());
-    held.seen(place(1), &shows("new"), read);
+    held.seen(place(1), &shows("new"), read, SETTLE);
     assert!(held.is_open(place(1), &key()));
 }
 
@@ -62,12 +63,12 @@ async fn seeing_the_later_proves_what_was_accepted_before_it_and_nothing_of_unkn
     let first = held.sending(place(1), &to("1"), &shows("old"), &BTreeMap::new());
     held.accepted(place(1), first);
     held.sending(place(1), &to("2"), &shows("old"), &BTreeMap::new());
-    held.seen(place(1), &shows("2"), Instant::now());
+    held.seen(place(1), &shows("2"), Instant::now(), SETTLE);
     assert!(!held.is_open(place(1), &key()));
 
     held.sending(place(1), &to("lost?"), &shows("old"), &BTreeMap::new());
     held.sending(place(1), &to("3"), &shows("old"), &BTreeMap::new());
-    held.seen(place(1), &shows("3"), Instant::now());
+    held.seen(place(1), &shows("3"), Instant::now(), SETTLE);
     assert!(held.is_open(place(1), &key()), "the one of unknown fate may still land");
 }
 
@@ -78,7 +79,7 @@ async fn a_value_that_stood_there_before_proves_neither_itself_nor_what_came_bef
     held.accepted(place(1), away);
     tokio::time::advance(Duration::from_millis(1)).await;
     held.sending(place(1), &to("old"), &shows("old"), &BTreeMap::new());
-    held.seen(place(1), &shows("old"), Instant::now());
+    held.seen(place(1), &shows("old"), Instant::now(), SETTLE);
     assert!(held.is_open(place(1), &key()), "`new` may surface yet");
 }
 
@@ -89,7 +90,7 @@ async fn a_write_that_was_accepted_only_after_a_later_one_was_sent_stays_open() 
     held.sending(place(1), &to("quick"), &shows("old"), &BTreeMap::new());
     tokio::time::advance(Duration::from_millis(1)).await;
     held.accepted(place(1), slow);
-    held.seen(place(1), &shows("quick"), Instant::now());
+    held.seen(place(1), &shows("quick"), Instant::now(), SETTLE);
     assert!(held.is_open(place(1), &key()));
 }
 
@@ -100,6 +101,9 @@ async fn what_was_refused_or_is_too_old_is_not_open() {
     held.refused(place(1), mark);
     assert!(!held.is_open(place(1), &key()));
     held.sending(place(1), &to("new"), &shows("old"), &BTreeMap::new());
+    tokio::time::advance(OUTSTANDING).await;
+    assert!(held.is_open(place(1), &key()), "it is on its way for as long as it takes");
+    held.answered(place(1));
     tokio::time::advance(OUTSTANDING).await;
     assert!(!held.is_open(place(1), &key()));
 }
@@ -126,12 +130,39 @@ async fn nothing_is_held_of_participants_whose_writes_are_over() {
         let mut write = held.admit(place(1).0).expect("admitted");
         write.enter(place(participant)).expect("idle");
         held.sending(place(participant), &to("new"), &shows("old"), &BTreeMap::new());
+        held.answered(place(participant));
         if participant % 2 == 0 {
-            held.seen(place(participant), &shows("new"), Instant::now());
+            held.seen(place(participant), &shows("new"), Instant::now(), SETTLE);
         }
     }
     assert_eq!(held.state().places.len(), 500, "those that are open");
     tokio::time::advance(OUTSTANDING).await;
     drop(held.admit(place(1).0));
     assert_eq!(held.state().places.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_writers_value_ends_what_was_accepted_once_it_has_had_time_to_show() {
+    let held = held(10, 10);
+    let mark = held.sending(place(1), &to("ours"), &shows("old"), &BTreeMap::new());
+    held.accepted(place(1), mark);
+    held.seen(place(1), &shows("theirs"), Instant::now(), SETTLE);
+    assert!(!held.accepted_unseen(place(1)).is_empty(), "ours may still surface");
+    tokio::time::advance(SETTLE).await;
+    held.seen(place(1), &shows("old"), Instant::now(), SETTLE);
+    assert!(!held.accepted_unseen(place(1)).is_empty(), "a state from before proves nothing");
+    held.seen(place(1), &shows("theirs"), Instant::now(), SETTLE);
+    assert!(held.accepted_unseen(place(1)).is_empty() && !held.is_open(place(1), &key()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stood_there_already_is_settled_by_time_alone() {
+    let held = held(10, 10);
+    let mark = held.sending(place(1), &to("same"), &shows("same"), &BTreeMap::new());
+    held.accepted(place(1), mark);
+    held.seen(place(1), &shows("same"), Instant::now(), SETTLE);
+    assert!(held.is_open(place(1), &key()));
+    tokio::time::advance(SETTLE).await;
+    held.seen(place(1), &shows("same"), Instant::now(), SETTLE);
+    assert!(!held.is_open(place(1), &key()));
 }

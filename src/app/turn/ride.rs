@@ -12,8 +12,11 @@ use super::{Fare, Seat, Told};
 use crate::app::held::Mark;
 use crate::app::watch::{Cause, Wanted};
 use crate::domain::{AttributeMap, Patch, Unseen};
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::ports::{CallFailure, Class, Cycle, Fate, PatchCall, Permit, Permits, Phase};
+
+/// How old a read may be that a condition is judged on, or that a whole map is sent on top of.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// First and longest pause of a conditional write that waits for the fate of an earlier one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -49,10 +52,8 @@ impl Runner {
         for seat in self.send(batch).await {
             // Its batch was rejected, perhaps for another member's sake: each on its own, in order.
             let cycle = cycle_of(std::slice::from_ref(&seat));
-            if seat.is_wanted()
-                && seat.board(&cycle)
-                && let Some(alone) = self.batch(vec![seat], Vec::new(), cycle).await
-            {
+            let Some(seat) = seat.aboard(&cycle) else { continue };
+            if let Some(alone) = self.batch(vec![seat], Vec::new(), cycle).await {
                 self.send(alone).await;
             }
         }
@@ -91,9 +92,16 @@ impl Runner {
         let newest = seats.iter().max_by_key(|seat| seat.ride.shown_at)?;
         let (mut shown, mut shown_at) = (newest.ride.shown.clone(), newest.ride.shown_at);
         let answered = self.shared.held.answered_last(self.place);
+        let settle = self.shared.settle();
+        let full = self.shared.settings.patch_full;
+        let old = shown_at.elapsed() > FRESH || answered.is_some_and(|at| shown_at <= at);
         let is_stale = |seat: &Seat| {
-            seat.ride.condition.is_some()
-                && (shown_at < seat.ride.arrived || answered.is_some_and(|at| shown_at <= at))
+            let judged = seat.ride.condition.is_some();
+            let unsettled = || {
+                let own = &seat.ride.marks;
+                self.shared.held.is_unsettled(self.place, own, shown_at, settle)
+            };
+            (judged || full) && old || judged && (shown_at < seat.ride.arrived || unsettled())
         };
         if seats.iter().any(is_stale) {
             match self.read(permits.pop(), cycle).await {
@@ -165,11 +173,11 @@ impl Runner {
                     self.put_back(seat);
                 } else {
                     let current = condition.current(self.place.1, &basis.now);
-                    seat.tell(Told::Refused(Error::PreconditionFailed { current }));
+                    seat.fail(Error::PreconditionFailed { current });
                 }
                 continue;
             }
-            let wanted = self.wanted(&seat, merge.map());
+            let wanted = self.wanted(&seat, basis, merge.map());
             let held = &self.shared.held;
             let added = merge.add(ride.arrival, &wanted, |key, change| {
                 held.is_overtaken(self.place, key, ride.arrival, change)
@@ -184,14 +192,18 @@ impl Runner {
 
     /// What a member wants to be sent. A conditional one is judged and compared here; the others
     /// have left out what they saw in place.
-    fn wanted(&self, seat: &Seat, now: &AttributeMap) -> Patch {
+    fn wanted(&self, seat: &Seat, basis: &Basis, now: &AttributeMap) -> Patch {
         let ride = &seat.ride;
         if ride.condition.is_none() {
             return ride.patch.clone();
         }
-        let missing = ride.patch.missing_in(now);
+        // What only stands there with changes that nobody has seen yet is sent as well: it would be
+        // called unchanged without ever having been read.
+        let (unseen, undone) = (ride.patch.missing_in(&basis.shown), ride.patch.missing_in(now));
         let held = &self.shared.held;
-        ride.patch.only(|key| missing.get(key).is_some() || held.is_open(self.place, key))
+        ride.patch.only(|key| {
+            unseen.get(key).is_some() || undone.get(key).is_some() || held.is_open(self.place, key)
+        })
     }
 
     /// Sends a batch, and tells its members. Comes back with those that have to be sent singly.
@@ -208,7 +220,7 @@ impl Runner {
             conversation: place.0,
             participant: place.1,
             attributes: self.body(&batch),
-            again: batch.seats.iter().any(|seat| !seat.ride.marks.is_empty()),
+            again: batch.seats.iter().all(|seat| !seat.ride.marks.is_empty()),
             permit: batch.permits.pop(),
         };
         self.shared.meter.batch(batch.seats.len());
@@ -280,10 +292,12 @@ fn pause_before_another(
     cycle: &Cycle,
 ) -> Option<Duration> {
     let Err(CallFailure { error, fate: Fate::NotApplied }) = result else { return None };
+    if !cycle.was_hurried() {
+        return None;
+    }
     let wait = error.retry_after().unwrap_or_default();
     let fits = Instant::now() + wait < seat.deadline() && seat.deadline() > cycle.start_by();
-    let retryable = error.code().retryable() || error.code() == Code::DeadlineExceeded;
-    (retryable && fits).then_some(wait)
+    fits.then_some(wait)
 }
 
 /// Whether upstream has refused what the PATCH holds, and might not have, had it held less.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Line, Place, Seat, Shared, Told, Whereabouts, over_budget};
+use super::{Line, Place, Seat, Shared, Told, Whereabouts};
 use crate::error::Error;
 use crate::ports::{Booking, Class, Cycle, Permit, Phase, Wish};
 
@@ -67,21 +67,26 @@ impl Runner {
     }
 
     fn outlook(&self) -> Outlook {
+        let now = Instant::now();
         let mut lines = self.shared.turns.lines();
         let Some(line) = lines.get_mut(&self.place) else { return Outlook::Over };
         line.expected = None;
+        for late in line.take(|seat| seat.deadline() <= now || seat.is_gone()) {
+            self.shared.meter.writes_waiting(-1);
+            late.tell(Told::Refused(Error::DeadlineExceeded("waiting for its turn")));
+        }
         if line.seats.is_empty() {
             lines.remove(&self.place);
             return Outlook::Over;
         }
-        let now = Instant::now();
         let is_ready = |seat: &&Seat| seat.not_before.is_none_or(|moment| moment <= now);
         let ready: Vec<&Seat> = line.seats.values().filter(is_ready).collect();
         let Some(deadline) = ready.iter().map(|seat| seat.deadline()).max() else {
             let until = line.seats.values().filter_map(|seat| seat.not_before).min();
             return Outlook::Later(until.unwrap_or(now), Arc::clone(&line.changed));
         };
-        let judges = ready.iter().any(|seat| seat.ride.condition.is_some());
+        let judges = self.shared.settings.patch_full
+            || ready.iter().any(|seat| seat.ride.condition.is_some());
         let proofs = ready.iter().any(|seat| seat.ride.verify);
         let needed = 1 + u32::from(judges) + u32::from(proofs);
         let brought = ready.iter().flat_map(|seat| std::iter::from_fn(|| seat.ride.fare.take()));
@@ -109,7 +114,7 @@ impl Runner {
         let granted = match self.shared.pacing.book(wish) {
             Ok(Booking::Now(granted)) => Ok(granted),
             Ok(Booking::Later { expected, granted }) => {
-                self.expect(expected);
+                self.expect(expected, wish.calls);
                 tokio::pin!(granted);
                 loop {
                     tokio::select! {
@@ -126,18 +131,25 @@ impl Runner {
                 Some(permits)
             }
             Err(refusal) => {
-                self.refuse(&refusal, |_| true);
+                // Who came later with more time is booked for anew.
+                self.refuse(&refusal, |seat| seat.deadline() <= wish.deadline);
                 None
             }
         }
     }
 
     /// The next batch cannot leave before `expected`: whoever must be answered by then is told now.
-    fn expect(&self, expected: Instant) {
+    fn expect(&self, expected: Instant, calls: u32) {
         if let Some(line) = self.shared.turns.lines().get_mut(&self.place) {
             line.expected = Some(expected);
         }
-        self.refuse(&over_budget(expected), |seat| seat.deadline() <= expected);
+        let is_late = |seat: &Seat| seat.deadline() <= expected;
+        let lines = self.shared.turns.lines();
+        let any = lines.get(&self.place).is_some_and(|line| line.seats.values().any(is_late));
+        drop(lines);
+        if any {
+            self.refuse(&self.shared.pacing.refusal(calls), is_late);
+        }
     }
 
     fn refuse(&self, refusal: &Error, which: impl Fn(&Seat) -> bool) {
@@ -171,12 +183,13 @@ impl Runner {
             seat.ride.cycle.spend(Phase::Queue, seat.entered.elapsed());
         }
         let cycle = cycle_of(&seats);
-        let seats = seats.into_iter().filter(|seat| seat.is_wanted() && seat.board(&cycle));
-        (seats.collect(), cycle)
+        let seats = seats.into_iter().filter_map(|seat| seat.aboard(&cycle)).collect();
+        (seats, cycle)
     }
 
-    /// Waits for another batch.
+    /// Waits for another batch, unless its caller has left meanwhile.
     pub(super) fn put_back(&self, seat: Seat) {
+        let mut lines = self.shared.turns.lines();
         {
             let mut whereabouts = seat.whereabouts();
             if matches!(*whereabouts, Whereabouts::Gone) {
@@ -184,7 +197,6 @@ impl Runner {
             }
             *whereabouts = Whereabouts::Waiting;
         }
-        let mut lines = self.shared.turns.lines();
         let line = lines.entry(self.place).or_default();
         line.running = true;
         line.seats.insert(seat.ride.arrival, seat);
@@ -227,6 +239,8 @@ impl Drop for Ends {
         if self.is_over {
             return;
         }
+        // What it had sent is of unknown fate from now on.
+        self.shared.held.answered(self.place);
         let mut lines = self.shared.turns.lines();
         let Some(line) = lines.get_mut(&self.place) else { return };
         if line.seats.is_empty() || self.shared.shutdown.is_over() {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Ended, Fare, SharedReads, Sight, Subject, Wanted};
 use crate::error::Error;
-use crate::ports::{Booking, Class, Cycle, Permit, Permits, Phase, ReadCall, Wish};
+use crate::ports::{Booking, BoxFuture, Class, Cycle, Permit, Permits, Phase, ReadCall, Wish};
 
 /// A read that takes longer than this does not hold up the next one.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -64,16 +64,13 @@ impl Job {
         }
     }
 
-    /// Adds a joiner, unless it is known already that its deadline comes first.
-    pub fn join(
-        &mut self,
-        number: u64,
-        wanted: Wanted,
-        cycle: &Cycle,
-    ) -> Result<oneshot::Receiver<Ended>, Error> {
-        if let Some(expected) = self.expected.filter(|expected| *expected >= cycle.deadline()) {
-            return Err(over_budget(expected));
-        }
+    /// Whether it is known that this deadline comes before it can be sent.
+    pub fn is_too_late_for(&self, deadline: Instant) -> bool {
+        self.expected.is_some_and(|expected| expected >= deadline)
+    }
+
+    /// Adds a joiner.
+    pub fn join(&mut self, number: u64, wanted: Wanted, cycle: &Cycle) -> oneshot::Receiver<Ended> {
         let (tell, ended) = oneshot::channel();
         self.joiners.push(Joiner { number, deadline: cycle.deadline(), tell });
         if self.sent.is_none() {
@@ -87,12 +84,15 @@ impl Job {
             }
             self.changed.notify_one();
         }
-        Ok(ended)
+        ended
     }
 
     pub fn leave(&mut self, number: u64) {
+        let before = self.joiners.len();
         self.joiners.retain(|joiner| joiner.number != number);
-        self.changed.notify_one();
+        if self.joiners.len() < before {
+            self.changed.notify_one();
+        }
     }
 
     fn latest_deadline(&mut self) -> Option<Instant> {
@@ -120,21 +120,13 @@ impl Job {
         patient
     }
 
-    /// It cannot be sent before `expected`: whoever has to be answered before that is told now.
-    fn expect(&mut self, expected: Instant) {
-        self.expected = Some(expected);
+    /// Takes out those whose deadline is not after `moment`.
+    fn take_until(&mut self, moment: Instant) -> Vec<Joiner> {
         let (late, rest) = std::mem::take(&mut self.joiners)
             .into_iter()
-            .partition(|joiner| joiner.deadline <= expected);
+            .partition(|joiner| joiner.deadline <= moment);
         self.joiners = rest;
-        tell(late, &Ended::failed(over_budget(expected)));
-    }
-}
-
-fn over_budget(expected: Instant) -> Error {
-    Error::UpstreamRateLimited {
-        reason: "the budget of calls to Genesys Cloud is spent for the moment",
-        retry_after: expected.saturating_duration_since(Instant::now()),
+        late
     }
 }
 
@@ -151,23 +143,13 @@ impl Ended {
     }
 }
 
-/// Why a read is not made.
-enum Dropped {
-    /// Nobody waits for it any more.
-    Unwanted,
-    /// It may not be made.
-    Refused(Error),
-}
-
 impl SharedReads {
     pub(super) async fn run(self, subject: Subject, id: u64) {
         // Whatever ends this task, a panic of upstream's client included: nobody is left waiting.
         let _ends = Ends { reads: self.clone(), subject, id };
         self.after_those_before(subject, id).await;
-        match self.book(subject, id).await {
-            Ok(permits) => self.make(subject, id, permits).await,
-            Err(Dropped::Unwanted) => {}
-            Err(Dropped::Refused(error)) => self.end(subject, id, &Ended::failed(error)),
+        if let Some(permits) = self.book(subject, id).await {
+            self.make(subject, id, permits).await;
         }
     }
 
@@ -197,35 +179,82 @@ impl SharedReads {
         }
     }
 
-    /// Gets the permits for a read, and for what is booked with it.
-    async fn book(&self, subject: Subject, id: u64) -> Result<Permits, Dropped> {
+    /// Gets the permits for a read, and for what is booked with it. `None` once nobody waits.
+    async fn book(&self, subject: Subject, id: u64) -> Option<Permits> {
         loop {
-            let state = self.with(subject, id, |job| (job.wish(), Arc::clone(&job.changed)));
-            let Some((Some(wish), changed)) = state else { return Err(Dropped::Unwanted) };
+            let (wish, changed) = self.wish(subject, id)?;
             if wish.calls == 0 {
-                let brought = self.with(subject, id, |job| job.permit.take()).flatten();
-                return brought.map(Permits::from).ok_or(Dropped::Unwanted);
+                return self.with(subject, id, |job| job.permit.take())?.map(Permits::from);
             }
-            let booking = self.parts.pacing.book(wish).map_err(Dropped::Refused)?;
+            let booking = match self.parts.pacing.book(wish) {
+                Ok(booking) => booking,
+                Err(refusal) => {
+                    self.refuse(subject, id, wish.deadline, &refusal);
+                    continue;
+                }
+            };
             let (expected, granted) = match booking {
-                Booking::Now(permits) => return Ok(permits),
+                Booking::Now(permits) => return Some(permits),
                 Booking::Later { expected, granted } => (expected, granted),
             };
-            self.with(subject, id, |job| job.expect(expected));
-            tokio::pin!(granted);
-            loop {
-                tokio::select! {
-                    permits = &mut granted => return permits.map_err(Dropped::Refused),
-                    () = changed.notified() => {}
-                }
-                let now = self.with(subject, id, Job::wish).flatten();
-                let now = now.ok_or(Dropped::Unwanted)?;
-                // More important company moves it forward, and needs more calls perhaps.
-                if now.class < wish.class || now.calls != wish.calls {
-                    break;
-                }
+            self.with(subject, id, |job| job.expected = Some(expected));
+            if self
+                .with(subject, id, |job| job.joiners.iter().any(|one| one.deadline <= expected))?
+            {
+                let refusal = self.parts.pacing.refusal(wish.calls);
+                self.refuse(subject, id, expected, &refusal);
+            }
+            match self.granted((subject, id), wish, &changed, granted).await {
+                Some(Ok(permits)) => return Some(permits),
+                Some(Err(refusal)) => self.refuse(subject, id, wish.deadline, &refusal),
+                None => {}
+            }
+            self.with(subject, id, |job| job.expected = None);
+        }
+    }
+
+    /// Waits for what was booked. `None` if something else is to be booked instead.
+    async fn granted(
+        &self,
+        (subject, id): (Subject, u64),
+        wish: Wish,
+        changed: &Notify,
+        granted: BoxFuture<'static, Result<Permits, Error>>,
+    ) -> Option<Result<Permits, Error>> {
+        tokio::pin!(granted);
+        loop {
+            tokio::select! {
+                permits = &mut granted => return Some(permits),
+                () = changed.notified() => {}
+            }
+            let (now, _) = self.wish(subject, id)?;
+            // More important company moves it forward, and needs more calls perhaps.
+            if now.class < wish.class || now.calls != wish.calls {
+                return None;
             }
         }
+    }
+
+    /// What has to be booked. Without joiners the read is removed in the same moment, so that nobody
+    /// joins what will not be made.
+    fn wish(&self, subject: Subject, id: u64) -> Option<(Wish, Arc<Notify>)> {
+        let mut topics = self.topics();
+        let topic = topics.get_mut(&subject)?;
+        let job = topic.next.as_mut().filter(|job| job.id == id)?;
+        let wish = job.wish().map(|wish| (wish, Arc::clone(&job.changed)));
+        if wish.is_none() {
+            topic.next = None;
+            if topic.is_idle() {
+                topics.remove(&subject);
+            }
+        }
+        wish
+    }
+
+    /// Refuses those whose deadline is not after `until`.
+    fn refuse(&self, subject: Subject, id: u64, until: Instant, refusal: &Error) {
+        let refused = self.with(subject, id, |job| job.take_until(until)).unwrap_or_default();
+        tell(refused, &Ended::failed(refusal.clone()));
     }
 
     async fn make(&self, subject: Subject, id: u64, mut permits: Permits) {
@@ -245,12 +274,14 @@ impl SharedReads {
         });
         match &result {
             Ok(sight) => {
-                self.parts.held.seen_in(&sight.conversation, sight.sent);
-                if self.parts.memory.remember(subject, sight) {
+                let settle = (self.parts.settle)();
+                self.parts.held.seen_in(&sight.conversation, sight.sent, settle);
+                let stale = self.with(subject, id, |job| job.stale).unwrap_or(true);
+                if self.parts.memory.remember(subject, sight, stale) {
                     tokio::spawn(Arc::clone(&self.parts.memory).sweep());
                 }
             }
-            Err(error) if error.code().retryable() => {
+            Err(error) if cycle.was_hurried() => {
                 self.go_again(subject, id, error.retry_after().unwrap_or_default());
             }
             Err(_) => {}
@@ -282,11 +313,25 @@ impl SharedReads {
         }
     }
 
-    /// Waits until nobody waits for this read any more.
+    /// Waits until nobody waits for this read any more; then nobody can join it either.
     async fn deserted(&self, subject: Subject, id: u64) {
-        while let Some(Some(changed)) = self
-            .with(subject, id, |job| (!job.joiners.is_empty()).then(|| Arc::clone(&job.changed)))
-        {
+        loop {
+            let changed = {
+                let mut topics = self.topics();
+                let Some(topic) = topics.get_mut(&subject) else { return };
+                let Some(index) = topic.sent.iter().position(|job| job.id == id) else { return };
+                if topic.sent[index].joiners.is_empty() {
+                    topic.sent.swap_remove(index);
+                    if let Some(next) = &topic.next {
+                        next.changed.notify_one();
+                    }
+                    if topic.is_idle() {
+                        topics.remove(&subject);
+                    }
+                    return;
+                }
+                Arc::clone(&topic.sent[index].changed)
+            };
             changed.notified().await;
         }
     }

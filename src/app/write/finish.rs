@@ -19,6 +19,7 @@ impl Flow {
                 self.effect = self.effect.max(Effect::Unknown);
             }
         }
+        self.shared.meter.write_calls(self.request.cycle.calls());
         if let Err(error) = ended {
             // Once upstream has accepted it, nothing makes an error of it any more.
             if self.effect != Effect::Applied || self.has_unsent() {
@@ -32,7 +33,6 @@ impl Flow {
         }
         self.request.cycle.note_outcomes(|key| report.outcomes.get(key).copied());
         self.shared.meter.read_backs(self.reads);
-        self.shared.meter.write_calls(self.request.cycle.calls());
         if report.worst() == Outcome::Superseded {
             let error = Error::Superseded(Box::new(report));
             return Err(Failure { error, effect: self.effect });
@@ -99,6 +99,7 @@ impl Flow {
             match self.kept.outcome(key, settle) {
                 // A key that nothing is known of was certainly not seen in place.
                 Some(Outcome::Superseded) | None => Outcome::Superseded,
+                Some(Outcome::Unverified) => Outcome::Unverified,
                 Some(_) => Outcome::Unchanged,
             }
         };

@@ -18,7 +18,8 @@ impl Flow {
     /// Whether the participant may be known from an earlier read. A dry run tells what is there
     /// now, and a condition is judged on it.
     fn may_go_unread(&self) -> bool {
-        let warm = !self.shared.settings.warm_for.is_zero();
+        // A whole map that is sent must not be an old one.
+        let warm = !self.shared.settings.warm_for.is_zero() && !self.shared.settings.patch_full;
         warm && !self.request.options.dry_run && self.request.condition.is_none()
     }
 

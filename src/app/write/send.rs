@@ -73,8 +73,13 @@ impl Flow {
         let ride = Ride {
             arrival: self.arrival,
             arrived: self.arrived,
-            // Where a condition is judged, it is found out then what has to be sent.
-            patch: if condition.is_some() { self.request.patch.clone() } else { pending.clone() },
+            // Where a condition is judged, it is found out then what has to be sent; but nothing is
+            // sent again where another writer's value was found in its place.
+            patch: if condition.is_some() && self.marks.is_empty() {
+                self.request.patch.clone()
+            } else {
+                pending.clone()
+            },
             shown: self.shown.clone(),
             shown_at: self.last_read.unwrap_or(self.arrived),
             condition,
@@ -88,12 +93,17 @@ impl Flow {
         let exposed = self.ticket.take().is_some_and(|ticket| ticket.is_exposed());
         match told {
             Told::Refused(error) => Err(unsent(error)),
+            Told::Unsettled(error) => Err(CallFailure { error, fate: Fate::Unknown }),
             Told::Lost => {
                 // The hook has logged where it panicked.
                 if exposed {
                     self.effect = self.effect.max(Effect::Unknown);
                 }
-                Err(unsent(Error::Internal("the task of a turn ended without a word".to_owned())))
+                Err(unsent(if self.shared.shutdown.is_over() {
+                    Error::ShuttingDown
+                } else {
+                    Error::Internal("the task of a turn ended without a word".to_owned())
+                }))
             }
             Told::Sent(sent) => self.account(*sent),
         }
@@ -170,7 +180,12 @@ impl Flow {
         let mut rest = self.watch.still_before();
         if !self.watch.any_seen() {
             // The batch may not have been applied, and then nothing has been overtaken either.
-            rest = rest.then(self.request.patch.only(|key| self.overtaken.contains(key)));
+            let as_before = |key: &str| now.get(key) == self.before.get(key);
+            rest = rest.then(
+                self.request
+                    .patch
+                    .only(|key| self.overtaken.contains(key) && as_before(key.as_str())),
+            );
         }
         if rest.is_empty() {
             return Ok(None);

@@ -56,6 +56,7 @@ async fn admitted(limiter: &Limiter, call: &Call) -> Result<(Permit, Start), Ups
     let mut held = call.permit.take();
     loop {
         if call.cycle.time_to_start().is_zero() {
+            call.cycle.hurry();
             return Err(UpstreamError::NotSentInTime);
         }
         let permit = match held.take() {
@@ -72,6 +73,10 @@ async fn booked(limiter: &Limiter, call: &Call) -> Result<Permit, UpstreamError>
     let start = Instant::now();
     let permits = limiter.permits(call.class, call.cycle.start_by()).await;
     call.cycle.spend(Phase::Queue, start.elapsed());
+    if permits.is_err() {
+        // There may be calls before the deadline, if not before something has to leave.
+        call.cycle.hurry();
+    }
     permits?.take().ok_or(UpstreamError::NotSentInTime)
 }
 

@@ -94,7 +94,11 @@ impl Retries {
         match decision {
             RetryDecision::After(_) => self.meter.retry(call.operation),
             RetryDecision::Stop(Stop::NoBudget) => self.meter.retry_refused(call.operation),
-            RetryDecision::Stop(Stop::NoTime) => {}
+            RetryDecision::Stop(Stop::NoTime) => {
+                if wait < call.cycle.time_left() {
+                    call.cycle.hurry();
+                }
+            }
         }
         decision
     }

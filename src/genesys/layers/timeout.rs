@@ -16,9 +16,6 @@ pub fn layer<S: Exchange>(limit: Duration, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
         let inner = inner.clone();
         async move {
-            if call(&request).cycle.time_to_start().is_zero() {
-                return Err(UpstreamError::NotSentInTime);
-            }
             let left = call(&request).cycle.time_left();
             match tokio::time::timeout(limit.min(left), inner.oneshot(request)).await {
                 Ok(result) => result,

@@ -1,12 +1,13 @@
 //! One wish that waits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::{Answer, Core};
-use crate::policy::WishId;
-use crate::ports::{Permits, Wish};
+use crate::policy::{Refusal, WishId};
+use crate::ports::Wish;
 
 /// The place of a wish in the queue. Dropping it leaves the queue.
 pub(super) struct Waiter {
@@ -26,20 +27,20 @@ impl Waiter {
         Self { core, id, wish, receiver }
     }
 
-    /// The permits, if they have come.
-    pub(super) fn ready(&mut self) -> Option<Permits> {
-        self.receiver.try_recv().ok()?.ok()
+    /// The answer, if it has come.
+    pub(super) fn ready(&mut self) -> Option<Answer> {
+        self.receiver.try_recv().ok()
     }
 
     /// Waits for the permits, or for the deadline of the wish.
     pub(super) async fn answer(mut self) -> Answer {
         match tokio::time::timeout_at(self.wish.deadline, &mut self.receiver).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => self.give_up(),
+            Ok(Err(_)) | Err(_) => self.give_up().await,
         }
     }
 
-    fn give_up(&mut self) -> Answer {
+    async fn give_up(&mut self) -> Answer {
         let left =
             self.core.leave(self.id, |policy, now| policy.give_up(self.id, self.wish.calls, now));
         match left {
@@ -47,8 +48,11 @@ impl Waiter {
                 self.core.meter.rate_refused();
                 Err(refusal)
             }
-            // It has left the queue already: the answer came in the very moment.
-            None => self.receiver.try_recv().expect("who leaves the queue is answered"),
+            // Another thread has taken it out of the queue, and answers in this very moment.
+            None => match (&mut self.receiver).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Refusal { retry_after: Duration::ZERO, throttled: false }),
+            },
         }
     }
 }

@@ -47,6 +47,10 @@ impl Throttle {
     pub(super) fn begin(&mut self, wait: Duration, now: Moment) {
         let is_over = now >= self.until;
         self.since = now;
+        if let Some(probing) = &mut self.probing {
+            // The one of this minute has failed; what else it had booked is not let through.
+            probing.calls = 0;
+        }
         if is_over {
             self.probing = None;
         }
