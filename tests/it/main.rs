@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod breaker;
+mod changelog;
 mod clearing;
 mod commands;
 mod conditional;
