@@ -39,8 +39,8 @@ pub struct Property {
     kind: String,
     #[serde(rename = "title")]
     _title: Option<String>,
-    #[serde(rename = "description")]
-    _description: Option<String>,
+    /// What Architect shows beside the field.
+    pub description: Option<String>,
     #[serde(default)]
     properties: BTreeMap<String, Property>,
     items: Option<Box<Property>>,
@@ -79,6 +79,11 @@ impl Contract {
         }
         let stray = self.required.iter().find(|name| !self.properties.contains_key(*name));
         stray.map(|name| format!("`{name}` is required but not described"))
+    }
+
+    /// Whether Architect would see every member as a plain variable.
+    pub fn is_flat(&self) -> bool {
+        self.properties.values().all(|property| SCALARS.contains(&property.kind.as_str()))
     }
 
     /// What about these members does not fit.

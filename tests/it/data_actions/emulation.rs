@@ -10,7 +10,8 @@ use crate::harness::{CALL, TestApp};
 
 fn context() -> Context {
     let input = json!({
-        "text": "say \"hi\"\n$5 #1 ${input.other}", "empty": "", "nothing": null, "number": 7, "yes": true
+        "text": "say \"hi\"\n$5 #1 ${input.other}", "empty": "", "nothing": null, "number": 7, "yes": true,
+        "template": "${input.number}"
     });
     Context::from([("input".into(), input)])
 }
@@ -31,6 +32,7 @@ fn refused(template: &str) -> String {
 #[test]
 fn variables_are_printed_as_they_are_and_never_read_as_templates_again() {
     assert_eq!(rendered("[${input.text}]"), "[say \"hi\"\n$5 #1 ${input.other}]");
+    assert_eq!(rendered("[${input.template}]"), "[${input.number}]");
     assert_eq!(rendered("$input.number/${input.yes}, $input.number."), "7/true, 7.");
     assert_eq!(rendered("[${input.empty}][$!{input.empty}]"), "[][]");
     assert_eq!(rendered("C# \\n # 1"), "C# \\n # 1");

@@ -8,7 +8,10 @@
 mod action;
 mod contract;
 mod emulation;
+mod files;
 mod macros;
+mod negatives;
+mod pack;
 mod parser;
 mod template;
 mod translation;

@@ -100,10 +100,34 @@ impl Template {
         }
         found
     }
+
+    /// The variables that are printed without a macro around them.
+    pub fn unescaped(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        printed_plainly(&self.0, &mut found);
+        found
+    }
 }
 
 fn print(nodes: &[Node], context: &Context) -> String {
     nodes.iter().map(|node| node.print(context)).collect()
+}
+
+fn printed_plainly(nodes: &[Node], found: &mut Vec<String>) {
+    for node in nodes {
+        match node {
+            Node::Text(_) => {}
+            Node::Reference(reference) => {
+                if let Target::Path(path) = &reference.target {
+                    found.push(path.join("."));
+                }
+            }
+            Node::If { then, otherwise, .. } => {
+                printed_plainly(then, found);
+                printed_plainly(otherwise, found);
+            }
+        }
+    }
 }
 
 impl Node {
