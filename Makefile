@@ -10,11 +10,12 @@ demo: ## the gateway with a built-in simulated Genesys Cloud, on http://127.0.0.
 	@cargo run --quiet -- demo
 
 # --all-targets runs each benchmark once too; documentation examples it leaves out.
-test: ## every test: unit, whole service, documentation, benchmarks once, the API's description, the official Genesys SDK
+test: ## every test: unit, whole service, documentation, benchmarks once, the API's description, the official Genesys SDK, client examples
 	cargo test --all-targets
 	cargo test --doc
 	tests/openapi/run.sh
 	tests/sdk/run.sh
+	tests/examples/run.sh
 
 lint: ## formatting and clippy, warnings denied
 	cargo fmt --all --check
