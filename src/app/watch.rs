@@ -8,6 +8,7 @@
 //! At most one read of a conversation is on its way at a time, unless it is slow; the next one
 //! collects joiners meanwhile. It runs in a task of its own, so that nobody's hang-up ends it.
 
+mod book;
 mod job;
 
 use std::collections::HashMap;

@@ -56,6 +56,8 @@ struct Upstream {
     trouble: u8,
     /// The PATCH with this key panics, once it has left.
     panics_at: Option<&'static str>,
+    /// When the service begins to drain; it has 20 ms then.
+    drains_at: Option<u64>,
 }
 
 impl Upstream {
@@ -194,22 +196,28 @@ struct Run {
 fn run(plans: &[Plan], seed: u64, lag: u64, trouble: u8) -> Run {
     let random = Mutex::new(fastrand::Rng::with_seed(seed));
     let (log, lag) = (Mutex::default(), ms(lag));
-    run_against(plans, Upstream { log, random, lag, trouble, panics_at: None })
+    run_against(plans, Upstream { log, random, lag, trouble, panics_at: None, drains_at: None })
 }
 
 fn run_against(plans: &[Plan], upstream: Upstream) -> Run {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
-        let upstream = Arc::new(upstream);
+        let (upstream, shutdown) = (Arc::new(upstream), Shutdown::default());
         let app = App::new(AppParts {
             conversations: Arc::clone(&upstream) as Arc<dyn Conversations>,
             pacing: Arc::new(Unlimited),
             meter: Arc::new(Metrics::new(&[])),
             settings: app_settings(),
-            shutdown: Shutdown::default(),
+            shutdown: shutdown.clone(),
             random: Box::new(|| 0.5),
         });
+        if let Some(at) = upstream.drains_at {
+            tokio::spawn(async move {
+                tokio::time::sleep(ms(at)).await;
+                shutdown.begin(ms(20));
+            });
+        }
         let mut tasks = Vec::new();
         for (number, plan) in plans.iter().enumerate() {
             tokio::time::sleep(ms(plan.pause)).await;
@@ -358,6 +366,42 @@ fn a_deadline_at_any_moment_cuts_one_write_and_no_other() {
     }
 }
 
+/// The same with trouble: whoever is cut, and wherever, nobody is told anything untrue.
+#[test]
+fn a_deadline_at_any_moment_of_any_trouble_leaves_no_untrue_answer() {
+    for seed in 0..4 {
+        for cut in (1..400).step_by(3) {
+            let write = |deadline| Plan {
+                pause: 7,
+                keys: vec![0, 1],
+                deadline,
+                verify: true,
+                hangs_up: None,
+            };
+            judge(&run(&[write(2_000), write(cut), write(2_000)], seed, 30, 40));
+        }
+    }
+}
+
+/// And with a drain, which ends everybody's way at once.
+#[test]
+fn a_drain_at_any_moment_leaves_no_untrue_answer_and_no_defect() {
+    for at in 1..260 {
+        let write =
+            || Plan { pause: 7, keys: vec![0, 1], deadline: 5_000, verify: true, hangs_up: None };
+        let random = Mutex::new(fastrand::Rng::with_seed(at));
+        let (log, lag, trouble) = (Mutex::default(), ms(30), 20);
+        let drains_at = Some(at);
+        let upstream = Upstream { log, random, lag, trouble, panics_at: None, drains_at };
+        let run = run_against(&[write(), write(), write(), write()], upstream);
+        judge(&run);
+        for (.., told) in &run.told {
+            let defect = matches!(told, Some(Err(Failure { error: Error::Internal(_), .. })));
+            assert!(!defect, "drained at {at}: {told:?}");
+        }
+    }
+}
+
 /// The same schedule, left by one caller after another at every point at which it waits.
 #[test]
 fn a_caller_that_hangs_up_at_any_point_changes_nothing() {
@@ -383,7 +427,10 @@ fn a_task_that_dies_takes_nobody_with_it() {
     let plans = [write(0, 0), write(60, 1), write(25, 2)];
     let random = Mutex::new(fastrand::Rng::with_seed(3));
     let (log, lag) = (Mutex::default(), ms(30));
-    let run = run_against(&plans, Upstream { log, random, lag, trouble: 0, panics_at: Some("b") });
+    let run = run_against(
+        &plans,
+        Upstream { log, random, lag, trouble: 0, panics_at: Some("b"), drains_at: None },
+    );
     let told: Vec<_> = run.told.iter().map(|(.., told)| told.as_ref().expect("answered")).collect();
     assert!(told[0].is_ok() && told[2].is_ok(), "{told:?}");
     let died = told[1].as_ref().expect_err("its task died");

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Ended, Fare, SharedReads, Sight, Subject, Wanted};
 use crate::error::Error;
-use crate::ports::{Booking, BoxFuture, Class, Cycle, Permit, Permits, Phase, ReadCall, Wish};
+use crate::ports::{Class, Cycle, Permit, Permits, Phase, ReadCall, Wish};
 
 /// A read that takes longer than this does not hold up the next one.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -20,27 +20,27 @@ pub struct Job {
     pub sent: Option<Instant>,
     /// A PATCH was answered since it was sent.
     pub stale: bool,
-    joiners: Vec<Joiner>,
+    pub(super) joiners: Vec<Joiner>,
     /// The deadline of its most impatient joiner, once it is sent: nothing is tried again after it.
     pub start_by: Option<Instant>,
     /// It is not to be sent before, because another one was told to wait.
     not_before: Option<Instant>,
     class: Class,
     retries: bool,
-    permit: Option<Permit>,
+    pub(super) permit: Option<Permit>,
     reserve: u32,
     /// When it can be sent at the earliest, as far as can be told.
-    expected: Option<Instant>,
+    pub(super) expected: Option<Instant>,
     traceparent: Option<String>,
     /// Whether somebody wants to know what it did.
     recorded: bool,
     /// Somebody joined or left, or a read before it ended.
-    changed: Arc<Notify>,
+    pub(super) changed: Arc<Notify>,
 }
 
-struct Joiner {
+pub(super) struct Joiner {
     number: u64,
-    deadline: Instant,
+    pub(super) deadline: Instant,
     tell: oneshot::Sender<Ended>,
 }
 
@@ -101,7 +101,7 @@ impl Job {
     }
 
     /// What has to be booked: nothing if its permit was brought along.
-    fn wish(&mut self) -> Option<Wish> {
+    pub(super) fn wish(&mut self) -> Option<Wish> {
         let deadline = self.latest_deadline()?;
         let calls = u32::from(self.permit.is_none()) + self.reserve;
         Some(Wish { calls, class: self.class, deadline })
@@ -121,7 +121,7 @@ impl Job {
     }
 
     /// Takes out those whose deadline is not after `moment`.
-    fn take_until(&mut self, moment: Instant) -> Vec<Joiner> {
+    pub(super) fn take_until(&mut self, moment: Instant) -> Vec<Joiner> {
         let (late, rest) = std::mem::take(&mut self.joiners)
             .into_iter()
             .partition(|joiner| joiner.deadline <= moment);
@@ -130,7 +130,7 @@ impl Job {
     }
 }
 
-fn tell(joiners: Vec<Joiner>, ended: &Ended) {
+pub(super) fn tell(joiners: Vec<Joiner>, ended: &Ended) {
     for joiner in joiners {
         // Whoever has left does not want it any more.
         let _ = joiner.tell.send(ended.clone());
@@ -138,7 +138,7 @@ fn tell(joiners: Vec<Joiner>, ended: &Ended) {
 }
 
 impl Ended {
-    fn failed(error: Error) -> Self {
+    pub(super) fn failed(error: Error) -> Self {
         Self { result: Err(error), spent: Cycle::new(Instant::now()), fare: Fare::default() }
     }
 }
@@ -177,84 +177,6 @@ impl SharedReads {
             // What that read showed may be enough for some who wait for this one: they go first.
             tokio::task::yield_now().await;
         }
-    }
-
-    /// Gets the permits for a read, and for what is booked with it. `None` once nobody waits.
-    async fn book(&self, subject: Subject, id: u64) -> Option<Permits> {
-        loop {
-            let (wish, changed) = self.wish(subject, id)?;
-            if wish.calls == 0 {
-                return self.with(subject, id, |job| job.permit.take())?.map(Permits::from);
-            }
-            let booking = match self.parts.pacing.book(wish) {
-                Ok(booking) => booking,
-                Err(refusal) => {
-                    self.refuse(subject, id, wish.deadline, &refusal);
-                    continue;
-                }
-            };
-            let (expected, granted) = match booking {
-                Booking::Now(permits) => return Some(permits),
-                Booking::Later { expected, granted } => (expected, granted),
-            };
-            self.with(subject, id, |job| job.expected = Some(expected));
-            if self
-                .with(subject, id, |job| job.joiners.iter().any(|one| one.deadline <= expected))?
-            {
-                let refusal = self.parts.pacing.refusal(wish.calls);
-                self.refuse(subject, id, expected, &refusal);
-            }
-            match self.granted((subject, id), wish, &changed, granted).await {
-                Some(Ok(permits)) => return Some(permits),
-                Some(Err(refusal)) => self.refuse(subject, id, wish.deadline, &refusal),
-                None => {}
-            }
-            self.with(subject, id, |job| job.expected = None);
-        }
-    }
-
-    /// Waits for what was booked. `None` if something else is to be booked instead.
-    async fn granted(
-        &self,
-        (subject, id): (Subject, u64),
-        wish: Wish,
-        changed: &Notify,
-        granted: BoxFuture<'static, Result<Permits, Error>>,
-    ) -> Option<Result<Permits, Error>> {
-        tokio::pin!(granted);
-        loop {
-            tokio::select! {
-                permits = &mut granted => return Some(permits),
-                () = changed.notified() => {}
-            }
-            let (now, _) = self.wish(subject, id)?;
-            // More important company moves it forward, and needs more calls perhaps.
-            if now.class < wish.class || now.calls != wish.calls {
-                return None;
-            }
-        }
-    }
-
-    /// What has to be booked. Without joiners the read is removed in the same moment, so that nobody
-    /// joins what will not be made.
-    fn wish(&self, subject: Subject, id: u64) -> Option<(Wish, Arc<Notify>)> {
-        let mut topics = self.topics();
-        let topic = topics.get_mut(&subject)?;
-        let job = topic.next.as_mut().filter(|job| job.id == id)?;
-        let wish = job.wish().map(|wish| (wish, Arc::clone(&job.changed)));
-        if wish.is_none() {
-            topic.next = None;
-            if topic.is_idle() {
-                topics.remove(&subject);
-            }
-        }
-        wish
-    }
-
-    /// Refuses those whose deadline is not after `until`.
-    fn refuse(&self, subject: Subject, id: u64, until: Instant, refusal: &Error) {
-        let refused = self.with(subject, id, |job| job.take_until(until)).unwrap_or_default();
-        tell(refused, &Ended::failed(refusal.clone()));
     }
 
     async fn make(&self, subject: Subject, id: u64, mut permits: Permits) {
