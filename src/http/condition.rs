@@ -9,7 +9,6 @@ use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::etag::{Cover, EtagKey};
-use super::prefer::split_outside_quotes;
 use super::problem::Problem;
 use super::state::HttpSettings;
 use crate::app::Precondition;
@@ -116,9 +115,18 @@ fn parse(list: &str) -> Option<Tags> {
     if list.trim() == "*" {
         return Some(Tags::Any);
     }
-    let tags = split_outside_quotes(list, ',').map(str::trim).filter(|tag| !tag.is_empty());
+    let tags = between_commas(list).map(str::trim).filter(|tag| !tag.is_empty());
     let tags: Option<Vec<String>> = tags.map(|tag| is_tag(tag).then(|| tag.to_owned())).collect();
     tags.filter(|tags| !tags.is_empty()).map(Tags::These)
+}
+
+/// The parts between commas that stand in no tag. A tag knows no escape: `"\"` is one (RFC 9110).
+fn between_commas(list: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    list.split(move |character| {
+        quoted ^= character == '"';
+        character == ',' && !quoted
+    })
 }
 
 fn is_tag(text: &str) -> bool {
@@ -196,6 +204,8 @@ mod tests {
         for bad in ["tag", "\"a", "\"a\" \"b\"", "*, \"a\"", "", ",", "w/\"a\""] {
             assert_eq!(parse(bad), None, "{bad}");
         }
+        let backslash = Tags::These(vec!["\"\\\"".into(), "\"a\"".into()]);
+        assert_eq!(parse("\"\\\", \"a\""), Some(backslash));
         let two = Tags::These(vec!["\"a,b\"".into(), "W/\"c\"".into()]);
         assert_eq!(parse(" \"a,b\" ,, W/\"c\""), Some(two));
     }
