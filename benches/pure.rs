@@ -8,7 +8,7 @@ use std::time::Duration;
 use attribute_gateway::clock::Monotonic;
 use attribute_gateway::domain::{
     AttributeKey, AttributeMap, AttributeValue, Change, Conversation, Intent, Limits, Participant,
-    ParticipantSelector, Patch, Watch,
+    ParticipantSelector, Patch, Span, Watch,
 };
 use attribute_gateway::genesys::Limiter;
 use attribute_gateway::policy::{
@@ -40,12 +40,15 @@ fn conversation() -> Conversation {
         purpose: purpose.to_owned(),
         state: Some("connected".to_owned()),
         live: index.is_multiple_of(3),
+        name: None,
+        span: Span::default(),
         attributes: AttributeMap::default(),
     };
     let purposes = ["customer", "ivr", "acd", "agent"];
     Conversation {
         id: "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("a UUID"),
         live: Some(true),
+        span: Span::default(),
         participants: purposes.into_iter().enumerate().map(|(i, p)| participant(i, p)).collect(),
     }
 }

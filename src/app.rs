@@ -5,6 +5,7 @@
 //! half.
 
 mod held;
+mod list;
 mod memory;
 mod read;
 #[cfg(test)]
@@ -18,8 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::held::Held;
+pub use self::list::ListRequest;
 use self::memory::Memory;
-pub use self::read::{ReadRequest, Reading};
+pub use self::read::{ReadRequest, Reading, ViewRequest};
 pub use self::turn::Precondition;
 use self::turn::Turns;
 use self::watch::{ReadParts, SharedReads, Subject};

@@ -1,8 +1,15 @@
-//! Time for the policies: moments on the tokio clock, so that paused time moves them.
+//! Time for the policies: moments on the tokio clock, so that paused time moves them; and the date.
 
+use time::{Date, OffsetDateTime};
 use tokio::time::Instant;
 
 use crate::policy::Moment;
+
+/// The date of today, in UTC.
+#[expect(clippy::disallowed_methods, reason = "this is where wall time comes from")]
+pub fn today() -> Date {
+    OffsetDateTime::from(std::time::SystemTime::now()).date()
+}
 
 /// Turns instants into the moments that policies calculate with. Clones share their origin.
 #[derive(Clone, Copy, Debug)]

@@ -6,18 +6,25 @@
 mod attributes;
 mod ids;
 mod limits;
+mod listing;
 mod participant;
 mod patch;
 mod report;
+mod timestamp;
 mod verification;
 
 pub use attributes::{AttributeKey, AttributeMap, AttributeValue, InvalidKey};
 pub use ids::{ConversationId, InvalidId, ParticipantId};
 pub use limits::{Limits, SizeExcess, Violation};
+pub use listing::{
+    Bookmark, ConversationFilter, Direction, InvalidNumber, ListPage, Listed, ListedParticipant,
+    Listing, PAGE_SIZE, Pages, PhoneNumber, ResourceId,
+};
 pub use participant::{
     Candidate, Chosen, ChosenBy, Conversation, Intent, InvalidSelector, Participant,
-    ParticipantSelector, UnresolvedParticipant,
+    ParticipantSelector, PersonName, UnresolvedParticipant,
 };
 pub use patch::{Change, Patch};
 pub use report::{Outcome, Verification, VerificationStatus, WriteReport};
+pub use timestamp::{Span, Timestamp};
 pub use verification::{Evidence, Unseen, Watch};

@@ -6,6 +6,7 @@
 //! shown to callers and written to logs as they are.
 
 mod catalogue;
+mod causes;
 
 use std::fmt;
 use std::time::Duration;

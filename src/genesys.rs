@@ -15,7 +15,8 @@ mod wire;
 
 pub use client::{Client, Paths};
 pub use error::UpstreamError;
-pub use layers::breaker::Guard;
+pub use layers::breaker::{ApiGuards, Guard};
+pub use layers::rate_limit::Limits;
 pub use layers::retry::Retries;
 pub use limiter::Limiter;
 pub use random::Jitter;

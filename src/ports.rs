@@ -18,7 +18,10 @@ pub use meter::{Answer, BreakerState, Meter, Operation};
 pub use pacing::{Booking, Class, Pacing, Permit, Permits, Purse, Unlimited, Wish};
 pub use trail::{Attempt, AttemptEnd, Steps, Trail};
 
-use crate::domain::{AttributeMap, Conversation, ConversationId, Outcome, ParticipantId};
+use crate::domain::{
+    AttributeMap, Conversation, ConversationFilter, ConversationId, ListPage, Outcome,
+    ParticipantId,
+};
 use crate::error::Error;
 
 /// A boxed future, as an object-safe trait needs it.
@@ -74,6 +77,15 @@ pub struct PatchCall {
     pub permit: Option<Permit>,
 }
 
+/// One page of the live conversations.
+#[derive(Debug)]
+pub struct FindCall<'a> {
+    /// Which of them.
+    pub filter: &'a ConversationFilter,
+    /// Its number, from 1 on.
+    pub page: u32,
+}
+
 /// The attributes of conversations, upstream.
 pub trait Conversations: Send + Sync {
     /// Whether a read shows the one participant that it names, and no other.
@@ -85,6 +97,13 @@ pub trait Conversations: Send + Sync {
         read: ReadCall,
         cycle: &'a Cycle,
     ) -> BoxFuture<'a, Result<Conversation, Error>>;
+
+    /// Looks for live conversations, a page at a time and the newest first.
+    fn find<'a>(
+        &'a self,
+        find: FindCall<'a>,
+        cycle: &'a Cycle,
+    ) -> BoxFuture<'a, Result<ListPage, Error>>;
 
     /// Sends a PATCH. `Ok` means that upstream accepted it, not that it can be seen.
     fn patch<'a>(

@@ -152,7 +152,8 @@ fn weight(conversation: &Conversation) -> usize {
         let texts = participant.attributes.iter();
         let texts = texts
             .map(|(key, value)| key.as_str().len() + value.expose().len() + ATTRIBUTE_OVERHEAD);
-        OVERHEAD + texts.sum::<usize>()
+        let name = participant.name.as_ref().map_or(0, |name| name.expose().len());
+        OVERHEAD + name + texts.sum::<usize>()
     });
     OVERHEAD + participants.sum::<usize>()
 }

@@ -1,12 +1,15 @@
 //! Reading: one upstream read, one participant chosen from it, or all of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::watch::{Cause, Sight, Subject, Wanted};
 use super::{App, choose};
-use crate::domain::{ChosenBy, ConversationId, Intent, Participant, ParticipantSelector};
+use crate::domain::{
+    ChosenBy, Conversation, ConversationId, Intent, Participant, ParticipantSelector,
+};
 use crate::error::{Error, Failure};
 use crate::ports::{Class, Cycle, Phase};
 
@@ -17,6 +20,17 @@ pub struct ReadRequest {
     pub conversation: ConversationId,
     /// Whose attributes.
     pub selector: ParticipantSelector,
+    /// Whether it must be read now, although a read of moments ago might serve.
+    pub no_cache: bool,
+    /// Deadline and spending.
+    pub cycle: Cycle,
+}
+
+/// A conversation that a caller wants to see as a whole.
+#[derive(Clone, Debug)]
+pub struct ViewRequest {
+    /// The conversation.
+    pub conversation: ConversationId,
     /// Whether it must be read now, although a read of moments ago might serve.
     pub no_cache: bool,
     /// Deadline and spending.
@@ -47,19 +61,38 @@ impl App {
     pub async fn read(&self, request: ReadRequest) -> Result<Reading, Failure> {
         let ReadRequest { conversation, selector, no_cache, cycle } = request;
         let subject = self.shared.subject(conversation, selector.id());
-        let max_age = if no_cache { Duration::ZERO } else { self.shared.settings.max_age };
-        let remembered = self.shared.memory.recall_unwritten(subject, max_age);
-        let fresh = remembered.is_none();
-        let sight = match remembered {
-            Some(sight) => sight,
-            None => self.look(subject, &cycle).await?,
-        };
+        let (sight, fresh) = self.seen(subject, no_cache, &cycle).await?;
         if selector.is_all() {
             return Ok(Reading::All(sight.conversation.participants.clone()));
         }
         let chosen = choose(&selector, &sight.conversation, Intent::Read)?;
         let (participant, chosen_by) = (chosen.participant.clone(), chosen.by);
         Ok(Reading::One { participant, chosen_by, fresh })
+    }
+
+    /// Reads a conversation as a whole: who is in it, and since when.
+    ///
+    /// # Errors
+    /// Of upstream, or of a route that reads participants singly.
+    pub async fn view(&self, request: ViewRequest) -> Result<Arc<Conversation>, Failure> {
+        let ViewRequest { conversation, no_cache, cycle } = request;
+        let subject = self.shared.subject(conversation, None);
+        let (sight, _) = self.seen(subject, no_cache, &cycle).await?;
+        Ok(sight.conversation)
+    }
+
+    /// What a read shows, and whether it was made for this request.
+    async fn seen(
+        &self,
+        subject: Subject,
+        no_cache: bool,
+        cycle: &Cycle,
+    ) -> Result<(Sight, bool), Error> {
+        let max_age = if no_cache { Duration::ZERO } else { self.shared.settings.max_age };
+        match self.shared.memory.recall_unwritten(subject, max_age) {
+            Some(sight) => Ok((sight, false)),
+            None => Ok((self.look(subject, cycle).await?, true)),
+        }
     }
 
     async fn look(&self, subject: Subject, cycle: &Cycle) -> Result<Sight, Error> {

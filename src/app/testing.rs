@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{App, AppParts, AppSettings};
-use crate::domain::{Conversation, Limits, Outcome};
+use crate::domain::{Conversation, Limits, ListPage, Outcome};
 use crate::error::Error;
 use crate::policy::Backoff;
 use crate::ports::{
-    Answer, BoxFuture, BreakerState, CallFailure, Conversations, Cycle, Meter, Operation,
+    Answer, BoxFuture, BreakerState, CallFailure, Conversations, Cycle, FindCall, Meter, Operation,
     PatchCall, ReadCall, Unlimited,
 };
 use crate::shutdown::Shutdown;
@@ -47,6 +47,10 @@ impl Conversations for Silence {
     }
 
     fn read<'a>(&'a self, _: ReadCall, _: &'a Cycle) -> BoxFuture<'a, Result<Conversation, Error>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn find<'a>(&'a self, _: FindCall<'a>, _: &'a Cycle) -> BoxFuture<'a, Result<ListPage, Error>> {
         Box::pin(std::future::pending())
     }
 

@@ -16,7 +16,7 @@ const HYPHENATED: usize = 36;
 #[error("not a UUID of the form 8-4-4-4-12")]
 pub struct InvalidId;
 
-fn hyphenated(text: &str) -> Result<Uuid, InvalidId> {
+pub(super) fn hyphenated(text: &str) -> Result<Uuid, InvalidId> {
     // `Uuid` also reads braces, URNs and bare digits; upstream knows none of them.
     if text.len() != HYPHENATED {
         return Err(InvalidId);
@@ -32,6 +32,18 @@ pub struct ConversationId(Uuid);
 /// changes from `external` to `customer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParticipantId(Uuid);
+
+impl ConversationId {
+    /// Its 16 bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The id of these bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
 
 impl FromStr for ConversationId {
     type Err = InvalidId;

@@ -10,6 +10,9 @@ use std::str::FromStr;
 
 use super::attributes::AttributeMap;
 use super::ids::{ConversationId, ParticipantId};
+use super::timestamp::Span;
+
+mod selectors;
 
 /// Longest word accepted as a purpose.
 const LONGEST_WORD: usize = 40;
@@ -28,6 +31,8 @@ pub struct Conversation {
     pub id: ConversationId,
     /// Whether it is live; `None` where the route cannot tell.
     pub live: Option<bool>,
+    /// From when until when, where the route tells.
+    pub span: Span,
     /// Everybody who ever joined, in order of joining.
     pub participants: Vec<Participant>,
 }
@@ -43,8 +48,34 @@ pub struct Participant {
     pub state: Option<String>,
     /// Whether it is still in the conversation.
     pub live: bool,
+    /// Its name, if it has one.
+    pub name: Option<PersonName>,
+    /// From when until when it took part.
+    pub span: Span,
     /// Its attributes.
     pub attributes: AttributeMap,
+}
+
+/// What a participant is called. Personal, so `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PersonName(Box<str>);
+
+impl PersonName {
+    /// The name in this text.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The name itself, for whoever asked for it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PersonName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PersonName(…)")
+    }
 }
 
 impl Conversation {
@@ -266,15 +297,24 @@ fn by_purpose<'a>(
         .iter()
         .filter(|participant| participant.purpose.eq_ignore_ascii_case(purpose))
         .collect();
+    among(&matching, position, rule)
+}
+
+/// The one of those who bear a purpose, `None` if there are none.
+fn among<'a>(
+    matching: &[&'a Participant],
+    position: Option<Position>,
+    rule: ChosenBy,
+) -> Option<Choice<'a>> {
     let live: Vec<_> = matching.iter().copied().filter(|participant| participant.live).collect();
-    let pool = if live.is_empty() { matching } else { live };
+    let pool = if live.is_empty() { matching } else { live.as_slice() };
     let (participant, by) = match position {
         Some(Position::First) => (*pool.first()?, ChosenBy::Position),
         Some(Position::Last) => (*pool.last()?, ChosenBy::Position),
         None => {
             let last = *pool.last()?;
             if last.live && pool.len() > 1 {
-                let candidates = pool.into_iter().map(Participant::candidate).collect();
+                let candidates = pool.iter().copied().map(Participant::candidate).collect();
                 return Some(Err(UnresolvedParticipant::Ambiguous(candidates)));
             }
             (last, rule)

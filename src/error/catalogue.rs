@@ -126,7 +126,7 @@ impl Code {
         match self {
             Self::InvalidConversationId => "The conversation id is not a UUID",
             Self::InvalidParticipant => "The participant selector cannot be used",
-            Self::InvalidJson => "The body is not JSON",
+            Self::InvalidJson => "The body is not the JSON that is wanted",
             Self::InvalidQuery => "The query string has mistakes",
             Self::InvalidHeader => "A request header cannot be used",
             Self::NotFound => "There is nothing at this path",
@@ -169,7 +169,7 @@ impl Code {
                 "Use a participant's UUID, or a purpose such as customer or agent, optionally with :first or :last."
             }
             Self::InvalidJson => {
-                "Send one JSON object: {\"attributes\": {\"key\": \"value\"}}. See `errors` for the place."
+                "Send one JSON object, for a write {\"attributes\": {\"key\": \"value\"}}. See `errors` for the place."
             }
             Self::InvalidQuery => {
                 "Correct the parameters listed in `errors`; each may be given once."
@@ -187,7 +187,7 @@ impl Code {
             }
             Self::MethodNotAllowed => "Use one of the methods in the Allow header.",
             Self::NotAcceptable => {
-                "This resource is served as application/json; accept that, or */*."
+                "Accept application/json, or */*; what people read is served as text/plain, too."
             }
             Self::RequestTimeout => "Send the whole request without long pauses, then repeat it.",
             Self::AmbiguousParticipant => {

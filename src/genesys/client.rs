@@ -10,15 +10,20 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use tower::ServiceExt as _;
 
-use super::error::{self, UpstreamError};
+use super::error::{self, Refused, UpstreamError};
 use super::layers::{Call, HeldPermit};
 use super::transport::Transport;
 use super::wire;
-use crate::domain::{Conversation, ConversationId, ParticipantId};
+use crate::clock;
+use crate::domain::{Conversation, ConversationId, ListPage, ParticipantId};
 use crate::error::Error;
 use crate::ports::{
-    BoxFuture, CallFailure, Class, Conversations, Cycle, Fate, Operation, PatchCall, ReadCall,
+    BoxFuture, CallFailure, Class, Conversations, Cycle, Fate, FindCall, Operation, PatchCall,
+    ReadCall,
 };
+
+/// The conversation details query of analytics: the only list that a client without a user can ask for.
+const DETAILS: &str = "/api/v2/analytics/conversations/details/query";
 
 /// Where reads and writes go. There is no `/conversations/voice/` in the platform API: voice is
 /// `calls`; templates serve proxies that have other paths.
@@ -137,10 +142,31 @@ impl Client {
             .map_err(|error| error.into_error(cycle.time_left().is_zero()))?;
         if !answer.status().is_success() {
             keep_correlation_id(&answer, cycle);
-            return Err(error::refusal(&answer, read.conversation, None));
+            return Err(error::refusal(&answer, Refused::Read(read.conversation)));
         }
         parse(read.conversation, answer.body())
             .map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
+    }
+
+    async fn query(&self, find: FindCall<'_>, cycle: &Cycle) -> Result<ListPage, Error> {
+        let call = Call {
+            operation: Operation::Analytics,
+            cycle: cycle.clone(),
+            retries: true,
+            again: false,
+            class: Class::Read,
+            permit: HeldPermit::default(),
+        };
+        let body = wire::details_query(find.filter, find.page, clock::today());
+        let answer = self
+            .send(Method::POST, DETAILS.to_owned(), body, call)
+            .await
+            .map_err(|error| error.into_error(cycle.time_left().is_zero()))?;
+        if !answer.status().is_success() {
+            keep_correlation_id(&answer, cycle);
+            return Err(error::refusal(&answer, Refused::Query(find.filter)));
+        }
+        wire::details(answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
     }
 
     async fn send_patch(&self, patch: PatchCall, cycle: &Cycle) -> Result<(), CallFailure> {
@@ -165,7 +191,7 @@ impl Client {
         keep_correlation_id(&answer, cycle);
         let status = answer.status();
         let fate = fate(error::status_is_ambiguous(status), error::status_is_transient(status));
-        let error = error::refusal(&answer, patch.conversation, Some(&patch.attributes));
+        let error = error::refusal(&answer, Refused::Patch(patch.conversation, &patch.attributes));
         Err(CallFailure { error, fate })
     }
 }
@@ -210,6 +236,14 @@ impl Conversations for Client {
         cycle: &'a Cycle,
     ) -> BoxFuture<'a, Result<Conversation, Error>> {
         Box::pin(self.get(read, cycle))
+    }
+
+    fn find<'a>(
+        &'a self,
+        find: FindCall<'a>,
+        cycle: &'a Cycle,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
+        Box::pin(self.query(find, cycle))
     }
 
     fn patch<'a>(

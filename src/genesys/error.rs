@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 
-use super::wire::ErrorBody;
-use crate::domain::{AttributeMap, ConversationId, SizeExcess};
+use super::wire::{self, ErrorBody};
+use crate::domain::{AttributeMap, ConversationFilter, ConversationId, PhoneNumber, SizeExcess};
 use crate::error::Error;
 use crate::policy::Refusal;
 use crate::ports::Answer;
@@ -88,6 +88,10 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub const DEFAULT_THROTTLE: Duration = Duration::from_secs(3);
 /// Why nothing is sent after a 429.
 const THROTTLED: &str = "Genesys Cloud throttles this OAuth client";
+/// The same for the details query alone, which has a limit of its own.
+pub const QUERY_THROTTLED: &str = "Genesys Cloud throttles the analytics query";
+/// What the details query takes; the vendor's SDKs name it.
+const LISTING_PERMISSION: &str = "analytics:conversationDetail:view";
 /// Why nothing is sent although upstream would still take it.
 const USED_UP: &str =
     "the budget of calls to Genesys Cloud (genesys.requests_per_minute) is used up";
@@ -244,41 +248,75 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }
 
-/// What a refusal of the API means. `sent` are the entries of the PATCH, if it was one: their
-/// values must not come back in the message.
-pub fn refusal(
-    response: &Response<Bytes>,
-    conversation: ConversationId,
-    sent: Option<&AttributeMap>,
-) -> Error {
+/// What was refused.
+#[derive(Clone, Copy, Debug)]
+pub enum Refused<'a> {
+    /// The GET of a conversation.
+    Read(ConversationId),
+    /// A PATCH with these entries.
+    Patch(ConversationId, &'a AttributeMap),
+    /// The details query for these.
+    Query(&'a ConversationFilter),
+}
+
+impl Refused<'_> {
+    /// The message without what we sent, which may be personal.
+    fn discreet(self, message: &str) -> String {
+        match self {
+            Self::Read(_) => wire::without_values(message, &[]),
+            Self::Patch(_, sent) => {
+                let values: Vec<_> = sent.iter().map(|(_, value)| value.expose()).collect();
+                wire::without_values(message, &values)
+            }
+            Self::Query(filter) => {
+                let numbers = filter.ani.iter().chain(&filter.dnis);
+                let sent: Vec<_> = numbers.flat_map(PhoneNumber::spellings).collect();
+                let sent: Vec<_> = sent.iter().map(String::as_str).collect();
+                wire::without_values(message, &sent)
+            }
+        }
+    }
+
+    /// The permission that it takes, where upstream names none.
+    fn permission(self) -> Option<String> {
+        match self {
+            Self::Query(_) => Some(LISTING_PERMISSION.to_owned()),
+            Self::Read(_) | Self::Patch(..) => None,
+        }
+    }
+}
+
+/// What a refusal of the API means.
+pub fn refusal(response: &Response<Bytes>, refused: Refused<'_>) -> Error {
     let status = response.status();
     let body = ErrorBody::parse(response.body());
-    let (is_patch, nothing) = (sent.is_some(), AttributeMap::default());
-    let message =
-        body.message.map(|message| super::wire::without_values(&message, sent.unwrap_or(&nothing)));
-    match status.as_u16() {
-        401 => Error::UpstreamAuthFailed(format!(
+    let message = body.message.map(|message| refused.discreet(&message));
+    let said_too_large =
+        message.as_deref().is_some_and(speaks_of_size) || status == StatusCode::PAYLOAD_TOO_LARGE;
+    match (status.as_u16(), refused) {
+        (401, _) => Error::UpstreamAuthFailed(format!(
             "the API answered 401{}, and renewing the token did not help",
             body.code.map(|code| format!(" `{code}`")).unwrap_or_default()
         )),
-        403 => Error::UpstreamForbidden {
-            permission: message.as_deref().and_then(permission_in),
-            message,
-        },
-        404 => Error::ConversationNotFound(conversation),
-        409 if is_patch => Error::UpstreamConflict,
-        413 if is_patch => said_too_large(),
-        400 if is_patch && message.as_deref().is_some_and(speaks_of_size) => said_too_large(),
-        429 => Error::UpstreamRateLimited {
-            reason: THROTTLED,
+        (403, _) => {
+            let named = message.as_deref().and_then(permission_in);
+            Error::UpstreamForbidden { permission: named.or_else(|| refused.permission()), message }
+        }
+        (404, Refused::Read(id) | Refused::Patch(id, _)) => Error::ConversationNotFound(id),
+        (409, Refused::Patch(..)) => Error::UpstreamConflict,
+        (400 | 413, Refused::Patch(..)) if said_too_large => too_large(),
+        (429, _) => Error::UpstreamRateLimited {
+            reason: if matches!(refused, Refused::Query(_)) { QUERY_THROTTLED } else { THROTTLED },
             retry_after: retry_after(response.headers()).unwrap_or(DEFAULT_THROTTLE),
         },
-        408 | 500..=599 => Error::UpstreamUnavailable {
+        (408 | 500..=599, _) => Error::UpstreamUnavailable {
             reason: format!("it answered {}", status.as_u16()),
             retry_after: retry_after(response.headers()).unwrap_or(DEFAULT_RETRY_AFTER),
         },
-        300..=399 => Error::UpstreamInvalidResponse(format!("a redirect ({})", status.as_u16())),
-        status => Error::UpstreamRejected { status, code: body.code, message },
+        (300..=399, _) => {
+            Error::UpstreamInvalidResponse(format!("a redirect ({})", status.as_u16()))
+        }
+        (status, _) => Error::UpstreamRejected { status, code: body.code, message },
     }
 }
 
@@ -295,7 +333,7 @@ fn speaks_of_size(message: &str) -> bool {
 }
 
 /// Only the use case knows the merged map; it fills in the numbers.
-fn said_too_large() -> Error {
+fn too_large() -> Error {
     Error::AttributesTooLarge(SizeExcess {
         bytes: 0,
         limit_bytes: 0,
@@ -314,7 +352,7 @@ mod tests {
             .body(Bytes::copy_from_slice(body.as_bytes()))
             .expect("valid");
         let id = "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid");
-        refusal(&response, id, Some(&AttributeMap::default()))
+        refusal(&response, Refused::Patch(id, &AttributeMap::default()))
     }
 
     #[test]

@@ -40,6 +40,8 @@ struct Core {
     kick: Notify,
     clock: Monotonic,
     meter: Arc<dyn Meter>,
+    /// Whether it is the budget itself, whose state is shown.
+    is_budget: bool,
 }
 
 struct State {
@@ -67,17 +69,33 @@ pub struct Heard {
 impl Limiter {
     /// An unused budget.
     pub fn new(settings: RateSettings, meter: Arc<dyn Meter>, clock: Monotonic) -> Self {
+        let limiter = Self::made(settings, meter, clock, true);
+        limiter.report();
+        limiter
+    }
+
+    /// A lane beside the budget, for an operation that upstream throttles on its own: waits, paces and
+    /// refuses in the same way, and bounds nothing that the budget does not.
+    pub fn lane(settings: RateSettings, meter: Arc<dyn Meter>, clock: Monotonic) -> Self {
+        Self::made(settings, meter, clock, false)
+    }
+
+    fn made(
+        settings: RateSettings,
+        meter: Arc<dyn Meter>,
+        clock: Monotonic,
+        is_budget: bool,
+    ) -> Self {
         let policy = RateLimit::new(settings);
         let state = State { policy, waiters: HashMap::new(), timer: Timer::Off };
-        let limiter = Self(Arc::new_cyclic(|this| Core {
+        Self(Arc::new_cyclic(|this| Core {
             this: Weak::clone(this),
             state: Mutex::new(state),
             kick: Notify::new(),
             clock,
             meter,
-        }));
-        limiter.report();
-        limiter
+            is_budget,
+        }))
     }
 
     /// Waits for the right to make one call, at most until `deadline`.
@@ -128,6 +146,9 @@ impl Limiter {
 
     /// Tells the meter how things stand; they change with time alone, too.
     pub fn report(&self) {
+        if !self.0.is_budget {
+            return;
+        }
         self.0.meter.rate_window(self.room(), self.throttle_left().is_some());
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tower::ServiceBuilder;
 use tower::layer::layer_fn;
 
-use super::layers::breaker::Guard;
+use super::layers::breaker::{ApiGuards, Guard};
+use super::layers::rate_limit::Limits;
 use super::layers::retry::Retries;
 use super::layers::{auth, base_uri, breaker, deadline, observe, rate_limit, retry, timeout};
-use super::limiter::Limiter;
 use super::random::Jitter;
 use super::token::TokenCache;
 use super::transport::Transport;
@@ -49,16 +49,17 @@ pub struct StackParts {
 pub struct ApiStack {
     /// The stack.
     pub transport: Transport,
-    /// Its breaker.
-    pub guard: Arc<Guard>,
+    /// Its breakers.
+    pub guards: ApiGuards,
     /// Its retry budget.
     pub retries: Arc<Retries>,
 }
 
-/// The stack of the platform API within the budget of `limiter`.
-pub fn api_stack(parts: &StackParts, tokens: TokenCache, limiter: Limiter) -> ApiStack {
+/// The stack of the platform API within these limits.
+pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiStack {
     let StackParts { settings, transport, meter, jitter, clock } = parts.clone();
-    let guard = Arc::new(Guard::new("conversations", Arc::clone(&meter), clock));
+    let guard = |upstream| Arc::new(Guard::new(upstream, Arc::clone(&meter), clock));
+    let guards = ApiGuards { conversations: guard("conversations"), analytics: guard("analytics") };
     let retries = Arc::new(Retries {
         backoff: settings.backoff,
         budget: Mutex::new(RetryBudget::default()),
@@ -67,7 +68,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limiter: Limiter) -> Ap
         clock,
     });
     let api_base: Arc<str> = settings.api_base.into();
-    let (breaker, call_meter) = (Arc::clone(&guard), Arc::clone(&meter));
+    let (breakers, call_meter) = (guards.clone(), Arc::clone(&meter));
     let repeating = Arc::clone(&retries);
     let stack = ServiceBuilder::new()
         // Outermost, so that nothing below can be late.
@@ -77,11 +78,11 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limiter: Limiter) -> Ap
         // Outside auth: each attempt gets a live token.
         .layer(layer_fn(move |inner| retry::layer(Arc::clone(&repeating), inner)))
         // Asked before a token is fetched for a call that is not made.
-        .layer(layer_fn(move |inner| breaker::layer(Arc::clone(&breaker), inner)))
+        .layer(layer_fn(move |inner| breaker::by_operation(breakers.clone(), inner)))
         // Outside the rate limit: a token spends none of its budget.
         .layer(layer_fn(move |inner| auth::layer(tokens.clone(), inner)))
         // Takes the permit that a call brings, or waits for one.
-        .layer(layer_fn(move |inner| rate_limit::layer(limiter.clone(), inner)))
+        .layer(layer_fn(move |inner| rate_limit::layer(limits.clone(), inner)))
         // Inside the rate limit: waiting for that is not the upstream being slow.
         .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
         // One record an attempt.
@@ -89,7 +90,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limiter: Limiter) -> Ap
         // From path to host.
         .layer(layer_fn(move |inner| base_uri::layer(api_base.clone(), inner)))
         .service(transport);
-    ApiStack { transport: Transport::new(stack), guard, retries }
+    ApiStack { transport: Transport::new(stack), guards, retries }
 }
 
 /// The stack of the token endpoint. It has no retries: the task that fetches tokens has a schedule

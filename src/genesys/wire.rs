@@ -4,15 +4,17 @@
 //! that the vendor's SDK models leave optional, which is nearly all of them.
 
 mod attributes;
+mod details;
 mod parts;
 mod redact;
 
 use serde::Deserialize;
 
 use self::attributes::WireAttributes;
-use self::parts::{LastLeg, Present, Text};
+pub use self::details::{details, details_query};
+use self::parts::{LastLeg, Present, Text, Time};
 pub use self::redact::{without_secrets, without_values};
-use crate::domain::{AttributeMap, Conversation, ConversationId, Participant};
+use crate::domain::{AttributeMap, Conversation, ConversationId, Participant, PersonName, Span};
 
 /// Body of both GETs of a conversation. Source: models `Conversation` and `CallConversation` of
 /// the Python SDK 269.
@@ -20,8 +22,8 @@ use crate::domain::{AttributeMap, Conversation, ConversationId, Participant};
 #[serde(rename_all = "camelCase")]
 struct WireConversation<'a> {
     id: Option<Present>,
-    start_time: Option<Present>,
-    end_time: Option<Present>,
+    start_time: Option<Time>,
+    end_time: Option<Time>,
     #[serde(borrow)]
     participants: Option<Vec<WireParticipant<'a>>>,
 }
@@ -37,7 +39,10 @@ struct WireParticipant<'a> {
     purpose: Option<Text<'a>>,
     #[serde(borrow)]
     state: Option<Text<'a>>,
-    end_time: Option<Present>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    start_time: Option<Time>,
+    end_time: Option<Time>,
     attributes: Option<WireAttributes>,
     #[serde(borrow)]
     calls: Option<LastLeg<'a>>,
@@ -67,10 +72,17 @@ impl WireParticipant<'_> {
             id: self.id?.0.parse().ok()?,
             purpose: self.purpose.map(Text::into_owned).unwrap_or_default(),
             live: self.end_time.is_none() && !gone,
+            name: self.name.map(|Text(name)| PersonName::new(&name)),
+            span: span(self.start_time, self.end_time),
             state: self.state.or(last_leg).map(Text::into_owned),
             attributes: self.attributes.map(WireAttributes::into_map).unwrap_or_default(),
         })
     }
+}
+
+fn span(start: Option<Time>, end: Option<Time>) -> Span {
+    let told = |time: Option<Time>| time.and_then(|Time(time)| time);
+    Span { start: told(start), end: told(end) }
 }
 
 /// Reads the body of a GET of a conversation.
@@ -101,7 +113,8 @@ pub fn conversation(id: ConversationId, body: &[u8]) -> Result<Conversation, &'s
     } else {
         Some(participants.iter().any(|participant| participant.live))
     };
-    Ok(Conversation { id, live, participants })
+    let span = span(wire.start_time, wire.end_time);
+    Ok(Conversation { id, live, span, participants })
 }
 
 /// Reads the body of a GET of a single participant, as a `custom` route serves it. Such a route
@@ -113,7 +126,8 @@ pub fn lone_participant(id: ConversationId, body: &[u8]) -> Result<Conversation,
     let wire: WireParticipant =
         serde_json::from_slice(body).map_err(|_| "it is not the JSON of a participant")?;
     let participant = wire.into_domain().ok_or("it is JSON, but not of a participant")?;
-    Ok(Conversation { id, live: None, participants: vec![participant] })
+    let span = Span::default();
+    Ok(Conversation { id, live: None, span, participants: vec![participant] })
 }
 
 /// What stands for an empty value in a PATCH. The platform documents no deletion, and its model no

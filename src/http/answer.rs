@@ -1,6 +1,7 @@
 //! The JSON of successful answers.
 
 pub(super) mod examples;
+mod text;
 
 use std::collections::BTreeMap;
 
@@ -266,7 +267,10 @@ impl From<Verification> for VerificationView {
     }
 }
 
-fn shown<S: Serializer>(id: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn shown<S: Serializer>(
+    id: &impl std::fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
 }
 

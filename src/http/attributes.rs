@@ -47,10 +47,14 @@ pub(super) struct WriteBody {
             description = "Only this key, taken as it is; may be repeated and stand beside `keys`"),
         ("view" = Option<String>, Query, example = "flat",
             description = "`flat`: an answer of one level without arrays, for data actions, in which the keys named are members; whatever a flow has to branch on is told with status 200 and `ok`"),
+        ("format" = Option<String>, Query, example = "text",
+            description = "`json` or `text`, whatever is accepted"),
         ("If-None-Match" = Option<String>, Header, description = "`ETag`s that the caller knows"),
     ),
     responses(
-        (status = 200, body = ReadAny, description = "The attributes"),
+        (status = 200, description = "The attributes", content(
+            (ReadAny = "application/json"), (String = "text/plain"),
+        )),
         (status = 304, description = "They are as the caller knows them"),
     )
 )]

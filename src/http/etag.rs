@@ -120,6 +120,26 @@ impl Cover {
     }
 }
 
+/// What the seals of cursors are for, under the same key.
+const SEAL_LABEL: &str = "attribute-gateway cursor v1";
+
+impl EtagKey {
+    /// What proves that this gateway, or a replica of it, put `content` and `parts` together.
+    pub(super) fn seal(&self, content: &[u8], parts: &[&str]) -> [u8; SHOWN] {
+        let own = hmac::sign(&self.0, SEAL_LABEL.as_bytes());
+        let own = hmac::Key::new(hmac::HMAC_SHA256, own.as_ref());
+        let mut hashed = Lengthed(Vec::with_capacity(USUAL));
+        hashed.count(content.len());
+        hashed.0.extend_from_slice(content);
+        for part in parts {
+            hashed.part(part);
+        }
+        let mut seal = [0; SHOWN];
+        seal.copy_from_slice(&hmac::sign(&own, &hashed.0).as_ref()[..SHOWN]);
+        seal
+    }
+}
+
 /// What is hashed, gathered first: the hash costs more for each call of it than for a few bytes.
 struct Lengthed(Vec<u8>);
 

@@ -4,11 +4,11 @@
 mod writing;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
 use super::etag::Cover;
 use super::exchange::Exchange;
+use super::form::FORMAT;
 use super::negotiate::{self, Form};
 use super::percent::decoded_step;
 use super::problem::Problem;
@@ -20,7 +20,7 @@ use crate::app::ReadRequest;
 use crate::domain::{ConversationId, ParticipantSelector, Violation};
 use crate::error::Code;
 
-pub(super) use writing::WriteCall;
+pub(super) use writing::{WriteCall, read_body};
 
 /// A read that can be made: of attributes, or of a single one where the path names its key.
 pub(super) struct ReadCall {
@@ -34,9 +34,13 @@ impl FromRequestParts<AppState> for ReadCall {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let exchange = exchange(parts)?;
         let conversation = conversation(parts)?;
-        let (selector, cover) = read_query(parts.uri.query(), key(parts)?, &state.settings)?;
+        let read = read_query(parts.uri.query(), key(parts)?, &state.settings)?;
+        let (selector, cover, asked) = read;
         exchange.cycle.note_keys(cover.keys());
-        let form = form(&parts.headers, &cover, &exchange)?;
+        let form = match exchange.flat {
+            Some(_) => negotiate::accepts_json(&parts.headers).map(|()| Form::Json)?,
+            None => Form::of(asked, &parts.headers)?,
+        };
         Ok(Self {
             request: ReadRequest {
                 conversation,
@@ -60,7 +64,7 @@ pub(super) fn exchange(parts: &Parts) -> Result<Exchange, Problem> {
     exchange.ok_or_else(|| Problem::internal("a handler was reached without the edge"))
 }
 
-fn conversation(parts: &Parts) -> Result<ConversationId, Problem> {
+pub(super) fn conversation(parts: &Parts) -> Result<ConversationId, Problem> {
     let step = paths::conversation_of(parts.uri.path()).and_then(decoded_step);
     conversation_id(step.as_deref())
 }
@@ -86,31 +90,29 @@ fn key(parts: &Parts) -> Result<Option<String>, Problem> {
     }
 }
 
-/// A single key can be shown as text, everything else as JSON alone.
-fn form(headers: &HeaderMap, cover: &Cover, exchange: &Exchange) -> Result<Form, Problem> {
-    if matches!(cover, Cover::Key(_)) && exchange.flat.is_none() {
-        return negotiate::form(headers);
-    }
-    negotiate::accepts_json(headers).map(|()| Form::Json)
-}
+type Read = (ParticipantSelector, Cover, Option<Form>);
 
 fn read_query(
     raw: Option<&str>,
     key: Option<String>,
     settings: &HttpSettings,
-) -> Result<(ParticipantSelector, Cover), Problem> {
+) -> Result<Read, Problem> {
     let mut query = match key {
-        Some(_) => Query::read(raw, &["participant", "view"], &[]),
-        None => Query::read(raw, &["participant", "view", "keys"], &["key"]),
+        Some(_) => Query::read(raw, &["participant", "view", FORMAT], &[]),
+        None => Query::read(raw, &["participant", "view", FORMAT, "keys"], &["key"]),
     };
     let selector = query.participant(&settings.default_participant, key.is_none());
     let is_flat = query.word("view", &["flat"]).is_some();
     if is_flat && selector.is_all() {
         query.mistake("view", "`flat` shows one participant, not `all`");
     }
+    let asked = Form::asked(&mut query);
+    if is_flat && asked == Some(Form::Text) {
+        query.mistake(FORMAT, "`text` contradicts view=flat, which is JSON");
+    }
     let cover = cover(key, &mut query);
     query.finish()?;
-    Ok((selector, cover))
+    Ok((selector, cover, asked))
 }
 
 fn cover(key: Option<String>, query: &mut Query) -> Cover {

@@ -15,6 +15,8 @@ pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 pub(super) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 /// Media type of text.
 pub(super) const TEXT: &str = "text/plain";
+/// Media type of pages.
+pub(super) const HTML: &str = "text/html";
 
 /// A form in which something can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub(super) fn form(headers: &HeaderMap) -> Result<Form, Problem> {
 }
 
 /// How much the caller likes this media type, from 0, not at all, to 1.
-fn quality(headers: &HeaderMap, wanted: &str) -> f32 {
+pub(super) fn quality(headers: &HeaderMap, wanted: &str) -> f32 {
     let mut best: Option<(u8, f32)> = None;
     for header in headers.get_all(ACCEPT) {
         let text = header.to_str().unwrap_or_default();

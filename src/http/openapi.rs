@@ -37,15 +37,17 @@ deadline. Every error is a problem detail (RFC 9457) with a stable `code`, a `hi
 
 const SERVER: &str = "The gateway that serves this document";
 
+/// What can go wrong where one participant is chosen.
+const CHOOSING: &[Code] = &[Code::ParticipantNotFound, Code::AmbiguousParticipant];
+
+/// What can go wrong where a conversation is named.
+const NAMING: &[Code] =
+    &[Code::InvalidConversationId, Code::InvalidParticipant, Code::ConversationNotFound];
+
 /// What can go wrong with every request of the API.
 const COMMON: &[Code] = &[
-    Code::InvalidConversationId,
-    Code::InvalidParticipant,
     Code::InvalidQuery,
-    Code::ConversationNotFound,
-    Code::ParticipantNotFound,
     Code::NotAcceptable,
-    Code::AmbiguousParticipant,
     Code::Internal,
     Code::UpstreamRejected,
     Code::UpstreamForbidden,
@@ -92,6 +94,9 @@ const ECHOING: &[Code] = &[
     Code::Internal,
     Code::ShuttingDown,
 ];
+/// What can go wrong with a body that is no write.
+const SEARCHING: &[Code] =
+    &[Code::InvalidJson, Code::RequestTimeout, Code::BodyTooLarge, Code::UnsupportedMediaType];
 
 /// The schema of the members that only some problems have.
 const PROBLEM_MEMBERS: &str = "ProblemMembers";
@@ -120,7 +125,7 @@ pub fn document() -> OpenApi {
     api.security = Some(Vec::new());
     for (path, item) in &mut api.paths.paths {
         for (method, operation) in operations(item) {
-            let codes = codes(&method, path);
+            let codes = codes_of(operation.operation_id.as_deref().unwrap_or_default());
             if paths::is_api(path) {
                 complete(operation);
                 exact::operation(operation, &method);
@@ -174,18 +179,26 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
     operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// What can go wrong with an operation.
-fn codes(method: &Method, path: &str) -> Vec<Code> {
-    match path {
-        paths::ATTRIBUTES if *method == Method::GET => COMMON.to_vec(),
-        paths::ATTRIBUTE if *method == Method::GET => {
-            [COMMON, &[Code::AttributeNotFound, Code::InvalidAttributes]].concat()
+/// What can go wrong with an operation, by its id.
+fn codes_of(operation: &str) -> Vec<Code> {
+    let of_attributes = || [COMMON, NAMING, CHOOSING].concat();
+    match operation {
+        "getAttributes" => of_attributes(),
+        "getAttribute" => {
+            [&of_attributes(), [Code::AttributeNotFound, Code::InvalidAttributes].as_slice()]
+                .concat()
         }
-        paths::ATTRIBUTE if *method == Method::DELETE => without_body([COMMON, WRITING].concat()),
-        paths::ATTRIBUTES | paths::ATTRIBUTE => [COMMON, WRITING].concat(),
-        paths::TRACE => TRACING.to_vec(),
-        paths::ECHO => ECHOING.to_vec(),
-        paths::PROBLEM | paths::DOCS_FILE => vec![Code::NotFound],
+        "deleteAttribute" => without_body([&of_attributes(), WRITING].concat()),
+        "putAttributes" | "patchAttributes" | "putAttribute" => {
+            [&of_attributes(), WRITING].concat()
+        }
+        "getConversation" => [COMMON, NAMING].concat(),
+        "listConversations" => COMMON.to_vec(),
+        "searchConversations" => [COMMON, SEARCHING].concat(),
+        "getService" => vec![Code::InvalidQuery, Code::NotAcceptable],
+        "getTrace" => TRACING.to_vec(),
+        "echo" => ECHOING.to_vec(),
+        "getProblemPage" | "getDocsFile" => vec![Code::NotFound],
         _ => Vec::new(),
     }
 }
@@ -201,6 +214,7 @@ fn tags() -> Vec<utoipa::openapi::Tag> {
     [
         ("attributes", "Attributes of the participants of a call"),
         ("debugging", "Aids that are off unless `debug.enabled` is set"),
+        ("conversations", "Calls, and who is in them"),
         ("operations", "For those who run the gateway"),
         ("documentation", "For those who program against it"),
     ]
@@ -235,6 +249,9 @@ fn complete(operation: &mut Operation) {
             continue;
         };
         for (header, description) in headers(status) {
+            if header == "ETag" && !name.contains("Attribute") {
+                continue;
+            }
             response.headers.insert(header.to_owned(), described(description).into());
         }
         for (media, content) in &mut response.content {
@@ -360,6 +377,9 @@ fn complete_components(components: &mut Components) {
         if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
             exact::body(body);
         }
+    }
+    if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut("SearchBody") {
+        exact::search(body);
     }
     for (code, name) in OUTSIDE {
         let response = problem_response(&[code], "/nothing-here");

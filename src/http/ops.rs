@@ -1,16 +1,15 @@
-//! What operators and documentation readers ask for. Nothing here needs upstream.
+//! What operators ask for, and the documents. Nothing here needs upstream.
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
 use super::state::{Ops, ReadinessReport};
-use super::{openapi, paths, problem};
+use super::{openapi, paths};
 use crate::error::Code;
 
 /// Media type of the figures (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
@@ -85,37 +84,6 @@ pub(super) async fn openapi_json() -> Response {
     ([(CONTENT_TYPE, JSON)], openapi::json()).into_response()
 }
 
-/// The page about a problem code
-///
-/// Problems name it as their `type`.
-#[utoipa::path(get, path = paths::PROBLEM, operation_id = "getProblemPage", tag = "documentation",
-    params(("code" = String, Path, description = "A problem code", example = "write-superseded")),
-    responses((status = 200, body = String, content_type = "text/plain", description = "What the code means and what to do")))]
-pub(super) async fn problem_page(
-    code: Result<Path<String>, PathRejection>,
-) -> Result<String, Problem> {
-    let code = code
-        .ok()
-        .and_then(|Path(code)| Code::parse(&code))
-        .ok_or_else(|| Problem::new(Code::NotFound, "there is no such problem code"))?;
-    Ok(page(code))
-}
-
-fn page(code: Code) -> String {
-    let retryable = if code.retryable() {
-        "yes: the same request can succeed when it is repeated"
-    } else {
-        "no: the same request will fail again until something is changed"
-    };
-    format!(
-        "{title}\n\ncode:      {code}\nstatus:    {status}\nretryable: {retryable}\n\nWhat to do: {hint}\n",
-        title = code.title(),
-        code = code.as_str(),
-        status = problem::status(code),
-        hint = code.hint(),
-    )
-}
-
 /// A path that leads nowhere.
 pub(super) async fn not_found() -> Problem {
     Problem::new(Code::NotFound, "there is nothing at this path")
@@ -147,13 +115,5 @@ mod tests {
             told(&report(true), true),
             "ready\ntoken: ok: as it is\nbreaker: failed: open\n"
         );
-    }
-
-    #[test]
-    fn every_code_has_a_page_with_its_remedy() {
-        for code in Code::ALL {
-            let page = page(code);
-            assert!(page.starts_with(code.title()) && page.contains(code.hint()), "{page}");
-        }
     }
 }

@@ -1,5 +1,13 @@
 //! The paths of the service, once. The parameter names are those of the contract.
 
+/// What this is.
+pub const ROOT: &str = "/";
+/// The list of live conversations.
+pub const CONVERSATIONS: &str = "/v1/conversations";
+/// The same, narrowed by a body.
+pub const SEARCH: &str = "/v1/conversations/search";
+/// One conversation.
+pub const CONVERSATION: &str = "/v1/conversations/{conversationId}";
 /// Attributes of one participant, or of all.
 pub const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
 /// One attribute of one participant.
@@ -27,6 +35,10 @@ pub const PROBLEM: &str = "/problems/{code}";
 
 /// Every path, for the labels of metrics.
 pub const ALL: &[&str] = &[
+    ROOT,
+    CONVERSATIONS,
+    SEARCH,
+    CONVERSATION,
     ATTRIBUTES,
     ATTRIBUTE,
     TRACE,

@@ -120,14 +120,19 @@ pub(super) fn shortened(text: &str) -> String {
 }
 
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let near = known
-        .map(|known| (distance(&shortened(name).to_lowercase(), &known.to_lowercase()), known))
-        .filter(|(distance, _)| *distance <= FARTHEST_SLIP)
-        .min();
-    match near {
-        Some((_, near)) => format!("is no parameter of this request; did you mean `{near}`?"),
+    match nearest(name, known) {
+        Some(near) => format!("is no parameter of this request; did you mean `{near}`?"),
         None => "is no parameter of this request".to_owned(),
     }
+}
+
+/// The known name that this one may be a slip of.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|known| (distance(&shortened(name).to_lowercase(), &known.to_lowercase()), known))
+        .filter(|(distance, _)| *distance <= FARTHEST_SLIP)
+        .min()
+        .map(|(_, near)| near)
 }
 
 /// Letters to add, drop or change to get from one word to the other.

@@ -7,7 +7,7 @@ use utoipa_axum::routes;
 
 use super::edge::edge;
 use super::state::AppState;
-use super::{attributes, docs, echo, ops, single_key, trace};
+use super::{attributes, conversations, docs, echo, ops, pages, single_key, trace};
 
 /// The whole HTTP service.
 pub fn router(state: AppState) -> Router {
@@ -28,6 +28,9 @@ pub(super) fn documented() -> OpenApiRouter<AppState> {
 /// The routes that do not depend on settings.
 fn always() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .routes(routes!(conversations::list_conversations))
+        .routes(routes!(conversations::search_conversations))
+        .routes(routes!(conversations::get_conversation))
         .routes(routes!(
             attributes::get_attributes,
             attributes::put_attributes,
@@ -38,6 +41,7 @@ fn always() -> OpenApiRouter<AppState> {
             single_key::put_attribute,
             single_key::delete_attribute
         ))
+        .routes(routes!(pages::root))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
         .routes(routes!(ops::metrics))
@@ -45,5 +49,5 @@ fn always() -> OpenApiRouter<AppState> {
         .routes(routes!(ops::openapi_json))
         .routes(routes!(docs::page))
         .routes(routes!(docs::file))
-        .routes(routes!(ops::problem_page))
+        .routes(routes!(pages::problem_page))
 }

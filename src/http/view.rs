@@ -24,7 +24,7 @@ pub(super) struct ReadView {
     pub conversation: ConversationId,
     /// What of the map is shown.
     pub cover: Cover,
-    /// The form of a single key.
+    /// JSON or text.
     pub form: Form,
     /// What is asked for in the flat form.
     pub flat: Option<Arc<Ask>>,
@@ -64,7 +64,7 @@ impl ReadView {
                     ParticipantView::new(participant, self.cover.narrowed(attributes))
                 };
                 let participants = participants.into_iter().map(shown).collect();
-                Ok(Json(ReadAllAnswer::new(self.conversation, participants)).into_response())
+                Ok(self.form.respond(&ReadAllAnswer::new(self.conversation, participants)))
             }
         }
     }
@@ -94,7 +94,7 @@ impl ReadView {
                 Cover::Key(_) => self.entry((found, chosen_by), &map),
                 Cover::Whole | Cover::Narrowed(_) => {
                     let (chosen, size) = ((found, chosen_by), (bytes, settings.total_bytes));
-                    Json(ReadAnswer::new(self.conversation, chosen, map, size)).into_response()
+                    self.form.respond(&ReadAnswer::new(self.conversation, chosen, map, size))
                 }
             }
         };

@@ -69,7 +69,7 @@ fn parse(text: &str, kind: impl Kind) -> Result<(), serde_json::Error> {
 
 /// What is wrong with the syntax, and where. The parser's own sentences are fixed texts in the
 /// categories let through; in others they may quote the document.
-fn sentence(error: &serde_json::Error) -> String {
+pub(super) fn sentence(error: &serde_json::Error) -> String {
     match error.classify() {
         Category::Syntax | Category::Eof => error.to_string(),
         Category::Data | Category::Io => {
@@ -117,7 +117,7 @@ impl Found {
 }
 
 /// Pointer to a member of the document.
-fn member(name: &str) -> String {
+pub(super) fn member(name: &str) -> String {
     let within = Violation::of_attribute(name, "").pointer;
     within.replacen("/attributes", "", 1)
 }

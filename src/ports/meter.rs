@@ -16,11 +16,13 @@ pub enum Operation {
     Patch,
     /// POST to the token endpoint.
     Token,
+    /// The conversation details query.
+    Analytics,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Patch, Self::Token];
+    pub const ALL: [Self; 4] = [Self::Read, Self::Patch, Self::Token, Self::Analytics];
 
     /// The label.
     pub const fn as_str(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Operation {
             Self::Read => "read",
             Self::Patch => "patch",
             Self::Token => "token",
+            Self::Analytics => "analytics",
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Health {
     pub tokens: TokenCache,
     pub limiter: Limiter,
     pub retries: Arc<Retries>,
-    pub guards: [(&'static str, Arc<Guard>); 2],
+    pub guards: [(&'static str, Arc<Guard>); 3],
     pub app: App,
     pub shutdown: Shutdown,
 }

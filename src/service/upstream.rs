@@ -9,8 +9,8 @@ use crate::clock::Monotonic;
 use crate::config::{self, Config, Route};
 use crate::error::Error;
 use crate::genesys::{
-    Clearing, Client, Credentials, Guard, Jitter, Limiter, Paths, Retries, StackParts,
-    StackSettings, TokenCache, TokenSettings, Transport, api_stack, token_stack,
+    ApiGuards, Clearing, Client, Credentials, Guard, Jitter, Limiter, Limits, Paths, Retries,
+    StackParts, StackSettings, TokenCache, TokenSettings, Transport, api_stack, token_stack,
 };
 use crate::http::paths;
 use crate::policy::{Backoff, RateSettings};
@@ -31,7 +31,7 @@ pub struct Upstream {
     pub tokens: TokenCache,
     pub limiter: Limiter,
     pub retries: Arc<Retries>,
-    pub guards: [(&'static str, Arc<Guard>); 2],
+    pub guards: [(&'static str, Arc<Guard>); 3],
 }
 
 impl Upstream {
@@ -59,9 +59,12 @@ impl Upstream {
             attempt_timeout: config.genesys.attempt_timeout,
         };
         let tokens = TokenCache::start(credentials, settings, login, jitter, stop);
-        let limiter =
-            Limiter::new(rate_settings(&config.genesys), Arc::clone(&stack.meter), stack.clock);
-        let api = api_stack(&stack, tokens.clone(), limiter.clone());
+        let rates = rate_settings(&config.genesys);
+        let limiter = Limiter::new(rates, Arc::clone(&stack.meter), stack.clock);
+        let analytics = Limiter::lane(rates, Arc::clone(&stack.meter), stack.clock);
+        let limits = Limits { budget: limiter.clone(), analytics };
+        let api = api_stack(&stack, tokens.clone(), limits);
+        let ApiGuards { conversations, analytics } = api.guards;
         let clearing = match config.genesys.clear_with {
             config::ClearWith::Empty => Clearing::Empty,
             config::ClearWith::Null => Clearing::Null,
@@ -71,7 +74,11 @@ impl Upstream {
             tokens,
             limiter,
             retries: api.retries,
-            guards: [("upstream.conversations", api.guard), ("upstream.token", login_guard)],
+            guards: [
+                ("upstream.conversations", conversations),
+                ("upstream.analytics", analytics),
+                ("upstream.token", login_guard),
+            ],
         }
     }
 }

@@ -10,6 +10,12 @@ use super::{action::Action, oauth, reply::Reply, target::Target, world::Arrival}
 pub(super) fn instead(arrival: &Arrival, action: &Action, correlation: &str) -> Option<Reply> {
     Some(match action {
         Action::Throttle { retry_after } => Reply::throttled(*retry_after, correlation),
+        Action::Status { code: 403, body: None, .. } if arrival.target == Target::Details => {
+            let message = "Unable to perform the requested action. You must have at least one of \
+                           the following permissions assigned: [analytics:conversationDetail:view, \
+                           analytics:agentConversationDetail:view]";
+            Reply::error(403, "missing.any.permissions", message, correlation)
+        }
         Action::Status { code, body, retry_after } => {
             let reply = with_status(*code, body.as_ref(), correlation);
             match retry_after {

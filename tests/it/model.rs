@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use attribute_gateway::app::{App, AppParts, WriteOptions, WriteRequest};
 use attribute_gateway::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Change, Conversation, Outcome, Participant,
-    WriteReport,
+    AttributeKey, AttributeMap, AttributeValue, Change, Conversation, ListPage, Outcome,
+    Participant, Span, WriteReport,
 };
 use attribute_gateway::error::{Effect, Error, Failure};
 use attribute_gateway::ports::{
-    BoxFuture, CallFailure, Conversations, Cycle, Fate, PatchCall, ReadCall, Unlimited,
+    BoxFuture, CallFailure, Conversations, Cycle, Fate, FindCall, PatchCall, ReadCall, Unlimited,
 };
 use attribute_gateway::shutdown::Shutdown;
 use attribute_gateway::telemetry::Metrics;
@@ -94,11 +94,18 @@ impl Upstream {
             purpose: "customer".to_owned(),
             state: None,
             live: true,
+            name: None,
+            span: Span::default(),
             attributes: self.shown(),
         };
         tokio::time::sleep(ms(self.draw(20))).await;
         let participants = vec![customer];
-        Ok(Conversation { id: read.conversation, live: Some(true), participants })
+        Ok(Conversation {
+            id: read.conversation,
+            live: Some(true),
+            span: Span::default(),
+            participants,
+        })
     }
 
     async fn answer_patch(&self, patch: PatchCall, cycle: &Cycle) -> Result<(), CallFailure> {
@@ -153,6 +160,10 @@ impl Conversations for Upstream {
             let answer = tokio::time::timeout_at(cycle.deadline(), self.answer_read(read)).await;
             answer.unwrap_or(Err(Error::DeadlineExceeded("reading")))
         })
+    }
+
+    fn find<'a>(&'a self, _: FindCall<'a>, _: &'a Cycle) -> BoxFuture<'a, Result<ListPage, Error>> {
+        Box::pin(async { Ok(ListPage::default()) })
     }
 
     fn patch<'a>(

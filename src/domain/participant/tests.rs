@@ -9,11 +9,14 @@ fn conversation(participants: &[(&str, bool)]) -> Conversation {
             purpose: (*purpose).to_owned(),
             state: None,
             live: *live,
+            name: None,
+            span: Span::default(),
             attributes: AttributeMap::default(),
         });
     Conversation {
         id: "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid"),
         live: Some(true),
+        span: Span::default(),
         participants: participants.collect(),
     }
 }
@@ -104,6 +107,14 @@ fn what_is_no_word_is_refused() {
     assert!("ALL".parse::<ParticipantSelector>().expect("valid").is_all());
 }
 
+#[test]
+fn a_purpose_that_no_caller_can_write_has_no_word() {
+    let odd = "x".repeat(41);
+    let crowd = [("all", true), ("voice mail", true), ("First", true), (odd.as_str(), true)];
+    let told = conversation(&crowd).selectors();
+    assert_eq!(told, [vec!["first".to_owned()], vec![], vec![], vec![]]);
+}
+
 fn crowds() -> impl Strategy<Value = Vec<(&'static str, bool)>> {
     let purpose = prop::sample::select(vec!["customer", "external", "agent", "ivr", "acd", ""]);
     proptest::collection::vec((purpose, any::<bool>()), 0..7)
@@ -122,6 +133,22 @@ proptest! {
             let live = crowd.iter().filter(|(purpose, live)| *purpose == word && *live).count();
             let there = crowd.iter().any(|(purpose, _)| *purpose == word);
             prop_assert!(live > 1 || !there);
+        }
+    }
+
+    #[test]
+    fn a_participant_is_told_every_word_that_chooses_it_and_no_other(crowd in crowds()) {
+        let told = conversation(&crowd).selectors();
+        for purpose in ["customer", "external", "agent", "ivr", "acd", "first"] {
+            for suffix in ["", ":first", ":last"] {
+                let word = format!("{purpose}{suffix}");
+                let Ok(selector) = word.parse::<ParticipantSelector>() else { continue };
+                let chosen = choose(&selector.to_string(), &crowd, Intent::Write).ok();
+                for (index, words) in told.iter().enumerate() {
+                    let chosen = chosen.as_ref().is_some_and(|(chosen, _)| *chosen == index);
+                    prop_assert_eq!(words.contains(&word), chosen, "{} of {}", word, index);
+                }
+            }
         }
     }
 

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower::{ServiceExt, service_fn};
 
+use super::call;
 use crate::clock::Monotonic;
 use crate::genesys::error::UpstreamError;
 use crate::genesys::transport::Exchange;
 use crate::policy::{Breaker, BreakerSettings};
-use crate::ports::{BreakerState, Meter};
+use crate::ports::{BreakerState, Meter, Operation};
 
 /// The breaker of one upstream, shared by all its calls.
 pub struct Guard {
@@ -72,6 +73,30 @@ fn state_of(breaker: &Breaker) -> BreakerState {
         (false, true) => BreakerState::HalfOpen,
         (false, false) => BreakerState::Open,
     }
+}
+
+/// The breakers of the platform API: analytics fails for reasons of its own, and must not take the
+/// attributes along.
+#[derive(Clone)]
+pub struct ApiGuards {
+    /// Of reads and writes.
+    pub conversations: Arc<Guard>,
+    /// Of the details query.
+    pub analytics: Arc<Guard>,
+}
+
+/// Guards each operation of the API by the breaker of its upstream.
+pub fn by_operation<S: Exchange>(guards: ApiGuards, inner: S) -> impl Exchange {
+    service_fn(move |request: Request<Bytes>| {
+        let guard = match call(&request).operation {
+            Operation::Analytics => Arc::clone(&guards.analytics),
+            Operation::Read | Operation::Patch | Operation::Token => {
+                Arc::clone(&guards.conversations)
+            }
+        };
+        let inner = inner.clone();
+        async move { guard.run(inner, request).await }
+    })
 }
 
 /// Guards an upstream.

@@ -16,7 +16,7 @@ use crate::genesys::error::{self, UpstreamError};
 use crate::genesys::limiter::{Heard, Limiter};
 use crate::genesys::transport::Exchange;
 use crate::policy::{Start, Told};
-use crate::ports::{Permit, Phase};
+use crate::ports::{Operation, Permit, Phase};
 
 /// Calls that Genesys has counted in its window.
 const COUNT: &str = "inin-ratelimit-count";
@@ -25,25 +25,35 @@ const ALLOWED: &str = "inin-ratelimit-allowed";
 /// Seconds until the count starts again.
 const RESET: &str = "inin-ratelimit-reset";
 
-/// Keeps attempts within the budget of `limiter`.
-pub fn layer<S: Exchange>(limiter: Limiter, inner: S) -> impl Exchange {
+/// What attempts are kept within. Clones share it.
+#[derive(Clone)]
+pub struct Limits {
+    /// The budget of the token, for every operation.
+    pub budget: Limiter,
+    /// What the details query has to heed besides: upstream throttles it on its own account, and a 429
+    /// to it stops nothing else.
+    pub analytics: Limiter,
+}
+
+/// Keeps attempts within `limits`.
+pub fn layer<S: Exchange>(limits: Limits, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
-        let (inner, limiter) = (inner.clone(), limiter.clone());
-        async move { limited(&limiter, inner, request).await }
+        let (inner, limits) = (inner.clone(), limits.clone());
+        async move { limited(&limits, inner, request).await }
     })
 }
 
 async fn limited<S: Exchange>(
-    limiter: &Limiter,
+    limits: &Limits,
     inner: S,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
     let call = call(&request).clone();
-    let (permit, start) = admitted(limiter, &call).await?;
-    let mut attempt = Attempt(Some(permit));
+    let lane = (call.operation == Operation::Analytics).then_some(&limits.analytics);
+    let (mut attempt, starts) = admitted(&limits.budget, lane, &call).await?;
     let result = inner.oneshot(request).await;
     match &result {
-        Ok(answer) => limiter.heard(start, &heard(&call, answer)),
+        Ok(answer) => hear(limits, starts, &heard(&call, answer)),
         // Nothing was sent: nothing can have been counted.
         Err(UpstreamError::Connect(_) | UpstreamError::NotSentInTime) => attempt.give_back(),
         Err(_) => {}
@@ -51,21 +61,58 @@ async fn limited<S: Exchange>(
     result
 }
 
-/// Waits until the attempt may start. A permit from before a 429 is not good any more.
-async fn admitted(limiter: &Limiter, call: &Call) -> Result<(Permit, Start), UpstreamError> {
+/// When an attempt started, by the budget and by its lane.
+type Starts = (Start, Option<Start>);
+
+/// Tells each limiter what concerns it.
+fn hear(limits: &Limits, (start, lane): Starts, heard: &Heard) {
+    let Some(lane) = lane else { return limits.budget.heard(start, heard) };
+    if heard.throttled.is_none() {
+        limits.budget.heard(start, heard);
+    }
+    limits.analytics.heard(lane, &Heard { told: Told::default(), ..*heard });
+}
+
+/// Waits until the attempt may start. A permit from before a 429 is not good any more. The lane is
+/// waited for first: nobody keeps calls of the budget meanwhile.
+async fn admitted(
+    budget: &Limiter,
+    lane: Option<&Limiter>,
+    call: &Call,
+) -> Result<(Attempt, Starts), UpstreamError> {
     let mut held = call.permit.take();
     loop {
         if call.cycle.time_to_start().is_zero() {
             call.cycle.hurry();
             return Err(UpstreamError::NotSentInTime);
         }
+        let waited = match lane {
+            Some(lane) => Some((lane, booked(lane, call).await.map_err(of_lane)?)),
+            None => None,
+        };
         let permit = match held.take() {
             Some(permit) => permit,
-            None => booked(limiter, call).await?,
+            None => booked(budget, call).await?,
         };
-        if let Some(start) = limiter.start() {
-            return Ok((permit, start));
+        let (lane_permit, lane_start) = match waited {
+            Some((lane, permit)) => match lane.start() {
+                Some(start) => (Some(permit), Some(start)),
+                None => continue,
+            },
+            None => (None, None),
+        };
+        if let Some(start) = budget.start() {
+            return Ok((Attempt([Some(permit), lane_permit]), (start, lane_start)));
         }
+    }
+}
+
+fn of_lane(error: UpstreamError) -> UpstreamError {
+    match error {
+        UpstreamError::RateLimited { retry_after, .. } => {
+            UpstreamError::RateLimited { reason: error::QUERY_THROTTLED, retry_after }
+        }
+        other => other,
     }
 }
 
@@ -80,19 +127,21 @@ async fn booked(limiter: &Limiter, call: &Call) -> Result<Permit, UpstreamError>
     permits?.take().ok_or(UpstreamError::NotSentInTime)
 }
 
-/// The permit of an attempt that is under way.
-struct Attempt(Option<Permit>);
+/// The permits of an attempt that is under way.
+struct Attempt([Option<Permit>; 2]);
 
 impl Attempt {
     fn give_back(&mut self) {
-        self.0 = None;
+        self.0 = [None, None];
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if let Some(permit) = self.0.take() {
-            permit.spend();
+        for permit in &mut self.0 {
+            if let Some(permit) = permit.take() {
+                permit.spend();
+            }
         }
     }
 }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::domain::Timestamp;
 
 /// A value of which only matters that it is there, and not `null`.
 #[derive(Debug)]
@@ -13,6 +15,52 @@ pub struct Present;
 impl<'de> Deserialize<'de> for Present {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+/// A time. That there is one matters more than whether it can be read: `endTime` ends a conversation.
+#[derive(Debug)]
+pub struct Time(pub Option<Timestamp>);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Moment;
+        impl<'de> Visitor<'de> for Moment {
+            type Value = Time;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Time, E> {
+                Ok(Time(Timestamp::parse(text)))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Time, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| Time(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Time, A::Error> {
+                IgnoredAny.visit_seq(seq).map(|_| Time(None))
+            }
+        }
+        deserializer.deserialize_any(Moment)
     }
 }
 

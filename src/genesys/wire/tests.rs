@@ -128,3 +128,23 @@ proptest! {
         let _ = conversation(id(), body.as_bytes());
     }
 }
+
+#[test]
+fn times_and_names_are_kept_and_what_is_no_time_ends_a_conversation_all_the_same() {
+    let json = format!(
+        r#"{{"id":"x","startTime":"2026-01-07T09:30:00.000Z","endTime":17,"participants":[
+        {{"id":"{PARTICIPANT}","name":"Zo\u00eb","startTime":"2026-01-07T09:30:00.000Z"}},
+        {{"id":"{PARTICIPANT}","name":null,"startTime":null,"endTime":{{"a":[1]}}}}]}}"#
+    );
+    let read = read(&json);
+    assert_eq!(read.live, Some(false));
+    assert_eq!(
+        read.span.start.map(|time| time.to_string()).as_deref(),
+        Some("2026-01-07T09:30:00.000Z")
+    );
+    assert_eq!(read.span.end, None);
+    let [zoe, other] = read.participants.as_slice() else { panic!("two") };
+    assert_eq!((zoe.name.as_ref().map(PersonName::expose), zoe.live), (Some("Zoë"), true));
+    assert_eq!((other.name.is_none(), other.live, other.span), (true, false, Span::default()));
+    assert!(!format!("{zoe:?}").contains("Zo"), "personal");
+}

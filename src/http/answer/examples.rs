@@ -7,11 +7,14 @@ use super::{
     SizeView, WriteAnswer,
 };
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Candidate, ChosenBy, ConversationId, Outcome,
-    ParticipantId, Verification, VerificationStatus, WriteReport,
+    AttributeKey, AttributeMap, AttributeValue, Candidate, ChosenBy, Conversation, ConversationId,
+    Listed, ListedParticipant, Outcome, Participant, ParticipantId, PersonName, Span, Timestamp,
+    Verification, VerificationStatus, WriteReport,
 };
 use crate::error::Effect;
+use crate::http::conversations::{ConversationAnswer, ListAnswer};
 use crate::http::flat::{Ask, FlatAnswer};
+use crate::http::form::Shown as _;
 use crate::http::negotiate::TEXT;
 
 /// The conversation of all examples.
@@ -27,6 +30,9 @@ pub(in crate::http) fn of(
     status: &str,
     media: &str,
 ) -> Vec<(&'static str, Value)> {
+    if media == TEXT {
+        return as_text(operation, status);
+    }
     let is_write = ["put", "patch", "delete"].iter().any(|method| operation.starts_with(method));
     let examples = match (operation, status) {
         ("getAttributes", "200") => vec![
@@ -41,7 +47,6 @@ pub(in crate::http) fn of(
                 )),
             ),
         ],
-        ("getAttribute", "200") if media == TEXT => vec![("value", Ok(Value::from("gold")))],
         ("getAttribute", "200") => vec![
             ("one", to_value(entry())),
             (
@@ -49,6 +54,10 @@ pub(in crate::http) fn of(
                 to_value(Ask::of_value().read(conversation(), Some(participant()), &single())),
             ),
         ],
+        ("getConversation", "200") => vec![("live", to_value(seen()))],
+        ("listConversations" | "searchConversations", "200") => {
+            vec![("more", to_value(listed()))]
+        }
         (_, "200") if is_write => vec![
             ("verified", to_value(written(Outcome::Verified))),
             ("unchanged", to_value(written(Outcome::Unchanged))),
@@ -60,8 +69,22 @@ pub(in crate::http) fn of(
         ("echo", "200") => vec![("dataAction", Ok(echo()))],
         _ => Vec::new(),
     };
-    let good = |(name, value): (_, Result<Value, _>)| Some((name, value.ok()?));
-    examples.into_iter().filter_map(good).collect()
+    examples.into_iter().filter_map(|(name, value)| Some((name, value.ok()?))).collect()
+}
+
+/// The same for people.
+fn as_text(operation: &str, status: &str) -> Vec<(&'static str, Value)> {
+    match (operation, status) {
+        ("getAttributes", "200") => {
+            vec![("one", one().text().into()), ("all", all().text().into())]
+        }
+        ("getAttribute", "200") => vec![("value", "gold".into())],
+        ("getConversation", "200") => vec![("live", seen().text().into())],
+        ("listConversations" | "searchConversations", "200") => {
+            vec![("more", listed().text().into())]
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn one() -> ReadAnswer {
@@ -144,6 +167,35 @@ fn entry() -> KeyAnswer {
 fn flat_write() -> FlatAnswer {
     let report = report(Outcome::Unverified);
     Ask::naming("loyalty_tier").written(&report, false, Effect::Applied)
+}
+
+fn seen() -> ConversationAnswer {
+    let began = Span { start: Timestamp::parse("2026-01-07T09:30:00.000Z"), end: None };
+    let customer = Participant {
+        id: PARTICIPANT.parse().expect("a UUID"),
+        purpose: "customer".to_owned(),
+        state: Some("connected".to_owned()),
+        live: true,
+        name: Some(PersonName::new("Springfield, IL")),
+        span: began,
+        attributes: attributes(),
+    };
+    let (id, live, participants) = (conversation(), Some(true), vec![customer]);
+    ConversationAnswer::from(&Conversation { id, live, span: began, participants })
+}
+
+fn listed() -> ListAnswer {
+    let listed = Listed {
+        id: conversation(),
+        at: 0,
+        start: Timestamp::parse("2026-01-07T09:30:00.000Z"),
+        direction: Some("inbound".to_owned()),
+        participants: vec![ListedParticipant {
+            id: PARTICIPANT.parse().expect("a UUID"),
+            purpose: "customer".to_owned(),
+        }],
+    };
+    ListAnswer::new(vec![listed], Some("AQAAAAEAAAGbl3TtQI4PGis8TU5fimt8jZ4PGiubr4kZ".to_owned()))
 }
 
 fn all() -> ReadAllAnswer {

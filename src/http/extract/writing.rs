@@ -57,7 +57,7 @@ async fn of_attributes(
 ) -> Result<Patch, Problem> {
     let merges = parts.method == Method::PATCH;
     negotiate::declared(&parts.headers, if merges { &[JSON, MERGE_PATCH] } else { &[JSON] })?;
-    let body = read(parts, body, exchange, settings).await?;
+    let body = read_body(parts, body, exchange, settings).await?;
     wire::patch(&body, if merges { Null::Clears } else { Null::Refused })
 }
 
@@ -77,13 +77,14 @@ async fn of_one(
         Change::Clear
     } else {
         let declared = negotiate::declared(&parts.headers, &[JSON, TEXT])?;
-        let body = read(parts, body, exchange, settings).await?;
+        let body = read_body(parts, body, exchange, settings).await?;
         if declared == TEXT { single::plain(&body)? } else { single::change(&body, key)? }
     };
     Ok([(attribute, change)].into_iter().collect())
 }
 
-async fn read(
+/// Reads the body of a request, as long as it may take.
+pub(in crate::http) async fn read_body(
     parts: &Parts,
     body: Body,
     exchange: &Exchange,

@@ -4,6 +4,7 @@
 //! what it has to take. Kept by name, so that the same parameter is described alike everywhere.
 
 use axum::http::Method;
+use serde_json::Value;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, Object};
 use utoipa::openapi::{RefOr, Required, Schema};
@@ -60,9 +61,11 @@ fn of(parameter: &Parameter, method: &Method, of_all: bool) -> Option<Schema> {
             Some(ArrayBuilder::new().items(items).build().into())
         }
         (ParameterIn::Path, "key") => matching(KEY),
-        (ParameterIn::Query, "verify") => Some(word("none")),
-        (ParameterIn::Query, "view") => Some(word("flat")),
-        (ParameterIn::Query, "format") => Some(word("text")),
+        (ParameterIn::Query, "verify") => Some(word(["none"])),
+        (ParameterIn::Query, "view") => Some(word(["flat"])),
+        (ParameterIn::Query, "format") => Some(word(["text", "json"])),
+        (ParameterIn::Query, "state") => Some(word(["live"])),
+        (ParameterIn::Query, "direction") => Some(word(["inbound", "outbound"])),
         // A read takes one that it cannot understand for one that does not match.
         (ParameterIn::Header, "If-Match" | "If-None-Match") if *method != Method::GET => {
             matching(TAGS)
@@ -71,8 +74,27 @@ fn of(parameter: &Parameter, method: &Method, of_all: bool) -> Option<Schema> {
     }
 }
 
-fn word(only: &str) -> Schema {
-    text().enum_values(Some([only])).build().into()
+fn word<const N: usize>(words: [&str; N]) -> Schema {
+    text().enum_values(Some(words)).build().into()
+}
+
+/// A telephone number, with the separators that people write.
+const NUMBER: &str = r"^([tT][eE][lL]:)?[ .()-]*\+?[ .()-]*([0-9][ .()-]*){1,32}$";
+
+/// Sharpens the body of a search.
+pub(super) fn search(schema: &mut Object) {
+    schema.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    for (name, member) in &mut schema.properties {
+        let RefOr::T(Schema::Object(member)) = member else { continue };
+        match name.as_str() {
+            "ani" | "dnis" => member.pattern = Some(NUMBER.to_owned()),
+            "state" => member.enum_values = Some(vec!["live".into(), Value::Null]),
+            "direction" => {
+                member.enum_values = Some(vec!["inbound".into(), "outbound".into(), Value::Null]);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Sharpens the body of a write: no other members, one of two that say the same, and keys as the

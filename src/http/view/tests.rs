@@ -33,6 +33,8 @@ fn participant() -> Participant {
         purpose: "customer".to_owned(),
         state: None,
         live: true,
+        name: None,
+        span: crate::domain::Span::default(),
         attributes: map(),
     }
 }

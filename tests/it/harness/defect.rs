@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attribute_gateway::app::{App, AppParts, AppSettings};
-use attribute_gateway::domain::{AttributeMap, Conversation, Limits, Participant};
+use attribute_gateway::domain::{AttributeMap, Conversation, Limits, ListPage, Participant, Span};
 use attribute_gateway::error::Error;
 use attribute_gateway::http::{
     AppState, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, paths, router,
 };
 use attribute_gateway::policy::Backoff;
 use attribute_gateway::ports::{
-    BoxFuture, CallFailure, Conversations, Cycle, PatchCall, ReadCall, Unlimited,
+    BoxFuture, CallFailure, Conversations, Cycle, FindCall, PatchCall, ReadCall, Unlimited,
 };
 use attribute_gateway::shutdown::Shutdown;
 use attribute_gateway::telemetry::{AccessLog, Metrics};
@@ -66,16 +66,22 @@ impl Conversations for Defect {
             purpose: "customer".to_owned(),
             state: Some("connected".to_owned()),
             live: true,
+            name: None,
+            span: Span::default(),
             attributes: AttributeMap::default(),
         };
         let (id, participants) = (call.conversation, vec![customer]);
         Box::pin(async move {
             if self.reads {
-                Ok(Conversation { id, live: Some(true), participants })
+                Ok(Conversation { id, live: Some(true), span: Span::default(), participants })
             } else {
                 panics(self.payload)
             }
         })
+    }
+
+    fn find<'a>(&'a self, _: FindCall<'a>, _: &'a Cycle) -> BoxFuture<'a, Result<ListPage, Error>> {
+        Box::pin(async { panics(self.payload) })
     }
 
     fn patch<'a>(

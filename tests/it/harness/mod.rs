@@ -92,6 +92,18 @@ impl TestApp {
         self.send(request("GET", path).body(Body::empty()).expect("a request")).await
     }
 
+    /// `POST` of this JSON.
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        let request = request("POST", path).header("content-type", "application/json");
+        self.send(request.body(body.to_string().into()).expect("a request")).await
+    }
+
+    /// `GET` of a path, accepting this alone.
+    pub async fn get_as(&self, accept: &str, path: &str) -> Answer {
+        let request = request("GET", path).header("accept", accept);
+        self.send(request.body(Body::empty()).expect("a request")).await
+    }
+
     /// `GET …/attributes` of a conversation; `query` starts with `?` or is empty.
     pub async fn read(&self, conversation: &str, query: &str) -> Answer {
         self.get(&format!("{}{query}", attributes_of(conversation))).await

@@ -1,0 +1,254 @@
+//! Which of upstream's pages to fetch for a page of ours, and what of them was shown already.
+//!
+//! Upstream's pages are cut by number from a list that changes: calls that begin push the rest down,
+//! calls that end let it move up. So a cursor does not say how far a caller has come by a number but by
+//! the last call that it was shown; the number only says where to look for that. What is newer is
+//! skipped, and where the place has moved up, an earlier page is looked at. So nothing is shown twice,
+//! and nothing is left out that was there all the time.
+
+use std::collections::BTreeSet;
+
+use super::super::ids::ConversationId;
+use super::{ListPage, Listed, PAGE_SIZE};
+
+/// Pages fetched for one answer. A caller whose place has moved further gets a short answer, and a
+/// cursor to go on with.
+const MOST_PAGES: u32 = 5;
+
+/// Conversations of one millisecond that a bookmark can tell apart.
+const MOST_TWINS: usize = 100;
+
+/// How far a caller has come: the last conversation that it was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bookmark {
+    /// Upstream's page on which that stood, from 1 on.
+    pub page: u32,
+    /// When it began, in milliseconds since 1970.
+    pub at: i64,
+    /// Those that began just then and were shown.
+    pub shown: Vec<ConversationId>,
+}
+
+/// An answer to a caller.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// Its conversations, the newest first.
+    pub conversations: Vec<Listed>,
+    /// Where to go on, unless that was all.
+    pub next: Option<Bookmark>,
+}
+
+/// An answer while it is gathered.
+#[derive(Clone, Debug)]
+pub struct Pages {
+    limit: usize,
+    mark: Option<Bookmark>,
+    /// The page to fetch next.
+    page: u32,
+    asked: u32,
+    /// The place of the bookmark is known to be here or later.
+    is_placed: bool,
+    /// With the page on which each stood.
+    found: Vec<(u32, Listed)>,
+    seen: BTreeSet<ConversationId>,
+    done: bool,
+    more: bool,
+}
+
+impl Pages {
+    /// `limit` conversations after those up to `mark`.
+    pub fn new(limit: usize, mark: Option<Bookmark>) -> Self {
+        let page = mark.as_ref().map_or(1, |mark| mark.page.max(1));
+        let is_placed = mark.is_none();
+        let (found, seen) = (Vec::new(), BTreeSet::new());
+        Self { limit, mark, page, asked: 0, is_placed, found, seen, done: false, more: false }
+    }
+
+    /// The page to fetch, if another one is needed.
+    pub fn wanted(&self) -> Option<u32> {
+        (!self.done).then_some(self.page)
+    }
+
+    /// Takes the page that was wanted.
+    pub fn take(&mut self, page: ListPage) {
+        self.asked += 1;
+        let is_last_try = self.asked >= MOST_PAGES;
+        if !self.is_placed && !is_last_try && self.page > 1 && !self.begins_before_mark(&page) {
+            self.page -= 1;
+            return;
+        }
+        self.is_placed = true;
+        let here = self.page;
+        let before = u64::from(here) * PAGE_SIZE as u64;
+        let ends = page.received < PAGE_SIZE || page.total.is_some_and(|total| total <= before);
+        for row in page.rows {
+            if self.is_after_mark(&row) && self.seen.insert(row.id) {
+                self.found.push((here, row));
+            }
+        }
+        self.done = ends || self.found.len() >= self.limit || is_last_try;
+        self.more = !ends || self.found.len() > self.limit;
+        if !self.done {
+            self.page = here.saturating_add(1);
+        }
+    }
+
+    /// The answer.
+    pub fn finish(mut self) -> Listing {
+        // Pages that shifted while they were fetched may overlap.
+        self.found.sort_by_key(|(_, row)| std::cmp::Reverse(row.at));
+        self.found.truncate(self.limit);
+        let next = self.more.then(|| self.next_mark());
+        let conversations = self.found.into_iter().map(|(_, row)| row).collect();
+        Listing { conversations, next }
+    }
+
+    fn next_mark(&self) -> Bookmark {
+        let Some((page, last)) = self.found.last() else {
+            let (at, shown) = self
+                .mark
+                .as_ref()
+                .map_or((i64::MAX, Vec::new()), |mark| (mark.at, mark.shown.clone()));
+            return Bookmark { page: self.page, at, shown };
+        };
+        let twins = self.found.iter().rev().take_while(|(_, row)| row.at == last.at);
+        let earlier = self.mark.iter().filter(|mark| mark.at == last.at);
+        let earlier = earlier.flat_map(|mark| mark.shown.iter().copied());
+        let shown = twins.map(|(_, row)| row.id).chain(earlier).take(MOST_TWINS).collect();
+        Bookmark { page: *page, at: last.at, shown }
+    }
+
+    /// Whether the place of the bookmark is certainly on this page, or on a later one.
+    fn begins_before_mark(&self, page: &ListPage) -> bool {
+        let first = page.rows.first().map(|row| row.at);
+        self.mark.as_ref().is_none_or(|mark| first.is_some_and(|at| at > mark.at))
+    }
+
+    fn is_after_mark(&self, row: &Listed) -> bool {
+        self.mark.as_ref().is_none_or(|mark| {
+            row.at < mark.at || (row.at == mark.at && !mark.shown.contains(&row.id))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Live calls as upstream has them, the newest first: when each began, and its number.
+    #[derive(Clone, Debug, Default)]
+    struct World(Vec<(i64, u32)>);
+
+    impl World {
+        fn add(&mut self, at: i64, number: u32) {
+            self.0.push((at, number));
+            self.0.sort_by_key(|(at, number)| (std::cmp::Reverse(*at), *number));
+        }
+
+        fn page(&self, page: u32) -> ListPage {
+            let before = (page as usize - 1) * PAGE_SIZE;
+            let rows: Vec<_> = self.0.iter().skip(before).take(PAGE_SIZE).map(row).collect();
+            ListPage { received: rows.len(), rows, total: Some(self.0.len() as u64) }
+        }
+
+        /// One answer, with the pages that were fetched for it.
+        fn list(&self, limit: usize, mark: Option<Bookmark>) -> (Listing, Vec<u32>) {
+            let (mut pages, mut fetched) = (Pages::new(limit, mark), Vec::new());
+            while let Some(page) = pages.wanted() {
+                fetched.push(page);
+                pages.take(self.page(page));
+            }
+            (pages.finish(), fetched)
+        }
+    }
+
+    fn row((at, number): &(i64, u32)) -> Listed {
+        let id = id(*number);
+        Listed { id, at: *at, start: None, direction: None, participants: Vec::new() }
+    }
+
+    fn id(number: u32) -> ConversationId {
+        format!("00000000-0000-4000-8000-{number:012}").parse().expect("a UUID")
+    }
+
+    fn quiet(calls: u32) -> World {
+        World((0..calls).map(|number| (1_000_000 - i64::from(number), number)).collect())
+    }
+
+    #[test]
+    fn a_quiet_list_is_walked_with_few_calls_and_an_end() {
+        let (first, fetched) = quiet(3).list(3, None);
+        assert_eq!((first.conversations.len(), first.next, fetched), (3, None, vec![1]));
+        let world = quiet(250);
+        let (first, fetched) = world.list(100, None);
+        assert_eq!((first.conversations.len(), fetched), (100, vec![1]));
+        let (second, fetched) = world.list(100, first.next);
+        assert_eq!((second.conversations[0].id, fetched), (id(100), vec![1, 2]));
+        let (third, fetched) = world.list(100, second.next);
+        assert_eq!((third.conversations.len(), third.next, fetched), (50, None, vec![2, 3]));
+    }
+
+    #[test]
+    fn a_place_that_has_moved_up_is_found_on_an_earlier_page() {
+        let mut world = quiet(250);
+        let (_, next) =
+            (0..4).fold((0, None), |(_, mark), round| (round, world.list(40, mark).0.next));
+        assert_eq!(next.as_ref().map(|mark| mark.page), Some(2), "after 160");
+        world.0.drain(..100);
+        let (listing, fetched) = world.list(40, next);
+        assert_eq!((listing.conversations[0].id, fetched), (id(160), vec![2, 1]));
+    }
+
+    #[test]
+    fn a_place_that_has_moved_far_down_is_reached_over_several_answers() {
+        let mut world = quiet(50);
+        let (first, _) = world.list(10, None);
+        (0..700).for_each(|number| world.add(2_000_000, 1000 + number));
+        let (none, fetched) = world.list(10, first.next);
+        assert_eq!((none.conversations.len(), fetched.len()), (0, MOST_PAGES as usize));
+        let (rest, _) = world.list(10, none.next);
+        assert_eq!(rest.conversations[0].id, id(10));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_shown_twice_and_nothing_left_out_that_was_there_all_the_time(
+            calls in 0_u32..260,
+            spread in 1_i64..40,
+            limit in 1_usize..=100,
+            changes in proptest::collection::vec((any::<bool>(), 0_u32..60, any::<u32>()), 0..40),
+        ) {
+            let mut world = World::default();
+            // Many of them begin in the same millisecond.
+            (0..calls).for_each(|number| world.add(i64::from(number) / spread, number));
+            let mut lasting: BTreeSet<u32> = (0..calls).collect();
+            let (mut shown, mut mark, mut fresh) = (BTreeSet::new(), None, calls);
+            let mut changes = changes.into_iter();
+            loop {
+                let (listing, _) = world.list(limit, mark);
+                for row in &listing.conversations {
+                    prop_assert!(shown.insert(row.id), "{} twice", row.id);
+                }
+                mark = listing.next;
+                if mark.is_none() {
+                    break;
+                }
+                let Some((begins, count, seed)) = changes.next() else { continue };
+                for turn in 0..count {
+                    if begins {
+                        world.add(i64::from(fresh), fresh);
+                        fresh += 1;
+                    } else if !world.0.is_empty() {
+                        let index = seed.wrapping_mul(31).wrapping_add(turn) as usize % world.0.len();
+                        lasting.remove(&world.0.remove(index).1);
+                    }
+                }
+            }
+            for number in lasting {
+                prop_assert!(shown.contains(&id(number)), "{number} left out");
+            }
+        }
+    }
+}

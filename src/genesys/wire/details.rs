@@ -1,0 +1,215 @@
+//! The conversation details query of analytics, and its rows. It carries no attributes
+//! (<https://developer.genesys.cloud/analyticsdatamanagement/analytics/detail/conversation-query>).
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
+use time::{Date, Duration, OffsetDateTime};
+
+use super::parts::Text;
+use crate::domain::{
+    ConversationFilter, ListPage, Listed, ListedParticipant, PAGE_SIZE, PhoneNumber, Timestamp,
+};
+
+/// How many days before today a call may have begun to be found. An interval is needed, and a wide one
+/// is dear to upstream; calls that are older than two nights are sessions that were never closed.
+const DAYS_BACK: Duration = Duration::days(2);
+
+/// The body of the query for one page, from 1 on.
+///
+/// The interval ends with tomorrow: what matters is on which days a call began, and an end of "now"
+/// would make each page one of another list.
+pub fn details_query(filter: &ConversationFilter, page: u32, today: Date) -> Vec<u8> {
+    let from = today.checked_sub(DAYS_BACK).unwrap_or(today);
+    let to = today.next_day().unwrap_or(today);
+    let mut conversation = vec![json!({
+        "type": "dimension", "dimension": "conversationEnd", "operator": "notExists"
+    })];
+    if let Some(direction) = filter.direction {
+        conversation.push(is("originatingDirection", direction.as_str()));
+    }
+    let voice = vec![is("mediaType", "voice")];
+    let mut segments = vec![lasting(voice)];
+    // Each in a filter of its own: one segment need not fulfil all of them.
+    let ids = [("queueId", filter.queue), ("userId", filter.user)];
+    segments.extend(
+        ids.into_iter()
+            .filter_map(|(dimension, id)| Some(lasting(vec![is(dimension, &id?.to_string())]))),
+    );
+    segments.extend(filter.ani.as_ref().map(|number| any_of("ani", number)));
+    segments.extend(filter.dnis.as_ref().map(|number| any_of("dnis", number)));
+    json!({
+        "interval": format!("{from}T00:00:00.000Z/{to}T00:00:00.000Z"),
+        "order": "desc",
+        "orderBy": "conversationStart",
+        "paging": {"pageSize": PAGE_SIZE, "pageNumber": page},
+        "conversationFilters": [{"type": "and", "predicates": conversation}],
+        "segmentFilters": segments,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+fn is(dimension: &str, value: &str) -> Value {
+    json!({"type": "dimension", "dimension": dimension, "operator": "matches", "value": value})
+}
+
+/// That some segment is like this, and not over.
+fn lasting(mut predicates: Vec<Value>) -> Value {
+    predicates.push(json!({
+        "type": "dimension", "dimension": "segmentEnd", "operator": "notExists"
+    }));
+    json!({"type": "and", "predicates": predicates})
+}
+
+fn any_of(dimension: &str, number: &PhoneNumber) -> Value {
+    let spellings = number.spellings();
+    let predicates: Vec<_> = spellings.iter().map(|spelling| is(dimension, spelling)).collect();
+    json!({"type": "or", "predicates": predicates})
+}
+
+/// `AnalyticsConversationQueryResponse`; the list is left out where it would be empty.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    #[serde(borrow)]
+    conversations: Option<Vec<Row<'a>>>,
+    total_hits: Option<u64>,
+}
+
+/// `AnalyticsConversationWithoutAttributes`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Row<'a> {
+    #[serde(borrow)]
+    conversation_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    conversation_start: Option<Text<'a>>,
+    #[serde(borrow)]
+    originating_direction: Option<Text<'a>>,
+    #[serde(borrow)]
+    participants: Option<Vec<Person<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Person<'a> {
+    #[serde(borrow)]
+    participant_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    purpose: Option<Text<'a>>,
+}
+
+/// Reads one page of the answer.
+///
+/// # Errors
+/// A sentence, without any of the body, if it is no such answer.
+pub fn details(body: &[u8]) -> Result<ListPage, &'static str> {
+    let answer: Answer = std::str::from_utf8(body)
+        .ok()
+        .and_then(|body| serde_json::from_str(body).ok())
+        .ok_or("it is not the JSON of a conversation details query")?;
+    if answer.conversations.is_none() && answer.total_hits.is_none() {
+        return Err("it is JSON, but not of a conversation details query");
+    }
+    let rows = answer.conversations.unwrap_or_default();
+    let received = rows.len();
+    let rows = rows.into_iter().filter_map(Row::into_domain).collect();
+    Ok(ListPage { rows, received, total: answer.total_hits })
+}
+
+impl Row<'_> {
+    /// `None` without an id by which it could be asked for.
+    fn into_domain(self) -> Option<Listed> {
+        let start = self.conversation_start;
+        let at = start.as_ref().and_then(|Text(start)| OffsetDateTime::parse(start, &Rfc3339).ok());
+        let millis = at.map(|at| at.unix_timestamp_nanos() / 1_000_000);
+        let people = self.participants.unwrap_or_default();
+        Some(Listed {
+            id: self.conversation_id?.0.parse().ok()?,
+            // What has no time comes last, and is shown all the same.
+            at: millis.and_then(|millis| i64::try_from(millis).ok()).unwrap_or_default(),
+            start: start.and_then(|Text(start)| Timestamp::parse(&start)),
+            direction: self.originating_direction.map(Text::into_owned),
+            participants: people.into_iter().filter_map(Person::into_domain).collect(),
+        })
+    }
+}
+
+impl Person<'_> {
+    fn into_domain(self) -> Option<ListedParticipant> {
+        let id = self.participant_id?.0.parse().ok()?;
+        Some(ListedParticipant {
+            id,
+            purpose: self.purpose.map(Text::into_owned).unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use time::Month;
+
+    use super::*;
+
+    fn query(filter: &ConversationFilter) -> Value {
+        let today = Date::from_calendar_date(2026, Month::March, 1).expect("a date");
+        serde_json::from_slice(&details_query(filter, 3, today)).expect("JSON")
+    }
+
+    #[test]
+    fn live_voice_calls_of_three_days_are_asked_for_the_newest_first() {
+        let query = query(&ConversationFilter::default());
+        assert_eq!(query["interval"], "2026-02-27T00:00:00.000Z/2026-03-02T00:00:00.000Z");
+        assert_eq!((&query["order"], &query["paging"]["pageNumber"]), (&json!("desc"), &json!(3)));
+        let live =
+            json!({"type": "dimension", "dimension": "conversationEnd", "operator": "notExists"});
+        assert_eq!(query["conversationFilters"], json!([{"type": "and", "predicates": [live]}]));
+        let lasts =
+            json!({"type": "dimension", "dimension": "segmentEnd", "operator": "notExists"});
+        let voice = json!([{"type": "and", "predicates": [is("mediaType", "voice"), lasts]}]);
+        assert_eq!(query["segmentFilters"], voice);
+    }
+
+    #[test]
+    fn each_filter_is_about_a_segment_of_its_own_and_numbers_have_all_their_spellings() {
+        let id = "9e000000-0000-4000-8000-000000000001";
+        let query = query(&ConversationFilter {
+            queue: id.parse().ok(),
+            ani: "5551".parse().ok(),
+            ..ConversationFilter::default()
+        });
+        let segments = query["segmentFilters"].as_array().expect("a list");
+        assert_eq!(segments[1]["predicates"][0], is("queueId", id));
+        let spellings = ["tel:+5551", "+5551", "tel:5551", "5551"].map(|value| is("ani", value));
+        assert_eq!(segments[2], json!({"type": "or", "predicates": spellings}));
+        assert_eq!(segments.len(), 3);
+    }
+
+    #[test]
+    fn rows_without_an_id_are_left_out_and_every_other_field_may_be_missing() {
+        let id = "8e0f1a2b-0000-4000-8000-000000000000";
+        let body = json!({"conversations": [
+            {"conversationId": "nope"}, {"conversationStart": "2026-01-07T00:00:00Z"},
+            {"conversationId": id, "conversationStart": "1970-01-01T00:00:01.5Z",
+             "participants": [{"purpose": "ivr"}, {"participantId": id}]},
+            {"conversationId": id, "conversationStart": null, "participants": null}
+        ]});
+        let page = details(body.to_string().as_bytes()).expect("a page");
+        assert_eq!((page.received, page.rows.len(), page.total), (4, 2, None));
+        assert_eq!((page.rows[0].at, page.rows[0].participants.len()), (1500, 1));
+        assert_eq!((page.rows[1].at, page.rows[1].start), (0, None));
+        assert_eq!(details(br#"{"totalHits":0}"#).expect("none").received, 0);
+        for other in ["", "[]", "{}", "<html>", r#"{"conversations":7}"#] {
+            assert!(details(other.as_bytes()).is_err(), "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = details(&body);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Conversations: one as a whole, and the list of those that are live.
+
+mod calls;
+mod criteria;
+mod cursor;
+mod list;
+mod view;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+
+use self::calls::{ListCall, ViewCall};
+use super::paths;
+use super::problem::Problem;
+use super::state::HttpSettings;
+use crate::app::App;
+
+pub(super) use self::criteria::SearchBody;
+pub(super) use self::list::ListAnswer;
+pub(super) use self::view::ConversationAnswer;
+
+/// See a conversation
+///
+/// Whether it is live, and everybody who ever joined, each with the words by which `participant=` means
+/// exactly it.
+#[utoipa::path(
+    get,
+    path = paths::CONVERSATION,
+    operation_id = "getConversation",
+    tag = "conversations",
+    params(
+        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
+        ("format" = Option<String>, Query, example = "text",
+            description = "`json` or `text`, whatever is accepted"),
+    ),
+    responses((status = 200, description = "The conversation", content(
+        (ConversationAnswer = "application/json"), (String = "text/plain"),
+    )))
+)]
+pub(super) async fn get_conversation(
+    State(app): State<App>,
+    call: ViewCall,
+) -> Result<Response, Problem> {
+    let conversation = app.view(call.request).await?;
+    Ok(call.form.respond(&ConversationAnswer::from(&*conversation)))
+}
+
+/// List live conversations
+///
+/// Live voice conversations, the newest first, that began today or on the two days before (UTC). It is
+/// the analytics query of Genesys Cloud, which knows of a call a little later than the call begins and
+/// needs the permission `analytics:conversationDetail:view`. To search by telephone number, see
+/// `searchConversations`.
+#[utoipa::path(
+    get,
+    path = paths::CONVERSATIONS,
+    operation_id = "listConversations",
+    tag = "conversations",
+    params(
+        ("state" = Option<String>, Query, example = "live", description = "`live`, which is all there is"),
+        ("direction" = Option<String>, Query, example = "inbound", description = "`inbound` or `outbound`"),
+        ("queueId" = Option<String>, Query, format = "uuid",
+            description = "Those that are in this queue, or with an agent of it, now"),
+        ("userId" = Option<String>, Query, format = "uuid",
+            description = "Those that this user takes part in now"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, example = 25,
+            description = "How many at most; 25 if absent"),
+        ("cursor" = Option<String>, Query,
+            description = "`nextCursor` of the answer before; good only with the filters it came from"),
+        ("format" = Option<String>, Query, example = "text",
+            description = "`json` or `text`, whatever is accepted"),
+    ),
+    responses((status = 200, description = "Some of the live conversations; an answer may have fewer than `limit` of them, and `nextCursor` all the same", content(
+        (ListAnswer = "application/json"), (String = "text/plain"),
+    )))
+)]
+pub(super) async fn list_conversations(
+    State(app): State<App>,
+    State(settings): State<Arc<HttpSettings>>,
+    call: ListCall,
+) -> Result<Response, Problem> {
+    answer(&app, &settings, call).await
+}
+
+/// Search live conversations
+///
+/// The same as `listConversations`, with the filters in the body, among them telephone numbers: so they
+/// do not stand in access logs. Which call is my customer on?
+#[utoipa::path(
+    post,
+    path = paths::SEARCH,
+    operation_id = "searchConversations",
+    tag = "conversations",
+    params(
+        ("format" = Option<String>, Query, example = "text",
+            description = "`json` or `text`, whatever is accepted"),
+    ),
+    request_body(content = SearchBody, example = json!({"ani": "+15550100111"})),
+    responses((status = 200, description = "Some of the conversations that match", content(
+        (ListAnswer = "application/json"), (String = "text/plain"),
+    )))
+)]
+pub(super) async fn search_conversations(
+    State(app): State<App>,
+    State(settings): State<Arc<HttpSettings>>,
+    calls::SearchCall(call): calls::SearchCall,
+) -> Result<Response, Problem> {
+    answer(&app, &settings, call).await
+}
+
+async fn answer(app: &App, settings: &HttpSettings, call: ListCall) -> Result<Response, Problem> {
+    let filter = call.request.filter.clone();
+    let listing = app.list(call.request).await?;
+    let next = listing.next.map(|mark| cursor::write(&mark, &filter, &settings.etag));
+    Ok(call.form.respond(&ListAnswer::new(listing.conversations, next)))
+}

@@ -1,0 +1,80 @@
+//! From a request to a call of a use case, for conversations.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+
+use super::criteria::{self, Criteria};
+use crate::app::{ListRequest, ViewRequest};
+use crate::http::extract::{conversation, exchange, read_body};
+use crate::http::form::FORMAT;
+use crate::http::negotiate::{self, Form, JSON};
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+use crate::http::state::AppState;
+
+/// A look at a conversation that can be had.
+pub(in crate::http) struct ViewCall {
+    pub request: ViewRequest,
+    pub form: Form,
+}
+
+/// A list that can be made.
+pub(in crate::http) struct ListCall {
+    pub request: ListRequest,
+    pub form: Form,
+}
+
+/// The same, asked for by a body.
+pub(in crate::http) struct SearchCall(pub ListCall);
+
+impl FromRequestParts<AppState> for ViewCall {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+        let cycle = exchange(parts)?.cycle;
+        let conversation = conversation(parts)?;
+        let asked = format_alone(parts.uri.query())?;
+        let form = Form::of(asked, &parts.headers)?;
+        let no_cache = negotiate::wants_no_cache(&parts.headers);
+        Ok(Self { request: ViewRequest { conversation, no_cache, cycle }, form })
+    }
+}
+
+impl FromRequestParts<AppState> for ListCall {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let cycle = exchange(parts)?.cycle;
+        let (criteria, asked) = criteria::of_query(parts.uri.query(), &state.settings.etag)?;
+        let form = Form::of(asked, &parts.headers)?;
+        Ok(Self { request: request(criteria, cycle), form })
+    }
+}
+
+impl FromRequest<AppState> for SearchCall {
+    type Rejection = Problem;
+
+    async fn from_request(request_in: Request, state: &AppState) -> Result<Self, Problem> {
+        let (parts, stream) = request_in.into_parts();
+        let exchange = exchange(&parts)?;
+        let asked = format_alone(parts.uri.query())?;
+        let form = Form::of(asked, &parts.headers)?;
+        negotiate::declared(&parts.headers, &[JSON])?;
+        let bytes = read_body(&parts, stream, &exchange, &state.settings).await?;
+        let criteria = criteria::of_body(&bytes, &state.settings.etag)?;
+        Ok(Self(ListCall { request: request(criteria, exchange.cycle), form }))
+    }
+}
+
+fn request(criteria: Criteria, cycle: crate::ports::Cycle) -> ListRequest {
+    let Criteria { filter, limit, after } = criteria;
+    ListRequest { filter, limit, after, cycle }
+}
+
+/// Reads a query in which nothing but `format` may stand.
+fn format_alone(raw: Option<&str>) -> Result<Option<Form>, Problem> {
+    let mut query = Query::read(raw, &[FORMAT], &[]);
+    let asked = Form::asked(&mut query);
+    query.finish()?;
+    Ok(asked)
+}

@@ -1,0 +1,104 @@
+//! The JSON of the list, and its text.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::{ConversationId, Listed, ListedParticipant, ParticipantId, Timestamp};
+use crate::http::answer::shown;
+use crate::http::form::Shown;
+use crate::http::text::{NOTHING, Table, plain};
+
+/// Some of the live conversations, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ConversationList)]
+pub(in crate::http) struct ListAnswer {
+    /// The conversations.
+    conversations: Vec<ListedView>,
+    /// What to pass as `cursor` for those that follow; `null` if there are none.
+    next_cursor: Option<String>,
+}
+
+/// A live conversation. The analytics query knows no attributes.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ListedConversation)]
+pub(in crate::http) struct ListedView {
+    /// Its id.
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    conversation_id: ConversationId,
+    /// When it began, as Genesys Cloud spells it.
+    start_time: Option<String>,
+    /// `inbound` or `outbound`.
+    direction: Option<String>,
+    /// Everybody who ever joined.
+    participants: Vec<ListedParticipantView>,
+}
+
+/// A participant of a listed conversation.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ListedParticipant)]
+pub(in crate::http) struct ListedParticipantView {
+    /// Its id.
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    participant_id: ParticipantId,
+    /// Its purpose, such as `customer`.
+    purpose: String,
+}
+
+impl ListAnswer {
+    pub(in crate::http) fn new(listed: Vec<Listed>, next_cursor: Option<String>) -> Self {
+        Self { conversations: listed.into_iter().map(ListedView::from).collect(), next_cursor }
+    }
+}
+
+impl From<Listed> for ListedView {
+    fn from(listed: Listed) -> Self {
+        Self {
+            conversation_id: listed.id,
+            start_time: listed.start.as_ref().map(Timestamp::to_string),
+            direction: listed.direction,
+            participants: listed.participants.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<ListedParticipant> for ListedParticipantView {
+    fn from(participant: ListedParticipant) -> Self {
+        Self { participant_id: participant.id, purpose: participant.purpose }
+    }
+}
+
+impl Shown for ListAnswer {
+    fn text(&self) -> String {
+        let mut text = if self.conversations.is_empty() {
+            "(no conversations)\n".to_owned()
+        } else {
+            let mut table = Table::new(["CONVERSATION", "BEGAN", "DIRECTION", "PARTICIPANTS"]);
+            for one in &self.conversations {
+                table.row([
+                    &one.conversation_id.to_string(),
+                    one.start_time.as_deref().unwrap_or(NOTHING),
+                    one.direction.as_deref().unwrap_or(NOTHING),
+                    &told(&one.participants),
+                ]);
+            }
+            table.finish()
+        };
+        if let Some(cursor) = &self.next_cursor {
+            text.push_str(&["\nThere are more: cursor=", &plain(cursor), "\n"].concat());
+        }
+        text
+    }
+}
+
+fn told(participants: &[ListedParticipantView]) -> String {
+    let one = |one: &ListedParticipantView| {
+        let purpose = if one.purpose.is_empty() { NOTHING } else { &one.purpose };
+        format!("{purpose} {}", one.participant_id)
+    };
+    participants.iter().map(one).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,139 @@
+//! The JSON of one conversation, and its text.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::{Conversation, ConversationId, Participant, ParticipantId, Span, Timestamp};
+use crate::http::answer::shown;
+use crate::http::form::Shown;
+use crate::http::text::{NOTHING, Table, facts};
+
+/// A conversation with everybody who ever joined.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Conversation)]
+pub(in crate::http) struct ConversationAnswer {
+    /// The conversation.
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    conversation_id: ConversationId,
+    /// `live` or `ended`; `null` where the configured route does not tell.
+    state: Option<&'static str>,
+    /// When it began, as Genesys Cloud spells it; `null` where the route does not tell.
+    start_time: Option<String>,
+    /// When it ended; `null` while it is live.
+    end_time: Option<String>,
+    /// Everybody who ever joined, in order of joining.
+    participants: Vec<MemberView>,
+}
+
+/// A participant, without its attributes.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Member)]
+pub(in crate::http) struct MemberView {
+    /// Its id.
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = "uuid")]
+    id: ParticipantId,
+    /// Its purpose, such as `customer`, as Genesys Cloud spells it.
+    purpose: String,
+    /// State of its last communication, such as `connected`.
+    state: Option<String>,
+    /// Its name.
+    name: Option<String>,
+    /// When it joined.
+    start_time: Option<String>,
+    /// When it left; `null` while it is there.
+    end_time: Option<String>,
+    /// How many attributes it holds, empty ones not counted.
+    attribute_count: usize,
+    /// Every word that means exactly this participant in `participant=`, for a read as for a write;
+    /// plain words first.
+    selectors: Vec<String>,
+}
+
+impl From<&Conversation> for ConversationAnswer {
+    fn from(conversation: &Conversation) -> Self {
+        let [start_time, end_time] = times(conversation.span);
+        let words = conversation.selectors();
+        let participants = conversation.participants.iter().zip(words);
+        Self {
+            conversation_id: conversation.id,
+            state: conversation.live.map(|live| if live { "live" } else { "ended" }),
+            start_time,
+            end_time,
+            participants: participants.map(|(one, words)| MemberView::new(one, words)).collect(),
+        }
+    }
+}
+
+impl MemberView {
+    fn new(participant: &Participant, selectors: Vec<String>) -> Self {
+        let [start_time, end_time] = times(participant.span);
+        Self {
+            id: participant.id,
+            purpose: participant.purpose.clone(),
+            state: participant.state.clone(),
+            name: participant.name.as_ref().map(|name| name.expose().to_owned()),
+            start_time,
+            end_time,
+            attribute_count: participant.attributes.len(),
+            selectors,
+        }
+    }
+}
+
+fn times(span: Span) -> [Option<String>; 2] {
+    [span.start, span.end].map(|time| time.as_ref().map(Timestamp::to_string))
+}
+
+impl Shown for ConversationAnswer {
+    fn text(&self) -> String {
+        let head = facts([
+            ("conversation", &self.conversation_id.to_string()),
+            ("state", self.state.unwrap_or("unknown")),
+            ("began", self.start_time.as_deref().unwrap_or(NOTHING)),
+            ("ended", self.end_time.as_deref().unwrap_or(NOTHING)),
+        ]);
+        if self.participants.is_empty() {
+            return format!("{head}\n(no participants)\n");
+        }
+        let mut table = Table::new([
+            "PURPOSE",
+            "STATE",
+            "ATTRIBUTES",
+            "ID",
+            "JOINED",
+            "LEFT",
+            "NAME",
+            "SELECTORS",
+        ]);
+        for one in &self.participants {
+            table.row([
+                some(&one.purpose),
+                one.state.as_deref().unwrap_or(NOTHING),
+                &one.attribute_count.to_string(),
+                &one.id.to_string(),
+                one.start_time.as_deref().unwrap_or(NOTHING),
+                one.end_time.as_deref().unwrap_or(NOTHING),
+                one.name.as_deref().map_or(NOTHING, some),
+                some(&shortest(&one.selectors).join(" ")),
+            ]);
+        }
+        format!("{head}\n{}", table.finish())
+    }
+}
+
+fn some(text: &str) -> &str {
+    if text.is_empty() { NOTHING } else { text }
+}
+
+/// The words without those that only say more than another one of them.
+fn shortest(words: &[String]) -> Vec<&str> {
+    let longer = |word: &String| {
+        let (plain, position) = word.split_once(':').unwrap_or((word, ""));
+        !position.is_empty() && words.iter().any(|other| other == plain)
+    };
+    words.iter().filter(|word| !longer(word)).map(String::as_str).collect()
+}

@@ -1,0 +1,89 @@
+//! Whether an answer is JSON or text: what the caller accepts, or asks for by `format`.
+
+use axum::Json;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::negotiate::{self, Form, PLAIN_TEXT};
+use super::problem::Problem;
+use super::query::Query;
+
+/// The parameter that asks for a form, whatever is accepted.
+pub(super) const FORMAT: &str = "format";
+
+/// An answer that has both forms.
+pub(super) trait Shown: Serialize {
+    /// The answer as a person reads it.
+    fn text(&self) -> String;
+}
+
+impl Form {
+    /// The form that `format` asks for, if it does.
+    pub(super) fn asked(query: &mut Query) -> Option<Self> {
+        let word = query.word(FORMAT, &["text", "json"])?;
+        Some(if word == "text" { Self::Text } else { Self::Json })
+    }
+
+    /// The form that was `asked` for, else the one that the caller likes best; JSON if it likes both
+    /// the same.
+    ///
+    /// # Errors
+    /// 406 if it accepts neither.
+    pub(super) fn of(asked: Option<Self>, headers: &HeaderMap) -> Result<Self, Problem> {
+        if let Some(asked) = asked {
+            return Ok(asked);
+        }
+        negotiate::form(headers)
+    }
+
+    /// The answer in this form.
+    pub(super) fn respond(self, answer: &impl Shown) -> Response {
+        match self {
+            Self::Json => Json(answer).into_response(),
+            Self::Text => ([(CONTENT_TYPE, PLAIN_TEXT)], answer.text()).into_response(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use axum::http::header::ACCEPT;
+
+    use super::*;
+
+    fn form(accept: &str) -> Option<Form> {
+        let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().expect("a value"))]);
+        Form::of(None, &headers).ok()
+    }
+
+    #[test]
+    fn text_is_for_those_who_like_it_better() {
+        for (accept, expected) in [
+            ("", Some(Form::Json)),
+            ("*/*", Some(Form::Json)),
+            ("application/json, text/plain, */*", Some(Form::Json)),
+            ("text/plain", Some(Form::Text)),
+            ("Text/Plain; charset=utf-8", Some(Form::Text)),
+            ("text/*", Some(Form::Text)),
+            ("text/plain, */*", Some(Form::Json)),
+            ("text/plain;q=0.5, application/json", Some(Form::Json)),
+            ("text/plain;q=0.5, application/json;q=0.4", Some(Form::Text)),
+            ("application/json;q=0, */*", Some(Form::Text)),
+            ("text/plain;q=0, */*;q=0.1", Some(Form::Json)),
+            ("text/html", None),
+            ("*/*;q=0", None),
+        ] {
+            assert_eq!(form(accept), expected, "{accept}");
+        }
+        assert_eq!(Form::of(None, &HeaderMap::new()).ok(), Some(Form::Json));
+    }
+
+    #[test]
+    fn what_is_asked_for_wins_over_what_is_accepted() {
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text/html"))]);
+        assert_eq!(Form::of(Some(Form::Text), &headers).ok(), Some(Form::Text));
+    }
+}

@@ -1,0 +1,179 @@
+//! Pages for people who look around: what this is, and what an error means.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery};
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{Html, IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::form::{FORMAT, Shown};
+use super::negotiate::{Form, HTML, PLAIN_TEXT, TEXT, quality};
+use super::problem::Problem;
+use super::query::Query;
+use super::text::facts;
+use super::{paths, problem};
+use crate::error::Code;
+
+/// A page loads and runs nothing.
+const NOTHING_FROM_ANYWHERE: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
+
+/// What this service is, and where to look.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Service)]
+pub(super) struct ServiceAnswer {
+    /// Its name.
+    service: &'static str,
+    /// Its version.
+    version: &'static str,
+    /// What it does.
+    description: &'static str,
+    /// Where the live conversations are.
+    conversations: &'static str,
+    /// Where the attributes of one are.
+    attributes: &'static str,
+    /// The API, to read and to try out.
+    docs: &'static str,
+    /// Its description for programs.
+    openapi: &'static str,
+    /// What an error code means.
+    problems: &'static str,
+    /// Whether it wants requests.
+    readiness: &'static str,
+    /// The figures.
+    metrics: &'static str,
+}
+
+const SERVICE: ServiceAnswer = ServiceAnswer {
+    service: env!("CARGO_PKG_NAME"),
+    version: env!("CARGO_PKG_VERSION"),
+    description: env!("CARGO_PKG_DESCRIPTION"),
+    conversations: paths::CONVERSATIONS,
+    attributes: paths::ATTRIBUTES,
+    docs: paths::DOCS,
+    openapi: paths::OPENAPI_YAML,
+    problems: paths::PROBLEM,
+    readiness: paths::READYZ,
+    metrics: paths::METRICS,
+};
+
+impl Shown for ServiceAnswer {
+    fn text(&self) -> String {
+        let places = facts([
+            ("live calls", self.conversations),
+            ("attributes", self.attributes),
+            ("the API", self.docs),
+            ("for programs", self.openapi),
+            ("an error", self.problems),
+            ("readiness", self.readiness),
+            ("figures", self.metrics),
+        ]);
+        format!("{} {}\n{}\n\n{places}", self.service, self.version, self.description)
+    }
+}
+
+/// What is this?
+#[utoipa::path(get, path = paths::ROOT, operation_id = "getService", tag = "documentation",
+    params(("format" = Option<String>, Query, example = "text", description = "`json` or `text`, whatever is accepted")),
+    responses((status = 200, description = "Name, version, and where to look", content(
+        (ServiceAnswer = "application/json"), (String = "text/plain"),
+    ))))]
+pub(super) async fn root(
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let mut query = Query::read(query.as_deref(), &[FORMAT], &[]);
+    let asked = Form::asked(&mut query);
+    query.finish()?;
+    Ok(Form::of(asked, &headers)?.respond(&SERVICE))
+}
+
+/// The page about a problem code
+///
+/// Problems name it as their `type`. HTML for those who accept that rather than text.
+#[utoipa::path(get, path = paths::PROBLEM, operation_id = "getProblemPage", tag = "documentation",
+    params(("code" = String, Path, description = "A problem code", example = "write-superseded")),
+    responses((status = 200, description = "What the code means and what to do", content(
+        (String = "text/plain"), (String = "text/html"),
+    ))))]
+pub(super) async fn problem_page(
+    headers: HeaderMap,
+    code: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let code = code
+        .ok()
+        .and_then(|Path(code)| Code::parse(&code))
+        .ok_or_else(|| Problem::new(Code::NotFound, "there is no such problem code"))?;
+    if quality(&headers, HTML) > quality(&headers, TEXT) {
+        let policy = [(CONTENT_SECURITY_POLICY, NOTHING_FROM_ANYWHERE)];
+        return Ok((policy, Html(page_in_html(code))).into_response());
+    }
+    Ok(([(CONTENT_TYPE, PLAIN_TEXT)], page(code)).into_response())
+}
+
+fn retryable(code: Code) -> &'static str {
+    if code.retryable() {
+        "yes: the same request can succeed when it is repeated"
+    } else {
+        "no: the same request will fail again until something is changed"
+    }
+}
+
+fn page(code: Code) -> String {
+    let facts = facts([
+        ("code:", code.as_str()),
+        ("status:", &problem::status(code).to_string()),
+        ("retryable:", retryable(code)),
+    ]);
+    let (title, cause, hint) = (code.title(), code.cause(), code.hint());
+    format!("{title}\n\n{facts}\nWhat happened: {cause}\n\nWhat to do: {hint}\n")
+}
+
+fn page_in_html(code: Code) -> String {
+    let [title, cause, hint, status] =
+        [code.title(), code.cause(), code.hint(), &problem::status(code).to_string()].map(escaped);
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title></head>\n\
+         <body>\n<h1>{title}</h1>\n<p><code>{code}</code>, status {status}</p>\n\
+         <h2>What happened</h2>\n<p>{cause}</p>\n<h2>What to do</h2>\n<p>{hint}</p>\n\
+         <h2>Can it be repeated?</h2>\n<p>{retryable}</p>\n</body>\n</html>\n",
+        code = code.as_str(),
+        retryable = escaped(retryable(code)),
+    )
+}
+
+/// Text within an element.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_page_with_its_cause_and_remedy_in_both_forms() {
+        for code in Code::ALL {
+            let text = page(code);
+            assert!(text.starts_with(code.title()), "{text}");
+            assert!(text.contains(code.hint()) && text.contains(code.cause()), "{text}");
+            let html = page_in_html(code);
+            for part in [code.title(), code.hint(), code.cause()] {
+                assert!(html.contains(&escaped(part)), "{html}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cause_is_more_than_the_title_and_not_the_remedy() {
+        for code in Code::ALL {
+            let cause = code.cause();
+            assert!(cause.len() > code.title().len() && cause.ends_with('.'), "{cause}");
+            assert!(cause != code.hint(), "{cause}");
+        }
+    }
+}

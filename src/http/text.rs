@@ -1,0 +1,168 @@
+//! Answers as text for a terminal: tables whose columns stand in line, whatever is in them.
+//!
+//! What comes from outside may hold anything, escape sequences included. Nothing leaves here that
+//! a terminal would obey, and nothing that would make a line read otherwise than it is.
+
+use std::fmt::Write as _;
+
+use unicode_width::UnicodeWidthStr as _;
+
+/// Cells wider than this stick out instead of pushing the columns of all other rows aside.
+const WIDEST: usize = 60;
+
+/// Between two columns.
+const GAP: usize = 2;
+
+/// What stands in the place of something that is not there.
+pub(super) const NOTHING: &str = "-";
+
+/// A table, while it is filled.
+#[derive(Debug)]
+pub(super) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these heads.
+    pub(super) fn new<const N: usize>(heads: [&str; N]) -> Self {
+        Self { rows: vec![heads.map(str::to_owned).into()] }
+    }
+
+    /// Adds a row.
+    pub(super) fn row<const N: usize>(&mut self, cells: [&str; N]) {
+        self.rows.push(cells.map(plain).into());
+    }
+
+    /// The table, a line a row.
+    pub(super) fn finish(self) -> String {
+        aligned(&self.rows)
+    }
+}
+
+/// Named facts, a line each.
+pub(super) fn facts<const N: usize>(facts: [(&str, &str); N]) -> String {
+    let rows = facts.map(|(name, fact)| vec![name.to_owned(), plain(fact)]);
+    aligned(&rows)
+}
+
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let fits = |cell: &String| Some(cell.width()).filter(|width| *width <= WIDEST);
+    let width = |column| rows.iter().filter_map(|row| fits(row.get(column)?)).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            text.push_str(cell);
+            // Nothing stands at the end of a line but its last cell.
+            if column + 1 < row.len() {
+                let rest = width.saturating_sub(cell.width()) + GAP;
+                text.extend(std::iter::repeat_n(' ', rest));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Text that a terminal shows and does not obey: control and formatting characters are written out,
+/// and the backslash as well, so that it is clear what was.
+pub(super) fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            '\\' => shown.push_str("\\\\"),
+            other if is_unsafe(other) => {
+                // Writing into a text cannot fail.
+                let _ = write!(shown, "\\u{{{:x}}}", u32::from(other));
+            }
+            other => shown.push(other),
+        }
+    }
+    shown
+}
+
+/// Characters that steer a terminal, turn the direction of a line, or cannot be seen. Joiners stay:
+/// scripts and emoji need them.
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn table(rows: &[[&str; 3]]) -> String {
+        let mut table = Table::new(["A", "BB", "C"]);
+        for row in rows {
+            table.row(*row);
+        }
+        table.finish()
+    }
+
+    #[test]
+    fn columns_stand_in_line_also_where_letters_are_wide_or_combined() {
+        let text = table(&[["1", "x", "end"], ["日本", "e\u{301}", "end"], ["👍", "", "end"]]);
+        let expected = "A     BB  C\n1     x   end\n日本  e\u{301}   end\n👍        end\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn one_long_cell_does_not_push_the_others_aside() {
+        let long = "k".repeat(WIDEST + 1);
+        let text = table(&[["1", "2", "3"], [&long, "2", "3"]]);
+        assert_eq!(text, format!("A  BB  C\n1  2   3\n{long}  2   3\n"));
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_written_out() {
+        assert_eq!(plain("a\u{1b}[31mb\u{7}\u{9b}"), r"a\u{1b}[31mb\u{7}\u{9b}");
+        assert_eq!(plain("x\u{202e}y\u{200b}\r\n\t"), r"x\u{202e}y\u{200b}\r\n\t");
+        assert_eq!(
+            (plain(r"C:\new"), plain("Zoë 👩\u{200d}🚀")),
+            (r"C:\\new".into(), "Zoë 👩\u{200d}🚀".into())
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_is_one_line_and_its_columns_begin_where_the_heads_do(
+            rows in proptest::collection::vec((".{0,12}", ".{0,12}", ".{0,12}"), 0..8),
+        ) {
+            let cells: Vec<[&str; 3]> = rows.iter().map(|(a, b, c)| [&**a, &**b, &**c]).collect();
+            let text = table(&cells);
+            prop_assert!(text.chars().all(|character| character == '\n' || !is_unsafe(character)));
+            let lines: Vec<_> = text.lines().collect();
+            prop_assert_eq!(lines.len(), rows.len() + 1);
+            let begins = lines[0].find("BB").expect("a head");
+            for (line, [first, second, _]) in lines[1..].iter().zip(cells) {
+                let first = plain(first);
+                if first.width() <= WIDEST {
+                    let rest = line.strip_prefix(first.as_str()).expect("its first cell");
+                    let spaces = begins - first.width();
+                    prop_assert!(rest[spaces..].starts_with(&plain(second)));
+                    prop_assert!(rest[..spaces].bytes().all(|byte| byte == b' '));
+                }
+            }
+        }
+
+        #[test]
+        fn what_was_there_can_be_told_from_what_is_shown(one in ".{0,6}", two in ".{0,6}") {
+            prop_assert_eq!(plain(&one) == plain(&two), one == two);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The list of live conversations, and the search in it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use attribute_gateway::simulator::{Action, Call, Fault, Kind, NO_ATTRIBUTES};
+use serde_json::{Value, json};
+
+use crate::harness::{AGENT, Answer, Builder, CALL, CUSTOMER, IVR, TestApp, ms, request};
+
+const LIST: &str = "/v1/conversations";
+const SEARCH: &str = "/v1/conversations/search";
+const ENDED: &str = "5eed0000-0000-4000-8000-00000000000e";
+/// The queue of every built call.
+const QUEUE: &str = "9e000000-0000-4000-8000-000000000001";
+/// The numbers of every built call.
+const CALLER: &str = "+15550100111";
+const DIALLED: &str = "+15550100199";
+
+fn id(number: u64) -> String {
+    format!("5eed0000-0000-4000-8000-{number:012}")
+}
+
+fn customer(number: u64) -> String {
+    format!("c0000000-0000-4000-8000-{number:012}")
+}
+
+/// So many calls, of which number 1 is the newest.
+fn with_calls(count: u64) -> Builder {
+    let ended = Call::new(ENDED).customer(IVR, NO_ATTRIBUTES).ended();
+    let calls = (1..=count).map(|number| {
+        Call::new(id(number))
+            .customer(customer(number), [("secret", "canary")])
+            .started_ago(Duration::from_secs(60 + number))
+    });
+    calls.fold(TestApp::new().without_calls().with_call(ended), Builder::with_call)
+}
+
+fn ids(answer: &Answer) -> Vec<String> {
+    let rows = answer.assert_status(200).at("/conversations");
+    let id = |row: &Value| row["conversationId"].as_str().expect("an id").to_owned();
+    rows.as_array().expect("a list").iter().map(id).collect()
+}
+
+fn queries(app: &TestApp) -> Vec<Value> {
+    let calls = app.simulator.calls().into_iter();
+    calls.filter(|call| call.kind == Kind::Analytics).filter_map(|call| call.body).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_calls_are_listed_the_newest_first_without_attributes() {
+    let app = with_calls(2).start().await;
+    let answer = app.get(LIST).await;
+    assert_eq!(ids(&answer), [id(1), id(2)]);
+    let expected = json!({
+        "conversationId": id(1),
+        "startTime": answer.at("/conversations/0/startTime"),
+        "direction": "inbound",
+        "participants": [{"participantId": customer(1), "purpose": "customer"}],
+    });
+    assert_eq!(answer.at("/conversations/0"), expected);
+    assert_eq!((answer.at("/nextCursor"), answer.took), (Value::Null, ms(20)));
+    assert!(answer.header("cache-control") == "no-store" && !answer.text.contains("canary"));
+    assert_eq!((app.simulator.count(Kind::Analytics), app.upstream_calls()), (1, 0));
+    let none = with_calls(0).start().await.get(LIST).await;
+    assert_eq!(none.json(), json!({"conversations": [], "nextCursor": null}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_filter_narrows_and_a_search_takes_numbers_bare_and_as_uri() {
+    let app = TestApp::new().start().await;
+    for (query, found) in [
+        ("state=live", true),
+        ("direction=inbound", true),
+        ("direction=outbound", false),
+        (&format!("queueId={QUEUE}"), true),
+        (&format!("queueId={CALL}"), false),
+        (&format!("userId={AGENT}"), true),
+        (&format!("userId={CUSTOMER}"), false),
+        (&format!("userId={AGENT}&queueId={QUEUE}&direction=inbound"), true),
+    ] {
+        let answer = app.get(&format!("{LIST}?{query}")).await;
+        assert_eq!(ids(&answer).len(), usize::from(found), "{query}");
+    }
+    for (body, found) in [
+        (json!({"ani": CALLER}), true),
+        (json!({"ani": format!("tel:{CALLER}")}), true),
+        (json!({"ani": "1 (555) 010-0111"}), true),
+        (json!({"ani": DIALLED}), false),
+        (json!({"dnis": DIALLED}), true),
+        (json!({"ani": CALLER, "dnis": CALLER}), false),
+        (json!({"ani": CALLER, "direction": "inbound", "userId": AGENT, "dnis": null}), true),
+        (json!({}), true),
+    ] {
+        let answer = app.post(SEARCH, body.clone()).await;
+        assert_eq!(ids(&answer).len(), usize::from(found), "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_walked_to_its_end_while_calls_begin_and_end() {
+    let app = with_calls(60).start().await;
+    let (mut seen, mut path, mut pages) = (Vec::new(), LIST.to_owned(), 0);
+    loop {
+        let answer = app.get(&path).await;
+        seen.extend(ids(&answer));
+        pages += 1;
+        let Some(cursor) = answer.at("/nextCursor").as_str().map(str::to_owned) else { break };
+        path = format!("{LIST}?cursor={cursor}");
+        // One that was shown ends, and newer ones push the rest down.
+        app.simulator.end_conversation(&id(pages));
+        for number in 0..3 {
+            let new = Call::new(id(1000 * pages + number)).started_ago(Duration::from_secs(1));
+            app.simulator.add_call(new.customer(customer(7), NO_ATTRIBUTES)).expect("a call");
+        }
+    }
+    assert_eq!((pages, seen.len()), (3, 60), "25, 25 and the rest");
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 60, "none twice");
+    assert_eq!(app.simulator.count(Kind::Analytics), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_calls_than_a_page_of_upstream_holds_are_all_found() {
+    let app = with_calls(230).start().await;
+    let first = app.get(&format!("{LIST}?limit=100")).await;
+    let next = |answer: &Answer| answer.at("/nextCursor").as_str().expect("a cursor").to_owned();
+    let second = app.get(&format!("{LIST}?limit=100&cursor={}", next(&first))).await;
+    let third = app.get(&format!("{LIST}?limit=100&cursor={}", next(&second))).await;
+    assert_eq!([&first, &second, &third].map(|answer| ids(answer).len()), [100, 100, 30]);
+    assert_eq!((ids(&third).last(), third.at("/nextCursor")), (Some(&id(230)), Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_is_good_only_with_the_filters_it_came_from() {
+    let app = with_calls(30).start().await;
+    let cursor = app.get(&format!("{LIST}?direction=inbound")).await.at("/nextCursor");
+    let cursor = cursor.as_str().expect("a cursor");
+    let sent = app.simulator.count(Kind::Analytics);
+    let mut changed = cursor.to_owned();
+    changed.replace_range(3..4, if &cursor[3..4] == "A" { "B" } else { "A" });
+    for query in [
+        format!("cursor={cursor}"),
+        format!("cursor={cursor}&direction=outbound"),
+        format!("cursor={cursor}&direction=inbound&queueId={QUEUE}"),
+        format!("cursor={changed}&direction=inbound"),
+        "cursor=nonsense".to_owned(),
+    ] {
+        let answer = app.get(&format!("{LIST}?{query}")).await;
+        answer.assert_problem(400, "invalid-query", "notApplied");
+        assert_eq!(answer.at("/errors/0/pointer"), "cursor", "{query}");
+    }
+    let answer =
+        app.post(SEARCH, json!({"cursor": cursor, "direction": "inbound", "ani": CALLER})).await;
+    answer.assert_problem(400, "invalid-json", "notApplied");
+    assert_eq!(answer.at("/errors/0/pointer"), "#/cursor");
+    assert_eq!(app.simulator.count(Kind::Analytics), sent, "nothing was sent");
+    let rest =
+        app.post(SEARCH, json!({"cursor": cursor, "direction": "inbound", "limit": 3})).await;
+    assert_eq!(ids(&rest), [id(26), id(27), id(28)], "by the other way as well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn mistakes_are_all_listed_and_nothing_is_sent() {
+    let app = TestApp::new().start().await;
+    let query = "?state=ended&direction=in&queueId=x&userId=&limit=101&ani=%2B1&qeueId=1";
+    let answer = app.get(&format!("{LIST}{query}")).await;
+    answer.assert_problem(400, "invalid-query", "notApplied");
+    let pointers = |answer: &Answer| -> BTreeSet<String> {
+        let errors = answer.at("/errors");
+        let pointer = |error: &Value| error["pointer"].as_str().expect("a pointer").to_owned();
+        errors.as_array().expect("a list").iter().map(pointer).collect()
+    };
+    let all = ["ani", "direction", "limit", "qeueId", "queueId", "state", "userId"];
+    assert_eq!(pointers(&answer), all.map(str::to_owned).into());
+    assert!(answer.text.contains("POST to /v1/conversations/search"), "{}", answer.text);
+    let body = json!({"ani": "someone", "dnis": 7, "limit": 0, "anni": "1", "userId": "x"});
+    let answer = app.post(SEARCH, body).await;
+    answer.assert_problem(400, "invalid-json", "notApplied");
+    let all = ["#/ani", "#/anni", "#/dnis", "#/limit", "#/userId"];
+    assert_eq!(pointers(&answer), all.map(str::to_owned).into());
+    assert!(answer.text.contains("did you mean `ani`?") && !answer.text.contains("someone"));
+    for (body, detail) in [
+        ("[1]", "has to be an object"),
+        (r#"{"ani":"1","ani":"2"}"#, "more than once"),
+        (r#"{"ani":"#, "EOF"),
+    ] {
+        let request = request("POST", SEARCH).header("content-type", "application/json");
+        let answer = app.send(request.body(body.into()).expect("a request")).await;
+        answer.assert_problem(400, "invalid-json", "notApplied");
+        assert!(answer.text.contains(detail), "{}", answer.text);
+    }
+    let plain = request("POST", SEARCH).body("{}".into()).expect("a request");
+    app.send(plain).await.assert_problem(415, "unsupported-media-type", "notApplied");
+    assert_eq!(app.simulator.count(Kind::Analytics), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_stand_in_no_log_line_and_in_no_message_that_repeats_them() {
+    let own =
+        json!({"code": "bad.request", "status": 400, "message": format!("tel:{CALLER} is odd")});
+    let refusal = Action::Status { code: 400, body: Some(own), retry_after: None };
+    let app = TestApp::new().with_fault(Fault::on_analytics(refusal)).start().await;
+    let refused = app.post(SEARCH, json!({"ani": CALLER})).await;
+    refused.assert_problem(502, "upstream-rejected", "notApplied");
+    assert!(!refused.text.contains("5550100111"), "{}", refused.text);
+    assert_eq!(ids(&app.post(SEARCH, json!({"ani": CALLER})).await), [CALL]);
+    assert_eq!(queries(&app).len(), 2);
+    let log = app.logs.text();
+    assert!(log.contains(SEARCH) && !log.contains("5550100111"), "{log}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_permission_is_named() {
+    let status = Action::Status { code: 403, body: None, retry_after: None };
+    let silent = Action::Status { code: 403, body: Some(json!({})), retry_after: None };
+    for fault in [status, silent] {
+        let app = TestApp::new().with_fault(Fault::on_analytics(fault)).start().await;
+        let answer = app.get(LIST).await;
+        answer.assert_problem(502, "upstream-forbidden", "notApplied");
+        let detail = answer.at("/detail").to_string();
+        assert!(detail.contains("analytics:conversationDetail:view"), "{detail}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_to_the_query_stops_only_the_query() {
+    let throttle = Action::Throttle { retry_after: Some(30) };
+    let app = TestApp::new().with_fault(Fault::on_analytics(throttle)).start().await;
+    let refused = app.get(LIST).await;
+    refused.assert_problem(503, "upstream-rate-limited", "notApplied");
+    assert_eq!(refused.header("retry-after"), "30");
+    assert!(refused.text.contains("analytics query"), "{}", refused.text);
+    let again = app.get(LIST).await;
+    again.assert_problem(503, "upstream-rate-limited", "notApplied");
+    assert_eq!((app.simulator.count(Kind::Analytics), again.took), (1, ms(0)));
+    let read = app.read(CALL, "").await;
+    assert_eq!(read.assert_status(200).took, ms(20));
+    assert!(app.figure("rate_limit_throttled").await < 0.5, "not the budget");
+    app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(ids(&app.get(LIST).await), [CALL]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_to_anything_else_stops_the_query_as_well_and_the_budget_is_shared() {
+    let throttle = Action::Throttle { retry_after: Some(30) };
+    let app = TestApp::new().with_fault(Fault::on_read(throttle)).start().await;
+    app.read(CALL, "").await.assert_problem(503, "upstream-rate-limited", "notApplied");
+    app.get(LIST).await.assert_problem(503, "upstream-rate-limited", "notApplied");
+    assert_eq!(app.simulator.count(Kind::Analytics), 0);
+    let app = TestApp::new().with_budget(4).start().await;
+    for _ in 0..3 {
+        app.get(LIST).await.assert_status(200);
+    }
+    app.read(CALL, "").await.assert_problem(503, "upstream-rate-limited", "notApplied");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_of_the_query_open_its_own_breaker_and_no_other() {
+    let status = Action::Status { code: 500, body: None, retry_after: None };
+    let app = TestApp::new()
+        .with_fault(Fault::on_analytics(status).always())
+        .allowing_leftovers()
+        .start()
+        .await;
+    for _ in 0..20 {
+        app.get(LIST).await.assert_problem(503, "upstream-unavailable", "notApplied");
+    }
+    let sent = app.simulator.count(Kind::Analytics);
+    app.get(LIST).await.assert_problem(503, "upstream-unavailable", "notApplied");
+    assert_eq!(app.simulator.count(Kind::Analytics), sent, "it is open");
+    assert!(
+        app.readiness().await.text.contains("upstream.analytics: failed: circuit breaker open")
+    );
+    let figures = app.get("/metrics").await.text;
+    for line in [r#"{upstream="analytics"} 2"#, r#"{upstream="conversations"} 0"#] {
+        assert!(figures.contains(&format!("breaker_state{line}\n")), "{line} in {figures}");
+    }
+    app.read(CALL, "").await.assert_status(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_query_is_retried_and_counted_under_its_own_name() {
+    let status = Action::Status { code: 503, body: None, retry_after: None };
+    let app = TestApp::new().with_fault(Fault::on_analytics(status)).start().await;
+    assert_eq!(ids(&app.get(LIST).await), [CALL]);
+    let figures = app.get("/metrics").await.text;
+    for line in [r#"operation="analytics",answer="503""#, r#"operation="analytics",answer="200""#] {
+        assert!(figures.contains(line), "{line} in {figures}");
+    }
+    let hang = TestApp::new().with_fault(Fault::on_analytics(Action::Hang).always());
+    let app = hang.allowing_leftovers().start().await;
+    let wait = request("GET", LIST).header("prefer", "wait=1");
+    let answer = app.send(wait.body(axum::body::Body::empty()).expect("a request")).await;
+    answer.assert_problem(504, "deadline-exceeded", "notApplied");
+    assert!(answer.took < ms(1100), "{:?}", answer.took);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_none_is_told_as_such() {
+    for action in [Action::Html, Action::Empty { status: 200, applied: true }] {
+        let app = TestApp::new().with_fault(Fault::on_analytics(action)).start().await;
+        app.get(LIST).await.assert_problem(502, "upstream-invalid-response", "notApplied");
+    }
+}
