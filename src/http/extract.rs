@@ -77,17 +77,14 @@ pub(super) fn conversation_id(step: Option<&str>) -> Result<ConversationId, Prob
     })
 }
 
-/// The key that the path names, if it names one.
+/// The key that the path names, if it names one. No route takes an empty one.
 fn key(parts: &Parts) -> Result<Option<String>, Problem> {
     let Some(step) = paths::key_of(parts.uri.path()) else { return Ok(None) };
-    let key = decoded_step(step).ok_or("is not percent-encoded UTF-8");
-    match key.and_then(|key| if key.is_empty() { Err("is empty") } else { Ok(key) }) {
-        Ok(key) => Ok(Some(key)),
-        Err(detail) => {
-            let mistake = Violation::at("key", detail);
-            Err(Problem::listing(Code::InvalidAttributes, vec![mistake]))
-        }
-    }
+    let key = decoded_step(step).ok_or_else(|| {
+        let mistake = Violation::at("key", "is not percent-encoded UTF-8");
+        Problem::listing(Code::InvalidAttributes, vec![mistake])
+    });
+    key.map(Some)
 }
 
 type Read = (ParticipantSelector, Cover, Option<Form>);

@@ -105,6 +105,36 @@ async fn reads_writes_and_a_rejection_that_repeats_the_values_are_told_without_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn single_keys_merge_patches_and_the_flat_form_are_told_without_values_as_well() {
+    let ears = Overheard::default();
+    let rejects = Fault::on_patch(Action::EchoRejection);
+    let app = marked("json", &ears).with_fault(rejects).start().await;
+    let path = attributes_of(CALL);
+    let (one, flat) = (format!("{path}/tier"), format!("{path}/tier?view=flat"));
+    let (text, json) = (("content-type", "text/plain"), ("content-type", "application/json"));
+    let rejected = app.ask(("PUT", &flat), &[text], CANARY).await;
+    rejected.assert_status(200);
+    assert_eq!(rejected.at("/code"), "upstream-rejected");
+    assert_discreet("the flat rejection", &rejected.text, &ears);
+    let merge = format!(r#"{{"attributes":{{"a":"{CANARY}","b":null,"c":["{CANARY}"]}}}}"#);
+    for (method, path, headers, body) in [
+        ("PUT", &one, &[json], format!(r#"{{"key":"{CANARY}","value":["{CANARY}"]}}"#)),
+        ("PUT", &one, &[json], format!(r#"{{"value":"{CANARY}"#)),
+        ("PATCH", &path, &[json], merge),
+        ("PUT", &one, &[("content-type", "text/csv")], CANARY.to_owned()),
+    ] {
+        let mistaken = app.ask((method, path), headers, body).await;
+        assert!((400..500).contains(&mistaken.status), "{}", mistaken.text);
+        assert_discreet("a mistake", &mistaken.text, &ears);
+    }
+    app.ask(("PUT", &one), &[text], CANARY).await.assert_status(200);
+    let read = app.ask(("GET", &one), &[("accept", "text/plain")], "").await;
+    assert_eq!(read.assert_status(200).text, CANARY, "callers see values");
+    app.ask(("DELETE", &one), &[], "").await.assert_status(200);
+    assert_discreet("the log", &everything_it_tells(&app).await, &ears);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_is_logged_by_its_place_alone_and_a_write_that_met_it_has_an_unknown_effect() {
     let (sink, log) = Sink::captured(Format::Json);
     let telemetry = Telemetry::new(sink, Format::Json, "trace").expect("a filter");
