@@ -8,10 +8,14 @@ mod view;
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use self::calls::{ListCall, ViewCall};
+use super::flat::FlatAnswer;
 use super::paths;
 use super::problem::Problem;
 use super::state::HttpSettings;
@@ -34,17 +38,26 @@ pub(super) use self::view::ConversationAnswer;
         ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
         ("format" = Option<String>, Query, example = "text",
             description = "`json` or `text`, whatever is accepted"),
+        ("view" = Option<String>, Query, example = "flat",
+            description = "`flat`: one level and no arrays, for data actions; it shows the participant that a read of attributes shows by default"),
+        ("keys" = Option<String>, Query, example = "crm_customer_id,loyalty_tier",
+            description = "With `view=flat`: these keys as members of their own"),
+        ("key" = Option<Vec<String>>, Query, description = "The same, one key each"),
     ),
     responses((status = 200, description = "The conversation", content(
-        (ConversationAnswer = "application/json"), (String = "text/plain"),
+        (ViewAny = "application/json"), (String = "text/plain"),
     )))
 )]
 pub(super) async fn get_conversation(
     State(app): State<App>,
+    State(settings): State<Arc<HttpSettings>>,
     call: ViewCall,
 ) -> Result<Response, Problem> {
     let conversation = app.view(call.request).await?;
-    Ok(call.form.respond(&ConversationAnswer::from(&*conversation)))
+    Ok(match call.flat {
+        Some(ask) => Json(ask.seen(&conversation, &settings.default_participant)).into_response(),
+        None => call.form.respond(&ConversationAnswer::from(&*conversation)),
+    })
 }
 
 /// List live conversations
@@ -115,4 +128,13 @@ async fn answer(app: &App, settings: &HttpSettings, call: ListCall) -> Result<Re
     let listing = app.list(call.request).await?;
     let next = listing.next.map(|mark| cursor::write(&mark, &filter, &settings.etag));
     Ok(call.form.respond(&ListAnswer::new(listing.conversations, next)))
+}
+
+/// What a look at a conversation can answer with.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the answers of one operation")]
+pub(super) enum ViewAny {
+    Conversation(ConversationAnswer),
+    Flat(FlatAnswer),
 }

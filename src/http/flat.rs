@@ -17,11 +17,14 @@ use utoipa::ToSchema;
 use super::problem::Problem;
 use super::query::Query;
 use super::{extract, paths};
-use crate::domain::{AttributeMap, ConversationId, Outcome, ParticipantId, WriteReport};
+use crate::domain::{
+    AttributeMap, Conversation, ConversationId, Intent, Outcome, ParticipantId,
+    ParticipantSelector, WriteReport,
+};
 use crate::error::{Code, Effect};
 
 /// Resources that have a flat form.
-const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE];
+const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE, paths::CONVERSATION];
 
 /// The code of a read that went well.
 const OK: &str = "ok";
@@ -123,6 +126,18 @@ impl Ask {
             participant_id: participant.map(|id| id.to_string()).unwrap_or_default(),
             ..self.showing(map)
         }
+    }
+
+    /// The answer to a look at a conversation: whom a read of it would show, if there is somebody.
+    pub(super) fn seen(
+        &self,
+        conversation: &Conversation,
+        whom: &ParticipantSelector,
+    ) -> FlatAnswer {
+        let chosen = whom.choose(conversation, Intent::Read).ok();
+        let nothing = AttributeMap::default();
+        let map = chosen.as_ref().map_or(&nothing, |chosen| &chosen.participant.attributes);
+        self.read(conversation.id, chosen.map(|chosen| chosen.participant.id), map)
     }
 
     /// The answer to a write that is no problem.

@@ -250,3 +250,29 @@ async fn the_flat_form_always_has_a_body() {
     assert_eq!(flat(&minimal)["code"], "verified");
     assert_eq!(minimal.header("preference-applied"), "wait=2");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_view_of_a_conversation_has_a_flat_form_as_well() {
+    let app = TestApp::new().start().await;
+    let view = async |query: &str| app.get(&format!("/v1/conversations/{CALL}{query}")).await;
+    let all = json!({"language": "en", "source": "web", "tier": "silver"});
+    assert_eq!(flat(&view("?view=flat").await), told(true, "ok", false, all.clone()));
+    let mut named = told(true, "ok", false, all);
+    named["tier"] = json!("silver");
+    named["absent"] = json!("");
+    assert_eq!(flat(&view("?view=flat&keys=tier&key=absent").await), named);
+    let nowhere = app.get(&format!("/v1/conversations/{NOWHERE}?view=flat")).await;
+    let answer = flat(&nowhere);
+    assert_eq!((&answer["ok"], &answer["code"]), (&json!(false), &json!("conversation-not-found")));
+    assert_eq!(answer["participantId"], "");
+    for (query, mistake) in [
+        ("?view=round", "view"),
+        ("?keys=tier", "keys"),
+        ("?view=flat&format=text", "format"),
+        ("?view=flat&keys=,", "keys"),
+    ] {
+        let refused = view(query).await;
+        refused.assert_problem(400, "invalid-query", "notApplied");
+        assert_eq!(refused.at("/errors/0/pointer"), mistake, "{query}");
+    }
+}

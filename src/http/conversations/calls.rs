@@ -1,11 +1,15 @@
 //! From a request to a call of a use case, for conversations.
 
+use std::sync::Arc;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 
 use super::criteria::{self, Criteria};
 use crate::app::{ListRequest, ViewRequest};
-use crate::http::extract::{conversation, exchange, read_body};
+use crate::http::exchange::Exchange;
+use crate::http::extract::{conversation, exchange, keys, read_body};
+use crate::http::flat::Ask;
 use crate::http::form::FORMAT;
 use crate::http::negotiate::{self, Form, JSON};
 use crate::http::problem::Problem;
@@ -16,6 +20,8 @@ use crate::http::state::AppState;
 pub(in crate::http) struct ViewCall {
     pub request: ViewRequest,
     pub form: Form,
+    /// What is asked for in the flat form.
+    pub flat: Option<Arc<Ask>>,
 }
 
 /// A list that can be made.
@@ -31,12 +37,15 @@ impl FromRequestParts<AppState> for ViewCall {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
-        let cycle = exchange(parts)?.cycle;
+        let Exchange { cycle, flat, .. } = exchange(parts)?;
         let conversation = conversation(parts)?;
-        let asked = format_alone(parts.uri.query())?;
-        let form = Form::of(asked, &parts.headers)?;
+        let asked = view_query(parts.uri.query(), flat.is_some())?;
+        let form = match flat {
+            Some(_) => negotiate::accepts_json(&parts.headers).map(|()| Form::Json)?,
+            None => Form::of(asked, &parts.headers)?,
+        };
         let no_cache = negotiate::wants_no_cache(&parts.headers);
-        Ok(Self { request: ViewRequest { conversation, no_cache, cycle }, form })
+        Ok(Self { request: ViewRequest { conversation, no_cache, cycle }, form, flat })
     }
 }
 
@@ -69,6 +78,25 @@ impl FromRequest<AppState> for SearchCall {
 fn request(criteria: Criteria, cycle: crate::ports::Cycle) -> ListRequest {
     let Criteria { filter, limit, after } = criteria;
     ListRequest { filter, limit, after, cycle }
+}
+
+/// Keys can be named where the answer has a place for them, which is in the flat form.
+fn view_query(raw: Option<&str>, is_flat: bool) -> Result<Option<Form>, Problem> {
+    let mut query = if is_flat {
+        Query::read(raw, &["view", FORMAT, "keys"], &["key"])
+    } else {
+        Query::read(raw, &["view", FORMAT], &[])
+    };
+    query.word("view", &["flat"]);
+    let asked = Form::asked(&mut query);
+    if is_flat && asked == Some(Form::Text) {
+        query.mistake(FORMAT, "`text` contradicts view=flat, which is JSON");
+    }
+    if is_flat {
+        keys(&mut query);
+    }
+    query.finish()?;
+    Ok(asked)
 }
 
 /// Reads a query in which nothing but `format` may stand.
