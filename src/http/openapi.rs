@@ -126,9 +126,9 @@ pub fn document() -> OpenApi {
     for (path, item) in &mut api.paths.paths {
         for (method, operation) in operations(item) {
             let codes = codes_of(operation.operation_id.as_deref().unwrap_or_default());
+            exact::operation(operation, &method);
             if paths::is_api(path) {
                 complete(operation);
-                exact::operation(operation, &method);
                 links::add(operation);
             } else {
                 let defect = Ref::from_response_name(INTERNAL);
