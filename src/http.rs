@@ -21,6 +21,7 @@ mod negotiate;
 pub mod openapi;
 mod ops;
 mod pages;
+mod params;
 pub mod paths;
 mod percent;
 mod prefer;

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+#[cfg(test)]
+pub use meter::NoMeter;
 pub use meter::{Answer, BreakerState, Meter, Operation};
 pub use pacing::{Booking, Class, Pacing, Permit, Permits, Purse, Unlimited, Wish};
 pub use trail::{Attempt, AttemptEnd, Steps, Trail};

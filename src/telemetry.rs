@@ -11,6 +11,7 @@ mod metrics;
 mod panic;
 mod recent;
 mod sink;
+mod writes;
 
 use std::io::IsTerminal;
 

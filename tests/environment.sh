@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154 # `log` and `server` are set by who sources it
 # What the tests in Python need: an environment of their own, a free port, a server that listens.
 # To be sourced, with `die MESSAGE` defined; nothing is installed beside the target directory.
 
@@ -37,4 +38,17 @@ await_listening() {
         sleep 0.1
     done
     die "nothing listens on port $2"
+}
+
+# When the script ends: ends $server and, if the script failed, shows what is in $log of it.
+show_on_failure() {
+    local status=$?
+    if [[ -n ${server:-} ]]; then
+        kill "$server" 2>/dev/null || true
+        wait "$server" 2>/dev/null || true
+    fi
+    if ((status != 0)) && [[ -s ${log:-} ]]; then
+        echo "--- the server said (all of it: $log), access lines left out:" >&2
+        grep -vE '^\{"timestamp":"[^"]*","level":"INFO","target":"access"' "$log" | tail -40 >&2
+    fi
 }

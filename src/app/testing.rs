@@ -1,42 +1,16 @@
-//! Stand-ins for unit tests: a meter that counts nothing, an upstream that never answers.
+//! Stand-ins for unit tests: an upstream that never answers, settings as they are by default.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{App, AppParts, AppSettings};
-use crate::domain::{Conversation, Limits, ListPage, Outcome};
+use crate::domain::{Conversation, Limits, ListPage};
 use crate::error::Error;
 use crate::policy::Backoff;
 use crate::ports::{
-    Answer, BoxFuture, BreakerState, CallFailure, Conversations, Cycle, FindCall, Meter, Operation,
-    PatchCall, ReadCall, Unlimited,
+    BoxFuture, CallFailure, Conversations, Cycle, FindCall, NoMeter, PatchCall, ReadCall, Unlimited,
 };
 use crate::shutdown::Shutdown;
-
-/// Counts nothing.
-pub struct NoMeter;
-
-impl Meter for NoMeter {
-    fn attempt(&self, _: Operation, _: Answer, _: Duration) {}
-    fn call(&self, _: Operation, _: Answer, _: Duration) {}
-    fn retry(&self, _: Operation) {}
-    fn retry_refused(&self, _: Operation) {}
-    fn throttled(&self, _: Operation) {}
-    fn rate_refused(&self) {}
-    fn rate_window(&self, _: u64, _: bool) {}
-    fn breaker(&self, _: &'static str, _: BreakerState) {}
-    fn outcome(&self, _: Outcome) {}
-    fn visibility_lag(&self, _: Duration) {}
-    fn read_backs(&self, _: u32) {}
-    fn repair(&self) {}
-    fn writes_waiting(&self, _: i64) {}
-    fn waited(&self, _: Duration) {}
-    fn batch(&self, _: usize) {}
-    fn write_calls(&self, _: u32) {}
-    fn remembered(&self, _: usize, _: usize) {}
-    fn writes_in_flight(&self, _: usize) {}
-    fn participants_held(&self, _: usize) {}
-}
 
 /// Never answers.
 struct Silence;

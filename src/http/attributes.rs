@@ -11,6 +11,9 @@ use utoipa::ToSchema;
 use super::answer::{ReadAllAnswer, ReadAnswer, WriteAnswer};
 use super::extract::{ReadCall, WriteCall};
 use super::flat::FlatAnswer;
+use super::params::{
+    Conditions, FlatKeys, Format, InConversation, Known, OnlyKeys, Options, View, Whose,
+};
 use super::paths;
 use super::problem::Problem;
 use super::state::HttpSettings;
@@ -38,18 +41,10 @@ pub(super) struct WriteBody {
     operation_id = "getAttributes",
     tag = "attributes",
     params(
-        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
+        InConversation,
         ("participant" = Option<String>, Query, example = "customer",
             description = "Whose attributes: a participant's UUID, `all`, or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
-        ("keys" = Option<String>, Query, example = "crm_customer_id,loyalty_tier",
-            description = "Only these keys, separated by commas"),
-        ("key" = Option<Vec<String>>, Query,
-            description = "Only this key, taken as it is; may be repeated and stand beside `keys`"),
-        ("view" = Option<String>, Query, example = "flat",
-            description = "`flat`: an answer of one level without arrays, for data actions, in which the keys named are members; whatever a flow has to branch on is told with status 200 and `ok`"),
-        ("format" = Option<String>, Query, example = "text",
-            description = "`json` or `text`, whatever is accepted"),
-        ("If-None-Match" = Option<String>, Header, description = "`ETag`s that the caller knows"),
+        OnlyKeys, View, Format, Known,
     ),
     responses(
         (status = 200, description = "The attributes", content(
@@ -76,25 +71,7 @@ pub(super) async fn get_attributes(
     path = paths::ATTRIBUTES,
     operation_id = "putAttributes",
     tag = "attributes",
-    params(
-        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
-        ("participant" = Option<String>, Query, example = "customer",
-            description = "Whose attributes: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
-        ("verify" = Option<String>, Query, example = "none",
-            description = "`none` does not wait for the read-back: keys that were sent are `unverified`"),
-        ("dryRun" = Option<bool>, Query, description = "Only tell what would be sent"),
-        ("allowEnded" = Option<bool>, Query,
-            description = "Write to a conversation that has ended, too; analytics will not keep it"),
-        ("keys" = Option<String>, Query, example = "counter",
-            description = "As in the read whose `ETag` is given in `If-Match`; with `view=flat` also the keys that become members of the answer"),
-        ("key" = Option<Vec<String>>, Query, description = "The same, one key each"),
-        ("view" = Option<String>, Query, example = "flat",
-            description = "`flat`: an answer of one level without arrays, for data actions; whatever a flow has to branch on is told with status 200 and `ok`"),
-        ("If-Match" = Option<String>, Header,
-            description = "`ETag`s of a read: the write is made only if the map is still as one of them says, else 412"),
-        ("If-None-Match" = Option<String>, Header,
-            description = "`*`: the write is made only if none of its keys is there yet"),
-    ),
+    params(InConversation, Whose, Options, FlatKeys, View, Conditions),
     request_body(content = WriteBody, example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": "gold"}})),
     responses(
         (status = 200, body = WriteAny, description = "Every key holds its value; or, with `view=flat`, whatever became of it"),
@@ -119,25 +96,7 @@ pub(super) async fn put_attributes(
     path = paths::ATTRIBUTES,
     operation_id = "patchAttributes",
     tag = "attributes",
-    params(
-        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
-        ("participant" = Option<String>, Query, example = "customer",
-            description = "Whose attributes: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
-        ("verify" = Option<String>, Query, example = "none",
-            description = "`none` does not wait for the read-back: keys that were sent are `unverified`"),
-        ("dryRun" = Option<bool>, Query, description = "Only tell what would be sent"),
-        ("allowEnded" = Option<bool>, Query,
-            description = "Write to a conversation that has ended, too; analytics will not keep it"),
-        ("keys" = Option<String>, Query, example = "counter",
-            description = "As in the read whose `ETag` is given in `If-Match`; with `view=flat` also the keys that become members of the answer"),
-        ("key" = Option<Vec<String>>, Query, description = "The same, one key each"),
-        ("view" = Option<String>, Query, example = "flat",
-            description = "`flat`: an answer of one level without arrays, for data actions; whatever a flow has to branch on is told with status 200 and `ok`"),
-        ("If-Match" = Option<String>, Header,
-            description = "`ETag`s of a read: the write is made only if the map is still as one of them says, else 412"),
-        ("If-None-Match" = Option<String>, Header,
-            description = "`*`: the write is made only if none of its keys is there yet"),
-    ),
+    params(InConversation, Whose, Options, FlatKeys, View, Conditions),
     request_body(content(
         (PatchBody = "application/merge-patch+json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
         (PatchBody = "application/json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),

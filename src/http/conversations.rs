@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use self::calls::{ListCall, ViewCall};
 use super::flat::FlatAnswer;
+use super::params::{FlatKeys, Format, InConversation, View};
 use super::paths;
 use super::problem::Problem;
 use super::state::HttpSettings;
@@ -34,16 +35,7 @@ pub(super) use self::view::ConversationAnswer;
     path = paths::CONVERSATION,
     operation_id = "getConversation",
     tag = "conversations",
-    params(
-        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
-        ("format" = Option<String>, Query, example = "text",
-            description = "`json` or `text`, whatever is accepted"),
-        ("view" = Option<String>, Query, example = "flat",
-            description = "`flat`: one level and no arrays, for data actions; it shows the participant that a read of attributes shows by default"),
-        ("keys" = Option<String>, Query, example = "crm_customer_id,loyalty_tier",
-            description = "With `view=flat`: these keys as members of their own"),
-        ("key" = Option<Vec<String>>, Query, description = "The same, one key each"),
-    ),
+    params(InConversation, Format, View, FlatKeys),
     responses((status = 200, description = "The conversation", content(
         (ViewAny = "application/json"), (String = "text/plain"),
     )))
@@ -82,8 +74,7 @@ pub(super) async fn get_conversation(
             description = "How many at most; 25 if absent"),
         ("cursor" = Option<String>, Query,
             description = "`nextCursor` of the answer before; good only with the filters it came from"),
-        ("format" = Option<String>, Query, example = "text",
-            description = "`json` or `text`, whatever is accepted"),
+        Format,
     ),
     responses((status = 200, description = "Some of the live conversations; an answer may have fewer than `limit` of them, and `nextCursor` all the same", content(
         (ListAnswer = "application/json"), (String = "text/plain"),
@@ -106,10 +97,7 @@ pub(super) async fn list_conversations(
     path = paths::SEARCH,
     operation_id = "searchConversations",
     tag = "conversations",
-    params(
-        ("format" = Option<String>, Query, example = "text",
-            description = "`json` or `text`, whatever is accepted"),
-    ),
+    params(Format),
     request_body(content = SearchBody, example = json!({"ani": "+15550100111"})),
     responses((status = 200, description = "Some of the conversations that match", content(
         (ListAnswer = "application/json"), (String = "text/plain"),

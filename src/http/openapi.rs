@@ -3,13 +3,14 @@
 //! The committed `openapi.yaml` is this document; a test holds them equal and, with
 //! `UPDATE_OPENAPI=1` in the environment, writes the file anew.
 
+mod codes;
 mod exact;
 mod links;
+mod problems;
 
 use std::collections::BTreeMap;
 
 use axum::http::Method;
-use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
@@ -17,18 +18,13 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    Components, Header, Info, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Required, Response,
-    ResponseBuilder, Schema,
+    Components, Header, Info, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Required, Schema,
 };
 use utoipa::{PartialSchema, ToSchema};
 
 use super::answer::{WriteAnswer, examples};
-use super::problem::{self, About, PROBLEM_JSON, Problem, ProblemBody};
+use super::problem::ProblemBody;
 use super::{paths, router};
-use crate::error::Code;
-
-/// Limit of the attributes in the examples; the default.
-const LIMIT: usize = 10_240;
 
 const DESCRIPTION: &str = "Reads and writes the participant attributes of live Genesys Cloud \
 calls. A write is answered when it was read back, with an outcome for each key, or at the \
@@ -37,82 +33,11 @@ deadline. Every error is a problem detail (RFC 9457) with a stable `code`, a `hi
 
 const SERVER: &str = "The gateway that serves this document";
 
-/// What can go wrong where one participant is chosen.
-const CHOOSING: &[Code] = &[Code::ParticipantNotFound, Code::AmbiguousParticipant];
-
-/// What can go wrong where a conversation is named.
-const NAMING: &[Code] =
-    &[Code::InvalidConversationId, Code::InvalidParticipant, Code::ConversationNotFound];
-
-/// What can go wrong with every request of the API.
-const COMMON: &[Code] = &[
-    Code::InvalidQuery,
-    Code::NotAcceptable,
-    Code::Internal,
-    Code::UpstreamRejected,
-    Code::UpstreamForbidden,
-    Code::UpstreamAuthFailed,
-    Code::UpstreamInvalidResponse,
-    Code::UpstreamRateLimited,
-    Code::UpstreamUnavailable,
-    Code::ShuttingDown,
-    Code::DeadlineExceeded,
-];
-
-/// What can go wrong with a write besides.
-const WRITING: &[Code] = &[
-    Code::InvalidJson,
-    Code::InvalidHeader,
-    Code::RequestTimeout,
-    Code::ConversationEnded,
-    Code::WriteSuperseded,
-    Code::UpstreamConflict,
-    Code::PreconditionFailed,
-    Code::PreconditionRequired,
-    Code::BodyTooLarge,
-    Code::UnsupportedMediaType,
-    Code::InvalidAttributes,
-    Code::AttributesTooLarge,
-    Code::Overloaded,
-];
-
-/// What can go wrong with a look at what was done.
-const TRACING: &[Code] = &[
-    Code::InvalidConversationId,
-    Code::InvalidQuery,
-    Code::NotFound,
-    Code::Internal,
-    Code::ShuttingDown,
-];
-
-/// What can go wrong with an echo.
-const ECHOING: &[Code] = &[
-    Code::InvalidJson,
-    Code::NotFound,
-    Code::RequestTimeout,
-    Code::BodyTooLarge,
-    Code::Internal,
-    Code::ShuttingDown,
-];
-/// What can go wrong with a body that is no write.
-const SEARCHING: &[Code] =
-    &[Code::InvalidJson, Code::RequestTimeout, Code::BodyTooLarge, Code::UnsupportedMediaType];
-
 /// The schema of the members that only some problems have.
 const PROBLEM_MEMBERS: &str = "ProblemMembers";
 
 /// Schemas of what a write wants.
 const WRITE_BODIES: [&str; 3] = ["WriteBody", "PatchBody", "KeyBody"];
-
-/// The answer to any request that meets a defect, as a component.
-const INTERNAL: &str = "Internal";
-
-/// What can go wrong outside the API, or before a request finds its operation.
-const OUTSIDE: [(Code, &str); 3] = [
-    (Code::NotFound, "NotFound"),
-    (Code::MethodNotAllowed, "MethodNotAllowed"),
-    (Code::Internal, INTERNAL),
-];
 
 /// The whole document.
 pub fn document() -> OpenApi {
@@ -125,16 +50,16 @@ pub fn document() -> OpenApi {
     api.security = Some(Vec::new());
     for (path, item) in &mut api.paths.paths {
         for (method, operation) in operations(item) {
-            let codes = codes_of(operation.operation_id.as_deref().unwrap_or_default());
+            let codes = codes::of(operation.operation_id.as_deref().unwrap_or_default());
             exact::operation(operation, &method);
             if paths::is_api(path) {
                 complete(operation);
                 links::add(operation);
             } else {
-                let defect = Ref::from_response_name(INTERNAL);
+                let defect = Ref::from_response_name(codes::INTERNAL);
                 operation.responses.responses.insert("500".to_owned(), defect.into());
             }
-            for (status, response) in problems(&codes, path) {
+            for (status, response) in problems::of(&codes, path) {
                 operation.responses.responses.insert(status, response.into());
             }
         }
@@ -177,37 +102,6 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
         (Method::DELETE, &mut item.delete),
     ];
     operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
-}
-
-/// What can go wrong with an operation, by its id.
-fn codes_of(operation: &str) -> Vec<Code> {
-    let of_attributes = || [COMMON, NAMING, CHOOSING].concat();
-    match operation {
-        "getAttributes" => of_attributes(),
-        "getAttribute" => {
-            [&of_attributes(), [Code::AttributeNotFound, Code::InvalidAttributes].as_slice()]
-                .concat()
-        }
-        "deleteAttribute" => without_body([&of_attributes(), WRITING].concat()),
-        "putAttributes" | "patchAttributes" | "putAttribute" => {
-            [&of_attributes(), WRITING].concat()
-        }
-        "getConversation" => [COMMON, NAMING].concat(),
-        "listConversations" => COMMON.to_vec(),
-        "searchConversations" => [COMMON, SEARCHING].concat(),
-        "getService" => vec![Code::InvalidQuery, Code::NotAcceptable],
-        "getTrace" => TRACING.to_vec(),
-        "echo" => ECHOING.to_vec(),
-        "getProblemPage" | "getDocsFile" => vec![Code::NotFound],
-        _ => Vec::new(),
-    }
-}
-
-/// What can go wrong with a write whose request has no body.
-fn without_body(codes: Vec<Code>) -> Vec<Code> {
-    let of_bodies =
-        [Code::InvalidJson, Code::RequestTimeout, Code::BodyTooLarge, Code::UnsupportedMediaType];
-    codes.into_iter().filter(|code| !of_bodies.contains(code)).collect()
 }
 
 fn tags() -> Vec<utoipa::openapi::Tag> {
@@ -310,64 +204,6 @@ fn headers(status: &str) -> Vec<(&'static str, &'static str)> {
     headers
 }
 
-/// The problem answers with these codes, by status.
-fn problems(codes: &[Code], path: &str) -> BTreeMap<String, Response> {
-    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in codes {
-        by_status.entry(problem::status(*code).as_u16()).or_default().push(*code);
-    }
-    by_status
-        .into_iter()
-        .map(|(status, codes)| (status.to_string(), problem_response(&codes, path)))
-        .collect()
-}
-
-fn problem_response(codes: &[Code], path: &str) -> Response {
-    let titles: Vec<_> =
-        codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
-    let examples =
-        codes.iter().map(|code| (code.as_str(), example(code.title(), example_body(*code, path))));
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name(ProblemBody::name())))
-        .examples_from_iter(examples)
-        .build();
-    let mut response = ResponseBuilder::new()
-        .description(titles.join("; "))
-        .content(PROBLEM_JSON, content)
-        .build();
-    let status = codes.first().map_or(500, |code| problem::status(*code).as_u16());
-    for (header, description) in headers(&status.to_string()) {
-        if paths::is_api(path) || ["X-Request-Id", "Allow"].contains(&header) {
-            response.headers.insert(header.to_owned(), described(description).into());
-        }
-    }
-    response
-}
-
-/// The body of the example of a code.
-fn example_body(code: Code, path: &str) -> serde_json::Value {
-    let path = path
-        .replace("{conversationId}", examples::CONVERSATION)
-        .replace("{key}", "loyalty_tier")
-        .replace("{code}", "no-such-code")
-        .replace("{file}", "no-such-file.js");
-    let problem = Problem::example(code);
-    let about = About {
-        instance: &path,
-        request_id: "crm-4711",
-        correlation_id: called_upstream(code).then_some("2d1f9a52-6f0e-4a61-9a51-2f4c1d7b8e90"),
-        upstream_calls: 4,
-        total_bytes: LIMIT,
-    };
-    serde_json::to_value(ProblemBody::new(&problem, &about)).unwrap_or_default()
-}
-
-/// Whether a call to Genesys Cloud comes before this problem.
-fn called_upstream(code: Code) -> bool {
-    matches!(problem::status(code).as_u16(), 404 | 409 | 502 | 504)
-        && !matches!(code, Code::NotFound | Code::UpstreamAuthFailed)
-}
-
 fn complete_components(components: &mut Components) {
     let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
     ProblemBody::schemas(&mut schemas);
@@ -381,8 +217,8 @@ fn complete_components(components: &mut Components) {
     if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut("SearchBody") {
         exact::search(body);
     }
-    for (code, name) in OUTSIDE {
-        let response = problem_response(&[code], "/nothing-here");
+    for (code, name) in codes::OUTSIDE {
+        let response = problems::response(&[code], "/nothing-here");
         components.responses.insert(name.to_owned(), response.into());
     }
 }
@@ -404,6 +240,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::error::Code;
 
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.yaml");
 

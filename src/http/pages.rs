@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::form::{FORMAT, Shown};
 use super::negotiate::{Form, HTML, PLAIN_TEXT, TEXT, quality};
+use super::params::Format;
 use super::problem::Problem;
 use super::query::Query;
 use super::text::facts;
@@ -77,7 +78,7 @@ impl Shown for ServiceAnswer {
 
 /// What is this?
 #[utoipa::path(get, path = paths::ROOT, operation_id = "getService", tag = "documentation",
-    params(("format" = Option<String>, Query, example = "text", description = "`json` or `text`, whatever is accepted")),
+    params(Format),
     responses((status = 200, description = "Name, version, and where to look", content(
         (ServiceAnswer = "application/json"), (String = "text/plain"),
     ))))]

@@ -11,6 +11,7 @@ use super::answer::{KeyAnswer, WriteAnswer};
 use super::attributes::{WriteAny, write};
 use super::extract::{ReadCall, WriteCall};
 use super::flat::FlatAnswer;
+use super::params::{Conditions, InConversation, Known, OfKey, Options, View, Whose};
 use super::paths;
 use super::problem::Problem;
 use super::state::HttpSettings;
@@ -45,16 +46,7 @@ pub(super) enum KeyAny {
     path = paths::ATTRIBUTE,
     operation_id = "getAttribute",
     tag = "attributes",
-    params(
-        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
-        ("key" = String, Path, example = "loyalty_tier",
-            description = "The key, percent-encoded (a `/` as `%2F`); taken as it is, neither trimmed nor folded"),
-        ("participant" = Option<String>, Query, example = "customer",
-            description = "Whose attribute: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
-        ("view" = Option<String>, Query, example = "flat",
-            description = "`flat`: an answer of one level without arrays, for data actions, with the value in `value`; whatever a flow has to branch on is told with status 200 and `ok`"),
-        ("If-None-Match" = Option<String>, Header, description = "`ETag`s that the caller knows"),
-    ),
+    params(InConversation, OfKey, Whose, View, Known),
     responses(
         (status = 200, description = "The attribute, as JSON or as its bare value",
             content((KeyAny = "application/json"), (String = "text/plain"))),
@@ -79,24 +71,7 @@ pub(super) async fn get_attribute(
     path = paths::ATTRIBUTE,
     operation_id = "putAttribute",
     tag = "attributes",
-    params(
-        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
-        ("key" = String, Path, example = "loyalty_tier",
-            description = "The key, percent-encoded (a `/` as `%2F`); taken as it is, neither trimmed nor folded"),
-        ("participant" = Option<String>, Query, example = "customer",
-            description = "Whose attribute: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
-        ("verify" = Option<String>, Query, example = "none",
-            description = "`none` does not wait for the read-back: a key that was sent is `unverified`"),
-        ("dryRun" = Option<bool>, Query, description = "Only tell what would be sent"),
-        ("allowEnded" = Option<bool>, Query,
-            description = "Write to a conversation that has ended, too; analytics will not keep it"),
-        ("view" = Option<String>, Query, example = "flat",
-            description = "`flat`: an answer of one level without arrays, for data actions; whatever a flow has to branch on is told with status 200 and `ok`"),
-        ("If-Match" = Option<String>, Header,
-            description = "`ETag`s of a read of this key, or `*`: the write is made only if it is still as one of them says (`*`: if it is there), else 412"),
-        ("If-None-Match" = Option<String>, Header,
-            description = "`*`: the write is made only if the key is not there yet"),
-    ),
+    params(InConversation, OfKey, Whose, Options, View, Conditions),
     request_body(content(
         (KeyBody = "application/json", example = json!({"key": "loyalty_tier", "value": "gold"})),
         (String = "text/plain", example = "gold"),
@@ -124,24 +99,7 @@ pub(super) async fn put_attribute(
     path = paths::ATTRIBUTE,
     operation_id = "deleteAttribute",
     tag = "attributes",
-    params(
-        ("conversationId" = String, Path, format = "uuid", description = "Id of the conversation"),
-        ("key" = String, Path, example = "loyalty_tier",
-            description = "The key, percent-encoded (a `/` as `%2F`); taken as it is, neither trimmed nor folded"),
-        ("participant" = Option<String>, Query, example = "customer",
-            description = "Whose attribute: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
-        ("verify" = Option<String>, Query, example = "none",
-            description = "`none` does not wait for the read-back: a key that was sent is `unverified`"),
-        ("dryRun" = Option<bool>, Query, description = "Only tell what would be sent"),
-        ("allowEnded" = Option<bool>, Query,
-            description = "Write to a conversation that has ended, too; analytics will not keep it"),
-        ("view" = Option<String>, Query, example = "flat",
-            description = "`flat`: an answer of one level without arrays, for data actions; whatever a flow has to branch on is told with status 200 and `ok`"),
-        ("If-Match" = Option<String>, Header,
-            description = "`ETag`s of a read of this key, or `*`: it is cleared only if it is still as one of them says (`*`: if it is there), else 412"),
-        ("If-None-Match" = Option<String>, Header,
-            description = "`ETag`s: it is cleared only if it is not as one of them says"),
-    ),
+    params(InConversation, OfKey, Whose, Options, View, Conditions),
     responses(
         (status = 200, body = WriteAny, description = "The key is absent or empty; or, with `view=flat`, whatever became of it"),
         (status = 202, body = WriteAnswer, description = "Genesys Cloud accepted the write; no read showed it yet"),

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::extract::conversation_id;
+use super::params::InConversation;
 use super::paths;
 use super::problem::Problem;
 use super::query::Query;
@@ -131,7 +132,7 @@ struct AttemptView {
 /// The last requests about it, with keys, outcomes and calls to Genesys Cloud; never values. Only
 /// with `debug.enabled`; 404 `not-found` otherwise. One gateway process knows of its own requests.
 #[utoipa::path(get, path = paths::TRACE, operation_id = "getTrace", tag = "debugging",
-    params(("conversationId" = String, Path, format = "uuid", description = "Id of the conversation")),
+    params(InConversation),
     responses((status = 200, body = TraceAnswer, description = "What was done")))]
 pub(super) async fn get_trace(
     State(ops): State<Arc<Ops>>,

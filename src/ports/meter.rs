@@ -105,3 +105,30 @@ pub trait Meter: Send + Sync {
     /// Participants of whom something is remembered now.
     fn participants_held(&self, count: usize);
 }
+
+/// Counts nothing: for unit tests of what reports.
+#[cfg(test)]
+pub struct NoMeter;
+
+#[cfg(test)]
+impl Meter for NoMeter {
+    fn attempt(&self, _: Operation, _: Answer, _: Duration) {}
+    fn call(&self, _: Operation, _: Answer, _: Duration) {}
+    fn retry(&self, _: Operation) {}
+    fn retry_refused(&self, _: Operation) {}
+    fn throttled(&self, _: Operation) {}
+    fn rate_refused(&self) {}
+    fn rate_window(&self, _: u64, _: bool) {}
+    fn breaker(&self, _: &'static str, _: BreakerState) {}
+    fn outcome(&self, _: Outcome) {}
+    fn visibility_lag(&self, _: Duration) {}
+    fn read_backs(&self, _: u32) {}
+    fn repair(&self) {}
+    fn writes_waiting(&self, _: i64) {}
+    fn waited(&self, _: Duration) {}
+    fn batch(&self, _: usize) {}
+    fn write_calls(&self, _: u32) {}
+    fn remembered(&self, _: usize, _: usize) {}
+    fn writes_in_flight(&self, _: usize) {}
+    fn participants_held(&self, _: usize) {}
+}

@@ -38,7 +38,7 @@ pub struct Wish {
 
 /// Grants calls within the budget of the token.
 pub trait Pacing: Send + Sync {
-    /// Books calls, for now or for a time before their deadline.
+    /// Books calls, to be made at once or at a time before their deadline.
     ///
     /// # Errors
     /// At once, if they cannot be made before their deadline, with the time at which they could.

@@ -36,7 +36,7 @@ impl Budget {
         );
         registry.register(
             "rate_limit_room",
-            "Calls that the rate window has room for now",
+            "Calls that could be made at this moment",
             self.room.clone(),
         );
         registry.register(

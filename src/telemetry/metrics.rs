@@ -18,9 +18,10 @@ use prometheus_client::registry::{Metric, Registry};
 
 use super::budget::Budget;
 use super::families::{
-    AttemptLabels, Endpoint, Held, OPERATION_ANSWERS, OperationLabels, OutcomeLabels,
-    RequestLabels, RouteLabels, UpstreamLabels, seconds,
+    AttemptLabels, Endpoint, Held, OPERATION_ANSWERS, OperationLabels, RequestLabels, RouteLabels,
+    UpstreamLabels, seconds,
 };
+use super::writes::{Writes, whole};
 use crate::domain::Outcome;
 use crate::ports::{Answer, BreakerState, Meter, Operation};
 
@@ -61,18 +62,7 @@ struct Figures {
     /// Brings figures up to date that change with time alone.
     refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
     breakers: Family<UpstreamLabels, Gauge<i64, AtomicI64>>,
-    outcomes: Held<OutcomeLabels, Counter>,
-    visibility_lag: Histogram,
-    read_backs: Histogram,
-    repairs: Counter,
-    writes_waiting: Gauge,
-    wait_seconds: Histogram,
-    batch_writes: Histogram,
-    write_calls: Histogram,
-    remembered: Gauge,
-    remembered_bytes: Gauge,
-    writes_in_flight: Gauge,
-    participants_held: Gauge,
+    writes: Writes,
 }
 
 impl Metrics {
@@ -98,18 +88,7 @@ impl Metrics {
             budget: Budget::new(),
             refresh: OnceLock::new(),
             breakers: Family::default(),
-            outcomes: Held::new(Outcome::Superseded as usize + 1, Family::default()),
-            visibility_lag: seconds(),
-            read_backs: Histogram::new((0..=12).map(f64::from)),
-            repairs: Counter::default(),
-            writes_waiting: Gauge::default(),
-            wait_seconds: seconds(),
-            batch_writes: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
-            write_calls: Histogram::new((0..=16).map(f64::from)),
-            remembered: Gauge::default(),
-            remembered_bytes: Gauge::default(),
-            writes_in_flight: Gauge::default(),
-            participants_held: Gauge::default(),
+            writes: Writes::new(),
         };
         figures.register();
         Self(Arc::new(figures))
@@ -156,7 +135,7 @@ impl Figures {
         self.register_http();
         self.register_upstream();
         self.budget.register(&mut self.registry);
-        self.register_writes();
+        self.writes.register(&mut self.registry);
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         self.add("build", "Version of the gateway", version);
     }
@@ -197,49 +176,6 @@ impl Figures {
         self.add("breaker_state", "0 closed, 1 half-open, 2 open", breakers);
     }
 
-    fn register_writes(&mut self) {
-        let outcomes = self.outcomes.family.clone();
-        self.add("write_outcomes", "Keys answered, by outcome", outcomes);
-        let lag = self.visibility_lag.clone();
-        self.add(
-            "visibility_lag_seconds",
-            "From the acceptance of a PATCH until a read showed it",
-            lag,
-        );
-        let reads = self.read_backs.clone();
-        self.add("read_backs", "Read-backs that one write took", reads);
-        let repairs = self.repairs.clone();
-        self.add(
-            "repairs",
-            "Maps written again in full, because upstream had replaced instead of merged",
-            repairs,
-        );
-        self.register_turns();
-        let writes = self.writes_in_flight.clone();
-        self.add("writes_in_flight", "Writes under way", writes);
-        let held = self.participants_held.clone();
-        self.add("participants_held", "Participants remembered", held);
-    }
-
-    fn register_turns(&mut self) {
-        let waiting = self.writes_waiting.clone();
-        self.add("writes_waiting", "Writes that wait for their participant's turn", waiting);
-        let wait = self.wait_seconds.clone();
-        self.add("write_wait_seconds", "How long a write waited for its participant's turn", wait);
-        let batch = self.batch_writes.clone();
-        self.add("batch_writes", "Writes whose changes left in one PATCH", batch);
-        let calls = self.write_calls.clone();
-        self.add("write_calls", "Upstream calls of one write, shared ones included", calls);
-        let remembered = self.remembered.clone();
-        self.add(
-            "remembered_conversations",
-            "Conversations remembered for warm writes",
-            remembered,
-        );
-        let bytes = self.remembered_bytes.clone();
-        self.add("remembered_bytes", "Memory that they take, roughly", bytes);
-    }
-
     fn add(&mut self, name: &str, help: &str, metric: impl Metric) {
         self.registry.register(name, help, metric);
     }
@@ -247,11 +183,6 @@ impl Figures {
 
 fn count(counter: &Counter) {
     counter.inc();
-}
-
-/// A gauge is signed; no count here comes near the difference.
-fn whole(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 const fn labels(operation: Operation) -> OperationLabels {
@@ -312,49 +243,47 @@ impl Meter for Metrics {
     }
 
     fn outcome(&self, outcome: Outcome) {
-        let labels = || OutcomeLabels { outcome: outcome.as_str() };
-        self.0.outcomes.with(Some(outcome as usize), labels, count);
+        self.0.writes.outcome(outcome);
     }
 
     fn visibility_lag(&self, lag: Duration) {
-        self.0.visibility_lag.observe(lag.as_secs_f64());
+        self.0.writes.visibility_lag.observe(lag.as_secs_f64());
     }
 
     fn read_backs(&self, reads: u32) {
-        self.0.read_backs.observe(f64::from(reads));
+        self.0.writes.read_backs.observe(f64::from(reads));
     }
 
     fn repair(&self) {
-        self.0.repairs.inc();
+        self.0.writes.repairs.inc();
     }
 
     fn writes_waiting(&self, change: i64) {
-        self.0.writes_waiting.inc_by(change);
+        self.0.writes.waiting.inc_by(change);
     }
 
     fn waited(&self, time: Duration) {
-        self.0.wait_seconds.observe(time.as_secs_f64());
+        self.0.writes.waited(time);
     }
 
     fn batch(&self, writes: usize) {
-        self.0.batch_writes.observe(f64::from(u32::try_from(writes).unwrap_or(u32::MAX)));
+        self.0.writes.batch.observe(f64::from(u32::try_from(writes).unwrap_or(u32::MAX)));
     }
 
     fn write_calls(&self, calls: u32) {
-        self.0.write_calls.observe(f64::from(calls));
+        self.0.writes.calls.observe(f64::from(calls));
     }
 
     fn remembered(&self, conversations: usize, bytes: usize) {
-        self.0.remembered.set(whole(conversations));
-        self.0.remembered_bytes.set(whole(bytes));
+        self.0.writes.remembered(conversations, bytes);
     }
 
     fn writes_in_flight(&self, count: usize) {
-        self.0.writes_in_flight.set(whole(count));
+        self.0.writes.in_flight.set(whole(count));
     }
 
     fn participants_held(&self, count: usize) {
-        self.0.participants_held.set(whole(count));
+        self.0.writes.participants_held.set(whole(count));
     }
 }
 

@@ -6,26 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attribute_gateway::simulator::{Action, Call, Fault, LedgerEntry, On, Writer};
-use axum::Router;
-use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
-use crate::harness::{Answer, CUSTOMER, TestApp, attributes_of, ms, request, send};
+use crate::harness::{CUSTOMER, TestApp, Told, ms};
 
 const WRITES: usize = 1_500;
 const CONVERSATIONS: usize = 150;
 const AT_ONCE: usize = 64;
 const KEYS: [&str; 4] = ["tier", "crm", "queue", "note"];
-
-struct Told {
-    conversation: String,
-    wanted: BTreeMap<String, String>,
-    start: Instant,
-    end: Instant,
-    deadline: Duration,
-    answer: Answer,
-}
 
 fn conversation(number: usize) -> String {
     format!("5eed0000-0000-4000-8000-1{number:011}")
@@ -77,7 +65,7 @@ async fn crowd(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
             app.simulator.write_as_other(&other, CUSTOMER, [(key, format!("f{number}"))]);
         }
         tasks.push(tokio::spawn(async move {
-            let told = write(router, place, wanted, wait).await;
+            let told = Told::by(router, place, wanted, wait).await;
             drop(permit);
             told
         }));
@@ -88,22 +76,6 @@ async fn crowd(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
     }
     tokio::time::sleep(Duration::from_mins(1)).await;
     (told, app.simulator.ledger())
-}
-
-async fn write(
-    router: Router,
-    conversation: String,
-    wanted: BTreeMap<String, String>,
-    wait: u64,
-) -> Told {
-    let request = request("PUT", &attributes_of(&conversation))
-        .header("content-type", "application/json")
-        .header("prefer", format!("wait={wait}"))
-        .body(json!({ "attributes": wanted }).to_string().into());
-    let start = Instant::now();
-    let answer = send(router, request.expect("a request")).await;
-    let deadline = Duration::from_secs(wait);
-    Told { conversation, wanted, start, end: Instant::now(), deadline, answer }
 }
 
 /// The entries that set this key of the conversation to this value by `end`.
@@ -117,8 +89,7 @@ fn applied<'a>(ledger: &'a [LedgerEntry], told: &Told, key: &str) -> Vec<&'a Led
 
 fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry]) {
     let context = || format!("seed {seed}, wanted {:?}, told {}", told.wanted, told.answer.text);
-    let took = told.end - told.start;
-    assert!(took <= told.deadline + ms(100), "late by {took:?}: {}", context());
+    told.assert_in_time(&context());
     let body = told.answer.json();
     let any = told.wanted.keys().any(|key| !applied(ledger, told, key).is_empty());
     if let Some(effect) = body["effect"].as_str() {
@@ -134,7 +105,9 @@ fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry]) {
                 assert!(shown, "{key} was never visible: {}", context());
             }
             "unverified" => assert!(!entries.is_empty(), "{key} not accepted: {}", context()),
-            "superseded" => {}
+            "superseded" => {
+                assert!(told.was_replaced(ledger, key), "nobody replaced {key}: {}", context());
+            }
             other => panic!("{other}: {}", context()),
         }
     }

@@ -5,27 +5,25 @@
 //! can wait. Whatever the schedule, what each caller is told must be true of the log, and without
 //! trouble the log must come to the same as the writes one after another, in order of arrival.
 
+mod upstream;
+
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use attribute_gateway::app::{App, AppParts, WriteOptions, WriteRequest};
-use attribute_gateway::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Change, Conversation, ListPage, Outcome,
-    Participant, Span, WriteReport,
-};
+use attribute_gateway::domain::{AttributeKey, AttributeValue, Change, Outcome, WriteReport};
 use attribute_gateway::error::{Effect, Error, Failure};
-use attribute_gateway::ports::{
-    BoxFuture, CallFailure, Conversations, Cycle, Fate, FindCall, PatchCall, ReadCall, Unlimited,
-};
+use attribute_gateway::ports::{Conversations, Cycle, Unlimited};
 use attribute_gateway::shutdown::Shutdown;
 use attribute_gateway::telemetry::Metrics;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use crate::harness::{CALL, CUSTOMER, app_settings, ms};
+use self::upstream::{Applied, Upstream};
+use crate::harness::{CALL, app_settings, ms};
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 
@@ -38,146 +36,6 @@ struct Plan {
     verify: bool,
     /// The caller leaves after so many polls.
     hangs_up: Option<u8>,
-}
-
-/// One PATCH that was applied.
-#[derive(Clone, Debug)]
-struct Applied {
-    at: Instant,
-    visible: Instant,
-    map: AttributeMap,
-}
-
-struct Upstream {
-    log: Mutex<Vec<Applied>>,
-    random: Mutex<fastrand::Rng>,
-    lag: Duration,
-    /// One call in so many hundred fails.
-    trouble: u8,
-    /// The PATCH with this key panics, once it has left.
-    panics_at: Option<&'static str>,
-    /// When the service begins to drain; it has 20 ms then.
-    drains_at: Option<u64>,
-}
-
-impl Upstream {
-    fn draw(&self, most: u64) -> u64 {
-        self.random.lock().expect("no panic").u64(0..=most)
-    }
-
-    fn fails(&self) -> bool {
-        self.draw(99) < u64::from(self.trouble)
-    }
-
-    fn shown(&self) -> AttributeMap {
-        let mut map = AttributeMap::default();
-        for applied in self.log.lock().expect("no panic").iter() {
-            if applied.visible <= Instant::now() {
-                applied.map.iter_held().for_each(|(k, v)| map.insert(k.clone(), v.clone()));
-            }
-        }
-        map
-    }
-
-    fn apply(&self, map: AttributeMap) {
-        let at = Instant::now();
-        self.log.lock().expect("no panic").push(Applied { at, visible: at + self.lag, map });
-    }
-
-    async fn answer_read(&self, read: ReadCall) -> Result<Conversation, Error> {
-        tokio::time::sleep(ms(self.draw(20))).await;
-        if self.fails() {
-            return Err(unavailable());
-        }
-        let customer = Participant {
-            id: CUSTOMER.parse().expect("an id"),
-            purpose: "customer".to_owned(),
-            state: None,
-            live: true,
-            name: None,
-            span: Span::default(),
-            attributes: self.shown(),
-        };
-        tokio::time::sleep(ms(self.draw(20))).await;
-        let participants = vec![customer];
-        Ok(Conversation {
-            id: read.conversation,
-            live: Some(true),
-            span: Span::default(),
-            participants,
-        })
-    }
-
-    async fn answer_patch(&self, patch: PatchCall, cycle: &Cycle) -> Result<(), CallFailure> {
-        if cycle.time_to_start().is_zero() {
-            return Err(failure(Error::DeadlineExceeded("waiting to be sent"), Fate::NotApplied));
-        }
-        cycle.expose(true);
-        tokio::time::sleep(ms(self.draw(20))).await;
-        assert!(self.panics_at.is_none_or(|key| patch.attributes.get(key).is_none()), "on purpose");
-        let fate = match self.draw(3) {
-            _ if !self.fails() => None,
-            0 => Some((unavailable(), Fate::NotApplied)),
-            1 => Some((Error::UpstreamConflict, Fate::NotApplied)),
-            2 => Some((unavailable(), Fate::Unknown)),
-            _ => Some((unavailable(), Fate::UnknownOnce)),
-        };
-        let applied = match &fate {
-            None => true,
-            Some((_, Fate::NotApplied)) => false,
-            Some(_) => self.draw(1) == 0,
-        };
-        if applied {
-            self.apply(patch.attributes);
-        }
-        tokio::time::sleep(ms(self.draw(20))).await;
-        if matches!(fate, Some((_, Fate::NotApplied))) {
-            cycle.expose(false);
-        }
-        fate.map_or(Ok(()), |(error, fate)| Err(failure(error, fate)))
-    }
-}
-
-fn unavailable() -> Error {
-    Error::UpstreamUnavailable { reason: "trouble".to_owned(), retry_after: ms(30) }
-}
-
-fn failure(error: Error, fate: Fate) -> CallFailure {
-    CallFailure { error, fate }
-}
-
-impl Conversations for Upstream {
-    fn reads_participants_singly(&self) -> bool {
-        false
-    }
-
-    fn read<'a>(
-        &'a self,
-        read: ReadCall,
-        cycle: &'a Cycle,
-    ) -> BoxFuture<'a, Result<Conversation, Error>> {
-        Box::pin(async move {
-            let answer = tokio::time::timeout_at(cycle.deadline(), self.answer_read(read)).await;
-            answer.unwrap_or(Err(Error::DeadlineExceeded("reading")))
-        })
-    }
-
-    fn find<'a>(&'a self, _: FindCall<'a>, _: &'a Cycle) -> BoxFuture<'a, Result<ListPage, Error>> {
-        Box::pin(async { Ok(ListPage::default()) })
-    }
-
-    fn patch<'a>(
-        &'a self,
-        patch: PatchCall,
-        cycle: &'a Cycle,
-    ) -> BoxFuture<'a, Result<(), CallFailure>> {
-        Box::pin(async move {
-            let answer = self.answer_patch(patch, cycle);
-            let answer = tokio::time::timeout_at(cycle.deadline(), answer).await;
-            let late = || failure(Error::DeadlineExceeded("sending"), Fate::Unknown);
-            answer.unwrap_or_else(|_| Err(late()))
-        })
-    }
 }
 
 /// Drops a future after so many polls, at whichever point it waits then.
@@ -205,9 +63,7 @@ struct Run {
 }
 
 fn run(plans: &[Plan], seed: u64, lag: u64, trouble: u8) -> Run {
-    let random = Mutex::new(fastrand::Rng::with_seed(seed));
-    let (log, lag) = (Mutex::default(), ms(lag));
-    run_against(plans, Upstream { log, random, lag, trouble, panics_at: None, drains_at: None })
+    run_against(plans, Upstream::new(seed, lag, trouble))
 }
 
 fn run_against(plans: &[Plan], upstream: Upstream) -> Run {
@@ -400,10 +256,7 @@ fn a_drain_at_any_moment_leaves_no_untrue_answer_and_no_defect() {
     for at in 1..260 {
         let write =
             || Plan { pause: 7, keys: vec![0, 1], deadline: 5_000, verify: true, hangs_up: None };
-        let random = Mutex::new(fastrand::Rng::with_seed(at));
-        let (log, lag, trouble) = (Mutex::default(), ms(30), 20);
-        let drains_at = Some(at);
-        let upstream = Upstream { log, random, lag, trouble, panics_at: None, drains_at };
+        let upstream = Upstream { drains_at: Some(at), ..Upstream::new(at, 30, 20) };
         let run = run_against(&[write(), write(), write(), write()], upstream);
         judge(&run);
         for (.., told) in &run.told {
@@ -436,12 +289,8 @@ fn a_task_that_dies_takes_nobody_with_it() {
         |pause, key| Plan { pause, keys: vec![key], deadline: 5_000, verify: true, hangs_up: None };
     // The second dies on its way, with the third waiting behind it.
     let plans = [write(0, 0), write(60, 1), write(25, 2)];
-    let random = Mutex::new(fastrand::Rng::with_seed(3));
-    let (log, lag) = (Mutex::default(), ms(30));
-    let run = run_against(
-        &plans,
-        Upstream { log, random, lag, trouble: 0, panics_at: Some("b"), drains_at: None },
-    );
+    let upstream = Upstream { panics_at: Some("b"), ..Upstream::new(3, 30, 0) };
+    let run = run_against(&plans, upstream);
     let told: Vec<_> = run.told.iter().map(|(.., told)| told.as_ref().expect("answered")).collect();
     assert!(told[0].is_ok() && told[2].is_ok(), "{told:?}");
     let died = told[1].as_ref().expect_err("its task died");

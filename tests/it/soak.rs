@@ -8,23 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use attribute_gateway::simulator::{Action, Fault, LedgerEntry, On, Writer};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::harness::{AGENT, Answer, CALL, CUSTOMER, TestApp, attributes_of, ms, request};
+use crate::harness::{AGENT, CALL, CUSTOMER, TestApp, Told, ms};
 
 const SEEDS: u64 = 400;
 const WRITES: usize = 12;
 const KEYS: [&str; 5] = ["tier", "language", "crm", "queue", "note"];
-
-/// A write, and what its caller was told.
-struct Told {
-    wanted: BTreeMap<String, String>,
-    start: Instant,
-    end: Instant,
-    deadline: Duration,
-    answer: Answer,
-}
 
 #[tokio::test(start_paused = true)]
 async fn no_answer_is_untrue_and_no_foreign_key_is_lost_whatever_the_order_of_events() {
@@ -60,7 +51,11 @@ async fn run(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
         let pause = ms(random.u64(0..1500));
         let wanted = wanted(&mut random, number);
         let wait = random.u64(1..6);
-        tasks.push(tokio::spawn(write(app.router(), pause, wanted, wait)));
+        let router = app.router();
+        tasks.push(tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            Told::by(router, CALL.to_owned(), wanted, wait).await
+        }));
     }
     for number in 0..6 {
         tokio::time::sleep(ms(random.u64(1..400))).await;
@@ -119,27 +114,10 @@ fn wanted(random: &mut fastrand::Rng, number: usize) -> BTreeMap<String, String>
     wanted
 }
 
-async fn write(
-    router: axum::Router,
-    pause: Duration,
-    wanted: BTreeMap<String, String>,
-    wait: u64,
-) -> Told {
-    tokio::time::sleep(pause).await;
-    let request = request("PUT", &attributes_of(CALL))
-        .header("content-type", "application/json")
-        .header("prefer", format!("wait={wait}"))
-        .body(json!({ "attributes": wanted }).to_string().into())
-        .expect("a request");
-    let start = Instant::now();
-    let answer = crate::harness::send(router, request).await;
-    Told { wanted, start, end: Instant::now(), deadline: Duration::from_secs(wait), answer }
-}
-
 fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry], met: &mut BTreeSet<String>) {
-    let Told { wanted, start, end, deadline, answer } = told;
+    let Told { wanted, start, end, answer, .. } = told;
     let context = format!("SOAK_SEED={seed}, wanted {wanted:?}, told {}", answer.text);
-    assert!(*end - *start <= *deadline + ms(100), "late by {:?}: {context}", *end - *start);
+    told.assert_in_time(&context);
     let body = answer.json();
     let applied = |key: &str, value: &str| {
         ledger.iter().any(|entry| {
@@ -169,24 +147,11 @@ fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry], met: &mut BTreeSet<Stri
             "unchanged" => assert!(visible, "{key} not unchanged: {context}"),
             "unverified" => assert!(applied(key, value), "{key} not accepted: {context}"),
             "superseded" => {
-                assert!(
-                    was_replaced(ledger, key, value, *end),
-                    "nobody superseded {key}: {context}"
-                );
+                assert!(told.was_replaced(ledger, key), "nobody superseded {key}: {context}");
             }
             other => panic!("unknown outcome {other}: {context}"),
         }
     }
-}
-
-/// Whether another value was there by then, to be seen or as a later caller's of the same batch.
-fn was_replaced(ledger: &[LedgerEntry], key: &str, value: &str, by: Instant) -> bool {
-    ledger.iter().any(|entry| {
-        let ours = entry.writer == Writer::Gateway;
-        let since = if ours { entry.at } else { entry.visible_at };
-        let other = |change: &Option<String>| change.as_deref() != Some(value);
-        entry.changes.get(key).is_some_and(other) && since <= by
-    })
 }
 
 /// Whether a read between `from` and `to` could have shown this value.

@@ -12,20 +12,7 @@ die() {
 
 source tests/environment.sh
 log=$target/openapi-demo.log
-demo=''
-
-finish() {
-    local status=$?
-    if [[ -n $demo ]]; then
-        kill "$demo" 2>/dev/null || true
-        wait "$demo" 2>/dev/null || true
-    fi
-    if ((status != 0)) && [[ -s $log ]]; then
-        echo "--- the gateway said (all of it: $log):" >&2
-        grep -vE '^\{"timestamp":"[^"]*","level":"INFO","target":"access"' "$log" | tail -20 >&2
-    fi
-}
-trap finish EXIT
+trap show_on_failure EXIT
 
 rm -f "$log"
 mkdir -p "$target"
@@ -45,8 +32,8 @@ env -i PATH="$PATH" \
     GATEWAY__GENESYS__REQUESTS_PER_MINUTE=1000000 \
     GATEWAY__DEBUG__ENABLED=true \
     "$target/debug/attribute-gateway" demo >"$log" 2>&1 &
-demo=$!
-await_listening "$demo" "$port"
+server=$!
+await_listening "$server" "$port"
 url=http://127.0.0.1:$port
 # Reports, and what it remembers, belong to the target directory.
 work=$target/openapi-work

@@ -12,20 +12,7 @@ die() {
 
 source tests/environment.sh
 log=$target/sdk-simulator.log
-simulator=''
-
-finish() {
-    local status=$?
-    if [[ -n $simulator ]]; then
-        kill "$simulator" 2>/dev/null || true
-        wait "$simulator" 2>/dev/null || true
-    fi
-    if ((status != 0)) && [[ -s $log ]]; then
-        echo "--- the simulator said:" >&2
-        tail -40 "$log" >&2
-    fi
-}
-trap finish EXIT
+trap show_on_failure EXIT
 
 rm -f "$log"
 mkdir -p "$target"
@@ -33,7 +20,7 @@ cargo build --quiet --bin attribute-gateway
 python_environment sdk tests/sdk/requirements.txt
 port=$(free_port)
 GATEWAY__SIMULATOR__BIND=127.0.0.1:$port "$target/debug/attribute-gateway" simulate >"$log" 2>&1 &
-simulator=$!
-await_listening "$simulator" "$port"
+server=$!
+await_listening "$server" "$port"
 # A client that hangs must not hang the tests.
 timeout 120 "$venv/bin/python" tests/sdk/genesys_sdk.py "http://127.0.0.1:$port"

@@ -1,6 +1,7 @@
 use super::*;
-use crate::app::testing::{self, NoMeter};
+use crate::app::testing;
 use crate::domain::{AttributeMap, Change};
+use crate::ports::NoMeter;
 
 const OUTSTANDING: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(1);

@@ -1,33 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::domain::Outcome;
-use crate::ports::{self, BreakerState};
-
-/// Counts nothing.
-struct NoMeter;
-
-impl Meter for NoMeter {
-    fn attempt(&self, _: Operation, _: ports::Answer, _: Duration) {}
-    fn call(&self, _: Operation, _: ports::Answer, _: Duration) {}
-    fn retry(&self, _: Operation) {}
-    fn retry_refused(&self, _: Operation) {}
-    fn throttled(&self, _: Operation) {}
-    fn rate_refused(&self) {}
-    fn rate_window(&self, _: u64, _: bool) {}
-    fn breaker(&self, _: &'static str, _: BreakerState) {}
-    fn outcome(&self, _: Outcome) {}
-    fn visibility_lag(&self, _: Duration) {}
-    fn read_backs(&self, _: u32) {}
-    fn repair(&self) {}
-    fn writes_waiting(&self, _: i64) {}
-    fn waited(&self, _: Duration) {}
-    fn batch(&self, _: usize) {}
-    fn write_calls(&self, _: u32) {}
-    fn remembered(&self, _: usize, _: usize) {}
-    fn writes_in_flight(&self, _: usize) {}
-    fn participants_held(&self, _: usize) {}
-}
+use crate::ports::NoMeter;
 
 const SECOND: Duration = Duration::from_secs(1);
 

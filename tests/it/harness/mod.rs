@@ -15,6 +15,7 @@ mod call;
 mod defect;
 mod look;
 mod process;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -37,6 +38,7 @@ pub use answer::Answer;
 pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
 pub use defect::{app_settings, defective, defective_in_patch};
 pub use process::{Demo, Process, fetch, once, until};
+pub use told::Told;
 
 /// The `Authorization` headers that a platform was sent.
 pub type Overheard = Arc<Mutex<BTreeSet<String>>>;

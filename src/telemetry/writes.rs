@@ -1,0 +1,113 @@
+//! Figures of writes: who waits, who shares, what it costs, what became of it.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::families::{Held, OutcomeLabels, seconds};
+use crate::domain::Outcome;
+
+/// What became of writes, and what they took.
+pub(super) struct Writes {
+    outcomes: Held<OutcomeLabels, Counter>,
+    pub(super) visibility_lag: Histogram,
+    pub(super) read_backs: Histogram,
+    pub(super) repairs: Counter,
+    pub(super) waiting: Gauge,
+    pub(super) wait_seconds: Histogram,
+    pub(super) batch: Histogram,
+    pub(super) calls: Histogram,
+    pub(super) in_flight: Gauge,
+    pub(super) participants_held: Gauge,
+    remembered: Gauge,
+    remembered_bytes: Gauge,
+}
+
+impl Writes {
+    pub(super) fn new() -> Self {
+        Self {
+            outcomes: Held::new(Outcome::Superseded as usize + 1, Family::default()),
+            visibility_lag: seconds(),
+            read_backs: Histogram::new((0..=12).map(f64::from)),
+            repairs: Counter::default(),
+            waiting: Gauge::default(),
+            wait_seconds: seconds(),
+            batch: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
+            calls: Histogram::new((0..=16).map(f64::from)),
+            in_flight: Gauge::default(),
+            participants_held: Gauge::default(),
+            remembered: Gauge::default(),
+            remembered_bytes: Gauge::default(),
+        }
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let outcomes = self.outcomes.family.clone();
+        registry.register("write_outcomes", "Keys answered, by outcome", outcomes);
+        let repairs = "Maps written again in full, because upstream had replaced instead of merged";
+        registry.register("repairs", repairs, self.repairs.clone());
+        for (name, help, histogram) in self.histograms() {
+            registry.register(name, help, histogram.clone());
+        }
+        for (name, help, gauge) in self.gauges() {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
+    fn histograms(&self) -> [(&'static str, &'static str, &Histogram); 5] {
+        [
+            (
+                "visibility_lag_seconds",
+                "From the acceptance of a PATCH until a read showed it",
+                &self.visibility_lag,
+            ),
+            ("read_backs", "Read-backs that one write took", &self.read_backs),
+            (
+                "write_wait_seconds",
+                "How long a write waited for its participant's turn",
+                &self.wait_seconds,
+            ),
+            ("batch_writes", "Writes whose changes left in one PATCH", &self.batch),
+            ("write_calls", "Upstream calls of one write, shared ones included", &self.calls),
+        ]
+    }
+
+    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 5] {
+        [
+            ("writes_waiting", "Writes that wait for their participant's turn", &self.waiting),
+            ("writes_in_flight", "Writes under way", &self.in_flight),
+            ("participants_held", "Participants remembered", &self.participants_held),
+            (
+                "remembered_conversations",
+                "Conversations remembered for warm writes",
+                &self.remembered,
+            ),
+            ("remembered_bytes", "Memory that they take, roughly", &self.remembered_bytes),
+        ]
+    }
+
+    pub(super) fn outcome(&self, outcome: Outcome) {
+        let labels = || OutcomeLabels { outcome: outcome.as_str() };
+        self.outcomes.with(Some(outcome as usize), labels, |counter| {
+            counter.inc();
+        });
+    }
+
+    pub(super) fn waited(&self, time: Duration) {
+        self.wait_seconds.observe(time.as_secs_f64());
+    }
+
+    pub(super) fn remembered(&self, conversations: usize, bytes: usize) {
+        self.remembered.set(whole(conversations));
+        self.remembered_bytes.set(whole(bytes));
+    }
+}
+
+/// A gauge is signed; no count here comes near the difference.
+pub(super) fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,167 @@
+//! An upstream that answers after random times, sometimes wrongly, and keeps a log of what it applied.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use attribute_gateway::domain::{AttributeMap, Conversation, ListPage, Participant, Span};
+use attribute_gateway::error::Error;
+use attribute_gateway::ports::{
+    BoxFuture, CallFailure, Conversations, Cycle, Fate, FindCall, PatchCall, ReadCall,
+};
+use tokio::time::Instant;
+
+use crate::harness::{CUSTOMER, ms};
+
+/// One PATCH that was applied.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    pub at: Instant,
+    pub visible: Instant,
+    pub map: AttributeMap,
+}
+
+/// The upstream of a schedule.
+pub struct Upstream {
+    pub log: Mutex<Vec<Applied>>,
+    pub random: Mutex<fastrand::Rng>,
+    pub lag: Duration,
+    /// One call in so many hundred fails.
+    pub trouble: u8,
+    /// The PATCH with this key panics, once it has left.
+    pub panics_at: Option<&'static str>,
+    /// When the service begins to drain; it has 20 ms then.
+    pub drains_at: Option<u64>,
+}
+
+impl Upstream {
+    /// An upstream that shows a PATCH `lag` milliseconds after it was applied, and gets so many calls
+    /// of a hundred wrong.
+    pub fn new(seed: u64, lag: u64, trouble: u8) -> Self {
+        Self {
+            log: Mutex::default(),
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
+            lag: ms(lag),
+            trouble,
+            panics_at: None,
+            drains_at: None,
+        }
+    }
+
+    fn draw(&self, most: u64) -> u64 {
+        self.random.lock().expect("no panic").u64(0..=most)
+    }
+
+    fn fails(&self) -> bool {
+        self.draw(99) < u64::from(self.trouble)
+    }
+
+    fn shown(&self) -> AttributeMap {
+        let mut map = AttributeMap::default();
+        for applied in self.log.lock().expect("no panic").iter() {
+            if applied.visible <= Instant::now() {
+                applied.map.iter_held().for_each(|(k, v)| map.insert(k.clone(), v.clone()));
+            }
+        }
+        map
+    }
+
+    fn apply(&self, map: AttributeMap) {
+        let at = Instant::now();
+        self.log.lock().expect("no panic").push(Applied { at, visible: at + self.lag, map });
+    }
+
+    async fn answer_read(&self, read: ReadCall) -> Result<Conversation, Error> {
+        tokio::time::sleep(ms(self.draw(20))).await;
+        if self.fails() {
+            return Err(unavailable());
+        }
+        let customer = Participant {
+            id: CUSTOMER.parse().expect("an id"),
+            purpose: "customer".to_owned(),
+            state: None,
+            live: true,
+            name: None,
+            span: Span::default(),
+            attributes: self.shown(),
+        };
+        tokio::time::sleep(ms(self.draw(20))).await;
+        let participants = vec![customer];
+        Ok(Conversation {
+            id: read.conversation,
+            live: Some(true),
+            span: Span::default(),
+            participants,
+        })
+    }
+
+    async fn answer_patch(&self, patch: PatchCall, cycle: &Cycle) -> Result<(), CallFailure> {
+        if cycle.time_to_start().is_zero() {
+            return Err(failure(Error::DeadlineExceeded("waiting to be sent"), Fate::NotApplied));
+        }
+        cycle.expose(true);
+        tokio::time::sleep(ms(self.draw(20))).await;
+        assert!(self.panics_at.is_none_or(|key| patch.attributes.get(key).is_none()), "on purpose");
+        let fate = match self.draw(3) {
+            _ if !self.fails() => None,
+            0 => Some((unavailable(), Fate::NotApplied)),
+            1 => Some((Error::UpstreamConflict, Fate::NotApplied)),
+            2 => Some((unavailable(), Fate::Unknown)),
+            _ => Some((unavailable(), Fate::UnknownOnce)),
+        };
+        let applied = match &fate {
+            None => true,
+            Some((_, Fate::NotApplied)) => false,
+            Some(_) => self.draw(1) == 0,
+        };
+        if applied {
+            self.apply(patch.attributes);
+        }
+        tokio::time::sleep(ms(self.draw(20))).await;
+        if matches!(fate, Some((_, Fate::NotApplied))) {
+            cycle.expose(false);
+        }
+        fate.map_or(Ok(()), |(error, fate)| Err(failure(error, fate)))
+    }
+}
+
+fn unavailable() -> Error {
+    Error::UpstreamUnavailable { reason: "trouble".to_owned(), retry_after: ms(30) }
+}
+
+fn failure(error: Error, fate: Fate) -> CallFailure {
+    CallFailure { error, fate }
+}
+
+impl Conversations for Upstream {
+    fn reads_participants_singly(&self) -> bool {
+        false
+    }
+
+    fn read<'a>(
+        &'a self,
+        read: ReadCall,
+        cycle: &'a Cycle,
+    ) -> BoxFuture<'a, Result<Conversation, Error>> {
+        Box::pin(async move {
+            let answer = tokio::time::timeout_at(cycle.deadline(), self.answer_read(read)).await;
+            answer.unwrap_or(Err(Error::DeadlineExceeded("reading")))
+        })
+    }
+
+    fn find<'a>(&'a self, _: FindCall<'a>, _: &'a Cycle) -> BoxFuture<'a, Result<ListPage, Error>> {
+        Box::pin(async { Ok(ListPage::default()) })
+    }
+
+    fn patch<'a>(
+        &'a self,
+        patch: PatchCall,
+        cycle: &'a Cycle,
+    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        Box::pin(async move {
+            let answer = self.answer_patch(patch, cycle);
+            let answer = tokio::time::timeout_at(cycle.deadline(), answer).await;
+            let late = || failure(Error::DeadlineExceeded("sending"), Fate::Unknown);
+            answer.unwrap_or_else(|_| Err(late()))
+        })
+    }
+}
