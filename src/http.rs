@@ -23,6 +23,7 @@ mod ops;
 mod pages;
 mod params;
 pub mod paths;
+mod peer;
 mod percent;
 mod prefer;
 mod problem;
@@ -36,5 +37,6 @@ mod view;
 mod wire;
 
 pub use etag::EtagKey;
+pub use peer::{CertificateSubject, OfPeer, Peer};
 pub use router::router;
 pub use state::{AppState, Check, HttpSettings, Ops, Readiness, ReadinessReport};

@@ -3,6 +3,8 @@
 mod health;
 mod upstream;
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +14,13 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::service_fn;
 
 use crate::app::{App, AppParts, AppSettings};
 use crate::config::{self, Config};
 use crate::domain::Limits;
 use crate::genesys::{Jitter, TokenCache, Transport, over_http};
-use crate::http::{AppState, EtagKey, HttpSettings, Ops, paths, router};
+use crate::http::{AppState, EtagKey, HttpSettings, OfPeer, Ops, Peer, paths, router};
 use crate::ports::Meter;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{AccessLog, Metrics, RecentRequests};
@@ -63,7 +66,6 @@ pub struct Service {
     tokens: TokenCache,
     metrics: Metrics,
     settings: config::Server,
-    debug: bool,
     _tasks: DropGuard,
 }
 
@@ -106,7 +108,6 @@ impl Service {
             tokens,
             metrics,
             settings: config.server.clone(),
-            debug: config.debug.enabled,
             _tasks: stop.drop_guard(),
         }
     }
@@ -148,14 +149,11 @@ impl Service {
             // A caller that closes its side has hung up: only so is that noticed before the answer.
             .half_close(false)
             .header_read_timeout(self.settings.header_timeout);
-        // Who the other end is is of use only to those who debug.
         let router = self.router.clone();
-        let mut server = if self.debug {
-            let known = router.into_make_service_with_connect_info::<SocketAddr>();
-            tokio::spawn(server.serve(known))
-        } else {
-            tokio::spawn(server.serve(router.into_make_service()))
-        };
+        let connected = service_fn(move |address: SocketAddr| {
+            ready(Ok::<_, Infallible>(OfPeer::new(router.clone(), Peer::at(address))))
+        });
+        let mut server = tokio::spawn(server.serve(connected));
         tokio::select! {
             ended = &mut server => ended?.context("the server ended by itself")?,
             () = self.shutdown.draining() => {

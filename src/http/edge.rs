@@ -6,13 +6,12 @@
 
 use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONNECTION, USER_AGENT};
 use axum::http::response::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -24,6 +23,7 @@ use super::answer::not_to_be_stored;
 use super::exchange::{Exchange, X_REQUEST_ID, request_id};
 use super::flat::{self, RealStatus};
 use super::paths;
+use super::peer::peer_of;
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{About, Problem};
 use super::state::AppState;
@@ -246,7 +246,7 @@ struct Ending {
 }
 
 fn arrival(request: &Request) -> Arrival {
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    let address = peer_of(request).map(|peer| peer.address);
     let agent = request.headers().get(USER_AGENT).and_then(|name| name.to_str().ok());
     Arrival::now(address, agent)
 }
