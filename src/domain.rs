@@ -1,19 +1,23 @@
-//! What attributes mean: keys, values, patches, participants, and when a write counts as proved.
+//! What attributes mean: keys, values, patches, participants, who may touch them, and when a write
+//! counts as proved.
 //!
 //! Pure: no async, no sockets, no clock. Time comes in as an argument, so every rule of the
 //! contract can be tested as a table.
 
 mod attributes;
+mod client;
 mod ids;
 mod limits;
 mod listing;
 mod participant;
 mod patch;
 mod report;
+mod rights;
 mod timestamp;
 mod verification;
 
 pub use attributes::{AttributeKey, AttributeMap, AttributeValue, InvalidKey};
+pub use client::{Client, ClientName, InvalidName};
 pub use ids::{ConversationId, InvalidId, ParticipantId};
 pub use limits::{Limits, SizeExcess, Violation};
 pub use listing::{
@@ -26,5 +30,6 @@ pub use participant::{
 };
 pub use patch::{Change, Patch};
 pub use report::{Outcome, Verification, VerificationStatus, WriteReport};
+pub use rights::{Access, InvalidPattern, KeyPattern, Refusal, Rights};
 pub use timestamp::{Span, Timestamp};
 pub use verification::{Evidence, Unseen, Watch};

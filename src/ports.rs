@@ -21,7 +21,7 @@ pub use pacing::{Booking, Class, Pacing, Permit, Permits, Purse, Unlimited, Wish
 pub use trail::{Attempt, AttemptEnd, Steps, Trail};
 
 use crate::domain::{
-    AttributeMap, Conversation, ConversationFilter, ConversationId, ListPage, Outcome,
+    AttributeMap, Client, Conversation, ConversationFilter, ConversationId, ListPage, Outcome,
     ParticipantId,
 };
 use crate::error::Error;
@@ -158,8 +158,10 @@ pub struct Cycle {
     shared: Arc<Spent>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Spent {
+    /// On whose behalf.
+    client: Arc<Client>,
     calls: AtomicU32,
     micros: [AtomicU64; Phase::ALL.len()],
     /// A PATCH is out, or was, and what became of it is not known to be nothing.
@@ -173,16 +175,47 @@ struct Spent {
     trail: Option<Trail>,
 }
 
+impl Default for Spent {
+    fn default() -> Self {
+        Self {
+            client: Client::anonymous(),
+            calls: AtomicU32::default(),
+            micros: <[AtomicU64; Phase::ALL.len()]>::default(),
+            exposed: AtomicBool::default(),
+            hurried: AtomicBool::default(),
+            last_attempt_micros: AtomicU64::default(),
+            correlation: Mutex::default(),
+            traceparent: None,
+            trail: None,
+        }
+    }
+}
+
 impl Cycle {
     /// A request that has to be answered by `deadline`.
     pub fn new(deadline: Instant) -> Self {
-        Self { deadline, start_by: deadline, shared: Arc::default() }
+        Self::traced(deadline, None)
     }
 
     /// The same, as part of a trace (W3C `traceparent`).
     pub fn traced(deadline: Instant, traceparent: Option<String>) -> Self {
         let shared = Arc::new(Spent { traceparent, ..Spent::default() });
         Self { deadline, start_by: deadline, shared }
+    }
+
+    /// The same on behalf of this caller, and not of nobody in particular. To be asked for before
+    /// the cycle is cloned.
+    #[must_use]
+    pub fn on_behalf_of(mut self, client: Arc<Client>) -> Self {
+        if let Some(spent) = Arc::get_mut(&mut self.shared) {
+            spent.client = client;
+        }
+        self
+    }
+
+    /// On whose behalf the calls are made.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.shared.client
     }
 
     /// The same, with a trail if one is `wanted`. To be asked for before the cycle is cloned.

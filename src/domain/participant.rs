@@ -12,6 +12,7 @@ use super::attributes::AttributeMap;
 use super::ids::{ConversationId, ParticipantId};
 use super::timestamp::Span;
 
+mod permitted;
 mod selectors;
 
 /// Longest word accepted as a purpose.

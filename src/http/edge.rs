@@ -27,7 +27,7 @@ use super::peer::peer_of;
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{About, Problem};
 use super::state::AppState;
-use crate::domain::ConversationId;
+use crate::domain::{Client, ConversationId};
 use crate::error::{Code, Effect, Error, Failure};
 use crate::ports::Phase;
 use crate::telemetry::{AccessRecord, Arrival, HttpFigures, RecentRequest, RecentRequests};
@@ -89,7 +89,8 @@ impl Passage {
         let (pattern, query) = (route.as_ref().map(MatchedPath::as_str), request.uri().query());
         let flat = flat::Ask::of(pattern, query, request.method().is_safe());
         let recorded = state.ops.recent.is_some();
-        let mut exchange = Exchange::open(headers, &state.settings, recorded);
+        let client = Client::anonymous();
+        let mut exchange = Exchange::open(headers, &state.settings, client, recorded);
         exchange.flat = flat;
         let counts = route.as_ref().is_some_and(|route| paths::is_api(route.as_str()));
         Self {
@@ -204,6 +205,7 @@ impl Passage {
             status,
             took,
             request_id: &self.request_id,
+            client: self.exchange.client.known_name(),
             conversation: self.conversation(),
             upstream_calls: self.exchange.cycle.calls(),
             effect: self.is_api().then_some(effect),

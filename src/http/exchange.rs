@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::flat::Ask;
 use super::prefer::Prefer;
 use super::state::HttpSettings;
+use crate::domain::Client;
 use crate::ports::Cycle;
 
 /// Names a request across logs; taken from the caller or made.
@@ -24,6 +25,8 @@ const LONGEST_ID: usize = 128;
 /// What the edge hands to handlers, as an extension of the request.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
+    /// On whose behalf it is made.
+    pub client: Arc<Client>,
     /// When the request head arrived; the deadline counts from here.
     pub arrived: Instant,
     /// Deadline and spending; the edge keeps a clone, to log what was spent.
@@ -39,13 +42,20 @@ pub(super) struct Exchange {
 impl Exchange {
     /// Opens the exchange of a request whose head has arrived just now. What it does is noted down if
     /// it is to be `recorded`.
-    pub(super) fn open(headers: &HeaderMap, settings: &HttpSettings, recorded: bool) -> Self {
+    pub(super) fn open(
+        headers: &HeaderMap,
+        settings: &HttpSettings,
+        client: Arc<Client>,
+        recorded: bool,
+    ) -> Self {
         let arrived = Instant::now();
         let prefer = Prefer::of(headers);
         let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
         let body_waits = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
-        let cycle = Cycle::traced(deadline, traceparent(headers)).recorded(recorded);
-        Self { arrived, cycle, prefer, flat: None, body_waits }
+        let cycle = Cycle::traced(deadline, traceparent(headers))
+            .on_behalf_of(Arc::clone(&client))
+            .recorded(recorded);
+        Self { client, arrived, cycle, prefer, flat: None, body_waits }
     }
 
     /// The body has been read to its end.

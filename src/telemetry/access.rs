@@ -34,6 +34,8 @@ pub struct AccessRecord<'a> {
     pub took: Duration,
     /// Id of the request.
     pub request_id: &'a str,
+    /// The caller, where callers are known.
+    pub client: Option<&'a str>,
     /// The conversation, where the path names one.
     pub conversation: Option<ConversationId>,
     /// Calls to the platform API.
@@ -88,6 +90,8 @@ struct Line<'a> {
     duration_ms: f64,
     #[serde(rename = "request.id")]
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
     #[serde(rename = "conversation.id", skip_serializing_if = "Option::is_none")]
     conversation: Option<Shown<ConversationId>>,
     #[serde(rename = "upstream.calls")]
@@ -113,6 +117,7 @@ impl<'a> Line<'a> {
             status: record.status,
             duration_ms: milliseconds(record.took),
             request_id: record.request_id,
+            client: record.client,
             conversation: record.conversation.map(Shown),
             upstream_calls: record.upstream_calls,
             effect: record.effect.map(Effect::as_str),
@@ -140,6 +145,9 @@ fn text(record: &AccessRecord<'_>) -> String {
     let mut add = |name: &str, value: &dyn fmt::Display| {
         let _ = write!(line, " {name}={value}");
     };
+    if let Some(name) = record.client {
+        add("client", &name);
+    }
     if let Some(id) = record.conversation {
         add("conversation.id", &id);
     }
@@ -193,6 +201,7 @@ impl AccessRecord<'static> {
             status: 200,
             took: Duration::from_micros(12_345),
             request_id: "req-1",
+            client: Some("crm"),
             conversation: "8e0f1a2b-0000-4000-8000-000000000001".parse().ok(),
             upstream_calls: 3,
             effect: Some(Effect::Applied),
@@ -217,6 +226,7 @@ mod tests {
             ("http.method", "PUT"),
             ("http.route", "/v1/conversations/{conversationId}/attributes"),
             ("request.id", "req-1"),
+            ("client", "crm"),
             ("conversation.id", "8e0f1a2b-0000-4000-8000-000000000001"),
             ("effect", "applied"),
             ("correlation.id", "corr\n1"),
@@ -239,13 +249,14 @@ mod tests {
         AccessLog::new(sink, Format::Text).write(&AccessRecord::example());
         let text = captured.text();
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(text.contains(" duration_ms=12.345 request.id=req-1 "), "{text}");
+        assert!(text.contains(" duration_ms=12.345 request.id=req-1 client=crm "), "{text}");
         assert!(text.contains(r" correlation.id=corr\n1 "), "{text}");
     }
 
     #[test]
     fn what_is_not_known_is_left_out() {
         let record = AccessRecord {
+            client: None,
             conversation: None,
             effect: None,
             correlation_id: None,
@@ -256,7 +267,9 @@ mod tests {
         let (sink, captured) = Sink::captured(Format::Json);
         AccessLog::new(sink, Format::Json).write(&record);
         let text = captured.text();
-        for name in ["conversation.id", "effect", "correlation.id", "trace.id", "problem.code"] {
+        for name in
+            ["client", "conversation.id", "effect", "correlation.id", "trace.id", "problem.code"]
+        {
             assert!(!text.contains(name), "{name} in {text}");
         }
     }

@@ -1,0 +1,40 @@
+//! Selectors as permissions: which others they include, and whom they mean.
+
+use super::{CUSTOMER, Conversation, EXTERNAL, Intent, Kind, Participant, ParticipantSelector};
+
+impl ParticipantSelector {
+    /// Whether whoever may use this selector may use the `other`. A purpose includes its positions;
+    /// `all` includes everything.
+    pub fn includes(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Kind::All, _) => true,
+            (Kind::Purpose { word, position: None }, Kind::Purpose { word: asked, .. }) => {
+                word == asked
+            }
+            (one, other) => one == other,
+        }
+    }
+
+    /// Whether this selector means `one`. Where the `conversation` is not shown as a `whole`, its
+    /// order and who else is there are unknown.
+    pub fn means(&self, one: &Participant, conversation: &Conversation, whole: bool) -> bool {
+        let bears = |purpose: &str| one.purpose.eq_ignore_ascii_case(purpose);
+        match &self.0 {
+            Kind::All => true,
+            Kind::Id(id) => *id == one.id,
+            Kind::Purpose { word, position: None } => {
+                let customers = || conversation.participants.iter();
+                let caller = || {
+                    let customer =
+                        |other: &Participant| other.purpose.eq_ignore_ascii_case(CUSTOMER);
+                    whole && word == CUSTOMER && bears(EXTERNAL) && !customers().any(customer)
+                };
+                bears(word) || caller()
+            }
+            Kind::First | Kind::Purpose { position: Some(_), .. } => {
+                let chosen = || self.choose(conversation, Intent::Write);
+                whole && chosen().is_ok_and(|chosen| chosen.participant.id == one.id)
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Patterns for keys of attributes: `crm_*` and the like.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Longest pattern in bytes; keys are far shorter.
+const LONGEST: usize = 256;
+
+/// What stands for any text, also for none. There is no other wildcard, and no way to mean the
+/// character itself.
+const ANY: char = '*';
+
+/// A text in which `*` stands for any text. Everything else is compared as it stands: keys are
+/// case-sensitive, and so are patterns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPattern {
+    text: Box<str>,
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPattern {
+    /// The empty string; no key is empty.
+    #[error("the pattern is empty")]
+    Empty,
+    /// A control character, which no key has.
+    #[error("the pattern has a control character")]
+    Control,
+    /// Too long.
+    #[error("the pattern has more than {LONGEST} bytes")]
+    Long,
+}
+
+impl KeyPattern {
+    /// Whether the key is one of those that are meant. Takes time in proportion to the two lengths:
+    /// each part between wildcards is looked for once, behind the one before it.
+    pub fn matches(&self, key: &str) -> bool {
+        let Some((head, rest)) = self.text.split_once(ANY) else { return *self.text == *key };
+        let Some(key) = key.strip_prefix(head) else { return false };
+        let (middle, tail) = rest.rsplit_once(ANY).unwrap_or(("", rest));
+        let Some(mut key) = key.strip_suffix(tail) else { return false };
+        // The leftmost place leaves the most for the parts that follow.
+        for part in middle.split(ANY) {
+            let Some(at) = key.find(part) else { return false };
+            key = &key[at + part.len()..];
+        }
+        true
+    }
+
+    /// Whether every key is meant.
+    pub fn matches_all(&self) -> bool {
+        self.text.chars().all(|character| character == ANY)
+    }
+}
+
+impl FromStr for KeyPattern {
+    type Err = InvalidPattern;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPattern> {
+        if text.is_empty() {
+            return Err(InvalidPattern::Empty);
+        }
+        if text.len() > LONGEST {
+            return Err(InvalidPattern::Long);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(InvalidPattern::Control);
+        }
+        Ok(Self { text: text.into() })
+    }
+}
+
+impl fmt::Display for KeyPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(pattern: &str, key: &str) -> bool {
+        pattern.parse::<KeyPattern>().expect("a pattern").matches(key)
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text_and_everything_else_for_itself() {
+        for (pattern, key, expected) in [
+            ("crm_*", "crm_", true),
+            ("crm_*", "crm_id", true),
+            ("crm_*", "xcrm_id", false),
+            ("crm_*", "CRM_id", false),
+            ("*_id", "crm_id", true),
+            ("*_id", "crm_id_", false),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("a*b*c", "a-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("*bc*", "abc", true),
+            ("**", "", true),
+            ("tier", "tier", true),
+            ("tier", "tier ", false),
+            ("a?", "ab", false),
+            ("Zo*", "Zoë", true),
+        ] {
+            assert_eq!(matches(pattern, key), expected, "{pattern} {key}");
+        }
+    }
+
+    #[test]
+    fn what_no_key_can_be_is_no_pattern() {
+        let parsed = |text: &str| text.parse::<KeyPattern>().map(|pattern| pattern.to_string());
+        assert_eq!(parsed(""), Err(InvalidPattern::Empty));
+        assert_eq!(parsed("a\n"), Err(InvalidPattern::Control));
+        assert_eq!(parsed(&"x".repeat(LONGEST + 1)), Err(InvalidPattern::Long));
+        assert_eq!(parsed(" a *"), Ok(" a *".to_owned()));
+    }
+
+    /// Tries every text that a star can stand for.
+    fn naive(pattern: &[char], key: &[char]) -> bool {
+        match pattern.split_first() {
+            None => key.is_empty(),
+            Some((&ANY, rest)) => (0..=key.len()).any(|skipped| naive(rest, &key[skipped..])),
+            Some((first, rest)) => key.first() == Some(first) && naive(rest, &key[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_matches_what_the_plain_search_matches(
+            pattern in "[ab*é]{1,8}", key in "[abé]{0,10}",
+        ) {
+            let letters = |text: &str| text.chars().collect::<Vec<_>>();
+            let expected = naive(&letters(&pattern), &letters(&key));
+            prop_assert_eq!(matches(&pattern, &key), expected);
+        }
+
+        #[test]
+        fn only_stars_match_all(pattern in "[a*]{1,4}", key in "[ab]{0,6}") {
+            let parsed: KeyPattern = pattern.parse().expect("a pattern");
+            prop_assert_eq!(parsed.matches_all(), !pattern.contains('a'));
+            prop_assert!(!parsed.matches_all() || parsed.matches(&key));
+        }
+    }
+}

@@ -1,0 +1,69 @@
+use super::*;
+use crate::domain::attributes::tests::map;
+
+fn patterns(texts: &[&str]) -> Vec<KeyPattern> {
+    texts.iter().map(|text| text.parse().expect("a pattern")).collect()
+}
+
+fn limited() -> Rights {
+    Rights {
+        allow: Some(patterns(&["crm_*", "tier", "national_id"])),
+        deny: patterns(&["crm_secret_*"]),
+        hide: patterns(&["national_id"]),
+        ..Rights::default()
+    }
+}
+
+#[test]
+fn a_key_has_to_be_allowed_and_neither_denied_nor_hidden() {
+    let rights = limited();
+    assert!(["crm_id", "tier"].iter().all(|key| rights.sees(key)));
+    let told = |key: &str| rights.refuses(key).expect("refused").to_string();
+    assert!(told("crm_secret_pin").contains("`crm_secret_*`"));
+    assert!(told("national_id").contains("`hide`"));
+    assert!(told("Tier").contains("`allow`"));
+}
+
+#[test]
+fn without_patterns_every_key_is_seen_and_with_an_empty_list_none() {
+    assert!(Rights::default().sees_all() && Rights::default().sees("any"));
+    let none = Rights { allow: Some(Vec::new()), ..Rights::default() };
+    assert!(!none.sees_all() && !none.sees("any"));
+    let all = Rights { allow: Some(patterns(&["a", "*"])), ..Rights::default() };
+    assert!(all.sees_all());
+    let hiding = Rights { hide: patterns(&["x"]), ..Rights::default() };
+    assert!(!hiding.sees_all());
+}
+
+#[test]
+fn a_map_is_copied_only_if_something_is_kept_back_and_then_empty_entries_are_as_well() {
+    let all = map(&[("crm_id", "1"), ("crm_secret_x", ""), ("other", "2")]);
+    assert!(matches!(Rights::default().seen(&all), Cow::Borrowed(_)));
+    assert_eq!(*limited().seen(&all), map(&[("crm_id", "1")]));
+    let seen = map(&[("crm_id", "1")]);
+    assert!(matches!(limited().seen(&seen), Cow::Borrowed(_)));
+}
+
+#[test]
+fn a_permitted_word_includes_its_positions_but_not_the_other_way_round() {
+    let naming = |permitted: &[&str], selector: &str| {
+        let permitted = permitted.iter().map(|text| text.parse().expect("a selector")).collect();
+        let rights = Rights { participants: Some(permitted), ..Rights::default() };
+        rights.may_name(&selector.parse().expect("a selector"))
+    };
+    for (permitted, selector, expected) in [
+        (&["customer"][..], "customer", true),
+        (&["customer"], "Customer:last", true),
+        (&["customer"], "external", false),
+        (&["customer"], "first", false),
+        (&["customer"], "all", false),
+        (&["agent:last"], "agent", false),
+        (&["agent:last"], "agent:first", false),
+        (&["agent:last"], "agent:last", true),
+        (&["all"], "all", true),
+        (&["all"], "agent", true),
+        (&[], "customer", false),
+    ] {
+        assert_eq!(naming(permitted, selector), expected, "{permitted:?} {selector}");
+    }
+}
