@@ -31,6 +31,7 @@ mod query;
 mod router;
 mod single_key;
 mod state;
+mod tags;
 mod text;
 mod trace;
 mod view;

@@ -24,7 +24,7 @@ pub struct Writes {
     /// Memory for what such a write has to know; 64 KiB to 1 GiB.
     #[serde(deserialize_with = "values::size::<65_536, 1_073_741_824, _>")]
     pub remember_bytes: ByteSize,
-    /// Whether a write without a condition is refused.
+    /// Whether a write without `If-Match`, or `If-None-Match: *`, is refused.
     #[serde(deserialize_with = "values::flag")]
     pub require_if_match: bool,
 }

@@ -6,23 +6,15 @@
 use std::sync::Arc;
 
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName};
 
 use super::etag::{Cover, EtagKey};
 use super::problem::Problem;
 use super::state::HttpSettings;
+use super::tags::{NoTags, Tags};
 use crate::app::Precondition;
 use crate::domain::{AttributeMap, ParticipantId, Patch, Violation};
 use crate::error::Code;
-
-/// What a header with entity tags says.
-#[derive(Debug, PartialEq, Eq)]
-enum Tags {
-    /// `*`
-    Any,
-    /// Tags as they were given, weak ones with their `W/`.
-    These(Vec<String>),
-}
 
 /// What must be true for a write to be made.
 #[derive(Debug)]
@@ -44,14 +36,12 @@ impl Precondition for Condition {
                 Cover::Whole | Cover::Narrowed(_) => true,
                 Cover::Key(key) => map.get(key).is_some(),
             },
-            Some(Tags::These(tags)) => tags.contains(&tag),
+            Some(tags @ Tags::These(_)) => tags.name_strongly(&tag),
         };
         let differs = match &self.if_none_match {
             None => true,
             Some(Tags::Any) => patch.keys().all(|key| map.get(key.as_str()).is_none()),
-            Some(Tags::These(tags)) => {
-                !tags.iter().any(|known| known.strip_prefix("W/").unwrap_or(known) == tag)
-            }
+            Some(tags @ Tags::These(_)) => !tags.name_weakly(&tag),
         };
         matches && differs
     }
@@ -77,15 +67,14 @@ pub(super) fn of(
     if !mistakes.is_empty() {
         return Err(Problem::listing(Code::InvalidHeader, mistakes));
     }
+    // That it is not as some old tag says guards against nothing.
+    let guards = if_match.is_some() || if_none_match == Some(Tags::Any);
+    if settings.require_if_match && !guards && !dry_run {
+        let detail = "this gateway takes no write without If-Match, or If-None-Match: *";
+        return Err(Problem::new(Code::PreconditionRequired, detail));
+    }
     if if_match.is_none() && if_none_match.is_none() {
-        return if settings.require_if_match && !dry_run {
-            Err(Problem::new(
-                Code::PreconditionRequired,
-                "this gateway takes no write without If-Match",
-            ))
-        } else {
-            Ok(None)
-        };
+        return Ok(None);
     }
     let (cover, etag) = (cover.clone(), settings.etag.clone());
     Ok(Some(Arc::new(Condition { if_match, if_none_match, cover, etag })))
@@ -97,42 +86,12 @@ fn tags(
     spelled: &str,
     mistakes: &mut Vec<Violation>,
 ) -> Option<Tags> {
-    if !headers.contains_key(name) {
-        return None;
-    }
-    let all: Option<Vec<&str>> =
-        headers.get_all(name).iter().map(|value: &HeaderValue| value.to_str().ok()).collect();
-    let parsed = all.and_then(|lines| parse(&lines.join(",")));
-    if parsed.is_none() {
+    Tags::of(headers, name).unwrap_or_else(|NoTags| {
         let detail =
             "is neither `*` nor a list of entity tags in quotes, as the ETag header has them";
         mistakes.push(Violation::at(spelled, detail));
-    }
-    parsed
-}
-
-fn parse(list: &str) -> Option<Tags> {
-    if list.trim() == "*" {
-        return Some(Tags::Any);
-    }
-    let tags = between_commas(list).map(str::trim).filter(|tag| !tag.is_empty());
-    let tags: Option<Vec<String>> = tags.map(|tag| is_tag(tag).then(|| tag.to_owned())).collect();
-    tags.filter(|tags| !tags.is_empty()).map(Tags::These)
-}
-
-/// The parts between commas that stand in no tag. A tag knows no escape: `"\"` is one (RFC 9110).
-fn between_commas(list: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    list.split(move |character| {
-        quoted ^= character == '"';
-        character == ',' && !quoted
+        None
     })
-}
-
-fn is_tag(text: &str) -> bool {
-    let opaque = text.strip_prefix("W/").unwrap_or(text);
-    let inner = opaque.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    inner.is_some_and(|inner| !inner.contains('"'))
 }
 
 #[cfg(test)]
@@ -197,16 +156,5 @@ mod tests {
         assert!(!holds(IF_MATCH, "*", &[("a", ""), ("b", "2")]), "there is nothing to match");
         assert!(!holds(IF_NONE_MATCH, "TAG", &[("a", "1"), ("b", "2")]));
         assert!(holds(IF_NONE_MATCH, "TAG", &[("a", "2")]));
-    }
-
-    #[test]
-    fn what_is_no_list_of_tags_is_a_mistake() {
-        for bad in ["tag", "\"a", "\"a\" \"b\"", "*, \"a\"", "", ",", "w/\"a\""] {
-            assert_eq!(parse(bad), None, "{bad}");
-        }
-        let backslash = Tags::These(vec!["\"\\\"".into(), "\"a\"".into()]);
-        assert_eq!(parse("\"\\\", \"a\""), Some(backslash));
-        let two = Tags::These(vec!["\"a,b\"".into(), "W/\"c\"".into()]);
-        assert_eq!(parse(" \"a,b\" ,, W/\"c\""), Some(two));
     }
 }

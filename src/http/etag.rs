@@ -5,13 +5,10 @@
 
 use std::fmt;
 
-use axum::http::header::IF_NONE_MATCH;
-use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 
-use super::prefer::split_outside_quotes;
 use crate::domain::{AttributeMap, ParticipantId};
 
 /// What the key is for; another use of the same secret must take another label.
@@ -154,18 +151,6 @@ impl Lengthed {
     }
 }
 
-/// Whether `If-None-Match` names this tag, compared weakly, or any at all.
-pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    let names = |value: &HeaderValue| {
-        value.to_str().is_ok_and(|list| {
-            split_outside_quotes(list, ',')
-                .map(str::trim)
-                .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
-        })
-    };
-    headers.get_all(IF_NONE_MATCH).iter().any(names)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -252,20 +237,5 @@ mod tests {
             covering(&key, ONE, &[("a", "1")], &Cover::Whole),
         ];
         assert_eq!(tags.iter().collect::<BTreeSet<_>>().len(), tags.len());
-    }
-
-    #[test]
-    fn if_none_match_takes_lists_weak_tags_and_the_star() {
-        let known = |list: &str| {
-            let headers = HeaderMap::from_iter([(IF_NONE_MATCH, list.parse().expect("value"))]);
-            is_known(&headers, "\"tag\"")
-        };
-        for list in ["\"tag\"", "W/\"tag\"", "\"a\", \"tag\"", "*", "\"a,b\",W/\"tag\" "] {
-            assert!(known(list), "{list}");
-        }
-        for list in ["tag", "\"TAG\"", "w/\"tag\"", "\"a\"", "", "\"x, \"tag\""] {
-            assert!(!known(list), "{list}");
-        }
-        assert!(!is_known(&HeaderMap::new(), "\"tag\""));
     }
 }

@@ -4,6 +4,7 @@
 mod writing;
 
 use axum::extract::FromRequestParts;
+use axum::http::header::IF_NONE_MATCH;
 use axum::http::request::Parts;
 
 use super::etag::Cover;
@@ -14,6 +15,7 @@ use super::percent::decoded_step;
 use super::problem::Problem;
 use super::query::Query;
 use super::state::{AppState, HttpSettings};
+use super::tags::Tags;
 use super::view::ReadView;
 use super::{condition, paths};
 use crate::app::ReadRequest;
@@ -53,7 +55,8 @@ impl FromRequestParts<AppState> for ReadCall {
                 cover,
                 form,
                 flat: exchange.flat,
-                headers: std::mem::take(&mut parts.headers),
+                // One that cannot be understood matches nothing.
+                known: Tags::of(&parts.headers, &IF_NONE_MATCH).unwrap_or_default(),
             },
         })
     }

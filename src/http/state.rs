@@ -38,7 +38,7 @@ pub struct HttpSettings {
     pub total_bytes: usize,
     /// Key of the `ETag`s.
     pub etag: EtagKey,
-    /// Whether a write needs a condition.
+    /// Whether a write needs `If-Match`, or `If-None-Match: *`.
     pub require_if_match: bool,
 }
 

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, ETAG};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::answer::{KeyAnswer, ParticipantView, ReadAllAnswer, ReadAnswer, WriteAnswer};
-use super::etag::{self, Cover};
+use super::etag::Cover;
 use super::flat::{Ask, RealStatus};
 use super::negotiate::{Form, PLAIN_TEXT};
 use super::problem::Problem;
 use super::query::shortened;
 use super::state::HttpSettings;
+use super::tags::Tags;
 use crate::app::Reading;
 use crate::domain::{AttributeMap, ChosenBy, ConversationId, Outcome, Participant, WriteReport};
 use crate::error::{Code, Effect, Error, Failure};
@@ -28,8 +29,8 @@ pub(super) struct ReadView {
     pub form: Form,
     /// What is asked for in the flat form.
     pub flat: Option<Arc<Ask>>,
-    /// The headers of the request, for `If-None-Match`.
-    pub headers: HeaderMap,
+    /// The tags that the caller knows.
+    pub known: Option<Tags>,
 }
 
 /// How a caller wants to see what was written.
@@ -87,7 +88,9 @@ impl ReadView {
         let response = if let Some(ask) = &self.flat {
             // A body is what the flat form is about: it knows no 304.
             Json(ask.read(self.conversation, Some(found.id), &map)).into_response()
-        } else if tag.is_some_and(|tag| etag::is_known(&self.headers, tag)) {
+        } else if tag
+            .is_some_and(|tag| self.known.as_ref().is_some_and(|tags| tags.name_weakly(tag)))
+        {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             match &self.cover {

@@ -180,10 +180,34 @@ async fn where_conditions_are_required_a_write_without_one_is_refused() {
     let app = app.with_lag(ms(10)).start().await;
     let refused = app.write(CALL, "", json!({"tier": "gold"})).await;
     refused.assert_problem(428, "precondition-required", "notApplied");
+    // Whatever the attributes are, they are not as a tag says that never was.
+    let nonsense = ("if-none-match", "\"never-was\", W/\"x\"");
+    let refused = put(app.router(), "", nonsense, json!({"tier": "gold"})).await;
+    refused.assert_problem(428, "precondition-required", "notApplied");
     assert_eq!(app.upstream_calls(), 0);
     app.write(CALL, "?dryRun=true", json!({"tier": "gold"})).await.assert_status(200);
     let tag = app.read(CALL, "").await.header("etag").to_owned();
     put(app.router(), "", ("if-match", &tag), json!({"tier": "gold"})).await.assert_status(200);
+    let absent = ("if-none-match", "*");
+    put(app.router(), "", absent, json!({"lock": "mine"})).await.assert_status(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_and_writes_understand_tags_alike() {
+    let app = TestApp::new().with_lag(ms(10)).start().await;
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    let path = attributes_of(CALL);
+    for (list, known) in [
+        // A backslash ends no tag, and escapes nothing.
+        (format!(r#""\", {tag}"#), true),
+        (format!("\t,, W/{tag} ,"), true),
+        (format!(r#""x" {tag}"#), false),
+    ] {
+        let read = app.ask(("GET", &path), &[("if-none-match", &list)], Body::empty()).await;
+        assert_eq!(read.status, if known { 304 } else { 200 }, "{list}");
+        let write = put(app.router(), "", ("if-none-match", &list), json!({"tier": "gold"})).await;
+        assert_eq!(write.status, if known { 412 } else { 400 }, "{list}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

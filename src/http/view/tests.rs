@@ -1,3 +1,4 @@
+use axum::http::HeaderMap;
 use axum::http::header::IF_NONE_MATCH;
 use http_body_util::BodyExt;
 
@@ -40,8 +41,7 @@ fn participant() -> Participant {
 }
 
 fn view(keys: &[&str], known: &str) -> ReadView {
-    let mut headers = HeaderMap::new();
-    headers.insert(IF_NONE_MATCH, known.parse().expect("value"));
+    let headers = HeaderMap::from_iter([(IF_NONE_MATCH, known.parse().expect("value"))]);
     ReadView {
         conversation: examples::CONVERSATION.parse().expect("id"),
         cover: match keys {
@@ -50,7 +50,7 @@ fn view(keys: &[&str], known: &str) -> ReadView {
         },
         form: Form::Json,
         flat: None,
-        headers,
+        known: Tags::of(&headers, &IF_NONE_MATCH).unwrap_or_default(),
     }
 }
 

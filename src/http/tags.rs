@@ -1,0 +1,185 @@
+//! Entity tags as callers send them in `If-Match` and `If-None-Match` (RFC 9110, section 8.8.3), read
+//! in one place for reads and writes.
+//!
+//! Read as bytes: a tag knows no escape, and may hold what is no ASCII.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+/// What a header with entity tags says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tags {
+    /// `*`
+    Any,
+    /// At least one tag.
+    These(Vec<Tag>),
+}
+
+/// One entity tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    weak: bool,
+    /// With its quotes.
+    opaque: Vec<u8>,
+}
+
+/// The header is there and holds something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoTags;
+
+impl Tags {
+    /// What the header says; `None` without one. Its lines count as one list.
+    pub(super) fn of(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, NoTags> {
+        if !headers.contains_key(name) {
+            return Ok(None);
+        }
+        let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        parse(&lines.join(&b',')).map(Some).ok_or(NoTags)
+    }
+
+    /// Whether the current tag is among them by the weak comparison, as `If-None-Match` wants it.
+    pub(super) fn name_weakly(&self, current: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These(tags) => tags.iter().any(|tag| tag.opaque == current.as_bytes()),
+        }
+    }
+
+    /// The same by the strong comparison, as `If-Match` wants it. Our own tags are strong.
+    pub(super) fn name_strongly(&self, current: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These(tags) => {
+                tags.iter().any(|tag| !tag.weak && tag.opaque == current.as_bytes())
+            }
+        }
+    }
+}
+
+fn parse(list: &[u8]) -> Option<Tags> {
+    if list.trim_ascii() == b"*" {
+        return Some(Tags::Any);
+    }
+    let (mut tags, mut rest) = (Vec::new(), list.trim_ascii());
+    while !rest.is_empty() {
+        // Nothing between two commas counts as nothing (section 5.6.1).
+        if rest[0] != b',' {
+            let (tag, after) = tag(rest)?;
+            tags.push(tag);
+            rest = after.trim_ascii_start();
+        }
+        rest = match rest {
+            [] => rest,
+            [b',', after @ ..] => after.trim_ascii_start(),
+            _ => return None,
+        };
+    }
+    (!tags.is_empty()).then_some(Tags::These(tags))
+}
+
+/// The tag that stands first, and what comes after it.
+fn tag(text: &[u8]) -> Option<(Tag, &[u8])> {
+    let (weak, text) = text.strip_prefix(b"W/").map_or((false, text), |text| (true, text));
+    let inner = text.strip_prefix(b"\"")?;
+    let end = inner.iter().position(|byte| !is_of_a_tag(*byte))?;
+    if inner[end] != b'"' {
+        return None;
+    }
+    let (opaque, after) = text.split_at(end + 2);
+    Some((Tag { weak, opaque: opaque.to_owned() }, after))
+}
+
+fn is_of_a_tag(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x7e | 0x80..)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::IF_MATCH;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(tag: &Tag) -> Vec<u8> {
+        [if tag.weak { b"W/".as_slice() } else { b"" }, &tag.opaque].concat()
+    }
+
+    #[test]
+    fn what_is_no_list_of_tags_is_told_as_such() {
+        for bad in [
+            "tag",
+            "\"a",
+            "a\"",
+            "\"a\" \"b\"",
+            "\"a\"b",
+            "*, \"a\"",
+            "\"a\", *",
+            "",
+            ",",
+            "w/\"a\"",
+            "W/ \"a\"",
+            "W/",
+            "\"a b\"",
+            "\"a\tb\"",
+            "\"x, \"tag\"",
+            "**",
+        ] {
+            assert_eq!(parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn lines_are_one_list_and_a_header_that_is_not_there_says_nothing() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Tags::of(&headers, &IF_MATCH), Ok(None));
+        headers.append(IF_MATCH, HeaderValue::from_static("\"a\","));
+        headers.append(IF_MATCH, HeaderValue::from_static("W/\"b\""));
+        let tags = Tags::of(&headers, &IF_MATCH).expect("sound").expect("there");
+        assert!(tags.name_strongly("\"a\"") && tags.name_weakly("\"b\""));
+        assert!(!tags.name_strongly("\"b\"") && !tags.name_weakly("\"c\""));
+        headers.append(IF_MATCH, HeaderValue::from_static("*"));
+        assert_eq!(Tags::of(&headers, &IF_MATCH), Err(NoTags));
+    }
+
+    #[test]
+    fn a_backslash_escapes_nothing() {
+        let tags = parse(b"\"\\\", \"a\"").expect("two tags");
+        assert!(tags.name_strongly("\"a\"") && tags.name_strongly("\"\\\""));
+    }
+
+    proptest! {
+        #[test]
+        fn every_list_of_tags_is_read_as_it_was_written(
+            tags in proptest::collection::vec(
+                (any::<bool>(), "[!#-~\u{80}-\u{ff}]{0,8}", "[ \t]{0,2}(,[ \t]{0,2}){1,3}"), 1..6
+            ),
+        ) {
+            let mut list = Vec::new();
+            let mut expected = Vec::new();
+            for (weak, inner, between) in tags {
+                let tag = Tag { weak, opaque: format!("\"{inner}\"").into_bytes() };
+                list.extend_from_slice(&written(&tag));
+                list.extend_from_slice(between.as_bytes());
+                expected.push(tag);
+            }
+            prop_assert_eq!(parse(&list), Some(Tags::These(expected.clone())));
+            for tag in expected {
+                let current = String::from_utf8(tag.opaque.clone()).expect("a text");
+                let alone = Tags::These(vec![tag.clone()]);
+                prop_assert!(alone.name_weakly(&current));
+                prop_assert_eq!(alone.name_strongly(&current), !tag.weak);
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic_and_what_is_read_can_be_written(
+            list in proptest::collection::vec(prop_oneof![
+                3 => proptest::sample::select(b"\"\"W/,* \\a".to_vec()), 1 => any::<u8>(),
+            ], 0..24),
+        ) {
+            if let Some(Tags::These(tags)) = parse(&list) {
+                let again = tags.iter().map(written).collect::<Vec<_>>().join(&b',');
+                prop_assert_eq!(parse(&again), Some(Tags::These(tags)));
+            }
+        }
+    }
+}
