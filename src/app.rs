@@ -176,7 +176,10 @@ fn locked(lags: &Mutex<LagStatistics>) -> MutexGuard<'_, LagStatistics> {
 }
 
 /// The participant that a request means, or the error that tells why there is none.
-fn choose<'a>(
+///
+/// # Errors
+/// That it means nobody, or more than one.
+pub fn choose<'a>(
     selector: &ParticipantSelector,
     conversation: &'a Conversation,
     intent: Intent,

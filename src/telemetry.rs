@@ -18,7 +18,7 @@ use std::io::IsTerminal;
 use tracing::{Dispatch, Level};
 use tracing_subscriber::EnvFilter;
 
-pub use access::{AccessLog, AccessRecord};
+pub use access::{AccessLog, AccessRecord, milliseconds};
 pub use metrics::{HttpFigures, Metrics};
 pub use recent::{Arrival, RecentRequest, RecentRequests};
 pub use sink::{Captured, Sink};

@@ -130,13 +130,14 @@ impl AttributeMap {
         object_bytes(self.iter_held())
     }
 
-    /// Only these keys, as callers see them.
+    /// Only these keys, as callers see them: a look for each, since both may be many.
     #[must_use]
     pub fn narrowed(&self, keys: &[String]) -> Self {
-        let wanted = |(key, _): &(&AttributeKey, &AttributeValue)| {
-            keys.iter().any(|wanted| wanted == key.as_str())
+        let entry = |key: &String| {
+            let (key, value) = self.0.get_key_value(key.as_str())?;
+            (!value.expose().is_empty()).then(|| (key.clone(), value.clone()))
         };
-        self.iter().filter(wanted).map(|(key, value)| (key.clone(), value.clone())).collect()
+        keys.iter().filter_map(entry).collect()
     }
 }
 

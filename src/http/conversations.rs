@@ -47,7 +47,7 @@ pub(super) async fn get_conversation(
 ) -> Result<Response, Problem> {
     let conversation = app.view(call.request).await?;
     Ok(match call.flat {
-        Some(ask) => Json(ask.seen(&conversation, &settings.default_participant)).into_response(),
+        Some(ask) => Json(ask.seen(&conversation, &settings.default_participant)?).into_response(),
         None => call.form.respond(&ConversationAnswer::from(&*conversation)),
     })
 }

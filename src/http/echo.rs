@@ -15,11 +15,11 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::extract::exchange;
+use super::extract::{exchange, read_body};
 use super::percent::decoded_query;
 use super::problem::Problem;
 use super::state::HttpSettings;
-use super::{body, negotiate, paths};
+use super::{negotiate, paths};
 
 /// Parts of names of headers and parameters whose values nobody should see.
 const SECRET: [&str; 12] = [
@@ -106,10 +106,7 @@ pub(super) async fn echo(
 ) -> Result<Json<EchoAnswer>, Problem> {
     let (parts, content) = request.into_parts();
     let exchange = exchange(&parts)?;
-    let declared = negotiate::declared_length(&parts.headers);
-    let until = exchange.cycle.deadline().min(exchange.arrived + settings.body_timeout);
-    let content = body::read(content, declared, settings.body_limit, until).await?;
-    exchange.body_was_read();
+    let content = read_body(&parts, content, &exchange, &settings).await?;
     Ok(Json(EchoAnswer {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),

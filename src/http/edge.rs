@@ -111,7 +111,7 @@ impl Passage {
     }
 
     fn conversation(&self) -> Option<ConversationId> {
-        paths::conversation_of(self.uri.path())?.parse().ok()
+        paths::conversation_of(self.uri.path())
     }
 
     fn is_api(&self) -> bool {

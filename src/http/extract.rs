@@ -3,14 +3,17 @@
 
 mod writing;
 
+use std::collections::HashSet;
+
 use axum::extract::FromRequestParts;
+use axum::http::Uri;
 use axum::http::header::IF_NONE_MATCH;
 use axum::http::request::Parts;
 
 use super::etag::Cover;
 use super::exchange::Exchange;
-use super::form::FORMAT;
-use super::negotiate::{self, Form};
+use super::form::{FORMAT, Form};
+use super::negotiate;
 use super::percent::decoded_step;
 use super::problem::Problem;
 use super::query::Query;
@@ -35,14 +38,11 @@ impl FromRequestParts<AppState> for ReadCall {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let exchange = exchange(parts)?;
-        let conversation = conversation(parts)?;
+        let conversation = conversation(&parts.uri)?;
         let read = read_query(parts.uri.query(), key(parts)?, &state.settings)?;
         let (selector, cover, asked) = read;
         exchange.cycle.note_keys(cover.keys());
-        let form = match exchange.flat {
-            Some(_) => negotiate::accepts_json(&parts.headers).map(|()| Form::Json)?,
-            None => Form::of(asked, &parts.headers)?,
-        };
+        let form = Form::unless_flat(exchange.flat.is_some(), asked, &parts.headers)?;
         Ok(Self {
             request: ReadRequest {
                 conversation,
@@ -67,14 +67,9 @@ pub(super) fn exchange(parts: &Parts) -> Result<Exchange, Problem> {
     exchange.ok_or_else(|| Problem::internal("a handler was reached without the edge"))
 }
 
-pub(super) fn conversation(parts: &Parts) -> Result<ConversationId, Problem> {
-    let step = paths::conversation_of(parts.uri.path()).and_then(decoded_step);
-    conversation_id(step.as_deref())
-}
-
-/// The id in a step of the path; a step that is no UTF-8 is as little an id as any other text.
-pub(super) fn conversation_id(step: Option<&str>) -> Result<ConversationId, Problem> {
-    step.and_then(|step| step.parse().ok()).ok_or_else(|| {
+/// The conversation that the path names.
+pub(super) fn conversation(uri: &Uri) -> Result<ConversationId, Problem> {
+    paths::conversation_of(uri.path()).ok_or_else(|| {
         let mistake = Violation::at("conversationId", "is not a UUID of the form 8-4-4-4-12");
         Problem::listing(Code::InvalidConversationId, vec![mistake])
     })
@@ -106,10 +101,7 @@ fn read_query(
     if is_flat && selector.is_all() {
         query.mistake("view", "`flat` shows one participant, not `all`");
     }
-    let asked = Form::asked(&mut query);
-    if is_flat && asked == Some(Form::Text) {
-        query.mistake(FORMAT, "`text` contradicts view=flat, which is JSON");
-    }
+    let asked = Form::asked(&mut query, is_flat);
     let cover = cover(key, &mut query);
     query.finish()?;
     Ok((selector, cover, asked))
@@ -122,7 +114,7 @@ fn cover(key: Option<String>, query: &mut Query) -> Cover {
     }
 }
 
-/// Keys that the caller is interested in, by `keys` and `key`.
+/// Keys that the caller is interested in, by `keys` and `key`, each once.
 pub(super) fn keys(query: &mut Query) -> Option<Vec<String>> {
     let mut keys = query.take("key");
     for list in query.take("keys") {
@@ -130,6 +122,10 @@ pub(super) fn keys(query: &mut Query) -> Option<Vec<String>> {
             query.mistake("keys", "names an empty key");
         }
         keys.extend(list.split(',').map(str::to_owned));
+    }
+    if keys.len() > 1 {
+        let mut named = HashSet::with_capacity(keys.len());
+        keys.retain(|key| named.insert(key.clone()));
     }
     (!keys.is_empty()).then_some(keys)
 }

@@ -14,14 +14,16 @@ use axum::http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::negotiate::JSON;
 use super::problem::{self, Problem};
 use super::query::Query;
 use super::{extract, paths};
+use crate::app;
 use crate::domain::{
     AttributeMap, Conversation, ConversationId, Intent, Outcome, ParticipantId,
     ParticipantSelector, WriteReport,
 };
-use crate::error::{Code, Effect};
+use crate::error::{Code, Effect, Failure};
 
 /// Resources that have a flat form.
 const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE, paths::CONVERSATION];
@@ -96,9 +98,11 @@ impl Ask {
         if query.take("view").pop().as_deref() != Some("flat") {
             return None;
         }
-        let keys = extract::keys(&mut query).unwrap_or_default();
-        let has_value = route == paths::ATTRIBUTE && is_safe;
-        Some(Arc::new(Self { keys, has_value }))
+        // Where the path names the key, there is no such parameter, whoever refuses it.
+        let names_key = route == paths::ATTRIBUTE;
+        let keys = if names_key { None } else { extract::keys(&mut query) };
+        let has_value = names_key && is_safe;
+        Some(Arc::new(Self { keys: keys.unwrap_or_default(), has_value }))
     }
 
     /// As if this key were named, for examples.
@@ -129,15 +133,23 @@ impl Ask {
     }
 
     /// The answer to a look at a conversation: whom a read of it would show, if there is somebody.
+    ///
+    /// # Errors
+    /// Why there is nobody, where keys are named: `""` would say that they are absent.
     pub(super) fn seen(
         &self,
         conversation: &Conversation,
         whom: &ParticipantSelector,
-    ) -> FlatAnswer {
-        let chosen = whom.choose(conversation, Intent::Read).ok();
+    ) -> Result<FlatAnswer, Problem> {
         let nothing = AttributeMap::default();
-        let map = chosen.as_ref().map_or(&nothing, |chosen| &chosen.participant.attributes);
-        self.read(conversation.id, chosen.map(|chosen| chosen.participant.id), map)
+        match app::choose(whom, conversation, Intent::Read) {
+            Ok(chosen) => {
+                let participant = chosen.participant;
+                Ok(self.read(conversation.id, Some(participant.id), &participant.attributes))
+            }
+            Err(_) if self.keys.is_empty() => Ok(self.read(conversation.id, None, &nothing)),
+            Err(error) => Err(Failure::harmless(error).into()),
+        }
     }
 
     /// The answer to a write that is no problem.
@@ -180,7 +192,8 @@ impl Ask {
             ..self.showing(report.map_or(&nothing, |report| report.attributes()))
         };
         parts.status = StatusCode::OK;
-        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        problem.add_headers(&mut parts.headers);
         // Strings, numbers and flags: nothing in it can fail to serialise.
         Some(serde_json::to_vec(&answer).unwrap_or_default().into())
     }
@@ -273,7 +286,11 @@ mod tests {
 
     #[test]
     fn keys_are_found_also_where_the_query_has_mistakes() {
-        let ask = Ask::of(Some(paths::ATTRIBUTES), Some("view=flat&x=%zz&keys=a,b&key=c,d"), true);
-        assert_eq!(ask.expect("flat").keys, ["c,d", "a", "b"]);
+        let ask = Ask::of(
+            Some(paths::ATTRIBUTES),
+            Some("view=flat&x=%zz&keys=a,b,a&key=c,d&key=b"),
+            true,
+        );
+        assert_eq!(ask.expect("flat").keys, ["c,d", "b", "a"], "each once");
     }
 }

@@ -6,12 +6,20 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::negotiate::{self, Form, PLAIN_TEXT};
+use super::negotiate::{JSON, PLAIN_TEXT, TEXT, accepts_json, quality};
 use super::problem::Problem;
 use super::query::Query;
+use crate::error::Code;
 
 /// The parameter that asks for a form, whatever is accepted.
 pub(super) const FORMAT: &str = "format";
+
+/// A form in which something can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    Text,
+}
 
 /// An answer that has both forms.
 pub(super) trait Shown: Serialize {
@@ -20,10 +28,16 @@ pub(super) trait Shown: Serialize {
 }
 
 impl Form {
-    /// The form that `format` asks for, if it does.
-    pub(super) fn asked(query: &mut Query) -> Option<Self> {
+    /// The form that `format` asks for, if it does. An answer in the flat form is no text.
+    pub(super) fn asked(query: &mut Query, is_flat: bool) -> Option<Self> {
         let word = query.word(FORMAT, &["text", "json"])?;
-        Some(if word == "text" { Self::Text } else { Self::Json })
+        if word == "json" {
+            return Some(Self::Json);
+        }
+        if is_flat {
+            query.mistake(FORMAT, "`text` contradicts view=flat, which is JSON");
+        }
+        Some(Self::Text)
     }
 
     /// The form that was `asked` for, else the one that the caller likes best; JSON if it likes both
@@ -35,7 +49,21 @@ impl Form {
         if let Some(asked) = asked {
             return Ok(asked);
         }
-        negotiate::form(headers)
+        let (json, text) = (quality(headers, JSON), quality(headers, TEXT));
+        if json <= 0.0 && text <= 0.0 {
+            let detail = "the Accept header excludes application/json and text/plain";
+            return Err(Problem::new(Code::NotAcceptable, detail));
+        }
+        Ok(if text > json { Self::Text } else { Self::Json })
+    }
+
+    /// The same of a resource that has a flat form too, which is JSON.
+    pub(super) fn unless_flat(
+        is_flat: bool,
+        asked: Option<Self>,
+        headers: &HeaderMap,
+    ) -> Result<Self, Problem> {
+        if is_flat { accepts_json(headers).map(|()| Self::Json) } else { Self::of(asked, headers) }
     }
 
     /// The answer in this form.
@@ -73,7 +101,9 @@ mod tests {
             ("text/plain;q=0.5, application/json;q=0.4", Some(Form::Text)),
             ("application/json;q=0, */*", Some(Form::Text)),
             ("text/plain;q=0, */*;q=0.1", Some(Form::Json)),
+            ("text/html, application/xhtml+xml, */*;q=0.8", Some(Form::Json)),
             ("text/html", None),
+            ("text/plain;q=0", None),
             ("*/*;q=0", None),
         ] {
             assert_eq!(form(accept), expected, "{accept}");

@@ -18,29 +18,12 @@ pub(super) const TEXT: &str = "text/plain";
 /// Media type of pages.
 pub(super) const HTML: &str = "text/html";
 
-/// A form in which something can be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    Json,
-    Text,
-}
-
 /// Refuses a request that does not accept JSON.
 pub(super) fn accepts_json(headers: &HeaderMap) -> Result<(), Problem> {
     if quality(headers, JSON) > 0.0 {
         return Ok(());
     }
     Err(Problem::new(Code::NotAcceptable, "the Accept header excludes application/json"))
-}
-
-/// The form that the caller likes best, JSON if it likes both alike.
-pub(super) fn form(headers: &HeaderMap) -> Result<Form, Problem> {
-    let (json, text) = (quality(headers, JSON), quality(headers, TEXT));
-    if json <= 0.0 && text <= 0.0 {
-        let detail = "the Accept header excludes application/json and text/plain";
-        return Err(Problem::new(Code::NotAcceptable, detail));
-    }
-    Ok(if text > json { Form::Text } else { Form::Json })
 }
 
 /// How much the caller likes this media type, from 0, not at all, to 1.
@@ -163,28 +146,6 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_the_one_that_the_caller_likes_best() {
-        for (value, liked) in [
-            ("text/plain", Some(Form::Text)),
-            ("application/json", Some(Form::Json)),
-            ("*/*", Some(Form::Json)),
-            ("", Some(Form::Json)),
-            ("text/*", Some(Form::Text)),
-            ("text/plain, */*", Some(Form::Json)),
-            ("text/plain, */*;q=0.8", Some(Form::Text)),
-            ("application/json;q=0.5, TEXT/PLAIN;q=0.6", Some(Form::Text)),
-            ("application/json;q=0, */*;q=0.1", Some(Form::Text)),
-            ("text/plain;q=0, */*;q=0.1", Some(Form::Json)),
-            ("text/html, application/xhtml+xml, */*;q=0.8", Some(Form::Json)),
-            ("text/html", None),
-            ("text/plain;q=0", None),
-        ] {
-            assert_eq!(form(&one(ACCEPT, value)).ok(), liked, "{value}");
-        }
-        assert_eq!(form(&HeaderMap::new()).ok(), Some(Form::Json));
-    }
-
-    #[test]
     fn of_several_types_the_declared_one_is_told() {
         let types = &[JSON, TEXT];
         for (value, found) in [
@@ -248,7 +209,7 @@ mod tests {
                 for name in [ACCEPT, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, CACHE_CONTROL] {
                     let headers = HeaderMap::from_iter([(name, value.clone())]);
                     let _ = accepts_json(&headers);
-                    let _ = form(&headers);
+                    let _ = quality(&headers, TEXT);
                     let _ = declares_json(&headers);
                     let _ = wants_no_cache(&headers);
                     let _ = declared_length(&headers);

@@ -8,8 +8,8 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::form::{FORMAT, Shown};
-use super::negotiate::{Form, HTML, PLAIN_TEXT, TEXT, quality};
+use super::form::{FORMAT, Form, Shown};
+use super::negotiate::{HTML, PLAIN_TEXT, TEXT, quality};
 use super::params::Format;
 use super::problem::Problem;
 use super::query::Query;
@@ -87,7 +87,7 @@ pub(super) async fn root(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let mut query = Query::read(query.as_deref(), &[FORMAT], &[]);
-    let asked = Form::asked(&mut query);
+    let asked = Form::asked(&mut query, false);
     query.finish()?;
     Ok(Form::of(asked, &headers)?.respond(&SERVICE))
 }

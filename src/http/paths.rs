@@ -1,5 +1,8 @@
 //! The paths of the service, once. The parameter names are those of the contract.
 
+use super::percent::decoded_step;
+use crate::domain::ConversationId;
+
 /// What this is.
 pub const ROOT: &str = "/";
 /// The list of live conversations.
@@ -61,9 +64,11 @@ pub(super) fn is_api(path: &str) -> bool {
     path.starts_with(API)
 }
 
-/// The step of an API path that names the conversation, as it stands there.
-pub(super) fn conversation_of(path: &str) -> Option<&str> {
-    path.strip_prefix("/v1/conversations/")?.split('/').next()
+/// The conversation that an API path names, percent-decoded; `None` if what stands there is no id.
+pub(super) fn conversation_of(path: &str) -> Option<ConversationId> {
+    let step = path.strip_prefix("/v1/conversations/")?.split('/').next()?;
+    // Hardly anybody encodes what has no need of it.
+    if step.contains('%') { decoded_step(step)?.parse().ok() } else { step.parse().ok() }
 }
 
 /// The step of an API path that names the attribute, as it stands there.

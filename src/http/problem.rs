@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, ETAG, RETRY_AFTER};
 use axum::http::response::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 pub(super) use body::{About, ProblemBody};
@@ -133,8 +133,14 @@ impl Problem {
             tracing::error!(request.id = about.request_id, cause, "internal error");
         }
         parts.status = self.status();
-        let headers = &mut parts.headers;
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        self.add_headers(&mut parts.headers);
+        // Strings, numbers and maps with string keys: nothing in it can fail to serialise.
+        serde_json::to_vec(&ProblemBody::new(self, about)).unwrap_or_default().into()
+    }
+
+    /// Adds the headers that tell about it, whatever the form of the body.
+    pub(super) fn add_headers(&self, headers: &mut HeaderMap) {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, seconds.into());
         }
@@ -147,8 +153,6 @@ impl Problem {
             // The rest of the body is still on its way; this connection is of no more use.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        // Strings, numbers and maps with string keys: nothing in it can fail to serialise.
-        serde_json::to_vec(&ProblemBody::new(self, about)).unwrap_or_default().into()
     }
 
     /// Whole seconds, rounded up, so that nobody comes back too early.

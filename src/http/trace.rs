@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::State;
+use axum::http::Uri;
 use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::extract::conversation_id;
+use super::extract::conversation;
 use super::params::InConversation;
 use super::paths;
 use super::problem::Problem;
@@ -22,7 +22,7 @@ use super::state::Ops;
 use crate::domain::Outcome;
 use crate::error::Code;
 use crate::ports::{Answer, Attempt, Steps, Trail};
-use crate::telemetry::RecentRequest;
+use crate::telemetry::{RecentRequest, milliseconds};
 
 /// What was done about a conversation lately.
 #[derive(Serialize, ToSchema)]
@@ -136,11 +136,10 @@ struct AttemptView {
     responses((status = 200, body = TraceAnswer, description = "What was done")))]
 pub(super) async fn get_trace(
     State(ops): State<Arc<Ops>>,
-    id: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
+    uri: Uri,
 ) -> Result<Json<TraceAnswer>, Problem> {
-    let conversation = conversation_id(id.ok().map(|Path(id)| id).as_deref())?;
-    Query::read(query.as_deref(), &[], &[]).finish()?;
+    let conversation = conversation(&uri)?;
+    Query::read(uri.query(), &[], &[]).finish()?;
     let kept = ops.recent.as_ref().map(|recent| recent.about(conversation)).unwrap_or_default();
     let requests = kept.iter().map(|request| RequestView::of(request)).collect();
     Ok(Json(TraceAnswer { conversation_id: conversation.to_string(), requests }))
@@ -218,11 +217,6 @@ fn told(answer: Answer) -> (Option<u16>, Option<&'static str>) {
         Answer::Invalid => (None, Some("invalid")),
         Answer::NotSent => (None, Some("notSent")),
     }
-}
-
-/// Whole microseconds, in milliseconds.
-fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]

@@ -4,6 +4,7 @@
 //! is listed with its place, and nothing is copied twice. No sentence made here holds a value:
 //! what is wrong is told by its kind.
 
+pub(super) mod members;
 pub(super) mod single;
 
 use std::collections::BTreeSet;
@@ -61,6 +62,11 @@ fn not_json(detail: String) -> Problem {
     Problem::listing(Code::InvalidJson, vec![Violation::at(ROOT, detail)])
 }
 
+/// What is wrong with a document that is no object.
+fn of_root(found: &str) -> String {
+    format!("the body is {found}; it has to be an object")
+}
+
 fn parse(text: &str, kind: impl Kind) -> Result<(), serde_json::Error> {
     let mut json = serde_json::Deserializer::from_str(text);
     Seed(kind).deserialize(&mut json)?;
@@ -69,7 +75,7 @@ fn parse(text: &str, kind: impl Kind) -> Result<(), serde_json::Error> {
 
 /// What is wrong with the syntax, and where. The parser's own sentences are fixed texts in the
 /// categories let through; in others they may quote the document.
-pub(super) fn sentence(error: &serde_json::Error) -> String {
+fn sentence(error: &serde_json::Error) -> String {
     match error.classify() {
         Category::Syntax | Category::Eof => error.to_string(),
         Category::Data | Category::Io => {
@@ -150,7 +156,7 @@ struct Document<'a>(&'a mut Found);
 
 impl Kind for Document<'_> {
     fn wrong(self, found: &'static str) {
-        self.0.mistake(ROOT, format!("the body is {found}; it has to be an object"));
+        self.0.mistake(ROOT, of_root(found));
     }
 
     fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {

@@ -128,8 +128,8 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Whole microseconds, in milliseconds.
-fn milliseconds(time: Duration) -> f64 {
+/// Whole microseconds, in milliseconds, as a person is shown them.
+pub fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use attribute_gateway::simulator::{Action, Call, Fault};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Builder, CALL, CUSTOMER, TestApp, attributes_of, ms};
+use crate::harness::{Answer, Builder, CALL, CUSTOMER, TestApp, attributes_of, customer_call, ms};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const NOWHERE: &str = "5eed0000-0000-4000-8000-00000000ffff";
@@ -160,6 +160,8 @@ async fn what_a_flow_has_to_branch_on_is_told_with_status_200() {
     let body = json!({"attributes": write()}).to_string();
     let stale = app.put(&path, &[("if-match", "\"x\"")], body).await;
     assert_eq!(flat(&stale), failed("precondition-failed", 0));
+    // What it has to send next stands in the header, as in the problem.
+    assert_eq!(stale.header("etag"), app.read(CALL, "").await.header("etag"));
     app.simulator.end_conversation(CALL);
     assert_eq!(flat(&put(&app, "", write()).await), failed("conversation-ended", 0));
     let throttle = Fault::on_patch(Action::Throttle { retry_after: Some(30) });
@@ -178,6 +180,17 @@ async fn what_a_flow_has_to_branch_on_is_told_with_status_200() {
     app.service().shutdown().begin(ms(1000));
     let draining = put(&app, "&keys=tier", write()).await;
     assert_eq!(flat(&draining), with(failed("shutting-down", 1), &[("tier", "")]));
+    assert_eq!(draining.header("retry-after"), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_member_stands_twice_whoever_asks_for_what_there_is_not() {
+    let app = TestApp::new().start().await;
+    app.service().shutdown().begin(ms(1000));
+    let path = format!("{}/tier?view=flat&keys=value,x", attributes_of(CALL));
+    let draining = app.get(&path).await;
+    assert_eq!(draining.text.matches("\"value\":").count(), 1, "{}", draining.text);
+    assert_eq!(flat(&draining), with(failed("shutting-down", 1), &[("value", "")]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -256,7 +269,8 @@ async fn the_view_of_a_conversation_has_a_flat_form_as_well() {
     let app = TestApp::new().start().await;
     let view = async |query: &str| app.get(&format!("/v1/conversations/{CALL}{query}")).await;
     let all = json!({"language": "en", "source": "web", "tier": "silver"});
-    assert_eq!(flat(&view("?view=flat").await), told(true, "ok", false, all.clone()));
+    let whole = view("?view=flat").await;
+    assert_eq!(flat(&whole), told(true, "ok", false, all.clone()));
     let mut named = told(true, "ok", false, all);
     named["tier"] = json!("silver");
     named["absent"] = json!("");
@@ -274,5 +288,38 @@ async fn the_view_of_a_conversation_has_a_flat_form_as_well() {
         let refused = view(query).await;
         refused.assert_problem(400, "invalid-query", "notApplied");
         assert_eq!(refused.at("/errors/0/pointer"), mistake, "{query}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_a_conversation_are_not_told_absent_where_nobody_was_looked_at() {
+    let second = "c0000000-0000-4000-8000-000000000002";
+    let twice = customer_call().customer(second, [("tier", "gold")]);
+    let nobody = Call::new(NOWHERE);
+    let app = TestApp::new().without_calls().with_call(twice).with_call(nobody).start().await;
+    for (id, code) in [(CALL, "ambiguous-participant"), (NOWHERE, "participant-not-found")] {
+        let path = format!("/v1/conversations/{id}?view=flat");
+        let mut expected = failed(code, 0);
+        expected["conversationId"] = json!(id);
+        let named = app.get(&format!("{path}&keys=tier")).await;
+        assert_eq!(flat(&named), with(expected.clone(), &[("tier", "")]));
+        let whole = app.get(&path).await;
+        (expected["ok"], expected["code"]) = (json!(true), json!("ok"));
+        assert_eq!(flat(&whole), expected, "the conversation itself was seen");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_is_understood_everywhere_as_it_is_in_the_path() {
+    let app = TestApp::new().with_env("GATEWAY__DEBUG__ENABLED", "true").start().await;
+    let encoded = CALL.replace('-', "%2D");
+    let nobody = app.read(&encoded, "?view=flat&participant=supervisor").await;
+    assert_eq!(flat(&nobody), failed("participant-not-found", 0));
+    let line = app.logs.text().lines().last().map(str::to_owned).expect("a line");
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(line["conversation.id"], CALL);
+    for id in [CALL, &encoded] {
+        let trace = app.get(&format!("/v1/conversations/{id}/trace")).await;
+        assert_eq!(trace.assert_status(200).at("/requests/0/code"), "participant-not-found");
     }
 }

@@ -10,8 +10,8 @@ use crate::app::{ListRequest, ViewRequest};
 use crate::http::exchange::Exchange;
 use crate::http::extract::{conversation, exchange, keys, read_body};
 use crate::http::flat::Ask;
-use crate::http::form::FORMAT;
-use crate::http::negotiate::{self, Form, JSON};
+use crate::http::form::{FORMAT, Form};
+use crate::http::negotiate::{self, JSON};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::state::AppState;
@@ -38,12 +38,9 @@ impl FromRequestParts<AppState> for ViewCall {
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
         let Exchange { cycle, flat, .. } = exchange(parts)?;
-        let conversation = conversation(parts)?;
+        let conversation = conversation(&parts.uri)?;
         let asked = view_query(parts.uri.query(), flat.is_some())?;
-        let form = match flat {
-            Some(_) => negotiate::accepts_json(&parts.headers).map(|()| Form::Json)?,
-            None => Form::of(asked, &parts.headers)?,
-        };
+        let form = Form::unless_flat(flat.is_some(), asked, &parts.headers)?;
         let no_cache = negotiate::wants_no_cache(&parts.headers);
         Ok(Self { request: ViewRequest { conversation, no_cache, cycle }, form, flat })
     }
@@ -88,10 +85,7 @@ fn view_query(raw: Option<&str>, is_flat: bool) -> Result<Option<Form>, Problem>
         Query::read(raw, &["view", FORMAT], &[])
     };
     query.word("view", &["flat"]);
-    let asked = Form::asked(&mut query);
-    if is_flat && asked == Some(Form::Text) {
-        query.mistake(FORMAT, "`text` contradicts view=flat, which is JSON");
-    }
+    let asked = Form::asked(&mut query, is_flat);
     if is_flat {
         keys(&mut query);
     }
@@ -102,7 +96,7 @@ fn view_query(raw: Option<&str>, is_flat: bool) -> Result<Option<Form>, Problem>
 /// Reads a query in which nothing but `format` may stand.
 fn format_alone(raw: Option<&str>) -> Result<Option<Form>, Problem> {
     let mut query = Query::read(raw, &[FORMAT], &[]);
-    let asked = Form::asked(&mut query);
+    let asked = Form::asked(&mut query, false);
     query.finish()?;
     Ok(asked)
 }

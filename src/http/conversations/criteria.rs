@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -12,8 +11,7 @@ use super::cursor;
 use crate::domain::{Bookmark, ConversationFilter, Direction, Violation};
 use crate::error::Code;
 use crate::http::etag::EtagKey;
-use crate::http::form::FORMAT;
-use crate::http::negotiate::Form;
+use crate::http::form::{FORMAT, Form};
 use crate::http::problem::Problem;
 use crate::http::query::{Query, nearest};
 use crate::http::wire;
@@ -77,7 +75,7 @@ pub(super) fn of_query(
 ) -> Result<(Criteria, Option<Form>), Problem> {
     let known = [IN_QUERY.as_slice(), NUMBERS.as_slice(), &[FORMAT]].concat();
     let mut query = Query::read(raw, &known, &[]);
-    let form = Form::asked(&mut query);
+    let form = Form::asked(&mut query, false);
     for name in NUMBERS {
         if !query.take(name).is_empty() {
             query.mistake(name, "would stand in access logs; send it in the body of a POST to /v1/conversations/search");
@@ -99,17 +97,8 @@ pub(super) fn of_query(
 
 /// Reads a body.
 pub(super) fn of_body(body: &[u8], key: &EtagKey) -> Result<Criteria, Problem> {
-    let wrong =
-        |detail: String| Problem::listing(Code::InvalidJson, vec![Violation::at("#", detail)]);
-    let text = std::str::from_utf8(body).map_err(|_| wrong("not UTF-8".to_owned()))?;
-    let Members(members) = serde_json::from_str(text).map_err(|error: serde_json::Error| {
-        wrong(match error.classify() {
-            serde_json::error::Category::Data => "the body has to be an object".to_owned(),
-            _ => wire::sentence(&error),
-        })
-    })?;
     let mut given = Given::default();
-    for (name, value) in members {
+    for (name, value) in wire::members::of(body)? {
         given.member(&name, value);
     }
     let criteria = given.judged(key);
@@ -118,31 +107,6 @@ pub(super) fn of_body(body: &[u8], key: &EtagKey) -> Result<Criteria, Problem> {
     }
     let mistake = |(name, detail): (String, String)| Violation::at(wire::member(&name), detail);
     Err(Problem::listing(Code::InvalidJson, given.mistakes.into_iter().map(mistake).collect()))
-}
-
-/// The members of an object in their order, those that stand twice included.
-struct Members(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Entries)
-    }
 }
 
 /// What was given, as text, and what is wrong with it.

@@ -32,7 +32,7 @@ impl FromRequest<AppState> for WriteCall {
         let (parts, body) = request.into_parts();
         let settings = &state.settings;
         let exchange = exchange(&parts)?;
-        let conversation = conversation(&parts)?;
+        let conversation = conversation(&parts.uri)?;
         let key = key(&parts)?;
         let (selector, cover, options) = write_query(parts.uri.query(), key.clone(), settings)?;
         negotiate::accepts_json(&parts.headers)?;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::de::MapAccess;
 
-use super::{Anything, Kind, NULL, ROOT, Seed, member, not_json, parse, sentence, text, utf8};
+use super::{
+    Anything, Kind, NULL, ROOT, Seed, member, not_json, of_root, parse, sentence, text, utf8,
+};
 use crate::domain::{AttributeValue, Change, Violation};
 use crate::error::Code;
 use crate::http::problem::Problem;
@@ -58,7 +60,7 @@ struct Document<'a, 'b>(&'a mut Found<'b>);
 
 impl Kind for Document<'_, '_> {
     fn wrong(self, found: &'static str) {
-        self.0.mistake(ROOT, format!("the body is {found}; it has to be an object"));
+        self.0.mistake(ROOT, of_root(found));
     }
 
     fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {

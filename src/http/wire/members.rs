@@ -1,0 +1,32 @@
+//! The body of a request that is no write: an object, taken apart into its members.
+
+use serde::de::MapAccess;
+use serde_json::Value;
+
+use super::{Kind, not_json, of_root, parse, sentence, text};
+use crate::http::problem::Problem;
+
+/// The members of the object in their order, those that stand twice included.
+pub(in crate::http) fn of(body: &[u8]) -> Result<Vec<(String, Value)>, Problem> {
+    let mut found = Ok(Vec::new());
+    parse(text(body)?, Document(&mut found)).map_err(|error| not_json(sentence(&error)))?;
+    found.map_err(|kind| not_json(of_root(kind)))
+}
+
+/// The whole document: its members, or what it is instead.
+struct Document<'a>(&'a mut Result<Vec<(String, Value)>, &'static str>);
+
+impl Kind for Document<'_> {
+    fn wrong(self, found: &'static str) {
+        *self.0 = Err(found);
+    }
+
+    fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let mut found = Vec::new();
+        while let Some(member) = members.next_entry()? {
+            found.push(member);
+        }
+        *self.0 = Ok(found);
+        Ok(())
+    }
+}
