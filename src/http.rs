@@ -38,6 +38,6 @@ mod view;
 mod wire;
 
 pub use etag::EtagKey;
-pub use peer::{CertificateSubject, OfPeer, Peer};
+pub use peer::{CertificateSubject, Peer};
 pub use router::router;
 pub use state::{AppState, Check, HttpSettings, Ops, Readiness, ReadinessReport};

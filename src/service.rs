@@ -1,37 +1,30 @@
 //! The composition root: the only file that names every concrete type.
 
 mod health;
+mod serving;
 mod upstream;
 
-use std::convert::Infallible;
-use std::future::ready;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tower::service_fn;
 
 use crate::app::{App, AppParts, AppSettings};
 use crate::config::{self, Config};
 use crate::domain::Limits;
 use crate::genesys::{Jitter, TokenCache, Transport, over_http};
-use crate::http::{AppState, EtagKey, HttpSettings, OfPeer, Ops, Peer, paths, router};
+use crate::http::{AppState, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{AccessLog, Metrics, RecentRequests};
 
 pub use self::health::{ask, readiness_url};
+use self::serving::{Bounds, Serving};
 pub use self::upstream::{Probe, probe};
 use self::upstream::{Upstream, UpstreamParts, backoff};
 use secrecy::ExposeSecret as _;
-
-/// How long after a drain answers may still be on their way to their callers.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// What differs between the real service and a test of it.
 pub struct Parts {
@@ -65,7 +58,7 @@ pub struct Service {
     shutdown: Shutdown,
     tokens: TokenCache,
     metrics: Metrics,
-    settings: config::Server,
+    bounds: Bounds,
     _tasks: DropGuard,
 }
 
@@ -107,7 +100,7 @@ impl Service {
             shutdown,
             tokens,
             metrics,
-            settings: config.server.clone(),
+            bounds: bounds(config),
             _tasks: stop.drop_guard(),
         }
     }
@@ -137,34 +130,8 @@ impl Service {
     /// # Errors
     /// If the listener cannot be used.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        listener.set_nonblocking(true).context("cannot use the listener")?;
-        let handle = axum_server::Handle::<SocketAddr>::new();
-        let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
-        // HTTP/1 alone: finding out the version would not be under the time-out of the head.
-        *server.http_builder() = Builder::new(TokioExecutor::new()).http1_only();
-        server
-            .http_builder()
-            .http1()
-            .timer(TokioTimer::new())
-            // A caller that closes its side has hung up: only so is that noticed before the answer.
-            .half_close(false)
-            .header_read_timeout(self.settings.header_timeout);
-        let router = self.router.clone();
-        let connected = service_fn(move |address: SocketAddr| {
-            ready(Ok::<_, Infallible>(OfPeer::new(router.clone(), Peer::at(address))))
-        });
-        let mut server = tokio::spawn(server.serve(connected));
-        tokio::select! {
-            ended = &mut server => ended?.context("the server ended by itself")?,
-            () = self.shutdown.draining() => {
-                // The listener stays open meanwhile, so that /readyz can say what is going on and
-                // late callers get an answer instead of a closed door.
-                self.shutdown.finished(GRACE).await;
-                handle.graceful_shutdown(Some(GRACE));
-                server.await?.context("the server ended badly")?;
-            }
-        }
-        Ok(())
+        let serving = Serving::new(self.router, self.bounds, self.shutdown, self.metrics);
+        serving.run(listener).await
     }
 }
 
@@ -176,6 +143,16 @@ fn health(upstream: Upstream, app: &App, shutdown: &Shutdown) -> health::Health 
         retries: upstream.retries,
         app: app.clone(),
         shutdown: shutdown.clone(),
+    }
+}
+
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        connections: config.limits.connections.get(),
+        per_address: config.limits.connections_per_address.get(),
+        header_bytes: config.limits.header_bytes.as_usize(),
+        header_timeout: config.server.header_timeout,
+        idle_timeout: config.server.idle_timeout,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod budget;
+mod connections;
 mod families;
 mod metrics;
 mod panic;
@@ -19,6 +20,7 @@ use tracing::{Dispatch, Level};
 use tracing_subscriber::EnvFilter;
 
 pub use access::{AccessLog, AccessRecord, milliseconds};
+pub use connections::Ended;
 pub use metrics::{HttpFigures, Metrics};
 pub use recent::{Arrival, RecentRequest, RecentRequests};
 pub use sink::{Captured, Sink};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{say, simulate, telemetry};
@@ -56,11 +57,22 @@ fn start(
     credentials: &Credentials,
     log: &Telemetry,
 ) -> anyhow::Result<(Service, TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(config.server.bind)
+    let listener = listen(config.server.bind)
         .with_context(|| format!("cannot listen on {} (server.bind)", config.server.bind))?;
     let address = listener.local_addr()?;
     let parts = Parts::over_http(config, log.access().clone())?;
     Ok((Service::build(config, credentials, parts), listener, address))
+}
+
+/// Connections that may wait to be accepted: a burst of them is no reason to let callers try again.
+const BACKLOG: u32 = 4096;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Otherwise connections of the last process would keep this one from the port for a minute.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 async fn run(

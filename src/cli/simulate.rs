@@ -67,7 +67,8 @@ pub fn start(
     listener.set_nonblocking(true)?;
     // The control interface wants to know who asks.
     let service = simulator.router().into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(axum_server::from_tcp(listener)?.serve(service));
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    tokio::spawn(async move { axum::serve(listener, service).await });
     Ok(Simulation { address, calls, loaded })
 }
 

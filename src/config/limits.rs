@@ -17,6 +17,13 @@ pub struct Limits {
     /// Body of one request; 1 KiB to 16 MiB.
     #[serde(deserialize_with = "values::size::<1_024, 16_777_216, _>")]
     pub body_bytes: ByteSize,
+    /// Head of one request; 8 KiB to 1 MiB.
+    #[serde(deserialize_with = "values::size::<8_192, 1_048_576, _>")]
+    pub header_bytes: ByteSize,
+    /// Connections of callers at most.
+    pub connections: NonZeroUsize,
+    /// Connections of callers from one address at most.
+    pub connections_per_address: NonZeroUsize,
     /// Writes under way at most.
     pub waiting: NonZeroUsize,
     /// Writes to one participant under way at most.

@@ -23,6 +23,9 @@ pub struct Server {
     /// Time for the head of a request to arrive; at most 5 min.
     #[serde(deserialize_with = "values::duration::<1, 300_000, _>")]
     pub header_timeout: Duration,
+    /// Time that a connection is kept between an answer and the next request; 1 s to 1 h.
+    #[serde(deserialize_with = "values::duration::<1_000, 3_600_000, _>")]
+    pub idle_timeout: Duration,
     /// Time for the body of a request to arrive; at most 5 min.
     #[serde(deserialize_with = "values::duration::<1, 300_000, _>")]
     pub body_timeout: Duration,

@@ -3,12 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::extract::Request;
-use axum::http::Request as HttpRequest;
-use tower::Service;
 
 /// The other end of a request, as an extension of it. Absent where a router is called without a
 /// connection.
@@ -49,38 +45,6 @@ impl CertificateSubject {
 impl fmt::Display for CertificateSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// The service for the requests of one connection: each of them tells its [`Peer`].
-#[derive(Clone)]
-pub struct OfPeer {
-    router: Router,
-    peer: Peer,
-}
-
-impl OfPeer {
-    /// Serves what `peer` asks.
-    pub fn new(router: Router, peer: Peer) -> Self {
-        Self { router, peer }
-    }
-}
-
-impl<B> Service<HttpRequest<B>> for OfPeer
-where
-    Router: Service<HttpRequest<B>>,
-{
-    type Response = <Router as Service<HttpRequest<B>>>::Response;
-    type Error = <Router as Service<HttpRequest<B>>>::Error;
-    type Future = <Router as Service<HttpRequest<B>>>::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::<HttpRequest<B>>::poll_ready(&mut self.router, context)
-    }
-
-    fn call(&mut self, mut request: HttpRequest<B>) -> Self::Future {
-        request.extensions_mut().insert(self.peer.clone());
-        self.router.call(request)
     }
 }
 

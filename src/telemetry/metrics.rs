@@ -17,6 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::budget::Budget;
+use super::connections::{Connections, Ended};
 use super::families::{
     AttemptLabels, Endpoint, Held, OPERATION_ANSWERS, OperationLabels, RequestLabels, RouteLabels,
     UpstreamLabels, seconds,
@@ -59,6 +60,7 @@ struct Figures {
     retries: Held<OperationLabels, Counter>,
     retries_refused: Held<OperationLabels, Counter>,
     budget: Budget,
+    connections: Connections,
     /// Brings figures up to date that change with time alone.
     refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
     breakers: Family<UpstreamLabels, Gauge<i64, AtomicI64>>,
@@ -86,6 +88,7 @@ impl Metrics {
             retries: Held::new(operations, Family::default()),
             retries_refused: Held::new(operations, Family::default()),
             budget: Budget::new(),
+            connections: Connections::default(),
             refresh: OnceLock::new(),
             breakers: Family::default(),
             writes: Writes::new(),
@@ -113,6 +116,16 @@ impl Metrics {
         );
     }
 
+    /// Tells how many connections there are.
+    pub fn connections(&self, count: usize) {
+        self.0.connections.open(count);
+    }
+
+    /// Counts a connection that the service ended.
+    pub fn connection_ended(&self, ended: Ended) {
+        self.0.connections.ended(ended);
+    }
+
     /// Has `refresh` called before the figures are read, for those that change with time alone. It
     /// must not keep them alive. The first one stays.
     pub fn refreshed_by(&self, refresh: impl Fn() + Send + Sync + 'static) {
@@ -135,6 +148,7 @@ impl Figures {
         self.register_http();
         self.register_upstream();
         self.budget.register(&mut self.registry);
+        self.connections.register(&mut self.registry);
         self.writes.register(&mut self.registry);
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         self.add("build", "Version of the gateway", version);
@@ -314,6 +328,8 @@ mod tests {
         metrics.repair();
         metrics.writes_in_flight(7);
         metrics.participants_held(9);
+        metrics.connections(3);
+        metrics.connection_ended(Ended::Displaced);
     }
 
     #[test]
@@ -340,6 +356,8 @@ mod tests {
             "repairs_total 1",
             "writes_in_flight 7",
             "participants_held 9",
+            "connections 3",
+            r#"connections_ended_total{reason="displaced"} 1"#,
             concat!(r#"build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
         ] {
             let line = format!("attribute_gateway_{line}");

@@ -7,6 +7,7 @@ mod changelog;
 mod clearing;
 mod commands;
 mod conditional;
+mod connections;
 mod conversations;
 mod crowd;
 mod data_actions;

@@ -1,0 +1,153 @@
+//! The listening side: takes connections, keeps them within their bounds, and ends them.
+//!
+//! One task accepts, and looks at all connections several times a second for those whose time is
+//! up. So a request arms no timer of its own: it leaves a mark on the line of its connection, and
+//! that is all that the bounds cost it.
+
+mod conversing;
+mod files;
+mod line;
+mod source;
+mod table;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use self::conversing::Conversing;
+use self::files::connections_that_fit;
+use self::table::Table;
+use crate::http::Peer;
+use crate::shutdown::Shutdown;
+use crate::telemetry::{Ended, Metrics};
+
+/// How long after a drain answers may still be on their way to their callers.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long no connection is accepted when the system gives us none: some will have ended by then.
+const RESPITE: Duration = Duration::from_millis(50);
+
+/// What connections may take up, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections of one address.
+    pub per_address: usize,
+    /// Bytes of the head of a request.
+    pub header_bytes: usize,
+    /// Time for a head to arrive.
+    pub header_timeout: Duration,
+    /// Time between an answer and the next request.
+    pub idle_timeout: Duration,
+}
+
+impl Bounds {
+    /// Time between two looks at all connections: a fraction of the shortest time to be kept, which
+    /// is as much as a connection may overstay.
+    fn look_every(&self) -> Duration {
+        let shortest = self.header_timeout.min(self.idle_timeout);
+        (shortest / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
+    }
+}
+
+/// The listening side, ready to serve.
+pub struct Serving {
+    table: Arc<Table>,
+    conversing: Arc<Conversing>,
+    shutdown: Shutdown,
+    metrics: Metrics,
+    every: Duration,
+}
+
+impl Serving {
+    /// Serves these routes within these bounds, or narrower ones if the system demands it.
+    pub fn new(router: Router, mut bounds: Bounds, shutdown: Shutdown, metrics: Metrics) -> Self {
+        bounds.connections = connections_that_fit(bounds.connections);
+        Self {
+            table: Arc::new(Table::new(bounds, metrics.clone())),
+            conversing: Arc::new(Conversing::new(router, bounds.header_bytes)),
+            shutdown,
+            metrics,
+            every: bounds.look_every(),
+        }
+    }
+
+    /// Serves on `listener` until a drain has begun and ended.
+    ///
+    /// # Errors
+    /// If the listener cannot be used.
+    pub async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
+        listener.set_nonblocking(true).context("cannot use the listener")?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        // The listener stays open during a drain, so that /readyz can say what is going on and late
+        // callers get an answer instead of a closed door.
+        let drained = async {
+            self.shutdown.draining().await;
+            self.shutdown.finished(GRACE).await;
+        };
+        tokio::select! {
+            () = self.accept(&listener) => {}
+            () = drained => {}
+        }
+        drop(listener);
+        // Answers given during the drain told their callers that it was the last one.
+        self.table.end_those_without_request();
+        let _ = tokio::time::timeout(GRACE, self.table.empty()).await;
+        self.table.end_all();
+        Ok(())
+    }
+
+    /// Takes connections for ever.
+    async fn accept(&self, listener: &tokio::net::TcpListener) {
+        let mut looks = interval(self.every);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut complained = None::<Instant>;
+        loop {
+            tokio::select! {
+                biased;
+                _ = looks.tick() => self.table.look(),
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, address)) => self.take(stream, address),
+                    Err(error) if is_of_the_caller(&error) => {}
+                    Err(error) => {
+                        if complained.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
+                            complained = Some(Instant::now());
+                            tracing::error!(%error, "no connection can be accepted");
+                        }
+                        // Commonly no file descriptors are left: one idle connection has one.
+                        self.table.make_room();
+                        tokio::time::sleep(RESPITE).await;
+                    }
+                },
+            }
+        }
+    }
+
+    fn take(&self, stream: TcpStream, address: SocketAddr) {
+        let Some(place) = self.table.admit(address) else {
+            self.metrics.connection_ended(Ended::Refused);
+            return;
+        };
+        // Answers leave as one piece each: nothing is gained by holding one back.
+        let _ = stream.set_nodelay(true);
+        let line = Arc::clone(place.line());
+        let conversing = Arc::clone(&self.conversing);
+        let task = tokio::spawn(async move {
+            conversing.over(stream, Peer::at(address), Arc::clone(place.line())).await;
+            drop(place);
+        });
+        line.runs_as(task.abort_handle());
+    }
+}
+
+/// Whether the caller was gone before it was accepted, which says nothing of the listener.
+fn is_of_the_caller(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

@@ -1,0 +1,152 @@
+//! HTTP over one connection.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use axum::routing::future::RouteFuture;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tower::Service as _;
+
+use super::line::{Line, Phase};
+use crate::http::Peer;
+
+/// How HTTP is spoken, and what is served.
+pub struct Conversing {
+    router: Router,
+    http: http1::Builder,
+}
+
+impl Conversing {
+    /// Serves these routes to callers whose heads are at most this large.
+    pub fn new(router: Router, header_bytes: usize) -> Self {
+        let mut http = http1::Builder::new();
+        // A caller that closes its side has hung up: only so is that noticed before the answer.
+        // Heads that do not end are seen to by those who look at the line.
+        http.half_close(false).header_read_timeout(None).max_buf_size(header_bytes);
+        Self { router, http }
+    }
+
+    /// Serves one connection to its end.
+    pub async fn over(&self, stream: TcpStream, peer: Peer, line: Arc<Line>) {
+        // Buffers are made for who has something to say: one that only connects costs little.
+        if stream.readable().await.is_err() {
+            return;
+        }
+        self.converse(stream, peer, line).await;
+    }
+
+    async fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        peer: Peer,
+        line: Arc<Line>,
+    ) {
+        let io = TokioIo::new(Heard { stream, line: Arc::clone(&line) });
+        let requests = Requests { router: self.router.clone(), peer, line };
+        // How it ended is nothing that the service could do something about.
+        let _ = self.http.serve_connection(io, requests).await;
+    }
+}
+
+/// The requests of one connection. Each of them tells its [`Peer`].
+struct Requests {
+    router: Router,
+    peer: Peer,
+    line: Arc<Line>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        self.line.enter(Phase::Busy);
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.peer.clone());
+        Answering { answer: self.router.clone().call(request), line: Arc::clone(&self.line) }
+    }
+}
+
+pin_project! {
+    /// A request being answered.
+    struct Answering {
+        #[pin]
+        answer: RouteFuture<Infallible>,
+        line: Arc<Line>,
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.answer.poll(context));
+        this.line.enter(Phase::Idle);
+        Poll::Ready(answer)
+    }
+}
+
+/// A stream that marks its line when something arrives.
+struct Heard<S> {
+    stream: S,
+    line: Arc<Line>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.line.heard();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,210 @@
+//! All connections, by whom they count for.
+//!
+//! Where there is no room, the newcomer gets the place of the connection that has gone longest without
+//! a request: of the same address, if that has reached its share, else of the one that holds most.
+//! So whoever piles up connections loses his own. One with a request under way is never ended for
+//! another; only if all are, the newcomer is refused.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Bounds;
+use super::line::{Clock, Line, Phase};
+use super::source::Source;
+use crate::telemetry::{Ended, Metrics};
+
+/// How many are looked at to find one to end: enough to find an old one, and little work under a
+/// flood of new ones.
+const LOOKED_AT: usize = 64;
+
+/// The connections.
+pub struct Table {
+    bounds: Bounds,
+    metrics: Metrics,
+    clock: Clock,
+    started: Instant,
+    lines: Mutex<Lines>,
+    emptied: Notify,
+}
+
+#[derive(Default)]
+struct Lines {
+    by_source: BTreeMap<Source, Vec<Arc<Line>>>,
+    total: usize,
+    /// Where the last search ended, so that the next one looks at others.
+    cursor: Option<Source>,
+    turn: usize,
+}
+
+/// The place of a connection; it is free again when this is dropped.
+pub struct Place {
+    table: Arc<Table>,
+    source: Source,
+    line: Arc<Line>,
+}
+
+impl Place {
+    /// Its connection.
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut lines = self.table.lines();
+        lines.remove(self.source, &self.line);
+        self.table.changed(&lines);
+    }
+}
+
+impl Table {
+    /// No connections.
+    pub fn new(bounds: Bounds, metrics: Metrics) -> Self {
+        Self {
+            bounds,
+            metrics,
+            clock: Clock::default(),
+            started: Instant::now(),
+            lines: Mutex::default(),
+            emptied: Notify::new(),
+        }
+    }
+
+    /// Gives a new connection a place, if there is one or one can be had.
+    pub fn admit(self: &Arc<Self>, address: SocketAddr) -> Option<Place> {
+        let source = Source::of(address.ip());
+        let mut lines = self.lines();
+        let of_source = lines.by_source.get(&source).map_or(0, Vec::len);
+        if of_source >= self.bounds.per_address {
+            self.end(lines.longest_waiting(source))?;
+        } else if lines.total >= self.bounds.connections {
+            self.end(lines.longest_waiting_of_heaviest())?;
+        }
+        let line = Arc::new(Line::new(self.clock.clone()));
+        lines.add(source, Arc::clone(&line));
+        self.changed(&lines);
+        drop(lines);
+        Some(Place { table: Arc::clone(self), source, line })
+    }
+
+    /// Ends one connection without a request, if there is any.
+    pub fn make_room(&self) {
+        let victim = self.lines().longest_waiting_of_heaviest();
+        self.end(victim);
+    }
+
+    fn end(&self, line: Option<Arc<Line>>) -> Option<()> {
+        line?.end();
+        self.metrics.connection_ended(Ended::Displaced);
+        Some(())
+    }
+
+    /// Ends the connections whose time is up.
+    pub fn look(&self) {
+        self.clock.set(self.started.elapsed());
+        self.end_where(|line| {
+            let (limit, ended) = match line.phase() {
+                Phase::Busy => return None,
+                Phase::Opening | Phase::Head => (self.bounds.header_timeout, Ended::HeaderTimeout),
+                // Also one whose caller does not take its answer.
+                Phase::Idle => (self.bounds.idle_timeout, Ended::IdleTimeout),
+            };
+            (line.lasted() >= limit).then_some(ended)
+        });
+    }
+
+    /// Ends the connections that no request is under way on.
+    pub fn end_those_without_request(&self) {
+        self.end_where(|line| (line.phase() != Phase::Busy).then_some(Ended::Shutdown));
+    }
+
+    /// Ends every connection.
+    pub fn end_all(&self) {
+        self.end_where(|_| Some(Ended::Shutdown));
+    }
+
+    fn end_where(&self, verdict: impl Fn(&Line) -> Option<Ended>) {
+        for line in self.lines().by_source.values().flatten() {
+            if let Some(ended) = verdict(line)
+                && line.end()
+            {
+                self.metrics.connection_ended(ended);
+            }
+        }
+    }
+
+    /// Waits until there is no connection.
+    pub async fn empty(&self) {
+        let mut emptied = std::pin::pin!(self.emptied.notified());
+        loop {
+            emptied.as_mut().enable();
+            if self.lines().total == 0 {
+                return;
+            }
+            emptied.as_mut().await;
+            emptied.set(self.emptied.notified());
+        }
+    }
+
+    /// Tells of the new number, under the lock, so that the last one told is the last one.
+    fn changed(&self, lines: &Lines) {
+        self.metrics.connections(lines.total);
+        if lines.total == 0 {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lines {
+    fn add(&mut self, source: Source, line: Arc<Line>) {
+        self.by_source.entry(source).or_default().push(line);
+        self.total += 1;
+    }
+
+    fn remove(&mut self, source: Source, line: &Arc<Line>) {
+        let Some(lines) = self.by_source.get_mut(&source) else { return };
+        if let Some(at) = lines.iter().position(|other| Arc::ptr_eq(other, line)) {
+            lines.swap_remove(at);
+            self.total -= 1;
+        }
+        if lines.is_empty() {
+            self.by_source.remove(&source);
+        }
+    }
+
+    /// The connection of this source that has gone longest without a request, among some; taken out.
+    fn longest_waiting(&mut self, source: Source) -> Option<Arc<Line>> {
+        let lines = self.by_source.get(&source)?;
+        self.turn = self.turn.wrapping_add(LOOKED_AT);
+        let begin = self.turn % lines.len().max(1);
+        let some = lines[begin..].iter().chain(&lines[..begin]).take(LOOKED_AT);
+        let waiting = some.filter(|line| line.phase() != Phase::Busy && line.can_end());
+        let found = waiting.max_by_key(|line| line.lasted()).cloned()?;
+        self.remove(source, &found);
+        Some(found)
+    }
+
+    /// The same for the source that holds most, among some.
+    fn longest_waiting_of_heaviest(&mut self) -> Option<Arc<Line>> {
+        let after = self.cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        let others = self.by_source.range((after, Bound::Unbounded));
+        let some = others.chain(&self.by_source).take(LOOKED_AT);
+        let mut found: Vec<_> = some.map(|(source, lines)| (lines.len(), *source)).collect();
+        self.cursor = found.last().map(|(_, source)| *source);
+        found.sort_unstable_by(|one, other| other.cmp(one));
+        found.into_iter().find_map(|(_, source)| self.longest_waiting(source))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Bounds of connections over sockets: who piles them up, or sends too slowly, loses his own, and
+//! other callers notice nothing. In real time, with generous bounds.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::harness::{Demo, Process, fetch, ms, until};
+
+const LIVEZ: &str = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// Opens a connection from an address of this machine.
+async fn connect(demo: &Demo, from: &str) -> TcpStream {
+    let to: SocketAddr = demo.gateway.trim_start_matches("http://").parse().expect("an address");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(format!("{from}:0").parse().expect("an address")).expect("all of 127/8 is ours");
+    socket.connect(to).await.expect("it listens")
+}
+
+/// Sends this, and tells what comes back, up to the end of an answer of `/livez`.
+async fn says(stream: &mut TcpStream, bytes: &str) -> String {
+    stream.write_all(bytes.as_bytes()).await.expect("it reads");
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    while !text.ends_with("\r\n\r\nok\n") {
+        let read = timeout(Duration::from_secs(15), stream.read(&mut buffer)).await;
+        match read.expect("something comes").expect("no reset") {
+            0 => break,
+            count => text.push_str(&String::from_utf8_lossy(&buffer[..count])),
+        }
+    }
+    text
+}
+
+/// Whether the service has ended the connection.
+async fn is_ended(stream: &mut TcpStream) -> bool {
+    !matches!(timeout(ms(1), stream.read(&mut [0; 64])).await, Err(_) | Ok(Ok(1..)))
+}
+
+async fn waits_for_end(stream: &mut TcpStream) -> Duration {
+    let start = Instant::now();
+    let _ = timeout(Duration::from_secs(15), stream.read(&mut [0; 64])).await.expect("it ends");
+    start.elapsed()
+}
+
+async fn figures(demo: &Demo) -> String {
+    let answer = fetch("GET", &format!("{}/metrics", demo.gateway), "").await;
+    String::from_utf8(answer.body().to_vec()).expect("text")
+}
+
+#[tokio::test]
+async fn who_piles_up_connections_loses_his_own_and_another_is_served_on() {
+    let few =
+        [("GATEWAY__LIMITS__CONNECTIONS", "8"), ("GATEWAY__LIMITS__CONNECTIONS_PER_ADDRESS", "6")];
+    let demo = Process::demo(&[], &few).await;
+    let mut other = connect(&demo, "127.0.0.2").await;
+    assert!(says(&mut other, LIVEZ).await.starts_with("HTTP/1.1 200"));
+    let mut pile = Vec::new();
+    for _ in 0..40 {
+        pile.push(connect(&demo, "127.0.0.3").await);
+        // So that each is accepted before the next.
+        sleep(ms(5)).await;
+    }
+    let mut ended = 0;
+    for stream in &mut pile {
+        ended += usize::from(is_ended(stream).await);
+    }
+    assert_eq!(ended, 34);
+    assert!(!is_ended(&mut pile[39]).await, "the newest has a place");
+    assert!(says(&mut other, LIVEZ).await.starts_with("HTTP/1.1 200"));
+    // All places are taken now; the one who holds most makes room.
+    for from in ["127.0.0.4", "127.0.0.5", "127.0.0.6"] {
+        let mut stranger = connect(&demo, from).await;
+        assert!(says(&mut stranger, LIVEZ).await.starts_with("HTTP/1.1 200"), "{from}");
+        assert!(!is_ended(&mut stranger).await);
+        pile.push(stranger);
+    }
+    assert!(!is_ended(&mut other).await);
+    let figures = figures(&demo).await;
+    let line = figures.lines().find(|line| line.contains(r#"reason="displaced""#));
+    let count = line.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok());
+    assert!(count.is_some_and(|count| count >= 36), "{figures}");
+}
+
+#[tokio::test]
+async fn a_connection_waits_for_the_next_request_longer_than_for_a_head_to_end() {
+    let times =
+        [("GATEWAY__SERVER__HEADER_TIMEOUT", "400ms"), ("GATEWAY__SERVER__IDLE_TIMEOUT", "2s")];
+    let demo = Process::demo(&[], &times).await;
+    let mut silent = connect(&demo, "127.0.0.1").await;
+    assert!(waits_for_end(&mut silent).await < ms(1500));
+    let mut idle = connect(&demo, "127.0.0.1").await;
+    let mut slow = connect(&demo, "127.0.0.1").await;
+    for stream in [&mut idle, &mut slow] {
+        assert!(says(stream, LIVEZ).await.starts_with("HTTP/1.1 200"));
+    }
+    sleep(ms(900)).await;
+    assert!(!is_ended(&mut idle).await && !is_ended(&mut slow).await);
+    slow.write_all(b"GET /livez HTTP/1.1\r\nHost: ").await.expect("it reads");
+    let begun = Instant::now();
+    waits_for_end(&mut slow).await;
+    assert!(begun.elapsed() < ms(1000), "{:?}", begun.elapsed());
+    assert!(!is_ended(&mut idle).await);
+    assert!(says(&mut idle, LIVEZ).await.starts_with("HTTP/1.1 200"));
+    let waited = waits_for_end(&mut idle).await;
+    assert!(waited > ms(1600), "{waited:?}");
+    until("the connections are gone", async || {
+        let figures = figures(&demo).await;
+        // The one that asks is there itself.
+        figures.contains("attribute_gateway_connections 1\n").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_head_over_its_limit_is_refused_and_one_below_is_not() {
+    let demo = Process::demo(&[], &[("GATEWAY__LIMITS__HEADER_BYTES", "16 KiB")]).await;
+    for (length, status) in [(12_000, "HTTP/1.1 200"), (20_000, "HTTP/1.1 431")] {
+        let mut stream = connect(&demo, "127.0.0.1").await;
+        let filler = "x".repeat(length);
+        let request = format!("GET /livez HTTP/1.1\r\nHost: x\r\nX-Filler: {filler}\r\n\r\n");
+        let answer = says(&mut stream, &request).await;
+        assert!(answer.starts_with(status), "{answer}");
+    }
+}
