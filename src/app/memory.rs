@@ -64,6 +64,11 @@ impl Memory {
         }
         let was_empty = state.seen.is_empty();
         state.forget(&subject);
+        // What never fits must not push everything else out first.
+        if bytes > self.bytes {
+            self.meter.remembered(state.seen.len(), state.bytes);
+            return false;
+        }
         let order = state.next;
         state.next += 1;
         state.bytes += bytes;

@@ -200,7 +200,8 @@ impl SharedReads {
         }
         let job = topic.joinable(cause, deadline).expect("there is one that is not sent yet");
         let id = job.id;
-        let joined = (!job.is_too_late_for(deadline)).then(|| job.join(number, wanted, cycle));
+        let joined =
+            (!job.is_too_late_for(&wanted, deadline)).then(|| job.join(number, wanted, cycle));
         drop(topics);
         if is_new {
             self.parts.shutdown.tasks().spawn(self.clone().run(subject, id));

@@ -132,7 +132,8 @@ impl RateLimit {
     /// When there may be something to grant, if nothing happens before. `None`: then only.
     pub fn wakes(&self, now: Moment) -> Option<Moment> {
         let (_, want) = self.head()?;
-        let rank = self.rank(u64::from(want.calls), self.capacity(want.priority));
+        let calls = self.whole(want.calls, want.priority);
+        let rank = self.rank(u64::from(calls), self.capacity(want.priority));
         let place = if rank == 0 { Some(now) } else { self.release(rank) };
         let grant = place.map(|place| place.max(self.throttle.opens(now)));
         // With the share of reads another wish comes to the head.

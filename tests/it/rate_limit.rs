@@ -274,3 +274,70 @@ async fn writers_who_share_a_turn_share_its_calls_as_well() {
     }
     assert!(app.upstream_calls() <= 10, "{}", app.order());
 }
+
+/// A write under a deadline of five seconds, while a budget of five calls in ten seconds lasts.
+async fn proof_beside(app: &TestApp, other: impl FnOnce() -> JoinHandle<Answer>) -> Answer {
+    // Two of the five; the write books the other three.
+    app.read(&conversation(0), "").await.assert_status(200);
+    app.read(&conversation(1), "").await.assert_status(200);
+    let write = request("PUT", &attributes_of(CALL)).header("prefer", "wait=5");
+    let body = json!({"attributes": {"tier": "gold"}}).to_string();
+    let write = write.header("content-type", "application/json").body(Body::from(body));
+    let write = tokio::spawn(send(app.router(), write.expect("a request")));
+    tokio::time::sleep(ms(25)).await;
+    // Its PATCH is out now, so what comes waits for a read of its own, and for the budget.
+    let other = other();
+    let written = write.await.expect("no panic");
+    written.assert_status(200).assert_outcomes(&[("tier", "verified")]);
+    assert_eq!(written.took, ms(60));
+    other.await.expect("no panic")
+}
+
+/// A platform that is granted five calls in ten seconds beside the reserve.
+fn five_in_ten_seconds() -> Builder {
+    let app = generous(2).quiet().with_lag(ms(1)).with_budget(36);
+    app.with_env("GATEWAY__GENESYS__RATE_WINDOW", "10s")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_that_was_booked_is_not_held_up_by_a_read_that_waits_for_calls() {
+    let app = five_in_ten_seconds().start().await;
+    let read = proof_beside(&app, || reading(&app, CALL, 30)).await;
+    // The read shares what has been booked for the proof.
+    assert_eq!(read.assert_status(200).took, ms(35));
+    assert_eq!(app.upstream_calls(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_by_a_write_that_waits_for_all_of_its_calls() {
+    let app = five_in_ten_seconds().reading_first().start().await;
+    let write = || {
+        let path = format!("{}?participant=agent", attributes_of(CALL));
+        let write = request("PUT", &path).header("prefer", "wait=30");
+        let body = json!({"attributes": {"desk": "8"}}).to_string();
+        let write = write.header("content-type", "application/json").body(Body::from(body));
+        tokio::spawn(send(app.router(), write.expect("a request")))
+    };
+    let other = proof_beside(&app, write).await;
+    other.assert_status(200).assert_outcomes(&[("desk", "verified")]);
+    assert_eq!(app.upstream_calls(), 7, "the read was shared");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_that_a_429_held_back_goes_before_the_reads_that_wait() {
+    let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) }).skip(1);
+    let app = generous(60).with_fault(throttled).quiet().with_lag(ms(1)).start().await;
+    let write = request("PUT", &attributes_of(CALL)).header("prefer", "wait=10");
+    let body = json!({"attributes": {"tier": "gold"}}).to_string();
+    let write = write.header("content-type", "application/json").body(Body::from(body));
+    let write = tokio::spawn(send(app.router(), write.expect("a request")));
+    tokio::time::sleep(ms(15)).await;
+    // Told at 35 ms to wait; the PATCH is out until 40.
+    let mut reads = vec![reading(&app, &conversation(0), 10)];
+    tokio::time::sleep(ms(22)).await;
+    reads.extend((1..60).map(|number| reading(&app, &conversation(number), 10)));
+    let written = write.await.expect("no panic");
+    written.assert_status(200).assert_outcomes(&[("tier", "verified")]);
+    assert!(written.took <= ms(3_300), "{:?}", written.took);
+    assert!(all(reads).await.iter().filter(|answer| answer.status == 200).count() >= 30);
+}

@@ -152,6 +152,19 @@ async fn what_is_remembered_is_bounded_and_forgotten_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_conversation_too_large_to_be_remembered_pushes_no_other_out() {
+    let large = "5eed0000-0000-4000-8000-000000000002";
+    let app = TestApp::new().with_env("GATEWAY__WRITES__REMEMBER_BYTES", "64 KiB").quiet();
+    let app = app.with_call(Call::new(large).customer(CUSTOMER, [("a", "x".repeat(70_000))]));
+    let app = app.with_lag(ms(1)).start().await;
+    app.read(CALL, "").await.assert_status(200);
+    app.read(large, "").await.assert_status(200);
+    app.simulator.clear_calls();
+    app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
+    assert_eq!(app.order(), "PR", "it is warm");
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_cache_serves_a_read_unless_it_is_asked_for() {
     let app = TestApp::new().start().await;
     for _ in 0..3 {

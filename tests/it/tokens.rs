@@ -174,6 +174,16 @@ async fn a_throttled_token_endpoint_is_waited_for_and_not_taken_for_bad_credenti
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_endpoint_that_asks_for_no_wait_is_asked_once_a_second_all_the_same() {
+    let now = Action::Status { code: 429, body: None, retry_after: Some(0) };
+    let app = TestApp::new().with_fault(Fault::on_token(now).always()).allowing_leftovers();
+    let app = app.start().await;
+    tokio::time::sleep(secs(10)).await;
+    let asked = app.simulator.count(Kind::Token);
+    assert!((9..=11).contains(&asked), "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn throttling_of_the_token_endpoint_that_outlasts_the_deadline_says_when_to_return() {
     let later = Action::Status { code: 429, body: None, retry_after: Some(30) };
     let app = TestApp::new().with_fault(Fault::on_token(later)).start().await;

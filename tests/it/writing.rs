@@ -233,3 +233,29 @@ async fn calls_captured_from_a_real_organisation_are_read_written_and_verified()
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_map_is_not_sent_on_top_of_one_that_could_not_be_read_anew() {
+    let app = TestApp::new().with_env("GATEWAY__GENESYS__PATCH_BODY", "full").with_lag(ms(1));
+    let app = app.with_settings(|settings| settings.semantics = PatchSemantics::Replace);
+    let slow = Action::Delay { by: ms(500), after_apply: false };
+    let app = app.with_fault(Fault::on_patch(slow)).allowing_leftovers().start().await;
+    let first = app.write(CALL, "", json!({"tier": "gold"}));
+    // Waits for its turn, with a map that is old when that comes.
+    let second = async {
+        tokio::time::sleep(ms(30)).await;
+        app.write(CALL, "", json!({"language": "fr"})).await
+    };
+    let trouble = async {
+        tokio::time::sleep(ms(530)).await;
+        let code = 403;
+        app.simulator.inject(
+            Fault::on_read(Action::Status { code, body: None, retry_after: None }).times(2),
+        );
+        tokio::time::sleep(ms(15)).await;
+        app.simulator.write_as_other(CALL, CUSTOMER, [("queue", "theirs")]);
+    };
+    let (_, second, ()) = tokio::join!(first, second, trouble);
+    assert_eq!(app.truth(CUSTOMER).get("queue").map(String::as_str), Some("theirs"));
+    second.assert_problem(502, "upstream-forbidden", "notApplied");
+}

@@ -107,8 +107,9 @@ impl Runner {
             match self.read(permits.pop(), cycle).await {
                 Ok((map, sent)) => (shown, shown_at) = (map, sent),
                 Err(error) => {
-                    let (judged, rest): (Vec<_>, Vec<_>) =
-                        seats.into_iter().partition(|seat| seat.ride.condition.is_some());
+                    // An old map that is sent as a whole would take others' changes back.
+                    let needs_it = |seat: &Seat| full || seat.ride.condition.is_some();
+                    let (judged, rest): (Vec<_>, Vec<_>) = seats.into_iter().partition(needs_it);
                     for seat in judged {
                         seat.ride.cycle.share(cycle);
                         seat.tell(Told::Refused(error.clone()));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::job::tell;
+use super::job::{Job, tell};
 use super::{Ended, SharedReads, Subject};
 use crate::error::Error;
 use crate::ports::{Booking, BoxFuture, Permits, Wish};
@@ -17,7 +17,7 @@ impl SharedReads {
         loop {
             let (wish, changed) = self.wish(subject, id)?;
             if wish.calls == 0 {
-                return self.with(subject, id, |job| job.permit.take())?.map(Permits::from);
+                return self.with(subject, id, Job::take_permit)?.map(Permits::from);
             }
             let booking = match self.parts.pacing.book(wish) {
                 Ok(booking) => booking,

@@ -64,9 +64,11 @@ impl Job {
         }
     }
 
-    /// Whether it is known that this deadline comes before it can be sent.
-    pub fn is_too_late_for(&self, deadline: Instant) -> bool {
-        self.expected.is_some_and(|expected| expected >= deadline)
+    /// Whether it is known that this deadline comes before it can be sent. Whoever brings a permit
+    /// along, or is more important, moves it forward.
+    pub fn is_too_late_for(&self, wanted: &Wanted, deadline: Instant) -> bool {
+        let waits = wanted.permit.is_none() && wanted.class >= self.class;
+        waits && self.expected.is_some_and(|expected| expected >= deadline)
     }
 
     /// Adds a joiner.
@@ -100,11 +102,21 @@ impl Job {
         self.joiners.iter().map(|joiner| joiner.deadline).max()
     }
 
-    /// What has to be booked: nothing if its permit was brought along.
+    /// What has to be booked: nothing if a permit was brought along. Who would book more together
+    /// with the read has it for nothing then, and books the rest in its turn: a read that was booked
+    /// as the proof of a write waits for nobody.
     pub(super) fn wish(&mut self) -> Option<Wish> {
         let deadline = self.latest_deadline()?;
-        let calls = u32::from(self.permit.is_none()) + self.reserve;
+        let calls = if self.permit.is_some() { 0 } else { 1 + self.reserve };
         Some(Wish { calls, class: self.class, deadline })
+    }
+
+    /// Takes the permit that was brought along, as part of a write that goes on: should it be no good
+    /// any more, its read goes before what has not begun.
+    pub(super) fn take_permit(&mut self) -> Option<Permit> {
+        let permit = self.permit.take()?;
+        self.class = Class::Admitted;
+        Some(permit)
     }
 
     /// Those who wait longer than the most impatient one, and long enough for another try after
@@ -273,12 +285,13 @@ impl SharedReads {
         let deadline = job.latest_deadline()?;
         job.start_by = job.joiners.iter().map(|joiner| joiner.deadline).min();
         // What was booked by a write that goes on is part of it, also when it is tried again.
-        let of_a_write = job.class <= Class::Write || job.permit.is_some();
+        let permit = job.take_permit().or_else(|| permits.take());
+        let of_a_write = job.class <= Class::Write;
         let call = ReadCall {
             conversation: subject.conversation,
             participant: subject.participant,
             retries: job.retries,
-            permit: job.permit.take().or_else(|| permits.take()),
+            permit,
             class: if of_a_write { Class::Admitted } else { job.class },
         };
         let cycle = Cycle::traced(deadline, job.traceparent.take()).recorded(job.recorded);

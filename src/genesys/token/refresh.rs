@@ -19,6 +19,8 @@ const REFUSED: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_min
 /// The longest wait that the endpoint may ask for. Without a token nothing works, so a try every
 /// few minutes is worth its while whatever the endpoint says.
 const LONGEST_ASKED: Duration = Duration::from_mins(3);
+/// The shortest that is heeded: an endpoint that asks for none must not be asked without a pause.
+const SHORTEST_ASKED: Duration = Duration::from_secs(1);
 /// How far renewals are spread, as a share of the time ahead: replicas that started together
 /// should not renew together.
 const SPREAD: f64 = 0.25;
@@ -81,7 +83,8 @@ impl Refresh {
         };
         // Half of the wait is certain: full jitter could mean none at all.
         let half = backoff.ceiling(failures) / 2;
-        let asked = retry_after.filter(|_| may_ask).map(|asked| asked.min(LONGEST_ASKED));
+        let asked =
+            retry_after.filter(|_| may_ask).map(|asked| asked.clamp(SHORTEST_ASKED, LONGEST_ASKED));
         let wait = asked.unwrap_or_else(|| half + half.mul_f64(self.jitter.unit()));
         tracing::error!(failure = %failure, next_try_s = wait.as_secs_f64(), "no token");
         let trouble = Trouble { failure, next_try: Instant::now() + wait };

@@ -214,6 +214,17 @@ fn what_upstream_grants_lowers_the_limit_and_never_raises_it() {
 }
 
 #[test]
+fn a_wish_that_the_window_cannot_hold_any_more_wakes_in_time_for_what_it_can() {
+    let mut limit = budget(3);
+    let start = limit.start(at(0)).expect("open");
+    spend(&mut limit, 3, at(0));
+    let (large, _) = queued(&mut limit, want(3, Priority::Write), at(0));
+    limit.corrected(start, Told { allowed: Some(2), ..Told::default() }, at(1));
+    assert_eq!((limit.grant(at(1)), limit.wakes(at(1))), (None, Some(at(10))));
+    assert_eq!(limit.grant(at(10)), Some((large, 2)));
+}
+
+#[test]
 fn a_limit_without_bound_costs_nothing() {
     let settings = RateSettings::per_minute(u64::MAX, Duration::from_mins(1), 2);
     let mut limit = RateLimit::new(settings);
