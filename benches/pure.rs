@@ -37,8 +37,8 @@ fn patch() -> Patch {
 fn conversation() -> Conversation {
     let participant = |index: usize, purpose: &str| Participant {
         id: format!("00000000-0000-4000-8000-{index:012}").parse().expect("a UUID"),
-        purpose: purpose.to_owned(),
-        state: Some("connected".to_owned()),
+        purpose: purpose.into(),
+        state: Some("connected".into()),
         live: index.is_multiple_of(3),
         name: None,
         span: Span::default(),

@@ -217,47 +217,23 @@ impl Held {
         }
     }
 
-    /// The same for everybody whom a read showed.
+    /// Takes note of a read that was sent at `read`, for everybody whom it showed: what it shows of
+    /// ours is proved, and so is everything that was accepted before that one was sent. A read that
+    /// left before a PATCH says nothing of it. One that left `settle` after its acceptance, and shows
+    /// neither our value nor the one before, or both where they are the same, ends the matter: another
+    /// writer was there.
     pub fn seen_in(&self, conversation: &Conversation, read: Instant, settle: Duration) {
+        let mut state = self.state();
         for participant in &conversation.participants {
-            let place = (conversation.id, participant.id);
-            self.seen(place, &participant.attributes, read, settle);
+            if let Some(entry) = state.places.get_mut(&(conversation.id, participant.id)) {
+                entry.seen(&participant.attributes, read, settle);
+            }
         }
     }
 
-    /// Takes note of a read that was sent at `read`: what it shows of ours is proved, and so is
-    /// everything that was accepted before that one was sent. A read that left before a PATCH says
-    /// nothing of it. One that left `settle` after its acceptance, and shows neither our value nor
-    /// the one before, or both where they are the same, ends the matter: another writer was there.
-    pub fn seen(&self, place: Place, attributes: &AttributeMap, read: Instant, settle: Duration) {
-        let mut state = self.state();
-        let Some(entry) = state.places.get_mut(&place) else {
-            return;
-        };
-        let mut proofs = Vec::new();
-        entry.open.retain(|key, opens| {
-            let shown = attributes.get(key.as_str());
-            let shows_it = |open: &Open| {
-                open.is_telling() && open.sent <= read && open.value.as_ref() == shown
-            };
-            if let Some(index) = opens.iter().rposition(shows_it) {
-                let (proved, sent) = (opens[index].mark, opens[index].sent);
-                proofs.push(proved);
-                let replaced = |open: &Open| open.accepted.is_some_and(|at| at <= sent);
-                opens.retain(|open| open.mark != proved && !replaced(open));
-            }
-            let ours: Vec<_> = opens.iter().map(|open| open.value.clone()).collect();
-            opens.retain(|open| {
-                let settled = open.accepted.is_some_and(|at| at + settle <= read);
-                let as_before = open.is_telling() && open.before.as_ref() == shown;
-                let later = open.is_telling() && ours.iter().any(|value| value.as_ref() == shown);
-                !settled || as_before || later
-            });
-            !opens.is_empty()
-        });
-        for mark in proofs {
-            entry.take_as_applied(mark);
-        }
+    /// Whether there is nothing of ours that a read could prove.
+    pub fn is_idle(&self) -> bool {
+        self.state().places.is_empty()
     }
 
     /// Whether a write of ours to this key is still unproved.
@@ -298,6 +274,33 @@ impl Held {
 }
 
 impl Entry {
+    fn seen(&mut self, attributes: &AttributeMap, read: Instant, settle: Duration) {
+        let mut proofs = Vec::new();
+        self.open.retain(|key, opens| {
+            let shown = attributes.get(key.as_str());
+            let shows_it = |open: &Open| {
+                open.is_telling() && open.sent <= read && open.value.as_ref() == shown
+            };
+            if let Some(index) = opens.iter().rposition(shows_it) {
+                let (proved, sent) = (opens[index].mark, opens[index].sent);
+                proofs.push(proved);
+                let replaced = |open: &Open| open.accepted.is_some_and(|at| at <= sent);
+                opens.retain(|open| open.mark != proved && !replaced(open));
+            }
+            let ours: Vec<_> = opens.iter().map(|open| open.value.clone()).collect();
+            opens.retain(|open| {
+                let settled = open.accepted.is_some_and(|at| at + settle <= read);
+                let as_before = open.is_telling() && open.before.as_ref() == shown;
+                let later = open.is_telling() && ours.iter().any(|value| value.as_ref() == shown);
+                !settled || as_before || later
+            });
+            !opens.is_empty()
+        });
+        for mark in proofs {
+            self.take_as_applied(mark);
+        }
+    }
+
     fn take_as_applied(&mut self, mark: Mark) {
         let (applied, maybe) =
             std::mem::take(&mut self.maybe).into_iter().partition(|(_, one)| one.mark == mark);

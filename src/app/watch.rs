@@ -148,9 +148,10 @@ impl SharedReads {
     /// # Errors
     /// Of upstream, of the budget, or when the deadline comes first.
     pub async fn read(&self, wanted: Wanted, cycle: &Cycle) -> Result<(Sight, Fare), Error> {
-        let (seat, ended) = self.join(wanted, cycle)?;
+        let (mut seat, ended) = self.join(wanted, cycle)?;
         match tokio::time::timeout_at(cycle.deadline() + GRACE, ended).await {
             Ok(Ok(Ended { result, spent, fare })) => {
+                seat.is_taken = false;
                 cycle.share(&spent);
                 result.map(|sight| (sight, fare))
             }
@@ -207,7 +208,7 @@ impl SharedReads {
             self.parts.shutdown.tasks().spawn(self.clone().run(subject, id));
         }
         let ended = joined.ok_or_else(|| self.parts.pacing.refusal(calls))?;
-        Ok((Seat { reads: self.clone(), subject, id, number }, ended))
+        Ok((Seat { reads: self.clone(), subject, id, number, is_taken: true }, ended))
     }
 
     /// A number that nothing else has.
@@ -254,6 +255,8 @@ struct Seat {
     subject: Subject,
     id: u64,
     number: u64,
+    /// Whoever was told has left it.
+    is_taken: bool,
 }
 
 impl Seat {
@@ -264,6 +267,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        if !self.is_taken {
+            return;
+        }
         // It may have gone over to a later read than the one it joined.
         let mut topics = self.reads.topics();
         if let Some(topic) = topics.get_mut(&self.subject) {

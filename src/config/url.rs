@@ -4,8 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-// The parser of the client that later connects, so that both agree on what the host is.
-use reqwest::Url;
+use url::Url;
 
 /// An absolute `http` or `https` URL without user, query and fragment, and without a slash at the
 /// end, so that a path can be appended.

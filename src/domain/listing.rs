@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use smol_str::SmolStr;
+
 use super::ids::{ConversationId, InvalidId, ParticipantId, hyphenated};
 use super::timestamp::Timestamp;
 
@@ -137,7 +139,7 @@ pub struct Listed {
     /// The same as upstream spells it.
     pub start: Option<Timestamp>,
     /// Who called whom, as upstream spells it.
-    pub direction: Option<String>,
+    pub direction: Option<SmolStr>,
     /// Everybody who ever joined.
     pub participants: Vec<ListedParticipant>,
 }
@@ -148,7 +150,7 @@ pub struct ListedParticipant {
     /// Its id.
     pub id: ParticipantId,
     /// Its purpose; empty if upstream named none.
-    pub purpose: String,
+    pub purpose: SmolStr,
 }
 
 /// One page of upstream's.

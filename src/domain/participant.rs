@@ -8,6 +8,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use smol_str::SmolStr;
+
 use super::attributes::AttributeMap;
 use super::ids::{ConversationId, ParticipantId};
 use super::timestamp::Span;
@@ -44,9 +46,9 @@ pub struct Participant {
     /// Its id.
     pub id: ParticipantId,
     /// Its purpose as upstream spells it; empty if upstream named none.
-    pub purpose: String,
+    pub purpose: SmolStr,
     /// State of its last communication, such as `connected`.
-    pub state: Option<String>,
+    pub state: Option<SmolStr>,
     /// Whether it is still in the conversation.
     pub live: bool,
     /// Its name, if it has one.
@@ -59,7 +61,7 @@ pub struct Participant {
 
 /// What a participant is called. Personal, so `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PersonName(Box<str>);
+pub struct PersonName(SmolStr);
 
 impl PersonName {
     /// The name in this text.
@@ -117,7 +119,7 @@ enum Kind {
     Id(ParticipantId),
     All,
     First,
-    Purpose { word: String, position: Option<Position> },
+    Purpose { word: SmolStr, position: Option<Position> },
 }
 
 /// The text names no participant.
@@ -147,7 +149,7 @@ impl FromStr for ParticipantSelector {
             ("all", None) => Ok(Self(Kind::All)),
             (FIRST, None) => Ok(Self(Kind::First)),
             ("all" | FIRST, Some(_)) => Err(InvalidSelector),
-            _ => Ok(Self(Kind::Purpose { word, position })),
+            _ => Ok(Self(Kind::Purpose { word: word.into(), position })),
         }
     }
 }
@@ -208,9 +210,9 @@ pub struct Candidate {
     /// Its id.
     pub id: ParticipantId,
     /// Its purpose.
-    pub purpose: String,
+    pub purpose: SmolStr,
     /// Its state.
-    pub state: Option<String>,
+    pub state: Option<SmolStr>,
 }
 
 /// Why no participant could be chosen.

@@ -99,23 +99,19 @@ const USED_UP: &str =
 /// Nobody plans further ahead; and instants that lie too far ahead cannot be told.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
 
+/// What is at the bottom of an error: the layers above it say little more than that there was one.
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
 impl UpstreamError {
-    pub(super) fn from_reqwest(error: reqwest::Error) -> Self {
-        // The URL holds nothing secret, but it is noise in a sentence that the caller sees.
-        let error = error.without_url();
-        let mut reason = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            reason = cause.to_string();
-            source = cause.source();
-        }
-        if error.is_connect() || error.is_builder() {
-            Self::Connect(reason)
-        } else if error.is_timeout() {
-            Self::Timeout { full: true }
-        } else {
-            Self::Reset(reason)
-        }
+    pub(super) fn from_client(error: &hyper_util::client::legacy::Error) -> Self {
+        let reason = innermost(error);
+        if error.is_connect() { Self::Connect(reason) } else { Self::Reset(reason) }
     }
 
     /// The metric label.

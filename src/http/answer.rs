@@ -9,6 +9,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use smol_str::SmolStr;
 use utoipa::ToSchema;
 
 use crate::domain::{
@@ -84,9 +85,11 @@ pub(super) struct CandidateView {
     #[schema(value_type = String, format = "uuid")]
     id: ParticipantId,
     /// Its purpose, such as `customer`, as Genesys Cloud spells it.
-    purpose: String,
+    #[schema(value_type = String)]
+    purpose: SmolStr,
     /// State of its last communication, such as `connected`.
-    state: Option<String>,
+    #[schema(value_type = Option<String>)]
+    state: Option<SmolStr>,
 }
 
 /// The participant that was chosen.

@@ -84,7 +84,11 @@ impl EtagKey {
             hashed.part(value);
         }
         let tag = hmac::sign(&self.0, &hashed.0);
-        format!("\"{}\"", URL_SAFE_NO_PAD.encode(&tag.as_ref()[..SHOWN]))
+        let mut quoted = String::with_capacity(SHOWN * 4 / 3 + 4);
+        quoted.push('"');
+        URL_SAFE_NO_PAD.encode_string(&tag.as_ref()[..SHOWN], &mut quoted);
+        quoted.push('"');
+        quoted
     }
 }
 

@@ -16,6 +16,15 @@ fn held(waiting: usize, waiting_per_participant: usize) -> Held {
     Held::new(&settings, Arc::new(NoMeter))
 }
 
+impl Held {
+    fn seen(&self, place: Place, attributes: &AttributeMap, read: Instant, settle: Duration) {
+        let mut state = self.state();
+        if let Some(entry) = state.places.get_mut(&place) {
+            entry.seen(attributes, read, settle);
+        }
+    }
+}
+
 fn place(participant: u32) -> Place {
     (
         "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid"),

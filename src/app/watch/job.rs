@@ -158,10 +158,10 @@ impl Ended {
 impl SharedReads {
     pub(super) async fn run(self, subject: Subject, id: u64) {
         // Whatever ends this task, a panic of upstream's client included: nobody is left waiting.
-        let _ends = Ends { reads: self.clone(), subject, id };
-        self.after_those_before(subject, id).await;
-        if let Some(permits) = self.book(subject, id).await {
-            self.make(subject, id, permits).await;
+        let mut ends = Ends { reads: self, subject, id, is_over: false };
+        ends.reads.after_those_before(subject, id).await;
+        if let Some(permits) = ends.reads.book(subject, id).await {
+            ends.is_over = ends.reads.make(subject, id, permits).await;
         }
     }
 
@@ -191,14 +191,17 @@ impl SharedReads {
         }
     }
 
-    async fn make(&self, subject: Subject, id: u64, mut permits: Permits) {
-        let Some((call, cycle, sent)) = self.depart(subject, id, &mut permits) else { return };
+    /// Makes the read. Whether it ended as it should, so that nothing is left of the job.
+    async fn make(&self, subject: Subject, id: u64, mut permits: Permits) -> bool {
+        let Some((call, cycle, sent)) = self.depart(subject, id, &mut permits) else {
+            return false;
+        };
         let start = Instant::now();
         let read = tokio::select! {
             biased;
             read = self.parts.conversations.read(call, &cycle) => read,
             // Nobody waits for its retries either.
-            () = self.deserted(subject, id) => return,
+            () = self.deserted(subject, id) => return true,
             () = self.parts.shutdown.drain_over() => Err(Error::ShuttingDown),
         };
         cycle.spend(Phase::Read, start.elapsed());
@@ -208,8 +211,10 @@ impl SharedReads {
         });
         match &result {
             Ok(sight) => {
-                let settle = (self.parts.settle)();
-                self.parts.held.seen_in(&sight.conversation, sight.sent, settle);
+                if !self.parts.held.is_idle() {
+                    let settle = (self.parts.settle)();
+                    self.parts.held.seen_in(&sight.conversation, sight.sent, settle);
+                }
                 let stale = self.with(subject, id, |job| job.stale).unwrap_or(true);
                 if self.parts.memory.remember(subject, sight, stale) {
                     tokio::spawn(Arc::clone(&self.parts.memory).sweep());
@@ -221,6 +226,7 @@ impl SharedReads {
             Err(_) => {}
         }
         self.end(subject, id, &Ended { result, spent: cycle, fare: Fare::new(permits) });
+        true
     }
 
     /// Lets those wait for another read who can, where this one was given up for the sake of the
@@ -332,11 +338,15 @@ struct Ends {
     reads: SharedReads,
     subject: Subject,
     id: u64,
+    /// The job is removed already.
+    is_over: bool,
 }
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        // Joiners that were not told see their channel close.
-        self.reads.remove(self.subject, self.id, None);
+        if !self.is_over {
+            // Joiners that were not told see their channel close.
+            self.reads.remove(self.subject, self.id, None);
+        }
     }
 }

@@ -6,7 +6,7 @@ fn conversation(participants: &[(&str, bool)]) -> Conversation {
     let participants =
         participants.iter().enumerate().map(|(index, (purpose, live))| Participant {
             id: id(index),
-            purpose: (*purpose).to_owned(),
+            purpose: (*purpose).into(),
             state: None,
             live: *live,
             name: None,

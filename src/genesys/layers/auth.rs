@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use tokio::time::Instant;
-use tower::{ServiceExt, service_fn};
+use tower::service_fn;
 
 use super::call;
 use crate::genesys::error::UpstreamError;
@@ -25,7 +25,7 @@ pub fn layer<S: Exchange>(cache: TokenCache, inner: S) -> impl Exchange {
 
 async fn authorised<S: Exchange>(
     cache: &TokenCache,
-    inner: S,
+    mut inner: S,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
     let cycle = call(&request).cycle.clone();
@@ -33,7 +33,7 @@ async fn authorised<S: Exchange>(
         Some(token) => token,
         None => waited(&cycle, cache.get(cycle.deadline())).await?,
     };
-    let answer = inner.clone().oneshot(with(&token, request.clone())).await?;
+    let answer = inner.call(with(&token, request.clone())).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
         cache.taken_by_api();
         return Ok(answer);
@@ -41,7 +41,7 @@ async fn authorised<S: Exchange>(
     // Tokens can die early: an idle time-out of the organisation, a client that was disabled.
     let renewal = cache.renewed(token.generation(), cycle.deadline());
     let answer = match waited(&cycle, renewal).await? {
-        Some(token) => inner.oneshot(with(&token, request)).await?,
+        Some(token) => inner.call(with(&token, request)).await?,
         None => answer,
     };
     if answer.status() == StatusCode::UNAUTHORIZED {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Uri, header};
-use tower::{ServiceExt, service_fn};
+use tower::service_fn;
 
 use super::call;
 use crate::genesys::error::UpstreamError;
@@ -18,7 +18,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Sends requests to `base`, which may have a path of its own and ends without a slash.
 pub fn layer<S: Exchange>(base: Arc<str>, inner: S) -> impl Exchange {
     service_fn(move |mut request: Request<Bytes>| {
-        let inner = inner.clone();
+        let mut inner = inner.clone();
         let uri = Uri::try_from(format!("{base}{}", request.uri()));
         async move {
             *request.uri_mut() = uri.map_err(|_| UpstreamError::Connect("unusable URI".into()))?;
@@ -29,7 +29,7 @@ pub fn layer<S: Exchange>(base: Arc<str>, inner: S) -> impl Exchange {
             if let Some(trace) = trace {
                 headers.insert(TRACEPARENT, trace);
             }
-            inner.oneshot(request).await
+            inner.call(request).await
         }
     })
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tower::{ServiceExt, service_fn};
+use tower::service_fn;
 
 use super::call;
 use crate::clock::Monotonic;
@@ -38,12 +38,12 @@ impl Guard {
 
     async fn run<S: Exchange>(
         &self,
-        inner: S,
+        mut inner: S,
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, UpstreamError> {
         let asked = self.breaker().ask(self.clock.now());
         let ticket = asked.map_err(|retry_after| UpstreamError::BreakerOpen { retry_after })?;
-        let result = inner.oneshot(request).await;
+        let result = inner.call(request).await;
         let failed = match &result {
             Ok(answer) => Some(answer.status().is_server_error()),
             Err(error) => error.is_upstream_failure(),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tower::{ServiceExt, service_fn};
+use tower::service_fn;
 
 use super::call;
 use crate::genesys::error::UpstreamError;
@@ -18,12 +18,12 @@ pub fn layer<S: Exchange>(inner: S) -> impl Exchange {
 }
 
 async fn within<S: Exchange>(
-    inner: S,
+    mut inner: S,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
     let cycle = call(&request).cycle.clone();
     let calls_before = cycle.calls();
-    match tokio::time::timeout_at(cycle.deadline(), inner.oneshot(request)).await {
+    match tokio::time::timeout_at(cycle.deadline(), inner.call(request)).await {
         Ok(result) => result,
         Err(_) if cycle.calls() > calls_before => Err(UpstreamError::Timeout { full: false }),
         Err(_) => Err(UpstreamError::NotSentInTime),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use tokio::time::Instant;
-use tower::{ServiceExt, service_fn};
+use tower::service_fn;
 
 use super::call;
 use crate::genesys::error::{UpstreamError, status_is_ambiguous};
@@ -19,10 +19,10 @@ const CORRELATION_ID: &str = "inin-correlation-id";
 /// Observes calls as a whole.
 pub fn calls<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
-        let (inner, meter) = (inner.clone(), Arc::clone(&meter));
+        let (mut inner, meter) = (inner.clone(), Arc::clone(&meter));
         async move {
             let (operation, start) = (call(&request).operation, Instant::now());
-            let result = inner.oneshot(request).await;
+            let result = inner.call(request).await;
             meter.call(operation, answer_of(&result), start.elapsed());
             result
         }
@@ -32,7 +32,7 @@ pub fn calls<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
 /// Observes every attempt.
 pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
-        let (inner, meter) = (inner.clone(), Arc::clone(&meter));
+        let (mut inner, meter) = (inner.clone(), Arc::clone(&meter));
         async move {
             let (call, start) = (call(&request).clone(), Instant::now());
             if call.operation != Operation::Token {
@@ -50,7 +50,7 @@ pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
             if call.operation == Operation::Patch {
                 call.cycle.expose(true);
             }
-            let result = inner.oneshot(request).await;
+            let result = inner.call(request).await;
             if call.operation == Operation::Patch {
                 call.cycle.expose(may_have_been_applied(&result));
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use tokio::time::Instant;
-use tower::{ServiceExt, service_fn};
+use tower::service_fn;
 
 use super::{Call, call};
 use crate::genesys::error::{self, UpstreamError};
@@ -45,13 +45,13 @@ pub fn layer<S: Exchange>(limits: Limits, inner: S) -> impl Exchange {
 
 async fn limited<S: Exchange>(
     limits: &Limits,
-    inner: S,
+    mut inner: S,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
     let call = call(&request).clone();
     let lane = (call.operation == Operation::Analytics).then_some(&limits.analytics);
     let (mut attempt, starts) = admitted(&limits.budget, lane, &call).await?;
-    let result = inner.oneshot(request).await;
+    let result = inner.call(request).await;
     match &result {
         Ok(answer) => hear(limits, starts, &heard(&call, answer)),
         // Nothing was sent: nothing can have been counted.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use tower::{ServiceExt, service_fn};
+use tower::service_fn;
 
 use super::{Call, call};
 use crate::clock::Monotonic;
@@ -52,7 +52,7 @@ impl Retries {
 type Exchanged = Result<Response<Bytes>, UpstreamError>;
 
 impl Retries {
-    async fn run<S: Exchange>(&self, inner: S, request: Request<Bytes>) -> Exchanged {
+    async fn run<S: Exchange>(&self, mut inner: S, request: Request<Bytes>) -> Exchanged {
         let call = call(&request).clone();
         if call.again {
             self.pay_for_repetition(&call)?;
@@ -60,11 +60,11 @@ impl Retries {
             self.budget().deposit(self.clock.now());
         }
         if !call.retries {
-            return inner.oneshot(request).await;
+            return inner.call(request).await;
         }
         let mut failures = 0;
         loop {
-            let result = inner.clone().oneshot(request.clone()).await;
+            let result = inner.call(request.clone()).await;
             failures += 1;
             if !may_repeat(&result, call.operation, failures) {
                 return result;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use tower::{ServiceExt, service_fn};
+use tower::service_fn;
 
 use super::call;
 use crate::genesys::error::UpstreamError;
@@ -14,10 +14,10 @@ use crate::genesys::transport::Exchange;
 /// Ends an attempt after `limit`, or at the deadline of its request if that is sooner.
 pub fn layer<S: Exchange>(limit: Duration, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
-        let inner = inner.clone();
+        let mut inner = inner.clone();
         async move {
             let left = call(&request).cycle.time_left();
-            match tokio::time::timeout(limit.min(left), inner.oneshot(request)).await {
+            match tokio::time::timeout(limit.min(left), inner.call(request)).await {
                 Ok(result) => result,
                 Err(_) => Err(UpstreamError::Timeout { full: is_telling(limit, left) }),
             }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use smol_str::SmolStr;
 
 use crate::domain::Timestamp;
 
@@ -72,8 +73,8 @@ pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 impl Text<'_> {
     /// The text on its own.
-    pub fn into_owned(self) -> String {
-        self.0.into_owned()
+    pub fn into_owned(self) -> SmolStr {
+        self.0.into()
     }
 }
 

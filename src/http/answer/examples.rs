@@ -173,8 +173,8 @@ fn seen() -> ConversationAnswer {
     let began = Span { start: Timestamp::parse("2026-01-07T09:30:00.000Z"), end: None };
     let customer = Participant {
         id: PARTICIPANT.parse().expect("a UUID"),
-        purpose: "customer".to_owned(),
-        state: Some("connected".to_owned()),
+        purpose: "customer".into(),
+        state: Some("connected".into()),
         live: true,
         name: Some(PersonName::new("Springfield, IL")),
         span: began,
@@ -189,10 +189,10 @@ fn listed() -> ListAnswer {
         id: conversation(),
         at: 0,
         start: Timestamp::parse("2026-01-07T09:30:00.000Z"),
-        direction: Some("inbound".to_owned()),
+        direction: Some("inbound".into()),
         participants: vec![ListedParticipant {
             id: PARTICIPANT.parse().expect("a UUID"),
-            purpose: "customer".to_owned(),
+            purpose: "customer".into(),
         }],
     };
     ListAnswer::new(vec![listed], Some("AQAAAAEAAAGbl3TtQI4PGis8TU5fimt8jZ4PGiubr4kZ".to_owned()))
@@ -257,11 +257,7 @@ fn participant() -> ParticipantId {
 }
 
 fn customer() -> Candidate {
-    Candidate {
-        id: participant(),
-        purpose: "customer".to_owned(),
-        state: Some("connected".to_owned()),
-    }
+    Candidate { id: participant(), purpose: "customer".into(), state: Some("connected".into()) }
 }
 
 fn conversation() -> ConversationId {

@@ -1,6 +1,7 @@
 //! The JSON of the list, and its text.
 
 use serde::Serialize;
+use smol_str::SmolStr;
 use utoipa::ToSchema;
 
 use crate::domain::{ConversationId, Listed, ListedParticipant, ParticipantId, Timestamp};
@@ -31,7 +32,8 @@ pub(in crate::http) struct ListedView {
     /// When it began, as Genesys Cloud spells it.
     start_time: Option<String>,
     /// `inbound` or `outbound`.
-    direction: Option<String>,
+    #[schema(value_type = Option<String>)]
+    direction: Option<SmolStr>,
     /// Everybody who ever joined.
     participants: Vec<ListedParticipantView>,
 }
@@ -46,7 +48,8 @@ pub(in crate::http) struct ListedParticipantView {
     #[schema(value_type = String, format = "uuid")]
     participant_id: ParticipantId,
     /// Its purpose, such as `customer`.
-    purpose: String,
+    #[schema(value_type = String)]
+    purpose: SmolStr,
 }
 
 impl ListAnswer {

@@ -1,6 +1,7 @@
 //! The JSON of one conversation, and its text.
 
 use serde::Serialize;
+use smol_str::SmolStr;
 use utoipa::ToSchema;
 
 use crate::domain::{Conversation, ConversationId, Participant, ParticipantId, Span, Timestamp};
@@ -37,9 +38,11 @@ pub(in crate::http) struct MemberView {
     #[schema(value_type = String, format = "uuid")]
     id: ParticipantId,
     /// Its purpose, such as `customer`, as Genesys Cloud spells it.
-    purpose: String,
+    #[schema(value_type = String)]
+    purpose: SmolStr,
     /// State of its last communication, such as `connected`.
-    state: Option<String>,
+    #[schema(value_type = Option<String>)]
+    state: Option<SmolStr>,
     /// Its name.
     name: Option<String>,
     /// When it joined.

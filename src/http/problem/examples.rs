@@ -191,11 +191,7 @@ fn conversation() -> ConversationId {
 }
 
 fn candidate(id: &str, purpose: &str) -> Candidate {
-    Candidate {
-        id: participant(id),
-        purpose: purpose.to_owned(),
-        state: Some("connected".to_owned()),
-    }
+    Candidate { id: participant(id), purpose: purpose.into(), state: Some("connected".into()) }
 }
 
 fn participant(id: &str) -> ParticipantId {

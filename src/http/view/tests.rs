@@ -31,7 +31,7 @@ fn map() -> AttributeMap {
 fn participant() -> Participant {
     Participant {
         id: "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0".parse().expect("id"),
-        purpose: "customer".to_owned(),
+        purpose: "customer".into(),
         state: None,
         live: true,
         name: None,
@@ -169,11 +169,7 @@ fn a_key_that_is_absent_or_empty_is_not_found_whatever_the_caller_knows() {
 fn report(outcome: Outcome) -> WriteReport {
     WriteReport {
         conversation: examples::CONVERSATION.parse().expect("id"),
-        participant: Candidate {
-            id: participant().id,
-            purpose: "customer".to_owned(),
-            state: None,
-        },
+        participant: Candidate { id: participant().id, purpose: "customer".into(), state: None },
         chosen_by: ChosenBy::Purpose,
         attributes: map(),
         fresh: true,

@@ -63,8 +63,8 @@ impl Conversations for Defect {
     ) -> BoxFuture<'a, Result<Conversation, Error>> {
         let customer = Participant {
             id: CUSTOMER.parse().expect("an id"),
-            purpose: "customer".to_owned(),
-            state: Some("connected".to_owned()),
+            purpose: "customer".into(),
+            state: Some("connected".into()),
             live: true,
             name: None,
             span: Span::default(),

@@ -77,7 +77,7 @@ impl Upstream {
         }
         let customer = Participant {
             id: CUSTOMER.parse().expect("an id"),
-            purpose: "customer".to_owned(),
+            purpose: "customer".into(),
             state: None,
             live: true,
             name: None,
