@@ -10,6 +10,7 @@ mod body;
 mod condition;
 mod conversations;
 mod docs;
+mod document;
 mod echo;
 mod edge;
 mod etag;
@@ -37,6 +38,7 @@ mod trace;
 mod view;
 mod wire;
 
+pub use document::Documents;
 pub use etag::EtagKey;
 pub use peer::{CertificateSubject, Peer};
 pub use router::router;

@@ -15,7 +15,7 @@ use crate::app::{App, AppParts, AppSettings};
 use crate::config::{self, Config};
 use crate::domain::Limits;
 use crate::genesys::{Jitter, TokenCache, Transport, over_http};
-use crate::http::{AppState, EtagKey, HttpSettings, Ops, paths, router};
+use crate::http::{AppState, Documents, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{AccessLog, Metrics, RecentRequests};
@@ -87,6 +87,7 @@ impl Service {
         let tokens = upstream.tokens.clone();
         metrics.refreshed_by(upstream.limiter.reporter());
         let ops = Arc::new(Ops {
+            documents: Documents::default(),
             readiness: Arc::new(health(upstream, &app, &shutdown)),
             metrics: metrics.clone(),
             access,

@@ -22,6 +22,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::answer::not_to_be_stored;
 use super::exchange::{Exchange, X_REQUEST_ID, request_id};
 use super::flat::{self, RealStatus};
+use super::negotiate::PATCHES;
 use super::paths;
 use super::peer::peer_of;
 use super::prefer::PREFERENCE_APPLIED;
@@ -34,6 +35,8 @@ use crate::telemetry::{AccessRecord, Arrival, HttpFigures, RecentRequest, Recent
 
 /// Tells a caller not to send another request on this connection.
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -139,6 +142,7 @@ impl Passage {
             let flat = self.exchange.flat.as_deref();
             let flat = flat.and_then(|ask| ask.problem(problem, conversation, &mut parts));
             body = flat.unwrap_or_else(|| problem.write(&about, &mut parts));
+            self.add_accept_patch(problem, &mut parts);
         }
         self.add_headers(&mut parts);
         let effect = match &problem {
@@ -171,6 +175,18 @@ impl Passage {
         }
         if let Ok(timing) = HeaderValue::try_from(self.timing()) {
             headers.insert(SERVER_TIMING, timing);
+        }
+    }
+
+    /// Tells what a PATCH may be: whoever sent something else, or asks for the methods of the path.
+    fn add_accept_patch(&self, problem: &Problem, parts: &mut Parts) {
+        let asks = match problem.code() {
+            Code::UnsupportedMediaType => self.method == Method::PATCH,
+            Code::MethodNotAllowed => self.route() == Some(paths::ATTRIBUTES),
+            _ => false,
+        };
+        if asks {
+            parts.headers.insert(ACCEPT_PATCH, HeaderValue::from_static(PATCHES));
         }
     }
 

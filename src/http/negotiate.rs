@@ -11,6 +11,8 @@ use crate::error::Code;
 pub(super) const JSON: &str = "application/json";
 /// Media type of merge patches (RFC 7396).
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
+/// What a PATCH may be, as `Accept-Patch` tells (RFC 5789).
+pub(super) const PATCHES: &str = "application/json, application/merge-patch+json";
 /// Media type of text, as it is declared by us.
 pub(super) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 /// Media type of text.

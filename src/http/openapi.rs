@@ -59,7 +59,13 @@ pub fn document() -> OpenApi {
                 let defect = Ref::from_response_name(codes::INTERNAL);
                 operation.responses.responses.insert("500".to_owned(), defect.into());
             }
-            for (status, response) in problems::of(&codes, path) {
+            for (status, mut response) in problems::of(&codes, path) {
+                if status == "415" && method == Method::PATCH {
+                    let header = described(
+                        "What is read: `application/json` and `application/merge-patch+json`",
+                    );
+                    response.headers.insert("Accept-Patch".to_owned(), header.into());
+                }
                 operation.responses.responses.insert(status, response.into());
             }
         }
@@ -138,12 +144,20 @@ fn complete(operation: &mut Operation) {
         ),
     ].map(RefOr::from));
     let name = operation.operation_id.clone().unwrap_or_default();
+    let takes_view = parameters
+        .iter()
+        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "view"));
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else {
             continue;
         };
         for (header, description) in headers(status) {
-            if header == "ETag" && !name.contains("Attribute") {
+            let has = match header {
+                "ETag" => name.contains("Attribute"),
+                "Retry-After" => takes_view,
+                _ => true,
+            };
+            if !has {
                 continue;
             }
             response.headers.insert(header.to_owned(), described(description).into());
@@ -192,12 +206,19 @@ fn headers(status: &str) -> Vec<(&'static str, &'static str)> {
         ),
         ("Preference-Applied", "The preferences that counted"),
     ];
+    if status == "200" {
+        headers.push(("Retry-After", "As `retryAfterSeconds` of the flat form"));
+    }
     match status {
         "200" | "204" | "304" => headers.push((
             "ETag",
             "Of one participant's map as it was just read; absent for `participant=all` and where the last read proves nothing",
         )),
-        "405" => headers.push(("Allow", "The methods of the path")),
+        "405" => headers.extend([
+            ("Allow", "The methods of the path"),
+            ("Accept-Patch", "What a `PATCH` may be, of a path that has that method"),
+        ]),
+        "412" => headers.push(("ETag", "Of what is there now")),
         "503" => headers.push(("Retry-After", "Whole seconds until it makes sense to come back")),
         _ => {}
     }

@@ -3,22 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::params::Known;
+use super::paths;
 use super::problem::Problem;
 use super::state::{Ops, ReadinessReport};
-use super::{openapi, paths};
 use crate::error::Code;
 
 /// Media type of the figures (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Media type of YAML (RFC 9512).
-const YAML: &str = "application/yaml";
-
-const JSON: &str = "application/json";
 
 /// Is the process alive?
 #[utoipa::path(get, path = paths::LIVEZ, operation_id = "getLiveness", tag = "operations",
@@ -72,16 +68,28 @@ pub(super) async fn metrics(State(ops): State<Arc<Ops>>) -> Result<Response, Pro
 
 /// This document, as YAML
 #[utoipa::path(get, path = paths::OPENAPI_YAML, operation_id = "getOpenapiYaml", tag = "documentation",
-    responses((status = 200, body = Object, content_type = "application/yaml", description = "This document")))]
-pub(super) async fn openapi_yaml() -> Response {
-    ([(CONTENT_TYPE, YAML)], openapi::yaml()).into_response()
+    params(Known),
+    responses(
+        (status = 200, body = Object, content_type = "application/yaml", description = "This document",
+            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`: to be kept, and asked for again"))),
+        (status = 304, description = "It is as the caller knows it",
+            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`"))),
+    ))]
+pub(super) async fn openapi_yaml(State(ops): State<Arc<Ops>>, headers: HeaderMap) -> Response {
+    ops.documents.yaml().answer(&headers)
 }
 
 /// This document, as JSON
 #[utoipa::path(get, path = paths::OPENAPI_JSON, operation_id = "getOpenapiJson", tag = "documentation",
-    responses((status = 200, body = Object, content_type = "application/json", description = "This document")))]
-pub(super) async fn openapi_json() -> Response {
-    ([(CONTENT_TYPE, JSON)], openapi::json()).into_response()
+    params(Known),
+    responses(
+        (status = 200, body = Object, content_type = "application/json", description = "This document",
+            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`: to be kept, and asked for again"))),
+        (status = 304, description = "It is as the caller knows it",
+            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`"))),
+    ))]
+pub(super) async fn openapi_json(State(ops): State<Arc<Ops>>, headers: HeaderMap) -> Response {
+    ops.documents.json().answer(&headers)
 }
 
 /// A path that leads nowhere.

@@ -11,7 +11,7 @@ use super::answer::{KeyAnswer, WriteAnswer};
 use super::attributes::{WriteAny, write};
 use super::extract::{ReadCall, WriteCall};
 use super::flat::FlatAnswer;
-use super::params::{Conditions, InConversation, Known, OfKey, Options, View, Whose};
+use super::params::{Conditions, Format, InConversation, Known, OfKey, Options, View, Whose};
 use super::paths;
 use super::problem::Problem;
 use super::state::HttpSettings;
@@ -46,7 +46,7 @@ pub(super) enum KeyAny {
     path = paths::ATTRIBUTE,
     operation_id = "getAttribute",
     tag = "attributes",
-    params(InConversation, OfKey, Whose, View, Known),
+    params(InConversation, OfKey, Whose, View, Format, Known),
     responses(
         (status = 200, description = "The attribute, as JSON or as its bare value",
             content((KeyAny = "application/json"), (String = "text/plain"))),

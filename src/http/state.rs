@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::FromRef;
 use tokio_util::task::TaskTracker;
 
+use super::document::Documents;
 use super::etag::EtagKey;
 use crate::app::App;
 use crate::domain::ParticipantSelector;
@@ -52,6 +53,8 @@ pub struct Ops {
     pub access: AccessLog,
     /// The last requests, if debugging is on; there are no paths for that otherwise.
     pub recent: Option<RecentRequests>,
+    /// The description of the API.
+    pub documents: Documents,
     /// Holds a token for each API request under way: a drain waits for it to be empty.
     pub in_flight: TaskTracker,
 }

@@ -179,3 +179,24 @@ async fn a_connection_that_cannot_be_used_again_is_said_to_be_closing() {
         assert_eq!((answer.status, answer.header("connection")), (503, "close"));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_what_a_patch_may_be_or_sends_something_else_is_told() {
+    let app = TestApp::new().start().await;
+    let (path, yaml) = (attributes_of(CALL), [("content-type", "application/yaml")]);
+    let told = "application/json, application/merge-patch+json";
+    for (method, path, status, accepted) in [
+        ("PATCH", path.as_str(), 415, told),
+        ("PATCH", &format!("{path}?view=flat"), 415, told),
+        ("OPTIONS", &path, 405, told),
+        ("POST", &path, 405, told),
+        ("PUT", &path, 415, ""),
+        ("PATCH", &format!("{path}/tier"), 405, ""),
+        ("OPTIONS", "/livez", 405, ""),
+    ] {
+        let answer = app.ask((method, path), &yaml, "a: 1").await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.header("accept-patch"), accepted, "{method} {path}");
+        assert_eq!(answer.header("allow").is_empty(), status == 415, "{method} {path}");
+    }
+}

@@ -34,6 +34,36 @@ async fn the_document_that_is_served_is_the_one_in_the_repository() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_document_is_kept_by_callers_and_sent_again_only_when_it_is_another() {
+    let app = TestApp::new().start().await;
+    let mut tags = Vec::new();
+    for path in ["/openapi.yaml", "/openapi.json"] {
+        let whole = app.get(path).await;
+        assert_eq!(whole.assert_status(200).header("cache-control"), "no-cache");
+        let tag = whole.header("etag").to_owned();
+        for (known, status) in [(tag.as_str(), 304), (&format!("W/{tag}"), 304), ("\"x\"", 200)] {
+            let again = app.ask(("GET", path), &[("if-none-match", known)], "").await;
+            assert_eq!(again.assert_status(status).header("etag"), tag);
+            assert_eq!(again.header("cache-control"), "no-cache");
+            assert_eq!(again.text.is_empty(), status == 304);
+        }
+        tags.push(tag);
+    }
+    assert_ne!(tags[0], tags[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_form_of_one_key_can_be_asked_for_as_it_is_documented() {
+    let app = TestApp::new().start().await;
+    let document = document(&app).await;
+    let parameters = &document["paths"][ATTRIBUTE]["get"]["parameters"];
+    let names = parameters.as_array().expect("a list").iter().map(|one| &one["name"]);
+    assert_eq!(names.filter(|name| *name == "format").count(), 1);
+    let answer = app.get(&format!("{}/tier?format=text", attributes_of(CALL))).await;
+    assert_eq!(answer.assert_status(200).text, "silver");
+}
+
 /// Codes that a request can meet before it has found its operation.
 const OUTSIDE: [(Code, &str); 3] = [
     (Code::NotFound, "NotFound"),

@@ -14,7 +14,9 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::app::App;
-use crate::http::{Check, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, router};
+use crate::http::{
+    Check, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, router,
+};
 use crate::telemetry::{AccessLog, Captured, Format, Metrics, Sink};
 
 const ID: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
@@ -56,6 +58,7 @@ impl Service {
                 metrics: Metrics::new(paths::ALL),
                 access: AccessLog::new(sink, Format::Json),
                 recent: None,
+                documents: Documents::default(),
                 in_flight: TaskTracker::new(),
             }),
             settings: Arc::new(HttpSettings {

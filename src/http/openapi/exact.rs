@@ -21,7 +21,7 @@ const WRITE_SELECTOR: &str = "^(?![aA][lL]{2}(:|$)|[fF][iI][rR][sS][tT]:)([A-Za-
 const KEYS: &str = "^[^,]+(,[^,]+)*$";
 
 /// `*`, or entity tags as `ETag` has them.
-const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#;
+const TAGS: &str = r#"^(\*|(W/)?"[!#-~\u0080-\u00ff]*"(, *(W/)?"[!#-~\u0080-\u00ff]*")*)$"#;
 
 /// Options without an example: pages fill it in, and would then send what nobody asked for.
 const CHANGES_MUCH: [&str; 6] = ["keys", "verify", "view", "format", "If-Match", "If-None-Match"];

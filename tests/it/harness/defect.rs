@@ -7,7 +7,7 @@ use attribute_gateway::app::{App, AppParts, AppSettings};
 use attribute_gateway::domain::{AttributeMap, Conversation, Limits, ListPage, Participant, Span};
 use attribute_gateway::error::Error;
 use attribute_gateway::http::{
-    AppState, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, paths, router,
+    AppState, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, paths, router,
 };
 use attribute_gateway::policy::Backoff;
 use attribute_gateway::ports::{
@@ -42,7 +42,8 @@ fn service_over(defect: Defect, access: &AccessLog) -> Router {
         random: Box::new(|| 0.5),
     });
     let readiness = Arc::new(Ready);
-    let ops = Ops { readiness, metrics, access: access.clone(), recent: None, in_flight };
+    let (access, documents) = (access.clone(), Documents::default());
+    let ops = Ops { readiness, metrics, access, recent: None, documents, in_flight };
     router(AppState { app, ops: Arc::new(ops), settings: Arc::new(http_settings()) })
 }
 
