@@ -1,9 +1,12 @@
 //! `POST /v1/debug/echo`: what has just arrived, so that nobody needs a tunnel to see what a data
 //! action, or a proxy before the gateway, really sends.
 //!
-//! What looks like a secret is masked, in headers and in the query, since answers get pasted into
-//! tickets. Nothing is kept. There is such a path only with `debug.enabled`.
+//! What looks like a secret is masked, in headers, the query and the body, since answers get pasted
+//! into tickets. Nothing is kept. There is such a path only with `debug.enabled`.
 
+mod secrets;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
@@ -12,30 +15,19 @@ use axum::http::{HeaderName, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::extract::{exchange, read_body};
+use super::negotiate::{JSON, declared};
+use super::paths;
 use super::percent::decoded_query;
 use super::problem::Problem;
 use super::state::HttpSettings;
-use super::{negotiate, paths};
 
-/// Parts of names of headers and parameters whose values nobody should see.
-const SECRET: [&str; 12] = [
-    "auth",
-    "cookie",
-    "token",
-    "secret",
-    "passw",
-    "credential",
-    "session",
-    "signature",
-    "api-key",
-    "api_key",
-    "apikey",
-    "access-key",
-];
+/// Media type of forms.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A request as it arrived.
 #[derive(Serialize, ToSchema)]
@@ -75,7 +67,7 @@ struct PairView {
 struct BodyView {
     /// Its length.
     bytes: usize,
-    /// The body as text; absent if it is no UTF-8.
+    /// The body as text, secrets masked; absent if it is no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     text: Option<String>,
@@ -118,62 +110,46 @@ pub(super) async fn echo(
             .iter()
             .map(|(name, value)| name.as_str().len() + value.len())
             .sum(),
-        body: BodyView::of(
-            content,
-            negotiate::declared(&parts.headers, &[negotiate::JSON]).is_ok(),
-        ),
+        body: BodyView::of(&content, |types| declared(&parts.headers, types).is_ok()),
     }))
 }
 
 fn query(raw: &str) -> Vec<PairView> {
-    let plain = |text: &str| decoded_query(text).unwrap_or_else(|| text.to_owned());
     let parts = raw.split('&').filter(|part| !part.is_empty());
+    let parts = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
     parts
-        .map(|part| {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            PairView::masked(plain(name), &plain(value))
+        .map(|(name, value)| {
+            let (known, value) =
+                (decoded_query(name), decoded_query(value).unwrap_or(value.into()));
+            let value = secrets::parameter(known.as_deref(), &value);
+            PairView { name: known.unwrap_or_else(|| name.to_owned()), value }
         })
         .collect()
 }
 
 fn header((name, value): (&HeaderName, &HeaderValue)) -> PairView {
-    PairView::masked(name.to_string(), &String::from_utf8_lossy(value.as_bytes()))
-}
-
-impl PairView {
-    fn masked(name: String, value: &str) -> Self {
-        let lower = name.to_ascii_lowercase();
-        let secret = SECRET.iter().any(|part| lower.contains(part));
-        let value = if secret { masked(value) } else { value.to_owned() };
-        Self { name, value }
-    }
-}
-
-/// The scheme stays (`Basic` where `Bearer` is wanted is a common mistake), and the length.
-fn masked(value: &str) -> String {
-    let scheme =
-        |text: &str| text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_alphabetic());
-    match value.split_once(' ') {
-        Some((word, rest)) if scheme(word) => format!("{word} [masked, {} bytes]", rest.len()),
-        _ => format!("[masked, {} bytes]", value.len()),
-    }
+    let value = String::from_utf8_lossy(value.as_bytes());
+    PairView { name: name.to_string(), value: secrets::header(name.as_str(), &value) }
 }
 
 impl BodyView {
-    fn of(content: Vec<u8>, declared: bool) -> Self {
-        let parsed = serde_json::from_slice::<Value>(&content);
-        let json_error = match &parsed {
-            Err(error) if declared => Some(error.to_string()),
+    /// `declares` tells whether it is declared as a media type.
+    fn of(content: &[u8], declares: impl Fn(&'static [&'static str]) -> bool) -> Self {
+        let json_error = match serde_json::from_slice::<IgnoredAny>(content) {
+            Err(error) if declares(&[JSON]) => Some(error.to_string()),
             Ok(_) | Err(_) => None,
         };
-        let (bytes, json) = (content.len(), parsed.ok());
-        match String::from_utf8(content) {
-            Ok(text) => Self { bytes, text: Some(text), base64: None, json, json_error },
-            Err(error) => {
-                let base64 = Some(STANDARD.encode(error.as_bytes()));
-                Self { bytes, text: None, base64, json, json_error }
-            }
-        }
+        let text = String::from_utf8_lossy(content);
+        let masked = secrets::body(&text, declares(&[FORM]));
+        let is_text = matches!(text, Cow::Borrowed(_));
+        let json = is_text.then(|| serde_json::from_str(&masked).ok()).flatten();
+        let (text, base64) = match text {
+            Cow::Borrowed(_) => (Some(masked), None),
+            // What has no secret is shown byte for byte.
+            Cow::Owned(text) if text == masked => (None, Some(STANDARD.encode(content))),
+            Cow::Owned(_) => (None, Some(STANDARD.encode(masked))),
+        };
+        Self { bytes: content.len(), text, base64, json, json_error }
     }
 }
 
@@ -181,27 +157,23 @@ impl BodyView {
 mod tests {
     use super::*;
 
-    #[test]
-    fn secrets_are_masked_by_name_and_their_scheme_and_length_stay() {
-        let shown = |name: &str, value: &str| PairView::masked(name.to_owned(), value).value;
-        assert_eq!(shown("authorization", "Bearer abc.def"), "Bearer [masked, 7 bytes]");
-        assert_eq!(shown("Proxy-Authorization", "secret"), "[masked, 6 bytes]");
-        for name in ["cookie", "X-API-Key", "x-apikey", "access_token", "client_secret"] {
-            assert_eq!(shown(name, "my value"), shown("cookie", "my value"), "{name}");
-            assert!(!shown(name, "canary=1; b=2").contains("canary"), "{name}");
-        }
-        assert_eq!(shown("content-type", "application/json"), "application/json");
+    fn told(content: &[u8], declared: &str) -> BodyView {
+        BodyView::of(content, |types| types.contains(&declared))
     }
 
     #[test]
     fn a_body_is_told_as_what_it_is() {
-        let json = BodyView::of(b"{\"a\": [1]}".to_vec(), true);
+        let json = told(b"{\"a\": [1]}", JSON);
         assert_eq!((json.bytes, json.json), (10, Some(serde_json::json!({"a": [1]}))));
-        let broken = BodyView::of(b"{\"a\":".to_vec(), true);
+        let broken = told(b"{\"a\":", JSON);
         assert_eq!(broken.text.as_deref(), Some("{\"a\":"));
         assert!(broken.json_error.is_some_and(|error| error.contains("line 1 column 5")));
-        let bytes = BodyView::of(vec![0xff, 0x00], false);
+        let bytes = told(&[0xff, 0x00], "");
         assert_eq!((bytes.text, bytes.base64.as_deref()), (None, Some("/wA=")));
         assert_eq!(bytes.json_error, None);
+        let secret = told(b"{\"token\": \"canary\xff\"}", JSON);
+        assert_eq!((secret.text, secret.json), (None, None));
+        let shown = STANDARD.decode(secret.base64.expect("no text")).expect("base64");
+        assert_eq!(shown, b"{\"token\": \"[masked, 9 bytes]\"}");
     }
 }

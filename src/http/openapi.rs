@@ -18,7 +18,8 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    Components, Header, Info, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Required, Schema,
+    Components, Header, Info, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Required, Response,
+    Schema,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -148,27 +149,29 @@ fn complete(operation: &mut Operation) {
         .iter()
         .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "view"));
     for (status, response) in &mut operation.responses.responses {
-        let RefOr::T(response) = response else {
-            continue;
+        if let RefOr::T(response) = response {
+            complete_response(response, status, (&name, takes_view));
+        }
+    }
+}
+
+/// The same of one answer of the operation with this name.
+fn complete_response(response: &mut Response, status: &str, (name, takes_view): (&str, bool)) {
+    for (header, description) in headers(status) {
+        let has = match header {
+            "ETag" => name.contains("Attribute"),
+            "Retry-After" => takes_view,
+            _ => true,
         };
-        for (header, description) in headers(status) {
-            let has = match header {
-                "ETag" => name.contains("Attribute"),
-                "Retry-After" => takes_view,
-                _ => true,
-            };
-            if !has {
-                continue;
-            }
+        if has {
             response.headers.insert(header.to_owned(), described(description).into());
         }
-        for (media, content) in &mut response.content {
-            let RefOr::T(content) = content else { continue };
-            let examples = examples::of(&name, status, media);
-            let examples =
-                examples.into_iter().map(|(name, value)| (name.to_owned(), example(name, value)));
-            content.examples.extend(examples);
-        }
+    }
+    for (media, content) in &mut response.content {
+        let RefOr::T(content) = content else { continue };
+        let examples = examples::of(name, status, media).into_iter();
+        let examples = examples.map(|(name, value)| (name.to_owned(), example(name, value)));
+        content.examples.extend(examples);
     }
 }
 

@@ -87,6 +87,40 @@ async fn an_echo_shows_what_arrived_and_masks_secrets() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_echo_hides_secrets_wherever_they_arrive() {
+    let app = debugging().start().await;
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let json = ("content-type", "application/json");
+    for (query, header, body) in [
+        ("", ("authorization", "canary canary"), ""),
+        ("", ("x-auth-token", "Bearer canary"), ""),
+        ("", ("x-original-uri", "/v1/debug/echo?tier=gold&access_token=canary"), ""),
+        ("", ("referer", "https://crm.example/?next=%2F%3Fcode%3Dcanary"), ""),
+        ("", ("x-forwarded-uri", "/?a=1;sig=canary"), ""),
+        ("", ("x-amzn-oidc-data", "canary"), ""),
+        ("", ("x-forwarded-client-cert", "Hash=canary"), ""),
+        ("", ("x-ms-client-principal", "canary"), ""),
+        ("", ("x-functions-key", "canary"), ""),
+        ("?sig=canary&code=canary&key=canary", json, ""),
+        ("?%zztoken=canary&jwt%ff=canary", json, ""),
+        ("", json, r#"{"clientSecret":"canary","list":[{"pwd":"canary"}]}"#),
+        ("", json, r#"{"attributesJson":"{\"passphrase\":\"canary\"}"}"#),
+        ("", json, r#"{"password":"ca"canary","a":${input.x}}"#),
+        ("", form, "grant_type=password&pass%77ord=canary&assertion=canary"),
+    ] {
+        let answer = echo(&app, query, &[header], body.as_bytes()).await;
+        answer.assert_status(200);
+        assert!(!answer.text.contains("canary"), "{}", answer.text);
+        assert!(answer.text.contains("[masked, "), "{}", answer.text);
+    }
+    let seen = r#"{"key":"tier","value":"gold","keys":[1]}"#;
+    let answer = echo(&app, "?keys=a&next=/?b=c", &[("idempotency-key", "1")], seen.as_bytes());
+    let answer = answer.await;
+    assert!(!answer.text.contains("masked"), "{}", answer.text);
+    assert_eq!(answer.at("/body/text"), seen);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_echo_tells_of_any_body_what_it_is_up_to_the_limit() {
     let app = debugging().with_env("GATEWAY__LIMITS__BODY_BYTES", "1 KiB").start().await;
     let json = [("content-type", "application/json")];

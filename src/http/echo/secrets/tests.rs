@@ -1,0 +1,140 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Names that mean a secret everywhere, in a query or form alone, and nowhere.
+const NAMES: [&str; 3] = [
+    "authorization cookie x-api-key X-ApiKey access_token clientSecret new-password userPwd \
+     passPhrase passphrase x-credential SessionId x-hub-signature-256 cf-access-jwt-assertion \
+     saml_assertion x-amzn-oidc-data x-forwarded-client-cert ssl_client_cert aws-access-key-id \
+     x-ms-client-principal ocp-apim-subscription-key x-functions-key private_key encryptionKey",
+    "sig key code KEY x-sig grant.code",
+    "content-type Idempotency-Key x-idempotency_key keys monkey host accept-encoding design \
+     x-request-id postcode passenger",
+];
+
+#[test]
+fn what_a_secret_may_be_called() {
+    for (names, expected) in NAMES.iter().zip([[true, true], [false, true], [false, false]]) {
+        for name in names.split(' ').filter(|name| !name.is_empty()) {
+            let found = [is_secret(name, false), is_secret(name, true)];
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_scheme_stays_where_there_can_be_one_and_is_one() {
+    assert_eq!(header("authorization", "Bearer abc.def"), "Bearer [masked, 7 bytes]");
+    assert_eq!(header("proxy-authorization", "bAsIc eA=="), "bAsIc [masked, 4 bytes]");
+    assert_eq!(header("authorization", "correct horse"), "[masked, 13 bytes]");
+    assert_eq!(header("x-auth-token", "Bearer abc"), "[masked, 10 bytes]");
+    assert_eq!(header("cookie", "canary"), "[masked, 6 bytes]");
+}
+
+#[test]
+fn parameters_are_masked_wherever_they_stand() {
+    for (value, shown) in [
+        ("/a?b=1&token=canary&c=2", "/a?b=1&token=[masked, 6 bytes]&c=2"),
+        ("https://x/#access_token=canary", "https://x/#access_token=[masked, 6 bytes]"),
+        ("/a?%74oken=canary", "/a?%74oken=[masked, 6 bytes]"),
+        ("/a?%zz=canary;b", "/a?%zz=[masked, 8 bytes]"),
+        ("/a?b=1;sig=canary", "/a?b=1;sig=[masked, 6 bytes]"),
+        ("/?next=%2Fb%3Fcode%3Dcanary", "/?next=/b?code=[masked, 6 bytes]"),
+        ("<https://x/?key=canary>; rel=next", "<https://x/?key=[masked, 6 bytes]>; rel=next"),
+        ("a=1,session=canary", "a=[masked, 16 bytes]"),
+        ("text/html;q=0.5, */*;q=0.1", "text/html;q=0.5, */*;q=0.1"),
+        ("/v1?participant=agent+1&q=%20", "/v1?participant=agent+1&q=%20"),
+    ] {
+        let masked = header("x-original-uri", value);
+        if value.starts_with("a=1") {
+            assert!(!masked.contains("canary"), "{masked}");
+        } else {
+            assert_eq!(masked, shown);
+        }
+    }
+    let deep = "/?a=".repeat(5000) + "canary";
+    assert!(!header("referer", &deep).contains("canary"));
+    assert!(!parameter(Some("a"), &"a=".repeat(9000)).is_empty());
+    assert_eq!(parameter(None, "canary"), "[masked, 6 bytes]");
+    assert_eq!(parameter(Some("next"), "/?token=x"), "/?token=[masked, 1 bytes]");
+}
+
+#[test]
+fn forms_are_masked_whatever_they_are_declared_as() {
+    let shown = "grant_type=x&code=[masked, 6 bytes]&client_secret=[masked, 6 bytes]";
+    let form = "grant_type=x&code=canary&client_secret=canary";
+    assert_eq!((body(form, true), body(form, false)), (shown.into(), shown.into()));
+    assert_eq!(body("a=1\n", false), "a=1\n");
+    assert_eq!(body("a text = b", false), "a text = b");
+    let json = "{\"token\": \"canary\", \"a\": \"x=1&code=2\"}";
+    let masked = "{\"token\": \"[masked, 6 bytes]\", \"a\": \"x=1&code=2\"}";
+    assert_eq!(body(json, true), masked, "curl declares a form unless it is told otherwise");
+}
+
+#[test]
+fn members_are_masked_and_the_rest_is_as_it_was() {
+    for (text, shown) in [
+        (r#"{ "pwd" : "canary", "a":1}"#, r#"{ "pwd" : "[masked, 6 bytes]", "a":1}"#),
+        (r#"{"token":12345,"a":[1]}"#, r#"{"token":"[masked, 5 bytes]","a":[1]}"#),
+        (r#"{"secrets":{"a":["]}",1]},"b":2}"#, r#"{"secrets":"[masked, 14 bytes]","b":2}"#),
+        (
+            r#"{"token":null,"pass\u0077d":"ab"}"#,
+            r#"{"token":null,"pass\u0077d":"[masked, 2 bytes]"}"#,
+        ),
+        (r#"{"jwt":"a\"canary\\","b":"c"}"#, r#"{"jwt":"[masked, 9 bytes]","b":"c"}"#),
+        (
+            r#"{"attributesJson":"{\"apiKey\":\"canary\",\"tier\":\"gold\"}"}"#,
+            r#"{"attributesJson":"{\"apiKey\":\"[masked, 6 bytes]\",\"tier\":\"gold\"}"}"#,
+        ),
+        (r#"{"key":"tier","value":"x"}"#, r#"{"key":"tier","value":"x"}"#),
+    ] {
+        assert_eq!(members(text), shown);
+        assert!(serde_json::from_str::<Value>(shown).is_ok(), "{shown}");
+    }
+}
+
+#[test]
+fn what_was_meant_to_be_json_hides_its_secrets_as_well() {
+    for text in [
+        r#"{"password":"ca"canary", "a":1}"#,
+        r#"{"a":"x"y","password":"canary"}"#,
+        r#"{"password":"canary"#,
+        r#"{"password": canary canary, "a":1}"#,
+        r#"{"secrets":{"a":"canary""#,
+        r#""password":"canary""#,
+    ] {
+        assert!(!body(text, false).contains("canary"), "{}", body(text, false));
+    }
+    let text = r#"{"token":${input.x}, "a":${input.y}}"#;
+    assert!(body(text, false).ends_with(r#""a":${input.y}}"#), "{}", body(text, false));
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_secret_is_json_stays_json_without_it(
+        secret in "canary.{0,12}", other in ".{0,12}", depth in 0_usize..3,
+    ) {
+        prop_assume!(!other.contains("canary"));
+        let mut inner = json!({"before": other, "refreshToken": secret, "then": 1});
+        for _ in 0..depth {
+            inner = json!({"text": inner.to_string(), "other": other});
+        }
+        let mut shown: Value = serde_json::from_str(&body(&inner.to_string(), true)).expect("JSON");
+        prop_assert!(!shown.to_string().contains("canary"));
+        for _ in 0..depth {
+            prop_assert_eq!(&shown["other"], &json!(other));
+            shown = serde_json::from_str(shown["text"].as_str().expect("text")).expect("JSON");
+        }
+        prop_assert_eq!((&shown["before"], &shown["then"]), (&json!(other), &json!(1)));
+    }
+
+    #[test]
+    fn no_text_panics(
+        text in "(.{0,3}|[\"\\\\:{}\\[\\],=&;?#%n]{0,4}|\"token\":|pwd=){0,12}", name in ".{0,8}",
+    ) {
+        let _ = (body(&text, true), body(&text, false), header(&name, &text));
+        let _ = parameter(Some(&name), &text);
+    }
+}
