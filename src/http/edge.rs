@@ -40,6 +40,9 @@ const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
+/// Longer names of methods are cut where they are kept or logged.
+const LONGEST_METHOD: usize = 32;
+
 /// What logs and figures show for a caller who hung up before the answer; nginx's number.
 const HUNG_UP: u16 = 499;
 
@@ -115,6 +118,12 @@ impl Passage {
 
     fn conversation(&self) -> Option<ConversationId> {
         paths::conversation_of(self.uri.path())
+    }
+
+    /// The method, as far as it is written down: callers can make up long ones. All are ASCII.
+    fn method_told(&self) -> &str {
+        let method = self.method.as_str();
+        &method[..method.len().min(LONGEST_METHOD)]
     }
 
     fn is_api(&self) -> bool {
@@ -216,7 +225,7 @@ impl Passage {
             took,
         });
         ops.access.write(&AccessRecord {
-            method: self.method.as_str(),
+            method: self.method_told(),
             route: self.route().unwrap_or("-"),
             status,
             took,
@@ -243,7 +252,7 @@ impl Passage {
             arrival: arrival.clone(),
             arrived: self.exchange.arrived,
             conversation,
-            method: self.method.to_string(),
+            method: self.method_told().to_owned(),
             route: route.to_owned(),
             status: ending.status,
             code: ending.code,

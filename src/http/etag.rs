@@ -126,19 +126,29 @@ const SEAL_LABEL: &str = "attribute-gateway cursor v1";
 
 impl EtagKey {
     /// What proves that this gateway, or a replica of it, put `content` and `parts` together.
-    pub(super) fn seal(&self, content: &[u8], parts: &[&str]) -> [u8; SHOWN] {
-        let own = hmac::sign(&self.0, SEAL_LABEL.as_bytes());
-        let own = hmac::Key::new(hmac::HMAC_SHA256, own.as_ref());
-        let mut hashed = Lengthed(Vec::with_capacity(USUAL));
-        hashed.count(content.len());
-        hashed.0.extend_from_slice(content);
-        for part in parts {
-            hashed.part(part);
-        }
-        let mut seal = [0; SHOWN];
-        seal.copy_from_slice(&hmac::sign(&own, &hashed.0).as_ref()[..SHOWN]);
-        seal
+    pub(super) fn seal(&self, content: &[u8], parts: &[&str]) -> hmac::Tag {
+        hmac::sign(&self.seals(), &sealed(content, parts))
     }
+
+    /// Whether this is their seal; how long the look takes does not tell how much of it is.
+    pub(super) fn has_sealed(&self, content: &[u8], parts: &[&str], seal: &[u8]) -> bool {
+        hmac::verify(&self.seals(), &sealed(content, parts), seal).is_ok()
+    }
+
+    fn seals(&self) -> hmac::Key {
+        let own = hmac::sign(&self.0, SEAL_LABEL.as_bytes());
+        hmac::Key::new(hmac::HMAC_SHA256, own.as_ref())
+    }
+}
+
+fn sealed(content: &[u8], parts: &[&str]) -> Vec<u8> {
+    let mut hashed = Lengthed(Vec::with_capacity(USUAL));
+    hashed.count(content.len());
+    hashed.0.extend_from_slice(content);
+    for part in parts {
+        hashed.part(part);
+    }
+    hashed.0
 }
 
 /// What is hashed, gathered first: the hash costs more for each call of it than for a few bytes.

@@ -91,12 +91,15 @@ fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}' | '\u{200e}' | '\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
+                | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
@@ -136,6 +139,17 @@ mod tests {
             (plain(r"C:\new"), plain("Zoë 👩\u{200d}🚀")),
             (r"C:\\new".into(), "Zoë 👩\u{200d}🚀".into())
         );
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_written_out() {
+        let invisible =
+            "\u{115f}\u{1160}\u{3164}\u{ffa0}\u{34f}\u{17b4}\u{17b5}\u{e0100}\u{e01ef}\u{180b}";
+        for character in invisible.chars() {
+            let expected = format!("a\\u{{{:x}}}b", u32::from(character));
+            assert_eq!(plain(&format!("a{character}b")), expected);
+        }
+        assert_eq!(plain("❤\u{fe0f}"), "❤\u{fe0f}", "emoji are chosen by it");
     }
 
     proptest! {

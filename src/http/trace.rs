@@ -22,7 +22,7 @@ use super::state::Ops;
 use crate::domain::Outcome;
 use crate::error::Code;
 use crate::ports::{Answer, Attempt, Steps, Trail};
-use crate::telemetry::{RecentRequest, milliseconds};
+use crate::telemetry::{RecentRequest, RecentRequests, milliseconds};
 
 /// What was done about a conversation lately.
 #[derive(Serialize, ToSchema)]
@@ -33,8 +33,12 @@ pub(super) struct TraceAnswer {
     #[schema(format = "uuid")]
     conversation_id: String,
     /// Those of the last 1,000 requests of the process that were about this conversation, the newest
-    /// first.
+    /// first, at most 100.
     requests: Vec<RequestView>,
+    /// How many more of them there were.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    requests_left_out: usize,
 }
 
 /// One request.
@@ -140,9 +144,10 @@ pub(super) async fn get_trace(
 ) -> Result<Json<TraceAnswer>, Problem> {
     let conversation = conversation(&uri)?;
     Query::read(uri.query(), &[], &[]).finish()?;
-    let kept = ops.recent.as_ref().map(|recent| recent.about(conversation)).unwrap_or_default();
+    let about = |recent: &RecentRequests| recent.about(conversation);
+    let (kept, requests_left_out) = ops.recent.as_ref().map(about).unwrap_or_default();
     let requests = kept.iter().map(|request| RequestView::of(request)).collect();
-    Ok(Json(TraceAnswer { conversation_id: conversation.to_string(), requests }))
+    Ok(Json(TraceAnswer { conversation_id: conversation.to_string(), requests, requests_left_out }))
 }
 
 impl RequestView {

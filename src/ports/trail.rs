@@ -12,11 +12,17 @@ use tokio::time::Instant;
 use super::meter::{Answer, Operation};
 use crate::domain::Outcome;
 
-/// Bytes of keys that are kept of one request. A thousand of them are 4 MiB.
-const MOST_KEY_BYTES: usize = 4096;
+/// Bytes of keys that are kept of one request: about a hundred keys of the usual length.
+const MOST_KEY_BYTES: usize = 8192;
+
+/// What a key takes beside its own bytes: short ones could take many times as much as they say.
+const KEY_OVERHEAD: usize = 64;
 
 /// Attempts that are kept of one request; more than its deadline and the budget of calls leave.
 const MOST_ATTEMPTS: usize = 64;
+
+/// What an attempt takes at most, its correlation id included.
+const ATTEMPT_BYTES: usize = 256;
 
 /// The trail of one request.
 #[derive(Debug, Default)]
@@ -79,6 +85,12 @@ impl Attempt {
 }
 
 impl Trail {
+    /// About how many bytes it takes so far.
+    pub fn bytes(&self) -> usize {
+        let steps = self.lock();
+        steps.key_bytes + steps.attempts.len() * ATTEMPT_BYTES
+    }
+
     /// What there is so far.
     pub fn steps(&self) -> Steps {
         self.lock().clone()
@@ -87,10 +99,14 @@ impl Trail {
     pub(super) fn ask<'a>(&self, keys: impl Iterator<Item = &'a str>) {
         let mut steps = self.lock();
         for key in keys {
-            if steps.key_bytes + key.len() > MOST_KEY_BYTES {
+            let bytes = key.len() + KEY_OVERHEAD;
+            if steps.keys.iter().any(|(known, _)| known == key) {
+                continue;
+            }
+            if steps.key_bytes + bytes > MOST_KEY_BYTES {
                 steps.keys_left_out += 1;
             } else {
-                steps.key_bytes += key.len();
+                steps.key_bytes += bytes;
                 steps.keys.push((key.to_owned(), None));
             }
         }
@@ -124,16 +140,29 @@ mod tests {
 
     #[test]
     fn a_trail_keeps_so_much_and_counts_the_rest() {
-        let (trail, long) = (Trail::default(), "k".repeat(1500));
-        trail.ask(["a", &long, &long, &long, "b"].into_iter());
+        let trail = Trail::default();
+        let long = ["c", "d", "e"].map(|name| name.repeat(3000));
+        trail.ask(["a", &long[0], "a", &long[1], &long[2], "b", &long[0]].into_iter());
         trail.tell(|key| (key == "b").then_some(Outcome::Verified));
         let attempts = (0..MOST_ATTEMPTS + 3).map(|_| Arc::new(Attempt::begin(Operation::Read)));
         trail.add(attempts);
         let steps = trail.steps();
         let kept: Vec<_> = steps.keys.iter().map(|(key, outcome)| (key.len(), *outcome)).collect();
-        assert_eq!(kept, [(1, None), (1500, None), (1500, None), (1, Some(Outcome::Verified))]);
+        assert_eq!(kept, [(1, None), (3000, None), (3000, None), (1, Some(Outcome::Verified))]);
         assert_eq!(steps.keys_left_out, 1);
         assert_eq!((steps.attempts.len(), steps.attempts_left_out), (MOST_ATTEMPTS, 3));
+        assert_eq!(trail.bytes(), 6002 + 4 * KEY_OVERHEAD + MOST_ATTEMPTS * ATTEMPT_BYTES);
+    }
+
+    #[test]
+    fn many_short_keys_take_no_more_than_a_few_long_ones() {
+        let (trail, keys) = (Trail::default(), (0..30_000).map(|number| format!("{number:x}")));
+        let keys: Vec<_> = keys.collect();
+        trail.ask(keys.iter().map(String::as_str));
+        assert!(trail.bytes() <= MOST_KEY_BYTES);
+        let steps = trail.steps();
+        assert_eq!(steps.keys.len() + steps.keys_left_out, keys.len());
+        assert!((100..=128).contains(&steps.keys.len()), "{}", steps.keys.len());
     }
 
     #[test]

@@ -13,17 +13,34 @@ use tokio::time::Instant;
 use super::access::Now;
 use crate::domain::ConversationId;
 use crate::error::{Code, Effect};
-use crate::ports::Cycle;
+use crate::ports::{Cycle, Trail};
 
-/// Requests that are kept; with all that their trails may hold, about 20 MiB.
+/// Requests that are kept.
 const MOST: usize = 1000;
+
+/// Bytes that they may take, as far as is known when they are added: what a request does after its
+/// answer comes on top, at most 16 KiB each.
+const MOST_BYTES: usize = 8 << 20;
+
+/// Requests that are told of one conversation.
+const MOST_TOLD: usize = 100;
+
+/// What a request takes beside its texts and its trail.
+const OVERHEAD: usize = 512;
 
 /// Characters of a `User-Agent` that are kept.
 const LONGEST_AGENT: usize = 200;
 
 /// The ring. Clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub struct RecentRequests(Arc<Mutex<VecDeque<Arc<RecentRequest>>>>);
+pub struct RecentRequests(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// With the bytes that each was taken for.
+    requests: VecDeque<(usize, Arc<RecentRequest>)>,
+    bytes: usize,
+}
 
 /// Who asked, and when, as it is known at the arrival.
 #[derive(Clone, Debug)]
@@ -71,20 +88,35 @@ impl Arrival {
     }
 }
 
+impl RecentRequest {
+    /// About how many bytes it takes.
+    fn bytes(&self) -> usize {
+        let agent = self.arrival.user_agent.as_ref().map_or(0, String::len);
+        let texts = agent + self.method.len() + self.route.len() + self.request_id.len();
+        OVERHEAD + texts + self.cycle.trail().map_or(0, Trail::bytes)
+    }
+}
+
 impl RecentRequests {
     /// Keeps a request, in the place of the oldest if there is no other.
     pub fn add(&self, request: RecentRequest) {
+        let bytes = request.bytes();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MOST {
-            kept.pop_front();
+        while kept.requests.len() >= MOST || kept.bytes + bytes > MOST_BYTES {
+            let Some((freed, _)) = kept.requests.pop_front() else { break };
+            kept.bytes -= freed;
         }
-        kept.push_back(Arc::new(request));
+        kept.bytes += bytes;
+        kept.requests.push_back((bytes, Arc::new(request)));
     }
 
-    /// Those about a conversation, the newest first.
-    pub fn about(&self, conversation: ConversationId) -> Vec<Arc<RecentRequest>> {
+    /// The last ones about a conversation, the newest first, and how many more there are.
+    pub fn about(&self, conversation: ConversationId) -> (Vec<Arc<RecentRequest>>, usize) {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().rev().filter(|kept| kept.conversation == conversation).cloned().collect()
+        let requests = kept.requests.iter().rev().map(|(_, request)| request);
+        let mut about = requests.filter(|request| request.conversation == conversation);
+        let told = about.by_ref().take(MOST_TOLD).cloned().collect();
+        (told, about.count())
     }
 }
 
@@ -117,12 +149,34 @@ mod tests {
         );
         let ring = RecentRequests::default();
         for number in 0..MOST + 2 {
-            ring.add(request(if number % 2 == 0 { one } else { other }, number));
+            ring.add(request(if number < 50 { one } else { other }, number));
         }
-        let kept = ring.about(one);
-        assert_eq!(kept.len(), MOST / 2);
-        assert_eq!((kept[0].request_id.as_str(), MOST), ("1000", 1000));
-        assert_eq!(kept[MOST / 2 - 1].request_id, "2");
+        let (kept, left_out) = ring.about(one);
+        assert_eq!((kept.len(), left_out), (48, 0));
+        assert_eq!((kept[0].request_id.as_str(), kept[47].request_id.as_str()), ("49", "2"));
         assert_eq!(kept[0].arrival.user_agent.as_ref().map(String::len), Some(LONGEST_AGENT));
+        let (told, left_out) = ring.about(other);
+        assert_eq!((told.len(), left_out), (MOST_TOLD, MOST - 48 - MOST_TOLD));
+        assert_eq!(told[0].request_id, (MOST + 1).to_string());
+    }
+
+    #[test]
+    fn large_requests_push_out_more_than_one() {
+        let id = "8e0f1a2b-0000-4000-8000-000000000001".parse().expect("an id");
+        let ring = RecentRequests::default();
+        for number in 0..MOST {
+            let cycle = Cycle::new(Instant::now()).recorded(true);
+            let keys: Vec<_> = (0..1000).map(|key| format!("{key}{}", "k".repeat(400))).collect();
+            cycle.note_keys(keys.iter().map(String::as_str));
+            for _ in 0..100 {
+                cycle.note_attempt(crate::ports::Operation::Read);
+            }
+            ring.add(RecentRequest { cycle, ..request(id, number) });
+        }
+        let kept = ring.0.lock().expect("no panic");
+        assert!(kept.bytes <= MOST_BYTES && kept.bytes > MOST_BYTES / 10 * 9, "{}", kept.bytes);
+        let sum: usize = kept.requests.iter().map(|(_, request)| request.bytes()).sum();
+        assert_eq!(sum, kept.bytes);
+        assert_eq!(kept.requests.back().map(|(_, last)| last.request_id.as_str()), Some("999"));
     }
 }

@@ -220,6 +220,20 @@ async fn a_shared_call_is_in_the_trace_of_each_who_shared_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_trace_is_bounded_however_many_requests_and_however_long_their_words() {
+    let app = debugging().start().await;
+    let (method, path) = ("M".repeat(500), attributes_of(CALL));
+    for _ in 0..103 {
+        app.ask((&method, &path), &[], "").await.assert_status(405);
+    }
+    let trace = app.get(&trace_of(CALL)).await;
+    assert_eq!(trace.at("/requests").as_array().map(Vec::len), Some(100));
+    assert_eq!(trace.at("/requestsLeftOut"), 3);
+    assert_eq!(trace.at("/requests/0/method"), "M".repeat(32));
+    assert!(!app.logs.text().contains(&"M".repeat(33)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_trace_of_what_is_no_conversation_is_refused() {
     let app = debugging().start().await;
     app.get(&trace_of("nope")).await.assert_problem(400, "invalid-conversation-id", "notApplied");
