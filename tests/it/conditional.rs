@@ -220,8 +220,10 @@ async fn a_dry_run_judges_the_condition_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn what_only_a_batch_mate_has_changed_is_sent_and_proved_as_well() {
-    let app = TestApp::new().with_lag(ms(50)).start().await;
-    // The first opens the turn; the others wait for it and share the next batch.
+    // The first opens the turn, and takes so long that the others are ready to share the next batch:
+    // the one with a condition reads before.
+    let slow = Fault::on_patch(Action::Delay { by: ms(100), after_apply: false });
+    let app = TestApp::new().with_lag(ms(50)).with_fault(slow).start().await;
     let plain = |key: &'static str, value: &'static str| {
         let router = app.router();
         tokio::spawn(async move { put(router, "", ("x-none", "1"), json!({key: value})).await })
@@ -240,4 +242,5 @@ async fn what_only_a_batch_mate_has_changed_is_sent_and_proved_as_well() {
     let guarded = guarded.await.expect("no panic");
     guarded.assert_outcomes(&[("tier", "verified")]);
     assert_eq!(guarded.at("/attributes/tier"), "gold", "it was read back");
+    assert_eq!(app.simulator.count(Kind::Patch), 2, "{}", app.order());
 }

@@ -220,14 +220,16 @@ async fn the_debugging_aids_answer_with_what_is_documented() {
     app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
     app.read(CALL, "?x=y").await.assert_status(400);
     let responses = &document["paths"]["/v1/conversations/{conversationId}/trace"]["get"];
-    for query in ["", "?x=y"] {
+    for (query, status) in [("", 200), ("?x=y", 400)] {
         let trace = app.get(&format!("/v1/conversations/{CALL}/trace{query}")).await;
+        trace.assert_status(status);
         assert_documented(&document, &responses["responses"], &trace, "a trace");
     }
     let responses = &document["paths"]["/v1/debug/echo"]["post"]["responses"];
-    for body in ["", "{}", "[1", &" ".repeat(100_000)] {
+    for (body, status) in [("", 200), ("{}", 200), ("[1", 200), (&" ".repeat(100_000), 413)] {
         let echo = request("POST", "/v1/debug/echo?a=b").header("content-type", "application/json");
         let echo = app.send(echo.body(body.to_owned().into()).expect("a request")).await;
+        echo.assert_status(status);
         assert_documented(&document, responses, &echo, "an echo");
     }
 }
@@ -242,6 +244,11 @@ fn assert_documented(document: &Value, responses: &Value, answer: &Answer, what:
     conforms(document, &content["schema"], &answer.json(), what);
     let examples = content["examples"].as_object().expect("examples");
     assert!(!examples.is_empty(), "{what}: no example of {}", answer.status);
+    if answer.header("content-type") == "application/problem+json" {
+        let code = answer.at("/code");
+        let code = code.as_str().expect("a code");
+        assert!(examples.contains_key(code), "{what}: {code} is not documented");
+    }
     for (name, example) in examples {
         conforms(document, &content["schema"], &example["value"], name);
     }
@@ -254,7 +261,7 @@ fn assert_documented(document: &Value, responses: &Value, answer: &Answer, what:
 }
 
 /// As far as the document goes: every member there is is documented, every required one is there,
-/// and each is of its type.
+/// and each is of its type, and a UUID or one of the words that the document names.
 #[track_caller]
 fn conforms(document: &Value, schema: &Value, value: &Value, at: &str) {
     let mistakes = mistakes(document, schema, value, at);
@@ -272,6 +279,13 @@ fn mistakes(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<St
         return vec![format!("{at} is {}, not one of {:?}", kind_of(value), shape.types)];
     }
     let mut found = Vec::new();
+    let is_uuid = || value.as_str().is_some_and(|text| uuid::Uuid::parse_str(text).is_ok());
+    if resolved(document, schema)["format"] == "uuid" && !value.is_null() && !is_uuid() {
+        found.push(format!("{at} is no UUID"));
+    }
+    if resolved(document, schema)["enum"].as_array().is_some_and(|words| !words.contains(value)) {
+        found.push(format!("{at} is none of the words for it"));
+    }
     if shape.types.is_empty() && shape.members.is_empty() {
         // Anything may stand here.
         return found;

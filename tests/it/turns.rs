@@ -256,12 +256,17 @@ async fn a_lasting_conflict_is_met_a_few_times_whatever_the_deadlines_of_the_mem
 async fn a_deadline_that_passes_in_the_queue_is_no_defect_whoever_else_waits() {
     let hang = Fault::on_patch(Action::Hang).always();
     let app = far_away().with_fault(hang).allowing_leftovers().start().await;
+    let start = Instant::now();
     let mut tasks = vec![writing(&app, "", 9, &[("a", "1")])];
     tokio::time::sleep(ms(60)).await;
     for number in 0..40 {
         tasks.push(writing(&app, "", 1 + number % 5, &[(&format!("k{number}"), "1")]));
         tokio::time::sleep(ms(7)).await;
     }
+    // The deadline of these is the very moment at which the turn is free again: 50 ms of the first
+    // read, and 2 s of its PATCH.
+    tokio::time::sleep_until(start + ms(1_050)).await;
+    tasks.extend(["x", "y", "z"].map(|key| writing(&app, "", 1, &[(key, "1")])));
     for answer in all(tasks).await {
         assert!(matches!(answer.status, 503 | 504), "{}", answer.text);
     }

@@ -212,6 +212,20 @@ mod tests {
         assert_eq!(rest.conversations[0].id, id(10));
     }
 
+    #[test]
+    fn a_row_that_is_pushed_from_one_page_to_the_next_is_shown_once() {
+        let mut world = quiet(150);
+        let mut pages = Pages::new(2 * PAGE_SIZE, None);
+        pages.take(world.page(1));
+        // Ten calls begin before the second page is asked for.
+        (0..10).for_each(|number| world.add(2_000_000, 1000 + number));
+        assert_eq!(pages.wanted(), Some(2));
+        pages.take(world.page(2));
+        let rows = pages.finish().conversations;
+        assert_eq!(rows.iter().map(|row| row.id).collect::<BTreeSet<_>>().len(), 150);
+        assert_eq!(rows.len(), 150, "the last ten of the first page stand on the second, too");
+    }
+
     proptest! {
         #[test]
         fn nothing_is_shown_twice_and_nothing_left_out_that_was_there_all_the_time(
