@@ -1,9 +1,9 @@
 # `make` alone lists what there is. Nothing here needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench load load-writes load-scenarios openapi
+.PHONY: help demo test lint doc deny bench load load-writes load-scenarios openapi docs-browser
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 # Not --release: the first start would take minutes longer, and nobody would notice the difference.
 demo: ## the gateway with a built-in simulated Genesys Cloud, on http://127.0.0.1:8080
@@ -42,3 +42,6 @@ load-scenarios: ## many callers at once over sockets: calls, values, refusals
 
 openapi: ## writes openapi.yaml anew from the code
 	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml
+
+docs-browser: ## /docs in a real browser, under its policy (needs Node, npm and Chromium)
+	tests/docs/run.sh

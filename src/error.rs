@@ -27,6 +27,9 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// All there are, and ever will be in v1.
+    pub const ALL: [Self; 3] = [Self::NotApplied, Self::Applied, Self::Unknown];
+
     /// The spelling used in problem details and in the request log.
     pub const fn as_str(self) -> &'static str {
         match self {

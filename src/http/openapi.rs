@@ -131,17 +131,14 @@ fn complete(operation: &mut Operation) {
         header_parameter(
             "Prefer",
             "`wait=N`: answer within N seconds (over 60 counts as 60). `return=minimal`: a write that went well is answered 204. What cannot be used is ignored.",
-            "wait=2",
         ),
         header_parameter(
             "X-Request-Id",
-            "Names the request in logs; 1 to 128 of `A-Z a-z 0-9 . _ : -`. Made if absent",
-            "crm-4711",
+            "Names the request in logs, as `crm-4711`; 1 to 128 of `A-Z a-z 0-9 . _ : -`. Made if absent",
         ),
         header_parameter(
             "traceparent",
             "W3C trace context, logged and passed on",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         ),
     ].map(RefOr::from));
     let name = operation.operation_id.clone().unwrap_or_default();
@@ -175,14 +172,14 @@ fn complete_response(response: &mut Response, status: &str, (name, takes_view): 
     }
 }
 
-fn header_parameter(name: &str, description: &str, example: &str) -> Parameter {
+/// Without an example: pages fill it in, and then everybody's request has the same name.
+fn header_parameter(name: &str, description: &str) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(description))
         .schema(Some(text()))
-        .example(Some(example.into()))
         .build()
 }
 
@@ -233,6 +230,7 @@ fn complete_components(components: &mut Components) {
     ProblemBody::schemas(&mut schemas);
     components.schemas.extend(schemas);
     lend_members(&mut components.schemas);
+    exact::answers(&mut components.schemas);
     for name in WRITE_BODIES {
         if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
             exact::body(body);

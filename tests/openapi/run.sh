@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Holds the description of the API against the standard, and the running gateway against the description:
-# lints openapi.yaml, checks its examples, and lets Schemathesis try `demo` with whatever the document
-# allows and forbids. Part of `make test`; installs both into the target directory.
+# lints openapi.yaml, checks its examples, makes a client of it and uses that, and lets Schemathesis try
+# `demo` with whatever the document allows and forbids. Part of `make test`; installs all of it into the
+# target directory.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -20,6 +21,17 @@ cargo build --quiet --bin attribute-gateway
 python_environment openapi tests/openapi/requirements.txt
 "$venv/bin/python" tests/openapi/lint.py openapi.yaml
 
+client=$target/openapi-client
+rm -rf "$client"
+mkdir -p "$client"
+"$venv/bin/openapi-python-client" generate --path openapi.yaml --config tests/openapi/generator.yaml \
+    --meta none --output-path "$client/gateway_client" >"$client/generator.log" 2>&1 ||
+    die "no client can be generated: $(cat "$client/generator.log")"
+# It knows no bodies but JSON, and where JSON is one of several it offers that alone.
+json_alone='(PUT /v1/conversations/[^ ]*/\{key\}|POST /v1/debug/echo|GET /openapi.yaml|GET /metrics) within'
+lost=$(grep -E '^(WARNING|ERROR)' "$client/generator.log" | grep -vE "$json_alone" || true)
+[[ -z $lost ]] || die "the generated client lacks something: $lost"
+
 port=$(free_port)
 # Nothing of time or budget gets into the way of thousands of requests; the aids for debugging are
 # part of the API.
@@ -35,6 +47,7 @@ env -i PATH="$PATH" \
 server=$!
 await_listening "$server" "$port"
 url=http://127.0.0.1:$port
+timeout 60 "$venv/bin/python" tests/openapi/client.py "$client" "$url"
 # Reports, and what it remembers, belong to the target directory.
 work=$target/openapi-work
 mkdir -p "$work"

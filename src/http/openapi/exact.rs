@@ -3,13 +3,16 @@
 //! With them a generated client refuses what the service would refuse, and a generator of tests knows
 //! what it has to take. Kept by name, so that the same parameter is described alike everywhere.
 
+use std::collections::BTreeMap;
+
 use axum::http::Method;
 use serde_json::Value;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, Object};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, Object, SchemaType, Type};
 use utoipa::openapi::{RefOr, Required, Schema};
 
 use super::text;
+use crate::error::Effect;
 
 /// A word with an optional position, or a UUID. Of all and of the first there is one.
 const READ_SELECTOR: &str = "^(?!([aA][lL]{2}|[fF][iI][rR][sS][tT]):)([A-Za-z]{1,40}(:(first|last))?|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$";
@@ -33,9 +36,9 @@ const KEY: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 pub(super) fn operation(operation: &mut Operation, method: &Method) {
     let of_all = operation.operation_id.as_deref() == Some("getAttributes");
     for parameter in operation.parameters.iter_mut().flatten() {
-        if let RefOr::T(parameter) = parameter
-            && let Some(schema) = of(parameter, method, of_all)
-        {
+        let RefOr::T(parameter) = parameter else { continue };
+        never_null(parameter);
+        if let Some(schema) = of(parameter, method, of_all) {
             parameter.schema = Some(schema.into());
             if CHANGES_MUCH.contains(&parameter.name.as_str()) {
                 let described = ParameterBuilder::from(parameter.clone());
@@ -47,6 +50,17 @@ pub(super) fn operation(operation: &mut Operation, method: &Method) {
         && let Some(RefOr::T(body)) = &mut operation.request_body
     {
         body.required = Some(Required::False);
+    }
+}
+
+/// A parameter is there or not, and never `null`, though an `Option` comes to that: a generated client
+/// would have a type for what cannot be sent.
+fn never_null(parameter: &mut Parameter) {
+    if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
+        && let SchemaType::Array(kinds) = &schema.schema_type
+        && let [kind, Type::Null] | [Type::Null, kind] = kinds.as_slice()
+    {
+        schema.schema_type = SchemaType::Type(kind.clone());
     }
 }
 
@@ -76,6 +90,31 @@ fn of(parameter: &Parameter, method: &Method, of_all: bool) -> Option<Schema> {
 
 fn word<const N: usize>(words: [&str; N]) -> Schema {
     text().enum_values(Some(words)).build().into()
+}
+
+/// Whether anything was changed is told in three words for ever. Codes and outcomes name none: v1 may get
+/// new ones, and a generated client would refuse to read them.
+pub(super) fn answers(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+    let effects = Effect::ALL.map(|effect| Value::from(effect.as_str())).to_vec();
+    for schema in ["Problem", "TracedRequest"] {
+        if let Some(RefOr::T(schema)) = schemas.get_mut(schema)
+            && let Some(RefOr::T(Schema::Object(member))) = own_member(schema, "effect")
+        {
+            member.enum_values = Some(effects.clone());
+        }
+    }
+}
+
+/// A member that a schema has beside those of others.
+fn own_member<'a>(schema: &'a mut Schema, name: &str) -> Option<&'a mut RefOr<Schema>> {
+    match schema {
+        Schema::Object(object) => object.properties.get_mut(name),
+        Schema::AllOf(parts) => parts.items.iter_mut().find_map(|part| match part {
+            RefOr::T(part) => own_member(part, name),
+            RefOr::Ref(_) => None,
+        }),
+        _ => None,
+    }
 }
 
 /// A telephone number, with the separators that people write.
@@ -112,5 +151,40 @@ pub(super) fn body(schema: &mut Object) {
     }
     if let Some(RefOr::T(Schema::Object(json))) = schema.properties.get_mut("attributesJson") {
         "application/json".clone_into(&mut json.content_media_type);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document() -> Value {
+        serde_json::from_str(&crate::http::openapi::json()).expect("JSON")
+    }
+
+    #[test]
+    fn no_parameter_can_be_null() {
+        let document = document();
+        let paths = document["paths"].as_object().expect("paths");
+        let operations = paths.values().flat_map(|item| item.as_object().expect("operations"));
+        let mut count = 0;
+        for (_, operation) in operations {
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                assert!(parameter["schema"]["type"].is_string(), "{parameter:#}");
+                count += 1;
+            }
+        }
+        assert!(count > 50, "{count}");
+    }
+
+    #[test]
+    fn an_effect_is_one_of_three_words() {
+        let document = document();
+        let words = |pointer: &str| {
+            document.pointer(&format!("/components/schemas/{pointer}/enum")).cloned()
+        };
+        let effects = serde_json::json!(["notApplied", "applied", "unknown"]);
+        assert_eq!(words("Problem/allOf/1/properties/effect").as_ref(), Some(&effects));
+        assert_eq!(words("TracedRequest/properties/effect"), Some(effects));
     }
 }
