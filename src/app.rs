@@ -14,6 +14,7 @@ mod turn;
 mod watch;
 mod write;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -67,6 +68,9 @@ pub struct AppSettings {
     /// Writes to one participant under way at most.
     pub waiting_per_participant: usize,
 }
+
+/// What is known by the id of a conversation, or of a participant.
+type ById<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
 
 /// The use cases. Cheap to clone.
 #[derive(Clone)]

@@ -34,6 +34,7 @@ mod single_key;
 mod state;
 mod tags;
 mod text;
+mod timing;
 mod trace;
 mod view;
 mod wire;

@@ -5,7 +5,7 @@
 //! show the state before that write. Everything here is bounded: writes by the limits on waiting,
 //! open writes by their age.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 mod admission;
 
 pub use self::admission::Admitted;
-use super::AppSettings;
+use super::{AppSettings, ById};
 use crate::domain::{
     AttributeKey, AttributeMap, AttributeValue, Change, Conversation, ConversationId,
     ParticipantId, Patch, Unseen,
@@ -76,9 +76,9 @@ struct Entry {
 
 #[derive(Debug, Default)]
 struct State {
-    places: HashMap<Place, Entry>,
+    places: ById<Place, Entry>,
     /// Writes that have not found their participant yet.
-    arriving: HashMap<ConversationId, usize>,
+    arriving: ById<ConversationId, usize>,
     writes: usize,
     marks: u64,
     swept: Option<Instant>,

@@ -4,10 +4,11 @@
 //! map is and what the keys held is known well enough, and the read-back judges anyway. Nothing is
 //! ever reported as verified or unchanged out of here. Bounded in bytes, the oldest goes first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::ById;
 use super::held::Place;
 use super::watch::{Sight, Subject};
 use crate::domain::Conversation;
@@ -29,7 +30,7 @@ pub struct Memory {
 
 #[derive(Default)]
 struct State {
-    seen: HashMap<Subject, Seen>,
+    seen: ById<Subject, Seen>,
     /// By the order in which they were remembered, which is nearly that of their reads.
     order: BTreeMap<u64, Subject>,
     next: u64,
@@ -160,5 +161,7 @@ fn weight(conversation: &Conversation) -> usize {
         let name = participant.name.as_ref().map_or(0, |name| name.expose().len());
         OVERHEAD + name + texts.sum::<usize>()
     });
-    OVERHEAD + participants.sum::<usize>()
+    // There may be room for more of them than there are.
+    let spare = conversation.participants.capacity() - conversation.participants.len();
+    (1 + spare) * OVERHEAD + participants.sum::<usize>()
 }

@@ -12,7 +12,7 @@ mod merge;
 mod ride;
 mod run;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,9 +21,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use self::run::Runner;
-use super::Shared;
 use super::held::{Mark, Place};
 use super::watch::Fare;
+use super::{ById, Shared};
 use crate::domain::{AttributeKey, AttributeMap, ParticipantId, Patch, Unseen};
 use crate::error::Error;
 use crate::ports::{CallFailure, Cycle};
@@ -103,7 +103,7 @@ pub struct Sent {
 /// Who waits for whose turn.
 #[derive(Default)]
 pub struct Turns {
-    lines: Mutex<HashMap<Place, Line>>,
+    lines: Mutex<ById<Place, Line>>,
     arrivals: AtomicU64,
 }
 
@@ -186,7 +186,7 @@ impl Turns {
         Ok(Ticket { shared: Arc::downgrade(shared), place, arrival, whereabouts, told })
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<Place, Line>> {
+    fn lines(&self) -> MutexGuard<'_, ById<Place, Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,6 @@
 mod book;
 mod job;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use self::job::Job;
+use super::ById;
 use super::held::{Held, Place};
 use super::memory::Memory;
 use crate::domain::{Conversation, ConversationId, ParticipantId};
@@ -113,7 +113,7 @@ struct Topic {
 #[derive(Clone)]
 pub struct SharedReads {
     parts: Arc<ReadParts>,
-    topics: Arc<Mutex<HashMap<Subject, Topic>>>,
+    topics: Arc<Mutex<ById<Subject, Topic>>>,
     ids: Arc<AtomicU64>,
 }
 
@@ -205,7 +205,7 @@ impl SharedReads {
             (!job.is_too_late_for(&wanted, deadline)).then(|| job.join(number, wanted, cycle));
         drop(topics);
         if is_new {
-            self.parts.shutdown.tasks().spawn(self.clone().run(subject, id));
+            self.parts.shutdown.tasks().spawn(Box::pin(self.clone().run(subject, id)));
         }
         let ended = joined.ok_or_else(|| self.parts.pacing.refusal(calls))?;
         Ok((Seat { reads: self.clone(), subject, id, number, is_taken: true }, ended))
@@ -221,7 +221,7 @@ impl SharedReads {
         self.topics().get_mut(&subject)?.job(id).map(work)
     }
 
-    fn topics(&self) -> MutexGuard<'_, HashMap<Subject, Topic>> {
+    fn topics(&self) -> MutexGuard<'_, ById<Subject, Topic>> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

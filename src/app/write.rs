@@ -74,13 +74,13 @@ impl App {
         let admitted = self.shared.held.admit(request.conversation)?;
         let (reply, answer) = oneshot::channel();
         let mut flow = Flow::new(Arc::clone(&self.shared), request, admitted);
-        self.shared.shutdown.tasks().spawn(async move {
+        self.shared.shutdown.tasks().spawn(Box::pin(async move {
             let result = flow.drive().await;
             flow.admitted = None;
             // A caller who has hung up does not want it any more.
             let _ = reply.send(result);
             flow.watch_survival().await;
-        });
+        }));
         answer.await.unwrap_or_else(|_| {
             // The task panicked; the hook has logged where.
             let error = Error::Internal("the task of a write panicked".to_owned());

@@ -94,6 +94,11 @@ impl Patch {
         self.only(|key| self.0.get(key).is_some_and(|change| !change.shown_in(key, map)))
     }
 
+    /// Whether `map` shows all of it.
+    pub fn is_shown_in(&self, map: &AttributeMap) -> bool {
+        self.0.iter().all(|(key, change)| change.shown_in(key, map))
+    }
+
     /// `map` after this patch.
     #[must_use]
     pub fn applied_to(&self, map: &AttributeMap) -> AttributeMap {

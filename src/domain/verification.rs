@@ -172,20 +172,20 @@ impl Watch {
     /// What `read` says about the fate of keys that were not sent. `before` is the map that stood
     /// before `sent` went out.
     pub fn evidence(sent: &Patch, before: &AttributeMap, read: &AttributeMap) -> Evidence {
-        if sent.is_empty() || !sent.missing_in(read).is_empty() {
+        if sent.is_empty() || !sent.is_shown_in(read) {
             return Evidence::None;
         }
         let unsent = |key: &&AttributeKey| sent.get(key).is_none();
-        let others_before = before.iter().map(|(key, _)| key).filter(unsent).count();
-        let survives = |key: &&AttributeKey| read.get(key.as_str()).is_some();
-        let survivors = before.iter().map(|(key, _)| key).filter(unsent).filter(survives).count();
+        let others = || before.iter().map(|(key, _)| key).filter(unsent);
+        let survives = |key: &AttributeKey| read.get(key.as_str()).is_some();
+        if others().any(survives) && !sent.is_shown_in(before) {
+            return Evidence::Merges;
+        }
         // Entries that were emptied still stand: somebody cleared them, nothing replaced them.
         let nothing_else = read.iter_held().map(|(key, _)| key).find(unsent).is_none();
         // A clear may be shown as absence, which is also what a replaced map shows of it.
         let shows_a_value = sent.iter().any(|(_, change)| change.wanted().is_some());
-        if survivors > 0 && !sent.missing_in(before).is_empty() {
-            Evidence::Merges
-        } else if others_before >= 2 && nothing_else && shows_a_value {
+        if others().nth(1).is_some() && nothing_else && shows_a_value {
             Evidence::Replaces
         } else {
             Evidence::None
@@ -194,6 +194,10 @@ impl Watch {
 
     /// Keys that stood in `before`, were not sent, and are gone from `read`.
     pub fn lost(sent: &Patch, before: &AttributeMap, read: &AttributeMap) -> Vec<AttributeKey> {
+        // As it nearly always is.
+        if before.iter().map(|(key, _)| key).eq(read.iter().map(|(key, _)| key)) {
+            return Vec::new();
+        }
         let gone =
             |key: &&AttributeKey| sent.get(key).is_none() && read.get(key.as_str()).is_none();
         before.iter().map(|(key, _)| key).filter(gone).cloned().collect()

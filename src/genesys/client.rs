@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http::{Method, Request, Response, Uri, header};
 use tower::ServiceExt as _;
 
 use super::error::{self, Refused, UpstreamError};
@@ -117,10 +117,6 @@ impl Client {
         let mut request = Request::new(Bytes::from(body));
         *request.uri_mut() =
             Uri::try_from(path).map_err(|_| UpstreamError::Connect("unusable path".into()))?;
-        if method != Method::GET {
-            let json = HeaderValue::from_static("application/json");
-            request.headers_mut().insert(header::CONTENT_TYPE, json);
-        }
         *request.method_mut() = method;
         request.extensions_mut().insert(call);
         self.stack.clone().oneshot(request).await

@@ -1,8 +1,9 @@
 //! The layers of the upstream stack, one a file. Their order is in `stack.rs`.
 //!
 //! Layers are thin: each takes a [`Call`] out of the request, asks a policy, and passes on. All
-//! of them are always ready; what a layer has to wait for, it waits for inside its future, under
-//! the deadline of the call.
+//! of them are always ready, so that the inner one is called without asking; what a layer has to wait
+//! for, it waits for inside its future, under the deadline of the call. That future is boxed: one of
+//! all layers within each other has eight kilobytes, and is copied at every layer.
 
 pub mod auth;
 pub mod base_uri;
@@ -16,7 +17,7 @@ pub mod timeout;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Method, Request, Uri};
 
 use crate::ports::{Class, Cycle, Operation, Permit};
 
@@ -51,6 +52,39 @@ impl HeldPermit {
     /// Takes the permit out.
     pub fn take(&self) -> Option<Permit> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What it takes to make a request once more. It shares what is in it; a clone of the request would
+/// copy its extensions, which is dear and nearly always for nothing.
+pub struct Again {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+    call: Call,
+}
+
+impl Again {
+    /// What makes this request again.
+    pub fn of(request: &Request<Bytes>) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+            body: request.body().clone(),
+            call: call(request).clone(),
+        }
+    }
+
+    /// The request, once more.
+    pub fn request(&self) -> Request<Bytes> {
+        let mut request = Request::new(self.body.clone());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request.extensions_mut().insert(self.call.clone());
+        request
     }
 }
 

@@ -67,7 +67,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiS
         meter: Arc::clone(&meter),
         clock,
     });
-    let api_base: Arc<str> = settings.api_base.into();
+    let api_base = settings.api_base;
     let (breakers, call_meter) = (guards.clone(), Arc::clone(&meter));
     let repeating = Arc::clone(&retries);
     let stack = ServiceBuilder::new()
@@ -88,7 +88,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiS
         // One record an attempt.
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
         // From path to host.
-        .layer(layer_fn(move |inner| base_uri::layer(api_base.clone(), inner)))
+        .layer(layer_fn(move |inner| base_uri::layer(&api_base, inner)))
         .service(transport);
     ApiStack { transport: Transport::new(stack), guards, retries }
 }
@@ -98,12 +98,12 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiS
 pub fn token_stack(parts: &StackParts) -> (Transport, Arc<Guard>) {
     let StackParts { settings, transport, meter, clock, .. } = parts.clone();
     let guard = Arc::new(Guard::new("token", Arc::clone(&meter), clock));
-    let (breaker, login_base) = (Arc::clone(&guard), Arc::<str>::from(settings.login_base));
+    let (breaker, login_base) = (Arc::clone(&guard), settings.login_base);
     let stack = ServiceBuilder::new()
         .layer(layer_fn(move |inner| breaker::layer(Arc::clone(&breaker), inner)))
         .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
-        .layer(layer_fn(move |inner| base_uri::layer(login_base.clone(), inner)))
+        .layer(layer_fn(move |inner| base_uri::layer(&login_base, inner)))
         .service(transport);
     (Transport::new(stack), guard)
 }

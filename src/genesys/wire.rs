@@ -8,7 +8,10 @@ mod details;
 mod parts;
 mod redact;
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use self::attributes::WireAttributes;
 pub use self::details::{details, details_query};
@@ -16,16 +19,18 @@ use self::parts::{LastLeg, Present, Text, Time};
 pub use self::redact::{without_secrets, without_values};
 use crate::domain::{AttributeMap, Conversation, ConversationId, Participant, PersonName, Span};
 
+/// Room for the participants of most calls: a customer, a flow, a queue, an agent, and one more.
+const USUAL_PARTICIPANTS: usize = 5;
+
 /// Body of both GETs of a conversation. Source: models `Conversation` and `CallConversation` of
 /// the Python SDK 269.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireConversation<'a> {
+struct WireConversation {
     id: Option<Present>,
     start_time: Option<Time>,
     end_time: Option<Time>,
-    #[serde(borrow)]
-    participants: Option<Vec<WireParticipant<'a>>>,
+    participants: Option<Participants>,
 }
 
 /// A participant in either shape: `CallMediaParticipant` has a `state` of its own, `Participant`
@@ -80,6 +85,32 @@ impl WireParticipant<'_> {
     }
 }
 
+/// Participants, each brought into the domain before the next is read: the wire's form of one is large.
+#[derive(Debug, Default)]
+struct Participants(Vec<Participant>);
+
+impl<'de> Deserialize<'de> for Participants {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Seats;
+        impl<'de> Visitor<'de> for Seats {
+            type Value = Participants;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of participants")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seats: A) -> Result<Self::Value, A::Error> {
+                let mut participants = Vec::with_capacity(USUAL_PARTICIPANTS);
+                while let Some(participant) = seats.next_element::<WireParticipant>()? {
+                    participants.extend(participant.into_domain());
+                }
+                Ok(Participants(participants))
+            }
+        }
+        deserializer.deserialize_seq(Seats)
+    }
+}
+
 fn span(start: Option<Time>, end: Option<Time>) -> Span {
     let told = |time: Option<Time>| time.and_then(|Time(time)| time);
     Span { start: told(start), end: told(end) }
@@ -98,12 +129,7 @@ pub fn conversation(id: ConversationId, body: &[u8]) -> Result<Conversation, &'s
     if wire.id.is_none() && wire.participants.is_none() {
         return Err("it is JSON, but not of a conversation");
     }
-    let participants: Vec<_> = wire
-        .participants
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(WireParticipant::into_domain)
-        .collect();
+    let participants = wire.participants.unwrap_or_default().0;
     // Only the generic shape has times of the conversation, and its `endTime` decides; its `state`
     // never has a value when read. The voice shape is live as long as anybody is.
     let live = if wire.start_time.is_some() || wire.end_time.is_some() {

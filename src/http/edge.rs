@@ -4,7 +4,6 @@
 //! problems out, adds the headers that every answer has, and logs and counts each request exactly
 //! once, also those whose caller hung up.
 
-use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -28,6 +27,7 @@ use super::peer::peer_of;
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{About, Problem};
 use super::state::AppState;
+use super::timing::server_timing;
 use crate::domain::{Client, ConversationId};
 use crate::error::{Code, Effect, Error, Failure};
 use crate::ports::Phase;
@@ -199,20 +199,10 @@ impl Passage {
         }
     }
 
-    /// Where the time went, in milliseconds (<https://www.w3.org/TR/server-timing/>).
+    /// Where the time went.
     fn timing(&self) -> String {
-        let mut text = String::with_capacity(128);
         let spent = Phase::ALL.map(|phase| (phase.as_str(), self.exchange.cycle.spent(phase)));
-        for (name, time) in spent.into_iter().chain([("total", self.exchange.arrived.elapsed())]) {
-            let comma = if text.is_empty() { "" } else { ", " };
-            let whole = time.as_secs() * 1000 + u64::from(time.subsec_millis());
-            let _ = match (whole, time.subsec_micros() % 1000) {
-                // Most requests go through few of the phases, and numbers are dear to format.
-                (0, 0) => write!(text, "{comma}{name};dur=0.000"),
-                (whole, rest) => write!(text, "{comma}{name};dur={whole}.{rest:03}"),
-            };
-        }
-        text
+        server_timing(spent.into_iter().chain([("total", self.exchange.arrived.elapsed())]))
     }
 
     fn report(&self, status: u16, effect: Effect, code: Option<Code>, correlation: Option<&str>) {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +10,7 @@ use super::answer::{KeyAnswer, ParticipantView, ReadAllAnswer, ReadAnswer, Write
 use super::etag::Cover;
 use super::flat::{Ask, RealStatus};
 use super::form::Form;
+use super::form::json;
 use super::negotiate::PLAIN_TEXT;
 use super::problem::Problem;
 use super::query::shortened;
@@ -88,7 +88,7 @@ impl ReadView {
         }
         let response = if let Some(ask) = &self.flat {
             // A body is what the flat form is about: it knows no 304.
-            Json(ask.read(self.conversation, Some(found.id), &map)).into_response()
+            json(&ask.read(self.conversation, Some(found.id), &map))
         } else if tag
             .is_some_and(|tag| self.known.as_ref().is_some_and(|tags| tags.name_weakly(tag)))
         {
@@ -112,9 +112,7 @@ impl ReadView {
             (Some((_, value)), Form::Text) => {
                 ([(CONTENT_TYPE, PLAIN_TEXT)], value.expose().to_owned()).into_response()
             }
-            (Some(entry), Form::Json) => {
-                Json(KeyAnswer::new(self.conversation, chosen, entry)).into_response()
-            }
+            (Some(entry), Form::Json) => json(&KeyAnswer::new(self.conversation, chosen, entry)),
             (None, _) => Problem::internal("an entry of an empty map").into_response(),
         }
     }
@@ -146,14 +144,16 @@ impl WriteView {
         let all_is_well = status == StatusCode::OK && report.warnings.is_empty() && !report.dry_run;
         let mut response = if let Some(ask) = &self.flat {
             let answer = ask.written(&report, status == StatusCode::OK, effect);
-            let mut response = Json(answer).into_response();
+            let mut response = json(&answer);
             response.extensions_mut().insert(RealStatus(status));
             response
         } else if self.minimal && all_is_well {
             StatusCode::NO_CONTENT.into_response()
         } else {
             let answer = WriteAnswer::from(report).completed(settings.total_bytes, upstream_calls);
-            (status, Json(answer)).into_response()
+            let mut response = json(&answer);
+            *response.status_mut() = status;
+            response
         };
         response.extensions_mut().insert(effect);
         Ok(tagged(response, tag.as_deref()))

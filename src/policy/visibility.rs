@@ -35,10 +35,11 @@ impl LagStatistics {
 
     /// When to read back first: after the median lag, at once while nothing is known.
     pub fn first_wait(&self) -> Duration {
-        let mut lags: Vec<_> = self.recent.iter().map(|(_, lag)| *lag).collect();
-        if lags.is_empty() {
+        // An upstream that shows writes at once is asked for this at every one of many.
+        if self.largest().is_zero() {
             return Duration::ZERO;
         }
+        let mut lags: Vec<_> = self.recent.iter().map(|(_, lag)| *lag).collect();
         let middle = (lags.len() - 1) / 2;
         let (_, median, _) = lags.select_nth_unstable(middle);
         (*median).min(LONGEST_FIRST_WAIT)
@@ -47,9 +48,16 @@ impl LagStatistics {
     /// How long a third value has to stand before it counts as another writer's: the larger of
     /// `floor` and twice the largest lag of the last minute.
     pub fn settle(&self, now: Moment, floor: Duration) -> Duration {
+        if self.largest() * 2 <= floor {
+            return floor;
+        }
         let fresh = self.recent.iter().filter(|(at, _)| now.saturating_sub(*at) <= RECENT);
         let largest = fresh.map(|(_, lag)| *lag).max().unwrap_or_default();
         floor.max(largest * 2)
+    }
+
+    fn largest(&self) -> Duration {
+        self.recent.iter().map(|(_, lag)| *lag).max().unwrap_or_default()
     }
 }
 

@@ -29,7 +29,8 @@ impl Runner {
     /// Starts on the turn of a participant.
     pub(super) fn start(shared: Arc<Shared>, place: Place) {
         let tasks = shared.shutdown.tasks().clone();
-        tasks.spawn(Self { shared, place }.run());
+        // Boxed, since a task is copied several times on its way into the runtime.
+        tasks.spawn(Box::pin(Self { shared, place }.run()));
     }
 
     async fn run(self) {

@@ -245,7 +245,7 @@ impl SharedReads {
             let id = self.number();
             let not_before = Some(Instant::now() + wait);
             topic.next = Some(Job { class, retries: true, not_before, ..Job::new(id) });
-            self.parts.shutdown.tasks().spawn(self.clone().run(subject, id));
+            self.parts.shutdown.tasks().spawn(Box::pin(self.clone().run(subject, id)));
         }
         if let Some(next) = &mut topic.next {
             next.joiners.extend(patient);

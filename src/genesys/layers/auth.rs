@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode, header};
 use tokio::time::Instant;
 use tower::service_fn;
 
-use super::call;
+use super::{Again, call};
 use crate::genesys::error::UpstreamError;
 use crate::genesys::token::{Token, TokenCache};
 use crate::genesys::transport::Exchange;
@@ -19,7 +19,7 @@ use crate::ports::{Cycle, Phase};
 pub fn layer<S: Exchange>(cache: TokenCache, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
         let (inner, cache) = (inner.clone(), cache.clone());
-        async move { authorised(&cache, inner, request).await }
+        Box::pin(async move { authorised(&cache, inner, request).await })
     })
 }
 
@@ -33,7 +33,8 @@ async fn authorised<S: Exchange>(
         Some(token) => token,
         None => waited(&cycle, cache.get(cycle.deadline())).await?,
     };
-    let answer = inner.call(with(&token, request.clone())).await?;
+    let again = Again::of(&request);
+    let answer = inner.call(with(&token, request)).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
         cache.taken_by_api();
         return Ok(answer);
@@ -41,7 +42,7 @@ async fn authorised<S: Exchange>(
     // Tokens can die early: an idle time-out of the organisation, a client that was disabled.
     let renewal = cache.renewed(token.generation(), cycle.deadline());
     let answer = match waited(&cycle, renewal).await? {
-        Some(token) => inner.call(with(&token, request)).await?,
+        Some(token) => inner.call(with(&token, again.request())).await?,
         None => answer,
     };
     if answer.status() == StatusCode::UNAUTHORIZED {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Request, Uri, header};
 use tower::service_fn;
 
@@ -15,21 +16,75 @@ const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("attribute-gateway/", env!("CARGO_PKG_VERSION")));
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// A base URL in parts, so that nothing of it has to be read again for each request.
+#[derive(Clone)]
+struct Base {
+    scheme: Scheme,
+    authority: Authority,
+    /// Its own path, without a slash at the end.
+    path: String,
+}
+
+impl Base {
+    fn of(url: &str) -> Option<Self> {
+        let parts = Uri::try_from(url).ok()?.into_parts();
+        let path = parts.path_and_query.as_ref().map_or("", PathAndQuery::path);
+        let path = path.trim_end_matches('/').to_owned();
+        Some(Self { scheme: parts.scheme?, authority: parts.authority?, path })
+    }
+
+    /// The URI of a path of ours.
+    fn uri(&self, path: &Uri) -> Option<Uri> {
+        let path = path.path_and_query()?;
+        let path = match self.path.as_str() {
+            "" => path.clone(),
+            base => PathAndQuery::try_from(format!("{base}{path}")).ok()?,
+        };
+        let uri = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone());
+        uri.path_and_query(path).build().ok()
+    }
+}
+
 /// Sends requests to `base`, which may have a path of its own and ends without a slash.
-pub fn layer<S: Exchange>(base: Arc<str>, inner: S) -> impl Exchange {
+pub fn layer<S: Exchange>(base: &str, inner: S) -> impl Exchange + use<S> {
+    let base = Arc::new(Base::of(base));
     service_fn(move |mut request: Request<Bytes>| {
-        let mut inner = inner.clone();
-        let uri = Uri::try_from(format!("{base}{}", request.uri()));
-        async move {
-            *request.uri_mut() = uri.map_err(|_| UpstreamError::Connect("unusable URI".into()))?;
+        let (mut inner, base) = (inner.clone(), Arc::clone(&base));
+        Box::pin(async move {
+            let uri = base.as_ref().as_ref().and_then(|base| base.uri(request.uri()));
+            *request.uri_mut() =
+                uri.ok_or_else(|| UpstreamError::Connect("unusable URI".into()))?;
             let trace = call(&request).cycle.traceparent().and_then(|text| text.parse().ok());
+            let has_body = !request.body().is_empty();
             let headers = request.headers_mut();
+            if has_body {
+                // The token endpoint's is a form, and says so itself.
+                headers.entry(header::CONTENT_TYPE).or_insert(JSON);
+            }
             headers.insert(header::ACCEPT, JSON);
             headers.insert(header::USER_AGENT, USER_AGENT);
             if let Some(trace) = trace {
                 headers.insert(TRACEPARENT, trace);
             }
             inner.call(request).await
-        }
+        })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_put_behind_the_path_of_its_base() {
+        for (base, path, expected) in [
+            ("https://api.test", "/api/v2/x?y=1", "https://api.test/api/v2/x?y=1"),
+            ("https://api.test:8443/", "/a", "https://api.test:8443/a"),
+            ("http://[::1]:80/proxy/it", "/a%20b/c", "http://[::1]:80/proxy/it/a%20b/c"),
+        ] {
+            let uri = Base::of(base).and_then(|base| base.uri(&path.parse().expect("a path")));
+            assert_eq!(uri.map(|uri| uri.to_string()).as_deref(), Some(expected));
+        }
+        assert!(Base::of("/nowhere").is_none());
+    }
 }

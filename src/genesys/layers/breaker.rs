@@ -95,7 +95,7 @@ pub fn by_operation<S: Exchange>(guards: ApiGuards, inner: S) -> impl Exchange {
             }
         };
         let inner = inner.clone();
-        async move { guard.run(inner, request).await }
+        Box::pin(async move { guard.run(inner, request).await })
     })
 }
 
@@ -103,6 +103,6 @@ pub fn by_operation<S: Exchange>(guards: ApiGuards, inner: S) -> impl Exchange {
 pub fn layer<S: Exchange>(guard: Arc<Guard>, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
         let (inner, guard) = (inner.clone(), Arc::clone(&guard));
-        async move { guard.run(inner, request).await }
+        Box::pin(async move { guard.run(inner, request).await })
     })
 }

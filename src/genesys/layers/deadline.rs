@@ -13,7 +13,7 @@ use crate::genesys::transport::Exchange;
 pub fn layer<S: Exchange>(inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
         let inner = inner.clone();
-        async move { within(inner, request).await }
+        Box::pin(async move { within(inner, request).await })
     })
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use tokio::time::Instant;
 use tower::service_fn;
 
@@ -14,18 +14,18 @@ use crate::genesys::transport::Exchange;
 use crate::ports::{Answer, Attempt, Meter, Operation};
 
 /// Genesys' correlation id: on every answer of the platform.
-const CORRELATION_ID: &str = "inin-correlation-id";
+const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");
 
 /// Observes calls as a whole.
 pub fn calls<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
         let (mut inner, meter) = (inner.clone(), Arc::clone(&meter));
-        async move {
+        Box::pin(async move {
             let (operation, start) = (call(&request).operation, Instant::now());
             let result = inner.call(request).await;
             meter.call(operation, answer_of(&result), start.elapsed());
             result
-        }
+        })
     })
 }
 
@@ -33,7 +33,7 @@ pub fn calls<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
 pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
         let (mut inner, meter) = (inner.clone(), Arc::clone(&meter));
-        async move {
+        Box::pin(async move {
             let (call, start) = (call(&request).clone(), Instant::now());
             if call.operation != Operation::Token {
                 call.cycle.count_call();
@@ -68,7 +68,7 @@ pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
                 "upstream answered",
             );
             result
-        }
+        })
     })
 }
 

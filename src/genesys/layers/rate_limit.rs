@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tower::service_fn;
 
@@ -19,11 +19,11 @@ use crate::policy::{Start, Told};
 use crate::ports::{Operation, Permit, Phase};
 
 /// Calls that Genesys has counted in its window.
-const COUNT: &str = "inin-ratelimit-count";
+const COUNT: HeaderName = HeaderName::from_static("inin-ratelimit-count");
 /// Calls that it grants a window.
-const ALLOWED: &str = "inin-ratelimit-allowed";
+const ALLOWED: HeaderName = HeaderName::from_static("inin-ratelimit-allowed");
 /// Seconds until the count starts again.
-const RESET: &str = "inin-ratelimit-reset";
+const RESET: HeaderName = HeaderName::from_static("inin-ratelimit-reset");
 
 /// What attempts are kept within. Clones share it.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ pub struct Limits {
 pub fn layer<S: Exchange>(limits: Limits, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
         let (inner, limits) = (inner.clone(), limits.clone());
-        async move { limited(&limits, inner, request).await }
+        Box::pin(async move { limited(&limits, inner, request).await })
     })
 }
 
@@ -154,7 +154,7 @@ fn heard(call: &Call, answer: &Response<Bytes>) -> Heard {
 }
 
 fn told(headers: &HeaderMap) -> Told {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     Told {
         count: number(COUNT),
         allowed: number(ALLOWED),

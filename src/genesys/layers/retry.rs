@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tower::service_fn;
 
-use super::{Call, call};
+use super::{Again, Call, call};
 use crate::clock::Monotonic;
 use crate::genesys::error::{self, UpstreamError};
 use crate::genesys::random::Jitter;
@@ -38,7 +38,7 @@ pub struct Retries {
 pub fn layer<S: Exchange>(retries: Arc<Retries>, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
         let (inner, retries) = (inner.clone(), Arc::clone(&retries));
-        async move { retries.run(inner, request).await }
+        Box::pin(async move { retries.run(inner, request).await })
     })
 }
 
@@ -62,9 +62,11 @@ impl Retries {
         if !call.retries {
             return inner.call(request).await;
         }
-        let mut failures = 0;
+        let again = Again::of(&request);
+        let (mut failures, mut next) = (0, Some(request));
         loop {
-            let result = inner.call(request.clone()).await;
+            let request = next.take().unwrap_or_else(|| again.request());
+            let result = inner.call(request).await;
             failures += 1;
             if !may_repeat(&result, call.operation, failures) {
                 return result;

@@ -15,13 +15,13 @@ use crate::genesys::transport::Exchange;
 pub fn layer<S: Exchange>(limit: Duration, inner: S) -> impl Exchange {
     service_fn(move |request: Request<Bytes>| {
         let mut inner = inner.clone();
-        async move {
+        Box::pin(async move {
             let left = call(&request).cycle.time_left();
             match tokio::time::timeout(limit.min(left), inner.call(request)).await {
                 Ok(result) => result,
                 Err(_) => Err(UpstreamError::Timeout { full: is_telling(limit, left) }),
             }
-        }
+        })
     })
 }
 
