@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, Uri, header};
-use tower::ServiceExt as _;
 
 use super::error::{self, Refused, UpstreamError};
 use super::layers::{Call, HeldPermit};
@@ -119,7 +118,7 @@ impl Client {
             Uri::try_from(path).map_err(|_| UpstreamError::Connect("unusable path".into()))?;
         *request.method_mut() = method;
         request.extensions_mut().insert(call);
-        self.stack.clone().oneshot(request).await
+        self.stack.exchange(request).await
     }
 
     async fn get(&self, read: ReadCall, cycle: &Cycle) -> Result<Conversation, Error> {

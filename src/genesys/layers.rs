@@ -1,9 +1,8 @@
 //! The layers of the upstream stack, one a file. Their order is in `stack.rs`.
 //!
 //! Layers are thin: each takes a [`Call`] out of the request, asks a policy, and passes on. All
-//! of them are always ready, so that the inner one is called without asking; what a layer has to wait
-//! for, it waits for inside its future, under the deadline of the call. That future is boxed: one of
-//! all layers within each other has eight kilobytes, and is copied at every layer.
+//! of them are always ready; what a layer has to wait for, it waits for inside its future, under
+//! the deadline of the call.
 
 pub mod auth;
 pub mod base_uri;

@@ -90,7 +90,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiS
         // From path to host.
         .layer(layer_fn(move |inner| base_uri::layer(&api_base, inner)))
         .service(transport);
-    ApiStack { transport: Transport::new(stack), guards, retries }
+    ApiStack { transport: stack, guards, retries }
 }
 
 /// The stack of the token endpoint. It has no retries: the task that fetches tokens has a schedule
@@ -105,5 +105,5 @@ pub fn token_stack(parts: &StackParts) -> (Transport, Arc<Guard>) {
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
         .layer(layer_fn(move |inner| base_uri::layer(&login_base, inner)))
         .service(transport);
-    (Transport::new(stack), guard)
+    (stack, guard)
 }

@@ -7,25 +7,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use tokio::time::Instant;
-use tower::service_fn;
 
 use super::{Again, call};
 use crate::genesys::error::UpstreamError;
 use crate::genesys::token::{Token, TokenCache};
-use crate::genesys::transport::Exchange;
+use crate::genesys::transport::Transport;
 use crate::ports::{Cycle, Phase};
 
 /// Authorises requests with tokens of `cache`.
-pub fn layer<S: Exchange>(cache: TokenCache, inner: S) -> impl Exchange {
-    service_fn(move |request: Request<Bytes>| {
+pub fn layer(cache: TokenCache, inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
         let (inner, cache) = (inner.clone(), cache.clone());
-        Box::pin(async move { authorised(&cache, inner, request).await })
+        async move { authorised(&cache, inner, request).await }
     })
 }
 
-async fn authorised<S: Exchange>(
+async fn authorised(
     cache: &TokenCache,
-    mut inner: S,
+    inner: Transport,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
     let cycle = call(&request).cycle.clone();
@@ -34,7 +33,7 @@ async fn authorised<S: Exchange>(
         None => waited(&cycle, cache.get(cycle.deadline())).await?,
     };
     let again = Again::of(&request);
-    let answer = inner.call(with(&token, request)).await?;
+    let answer = inner.exchange(with(&token, request)).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
         cache.taken_by_api();
         return Ok(answer);
@@ -42,7 +41,7 @@ async fn authorised<S: Exchange>(
     // Tokens can die early: an idle time-out of the organisation, a client that was disabled.
     let renewal = cache.renewed(token.generation(), cycle.deadline());
     let answer = match waited(&cycle, renewal).await? {
-        Some(token) => inner.call(with(&token, again.request())).await?,
+        Some(token) => inner.exchange(with(&token, again.request())).await?,
         None => answer,
     };
     if answer.status() == StatusCode::UNAUTHORIZED {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Request, Uri, header};
-use tower::service_fn;
 
 use super::call;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::Exchange;
+use crate::genesys::transport::Transport;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const USER_AGENT: HeaderValue =
@@ -46,11 +45,11 @@ impl Base {
 }
 
 /// Sends requests to `base`, which may have a path of its own and ends without a slash.
-pub fn layer<S: Exchange>(base: &str, inner: S) -> impl Exchange + use<S> {
+pub fn layer(base: &str, inner: Transport) -> Transport {
     let base = Arc::new(Base::of(base));
-    service_fn(move |mut request: Request<Bytes>| {
-        let (mut inner, base) = (inner.clone(), Arc::clone(&base));
-        Box::pin(async move {
+    Transport::of(move |mut request: Request<Bytes>| {
+        let (inner, base) = (inner.clone(), Arc::clone(&base));
+        async move {
             let uri = base.as_ref().as_ref().and_then(|base| base.uri(request.uri()));
             *request.uri_mut() =
                 uri.ok_or_else(|| UpstreamError::Connect("unusable URI".into()))?;
@@ -66,8 +65,8 @@ pub fn layer<S: Exchange>(base: &str, inner: S) -> impl Exchange + use<S> {
             if let Some(trace) = trace {
                 headers.insert(TRACEPARENT, trace);
             }
-            inner.call(request).await
-        })
+            inner.exchange(request).await
+        }
     })
 }
 

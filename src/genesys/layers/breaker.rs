@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tower::service_fn;
 
 use super::call;
 use crate::clock::Monotonic;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::Exchange;
+use crate::genesys::transport::Transport;
 use crate::policy::{Breaker, BreakerSettings};
 use crate::ports::{BreakerState, Meter, Operation};
 
@@ -36,14 +35,14 @@ impl Guard {
         state_of(&self.breaker())
     }
 
-    async fn run<S: Exchange>(
+    async fn run(
         &self,
-        mut inner: S,
+        inner: Transport,
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, UpstreamError> {
         let asked = self.breaker().ask(self.clock.now());
         let ticket = asked.map_err(|retry_after| UpstreamError::BreakerOpen { retry_after })?;
-        let result = inner.call(request).await;
+        let result = inner.exchange(request).await;
         let failed = match &result {
             Ok(answer) => Some(answer.status().is_server_error()),
             Err(error) => error.is_upstream_failure(),
@@ -86,8 +85,8 @@ pub struct ApiGuards {
 }
 
 /// Guards each operation of the API by the breaker of its upstream.
-pub fn by_operation<S: Exchange>(guards: ApiGuards, inner: S) -> impl Exchange {
-    service_fn(move |request: Request<Bytes>| {
+pub fn by_operation(guards: ApiGuards, inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
         let guard = match call(&request).operation {
             Operation::Analytics => Arc::clone(&guards.analytics),
             Operation::Read | Operation::Patch | Operation::Token => {
@@ -95,14 +94,14 @@ pub fn by_operation<S: Exchange>(guards: ApiGuards, inner: S) -> impl Exchange {
             }
         };
         let inner = inner.clone();
-        Box::pin(async move { guard.run(inner, request).await })
+        async move { guard.run(inner, request).await }
     })
 }
 
 /// Guards an upstream.
-pub fn layer<S: Exchange>(guard: Arc<Guard>, inner: S) -> impl Exchange {
-    service_fn(move |request: Request<Bytes>| {
+pub fn layer(guard: Arc<Guard>, inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
         let (inner, guard) = (inner.clone(), Arc::clone(&guard));
-        Box::pin(async move { guard.run(inner, request).await })
+        async move { guard.run(inner, request).await }
     })
 }

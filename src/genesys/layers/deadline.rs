@@ -2,28 +2,27 @@
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tower::service_fn;
 
 use super::call;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::Exchange;
+use crate::genesys::transport::Transport;
 
 /// Ends a call at the deadline of its request. The layers inside keep to the deadline by
 /// themselves; this one holds it whatever they do.
-pub fn layer<S: Exchange>(inner: S) -> impl Exchange {
-    service_fn(move |request: Request<Bytes>| {
+pub fn layer(inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
         let inner = inner.clone();
-        Box::pin(async move { within(inner, request).await })
+        async move { within(inner, request).await }
     })
 }
 
-async fn within<S: Exchange>(
-    mut inner: S,
+async fn within(
+    inner: Transport,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
     let cycle = call(&request).cycle.clone();
     let calls_before = cycle.calls();
-    match tokio::time::timeout_at(cycle.deadline(), inner.call(request)).await {
+    match tokio::time::timeout_at(cycle.deadline(), inner.exchange(request)).await {
         Ok(result) => result,
         Err(_) if cycle.calls() > calls_before => Err(UpstreamError::Timeout { full: false }),
         Err(_) => Err(UpstreamError::NotSentInTime),

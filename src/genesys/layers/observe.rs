@@ -6,34 +6,33 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use tokio::time::Instant;
-use tower::service_fn;
 
 use super::call;
 use crate::genesys::error::{UpstreamError, status_is_ambiguous};
-use crate::genesys::transport::Exchange;
+use crate::genesys::transport::Transport;
 use crate::ports::{Answer, Attempt, Meter, Operation};
 
 /// Genesys' correlation id: on every answer of the platform.
 const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");
 
 /// Observes calls as a whole.
-pub fn calls<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
-    service_fn(move |request: Request<Bytes>| {
-        let (mut inner, meter) = (inner.clone(), Arc::clone(&meter));
-        Box::pin(async move {
+pub fn calls(meter: Arc<dyn Meter>, inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
+        let (inner, meter) = (inner.clone(), Arc::clone(&meter));
+        async move {
             let (operation, start) = (call(&request).operation, Instant::now());
-            let result = inner.call(request).await;
+            let result = inner.exchange(request).await;
             meter.call(operation, answer_of(&result), start.elapsed());
             result
-        })
+        }
     })
 }
 
 /// Observes every attempt.
-pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
-    service_fn(move |request: Request<Bytes>| {
-        let (mut inner, meter) = (inner.clone(), Arc::clone(&meter));
-        Box::pin(async move {
+pub fn attempts(meter: Arc<dyn Meter>, inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
+        let (inner, meter) = (inner.clone(), Arc::clone(&meter));
+        async move {
             let (call, start) = (call(&request).clone(), Instant::now());
             if call.operation != Operation::Token {
                 call.cycle.count_call();
@@ -50,7 +49,7 @@ pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
             if call.operation == Operation::Patch {
                 call.cycle.expose(true);
             }
-            let result = inner.call(request).await;
+            let result = inner.exchange(request).await;
             if call.operation == Operation::Patch {
                 call.cycle.expose(may_have_been_applied(&result));
             }
@@ -68,7 +67,7 @@ pub fn attempts<S: Exchange>(meter: Arc<dyn Meter>, inner: S) -> impl Exchange {
                 "upstream answered",
             );
             result
-        })
+        }
     })
 }
 

@@ -9,12 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use tokio::time::Instant;
-use tower::service_fn;
 
 use super::{Call, call};
 use crate::genesys::error::{self, UpstreamError};
 use crate::genesys::limiter::{Heard, Limiter};
-use crate::genesys::transport::Exchange;
+use crate::genesys::transport::Transport;
 use crate::policy::{Start, Told};
 use crate::ports::{Operation, Permit, Phase};
 
@@ -36,22 +35,22 @@ pub struct Limits {
 }
 
 /// Keeps attempts within `limits`.
-pub fn layer<S: Exchange>(limits: Limits, inner: S) -> impl Exchange {
-    service_fn(move |request: Request<Bytes>| {
+pub fn layer(limits: Limits, inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
         let (inner, limits) = (inner.clone(), limits.clone());
-        Box::pin(async move { limited(&limits, inner, request).await })
+        async move { limited(&limits, inner, request).await }
     })
 }
 
-async fn limited<S: Exchange>(
+async fn limited(
     limits: &Limits,
-    mut inner: S,
+    inner: Transport,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
     let call = call(&request).clone();
     let lane = (call.operation == Operation::Analytics).then_some(&limits.analytics);
     let (mut attempt, starts) = admitted(&limits.budget, lane, &call).await?;
-    let result = inner.call(request).await;
+    let result = inner.exchange(request).await;
     match &result {
         Ok(answer) => hear(limits, starts, &heard(&call, answer)),
         // Nothing was sent: nothing can have been counted.

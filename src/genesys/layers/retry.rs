@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use tower::service_fn;
 
 use super::{Again, Call, call};
 use crate::clock::Monotonic;
 use crate::genesys::error::{self, UpstreamError};
 use crate::genesys::random::Jitter;
-use crate::genesys::transport::Exchange;
+use crate::genesys::transport::Transport;
 use crate::policy::{Backoff, RetryBudget, RetryDecision, Stop, decide};
 use crate::ports::{Meter, Operation};
 
@@ -35,10 +34,10 @@ pub struct Retries {
 }
 
 /// Retries calls within their deadline.
-pub fn layer<S: Exchange>(retries: Arc<Retries>, inner: S) -> impl Exchange {
-    service_fn(move |request: Request<Bytes>| {
+pub fn layer(retries: Arc<Retries>, inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
         let (inner, retries) = (inner.clone(), Arc::clone(&retries));
-        Box::pin(async move { retries.run(inner, request).await })
+        async move { retries.run(inner, request).await }
     })
 }
 
@@ -52,7 +51,7 @@ impl Retries {
 type Exchanged = Result<Response<Bytes>, UpstreamError>;
 
 impl Retries {
-    async fn run<S: Exchange>(&self, mut inner: S, request: Request<Bytes>) -> Exchanged {
+    async fn run(&self, inner: Transport, request: Request<Bytes>) -> Exchanged {
         let call = call(&request).clone();
         if call.again {
             self.pay_for_repetition(&call)?;
@@ -60,13 +59,13 @@ impl Retries {
             self.budget().deposit(self.clock.now());
         }
         if !call.retries {
-            return inner.call(request).await;
+            return inner.exchange(request).await;
         }
         let again = Again::of(&request);
         let (mut failures, mut next) = (0, Some(request));
         loop {
             let request = next.take().unwrap_or_else(|| again.request());
-            let result = inner.call(request).await;
+            let result = inner.exchange(request).await;
             failures += 1;
             if !may_repeat(&result, call.operation, failures) {
                 return result;

@@ -5,23 +5,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use tower::service_fn;
 
 use super::call;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::Exchange;
+use crate::genesys::transport::Transport;
 
 /// Ends an attempt after `limit`, or at the deadline of its request if that is sooner.
-pub fn layer<S: Exchange>(limit: Duration, inner: S) -> impl Exchange {
-    service_fn(move |request: Request<Bytes>| {
-        let mut inner = inner.clone();
-        Box::pin(async move {
+pub fn layer(limit: Duration, inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
+        let inner = inner.clone();
+        async move {
             let left = call(&request).cycle.time_left();
-            match tokio::time::timeout(limit.min(left), inner.call(request)).await {
+            match tokio::time::timeout(limit.min(left), inner.exchange(request)).await {
                 Ok(result) => result,
                 Err(_) => Err(UpstreamError::Timeout { full: is_telling(limit, left) }),
             }
-        })
+        }
     })
 }
 
