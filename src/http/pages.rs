@@ -119,7 +119,7 @@ fn retryable(code: Code) -> &'static str {
     if code.retryable() {
         "yes: the same request can succeed when it is repeated"
     } else {
-        "no: the same request will fail again until something is changed"
+        "no: not before something was changed, or decided"
     }
 }
 

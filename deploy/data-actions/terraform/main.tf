@@ -4,6 +4,12 @@
 #   export GENESYSCLOUD_OAUTHCLIENT_ID=… GENESYSCLOUD_OAUTHCLIENT_SECRET=… GENESYSCLOUD_REGION=eu-west-1
 #   export TF_VAR_gateway_url=https://attributes.my.example TF_VAR_api_key=…
 #   terraform init && terraform apply
+#
+# The role of that OAuth client needs integrations:integration:{add,edit,view,delete},
+# integrations:action:{add,edit,view,delete} and bridge:actions:view.
+#
+# Terraform 1.11 makes of the files exactly what is in them, and each argument was compared with the provider's schema,
+# versions 1.60.0 and 1.84.1. With the provider, and so against an organisation, it was never run.
 
 terraform {
   required_version = ">= 1.3"
@@ -35,12 +41,23 @@ variable "name" {
   description = "Name of the integration, under which Architect lists the actions"
   type        = string
   default     = "Participant attributes"
+
+  validation {
+    # The provider takes such a category for another kind of action.
+    condition     = length(var.name) > 0 && length(var.name) <= 256 && !can(regex("(?i)function[ _-]data[ _-]action", var.name))
+    error_message = "It has to have 1 to 256 characters and must not contain `function data action`."
+  }
 }
 
 variable "timeout_seconds" {
   description = "When an execution ends on the Timeout path; the gateway answers within about two seconds"
   type        = number
   default     = 5
+
+  validation {
+    condition     = var.timeout_seconds >= 3 && var.timeout_seconds <= 60 && floor(var.timeout_seconds) == var.timeout_seconds
+    error_message = "It has to be a whole number from 3 (the gateway takes two) to 60."
+  }
 }
 
 locals {

@@ -1,6 +1,6 @@
 //! Each action, run as a flow would run it: what it writes and reads, whatever the values hold.
 
-use attribute_gateway::simulator::Call;
+use attribute_gateway::simulator::{Call, NO_ATTRIBUTES};
 use serde_json::{Value, json};
 
 use super::pack::{KEY, PLACEHOLDER, files, folder, import, run, succeed};
@@ -188,6 +188,31 @@ async fn the_customer_is_found_also_before_any_queue() {
         assert_eq!((&found["ok"], &found["code"]), (&json!(true), &json!("ok")), "{found:#}");
         assert_eq!(found["participantId"], customer);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_customer_the_first_is_found_and_not_written_to_and_of_two_none_is_guessed() {
+    const OTHER: &str = "5eed0000-0000-4000-8000-000000000002";
+    const SECOND: &str = "c0000000-0000-4000-8000-000000000009";
+    let call = Call::new(CALL).agent(AGENT, [("desk", "7")]);
+    let two = Call::new(OTHER).customer(CUSTOMER, NO_ATTRIBUTES).customer(SECOND, NO_ATTRIBUTES);
+    let app = TestApp::new().without_calls().with_call(call).with_call(two).start().await;
+    let found = succeed(&app, "find-customer", json!({"conversationId": CALL})).await;
+    assert_eq!((&found["ok"], &found["participantId"]), (&json!(true), &json!(AGENT)));
+    let inputs = json!({"conversationId": CALL, "key": "tier", "value": "gold"});
+    let set = succeed(&app, "set-attribute", inputs).await;
+    assert_eq!((&set["ok"], &set["code"]), (&json!(false), &json!("participant-not-found")));
+    let found = succeed(&app, "find-customer", json!({"conversationId": OTHER})).await;
+    assert_eq!((&found["ok"], &found["code"]), (&json!(false), &json!("ambiguous-participant")));
+    assert_eq!(found["participantId"], "");
+}
+
+/// The flat form of the conversation would show the default participant, whoever that is set to be.
+#[tokio::test(start_paused = true)]
+async fn the_customer_is_found_whoever_is_the_default_participant() {
+    let app = TestApp::new().with_env("GATEWAY__PARTICIPANTS__DEFAULT", "agent").start().await;
+    let found = succeed(&app, "find-customer", json!({"conversationId": CALL})).await;
+    assert_eq!(found["participantId"], CUSTOMER);
 }
 
 #[tokio::test(start_paused = true)]
