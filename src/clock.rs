@@ -11,6 +11,14 @@ pub fn today() -> Date {
     OffsetDateTime::from(std::time::SystemTime::now()).date()
 }
 
+/// Now, in UTC, as RFC 3339 has it, to the millisecond.
+#[expect(clippy::disallowed_methods, reason = "this is where wall time comes from")]
+pub fn timestamp() -> String {
+    let now = OffsetDateTime::from(std::time::SystemTime::now());
+    let (date, (hour, minute, second, milli)) = (now.date(), now.to_hms_milli());
+    format!("{date}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
 /// Turns instants into the moments that policies calculate with. Clones share their origin.
 #[derive(Clone, Copy, Debug)]
 pub struct Monotonic {

@@ -16,6 +16,7 @@ use ::config::Value;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+mod audit;
 mod bytes;
 mod debug;
 mod error;
@@ -39,6 +40,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{Audit, AuditTo, OnFailure};
 pub use bytes::ByteSize;
 pub use debug::Debug;
 pub use error::{ConfigError, Origin, Problem};
@@ -78,6 +80,8 @@ pub struct Config {
     pub participants: Participants,
     /// What is logged.
     pub log: Log,
+    /// Where writes are recorded.
+    pub audit: Audit,
     /// Aids for debugging.
     pub debug: Debug,
     /// The simulator of `demo` and `simulate`.

@@ -135,6 +135,9 @@ pub enum Error {
     /// Too many writes wait already.
     #[error("too many writes are waiting {0}")]
     Overloaded(&'static str),
+    /// The write cannot be recorded, and may not be sent unrecorded.
+    #[error("the audit record of this write could not be written, so it was not sent")]
+    AuditUnavailable,
     /// The service is going down and did not send this write.
     #[error("the service is shutting down")]
     ShuttingDown,
@@ -170,6 +173,7 @@ impl Error {
             Self::UpstreamRateLimited { .. } => Code::UpstreamRateLimited,
             Self::UpstreamUnavailable { .. } => Code::UpstreamUnavailable,
             Self::Overloaded(_) => Code::Overloaded,
+            Self::AuditUnavailable => Code::AuditUnavailable,
             Self::ShuttingDown => Code::ShuttingDown,
             Self::DeadlineExceeded(_) => Code::DeadlineExceeded,
             Self::Internal(_) => Code::Internal,
@@ -181,7 +185,7 @@ impl Error {
         match self {
             Self::UpstreamRateLimited { retry_after, .. }
             | Self::UpstreamUnavailable { retry_after, .. } => Some(*retry_after),
-            Self::Overloaded(_) | Self::ShuttingDown => Some(SHORT_WAIT),
+            Self::Overloaded(_) | Self::AuditUnavailable | Self::ShuttingDown => Some(SHORT_WAIT),
             Self::InvalidParticipant(_)
             | Self::AttributesTooLarge(_)
             | Self::ConversationNotFound(_)

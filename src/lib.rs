@@ -6,18 +6,20 @@
 //! [`cli`] runs them.
 //!
 //! ```text
-//! main -> cli -> service -> { http, app, genesys, simulator }
+//! main -> cli -> service -> { http, app, genesys, audit, simulator }
 //!                            http    -> app -> { ports, policy, domain }
 //!                            genesys -> { ports, policy, domain }
+//!                            audit   -> { ports, domain }
 //! ```
 //!
 //! `domain` and `policy` import nothing of ours, `http` never sees `genesys`, and [`simulator`]
 //! shares no type with either, so that a misreading of the platform shows in the tests; `cli` runs
 //! it for `simulate` and `demo`. [`config`] and [`shutdown`] know nothing of ours; [`error`] speaks of
-//! the domain, [`clock`] of policy's moments, and [`telemetry`] implements a port. A test holds
+//! the domain, [`clock`] of policy's moments, and [`telemetry`] and [`audit`] implement ports. A test holds
 //! these arrows.
 
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -2,6 +2,7 @@
 //!
 //! Held as `Arc<dyn …>`, so that no type parameter of the upstream client reaches a handler.
 
+mod audit;
 mod meter;
 mod pacing;
 mod trail;
@@ -14,6 +15,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use audit::{
+    Audit, AuditRecord, Caller, Custody, Dossier, Ending, Finding, KeyEnd, KeyRecord, Print, Stage,
+    Unrecorded,
+};
 #[cfg(test)]
 pub use meter::NoMeter;
 pub use meter::{Answer, BreakerState, Meter, Operation};
@@ -173,6 +178,8 @@ struct Spent {
     traceparent: Option<String>,
     /// What it did, where that is wanted.
     trail: Option<Trail>,
+    /// What is recorded of it, where that is wanted.
+    dossier: Option<Dossier>,
 }
 
 impl Default for Spent {
@@ -187,6 +194,7 @@ impl Default for Spent {
             correlation: Mutex::default(),
             traceparent: None,
             trail: None,
+            dossier: None,
         }
     }
 }
@@ -225,6 +233,20 @@ impl Cycle {
             spent.trail = Some(Trail::default());
         }
         self
+    }
+
+    /// The same, with a dossier. To be asked for before the cycle is cloned.
+    #[must_use]
+    pub fn audited(mut self, dossier: Option<Dossier>) -> Self {
+        if let (Some(dossier), Some(spent)) = (dossier, Arc::get_mut(&mut self.shared)) {
+            spent.dossier = Some(dossier);
+        }
+        self
+    }
+
+    /// What is recorded of it.
+    pub fn dossier(&self) -> Option<&Dossier> {
+        self.shared.dossier.as_ref()
     }
 
     /// What was done so far, where that is recorded.

@@ -1,5 +1,6 @@
 //! The composition root: the only file that names every concrete type.
 
+mod audit;
 mod health;
 mod serving;
 mod upstream;
@@ -12,6 +13,7 @@ use axum::Router;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::app::{App, AppParts, AppSettings};
+use crate::audit::{AuditLog, Output};
 use crate::config::{self, Config};
 use crate::domain::Limits;
 use crate::genesys::{Jitter, TokenCache, Transport, over_http};
@@ -34,15 +36,18 @@ pub struct Parts {
     pub jitter: Jitter,
     /// Where access lines go.
     pub access: AccessLog,
+    /// Where writes are recorded, if they are.
+    pub audit: Option<Box<dyn Output>>,
 }
 
 impl Parts {
     /// The parts of the real service: over the network, with true jitter.
     ///
     /// # Errors
-    /// If TLS cannot be set up.
+    /// If TLS cannot be set up, or the audit file cannot be opened.
     pub fn over_http(config: &Config, access: AccessLog) -> anyhow::Result<Self> {
-        Ok(Self { transport: transport(config)?, jitter: Jitter::random(), access })
+        let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
+        Ok(Self { transport, jitter: Jitter::random(), access, audit })
     }
 }
 
@@ -59,13 +64,17 @@ pub struct Service {
     tokens: TokenCache,
     metrics: Metrics,
     bounds: Bounds,
+    audit: Option<AuditLog>,
     _tasks: DropGuard,
 }
 
 impl Service {
     /// Puts the service together and starts to fetch a token. Needs a runtime.
-    pub fn build(config: &Config, credentials: &config::Credentials, parts: Parts) -> Self {
-        let Parts { transport, jitter, access } = parts;
+    pub fn build(
+        config: &Config,
+        credentials: &config::Credentials,
+        Parts { transport, jitter, access, audit }: Parts,
+    ) -> Self {
         let metrics = Metrics::new(paths::ALL);
         let meter: Arc<dyn Meter> = Arc::new(metrics.clone());
         let (shutdown, stop) = (Shutdown::default(), CancellationToken::new());
@@ -76,6 +85,7 @@ impl Service {
             stop: stop.clone(),
         };
         let upstream = Upstream::connect(config, credentials, parts);
+        let audit = audit::log(&config.audit, credentials, audit, &meter);
         let app = App::new(AppParts {
             conversations: Arc::clone(&upstream.client) as Arc<_>,
             pacing: Arc::new(upstream.limiter.clone()),
@@ -88,20 +98,21 @@ impl Service {
         metrics.refreshed_by(upstream.limiter.reporter());
         let ops = Arc::new(Ops {
             documents: Documents::default(),
-            readiness: Arc::new(health(upstream, &app, &shutdown)),
+            readiness: Arc::new(health(upstream, &app, &shutdown, audit.clone())),
             metrics: metrics.clone(),
             access,
             recent: config.debug.enabled.then(RecentRequests::default),
+            audit: audit.clone().map(|audit| Arc::new(audit) as _),
             in_flight: shutdown.tasks().clone(),
         });
         let settings = Arc::new(http_settings(config, credentials));
-        let router = router(AppState { app, ops, settings });
         Self {
-            router,
+            router: router(AppState { app, ops, settings }),
             shutdown,
             tokens,
             metrics,
             bounds: bounds(config),
+            audit,
             _tasks: stop.drop_guard(),
         }
     }
@@ -132,11 +143,20 @@ impl Service {
     /// If the listener cannot be used.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let serving = Serving::new(self.router, self.bounds, self.shutdown, self.metrics);
-        serving.run(listener).await
+        let served = serving.run(listener).await;
+        if let Some(audit) = &self.audit {
+            audit::finish(audit).await;
+        }
+        served
     }
 }
 
-fn health(upstream: Upstream, app: &App, shutdown: &Shutdown) -> health::Health {
+fn health(
+    upstream: Upstream,
+    app: &App,
+    shutdown: &Shutdown,
+    audit: Option<AuditLog>,
+) -> health::Health {
     health::Health {
         tokens: upstream.tokens,
         guards: upstream.guards,
@@ -144,6 +164,7 @@ fn health(upstream: Upstream, app: &App, shutdown: &Shutdown) -> health::Health 
         retries: upstream.retries,
         app: app.clone(),
         shutdown: shutdown.clone(),
+        audit,
     }
 }
 

@@ -4,6 +4,7 @@
 //! until then is in the flow, and an answer that is true can be made of it. That is how the
 //! deadline and a drain are kept whatever a call does.
 
+mod account;
 mod finish;
 mod plan;
 mod read_back;
@@ -27,7 +28,7 @@ use crate::domain::{
     Intent, ParticipantSelector, Patch, Watch, WriteReport,
 };
 use crate::error::{Effect, Error, Failure};
-use crate::ports::{Class, Cycle, Phase};
+use crate::ports::{Class, Custody, Cycle, Phase};
 
 /// What a caller wants to write.
 #[derive(Clone, Debug)]
@@ -72,8 +73,9 @@ impl App {
         }
         request.cycle.note_keys(request.patch.keys().map(AttributeKey::as_str));
         let admitted = self.shared.held.admit(request.conversation)?;
+        let custody = request.cycle.take_custody();
         let (reply, answer) = oneshot::channel();
-        let mut flow = Flow::new(Arc::clone(&self.shared), request, admitted);
+        let mut flow = Flow::new(Arc::clone(&self.shared), request, (admitted, custody));
         self.shared.shutdown.tasks().spawn(Box::pin(async move {
             let result = flow.drive().await;
             flow.admitted = None;
@@ -105,6 +107,8 @@ struct Flow {
     arrived: Instant,
     /// Counts the write until it is answered.
     admitted: Option<Admitted>,
+    /// The record of this write, until it is answered.
+    custody: Option<Custody>,
     target: Option<Target>,
     /// The map before what was sent last.
     before: AttributeMap,
@@ -153,13 +157,18 @@ struct Flow {
 }
 
 impl Flow {
-    fn new(shared: Arc<Shared>, request: WriteRequest, admitted: Admitted) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        request: WriteRequest,
+        (admitted, custody): (Admitted, Option<Custody>),
+    ) -> Self {
         Self {
             arrival: shared.turns.arrival(),
             arrived: Instant::now(),
             shared,
             request,
             admitted: Some(admitted),
+            custody,
             target: None,
             before: AttributeMap::default(),
             shown: AttributeMap::default(),
@@ -199,10 +208,15 @@ impl Flow {
             () = tokio::time::sleep_until(deadline) => Err(Error::DeadlineExceeded("writing")),
             () = shutdown.drain_over() => Err(Error::ShuttingDown),
         };
-        self.finish(result)
+        let result = self.finish(result);
+        self.account_for(&result);
+        result
     }
 
     async fn run(&mut self) -> Result<(), Error> {
+        if let Some(custody) = &self.custody {
+            custody.intend().await?;
+        }
         let pending = self.plan().await?;
         if self.request.options.dry_run {
             self.sent = pending;

@@ -9,7 +9,7 @@ use super::error::is_within;
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// Keys whose values are shown to nobody.
-const SECRETS: [&str; 2] = ["genesys.client_secret", "simulator.client_secret"];
+const SECRETS: [&str; 3] = ["genesys.client_secret", "audit.key", "simulator.client_secret"];
 
 /// Keys by which `genesys` reaches a real organisation.
 const ACCOUNT: [&str; 5] = [
@@ -21,7 +21,7 @@ const ACCOUNT: [&str; 5] = [
 ];
 
 /// Keys that may also be read from a file which a variable with `_FILE` at its end names.
-pub(super) const FROM_FILE: [&str; 2] = ["genesys.client_id", "genesys.client_secret"];
+pub(super) const FROM_FILE: [&str; 3] = ["genesys.client_id", "genesys.client_secret", "audit.key"];
 
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

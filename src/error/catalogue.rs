@@ -37,13 +37,14 @@ pub enum Code {
     UpstreamRateLimited,
     UpstreamUnavailable,
     Overloaded,
+    AuditUnavailable,
     ShuttingDown,
     DeadlineExceeded,
 }
 
 impl Code {
     /// Every code, by status and then by meaning; the order of the tables made from it.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::InvalidConversationId,
         Self::InvalidParticipant,
         Self::InvalidJson,
@@ -74,6 +75,7 @@ impl Code {
         Self::UpstreamRateLimited,
         Self::UpstreamUnavailable,
         Self::Overloaded,
+        Self::AuditUnavailable,
         Self::ShuttingDown,
         Self::DeadlineExceeded,
     ];
@@ -111,6 +113,7 @@ impl Code {
             Self::UpstreamRateLimited => "upstream-rate-limited",
             Self::UpstreamUnavailable => "upstream-unavailable",
             Self::Overloaded => "overloaded",
+            Self::AuditUnavailable => "audit-unavailable",
             Self::ShuttingDown => "shutting-down",
             Self::DeadlineExceeded => "deadline-exceeded",
         }
@@ -154,6 +157,7 @@ impl Code {
             Self::UpstreamRateLimited => "The request budget at Genesys Cloud is spent",
             Self::UpstreamUnavailable => "Genesys Cloud is unavailable",
             Self::Overloaded => "Too many writes are waiting",
+            Self::AuditUnavailable => "Writes cannot be recorded at present",
             Self::ShuttingDown => "The gateway is shutting down",
             Self::DeadlineExceeded => "The deadline passed",
         }
@@ -244,6 +248,9 @@ impl Code {
             Self::Overloaded => {
                 "Repeat the request after Retry-After seconds; spread writes, or send several keys in one."
             }
+            Self::AuditUnavailable => {
+                "Repeat the request after Retry-After seconds; if it lasts, tell whoever runs the gateway (/readyz?verbose says why)."
+            }
             Self::ShuttingDown => {
                 "Repeat the request; another instance, or this one after its restart, will take it."
             }
@@ -262,6 +269,7 @@ impl Code {
             | Self::UpstreamRateLimited
             | Self::UpstreamUnavailable
             | Self::Overloaded
+            | Self::AuditUnavailable
             | Self::ShuttingDown
             | Self::DeadlineExceeded => true,
             Self::InvalidConversationId

@@ -95,6 +95,9 @@ impl Code {
             Self::Overloaded => {
                 "More writes wait than the gateway keeps waiting, for this participant or altogether."
             }
+            Self::AuditUnavailable => {
+                "This gateway sends no write that it has not recorded, and the record could not be written: the disk is full, say. Nothing was sent."
+            }
             Self::ShuttingDown => {
                 "This instance was told to stop. It finishes what was sent, and takes nothing new."
             }

@@ -4,6 +4,8 @@
 //! problems out, adds the headers that every answer has, and logs and counts each request exactly
 //! once, also those whose caller hung up.
 
+mod record;
+
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -59,7 +61,9 @@ pub(super) async fn edge(
         let panicked = passage.effect_unless_known();
         caught(next.run(request), panicked).await
     };
-    passage.finish(response)
+    let (response, recorded) = passage.finish(response);
+    recorded.await;
+    response
 }
 
 /// Runs a handler; a panic becomes a problem. The payload is dropped unseen.
@@ -98,11 +102,14 @@ impl Passage {
         let client = Client::anonymous();
         let mut exchange = Exchange::open(headers, &state.settings, client, recorded);
         exchange.flat = flat;
+        let request_id = request_id(headers);
+        let dossier = record::open(&state, request, &exchange.client, &request_id);
+        exchange.cycle = exchange.cycle.audited(dossier);
         let counts = route.as_ref().is_some_and(|route| paths::is_api(route.as_str()));
         Self {
             exchange,
             arrival: recorded.then(|| arrival(request)),
-            request_id: request_id(headers),
+            request_id,
             method: request.method().clone(),
             uri: request.uri().clone(),
             route,
@@ -135,7 +142,8 @@ impl Passage {
         if self.is_api() && !self.method.is_safe() { Effect::Unknown } else { Effect::NotApplied }
     }
 
-    fn finish(mut self, response: Response) -> Response {
+    /// The answer as it leaves, once the future has ended: then it is on record, where it has to be.
+    fn finish(mut self, response: Response) -> (Response, impl Future<Output = ()> + use<>) {
         let (mut parts, mut body) = response.into_parts();
         let problem = parts.extensions.remove::<Problem>();
         let correlation = self.exchange.cycle.correlation_id();
@@ -163,7 +171,8 @@ impl Passage {
         let status = problem.as_ref().map_or(told, Problem::status);
         self.report(status.as_u16(), effect, code, correlation.as_deref());
         self.finished = true;
-        Response::from_parts(parts, body)
+        let recorded = record::answered(&self.exchange.cycle, (status.as_u16(), effect, code));
+        (Response::from_parts(parts, body), recorded)
     }
 
     fn add_headers(&self, parts: &mut Parts) {
@@ -272,7 +281,9 @@ impl Drop for Passage {
     fn drop(&mut self) {
         if !self.finished {
             let correlation = self.exchange.cycle.correlation_id();
-            self.report(HUNG_UP, self.effect_unless_known(), None, correlation.as_deref());
+            let effect = self.effect_unless_known();
+            self.report(HUNG_UP, effect, None, correlation.as_deref());
+            record::hung_up(&self.exchange.cycle, (HUNG_UP, effect, None));
         }
     }
 }

@@ -64,6 +64,11 @@ pub(super) fn is_api(path: &str) -> bool {
     path.starts_with(API)
 }
 
+/// Whether what is not safe on this pattern is a write of attributes.
+pub(super) fn is_of_attributes(pattern: &str) -> bool {
+    pattern == ATTRIBUTES || pattern == ATTRIBUTE
+}
+
 /// The conversation that an API path names, percent-decoded; `None` if what stands there is no id.
 pub(super) fn conversation_of(path: &str) -> Option<ConversationId> {
     let step = path.strip_prefix("/v1/conversations/")?.split('/').next()?;

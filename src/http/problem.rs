@@ -195,6 +195,7 @@ pub(super) const fn status(code: Code) -> StatusCode {
         Code::UpstreamRateLimited
         | Code::UpstreamUnavailable
         | Code::Overloaded
+        | Code::AuditUnavailable
         | Code::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
     }
@@ -231,6 +232,7 @@ impl From<Failure> for Problem {
             | Error::UpstreamRateLimited { .. }
             | Error::UpstreamUnavailable { .. }
             | Error::Overloaded(_)
+            | Error::AuditUnavailable
             | Error::ShuttingDown
             | Error::DeadlineExceeded(_) => Extra::None,
         };

@@ -10,6 +10,7 @@ use super::document::Documents;
 use super::etag::EtagKey;
 use crate::app::App;
 use crate::domain::ParticipantSelector;
+use crate::ports::Audit;
 use crate::telemetry::{AccessLog, Metrics, RecentRequests};
 
 /// The state of the router; handlers take the part they need. It is cloned several times a request,
@@ -55,6 +56,8 @@ pub struct Ops {
     pub recent: Option<RecentRequests>,
     /// The description of the API.
     pub documents: Documents,
+    /// Where writes are recorded, if they are.
+    pub audit: Option<Arc<dyn Audit>>,
     /// Holds a token for each API request under way: a drain waits for it to be empty.
     pub in_flight: TaskTracker,
 }

@@ -104,6 +104,8 @@ pub trait Meter: Send + Sync {
     fn writes_in_flight(&self, count: usize);
     /// Participants of whom something is remembered now.
     fn participants_held(&self, count: usize);
+    /// An audit record was written, or was lost.
+    fn audited(&self, written: bool);
 }
 
 /// Counts nothing: for unit tests of what reports.
@@ -131,4 +133,5 @@ impl Meter for NoMeter {
     fn remembered(&self, _: usize, _: usize) {}
     fn writes_in_flight(&self, _: usize) {}
     fn participants_held(&self, _: usize) {}
+    fn audited(&self, _: bool) {}
 }

@@ -11,6 +11,7 @@ use http::Request;
 use tower::ServiceExt as _;
 
 use crate::app::App;
+use crate::audit::AuditLog;
 use crate::genesys::{Guard, Limiter, Retries, TokenCache, TokenStatus, over_http};
 use crate::http::{Check, Readiness, ReadinessReport, paths};
 use crate::ports::BreakerState;
@@ -24,6 +25,7 @@ pub struct Health {
     pub guards: [(&'static str, Arc<Guard>); 3],
     pub app: App,
     pub shutdown: Shutdown,
+    pub audit: Option<AuditLog>,
 }
 
 impl Readiness for Health {
@@ -52,6 +54,7 @@ impl Readiness for Health {
                 "no sign of upstream replacing the map".to_owned()
             },
         });
+        checks.extend(self.audit.as_ref().map(audit));
         ReadinessReport { ready: authenticated && running, checks }
     }
 
@@ -70,6 +73,21 @@ impl Health {
         };
         (ready, Check { name: "token", ok, detail })
     }
+}
+
+/// Records that are lost are told here, and make nothing unready: where writes need their record, each
+/// is refused with what is wrong, and reads go on.
+fn audit(audit: &AuditLog) -> Check {
+    let state = audit.state();
+    let lost = match state.lost {
+        0 => "no record lost".to_owned(),
+        lost => format!("{lost} records lost since the start"),
+    };
+    let detail = match &state.failing {
+        Some(reason) => format!("cannot be written: {reason}; {lost}"),
+        None => lost,
+    };
+    Check { name: "audit", ok: state.failing.is_none(), detail }
 }
 
 /// That there is no room is no fault of anything: it is what the limit is for.

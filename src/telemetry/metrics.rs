@@ -65,6 +65,8 @@ struct Figures {
     refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
     breakers: Family<UpstreamLabels, Gauge<i64, AtomicI64>>,
     writes: Writes,
+    audit_records: Counter,
+    audit_lost: Counter,
 }
 
 impl Metrics {
@@ -92,6 +94,8 @@ impl Metrics {
             refresh: OnceLock::new(),
             breakers: Family::default(),
             writes: Writes::new(),
+            audit_records: Counter::default(),
+            audit_lost: Counter::default(),
         };
         figures.register();
         Self(Arc::new(figures))
@@ -150,6 +154,8 @@ impl Figures {
         self.budget.register(&mut self.registry);
         self.connections.register(&mut self.registry);
         self.writes.register(&mut self.registry);
+        self.add("audit_records", "Audit records written", self.audit_records.clone());
+        self.add("audit_lost", "Audit records that could not be written", self.audit_lost.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         self.add("build", "Version of the gateway", version);
     }
@@ -299,6 +305,14 @@ impl Meter for Metrics {
     fn participants_held(&self, count: usize) {
         self.0.writes.participants_held.set(whole(count));
     }
+
+    fn audited(&self, written: bool) {
+        if written {
+            self.0.audit_records.inc()
+        } else {
+            self.0.audit_lost.inc()
+        };
+    }
 }
 
 #[cfg(test)]
@@ -330,6 +344,9 @@ mod tests {
         metrics.participants_held(9);
         metrics.connections(3);
         metrics.connection_ended(Ended::Displaced);
+        metrics.audited(true);
+        metrics.audited(true);
+        metrics.audited(false);
     }
 
     #[test]
@@ -358,6 +375,8 @@ mod tests {
             "participants_held 9",
             "connections 3",
             r#"connections_ended_total{reason="displaced"} 1"#,
+            "audit_records_total 2",
+            "audit_lost_total 1",
             concat!(r#"build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
         ] {
             let line = format!("attribute_gateway_{line}");

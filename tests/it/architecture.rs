@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Each module with those that it may name, beside itself. What is not listed may name none.
 /// `error`, `clock`, `shutdown` and `ports` are the vocabulary that layers share; `telemetry` is
 /// known where requests are reported, `config` where the program is put together.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("main", &["cli"]),
     // `simulate` runs the simulator alone.
     ("cli", &["service", "simulator", "config", "telemetry", "shutdown"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "http",
             "app",
             "genesys",
+            "audit",
             "simulator",
             "ports",
             "policy",
@@ -30,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("app", &["ports", "policy", "domain", "error", "clock", "shutdown"]),
     ("genesys", &["ports", "policy", "domain", "error", "clock"]),
     ("telemetry", &["ports", "domain", "error"]),
+    ("audit", &["ports", "domain", "error", "clock"]),
     ("ports", &["domain", "error"]),
     ("error", &["domain"]),
     ("clock", &["policy"]),

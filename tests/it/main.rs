@@ -1,6 +1,7 @@
 //! Tests of the whole service, in one binary. `tests/README.md` tells which test shows what.
 
 mod architecture;
+mod auditing;
 mod bad_input;
 mod breaker;
 mod changelog;

@@ -103,7 +103,7 @@ async fn every_status_and_code_that_is_answered_is_documented_with_an_example_of
 }
 
 /// Codes that only a write meets.
-const WRITING: [Code; 13] = [
+const WRITING: [Code; 14] = [
     Code::InvalidJson,
     Code::InvalidHeader,
     Code::RequestTimeout,
@@ -117,6 +117,7 @@ const WRITING: [Code; 13] = [
     Code::InvalidAttributes,
     Code::AttributesTooLarge,
     Code::Overloaded,
+    Code::AuditUnavailable,
 ];
 
 /// Members that an answer has or has not for reasons of its own.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use attribute_gateway::audit::Captured;
 use attribute_gateway::error::Code;
 use attribute_gateway::simulator::{Action, Call, Fault};
 use attribute_gateway::telemetry::AccessLog;
@@ -21,7 +22,7 @@ pub const CANARY: &str = "canary-sent-2f7c";
 pub type Row = (Code, u16, &'static str, Option<u64>);
 
 /// What each code has to look like when [`provoke`] has provoked it.
-pub const ROWS: [Row; 32] = [
+pub const ROWS: [Row; 33] = [
     (Code::InvalidConversationId, 400, "notApplied", None),
     (Code::InvalidParticipant, 400, "notApplied", None),
     (Code::InvalidJson, 400, "notApplied", None),
@@ -52,6 +53,7 @@ pub const ROWS: [Row; 32] = [
     (Code::UpstreamRateLimited, 503, "notApplied", Some(30)),
     (Code::UpstreamUnavailable, 503, "notApplied", Some(1)),
     (Code::Overloaded, 503, "notApplied", Some(1)),
+    (Code::AuditUnavailable, 503, "notApplied", Some(1)),
     (Code::ShuttingDown, 503, "notApplied", Some(1)),
     (Code::DeadlineExceeded, 504, "unknown", None),
 ];
@@ -149,6 +151,7 @@ async fn special(code: Code, base: Builder) -> (TestApp, Answer) {
             first.await.expect("it does not panic").assert_status(200);
             (app, answer)
         }
+        Code::AuditUnavailable => unrecorded(base).await,
         Code::PreconditionRequired => {
             let app = base.with_env("GATEWAY__WRITES__REQUIRE_IF_MATCH", "true").start().await;
             let answer = app.send(put(CALL, "", &[])).await;
@@ -162,6 +165,14 @@ async fn special(code: Code, base: Builder) -> (TestApp, Answer) {
         }
         other => panic!("nothing here provokes `{}`", other.as_str()),
     }
+}
+
+async fn unrecorded(base: Builder) -> (TestApp, Answer) {
+    let records = Captured::default();
+    records.fill(true);
+    let app = base.recorded_in(&records).start().await;
+    let answer = app.send(put(CALL, "", &[])).await;
+    (app, answer)
 }
 
 const TWO_AGENTS: &str = "5eed0000-0000-4000-8000-000000000002";
@@ -183,7 +194,7 @@ fn put_body(conversation: &str, body: impl Into<Body>) -> Request<Body> {
 }
 
 /// A body that begins and never ends.
-fn endless() -> Body {
+pub fn endless() -> Body {
     let end = std::future::pending::<Option<Result<HeaderMap, std::convert::Infallible>>>();
     Body::new(Full::from("{").with_trailers(end))
 }

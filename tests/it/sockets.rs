@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::harness::{Demo, Process, attributes_of, fetch, until};
+use crate::harness::{Demo, Process, attributes_of, fetch, once, until};
 
 /// The first call of the demonstration, and its customer.
 const CALL: &str = "11111111-1111-4111-8111-111111111111";
@@ -234,4 +234,118 @@ async fn the_log_at_trace_level_tells_no_value_secret_or_token_over_real_connect
     // The simulator's tokens are 86 letters and digits; nothing else is that long.
     let words = log.split(|character: char| !character.is_ascii_alphanumeric());
     assert_eq!(words.filter(|word| word.len() >= 60).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[tokio::test]
+async fn sigterm_in_the_middle_of_writes_loses_no_audit_record() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let file = directory.path().join("audit.jsonl");
+    let path = file.to_str().expect("plain");
+    let mut demo = Process::demo(&[], &[("GATEWAY__AUDIT__TO", path)]).await;
+    demo.set(json!({"latency": "300ms", "lag": "0s"})).await;
+    let writes: Vec<_> = (0..40)
+        .map(|number| {
+            let url = demo.attributes();
+            let body = json!({"attributes": {format!("key_{number}"): "canary"}}).to_string();
+            tokio::spawn(async move { fetch("PUT", &url, body).await.status().as_u16() })
+        })
+        .collect();
+    demo.read_is_under_way().await;
+    demo.process.signal("TERM");
+    let mut told = Vec::new();
+    for write in writes {
+        told.push(write.await.expect("it does not panic"));
+    }
+    assert_eq!(demo.process.ended().await.code(), Some(0));
+    let text = std::fs::read_to_string(&file).expect("a file");
+    assert!(!text.contains("canary"), "{text}");
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect();
+    let of = |kind: &str| lines.iter().filter(|line| line["record"] == kind).count();
+    assert_eq!(of("outcome"), told.len(), "{text}");
+    let applied = told.iter().filter(|status| **status == 200).count();
+    let recorded = |line: &&Value| line["record"] == "outcome" && line["effect"] == "applied";
+    assert_eq!(lines.iter().filter(recorded).count(), applied);
+    assert!(applied > 0 && of("intent") >= applied, "{told:?}");
+    assert_eq!(lines[0]["client.address"], "127.0.0.1");
+}
+
+#[tokio::test]
+async fn records_that_still_wait_for_a_slow_reader_are_written_before_the_process_ends() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let pipe = directory.path().join("audit.pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("runs").success());
+    // Open at both ends, so that nobody waits for the other; nothing is read yet.
+    let reader = tokio::net::unix::pipe::OpenOptions::new().read_write(true).open_receiver(&pipe);
+    let env = [
+        ("GATEWAY__AUDIT__TO", pipe.to_str().expect("plain")),
+        ("GATEWAY__AUDIT__ON_FAILURE", "drop"),
+    ];
+    let mut demo = Process::demo(&[], &env).await;
+    // Each record is some 40 KB, and a pipe holds 64.
+    let keys: serde_json::Map<_, _> = (0..300).map(|n| (format!("k{n}"), json!("v"))).collect();
+    for _ in 0..4 {
+        let body = json!({ "attributes": keys }).to_string();
+        assert_eq!(fetch("PUT", &demo.attributes(), body).await.status(), 200);
+    }
+    demo.process.signal("TERM");
+    demo.process.wrote("draining").await;
+    let mut lines = tokio::io::BufReader::new(reader.expect("opens")).lines();
+    for _ in 0..4 {
+        let line = tokio::time::timeout(Duration::from_secs(10), lines.next_line()).await;
+        let line = line.expect("in time").expect("readable").expect("a line");
+        let record: Value = serde_json::from_str(&line).expect("a whole line");
+        assert_eq!(record["keys"].as_array().map(Vec::len), Some(300));
+    }
+    assert_eq!(demo.process.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn on_a_full_disk_writes_are_refused_or_go_on_as_configured_and_both_are_loud() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let link = directory.path().join("audit.jsonl");
+    // A link, so that nothing could ever rename the device itself.
+    std::os::unix::fs::symlink("/dev/full", &link).expect("linked");
+    let to = ("GATEWAY__AUDIT__TO", link.to_str().expect("plain"));
+    for (on_failure, status) in [("block", 503), ("drop", 200)] {
+        let demo = Process::demo(&[], &[to, ("GATEWAY__AUDIT__ON_FAILURE", on_failure)]).await;
+        let body = r#"{"attributes":{"tier":"gold"}}"#;
+        let answer = fetch("PUT", &demo.attributes(), body).await;
+        assert_eq!(answer.status(), status, "{on_failure}");
+        let entries = demo.sim("ledger").await.as_array().expect("entries").len();
+        assert_eq!(entries, usize::from(status == 200), "{on_failure}");
+        let figures = fetch("GET", &format!("{}/metrics", demo.gateway), "").await;
+        let figures = String::from_utf8_lossy(figures.body()).into_owned();
+        assert!(figures.contains("attribute_gateway_audit_lost_total 1\n"), "{figures}");
+        demo.process.wrote("audit records cannot be written").await;
+        let ready = fetch("GET", &format!("{}/readyz?verbose", demo.gateway), "").await;
+        let text = String::from_utf8_lossy(ready.body()).into_owned();
+        assert!(ready.status() == 200 && text.contains("audit: failed: "), "{text}");
+        assert!(text.contains("No space left on device"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn records_on_standard_output_are_whole_lines_between_those_of_the_log() {
+    let mut demo = Process::demo(&[], &[("GATEWAY__AUDIT__TO", "stdout")]).await;
+    for number in 0..20 {
+        let body = json!({"attributes": {"tier": number.to_string()}}).to_string();
+        assert_eq!(fetch("PUT", &demo.attributes(), body).await.status(), 200);
+    }
+    demo.process.signal("TERM");
+    demo.process.ended().await;
+    let written = demo.process.written();
+    let log = written[demo.banner.len()..].lines();
+    let lines: Vec<Value> =
+        log.map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let of = |target: &str| lines.iter().filter(|line| line["target"] == target).count();
+    assert_eq!((of("audit"), of("access")), (40, 20));
+}
+
+#[tokio::test]
+async fn an_audit_file_that_cannot_be_opened_is_told_at_the_start() {
+    let env = [("GATEWAY__AUDIT__TO", "/no/such/directory/audit.jsonl")];
+    let ended = once(&["demo"], &env).await;
+    assert_eq!(ended.code, 1);
+    assert!(ended.err.contains("cannot open the audit file"), "{}", ended.err);
 }

@@ -60,7 +60,11 @@ fn missing_credentials_are_named_together() {
 
 #[test]
 fn no_debug_output_holds_a_secret() {
-    let pairs = [("GENESYS_CLIENT_SECRET", SECRET), ("GATEWAY__SIMULATOR__CLIENT_SECRET", SECRET)];
+    let pairs = [
+        ("GENESYS_CLIENT_SECRET", SECRET),
+        ("GATEWAY__AUDIT__KEY", SECRET),
+        ("GATEWAY__SIMULATOR__CLIENT_SECRET", SECRET),
+    ];
     let source = env(&pairs);
     let loaded = load(&source).expect("valid");
     let credentials = Credentials { client_id: "x".to_owned(), client_secret: SECRET.into() };
@@ -72,7 +76,7 @@ fn no_debug_output_holds_a_secret() {
         loaded.render()
     );
     assert!(!shown.contains("hunter2"), "{shown}");
-    assert_eq!(loaded.render().matches("\"********\"").count(), 2);
+    assert_eq!(loaded.render().matches("\"********\"").count(), 3);
 }
 
 #[test]
@@ -98,4 +102,21 @@ fn a_demonstration_sees_no_real_account() {
     assert_eq!(loaded.config.genesys.route, Route::Calls);
     assert_eq!(loaded.config.server.bind.port(), 9);
     assert!(!loaded.render().contains("real"));
+}
+
+#[test]
+fn the_audit_goes_nowhere_unless_it_is_told_and_its_key_may_come_from_a_file() {
+    use crate::config::{AuditTo, OnFailure};
+    assert_eq!(config(&[]).audit.to, AuditTo::Off);
+    assert_eq!(config(&[]).audit.on_failure, OnFailure::Block);
+    assert_eq!(config(&[("GATEWAY__AUDIT__TO", "stdout")]).audit.to, AuditTo::Stdout);
+    let directory = TempDir::new().expect("a directory");
+    let key = write(&directory, "key", format!("{SECRET}\n"));
+    let audit = config(&[
+        ("GATEWAY__AUDIT__TO", "./a.jsonl"),
+        ("GATEWAY__AUDIT__KEY_FILE", key.to_str().expect("plain")),
+    ])
+    .audit;
+    assert_eq!(audit.to, AuditTo::File("./a.jsonl".into()));
+    assert_eq!(audit.key.expect("set").expose_secret(), SECRET);
 }

@@ -59,6 +59,7 @@ impl Service {
                 access: AccessLog::new(sink, Format::Json),
                 recent: None,
                 documents: Documents::default(),
+                audit: None,
                 in_flight: TaskTracker::new(),
             }),
             settings: Arc::new(HttpSettings {

@@ -42,6 +42,9 @@ impl FromRequest<AppState> for WriteCall {
             Some(key) => of_one(&key, &parts, body, &exchange, settings).await?,
         };
         let (minimal, cycle) = (exchange.prefer.minimal, exchange.cycle);
+        if let Some(dossier) = cycle.dossier() {
+            dossier.ask(conversation, &selector, &patch, options.dry_run);
+        }
         Ok(Self {
             request: WriteRequest { conversation, selector, patch, condition, options, cycle },
             view: WriteView { cover, minimal, flat: exchange.flat },

@@ -39,6 +39,7 @@ const WRITING: &[Code] = &[
     Code::InvalidAttributes,
     Code::AttributesTooLarge,
     Code::Overloaded,
+    Code::AuditUnavailable,
 ];
 
 /// What can go wrong with a look at what was done.

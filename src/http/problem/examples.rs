@@ -17,6 +17,7 @@ const SECOND: &str = "0b1c2d3e-4f50-4617-a829-3a4b5c6d7e8f";
 
 impl Problem {
     /// A plausible problem with this code.
+    #[expect(clippy::too_many_lines, reason = "a line or two a code")]
     pub(in crate::http) fn example(code: Code) -> Self {
         match code {
             Code::InvalidConversationId
@@ -55,6 +56,7 @@ impl Problem {
             | Code::UpstreamRateLimited
             | Code::UpstreamUnavailable
             | Code::Overloaded
+            | Code::AuditUnavailable
             | Code::ShuttingDown
             | Code::DeadlineExceeded => failure(code).into(),
         }
@@ -153,6 +155,7 @@ fn of_upstream(code: Code) -> Error {
             retry_after: Duration::from_secs(2),
         },
         Code::Overloaded => Error::Overloaded("for this participant"),
+        Code::AuditUnavailable => Error::AuditUnavailable,
         Code::ShuttingDown => Error::ShuttingDown,
         Code::DeadlineExceeded => Error::DeadlineExceeded("waiting for the answer to the PATCH"),
         _ => Error::Internal("an example".to_owned()),

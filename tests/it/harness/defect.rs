@@ -43,7 +43,8 @@ fn service_over(defect: Defect, access: &AccessLog) -> Router {
     });
     let readiness = Arc::new(Ready);
     let (access, documents) = (access.clone(), Documents::default());
-    let ops = Ops { readiness, metrics, access, recent: None, documents, in_flight };
+    let (recent, audit) = (None, None);
+    let ops = Ops { readiness, metrics, access, recent, audit, documents, in_flight };
     router(AppState { app, ops: Arc::new(ops), settings: Arc::new(http_settings()) })
 }
 

@@ -21,11 +21,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use attribute_gateway::audit::Captured;
 use attribute_gateway::config::{self, Config, LogFormat};
 use attribute_gateway::genesys::{Jitter, in_process};
 use attribute_gateway::service::{Parts, Service};
 use attribute_gateway::simulator::{Call, Fault, Kind, Settings, Simulator};
-use attribute_gateway::telemetry::{Captured, Format, Sink, Telemetry};
+use attribute_gateway::telemetry::{Captured as Log, Format, Sink, Telemetry};
 use axum::Router;
 use axum::body::Body;
 use axum::middleware::{Next, from_fn};
@@ -53,6 +54,7 @@ pub struct Builder {
     seed: u64,
     leftovers_allowed: bool,
     overheard: Overheard,
+    records: Option<Captured>,
 }
 
 /// A running service, and the platform behind it.
@@ -60,7 +62,7 @@ pub struct TestApp {
     /// The platform.
     pub simulator: Simulator,
     /// What the service wrote to its log. Only events of this thread, and access lines.
-    pub logs: Captured,
+    pub logs: Log,
     service: Service,
     router: Router,
     seed: u64,
@@ -86,6 +88,7 @@ impl TestApp {
             seed: 7,
             leftovers_allowed: false,
             overheard: Overheard::default(),
+            records: None,
         }
     }
 
@@ -255,6 +258,12 @@ impl Builder {
         self
     }
 
+    /// Has its writes recorded there.
+    pub fn recorded_in(mut self, records: &Captured) -> Self {
+        self.records = Some(records.clone());
+        self
+    }
+
     /// Starts the service, and waits for its first token or the failure to get one.
     pub async fn start(self) -> TestApp {
         let mut app = self.start_without_token();
@@ -283,6 +292,7 @@ impl Builder {
             transport: in_process(platform, config.genesys.max_response_bytes.as_usize()),
             jitter: Jitter::seeded(self.seed),
             access: telemetry.access().clone(),
+            audit: self.records.clone().map(|records| Box::new(records) as _),
         };
         let service = Service::build(&config, &loaded, parts);
         TestApp {

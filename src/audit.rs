@@ -1,0 +1,88 @@
+//! The audit stream: one JSON object a line for each write request, never a value.
+//!
+//! Implements the port of the use cases. A record is made into a line where it happens, and written
+//! by a thread of its own, so that a slow disk stalls no request but those that have to wait for
+//! their record. A record that is lost is counted, shown by `/readyz?verbose`, and told in the log.
+
+mod file;
+mod fingerprint;
+mod ledger;
+mod line;
+mod output;
+mod stream;
+
+use std::sync::Arc;
+
+pub use self::file::{FileSettings, RotatedFile};
+pub use self::fingerprint::FingerprintKey;
+use self::ledger::Ledger;
+pub use self::ledger::State;
+pub use self::output::{Captured, Output, Stdout};
+use self::stream::Stream;
+use crate::domain::{AttributeKey, AttributeValue, ConversationId};
+use crate::ports::{Audit, AuditRecord, BoxFuture, Meter, Stage, Unrecorded};
+
+/// What an audit log is made of.
+pub struct AuditParts {
+    /// Where lines go.
+    pub output: Box<dyn Output>,
+    /// What values are shown by.
+    pub key: FingerprintKey,
+    /// Whether a write may be sent only once it has been recorded.
+    pub blocks: bool,
+    /// Where figures go.
+    pub meter: Arc<dyn Meter>,
+}
+
+/// The audit log. Cheap to clone.
+#[derive(Clone)]
+pub struct AuditLog {
+    stream: Arc<Stream>,
+    ledger: Arc<Ledger>,
+    key: Arc<FingerprintKey>,
+    blocks: bool,
+}
+
+impl AuditLog {
+    /// A log over these parts, with a thread of its own unless the output needs none.
+    pub fn new(parts: AuditParts) -> Self {
+        let AuditParts { output, key, blocks, meter } = parts;
+        let ledger = Arc::new(Ledger::new(meter));
+        let stream = Arc::new(Stream::over(output, Arc::clone(&ledger)));
+        Self { stream, ledger, key: Arc::new(key), blocks }
+    }
+
+    /// How the audit fares.
+    pub fn state(&self) -> State {
+        self.ledger.state()
+    }
+
+    /// Ends when everything that was recorded before has been written, or was lost.
+    pub async fn flushed(&self) {
+        self.stream.flushed().await;
+    }
+}
+
+impl Audit for AuditLog {
+    fn blocks(&self) -> bool {
+        self.blocks
+    }
+
+    fn fingerprint(
+        &self,
+        conversation: ConversationId,
+        key: &AttributeKey,
+        value: &AttributeValue,
+    ) -> String {
+        self.key.of(conversation, key, value)
+    }
+
+    fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), Unrecorded>> {
+        let line = line::of(&record);
+        // A write whose intent cannot be recorded is refused, and the refusal has a record of its
+        // own: only that one can be lost.
+        let counts = record.stage == Stage::Outcome;
+        let written = self.stream.write(stream::Entry { line, counts });
+        Box::pin(written)
+    }
+}

@@ -1,0 +1,74 @@
+//! How the audit fares, and who is told: figures for each record, the log at the first loss, from
+//! then on now and again, and when it works again.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::ports::Meter;
+
+/// Between two lines of the log about losses.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// How the audit fares.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Why the last record could not be written.
+    pub failing: Option<String>,
+    /// Records lost since the start.
+    pub lost: u64,
+}
+
+/// The books of one audit log.
+pub(super) struct Ledger {
+    meter: Arc<dyn Meter>,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    state: State,
+    told: Option<Instant>,
+}
+
+impl Ledger {
+    pub(super) fn new(meter: Arc<dyn Meter>) -> Self {
+        Self { meter, books: Mutex::default() }
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.books().state.clone()
+    }
+
+    /// A record was written.
+    pub(super) fn written(&self, counts: bool) {
+        if counts {
+            self.meter.audited(true);
+        }
+        let mut books = self.books();
+        if books.state.failing.take().is_some() {
+            books.told = None;
+            tracing::warn!(audit.lost = books.state.lost, "audit records are written again");
+        }
+    }
+
+    /// A record could not be written.
+    pub(super) fn failed(&self, counts: bool, reason: &str) {
+        if counts {
+            self.meter.audited(false);
+        }
+        let mut books = self.books();
+        books.state.lost += u64::from(counts);
+        books.state.failing = Some(reason.to_owned());
+        if books.told.is_none_or(|told| told.elapsed() >= QUIET) {
+            books.told = Some(Instant::now());
+            let lost = books.state.lost;
+            tracing::error!(audit.lost = lost, reason, "audit records cannot be written");
+        }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

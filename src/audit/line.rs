@@ -1,0 +1,138 @@
+//! A record as a line: one JSON object, its fields named as in the log, so that both can be searched
+//! alike.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::clock;
+use crate::domain::{ConversationId, ParticipantId};
+use crate::error::{Code, Effect};
+use crate::ports::{AuditRecord, KeyEnd, KeyRecord, Print, Stage};
+
+/// Tells audit lines from those of the log, where both go to one output.
+const TARGET: &str = "audit";
+
+/// The line of a record, with its end.
+pub(super) fn of(record: &AuditRecord) -> Vec<u8> {
+    // Strings, numbers and lists of them: nothing in it can fail to serialise.
+    let mut line = serde_json::to_vec(&Line::of(record)).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    target: &'static str,
+    record: &'static str,
+    #[serde(rename = "request.id")]
+    request_id: &'a str,
+    #[serde(rename = "client.name", skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
+    #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    #[serde(rename = "http.method")]
+    method: &'a str,
+    #[serde(rename = "conversation.id", skip_serializing_if = "Option::is_none")]
+    conversation: Option<Shown<ConversationId>>,
+    #[serde(rename = "participant.selector", skip_serializing_if = "Option::is_none")]
+    selector: Option<&'a str>,
+    #[serde(rename = "participant.id", skip_serializing_if = "Option::is_none")]
+    participant: Option<Shown<ParticipantId>>,
+    #[serde(rename = "participant.purpose", skip_serializing_if = "Option::is_none")]
+    purpose: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+    keys: Vec<KeyLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys_left_out: Option<usize>,
+    #[serde(flatten)]
+    ending: Option<EndingLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct EndingLine<'a> {
+    effect: &'static str,
+    #[serde(rename = "http.status")]
+    status: u16,
+    #[serde(rename = "problem.code", skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(rename = "correlation.id", skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(rename = "upstream.calls")]
+    upstream_calls: u32,
+}
+
+#[derive(Serialize)]
+struct KeyLine<'a> {
+    key: &'a str,
+    /// Left out where it is not known; `null` where nothing stood there.
+    #[serde(skip_serializing_if = "is_unknown", serialize_with = "print")]
+    old: &'a Print,
+    #[serde(serialize_with = "print")]
+    new: &'a Print,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+}
+
+impl<'a> Line<'a> {
+    fn of(record: &'a AuditRecord) -> Self {
+        let (participant, purpose) =
+            record.participant.as_ref().map(|(id, purpose)| (*id, purpose)).unzip();
+        let left_out = record.keys_left_out;
+        Self {
+            timestamp: clock::timestamp(),
+            target: TARGET,
+            record: match record.stage {
+                Stage::Intent => "intent",
+                Stage::Outcome => "outcome",
+            },
+            request_id: &record.caller.request_id,
+            client: record.caller.client.as_deref(),
+            address: record.caller.address.map(|address| address.to_string()),
+            method: &record.caller.method,
+            conversation: record.conversation.map(Shown),
+            selector: record.selector.as_deref(),
+            participant: participant.map(Shown),
+            purpose: purpose.map(String::as_str),
+            dry_run: record.dry_run,
+            keys: record.keys.iter().map(KeyLine::of).collect(),
+            keys_left_out: (left_out > 0).then_some(left_out),
+            ending: record.ending.as_ref().map(|ending| EndingLine {
+                effect: Effect::as_str(ending.effect),
+                status: ending.status,
+                code: ending.code.map(Code::as_str),
+                correlation_id: ending.correlation_id.as_deref(),
+                upstream_calls: ending.upstream_calls,
+            }),
+        }
+    }
+}
+
+impl<'a> KeyLine<'a> {
+    fn of(record: &'a KeyRecord) -> Self {
+        let outcome = record.end.map(KeyEnd::as_str);
+        Self { key: record.key.as_str(), old: &record.old, new: &record.new, outcome }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_unknown(print: &&Print) -> bool {
+    **print == Print::Unknown
+}
+
+fn print<S: Serializer>(print: &Print, serializer: S) -> Result<S::Ok, S::Error> {
+    match print {
+        Print::Unknown | Print::Absent => serializer.serialize_none(),
+        Print::Of(text) => serializer.serialize_str(text),
+    }
+}
+
+struct Shown<T>(T);
+
+impl<T: fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}

@@ -1,0 +1,76 @@
+//! Where lines go.
+
+use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Takes whole lines. Each is with the operating system when it returns.
+pub trait Output: Send {
+    /// Appends a line, which has its end.
+    ///
+    /// # Errors
+    /// If it could not be written, or not all of it.
+    fn append(&mut self, line: &[u8]) -> io::Result<()>;
+
+    /// What it is, for a person.
+    fn name(&self) -> String;
+
+    /// Whether it may take its time, and so needs a thread.
+    fn may_stall(&self) -> bool {
+        true
+    }
+}
+
+/// Standard output, which the log may use as well: both write whole lines.
+#[derive(Debug)]
+pub struct Stdout;
+
+impl Output for Stdout {
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(line)?;
+        out.flush()
+    }
+
+    fn name(&self) -> String {
+        "standard output".to_owned()
+    }
+}
+
+/// Keeps everything, for tests that look at what was recorded. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Captured {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    full: Arc<AtomicBool>,
+}
+
+impl Captured {
+    /// All that was written.
+    pub fn text(&self) -> String {
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Takes nothing any more, as a full disk does; or does so again.
+    pub fn fill(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+    }
+}
+
+impl Output for Captured {
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(line);
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn may_stall(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,81 @@
+//! `[audit]`: where writes are recorded.
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use super::bytes::ByteSize;
+use super::values::{self, Choice};
+
+/// Least length of a key of one's own: whoever guesses it can try out values.
+const SHORTEST_KEY: usize = 16;
+
+/// Where writes are recorded, and how.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// Where records go.
+    #[serde(deserialize_with = "destination")]
+    pub to: AuditTo,
+    /// Bytes from which on a file is renamed; 4 KiB to 1 TiB.
+    #[serde(deserialize_with = "values::size::<4_096, 1_099_511_627_776, _>")]
+    pub rotate_at: ByteSize,
+    /// Older files that stay; 1 to 1000.
+    #[serde(deserialize_with = "values::number::<1, 1000, _, _>")]
+    pub keep: u32,
+    /// What becomes of a write that cannot be recorded.
+    #[serde(deserialize_with = "values::choice")]
+    pub on_failure: OnFailure,
+    /// What fingerprints are made with; the client secret if there is none.
+    #[serde(deserialize_with = "key")]
+    pub key: Option<SecretString>,
+}
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditTo {
+    /// Nowhere.
+    Off,
+    /// To standard output.
+    Stdout,
+    /// To this file.
+    File(PathBuf),
+}
+
+/// What becomes of a write that cannot be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is refused.
+    Block,
+    /// It is made all the same, and the record is lost.
+    Drop,
+}
+
+impl Choice for OnFailure {
+    const WORDS: &'static [(&'static str, Self)] = &[("block", Self::Block), ("drop", Self::Drop)];
+}
+
+fn destination<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AuditTo, D::Error> {
+    let text = values::text(deserializer)?;
+    match text.trim() {
+        "off" => Ok(AuditTo::Off),
+        "stdout" => Ok(AuditTo::Stdout),
+        // A misspelt word must not become a file of that name.
+        path if path.contains('/') && !path.ends_with('/') => Ok(AuditTo::File(path.into())),
+        text => Err(D::Error::custom(format!(
+            "must be `off`, `stdout` or the path of a file with a `/` in it, not `{text}`"
+        ))),
+    }
+}
+
+fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    let key = values::optional_secret(deserializer)?;
+    match &key {
+        Some(key) if key.expose_secret().len() < SHORTEST_KEY => {
+            Err(D::Error::custom(format!("must have at least {SHORTEST_KEY} characters")))
+        }
+        _ => Ok(key),
+    }
+}

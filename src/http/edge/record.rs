@@ -1,0 +1,66 @@
+//! What the edge contributes to the audit of writes: who asked, and how it was answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request};
+use tokio::time::{Instant, timeout_at};
+
+use crate::domain::Client;
+use crate::error::{Code, Effect};
+use crate::http::paths;
+use crate::http::peer::peer_of;
+use crate::http::state::AppState;
+use crate::ports::{Caller, Cycle, Dossier, Ending};
+
+/// How long after its deadline an answer may wait for its record.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Status, effect and code of an answer.
+type Answered = (u16, Effect, Option<Code>);
+
+/// The dossier of a write of attributes, where writes are recorded.
+pub(super) fn open(
+    state: &AppState,
+    request: &Request,
+    client: &Client,
+    request_id: &str,
+) -> Option<Dossier> {
+    let audit = state.ops.audit.as_ref()?;
+    let pattern = request.extensions().get::<MatchedPath>()?;
+    if request.method().is_safe() || !paths::is_of_attributes(pattern.as_str()) {
+        return None;
+    }
+    let caller = Caller {
+        client: client.known_name().map(str::to_owned),
+        address: peer_of(request).map(|peer| peer.address.ip()),
+        request_id: request_id.to_owned(),
+        method: request.method().to_string(),
+    };
+    let conversation = paths::conversation_of(request.uri().path());
+    Some(Dossier::open(Arc::clone(audit), caller, conversation))
+}
+
+/// Has an answer recorded. Ends when it may leave; a disk that hangs delays it to little more than its
+/// deadline.
+pub(super) fn answered(cycle: &Cycle, answered: Answered) -> impl Future<Output = ()> + use<> {
+    let recorded = cycle.dossier().map(|dossier| dossier.answered(ending(cycle, answered)));
+    let deadline = cycle.deadline();
+    async move {
+        if let Some(recorded) = recorded {
+            let _ = timeout_at(deadline.max(Instant::now()) + PATIENCE, recorded).await;
+        }
+    }
+}
+
+/// Has it recorded that the caller hung up, unless somebody still works for him.
+pub(super) fn hung_up(cycle: &Cycle, answered: Answered) {
+    if let Some(dossier) = cycle.dossier() {
+        dossier.hung_up(ending(cycle, answered));
+    }
+}
+
+fn ending(cycle: &Cycle, (status, effect, code): Answered) -> Ending {
+    let correlation_id = cycle.correlation_id();
+    Ending { status, code, effect, correlation_id, upstream_calls: cycle.calls() }
+}

@@ -1,0 +1,344 @@
+//! The audit: one record for each write request, true whatever became of it, and never a value.
+
+use std::time::Duration;
+
+use attribute_gateway::audit::Captured;
+use attribute_gateway::simulator::{Action, Fault};
+use axum::body::Body;
+use http::Request;
+use serde_json::{Value, json};
+
+use crate::harness::{Builder, CALL, CUSTOMER, TestApp, attributes_of, ms, request, send};
+use crate::problems::endless;
+
+/// Records go here; `on_failure` is "drop", so that there are no intents, unless said otherwise.
+fn recorded() -> (Builder, Captured) {
+    let records = Captured::default();
+    let builder = TestApp::new().with_env("GATEWAY__AUDIT__ON_FAILURE", "drop");
+    (builder.recorded_in(&records), records)
+}
+
+/// The same, where a write that cannot be recorded is refused.
+fn blocking() -> (Builder, Captured) {
+    let records = Captured::default();
+    (TestApp::new().recorded_in(&records), records)
+}
+
+fn lines(records: &Captured) -> Vec<Value> {
+    let text = records.text();
+    text.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
+}
+
+#[track_caller]
+fn only(records: &Captured) -> Value {
+    let lines = lines(records);
+    let [line] = lines.as_slice() else { panic!("one record, not {lines:#?}") };
+    line.clone()
+}
+
+fn put(id: &str, query: &str, attributes: &Value) -> Request<Body> {
+    request("PUT", &format!("{}{query}", attributes_of(CALL)))
+        .header("content-type", "application/json")
+        .header("x-request-id", id)
+        .body(json!({ "attributes": attributes }).to_string().into())
+        .expect("a request")
+}
+
+fn status(code: u16) -> Action {
+    Action::Status { code, body: None, retry_after: None }
+}
+
+/// Effect, status, code, and the outcome of the key `tier`.
+type Told = (&'static str, u16, Option<&'static str>, &'static str);
+
+#[track_caller]
+fn assert_told(record: &Value, (effect, status, code, outcome): Told) {
+    assert_eq!(record["record"], "outcome");
+    assert_eq!(record["effect"], effect, "{record:#}");
+    assert_eq!(record["http.status"], status, "{record:#}");
+    assert_eq!(record["problem.code"], json!(code), "{record:#}");
+    let tier = record["keys"].as_array().expect("a list").iter().find(|key| key["key"] == "tier");
+    assert_eq!(tier.expect("the key")["outcome"], outcome, "{record:#}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_tells_who_wrote_what_where_and_what_became_of_it() {
+    let (builder, records) = recorded();
+    let app = builder.start().await;
+    let written = app.send(put("crm-1", "", &json!({"tier": "gold", "new": "x", "source": ""})));
+    written.await.assert_status(200);
+    let record = only(&records);
+    let text = records.text();
+    assert!(!text.contains("gold") && !text.contains("silver"), "{text}");
+    let at = record["timestamp"].as_str().expect("a time");
+    assert!(at.len() == 24 && at.ends_with('Z'), "{at}");
+    let correlation = app.simulator.calls().pop().expect("a call").correlation_id;
+    for (field, value) in [
+        ("target", json!("audit")),
+        ("request.id", json!("crm-1")),
+        ("http.method", json!("PUT")),
+        ("conversation.id", json!(CALL)),
+        ("participant.selector", json!("customer")),
+        ("participant.id", json!(CUSTOMER)),
+        ("participant.purpose", json!("customer")),
+        ("correlation.id", json!(correlation)),
+        ("upstream.calls", json!(app.upstream_calls())),
+        ("client.name", Value::Null),
+    ] {
+        assert_eq!(record[field], value, "{field} of {record:#}");
+    }
+    let print = |pointer: &str| record.pointer(pointer).expect("there").clone();
+    assert_eq!(print("/keys/0/key"), "new");
+    assert_eq!((print("/keys/0/old"), print("/keys/0/outcome")), (Value::Null, json!("verified")));
+    assert_eq!((print("/keys/1/new"), print("/keys/1/outcome")), (Value::Null, json!("cleared")));
+    let (old, new) = (print("/keys/2/old"), print("/keys/2/new"));
+    assert!(old.as_str().is_some_and(|print| print.len() == 32) && new.is_string() && old != new);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_write_has_written_the_next_one_finds_by_its_fingerprint() {
+    let (builder, records) = recorded();
+    let app = builder.reading_first().start().await;
+    for (id, tier) in [("a", "gold"), ("b", "platinum"), ("c", "platinum")] {
+        app.send(put(id, "", &json!({"tier": tier, "level": tier}))).await.assert_status(200);
+    }
+    let lines = lines(&records);
+    let [first, second, third] = lines.as_slice() else { panic!("three records: {lines:#?}") };
+    let print = |record: &Value, pointer: &str| record.pointer(pointer).expect("there").clone();
+    assert_eq!(print(first, "/keys/1/key"), "tier");
+    assert_eq!(print(first, "/keys/1/new"), print(second, "/keys/1/old"));
+    assert_eq!(print(second, "/keys/1/new"), print(third, "/keys/1/old"));
+    assert_eq!(print(third, "/keys/1/old"), print(third, "/keys/1/new"));
+    assert_eq!(print(third, "/keys/1/outcome"), "unchanged");
+    // The same value under another key does not look the same.
+    assert_ne!(print(first, "/keys/0/new"), print(first, "/keys/1/new"));
+}
+
+/// Query, value of the key, what upstream does to the PATCH, and what is told.
+fn endings() -> Vec<(&'static str, &'static str, Option<Fault>, Told)> {
+    let foreign = [("tier".to_owned(), Some("foreign".to_owned()))];
+    let foreign = Action::ForeignWriteAfter { participant: None, map: foreign.into() };
+    let nobody = ("notApplied", 404, Some("participant-not-found"), "notSent");
+    let patched = |action| Some(Fault::on_patch(action));
+    let hangs = Some(Fault::on_patch(Action::Hang).always());
+    let superseded = ("applied", 409, Some("write-superseded"), "superseded");
+    let forbidden = ("notApplied", 502, Some("upstream-forbidden"), "notSent");
+    let late = ("unknown", 504, Some("deadline-exceeded"), "unknown");
+    vec![
+        ("", "gold", None, ("applied", 200, None, "verified")),
+        ("", "silver", None, ("notApplied", 200, None, "unchanged")),
+        ("?verify=none", "gold", None, ("applied", 202, None, "unverified")),
+        ("?dryRun=true", "gold", None, ("notApplied", 200, None, "wouldSend")),
+        ("", "", None, ("applied", 200, None, "cleared")),
+        ("", "gold", patched(foreign), superseded),
+        ("", "gold", patched(status(403)), forbidden),
+        ("", "gold", hangs, late),
+        ("?participant=supervisor", "gold", None, nobody),
+        // Data actions are answered 200; the record tells the true status.
+        ("?view=flat&participant=supervisor", "gold", None, nobody),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_way_in_which_a_write_can_end_has_one_record_that_tells_it() {
+    for (query, tier, fault, told) in endings() {
+        let (mut builder, records) = recorded();
+        if let Some(fault) = fault {
+            builder = builder.with_fault(fault);
+        }
+        let app = builder.allowing_leftovers().start().await;
+        let _ = app.send(put("one", query, &json!({ "tier": tier }))).await;
+        assert_told(&only(&records), told);
+        assert_eq!(only(&records)["dry_run"].is_boolean(), query.contains("dryRun"));
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        only(&records);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_before_it_begins_is_recorded_as_well_and_reads_are_not() {
+    let (builder, records) = recorded();
+    let app = builder.start().await;
+    app.read(CALL, "").await.assert_status(200);
+    assert_eq!(records.text(), "");
+    let path = attributes_of(CALL);
+    let (one, nowhere) = (format!("{path}/tier"), attributes_of("nope"));
+    for (method, path, body, code) in [
+        ("PUT", &path, "{", "invalid-json"),
+        ("PATCH", &path, "{\"attributes\":{\"tier\":1}}", "invalid-attributes"),
+        ("PUT", &nowhere, "{}", "invalid-conversation-id"),
+        ("DELETE", &path, "", "method-not-allowed"),
+        ("DELETE", &format!("{one}?x=1"), "", "invalid-query"),
+    ] {
+        let headers = [("content-type", "application/json"), ("x-request-id", code)];
+        let answer = app.ask((method, path), &headers, body.to_owned()).await;
+        assert_eq!(answer.at("/code"), code);
+        let record = lines(&records).pop().expect("a record");
+        assert_eq!((&record["request.id"], &record["problem.code"]), (&json!(code), &json!(code)));
+        assert_eq!(record["http.status"], answer.status);
+        assert_eq!((&record["effect"], &record["keys"]), (&json!("notApplied"), &json!([])));
+    }
+    assert_eq!(lines(&records).len(), 5);
+    let cleared = app.ask(("DELETE", &one), &[], "").await;
+    cleared.assert_status(200);
+    let record = lines(&records).pop().expect("a record");
+    assert_told(&record, ("applied", 200, None, "cleared"));
+    assert_eq!(record["http.method"], "DELETE");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_members_of_a_batch_have_a_record_each() {
+    let (builder, records) = recorded();
+    let app = builder.with_lag(Duration::ZERO).start().await;
+    // The first is on its way when the others come, which share a turn.
+    let writes = ["one", "two", "three", "four"].map(|id| {
+        let value = if id == "four" { "x".repeat(11_000) } else { id.to_owned() };
+        send(app.router(), put(id, "", &json!({"tier": value, id: "1"})))
+    });
+    let [one, two, three, four] = writes;
+    let (one, two, three, four) = tokio::join!(one, two, three, four);
+    let told = [("one", one), ("two", two), ("three", three), ("four", four)];
+    assert_eq!(lines(&records).len(), told.len());
+    let mut superseded = 0;
+    for (id, answer) in told {
+        let all = lines(&records);
+        let mut own = all.iter().filter(|record| record["request.id"] == id);
+        let (record, None) = (own.next().expect("a record"), own.next()) else {
+            panic!("two records of {id}")
+        };
+        assert_eq!(record["http.status"], answer.status, "{id}");
+        let outcomes = answer.json()["outcomes"].clone();
+        for key in record["keys"].as_array().expect("a list") {
+            let name = key["key"].as_str().expect("a name");
+            let outcome = if outcomes.is_null() { &json!("notSent") } else { &outcomes[name] };
+            assert_eq!(key["outcome"], *outcome, "{name} of {id}");
+            superseded += usize::from(*outcome == "superseded");
+        }
+    }
+    assert!(superseded > 0, "some of them met in a batch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_hangs_up_gets_a_record_of_what_truly_became_of_the_write() {
+    // Answers take 20 ms: the read leaves at 0, the PATCH at 20, the read-backs from 40 on.
+    for patience in [1, 25, 45, 95] {
+        let (builder, records) = recorded();
+        let app = builder.with_lag(ms(100)).start().await;
+        let call = send(app.router(), put("gone", "", &json!({"tier": "gold"})));
+        assert!(tokio::time::timeout(ms(patience), call).await.is_err(), "it was too quick");
+        assert_eq!(records.text(), "", "it is not over yet");
+        tokio::time::sleep(ms(1000)).await;
+        assert_told(&only(&records), ("applied", 499, None, "verified"));
+        assert_eq!(only(&records)["upstream.calls"], app.upstream_calls());
+        assert_eq!(only(&records)["participant.id"], CUSTOMER);
+    }
+    let (builder, records) = recorded();
+    let app = builder.with_fault(Fault::on_patch(status(403))).start().await;
+    let call = send(app.router(), put("gone", "", &json!({"tier": "gold"})));
+    assert!(tokio::time::timeout(ms(5), call).await.is_err(), "it was too quick");
+    tokio::time::sleep(ms(1000)).await;
+    assert_told(&only(&records), ("notApplied", 499, Some("upstream-forbidden"), "notSent"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_hangs_up_before_the_end_of_its_body_has_written_nothing() {
+    let (builder, records) = recorded();
+    let app = builder.start().await;
+    let mut call = put("gone", "", &json!({}));
+    *call.body_mut() = endless();
+    assert!(tokio::time::timeout(ms(5), send(app.router(), call)).await.is_err());
+    let record = only(&records);
+    assert_eq!((&record["effect"], &record["http.status"]), (&json!("notApplied"), &json!(499)));
+    assert_eq!(app.upstream_calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_records_block_each_write_is_recorded_before_anything_is_sent() {
+    let (builder, records) = blocking();
+    let app = builder.start().await;
+    let call = send(app.router(), put("one", "", &json!({"tier": "gold"})));
+    let ((), answer) = tokio::join!(
+        async {
+            // Long before the read is answered.
+            tokio::time::sleep(ms(1)).await;
+            let intent = only(&records);
+            assert_eq!(intent["record"], "intent");
+            assert_eq!(intent["keys"][0]["key"], "tier");
+            assert!(intent["keys"][0]["new"].is_string() && intent["effect"].is_null());
+        },
+        call
+    );
+    answer.assert_status(200);
+    let lines = lines(&records);
+    let [intent, outcome] = lines.as_slice() else { panic!("two records: {lines:#?}") };
+    assert_told(outcome, ("applied", 200, None, "verified"));
+    assert_eq!(intent["request.id"], outcome["request.id"]);
+    assert_eq!(intent["keys"][0]["new"], outcome["keys"][0]["new"]);
+    // What sends nothing needs no intent.
+    let _ = app.send(put("dry", "?dryRun=true", &json!({"tier": "x"}))).await;
+    let _ = app.send(put("bad", "?x=1", &json!({"tier": "x"}))).await;
+    let kinds: Vec<_> = self::lines(&records)[2..].iter().map(|l| l["record"].clone()).collect();
+    assert_eq!(kinds, ["outcome", "outcome"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_cannot_be_recorded_is_refused_unsent_until_it_can() {
+    let (builder, records) = blocking();
+    let app = builder.start().await;
+    records.fill(true);
+    let refused = app.send(put("one", "", &json!({"tier": "gold"}))).await;
+    refused.assert_problem(503, "audit-unavailable", "notApplied");
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(app.upstream_calls(), 0);
+    app.read(CALL, "").await.assert_status(200);
+    let ready = app.get("/readyz?verbose").await;
+    ready.assert_status(200);
+    let check = "audit: failed: cannot be written: memory: no storage space; 1 records lost";
+    assert!(ready.text.contains(check), "{}", ready.text);
+    let figures = app.get("/metrics").await.text;
+    assert!(figures.contains("attribute_gateway_audit_lost_total 1\n"), "{figures}");
+    records.fill(false);
+    app.send(put("two", "", &json!({"tier": "gold"}))).await.assert_status(200);
+    assert_eq!(lines(&records).len(), 2);
+    let ready = app.get("/readyz?verbose").await.text;
+    assert!(ready.contains("audit: ok: 1 records lost since the start\n"), "{ready}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_made_is_told_as_made_though_its_outcome_cannot_be_recorded() {
+    let (builder, records) = blocking();
+    let app = builder.start().await;
+    let call = send(app.router(), put("one", "", &json!({"tier": "gold"})));
+    let full = async {
+        tokio::time::sleep(ms(30)).await;
+        records.fill(true);
+    };
+    let ((), answer) = tokio::join!(full, call);
+    answer.assert_status(200).assert_outcomes(&[("tier", "verified")]);
+    assert_eq!(only(&records)["record"], "intent", "it does not go unrecorded");
+    let figures = app.get("/metrics").await.text;
+    assert!(figures.contains("attribute_gateway_audit_lost_total 1\n"), "{figures}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_records_may_be_lost_writes_go_on_and_the_loss_is_loud() {
+    let (builder, records) = recorded();
+    let app = builder.start().await;
+    records.fill(true);
+    for number in 0..30 {
+        let write = put("one", "", &json!({"tier": number.to_string()}));
+        app.send(write).await.assert_status(200);
+    }
+    let figures = app.get("/metrics").await.text;
+    assert!(figures.contains("attribute_gateway_audit_lost_total 30\n"), "{figures}");
+    let errors = |log: &str| log.matches("audit records cannot be written").count();
+    let log = app.logs.text();
+    assert!((1..=2).contains(&errors(&log)), "at once, and not for each: {log}");
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    app.send(put("one", "", &json!({"tier": "x"}))).await.assert_status(200);
+    assert_eq!(errors(&app.logs.text()), errors(&log) + 1);
+    records.fill(false);
+    app.send(put("one", "", &json!({"tier": "y"}))).await.assert_status(200);
+    assert!(app.logs.text().contains("audit records are written again"));
+    only(&records);
+}
