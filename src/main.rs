@@ -4,7 +4,13 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use attribute_gateway::cli;
+use mimalloc::MiMalloc;
 use tokio::runtime::{Builder, Runtime};
+
+/// Requests under way interleave their allocations, which the allocator of the C library serves on its slow
+/// path: a tenth of the processor time of a read.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> std::io::Result<ExitCode> {
     Ok(runtime()?.block_on(cli::run()))

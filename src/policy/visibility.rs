@@ -22,6 +22,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct LagStatistics {
     recent: VecDeque<(Moment, Duration)>,
+    /// Of all that are remembered, so that most questions need no look at each of them.
+    largest: Duration,
 }
 
 impl LagStatistics {
@@ -31,12 +33,13 @@ impl LagStatistics {
             self.recent.pop_front();
         }
         self.recent.push_back((now, lag));
+        self.largest = self.recent.iter().map(|(_, lag)| *lag).max().unwrap_or_default();
     }
 
     /// When to read back first: after the median lag, at once while nothing is known.
     pub fn first_wait(&self) -> Duration {
         // An upstream that shows writes at once is asked for this at every one of many.
-        if self.largest().is_zero() {
+        if self.largest.is_zero() {
             return Duration::ZERO;
         }
         let mut lags: Vec<_> = self.recent.iter().map(|(_, lag)| *lag).collect();
@@ -48,16 +51,12 @@ impl LagStatistics {
     /// How long a third value has to stand before it counts as another writer's: the larger of
     /// `floor` and twice the largest lag of the last minute.
     pub fn settle(&self, now: Moment, floor: Duration) -> Duration {
-        if self.largest() * 2 <= floor {
+        if self.largest * 2 <= floor {
             return floor;
         }
         let fresh = self.recent.iter().filter(|(at, _)| now.saturating_sub(*at) <= RECENT);
         let largest = fresh.map(|(_, lag)| *lag).max().unwrap_or_default();
         floor.max(largest * 2)
-    }
-
-    fn largest(&self) -> Duration {
-        self.recent.iter().map(|(_, lag)| *lag).max().unwrap_or_default()
     }
 }
 
