@@ -5,10 +5,15 @@ use tokio::time::Instant;
 
 use crate::policy::Moment;
 
-/// The date of today, in UTC.
+/// The wall time, in UTC.
 #[expect(clippy::disallowed_methods, reason = "this is where wall time comes from")]
+pub fn now() -> OffsetDateTime {
+    std::time::SystemTime::now().into()
+}
+
+/// The date of today, in UTC.
 pub fn today() -> Date {
-    OffsetDateTime::from(std::time::SystemTime::now()).date()
+    now().date()
 }
 
 /// Now, in UTC, as RFC 3339 has it, to the millisecond.

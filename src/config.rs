@@ -24,7 +24,9 @@ mod genesys;
 mod layers;
 mod limits;
 mod log;
+mod mismatch;
 mod participants;
+mod proxy;
 mod reads;
 mod region;
 mod render;
@@ -32,6 +34,7 @@ mod route;
 mod schema;
 mod server;
 mod simulator;
+mod tls;
 mod url;
 mod values;
 mod verify;
@@ -48,11 +51,13 @@ pub use genesys::{ClearWith, Genesys, PatchBody};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use participants::Participants;
+pub use proxy::Proxy;
 pub use reads::Reads;
 pub use region::Region;
 pub use route::{CustomRoute, PathTemplate, Route};
 pub use server::Server;
 pub use simulator::{PatchMode, Simulator};
+pub use tls::{ClientCertificates, Tls};
 pub use url::BaseUrl;
 pub use verify::Verify;
 pub use writes::Writes;
@@ -220,7 +225,7 @@ fn resolve(layers: &[Layer], mut problems: Vec<Problem>) -> Result<Loaded, Confi
 }
 
 /// The problems of a section whose keys do not go together, from the text of
-/// `genesys::Mismatches`.
+/// `Mismatches`.
 fn disagreements(layers: &[Layer], section: &str, message: &str) -> Vec<Problem> {
     let problem = |line: &str| {
         let (name, message) = line.split_once(": ")?;

@@ -2,13 +2,16 @@
 
 mod audit;
 mod health;
+mod outbound;
+mod probe;
 mod serving;
+mod tls;
 mod upstream;
+mod watched;
 
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use axum::Router;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -16,14 +19,16 @@ use crate::app::{App, AppParts, AppSettings};
 use crate::audit::{AuditLog, Output};
 use crate::config::{self, Config};
 use crate::domain::Limits;
-use crate::genesys::{Jitter, TokenCache, Transport, over_http};
+use crate::genesys::{Jitter, TokenCache, Transport};
 use crate::http::{AppState, Documents, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{AccessLog, Metrics, RecentRequests};
 
-pub use self::health::{ask, readiness_url};
-use self::serving::{Bounds, Serving};
+pub use self::outbound::transport;
+pub use self::probe::{Asked, ask, readiness_url};
+use self::serving::{Around, Bounds, Serving};
+pub use self::tls::Tls;
 pub use self::upstream::{Probe, probe};
 use self::upstream::{Upstream, UpstreamParts, backoff};
 use secrecy::ExposeSecret as _;
@@ -38,6 +43,8 @@ pub struct Parts {
     pub access: AccessLog,
     /// Where writes are recorded, if they are.
     pub audit: Option<Box<dyn Output>>,
+    /// TLS of the listening side; `None` for plain HTTP.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Parts {
@@ -46,15 +53,10 @@ impl Parts {
     /// # Errors
     /// If TLS cannot be set up, or the audit file cannot be opened.
     pub fn over_http(config: &Config, access: AccessLog) -> anyhow::Result<Self> {
+        let tls = config.server.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
-        Ok(Self { transport, jitter: Jitter::random(), access, audit })
+        Ok(Self { transport, jitter: Jitter::random(), access, audit, tls })
     }
-}
-
-fn transport(config: &Config) -> anyhow::Result<Transport> {
-    let body_limit = config.genesys.max_response_bytes.as_usize();
-    over_http(config.genesys.connect_timeout, body_limit)
-        .context("cannot set up TLS; are CA certificates installed?")
 }
 
 /// The service, ready to serve. Its token is fetched and renewed as long as it lives.
@@ -65,6 +67,7 @@ pub struct Service {
     metrics: Metrics,
     bounds: Bounds,
     audit: Option<AuditLog>,
+    tls: Option<Arc<Tls>>,
     _tasks: DropGuard,
 }
 
@@ -73,7 +76,7 @@ impl Service {
     pub fn build(
         config: &Config,
         credentials: &config::Credentials,
-        Parts { transport, jitter, access, audit }: Parts,
+        Parts { transport, jitter, access, audit, tls }: Parts,
     ) -> Self {
         let metrics = Metrics::new(paths::ALL);
         let meter: Arc<dyn Meter> = Arc::new(metrics.clone());
@@ -98,7 +101,7 @@ impl Service {
         metrics.refreshed_by(upstream.limiter.reporter());
         let ops = Arc::new(Ops {
             documents: Documents::default(),
-            readiness: Arc::new(health(upstream, &app, &shutdown, audit.clone())),
+            readiness: Arc::new(health(upstream, &app, &shutdown, (audit.clone(), tls.clone()))),
             metrics: metrics.clone(),
             access,
             recent: config.debug.enabled.then(RecentRequests::default),
@@ -113,6 +116,7 @@ impl Service {
             metrics,
             bounds: bounds(config),
             audit,
+            tls,
             _tasks: stop.drop_guard(),
         }
     }
@@ -142,7 +146,8 @@ impl Service {
     /// # Errors
     /// If the listener cannot be used.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        let serving = Serving::new(self.router, self.bounds, self.shutdown, self.metrics);
+        let around = Around { shutdown: self.shutdown, metrics: self.metrics };
+        let serving = Serving::new(self.router, self.tls, self.bounds, around);
         let served = serving.run(listener).await;
         if let Some(audit) = &self.audit {
             audit::finish(audit).await;
@@ -155,7 +160,7 @@ fn health(
     upstream: Upstream,
     app: &App,
     shutdown: &Shutdown,
-    audit: Option<AuditLog>,
+    (audit, tls): (Option<AuditLog>, Option<Arc<Tls>>),
 ) -> health::Health {
     health::Health {
         tokens: upstream.tokens,
@@ -165,16 +170,19 @@ fn health(
         app: app.clone(),
         shutdown: shutdown.clone(),
         audit,
+        tls,
     }
 }
 
 fn bounds(config: &Config) -> Bounds {
+    let handshake = config.server.tls.as_ref().map(|tls| tls.handshake_timeout);
     Bounds {
         connections: config.limits.connections.get(),
         per_address: config.limits.connections_per_address.get(),
         header_bytes: config.limits.header_bytes.as_usize(),
         header_timeout: config.server.header_timeout,
         idle_timeout: config.server.idle_timeout,
+        handshake_timeout: handshake.unwrap_or(config.server.header_timeout),
     }
 }
 

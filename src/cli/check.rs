@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail};
 
 use super::say;
 use crate::config;
-use crate::service::probe;
+use crate::service::{Tls, probe, transport};
 use crate::telemetry::Telemetry;
 
 /// Says that the settings are fine, or fails with everything that is wrong.
@@ -12,6 +12,8 @@ pub async fn check_config(source: &config::Source, online: bool) -> anyhow::Resu
     let config = config::load(source)?.config;
     Telemetry::check_filter(&config.log.level)?;
     let credentials = config.credentials()?;
+    transport(&config)?;
+    config.server.tls.as_ref().map(Tls::load).transpose()?;
     say("settings: valid");
     if !online {
         return Ok(());

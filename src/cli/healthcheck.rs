@@ -2,15 +2,13 @@
 
 use super::simulate::reachable;
 use crate::config;
-use crate::service;
+use crate::service::{Asked, ask, readiness_url};
 
 /// Fails unless the answer is a 2xx. Needs no credentials.
 pub async fn healthcheck(source: &config::Source, url: Option<String>) -> anyhow::Result<()> {
-    let url = if let Some(url) = url {
-        url
-    } else {
-        let bind = config::load(source)?.config.server.bind;
-        service::readiness_url(reachable(bind))
-    };
-    service::ask(&url).await
+    if let Some(url) = url {
+        return ask(&url, Asked::Other).await;
+    }
+    let server = config::load(source)?.config.server;
+    ask(&readiness_url(reachable(server.bind), server.tls.is_some()), Asked::Own).await
 }

@@ -48,7 +48,7 @@ pub async fn demo(source: &config::Source, load: &[PathBuf]) -> anyhow::Result<(
     };
     let log = telemetry(&config.log)?;
     let (service, listener, address) = start(&config, &credentials, &log)?;
-    say(&simulation.banner(address));
+    say(&simulation.banner(address, config.server.tls.is_some()));
     run(service, listener, &config, &log).await
 }
 

@@ -117,13 +117,14 @@ impl Simulation {
     }
 
     /// What `demo` prints: lines that work as they stand.
-    pub fn banner(&self, gateway: SocketAddr) -> String {
+    pub fn banner(&self, gateway: SocketAddr, encrypted: bool) -> String {
+        let scheme = if encrypted { "https" } else { "http" };
         let attributes = |call: &DemoCall| {
             let id = &call.conversation_id;
-            format!("http://{}/v1/conversations/{id}/attributes", reachable(gateway))
+            format!("{scheme}://{}/v1/conversations/{id}/attributes", reachable(gateway))
         };
         let mut text = format!(
-            "attribute-gateway demo: http://{}, in front of a simulated Genesys Cloud ({})\n\n{}",
+            "attribute-gateway demo: {scheme}://{}, in front of a simulated Genesys Cloud ({})\n\n{}",
             reachable(gateway),
             self.url(),
             self.list()

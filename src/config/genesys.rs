@@ -1,12 +1,14 @@
 //! `[genesys]`: the upstream, its credentials and how hard it is leant on.
 
-use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::bytes::ByteSize;
+use super::mismatch::{Mismatch, Mismatches};
+use super::proxy::Proxy;
 use super::region::Region;
 use super::route::{CustomRoute, PathTemplate, Route};
 use super::url::BaseUrl;
@@ -28,6 +30,10 @@ pub struct Genesys {
     pub login_url: Option<BaseUrl>,
     /// Whether the two may be plain http to other machines.
     pub allow_insecure: bool,
+    /// PEM file with authorities that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The way out, if it is not direct.
+    pub proxy: Option<Proxy>,
     /// Which endpoints read and write.
     pub route: Route,
     /// What a PATCH carries.
@@ -123,6 +129,10 @@ struct Raw {
     login_url: Option<BaseUrl>,
     #[serde(deserialize_with = "values::flag")]
     allow_insecure: bool,
+    #[serde(deserialize_with = "values::optional")]
+    ca_file: Option<PathBuf>,
+    #[serde(deserialize_with = "values::optional")]
+    proxy: Option<Proxy>,
     #[serde(deserialize_with = "values::choice")]
     route: RouteWord,
     custom: RawCustom,
@@ -161,31 +171,11 @@ struct RawCustom {
     conversation: Option<PathTemplate>,
 }
 
-/// A key of this section that does not go with the others, and why.
-struct Mismatch(&'static str, &'static str);
-
-/// All of them. Displayed with one `key: message` a line, from which the loader takes the paths.
-struct Mismatches(Vec<Mismatch>);
-
-impl fmt::Display for Mismatches {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(|m| format!("{}: {}", m.0, m.1)).collect();
-        f.write_str(&lines.join("\n"))
-    }
-}
-
 impl TryFrom<Raw> for Genesys {
     type Error = Mismatches;
 
     fn try_from(raw: Raw) -> Result<Self, Mismatches> {
-        let mut wrong = Vec::new();
-        for (key, url) in [("api_url", &raw.api_url), ("login_url", &raw.login_url)] {
-            if !raw.allow_insecure && url.as_ref().is_some_and(BaseUrl::leaves_unencrypted) {
-                let message = "must be https, unless the host is this machine or \
-                               genesys.allow_insecure is true";
-                wrong.push(Mismatch(key, message));
-            }
-        }
+        let mut wrong = unencrypted(&raw);
         if raw.backoff_base > raw.backoff_cap {
             wrong.push(Mismatch("backoff_base", "must not be above genesys.backoff_cap"));
         }
@@ -205,6 +195,8 @@ impl TryFrom<Raw> for Genesys {
             api_url: raw.api_url,
             login_url: raw.login_url,
             allow_insecure: raw.allow_insecure,
+            ca_file: raw.ca_file,
+            proxy: raw.proxy,
             patch_body: raw.patch_body,
             clear_with: raw.clear_with,
             requests_per_minute: raw.requests_per_minute,
@@ -218,6 +210,16 @@ impl TryFrom<Raw> for Genesys {
             max_response_bytes: raw.max_response_bytes,
         })
     }
+}
+
+/// The URLs by which credentials would leave the machine readable by anyone.
+fn unencrypted(raw: &Raw) -> Vec<Mismatch> {
+    let urls = [("api_url", &raw.api_url), ("login_url", &raw.login_url)];
+    let leaves = |url: &Option<BaseUrl>| url.as_ref().is_some_and(BaseUrl::leaves_unencrypted);
+    let wrong = urls.into_iter().filter(|(_, url)| !raw.allow_insecure && leaves(url));
+    let message =
+        "must be https, unless the host is this machine or genesys.allow_insecure is true";
+    wrong.map(|(key, _)| Mismatch(key, message)).collect()
 }
 
 const PARTICIPANT: &str = "custom.participant";

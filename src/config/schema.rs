@@ -9,19 +9,23 @@ use super::error::is_within;
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// Keys whose values are shown to nobody.
-const SECRETS: [&str; 3] = ["genesys.client_secret", "audit.key", "simulator.client_secret"];
+const SECRETS: [&str; 4] =
+    ["genesys.client_secret", "genesys.proxy", "audit.key", "simulator.client_secret"];
 
 /// Keys by which `genesys` reaches a real organisation.
-const ACCOUNT: [&str; 5] = [
+const ACCOUNT: [&str; 7] = [
     "genesys.client_id",
     "genesys.client_secret",
     "genesys.environment",
     "genesys.api_url",
     "genesys.login_url",
+    "genesys.ca_file",
+    "genesys.proxy",
 ];
 
 /// Keys that may also be read from a file which a variable with `_FILE` at its end names.
-pub(super) const FROM_FILE: [&str; 3] = ["genesys.client_id", "genesys.client_secret", "audit.key"];
+pub(super) const FROM_FILE: [&str; 4] =
+    ["genesys.client_id", "genesys.client_secret", "genesys.proxy", "audit.key"];
 
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
+use super::tls::{self, Tls};
 use super::values;
 
 /// How the gateway listens and how long it gives a request.
@@ -29,4 +30,11 @@ pub struct Server {
     /// Time for the body of a request to arrive; at most 5 min.
     #[serde(deserialize_with = "values::duration::<1, 300_000, _>")]
     pub body_timeout: Duration,
+    /// TLS; `None` for plain HTTP.
+    #[serde(deserialize_with = "tls")]
+    pub tls: Option<Tls>,
+}
+
+fn tls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tls>, D::Error> {
+    tls::Section::deserialize(deserializer).map(|section| section.0)
 }

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::Service;
 use tower::util::ServiceExt;
 
-pub use self::over_http::over_http;
+pub use self::over_http::{Outbound, ProxyServer, over_http};
 use super::error::UpstreamError;
 use crate::ports::BoxFuture;
 

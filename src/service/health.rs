@@ -1,19 +1,12 @@
-//! What `/readyz` tells: whether the service wants requests, and what an operator should know; and
-//! how another process asks for it.
+//! What `/readyz` tells: whether the service wants requests, and what an operator should know.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http::Request;
-use tower::ServiceExt as _;
-
+use super::tls::Tls;
 use crate::app::App;
 use crate::audit::AuditLog;
-use crate::genesys::{Guard, Limiter, Retries, TokenCache, TokenStatus, over_http};
-use crate::http::{Check, Readiness, ReadinessReport, paths};
+use crate::genesys::{Guard, Limiter, Retries, TokenCache, TokenStatus};
+use crate::http::{Check, Readiness, ReadinessReport};
 use crate::ports::BreakerState;
 use crate::shutdown::Shutdown;
 
@@ -26,6 +19,7 @@ pub struct Health {
     pub app: App,
     pub shutdown: Shutdown,
     pub audit: Option<AuditLog>,
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Readiness for Health {
@@ -44,6 +38,7 @@ impl Readiness for Health {
         checks.extend(self.guards.iter().map(|(name, guard)| breaker(name, guard.state())));
         checks.push(rate_limit(&self.limiter));
         checks.push(retry_budget(&self.retries));
+        checks.extend(self.tls.as_ref().map(|tls| tls.check()));
         let advised = self.app.advises_full_patches();
         checks.push(Check {
             name: "upstream.merging",
@@ -113,32 +108,4 @@ fn breaker(name: &'static str, state: BreakerState) -> Check {
         BreakerState::Open => "circuit breaker open: too many calls failed lately",
     };
     Check { name, ok: state == BreakerState::Closed, detail: detail.to_owned() }
-}
-
-/// A service that takes longer than this to tell is not well.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Longest answer read: it is a word, or a sentence.
-const LONGEST_ANSWER: usize = 1024 * 1024;
-
-/// Where a service on this address tells whether it is ready.
-pub fn readiness_url(address: SocketAddr) -> String {
-    format!("http://{address}{}", paths::READYZ)
-}
-
-/// Asks a running service whether it is ready.
-///
-/// # Errors
-/// Unless the answer is a 2xx, and comes in time.
-pub async fn ask(url: &str) -> anyhow::Result<()> {
-    let mut request = Request::new(Bytes::new());
-    *request.uri_mut() = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
-    let transport = over_http(PATIENCE, LONGEST_ANSWER)?;
-    let answer = tokio::time::timeout(PATIENCE, transport.oneshot(request)).await;
-    let answer = answer.with_context(|| format!("no answer from {url} in {PATIENCE:?}"))??;
-    if !answer.status().is_success() {
-        let text = String::from_utf8_lossy(answer.body()).trim().to_owned();
-        bail!("{url} answered {}: {text}", answer.status().as_u16());
-    }
-    Ok(())
 }

@@ -22,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use self::conversing::Conversing;
 use self::files::connections_that_fit;
 use self::table::Table;
+use super::tls::Tls;
 use crate::http::Peer;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Ended, Metrics};
@@ -45,15 +46,25 @@ pub struct Bounds {
     pub header_timeout: Duration,
     /// Time between an answer and the next request.
     pub idle_timeout: Duration,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
 }
 
 impl Bounds {
     /// Time between two looks at all connections: a fraction of the shortest time to be kept, which
     /// is as much as a connection may overstay.
     fn look_every(&self) -> Duration {
-        let shortest = self.header_timeout.min(self.idle_timeout);
+        let shortest = self.header_timeout.min(self.idle_timeout).min(self.handshake_timeout);
         (shortest / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
+}
+
+/// What is around the listening side.
+pub struct Around {
+    /// Going down.
+    pub shutdown: Shutdown,
+    /// The figures.
+    pub metrics: Metrics,
 }
 
 /// The listening side, ready to serve.
@@ -67,11 +78,17 @@ pub struct Serving {
 
 impl Serving {
     /// Serves these routes within these bounds, or narrower ones if the system demands it.
-    pub fn new(router: Router, mut bounds: Bounds, shutdown: Shutdown, metrics: Metrics) -> Self {
+    pub fn new(router: Router, tls: Option<Arc<Tls>>, mut bounds: Bounds, parts: Around) -> Self {
+        let Around { shutdown, metrics } = parts;
         bounds.connections = connections_that_fit(bounds.connections);
         Self {
             table: Arc::new(Table::new(bounds, metrics.clone())),
-            conversing: Arc::new(Conversing::new(router, bounds.header_bytes)),
+            conversing: Arc::new(Conversing::new(
+                router,
+                tls,
+                bounds.header_bytes,
+                metrics.clone(),
+            )),
             shutdown,
             metrics,
             every: bounds.look_every(),
@@ -93,6 +110,7 @@ impl Serving {
         };
         tokio::select! {
             () = self.accept(&listener) => {}
+            () = self.conversing.keep_tls() => {}
             () = drained => {}
         }
         drop(listener);

@@ -11,6 +11,10 @@ use prometheus_client::registry::Registry;
 /// Why the service ended a connection, where its caller did not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
+    /// The TLS handshake did not end in time.
+    HandshakeTimeout,
+    /// The TLS handshake failed, for want of a good certificate for instance.
+    HandshakeFailed,
     /// The head of a request did not arrive in time.
     HeaderTimeout,
     /// There was no further request in time, or an answer was not taken.
@@ -26,6 +30,8 @@ pub enum Ended {
 impl Ended {
     const fn as_str(self) -> &'static str {
         match self {
+            Self::HandshakeTimeout => "handshakeTimeout",
+            Self::HandshakeFailed => "handshakeFailed",
             Self::HeaderTimeout => "headerTimeout",
             Self::IdleTimeout => "idleTimeout",
             Self::Displaced => "displaced",
@@ -40,11 +46,18 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TakenLabels {
+    outcome: &'static str,
+}
+
 /// What became of connections.
 #[derive(Default)]
 pub(super) struct Connections {
     open: Gauge<i64, AtomicI64>,
     ended: Family<ReasonLabels, Counter>,
+    reloads: Family<TakenLabels, Counter>,
+    expires: Gauge<i64, AtomicI64>,
 }
 
 impl Connections {
@@ -55,10 +68,29 @@ impl Connections {
             "Connections that the gateway ended or refused, by reason",
             self.ended.clone(),
         );
+        registry.register(
+            "tls_reloads",
+            "Changes of the TLS files, by whether they could be used",
+            self.reloads.clone(),
+        );
+        registry.register(
+            "tls_certificate_expiry_seconds",
+            "When the certificate of the gateway ends, in seconds since 1970; 0 without TLS",
+            self.expires.clone(),
+        );
     }
 
     pub(super) fn open(&self, count: usize) {
         self.open.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn reloaded(&self, taken: bool) {
+        let outcome = if taken { "taken" } else { "refused" };
+        self.reloads.get_or_create_owned(&TakenLabels { outcome }).inc();
+    }
+
+    pub(super) fn expires(&self, at: i64) {
+        self.expires.set(at);
     }
 
     pub(super) fn ended(&self, ended: Ended) {

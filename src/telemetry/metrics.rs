@@ -130,6 +130,16 @@ impl Metrics {
         self.0.connections.ended(ended);
     }
 
+    /// Counts a change of the TLS files, which were taken or not.
+    pub fn tls_reloaded(&self, taken: bool) {
+        self.0.connections.reloaded(taken);
+    }
+
+    /// Tells when the certificate of the gateway ends, in seconds since 1970.
+    pub fn certificate_expires(&self, at: i64) {
+        self.0.connections.expires(at);
+    }
+
     /// Has `refresh` called before the figures are read, for those that change with time alone. It
     /// must not keep them alive. The first one stays.
     pub fn refreshed_by(&self, refresh: impl Fn() + Send + Sync + 'static) {
@@ -347,6 +357,8 @@ mod tests {
         metrics.audited(true);
         metrics.audited(true);
         metrics.audited(false);
+        metrics.tls_reloaded(false);
+        metrics.certificate_expires(5);
     }
 
     #[test]
@@ -377,6 +389,8 @@ mod tests {
             r#"connections_ended_total{reason="displaced"} 1"#,
             "audit_records_total 2",
             "audit_lost_total 1",
+            r#"tls_reloads_total{outcome="refused"} 1"#,
+            "tls_certificate_expiry_seconds 5",
             concat!(r#"build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
         ] {
             let line = format!("attribute_gateway_{line}");

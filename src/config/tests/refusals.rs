@@ -9,6 +9,9 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
     ("server.drain", &["0s", "11m"]),
     ("server.header_timeout", &["0s", "1h"]),
     ("server.body_timeout", &["0s", "1h"]),
+    ("server.idle_timeout", &["0s", "999ms", "2h"]),
+    ("server.tls.client_auth", &["yes", "NONE"]),
+    ("server.tls.handshake_timeout", &["0s", "61s"]),
     ("genesys.client_id", &["a\nb"]),
     ("genesys.client_secret", &["hunter2\n3", "********"]),
     ("genesys.environment", &["mars-north-1", "https://hunter2@api.mypurecloud.com"]),
@@ -35,6 +38,9 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
     ("genesys.max_response_bytes", &["0", "1023", "1 TiB", "1 GiB"]),
     ("limits.total_bytes", &["0", "1 GiB", "10 k"]),
     ("limits.body_bytes", &["0", "1 GiB"]),
+    ("limits.header_bytes", &["0", "8191", "2 MiB"]),
+    ("limits.connections", &["0", "-1", "many"]),
+    ("limits.connections_per_address", &["0"]),
     ("verify.max_reads", &["0", "1001", "4294967296"]),
     ("verify.settle", &["0s", "61s"]),
     ("verify.outstanding", &["0s", "61m"]),
@@ -131,6 +137,26 @@ fn unknown_keys_are_named_in_a_file_and_in_the_environment() {
     assert!(problem.contains("server.bind: the variable must be in capitals"), "{problem}");
     // With one underscore it is Kubernetes talking about a service of that name.
     config(&[("GATEWAY_SERVICE_HOST", "10.0.0.1"), ("GENESYS_OTHER", "x")]);
+}
+
+#[test]
+fn tls_keys_that_do_not_go_together_are_named() {
+    for (text, keys) in [
+        ("certificate = \"a\"", vec!["server.tls.key"]),
+        ("key = \"a\"", vec!["server.tls.certificate"]),
+        (
+            "client_ca = \"a\"\nkey = \"a\"",
+            vec!["server.tls.certificate", "server.tls.client_auth"],
+        ),
+        ("client_auth = \"required\"", vec!["server.tls.certificate", "server.tls.client_ca"]),
+    ] {
+        let (source, _directory) = file(&format!("[server.tls]\n{text}"));
+        let error = load(&source).expect_err("refused");
+        let mut found: Vec<&str> =
+            error.problems().iter().filter_map(|p| p.key.as_deref()).collect();
+        found.sort_unstable();
+        assert_eq!(found, keys, "{text}: {error}");
+    }
 }
 
 #[test]

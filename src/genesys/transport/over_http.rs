@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use axum::body::HttpBody;
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, Uri};
+use http::uri::Scheme;
+use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use rustls::pki_types::CertificateDer;
+use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tower::Service;
 
@@ -29,19 +32,105 @@ use crate::ports::BoxFuture;
 /// close theirs, so that a request seldom meets a connection that is being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(50);
 
+/// How upstream is reached.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// Time to connect, TLS and proxy included.
+    pub connect_timeout: Duration,
+    /// Largest body of an answer.
+    pub body_limit: usize,
+    /// Authorities to trust beside those of the system.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// The proxy for https, if there is one.
+    pub proxy: Option<ProxyServer>,
+}
+
+/// An HTTP proxy, which is asked for tunnels.
+#[derive(Clone, Debug)]
+pub struct ProxyServer {
+    /// Where it is.
+    pub address: Uri,
+    /// What it is shown as `Proxy-Authorization`; to be marked as sensitive.
+    pub authorization: Option<HeaderValue>,
+}
+
+impl Outbound {
+    /// Directly, trusting whom the system trusts.
+    pub fn new(connect_timeout: Duration, body_limit: usize) -> Self {
+        Self { connect_timeout, body_limit, authorities: Vec::new(), proxy: None }
+    }
+
+    /// Exchanges over HTTP(S), with pooled connections. It follows no redirect, which would carry the
+    /// token to another host, and repeats nothing but what never left because its idle connection was
+    /// closed. Certificates are always verified.
+    ///
+    /// # Errors
+    /// If the TLS set-up of the machine is unusable, for want of CA certificates for instance.
+    pub fn transport(self) -> Result<Transport, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let authorities = self.authorities.iter().cloned();
+        let verifier = Verifier::new_with_extra_roots(authorities, Arc::clone(&provider))?;
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous() // so named for what else could stand here
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        Ok(self.transport_with(tls))
+    }
+
+    /// The same with other ideas of TLS.
+    pub fn transport_with(self, tls: ClientConfig) -> Transport {
+        let body_limit = self.body_limit;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_CONNECTION)
+            .build(self.connector(tls));
+        Transport::of(move |request| exchange(client.clone(), request, body_limit))
+    }
+
+    fn connector(self, tls: ClientConfig) -> Connector {
+        let timeout = self.connect_timeout;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        // Shared by the addresses of a host, so that a dead one leaves time for the next.
+        tcp.set_connect_timeout(Some(timeout));
+        let tunnel = self.proxy.map(|proxy| {
+            let tunnel = Tunnel::new(proxy.address, tcp.clone());
+            match proxy.authorization {
+                Some(authorization) => tunnel.with_auth(authorization),
+                None => tunnel,
+            }
+        });
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let https = https.enable_http1().wrap_connector(Way { direct: tcp, tunnel });
+        Connector { https, timeout }
+    }
+}
+
+/// Exchanges over HTTP(S) as [`Outbound::new`] has it.
+///
+/// # Errors
+/// As [`Outbound::transport`].
+pub fn over_http(connect_timeout: Duration, body_limit: usize) -> Result<Transport, rustls::Error> {
+    Outbound::new(connect_timeout, body_limit).transport()
+}
+
+type Failure = Box<dyn Error + Send + Sync>;
+
 /// Connects within a time that covers the TLS handshake as well.
 #[derive(Clone)]
 struct Connector {
-    https: HttpsConnector<HttpConnector>,
+    https: HttpsConnector<Way>,
     timeout: Duration,
 }
 
 impl Service<Uri> for Connector {
     type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+    type Error = Failure;
+    type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.https.poll_ready(context)
     }
 
@@ -51,33 +140,35 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Exchanges over HTTP(S), with pooled connections. It follows no redirect, which would carry the token
-/// to another host, and repeats nothing but what never left because its idle connection was closed.
-/// Certificates are always verified.
-///
-/// # Errors
-/// If the TLS set-up of the machine is unusable, for want of CA certificates for instance.
-pub fn over_http(connect_timeout: Duration, body_limit: usize) -> Result<Transport, rustls::Error> {
-    let client = Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_CONNECTION)
-        .build(connector(connect_timeout)?);
-    Ok(Transport::of(move |request| exchange(client.clone(), request, body_limit)))
+/// Opens connections, directly or through a proxy. What is not encrypted goes directly: proxies open
+/// tunnels for https alone.
+#[derive(Clone)]
+struct Way {
+    direct: HttpConnector,
+    tunnel: Option<Tunnel<HttpConnector>>,
 }
 
-fn connector(timeout: Duration) -> Result<Connector, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth();
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    // Shared by the addresses of a host, so that a dead one leaves time for the next.
-    tcp.set_connect_timeout(Some(timeout));
-    let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-    Ok(Connector { https: https.enable_http1().wrap_connector(tcp), timeout })
+impl Service<Uri> for Way {
+    type Response = TokioIo<TcpStream>;
+    type Error = Failure;
+    type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.direct.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        match &mut self.tunnel {
+            Some(tunnel) if uri.scheme() == Some(&Scheme::HTTPS) => {
+                let connected = tunnel.call(uri);
+                Box::pin(async { connected.await.map_err(Into::into) })
+            }
+            _ => {
+                let connected = self.direct.call(uri);
+                Box::pin(async { connected.await.map_err(Into::into) })
+            }
+        }
+    }
 }
 
 async fn exchange(

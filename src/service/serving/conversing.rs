@@ -21,21 +21,30 @@ use tower::Service as _;
 
 use super::line::{Line, Phase};
 use crate::http::Peer;
+use crate::service::tls::{self, Tls};
+use crate::telemetry::{Ended, Metrics};
 
 /// How HTTP is spoken, and what is served.
 pub struct Conversing {
     router: Router,
+    tls: Option<Arc<Tls>>,
     http: http1::Builder,
+    metrics: Metrics,
 }
 
 impl Conversing {
     /// Serves these routes to callers whose heads are at most this large.
-    pub fn new(router: Router, header_bytes: usize) -> Self {
+    pub fn new(
+        router: Router,
+        tls: Option<Arc<Tls>>,
+        header_bytes: usize,
+        metrics: Metrics,
+    ) -> Self {
         let mut http = http1::Builder::new();
         // A caller that closes its side has hung up: only so is that noticed before the answer.
         // Heads that do not end are seen to by those who look at the line.
         http.half_close(false).header_read_timeout(None).max_buf_size(header_bytes);
-        Self { router, http }
+        Self { router, tls, http, metrics }
     }
 
     /// Serves one connection to its end.
@@ -44,7 +53,35 @@ impl Conversing {
         if stream.readable().await.is_err() {
             return;
         }
-        self.converse(stream, peer, line).await;
+        match &self.tls {
+            None => self.converse(stream, peer, line).await,
+            // Apart, so that a plain connection takes up no room for what it does not do.
+            Some(tls) => Box::pin(self.encrypted(tls, stream, peer, line)).await,
+        }
+    }
+
+    async fn encrypted(&self, tls: &Tls, stream: TcpStream, mut peer: Peer, line: Arc<Line>) {
+        line.enter(Phase::Handshake);
+        match tls.acceptor().accept(stream).await {
+            Ok(stream) => {
+                line.enter(Phase::Opening);
+                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                peer.certificate = shown.and_then(|certificate| tls::subject(certificate));
+                self.converse(stream, peer, line).await;
+            }
+            Err(error) => {
+                self.metrics.connection_ended(Ended::HandshakeFailed);
+                tracing::debug!(peer.address = %peer.socket, %error, "no TLS handshake");
+            }
+        }
+    }
+
+    /// Takes the TLS files anew whenever they change, for ever.
+    pub async fn keep_tls(&self) {
+        match &self.tls {
+            Some(tls) => tls.keep(&self.metrics).await,
+            None => std::future::pending().await,
+        }
     }
 
     async fn converse(

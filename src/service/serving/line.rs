@@ -17,10 +17,12 @@ pub enum Phase {
     Idle = 2,
     /// The head of a further request has begun to arrive.
     Head = 3,
+    /// The TLS handshake is made.
+    Handshake = 4,
 }
 
 /// Bits of the mark that hold the phase; the others hold when it began.
-const PHASE_BITS: u32 = 2;
+const PHASE_BITS: u32 = 3;
 
 /// A connection's phase, and the way to end it.
 #[derive(Debug)]
@@ -78,8 +80,13 @@ impl Line {
 
     /// What it is doing.
     pub fn phase(&self) -> Phase {
-        let bits = self.mark.load(Ordering::Relaxed) & ((1 << PHASE_BITS) - 1);
-        [Phase::Opening, Phase::Busy, Phase::Idle, Phase::Head][usize::from(bits.to_le_bytes()[0])]
+        match self.mark.load(Ordering::Relaxed) & ((1 << PHASE_BITS) - 1) {
+            0 => Phase::Opening,
+            1 => Phase::Busy,
+            2 => Phase::Idle,
+            3 => Phase::Head,
+            _ => Phase::Handshake,
+        }
     }
 
     /// For how long it has been doing it.

@@ -112,6 +112,7 @@ impl Table {
             let (limit, ended) = match line.phase() {
                 Phase::Busy => return None,
                 Phase::Opening | Phase::Head => (self.bounds.header_timeout, Ended::HeaderTimeout),
+                Phase::Handshake => (self.bounds.handshake_timeout, Ended::HandshakeTimeout),
                 // Also one whose caller does not take its answer.
                 Phase::Idle => (self.bounds.idle_timeout, Ended::IdleTimeout),
             };

@@ -11,6 +11,7 @@
 //! that it does not know.
 
 mod answer;
+mod authority;
 mod call;
 mod defect;
 mod look;
@@ -36,9 +37,10 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 pub use answer::Answer;
+pub use authority::{Authority, Identity};
 pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
 pub use defect::{app_settings, defective, defective_in_patch};
-pub use process::{Demo, Process, fetch, once, until};
+pub use process::{Demo, Ended, Process, fetch, once, until};
 pub use told::Told;
 
 /// The `Authorization` headers that a platform was sent.
@@ -293,6 +295,7 @@ impl Builder {
             jitter: Jitter::seeded(self.seed),
             access: telemetry.access().clone(),
             audit: self.records.clone().map(|records| Box::new(records) as _),
+            tls: None,
         };
         let service = Service::build(&config, &loaded, parts);
         TestApp {

@@ -12,6 +12,7 @@ fn table(connections: usize, per_address: usize) -> Arc<Table> {
         header_bytes: 8192,
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
+        handshake_timeout: Duration::from_secs(5),
     };
     Arc::new(Table::new(bounds, Metrics::new(paths::ALL)))
 }
@@ -85,8 +86,12 @@ async fn a_connection_is_ended_when_its_time_is_up_and_never_with_a_request_unde
     busy.enter(Phase::Busy);
     idle.enter(Phase::Idle);
     slow.enter(Phase::Idle);
-    later(&table, 9).await;
-    assert!(!ended(&silent));
+    let dumb = connects(&table, "192.0.2.1").expect("one");
+    dumb.enter(Phase::Handshake);
+    later(&table, 4).await;
+    assert!(!ended(&dumb));
+    later(&table, 5).await;
+    assert!(ended(&dumb) && !ended(&silent) && counted(&table, "handshakeTimeout"));
     slow.heard();
     later(&table, 1).await;
     assert!(ended(&silent) && !ended(&idle) && counted(&table, "headerTimeout"));

@@ -1,0 +1,108 @@
+//! The way out: a proxy between the gateway and Genesys Cloud.
+
+use std::fmt;
+use std::str::FromStr;
+
+use secrecy::SecretString;
+use url::Url;
+
+/// An HTTP proxy. `Debug` shows no credentials.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    address: String,
+    credentials: Option<(String, SecretString)>,
+}
+
+impl Proxy {
+    /// Its URL, without credentials.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// User name and password for it.
+    pub fn credentials(&self) -> Option<(&str, &SecretString)> {
+        self.credentials.as_ref().map(|(user, password)| (user.as_str(), password))
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+impl FromStr for Proxy {
+    type Err = &'static str;
+
+    /// The messages leave the text out, because it may hold a password.
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let example = "must be a URL such as `http://user:password@proxy.example.com:3128`";
+        let url = Url::parse(text.trim()).map_err(|_| example)?;
+        let host = url.host_str().ok_or(example)?;
+        if url.scheme() != "http" {
+            // What goes through it is encrypted from here to upstream all the same.
+            return Err("must begin with `http://`: the proxy itself is spoken to in plain HTTP");
+        }
+        if url.path().len() > 1 || url.query().is_some() || url.fragment().is_some() {
+            return Err("must not have anything behind host and port");
+        }
+        let plain =
+            |text: &str| decoded(text).ok_or("must have percent-encoded UTF-8 for the user");
+        let user = plain(url.username())?;
+        let password = plain(url.password().unwrap_or_default())?;
+        let given = !user.is_empty() || !password.is_empty();
+        if user.contains(':') || [&user, &password].iter().any(|t| t.contains(char::is_control)) {
+            return Err("must not have a colon in the user, nor control characters");
+        }
+        Ok(Self {
+            address: format!("http://{host}:{}", url.port().unwrap_or(80)),
+            credentials: given.then(|| (user, SecretString::from(password))),
+        })
+    }
+}
+
+/// The text with its percent-encoded bytes as they are meant.
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn credentials_are_decoded_and_shown_to_nobody() {
+        let proxy: Proxy = "http://me:hunter2%40%C3%BC@proxy.local:3128".parse().expect("a proxy");
+        assert_eq!(proxy.address(), "http://proxy.local:3128");
+        let (user, password) = proxy.credentials().expect("they are there");
+        assert_eq!((user, password.expose_secret()), ("me", "hunter2@ü"));
+        assert!(!format!("{proxy} {proxy:?}").contains("hunter2"));
+        let open: Proxy = "http://[::1]/".parse().expect("a proxy");
+        assert_eq!((open.address(), open.credentials().is_none()), ("http://[::1]:80", true));
+    }
+
+    #[test]
+    fn what_is_no_proxy_is_refused_without_being_quoted() {
+        for bad in [
+            "https://me:hunter2@proxy.local",
+            "socks5://proxy.local",
+            "proxy.local:3128",
+            "http://me:hunter2@proxy.local/path",
+            "http://me:hunter2%0a@proxy.local",
+            "http://me%3a:hunter2@proxy.local",
+            "http://me:hunter2%ff@proxy.local",
+        ] {
+            let error = bad.parse::<Proxy>().expect_err(bad);
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

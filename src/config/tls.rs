@@ -1,0 +1,104 @@
+//! `[server.tls]`: the certificate of the gateway, and those of its callers.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::mismatch::{Mismatch, Mismatches};
+use super::values::{self, Choice};
+
+/// TLS of the listening side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file with the certificate of the gateway, and those that lead from it to a root.
+    pub certificate: PathBuf,
+    /// PEM file with its private key.
+    pub key: PathBuf,
+    /// Whether callers show certificates.
+    pub clients: ClientCertificates,
+    /// Time for a handshake; at most 1 min.
+    pub handshake_timeout: Duration,
+}
+
+/// Whether callers show certificates, and the PEM file with the authorities that issue them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are not asked for any.
+    None,
+    /// They may; a bad one is refused.
+    Optional(PathBuf),
+    /// Nobody is let in without.
+    Required(PathBuf),
+}
+
+/// The section as written; without certificate there is no TLS.
+#[derive(Deserialize)]
+#[serde(try_from = "Raw")]
+pub(super) struct Section(pub Option<Tls>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientAuth {
+    None,
+    Optional,
+    Required,
+}
+
+impl Choice for ClientAuth {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("none", Self::None), ("optional", Self::Optional), ("required", Self::Required)];
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(deserialize_with = "values::optional")]
+    certificate: Option<PathBuf>,
+    #[serde(deserialize_with = "values::optional")]
+    key: Option<PathBuf>,
+    #[serde(deserialize_with = "values::choice")]
+    client_auth: ClientAuth,
+    #[serde(deserialize_with = "values::optional")]
+    client_ca: Option<PathBuf>,
+    #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
+    handshake_timeout: Duration,
+}
+
+impl TryFrom<Raw> for Section {
+    type Error = Mismatches;
+
+    fn try_from(raw: Raw) -> Result<Self, Mismatches> {
+        let mut wrong = Vec::new();
+        if raw.certificate.is_some() && raw.key.is_none() {
+            wrong.push(Mismatch("key", "is needed when server.tls.certificate is set"));
+        }
+        if raw.key.is_some() && raw.certificate.is_none() {
+            wrong.push(Mismatch("certificate", "is needed when server.tls.key is set"));
+        }
+        if raw.client_ca.is_some() && raw.client_auth == ClientAuth::None {
+            let message = "must be `optional` or `required` when server.tls.client_ca is set";
+            wrong.push(Mismatch("client_auth", message));
+        }
+        if raw.client_auth != ClientAuth::None {
+            if raw.client_ca.is_none() {
+                let message = "is needed when callers are asked for certificates";
+                wrong.push(Mismatch("client_ca", message));
+            }
+            if raw.certificate.is_none() {
+                let message = "is needed when callers are asked for certificates";
+                wrong.push(Mismatch("certificate", message));
+            }
+        }
+        let (certificate, key) = match (raw.certificate, raw.key) {
+            _ if !wrong.is_empty() => return Err(Mismatches(wrong)),
+            (Some(certificate), Some(key)) => (certificate, key),
+            _ => return Ok(Self(None)),
+        };
+        let clients = match (raw.client_auth, raw.client_ca) {
+            (ClientAuth::Optional, Some(authorities)) => ClientCertificates::Optional(authorities),
+            (ClientAuth::Required, Some(authorities)) => ClientCertificates::Required(authorities),
+            _ => ClientCertificates::None,
+        };
+        Ok(Self(Some(Tls { certificate, key, clients, handshake_timeout: raw.handshake_timeout })))
+    }
+}

@@ -1,0 +1,118 @@
+//! How another process asks a running service whether it is ready.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::Request;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tower::ServiceExt as _;
+
+use crate::genesys::{Outbound, Transport};
+use crate::http::paths;
+
+/// A service that takes longer than this to tell is not well.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Longest answer read: it is a word, or a sentence.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+
+/// How the TLS library names the alert of a service that wants a certificate first.
+const WANTS_CERTIFICATE: &str = "CertificateRequired";
+
+/// Whom is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The service of this configuration, on this machine. Its certificate names another host, and the
+    /// file may hold a newer one already: neither says anything of its health, and nothing secret is
+    /// sent. So its certificate is not looked at.
+    Own,
+    /// Whatever the URL names; its certificate is verified.
+    Other,
+}
+
+/// Where a service on this address tells whether it is ready.
+pub fn readiness_url(address: SocketAddr, encrypted: bool) -> String {
+    let scheme = if encrypted { "https" } else { "http" };
+    format!("{scheme}://{address}{}", paths::READYZ)
+}
+
+/// Asks a running service whether it is ready.
+///
+/// # Errors
+/// Unless the answer is a 2xx, and comes in time. A service that wants a certificate before it
+/// answers lives, and no more can be known of it.
+pub async fn ask(url: &str, asked: Asked) -> anyhow::Result<()> {
+    let mut request = Request::new(Bytes::new());
+    *request.uri_mut() = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
+    let answer = tokio::time::timeout(PATIENCE, transport(asked)?.oneshot(request)).await;
+    let answer = match answer.with_context(|| format!("no answer from {url} in {PATIENCE:?}"))? {
+        Err(error) if error.to_string().contains(WANTS_CERTIFICATE) => return Ok(()),
+        answer => answer?,
+    };
+    if !answer.status().is_success() {
+        let text = String::from_utf8_lossy(answer.body()).trim().to_owned();
+        bail!("{url} answered {}: {text}", answer.status().as_u16());
+    }
+    Ok(())
+}
+
+fn transport(asked: Asked) -> anyhow::Result<Transport> {
+    let outbound = Outbound::new(PATIENCE, LONGEST_ANSWER);
+    if asked == Asked::Other {
+        return Ok(outbound.transport()?);
+    }
+    let provider = Arc::new(ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        .with_no_client_auth();
+    Ok(outbound.transport_with(tls))
+}
+
+/// Takes any certificate, for [`Asked::Own`].
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

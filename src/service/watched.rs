@@ -1,0 +1,59 @@
+//! Files that are read again when they change.
+//!
+//! They are compared by what they hold: a mounted secret changes by links, without any event that
+//! would be the same everywhere.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ring::digest::{SHA256, digest};
+
+/// Time between two looks. A change is taken after the second one that finds it unchanged since
+/// the first, because several files are seldom replaced in one moment.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the files hold, told by digests; `None` for one that cannot be read.
+type State = Vec<Option<[u8; 32]>>;
+
+/// Some files, as they were when they were last taken.
+pub struct Watched {
+    files: Vec<PathBuf>,
+    taken: State,
+}
+
+impl Watched {
+    /// The files as they are now. To be made before they are read.
+    pub fn new(files: Vec<PathBuf>) -> Self {
+        let taken = state(&files);
+        Self { files, taken }
+    }
+
+    /// Waits until they have changed, and stand still.
+    pub async fn changed(&mut self) {
+        let mut seen = None;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let files = self.files.clone();
+            let Ok(now) = tokio::task::spawn_blocking(move || state(&files)).await else {
+                continue;
+            };
+            if now == self.taken {
+                seen = None;
+            } else if seen.as_ref() == Some(&now) {
+                self.taken = now;
+                return;
+            } else {
+                seen = Some(now);
+            }
+        }
+    }
+}
+
+fn state(files: &[PathBuf]) -> State {
+    files.iter().map(|file| print(file)).collect()
+}
+
+fn print(file: &Path) -> Option<[u8; 32]> {
+    let content = std::fs::read(file).ok()?;
+    digest(&SHA256, &content).as_ref().try_into().ok()
+}

@@ -1,0 +1,297 @@
+//! TLS of the listening side: versions, client certificates, and certificates that change under load.
+//! In real time, over sockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, ClientBuilder};
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::harness::{Authority, Demo, Identity, Process, ms, once, until};
+
+/// A gateway with TLS, and whom its callers have to trust.
+struct Secured {
+    demo: Demo,
+    authority: Authority,
+    folder: TempDir,
+}
+
+impl Secured {
+    async fn start(env: &[(&str, &str)]) -> Self {
+        let (authority, folder) = (Authority::new("ours"), tempfile::tempdir().expect("a folder"));
+        let [certificate, key] = authority.server().put_into(folder.path());
+        let files = [
+            ("GATEWAY__SERVER__TLS__CERTIFICATE", certificate.to_str().expect("text")),
+            ("GATEWAY__SERVER__TLS__KEY", key.to_str().expect("text")),
+        ];
+        let demo = Process::demo(&[], &[&files, env].concat()).await;
+        Self { demo, authority, folder }
+    }
+
+    /// One that asks its callers for certificates.
+    async fn asking(client_auth: &str) -> (Self, Authority) {
+        let (callers, folder) = (Authority::new("callers"), tempfile::tempdir().expect("a folder"));
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, callers.pem()).expect("writable");
+        let env = [
+            ("GATEWAY__SERVER__TLS__CLIENT_AUTH", client_auth),
+            ("GATEWAY__SERVER__TLS__CLIENT_CA", file.to_str().expect("text")),
+        ];
+        (Self::start(&env).await, callers)
+    }
+
+    fn address(&self) -> SocketAddr {
+        let url = self.demo.gateway.strip_prefix("https://").expect("the banner tells https");
+        url.parse().expect("an address")
+    }
+
+    fn client(&self, change: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let trusted = Certificate::from_pem(self.authority.pem().as_bytes()).expect("PEM");
+        let builder = Client::builder().tls_certs_only([trusted]).no_proxy();
+        change(builder.timeout(Duration::from_secs(15))).build().expect("a client")
+    }
+
+    /// The status of `/livez` for a caller with this certificate; `None` if it gets no answer.
+    async fn status_for(&self, identity: Option<&Identity>) -> Option<u16> {
+        let client = self.client(|builder| match identity {
+            Some(identity) => {
+                let identity = reqwest::Identity::from_pem(identity.pem().as_bytes());
+                builder.identity(identity.expect("PEM"))
+            }
+            None => builder,
+        });
+        let answer = client.get(format!("{}/livez", self.demo.gateway)).send().await;
+        answer.ok().map(|answer| answer.status().as_u16())
+    }
+
+    async fn text(&self, path: &str) -> String {
+        let client = self.client(|builder| builder);
+        let answer = client.get(format!("{}{path}", self.demo.gateway)).send().await;
+        answer.expect("an answer").text().await.expect("text")
+    }
+
+    /// A handshake in these versions alone, offering these protocols.
+    async fn handshake(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        let trusted =
+            rustls::pki_types::CertificateDer::from_pem_slice(self.authority.pem().as_bytes());
+        roots.add(trusted.expect("PEM")).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
+        let mut config =
+            config.expect("known versions").with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let stream = TcpStream::connect(self.address()).await.expect("it listens");
+        let host = ServerName::try_from("localhost").expect("a name");
+        TlsConnector::from(Arc::new(config)).connect(host, stream).await
+    }
+}
+
+#[tokio::test]
+async fn tls_1_2_and_1_3_are_spoken_and_http_1_1_over_them() {
+    let gateway = Secured::start(&[]).await;
+    for (version, name) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)]
+    {
+        let mut stream = gateway.handshake(&[version], &["h2", "http/1.1"]).await.expect("spoken");
+        let session = stream.get_ref().1;
+        assert_eq!(session.protocol_version(), Some(name));
+        assert_eq!(session.alpn_protocol(), Some(b"http/1.1".as_slice()));
+        let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.expect("it reads");
+        let mut text = String::new();
+        // Reads to the end without an error only if the end was announced.
+        stream.read_to_string(&mut text).await.expect("a proper end");
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    }
+    let error = gateway.handshake(&[&TLS13], &["h2"]).await.expect_err("there is no HTTP/2");
+    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+}
+
+#[tokio::test]
+async fn tls_1_1_is_refused_and_so_is_plain_http() {
+    const EXTENSIONS: &[u8] = &[0, 16, 0, 13, 0, 4, 0, 2, 4, 3, 0, 10, 0, 4, 0, 2, 0, 29];
+    let gateway = Secured::start(&[]).await;
+    // TLS 1.1, a random of zeros, one suite (ECDHE-RSA-AES128-SHA), no compression; the signatures and
+    // groups that are taken in later versions.
+    let hello = [&[0x03, 0x02][..], &[0; 32], &[0, 0, 2, 0xc0, 0x13, 1, 0], EXTENSIONS].concat();
+    let length = u8::try_from(hello.len()).expect("short");
+    let record = [&[22, 3, 1, 0, length + 4, 1, 0, 0, length][..], &hello].concat();
+    let mut stream = TcpStream::connect(gateway.address()).await.expect("it listens");
+    stream.write_all(&record).await.expect("it reads");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    // An alert, fatal: protocol_version.
+    assert_eq!((answer.first(), &answer[answer.len() - 2..]), (Some(&21), &[2, 70][..]));
+    let mut stream = TcpStream::connect(gateway.address()).await.expect("it listens");
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it reads");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_go_on_is_ended() {
+    let times = [
+        ("GATEWAY__SERVER__TLS__HANDSHAKE_TIMEOUT", "300ms"),
+        ("GATEWAY__SERVER__HEADER_TIMEOUT", "1m"),
+    ];
+    let gateway = Secured::start(&times).await;
+    let mut stream = TcpStream::connect(gateway.address()).await.expect("it listens");
+    stream.write_all(&[22, 3, 1]).await.expect("it reads");
+    let ended = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut [0; 64])).await;
+    assert!(ended.is_ok(), "it is still open");
+    assert!(gateway.text("/metrics").await.contains(r#"reason="handshakeTimeout"} 1"#));
+}
+
+#[tokio::test]
+async fn where_certificates_are_required_only_a_good_one_opens_the_door() {
+    let (gateway, callers) = Secured::asking("required").await;
+    let foreign = Authority::new("callers").client("crm.example");
+    assert_eq!(gateway.status_for(Some(&callers.client("crm.example"))).await, Some(200));
+    assert_eq!(gateway.status_for(Some(&foreign)).await, None);
+    assert_eq!(gateway.status_for(Some(&callers.expired("crm.example"))).await, None);
+    assert_eq!(gateway.status_for(None).await, None);
+}
+
+#[tokio::test]
+async fn where_certificates_are_optional_none_is_fine_and_a_bad_one_is_not() {
+    let (gateway, callers) = Secured::asking("optional").await;
+    let foreign = Authority::new("callers").client("crm.example");
+    assert_eq!(gateway.status_for(None).await, Some(200));
+    assert_eq!(gateway.status_for(Some(&callers.client("crm.example"))).await, Some(200));
+    assert_eq!(gateway.status_for(Some(&foreign)).await, None);
+    assert_eq!(gateway.status_for(Some(&callers.expired("crm.example"))).await, None);
+}
+
+#[tokio::test]
+async fn certificates_change_under_load_and_no_caller_is_refused() {
+    let gateway = Arc::new(Secured::start(&[]).await);
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let callers = [true, true, false].map(|anew| gateway.asks_on(anew, &stop, &served));
+    let mut shown = gateway.shown().await;
+    for _ in 0..2 {
+        gateway.authority.server().put_into(gateway.folder.path());
+        shown = until("the new certificate is shown", async || {
+            let now = gateway.shown().await;
+            (now != shown).then_some(now)
+        })
+        .await;
+    }
+    // A key that is not of the certificate: what was there stays in use.
+    let other = gateway.authority.server();
+    std::fs::write(gateway.folder.path().join("tls.key"), other.key).expect("writable");
+    let told = until("the fault is told", async || {
+        let told = gateway.text("/readyz?verbose").await;
+        told.contains("do not go together").then_some(told)
+    })
+    .await;
+    assert!(told.starts_with("ready"), "{told}");
+    assert_eq!(gateway.shown().await, shown);
+    stop.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.await.expect("nobody was refused");
+    }
+    assert!(served.load(Ordering::Relaxed) > 50, "{served:?}");
+    let log = gateway.demo.process.wrote("those from before stay in use").await;
+    assert!(!log.contains("PRIVATE"), "{log}");
+    let figures = gateway.text("/metrics").await;
+    for line in
+        [r#"tls_reloads_total{outcome="taken"} 2"#, r#"tls_reloads_total{outcome="refused"} 1"#]
+    {
+        assert!(figures.contains(line), "{line} is not in {figures}");
+    }
+}
+
+impl Secured {
+    /// Asks again and again until told to stop, over new connections or over one; counts the answers.
+    fn asks_on(
+        self: &Arc<Self>,
+        anew: bool,
+        stop: &Arc<AtomicBool>,
+        served: &Arc<AtomicUsize>,
+    ) -> JoinHandle<()> {
+        let (gateway, stop, served) = (Arc::clone(self), Arc::clone(stop), Arc::clone(served));
+        tokio::spawn(async move {
+            let kept = gateway.client(|builder| builder);
+            while !stop.load(Ordering::Relaxed) {
+                let client = if anew { gateway.client(|builder| builder) } else { kept.clone() };
+                let url = format!("{}/livez", gateway.demo.gateway);
+                let answer = client.get(url).send().await.expect("nobody is refused");
+                assert_eq!(answer.status(), 200);
+                served.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(ms(10)).await;
+            }
+        })
+    }
+
+    /// The certificate that is shown to a new caller.
+    async fn shown(&self) -> Vec<u8> {
+        let stream = self.handshake(&[&TLS13], &[]).await.expect("a handshake");
+        stream.get_ref().1.peer_certificates().expect("one is shown")[0].to_vec()
+    }
+}
+
+#[tokio::test]
+async fn healthcheck_asks_a_service_with_tls_whatever_its_certificate() {
+    let gateway = Secured::start(&[]).await;
+    let healthcheck = async |bind: SocketAddr| {
+        let env = [
+            ("GATEWAY__SERVER__BIND", bind.to_string()),
+            ("GATEWAY__SERVER__TLS__CERTIFICATE", "/nowhere.crt".to_owned()),
+            ("GATEWAY__SERVER__TLS__KEY", "/nowhere.key".to_owned()),
+        ];
+        once(&["healthcheck"], &env.each_ref().map(|(name, value)| (*name, value.as_str()))).await
+    };
+    let well = healthcheck(gateway.address()).await;
+    assert_eq!(well.code, 0, "{well:?}");
+    let url = format!("{}/readyz", gateway.demo.gateway);
+    let unknown = once(&["healthcheck", "--url", &url], &[]).await;
+    assert_eq!(unknown.code, 1, "the certificate of another is verified: {unknown:?}");
+    let (asking, _) = Secured::asking("required").await;
+    let well = healthcheck(asking.address()).await;
+    assert_eq!(well.code, 0, "it lives, and asks for a certificate: {well:?}");
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named_at_the_start_and_by_check_config() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new("ours");
+    let [certificate, key] = authority.server().put_into(folder.path());
+    let [certificate, key] = [certificate, key].map(|file| file.to_str().expect("text").to_owned());
+    for (certificate, key, told) in [
+        ("/nowhere.crt", key.as_str(), "no certificate can be read from /nowhere.crt"),
+        (&certificate, "/nowhere.key", "no private key can be read from /nowhere.key"),
+        (&key, &key, "no certificate can be read from"),
+        (&certificate, &certificate, "no private key can be read from"),
+    ] {
+        let env = [
+            ("GENESYS_CLIENT_ID", "x"),
+            ("GENESYS_CLIENT_SECRET", "y"),
+            ("GATEWAY__SERVER__BIND", "127.0.0.1:0"),
+            ("GATEWAY__SERVER__TLS__CERTIFICATE", certificate),
+            ("GATEWAY__SERVER__TLS__KEY", key),
+        ];
+        for command in ["serve", "check-config"] {
+            let ended = once(&[command], &env).await;
+            assert_eq!(ended.code, 1, "{ended:?}");
+            assert!(ended.err.contains(told), "{ended:?}");
+            assert!(!ended.err.contains("PRIVATE"), "{ended:?}");
+        }
+    }
+}
