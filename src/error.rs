@@ -132,8 +132,8 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
-    /// Too many writes wait already.
-    #[error("too many writes are waiting {0}")]
+    /// Too many requests are under way already.
+    #[error("too many requests are under way {0}")]
     Overloaded(&'static str),
     /// The write cannot be recorded, and may not be sent unrecorded.
     #[error("the audit record of this write could not be written, so it was not sent")]

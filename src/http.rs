@@ -41,6 +41,6 @@ mod wire;
 
 pub use document::Documents;
 pub use etag::EtagKey;
-pub use peer::{CertificateSubject, Peer};
+pub use peer::{CertificateSubject, Peer, forwarded};
 pub use router::router;
-pub use state::{AppState, Check, HttpSettings, Ops, Readiness, ReadinessReport};
+pub use state::{Admission, AppState, Check, HttpSettings, Ops, Readiness, ReadinessReport};

@@ -17,10 +17,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::app::{App, AppParts, AppSettings};
 use crate::audit::{AuditLog, Output};
-use crate::config::{self, Config};
+use crate::config::{self, BaseUrl, Config, Network};
 use crate::domain::Limits;
 use crate::genesys::{Jitter, TokenCache, Transport};
-use crate::http::{AppState, Documents, EtagKey, HttpSettings, Ops, paths, router};
+use crate::http::{Admission, AppState, Documents, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{AccessLog, Metrics, RecentRequests};
@@ -67,6 +67,7 @@ pub struct Service {
     metrics: Metrics,
     bounds: Bounds,
     audit: Option<AuditLog>,
+    trusted: Arc<[Network]>,
     tls: Option<Arc<Tls>>,
     _tasks: DropGuard,
 }
@@ -89,18 +90,12 @@ impl Service {
         };
         let upstream = Upstream::connect(config, credentials, parts);
         let audit = audit::log(&config.audit, credentials, audit, &meter);
-        let app = App::new(AppParts {
-            conversations: Arc::clone(&upstream.client) as Arc<_>,
-            pacing: Arc::new(upstream.limiter.clone()),
-            meter,
-            settings: app_settings(config),
-            shutdown: shutdown.clone(),
-            random: Box::new(move || jitter.unit()),
-        });
+        let app = app(config, &upstream, meter, &shutdown, jitter);
         let tokens = upstream.tokens.clone();
         metrics.refreshed_by(upstream.limiter.reporter());
         let ops = Arc::new(Ops {
-            documents: Documents::default(),
+            documents: Documents::at(config.server.public_url.as_ref().map_or("", BaseUrl::as_str)),
+            requests: Admission::at_most(config.limits.requests.get()),
             readiness: Arc::new(health(upstream, &app, &shutdown, (audit.clone(), tls.clone()))),
             metrics: metrics.clone(),
             access,
@@ -116,6 +111,7 @@ impl Service {
             metrics,
             bounds: bounds(config),
             audit,
+            trusted: config.server.trusted_proxies.clone().into(),
             tls,
             _tasks: stop.drop_guard(),
         }
@@ -146,7 +142,8 @@ impl Service {
     /// # Errors
     /// If the listener cannot be used.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        let around = Around { shutdown: self.shutdown, metrics: self.metrics };
+        let around =
+            Around { shutdown: self.shutdown, metrics: self.metrics, trusted: self.trusted };
         let serving = Serving::new(self.router, self.tls, self.bounds, around);
         let served = serving.run(listener).await;
         if let Some(audit) = &self.audit {
@@ -154,6 +151,23 @@ impl Service {
         }
         served
     }
+}
+
+fn app(
+    config: &Config,
+    upstream: &Upstream,
+    meter: Arc<dyn Meter>,
+    shutdown: &Shutdown,
+    jitter: Jitter,
+) -> App {
+    App::new(AppParts {
+        conversations: Arc::clone(&upstream.client) as Arc<_>,
+        pacing: Arc::new(upstream.limiter.clone()),
+        meter,
+        settings: app_settings(config),
+        shutdown: shutdown.clone(),
+        random: Box::new(move || jitter.unit()),
+    })
 }
 
 fn health(

@@ -24,6 +24,8 @@ pub struct Limits {
     pub connections: NonZeroUsize,
     /// Connections of callers from one address at most.
     pub connections_per_address: NonZeroUsize,
+    /// Requests under way at most.
+    pub requests: NonZeroUsize,
     /// Writes under way at most.
     pub waiting: NonZeroUsize,
     /// Writes to one participant under way at most.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use super::network::Network;
 use super::tls::{self, Tls};
+use super::url::BaseUrl;
 use super::values;
 
 /// How the gateway listens and how long it gives a request.
@@ -30,6 +32,12 @@ pub struct Server {
     /// Time for the body of a request to arrive; at most 5 min.
     #[serde(deserialize_with = "values::duration::<1, 300_000, _>")]
     pub body_timeout: Duration,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "values::list")]
+    pub trusted_proxies: Vec<Network>,
+    /// Where callers reach the gateway, if it is not where it listens.
+    #[serde(deserialize_with = "values::optional")]
+    pub public_url: Option<BaseUrl>,
     /// TLS; `None` for plain HTTP.
     #[serde(deserialize_with = "tls")]
     pub tls: Option<Tls>,

@@ -248,3 +248,41 @@ impl<'de> Visitor<'de> for PathsVisitor {
         Ok(paths)
     }
 }
+
+/// Things that are parsed, as a list or as one text with commas.
+pub(super) fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: std::str::FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    let texts = deserializer.deserialize_any(TextsVisitor)?;
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+}
+
+struct TextsVisitor;
+
+impl<'de> Visitor<'de> for TextsVisitor {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        Ok(parts.map(str::to_owned).collect())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(item) = list.next_element::<Scalar>()? {
+            match item {
+                Scalar::Text(text) => texts.push(text),
+                Scalar::Number(_) | Scalar::Flag(_) => {
+                    return Err(A::Error::custom("must be a list of texts in quotes"));
+                }
+            }
+        }
+        Ok(texts)
+    }
+}

@@ -156,7 +156,7 @@ impl Code {
             Self::UpstreamInvalidResponse => "Genesys Cloud gave an unusable answer",
             Self::UpstreamRateLimited => "The request budget at Genesys Cloud is spent",
             Self::UpstreamUnavailable => "Genesys Cloud is unavailable",
-            Self::Overloaded => "Too many writes are waiting",
+            Self::Overloaded => "Too many requests are under way",
             Self::AuditUnavailable => "Writes cannot be recorded at present",
             Self::ShuttingDown => "The gateway is shutting down",
             Self::DeadlineExceeded => "The deadline passed",

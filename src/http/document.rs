@@ -27,6 +27,8 @@ const SHOWN: usize = 16;
 /// Both spellings of the description.
 #[derive(Debug, Default)]
 pub struct Documents {
+    /// Where callers reach the service; empty if that is where it is asked.
+    public_url: String,
     yaml: OnceLock<Document>,
     json: OnceLock<Document>,
 }
@@ -40,12 +42,22 @@ pub(super) struct Document {
 }
 
 impl Documents {
+    /// The description of a service that callers reach there.
+    pub fn at(public_url: &str) -> Self {
+        Self { public_url: public_url.to_owned(), ..Self::default() }
+    }
+
+    /// What stands before the paths of links.
+    pub(super) fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
     pub(super) fn yaml(&self) -> &Document {
-        self.yaml.get_or_init(|| Document::new(YAML, openapi::yaml()))
+        self.yaml.get_or_init(|| Document::new(YAML, openapi::yaml(&self.public_url)))
     }
 
     pub(super) fn json(&self) -> &Document {
-        self.json.get_or_init(|| Document::new(JSON, openapi::json()))
+        self.json.get_or_init(|| Document::new(JSON, openapi::json(&self.public_url)))
     }
 }
 

@@ -57,6 +57,8 @@ pub(super) async fn edge(
     request.extensions_mut().insert(passage.exchange.clone());
     let response = if passage.is_api() && passage.state.ops.readiness.draining() {
         Problem::from(Failure::harmless(Error::ShuttingDown)).into_response()
+    } else if passage.is_api() && !passage.admitted {
+        Problem::from(Failure::harmless(Error::Overloaded("in this gateway"))).into_response()
     } else {
         let panicked = passage.effect_unless_known();
         caught(next.run(request), panicked).await
@@ -88,6 +90,8 @@ struct Passage {
     /// Who asked, if it is kept in mind.
     arrival: Option<Arrival>,
     finished: bool,
+    /// Whether it is one of the requests that may be under way.
+    admitted: bool,
     /// Keeps a drain waiting for this request.
     _in_flight: Option<TaskTrackerToken>,
 }
@@ -114,6 +118,7 @@ impl Passage {
             uri: request.uri().clone(),
             route,
             finished: false,
+            admitted: counts && state.ops.requests.enter(),
             _in_flight: counts.then(|| state.ops.in_flight.token()),
             state,
         }
@@ -150,6 +155,7 @@ impl Passage {
         if let Some(problem) = &problem {
             let about = About {
                 instance: self.uri.path(),
+                public_url: self.state.ops.documents.public_url(),
                 request_id: &self.request_id,
                 correlation_id: correlation.as_deref(),
                 upstream_calls: self.exchange.cycle.calls(),
@@ -279,6 +285,9 @@ fn arrival(request: &Request) -> Arrival {
 
 impl Drop for Passage {
     fn drop(&mut self) {
+        if self.admitted {
+            self.state.ops.requests.leave();
+        }
         if !self.finished {
             let correlation = self.exchange.cycle.correlation_id();
             let effect = self.effect_unless_known();

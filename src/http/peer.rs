@@ -1,10 +1,14 @@
 //! Who is at the other end of a request: known by the connection, not by what the request says.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName};
+
+/// What proxies tell about who asked them.
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The other end of a request, as an extension of it. Absent where a router is called without a
 /// connection.
@@ -51,4 +55,81 @@ impl fmt::Display for CertificateSubject {
 /// The other end of this request, if it came over a connection.
 pub(super) fn peer_of(request: &Request) -> Option<&Peer> {
     request.extensions().get()
+}
+
+/// Who asks, where the other end of the connection may be a proxy of ours: the rightmost address of
+/// `X-Forwarded-For` that is none of them. What stands further left, anybody can have written.
+pub fn forwarded(
+    socket: SocketAddr,
+    headers: &HeaderMap,
+    trusted: impl Fn(IpAddr) -> bool,
+) -> SocketAddr {
+    let mut nearest = socket;
+    if !trusted(socket.ip()) {
+        return nearest;
+    }
+    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    for hop in lines.flat_map(|line| line.to_str().unwrap_or("?").rsplit(',')) {
+        // What a trusted proxy cannot name is not known; the proxy itself is.
+        let Some(address) = address_of(hop.trim()) else { return nearest };
+        nearest = address;
+        if !trusted(address.ip()) {
+            return nearest;
+        }
+    }
+    nearest
+}
+
+/// An address with or without port, version 6 with or without brackets.
+fn address_of(text: &str) -> Option<SocketAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let without_port = bare.parse().map(|address: IpAddr| SocketAddr::new(address, 0));
+    without_port.or_else(|_| text.parse()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who asks, as the lines of the header have it; our proxies are those of
+    /// 10.0.0.0/8 and one of version 6.
+    fn who(socket: &str, lines: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(X_FORWARDED_FOR, line.parse().expect("a value"));
+        }
+        let trusted = |address: IpAddr| match address.to_canonical() {
+            IpAddr::V4(address) => address.octets()[0] == 10,
+            IpAddr::V6(address) => address == "fd00::1".parse::<std::net::Ipv6Addr>().expect("one"),
+        };
+        let socket = SocketAddr::new(socket.parse().expect("an address"), 5);
+        forwarded(socket, &headers, trusted).ip().to_string()
+    }
+
+    #[test]
+    fn the_rightmost_address_that_is_no_proxy_of_ours_is_who_asks() {
+        for (socket, lines, expected) in [
+            // Nobody else is believed.
+            ("192.0.2.1", &["198.51.100.1"][..], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("fd00::1", &["2001:db8::7"], "2001:db8::7"),
+            // A caller who writes the header himself moves to the left.
+            ("10.0.0.1", &["203.0.113.9, 198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["203.0.113.9", "198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["10.9.9.9, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+            ("10.0.0.1", &["10.0.0.3", "10.0.0.2"], "10.0.0.3"),
+            ("10.0.0.1", &["198.51.100.1:4711"], "198.51.100.1"),
+            ("10.0.0.1", &["[2001:db8::7]:4711"], "2001:db8::7"),
+            ("10.0.0.1", &["[2001:db8::7]"], "2001:db8::7"),
+            // What cannot be read ends the search: what is left of it may be made up.
+            ("10.0.0.1", &["198.51.100.1, unknown"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, unknown, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["198.51.100.1, "], "10.0.0.1"),
+            ("10.0.0.1", &["999.1.1.1"], "10.0.0.1"),
+        ] {
+            assert_eq!(who(socket, lines), expected, "{socket} {lines:?}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What handlers and the edge are given. Everything is cheap to clone.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::FromRef;
@@ -58,8 +59,38 @@ pub struct Ops {
     pub documents: Documents,
     /// Where writes are recorded, if they are.
     pub audit: Option<Arc<dyn Audit>>,
+    /// How many API requests are under way.
+    pub requests: Admission,
     /// Holds a token for each API request under way: a drain waits for it to be empty.
     pub in_flight: TaskTracker,
+}
+
+/// Counts API requests under way. One over the limit is refused at once: waiting would only add to what
+/// there is too much of.
+#[derive(Debug)]
+pub struct Admission {
+    most: usize,
+    under_way: AtomicUsize,
+}
+
+impl Admission {
+    /// That many at once, and no more.
+    pub fn at_most(most: usize) -> Self {
+        Self { most, under_way: AtomicUsize::new(0) }
+    }
+
+    /// Counts a request, if it is admitted; it has to leave then.
+    pub(super) fn enter(&self) -> bool {
+        let admitted = self.under_way.fetch_add(1, Ordering::Relaxed) < self.most;
+        if !admitted {
+            self.leave();
+        }
+        admitted
+    }
+
+    pub(super) fn leave(&self) {
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Whether the service wants requests.

@@ -23,6 +23,7 @@ use self::conversing::Conversing;
 use self::files::connections_that_fit;
 use self::table::Table;
 use super::tls::Tls;
+use crate::config::Network;
 use crate::http::Peer;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Ended, Metrics};
@@ -65,6 +66,8 @@ pub struct Around {
     pub shutdown: Shutdown,
     /// The figures.
     pub metrics: Metrics,
+    /// Proxies that are believed about who asks.
+    pub trusted: Arc<[Network]>,
 }
 
 /// The listening side, ready to serve.
@@ -79,16 +82,17 @@ pub struct Serving {
 impl Serving {
     /// Serves these routes within these bounds, or narrower ones if the system demands it.
     pub fn new(router: Router, tls: Option<Arc<Tls>>, mut bounds: Bounds, parts: Around) -> Self {
-        let Around { shutdown, metrics } = parts;
+        let Around { shutdown, metrics, trusted } = parts;
         bounds.connections = connections_that_fit(bounds.connections);
         Self {
-            table: Arc::new(Table::new(bounds, metrics.clone())),
-            conversing: Arc::new(Conversing::new(
+            table: Arc::new(Table::new(bounds, Arc::clone(&trusted), metrics.clone())),
+            conversing: Arc::new(Conversing {
                 router,
                 tls,
-                bounds.header_bytes,
-                metrics.clone(),
-            )),
+                trusted,
+                http: conversing::http(bounds.header_bytes),
+                metrics: metrics.clone(),
+            }),
             shutdown,
             metrics,
             every: bounds.look_every(),

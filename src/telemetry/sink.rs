@@ -17,6 +17,9 @@ use super::Format;
 /// Most that is kept in memory: some seconds of output at full load.
 const CAPACITY: usize = 1024 * 1024;
 
+/// A line that is longer is left out: something from outside has found its way into it whole.
+const LONGEST_LINE: usize = 32 * 1024;
+
 /// From here on waiting saves nothing: one write of this size is as cheap a byte as any larger.
 const WORTH_WRITING: usize = 64 * 1024;
 
@@ -111,6 +114,11 @@ impl Sink {
         let mut buffer = self.shared.lock();
         let before = buffer.bytes.len();
         write(&mut buffer.bytes);
+        if buffer.bytes.len() - before > LONGEST_LINE {
+            let bytes = buffer.bytes.len() - before;
+            buffer.bytes.truncate(before);
+            buffer.bytes.extend_from_slice(too_long(self.shared.format, bytes).as_bytes());
+        }
         let after = buffer.bytes.len();
         if after > CAPACITY {
             buffer.bytes.truncate(before);
@@ -167,6 +175,18 @@ impl Shared {
             batch.extend_from_slice(lost(self.format, dropped).as_bytes());
         }
         closed
+    }
+}
+
+fn too_long(format: Format, bytes: usize) -> String {
+    const WHAT: &str = "a log line was left out, because it was too long";
+    match format {
+        Format::Json => {
+            format!(
+                "{{\"level\":\"WARN\",\"target\":\"log\",\"message\":\"{WHAT}\",\"bytes\":{bytes}}}\n"
+            )
+        }
+        Format::Text => format!("WARN log: {WHAT} bytes={bytes}\n"),
     }
 }
 

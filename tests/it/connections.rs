@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::harness::{Demo, Process, fetch, ms, until};
+use crate::harness::{Demo, Process, attributes_of, fetch, ms, until};
 
 const LIVEZ: &str = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -123,5 +123,31 @@ async fn a_head_over_its_limit_is_refused_and_one_below_is_not() {
         let request = format!("GET /livez HTTP/1.1\r\nHost: x\r\nX-Filler: {filler}\r\n\r\n");
         let answer = says(&mut stream, &request).await;
         assert!(answer.starts_with(status), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn the_address_that_a_trusted_proxy_tells_is_who_asks() {
+    const CALL: &str = "11111111-1111-4111-8111-111111111111";
+    let env = [
+        ("GATEWAY__DEBUG__ENABLED", "true"),
+        ("GATEWAY__SERVER__TRUSTED_PROXIES", "127.0.0.8, 192.0.2.0/24"),
+    ];
+    let demo = Process::demo(&[], &env).await;
+    for (from, forwarded, told) in [
+        ("127.0.0.8", "203.0.113.9, 198.51.100.7, 192.0.2.1", "198.51.100.7"),
+        ("127.0.0.9", "198.51.100.8", "127.0.0.9"),
+    ] {
+        let mut stream = connect(&demo, from).await;
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {forwarded}\r\nConnection: close\r\n\r\n",
+            attributes_of(CALL)
+        );
+        assert!(says(&mut stream, &request).await.starts_with("HTTP/1.1 200"));
+        let trace = format!("{}/v1/conversations/{CALL}/trace", demo.gateway);
+        let trace = fetch("GET", &trace, "").await;
+        let trace: serde_json::Value = serde_json::from_slice(trace.body()).expect("JSON");
+        let address = trace["requests"][0]["caller"]["address"].as_str().expect("an address");
+        assert!(address.starts_with(told), "{trace}");
     }
 }

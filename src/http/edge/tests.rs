@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,15 +8,16 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::*;
 use crate::app::App;
 use crate::http::{
-    Check, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, router,
+    Admission, Check, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, router,
 };
 use crate::telemetry::{AccessLog, Captured, Format, Metrics, Sink};
 
@@ -60,6 +62,7 @@ impl Service {
                 recent: None,
                 documents: Documents::default(),
                 audit: None,
+                requests: Admission::at_most(2),
                 in_flight: TaskTracker::new(),
             }),
             settings: Arc::new(HttpSettings {
@@ -344,4 +347,46 @@ proptest! {
             answer.problem();
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_too_many_is_refused_at_once_and_places_are_free_again() {
+    let service = Service::new();
+    let endless = || {
+        let end = std::future::pending::<Option<Result<HeaderMap, Infallible>>>();
+        let body = Body::new(Full::from("{").with_trailers(end));
+        let request = Request::builder().method("PUT").uri(attributes()).header(JSON.0, JSON.1);
+        let request = request.body(body).expect("a request");
+        tokio::spawn(answer(router(service.state.clone()), request))
+    };
+    let held = [endless(), endless()];
+    tokio::task::yield_now().await;
+    let start = Instant::now();
+    let refused = service.answer(request("GET", &attributes(), &[], "")).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    let problem = refused.problem();
+    assert_eq!(
+        (&problem["code"], &problem["effect"]),
+        (&"overloaded".into(), &"notApplied".into())
+    );
+    assert_eq!(service.answer(request("GET", "/livez", &[], "")).await.status, 200);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    for held in held {
+        assert_eq!(held.await.expect("no panic").status, 408);
+    }
+    for _ in 0..3 {
+        let next = service.answer(request("PUT", &attributes(), &[JSON], "{")).await;
+        assert_eq!(next.status, 400);
+    }
+}
+
+#[tokio::test]
+async fn links_begin_with_the_public_url_where_there_is_one() {
+    let mut service = Service::new();
+    let ops = Arc::get_mut(&mut service.state.ops).expect("nobody else has it");
+    ops.documents = Documents::at("https://gateway.example/x");
+    let problem = service.answer(request("GET", "/nothing", &[], "")).await.problem();
+    assert_eq!(problem["type"], "https://gateway.example/x/problems/not-found");
+    let yaml = service.answer(request("GET", "/openapi.yaml", &[], "")).await.body;
+    assert!(yaml.contains("servers:\n- url: https://gateway.example/x\n"), "{yaml}");
 }

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     fn document() -> Value {
-        serde_json::from_str(&crate::http::openapi::json()).expect("JSON")
+        serde_json::from_str(&crate::http::openapi::json("")).expect("JSON")
     }
 
     #[test]

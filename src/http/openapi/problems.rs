@@ -59,6 +59,7 @@ fn example_body(code: Code, path: &str) -> serde_json::Value {
     let problem = Problem::example(code);
     let about = About {
         instance: &path,
+        public_url: "",
         request_id: "crm-4711",
         correlation_id: called_upstream(code).then_some("2d1f9a52-6f0e-4a61-9a51-2f4c1d7b8e90"),
         upstream_calls: 4,

@@ -15,6 +15,8 @@ use crate::http::answer::{CandidateView, WriteAnswer};
 pub(in crate::http) struct About<'a> {
     /// Path of the request.
     pub instance: &'a str,
+    /// What stands before the paths of links.
+    pub public_url: &'a str,
     /// Id of the request.
     pub request_id: &'a str,
     /// Genesys' correlation id of the last call.
@@ -32,7 +34,7 @@ pub(in crate::http) struct About<'a> {
 pub(in crate::http) struct ProblemBody<'a> {
     /// Path of a page that explains the code.
     #[schema(value_type = String, format = "uri-reference")]
-    r#type: Page,
+    r#type: Page<'a>,
     /// Name of the problem, the same for each occurrence.
     title: &'static str,
     /// The HTTP status.
@@ -127,15 +129,15 @@ struct Upstream<'a> {
     message: Option<&'a str>,
 }
 
-struct Page(Code);
+struct Page<'a>(&'a str, Code);
 
-impl fmt::Display for Page {
+impl fmt::Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/problems/{}", self.0.as_str())
+        write!(f, "{}/problems/{}", self.0, self.1.as_str())
     }
 }
 
-impl Serialize for Page {
+impl Serialize for Page<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -145,7 +147,7 @@ impl<'a> ProblemBody<'a> {
     pub(in crate::http) fn new(problem: &'a Problem, about: &About<'a>) -> Self {
         let inner = &problem.0;
         Self {
-            r#type: Page(inner.code),
+            r#type: Page(about.public_url, inner.code),
             title: inner.code.title(),
             status: problem.status().as_u16(),
             detail: &inner.detail,

@@ -6,6 +6,7 @@ use super::*;
 fn about() -> About<'static> {
     About {
         instance: "/v1/conversations/8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b/attributes",
+        public_url: "",
         request_id: "req-1",
         correlation_id: Some("corr-1"),
         upstream_calls: 4,

@@ -20,33 +20,35 @@ use tokio::net::TcpStream;
 use tower::Service as _;
 
 use super::line::{Line, Phase};
-use crate::http::Peer;
+use crate::config::Network;
+use crate::http::{Peer, forwarded};
 use crate::service::tls::{self, Tls};
 use crate::telemetry::{Ended, Metrics};
 
 /// How HTTP is spoken, and what is served.
 pub struct Conversing {
-    router: Router,
-    tls: Option<Arc<Tls>>,
-    http: http1::Builder,
-    metrics: Metrics,
+    /// What is served.
+    pub router: Router,
+    /// TLS; `None` for plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+    /// Proxies that are believed about who asks.
+    pub trusted: Arc<[Network]>,
+    /// How HTTP is spoken.
+    pub http: http1::Builder,
+    /// The figures.
+    pub metrics: Metrics,
+}
+
+/// HTTP with heads of at most this size.
+pub fn http(header_bytes: usize) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // A caller that closes its side has hung up: only so is that noticed before the answer.
+    // Heads that do not end are seen to by those who look at the line.
+    http.half_close(false).header_read_timeout(None).max_buf_size(header_bytes);
+    http
 }
 
 impl Conversing {
-    /// Serves these routes to callers whose heads are at most this large.
-    pub fn new(
-        router: Router,
-        tls: Option<Arc<Tls>>,
-        header_bytes: usize,
-        metrics: Metrics,
-    ) -> Self {
-        let mut http = http1::Builder::new();
-        // A caller that closes its side has hung up: only so is that noticed before the answer.
-        // Heads that do not end are seen to by those who look at the line.
-        http.half_close(false).header_read_timeout(None).max_buf_size(header_bytes);
-        Self { router, tls, http, metrics }
-    }
-
     /// Serves one connection to its end.
     pub async fn over(&self, stream: TcpStream, peer: Peer, line: Arc<Line>) {
         // Buffers are made for who has something to say: one that only connects costs little.
@@ -91,7 +93,9 @@ impl Conversing {
         line: Arc<Line>,
     ) {
         let io = TokioIo::new(Heard { stream, line: Arc::clone(&line) });
-        let requests = Requests { router: self.router.clone(), peer, line };
+        let by_proxy = self.trusted.iter().any(|proxy| proxy.contains(peer.socket.ip()));
+        let proxies = by_proxy.then(|| Arc::clone(&self.trusted));
+        let requests = Requests { router: self.router.clone(), peer, proxies, line };
         // How it ended is nothing that the service could do something about.
         let _ = self.http.serve_connection(io, requests).await;
     }
@@ -101,6 +105,8 @@ impl Conversing {
 struct Requests {
     router: Router,
     peer: Peer,
+    /// If the other end is one of them.
+    proxies: Option<Arc<[Network]>>,
     line: Arc<Line>,
 }
 
@@ -112,7 +118,12 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     fn call(&self, request: Request<Incoming>) -> Answering {
         self.line.enter(Phase::Busy);
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.peer.clone());
+        let mut peer = self.peer.clone();
+        if let Some(proxies) = &self.proxies {
+            let trusted = |address| proxies.iter().any(|proxy| proxy.contains(address));
+            peer.address = forwarded(peer.socket, request.headers(), trusted);
+        }
+        request.extensions_mut().insert(peer);
         Answering { answer: self.router.clone().call(request), line: Arc::clone(&self.line) }
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::Bounds;
 use super::line::{Clock, Line, Phase};
 use super::source::Source;
+use crate::config::Network;
 use crate::telemetry::{Ended, Metrics};
 
 /// How many are looked at to find one to end: enough to find an old one, and little work under a
@@ -25,6 +26,8 @@ const LOOKED_AT: usize = 64;
 /// The connections.
 pub struct Table {
     bounds: Bounds,
+    /// Those who bring connections of many callers, so that no share is theirs.
+    trusted: Arc<[Network]>,
     metrics: Metrics,
     clock: Clock,
     started: Instant,
@@ -65,9 +68,10 @@ impl Drop for Place {
 
 impl Table {
     /// No connections.
-    pub fn new(bounds: Bounds, metrics: Metrics) -> Self {
+    pub fn new(bounds: Bounds, trusted: Arc<[Network]>, metrics: Metrics) -> Self {
         Self {
             bounds,
+            trusted,
             metrics,
             clock: Clock::default(),
             started: Instant::now(),
@@ -81,7 +85,8 @@ impl Table {
         let source = Source::of(address.ip());
         let mut lines = self.lines();
         let of_source = lines.by_source.get(&source).map_or(0, Vec::len);
-        if of_source >= self.bounds.per_address {
+        let shares = self.trusted.iter().any(|proxy| proxy.contains(address.ip()));
+        if of_source >= self.bounds.per_address && !shares {
             self.end(lines.longest_waiting(source))?;
         } else if lines.total >= self.bounds.connections {
             self.end(lines.longest_waiting_of_heaviest())?;

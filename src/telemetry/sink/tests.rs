@@ -113,3 +113,21 @@ fn the_last_handle_writes_what_is_left() {
     assert!(ended.recv().is_err(), "the thread drops its output at its end");
     assert_eq!(*bytes.lock().expect("not poisoned"), b"last words\n");
 }
+
+#[test]
+fn a_line_beyond_all_measure_is_left_out_and_told() {
+    for (format, told) in [
+        (
+            Format::Json,
+            r#"{"level":"WARN","target":"log","message":"a log line was left out, because it was too long","bytes":32769}"#,
+        ),
+        (Format::Text, "WARN log: a log line was left out, because it was too long bytes=32769"),
+    ] {
+        let (sink, log) = Sink::captured(format);
+        sink.line(|bytes| bytes.extend_from_slice("a".repeat(LONGEST_LINE - 1).as_bytes()));
+        sink.line(|bytes| bytes.extend_from_slice("b".repeat(LONGEST_LINE).as_bytes()));
+        let text = log.text();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!((lines[0].len(), lines[1], lines.len()), (LONGEST_LINE - 1, told, 2));
+    }
+}

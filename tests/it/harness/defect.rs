@@ -7,7 +7,8 @@ use attribute_gateway::app::{App, AppParts, AppSettings};
 use attribute_gateway::domain::{AttributeMap, Conversation, Limits, ListPage, Participant, Span};
 use attribute_gateway::error::Error;
 use attribute_gateway::http::{
-    AppState, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, paths, router,
+    Admission, AppState, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, paths,
+    router,
 };
 use attribute_gateway::policy::Backoff;
 use attribute_gateway::ports::{
@@ -44,7 +45,8 @@ fn service_over(defect: Defect, access: &AccessLog) -> Router {
     let readiness = Arc::new(Ready);
     let (access, documents) = (access.clone(), Documents::default());
     let (recent, audit) = (None, None);
-    let ops = Ops { readiness, metrics, access, recent, audit, documents, in_flight };
+    let requests = Admission::at_most(5000);
+    let ops = Ops { readiness, metrics, access, recent, audit, documents, requests, in_flight };
     router(AppState { app, ops: Arc::new(ops), settings: Arc::new(http_settings()) })
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::http::paths;
 
 fn table(connections: usize, per_address: usize) -> Arc<Table> {
+    let trusted = ["10.0.0.0/8".parse().expect("a network")];
     let bounds = Bounds {
         connections,
         per_address,
@@ -14,7 +15,7 @@ fn table(connections: usize, per_address: usize) -> Arc<Table> {
         idle_timeout: Duration::from_secs(75),
         handshake_timeout: Duration::from_secs(5),
     };
-    Arc::new(Table::new(bounds, Metrics::new(paths::ALL)))
+    Arc::new(Table::new(bounds, trusted.into(), Metrics::new(paths::ALL)))
 }
 
 /// A connection that is served until it is ended.
@@ -62,6 +63,8 @@ async fn over_its_share_an_address_loses_its_own_connection_that_waited_longest(
     newcomer.enter(Phase::Busy);
     assert!(connects(&table, "192.0.2.1").is_none(), "a request is under way on each");
     assert!(connects(&table, "192.0.2.2").is_some());
+    let proxied = [0; 4].map(|_| connects(&table, "10.0.0.1").expect("a place"));
+    assert!(proxied.iter().all(|line| !ended(line)), "a proxy has no share");
 }
 
 #[tokio::test(start_paused = true)]
