@@ -4,6 +4,7 @@
 //! task tracker and not in its caller's future, so that a caller who hangs up cannot cut it in
 //! half.
 
+mod finds;
 mod held;
 mod list;
 mod memory;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use self::finds::SharedFinds;
 use self::held::Held;
 pub use self::list::ListRequest;
 use self::memory::Memory;
@@ -86,6 +88,7 @@ struct Shared {
     settings: AppSettings,
     shutdown: Shutdown,
     reads: SharedReads,
+    finds: SharedFinds,
     turns: Turns,
     memory: Arc<Memory>,
     clock: Monotonic,
@@ -132,6 +135,7 @@ impl App {
             settle: Box::new(move || locked(&seen).settle(clock.now(), floor)),
             shutdown: shutdown.clone(),
         });
+        let finds = SharedFinds::new(Arc::clone(&conversations), shutdown.clone());
         let shared = Shared {
             conversations,
             pacing,
@@ -139,6 +143,7 @@ impl App {
             settings,
             shutdown,
             reads,
+            finds,
             turns: Turns::default(),
             memory,
             clock,

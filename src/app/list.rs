@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 use super::App;
 use crate::domain::{Bookmark, ConversationFilter, Listing, Pages};
-use crate::error::{Error, Failure};
-use crate::ports::{Cycle, FindCall, Phase};
+use crate::error::Failure;
+use crate::ports::{Cycle, Phase};
 
 /// What a caller wants to have listed.
 #[derive(Clone, Debug)]
@@ -21,21 +21,19 @@ pub struct ListRequest {
 }
 
 impl App {
-    /// Lists live voice conversations, the newest first. Ends with its caller.
+    /// Lists live voice conversations, the newest first, together with whoever wants the same page of
+    /// upstream at this moment. Ends with its caller, unless others wait for the same.
     ///
     /// # Errors
     /// Of upstream.
     pub async fn list(&self, request: ListRequest) -> Result<Listing, Failure> {
         let ListRequest { filter, limit, after, cycle } = request;
         let mut pages = Pages::new(limit, after);
+        let mut place = (filter, 0);
         while let Some(page) = pages.wanted() {
             let start = Instant::now();
-            let call = FindCall { filter: &filter, page };
-            let found = tokio::select! {
-                biased;
-                found = self.shared.conversations.find(call, &cycle) => found,
-                () = self.shared.shutdown.drain_over() => Err(Error::ShuttingDown),
-            };
+            place.1 = page;
+            let found = self.shared.finds.find(&place, &cycle).await;
             cycle.spend(Phase::Read, start.elapsed());
             pages.take(found?);
         }

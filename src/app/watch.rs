@@ -135,7 +135,7 @@ pub struct ReadParts {
 
 /// Joiners are told by the read itself when its time is up; this catches those whose own deadline
 /// is earlier. Well within the 100 ms that an answer may be late.
-const GRACE: Duration = Duration::from_millis(10);
+pub(super) const GRACE: Duration = Duration::from_millis(10);
 
 impl SharedReads {
     /// Reads made of these parts.

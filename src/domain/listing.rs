@@ -22,7 +22,7 @@ pub const PAGE_SIZE: usize = 100;
 const LONGEST_NUMBER: usize = 32;
 
 /// Who called whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// The customer called.
     Inbound,
@@ -49,7 +49,7 @@ impl Direction {
 }
 
 /// Id of a queue or a user, which nothing is done with but to compare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResourceId(Uuid);
 
 impl FromStr for ResourceId {
@@ -67,7 +67,7 @@ impl fmt::Display for ResourceId {
 }
 
 /// A telephone number, without `tel:` and separators. Personal, so `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PhoneNumber(String);
 
 /// The text is no telephone number.
@@ -115,7 +115,7 @@ impl PhoneNumber {
 }
 
 /// Which conversations are wanted, of those that are live and voice.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConversationFilter {
     /// Those that began like this.
     pub direction: Option<Direction>,

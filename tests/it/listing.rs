@@ -303,3 +303,84 @@ async fn an_answer_that_is_none_is_told_as_such() {
         app.get(LIST).await.assert_problem(502, "upstream-invalid-response", "notApplied");
     }
 }
+
+/// How many queries upstream has seen.
+fn asked(app: &TestApp) -> usize {
+    app.simulator.count(Kind::Analytics)
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_want_the_same_page_at_the_same_moment_share_one_query() {
+    let app = with_calls(60).start().await;
+    let inbound = format!("{LIST}?direction=inbound");
+    let (first, second, searched, other) = tokio::join!(
+        app.get(LIST),
+        // Another limit is cut from the same page of upstream.
+        app.get("/v1/conversations?limit=3"),
+        app.post(SEARCH, json!({})),
+        app.get(&inbound),
+    );
+    assert_eq!((ids(&first).len(), ids(&second).len()), (25, 3));
+    assert_eq!((ids(&searched), ids(&other)), (ids(&first), ids(&first)));
+    assert_eq!(asked(&app), 2, "one for each filter");
+    // Nothing is kept: whoever comes later sees what is there then.
+    app.simulator.end_conversation(&id(1));
+    assert_eq!(ids(&app.get(LIST).await)[0], id(2));
+    assert_eq!(asked(&app), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_others_wait_for_survives_the_hang_up_of_the_first() {
+    let slow = |settings: &mut attribute_gateway::simulator::Settings| settings.latency = ms(500);
+    let app = with_calls(1).with_settings(slow).start().await;
+    app.get(LIST).await.assert_status(200);
+    let router = app.router();
+    let first = tokio::spawn(async move { get_from(router, "wait=30").await });
+    tokio::time::sleep(ms(100)).await;
+    let (joined, ()) = tokio::join!(get_from(app.router(), "wait=30"), async {
+        tokio::time::sleep(ms(100)).await;
+        first.abort();
+    });
+    assert_eq!((joined.assert_status(200).took, asked(&app)), (ms(400), 2));
+    // And ends with the last of them.
+    let alone = tokio::time::timeout(ms(100), get_from(app.router(), "wait=30")).await;
+    assert!(alone.is_err(), "it hangs up");
+    tokio::time::sleep(ms(1)).await;
+    let after = get_from(app.router(), "wait=30").await;
+    assert_eq!((after.assert_status(200).took, asked(&app)), (ms(500), 4), "a query of its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_share_a_list_are_each_told_in_their_own_time() {
+    let app = with_calls(1).with_fault(Fault::on_analytics(Action::Hang).always());
+    let app = app.allowing_leftovers().start().await;
+    let (impatient, usual, patient) =
+        tokio::join!(get_from(app.router(), "wait=1"), get_from(app.router(), "wait=3"), async {
+            tokio::time::sleep(ms(2500)).await;
+            app.simulator.clear_faults();
+            get_from(app.router(), "wait=30").await
+        },);
+    assert_eq!(impatient.status, 504, "{}", impatient.text);
+    assert!(impatient.took >= ms(900) && impatient.took <= ms(1100), "{:?}", impatient.took);
+    assert!(usual.took >= ms(2900) && usual.took <= ms(3100), "{:?}", usual.took);
+    assert_eq!(patient.status, 200, "{}", patient.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_little_time_waits_for_no_list_that_may_be_tried_again() {
+    let app =
+        with_calls(1).with_fault(Fault::on_analytics(Action::Throttle { retry_after: Some(3) }));
+    let app = app.start().await;
+    let (patient, impatient) = tokio::join!(get_from(app.router(), "wait=30"), async {
+        tokio::time::sleep(ms(50)).await;
+        get_from(app.router(), "wait=1").await
+    });
+    assert_eq!((patient.status, patient.took >= ms(3000)), (200, true), "{:?}", patient.took);
+    impatient.assert_problem(503, "upstream-rate-limited", "notApplied");
+    assert!(impatient.took < ms(100), "{:?}", impatient.took);
+}
+
+async fn get_from(router: axum::Router, prefer: &str) -> Answer {
+    let get = request("GET", LIST).header("prefer", prefer);
+    crate::harness::send(router, get.body(axum::body::Body::empty()).expect("a request")).await
+}
