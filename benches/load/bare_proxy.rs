@@ -7,14 +7,9 @@
 //! fields alone. It is the same binary, but `run.sh` builds it by two profiles; see there. Both have
 //! the gateway's dependencies. It checks nothing that a service must check.
 
-use std::{
-    collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use axum::{
     Router,
     extract::{Path, State},
@@ -22,36 +17,19 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 use uuid::Uuid;
+
+use self::upstream::{Attributes, Upstream};
+
+#[path = "upstream.rs"]
+mod upstream;
 
 #[derive(Clone)]
 struct Proxy {
-    client: reqwest::Client,
-    upstream: Arc<str>,
-    token: Arc<Mutex<Option<String>>>,
+    upstream: Upstream,
     answer: fn(Uuid, &[u8]) -> anyhow::Result<Vec<u8>>,
-}
-
-#[derive(Deserialize)]
-struct Token {
-    access_token: String,
-}
-
-#[derive(Deserialize)]
-struct Conversation {
-    participants: Vec<Participant>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Participant {
-    id: String,
-    purpose: String,
-    end_time: Option<String>,
-    attributes: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Serialize)]
@@ -59,7 +37,7 @@ struct Participant {
 struct Answer {
     conversation_id: String,
     participant: Chosen,
-    attributes: BTreeMap<String, String>,
+    attributes: Attributes,
 }
 
 #[derive(Serialize)]
@@ -75,51 +53,16 @@ impl Proxy {
             "typed" => answer_by_type,
             _ => anyhow::bail!("parsing is `value` or `typed`"),
         };
-        // reqwest is built without a TLS provider of its own and wants one even for plain http.
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .map_err(|_| anyhow!("a TLS provider is installed already"))?;
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
-        Ok(Self { client, upstream: upstream.into(), token: Arc::default(), answer })
-    }
-
-    async fn token(&self) -> anyhow::Result<String> {
-        let mut cached = self.token.lock().await;
-        if let Some(token) = &*cached {
-            return Ok(token.clone());
-        }
-        let answer = self
-            .client
-            .post(format!("{}/oauth/token", self.upstream))
-            .basic_auth("x", Some("y"))
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body("grant_type=client_credentials")
-            .send()
-            .await?
-            .error_for_status()?;
-        let token: Token = serde_json::from_slice(&answer.bytes().await?)?;
-        Ok(cached.insert(token.access_token).clone())
+        Ok(Self { upstream: Upstream::new(upstream)?, answer })
     }
 
     async fn answer(&self, id: Uuid) -> anyhow::Result<Vec<u8>> {
-        let answer = self
-            .client
-            .get(format!("{}/api/v2/conversations/{id}", self.upstream))
-            .bearer_auth(self.token().await?)
-            .send()
-            .await?
-            .error_for_status()?;
-        (self.answer)(id, &answer.bytes().await?)
+        (self.answer)(id, &self.upstream.conversation(id).await?)
     }
 }
 
 fn answer_by_type(id: Uuid, body: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let conversation: Conversation = serde_json::from_slice(body)?;
-    let customer = conversation
-        .participants
-        .into_iter()
-        .find(|p| p.purpose == "customer" && p.end_time.is_none())
-        .context("no live customer")?;
+    let customer = upstream::customer(body)?;
     Ok(serde_json::to_vec(&Answer {
         conversation_id: id.to_string(),
         participant: Chosen { id: customer.id, purpose: customer.purpose },
