@@ -1,8 +1,24 @@
 //! `/docs`: the page, what it is allowed, and that it has all it needs.
 
+use std::io::Read as _;
+
 use axum::body::Body;
+use http_body_util::BodyExt as _;
 
 use crate::harness::{TestApp, request};
+
+/// What the page and its parts tell of where they may be named, and how long they may be kept.
+const GUARDS: [(&str, &str); 2] = [("no-referrer", "no-cache"), ("no-referrer", "max-age=86400")];
+
+/// What was sent, as a browser reads it.
+fn plain(sent: &[u8], encoding: &str) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match encoding {
+        "gzip" => flate2::read::GzDecoder::new(sent).read_to_end(&mut plain).expect("gzip"),
+        _ => std::io::Cursor::new(sent).read_to_end(&mut plain).expect("memory"),
+    };
+    plain
+}
 
 #[tokio::test(start_paused = true)]
 async fn the_page_and_its_parts_come_from_the_gateway_under_a_strict_policy() {
@@ -15,22 +31,35 @@ async fn the_page_and_its_parts_come_from_the_gateway_under_a_strict_policy() {
                     form-action 'none'; frame-ancestors 'none'";
     assert_eq!(page.header("content-security-policy"), expected);
     assert!(!page.text.contains("://"), "nothing from elsewhere");
-    let kinds = [
-        ("docs/swagger-ui.css", "text/css"),
-        ("docs/index.css", "text/css"),
-        ("docs/swagger-ui-bundle.js", "text/javascript"),
-        ("docs/start.js", "text/javascript"),
-        ("docs/favicon-32x32.png", "image/png"),
+    assert_eq!(page.header("x-content-type-options"), "nosniff");
+    assert_eq!((page.header("referrer-policy"), page.header("cache-control")), GUARDS[0]);
+    assert_eq!(page.header("content-encoding"), "");
+    // Each with words that only the real file holds.
+    let parts: [(&str, &str, &str, &[u8]); 5] = [
+        ("docs/swagger-ui.css", "text/css", "gzip", b".swagger-ui "),
+        ("docs/index.css", "text/css", "gzip", b"box-sizing"),
+        ("docs/swagger-ui-bundle.js", "text/javascript", "gzip", b"SwaggerUIBundle"),
+        ("docs/start.js", "text/javascript", "", include_bytes!("../../src/http/docs/start.js")),
+        ("docs/favicon-32x32.png", "image/png", "gzip", b"\x89PNG\r\n\x1a\n"),
     ];
-    for (name, kind) in kinds {
+    for (name, kind, encoding, holds) in parts {
         assert!(page.text.contains(&format!("\"{name}\"")), "{name}");
         let part = request("GET", &format!("/{name}")).body(Body::empty()).expect("a request");
         let part = tower::ServiceExt::oneshot(app.router(), part).await.expect("infallible");
         assert_eq!(part.status(), 200);
-        let header = |name: &str| part.headers()[name].to_str().expect("text").to_owned();
+        let (head, body) = part.into_parts();
+        let header = |name| head.headers.get(name).map_or("", |text| text.to_str().expect("text"));
         assert!(header("content-type").starts_with(kind), "{name}");
         assert_eq!(header("content-security-policy"), expected);
         assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!((header("referrer-policy"), header("cache-control")), GUARDS[1]);
+        assert_eq!(header("content-encoding"), encoding, "{name}");
+        let sent = body.collect().await.expect("a whole body").to_bytes();
+        let bytes = plain(&sent, encoding);
+        assert!(
+            bytes.windows(holds.len()).any(|part| part == holds),
+            "{name} holds something else"
+        );
     }
     app.get("/docs/swagger-initializer.js").await.assert_problem(404, "not-found", "notApplied");
 }
