@@ -34,7 +34,8 @@ COPY --from=build /build/target/release/attribute-gateway /usr/local/bin/attribu
 # By number, so that an orchestrator can see that it is not root. It is `nonroot` of the base image.
 USER 65532:65532
 
-# A container's loopback is reachable by nobody else.
+# A container's loopback is reachable by nobody else. On this address it serves known callers alone
+# (auth.clients_file), unless GATEWAY__AUTH__MODE=none says otherwise; `demo` brings a key of its own.
 ENV GATEWAY__SERVER__BIND=0.0.0.0:8080
 EXPOSE 8080
 

@@ -4,11 +4,13 @@
 //! task tracker and not in its caller's future, so that a caller who hangs up cannot cut it in
 //! half.
 
+mod callers;
 mod finds;
 mod held;
 mod list;
 mod memory;
 mod read;
+mod seen;
 #[cfg(test)]
 mod testing;
 mod turn;
@@ -20,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use self::callers::{Callers, Enrolled, Known, Roll, Shown, Stranger, digest_of};
 use self::finds::SharedFinds;
 use self::held::Held;
 pub use self::list::ListRequest;
@@ -82,6 +85,7 @@ pub struct App {
 
 /// What all requests share.
 struct Shared {
+    callers: Callers,
     conversations: Arc<dyn Conversations>,
     pacing: Arc<dyn Pacing>,
     meter: Arc<dyn Meter>,
@@ -104,6 +108,8 @@ struct Shared {
 
 /// What the use cases are made of.
 pub struct AppParts {
+    /// Who may call.
+    pub callers: Callers,
     /// Upstream.
     pub conversations: Arc<dyn Conversations>,
     /// The budget of calls.
@@ -121,7 +127,7 @@ pub struct AppParts {
 impl App {
     /// The use cases over these parts.
     pub fn new(parts: AppParts) -> Self {
-        let AppParts { conversations, pacing, meter, settings, shutdown, random } = parts;
+        let AppParts { callers, conversations, pacing, meter, settings, shutdown, random } = parts;
         let held = Held::new(&settings, Arc::clone(&meter));
         let keep_for = settings.warm_for.max(settings.max_age);
         let memory = Arc::new(Memory::new(keep_for, settings.memory, Arc::clone(&meter)));
@@ -137,6 +143,7 @@ impl App {
         });
         let finds = SharedFinds::new(Arc::clone(&conversations), shutdown.clone());
         let shared = Shared {
+            callers,
             conversations,
             pacing,
             meter,
@@ -156,6 +163,11 @@ impl App {
         Self { shared: Arc::new(shared) }
     }
 
+    /// Who may call.
+    pub fn callers(&self) -> &Callers {
+        &self.shared.callers
+    }
+
     /// Whether a write has shown that upstream replaces the map although changes are sent: the
     /// operator should set `genesys.patch_body = "full"`.
     pub fn advises_full_patches(&self) -> bool {
@@ -171,6 +183,11 @@ impl Shared {
     /// How long a third value has to stand before it counts as another writer's.
     fn settle(&self) -> Duration {
         self.lags().settle(self.clock.now(), self.settings.settle)
+    }
+
+    /// Whether reads show everybody in a conversation.
+    fn reads_whole(&self) -> bool {
+        !self.conversations.reads_participants_singly()
     }
 
     /// What has to be read to see this participant.

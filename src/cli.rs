@@ -2,6 +2,7 @@
 
 mod check;
 mod healthcheck;
+mod new_key;
 mod serve;
 mod simulate;
 
@@ -67,6 +68,12 @@ enum Command {
     },
     /// Print the effective settings and where each comes from, secrets masked.
     PrintConfig,
+    /// Make a key for a caller, and print it once, with the entry of the configuration by which the
+    /// service knows it.
+    NewKey {
+        /// Name of the caller: letters, digits, `.`, `_` and `-`.
+        name: String,
+    },
     /// Ask a running service whether it is ready; exit with 0 or 1. For containers without curl.
     Healthcheck {
         /// What to ask instead of the service on `server.bind`.
@@ -85,6 +92,7 @@ pub async fn run() -> ExitCode {
         Command::Simulate { load } => simulate::simulate(&source, &load).await,
         Command::CheckConfig { online } => check::check_config(&source, online).await,
         Command::PrintConfig => print_config(&source),
+        Command::NewKey { name } => new_key::new_key(&name),
         Command::Healthcheck { url } => healthcheck::healthcheck(&source, url).await,
     };
     match done {

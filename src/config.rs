@@ -17,6 +17,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 mod audit;
+mod auth;
 mod bytes;
 mod debug;
 mod error;
@@ -45,6 +46,7 @@ mod writes;
 mod tests;
 
 pub use audit::{Audit, AuditTo, OnFailure};
+pub use auth::{Auth, AuthMode, CallersError, ClientEntry, Exposed, read_clients};
 pub use bytes::ByteSize;
 pub use debug::Debug;
 pub use error::{ConfigError, Origin, Problem};
@@ -73,6 +75,8 @@ use render::Line;
 pub struct Config {
     /// The listening side.
     pub server: Server,
+    /// Who may call.
+    pub auth: Auth,
     /// The upstream.
     pub genesys: Genesys,
     /// Sizes beyond which a request is refused.

@@ -17,7 +17,7 @@ mod timestamp;
 mod verification;
 
 pub use attributes::{AttributeKey, AttributeMap, AttributeValue, InvalidKey};
-pub use client::{Client, ClientName, InvalidName};
+pub use client::{Client, ClientName, InvalidDigest, InvalidName, KeyDigest};
 pub use ids::{ConversationId, InvalidId, ParticipantId};
 pub use limits::{Limits, SizeExcess, Violation};
 pub use listing::{

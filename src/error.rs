@@ -80,6 +80,23 @@ pub enum Error {
         /// Those that match.
         candidates: Vec<Candidate>,
     },
+    /// The caller may not use this selector, or touch whom it means.
+    #[error("this caller may not use participant `{asked}`: its `participants` does not allow it")]
+    ParticipantNotAllowed {
+        /// The selector, as the caller wrote it.
+        asked: String,
+    },
+    /// The caller may not change anything.
+    #[error("this caller may only read: it has `access = \"read\"`")]
+    ReadOnlyClient,
+    /// The caller is over its own rate.
+    #[error("this caller is over its own rate of {per_minute} requests a minute")]
+    ClientRateLimited {
+        /// Its rate.
+        per_minute: u32,
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// Our value was replaced by another writer's before this request was answered.
     #[error("another writer replaced {} of the keys of this write", .0.superseded().count())]
     Superseded(Box<WriteReport>),
@@ -163,6 +180,9 @@ impl Error {
             Self::ConversationEnded(_) => Code::ConversationEnded,
             Self::ParticipantNotFound { .. } => Code::ParticipantNotFound,
             Self::AmbiguousParticipant { .. } => Code::AmbiguousParticipant,
+            Self::ParticipantNotAllowed { .. } => Code::ParticipantNotAllowed,
+            Self::ReadOnlyClient => Code::ReadOnlyClient,
+            Self::ClientRateLimited { .. } => Code::ClientRateLimited,
             Self::Superseded(_) => Code::WriteSuperseded,
             Self::UpstreamConflict => Code::UpstreamConflict,
             Self::PreconditionFailed { .. } => Code::PreconditionFailed,
@@ -183,7 +203,8 @@ impl Error {
     /// When a caller should come back, where there is such a time.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::UpstreamRateLimited { retry_after, .. }
+            Self::ClientRateLimited { retry_after, .. }
+            | Self::UpstreamRateLimited { retry_after, .. }
             | Self::UpstreamUnavailable { retry_after, .. } => Some(*retry_after),
             Self::Overloaded(_) | Self::AuditUnavailable | Self::ShuttingDown => Some(SHORT_WAIT),
             Self::InvalidParticipant(_)
@@ -192,6 +213,8 @@ impl Error {
             | Self::ConversationEnded(_)
             | Self::ParticipantNotFound { .. }
             | Self::AmbiguousParticipant { .. }
+            | Self::ParticipantNotAllowed { .. }
+            | Self::ReadOnlyClient
             | Self::Superseded(_)
             | Self::UpstreamConflict
             | Self::PreconditionFailed { .. }

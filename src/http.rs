@@ -6,6 +6,7 @@
 
 mod answer;
 mod attributes;
+mod auth;
 mod body;
 mod condition;
 mod conversations;

@@ -5,6 +5,7 @@
 
 mod backoff;
 mod breaker;
+mod own_rate;
 mod rate_limit;
 mod retry;
 mod visibility;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, Ticket};
+pub use own_rate::OwnRate;
 pub use rate_limit::{
     Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
 };

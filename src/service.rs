@@ -1,6 +1,7 @@
 //! The composition root: the only file that names every concrete type.
 
 mod audit;
+mod callers;
 mod health;
 mod outbound;
 mod probe;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::app::{App, AppParts, AppSettings};
+use crate::app::{App, AppParts, AppSettings, Callers};
 use crate::audit::{AuditLog, Output};
 use crate::config::{self, BaseUrl, Config, Network};
 use crate::domain::Limits;
@@ -25,6 +26,7 @@ use crate::ports::Meter;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{AccessLog, Metrics, RecentRequests};
 
+pub use self::callers::{DEMO_KEY, FreshKey, KnownCallers, demo_client, fresh_key};
 pub use self::outbound::transport;
 pub use self::probe::{Asked, ask, readiness_url};
 use self::serving::{Around, Bounds, Serving};
@@ -45,17 +47,20 @@ pub struct Parts {
     pub audit: Option<Box<dyn Output>>,
     /// TLS of the listening side; `None` for plain HTTP.
     pub tls: Option<Arc<Tls>>,
+    /// Who may call.
+    pub callers: KnownCallers,
 }
 
 impl Parts {
     /// The parts of the real service: over the network, with true jitter.
     ///
     /// # Errors
-    /// If TLS cannot be set up, or the audit file cannot be opened.
+    /// If TLS cannot be set up, the audit file cannot be opened, or the file of callers cannot be used.
     pub fn over_http(config: &Config, access: AccessLog) -> anyhow::Result<Self> {
         let tls = config.server.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
-        Ok(Self { transport, jitter: Jitter::random(), access, audit, tls })
+        let callers = KnownCallers::of(&config.auth)?;
+        Ok(Self { transport, jitter: Jitter::random(), access, audit, tls, callers })
     }
 }
 
@@ -77,26 +82,29 @@ impl Service {
     pub fn build(
         config: &Config,
         credentials: &config::Credentials,
-        Parts { transport, jitter, access, audit, tls }: Parts,
+        Parts { transport, jitter, access, audit, tls, callers }: Parts,
     ) -> Self {
         let metrics = Metrics::new(paths::ALL);
         let meter: Arc<dyn Meter> = Arc::new(metrics.clone());
         let (shutdown, stop) = (Shutdown::default(), CancellationToken::new());
-        let parts = UpstreamParts {
-            transport,
-            jitter: jitter.clone(),
-            meter: Arc::clone(&meter),
-            stop: stop.clone(),
-        };
+        let (jitters, meters, stops) = (jitter.clone(), Arc::clone(&meter), stop.clone());
+        let parts = UpstreamParts { transport, jitter: jitters, meter: meters, stop: stops };
         let upstream = Upstream::connect(config, credentials, parts);
         let audit = audit::log(&config.audit, credentials, audit, &meter);
-        let app = app(config, &upstream, meter, &shutdown, jitter);
+        let who = callers.callers.clone();
+        let app = app(config, &upstream, (who, meter), &shutdown, jitter);
         let tokens = upstream.tokens.clone();
+        callers.watch(&metrics, stop.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
         let ops = Arc::new(Ops {
             documents: Documents::at(config.server.public_url.as_ref().map_or("", BaseUrl::as_str)),
             requests: Admission::at_most(config.limits.requests.get()),
-            readiness: Arc::new(health(upstream, &app, &shutdown, (audit.clone(), tls.clone()))),
+            readiness: Arc::new(health(
+                upstream,
+                &app,
+                &shutdown,
+                (callers, audit.clone(), tls.clone()),
+            )),
             metrics: metrics.clone(),
             access,
             recent: config.debug.enabled.then(RecentRequests::default),
@@ -156,11 +164,12 @@ impl Service {
 fn app(
     config: &Config,
     upstream: &Upstream,
-    meter: Arc<dyn Meter>,
+    (callers, meter): (Callers, Arc<dyn Meter>),
     shutdown: &Shutdown,
     jitter: Jitter,
 ) -> App {
     App::new(AppParts {
+        callers,
         conversations: Arc::clone(&upstream.client) as Arc<_>,
         pacing: Arc::new(upstream.limiter.clone()),
         meter,
@@ -174,9 +183,10 @@ fn health(
     upstream: Upstream,
     app: &App,
     shutdown: &Shutdown,
-    (audit, tls): (Option<AuditLog>, Option<Arc<Tls>>),
+    (callers, audit, tls): (KnownCallers, Option<AuditLog>, Option<Arc<Tls>>),
 ) -> health::Health {
     health::Health {
+        callers,
         tokens: upstream.tokens,
         guards: upstream.guards,
         limiter: upstream.limiter,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::watch::{Cause, Sight, Subject, Wanted};
-use super::{App, choose};
+use super::{App, choose, seen};
 use crate::domain::{
     ChosenBy, Conversation, ConversationId, Intent, Participant, ParticipantSelector,
 };
@@ -60,14 +60,24 @@ impl App {
     /// Of upstream, or if the selector names nobody, or more than one.
     pub async fn read(&self, request: ReadRequest) -> Result<Reading, Failure> {
         let ReadRequest { conversation, selector, no_cache, cycle } = request;
+        let rights = &cycle.client().rights;
+        seen::check_named(&selector, rights)?;
         let subject = self.shared.subject(conversation, selector.id());
         let (sight, fresh) = self.seen(subject, no_cache, &cycle).await?;
         if selector.is_all() {
-            return Ok(Reading::All(sight.conversation.participants.clone()));
+            let all = sight.conversation.participants.iter().cloned();
+            return Ok(Reading::All(all.map(|one| seen::participant(one, rights)).collect()));
         }
         let chosen = choose(&selector, &sight.conversation, Intent::Read)?;
-        let (participant, chosen_by) = (chosen.participant.clone(), chosen.by);
-        Ok(Reading::One { participant, chosen_by, fresh })
+        let named = (&selector, rights);
+        seen::check_reached(
+            chosen.participant,
+            &sight.conversation,
+            named,
+            self.shared.reads_whole(),
+        )?;
+        let participant = seen::participant(chosen.participant.clone(), rights);
+        Ok(Reading::One { participant, chosen_by: chosen.by, fresh })
     }
 
     /// Reads a conversation as a whole: who is in it, and since when.
@@ -78,7 +88,8 @@ impl App {
         let ViewRequest { conversation, no_cache, cycle } = request;
         let subject = self.shared.subject(conversation, None);
         let (sight, _) = self.seen(subject, no_cache, &cycle).await?;
-        Ok(sight.conversation)
+        let rights = &cycle.client().rights;
+        Ok(seen::conversation(sight.conversation, rights, self.shared.reads_whole()))
     }
 
     /// What a read shows, and whether it was made for this request.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{App, AppParts, AppSettings};
+use super::{App, AppParts, AppSettings, Callers};
 use crate::domain::{Conversation, Limits, ListPage};
 use crate::error::Error;
 use crate::policy::Backoff;
@@ -56,6 +56,7 @@ impl App {
     /// An application for tests of requests that never reach it.
     pub(crate) fn for_tests() -> Self {
         Self::new(AppParts {
+            callers: Callers::anybody(),
             conversations: Arc::new(Silence),
             pacing: Arc::new(Unlimited),
             meter: Arc::new(NoMeter),

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::held::{Admitted, Mark, Place};
 use super::turn::{Precondition, Ticket};
 use super::watch::{Cause, Fare, Sight, Subject, Wanted};
-use super::{App, Shared, choose, log_id};
+use super::{App, Shared, choose, log_id, seen};
 use crate::domain::{
     AttributeKey, AttributeMap, Candidate, ChosenBy, Conversation, ConversationId, Evidence,
     Intent, ParticipantSelector, Patch, Watch, WriteReport,
@@ -71,6 +71,11 @@ impl App {
         if self.shared.shutdown.is_draining() {
             return Err(Error::ShuttingDown.into());
         }
+        let client = Arc::clone(request.cycle.client());
+        if !client.rights.may_write() {
+            return Err(Error::ReadOnlyClient.into());
+        }
+        seen::check_named(&request.selector, &client.rights)?;
         request.cycle.note_keys(request.patch.keys().map(AttributeKey::as_str));
         let admitted = self.shared.held.admit(request.conversation)?;
         let custody = request.cycle.take_custody();
@@ -83,11 +88,17 @@ impl App {
             let _ = reply.send(result);
             flow.watch_survival().await;
         }));
-        answer.await.unwrap_or_else(|_| {
+        let ended = answer.await.unwrap_or_else(|_| {
             // The task panicked; the hook has logged where.
             let error = Error::Internal("the task of a write panicked".to_owned());
             Err(Failure { error, effect: Effect::Unknown })
-        })
+        });
+        match ended {
+            Ok(report) => Ok(seen::report(report, &client.rights)),
+            Err(failure) => {
+                Err(seen::failure(failure, &client.rights, self.shared.settings.patch_full))
+            }
+        }
     }
 }
 
@@ -277,6 +288,9 @@ impl Flow {
             };
         }
         let chosen = choose(&self.request.selector, conversation, Intent::Write)?;
+        let named = (&self.request.selector, &self.request.cycle.client().rights);
+        let whole = self.shared.reads_whole();
+        seen::check_reached(chosen.participant, conversation, named, whole)?;
         let place = (conversation.id, chosen.participant.id);
         if let Some(admitted) = &mut self.admitted {
             admitted.enter(place)?;
@@ -311,6 +325,16 @@ impl Flow {
     fn place(&self) -> Result<Place, Error> {
         let place = self.target.as_ref().map(|target| target.place);
         place.ok_or_else(|| Error::Internal("no participant was chosen".to_owned()))
+    }
+
+    /// Whether the caller knows of keys that its batch does not hold: only then is it told what
+    /// became of them.
+    fn sees_others(&self) -> bool {
+        let rights = &self.request.cycle.client().rights;
+        let other = |(key, _): (&AttributeKey, _)| {
+            self.batch.get(key).is_none() && rights.sees(key.as_str())
+        };
+        self.before.iter().any(other)
     }
 
     fn warn(&mut self, warning: impl Into<String>) {

@@ -14,6 +14,8 @@ pub async fn check_config(source: &config::Source, online: bool) -> anyhow::Resu
     let credentials = config.credentials()?;
     transport(&config)?;
     config.server.tls.as_ref().map(Tls::load).transpose()?;
+    config.auth.check_exposure(config.server.bind)?;
+    config.auth.callers()?;
     say("settings: valid");
     if !online {
         return Ok(());

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{say, simulate, telemetry};
 use crate::config::{self, Config, Credentials};
-use crate::service::{Parts, Service};
+use crate::service::{self, Parts, Service};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 
@@ -24,6 +24,7 @@ pub async fn serve(source: &config::Source) -> anyhow::Result<()> {
         "cannot serve without an OAuth client of Genesys Cloud; set the variables named, \
          or try `attribute-gateway demo`, which needs none",
     )?;
+    config.auth.check_exposure(config.server.bind)?;
     let log = telemetry(&config.log)?;
     warn_about(&config);
     let (service, listener, address) = start(&config, &credentials, &log)?;
@@ -46,10 +47,22 @@ pub async fn demo(source: &config::Source, load: &[PathBuf]) -> anyhow::Result<(
         client_id: config.simulator.client_id.clone(),
         client_secret: config.simulator.client_secret.clone(),
     };
+    // Where callers have to be known, the lines that are printed are one's.
+    let key = guard_demo(&mut config.auth, config.server.bind);
     let log = telemetry(&config.log)?;
     let (service, listener, address) = start(&config, &credentials, &log)?;
-    say(&simulation.banner(address, config.server.tls.is_some()));
+    say(&simulation.banner(address, config.server.tls.is_some(), key));
     run(service, listener, &config, &log).await
+}
+
+/// Sees to it that the demonstration is open to this machine alone, or to callers with a key; tells
+/// one that works.
+fn guard_demo(auth: &mut config::Auth, bind: SocketAddr) -> Option<&'static str> {
+    if auth.check_exposure(bind).is_ok() && !auth.is_guarded() {
+        return None;
+    }
+    auth.clients.push(service::demo_client());
+    Some(service::DEMO_KEY)
 }
 
 fn start(
@@ -114,11 +127,10 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
 
 /// What an operator should hear at the start.
 fn warn_about(config: &Config) {
-    if !config.server.bind.ip().is_loopback() {
+    if config.auth.mode == config::AuthMode::None {
         tracing::warn!(
             server.address = %config.server.bind,
-            "callers are not authenticated yet: whoever reaches this address can read and write \
-             attributes; keep it inside a trusted network",
+            "auth.mode is \"none\": whoever reaches this address can read and write attributes",
         );
     }
     if config.debug.enabled {

@@ -116,8 +116,8 @@ impl Simulation {
         )
     }
 
-    /// What `demo` prints: lines that work as they stand.
-    pub fn banner(&self, gateway: SocketAddr, encrypted: bool) -> String {
+    /// What `demo` prints: lines that work as they stand, with this key if one is needed.
+    pub fn banner(&self, gateway: SocketAddr, encrypted: bool, key: Option<&str>) -> String {
         let scheme = if encrypted { "https" } else { "http" };
         let attributes = |call: &DemoCall| {
             let id = &call.conversation_id;
@@ -133,12 +133,15 @@ impl Simulation {
         let ended = self.calls.iter().find(|call| !call.live);
         if let (Some(live), Some(ended)) = (live, ended) {
             let (live, ended) = (attributes(live), attributes(ended));
-            let put = "curl -i -X PUT -H 'Content-Type: application/json' \\\n    \
-                       -d '{\"attributes\":{\"crm_customer_id\":\"CRM-998877\",\"loyalty_tier\":\"gold\"}}' \\\n    ";
+            let key = key.map(|key| format!("-H 'X-API-Key: {key}' ")).unwrap_or_default();
+            let put = format!(
+                "curl -i {key}-X PUT -H 'Content-Type: application/json' \\\n    \
+                 -d '{{\"attributes\":{{\"crm_customer_id\":\"CRM-998877\",\"loyalty_tier\":\"gold\"}}}}' \\\n    "
+            );
             let _ = write!(
                 text,
                 "\nWrite two attributes of the customer, and have it proved:\n  {put}{live}\n\n\
-                 Read them:\n  curl -i {live}\n\n\
+                 Read them:\n  curl -i {key}{live}\n\n\
                  An error on purpose, a write to a call that has ended:\n  {put}{ended}\n\n\
                  Ctrl-C ends it."
             );

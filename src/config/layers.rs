@@ -86,16 +86,18 @@ fn toml(text: &str, origin: &Origin, problems: &mut Vec<Problem>) -> Layer {
     match ::config::File::from_str(text, FileFormat::Toml).collect() {
         Ok(table) => flatten("", table, origin, &mut layer, problems),
         Err(error) => {
-            // The parser quotes the line at fault, which may hold a secret.
-            let quotes = |line: &str| {
-                line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|')
-            };
-            let text = error.to_string();
-            let lines: Vec<&str> = text.lines().filter(|line| !quotes(line)).collect();
-            problems.push(Problem::of_source(origin.clone(), lines.join(": ")));
+            problems.push(Problem::of_source(origin.clone(), without_quotes(&error.to_string())));
         }
     }
     layer
+}
+
+/// What the parser of TOML says, in one line. It quotes the line at fault, which may hold a secret.
+pub(super) fn without_quotes(message: &str) -> String {
+    let quotes = |line: &str| {
+        line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|')
+    };
+    message.lines().filter(|line| !quotes(line)).collect::<Vec<_>>().join(": ")
 }
 
 fn flatten(

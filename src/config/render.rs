@@ -10,6 +10,9 @@ use super::schema::Key;
 /// What stands in place of a secret.
 pub(super) const MASK: &str = "********";
 
+/// Members of tables in a list that are shown to nobody.
+const SECRET_MEMBERS: [&str; 1] = ["key_sha256"];
+
 /// One key as it is shown.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
@@ -59,8 +62,26 @@ fn show(value: &ValueKind, default: &ValueKind) -> String {
             let items: Vec<String> = items.iter().map(|item| show(&item.kind, default)).collect();
             format!("[{}]", items.join(", "))
         }
+        (ValueKind::Table(table), _) => {
+            // A table knows no order, and what is shown should not change from run to run.
+            let mut names: Vec<&String> = table.keys().collect();
+            names.sort_by_key(|name| (*name != "name", *name));
+            let entry = |name: &&String| {
+                let hidden = SECRET_MEMBERS.contains(&name.as_str());
+                let value = &table[*name].kind;
+                let value = if hidden { quote(MASK) } else { show(value, default) };
+                format!("{} = {value}", bare(name))
+            };
+            format!("{{{}}}", names.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
         (other, _) => other.to_string(),
     }
+}
+
+/// A name as TOML has it.
+fn bare(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.chars().all(plain) { name.to_owned() } else { quote(name) }
 }
 
 fn quote(text: &str) -> String {

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod callers;
 mod properties;
 mod refusals;
 mod secrets;

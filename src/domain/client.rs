@@ -1,9 +1,13 @@
 //! On whose behalf a request is made.
 
+mod digest;
+
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
+
+pub use digest::{InvalidDigest, KeyDigest};
 
 use super::rights::Rights;
 
@@ -54,7 +58,9 @@ pub struct ClientName(Arc<str>);
 
 /// The text cannot be the name of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a name of 1 to {LONGEST} letters, digits, `.`, `_` and `-`, other than `{ANONYMOUS}`")]
+#[error(
+    "is not a name of 1 to {LONGEST} letters, digits, `.`, `_` and `-`, other than `{ANONYMOUS}`"
+)]
 pub struct InvalidName;
 
 impl ClientName {

@@ -7,6 +7,7 @@
 use std::fmt::{self, Write as _};
 
 use super::attributes::{AttributeKey, AttributeMap, entry_bytes};
+use super::rights::Rights;
 
 /// How many of the largest keys an error names: enough to find the culprit, short enough to read.
 const LARGEST_NAMED: usize = 5;
@@ -80,12 +81,15 @@ pub struct Limits {
 /// By how much a map would be too large.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SizeExcess {
-    /// Bytes the map would have; 0 if only upstream knows.
+    /// Bytes the map would have, as far as whoever is told may know of it; 0 if only upstream
+    /// knows.
     pub bytes: usize,
     /// Bytes it may have.
     pub limit_bytes: usize,
-    /// The largest entries, largest first: key, and bytes of the entry.
-    pub largest: Vec<(AttributeKey, usize)>,
+    /// The entries, largest first: key, and bytes of the entry.
+    pub entries: Vec<(AttributeKey, usize)>,
+    /// The entries are not all of the map: those that a caller may not see are missing.
+    pub is_partial: bool,
     /// Upstream refused for size, although our own check had passed.
     pub said_upstream: bool,
 }
@@ -95,16 +99,47 @@ impl fmt::Display for SizeExcess {
         if self.said_upstream {
             write!(f, "Genesys Cloud refused the attributes as too large; ")?;
         }
-        write!(
-            f,
-            "the merged attributes take {} bytes as JSON, the limit is {}; the largest keys: ",
-            self.bytes, self.limit_bytes
-        )?;
-        for (index, (key, bytes)) in self.largest.iter().enumerate() {
+        if self.is_partial {
+            write!(
+                f,
+                "the merged attributes would take more than {} bytes as JSON; those that this \
+                 caller sees take {}; the largest keys: ",
+                self.limit_bytes, self.bytes
+            )?;
+        } else {
+            write!(
+                f,
+                "the merged attributes take {} bytes as JSON, the limit is {}; the largest keys: ",
+                self.bytes, self.limit_bytes
+            )?;
+        }
+        for (index, (key, bytes)) in self.largest().iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}`{key}` ({bytes})")?;
         }
         Ok(())
+    }
+}
+
+impl SizeExcess {
+    /// The largest entries, as many as help to find the culprit.
+    pub fn largest(&self) -> &[(AttributeKey, usize)] {
+        &self.entries[..self.entries.len().min(LARGEST_NAMED)]
+    }
+
+    /// The same for a caller that may not know of every key. That the whole is over the limit cannot
+    /// be kept from it, but by how much can.
+    #[must_use]
+    pub fn seen_by(mut self, rights: &Rights) -> Self {
+        if rights.sees_all() {
+            return self;
+        }
+        self.entries.retain(|(key, _)| rights.sees(key.as_str()));
+        // The braces, and a comma between each two.
+        let commas = self.entries.len().saturating_sub(1);
+        self.bytes = 2 + commas + self.entries.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        self.is_partial = true;
+        self
     }
 }
 
@@ -121,14 +156,14 @@ impl Limits {
 
     /// The report of a map that is too large; `said_upstream` if upstream refused it.
     pub fn excess(&self, merged: &AttributeMap, said_upstream: bool) -> SizeExcess {
-        let mut largest: Vec<_> =
+        let mut entries: Vec<_> =
             merged.iter_held().map(|(key, value)| (key.clone(), entry_bytes(key, value))).collect();
-        largest.sort_by(|(one, left), (two, right)| right.cmp(left).then(one.cmp(two)));
-        largest.truncate(LARGEST_NAMED);
+        entries.sort_by(|(one, left), (two, right)| right.cmp(left).then(one.cmp(two)));
         SizeExcess {
             bytes: merged.held_json_bytes(),
             limit_bytes: self.total_bytes,
-            largest,
+            entries,
+            is_partial: false,
             said_upstream,
         }
     }
@@ -164,6 +199,21 @@ mod tests {
         let text = limits.check(&map(&[]), &merged).expect_err("too large").to_string();
         assert!(text.contains("`large` (23), `mid` (14), `small` (11)"), "{text}");
         assert!(!text.contains("canary"));
+    }
+
+    #[test]
+    fn who_may_not_see_a_key_is_told_neither_its_name_nor_its_size() {
+        let limits = Limits { total_bytes: 20 };
+        let merged = map(&[("secret", "0123456789"), ("a", "1"), ("b", "22")]);
+        let hide = vec!["secret".parse().expect("a pattern")];
+        let rights = Rights { hide, ..Rights::default() };
+        let told = limits.excess(&merged, false).seen_by(&rights);
+        assert_eq!(told.bytes, map(&[("a", "1"), ("b", "22")]).json_bytes());
+        let text = told.to_string();
+        assert!(!text.contains("secret") && !text.contains("42"), "{text}");
+        assert!(text.contains("more than 20 bytes") && text.contains("`b` (8), `a` (7)"), "{text}");
+        let all = limits.excess(&merged, false);
+        assert_eq!(all.clone().seen_by(&Rights::default()), all);
     }
 
     #[test]

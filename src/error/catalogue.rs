@@ -12,6 +12,10 @@ pub enum Code {
     InvalidJson,
     InvalidQuery,
     InvalidHeader,
+    Unauthenticated,
+    AttributeNotAllowed,
+    ParticipantNotAllowed,
+    ReadOnlyClient,
     NotFound,
     ConversationNotFound,
     ParticipantNotFound,
@@ -29,6 +33,7 @@ pub enum Code {
     InvalidAttributes,
     AttributesTooLarge,
     PreconditionRequired,
+    ClientRateLimited,
     Internal,
     UpstreamRejected,
     UpstreamForbidden,
@@ -44,12 +49,16 @@ pub enum Code {
 
 impl Code {
     /// Every code, by status and then by meaning; the order of the tables made from it.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 38] = [
         Self::InvalidConversationId,
         Self::InvalidParticipant,
         Self::InvalidJson,
         Self::InvalidQuery,
         Self::InvalidHeader,
+        Self::Unauthenticated,
+        Self::AttributeNotAllowed,
+        Self::ParticipantNotAllowed,
+        Self::ReadOnlyClient,
         Self::NotFound,
         Self::ConversationNotFound,
         Self::ParticipantNotFound,
@@ -67,6 +76,7 @@ impl Code {
         Self::InvalidAttributes,
         Self::AttributesTooLarge,
         Self::PreconditionRequired,
+        Self::ClientRateLimited,
         Self::Internal,
         Self::UpstreamRejected,
         Self::UpstreamForbidden,
@@ -88,6 +98,10 @@ impl Code {
             Self::InvalidJson => "invalid-json",
             Self::InvalidQuery => "invalid-query",
             Self::InvalidHeader => "invalid-header",
+            Self::Unauthenticated => "unauthenticated",
+            Self::AttributeNotAllowed => "attribute-not-allowed",
+            Self::ParticipantNotAllowed => "participant-not-allowed",
+            Self::ReadOnlyClient => "read-only-client",
             Self::NotFound => "not-found",
             Self::ConversationNotFound => "conversation-not-found",
             Self::ParticipantNotFound => "participant-not-found",
@@ -101,6 +115,7 @@ impl Code {
             Self::UpstreamConflict => "upstream-conflict",
             Self::PreconditionFailed => "precondition-failed",
             Self::PreconditionRequired => "precondition-required",
+            Self::ClientRateLimited => "client-rate-limited",
             Self::BodyTooLarge => "body-too-large",
             Self::UnsupportedMediaType => "unsupported-media-type",
             Self::InvalidAttributes => "invalid-attributes",
@@ -132,6 +147,10 @@ impl Code {
             Self::InvalidJson => "The body is not the JSON that is wanted",
             Self::InvalidQuery => "The query string has mistakes",
             Self::InvalidHeader => "A request header cannot be used",
+            Self::Unauthenticated => "The caller is not known",
+            Self::AttributeNotAllowed => "The caller may not touch these keys",
+            Self::ParticipantNotAllowed => "The caller may not touch this participant",
+            Self::ReadOnlyClient => "The caller may only read",
             Self::NotFound => "There is nothing at this path",
             Self::ConversationNotFound => "The conversation was not found",
             Self::ParticipantNotFound => "The participant was not found",
@@ -145,6 +164,7 @@ impl Code {
             Self::UpstreamConflict => "Genesys Cloud reports a lasting conflict",
             Self::PreconditionFailed => "The attributes are not as the condition wants them",
             Self::PreconditionRequired => "The write needs a condition",
+            Self::ClientRateLimited => "The caller is over its own rate",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The content type is not supported",
             Self::InvalidAttributes => "The attributes have mistakes",
@@ -179,6 +199,18 @@ impl Code {
                 "Correct the parameters listed in `errors`; each may be given once."
             }
             Self::InvalidHeader => "Correct the headers listed in `errors`.",
+            Self::Unauthenticated => {
+                "Send the key as Authorization: Bearer, as X-API-Key, or as the password of HTTP Basic; whoever runs the gateway gives one out."
+            }
+            Self::AttributeNotAllowed => {
+                "Leave out the keys listed in `errors`, or ask whoever runs the gateway to allow them to this caller."
+            }
+            Self::ParticipantNotAllowed => {
+                "Name a participant that this caller may use; whoever runs the gateway decides by `participants`."
+            }
+            Self::ReadOnlyClient => {
+                "Use the key of a caller that may write, or ask whoever runs the gateway for `access = \"write\"`."
+            }
             Self::NotFound => "See /openapi.yaml for the paths of this service.",
             Self::ConversationNotFound => {
                 "Check the id and the region; the role of the OAuth client must cover the division of the conversation."
@@ -211,6 +243,9 @@ impl Code {
             }
             Self::PreconditionRequired => {
                 "Read the attributes first, and send the ETag of that read as If-Match."
+            }
+            Self::ClientRateLimited => {
+                "Wait as long as Retry-After says, then repeat the request; spread requests, or send several keys in one."
             }
             Self::BodyTooLarge => {
                 "Send fewer or shorter attributes; only those that change are needed."
@@ -264,6 +299,7 @@ impl Code {
     pub const fn retryable(self) -> bool {
         match self {
             Self::RequestTimeout
+            | Self::ClientRateLimited
             | Self::UpstreamConflict
             | Self::UpstreamInvalidResponse
             | Self::UpstreamRateLimited
@@ -277,6 +313,10 @@ impl Code {
             | Self::InvalidJson
             | Self::InvalidQuery
             | Self::InvalidHeader
+            | Self::Unauthenticated
+            | Self::AttributeNotAllowed
+            | Self::ParticipantNotAllowed
+            | Self::ReadOnlyClient
             | Self::NotFound
             | Self::ConversationNotFound
             | Self::ParticipantNotFound

@@ -22,6 +22,18 @@ impl Code {
             Self::InvalidHeader => {
                 "A header that decides what the request does cannot be understood; ignoring it would do something else than was asked for."
             }
+            Self::Unauthenticated => {
+                "The gateway answers known callers only, and the request shows no credential, one that is nobody's, or two that are not one caller's. Which of them was wrong is not told."
+            }
+            Self::AttributeNotAllowed => {
+                "The request names keys that this caller may neither read nor write: none of its `allow` patterns fits, or one in `deny` or `hide` does. It is the same whether there is such a key or not. Nothing was sent."
+            }
+            Self::ParticipantNotAllowed => {
+                "The caller may use only the selectors in its `participants`, and this is none of them, or names somebody whom none of them means."
+            }
+            Self::ReadOnlyClient => {
+                "The caller is configured with `access = \"read\"`. Nothing was sent."
+            }
             Self::NotFound => {
                 "The path leads nowhere: it is misspelt, or belongs to another version."
             }
@@ -58,6 +70,9 @@ impl Code {
             }
             Self::PreconditionRequired => {
                 "This gateway is configured to take no write without a condition, so that nobody overwrites what they have not seen."
+            }
+            Self::ClientRateLimited => {
+                "The caller has made more requests than its `requests_per_minute` allows; a tenth of that number may come at once. Other callers are not affected."
             }
             Self::BodyTooLarge => {
                 "The body of the request is longer than limits.body_bytes allows."

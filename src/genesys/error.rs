@@ -333,7 +333,8 @@ fn too_large() -> Error {
     Error::AttributesTooLarge(SizeExcess {
         bytes: 0,
         limit_bytes: 0,
-        largest: Vec::new(),
+        entries: Vec::new(),
+        is_partial: false,
         said_upstream: true,
     })
 }

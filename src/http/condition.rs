@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::state::HttpSettings;
 use super::tags::{NoTags, Tags};
 use crate::app::Precondition;
-use crate::domain::{AttributeMap, ParticipantId, Patch, Violation};
+use crate::domain::{AttributeMap, Client, ParticipantId, Patch, Violation};
 use crate::error::Code;
 
 /// What must be true for a write to be made.
@@ -24,11 +24,14 @@ pub(super) struct Condition {
     /// What the tags were taken of.
     cover: Cover,
     etag: EtagKey,
+    /// Who has seen what they were taken of.
+    client: Arc<Client>,
 }
 
 impl Precondition for Condition {
     fn holds(&self, participant: ParticipantId, map: &AttributeMap, patch: &Patch) -> bool {
-        let tag = self.current(participant, map);
+        let map = &*self.client.rights.seen(map);
+        let tag = self.etag.tag(participant, map, &self.cover);
         let matches = match &self.if_match {
             None => true,
             Some(Tags::Any) => match &self.cover {
@@ -47,7 +50,7 @@ impl Precondition for Condition {
     }
 
     fn current(&self, participant: ParticipantId, map: &AttributeMap) -> String {
-        self.etag.tag(participant, map, &self.cover)
+        self.etag.tag(participant, &self.client.rights.seen(map), &self.cover)
     }
 }
 
@@ -57,7 +60,7 @@ impl Precondition for Condition {
 /// All mistakes in the two headers; or that this service takes no write without a condition.
 pub(super) fn of(
     headers: &HeaderMap,
-    cover: &Cover,
+    (cover, client): (&Cover, &Arc<Client>),
     dry_run: bool,
     settings: &HttpSettings,
 ) -> Result<Option<Arc<dyn Precondition>>, Problem> {
@@ -77,7 +80,8 @@ pub(super) fn of(
         return Ok(None);
     }
     let (cover, etag) = (cover.clone(), settings.etag.clone());
-    Ok(Some(Arc::new(Condition { if_match, if_none_match, cover, etag })))
+    let client = Arc::clone(client);
+    Ok(Some(Arc::new(Condition { if_match, if_none_match, cover, etag, client })))
 }
 
 fn tags(
@@ -122,6 +126,7 @@ mod tests {
             if_none_match: tags(&headers, &IF_NONE_MATCH, "", &mut mistakes),
             cover,
             etag,
+            client: Client::anonymous(),
         };
         let patch = [(AttributeKey::existing("k"), Change::to(AttributeValue::new("new")))];
         condition.holds(one, &map(now), &patch.into_iter().collect())

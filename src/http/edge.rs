@@ -21,6 +21,7 @@ use axum::response::{IntoResponse, Response};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::answer::not_to_be_stored;
+use super::auth::Recognition;
 use super::exchange::{Exchange, X_REQUEST_ID, request_id};
 use super::flat::{self, RealStatus};
 use super::negotiate::PATCHES;
@@ -30,7 +31,7 @@ use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{About, Problem};
 use super::state::AppState;
 use super::timing::server_timing;
-use crate::domain::{Client, ConversationId};
+use crate::domain::ConversationId;
 use crate::error::{Code, Effect, Error, Failure};
 use crate::ports::Phase;
 use crate::telemetry::{AccessRecord, Arrival, HttpFigures, RecentRequest, RecentRequests};
@@ -53,9 +54,11 @@ pub(super) async fn edge(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let passage = Passage::begin(state, &request);
+    let (passage, refusal) = Passage::begin(state, &request);
     request.extensions_mut().insert(passage.exchange.clone());
-    let response = if passage.is_api() && passage.state.ops.readiness.draining() {
+    let response = if let Some(refusal) = refusal {
+        refusal.into_response()
+    } else if passage.is_api() && passage.state.ops.readiness.draining() {
         Problem::from(Failure::harmless(Error::ShuttingDown)).into_response()
     } else if passage.is_api() && !passage.admitted {
         Problem::from(Failure::harmless(Error::Overloaded("in this gateway"))).into_response()
@@ -97,20 +100,22 @@ struct Passage {
 }
 
 impl Passage {
-    fn begin(state: AppState, request: &Request) -> Self {
+    /// Its beginning, and why it goes no further, if it does not.
+    fn begin(state: AppState, request: &Request) -> (Self, Option<Problem>) {
         let headers = request.headers();
         let route = request.extensions().get::<MatchedPath>().cloned();
         let (pattern, query) = (route.as_ref().map(MatchedPath::as_str), request.uri().query());
         let flat = flat::Ask::of(pattern, query, request.method().is_safe());
         let recorded = state.ops.recent.is_some();
-        let client = Client::anonymous();
+        let Recognition { client, refusal } =
+            Recognition::of(state.app.callers(), request, pattern);
         let mut exchange = Exchange::open(headers, &state.settings, client, recorded);
         exchange.flat = flat;
         let request_id = request_id(headers);
         let dossier = record::open(&state, request, &exchange.client, &request_id);
         exchange.cycle = exchange.cycle.audited(dossier);
         let counts = route.as_ref().is_some_and(|route| paths::is_api(route.as_str()));
-        Self {
+        let passage = Self {
             exchange,
             arrival: recorded.then(|| arrival(request)),
             request_id,
@@ -121,7 +126,8 @@ impl Passage {
             admitted: counts && state.ops.requests.enter(),
             _in_flight: counts.then(|| state.ops.in_flight.token()),
             state,
-        }
+        };
+        (passage, refusal)
     }
 
     fn route(&self) -> Option<&str> {

@@ -103,6 +103,12 @@ impl Cover {
         keys.iter().map(String::as_str)
     }
 
+    /// The keys that it names, each with where it names them.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let place = if matches!(self, Self::Key(_)) { "key" } else { "keys" };
+        self.keys().map(move |key| (place, key))
+    }
+
     /// The part of a map that is shown.
     pub(super) fn narrowed(&self, map: AttributeMap) -> AttributeMap {
         match self {

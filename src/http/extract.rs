@@ -1,9 +1,11 @@
 //! From a request to a call of a use case: everything a caller can get wrong is told here, before
 //! anything is asked of upstream.
 
+pub(super) mod rights;
 mod writing;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::Uri;
@@ -22,10 +24,21 @@ use super::tags::Tags;
 use super::view::ReadView;
 use super::{condition, paths};
 use crate::app::ReadRequest;
-use crate::domain::{ConversationId, ParticipantSelector, Violation};
+use crate::domain::{Client, ConversationId, ParticipantSelector, Violation};
 use crate::error::Code;
 
 pub(super) use writing::{WriteCall, read_body};
+
+/// On whose behalf a request is made.
+pub(super) struct Caller(pub Arc<Client>);
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+        exchange(parts).map(|exchange| Self(exchange.client))
+    }
+}
 
 /// A read that can be made: of attributes, or of a single one where the path names its key.
 pub(super) struct ReadCall {
@@ -41,6 +54,7 @@ impl FromRequestParts<AppState> for ReadCall {
         let conversation = conversation(&parts.uri)?;
         let read = read_query(parts.uri.query(), key(parts)?, &state.settings)?;
         let (selector, cover, asked) = read;
+        rights::check(&exchange.client.rights, &selector, cover.named())?;
         exchange.cycle.note_keys(cover.keys());
         let form = Form::unless_flat(exchange.flat.is_some(), asked, &parts.headers)?;
         Ok(Self {

@@ -7,6 +7,7 @@ mod codes;
 mod exact;
 mod links;
 mod problems;
+mod security;
 
 use std::collections::BTreeMap;
 
@@ -30,7 +31,9 @@ use super::{paths, router};
 const DESCRIPTION: &str = "Reads and writes the participant attributes of live Genesys Cloud \
 calls. A write is answered when it was read back, with an outcome for each key, or at the \
 deadline. Every error is a problem detail (RFC 9457) with a stable `code`, a `hint`, and an \
-`effect` that says whether anything was changed. Callers are not authenticated by this version.";
+`effect` that says whether anything was changed. Callers show a key or a client certificate; a \
+gateway that is configured without callers, which answers its own machine alone, asks for none. What \
+a caller may not read is to it as if it were absent, also in `size`, `ETag` and counts.";
 
 const SERVER: &str = "The gateway that serves this document";
 
@@ -47,12 +50,12 @@ pub fn document() -> OpenApi {
     api.tags = Some(tags());
     // Whatever serves the document is what it describes, below whatever path.
     api.servers = Some(vec![ServerBuilder::new().url("/").description(Some(SERVER)).build()]);
-    // Said outright: no operation asks a caller who it is.
-    api.security = Some(Vec::new());
+    api.security = Some(security::required());
     for (path, item) in &mut api.paths.paths {
         for (method, operation) in operations(item) {
             let codes = codes::of(operation.operation_id.as_deref().unwrap_or_default());
             exact::operation(operation, &method);
+            security::mark(operation, path);
             if paths::is_api(path) {
                 complete(operation);
                 links::add(operation);
@@ -228,13 +231,15 @@ fn headers(status: &str) -> Vec<(&'static str, &'static str)> {
             ("Accept-Patch", "What a `PATCH` may be, of a path that has that method"),
         ]),
         "412" => headers.push(("ETag", "Of what is there now")),
-        "503" => headers.push(("Retry-After", "Whole seconds until it makes sense to come back")),
+        "401" => headers.push(("WWW-Authenticate", "How to say who one is: `Bearer` and `Basic`")),
+        "429" | "503" => headers.push(("Retry-After", "Whole seconds until it makes sense to come back")),
         _ => {}
     }
     headers
 }
 
 fn complete_components(components: &mut Components) {
+    security::describe(components);
     let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
     ProblemBody::schemas(&mut schemas);
     components.schemas.extend(schemas);

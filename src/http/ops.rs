@@ -35,10 +35,14 @@ pub(super) async fn livez() -> &'static str {
     ))]
 pub(super) async fn readyz(State(ops): State<Arc<Ops>>, RawQuery(query): RawQuery) -> Response {
     let report = ops.readiness.report();
-    let verbose =
-        query.is_some_and(|query| query.split('&').any(|name| name.starts_with("verbose")));
+    let verbose = wants_checks(query.as_deref());
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, told(&report, verbose)).into_response()
+}
+
+/// Whether readiness is to be told check by check.
+pub(super) fn wants_checks(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|name| name.starts_with("verbose")))
 }
 
 fn told(report: &ReadinessReport, verbose: bool) -> String {

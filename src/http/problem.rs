@@ -9,7 +9,7 @@ mod examples;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONNECTION, CONTENT_TYPE, ETAG, RETRY_AFTER};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::response::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,11 @@ use crate::error::{Code, Effect, Error, Failure};
 
 /// Media type of problem details.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// How a caller can say who it is (RFC 9110, section 11.6.1); one header line each, since not every
+/// client parses a list of challenges.
+const CHALLENGES: [&str; 2] =
+    ["Bearer realm=\"attribute-gateway\"", "Basic realm=\"attribute-gateway\", charset=\"UTF-8\""];
 
 /// Everything about one failed request but what the edge adds.
 #[derive(Clone, Debug)]
@@ -144,6 +149,11 @@ impl Problem {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, seconds.into());
         }
+        if self.0.code == Code::Unauthenticated {
+            for challenge in CHALLENGES {
+                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+        }
         if let Extra::Current(tag) = &self.0.extra
             && let Ok(tag) = HeaderValue::from_str(tag)
         {
@@ -171,6 +181,10 @@ pub(super) const fn status(code: Code) -> StatusCode {
         | Code::InvalidJson
         | Code::InvalidQuery
         | Code::InvalidHeader => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::AttributeNotAllowed | Code::ParticipantNotAllowed | Code::ReadOnlyClient => {
+            StatusCode::FORBIDDEN
+        }
         Code::NotFound
         | Code::ConversationNotFound
         | Code::ParticipantNotFound
@@ -184,6 +198,7 @@ pub(super) const fn status(code: Code) -> StatusCode {
         | Code::UpstreamConflict => StatusCode::CONFLICT,
         Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Code::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+        Code::ClientRateLimited => StatusCode::TOO_MANY_REQUESTS,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::InvalidAttributes | Code::AttributesTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
@@ -225,6 +240,9 @@ impl From<Failure> for Problem {
             Error::InvalidParticipant(_)
             | Error::ConversationNotFound(_)
             | Error::ConversationEnded(_)
+            | Error::ParticipantNotAllowed { .. }
+            | Error::ReadOnlyClient
+            | Error::ClientRateLimited { .. }
             | Error::UpstreamConflict
             | Error::UpstreamForbidden { .. }
             | Error::UpstreamAuthFailed(_)

@@ -13,13 +13,13 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::extract::conversation;
+use super::extract::{Caller, conversation};
 use super::params::InConversation;
 use super::paths;
 use super::problem::Problem;
 use super::query::Query;
 use super::state::Ops;
-use crate::domain::Outcome;
+use crate::domain::{Outcome, Rights};
 use crate::error::Code;
 use crate::ports::{Answer, Attempt, Steps, Trail};
 use crate::telemetry::{RecentRequest, RecentRequests, milliseconds};
@@ -90,6 +90,10 @@ struct RequestView {
 #[serde(rename_all = "camelCase")]
 #[schema(as = TracedCaller)]
 struct CallerView {
+    /// Its name, where callers are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    client: Option<String>,
     /// The other end of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -140,26 +144,41 @@ struct AttemptView {
     responses((status = 200, body = TraceAnswer, description = "What was done")))]
 pub(super) async fn get_trace(
     State(ops): State<Arc<Ops>>,
+    Caller(client): Caller,
     uri: Uri,
 ) -> Result<Json<TraceAnswer>, Problem> {
     let conversation = conversation(&uri)?;
     Query::read(uri.query(), &[], &[]).finish()?;
     let about = |recent: &RecentRequests| recent.about(conversation);
-    let (kept, requests_left_out) = ops.recent.as_ref().map(about).unwrap_or_default();
-    let requests = kept.iter().map(|request| RequestView::of(request)).collect();
+    let (kept, left_out) = ops.recent.as_ref().map(about).unwrap_or_default();
+    let rights = &client.rights;
+    let requests = kept.iter().filter_map(|request| RequestView::of(request, rights)).collect();
+    // Nobody knows any more what those were about.
+    let requests_left_out = if rights.sees_all() { left_out } else { 0 };
     Ok(Json(TraceAnswer { conversation_id: conversation.to_string(), requests, requests_left_out }))
 }
 
 impl RequestView {
-    fn of(request: &RecentRequest) -> Self {
-        let steps = request.cycle.trail().map(Trail::steps).unwrap_or_default();
+    /// The request, as whoever has these rights may know of it; `None` if it was about keys that are
+    /// kept from it, and no others.
+    fn of(request: &RecentRequest, rights: &Rights) -> Option<Self> {
+        let mut steps = request.cycle.trail().map(Trail::steps).unwrap_or_default();
+        if !rights.sees_all() && !steps.keys.is_empty() {
+            // Nobody knows any more which keys were left out.
+            steps.keys_left_out = 0;
+            steps.keys.retain(|(key, _)| rights.sees(key));
+            if steps.keys.is_empty() {
+                return None;
+            }
+        }
         let outcome = |(key, outcome): &(String, Option<Outcome>)| {
             Some((key.clone(), outcome.as_ref()?.as_str()))
         };
-        Self {
+        Some(Self {
             at: request.arrival.at.clone(),
             request_id: request.request_id.clone(),
             caller: CallerView {
+                client: request.cycle.client().known_name().map(str::to_owned),
                 address: request.arrival.address.map(|address| address.to_string()),
                 user_agent: request.arrival.user_agent.clone(),
             },
@@ -175,7 +194,7 @@ impl RequestView {
             keys_left_out: steps.keys_left_out,
             upstream_calls: request.cycle.calls(),
             attempts_left_out: steps.attempts_left_out,
-        }
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::callers::KnownCallers;
 use super::tls::Tls;
 use crate::app::App;
 use crate::audit::AuditLog;
@@ -12,6 +13,7 @@ use crate::shutdown::Shutdown;
 
 /// Looks at everything that readiness depends on.
 pub struct Health {
+    pub callers: KnownCallers,
     pub tokens: TokenCache,
     pub limiter: Limiter,
     pub retries: Arc<Retries>,
@@ -50,6 +52,7 @@ impl Readiness for Health {
             },
         });
         checks.extend(self.audit.as_ref().map(audit));
+        checks.extend(self.callers.check());
         ReadinessReport { ready: authenticated && running, checks }
     }
 

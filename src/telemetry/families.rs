@@ -61,8 +61,10 @@ const ANSWERS: usize = UPSTREAM_STATUSES.len() + 5;
 pub(super) const OPERATION_ANSWERS: usize = Operation::ALL.len() * ANSWERS;
 
 /// Statuses that the gateway answers with, in ascending order.
-const OWN_STATUSES: [u16; 18] =
-    [200, 202, 204, 304, 400, 404, 405, 406, 408, 409, 413, 415, 422, 499, 500, 502, 503, 504];
+const OWN_STATUSES: [u16; 21] = [
+    200, 202, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409, 413, 415, 422, 429, 499, 500, 502,
+    503, 504,
+];
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "POST", OTHER];
 

@@ -67,6 +67,7 @@ struct Figures {
     writes: Writes,
     audit_records: Counter,
     audit_lost: Counter,
+    clients_file_rejected: Gauge,
 }
 
 impl Metrics {
@@ -96,6 +97,7 @@ impl Metrics {
             writes: Writes::new(),
             audit_records: Counter::default(),
             audit_lost: Counter::default(),
+            clients_file_rejected: Gauge::default(),
         };
         figures.register();
         Self(Arc::new(figures))
@@ -146,6 +148,11 @@ impl Metrics {
         let _ = self.0.refresh.set(Box::new(refresh));
     }
 
+    /// Whether the file of callers cannot be used as it stands.
+    pub fn clients_file_rejected(&self, rejected: bool) {
+        self.0.clients_file_rejected.set(rejected.into());
+    }
+
     /// All figures as the text that Prometheus scrapes.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         if let Some(refresh) = self.0.refresh.get() {
@@ -166,6 +173,12 @@ impl Figures {
         self.writes.register(&mut self.registry);
         self.add("audit_records", "Audit records written", self.audit_records.clone());
         self.add("audit_lost", "Audit records that could not be written", self.audit_lost.clone());
+        let rejected = self.clients_file_rejected.clone();
+        self.add(
+            "clients_file_rejected",
+            "1 while auth.clients_file cannot be used and the callers from before count, else 0",
+            rejected,
+        );
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         self.add("build", "Version of the gateway", version);
     }
@@ -350,6 +363,7 @@ mod tests {
         metrics.visibility_lag(took);
         metrics.read_backs(2);
         metrics.repair();
+        metrics.clients_file_rejected(true);
         metrics.writes_in_flight(7);
         metrics.participants_held(9);
         metrics.connections(3);
@@ -383,6 +397,7 @@ mod tests {
             "visibility_lag_seconds_sum 0.03",
             r#"read_backs_bucket{le="2.0"} 1"#,
             "repairs_total 1",
+            "clients_file_rejected 1",
             "writes_in_flight 7",
             "participants_held 9",
             "connections 3",

@@ -35,7 +35,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("ports", &["domain", "error"]),
     ("error", &["domain"]),
     ("clock", &["policy"]),
-    ("config", &[]),
+    ("config", &["domain"]),
     ("shutdown", &[]),
     ("simulator", &[]),
     ("domain", &[]),

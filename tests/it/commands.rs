@@ -27,7 +27,8 @@ async fn without_credentials_the_start_fails_at_once_and_names_them_and_the_demo
 #[tokio::test]
 async fn help_tells_every_command_and_the_version_is_the_crates() {
     let help = once(&["--help"], &[]).await;
-    let commands = ["serve", "demo", "simulate", "check-config", "print-config", "healthcheck"];
+    let commands =
+        ["serve", "demo", "simulate", "check-config", "print-config", "new-key", "healthcheck"];
     for word in commands.iter().chain(&["GENESYS_CLIENT_ID", "--config"]) {
         assert!(help.out.contains(word), "no {word} in {}", help.out);
     }
@@ -168,7 +169,7 @@ async fn serve_works_against_the_simulator_and_healthcheck_tells_whether_it_is_r
 }
 
 /// The commands that the banner tells, each on one line.
-fn told(banner: &str) -> Vec<String> {
+pub fn told(banner: &str) -> Vec<String> {
     let whole = banner.replace("\\\n", "");
     whole
         .lines()
@@ -179,7 +180,7 @@ fn told(banner: &str) -> Vec<String> {
 }
 
 /// Status and text of the answer to such a line, by curl itself where it is installed.
-async fn pasted(line: &str) -> (String, String) {
+pub async fn pasted(line: &str) -> (String, String) {
     let shell = Command::new("sh").args(["-c", &format!("{line} -s")]).output().await;
     let output = shell.expect("a shell");
     if output.status.code() == Some(127) {

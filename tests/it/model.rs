@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use attribute_gateway::app::{App, AppParts, WriteOptions, WriteRequest};
+use attribute_gateway::app::{App, AppParts, Callers, WriteOptions, WriteRequest};
 use attribute_gateway::domain::{AttributeKey, AttributeValue, Change, Outcome, WriteReport};
 use attribute_gateway::error::{Effect, Error, Failure};
 use attribute_gateway::ports::{Conversations, Cycle, Unlimited};
@@ -72,6 +72,7 @@ fn run_against(plans: &[Plan], upstream: Upstream) -> Run {
     runtime.expect("a runtime").block_on(async {
         let (upstream, shutdown) = (Arc::new(upstream), Shutdown::default());
         let app = App::new(AppParts {
+            callers: Callers::anybody(),
             conversations: Arc::clone(&upstream) as Arc<dyn Conversations>,
             pacing: Arc::new(Unlimited),
             meter: Arc::new(Metrics::new(&[])),

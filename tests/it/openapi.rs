@@ -103,7 +103,8 @@ async fn every_status_and_code_that_is_answered_is_documented_with_an_example_of
 }
 
 /// Codes that only a write meets.
-const WRITING: [Code; 14] = [
+const WRITING: [Code; 15] = [
+    Code::ReadOnlyClient,
     Code::InvalidJson,
     Code::InvalidHeader,
     Code::RequestTimeout,

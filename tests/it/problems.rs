@@ -12,7 +12,8 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Builder, CALL, CUSTOMER, TestApp, attributes_of, defective, ms, request, send,
+    Answer, Builder, CALL, CUSTOMER, TestApp, attributes_of, client, defective, ms, request, send,
+    shown,
 };
 
 /// The value that the provoking writes carry; nothing but `attributes` may ever show it.
@@ -22,12 +23,16 @@ pub const CANARY: &str = "canary-sent-2f7c";
 pub type Row = (Code, u16, &'static str, Option<u64>);
 
 /// What each code has to look like when [`provoke`] has provoked it.
-pub const ROWS: [Row; 33] = [
+pub const ROWS: [Row; 38] = [
     (Code::InvalidConversationId, 400, "notApplied", None),
     (Code::InvalidParticipant, 400, "notApplied", None),
     (Code::InvalidJson, 400, "notApplied", None),
     (Code::InvalidQuery, 400, "notApplied", None),
     (Code::InvalidHeader, 400, "notApplied", None),
+    (Code::Unauthenticated, 401, "notApplied", None),
+    (Code::AttributeNotAllowed, 403, "notApplied", None),
+    (Code::ParticipantNotAllowed, 403, "notApplied", None),
+    (Code::ReadOnlyClient, 403, "notApplied", None),
     (Code::NotFound, 404, "notApplied", None),
     (Code::ConversationNotFound, 404, "notApplied", None),
     (Code::ParticipantNotFound, 404, "notApplied", None),
@@ -45,6 +50,7 @@ pub const ROWS: [Row; 33] = [
     (Code::InvalidAttributes, 422, "notApplied", None),
     (Code::AttributesTooLarge, 422, "notApplied", None),
     (Code::PreconditionRequired, 428, "notApplied", None),
+    (Code::ClientRateLimited, 429, "notApplied", Some(60)),
     (Code::Internal, 500, "notApplied", None),
     (Code::UpstreamRejected, 502, "notApplied", None),
     (Code::UpstreamForbidden, 502, "notApplied", None),
@@ -70,7 +76,12 @@ pub async fn provoke(code: Code, base: Builder) -> (TestApp, Answer) {
         let answer = app.send(put(CALL, "", &[("prefer", "wait=2")])).await;
         return (app, answer);
     }
-    special(code, base).await
+    match rights_without(code) {
+        Some((rights, key)) => {
+            refused(code, base.with_clients(&[client("crm", "k", rights)]), key).await
+        }
+        None => special(code, base).await,
+    }
 }
 
 /// A request that is answered with this code whatever the platform does.
@@ -172,6 +183,28 @@ async fn unrecorded(base: Builder) -> (TestApp, Answer) {
     records.fill(true);
     let app = base.recorded_in(&records).start().await;
     let answer = app.send(put(CALL, "", &[])).await;
+    (app, answer)
+}
+
+/// Rights, and a key, with which a write is refused with this code.
+fn rights_without(code: Code) -> Option<(&'static str, &'static str)> {
+    Some(match code {
+        Code::Unauthenticated => ("", "another"),
+        Code::AttributeNotAllowed => ("deny = [\"*\"]", "k"),
+        Code::ParticipantNotAllowed => ("participants = [\"agent\"]", "k"),
+        Code::ReadOnlyClient => ("access = \"read\"", "k"),
+        Code::ClientRateLimited => ("requests_per_minute = 1", "k"),
+        _ => return None,
+    })
+}
+
+async fn refused(code: Code, base: Builder, key: &str) -> (TestApp, Answer) {
+    let app = base.start().await;
+    if code == Code::ClientRateLimited {
+        let nowhere = request("GET", "/v1/nothing").header("x-api-key", key);
+        app.send(nowhere.body(Body::empty()).expect("a request")).await.assert_status(404);
+    }
+    let answer = app.send(put(CALL, "", &[shown(key)])).await;
     (app, answer)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Flow, since};
+use super::{Flow, seen, since};
 use crate::domain::{AttributeKey, Outcome, Verification, VerificationStatus, WriteReport};
 use crate::error::{Effect, Error, Failure};
 
@@ -25,6 +25,7 @@ impl Flow {
             if self.effect != Effect::Applied || self.has_unsent() {
                 return Err(Failure { error: self.reason(error), effect: self.effect });
             }
+            let error = self.as_told(error);
             self.warn(format!("not verified: {error}"));
         }
         let report = self.report(dry_run);
@@ -38,6 +39,12 @@ impl Flow {
             return Err(Failure { error, effect: self.effect });
         }
         Ok(report)
+    }
+
+    /// The error, as far as the caller may know of it.
+    pub(super) fn as_told(&self, error: Error) -> Error {
+        let rights = &self.request.cycle.client().rights;
+        seen::error(error, rights, self.shared.settings.patch_full)
     }
 
     /// Whether a key still looks as before, and no PATCH with it was accepted.

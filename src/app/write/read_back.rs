@@ -162,8 +162,10 @@ impl Flow {
                 self.shared.merges.store(true, Ordering::Relaxed);
                 self.replaced_reads = 0;
                 let lost = Watch::lost(&self.batch, &self.before, now);
-                if !lost.is_empty() {
-                    let names: Vec<_> = lost.iter().map(|key| format!("`{key}`")).collect();
+                let rights = &self.request.cycle.client().rights;
+                let known = lost.iter().filter(|key| rights.sees(key.as_str()));
+                let names: Vec<_> = known.map(|key| format!("`{key}`")).collect();
+                if !names.is_empty() {
                     self.warn(format!("another writer removed {}", names.join(", ")));
                 }
                 Ok(())

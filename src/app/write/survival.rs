@@ -19,6 +19,7 @@ impl Flow {
     pub(super) async fn repair(&mut self, cycle: &Cycle) -> Result<(), Error> {
         self.repaired = true;
         let place = self.place()?;
+        let told = self.sees_others();
         let merged = self.batch.applied_to(&self.before);
         let restored: Patch = merged
             .iter_held()
@@ -37,14 +38,18 @@ impl Flow {
             (self.sent, self.request.condition) = (sent, condition);
             if let Err(failure) = result {
                 tracing::error!(conversation.id = log_id(place.0), error = %failure.error, "the repair failed");
-                self.warn(format!(
-                    "upstream replaced the map, and its other keys may be lost: {}",
-                    failure.error
-                ));
+                if told {
+                    let error = self.as_told(failure.error);
+                    self.warn(format!(
+                        "upstream replaced the map, and its other keys may be lost: {error}"
+                    ));
+                }
                 return Ok(());
             }
         }
-        self.warn("upstream replaced the map; the keys that it dropped were sent again");
+        if told {
+            self.warn("upstream replaced the map; the keys that it dropped were sent again");
+        }
         self.accepted = Some(Instant::now());
         self.shown_after = false;
         // From here on the restored keys have to show, too.

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use super::criteria::{self, Criteria};
 use crate::app::{ListRequest, ViewRequest};
 use crate::http::exchange::Exchange;
-use crate::http::extract::{conversation, exchange, keys, read_body};
+use crate::http::extract::{conversation, exchange, keys, read_body, rights};
 use crate::http::flat::Ask;
 use crate::http::form::{FORMAT, Form};
 use crate::http::negotiate::{self, JSON};
@@ -37,9 +37,10 @@ impl FromRequestParts<AppState> for ViewCall {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
-        let Exchange { cycle, flat, .. } = exchange(parts)?;
+        let Exchange { client, cycle, flat, .. } = exchange(parts)?;
         let conversation = conversation(&parts.uri)?;
-        let asked = view_query(parts.uri.query(), flat.is_some())?;
+        let (asked, named) = view_query(parts.uri.query(), flat.is_some())?;
+        rights::check_named(&client.rights, named.iter().map(|key| ("keys", key.as_str())))?;
         let form = Form::unless_flat(flat.is_some(), asked, &parts.headers)?;
         let no_cache = negotiate::wants_no_cache(&parts.headers);
         Ok(Self { request: ViewRequest { conversation, no_cache, cycle }, form, flat })
@@ -78,7 +79,7 @@ fn request(criteria: Criteria, cycle: crate::ports::Cycle) -> ListRequest {
 }
 
 /// Keys can be named where the answer has a place for them, which is in the flat form.
-fn view_query(raw: Option<&str>, is_flat: bool) -> Result<Option<Form>, Problem> {
+fn view_query(raw: Option<&str>, is_flat: bool) -> Result<(Option<Form>, Vec<String>), Problem> {
     let mut query = if is_flat {
         Query::read(raw, &["view", FORMAT, "keys"], &["key"])
     } else {
@@ -86,11 +87,9 @@ fn view_query(raw: Option<&str>, is_flat: bool) -> Result<Option<Form>, Problem>
     };
     query.word("view", &["flat"]);
     let asked = Form::asked(&mut query, is_flat);
-    if is_flat {
-        keys(&mut query);
-    }
+    let named = if is_flat { keys(&mut query) } else { None };
     query.finish()?;
-    Ok(asked)
+    Ok((asked, named.unwrap_or_default()))
 }
 
 /// Reads a query in which nothing but `format` may stand.

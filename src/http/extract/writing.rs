@@ -1,11 +1,13 @@
 //! Writes: of attributes by `PUT` and `PATCH`, of a single one by `PUT` and `DELETE`.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::Method;
 use axum::http::request::Parts;
 
-use super::{condition, conversation, cover, exchange, key};
+use super::{condition, conversation, cover, exchange, key, rights};
 use crate::app::{WriteOptions, WriteRequest};
 use crate::domain::{AttributeKey, Change, ParticipantSelector, Patch, Violation};
 use crate::error::Code;
@@ -32,13 +34,22 @@ impl FromRequest<AppState> for WriteCall {
         let (parts, body) = request.into_parts();
         let settings = &state.settings;
         let exchange = exchange(&parts)?;
+        let client = Arc::clone(&exchange.client);
+        rights::check_writing(&client.rights)?;
         let conversation = conversation(&parts.uri)?;
         let key = key(&parts)?;
         let (selector, cover, options) = write_query(parts.uri.query(), key.clone(), settings)?;
+        let named = cover.named();
+        rights::check(&client.rights, &selector, named)?;
         negotiate::accepts_json(&parts.headers)?;
-        let condition = condition::of(&parts.headers, &cover, options.dry_run, settings)?;
+        let condition =
+            condition::of(&parts.headers, (&cover, &client), options.dry_run, settings)?;
         let patch = match key {
-            None => of_attributes(&parts, body, &exchange, settings).await?,
+            None => {
+                let patch = of_attributes(&parts, body, &exchange, settings).await?;
+                rights::check_written(&client.rights, &patch)?;
+                patch
+            }
             Some(key) => of_one(&key, &parts, body, &exchange, settings).await?,
         };
         let (minimal, cycle) = (exchange.prefer.minimal, exchange.cycle);

@@ -12,6 +12,8 @@ const NAMING: &[Code] =
 /// What can go wrong with every request of the API.
 const COMMON: &[Code] = &[
     Code::InvalidQuery,
+    Code::Unauthenticated,
+    Code::ClientRateLimited,
     Code::NotAcceptable,
     Code::Internal,
     Code::UpstreamRejected,
@@ -24,8 +26,12 @@ const COMMON: &[Code] = &[
     Code::DeadlineExceeded,
 ];
 
+/// What can go wrong where attributes are named.
+const TOUCHING: &[Code] = &[Code::AttributeNotAllowed, Code::ParticipantNotAllowed];
+
 /// What can go wrong with a write besides.
 const WRITING: &[Code] = &[
+    Code::ReadOnlyClient,
     Code::InvalidJson,
     Code::InvalidHeader,
     Code::RequestTimeout,
@@ -46,6 +52,8 @@ const WRITING: &[Code] = &[
 const TRACING: &[Code] = &[
     Code::InvalidConversationId,
     Code::InvalidQuery,
+    Code::Unauthenticated,
+    Code::ClientRateLimited,
     Code::NotFound,
     Code::Internal,
     Code::ShuttingDown,
@@ -54,6 +62,8 @@ const TRACING: &[Code] = &[
 /// What can go wrong with an echo.
 const ECHOING: &[Code] = &[
     Code::InvalidJson,
+    Code::Unauthenticated,
+    Code::ClientRateLimited,
     Code::NotFound,
     Code::RequestTimeout,
     Code::BodyTooLarge,
@@ -77,7 +87,7 @@ pub(super) const OUTSIDE: [(Code, &str); 3] = [
 
 /// What can go wrong with an operation, by its id.
 pub(super) fn of(operation: &str) -> Vec<Code> {
-    let of_attributes = || [COMMON, NAMING, CHOOSING].concat();
+    let of_attributes = || [COMMON, NAMING, CHOOSING, TOUCHING].concat();
     match operation {
         "getAttributes" => of_attributes(),
         "getAttribute" => {
@@ -88,7 +98,8 @@ pub(super) fn of(operation: &str) -> Vec<Code> {
         "putAttributes" | "patchAttributes" | "putAttribute" => {
             [&of_attributes(), WRITING].concat()
         }
-        "getConversation" => [COMMON, NAMING].concat(),
+        "getConversation" => [COMMON, NAMING, &[Code::AttributeNotAllowed]].concat(),
+        "getReadiness" | "getMetrics" => vec![Code::Unauthenticated],
         "listConversations" => COMMON.to_vec(),
         "searchConversations" => [COMMON, SEARCHING].concat(),
         "getService" => vec![Code::InvalidQuery, Code::NotAcceptable],

@@ -42,7 +42,9 @@ pub(super) fn response(codes: &[Code], path: &str) -> Response {
         .build();
     let status = codes.first().map_or(500, |code| problem::status(*code).as_u16());
     for (header, description) in headers(&status.to_string()) {
-        if paths::is_api(path) || ["X-Request-Id", "Allow", "Accept-Patch"].contains(&header) {
+        if paths::is_api(path)
+            || ["X-Request-Id", "Allow", "Accept-Patch", "WWW-Authenticate"].contains(&header)
+        {
             response.headers.insert(header.to_owned(), described(description).into());
         }
     }

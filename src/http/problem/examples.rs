@@ -17,33 +17,31 @@ const SECOND: &str = "0b1c2d3e-4f50-4617-a829-3a4b5c6d7e8f";
 
 impl Problem {
     /// A plausible problem with this code.
-    #[expect(clippy::too_many_lines, reason = "a line or two a code")]
     pub(in crate::http) fn example(code: Code) -> Self {
         match code {
             Code::InvalidConversationId
             | Code::InvalidJson
             | Code::InvalidQuery
             | Code::InvalidHeader
+            | Code::AttributeNotAllowed
             | Code::InvalidAttributes => Self::listing(code, mistakes(code)),
-            Code::AttributeNotFound => {
-                Self::new(code, "the attribute `loyalty_tier` is absent or empty")
-            }
-            Code::NotFound => Self::new(code, "there is nothing at this path"),
-            Code::MethodNotAllowed => Self::new(code, "this path does not have this method"),
-            Code::NotAcceptable => Self::new(code, "the Accept header excludes application/json"),
-            Code::RequestTimeout => Self::new(code, "the body did not arrive in time"),
-            Code::BodyTooLarge => Self::new(code, "the body is longer than 65536 bytes"),
-            Code::PreconditionRequired => {
-                Self::new(code, "this gateway takes no write without If-Match")
-            }
-            Code::UnsupportedMediaType => {
-                Self::new(code, "the Content-Type is not application/json")
-            }
+            Code::AttributeNotFound
+            | Code::Unauthenticated
+            | Code::NotFound
+            | Code::MethodNotAllowed
+            | Code::NotAcceptable
+            | Code::RequestTimeout
+            | Code::BodyTooLarge
+            | Code::PreconditionRequired
+            | Code::UnsupportedMediaType => Self::new(code, sentence(code)),
             Code::InvalidParticipant
             | Code::ConversationNotFound
             | Code::ParticipantNotFound
             | Code::AmbiguousParticipant
             | Code::ConversationEnded
+            | Code::ParticipantNotAllowed
+            | Code::ReadOnlyClient
+            | Code::ClientRateLimited
             | Code::WriteSuperseded
             | Code::UpstreamConflict
             | Code::PreconditionFailed
@@ -63,6 +61,20 @@ impl Problem {
     }
 }
 
+const fn sentence(code: Code) -> &'static str {
+    match code {
+        Code::AttributeNotFound => "the attribute `loyalty_tier` is absent or empty",
+        Code::Unauthenticated => "the request shows no credential",
+        Code::MethodNotAllowed => "this path does not have this method",
+        Code::NotAcceptable => "the Accept header excludes application/json",
+        Code::RequestTimeout => "the body did not arrive in time",
+        Code::BodyTooLarge => "the body is longer than 65536 bytes",
+        Code::PreconditionRequired => "this gateway takes no write without If-Match",
+        Code::UnsupportedMediaType => "the Content-Type is not application/json",
+        _ => "there is nothing at this path",
+    }
+}
+
 fn mistakes(code: Code) -> Vec<Violation> {
     match code {
         Code::InvalidConversationId => {
@@ -78,6 +90,10 @@ fn mistakes(code: Code) -> Vec<Violation> {
             "If-Match",
             "is neither `*` nor a list of entity tags in quotes, as the ETag header has them",
         )],
+        Code::AttributeNotAllowed => vec![
+            Violation::of_attribute("crm_secret_pin", "`deny` of this caller has `crm_secret_*`"),
+            Violation::of_attribute("notes", "no pattern in `allow` of this caller fits the key"),
+        ],
         _ => vec![
             Violation::of_attribute("visits", "the value is a number; it has to be a string"),
             Violation::of_attribute("", "the key is empty"),
@@ -114,14 +130,20 @@ fn of_request(code: Code) -> Option<Error> {
         Code::PreconditionFailed => {
             Error::PreconditionFailed { current: "\"1mU5vnWHbP0oRkZVq8n2Bg\"".to_owned() }
         }
+        Code::ParticipantNotAllowed => Error::ParticipantNotAllowed { asked: "agent".to_owned() },
+        Code::ReadOnlyClient => Error::ReadOnlyClient,
+        Code::ClientRateLimited => {
+            Error::ClientRateLimited { per_minute: 600, retry_after: Duration::from_millis(1_700) }
+        }
         Code::WriteSuperseded => Error::Superseded(Box::new(report())),
         Code::AttributesTooLarge => Error::AttributesTooLarge(SizeExcess {
             bytes: 10_512,
             limit_bytes: 10_240,
-            largest: vec![
+            entries: vec![
                 (AttributeKey::existing("transcript"), 9_800),
                 (AttributeKey::existing("crm_customer_id"), 31),
             ],
+            is_partial: false,
             said_upstream: false,
         }),
         _ => return None,

@@ -3,7 +3,7 @@
 use attribute_gateway::simulator::{Call, NO_ATTRIBUTES};
 use serde_json::{Value, json};
 
-use super::pack::{KEY, PLACEHOLDER, files, folder, import, run, succeed};
+use super::pack::{KEY, PLACEHOLDER, files, folder, guarded, import, run, succeed};
 use super::template::Template;
 use crate::harness::{AGENT, CALL, CUSTOMER, TestApp, ms};
 
@@ -87,8 +87,27 @@ fn the_key_is_sent_in_a_header_and_nowhere_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_action_is_let_in_by_its_key_and_without_it_ends_as_a_failure() {
+    let app = guarded().start().await;
+    let inputs = json!({"conversationId": CALL, "key": "tier", "value": "gold", "attributesJson": "{\"tier\":\"gold\"}"});
+    for name in files().into_keys() {
+        let action = import(&name);
+        let known = |name: &String| action.contract.input.properties.contains_key(name);
+        let mut inputs = inputs.clone();
+        inputs.as_object_mut().expect("an object").retain(|name, _| known(name));
+        let good = action.execute(&app, &inputs, &json!({ "apiKey": KEY })).await;
+        assert_eq!(good.expect("it is let in")["ok"], true, "{name}");
+        let calls = app.upstream_calls();
+        let wrong = action.execute(&app, &inputs, &json!({ "apiKey": "wrong" })).await;
+        let told = format!("{:?}", wrong.expect_err("a failure"));
+        assert!(told.contains("401") && told.contains("known caller"), "{name}: {told}");
+        assert_eq!(app.upstream_calls(), calls, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_value_arrives_as_it_was_whatever_it_holds() {
-    let app = TestApp::new().start().await;
+    let app = guarded().start().await;
     for value in NASTY.into_iter().map(str::to_owned).chain([ten_kilobytes()]) {
         let inputs = json!({"conversationId": CALL, "key": "note", "value": value});
         let set = succeed(&app, "set-attribute", inputs).await;
@@ -109,7 +128,7 @@ async fn a_value_arrives_as_it_was_whatever_it_holds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_arrives_as_it_was_whatever_it_holds() {
-    let app = TestApp::new().start().await;
+    let app = guarded().start().await;
     for key in ["Numero  VIP", " a/b?c=d&e#f", "50%+20%", "a,b", "\"q\" \\ $x #y", "日本 😀", "%2F"]
     {
         let inputs = json!({"conversationId": CALL, "key": key, "value": "there"});
@@ -122,7 +141,7 @@ async fn a_key_arrives_as_it_was_whatever_it_holds() {
 
 #[tokio::test(start_paused = true)]
 async fn several_attributes_go_in_and_come_out_as_one_text() {
-    let app = TestApp::new().start().await;
+    let app = guarded().start().await;
     let mut wanted: serde_json::Map<_, _> =
         (0..).zip(NASTY).map(|(n, value)| (format!("nasty {n}"), Value::from(value))).collect();
     let inputs =
@@ -143,7 +162,7 @@ async fn several_attributes_go_in_and_come_out_as_one_text() {
 
 #[tokio::test(start_paused = true)]
 async fn ten_kilobytes_fit_into_a_text_of_several_attributes() {
-    let app = TestApp::new().start().await;
+    let app = guarded().start().await;
     let text = json!({ "note": ten_kilobytes() }).to_string();
     let inputs = json!({"conversationId": CALL, "attributesJson": text});
     assert_eq!(succeed(&app, "set-attributes", inputs).await["code"], "verified");
@@ -152,7 +171,7 @@ async fn ten_kilobytes_fit_into_a_text_of_several_attributes() {
 
 #[tokio::test(start_paused = true)]
 async fn inputs_that_are_left_out_or_empty_mean_the_customer_and_all_keys() {
-    let app = TestApp::new().start().await;
+    let app = guarded().start().await;
     for optional in [json!({}), json!({"participant": "", "keys": ""})] {
         let mut inputs = json!({"conversationId": CALL});
         inputs
@@ -226,7 +245,7 @@ async fn a_value_that_was_just_written_is_read_back_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_in_a_path_needs_the_macro_for_paths() {
-    let app = TestApp::new().start().await;
+    let app = guarded().start().await;
     let inputs = json!({"conversationId": CALL, "key": "a b", "value": "there"});
     succeed(&app, "set-attribute", inputs.clone()).await;
     let read = json!({"conversationId": CALL, "key": "a b"});
@@ -260,7 +279,7 @@ fn terraform_takes_out_of_the_files_what_is_in_them() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_conversation_or_no_object_is_a_failure() {
-    let app = TestApp::new().start().await;
+    let app = guarded().start().await;
     for (name, inputs, status) in [
         ("get-attributes", json!({"conversationId": "no id"}), 400),
         ("find-customer", json!({"conversationId": "../livez"}), 400),

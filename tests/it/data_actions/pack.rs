@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::action::{Action, Failure};
-use crate::harness::TestApp;
+use crate::harness::{Builder, TestApp, client};
 
 /// The host in the files, which whoever imports them replaces.
 pub const PLACEHOLDER: &str = "https://attributes.example.com/";
 /// The API key that the actions send in the tests.
 pub const KEY: &str = "ak-0123456789";
+
+/// A gateway that knows the caller with this key, and nobody else.
+pub fn guarded() -> Builder {
+    TestApp::new().with_clients(&[client("architect", KEY, "")])
+}
 
 /// Where the files are.
 pub fn folder() -> PathBuf {

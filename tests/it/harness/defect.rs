@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use attribute_gateway::app::{App, AppParts, AppSettings};
+use attribute_gateway::app::{App, AppParts, AppSettings, Callers};
 use attribute_gateway::domain::{AttributeMap, Conversation, Limits, ListPage, Participant, Span};
 use attribute_gateway::error::Error;
 use attribute_gateway::http::{
@@ -35,6 +35,7 @@ fn service_over(defect: Defect, access: &AccessLog) -> Router {
     let shutdown = Shutdown::default();
     let in_flight = shutdown.tasks().clone();
     let app = App::new(AppParts {
+        callers: Callers::anybody(),
         conversations: Arc::new(defect),
         pacing: Arc::new(Unlimited),
         meter: Arc::new(metrics.clone()),

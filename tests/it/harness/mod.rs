@@ -13,19 +13,21 @@
 mod answer;
 mod authority;
 mod call;
+mod callers;
 mod defect;
 mod look;
 mod process;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use attribute_gateway::audit::Captured;
 use attribute_gateway::config::{self, Config, LogFormat};
 use attribute_gateway::genesys::{Jitter, in_process};
-use attribute_gateway::service::{Parts, Service};
+use attribute_gateway::service::{KnownCallers, Parts, Service};
 use attribute_gateway::simulator::{Call, Fault, Kind, Settings, Simulator};
 use attribute_gateway::telemetry::{Captured as Log, Format, Sink, Telemetry};
 use axum::Router;
@@ -33,18 +35,23 @@ use axum::body::Body;
 use axum::middleware::{Next, from_fn};
 use http::Request;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 pub use answer::Answer;
 pub use authority::{Authority, Identity};
 pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
+pub use callers::{client, replace, shown};
 pub use defect::{app_settings, defective, defective_in_patch};
 pub use process::{Demo, Ended, Process, fetch, once, until};
 pub use told::Told;
 
 /// The `Authorization` headers that a platform was sent.
 pub type Overheard = Arc<Mutex<BTreeSet<String>>>;
+
+/// Name of the file of callers.
+const CLIENTS: &str = "clients.toml";
 
 /// A service under test, being put together.
 #[must_use]
@@ -57,6 +64,7 @@ pub struct Builder {
     leftovers_allowed: bool,
     overheard: Overheard,
     records: Option<Captured>,
+    clients: Option<TempDir>,
 }
 
 /// A running service, and the platform behind it.
@@ -70,6 +78,7 @@ pub struct TestApp {
     seed: u64,
     ready: Instant,
     leftovers_allowed: bool,
+    clients: Option<TempDir>,
     _subscriber: tracing::subscriber::DefaultGuard,
 }
 
@@ -91,6 +100,7 @@ impl TestApp {
             leftovers_allowed: false,
             overheard: Overheard::default(),
             records: None,
+            clients: None,
         }
     }
 
@@ -152,6 +162,11 @@ impl TestApp {
         Answer::read(answer, start.elapsed()).await
     }
 
+    /// The file of callers.
+    pub fn clients_file(&self) -> PathBuf {
+        self.clients.as_ref().expect("callers are known").path().join(CLIENTS)
+    }
+
     /// The service itself.
     pub fn service(&self) -> &Service {
         &self.service
@@ -201,6 +216,15 @@ impl Builder {
     pub fn with_env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.into(), value.into());
         self
+    }
+
+    /// Knows these callers, each a table as [`client`] makes it, and nobody else.
+    pub fn with_clients(mut self, clients: &[String]) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join(CLIENTS);
+        std::fs::write(&file, clients.concat()).expect("written");
+        self.clients = Some(folder);
+        self.with_env("GATEWAY__AUTH__CLIENTS_FILE", file.to_str().expect("text"))
     }
 
     /// Changes the platform.
@@ -296,6 +320,7 @@ impl Builder {
             access: telemetry.access().clone(),
             audit: self.records.clone().map(|records| Box::new(records) as _),
             tls: None,
+            callers: KnownCallers::of(&config.auth).expect("sound callers"),
         };
         let service = Service::build(&config, &loaded, parts);
         TestApp {
@@ -306,6 +331,7 @@ impl Builder {
             seed: self.seed,
             ready: Instant::now(),
             leftovers_allowed: self.leftovers_allowed,
+            clients: self.clients,
             _subscriber: subscriber,
         }
     }

@@ -1,0 +1,188 @@
+//! Who may call: the callers that are configured, known by a key or a certificate.
+//!
+//! The list can be replaced while requests are under way: each is judged by the list that stood when
+//! it arrived, and what callers have used up of their own rates stays with them.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use ring::digest::{SHA256, digest};
+
+use crate::clock::Monotonic;
+use crate::domain::{Client, KeyDigest};
+use crate::policy::OwnRate;
+
+/// The callers. Cheap to clone; clones are the same list.
+#[derive(Clone)]
+pub struct Callers(Arc<Inner>);
+
+struct Inner {
+    /// `None` where anybody may call.
+    roll: Option<RwLock<Arc<Roll>>>,
+    clock: Monotonic,
+}
+
+/// A caller, and how it is known.
+#[derive(Clone, Debug)]
+pub struct Enrolled {
+    /// The caller.
+    pub client: Arc<Client>,
+    /// Digests of its keys.
+    pub keys: Vec<KeyDigest>,
+    /// Subject of its certificate.
+    pub certificate: Option<String>,
+}
+
+/// What a request shows of who makes it.
+#[derive(Debug, Default)]
+pub struct Shown<'a> {
+    /// Keys, each with the name that it was given with, if it was given with one.
+    pub keys: Vec<(KeyDigest, Option<String>)>,
+    /// Subject of a certificate that was verified.
+    pub certificate: Option<&'a str>,
+}
+
+/// Why a request is made by nobody that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// It shows nothing.
+    Nothing,
+    /// What it shows is nobody's. Which part of it was wrong is not told.
+    Unknown,
+    /// What it shows is not one caller's.
+    Contradicting,
+}
+
+/// The list as it stands at one moment.
+#[derive(Debug)]
+pub struct Roll(Vec<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    enrolled: Enrolled,
+    rate: Option<Arc<Mutex<OwnRate>>>,
+}
+
+/// What is kept of a key.
+pub fn digest_of(key: &[u8]) -> KeyDigest {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, key).as_ref());
+    KeyDigest::new(bytes)
+}
+
+impl Callers {
+    /// Anybody may call.
+    pub fn anybody() -> Self {
+        Self(Arc::new(Inner { roll: None, clock: Monotonic::start() }))
+    }
+
+    /// These may call, and nobody else.
+    pub fn known(enrolled: Vec<Enrolled>) -> Self {
+        let roll = Roll::following(enrolled, &Roll(Vec::new()));
+        let roll = Some(RwLock::new(Arc::new(roll)));
+        Self(Arc::new(Inner { roll, clock: Monotonic::start() }))
+    }
+
+    /// From now on these may call, and nobody else. Means nothing where anybody may.
+    pub fn replace(&self, enrolled: Vec<Enrolled>) {
+        if let (Some(lock), Some(now)) = (&self.0.roll, self.roll()) {
+            let next = Arc::new(Roll::following(enrolled, &now));
+            *lock.write().unwrap_or_else(PoisonError::into_inner) = next;
+        }
+    }
+
+    /// The list as it stands; `None` where anybody may call.
+    pub fn roll(&self) -> Option<Arc<Roll>> {
+        let lock = self.0.roll.as_ref()?;
+        Some(Arc::clone(&lock.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Counts a request of this caller of the list.
+    ///
+    /// # Errors
+    /// If it is over its own rate, with the time after which it is not.
+    pub fn pace(&self, caller: Known<'_>) -> Result<(), Duration> {
+        let Some(rate) = &caller.0.rate else { return Ok(()) };
+        rate.lock().unwrap_or_else(PoisonError::into_inner).admit(self.0.clock.now())
+    }
+}
+
+/// A caller that was recognised.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a>(&'a Entry);
+
+impl Known<'_> {
+    /// The caller.
+    pub fn client(self) -> Arc<Client> {
+        Arc::clone(&self.0.enrolled.client)
+    }
+}
+
+impl Roll {
+    fn following(enrolled: Vec<Enrolled>, before: &Self) -> Self {
+        let entry = |enrolled: Enrolled| {
+            let same = |entry: &&Entry| entry.enrolled.client.name == enrolled.client.name;
+            let kept = before.0.iter().find(same).and_then(|entry| entry.rate.as_ref());
+            let rate = enrolled.client.requests_per_minute.map(|number| {
+                let used = |kept: &Arc<Mutex<OwnRate>>| {
+                    kept.lock().unwrap_or_else(PoisonError::into_inner).at(number)
+                };
+                Arc::new(Mutex::new(kept.map_or_else(|| OwnRate::new(number), used)))
+            });
+            Entry { enrolled, rate }
+        };
+        Self(enrolled.into_iter().map(entry).collect())
+    }
+
+    /// Who shows this.
+    ///
+    /// # Errors
+    /// If it is nobody, or not one caller alone.
+    pub fn recognise(&self, shown: &Shown<'_>) -> Result<Known<'_>, Stranger> {
+        let by_certificate = shown.certificate.and_then(|subject| self.certified(subject));
+        let Some((key, _)) = shown.keys.first() else {
+            let stranger =
+                if shown.certificate.is_some() { Stranger::Unknown } else { Stranger::Nothing };
+            return by_certificate.ok_or(stranger);
+        };
+        if !shown.keys.iter().all(|(other, _)| other.is(key)) {
+            return Err(Stranger::Contradicting);
+        }
+        let found = self.holder(key).ok_or(Stranger::Unknown)?;
+        let client = &found.0.enrolled.client;
+        let named = |(_, name): &(KeyDigest, Option<String>)| {
+            name.as_deref().is_none_or(|name| name == client.name.as_str())
+        };
+        if !shown.keys.iter().all(named) {
+            return Err(Stranger::Unknown);
+        }
+        match by_certificate {
+            Some(other) if other.0.enrolled.client.name != client.name => {
+                Err(Stranger::Contradicting)
+            }
+            Some(_) | None => Ok(found),
+        }
+    }
+
+    fn certified(&self, subject: &str) -> Option<Known<'_>> {
+        let bears = |entry: &&Entry| entry.enrolled.certificate.as_deref() == Some(subject);
+        self.0.iter().find(bears).map(Known)
+    }
+
+    /// Looks at every key of every caller, whether one was found or not: the time that it takes does
+    /// not tell whose it was.
+    fn holder(&self, key: &KeyDigest) -> Option<Known<'_>> {
+        let mut found = None;
+        for entry in &self.0 {
+            for one in &entry.enrolled.keys {
+                if one.is(key) {
+                    found = Some(Known(entry));
+                }
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::domain::Rights;
+
+fn enrolled(name: &str, keys: &[&str], certificate: Option<&str>, rate: u32) -> Enrolled {
+    Enrolled {
+        client: Arc::new(Client {
+            name: name.parse().expect("a name"),
+            rights: Rights::default(),
+            share: NonZeroU32::MIN,
+            requests_per_minute: NonZeroU32::new(rate),
+        }),
+        keys: keys.iter().map(|key| digest_of(key.as_bytes())).collect(),
+        certificate: certificate.map(str::to_owned),
+    }
+}
+
+fn two() -> Vec<Enrolled> {
+    vec![
+        enrolled("crm", &["old", "new"], Some("CN=crm"), 0),
+        enrolled("ivr", &["other"], Some("CN=ivr"), 0),
+    ]
+}
+
+fn shown<'a>(keys: &[(&str, Option<&str>)], certificate: Option<&'a str>) -> Shown<'a> {
+    let key =
+        |(key, name): &(&str, Option<&str>)| (digest_of(key.as_bytes()), name.map(str::to_owned));
+    Shown { keys: keys.iter().map(key).collect(), certificate }
+}
+
+#[test]
+fn a_caller_is_known_by_any_of_its_keys_or_its_certificate_and_by_nothing_else() {
+    let roll = Callers::known(two()).roll().expect("a list");
+    let who = |keys: &[(&str, Option<&str>)], certificate| {
+        let known = roll.recognise(&shown(keys, certificate));
+        known.map(|known| known.client().name.to_string())
+    };
+    let (crm, ivr) = (Ok("crm".to_owned()), Ok("ivr".to_owned()));
+    assert_eq!(who(&[("old", None)], None), crm);
+    assert_eq!(who(&[("new", Some("crm"))], None), crm);
+    assert_eq!(who(&[("other", None), ("other", Some("ivr"))], None), ivr);
+    assert_eq!(who(&[], Some("CN=ivr")), ivr);
+    assert_eq!(who(&[("old", None)], Some("CN=crm")), crm);
+    assert_eq!(who(&[("old", None)], Some("CN=proxy")), crm, "a certificate of nobody's");
+    assert_eq!(who(&[], None), Err(Stranger::Nothing));
+    assert_eq!(who(&[], Some("CN=proxy")), Err(Stranger::Unknown));
+    assert_eq!(who(&[("wrong", None)], None), Err(Stranger::Unknown));
+    assert_eq!(who(&[("wrong", None)], Some("CN=crm")), Err(Stranger::Unknown));
+    assert_eq!(who(&[("old", Some("ivr"))], None), Err(Stranger::Unknown));
+    assert_eq!(who(&[("old", None), ("new", None)], None), Err(Stranger::Contradicting));
+    assert_eq!(who(&[("old", None), ("other", None)], None), Err(Stranger::Contradicting));
+    assert_eq!(who(&[("old", None)], Some("CN=ivr")), Err(Stranger::Contradicting));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stays_on_the_list_keeps_what_it_has_used_and_who_is_off_it_is_unknown() {
+    let callers =
+        Callers::known(vec![enrolled("crm", &["a"], None, 20), enrolled("ivr", &["b"], None, 20)]);
+    let pace = |key: &str| {
+        let roll = callers.roll().expect("a list");
+        let known = roll.recognise(&shown(&[(key, None)], None));
+        known.map(|known| callers.pace(known))
+    };
+    let second = Duration::from_secs(1);
+    assert_eq!([pace("a"), pace("a"), pace("a")], [Ok(Ok(())), Ok(Ok(())), Ok(Err(3 * second))]);
+    callers.replace(vec![enrolled("crm", &["c"], None, 20)]);
+    assert_eq!(pace("c"), Ok(Err(3 * second)));
+    assert_eq!([pace("a"), pace("b")], [Err(Stranger::Unknown); 2]);
+    tokio::time::advance(3 * second).await;
+    assert_eq!(pace("c"), Ok(Ok(())));
+    callers.replace(vec![enrolled("crm", &["c"], None, 0)]);
+    assert_eq!(pace("c"), Ok(Ok(())), "without a rate of its own");
+}

@@ -1,0 +1,157 @@
+//! Lists of callers: that of the configuration, and that of `auth.clients_file`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use ::config::{FileFormat, Map, Source as _, Value, ValueKind};
+
+use super::Auth;
+use super::entry::{self, ClientEntry};
+use crate::config::layers::without_quotes;
+
+/// Largest file of callers that is read: thousands of them.
+const LARGEST_FILE: u64 = 4 * 1024 * 1024;
+
+/// Everything that is wrong with a file of callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallersError {
+    file: String,
+    mistakes: Vec<String>,
+}
+
+impl fmt::Display for CallersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (auth.clients_file): {}", self.file, self.mistakes.join("; "))
+    }
+}
+
+impl std::error::Error for CallersError {}
+
+/// The content of a file of callers.
+///
+/// # Errors
+/// If it cannot be read, or is too long for one.
+pub fn read_clients(path: &Path) -> Result<String, CallersError> {
+    let mut text = String::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
+        .map_err(|error| CallersError::of(path, vec![format!("cannot be read: {error}")]))?;
+    if read as u64 > LARGEST_FILE {
+        let mistake = format!("is longer than {LARGEST_FILE} bytes");
+        return Err(CallersError::of(path, vec![mistake]));
+    }
+    Ok(text)
+}
+
+impl CallersError {
+    fn of(path: &Path, mistakes: Vec<String>) -> Self {
+        Self { file: path.display().to_string().replace(char::is_control, "?"), mistakes }
+    }
+}
+
+impl Auth {
+    /// Every caller: those of the configuration, and those of the file, which is read now.
+    ///
+    /// # Errors
+    /// With everything that is wrong with the file, alone or beside the configuration.
+    pub fn callers(&self) -> Result<Vec<ClientEntry>, CallersError> {
+        match &self.clients_file {
+            None => Ok(self.clients.clone()),
+            Some(path) => self.callers_with(path, &read_clients(path)?),
+        }
+    }
+
+    /// The same, with this text as the content of the file.
+    ///
+    /// # Errors
+    /// As for [`Auth::callers`].
+    pub fn callers_with(&self, path: &Path, text: &str) -> Result<Vec<ClientEntry>, CallersError> {
+        let mut mistakes = Vec::new();
+        let found = of_file(text, &mut mistakes);
+        let all: Vec<_> = self.clients.iter().cloned().chain(found).collect();
+        check_unique(&all, &mut mistakes);
+        if all.is_empty() && mistakes.is_empty() {
+            // An emptied file must not shut everybody out, and must not let everybody in.
+            mistakes.push("names no client".to_owned());
+        }
+        if mistakes.is_empty() { Ok(all) } else { Err(CallersError::of(path, mistakes)) }
+    }
+}
+
+/// The callers of a file with `[[auth.clients]]` and nothing else.
+fn of_file(text: &str, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
+    let mut table = match ::config::File::from_str(text, FileFormat::Toml).collect() {
+        Ok(table) => table,
+        Err(error) => {
+            mistakes.push(without_quotes(&error.to_string()));
+            return Vec::new();
+        }
+    };
+    let auth = table.remove("auth").map(|auth| auth.kind);
+    let mut unknown: Vec<String> = table.into_keys().collect();
+    let clients = match auth {
+        Some(ValueKind::Table(mut auth)) => {
+            let clients = auth.remove("clients");
+            unknown.extend(auth.into_keys().map(|key| format!("auth.{key}")));
+            clients
+        }
+        Some(_) => {
+            unknown.push("auth".to_owned());
+            None
+        }
+        None => None,
+    };
+    unknown.sort();
+    for key in unknown {
+        let key = key.replace(char::is_control, "?");
+        mistakes.push(format!("`{key}` has no place here, only [[auth.clients]] has"));
+    }
+    clients.map_or_else(Vec::new, |clients| list(clients, mistakes))
+}
+
+/// The callers of the configuration itself.
+pub(super) fn of_list(clients: Value, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
+    let found = list(clients, mistakes);
+    check_unique(&found, mistakes);
+    found
+}
+
+fn list(clients: Value, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
+    let ValueKind::Array(items) = clients.kind else {
+        let what = "must be tables, [[auth.clients]], which only a file can hold";
+        mistakes.push(what.to_owned());
+        return Vec::new();
+    };
+    let mut found = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        let table: Option<Map<String, Value>> = match item.kind {
+            ValueKind::Table(table) => Some(table),
+            _ => None,
+        };
+        match table {
+            Some(table) => found.extend(entry::read(index + 1, table, mistakes)),
+            None => mistakes.push(format!("the client at place {} is no table", index + 1)),
+        }
+    }
+    found
+}
+
+/// Whoever a credential belongs to has to be one.
+fn check_unique(all: &[ClientEntry], mistakes: &mut Vec<String>) {
+    let (mut names, mut keys, mut subjects) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for ClientEntry { client, keys: own, certificate } in all {
+        let name = &client.name;
+        if !names.insert(name) {
+            mistakes.push(format!("client `{name}` stands more than once"));
+        }
+        if own.iter().any(|key| !keys.insert(key.to_hex())) {
+            mistakes.push(format!("client `{name}`: `key_sha256` has a key that stands before"));
+        }
+        if certificate.as_ref().is_some_and(|subject| !subjects.insert(subject)) {
+            mistakes.push(format!("client `{name}`: `certificate` is that of another client"));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `[auth]`: who may call.
+
+use super::*;
+use crate::domain::{Access, KeyDigest, ParticipantSelector};
+
+/// Sixty-four digits.
+fn digest(digit: char) -> String {
+    digit.to_string().repeat(64)
+}
+
+fn entry(name: &str, rest: &str) -> String {
+    format!("[[auth.clients]]\nname = \"{name}\"\n{rest}\n")
+}
+
+#[test]
+fn an_entry_is_read_in_full_and_most_of_it_has_a_default() {
+    let (one, two) = (digest('a'), digest('B'));
+    let full = format!(
+        "key_sha256 = [\"{one}\", \"{two}\"]\ncertificate = \"CN=crm.example\"\naccess = \"read\"\n\
+         allow = [\"crm_*\"]\ndeny = [\"crm_secret_*\"]\nhide = [\"id\"]\n\
+         participants = [\"customer\", \"agent:last\"]\nrequests_per_minute = 600\nshare = 2\n"
+    );
+    let text = entry("crm", &full) + &entry("ivr", &format!("key_sha256 = \"{}\"", digest('c')));
+    let (source, _directory) = file(&text);
+    let auth = load(&source).expect("valid").config.auth;
+    assert!(auth.is_guarded());
+    let [crm, ivr] = auth.clients.as_slice() else { panic!("two") };
+    assert_eq!(crm.client.name.as_str(), "crm");
+    let digests: Vec<_> = crm.keys.iter().map(KeyDigest::to_hex).collect();
+    assert_eq!(digests, [one, two.to_lowercase()]);
+    assert_eq!(crm.certificate.as_deref(), Some("CN=crm.example"));
+    let rights = &crm.client.rights;
+    assert_eq!(rights.access, Access::Read);
+    assert!(rights.sees("crm_x") && !rights.sees("crm_secret_x") && !rights.sees("id"));
+    let selectors: Vec<ParticipantSelector> = rights.participants.clone().expect("a list");
+    let selectors: Vec<_> = selectors.iter().map(ToString::to_string).collect();
+    assert_eq!(selectors, ["customer", "agent:last"]);
+    assert_eq!(crm.client.requests_per_minute.map(u32::from), Some(600));
+    assert_eq!(crm.client.share.get(), 2);
+    assert!(ivr.client.rights.sees_all() && ivr.client.rights.may_write());
+    assert_eq!((ivr.client.requests_per_minute, ivr.client.share.get()), (None, 1));
+}
+
+#[test]
+fn everything_that_is_wrong_with_the_callers_is_told_at_once_and_no_key() {
+    let (a, b) = (digest('a'), digest('b'));
+    let text = [
+        entry("crm", &format!("key_sha256 = \"{a}\"\nalow = [\"x\"]\nallow = [\"\", \"a\", 3]")),
+        entry("crm", "key_sha256 = \"hunter2\""),
+        entry("a b", &format!("key_sha256 = \"{b}\"")),
+        entry("web", "participants = [\"a b\"]\nshare = 0\nrequests_per_minute = \"9\""),
+        entry("ivr", &format!("key_sha256 = \"{a}\"\ncertificate = \"CN=x\"\naccess = \"all\"")),
+        entry("bot", "certificate = \"CN=x\"\ndeny = \"x\""),
+        format!("[[auth.clients]]\nkey_sha256 = \"{}\"\n", digest('d')),
+    ];
+    let (source, _directory) = file(&text.concat());
+    let problems = problems(&source);
+    for told in [
+        "client `crm`: `alow` is an unknown key",
+        "client `crm`: `allow` has ``: the pattern is empty",
+        "client `crm`: `allow` must be a list of texts",
+        "client `crm` stands more than once",
+        "client `crm`: `key_sha256` must be the SHA-256 of a key in 64 hexadecimal digits",
+        "the client at place 3: `name` is not a name of 1 to 64",
+        "client `web`: `key_sha256` is missing, and there is no `certificate` either",
+        "client `web`: `participants` has `a b`: not a UUID",
+        "client `web`: `share` must be a whole number from 1 to 1000",
+        "client `web`: `requests_per_minute` must be a whole number",
+        "client `ivr`: `access` must be `read` or `write`",
+        "client `ivr`: `key_sha256` has a key that stands before",
+        "client `bot`: `certificate` is that of another client",
+        "client `bot`: `deny` must be a list of texts",
+        "the client at place 7: `name` is missing",
+    ] {
+        let found = problems.iter().any(|problem| {
+            problem.starts_with(&format!("auth.clients: {told}")) && problem.contains("(from file ")
+        });
+        assert!(found, "{told} in {problems:#?}");
+    }
+    assert_eq!(problems.len(), 15, "{problems:#?}");
+}
+
+#[test]
+fn a_list_of_callers_comes_from_files_alone_and_contradicts_no_mode() {
+    let told = only_problem(&env(&[("GATEWAY__AUTH__CLIENTS", "crm")]));
+    assert!(told.starts_with("auth.clients: must be tables"), "{told}");
+    assert!(only_problem(&env(&[("GATEWAY__AUTH__MODE", "open")])).starts_with("auth.mode: "));
+    let both = [("GATEWAY__AUTH__MODE", "none"), ("GATEWAY__AUTH__CLIENTS_FILE", "/f")];
+    let told = only_problem(&env(&both));
+    assert!(told.starts_with("auth.mode: is \"none\" although clients are configured"), "{told}");
+}
+
+#[test]
+fn an_address_that_others_reach_needs_callers_or_the_word_that_it_does_not() {
+    let exposed = |pairs: &[(&str, &str)]| {
+        let config = config(&[&[("GATEWAY__SERVER__BIND", "0.0.0.0:1")], pairs].concat());
+        config.auth.check_exposure(config.server.bind)
+    };
+    let told = exposed(&[]).expect_err("exposed").to_string();
+    for cure in ["0.0.0.0:1", "new-key", "auth.mode", "127.0.0.1", "GATEWAY__AUTH__MODE=none"] {
+        assert!(told.contains(cure), "{cure} in {told}");
+    }
+    assert_eq!(exposed(&[("GATEWAY__SERVER__BIND", "[::1]:1")]), Ok(()));
+    assert_eq!(exposed(&[("GATEWAY__AUTH__MODE", "none")]), Ok(()));
+    assert_eq!(exposed(&[("GATEWAY__AUTH__CLIENTS_FILE", "/f")]), Ok(()));
+}
+
+#[test]
+fn a_file_of_callers_holds_callers_and_nothing_else_and_is_taken_with_those_of_the_configuration() {
+    let (source, directory) = file(&entry("crm", &format!("key_sha256 = \"{}\"", digest('a'))));
+    let path = write(&directory, "clients.toml", "");
+    let mut source = source;
+    let name = path.to_str().expect("text").to_owned();
+    source.env.insert("GATEWAY__AUTH__CLIENTS_FILE".to_owned(), name);
+    let auth = load(&source).expect("valid").config.auth;
+    let names = |text: &str| {
+        std::fs::write(&path, text).expect("written");
+        let all = auth.callers().map_err(|error| error.to_string())?;
+        Ok::<_, String>(all.iter().map(|one| one.client.name.to_string()).collect::<Vec<_>>())
+    };
+    let good = entry("ivr", &format!("key_sha256 = \"{}\"", digest('b')));
+    assert_eq!(names(&good), Ok(vec!["crm".to_owned(), "ivr".to_owned()]));
+    let crm = vec!["crm".to_owned()];
+    assert_eq!([names(""), names("[auth]\n")], [Ok(crm.clone()), Ok(crm)]);
+    for (text, told) in [
+        ("[server]\nbind = \"1\"\n", "`server` has no place here"),
+        ("[auth]\nmode = \"none\"\n", "`auth.mode` has no place here"),
+        ("hunter2 = ", "(auth.clients_file)"),
+        ("[[auth.clients]]\nname = \"x\"\nkey_sha256 = \"hunter2\"\n", "64 hexadecimal digits"),
+        (&entry("crm", &format!("key_sha256 = \"{}\"", digest('c'))), "stands more than once"),
+        (&entry("web", &format!("key_sha256 = \"{}\"", digest('a'))), "a key that stands before"),
+    ] {
+        let error = names(text).expect_err("refused");
+        assert!(error.contains(told) && error.contains("clients.toml"), "{told} in {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    std::fs::remove_file(&path).expect("removed");
+    assert!(auth.callers().expect_err("gone").to_string().contains("cannot be read"));
+    // Alone, a file without callers would let nobody in, or everybody.
+    let alone = Auth { clients: Vec::new(), ..auth };
+    std::fs::write(&path, "").expect("written");
+    assert!(alone.callers().expect_err("empty").to_string().contains("names no client"));
+}
+
+#[test]
+fn keys_are_masked_wherever_the_configuration_is_shown() {
+    let rest = format!("key_sha256 = \"{}\"\nshare = 2\nallow = [\"crm_*\"]", digest('a'));
+    let (source, _directory) = file(&entry("crm", &rest));
+    let loaded = load(&source).expect("valid");
+    let rendered = loaded.render();
+    let line =
+        "clients = [{name = \"crm\", allow = [\"crm_*\"], key_sha256 = \"********\", share = 2}]";
+    assert!(rendered.contains(line), "{rendered}");
+    assert!(!format!("{:?} {loaded:?}", loaded.config).contains("aaaa"));
+}

@@ -1,0 +1,87 @@
+//! What is kept of a caller's key.
+
+use std::fmt;
+use std::hint::black_box;
+use std::str::FromStr;
+
+/// Bytes of a SHA-256.
+const BYTES: usize = 32;
+
+/// SHA-256 of a key. The keys are long and random, so nobody finds one by trying; `Debug` does not
+/// show it all the same.
+#[derive(Clone, Copy)]
+pub struct KeyDigest([u8; BYTES]);
+
+/// The text is no SHA-256. Says nothing of the text: it may be a key, put where its digest belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be the SHA-256 of a key in 64 hexadecimal digits")]
+pub struct InvalidDigest;
+
+impl KeyDigest {
+    /// The digest with these bytes.
+    pub const fn new(bytes: [u8; BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether the two are the same, found out in a time that does not depend on where they differ.
+    pub fn is(&self, other: &Self) -> bool {
+        let pairs = self.0.iter().zip(&other.0);
+        black_box(pairs.fold(0, |differing, (one, other)| black_box(differing | (one ^ other))))
+            == 0
+    }
+
+    /// The digest in hexadecimal digits, for an entry of the configuration.
+    pub fn to_hex(&self) -> String {
+        let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    }
+}
+
+impl FromStr for KeyDigest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
+        let value =
+            |digit: &u8| char::from(*digit).to_digit(16).and_then(|one| u8::try_from(one).ok());
+        let digits: Option<Vec<u8>> = text.as_bytes().iter().map(value).collect();
+        let digits = digits.filter(|digits| digits.len() == 2 * BYTES).ok_or(InvalidDigest)?;
+        let mut bytes = [0; BYTES];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = pair[0] << 4 | pair[1];
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyDigest(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixty_four_hexadecimal_digits_are_read_and_written_and_nothing_else_is() {
+        let text = "00ff10aB".repeat(8);
+        let digest: KeyDigest = text.parse().expect("a digest");
+        assert_eq!(digest.to_hex(), text.to_lowercase());
+        for bad in [&text[1..], &format!("{text}0"), &text.replace('B', "g"), "", "é"] {
+            assert_eq!(bad.parse::<KeyDigest>().map(|one| one.to_hex()), Err(InvalidDigest));
+        }
+        assert!(!format!("{digest:?}").contains("ff10"));
+    }
+
+    #[test]
+    fn two_are_the_same_only_if_every_byte_is() {
+        let digest = KeyDigest::new([7; BYTES]);
+        assert!(digest.is(&KeyDigest::new([7; BYTES])));
+        for at in 0..BYTES {
+            let mut other = [7; BYTES];
+            other[at] ^= 0x80;
+            assert!(!digest.is(&KeyDigest::new(other)), "byte {at}");
+        }
+    }
+}

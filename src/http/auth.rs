@@ -1,0 +1,109 @@
+//! Who makes a request: found out in front of everything but the open paths, before a body is read.
+//!
+//! Without a credential every path that is not open is a 401, also one that there is not: so nobody
+//! learns which there are, and whoever forgot the key is told that, and not sent looking for a typo.
+
+mod credentials;
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::Uri;
+
+use self::credentials::Unusable;
+use super::peer::{CertificateSubject, peer_of};
+use super::problem::Problem;
+use super::{ops, paths};
+use crate::app::{Callers, Shown, Stranger};
+use crate::domain::Client;
+use crate::error::{Code, Error, Failure};
+
+/// Paths that need no credential; of readiness, the plain answer alone.
+const OPEN: [&str; 8] = [
+    paths::ROOT,
+    paths::LIVEZ,
+    paths::READYZ,
+    paths::OPENAPI_YAML,
+    paths::OPENAPI_JSON,
+    paths::DOCS,
+    paths::DOCS_FILE,
+    paths::PROBLEM,
+];
+
+/// Whom a request is made by, and why it is refused, if it is.
+pub(super) struct Recognition {
+    pub client: Arc<Client>,
+    pub refusal: Option<Problem>,
+}
+
+impl Recognition {
+    /// Judges a request that matches this pattern. Costs nothing where anybody may call.
+    pub(super) fn of(callers: &Callers, request: &Request, route: Option<&str>) -> Self {
+        let Some(roll) = callers.roll() else { return Self::granted(Client::anonymous()) };
+        if is_open(route, request.uri()) {
+            return Self::granted(Client::anonymous());
+        }
+        let shown = match credentials::of(request.headers()) {
+            Ok(keys) => {
+                let peer = peer_of(request).and_then(|peer| peer.certificate.as_ref());
+                Shown { keys, certificate: peer.map(CertificateSubject::as_str) }
+            }
+            Err(unusable) => return Self::refused(unusable.sentence()),
+        };
+        let known = match roll.recognise(&shown) {
+            Ok(known) => known,
+            Err(stranger) => return Self::refused(sentence(stranger)),
+        };
+        let client = known.client();
+        let counts = paths::is_api(request.uri().path());
+        let wait = if counts { callers.pace(known).err() } else { None };
+        let refusal = wait.zip(client.requests_per_minute).map(|(retry_after, number)| {
+            let per_minute = number.get();
+            Failure::harmless(Error::ClientRateLimited { per_minute, retry_after }).into()
+        });
+        Self { client, refusal }
+    }
+
+    fn granted(client: Arc<Client>) -> Self {
+        Self { client, refusal: None }
+    }
+
+    fn refused(why: &str) -> Self {
+        let refusal = Some(Problem::new(Code::Unauthenticated, why));
+        Self { client: Client::anonymous(), refusal }
+    }
+}
+
+fn is_open(route: Option<&str>, uri: &Uri) -> bool {
+    route.is_some_and(|route| {
+        is_open_path(route) && !(is_half_open(route) && ops::wants_checks(uri.query()))
+    })
+}
+
+/// Whether this pattern needs no credential.
+pub(super) fn is_open_path(route: &str) -> bool {
+    OPEN.contains(&route)
+}
+
+/// Whether it needs one for what only operators should know.
+pub(super) fn is_half_open(route: &str) -> bool {
+    route == paths::READYZ
+}
+
+fn sentence(stranger: Stranger) -> &'static str {
+    match stranger {
+        Stranger::Nothing => "the request shows no credential",
+        Stranger::Unknown => "the credential is none of a known caller",
+        Stranger::Contradicting => "the credentials contradict each other; send one",
+    }
+}
+
+impl Unusable {
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::Scheme => "the scheme of the Authorization header is neither Bearer nor Basic",
+            Self::Empty => "the key is empty",
+            Self::Basic => "what follows Basic is not the base64 of `name:key`",
+        }
+    }
+}

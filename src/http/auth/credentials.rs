@@ -1,0 +1,143 @@
+//! Keys in the headers of a request. What is kept of a key is its digest.
+
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderName};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::app::digest_of;
+use crate::domain::KeyDigest;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Why a header holds no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// Another scheme than those that are taken.
+    Scheme,
+    /// A header for a key, and none in it.
+    Empty,
+    /// What follows `Basic` holds no name and key.
+    Basic,
+}
+
+/// A key, and the name that it was given with.
+pub(super) type Given = (KeyDigest, Option<String>);
+
+/// Every key that the headers hold.
+///
+/// # Errors
+/// If one of them is meant to hold a key, and does not: another may be right, but nobody can tell
+/// which was meant.
+pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Given>, Unusable> {
+    let authorized = headers.get_all(AUTHORIZATION).iter().map(|value| scheme(value.as_bytes()));
+    let plain = headers.get_all(X_API_KEY).iter().map(|value| key(value.as_bytes()));
+    authorized.chain(plain).collect()
+}
+
+/// `Bearer KEY` or `Basic base64(name:KEY)`; the scheme is compared without case (RFC 9110,
+/// section 11.1).
+fn scheme(value: &[u8]) -> Result<Given, Unusable> {
+    let value = value.trim_ascii();
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (scheme, rest) = value.split_at(end);
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        key(rest)
+    } else if scheme.eq_ignore_ascii_case(b"basic") {
+        basic(rest.trim_ascii())
+    } else {
+        Err(Unusable::Scheme)
+    }
+}
+
+fn key(text: &[u8]) -> Result<Given, Unusable> {
+    match text.trim_ascii() {
+        [] => Err(Unusable::Empty),
+        key => Ok((digest_of(key), None)),
+    }
+}
+
+fn basic(encoded: &[u8]) -> Result<Given, Unusable> {
+    let pair = STANDARD.decode(encoded).map_err(|_| Unusable::Basic)?;
+    let colon = pair.iter().position(|byte| *byte == b':').ok_or(Unusable::Basic)?;
+    let (name, key) = (&pair[..colon], &pair[colon + 1..]);
+    if key.is_empty() {
+        return Err(Unusable::Empty);
+    }
+    // A name that is no text is nobody's, as another wrong one.
+    Ok((digest_of(key), Some(String::from_utf8_lossy(name).into_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(lines: &[(HeaderName, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, value.parse().expect("a value"));
+        }
+        headers
+    }
+
+    fn names(lines: &[(HeaderName, &str)], key: &str) -> Result<Vec<Option<String>>, Unusable> {
+        let given = of(&headers(lines))?;
+        assert!(given.iter().all(|(digest, _)| digest.is(&digest_of(key.as_bytes()))));
+        Ok(given.into_iter().map(|(_, name)| name).collect())
+    }
+
+    fn basic(pair: &str) -> String {
+        format!("Basic {}", STANDARD.encode(pair))
+    }
+
+    #[test]
+    fn a_key_stands_in_any_of_three_places_and_schemes_have_no_case() {
+        let (crm, colon) = (basic("crm:k"), basic("crm:k:1"));
+        assert_eq!(names(&[], "k"), Ok(vec![]));
+        assert_eq!(names(&[(AUTHORIZATION, "Bearer k")], "k"), Ok(vec![None]));
+        assert_eq!(names(&[(AUTHORIZATION, "bEARER   k ")], "k"), Ok(vec![None]));
+        assert_eq!(names(&[(X_API_KEY, "k")], "k"), Ok(vec![None]));
+        assert_eq!(names(&[(AUTHORIZATION, &crm)], "k"), Ok(vec![Some("crm".into())]));
+        assert_eq!(names(&[(AUTHORIZATION, &colon)], "k:1"), Ok(vec![Some("crm".into())]));
+        let both = [(AUTHORIZATION, crm.as_str()), (X_API_KEY, "k")];
+        assert_eq!(names(&both, "k"), Ok(vec![Some("crm".into()), None]));
+        let twice = [(X_API_KEY, "k"), (X_API_KEY, "k")];
+        assert_eq!(names(&twice, "k"), Ok(vec![None, None]));
+    }
+
+    #[test]
+    fn a_header_that_holds_no_key_is_not_passed_over() {
+        let bad = |name: HeaderName, value: &str| names(&[(X_API_KEY, "k"), (name, value)], "k");
+        for value in ["Digest k", "k", "", "Bearerk"] {
+            assert_eq!(bad(AUTHORIZATION, value), Err(Unusable::Scheme), "{value}");
+        }
+        for value in ["Bearer", "Bearer  ", &basic("crm:")] {
+            assert_eq!(bad(AUTHORIZATION, value), Err(Unusable::Empty), "{value}");
+        }
+        for value in ["Basic", "Basic !", "Basic Y3Jt"] {
+            assert_eq!(bad(AUTHORIZATION, value), Err(Unusable::Basic), "{value}");
+        }
+        assert_eq!(bad(X_API_KEY, " "), Err(Unusable::Empty));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic_and_a_key_is_found_again(
+            value in proptest::collection::vec(any::<u8>(), 0..60),
+            prefix in "(?i)(bearer|basic|)[ :]{0,2}",
+            name in "[a-z]{0,4}", key in "[!-~]{1,20}",
+        ) {
+            let bytes = [prefix.as_bytes(), &value].concat();
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                for header in [AUTHORIZATION, X_API_KEY] {
+                    let _ = of(&HeaderMap::from_iter([(header, value.clone())]));
+                }
+            }
+            let given = names(&[(AUTHORIZATION, &basic(&format!("{name}:{key}")))], &key);
+            prop_assert_eq!(given, Ok(vec![Some(name)]));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A caller's own rate: so many requests a minute, and a tenth of them at once.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::Moment;
+
+const MINUTE_NANOS: u64 = 60_000_000_000;
+
+/// Which part of a minute's number may come at once.
+const BURST: u32 = 10;
+
+/// Requests that are spaced evenly in the long run. Each one moves the time at which all of them so
+/// far would be due; whoever is too far ahead of that time is refused, and costs nothing.
+#[derive(Clone, Debug)]
+pub struct OwnRate {
+    per_minute: NonZeroU32,
+    /// When the next request would be due, had all come evenly spaced.
+    due: Moment,
+}
+
+impl OwnRate {
+    /// So many a minute, none of them made yet.
+    pub fn new(per_minute: NonZeroU32) -> Self {
+        Self { per_minute, due: Moment::ZERO }
+    }
+
+    /// The same requests made, under another number.
+    #[must_use]
+    pub fn at(&self, per_minute: NonZeroU32) -> Self {
+        Self { per_minute, due: self.due }
+    }
+
+    /// Makes a request now.
+    ///
+    /// # Errors
+    /// With the time after which one is admitted, if none is made before.
+    pub fn admit(&mut self, now: Moment) -> Result<(), Duration> {
+        let due = self.due.max(now);
+        let ahead = due.saturating_sub(now).saturating_sub(self.slack());
+        if ahead > Duration::ZERO {
+            return Err(ahead);
+        }
+        self.due = due + self.interval();
+        Ok(())
+    }
+
+    /// Rounded up, so that never more are admitted than there may be.
+    fn interval(&self) -> Duration {
+        Duration::from_nanos(MINUTE_NANOS.div_ceil(self.per_minute.get().into()))
+    }
+
+    /// How far ahead of its time a request may come.
+    fn slack(&self) -> Duration {
+        self.interval() * (self.per_minute.get() / BURST).saturating_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rate(per_minute: u32) -> OwnRate {
+        OwnRate::new(NonZeroU32::new(per_minute).expect("not zero"))
+    }
+
+    fn at_once(rate: &mut OwnRate, now: Moment) -> usize {
+        (0..1000).take_while(|_| rate.admit(now).is_ok()).count()
+    }
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_tenth_of_the_minute_comes_at_once_and_the_rest_evenly() {
+        let mut rate = rate(600);
+        let start = ms(5_000);
+        assert_eq!(at_once(&mut rate, start), 60);
+        assert_eq!(rate.admit(start), Err(ms(100)));
+        assert_eq!(rate.admit(start + ms(99)), Err(ms(1)));
+        assert_eq!(rate.admit(start + ms(100)), Ok(()));
+        assert_eq!(rate.admit(start + ms(100)), Err(ms(100)));
+        assert_eq!(at_once(&mut rate, start + ms(2_100)), 20);
+        assert_eq!(at_once(&mut rate, start + ms(600_000)), 60, "no more is saved up");
+    }
+
+    #[test]
+    fn of_a_few_a_minute_one_at_a_time_is_admitted() {
+        let mut rate = rate(6);
+        assert_eq!(at_once(&mut rate, ms(0)), 1);
+        assert_eq!(rate.admit(ms(1)), Err(ms(9_999)));
+        assert_eq!(at_once(&mut rate, ms(10_000)), 1);
+    }
+
+    #[test]
+    fn under_another_number_what_was_made_still_counts() {
+        let mut slow = rate(60);
+        assert_eq!(at_once(&mut slow, ms(0)), 6);
+        let mut fast = slow.at(NonZeroU32::new(600).expect("not zero"));
+        assert_eq!(at_once(&mut fast, ms(0)), 0, "six seconds ahead, as it may be");
+        assert_eq!(at_once(&mut fast, ms(1_000)), 10);
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_number_and_a_tenth_in_any_minute_and_every_wait_is_true(
+            per_minute in 1_u32..2_000, steps in proptest::collection::vec(0_u64..3_000, 1..200),
+        ) {
+            let mut rate = rate(per_minute);
+            let (mut now, mut made) = (Moment::ZERO, Vec::new());
+            for step in steps {
+                now += ms(step);
+                match rate.clone().admit(now) {
+                    Ok(()) => made.push(now),
+                    Err(wait) => {
+                        prop_assert!(rate.clone().admit(now + wait).is_ok());
+                        let early = wait.saturating_sub(Duration::from_nanos(1));
+                        prop_assert!(rate.clone().admit(now + early).is_err());
+                    }
+                }
+                let _ = rate.admit(now);
+                let minute = Duration::from_mins(1);
+                let within = made.iter().filter(|at| now.saturating_sub(minute) < **at).count();
+                let most = (per_minute + (per_minute / BURST).max(1)) as usize;
+                prop_assert!(within <= most, "{within} of {per_minute}");
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Callers that are known: who is let in, by what, and how often.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::harness::{
+    Answer, CALL, TestApp, attributes_of, client, ms, replace, request, send, shown,
+};
+use crate::problems::endless;
+
+/// A caller of each kind; their keys are their names with `-key` behind.
+fn everybody() -> Vec<String> {
+    vec![
+        client("reader", "reader-key", "access = \"read\""),
+        client("writer", "writer-key", ""),
+        client("limited", "limited-key", "allow = [\"tier\"]\nparticipants = [\"customer\"]"),
+    ]
+}
+
+async fn guarded() -> TestApp {
+    TestApp::new()
+        .with_env("GATEWAY__DEBUG__ENABLED", "true")
+        .with_clients(&everybody())
+        .start()
+        .await
+}
+
+/// Status and code of an answer that is told by its code, else its status alone.
+type Verdict = (u16, &'static str);
+
+/// A request, and what each kind of caller is answered: without a credential, with a wrong one, one
+/// that may only read, one that may write, and one that is limited to some keys and participants.
+struct Row {
+    ask: (&'static str, &'static str),
+    body: &'static str,
+    verdicts: [Verdict; 5],
+}
+
+/// Who asks, in the order of the verdicts. A row for an expired certificate would be answered as one
+/// without a credential: the connection never comes about, or shows no certificate.
+const WHO: [Option<&str>; 5] =
+    [None, Some("wrong"), Some("reader-key"), Some("writer-key"), Some("limited-key")];
+
+const OPEN: [Verdict; 5] = [(200, ""); 5];
+const KNOWN: [Verdict; 5] =
+    [(401, "unauthenticated"), (401, "unauthenticated"), (200, ""), (200, ""), (200, "")];
+const NOWHERE: [Verdict; 5] = [
+    (401, "unauthenticated"),
+    (401, "unauthenticated"),
+    (404, "not-found"),
+    (404, "not-found"),
+    (404, "not-found"),
+];
+
+/// As `KNOWN`, but for these three.
+const fn but(reader: Verdict, writer: Verdict, limited: Verdict) -> [Verdict; 5] {
+    [KNOWN[0], KNOWN[1], reader, writer, limited]
+}
+
+const READ_ONLY: Verdict = (403, "read-only-client");
+const NOT_THIS_KEY: Verdict = (403, "attribute-not-allowed");
+const NOT_THIS_ONE: Verdict = (403, "participant-not-allowed");
+const GOOD: Verdict = (200, "");
+
+const fn row(method: &'static str, path: &'static str, verdicts: [Verdict; 5]) -> Row {
+    Row { ask: (method, path), body: "", verdicts }
+}
+
+const fn with(
+    method: &'static str,
+    path: &'static str,
+    body: &'static str,
+    verdicts: [Verdict; 5],
+) -> Row {
+    Row { ask: (method, path), body, verdicts }
+}
+
+const TIER: &str = r#"{"attributes":{"tier":"gold"}}"#;
+const TWO: &str = r#"{"attributes":{"tier":"gold","source":"crm"}}"#;
+
+const ROWS: &[Row] = &[
+    row("GET", "/", OPEN),
+    row("GET", "/livez", OPEN),
+    row("GET", "/readyz", OPEN),
+    row("GET", "/docs", OPEN),
+    row("GET", "/openapi.yaml", OPEN),
+    row("GET", "/openapi.json", OPEN),
+    row("GET", "/problems/internal", OPEN),
+    row("GET", "/docs/nothing", [(404, "not-found"); 5]),
+    row("GET", "/problems/nothing", [(404, "not-found"); 5]),
+    row("PUT", "/livez", [(405, "method-not-allowed"); 5]),
+    row("GET", "/readyz?verbose", KNOWN),
+    row("GET", "/readyz?x&verbose=1", KNOWN),
+    row("GET", "/metrics", KNOWN),
+    row("GET", "/nothing", NOWHERE),
+    row("GET", "/v1/nothing", NOWHERE),
+    row("GET", "/v1/conversations/{id}/nothing", NOWHERE),
+    row(
+        "POST",
+        "/v1/conversations/{id}/attributes",
+        but((405, "method-not-allowed"), (405, "method-not-allowed"), (405, "method-not-allowed")),
+    ),
+    row("GET", "/v1/conversations", KNOWN),
+    with("POST", "/v1/conversations/search", "{}", KNOWN),
+    row("GET", "/v1/conversations/{id}", KNOWN),
+    row("GET", "/v1/conversations/{id}?view=flat&keys=source", but(GOOD, GOOD, NOT_THIS_KEY)),
+    row("GET", "/v1/conversations/{id}/trace", KNOWN),
+    with("POST", "/v1/debug/echo", "{}", KNOWN),
+    row("GET", "/v1/conversations/{id}/attributes", KNOWN),
+    row(
+        "GET",
+        "/v1/conversations/{id}/attributes?participant=agent",
+        but(GOOD, GOOD, NOT_THIS_ONE),
+    ),
+    row("GET", "/v1/conversations/{id}/attributes?participant=all", but(GOOD, GOOD, NOT_THIS_ONE)),
+    row("GET", "/v1/conversations/{id}/attributes?keys=tier", KNOWN),
+    row("GET", "/v1/conversations/{id}/attributes?keys=tier,source", but(GOOD, GOOD, NOT_THIS_KEY)),
+    row("GET", "/v1/conversations/{id}/attributes?key=none", but(GOOD, GOOD, NOT_THIS_KEY)),
+    row("GET", "/v1/conversations/{id}/attributes/tier", KNOWN),
+    row("GET", "/v1/conversations/{id}/attributes/source", but(GOOD, GOOD, NOT_THIS_KEY)),
+    row(
+        "GET",
+        "/v1/conversations/{id}/attributes/none",
+        but((404, "attribute-not-found"), (404, "attribute-not-found"), NOT_THIS_KEY),
+    ),
+    with("PUT", "/v1/conversations/{id}/attributes", TIER, but(READ_ONLY, GOOD, GOOD)),
+    with("PUT", "/v1/conversations/{id}/attributes", TWO, but(READ_ONLY, GOOD, NOT_THIS_KEY)),
+    with("PATCH", "/v1/conversations/{id}/attributes", TWO, but(READ_ONLY, GOOD, NOT_THIS_KEY)),
+    with(
+        "PUT",
+        "/v1/conversations/{id}/attributes?participant=agent",
+        TIER,
+        but(READ_ONLY, GOOD, NOT_THIS_ONE),
+    ),
+    with("PUT", "/v1/conversations/{id}/attributes?dryRun=true", TIER, but(READ_ONLY, GOOD, GOOD)),
+    with(
+        "PUT",
+        "/v1/conversations/{id}/attributes/source",
+        r#"{"value":"x"}"#,
+        but(READ_ONLY, GOOD, NOT_THIS_KEY),
+    ),
+    with(
+        "PUT",
+        "/v1/conversations/{id}/attributes/tier",
+        r#"{"value":"x"}"#,
+        but(READ_ONLY, GOOD, GOOD),
+    ),
+    row("DELETE", "/v1/conversations/{id}/attributes/source", but(READ_ONLY, GOOD, NOT_THIS_KEY)),
+];
+
+async fn ask(app: &TestApp, row: &Row, key: Option<&str>) -> Answer {
+    let path = row.ask.1.replace("{id}", CALL);
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(key.map(shown));
+    app.ask((row.ask.0, &path), &headers, row.body).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_caller_is_answered_on_each_path_as_its_rights_are() {
+    let app = guarded().await;
+    for row in ROWS {
+        for (key, (status, code)) in WHO.into_iter().zip(row.verdicts) {
+            let calls = app.upstream_calls();
+            let answer = ask(&app, row, key).await;
+            assert_eq!(answer.status, status, "{:?} {key:?}: {}", row.ask, answer.text);
+            if !code.is_empty() {
+                answer.assert_problem(status, code, "notApplied");
+            }
+            if matches!(status, 401 | 403) {
+                assert_eq!(app.upstream_calls(), calls, "nothing is sent: {:?}", row.ask);
+            }
+            let challenges = answer.headers.get_all("www-authenticate").iter().count();
+            assert_eq!(challenges, if status == 401 { 2 } else { 0 }, "{:?}", row.ask);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_path_is_in_the_table_of_callers() {
+    for path in attribute_gateway::http::paths::ALL {
+        let path = path.replace("{conversationId}", "{id}");
+        let fits = |row: &Row| {
+            let (asked, _) = row.ask.1.split_once('?').unwrap_or((row.ask.1, ""));
+            let steps = |path: &str| path.split('/').count();
+            let same = |(one, other): (&str, &str)| one == other || one.starts_with('{');
+            steps(asked) == steps(&path) && path.split('/').zip(asked.split('/')).all(same)
+        };
+        assert!(ROWS.iter().any(fits), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_may_stand_in_any_of_its_places_and_must_not_contradict_another() {
+    let app = guarded().await;
+    let path = attributes_of(CALL);
+    let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+    let (good, other, wrong) =
+        (basic("writer:writer-key"), basic("reader:writer-key"), basic("writer:wrong"));
+    for (headers, status) in [
+        (vec![("authorization", "Bearer writer-key")], 200),
+        (vec![("authorization", "bearer  writer-key")], 200),
+        (vec![("x-api-key", "writer-key")], 200),
+        (vec![("authorization", good.as_str())], 200),
+        (vec![("authorization", good.as_str()), ("x-api-key", "writer-key")], 200),
+        (vec![("authorization", other.as_str())], 401),
+        (vec![("authorization", wrong.as_str())], 401),
+        (vec![("authorization", "writer-key")], 401),
+        (vec![("authorization", "Digest writer-key"), ("x-api-key", "writer-key")], 401),
+        (vec![("authorization", "Bearer reader-key"), ("x-api-key", "writer-key")], 401),
+        (vec![("authorization", "Bearer writer-key"), ("x-api-key", "wrong")], 401),
+        (vec![("x-api-key", "")], 401),
+        (vec![("x-api-key", "Writer-key")], 401),
+    ] {
+        let answer = app.ask(("GET", &path), &headers, "").await;
+        assert_eq!(answer.status, status, "{headers:?}: {}", answer.text);
+        assert!(!answer.text.contains("writer-key"), "{}", answer.text);
+    }
+    let told =
+        [app.logs.text(), app.ask(("GET", "/metrics"), &[shown("reader-key")], "").await.text];
+    assert!(told.iter().all(|told| !told.contains("-key")), "{told:?}");
+    let named = told[0].matches("\"client\":\"writer\"").count();
+    assert_eq!(named, 5, "the line names the caller: {}", told[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_is_refused_before_the_body_is_read() {
+    let app = guarded().await;
+    for key in [None, Some("wrong"), Some("reader-key")] {
+        let mut asked = request("PUT", &attributes_of(CALL)).header("content-length", "100");
+        if let Some(key) = key {
+            asked = asked.header("x-api-key", key);
+        }
+        let answer = app.send(asked.body(endless()).expect("a request")).await;
+        assert!(matches!(answer.status, 401 | 403), "{}", answer.text);
+        assert_eq!(answer.took, Duration::ZERO);
+        assert_eq!(answer.header("connection"), "close");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_callers_nobody_is_asked_who_it_is() {
+    let app = TestApp::new().start().await;
+    for headers in [vec![], vec![shown("any")], vec![("authorization", "Digest x")]] {
+        app.ask(("GET", &attributes_of(CALL)), &headers, "").await.assert_status(200);
+        app.ask(("GET", "/metrics"), &headers, "").await.assert_status(200);
+    }
+    assert!(!app.logs.text().contains("\"client\""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_over_its_own_rate_is_told_when_to_come_back_and_others_are_not_held_up() {
+    let clients =
+        [client("fast", "fast-key", "requests_per_minute = 600"), client("calm", "calm-key", "")];
+    let app = TestApp::new().with_budget(100_000).with_clients(&clients).start().await;
+    let ask = async |key| {
+        let headers = [shown(key)];
+        app.ask(("GET", "/v1/nothing"), &headers, "").await
+    };
+    for _ in 0..60 {
+        ask("fast-key").await.assert_status(404);
+    }
+    let refused = ask("fast-key").await;
+    refused.assert_problem(429, "client-rate-limited", "notApplied");
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(refused.at("/retryable"), true);
+    assert!(refused.at("/detail").as_str().expect("a sentence").contains("600"));
+    ask("calm-key").await.assert_status(404);
+    // What is no request of the API does not count, and is not held up.
+    app.ask(("GET", "/metrics"), &[shown("fast-key")], "").await.assert_status(200);
+    tokio::time::advance(ms(99)).await;
+    ask("fast-key").await.assert_status(429);
+    tokio::time::advance(ms(1)).await;
+    ask("fast-key").await.assert_status(404);
+    ask("fast-key").await.assert_status(429);
+    tokio::time::advance(ms(1000)).await;
+    for _ in 0..10 {
+        ask("fast-key").await.assert_status(404);
+    }
+    ask("fast-key").await.assert_status(429);
+    let flat = format!("{}?view=flat", attributes_of(CALL));
+    let flat = app.ask(("GET", &flat), &[shown("fast-key")], "").await;
+    assert_eq!(flat.assert_status(200).at("/code"), "client-rate-limited");
+    assert_eq!(flat.at("/retryAfterSeconds"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_changed_twice_while_callers_call_and_none_with_a_good_key_is_refused() {
+    let entry = |keys: &[&str]| {
+        let digests: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let digest = attribute_gateway::app::digest_of(key.as_bytes());
+                format!("\"{}\"", digest.to_hex())
+            })
+            .collect();
+        format!("[[auth.clients]]\nname = \"crm\"\nkey_sha256 = [{}]\n", digests.join(", "))
+    };
+    let app = TestApp::new().with_clients(&[entry(&["one"])]).start().await;
+    let ask = |key: &'static str| {
+        let request = request("GET", "/v1/nothing").header("x-api-key", key);
+        send(app.router(), request.body(Body::empty()).expect("a request"))
+    };
+    // Both keys count, then the caller changes over, then the old one is gone.
+    let (mut now, mut refused, mut asked) = ("one", 0, 0);
+    for (old, new) in [("one", "two"), ("two", "three")] {
+        for (text, next) in [(entry(&[old, new]), new), (entry(&[new]), new)] {
+            replace(&app.clients_file(), &text);
+            for _ in 0..500 {
+                tokio::time::sleep(ms(10)).await;
+                refused += u32::from(ask(now).await.status == 401);
+                asked += 1;
+            }
+            now = next;
+        }
+        ask(old).await.assert_status(401);
+    }
+    assert_eq!((refused, asked), (0, 2000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_file_changes_nothing_and_is_complained_of_until_it_is_good_again() {
+    let app = TestApp::new()
+        .with_clients(&[client("crm", "one", "requests_per_minute = 10")])
+        .start()
+        .await;
+    let ask = async |path: &str, key| app.ask(("GET", path), &[shown(key)], "").await;
+    ask("/v1/nothing", "one").await.assert_status(404);
+    ask("/v1/nothing", "one").await.assert_status(429);
+    let file = app.clients_file();
+    let bad = [
+        "not toml canary-key".to_owned(),
+        String::new(),
+        client("crm", "two", "alow = [\"x\"]"),
+        client("crm", "two", "").replace("key_sha256 = \"", "key_sha256 = \"canary-key"),
+    ];
+    for text in bad {
+        replace(&file, &text);
+        tokio::time::sleep(ms(1500)).await;
+        ask("/metrics", "two").await.assert_status(401);
+        let checks = ask("/readyz?verbose", "one").await;
+        checks.assert_status(200);
+        assert!(checks.text.contains("auth.clients_file: failed"), "{}", checks.text);
+        let figures = ask("/metrics", "one").await;
+        assert!(figures.text.contains("clients_file_rejected 1"), "{}", figures.text);
+        let told = [app.logs.text(), checks.text, figures.text].concat();
+        assert!(!told.contains("canary"), "{told}");
+    }
+    std::fs::remove_file(&file).expect("removed");
+    tokio::time::sleep(ms(1500)).await;
+    ask("/metrics", "one").await.assert_status(200);
+    assert!(ask("/readyz?verbose", "one").await.text.contains("cannot be read"));
+    let complaints = app.logs.text().matches("the callers from before still count").count();
+    assert_eq!(complaints, 5, "one for each state of the file");
+    std::fs::write(&file, client("crm", "two", "requests_per_minute = 10")).expect("written");
+    tokio::time::sleep(ms(1500)).await;
+    ask("/metrics", "one").await.assert_status(401);
+    assert!(ask("/readyz?verbose", "two").await.text.contains("auth.clients_file: ok: 1 callers"));
+    assert!(ask("/metrics", "two").await.text.contains("clients_file_rejected 0"));
+    // 9 s have passed since the one request that was made: the next is due after 6.
+    ask("/v1/nothing", "two").await.assert_status(404);
+    let again = ask("/v1/nothing", "two").await;
+    assert_eq!(again.assert_status(429).header("retry-after"), "6");
+}

@@ -1,0 +1,281 @@
+//! What a caller may not read is to it as if it were absent, wherever it looks.
+
+use attribute_gateway::simulator::{Action, Call, Fault, PatchSemantics};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    AGENT, Answer, Builder, CALL, CUSTOMER, IVR, TestApp, attributes_of, client, customer_call, ms,
+    shown,
+};
+
+/// Everything but this key of the call.
+const HIDING: &str = "hide = [\"source\"]";
+
+/// The call as it would be without the key that is hidden.
+fn plain_call() -> Call {
+    Call::new(CALL)
+        .customer(CUSTOMER, [("language", "en"), ("tier", "silver")])
+        .ivr(IVR, [("menu", "2")])
+        .agent(AGENT, [("desk", "7")])
+}
+
+fn over(call: Call, rights: &str) -> Builder {
+    let clients = [client("crm", "crm-key", rights), client("all", "all-key", "")];
+    TestApp::new().without_calls().with_call(call).with_clients(&clients)
+}
+
+/// The same service over a call that has the hidden key, and over one that has not.
+async fn pair() -> [TestApp; 2] {
+    let clients = |call| over(call, HIDING).with_env("GATEWAY__DEBUG__ENABLED", "true").start();
+    [clients(customer_call()).await, clients(plain_call()).await]
+}
+
+async fn ask(app: &TestApp, ask: (&str, &str), headers: &[(&str, &str)], body: &str) -> Answer {
+    let headers = [&[shown("crm-key"), ("content-type", "application/json")], headers].concat();
+    app.ask(ask, &headers, body.to_owned()).await
+}
+
+/// An answer without what differs from request to request.
+fn told(answer: &Answer) -> (u16, String, String) {
+    let mut text = answer.text.clone();
+    if let Ok(mut json) = serde_json::from_str::<Value>(&text) {
+        for name in ["requestId", "correlationId"] {
+            json.as_object_mut().map(|object| object.remove(name));
+        }
+        for request in json["requests"].as_array_mut().into_iter().flatten() {
+            for name in ["at", "requestId"] {
+                request.as_object_mut().map(|object| object.remove(name));
+            }
+            for attempt in request["attempts"].as_array_mut().into_iter().flatten() {
+                attempt.as_object_mut().map(|object| object.remove("correlationId"));
+            }
+        }
+        text = json.to_string();
+    }
+    let parts = text.split_inclusive([' ', '"', '\n']);
+    // The two calls began at different times.
+    let time = |part: &&str| part.len() == 25 && part.starts_with("20") && part.contains('Z');
+    let text = parts.filter(|part| !time(part)).collect();
+    let tag = answer.headers.get("etag").map(|tag| tag.to_str().expect("text").to_owned());
+    (answer.status, text, tag.unwrap_or_default())
+}
+
+const TIER: &str = r#"{"attributes":{"tier":"gold"}}"#;
+const NEW: &str = r#"{"attributes":{"note":"n","tier":"gold"}}"#;
+const NONE: (&str, &str) = ("if-none-match", "*");
+
+/// Method, path below the conversation, headers, and body.
+type Asked = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);
+
+/// Everything that shows attributes, in an order in which there is always something to show.
+const ALL: &[Asked] = &[
+    ("GET", "/attributes", &[], ""),
+    ("GET", "/attributes?keys=tier,none", &[], ""),
+    ("GET", "/attributes?participant=all", &[], ""),
+    ("GET", "/attributes?participant=all&format=text", &[], ""),
+    ("GET", "/attributes?format=text", &[], ""),
+    ("GET", "/attributes?view=flat&keys=tier", &[], ""),
+    ("GET", "/attributes?participant=c0000000-0000-4000-8000-000000000001", &[], ""),
+    ("GET", "/attributes/tier", &[], ""),
+    ("GET", "/attributes/source", &[], ""),
+    ("GET", "/attributes?keys=source", &[], ""),
+    ("GET", "", &[], ""),
+    ("GET", "?format=text", &[], ""),
+    ("GET", "?view=flat&keys=tier", &[], ""),
+    ("PUT", "/attributes?dryRun=true", &[], TIER),
+    ("PUT", "/attributes?dryRun=true", &[("if-match", "\"x\"")], TIER),
+    ("PUT", "/attributes", &[("if-match", "\"x\"")], TIER),
+    ("PUT", "/attributes", &[NONE], TIER),
+    ("PUT", "/attributes", &[], TIER),
+    ("PUT", "/attributes", &[], TIER),
+    ("PUT", "/attributes?view=flat&keys=tier", &[], NEW),
+    ("PUT", "/attributes?verify=none", &[], r#"{"attributes":{"note":"m"}}"#),
+    ("PATCH", "/attributes", &[], r#"{"attributes":{"note":null,"source":null}}"#),
+    ("PUT", "/attributes/source", &[NONE], r#"{"value":"x"}"#),
+    ("DELETE", "/attributes/note", &[], ""),
+    ("GET", "/trace", &[], ""),
+];
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_is_the_same_whether_there_is_a_hidden_key_or_not() {
+    let [with, without] = pair().await;
+    for (method, path, headers, body) in ALL {
+        let path = format!("/v1/conversations/{CALL}{path}");
+        let one = ask(&with, (method, &path), headers, body).await;
+        let other = ask(&without, (method, &path), headers, body).await;
+        assert_eq!(told(&one), told(&other), "{method} {path} {headers:?}");
+        assert_eq!(one.took, other.took, "{method} {path}");
+        assert!(!one.text.contains("\"web\"") && !one.text.contains("web\n"), "{}", one.text);
+    }
+    assert_eq!(with.truth(CUSTOMER)["source"], "web", "nobody else's key is lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_and_conditions_are_about_what_the_caller_sees() {
+    let app = over(customer_call(), HIDING).reading_first().with_lag(ms(0)).start().await;
+    let path = attributes_of(CALL);
+    let get = async || ask(&app, ("GET", &path), &[], "").await;
+    let first = get().await;
+    let tag = first.header("etag").to_owned();
+    let whole = app.ask(("GET", &path), &[shown("all-key")], "").await;
+    assert_ne!(whole.header("etag"), tag);
+    // Another caller changes what this one does not see: its tag still holds.
+    let change = r#"{"attributes":{"source":"phone"}}"#;
+    let headers = [shown("all-key"), ("content-type", "application/json")];
+    app.ask(("PUT", &path), &headers, change).await.assert_outcomes(&[("source", "verified")]);
+    assert_eq!(get().await.header("etag"), tag);
+    let known = ask(&app, ("GET", &path), &[("if-none-match", &tag)], "").await;
+    known.assert_status(304);
+    let write =
+        async |tag: &str, body: &str| ask(&app, ("PUT", &path), &[("if-match", tag)], body).await;
+    let written = write(&tag, r#"{"attributes":{"tier":"gold"}}"#).await;
+    written.assert_outcomes(&[("tier", "verified")]);
+    assert_eq!(written.at("/attributes"), json!({"language": "en", "tier": "gold"}));
+    assert_eq!(written.at("/size/bytes"), r#"{"language":"en","tier":"gold"}"#.len());
+    assert_eq!(get().await.header("etag"), written.header("etag"));
+    // And the 412 tells the tag of what it sees.
+    let refused = write(&tag, r#"{"attributes":{"tier":"x"}}"#).await;
+    refused.assert_problem(412, "precondition-failed", "notApplied");
+    assert_eq!(refused.header("etag"), written.header("etag"));
+    let stale = whole.header("etag");
+    write(stale, r#"{"attributes":{"tier":"x"}}"#).await.assert_status(412);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_keys_are_listed_all_at_once_with_the_rule_and_nothing_is_sent() {
+    let rights =
+        "allow = [\"crm_*\", \"tier\", \"id\"]\ndeny = [\"crm_secret_*\"]\nhide = [\"id\"]";
+    let app = over(customer_call(), rights).start().await;
+    let path = attributes_of(CALL);
+    let body = r#"{"attributes":{"crm_a":"1","crm_secret_b":"2","id":"3","tier":"4","a/b":"5"}}"#;
+    for method in ["PUT", "PATCH"] {
+        let answer = ask(&app, (method, &path), &[], body).await;
+        answer.assert_problem(403, "attribute-not-allowed", "notApplied");
+        let errors = json!([
+            {"pointer": "#/attributes/a~1b", "detail": "no pattern in `allow` of this caller fits the key"},
+            {"pointer": "#/attributes/crm_secret_b", "detail": "`deny` of this caller has `crm_secret_*`"},
+            {"pointer": "#/attributes/id", "detail": "`hide` of this caller has `id`"},
+        ]);
+        assert_eq!(answer.at("/errors"), errors);
+    }
+    let read = ask(&app, ("GET", &format!("{path}?keys=tier,source&key=id")), &[], "").await;
+    read.assert_problem(403, "attribute-not-allowed", "notApplied");
+    assert_eq!(read.at("/errors/0/pointer"), "keys");
+    assert_eq!(read.at("/errors").as_array().map(Vec::len), Some(2));
+    let one = ask(&app, ("DELETE", &format!("{path}/id")), &[], "").await;
+    assert_eq!(one.assert_status(403).at("/errors/0/pointer"), "key");
+    assert_eq!(app.upstream_calls(), 0);
+    let flat = ask(&app, ("PUT", &format!("{path}?view=flat&keys=id")), &[], body).await;
+    flat.assert_problem(403, "attribute-not-allowed", "notApplied");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_participant_is_judged_on_the_selector_and_on_whom_an_id_turns_out_to_be() {
+    const SECOND: &str = "a0000000-0000-4000-8000-000000000002";
+    let call = || customer_call().agent(SECOND, [("desk", "8")]);
+    for (permitted, selector, status) in [
+        ("customer", "", 200),
+        ("customer", "?participant=customer:last", 200),
+        ("customer", "?participant=first", 403),
+        ("customer", "?participant=agent:first", 403),
+        ("customer", "?participant=all", 403),
+        ("customer", &format!("?participant={CUSTOMER}"), 200),
+        ("customer", &format!("?participant={AGENT}"), 403),
+        ("agent", &format!("?participant={AGENT}"), 200),
+        ("agent", &format!("?participant={SECOND}"), 200),
+        ("agent:last", &format!("?participant={SECOND}"), 200),
+        ("agent:last", &format!("?participant={AGENT}"), 403),
+        ("agent:last", "?participant=agent:last", 200),
+        ("agent:last", "?participant=agent", 403),
+        ("first", &format!("?participant={CUSTOMER}"), 200),
+        (AGENT, &format!("?participant={AGENT}"), 200),
+        (AGENT, &format!("?participant={SECOND}"), 403),
+        (AGENT, "", 403),
+        ("all", &format!("?participant={SECOND}"), 200),
+    ] {
+        let app = over(call(), &format!("participants = [\"{permitted}\"]")).start().await;
+        let path = format!("{}{selector}", attributes_of(CALL));
+        let read = ask(&app, ("GET", &path), &[], "").await;
+        let body = r#"{"attributes":{"note":"n"}}"#;
+        let write = ask(&app, ("PUT", &path), &[], body).await;
+        // No write is for all.
+        let wanted = if selector.ends_with("all") { [403, 400] } else { [status, status] };
+        assert_eq!([read.status, write.status], wanted, "{permitted} {selector}: {}", write.text);
+        if status == 403 {
+            read.assert_problem(403, "participant-not-allowed", "notApplied");
+            assert_eq!(app.patches(), Vec::<Value>::new(), "{permitted} {selector}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_a_caller_may_not_name_it_sees_no_attributes_of() {
+    let call = Call::new(CALL).ivr(IVR, [("menu", "2")]).agent(AGENT, [("desk", "7"), ("b", "1")]);
+    let app = over(call, "participants = [\"customer\", \"ivr\"]").start().await;
+    let view = format!("/v1/conversations/{CALL}");
+    let counts = ask(&app, ("GET", &view), &[], "").await;
+    assert_eq!(counts.at("/participants/0/attributeCount"), 1);
+    assert_eq!(counts.at("/participants/1/attributeCount"), 0);
+    // `customer` falls back to the first participant in a read: here somebody whom it may name.
+    ask(&app, ("GET", &attributes_of(CALL)), &[], "").await.assert_status(200);
+    let call = Call::new(CALL).agent(AGENT, [("desk", "7")]);
+    let app = over(call, "participants = [\"customer\"]").start().await;
+    let read = ask(&app, ("GET", &attributes_of(CALL)), &[], "").await;
+    read.assert_problem(403, "participant-not-allowed", "notApplied");
+    let flat = ask(&app, ("GET", &format!("{view}?view=flat&keys=desk")), &[], "").await;
+    assert_eq!(flat.assert_status(200).at("/desk"), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_counts_every_key_and_the_refusal_tells_of_those_that_are_seen() {
+    let call =
+        Call::new(CALL).customer(CUSTOMER, [("source", "s".repeat(9_000).as_str()), ("a", "1")]);
+    let app = over(call, HIDING).start().await;
+    let body = json!({"attributes": {"note": "n".repeat(2_000)}}).to_string();
+    let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], &body).await;
+    answer.assert_problem(422, "attributes-too-large", "notApplied");
+    assert!(!answer.text.contains("source") && !answer.text.contains("9000"), "{}", answer.text);
+    let largest = json!([{"key": "note", "bytes": 2_009}, {"key": "a", "bytes": 7}]);
+    assert_eq!(answer.at("/largest"), largest);
+    assert_eq!(answer.at("/bytes"), 2 + 2_009 + 1 + 7);
+    assert_eq!(app.patches(), Vec::<Value>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_platform_that_replaces_is_repaired_with_keys_that_the_caller_does_not_see() {
+    let call = Call::new(CALL).customer(CUSTOMER, [("source", "web"), ("origin", "x")]);
+    let app = over(call, "allow = [\"note\"]")
+        .with_settings(|settings| settings.semantics = PatchSemantics::Replace)
+        .start()
+        .await;
+    let body = r#"{"attributes":{"note":"n"}}"#;
+    let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], body).await;
+    answer.assert_outcomes(&[("note", "verified")]);
+    assert_eq!(answer.at("/attributes"), json!({"note": "n"}));
+    assert!(!answer.text.contains("warnings"), "{}", answer.text);
+    assert_eq!(app.truth(CUSTOMER).len(), 3, "every key is there again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_lost_replaced_or_rejected_is_told_as_far_as_it_is_seen() {
+    let gone = [("source".to_owned(), None), ("language".to_owned(), None)];
+    let foreign = Action::ForeignWriteAfter { participant: None, map: gone.into() };
+    let app = over(customer_call(), HIDING).with_fault(Fault::on_patch(foreign)).start().await;
+    let body = r#"{"attributes":{"tier":"gold"}}"#;
+    let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], body).await;
+    assert!(!answer.text.contains("source"), "{}", answer.text);
+    let app = over(customer_call(), HIDING)
+        .with_env("GATEWAY__GENESYS__PATCH_BODY", "full")
+        .with_fault(Fault::on_patch(Action::EchoRejection))
+        .start()
+        .await;
+    let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], body).await;
+    answer.assert_problem(502, "upstream-rejected", "notApplied");
+    assert!(!answer.text.contains("source"), "{}", answer.text);
+    let other = [("tier".to_owned(), Some("other".to_owned()))];
+    let foreign = Action::ForeignWriteAfter { participant: None, map: other.into() };
+    let app = over(customer_call(), HIDING).with_fault(Fault::on_patch(foreign)).start().await;
+    let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], body).await;
+    answer.assert_problem(409, "write-superseded", "applied");
+    assert_eq!(answer.at("/attributes"), json!({"language": "en", "tier": "other"}));
+}
