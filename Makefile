@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Nothing here needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench load load-writes load-scenarios openapi docs-browser
+.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios openapi docs-browser
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,10 @@ doc: ## the code's own documentation, warnings denied
 
 deny: ## licences, duplicate and banned crates, origins (needs cargo-deny)
 	cargo deny --locked check bans licenses sources
+
+# FUZZ_TARGET names one of requests, upstream and configuration; FUZZ_SEED repeats a run.
+fuzz: ## mutated inputs for all that parses bytes from outside; FUZZ_SECONDS each (60), finds in target/fuzz
+	cargo test --quiet --test it -- --ignored --nocapture fuzz::for_long
 
 bench: ## benchmarks of the pure parts (criterion)
 	cargo bench --bench '*'

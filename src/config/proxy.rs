@@ -6,7 +6,7 @@ use std::str::FromStr;
 use secrecy::SecretString;
 use url::Url;
 
-/// An HTTP proxy. `Debug` shows no credentials.
+/// An HTTP proxy. `Debug` shows no password.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     address: String,

@@ -16,8 +16,7 @@ const GAP: usize = 2;
 /// What stands in the place of something that is not there.
 pub(super) const NOTHING: &str = "-";
 
-/// A table, while it is filled.
-#[derive(Debug)]
+/// A table, while it is filled. Cells hold values, so it cannot be shown by `Debug`.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use attribute_gateway::audit::Captured;
 use attribute_gateway::error::Code;
 use attribute_gateway::simulator::{Action, Call, Fault};
 use attribute_gateway::telemetry::{Format, Sink, Telemetry};
@@ -28,6 +29,8 @@ fn marked(format: &str, ears: &Overheard) -> Builder {
         .with_settings(|settings| SECRET.clone_into(&mut settings.client_secret))
         .with_env("GENESYS_CLIENT_SECRET", SECRET)
         .with_env("GATEWAY__LOG__FORMAT", format)
+        .with_env("GATEWAY__DEBUG__ENABLED", "true")
+        .recorded_in(&Captured::default())
         .overheard_by(ears)
 }
 
@@ -44,11 +47,12 @@ fn assert_discreet(what: &str, text: &str, ears: &Overheard) {
 
 async fn everything_it_tells(app: &TestApp) -> String {
     let mut told = app.logs.text();
-    for path in ["/metrics", "/readyz?verbose"] {
+    let trace = format!("/v1/conversations/{CALL}/trace");
+    for path in ["/metrics", "/readyz?verbose", &trace] {
         // Where callers are known, this is the key of one; elsewhere it is nothing.
         told.push_str(&app.ask(("GET", path), &[shown("k")], "").await.text);
     }
-    told
+    told + &app.records.text()
 }
 
 /// A problem without what its caller may see: the map in the answer to a superseded write.
@@ -102,6 +106,7 @@ async fn reads_writes_and_a_rejection_that_repeats_the_values_are_told_without_t
     }
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(app.truth(CUSTOMER)["note"], CANARY);
+    assert!(app.records.text().contains(r#""record":"outcome""#), "writes are recorded");
     assert_discreet("the log", &everything_it_tells(&app).await, &ears);
 }
 

@@ -66,10 +66,17 @@ impl<'de> Deserialize<'de> for Time {
 }
 
 /// A text, borrowed from the body unless something in it is escaped. An `Option<Cow<str>>` without
-/// this type around the `Cow` is always a copy: serde borrows into a field's own `Cow` alone.
-#[derive(Debug, Deserialize)]
+/// this type around the `Cow` is always a copy: serde borrows into a field's own `Cow` alone. `Debug`
+/// shows its length alone, since it may be a name.
+#[derive(Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
 
 impl Text<'_> {
     /// The text on its own.

@@ -73,6 +73,8 @@ pub struct TestApp {
     pub simulator: Simulator,
     /// What the service wrote to its log. Only events of this thread, and access lines.
     pub logs: Log,
+    /// The audit of its writes.
+    pub records: Captured,
     service: Service,
     router: Router,
     seed: u64,
@@ -326,6 +328,7 @@ impl Builder {
         TestApp {
             simulator,
             logs,
+            records: self.records.unwrap_or_default(),
             router: service.router(),
             service,
             seed: self.seed,

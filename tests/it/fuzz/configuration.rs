@@ -1,0 +1,57 @@
+//! What operators write: the file of `--config`, and the environment.
+//!
+//! An input is a file in TOML; after a line `----`, variables as `NAME=value`, one a line.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use attribute_gateway::config::{self, Source};
+
+/// Stands for a secret, wherever an input has it.
+const SECRET: &str = "hunter2";
+
+/// Loads a configuration; what comes of it is shown without its secrets.
+pub fn run(input: &[u8]) {
+    let at = input.windows(6).position(|window| window == b"\n----\n");
+    let (file, variables) = match at {
+        Some(at) => (&input[..at], &input[at + 6..]),
+        None => (input, &b""[..]),
+    };
+    let variables = String::from_utf8_lossy(variables);
+    // Variables that name a file are left out: an input must not have files of this machine read.
+    let env: BTreeMap<String, String> = variables
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .filter(|(name, _)| !name.ends_with("_FILE"))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let mut toml = tempfile::NamedTempFile::new().expect("a file");
+    toml.write_all(file).expect("written");
+    let source = Source { file: Some(toml.path().to_owned()), env };
+    match config::load(&source) {
+        Ok(loaded) => {
+            let shown = loaded.render();
+            let _ = format!("{loaded:?}");
+            let secret = loaded.config.genesys.client_secret.is_some();
+            assert!(!secret || shown.contains("client_secret = \"********\""), "{shown}");
+        }
+        Err(error) => assert!(!error.problems().is_empty(), "an error that says nothing"),
+    }
+    discreet(&source);
+}
+
+/// Where the secret stands in the places for secrets alone, nothing shows it.
+fn discreet(source: &Source) {
+    let text = std::fs::read_to_string(source.file.as_ref().expect("set")).unwrap_or_default();
+    let of_secret = |line: &&str| line.trim_start().starts_with("client_secret = ");
+    if text.matches(SECRET).count() != text.lines().filter(of_secret).count()
+        || source.env.values().any(|value| value.contains(SECRET))
+    {
+        return;
+    }
+    let shown = match config::load(source) {
+        Ok(loaded) => format!("{loaded:?}{}", loaded.render()),
+        Err(error) => format!("{error:?}{error}"),
+    };
+    assert!(!shown.contains(SECRET), "{shown}");
+}
