@@ -8,7 +8,9 @@ use axum::body::Body;
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::harness::{Builder, CALL, CUSTOMER, TestApp, attributes_of, ms, request, send};
+use crate::harness::{
+    Builder, CALL, CUSTOMER, TestApp, attributes_of, client, ms, request, send, shown,
+};
 use crate::problems::endless;
 
 /// Records go here; `on_failure` is "drop", so that there are no intents, unless said otherwise.
@@ -341,4 +343,27 @@ async fn where_records_may_be_lost_writes_go_on_and_the_loss_is_loud() {
     app.send(put("one", "", &json!({"tier": "y"}))).await.assert_status(200);
     assert!(app.logs.text().contains("audit records are written again"));
     only(&records);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_is_named_and_what_it_may_not_write_is_on_record_as_refused() {
+    let (builder, records) = recorded();
+    let app = builder.with_clients(&[client("crm", "k", "allow = [\"tier\"]")]).start().await;
+    let json = ("content-type", "application/json");
+    let body = json!({"attributes": {"tier": "gold", "salary": "secret"}}).to_string();
+    let path = attributes_of(CALL);
+    let refused = app.ask(("PUT", &path), &[json, shown("k")], body.clone()).await;
+    refused.assert_problem(403, "attribute-not-allowed", "notApplied");
+    let record = only(&records);
+    assert_told(&record, ("notApplied", 403, Some("attribute-not-allowed"), "notSent"));
+    assert_eq!(
+        (&record["client.name"], &record["keys"][0]["key"]),
+        (&json!("crm"), &json!("salary"))
+    );
+    let stranger = app.ask(("PUT", &path), &[json], body).await;
+    stranger.assert_problem(401, "unauthenticated", "notApplied");
+    let record = lines(&records).pop().expect("a record");
+    assert_eq!((&record["http.status"], &record["keys"]), (&json!(401), &json!([])));
+    assert_eq!(record["client.name"], Value::Null);
+    assert!(!records.text().contains("secret"));
 }

@@ -45,17 +45,15 @@ impl FromRequest<AppState> for WriteCall {
         let condition =
             condition::of(&parts.headers, (&cover, &client), options.dry_run, settings)?;
         let patch = match key {
-            None => {
-                let patch = of_attributes(&parts, body, &exchange, settings).await?;
-                rights::check_written(&client.rights, &patch)?;
-                patch
-            }
+            None => of_attributes(&parts, body, &exchange, settings).await?,
             Some(key) => of_one(&key, &parts, body, &exchange, settings).await?,
         };
         let (minimal, cycle) = (exchange.prefer.minimal, exchange.cycle);
         if let Some(dossier) = cycle.dossier() {
             dossier.ask(conversation, &selector, &patch, options.dry_run);
         }
+        // On record before it is refused.
+        rights::check_written(&client.rights, &patch)?;
         Ok(Self {
             request: WriteRequest { conversation, selector, patch, condition, options, cycle },
             view: WriteView { cover, minimal, flat: exchange.flat },

@@ -71,7 +71,7 @@ impl Fuzzed {
             access: telemetry.access().clone(),
             tls: None,
             audit: None,
-            callers: KnownCallers::of(&config.auth).expect("anybody"),
+            callers: KnownCallers::of(&config.auth).expect("sound callers"),
         };
         let service = Service::build(&config, &credentials, parts);
         Self { service, logs, _subscriber: subscriber }
