@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Nothing here needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios openapi docs-browser
+.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse openapi docs-browser
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,10 @@ load-writes: ## the same for writes, against the usual recipe (needs wrk)
 load-scenarios: ## many callers at once over sockets: calls, values, refusals
 	cargo build --locked --release --bin attribute-gateway --example scenarios
 	target/release/examples/scenarios target/release/attribute-gateway
+
+load-abuse: ## what others see while somebody misuses thousands of connections
+	cargo build --locked --release --bin attribute-gateway --example abuse
+	target/release/examples/abuse target/release/attribute-gateway
 
 openapi: ## writes openapi.yaml anew from the code
 	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml
