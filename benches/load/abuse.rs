@@ -164,7 +164,9 @@ impl Gateway {
                 misused(stream, misuse).await;
                 held.fetch_sub(1, Ordering::Relaxed);
             }
-            sleep(if matches!(misuse, Misuse::Idle) { AGAIN } else { AGAIN / 10 }).await;
+            let again = if matches!(misuse, Misuse::Idle) { AGAIN } else { AGAIN / 10 };
+            // Not all in one moment, or it is the load that has to wait for itself.
+            sleep(again.mul_f64(0.5 + fastrand::f64())).await;
         }
     }
 }
