@@ -14,7 +14,7 @@ use attribute_gateway::genesys::Limiter;
 use attribute_gateway::policy::{
     Breaker, BreakerSettings, LagStatistics, RateSettings, RetryBudget,
 };
-use attribute_gateway::ports::{Booking, Class, Pacing as _, Permit, Wish};
+use attribute_gateway::ports::{Booking, Class, Pacing as _, Payer, Permit, Wish};
 use attribute_gateway::telemetry::Metrics;
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::time::Instant;
@@ -106,7 +106,8 @@ fn limiter(criterion: &mut Criterion) {
         let deadline = Instant::now() + Duration::from_hours(1);
         criterion.bench_function(&format!("call booked and spent, of {limit}"), |bench| {
             bench.iter(|| {
-                let wish = Wish { calls: 1, class: Class::Read, deadline };
+                let payer = Payer::NOBODY;
+                let wish = Wish { calls: 1, class: Class::Read, deadline, payer };
                 match limiter.book(black_box(wish)) {
                     Ok(Booking::Now(mut permits)) => permits.take().map(Permit::spend),
                     _ => None,

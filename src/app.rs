@@ -9,6 +9,7 @@ mod finds;
 mod held;
 mod list;
 mod memory;
+mod payment;
 mod read;
 mod seen;
 #[cfg(test)]
@@ -39,7 +40,7 @@ use crate::domain::{
 };
 use crate::error::Error;
 use crate::policy::{Backoff, LagStatistics};
-use crate::ports::{Conversations, Meter, Pacing};
+use crate::ports::{Conversations, Meter, Pacing, Payer};
 use crate::shutdown::Shutdown;
 
 /// Numbers of the use cases.
@@ -166,6 +167,11 @@ impl App {
     /// Who may call.
     pub fn callers(&self) -> &Callers {
         &self.shared.callers
+    }
+
+    /// Sees to it that each of these has its part of the places, whether it has written yet or not.
+    pub fn expect(&self, payers: &[Payer]) {
+        self.shared.held.expect(payers);
     }
 
     /// Whether a write has shown that upstream replaces the map although changes are sent: the

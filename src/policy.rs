@@ -17,7 +17,7 @@ pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, Ticket};
 pub use own_rate::OwnRate;
 pub use rate_limit::{
-    Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
+    Payer, Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
 };
 pub use retry::{RetryBudget, RetryDecision, Stop, decide};
 pub use visibility::{LagStatistics, ReadBackSchedule};

@@ -22,7 +22,7 @@ pub use audit::{
 #[cfg(test)]
 pub use meter::NoMeter;
 pub use meter::{Answer, BreakerState, Meter, Operation};
-pub use pacing::{Booking, Class, Pacing, Permit, Permits, Purse, Unlimited, Wish};
+pub use pacing::{Booking, Class, Pacing, Payer, Permit, Permits, Purse, Unlimited, Wish};
 pub use trail::{Attempt, AttemptEnd, Steps, Trail};
 
 use crate::domain::{
@@ -224,6 +224,11 @@ impl Cycle {
     /// On whose behalf the calls are made.
     pub fn client(&self) -> &Arc<Client> {
         &self.shared.client
+    }
+
+    /// On whose account they are made.
+    pub fn payer(&self) -> Payer {
+        Payer::from(&**self.client())
     }
 
     /// The same, with a trail if one is `wanted`. To be asked for before the cycle is cloned.

@@ -6,6 +6,7 @@ mod health;
 mod outbound;
 mod probe;
 mod serving;
+mod shares;
 mod tls;
 mod upstream;
 mod watched;
@@ -19,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::app::{App, AppParts, AppSettings, Callers};
 use crate::audit::{AuditLog, Output};
 use crate::config::{self, BaseUrl, Config, Network};
-use crate::domain::Limits;
+use crate::domain::{Client, Limits};
 use crate::genesys::{Jitter, TokenCache, Transport};
 use crate::http::{Admission, AppState, Documents, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
@@ -30,6 +31,7 @@ pub use self::callers::{DEMO_KEY, FreshKey, KnownCallers, demo_client, fresh_key
 pub use self::outbound::transport;
 pub use self::probe::{Asked, ask, readiness_url};
 use self::serving::{Around, Bounds, Serving};
+use self::shares::Shares;
 pub use self::tls::Tls;
 pub use self::upstream::{Probe, probe};
 use self::upstream::{Upstream, UpstreamParts, backoff};
@@ -74,6 +76,7 @@ pub struct Service {
     audit: Option<AuditLog>,
     trusted: Arc<[Network]>,
     tls: Option<Arc<Tls>>,
+    shares: Shares,
     _tasks: DropGuard,
 }
 
@@ -91,10 +94,10 @@ impl Service {
         let parts = UpstreamParts { transport, jitter: jitters, meter: meters, stop: stops };
         let upstream = Upstream::connect(config, credentials, parts);
         let audit = audit::log(&config.audit, credentials, audit, &meter);
-        let who = callers.callers.clone();
+        let (who, tokens) = (callers.callers.clone(), upstream.tokens.clone());
         let app = app(config, &upstream, (who, meter), &shutdown, jitter);
-        let tokens = upstream.tokens.clone();
-        callers.watch(&metrics, stop.clone());
+        let shares = Shares { app: app.clone(), limiter: upstream.limiter.clone() };
+        callers.watch(&metrics, stop.clone(), shares.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
         let ops = Arc::new(Ops {
             documents: Documents::at(config.server.public_url.as_ref().map_or("", BaseUrl::as_str)),
@@ -121,6 +124,7 @@ impl Service {
             audit,
             trusted: config.server.trusted_proxies.clone().into(),
             tls,
+            shares,
             _tasks: stop.drop_guard(),
         }
     }
@@ -128,6 +132,17 @@ impl Service {
     /// The routes, for callers in this process.
     pub fn router(&self) -> Router {
         self.router.clone()
+    }
+
+    /// The use cases, for callers in this process.
+    pub fn app(&self) -> &App {
+        &self.shares.app
+    }
+
+    /// Sees to it that each of these callers has its share of the budget and of the places for writes,
+    /// whether it has called yet or not. The callers that are configured need not be told.
+    pub fn share_among(&self, callers: &[Arc<Client>]) {
+        self.shares.among(callers);
     }
 
     /// Going down.

@@ -97,6 +97,12 @@ impl Callers {
         Some(Arc::clone(&lock.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// All of them; none where anybody may call.
+    pub fn clients(&self) -> Vec<Arc<Client>> {
+        let client = |entry: &Entry| Arc::clone(&entry.enrolled.client);
+        self.roll().map(|roll| roll.0.iter().map(client).collect()).unwrap_or_default()
+    }
+
     /// Counts a request of this caller of the list.
     ///
     /// # Errors

@@ -80,6 +80,8 @@ struct State {
     /// Writes that have not found their participant yet.
     arriving: ById<ConversationId, usize>,
     writes: usize,
+    /// How many of them each caller has, and its weight.
+    callers: BTreeMap<u64, (usize, u64)>,
     marks: u64,
     swept: Option<Instant>,
     /// A task forgets what expires while nobody writes.

@@ -26,7 +26,7 @@ use super::watch::Fare;
 use super::{ById, Shared};
 use crate::domain::{AttributeKey, AttributeMap, ParticipantId, Patch, Unseen};
 use crate::error::Error;
-use crate::ports::{CallFailure, Cycle};
+use crate::ports::{CallFailure, Cycle, Payer};
 
 /// What must be true of a map for a write to be made (`If-Match`, `If-None-Match`).
 pub trait Precondition: fmt::Debug + Send + Sync {
@@ -114,6 +114,8 @@ struct Line {
     running: bool,
     /// When the next batch can leave at the earliest, where the budget of calls decides that.
     expected: Option<Instant>,
+    /// On whose account they have been booked.
+    payers: Vec<Payer>,
     changed: Arc<Notify>,
 }
 
@@ -164,9 +166,12 @@ impl Turns {
         let entered = Instant::now();
         let mut lines = shared.turns.lines();
         let line = lines.entry(place).or_default();
-        if line.expected.is_some_and(|expected| expected >= deadline) {
+        let payer = ride.cycle.payer();
+        let is_late = line.expected.is_some_and(|expected| expected >= deadline);
+        // Whoever pays in place of others may move it forward.
+        if is_late && line.payers.contains(&payer) {
             drop(lines);
-            return Err(shared.pacing.refusal(2));
+            return Err(shared.pacing.refusal(payer, 2));
         }
         let seat = Seat {
             ride,

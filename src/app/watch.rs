@@ -202,12 +202,12 @@ impl SharedReads {
         let job = topic.joinable(cause, deadline).expect("there is one that is not sent yet");
         let id = job.id;
         let joined =
-            (!job.is_too_late_for(&wanted, deadline)).then(|| job.join(number, wanted, cycle));
+            (!job.is_too_late_for(&wanted, cycle)).then(|| job.join(number, wanted, cycle));
         drop(topics);
         if is_new {
             self.parts.shutdown.tasks().spawn(Box::pin(self.clone().run(subject, id)));
         }
-        let ended = joined.ok_or_else(|| self.parts.pacing.refusal(calls))?;
+        let ended = joined.ok_or_else(|| self.parts.pacing.refusal(cycle.payer(), calls))?;
         Ok((Seat { reads: self.clone(), subject, id, number, is_taken: true }, ended))
     }
 

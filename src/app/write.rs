@@ -77,7 +77,7 @@ impl App {
         }
         seen::check_named(&request.selector, &client.rights)?;
         request.cycle.note_keys(request.patch.keys().map(AttributeKey::as_str));
-        let admitted = self.shared.held.admit(request.conversation)?;
+        let admitted = self.shared.held.admit(request.conversation, request.cycle.payer())?;
         let custody = request.cycle.take_custody();
         let (reply, answer) = oneshot::channel();
         let mut flow = Flow::new(Arc::clone(&self.shared), request, (admitted, custody));

@@ -21,9 +21,9 @@ use super::error::UpstreamError;
 use crate::clock::Monotonic;
 use crate::error::Error;
 use crate::policy::{
-    Moment, Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
+    self, Moment, Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
 };
-use crate::ports::{Booking, Class, Meter, Operation, Pacing, Permits, Purse, Wish};
+use crate::ports::{Booking, Class, Meter, Operation, Pacing, Payer, Permits, Purse, Wish};
 
 /// The budget of calls. Clones share it.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ struct Core {
 
 struct State {
     policy: RateLimit,
-    waiters: HashMap<WishId, oneshot::Sender<Answer>>,
+    waiters: HashMap<WishId, (Payer, oneshot::Sender<Answer>)>,
     timer: Timer,
 }
 
@@ -102,11 +102,22 @@ impl Limiter {
     ///
     /// # Errors
     /// As soon as it is known that the call cannot be made in time.
-    pub async fn permits(&self, class: Class, deadline: Instant) -> Result<Permits, Refusal> {
-        match self.0.book(Wish { calls: 1, class, deadline })? {
+    pub async fn permits(
+        &self,
+        class: Class,
+        payer: Payer,
+        deadline: Instant,
+    ) -> Result<Permits, Refusal> {
+        match self.0.book(Wish { calls: 1, class, deadline, payer })? {
             Booked::Now(permits) => Ok(permits),
             Booked::Later(_, waiter) => waiter.answer().await,
         }
+    }
+
+    /// Sees to it that each of these has its share, whether it has called yet or not.
+    pub fn expect(&self, payers: &[Payer]) {
+        let payers: Vec<_> = payers.iter().copied().map(on_account).collect();
+        self.0.act(|policy, now| policy.expect(&payers, now));
     }
 
     /// Whether a call that was granted may start now: not if a 429 came since.
@@ -168,16 +179,17 @@ impl Core {
         let mut state = self.state();
         let now = self.clock.now();
         let deadline = self.clock.moment(wish.deadline);
-        let want = Want { calls: wish.calls, priority: priority(wish.class), deadline };
+        let (calls, priority) = (wish.calls, priority(wish.class));
+        let want = Want { calls, priority, deadline, payer: on_account(wish.payer) };
         match state.policy.book(want, now) {
-            Verdict::Granted(calls) => Ok(Booked::Now(self.permits(calls))),
+            Verdict::Granted(calls) => Ok(Booked::Now(self.permits(wish.payer, calls))),
             Verdict::Refused(refusal) => {
                 self.meter.rate_refused();
                 Err(refusal)
             }
             Verdict::Queued(id, expected) => {
                 let (sender, receiver) = oneshot::channel();
-                state.waiters.insert(id, sender);
+                state.waiters.insert(id, (wish.payer, sender));
                 let answers = self.settle(&mut state, now);
                 drop(state);
                 answer(answers);
@@ -213,8 +225,8 @@ impl Core {
         Some(result)
     }
 
-    fn permits(&self, calls: u32) -> Permits {
-        Permits::new(self.this(), calls)
+    fn permits(&self, payer: Payer, calls: u32) -> Permits {
+        Permits::new(self.this(), payer, calls)
     }
 
     fn this(&self) -> Arc<Self> {
@@ -237,28 +249,32 @@ impl Pacing for Limiter {
         }
     }
 
-    fn refusal(&self, calls: u32) -> Error {
-        error(self.0.turn_away(calls))
+    fn refusal(&self, payer: Payer, calls: u32) -> Error {
+        error(self.0.turn_away(payer, calls))
     }
 }
 
 impl Core {
-    fn turn_away(&self, calls: u32) -> Refusal {
+    fn turn_away(&self, payer: Payer, calls: u32) -> Refusal {
         let mut state = self.state();
         let now = self.clock.now();
         self.meter.rate_refused();
-        state.policy.turned_away(calls, now)
+        state.policy.turned_away(on_account(payer), calls, now)
     }
 }
 
 impl Purse for Core {
-    fn spent(&self) {
-        self.act(RateLimit::spent);
+    fn spent(&self, payer: Payer) {
+        self.act(|policy, now| policy.spent(on_account(payer), now));
     }
 
-    fn returned(&self, calls: u32) {
-        self.act(|policy, _| policy.returned(calls));
+    fn returned(&self, payer: Payer, calls: u32) {
+        self.act(|policy, _| policy.returned(on_account(payer), calls));
     }
+}
+
+fn on_account(Payer { id, weight }: Payer) -> policy::Payer {
+    policy::Payer { id, weight }
 }
 
 fn error(refusal: Refusal) -> Error {

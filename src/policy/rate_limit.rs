@@ -10,8 +10,10 @@
 //! granted is reckoned in `estimate`.
 
 mod estimate;
+mod fair;
 mod foreign;
 mod ledger;
+mod payers;
 mod promises;
 mod queue;
 mod shares;
@@ -23,6 +25,8 @@ use std::time::Duration;
 use self::foreign::Foreign;
 pub use self::foreign::Told;
 use self::ledger::Ledger;
+pub use self::payers::Payer;
+use self::payers::Payers;
 use self::promises::Promises;
 use self::queue::Queue;
 pub use self::queue::WishId;
@@ -52,6 +56,9 @@ pub struct RateLimit {
     /// Reads of the last window, for their share.
     reads: Ledger,
     queue: Queue,
+    payers: Payers,
+    /// While there are several: when calls can be lent again.
+    next_loan: Moment,
     promises: Promises,
     throttle: Throttle,
     /// What a call typically takes.
@@ -72,6 +79,8 @@ impl RateLimit {
             foreign: Foreign::default(),
             reads: Ledger::new(window, limit),
             queue: Queue::default(),
+            payers: Payers::new(window, limit),
+            next_loan: Moment::ZERO,
             promises: Promises::default(),
             throttle: Throttle::new(window),
             typical: Duration::ZERO,
@@ -79,10 +88,20 @@ impl RateLimit {
         }
     }
 
+    /// Sees to it that each of these has its share from the beginning, before it has called at all.
+    pub fn expect(&mut self, payers: &[Payer], now: Moment) {
+        self.expire(now);
+        for payer in payers {
+            self.payers.meet(*payer, (self.held, &self.spent, &mut self.promises), now);
+        }
+        self.payers.expect(payers);
+    }
+
     /// Grants calls, puts the wish into the queue, or refuses it. After a wish was put into the
     /// queue, [`Self::grant`] is to be asked: it may not have to wait after all.
     pub fn book(&mut self, want: Want, now: Moment) -> Verdict {
         self.expire(now);
+        self.payers.meet(want.payer, (self.held, &self.spent, &mut self.promises), now);
         let want = Want { calls: self.whole(want.calls, want.priority), ..want };
         self.largest = self.largest.max(want.calls);
         if self.throttle.fails_fast(now) {
@@ -94,7 +113,7 @@ impl RateLimit {
         }
         let expected = self.expected(want, now);
         if self.is_late(want, expected, now) {
-            return Verdict::Refused(self.refuse(want.calls, now));
+            return Verdict::Refused(self.refuse(want.payer, want.calls, now));
         }
         Verdict::Queued(self.queue.push(want), expected)
     }
@@ -105,7 +124,7 @@ impl RateLimit {
             self.take(want, now);
             return Verdict::Granted(want.calls);
         }
-        Verdict::Refused(self.refuse(want.calls, now))
+        Verdict::Refused(self.refuse(want.payer, want.calls, now))
     }
 
     /// The next wish that can be granted now, with its calls. To be asked until there is none, after
@@ -135,10 +154,13 @@ impl RateLimit {
         let calls = self.whole(want.calls, want.priority);
         let rank = self.rank(u64::from(calls), self.capacity(want.priority));
         let place = if rank == 0 { Some(now) } else { self.release(rank) };
+        let place = if self.is_due(want, now) { place } else { Some(self.next_look(now)) };
         let grant = place.map(|place| place.max(self.throttle.opens(now)));
-        // With the share of reads another wish comes to the head.
-        let turn = self.queue.head(Priority::Read).and_then(|_| self.reads.nth(1));
-        [grant, turn].into_iter().flatten().min()
+        // With the share of reads another wish comes to the head; with every call that leaves, that
+        // of another payer.
+        let turn = self.queue.heads(Priority::Read).next().and_then(|_| self.reads.nth(1));
+        let other = self.payers.are_several().then(|| self.next_to_leave()).flatten();
+        [grant, turn, other].into_iter().flatten().min()
     }
 
     /// Takes a wish out of the queue, if it is there.
@@ -149,25 +171,32 @@ impl RateLimit {
     /// Takes a wish out of the queue whose time has come, and tells it when to return.
     pub fn give_up(&mut self, id: WishId, calls: u32, now: Moment) -> Refusal {
         self.expire(now);
-        self.queue.remove(id);
-        self.refuse(calls, now)
+        let payer = self.queue.remove(id).map_or(Payer::NOBODY, |want| want.payer);
+        self.refuse(payer, calls, now)
     }
 
     /// Tells somebody who cannot wait for the calls that others have booked when to return.
-    pub fn turned_away(&mut self, calls: u32, now: Moment) -> Refusal {
+    pub fn turned_away(&mut self, payer: Payer, calls: u32, now: Moment) -> Refusal {
         self.expire(now);
-        self.refuse(calls, now)
+        self.refuse(payer, calls, now)
     }
 
     /// A call has ended.
-    pub fn spent(&mut self, now: Moment) {
+    pub fn spent(&mut self, payer: Payer, now: Moment) {
         self.held = self.held.saturating_sub(1);
         self.spent.record(now, 1);
+        self.payers.spent(payer.id, now);
     }
 
     /// Calls were granted and not made.
-    pub fn returned(&mut self, calls: u32) {
+    pub fn returned(&mut self, payer: Payer, calls: u32) {
         self.held = self.held.saturating_sub(u64::from(calls));
+        self.payers.returned(payer.id, calls);
+    }
+
+    /// Calls were granted to a wish of whom nobody knows any more.
+    pub fn forsaken(&mut self, id: WishId, calls: u32) {
+        self.returned(Payer { id: id.payer, ..Payer::NOBODY }, calls);
     }
 
     /// Whether a call that was granted may start now. One granted before a 429 may not.
@@ -190,7 +219,7 @@ impl RateLimit {
         }
         let id = self.queue.any()?;
         let want = self.queue.remove(id)?;
-        Some((id, self.refuse(want.calls, now)))
+        Some((id, self.refuse(want.payer, want.calls, now)))
     }
 
     /// A call was answered, and not with 429.
@@ -203,6 +232,7 @@ impl RateLimit {
         };
         if self.throttle.answered(start.at, now) {
             self.promises.clear();
+            self.payers.forget_promises();
         }
     }
 
@@ -245,6 +275,8 @@ impl RateLimit {
         self.foreign.expire(now);
         self.reads.expire(now);
         self.promises.expire(now);
+        let queue = &self.queue;
+        self.payers.expire(now, |payer| queue.waits(payer));
     }
 
     fn used(&self) -> u64 {
@@ -256,10 +288,14 @@ impl RateLimit {
     }
 
     fn is_free(&self, want: Want, now: Moment) -> bool {
-        self.available(want.priority) >= u64::from(want.calls) && self.throttle.opens(now) <= now
+        self.available(want.priority) >= u64::from(want.calls)
+            && self.throttle.opens(now) <= now
+            && self.is_due(want, now)
     }
 
     fn take(&mut self, want: Want, now: Moment) {
+        let lent = self.lend(want, now);
+        self.payers.take(want.payer.id, (want.calls, lent), now);
         self.held = self.held.saturating_add(u64::from(want.calls));
         self.throttle.granted(want.calls, self.gap(), now);
         // Beyond the whole window it makes no difference how many there were.
@@ -269,6 +305,8 @@ impl RateLimit {
     }
 }
 
+#[cfg(test)]
+mod fairness;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -4,12 +4,15 @@
 //! read that proves it; what it does not use goes back.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::BoxFuture;
+use crate::domain::Client;
 use crate::error::Error;
 
 /// Who goes first when calls are scarce, the most important first.
@@ -25,6 +28,29 @@ pub enum Class {
     Extra,
 }
 
+/// On whose account calls are made, and with which weight among others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payer {
+    /// Stands for the name of the caller.
+    pub id: u64,
+    /// Its share.
+    pub weight: NonZeroU32,
+}
+
+impl Payer {
+    /// Whoever calls where callers are not told apart.
+    pub const NOBODY: Self = Self { id: 0, weight: NonZeroU32::MIN };
+}
+
+impl From<&Client> for Payer {
+    fn from(client: &Client) -> Self {
+        let Some(name) = client.known_name() else { return Self::NOBODY };
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        Self { id: hasher.finish(), weight: client.share }
+    }
+}
+
 /// Calls that somebody would like to make.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {
@@ -34,6 +60,8 @@ pub struct Wish {
     pub class: Class,
     /// From when on they are of no use.
     pub deadline: Instant,
+    /// On whose account.
+    pub payer: Payer,
 }
 
 /// Grants calls within the budget of the token.
@@ -46,7 +74,7 @@ pub trait Pacing: Send + Sync {
 
     /// What to tell somebody who cannot wait for the calls that others have booked for him: when
     /// there will be as many again.
-    fn refusal(&self, calls: u32) -> Error;
+    fn refusal(&self, payer: Payer, calls: u32) -> Error;
 }
 
 /// An answer to a [`Wish`].
@@ -92,9 +120,9 @@ impl fmt::Debug for Booking {
 /// Where permits come from, and where they are accounted for.
 pub trait Purse: Send + Sync {
     /// A permit was used: upstream has seen the call by now, if it ever does.
-    fn spent(&self);
+    fn spent(&self, payer: Payer);
     /// Permits were not needed.
-    fn returned(&self, calls: u32);
+    fn returned(&self, payer: Payer, calls: u32);
 }
 
 /// The right to make one call. Goes back when it is dropped unused.
@@ -104,13 +132,14 @@ pub struct Permit(Permits);
 /// The right to make some calls. What is left of it goes back when it is dropped.
 pub struct Permits {
     purse: Arc<dyn Purse>,
+    payer: Payer,
     calls: u32,
 }
 
 impl Permits {
-    /// The right to make `calls` calls, which `purse` has set aside.
-    pub fn new(purse: Arc<dyn Purse>, calls: u32) -> Self {
-        Self { purse, calls }
+    /// The right to make `calls` calls, which `purse` has set aside on the account of `payer`.
+    pub fn new(purse: Arc<dyn Purse>, payer: Payer, calls: u32) -> Self {
+        Self { purse, payer, calls }
     }
 
     /// How many calls may be made.
@@ -121,7 +150,7 @@ impl Permits {
     /// Takes one out.
     pub fn take(&mut self) -> Option<Permit> {
         self.calls = self.calls.checked_sub(1)?;
-        Some(Permit(Self { purse: Arc::clone(&self.purse), calls: 1 }))
+        Some(Permit(Self { purse: Arc::clone(&self.purse), payer: self.payer, calls: 1 }))
     }
 }
 
@@ -136,14 +165,14 @@ impl Permit {
     /// its sending and its answer, and only the later of the two is never too early.
     pub fn spend(mut self) {
         self.0.calls = 0;
-        self.0.purse.spent();
+        self.0.purse.spent(self.0.payer);
     }
 }
 
 impl Drop for Permits {
     fn drop(&mut self) {
         if self.calls > 0 {
-            self.purse.returned(self.calls);
+            self.purse.returned(self.payer, self.calls);
         }
     }
 }
@@ -160,15 +189,15 @@ pub struct Unlimited;
 
 impl Pacing for Unlimited {
     fn book(&self, wish: Wish) -> Result<Booking, Error> {
-        Ok(Booking::Now(Permits::new(Arc::new(*self), wish.calls)))
+        Ok(Booking::Now(Permits::new(Arc::new(*self), wish.payer, wish.calls)))
     }
 
-    fn refusal(&self, _: u32) -> Error {
+    fn refusal(&self, _: Payer, _: u32) -> Error {
         Error::UpstreamRateLimited { reason: "there is no budget", retry_after: Duration::ZERO }
     }
 }
 
 impl Purse for Unlimited {
-    fn spent(&self) {}
-    fn returned(&self, _: u32) {}
+    fn spent(&self, _: Payer) {}
+    fn returned(&self, _: Payer, _: u32) {}
 }

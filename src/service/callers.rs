@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio_util::sync::CancellationToken;
 
+use super::shares::Shares;
 use crate::app::{Callers, Enrolled, digest_of};
 use crate::config::{self, Auth, CallersError, ClientEntry};
 use crate::domain::{Client, ClientName, Rights};
@@ -126,8 +127,9 @@ impl KnownCallers {
         Some(Check { name: CHECK, ok: state.trouble.is_none(), detail })
     }
 
-    /// Watches the file until `stop`.
-    pub fn watch(&self, metrics: &Metrics, stop: CancellationToken) {
+    /// Tells `shares` who they are, and watches the file until `stop`.
+    pub fn watch(&self, metrics: &Metrics, stop: CancellationToken, shares: Shares) {
+        shares.among(&self.callers.clients());
         let Some(watched) = self.watched.clone() else { return };
         let (callers, metrics) = (self.callers.clone(), metrics.clone());
         tokio::spawn(stop.run_until_cancelled_owned(async move {
@@ -138,6 +140,7 @@ impl KnownCallers {
                 let read = tokio::task::spawn_blocking(move || config::read_clients(&path));
                 if let Ok(seen) = read.await {
                     let usable = watched.heed(seen, &callers);
+                    shares.among(&callers.clients());
                     metrics.clients_file_rejected(!usable);
                 }
             }

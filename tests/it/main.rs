@@ -37,6 +37,7 @@ mod readme;
 mod retries;
 mod rights;
 mod routes;
+mod shares;
 mod sharing;
 mod single_key;
 mod soak;

@@ -1,5 +1,8 @@
-//! Who is let in: writes are counted, in all and for each participant, and what is held of a
-//! participant goes when nobody needs it any more.
+//! Who is let in: writes are counted, in all, for each participant and for each caller, and what is
+//! held of a participant goes when nobody needs it any more.
+//!
+//! Among several callers the last eighth of the places is for those who hold less than their part of
+//! all places, by weight: so nobody who floods the service takes the place of others.
 
 use std::time::Duration;
 
@@ -8,16 +11,22 @@ use tokio::time::Instant;
 use super::{Entry, Held, Place, State};
 use crate::domain::ConversationId;
 use crate::error::Error;
+use crate::ports::Payer;
 
+/// One in so many places is for callers that hold less than their part of all.
+const KEPT_ONE_IN: usize = 8;
 /// How often entries that only hold expired writes are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 impl Held {
-    /// Admits a write to the service.
-    pub fn admit(&self, conversation: ConversationId) -> Result<Admitted, Error> {
+    /// Admits a write to the service, on the account of `payer`.
+    pub fn admit(&self, conversation: ConversationId, payer: Payer) -> Result<Admitted, Error> {
         let mut state = self.state();
         if state.writes >= self.waiting {
             return Err(Error::Overloaded("in this gateway"));
+        }
+        if !state.may_hold_one_more(payer, self.waiting) {
+            return Err(Error::Overloaded("for this caller"));
         }
         // Whoever they are for, more of them could not enter the turn of one participant.
         let arriving = state.arriving.entry(conversation).or_default();
@@ -26,8 +35,18 @@ impl Held {
         }
         *arriving += 1;
         state.writes += 1;
+        state.callers.entry(payer.id).or_default().0 += 1;
         self.meter.writes_in_flight(state.writes);
-        Ok(Admitted { held: self.clone(), conversation, place: None })
+        Ok(Admitted { held: self.clone(), conversation, payer, place: None })
+    }
+
+    /// Callers that have their part of the places, and no others but who holds some.
+    pub fn expect(&self, payers: &[Payer]) {
+        let mut state = self.state();
+        state.callers.retain(|_, (held, _)| *held > 0);
+        for payer in payers {
+            state.callers.entry(payer.id).or_default().1 = u64::from(payer.weight.get());
+        }
     }
 
     /// Forgets what expires while nobody writes, until nothing is left.
@@ -50,6 +69,20 @@ impl Held {
 }
 
 impl State {
+    /// Whether there is a place for another write of this caller. Callers are remembered once they
+    /// have written; there are as many as are configured.
+    fn may_hold_one_more(&mut self, payer: Payer, places: usize) -> bool {
+        let caller = self.callers.entry(payer.id).or_default();
+        let (held, weight) = (caller.0, u64::from(payer.weight.get()));
+        caller.1 = weight;
+        if self.callers.len() == 1 || self.writes < places - places / KEPT_ONE_IN {
+            return true;
+        }
+        let weights: u64 = self.callers.values().map(|(_, weight)| weight).sum();
+        let part = places as u128 * u128::from(weight) / u128::from(weights.max(1));
+        (held as u128) < part.max(1)
+    }
+
     /// A write has found its participant, or given up.
     fn arrived(&mut self, conversation: ConversationId) {
         if let Some(arriving) = self.arriving.get_mut(&conversation) {
@@ -88,6 +121,7 @@ impl State {
 pub struct Admitted {
     held: Held,
     conversation: ConversationId,
+    payer: Payer,
     place: Option<Place>,
 }
 
@@ -114,6 +148,9 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.held.state();
         state.writes = state.writes.saturating_sub(1);
+        if let Some((held, _)) = state.callers.get_mut(&self.payer.id) {
+            *held = held.saturating_sub(1);
+        }
         match self.place {
             None => state.arrived(self.conversation),
             Some(place) => {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::app::testing;
 use crate::domain::{AttributeMap, Change};
-use crate::ports::NoMeter;
+use crate::ports::{NoMeter, Payer};
 
 const OUTSTANDING: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(1);
@@ -121,23 +121,26 @@ async fn what_was_refused_or_is_too_old_is_not_open() {
 #[tokio::test(start_paused = true)]
 async fn writes_are_bounded_in_all_and_for_each_participant() {
     let held = held(3, 1);
-    let mut first = held.admit(place(1).0).expect("first");
-    assert!(held.admit(place(1).0).is_err(), "one has not found its participant yet");
+    let mut first = held.admit(place(1).0, Payer::NOBODY).expect("first");
+    assert!(
+        held.admit(place(1).0, Payer::NOBODY).is_err(),
+        "one has not found its participant yet"
+    );
     first.enter(place(1)).expect("the participant is idle");
-    let mut second = held.admit(place(1).0).expect("second");
+    let mut second = held.admit(place(1).0, Payer::NOBODY).expect("second");
     assert!(second.enter(place(1)).is_err());
     second.enter(place(2)).expect("another participant");
-    let third = held.admit(place(1).0).expect("third");
-    assert!(held.admit(place(1).0).is_err());
+    let third = held.admit(place(1).0, Payer::NOBODY).expect("third");
+    assert!(held.admit(place(1).0, Payer::NOBODY).is_err());
     drop(third);
-    assert!(held.admit(place(1).0).is_ok());
+    assert!(held.admit(place(1).0, Payer::NOBODY).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_held_of_participants_whose_writes_are_over() {
     let held = held(10, 10);
     for participant in 0..1000 {
-        let mut write = held.admit(place(1).0).expect("admitted");
+        let mut write = held.admit(place(1).0, Payer::NOBODY).expect("admitted");
         write.enter(place(participant)).expect("idle");
         held.sending(place(participant), &to("new"), &shows("old"), &BTreeMap::new());
         held.answered(place(participant));
@@ -147,7 +150,7 @@ async fn nothing_is_held_of_participants_whose_writes_are_over() {
     }
     assert_eq!(held.state().places.len(), 500, "those that are open");
     tokio::time::advance(OUTSTANDING).await;
-    drop(held.admit(place(1).0));
+    drop(held.admit(place(1).0, Payer::NOBODY));
     assert_eq!(held.state().places.len(), 0);
 }
 
@@ -175,4 +178,22 @@ async fn what_stood_there_already_is_settled_by_time_alone() {
     tokio::time::advance(SETTLE).await;
     held.seen(place(1), &shows("same"), Instant::now(), SETTLE);
     assert!(!held.is_open(place(1), &key()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_takes_all_places_leaves_some_to_those_who_hold_less_than_their_part() {
+    let held = held(80, 80);
+    let admit = |id: u64, weight: u32| {
+        let payer = Payer { id, weight: weight.try_into().expect("a weight") };
+        held.admit(place(1).0, payer)
+    };
+    // Who is known: one that has written before.
+    drop(admit(2, 3).expect("free"));
+    let flood: Vec<_> = (0..200).filter_map(|_| admit(1, 1).ok()).collect();
+    assert_eq!(flood.len(), 70, "an eighth is kept");
+    let others: Vec<_> = (0..200).filter_map(|_| admit(2, 3).ok()).collect();
+    assert_eq!(others.len(), 10, "all that is left");
+    drop(flood);
+    let flood: Vec<_> = (0..200).filter_map(|_| admit(1, 1).ok()).collect();
+    assert_eq!(flood.len(), 60, "to be told apart from those who wait");
 }

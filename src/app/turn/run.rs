@@ -6,8 +6,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Line, Place, Seat, Shared, Told, Whereabouts};
+use crate::app::payment;
+use crate::domain::Client;
 use crate::error::Error;
-use crate::ports::{Booking, Class, Cycle, Permit, Phase, Wish};
+use crate::ports::{Booking, BoxFuture, Class, Cycle, Payer, Permit, Permits, Phase, Wish};
 
 /// Works on the turn of a participant.
 pub(super) struct Runner {
@@ -72,6 +74,7 @@ impl Runner {
         let mut lines = self.shared.turns.lines();
         let Some(line) = lines.get_mut(&self.place) else { return Outlook::Over };
         line.expected = None;
+        line.payers.clear();
         for late in line.take(|seat| seat.deadline() <= now || seat.is_gone()) {
             self.shared.meter.writes_waiting(-1);
             late.tell(Told::Refused(Error::DeadlineExceeded("waiting for its turn")));
@@ -98,7 +101,8 @@ impl Runner {
         } else {
             Class::Write
         };
-        let wish = Wish { calls, class, deadline };
+        let payer = ready.first().map_or(Payer::NOBODY, |seat| seat.ride.cycle.payer());
+        let wish = Wish { calls, class, deadline, payer };
         Outlook::Ready(wish, permits, Arc::clone(&line.changed))
     }
 
@@ -112,17 +116,12 @@ impl Runner {
         if wish.calls == 0 {
             return Some(permits);
         }
-        let granted = match self.shared.pacing.book(wish) {
+        let payers = self.payers();
+        let granted = match payment::book(&*self.shared.pacing, wish, &payers) {
             Ok(Booking::Now(granted)) => Ok(granted),
             Ok(Booking::Later { expected, granted }) => {
-                self.expect(expected, wish.calls);
-                tokio::pin!(granted);
-                loop {
-                    tokio::select! {
-                        granted = &mut granted => break granted,
-                        () = changed.notified() => if self.is_deserted() { return None },
-                    }
-                }
+                self.expect(expected, wish);
+                self.granted(wish, payers, (expected, granted), changed).await?
             }
             Err(refusal) => Err(refusal),
         };
@@ -139,8 +138,49 @@ impl Runner {
         }
     }
 
+    /// Waits for what was booked, on the account of whoever gets it first. `None` if nobody waits any
+    /// more.
+    async fn granted(
+        &self,
+        wish: Wish,
+        mut payers: Vec<Payer>,
+        (mut expected, mut granted): (Instant, BoxFuture<'static, Result<Permits, Error>>),
+        changed: &Notify,
+    ) -> Option<Result<Permits, Error>> {
+        loop {
+            tokio::select! {
+                granted = &mut granted => return Some(granted),
+                () = changed.notified() => if self.is_deserted() { return None },
+            }
+            let all = self.payers();
+            if all.len() == payers.len() {
+                continue;
+            }
+            let new: Vec<_> = all.into_iter().filter(|payer| !payers.contains(payer)).collect();
+            match payment::book(&*self.shared.pacing, wish, &new) {
+                Ok(Booking::Now(permits)) => return Some(Ok(permits)),
+                Ok(Booking::Later { expected: sooner, granted: other }) if sooner < expected => {
+                    (expected, granted) = (sooner, other);
+                }
+                Ok(Booking::Later { .. }) | Err(_) => {}
+            }
+            payers.extend(new);
+            self.expect(expected, wish);
+        }
+    }
+
+    /// Everybody on whose account the next batch can be booked.
+    fn payers(&self) -> Vec<Payer> {
+        let mut lines = self.shared.turns.lines();
+        let Some(line) = lines.get_mut(&self.place) else { return Vec::new() };
+        for seat in line.seats.values() {
+            payment::add(&mut line.payers, seat.ride.cycle.payer());
+        }
+        line.payers.clone()
+    }
+
     /// The next batch cannot leave before `expected`: whoever must be answered by then is told now.
-    fn expect(&self, expected: Instant, calls: u32) {
+    fn expect(&self, expected: Instant, wish: Wish) {
         if let Some(line) = self.shared.turns.lines().get_mut(&self.place) {
             line.expected = Some(expected);
         }
@@ -149,7 +189,8 @@ impl Runner {
         let any = lines.get(&self.place).is_some_and(|line| line.seats.values().any(is_late));
         drop(lines);
         if any {
-            self.refuse(&self.shared.pacing.refusal(calls), is_late);
+            let refusal = self.shared.pacing.refusal(wish.payer, wish.calls);
+            self.refuse(&refusal, is_late);
         }
     }
 
@@ -223,7 +264,10 @@ pub(super) fn cycle_of(seats: &[Seat]) -> Cycle {
     let latest = deadlines().max().unwrap_or(now);
     let trace = seats.iter().find_map(|seat| seat.ride.cycle.traceparent());
     let recorded = seats.iter().any(|seat| seat.ride.cycle.trail().is_some());
+    let client =
+        seats.first().map_or_else(Client::anonymous, |seat| Arc::clone(seat.ride.cycle.client()));
     let cycle = Cycle::traced(latest, trace.map(str::to_owned)).recorded(recorded);
+    let cycle = cycle.on_behalf_of(client);
     cycle.starting_by(deadlines().min().unwrap_or(now))
 }
 

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::job::{Job, tell};
+use super::job::{Job, Joiner, tell};
 use super::{Ended, SharedReads, Subject};
+use crate::app::payment;
 use crate::error::Error;
-use crate::ports::{Booking, BoxFuture, Permits, Wish};
+use crate::ports::{Booking, BoxFuture, Payer, Permits, Wish};
+
+/// Ends when what was booked is granted, or never will be.
+type Granted = BoxFuture<'static, Result<Permits, Error>>;
 
 impl SharedReads {
     /// Gets the permits for a read, and for what is booked with it. `None` once nobody waits.
@@ -19,7 +23,8 @@ impl SharedReads {
             if wish.calls == 0 {
                 return self.with(subject, id, Job::take_permit)?.map(Permits::from);
             }
-            let booking = match self.parts.pacing.book(wish) {
+            let payers = self.with(subject, id, |job| job.payers.clone())?;
+            let booking = match payment::book(&*self.parts.pacing, wish, &payers) {
                 Ok(booking) => booking,
                 Err(refusal) => {
                     self.refuse(subject, id, wish.deadline, &refusal);
@@ -30,14 +35,8 @@ impl SharedReads {
                 Booking::Now(permits) => return Some(permits),
                 Booking::Later { expected, granted } => (expected, granted),
             };
-            self.with(subject, id, |job| job.expected = Some(expected));
-            if self
-                .with(subject, id, |job| job.joiners.iter().any(|one| one.deadline <= expected))?
-            {
-                let refusal = self.parts.pacing.refusal(wish.calls);
-                self.refuse(subject, id, expected, &refusal);
-            }
-            match self.granted((subject, id), wish, &changed, granted).await {
+            self.expect((subject, id), expected, wish)?;
+            match self.granted((subject, id), (wish, payers), &changed, (expected, granted)).await {
                 Some(Ok(permits)) => return Some(permits),
                 Some(Err(refusal)) => self.refuse(subject, id, wish.deadline, &refusal),
                 None => {}
@@ -46,15 +45,28 @@ impl SharedReads {
         }
     }
 
+    /// It cannot be sent before `expected`: whoever must be answered by then is told now.
+    fn expect(&self, (subject, id): (Subject, u64), expected: Instant, wish: Wish) -> Option<()> {
+        let is_late = |one: &Joiner| one.deadline <= expected;
+        let any_late = self.with(subject, id, |job| {
+            job.expected = Some(expected);
+            job.joiners.iter().any(is_late)
+        })?;
+        if any_late {
+            let refusal = self.parts.pacing.refusal(wish.payer, wish.calls);
+            self.refuse(subject, id, expected, &refusal);
+        }
+        Some(())
+    }
+
     /// Waits for what was booked. `None` if something else is to be booked instead.
     async fn granted(
         &self,
         (subject, id): (Subject, u64),
-        wish: Wish,
+        (wish, mut payers): (Wish, Vec<Payer>),
         changed: &Notify,
-        granted: BoxFuture<'static, Result<Permits, Error>>,
+        (mut expected, mut granted): (Instant, Granted),
     ) -> Option<Result<Permits, Error>> {
-        tokio::pin!(granted);
         loop {
             tokio::select! {
                 permits = &mut granted => return Some(permits),
@@ -65,6 +77,22 @@ impl SharedReads {
             if now.class < wish.class || now.calls != wish.calls {
                 return None;
             }
+            // And so does company that pays for it, and gets the calls sooner.
+            let all = self.with(subject, id, |job| job.payers.clone())?;
+            let new: Vec<_> = all.into_iter().filter(|payer| !payers.contains(payer)).collect();
+            if new.is_empty() {
+                continue;
+            }
+            let deadline = now.deadline;
+            match payment::book(&*self.parts.pacing, Wish { deadline, ..wish }, &new) {
+                Ok(Booking::Now(permits)) => return Some(Ok(permits)),
+                Ok(Booking::Later { expected: sooner, granted: other }) if sooner < expected => {
+                    (expected, granted) = (sooner, other);
+                }
+                Ok(Booking::Later { .. }) | Err(_) => {}
+            }
+            payers.extend(new);
+            self.expect((subject, id), expected, wish)?;
         }
     }
 

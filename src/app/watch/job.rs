@@ -7,8 +7,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::{Ended, Fare, SharedReads, Sight, Subject, Wanted};
+use crate::app::payment;
+use crate::domain::Client;
 use crate::error::Error;
-use crate::ports::{Class, Cycle, Permit, Permits, Phase, ReadCall, Wish};
+use crate::ports::{Class, Cycle, Payer, Permit, Permits, Phase, ReadCall, Wish};
 
 /// A read that takes longer than this does not hold up the next one.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -29,6 +31,10 @@ pub struct Job {
     retries: bool,
     pub(super) permit: Option<Permit>,
     reserve: u32,
+    /// On whose behalf it is made: of whoever was there first.
+    client: Option<Arc<Client>>,
+    /// Everybody on whose account it can be made.
+    pub(super) payers: Vec<Payer>,
     /// When it can be sent at the earliest, as far as can be told.
     pub(super) expected: Option<Instant>,
     traceparent: Option<String>,
@@ -57,6 +63,8 @@ impl Job {
             retries: false,
             permit: None,
             reserve: 0,
+            client: None,
+            payers: Vec::new(),
             expected: None,
             traceparent: None,
             recorded: false,
@@ -65,10 +73,13 @@ impl Job {
     }
 
     /// Whether it is known that this deadline comes before it can be sent. Whoever brings a permit
-    /// along, or is more important, moves it forward.
-    pub fn is_too_late_for(&self, wanted: &Wanted, deadline: Instant) -> bool {
+    /// along, is more important, or pays for it in place of others, may move it forward.
+    pub fn is_too_late_for(&self, wanted: &Wanted, cycle: &Cycle) -> bool {
+        let deadline = cycle.deadline();
         let waits = wanted.permit.is_none() && wanted.class >= self.class;
-        waits && self.expected.is_some_and(|expected| expected >= deadline)
+        waits
+            && self.payers.contains(&cycle.payer())
+            && self.expected.is_some_and(|expected| expected >= deadline)
     }
 
     /// Adds a joiner.
@@ -81,6 +92,8 @@ impl Job {
             self.permit = self.permit.take().or(wanted.permit);
             self.reserve = self.reserve.max(wanted.reserve);
             self.recorded |= cycle.trail().is_some();
+            payment::add(&mut self.payers, cycle.payer());
+            self.client.get_or_insert_with(|| Arc::clone(cycle.client()));
             if self.traceparent.is_none() {
                 self.traceparent = cycle.traceparent().map(str::to_owned);
             }
@@ -108,7 +121,8 @@ impl Job {
     pub(super) fn wish(&mut self) -> Option<Wish> {
         let deadline = self.latest_deadline()?;
         let calls = if self.permit.is_some() { 0 } else { 1 + self.reserve };
-        Some(Wish { calls, class: self.class, deadline })
+        let payer = self.payers.first().copied().unwrap_or(Payer::NOBODY);
+        Some(Wish { calls, class: self.class, deadline, payer })
     }
 
     /// Takes the permit that was brought along, as part of a write that goes on: should it be no good
@@ -238,18 +252,23 @@ impl SharedReads {
             return;
         };
         let (patient, class, recorded) = (job.take_patient(wait), job.class, job.recorded);
+        let (client, payers) = (job.client.clone(), job.payers.clone());
         if patient.is_empty() {
             return;
         }
         if topic.next.is_none() {
             let id = self.number();
             let not_before = Some(Instant::now() + wait);
-            topic.next = Some(Job { class, retries: true, not_before, ..Job::new(id) });
+            let next = Job { class, client, retries: true, not_before, ..Job::new(id) };
+            topic.next = Some(next);
             self.parts.shutdown.tasks().spawn(Box::pin(self.clone().run(subject, id)));
         }
         if let Some(next) = &mut topic.next {
             next.joiners.extend(patient);
             next.recorded |= recorded;
+            for payer in payers {
+                payment::add(&mut next.payers, payer);
+            }
         }
     }
 
@@ -301,6 +320,7 @@ impl SharedReads {
             class: if of_a_write { Class::Admitted } else { job.class },
         };
         let cycle = Cycle::traced(deadline, job.traceparent.take()).recorded(job.recorded);
+        let cycle = cycle.on_behalf_of(job.client.clone().unwrap_or_else(Client::anonymous));
         let cycle = cycle.starting_by(job.start_by.unwrap_or(deadline));
         topic.sent.push(job);
         Some((call, cycle, sent))

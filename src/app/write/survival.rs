@@ -4,6 +4,7 @@
 //! it, a caller that does not wait for the read-back must not be the one whose neighbours' keys
 //! are lost unnoticed.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
@@ -63,7 +64,9 @@ impl Flow {
         if !self.must_watch() {
             return;
         }
+        let client = Arc::clone(self.request.cycle.client());
         let cycle = Cycle::new(Instant::now() + self.shared.settings.survival_watch);
+        let cycle = cycle.on_behalf_of(client);
         let first_wait = self.shared.lags().first_wait();
         let mut schedule = ReadBackSchedule::new(first_wait, self.shared.settings.max_reads);
         while self.must_watch() || (self.repaired && !self.watch.all_wanted()) {

@@ -117,7 +117,7 @@ fn of_lane(error: UpstreamError) -> UpstreamError {
 
 async fn booked(limiter: &Limiter, call: &Call) -> Result<Permit, UpstreamError> {
     let start = Instant::now();
-    let permits = limiter.permits(call.class, call.cycle.start_by()).await;
+    let permits = limiter.permits(call.class, call.cycle.payer(), call.cycle.start_by()).await;
     call.cycle.spend(Phase::Queue, start.elapsed());
     if permits.is_err() {
         // There may be calls before the deadline, if not before something has to leave.

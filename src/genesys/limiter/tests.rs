@@ -11,7 +11,7 @@ fn limiter(limit: u64) -> Limiter {
 }
 
 fn wish(calls: u32, class: Class, within: Duration) -> Wish {
-    Wish { calls, class, deadline: Instant::now() + within }
+    Wish { calls, class, deadline: Instant::now() + within, payer: Payer::NOBODY }
 }
 
 fn spend_all(mut permits: Permits) {

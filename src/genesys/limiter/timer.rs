@@ -28,12 +28,14 @@ impl Core {
         if !state.policy.is_idle() {
             while let Some((id, refusal)) = state.policy.turn_away(now) {
                 self.meter.rate_refused();
-                answers.extend(state.waiters.remove(&id).map(|waiter| (waiter, Err(refusal))));
+                answers.extend(state.waiters.remove(&id).map(|(_, waiter)| (waiter, Err(refusal))));
             }
             while let Some((id, calls)) = state.policy.grant(now) {
                 match state.waiters.remove(&id) {
-                    Some(waiter) => answers.push((waiter, Ok(self.permits(calls)))),
-                    None => state.policy.returned(calls),
+                    Some((payer, waiter)) => {
+                        answers.push((waiter, Ok(self.permits(payer, calls))));
+                    }
+                    None => state.policy.forsaken(id, calls),
                 }
             }
         }

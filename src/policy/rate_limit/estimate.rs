@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use super::{Priority, RateLimit, Refusal, Want};
+use super::{Payer, Priority, RateLimit, Refusal, Want};
 use crate::policy::Moment;
 
 /// Nobody plans further ahead.
-const LONGEST: Duration = Duration::from_hours(24);
+pub(super) const LONGEST: Duration = Duration::from_hours(24);
 
 /// How often an estimate of who goes first is refined, before all are taken to.
 const ROUNDS: u32 = 8;
@@ -19,6 +19,9 @@ const ROUNDS: u32 = 8;
 impl RateLimit {
     /// When `want` would be granted if it were put into the queue and nobody came after it.
     pub(super) fn expected(&self, want: Want, now: Moment) -> Moment {
+        if self.payers.are_several() {
+            return self.expected_among_others(want, 0, now);
+        }
         let waiting = |priority| self.queue.calls(priority);
         let admitted = waiting(Priority::Admitted);
         match want.priority {
@@ -146,11 +149,20 @@ impl RateLimit {
     }
 
     /// Promises calls for the first time that nobody who waits or was refused before will use.
-    pub(super) fn refuse(&mut self, calls: u32, now: Moment) -> Refusal {
-        let want = Want { calls, priority: Priority::Read, deadline: now };
-        let ahead = self.queue.all_calls().saturating_add(self.promises.calls());
-        let at = self.opens_after(ahead, want, now);
-        self.promises.add(at, u64::from(calls));
+    pub(super) fn refuse(&mut self, payer: Payer, calls: u32, now: Moment) -> Refusal {
+        let want = Want { calls, priority: Priority::Read, deadline: now, payer };
+        let at = if let Some(account) = self.payers.get(payer.id) {
+            let at = self.expected_among_others(want, account.promises.calls(), now);
+            if let Some(account) = self.payers.get_mut(payer.id) {
+                account.promises.add(at, u64::from(calls));
+            }
+            at
+        } else {
+            let ahead = self.queue.all_calls().saturating_add(self.promises.calls());
+            let at = self.opens_after(ahead, want, now);
+            self.promises.add(at, u64::from(calls));
+            at
+        };
         let retry_after = at.saturating_sub(now);
         Refusal { retry_after, throttled: self.throttle.left(now).is_some() }
     }

@@ -64,6 +64,11 @@ impl Foreign {
         self.calls
     }
 
+    /// How many of them have left at `then`.
+    pub(super) fn leaving_by(&self, then: Moment) -> u64 {
+        self.groups.iter().filter(|group| group.leaves <= then).map(|group| group.calls).sum()
+    }
+
     /// In the order in which they leave.
     pub(super) fn groups(&self) -> &[Group] {
         &self.groups

@@ -51,7 +51,7 @@ impl Play {
             self.until(now, next);
             now = next;
             let priority = Priority::ALL[usize::from(class)];
-            let want = Want { calls, priority, deadline: now + ms(patience) };
+            let want = Want { calls, priority, deadline: now + ms(patience), payer: Payer::NOBODY };
             match self.limit.book(want, now) {
                 Verdict::Granted(granted) => self.fly(granted, &ways, now),
                 Verdict::Queued(id, _) => drop(self.waiting.insert(id, (want, ways))),
@@ -91,10 +91,10 @@ impl Play {
             let over: Vec<(Moment, Moment, bool)> = over;
             for (_, counted, made) in over {
                 if made {
-                    self.limit.spent(now);
+                    self.limit.spent(Payer::NOBODY, now);
                     self.counted.push(counted);
                 } else {
-                    self.limit.returned(1);
+                    self.limit.returned(Payer::NOBODY, 1);
                 }
             }
             self.grant(now);
@@ -133,7 +133,7 @@ proptest! {
         for number in 0..limit * 20 {
             let calls = if number % 3 == 0 { 3 } else { 1 };
             let priority = Priority::ALL[usize::try_from(number % 4).expect("small")];
-            let want = Want { calls, priority, deadline: ms(10_000_000) };
+            let want = Want { calls, priority, deadline: ms(10_000_000), payer: Payer::NOBODY };
             match play.limit.book(want, Moment::ZERO) {
                 Verdict::Granted(granted) => play.fly(granted, &ways, Moment::ZERO),
                 Verdict::Queued(id, _) => drop(play.waiting.insert(id, (want, ways.clone()))),
@@ -154,7 +154,7 @@ proptest! {
     ) {
         let (mut play, mut now) = (Play::new(budget(limit)), Moment::ZERO);
         let ways = vec![(0, 0, false); 3];
-        let forever = |calls, priority| Want { calls, priority, deadline: ms(100_000_000) };
+        let forever = |calls, priority| Want { calls, priority, deadline: ms(100_000_000), payer: Payer::NOBODY };
         for (gap, calls) in before {
             play.until(now, now + ms(gap));
             now += ms(gap);
@@ -190,7 +190,7 @@ proptest! {
         for (gap, calls) in before {
             play.until(now, now + ms(gap));
             now += ms(gap);
-            let want = Want { calls, priority: Priority::Write, deadline: now + ms(1) };
+            let want = Want { calls, priority: Priority::Write, deadline: now + ms(1), payer: Payer::NOBODY };
             if let Verdict::Granted(granted) = play.limit.book(want, now) {
                 play.fly(granted, &ways, now);
             }
@@ -198,14 +198,14 @@ proptest! {
         play.until(now, now);
         // What is free is used up: else a small wish after a large one that was refused is new load.
         for _ in 0..play.limit.room(now) {
-            let want = Want { calls: 1, priority: Priority::Write, deadline: now + ms(1) };
+            let want = Want { calls: 1, priority: Priority::Write, deadline: now + ms(1), payer: Payer::NOBODY };
             prop_assert_eq!(play.limit.book(want, now), Verdict::Granted(1));
             play.fly(1, &ways, now);
         }
         play.until(now, now);
         let mut returning = Vec::new();
         for calls in refused {
-            let want = Want { calls, priority: Priority::Write, deadline: now + ms(1) };
+            let want = Want { calls, priority: Priority::Write, deadline: now + ms(1), payer: Payer::NOBODY };
             match play.limit.book(want, now) {
                 Verdict::Granted(granted) => play.fly(granted, &ways, now),
                 Verdict::Refused(refusal) => returning.push((now + refusal.retry_after, calls)),
@@ -216,7 +216,7 @@ proptest! {
         for (back, calls) in returning {
             play.until(now, back);
             now = back;
-            let want = Want { calls, priority: Priority::Write, deadline: now + ms(1) };
+            let want = Want { calls, priority: Priority::Write, deadline: now + ms(1), payer: Payer::NOBODY };
             match play.limit.book(want, now) {
                 Verdict::Granted(granted) => play.fly(granted, &ways, now),
                 verdict => prop_assert!(false, "{verdict:?} at {now:?}"),
@@ -231,7 +231,7 @@ proptest! {
         let mut reads = Vec::new();
         for number in 0..limit * 12 {
             let (calls, priority) = if number % 2 == 0 { (3, Priority::Write) } else { (1, Priority::Read) };
-            let want = Want { calls, priority, deadline: ms(100_000_000) };
+            let want = Want { calls, priority, deadline: ms(100_000_000), payer: Payer::NOBODY };
             match play.limit.book(want, Moment::ZERO) {
                 Verdict::Granted(granted) => play.fly(granted, &[(0, 0, false); 3], Moment::ZERO),
                 Verdict::Queued(id, _) => {
@@ -258,7 +258,7 @@ proptest! {
             play.until(now, now + ms(gap));
             now += ms(gap);
             let (calls, priority) = if is_read { (1, Priority::Read) } else { (3, Priority::Write) };
-            let want = Want { calls, priority, deadline: ms(100_000_000) };
+            let want = Want { calls, priority, deadline: ms(100_000_000), payer: Payer::NOBODY };
             match play.limit.book(want, now) {
                 Verdict::Granted(granted) => play.fly(granted, &ways, now),
                 Verdict::Queued(id, expected) => {

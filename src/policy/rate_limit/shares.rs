@@ -46,12 +46,22 @@ impl RateLimit {
         if capacity < share + CALLS_OF_A_WRITE { 0 } else { share }
     }
 
-    /// The wish whose turn it is.
+    /// The wish whose turn it is: of whoever has less than its share first.
     pub(super) fn head(&self) -> Option<(WishId, Want)> {
-        let head = |priority| self.queue.head(priority);
-        if let Some(admitted) = head(Priority::Admitted) {
+        let everybody = |_| true;
+        if let Some(admitted) = self.least_served(Priority::Admitted, everybody) {
             return Some(admitted);
         }
+        if !self.payers.are_several() {
+            return self.head_of(&everybody);
+        }
+        let is_under = |payer| self.is_under_its_share(payer);
+        self.head_of(&is_under).or_else(|| self.head_of(&everybody))
+    }
+
+    /// The same among a group of payers, for calls of what has not begun.
+    fn head_of(&self, group: &dyn Fn(u64) -> bool) -> Option<(WishId, Want)> {
+        let head = |priority| self.least_served(priority, group);
         match (head(Priority::Write), head(Priority::Read)) {
             (Some(write), Some(read)) => {
                 let share = self.share_of_reads();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::WishId;
+use super::{Payer, WishId};
 use crate::policy::Moment;
 
 /// Who goes first, the first of them first.
@@ -32,6 +32,8 @@ pub struct Want {
     pub priority: Priority,
     /// From when on they are of no use.
     pub deadline: Moment,
+    /// On whose account.
+    pub payer: Payer,
 }
 
 /// What comes of a [`Want`].

@@ -12,13 +12,13 @@ fn budget(limit: u64) -> RateLimit {
 }
 
 fn want(calls: u32, priority: Priority) -> Want {
-    Want { calls, priority, deadline: Moment::MAX }
+    Want { calls, priority, deadline: Moment::MAX, payer: Payer::NOBODY }
 }
 
 fn spend(limit: &mut RateLimit, calls: u32, now: Moment) {
     let verdict = limit.book(want(calls, Priority::Write), now);
     assert_eq!(verdict, Verdict::Granted(calls), "at {now:?}");
-    (0..calls).for_each(|_| limit.spent(now));
+    (0..calls).for_each(|_| limit.spent(Payer::NOBODY, now));
 }
 
 fn queued(limit: &mut RateLimit, want: Want, now: Moment) -> (WishId, Moment) {
@@ -29,7 +29,12 @@ fn queued(limit: &mut RateLimit, want: Want, now: Moment) -> (WishId, Moment) {
 }
 
 fn refused(limit: &mut RateLimit, calls: u32, now: Moment) -> Refusal {
-    let want = Want { calls, priority: Priority::Read, deadline: now + SECOND / 1000 };
+    let want = Want {
+        calls,
+        priority: Priority::Read,
+        deadline: now + SECOND / 1000,
+        payer: Payer::NOBODY,
+    };
     match limit.book(want, now) {
         Verdict::Refused(refusal) => refusal,
         verdict => panic!("{verdict:?}"),
@@ -59,8 +64,8 @@ fn a_call_occupies_the_window_until_one_window_after_its_end() {
     let mut limit = budget(2);
     assert_eq!(limit.book(want(2, Priority::Write), at(0)), Verdict::Granted(2));
     assert_eq!(limit.room(at(100)), 0, "under way");
-    limit.spent(at(100));
-    limit.returned(1);
+    limit.spent(Payer::NOBODY, at(100));
+    limit.returned(Payer::NOBODY, 1);
     assert_eq!((limit.room(at(100)), limit.room(at(109)), limit.room(at(110))), (1, 1, 2));
 }
 
@@ -95,7 +100,7 @@ fn three_calls_are_not_starved_by_single_ones() {
     let (large, _) = queued(&mut limit, want(10, Priority::Write), at(0));
     let (small, _) = queued(&mut limit, want(1, Priority::Write), at(0));
     assert_eq!(limit.grant(at(10)), None, "eight places are free, and wait for ten");
-    limit.returned(2);
+    limit.returned(Payer::NOBODY, 2);
     assert_eq!((limit.grant(at(10)), limit.grant(at(10))), (Some((large, 10)), None));
     assert!(limit.cancel(small).is_some());
 }
@@ -116,7 +121,7 @@ fn in_a_small_window_reads_and_writes_take_turns() {
     let (read, _) = queued(&mut limit, want(1, Priority::Read), at(0));
     assert_eq!(limit.grant(at(10)), Some((write, 2)));
     assert_eq!(limit.grant(at(10)), None);
-    limit.returned(2);
+    limit.returned(Payer::NOBODY, 2);
     assert_eq!(limit.grant(at(10)), Some((read, 1)));
 }
 
@@ -124,7 +129,7 @@ fn in_a_small_window_reads_and_writes_take_turns() {
 fn what_is_of_no_use_any_more_is_not_granted() {
     let mut limit = budget(1);
     spend(&mut limit, 1, at(0));
-    let late = Want { calls: 1, priority: Priority::Read, deadline: at(11) };
+    let late = Want { calls: 1, priority: Priority::Read, deadline: at(11), payer: Payer::NOBODY };
     queued(&mut limit, late, at(0));
     assert_eq!((limit.grant(at(11)), limit.is_idle()), (None, true));
     assert!(matches!(limit.book(late, at(11)), Verdict::Refused(_)));
@@ -148,9 +153,9 @@ fn half_of_the_time_left_at_most_is_kept_for_the_calls_themselves() {
     let mut limit = budget(1);
     let start = limit.start(at(0)).expect("open");
     limit.answered(start, at(4));
-    let soon = Want { calls: 1, priority: Priority::Read, deadline: at(5) };
+    let soon = Want { calls: 1, priority: Priority::Read, deadline: at(5), payer: Payer::NOBODY };
     assert_eq!(limit.book(soon, at(4)), Verdict::Granted(1), "upstream may be faster this time");
-    limit.spent(at(4));
+    limit.spent(Payer::NOBODY, at(4));
     let after = |seconds| Want { deadline: at(seconds), ..soon };
     assert!(matches!(limit.book(after(18), at(4)), Verdict::Refused(_)));
     assert!(matches!(limit.book(after(19), at(4)), Verdict::Queued(..)));
@@ -231,8 +236,8 @@ fn a_limit_without_bound_costs_nothing() {
     for step in 0..100_000 {
         let now = Duration::from_millis(step);
         assert_eq!(limit.book(want(3, Priority::Read), now), Verdict::Granted(3));
-        limit.spent(now);
-        limit.returned(2);
+        limit.spent(Payer::NOBODY, now);
+        limit.returned(Payer::NOBODY, 2);
     }
     limit.throttled(at(5), at(100));
     let wishes = [(); 3].map(|()| queued(&mut limit, want(3, Priority::Write), at(100)).1);
