@@ -36,6 +36,7 @@ async function execute(id) {
   return [Number.parseInt(status, 10), await shown.locator(".microlight, code").first().innerText()];
 }
 
+await page.setExtraHTTPHeaders({ "X-API-Key": "demo-key" });
 await page.goto(`${base}/docs`);
 await page.locator("#operations-attributes-getAttributes").waitFor();
 const [wrote, outcomes] = await execute("putAttributes");

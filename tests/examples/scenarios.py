@@ -119,7 +119,7 @@ class Steps:
         start = time.monotonic()
         completed = subprocess.run(
             [*self.command, conversation, key, value],
-            env={**os.environ, "GATEWAY_URL": self.gateway, "GATEWAY_KEY": "example", **env},
+            env={**os.environ, "GATEWAY_URL": self.gateway, "GATEWAY_KEY": "demo-key", **env},
             capture_output=True,
             text=True,
             encoding="utf-8",

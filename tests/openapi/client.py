@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 sys.path.insert(0, sys.argv[1])
 
-from gateway_client import Client, models  # noqa: E402
+from gateway_client import AuthenticatedClient, models  # noqa: E402
 from gateway_client.api.attributes import (  # noqa: E402
     delete_attribute,
     get_attribute,
@@ -40,7 +40,9 @@ def body(**attributes):
 
 
 def main():
-    client = Client(base_url=sys.argv[2], raise_on_unexpected_status=True)
+    client = AuthenticatedClient(
+        base_url=sys.argv[2], token="demo-key", raise_on_unexpected_status=True
+    )
 
     def put(conversation=LIVE, **options):
         return put_attributes.sync_detailed(conversation, client=client, **options)
