@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::app::{App, AppParts, AppSettings, Callers};
 use crate::audit::{AuditLog, Output};
 use crate::config::{self, BaseUrl, Config, Network};
-use crate::domain::{Client, Limits};
+use crate::domain::Limits;
 use crate::genesys::{Jitter, TokenCache, Transport};
 use crate::http::{Admission, AppState, Documents, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
@@ -137,12 +137,6 @@ impl Service {
     /// The use cases, for callers in this process.
     pub fn app(&self) -> &App {
         &self.shares.app
-    }
-
-    /// Sees to it that each of these callers has its share of the budget and of the places for writes,
-    /// whether it has called yet or not. The callers that are configured need not be told.
-    pub fn share_among(&self, callers: &[Arc<Client>]) {
-        self.shares.among(callers);
     }
 
     /// Going down.

@@ -10,10 +10,11 @@ use attribute_gateway::app::{App, ReadRequest, WriteOptions, WriteRequest};
 use attribute_gateway::domain::{AttributeKey, AttributeValue, Change, Client, Patch, Rights};
 use attribute_gateway::ports::Cycle;
 use attribute_gateway::simulator::{Call, Kind};
+use axum::body::Body;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::harness::{TestApp, ms};
+use crate::harness::{TestApp, attributes_of, client, ms, request, send, shown};
 
 /// Conversations of one caller: reads of one conversation at one time would share.
 const CONVERSATIONS: u64 = 300;
@@ -46,9 +47,11 @@ async fn platform(callers: &[Arc<Client>]) -> TestApp {
             app = app.with_call(call);
         }
     }
-    let app = app.start().await;
-    app.service().share_among(callers);
-    app
+    let known = callers.iter().map(|one| {
+        let (name, share) = (one.name.as_str(), one.share);
+        client(name, name, &format!("access = \"write\"\nshare = {share}"))
+    });
+    app.with_clients(&known.collect::<Vec<_>>()).start().await
 }
 
 /// What one caller asks for: a read, or a write, each so often.
@@ -219,5 +222,25 @@ async fn what_waits_on_the_account_of_another_is_had_at_once_by_who_can_pay_for_
     }
     for one in crowd {
         one.await.expect("no panic");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_has_never_called_finds_room_after_any_flood() {
+    let callers = [caller("flood", 1), caller("crm", 2), caller("ivr", 1)];
+    let app = platform(&callers).await;
+    let reading = |caller: usize, number: u64| {
+        let (name, key) = shown(callers[caller].name.as_str());
+        let read = request("GET", &attributes_of(&conversation(caller, number))).header(name, key);
+        tokio::spawn(send(app.router(), read.body(Body::empty()).expect("a request")))
+    };
+    // Ten times what a window holds, and the window is full of it.
+    for number in 0..3_000 {
+        drop(reading(0, number % CONVERSATIONS));
+        tokio::time::sleep(ms(2)).await;
+    }
+    for number in 0..20 {
+        let answer = reading(1, number).await.expect("no panic");
+        assert_eq!(answer.assert_status(200).took, ms(20), "{number}");
     }
 }
