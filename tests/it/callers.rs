@@ -39,8 +39,8 @@ struct Row {
     verdicts: [Verdict; 5],
 }
 
-/// Who asks, in the order of the verdicts. A row for an expired certificate would be answered as one
-/// without a credential: the connection never comes about, or shows no certificate.
+/// Who asks, in the order of the verdicts. With an expired certificate nobody gets as far as this:
+/// `tls.rs` shows that the connection never comes about.
 const WHO: [Option<&str>; 5] =
     [None, Some("wrong"), Some("reader-key"), Some("writer-key"), Some("limited-key")];
 
@@ -308,7 +308,8 @@ async fn keys_are_changed_twice_while_callers_call_and_none_with_a_good_key_is_r
     for (old, new) in [("one", "two"), ("two", "three")] {
         for (text, next) in [(entry(&[old, new]), new), (entry(&[new]), new)] {
             replace(&app.clients_file(), &text);
-            for _ in 0..500 {
+            // Not in step with the looks at the file: it is changed between two of them.
+            for _ in 0..533 {
                 tokio::time::sleep(ms(10)).await;
                 refused += u32::from(ask(now).await.status == 401);
                 asked += 1;
@@ -317,7 +318,7 @@ async fn keys_are_changed_twice_while_callers_call_and_none_with_a_good_key_is_r
         }
         ask(old).await.assert_status(401);
     }
-    assert_eq!((refused, asked), (0, 2000));
+    assert_eq!((refused, asked), (0, 4 * 533));
 }
 
 #[tokio::test(start_paused = true)]

@@ -258,12 +258,17 @@ async fn a_platform_that_replaces_is_repaired_with_keys_that_the_caller_does_not
 
 #[tokio::test(start_paused = true)]
 async fn what_is_lost_replaced_or_rejected_is_told_as_far_as_it_is_seen() {
-    let gone = [("source".to_owned(), None), ("language".to_owned(), None)];
+    let gone = [("source".to_owned(), None)];
     let foreign = Action::ForeignWriteAfter { participant: None, map: gone.into() };
     let app = over(customer_call(), HIDING).with_fault(Fault::on_patch(foreign)).start().await;
     let body = r#"{"attributes":{"tier":"gold"}}"#;
     let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], body).await;
-    assert!(!answer.text.contains("source"), "{}", answer.text);
+    answer.assert_outcomes(&[("tier", "verified")]);
+    assert!(
+        !answer.text.contains("source") && !answer.text.contains("warnings"),
+        "{}",
+        answer.text
+    );
     let app = over(customer_call(), HIDING)
         .with_env("GATEWAY__GENESYS__PATCH_BODY", "full")
         .with_fault(Fault::on_patch(Action::EchoRejection))

@@ -41,6 +41,11 @@ impl Secured {
 
     /// One that asks its callers for certificates.
     async fn asking(client_auth: &str) -> (Self, Authority) {
+        Self::asking_with(client_auth, &[]).await
+    }
+
+    /// The same, with more of an environment.
+    async fn asking_with(client_auth: &str, more: &[(&str, &str)]) -> (Self, Authority) {
         let (callers, folder) = (Authority::new("callers"), tempfile::tempdir().expect("a folder"));
         let file = folder.path().join("ca.pem");
         std::fs::write(&file, callers.pem()).expect("writable");
@@ -48,7 +53,7 @@ impl Secured {
             ("GATEWAY__SERVER__TLS__CLIENT_AUTH", client_auth),
             ("GATEWAY__SERVER__TLS__CLIENT_CA", file.to_str().expect("text")),
         ];
-        (Self::start(&env).await, callers)
+        (Self::start(&[&env[..], more].concat()).await, callers)
     }
 
     fn address(&self) -> SocketAddr {
@@ -65,6 +70,11 @@ impl Secured {
 
     /// The status of `/livez` for a caller with this certificate; `None` if it gets no answer.
     async fn status_for(&self, identity: Option<&Identity>) -> Option<u16> {
+        self.status_on("/livez", identity).await
+    }
+
+    /// The same of this path.
+    async fn status_on(&self, path: &str, identity: Option<&Identity>) -> Option<u16> {
         let client = self.client(|builder| match identity {
             Some(identity) => {
                 let identity = reqwest::Identity::from_pem(identity.pem().as_bytes());
@@ -72,7 +82,7 @@ impl Secured {
             }
             None => builder,
         });
-        let answer = client.get(format!("{}/livez", self.demo.gateway)).send().await;
+        let answer = client.get(format!("{}{path}", self.demo.gateway)).send().await;
         answer.ok().map(|answer| answer.status().as_u16())
     }
 
@@ -177,6 +187,23 @@ async fn where_certificates_are_optional_none_is_fine_and_a_bad_one_is_not() {
     assert_eq!(gateway.status_for(Some(&callers.client("crm.example"))).await, Some(200));
     assert_eq!(gateway.status_for(Some(&foreign)).await, None);
     assert_eq!(gateway.status_for(Some(&callers.expired("crm.example"))).await, None);
+}
+
+#[tokio::test]
+async fn a_caller_is_known_by_the_subject_of_its_certificate_while_that_is_good() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("clients.toml");
+    let entry = "[[auth.clients]]\nname = \"crm\"\ncertificate = \"CN=crm.example\"\n";
+    std::fs::write(&file, entry).expect("writable");
+    let known = ("GATEWAY__AUTH__CLIENTS_FILE", file.to_str().expect("text"));
+    let (gateway, callers) = Secured::asking_with("optional", &[known]).await;
+    let (good, other) = (callers.client("crm.example"), callers.client("web.example"));
+    assert_eq!(gateway.status_on("/metrics", Some(&good)).await, Some(200));
+    assert_eq!(gateway.status_on("/metrics", Some(&other)).await, Some(401));
+    assert_eq!(gateway.status_on("/metrics", None).await, Some(401));
+    assert_eq!(gateway.status_on("/livez", None).await, Some(200));
+    // The connection never comes about.
+    assert_eq!(gateway.status_on("/metrics", Some(&callers.expired("crm.example"))).await, None);
 }
 
 #[tokio::test]
