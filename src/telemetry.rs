@@ -12,6 +12,7 @@ mod metrics;
 mod panic;
 mod recent;
 mod sink;
+mod upstream;
 mod writes;
 
 use std::io::IsTerminal;

@@ -8,6 +8,7 @@ use std::hash::Hash;
 use std::sync::OnceLock;
 
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
@@ -171,6 +172,11 @@ impl Endpoint {
     pub(super) fn request_labels(self, status: u16) -> RequestLabels {
         RequestLabels { method: METHODS[self.method], route: self.route_name, status }
     }
+}
+
+/// Adds one.
+pub(super) fn count(counter: &Counter) {
+    counter.inc();
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! Labels come from closed sets: no id, key, path or value is ever one.
 
 use std::fmt;
-use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,10 +17,8 @@ use prometheus_client::registry::{Metric, Registry};
 
 use super::budget::Budget;
 use super::connections::{Connections, Ended};
-use super::families::{
-    AttemptLabels, Endpoint, Held, OPERATION_ANSWERS, OperationLabels, RequestLabels, RouteLabels,
-    UpstreamLabels, seconds,
-};
+use super::families::{Endpoint, Held, RequestLabels, RouteLabels, count, seconds};
+use super::upstream::Upstream;
 use super::writes::{Writes, whole};
 use crate::domain::Outcome;
 use crate::ports::{Answer, BreakerState, Meter, Operation};
@@ -53,17 +50,11 @@ struct Figures {
     routes: &'static [&'static str],
     requests: Held<RequestLabels, Counter>,
     request_seconds: Held<RouteLabels, Histogram>,
-    attempts: Held<AttemptLabels, Counter>,
-    attempt_seconds: Held<OperationLabels, Histogram>,
-    calls: Held<AttemptLabels, Counter>,
-    call_seconds: Held<OperationLabels, Histogram>,
-    retries: Held<OperationLabels, Counter>,
-    retries_refused: Held<OperationLabels, Counter>,
+    upstream: Upstream,
     budget: Budget,
     connections: Connections,
     /// Brings figures up to date that change with time alone.
     refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    breakers: Family<UpstreamLabels, Gauge<i64, AtomicI64>>,
     writes: Writes,
     audit_records: Counter,
     audit_lost: Counter,
@@ -73,8 +64,6 @@ struct Figures {
 impl Metrics {
     /// Fresh figures, all at zero. `routes` are the patterns that requests can match.
     pub fn new(routes: &'static [&'static str]) -> Self {
-        let operations = Operation::ALL.len();
-        let durations = || Family::new_with_constructor(seconds as fn() -> Histogram);
         let endpoints = Endpoint::slots(routes.len());
         let mut figures = Figures {
             registry: Registry::with_prefix(PREFIX),
@@ -84,16 +73,10 @@ impl Metrics {
                 endpoints,
                 Family::new_with_constructor(seconds as fn() -> Histogram),
             ),
-            attempts: Held::new(OPERATION_ANSWERS, Family::default()),
-            attempt_seconds: Held::new(operations, durations()),
-            calls: Held::new(OPERATION_ANSWERS, Family::default()),
-            call_seconds: Held::new(operations, durations()),
-            retries: Held::new(operations, Family::default()),
-            retries_refused: Held::new(operations, Family::default()),
+            upstream: Upstream::new(),
             budget: Budget::new(),
             connections: Connections::default(),
             refresh: OnceLock::new(),
-            breakers: Family::default(),
             writes: Writes::new(),
             audit_records: Counter::default(),
             audit_lost: Counter::default(),
@@ -167,7 +150,7 @@ impl Metrics {
 impl Figures {
     fn register(&mut self) {
         self.register_http();
-        self.register_upstream();
+        self.upstream.register(&mut self.registry);
         self.budget.register(&mut self.registry);
         self.connections.register(&mut self.registry);
         self.writes.register(&mut self.registry);
@@ -190,77 +173,26 @@ impl Figures {
         self.add("http_request_duration_seconds", "From the request head to the answer", durations);
     }
 
-    fn register_upstream(&mut self) {
-        let attempts = self.attempts.family.clone();
-        self.add("upstream_attempts", "HTTP exchanges with Genesys Cloud", attempts);
-        let durations = self.attempt_seconds.family.clone();
-        self.add(
-            "upstream_attempt_duration_seconds",
-            "Time of one HTTP exchange with Genesys Cloud",
-            durations,
-        );
-        let calls = self.calls.family.clone();
-        self.add("upstream_calls", "Calls to Genesys Cloud, retries included", calls);
-        let durations = self.call_seconds.family.clone();
-        self.add(
-            "upstream_call_duration_seconds",
-            "Time of one call to Genesys Cloud, with its retries and waits",
-            durations,
-        );
-        let retries = self.retries.family.clone();
-        self.add("upstream_retries", "Attempts that were tried again", retries);
-        let refused = self.retries_refused.family.clone();
-        self.add(
-            "retry_budget_exhausted",
-            "Retries not made because the retry budget was spent",
-            refused,
-        );
-        let breakers = self.breakers.clone();
-        self.add("breaker_state", "0 closed, 1 half-open, 2 open", breakers);
-    }
-
     fn add(&mut self, name: &str, help: &str, metric: impl Metric) {
         self.registry.register(name, help, metric);
     }
 }
 
-fn count(counter: &Counter) {
-    counter.inc();
-}
-
-const fn labels(operation: Operation) -> OperationLabels {
-    OperationLabels { operation: operation.as_str() }
-}
-
 impl Meter for Metrics {
     fn attempt(&self, operation: Operation, answer: Answer, took: Duration) {
-        let slot = AttemptLabels::slot(operation, answer);
-        self.0.attempts.with(slot, || AttemptLabels::new(operation, answer), count);
-        self.0.attempt_seconds.with(
-            Some(operation as usize),
-            || labels(operation),
-            |histogram| histogram.observe(took.as_secs_f64()),
-        );
+        self.0.upstream.attempt(operation, answer, took);
     }
 
     fn call(&self, operation: Operation, answer: Answer, took: Duration) {
-        let slot = AttemptLabels::slot(operation, answer);
-        self.0.calls.with(slot, || AttemptLabels::new(operation, answer), count);
-        self.0.call_seconds.with(
-            Some(operation as usize),
-            || labels(operation),
-            |histogram| histogram.observe(took.as_secs_f64()),
-        );
+        self.0.upstream.call(operation, answer, took);
     }
 
     fn retry(&self, operation: Operation) {
-        let slot = Some(operation as usize);
-        self.0.retries.with(slot, || labels(operation), count);
+        self.0.upstream.retry(operation);
     }
 
     fn retry_refused(&self, operation: Operation) {
-        let slot = Some(operation as usize);
-        self.0.retries_refused.with(slot, || labels(operation), count);
+        self.0.upstream.retry_refused(operation);
     }
 
     fn throttled(&self, operation: Operation) {
@@ -276,13 +208,7 @@ impl Meter for Metrics {
     }
 
     fn breaker(&self, upstream: &'static str, state: BreakerState) {
-        let value = match state {
-            BreakerState::Closed => 0,
-            BreakerState::HalfOpen => 1,
-            BreakerState::Open => 2,
-        };
-        let gauge = self.0.breakers.get_or_create_owned(&UpstreamLabels { upstream });
-        gauge.set(value);
+        self.0.upstream.breaker(upstream, state);
     }
 
     fn outcome(&self, outcome: Outcome) {
