@@ -37,6 +37,7 @@ mod schema;
 mod server;
 mod simulator;
 mod tls;
+mod tracing;
 mod url;
 mod values;
 mod verify;
@@ -62,6 +63,7 @@ pub use route::{CustomRoute, PathTemplate, Route};
 pub use server::Server;
 pub use simulator::{PatchMode, Simulator};
 pub use tls::{ClientCertificates, Tls};
+pub use tracing::{SpanHeaders, Tracing};
 pub use url::BaseUrl;
 pub use verify::Verify;
 pub use writes::Writes;
@@ -93,6 +95,8 @@ pub struct Config {
     pub log: Log,
     /// Where writes are recorded.
     pub audit: Audit,
+    /// Where spans go.
+    pub tracing: Tracing,
     /// Aids for debugging.
     pub debug: Debug,
     /// The simulator of `demo` and `simulate`.

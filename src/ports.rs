@@ -5,6 +5,7 @@
 mod audit;
 mod meter;
 mod pacing;
+mod span;
 mod trail;
 
 use std::future::Future;
@@ -23,6 +24,7 @@ pub use audit::{
 pub use meter::NoMeter;
 pub use meter::{Answer, BreakerState, Meter, Operation};
 pub use pacing::{Booking, Class, Pacing, Payer, Permit, Permits, Purse, Unlimited, Wish};
+pub use span::{Span, Spans, TraceContext, TraceId};
 pub use trail::{Attempt, AttemptEnd, Steps, Trail};
 
 use crate::domain::{
@@ -175,7 +177,8 @@ struct Spent {
     hurried: AtomicBool,
     last_attempt_micros: AtomicU64,
     correlation: Mutex<Option<String>>,
-    traceparent: Option<String>,
+    /// Its place in a trace, if it is part of one.
+    span: Option<Span>,
     /// What it did, where that is wanted.
     trail: Option<Trail>,
     /// What is recorded of it, where that is wanted.
@@ -192,7 +195,7 @@ impl Default for Spent {
             hurried: AtomicBool::default(),
             last_attempt_micros: AtomicU64::default(),
             correlation: Mutex::default(),
-            traceparent: None,
+            span: None,
             trail: None,
             dossier: None,
         }
@@ -205,9 +208,9 @@ impl Cycle {
         Self::traced(deadline, None)
     }
 
-    /// The same, as part of a trace (W3C `traceparent`).
-    pub fn traced(deadline: Instant, traceparent: Option<String>) -> Self {
-        let shared = Arc::new(Spent { traceparent, ..Spent::default() });
+    /// The same, as part of a trace.
+    pub fn traced(deadline: Instant, span: Option<Span>) -> Self {
+        let shared = Arc::new(Spent { span, ..Spent::default() });
         Self { deadline, start_by: deadline, shared }
     }
 
@@ -273,11 +276,17 @@ impl Cycle {
         }
     }
 
-    /// An attempt of this request leaves; whoever makes it tells how it ended.
+    /// An attempt of this request leaves; whoever makes it tells how it ended. `None` if nobody wants
+    /// to know.
     pub fn note_attempt(&self, operation: Operation) -> Option<Arc<Attempt>> {
-        let trail = self.trail()?;
-        let attempt = Arc::new(Attempt::begin(operation));
-        trail.add([Arc::clone(&attempt)]);
+        let exported = self.span().is_some_and(|span| span.spans().is_some());
+        if self.trail().is_none() && !exported {
+            return None;
+        }
+        let attempt = Arc::new(Attempt::begin(operation, self.span().map(Span::step)));
+        if let Some(trail) = self.trail() {
+            trail.add([Arc::clone(&attempt)]);
+        }
         Some(attempt)
     }
 
@@ -391,8 +400,8 @@ impl Cycle {
         self.shared.correlation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The trace that this request belongs to.
-    pub fn traceparent(&self) -> Option<&str> {
-        self.shared.traceparent.as_deref()
+    /// Its place in a trace, if it is part of one.
+    pub fn span(&self) -> Option<&Span> {
+        self.shared.span.as_ref()
     }
 }

@@ -7,6 +7,7 @@ mod outbound;
 mod probe;
 mod serving;
 mod shares;
+mod spans;
 mod tls;
 mod upstream;
 mod watched;
@@ -25,13 +26,14 @@ use crate::genesys::{Jitter, TokenCache, Transport};
 use crate::http::{Admission, AppState, Documents, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
 use crate::shutdown::Shutdown;
-use crate::telemetry::{AccessLog, Metrics, RecentRequests};
+use crate::telemetry::{AccessLog, Metrics, RecentRequests, SpanExport};
 
 pub use self::callers::{DEMO_KEY, FreshKey, KnownCallers, demo_client, fresh_key};
 pub use self::outbound::transport;
 pub use self::probe::{Asked, ask, readiness_url};
 use self::serving::{Around, Bounds, Serving};
 use self::shares::Shares;
+pub use self::spans::span_export;
 pub use self::tls::Tls;
 pub use self::upstream::{Probe, probe};
 use self::upstream::{Upstream, UpstreamParts, backoff};
@@ -51,6 +53,8 @@ pub struct Parts {
     pub tls: Option<Arc<Tls>>,
     /// Who may call.
     pub callers: KnownCallers,
+    /// Where spans go, if they go anywhere.
+    pub spans: Option<SpanExport>,
 }
 
 impl Parts {
@@ -62,7 +66,8 @@ impl Parts {
         let tls = config.server.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
         let callers = KnownCallers::of(&config.auth)?;
-        Ok(Self { transport, jitter: Jitter::random(), access, audit, tls, callers })
+        let spans = spans::export(&config.tracing)?;
+        Ok(Self { transport, jitter: Jitter::random(), access, audit, tls, callers, spans })
     }
 }
 
@@ -74,6 +79,7 @@ pub struct Service {
     metrics: Metrics,
     bounds: Bounds,
     audit: Option<AuditLog>,
+    spans: Option<SpanExport>,
     trusted: Arc<[Network]>,
     tls: Option<Arc<Tls>>,
     shares: Shares,
@@ -85,7 +91,7 @@ impl Service {
     pub fn build(
         config: &Config,
         credentials: &config::Credentials,
-        Parts { transport, jitter, access, audit, tls, callers }: Parts,
+        Parts { transport, jitter, access, audit, tls, callers, spans }: Parts,
     ) -> Self {
         let metrics = Metrics::new(paths::ALL);
         let meter: Arc<dyn Meter> = Arc::new(metrics.clone());
@@ -99,17 +105,14 @@ impl Service {
         let shares = Shares { app: app.clone(), limiter: upstream.limiter.clone() };
         callers.watch(&metrics, stop.clone(), shares.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
+        let checked = (callers, audit.clone(), tls.clone());
         let ops = Arc::new(Ops {
             documents: Documents::at(config.server.public_url.as_ref().map_or("", BaseUrl::as_str)),
             requests: Admission::at_most(config.limits.requests.get()),
-            readiness: Arc::new(health(
-                upstream,
-                &app,
-                &shutdown,
-                (callers, audit.clone(), tls.clone()),
-            )),
+            readiness: Arc::new(health(upstream, &app, &shutdown, checked)),
             metrics: metrics.clone(),
             access,
+            spans: spans.clone(),
             recent: config.debug.enabled.then(RecentRequests::default),
             audit: audit.clone().map(|audit| Arc::new(audit) as _),
             in_flight: shutdown.tasks().clone(),
@@ -122,6 +125,7 @@ impl Service {
             metrics,
             bounds: bounds(config),
             audit,
+            spans,
             trusted: config.server.trusted_proxies.clone().into(),
             tls,
             shares,
@@ -165,6 +169,9 @@ impl Service {
         let served = serving.run(listener).await;
         if let Some(audit) = &self.audit {
             audit::finish(audit).await;
+        }
+        if let Some(spans) = &self.spans {
+            spans.finish().await;
         }
         served
     }

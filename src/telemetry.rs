@@ -1,4 +1,4 @@
-//! Telemetry: log events, one access line per request, and metrics.
+//! Telemetry: log events, one access line per request, metrics, and spans.
 //!
 //! Everything written goes through one [`Sink`], so that lines never interleave and no request
 //! waits for a terminal. Nothing in here is global but what [`Telemetry::install`] installs;
@@ -12,6 +12,7 @@ mod metrics;
 mod panic;
 mod recent;
 mod sink;
+mod spans;
 mod upstream;
 mod writes;
 
@@ -25,6 +26,7 @@ pub use connections::Ended;
 pub use metrics::{HttpFigures, Metrics};
 pub use recent::{Arrival, RecentRequest, RecentRequests};
 pub use sink::{Captured, Sink};
+pub use spans::SpanExport;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -85,7 +85,7 @@ impl SharedFinds {
         let flight = Flight { deadline: cycle.deadline(), told };
         here.push(flight.clone());
         drop(flights);
-        let spent = Cycle::traced(cycle.deadline(), cycle.traceparent().map(str::to_owned))
+        let spent = Cycle::traced(cycle.deadline(), cycle.span().cloned())
             .on_behalf_of(Arc::clone(cycle.client()));
         self.shutdown.tasks().spawn(self.clone().fly(place.clone(), flight, spent));
         (cycle.deadline(), waits)

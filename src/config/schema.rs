@@ -9,8 +9,13 @@ use super::error::is_within;
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// Keys whose values are shown to nobody.
-const SECRETS: [&str; 4] =
-    ["genesys.client_secret", "genesys.proxy", "audit.key", "simulator.client_secret"];
+const SECRETS: [&str; 5] = [
+    "genesys.client_secret",
+    "genesys.proxy",
+    "audit.key",
+    "tracing.headers",
+    "simulator.client_secret",
+];
 
 /// Keys by which `genesys` reaches a real organisation.
 const ACCOUNT: [&str; 7] = [
@@ -24,8 +29,8 @@ const ACCOUNT: [&str; 7] = [
 ];
 
 /// Keys that may also be read from a file which a variable with `_FILE` at its end names.
-pub(super) const FROM_FILE: [&str; 4] =
-    ["genesys.client_id", "genesys.client_secret", "genesys.proxy", "audit.key"];
+pub(super) const FROM_FILE: [&str; 5] =
+    ["genesys.client_id", "genesys.client_secret", "genesys.proxy", "audit.key", "tracing.headers"];
 
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

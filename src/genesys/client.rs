@@ -130,6 +130,7 @@ impl Client {
             again: false,
             class: read.class,
             permit: HeldPermit::new(read.permit),
+            attempt: None,
         };
         let answer = self
             .send(Method::GET, path, Vec::new(), call)
@@ -151,6 +152,7 @@ impl Client {
             again: false,
             class: Class::Read,
             permit: HeldPermit::default(),
+            attempt: None,
         };
         let body = wire::details_query(find.filter, find.page, clock::today());
         let answer = self
@@ -174,6 +176,7 @@ impl Client {
             // It has begun, be it by its pre-read: it goes before what has not.
             class: Class::Admitted,
             permit: HeldPermit::new(patch.permit),
+            attempt: None,
         };
         let body = wire::patch_body(&patch.attributes, self.clearing);
         let answer = self.send(Method::PATCH, uri, body, call).await.map_err(|error| {

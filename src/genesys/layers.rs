@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Uri};
 
-use crate::ports::{Class, Cycle, Operation, Permit};
+use crate::ports::{Attempt, Class, Cycle, Operation, Permit, Span, TraceContext};
 
 /// What the layers need to know of a call; travels in the extensions of its request.
 #[derive(Clone, Debug)]
@@ -36,6 +36,16 @@ pub struct Call {
     pub class: Class,
     /// The right to make the first attempt. Goes back with the call if that is never made.
     pub permit: HeldPermit,
+    /// The attempt that is under way, where attempts are noted.
+    pub attempt: Option<Arc<Attempt>>,
+}
+
+impl Call {
+    /// What upstream is told of the trace: the attempt's place in it, or the request's.
+    pub fn trace(&self) -> Option<TraceContext> {
+        let attempt = self.attempt.as_ref().and_then(|attempt| attempt.span());
+        attempt.or(self.cycle.span()).map(Span::context)
+    }
 }
 
 /// A permit that an attempt takes out; clones are the same one.

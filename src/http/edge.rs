@@ -15,14 +15,14 @@ use std::time::Duration;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONNECTION, USER_AGENT};
 use axum::http::response::Parts;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::answer::not_to_be_stored;
 use super::auth::Recognition;
-use super::exchange::{Exchange, X_REQUEST_ID, request_id};
+use super::exchange::{Exchange, X_REQUEST_ID, request_id, traceparent};
 use super::flat::{self, RealStatus};
 use super::negotiate::PATCHES;
 use super::paths;
@@ -33,8 +33,10 @@ use super::state::AppState;
 use super::timing::server_timing;
 use crate::domain::ConversationId;
 use crate::error::{Code, Effect, Error, Failure};
-use crate::ports::Phase;
-use crate::telemetry::{AccessRecord, Arrival, HttpFigures, RecentRequest, RecentRequests};
+use crate::ports::{Phase, Span};
+use crate::telemetry::{
+    AccessRecord, Arrival, HttpFigures, RecentRequest, RecentRequests, SpanExport,
+};
 
 /// Tells a caller not to send another request on this connection.
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -106,18 +108,20 @@ impl Passage {
         let route = request.extensions().get::<MatchedPath>().cloned();
         let (pattern, query) = (route.as_ref().map(MatchedPath::as_str), request.uri().query());
         let flat = flat::Ask::of(pattern, query, request.method().is_safe());
-        let recorded = state.ops.recent.is_some();
         let Recognition { client, refusal } =
             Recognition::of(state.app.callers(), request, pattern);
-        let mut exchange = Exchange::open(headers, &state.settings, client, recorded);
+        let counts = pattern.is_some_and(paths::is_api);
+        let span = span_of(headers, state.ops.spans.as_ref().filter(|_| counts));
+        let mut exchange = Exchange::open(headers, &state.settings, client, span);
         exchange.flat = flat;
         let request_id = request_id(headers);
         let dossier = record::open(&state, request, &exchange.client, &request_id);
-        exchange.cycle = exchange.cycle.audited(dossier);
-        let counts = route.as_ref().is_some_and(|route| paths::is_api(route.as_str()));
+        let kept = state.ops.recent.is_some();
+        let exported = exchange.cycle.span().is_some_and(|span| span.spans().is_some());
+        exchange.cycle = exchange.cycle.recorded(kept || exported).audited(dossier);
         let passage = Self {
             exchange,
-            arrival: recorded.then(|| arrival(request)),
+            arrival: kept.then(|| arrival(request)),
             request_id,
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -235,7 +239,7 @@ impl Passage {
             status,
             took,
         });
-        ops.access.write(&AccessRecord {
+        let record = AccessRecord {
             method: self.method_told(),
             route: self.route().unwrap_or("-"),
             status,
@@ -248,7 +252,11 @@ impl Passage {
             correlation_id: correlation,
             trace_id: self.exchange.trace_id(),
             code,
-        });
+        };
+        ops.access.write(&record);
+        if let Some(spans) = &ops.spans {
+            spans.request(&record, &self.exchange.cycle);
+        }
         if let (Some(recent), Some(arrival)) = (&ops.recent, &self.arrival) {
             self.keep(recent, arrival, &Ending { status, effect, code, took });
         }
@@ -272,6 +280,15 @@ impl Passage {
             request_id: self.request_id.clone(),
             cycle: self.exchange.cycle.clone(),
         });
+    }
+}
+
+/// The request's place in a trace: below the caller's span, or where spans are not exported that one.
+fn span_of(headers: &HeaderMap, spans: Option<&SpanExport>) -> Option<Span> {
+    let given = traceparent(headers);
+    match spans {
+        Some(spans) => Some(spans.open(given)),
+        None => given.map(Span::passed_on),
     }
 }
 

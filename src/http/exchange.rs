@@ -12,7 +12,7 @@ use super::flat::Ask;
 use super::prefer::Prefer;
 use super::state::HttpSettings;
 use crate::domain::Client;
-use crate::ports::Cycle;
+use crate::ports::{Cycle, Span, TraceContext, TraceId};
 
 /// Names a request across logs; taken from the caller or made.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -40,21 +40,19 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Opens the exchange of a request whose head has arrived just now. What it does is noted down if
-    /// it is to be `recorded`.
+    /// Opens the exchange of a request whose head has arrived just now, as part of a trace if it is of
+    /// one.
     pub(super) fn open(
         headers: &HeaderMap,
         settings: &HttpSettings,
         client: Arc<Client>,
-        recorded: bool,
+        span: Option<Span>,
     ) -> Self {
         let arrived = Instant::now();
         let prefer = Prefer::of(headers);
         let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
         let body_waits = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
-        let cycle = Cycle::traced(deadline, traceparent(headers))
-            .on_behalf_of(Arc::clone(&client))
-            .recorded(recorded);
+        let cycle = Cycle::traced(deadline, span).on_behalf_of(Arc::clone(&client));
         Self { client, arrived, cycle, prefer, flat: None, body_waits }
     }
 
@@ -71,9 +69,9 @@ impl Exchange {
         self.body_waits.as_ref().is_some_and(|waits| waits.load(Ordering::Relaxed))
     }
 
-    /// Id of the caller's trace.
-    pub(super) fn trace_id(&self) -> Option<&str> {
-        self.cycle.traceparent()?.split('-').nth(1)
+    /// Id of the trace that it is part of.
+    pub(super) fn trace_id(&self) -> Option<TraceId> {
+        Some(self.cycle.span()?.context().trace())
     }
 }
 
@@ -97,26 +95,13 @@ fn is_well_formed(id: &str) -> bool {
     (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(harmless)
 }
 
-/// A valid `traceparent` (<https://www.w3.org/TR/trace-context/>); anything else starts no trace.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
+/// What the caller's `traceparent` says, if there is one of them and it is valid.
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<TraceContext> {
     let mut given = headers.get_all(TRACEPARENT).iter();
-    let (Some(value), None) = (given.next(), given.next()) else {
-        return None;
-    };
-    let text = value.to_str().ok()?;
-    let mut parts = text.split('-');
-    let mut hex = |length: usize| {
-        let part = parts.next()?;
-        let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        (part.len() == length && part.bytes().all(lower)).then_some(part)
-    };
-    let (version, trace, parent, flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
-    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-    // Only versions to come may append parts of their own.
-    let complete = parts.next().is_none() || version != "00";
-    let valid = version != "ff" && !zero(trace) && !zero(parent) && complete;
-    // Of a later version goes on what this one knows, and not what was appended, however long.
-    valid.then(|| format!("00-{trace}-{parent}-{flags}"))
+    match (given.next(), given.next()) {
+        (Some(value), None) => TraceContext::read(value.to_str().ok()?),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -143,24 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn only_a_valid_traceparent_is_passed_on() {
-        let trace = |text: &str| traceparent(&with(TRACEPARENT, text));
-        assert_eq!(trace(TRACE).as_deref(), Some(TRACE));
-        let later = format!("01{}-more", &TRACE[2..]);
-        assert_eq!(trace(&later).as_deref(), Some(TRACE), "in the version that we speak");
-        for bad in [
-            "",
-            &TRACE.to_uppercase(),
-            &format!("ff{}", &TRACE[2..]),
-            &format!("{TRACE}-more"),
-            &TRACE[..TRACE.len() - 3],
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
-        ] {
-            assert_eq!(trace(bad), None, "{bad}");
-        }
-        let mut twice = with(TRACEPARENT, TRACE);
-        twice.append(TRACEPARENT, TRACE.parse().expect("header value"));
-        assert_eq!(traceparent(&twice), None);
+    fn a_traceparent_that_is_given_twice_is_none() {
+        let mut headers = with(TRACEPARENT, TRACE);
+        assert_eq!(traceparent(&headers).map(|trace| trace.to_string()).as_deref(), Some(TRACE));
+        headers.append(TRACEPARENT, TRACE.parse().expect("header value"));
+        assert_eq!(traceparent(&headers), None);
     }
 }

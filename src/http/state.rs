@@ -12,7 +12,7 @@ use super::etag::EtagKey;
 use crate::app::App;
 use crate::domain::ParticipantSelector;
 use crate::ports::Audit;
-use crate::telemetry::{AccessLog, Metrics, RecentRequests};
+use crate::telemetry::{AccessLog, Metrics, RecentRequests, SpanExport};
 
 /// The state of the router; handlers take the part they need. It is cloned several times a request,
 /// so each part is one shared pointer.
@@ -53,6 +53,8 @@ pub struct Ops {
     pub metrics: Metrics,
     /// Where access lines go.
     pub access: AccessLog,
+    /// Where spans go, if they are exported.
+    pub spans: Option<SpanExport>,
     /// The last requests, if debugging is on; there are no paths for that otherwise.
     pub recent: Option<RecentRequests>,
     /// The description of the API.

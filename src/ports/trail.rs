@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::meter::{Answer, Operation};
+use super::span::Span;
 use crate::domain::Outcome;
 
 /// Bytes of keys that are kept of one request: about a hundred keys of the usual length.
@@ -49,6 +50,8 @@ pub struct Attempt {
     pub operation: Operation,
     /// When it left.
     pub start: Instant,
+    /// Its place in the trace of the request that it was begun for.
+    span: Option<Span>,
     end: OnceLock<AttemptEnd>,
 }
 
@@ -65,8 +68,8 @@ pub struct AttemptEnd {
 
 impl Attempt {
     /// An attempt that leaves now.
-    pub(super) fn begin(operation: Operation) -> Self {
-        Self { operation, start: Instant::now(), end: OnceLock::new() }
+    pub(super) fn begin(operation: Operation, span: Option<Span>) -> Self {
+        Self { operation, start: Instant::now(), span, end: OnceLock::new() }
     }
 
     /// It has ended; the first word counts.
@@ -75,7 +78,17 @@ impl Attempt {
             correlation_id.map(|id| id.chars().take(super::LONGEST_CORRELATION_ID).collect());
         let end = AttemptEnd { took: self.start.elapsed(), answer, correlation_id };
         // A second word about one attempt would be a defect, and not worth failing for.
-        let _ = self.end.set(end);
+        if self.end.set(end).is_err() {
+            return;
+        }
+        if let Some((span, spans)) = self.span().and_then(|span| Some((span, span.spans()?))) {
+            spans.attempt(span, self);
+        }
+    }
+
+    /// Its place in the trace of the request that it was begun for, if there is one.
+    pub fn span(&self) -> Option<&Span> {
+        self.span.as_ref()
     }
 
     /// How it ended; `None` while it is under way.
@@ -144,7 +157,8 @@ mod tests {
         let long = ["c", "d", "e"].map(|name| name.repeat(3000));
         trail.ask(["a", &long[0], "a", &long[1], &long[2], "b", &long[0]].into_iter());
         trail.tell(|key| (key == "b").then_some(Outcome::Verified));
-        let attempts = (0..MOST_ATTEMPTS + 3).map(|_| Arc::new(Attempt::begin(Operation::Read)));
+        let attempts =
+            (0..MOST_ATTEMPTS + 3).map(|_| Arc::new(Attempt::begin(Operation::Read, None)));
         trail.add(attempts);
         let steps = trail.steps();
         let kept: Vec<_> = steps.keys.iter().map(|(key, outcome)| (key.len(), *outcome)).collect();
@@ -167,7 +181,7 @@ mod tests {
 
     #[test]
     fn an_attempt_is_under_way_until_it_has_ended_once() {
-        let attempt = Attempt::begin(Operation::Patch);
+        let attempt = Attempt::begin(Operation::Patch, None);
         assert!(attempt.ended().is_none());
         attempt.end(Answer::Status(202), Some(&"x".repeat(100)));
         attempt.end(Answer::Timeout, None);

@@ -13,6 +13,9 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use super::{Format, Sink};
 use crate::domain::ConversationId;
 use crate::error::{Code, Effect};
+#[cfg(test)]
+use crate::ports::TraceContext;
+use crate::ports::TraceId;
 
 /// Target of the lines, for filters.
 pub(super) const TARGET: &str = "access";
@@ -44,8 +47,8 @@ pub struct AccessRecord<'a> {
     pub effect: Option<Effect>,
     /// Genesys' correlation id of the last call.
     pub correlation_id: Option<&'a str>,
-    /// The trace of the caller.
-    pub trace_id: Option<&'a str>,
+    /// The trace that it is part of.
+    pub trace_id: Option<TraceId>,
     /// Code of the problem that was answered.
     pub code: Option<Code>,
 }
@@ -101,7 +104,7 @@ struct Line<'a> {
     #[serde(rename = "correlation.id", skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
     #[serde(rename = "trace.id", skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
+    trace_id: Option<Shown<TraceId>>,
     #[serde(rename = "problem.code", skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
 }
@@ -122,7 +125,7 @@ impl<'a> Line<'a> {
             upstream_calls: record.upstream_calls,
             effect: record.effect.map(Effect::as_str),
             correlation_id: record.correlation_id,
-            trace_id: record.trace_id,
+            trace_id: record.trace_id.map(Shown),
             code: record.code.map(Code::as_str),
         }
     }
@@ -206,7 +209,8 @@ impl AccessRecord<'static> {
             upstream_calls: 3,
             effect: Some(Effect::Applied),
             correlation_id: Some("corr\n1"),
-            trace_id: Some("0af7651916cd43dd8448eb211c80319c"),
+            trace_id: TraceContext::read("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+                .map(TraceContext::trace),
             code: Some(Code::WriteSuperseded),
         }
     }

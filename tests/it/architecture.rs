@@ -30,7 +30,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("http", &["app", "ports", "domain", "error", "telemetry"]),
     ("app", &["ports", "policy", "domain", "error", "clock", "shutdown"]),
     ("genesys", &["ports", "policy", "domain", "error", "clock"]),
-    ("telemetry", &["ports", "domain", "error"]),
+    ("telemetry", &["ports", "domain", "error", "clock"]),
     ("audit", &["ports", "domain", "error", "clock"]),
     ("ports", &["domain", "error"]),
     ("error", &["domain"]),

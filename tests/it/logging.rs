@@ -30,6 +30,8 @@ fn marked(format: &str, ears: &Overheard) -> Builder {
         .with_env("GENESYS_CLIENT_SECRET", SECRET)
         .with_env("GATEWAY__LOG__FORMAT", format)
         .with_env("GATEWAY__DEBUG__ENABLED", "true")
+        .with_env("GATEWAY__TRACING__HEADERS", "x-key=canary-key")
+        .with_env("GATEWAY__TRACING__ENDPOINT", "https://collector.test")
         .recorded_in(&Captured::default())
         .overheard_by(ears)
 }
@@ -52,7 +54,9 @@ async fn everything_it_tells(app: &TestApp) -> String {
         // Where callers are known, this is the key of one; elsewhere it is nothing.
         told.push_str(&app.ask(("GET", path), &[shown("k")], "").await.text);
     }
-    told + &app.records.text()
+    let spans = app.spans().await;
+    assert!(!spans.is_empty(), "there are spans");
+    told + &app.records.text() + &app.collector.bodies()
 }
 
 /// A problem without what its caller may see: the map in the answer to a superseded write.

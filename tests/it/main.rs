@@ -42,6 +42,7 @@ mod sharing;
 mod single_key;
 mod soak;
 mod sockets;
+mod spans;
 mod survival;
 mod text;
 mod tls;

@@ -36,6 +36,7 @@ const JUDGED: &[(&str, &[&str])] = &[
     ("config/participants.rs", &["Participants"]),
     ("config/render.rs", &["Line"]),
     ("config/simulator.rs", &["Simulator"]),
+    ("config/tracing.rs", &["Tracing"]),
     ("config/url.rs", &["BaseUrl"]),
     ("domain/limits.rs", &["Violation"]),
     ("domain/listing.rs", &["Listed", "ListedParticipant"]),

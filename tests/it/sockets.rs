@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::harness::{Demo, Process, attributes_of, fetch, once, until};
+use crate::harness::{Collector, Demo, Process, attributes_of, fetch, once, until};
 
 /// The first call of the demonstration, and its customer.
 const CALL: &str = "11111111-1111-4111-8111-111111111111";
@@ -212,7 +213,14 @@ async fn a_second_signal_ends_it_at_once() {
 #[tokio::test]
 async fn the_log_at_trace_level_tells_no_value_secret_or_token_over_real_connections() {
     let secret = "canary-secret-77d0";
-    let env = [("RUST_LOG", "trace"), ("GATEWAY__SIMULATOR__CLIENT_SECRET", secret)];
+    let collector = Collector::default();
+    let collecting = collector.serve().await;
+    let env = [
+        ("RUST_LOG", "trace"),
+        ("GATEWAY__SIMULATOR__CLIENT_SECRET", secret),
+        ("GATEWAY__TRACING__ENDPOINT", &collecting),
+        ("GATEWAY__TRACING__HEADERS", "x-key=canary-key"),
+    ];
     let demo = Process::demo(&[], &env).await;
     let fault = json!({"on": {"kind": "patch"}, "action": "echo_rejection"});
     let faults = format!("{}/__sim/faults", demo.simulator);
@@ -226,7 +234,10 @@ async fn the_log_at_trace_level_tells_no_value_secret_or_token_over_real_connect
     let mut demo = demo;
     demo.process.ended().await;
     let log = demo.process.written();
-    let log = &log[demo.banner.len()..];
+    let spans = collector.spans();
+    let requests = spans.iter().filter(|span| span.kind == SpanKind::Server as i32);
+    assert_eq!(requests.count(), 3, "those of the last moment too");
+    let log = log[demo.banner.len()..].to_owned() + &collector.bodies();
     assert!(log.contains(r#""level":"TRACE""#), "{log}");
     for hidden in ["canary", "Bearer ", "Basic ", "access_token"] {
         assert!(!log.contains(hidden), "`{hidden}` in {log}");

@@ -9,7 +9,7 @@ use super::{Line, Place, Seat, Shared, Told, Whereabouts};
 use crate::app::payment;
 use crate::domain::Client;
 use crate::error::Error;
-use crate::ports::{Booking, BoxFuture, Class, Cycle, Payer, Permit, Permits, Phase, Wish};
+use crate::ports::{Booking, BoxFuture, Class, Cycle, Payer, Permit, Permits, Phase, Span, Wish};
 
 /// Works on the turn of a participant.
 pub(super) struct Runner {
@@ -262,11 +262,14 @@ pub(super) fn cycle_of(seats: &[Seat]) -> Cycle {
     let now = Instant::now();
     let deadlines = || seats.iter().map(Seat::deadline).filter(|deadline| *deadline > now);
     let latest = deadlines().max().unwrap_or(now);
-    let trace = seats.iter().find_map(|seat| seat.ride.cycle.traceparent());
+    let mut span = None;
+    for seat in seats {
+        Span::prefer(&mut span, seat.ride.cycle.span());
+    }
     let recorded = seats.iter().any(|seat| seat.ride.cycle.trail().is_some());
     let client =
         seats.first().map_or_else(Client::anonymous, |seat| Arc::clone(seat.ride.cycle.client()));
-    let cycle = Cycle::traced(latest, trace.map(str::to_owned)).recorded(recorded);
+    let cycle = Cycle::traced(latest, span).recorded(recorded);
     let cycle = cycle.on_behalf_of(client);
     cycle.starting_by(deadlines().min().unwrap_or(now))
 }

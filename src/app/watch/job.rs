@@ -10,7 +10,7 @@ use super::{Ended, Fare, SharedReads, Sight, Subject, Wanted};
 use crate::app::payment;
 use crate::domain::Client;
 use crate::error::Error;
-use crate::ports::{Class, Cycle, Payer, Permit, Permits, Phase, ReadCall, Wish};
+use crate::ports::{Class, Cycle, Payer, Permit, Permits, Phase, ReadCall, Span, Wish};
 
 /// A read that takes longer than this does not hold up the next one.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -37,7 +37,8 @@ pub struct Job {
     pub(super) payers: Vec<Payer>,
     /// When it can be sent at the earliest, as far as can be told.
     pub(super) expected: Option<Instant>,
-    traceparent: Option<String>,
+    /// The trace that it is part of: an exported one, if any joiner's is.
+    span: Option<Span>,
     /// Whether somebody wants to know what it did.
     recorded: bool,
     /// Somebody joined or left, or a read before it ended.
@@ -66,7 +67,7 @@ impl Job {
             client: None,
             payers: Vec::new(),
             expected: None,
-            traceparent: None,
+            span: None,
             recorded: false,
             changed: Arc::default(),
         }
@@ -94,9 +95,7 @@ impl Job {
             self.recorded |= cycle.trail().is_some();
             payment::add(&mut self.payers, cycle.payer());
             self.client.get_or_insert_with(|| Arc::clone(cycle.client()));
-            if self.traceparent.is_none() {
-                self.traceparent = cycle.traceparent().map(str::to_owned);
-            }
+            Span::prefer(&mut self.span, cycle.span());
             self.changed.notify_one();
         }
         ended
@@ -319,7 +318,7 @@ impl SharedReads {
             permit,
             class: if of_a_write { Class::Admitted } else { job.class },
         };
-        let cycle = Cycle::traced(deadline, job.traceparent.take()).recorded(job.recorded);
+        let cycle = Cycle::traced(deadline, job.span.take()).recorded(job.recorded);
         let cycle = cycle.on_behalf_of(job.client.clone().unwrap_or_else(Client::anonymous));
         let cycle = cycle.starting_by(job.start_by.unwrap_or(deadline));
         topic.sent.push(job);

@@ -57,6 +57,10 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
     ("audit.keep", &["0", "1001", "-1"]),
     ("audit.on_failure", &["ignore", "Block"]),
     ("audit.key", &["hunter2", "********"]),
+    ("tracing.endpoint", &["localhost:4318", "https://a:hunter2@b.com", "grpc://a"]),
+    ("tracing.headers", &["hunter2", "a b=hunter2", "********"]),
+    ("tracing.service_name", &[" ", "a\nb"]),
+    ("tracing.keep_one_in", &["0", "0.5", "1000001"]),
     ("simulator.bind", &["8090"]),
     ("simulator.client_id", &[" "]),
     ("simulator.client_secret", &["********"]),
@@ -105,6 +109,22 @@ fn a_value_of_the_wrong_kind_is_named_and_secrets_are_not_shown() {
         assert!(problem.starts_with(&format!("{key}: ")), "{text}: {problem}");
         assert!(problem.contains("gateway.toml)"), "{problem}");
         assert!(!problem.contains("4711"), "{problem}");
+    }
+}
+
+#[test]
+fn headers_for_a_collector_need_one_to_whom_they_go_unread() {
+    let headers = ("GATEWAY__TRACING__HEADERS", "x-key=hunter2");
+    let problem = only_problem(&env(&[headers]));
+    assert!(problem.starts_with("tracing.headers: are set, but tracing.endpoint"), "{problem}");
+    let to = |url| env(&[headers, ("GATEWAY__TRACING__ENDPOINT", url)]);
+    let problem = only_problem(&to("http://collector.example:4318"));
+    assert!(
+        problem.starts_with("tracing.headers: need a tracing.endpoint with https"),
+        "{problem}"
+    );
+    for url in ["http://localhost:4318", "https://collector.example"] {
+        assert!(load(&to(url)).is_ok(), "{url}");
     }
 }
 

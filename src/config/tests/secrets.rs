@@ -63,6 +63,8 @@ fn no_debug_output_holds_a_secret() {
     let pairs = [
         ("GENESYS_CLIENT_SECRET", SECRET),
         ("GATEWAY__AUDIT__KEY", SECRET),
+        ("GATEWAY__TRACING__ENDPOINT", "https://collector.example"),
+        ("GATEWAY__TRACING__HEADERS", &format!("x-key={SECRET}")),
         ("GATEWAY__SIMULATOR__CLIENT_SECRET", SECRET),
     ];
     let source = env(&pairs);
@@ -76,7 +78,7 @@ fn no_debug_output_holds_a_secret() {
         loaded.render()
     );
     assert!(!shown.contains("hunter2"), "{shown}");
-    assert_eq!(loaded.render().matches("\"********\"").count(), 3);
+    assert_eq!(loaded.render().matches("\"********\"").count(), 4);
 }
 
 #[test]

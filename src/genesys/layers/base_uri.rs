@@ -53,7 +53,7 @@ pub fn layer(base: &str, inner: Transport) -> Transport {
             let uri = base.as_ref().as_ref().and_then(|base| base.uri(request.uri()));
             *request.uri_mut() =
                 uri.ok_or_else(|| UpstreamError::Connect("unusable URI".into()))?;
-            let trace = call(&request).cycle.traceparent().and_then(|text| text.parse().ok());
+            let trace = call(&request).trace().and_then(|trace| trace.to_string().parse().ok());
             let has_body = !request.body().is_empty();
             let headers = request.headers_mut();
             if has_body {

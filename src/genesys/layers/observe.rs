@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use tokio::time::Instant;
 
-use super::call;
+use super::{Call, call};
 use crate::genesys::error::{UpstreamError, status_is_ambiguous};
 use crate::genesys::transport::Transport;
 use crate::ports::{Answer, Attempt, Meter, Operation};
@@ -30,7 +30,7 @@ pub fn calls(meter: Arc<dyn Meter>, inner: Transport) -> Transport {
 
 /// Observes every attempt.
 pub fn attempts(meter: Arc<dyn Meter>, inner: Transport) -> Transport {
-    Transport::of(move |request: Request<Bytes>| {
+    Transport::of(move |mut request: Request<Bytes>| {
         let (inner, meter) = (inner.clone(), Arc::clone(&meter));
         async move {
             let (call, start) = (call(&request).clone(), Instant::now());
@@ -46,6 +46,7 @@ pub fn attempts(meter: Arc<dyn Meter>, inner: Transport) -> Transport {
                 noted: call.cycle.note_attempt(call.operation),
                 correlation_id: None,
             };
+            hand_on(record.noted.as_ref(), &mut request);
             if call.operation == Operation::Patch {
                 call.cycle.expose(true);
             }
@@ -69,6 +70,13 @@ pub fn attempts(meter: Arc<dyn Meter>, inner: Transport) -> Transport {
             result
         }
     })
+}
+
+/// Lets the layers inside know which attempt it is.
+fn hand_on(noted: Option<&Arc<Attempt>>, request: &mut Request<Bytes>) {
+    if let (Some(noted), Some(call)) = (noted, request.extensions_mut().get_mut::<Call>()) {
+        call.attempt = Some(Arc::clone(noted));
+    }
 }
 
 fn may_have_been_applied(result: &Result<Response<Bytes>, UpstreamError>) -> bool {

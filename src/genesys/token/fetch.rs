@@ -115,6 +115,7 @@ impl Fetch {
             // Neither matters: a token spends none of the API's budget.
             class: Class::Admitted,
             permit: HeldPermit::default(),
+            attempt: None,
         });
         request
     }

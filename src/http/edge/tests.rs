@@ -59,6 +59,7 @@ impl Service {
                 readiness: Arc::clone(&draining) as Arc<dyn Readiness>,
                 metrics: Metrics::new(paths::ALL),
                 access: AccessLog::new(sink, Format::Json),
+                spans: None,
                 recent: None,
                 documents: Documents::default(),
                 audit: None,

@@ -71,6 +71,7 @@ impl Fuzzed {
             access: telemetry.access().clone(),
             tls: None,
             audit: None,
+            spans: None,
             callers: KnownCallers::of(&config.auth).expect("sound callers"),
         };
         let service = Service::build(&config, &credentials, parts);

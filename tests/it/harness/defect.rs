@@ -45,9 +45,10 @@ fn service_over(defect: Defect, access: &AccessLog) -> Router {
     });
     let readiness = Arc::new(Ready);
     let (access, documents) = (access.clone(), Documents::default());
-    let (recent, audit) = (None, None);
+    let (recent, audit, spans) = (None, None, None);
     let requests = Admission::at_most(5000);
-    let ops = Ops { readiness, metrics, access, recent, audit, documents, requests, in_flight };
+    let ops =
+        Ops { readiness, metrics, access, spans, recent, audit, documents, requests, in_flight };
     router(AppState { app, ops: Arc::new(ops), settings: Arc::new(http_settings()) })
 }
 

@@ -14,6 +14,7 @@ mod answer;
 mod authority;
 mod call;
 mod callers;
+mod collector;
 mod defect;
 mod look;
 mod process;
@@ -27,9 +28,9 @@ use std::time::Duration;
 use attribute_gateway::audit::Captured;
 use attribute_gateway::config::{self, Config, LogFormat};
 use attribute_gateway::genesys::{Jitter, in_process};
-use attribute_gateway::service::{KnownCallers, Parts, Service};
+use attribute_gateway::service::{KnownCallers, Parts, Service, span_export};
 use attribute_gateway::simulator::{Call, Fault, Kind, Settings, Simulator};
-use attribute_gateway::telemetry::{Captured as Log, Format, Sink, Telemetry};
+use attribute_gateway::telemetry::{Captured as Log, Format, Sink, SpanExport, Telemetry};
 use axum::Router;
 use axum::body::Body;
 use axum::middleware::{Next, from_fn};
@@ -43,6 +44,7 @@ pub use answer::Answer;
 pub use authority::{Authority, Identity};
 pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
 pub use callers::{client, replace, shown};
+pub use collector::{Collector, attribute};
 pub use defect::{app_settings, defective, defective_in_patch};
 pub use process::{Demo, Ended, Process, fetch, once, until};
 pub use told::Told;
@@ -64,6 +66,7 @@ pub struct Builder {
     leftovers_allowed: bool,
     overheard: Overheard,
     records: Option<Captured>,
+    collector: Option<Collector>,
     clients: Option<TempDir>,
 }
 
@@ -75,6 +78,9 @@ pub struct TestApp {
     pub logs: Log,
     /// The audit of its writes.
     pub records: Captured,
+    /// Where its spans go.
+    pub collector: Collector,
+    spans: Option<SpanExport>,
     service: Service,
     router: Router,
     seed: u64,
@@ -102,6 +108,7 @@ impl TestApp {
             leftovers_allowed: false,
             overheard: Overheard::default(),
             records: None,
+            collector: None,
             clients: None,
         }
     }
@@ -292,6 +299,12 @@ impl Builder {
         self
     }
 
+    /// Exports spans to this collector.
+    pub fn traced_by(mut self, collector: &Collector) -> Self {
+        self.collector = Some(collector.clone());
+        self.with_env("GATEWAY__TRACING__ENDPOINT", "http://collector.test")
+    }
+
     /// Starts the service, and waits for its first token or the failure to get one.
     pub async fn start(self) -> TestApp {
         let mut app = self.start_without_token();
@@ -303,32 +316,34 @@ impl Builder {
     /// Starts the service, which then fetches its first token.
     pub fn start_without_token(self) -> TestApp {
         let (config, loaded) = self.config();
-        let simulator = Simulator::new(self.settings);
-        for call in self.calls {
-            simulator.add_call(call).expect("a sound conversation");
-        }
-        for fault in self.faults {
-            simulator.inject(fault);
-        }
-        let text = config.log.format == LogFormat::Text;
-        let format = if text { Format::Text } else { Format::Json };
+        let simulator = simulated(self.settings, self.calls, self.faults);
+        let is_text = config.log.format == LogFormat::Text;
+        let format = if is_text { Format::Text } else { Format::Json };
         let (sink, logs) = Sink::captured(format);
         let telemetry = Telemetry::new(sink, format, &config.log.level).expect("a filter");
         let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
-        let platform = listened_to(simulator.router(), self.overheard);
+        let collector = self.collector.unwrap_or_default();
+        let spans = span_export(&config.tracing, in_process(collector.router(), 1024));
+        let spans = spans.expect("a sound endpoint");
         let parts = Parts {
-            transport: in_process(platform, config.genesys.max_response_bytes.as_usize()),
+            transport: in_process(
+                listened_to(simulator.router(), self.overheard),
+                config.genesys.max_response_bytes.as_usize(),
+            ),
             jitter: Jitter::seeded(self.seed),
             access: telemetry.access().clone(),
             audit: self.records.clone().map(|records| Box::new(records) as _),
             tls: None,
             callers: KnownCallers::of(&config.auth).expect("sound callers"),
+            spans: spans.clone(),
         };
         let service = Service::build(&config, &loaded, parts);
         TestApp {
             simulator,
             logs,
             records: self.records.unwrap_or_default(),
+            collector,
+            spans,
             router: service.router(),
             service,
             seed: self.seed,
@@ -345,6 +360,18 @@ impl Builder {
         let credentials = config.credentials().expect("both are set");
         (config, credentials)
     }
+}
+
+/// The platform, with these calls and faults.
+fn simulated(settings: Settings, calls: Vec<Call>, faults: Vec<Fault>) -> Simulator {
+    let simulator = Simulator::new(settings);
+    for call in calls {
+        simulator.add_call(call).expect("a sound conversation");
+    }
+    for fault in faults {
+        simulator.inject(fault);
+    }
+    simulator
 }
 
 /// The platform with an ear at its door.

@@ -1,0 +1,123 @@
+//! `[tracing]`: where spans go.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::{HeaderName, HeaderValue};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use super::mismatch::{Mismatch, Mismatches};
+use super::url::BaseUrl;
+use super::values;
+
+/// Where spans go, and of which requests.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Raw")]
+pub struct Tracing {
+    /// Base URL of the collector; `None` if there is none.
+    pub endpoint: Option<BaseUrl>,
+    /// What it is sent beside the spans.
+    pub headers: SpanHeaders,
+    /// The name of this service in a trace; never empty.
+    pub service_name: String,
+    /// One in so many of the traces that begin here is kept; at least 1.
+    pub keep_one_in: u32,
+}
+
+/// Headers for the collector. `Debug` shows none.
+#[derive(Clone, Default)]
+pub struct SpanHeaders(Vec<(String, SecretString)>);
+
+impl SpanHeaders {
+    /// Name and value of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &SecretString)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+}
+
+impl fmt::Debug for SpanHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SpanHeaders({})", self.0.len())
+    }
+}
+
+impl FromStr for SpanHeaders {
+    type Err = &'static str;
+
+    /// As `name=value,name=value`. The messages leave the text out, because it may hold a key.
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let headers = text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').ok_or("must be `name=value,name=value`")?;
+            let (name, value) = (name.trim(), value.trim());
+            let sound = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok();
+            sound.then(|| (name.to_owned(), value.into())).ok_or("must hold sound headers")
+        });
+        headers.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// The section as written; what several keys decide together is checked on the way out of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(deserialize_with = "values::optional")]
+    endpoint: Option<BaseUrl>,
+    #[serde(deserialize_with = "headers")]
+    headers: SpanHeaders,
+    #[serde(deserialize_with = "service_name")]
+    service_name: String,
+    #[serde(deserialize_with = "values::number::<1, 1_000_000, _, _>")]
+    keep_one_in: u32,
+}
+
+impl TryFrom<Raw> for Tracing {
+    type Error = Mismatches;
+
+    fn try_from(raw: Raw) -> Result<Self, Mismatches> {
+        let Raw { endpoint, headers, service_name, keep_one_in } = raw;
+        let some = headers.iter().next().is_some();
+        let message = match &endpoint {
+            None if some => Some("are set, but tracing.endpoint is not"),
+            Some(url) if some && url.leaves_unencrypted() => {
+                Some("need a tracing.endpoint with https, unless its host is this machine")
+            }
+            _ => None,
+        };
+        match message {
+            Some(message) => Err(Mismatches(vec![Mismatch("headers", message)])),
+            None => Ok(Self { endpoint, headers, service_name, keep_one_in }),
+        }
+    }
+}
+
+fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SpanHeaders, D::Error> {
+    values::one_line(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+fn service_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = values::one_line(deserializer)?.trim().to_owned();
+    if name.is_empty() { Err(D::Error::custom("must not be empty")) } else { Ok(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn headers_are_a_list_and_shown_to_nobody() {
+        let headers: SpanHeaders = " x-key = hunter2==, b=2,".parse().expect("headers");
+        let read: Vec<_> =
+            headers.iter().map(|(name, value)| (name, value.expose_secret())).collect();
+        assert_eq!(read, [("x-key", "hunter2=="), ("b", "2")]);
+        assert!(!format!("{headers:?}").contains("hunter2"));
+        assert_eq!("".parse::<SpanHeaders>().expect("none").iter().count(), 0);
+        for bad in ["hunter2", "a b=hunter2", "=hunter2", "a=hunter2\u{1}"] {
+            let error = bad.parse::<SpanHeaders>().expect_err(bad);
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Places in a distributed trace: which trace a request belongs to, and where its steps are told.
+//!
+//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): a caller's `traceparent` goes on to
+//! upstream. Where spans are exported, those of the gateway stand between the two.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::trail::Attempt;
+
+/// The bit of the flags that says that whoever began the trace keeps it.
+const SAMPLED: u8 = 1;
+
+/// Where spans go once they have ended.
+pub trait Spans: Send + Sync + fmt::Debug {
+    /// An exchange with upstream has ended. Never waits.
+    fn attempt(&self, span: &Span, attempt: &Attempt);
+}
+
+/// Id of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceId(u128);
+
+/// What a `traceparent` says: a trace, and one span in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    trace: TraceId,
+    span: u64,
+    flags: u8,
+}
+
+/// One step of a trace.
+#[derive(Clone, Debug)]
+pub struct Span {
+    context: TraceContext,
+    parent: Option<TraceContext>,
+    spans: Option<Arc<dyn Spans>>,
+}
+
+impl TraceId {
+    /// The id as a number; never zero.
+    pub const fn number(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl TraceContext {
+    /// A new trace, whose first span this is.
+    pub fn begin(sampled: bool) -> Self {
+        let trace = u128::from(fastrand::u64(1..)) << 64 | u128::from(fastrand::u64(..));
+        Self { trace: TraceId(trace), span: fastrand::u64(1..), flags: u8::from(sampled) }
+    }
+
+    /// Another span of the same trace.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self { span: fastrand::u64(1..), ..self }
+    }
+
+    /// Reads a `traceparent`; `None` if it is not a valid one, which then starts no trace. Of a later
+    /// version is kept what this one knows, and not what was appended, however long.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let mut hex = |length: usize| {
+            let part = parts.next()?;
+            let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            (part.len() == length && part.bytes().all(lower))
+                .then(|| u128::from_str_radix(part, 16).ok())?
+        };
+        let (version, trace, span, flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
+        // Only versions to come may append parts of their own.
+        let complete = parts.next().is_none() || version != 0;
+        let valid = version != 0xff && trace != 0 && span != 0 && complete;
+        let (span, flags) = (u64::try_from(span).ok()?, u8::try_from(flags).ok()?);
+        valid.then_some(Self { trace: TraceId(trace), span, flags })
+    }
+
+    /// Its trace.
+    pub const fn trace(self) -> TraceId {
+        self.trace
+    }
+
+    /// Id of its span; never zero.
+    pub const fn span(self) -> u64 {
+        self.span
+    }
+
+    /// Whether whoever began the trace keeps it.
+    pub const fn is_sampled(self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+}
+
+/// As a `traceparent`.
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+    }
+}
+
+impl Span {
+    /// Somebody else's, which stands for every step made on its behalf: none is exported.
+    pub fn passed_on(context: TraceContext) -> Self {
+        Self { context, parent: None, spans: None }
+    }
+
+    /// One of our own below `parent`; told to `spans`, if there are any.
+    pub fn new(
+        context: TraceContext,
+        parent: Option<TraceContext>,
+        spans: Option<Arc<dyn Spans>>,
+    ) -> Self {
+        Self { context, parent, spans }
+    }
+
+    /// A step of this one; this one itself where steps are not exported.
+    #[must_use]
+    pub fn step(&self) -> Self {
+        match &self.spans {
+            Some(_) => {
+                Self { context: self.context.next(), parent: Some(self.context), ..self.clone() }
+            }
+            None => self.clone(),
+        }
+    }
+
+    /// Which of several requests' spans the work stands under that is done for all of them: the
+    /// first that is exported, else the first.
+    pub fn prefer(chosen: &mut Option<Self>, other: Option<&Self>) {
+        let is_better = match (&*chosen, other) {
+            (None, _) => true,
+            (Some(chosen), Some(other)) => chosen.spans.is_none() && other.spans.is_some(),
+            (Some(_), None) => false,
+        };
+        if is_better {
+            *chosen = other.cloned();
+        }
+    }
+
+    /// Its place in the trace.
+    pub fn context(&self) -> TraceContext {
+        self.context
+    }
+
+    /// The place of the span that caused it.
+    pub fn parent(&self) -> Option<TraceContext> {
+        self.parent
+    }
+
+    /// Where it goes when it has ended, if it goes anywhere.
+    pub fn spans(&self) -> Option<&dyn Spans> {
+        self.spans.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn again(text: &str) -> Option<String> {
+        TraceContext::read(text).map(|context| context.to_string())
+    }
+
+    #[test]
+    fn only_a_valid_traceparent_is_passed_on() {
+        assert_eq!(again(TRACE).as_deref(), Some(TRACE));
+        let later = format!("01{}-more", &TRACE[2..]);
+        assert_eq!(again(&later).as_deref(), Some(TRACE), "in the version that we speak");
+        for bad in [
+            "",
+            &TRACE.to_uppercase(),
+            &format!("ff{}", &TRACE[2..]),
+            &format!("{TRACE}-more"),
+            &TRACE[..TRACE.len() - 3],
+            &TRACE.replace("b7", "+7"),
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        ] {
+            assert_eq!(again(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn zeroes_in_front_of_ids_are_kept() {
+        let small = "00-00000000000000000000000000000001-0000000000000002-00";
+        assert_eq!(again(small).as_deref(), Some(small));
+        let context = TraceContext::read(small).expect("valid");
+        assert_eq!((context.trace().number(), context.span()), (1, 2));
+        assert!(!context.is_sampled());
+    }
+
+    #[test]
+    fn what_is_begun_here_can_be_read_again() {
+        for sampled in [true, false] {
+            let begun = TraceContext::begin(sampled);
+            assert_eq!(TraceContext::read(&begun.to_string()), Some(begun));
+            assert_eq!(begun.is_sampled(), sampled);
+            let next = begun.next();
+            assert_eq!(next.trace(), begun.trace());
+            assert_ne!(next.span(), begun.span());
+        }
+    }
+
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl Spans for Nowhere {
+        fn attempt(&self, _: &Span, _: &Attempt) {}
+    }
+
+    #[test]
+    fn shared_work_stands_below_the_first_that_is_exported() {
+        let passed_on = [1, 2].map(|_| Span::passed_on(TraceContext::begin(true)));
+        let exported =
+            [1, 2].map(|_| Span::new(TraceContext::begin(true), None, Some(Arc::new(Nowhere))));
+        let chosen = |spans: [Option<&Span>; 4]| {
+            let mut chosen = None;
+            for span in spans {
+                Span::prefer(&mut chosen, span);
+            }
+            chosen.map(|span| span.context())
+        };
+        let ([first, second], [third, fourth]) = (&passed_on, &exported);
+        let mixed = chosen([None, Some(first), Some(third), Some(fourth)]);
+        assert_eq!(mixed, Some(third.context()));
+        let none = chosen([None, Some(first), Some(second), None]);
+        assert_eq!(none, Some(first.context()));
+    }
+
+    #[test]
+    fn what_is_only_passed_on_has_no_steps_of_its_own() {
+        let context = TraceContext::read(TRACE).expect("valid");
+        assert_eq!(Span::passed_on(context).step().context(), context);
+    }
+}

@@ -1,0 +1,222 @@
+//! Spans for an OpenTelemetry collector: one a request to the API, and below it one for each exchange
+//! with upstream. Without a collector there are none.
+//!
+//! They are made when they have ended, of what is noted anyway for the access line and the trail of
+//! the request: nothing has to be kept open, and a span can tell no more than those do. No path, key
+//! or value is in one. The SDK's batches go from a thread of their own; what does not fit into its
+//! queue is dropped, and the SDK warns.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, SpanData, SpanEvents, SpanExporter, SpanLinks, SpanProcessor,
+};
+
+use super::access::{AccessRecord, milliseconds};
+use crate::clock;
+use crate::ports::{Answer, Attempt, Cycle, Operation, Phase, Span, Spans, TraceContext};
+
+/// From which status on the service has failed, and not its caller.
+const SERVER_ERROR: u16 = 500;
+
+/// How long the end of the process waits for the last batch.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where spans go. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct SpanExport(Arc<Recorder>);
+
+#[derive(Debug)]
+struct Recorder {
+    processor: BatchSpanProcessor,
+    /// One in so many of the traces that begin here is kept.
+    keep_one_in: u32,
+    scope: InstrumentationScope,
+}
+
+impl SpanExport {
+    /// To this exporter, under the name of a service. Of traces that begin here one in so many is
+    /// kept; about others their callers have decided.
+    pub fn new(exporter: impl SpanExporter + 'static, service: String, keep_one_in: u32) -> Self {
+        let mut processor = BatchSpanProcessor::builder(exporter).build();
+        processor.set_resource(&Resource::builder().with_service_name(service).build());
+        let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build();
+        Self(Arc::new(Recorder { processor, keep_one_in, scope }))
+    }
+
+    /// The span of a request that arrives, below its caller's if it has one.
+    pub fn open(&self, given: Option<TraceContext>) -> Span {
+        let begin = || TraceContext::begin(fastrand::u32(..self.0.keep_one_in.max(1)) == 0);
+        let context = given.map_or_else(begin, TraceContext::next);
+        let kept = context.is_sampled().then(|| Arc::clone(&self.0) as Arc<dyn Spans>);
+        Span::new(context, given, kept)
+    }
+
+    /// A request was answered, or its caller hung up.
+    pub fn request(&self, record: &AccessRecord<'_>, cycle: &Cycle) {
+        let Some(span) = cycle.span().filter(|span| span.spans().is_some()) else { return };
+        let name = format!("{} {}", record.method, record.route);
+        let mut data = self.0.ended(span, SpanKind::Server, (name.into(), record.took));
+        data.attributes = of_request(record, cycle);
+        data.links = joined(span, cycle);
+        if record.status >= SERVER_ERROR {
+            data.status = Status::error("");
+        }
+        self.0.processor.on_end(data);
+    }
+
+    /// Waits until what there is has been sent, or could not be. For a moment before the end.
+    pub async fn flush(&self) {
+        let recorder = Arc::clone(&self.0);
+        let flushed = tokio::task::spawn_blocking(move || recorder.processor.force_flush());
+        if let Ok(Err(error)) = flushed.await {
+            tracing::warn!(error = %error, "the last spans could not be sent");
+        }
+    }
+
+    /// Sends what there is, and ends.
+    pub async fn finish(&self) {
+        let recorder = Arc::clone(&self.0);
+        let ended =
+            tokio::task::spawn_blocking(move || recorder.processor.shutdown_with_timeout(PATIENCE));
+        if let Ok(Err(error)) = ended.await {
+            tracing::warn!(error = %error, "the last spans could not be sent");
+        }
+    }
+}
+
+impl Spans for Recorder {
+    fn attempt(&self, span: &Span, attempt: &Attempt) {
+        let Some(end) = attempt.ended() else { return };
+        let name = Cow::Borrowed(name_of(attempt.operation));
+        let mut data = self.ended(span, SpanKind::Client, (name, end.took));
+        data.attributes = vec![
+            KeyValue::new("genesys.operation", attempt.operation.as_str()),
+            KeyValue::new("http.request.method", method_of(attempt.operation)),
+        ];
+        if let Some(id) = &end.correlation_id {
+            data.attributes.push(KeyValue::new("genesys.correlation_id", id.clone()));
+        }
+        let failure = match end.answer {
+            Answer::Status(status) => {
+                let code = KeyValue::new("http.response.status_code", i64::from(status));
+                data.attributes.push(code);
+                (status >= 400).then(|| status.to_string().into())
+            }
+            Answer::Timeout => Some(Cow::Borrowed("timeout")),
+            Answer::Connect => Some(Cow::Borrowed("connect")),
+            Answer::Reset => Some(Cow::Borrowed("reset")),
+            Answer::Invalid => Some(Cow::Borrowed("invalid")),
+            Answer::NotSent => Some(Cow::Borrowed("not_sent")),
+        };
+        if let Some(failure) = failure {
+            data.attributes.push(KeyValue::new("error.type", failure));
+            data.status = Status::error("");
+        }
+        self.processor.on_end(data);
+    }
+}
+
+impl Recorder {
+    /// A span that has ended just now, and took so long.
+    fn ended(
+        &self,
+        span: &Span,
+        span_kind: SpanKind,
+        (name, took): (Cow<'static, str>, Duration),
+    ) -> SpanData {
+        let end_time = SystemTime::from(clock::now());
+        SpanData {
+            span_context: context_of(span.context(), false),
+            parent_span_id: span.parent().map_or(SpanId::INVALID, |parent| parent.span().into()),
+            parent_span_is_remote: span_kind == SpanKind::Server,
+            span_kind,
+            name,
+            start_time: end_time.checked_sub(took).unwrap_or(end_time),
+            end_time,
+            attributes: Vec::new(),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: Status::Unset,
+            instrumentation_scope: self.scope.clone(),
+        }
+    }
+}
+
+fn context_of(context: TraceContext, remote: bool) -> SpanContext {
+    let trace = context.trace().number().into();
+    let flags = TraceFlags::default().with_sampled(context.is_sampled());
+    SpanContext::new(trace, context.span().into(), flags, remote, TraceState::default())
+}
+
+/// Exchanges that were made for several requests stand below the first of them; the others lead there.
+fn joined(span: &Span, cycle: &Cycle) -> SpanLinks {
+    let mut links = SpanLinks::default();
+    let attempts = cycle.trail().map(|trail| trail.steps().attempts).unwrap_or_default();
+    for other in attempts.iter().filter_map(|attempt| attempt.span()) {
+        if other.spans().is_some() && other.parent() != Some(span.context()) {
+            links.links.push(Link::with_context(context_of(other.context(), false)));
+        }
+    }
+    links
+}
+
+fn of_request(record: &AccessRecord<'_>, cycle: &Cycle) -> Vec<KeyValue> {
+    let mut attributes = vec![
+        KeyValue::new("http.request.method", record.method.to_owned()),
+        KeyValue::new("http.route", record.route.to_owned()),
+        KeyValue::new("http.response.status_code", i64::from(record.status)),
+        KeyValue::new("request.id", record.request_id.to_owned()),
+        KeyValue::new("upstream.calls", i64::from(record.upstream_calls)),
+    ];
+    let mut add = |name: &'static str, value: Option<String>| {
+        attributes.extend(value.map(|value| KeyValue::new(name, value)));
+    };
+    add("client", record.client.map(str::to_owned));
+    add("conversation.id", record.conversation.map(|id| id.to_string()));
+    add("effect", record.effect.map(|effect| effect.as_str().to_owned()));
+    add("correlation.id", record.correlation_id.map(str::to_owned));
+    add("error.type", record.code.map(|code| code.as_str().to_owned()));
+    for phase in Phase::ALL {
+        let spent = cycle.spent(phase);
+        if !spent.is_zero() {
+            attributes.push(KeyValue::new(name_of_phase(phase), milliseconds(spent)));
+        }
+    }
+    attributes
+}
+
+const fn name_of_phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Queue => "queue_ms",
+        Phase::Token => "token_ms",
+        Phase::Read => "read_ms",
+        Phase::Patch => "patch_ms",
+        Phase::Verify => "verify_ms",
+    }
+}
+
+const fn name_of(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Read => "genesys read",
+        Operation::Patch => "genesys patch",
+        Operation::Token => "genesys token",
+        Operation::Analytics => "genesys analytics",
+    }
+}
+
+const fn method_of(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Read => "GET",
+        Operation::Patch => "PATCH",
+        Operation::Token | Operation::Analytics => "POST",
+    }
+}
