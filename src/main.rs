@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use attribute_gateway::cli;
 use mimalloc::MiMalloc;
@@ -12,8 +13,15 @@ use tokio::runtime::{Builder, Runtime};
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// What still blocks when all is done, such as a look at a file on a disk that hangs, is not waited for
+/// longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 fn main() -> std::io::Result<ExitCode> {
-    Ok(runtime()?.block_on(cli::run()))
+    let runtime = runtime()?;
+    let code = runtime.block_on(cli::run());
+    runtime.shutdown_timeout(PATIENCE);
+    Ok(code)
 }
 
 /// One thread where only one processor may be used, by affinity or by the limit of a container: being

@@ -230,8 +230,10 @@ impl Flow {
         }
         let pending = self.plan().await?;
         if self.request.options.dry_run {
+            self.check_condition()?;
+            self.check_size(&pending)?;
             self.sent = pending;
-            return self.check_condition();
+            return Ok(());
         }
         // A condition is judged also where nothing has to be sent.
         if !pending.is_empty() || self.request.condition.is_some() {
@@ -312,6 +314,13 @@ impl Flow {
             return Ok(());
         }
         Err(Error::PreconditionFailed { current: condition.current(id, &self.shown) })
+    }
+
+    /// Whether what a dry run would send fits to what it has read.
+    fn check_size(&self, pending: &Patch) -> Result<(), Error> {
+        let checked =
+            self.shared.settings.limits.check(&self.shown, &pending.applied_to(&self.shown));
+        checked.map_err(Error::AttributesTooLarge)
     }
 
     /// Whether there may be sent to this conversation.

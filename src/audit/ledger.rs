@@ -11,6 +11,9 @@ use crate::ports::Meter;
 /// Between two lines of the log about losses.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// An output that has not taken a line for this long stands still.
+const STALLED: Duration = Duration::from_secs(2);
+
 /// How the audit fares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -30,6 +33,8 @@ pub(super) struct Ledger {
 struct Books {
     state: State,
     told: Option<Instant>,
+    /// Since when a line is being written.
+    writing: Option<Instant>,
 }
 
 impl Ledger {
@@ -38,7 +43,27 @@ impl Ledger {
     }
 
     pub(super) fn state(&self) -> State {
-        self.books().state.clone()
+        let books = self.books();
+        let mut state = books.state.clone();
+        if books.writing.is_some_and(|since| since.elapsed() >= STALLED) {
+            state.failing.get_or_insert_with(|| "the output stands still".to_owned());
+        }
+        state
+    }
+
+    /// A line is being written: with an output that stands still it will be for long.
+    pub(super) fn begins(&self) {
+        self.books().writing = Some(Instant::now());
+    }
+
+    /// The line was written, or could not be.
+    pub(super) fn ended(&self) {
+        self.books().writing = None;
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_writing(&self) -> bool {
+        self.books().writing.is_some()
     }
 
     /// A record was written.

@@ -103,7 +103,9 @@ struct Writer {
 impl Writer {
     fn run(mut self, entries: &Receiver<(Entry, Told)>) {
         while let Ok((entry, told)) = entries.recv() {
+            self.ledger.begins();
             let written = append(&mut *self.output, &entry, &self.ledger);
+            self.ledger.ended();
             self.waiting.fetch_sub(entry.line.len(), Ordering::Relaxed);
             // Not everybody waits for it.
             let _ = told.send(written);
@@ -199,5 +201,22 @@ mod tests {
         // There is room again.
         let_in.send(()).expect("the thread lives");
         assert_eq!(stream.write(entry(CAPACITY)).await, Ok(()));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn an_output_that_takes_nothing_is_told_although_nothing_is_lost_yet() {
+        let (stream, let_in, _taken, ledger) = slow();
+        let waits = stream.write(entry(1));
+        while !ledger.is_writing() {
+            std::thread::yield_now();
+        }
+        assert_eq!(ledger.state().failing, None, "not for long yet");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(ledger.state().failing.as_deref(), Some("the output stands still"));
+        let_in.send(()).expect("the thread lives");
+        assert_eq!(waits.await, Ok(()));
+        while ledger.is_writing() {
+            std::thread::yield_now();
+        }
+        assert_eq!(ledger.state().failing, None);
     }
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::Signal;
 use tokio::net::TcpSocket;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 use super::{say, simulate, telemetry};
 use crate::config::{self, Config, Credentials};
@@ -95,6 +96,8 @@ async fn run(
     log: &Telemetry,
 ) -> anyhow::Result<()> {
     let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // Heard, so that it does not end the process: to write then fails, as it does on a full disk.
+    let _file_too_large = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
     tokio::spawn(heed(signals, service.shutdown().clone(), config.server.drain, log.clone()));
     let ended = service.serve(listener).await;
     tracing::info!("stopped");
@@ -104,7 +107,7 @@ async fn run(
 
 /// The first signal begins the drain, the second ends the process.
 async fn heed(
-    (mut interrupt, mut terminate): (Signal, Signal),
+    (mut interrupt, mut terminate): (Signals, Signals),
     shutdown: Shutdown,
     drain: Duration,
     log: Telemetry,
@@ -118,7 +121,7 @@ async fn heed(
     std::process::exit(ENDED_AT_ONCE);
 }
 
-async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+async fn either(interrupt: &mut Signals, terminate: &mut Signals) {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

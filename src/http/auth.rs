@@ -5,6 +5,7 @@
 
 mod credentials;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::Request;
@@ -52,7 +53,7 @@ impl Recognition {
         };
         let known = match roll.recognise(&shown) {
             Ok(known) => known,
-            Err(stranger) => return Self::refused(sentence(stranger)),
+            Err(stranger) => return Self::refused(&sentence(stranger, &shown)),
         };
         let client = known.client();
         let counts = paths::is_api(request.uri().path());
@@ -90,11 +91,16 @@ pub(super) fn is_half_open(route: &str) -> bool {
     route == paths::READYZ
 }
 
-fn sentence(stranger: Stranger) -> &'static str {
-    match stranger {
-        Stranger::Nothing => "the request shows no credential",
-        Stranger::Unknown => "the credential is none of a known caller",
-        Stranger::Contradicting => "the credentials contradict each other; send one",
+/// Why nobody is known by what was shown. A subject is told as it would have to stand in the
+/// configuration, since every program prints it in another form; its bearer knows it anyway.
+fn sentence(stranger: Stranger, shown: &Shown<'_>) -> Cow<'static, str> {
+    match (stranger, shown.certificate) {
+        (Stranger::Nothing, _) => "the request shows no credential".into(),
+        (Stranger::Unknown, Some(subject)) if shown.keys.is_empty() => {
+            format!("no caller is known by a certificate of the subject {subject:?}").into()
+        }
+        (Stranger::Unknown, _) => "the credential is none of a known caller".into(),
+        (Stranger::Contradicting, _) => "the credentials contradict each other; send one".into(),
     }
 }
 

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 pub use self::certificate::subject;
 use self::material::Material;
 pub use self::material::certificates;
-use super::watched::Watched;
+use super::watched::{Watched, check_regular};
 use crate::clock;
 use crate::config::{self, ClientCertificates};
 use crate::http::Check;
@@ -42,7 +42,7 @@ impl Tls {
     /// # Errors
     /// If they cannot be used.
     pub fn load(settings: &config::Tls) -> anyhow::Result<Self> {
-        let material = Material::load(settings).context("cannot use the files of server.tls")?;
+        let material = loaded(settings).context("cannot use the files of server.tls")?;
         let state = State { material: Arc::new(material), fault: None };
         Ok(Self { settings: settings.clone(), state: Mutex::new(state) })
     }
@@ -55,7 +55,7 @@ impl Tls {
     /// Takes the files anew whenever they change, for ever.
     pub async fn keep(&self, metrics: &Metrics) {
         metrics.certificate_expires(self.lock().material.expires.unix_timestamp());
-        let mut files = Watched::new(self.files());
+        let mut files = Watched::new(files(&self.settings));
         // They may have changed since they were read.
         self.take(metrics, true);
         loop {
@@ -65,7 +65,7 @@ impl Tls {
     }
 
     fn take(&self, metrics: &Metrics, quietly: bool) {
-        let loaded = Material::load(&self.settings);
+        let loaded = loaded(&self.settings);
         let mut state = self.lock();
         match loaded {
             Ok(material) => {
@@ -104,18 +104,23 @@ impl Tls {
         Check { name: "tls", ok: !over && state.fault.is_none(), detail }
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        let config::Tls { certificate, key, clients, .. } = &self.settings;
-        let mut files = vec![certificate.clone(), key.clone()];
-        if let ClientCertificates::Optional(file) | ClientCertificates::Required(file) = clients {
-            files.push(file.clone());
-        }
-        files
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn loaded(settings: &config::Tls) -> anyhow::Result<Material> {
+    check_regular(&files(settings))?;
+    Material::load(settings)
+}
+
+fn files(settings: &config::Tls) -> Vec<PathBuf> {
+    let config::Tls { certificate, key, clients, .. } = settings;
+    let mut files = vec![certificate.clone(), key.clone()];
+    if let ClientCertificates::Optional(file) | ClientCertificates::Required(file) = clients {
+        files.push(file.clone());
+    }
+    files
 }
 
 fn when(moment: OffsetDateTime) -> String {

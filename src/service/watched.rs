@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::bail;
 use ring::digest::{SHA256, digest};
 
 /// Time between two looks. A change is taken after the second one that finds it unchanged since
@@ -49,11 +50,18 @@ impl Watched {
     }
 }
 
+/// Fails if one of them is there and no file: to read a pipe may take for ever, and takes away what others
+/// would read.
+pub fn check_regular(files: &[PathBuf]) -> anyhow::Result<()> {
+    let odd = files.iter().find(|file| file.metadata().is_ok_and(|found| !found.is_file()));
+    odd.map_or(Ok(()), |file| bail!("{} is not a regular file", file.display()))
+}
+
 fn state(files: &[PathBuf]) -> State {
     files.iter().map(|file| print(file)).collect()
 }
 
 fn print(file: &Path) -> Option<[u8; 32]> {
-    let content = std::fs::read(file).ok()?;
+    let content = file.metadata().ok()?.is_file().then(|| std::fs::read(file))?.ok()?;
     digest(&SHA256, &content).as_ref().try_into().ok()
 }

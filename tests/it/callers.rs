@@ -365,3 +365,19 @@ async fn a_bad_file_changes_nothing_and_is_complained_of_until_it_is_good_again(
     let again = ask("/v1/nothing", "two").await;
     assert_eq!(again.assert_status(429).header("retry-after"), "6");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pipe_in_the_place_of_the_file_is_told_and_holds_nothing_up() {
+    let app = TestApp::new().with_clients(&[client("crm", "one", "")]).start().await;
+    let ask = async |path: &str, key| app.ask(("GET", path), &[shown(key)], "").await;
+    let file = app.clients_file();
+    std::fs::remove_file(&file).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("mkfifo is there").success());
+    tokio::time::sleep(ms(5000)).await;
+    let checks = ask("/readyz?verbose", "one").await;
+    assert!(checks.text.contains("is not a regular file"), "{}", checks.text);
+    replace(&file, &client("crm", "two", ""));
+    tokio::time::sleep(ms(5000)).await;
+    ask("/metrics", "two").await.assert_status(200);
+}

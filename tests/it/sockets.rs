@@ -282,6 +282,27 @@ async fn sigterm_in_the_middle_of_writes_loses_no_audit_record() {
 }
 
 #[tokio::test]
+async fn a_limit_of_the_size_of_files_is_told_as_a_full_disk_is_and_ends_nobody() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let path = directory.path().join("audit.jsonl");
+    let mut demo =
+        Process::demo(&[], &[("GATEWAY__AUDIT__TO", path.to_str().expect("plain"))]).await;
+    demo.process.limit_files(4096);
+    let body = json!({"attributes": {"tier": "gold"}}).to_string();
+    let refused = until("a write is refused", async || {
+        let answer = fetch("PUT", &demo.attributes(), body.clone()).await;
+        (answer.status() != StatusCode::OK).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let problem = String::from_utf8_lossy(refused.body());
+    assert!(problem.contains("audit-unavailable"), "{problem}");
+    assert_eq!(fetch("GET", &demo.attributes(), "").await.status(), 200, "reads go on");
+    demo.process.signal("TERM");
+    assert_eq!(demo.process.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn records_that_still_wait_for_a_slow_reader_are_written_before_the_process_ends() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let pipe = directory.path().join("audit.pipe");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, ClientBuilder};
+use reqwest::{Certificate, Client, ClientBuilder, Response};
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::version::{TLS12, TLS13};
@@ -75,6 +75,11 @@ impl Secured {
 
     /// The same of this path.
     async fn status_on(&self, path: &str, identity: Option<&Identity>) -> Option<u16> {
+        let answer = self.ask(path, identity).await;
+        answer.map(|answer| answer.status().as_u16())
+    }
+
+    async fn ask(&self, path: &str, identity: Option<&Identity>) -> Option<Response> {
         let client = self.client(|builder| match identity {
             Some(identity) => {
                 let identity = reqwest::Identity::from_pem(identity.pem().as_bytes());
@@ -82,8 +87,7 @@ impl Secured {
             }
             None => builder,
         });
-        let answer = client.get(format!("{}{path}", self.demo.gateway)).send().await;
-        answer.ok().map(|answer| answer.status().as_u16())
+        client.get(format!("{}{path}", self.demo.gateway)).send().await.ok()
     }
 
     async fn text(&self, path: &str) -> String {
@@ -199,7 +203,10 @@ async fn a_caller_is_known_by_the_subject_of_its_certificate_while_that_is_good(
     let (gateway, callers) = Secured::asking_with("optional", &[known]).await;
     let (good, other) = (callers.client("crm.example"), callers.client("web.example"));
     assert_eq!(gateway.status_on("/metrics", Some(&good)).await, Some(200));
-    assert_eq!(gateway.status_on("/metrics", Some(&other)).await, Some(401));
+    let refused = gateway.ask("/metrics", Some(&other)).await.expect("an answer");
+    assert_eq!(refused.status(), 401);
+    let why = refused.text().await.expect("text");
+    assert!(why.contains(r#"a certificate of the subject \"CN=web.example\""#), "{why}");
     assert_eq!(gateway.status_on("/metrics", None).await, Some(401));
     assert_eq!(gateway.status_on("/livez", None).await, Some(200));
     // The connection never comes about.
@@ -243,6 +250,23 @@ async fn certificates_change_under_load_and_no_caller_is_refused() {
     {
         assert!(figures.contains(line), "{line} is not in {figures}");
     }
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_file_holds_up_neither_the_gateway_nor_its_end() {
+    let mut gateway = Secured::start(&[]).await;
+    let pipe = gateway.folder.path().join("tls.key");
+    std::fs::remove_file(&pipe).expect("it was there");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo is there").success());
+    let told = until("the pipe is told", async || {
+        let told = gateway.text("/readyz?verbose").await;
+        told.contains("is not a regular file").then_some(told)
+    })
+    .await;
+    assert!(told.starts_with("ready"), "{told}");
+    gateway.demo.process.signal("TERM");
+    assert_eq!(gateway.demo.process.ended().await.code(), Some(0));
 }
 
 impl Secured {

@@ -128,6 +128,11 @@ async fn a_map_of_exactly_the_limit_is_sent_and_one_byte_more_is_refused_with_th
     ]);
     assert_eq!(answer.at("/largest"), largest);
     assert_eq!(app.order(), "R");
+    let dry = app.write(CALL, "?dryRun=true", json!({"note": format!("{fits}x")})).await;
+    dry.assert_problem(422, "attributes-too-large", "notApplied");
+    assert_eq!(dry.at("/bytes"), 10_241, "as the write itself would be");
+    let dry = app.write(CALL, "?dryRun=true", json!({"note": fits})).await;
+    dry.assert_outcomes(&[("note", "wouldSend")]);
     let answer = app.write(CALL, "", json!({"note": fits})).await;
     answer.assert_outcomes(&[("note", "verified")]);
     assert_eq!(answer.at("/size"), json!({"bytes": 10_240, "limitBytes": 10_240}));

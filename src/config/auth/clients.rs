@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use ::config::{FileFormat, Map, Source as _, Value, ValueKind};
@@ -36,7 +36,12 @@ impl std::error::Error for CallersError {}
 /// If it cannot be read, or is too long for one.
 pub fn read_clients(path: &Path) -> Result<String, CallersError> {
     let mut text = String::new();
-    let read = File::open(path)
+    // To open a pipe may take for ever.
+    let regular = std::fs::metadata(path).and_then(|found| {
+        if found.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
+    });
+    let read = regular
+        .and_then(|()| File::open(path))
         .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
         .map_err(|error| CallersError::of(path, vec![format!("cannot be read: {error}")]))?;
     if read as u64 > LARGEST_FILE {

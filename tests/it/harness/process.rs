@@ -7,6 +7,7 @@ use std::time::Duration;
 use attribute_gateway::genesys::over_http;
 use bytes::Bytes;
 use http::{Request, Response};
+use rustix::process::{Pid, Resource, Rlimit};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -102,6 +103,13 @@ impl Process {
         let sent =
             std::process::Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status();
         assert!(sent.expect("there is a shell").success());
+    }
+
+    /// Lets no file of it grow over so many bytes.
+    pub fn limit_files(&self, bytes: u64) {
+        let id = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
+        let limit = Rlimit { current: Some(bytes), maximum: None };
+        rustix::process::prlimit(Some(id), Resource::Fsize, limit).expect("lowered");
     }
 
     /// Waits for its end, and for the last that it wrote.
