@@ -1,5 +1,6 @@
 //! Tests of the whole service, in one binary. `tests/README.md` tells which test shows what.
 
+mod access;
 mod architecture;
 mod auditing;
 mod bad_input;

@@ -21,9 +21,9 @@ use tokio_rustls::client::TlsStream;
 use crate::harness::{Authority, Demo, Identity, Process, ms, once, until};
 
 /// A gateway with TLS, and whom its callers have to trust.
-struct Secured {
-    demo: Demo,
-    authority: Authority,
+pub(crate) struct Secured {
+    pub(crate) demo: Demo,
+    pub(crate) authority: Authority,
     folder: TempDir,
 }
 
@@ -45,7 +45,7 @@ impl Secured {
     }
 
     /// The same, with more of an environment.
-    async fn asking_with(client_auth: &str, more: &[(&str, &str)]) -> (Self, Authority) {
+    pub(crate) async fn asking_with(client_auth: &str, more: &[(&str, &str)]) -> (Self, Authority) {
         let (callers, folder) = (Authority::new("callers"), tempfile::tempdir().expect("a folder"));
         let file = folder.path().join("ca.pem");
         std::fs::write(&file, callers.pem()).expect("writable");
@@ -56,7 +56,7 @@ impl Secured {
         (Self::start(&[&env[..], more].concat()).await, callers)
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         let url = self.demo.gateway.strip_prefix("https://").expect("the banner tells https");
         url.parse().expect("an address")
     }
