@@ -19,6 +19,7 @@ mod exchange;
 mod extract;
 mod flat;
 mod form;
+mod mistakes;
 mod negotiate;
 pub mod openapi;
 mod ops;

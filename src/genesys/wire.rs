@@ -225,6 +225,7 @@ pub struct TokenBody {
 #[derive(Default, Deserialize)]
 pub struct TokenErrorBody {
     /// OAuth's error code.
+    #[serde(default, deserialize_with = "redact::code")]
     pub error: Option<String>,
     /// OAuth's text.
     pub error_description: Option<String>,

@@ -9,6 +9,7 @@ use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName};
 
 use super::etag::{Cover, EtagKey};
+use super::mistakes::Mistakes;
 use super::problem::Problem;
 use super::state::HttpSettings;
 use super::tags::{NoTags, Tags};
@@ -64,7 +65,7 @@ pub(super) fn of(
     dry_run: bool,
     settings: &HttpSettings,
 ) -> Result<Option<Arc<dyn Precondition>>, Problem> {
-    let mut mistakes = Vec::new();
+    let mut mistakes = Mistakes::default();
     let if_match = tags(headers, &IF_MATCH, "If-Match", &mut mistakes);
     let if_none_match = tags(headers, &IF_NONE_MATCH, "If-None-Match", &mut mistakes);
     if !mistakes.is_empty() {
@@ -88,12 +89,12 @@ fn tags(
     headers: &HeaderMap,
     name: &HeaderName,
     spelled: &str,
-    mistakes: &mut Vec<Violation>,
+    mistakes: &mut Mistakes,
 ) -> Option<Tags> {
     Tags::of(headers, name).unwrap_or_else(|NoTags| {
         let detail =
             "is neither `*` nor a list of entity tags in quotes, as the ETag header has them";
-        mistakes.push(Violation::at(spelled, detail));
+        mistakes.note(Violation::at(spelled, detail));
         None
     })
 }
@@ -120,7 +121,7 @@ mod tests {
         let one = ONE.parse().expect("id");
         let value = value.replace("TAG", &etag.tag(one, &map(&[("a", "1")]), &cover));
         let headers = HeaderMap::from_iter([(header, value.parse().expect("value"))]);
-        let mut mistakes = Vec::new();
+        let mut mistakes = Mistakes::default();
         let condition = Condition {
             if_match: tags(&headers, &IF_MATCH, "", &mut mistakes),
             if_none_match: tags(&headers, &IF_NONE_MATCH, "", &mut mistakes),

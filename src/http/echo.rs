@@ -2,7 +2,9 @@
 //! action, or a proxy before the gateway, really sends.
 //!
 //! What looks like a secret is masked, in headers, the query and the body, since answers get pasted
-//! into tickets. Nothing is kept. There is such a path only with `debug.enabled`.
+//! into tickets. A body in which secrets cannot be told from the rest, such as XML or parts of a
+//! multipart body, is told by its length alone. Nothing is kept. There is such a path only with
+//! `debug.enabled`.
 
 mod secrets;
 
@@ -25,6 +27,10 @@ use super::paths;
 use super::percent::decoded_query;
 use super::problem::Problem;
 use super::state::HttpSettings;
+
+/// Why a body is told by its length alone.
+const NOT_SHOWN: &str = "it is neither JSON nor a form nor a bare text, and what is secret in anything \
+else cannot be told";
 
 /// Media type of forms.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -61,12 +67,16 @@ struct PairView {
 }
 
 /// A body.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = EchoedBody)]
 struct BodyView {
     /// Its length.
     bytes: usize,
+    /// Why nothing else is told of it, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    not_shown: Option<&'static str>,
     /// The body as text, secrets masked; absent if it is no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -140,7 +150,10 @@ impl BodyView {
             Ok(_) | Err(_) => None,
         };
         let text = String::from_utf8_lossy(content);
-        let masked = secrets::body(&text, declares(&[FORM]));
+        let Some(masked) = secrets::body(&text, declares(&[FORM])) else {
+            let not_shown = Some(NOT_SHOWN);
+            return Self { bytes: content.len(), not_shown, json_error, ..Self::default() };
+        };
         let is_text = matches!(text, Cow::Borrowed(_));
         let json = is_text.then(|| serde_json::from_str(&masked).ok()).flatten();
         let (text, base64) = match text {
@@ -149,7 +162,7 @@ impl BodyView {
             Cow::Owned(text) if text == masked => (None, Some(STANDARD.encode(content))),
             Cow::Owned(_) => (None, Some(STANDARD.encode(masked))),
         };
-        Self { bytes: content.len(), text, base64, json, json_error }
+        Self { bytes: content.len(), not_shown: None, text, base64, json, json_error }
     }
 }
 
@@ -170,7 +183,10 @@ mod tests {
         assert!(broken.json_error.is_some_and(|error| error.contains("line 1 column 5")));
         let bytes = told(&[0xff, 0x00], "");
         assert_eq!((bytes.text, bytes.base64.as_deref()), (None, Some("/wA=")));
-        assert_eq!(bytes.json_error, None);
+        assert_eq!((bytes.json_error, bytes.not_shown), (None, None));
+        let markup = told(b"<pin>canary</pin>", JSON);
+        assert_eq!((markup.bytes, markup.text, markup.base64), (17, None, None));
+        assert!(markup.json_error.is_some() && markup.not_shown.is_some());
         let secret = told(b"{\"token\": \"canary\xff\"}", JSON);
         assert_eq!((secret.text, secret.json), (None, None));
         let shown = STANDARD.decode(secret.base64.expect("no text")).expect("base64");

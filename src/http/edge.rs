@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CONNECTION, USER_AGENT};
+use axum::http::header::{ACCEPT, CONNECTION, USER_AGENT, VARY};
 use axum::http::response::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
@@ -198,6 +198,10 @@ impl Passage {
         }
         if self.exchange.leaves_body_unread() || self.state.ops.readiness.draining() {
             headers.insert(CONNECTION, CLOSE);
+        }
+        if self.route().is_some_and(|route| paths::is_negotiated(route, &self.method)) {
+            // Also of a 304 and of a refusal: what comes next time depends on it as well.
+            headers.append(VARY, ACCEPT.into());
         }
         if !self.is_api() {
             return;

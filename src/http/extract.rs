@@ -85,7 +85,7 @@ pub(super) fn exchange(parts: &Parts) -> Result<Exchange, Problem> {
 pub(super) fn conversation(uri: &Uri) -> Result<ConversationId, Problem> {
     paths::conversation_of(uri.path()).ok_or_else(|| {
         let mistake = Violation::at("conversationId", "is not a UUID of the form 8-4-4-4-12");
-        Problem::listing(Code::InvalidConversationId, vec![mistake])
+        Problem::listing(Code::InvalidConversationId, mistake)
     })
 }
 
@@ -94,7 +94,7 @@ fn key(parts: &Parts) -> Result<Option<String>, Problem> {
     let Some(step) = paths::key_of(parts.uri.path()) else { return Ok(None) };
     let key = decoded_step(step).ok_or_else(|| {
         let mistake = Violation::at("key", "is not percent-encoded UTF-8");
-        Problem::listing(Code::InvalidAttributes, vec![mistake])
+        Problem::listing(Code::InvalidAttributes, mistake)
     });
     key.map(Some)
 }

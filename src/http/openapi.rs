@@ -53,6 +53,7 @@ pub fn document() -> OpenApi {
     api.security = Some(security::required());
     for (path, item) in &mut api.paths.paths {
         for (method, operation) in operations(item) {
+            let negotiated = paths::is_negotiated(path, &method);
             let codes = codes::of(operation.operation_id.as_deref().unwrap_or_default());
             exact::operation(operation, &method);
             security::mark(operation, path);
@@ -71,6 +72,9 @@ pub fn document() -> OpenApi {
                     response.headers.insert("Accept-Patch".to_owned(), header.into());
                 }
                 operation.responses.responses.insert(status, response.into());
+            }
+            if negotiated {
+                tell_what_varies(operation);
             }
         }
     }
@@ -160,6 +164,16 @@ fn complete(operation: &mut Operation) {
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
             complete_response(response, status, (&name, takes_view));
+        }
+    }
+}
+
+/// Adds what every answer has whose form depends on what the caller accepts.
+fn tell_what_varies(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            let header = described("`Accept`: the form of the answer depends on it");
+            response.headers.insert("Vary".to_owned(), header.into());
         }
     }
 }

@@ -9,9 +9,14 @@ use axum::response::{IntoResponse, Response};
 
 use super::params::Known;
 use super::paths;
+use super::percent::decoded_query;
 use super::problem::Problem;
+use super::query::Query;
 use super::state::{Ops, ReadinessReport};
 use crate::error::Code;
+
+/// The parameter that asks for readiness check by check.
+const VERBOSE: &str = "verbose";
 
 /// Media type of the figures (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,21 +33,27 @@ pub(super) async fn livez() -> &'static str {
 /// With `?verbose` each check has a line of its own. Throttling or an outage of Genesys Cloud
 /// does not make the service unready: another instance would fare no better.
 #[utoipa::path(get, path = paths::READYZ, operation_id = "getReadiness", tag = "operations",
-    params(("verbose" = Option<String>, Query, description = "List the checks")),
+    params(("verbose" = Option<String>, Query, description = "List the checks; `true`, or without a value", example = "true")),
     responses(
         (status = 200, body = String, content_type = "text/plain", description = "It does", example = "ready"),
         (status = 503, body = String, content_type = "text/plain", description = "It does not: it starts, drains, or its credentials are refused", example = "not ready: token"),
     ))]
-pub(super) async fn readyz(State(ops): State<Arc<Ops>>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn readyz(
+    State(ops): State<Arc<Ops>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let mut query = Query::read_with(query.as_deref(), &[VERBOSE], &[], &[VERBOSE]);
+    let verbose = query.is_switched_on(VERBOSE);
+    query.finish()?;
     let report = ops.readiness.report();
-    let verbose = wants_checks(query.as_deref());
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, told(&report, verbose)).into_response()
+    Ok((status, told(&report, verbose)).into_response())
 }
 
-/// Whether readiness is to be told check by check.
+/// Whether a query may ask for readiness check by check, whatever else is wrong with it.
 pub(super) fn wants_checks(query: Option<&str>) -> bool {
-    query.is_some_and(|query| query.split('&').any(|name| name.starts_with("verbose")))
+    let names = query.unwrap_or_default().split('&').map(|part| part.split('=').next());
+    names.flatten().any(|name| decoded_query(name).is_none_or(|name| name == VERBOSE))
 }
 
 fn told(report: &ReadinessReport, verbose: bool) -> String {

@@ -1,5 +1,7 @@
 //! The paths of the service, once. The parameter names are those of the contract.
 
+use axum::http::Method;
+
 use super::percent::decoded_step;
 use crate::domain::ConversationId;
 
@@ -62,6 +64,16 @@ const API: &str = "/v1/";
 /// Whether this path or pattern belongs to the API.
 pub(super) fn is_api(path: &str) -> bool {
     path.starts_with(API)
+}
+
+/// Patterns whose answers come in several forms, by what the caller accepts.
+const NEGOTIATED: [&str; 7] =
+    [ROOT, PROBLEM, CONVERSATIONS, SEARCH, CONVERSATION, ATTRIBUTES, ATTRIBUTE];
+
+/// Whether an answer on this pattern takes its form from what the caller accepts. Writes are answered
+/// in one form alone.
+pub(super) fn is_negotiated(pattern: &str, method: &Method) -> bool {
+    NEGOTIATED.contains(&pattern) && (method.is_safe() || pattern == SEARCH)
 }
 
 /// Whether what is not safe on this pattern is a write of attributes.

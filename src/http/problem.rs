@@ -17,7 +17,10 @@ use axum::response::{IntoResponse, Response};
 pub(super) use body::{About, ProblemBody};
 
 use super::answer::{CandidateView, WriteAnswer};
-use crate::domain::{SizeExcess, Violation};
+use super::mistakes::Mistakes;
+use crate::domain::SizeExcess;
+#[cfg(test)]
+use crate::domain::Violation;
 use crate::error::{Code, Effect, Error, Failure};
 
 /// Media type of problem details.
@@ -38,7 +41,7 @@ struct Inner {
     detail: String,
     effect: Effect,
     retry_after: Option<Duration>,
-    errors: Vec<Violation>,
+    errors: Mistakes,
     extra: Extra,
     /// For the log alone.
     cause: Option<String>,
@@ -69,19 +72,21 @@ impl Problem {
             detail: detail.into(),
             effect: Effect::NotApplied,
             retry_after: None,
-            errors: Vec::new(),
+            errors: Mistakes::default(),
             extra: Extra::None,
             cause: None,
         }))
     }
 
     /// A problem with a list of mistakes, of which the first is told in the detail.
-    pub(super) fn listing(code: Code, errors: Vec<Violation>) -> Self {
-        let detail = match errors.as_slice() {
-            [] => code.title().to_owned(),
-            [only] => format!("{}: {}", only.pointer, only.detail),
-            [first, others @ ..] => {
-                format!("{}: {} (and {} more)", first.pointer, first.detail, others.len())
+    pub(super) fn listing(code: Code, errors: impl Into<Mistakes>) -> Self {
+        let errors = errors.into();
+        let detail = match (errors.told(), errors.left_out()) {
+            ([], _) => code.title().to_owned(),
+            ([only], _) => format!("{}: {}", only.pointer, only.detail),
+            ([first, others @ ..], left_out) => {
+                let more = others.len() + left_out;
+                format!("{}: {} (and {more} more)", first.pointer, first.detail)
             }
         };
         let mut problem = Self::new(code, detail);
@@ -111,7 +116,7 @@ impl Problem {
 
     #[cfg(test)]
     pub(super) fn errors(&self) -> &[Violation] {
-        &self.0.errors
+        self.0.errors.told()
     }
 
     /// What went wrong this time; never a value.

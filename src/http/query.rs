@@ -1,6 +1,7 @@
 //! Query strings, read strictly: an unknown or doubled parameter is a mistake, since ignoring it
 //! would do something other than what was asked for. All mistakes are listed.
 
+use super::mistakes::Mistakes;
 use super::percent::decoded_query;
 use super::problem::Problem;
 use crate::domain::{ParticipantSelector, Violation};
@@ -15,17 +16,30 @@ const FARTHEST_SLIP: usize = 2;
 /// Longest unknown name that is repeated to the caller.
 const LONGEST_NAMED: usize = 40;
 
+/// What can stand behind the name of a switch: nothing, or one of these.
+pub(super) const SWITCH: [&str; 5] = ["", "true", "1", "false", "0"];
+
 /// A query string while it is taken apart.
 #[derive(Debug)]
 pub(super) struct Query {
     pairs: Vec<(String, String)>,
-    mistakes: Vec<Violation>,
+    mistakes: Mistakes,
 }
 
 impl Query {
     /// Reads a query in which only `known` parameters may stand, each once, but `repeatable` ones.
     pub(super) fn read(raw: Option<&str>, known: &[&str], repeatable: &[&str]) -> Self {
-        let mut query = Self { pairs: Vec::new(), mistakes: Vec::new() };
+        Self::read_with(raw, known, repeatable, &[])
+    }
+
+    /// The same where those of `known` that are `bare` may stand without a value.
+    pub(super) fn read_with(
+        raw: Option<&str>,
+        known: &[&str],
+        repeatable: &[&str],
+        bare: &[&str],
+    ) -> Self {
+        let mut query = Self { pairs: Vec::new(), mistakes: Mistakes::default() };
         let parts = raw.unwrap_or_default().split('&');
         for part in parts.filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -34,9 +48,11 @@ impl Query {
                 continue;
             };
             if !known.contains(&name.as_str()) && !repeatable.contains(&name.as_str()) {
-                let detail = unknown(&name, known.iter().chain(repeatable).copied());
-                query.mistake(&shortened(&name), &detail);
-            } else if value.is_empty() {
+                query.mistakes.note_with(|| {
+                    let detail = unknown(&name, known.iter().chain(repeatable).copied());
+                    Violation::at(shortened(&name), detail)
+                });
+            } else if value.is_empty() && !bare.contains(&name.as_str()) {
                 query.mistake(&name, "has no value");
             } else if known.contains(&name.as_str()) && query.has(&name) {
                 query.mistake(&name, "stands more than once");
@@ -53,7 +69,7 @@ impl Query {
 
     /// Notes what is wrong with a parameter.
     pub(super) fn mistake(&mut self, name: &str, detail: &str) {
-        self.mistakes.push(Violation::at(name, detail));
+        self.mistakes.note(Violation::at(name, detail));
     }
 
     /// Takes the values of a parameter, as they are.
@@ -65,6 +81,18 @@ impl Query {
     /// Takes a parameter that is `true` or `false`, and false if absent.
     pub(super) fn flag(&mut self, name: &str) -> bool {
         self.word(name, &["true", "false"]).as_deref() == Some("true")
+    }
+
+    /// Takes a parameter that switches something on, by `true` or `1` or without a value.
+    pub(super) fn is_switched_on(&mut self, name: &str) -> bool {
+        match self.take(name).pop().as_deref() {
+            Some("" | "true" | "1") => true,
+            None | Some("false" | "0") => false,
+            Some(_) => {
+                self.mistake(name, "has to be `true` or `false`, or to stand without a value");
+                false
+            }
+        }
     }
 
     /// Takes a parameter that is one of a few words.
@@ -108,7 +136,8 @@ impl Query {
         if self.mistakes.is_empty() {
             return Ok(());
         }
-        let about_participants = self.mistakes.iter().all(|mistake| mistake.pointer == PARTICIPANT);
+        let about_participants =
+            self.mistakes.told().iter().all(|mistake| mistake.pointer == PARTICIPANT);
         let code = if about_participants { Code::InvalidParticipant } else { Code::InvalidQuery };
         Err(Problem::listing(code, self.mistakes))
     }

@@ -13,6 +13,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
+use super::mistakes::Mistakes;
 use super::problem::Problem;
 use crate::domain::{AttributeKey, AttributeValue, Change, Patch, Violation};
 use crate::error::Code;
@@ -59,7 +60,7 @@ fn utf8(body: &[u8]) -> Result<&str, String> {
 }
 
 fn not_json(detail: String) -> Problem {
-    Problem::listing(Code::InvalidJson, vec![Violation::at(ROOT, detail)])
+    Problem::listing(Code::InvalidJson, Violation::at(ROOT, detail))
 }
 
 /// What is wrong with a document that is no object.
@@ -90,14 +91,18 @@ fn sentence(error: &serde_json::Error) -> String {
 struct Found {
     null: Null,
     patch: Patch,
-    mistakes: Vec<Violation>,
+    mistakes: Mistakes,
     /// Members of the document that stood already.
     members: BTreeSet<String>,
 }
 
 impl Found {
     fn mistake(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
-        self.mistakes.push(Violation::at(pointer, detail));
+        self.mistakes.note(Violation::at(pointer, detail));
+    }
+
+    fn wrong_key(&mut self, key: &str, detail: impl Into<String>) {
+        self.mistakes.note_with(|| Violation::of_attribute(key, detail));
     }
 
     fn finish(mut self) -> Result<Patch, Problem> {
@@ -195,10 +200,10 @@ impl Kind for Attributes<'_> {
         let mut keys = BTreeSet::new();
         while let Some(key) = members.next_key::<String>()? {
             if let Err(invalid) = AttributeKey::new(&key) {
-                found.mistakes.push(Violation::of_attribute(&key, invalid.to_string()));
+                found.wrong_key(&key, invalid.to_string());
             }
             if !keys.insert(AttributeKey::existing(&key)) {
-                found.mistakes.push(Violation::of_attribute(&key, "the key stands more than once"));
+                found.wrong_key(&key, "the key stands more than once");
             }
             members.next_value_seed(Seed(Value(found, &key)))?;
         }
@@ -239,7 +244,7 @@ impl Kind for Value<'_> {
         }
         let cure = if found == NULL { "; send \"\" to clear a key" } else { "" };
         let detail = format!("the value is {found}; it has to be a string{cure}");
-        self.0.mistakes.push(Violation::of_attribute(self.1, detail));
+        self.0.wrong_key(self.1, detail);
     }
 
     fn text(self, text: &str) {

@@ -5,7 +5,7 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, CALL, TestApp, attributes_of, request};
+use crate::harness::{Answer, CALL, TestApp, attributes_of, client, request, shown};
 
 /// A pointer, and what is told of it.
 type Mistakes = &'static [(&'static str, &'static str)];
@@ -369,4 +369,54 @@ async fn a_path_or_method_that_is_not_there_is_told_with_the_methods_that_are() 
             assert_eq!(answer.header("allow"), allow, "{method} {path}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_thousands_of_mistakes_a_hundred_are_told_and_the_others_counted() {
+    let app = TestApp::new().start().await;
+    let path = attributes_of(CALL);
+    let query = "a&".repeat(32_000);
+    let numbers: Vec<_> = (0..5_000).map(|number| format!("\"k{number}\":1")).collect();
+    let numbers = format!(r#"{{"attributes":{{{}}}}}"#, numbers.join(","));
+    let members: Vec<_> = (0..5_000).map(|number| format!("\"k{number}\":1")).collect();
+    let members = format!("{{{}}}", members.join(","));
+    let long = format!(r#"{{"attributes":{{"{}":1}}}}"#, "é".repeat(30_000));
+    let single = format!("{path}/tier");
+    let search = "/v1/conversations/search";
+    for (method, path, body, left_out) in [
+        ("GET", format!("{path}?{query}"), "", 31_900),
+        ("PUT", path.clone(), &numbers, 4_900),
+        ("PUT", path.clone(), &members, 4_900),
+        ("PUT", single, &members, 4_900),
+        ("POST", search.to_owned(), &members, 4_900),
+        ("PUT", path, &long, 0),
+    ] {
+        let answer = app.ask((method, &path), &[JSON], body.to_owned()).await;
+        assert!(matches!(answer.status, 400 | 422), "{}", answer.text);
+        assert!(answer.text.len() < 32_000, "{method} {path}: {}", answer.text.len());
+        let told = answer.at("/errors").as_array().expect("a list").len();
+        let more = answer.json()["errorsLeftOut"].as_u64().unwrap_or_default();
+        let detail = answer.at("/detail").as_str().expect("a sentence").to_owned();
+        if left_out == 0 {
+            assert_eq!((told, more), (1, 0), "{detail}");
+        } else {
+            assert_eq!((told, more), (100, left_out), "{detail}");
+            assert!(detail.ends_with(&format!("(and {} more)", left_out + 99)), "{detail}");
+        }
+    }
+    assert_eq!(app.upstream_calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_not_allowed_are_told_up_to_a_hundred_as_well() {
+    let limited = client("limited", "limited-key", "allow = [\"tier\"]");
+    let app = TestApp::new().with_clients(&[limited]).start().await;
+    let keys: serde_json::Map<_, _> =
+        (0..2_000).map(|number| (format!("k{number}"), "v".into())).collect();
+    let body = serde_json::json!({ "attributes": keys }).to_string();
+    let headers = [JSON, shown("limited-key")];
+    let answer = app.ask(("PUT", &attributes_of(CALL)), &headers, body).await;
+    answer.assert_problem(403, "attribute-not-allowed", "notApplied");
+    assert_eq!(answer.at("/errors").as_array().map(Vec::len), Some(100));
+    assert_eq!(answer.at("/errorsLeftOut"), 1_900);
 }

@@ -87,6 +87,30 @@ async fn an_echo_shows_what_arrived_and_masks_secrets() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_body_in_which_secrets_cannot_be_told_an_echo_shows_the_length_alone() {
+    let app = debugging().start().await;
+    let part =
+        "--x\r\ncontent-disposition: form-data; name=\"password\"\r\n\r\ncanary\r\n--x--\r\n";
+    for (declared, body) in [
+        ("multipart/form-data; boundary=x", part),
+        ("text/plain", part),
+        ("application/xml", "<password>canary</password>"),
+        ("application/x-www-form-urlencoded", "<password>canary</password>"),
+        ("application/json", "<password pin=\"1\">canary</password>"),
+        ("text/yaml", "password: canary"),
+        ("application/json", r#"{"url":"https://me:canary\u0040crm.example/"}"#),
+    ] {
+        let answer = echo(&app, "", &[("content-type", declared)], body.as_bytes()).await;
+        assert!(!answer.text.contains("canary"), "{}", answer.text);
+        assert_eq!(answer.at("/body/bytes"), body.len());
+        assert!(answer.at("/body/notShown").is_string(), "{}", answer.text);
+        assert!(answer.json()["body"].get("text").is_none(), "{}", answer.text);
+    }
+    let plain = echo(&app, "", &[("content-type", "text/plain")], b"CRM-998877\n").await;
+    assert_eq!(plain.at("/body"), json!({"bytes": 11, "text": "CRM-998877\n"}));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_echo_hides_secrets_wherever_they_arrive() {
     let app = debugging().start().await;
     let form = ("content-type", "application/x-www-form-urlencoded");
@@ -107,6 +131,9 @@ async fn an_echo_hides_secrets_wherever_they_arrive() {
         ("", json, r#"{"attributesJson":"{\"passphrase\":\"canary\"}"}"#),
         ("", json, r#"{"password":"ca"canary","a":${input.x}}"#),
         ("", form, "grant_type=password&pass%77ord=canary&assertion=canary"),
+        ("", ("referer", "https://me:canary@crm.example/"), ""),
+        ("?next=https://me:canary@crm.example/", json, ""),
+        ("", json, r#"{"url":"https://me:canary@crm.example/"}"#),
     ] {
         let answer = echo(&app, query, &[header], body.as_bytes()).await;
         answer.assert_status(200);

@@ -130,3 +130,70 @@ async fn every_error_has_a_page_as_text_and_as_html_that_runs_nothing() {
     }
     app.get_as(browser, "/problems/nope").await.assert_problem(404, "not-found", "notApplied");
 }
+
+/// The operations of the document whose good answers have several forms: method and path.
+fn negotiated(document: &Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in operations.as_object().expect("operations") {
+            let forms = operation["responses"]["200"]["content"]
+                .as_object()
+                .map_or(0, serde_json::Map::len);
+            // The files of a page have a form each, and no choice.
+            if forms > 1 && path != "/docs/{file}" {
+                found.push((method.to_uppercase(), path.clone()));
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_whose_form_depends_on_what_is_accepted_says_so() {
+    let app = TestApp::new().start().await;
+    let document = app.get("/openapi.json").await.json();
+    let operations = negotiated(&document);
+    assert_eq!(operations.len(), 7, "{operations:?}");
+    for (method, path) in &operations {
+        let path = path.replace("{conversationId}", CALL).replace("{key}", "tier");
+        let path = path.replace("{code}", "internal");
+        let ask = async |query: &str, header: (&str, &str)| {
+            let headers = [header, ("content-type", "application/json")];
+            let body = if method == "POST" { "{}" } else { "" };
+            app.ask((method, &format!("{path}{query}")), &headers, body).await
+        };
+        let good = ask("", ("accept", "text/plain")).await;
+        assert_eq!(good.assert_status(200).header("vary"), "accept", "{path}");
+        for header in [("if-none-match", good.header("etag")), ("accept", "image/png")] {
+            assert_eq!(ask("", header).await.header("vary"), "accept", "{path}: {header:?}");
+        }
+        assert_eq!(ask("?x=1", ("accept", "*/*")).await.header("vary"), "accept", "{path}");
+    }
+    for path in ["/livez", "/readyz", "/docs", "/docs/start.js", "/openapi.json", "/metrics"] {
+        assert_eq!(app.get_as("text/plain", path).await.header("vary"), "", "{path}");
+    }
+    let write = app.write(CALL, "", serde_json::json!({"tier": "gold"})).await;
+    assert_eq!(write.header("vary"), "", "writes are answered in one form");
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_is_told_check_by_check_to_those_who_ask_for_that_alone() {
+    let app = TestApp::new().start().await;
+    for query in ["?verbose", "?verbose=", "?verbose=true", "?verbose=1", "?&%76erbose&"] {
+        assert!(app.get(&format!("/readyz{query}")).await.text.contains("token: ok"), "{query}");
+    }
+    for query in ["", "?", "?verbose=false", "?verbose=0"] {
+        assert_eq!(app.get(&format!("/readyz{query}")).await.text, "ready\n", "{query}");
+    }
+    for (query, detail) in [
+        ("?verbosely", "is no parameter of this request; did you mean `verbose`?"),
+        ("?Verbose", "is no parameter of this request; did you mean `verbose`?"),
+        ("?x=1", "is no parameter of this request"),
+        ("?verbose=yes", "has to be `true` or `false`, or to stand without a value"),
+        ("?verbose&verbose", "stands more than once"),
+    ] {
+        let answer = app.get(&format!("/readyz{query}")).await;
+        answer.assert_problem(400, "invalid-query", "notApplied");
+        assert_eq!(answer.at("/errors/0/detail"), detail, "{query}");
+    }
+}

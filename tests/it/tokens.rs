@@ -272,3 +272,18 @@ async fn a_token_that_claims_to_live_for_ever_is_used_and_renewed_after_two_days
     app.read(CALL, "").await.assert_status(200);
     assert_eq!(app.simulator.count(Kind::Token), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_token_endpoint_says_is_passed_on_as_short_plain_text() {
+    let text = format!("no\u{1b}[2J \u{202e}caf\u{e9} {}", "x".repeat(5_000));
+    let body = json!({"error": "what\nis `this`", "error_description": text});
+    let refused = Action::Status { code: 400, body: Some(body), retry_after: None };
+    let app = TestApp::new().with_fault(Fault::on_token(refused)).start().await;
+    let answer = app.read(CALL, "").await;
+    answer.assert_problem(502, "upstream-auth-failed", "notApplied");
+    let detail = answer.at("/detail").as_str().expect("a sentence").to_owned();
+    assert!(detail.contains("answered 400: no?[2J ?caf? xxx"), "{detail}");
+    assert!(detail.len() < 700 && !detail.contains("this"), "{detail}");
+    let readiness = app.readiness().await.text;
+    assert!(readiness.is_ascii() && !readiness.contains('\u{1b}'), "{readiness}");
+}

@@ -42,11 +42,14 @@ pub fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
     Ok(code.filter(looks_like_one))
 }
 
-/// `text` without these secrets, as a short sentence of printable characters.
+/// `text` without these secrets, as a short sentence of printable ASCII: what OAuth allows there (RFC
+/// 6749, section 5.2), and what a terminal shows as what it is.
 pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     let secrets = secrets.iter().filter(|secret| !secret.is_empty());
     let text = secrets.fold(text.to_owned(), |text, secret| text.replace(*secret, CUT));
-    text.chars().filter(|character| !character.is_control()).take(LONGEST_MESSAGE).collect()
+    // One takes the place of another, so that nothing is joined that stood apart.
+    let shown = |character: char| if matches!(character, ' '..='~') { character } else { '?' };
+    text.chars().map(shown).take(LONGEST_MESSAGE).collect()
 }
 
 fn cut(text: &str, value: &str) -> String {
@@ -96,7 +99,10 @@ mod tests {
     #[test]
     fn secrets_and_control_characters_do_not_pass() {
         let text = without_secrets("no\u{7}pe: hunter2 (aGk=)", &["hunter2", "aGk=", ""]);
-        assert_eq!(text, "nope: [value removed] ([value removed])");
+        assert_eq!(text, "no?pe: [value removed] ([value removed])");
+        let text = without_secrets("hun\u{7}ter2 hun\u{200b}ter2 \u{202e}ü\u{1b}[2J", &["hunter2"]);
+        assert_eq!(text, "hun?ter2 hun?ter2 ???[2J");
+        assert_eq!(without_secrets(&"é".repeat(900), &[]), "?".repeat(LONGEST_MESSAGE));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::domain::{Bookmark, ConversationFilter, Direction, Violation};
 use crate::error::Code;
 use crate::http::etag::EtagKey;
 use crate::http::form::{FORMAT, Form};
+use crate::http::mistakes::Mistakes;
 use crate::http::problem::Problem;
 use crate::http::query::{Query, nearest};
 use crate::http::wire;
@@ -106,7 +107,8 @@ pub(super) fn of_body(body: &[u8], key: &EtagKey) -> Result<Criteria, Problem> {
         return Ok(criteria);
     }
     let mistake = |(name, detail): (String, String)| Violation::at(wire::member(&name), detail);
-    Err(Problem::listing(Code::InvalidJson, given.mistakes.into_iter().map(mistake).collect()))
+    let mistakes: Mistakes = given.mistakes.into_iter().map(mistake).collect();
+    Err(Problem::listing(Code::InvalidJson, mistakes))
 }
 
 /// What was given, as text, and what is wrong with it.

@@ -5,6 +5,8 @@
 //! not as a tree: what is echoed is often no JSON because of one quote too many, and then its secrets
 //! are still there. Rather too much is masked than too little.
 
+mod userinfo;
+
 use super::super::percent::decoded_query;
 
 /// What the name of a secret holds, without what joins its words.
@@ -53,6 +55,9 @@ const SCHEMES: [&str; 16] = [
     "ntlm",
 ];
 
+/// Signs by which texts name their parts, in markup, lists of settings, and the like.
+const NAMING: [&str; 4] = ["<", ":", "=", "--"];
+
 /// URLs within parameters of URLs that are looked into; what goes deeper is masked as a whole.
 const DEEPEST: usize = 3;
 
@@ -78,12 +83,23 @@ pub(super) fn parameter(name: Option<&str>, value: &str) -> String {
     }
 }
 
-/// A body that is text.
-pub(super) fn body(text: &str, is_form: bool) -> String {
+/// A body that is JSON, or was meant to be, a form, or a text without any names; `None` of any other,
+/// in which secrets may go by names that are not seen.
+pub(super) fn body(text: &str, is_form: bool) -> Option<String> {
     let begins = text.trim_start().chars().next();
-    let is_json = begins.is_some_and(|character| "{[\"".contains(character));
-    let like_a_form = text.contains('=') && !text.trim_end().contains(char::is_whitespace);
-    if !is_json && (is_form || like_a_form) { pairs(text, DEEPEST) } else { members(text) }
+    if begins.is_some_and(|character| "{[\"".contains(character)) {
+        let masked = userinfo::masked(&members(text));
+        // An escape may hide what is told by its signs.
+        let told = serde_json::from_str(&masked).is_ok_and(|json| userinfo::is_in(&json));
+        return (!told).then_some(masked);
+    }
+    let spaced = text.trim_end().contains(char::is_whitespace);
+    let like_a_form = text.contains('=') && (is_form || !spaced);
+    if like_a_form && !text.trim_end().contains(['<', '\n']) {
+        return Some(pairs(text, DEEPEST));
+    }
+    let names = NAMING.iter().any(|sign| text.contains(sign));
+    (!names).then(|| text.to_owned())
 }
 
 fn mask(value: &str) -> String {
@@ -120,6 +136,7 @@ fn spelled(name: &str) -> String {
 
 /// Masks the parameters that a value holds, of a URL or bare.
 fn within(value: &str, deepest: usize) -> String {
+    let value = &*userinfo::masked(value);
     if !value.contains('=') {
         return value.to_owned();
     }

@@ -2,6 +2,7 @@
 
 use crate::domain::{AttributeKey, ParticipantSelector, Patch, Rights, Violation};
 use crate::error::{Code, Error, Failure};
+use crate::http::mistakes::Mistakes;
 use crate::http::problem::Problem;
 use crate::http::query::shortened;
 
@@ -47,7 +48,7 @@ pub(in crate::http) fn check_written(rights: &Rights, patch: &Patch) -> Result<(
     all_allowed(patch.keys().filter_map(refused).collect())
 }
 
-fn all_allowed(refused: Vec<Violation>) -> Result<(), Problem> {
+fn all_allowed(refused: Mistakes) -> Result<(), Problem> {
     if refused.is_empty() {
         return Ok(());
     }

@@ -82,7 +82,7 @@ async fn of_one(
 ) -> Result<Patch, Problem> {
     let attribute = AttributeKey::new(key).map_err(|invalid| {
         let mistake = Violation::at("key", invalid.to_string());
-        Problem::listing(Code::InvalidAttributes, vec![mistake])
+        Problem::listing(Code::InvalidAttributes, mistake)
     })?;
     let change = if parts.method == Method::DELETE {
         // A body of a DELETE has no meaning (RFC 9110, section 9.3.5); the edge leaves it unread.

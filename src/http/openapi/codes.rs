@@ -99,7 +99,8 @@ pub(super) fn of(operation: &str) -> Vec<Code> {
             [&of_attributes(), WRITING].concat()
         }
         "getConversation" => [COMMON, NAMING, &[Code::AttributeNotAllowed]].concat(),
-        "getReadiness" | "getMetrics" => vec![Code::Unauthenticated],
+        "getMetrics" => vec![Code::Unauthenticated],
+        "getReadiness" => vec![Code::Unauthenticated, Code::InvalidQuery],
         "listConversations" => COMMON.to_vec(),
         "searchConversations" => [COMMON, SEARCHING].concat(),
         "getService" => vec![Code::InvalidQuery, Code::NotAcceptable],

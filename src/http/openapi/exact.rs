@@ -13,6 +13,7 @@ use utoipa::openapi::{RefOr, Required, Schema};
 
 use super::text;
 use crate::error::Effect;
+use crate::http::query::SWITCH;
 
 /// A word with an optional position, or a UUID. Of all and of the first there is one.
 const READ_SELECTOR: &str = "^(?!([aA][lL]{2}|[fF][iI][rR][sS][tT]):)([A-Za-z]{1,40}(:(first|last))?|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$";
@@ -78,6 +79,7 @@ fn of(parameter: &Parameter, method: &Method, of_all: bool) -> Option<Schema> {
         (ParameterIn::Query, "verify") => Some(word(["none"])),
         (ParameterIn::Query, "view") => Some(word(["flat"])),
         (ParameterIn::Query, "format") => Some(word(["text", "json"])),
+        (ParameterIn::Query, "verbose") => Some(word(SWITCH)),
         (ParameterIn::Query, "state") => Some(word(["live"])),
         (ParameterIn::Query, "direction") => Some(word(["inbound", "outbound"])),
         // A read takes one that it cannot understand for one that does not match.

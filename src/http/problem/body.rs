@@ -61,10 +61,14 @@ pub(in crate::http) struct ProblemBody<'a> {
     effect: &'static str,
     /// What to do next.
     hint: &'static str,
-    /// Every mistake of the request.
+    /// Every mistake of the request, up to a hundred.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<Mistake<'a>>,
+    /// How many more there are, if not all of them are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    errors_left_out: Option<usize>,
     #[serde(flatten)]
     extra: ExtraBody<'a>,
 }
@@ -160,7 +164,8 @@ impl<'a> ProblemBody<'a> {
             retry_after_seconds: problem.retry_after_seconds(),
             effect: inner.effect.as_str(),
             hint: inner.code.hint(),
-            errors: inner.errors.iter().map(Mistake::from).collect(),
+            errors: inner.errors.told().iter().map(Mistake::from).collect(),
+            errors_left_out: Some(inner.errors.left_out()).filter(|left_out| *left_out > 0),
             extra: ExtraBody::new(&inner.extra, about),
         }
     }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::domain::{AttributeValue, Change, Violation};
 use crate::error::Code;
+use crate::http::mistakes::Mistakes;
 use crate::http::problem::Problem;
 
 const KEY: &str = "key";
@@ -17,16 +18,16 @@ const VALUE: &str = "value";
 /// The change of `key` that a JSON body asks for.
 pub(in crate::http) fn change(body: &[u8], key: &str) -> Result<Change, Problem> {
     let text = text(body)?;
-    let mut found = Found { key, change: None, mistakes: Vec::new(), members: BTreeSet::new() };
+    let mut found =
+        Found { key, change: None, mistakes: Mistakes::default(), members: BTreeSet::new() };
     parse(text, Document(&mut found)).map_err(|error| not_json(sentence(&error)))?;
     found.finish()
 }
 
 /// The change that a body of plain text asks for: all of it is the value, its line ends included.
 pub(in crate::http) fn plain(body: &[u8]) -> Result<Change, Problem> {
-    let value = utf8(body).map_err(|detail| {
-        Problem::listing(Code::InvalidAttributes, vec![Violation::at(ROOT, detail)])
-    })?;
+    let value = utf8(body)
+        .map_err(|detail| Problem::listing(Code::InvalidAttributes, Violation::at(ROOT, detail)))?;
     Ok(Change::to(AttributeValue::new(value)))
 }
 
@@ -34,14 +35,14 @@ struct Found<'a> {
     /// The key that the path names.
     key: &'a str,
     change: Option<Change>,
-    mistakes: Vec<Violation>,
+    mistakes: Mistakes,
     /// Members that stood already.
     members: BTreeSet<String>,
 }
 
 impl Found<'_> {
     fn mistake(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
-        self.mistakes.push(Violation::at(pointer, detail));
+        self.mistakes.note(Violation::at(pointer, detail));
     }
 
     fn finish(mut self) -> Result<Change, Problem> {

@@ -14,6 +14,11 @@ const NAMES: [&str; 3] = [
      x-request-id postcode passenger",
 ];
 
+/// What is shown of a body of which something is.
+fn text_of(text: &str, is_form: bool) -> String {
+    body(text, is_form).expect("it is shown")
+}
+
 #[test]
 fn what_a_secret_may_be_called() {
     for (names, expected) in NAMES.iter().zip([[true, true], [false, true], [false, false]]) {
@@ -65,12 +70,12 @@ fn parameters_are_masked_wherever_they_stand() {
 fn forms_are_masked_whatever_they_are_declared_as() {
     let shown = "grant_type=x&code=[masked, 6 bytes]&client_secret=[masked, 6 bytes]";
     let form = "grant_type=x&code=canary&client_secret=canary";
-    assert_eq!((body(form, true), body(form, false)), (shown.into(), shown.into()));
-    assert_eq!(body("a=1\n", false), "a=1\n");
-    assert_eq!(body("a text = b", false), "a text = b");
+    assert_eq!((text_of(form, true), text_of(form, false)), (shown.into(), shown.into()));
+    assert_eq!(text_of("a=1\n", false), "a=1\n");
+    assert_eq!(text_of("token=can ary", true), "token=[masked, 7 bytes]");
     let json = "{\"token\": \"canary\", \"a\": \"x=1&code=2\"}";
     let masked = "{\"token\": \"[masked, 6 bytes]\", \"a\": \"x=1&code=2\"}";
-    assert_eq!(body(json, true), masked, "curl declares a form unless it is told otherwise");
+    assert_eq!(text_of(json, true), masked, "curl declares a form unless it is told otherwise");
 }
 
 #[test]
@@ -105,10 +110,48 @@ fn what_was_meant_to_be_json_hides_its_secrets_as_well() {
         r#"{"secrets":{"a":"canary""#,
         r#""password":"canary""#,
     ] {
-        assert!(!body(text, false).contains("canary"), "{}", body(text, false));
+        assert!(!text_of(text, false).contains("canary"), "{}", text_of(text, false));
     }
     let text = r#"{"token":${input.x}, "a":${input.y}}"#;
-    assert!(body(text, false).ends_with(r#""a":${input.y}}"#), "{}", body(text, false));
+    assert!(text_of(text, false).ends_with(r#""a":${input.y}}"#), "{}", text_of(text, false));
+}
+
+#[test]
+fn what_is_not_understood_is_not_shown() {
+    for text in [
+        "<login><password>canary</password></login>",
+        "--x\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\ncanary\r\n--x--",
+        "password: canary",
+        "password = canary",
+        "--password canary",
+        "a=1\npassword=canary",
+        "a=<password>canary</password>",
+        r#"{"url":"https://me:canary\u0040host/"}"#,
+    ] {
+        assert_eq!(body(text, false), None, "{text}");
+        let declared = body(text, true);
+        assert!(declared.is_none_or(|shown| !shown.contains("canary")), "{text}");
+    }
+    for text in ["", "gold", "CRM-998877", " gold and silver\r\n", "caf\u{e9} 7/8"] {
+        assert_eq!(body(text, false).as_deref(), Some(text));
+    }
+}
+
+#[test]
+fn passwords_in_urls_are_masked_wherever_they_stand() {
+    let shown = "https://[masked, 9 bytes]@crm.example/a";
+    assert_eq!(header("referer", "https://me:canary@crm.example/a"), shown);
+    assert_eq!(parameter(Some("next"), "https://me:canary@crm.example/a"), shown);
+    let form = "next=https%3A%2F%2Fme%3Acanary%40crm.example%2Fa";
+    assert_eq!(text_of(form, true), format!("next={shown}"));
+    for json in [
+        r#"{"url":"https://me:canary@crm.example/a"}"#,
+        r#"{"url":"https:\/\/me:canary@crm.example\/a"}"#,
+        r#"{"text":"{\"url\":\"https:\\/\\/me:canary@crm.example\"}"}"#,
+        r#"{"url":"https://me:canary@crm.example/a"#,
+    ] {
+        assert!(!text_of(json, false).contains("canary"), "{}", text_of(json, false));
+    }
 }
 
 proptest! {
@@ -121,7 +164,7 @@ proptest! {
         for _ in 0..depth {
             inner = json!({"text": inner.to_string(), "other": other});
         }
-        let mut shown: Value = serde_json::from_str(&body(&inner.to_string(), true)).expect("JSON");
+        let mut shown: Value = serde_json::from_str(&text_of(&inner.to_string(), true)).expect("JSON");
         prop_assert!(!shown.to_string().contains("canary"));
         for _ in 0..depth {
             prop_assert_eq!(&shown["other"], &json!(other));

@@ -1,0 +1,115 @@
+//! The mistakes of one request: all of them, as long as that helps anybody.
+//!
+//! Whoever fixes a request wants to see all that is wrong with it. A request may hold thousands of
+//! mistakes, though, and each is longer told than made: what is told is bounded here, in number and
+//! in length, and what is left out is counted.
+
+use crate::domain::Violation;
+
+/// Mistakes that are told. A person fixes no more at once, and what made more makes them all alike.
+const TOLD: usize = 100;
+
+/// Bytes of a place, and of a sentence, that are told: a key may be as long as a body.
+const LONGEST: usize = 300;
+
+/// What stands for the rest of a longer one.
+const CUT: &str = "…";
+
+/// What is wrong with a request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mistakes {
+    told: Vec<Violation>,
+    left_out: usize,
+}
+
+impl Mistakes {
+    /// Notes one.
+    pub(super) fn note(&mut self, Violation { pointer, detail }: Violation) {
+        self.note_with(|| Violation { pointer, detail });
+    }
+
+    /// Notes one that takes some work to tell, which is not done for one that is left out.
+    pub(super) fn note_with(&mut self, mistake: impl FnOnce() -> Violation) {
+        if self.told.len() < TOLD {
+            let Violation { pointer, detail } = mistake();
+            self.told.push(Violation { pointer: cut(pointer), detail: cut(detail) });
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
+    /// Those that are told, in their order.
+    pub(super) fn told(&self) -> &[Violation] {
+        &self.told
+    }
+
+    /// How many there are besides.
+    pub(super) fn left_out(&self) -> usize {
+        self.left_out
+    }
+}
+
+impl FromIterator<Violation> for Mistakes {
+    fn from_iter<I: IntoIterator<Item = Violation>>(all: I) -> Self {
+        let mut mistakes = Self::default();
+        for mistake in all {
+            mistakes.note(mistake);
+        }
+        mistakes
+    }
+}
+
+impl From<Violation> for Mistakes {
+    fn from(only: Violation) -> Self {
+        Self::from_iter([only])
+    }
+}
+
+/// The text, or its beginning; no escape of a pointer is cut in two.
+fn cut(text: String) -> String {
+    if text.len() <= LONGEST {
+        return text;
+    }
+    let mut end = text.floor_char_boundary(LONGEST - CUT.len());
+    if let Some(escape) = text[..end].rfind('%').filter(|escape| end - escape < "%00".len()) {
+        end = escape;
+    }
+    [&text[..end], CUT].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_are_told_and_more_are_counted() {
+        let all = |count: usize| -> Mistakes {
+            (0..count).map(|number| Violation::at(number.to_string(), "is wrong")).collect()
+        };
+        assert_eq!((all(100).told().len(), all(100).left_out()), (100, 0));
+        let more = all(350);
+        assert_eq!((more.told().len(), more.left_out()), (100, 250));
+        assert_eq!(more.told()[99].pointer, "99");
+        assert!(all(0).is_empty() && !all(1).is_empty());
+    }
+
+    #[test]
+    fn a_long_place_is_cut_between_its_escapes() {
+        let told = |key: &str| -> String {
+            Mistakes::from(Violation::of_attribute(key, "")).told()[0].pointer.clone()
+        };
+        assert_eq!(told(&"k".repeat(200)).len(), "#/attributes/".len() + 200);
+        for filler in 0..3 {
+            let place = told(&("k".repeat(filler) + &"é".repeat(10_000)));
+            assert!(place.len() <= LONGEST && place.len() > LONGEST - 10, "{place}");
+            let key = place.trim_start_matches("#/attributes/").trim_start_matches('k');
+            let escapes = key.strip_suffix(CUT).expect("cut");
+            assert_eq!(escapes.len() % 3, 0, "{place}");
+        }
+    }
+}
