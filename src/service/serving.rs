@@ -7,6 +7,7 @@
 mod conversing;
 mod files;
 mod line;
+mod queue;
 mod source;
 mod table;
 
@@ -21,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::conversing::Conversing;
 use self::files::connections_that_fit;
+use self::queue::{is_of_the_caller, those_that_wait};
 use self::table::Table;
 use super::tls::Tls;
 use crate::config::Network;
@@ -33,6 +35,9 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// How long no connection is accepted when the system gives us none: some will have ended by then.
 const RESPITE: Duration = Duration::from_millis(50);
+
+/// Connections that are taken at most when nobody listens any more: as many as may wait by then.
+const MOST_WAITING: usize = 4096;
 
 /// What connections may take up, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -117,9 +122,9 @@ impl Serving {
             () = self.conversing.keep_tls() => {}
             () = drained => {}
         }
-        drop(listener);
         // Answers given during the drain told their callers that it was the last one.
-        self.table.end_those_without_request();
+        self.table.end_those_that_rest(GRACE);
+        self.take_those_that_wait(listener)?;
         let _ = tokio::time::timeout(GRACE, self.table.empty()).await;
         self.table.end_all();
         Ok(())
@@ -151,6 +156,15 @@ impl Serving {
         }
     }
 
+    /// Takes those who wait to be accepted, since nobody listens any more afterwards. The listener is
+    /// asked itself: the runtime may not have heard yet of who came last.
+    fn take_those_that_wait(&self, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+        for (stream, address) in those_that_wait(&listener.into_std()?, MOST_WAITING) {
+            self.take(TcpStream::from_std(stream)?, address);
+        }
+        Ok(())
+    }
+
     fn take(&self, stream: TcpStream, address: SocketAddr) {
         let Some(place) = self.table.admit(address) else {
             self.metrics.connection_ended(Ended::Refused);
@@ -166,10 +180,4 @@ impl Serving {
         });
         line.runs_as(task.abort_handle());
     }
-}
-
-/// Whether the caller was gone before it was accepted, which says nothing of the listener.
-fn is_of_the_caller(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

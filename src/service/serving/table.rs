@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -125,9 +126,17 @@ impl Table {
         });
     }
 
-    /// Ends the connections that no request is under way on.
-    pub fn end_those_without_request(&self) {
-        self.end_where(|line| (line.phase() != Phase::Busy).then_some(Ended::Shutdown));
+    /// Ends the connections that no request is under way on, but those that began less than `fresh` ago:
+    /// their request may stand in a buffer already.
+    pub fn end_those_that_rest(&self, fresh: Duration) {
+        self.end_where(|line| {
+            let rests = match line.phase() {
+                Phase::Busy => false,
+                Phase::Idle => true,
+                Phase::Opening | Phase::Head | Phase::Handshake => line.lasted() >= fresh,
+            };
+            rests.then_some(Ended::Shutdown)
+        });
     }
 
     /// Ends every connection.

@@ -114,7 +114,8 @@ async fn places_are_free_again_when_connections_end() {
     for _ in 0..3 {
         let lines = [0; 2].map(|_| connects(&table, "192.0.2.1").expect("a place"));
         lines[0].enter(Phase::Busy);
-        table.end_those_without_request();
+        lines[1].enter(Phase::Idle);
+        table.end_those_that_rest(Duration::from_secs(1));
         tokio::task::yield_now().await;
         assert!(!ended(&lines[0]) && ended(&lines[1]));
         assert!(connects(&table, "192.0.2.2").is_some());
@@ -122,4 +123,18 @@ async fn places_are_free_again_when_connections_end() {
         table.empty().await;
     }
     assert!(table.metrics.encode().expect("encodes").contains("attribute_gateway_connections 0\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_those_who_have_just_come_are_not_taken_for_resting() {
+    let table = table(10, 10);
+    let [old, resting] = [0; 2].map(|_| connects(&table, "192.0.2.1").expect("a place"));
+    later(&table, 1).await;
+    let [new, head, greeting] = [0; 3].map(|_| connects(&table, "192.0.2.1").expect("a place"));
+    resting.enter(Phase::Idle);
+    head.enter(Phase::Head);
+    greeting.enter(Phase::Handshake);
+    table.end_those_that_rest(Duration::from_secs(1));
+    assert!(ended(&old) && ended(&resting));
+    assert!([&new, &head, &greeting].iter().all(|line| !ended(line)));
 }
