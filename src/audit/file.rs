@@ -227,6 +227,7 @@ mod tests {
         }
         let text = fs::read_to_string(place.path("audit.jsonl")).expect("text");
         assert_eq!(text, "one\ntwo\nthree\n");
+        assert_eq!(file.full_at, 8 + 4, "tried again after as much once more, not with each line");
     }
 
     #[test]

@@ -67,6 +67,8 @@ fn decoded(text: &str) -> Option<String> {
     let mut bytes = parts.next()?.as_bytes().to_vec();
     for part in parts {
         let (digits, rest) = part.split_at_checked(2)?;
+        // The standard library would read a sign as well.
+        let digits = Some(digits).filter(|two| two.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
         bytes.push(u8::from_str_radix(digits, 16).ok()?);
         bytes.extend_from_slice(rest.as_bytes());
     }
@@ -88,6 +90,9 @@ mod tests {
         assert!(!format!("{proxy} {proxy:?}").contains("hunter2"));
         let open: Proxy = "http://[::1]/".parse().expect("a proxy");
         assert_eq!((open.address(), open.credentials().is_none()), ("http://[::1]:80", true));
+        let nameless: Proxy = "http://:hunter2@proxy.local".parse().expect("a proxy");
+        let (user, password) = nameless.credentials().expect("a password alone is some");
+        assert_eq!((user, password.expose_secret()), ("", "hunter2"));
     }
 
     #[test]
@@ -97,6 +102,9 @@ mod tests {
             "socks5://proxy.local",
             "proxy.local:3128",
             "http://me:hunter2@proxy.local/path",
+            "http://proxy.local?hunter2",
+            "http://proxy.local#hunter2",
+            "http://me:hunter2%+f@proxy.local",
             "http://me:hunter2%0a@proxy.local",
             "http://me%3a:hunter2@proxy.local",
             "http://me:hunter2%ff@proxy.local",

@@ -35,3 +35,17 @@ fn proxy(proxy: &config::Proxy) -> anyhow::Result<ProxyServer> {
     });
     Ok(ProxyServer { address: proxy.address().parse()?, authorization: authorization.transpose()? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxy_is_shown_who_asks_and_nobody_else_is() {
+        let server = |text: &str| proxy(&text.parse().expect("a proxy")).expect("it can be used");
+        let known = server("http://me:hunter2@proxy.local").authorization.expect("credentials");
+        assert_eq!(known, format!("Basic {}", STANDARD.encode("me:hunter2")));
+        assert_eq!(format!("{known:?}"), "Sensitive");
+        assert!(server("http://proxy.local").authorization.is_none());
+    }
+}

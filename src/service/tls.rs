@@ -126,3 +126,6 @@ fn files(settings: &config::Tls) -> Vec<PathBuf> {
 fn when(moment: OffsetDateTime) -> String {
     moment.format(&Rfc3339).unwrap_or_else(|_| moment.unix_timestamp().to_string())
 }
+
+#[cfg(test)]
+mod tests;

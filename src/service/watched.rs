@@ -65,3 +65,46 @@ fn print(file: &Path) -> Option<[u8; 32]> {
     let content = file.metadata().ok()?.is_file().then(|| std::fs::read(file))?.ok()?;
     digest(&SHA256, &content).as_ref().try_into().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// What a file holds at first, and then at half past these seconds (`None`: it is gone); when the
+    /// change is taken, in seconds.
+    async fn taken_at(changes: &[Option<&str>]) -> u64 {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "one").expect("written");
+        let mut watched = Watched::new(vec![file.clone()]);
+        let start = Instant::now();
+        let changing = async {
+            sleep(Duration::from_millis(500)).await;
+            for change in changes {
+                match change {
+                    Some(text) => std::fs::write(&file, text).expect("written"),
+                    None => std::fs::remove_file(&file).expect("removed"),
+                }
+                sleep(LOOK_EVERY).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = watched.changed() => {}
+            () = changing => {}
+        }
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_taken_when_it_has_stood_for_two_looks() {
+        assert_eq!(taken_at(&[Some("two")]).await, 2);
+        assert_eq!(taken_at(&[Some("tw"), Some("two")]).await, 3, "half of it is none");
+        assert_eq!(taken_at(&[Some("two"), Some("one"), Some("two")]).await, 4, "nor half of two");
+        assert_eq!(taken_at(&[None]).await, 2, "that it is gone is a change");
+        assert_eq!(taken_at(&[None, Some("one"), Some("two")]).await, 4);
+    }
+}

@@ -51,6 +51,8 @@ fn everything_that_is_wrong_with_the_callers_is_told_at_once_and_no_key() {
         entry("web", "participants = [\"a b\"]\nshare = 0\nrequests_per_minute = \"9\""),
         entry("ivr", &format!("key_sha256 = \"{a}\"\ncertificate = \"CN=x\"\naccess = \"all\"")),
         entry("bot", "certificate = \"CN=x\"\ndeny = \"x\""),
+        entry("tax", "certificate = \"crm.example\"\nshare = 1001"),
+        entry("fax", "key_sha256 = []"),
         format!("[[auth.clients]]\nkey_sha256 = \"{}\"\n", digest('d')),
     ];
     let (source, _directory) = file(&text.concat());
@@ -70,14 +72,17 @@ fn everything_that_is_wrong_with_the_callers_is_told_at_once_and_no_key() {
         "client `ivr`: `key_sha256` has a key that stands before",
         "client `bot`: `certificate` is that of another client",
         "client `bot`: `deny` must be a list of texts",
-        "the client at place 7: `name` is missing",
+        "client `tax`: `certificate` must be the subject of a certificate",
+        "client `tax`: `share` must be a whole number from 1 to 1000",
+        "client `fax`: `key_sha256` must be the SHA-256 of a key",
+        "the client at place 9: `name` is missing",
     ] {
         let found = problems.iter().any(|problem| {
             problem.starts_with(&format!("auth.clients: {told}")) && problem.contains("(from file ")
         });
         assert!(found, "{told} in {problems:#?}");
     }
-    assert_eq!(problems.len(), 15, "{problems:#?}");
+    assert_eq!(problems.len(), 18, "{problems:#?}");
 }
 
 #[test]
@@ -100,6 +105,7 @@ fn an_address_that_others_reach_needs_callers_or_the_word_that_it_does_not() {
     for cure in ["0.0.0.0:1", "new-key", "auth.mode", "127.0.0.1", "GATEWAY__AUTH__MODE=none"] {
         assert!(told.contains(cure), "{cure} in {told}");
     }
+    assert!(exposed(&[("GATEWAY__SERVER__BIND", "[::]:1")]).is_err());
     assert_eq!(exposed(&[("GATEWAY__SERVER__BIND", "[::1]:1")]), Ok(()));
     assert_eq!(exposed(&[("GATEWAY__AUTH__MODE", "none")]), Ok(()));
     assert_eq!(exposed(&[("GATEWAY__AUTH__CLIENTS_FILE", "/f")]), Ok(()));
@@ -134,6 +140,9 @@ fn a_file_of_callers_holds_callers_and_nothing_else_and_is_taken_with_those_of_t
         assert!(error.contains(told) && error.contains("clients.toml"), "{told} in {error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
+    // Sound to its end, and far too long for a list of callers.
+    let told = names(&(good + &"#".repeat(4 * 1024 * 1024))).expect_err("too long");
+    assert!(told.contains("is longer than 4194304 bytes"), "{told}");
     std::fs::remove_file(&path).expect("removed");
     assert!(auth.callers().expect_err("gone").to_string().contains("cannot be read"));
     // Alone, a file without callers would let nobody in, or everybody.
