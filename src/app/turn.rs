@@ -8,6 +8,7 @@
 //! A member may leave at any time. What has not left then never will: nothing is sent any more once
 //! the deadline of the most impatient member has passed, and the others go again without it.
 
+mod alone;
 mod merge;
 mod ride;
 mod run;
@@ -112,6 +113,8 @@ struct Line {
     /// By number of arrival.
     seats: BTreeMap<u64, Seat>,
     running: bool,
+    /// Whether the last to go went alone.
+    alone_went: bool,
     /// When the next batch can leave at the earliest, where the budget of calls decides that.
     expected: Option<Instant>,
     /// On whose account they have been booked.
@@ -128,6 +131,8 @@ struct Seat {
     /// It has been put off until then.
     not_before: Option<Instant>,
     put_off: u32,
+    /// Its batch was rejected, perhaps for another member's sake: it goes with nobody any more.
+    alone: bool,
     entered: Instant,
 }
 
@@ -179,6 +184,7 @@ impl Turns {
             tell,
             not_before: None,
             put_off: 0,
+            alone: false,
             entered,
         };
         line.seats.insert(arrival, seat);

@@ -3,18 +3,20 @@
 //! Every answer of upstream takes 20 ms. It grants 300 calls in any ten seconds, of which two percent
 //! are kept for writes that have begun; weights 1 : 2 : 1 make that 73, 147 and 73 calls.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use attribute_gateway::app::{App, ReadRequest, WriteOptions, WriteRequest};
 use attribute_gateway::domain::{AttributeKey, AttributeValue, Change, Client, Patch, Rights};
 use attribute_gateway::ports::Cycle;
-use attribute_gateway::simulator::{Call, Kind};
+use attribute_gateway::simulator::{Action, Call, Fault, Kind};
 use axum::body::Body;
-use tokio::task::JoinSet;
+use serde_json::json;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::harness::{TestApp, attributes_of, client, ms, request, send, shown};
+use crate::harness::{Answer, TestApp, attributes_of, client, ms, request, send, shown};
 
 /// Conversations of one caller: reads of one conversation at one time would share.
 const CONVERSATIONS: u64 = 300;
@@ -243,4 +245,46 @@ async fn a_caller_that_has_never_called_finds_room_after_any_flood() {
         let answer = reading(1, number).await.expect("no panic");
         assert_eq!(answer.assert_status(200).took, ms(20), "{number}");
     }
+}
+
+/// A write of one more key to the first conversation of the first caller.
+fn writing(app: &TestApp, caller: &Client, number: usize) -> JoinHandle<Answer> {
+    let (name, key) = shown(caller.name.as_str());
+    let write = request("PUT", &attributes_of(&conversation(0, 0)))
+        .header(name, key)
+        .header("content-type", "application/json")
+        .body(json!({ "attributes": { format!("k{number}"): "1" } }).to_string().into());
+    tokio::spawn(send(app.router(), write.expect("a request")))
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_of_a_rejected_batch_go_on_the_share_of_their_own_caller() {
+    let callers = [caller("flood", 1), caller("crm", 2), caller("ivr", 1)];
+    let app = platform(&callers).await;
+    let rejects = Action::Status { code: 400, body: None, retry_after: None };
+    app.simulator.inject(Fault::on_patch(rejects).conversation(conversation(0, 0)).always());
+    let start = Instant::now();
+    let mut crowd: Vec<_> = (0..200).map(|number| writing(&app, &callers[0], number)).collect();
+    tokio::time::sleep(ms(1_000)).await;
+    // Who writes to the same participant does not wait for them either.
+    let other = writing(&app, &callers[2], 0).await.expect("no panic");
+    assert_eq!((other.status, other.took), (502, ms(60)), "{}", other.text);
+    let asked = one(app.service().app().clone(), Arc::clone(&callers[1]), reads(1, 80));
+    let asked = tokio::spawn(asked);
+    for round in 1..8 {
+        tokio::time::sleep_until(start + ms(5_000 * round)).await;
+        crowd.extend((0..200).map(|number| writing(&app, &callers[0], number)));
+    }
+    assert_eq!(p99(&asked.await.expect("no panic"), 1), (ms(20), 0));
+    let mut codes = BTreeMap::new();
+    for one in crowd {
+        let answer = one.await.expect("no panic");
+        assert_eq!(answer.at("/effect"), "notApplied", "{}", answer.text);
+        *codes.entry(answer.at("/code").to_string()).or_insert(0) += 1;
+    }
+    // As many as a window has for him are told what upstream said, the others when to return.
+    let told: Vec<&str> = codes.keys().map(String::as_str).collect();
+    assert_eq!(told, ["\"upstream-rate-limited\"", "\"upstream-rejected\""]);
+    assert!(codes["\"upstream-rejected\""] >= 4 * 73, "{codes:?}");
+    app.simulator.clear_faults();
 }

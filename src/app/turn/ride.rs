@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::merge::{Merge, Part};
-use super::run::{Runner, cycle_of};
+use super::run::Runner;
 use super::{Fare, Seat, Told};
 use crate::app::held::Mark;
 use crate::app::watch::{Cause, Wanted};
@@ -49,13 +49,11 @@ impl Runner {
     /// Takes `seats` along in one PATCH.
     pub(super) async fn ride(&self, seats: Vec<Seat>, permits: Vec<Permit>, cycle: Cycle) {
         let Some(batch) = self.batch(seats, permits, cycle).await else { return };
-        for seat in self.send(batch).await {
-            // Its batch was rejected, perhaps for another member's sake: each on its own, in order.
-            let cycle = cycle_of(std::slice::from_ref(&seat));
-            let Some(seat) = seat.aboard(&cycle) else { continue };
-            if let Some(alone) = self.batch(vec![seat], Vec::new(), cycle).await {
-                self.send(alone).await;
-            }
+        for mut seat in self.send(batch).await {
+            // Its batch was rejected, perhaps for another member's sake: each on its own, in order,
+            // and with calls that are booked for it alone.
+            seat.alone = true;
+            self.put_back(seat);
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::alone::Group;
 use super::{Line, Place, Seat, Shared, Told, Whereabouts};
 use crate::app::payment;
 use crate::domain::Client;
@@ -24,7 +25,15 @@ enum Outlook {
     /// Everybody who waits has been put off until then.
     Later(Instant, Arc<Notify>),
     /// Somebody waits, and this is to be booked.
-    Ready(Wish, Vec<Permit>, Arc<Notify>),
+    Ready(Next, Arc<Notify>),
+}
+
+/// The next batch, and what is to be booked for it.
+pub(super) struct Next {
+    pub(super) group: Group,
+    pub(super) wish: Wish,
+    /// What its members have brought.
+    pub(super) permits: Vec<Permit>,
 }
 
 impl Runner {
@@ -57,9 +66,14 @@ impl Runner {
                     () = tokio::time::sleep_until(until) => {}
                     () = changed.notified() => {}
                 },
-                Outlook::Ready(wish, permits, changed) => {
-                    if let Some(permits) = self.book(wish, permits, &changed).await {
-                        let (seats, cycle) = self.board();
+                Outlook::Ready(next, changed) => {
+                    let group = next.group;
+                    let permits = match group {
+                        Group::Together => self.book(next, &changed).await,
+                        Group::Alone(arrival) => self.book_alone(arrival, next, &changed).await,
+                    };
+                    if let Some(permits) = permits {
+                        let (seats, cycle) = self.board(group);
                         if !seats.is_empty() {
                             self.ride(seats, permits, cycle).await;
                         }
@@ -83,8 +97,7 @@ impl Runner {
             lines.remove(&self.place);
             return Outlook::Over;
         }
-        let is_ready = |seat: &&Seat| seat.not_before.is_none_or(|moment| moment <= now);
-        let ready: Vec<&Seat> = line.seats.values().filter(is_ready).collect();
+        let (group, ready) = line.ready(now);
         let Some(deadline) = ready.iter().map(|seat| seat.deadline()).max() else {
             let until = line.seats.values().filter_map(|seat| seat.not_before).min();
             return Outlook::Later(until.unwrap_or(now), Arc::clone(&line.changed));
@@ -96,23 +109,19 @@ impl Runner {
         let brought = ready.iter().flat_map(|seat| std::iter::from_fn(|| seat.ride.fare.take()));
         let permits: Vec<Permit> = brought.take(needed as usize).collect();
         let calls = needed - u32::try_from(permits.len()).unwrap_or(needed);
-        let class = if ready.iter().all(|seat| !seat.ride.marks.is_empty()) {
-            Class::Admitted
-        } else {
-            Class::Write
-        };
+        let has_begun = ready.iter().all(|seat| !seat.ride.marks.is_empty());
+        // Of those who go alone there may be as many as a batch had members: that is no longer the
+        // write that was booked for.
+        let class =
+            if has_begun && group == Group::Together { Class::Admitted } else { Class::Write };
         let payer = ready.first().map_or(Payer::NOBODY, |seat| seat.ride.cycle.payer());
         let wish = Wish { calls, class, deadline, payer };
-        Outlook::Ready(wish, permits, Arc::clone(&line.changed))
+        Outlook::Ready(Next { group, wish, permits }, Arc::clone(&line.changed))
     }
 
     /// Gets the permits that are missing. `None` if there will be none, or nobody waits any more.
-    async fn book(
-        &self,
-        wish: Wish,
-        mut permits: Vec<Permit>,
-        changed: &Notify,
-    ) -> Option<Vec<Permit>> {
+    async fn book(&self, next: Next, changed: &Notify) -> Option<Vec<Permit>> {
+        let Next { wish, mut permits, .. } = next;
         if wish.calls == 0 {
             return Some(permits);
         }
@@ -132,7 +141,7 @@ impl Runner {
             }
             Err(refusal) => {
                 // Who came later with more time is booked for anew.
-                self.refuse(&refusal, |seat| seat.deadline() <= wish.deadline);
+                self.refuse(&refusal, |seat| !seat.alone && seat.deadline() <= wish.deadline);
                 None
             }
         }
@@ -173,7 +182,7 @@ impl Runner {
     fn payers(&self) -> Vec<Payer> {
         let mut lines = self.shared.turns.lines();
         let Some(line) = lines.get_mut(&self.place) else { return Vec::new() };
-        for seat in line.seats.values() {
+        for seat in line.seats.values().filter(|seat| !seat.alone) {
             payment::add(&mut line.payers, seat.ride.cycle.payer());
         }
         line.payers.clone()
@@ -184,7 +193,7 @@ impl Runner {
         if let Some(line) = self.shared.turns.lines().get_mut(&self.place) {
             line.expected = Some(expected);
         }
-        let is_late = |seat: &Seat| seat.deadline() <= expected;
+        let is_late = |seat: &Seat| !seat.alone && seat.deadline() <= expected;
         let lines = self.shared.turns.lines();
         let any = lines.get(&self.place).is_some_and(|line| line.seats.values().any(is_late));
         drop(lines);
@@ -194,7 +203,7 @@ impl Runner {
         }
     }
 
-    fn refuse(&self, refusal: &Error, which: impl Fn(&Seat) -> bool) {
+    pub(super) fn refuse(&self, refusal: &Error, which: impl Fn(&Seat) -> bool) {
         let refused = match self.shared.turns.lines().get_mut(&self.place) {
             Some(line) => line.take(which),
             None => return,
@@ -209,13 +218,14 @@ impl Runner {
         self.shared.turns.lines().get(&self.place).is_none_or(|line| line.seats.is_empty())
     }
 
-    /// Takes along whoever waits at this moment.
-    fn board(&self) -> (Vec<Seat>, Cycle) {
+    /// Takes along whoever of the group waits at this moment.
+    fn board(&self, group: Group) -> (Vec<Seat>, Cycle) {
         let now = Instant::now();
         let seats = match self.shared.turns.lines().get_mut(&self.place) {
             Some(line) => {
                 line.expected = None;
-                line.take(|seat| seat.not_before.is_none_or(|moment| moment <= now))
+                line.alone_went = group != Group::Together;
+                line.take(|seat| seat.is_ready(now) && group.has(seat))
             }
             None => Vec::new(),
         };
@@ -230,7 +240,8 @@ impl Runner {
     }
 
     /// Waits for another batch, unless its caller has left meanwhile.
-    pub(super) fn put_back(&self, seat: Seat) {
+    pub(super) fn put_back(&self, mut seat: Seat) {
+        seat.entered = Instant::now();
         let mut lines = self.shared.turns.lines();
         {
             let mut whereabouts = seat.whereabouts();
@@ -258,7 +269,7 @@ impl Line {
 
 /// One cycle for all members: it may last as long as the most patient one waits, but nothing leaves
 /// any more once the most impatient one was answered.
-pub(super) fn cycle_of(seats: &[Seat]) -> Cycle {
+fn cycle_of(seats: &[Seat]) -> Cycle {
     let now = Instant::now();
     let deadlines = || seats.iter().map(Seat::deadline).filter(|deadline| *deadline > now);
     let latest = deadlines().max().unwrap_or(now);
