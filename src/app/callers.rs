@@ -29,7 +29,8 @@ pub struct Enrolled {
     pub client: Arc<Client>,
     /// Digests of its keys.
     pub keys: Vec<KeyDigest>,
-    /// Subject of its certificate.
+    /// Subject of its certificate. Beside keys it has to be shown with one of them: an authority may
+    /// give the same to many, and a key alone may have been copied.
     pub certificate: Option<String>,
 }
 
@@ -51,6 +52,10 @@ pub enum Stranger {
     Unknown,
     /// What it shows is not one caller's.
     Contradicting,
+    /// The key is that of a caller who has to show its certificate as well.
+    WithoutCertificate,
+    /// The certificate is that of callers who have to show a key as well.
+    WithoutKey,
 }
 
 /// The list as it stands at one moment.
@@ -124,6 +129,12 @@ impl Known<'_> {
     }
 }
 
+impl Entry {
+    fn has(&self, subject: &str) -> bool {
+        self.enrolled.certificate.as_deref() == Some(subject)
+    }
+}
+
 impl Roll {
     fn following(enrolled: Vec<Enrolled>, before: &Self) -> Self {
         let entry = |enrolled: Enrolled| {
@@ -147,32 +158,43 @@ impl Roll {
     pub fn recognise(&self, shown: &Shown<'_>) -> Result<Known<'_>, Stranger> {
         let by_certificate = shown.certificate.and_then(|subject| self.certified(subject));
         let Some((key, _)) = shown.keys.first() else {
-            let stranger =
-                if shown.certificate.is_some() { Stranger::Unknown } else { Stranger::Nothing };
-            return by_certificate.ok_or(stranger);
+            return by_certificate.ok_or_else(|| self.stranger(shown.certificate));
         };
         if !shown.keys.iter().all(|(other, _)| other.is(key)) {
             return Err(Stranger::Contradicting);
         }
         let found = self.holder(key).ok_or(Stranger::Unknown)?;
-        let client = &found.0.enrolled.client;
+        let Enrolled { client, certificate, .. } = &found.0.enrolled;
         let named = |(_, name): &(KeyDigest, Option<String>)| {
             name.as_deref().is_none_or(|name| name == client.name.as_str())
         };
         if !shown.keys.iter().all(named) {
             return Err(Stranger::Unknown);
         }
-        match by_certificate {
-            Some(other) if other.0.enrolled.client.name != client.name => {
-                Err(Stranger::Contradicting)
+        if by_certificate.is_some() {
+            return Err(Stranger::Contradicting);
+        }
+        match certificate.as_deref() {
+            Some(subject) if shown.certificate != Some(subject) => {
+                Err(Stranger::WithoutCertificate)
             }
             Some(_) | None => Ok(found),
         }
     }
 
+    /// Whom a certificate alone is enough for.
     fn certified(&self, subject: &str) -> Option<Known<'_>> {
-        let bears = |entry: &&Entry| entry.enrolled.certificate.as_deref() == Some(subject);
+        let bears = |entry: &&Entry| entry.has(subject) && entry.enrolled.keys.is_empty();
         self.0.iter().find(bears).map(Known)
+    }
+
+    /// Who shows no key, and no certificate that is enough.
+    fn stranger(&self, certificate: Option<&str>) -> Stranger {
+        match certificate {
+            None => Stranger::Nothing,
+            Some(subject) if self.0.iter().any(|entry| entry.has(subject)) => Stranger::WithoutKey,
+            Some(_) => Stranger::Unknown,
+        }
     }
 
     /// Looks at every key of every caller, whether one was found or not: the time that it takes does

@@ -101,6 +101,12 @@ fn sentence(stranger: Stranger, shown: &Shown<'_>) -> Cow<'static, str> {
         }
         (Stranger::Unknown, _) => "the credential is none of a known caller".into(),
         (Stranger::Contradicting, _) => "the credentials contradict each other; send one".into(),
+        (Stranger::WithoutCertificate, _) => {
+            "this caller has to show its client certificate as well as its key".into()
+        }
+        (Stranger::WithoutKey, _) => {
+            "this caller has to show a key as well as its client certificate".into()
+        }
     }
 }
 

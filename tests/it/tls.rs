@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::harness::{Authority, Demo, Identity, Process, ms, once, until};
+use crate::harness::{Authority, Demo, Identity, Process, client, ms, once, until};
 
 /// A gateway with TLS, and whom its callers have to trust.
 pub(crate) struct Secured {
@@ -75,11 +75,16 @@ impl Secured {
 
     /// The same of this path.
     async fn status_on(&self, path: &str, identity: Option<&Identity>) -> Option<u16> {
-        let answer = self.ask(path, identity).await;
-        answer.map(|answer| answer.status().as_u16())
+        self.ask(path, identity, None).await.map(|answer| answer.status().as_u16())
     }
 
-    async fn ask(&self, path: &str, identity: Option<&Identity>) -> Option<Response> {
+    /// What a caller with this certificate and this key is answered.
+    async fn ask(
+        &self,
+        path: &str,
+        identity: Option<&Identity>,
+        key: Option<&str>,
+    ) -> Option<Response> {
         let client = self.client(|builder| match identity {
             Some(identity) => {
                 let identity = reqwest::Identity::from_pem(identity.pem().as_bytes());
@@ -87,7 +92,9 @@ impl Secured {
             }
             None => builder,
         });
-        client.get(format!("{}{path}", self.demo.gateway)).send().await.ok()
+        let request = client.get(format!("{}{path}", self.demo.gateway));
+        let request = key.iter().fold(request, |request, key| request.header("x-api-key", *key));
+        request.send().await.ok()
     }
 
     async fn text(&self, path: &str) -> String {
@@ -203,7 +210,7 @@ async fn a_caller_is_known_by_the_subject_of_its_certificate_while_that_is_good(
     let (gateway, callers) = Secured::asking_with("optional", &[known]).await;
     let (good, other) = (callers.client("crm.example"), callers.client("web.example"));
     assert_eq!(gateway.status_on("/metrics", Some(&good)).await, Some(200));
-    let refused = gateway.ask("/metrics", Some(&other)).await.expect("an answer");
+    let refused = gateway.ask("/metrics", Some(&other), None).await.expect("an answer");
     assert_eq!(refused.status(), 401);
     let why = refused.text().await.expect("text");
     assert!(why.contains(r#"a certificate of the subject \"CN=web.example\""#), "{why}");
@@ -211,6 +218,32 @@ async fn a_caller_is_known_by_the_subject_of_its_certificate_while_that_is_good(
     assert_eq!(gateway.status_on("/livez", None).await, Some(200));
     // The connection never comes about.
     assert_eq!(gateway.status_on("/metrics", Some(&callers.expired("crm.example"))).await, None);
+}
+
+#[tokio::test]
+async fn a_caller_with_a_key_and_a_certificate_has_to_show_both() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("clients.toml");
+    let both = "certificate = \"CN=genesys.example\"";
+    let entries = [client("crm", "crm-key", both), client("ivr", "ivr-key", both)];
+    std::fs::write(&file, entries.concat()).expect("writable");
+    let known = ("GATEWAY__AUTH__CLIENTS_FILE", file.to_str().expect("text"));
+    let (gateway, callers) = Secured::asking_with("optional", &[known]).await;
+    let (theirs, other) = (callers.client("genesys.example"), callers.client("web.example"));
+    let asked = async |identity, key| {
+        let answer = gateway.ask("/metrics", identity, key).await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("text"))
+    };
+    for key in ["crm-key", "ivr-key"] {
+        assert_eq!(asked(Some(&theirs), Some(key)).await.0, 200);
+        for identity in [None, Some(&other)] {
+            let (status, told) = asked(identity, Some(key)).await;
+            assert!(status == 401 && told.contains("its client certificate as well"), "{told}");
+        }
+    }
+    let (status, told) = asked(Some(&theirs), None).await;
+    assert!(status == 401 && told.contains("a key as well"), "{told}");
+    assert_eq!(asked(Some(&theirs), Some("wrong")).await.0, 401);
 }
 
 #[tokio::test]

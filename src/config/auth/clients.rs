@@ -144,9 +144,11 @@ fn list(clients: Value, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
     found
 }
 
-/// Whoever a credential belongs to has to be one.
+/// Whoever a credential belongs to has to be one. A certificate that goes with keys is told apart by
+/// those: the same one may stand with each of several callers.
 fn check_unique(all: &[ClientEntry], mistakes: &mut Vec<String>) {
-    let (mut names, mut keys, mut subjects) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
+    let (mut subjects, mut alone) = (BTreeSet::new(), BTreeSet::new());
     for ClientEntry { client, keys: own, certificate } in all {
         let name = &client.name;
         if !names.insert(name) {
@@ -155,8 +157,16 @@ fn check_unique(all: &[ClientEntry], mistakes: &mut Vec<String>) {
         if own.iter().any(|key| !keys.insert(key.to_hex())) {
             mistakes.push(format!("client `{name}`: `key_sha256` has a key that stands before"));
         }
-        if certificate.as_ref().is_some_and(|subject| !subjects.insert(subject)) {
-            mistakes.push(format!("client `{name}`: `certificate` is that of another client"));
+        let Some(subject) = certificate else { continue };
+        let is_new = subjects.insert(subject);
+        let is_alone = own.is_empty();
+        if !is_new && is_alone || alone.contains(subject) {
+            mistakes.push(format!(
+                "client `{name}`: `certificate` is that of another client, and one of the two has no key"
+            ));
+        }
+        if is_alone {
+            alone.insert(subject);
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct ClientEntry {
     pub client: Client,
     /// Digests of its keys: more than one while a new key replaces an old one.
     pub keys: Vec<KeyDigest>,
-    /// Subject of its certificate.
+    /// Subject of its certificate, shown in place of a key or, where there are keys, with one of them.
     pub certificate: Option<String>,
 }
 

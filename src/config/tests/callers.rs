@@ -70,7 +70,7 @@ fn everything_that_is_wrong_with_the_callers_is_told_at_once_and_no_key() {
         "client `web`: `requests_per_minute` must be a whole number",
         "client `ivr`: `access` must be `read` or `write`",
         "client `ivr`: `key_sha256` has a key that stands before",
-        "client `bot`: `certificate` is that of another client",
+        "client `bot`: `certificate` is that of another client, and one of the two has no key",
         "client `bot`: `deny` must be a list of texts",
         "client `tax`: `certificate` must be the subject of a certificate",
         "client `tax`: `share` must be a whole number from 1 to 1000",
@@ -161,4 +161,17 @@ fn keys_are_masked_wherever_the_configuration_is_shown() {
         "clients = [{name = \"crm\", allow = [\"crm_*\"], key_sha256 = \"********\", share = 2}]";
     assert!(rendered.contains(line), "{rendered}");
     assert!(!format!("{:?} {loaded:?}", loaded.config).contains("aaaa"));
+}
+
+#[test]
+fn callers_with_keys_may_have_the_same_certificate() {
+    let one = |name: &str, key: char| {
+        entry(name, &format!("key_sha256 = \"{}\"\ncertificate = \"CN=x\"", digest(key)))
+    };
+    let (source, _directory) = file(&[one("crm", 'a'), one("ivr", 'b')].concat());
+    assert_eq!(load(&source).expect("sound").config.auth.clients.len(), 2);
+    let alone = entry("bot", "certificate = \"CN=x\"");
+    let (source, _directory) = file(&[alone, one("crm", 'a')].concat());
+    let told = "`crm`: `certificate` is that of another client, and one of the two has no key";
+    assert!(problems(&source)[0].contains(told));
 }
