@@ -34,11 +34,14 @@ pub struct Enrolled {
     pub certificate: Option<String>,
 }
 
+/// A key, and the name that it was given with, if it was given with one.
+pub type Given = (KeyDigest, Option<String>);
+
 /// What a request shows of who makes it.
 #[derive(Debug, Default)]
 pub struct Shown<'a> {
-    /// Keys, each with the name that it was given with, if it was given with one.
-    pub keys: Vec<(KeyDigest, Option<String>)>,
+    /// The keys.
+    pub keys: Vec<Given>,
     /// Subject of a certificate that was verified.
     pub certificate: Option<&'a str>,
 }
@@ -157,17 +160,13 @@ impl Roll {
     /// If it is nobody, or not one caller alone.
     pub fn recognise(&self, shown: &Shown<'_>) -> Result<Known<'_>, Stranger> {
         let by_certificate = shown.certificate.and_then(|subject| self.certified(subject));
-        let Some((key, _)) = shown.keys.first() else {
+        let Some(((key, _), others)) = shown.keys.split_first() else {
             return by_certificate.ok_or_else(|| self.stranger(shown.certificate));
         };
-        if !shown.keys.iter().all(|(other, _)| other.is(key)) {
-            return Err(Stranger::Contradicting);
-        }
-        let found = self.holder(key).ok_or(Stranger::Unknown)?;
+        let found = self.holder_of_both(key, others)?;
         let Enrolled { client, certificate, .. } = &found.0.enrolled;
-        let named = |(_, name): &(KeyDigest, Option<String>)| {
-            name.as_deref().is_none_or(|name| name == client.name.as_str())
-        };
+        let named =
+            |(_, name): &Given| name.as_deref().is_none_or(|name| name == client.name.as_str());
         if !shown.keys.iter().all(named) {
             return Err(Stranger::Unknown);
         }
@@ -194,6 +193,21 @@ impl Roll {
             None => Stranger::Nothing,
             Some(subject) if self.0.iter().any(|entry| entry.has(subject)) => Stranger::WithoutKey,
             Some(_) => Stranger::Unknown,
+        }
+    }
+
+    /// Whose these keys are. While a caller changes its key, the old one may stand in one header and the
+    /// new one in another; more than two would only take our time.
+    fn holder_of_both(&self, key: &KeyDigest, others: &[Given]) -> Result<Known<'_>, Stranger> {
+        let mut different = others.iter().map(|(other, _)| other).filter(|other| !other.is(key));
+        let found = self.holder(key);
+        let Some(other) = different.next() else { return found.ok_or(Stranger::Unknown) };
+        if !different.all(|third| third.is(other)) {
+            return Err(Stranger::Contradicting);
+        }
+        match (found, self.holder(other)) {
+            (Some(one), Some(same)) if std::ptr::eq(one.0, same.0) => Ok(one),
+            _ => Err(Stranger::Contradicting),
         }
     }
 

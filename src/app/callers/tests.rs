@@ -52,7 +52,20 @@ fn a_caller_is_known_by_any_of_its_keys_or_its_certificate_and_by_nothing_else()
     assert_eq!(who(&[("wrong", None)], Some("CN=desk")), Err(Stranger::Unknown));
     assert_eq!(who(&[("old", Some("ivr"))], None), Err(Stranger::Unknown));
     assert_eq!(who(&[("old", None), ("other", None)], None), Err(Stranger::Contradicting));
+    assert_eq!(who(&[("old", None), ("wrong", None)], None), Err(Stranger::Contradicting));
+    assert_eq!(who(&[("wrong", None), ("old", None)], None), Err(Stranger::Contradicting));
     assert_eq!(who(&[("old", None)], Some("CN=desk")), Err(Stranger::Contradicting));
+}
+
+#[test]
+fn two_keys_of_one_caller_do_not_contradict_each_other() {
+    let both = [("old", None), ("new", Some("crm"))];
+    assert_eq!(who(&both, None), Ok("crm".to_owned()));
+    let repeated = [("old", None), ("new", None), ("old", None), ("new", None)];
+    assert_eq!(who(&repeated, None), Ok("crm".to_owned()));
+    assert_eq!(who(&[("old", None), ("new", Some("ivr"))], None), Err(Stranger::Unknown));
+    let third = [("old", None), ("new", None), ("other", None)];
+    assert_eq!(who(&third, None), Err(Stranger::Contradicting));
 }
 
 #[test]
