@@ -3,6 +3,7 @@
 //! The list can be replaced while requests are under way: each is judged by the list that stood when
 //! it arrived, and what callers have used up of their own rates stays with them.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -140,9 +141,10 @@ impl Entry {
 
 impl Roll {
     fn following(enrolled: Vec<Enrolled>, before: &Self) -> Self {
+        let rates = before.0.iter().map(|entry| (&entry.enrolled.client.name, entry.rate.as_ref()));
+        let rates: HashMap<_, _> = rates.collect();
         let entry = |enrolled: Enrolled| {
-            let same = |entry: &&Entry| entry.enrolled.client.name == enrolled.client.name;
-            let kept = before.0.iter().find(same).and_then(|entry| entry.rate.as_ref());
+            let kept = rates.get(&enrolled.client.name).copied().flatten();
             let rate = enrolled.client.requests_per_minute.map(|number| {
                 let used = |kept: &Arc<Mutex<OwnRate>>| {
                     kept.lock().unwrap_or_else(PoisonError::into_inner).at(number)

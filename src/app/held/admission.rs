@@ -43,7 +43,11 @@ impl Held {
     /// Callers that have their part of the places, and no others but who holds some.
     pub fn expect(&self, payers: &[Payer]) {
         let mut state = self.state();
-        state.callers.retain(|_, (held, _)| *held > 0);
+        // Who is off the list has no part any more, and may still hold some.
+        state.callers.retain(|_, (held, weight)| {
+            *weight = 0;
+            *held > 0
+        });
         for payer in payers {
             state.callers.entry(payer.id).or_default().1 = u64::from(payer.weight.get());
         }

@@ -88,7 +88,8 @@ impl RateLimit {
         let spare = |(id, account): (u64, &Account)| {
             self.payers.share(account, capacity).saturating_sub(self.kept(id, account, now))
         };
-        let spare: u64 = self.payers.iter().map(spare).sum();
+        // A share is one call at least: with many payers their sum is more than there is.
+        let spare = self.payers.iter().map(spare).sum::<u64>().min(capacity);
         let gap = self.settings.window.as_nanos().div_ceil(u128::from(spare.max(1)));
         Duration::from_nanos(u64::try_from(gap).unwrap_or(u64::MAX))
     }

@@ -280,6 +280,36 @@ fn one_payer_alone_has_it_all_and_again_when_the_others_are_forgotten() {
     assert!(!policy.payers.are_several(), "forgotten");
 }
 
+#[test]
+fn however_many_idle_payers_there_are_most_of_the_window_is_for_who_calls() {
+    // As many as the window has calls, and just so many that each keeps one or three.
+    for (others, load) in [
+        (300, Load::new(a(), 60).writing()),
+        (300, Load::new(a(), 25)),
+        (58, Load::new(a(), 60).writing()),
+        (19, Load::new(a(), 60).writing()),
+    ] {
+        let mut loads = vec![load];
+        loads.extend((2..others + 2).map(|id| Load::new(payer(id, 1), 1).between(0, 0)));
+        let granted = play(300, &loads, 20, 15_000)[&1].between(5_000, 15_000);
+        let calls = granted * load.calls as usize;
+        assert!(calls >= 200, "{calls} calls beside {others}, {load:?}");
+    }
+}
+
+#[test]
+fn payers_that_are_expected_no_more_have_no_part_any_more() {
+    let mut policy = RateLimit::new(RateSettings { limit: 300, window: WINDOW, reserve: 0 });
+    let all: Vec<_> = (1..=100).map(|id| payer(id, 3)).collect();
+    policy.expect(&all, Moment::ZERO);
+    assert_eq!(policy.payers.weights(), 300);
+    policy.expect(&[payer(1, 5), payer(2, 1)], ms(1));
+    assert_eq!(policy.payers.weights(), 98 * 3 + 6, "until they are forgotten");
+    let later = Duration::from_hours(2);
+    policy.room(later);
+    assert_eq!(policy.payers.weights(), 6);
+}
+
 fn loads() -> impl Strategy<Value = Vec<Load>> {
     let load = (0_u64..4, 1_u32..5, 5_u64..800, 0_u8..4, 1_u32..=3, 100_u64..12_000, 0_u64..20_000);
     let load = load.prop_map(|(id, weight, every, class, calls, patience, from)| {

@@ -16,6 +16,8 @@ use crate::policy::Moment;
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 /// Of its share, one in so many calls is kept for a payer that makes none.
 const KEPT_ONE_IN: u64 = 16;
+/// No more than one in so many calls is kept for all who make none to have [`TO_BEGIN`], or one, each.
+const KEPT_TO_BEGIN_ONE_IN: u64 = 5;
 /// Calls of a write: with less than that kept for it, nobody could begin one at once.
 const TO_BEGIN: u64 = 3;
 /// How soon the rate of a payer that has just begun is believed, as a part of the window.
@@ -133,14 +135,18 @@ impl Payers {
                 most: [held + spent.len(); 2],
                 ..self.fresh(other, now)
             };
+            self.weights = account.weight;
             self.accounts.insert(other.id, account);
         }
         let fresh = self.fresh(payer, now);
-        let account = self.accounts.entry(payer.id).or_insert(fresh);
+        let account = self.accounts.entry(payer.id).or_insert_with(|| {
+            self.weights += fresh.weight;
+            fresh
+        });
         account.last = now;
         // Weights change with the configuration.
-        account.weight = u64::from(payer.weight.get());
-        self.weights = self.accounts.values().map(|account| account.weight).sum();
+        let weight = u64::from(payer.weight.get());
+        self.weights = self.weights - std::mem::replace(&mut account.weight, weight) + weight;
     }
 
     fn fresh(&self, payer: Payer, now: Moment) -> Account {
@@ -159,8 +165,13 @@ impl Payers {
 
     /// Expects these, and no others any more.
     pub(super) fn expect(&mut self, payers: &[Payer]) {
-        for (id, account) in &mut self.accounts {
-            account.is_expected = payers.iter().any(|payer| payer.id == *id);
+        for account in self.accounts.values_mut() {
+            account.is_expected = false;
+        }
+        for payer in payers {
+            if let Some(account) = self.accounts.get_mut(&payer.id) {
+                account.is_expected = true;
+            }
         }
     }
 
@@ -240,6 +251,12 @@ impl Payers {
         self.accounts.iter().map(|(id, account)| (*id, account))
     }
 
+    /// The weights of all.
+    #[cfg(test)]
+    pub(super) fn weights(&self) -> u64 {
+        self.weights
+    }
+
     /// The part of `capacity` that is due to a payer.
     pub(super) fn share(&self, account: &Account, capacity: u64) -> u64 {
         let share = u128::from(capacity) * u128::from(account.weight);
@@ -254,9 +271,20 @@ impl Payers {
         if waits {
             return share;
         }
-        let others_fit = TO_BEGIN * self.accounts.len() as u64 <= capacity / 5;
-        let least = if others_fit { TO_BEGIN } else { 1 };
-        let more = share.div_ceil(KEPT_ONE_IN).max(least);
-        account.demand(self.window, now).saturating_add(more).min(share)
+        account.demand(self.window, now).saturating_add(self.to_begin(share, capacity)).min(share)
+    }
+
+    /// What is kept for a payer that makes no calls. Of all of them together that is no more than a
+    /// little over a quarter, however many there are: else nobody could use what they do not need.
+    fn to_begin(&self, share: u64, capacity: u64) -> u64 {
+        let fits =
+            |calls: u64| calls * self.accounts.len() as u64 <= capacity / KEPT_TO_BEGIN_ONE_IN;
+        if fits(TO_BEGIN) {
+            share.div_ceil(KEPT_ONE_IN).max(TO_BEGIN)
+        } else if fits(1) {
+            share.div_ceil(KEPT_ONE_IN)
+        } else {
+            share / KEPT_ONE_IN
+        }
     }
 }
