@@ -1,4 +1,5 @@
-//! The audit stream: one JSON object a line for each write request, never a value.
+//! The audit stream: one JSON object a line for each write request, never a value. Of requests that
+//! were refused before they were looked at it tells how many there were.
 //!
 //! Implements the port of the use cases. A record is made into a line where it happens, and written
 //! by a thread of its own, so that a slow disk stalls no request but those that have to wait for
@@ -9,6 +10,7 @@ mod fingerprint;
 mod ledger;
 mod line;
 mod output;
+mod refused;
 mod stream;
 
 use std::sync::Arc;
@@ -18,8 +20,10 @@ pub use self::fingerprint::FingerprintKey;
 use self::ledger::Ledger;
 pub use self::ledger::State;
 pub use self::output::{Captured, Output, Stdout};
+use self::refused::Refusals;
 use self::stream::Stream;
 use crate::domain::{AttributeKey, AttributeValue, ConversationId};
+use crate::error::Code;
 use crate::ports::{Audit, AuditRecord, BoxFuture, Meter, Stage, Unrecorded};
 
 /// What an audit log is made of.
@@ -39,6 +43,7 @@ pub struct AuditParts {
 pub struct AuditLog {
     stream: Arc<Stream>,
     ledger: Arc<Ledger>,
+    refusals: Arc<Refusals>,
     key: Arc<FingerprintKey>,
     blocks: bool,
 }
@@ -49,7 +54,7 @@ impl AuditLog {
         let AuditParts { output, key, blocks, meter } = parts;
         let ledger = Arc::new(Ledger::new(meter));
         let stream = Arc::new(Stream::over(output, Arc::clone(&ledger)));
-        Self { stream, ledger, key: Arc::new(key), blocks }
+        Self { stream, ledger, refusals: Arc::default(), key: Arc::new(key), blocks }
     }
 
     /// How the audit fares.
@@ -59,7 +64,18 @@ impl AuditLog {
 
     /// Ends when everything that was recorded before has been written, or was lost.
     pub async fn flushed(&self) {
+        self.tell_refusals();
         self.stream.flushed().await;
+    }
+}
+
+impl AuditLog {
+    fn tell_refusals(&self) {
+        for (code, count) in self.refusals.take() {
+            let line = line::of_refused(code, count);
+            // Nobody waits for it.
+            drop(self.stream.write(stream::Entry { line, counts: true }));
+        }
     }
 }
 
@@ -75,6 +91,20 @@ impl Audit for AuditLog {
         value: &AttributeValue,
     ) -> String {
         self.key.of(conversation, key, value)
+    }
+
+    fn refused(&self, code: Code) {
+        if !self.refusals.add(code) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return self.tell_refusals();
+        };
+        let log = self.clone();
+        runtime.spawn(async move {
+            tokio::time::sleep(refused::COUNTED_FOR).await;
+            log.tell_refusals();
+        });
     }
 
     fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), Unrecorded>> {

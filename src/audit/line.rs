@@ -21,6 +21,30 @@ pub(super) fn of(record: &AuditRecord) -> Vec<u8> {
     line
 }
 
+/// The line of so many write requests that were refused with this code before they were looked at.
+pub(super) fn of_refused(code: Code, count: u64) -> Vec<u8> {
+    let line = RefusedLine {
+        timestamp: clock::timestamp(),
+        target: TARGET,
+        record: "refused",
+        code: code.as_str(),
+        count,
+    };
+    let mut line = serde_json::to_vec(&line).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[derive(Serialize)]
+struct RefusedLine {
+    timestamp: String,
+    target: &'static str,
+    record: &'static str,
+    #[serde(rename = "problem.code")]
+    code: &'static str,
+    count: u64,
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
     timestamp: String,

@@ -108,15 +108,16 @@ impl Passage {
         let route = request.extensions().get::<MatchedPath>().cloned();
         let (pattern, query) = (route.as_ref().map(MatchedPath::as_str), request.uri().query());
         let flat = flat::Ask::of(pattern, query, request.method().is_safe());
-        let Recognition { client, refusal } =
-            Recognition::of(state.app.callers(), request, pattern);
+        let asks = Recognition::of(state.app.callers(), request, pattern);
         let counts = pattern.is_some_and(paths::is_api);
         let span = span_of(headers, state.ops.spans.as_ref().filter(|_| counts));
+        let request_id = request_id(headers);
+        let dossier = record::open(&state, request, &asks, &request_id);
+        let Recognition { client, refusal } = asks;
         let mut exchange = Exchange::open(headers, &state.settings, client, span);
         exchange.flat = flat;
-        let request_id = request_id(headers);
-        let dossier = record::open(&state, request, &exchange.client, &request_id);
-        let kept = state.ops.recent.is_some();
+        // Nobody who has no right to anything pushes out what is kept in mind.
+        let kept = state.ops.recent.is_some() && refusal.is_none();
         let exported = exchange.cycle.span().is_some_and(|span| span.spans().is_some());
         exchange.cycle = exchange.cycle.recorded(kept || exported).audited(dossier);
         let passage = Self {

@@ -31,6 +31,10 @@ pub trait Audit: Send + Sync {
         value: &AttributeValue,
     ) -> String;
 
+    /// Takes note of a write request that was refused with this code before it was looked at: by a
+    /// stranger, or over a caller's own rate. There may be any number, so they are only counted.
+    fn refused(&self, code: Code);
+
     /// Takes a record, at once and not when the future is first polled. The future ends when the
     /// record was written, or, where nobody has to wait for that, is ready.
     fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), Unrecorded>>;

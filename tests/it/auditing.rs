@@ -360,10 +360,47 @@ async fn a_caller_is_named_and_what_it_may_not_write_is_on_record_as_refused() {
         (&record["client.name"], &record["keys"][0]["key"]),
         (&json!("crm"), &json!("salary"))
     );
-    let stranger = app.ask(("PUT", &path), &[json], body).await;
-    stranger.assert_problem(401, "unauthenticated", "notApplied");
-    let record = lines(&records).pop().expect("a record");
-    assert_eq!((&record["http.status"], &record["keys"]), (&json!(401), &json!([])));
-    assert_eq!(record["client.name"], Value::Null);
     assert!(!records.text().contains("secret"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_ask_at_all_is_counted_and_fills_no_record() {
+    let (builder, records) = recorded();
+    let clients = [client("crm", "k", ""), client("fast", "f", "requests_per_minute = 10")];
+    let app = builder.with_clients(&clients).with_env("GATEWAY__DEBUG__ENABLED", "true");
+    let app = app.start().await;
+    let path = attributes_of(CALL);
+    let json = ("content-type", "application/json");
+    let asked = async |headers: &[(&str, &str)]| {
+        let headers = [&[json], headers].concat();
+        app.ask(("PUT", &path), &headers, r#"{"attributes":{"tier":"x"}}"#).await.status
+    };
+    assert_eq!(asked(&[shown("k")]).await, 200);
+    assert_eq!(asked(&[shown("f")]).await, 200);
+    let before = lines(&records).len();
+    for _ in 0..2_000 {
+        assert_eq!(asked(&[]).await, 401);
+    }
+    assert_eq!(asked(&[shown("f")]).await, 429);
+    // What is no write is not counted.
+    app.ask(("GET", &path), &[], "").await.assert_status(401);
+    assert_eq!(lines(&records).len(), before, "nothing at once");
+    tokio::time::sleep(ms(1_001)).await;
+    let told = |code: &str, count: u64| json!({"target": "audit", "record": "refused", "problem.code": code, "count": count});
+    let since = |from: usize| {
+        let mut lines = lines(&records).split_off(from);
+        for line in &mut lines {
+            assert!(line.as_object_mut().expect("a record").remove("timestamp").is_some());
+        }
+        lines
+    };
+    assert_eq!(since(before), [told("unauthenticated", 2_000), told("client-rate-limited", 1)]);
+    assert_eq!(asked(&[shown("wrong")]).await, 401);
+    tokio::time::sleep(ms(5_000)).await;
+    assert_eq!(since(before + 2), [told("unauthenticated", 1)]);
+    // Nor does any of them push what others did out of the traces.
+    let trace = format!("/v1/conversations/{CALL}/trace");
+    let trace = app.ask(("GET", &trace), &[shown("k")], "").await;
+    let requests = trace.assert_status(200).at("/requests").clone();
+    assert_eq!(requests.as_array().map(Vec::len), Some(2), "{requests}");
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::extract::{MatchedPath, Request};
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::Client;
 use crate::error::{Code, Effect};
+use crate::http::auth::Recognition;
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::state::AppState;
@@ -19,11 +19,12 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Status, effect and code of an answer.
 type Answered = (u16, Effect, Option<Code>);
 
-/// The dossier of a write of attributes, where writes are recorded.
+/// The dossier of a write of attributes, where writes are recorded. One that goes no further for who
+/// asks is only counted.
 pub(super) fn open(
     state: &AppState,
     request: &Request,
-    client: &Client,
+    asks: &Recognition,
     request_id: &str,
 ) -> Option<Dossier> {
     let audit = state.ops.audit.as_ref()?;
@@ -31,8 +32,12 @@ pub(super) fn open(
     if request.method().is_safe() || !paths::is_of_attributes(pattern.as_str()) {
         return None;
     }
+    if let Some(refusal) = &asks.refusal {
+        audit.refused(refusal.code());
+        return None;
+    }
     let caller = Caller {
-        client: client.known_name().map(str::to_owned),
+        client: asks.client.known_name().map(str::to_owned),
         address: peer_of(request).map(|peer| peer.address.ip()),
         request_id: request_id.to_owned(),
         method: request.method().to_string(),

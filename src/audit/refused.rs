@@ -1,0 +1,38 @@
+//! Write requests that were refused before they were looked at: counted, and told together.
+//!
+//! Whoever reaches the port can make as many as he likes. A record for each would push true ones out of
+//! the files that are kept, and fill the queue that writes wait for.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::Code;
+
+/// For so long they are counted before they are told.
+pub(super) const COUNTED_FOR: Duration = Duration::from_secs(1);
+
+/// The counts that have not been told yet.
+#[derive(Default)]
+pub(super) struct Refusals(Mutex<Vec<(Code, u64)>>);
+
+impl Refusals {
+    /// Counts one more. Whether it is the first since they were told.
+    pub(super) fn add(&self, code: Code) -> bool {
+        let mut counts = self.counts();
+        let is_first = counts.is_empty();
+        match counts.iter_mut().find(|(other, _)| *other == code) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((code, 1)),
+        }
+        is_first
+    }
+
+    /// How many there were of each code since this was asked last.
+    pub(super) fn take(&self) -> Vec<(Code, u64)> {
+        std::mem::take(&mut *self.counts())
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Vec<(Code, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
