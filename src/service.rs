@@ -65,7 +65,7 @@ impl Parts {
     pub fn over_http(config: &Config, access: AccessLog) -> anyhow::Result<Self> {
         let tls = config.server.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
-        let callers = KnownCallers::of(&config.auth)?;
+        let callers = KnownCallers::of_service(config)?;
         let spans = spans::export(&config.tracing)?;
         Ok(Self { transport, jitter: Jitter::random(), access, audit, tls, callers, spans })
     }

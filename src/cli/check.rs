@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail};
 
 use super::say;
 use crate::config;
-use crate::service::{Tls, probe, transport};
+use crate::service::{KnownCallers, Tls, probe, transport};
 use crate::telemetry::Telemetry;
 
 /// Says that the settings are fine, or fails with everything that is wrong.
@@ -15,7 +15,7 @@ pub async fn check_config(source: &config::Source, online: bool) -> anyhow::Resu
     transport(&config)?;
     config.server.tls.as_ref().map(Tls::load).transpose()?;
     config.auth.check_exposure(config.server.bind)?;
-    config.auth.callers()?;
+    KnownCallers::of_service(&config)?;
     say("settings: valid");
     if !online {
         return Ok(());

@@ -1,12 +1,17 @@
 //! `new-key`: a fresh key for a caller, shown once, and the entry by which the gateway knows it.
 
-use super::say;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+
 use crate::service::{self, FreshKey};
 
 /// Prints a fresh key for this caller, and its entry.
 pub fn new_key(name: &str) -> anyhow::Result<()> {
-    say(&told(&service::fresh_key(name)?));
-    Ok(())
+    let (told, mut output) = (told(&service::fresh_key(name)?), std::io::stdout());
+    // Shown once: whoever did not get it has to be told.
+    let shown = output.write_all(told.as_bytes()).and_then(|()| output.flush());
+    shown.context("the key could not be printed in full, and is of no use; make another")
 }
 
 fn told(FreshKey { name, key, digest }: &FreshKey) -> String {

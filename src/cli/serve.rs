@@ -136,6 +136,14 @@ fn warn_about(config: &Config) {
             "auth.mode is \"none\": whoever reaches this address can read and write attributes",
         );
     }
+    let server = &config.server;
+    let is_reached = server.public_url.is_some() || !server.trusted_proxies.is_empty();
+    if config.auth.mode == config::AuthMode::Clients && !config.auth.is_guarded() && is_reached {
+        tracing::warn!(
+            "server.public_url or server.trusted_proxies is set and no caller is configured: whoever \
+             gets through to this service from outside can read and write attributes",
+        );
+    }
     if config.debug.enabled {
         tracing::warn!(
             "debug.enabled: /v1/debug/echo and the traces of conversations are open to every caller",

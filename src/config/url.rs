@@ -12,6 +12,7 @@ use url::Url;
 pub struct BaseUrl {
     text: String,
     leaves_unencrypted: bool,
+    may_be_simulated: bool,
 }
 
 impl BaseUrl {
@@ -25,9 +26,15 @@ impl BaseUrl {
         self.leaves_unencrypted
     }
 
+    /// Whether something else than the platform may be there: it is on this machine, or speaks plain http.
+    pub fn may_be_simulated(&self) -> bool {
+        self.may_be_simulated
+    }
+
     /// The host of one of the known regions; `https` without anything behind it.
     pub(super) fn of_host(host: fmt::Arguments<'_>) -> Self {
-        Self { text: format!("https://{host}"), leaves_unencrypted: false }
+        let text = format!("https://{host}");
+        Self { text, leaves_unencrypted: false, may_be_simulated: false }
     }
 }
 
@@ -55,9 +62,10 @@ impl FromStr for BaseUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err("must not have a query or fragment");
         }
-        let leaves_unencrypted = url.scheme() == "http" && !is_loopback(host);
+        let (is_plain, is_local) = (url.scheme() == "http", is_loopback(host));
+        let (leaves_unencrypted, may_be_simulated) = (is_plain && !is_local, is_plain || is_local);
         let text = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { text, leaves_unencrypted })
+        Ok(Self { text, leaves_unencrypted, may_be_simulated })
     }
 }
 

@@ -1,10 +1,11 @@
 //! Who may call, from the configuration; and the watch over the file that names more of them.
 //!
 //! The file is looked at every second and read whole: it is small, and neither its time nor its length
-//! tells for certain that it is as it was. It may be replaced by renaming, or be gone for a moment.
+//! tells for certain that it is as it was. A change is taken at the second look that finds the same:
+//! the file may be gone for a moment, and half of it may be as sound as the whole.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::shares::Shares;
 use crate::app::{Callers, Enrolled, digest_of};
-use crate::config::{self, Auth, CallersError, ClientEntry};
+use crate::config::{self, Auth, CallersError, ClientEntry, Config};
 use crate::domain::{Client, ClientName, Rights};
 use crate::http::Check;
 use crate::telemetry::Metrics;
@@ -83,17 +84,29 @@ pub struct KnownCallers {
 
 struct Watched {
     auth: Auth,
+    /// Whether the key that everybody knows may be that of a caller.
+    takes_demo_key: bool,
     path: PathBuf,
     state: Mutex<State>,
 }
 
 struct State {
-    /// What was found at the last look, told in the log already.
+    /// What was found at the last look.
     seen: Result<String, CallersError>,
+    /// Whether that is what counts, or was found not to be usable; told in the log then.
+    judged: bool,
     /// How many callers there are.
     callers: usize,
     /// Why the file counts for nothing as it is.
     trouble: Option<String>,
+}
+
+/// What came of a look at the file.
+struct Heeded {
+    /// Whether what counts is what the file says.
+    usable: bool,
+    /// Whether there are other callers now.
+    replaced: bool,
 }
 
 impl KnownCallers {
@@ -101,14 +114,30 @@ impl KnownCallers {
     ///
     /// # Errors
     /// If the file cannot be used: a service does not start with fewer callers than it should know.
+    /// And if one of them has a key that everybody knows, unless there is only a simulator to protect.
+    pub fn of_service(config: &Config) -> Result<Self, CallersError> {
+        Self::found(&config.auth, config.genesys.api_base().may_be_simulated())
+    }
+
+    /// The same where what is protected is known to be simulated.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
     pub fn of(auth: &Auth) -> Result<Self, CallersError> {
+        Self::found(auth, true)
+    }
+
+    fn found(auth: &Auth, takes_demo_key: bool) -> Result<Self, CallersError> {
         let Some(path) = auth.clients_file.clone() else {
+            refuse_demo_key(takes_demo_key, None, &auth.clients)?;
             return Ok(Self { callers: callers(auth.clients.clone()), watched: None });
         };
         let text = config::read_clients(&path)?;
         let entries = auth.callers_with(&path, &text)?;
-        let state = State { seen: Ok(text), callers: entries.len(), trouble: None };
-        let watched = Watched { auth: auth.clone(), path, state: Mutex::new(state) };
+        refuse_demo_key(takes_demo_key, Some(&path), &entries)?;
+        let state = State { seen: Ok(text), judged: true, callers: entries.len(), trouble: None };
+        let watched =
+            Watched { auth: auth.clone(), takes_demo_key, path, state: Mutex::new(state) };
         Ok(Self { callers: callers(entries), watched: Some(Arc::new(watched)) })
     }
 
@@ -139,8 +168,10 @@ impl KnownCallers {
                 // A file may lie on a disk that takes its time.
                 let read = tokio::task::spawn_blocking(move || config::read_clients(&path));
                 if let Ok(seen) = read.await {
-                    let usable = watched.heed(seen, &callers);
-                    shares.among(&callers.clients());
+                    let Heeded { usable, replaced } = watched.heed(seen, &callers);
+                    if replaced {
+                        shares.among(&callers.clients());
+                    }
                     metrics.clients_file_rejected(!usable);
                 }
             }
@@ -153,30 +184,54 @@ impl Watched {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the callers replaced if the file is not as it was. Whether it can be used.
-    fn heed(&self, seen: Result<String, CallersError>, callers: &Callers) -> bool {
+    /// Takes note of another look at the file, and has the callers replaced if it is not as it was, and
+    /// was the same at the look before: until then somebody may still be writing it.
+    fn heed(&self, seen: Result<String, CallersError>, callers: &Callers) -> Heeded {
         let mut state = self.state();
-        if seen == state.seen {
-            return state.trouble.is_none();
-        }
-        let entries = match &seen {
-            Ok(text) => self.auth.callers_with(&self.path, text),
-            Err(error) => Err(error.clone()),
-        };
-        state.seen = seen;
-        match entries {
-            Ok(entries) => {
-                tracing::info!(callers = entries.len(), "the callers were read anew");
-                (state.callers, state.trouble) = (entries.len(), None);
-                callers.replace(enrolled(entries));
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, "the callers from before still count");
-                state.trouble = Some(error.to_string());
-                false
+        if seen != state.seen {
+            (state.seen, state.judged) = (seen, false);
+        } else if !std::mem::replace(&mut state.judged, true) {
+            match self.judged(&state) {
+                Ok(entries) => {
+                    tracing::info!(callers = entries.len(), "the callers were read anew");
+                    (state.callers, state.trouble) = (entries.len(), None);
+                    callers.replace(enrolled(entries));
+                    return Heeded { usable: true, replaced: true };
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the callers from before still count");
+                    state.trouble = Some(error.to_string());
+                }
             }
         }
+        Heeded { usable: state.trouble.is_none(), replaced: false }
+    }
+
+    /// The callers of the file as it was seen, if they can be taken for those of before.
+    fn judged(&self, state: &State) -> Result<Vec<ClientEntry>, CallersError> {
+        let entries =
+            self.auth.callers_with(&self.path, state.seen.as_ref().map_err(Clone::clone)?)?;
+        let own = self.auth.clients.len();
+        if entries.len() == own && state.callers > own {
+            // Rather half a file than one that was emptied on purpose.
+            return Err(CallersError::emptied(&self.path));
+        }
+        refuse_demo_key(self.takes_demo_key, Some(&self.path), &entries)?;
+        Ok(entries)
+    }
+}
+
+/// Refuses a caller whom everybody could pass for, where there is something to protect.
+fn refuse_demo_key(
+    taken: bool,
+    path: Option<&Path>,
+    entries: &[ClientEntry],
+) -> Result<(), CallersError> {
+    let digest = digest_of(DEMO_KEY.as_bytes());
+    let has_it = |entry: &&ClientEntry| entry.keys.iter().any(|key| key.is(&digest));
+    match entries.iter().find(has_it).filter(|_| !taken) {
+        Some(entry) => Err(CallersError::public_key(path, &entry.client.name, DEMO_KEY)),
+        None => Ok(()),
     }
 }
 
@@ -207,5 +262,36 @@ mod tests {
         assert!(key.starts_with(PREFIX) && key.len() == 47 && key.chars().all(plain), "{key}");
         assert_eq!(digest, digest_of(key.as_bytes()).to_hex());
         assert!(fresh_key("a b").is_err() && fresh_key("").is_err());
+    }
+
+    #[test]
+    fn an_emptied_file_is_a_bad_one_also_where_the_configuration_has_callers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("clients.toml");
+        let entry = |name: &str| {
+            let digest = digest_of(name.as_bytes()).to_hex();
+            format!("[[auth.clients]]\nname = \"{name}\"\nkey_sha256 = \"{digest}\"\n")
+        };
+        std::fs::write(&path, entry("ivr")).expect("written");
+        let auth = Auth {
+            mode: config::AuthMode::Clients,
+            clients_file: Some(path),
+            clients: vec![demo_client()],
+        };
+        let known = KnownCallers::of(&auth).expect("sound");
+        let watched = known.watched.clone().expect("a file");
+        let look = |text: &str| {
+            let look = || watched.heed(Ok(text.to_owned()), &known.callers);
+            let first = look();
+            assert!(!first.replaced);
+            let Heeded { usable, replaced } = look();
+            (usable, replaced, known.callers.clients().len())
+        };
+        for empty in ["", "# nothing yet\n"] {
+            assert_eq!(look(empty), (false, false, 2));
+        }
+        assert!(known.check().expect("a file").detail.contains("names no client, and named some"));
+        assert_eq!(look(&entry("ivr")), (true, true, 2), "whether it is the same or not");
+        assert_eq!(look(&[entry("ivr"), entry("bot")].concat()), (true, true, 3));
     }
 }

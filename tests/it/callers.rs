@@ -173,7 +173,7 @@ async fn a_bad_file_changes_nothing_and_is_complained_of_until_it_is_good_again(
     ];
     for text in bad {
         replace(&file, &text);
-        tokio::time::sleep(ms(1500)).await;
+        tokio::time::sleep(ms(2500)).await;
         ask("/metrics", "two").await.assert_status(401);
         let checks = ask("/readyz?verbose", "one").await;
         checks.assert_status(200);
@@ -184,13 +184,13 @@ async fn a_bad_file_changes_nothing_and_is_complained_of_until_it_is_good_again(
         assert!(!told.contains("canary"), "{told}");
     }
     std::fs::remove_file(&file).expect("removed");
-    tokio::time::sleep(ms(1500)).await;
+    tokio::time::sleep(ms(2500)).await;
     ask("/metrics", "one").await.assert_status(200);
     assert!(ask("/readyz?verbose", "one").await.text.contains("cannot be read"));
     let complaints = app.logs.text().matches("the callers from before still count").count();
     assert_eq!(complaints, 5, "one for each state of the file");
     std::fs::write(&file, client("crm", "two", "requests_per_minute = 10")).expect("written");
-    tokio::time::sleep(ms(1500)).await;
+    tokio::time::sleep(ms(2500)).await;
     ask("/metrics", "one").await.assert_status(401);
     assert!(ask("/readyz?verbose", "two").await.text.contains("auth.clients_file: ok: 1 callers"));
     assert!(ask("/metrics", "two").await.text.contains("clients_file_rejected 0"));
@@ -214,4 +214,25 @@ async fn a_pipe_in_the_place_of_the_file_is_told_and_holds_nothing_up() {
     replace(&file, &client("crm", "two", ""));
     tokio::time::sleep(ms(5000)).await;
     ask("/metrics", "two").await.assert_status(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_still_being_written_is_not_taken_although_half_of_it_is_sound() {
+    let [crm, ivr] = ["crm", "ivr"].map(|name| client(name, name, ""));
+    let app = TestApp::new().with_clients(&[crm.clone(), ivr.clone()]).start().await;
+    let ask = async |key| app.ask(("GET", "/metrics"), &[shown(key)], "").await.status;
+    let file = app.clients_file();
+    // Written slowly: every look finds another part, and the first of them is sound.
+    for part in [&crm, &format!("{crm}{}", &ivr[..20]), &format!("{crm}{}", &ivr[..60])] {
+        std::fs::write(&file, part).expect("written");
+        tokio::time::sleep(ms(1_000)).await;
+        assert_eq!((ask("crm").await, ask("ivr").await), (200, 200));
+    }
+    assert!(!app.logs.text().contains("the callers"), "nothing is taken, nor complained of");
+    std::fs::write(&file, format!("{crm}{ivr}")).expect("written");
+    tokio::time::sleep(ms(2_000)).await;
+    assert_eq!((ask("crm").await, ask("ivr").await), (200, 200));
+    std::fs::write(&file, &crm).expect("written");
+    tokio::time::sleep(ms(2_500)).await;
+    assert_eq!((ask("crm").await, ask("ivr").await), (200, 401), "what stands still is taken");
 }

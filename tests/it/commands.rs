@@ -1,6 +1,7 @@
 //! The commands, as the program itself.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -315,4 +316,58 @@ async fn captured_calls_are_written_and_proved_under_lag_with_each_participant_f
     }
     let refused = app.write(ENDED, "", json!({"crm_customer_id": "CRM-6"})).await;
     refused.assert_problem(409, "conversation-ended", "notApplied");
+}
+
+#[tokio::test]
+async fn the_key_of_the_examples_is_refused_in_front_of_the_platform() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/compose/clients.toml");
+    let known = ("GATEWAY__AUTH__CLIENTS_FILE", file);
+    let any_port = ("GATEWAY__SERVER__BIND", "127.0.0.1:0");
+    let of = |api: &'static str| [("GATEWAY__GENESYS__API_URL", api)];
+    let env = |more: &[(&'static str, &'static str)]| {
+        [CREDENTIALS.as_slice(), &[known, any_port], more].concat()
+    };
+    for platform in [&[] as &[_], &of("https://api.example.com")] {
+        for command in ["check-config", "serve"] {
+            let ended = once(&[command], &env(platform)).await;
+            assert_eq!(ended.code, 1, "{ended:?}");
+            assert!(ended.err.contains("client `demo` has the key `demo-key`"), "{}", ended.err);
+            assert!(ended.err.contains("new-key demo"), "{}", ended.err);
+        }
+    }
+    // The settings of docker-compose.yml.
+    let [api] = of("http://simulator:8090");
+    let login = ("GATEWAY__GENESYS__LOGIN_URL", "http://simulator:8090");
+    let insecure = ("GATEWAY__GENESYS__ALLOW_INSECURE", "true");
+    for simulator in [&[api, login, insecure] as &[_], &of("http://127.0.0.1:8090")] {
+        let ended = once(&["check-config"], &env(simulator)).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_could_not_be_printed_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("there");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    for (output, told) in [(Stdio::from(full), "No space left"), (Stdio::from(writer), "pipe")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_attribute-gateway"));
+        command.args(["new-key", "crm"]).stdout(output).stderr(Stdio::piped());
+        let ended = command.spawn().expect("it starts").wait_with_output().await.expect("it ends");
+        let complaint = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{complaint}");
+        assert!(complaint.contains("make another") && complaint.contains(told), "{complaint}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_others_get_through_to_is_warned_of_where_nobody_is_known() {
+    for (name, value) in [
+        ("GATEWAY__SERVER__PUBLIC_URL", "https://gateway.example.com"),
+        ("GATEWAY__SERVER__TRUSTED_PROXIES", "127.0.0.1"),
+    ] {
+        let process =
+            Process::start(&["serve"], &[CREDENTIALS.as_slice(), &[(name, value)]].concat());
+        process.wrote("no caller is configured: whoever gets through").await;
+    }
 }

@@ -11,6 +11,7 @@ use ::config::{FileFormat, Map, Source as _, Value, ValueKind};
 use super::Auth;
 use super::entry::{self, ClientEntry};
 use crate::config::layers::without_quotes;
+use crate::domain::ClientName;
 
 /// Largest file of callers that is read: thousands of them.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
@@ -24,7 +25,7 @@ pub struct CallersError {
 
 impl fmt::Display for CallersError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (auth.clients_file): {}", self.file, self.mistakes.join("; "))
+        write!(f, "{}: {}", self.file, self.mistakes.join("; "))
     }
 }
 
@@ -52,8 +53,29 @@ pub fn read_clients(path: &Path) -> Result<String, CallersError> {
 }
 
 impl CallersError {
+    /// One of the callers has a key that everybody knows.
+    pub fn public_key(path: Option<&Path>, client: &ClientName, key: &str) -> Self {
+        let mistake = format!(
+            "client `{client}` has the key `{key}` of the examples, which everybody knows, and \
+             genesys.api_url is that of no simulator; make a key of its own with `attribute-gateway \
+             new-key {client}`"
+        );
+        match path {
+            Some(path) => Self::of(path, vec![mistake]),
+            None => Self { file: "auth.clients".to_owned(), mistakes: vec![mistake] },
+        }
+    }
+
+    /// A file that named callers names none any more, although the configuration has some.
+    pub fn emptied(path: &Path) -> Self {
+        let mistake = "names no client, and named some before; to take out the last of them, start \
+                       without auth.clients_file";
+        Self::of(path, vec![mistake.to_owned()])
+    }
+
     fn of(path: &Path, mistakes: Vec<String>) -> Self {
-        Self { file: path.display().to_string().replace(char::is_control, "?"), mistakes }
+        let path = path.display().to_string().replace(char::is_control, "?");
+        Self { file: format!("{path} (auth.clients_file)"), mistakes }
     }
 }
 
