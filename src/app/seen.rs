@@ -37,8 +37,8 @@ pub(super) fn participant(mut participant: Participant, rights: &Rights) -> Part
     participant
 }
 
-/// A conversation with the attributes that the caller sees: none, of participants that it may not
-/// name.
+/// A conversation with the attributes that the caller sees. Of participants that it may not name that
+/// is none, and neither is it told what they are called.
 pub(super) fn conversation(
     conversation: Arc<Conversation>,
     rights: &Rights,
@@ -53,6 +53,7 @@ pub(super) fn conversation(
             *one = participant(one.clone(), rights);
         } else {
             one.attributes = crate::domain::AttributeMap::default();
+            one.name = None;
         }
     }
     Arc::new(seen)
@@ -80,8 +81,23 @@ pub(super) fn error(error: Error, rights: &Rights, whole_sent: bool) -> Error {
     match error {
         Error::AttributesTooLarge(excess) => Error::AttributesTooLarge(excess.seen_by(rights)),
         Error::Superseded(told) => Error::Superseded(Box::new(report(*told, rights))),
-        Error::UpstreamRejected { status, code, message: _ } if whole_sent => {
+        other if whole_sent => without_words(other),
+        other => other,
+    }
+}
+
+/// Why a PATCH was refused that held changes of others as well: upstream's own words may name them.
+pub(super) fn refusal_of_shared(error: Error, rights: &Rights) -> Error {
+    if rights.sees_all() { error } else { without_words(error) }
+}
+
+fn without_words(error: Error) -> Error {
+    match error {
+        Error::UpstreamRejected { status, code, message: _ } => {
             Error::UpstreamRejected { status, code, message: None }
+        }
+        Error::UpstreamForbidden { permission, message: _ } => {
+            Error::UpstreamForbidden { permission, message: None }
         }
         other => other,
     }

@@ -45,9 +45,13 @@ pub(super) async fn get_conversation(
     State(settings): State<Arc<HttpSettings>>,
     call: ViewCall,
 ) -> Result<Response, Problem> {
+    let client = Arc::clone(call.request.cycle.client());
     let conversation = app.view(call.request).await?;
     Ok(match call.flat {
-        Some(ask) => Json(ask.seen(&conversation, &settings.default_participant)?).into_response(),
+        Some(ask) => {
+            let whom = (&settings.default_participant, &client.rights);
+            Json(ask.seen(&conversation, whom)?).into_response()
+        }
         None => call.form.respond(&ConversationAnswer::from(&*conversation)),
     })
 }

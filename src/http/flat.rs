@@ -21,9 +21,9 @@ use super::{extract, paths};
 use crate::app;
 use crate::domain::{
     AttributeMap, Conversation, ConversationId, Intent, Outcome, ParticipantId,
-    ParticipantSelector, WriteReport,
+    ParticipantSelector, Rights, WriteReport,
 };
-use crate::error::{Code, Effect, Failure};
+use crate::error::{Code, Effect, Error, Failure};
 
 /// Resources that have a flat form.
 const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE, paths::CONVERSATION];
@@ -135,16 +135,23 @@ impl Ask {
     /// The answer to a look at a conversation: whom a read of it would show, if there is somebody.
     ///
     /// # Errors
-    /// Why there is nobody, where keys are named: `""` would say that they are absent.
+    /// Why there is nobody, or nobody whom the caller may name, where keys are named: `""` would say
+    /// that they are absent.
     pub(super) fn seen(
         &self,
         conversation: &Conversation,
-        whom: &ParticipantSelector,
+        (whom, rights): (&ParticipantSelector, &Rights),
     ) -> Result<FlatAnswer, Problem> {
         let nothing = AttributeMap::default();
-        match app::choose(whom, conversation, Intent::Read) {
-            Ok(chosen) => {
-                let participant = chosen.participant;
+        // A look shows a conversation as a whole, or is refused.
+        let chosen = app::choose(whom, conversation, Intent::Read).and_then(|chosen| {
+            let participant = chosen.participant;
+            let reached = rights.reaches(participant, conversation, true);
+            let asked = || Error::ParticipantNotAllowed { asked: whom.to_string() };
+            reached.then_some(participant).ok_or_else(asked)
+        });
+        match chosen {
+            Ok(participant) => {
                 Ok(self.read(conversation.id, Some(participant.id), &participant.attributes))
             }
             Err(_) if self.keys.is_empty() => Ok(self.read(conversation.id, None, &nothing)),

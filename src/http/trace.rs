@@ -163,7 +163,8 @@ impl RequestView {
     /// kept from it, and no others.
     fn of(request: &RecentRequest, rights: &Rights) -> Option<Self> {
         let mut steps = request.cycle.trail().map(Trail::steps).unwrap_or_default();
-        if !rights.sees_all() && !steps.keys.is_empty() {
+        let names_keys = !steps.keys.is_empty() || steps.keys_left_out > 0;
+        if !rights.sees_all() && names_keys {
             // Nobody knows any more which keys were left out.
             steps.keys_left_out = 0;
             steps.keys.retain(|(key, _)| rights.sees(key));

@@ -167,6 +167,19 @@ async fn refused_keys_are_listed_all_at_once_with_the_rule_and_nothing_is_sent()
     assert_eq!(app.upstream_calls(), 0);
     let flat = ask(&app, ("PUT", &format!("{path}?view=flat&keys=id")), &[], body).await;
     flat.assert_problem(403, "attribute-not-allowed", "notApplied");
+    // Those of the query and of the body together; what else is wrong with either comes after that.
+    let pointers = |answer: &Answer| {
+        answer.assert_problem(403, "attribute-not-allowed", "notApplied");
+        let errors = answer.at("/errors").as_array().cloned().unwrap_or_default();
+        errors.iter().map(|error| error["pointer"].to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let path = format!("{path}?keys=source,tier");
+    let both = ask(&app, ("PUT", &path), &[], body).await;
+    let told = r##""keys" "#/attributes/a~1b" "#/attributes/crm_secret_b" "#/attributes/id""##;
+    assert_eq!(pointers(&both), told);
+    let broken = ask(&app, ("PUT", &path), &[("accept", "text/html")], "{").await;
+    assert_eq!(pointers(&broken), r#""keys""#);
+    assert_eq!(app.upstream_calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,6 +229,17 @@ async fn whom_a_caller_may_not_name_it_sees_no_attributes_of() {
     let counts = ask(&app, ("GET", &view), &[], "").await;
     assert_eq!(counts.at("/participants/0/attributeCount"), 1);
     assert_eq!(counts.at("/participants/1/attributeCount"), 0);
+    let captured = include_str!("../fixtures/callback-live.json");
+    let captured = serde_json::from_str(captured).expect("JSON");
+    let id = app.simulator.add_conversation(&captured).expect("a conversation");
+    let named = async |key| {
+        let view = format!("/v1/conversations/{id}");
+        let whole = app.ask(("GET", &view), &[shown(key)], "").await;
+        [whole.at("/participants/0/name"), whole.at("/participants/2/name")]
+    };
+    let (robin, agent) = (json!("Robin Example"), json!("Agent Example"));
+    assert_eq!(named("all-key").await, [robin.clone(), agent]);
+    assert_eq!(named("crm-key").await, [robin, Value::Null]);
     // `customer` falls back to the first participant in a read: here somebody whom it may name.
     ask(&app, ("GET", &attributes_of(CALL)), &[], "").await.assert_status(200);
     let call = Call::new(CALL).agent(AGENT, [("desk", "7")]);
@@ -223,7 +247,10 @@ async fn whom_a_caller_may_not_name_it_sees_no_attributes_of() {
     let read = ask(&app, ("GET", &attributes_of(CALL)), &[], "").await;
     read.assert_problem(403, "participant-not-allowed", "notApplied");
     let flat = ask(&app, ("GET", &format!("{view}?view=flat&keys=desk")), &[], "").await;
-    assert_eq!(flat.assert_status(200).at("/desk"), "");
+    flat.assert_problem(403, "participant-not-allowed", "notApplied");
+    let flat = ask(&app, ("GET", &format!("{view}?view=flat")), &[], "").await;
+    flat.assert_status(200);
+    assert_eq!((flat.at("/participantId"), flat.at("/attributesJson")), (json!(""), json!("{}")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,4 +310,60 @@ async fn what_is_lost_replaced_or_rejected_is_told_as_far_as_it_is_seen() {
     let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], body).await;
     answer.assert_problem(409, "write-superseded", "applied");
     assert_eq!(answer.at("/attributes"), json!({"language": "en", "tier": "other"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstreams_words_about_what_others_wrote_are_kept_from_whom_their_keys_are() {
+    let words =
+        json!({"status": 403, "code": "not.authorized", "message": "salary may not be set"});
+    let refuses = Action::Status { code: 403, body: Some(words), retry_after: None };
+    let fault = Fault::on_patch(refuses).always();
+    let app = over(customer_call(), "allow = [\"tier\"]").with_fault(fault).allowing_leftovers();
+    let app = app.start().await;
+    let path = attributes_of(CALL);
+    let write = |key: &'static str, body: &'static str| {
+        let headers = [shown(key), ("content-type", "application/json")];
+        let (app, path) = (&app, &path);
+        async move { app.ask(("PUT", path), &headers, body).await }
+    };
+    let tier = r#"{"attributes":{"tier":"gold"}}"#;
+    let (limited, other) =
+        tokio::join!(write("crm-key", tier), write("all-key", r#"{"attributes":{"salary":"1"}}"#),);
+    assert_eq!(app.patches(), [json!({"attributes": {"tier": "gold", "salary": "1"}})]);
+    limited.assert_problem(502, "upstream-forbidden", "notApplied");
+    other.assert_problem(502, "upstream-forbidden", "notApplied");
+    assert!(!limited.text.contains("salary"), "{}", limited.text);
+    assert!(other.text.contains("salary may not be set"), "{}", other.text);
+    // What was refused of its own alone it is told in full.
+    let alone = write("crm-key", tier).await;
+    assert!(alone.text.contains("salary may not be set"), "{}", alone.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repair_that_fails_is_told_without_words_about_keys_that_are_not_seen() {
+    let app = over(customer_call(), HIDING)
+        .with_settings(|settings| settings.semantics = PatchSemantics::Replace)
+        .with_fault(Fault::on_patch(Action::EchoRejection).skip(1))
+        .start()
+        .await;
+    let body = r#"{"attributes":{"tier":"gold"}}"#;
+    let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], body).await;
+    assert_eq!(app.patches().len(), 2, "{}", app.order());
+    assert!(answer.text.contains("its other keys may be lost"), "{}", answer.text);
+    assert!(!answer.text.contains("source"), "{}", answer.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_about_keys_that_were_left_out_of_its_trace_is_not_in_that_of_a_limited_caller() {
+    let app = over(customer_call(), HIDING).with_env("GATEWAY__DEBUG__ENABLED", "true");
+    let app = app.start().await;
+    // Too long to be kept, so that nobody knows any more whose it was.
+    let long = format!("{}?key={}", attributes_of(CALL), "x".repeat(9_000));
+    app.ask(("GET", &long), &[shown("all-key")], "").await.assert_status(200);
+    let trace = format!("/v1/conversations/{CALL}/trace");
+    let seen = async |key| {
+        let answer = app.ask(("GET", &trace), &[shown(key)], "").await;
+        answer.assert_status(200).at("/requests").as_array().map(Vec::len)
+    };
+    assert_eq!((seen("all-key").await, seen("crm-key").await), (Some(1), Some(0)));
 }

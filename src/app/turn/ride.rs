@@ -10,8 +10,9 @@ use super::merge::{Merge, Part};
 use super::run::Runner;
 use super::{Fare, Seat, Told};
 use crate::app::held::Mark;
+use crate::app::seen;
 use crate::app::watch::{Cause, Wanted};
-use crate::domain::{AttributeMap, Patch, Unseen};
+use crate::domain::{AttributeKey, AttributeMap, Patch, Unseen};
 use crate::error::Error;
 use crate::ports::{CallFailure, Class, Cycle, Fate, PatchCall, Permit, Permits, Phase};
 
@@ -259,6 +260,8 @@ impl Runner {
         let fare = permits.pop().map(|permit| Fare::new(Permits::from(permit))).unwrap_or_default();
         let (unit, repairing) = ((self.shared.random)(), Arc::new(AtomicBool::new(false)));
         for (mut seat, part) in seats.into_iter().zip(parts) {
+            let result = seat.told_of(result, &patch, &part);
+            let result = &result;
             seat.ride.cycle.share(&cycle);
             if let Some(wait) = pause_before_another(&seat, result, &cycle) {
                 seat.not_before = Some(Instant::now() + wait);
@@ -280,6 +283,26 @@ impl Runner {
             };
             seat.tell(Told::Sent(Box::new(told)));
         }
+    }
+}
+
+impl Seat {
+    /// What became of the PATCH, as far as this member may know of what others put into it.
+    fn told_of(
+        &self,
+        result: &Result<Instant, CallFailure>,
+        patch: &Patch,
+        part: &Part,
+    ) -> Result<Instant, CallFailure> {
+        let rights = &self.ride.cycle.client().rights;
+        let own =
+            |key: &AttributeKey| part.carried.get(key).is_some() || part.overtaken.contains(key);
+        result.clone().map_err(|failure| {
+            if patch.keys().all(own) {
+                return failure;
+            }
+            CallFailure { error: seen::refusal_of_shared(failure.error, rights), ..failure }
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 use super::{Cycle, Effect, Flow, log_id};
+use crate::app::seen;
 use crate::domain::{Change, Patch, Unseen};
 use crate::error::Error;
 use crate::policy::ReadBackSchedule;
@@ -40,7 +41,9 @@ impl Flow {
             if let Err(failure) = result {
                 tracing::error!(conversation.id = log_id(place.0), error = %failure.error, "the repair failed");
                 if told {
-                    let error = self.as_told(failure.error);
+                    // It held the whole map.
+                    let rights = &self.request.cycle.client().rights;
+                    let error = seen::error(failure.error, rights, true);
                     self.warn(format!(
                         "upstream replaced the map, and its other keys may be lost: {error}"
                     ));

@@ -12,11 +12,20 @@ pub(in crate::http) fn check<'a>(
     selector: &ParticipantSelector,
     named: impl Iterator<Item = (&'static str, &'a str)>,
 ) -> Result<(), Problem> {
-    if !rights.may_name(selector) {
-        let asked = selector.to_string();
-        return Err(Failure::harmless(Error::ParticipantNotAllowed { asked }).into());
-    }
+    check_selector(rights, selector)?;
     check_named(rights, named)
+}
+
+/// Refuses a selector that the caller may not use.
+pub(in crate::http) fn check_selector(
+    rights: &Rights,
+    selector: &ParticipantSelector,
+) -> Result<(), Problem> {
+    if rights.may_name(selector) {
+        return Ok(());
+    }
+    let asked = selector.to_string();
+    Err(Failure::harmless(Error::ParticipantNotAllowed { asked }).into())
 }
 
 /// Refuses keys that the caller may not read, all at once.
@@ -24,11 +33,19 @@ pub(in crate::http) fn check_named<'a>(
     rights: &Rights,
     named: impl Iterator<Item = (&'static str, &'a str)>,
 ) -> Result<(), Problem> {
+    all_allowed(refused(rights, named))
+}
+
+/// The named keys that the caller may not read.
+pub(in crate::http) fn refused<'a>(
+    rights: &Rights,
+    named: impl Iterator<Item = (&'static str, &'a str)>,
+) -> Mistakes {
     let refused = |(place, key): (&str, &str)| {
         let why = rights.refuses(key)?;
         Some(Violation::at(place, format!("`{}`: {why}", shortened(key))))
     };
-    all_allowed(named.filter_map(refused).collect())
+    named.filter_map(refused).collect()
 }
 
 /// Refuses a caller that may only read. Needs no more than the head of the request.
@@ -36,21 +53,24 @@ pub(in crate::http) fn check_writing(rights: &Rights) -> Result<(), Problem> {
     if rights.may_write() { Ok(()) } else { Err(Failure::harmless(Error::ReadOnlyClient).into()) }
 }
 
-/// Refuses keys of a body that the caller may not write, all at once.
-pub(in crate::http) fn check_written(rights: &Rights, patch: &Patch) -> Result<(), Problem> {
-    if rights.sees_all() {
-        return Ok(());
-    }
+/// The keys of a body that the caller may not write.
+pub(in crate::http) fn refused_of(
+    rights: &Rights,
+    patch: &Patch,
+) -> impl Iterator<Item = Violation> {
     let refused = |key: &AttributeKey| {
         let why = rights.refuses(key.as_str())?;
         Some(Violation::of_attribute(key.as_str(), why.to_string()))
     };
-    all_allowed(patch.keys().filter_map(refused).collect())
+    patch.keys().filter_map(refused)
 }
 
-fn all_allowed(refused: Mistakes) -> Result<(), Problem> {
-    if refused.is_empty() {
-        return Ok(());
-    }
-    Err(Problem::listing(Code::AttributeNotAllowed, refused))
+/// Refuses a request if there are keys in it that the caller may not use.
+pub(in crate::http) fn all_allowed(refused: Mistakes) -> Result<(), Problem> {
+    if refused.is_empty() { Ok(()) } else { Err(not_allowed(refused)) }
+}
+
+/// The refusal of these keys.
+pub(in crate::http) fn not_allowed(refused: Mistakes) -> Problem {
+    Problem::listing(Code::AttributeNotAllowed, refused)
 }

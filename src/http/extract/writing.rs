@@ -8,8 +8,8 @@ use axum::http::Method;
 use axum::http::request::Parts;
 
 use super::{condition, conversation, cover, exchange, key, rights};
-use crate::app::{WriteOptions, WriteRequest};
-use crate::domain::{AttributeKey, Change, ParticipantSelector, Patch, Violation};
+use crate::app::{Precondition, WriteOptions, WriteRequest};
+use crate::domain::{AttributeKey, Change, Client, ParticipantSelector, Patch, Violation};
 use crate::error::Code;
 use crate::http::body;
 use crate::http::etag::Cover;
@@ -39,26 +39,48 @@ impl FromRequest<AppState> for WriteCall {
         let conversation = conversation(&parts.uri)?;
         let key = key(&parts)?;
         let (selector, cover, options) = write_query(parts.uri.query(), key.clone(), settings)?;
-        let named = cover.named();
-        rights::check(&client.rights, &selector, named)?;
-        negotiate::accepts_json(&parts.headers)?;
-        let condition =
-            condition::of(&parts.headers, (&cover, &client), options.dry_run, settings)?;
-        let patch = match key {
-            None => of_attributes(&parts, body, &exchange, settings).await?,
-            Some(key) => of_one(&key, &parts, body, &exchange, settings).await?,
+        rights::check_selector(&client.rights, &selector)?;
+        let mut refused = rights::refused(&client.rights, cover.named());
+        let asked = (&cover, &client, options.dry_run);
+        let read = read(&parts, body, (&exchange, settings), asked).await;
+        // Whatever else is wrong with it, it may not be.
+        let (condition, patch) = match read {
+            Err(_) if !refused.is_empty() => return Err(rights::not_allowed(refused)),
+            read => read?,
         };
         let (minimal, cycle) = (exchange.prefer.minimal, exchange.cycle);
         if let Some(dossier) = cycle.dossier() {
             dossier.ask(conversation, &selector, &patch, options.dry_run);
         }
-        // On record before it is refused.
-        rights::check_written(&client.rights, &patch)?;
+        // On record before it is refused. The key of a path is in both.
+        if key.is_none() {
+            rights::refused_of(&client.rights, &patch).for_each(|mistake| refused.note(mistake));
+        }
+        rights::all_allowed(refused)?;
         Ok(Self {
             request: WriteRequest { conversation, selector, patch, condition, options, cycle },
             view: WriteView { cover, minimal, flat: exchange.flat },
         })
     }
+}
+
+type Asked<'a> = (&'a Cover, &'a Arc<Client>, bool);
+type Read = (Option<Arc<dyn Precondition>>, Patch);
+
+/// What stands in the rest of the head, and in the body.
+async fn read(
+    parts: &Parts,
+    body: Body,
+    (exchange, settings): (&Exchange, &HttpSettings),
+    (cover, client, dry_run): Asked<'_>,
+) -> Result<Read, Problem> {
+    negotiate::accepts_json(&parts.headers)?;
+    let condition = condition::of(&parts.headers, (cover, client), dry_run, settings)?;
+    let patch = match key(parts)? {
+        None => of_attributes(parts, body, exchange, settings).await?,
+        Some(key) => of_one(&key, parts, body, exchange, settings).await?,
+    };
+    Ok((condition, patch))
 }
 
 async fn of_attributes(
