@@ -3,6 +3,8 @@
 //! That file is the only list of keys: what it does not hold is unknown in a file and in the
 //! environment alike, and a key that a section needs but the file lacks fails the first load.
 
+use std::sync::LazyLock;
+
 use super::error::is_within;
 
 /// The defaults layer, and the reference of all keys.
@@ -63,22 +65,29 @@ impl Key {
     }
 }
 
-/// All keys, in the order of the defaults file.
-pub(super) fn keys() -> impl Iterator<Item = Key> {
+/// Read out of the defaults once: each key of a file is looked up more than once.
+static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let mut section = "";
-    DEFAULTS.lines().filter_map(move |line| {
+    let key = |line: &'static str| {
         if let Some(name) = line.strip_prefix('[') {
             section = name.trim_end_matches(']');
             return None;
         }
         let (name, _) = line.split_once(" = ").filter(|_| !line.starts_with('#'))?;
         Some(Key { section, name })
-    })
+    };
+    DEFAULTS.lines().filter_map(key).collect()
+});
+
+/// All keys, in the order of the defaults file.
+pub(super) fn keys() -> impl Iterator<Item = Key> {
+    KEYS.iter().copied()
 }
 
 /// The key with this dotted path.
 pub(super) fn find(path: &str) -> Option<Key> {
-    keys().find(|key| key.path() == path)
+    let (section, name) = path.rsplit_once('.')?;
+    keys().find(|key| key.section == section && key.name == name)
 }
 
 /// Whether the path is a section, or holds one.
