@@ -50,14 +50,16 @@ impl FromStr for Proxy {
             |text: &str| decoded(text).ok_or("must have percent-encoded UTF-8 for the user");
         let user = plain(url.username())?;
         let password = plain(url.password().unwrap_or_default())?;
+        let address = format!("http://{host}:{}", url.port().unwrap_or(80));
+        // Browsers take more than can be connected to, such as braces in a host.
+        if address.parse::<http::Uri>().is_err() {
+            return Err("must not have characters in the host that no host has");
+        }
         let given = !user.is_empty() || !password.is_empty();
         if user.contains(':') || [&user, &password].iter().any(|t| t.contains(char::is_control)) {
             return Err("must not have a colon in the user, nor control characters");
         }
-        Ok(Self {
-            address: format!("http://{host}:{}", url.port().unwrap_or(80)),
-            credentials: given.then(|| (user, SecretString::from(password))),
-        })
+        Ok(Self { address, credentials: given.then(|| (user, SecretString::from(password))) })
     }
 }
 
@@ -108,6 +110,7 @@ mod tests {
             "http://me:hunter2%0a@proxy.local",
             "http://me%3a:hunter2@proxy.local",
             "http://me:hunter2%ff@proxy.local",
+            "http://me:hunter2@pro}xy.local",
         ] {
             let error = bad.parse::<Proxy>().expect_err(bad);
             assert!(!error.contains("hunter2"), "{error}");

@@ -65,6 +65,10 @@ impl FromStr for BaseUrl {
         let (is_plain, is_local) = (url.scheme() == "http", is_loopback(host));
         let (leaves_unencrypted, may_be_simulated) = (is_plain && !is_local, is_plain || is_local);
         let text = url.as_str().trim_end_matches('/').to_owned();
+        // Browsers take more than requests can be sent to, such as braces in a host.
+        if text.parse::<http::Uri>().is_err() {
+            return Err("must not have characters that no request can be sent to");
+        }
         Ok(Self { text, leaves_unencrypted, may_be_simulated })
     }
 }
@@ -112,6 +116,7 @@ mod tests {
             "example.com",
             "https://",
             "file:///etc/passwd",
+            "https://api.exa}mple.com/hunter2",
         ];
         for text in bad {
             let error = text.parse::<BaseUrl>().expect_err("refused");
