@@ -27,9 +27,9 @@ doc: ## the code's own documentation, warnings denied
 deny: ## licences, duplicate and banned crates, origins (needs cargo-deny)
 	cargo deny --locked check bans licenses sources
 
-# FUZZ_SEED repeats a run. A target ends with its first find.
-fuzz: ## mutated inputs for all that parses bytes from outside; FUZZ_SECONDS each (60), finds in target/fuzz
-	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --quiet --test it -- --nocapture fuzz::no_
+# The first build takes minutes: all that is linked is built anew, to be counted. FUZZ_TARGETS chooses some.
+fuzz: ## libFuzzer on all that parses bytes from outside; FUZZ_SECONDS each (60), finds in target/fuzz (needs g++)
+	fuzz/run.sh $(FUZZ_TARGETS)
 
 bench: ## benchmarks of the pure parts (criterion)
 	cargo bench --bench '*'

@@ -21,7 +21,7 @@ pub use self::material::certificates;
 use super::watched::{Watched, check_regular};
 use crate::clock;
 use crate::config::{self, ClientCertificates};
-use crate::http::Check;
+use crate::http::{CertificateSubject, Check};
 use crate::telemetry::Metrics;
 
 /// The certificate in use, and who may come in.

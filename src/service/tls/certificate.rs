@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
-use crate::http::CertificateSubject;
+use super::CertificateSubject;
 
 /// Whom a certificate names, as RFC 4514 writes it; `None` if it names nobody.
 pub fn subject(der: &[u8]) -> Option<CertificateSubject> {

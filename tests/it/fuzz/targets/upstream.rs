@@ -6,18 +6,18 @@
 //! next request of its kind, the last one to all further ones; where there is none, a sound one is.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request as Asked;
 use http::{HeaderName, HeaderValue, Method, Response};
 
-use super::service::{CALL, Fuzzed, Shared, head_and_body, header, paused, request};
+use super::input::{self, holds, message, parts};
+use super::service::{CALL, Fuzzed, OPEN, Told, paused};
 
 /// A value of ours, which upstream may repeat, and we may not.
 const SENT: &str = "canary-sent-8d31";
-
-const PARTS: &[u8] = b"\n----\n";
 
 const TOKEN: &str = r#"{"access_token":"t","token_type":"bearer","expires_in":86400}"#;
 const CONVERSATION: &str = r#"{"id":"5eed0000-0000-4000-8000-000000000001","participants":[{"id":"5eed0000-0000-4000-8000-0000000000c1","purpose":"customer","attributes":{"tier":"silver"},"calls":[{"state":"connected"}]}]}"#;
@@ -29,17 +29,14 @@ type Header = (HeaderName, HeaderValue);
 /// Lets a service over such a platform read, write and list.
 pub fn run(input: &[u8]) {
     let mut answers = Answers::new();
-    for part in split(input) {
-        let (head, body) = head_and_body(part);
-        let Some((kind, status)) = head.first().and_then(|line| kind_and_status(line)) else {
-            continue;
-        };
-        let headers =
-            head[1..].iter().filter_map(|line| header(line)).filter_map(|(name, value)| {
-                Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
-            });
+    for part in parts(input) {
+        let (first, headers, body) = message(part);
+        let Some((kind, status)) = kind_and_status(first) else { continue };
+        let headers = headers.into_iter().filter_map(|(name, value)| {
+            Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
+        });
         // The token endpoint is never sent a value, and cannot repeat one.
-        if kind == "token" && holds_sent(body) {
+        if kind == "token" && holds(body, SENT) {
             continue;
         }
         answers.entry(kind).or_default().push((status, headers.collect(), body.to_vec()));
@@ -50,47 +47,43 @@ pub fn run(input: &[u8]) {
     paused(ask(answers));
 }
 
+/// What is asked, in this order. `WRITE` stands for a body that holds the value.
+const ASKED: [(&str, &str, &str); 9] = [
+    ("GET", "/v1/conversations/{}/attributes", ""),
+    ("PUT", "/v1/conversations/{}/attributes", "WRITE"),
+    ("GET", "/v1/conversations/{}?format=text", ""),
+    ("GET", "/v1/conversations?limit=5", ""),
+    ("POST", "/v1/conversations/search", r#"{"ani":"+15550100142"}"#),
+    ("PUT", "/v1/conversations/{}/attributes?view=flat&key=note", "WRITE"),
+    ("GET", "/v1/conversations/{}/trace", ""),
+    ("GET", "/readyz?verbose", ""),
+    ("GET", "/metrics", ""),
+];
+
 async fn ask(answers: Answers) {
-    let answers = Shared::new(answers.into());
+    let answers = Arc::new(Mutex::new(answers));
     let platform = Router::new().fallback(move |asked: Asked| {
         let answer = answer(&asked, &mut answers.lock().expect("nobody panics with it"));
         async { answer }
     });
-    let fuzzed = Fuzzed::over(platform, "info");
-    let path = format!("/v1/conversations/{CALL}/attributes");
+    let fuzzed = Fuzzed::over(platform, &OPEN, "info");
     let write = format!(r#"{{"attributes":{{"note":"{SENT}","tier":""}}}}"#);
-    let json: (&[u8], &[u8]) = (b"content-type", b"application/json");
-    let wait: (&[u8], &[u8]) = (b"prefer", b"wait=2");
-    for (method, path, body) in [
-        ("GET", path.clone(), ""),
-        ("PUT", path.clone(), write.as_str()),
-        ("GET", format!("/v1/conversations/{CALL}?format=text"), ""),
-        ("GET", "/v1/conversations?limit=5".to_owned(), ""),
-        ("PUT", format!("{path}?view=flat&key=note"), write.as_str()),
-    ] {
-        let body = body.as_bytes().to_vec();
-        let request = request(method.as_bytes(), path.as_bytes(), &[json, wait], body);
-        let told = fuzzed.send(request.expect("a request")).await;
-        let text = String::from_utf8_lossy(&told.body).into_owned();
-        let may_show = told.status < 400 || text.contains(r#""code":"write-superseded""#);
-        assert!(may_show || !text.contains(SENT), "{} repeats a value: {text}", told.status);
+    let headers: [input::Header<'_>; 2] =
+        [(b"content-type", b"application/json"), (b"prefer", b"wait=2")];
+    for (method, path, body) in ASKED {
+        let (path, body) = (path.replace("{}", CALL), body.replace("WRITE", &write));
+        let request = input::request(method.as_bytes(), path.as_bytes(), &headers, body.as_bytes());
+        check(path.ends_with("/trace"), &fuzzed.send(request.expect("a request")).await);
     }
     let logs = fuzzed.logs.text();
     assert!(!logs.contains(SENT), "the log holds a value: {logs}");
 }
 
-fn holds_sent(bytes: &[u8]) -> bool {
-    bytes.windows(SENT.len()).any(|window| window == SENT.as_bytes())
-}
-
-fn split(mut input: &[u8]) -> Vec<&[u8]> {
-    let mut parts = Vec::new();
-    while let Some(at) = input.windows(PARTS.len()).position(|window| window == PARTS) {
-        parts.push(&input[..at]);
-        input = &input[at + PARTS.len()..];
-    }
-    parts.push(input);
-    parts
+/// A value may stand in what was read, and nowhere else.
+fn check(operations: bool, told: &Told) {
+    let text = told.text();
+    let read = told.status < 400 && !operations || text.contains(r#""code":"write-superseded""#);
+    assert!(read || !text.contains(SENT), "{} repeats a value: {text}", told.status);
 }
 
 fn kind_and_status(line: &[u8]) -> Option<(&'static str, u16)> {

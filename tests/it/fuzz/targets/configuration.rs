@@ -28,30 +28,29 @@ pub fn run(input: &[u8]) {
     let mut toml = tempfile::NamedTempFile::new().expect("a file");
     toml.write_all(file).expect("written");
     let source = Source { file: Some(toml.path().to_owned()), env };
+    let discreet = keeps_secrets_in_place(file, &source.env);
     match config::load(&source) {
         Ok(loaded) => {
-            let shown = loaded.render();
-            let _ = format!("{loaded:?}");
+            let (shown, debug) = (loaded.render(), format!("{loaded:?}"));
             let secret = loaded.config.genesys.client_secret.is_some();
             assert!(!secret || shown.contains("client_secret = \"********\""), "{shown}");
+            assert!(!discreet || !(shown + &debug).contains(SECRET), "a secret is shown");
         }
-        Err(error) => assert!(!error.problems().is_empty(), "an error that says nothing"),
+        Err(error) => {
+            let told = format!("{error:?}{error}");
+            assert!(!error.problems().is_empty(), "an error that says nothing");
+            assert!(!discreet || !told.contains(SECRET), "{told}");
+        }
     }
-    discreet(&source);
 }
 
-/// Where the secret stands in the places for secrets alone, nothing shows it.
-fn discreet(source: &Source) {
-    let text = std::fs::read_to_string(source.file.as_ref().expect("set")).unwrap_or_default();
-    let of_secret = |line: &&str| line.trim_start().starts_with("client_secret = ");
-    if text.matches(SECRET).count() != text.lines().filter(of_secret).count()
-        || source.env.values().any(|value| value.contains(SECRET))
-    {
-        return;
-    }
-    let shown = match config::load(source) {
-        Ok(loaded) => format!("{loaded:?}{}", loaded.render()),
-        Err(error) => format!("{error:?}{error}"),
+/// Whether the secret stands in the places for secrets alone, so that nothing may show it.
+fn keeps_secrets_in_place(file: &[u8], env: &BTreeMap<String, String>) -> bool {
+    let text = String::from_utf8_lossy(file);
+    let of_secret = |line: &&str| {
+        let line = line.trim_start();
+        line.starts_with("client_secret = ") || line.starts_with("key_sha256 = ")
     };
-    assert!(!shown.contains(SECRET), "{shown}");
+    text.matches(SECRET).count() == text.lines().filter(of_secret).count()
+        && !env.values().any(|value| value.contains(SECRET))
 }

@@ -1,11 +1,13 @@
 //! The whole service in this process, for one input after another: paused time, no socket, no network.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io::Write as _;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use attribute_gateway::config;
+use attribute_gateway::config::{self, Config};
 use attribute_gateway::genesys::{Jitter, in_process};
+use attribute_gateway::http::paths;
 use attribute_gateway::service::{KnownCallers, Parts, Service};
 use attribute_gateway::telemetry::{Captured, Format, Sink, Telemetry};
 use axum::Router;
@@ -24,6 +26,20 @@ const OF_UPSTREAM: [u16; 3] = [502, 503, 504];
 /// Longest that any answer may take, on the paused clock: the longest deadline, and what may come on
 /// top of it.
 const LONGEST: Duration = Duration::from_millis(60_100);
+
+/// For every service.
+const SETTINGS: &str = r#"
+[genesys]
+client_id = "demo"
+client_secret = "demo-secret"
+requests_per_minute = 1000000
+max_response_bytes = "64 KiB"
+[debug]
+enabled = true
+"#;
+
+/// A service that anybody may call.
+pub static OPEN: LazyLock<Config> = LazyLock::new(|| configured(""));
 
 /// A service over some platform.
 pub struct Fuzzed {
@@ -46,21 +62,17 @@ pub fn paused<T>(input: impl Future<Output = T>) -> T {
     runtime.block_on(input)
 }
 
+/// The settings of a service: those of all, and these.
+pub fn configured(more: &str) -> Config {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all([SETTINGS, more].concat().as_bytes()).expect("written");
+    let source = config::Source { file: Some(file.path().to_owned()), env: BTreeMap::new() };
+    config::load(&source).expect("a sound configuration").config
+}
+
 impl Fuzzed {
     /// A service over this platform. Needs a runtime.
-    pub fn over(platform: Router, level: &str) -> Self {
-        let env = BTreeMap::from(
-            [
-                ("GENESYS_CLIENT_ID", "demo"),
-                ("GENESYS_CLIENT_SECRET", "demo-secret"),
-                ("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "1000000"),
-                ("GATEWAY__GENESYS__MAX_RESPONSE_BYTES", "64 KiB"),
-                ("GATEWAY__DEBUG__ENABLED", "true"),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
-        let source = config::Source { file: None, env };
-        let config = config::load(&source).expect("a sound configuration").config;
+    pub fn over(platform: Router, config: &Config, level: &str) -> Self {
         let credentials = config.credentials().expect("both are set");
         let (sink, logs) = Sink::captured(Format::Json);
         let telemetry = Telemetry::new(sink, Format::Json, level).expect("a filter");
@@ -74,30 +86,37 @@ impl Fuzzed {
             spans: None,
             callers: KnownCallers::of(&config.auth).expect("sound callers"),
         };
-        let service = Service::build(&config, &credentials, parts);
+        let service = Service::build(config, &credentials, parts);
         Self { service, logs, _subscriber: subscriber }
     }
 
     /// Sends a request, and sees to what is true of every answer.
     pub async fn send(&self, request: Request<Body>) -> Told {
         let start = Instant::now();
+        let readiness = request.uri().path() == paths::READYZ;
         let answer = self.service.router().oneshot(request).await.expect("infallible");
         assert!(start.elapsed() <= LONGEST, "late by the clock: {:?}", start.elapsed());
         let (head, body) = answer.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes().to_vec();
         let told = Told { status: head.status.as_u16(), headers: head.headers, body };
-        told.check();
+        told.check(readiness);
         told
     }
 }
 
 impl Told {
-    fn check(&self) {
-        let text = String::from_utf8_lossy(&self.body);
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Readiness has a form of its own where it is missing.
+    fn check(&self, readiness: bool) {
+        let text = self.text();
         assert!(self.headers.contains_key("x-request-id"), "{text}");
         let upstream = OF_UPSTREAM.contains(&self.status);
         assert!(self.status < 500 || upstream, "{}: {text}", self.status);
-        if self.status < 400 {
+        if self.status < 400 || readiness && self.status == 503 {
             return;
         }
         let problem: serde_json::Value = serde_json::from_slice(&self.body).expect("a problem");
@@ -107,45 +126,3 @@ impl Told {
         assert!(problem["effect"].is_string() && problem["hint"].is_string(), "{problem}");
     }
 }
-
-/// A request with this head and body, or `None` if there can be no such request.
-pub fn request(
-    method: &[u8],
-    target: &[u8],
-    headers: &[(&[u8], &[u8])],
-    body: Vec<u8>,
-) -> Option<Request<Body>> {
-    let mut request = Request::builder().method(method).uri(target);
-    for (name, value) in headers {
-        let value = http::HeaderValue::from_bytes(value).ok()?;
-        request = request.header(http::HeaderName::from_bytes(name).ok()?, value);
-    }
-    let request = request.body(Body::from(body)).ok()?;
-    // What a server is sent is a path, and not a whole URL.
-    (request.uri().path().starts_with('/')).then_some(request)
-}
-
-/// Splits text into its head, line by line, and what follows the first empty line.
-pub fn head_and_body(bytes: &[u8]) -> (Vec<&[u8]>, &[u8]) {
-    let mut head = Vec::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
-        let line = &rest[..end];
-        rest = rest.get(end + 1..).unwrap_or_default();
-        if line.is_empty() {
-            return (head, rest);
-        }
-        head.push(line);
-    }
-    (head, rest)
-}
-
-/// `name: value` of a line.
-pub fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = line.iter().position(|byte| *byte == b':')?;
-    Some((&line[..colon], line[colon + 1..].trim_ascii()))
-}
-
-/// Shared by all requests of an input.
-pub type Shared<T> = Arc<std::sync::Mutex<T>>;

@@ -1,0 +1,191 @@
+//! What callers send where callers are known: credentials in each of their places, and requests by
+//! those whose rights are narrow.
+//!
+//! An input is as for `requests`; `x-client-certificate` is the subject of the certificate that was
+//! shown. No caller may see some attributes of the call. It is played twice, once over a call that does
+//! not have them: nobody can tell which was which.
+
+use std::sync::LazyLock;
+
+use attribute_gateway::app::digest_of;
+use attribute_gateway::config::Config;
+use attribute_gateway::http::Peer;
+use attribute_gateway::simulator::{Call, Kind, Settings, Simulator};
+use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Request;
+
+use super::input::{holds, parts, written_request};
+use super::service::{CALL, Fuzzed, Told, configured, paused};
+
+const CUSTOMER: &str = "5eed0000-0000-4000-8000-0000000000c1";
+const AGENT: &str = "5eed0000-0000-4000-8000-0000000000a1";
+
+/// The value of all that is hidden.
+const HIDDEN: &str = "canary-hidden-5e1f";
+
+/// Keys that no caller may see.
+const KEPT_FROM_ALL: [&str; 2] = ["national_id", "crm_secret_pin"];
+
+/// Name, key, and rights. No two may write the same; none may see what is hidden.
+const CALLERS: [(&str, &str, &str); 4] = [
+    (
+        "crm",
+        "key-crm",
+        r#"certificate = "CN=crm.example,O=Example"
+allow = ["crm_*", "tier", "note"]
+deny = ["crm_secret_*"]
+participants = ["customer"]"#,
+    ),
+    (
+        "report",
+        "key-report",
+        r#"access = "read"
+hide = ["national_id", "crm_secret_*"]
+participants = ["customer", "ivr"]"#,
+    ),
+    (
+        "slow",
+        "key-slow",
+        r#"requests_per_minute = 20
+hide = ["national_id", "crm_secret_*"]
+participants = ["customer"]"#,
+    ),
+    (
+        "certified",
+        "key-unused-4f",
+        r#"certificate = "CN=certified"
+hide = ["*_id", "crm_secret_*"]
+participants = ["customer:first"]"#,
+    ),
+];
+
+/// The only caller with a key that may not write.
+const READER: &str = "key-report";
+
+/// More requests of one input are left out.
+const MOST: usize = 4;
+
+static GUARDED: LazyLock<Config> = LazyLock::new(|| {
+    let tables = CALLERS.map(|(name, key, rights)| {
+        let digest = digest_of(key.as_bytes()).to_hex();
+        format!("[[auth.clients]]\nname = \"{name}\"\nkey_sha256 = \"{digest}\"\n{rights}\n")
+    });
+    configured(&format!("[limits]\ntotal_bytes = \"1 MiB\"\n{}", tables.concat()))
+});
+
+/// Sends these requests to two services, of which one has something to hide.
+pub fn run(input: &[u8]) {
+    let requests = || parts(input).into_iter().take(MOST).filter_map(written_request);
+    if requests().next().is_none() {
+        return;
+    }
+    let one = paused(play(requests(), &[HIDDEN; 2]));
+    // Who knows the value, or what upstream was sent with it, may see it.
+    let (learnt, echoed) = (holds(input, HIDDEN), holds(input, "/v1/debug/echo"));
+    for told in &one {
+        let shown = format!("{:?}{}", told.headers, told.text());
+        assert!(learnt || !shown.contains(HIDDEN), "{shown}");
+        let named = KEPT_FROM_ALL.iter().any(|key| shown.contains(key));
+        assert!(told.status >= 300 || !named || echoed, "a hidden key in {shown}");
+    }
+    let other = paused(play(requests(), &[]));
+    assert_eq!(comparable(&one), comparable(&other), "what is hidden makes a difference");
+}
+
+async fn play(requests: impl Iterator<Item = Request<Body>>, hidden: &[&str]) -> Vec<Told> {
+    let settings = Settings { size_limit: None, ..Settings::default() };
+    let simulator = Simulator::new(settings);
+    let open = [("language", "en"), ("tier", "silver")];
+    let kept = KEPT_FROM_ALL.into_iter().zip(hidden.iter().copied());
+    let desk = hidden.first().map(|value| ("desk", *value));
+    let call = Call::new(CALL).customer(CUSTOMER, open.into_iter().chain(kept));
+    simulator.add_call(call.agent(AGENT, desk)).expect("sound");
+    let before = [CUSTOMER, AGENT].map(|id| hidden_of(&simulator, id));
+    let fuzzed = Fuzzed::over(simulator.router(), &GUARDED, "debug");
+    fuzzed.service.started().await;
+    let mut answers = Vec::new();
+    for request in requests {
+        let shown = Shown::by(&request);
+        let path = request.uri().path().to_owned();
+        let sent = simulator.count(Kind::Patch);
+        let told = fuzzed.send(request).await;
+        let wrote = simulator.count(Kind::Patch) > sent;
+        shown.check(&path, told.status, wrote);
+        let counts = path != "/metrics" && path != "/readyz";
+        answers.extend(counts.then_some(told));
+    }
+    let after = [CUSTOMER, AGENT].map(|id| hidden_of(&simulator, id));
+    assert_eq!(before, after, "somebody changed what nobody may");
+    assert!(!fuzzed.logs.text().contains(HIDDEN), "the log holds a value");
+    answers
+}
+
+/// What no caller may change: keys that all may not see, and everything of the agent.
+fn hidden_of(simulator: &Simulator, participant: &str) -> Vec<(String, String)> {
+    let all = simulator.attributes(CALL, participant).expect("there is one");
+    let of_all = |key: &str| key == "national_id" || key.starts_with("crm_secret_");
+    all.into_iter().filter(|(key, _)| participant == AGENT || of_all(key)).collect()
+}
+
+/// What a request shows of who makes it, looked at as generously as can be.
+struct Shown {
+    /// Keys of callers that stand anywhere in it, plainly or in base64.
+    keys: Vec<&'static str>,
+    certificate: bool,
+}
+
+impl Shown {
+    fn by(request: &Request<Body>) -> Self {
+        let subject = request.extensions().get::<Peer>().and_then(|peer| peer.certificate.clone());
+        let quoted = |subject: &str| format!("certificate = \"{subject}\"");
+        let known = |subject: &str| CALLERS.iter().any(|one| one.2.contains(&quoted(subject)));
+        let stands =
+            |key: &&str| request.headers().values().any(|value| is_in(key, value.as_bytes()));
+        Self {
+            keys: CALLERS.map(|(_, key, _)| key).into_iter().filter(|key| stands(key)).collect(),
+            certificate: subject.is_some_and(|subject| known(subject.as_str())),
+        }
+    }
+
+    fn check(&self, path: &str, status: u16, wrote: bool) {
+        let stranger = self.keys.is_empty() && !self.certificate;
+        assert!(!stranger || !path.starts_with("/v1/") || status == 401, "{status} for a stranger");
+        assert!(!stranger || path != "/metrics" || status == 401, "{status} for a stranger");
+        let reader = self.keys == [READER] && !self.certificate;
+        assert!(!wrote || !(stranger || reader), "written by somebody who may not");
+    }
+}
+
+fn is_in(key: &str, value: &[u8]) -> bool {
+    let mut words = value.split(|byte| *byte == b' ');
+    holds(value, key) || words.any(|word| STANDARD.decode(word).is_ok_and(|word| holds(&word, key)))
+}
+
+/// Answers without what differs from one play to the next: ids of requests, and times.
+fn comparable(answers: &[Told]) -> Vec<String> {
+    let id = |told: &Told| told.headers["x-request-id"].to_str().unwrap_or_default().to_owned();
+    let mut ids: Vec<String> = answers.iter().map(id).collect();
+    // Those that were made here before those that may be part of them.
+    ids.sort_by_key(|id| std::cmp::Reverse(id.len()));
+    let plain = |told: &Told| {
+        let mut headers: Vec<_> = told.headers.iter().collect();
+        headers.sort_by_key(|(name, _)| name.as_str());
+        let text = timeless(&format!("{} {headers:?} {}", told.status, told.text()));
+        ids.iter().filter(|id| !id.is_empty()).fold(text, |text, id| text.replace(id, "ID"))
+    };
+    answers.iter().map(plain).collect()
+}
+
+/// The text with a `T` in the place of each time.
+fn timeless(text: &str) -> String {
+    let of_a_time = |c: char| c.is_ascii_digit() || "-:.TZ".contains(c);
+    let is_time = |part: &str| part.len() >= 20 && part.starts_with("20") && part.contains('T');
+    let parts = text.split_inclusive(|c| !of_a_time(c));
+    let plain = |part: &str| {
+        let end = part.find(|c| !of_a_time(c)).unwrap_or(part.len());
+        if is_time(&part[..end]) { format!("T{}", &part[end..]) } else { part.to_owned() }
+    };
+    parts.map(plain).collect()
+}

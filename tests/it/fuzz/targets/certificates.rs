@@ -1,0 +1,35 @@
+//! Certificates of callers: whom they name, and until when they are good.
+//!
+//! An input is a certificate in DER, or what claims to be one. The TLS library has looked at it before,
+//! and whoever signed it is trusted, but not every name in it need be.
+
+use attribute_gateway::http::CertificateSubject;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+#[path = "../../../../src/service/tls/certificate.rs"]
+mod certificate;
+
+/// Reads the certificate; two names are never written alike, so that nobody is taken for another.
+pub fn run(input: &[u8]) {
+    let _ = certificate::expires(input);
+    let Some(subject) = certificate::subject(input) else { return };
+    let subject = subject.as_str();
+    assert!(!subject.contains(|character: char| character.is_ascii_control()), "{subject:?}");
+    let certificate = Certificate::from_der(input).expect("it was read");
+    let parts = certificate.tbs_certificate().subject().iter().count();
+    // A comma or plus that is not escaped parts one name from the next.
+    assert_eq!(unescaped(subject, ",+") + 1, parts, "{subject}");
+    assert_eq!(unescaped(subject, "\"<>;"), 0, "{subject}");
+}
+
+/// How many of these characters stand in the text without a backslash in front.
+fn unescaped(text: &str, wanted: &str) -> usize {
+    let mut escaped = false;
+    let counts = |character: char| {
+        let counts = !escaped && wanted.contains(character);
+        escaped = !escaped && character == '\\';
+        counts
+    };
+    text.chars().map(counts).filter(|counts| *counts).count()
+}
