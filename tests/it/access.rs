@@ -68,18 +68,25 @@ impl Caller {
     }
 }
 
-/// Those who are known, each by its name with `-key` behind, or by a certificate with its name.
-fn everybody() -> Vec<String> {
+/// Those who are known.
+fn everybody(entry: impl Fn(&str, &str) -> String) -> Vec<String> {
     [
         ("reader", "access = \"read\""),
         ("writer", ""),
         ("limited", "allow = [\"tier\"]\nparticipants = [\"customer\"]"),
     ]
-    .map(|(name, rights)| {
-        let rights = format!("certificate = \"CN={name}\"\n{rights}");
-        client(name, &format!("{name}-key"), &rights)
-    })
+    .map(|(name, rights)| entry(name, rights))
     .to_vec()
+}
+
+/// A caller that is known by its name with `-key` behind.
+fn with_a_key(name: &str, rights: &str) -> String {
+    client(name, &format!("{name}-key"), rights)
+}
+
+/// A caller that is known by a certificate with its name.
+fn with_a_certificate(name: &str, rights: &str) -> String {
+    format!("[[auth.clients]]\nname = \"{name}\"\ncertificate = \"CN={name}\"\n{rights}\n")
 }
 
 /// What the service describes; every path of it is one of the router, and the other way round.
@@ -99,7 +106,7 @@ async fn each_caller_is_answered_on_each_route_as_its_rights_are() {
     let app = TestApp::new()
         .with_env("GATEWAY__DEBUG__ENABLED", "true")
         .with_budget(100_000)
-        .with_clients(&everybody())
+        .with_clients(&everybody(with_a_key))
         .start()
         .await;
     for row in rows_of(&app.get("/openapi.json").await.text) {
@@ -148,7 +155,7 @@ struct Party {
 async fn with_certificates_it_is_the_same_and_one_that_has_expired_opens_no_connection() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("clients.toml");
-    std::fs::write(&file, everybody().concat()).expect("writable");
+    std::fs::write(&file, everybody(with_a_certificate).concat()).expect("writable");
     let env = [
         ("GATEWAY__AUTH__CLIENTS_FILE", file.to_str().expect("text")),
         ("GATEWAY__DEBUG__ENABLED", "true"),
