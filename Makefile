@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Nothing here needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse openapi docs-browser
+.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood openapi docs-browser
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,10 @@ load-scenarios: ## many callers at once over sockets: calls, values, refusals
 load-abuse: ## what others see while somebody misuses thousands of connections
 	cargo build --locked --release --bin attribute-gateway --example abuse
 	target/release/examples/abuse target/release/attribute-gateway
+
+load-flood: ## what callers see of one that asks for twenty times its share, and how the budget is divided
+	cargo build --locked --release --bin attribute-gateway --example flood
+	target/release/examples/flood target/release/attribute-gateway
 
 openapi: ## writes openapi.yaml anew from the code
 	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml

@@ -8,18 +8,21 @@
 
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]
 
+mod gateway;
+
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use attribute_gateway::simulator::{Call, Settings, Simulator};
+use attribute_gateway::simulator::{Call, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+
+use self::gateway::Gateway;
 
 const CALL: &str = "5eed0000-0000-4000-8000-000000000000";
 const CUSTOMER: &str = "c0000000-0000-4000-8000-000000000001";
@@ -45,50 +48,15 @@ enum Misuse {
     HalfBody,
 }
 
-struct Gateway {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 impl Gateway {
-    async fn start(program: &str) -> anyhow::Result<Self> {
+    async fn with_a_call(program: &str) -> anyhow::Result<Self> {
         let latency = Duration::from_millis(1);
-        let simulator =
-            Simulator::new(Settings { latency, requests_per_minute: None, ..Settings::default() });
+        let settings = Settings { latency, ..Settings::default() };
+        let budget = [("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "10000000")];
+        let gateway = Self::start(program, settings, &budget).await?;
         let call = Call::new(CALL.to_owned()).customer(CUSTOMER, [("tier", "gold")]);
-        simulator.add_call(call).map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let upstream = format!("http://{}", listener.local_addr()?);
-        let router = simulator.router();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let process = Command::new(program)
-            .arg("serve")
-            .env_clear()
-            .envs([("GENESYS_CLIENT_ID", "demo"), ("GENESYS_CLIENT_SECRET", "demo-secret")])
-            .env("GATEWAY__SERVER__BIND", address.to_string())
-            .env("GATEWAY__GENESYS__API_URL", &upstream)
-            .env("GATEWAY__GENESYS__LOGIN_URL", &upstream)
-            .env("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "10000000")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start `{program}`"))?;
-        let gateway = Self { process, address };
-        for _ in 0..200 {
-            if matches!(gateway.ask(None).await, Ok((_, true))) {
-                return Ok(gateway);
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        anyhow::bail!("the service does not become ready")
+        gateway.simulator.add_call(call).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        Ok(gateway)
     }
 
     async fn connect(&self, from: Ipv4Addr) -> std::io::Result<TcpStream> {
@@ -223,7 +191,7 @@ async fn main() -> anyhow::Result<()> {
         ("1,000 bodies that do not end, one address", Misuse::HalfBody, 1000, 1),
         ("none, afterwards", Misuse::Idle, 0, 1),
     ] {
-        let gateway = Arc::new(Gateway::start(&program).await?);
+        let gateway = Arc::new(Gateway::with_a_call(&program).await?);
         let (mut tasks, held) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
         for number in 0..connections {
             let from = Ipv4Addr::new(127, 0, 1, 3 + u8::try_from(number % addresses)?);

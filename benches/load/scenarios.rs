@@ -7,25 +7,26 @@
 
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]
 
+mod gateway;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use attribute_gateway::simulator::{Call, Kind, Settings, Simulator};
+use attribute_gateway::simulator::{Call, Kind, Settings};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::gateway::Gateway;
+
 const CUSTOMER: &str = "c0000000-0000-4000-8000-000000000001";
 
-/// A service and the platform behind it. Both end with it.
+/// A service and the platform behind it, and who asks it.
 struct Pair {
-    simulator: Simulator,
+    gateway: Gateway,
     client: reqwest::Client,
     base: String,
-    gateway: Child,
 }
 
 struct Told {
@@ -41,40 +42,16 @@ impl Pair {
         settings: Settings,
         env: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        let simulator = Simulator::new(settings);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let upstream = format!("http://{}", listener.local_addr()?);
-        let router = simulator.router();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let address = free_address()?;
-        let gateway = Command::new(program)
-            .arg("serve")
-            .env_clear()
-            .envs([("GENESYS_CLIENT_ID", "demo"), ("GENESYS_CLIENT_SECRET", "demo-secret")])
-            .env("GATEWAY__SERVER__BIND", address.to_string())
-            .env("GATEWAY__GENESYS__API_URL", &upstream)
-            .env("GATEWAY__GENESYS__LOGIN_URL", &upstream)
-            .envs(env.iter().copied())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start `{program}`"))?;
-        let (base, client) = (format!("http://{address}"), reqwest::Client::builder().build()?);
-        let pair = Self { simulator, client, base, gateway };
-        let ready = format!("{}/readyz", pair.base);
-        for _ in 0..200 {
-            if pair.client.get(&ready).send().await.is_ok_and(|answer| answer.status() == 200) {
-                return Ok(pair);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        anyhow::bail!("the service does not become ready")
+        let gateway = Gateway::start(program, settings, env).await?;
+        let (base, client) =
+            (format!("http://{}", gateway.address), reqwest::Client::builder().build()?);
+        Ok(Self { gateway, client, base })
     }
 
     fn add(&self, number: usize, attributes: &[(String, String)]) -> anyhow::Result<()> {
         let held = attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let call = Call::new(conversation(number)).customer(CUSTOMER, held);
-        let added = self.simulator.add_call(call);
+        let added = self.gateway.simulator.add_call(call);
         added.map(drop).map_err(|error| anyhow::anyhow!("{error:?}"))
     }
 
@@ -92,21 +69,10 @@ impl Pair {
 
     fn calls(&self) -> (usize, usize, usize) {
         let (reads, patches) =
-            (self.simulator.count(Kind::Read), self.simulator.count(Kind::Patch));
-        let calls = self.simulator.calls();
+            (self.gateway.simulator.count(Kind::Read), self.gateway.simulator.count(Kind::Patch));
+        let calls = self.gateway.simulator.calls();
         (reads, patches, calls.iter().filter(|call| call.was_answered(429)).count())
     }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        let _ = self.gateway.kill();
-        let _ = self.gateway.wait();
-    }
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 fn conversation(number: usize) -> String {
@@ -158,7 +124,7 @@ async fn two_hundred_keys(program: &str, existing: bool) -> anyhow::Result<()> {
     pair.add(0, &held)?;
     let write = |number| pair.put(0, 5, &json!({format!("k{number:03}"): "new"}));
     let (answers, took) = all((0..200).map(|n| (Duration::ZERO, write(n))).collect()).await?;
-    let truth = pair.simulator.attributes(&conversation(0), CUSTOMER).context("there")?;
+    let truth = pair.gateway.simulator.attributes(&conversation(0), CUSTOMER).context("there")?;
     let there = truth.values().filter(|value| *value == "new").count();
     let (reads, patches, _) = pair.calls();
     ensure!(there == 200 && count(&answers, 200) == 200, "{there} of 200 values are there");
@@ -177,7 +143,7 @@ async fn one_key(program: &str) -> anyhow::Result<()> {
     pair.add(0, &[])?;
     let write = |number| pair.put(0, 5, &json!({"k": format!("v{number}")}));
     let (answers, took) = all((0..200).map(|n| (Duration::ZERO, write(n))).collect()).await?;
-    let ledger = pair.simulator.ledger();
+    let ledger = pair.gateway.simulator.ledger();
     let applied: Vec<_> = ledger.iter().filter_map(|entry| entry.changes["k"].clone()).collect();
     for (number, answer) in &answers {
         let was_applied = applied.contains(&format!("v{number}"));

@@ -1,0 +1,358 @@
+//! What callers see of one that asks for twenty times its share, and how the budget is divided when all
+//! want more than there is: the service as it is shipped, over real sockets, with the simulator as its
+//! upstream in this process.
+//!
+//! `cargo run --release --example flood -- target/release/attribute-gateway`, or `make load-flood`. The
+//! same is tested exactly, under paused time, in `tests/it/shares.rs`. Stops with an error where somebody
+//! who kept to his share was refused or delayed, or the shares are not as the weights.
+
+#![expect(clippy::print_stdout, reason = "its output is what it is run for")]
+
+mod gateway;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use attribute_gateway::app::digest_of;
+use attribute_gateway::simulator::{Call, Kind, Settings};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::gateway::Gateway;
+
+/// Callers, with their shares. The first one floods.
+const CALLERS: [(&str, u64); 3] = [("flood", 1), ("crm", 3), ("ivr", 2)];
+const WEIGHTS: u64 = 6;
+
+/// Calls that the platform grants a second, counted over ten; two percent are kept for what has begun.
+const BUDGET: u64 = 100;
+const USABLE: f64 = 98.0;
+
+/// Conversations of each caller, and those that all of them ask for.
+const OWN: u64 = 200;
+const SHARED: u64 = 40;
+const ALL_OF_THEM: usize = 9;
+
+/// Until the window is full, and for how long it is measured then.
+const BUILT_UP: Duration = Duration::from_secs(12);
+const MEASURED: Duration = Duration::from_secs(30);
+
+/// With and without the flood in turn: the machine is not the same all the time.
+const ROUNDS: usize = 3;
+
+/// How often it is looked whether this process itself is held up.
+const WAKE: Duration = Duration::from_millis(10);
+
+/// Most places for requests where it is tried to take all of them, and the connections that try it.
+const PLACES: &str = "200";
+const HOLDERS: usize = 400;
+
+/// What one caller asks for, as a part of its share, half of the calls for reads and half for writes.
+#[derive(Clone, Copy)]
+struct Load {
+    caller: usize,
+    times: f64,
+    /// Whether half of it is about conversations that others ask for as well.
+    shares: bool,
+}
+
+/// What became of a request.
+struct Told {
+    caller: usize,
+    write: bool,
+    status: u16,
+    took: Duration,
+}
+
+/// The service, and how it is asked.
+struct Service {
+    gateway: Gateway,
+    client: reqwest::Client,
+    /// Who may call; looked at again and again.
+    _callers: tempfile::NamedTempFile,
+}
+
+fn conversation(owner: usize, number: u64) -> String {
+    format!("5eed0000-0000-4000-8000-{owner}{number:011}")
+}
+
+impl Service {
+    async fn start(program: &str, more: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let per_minute = BUDGET * 60;
+        let settings = Settings {
+            latency: Duration::from_millis(20),
+            lag: Duration::from_millis(50),
+            requests_per_minute: Some(u32::try_from(per_minute)?),
+            rate_window: Duration::from_secs(10),
+            keep_records: 100_000,
+            ..Settings::default()
+        };
+        let mut file = tempfile::NamedTempFile::new()?;
+        for (name, share) in CALLERS {
+            let digest = digest_of(name.as_bytes()).to_hex();
+            let rights = format!("access = \"write\"\nshare = {share}");
+            writeln!(
+                file,
+                "[[auth.clients]]\nname = \"{name}\"\nkey_sha256 = \"{digest}\"\n{rights}"
+            )?;
+        }
+        let (path, per_minute) = (file.path().to_string_lossy(), per_minute.to_string());
+        let mut variables = vec![
+            ("GATEWAY__AUTH__CLIENTS_FILE", &*path),
+            ("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", &per_minute),
+            ("GATEWAY__GENESYS__RATE_WINDOW", "10s"),
+        ];
+        variables.extend(more);
+        let gateway = Gateway::start(program, settings, &variables).await?;
+        let owners = (0..CALLERS.len()).map(|owner| (owner, OWN));
+        for (owner, count) in owners.chain([(ALL_OF_THEM, SHARED)]) {
+            for number in 0..count {
+                let customer = format!("c0000000-0000-4000-8000-{owner}{number:011}");
+                let call = Call::new(conversation(owner, number)).customer(&customer, [("a", "1")]);
+                gateway.simulator.add_call(call).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+            }
+        }
+        let client = reqwest::Client::builder().build()?;
+        Ok(Self { gateway, client, _callers: file })
+    }
+
+    /// One request; a connection that fails counts as status 0.
+    async fn ask(self: Arc<Self>, caller: usize, conversation: String, write: Option<u64>) -> Told {
+        let url =
+            format!("http://{}/v1/conversations/{conversation}/attributes", self.gateway.address);
+        let request = match write {
+            None => self.client.get(url),
+            Some(number) => {
+                let key = format!("{}_{}", CALLERS[caller].0, number % 50);
+                let body = json!({ "attributes": { key: number.to_string() } }).to_string();
+                self.client.put(url).header("content-type", "application/json").body(body)
+            }
+        };
+        let start = Instant::now();
+        let answer = request.header("x-api-key", CALLERS[caller].0).send().await;
+        let status = match answer {
+            Ok(answer) => {
+                let status = answer.status().as_u16();
+                answer.bytes().await.map_or(0, |_| status)
+            }
+            Err(_) => 0,
+        };
+        Told { caller, write: write.is_some(), status, took: start.elapsed() }
+    }
+
+    /// Asks as often as `load` says, whatever becomes of it. What was asked while it is measured.
+    async fn run(self: Arc<Self>, load: Load, write: bool) -> Vec<Told> {
+        let share = USABLE * f64::from(u32::try_from(CALLERS[load.caller].1).unwrap_or(1));
+        let calls = if write { 3.0 } else { 1.0 };
+        let every = Duration::from_secs_f64(
+            2.0 * calls * f64::from(u32::try_from(WEIGHTS).unwrap_or(1)) / share / load.times,
+        );
+        let (start, mut tasks, mut number) = (Instant::now(), JoinSet::new(), 0_u32);
+        let mut early = JoinSet::new();
+        while start.elapsed() < BUILT_UP + MEASURED {
+            let owner = if load.shares && fastrand::bool() { ALL_OF_THEM } else { load.caller };
+            let count = if owner == ALL_OF_THEM { SHARED } else { OWN };
+            let asked = conversation(owner, fastrand::u64(..count));
+            let measured = if start.elapsed() < BUILT_UP { &mut early } else { &mut tasks };
+            let value = write.then_some(u64::from(number));
+            measured.spawn(Arc::clone(&self).ask(load.caller, asked, value));
+            number += 1;
+            sleep_until(start + every * number).await;
+        }
+        drop(early.join_all().await);
+        tasks.join_all().await
+    }
+
+    /// Runs all loads beside each other.
+    async fn all(self: &Arc<Self>, loads: &[Load]) -> Vec<Told> {
+        let mut tasks = JoinSet::new();
+        for load in loads {
+            for write in [false, true] {
+                tasks.spawn(Arc::clone(self).run(*load, write));
+            }
+        }
+        tasks.join_all().await.into_iter().flatten().collect()
+    }
+
+    /// Calls in the measured time that upstream has seen for the conversations of each caller.
+    fn calls(&self, start: Instant) -> [u64; 3] {
+        let measured = start + BUILT_UP..start + BUILT_UP + MEASURED;
+        let mut each = [0; 3];
+        for call in self.gateway.simulator.calls() {
+            let is_call = matches!(call.kind, Kind::Read | Kind::Patch);
+            let owner = call.conversation.as_deref().and_then(|id| id.as_bytes().get(24));
+            let owner = owner.map_or(ALL_OF_THEM, |digit| usize::from(digit - b'0'));
+            if let Some(count) = each.get_mut(owner)
+                && is_call
+                && measured.contains(&call.at)
+            {
+                *count += 1;
+            }
+        }
+        each
+    }
+
+    /// Holds a place: sends the head of a write as the flooding caller, and no body, again and again.
+    async fn hold(self: Arc<Self>) {
+        let path = format!("/v1/conversations/{}/attributes", conversation(0, 0));
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {}\r\nContent-Type: application/json\r\n\
+             Content-Length: 1000\r\n\r\n{{",
+            CALLERS[0].0
+        );
+        loop {
+            if let Ok(mut stream) = TcpStream::connect(self.gateway.address).await
+                && stream.write_all(head.as_bytes()).await.is_ok()
+            {
+                let mut answer = Vec::new();
+                let _ = stream.read_to_end(&mut answer).await;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+/// Median and 99th percentile of the reads or the writes of a caller.
+fn latency(told: &[Told], caller: usize, write: bool) -> (Duration, Duration) {
+    let own = told.iter().filter(|told| told.caller == caller && told.write == write);
+    let mut took: Vec<_> = own.map(|told| told.took).collect();
+    took.sort_unstable();
+    let at = |percent: usize| {
+        took.get(took.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
+    };
+    (at(50), at(99))
+}
+
+fn statuses(told: &[Told], caller: usize) -> BTreeMap<u16, usize> {
+    let mut counts = BTreeMap::new();
+    for one in told.iter().filter(|told| told.caller == caller) {
+        *counts.entry(one.status).or_default() += 1;
+    }
+    counts
+}
+
+/// A load that was run, and what became of its requests.
+struct Run {
+    told: Vec<Told>,
+    /// How late this process itself woke up, at the 99th percentile: what the machine does anyway.
+    late: Duration,
+}
+
+/// Wakes up again and again, and looks how late.
+async fn lateness() -> Duration {
+    let (start, mut late) = (Instant::now(), Vec::new());
+    while start.elapsed() < BUILT_UP + MEASURED {
+        let due = Instant::now() + WAKE;
+        sleep_until(due).await;
+        late.push(due.elapsed());
+    }
+    late.sort_unstable();
+    late.get(late.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default()
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn show(name: &str, run: &Run) {
+    for (caller, (who, _)) in CALLERS.iter().enumerate() {
+        let answers = statuses(&run.told, caller);
+        if answers.is_empty() {
+            continue;
+        }
+        let (reads, writes) = (latency(&run.told, caller, false), latency(&run.told, caller, true));
+        println!(
+            "| {name} | {who} | {:.0} / {:.0} ms | {:.0} / {:.0} ms | {answers:?} | {:.0} ms |",
+            millis(reads.0),
+            millis(reads.1),
+            millis(writes.0),
+            millis(writes.1),
+            millis(run.late)
+        );
+    }
+}
+
+/// Whether the others were served in all rounds, and in the median of them as without the flood.
+fn judge(name: &str, calm: &[Run], flooded: &[Run]) -> anyhow::Result<()> {
+    for (caller, (who, _)) in CALLERS.iter().enumerate().skip(1) {
+        for (kind, write) in [("reads", false), ("writes", true)] {
+            let p99 = |run: &Run| latency(&run.told, caller, write).1.as_secs_f64();
+            let rounds = calm.iter().zip(flooded);
+            let mut ratios: Vec<_> = rounds.map(|(calm, run)| p99(run) / p99(calm)).collect();
+            ratios.sort_unstable_by(f64::total_cmp);
+            println!("{name}, p99 of the {kind} of {who}, x that without the flood: {ratios:.2?}");
+            ensure!(ratios[ratios.len() / 2] <= 1.5, "the flood delays others");
+        }
+        for run in flooded {
+            let answers = statuses(&run.told, caller);
+            let bad = answers.keys().any(|status| *status >= 300 || *status == 0);
+            ensure!(!bad, "{who} was told {answers:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Whether each got calls by its weight.
+fn judge_shares(each: [u64; 3]) -> anyhow::Result<()> {
+    let all: u64 = each.iter().sum();
+    println!("calls of those who are hungry: {each:?} of {all}");
+    for ((who, share), got) in CALLERS.into_iter().zip(each) {
+        let due = all * share / WEIGHTS;
+        ensure!(got.abs_diff(due) * 10 <= due, "{who} got {got} calls, due are {due}");
+    }
+    Ok(())
+}
+
+/// Runs `loads` on a fresh service, beside so many connections that hold places.
+async fn run(
+    program: &str,
+    name: &str,
+    loads: &[Load],
+    (holders, variables): (usize, &[(&str, &str)]),
+) -> anyhow::Result<(Run, [u64; 3])> {
+    let service = Arc::new(Service::start(program, variables).await?);
+    let mut holding = JoinSet::new();
+    for _ in 0..holders {
+        holding.spawn(Arc::clone(&service).hold());
+    }
+    let start = Instant::now();
+    let (told, late) = tokio::join!(service.all(loads), lateness());
+    let run = Run { told, late };
+    show(name, &run);
+    Ok((run, service.calls(start)))
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let program = std::env::args().nth(1).context("usage: flood PATH-OF-THE-GATEWAY")?;
+    // reqwest is built without a TLS provider of its own and wants one even for plain http.
+    let provider = rustls::crypto::ring::default_provider();
+    ensure!(provider.install_default().is_ok(), "a TLS provider is installed already");
+    println!(
+        "{BUDGET} calls a second, weights {CALLERS:?}\n\n\
+         | load | caller | reads, p50 / p99 | writes, p50 / p99 | answers | timers late, p99 |\n\
+         | --- | --- | --- | --- | --- | --- |"
+    );
+    let others = [1, 2].map(|caller| Load { caller, times: 0.8, shares: true });
+    let flood = Load { caller: 0, times: 20.0, shares: true };
+    let with_flood = [flood, others[0], others[1]];
+    let few = [("GATEWAY__LIMITS__REQUESTS", PLACES)];
+    let (mut calm, mut flooded, mut crowded) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        calm.push(run(&program, "calm", &others, (0, &[])).await?.0);
+        flooded.push(run(&program, "one floods", &with_flood, (0, &[])).await?.0);
+        crowded.push(run(&program, "and holds places", &with_flood, (HOLDERS, &few)).await?.0);
+    }
+    let hungry = [0, 1, 2].map(|caller| Load { caller, times: 3.0, shares: false });
+    let (_, each) = run(&program, "all are hungry", &hungry, (0, &[])).await?;
+    println!();
+    judge("one floods", &calm, &flooded)?;
+    judge("and holds places", &calm, &crowded)?;
+    judge_shares(each)
+}
