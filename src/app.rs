@@ -11,6 +11,7 @@ mod list;
 mod memory;
 mod payment;
 mod read;
+mod requests;
 mod seen;
 #[cfg(test)]
 mod testing;
@@ -29,6 +30,7 @@ use self::held::Held;
 pub use self::list::ListRequest;
 use self::memory::Memory;
 pub use self::read::{ReadRequest, Reading, ViewRequest};
+pub use self::requests::Requests;
 pub use self::turn::Precondition;
 use self::turn::Turns;
 use self::watch::{ReadParts, SharedReads, Subject};

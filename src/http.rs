@@ -45,4 +45,4 @@ pub use document::Documents;
 pub use etag::EtagKey;
 pub use peer::{CertificateSubject, Peer, forwarded};
 pub use router::router;
-pub use state::{Admission, AppState, Check, HttpSettings, Ops, Readiness, ReadinessReport};
+pub use state::{AppState, Check, HttpSettings, Ops, Readiness, ReadinessReport};

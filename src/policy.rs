@@ -6,6 +6,7 @@
 mod backoff;
 mod breaker;
 mod own_rate;
+mod places;
 mod rate_limit;
 mod retry;
 mod visibility;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, Ticket};
 pub use own_rate::OwnRate;
+pub use places::{Full, Parts, Places};
 pub use rate_limit::{
     Payer, Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
 };

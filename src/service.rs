@@ -23,7 +23,7 @@ use crate::audit::{AuditLog, Output};
 use crate::config::{self, BaseUrl, Config, Network};
 use crate::domain::Limits;
 use crate::genesys::{Jitter, TokenCache, Transport};
-use crate::http::{Admission, AppState, Documents, EtagKey, HttpSettings, Ops, paths, router};
+use crate::http::{AppState, Documents, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{AccessLog, Metrics, RecentRequests, SpanExport};
@@ -102,13 +102,13 @@ impl Service {
         let audit = audit::log(&config.audit, credentials, audit, &meter);
         let (who, tokens) = (callers.callers.clone(), upstream.tokens.clone());
         let app = app(config, &upstream, (who, meter), &shutdown, jitter);
-        let shares = Shares { app: app.clone(), limiter: upstream.limiter.clone() };
+        let shares = Shares::of(&app, &upstream.limiter, config.limits.requests, &metrics);
         callers.watch(&metrics, stop.clone(), shares.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
         let checked = (callers, audit.clone(), tls.clone());
         let ops = Arc::new(Ops {
             documents: Documents::at(config.server.public_url.as_ref().map_or("", BaseUrl::as_str)),
-            requests: Admission::at_most(config.limits.requests.get()),
+            requests: Arc::clone(&shares.requests),
             readiness: Arc::new(health(upstream, &app, &shutdown, checked)),
             metrics: metrics.clone(),
             access,

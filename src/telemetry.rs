@@ -6,6 +6,7 @@
 
 mod access;
 mod budget;
+mod clients;
 mod connections;
 mod families;
 mod metrics;

@@ -4,6 +4,9 @@
 //! A query runs in a task of its own, so that nobody's hang-up ends it for others; it ends when nobody
 //! waits any more. Its time is that of the caller it was made for. Whoever has less time makes another
 //! one, since this one may be tried again for longer; whoever has more may go on when it has failed.
+//!
+//! It is made on the account of that caller, too. As long as it has not left, it may have to wait for
+//! that caller's share: nobody else joins it before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +28,8 @@ type Place = (ConversationFilter, u32);
 pub struct SharedFinds {
     conversations: Arc<dyn Conversations>,
     shutdown: Shutdown,
-    /// Those on their way. Of one place there are several only where the first has too much time.
+    /// Those on their way. Of one place there are several only where the first has too much time, or
+    /// waits on the account of another caller.
     flights: Arc<Mutex<HashMap<Place, Vec<Flight>>>>,
 }
 
@@ -33,7 +37,16 @@ pub struct SharedFinds {
 #[derive(Clone)]
 struct Flight {
     deadline: Instant,
+    spent: Cycle,
     told: watch::Sender<Option<Ended>>,
+}
+
+impl Flight {
+    /// Whether it serves somebody else as well, and without making him wait for what is not his.
+    fn may_be_joined(&self, cycle: &Cycle) -> bool {
+        let has_left = || self.spent.calls() > 0;
+        self.deadline <= cycle.deadline() && (self.spent.payer() == cycle.payer() || has_left())
+    }
 }
 
 #[derive(Clone)]
@@ -78,31 +91,32 @@ impl SharedFinds {
     fn board(&self, place: &Place, cycle: &Cycle) -> (Instant, watch::Receiver<Option<Ended>>) {
         let mut flights = self.flights();
         let here = flights.entry(place.clone()).or_default();
-        if let Some(flight) = here.iter().find(|flight| flight.deadline <= cycle.deadline()) {
+        if let Some(flight) = here.iter().find(|flight| flight.may_be_joined(cycle)) {
             return (flight.deadline, flight.told.subscribe());
         }
         let (told, waits) = watch::channel(None);
-        let flight = Flight { deadline: cycle.deadline(), told };
-        here.push(flight.clone());
-        drop(flights);
         let spent = Cycle::traced(cycle.deadline(), cycle.span().cloned())
             .on_behalf_of(Arc::clone(cycle.client()));
-        self.shutdown.tasks().spawn(self.clone().fly(place.clone(), flight, spent));
+        let flight = Flight { deadline: cycle.deadline(), spent, told };
+        here.push(flight.clone());
+        drop(flights);
+        self.shutdown.tasks().spawn(self.clone().fly(place.clone(), flight));
         (cycle.deadline(), waits)
     }
 
-    async fn fly(self, place: Place, flight: Flight, spent: Cycle) {
+    async fn fly(self, place: Place, flight: Flight) {
         // Whatever ends this task, a panic of upstream's client included: nobody is left waiting.
         let landing = Landing { finds: &self, place: &place, flight: &flight };
         let (filter, page) = (&place.0, place.1);
         let result = tokio::select! {
             biased;
-            found = self.conversations.find(FindCall { filter, page }, &spent) => found,
+            found = self.conversations.find(FindCall { filter, page }, &flight.spent) => found,
             () = landing.deserted() => return,
             () = self.shutdown.drain_over() => Err(Error::ShuttingDown),
         };
         // Nobody joins what has ended.
         drop(landing);
+        let spent = flight.spent.clone();
         flight.told.send_replace(Some(Ended { result, spent }));
     }
 

@@ -19,6 +19,7 @@ use crate::domain::{
     AttributeKey, AttributeMap, AttributeValue, Change, Conversation, ConversationId,
     ParticipantId, Patch, Unseen,
 };
+use crate::policy::{Parts, Places};
 use crate::ports::Meter;
 
 /// A participant of a conversation.
@@ -64,7 +65,7 @@ struct Latest {
 
 #[derive(Debug, Default)]
 struct Entry {
-    writes: usize,
+    writes: Places,
     open: BTreeMap<AttributeKey, Vec<Open>>,
     /// Known to have been applied, by key: what is sent later must not undo it.
     latest: BTreeMap<AttributeKey, Latest>,
@@ -78,10 +79,10 @@ struct Entry {
 struct State {
     places: ById<Place, Entry>,
     /// Writes that have not found their participant yet.
-    arriving: ById<ConversationId, usize>,
-    writes: usize,
-    /// How many of them each caller has, and its weight.
-    callers: BTreeMap<u64, (usize, u64)>,
+    arriving: ById<ConversationId, Places>,
+    writes: Places,
+    /// Among whom places are divided.
+    parts: Parts,
     marks: u64,
     swept: Option<Instant>,
     /// A task forgets what expires while nobody writes.

@@ -1,6 +1,7 @@
 //! Who pays for what several callers share: whoever gets the calls first.
 
 use crate::error::Error;
+use crate::policy::{self, Full};
 use crate::ports::{Booking, Pacing, Payer, Wish};
 
 /// Books `wish` on the account of that one of `payers` who gets it first.
@@ -29,4 +30,17 @@ pub fn add(payers: &mut Vec<Payer>, payer: Payer) {
     if !payers.contains(&payer) {
         payers.push(payer);
     }
+}
+
+/// A payer, as policies know it.
+pub fn on_account(Payer { id, weight }: Payer) -> policy::Payer {
+    policy::Payer { id, weight }
+}
+
+/// What somebody is told for whom there is no place; `which` are the places that are taken.
+pub fn turned_away(full: Full, which: &'static str) -> Error {
+    Error::Overloaded(match full {
+        Full::ForAll => which,
+        Full::ForThisOne => "for this caller",
+    })
 }

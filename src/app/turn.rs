@@ -9,6 +9,7 @@
 //! the deadline of the most impatient member has passed, and the others go again without it.
 
 mod alone;
+mod book;
 mod merge;
 mod ride;
 mod run;
@@ -173,8 +174,8 @@ impl Turns {
         let line = lines.entry(place).or_default();
         let payer = ride.cycle.payer();
         let is_late = line.expected.is_some_and(|expected| expected >= deadline);
-        // Whoever pays in place of others may move it forward.
-        if is_late && line.payers.contains(&payer) {
+        // Whoever pays in place of others, or has calls already, may move it forward.
+        if is_late && line.payers.contains(&payer) && !ride.fare.is_paid() {
             drop(lines);
             return Err(shared.pacing.refusal(payer, 2));
         }

@@ -83,6 +83,14 @@ impl Fare {
         Self((permits.calls() > 0).then(|| Arc::new(Mutex::new(permits))))
     }
 
+    /// Whether there is one left.
+    pub fn is_paid(&self) -> bool {
+        let left = |all: &Arc<Mutex<Permits>>| {
+            all.lock().unwrap_or_else(PoisonError::into_inner).calls() > 0
+        };
+        self.0.as_ref().is_some_and(left)
+    }
+
     /// Takes one out, if there is one left.
     pub fn take(&self) -> Option<Permit> {
         self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()

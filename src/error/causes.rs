@@ -108,7 +108,7 @@ impl Code {
                 "Genesys Cloud cannot be reached, answers 5xx, or has failed so often lately that calls are held back for a moment."
             }
             Self::Overloaded => {
-                "More writes wait than the gateway keeps waiting, for this participant or altogether, or more requests are under way than it takes."
+                "More writes wait than the gateway keeps waiting, for this participant or altogether, or more requests are under way than it takes. `for this caller` in `detail`: there is room, but what is left is for other callers."
             }
             Self::AuditUnavailable => {
                 "This gateway sends no write that it has not recorded, and the record could not be written: the disk is full, say. Nothing was sent."

@@ -265,6 +265,9 @@ impl Core {
 
 impl Purse for Core {
     fn spent(&self, payer: Payer) {
+        if self.is_budget {
+            self.meter.paid(payer);
+        }
         self.act(|policy, now| policy.spent(on_account(payer), now));
     }
 

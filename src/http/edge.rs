@@ -31,7 +31,7 @@ use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{About, Problem};
 use super::state::AppState;
 use super::timing::server_timing;
-use crate::domain::ConversationId;
+use crate::domain::{Client, ConversationId};
 use crate::error::{Code, Effect, Error, Failure};
 use crate::ports::{Phase, Span};
 use crate::telemetry::{
@@ -60,10 +60,6 @@ pub(super) async fn edge(
     request.extensions_mut().insert(passage.exchange.clone());
     let response = if let Some(refusal) = refusal {
         refusal.into_response()
-    } else if passage.is_api() && passage.state.ops.readiness.draining() {
-        Problem::from(Failure::harmless(Error::ShuttingDown)).into_response()
-    } else if passage.is_api() && !passage.admitted {
-        Problem::from(Failure::harmless(Error::Overloaded("in this gateway"))).into_response()
     } else {
         let panicked = passage.effect_unless_known();
         caught(next.run(request), panicked).await
@@ -71,6 +67,14 @@ pub(super) async fn edge(
     let (response, recorded) = passage.finish(response);
     recorded.await;
     response
+}
+
+/// Takes a place for a request of this caller.
+fn enter(state: &AppState, client: &Client) -> Result<(), Error> {
+    if state.ops.readiness.draining() {
+        return Err(Error::ShuttingDown);
+    }
+    state.ops.requests.enter(client)
 }
 
 /// Runs a handler; a panic becomes a problem. The payload is dropped unseen.
@@ -95,8 +99,8 @@ struct Passage {
     /// Who asked, if it is kept in mind.
     arrival: Option<Arrival>,
     finished: bool,
-    /// Whether it is one of the requests that may be under way.
-    admitted: bool,
+    /// Whether it has one of the places for requests.
+    has_place: bool,
     /// Keeps a drain waiting for this request.
     _in_flight: Option<TaskTrackerToken>,
 }
@@ -120,6 +124,10 @@ impl Passage {
         let kept = state.ops.recent.is_some() && refusal.is_none();
         let exported = exchange.cycle.span().is_some_and(|span| span.spans().is_some());
         exchange.cycle = exchange.cycle.recorded(kept || exported).audited(dossier);
+        let refusal = refusal.or_else(|| {
+            let entered = if counts { enter(&state, &exchange.client) } else { Ok(()) };
+            entered.err().map(|error| Failure::harmless(error).into())
+        });
         let passage = Self {
             exchange,
             arrival: kept.then(|| arrival(request)),
@@ -128,7 +136,7 @@ impl Passage {
             uri: request.uri().clone(),
             route,
             finished: false,
-            admitted: counts && state.ops.requests.enter(),
+            has_place: counts && refusal.is_none(),
             _in_flight: counts.then(|| state.ops.in_flight.token()),
             state,
         };
@@ -241,6 +249,7 @@ impl Passage {
         ops.metrics.http(HttpFigures {
             method: self.method.as_str(),
             route: self.route(),
+            client: self.exchange.client.known_name(),
             status,
             took,
         });
@@ -313,8 +322,8 @@ fn arrival(request: &Request) -> Arrival {
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        if self.admitted {
-            self.state.ops.requests.leave();
+        if self.has_place {
+            self.state.ops.requests.leave(&self.exchange.client);
         }
         if !self.finished {
             let correlation = self.exchange.cycle.correlation_id();

@@ -1,7 +1,6 @@
 //! What handlers and the edge are given. Everything is cheap to clone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::FromRef;
@@ -9,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::document::Documents;
 use super::etag::EtagKey;
-use crate::app::App;
+use crate::app::{App, Requests};
 use crate::domain::ParticipantSelector;
 use crate::ports::Audit;
 use crate::telemetry::{AccessLog, Metrics, RecentRequests, SpanExport};
@@ -61,38 +60,10 @@ pub struct Ops {
     pub documents: Documents,
     /// Where writes are recorded, if they are.
     pub audit: Option<Arc<dyn Audit>>,
-    /// How many API requests are under way.
-    pub requests: Admission,
+    /// The places for API requests.
+    pub requests: Arc<Requests>,
     /// Holds a token for each API request under way: a drain waits for it to be empty.
     pub in_flight: TaskTracker,
-}
-
-/// Counts API requests under way. One over the limit is refused at once: waiting would only add to what
-/// there is too much of.
-#[derive(Debug)]
-pub struct Admission {
-    most: usize,
-    under_way: AtomicUsize,
-}
-
-impl Admission {
-    /// That many at once, and no more.
-    pub fn at_most(most: usize) -> Self {
-        Self { most, under_way: AtomicUsize::new(0) }
-    }
-
-    /// Counts a request, if it is admitted; it has to leave then.
-    pub(super) fn enter(&self) -> bool {
-        let admitted = self.under_way.fetch_add(1, Ordering::Relaxed) < self.most;
-        if !admitted {
-            self.leave();
-        }
-        admitted
-    }
-
-    pub(super) fn leave(&self) {
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Whether the service wants requests.

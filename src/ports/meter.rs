@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::Payer;
 use crate::domain::Outcome;
 
 /// An operation of the platform, as a metric label.
@@ -77,6 +78,8 @@ pub trait Meter: Send + Sync {
     fn throttled(&self, operation: Operation);
     /// Calls were refused because the budget, or upstream's throttling, leaves none in time.
     fn rate_refused(&self);
+    /// A call of the budget was made on the account of `payer`.
+    fn paid(&self, payer: Payer);
     /// How things stand with the budget: calls that could be made now, and whether a 429 keeps all
     /// of them back.
     fn rate_window(&self, room: u64, throttled: bool);
@@ -120,6 +123,7 @@ impl Meter for NoMeter {
     fn retry_refused(&self, _: Operation) {}
     fn throttled(&self, _: Operation) {}
     fn rate_refused(&self) {}
+    fn paid(&self, _: Payer) {}
     fn rate_window(&self, _: u64, _: bool) {}
     fn breaker(&self, _: &'static str, _: BreakerState) {}
     fn outcome(&self, _: Outcome) {}

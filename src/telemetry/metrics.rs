@@ -16,12 +16,13 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::budget::Budget;
+use super::clients::Clients;
 use super::connections::{Connections, Ended};
 use super::families::{Endpoint, Held, RequestLabels, RouteLabels, count, seconds};
 use super::upstream::Upstream;
 use super::writes::{Writes, whole};
-use crate::domain::Outcome;
-use crate::ports::{Answer, BreakerState, Meter, Operation};
+use crate::domain::{Client, Outcome};
+use crate::ports::{Answer, BreakerState, Meter, Operation, Payer};
 
 const PREFIX: &str = "attribute_gateway";
 
@@ -39,6 +40,8 @@ pub struct HttpFigures<'a> {
     pub method: &'a str,
     /// Pattern of the route that took it.
     pub route: Option<&'a str>,
+    /// Name of the caller, where callers are told apart.
+    pub client: Option<&'a str>,
     /// Status of the answer.
     pub status: u16,
     /// From the request head to the answer.
@@ -52,6 +55,7 @@ struct Figures {
     request_seconds: Held<RouteLabels, Histogram>,
     upstream: Upstream,
     budget: Budget,
+    clients: Clients,
     connections: Connections,
     /// Brings figures up to date that change with time alone.
     refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -75,6 +79,7 @@ impl Metrics {
             ),
             upstream: Upstream::new(),
             budget: Budget::new(),
+            clients: Clients::default(),
             connections: Connections::default(),
             refresh: OnceLock::new(),
             writes: Writes::new(),
@@ -103,6 +108,14 @@ impl Metrics {
             || endpoint.labels(),
             |histogram| histogram.observe(request.took.as_secs_f64()),
         );
+        if let Some(client) = request.client {
+            self.0.clients.answered(client, request.status);
+        }
+    }
+
+    /// Who the callers are, each of whom has figures from now on.
+    pub fn know_clients(&self, clients: &[Arc<Client>]) {
+        self.0.clients.know(clients.iter().map(|client| &**client));
     }
 
     /// Tells how many connections there are.
@@ -152,6 +165,7 @@ impl Figures {
         self.register_http();
         self.upstream.register(&mut self.registry);
         self.budget.register(&mut self.registry);
+        self.clients.register(&mut self.registry);
         self.connections.register(&mut self.registry);
         self.writes.register(&mut self.registry);
         self.add("audit_records", "Audit records written", self.audit_records.clone());
@@ -201,6 +215,10 @@ impl Meter for Metrics {
 
     fn rate_refused(&self) {
         self.0.budget.refused();
+    }
+
+    fn paid(&self, payer: Payer) {
+        self.0.clients.called(payer);
     }
 
     fn rate_window(&self, room: u64, throttled: bool) {
@@ -344,7 +362,8 @@ mod tests {
     fn made_up_methods_and_paths_share_one_label() {
         let metrics = Metrics::new(ROUTES);
         for (method, route) in [("BREW", None), ("MILK", Some("/made/up")), ("GET", Some("/a"))] {
-            metrics.http(HttpFigures { method, route, status: 404, took: Duration::ZERO });
+            let (client, took) = (None, Duration::ZERO);
+            metrics.http(HttpFigures { method, route, client, status: 404, took });
         }
         let text = text(&metrics);
         assert!(text.contains(r#"{method="other",route="unmatched",status="404"} 2"#), "{text}");

@@ -18,6 +18,7 @@ mod deadlines;
 mod debugging;
 mod docs;
 mod flat;
+mod floods;
 mod foreign_writers;
 mod fuzz;
 mod guarded;

@@ -69,6 +69,7 @@ const JUDGED: &[(&str, &[&str])] = &[
     ("ports.rs", &["Spent"]),
     ("ports/audit.rs", &["AuditRecord", "Print", "Caller", "Ending", "Finding"]),
     ("ports/trail.rs", &["Steps", "AttemptEnd"]),
+    ("telemetry/clients.rs", &["AnswerLabels", "ClientLabels"]),
     ("telemetry/families.rs", &["AttemptLabels"]),
     ("telemetry/recent.rs", &["Arrival", "RecentRequest"]),
 ];

@@ -23,18 +23,23 @@ const CONVERSATIONS: u64 = 300;
 /// What every load runs for.
 const END: u64 = 40_000;
 
-fn caller(name: &str, share: u32) -> Arc<Client> {
+pub fn caller(name: &str, share: u32) -> Arc<Client> {
     let share = share.try_into().expect("a weight");
     let name = name.parse().expect("a name");
     Arc::new(Client { name, rights: Rights::default(), share, requests_per_minute: None })
 }
 
-fn conversation(caller: usize, number: u64) -> String {
+pub fn conversation(caller: usize, number: u64) -> String {
     format!("5eed0000-0000-4000-8000-{caller}{number:011}")
 }
 
 /// A platform that grants 300 requests in any ten seconds.
 async fn platform(callers: &[Arc<Client>]) -> TestApp {
+    platform_with(callers, &[]).await
+}
+
+/// The same, with more settings of the service.
+pub async fn platform_with(callers: &[Arc<Client>], settings: &[(&str, &str)]) -> TestApp {
     let app = TestApp::new().with_env("GATEWAY__GENESYS__RATE_WINDOW", "10s").with_budget(1800);
     let app =
         app.without_calls().with_env("RUST_LOG", "error").reading_first().quiet().with_lag(ms(1));
@@ -42,6 +47,9 @@ async fn platform(callers: &[Arc<Client>]) -> TestApp {
         settings.requests_per_minute = Some(1800);
         settings.rate_window = ms(10_000);
     });
+    for (name, value) in settings {
+        app = app.with_env(name, value);
+    }
     for caller in 0..callers.len() {
         for number in 0..CONVERSATIONS {
             let customer = format!("c0000000-0000-4000-8000-{caller}{number:011}");

@@ -2,19 +2,23 @@
 //! held of a participant goes when nobody needs it any more.
 //!
 //! Among several callers the last eighth of the places is for those who hold less than their part of
-//! all places, by weight: so nobody who floods the service takes the place of others.
+//! all places, by weight (`policy::places`): so nobody who floods the service, or one participant, takes
+//! the place of others.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Entry, Held, Place, State};
+use crate::app::payment::{on_account, turned_away};
 use crate::domain::ConversationId;
 use crate::error::Error;
+use crate::policy;
 use crate::ports::Payer;
 
-/// One in so many places is for callers that hold less than their part of all.
-const KEPT_ONE_IN: usize = 8;
+/// Where there are too many, if it is not one caller alone that has them.
+const EVERYWHERE: &str = "in this gateway";
+const HERE: &str = "for this participant";
 /// How often entries that only hold expired writes are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -22,35 +26,26 @@ impl Held {
     /// Admits a write to the service, on the account of `payer`.
     pub fn admit(&self, conversation: ConversationId, payer: Payer) -> Result<Admitted, Error> {
         let mut state = self.state();
-        if state.writes >= self.waiting {
-            return Err(Error::Overloaded("in this gateway"));
-        }
-        if !state.may_hold_one_more(payer, self.waiting) {
-            return Err(Error::Overloaded("for this caller"));
-        }
+        let state = &mut *state;
+        let account = on_account(payer);
+        state.parts.meet(account);
+        let parts = &state.parts;
+        let all = state.writes.admits(account, self.waiting, parts);
+        all.map_err(|full| turned_away(full, EVERYWHERE))?;
         // Whoever they are for, more of them could not enter the turn of one participant.
         let arriving = state.arriving.entry(conversation).or_default();
-        if *arriving >= self.waiting_per_participant {
-            return Err(Error::Overloaded("for this participant"));
-        }
-        *arriving += 1;
-        state.writes += 1;
-        state.callers.entry(payer.id).or_default().0 += 1;
-        self.meter.writes_in_flight(state.writes);
-        Ok(Admitted { held: self.clone(), conversation, payer, place: None })
+        let here = arriving.admits(account, self.waiting_per_participant, parts);
+        here.map_err(|full| turned_away(full, HERE))?;
+        arriving.take(account, parts);
+        state.writes.take(account, parts);
+        self.meter.writes_in_flight(state.writes.taken());
+        Ok(Admitted { held: self.clone(), conversation, payer: account, place: None })
     }
 
-    /// Callers that have their part of the places, and no others but who holds some.
+    /// Callers that have their part of the places, and no others.
     pub fn expect(&self, payers: &[Payer]) {
-        let mut state = self.state();
-        // Who is off the list has no part any more, and may still hold some.
-        state.callers.retain(|_, (held, weight)| {
-            *weight = 0;
-            *held > 0
-        });
-        for payer in payers {
-            state.callers.entry(payer.id).or_default().1 = u64::from(payer.weight.get());
-        }
+        let payers: Vec<_> = payers.iter().copied().map(on_account).collect();
+        self.state().parts.expect(&payers);
     }
 
     /// Forgets what expires while nobody writes, until nothing is left.
@@ -73,25 +68,11 @@ impl Held {
 }
 
 impl State {
-    /// Whether there is a place for another write of this caller. Callers are remembered once they
-    /// have written; there are as many as are configured.
-    fn may_hold_one_more(&mut self, payer: Payer, places: usize) -> bool {
-        let caller = self.callers.entry(payer.id).or_default();
-        let (held, weight) = (caller.0, u64::from(payer.weight.get()));
-        caller.1 = weight;
-        if self.callers.len() == 1 || self.writes < places - places / KEPT_ONE_IN {
-            return true;
-        }
-        let weights: u64 = self.callers.values().map(|(_, weight)| weight).sum();
-        let part = places as u128 * u128::from(weight) / u128::from(weights.max(1));
-        (held as u128) < part.max(1)
-    }
-
     /// A write has found its participant, or given up.
-    fn arrived(&mut self, conversation: ConversationId) {
+    fn arrived(&mut self, conversation: ConversationId, payer: policy::Payer) {
         if let Some(arriving) = self.arriving.get_mut(&conversation) {
-            *arriving -= 1;
-            if *arriving == 0 {
+            arriving.leave(payer);
+            if arriving.taken() == 0 {
                 self.arriving.remove(&conversation);
             }
         }
@@ -104,11 +85,11 @@ impl State {
                 opens.retain(|open| open.is_live(outstanding));
                 !opens.is_empty()
             });
-            if entry.writes == 0 {
+            if entry.writes.taken() == 0 {
                 entry.latest.clear();
                 entry.maybe.clear();
             }
-            entry.writes > 0 || !entry.open.is_empty()
+            entry.writes.taken() > 0 || !entry.open.is_empty()
         };
         if self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY) {
             self.swept = Some(Instant::now());
@@ -125,7 +106,7 @@ impl State {
 pub struct Admitted {
     held: Held,
     conversation: ConversationId,
-    payer: Payer,
+    payer: policy::Payer,
     place: Option<Place>,
 }
 
@@ -136,12 +117,12 @@ impl Admitted {
             return Ok(());
         }
         let mut state = self.held.state();
+        let state = &mut *state;
         let entry = state.places.entry(place).or_default();
-        if entry.writes >= self.held.waiting_per_participant {
-            return Err(Error::Overloaded("for this participant"));
-        }
-        entry.writes += 1;
-        state.arrived(self.conversation);
+        let room = entry.writes.admits(self.payer, self.held.waiting_per_participant, &state.parts);
+        room.map_err(|full| turned_away(full, HERE))?;
+        entry.writes.take(self.payer, &state.parts);
+        state.arrived(self.conversation, self.payer);
         self.place = Some(place);
         self.held.meter.participants_held(state.places.len());
         Ok(())
@@ -151,22 +132,19 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.held.state();
-        state.writes = state.writes.saturating_sub(1);
-        if let Some((held, _)) = state.callers.get_mut(&self.payer.id) {
-            *held = held.saturating_sub(1);
-        }
+        state.writes.leave(self.payer);
         match self.place {
-            None => state.arrived(self.conversation),
+            None => state.arrived(self.conversation, self.payer),
             Some(place) => {
                 if let Some(entry) = state.places.get_mut(&place) {
-                    entry.writes = entry.writes.saturating_sub(1);
+                    entry.writes.leave(self.payer);
                 }
             }
         }
         state.tidy(self.place, self.held.outstanding);
-        self.held.meter.writes_in_flight(state.writes);
+        self.held.meter.writes_in_flight(state.writes.taken());
         self.held.meter.participants_held(state.places.len());
-        let is_last = state.writes == 0 && !state.places.is_empty();
+        let is_last = state.writes.taken() == 0 && !state.places.is_empty();
         if is_last && !std::mem::replace(&mut state.sweeping, true) {
             drop(state);
             self.held.clone().sweep();

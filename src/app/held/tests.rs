@@ -1,6 +1,7 @@
 use super::*;
 use crate::app::testing;
 use crate::domain::{AttributeMap, Change};
+use crate::error::Error;
 use crate::ports::{NoMeter, Payer};
 
 const OUTSTANDING: Duration = Duration::from_secs(30);
@@ -196,4 +197,27 @@ async fn a_caller_that_takes_all_places_leaves_some_to_those_who_hold_less_than_
     drop(flood);
     let flood: Vec<_> = (0..200).filter_map(|_| admit(1, 1).ok()).collect();
     assert_eq!(flood.len(), 60, "to be told apart from those who wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_takes_all_places_of_one_participant_leaves_some_to_others() {
+    let held = held(1_000, 16);
+    let payer = |id: u64| Payer { id, weight: 1.try_into().expect("a weight") };
+    held.expect(&[payer(1), payer(2)]);
+    let mut flood: Vec<_> = (0..20).filter_map(|_| held.admit(place(1).0, payer(1)).ok()).collect();
+    assert_eq!(flood.len(), 14, "before they have found their participant");
+    for write in &mut flood {
+        write.enter(place(1)).expect("the participant is idle");
+    }
+    let mut more = held.admit(place(1).0, payer(1)).expect("in the conversation is room");
+    assert!(matches!(more.enter(place(1)), Err(Error::Overloaded("for this caller"))));
+    for _ in 0..2 {
+        let mut other = held.admit(place(1).0, payer(2)).expect("there is room");
+        other.enter(place(1)).expect("and with the participant");
+        flood.push(other);
+    }
+    let mut last = held.admit(place(1).0, payer(2)).expect("in the conversation is room");
+    assert!(matches!(last.enter(place(1)), Err(Error::Overloaded("for this participant"))));
+    drop(flood);
+    more.enter(place(1)).expect("all have left");
 }

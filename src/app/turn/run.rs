@@ -7,10 +7,9 @@ use tokio::time::Instant;
 
 use super::alone::Group;
 use super::{Line, Place, Seat, Shared, Told, Whereabouts};
-use crate::app::payment;
 use crate::domain::Client;
 use crate::error::Error;
-use crate::ports::{Booking, BoxFuture, Class, Cycle, Payer, Permit, Permits, Phase, Span, Wish};
+use crate::ports::{Class, Cycle, Payer, Permit, Phase, Span, Wish};
 
 /// Works on the turn of a participant.
 pub(super) struct Runner {
@@ -119,105 +118,6 @@ impl Runner {
         Outlook::Ready(Next { group, wish, permits }, Arc::clone(&line.changed))
     }
 
-    /// Gets the permits that are missing. `None` if there will be none, or nobody waits any more.
-    async fn book(&self, next: Next, changed: &Notify) -> Option<Vec<Permit>> {
-        let Next { wish, mut permits, .. } = next;
-        if wish.calls == 0 {
-            return Some(permits);
-        }
-        let payers = self.payers();
-        let granted = match payment::book(&*self.shared.pacing, wish, &payers) {
-            Ok(Booking::Now(granted)) => Ok(granted),
-            Ok(Booking::Later { expected, granted }) => {
-                self.expect(expected, wish);
-                self.granted(wish, payers, (expected, granted), changed).await?
-            }
-            Err(refusal) => Err(refusal),
-        };
-        match granted {
-            Ok(mut granted) => {
-                permits.extend(std::iter::from_fn(|| granted.take()));
-                Some(permits)
-            }
-            Err(refusal) => {
-                // Who came later with more time is booked for anew.
-                self.refuse(&refusal, |seat| !seat.alone && seat.deadline() <= wish.deadline);
-                None
-            }
-        }
-    }
-
-    /// Waits for what was booked, on the account of whoever gets it first. `None` if nobody waits any
-    /// more.
-    async fn granted(
-        &self,
-        wish: Wish,
-        mut payers: Vec<Payer>,
-        (mut expected, mut granted): (Instant, BoxFuture<'static, Result<Permits, Error>>),
-        changed: &Notify,
-    ) -> Option<Result<Permits, Error>> {
-        loop {
-            tokio::select! {
-                granted = &mut granted => return Some(granted),
-                () = changed.notified() => if self.is_deserted() { return None },
-            }
-            let all = self.payers();
-            if all.len() == payers.len() {
-                continue;
-            }
-            let new: Vec<_> = all.into_iter().filter(|payer| !payers.contains(payer)).collect();
-            match payment::book(&*self.shared.pacing, wish, &new) {
-                Ok(Booking::Now(permits)) => return Some(Ok(permits)),
-                Ok(Booking::Later { expected: sooner, granted: other }) if sooner < expected => {
-                    (expected, granted) = (sooner, other);
-                }
-                Ok(Booking::Later { .. }) | Err(_) => {}
-            }
-            payers.extend(new);
-            self.expect(expected, wish);
-        }
-    }
-
-    /// Everybody on whose account the next batch can be booked.
-    fn payers(&self) -> Vec<Payer> {
-        let mut lines = self.shared.turns.lines();
-        let Some(line) = lines.get_mut(&self.place) else { return Vec::new() };
-        for seat in line.seats.values().filter(|seat| !seat.alone) {
-            payment::add(&mut line.payers, seat.ride.cycle.payer());
-        }
-        line.payers.clone()
-    }
-
-    /// The next batch cannot leave before `expected`: whoever must be answered by then is told now.
-    fn expect(&self, expected: Instant, wish: Wish) {
-        if let Some(line) = self.shared.turns.lines().get_mut(&self.place) {
-            line.expected = Some(expected);
-        }
-        let is_late = |seat: &Seat| !seat.alone && seat.deadline() <= expected;
-        let lines = self.shared.turns.lines();
-        let any = lines.get(&self.place).is_some_and(|line| line.seats.values().any(is_late));
-        drop(lines);
-        if any {
-            let refusal = self.shared.pacing.refusal(wish.payer, wish.calls);
-            self.refuse(&refusal, is_late);
-        }
-    }
-
-    pub(super) fn refuse(&self, refusal: &Error, which: impl Fn(&Seat) -> bool) {
-        let refused = match self.shared.turns.lines().get_mut(&self.place) {
-            Some(line) => line.take(which),
-            None => return,
-        };
-        for seat in refused {
-            self.shared.meter.writes_waiting(-1);
-            seat.tell(Told::Refused(refusal.clone()));
-        }
-    }
-
-    fn is_deserted(&self) -> bool {
-        self.shared.turns.lines().get(&self.place).is_none_or(|line| line.seats.is_empty())
-    }
-
     /// Takes along whoever of the group waits at this moment.
     fn board(&self, group: Group) -> (Vec<Seat>, Cycle) {
         let now = Instant::now();
@@ -259,7 +159,7 @@ impl Runner {
 
 impl Line {
     /// Takes out those for whom `which` says so, in order of arrival.
-    fn take(&mut self, which: impl Fn(&Seat) -> bool) -> Vec<Seat> {
+    pub(super) fn take(&mut self, which: impl Fn(&Seat) -> bool) -> Vec<Seat> {
         let (taken, rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.seats).into_iter().partition(|(_, seat)| which(seat));
         self.seats = rest.into_iter().collect();

@@ -15,9 +15,9 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::*;
-use crate::app::App;
+use crate::app::{App, Requests};
 use crate::http::{
-    Admission, Check, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, router,
+    Check, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, router,
 };
 use crate::telemetry::{AccessLog, Captured, Format, Metrics, Sink};
 
@@ -63,7 +63,7 @@ impl Service {
                 recent: None,
                 documents: Documents::default(),
                 audit: None,
-                requests: Admission::at_most(2),
+                requests: Arc::new(Requests::at_most(2)),
                 in_flight: TaskTracker::new(),
             }),
             settings: Arc::new(HttpSettings {

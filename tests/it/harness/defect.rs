@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use attribute_gateway::app::{App, AppParts, AppSettings, Callers};
+use attribute_gateway::app::{App, AppParts, AppSettings, Callers, Requests};
 use attribute_gateway::domain::{AttributeMap, Conversation, Limits, ListPage, Participant, Span};
 use attribute_gateway::error::Error;
 use attribute_gateway::http::{
-    Admission, AppState, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, paths,
-    router,
+    AppState, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, paths, router,
 };
 use attribute_gateway::policy::Backoff;
 use attribute_gateway::ports::{
@@ -46,7 +45,7 @@ fn service_over(defect: Defect, access: &AccessLog) -> Router {
     let readiness = Arc::new(Ready);
     let (access, documents) = (access.clone(), Documents::default());
     let (recent, audit, spans) = (None, None, None);
-    let requests = Admission::at_most(5000);
+    let requests = Arc::new(Requests::at_most(5000));
     let ops =
         Ops { readiness, metrics, access, spans, recent, audit, documents, requests, in_flight };
     router(AppState { app, ops: Arc::new(ops), settings: Arc::new(http_settings()) })
