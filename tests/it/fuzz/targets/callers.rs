@@ -28,19 +28,20 @@ const HIDDEN: &str = "canary-hidden-5e1f";
 /// Keys that no caller may see.
 const KEPT_FROM_ALL: [&str; 2] = ["national_id", "crm_secret_pin"];
 
-/// Name, key, and rights. No two may write the same; none may see what is hidden.
-const CALLERS: [(&str, &str, &str); 4] = [
+/// Name, key, certificate, and rights. None may see what is hidden, or reach the agent.
+const CALLERS: [(&str, &str, &str, &str); 5] = [
     (
         "crm",
         "key-crm",
-        r#"certificate = "CN=crm.example,O=Example"
-allow = ["crm_*", "tier", "note"]
+        "",
+        r#"allow = ["crm_*", "tier", "note"]
 deny = ["crm_secret_*"]
 participants = ["customer"]"#,
     ),
     (
         "report",
-        "key-report",
+        READER,
+        "",
         r#"access = "read"
 hide = ["national_id", "crm_secret_*"]
 participants = ["customer", "ivr"]"#,
@@ -48,29 +49,42 @@ participants = ["customer", "ivr"]"#,
     (
         "slow",
         "key-slow",
+        "",
         r#"requests_per_minute = 20
 hide = ["national_id", "crm_secret_*"]
 participants = ["customer"]"#,
     ),
     (
         "certified",
-        "key-unused-4f",
-        r#"certificate = "CN=certified"
-hide = ["*_id", "crm_secret_*"]
+        "",
+        "CN=certified",
+        r#"hide = ["*_id", "crm_secret_*"]
 participants = ["customer:first"]"#,
+    ),
+    (
+        "both",
+        "key-both",
+        "CN=crm.example,O=Example",
+        r#"hide = ["national_id", "*_pin"]
+participants = ["customer"]"#,
     ),
 ];
 
-/// The only caller with a key that may not write.
+/// The key of the only caller that may not write.
 const READER: &str = "key-report";
 
 /// More requests of one input are left out.
 const MOST: usize = 4;
 
 static GUARDED: LazyLock<Config> = LazyLock::new(|| {
-    let tables = CALLERS.map(|(name, key, rights)| {
-        let digest = digest_of(key.as_bytes()).to_hex();
-        format!("[[auth.clients]]\nname = \"{name}\"\nkey_sha256 = \"{digest}\"\n{rights}\n")
+    let line = |name: &str, value: &str| {
+        if value.is_empty() { String::new() } else { format!("{name} = \"{value}\"\n") }
+    };
+    let tables = CALLERS.map(|(name, key, certificate, rights)| {
+        let digest =
+            if key.is_empty() { String::new() } else { digest_of(key.as_bytes()).to_hex() };
+        let known_by = line("key_sha256", &digest) + &line("certificate", certificate);
+        format!("[[auth.clients]]\nname = \"{name}\"\n{known_by}{rights}\n")
     });
     configured(&format!("[limits]\ntotal_bytes = \"1 MiB\"\n{}", tables.concat()))
 });
@@ -133,27 +147,32 @@ fn hidden_of(simulator: &Simulator, participant: &str) -> Vec<(String, String)> 
 struct Shown {
     /// Keys of callers that stand anywhere in it, plainly or in base64.
     keys: Vec<&'static str>,
-    certificate: bool,
+    certificate: String,
 }
 
 impl Shown {
     fn by(request: &Request<Body>) -> Self {
-        let subject = request.extensions().get::<Peer>().and_then(|peer| peer.certificate.clone());
-        let quoted = |subject: &str| format!("certificate = \"{subject}\"");
-        let known = |subject: &str| CALLERS.iter().any(|one| one.2.contains(&quoted(subject)));
-        let stands =
-            |key: &&str| request.headers().values().any(|value| is_in(key, value.as_bytes()));
+        let subject = request.extensions().get::<Peer>().and_then(|peer| peer.certificate.as_ref());
+        let values = || request.headers().values();
+        let stands = |key: &&str| values().any(|value| is_in(key, value.as_bytes()));
+        let keys = CALLERS.map(|caller| caller.1).into_iter().filter(|key| !key.is_empty());
         Self {
-            keys: CALLERS.map(|(_, key, _)| key).into_iter().filter(|key| stands(key)).collect(),
-            certificate: subject.is_some_and(|subject| known(subject.as_str())),
+            keys: keys.filter(stands).collect(),
+            certificate: subject.map_or_else(String::new, ToString::to_string),
         }
     }
 
+    /// Whether it may be this caller: it shows all that the caller is known by.
+    fn may_be(&self, (_, key, certificate, _): (&str, &str, &str, &str)) -> bool {
+        let known_by = key.is_empty() || self.keys.contains(&key);
+        known_by && (certificate.is_empty() || certificate == self.certificate)
+    }
+
     fn check(&self, path: &str, status: u16, wrote: bool) {
-        let stranger = self.keys.is_empty() && !self.certificate;
-        assert!(!stranger || !path.starts_with("/v1/") || status == 401, "{status} for a stranger");
-        assert!(!stranger || path != "/metrics" || status == 401, "{status} for a stranger");
-        let reader = self.keys == [READER] && !self.certificate;
+        let stranger = !CALLERS.into_iter().any(|caller| self.may_be(caller));
+        let guarded = path.starts_with("/v1/") || path == "/metrics";
+        assert!(!stranger || !guarded || status == 401, "{status} for a stranger");
+        let reader = self.keys == [READER] && self.certificate.is_empty();
         assert!(!wrote || !(stranger || reader), "written by somebody who may not");
     }
 }
