@@ -303,11 +303,11 @@ fn payers_that_are_expected_no_more_have_no_part_any_more() {
     let all: Vec<_> = (1..=100).map(|id| payer(id, 3)).collect();
     policy.expect(&all, Moment::ZERO);
     assert_eq!(policy.payers.weights(), 300);
-    policy.expect(&[payer(1, 5), payer(2, 1)], ms(1));
-    assert_eq!(policy.payers.weights(), 98 * 3 + 6, "until they are forgotten");
+    policy.expect(&[payer(1, 7), payer(2, 1)], ms(1));
+    assert_eq!(policy.payers.weights(), 98 * 3 + 8, "until they are forgotten");
     let later = Duration::from_hours(2);
     policy.room(later);
-    assert_eq!(policy.payers.weights(), 6);
+    assert_eq!(policy.payers.weights(), 8);
 }
 
 fn loads() -> impl Strategy<Value = Vec<Load>> {
