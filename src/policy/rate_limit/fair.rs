@@ -21,6 +21,23 @@ const LOOKS: u32 = 50;
 /// Reads of one payer get at least one in so many of its calls, whatever writes it has.
 const WRITES_BEFORE_A_READ: u64 = 4;
 
+/// The other payers, as they stand while a place is looked for: what does not depend on the place is
+/// found out once, since there may be thousands of them.
+struct Others<'a> {
+    /// Those who have calls in the window, or wait for some.
+    busy: Vec<Other<'a>>,
+    /// What is kept for the rest.
+    kept_for_idle: u64,
+    /// Distance of borrowed calls.
+    gap: Duration,
+}
+
+struct Other<'a> {
+    account: &'a Account,
+    waiting: u64,
+    kept: u64,
+}
+
 impl RateLimit {
     /// Of the first of each payer's line, the one of whom has least of the window for its weight.
     pub(super) fn least_served(
@@ -170,7 +187,8 @@ impl RateLimit {
     /// When a payer gets its call number `place` from now, within one window.
     fn place_among_others(&self, want: Want, account: &Account, place: u64, now: Moment) -> Moment {
         let at = |rank| if rank == 0 { Some(now) } else { self.spent.nth(rank) };
-        let ready = |rank| self.place_at(want, account, (place, at(rank)?), now);
+        let others = self.others(want.payer.id, now);
+        let ready = |rank| self.place_at(want, account, (place, at(rank)?), &others);
         let (mut low, mut high) = (0, self.spent.len() + 1);
         while low < high {
             let rank = u64::midpoint(low, high);
@@ -186,6 +204,19 @@ impl RateLimit {
         low.checked_sub(1).and_then(ready).map_or(last, |then| then.min(last))
     }
 
+    fn others(&self, payer: u64, now: Moment) -> Others<'_> {
+        let mut others = Others { busy: Vec::new(), kept_for_idle: 0, gap: self.loan_gap(now) };
+        for (id, account) in self.payers.iter().filter(|(id, _)| *id != payer) {
+            let (waiting, kept) = (self.waiting_of(id), self.kept(id, account, now));
+            if waiting == 0 && account.used() == 0 {
+                others.kept_for_idle += kept;
+            } else {
+                others.busy.push(Other { account, waiting, kept });
+            }
+        }
+        others
+    }
+
     /// When call number `place` is granted, were the window from `then` on as it is then: there is room
     /// for it and for what others get until they are as far. `None` without room.
     fn place_at(
@@ -193,7 +224,7 @@ impl RateLimit {
         want: Want,
         account: &Account,
         (place, then): (u64, Moment),
-        now: Moment,
+        others: &Others<'_>,
     ) -> Option<Moment> {
         let capacity = self.capacity(want.priority);
         // What it has when its turn is to come: those who have less for their weight go first.
@@ -201,26 +232,25 @@ impl RateLimit {
         let share = self.payers.share(account, capacity);
         let own = account.own_at(then) + place - u64::from(want.calls);
         let lent = own.checked_sub(share).filter(|_| want.priority != Priority::Admitted);
-        let others = self.payers.iter().filter(|(id, _)| *id != want.payer.id);
-        let others: u64 = others
-            .map(|(id, other)| {
-                let level = u128::from(has) * u128::from(other.weight());
-                let level = level.div_ceil(u128::from(account.weight().max(1)));
-                let used = other.used() - other.leaving_by(then);
-                let level = u64::try_from(level).unwrap_or(u64::MAX);
-                let first = level.saturating_sub(used).min(self.waiting_of(id));
-                let kept = lent.map_or(0, |_| self.kept(id, other, now).saturating_sub(used));
-                first.max(kept)
-            })
-            .sum();
+        let before = |other: &Other<'_>| {
+            let level = u128::from(has) * u128::from(other.account.weight());
+            let level = level.div_ceil(u128::from(account.weight().max(1)));
+            let used = other.account.used() - other.account.leaving_by(then);
+            let level = u64::try_from(level).unwrap_or(u64::MAX);
+            let first = level.saturating_sub(used).min(other.waiting);
+            let kept = lent.map_or(0, |_| other.kept.saturating_sub(used));
+            first.max(kept)
+        };
+        let idle = lent.map_or(0, |_| others.kept_for_idle);
+        let before = others.busy.iter().map(before).sum::<u64>() + idle;
         let gone = self.spent.leaving_by(then) + self.foreign.leaving_by(then);
-        let used = self.used().saturating_sub(gone).saturating_add(place).saturating_add(others);
+        let used = self.used().saturating_sub(gone).saturating_add(place).saturating_add(before);
         if used > capacity {
             return None;
         }
         let Some(lent) = lent else { return Some(then) };
         let lent = u32::try_from(lent).unwrap_or(u32::MAX);
-        let gap = self.loan_gap(now).saturating_mul(lent);
+        let gap = others.gap.saturating_mul(lent);
         Some(self.next_loan.saturating_add(gap).max(then))
     }
 }
