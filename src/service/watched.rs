@@ -90,7 +90,7 @@ mod tests {
                 }
                 sleep(LOOK_EVERY).await;
             }
-            std::future::pending::<()>().await;
+            sleep(60 * LOOK_EVERY).await;
         };
         tokio::select! {
             () = watched.changed() => {}
