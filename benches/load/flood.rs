@@ -8,9 +8,9 @@
 
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]
 
+mod figures;
 mod gateway;
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +24,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::figures::{CALLERS, Run, Told, WEIGHTS, judge, judge_shares, show};
 use self::gateway::Gateway;
-
-/// Callers, with their shares. The first one floods.
-const CALLERS: [(&str, u64); 3] = [("flood", 1), ("crm", 3), ("ivr", 2)];
-const WEIGHTS: u64 = 6;
 
 /// Calls that the platform grants a second, counted over ten; two percent are kept for what has begun.
 const BUDGET: u64 = 100;
@@ -43,8 +40,11 @@ const ALL_OF_THEM: usize = 9;
 const BUILT_UP: Duration = Duration::from_secs(12);
 const MEASURED: Duration = Duration::from_secs(30);
 
-/// With and without the flood in turn: the machine is not the same all the time.
+/// With and without the flood in turn: the machine is not the same all the time. A round in which this
+/// process itself was held up for longer than this does not count; so many are tried.
 const ROUNDS: usize = 3;
+const QUIET: Duration = Duration::from_millis(20);
+const TRIES: usize = 12;
 
 /// How often it is looked whether this process itself is held up.
 const WAKE: Duration = Duration::from_millis(10);
@@ -63,14 +63,6 @@ struct Load {
     times: f64,
     /// Whether half of it is about conversations that others ask for as well.
     shares: bool,
-}
-
-/// What became of a request.
-struct Told {
-    caller: usize,
-    write: bool,
-    status: u16,
-    took: Duration,
 }
 
 /// The service, and how it is asked.
@@ -224,32 +216,6 @@ impl Service {
     }
 }
 
-/// Median and 99th percentile of the reads or the writes of a caller.
-fn latency(told: &[Told], caller: usize, write: bool) -> (Duration, Duration) {
-    let own = told.iter().filter(|told| told.caller == caller && told.write == write);
-    let mut took: Vec<_> = own.map(|told| told.took).collect();
-    took.sort_unstable();
-    let at = |percent: usize| {
-        took.get(took.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
-    };
-    (at(50), at(99))
-}
-
-fn statuses(told: &[Told], caller: usize) -> BTreeMap<u16, usize> {
-    let mut counts = BTreeMap::new();
-    for one in told.iter().filter(|told| told.caller == caller) {
-        *counts.entry(one.status).or_default() += 1;
-    }
-    counts
-}
-
-/// A load that was run, and what became of its requests.
-struct Run {
-    told: Vec<Told>,
-    /// How late this process itself woke up, at the 99th percentile: what the machine does anyway.
-    late: Duration,
-}
-
 /// Wakes up again and again, and looks how late.
 async fn lateness() -> Duration {
     let (start, mut late) = (Instant::now(), Vec::new());
@@ -260,59 +226,6 @@ async fn lateness() -> Duration {
     }
     late.sort_unstable();
     late.get(late.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default()
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-fn show(name: &str, run: &Run) {
-    for (caller, (who, _)) in CALLERS.iter().enumerate() {
-        let answers = statuses(&run.told, caller);
-        if answers.is_empty() {
-            continue;
-        }
-        let (reads, writes) = (latency(&run.told, caller, false), latency(&run.told, caller, true));
-        println!(
-            "| {name} | {who} | {:.0} / {:.0} ms | {:.0} / {:.0} ms | {answers:?} | {:.0} ms |",
-            millis(reads.0),
-            millis(reads.1),
-            millis(writes.0),
-            millis(writes.1),
-            millis(run.late)
-        );
-    }
-}
-
-/// Whether the others were served in all rounds, and in the median of them as without the flood.
-fn judge(name: &str, calm: &[Run], flooded: &[Run]) -> anyhow::Result<()> {
-    for (caller, (who, _)) in CALLERS.iter().enumerate().skip(1) {
-        for (kind, write) in [("reads", false), ("writes", true)] {
-            let p99 = |run: &Run| latency(&run.told, caller, write).1.as_secs_f64();
-            let rounds = calm.iter().zip(flooded);
-            let mut ratios: Vec<_> = rounds.map(|(calm, run)| p99(run) / p99(calm)).collect();
-            ratios.sort_unstable_by(f64::total_cmp);
-            println!("{name}, p99 of the {kind} of {who}, x that without the flood: {ratios:.2?}");
-            ensure!(ratios[ratios.len() / 2] <= 1.5, "the flood delays others");
-        }
-        for run in flooded {
-            let answers = statuses(&run.told, caller);
-            let bad = answers.keys().any(|status| *status >= 300 || *status == 0);
-            ensure!(!bad, "{who} was told {answers:?}");
-        }
-    }
-    Ok(())
-}
-
-/// Whether each got calls by its weight.
-fn judge_shares(each: [u64; 3]) -> anyhow::Result<()> {
-    let all: u64 = each.iter().sum();
-    println!("calls of those who are hungry: {each:?} of {all}");
-    for ((who, share), got) in CALLERS.into_iter().zip(each) {
-        let due = all * share / WEIGHTS;
-        ensure!(got.abs_diff(due) * 10 <= due, "{who} got {got} calls, due are {due}");
-    }
-    Ok(())
 }
 
 /// Runs `loads` on a fresh service, beside so many connections that hold places.
@@ -350,11 +263,20 @@ async fn main() -> anyhow::Result<()> {
     let with_flood = [flood, others[0], others[1]];
     let few = [("GATEWAY__LIMITS__REQUESTS", PLACES)];
     let (mut calm, mut flooded, mut crowded) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        calm.push(run(&program, "calm", &others, (0, &[])).await?.0);
-        flooded.push(run(&program, "one floods", &with_flood, (0, &[])).await?.0);
-        crowded.push(run(&program, "and holds places", &with_flood, (HOLDERS, &few)).await?.0);
+    for _ in 0..TRIES {
+        let without = run(&program, "calm", &others, (0, &[])).await?.0;
+        let with = run(&program, "one floods", &with_flood, (0, &[])).await?.0;
+        let held = run(&program, "and holds places", &with_flood, (HOLDERS, &few)).await?.0;
+        if [&without, &with, &held].iter().all(|run| run.late <= QUIET) {
+            calm.push(without);
+            flooded.push(with);
+            crowded.push(held);
+        }
+        if calm.len() == ROUNDS {
+            break;
+        }
     }
+    ensure!(calm.len() == ROUNDS, "the machine is not quiet enough to tell anything");
     let hungry = [0, 1, 2].map(|caller| Load { caller, times: 3.0, shares: false });
     let (_, each) = run(&program, "all are hungry", &hungry, (0, &[])).await?;
     println!();
