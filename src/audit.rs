@@ -62,6 +62,11 @@ impl AuditLog {
         self.ledger.state()
     }
 
+    /// Records that are on their way to the output.
+    pub fn waiting(&self) -> usize {
+        self.stream.waiting()
+    }
+
     /// Ends when everything that was recorded before has been written, or was lost.
     pub async fn flushed(&self) {
         self.tell_refusals();
@@ -111,7 +116,7 @@ impl Audit for AuditLog {
         let line = line::of(&record);
         // A write whose intent cannot be recorded is refused, and the refusal has a record of its
         // own: only that one can be lost.
-        let counts = record.stage == Stage::Outcome;
+        let counts = record.stage != Stage::Intent;
         let written = self.stream.write(stream::Entry { line, counts });
         Box::pin(written)
     }

@@ -43,6 +43,6 @@ mod wire;
 
 pub use document::Documents;
 pub use etag::EtagKey;
-pub use peer::{CertificateSubject, Peer, forwarded};
+pub use peer::{CertificateSubject, Crowd, Peer, Source, forwarded};
 pub use router::router;
 pub use state::{AppState, Check, HttpSettings, Ops, Readiness, ReadinessReport};

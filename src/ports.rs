@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 pub use audit::{
     Audit, AuditRecord, Caller, Custody, Dossier, Ending, Finding, KeyEnd, KeyRecord, Print, Stage,
-    Unrecorded,
+    Stood, Unrecorded,
 };
 #[cfg(test)]
 pub use meter::NoMeter;

@@ -23,11 +23,12 @@ use crate::audit::{AuditLog, Output};
 use crate::config::{self, BaseUrl, Config, Network};
 use crate::domain::Limits;
 use crate::genesys::{Jitter, TokenCache, Transport};
-use crate::http::{AppState, Documents, EtagKey, HttpSettings, Ops, paths, router};
+use crate::http::{AppState, Crowd, Documents, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{AccessLog, Metrics, RecentRequests, SpanExport};
 
+pub use self::audit::LastRecords;
 pub use self::callers::{DEMO_KEY, FreshKey, KnownCallers, demo_client, fresh_key};
 pub use self::outbound::transport;
 pub use self::probe::{Asked, ask, readiness_url};
@@ -115,6 +116,7 @@ impl Service {
             spans: spans.clone(),
             recent: config.debug.enabled.then(RecentRequests::default),
             audit: audit.clone().map(|audit| Arc::new(audit) as _),
+            crowd: crowd(config),
             in_flight: shutdown.tasks().clone(),
         });
         let settings = Arc::new(http_settings(config, credentials));
@@ -153,6 +155,11 @@ impl Service {
         &self.metrics
     }
 
+    /// What has to be written yet, for whoever ends the process.
+    pub fn last_records(&self) -> LastRecords {
+        LastRecords(self.audit.clone())
+    }
+
     /// Waits until the first token was fetched, or could not be.
     pub async fn started(&self) {
         self.tokens.started().await;
@@ -167,9 +174,7 @@ impl Service {
             Around { shutdown: self.shutdown, metrics: self.metrics, trusted: self.trusted };
         let serving = Serving::new(self.router, self.tls, self.bounds, around);
         let served = serving.run(listener).await;
-        if let Some(audit) = &self.audit {
-            audit::finish(audit).await;
-        }
+        LastRecords(self.audit).written(audit::PATIENCE).await;
         if let Some(spans) = &self.spans {
             spans.finish().await;
         }
@@ -193,6 +198,12 @@ fn app(
         shutdown: shutdown.clone(),
         random: Box::new(move || jitter.unit()),
     })
+}
+
+/// Who connects himself is bounded by connections; behind a proxy, requests take their place.
+fn crowd(config: &Config) -> Option<Crowd> {
+    let most = config.limits.connections_per_address.get();
+    (!config.server.trusted_proxies.is_empty()).then(|| Crowd::at_most(most))
 }
 
 fn health(
@@ -223,6 +234,7 @@ fn bounds(config: &Config) -> Bounds {
         header_timeout: config.server.header_timeout,
         idle_timeout: config.server.idle_timeout,
         handshake_timeout: handshake.unwrap_or(config.server.header_timeout),
+        answer_timeout: config.server.body_timeout,
     }
 }
 

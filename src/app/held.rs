@@ -20,7 +20,7 @@ use crate::domain::{
     ParticipantId, Patch, Unseen,
 };
 use crate::policy::{Parts, Places};
-use crate::ports::Meter;
+use crate::ports::{Meter, Stood};
 
 /// A participant of a conversation.
 pub type Place = (ConversationId, ParticipantId);
@@ -258,6 +258,21 @@ impl Held {
             Some((key.clone(), Change::to(value)))
         });
         latest.collect()
+    }
+
+    /// What stands there, where a read has shown `shown` and nothing newer is known.
+    pub fn standing(&self, place: Place, shown: &AttributeMap) -> Stood {
+        let map = self.accepted_unseen(place).applied_to(shown);
+        let state = self.state();
+        let in_doubt = |opens: &[Open]| {
+            let last = opens.iter().rev().find(|open| open.is_live(self.outstanding));
+            last.is_some_and(|open| open.accepted.is_none())
+        };
+        let doubtful = state.places.get(&place).map(|entry| {
+            let keys = entry.open.iter().filter(|(_, opens)| in_doubt(opens));
+            keys.map(|(key, _)| key.clone()).collect()
+        });
+        Stood { map, doubtful: doubtful.unwrap_or_default() }
     }
 
     fn each_open(&self, place: Place, mut keep: impl FnMut(&mut Open) -> bool) {

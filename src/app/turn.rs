@@ -28,7 +28,7 @@ use super::watch::Fare;
 use super::{ById, Shared};
 use crate::domain::{AttributeKey, AttributeMap, ParticipantId, Patch, Unseen};
 use crate::error::Error;
-use crate::ports::{CallFailure, Cycle, Payer};
+use crate::ports::{CallFailure, Cycle, Payer, Stood};
 
 /// What must be true of a map for a write to be made (`If-Match`, `If-None-Match`).
 pub trait Precondition: fmt::Debug + Send + Sync {
@@ -88,6 +88,8 @@ pub struct Sent {
     /// What reads showed before, and when that read was sent.
     pub shown: Arc<AttributeMap>,
     pub shown_at: Instant,
+    /// What stood there, as far as it is known.
+    pub stood: Arc<Stood>,
     /// Values that were ours already and may show before these do.
     pub unseen: Arc<Unseen>,
     /// When upstream accepted it, or why it did not, or is not known to have.

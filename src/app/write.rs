@@ -28,7 +28,7 @@ use crate::domain::{
     Intent, ParticipantSelector, Patch, Watch, WriteReport,
 };
 use crate::error::{Effect, Error, Failure};
-use crate::ports::{Class, Custody, Cycle, Phase};
+use crate::ports::{Class, Custody, Cycle, Phase, Stood};
 
 /// What a caller wants to write.
 #[derive(Clone, Debug)]
@@ -123,6 +123,8 @@ struct Flow {
     target: Option<Target>,
     /// The map before what was sent last.
     before: AttributeMap,
+    /// What stood there before anything of this write was sent, for its record.
+    stood: Option<Arc<Stood>>,
     /// The map as last read.
     shown: AttributeMap,
     /// Whether `shown` was read after the last PATCH was accepted.
@@ -182,6 +184,7 @@ impl Flow {
             custody,
             target: None,
             before: AttributeMap::default(),
+            stood: None,
             shown: AttributeMap::default(),
             shown_after: false,
             kept: Watch::default(),

@@ -6,8 +6,8 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::output::Output;
@@ -42,13 +42,18 @@ pub struct RotatedFile {
 }
 
 impl RotatedFile {
-    /// Opens the file, or makes it.
+    /// Opens the file, or makes it. One that others may read is theirs no more.
     ///
     /// # Errors
     /// If that cannot be done.
     pub fn open(settings: FileSettings) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(MODE).open(&settings.path)?;
         let found = file.metadata()?;
+        if found.is_file() && found.mode() & 0o777 & !MODE != 0 {
+            keep_to_owner(&file, &settings.path);
+        }
+        // A crash or a full disk may have left half a line, which must not swallow the next record.
+        let torn = found.is_file() && found.len() > 0 && !ends_with_a_line(&settings.path);
         let full_at = settings.rotate_at;
         Ok(Self {
             identity: (found.dev(), found.ino()),
@@ -57,7 +62,7 @@ impl RotatedFile {
             settings,
             file,
             full_at,
-            torn: false,
+            torn,
         })
     }
 
@@ -76,8 +81,12 @@ impl RotatedFile {
         }
     }
 
+    /// Moves older files up only as far as the first number that is free. So however often the last
+    /// step fails, no more than one file goes.
     fn rotate(&mut self) -> io::Result<()> {
-        for number in (1..self.settings.keep).rev() {
+        let is_free = |number: &u32| fs::symlink_metadata(self.older(*number)).is_err();
+        let free = (1..self.settings.keep).find(is_free).unwrap_or(self.settings.keep);
+        for number in (1..free).rev() {
             match fs::rename(self.older(number), self.older(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -92,6 +101,26 @@ impl RotatedFile {
         name.push(format!(".{number}"));
         Path::new(&name).to_owned()
     }
+}
+
+fn keep_to_owner(file: &File, path: &Path) {
+    let path = path.display();
+    match file.set_permissions(fs::Permissions::from_mode(MODE)) {
+        Ok(()) => tracing::warn!("others could read the audit file {path}: its mode is 0600 now"),
+        Err(error) => tracing::error!(%error, "others may read the audit file {path}"),
+    }
+}
+
+/// Whether the last byte ends a line. What cannot be read is taken for torn: an empty line between
+/// two records does no harm.
+fn ends_with_a_line(path: &Path) -> bool {
+    let last = || {
+        let (mut file, mut last) = (File::open(path)?, [0]);
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        io::Result::Ok(last[0])
+    };
+    last().is_ok_and(|last| last == b'\n')
 }
 
 impl Output for RotatedFile {
@@ -132,8 +161,6 @@ impl Output for RotatedFile {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use tempfile::TempDir;
 
     use super::*;
@@ -228,6 +255,51 @@ mod tests {
         let text = fs::read_to_string(place.path("audit.jsonl")).expect("text");
         assert_eq!(text, "one\ntwo\nthree\n");
         assert_eq!(file.full_at, 8 + 4, "tried again after as much once more, not with each line");
+    }
+
+    #[test]
+    fn however_often_the_last_rename_fails_no_more_than_one_older_file_goes() {
+        let place = Place::new();
+        let mut file = place.open(4, 3);
+        for line in ["one\n", "two\n", "three\n", "four\n"] {
+            file.append(line.as_bytes()).expect("written");
+        }
+        // Its name is taken away in the moment between the look at it and the renaming.
+        fs::remove_file(place.path("audit.jsonl")).expect("removed");
+        for _ in 0..5 {
+            file.rotate().expect_err("nothing to rename");
+        }
+        let expected = [("audit.jsonl.2", "three\n"), ("audit.jsonl.3", "two\n")];
+        assert_eq!(place.files(), found(&expected));
+    }
+
+    #[test]
+    fn half_a_line_from_before_a_restart_swallows_no_record() {
+        for (left, expected) in [
+            ("{\"half\":", "{\"half\":\none\ntwo\n"),
+            ("whole\n", "whole\none\ntwo\n"),
+            ("", "one\ntwo\n"),
+        ] {
+            let place = Place::new();
+            fs::write(place.path("audit.jsonl"), left).expect("written");
+            let mut file = place.open(1000, 1);
+            file.append(b"one\n").expect("written");
+            file.append(b"two\n").expect("written");
+            assert_eq!(place.files(), found(&[("audit.jsonl", expected)]));
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_its_owners_alone_from_then_on() {
+        let place = Place::new();
+        let path = place.path("audit.jsonl");
+        fs::write(&path, "one\n").expect("written");
+        for (mode, kept) in [(0o644, 0o600), (0o666, 0o600), (0o620, 0o600), (0o600, 0o600)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set");
+            drop(place.open(1000, 1));
+            let now = fs::metadata(&path).expect("there").permissions().mode();
+            assert_eq!(now & 0o777, kept, "from {mode:o}");
+        }
     }
 
     #[test]

@@ -25,7 +25,10 @@ type Told = oneshot::Sender<Result<(), Unrecorded>>;
 /// The way to an output.
 pub(super) struct Stream {
     way: Way,
+    /// Bytes.
     waiting: Arc<AtomicUsize>,
+    /// Lines whose loss counts.
+    lines: Arc<AtomicUsize>,
     ledger: Arc<Ledger>,
 }
 
@@ -38,17 +41,17 @@ enum Way {
 
 impl Stream {
     pub(super) fn over(output: Box<dyn Output>, ledger: Arc<Ledger>) -> Self {
-        let waiting = Arc::<AtomicUsize>::default();
+        let (waiting, lines) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let way = if output.may_stall() {
             let (sender, receiver) = mpsc::channel();
-            let writer =
-                Writer { output, ledger: Arc::clone(&ledger), waiting: Arc::clone(&waiting) };
+            let (ledger, waiting, lines) = (ledger.clone(), waiting.clone(), lines.clone());
+            let writer = Writer { output, ledger, waiting, lines };
             let thread = std::thread::Builder::new().name("audit".to_owned());
             Way::Thread(thread.spawn(move || writer.run(&receiver)).ok().map(|_| sender))
         } else {
             Way::Direct(Mutex::new(output))
         };
-        Self { way, waiting, ledger }
+        Self { way, waiting, lines, ledger }
     }
 
     /// Takes a line, now; the future tells whether it was written.
@@ -67,6 +70,11 @@ impl Stream {
         async { answer.await.unwrap_or(Err(Unrecorded)) }
     }
 
+    /// Lines that are not written yet, and whose loss would count.
+    pub(super) fn waiting(&self) -> usize {
+        self.lines.load(Ordering::Relaxed)
+    }
+
     fn queue(&self, sender: Option<&Sender<(Entry, Told)>>, entry: Entry, told: Told) {
         let (length, counts) = (entry.line.len(), entry.counts);
         let before = self.waiting.fetch_add(length, Ordering::Relaxed);
@@ -75,7 +83,9 @@ impl Stream {
             self.ledger.failed(counts, "the output stands still, and too much waits for it");
             return;
         }
+        self.lines.fetch_add(usize::from(counts), Ordering::Relaxed);
         if sender.is_none_or(|sender| sender.send((entry, told)).is_err()) {
+            self.lines.fetch_sub(usize::from(counts), Ordering::Relaxed);
             self.waiting.fetch_sub(length, Ordering::Relaxed);
             self.ledger.failed(counts, "the thread that writes is gone");
         }
@@ -98,6 +108,7 @@ struct Writer {
     output: Box<dyn Output>,
     ledger: Arc<Ledger>,
     waiting: Arc<AtomicUsize>,
+    lines: Arc<AtomicUsize>,
 }
 
 impl Writer {
@@ -107,6 +118,7 @@ impl Writer {
             let written = append(&mut *self.output, &entry, &self.ledger);
             self.ledger.ended();
             self.waiting.fetch_sub(entry.line.len(), Ordering::Relaxed);
+            self.lines.fetch_sub(usize::from(entry.counts), Ordering::Relaxed);
             // Not everybody waits for it.
             let _ = told.send(written);
         }
@@ -177,12 +189,14 @@ mod tests {
         tokio::pin!(written);
         let soon = Duration::from_millis(50);
         assert!(tokio::time::timeout(soon, &mut written).await.is_err(), "not written yet");
+        assert_eq!(stream.waiting(), 1);
         // Nobody waits for this one.
         drop(stream.write(entry(4)));
         let_in.send(()).expect("the thread lives");
         assert_eq!(written.await, Ok(()));
         let_in.send(()).expect("the thread lives");
         stream.flushed().await;
+        assert_eq!(stream.waiting(), 0);
         assert_eq!(taken.lock().expect("not poisoned").len(), 7);
     }
 

@@ -11,9 +11,12 @@ use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 use super::{say, simulate, telemetry};
 use crate::config::{self, Config, Credentials};
-use crate::service::{self, Parts, Service};
+use crate::service::{self, LastRecords, Parts, Service};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
+
+/// How long "at once" may take where audit records still wait to be written.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Exit status of a process that a second signal ended: as if by SIGINT.
 const ENDED_AT_ONCE: i32 = 130;
@@ -98,7 +101,8 @@ async fn run(
     let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     // Heard, so that it does not end the process: to write then fails, as it does on a full disk.
     let _file_too_large = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
-    tokio::spawn(heed(signals, service.shutdown().clone(), config.server.drain, log.clone()));
+    let (drain, ends) = (config.server.drain, (service.last_records(), log.clone()));
+    tokio::spawn(heed(signals, service.shutdown().clone(), drain, ends));
     let ended = service.serve(listener).await;
     tracing::info!("stopped");
     log.sink().flush();
@@ -110,13 +114,14 @@ async fn heed(
     (mut interrupt, mut terminate): (Signals, Signals),
     shutdown: Shutdown,
     drain: Duration,
-    log: Telemetry,
+    (records, log): (LastRecords, Telemetry),
 ) {
     either(&mut interrupt, &mut terminate).await;
     tracing::info!(drain_s = drain.as_secs(), "draining; a second signal ends at once");
     shutdown.begin(drain);
     either(&mut interrupt, &mut terminate).await;
     tracing::warn!("ended at once by a second signal");
+    records.written(AT_ONCE).await;
     log.sink().flush();
     std::process::exit(ENDED_AT_ONCE);
 }

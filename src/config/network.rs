@@ -48,7 +48,13 @@ impl FromStr for Network {
             Some(bits) => bits.parse().ok().filter(|bits| *bits <= most).ok_or_else(refused)?,
             None => most,
         };
-        Ok(Self { address, bits })
+        // Those of version 4 that are written as of version 6 are what addresses are compared as.
+        Ok(match (address.to_canonical(), bits) {
+            (canonical @ IpAddr::V4(_), 96..) if address.is_ipv6() => {
+                Self { address: canonical, bits: bits - 96 }
+            }
+            _ => Self { address, bits },
+        })
     }
 }
 
@@ -65,6 +71,7 @@ mod tests {
             ("192.0.2.0/24", "::ffff:192.0.2.9", "::192.0.2.9"),
             ("0.0.0.0/0", "255.255.255.255", "::1"),
             ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
+            ("::ffff:192.0.2.0/120", "192.0.2.9", "192.0.3.1"),
             ("::1", "::1", "::2"),
         ] {
             let found: Network = network.parse().expect("a network");

@@ -256,20 +256,23 @@ pub enum Refused<'a> {
 }
 
 impl Refused<'_> {
-    /// The message without what we sent, which may be personal.
-    fn discreet(self, message: &str) -> String {
-        match self {
-            Self::Read(_) => wire::without_values(message, &[]),
-            Self::Patch(_, sent) => {
-                let values: Vec<_> = sent.iter().map(|(_, value)| value.expose()).collect();
-                wire::without_values(message, &values)
-            }
+    /// What upstream said, without what we sent, which may be personal.
+    fn discreet(self, body: ErrorBody) -> ErrorBody {
+        let spellings: Vec<String> = match self {
             Self::Query(filter) => {
                 let numbers = filter.ani.iter().chain(&filter.dnis);
-                let sent: Vec<_> = numbers.flat_map(PhoneNumber::spellings).collect();
-                let sent: Vec<_> = sent.iter().map(String::as_str).collect();
-                wire::without_values(message, &sent)
+                numbers.flat_map(PhoneNumber::spellings).collect()
             }
+            Self::Read(_) | Self::Patch(..) => Vec::new(),
+        };
+        let sent: Vec<&str> = match self {
+            Self::Patch(_, sent) => sent.iter().map(|(_, value)| value.expose()).collect(),
+            Self::Read(_) | Self::Query(_) => spellings.iter().map(String::as_str).collect(),
+        };
+        ErrorBody {
+            code: body.code.filter(|code| !wire::repeats_a_value(code, &sent)),
+            message: body.message.map(|message| wire::without_values(&message, &sent)),
+            ..body
         }
     }
 
@@ -286,13 +289,14 @@ impl Refused<'_> {
 pub fn refusal(response: &Response<Bytes>, refused: Refused<'_>) -> Error {
     let status = response.status();
     let body = ErrorBody::parse(response.body());
-    let message = body.message.map(|message| refused.discreet(&message));
-    let said_too_large =
-        message.as_deref().is_some_and(speaks_of_size) || status == StatusCode::PAYLOAD_TOO_LARGE;
+    // Judged before anything is left out of it.
+    let said_too_large = body.message.as_deref().is_some_and(speaks_of_size)
+        || status == StatusCode::PAYLOAD_TOO_LARGE;
+    let ErrorBody { code, message, .. } = refused.discreet(body);
     match (status.as_u16(), refused) {
         (401, _) => Error::UpstreamAuthFailed(format!(
             "the API answered 401{}, and renewing the token did not help",
-            body.code.map(|code| format!(" `{code}`")).unwrap_or_default()
+            code.map(|code| format!(" `{code}`")).unwrap_or_default()
         )),
         (403, _) => {
             let named = message.as_deref().and_then(permission_in);
@@ -312,7 +316,7 @@ pub fn refusal(response: &Response<Bytes>, refused: Refused<'_>) -> Error {
         (300..=399, _) => {
             Error::UpstreamInvalidResponse(format!("a redirect ({})", status.as_u16()))
         }
-        (status, _) => Error::UpstreamRejected { status, code: body.code, message },
+        (status, _) => Error::UpstreamRejected { status, code, message },
     }
 }
 

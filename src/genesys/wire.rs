@@ -16,7 +16,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use self::attributes::WireAttributes;
 pub use self::details::{details, details_query};
 use self::parts::{LastLeg, Present, Text, Time};
-pub use self::redact::{without_secrets, without_values};
+pub use self::redact::{repeats_a_value, without_secrets, without_values};
 use crate::domain::{AttributeMap, Conversation, ConversationId, Participant, PersonName, Span};
 
 /// Room for the participants of most calls: a customer, a flow, a queue, an agent, and one more.

@@ -26,7 +26,7 @@ use super::exchange::{Exchange, X_REQUEST_ID, request_id, traceparent};
 use super::flat::{self, RealStatus};
 use super::negotiate::PATCHES;
 use super::paths;
-use super::peer::peer_of;
+use super::peer::{Member, Peer, peer_of};
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{About, Problem};
 use super::state::AppState;
@@ -70,11 +70,19 @@ pub(super) async fn edge(
 }
 
 /// Takes a place for a request of this caller.
-fn enter(state: &AppState, client: &Client) -> Result<(), Error> {
+fn enter(
+    state: &AppState,
+    client: &Client,
+    peer: Option<&Peer>,
+) -> Result<Option<Member>, Problem> {
+    let refused = |error| Problem::from(Failure::harmless(error));
     if state.ops.readiness.draining() {
-        return Err(Error::ShuttingDown);
+        return Err(refused(Error::ShuttingDown));
     }
-    state.ops.requests.enter(client)
+    let member = state.ops.crowd.as_ref().map_or(Ok(None), |crowd| crowd.enter(peer));
+    let member = member.map_err(|_| refused(Error::Overloaded("from this address")))?;
+    state.ops.requests.enter(client).map_err(refused)?;
+    Ok(member)
 }
 
 /// Runs a handler; a panic becomes a problem. The payload is dropped unseen.
@@ -101,6 +109,8 @@ struct Passage {
     finished: bool,
     /// Whether it has one of the places for requests.
     has_place: bool,
+    /// Counts it for where it came from.
+    _member: Option<Member>,
     /// Keeps a drain waiting for this request.
     _in_flight: Option<TaskTrackerToken>,
 }
@@ -124,12 +134,18 @@ impl Passage {
         let kept = state.ops.recent.is_some() && refusal.is_none();
         let exported = exchange.cycle.span().is_some_and(|span| span.spans().is_some());
         exchange.cycle = exchange.cycle.recorded(kept || exported).audited(dossier);
-        let refusal = refusal.or_else(|| {
-            let entered = if counts { enter(&state, &exchange.client) } else { Ok(()) };
-            entered.err().map(|error| Failure::harmless(error).into())
-        });
+        let entered = match refusal {
+            Some(refusal) => Err(refusal),
+            None if counts => enter(&state, &exchange.client, peer_of(request)),
+            None => Ok(None),
+        };
+        let (member, refusal) = match entered {
+            Ok(member) => (member, None),
+            Err(refusal) => (None, Some(refusal)),
+        };
         let passage = Self {
             exchange,
+            _member: member,
             arrival: kept.then(|| arrival(request)),
             request_id,
             method: request.method().clone(),

@@ -1,7 +1,9 @@
 //! Pages for people who look around: what this is, and what an error means.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{Html, IntoResponse, Response};
@@ -13,6 +15,7 @@ use super::negotiate::{HTML, PLAIN_TEXT, TEXT, quality};
 use super::params::Format;
 use super::problem::Problem;
 use super::query::Query;
+use super::state::Ops;
 use super::text::facts;
 use super::{paths, problem};
 use crate::error::Code;
@@ -33,44 +36,50 @@ pub(super) struct ServiceAnswer {
     /// What it does.
     description: &'static str,
     /// Where the live conversations are.
-    conversations: &'static str,
+    conversations: String,
     /// Where the attributes of one are.
-    attributes: &'static str,
+    attributes: String,
     /// The API, to read and to try out.
-    docs: &'static str,
+    docs: String,
     /// Its description for programs.
-    openapi: &'static str,
+    openapi: String,
     /// What an error code means.
-    problems: &'static str,
+    problems: String,
     /// Whether it wants requests.
-    readiness: &'static str,
+    readiness: String,
     /// The figures.
-    metrics: &'static str,
+    metrics: String,
 }
 
-const SERVICE: ServiceAnswer = ServiceAnswer {
-    service: env!("CARGO_PKG_NAME"),
-    version: env!("CARGO_PKG_VERSION"),
-    description: env!("CARGO_PKG_DESCRIPTION"),
-    conversations: paths::CONVERSATIONS,
-    attributes: paths::ATTRIBUTES,
-    docs: paths::DOCS,
-    openapi: paths::OPENAPI_YAML,
-    problems: paths::PROBLEM,
-    readiness: paths::READYZ,
-    metrics: paths::METRICS,
-};
+impl ServiceAnswer {
+    /// Of a service that callers reach there.
+    fn at(public_url: &str) -> Self {
+        let below = |path: &str| format!("{public_url}{path}");
+        Self {
+            service: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            description: env!("CARGO_PKG_DESCRIPTION"),
+            conversations: below(paths::CONVERSATIONS),
+            attributes: below(paths::ATTRIBUTES),
+            docs: below(paths::DOCS),
+            openapi: below(paths::OPENAPI_YAML),
+            problems: below(paths::PROBLEM),
+            readiness: below(paths::READYZ),
+            metrics: below(paths::METRICS),
+        }
+    }
+}
 
 impl Shown for ServiceAnswer {
     fn text(&self) -> String {
         let places = facts([
-            ("live calls", self.conversations),
-            ("attributes", self.attributes),
-            ("the API", self.docs),
-            ("for programs", self.openapi),
-            ("an error", self.problems),
-            ("readiness", self.readiness),
-            ("figures", self.metrics),
+            ("live calls", &self.conversations),
+            ("attributes", &self.attributes),
+            ("the API", &self.docs),
+            ("for programs", &self.openapi),
+            ("an error", &self.problems),
+            ("readiness", &self.readiness),
+            ("figures", &self.metrics),
         ]);
         format!("{} {}\n{}\n\n{places}", self.service, self.version, self.description)
     }
@@ -83,13 +92,14 @@ impl Shown for ServiceAnswer {
         (ServiceAnswer = "application/json"), (String = "text/plain"),
     ))))]
 pub(super) async fn root(
+    State(ops): State<Arc<Ops>>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let mut query = Query::read(query.as_deref(), &[FORMAT], &[]);
     let asked = Form::asked(&mut query, false);
     query.finish()?;
-    Ok(Form::of(asked, &headers)?.respond(&SERVICE))
+    Ok(Form::of(asked, &headers)?.respond(&ServiceAnswer::at(ops.documents.public_url())))
 }
 
 /// The page about a problem code

@@ -1,11 +1,18 @@
 //! Who is at the other end of a request: known by the connection, not by what the request says.
 
+mod crowd;
+mod source;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName};
+
+pub use self::crowd::Crowd;
+pub(super) use self::crowd::Member;
+pub use self::source::Source;
 
 /// What proxies tell about who asked them.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -20,12 +27,15 @@ pub struct Peer {
     pub socket: SocketAddr,
     /// Whom the client certificate names, if one was shown and it was good.
     pub certificate: Option<CertificateSubject>,
+    /// The client certificate was good when the connection was made, and is no longer.
+    pub lapsed: bool,
 }
 
 impl Peer {
     /// Somebody who connects from this address, without a certificate.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, socket: address, certificate: None }
+        let address = canonical(address);
+        Self { address, socket: address, certificate: None, lapsed: false }
     }
 }
 
@@ -52,6 +62,11 @@ impl fmt::Display for CertificateSubject {
     }
 }
 
+/// An address of version 4 is told as one, also where it came as one of version 6.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// The other end of this request, if it came over a connection.
 pub(super) fn peer_of(request: &Request) -> Option<&Peer> {
     request.extensions().get()
@@ -72,7 +87,7 @@ pub fn forwarded(
     for hop in lines.flat_map(|line| line.to_str().unwrap_or("?").rsplit(',')) {
         // What a trusted proxy cannot name is not known; the proxy itself is.
         let Some(address) = address_of(hop.trim()) else { return nearest };
-        nearest = address;
+        nearest = canonical(address);
         if !trusted(address.ip()) {
             return nearest;
         }
@@ -90,6 +105,12 @@ fn address_of(text: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_of_version_4_is_told_as_one() {
+        let peer = Peer::at("[::ffff:192.0.2.1]:5".parse().expect("an address"));
+        assert_eq!((peer.address.to_string(), peer.socket), ("192.0.2.1:5".into(), peer.address));
+    }
 
     /// Who asks, as the lines of the header have it; our proxies are those of
     /// 10.0.0.0/8 and one of version 6.
@@ -121,6 +142,7 @@ mod tests {
             ("10.0.0.1", &["10.9.9.9, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
             ("10.0.0.1", &["10.0.0.3", "10.0.0.2"], "10.0.0.3"),
             ("10.0.0.1", &["198.51.100.1:4711"], "198.51.100.1"),
+            ("10.0.0.1", &["::ffff:198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1", &["[2001:db8::7]:4711"], "2001:db8::7"),
             ("10.0.0.1", &["[2001:db8::7]"], "2001:db8::7"),
             // What cannot be read ends the search: what is left of it may be made up.

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::document::Documents;
 use super::etag::EtagKey;
+use super::peer::Crowd;
 use crate::app::{App, Requests};
 use crate::domain::ParticipantSelector;
 use crate::ports::Audit;
@@ -62,6 +63,8 @@ pub struct Ops {
     pub audit: Option<Arc<dyn Audit>>,
     /// The places for API requests.
     pub requests: Arc<Requests>,
+    /// How many requests each address behind a proxy has, where there are proxies.
+    pub crowd: Option<Crowd>,
     /// Holds a token for each API request under way: a drain waits for it to be empty.
     pub in_flight: TaskTracker,
 }

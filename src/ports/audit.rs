@@ -4,6 +4,9 @@
 //! long as it works on it. Whoever of the two ends last has it recorded, so that a write whose
 //! caller hung up is recorded with its true outcome, and each request exactly once.
 
+mod repair;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,6 +55,8 @@ pub enum Stage {
     Intent,
     /// A write request that is over.
     Outcome,
+    /// Keys that were not asked for are about to be sent again, for upstream has dropped them.
+    Repair,
 }
 
 /// One line of the audit.
@@ -155,6 +160,15 @@ pub struct Ending {
     pub upstream_calls: u32,
 }
 
+/// What stands upstream at some moment, as far as that is known.
+#[derive(Clone, Debug, Default)]
+pub struct Stood {
+    /// As last read, with what upstream has accepted since.
+    pub map: AttributeMap,
+    /// Keys that it cannot be told of: what was sent last may or may not have been applied.
+    pub doubtful: BTreeSet<AttributeKey>,
+}
+
 /// What the use case found out about a write.
 #[derive(Debug)]
 pub struct Finding {
@@ -162,8 +176,10 @@ pub struct Finding {
     pub effect: Effect,
     /// The code of its failure.
     pub code: Option<Code>,
-    /// Who was chosen, and the map before anything was sent.
-    pub target: Option<(ParticipantId, String, AttributeMap)>,
+    /// Who was chosen.
+    pub target: Option<(ParticipantId, String)>,
+    /// What stood there before anything was sent, if that is known at all.
+    pub stood: Option<Arc<Stood>>,
     /// What became of each key, in the order of the patch.
     pub ends: Vec<KeyEnd>,
 }
@@ -278,6 +294,13 @@ impl Dossier {
         Print::Of(self.audit.fingerprint(on, key, value))
     }
 
+    fn old(&self, on: ConversationId, key: &AttributeKey, stood: &Stood) -> Print {
+        if stood.doubtful.contains(key) {
+            return Print::Unknown;
+        }
+        stood.map.get(key.as_str()).map_or(Print::Absent, |value| self.print(on, key, value))
+    }
+
     fn outcome(&self, papers: &Papers, ending: Ending) -> AuditRecord {
         let mut record = self.record(papers, Stage::Outcome);
         // What no use case has seen was not sent.
@@ -356,17 +379,15 @@ impl Custody {
         let mut papers = dossier.papers();
         papers.found = Some((finding.effect, finding.code));
         let Papers { keys, conversation, .. } = &mut *papers;
-        if let (Some((_, _, before)), Some(conversation)) = (&finding.target, *conversation) {
+        if let (Some(stood), Some(conversation)) = (&finding.stood, *conversation) {
             for key in keys.iter_mut() {
-                let value = before.get(key.key.as_str());
-                key.old = value
-                    .map_or(Print::Absent, |value| dossier.print(conversation, &key.key, value));
+                key.old = dossier.old(conversation, &key.key, stood);
             }
         }
         for (key, end) in keys.iter_mut().zip(finding.ends) {
             key.end = Some(end);
         }
-        papers.participant = finding.target.map(|(id, purpose, _)| (id, purpose));
+        papers.participant = finding.target;
         if let Some(status) = papers.hung_up {
             let ending = Ending {
                 status,
@@ -392,6 +413,7 @@ impl Drop for Custody {
             effect: Effect::Unknown,
             code: Some(Code::Internal),
             target: None,
+            stood: None,
             ends: vec![KeyEnd::Unknown; keys],
         });
     }

@@ -13,7 +13,7 @@ use crate::config::{Audit, AuditTo, Credentials, OnFailure};
 use crate::ports::Meter;
 
 /// How long the end of the process waits for a disk that does not move.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where records go. A file is opened here, so that one that cannot be is told at the start.
 pub fn output(settings: &Audit) -> anyhow::Result<Option<Box<dyn Output>>> {
@@ -48,9 +48,20 @@ pub fn log(
     output.map(|output| AuditLog::new(parts(output)))
 }
 
-/// Waits until all records have been written.
-pub async fn finish(audit: &AuditLog) {
-    if tokio::time::timeout(PATIENCE, audit.flushed()).await.is_err() {
-        tracing::error!("the last audit records could not be written in time");
+/// Sees to it that records are written before the process ends. Cheap to clone.
+#[derive(Clone)]
+pub struct LastRecords(pub(super) Option<AuditLog>);
+
+impl LastRecords {
+    /// Waits until all of them are, or for so long; tells what is lost then.
+    pub async fn written(&self, patience: Duration) {
+        let Some(audit) = &self.0 else { return };
+        if tokio::time::timeout(patience, audit.flushed()).await.is_err() {
+            let lost = audit.waiting();
+            tracing::error!(
+                audit.lost = lost,
+                "the last audit records could not be written in time"
+            );
+        }
     }
 }

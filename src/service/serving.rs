@@ -8,7 +8,6 @@ mod conversing;
 mod files;
 mod line;
 mod queue;
-mod source;
 mod table;
 
 use std::net::{SocketAddr, TcpListener};
@@ -18,7 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use self::conversing::Conversing;
 use self::files::connections_that_fit;
@@ -54,13 +53,16 @@ pub struct Bounds {
     pub idle_timeout: Duration,
     /// Time for a TLS handshake.
     pub handshake_timeout: Duration,
+    /// Time in which a caller takes nothing of its answer.
+    pub answer_timeout: Duration,
 }
 
 impl Bounds {
     /// Time between two looks at all connections: a fraction of the shortest time to be kept, which
     /// is as much as a connection may overstay.
     fn look_every(&self) -> Duration {
-        let shortest = self.header_timeout.min(self.idle_timeout).min(self.handshake_timeout);
+        let arrival = self.header_timeout.min(self.idle_timeout);
+        let shortest = arrival.min(self.handshake_timeout).min(self.answer_timeout);
         (shortest / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
 }
@@ -125,9 +127,23 @@ impl Serving {
         // Answers given during the drain told their callers that it was the last one.
         self.table.end_those_that_rest(GRACE);
         self.take_those_that_wait(listener)?;
-        let _ = tokio::time::timeout(GRACE, self.table.empty()).await;
+        self.end_gently().await;
         self.table.end_all();
+        // What they had begun has to be on record before the audit is closed.
+        let _ = timeout(GRACE, self.table.empty()).await;
         Ok(())
+    }
+
+    /// Ends connections as nothing is under way on them any more: those whose callers are slow to take
+    /// an answer have their time.
+    async fn end_gently(&self) {
+        let begun = Instant::now();
+        while begun.elapsed() < GRACE {
+            self.table.end_those_that_rest(GRACE);
+            if timeout(RESPITE, self.table.empty()).await.is_ok() {
+                return;
+            }
+        }
     }
 
     /// Takes connections for ever.

@@ -1,21 +1,23 @@
 //! TLS of the listening side: which certificate it shows, whom it lets in, and how both change
 //! without a restart.
 //!
-//! Files are taken anew when they change. If they cannot be used, the old state stays, and the log,
-//! `/readyz?verbose` and the figures say so.
+//! Files are taken anew when they change. If they cannot be used, or not at this time while those
+//! from before can, the old state stays, and the log, `/readyz?verbose` and the figures say so.
 
 mod certificate;
+mod identity;
 mod material;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use anyhow::Context as _;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use anyhow::{Context as _, bail};
 use tokio_rustls::TlsAcceptor;
 
-pub use self::certificate::subject;
+use self::certificate::when;
+pub use self::identity::Identity;
 use self::material::Material;
 pub use self::material::certificates;
 use super::watched::{Watched, check_regular};
@@ -24,10 +26,27 @@ use crate::config::{self, ClientCertificates};
 use crate::http::{CertificateSubject, Check};
 use crate::telemetry::Metrics;
 
+/// After which time files that could not be taken are tried again: a certificate may have been put
+/// there a little before its time.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// Why files are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// They may have changed since they were read at the start.
+    Start,
+    /// They have changed.
+    Changed,
+    /// They could not be taken when they had changed.
+    Again,
+}
+
 /// The certificate in use, and who may come in.
 pub struct Tls {
     settings: config::Tls,
     state: Mutex<State>,
+    /// How often files were taken.
+    generation: AtomicU64,
 }
 
 struct State {
@@ -43,8 +62,15 @@ impl Tls {
     /// If they cannot be used.
     pub fn load(settings: &config::Tls) -> anyhow::Result<Self> {
         let material = loaded(settings).context("cannot use the files of server.tls")?;
+        if let Some(fault) = material.term.fault(clock::now()) {
+            tracing::warn!("the certificate of server.tls is {fault}: callers will refuse it");
+        }
         let state = State { material: Arc::new(material), fault: None };
-        Ok(Self { settings: settings.clone(), state: Mutex::new(state) })
+        Ok(Self {
+            settings: settings.clone(),
+            state: Mutex::new(state),
+            generation: AtomicU64::new(0),
+        })
     }
 
     /// Makes the handshake of one connection.
@@ -54,54 +80,69 @@ impl Tls {
 
     /// Takes the files anew whenever they change, for ever.
     pub async fn keep(&self, metrics: &Metrics) {
-        metrics.certificate_expires(self.lock().material.expires.unix_timestamp());
+        metrics.certificate_expires(self.lock().material.term.expires.unix_timestamp());
         let mut files = Watched::new(files(&self.settings));
-        // They may have changed since they were read.
-        self.take(metrics, true);
+        self.take(metrics, Cause::Start);
         loop {
-            files.changed().await;
-            self.take(metrics, false);
+            let has_fault = self.lock().fault.is_some();
+            let cause = tokio::select! {
+                () = files.changed() => Cause::Changed,
+                () = tokio::time::sleep(TRY_AGAIN), if has_fault => Cause::Again,
+            };
+            self.take(metrics, cause);
         }
     }
 
-    fn take(&self, metrics: &Metrics, quietly: bool) {
-        let loaded = loaded(&self.settings);
-        let mut state = self.lock();
-        match loaded {
+    fn take(&self, metrics: &Metrics, cause: Cause) {
+        match self.load_anew() {
             Ok(material) => {
-                let expires = material.expires;
+                let expires = material.term.expires;
                 metrics.certificate_expires(expires.unix_timestamp());
-                *state = State { material: Arc::new(material), fault: None };
-                drop(state);
-                if !quietly {
+                *self.lock() = State { material: Arc::new(material), fault: None };
+                self.generation.fetch_add(1, Ordering::Release);
+                if cause != Cause::Start {
                     metrics.tls_reloaded(true);
                     tracing::info!(expires = %when(expires), "the files of server.tls were taken");
                 }
             }
             Err(error) => {
                 let fault = format!("{error:#}");
-                metrics.tls_reloaded(false);
-                tracing::error!(
-                    error = fault,
-                    "the files of server.tls have changed and cannot be used; those from before stay \
-                     in use"
-                );
-                state.fault = Some(fault);
+                if cause != Cause::Again {
+                    metrics.tls_reloaded(false);
+                    tracing::error!(
+                        error = fault,
+                        "the files of server.tls have changed and cannot be used; those from \
+                         before stay in use"
+                    );
+                }
+                self.lock().fault = Some(fault);
             }
         }
+    }
+
+    /// The files as they are now, unless what they hold is not good today and what is in use is.
+    fn load_anew(&self) -> anyhow::Result<Material> {
+        let (material, now) = (loaded(&self.settings)?, clock::now());
+        if let Some(fault) = material.term.fault(now)
+            && self.lock().material.term.fault(now).is_none()
+        {
+            bail!("the certificate in {} is {fault}", self.settings.certificate.display());
+        }
+        Ok(material)
     }
 
     /// How it stands with the files and the certificate.
     pub fn check(&self) -> Check {
         let state = self.lock();
-        let expires = state.material.expires;
-        let over = expires <= clock::now();
-        let verb = if over { "expired on" } else { "good until" };
-        let mut detail = format!("certificate {verb} {}", when(expires));
+        let term = state.material.term;
+        let bad = term.fault(clock::now());
+        let ok = bad.is_none() && state.fault.is_none();
+        let told = bad.unwrap_or_else(|| format!("good until {}", when(term.expires)));
+        let mut detail = format!("certificate {told}");
         if let Some(fault) = &state.fault {
             detail = format!("{detail}; the files have changed since and cannot be used: {fault}");
         }
-        Check { name: "tls", ok: !over && state.fault.is_none(), detail }
+        Check { name: "tls", ok, detail }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -121,10 +162,6 @@ fn files(settings: &config::Tls) -> Vec<PathBuf> {
         files.push(file.clone());
     }
     files
-}
-
-fn when(moment: OffsetDateTime) -> String {
-    moment.format(&Rfc3339).unwrap_or_else(|_| moment.unix_timestamp().to_string())
 }
 
 #[cfg(test)]

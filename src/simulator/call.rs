@@ -31,6 +31,7 @@ struct Party {
     purpose: String,
     id: String,
     state: String,
+    name: Option<String>,
     attributes: Attributes,
 }
 
@@ -140,8 +141,18 @@ impl Call {
             purpose: purpose.to_owned(),
             id: id.to_string(),
             state: state.to_owned(),
+            name: None,
             attributes: attributes.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
         });
+        self
+    }
+
+    /// Names who was added last.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        if let Some(party) = self.participants.last_mut() {
+            party.name = Some(name.into());
+        }
         self
     }
 
@@ -198,6 +209,9 @@ impl Call {
             }
             "customer" | "acd" => person["queueId"] = json!(QUEUE),
             _ => {}
+        }
+        if let Some(name) = &party.name {
+            person["name"] = json!(name);
         }
         if left {
             person["endTime"] = json!(now);

@@ -17,8 +17,10 @@ pub enum Ended {
     HandshakeFailed,
     /// The head of a request did not arrive in time.
     HeaderTimeout,
-    /// There was no further request in time, or an answer was not taken.
+    /// There was no further request in time.
     IdleTimeout,
+    /// Nothing of an answer was taken for too long.
+    AnswerTimeout,
     /// Another connection got its place.
     Displaced,
     /// There was no place for it.
@@ -34,6 +36,7 @@ impl Ended {
             Self::HandshakeFailed => "handshakeFailed",
             Self::HeaderTimeout => "headerTimeout",
             Self::IdleTimeout => "idleTimeout",
+            Self::AnswerTimeout => "answerTimeout",
             Self::Displaced => "displaced",
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",

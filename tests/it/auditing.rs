@@ -14,7 +14,7 @@ use crate::harness::{
 use crate::problems::endless;
 
 /// Records go here; `on_failure` is "drop", so that there are no intents, unless said otherwise.
-fn recorded() -> (Builder, Captured) {
+pub fn recorded() -> (Builder, Captured) {
     let records = Captured::default();
     let builder = TestApp::new().with_env("GATEWAY__AUDIT__ON_FAILURE", "drop");
     (builder.recorded_in(&records), records)
@@ -26,7 +26,7 @@ fn blocking() -> (Builder, Captured) {
     (TestApp::new().recorded_in(&records), records)
 }
 
-fn lines(records: &Captured) -> Vec<Value> {
+pub fn lines(records: &Captured) -> Vec<Value> {
     let text = records.text();
     text.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
 }
@@ -38,7 +38,7 @@ fn only(records: &Captured) -> Value {
     line.clone()
 }
 
-fn put(id: &str, query: &str, attributes: &Value) -> Request<Body> {
+pub fn put(id: &str, query: &str, attributes: &Value) -> Request<Body> {
     request("PUT", &format!("{}{query}", attributes_of(CALL)))
         .header("content-type", "application/json")
         .header("x-request-id", id)

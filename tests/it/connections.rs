@@ -10,6 +10,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::harness::{Demo, Process, attributes_of, fetch, ms, until};
 
+/// The first call of the demonstration.
+const CALL: &str = "11111111-1111-4111-8111-111111111111";
+
 const LIVEZ: &str = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// Opens a connection from an address of this machine.
@@ -126,9 +129,168 @@ async fn a_head_over_its_limit_is_refused_and_one_below_is_not() {
     }
 }
 
+/// Begins a read of a call's attributes.
+async fn begins_read(stream: &mut TcpStream, headers: &str) {
+    let path = attributes_of(CALL);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+}
+
+#[tokio::test]
+async fn one_address_behind_a_proxy_leaves_room_for_the_others() {
+    let env = [
+        ("GATEWAY__SERVER__TRUSTED_PROXIES", "127.0.0.8"),
+        ("GATEWAY__LIMITS__CONNECTIONS_PER_ADDRESS", "2"),
+    ];
+    let demo = Process::demo(&[], &env).await;
+    demo.set(serde_json::json!({"latency": "1500ms"})).await;
+    let greedy = "X-Forwarded-For: 198.51.100.7\r\n";
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = connect(&demo, "127.0.0.8").await;
+        begins_read(&mut stream, greedy).await;
+        held.push(stream);
+    }
+    // Both are under way once the platform has been asked; identical reads share a call.
+    until("they are under way", async || {
+        let calls = demo.sim("calls").await;
+        calls
+            .as_array()
+            .is_some_and(|calls| calls.iter().any(|call| call["kind"] == "read"))
+            .then_some(())
+    })
+    .await;
+    sleep(ms(100)).await;
+    let mut third = connect(&demo, "127.0.0.8").await;
+    begins_read(&mut third, greedy).await;
+    let refused = says(&mut third, "").await;
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("overloaded"), "{refused}");
+    assert!(refused.contains("retry-after: ") && refused.contains("notApplied"), "{refused}");
+    // Nobody else is refused, and what needs no room in the API is served.
+    let mut other = connect(&demo, "127.0.0.8").await;
+    begins_read(&mut other, "X-Forwarded-For: 198.51.100.8\r\n").await;
+    assert!(says(&mut connect(&demo, "127.0.0.8").await, LIVEZ).await.starts_with("HTTP/1.1 200"));
+    for mut stream in held.into_iter().chain([other]) {
+        assert!(says(&mut stream, "").await.starts_with("HTTP/1.1 200"));
+    }
+    let mut again = connect(&demo, "127.0.0.8").await;
+    begins_read(&mut again, greedy).await;
+    assert!(says(&mut again, "").await.starts_with("HTTP/1.1 200"), "places come back");
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_refused_at_once_over_connections_too() {
+    let demo = Process::demo(&[], &[("GATEWAY__LIMITS__REQUESTS", "2")]).await;
+    demo.set(serde_json::json!({"latency": "1500ms"})).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = connect(&demo, "127.0.0.1").await;
+        begins_read(&mut stream, "").await;
+        streams.push(stream);
+        sleep(ms(100)).await;
+    }
+    let begun = Instant::now();
+    let refused = says(&mut streams.pop().expect("three"), "").await;
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: "), "{refused}");
+    assert!(begun.elapsed() < ms(1000), "{:?}", begun.elapsed());
+    for mut stream in streams {
+        assert!(says(&mut stream, "").await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+/// A connection of so much room, and many requests on it for what is large.
+async fn asks_for_much(demo: &Demo, room: u32) -> TcpStream {
+    let to: SocketAddr = demo.gateway.trim_start_matches("http://").parse().expect("an address");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(room).expect("as much as it may");
+    let mut stream = socket.connect(to).await.expect("it listens");
+    let request = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    stream
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_an_answer_is_cut_and_who_takes_it_slowly_is_not() {
+    let demo = Process::demo(&[], &[("GATEWAY__SERVER__BODY_TIMEOUT", "1s")]).await;
+    let _silent = asks_for_much(&demo, 4096).await;
+    let mut slow = asks_for_much(&demo, 1 << 20).await;
+    let taken = tokio::spawn(async move {
+        // Of some 40 MB, 12 within three seconds: it is blocked all the time, and takes something.
+        let mut buffer = vec![0; 400 * 1024];
+        for _ in 0..30 {
+            sleep(ms(100)).await;
+            slow.read_exact(&mut buffer).await.expect("it goes on");
+        }
+        slow
+    });
+    until("the silent one is cut", async || {
+        figures(&demo).await.contains(r#"reason="answerTimeout"} 1"#).then_some(())
+    })
+    .await;
+    let _slow = taken.await.expect("it is not cut");
+    assert!(figures(&demo).await.contains(r#"reason="answerTimeout"} 1"#), "one alone");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_still_taken_when_a_drain_ends_is_not_cut() {
+    let env = [("GATEWAY__DEBUG__ENABLED", "true"), ("GATEWAY__LIMITS__BODY_BYTES", "16 MiB")];
+    let mut demo = Process::demo(&[], &env).await;
+    let to: SocketAddr = demo.gateway.trim_start_matches("http://").parse().expect("an address");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small one");
+    let mut stream = socket.connect(to).await.expect("it listens");
+    // The echo of it is more than any system keeps for a caller who does not read.
+    let body = "x".repeat(15 << 20);
+    let head = "POST /v1/debug/echo HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n";
+    let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    stream.write_all(body.as_bytes()).await.expect("it reads");
+    let mut begin = vec![0; 4096];
+    let count = stream.read(&mut begin).await.expect("an answer");
+    demo.process.signal("TERM");
+    demo.process.wrote("draining").await;
+    sleep(ms(300)).await;
+    let mut rest = Vec::new();
+    let _ = timeout(Duration::from_secs(15), stream.read_to_end(&mut rest)).await.expect("an end");
+    let text = String::from_utf8_lossy(&begin[..count]);
+    let (head, first) = text.split_once("\r\n\r\n").expect("a head");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize = length.expect("a length").parse().expect("a number");
+    assert!(length > 15 << 20, "{head}");
+    assert_eq!(first.len() + rest.len(), length, "all of it arrives");
+    assert_eq!(demo.process.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn without_files_left_connections_are_made_room_for_and_taken_again() {
+    let demo = Process::demo(&[], &[]).await;
+    let mut idle = Vec::new();
+    for _ in 0..10 {
+        let mut stream = connect(&demo, "127.0.0.1").await;
+        assert!(says(&mut stream, LIVEZ).await.starts_with("HTTP/1.1 200"));
+        idle.push(stream);
+    }
+    let id = demo.process.id().to_string();
+    let files = std::fs::read_dir(format!("/proc/{id}/fd")).expect("it lives").count();
+    let limited = |files: usize| {
+        let limit = format!("--nofile={files}:");
+        let set = std::process::Command::new("prlimit").args(["--pid", &id, &limit]).status();
+        assert!(set.expect("prlimit is there").success());
+    };
+    limited(files);
+    let mut newcomer = connect(&demo, "127.0.0.1").await;
+    assert!(says(&mut newcomer, LIVEZ).await.starts_with("HTTP/1.1 200"), "an idle one made room");
+    demo.process.wrote("no connection can be accepted").await;
+    limited(files + 500);
+    for _ in 0..20 {
+        let mut stream = connect(&demo, "127.0.0.1").await;
+        assert!(says(&mut stream, LIVEZ).await.starts_with("HTTP/1.1 200"));
+        idle.push(stream);
+    }
+}
+
 #[tokio::test]
 async fn the_address_that_a_trusted_proxy_tells_is_who_asks() {
-    const CALL: &str = "11111111-1111-4111-8111-111111111111";
     let env = [
         ("GATEWAY__DEBUG__ENABLED", "true"),
         ("GATEWAY__SERVER__TRUSTED_PROXIES", "127.0.0.8, 192.0.2.0/24"),

@@ -25,7 +25,7 @@ fn marked(format: &str, ears: &Overheard) -> Builder {
     let values = [("language", "canary-en"), ("tier", "canary-silver"), ("source", "canary-web")];
     TestApp::new()
         .without_calls()
-        .with_call(Call::new(CALL).customer(CUSTOMER, values))
+        .with_call(Call::new(CALL).customer(CUSTOMER, values).named("canary Doe"))
         .with_settings(|settings| SECRET.clone_into(&mut settings.client_secret))
         .with_env("GENESYS_CLIENT_SECRET", SECRET)
         .with_env("GATEWAY__LOG__FORMAT", format)
@@ -108,6 +108,8 @@ async fn reads_writes_and_a_rejection_that_repeats_the_values_are_told_without_t
         let _ = app.write(CALL, query, awkward.clone()).await;
         let _ = app.read(CALL, "?participant=all").await;
     }
+    let whole = app.get(&format!("/v1/conversations/{CALL}")).await;
+    assert!(whole.text.contains("canary Doe"), "callers see names: {}", whole.text);
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(app.truth(CUSTOMER)["note"], CANARY);
     assert!(app.records.text().contains(r#""record":"outcome""#), "writes are recorded");

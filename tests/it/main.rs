@@ -30,6 +30,7 @@ mod logging;
 mod masking;
 mod metrics;
 mod model;
+mod on_record;
 mod openapi;
 mod outbound;
 mod problems;

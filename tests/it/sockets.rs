@@ -47,12 +47,14 @@ impl Demo {
 
     /// Waits until the simulator has got the read before a write, whose answer is still to come.
     async fn read_is_under_way(&self) {
-        until("the read arrives", async || {
-            let calls = self.sim("calls").await;
-            let calls = calls.as_array().expect("calls");
-            calls.iter().any(|call| call["kind"] == "read").then_some(())
-        })
-        .await;
+        until("the read arrives", async || (self.reads_so_far().await > 0).then_some(())).await;
+    }
+
+    /// How many reads the simulator has got.
+    async fn reads_so_far(&self) -> usize {
+        let calls = self.sim("calls").await;
+        let calls = calls.as_array().expect("calls");
+        calls.iter().filter(|call| call["kind"] == "read").count()
     }
 }
 
@@ -328,27 +330,70 @@ async fn a_limit_of_the_size_of_files_is_told_as_a_full_disk_is_and_ends_nobody(
     assert_eq!(demo.process.ended().await.code(), Some(0));
 }
 
-#[tokio::test]
-async fn records_that_still_wait_for_a_slow_reader_are_written_before_the_process_ends() {
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let pipe = directory.path().join("audit.pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("runs").success());
-    // Open at both ends, so that nobody waits for the other; nothing is read yet.
-    let reader = tokio::net::unix::pipe::OpenOptions::new().read_write(true).open_receiver(&pipe);
-    let env = [
-        ("GATEWAY__AUDIT__TO", pipe.to_str().expect("plain")),
-        ("GATEWAY__AUDIT__ON_FAILURE", "drop"),
-    ];
-    let mut demo = Process::demo(&[], &env).await;
-    // Each record is some 40 KB, and a pipe holds 64.
+/// Writes four times with 300 keys each: no pipe holds as many records.
+async fn writes_much(demo: &Demo) {
     let keys: serde_json::Map<_, _> = (0..300).map(|n| (format!("k{n}"), json!("v"))).collect();
     for _ in 0..4 {
         let body = json!({ "attributes": keys }).to_string();
         assert_eq!(fetch("PUT", &demo.attributes(), body).await.status(), 200);
     }
+}
+
+/// A demonstration whose audit goes into a pipe that is open at both ends.
+async fn recording_into_a_pipe() -> (Demo, tokio::net::unix::pipe::Receiver, tempfile::TempDir) {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let pipe = directory.path().join("audit.pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("runs").success());
+    let mut reader = tokio::net::unix::pipe::OpenOptions::new();
+    let reader = reader.read_write(true).open_receiver(&pipe).expect("opens");
+    let env = [
+        ("GATEWAY__AUDIT__TO", pipe.to_str().expect("plain")),
+        ("GATEWAY__AUDIT__ON_FAILURE", "drop"),
+    ];
+    (Process::demo(&[], &env).await, reader, directory)
+}
+
+#[tokio::test]
+async fn a_second_signal_gives_the_audit_a_second_and_tells_what_is_lost() {
+    for reads in [true, false] {
+        let (mut demo, mut reader, _directory) = recording_into_a_pipe().await;
+        writes_much(&demo).await;
+        // Keeps the drain from ending by itself.
+        demo.set(json!({"latency": "20s"})).await;
+        let (before, url) = (demo.reads_so_far().await, demo.attributes());
+        let held = tokio::spawn(async move { fetch("GET", &url, "").await });
+        until("it is under way", async || (demo.reads_so_far().await > before).then_some(())).await;
+        demo.process.signal("TERM");
+        demo.process.wrote("draining").await;
+        demo.process.signal("TERM");
+        demo.process.wrote("ended at once").await;
+        if !reads {
+            // Whoever reads while it lives takes what it holds to be lost.
+            assert_eq!(demo.process.ended().await.code(), Some(130));
+        }
+        // Takes all that comes until nothing does.
+        let mut text = Vec::new();
+        let wait = Duration::from_millis(700);
+        let _ = tokio::time::timeout(wait, reader.read_to_end(&mut text)).await;
+        if reads {
+            assert_eq!(demo.process.ended().await.code(), Some(130));
+        }
+        let whole = String::from_utf8_lossy(&text).matches('\n').count();
+        let log = demo.process.written();
+        assert_eq!(log.contains("could not be written in time"), !reads, "{log}");
+        let lost = format!("\"audit.lost\":{}", 4 - whole);
+        assert_eq!((whole < 4, log.contains(&lost)), (!reads, !reads), "{log}");
+        held.abort();
+    }
+}
+
+#[tokio::test]
+async fn records_that_still_wait_for_a_slow_reader_are_written_before_the_process_ends() {
+    let (mut demo, reader, _directory) = recording_into_a_pipe().await;
+    writes_much(&demo).await;
     demo.process.signal("TERM");
     demo.process.wrote("draining").await;
-    let mut lines = tokio::io::BufReader::new(reader.expect("opens")).lines();
+    let mut lines = tokio::io::BufReader::new(reader).lines();
     for _ in 0..4 {
         let line = tokio::time::timeout(Duration::from_secs(10), lines.next_line()).await;
         let line = line.expect("in time").expect("readable").expect("a line");

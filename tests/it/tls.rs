@@ -2,13 +2,14 @@
 //! In real time, over sockets.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, Response};
-use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
@@ -37,6 +38,23 @@ impl Secured {
         ];
         let demo = Process::demo(&[], &[&files, env].concat()).await;
         Self { demo, authority, folder }
+    }
+
+    /// One that knows the caller `crm` by its certificate and `web` by the key `k`, and its authority of
+    /// callers with the file that it stands in.
+    async fn knowing(client_auth: &str) -> (Self, Authority, PathBuf) {
+        let (callers, folder) = (Authority::new("callers"), tempfile::tempdir().expect("a folder"));
+        let folder = folder.keep();
+        let [ca, clients] = ["ca.pem", "clients.toml"].map(|name| folder.join(name));
+        std::fs::write(&ca, callers.pem()).expect("writable");
+        let entry = "[[auth.clients]]\nname = \"crm\"\ncertificate = \"CN=crm.example\"\n";
+        std::fs::write(&clients, entry.to_owned() + &client("web", "k", "")).expect("writable");
+        let env = [
+            ("GATEWAY__SERVER__TLS__CLIENT_AUTH", client_auth),
+            ("GATEWAY__SERVER__TLS__CLIENT_CA", ca.to_str().expect("text")),
+            ("GATEWAY__AUTH__CLIENTS_FILE", clients.to_str().expect("text")),
+        ];
+        (Self::start(&env).await, callers, ca)
     }
 
     /// One that asks its callers for certificates.
@@ -99,8 +117,9 @@ impl Secured {
 
     async fn text(&self, path: &str) -> String {
         let client = self.client(|builder| builder);
-        let answer = client.get(format!("{}{path}", self.demo.gateway)).send().await;
-        answer.expect("an answer").text().await.expect("text")
+        // Where callers are known, this is the key of one; elsewhere it is nothing.
+        let asks = client.get(format!("{}{path}", self.demo.gateway)).bearer_auth("k");
+        asks.send().await.expect("an answer").text().await.expect("text")
     }
 
     /// A handshake in these versions alone, offering these protocols.
@@ -109,14 +128,30 @@ impl Secured {
         versions: &[&'static SupportedProtocolVersion],
         protocols: &[&str],
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.handshake_as(None, versions, protocols).await
+    }
+
+    /// The same, with this certificate.
+    async fn handshake_as(
+        &self,
+        identity: Option<&Identity>,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
-        let trusted =
-            rustls::pki_types::CertificateDer::from_pem_slice(self.authority.pem().as_bytes());
+        let trusted = CertificateDer::from_pem_slice(self.authority.pem().as_bytes());
         roots.add(trusted.expect("PEM")).expect("an authority");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
-        let mut config =
-            config.expect("known versions").with_root_certificates(roots).with_no_client_auth();
+        let config = config.expect("known versions").with_root_certificates(roots);
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some(Identity { certificate, key }) => {
+                let chain = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+                config.with_client_auth_cert(vec![chain], key).expect("they go together")
+            }
+        };
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let stream = TcpStream::connect(self.address()).await.expect("it listens");
         let host = ServerName::try_from("localhost").expect("a name");
@@ -248,9 +283,16 @@ async fn a_caller_with_a_key_and_a_certificate_has_to_show_both() {
 
 #[tokio::test]
 async fn certificates_change_under_load_and_no_caller_is_refused() {
-    let gateway = Arc::new(Secured::start(&[]).await);
+    let (gateway, authority, _) = Secured::knowing("optional").await;
+    let gateway = Arc::new(gateway);
     let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let callers = [true, true, false].map(|anew| gateway.asks_on(anew, &stop, &served));
+    let own = Arc::new(authority.client("crm.example").pem());
+    // Each of a kind, over one connection and over new ones: by certificate, and by key.
+    let kinds = [(true, true), (true, false), (false, true), (false, false)];
+    let callers = kinds.map(|(by_certificate, anew)| {
+        let own = by_certificate.then(|| Arc::clone(&own));
+        gateway.asks_on((own, anew), &stop, &served)
+    });
     let mut shown = gateway.shown().await;
     for _ in 0..2 {
         gateway.authority.server().put_into(gateway.folder.path());
@@ -302,21 +344,120 @@ async fn a_pipe_in_the_place_of_a_file_holds_up_neither_the_gateway_nor_its_end(
     assert_eq!(gateway.demo.process.ended().await.code(), Some(0));
 }
 
+/// Asks for something over a connection that is kept; tells the status, and whether it is kept on.
+async fn asks_over(stream: &mut TlsStream<TcpStream>, path: &str) -> (String, bool) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let (mut text, mut buffer) = (String::new(), vec![0; 65536]);
+    loop {
+        let read = tokio::time::timeout(Duration::from_secs(15), stream.read(&mut buffer)).await;
+        let count = read.expect("something comes").expect("no reset");
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let head = head.to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if count == 0 || length.is_some_and(|length| Ok(body.len()) == length.parse()) {
+            return (head[9..12].to_owned(), !head.contains("connection: close"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_known_by_its_certificate_while_its_authority_is_trusted() {
+    let (gateway, old, file) = Secured::knowing("optional").await;
+    let (new, own) = (Authority::new("new"), old.client("crm.example"));
+    let mut kept = gateway.handshake_as(Some(&own), &[&TLS13], &[]).await.expect("known");
+    let mut plain = gateway.handshake(&[&TLS13], &[]).await.expect("optional");
+    let known = ("200".to_owned(), true);
+    assert_eq!(asks_over(&mut kept, "/metrics").await, known);
+    // Both are trusted for a while, and nobody has to connect anew.
+    std::fs::write(&file, old.pem() + &new.pem()).expect("writable");
+    let theirs = new.client("crm.example");
+    until("the new authority is trusted", async || {
+        gateway.status_on("/metrics", Some(&theirs)).await.filter(|status| *status == 200)
+    })
+    .await;
+    assert_eq!(asks_over(&mut kept, "/metrics").await, known);
+    std::fs::write(&file, new.pem()).expect("writable");
+    until("the old authority is no longer trusted", async || {
+        gateway.status_on("/metrics", Some(&own)).await.is_none().then_some(())
+    })
+    .await;
+    assert_eq!(asks_over(&mut kept, "/metrics").await, ("401".to_owned(), false));
+    assert_eq!(gateway.status_on("/metrics", Some(&theirs)).await, Some(200));
+    assert_eq!(asks_over(&mut plain, "/livez").await, known, "who shows none is left alone");
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_known_by_its_certificate_until_that_ends() {
+    for client_auth in ["optional", "required"] {
+        let (gateway, authority, _) = Secured::knowing(client_auth).await;
+        let own = authority.client_for("crm.example", time::Duration::seconds(4));
+        let mut kept = gateway.handshake_as(Some(&own), &[&TLS13], &[]).await.expect("known");
+        assert_eq!(asks_over(&mut kept, "/metrics").await, ("200".to_owned(), true));
+        tokio::time::sleep(ms(5000)).await;
+        // As little as a new one could be made.
+        assert_eq!(asks_over(&mut kept, "/livez").await, ("401".to_owned(), false));
+        assert_eq!(gateway.status_on("/livez", Some(&own)).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_good_today_takes_the_place_of_none_that_is() {
+    let gateway = Secured::start(&[]).await;
+    let good = gateway.shown().await;
+    for (hours, told) in [((-48, -24), "expired on"), ((24, 48), "not good before")] {
+        gateway.authority.server_between(hours.0, hours.1).put_into(gateway.folder.path());
+        until("the fault is told", async || {
+            gateway.text("/readyz?verbose").await.contains(told).then_some(())
+        })
+        .await;
+        assert_eq!(gateway.shown().await, good);
+    }
+    gateway.authority.server_between(-1, 1).put_into(gateway.folder.path());
+    until("the good one is shown", async || (gateway.shown().await != good).then_some(())).await;
+    let checks = gateway.text("/readyz?verbose").await;
+    assert!(checks.contains("tls: ok: certificate good until"), "{checks}");
+}
+
+#[tokio::test]
+async fn who_starts_with_a_certificate_that_is_not_good_is_told_and_gets_the_next_one() {
+    let (authority, folder) = (Authority::new("ours"), tempfile::tempdir().expect("a folder"));
+    let [certificate, key] = authority.server_between(-48, -24).put_into(folder.path());
+    let env = [
+        ("GATEWAY__SERVER__TLS__CERTIFICATE", certificate.to_str().expect("text")),
+        ("GATEWAY__SERVER__TLS__KEY", key.to_str().expect("text")),
+    ];
+    let demo = Process::demo(&[], &env).await;
+    demo.process.wrote("the certificate of server.tls is expired on").await;
+    // Another one that is over is no worse than the one in use.
+    authority.server_between(-24, -12).put_into(folder.path());
+    demo.process.wrote("the files of server.tls were taken").await;
+}
+
 impl Secured {
-    /// Asks again and again until told to stop, over new connections or over one; counts the answers.
+    /// Asks again and again until told to stop, over new connections or over one, with a certificate or
+    /// a key; counts the answers.
     fn asks_on(
         self: &Arc<Self>,
-        anew: bool,
+        (own, anew): (Option<Arc<String>>, bool),
         stop: &Arc<AtomicBool>,
         served: &Arc<AtomicUsize>,
     ) -> JoinHandle<()> {
         let (gateway, stop, served) = (Arc::clone(self), Arc::clone(stop), Arc::clone(served));
         tokio::spawn(async move {
-            let kept = gateway.client(|builder| builder);
+            let with_own = |builder: ClientBuilder| match &own {
+                Some(own) => {
+                    builder.identity(reqwest::Identity::from_pem(own.as_bytes()).expect("PEM"))
+                }
+                None => builder,
+            };
+            let kept = gateway.client(with_own);
             while !stop.load(Ordering::Relaxed) {
-                let client = if anew { gateway.client(|builder| builder) } else { kept.clone() };
-                let url = format!("{}/livez", gateway.demo.gateway);
-                let answer = client.get(url).send().await.expect("nobody is refused");
+                let client = if anew { gateway.client(with_own) } else { kept.clone() };
+                let asks = client.get(format!("{}/metrics", gateway.demo.gateway));
+                let asks = if own.is_none() { asks.bearer_auth("k") } else { asks };
+                let answer = asks.send().await.expect("nobody is refused");
                 assert_eq!(answer.status(), 200);
                 served.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(ms(10)).await;

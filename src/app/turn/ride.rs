@@ -14,7 +14,7 @@ use crate::app::seen;
 use crate::app::watch::{Cause, Wanted};
 use crate::domain::{AttributeKey, AttributeMap, Patch, Unseen};
 use crate::error::Error;
-use crate::ports::{CallFailure, Class, Cycle, Fate, PatchCall, Permit, Permits, Phase};
+use crate::ports::{CallFailure, Class, Cycle, Fate, PatchCall, Permit, Permits, Phase, Stood};
 
 /// How old a read may be that a condition is judged on, or that a whole map is sent on top of.
 const FRESH: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ struct Basis {
     shown: Arc<AttributeMap>,
     shown_at: Instant,
     /// With what we have written and not seen yet.
-    now: AttributeMap,
+    stood: Arc<Stood>,
     /// Values of ours that reads may show before they show what is sent now.
     unseen: Arc<Unseen>,
 }
@@ -117,9 +117,9 @@ impl Runner {
                 }
             }
         }
-        let now = self.shared.held.accepted_unseen(self.place).applied_to(&shown);
+        let stood = Arc::new(self.shared.held.standing(self.place, &shown));
         let unseen = Arc::new(self.shared.held.unseen_values(self.place));
-        Some((seats, Basis { shown: Arc::new(shown), shown_at, now, unseen }))
+        Some((seats, Basis { shown: Arc::new(shown), shown_at, stood, unseen }))
     }
 
     async fn read(
@@ -161,18 +161,18 @@ impl Runner {
 
     /// Merges in order of arrival. Whoever cannot be part of it is told, or waits for the next.
     fn merge(&self, seats: Vec<Seat>, basis: &Basis) -> (Vec<Seat>, Merge) {
-        let mut merge = Merge::onto(basis.now.clone(), self.shared.settings.limits);
+        let mut merge = Merge::onto(basis.stood.map.clone(), self.shared.settings.limits);
         let mut members = Vec::with_capacity(seats.len());
         for seat in seats {
             let ride = &seat.ride;
             if let Some(condition) = &ride.condition
                 && !condition.holds(self.place.1, merge.map(), &ride.patch)
             {
-                if condition.holds(self.place.1, &basis.now, &ride.patch) {
+                if condition.holds(self.place.1, &basis.stood.map, &ride.patch) {
                     // Only the batch stands against it, which may fail yet: judged again after it.
                     self.put_back(seat);
                 } else {
-                    let current = condition.current(self.place.1, &basis.now);
+                    let current = condition.current(self.place.1, &basis.stood.map);
                     seat.fail(Error::PreconditionFailed { current });
                 }
                 continue;
@@ -249,7 +249,7 @@ impl Runner {
     fn body(&self, batch: &Batch) -> AttributeMap {
         if self.shared.settings.patch_full {
             // A map that replaces must not lose what we wrote and cannot see yet.
-            batch.patch.applied_to(&batch.basis.now)
+            batch.patch.applied_to(&batch.basis.stood.map)
         } else {
             batch.patch.as_sent()
         }
@@ -274,6 +274,7 @@ impl Runner {
                 patch: Arc::clone(&patch),
                 shown: Arc::clone(&basis.shown),
                 shown_at: basis.shown_at,
+                stood: Arc::clone(&basis.stood),
                 unseen: Arc::clone(&basis.unseen),
                 result: result.clone(),
                 mark,

@@ -1,9 +1,11 @@
 //! What the audit is told of a write: who was chosen, what stood there, and what became of each key.
 
+use std::sync::Arc;
+
 use super::Flow;
-use crate::domain::{AttributeKey, Candidate, WriteReport};
+use crate::domain::{AttributeKey, AttributeMap, Candidate, WriteReport};
 use crate::error::{Effect, Error, Failure};
-use crate::ports::{Finding, KeyEnd};
+use crate::ports::{Finding, KeyEnd, Stood};
 
 impl Flow {
     /// Hands back the dossier of this write, if it has one. Before its caller is told: who reads the
@@ -27,10 +29,27 @@ impl Flow {
         };
         let target = self.target.as_ref().map(|target| {
             let Candidate { id, purpose, .. } = &target.participant;
-            (*id, purpose.to_string(), self.before.clone())
+            (*id, purpose.to_string())
         });
+        let stood = self.stood.clone();
         let ends = self.request.patch.keys().map(outcome).collect();
-        custody.settle(Finding { effect, code, target, ends });
+        custody.settle(Finding { effect, code, target, stood, ends });
+    }
+
+    /// Takes note of the map before what is to be sent.
+    pub(super) fn starts_from(&mut self, now: &AttributeMap) {
+        self.before = now.clone();
+        // Once something has left, what stood there before it is not to be seen any more.
+        if let (Some(_), Ok(place), true) = (&self.custody, self.place(), self.batch.is_empty()) {
+            self.stood = Some(Arc::new(self.shared.held.standing(place, now)));
+        }
+    }
+
+    /// Something has left while this stood there. What leaves later finds the first already there.
+    pub(super) fn left_from(&mut self, stood: Arc<Stood>) {
+        if self.effect == Effect::NotApplied {
+            self.stood = Some(stood);
+        }
     }
 
     /// What became of a key of a write that failed.

@@ -77,7 +77,7 @@ impl Flow {
 
     fn compare(&mut self, sight: &Sight) -> Result<Patch, Error> {
         let now = self.look_at(sight)?;
-        self.before = now.clone();
+        self.starts_from(&now);
         self.pending(&now)
     }
 
@@ -92,7 +92,7 @@ impl Flow {
         // A read of this very moment is as good as one of our own.
         let own = sight.sent > self.arrived;
         let now = self.look_at(sight)?;
-        self.before = now.clone();
+        self.starts_from(&now);
         if own { self.pending(&now).map(Some) } else { Ok(Some(self.request.patch.clone())) }
     }
 

@@ -116,6 +116,7 @@ impl Flow {
         if matches!(&result, Err(CallFailure { fate: Fate::NotApplied, .. })) {
             return result.map(drop);
         }
+        self.left_from(sent.stood);
         if self.request.condition.is_some() {
             let asked = |key: &_| carried.get(key).is_none() && !overtaken.contains(key);
             let kept = self.request.patch.only(asked);
@@ -169,7 +170,7 @@ impl Flow {
         let now = read?;
         if self.effect == Effect::NotApplied {
             // Nothing of ours can be there: start over from what is.
-            self.before = now.clone();
+            self.starts_from(&now);
             (self.watch, self.sent) = (Watch::default(), Patch::default());
             self.overtaken.clear();
             let pending = self.pending(&now)?;

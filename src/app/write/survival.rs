@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Cycle, Effect, Flow, log_id};
 use crate::app::seen;
-use crate::domain::{Change, Patch, Unseen};
+use crate::domain::{Candidate, Change, Patch, Unseen};
 use crate::error::Error;
 use crate::policy::ReadBackSchedule;
 
@@ -35,15 +35,14 @@ impl Flow {
                 "upstream replaced the attributes with what a PATCH held; sending the merged map; \
                  set genesys.patch_body = \"full\"",
             );
-            let (sent, condition) = (self.sent.clone(), self.request.condition.take());
-            let result = self.send_once(&restored, cycle).await;
-            (self.sent, self.request.condition) = (sent, condition);
-            if let Err(failure) = result {
-                tracing::error!(conversation.id = log_id(place.0), error = %failure.error, "the repair failed");
+            if let Err(error) = self.send_restored(&restored, cycle).await {
+                // What upstream says may hold what it was sent.
+                let (id, code) = (log_id(place.0), error.code().as_str());
+                tracing::error!(conversation.id = id, error = code, "the repair failed");
                 if told {
                     // It held the whole map.
                     let rights = &self.request.cycle.client().rights;
-                    let error = seen::error(failure.error, rights, true);
+                    let error = seen::error(error, rights, true);
                     self.warn(format!(
                         "upstream replaced the map, and its other keys may be lost: {error}"
                     ));
@@ -59,6 +58,19 @@ impl Flow {
         // From here on the restored keys have to show, too.
         self.watch.add(&restored, &self.shown, &Unseen::new());
         Ok(())
+    }
+
+    /// Puts on record what is restored, and sends it.
+    async fn send_restored(&mut self, restored: &Patch, cycle: &Cycle) -> Result<(), Error> {
+        if let (Some(dossier), Some(target)) = (self.request.cycle.dossier(), &self.target) {
+            let Candidate { id, purpose, .. } = &target.participant;
+            let participant = (*id, purpose.to_string());
+            dossier.repairs(participant, restored, &self.shown, cycle).await?;
+        }
+        let (sent, condition) = (self.sent.clone(), self.request.condition.take());
+        let result = self.send_once(restored, cycle).await;
+        (self.sent, self.request.condition) = (sent, condition);
+        result.map_err(|failure| failure.error)
     }
 
     /// After the answer: watches for a while whether the other keys survived, unless that is

@@ -1,35 +1,60 @@
 //! Cuts values that we sent out of messages that upstream sends back: they go to callers and
 //! logs, and a value is personal data.
+//!
+//! What is repeated as it was sent is cut out. Upstream may as well have shortened it, changed its
+//! case, or written it as HTML, JSON or a URL would. So what is left is compared once more, with all
+//! of that undone; where it still shares anything with a value, nothing of the message is passed on.
+
+mod plain;
+
+use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde::de::Deserializer;
 
+use self::plain::{bare, folded, readings};
+
 /// What stands in the place of a value.
 const CUT: &str = "[value removed]";
+/// What stands in the place of a message that could not be cleaned.
+const LEFT_OUT: &str = "(its message is left out, since it seems to repeat a value)";
 /// Longest message passed on, in characters: a sentence, not a document.
 const LONGEST_MESSAGE: usize = 500;
+/// What is looked at of a message.
+const LONGEST_READ: usize = 4 * LONGEST_MESSAGE;
 /// Longest code passed on: Genesys' own are below.
-const LONGEST_CODE: usize = 100;
+const LONGEST_CODE: usize = 64;
 /// Values shorter than this are only cut where they stand alone: `1` or `no` inside a word is
 /// chance, and cutting it would make the message unreadable.
 const SHORT: usize = 4;
+/// Bytes in a row that are no chance.
+const TELLING: usize = 8;
 
-/// `message` without the values that were `sent`, as text and as JSON would write them.
+/// `message` without the values that were `sent`.
 pub fn without_values(message: &str, sent: &[&str]) -> String {
-    let mut values = sent.to_vec();
+    let mut values: Vec<&str> = sent.iter().copied().filter(|value| !value.is_empty()).collect();
     // A value may contain another one: the longer goes first, so that nothing of it is left.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    let mut text = message.to_owned();
-    for value in values {
+    let mut text: String = message.chars().take(LONGEST_READ).collect();
+    for value in &values {
         text = cut(&text, value);
         let escaped = serde_json::to_string(value).unwrap_or_default();
         let inside = escaped.len().saturating_sub(1).max(1);
         let escaped = escaped.get(1..inside).unwrap_or_default();
-        if escaped != value {
+        if escaped != *value {
             text = cut(&text, escaped);
         }
     }
+    if Traces::of(&values).are_in(&text.replace(CUT, "\n")) {
+        return LEFT_OUT.to_owned();
+    }
     text.chars().take(LONGEST_MESSAGE).collect()
+}
+
+/// Whether this text, in which only single words are expected, shares anything with what was `sent`.
+pub fn repeats_a_value(text: &str, sent: &[&str]) -> bool {
+    let values: Vec<&str> = sent.iter().copied().filter(|value| !value.is_empty()).collect();
+    Traces::of(&values).are_in(text)
 }
 
 /// A code goes into answers as it is: what does not look like one is none.
@@ -42,6 +67,58 @@ pub fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
     Ok(code.filter(looks_like_one))
 }
 
+/// What would show that one of some values is repeated.
+struct Traces {
+    /// Every so many bytes in a row of those that have as many.
+    rows: HashSet<[u8; TELLING]>,
+    /// Those that are shorter, whole.
+    whole: Vec<String>,
+    /// Those that tell something only where they stand alone.
+    alone: Vec<String>,
+}
+
+impl Traces {
+    fn of(values: &[&str]) -> Self {
+        let (mut rows, mut whole, mut alone) = (HashSet::new(), Vec::new(), Vec::new());
+        // As it is, and letters and digits alone: a number may be repeated with other dashes.
+        for form in values.iter().flat_map(|value| [folded(value), bare(&folded(value))]) {
+            match form.len() {
+                0 => {}
+                1..SHORT => alone.push(form),
+                SHORT..TELLING => whole.push(form),
+                _ => rows.extend(form.as_bytes().windows(TELLING).map(row)),
+            }
+        }
+        Self { rows, whole, alone }
+    }
+
+    fn are_in(&self, text: &str) -> bool {
+        readings(text).iter().any(|reading| {
+            let reading = folded(reading);
+            self.show_in(&reading) || self.show_in(&bare(&reading)) || self.stand_in(&reading)
+        })
+    }
+
+    fn show_in(&self, reading: &str) -> bool {
+        reading.as_bytes().windows(TELLING).any(|found| self.rows.contains(&row(found)))
+            || self.whole.iter().any(|value| reading.contains(value.as_str()))
+    }
+
+    fn stand_in(&self, reading: &str) -> bool {
+        let in_word = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
+        self.alone.iter().any(|value| {
+            reading.match_indices(value.as_str()).any(|(at, _)| {
+                let (before, after) = (&reading[..at], &reading[at + value.len()..]);
+                !in_word(before.chars().next_back()) && !in_word(after.chars().next())
+            })
+        })
+    }
+}
+
+fn row(bytes: &[u8]) -> [u8; TELLING] {
+    std::array::from_fn(|at| bytes[at])
+}
+
 /// `text` without these secrets, as a short sentence of printable ASCII: what OAuth allows there (RFC
 /// 6749, section 5.2), and what a terminal shows as what it is.
 pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
@@ -52,22 +129,26 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     text.chars().map(shown).take(LONGEST_MESSAGE).collect()
 }
 
+/// `text` with the value cut out, in whatever case its letters of ASCII are.
 fn cut(text: &str, value: &str) -> String {
+    // Of the same length as the text, and with the same characters at the same places.
+    let (folded, value) = (text.to_ascii_lowercase(), value.to_ascii_lowercase());
     if value.is_empty() {
         return text.to_owned();
     }
     let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(value) {
-        let (before, found) = rest.split_at(at);
-        let after = &found[value.len()..];
+    let mut done = 0;
+    for (at, _) in folded.match_indices(&value) {
+        let (before, after) = (&text[..at], &text[at + value.len()..]);
         let in_word = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
         let alone = !in_word(before.chars().next_back()) && !in_word(after.chars().next());
-        kept.push_str(before);
-        kept.push_str(if alone || value.len() >= SHORT { CUT } else { value });
-        rest = after;
+        if alone || value.len() >= SHORT {
+            kept.push_str(&text[done..at]);
+            kept.push_str(CUT);
+            done = at + value.len();
+        }
     }
-    kept.push_str(rest);
+    kept.push_str(&text[done..]);
     kept
 }
 
@@ -111,9 +192,84 @@ mod tests {
         assert_eq!(code(r#"{"code":"bad.request"}"#).as_deref(), Some("bad.request"));
         assert_eq!(code(r#"{"code":"value `CRM 1` is bad"}"#), None);
         assert_eq!(code(r#"{"message":"m"}"#), None);
+        assert_eq!(code(&format!(r#"{{"code":"{}"}}"#, "a".repeat(65))), None);
+    }
+
+    #[test]
+    fn what_repeats_a_value_in_another_form_is_left_out() {
+        for (message, value) in [
+            ("value 'CRM-9988…' is too long", "CRM-998877"),
+            ("no such number: 49 89 123-456", "+49 (89) 123456"),
+            ("Tom &amp; Jerry &lt;x&gt; is bad", "Tom & Jerry <x>"),
+            ("J&#xFC;rgen M&#252;ller is bad", "Jürgen Müller"),
+            ("/x?y=J%C3%BCrgen+M%C3%BCller", "Jürgen Müller"),
+            (r"J\u00fcrgen M\u00fcller is bad", "Jürgen Müller"),
+            (r"\u004a\u006f\u0065 is bad", "joe"),
+            ("value %6A%6F%65 is bad", "joe"),
+            ("%2525%3C gold %3E", "<GOLD>"),
+            ("王小明… is bad", "王小明先生"),
+        ] {
+            assert_eq!(without_values(message, &[value]), LEFT_OUT, "{message}");
+            assert!(repeats_a_value(message, &[value]), "{message}");
+        }
+        assert_eq!(without_values("'crm-1 2' is bad", &["CRM-1 2"]), "'[value removed]' is bad");
+        assert_eq!(without_values("GOLDEN", &["gold"]), "[value removed]EN");
+        let kept = "The attribute is not known here";
+        assert_eq!(without_values(kept, &["gold", "no", "1", "silver attr", ""]), kept);
+    }
+
+    #[test]
+    fn a_value_too_long_to_be_looked_at_whole_does_not_pass() {
+        let value = "abcdefghi ".repeat(900);
+        assert_eq!(without_values(&format!("bad: {value}"), &[&value]), LEFT_OUT);
+    }
+
+    fn each_as<T>(pieces: Vec<T>, write: impl Fn(T) -> String) -> String {
+        pieces.into_iter().map(write).collect::<Vec<_>>().concat()
+    }
+
+    /// A value as upstream may repeat it.
+    fn repeated(value: &str, how: usize) -> String {
+        let each = |write: &dyn Fn(char) -> String| value.chars().map(write).collect::<String>();
+        let utf8 = |c: char| c.to_string().into_bytes();
+        match how {
+            0 => value.to_owned(),
+            1 => value.to_uppercase(),
+            2 => value.to_lowercase(),
+            3 => each(&|c| format!("&#{};", u32::from(c))),
+            4 => each(&|c| format!("&#x{:x};", u32::from(c))),
+            5 => each(&|c| each_as(utf8(c), |byte| format!("%{byte:02X}"))),
+            6 => each(&|c| {
+                each_as(c.encode_utf16(&mut [0; 2]).to_vec(), |unit| format!("\\u{unit:04x}"))
+            }),
+            7 => value.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;"),
+            8 => serde_json::to_string(value).expect("text"),
+            9 => format!("{}…", value.chars().take(10).collect::<String>()),
+            10 => value.replace(' ', "+"),
+            11 => value.replace(['-', ' '], ""),
+            _ => each(&|c| format!("{c:?}").trim_matches('\'').to_owned()),
+        }
     }
 
     proptest! {
+        #[test]
+        fn no_value_comes_through_however_it_is_repeated(
+            value in "[A-Za-zäß&<\" 0-9-]{12,24}", first in 0_usize..13, second in 0_usize..13,
+            around in "[A-Z (:]{0,9}",
+        ) {
+            prop_assume!(bare(&value).len() >= 12);
+            let written = repeated(&repeated(&value, first), second);
+            let message = format!("{around}{written}{around}");
+            let told = without_values(&message, &[&value]);
+            // Whatever it is read as, no eight letters of it in a row are left.
+            let shown: Vec<_> = readings(&told).iter().map(|text| bare(&folded(text))).collect();
+            let own = bare(&folded(&value));
+            let own: Vec<char> = own.chars().collect();
+            for part in own.windows(8).map(|part| part.iter().collect::<String>()) {
+                prop_assert!(!shown.iter().any(|text| text.contains(&part)), "{told}");
+            }
+        }
+
         #[test]
         fn no_value_of_some_length_survives(value in "[a-z0-9]{4,12}", around in "[A-Z ]{0,9}") {
             let message = format!("{around}{value}{around}");
@@ -121,7 +277,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics(message in ".{0,60}", value in ".{0,6}") {
+        fn nothing_panics(message in "(.|[%&#;\\\\ux0-9]){0,60}", value in ".{0,16}") {
             let _ = without_values(&message, &[&value]);
         }
     }

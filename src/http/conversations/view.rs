@@ -1,10 +1,12 @@
 //! The JSON of one conversation, and its text.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use smol_str::SmolStr;
 use utoipa::ToSchema;
 
-use crate::domain::{Conversation, ConversationId, Participant, ParticipantId, Span, Timestamp};
+use crate::domain::{
+    Conversation, ConversationId, Participant, ParticipantId, PersonName, Span, Timestamp,
+};
 use crate::http::answer::shown;
 use crate::http::form::Shown;
 use crate::http::text::{NOTHING, Table, facts};
@@ -44,7 +46,9 @@ pub(in crate::http) struct MemberView {
     #[schema(value_type = Option<String>)]
     state: Option<SmolStr>,
     /// Its name.
-    name: Option<String>,
+    #[serde(serialize_with = "told")]
+    #[schema(value_type = Option<String>)]
+    name: Option<PersonName>,
     /// When it joined.
     start_time: Option<String>,
     /// When it left; `null` while it is there.
@@ -78,13 +82,19 @@ impl MemberView {
             id: participant.id,
             purpose: participant.purpose.clone(),
             state: participant.state.clone(),
-            name: participant.name.as_ref().map(|name| name.expose().to_owned()),
+            name: participant.name.clone(),
             start_time,
             end_time,
             attribute_count: participant.attributes.len(),
             selectors,
         }
     }
+}
+
+/// The name itself, for whoever asked; the type is masked wherever else it may get to.
+#[expect(clippy::ref_option, reason = "serde wants it so")]
+fn told<S: Serializer>(name: &Option<PersonName>, serializer: S) -> Result<S::Ok, S::Error> {
+    name.as_ref().map(PersonName::expose).serialize(serializer)
 }
 
 fn times(span: Span) -> [Option<String>; 2] {
@@ -120,7 +130,7 @@ impl Shown for ConversationAnswer {
                 &one.id.to_string(),
                 one.start_time.as_deref().unwrap_or(NOTHING),
                 one.end_time.as_deref().unwrap_or(NOTHING),
-                one.name.as_deref().map_or(NOTHING, some),
+                one.name.as_ref().map_or(NOTHING, |name| some(name.expose())),
                 some(&shortest(&one.selectors).join(" ")),
             ]);
         }
@@ -139,4 +149,27 @@ fn shortest(words: &[String]) -> Vec<&str> {
         !position.is_empty() && words.iter().any(|other| other == plain)
     };
     words.iter().filter(|word| !longer(word)).map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_told_to_who_asks_and_shown_to_nobody_else() {
+        let participant = Participant {
+            id: "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0".parse().expect("an id"),
+            purpose: "customer".into(),
+            state: None,
+            live: true,
+            name: Some(PersonName::new("Canary Doe")),
+            span: Span::default(),
+            attributes: crate::domain::AttributeMap::default(),
+        };
+        let view = MemberView::new(&participant, Vec::new());
+        let shown = format!("{view:?} {participant:?}");
+        assert!(!shown.contains("Canary") && shown.contains("customer"), "{shown}");
+        let json = serde_json::to_value(&view).expect("JSON");
+        assert_eq!(json["name"], "Canary Doe");
+    }
 }

@@ -33,6 +33,9 @@ const PARTS: [&str; 17] = [
 /// Whole words that mean a secret in a query or form: in a body of JSON, or a header, they do not.
 const OF_PARAMETERS: [&str; 3] = ["sig", "key", "code"];
 
+/// How often the whole text is looked through for ends that are not there.
+const PATIENCE: usize = 16;
+
 /// Schemes of `Authorization`
 /// (<https://www.iana.org/assignments/http-authschemes/http-authschemes.xhtml>, and those of Amazon
 /// and Microsoft). Another first word may be part of the secret.
@@ -182,6 +185,7 @@ fn pair(part: &str, deepest: usize) -> String {
 /// string of other JSON. The rest of the text stays as it is.
 fn members(text: &str) -> String {
     let (mut shown, mut done, mut from) = (String::with_capacity(text.len()), 0, 0);
+    let mut patience = PATIENCE.saturating_mul(text.len());
     while let Some(quote) = text[from..].find('"').map(|found| from + found) {
         from = quote + 1;
         let Some(value) = value_after(text, from) else { continue };
@@ -190,7 +194,7 @@ fn members(text: &str) -> String {
             continue;
         }
         let escapes = escapes_before(text, quote);
-        let end = value + length(&text[value..]);
+        let end = value + length(&text[value..], &mut patience);
         if matches!(text[value..end].trim_end(), "" | "null") {
             continue;
         }
@@ -224,8 +228,12 @@ fn escapes_before(text: &str, quote: usize) -> usize {
     text[..quote].bytes().rev().take_while(|byte| *byte == b'\\').count()
 }
 
-/// How long the value is that the text begins with.
-fn length(text: &str) -> usize {
+/// How long the value is that the text begins with. What has no end is looked for through all that
+/// follows: where there is too much of that, everything is the value.
+fn length(text: &str, patience: &mut usize) -> usize {
+    if *patience < text.len() {
+        return text.len();
+    }
     let end = match text.trim_start_matches('\\').bytes().next() {
         Some(b'"') => string(text, 0),
         Some(b'{' | b'[') => tree(text),
@@ -235,7 +243,10 @@ fn length(text: &str) -> usize {
         let after = text[*end..].trim_start();
         after.is_empty() || after.starts_with([',', '}', ']'])
     };
-    end.filter(ends).unwrap_or_else(|| broken(text))
+    end.filter(ends).unwrap_or_else(|| {
+        *patience -= text.len();
+        broken(text)
+    })
 }
 
 /// Where the string ends that begins at `from`, its escapes included: within a string of other JSON

@@ -64,6 +64,7 @@ impl Service {
                 documents: Documents::default(),
                 audit: None,
                 requests: Arc::new(Requests::at_most(2)),
+                crowd: None,
                 in_flight: TaskTracker::new(),
             }),
             settings: Arc::new(HttpSettings {
@@ -388,6 +389,9 @@ async fn links_begin_with_the_public_url_where_there_is_one() {
     ops.documents = Documents::at("https://gateway.example/x");
     let problem = service.answer(request("GET", "/nothing", &[], "")).await.problem();
     assert_eq!(problem["type"], "https://gateway.example/x/problems/not-found");
+    assert_eq!(problem["instance"], "https://gateway.example/x/nothing");
+    let told = service.answer(request("GET", "/", &[], "")).await.body;
+    assert_eq!(told.matches("\"https://gateway.example/x/").count(), 7, "{told}");
     let yaml = service.answer(request("GET", "/openapi.yaml", &[], "")).await.body;
     assert!(yaml.contains("servers:\n- url: https://gateway.example/x\n"), "{yaml}");
 }

@@ -42,7 +42,8 @@ pub(in crate::http) struct ProblemBody<'a> {
     /// What went wrong this time.
     detail: &'a str,
     /// Path of the request.
-    instance: &'a str,
+    #[schema(value_type = String)]
+    instance: Below<'a>,
     /// Stable name of the problem, to switch on.
     code: &'static str,
     /// The same as `detail`, under the name that Architect looks for.
@@ -147,6 +148,15 @@ impl Serialize for Page<'_> {
     }
 }
 
+/// A path of this service, as its callers reach it.
+struct Below<'a>(&'a str, &'a str);
+
+impl Serialize for Below<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}{}", self.0, self.1))
+    }
+}
+
 impl<'a> ProblemBody<'a> {
     pub(in crate::http) fn new(problem: &'a Problem, about: &About<'a>) -> Self {
         let inner = &problem.0;
@@ -155,7 +165,7 @@ impl<'a> ProblemBody<'a> {
             title: inner.code.title(),
             status: problem.status().as_u16(),
             detail: &inner.detail,
-            instance: about.instance,
+            instance: Below(about.public_url, about.instance),
             code: inner.code.as_str(),
             message: &inner.detail,
             request_id: about.request_id,

@@ -10,7 +10,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -22,7 +23,7 @@ use tower::Service as _;
 use super::line::{Line, Phase};
 use crate::config::Network;
 use crate::http::{Peer, forwarded};
-use crate::service::tls::{self, Tls};
+use crate::service::tls::{Identity, Tls};
 use crate::telemetry::{Ended, Metrics};
 
 /// How HTTP is spoken, and what is served.
@@ -56,7 +57,7 @@ impl Conversing {
             return;
         }
         match &self.tls {
-            None => self.converse(stream, peer, line).await,
+            None => self.converse(stream, (peer, None), line).await,
             // Apart, so that a plain connection takes up no room for what it does not do.
             Some(tls) => Box::pin(self.encrypted(tls, stream, peer, line)).await,
         }
@@ -64,12 +65,14 @@ impl Conversing {
 
     async fn encrypted(&self, tls: &Tls, stream: TcpStream, mut peer: Peer, line: Arc<Line>) {
         line.enter(Phase::Handshake);
+        let generation = tls.generation();
         match tls.acceptor().accept(stream).await {
             Ok(stream) => {
                 line.enter(Phase::Opening);
-                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-                peer.certificate = shown.and_then(|certificate| tls::subject(certificate));
-                self.converse(stream, peer, line).await;
+                let shown = stream.get_ref().1.peer_certificates();
+                let identity = shown.and_then(|chain| Identity::of(chain, generation));
+                peer.certificate = identity.as_ref().and_then(|known| known.subject.clone());
+                self.converse(stream, (peer, identity), line).await;
             }
             Err(error) => {
                 self.metrics.connection_ended(Ended::HandshakeFailed);
@@ -89,13 +92,14 @@ impl Conversing {
     async fn converse(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
-        peer: Peer,
+        (peer, identity): (Peer, Option<Identity>),
         line: Arc<Line>,
     ) {
         let io = TokioIo::new(Heard { stream, line: Arc::clone(&line) });
         let by_proxy = self.trusted.iter().any(|proxy| proxy.contains(peer.socket.ip()));
         let proxies = by_proxy.then(|| Arc::clone(&self.trusted));
-        let requests = Requests { router: self.router.clone(), peer, proxies, line };
+        let identity = self.tls.clone().zip(identity);
+        let requests = Requests { router: self.router.clone(), peer, identity, proxies, line };
         // How it ended is nothing that the service could do something about.
         let _ = self.http.serve_connection(io, requests).await;
     }
@@ -105,6 +109,8 @@ impl Conversing {
 struct Requests {
     router: Router,
     peer: Peer,
+    /// The certificate that the connection was made with, and who judges it.
+    identity: Option<(Arc<Tls>, Identity)>,
     /// If the other end is one of them.
     proxies: Option<Arc<[Network]>>,
     line: Arc<Line>,
@@ -123,8 +129,13 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
             let trusted = |address| proxies.iter().any(|proxy| proxy.contains(address));
             peer.address = forwarded(peer.socket, request.headers(), trusted);
         }
+        let lapsed = self.identity.as_ref().is_some_and(|(tls, own)| !tls.lets_in(own));
+        if lapsed {
+            (peer.certificate, peer.lapsed) = (None, true);
+        }
         request.extensions_mut().insert(peer);
-        Answering { answer: self.router.clone().call(request), line: Arc::clone(&self.line) }
+        let (answer, line) = (self.router.clone().call(request), Arc::clone(&self.line));
+        Answering { answer, line, is_last: lapsed }
     }
 }
 
@@ -134,6 +145,7 @@ pin_project! {
         #[pin]
         answer: RouteFuture<Infallible>,
         line: Arc<Line>,
+        is_last: bool,
     }
 }
 
@@ -142,13 +154,16 @@ impl Future for Answering {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.answer.poll(context));
-        this.line.enter(Phase::Idle);
+        let mut answer = ready!(this.answer.poll(context));
+        this.line.enter(Phase::Answering);
+        if let (true, Ok(answer)) = (*this.is_last, &mut answer) {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Poll::Ready(answer)
     }
 }
 
-/// A stream that marks its line when something arrives.
+/// A stream that marks its line when something arrives, and when something is taken.
 struct Heard<S> {
     stream: S,
     line: Arc<Line>,
@@ -175,7 +190,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.line.takes(written.is_ready());
+        written
     }
 
     fn poll_write_vectored(
@@ -183,7 +200,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.line.takes(written.is_ready());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -191,7 +210,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.line.takes(flushed.is_ready());
+        if flushed.is_ready() {
+            self.line.took_all();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,12 +13,14 @@ pub enum Phase {
     Opening = 0,
     /// A request is answered; its body may still be arriving.
     Busy = 1,
-    /// The last request was answered, and nothing came since.
+    /// The last request was answered, its answer was taken, and nothing came since.
     Idle = 2,
     /// The head of a further request has begun to arrive.
     Head = 3,
     /// The TLS handshake is made.
     Handshake = 4,
+    /// The answer is there, and not all of it was taken yet.
+    Answering = 5,
 }
 
 /// Bits of the mark that hold the phase; the others hold when it began.
@@ -30,6 +32,8 @@ pub struct Line {
     /// Phase and the moment in which it began, in one word, so that both are always of one time. The
     /// moments are those of [`Clock`].
     mark: AtomicU64,
+    /// When the caller ceased to take what is sent, and one more; 0 while it takes it.
+    stalled: AtomicU64,
     clock: Clock,
     task: OnceLock<AbortHandle>,
     ended: AtomicBool,
@@ -57,6 +61,7 @@ impl Line {
     pub fn new(clock: Clock) -> Self {
         let line = Self {
             mark: AtomicU64::new(0),
+            stalled: AtomicU64::new(0),
             clock,
             task: OnceLock::new(),
             ended: AtomicBool::new(false),
@@ -78,6 +83,30 @@ impl Line {
         }
     }
 
+    /// The caller took a piece of what is sent, or at this moment takes nothing.
+    pub fn takes(&self, piece: bool) {
+        if piece {
+            self.stalled.store(0, Ordering::Relaxed);
+        } else if self.stalled.load(Ordering::Relaxed) == 0 {
+            self.stalled.store(self.clock.now() + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long the caller has taken nothing of what is sent.
+    pub fn stalled(&self) -> Duration {
+        match self.stalled.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.clock.now().saturating_sub(since - 1)),
+        }
+    }
+
+    /// Nothing is left of the answer.
+    pub fn took_all(&self) {
+        if self.phase() == Phase::Answering {
+            self.enter(Phase::Idle);
+        }
+    }
+
     /// What it is doing.
     pub fn phase(&self) -> Phase {
         match self.mark.load(Ordering::Relaxed) & ((1 << PHASE_BITS) - 1) {
@@ -85,8 +114,19 @@ impl Line {
             1 => Phase::Busy,
             2 => Phase::Idle,
             3 => Phase::Head,
-            _ => Phase::Handshake,
+            4 => Phase::Handshake,
+            _ => Phase::Answering,
         }
+    }
+
+    /// Whether nothing is under way on it that would be cut.
+    pub fn is_waiting(&self) -> bool {
+        !matches!(self.phase(), Phase::Busy | Phase::Answering)
+    }
+
+    /// Whether it has brought no request yet.
+    pub fn is_fresh(&self) -> bool {
+        matches!(self.phase(), Phase::Opening | Phase::Handshake)
     }
 
     /// For how long it has been doing it.
@@ -134,5 +174,33 @@ mod tests {
         clock.set(Duration::from_secs(5));
         line.heard();
         assert_eq!((line.phase(), line.lasted()), (Phase::Head, Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn an_answer_is_over_when_all_of_it_was_taken() {
+        let clock = Clock::default();
+        let line = Line::new(clock.clone());
+        line.enter(Phase::Busy);
+        line.took_all();
+        assert_eq!(line.phase(), Phase::Busy);
+        line.enter(Phase::Answering);
+        assert!(!line.is_waiting());
+        line.took_all();
+        assert!(line.is_waiting());
+    }
+
+    #[test]
+    fn a_caller_has_stalled_since_it_took_nothing_more() {
+        let clock = Clock::default();
+        let line = Line::new(clock.clone());
+        line.takes(false);
+        clock.set(Duration::from_secs(3));
+        line.takes(false);
+        assert_eq!(line.stalled(), Duration::from_secs(3));
+        line.takes(true);
+        assert_eq!(line.stalled(), Duration::ZERO);
+        line.takes(false);
+        clock.set(Duration::from_secs(4));
+        assert_eq!(line.stalled(), Duration::from_secs(1));
     }
 }

@@ -1,6 +1,7 @@
 //! What is read out of a certificate that the TLS library has checked, or is to show.
 
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
@@ -13,11 +14,46 @@ pub fn subject(der: &[u8]) -> Option<CertificateSubject> {
     (!text.is_empty()).then(|| CertificateSubject::new(&text))
 }
 
-/// Until when it is good.
-pub fn expires(der: &[u8]) -> Option<OffsetDateTime> {
-    let certificate = Certificate::from_der(der).ok()?;
-    let until = certificate.tbs_certificate().validity().not_after.to_unix_duration();
-    OffsetDateTime::from_unix_timestamp(i64::try_from(until.as_secs()).ok()?).ok()
+/// From when until when something is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// Its first moment.
+    pub begins: OffsetDateTime,
+    /// Its last one.
+    pub expires: OffsetDateTime,
+}
+
+impl Term {
+    /// The term of a certificate.
+    pub fn of(der: &[u8]) -> Option<Self> {
+        let certificate = Certificate::from_der(der).ok()?;
+        let validity = certificate.tbs_certificate().validity();
+        let moment = |since_1970: std::time::Duration| {
+            OffsetDateTime::from_unix_timestamp(i64::try_from(since_1970.as_secs()).ok()?).ok()
+        };
+        let begins = moment(validity.not_before.to_unix_duration())?;
+        Some(Self { begins, expires: moment(validity.not_after.to_unix_duration())? })
+    }
+
+    /// When both are good.
+    #[must_use]
+    pub fn within(self, other: Self) -> Self {
+        let (begins, expires) = (self.begins.max(other.begins), self.expires.min(other.expires));
+        Self { begins, expires }
+    }
+
+    /// Why it is not good at this moment; `None` if it is.
+    pub fn fault(&self, now: OffsetDateTime) -> Option<String> {
+        if now < self.begins {
+            return Some(format!("not good before {}", when(self.begins)));
+        }
+        (now > self.expires).then(|| format!("expired on {}", when(self.expires)))
+    }
+}
+
+/// A moment, as RFC 3339 has it.
+pub fn when(moment: OffsetDateTime) -> String {
+    moment.format(&Rfc3339).unwrap_or_else(|_| moment.unix_timestamp().to_string())
 }
 
 #[cfg(test)]
@@ -60,7 +96,21 @@ mod tests {
 
     #[test]
     fn its_end_is_told_to_the_second() {
-        let expires = expires(&certificate(&[]));
-        assert_eq!(expires.map(OffsetDateTime::unix_timestamp), Some(END));
+        let term = Term::of(&certificate(&[])).expect("a certificate");
+        assert_eq!(term.expires.unix_timestamp(), END);
+        let second = time::Duration::SECOND;
+        assert_eq!(term.fault(term.begins), None);
+        assert_eq!(term.fault(term.expires), None);
+        let late = term.fault(term.expires + second);
+        assert_eq!(late.as_deref(), Some("expired on 2031-02-03T04:05:06Z"));
+        assert!(term.fault(term.begins - second).expect("early").starts_with("not good before "));
+    }
+
+    #[test]
+    fn two_are_good_while_each_of_them_is() {
+        let moment = |seconds| OffsetDateTime::from_unix_timestamp(seconds).expect("a time");
+        let term = |begins, expires| Term { begins: moment(begins), expires: moment(expires) };
+        assert_eq!(term(1, 9).within(term(3, 20)), term(3, 9));
+        assert_eq!(term(4, 30).within(term(3, 20)), term(4, 20));
     }
 }

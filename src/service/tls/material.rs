@@ -10,9 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
-use time::OffsetDateTime;
 
-use super::certificate;
+use super::certificate::Term;
 use crate::config::{self, ClientCertificates};
 
 /// The one version of HTTP that is spoken.
@@ -22,16 +21,17 @@ const ALPN: &[u8] = b"http/1.1";
 pub struct Material {
     /// The configuration; TLS 1.2 and 1.3, which is all that the library speaks.
     pub server: Arc<ServerConfig>,
-    /// When the certificate of the gateway ends.
-    pub expires: OffsetDateTime,
+    /// Whom it lets in, where it asks callers for certificates.
+    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// When the certificate of the gateway and that of its issuer are good.
+    pub term: Term,
 }
 
 impl Material {
     /// Reads the files, and sees that they go together.
     pub fn load(settings: &config::Tls) -> anyhow::Result<Self> {
         let chain = certificates(&settings.certificate)?;
-        let expires = chain.first().and_then(|own| certificate::expires(own));
-        let expires = expires.with_context(|| unusable(&settings.certificate))?;
+        let term = term_of(&chain).with_context(|| unusable(&settings.certificate))?;
         let key = PrivateKeyDer::from_pem_file(&settings.key).with_context(|| {
             format!("no private key can be read from {}", settings.key.display())
         })?;
@@ -40,7 +40,7 @@ impl Material {
             .with_safe_default_protocol_versions()?;
         let verifier = verifier(&settings.clients, provider)?;
         let asks = verifier.is_some();
-        let builder = match verifier {
+        let builder = match verifier.clone() {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
@@ -54,8 +54,15 @@ impl Material {
             server.session_storage = Arc::new(NoServerSessionStorage {});
             server.send_tls13_tickets = 0;
         }
-        Ok(Self { server: Arc::new(server), expires })
+        Ok(Self { server: Arc::new(server), verifier, term })
     }
+}
+
+/// Of the gateway's own certificate and the one after it, which is its issuer's: no caller can do
+/// without these. What follows is often there for old callers alone.
+fn term_of(chain: &[CertificateDer<'_>]) -> Option<Term> {
+    let terms: Option<Vec<_>> = chain.iter().take(2).map(|one| Term::of(one)).collect();
+    terms?.into_iter().reduce(Term::within)
 }
 
 /// The certificates of a PEM file, one at least.

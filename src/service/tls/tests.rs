@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
+use time::OffsetDateTime;
 
 use super::*;
 use crate::http::paths;
@@ -81,5 +82,5 @@ async fn what_changed_before_anybody_watched_is_taken() {
     put(folder.path(), day(9));
     keeps(&tls);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(in_use(&tls).expires > day(8));
+    assert!(in_use(&tls).term.expires > day(8));
 }

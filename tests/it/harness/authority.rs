@@ -38,6 +38,14 @@ impl Authority {
         self.issue("gateway", |_| {})
     }
 
+    /// For this machine, good from `begins` hours from now until `ends` hours from now.
+    pub fn server_between(&self, begins: i64, ends: i64) -> Identity {
+        self.issue("gateway", |params| {
+            params.not_before = OffsetDateTime::now_utc() + Duration::hours(begins);
+            params.not_after = OffsetDateTime::now_utc() + Duration::hours(ends);
+        })
+    }
+
     /// For a caller with this common name.
     pub fn client(&self, name: &str) -> Identity {
         self.issue(name, |_| {})
@@ -48,6 +56,11 @@ impl Authority {
         self.issue(name, |params| {
             params.not_after = OffsetDateTime::now_utc() - Duration::days(1);
         })
+    }
+
+    /// The same, good for this long.
+    pub fn client_for(&self, name: &str, life: Duration) -> Identity {
+        self.issue(name, |params| params.not_after = OffsetDateTime::now_utc() + life)
     }
 
     fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {

@@ -44,11 +44,21 @@ fn service_over(defect: Defect, access: &AccessLog) -> Router {
     });
     let readiness = Arc::new(Ready);
     let (access, documents) = (access.clone(), Documents::default());
-    let (recent, audit, spans) = (None, None, None);
+    let (recent, audit, spans, crowd) = (None, None, None, None);
     let requests = Arc::new(Requests::at_most(5000));
-    let ops =
-        Ops { readiness, metrics, access, spans, recent, audit, documents, requests, in_flight };
-    router(AppState { app, ops: Arc::new(ops), settings: Arc::new(http_settings()) })
+    let ops = Arc::new(Ops {
+        readiness,
+        metrics,
+        access,
+        spans,
+        recent,
+        audit,
+        documents,
+        requests,
+        crowd,
+        in_flight,
+    });
+    router(AppState { app, ops, settings: Arc::new(http_settings()) })
 }
 
 struct Defect {

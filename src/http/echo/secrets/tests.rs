@@ -154,6 +154,21 @@ fn passwords_in_urls_are_masked_wherever_they_stand() {
     }
 }
 
+#[test]
+fn what_has_no_end_again_and_again_is_masked_at_last_without_looking_on() {
+    for piece in [r#""token":{,"#, r#""token":","#, "\"token\":{\n", r#""token":{"a":"b",x,"#] {
+        let text = piece.repeat(60 * 1024 / piece.len());
+        let masked = members(&text);
+        let (masks, longest) =
+            masked.split("[masked, ").skip(1).fold((0, 0), |(count, most), rest| {
+                let bytes = rest.split(' ').next().and_then(|number| number.parse::<usize>().ok());
+                (count + 1, most.max(bytes.expect("a number")))
+            });
+        // As often as there is patience, and once for all the rest.
+        assert!(masks <= PATIENCE + 2 && longest > text.len() / 2, "{masks} {longest}");
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_the_secret_is_json_stays_json_without_it(

@@ -14,6 +14,7 @@ fn table(connections: usize, per_address: usize) -> Arc<Table> {
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
         handshake_timeout: Duration::from_secs(5),
+        answer_timeout: Duration::from_secs(7),
     };
     Arc::new(Table::new(bounds, trusted.into(), Metrics::new(paths::ALL)))
 }
@@ -83,6 +84,39 @@ async fn with_no_place_left_the_address_that_holds_most_makes_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_that_have_brought_no_request_make_room_before_the_kept_ones_of_others() {
+    let table = table(50, 40);
+    let pool = [0; 20].map(|_| connects(&table, "192.0.2.1").expect("a place"));
+    for line in &pool {
+        line.enter(Phase::Idle);
+    }
+    later(&table, 1).await;
+    let mut strangers = Vec::new();
+    for number in 0..200 {
+        let address = format!("198.51.100.{number}");
+        strangers.push(connects(&table, &address).expect("a place"));
+        later(&table, 0).await;
+        tokio::task::yield_now().await;
+    }
+    assert!(pool.iter().all(|line| !ended(line)), "who works here is left alone");
+    assert_eq!(strangers.iter().filter(|line| !ended(line)).count(), 30);
+    // Without files left, neither does one that has just come.
+    let last = strangers.last().expect("many");
+    table.make_room();
+    assert!(!ended(last) && pool.iter().filter(|line| ended(line)).count() == 1);
+    later(&table, 1).await;
+    table.make_room();
+    assert_eq!(strangers.iter().filter(|line| !ended(line)).count(), 29);
+    // Where all have brought one, the pile makes room as ever.
+    strangers.extend([1, 2].map(|_| connects(&table, "198.51.100.250").expect("a place")));
+    for line in &strangers {
+        line.enter(Phase::Idle);
+    }
+    let newcomer = connects(&table, "203.0.113.1").expect("a place");
+    assert!(!ended(&newcomer) && pool.iter().filter(|line| ended(line)).count() == 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_is_ended_when_its_time_is_up_and_never_with_a_request_under_way() {
     let table = table(10, 10);
     let [silent, busy, idle, slow] = [0; 4].map(|_| connects(&table, "192.0.2.1").expect("one"));
@@ -106,6 +140,29 @@ async fn a_connection_is_ended_when_its_time_is_up_and_never_with_a_request_unde
     assert!(!ended(&idle));
     later(&table, 1).await;
     assert!(ended(&idle) && !ended(&busy) && counted(&table, "idleTimeout"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_of_an_answer_is_ended_and_who_takes_some_is_not() {
+    let table = table(2, 2);
+    let [silent, slow] = [0; 2].map(|_| connects(&table, "192.0.2.1").expect("one"));
+    silent.enter(Phase::Busy);
+    slow.enter(Phase::Answering);
+    for line in [&silent, &slow] {
+        line.takes(false);
+    }
+    assert!(connects(&table, "192.0.2.1").is_none(), "an answer is not cut for another");
+    later(&table, 6).await;
+    slow.takes(true);
+    slow.takes(false);
+    assert!(!ended(&silent));
+    later(&table, 1).await;
+    assert!(ended(&silent) && !ended(&slow) && counted(&table, "answerTimeout"));
+    table.end_those_that_rest(Duration::ZERO);
+    assert!(!ended(&slow));
+    slow.took_all();
+    table.end_those_that_rest(Duration::ZERO);
+    assert!(ended(&slow));
 }
 
 #[tokio::test(start_paused = true)]

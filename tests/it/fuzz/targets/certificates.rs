@@ -12,7 +12,10 @@ mod certificate;
 
 /// Reads the certificate; two names are never written alike, so that nobody is taken for another.
 pub fn run(input: &[u8]) {
-    let _ = certificate::expires(input);
+    if let Some(term) = certificate::Term::of(input) {
+        assert_eq!(term.within(term), term);
+        assert_eq!(term.fault(term.begins).is_some(), term.begins > term.expires);
+    }
     let Some(subject) = certificate::subject(input) else { return };
     let subject = subject.as_str();
     assert!(!subject.contains(|character: char| character.is_ascii_control()), "{subject:?}");

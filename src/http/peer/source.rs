@@ -1,8 +1,8 @@
-//! Whom a connection counts for.
+//! Whom a connection or a request counts for.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Those whose connections count together: an address of version 4, or a network of version 6, of
+/// Those whose connections and requests count together: an address of version 4, or a network of version 6, of
 /// which a single machine commonly has 2^64 addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source(IpAddr);
