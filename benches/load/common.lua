@@ -9,7 +9,8 @@ function common.begin(method, args, headers)
   local random = io.open("/dev/urandom", "rb")
   local prefix = string.format("%02x%02x%02x%02x-%02x%02x-4000-8000-", random:read(6):byte(1, 6))
   random:close()
-  local after = (args[2] or "") .. " HTTP/1.1\r\nHost: localhost\r\n" .. headers .. "\r\n"
+  local key = "X-API-Key: " .. os.getenv("KEY") .. "\r\n"
+  local after = (args[2] or "") .. " HTTP/1.1\r\nHost: localhost\r\n" .. key .. headers .. "\r\n"
   return method .. " " .. args[1], after, prefix
 end
 

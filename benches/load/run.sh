@@ -16,6 +16,12 @@
 #   tutorial  read, merge, PATCH the whole map, read again (tutorial.rs), by the gateway's profile
 #   gateway   warm: all but the first write to a conversation find it remembered
 #
+# Beside these, where VARIANTS names them, the gateway with what is not on by default:
+#
+#   guarded   twenty callers are known, and the load shows the key of the last
+#   traced    each request is traced, with spans to the stub, which takes them and does nothing
+#   audited   each write is recorded in a file before it is sent and when it is over (JOB=write)
+#
 # Each of them is started afresh in every round, alone on PROXY_CPU; the load generator (wrk) and the
 # upstream stub (nginx) share LOAD_CPU. The rounds are interleaved and ratios are taken within a round,
 # because a machine's speed drifts by more than what is to be told apart. Every request is for another
@@ -52,6 +58,7 @@ stub=http://127.0.0.1:$stub_port
 work=$(mktemp -d)
 ticks=$(getconf CLK_TCK)
 proxy='' upstream=''
+export KEY=load-key-20
 export LC_ALL=C # a decimal point in EPOCHREALTIME and awk
 
 die() {
@@ -128,6 +135,7 @@ write_configs() {
     nginx_conf stub "$stub_port" '' '
     location = /oauth/token { return 200 '\''{"access_token":"x","token_type":"bearer","expires_in":86400}'\''; }
     location = /count { stub_status; }
+    location = /v1/traces { client_max_body_size 64m; return 200 ""; }
     location /api/v2/conversations/ {
       if ($request_method = PATCH) { return 202; }
       return 200 '\'"$body"\''; }'
@@ -140,15 +148,27 @@ write_configs() {
       proxy_set_header Connection ""; proxy_set_header Authorization "Bearer x"; }'
 }
 
+# Twenty callers; all variants are shown the key of the last.
+write_callers() {
+    local number
+    for number in {1..20}; do
+        printf '[[auth.clients]]\nname = "caller-%d"\nkey_sha256 = "%s"\n' "$number" \
+            "$(printf 'load-key-%d' "$number" | sha256sum | cut -d' ' -f1)"
+    done >"$work/clients.toml"
+}
+
 # The command of one variant, started on its own core with nothing of the caller's environment.
 start_proxy() {
-    local command
+    local command more=()
     case $1 in
     nginx) command=(nginx -p "$work" -e "$work/nginx.log" -c "$work/nginx.conf") ;;
     bare) command=("$target/plain/examples/bare_proxy" "127.0.0.1:$proxy_port" "$stub" value) ;;
     tuned) command=("$bin/examples/bare_proxy" "127.0.0.1:$proxy_port" "$stub" typed) ;;
     tutorial) command=("$bin/examples/tutorial" "127.0.0.1:$proxy_port" "$stub") ;;
     gateway) command=("$bin/attribute-gateway" serve) ;;
+    guarded) command=("$bin/attribute-gateway" serve) more=("GATEWAY__AUTH__CLIENTS_FILE=$work/clients.toml") ;;
+    traced) command=("$bin/attribute-gateway" serve) more=("GATEWAY__TRACING__ENDPOINT=$stub") ;;
+    audited) command=("$bin/attribute-gateway" serve) more=("GATEWAY__AUDIT__TO=$work/audit.jsonl") ;;
     *) die "no variant called $1" ;;
     esac
     started=$EPOCHREALTIME
@@ -156,7 +176,7 @@ start_proxy() {
         GENESYS_CLIENT_ID=x GENESYS_CLIENT_SECRET=y \
         GATEWAY__SERVER__BIND="127.0.0.1:$proxy_port" \
         GATEWAY__GENESYS__API_URL="$stub" GATEWAY__GENESYS__LOGIN_URL="$stub" \
-        GATEWAY__GENESYS__REQUESTS_PER_MINUTE=100000000 \
+        GATEWAY__GENESYS__REQUESTS_PER_MINUTE=100000000 "${more[@]}" \
         taskset -c "$PROXY_CPU" "${command[@]}" >/dev/null 2>"$work/$1.err" &
     proxy=$!
 }
@@ -176,7 +196,7 @@ first_200() {
     local path="/v1/conversations/3f1c2b7a-58d0-4e7e-9c41-0a6d5c1e2b90/attributes" now
     until (
         exec 3<>"/dev/tcp/127.0.0.1/$proxy_port"
-        printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$path" >&3
+        printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nX-API-Key: %s\r\nConnection: close\r\n\r\n' "$path" "$KEY" >&3
         read -r -t 1 status <&3
         [[ $status == *" 200 "* || ($1 == tutorial && -n $status) ]]
     ) 2>/dev/null; do
@@ -190,13 +210,13 @@ first_200() {
 # The answer must be the right one before its speed is worth anything.
 check_answer() {
     if [[ $JOB == write ]]; then
-        curl -sS --max-time 5 -X PUT -H 'Content-Type: application/json' \
+        curl -sS --max-time 5 -X PUT -H 'Content-Type: application/json' -H "X-API-Key: $KEY" \
             -d '{"attributes":{"loyalty_tier":"checked"}}' \
             "http://127.0.0.1:$proxy_port/v1/conversations/$(</proc/sys/kernel/random/uuid)/attributes" \
             | grep -q '"loyalty_tier":"checked"' || die "$1 does not write"
         return
     fi
-    curl -sS --max-time 5 "http://127.0.0.1:$proxy_port/v1/conversations/$(</proc/sys/kernel/random/uuid)/attributes" \
+    curl -sS --max-time 5 -H "X-API-Key: $KEY" "http://127.0.0.1:$proxy_port/v1/conversations/$(</proc/sys/kernel/random/uuid)/attributes" \
         | grep -q '"crm_customer_id":"CRM-998877"' || die "$1 does not answer with the attributes"
 }
 
@@ -337,6 +357,7 @@ report() {
 install_tools
 build
 write_configs
+write_callers
 # This shell, and with it wrk and the stub, keeps to its own core from here on.
 taskset -cp "$LOAD_CPU" $$ >/dev/null
 

@@ -65,7 +65,7 @@ impl Flow {
         if let (Some(dossier), Some(target)) = (self.request.cycle.dossier(), &self.target) {
             let Candidate { id, purpose, .. } = &target.participant;
             let participant = (*id, purpose.to_string());
-            dossier.repairs(participant, restored, &self.shown, cycle).await?;
+            dossier.repairs(participant, restored, &self.shown).await;
         }
         let (sent, condition) = (self.sent.clone(), self.request.condition.take());
         let result = self.send_once(restored, cycle).await;

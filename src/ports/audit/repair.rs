@@ -1,26 +1,28 @@
 //! The record of a repair: keys of everybody that are sent again in the name of one request.
 
-use super::{Dossier, KeyRecord, MOST_KEYS, Print, Stage, Stood, Unrecorded};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Dossier, KeyRecord, MOST_KEYS, Print, Stage, Stood};
 use crate::domain::{AttributeMap, ParticipantId, Patch};
-use crate::error::Error;
-use crate::ports::Cycle;
+
+/// How long a repair waits for its record.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Dossier {
     /// Records what is about to be sent again, where a read has just shown `shown`. Waits until it is
-    /// written only where a write may not be sent without its record.
-    ///
-    /// # Errors
-    /// If it has to be written and cannot be, or not before the deadline of `cycle`.
+    /// written, for a moment, only where a write may not be sent without its record; this one may, since
+    /// otherwise keys of others are lost for good. That it could not be written is an error in the log.
     pub async fn repairs(
         &self,
         participant: (ParticipantId, String),
         restored: &Patch,
         shown: &AttributeMap,
-        cycle: &Cycle,
-    ) -> Result<(), Error> {
+    ) {
         let record = {
             let papers = self.papers();
-            let Some(conversation) = papers.conversation else { return Ok(()) };
+            let Some(conversation) = papers.conversation else { return };
             let mut record = self.record(&papers, Stage::Repair);
             drop(papers);
             let stood = Stood { map: shown.clone(), ..Stood::default() };
@@ -39,12 +41,8 @@ impl Dossier {
             record
         };
         let recorded = self.audit.record(record);
-        if !self.audit.blocks() {
-            return Ok(());
-        }
-        match tokio::time::timeout_at(cycle.deadline(), recorded).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Unrecorded)) | Err(_) => Err(Error::AuditUnavailable),
+        if self.audit.blocks() && !matches!(timeout(PATIENCE, recorded).await, Ok(Ok(()))) {
+            tracing::error!("a repair is sent although it could not be recorded");
         }
     }
 }
