@@ -237,10 +237,10 @@ async fn an_answer_that_is_still_taken_when_a_drain_ends_is_not_cut() {
     let mut demo = Process::demo(&[], &env).await;
     let to: SocketAddr = demo.gateway.trim_start_matches("http://").parse().expect("an address");
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a small one");
+    socket.set_recv_buffer_size(1 << 16).expect("a small one");
     let mut stream = socket.connect(to).await.expect("it listens");
-    // The echo of it is more than any system keeps for a caller who does not read.
-    let body = "x".repeat(15 << 20);
+    // The echo of it is more than systems commonly keep for a caller who does not read.
+    let body = "x".repeat(8 << 20);
     let head = "POST /v1/debug/echo HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n";
     let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).await.expect("it reads");
@@ -249,14 +249,13 @@ async fn an_answer_that_is_still_taken_when_a_drain_ends_is_not_cut() {
     let count = stream.read(&mut begin).await.expect("an answer");
     demo.process.signal("TERM");
     demo.process.wrote("draining").await;
-    sleep(ms(300)).await;
     let mut rest = Vec::new();
     let _ = timeout(Duration::from_secs(15), stream.read_to_end(&mut rest)).await.expect("an end");
     let text = String::from_utf8_lossy(&begin[..count]);
     let (head, first) = text.split_once("\r\n\r\n").expect("a head");
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let length: usize = length.expect("a length").parse().expect("a number");
-    assert!(length > 15 << 20, "{head}");
+    assert!(length > 8 << 20, "{head}");
     assert_eq!(first.len() + rest.len(), length, "all of it arrives");
     assert_eq!(demo.process.ended().await.code(), Some(0));
 }
@@ -277,9 +276,10 @@ async fn without_files_left_connections_are_made_room_for_and_taken_again() {
         let set = std::process::Command::new("prlimit").args(["--pid", &id, &limit]).status();
         assert!(set.expect("prlimit is there").success());
     };
-    limited(files);
+    // Fewer than are open: some have to go before another one can be had.
+    limited(files - 3);
     let mut newcomer = connect(&demo, "127.0.0.1").await;
-    assert!(says(&mut newcomer, LIVEZ).await.starts_with("HTTP/1.1 200"), "an idle one made room");
+    assert!(says(&mut newcomer, LIVEZ).await.starts_with("HTTP/1.1 200"), "idle ones made room");
     demo.process.wrote("no connection can be accepted").await;
     limited(files + 500);
     for _ in 0..20 {
