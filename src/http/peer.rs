@@ -11,7 +11,6 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName};
 
 pub use self::crowd::Crowd;
-pub(super) use self::crowd::Member;
 pub use self::source::Source;
 
 /// What proxies tell about who asked them.
