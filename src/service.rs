@@ -5,7 +5,7 @@ mod callers;
 mod health;
 mod outbound;
 mod probe;
-mod serving;
+mod server;
 mod shares;
 mod spans;
 mod tls;
@@ -32,7 +32,7 @@ pub use self::audit::LastRecords;
 pub use self::callers::{DEMO_KEY, FreshKey, KnownCallers, demo_client, fresh_key};
 pub use self::outbound::transport;
 pub use self::probe::{Asked, ask, readiness_url};
-use self::serving::{Around, Bounds, Serving};
+use self::server::{ConnectionLimits, Server, ServerDeps};
 use self::shares::Shares;
 pub use self::spans::span_export;
 pub use self::tls::Tls;
@@ -78,7 +78,7 @@ pub struct Service {
     shutdown: Shutdown,
     tokens: TokenCache,
     metrics: Metrics,
-    bounds: Bounds,
+    limits: ConnectionLimits,
     audit: Option<AuditLog>,
     spans: Option<SpanExport>,
     trusted: Arc<[Network]>,
@@ -125,7 +125,7 @@ impl Service {
             shutdown,
             tokens,
             metrics,
-            bounds: bounds(config),
+            limits: connection_limits(config),
             audit,
             spans,
             trusted: config.server.trusted_proxies.clone().into(),
@@ -170,10 +170,14 @@ impl Service {
     /// # Errors
     /// If the listener cannot be used.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        let around =
-            Around { shutdown: self.shutdown, metrics: self.metrics, trusted: self.trusted };
-        let serving = Serving::new(self.router, self.tls, self.bounds, around);
-        let served = serving.run(listener).await;
+        let deps = ServerDeps {
+            router: self.router,
+            tls: self.tls,
+            shutdown: self.shutdown,
+            metrics: self.metrics,
+            trusted_proxies: self.trusted,
+        };
+        let served = Server::new(deps, self.limits).run(listener).await;
         LastRecords(self.audit).written(audit::PATIENCE).await;
         if let Some(spans) = &self.spans {
             spans.finish().await;
@@ -225,9 +229,9 @@ fn health(
     }
 }
 
-fn bounds(config: &Config) -> Bounds {
+fn connection_limits(config: &Config) -> ConnectionLimits {
     let handshake = config.server.tls.as_ref().map(|tls| tls.handshake_timeout);
-    Bounds {
+    ConnectionLimits {
         connections: config.limits.connections.get(),
         per_address: config.limits.connections_per_address.get(),
         header_bytes: config.limits.header_bytes.as_usize(),

@@ -5,19 +5,19 @@
 //! from before can, the old state stays, and the log, `/readyz?verbose` and the figures say so.
 
 mod certificate;
-mod identity;
+mod client_certificate;
 mod material;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use self::certificate::when;
-pub use self::identity::Identity;
+pub use self::client_certificate::ClientCertificate;
 use self::material::Material;
 pub use self::material::certificates;
 use super::watched::{Watched, check_regular};
@@ -45,8 +45,8 @@ enum Cause {
 pub struct Tls {
     settings: config::Tls,
     state: Mutex<State>,
-    /// How often files were taken.
-    generation: AtomicU64,
+    /// Says that the files were taken.
+    reloads: watch::Sender<()>,
 }
 
 struct State {
@@ -69,7 +69,7 @@ impl Tls {
         Ok(Self {
             settings: settings.clone(),
             state: Mutex::new(state),
-            generation: AtomicU64::new(0),
+            reloads: watch::Sender::default(),
         })
     }
 
@@ -99,7 +99,7 @@ impl Tls {
                 let expires = material.term.expires;
                 metrics.certificate_expires(expires.unix_timestamp());
                 *self.lock() = State { material: Arc::new(material), fault: None };
-                self.generation.fetch_add(1, Ordering::Release);
+                self.reloads.send_replace(());
                 if cause != Cause::Start {
                     metrics.tls_reloaded(true);
                     tracing::info!(expires = %when(expires), "the files of server.tls were taken");

@@ -21,8 +21,6 @@ pub enum Ended {
     IdleTimeout,
     /// Nothing of an answer was taken for too long.
     AnswerTimeout,
-    /// Another connection got its place.
-    Displaced,
     /// There was no place for it.
     Refused,
     /// The service goes down.
@@ -37,7 +35,6 @@ impl Ended {
             Self::HeaderTimeout => "headerTimeout",
             Self::IdleTimeout => "idleTimeout",
             Self::AnswerTimeout => "answerTimeout",
-            Self::Displaced => "displaced",
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",
         }

@@ -311,7 +311,7 @@ mod tests {
         metrics.writes_in_flight(7);
         metrics.participants_held(9);
         metrics.connections(3);
-        metrics.connection_ended(Ended::Displaced);
+        metrics.connection_ended(Ended::Refused);
         metrics.audited(true);
         metrics.audited(true);
         metrics.audited(false);
@@ -345,7 +345,7 @@ mod tests {
             "writes_in_flight 7",
             "participants_held 9",
             "connections 3",
-            r#"connections_ended_total{reason="displaced"} 1"#,
+            r#"connections_ended_total{reason="refused"} 1"#,
             "audit_records_total 2",
             "audit_lost_total 1",
             r#"tls_reloads_total{outcome="refused"} 1"#,
