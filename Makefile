@@ -11,18 +11,18 @@ demo: ## the gateway with a built-in simulated Genesys Cloud, on http://127.0.0.
 
 # --all-targets runs each benchmark once too; documentation examples it leaves out.
 test: ## every test: unit, whole service, documentation, benchmarks once, the API's description, the official Genesys SDK, client examples
-	cargo test --all-targets
-	cargo test --doc
+	cargo test --workspace --all-targets
+	cargo test --workspace --doc
 	tests/openapi/run.sh
 	tests/sdk/run.sh
 	tests/examples/run.sh
 
 lint: ## formatting and clippy, warnings denied
 	cargo fmt --all --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
 
 doc: ## the code's own documentation, warnings denied
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 deny: ## licences, duplicate and banned crates, origins (needs cargo-deny)
 	cargo deny --locked check bans licenses sources
