@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Nothing here needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood openapi docs-browser
+.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood openapi docs docs-browser mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -52,8 +52,16 @@ load-flood: ## what callers see of one that asks for twenty times its share, and
 	cargo build --locked --release --bin attribute-gateway --example flood
 	target/release/examples/flood target/release/attribute-gateway
 
-openapi: ## writes openapi.yaml anew from the code
+openapi: ## regenerates openapi.yaml from the code
 	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml
+
+docs: ## regenerates docs/errors.md and docs/configuration.md from the code
+	UPDATE_DOCS=1 cargo test --quiet --test it documentation::generated
+
+# On a copy of the repository; only the unit tests and the service tests judge. MUTANTS chooses files.
+MUTANTS ?= src/domain src/policy src/app src/http/wire
+mutants: ## cargo-mutants on the pure parts, the use cases and the body parser; takes hours (needs cargo-mutants)
+	cargo mutants --jobs 1 $(foreach path,$(MUTANTS),--file '$(path)*' --file '$(path)/**') -- --lib --test it
 
 docs-browser: ## /docs in a real browser, under its policy (needs Node, npm and Chromium)
 	tests/docs/run.sh
