@@ -6,20 +6,22 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 
-# The dependencies by themselves, with an empty library in our place: this layer, which takes most of
-# the time, is built again only when the manifest changes. (benches: the manifest names files there.)
+# The dependencies by themselves, with empty libraries in place of ours: this layer, which takes most of
+# the time, is built again only when a manifest changes. (benches: the manifest names files there.)
 COPY Cargo.toml Cargo.lock ./
+COPY crates/genesys-simulator/Cargo.toml crates/genesys-simulator/
 COPY benches benches
-RUN mkdir src \
- && echo '//! Empty.' > src/lib.rs \
+RUN mkdir src crates/genesys-simulator/src \
+ && echo '//! Empty.' | tee src/lib.rs > crates/genesys-simulator/src/lib.rs \
  && echo 'fn main() {}' > src/main.rs \
  && cargo build --release --locked --lib \
- && rm -r src
+ && rm -r src crates/genesys-simulator/src
 
 # touch: the copied files may be older than the empty library, and cargo would take that for ours.
 COPY config config
+COPY crates crates
 COPY src src
-RUN touch src/lib.rs src/main.rs \
+RUN touch src/lib.rs src/main.rs crates/genesys-simulator/src/lib.rs \
  && cargo build --release --locked --bin attribute-gateway
 
 # glibc, libgcc and CA certificates (without certificates no HTTPS client can be made); no shell.

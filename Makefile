@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Nothing here needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood openapi docs-browser
+.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood openapi docs docs-browser mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -11,18 +11,18 @@ demo: ## the gateway with a built-in simulated Genesys Cloud, on http://127.0.0.
 
 # --all-targets runs each benchmark once too; documentation examples it leaves out.
 test: ## every test: unit, whole service, documentation, benchmarks once, the API's description, the official Genesys SDK, client examples
-	cargo test --all-targets
-	cargo test --doc
+	cargo test --workspace --all-targets
+	cargo test --workspace --doc
 	tests/openapi/run.sh
 	tests/sdk/run.sh
 	tests/examples/run.sh
 
 lint: ## formatting and clippy, warnings denied
 	cargo fmt --all --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
 
 doc: ## the code's own documentation, warnings denied
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 deny: ## licences, duplicate and banned crates, origins (needs cargo-deny)
 	cargo deny --locked check bans licenses sources
@@ -52,8 +52,16 @@ load-flood: ## what callers see of one that asks for twenty times its share, and
 	cargo build --locked --release --bin attribute-gateway --example flood
 	target/release/examples/flood target/release/attribute-gateway
 
-openapi: ## writes openapi.yaml anew from the code
+openapi: ## regenerates openapi.yaml from the code
 	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml
+
+docs: ## regenerates docs/errors.md and docs/configuration.md from the code
+	UPDATE_DOCS=1 cargo test --quiet --test it documentation::generated
+
+# On a copy of the repository; only the unit tests and the service tests judge. MUTANTS chooses files.
+MUTANTS ?= src/domain src/policy src/app src/http/wire
+mutants: ## cargo-mutants on the pure parts, the use cases and the body parser; takes hours (needs cargo-mutants)
+	cargo mutants --jobs 1 $(foreach path,$(MUTANTS),--file '$(path)*' --file '$(path)/**') -- --lib --test it
 
 docs-browser: ## /docs in a real browser, under its policy (needs Node, npm and Chromium)
 	tests/docs/run.sh

@@ -6,15 +6,15 @@
 //! [`cli`] runs them.
 //!
 //! ```text
-//! main -> cli -> service -> { http, app, genesys, audit, simulator }
+//! main -> cli -> service -> { http, app, genesys, audit }
 //!                            http    -> app -> { ports, policy, domain }
 //!                            genesys -> { ports, policy, domain }
 //!                            audit   -> { ports, domain }
 //! ```
 //!
-//! `domain` and `policy` import nothing of ours, `http` never sees `genesys`, and [`simulator`]
-//! shares no type with either, so that a misreading of the platform shows in the tests; `cli` runs
-//! it for `simulate` and `demo`. [`config`] and [`shutdown`] know nothing of ours; [`error`] speaks of
+//! `domain` and `policy` import nothing of ours, and `http` never sees `genesys`. The simulated
+//! platform of `demo`, `simulate` and the tests is the crate `genesys-simulator`, which shares no
+//! type with this one. [`config`] and [`shutdown`] know nothing of ours; [`error`] speaks of
 //! the domain, [`clock`] of policy's moments, and [`telemetry`] and [`audit`] implement ports. A test holds
 //! these arrows.
 
@@ -31,5 +31,7 @@ pub mod policy;
 pub mod ports;
 pub mod service;
 pub mod shutdown;
-pub mod simulator;
 pub mod telemetry;
+
+/// The simulated Genesys Cloud, a crate of its own.
+pub use genesys_simulator as simulator;

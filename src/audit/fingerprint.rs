@@ -88,7 +88,7 @@ mod tests {
         assert!(plain.len() == 32 && plain.bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
 
-    /// As the README has it, made with
+    /// As docs/operations.md has it, made with
     /// `printf … | openssl dgst -sha256 -mac HMAC -macopt hexkey:$(printf … | openssl dgst …)`.
     #[test]
     fn it_can_be_computed_elsewhere() {

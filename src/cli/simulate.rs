@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 
 use super::say;
 use crate::config::{self, PatchMode};
-use crate::simulator::{DemoCall, PatchSemantics, Settings, Simulator};
+use genesys_simulator::{DemoCall, PatchSemantics, Settings, Simulator};
 
 /// What to do when the configured port is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

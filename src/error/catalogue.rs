@@ -1,6 +1,6 @@
 //! The catalogue of error codes: everything that is fixed about a code, in one place.
 //!
-//! Callers switch on the code, people read its page. The README's table, the pages behind
+//! Callers switch on the code, people read its page. `docs/errors.md`, the pages behind
 //! `/problems/{code}` and the examples in `openapi.yaml` are all made from here.
 
 /// A stable, machine-readable name of an error. Codes are never renamed within v1.

@@ -229,7 +229,7 @@ const CALLBACK: (&str, &str) =
 const LIVE_AGENT: &str = "7e57bbbb-0000-4000-8000-000000000105";
 
 fn fixture(name: &str) -> String {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/crates/genesys-simulator/fixtures"))
         .join(name)
         .display()
         .to_string()

@@ -1,4 +1,4 @@
-//! Tests of the whole service, in one binary. `tests/README.md` tells which test shows what.
+//! Tests of the whole service, in one binary. `tests/README.md` explains how they are organised.
 
 mod access;
 mod architecture;
@@ -6,7 +6,6 @@ mod auditing;
 mod bad_input;
 mod breaker;
 mod callers;
-mod changelog;
 mod clearing;
 mod commands;
 mod conditional;
@@ -17,6 +16,7 @@ mod data_actions;
 mod deadlines;
 mod debugging;
 mod docs;
+mod documentation;
 mod flat;
 mod floods;
 mod foreign_writers;
@@ -36,7 +36,6 @@ mod outbound;
 mod problems;
 mod rate_limit;
 mod reading;
-mod readme;
 mod retries;
 mod rights;
 mod routes;

@@ -229,7 +229,7 @@ async fn whom_a_caller_may_not_name_it_sees_no_attributes_of() {
     let counts = ask(&app, ("GET", &view), &[], "").await;
     assert_eq!(counts.at("/participants/0/attributeCount"), 1);
     assert_eq!(counts.at("/participants/1/attributeCount"), 0);
-    let captured = include_str!("../fixtures/callback-live.json");
+    let captured = include_str!("../../crates/genesys-simulator/fixtures/callback-live.json");
     let captured = serde_json::from_str(captured).expect("JSON");
     let id = app.simulator.add_conversation(&captured).expect("a conversation");
     let named = async |key| {

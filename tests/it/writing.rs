@@ -212,9 +212,9 @@ async fn once_a_read_has_shown_a_write_its_key_can_be_unchanged_again() {
 #[tokio::test(start_paused = true)]
 async fn calls_captured_from_a_real_organisation_are_read_written_and_verified() {
     let fixtures = [
-        include_str!("../fixtures/calls-live.json"),
-        include_str!("../fixtures/callback-live.json"),
-        include_str!("../fixtures/calls-ended.json"),
+        include_str!("../../crates/genesys-simulator/fixtures/calls-live.json"),
+        include_str!("../../crates/genesys-simulator/fixtures/callback-live.json"),
+        include_str!("../../crates/genesys-simulator/fixtures/calls-ended.json"),
     ];
     for (fixture, live) in fixtures.into_iter().zip([true, true, false]) {
         let app = TestApp::new().start().await;

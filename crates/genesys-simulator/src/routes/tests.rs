@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 
 use super::*;
-use crate::simulator::{AfterEnd, Call, Fault, PatchSemantics, Settings, Writer};
+use crate::{AfterEnd, Call, Fault, PatchSemantics, Settings, Writer};
 
 const GENERIC: &str = "/api/v2/conversations/c/participants/p/attributes";
 const CALLS: &str = "/api/v2/conversations/calls/c/participants/p/attributes";

@@ -92,7 +92,7 @@ fn over() -> Call {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::Settings;
+    use crate::Settings;
 
     #[test]
     fn there_is_one_of_each_kind_and_asking_twice_is_harmless() {

@@ -95,14 +95,14 @@ mod tests {
 
     #[test]
     fn captured_files_of_both_gets_are_told_apart_and_read() {
-        let live = fixture(include_str!("../../tests/fixtures/calls-live.json"));
+        let live = fixture(include_str!("../fixtures/calls-live.json"));
         assert!(!live.ended);
         assert_eq!(live.participants.len(), 4);
         assert_eq!(live.generic["participants"][0]["calls"][0]["state"], "connected");
-        let ended = fixture(include_str!("../../tests/fixtures/calls-ended.json"));
+        let ended = fixture(include_str!("../fixtures/calls-ended.json"));
         assert!(ended.ended);
         assert_eq!(ended.generic["endTime"], "2026-02-03T14:22:41.900Z");
-        let callback = fixture(include_str!("../../tests/fixtures/callback-live.json"));
+        let callback = fixture(include_str!("../fixtures/callback-live.json"));
         assert!(!callback.ended);
         assert_eq!(callback.participants[0].1["preferred_language"], "nl");
         assert_eq!(callback.calls["participants"][0]["state"], "connected");

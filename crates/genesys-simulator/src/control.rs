@@ -176,7 +176,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::simulator::{Action, Call, On, Settings};
+    use crate::{Action, Call, On, Settings};
 
     async fn ask(simulator: &Simulator, line: &str, body: &Value) -> (u16, Value) {
         let (method, path) = line.split_once(' ').expect("a method and a path");

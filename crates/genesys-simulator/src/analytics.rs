@@ -254,7 +254,7 @@ fn without_nulls(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::{Call, NO_ATTRIBUTES};
+    use crate::{Call, NO_ATTRIBUTES};
 
     fn noon() -> OffsetDateTime {
         OffsetDateTime::parse("2026-01-07T12:00:00Z", &Rfc3339).expect("well formed")

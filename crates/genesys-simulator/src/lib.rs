@@ -1,13 +1,27 @@
-//! A Genesys Cloud to test against: the few operations on live conversations that a client of
-//! participant attributes needs, an OAuth token endpoint, and every way they are known to misbehave.
+//! A simulated Genesys Cloud for tests: the operations on live conversations that a client of
+//! participant attributes needs, an OAuth token endpoint, and the ways in which the platform fails.
 //!
-//! Written from the vendor's documents and from observed traffic, and shares no types with the rest
-//! of this crate: a misreading of the platform in one of the two is then seen by the tests. Refuses
-//! to know who is asking. What it promises to tests: a write is applied whole and in order or not at
-//! all, [`Simulator::ledger`] tells each of them, and all waits are on tokio's clock, so that paused
-//! time makes them exact. Wall times in answers move with that clock too.
+//! It is written from the vendor's documents and from observed traffic, and depends on no client
+//! code. If the simulator and a client read the platform's rules differently, a test fails.
 //!
-//! [`Simulator`] is a handle; clones share everything.
+//! Guarantees for tests:
+//!
+//! - A write is applied completely and in order, or not at all. [`Simulator::ledger`] lists each one.
+//! - Every wait uses tokio's clock, so paused time is exact. Timestamps in answers follow that clock.
+//!
+//! [`Simulator`] is a handle; clones share one platform. [`Simulator::router`] serves it, together
+//! with the control API under `/__sim/`.
+//!
+//! ```
+//! use genesys_simulator::{Action, Call, Fault, Settings, Simulator};
+//!
+//! let simulator = Simulator::new(Settings::default());
+//! let id = simulator.add_call(Call::new("11111111-1111-4111-8111-111111111111"))?;
+//! simulator.inject(Fault::new(Action::ResetAfter));
+//! let app = simulator.router(); // an axum router: serve it, or call it directly
+//! # let _ = (id, app);
+//! # Ok::<(), genesys_simulator::LoadError>(())
+//! ```
 
 use std::{
     fmt,
@@ -190,7 +204,7 @@ impl fmt::Debug for Simulator {
 }
 
 /// The simulator's only look at the wall clock.
-#[expect(clippy::disallowed_methods, reason = "the simulator knows nothing of the crate's clock")]
+#[expect(clippy::disallowed_methods, reason = "the start of the simulated wall clock")]
 fn wall_now() -> OffsetDateTime {
     std::time::SystemTime::now().into()
 }

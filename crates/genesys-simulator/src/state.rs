@@ -247,7 +247,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::simulator::load::load;
+    use crate::load::load;
 
     fn state() -> State {
         let mut state = State::default();
