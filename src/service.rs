@@ -3,6 +3,7 @@
 mod audit;
 mod callers;
 mod health;
+mod online_check;
 mod outbound;
 mod probe;
 mod serving;
@@ -30,13 +31,13 @@ use crate::telemetry::{AccessLog, Metrics, RecentRequests, SpanExport};
 
 pub use self::audit::LastRecords;
 pub use self::callers::{DEMO_KEY, FreshKey, KnownCallers, demo_client, fresh_key};
+pub use self::online_check::{CheckFailure, OnlineCheck, online_check};
 pub use self::outbound::transport;
 pub use self::probe::{Asked, ask, readiness_url};
 use self::serving::{Around, Bounds, Serving};
 use self::shares::Shares;
 pub use self::spans::span_export;
 pub use self::tls::Tls;
-pub use self::upstream::{Probe, probe};
 use self::upstream::{Upstream, UpstreamParts, backoff};
 use secrecy::ExposeSecret as _;
 

@@ -80,15 +80,6 @@ impl Telemetry {
         Ok(Self { dispatch, access, sink })
     }
 
-    /// Whether `filter` can be read, without building anything.
-    ///
-    /// # Errors
-    /// If it cannot.
-    pub fn check_filter(filter: &str) -> Result<(), InvalidFilter> {
-        EnvFilter::try_new(filter)?;
-        Ok(())
-    }
-
     /// Makes this the subscriber of the process and logs panics through it. Only the first call
     /// in a process has the first effect.
     pub fn install(&self) {

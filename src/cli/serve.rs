@@ -30,11 +30,12 @@ pub async fn serve(source: &config::Source) -> anyhow::Result<()> {
     )?;
     config.auth.check_exposure(config.server.bind)?;
     let log = telemetry(&config.log)?;
-    warn_about(&config);
+    warn_about(&config, source);
     let (service, listener, address) = start(&config, &credentials, &log)?;
     tracing::info!(
         server.address = %address,
         genesys.api = config.genesys.api_base().as_str(),
+        genesys.login = config.genesys.login_base().as_str(),
         version = env!("CARGO_PKG_VERSION"),
         "serving",
     );
@@ -54,6 +55,8 @@ pub async fn demo(source: &config::Source, load: &[PathBuf]) -> anyhow::Result<(
     // Where callers have to be known, the lines that are printed are one's.
     let key = guard_demo(&mut config.auth, config.server.bind);
     let log = telemetry(&config.log)?;
+    // The variables of a real organisation are left alone on purpose.
+    warn_of_ignored(&source.without_credentials());
     let (service, listener, address) = start(&config, &credentials, &log)?;
     say(&simulation.banner(address, config.server.tls.is_some(), key));
     run(service, listener, &config, &log).await
@@ -133,8 +136,16 @@ async fn either(interrupt: &mut Signals, terminate: &mut Signals) {
     }
 }
 
+/// Names the variables that look like settings and are not read.
+fn warn_of_ignored(source: &config::Source) {
+    for variable in config::ignored_variables(source) {
+        tracing::warn!("{variable}");
+    }
+}
+
 /// What an operator should hear at the start.
-fn warn_about(config: &Config) {
+fn warn_about(config: &Config, source: &config::Source) {
+    warn_of_ignored(source);
     if config.auth.mode == config::AuthMode::None {
         tracing::warn!(
             server.address = %config.server.bind,
