@@ -4,6 +4,7 @@ mod check;
 mod healthcheck;
 mod new_key;
 mod serve;
+mod signals;
 mod simulate;
 
 use std::collections::BTreeMap;

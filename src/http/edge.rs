@@ -7,6 +7,7 @@
 mod record;
 
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
@@ -19,6 +20,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::Level;
 
 use super::answer::not_to_be_stored;
 use super::auth::Recognition;
@@ -104,6 +106,8 @@ struct Passage {
     method: Method,
     uri: Uri,
     route: Option<MatchedPath>,
+    /// Where it came from, as far as that is known.
+    address: Option<IpAddr>,
     /// Who asked, if it is kept in mind.
     arrival: Option<Arrival>,
     finished: bool,
@@ -146,6 +150,7 @@ impl Passage {
         let passage = Self {
             exchange,
             _member: member,
+            address: peer_of(request).map(|peer| peer.address.ip()),
             arrival: kept.then(|| arrival(request)),
             request_id,
             method: request.method().clone(),
@@ -270,12 +275,14 @@ impl Passage {
             took,
         });
         let record = AccessRecord {
+            level: self.level(code),
             method: self.method_told(),
             route: self.route().unwrap_or("-"),
             status,
             took,
             request_id: &self.request_id,
             client: self.exchange.client.known_name(),
+            client_address: self.address,
             conversation: self.conversation(),
             upstream_calls: self.exchange.cycle.calls(),
             effect: self.is_api().then_some(effect),
@@ -290,6 +297,12 @@ impl Passage {
         if let (Some(recent), Some(arrival)) = (&ops.recent, &self.arrival) {
             self.keep(recent, arrival, &Ending { status, effect, code, took });
         }
+    }
+
+    /// What probes and scrapers ask for all the time is of little interest, unless it is refused.
+    fn level(&self, code: Option<Code>) -> Level {
+        let is_probe = self.route().is_some_and(paths::is_probed);
+        if is_probe && code.is_none() { Level::DEBUG } else { Level::INFO }
     }
 
     /// Keeps it in mind, if it was about a conversation, and not itself a look at what is kept.
