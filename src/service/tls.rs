@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
 use self::certificate::when;
@@ -39,6 +39,8 @@ enum Cause {
     Changed,
     /// They could not be taken when they had changed.
     Again,
+    /// An operator asked for it.
+    Asked,
 }
 
 /// The certificate in use, and who may come in.
@@ -47,6 +49,8 @@ pub struct Tls {
     state: Mutex<State>,
     /// Says that the files were taken.
     reloads: watch::Sender<()>,
+    /// Told when the files are to be read at once.
+    reload: Notify,
 }
 
 struct State {
@@ -70,6 +74,7 @@ impl Tls {
             settings: settings.clone(),
             state: Mutex::new(state),
             reloads: watch::Sender::default(),
+            reload: Notify::new(),
         })
     }
 
@@ -81,14 +86,18 @@ impl Tls {
     /// Takes the files anew whenever they change, for ever.
     pub async fn keep(&self, metrics: &Metrics) {
         metrics.certificate_expires(self.lock().material.term.expires.unix_timestamp());
-        let mut files = Watched::new(files(&self.settings));
+        let mut watched = Watched::new(files(&self.settings));
         self.take(metrics, Cause::Start);
         loop {
             let has_fault = self.lock().fault.is_some();
             let cause = tokio::select! {
-                () = files.changed() => Cause::Changed,
+                () = watched.changed() => Cause::Changed,
+                () = self.reload.notified() => Cause::Asked,
                 () = tokio::time::sleep(TRY_AGAIN), if has_fault => Cause::Again,
             };
+            if cause == Cause::Asked {
+                watched = Watched::new(files(&self.settings));
+            }
             self.take(metrics, cause);
         }
     }
@@ -111,8 +120,8 @@ impl Tls {
                     metrics.tls_reloaded(false);
                     tracing::error!(
                         error = fault,
-                        "the files of server.tls have changed and cannot be used; those from \
-                         before stay in use"
+                        "the files of server.tls cannot be used as they are now; those from before \
+                         stay in use"
                     );
                 }
                 self.lock().fault = Some(fault);
@@ -129,6 +138,11 @@ impl Tls {
             bail!("the certificate in {} is {fault}", self.settings.certificate.display());
         }
         Ok(material)
+    }
+
+    /// Has the files read at once, also if they have not changed.
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// How it stands with the files and the certificate.

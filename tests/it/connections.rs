@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::harness::{Demo, Process, attributes_of, fetch, ms, until};
+use crate::harness::{Demo, Process, attributes_of, client, fetch, ms, until};
 
 /// The first call of the demonstration.
 const CALL: &str = "11111111-1111-4111-8111-111111111111";
@@ -306,5 +306,25 @@ async fn the_address_that_a_trusted_proxy_tells_is_who_asks() {
         let trace: serde_json::Value = serde_json::from_slice(trace.body()).expect("JSON");
         let address = trace["requests"][0]["caller"]["address"].as_str().expect("an address");
         assert!(address.starts_with(told), "{trace}");
+        demo.process.wrote(&format!(r#""client.address":"{told}""#)).await;
     }
+}
+
+#[tokio::test]
+async fn access_lines_name_the_address_also_of_a_client_without_a_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("clients.toml");
+    std::fs::write(&file, client("crm", "k", "")).expect("written");
+    let env = [("GATEWAY__AUTH__CLIENTS_FILE", file.to_str().expect("text"))];
+    let demo = Process::demo(&[], &env).await;
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\nConnection: close\r\n\r\n",
+        attributes_of(CALL)
+    );
+    let mut stream = connect(&demo, "127.0.0.7").await;
+    assert!(says(&mut stream, &request).await.starts_with("HTTP/1.1 401"));
+    let log = demo.process.wrote(r#""problem.code":"unauthenticated""#).await;
+    let line = log.lines().find(|line| line.contains("unauthenticated")).expect("a line");
+    assert!(line.contains(r#""client.address":"127.0.0.7""#), "{line}");
+    assert!(line.contains(r#""http.status":401"#) && !log.contains("203.0.113.9"), "{line}");
 }

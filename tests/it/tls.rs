@@ -440,6 +440,16 @@ async fn who_starts_with_a_certificate_that_is_not_good_is_told_and_gets_the_nex
     demo.process.wrote("the files of server.tls were taken").await;
 }
 
+#[tokio::test]
+async fn sighup_takes_the_files_also_if_they_have_not_changed() {
+    let secured = Secured::start(&[]).await;
+    secured.demo.process.signal("HUP");
+    let log = secured.demo.process.wrote("the files of server.tls were taken").await;
+    assert!(log.contains("SIGHUP: reloading server.tls"), "{log}");
+    assert_eq!(secured.status_for(None).await, Some(200));
+    assert!(secured.text("/metrics").await.contains("_tls_certificate_expiry_seconds "));
+}
+
 impl Secured {
     /// Asks again and again until told to stop, over new connections or over one, with a certificate or
     /// a key; counts the answers.

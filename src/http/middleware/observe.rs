@@ -1,10 +1,13 @@
 //! Logs, counts, traces and audits each request exactly once, also where the client hangs up.
 
+use std::net::IpAddr;
+
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::USER_AGENT;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
+use tracing::Level;
 
 use super::audit;
 use crate::domain::ConversationId;
@@ -58,6 +61,8 @@ struct RequestGuard {
     method: Method,
     uri: Uri,
     route: Option<MatchedPath>,
+    /// Where it came from, as far as that is known.
+    address: Option<IpAddr>,
     /// Who asked, if the request is kept for debugging.
     arrival: Option<Arrival>,
     is_finished: bool,
@@ -73,6 +78,7 @@ impl RequestGuard {
             method: request.method().clone(),
             uri: request.uri().clone(),
             route: extensions.get::<MatchedPath>().cloned(),
+            address: peer_of(request).map(|peer| peer.address.ip()),
             arrival: is_kept.then(|| arrival(request)),
             is_finished: false,
             state,
@@ -116,12 +122,14 @@ impl RequestGuard {
         });
         let correlation_id = cycle.correlation_id();
         let record = AccessRecord {
+            level: self.level(result.code),
             method: self.logged_method(),
             route: self.route().unwrap_or("-"),
             status,
             took,
             request_id: &self.exchange.request_id,
             client: self.exchange.client.known_name(),
+            client_address: self.address,
             conversation: self.conversation(),
             upstream_calls: cycle.calls(),
             effect: self.is_api().then_some(result.effect),
@@ -134,6 +142,12 @@ impl RequestGuard {
             spans.request(&record, cycle);
         }
         self.keep(result, &record);
+    }
+
+    /// Probes and scrapers ask all the time, which matters only if they are refused.
+    fn level(&self, code: Option<Code>) -> Level {
+        let is_probe = self.route().is_some_and(paths::is_probed);
+        if is_probe && code.is_none() { Level::DEBUG } else { Level::INFO }
     }
 
     /// Keeps it for debugging, if it was about a conversation and not a look at what is kept.

@@ -60,7 +60,7 @@ impl Service {
             ops: Arc::new(Ops {
                 readiness: Arc::clone(&draining) as Arc<dyn Readiness>,
                 metrics: Metrics::new(paths::ALL),
-                access: AccessLog::new(sink, Format::Json),
+                access: AccessLog::new(sink, Format::Json, Some(tracing::Level::TRACE)),
                 spans: None,
                 recent: None,
                 documents: Documents::default(),
