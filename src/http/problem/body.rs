@@ -201,7 +201,7 @@ impl<'a> ExtraBody<'a> {
                 };
                 body.bytes = Some(size.bytes);
                 body.limit_bytes = Some(size.limit_bytes);
-                body.largest = Some(size.largest().iter().map(entry).collect());
+                body.largest = Some(size.largest().map(entry).collect());
             }
             Extra::Report(report) => {
                 let report = WriteAnswer::clone(report);
