@@ -19,6 +19,7 @@ mod exchange;
 mod extract;
 mod flat;
 mod form;
+mod host;
 mod mistakes;
 mod negotiate;
 pub mod openapi;

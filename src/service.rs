@@ -108,7 +108,10 @@ impl Service {
         metrics.refreshed_by(upstream.limiter.reporter());
         let checked = (callers, audit.clone(), tls.clone());
         let ops = Arc::new(Ops {
-            documents: Documents::at(config.server.public_url.as_ref().map_or("", BaseUrl::as_str)),
+            documents: Documents::at(
+                config.server.public_url.as_ref().map_or("", BaseUrl::as_str),
+                config.debug.enabled,
+            ),
             requests: Arc::clone(&shares.requests),
             readiness: Arc::new(health(upstream, &app, &shutdown, checked)),
             metrics: metrics.clone(),

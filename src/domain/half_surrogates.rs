@@ -158,7 +158,9 @@ mod tests {
 
     #[test]
     fn whole_pairs_and_escaped_backslashes_are_left_alone() {
-        for json in [r#""\ud83d\ude00""#, r#""\\ud83d""#, r#""ud83d""#, r#""\u00e9""#, "\"\\ud8", ""] {
+        for json in
+            [r#""\ud83d\ude00""#, r#""\\ud83d""#, r#""ud83d""#, r#""\u00e9""#, "\"\\ud8", ""]
+        {
             assert!(MarkedJson::new(json).is_none(), "{json}");
         }
     }

@@ -20,10 +20,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::answer::not_to_be_stored;
+use super::answer::{ChosenView, not_to_be_stored};
 use super::auth::Recognition;
 use super::exchange::{Exchange, X_REQUEST_ID, request_id, traceparent};
 use super::flat::{self, RealStatus};
+use super::host;
 use super::negotiate::PATCHES;
 use super::paths;
 use super::peer::{Member, Peer, peer_of};
@@ -136,6 +137,7 @@ impl Passage {
         exchange.cycle = exchange.cycle.recorded(kept || exported).audited(dossier);
         let entered = match refusal {
             Some(refusal) => Err(refusal),
+            None if peer_of(request).is_some() && !host::is_sound(request) => Err(host::refusal()),
             None if counts => enter(&state, &exchange.client, peer_of(request)),
             None => Ok(None),
         };
@@ -185,7 +187,9 @@ impl Passage {
     /// The answer as it leaves, once the future has ended: then it is on record, where it has to be.
     fn finish(mut self, response: Response) -> (Response, impl Future<Output = ()> + use<>) {
         let (mut parts, mut body) = response.into_parts();
+        let found = self.exchange.cycle.participant().map(ChosenView::from);
         let problem = parts.extensions.remove::<Problem>();
+        let problem = problem.map(|problem| problem.about_participant(found));
         let correlation = self.exchange.cycle.correlation_id();
         if let Some(problem) = &problem {
             let about = About {

@@ -98,6 +98,7 @@ impl Serving {
                 tls,
                 trusted,
                 http: conversing::http(bounds.header_bytes),
+                header_bytes: bounds.header_bytes,
                 metrics: metrics.clone(),
             }),
             shutdown,

@@ -194,8 +194,20 @@ mod tests {
     fn what_is_no_number_is_refused() {
         let long = "1".repeat(MAX_DIGITS + 1);
         for text in [
-            "", "+", "00", "tel:", "sip:a@b", "+1+2", "12a", "٣", "tel:tel:1", "té", "sip:@host",
-            "ext 105", ";ext=1", long.as_str(),
+            "",
+            "+",
+            "00",
+            "tel:",
+            "sip:a@b",
+            "+1+2",
+            "12a",
+            "٣",
+            "tel:tel:1",
+            "té",
+            "sip:@host",
+            "ext 105",
+            ";ext=1",
+            long.as_str(),
         ] {
             assert_eq!(text.parse::<PhoneNumber>(), Err(InvalidNumber), "{text}");
         }

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -36,16 +36,19 @@ pub struct Conversing {
     pub trusted: Arc<[Network]>,
     /// How HTTP is spoken.
     pub http: http1::Builder,
+    /// Bytes of the head of a request.
+    pub header_bytes: usize,
     /// The figures.
     pub metrics: Metrics,
 }
 
-/// HTTP with heads of at most this size.
+/// HTTP with heads of about this size at most. hyper looks at the size of its buffer after each read, so
+/// that a head may be half as long again; [`is_over`] holds the limit itself.
 pub fn http(header_bytes: usize) -> http1::Builder {
     let mut http = http1::Builder::new();
     // A caller that closes its side has hung up: only so is that noticed before the answer.
     // Heads that do not end are seen to by those who look at the line.
-    http.half_close(false).header_read_timeout(None).max_buf_size(header_bytes);
+    http.half_close(false).header_read_timeout(None).max_buf_size(header_bytes + header_bytes / 16);
     http
 }
 
@@ -99,7 +102,8 @@ impl Conversing {
         let by_proxy = self.trusted.iter().any(|proxy| proxy.contains(peer.socket.ip()));
         let proxies = by_proxy.then(|| Arc::clone(&self.trusted));
         let identity = self.tls.clone().zip(identity);
-        let requests = Requests { router: self.router.clone(), peer, identity, proxies, line };
+        let (router, header_bytes) = (self.router.clone(), self.header_bytes);
+        let requests = Requests { router, header_bytes, peer, identity, proxies, line };
         // How it ended is nothing that the service could do something about.
         let _ = self.http.serve_connection(io, requests).await;
     }
@@ -108,6 +112,7 @@ impl Conversing {
 /// The requests of one connection. Each of them tells its [`Peer`].
 struct Requests {
     router: Router,
+    header_bytes: usize,
     peer: Peer,
     /// The certificate that the connection was made with, and who judges it.
     identity: Option<(Arc<Tls>, Identity)>,
@@ -134,9 +139,29 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
             (peer.certificate, peer.lapsed) = (None, true);
         }
         request.extensions_mut().insert(peer);
-        let (answer, line) = (self.router.clone().call(request), Arc::clone(&self.line));
-        Answering { answer, line, is_last: lapsed }
+        let is_over = is_over(&request, self.header_bytes);
+        let answer =
+            if is_over { refuse(self.header_bytes) } else { self.router.clone() }.call(request);
+        Answering { answer, line: Arc::clone(&self.line), is_last: lapsed || is_over }
     }
+}
+
+/// Whether the head is over this limit, counted as it is written with one space behind each colon.
+fn is_over(request: &Request<Body>, header_bytes: usize) -> bool {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n\r\n".len();
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    line + headers.sum::<usize>() > header_bytes
+}
+
+/// What answers a head that is over the limit. hyper answers much longer ones with the same status.
+fn refuse(header_bytes: usize) -> Router {
+    let text = format!(
+        "the head of the request is longer than {header_bytes} bytes (limits.header_bytes)\n"
+    );
+    Router::new().fallback(async move || (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text))
 }
 
 pin_project! {
