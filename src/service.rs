@@ -108,10 +108,7 @@ impl Service {
         metrics.refreshed_by(upstream.limiter.reporter());
         let checked = (callers, audit.clone(), tls.clone());
         let ops = Arc::new(Ops {
-            documents: Documents::at(
-                config.server.public_url.as_ref().map_or("", BaseUrl::as_str),
-                config.debug.enabled,
-            ),
+            documents: documents(config),
             requests: Arc::clone(&shares.requests),
             readiness: Arc::new(health(upstream, &app, &shutdown, checked)),
             metrics: metrics.clone(),
@@ -257,6 +254,12 @@ fn app_settings(config: &Config) -> AppSettings {
         waiting: config.limits.waiting.get(),
         waiting_per_participant: config.limits.waiting_per_participant.get(),
     }
+}
+
+/// The description of the API as it is configured.
+fn documents(config: &Config) -> Documents {
+    let public_url = config.server.public_url.as_ref().map_or("", BaseUrl::as_str);
+    Documents::at(public_url, config.debug.enabled)
 }
 
 fn http_settings(config: &Config, credentials: &config::Credentials) -> HttpSettings {

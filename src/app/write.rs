@@ -309,7 +309,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Keeps whom the request means, for errors. Judged before anything can be wrong with the write.
+    /// Keeps the participant that the request means, so that errors name it.
     fn note_participant(&self, conversation: &Conversation) {
         let cycle = &self.request.cycle;
         let rights = &cycle.client().rights;

@@ -1,7 +1,7 @@
 //! The `Host` header: a request of HTTP/1.1 has exactly one (RFC 9112, section 3.2).
 //!
 //! Two of them, or none, are a sign of request smuggling: a proxy and the service could disagree about
-//! whom the request is for.
+//! the server that the request is for.
 
 use axum::extract::Request;
 use axum::http::header::HOST;

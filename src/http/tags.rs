@@ -38,14 +38,28 @@ impl Tags {
 
     /// Whether the current tag is among them, weak or strong.
     ///
-    /// RFC 9110 wants `If-Match` to compare strongly. A proxy that compresses weakens our tags, though,
-    /// and ours are of the map, not of the bytes: a weakened tag still names the same map.
+    /// RFC 9110 wants `If-Match` to compare strongly. A proxy that compresses changes our tags, though:
+    /// nginx weakens them, Apache and Jetty append the coding. Ours are of the map, not of the bytes, so
+    /// such a tag still names the same map.
     pub(super) fn name(&self, current: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::These(tags) => tags.iter().any(|tag| tag.opaque == current.as_bytes()),
+            Self::These(tags) => tags.iter().any(|tag| is_same(&tag.opaque, current.as_bytes())),
         }
     }
+}
+
+/// What proxies append to the tag of an answer that they compress.
+const CODINGS: [&[u8]; 6] = [b"-gzip", b"-br", b"-deflate", b"-zstd", b"--gzip", b";gzip"];
+
+fn is_same(given: &[u8], current: &[u8]) -> bool {
+    let bare = |tag: &[u8]| tag.strip_suffix(b"\"").map(<[u8]>::to_vec);
+    let with_coding = || {
+        let (given, current) = (bare(given)?, bare(current)?);
+        let rest = given.strip_prefix(&current[..])?;
+        Some(CODINGS.contains(&rest))
+    };
+    given == current || with_coding() == Some(true)
 }
 
 fn parse(list: &[u8]) -> Option<Tags> {
@@ -130,6 +144,23 @@ mod tests {
         assert!(tags.name("\"a\"") && tags.name("\"b\"") && !tags.name("\"c\""));
         headers.append(IF_MATCH, HeaderValue::from_static("*"));
         assert_eq!(Tags::of(&headers, &IF_MATCH), Err(NoTags));
+    }
+
+    #[test]
+    fn a_tag_with_the_coding_of_a_proxy_is_the_tag() {
+        for same in [
+            "\"tag\"",
+            "W/\"tag\"",
+            "\"tag-gzip\"",
+            "W/\"tag-br\"",
+            "\"tag--gzip\"",
+            "\"tag;gzip\"",
+        ] {
+            assert!(parse(same.as_bytes()).expect("a tag").name("\"tag\""), "{same}");
+        }
+        for other in ["\"tag-\"", "\"ta-gzip\"", "\"tag-x\"", "\"tag-gzip-gzip\"", "\"\""] {
+            assert!(!parse(other.as_bytes()).expect("a tag").name("\"tag\""), "{other}");
+        }
     }
 
     #[test]

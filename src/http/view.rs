@@ -172,7 +172,7 @@ fn near_key(key: &str, map: &AttributeMap) -> Option<AttributeKey> {
 fn no_attribute(key: &str, near: Option<&AttributeKey>) -> Problem {
     let mut detail = format!("the attribute `{}` is absent or empty", shortened(key));
     let Some(near) = near else { return Problem::new(Code::AttributeNotFound, detail) };
-    detail.push_str(&format!("; did you mean `{}`?", shortened(near.as_str())));
+    detail.extend(["; did you mean `", &shortened(near.as_str()), "`?"]);
     Problem::new(Code::AttributeNotFound, detail)
         .with_hint("Keys are compared exactly: case, spaces and punctuation count. Use the key as `detail` has it.")
 }

@@ -77,7 +77,7 @@ impl Halves {
 }
 
 /// What is wrong with a string that no text can hold.
-const HALF: &str = "has half of a surrogate pair, as is left when a text is cut inside an emoji; it is no Unicode character";
+const HALF: &str = "has half of a surrogate pair, so it is not valid Unicode; this happens when a text is cut inside an emoji";
 
 /// What to do about it.
 const WHOLE_CHARACTERS: &str = "Shorten texts between characters, never inside one, and send U+FFFD or nothing for a half that is left.";
@@ -98,7 +98,7 @@ const SHAPE: &str = "Send {\"attributes\": {\"key\": \"value\"}} with at least o
 
 /// What to do about members that a write does not have.
 const MEMBERS: &str =
-    "Put the keys and values into the member `attributes`, and nothing beside it.";
+    "Put the keys and values into the member `attributes`, and send no other member.";
 
 /// What to do about members that are parameters of the query.
 const IN_QUERY: &str = "Move it from the body to the query, as in ?participant=agent; the body holds the attributes alone.";
@@ -113,10 +113,10 @@ const ELSEWHERE: [(&[&str], &str, &str); 6] = [
         "name the participant in the query: `?participant=`",
         IN_QUERY,
     ),
-    (&["verify"], "it belongs into the query: `?verify=none`", IN_QUERY),
-    (&["dryrun"], "it belongs into the query: `?dryRun=true`", IN_QUERY),
-    (&["allowended"], "it belongs into the query: `?allowEnded=true`", IN_QUERY),
-    (&["view", "keys"], "it belongs into the query: `?view=flat&keys=…`", IN_QUERY),
+    (&["verify"], "it belongs in the query: `?verify=none`", IN_QUERY),
+    (&["dryrun"], "it belongs in the query: `?dryRun=true`", IN_QUERY),
+    (&["allowended"], "it belongs in the query: `?allowEnded=true`", IN_QUERY),
+    (&["view", "keys"], "it belongs in the query: `?view=flat&keys=…`", IN_QUERY),
     (&["conversationid", "conversation"], "the path names the conversation", IN_PATH),
 ];
 
@@ -211,7 +211,7 @@ impl Found {
             self.mistake(
                 SHAPE,
                 member(ATTRIBUTES_JSON),
-                "stands beside `attributes`; send one of them",
+                "is sent together with `attributes`; send one of the two",
             );
         }
         if self.mistakes.is_empty() && sources == [false, false] {

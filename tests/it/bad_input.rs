@@ -120,13 +120,13 @@ const NO_ATTRIBUTES: [(&str, Mistakes); 17] = [
             ("#/tier", "is no member of this request; attributes stand in `attributes`"),
             (
                 "#/view",
-                "is no member of this request; it belongs into the query: `?view=flat&keys=…`",
+                "is no member of this request; it belongs in the query: `?view=flat&keys=…`",
             ),
         ],
     ),
     (
         r#"{"attributes":{"a":"1"},"attributesJson":"{\"a\":\"1\"}"}"#,
-        &[("#/attributesJson", "stands beside `attributes`; send one of them")],
+        &[("#/attributesJson", "is sent together with `attributes`; send one of the two")],
     ),
     (
         r#"{"attributesJson":{"a":"1"}}"#,

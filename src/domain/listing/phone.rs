@@ -27,7 +27,7 @@ impl FromStr for PhoneNumber {
     type Err = InvalidNumber;
 
     fn from_str(text: &str) -> Result<Self, InvalidNumber> {
-        let text = without_scheme(text.trim().to_ascii_lowercase());
+        let text = without_scheme(&text.trim().to_ascii_lowercase());
         let end = SUFFIXES.iter().filter_map(|suffix| text.find(suffix)).min();
         let number: String = text[..end.unwrap_or(text.len())]
             .chars()
@@ -57,10 +57,10 @@ impl FromStr for PhoneNumber {
 }
 
 /// What stands behind `tel:` or `sip:`: of a SIP address its user part.
-fn without_scheme(text: String) -> String {
+fn without_scheme(text: &str) -> String {
     // `"Ann" <sip:+15550100111@host>`, as the headers of SIP have it.
     let inner = text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-    let text = inner.map_or(text.as_str(), |(inner, _)| inner);
+    let text = inner.map_or(text, |(inner, _)| inner);
     let scheme = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
     let number = scheme.unwrap_or(text).trim_start_matches('/');
     let user = number.split_once('@').map_or(number, |(user, _)| user);

@@ -36,7 +36,9 @@ const USUAL_LIMIT: usize = 25;
 /// How many it may have: what one page of upstream holds.
 const LARGEST_LIMIT: usize = 100;
 
-/// What to search for; each member narrows the list further. Numbers are bare or as `tel:`.
+/// What to search for; each member narrows the list further. Numbers are taken as people write them
+/// (`+1 555 010 0111`, `0015550100111`, `tel:…`, `sip:…@host`). One without a country code is searched
+/// for as given, and `warnings` says so.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what `of_body` reads without building it")]

@@ -45,7 +45,7 @@ fn other_encoding(body: &[u8]) -> Option<&'static str> {
     signature.map(|(_, name)| *name).or_else(|| by_zero_bytes(body))
 }
 
-/// UTF-16 and UTF-32 without a mark: ASCII has a zero byte beside each letter there. No JSON and no
+/// UTF-16 and UTF-32 without a mark: ASCII letters come with zero bytes there. No JSON and no
 /// readable text has one in UTF-8.
 fn by_zero_bytes(body: &[u8]) -> Option<&'static str> {
     let start: Vec<bool> = body.iter().take(4).map(|byte| *byte == 0).collect();
