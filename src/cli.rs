@@ -47,8 +47,8 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the service (the default). SIGTERM, SIGQUIT or Ctrl-C drains it, a second one ends it at
-    /// once. SIGHUP reads auth.clients_file and the files of server.tls again at once. SIGUSR1, SIGUSR2
-    /// and SIGPIPE are ignored.
+    /// once. SIGHUP reads the clients file and the TLS files again at once. SIGUSR1, SIGUSR2 and
+    /// SIGPIPE are ignored.
     Serve,
     /// Run the service against the built-in simulator, with a few live calls and curl lines to
     /// paste. Never uses real credentials.

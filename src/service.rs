@@ -97,7 +97,7 @@ impl Service {
         credentials: &config::Credentials,
         Parts { transport, jitter, access, audit, tls, callers, spans }: Parts,
     ) -> Self {
-        let metrics = Metrics::new(paths::ALL);
+        let metrics = Metrics::new(paths::ALL).watching(access.losses());
         let meter: Arc<dyn Meter> = Arc::new(metrics.clone());
         let (shutdown, stop) = (Shutdown::default(), CancellationToken::new());
         let (jitters, meters, stops) = (jitter.clone(), Arc::clone(&meter), stop.clone());
@@ -109,10 +109,8 @@ impl Service {
         let shares = Shares::of(&app, &upstream.limiter, config.limits.requests, &metrics);
         callers.watch(&metrics, stop.clone(), shares.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
-        let log = access.losses().cloned();
-        log.iter().for_each(|losses| metrics.watch_log(losses));
         let files = WatchedFiles { callers: callers.clone(), tls: tls.clone() };
-        let checked = (callers, audit.clone(), tls, log);
+        let checked = (callers, audit.clone(), tls, access.losses().cloned());
         let ops = Arc::new(Ops {
             documents: documents(config),
             requests: Arc::clone(&shares.requests),

@@ -141,7 +141,7 @@ mod tests {
             ("atribute_gateway=debug", "atribute_gateway", "attribute_gateway"),
             ("attribute-gateway=debug", "attribute-gateway", "attribute_gateway"),
             ("info,acess=off", "acess", "access"),
-            ("Attribute_Gateway::genesys=debug", "Attribute_Gateway", "attribute_gateway"),
+            ("Attribute_Gateway::x=debug", "Attribute_Gateway", "attribute_gateway"),
         ] {
             let refused = text.split(',').find_map(|part| check(part).err()).expect(text);
             assert!(refused.contains(&format!("`{named}`")), "{refused}");
@@ -159,8 +159,8 @@ mod tests {
             "3",
             "off",
             "attribute_gateway",
-            "attribute_gateway::genesys",
-            "info,attribute_gateway::genesys=debug",
+            "access::x",
+            "info,access::x=debug",
             "info, hyper=warn, access=off",
             "rustls=trace",
             "",

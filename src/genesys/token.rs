@@ -32,8 +32,10 @@ pub struct Credentials {
 }
 
 /// Numbers of the cache.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TokenSettings {
+    /// Base URL of the endpoint, for the log.
+    pub login_base: String,
     /// How long before its end a token is renewed. Tokens that live shorter than twice this are
     /// renewed at half of their life.
     pub refresh_ahead: Duration,

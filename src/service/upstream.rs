@@ -51,6 +51,7 @@ impl Upstream {
             client_secret: credentials.client_secret.clone(),
         };
         let settings = TokenSettings {
+            login_base: config.genesys.login_base().as_str().to_owned(),
             refresh_ahead: config.genesys.token_refresh_ahead,
             attempt_timeout: config.genesys.attempt_timeout,
         };

@@ -158,9 +158,13 @@ impl Metrics {
         self.0.clients_file_rejected.set(rejected.into());
     }
 
-    /// Counts the log lines that are lost from now on. The first log stays.
-    pub fn watch_log(&self, losses: &LogLosses) {
-        let _ = self.0.log.set(losses.clone());
+    /// The same, which also show the lines that a log lost. The first log stays.
+    #[must_use]
+    pub fn watching(self, log: Option<&LogLosses>) -> Self {
+        if let Some(log) = log {
+            let _ = self.0.log.set(log.clone());
+        }
+        self
     }
 
     /// All figures as the text that Prometheus scrapes.

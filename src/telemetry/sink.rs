@@ -209,7 +209,7 @@ impl Shared {
                 }
                 Err((rest, error)) => {
                     let begun = batch.len() - rest.len();
-                    let lines = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    let lines = rest.split(|byte| *byte == b'\n').count() as u64 - 1;
                     // The end of a torn line, and the line that tells of losses, are none themselves.
                     let own = u64::from(untold > 0) + u64::from(torn && begun == 0);
                     let lost = lines.saturating_sub(own);

@@ -86,7 +86,12 @@ impl Refresh {
         let asked =
             retry_after.filter(|_| may_ask).map(|asked| asked.clamp(SHORTEST_ASKED, LONGEST_ASKED));
         let wait = asked.unwrap_or_else(|| half + half.mul_f64(self.jitter.unit()));
-        tracing::error!(failure = %failure, next_try_s = wait.as_secs_f64(), "no token");
+        tracing::error!(
+            genesys.login = self.settings.login_base,
+            failure = %failure,
+            next_try_s = wait.as_secs_f64(),
+            "no token"
+        );
         let trouble = Trouble { failure, next_try: Instant::now() + wait };
         self.publish.send_replace(match token.filter(|token| token.is_good()) {
             Some(token) => News::Ready { token: token.clone(), trouble: Some(trouble) },
