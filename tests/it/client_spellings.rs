@@ -237,7 +237,7 @@ async fn a_near_miss_of_a_key_is_suggested_but_never_one_that_is_hidden() {
         let detail = text(&answer, "/detail");
         match meant {
             Some(meant) => {
-                assert!(detail.ends_with(&format!("did you mean `{meant}`?")), "{detail}")
+                assert!(detail.ends_with(&format!("did you mean `{meant}`?")), "{detail}");
             }
             None => assert!(!detail.contains("did you mean"), "{detail}"),
         }
