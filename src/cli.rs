@@ -4,6 +4,7 @@ mod check;
 mod healthcheck;
 mod new_key;
 mod serve;
+mod signals;
 mod simulate;
 
 use std::collections::BTreeMap;
@@ -45,7 +46,9 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service (the default). SIGTERM or Ctrl-C drains it, a second one ends it at once.
+    /// Run the service (the default). SIGTERM, SIGQUIT or Ctrl-C drains it, a second one ends it at
+    /// once. SIGHUP reads auth.clients_file and the files of server.tls again at once. SIGUSR1, SIGUSR2
+    /// and SIGPIPE are ignored.
     Serve,
     /// Run the service against the built-in simulator, with a few live calls and curl lines to
     /// paste. Never uses real credentials.
@@ -62,7 +65,7 @@ enum Command {
     },
     /// Check the settings as the start would, and say what is wrong with them.
     CheckConfig {
-        /// Fetch a token, too, and tell what can be done with it.
+        /// Fetch a token, too, and try to read a conversation and to list live ones.
         #[arg(long)]
         online: bool,
     },
@@ -98,6 +101,7 @@ pub async fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            warn_of_ignored(&source);
             complain(&format!("attribute-gateway: {error:#}"));
             ExitCode::FAILURE
         }
@@ -106,7 +110,15 @@ pub async fn run() -> ExitCode {
 
 fn print_config(source: &config::Source) -> anyhow::Result<()> {
     say(&config::load(source)?.render());
+    warn_of_ignored(source);
     Ok(())
+}
+
+/// Names the variables that look like settings and are not read, on standard error.
+fn warn_of_ignored(source: &config::Source) {
+    for variable in config::ignored_variables(source) {
+        complain(&format!("warning: {variable}"));
+    }
 }
 
 /// The environment, read here and nowhere else. What is not Unicode cannot be a setting.

@@ -22,6 +22,7 @@ mod bytes;
 mod debug;
 mod error;
 mod genesys;
+mod ignored;
 mod layers;
 mod limits;
 mod log;
@@ -36,6 +37,7 @@ mod route;
 mod schema;
 mod server;
 mod simulator;
+mod spelling;
 mod tls;
 mod tracing;
 mod url;
@@ -52,6 +54,7 @@ pub use bytes::ByteSize;
 pub use debug::Debug;
 pub use error::{ConfigError, Origin, Problem};
 pub use genesys::{ClearWith, Genesys, PatchBody};
+pub use ignored::IgnoredVariable;
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use network::Network;
@@ -190,6 +193,11 @@ impl Loaded {
     }
 }
 
+/// The variables that look like settings of this program and are not read.
+pub fn ignored_variables(source: &Source) -> Vec<IgnoredVariable> {
+    ignored::find(&source.env)
+}
+
 /// Reads and checks everything. On failure the error tells of every problem that was found.
 pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
     let mut problems = Vec::new();
@@ -214,7 +222,8 @@ fn resolve(layers: &[Layer], mut problems: Vec<Problem>) -> Result<Loaded, Confi
     loop {
         let (path, message) = match merge(layers, &mended) {
             Ok(config) if problems.is_empty() => {
-                return Ok(Loaded { config, lines: lines(layers) });
+                let lines = lines(layers, &config);
+                return Ok(Loaded { config, lines });
             }
             Ok(_) => return Err(ConfigError::new(problems)),
             Err(error) => describe(error),
@@ -260,12 +269,20 @@ fn effective(layers: &[Layer], path: &str) -> (Value, Origin) {
     found.cloned().unwrap_or_else(|| (Value::new(None, ""), Origin::Default))
 }
 
-fn lines(layers: &[Layer]) -> Vec<Line> {
+fn lines(layers: &[Layer], config: &Config) -> Vec<Line> {
     let line = |key: schema::Key| {
         let path = key.path();
         let (value, origin) = effective(layers, &path);
         let (default, _) = effective(&layers[..1], &path);
-        Line::new(key, &value, &default, origin)
+        let line = Line::new(key, &value, &default, origin);
+        // The value itself stays empty: in a file it would outlast a change of the region.
+        match path.as_str() {
+            "genesys.api_url" => line.following("genesys.environment", &config.genesys.api_base()),
+            "genesys.login_url" => {
+                line.following("genesys.environment", &config.genesys.login_base())
+            }
+            _ => line,
+        }
     };
     schema::keys().map(line).collect()
 }

@@ -22,5 +22,5 @@ pub use limiter::Limiter;
 pub use random::Jitter;
 pub use stack::{ApiStack, StackParts, StackSettings, api_stack, token_stack};
 pub use token::{Credentials, TokenCache, TokenSettings, TokenStatus};
-pub use transport::{Outbound, ProxyServer, Transport, in_process, over_http};
+pub use transport::{HttpClientSettings, Transport, in_process, over_http};
 pub use wire::Clearing;

@@ -1,8 +1,8 @@
-//! The HTTP face of the service: routes, extraction, problem details, and the edge around them.
+//! The HTTP face of the service: routes, extraction, problem details, and the middleware around them.
 //!
 //! It turns requests into calls of the use cases and their results into answers, and decides
-//! nothing about attributes itself. Whatever leaves, framework rejections and panics included,
-//! passes the edge: there ids are given, problems written, and the request logged and counted.
+//! nothing about attributes itself. Every answer passes the middleware, framework rejections and panics
+//! included: it gives ids, writes problems, and logs and counts the request.
 
 mod answer;
 mod attributes;
@@ -13,12 +13,12 @@ mod conversations;
 mod docs;
 mod document;
 mod echo;
-mod edge;
 mod etag;
 mod exchange;
 mod extract;
 mod flat;
 mod form;
+mod middleware;
 mod mistakes;
 mod negotiate;
 pub mod openapi;

@@ -3,14 +3,16 @@
 mod audit;
 mod callers;
 mod health;
+mod online_check;
 mod outbound;
 mod probe;
-mod serving;
+mod server;
 mod shares;
 mod spans;
 mod tls;
 mod upstream;
 mod watched;
+mod watched_files;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -26,18 +28,19 @@ use crate::genesys::{Jitter, TokenCache, Transport};
 use crate::http::{AppState, Crowd, Documents, EtagKey, HttpSettings, Ops, paths, router};
 use crate::ports::Meter;
 use crate::shutdown::Shutdown;
-use crate::telemetry::{AccessLog, Metrics, RecentRequests, SpanExport};
+use crate::telemetry::{AccessLog, LogLosses, Metrics, RecentRequests, SpanExport};
 
 pub use self::audit::LastRecords;
 pub use self::callers::{DEMO_KEY, FreshKey, KnownCallers, demo_client, fresh_key};
+pub use self::online_check::{CheckFailure, OnlineCheck, online_check};
 pub use self::outbound::transport;
 pub use self::probe::{Asked, ask, readiness_url};
-use self::serving::{Around, Bounds, Serving};
+use self::server::{ConnectionLimits, Server, ServerDeps};
 use self::shares::Shares;
 pub use self::spans::span_export;
 pub use self::tls::Tls;
-pub use self::upstream::{Probe, probe};
 use self::upstream::{Upstream, UpstreamParts, backoff};
+pub use self::watched_files::WatchedFiles;
 use secrecy::ExposeSecret as _;
 
 /// What differs between the real service and a test of it.
@@ -78,11 +81,11 @@ pub struct Service {
     shutdown: Shutdown,
     tokens: TokenCache,
     metrics: Metrics,
-    bounds: Bounds,
+    limits: ConnectionLimits,
     audit: Option<AuditLog>,
     spans: Option<SpanExport>,
     trusted: Arc<[Network]>,
-    tls: Option<Arc<Tls>>,
+    files: WatchedFiles,
     shares: Shares,
     _tasks: DropGuard,
 }
@@ -106,7 +109,10 @@ impl Service {
         let shares = Shares::of(&app, &upstream.limiter, config.limits.requests, &metrics);
         callers.watch(&metrics, stop.clone(), shares.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
-        let checked = (callers, audit.clone(), tls.clone());
+        let log = access.losses().cloned();
+        log.iter().for_each(|losses| metrics.watch_log(losses));
+        let files = WatchedFiles { callers: callers.clone(), tls: tls.clone() };
+        let checked = (callers, audit.clone(), tls, log);
         let ops = Arc::new(Ops {
             documents: Documents::at(config.server.public_url.as_ref().map_or("", BaseUrl::as_str)),
             requests: Arc::clone(&shares.requests),
@@ -125,11 +131,11 @@ impl Service {
             shutdown,
             tokens,
             metrics,
-            bounds: bounds(config),
+            limits: connection_limits(config),
             audit,
             spans,
             trusted: config.server.trusted_proxies.clone().into(),
-            tls,
+            files,
             shares,
             _tasks: stop.drop_guard(),
         }
@@ -155,6 +161,11 @@ impl Service {
         &self.metrics
     }
 
+    /// The files that can be reloaded.
+    pub fn watched_files(&self) -> WatchedFiles {
+        self.files.clone()
+    }
+
     /// What has to be written yet, for whoever ends the process.
     pub fn last_records(&self) -> LastRecords {
         LastRecords(self.audit.clone())
@@ -170,10 +181,14 @@ impl Service {
     /// # Errors
     /// If the listener cannot be used.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
-        let around =
-            Around { shutdown: self.shutdown, metrics: self.metrics, trusted: self.trusted };
-        let serving = Serving::new(self.router, self.tls, self.bounds, around);
-        let served = serving.run(listener).await;
+        let deps = ServerDeps {
+            router: self.router,
+            tls: self.files.tls,
+            shutdown: self.shutdown,
+            metrics: self.metrics,
+            trusted_proxies: self.trusted,
+        };
+        let served = Server::new(deps, self.limits).run(listener).await;
         LastRecords(self.audit).written(audit::PATIENCE).await;
         if let Some(spans) = &self.spans {
             spans.finish().await;
@@ -206,11 +221,14 @@ fn crowd(config: &Config) -> Option<Crowd> {
     (!config.server.trusted_proxies.is_empty()).then(|| Crowd::at_most(most))
 }
 
+/// What `/readyz` tells of beside upstream.
+type Checked = (KnownCallers, Option<AuditLog>, Option<Arc<Tls>>, Option<LogLosses>);
+
 fn health(
     upstream: Upstream,
     app: &App,
     shutdown: &Shutdown,
-    (callers, audit, tls): (KnownCallers, Option<AuditLog>, Option<Arc<Tls>>),
+    (callers, audit, tls, log): Checked,
 ) -> health::Health {
     health::Health {
         callers,
@@ -222,12 +240,13 @@ fn health(
         shutdown: shutdown.clone(),
         audit,
         tls,
+        log,
     }
 }
 
-fn bounds(config: &Config) -> Bounds {
+fn connection_limits(config: &Config) -> ConnectionLimits {
     let handshake = config.server.tls.as_ref().map(|tls| tls.handshake_timeout);
-    Bounds {
+    ConnectionLimits {
         connections: config.limits.connections.get(),
         per_address: config.limits.connections_per_address.get(),
         header_bytes: config.limits.header_bytes.as_usize(),

@@ -11,6 +11,7 @@ mod connections;
 mod families;
 mod metrics;
 mod panic;
+mod process;
 mod recent;
 mod sink;
 mod spans;
@@ -26,7 +27,7 @@ pub use access::{AccessLog, AccessRecord, milliseconds};
 pub use connections::Ended;
 pub use metrics::{HttpFigures, Metrics};
 pub use recent::{Arrival, RecentRequest, RecentRequests};
-pub use sink::{Captured, Sink};
+pub use sink::{Captured, LogLosses, Sink};
 pub use spans::SpanExport;
 
 /// How log lines look.
@@ -71,22 +72,14 @@ impl Telemetry {
             Format::Text => Dispatch::new(events.finish()),
         };
         // The filter can only be asked through the subscriber that holds it.
-        let wanted = tracing::dispatcher::with_default(
-            &dispatch,
-            || tracing::enabled!(target: access::TARGET, Level::INFO),
-        );
-        let access =
-            if wanted { AccessLog::new(sink.clone(), format) } else { AccessLog::disabled() };
+        let finest = tracing::dispatcher::with_default(&dispatch, || {
+            if tracing::enabled!(target: access::TARGET, Level::DEBUG) {
+                return Some(Level::DEBUG);
+            }
+            tracing::enabled!(target: access::TARGET, Level::INFO).then_some(Level::INFO)
+        });
+        let access = AccessLog::new(sink.clone(), format, finest);
         Ok(Self { dispatch, access, sink })
-    }
-
-    /// Whether `filter` can be read, without building anything.
-    ///
-    /// # Errors
-    /// If it cannot.
-    pub fn check_filter(filter: &str) -> Result<(), InvalidFilter> {
-        EnvFilter::try_new(filter)?;
-        Ok(())
     }
 
     /// Makes this the subscriber of the process and logs panics through it. Only the first call
@@ -144,6 +137,18 @@ mod tests {
             let (telemetry, captured) = telemetry(Format::Text, filter);
             telemetry.access().write(&AccessRecord::example());
             assert_eq!(captured.text().contains("http.status=200"), wanted, "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_probes_ask_for_is_logged_at_debug() {
+        for (filter, wanted) in
+            [("info", false), ("debug", true), ("info,access=debug", true), ("access=off", false)]
+        {
+            let (telemetry, captured) = telemetry(Format::Text, filter);
+            let record = AccessRecord { level: Level::DEBUG, ..AccessRecord::example() };
+            telemetry.access().write(&record);
+            assert_eq!(captured.text().contains(" DEBUG access: "), wanted, "{filter}");
         }
     }
 

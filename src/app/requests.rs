@@ -5,7 +5,7 @@
 //! counted and no more.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::payment::{on_account, turned_away};
 use crate::domain::Client;
@@ -15,6 +15,19 @@ use crate::ports::Payer;
 
 /// Where there are too many, if it is not one caller alone that has them.
 const EVERYWHERE: &str = "in this gateway";
+
+/// A request that counts until this is dropped.
+#[derive(Debug)]
+pub struct RequestSlot {
+    requests: Arc<Requests>,
+    client: Arc<Client>,
+}
+
+impl Drop for RequestSlot {
+    fn drop(&mut self) {
+        self.requests.leave(&self.client);
+    }
+}
 
 /// The places for requests.
 #[derive(Debug)]
@@ -37,11 +50,16 @@ impl Requests {
         self.known().1.expect(&payers);
     }
 
-    /// Counts a request of this caller; it has to [`leave`](Self::leave) then.
+    /// Counts a request of this client until the slot is dropped.
     ///
     /// # Errors
     /// If there is no place for it.
-    pub fn enter(&self, client: &Client) -> Result<(), Error> {
+    pub fn enter(self: &Arc<Self>, client: &Arc<Client>) -> Result<RequestSlot, Error> {
+        self.count(client)?;
+        Ok(RequestSlot { requests: Arc::clone(self), client: Arc::clone(client) })
+    }
+
+    fn count(&self, client: &Client) -> Result<(), Error> {
         if client.known_name().is_none() {
             if self.anybodys.fetch_add(1, Ordering::Relaxed) < self.most {
                 return Ok(());
@@ -58,8 +76,8 @@ impl Requests {
         Ok(())
     }
 
-    /// A request of this caller is over.
-    pub fn leave(&self, client: &Client) {
+    /// A request of this client is over.
+    fn leave(&self, client: &Client) {
         if client.known_name().is_none() {
             self.anybodys.fetch_sub(1, Ordering::Relaxed);
         } else {

@@ -2,31 +2,57 @@
 
 use anyhow::{Context as _, bail};
 
-use super::say;
+use super::{say, warn_of_ignored};
 use crate::config;
-use crate::service::{KnownCallers, Tls, probe, transport};
-use crate::telemetry::Telemetry;
+use crate::service::{CheckFailure, KnownCallers, Tls, online_check, transport};
 
 /// Says that the settings are fine, or fails with everything that is wrong.
 pub async fn check_config(source: &config::Source, online: bool) -> anyhow::Result<()> {
     let config = config::load(source)?.config;
-    Telemetry::check_filter(&config.log.level)?;
     let credentials = config.credentials()?;
     transport(&config)?;
     config.server.tls.as_ref().map(Tls::load).transpose()?;
     config.auth.check_exposure(config.server.bind)?;
     KnownCallers::of_service(&config)?;
+    warn_of_ignored(source);
     say("settings: valid");
+    let (api, login) = (config.genesys.api_base(), config.genesys.login_base());
+    say(&format!("hosts: {api} (API), {login} (login)"));
     if !online {
         return Ok(());
     }
-    let found = probe(&config, &credentials).await?;
-    found.token.context("no token could be fetched")?;
-    say("token: fetched");
-    if let Err(error) = found.read {
-        bail!("conversations: cannot be read: {error}. {}", error.code().hint());
-    }
-    say("conversations: can be read (asked for one that does not exist, and was told so)");
+    let found = online_check(&config, &credentials).await;
+    let found = found.with_context(|| format!("no token could be fetched from {login}"))?;
+    say(&format!("token: fetched from {login}"));
+    let read = told(
+        "conversations",
+        "can be read (asked for one that does not exist, and was told so)",
+        ("cannot be read", found.read),
+    );
+    let list = told(
+        "analytics",
+        "live conversations can be listed",
+        ("live conversations cannot be listed or searched", found.list),
+    );
     say("writes: not tried, since that would change a call");
+    let failures: Vec<String> = [read, list].into_iter().flatten().collect();
+    if !failures.is_empty() {
+        bail!("{}", failures.join("\n"));
+    }
     Ok(())
+}
+
+/// Prints what works; gives back what does not.
+fn told(
+    what: &str,
+    works: &str,
+    (fails, result): (&str, Result<(), CheckFailure>),
+) -> Option<String> {
+    match result {
+        Ok(()) => {
+            say(&format!("{what}: {works}"));
+            None
+        }
+        Err(failure) => Some(format!("{what}: {fails}: {failure}")),
+    }
 }

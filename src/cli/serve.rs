@@ -2,27 +2,19 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::Signal;
 use tokio::net::TcpSocket;
-use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
+use super::signals::{Ends, Signals};
 use super::{say, simulate, telemetry};
 use crate::config::{self, Config, Credentials};
-use crate::service::{self, LastRecords, Parts, Service};
-use crate::shutdown::Shutdown;
+use crate::service::{self, Parts, Service};
 use crate::telemetry::Telemetry;
-
-/// How long "at once" may take where audit records still wait to be written.
-const AT_ONCE: Duration = Duration::from_secs(1);
-
-/// Exit status of a process that a second signal ended: as if by SIGINT.
-const ENDED_AT_ONCE: i32 = 130;
 
 /// Runs the service against Genesys Cloud.
 pub async fn serve(source: &config::Source) -> anyhow::Result<()> {
+    let signals = Signals::listen()?;
     let config = config::load(source)?.config;
     let credentials = config.credentials().context(
         "cannot serve without an OAuth client of Genesys Cloud; set the variables named, \
@@ -30,19 +22,21 @@ pub async fn serve(source: &config::Source) -> anyhow::Result<()> {
     )?;
     config.auth.check_exposure(config.server.bind)?;
     let log = telemetry(&config.log)?;
-    warn_about(&config);
+    warn_about(&config, source);
     let (service, listener, address) = start(&config, &credentials, &log)?;
     tracing::info!(
         server.address = %address,
         genesys.api = config.genesys.api_base().as_str(),
+        genesys.login = config.genesys.login_base().as_str(),
         version = env!("CARGO_PKG_VERSION"),
         "serving",
     );
-    run(service, listener, &config, &log).await
+    run((service, listener), signals, &config, &log).await
 }
 
 /// Runs the service against the simulator, and prints what to try.
 pub async fn demo(source: &config::Source, load: &[PathBuf]) -> anyhow::Result<()> {
+    let signals = Signals::listen()?;
     let mut config = config::demo(source)?.config;
     let simulation = simulate::start(&config.simulator, load, simulate::IfTaken::AnyPort)?;
     config.genesys.api_url = Some(simulation.url().parse().map_err(anyhow::Error::msg)?);
@@ -54,9 +48,11 @@ pub async fn demo(source: &config::Source, load: &[PathBuf]) -> anyhow::Result<(
     // Where callers have to be known, the lines that are printed are one's.
     let key = guard_demo(&mut config.auth, config.server.bind);
     let log = telemetry(&config.log)?;
+    // The variables of a real organisation are left alone on purpose.
+    warn_of_ignored(&source.without_credentials());
     let (service, listener, address) = start(&config, &credentials, &log)?;
     say(&simulation.banner(address, config.server.tls.is_some(), key));
-    run(service, listener, &config, &log).await
+    run((service, listener), signals, &config, &log).await
 }
 
 /// Sees to it that the demonstration is open to this machine alone, or to callers with a key; tells
@@ -93,48 +89,35 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 async fn run(
-    service: Service,
-    listener: TcpListener,
+    (service, listener): (Service, TcpListener),
+    signals: Signals,
     config: &Config,
     log: &Telemetry,
 ) -> anyhow::Result<()> {
-    let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    // Heard, so that it does not end the process: to write then fails, as it does on a full disk.
-    let _file_too_large = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
-    let (drain, ends) = (config.server.drain, (service.last_records(), log.clone()));
-    tokio::spawn(heed(signals, service.shutdown().clone(), drain, ends));
+    let files = service.watched_files();
+    let ends = Ends {
+        shutdown: service.shutdown().clone(),
+        drain: config.server.drain,
+        records: service.last_records(),
+        log: log.clone(),
+    };
+    tokio::spawn(signals.handle(files, ends));
     let ended = service.serve(listener).await;
     tracing::info!("stopped");
     log.sink().flush();
     ended
 }
 
-/// The first signal begins the drain, the second ends the process.
-async fn heed(
-    (mut interrupt, mut terminate): (Signals, Signals),
-    shutdown: Shutdown,
-    drain: Duration,
-    (records, log): (LastRecords, Telemetry),
-) {
-    either(&mut interrupt, &mut terminate).await;
-    tracing::info!(drain_s = drain.as_secs(), "draining; a second signal ends at once");
-    shutdown.begin(drain);
-    either(&mut interrupt, &mut terminate).await;
-    tracing::warn!("ended at once by a second signal");
-    records.written(AT_ONCE).await;
-    log.sink().flush();
-    std::process::exit(ENDED_AT_ONCE);
-}
-
-async fn either(interrupt: &mut Signals, terminate: &mut Signals) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Names the variables that look like settings and are not read.
+fn warn_of_ignored(source: &config::Source) {
+    for variable in config::ignored_variables(source) {
+        tracing::warn!("{variable}");
     }
 }
 
 /// What an operator should hear at the start.
-fn warn_about(config: &Config) {
+fn warn_about(config: &Config, source: &config::Source) {
+    warn_of_ignored(source);
     if config.auth.mode == config::AuthMode::None {
         tracing::warn!(
             server.address = %config.server.bind,

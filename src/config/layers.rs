@@ -12,7 +12,9 @@ use std::path::Path;
 use ::config::{Environment, FileFormat, Map, Source, Value, ValueKind};
 
 use super::error::{Origin, Problem, is_within};
+use super::ignored::likely_variable;
 use super::schema::{self, Key};
+use super::spelling::{nearest, with_likely};
 
 /// Largest file that is read for one credential; a path such as `/dev/zero` has no end.
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
@@ -111,6 +113,7 @@ fn flatten(
         let path = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
         // A quoted "server.bind" is another key than `bind` in `[server]`.
         let plain = !name.contains('.');
+        let unknown;
         let problem = match value.kind {
             ValueKind::Table(inner) if plain && schema::is_section(&path) => {
                 flatten(&path, inner, origin, layer, problems);
@@ -124,14 +127,25 @@ fn flatten(
                 layer.0.insert(path, (value, origin.clone()));
                 continue;
             }
-            _ => "unknown key",
+            _ => {
+                unknown = with_likely("unknown key", likely_path(&path).as_deref());
+                &unknown
+            }
         };
         problems.push(Problem::of_key(printable(&path), origin.clone(), problem));
     }
 }
 
+/// The key or section that this path is probably a slip of.
+fn likely_path(path: &str) -> Option<String> {
+    let paths: Vec<String> = schema::keys().map(Key::path).collect();
+    let sections = schema::keys().map(|key| key.section);
+    let known = paths.iter().map(String::as_str).chain(sections);
+    nearest(path, known).filter(|likely| *likely != path).map(str::to_owned)
+}
+
 /// The name of an unknown key, fit for one line of a message.
-fn printable(name: &str) -> String {
+pub(super) fn printable(name: &str) -> String {
     name.replace(char::is_control, "?")
 }
 
@@ -190,11 +204,11 @@ fn unknown_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) {
         let suffix = if value.is_some() { "_FILE" } else { "" };
         let message = match key {
             Some(key) if format!("{}{suffix}", key.variable()) == name => continue,
-            Some(_) => "the variable must be in capitals",
-            None => "unknown key",
+            Some(_) => "the variable must be in capitals".to_owned(),
+            None => with_likely("unknown key", likely_variable(name).as_deref()),
         };
         let (path, name) = (printable(&path), printable(name));
-        problems.push(Problem::of_key(path, Origin::Variable(name), message));
+        problems.push(Problem::of_key(path, Origin::Variable(name), &message));
     }
 }
 

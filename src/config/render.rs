@@ -19,6 +19,8 @@ pub(super) struct Line {
     key: Key,
     shown: String,
     origin: Origin,
+    /// The key that decides in place of this one while it is not set, and what follows from that.
+    followed: Option<(&'static str, String)>,
 }
 
 impl Line {
@@ -28,7 +30,13 @@ impl Line {
         // A default is public, and masked it could not be fed back.
         let hidden = key.is_secret() && !unset && value.kind != default.kind;
         let shown = if hidden { quote(MASK) } else { show(&value.kind, &default.kind) };
-        Self { key, shown, origin }
+        Self { key, shown, origin, followed: None }
+    }
+
+    /// The same with the value that follows from another key, if this one is not set.
+    pub fn following(mut self, other: &'static str, value: &impl std::fmt::Display) -> Self {
+        self.followed = (self.shown == "\"\"").then(|| (other, value.to_string()));
+        self
     }
 }
 
@@ -36,14 +44,18 @@ impl Line {
 pub(super) fn render(lines: &[Line]) -> String {
     let mut text = String::new();
     let mut section = "";
-    for Line { key, shown, origin } in lines {
+    for Line { key, shown, origin, followed } in lines {
         if key.section != section {
             let gap = if section.is_empty() { "" } else { "\n" };
             section = key.section;
             let _ = writeln!(text, "{gap}[{section}]");
         }
+        let _ = write!(text, "{} = {shown}  # from ", key.name);
         let unset = if shown == "\"\"" { ", not set" } else { "" };
-        let _ = writeln!(text, "{} = {shown}  # from {origin}{unset}", key.name);
+        let _ = match followed {
+            Some((other, value)) => writeln!(text, "{other}: {value}"),
+            None => writeln!(text, "{origin}{unset}"),
+        };
     }
     text
 }

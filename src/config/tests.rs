@@ -192,6 +192,21 @@ fn every_region_resolves_to_its_hosts() {
 }
 
 #[test]
+fn the_hosts_that_follow_from_the_region_are_shown() {
+    let shown = load(&env(&[("GENESYS_ENVIRONMENT", "eu-west-1")])).expect("valid").render();
+    for line in [
+        "api_url = \"\"  # from genesys.environment: https://api.mypurecloud.ie\n",
+        "login_url = \"\"  # from genesys.environment: https://login.mypurecloud.ie\n",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let api = ("GATEWAY__GENESYS__API_URL", "http://localhost:1");
+    let shown = load(&env(&[api])).expect("valid").render();
+    let line = "api_url = \"http://localhost:1\"  # from environment GATEWAY__GENESYS__API_URL\n";
+    assert!(shown.contains(line), "{shown}");
+}
+
+#[test]
 fn what_is_shown_can_be_used_as_a_file() {
     let first = load(&env(&[
         ("GENESYS_CLIENT_ID", "with \"quotes\" and \\ and ü"),

@@ -109,7 +109,7 @@ pub fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 impl UpstreamError {
-    pub(super) fn from_client(error: &hyper_util::client::legacy::Error) -> Self {
+    pub(super) fn from_client(error: &reqwest::Error) -> Self {
         let reason = innermost(error);
         if error.is_connect() { Self::Connect(reason) } else { Self::Reset(reason) }
     }

@@ -4,7 +4,7 @@
 //! The body of an answer is read here, up to a limit, so that everything above works on bytes and
 //! no upstream can fill our memory.
 
-mod over_http;
+mod http_client;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,30 +17,32 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::Service;
 use tower::util::ServiceExt;
 
-pub use self::over_http::{Outbound, ProxyServer, over_http};
+pub use self::http_client::{HttpClientSettings, over_http};
 use super::error::UpstreamError;
 use crate::ports::BoxFuture;
 
 /// What comes of one HTTP exchange.
-type Exchanged = Result<Response<Bytes>, UpstreamError>;
+type ExchangeResult = Result<Response<Bytes>, UpstreamError>;
 
 /// A service that makes one HTTP exchange: the wire itself, whose request URIs are absolute, or layers
 /// around it. Each layer takes a clone of the one inside it for every call, so clones share it, and its
 /// future is boxed: that of nine layers within each other has eight kilobytes, and would be copied by
 /// each of them.
 #[derive(Clone)]
-pub struct Transport(Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Exchanged> + Send + Sync>);
+pub struct Transport(
+    Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, ExchangeResult> + Send + Sync>,
+);
 
 impl Transport {
     /// Exchanges as `exchange` does.
-    pub fn of<F: Future<Output = Exchanged> + Send + 'static>(
+    pub fn of<F: Future<Output = ExchangeResult> + Send + 'static>(
         exchange: impl Fn(Request<Bytes>) -> F + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(move |request| Box::pin(exchange(request))))
     }
 
     /// Makes one exchange. It is always ready for another.
-    pub fn exchange(&self, request: Request<Bytes>) -> BoxFuture<'static, Exchanged> {
+    pub fn exchange(&self, request: Request<Bytes>) -> BoxFuture<'static, ExchangeResult> {
         (self.0)(request)
     }
 }
@@ -48,7 +50,7 @@ impl Transport {
 impl Service<Request<Bytes>> for Transport {
     type Response = Response<Bytes>;
     type Error = UpstreamError;
-    type Future = BoxFuture<'static, Exchanged>;
+    type Future = BoxFuture<'static, ExchangeResult>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
         Poll::Ready(Ok(()))

@@ -8,12 +8,16 @@ mod credentials;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::Uri;
+use axum::middleware::Next;
+use axum::response::Response;
 
 use self::credentials::Unusable;
+pub(super) use self::credentials::X_API_KEY;
 use super::peer::{CertificateSubject, peer_of};
 use super::problem::Problem;
+use super::state::AppState;
 use super::{ops, paths};
 use crate::app::{Callers, Shown, Stranger};
 use crate::domain::Client;
@@ -31,18 +35,40 @@ const OPEN: [&str; 8] = [
     paths::PROBLEM,
 ];
 
-/// Whom a request is made by, and why it is refused, if it is.
+/// Which client makes a request, and why the request is refused, if it is. An extension of the request.
+#[derive(Clone, Debug)]
 pub(super) struct Recognition {
     pub client: Arc<Client>,
     pub refusal: Option<Problem>,
 }
 
+/// Without a judgement, the client is anonymous and refused.
+impl Default for Recognition {
+    fn default() -> Self {
+        Self::refused("the request was not authenticated")
+    }
+}
+
+/// Identifies the client, and puts the [`Recognition`] into the extensions of the request.
+pub(super) async fn identify(State(state): State<AppState>, mut request: Request) -> Request {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let pattern = route.as_ref().map(MatchedPath::as_str);
+    let recognition = Recognition::of(state.app.callers(), &request, pattern);
+    request.extensions_mut().insert(recognition);
+    request
+}
+
+/// Refuses a request that [`identify`] found no client for, or whose client is over its own rate.
+pub(super) async fn require(request: Request, next: Next) -> Result<Response, Problem> {
+    match request.extensions().get::<Recognition>().cloned().unwrap_or_default().refusal {
+        Some(refusal) => Err(refusal),
+        None => Ok(next.run(request).await),
+    }
+}
+
 impl Recognition {
     /// Judges a request that matches this pattern. Costs nothing where anybody may call.
     pub(super) fn of(callers: &Callers, request: &Request, route: Option<&str>) -> Self {
-        if peer_of(request).is_some_and(|peer| peer.lapsed) {
-            return Self::refused("the client certificate is no longer good; connect anew");
-        }
         let Some(roll) = callers.roll() else { return Self::granted(Client::anonymous()) };
         if is_open(route, request.uri()) {
             return Self::granted(Client::anonymous());

@@ -21,6 +21,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::exchange::X_REQUEST_ID;
 use super::extract::{exchange, read_body};
 use super::negotiate::{JSON, declared};
 use super::paths;
@@ -106,8 +107,10 @@ pub(super) async fn echo(
     State(settings): State<Arc<HttpSettings>>,
     request: Request,
 ) -> Result<Json<EchoAnswer>, Problem> {
-    let (parts, content) = request.into_parts();
+    let (mut parts, content) = request.into_parts();
     let exchange = exchange(&parts)?;
+    // The middleware may have made it. The answer carries it in any case.
+    parts.headers.remove(X_REQUEST_ID);
     let content = read_body(&parts, content, &exchange, &settings).await?;
     Ok(Json(EchoAnswer {
         method: parts.method.to_string(),

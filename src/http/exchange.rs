@@ -1,11 +1,13 @@
-//! One request on its way through this layer: its id, deadline, preferences and trace.
+//! The context of one request in this layer: its id, deadline, preferences and trace.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
+use tower_http::request_id::{MakeRequestId, RequestId};
 use uuid::Uuid;
 
 use super::flat::Ask;
@@ -22,19 +24,21 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest request id that is taken from a caller.
 const LONGEST_ID: usize = 128;
 
-/// What the edge hands to handlers, as an extension of the request.
+/// The context of a request, as an extension of it.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
     /// On whose behalf it is made.
     pub client: Arc<Client>,
     /// When the request head arrived; the deadline counts from here.
     pub arrived: Instant,
-    /// Deadline and spending; the edge keeps a clone, to log what was spent.
+    /// Deadline and spending; all clones count together.
     pub cycle: Cycle,
     /// What the caller prefers.
     pub prefer: Prefer,
     /// What it asks for, if it wants the flat form.
     pub flat: Option<Arc<Ask>>,
+    /// Names the request across logs.
+    pub request_id: String,
     /// Whether a body that the head announces is still to be read; `None` without a body.
     body_waits: Option<Arc<AtomicBool>>,
 }
@@ -53,7 +57,14 @@ impl Exchange {
         let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
         let body_waits = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
         let cycle = Cycle::traced(deadline, span).on_behalf_of(Arc::clone(&client));
-        Self { client, arrived, cycle, prefer, flat: None, body_waits }
+        let request_id = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
+        let request_id = request_id.unwrap_or_default().to_owned();
+        Self { client, arrived, cycle, prefer, flat: None, request_id, body_waits }
+    }
+
+    /// The context of a request, which the middleware has put into its extensions.
+    pub(super) fn of(request: &Request) -> Option<&Self> {
+        request.extensions().get()
     }
 
     /// The body has been read to its end.
@@ -80,12 +91,22 @@ fn announces_body(headers: &HeaderMap) -> bool {
         || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
-/// The caller's request id if it is well-formed, else a new one.
-pub(super) fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
-    match given {
-        Some(id) if is_well_formed(id) => id.to_owned(),
-        Some(_) | None => Uuid::new_v4().to_string(),
+/// Removes a request id that is not well-formed, so that it counts as absent.
+pub(super) async fn remove_malformed_request_id(mut request: Request) -> Request {
+    let given = request.headers().get(X_REQUEST_ID);
+    if given.is_some_and(|id| !id.to_str().is_ok_and(is_well_formed)) {
+        request.headers_mut().remove(X_REQUEST_ID);
+    }
+    request
+}
+
+/// Makes the id of a request whose client sent none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewRequestId;
+
+impl MakeRequestId for NewRequestId {
+    fn make_request_id<B>(&mut self, _: &http::Request<B>) -> Option<RequestId> {
+        HeaderValue::try_from(Uuid::new_v4().to_string()).ok().map(RequestId::new)
     }
 }
 
@@ -114,17 +135,20 @@ mod tests {
         HeaderMap::from_iter([(name, value.parse().expect("header value"))])
     }
 
-    #[test]
-    fn a_well_formed_request_id_is_kept_and_others_are_replaced() {
-        let id = |text: &str| request_id(&with(X_REQUEST_ID, text));
+    #[tokio::test]
+    async fn a_well_formed_request_id_is_kept_and_others_are_removed() {
+        let kept = async |text: &str| {
+            let mut request = Request::default();
+            request.headers_mut().extend(with(X_REQUEST_ID, text));
+            remove_malformed_request_id(request).await.headers().contains_key(X_REQUEST_ID)
+        };
         let longest = "x".repeat(LONGEST_ID);
         for good in ["a", "A-1_b:c.d", longest.as_str()] {
-            assert_eq!(id(good), good);
+            assert!(kept(good).await, "{good}");
         }
         for bad in ["", "a b", "a\"b", "{a}", "x".repeat(LONGEST_ID + 1).as_str()] {
-            assert!(Uuid::try_parse(&id(bad)).is_ok(), "{bad}");
+            assert!(!kept(bad).await, "{bad}");
         }
-        assert!(Uuid::try_parse(&request_id(&HeaderMap::new())).is_ok());
     }
 
     #[test]

@@ -31,10 +31,6 @@ const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE, paths::CONVERS
 /// The code of a read that went well.
 const OK: &str = "ok";
 
-/// Of an answer whose status was made 200: the one that logs and figures show.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RealStatus(pub StatusCode);
-
 /// What a caller who wants the flat form has asked for.
 #[derive(Debug, Default)]
 pub(super) struct Ask {

@@ -66,6 +66,11 @@ pub(super) fn is_api(path: &str) -> bool {
     path.starts_with(API)
 }
 
+/// Whether this pattern is one that programs ask for again and again.
+pub(super) fn is_probed(pattern: &str) -> bool {
+    [LIVEZ, READYZ, METRICS].contains(&pattern)
+}
+
 /// Patterns whose answers come in several forms, by what the caller accepts.
 const NEGOTIATED: [&str; 7] =
     [ROOT, PROBLEM, CONVERSATIONS, SEARCH, CONVERSATION, ATTRIBUTES, ATTRIBUTE];

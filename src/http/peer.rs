@@ -11,7 +11,6 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName};
 
 pub use self::crowd::Crowd;
-pub(super) use self::crowd::Member;
 pub use self::source::Source;
 
 /// What proxies tell about who asked them.
@@ -27,15 +26,13 @@ pub struct Peer {
     pub socket: SocketAddr,
     /// Whom the client certificate names, if one was shown and it was good.
     pub certificate: Option<CertificateSubject>,
-    /// The client certificate was good when the connection was made, and is no longer.
-    pub lapsed: bool,
 }
 
 impl Peer {
     /// Somebody who connects from this address, without a certificate.
     pub fn at(address: SocketAddr) -> Self {
         let address = canonical(address);
-        Self { address, socket: address, certificate: None, lapsed: false }
+        Self { address, socket: address, certificate: None }
     }
 }
 

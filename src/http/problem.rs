@@ -1,7 +1,7 @@
 //! Problem details (RFC 9457): the one form in which anything but success leaves.
 //!
 //! The only file that turns error codes into statuses. A handler or extractor returns a
-//! [`Problem`]; the edge, which alone knows the request's id and what it spent, writes it out.
+//! [`Problem`]; the middleware, which knows the id of the request and what it spent, writes it out.
 
 mod body;
 mod examples;
@@ -31,7 +31,7 @@ pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 const CHALLENGES: [&str; 2] =
     ["Bearer realm=\"attribute-gateway\"", "Basic realm=\"attribute-gateway\", charset=\"UTF-8\""];
 
-/// Everything about one failed request but what the edge adds.
+/// Everything about one failed request but what the middleware adds.
 #[derive(Clone, Debug)]
 pub(super) struct Problem(Box<Inner>);
 
@@ -99,11 +99,14 @@ impl Problem {
         Failure::harmless(Error::Internal(cause.into())).into()
     }
 
-    /// A panic. Its place is logged by the panic hook, its payload nowhere.
-    pub(super) fn panicked(effect: Effect) -> Self {
-        let mut problem = Self::internal("a handler panicked");
-        problem.0.effect = effect;
-        problem
+    /// A panic, which may have cut a write short. The panic hook logs its place, nothing its payload.
+    pub(super) fn panicked() -> Self {
+        Self::internal("a handler panicked").with_effect(Effect::Unknown)
+    }
+
+    pub(super) fn with_effect(mut self, effect: Effect) -> Self {
+        self.0.effect = effect;
+        self
     }
 
     pub(super) fn code(&self) -> Code {
@@ -232,7 +235,7 @@ impl From<Failure> for Problem {
             }
             Error::ParticipantNotFound { purposes, .. } => Extra::Purposes(purposes),
             Error::AttributesTooLarge(size) => Extra::Size(size),
-            // The edge completes the report: the limit and the calls are not the error's.
+            // The middleware completes the report: the limit and the calls are not the error's.
             Error::Superseded(report) => Extra::Report(Box::new(WriteAnswer::from(*report))),
             Error::UpstreamRejected { status, code, message } => {
                 Extra::Upstream { status, code, message }
@@ -263,7 +266,7 @@ impl From<Failure> for Problem {
     }
 }
 
-/// Leaves the problem for the edge to write.
+/// Leaves the problem for the middleware to write.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();

@@ -1,11 +1,10 @@
-//! Every route, and the edge around them.
+//! Every route, with the middleware around them.
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::edge::edge;
+use super::middleware::with_middleware;
 use super::state::AppState;
 use super::{attributes, conversations, docs, echo, ops, pages, single_key, trace};
 
@@ -13,11 +12,9 @@ use super::{attributes, conversations, docs, echo, ops, pages, single_key, trace
 pub fn router(state: AppState) -> Router {
     let served = if state.ops.recent.is_some() { documented() } else { always() };
     let (router, _) = served.split_for_parts();
-    router
-        .fallback(ops::not_found)
-        .method_not_allowed_fallback(ops::method_not_allowed)
-        .layer(from_fn_with_state(state.clone(), edge))
-        .with_state(state)
+    let router =
+        router.fallback(ops::not_found).method_not_allowed_fallback(ops::method_not_allowed);
+    with_middleware(router, &state).with_state(state)
 }
 
 /// Every route there may be, with its documentation.

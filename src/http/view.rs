@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::{KeyAnswer, ParticipantView, ReadAllAnswer, ReadAnswer, WriteAnswer};
 use super::etag::Cover;
-use super::flat::{Ask, RealStatus};
+use super::flat::Ask;
 use super::form::Form;
 use super::form::json;
+use super::middleware::LoggedResult;
 use super::negotiate::PLAIN_TEXT;
 use super::problem::Problem;
 use super::query::shortened;
@@ -144,9 +145,7 @@ impl WriteView {
         let all_is_well = status == StatusCode::OK && report.warnings.is_empty() && !report.dry_run;
         let mut response = if let Some(ask) = &self.flat {
             let answer = ask.written(&report, status == StatusCode::OK, effect);
-            let mut response = json(&answer);
-            response.extensions_mut().insert(RealStatus(status));
-            response
+            json(&answer)
         } else if self.minimal && all_is_well {
             StatusCode::NO_CONTENT.into_response()
         } else {
@@ -155,7 +154,7 @@ impl WriteView {
             *response.status_mut() = status;
             response
         };
-        response.extensions_mut().insert(effect);
+        response.extensions_mut().insert(LoggedResult { status, effect, code: None });
         Ok(tagged(response, tag.as_deref()))
     }
 }

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::shares::Shares;
@@ -88,6 +89,8 @@ struct Watched {
     takes_demo_key: bool,
     path: PathBuf,
     state: Mutex<State>,
+    /// Told when the file is to be read at once.
+    reload: Notify,
 }
 
 struct State {
@@ -136,8 +139,8 @@ impl KnownCallers {
         let entries = auth.callers_with(&path, &text)?;
         refuse_demo_key(takes_demo_key, Some(&path), &entries)?;
         let state = State { seen: Ok(text), judged: true, callers: entries.len(), trouble: None };
-        let watched =
-            Watched { auth: auth.clone(), takes_demo_key, path, state: Mutex::new(state) };
+        let (auth, state, reload) = (auth.clone(), Mutex::new(state), Notify::new());
+        let watched = Watched { auth, takes_demo_key, path, state, reload };
         Ok(Self { callers: callers(entries), watched: Some(Arc::new(watched)) })
     }
 
@@ -156,6 +159,12 @@ impl KnownCallers {
         Some(Check { name: CHECK, ok: state.trouble.is_none(), detail })
     }
 
+    /// Has the file read at once, also if it has not changed. False if there is none.
+    pub fn reload(&self) -> bool {
+        self.watched.iter().for_each(|watched| watched.reload.notify_one());
+        self.watched.is_some()
+    }
+
     /// Tells `shares` who they are, and watches the file until `stop`.
     pub fn watch(&self, metrics: &Metrics, stop: CancellationToken, shares: Shares) {
         shares.among(&self.callers.clients());
@@ -163,12 +172,15 @@ impl KnownCallers {
         let (callers, metrics) = (self.callers.clone(), metrics.clone());
         tokio::spawn(stop.run_until_cancelled_owned(async move {
             loop {
-                tokio::time::sleep(LOOK).await;
+                let asked = tokio::select! {
+                    () = tokio::time::sleep(LOOK) => false,
+                    () = watched.reload.notified() => true,
+                };
                 let path = watched.path.clone();
                 // A file may lie on a disk that takes its time.
                 let read = tokio::task::spawn_blocking(move || config::read_clients(&path));
                 if let Ok(seen) = read.await {
-                    let Heeded { usable, replaced } = watched.heed(seen, &callers);
+                    let Heeded { usable, replaced } = watched.heed(seen, &callers, asked);
                     if replaced {
                         shares.among(&callers.clients());
                     }
@@ -185,26 +197,36 @@ impl Watched {
     }
 
     /// Takes note of another look at the file, and has the callers replaced if it is not as it was, and
-    /// was the same at the look before: until then somebody may still be writing it.
-    fn heed(&self, seen: Result<String, CallersError>, callers: &Callers) -> Heeded {
+    /// was the same at the look before: until then somebody may still be writing it. If an operator
+    /// asked for it, the file counts as it is now.
+    fn heed(&self, seen: Result<String, CallersError>, callers: &Callers, asked: bool) -> Heeded {
         let mut state = self.state();
+        if asked {
+            (state.seen, state.judged) = (seen, true);
+            return self.take(&mut state, callers);
+        }
         if seen != state.seen {
             (state.seen, state.judged) = (seen, false);
         } else if !std::mem::replace(&mut state.judged, true) {
-            match self.judged(&state) {
-                Ok(entries) => {
-                    tracing::info!(callers = entries.len(), "the callers were read anew");
-                    (state.callers, state.trouble) = (entries.len(), None);
-                    callers.replace(enrolled(entries));
-                    return Heeded { usable: true, replaced: true };
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the callers from before still count");
-                    state.trouble = Some(error.to_string());
-                }
-            }
+            return self.take(&mut state, callers);
         }
         Heeded { usable: state.trouble.is_none(), replaced: false }
+    }
+
+    fn take(&self, state: &mut State, callers: &Callers) -> Heeded {
+        match self.judged(state) {
+            Ok(entries) => {
+                tracing::info!(callers = entries.len(), "the callers were read anew");
+                (state.callers, state.trouble) = (entries.len(), None);
+                callers.replace(enrolled(entries));
+                Heeded { usable: true, replaced: true }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the callers from before still count");
+                state.trouble = Some(error.to_string());
+                Heeded { usable: false, replaced: false }
+            }
+        }
     }
 
     /// The callers of the file as it was seen, if they can be taken for those of before.
@@ -281,7 +303,7 @@ mod tests {
         let known = KnownCallers::of(&auth).expect("sound");
         let watched = known.watched.clone().expect("a file");
         let look = |text: &str| {
-            let look = || watched.heed(Ok(text.to_owned()), &known.callers);
+            let look = || watched.heed(Ok(text.to_owned()), &known.callers, false);
             let first = look();
             assert!(!first.replaced);
             let Heeded { usable, replaced } = look();

@@ -10,6 +10,7 @@ use crate::genesys::{Guard, Limiter, Retries, TokenCache, TokenStatus};
 use crate::http::{Check, Readiness, ReadinessReport};
 use crate::ports::BreakerState;
 use crate::shutdown::Shutdown;
+use crate::telemetry::LogLosses;
 
 /// Looks at everything that readiness depends on.
 pub struct Health {
@@ -22,6 +23,7 @@ pub struct Health {
     pub shutdown: Shutdown,
     pub audit: Option<AuditLog>,
     pub tls: Option<Arc<Tls>>,
+    pub log: Option<LogLosses>,
 }
 
 impl Readiness for Health {
@@ -53,6 +55,7 @@ impl Readiness for Health {
         });
         checks.extend(self.audit.as_ref().map(audit));
         checks.extend(self.callers.check());
+        checks.extend(self.log.as_ref().map(log));
         ReadinessReport { ready: authenticated && running, checks }
     }
 
@@ -86,6 +89,20 @@ fn audit(audit: &AuditLog) -> Check {
         None => lost,
     };
     Check { name: "audit", ok: state.failing.is_none(), detail }
+}
+
+/// A log that cannot be written makes nothing unready: requests are served all the same.
+fn log(losses: &LogLosses) -> Check {
+    let lost = match losses.lines() {
+        0 => "no line lost".to_owned(),
+        lines => format!("{lines} lines lost since the start"),
+    };
+    let fault = losses.fault();
+    let detail = match &fault {
+        Some(reason) => format!("cannot be written: {reason}; {lost}"),
+        None => lost,
+    };
+    Check { name: "log", ok: fault.is_none(), detail }
 }
 
 /// That there is no room is no fault of anything: it is what the limit is for.

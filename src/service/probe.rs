@@ -1,19 +1,14 @@
 //! How another process asks a running service whether it is ready.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::Request;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tower::ServiceExt as _;
 
-use crate::genesys::{Outbound, Transport};
+use crate::genesys::{HttpClientSettings, Transport};
 use crate::http::paths;
 
 /// A service that takes longer than this to tell is not well.
@@ -63,58 +58,9 @@ pub async fn ask(url: &str, asked: Asked) -> anyhow::Result<()> {
 }
 
 fn transport(asked: Asked) -> anyhow::Result<Transport> {
-    let outbound = Outbound::new(PATIENCE, LONGEST_ANSWER);
-    if asked == Asked::Other {
-        return Ok(outbound.transport()?);
-    }
-    let provider = Arc::new(ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-        .with_no_client_auth();
-    Ok(outbound.transport_with(tls))
-}
-
-/// Takes any certificate, for [`Asked::Own`].
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    let mut settings = HttpClientSettings::new(PATIENCE, LONGEST_ANSWER);
+    settings.verifies_certificate = asked == Asked::Other;
+    Ok(settings.transport()?)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::config::Tracing;
-use crate::genesys::{Outbound, Transport};
+use crate::genesys::{HttpClientSettings, Transport};
 use crate::telemetry::SpanExport;
 
 /// Time for one batch.
@@ -34,7 +34,7 @@ pub(super) fn export(settings: &Tracing) -> anyhow::Result<Option<SpanExport>> {
     if settings.endpoint.is_none() {
         return Ok(None);
     }
-    let transport = Outbound::new(CONNECT_TIMEOUT, LARGEST_ANSWER).transport();
+    let transport = HttpClientSettings::new(CONNECT_TIMEOUT, LARGEST_ANSWER).transport();
     let transport = transport.context("cannot set up TLS; are CA certificates installed?")?;
     span_export(settings, transport)
 }

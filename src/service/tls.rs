@@ -5,19 +5,19 @@
 //! from before can, the old state stays, and the log, `/readyz?verbose` and the figures say so.
 
 mod certificate;
-mod identity;
+mod client_certificate;
 mod material;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
 use self::certificate::when;
-pub use self::identity::Identity;
+pub use self::client_certificate::ClientCertificate;
 use self::material::Material;
 pub use self::material::certificates;
 use super::watched::{Watched, check_regular};
@@ -39,14 +39,18 @@ enum Cause {
     Changed,
     /// They could not be taken when they had changed.
     Again,
+    /// An operator asked for it.
+    Asked,
 }
 
 /// The certificate in use, and who may come in.
 pub struct Tls {
     settings: config::Tls,
     state: Mutex<State>,
-    /// How often files were taken.
-    generation: AtomicU64,
+    /// Says that the files were taken.
+    reloads: watch::Sender<()>,
+    /// Told when the files are to be read at once.
+    reload: Notify,
 }
 
 struct State {
@@ -69,7 +73,8 @@ impl Tls {
         Ok(Self {
             settings: settings.clone(),
             state: Mutex::new(state),
-            generation: AtomicU64::new(0),
+            reloads: watch::Sender::default(),
+            reload: Notify::new(),
         })
     }
 
@@ -81,14 +86,18 @@ impl Tls {
     /// Takes the files anew whenever they change, for ever.
     pub async fn keep(&self, metrics: &Metrics) {
         metrics.certificate_expires(self.lock().material.term.expires.unix_timestamp());
-        let mut files = Watched::new(files(&self.settings));
+        let mut watched = Watched::new(files(&self.settings));
         self.take(metrics, Cause::Start);
         loop {
             let has_fault = self.lock().fault.is_some();
             let cause = tokio::select! {
-                () = files.changed() => Cause::Changed,
+                () = watched.changed() => Cause::Changed,
+                () = self.reload.notified() => Cause::Asked,
                 () = tokio::time::sleep(TRY_AGAIN), if has_fault => Cause::Again,
             };
+            if cause == Cause::Asked {
+                watched = Watched::new(files(&self.settings));
+            }
             self.take(metrics, cause);
         }
     }
@@ -99,7 +108,7 @@ impl Tls {
                 let expires = material.term.expires;
                 metrics.certificate_expires(expires.unix_timestamp());
                 *self.lock() = State { material: Arc::new(material), fault: None };
-                self.generation.fetch_add(1, Ordering::Release);
+                self.reloads.send_replace(());
                 if cause != Cause::Start {
                     metrics.tls_reloaded(true);
                     tracing::info!(expires = %when(expires), "the files of server.tls were taken");
@@ -111,8 +120,8 @@ impl Tls {
                     metrics.tls_reloaded(false);
                     tracing::error!(
                         error = fault,
-                        "the files of server.tls have changed and cannot be used; those from \
-                         before stay in use"
+                        "the files of server.tls cannot be used as they are now; those from before \
+                         stay in use"
                     );
                 }
                 self.lock().fault = Some(fault);
@@ -129,6 +138,11 @@ impl Tls {
             bail!("the certificate in {} is {fault}", self.settings.certificate.display());
         }
         Ok(material)
+    }
+
+    /// Has the files read at once, also if they have not changed.
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// How it stands with the files and the certificate.

@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Monotonic;
 use crate::config::{self, Config, Route};
-use crate::error::Error;
 use crate::genesys::{
     ApiGuards, Clearing, Client, Credentials, Guard, Jitter, Limiter, Limits, Paths, Retries,
     StackParts, StackSettings, TokenCache, TokenSettings, Transport, api_stack, token_stack,
 };
-use crate::http::paths;
 use crate::policy::{Backoff, RateSettings};
-use crate::ports::{Class, Conversations as _, Cycle, Meter, ReadCall};
-use crate::telemetry::Metrics;
+use crate::ports::Meter;
 
 /// What the upstream side is made of.
 pub struct UpstreamParts {
@@ -82,48 +78,6 @@ impl Upstream {
         }
     }
 }
-
-/// What a set of credentials is good for, found out by a token and one read.
-pub struct Probe {
-    /// Whether a token could be fetched.
-    pub token: Result<(), Error>,
-    /// Whether conversations can be read: asked for one that does not exist.
-    pub read: Result<(), Error>,
-}
-
-/// Fetches a token, and reads a conversation that does not exist.
-///
-/// # Errors
-/// If TLS cannot be set up.
-///
-/// # Panics
-/// Never: the id of that conversation is a UUID.
-pub async fn probe(config: &Config, credentials: &config::Credentials) -> anyhow::Result<Probe> {
-    let transport = super::transport(config)?;
-    let (jitter, stop) = (Jitter::random(), CancellationToken::new());
-    let meter: Arc<dyn Meter> = Arc::new(Metrics::new(paths::ALL));
-    let _ends = stop.clone().drop_guard();
-    let parts = UpstreamParts { transport, jitter, meter, stop };
-    let upstream = Upstream::connect(config, credentials, parts);
-    let deadline = Instant::now() + config.server.deadline;
-    let token = upstream.tokens.get(deadline).await;
-    let token = token.map(drop).map_err(|error| error.into_error(false));
-    let call = ReadCall {
-        conversation: NO_CONVERSATION.parse().expect("a UUID"),
-        participant: NO_CONVERSATION.parse().ok(),
-        retries: true,
-        permit: None,
-        class: Class::Read,
-    };
-    let read = match upstream.client.read(call, &Cycle::new(deadline)).await {
-        Ok(_) | Err(Error::ConversationNotFound(_)) => Ok(()),
-        Err(error) => Err(error),
-    };
-    Ok(Probe { token, read })
-}
-
-/// The id of no conversation.
-const NO_CONVERSATION: &str = "00000000-0000-4000-8000-000000000000";
 
 fn stack_settings(config: &Config) -> StackSettings {
     StackSettings {

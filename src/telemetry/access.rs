@@ -1,16 +1,19 @@
-//! The access log: one line a request, at target `access`, level INFO.
+//! The access log: one line a request, at target `access`, level INFO. What probes and scrapers ask
+//! for is logged at DEBUG.
 //!
 //! Written by hand into the sink's buffer and not as a `tracing` event, which costs as much as
 //! the rest of the request's handling. Paths and queries are left out: they may name keys.
 
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
+use tracing::Level;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-use super::{Format, Sink};
+use super::{Format, LogLosses, Sink};
 use crate::domain::ConversationId;
 use crate::error::{Code, Effect};
 #[cfg(test)]
@@ -22,11 +25,17 @@ pub(super) const TARGET: &str = "access";
 
 /// Where access lines go, if anywhere. Cheap to clone.
 #[derive(Clone)]
-pub struct AccessLog(Option<(Sink, Format)>);
+pub struct AccessLog {
+    output: Option<(Sink, Format)>,
+    /// The finest level that is written.
+    finest: Option<Level>,
+}
 
 /// What there is to say about one request.
 #[derive(Clone, Debug)]
 pub struct AccessRecord<'a> {
+    /// INFO, or DEBUG.
+    pub level: Level,
     /// HTTP method.
     pub method: &'a str,
     /// The pattern that matched, never the path.
@@ -39,6 +48,8 @@ pub struct AccessRecord<'a> {
     pub request_id: &'a str,
     /// The caller, where callers are known.
     pub client: Option<&'a str>,
+    /// Where it came from: the other end of the connection, or who stands before trusted proxies.
+    pub client_address: Option<IpAddr>,
     /// The conversation, where the path names one.
     pub conversation: Option<ConversationId>,
     /// Calls to the platform API.
@@ -54,19 +65,25 @@ pub struct AccessRecord<'a> {
 }
 
 impl AccessLog {
-    /// Writes to this sink.
-    pub fn new(sink: Sink, format: Format) -> Self {
-        Self(Some((sink, format)))
+    /// Writes lines of `finest` level and above to this sink, or none.
+    pub fn new(sink: Sink, format: Format, finest: Option<Level>) -> Self {
+        Self { output: Some((sink, format)), finest }
     }
 
     /// Writes nothing.
     pub const fn disabled() -> Self {
-        Self(None)
+        Self { output: None, finest: None }
+    }
+
+    /// The lines that the output of the log did not take.
+    pub fn losses(&self) -> Option<&LogLosses> {
+        self.output.as_ref().map(|(sink, _)| sink.losses())
     }
 
     /// Writes the line of one request.
     pub fn write(&self, record: &AccessRecord<'_>) {
-        match &self.0 {
+        let wanted = self.finest.is_some_and(|finest| record.level <= finest);
+        match self.output.as_ref().filter(|_| wanted) {
             None => {}
             Some((sink, Format::Json)) => {
                 // Writing into a `Vec` cannot fail, and the line has no map with odd keys.
@@ -95,6 +112,8 @@ struct Line<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<&'a str>,
+    #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
+    client_address: Option<IpAddr>,
     #[serde(rename = "conversation.id", skip_serializing_if = "Option::is_none")]
     conversation: Option<Shown<ConversationId>>,
     #[serde(rename = "upstream.calls")]
@@ -113,7 +132,7 @@ impl<'a> Line<'a> {
     fn of(record: &AccessRecord<'a>) -> Self {
         Self {
             timestamp: Now,
-            level: "INFO",
+            level: record.level.as_str(),
             target: TARGET,
             method: record.method,
             route: record.route,
@@ -121,6 +140,7 @@ impl<'a> Line<'a> {
             duration_ms: milliseconds(record.took),
             request_id: record.request_id,
             client: record.client,
+            client_address: record.client_address,
             conversation: record.conversation.map(Shown),
             upstream_calls: record.upstream_calls,
             effect: record.effect.map(Effect::as_str),
@@ -138,7 +158,8 @@ pub fn milliseconds(time: Duration) -> f64 {
 
 fn text(record: &AccessRecord<'_>) -> String {
     let mut line = format!(
-        "{Now}  INFO {TARGET}: http.method={} http.route={} http.status={} duration_ms={} request.id={}",
+        "{Now} {:>5} {TARGET}: http.method={} http.route={} http.status={} duration_ms={} request.id={}",
+        record.level.as_str(),
         record.method,
         record.route,
         record.status,
@@ -150,6 +171,9 @@ fn text(record: &AccessRecord<'_>) -> String {
     };
     if let Some(name) = record.client {
         add("client", &name);
+    }
+    if let Some(address) = record.client_address {
+        add("client.address", &address);
     }
     if let Some(id) = record.conversation {
         add("conversation.id", &id);
@@ -199,12 +223,14 @@ impl AccessRecord<'static> {
     /// A record with everything in it.
     pub(crate) fn example() -> Self {
         Self {
+            level: Level::INFO,
             method: "PUT",
             route: "/v1/conversations/{conversationId}/attributes",
             status: 200,
             took: Duration::from_micros(12_345),
             request_id: "req-1",
             client: Some("crm"),
+            client_address: "192.0.2.7".parse().ok(),
             conversation: "8e0f1a2b-0000-4000-8000-000000000001".parse().ok(),
             upstream_calls: 3,
             effect: Some(Effect::Applied),
@@ -223,7 +249,7 @@ mod tests {
     #[test]
     fn json_holds_every_field_under_its_dotted_name() {
         let (sink, captured) = Sink::captured(Format::Json);
-        AccessLog::new(sink, Format::Json).write(&AccessRecord::example());
+        AccessLog::new(sink, Format::Json, Some(Level::INFO)).write(&AccessRecord::example());
         let text = captured.text();
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).expect("one object");
         let expected = [
@@ -231,6 +257,7 @@ mod tests {
             ("http.route", "/v1/conversations/{conversationId}/attributes"),
             ("request.id", "req-1"),
             ("client", "crm"),
+            ("client.address", "192.0.2.7"),
             ("conversation.id", "8e0f1a2b-0000-4000-8000-000000000001"),
             ("effect", "applied"),
             ("correlation.id", "corr\n1"),
@@ -250,10 +277,15 @@ mod tests {
     #[test]
     fn text_stays_on_one_line_whatever_upstream_says() {
         let (sink, captured) = Sink::captured(Format::Text);
-        AccessLog::new(sink, Format::Text).write(&AccessRecord::example());
+        AccessLog::new(sink, Format::Text, Some(Level::INFO)).write(&AccessRecord::example());
         let text = captured.text();
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(text.contains(" duration_ms=12.345 request.id=req-1 client=crm "), "{text}");
+        assert!(
+            text.contains(
+                " duration_ms=12.345 request.id=req-1 client=crm client.address=192.0.2.7 "
+            ),
+            "{text}"
+        );
         assert!(text.contains(r" correlation.id=corr\n1 "), "{text}");
     }
 
@@ -261,6 +293,7 @@ mod tests {
     fn what_is_not_known_is_left_out() {
         let record = AccessRecord {
             client: None,
+            client_address: None,
             conversation: None,
             effect: None,
             correlation_id: None,
@@ -269,7 +302,7 @@ mod tests {
             ..AccessRecord::example()
         };
         let (sink, captured) = Sink::captured(Format::Json);
-        AccessLog::new(sink, Format::Json).write(&record);
+        AccessLog::new(sink, Format::Json, Some(Level::INFO)).write(&record);
         let text = captured.text();
         for name in
             ["client", "conversation.id", "effect", "correlation.id", "trace.id", "problem.code"]

@@ -1,11 +1,14 @@
 //! Figures of the listening side.
 
-use std::sync::atomic::AtomicI64;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
 /// Why the service ended a connection, where its caller did not.
@@ -21,8 +24,6 @@ pub enum Ended {
     IdleTimeout,
     /// Nothing of an answer was taken for too long.
     AnswerTimeout,
-    /// Another connection got its place.
-    Displaced,
     /// There was no place for it.
     Refused,
     /// The service goes down.
@@ -37,7 +38,6 @@ impl Ended {
             Self::HeaderTimeout => "headerTimeout",
             Self::IdleTimeout => "idleTimeout",
             Self::AnswerTimeout => "answerTimeout",
-            Self::Displaced => "displaced",
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",
         }
@@ -60,7 +60,34 @@ pub(super) struct Connections {
     open: Gauge<i64, AtomicI64>,
     ended: Family<ReasonLabels, Counter>,
     reloads: Family<TakenLabels, Counter>,
-    expires: Gauge<i64, AtomicI64>,
+    expires: CertificateExpiry,
+}
+
+/// When the certificate of the gateway ends. Absent without TLS: a 0 would look like a certificate that
+/// ended in 1970.
+#[derive(Clone, Debug)]
+struct CertificateExpiry(Arc<AtomicI64>);
+
+/// Stands for no certificate.
+const NO_CERTIFICATE: i64 = i64::MIN;
+
+impl Default for CertificateExpiry {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(NO_CERTIFICATE)))
+    }
+}
+
+impl Collector for CertificateExpiry {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let expires = self.0.load(Ordering::Relaxed);
+        if expires == NO_CERTIFICATE {
+            return Ok(());
+        }
+        let help = "When the certificate of the gateway ends, in seconds since 1970";
+        let metric = ConstGauge::new(expires);
+        let name = "tls_certificate_expiry_seconds";
+        metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+    }
 }
 
 impl Connections {
@@ -76,11 +103,7 @@ impl Connections {
             "Changes of the TLS files, by whether they could be used",
             self.reloads.clone(),
         );
-        registry.register(
-            "tls_certificate_expiry_seconds",
-            "When the certificate of the gateway ends, in seconds since 1970; 0 without TLS",
-            self.expires.clone(),
-        );
+        registry.register_collector(Box::new(self.expires.clone()));
     }
 
     pub(super) fn open(&self, count: usize) {
@@ -93,7 +116,7 @@ impl Connections {
     }
 
     pub(super) fn expires(&self, at: i64) {
-        self.expires.set(at);
+        self.expires.0.store(at, Ordering::Relaxed);
     }
 
     pub(super) fn ended(&self, ended: Ended) {

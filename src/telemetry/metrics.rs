@@ -4,10 +4,11 @@
 //! Labels come from closed sets: no id, key, path or value is ever one.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -19,6 +20,8 @@ use super::budget::Budget;
 use super::clients::Clients;
 use super::connections::{Connections, Ended};
 use super::families::{Endpoint, Held, RequestLabels, RouteLabels, count, seconds};
+use super::process;
+use super::sink::LogLosses;
 use super::upstream::Upstream;
 use super::writes::{Writes, whole};
 use crate::domain::{Client, Outcome};
@@ -63,6 +66,9 @@ struct Figures {
     audit_records: Counter,
     audit_lost: Counter,
     clients_file_rejected: Gauge,
+    log_lines_lost: Counter,
+    log: OnceLock<LogLosses>,
+    process: Registry,
 }
 
 impl Metrics {
@@ -86,6 +92,9 @@ impl Metrics {
             audit_records: Counter::default(),
             audit_lost: Counter::default(),
             clients_file_rejected: Gauge::default(),
+            log_lines_lost: Counter::default(),
+            log: OnceLock::new(),
+            process: process::registry(),
         };
         figures.register();
         Self(Arc::new(figures))
@@ -149,13 +158,23 @@ impl Metrics {
         self.0.clients_file_rejected.set(rejected.into());
     }
 
+    /// Counts the log lines that are lost from now on. The first log stays.
+    pub fn watch_log(&self, losses: &LogLosses) {
+        let _ = self.0.log.set(losses.clone());
+    }
+
     /// All figures as the text that Prometheus scrapes.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         if let Some(refresh) = self.0.refresh.get() {
             refresh();
         }
+        if let Some(log) = self.0.log.get() {
+            self.0.log_lines_lost.inner().store(log.lines(), Ordering::Relaxed);
+        }
         let mut text = String::new();
-        encode(&mut text, &self.0.registry)?;
+        encode_registry(&mut text, &self.0.registry)?;
+        encode_registry(&mut text, &self.0.process)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }
@@ -176,6 +195,8 @@ impl Figures {
             "1 while auth.clients_file cannot be used and the callers from before count, else 0",
             rejected,
         );
+        let lost = self.log_lines_lost.clone();
+        self.add("log_lines_lost", "Log lines that the output did not take", lost);
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         self.add("build", "Version of the gateway", version);
     }
@@ -311,7 +332,7 @@ mod tests {
         metrics.writes_in_flight(7);
         metrics.participants_held(9);
         metrics.connections(3);
-        metrics.connection_ended(Ended::Displaced);
+        metrics.connection_ended(Ended::Refused);
         metrics.audited(true);
         metrics.audited(true);
         metrics.audited(false);
@@ -345,7 +366,7 @@ mod tests {
             "writes_in_flight 7",
             "participants_held 9",
             "connections 3",
-            r#"connections_ended_total{reason="displaced"} 1"#,
+            r#"connections_ended_total{reason="refused"} 1"#,
             "audit_records_total 2",
             "audit_lost_total 1",
             r#"tls_reloads_total{outcome="refused"} 1"#,
@@ -356,6 +377,32 @@ mod tests {
             assert!(text.lines().any(|at| at == line), "{line} is not in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_end_of_the_certificate_is_absent_without_tls() {
+        assert!(!text(&Metrics::new(ROUTES)).contains("tls_certificate_expiry"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_standard_metrics_of_the_process_have_their_standard_names() {
+        let text = text(&Metrics::new(ROUTES));
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+            line.unwrap_or_else(|| panic!("no {name}")).parse::<f64>().expect("a number")
+        };
+        assert!(value("process_cpu_seconds_total") >= 0.0);
+        assert!(value("process_open_fds") >= 3.0);
+        assert!(value("process_max_fds") >= value("process_open_fds"));
+        assert!(value("process_threads") >= 1.0);
+        assert!(value("process_resident_memory_bytes") > 1e6);
+        assert!(value("process_virtual_memory_bytes") >= value("process_resident_memory_bytes"));
+        let now = crate::clock::now().unix_timestamp();
+        let age =
+            value("process_start_time_seconds") - f64::from(i32::try_from(now).expect("2026"));
+        assert!((-3600.0..=2.0).contains(&age), "{age}");
+        assert_eq!(text.matches("# EOF").count(), 1);
     }
 
     #[test]

@@ -3,9 +3,13 @@
 //! A request only appends to memory. The thread writes some milliseconds after the first line of
 //! a batch, at once when much has gathered or an error was logged, and sleeps without any timer
 //! while there is nothing to write. If the output stands still, the buffer fills and further lines
-//! are counted and dropped; how many is the first line written afterwards.
+//! are counted and dropped; so are lines that cannot be written, to a full disk for instance. How many
+//! were lost is told in the log when it is written again, and in the meantime by [`LogLosses`].
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +33,44 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How long [`Sink::flush`] waits for an output that does not move.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long an output is left alone that would block, as a terminal set so by another program.
+const BLOCKED_PAUSE: Duration = Duration::from_millis(10);
+
+/// The log lines that the output did not take, and why. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct LogLosses(Arc<Losses>);
+
+#[derive(Default)]
+struct Losses {
+    lines: AtomicU64,
+    fault: Mutex<Option<String>>,
+}
+
+impl LogLosses {
+    /// How many lines were lost since the start.
+    pub fn lines(&self) -> u64 {
+        self.0.lines.load(Ordering::Relaxed)
+    }
+
+    /// Why lines are being lost now, if they are.
+    pub fn fault(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn add(&self, lines: u64, fault: &str) {
+        self.0.lines.fetch_add(lines, Ordering::Relaxed);
+        *self.lock() = Some(fault.to_owned());
+    }
+
+    fn over(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The shared output of the process. Cheap to clone.
 #[derive(Clone)]
 pub struct Sink {
@@ -41,6 +83,7 @@ struct Shared {
     filled: Condvar,
     emptied: Condvar,
     format: Format,
+    losses: LogLosses,
 }
 
 #[derive(Default)]
@@ -65,7 +108,15 @@ impl Drop for Closer {
 impl Sink {
     /// A sink over standard output.
     pub fn stdout(format: Format) -> Self {
-        Self::over(io::stdout(), format)
+        match io::stdout().as_fd().try_clone_to_owned() {
+            Ok(output) => Self::over(Unbuffered(output.into()), format),
+            Err(_) => Self::over(io::stdout(), format),
+        }
+    }
+
+    /// The lines that the output did not take.
+    pub fn losses(&self) -> &LogLosses {
+        &self.shared.losses
     }
 
     /// A sink over any output. It ends, with all that was written, when its last clone is dropped.
@@ -75,6 +126,7 @@ impl Sink {
             filled: Condvar::new(),
             emptied: Condvar::new(),
             format,
+            losses: LogLosses::default(),
         });
         let theirs = Arc::clone(&shared);
         // Without its thread the sink still works: it fills up, and then counts what it drops.
@@ -123,6 +175,7 @@ impl Sink {
         if after > CAPACITY {
             buffer.bytes.truncate(before);
             buffer.dropped += 1;
+            self.shared.losses.add(1, "the output takes no lines");
             return;
         }
         buffer.urgent |= urgent;
@@ -140,10 +193,31 @@ impl Shared {
 
     fn drain_into(&self, mut output: impl Write) {
         let mut batch = Vec::new();
+        // Losses that no line tells of yet, and whether the last line that was written lacks its end.
+        let (mut untold, mut torn) = (0, false);
         loop {
-            let closed = self.next_batch(&mut batch);
-            // A closed pipe or a full disk must not stop the service; there is no one to tell.
-            let _ = output.write_all(&batch).and_then(|()| output.flush());
+            let closed = self.next_batch(&mut batch, &mut untold);
+            if torn && !batch.is_empty() {
+                batch.insert(0, b'\n');
+            }
+            // A closed pipe or a full disk must not stop the service.
+            match written(&mut output, &batch) {
+                Ok(()) if batch.is_empty() => {}
+                Ok(()) => {
+                    (untold, torn) = (0, false);
+                    self.losses.over();
+                }
+                Err((rest, error)) => {
+                    let begun = batch.len() - rest.len();
+                    let lines = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    // The end of a torn line, and the line that tells of losses, are none themselves.
+                    let own = u64::from(untold > 0) + u64::from(torn && begun == 0);
+                    let lost = lines.saturating_sub(own);
+                    torn = if begun == 0 { torn } else { batch[begun - 1] != b'\n' };
+                    untold += lost;
+                    self.losses.add(lost, &error.to_string());
+                }
+            }
             batch.clear();
             batch.shrink_to(WORTH_WRITING);
             self.lock().writing = false;
@@ -155,7 +229,7 @@ impl Shared {
     }
 
     /// Waits for lines and moves them into `batch`; true if these were the last.
-    fn next_batch(&self, batch: &mut Vec<u8>) -> bool {
+    fn next_batch(&self, batch: &mut Vec<u8>, untold: &mut u64) -> bool {
         let idle =
             |buffer: &mut Buffer| buffer.bytes.is_empty() && !buffer.closed && !buffer.urgent;
         let gathering = |buffer: &mut Buffer| {
@@ -166,16 +240,32 @@ impl Shared {
         let gathered = self.filled.wait_timeout_while(buffer, GATHER, gathering);
         let (mut buffer, _) = gathered.unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut buffer.bytes, batch);
-        let dropped = std::mem::take(&mut buffer.dropped);
+        *untold += std::mem::take(&mut buffer.dropped);
         buffer.urgent = false;
         buffer.writing = true;
         let closed = buffer.closed;
         drop(buffer);
-        if dropped > 0 {
-            batch.extend_from_slice(lost(self.format, dropped).as_bytes());
+        if *untold > 0 {
+            batch.extend_from_slice(lost(self.format, *untold).as_bytes());
         }
         closed
     }
+}
+
+/// Writes all of it; or tells what is left of it, and why.
+fn written<'a>(output: &mut impl Write, mut bytes: &'a [u8]) -> Result<(), (&'a [u8], io::Error)> {
+    while !bytes.is_empty() {
+        match output.write(bytes) {
+            Ok(0) => return Err((bytes, ErrorKind::WriteZero.into())),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::park_timeout(BLOCKED_PAUSE);
+            }
+            Err(error) => return Err((bytes, error)),
+        }
+    }
+    output.flush().map_err(|error| (bytes, error))
 }
 
 fn too_long(format: Format, bytes: usize) -> String {
@@ -243,6 +333,21 @@ impl Captured {
         self.sink.flush();
         let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Standard output without the buffer of the standard library, which hides how much of a batch could
+/// not be written. Its lock is still taken: audit records may go to the same place.
+struct Unbuffered(File);
+
+impl Write for Unbuffered {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _alone = io::stdout().lock();
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -45,7 +45,9 @@ async fn help_tells_every_command_and_the_version_is_the_crates() {
 #[tokio::test]
 async fn check_config_tells_all_that_is_wrong_with_its_key_and_origin() {
     let good = once(&["check-config"], &CREDENTIALS).await;
-    assert_eq!((good.code, good.out.as_str()), (0, "settings: valid\n"), "{}", good.err);
+    let told = "settings: valid\nhosts: https://api.mypurecloud.com (API), \
+                https://login.mypurecloud.com (login)\n";
+    assert_eq!((good.code, good.out.as_str(), good.err.as_str()), (0, told, ""));
     let bad = [
         CREDENTIALS[0],
         CREDENTIALS[1],
@@ -64,6 +66,59 @@ async fn check_config_tells_all_that_is_wrong_with_its_key_and_origin() {
         once(&["check-config"], &[CREDENTIALS[0], CREDENTIALS[1], ("RUST_LOG", "a=b=c")]).await;
     assert_eq!(ended.code, 1, "{}", ended.out);
     assert_eq!(once(&["check-config"], &[]).await.code, 1, "no credentials");
+}
+
+#[tokio::test]
+async fn a_level_that_does_not_exist_is_an_error_with_the_likely_one() {
+    for (name, value, told) in [
+        ("RUST_LOG", "warning", "log.level: `warning` is not a log level; did you mean `warn`?"),
+        ("GATEWAY__LOG__LEVEL", "inof", "`inof` is not a log level; did you mean `info`?"),
+        (
+            "RUST_LOG",
+            "attribute_gateway=inof",
+            "did you mean `info`? (in `attribute_gateway=inof`)",
+        ),
+    ] {
+        let any_port = ("GATEWAY__SERVER__BIND", "127.0.0.1:0");
+        for command in ["check-config", "serve"] {
+            let env = [CREDENTIALS[0], CREDENTIALS[1], any_port, (name, value)];
+            let ended = once(&[command], &env).await;
+            assert!(ended.code == 1 && ended.err.contains(told), "{ended:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn variables_that_look_like_settings_are_named_by_check_config_and_at_the_start() {
+    let near_misses = [
+        ("GATEWAY_SERVER_BIND", "canary", "GATEWAY__SERVER__BIND"),
+        ("GENESYS_REGION", "canary", "GENESYS_ENVIRONMENT"),
+        ("GENESYS_ENVIROMENT", "canary", "GENESYS_ENVIRONMENT"),
+        ("genesys_client_secret", "canary", "GENESYS_CLIENT_SECRET"),
+    ];
+    let mut env = CREDENTIALS.to_vec();
+    env.extend(near_misses.map(|(name, value, _)| (name, value)));
+    env.push(("GATEWAY__GENESYS__LOGIN_URL", "http://127.0.0.1:1"));
+    let checked = once(&["check-config"], &env).await;
+    assert_eq!(checked.code, 0, "{checked:?}");
+    let serve = Process::start(&["serve"], &env);
+    let log = serve.wrote("\"serving\"").await;
+    for (name, _, likely) in near_misses {
+        let told = format!(
+            "the variable `{name}` is set, but this program does not read it; did you mean `{likely}`?"
+        );
+        assert!(checked.err.contains(&format!("warning: {told}\n")), "{}", checked.err);
+        let line = log.lines().find(|line| line.contains(&told)).expect(name);
+        assert!(line.contains(r#""level":"WARN""#), "{line}");
+    }
+    assert!(!checked.err.contains("canary") && !log.contains("canary"), "{log}");
+    let serving = log.lines().find(|line| line.contains("\"serving\"")).expect("a line");
+    let serving: Value = serde_json::from_str(serving).expect("JSON");
+    assert_eq!(serving["genesys.api"], "https://api.mypurecloud.com");
+    assert_eq!(serving["genesys.login"], "http://127.0.0.1:1");
+    // Without credentials the start fails; the reason may be such a variable.
+    let missing = once(&["serve"], &[("GENESYS_CLIENTID", "x")]).await;
+    assert!(missing.err.contains("did you mean `GENESYS_CLIENT_ID`?"), "{}", missing.err);
 }
 
 #[tokio::test]
@@ -128,13 +183,25 @@ async fn check_config_online_tries_the_credentials() {
     ];
     let good = once(&["check-config", "--online"], &[&CREDENTIALS[..], &hosts].concat()).await;
     assert_eq!(good.code, 0, "{}", good.err);
-    for line in ["settings: valid", "token: fetched", "conversations: can be read"] {
+    let list = "analytics: live conversations can be listed";
+    let token = format!("token: fetched from {url}");
+    for line in ["settings: valid", token.as_str(), "conversations: can be read", list] {
         assert!(good.out.contains(line), "{}", good.out);
     }
+    // Callers' hints are of no use to an operator.
+    let fault = json!({"on": {"kind": "analytics"}, "action": "status", "code": 403});
+    let sent = fetch("POST", &format!("{url}/__sim/faults"), fault.to_string()).await;
+    assert_eq!(sent.status(), 201);
+    let bad = once(&["check-config", "--online"], &[&CREDENTIALS[..], &hosts].concat()).await;
+    assert_eq!(bad.code, 1, "{bad:?}");
+    assert!(bad.out.contains("conversations: can be read"), "{}", bad.out);
+    let told = "analytics: live conversations cannot be listed or searched: ";
+    assert!(bad.err.contains(told) && bad.err.contains("Admin > Integrations > OAuth"), "{bad:?}");
     let wrong = [CREDENTIALS[0], ("GENESYS_CLIENT_SECRET", "canary")];
     let bad = once(&["check-config", "--online"], &[&wrong[..], &hosts].concat()).await;
     assert_eq!(bad.code, 1);
-    assert!(bad.err.contains("no token could be fetched"), "{}", bad.err);
+    assert!(bad.err.contains(&format!("no token could be fetched from {url}: ")), "{}", bad.err);
+    assert!(bad.err.contains("Check the client id and the client secret"), "{}", bad.err);
     assert!(bad.err.contains("invalid_client") && !bad.err.contains("canary"), "{}", bad.err);
     let nobody = [
         ("GATEWAY__GENESYS__API_URL", "http://127.0.0.1:1"),
@@ -142,6 +209,8 @@ async fn check_config_online_tries_the_credentials() {
     ];
     let ended = once(&["check-config", "--online"], &[&CREDENTIALS[..], &nobody].concat()).await;
     assert_eq!(ended.code, 1, "{}", ended.out);
+    let hint = "Check that this machine reaches http://127.0.0.1:1: name resolution, firewall";
+    assert!(ended.err.contains(hint), "{}", ended.err);
 }
 
 #[tokio::test]

@@ -249,6 +249,23 @@ async fn each_request_has_one_line_with_all_that_it_can_be_found_by() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn probes_and_scrapes_are_logged_at_debug_and_all_else_at_info() {
+    let app = TestApp::new().start().await;
+    for path in ["/livez", "/readyz", "/readyz?verbose", "/metrics", "/docs", "/nowhere"] {
+        let _ = app.get(path).await;
+    }
+    let found: Vec<_> = lines(&app.logs.text())
+        .into_iter()
+        .filter(|line| line["target"] == "access")
+        .map(|line| format!("{} {}", line["level"], line["http.route"]))
+        .collect();
+    let debug = ["/livez", "/readyz", "/readyz", "/metrics"].map(|path| ("DEBUG", path));
+    let expected = debug.iter().chain(&[("INFO", "/docs"), ("INFO", "-")]);
+    let expected: Vec<_> = expected.map(|(level, path)| format!("{level:?} {path:?}")).collect();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_line_holds_the_same_as_text() {
     let builder = TestApp::new().with_lag(Duration::ZERO).with_env("GATEWAY__LOG__FORMAT", "text");
     let app = builder.start().await;

@@ -85,9 +85,6 @@ async fn tried(platform: SocketAddr, env: &[(&str, &str)]) -> Ended {
         ("GENESYS_CLIENT_SECRET", settings.client_secret.as_str()),
         ("GATEWAY__GENESYS__API_URL", &url),
         ("GATEWAY__GENESYS__LOGIN_URL", &url),
-        // Nobody listens there.
-        ("HTTPS_PROXY", "http://127.0.0.1:1"),
-        ("https_proxy", "http://127.0.0.1:1"),
         ("RUST_LOG", "trace"),
     ];
     once(&["check-config", "--online"], &[&account, env].concat()).await
@@ -136,10 +133,32 @@ async fn calls_go_through_the_proxy_and_its_password_is_shown_to_nobody_else() {
         "{asked}"
     );
     // gateway:hunter2
-    assert!(asked.contains("Proxy-Authorization: Basic Z2F0ZXdheTpodW50ZXIy\r\n"), "{asked}");
+    let authorization = "proxy-authorization: basic z2f0zxdhetpodw50zxiy\r\n";
+    assert!(asked.to_ascii_lowercase().contains(authorization), "{asked}");
     let shown = once(&["print-config"], &env).await;
     for text in [&ended.out, &ended.err, &shown.out] {
         assert!(!text.contains("hunter2") && !text.contains("Z2F0ZXdheTpodW50ZXIy"), "{text}");
     }
     assert!(shown.out.contains("proxy = \"********\""), "{}", shown.out);
+}
+
+#[tokio::test]
+async fn the_proxy_of_the_environment_is_used_except_for_its_exceptions() {
+    let (authority, folder) = (Authority::new("ours"), tempfile::tempdir().expect("a folder"));
+    let platform = platform(&authority).await;
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, authority.pem()).expect("writable");
+    let (proxy, asked) = proxy().await;
+    let url = format!("http://{proxy}");
+    let env = [
+        ("GATEWAY__GENESYS__CA_FILE", file.to_str().expect("text")),
+        ("HTTPS_PROXY", url.as_str()),
+    ];
+    let direct = tried(platform, &[&env[..], &[("NO_PROXY", "localhost")]].concat()).await;
+    assert_eq!(direct.code, 0, "{direct:?}");
+    assert_eq!(*asked.lock().expect("no test panics with it"), "");
+    let proxied = tried(platform, &env).await;
+    assert_eq!(proxied.code, 0, "{proxied:?}");
+    let asked = asked.lock().expect("no test panics with it").clone();
+    assert!(asked.starts_with(&format!("CONNECT localhost:{} ", platform.port())), "{asked}");
 }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::harness::{Collector, Demo, Process, attributes_of, fetch, once, until};
+use crate::harness::{Collector, Demo, Process, attributes_of, client, fetch, once, until};
 
 /// The first call of the demonstration, and its customer.
 const CALL: &str = "11111111-1111-4111-8111-111111111111";
@@ -191,6 +191,76 @@ async fn ctrl_c_without_work_ends_it_at_once_with_success() {
     demo.process.signal("INT");
     assert_eq!(demo.process.ended().await.code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn sigquit_drains_as_sigterm_does() {
+    let mut demo = Process::demo(&[], &[]).await;
+    demo.process.signal("QUIT");
+    assert_eq!(demo.process.ended().await.code(), Some(0));
+    let log = demo.process.written();
+    assert!(log.contains("draining") && log.contains(r#""message":"stopped""#), "{log}");
+}
+
+#[tokio::test]
+async fn signals_without_a_meaning_end_nobody() {
+    let mut demo = Process::demo(&[], &[]).await;
+    for name in ["USR1", "USR2", "PIPE", "HUP"] {
+        demo.process.signal(name);
+    }
+    demo.process.wrote("SIGHUP: neither auth.clients_file nor server.tls is set").await;
+    assert_eq!(fetch("GET", &demo.attributes(), "").await.status(), 200);
+    demo.process.signal("TERM");
+    assert_eq!(demo.process.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn sighup_reloads_the_clients_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("clients.toml");
+    std::fs::write(&file, client("crm", "k", "")).expect("written");
+    let env = [("GATEWAY__AUTH__CLIENTS_FILE", file.to_str().expect("text"))];
+    let demo = Process::demo(&[], &env).await;
+    // A file that has not changed is read again only if somebody asks for it.
+    demo.process.signal("HUP");
+    let log = demo.process.wrote(r#""message":"the callers were read anew","callers":2"#).await;
+    assert!(log.contains("SIGHUP: reloading auth.clients_file"), "{log}");
+    std::fs::write(&file, "[[auth.clients]]\nname = 1\n").expect("written");
+    demo.process.signal("HUP");
+    demo.process.wrote("the callers from before still count").await;
+}
+
+#[tokio::test]
+async fn log_lines_lost_to_a_full_disk_are_counted_and_told() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let bind = port.local_addr().expect("an address").to_string();
+    drop(port);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("there");
+    let env = [
+        ("GENESYS_CLIENT_ID", "x"),
+        ("GENESYS_CLIENT_SECRET", "x"),
+        ("GATEWAY__SERVER__BIND", bind.as_str()),
+        ("GATEWAY__GENESYS__API_URL", "http://127.0.0.1:1"),
+        ("GATEWAY__GENESYS__LOGIN_URL", "http://127.0.0.1:1"),
+    ];
+    let mut serve = tokio::process::Command::new(env!("CARGO_BIN_EXE_attribute-gateway"));
+    let serve = serve.env_clear().envs(env).stdout(full).kill_on_drop(true).spawn();
+    let _serve = serve.expect("it starts");
+    until("it listens", async || TcpStream::connect(&bind).await.ok()).await;
+    until("a loss is told", async || {
+        let ready = fetch("GET", &format!("http://{bind}/readyz?verbose"), "").await;
+        let text = String::from_utf8_lossy(ready.body()).into_owned();
+        let told = text.lines().find(|line| line.starts_with("log: "))?;
+        let full = "log: failed: cannot be written: No space left on device";
+        (told.starts_with(full) && told.ends_with("lost since the start")).then_some(())
+    })
+    .await;
+    let metrics = fetch("GET", &format!("http://{bind}/metrics"), "").await;
+    let text = String::from_utf8_lossy(metrics.body()).into_owned();
+    let name = "attribute_gateway_log_lines_lost_total ";
+    let lost = text.lines().find_map(|line| line.strip_prefix(name)).expect("the metric");
+    assert!(lost.parse::<u64>().expect("a number") > 0, "{lost}");
+    assert!(text.contains("\nprocess_cpu_seconds_total "), "{text}");
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
     ("writes.survival_watch", &["0s", "61s"]),
     ("participants.default", &["two words", "x1", " "]),
     ("log.format", &["xml"]),
-    ("log.level", &["a=b=c", " "]),
+    ("log.level", &["a=b=c", " ", "inof", "warning", "attribute_gateway=inof", "info,acess=off"]),
     ("audit.to", &["sdtout", " ", "OFF", "/var/log/"]),
     ("audit.rotate_at", &["0", "4095", "2 TiB"]),
     ("audit.keep", &["0", "1001", "-1"]),
@@ -129,38 +129,58 @@ fn headers_for_a_collector_need_one_to_whom_they_go_unread() {
 }
 
 #[test]
-fn unknown_keys_are_named_in_a_file_and_in_the_environment() {
-    for (text, key) in [
-        ("[server]\nbnid = \"127.0.0.1:1\"", "server.bnid"),
-        ("[sevrer]\nbind = \"127.0.0.1:1\"", "sevrer"),
-        ("[sevrer]", "sevrer"),
-        ("bind = 1", "bind"),
-        ("\"server.bind\" = \"127.0.0.1:1\"", "server.bind"),
-        ("[genesys.custom]\npatch = \"/\"", "genesys.custom.patch"),
-        ("[server]\nBind = \"127.0.0.1:1\"", "server.Bind"),
-        ("\"a[999999999999]\" = 1", "a[999999999999]"),
+fn unknown_keys_are_named_in_a_file_with_the_likely_one() {
+    for (text, key, likely) in [
+        ("[server]\nbnid = \"127.0.0.1:1\"", "server.bnid", "server.bind"),
+        ("[sevrer]\nbind = \"127.0.0.1:1\"", "sevrer", "server"),
+        ("[sevrer]", "sevrer", "server"),
+        ("bind = 1", "bind", ""),
+        ("\"server.bind\" = \"127.0.0.1:1\"", "server.bind", ""),
+        ("[genesys.custom]\npatch = \"/\"", "genesys.custom.patch", ""),
+        ("[genesys]\nenviroment = \"x\"", "genesys.enviroment", "genesys.environment"),
+        ("[server]\nBind = \"127.0.0.1:1\"", "server.Bind", "server.bind"),
+        ("\"a[999999999999]\" = 1", "a[999999999999]", ""),
     ] {
         let (source, _directory) = file(text);
         let problem = only_problem(&source);
-        assert!(problem.starts_with(&format!("{key}: unknown key (from file ")), "{problem}");
+        let expected = unknown(key, likely);
+        assert!(problem.starts_with(&format!("{expected} (from file ")), "{problem}");
     }
-    for (variable, key) in [
-        ("GATEWAY__SERVER__BNID", "server.bnid"),
-        ("GATEWAY__SERVER", "server"),
-        ("GATEWAY__", ""),
-        ("GATEWAY__SERVER__BIND__X", "server.bind.x"),
-        ("GATEWAY__A[999999999999]", "a[999999999999]"),
-        ("GATEWAY__GENESYS__CLIENT_SECRT", "genesys.client_secrt"),
-        ("GATEWAY__SIMULATOR__CLIENT_SECRET_FILE", "simulator.client_secret_file"),
+}
+
+fn unknown(key: &str, likely: &str) -> String {
+    match likely {
+        "" => format!("{key}: unknown key"),
+        likely => format!("{key}: unknown key; did you mean `{likely}`?"),
+    }
+}
+
+#[test]
+fn unknown_keys_are_named_in_the_environment_with_the_likely_one() {
+    for (variable, key, likely) in [
+        ("GATEWAY__SERVER__BNID", "server.bnid", "GATEWAY__SERVER__BIND"),
+        ("GATEWAY__SERVER_BIND", "server_bind", "GATEWAY__SERVER__BIND"),
+        ("GATEWAY__SERVER", "server", ""),
+        ("GATEWAY__", "", ""),
+        ("GATEWAY__SERVER__BIND__X", "server.bind.x", "GATEWAY__SERVER__BIND"),
+        ("GATEWAY__A[999999999999]", "a[999999999999]", ""),
+        ("GATEWAY__GENESYS__CLIENT_SECRT", "genesys.client_secrt", GENESYS_SECRET),
     ] {
-        let expected = format!("{key}: unknown key (from environment {variable})");
+        let expected = format!("{} (from environment {variable})", unknown(key, likely));
         assert_eq!(only_problem(&env(&[(variable, "hunter2")])), expected);
     }
+    let problem = only_problem(&env(&[("GATEWAY__SIMULATOR__CLIENT_SECRET_FILE", "hunter2")]));
+    assert!(problem.starts_with("simulator.client_secret_file: unknown key"), "{problem}");
     let problem = only_problem(&env(&[("GATEWAY__server__BIND", "127.0.0.1:1")]));
     assert!(problem.contains("server.bind: the variable must be in capitals"), "{problem}");
     // With one underscore it is Kubernetes talking about a service of that name.
-    config(&[("GATEWAY_SERVICE_HOST", "10.0.0.1"), ("GENESYS_OTHER", "x")]);
+    let others = env(&[("GATEWAY_SERVICE_HOST", "10.0.0.1"), ("GENESYS_OTHER", "x")]);
+    let ignored = ignored_variables(&others);
+    assert!(ignored.len() == 1 && ignored[0].to_string().contains("GENESYS_OTHER"), "{ignored:?}");
+    load(&others).expect("valid");
 }
+
+const GENESYS_SECRET: &str = "GATEWAY__GENESYS__CLIENT_SECRET";
 
 #[test]
 fn tls_keys_that_do_not_go_together_are_named() {

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use crate::app::digest_of;
 use crate::domain::KeyDigest;
 
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Carries a key alone.
+pub(in crate::http) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Why a header holds no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::domain::Violation;
 use crate::error::Code;
 use crate::http::answer::{CandidateView, WriteAnswer};
 
-/// What the edge adds to a problem.
+/// What the middleware adds to a problem.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct About<'a> {
     /// Path of the request.

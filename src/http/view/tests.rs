@@ -196,7 +196,11 @@ fn the_worst_outcome_decides_status_tag_and_effect() {
         let response = written(report(outcome), false, 3).expect("no problem");
         assert_eq!(response.status().as_u16(), status, "{outcome:?}");
         assert_eq!(response.headers().contains_key(ETAG), tagged, "{outcome:?}");
-        assert_eq!(response.extensions().get::<Effect>(), Some(&effect), "{outcome:?}");
+        assert_eq!(
+            response.extensions().get::<LoggedResult>().map(|result| result.effect),
+            Some(effect),
+            "{outcome:?}"
+        );
     }
     let problem = written(report(Outcome::Superseded), false, 3).expect_err("409");
     assert_eq!(problem.status(), StatusCode::CONFLICT);

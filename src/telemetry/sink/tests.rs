@@ -131,3 +131,49 @@ fn a_line_beyond_all_measure_is_left_out_and_told() {
         assert_eq!((lines[0].len(), lines[1], lines.len()), (LONGEST_LINE - 1, told, 2));
     }
 }
+
+/// An output that has room for so many bytes, until it is given more.
+struct Disk {
+    room: Arc<Mutex<usize>>,
+    inner: Collector,
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut room = self.room.lock().expect("no panic");
+        if *room == 0 {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let count = bytes.len().min(*room);
+        *room -= count;
+        self.inner.write(&bytes[..count])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn lines_lost_to_a_full_disk_are_counted_and_told_when_there_is_room_again() {
+    let (room, bytes) = (Arc::new(Mutex::new(8)), Arc::<Mutex<Vec<u8>>>::default());
+    let disk = Disk { room: Arc::clone(&room), inner: Collector(Arc::clone(&bytes)) };
+    let sink = Sink::over(disk, Format::Text);
+    say(&sink, "first");
+    sink.flush();
+    assert_eq!((sink.losses().lines(), sink.losses().fault()), (0, None));
+    for line in ["second", "third"] {
+        say(&sink, line);
+        sink.flush();
+    }
+    let fault = sink.losses().fault().expect("the disk is full");
+    assert_eq!(sink.losses().lines(), 2);
+    assert_eq!(fault, io::Error::from(ErrorKind::StorageFull).to_string());
+    *room.lock().expect("no panic") = 1000;
+    say(&sink, "fourth");
+    sink.flush();
+    assert_eq!((sink.losses().lines(), sink.losses().fault()), (2, None));
+    let text = String::from_utf8(bytes.lock().expect("no panic").clone()).expect("text");
+    let told = lost(Format::Text, 2);
+    assert_eq!(text, format!("first\nse\nfourth\n{told}"));
+}

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::HeaderMap;
-use axum::middleware::from_fn_with_state;
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
@@ -15,6 +15,8 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::*;
+use crate::http::paths;
+
 use crate::app::{App, Requests};
 use crate::http::{
     Check, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, router,
@@ -58,7 +60,7 @@ impl Service {
             ops: Arc::new(Ops {
                 readiness: Arc::clone(&draining) as Arc<dyn Readiness>,
                 metrics: Metrics::new(paths::ALL),
-                access: AccessLog::new(sink, Format::Json),
+                access: AccessLog::new(sink, Format::Json, Some(tracing::Level::TRACE)),
                 spans: None,
                 recent: None,
                 documents: Documents::default(),
@@ -256,9 +258,8 @@ async fn a_panic_is_a_problem_without_its_payload() {
         let word = String::from("canary");
         assert!(word.is_empty(), "{word}");
     };
-    let router = Router::new()
-        .route("/v1/panics", get(panics).put(panics))
-        .layer(from_fn_with_state(service.state.clone(), edge));
+    let router = Router::new().route("/v1/panics", get(panics).put(panics));
+    let router = with_middleware(router, &service.state).with_state(service.state.clone());
     for (method, effect) in [("GET", "notApplied"), ("PUT", "unknown")] {
         let answer = answer(router.clone(), request(method, "/v1/panics", &[], "")).await;
         let problem = answer.problem();
@@ -272,9 +273,9 @@ async fn a_panic_is_a_problem_without_its_payload() {
 #[tokio::test]
 async fn ids_preferences_and_times_are_in_headers_and_log() {
     let service = Service::new();
-    let router = Router::new()
-        .route(paths::ATTRIBUTES, get(StatusCode::OK).put(StatusCode::NO_CONTENT))
-        .layer(from_fn_with_state(service.state.clone(), edge));
+    let router =
+        Router::new().route(paths::ATTRIBUTES, get(StatusCode::OK).put(StatusCode::NO_CONTENT));
+    let router = with_middleware(router, &service.state).with_state(service.state.clone());
     let headers = [
         ("x-request-id", "crm-1"),
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
@@ -302,8 +303,8 @@ async fn ids_preferences_and_times_are_in_headers_and_log() {
 async fn a_caller_that_hangs_up_is_logged_and_let_go() {
     let service = Service::new();
     let router = Router::new()
-        .route("/v1/hangs", get(std::future::pending::<()>).put(std::future::pending::<()>))
-        .layer(from_fn_with_state(service.state.clone(), edge));
+        .route("/v1/hangs", get(std::future::pending::<()>).put(std::future::pending::<()>));
+    let router = with_middleware(router, &service.state).with_state(service.state.clone());
     let call = router.oneshot(request("PUT", "/v1/hangs", &[], ""));
     let hung_up = tokio::time::timeout(Duration::from_millis(20), call).await;
     assert!(hung_up.is_err());
@@ -318,9 +319,9 @@ async fn a_drain_can_wait_for_requests_under_way() {
     let service = Service::new();
     let tracker = service.state.ops.in_flight.clone();
     let seen = tracker.clone();
-    let router = Router::new()
-        .route("/v1/counts", get(move || async move { seen.len().to_string() }))
-        .layer(from_fn_with_state(service.state.clone(), edge));
+    let router =
+        Router::new().route("/v1/counts", get(move || async move { seen.len().to_string() }));
+    let router = with_middleware(router, &service.state).with_state(service.state.clone());
     let answer = answer(router, request("GET", "/v1/counts", &[], "")).await;
     assert_eq!((answer.body.as_str(), tracker.len()), ("1", 0));
 }

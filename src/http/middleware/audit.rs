@@ -1,4 +1,4 @@
-//! What the edge contributes to the audit of writes: who asked, and how it was answered.
+//! What the middleware contributes to the audit of writes: who asked, and how it was answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::{MatchedPath, Request};
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::{Code, Effect};
+use super::LoggedResult;
 use crate::http::auth::Recognition;
 use crate::http::paths;
 use crate::http::peer::peer_of;
@@ -15,9 +15,6 @@ use crate::ports::{Caller, Cycle, Dossier, Ending};
 
 /// How long after its deadline an answer may wait for its record.
 const PATIENCE: Duration = Duration::from_millis(50);
-
-/// Status, effect and code of an answer.
-type Answered = (u16, Effect, Option<Code>);
 
 /// The dossier of a write of attributes, where writes are recorded. One that goes no further for who
 /// asks is only counted.
@@ -48,24 +45,22 @@ pub(super) fn open(
 
 /// Has an answer recorded. Ends when it may leave; a disk that hangs delays it to little more than its
 /// deadline.
-pub(super) fn answered(cycle: &Cycle, answered: Answered) -> impl Future<Output = ()> + use<> {
-    let recorded = cycle.dossier().map(|dossier| dossier.answered(ending(cycle, answered)));
-    let deadline = cycle.deadline();
-    async move {
-        if let Some(recorded) = recorded {
-            let _ = timeout_at(deadline.max(Instant::now()) + PATIENCE, recorded).await;
-        }
+pub(super) async fn answered(cycle: &Cycle, result: LoggedResult) {
+    if let Some(dossier) = cycle.dossier() {
+        let recorded = dossier.answered(ending(cycle, result));
+        let _ = timeout_at(cycle.deadline().max(Instant::now()) + PATIENCE, recorded).await;
     }
 }
 
 /// Has it recorded that the caller hung up, unless somebody still works for him.
-pub(super) fn hung_up(cycle: &Cycle, answered: Answered) {
+pub(super) fn hung_up(cycle: &Cycle, result: LoggedResult) {
     if let Some(dossier) = cycle.dossier() {
-        dossier.hung_up(ending(cycle, answered));
+        dossier.hung_up(ending(cycle, result));
     }
 }
 
-fn ending(cycle: &Cycle, (status, effect, code): Answered) -> Ending {
+fn ending(cycle: &Cycle, result: LoggedResult) -> Ending {
+    let LoggedResult { status, effect, code } = result;
     let correlation_id = cycle.correlation_id();
-    Ending { status, code, effect, correlation_id, upstream_calls: cycle.calls() }
+    Ending { status: status.as_u16(), code, effect, correlation_id, upstream_calls: cycle.calls() }
 }

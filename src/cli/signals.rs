@@ -1,0 +1,96 @@
+//! What signals do to a running service.
+
+use std::time::Duration;
+
+use rustix::process::Signal as Number;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::service::{LastRecords, WatchedFiles};
+use crate::shutdown::Shutdown;
+use crate::telemetry::Telemetry;
+
+/// How long "at once" may take where audit records still wait to be written.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// Exit status of a process that a second signal ended: as if by SIGINT.
+const ENDED_AT_ONCE: i32 = 130;
+
+/// The signals that the service listens to. From then on none of them ends the process by itself.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    quit: Signal,
+    hangup: Signal,
+    /// SIGUSR1, SIGUSR2 and SIGPIPE do nothing. SIGXFSZ makes a write fail, as on a full disk.
+    _ignored: [Signal; 4],
+}
+
+/// What ends the service.
+pub struct Ends {
+    /// Begins the drain.
+    pub shutdown: Shutdown,
+    /// How long the drain may take.
+    pub drain: Duration,
+    /// Audit records that are to be written before the end.
+    pub records: LastRecords,
+    /// The log, written out before the end.
+    pub log: Telemetry,
+}
+
+impl Signals {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
+            _ignored: [
+                signal(SignalKind::user_defined1())?,
+                signal(SignalKind::user_defined2())?,
+                signal(SignalKind::pipe())?,
+                signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?,
+            ],
+        })
+    }
+
+    /// The first SIGINT, SIGTERM or SIGQUIT begins the drain, the second ends the process. SIGHUP
+    /// reloads files.
+    pub async fn handle(mut self, files: WatchedFiles, ends: Ends) {
+        self.end(&files).await;
+        let drain = ends.drain;
+        tracing::info!(drain_s = drain.as_secs(), "draining; a second signal ends at once");
+        ends.shutdown.begin(drain);
+        self.end(&files).await;
+        tracing::warn!("ended at once by a second signal");
+        ends.records.written(AT_ONCE).await;
+        ends.log.sink().flush();
+        std::process::exit(ENDED_AT_ONCE);
+    }
+
+    /// Waits for a signal to end.
+    async fn end(&mut self, files: &WatchedFiles) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.quit.recv() => return,
+                _ = self.hangup.recv() => reload(files),
+            }
+        }
+    }
+}
+
+fn reload(files: &WatchedFiles) {
+    let names = files.reload();
+    if names.is_empty() {
+        tracing::info!(
+            "SIGHUP: neither auth.clients_file nor server.tls is set, so there is nothing to reload"
+        );
+    } else {
+        tracing::info!("SIGHUP: reloading {}", names.join(" and "));
+    }
+}

@@ -1,0 +1,31 @@
+//! What a misspelt word was probably meant to be.
+
+use strsim::damerau_levenshtein;
+
+/// The candidate that `word` is probably a slip of. Letter case does not count, and two letters
+/// that changed places count once.
+pub(super) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let lower = word.to_lowercase();
+    let farthest = match lower.chars().count() {
+        0..=3 => 1,
+        4..=11 => 2,
+        _ => 3,
+    };
+    candidates
+        .into_iter()
+        .map(|candidate| (damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= farthest)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Appends the likely word to a message.
+pub(super) fn with_likely(message: &str, likely: Option<&str>) -> String {
+    match likely {
+        Some(likely) => format!("{message}; did you mean `{likely}`?"),
+        None => message.to_owned(),
+    }
+}

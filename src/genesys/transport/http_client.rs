@@ -1,0 +1,207 @@
+//! Exchanges over HTTP(S) by `reqwest`: pooled connections, rustls, proxies and compressed answers.
+//!
+//! Retries, redirects and time-outs of its own are off. The layers above decide about all three, and a
+//! redirect would carry the token to another host.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::uri::Scheme;
+use http::{Method, Request, Response};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy};
+use rustls::pki_types::CertificateDer;
+
+use super::{ExchangeResult, Transport};
+use crate::genesys::error::{UpstreamError, innermost};
+
+/// How long an idle connection is kept: below the minute after which load balancers commonly
+/// close theirs, so that a request seldom meets a connection that is being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// How upstream is reached.
+pub struct HttpClientSettings {
+    /// Time to connect, TLS and proxy included.
+    pub connect_timeout: Duration,
+    /// Largest body of an answer in bytes, after decompression.
+    pub body_limit: usize,
+    /// Authorities to trust in addition to those of the system.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// The proxy for https. Without it, the proxy variables of the environment count.
+    pub proxy: Option<Proxy>,
+    /// Whether the certificate of the server is verified. Off only for a probe of our own process.
+    pub verifies_certificate: bool,
+}
+
+impl HttpClientSettings {
+    /// With the proxies of the environment and the authorities of the system.
+    pub fn new(connect_timeout: Duration, body_limit: usize) -> Self {
+        Self {
+            connect_timeout,
+            body_limit,
+            authorities: Vec::new(),
+            proxy: None,
+            verifies_certificate: true,
+        }
+    }
+
+    /// Exchanges over HTTP(S). A request is repeated only if it never left, because its idle connection
+    /// was closed. Plain http never uses a proxy: it serves loopback and internal stand-ins.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up, for example because the system has no CA certificates.
+    pub fn transport(mut self) -> Result<Transport, reqwest::Error> {
+        // reqwest takes the provider of the process. If one is set already, it is the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let body_limit = self.body_limit;
+        // It never speaks TLS, so it loads no authorities.
+        let direct = self.builder().no_proxy().tls_certs_only([]).build()?;
+        let certificates = self.authorities.iter().map(|der| Certificate::from_der(der));
+        let encrypted = self
+            .builder()
+            .tls_certs_merge(certificates.collect::<Result<Vec<_>, _>>()?)
+            .tls_danger_accept_invalid_certs(!self.verifies_certificate);
+        let encrypted = match self.proxy.take() {
+            Some(proxy) => encrypted.proxy(proxy),
+            None => encrypted,
+        };
+        let encrypted = encrypted.build()?;
+        Ok(Transport::of(move |request: Request<Bytes>| {
+            let is_encrypted = request.uri().scheme() == Some(&Scheme::HTTPS);
+            let client = if is_encrypted { &encrypted } else { &direct };
+            exchange(client.clone(), request, body_limit)
+        }))
+    }
+
+    fn builder(&self) -> ClientBuilder {
+        Client::builder()
+            .connect_timeout(self.connect_timeout)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+    }
+}
+
+/// Exchanges over HTTP(S) as [`HttpClientSettings::new`] has it.
+///
+/// # Errors
+/// As [`HttpClientSettings::transport`].
+pub fn over_http(
+    connect_timeout: Duration,
+    body_limit: usize,
+) -> Result<Transport, reqwest::Error> {
+    HttpClientSettings::new(connect_timeout, body_limit).transport()
+}
+
+async fn exchange(client: Client, request: Request<Bytes>, body_limit: usize) -> ExchangeResult {
+    let is_patch = request.method() == Method::PATCH;
+    let request = reqwest::Request::try_from(request)
+        .map_err(|error| UpstreamError::Connect(innermost(&error)))?;
+    let mut answer =
+        client.execute(request).await.map_err(|error| UpstreamError::from_client(&error))?;
+    let mut head = Response::new(());
+    *head.status_mut() = answer.status();
+    *head.headers_mut() = std::mem::take(answer.headers_mut());
+    let body = match read_body(&mut answer, body_limit).await {
+        Ok(body) => body,
+        // Accepted is accepted: nothing is read from the body of a good answer to a PATCH.
+        Err(_) if is_patch && head.status().is_success() => Bytes::new(),
+        Err(error) => return Err(error),
+    };
+    Ok(head.map(|()| body))
+}
+
+async fn read_body(
+    answer: &mut reqwest::Response,
+    body_limit: usize,
+) -> Result<Bytes, UpstreamError> {
+    let mut body = Bytes::new();
+    while let Some(chunk) =
+        answer.chunk().await.map_err(|error| UpstreamError::Reset(innermost(&error)))?
+    {
+        if body.len() + chunk.len() > body_limit {
+            return Err(UpstreamError::TooLarge { limit: body_limit });
+        }
+        // Most answers are one chunk, which needs no copy.
+        body = if body.is_empty() { chunk } else { append(body, &chunk) };
+    }
+    Ok(body)
+}
+
+/// Appends in place where the buffer has one owner.
+fn append(body: Bytes, chunk: &[u8]) -> Bytes {
+    let mut body = BytesMut::from(body);
+    body.extend_from_slice(chunk);
+    body.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use http::Method;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    /// What comes of a request that a server answers with `answer`, and then hangs up.
+    async fn answered(
+        method: Method,
+        answer: &'static [u8],
+    ) -> Result<Response<Bytes>, UpstreamError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(answer).await;
+        });
+        let transport = over_http(Duration::from_secs(1), 1024).expect("a client");
+        let request = Request::builder().method(method).uri(format!("http://{address}/"));
+        transport.oneshot(request.body(Bytes::new()).expect("a request")).await
+    }
+
+    #[tokio::test]
+    async fn a_good_answer_to_a_patch_stands_whatever_becomes_of_its_body() {
+        const BROKEN: &[u8] = b"HTTP/1.1 202 Accepted\r\ncontent-length: 100\r\n\r\nshort";
+        let accepted = answered(Method::PATCH, BROKEN).await.expect("accepted");
+        assert_eq!((accepted.status().as_u16(), accepted.body().len()), (202, 0));
+        let read = answered(Method::GET, BROKEN).await;
+        assert!(matches!(read, Err(UpstreamError::Reset(_))), "{read:?}");
+        let refused = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 100\r\n\r\nshort";
+        assert!(answered(Method::PATCH, refused).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_without_an_answer_is_a_reset_and_none_is_no_connection() {
+        let reset = answered(Method::PATCH, b"").await;
+        assert!(matches!(reset, Err(UpstreamError::Reset(_))), "{reset:?}");
+        let transport = over_http(Duration::from_secs(1), 1024).expect("a client");
+        let refused = Request::builder().uri("http://127.0.0.1:1/").body(Bytes::new());
+        let refused = transport.oneshot(refused.expect("a request")).await;
+        assert!(matches!(refused, Err(UpstreamError::Connect(_))), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_compressed_answer_is_read_and_counted_unpacked() {
+        let zeros = gzip(&[b'0'; 1000]);
+        let answer = |body: &[u8]| {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            [head.as_bytes(), body].concat().leak()
+        };
+        let unpacked = answered(Method::GET, answer(&zeros)).await.expect("an answer");
+        assert_eq!(unpacked.body().len(), 1000);
+        let too_large = answered(Method::GET, answer(&gzip(&[b'0'; 2000]))).await;
+        assert!(matches!(too_large, Err(UpstreamError::TooLarge { .. })), "{too_large:?}");
+    }
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, text).expect("in memory");
+        packed.finish().expect("in memory")
+    }
+}

@@ -1,0 +1,52 @@
+//! Headers of an answer that depend on its request.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{ACCEPT, CONNECTION, VARY};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::http::answer::not_to_be_stored;
+use crate::http::exchange::Exchange;
+use crate::http::paths;
+use crate::http::prefer::PREFERENCE_APPLIED;
+use crate::http::state::AppState;
+use crate::http::timing::server_timing;
+use crate::ports::Phase;
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Adds `Vary` to negotiated answers, `Connection: close` where the connection is of no more use, and
+/// to answers of the API `Cache-Control`, `Preference-Applied` and `Server-Timing`.
+pub(super) async fn add(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let Some(exchange) = Exchange::of(&request).cloned() else { return next.run(request).await };
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let is_negotiated = paths::is_negotiated(route, request.method());
+    let mut response = next.run(request).await;
+    let is_minimal = response.status() == StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    if exchange.leaves_body_unread() || state.ops.readiness.draining() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if is_negotiated {
+        // Also of a 304 and of a refusal: the next answer depends on it as well.
+        headers.append(VARY, ACCEPT.into());
+    }
+    if paths::is_api(route) {
+        not_to_be_stored(headers);
+        if let Some(applied) = exchange.prefer.applied(is_minimal) {
+            headers.insert(PREFERENCE_APPLIED, applied);
+        }
+        if let Ok(timing) = HeaderValue::try_from(timing(&exchange)) {
+            headers.insert(SERVER_TIMING, timing);
+        }
+    }
+    response
+}
+
+/// Where the time of the request went.
+fn timing(exchange: &Exchange) -> String {
+    let spent = Phase::ALL.map(|phase| (phase.as_str(), exchange.cycle.spent(phase)));
+    server_timing(spent.into_iter().chain([("total", exchange.arrived.elapsed())]))
+}

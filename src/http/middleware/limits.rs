@@ -1,0 +1,61 @@
+//! How many requests are under way: counted for a drain, bounded for each address and each client.
+//!
+//! Only requests of the API count. Probes and documents are answered in any case.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::error::{Error, Failure};
+use crate::http::exchange::Exchange;
+use crate::http::paths;
+use crate::http::peer::peer_of;
+use crate::http::problem::Problem;
+use crate::http::state::AppState;
+
+/// Holds a token while the request is under way; a drain waits until none is held.
+pub(super) async fn count_in_flight(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let _token = is_api(&request).then(|| state.ops.in_flight.token());
+    next.run(request).await
+}
+
+/// Refuses requests of the API while the process stops.
+pub(super) async fn refuse_while_draining(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if is_api(&request) && state.ops.readiness.draining() {
+        return Err(refused(Error::ShuttingDown));
+    }
+    Ok(next.run(request).await)
+}
+
+/// Refuses one request too many of an address behind a proxy, or of a client.
+pub(super) async fn limit_concurrency(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let client = Exchange::of(&request).map(|exchange| exchange.client.clone());
+    let Some(client) = client.filter(|_| is_api(&request)) else {
+        return Ok(next.run(request).await);
+    };
+    let peer = peer_of(&request);
+    let of_address = state.ops.crowd.as_ref().map(|crowd| crowd.enter(peer)).transpose();
+    let _of_address = of_address.map_err(|_| refused(Error::Overloaded("from this address")))?;
+    let _of_client = state.ops.requests.enter(&client).map_err(refused)?;
+    Ok(next.run(request).await)
+}
+
+fn is_api(request: &Request) -> bool {
+    request.extensions().get::<MatchedPath>().is_some_and(|route| paths::is_api(route.as_str()))
+}
+
+fn refused(error: Error) -> Problem {
+    Failure::harmless(error).into()
+}

@@ -1,0 +1,192 @@
+//! Logs, counts, traces and audits each request exactly once, also where the client hangs up.
+
+use std::net::IpAddr;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::USER_AGENT;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Level;
+
+use super::audit;
+use crate::domain::ConversationId;
+use crate::error::{Code, Effect};
+use crate::http::auth::Recognition;
+use crate::http::exchange::Exchange;
+use crate::http::paths;
+use crate::http::peer::peer_of;
+use crate::http::state::AppState;
+use crate::telemetry::{AccessRecord, Arrival, HttpFigures, RecentRequest};
+
+/// Longer names of methods are cut where they are kept or logged.
+const MAX_METHOD_BYTES: usize = 32;
+
+/// The status in logs and metrics of a request whose client hung up; nginx's number.
+const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};
+
+/// What logs, metrics and the audit show of an answer, as an extension of it. An answer without it
+/// shows its own status, and changed nothing.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct LoggedResult {
+    /// The status; the flat form answers 200 in its place.
+    pub status: StatusCode,
+    /// Whether anything was changed.
+    pub effect: Effect,
+    /// The code of the error.
+    pub code: Option<Code>,
+}
+
+/// Reports the request when its answer is complete. The answer leaves once it is on record.
+pub(super) async fn observe(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(guard) = RequestGuard::new(state, &request) else { return next.run(request).await };
+    let mut response = next.run(request).await;
+    let own = LoggedResult { status: response.status(), effect: Effect::NotApplied, code: None };
+    let result = response.extensions_mut().remove().unwrap_or(own);
+    guard.finish(result).await;
+    response
+}
+
+/// A request under way. If it is dropped unfinished, the client hung up.
+struct RequestGuard {
+    state: AppState,
+    exchange: Exchange,
+    method: Method,
+    uri: Uri,
+    route: Option<MatchedPath>,
+    /// Where it came from, as far as that is known.
+    address: Option<IpAddr>,
+    /// Who asked, if the request is kept for debugging.
+    arrival: Option<Arrival>,
+    is_finished: bool,
+}
+
+impl RequestGuard {
+    fn new(state: AppState, request: &Request) -> Option<Self> {
+        let extensions = request.extensions();
+        let is_refused = extensions.get::<Recognition>().is_some_and(|asks| asks.refusal.is_some());
+        let is_kept = state.ops.recent.is_some() && !is_refused;
+        Some(Self {
+            exchange: Exchange::of(request)?.clone(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            route: extensions.get::<MatchedPath>().cloned(),
+            address: peer_of(request).map(|peer| peer.address.ip()),
+            arrival: is_kept.then(|| arrival(request)),
+            is_finished: false,
+            state,
+        })
+    }
+
+    /// Reports the answer. Ends when the audit has it, or gives up on that.
+    async fn finish(mut self, result: LoggedResult) {
+        self.is_finished = true;
+        self.report(result);
+        audit::answered(&self.exchange.cycle, result).await;
+    }
+
+    fn route(&self) -> Option<&str> {
+        self.route.as_ref().map(MatchedPath::as_str)
+    }
+
+    fn conversation(&self) -> Option<ConversationId> {
+        paths::conversation_of(self.uri.path())
+    }
+
+    /// The method as logged. Clients can make up long ones; all are ASCII.
+    fn logged_method(&self) -> &str {
+        let method = self.method.as_str();
+        &method[..method.len().min(MAX_METHOD_BYTES)]
+    }
+
+    fn is_api(&self) -> bool {
+        self.route().is_some_and(paths::is_api)
+    }
+
+    fn report(&self, result: LoggedResult) {
+        let (ops, cycle) = (&self.state.ops, &self.exchange.cycle);
+        let (took, status) = (self.exchange.arrived.elapsed(), result.status.as_u16());
+        ops.metrics.http(HttpFigures {
+            method: self.method.as_str(),
+            route: self.route(),
+            client: self.exchange.client.known_name(),
+            status,
+            took,
+        });
+        let correlation_id = cycle.correlation_id();
+        let record = AccessRecord {
+            level: self.level(result.code),
+            method: self.logged_method(),
+            route: self.route().unwrap_or("-"),
+            status,
+            took,
+            request_id: &self.exchange.request_id,
+            client: self.exchange.client.known_name(),
+            client_address: self.address,
+            conversation: self.conversation(),
+            upstream_calls: cycle.calls(),
+            effect: self.is_api().then_some(result.effect),
+            correlation_id: correlation_id.as_deref(),
+            trace_id: self.exchange.trace_id(),
+            code: result.code,
+        };
+        ops.access.write(&record);
+        if let Some(spans) = &ops.spans {
+            spans.request(&record, cycle);
+        }
+        self.keep(result, &record);
+    }
+
+    /// Probes and scrapers ask all the time, which matters only if they are refused.
+    fn level(&self, code: Option<Code>) -> Level {
+        let is_probe = self.route().is_some_and(paths::is_probed);
+        if is_probe && code.is_none() { Level::DEBUG } else { Level::INFO }
+    }
+
+    /// Keeps it for debugging, if it was about a conversation and not a look at what is kept.
+    fn keep(&self, result: LoggedResult, record: &AccessRecord<'_>) {
+        let (Some(recent), Some(arrival)) = (&self.state.ops.recent, &self.arrival) else { return };
+        let route = self.route().filter(|route| *route != paths::TRACE);
+        let (Some(conversation), Some(route)) = (record.conversation, route) else { return };
+        recent.add(RecentRequest {
+            arrival: arrival.clone(),
+            arrived: self.exchange.arrived,
+            conversation,
+            method: self.logged_method().to_owned(),
+            route: route.to_owned(),
+            status: record.status,
+            code: result.code,
+            effect: result.effect,
+            took: record.took,
+            request_id: self.exchange.request_id.clone(),
+            cycle: self.exchange.cycle.clone(),
+        });
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        // A write goes on without its client, so its effect is open.
+        let may_write = self.is_api() && !self.method.is_safe();
+        let effect = if may_write { Effect::Unknown } else { Effect::NotApplied };
+        let result = LoggedResult { status: CLIENT_CLOSED_REQUEST, effect, code: None };
+        self.report(result);
+        audit::hung_up(&self.exchange.cycle, result);
+    }
+}
+
+fn arrival(request: &Request) -> Arrival {
+    let address = peer_of(request).map(|peer| peer.address);
+    let agent = request.headers().get(USER_AGENT).and_then(|name| name.to_str().ok());
+    Arrival::now(address, agent)
+}

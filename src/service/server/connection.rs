@@ -1,0 +1,233 @@
+//! HTTP over one connection.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use super::ConnectionLimits;
+use super::connection_state::ConnectionState;
+use crate::config::Network;
+use crate::http::{Peer, forwarded};
+use crate::ports::BoxFuture;
+use crate::service::tls::{ClientCertificate, Tls};
+use crate::telemetry::{Ended, Metrics};
+
+/// How connections are served.
+pub struct ConnectionHandler {
+    /// The routes.
+    pub router: Router,
+    /// TLS; `None` for plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+    /// Proxies whose word about the address of a client counts.
+    pub trusted_proxies: Arc<[Network]>,
+    /// How HTTP is spoken.
+    pub http: http1::Builder,
+    /// Limits of each connection.
+    pub limits: ConnectionLimits,
+    /// The metrics.
+    pub metrics: Metrics,
+}
+
+/// HTTP with heads of at most this size.
+pub fn http(header_bytes: usize) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // A client that closes its side has hung up; without half-close the server notices that at once.
+    // The state of the connection bounds the time for a head.
+    http.half_close(false).header_read_timeout(None).max_buf_size(header_bytes);
+    http
+}
+
+impl ConnectionHandler {
+    /// Serves one connection to its end, or until `closing` and the request under way is answered.
+    pub async fn serve(&self, stream: TcpStream, peer: Peer, closing: CancellationToken) {
+        // Buffers are made once the client sends something: a silent connection costs little.
+        let first_bytes = timeout(self.limits.header_timeout, stream.readable());
+        match first_bytes.await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => return self.metrics.connection_ended(Ended::HeaderTimeout),
+        }
+        match &self.tls {
+            None => self.serve_http(stream, (peer, None), closing).await,
+            // Boxed, so that a plain connection takes up no room for TLS.
+            Some(tls) => Box::pin(self.serve_tls(tls, stream, peer, closing)).await,
+        }
+    }
+
+    async fn serve_tls(
+        &self,
+        tls: &Arc<Tls>,
+        stream: TcpStream,
+        mut peer: Peer,
+        closing: CancellationToken,
+    ) {
+        match timeout(self.limits.handshake_timeout, tls.acceptor().accept(stream)).await {
+            Err(_) => self.metrics.connection_ended(Ended::HandshakeTimeout),
+            Ok(Err(error)) => {
+                self.metrics.connection_ended(Ended::HandshakeFailed);
+                tracing::debug!(peer.address = %peer.socket, %error, "the TLS handshake failed");
+            }
+            Ok(Ok(stream)) => {
+                let chain = stream.get_ref().1.peer_certificates();
+                let certificate = chain.and_then(ClientCertificate::new);
+                peer.certificate = certificate.as_ref().and_then(|known| known.subject.clone());
+                let lapse = certificate.map(|certificate| tls.lapse(certificate));
+                self.serve_http(stream, (peer, lapse), closing).await;
+            }
+        }
+    }
+
+    /// Reloads the TLS files whenever they change, for ever.
+    pub async fn keep_tls(&self) {
+        match &self.tls {
+            Some(tls) => tls.keep(&self.metrics).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// `lapse` ends when the client certificate is no longer good.
+    async fn serve_http(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        (peer, lapse): (Peer, Option<BoxFuture<'static, ()>>),
+        closing: CancellationToken,
+    ) {
+        let state = Arc::new(ConnectionState::new());
+        let io = TokioIo::new(TrackedIo { stream, state: Arc::clone(&state) });
+        let is_proxy = self.trusted_proxies.iter().any(|proxy| proxy.contains(peer.socket.ip()));
+        let proxies = is_proxy.then(|| Arc::clone(&self.trusted_proxies));
+        let service = ConnectionService {
+            router: self.router.clone(),
+            peer,
+            proxies,
+            state: Arc::clone(&state),
+        };
+        let mut connection = pin!(self.http.serve_connection(io, service));
+        let mut lapse = lapse.unwrap_or_else(|| Box::pin(std::future::pending()));
+        let mut is_closing = false;
+        loop {
+            tokio::select! {
+                // First, so that a request that has arrived is answered before the connection closes.
+                biased;
+                // How it ended is nothing that the service could do something about.
+                _ = connection.as_mut() => return,
+                reason = state.timeout(&self.limits) => {
+                    return self.metrics.connection_ended(reason);
+                }
+                () = closing.cancelled(), if !is_closing => {
+                    self.metrics.connection_ended(Ended::Shutdown);
+                }
+                () = &mut lapse, if !is_closing => {}
+            }
+            is_closing = true;
+            connection.as_mut().graceful_shutdown();
+        }
+    }
+}
+
+/// The requests of one connection. Each of them carries its [`Peer`].
+struct ConnectionService {
+    router: Router,
+    peer: Peer,
+    /// If the other end is one of them.
+    proxies: Option<Arc<[Network]>>,
+    state: Arc<ConnectionState>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for ConnectionService {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.state.request_started();
+        let mut request = request.map(Body::new);
+        let mut peer = self.peer.clone();
+        if let Some(proxies) = &self.proxies {
+            let is_trusted = |address| proxies.iter().any(|proxy| proxy.contains(address));
+            peer.address = forwarded(peer.socket, request.headers(), is_trusted);
+        }
+        request.extensions_mut().insert(peer);
+        let (answer, state) = (self.router.clone().call(request), Arc::clone(&self.state));
+        Box::pin(async move {
+            let answer = answer.await;
+            state.answer_started();
+            answer
+        })
+    }
+}
+
+/// A stream that reports to the state of its connection.
+struct TrackedIo<S> {
+    stream: S,
+    state: Arc<ConnectionState>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.state.received();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedIo<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.state.wrote(written.is_ready());
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.state.wrote(written.is_ready());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.state.wrote(flushed.is_ready());
+        if flushed.is_ready() {
+            self.state.flushed();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,125 @@
+//! How many connections there are, in all and for each address.
+//!
+//! A connection beyond either limit is closed at once. Idle connections end by their timeout, so the
+//! limit for an address is what keeps one client from taking all slots.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::ConnectionLimits;
+use crate::config::Network;
+use crate::http::Source;
+use crate::telemetry::Metrics;
+
+/// The connections that are open.
+pub struct ConnectionSlots {
+    limits: ConnectionLimits,
+    /// A proxy brings connections of many clients, so the limit of an address does not hold for it.
+    trusted_proxies: Arc<[Network]>,
+    metrics: Metrics,
+    open: Mutex<OpenConnections>,
+}
+
+#[derive(Default)]
+struct OpenConnections {
+    by_address: BTreeMap<Source, usize>,
+    total: usize,
+}
+
+/// An open connection, which counts until this is dropped.
+pub struct ConnectionSlot {
+    slots: Arc<ConnectionSlots>,
+    source: Source,
+}
+
+impl ConnectionSlots {
+    /// No connections yet.
+    pub fn new(
+        limits: ConnectionLimits,
+        trusted_proxies: Arc<[Network]>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { limits, trusted_proxies, metrics, open: Mutex::default() }
+    }
+
+    /// A slot for a new connection from this address, if there is one.
+    pub fn acquire(self: &Arc<Self>, address: SocketAddr) -> Option<ConnectionSlot> {
+        let source = Source::of(address.ip());
+        let is_proxy = self.trusted_proxies.iter().any(|proxy| proxy.contains(address.ip()));
+        let mut open = self.open.lock();
+        let of_address = open.by_address.get(&source).copied().unwrap_or_default();
+        let is_over_share = of_address >= self.limits.per_address && !is_proxy;
+        if is_over_share || open.total >= self.limits.connections {
+            return None;
+        }
+        open.by_address.insert(source, of_address + 1);
+        open.total += 1;
+        self.metrics.connections(open.total);
+        drop(open);
+        Some(ConnectionSlot { slots: Arc::clone(self), source })
+    }
+}
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        let mut open = self.slots.open.lock();
+        open.total -= 1;
+        if let Some(of_address) = open.by_address.get_mut(&self.source) {
+            *of_address -= 1;
+            if *of_address == 0 {
+                open.by_address.remove(&self.source);
+            }
+        }
+        self.slots.metrics.connections(open.total);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::http::paths;
+
+    fn slots(connections: usize, per_address: usize) -> Arc<ConnectionSlots> {
+        let second = Duration::from_secs(1);
+        let limits = ConnectionLimits {
+            connections,
+            per_address,
+            header_bytes: 8192,
+            header_timeout: second,
+            idle_timeout: second,
+            handshake_timeout: second,
+            answer_timeout: second,
+        };
+        let proxies = ["10.0.0.0/8".parse().expect("a network")];
+        Arc::new(ConnectionSlots::new(limits, proxies.into(), Metrics::new(paths::ALL)))
+    }
+
+    #[test]
+    fn an_address_has_its_share_and_gets_it_back() {
+        let slots = slots(10, 2);
+        let from = |text: &str| slots.acquire(text.parse().expect("an address"));
+        let first = from("192.0.2.1:1").expect("a slot");
+        let _second = from("192.0.2.1:2").expect("a slot");
+        assert!(from("192.0.2.1:3").is_none());
+        assert!(from("192.0.2.2:1").is_some(), "another address has its own share");
+        drop(first);
+        assert!(from("192.0.2.1:3").is_some());
+    }
+
+    #[test]
+    fn a_proxy_is_bounded_by_the_total_alone() {
+        let slots = slots(3, 1);
+        let held: Vec<_> = (0..4)
+            .filter_map(|port| slots.acquire(SocketAddr::from(([10, 0, 0, 1], port))))
+            .collect();
+        assert_eq!(held.len(), 3);
+        assert!(slots.acquire("192.0.2.1:1".parse().expect("an address")).is_none());
+        drop(held);
+        assert!(slots.open.lock().by_address.is_empty(), "nothing is kept of closed connections");
+    }
+}

@@ -1,0 +1,190 @@
+//! What a connection is doing, and when its time is up.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::telemetry::Ended;
+
+/// Limits of connections.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections of one address.
+    pub per_address: usize,
+    /// Bytes of the head of a request.
+    pub header_bytes: usize,
+    /// Time for a head to arrive.
+    pub header_timeout: Duration,
+    /// Time between an answer and the next request.
+    pub idle_timeout: Duration,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Time in which a client takes nothing of its answer.
+    pub answer_timeout: Duration,
+}
+
+impl ConnectionLimits {
+    /// Time between two looks at a connection: how much longer it may last than its limit says.
+    fn check_interval(&self) -> Duration {
+        let shortest = self.header_timeout.min(self.idle_timeout).min(self.answer_timeout);
+        (shortest / 4).max(Duration::from_millis(20))
+    }
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ConnectionPhase {
+    /// The head of a request is awaited on a new connection, or arrives.
+    ReadHead,
+    /// A request is answered; its body may still arrive.
+    Handle,
+    /// The answer is there, and the client has not taken all of it yet.
+    WriteAnswer,
+    /// The client took the last answer, and sent nothing since.
+    KeepAlive,
+}
+
+/// The state of one connection. Its I/O and its requests report here.
+pub struct ConnectionState(Mutex<PhaseTimes>);
+
+struct PhaseTimes {
+    phase: ConnectionPhase,
+    since: Instant,
+    /// Since when the client has taken nothing of what is sent.
+    blocked_since: Option<Instant>,
+}
+
+impl ConnectionState {
+    /// A new connection.
+    pub fn new() -> Self {
+        let (phase, since) = (ConnectionPhase::ReadHead, Instant::now());
+        Self(Mutex::new(PhaseTimes { phase, since, blocked_since: None }))
+    }
+
+    /// Bytes arrived.
+    pub fn received(&self) {
+        self.change(ConnectionPhase::KeepAlive, ConnectionPhase::ReadHead);
+    }
+
+    /// A request begins.
+    pub fn request_started(&self) {
+        let mut times = self.0.lock();
+        (times.phase, times.since) = (ConnectionPhase::Handle, Instant::now());
+    }
+
+    /// Its answer is there.
+    pub fn answer_started(&self) {
+        self.change(ConnectionPhase::Handle, ConnectionPhase::WriteAnswer);
+    }
+
+    /// The client took a piece of what is sent, or takes nothing at this moment.
+    pub fn wrote(&self, took: bool) {
+        let mut times = self.0.lock();
+        if took {
+            times.blocked_since = None;
+        } else if times.blocked_since.is_none() {
+            times.blocked_since = Some(Instant::now());
+        }
+    }
+
+    /// The client took everything.
+    pub fn flushed(&self) {
+        self.change(ConnectionPhase::WriteAnswer, ConnectionPhase::KeepAlive);
+    }
+
+    /// Why the time of the connection is up; `None` if it is not.
+    pub fn timed_out(&self, limits: &ConnectionLimits) -> Option<Ended> {
+        let times = self.0.lock();
+        // Also while a request is handled: its answer has to wait for an earlier one.
+        if times.blocked_since.is_some_and(|since| since.elapsed() >= limits.answer_timeout) {
+            return Some(Ended::AnswerTimeout);
+        }
+        let (limit, reason) = match times.phase {
+            ConnectionPhase::Handle | ConnectionPhase::WriteAnswer => return None,
+            ConnectionPhase::ReadHead => (limits.header_timeout, Ended::HeaderTimeout),
+            ConnectionPhase::KeepAlive => (limits.idle_timeout, Ended::IdleTimeout),
+        };
+        (times.since.elapsed() >= limit).then_some(reason)
+    }
+
+    /// Waits until the time of the connection is up.
+    pub async fn timeout(&self, limits: &ConnectionLimits) -> Ended {
+        loop {
+            tokio::time::sleep(limits.check_interval()).await;
+            if let Some(reason) = self.timed_out(limits) {
+                return reason;
+            }
+        }
+    }
+
+    fn change(&self, from: ConnectionPhase, to: ConnectionPhase) {
+        let mut times = self.0.lock();
+        if times.phase == from {
+            (times.phase, times.since) = (to, Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const LIMITS: ConnectionLimits = ConnectionLimits {
+        connections: 1,
+        per_address: 1,
+        header_bytes: 1,
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        handshake_timeout: Duration::from_secs(5),
+        answer_timeout: Duration::from_secs(7),
+    };
+
+    async fn after(state: &ConnectionState, seconds: u64) -> Option<Ended> {
+        advance(Duration::from_secs(seconds)).await;
+        state.timed_out(&LIMITS)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_less_time_than_an_idle_connection() {
+        let state = ConnectionState::new();
+        assert_eq!(after(&state, 9).await, None);
+        assert_eq!(after(&state, 1).await, Some(Ended::HeaderTimeout));
+        state.request_started();
+        assert_eq!(after(&state, 1000).await, None, "the deadline of the request decides");
+        state.answer_started();
+        state.flushed();
+        assert_eq!(after(&state, 74).await, None);
+        state.received();
+        assert_eq!(after(&state, 9).await, None);
+        assert_eq!(after(&state, 1).await, Some(Ended::HeaderTimeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_at_its_limit() {
+        let state = ConnectionState::new();
+        state.request_started();
+        state.flushed();
+        assert_eq!(after(&state, 80).await, None, "a flush before the answer means nothing");
+        state.answer_started();
+        state.flushed();
+        assert_eq!(after(&state, 75).await, Some(Ended::IdleTimeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_cut_and_a_slow_one_is_not() {
+        let state = ConnectionState::new();
+        state.request_started();
+        for _ in 0..5 {
+            state.wrote(false);
+            assert_eq!(after(&state, 6).await, None);
+            state.wrote(true);
+        }
+        state.wrote(false);
+        assert_eq!(after(&state, 7).await, Some(Ended::AnswerTimeout));
+    }
+}

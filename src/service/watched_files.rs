@@ -1,0 +1,26 @@
+//! The files that are read again when they change, or when an operator asks for it.
+
+use std::sync::Arc;
+
+use super::callers::KnownCallers;
+use super::tls::Tls;
+
+/// The files of a running service. Cheap to clone.
+#[derive(Clone)]
+pub struct WatchedFiles {
+    pub(super) callers: KnownCallers,
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
+impl WatchedFiles {
+    /// Has all of them read again at once, also those that have not changed. Gives back the settings
+    /// that name them.
+    pub fn reload(&self) -> Vec<&'static str> {
+        let callers = self.callers.reload().then_some("auth.clients_file");
+        let tls = self.tls.as_ref().map(|tls| {
+            tls.reload();
+            "server.tls"
+        });
+        callers.into_iter().chain(tls).collect()
+    }
+}
