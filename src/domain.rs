@@ -6,6 +6,7 @@
 
 mod attributes;
 mod client;
+mod half_surrogates;
 mod ids;
 mod limits;
 mod listing;
@@ -13,11 +14,13 @@ mod participant;
 mod patch;
 mod report;
 mod rights;
+mod spelling;
 mod timestamp;
 mod verification;
 
 pub use attributes::{AttributeKey, AttributeMap, AttributeValue, InvalidKey};
 pub use client::{Client, ClientName, InvalidDigest, InvalidName, KeyDigest};
+pub use half_surrogates::MarkedJson;
 pub use ids::{ConversationId, InvalidId, ParticipantId};
 pub use limits::{Limits, SizeExcess, Violation};
 pub use listing::{
@@ -31,5 +34,6 @@ pub use participant::{
 pub use patch::{Change, Patch};
 pub use report::{Outcome, Verification, VerificationStatus, WriteReport};
 pub use rights::{Access, InvalidPattern, KeyPattern, Refusal, Rights};
+pub use spelling::closest_word;
 pub use timestamp::{Span, Timestamp};
 pub use verification::{Evidence, Unseen, Watch};

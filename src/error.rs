@@ -133,6 +133,15 @@ pub enum Error {
     /// Upstream answered something that cannot be understood.
     #[error("Genesys Cloud gave an unusable answer: {0}")]
     UpstreamInvalidResponse(String),
+    /// An answer of upstream is over our own limit.
+    #[error(
+        "the answer of Genesys Cloud is larger than {limit} bytes, which is what this gateway reads \
+         (genesys.max_response_bytes)"
+    )]
+    UpstreamAnswerTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// Upstream throttles, and the wait does not fit the deadline.
     #[error("{reason}")]
     UpstreamRateLimited {
@@ -189,7 +198,9 @@ impl Error {
             Self::UpstreamRejected { .. } => Code::UpstreamRejected,
             Self::UpstreamForbidden { .. } => Code::UpstreamForbidden,
             Self::UpstreamAuthFailed(_) => Code::UpstreamAuthFailed,
-            Self::UpstreamInvalidResponse(_) => Code::UpstreamInvalidResponse,
+            Self::UpstreamInvalidResponse(_) | Self::UpstreamAnswerTooLarge { .. } => {
+                Code::UpstreamInvalidResponse
+            }
             Self::UpstreamRateLimited { .. } => Code::UpstreamRateLimited,
             Self::UpstreamUnavailable { .. } => Code::UpstreamUnavailable,
             Self::Overloaded(_) => Code::Overloaded,
@@ -222,8 +233,25 @@ impl Error {
             | Self::UpstreamForbidden { .. }
             | Self::UpstreamAuthFailed(_)
             | Self::UpstreamInvalidResponse(_)
+            | Self::UpstreamAnswerTooLarge { .. }
             | Self::DeadlineExceeded(_)
             | Self::Internal(_) => None,
+        }
+    }
+
+    /// What to do next, where the hint of the code does not fit this case.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::UpstreamAnswerTooLarge { .. } => Some(
+                "Ask the operator of the gateway to raise the setting genesys.max_response_bytes: this conversation is larger.",
+            ),
+            Self::AttributesTooLarge(size) if size.emptied().0 > 0 => Some(
+                "Shorten the values listed in `largest`, or store a reference instead. Keys that were cleared cannot be freed: Genesys Cloud keeps their names.",
+            ),
+            Self::ParticipantNotFound { first_needs_naming: true, .. } => Some(
+                "Name the participant: ?participant=first, one of the purposes that are there, or a UUID.",
+            ),
+            _ => None,
         }
     }
 }

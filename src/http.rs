@@ -18,6 +18,7 @@ mod exchange;
 mod extract;
 mod flat;
 mod form;
+mod host;
 mod middleware;
 mod mistakes;
 mod negotiate;

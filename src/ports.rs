@@ -28,8 +28,8 @@ pub use span::{Span, Spans, TraceContext, TraceId};
 pub use trail::{Attempt, AttemptEnd, Steps, Trail};
 
 use crate::domain::{
-    AttributeMap, Client, Conversation, ConversationFilter, ConversationId, ListPage, Outcome,
-    ParticipantId,
+    AttributeMap, Candidate, ChosenBy, Client, Conversation, ConversationFilter, ConversationId,
+    ListPage, Outcome, ParticipantId,
 };
 use crate::error::Error;
 
@@ -177,6 +177,8 @@ struct Spent {
     hurried: AtomicBool,
     last_attempt_micros: AtomicU64,
     correlation: Mutex<Option<String>>,
+    /// The participant that it turned out to be about.
+    participant: Mutex<Option<(Candidate, ChosenBy)>>,
     /// Its place in a trace, if it is part of one.
     span: Option<Span>,
     /// What it did, where that is wanted.
@@ -195,6 +197,7 @@ impl Default for Spent {
             hurried: AtomicBool::default(),
             last_attempt_micros: AtomicU64::default(),
             correlation: Mutex::default(),
+            participant: Mutex::default(),
             span: None,
             trail: None,
             dossier: None,
@@ -398,6 +401,18 @@ impl Cycle {
     /// Genesys' correlation id of the last call that had one.
     pub fn correlation_id(&self) -> Option<String> {
         self.shared.correlation.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps the participant that was found, so that errors name it too. Only one that the client may
+    /// know of.
+    pub fn note_participant(&self, participant: Candidate, by: ChosenBy) {
+        let mut kept = self.shared.participant.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some((participant, by));
+    }
+
+    /// The participant that was found.
+    pub fn participant(&self) -> Option<(Candidate, ChosenBy)> {
+        self.shared.participant.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Its place in a trace, if it is part of one.

@@ -114,7 +114,7 @@ impl Service {
         let files = WatchedFiles { callers: callers.clone(), tls: tls.clone() };
         let checked = (callers, audit.clone(), tls, log);
         let ops = Arc::new(Ops {
-            documents: Documents::at(config.server.public_url.as_ref().map_or("", BaseUrl::as_str)),
+            documents: documents(config),
             requests: Arc::clone(&shares.requests),
             readiness: Arc::new(health(upstream, &app, &shutdown, checked)),
             metrics: metrics.clone(),
@@ -273,6 +273,12 @@ fn app_settings(config: &Config) -> AppSettings {
         waiting: config.limits.waiting.get(),
         waiting_per_participant: config.limits.waiting_per_participant.get(),
     }
+}
+
+/// The description of the API as it is configured.
+fn documents(config: &Config) -> Documents {
+    let public_url = config.server.public_url.as_ref().map_or("", BaseUrl::as_str);
+    Documents::at(public_url, config.debug.enabled)
 }
 
 fn http_settings(config: &Config, credentials: &config::Credentials) -> HttpSettings {

@@ -76,6 +76,7 @@ impl App {
             named,
             self.shared.reads_whole(),
         )?;
+        cycle.note_participant(chosen.participant.candidate(), chosen.by);
         let participant = seen::participant(chosen.participant.clone(), rights);
         Ok(Reading::One { participant, chosen_by: chosen.by, fresh })
     }

@@ -277,6 +277,7 @@ impl Flow {
     /// Chooses the participant, or sees to it that it is still there.
     fn aim(&mut self, conversation: &Conversation) -> Result<(), Error> {
         self.ended = conversation.live == Some(false);
+        self.note_participant(conversation);
         // Once a PATCH has left, a read is to show what became of it, also when all is over.
         if self.effect == Effect::NotApplied {
             self.check_live()?;
@@ -306,6 +307,18 @@ impl Flow {
             chosen_by: chosen.by,
         });
         Ok(())
+    }
+
+    /// Keeps the participant that the request means, so that errors name it.
+    fn note_participant(&self, conversation: &Conversation) {
+        let cycle = &self.request.cycle;
+        let rights = &cycle.client().rights;
+        if self.target.is_none()
+            && let Ok(chosen) = choose(&self.request.selector, conversation, Intent::Write)
+            && rights.reaches(chosen.participant, conversation, self.shared.reads_whole())
+        {
+            cycle.note_participant(chosen.participant.candidate(), chosen.by);
+        }
     }
 
     /// Whether the condition is true of what a dry run has read.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::domain::closest_word;
+
 /// AWS region and domain, as in `PureCloudRegionHosts` of the vendor's SDKs.
 const REGIONS: [(&str, &str); 18] = [
     ("us-east-1", "mypurecloud.com"),
@@ -61,24 +63,78 @@ impl fmt::Display for Region {
 impl FromStr for Region {
     type Err = String;
 
-    /// Takes the AWS name, the domain, or the address of the API or a login page below it.
+    /// Takes the AWS name, the short name or the domain, as the vendor's tools spell them, and the
+    /// address of any page below one of the known hosts.
     fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = text.trim().to_ascii_lowercase();
-        let host = wanted.strip_prefix("https://").unwrap_or(&wanted);
-        let host = host.split('/').next().unwrap_or_default();
-        let prefixes = ["api.", "login.", "apps."];
-        let domain = prefixes.iter().find_map(|prefix| host.strip_prefix(prefix)).unwrap_or(host);
-        let found = Self::all().find(|region| region.name == wanted || region.domain == domain);
-        found.ok_or_else(|| {
-            let known: Vec<String> =
-                Self::all().map(|region| format!("{region} ({})", region.domain)).collect();
-            format!(
-                "is no region of Genesys Cloud; known are {}; for another one set genesys.api_url \
-                 and genesys.login_url",
-                known.join(", ")
-            )
-        })
+        let wanted = text.trim().trim_matches(['"', '\'', '`']).to_ascii_lowercase();
+        let wanted = wanted.strip_prefix(SDK_ENUM).unwrap_or(&wanted);
+        let name = wanted.replace(['_', ' '], "-");
+        let domain = domain_of(wanted);
+        let found = Self::all().find(|region| {
+            region.name == name || region.domain == domain || region.short_name() == name
+        });
+        found.ok_or_else(|| unknown(text, &name, domain))
     }
+}
+
+/// What stands before the region in code that uses the vendor's SDKs.
+const SDK_ENUM: &str = "purecloudregionhosts.";
+
+/// Hosts of every region, before its domain.
+const HOSTS: [&str; 5] = ["api.", "login.", "apps.", "www.", "apps-api."];
+
+/// The domain in an address: without scheme, port, path and the name of a known host.
+fn domain_of(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host =
+        host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host);
+    let host = host.trim_end_matches('.');
+    HOSTS.iter().find_map(|name| host.strip_prefix(name)).unwrap_or(host)
+}
+
+impl Region {
+    /// The name in the hosts of newer regions, such as `euw2` of `eu-west-2`.
+    fn short_name(self) -> String {
+        if self.name.starts_with("eusc-") {
+            return self.domain.split('.').next().unwrap_or_default().to_owned();
+        }
+        let mut parts = self.name.split('-');
+        let [area, direction, number] = [(); 3].map(|()| parts.next().unwrap_or_default());
+        let direction = match direction {
+            "north" | "east" | "south" | "west" | "central" => &direction[..1],
+            "northeast" => "ne",
+            "southeast" => "se",
+            other => other,
+        };
+        [area, direction, number].concat()
+    }
+}
+
+/// The longest part of a wrong region that is repeated.
+const MAX_SHOWN: usize = 80;
+
+fn unknown(text: &str, name: &str, domain: &str) -> String {
+    let short_names: Vec<String> = Region::all().map(Region::short_name).collect();
+    let by_name = closest_word(name, Region::all().map(Region::name));
+    let by_domain = || closest_word(domain, Region::all().map(Region::domain));
+    let by_short_name = || {
+        let near = closest_word(name, short_names.iter().map(String::as_str))?;
+        Some(Region::all().find(|region| region.short_name() == near)?.name)
+    };
+    let near = by_name.or_else(by_domain).or_else(by_short_name);
+    let suggestion = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+    let known: Vec<String> =
+        Region::all().map(|region| format!("{region} ({})", region.domain)).collect();
+    // What stands before an `@` may be a password.
+    let shown = text.rsplit_once('@').map_or(text.to_owned(), |(_, rest)| format!("…@{rest}"));
+    let shown: String = shown.chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect();
+    format!(
+        "`{shown}` is no region of Genesys Cloud; {suggestion}known are {}; for another one set \
+         genesys.api_url and genesys.login_url",
+        known.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -88,26 +144,74 @@ mod tests {
     #[test]
     fn every_region_is_found_by_name_and_domain() {
         assert_eq!(Region::all().count(), 18);
+        let mut short_names = std::collections::BTreeSet::new();
         for region in Region::all() {
             assert_eq!(region.name().parse(), Ok(region));
+            assert_eq!(region.name().replace('-', "_").to_uppercase().parse(), Ok(region));
             assert_eq!(region.domain().parse(), Ok(region));
+            assert_eq!(region.short_name().parse(), Ok(region));
+            assert!(short_names.insert(region.short_name()));
             for host in ["api", "login", "apps"] {
+                assert_eq!(format!("{host}.{}", region.domain()).parse(), Ok(region));
                 assert_eq!(format!("https://{host}.{}", region.domain()).parse(), Ok(region));
             }
         }
     }
 
     #[test]
-    fn spelling_is_forgiven_but_not_another_domain() {
-        for text in [" EU-West-1 ", "MyPureCloud.ie", "https://apps.mypurecloud.ie/directory/#/"] {
-            assert_eq!(text.parse::<Region>().map(Region::name), Ok("eu-west-1"), "{text}");
+    fn the_spellings_of_the_vendors_tools_are_taken() {
+        for (text, name) in [
+            (" EU-West-1 ", "eu-west-1"),
+            ("MyPureCloud.ie", "eu-west-1"),
+            ("https://apps.mypurecloud.ie/directory/#/", "eu-west-1"),
+            ("https://api.mypurecloud.ie", "eu-west-1"),
+            ("HTTPS://API.MYPURECLOUD.IE:443/api/v2?x#y", "eu-west-1"),
+            ("http://login.mypurecloud.ie/oauth/token", "eu-west-1"),
+            ("login.mypurecloud.ie.", "eu-west-1"),
+            ("\"mypurecloud.ie\"", "eu-west-1"),
+            ("us_east_1", "us-east-1"),
+            ("US_EAST_1", "us-east-1"),
+            ("us east 1", "us-east-1"),
+            ("PureCloudRegionHosts.eu_central_1", "eu-central-1"),
+            ("use2", "us-east-2"),
+            ("usw2", "us-west-2"),
+            ("USE1", "us-east-1"),
+            ("apne2", "ap-northeast-2"),
+            ("edee1", "eusc-de-east-1"),
+            ("usw2.pure.cloud", "us-west-2"),
+        ] {
+            assert_eq!(text.parse::<Region>().map(Region::name), Ok(name), "{text}");
         }
-        for text in
-            ["mars-north-1", "mypurecloud.eu", "evil.mypurecloud.ie", "mypurecloud.ie.evil.com"]
-        {
-            let error = text.parse::<Region>().expect_err("refused");
+    }
+
+    #[test]
+    fn another_domain_is_refused_with_what_was_given_and_what_is_near() {
+        for (text, near) in [
+            ("mars-north-1", None),
+            ("eu-wset-1", Some("eu-west-1")),
+            ("eu-west1", Some("eu-west-1")),
+            ("us-esat-2", Some("us-east-2")),
+            ("mypurecloud.di", Some("mypurecloud.")),
+            ("mypurcloud.ie", Some("mypurecloud.ie")),
+            ("https://api.mypurcloud.ie", Some("mypurecloud.ie")),
+            ("evil.mypurecloud.ie", None),
+            ("mypurecloud.ie.evil.com", None),
+            ("", None),
+        ] {
+            let Err(error) = text.parse::<Region>() else { panic!("{text} was taken") };
+            assert!(error.starts_with(&format!("`{text}` is no region")), "{error}");
+            match near {
+                Some(near) => {
+                    assert!(error.contains(&format!("did you mean `{near}")), "{text}: {error}");
+                }
+                None => assert!(!error.contains("did you mean"), "{text}: {error}"),
+            }
             assert!(error.contains("eu-west-1 (mypurecloud.ie)"), "{error}");
             assert!(error.contains("ap-northeast-3"), "{error}");
+        }
+        for text in ["mypurecloud.ie@evil.com", "https://mypurecloud.ie:443@evil.com/"] {
+            let Err(error) = text.parse::<Region>() else { panic!("{text} was taken") };
+            assert!(error.starts_with("`…@evil.com") && !error.contains("443"), "{error}");
         }
     }
 }

@@ -65,23 +65,39 @@ impl fmt::Display for AttributeKey {
 /// Value of an attribute: personal data, so `Debug` shows its length alone and there is no
 /// `Display`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AttributeValue(SmolStr);
+pub struct AttributeValue {
+    text: SmolStr,
+    /// The JSON literal of upstream, if it is no Unicode text. It makes the value differ from every
+    /// value that a client can send, so that a write of the shown text replaces it.
+    damaged: Option<Arc<str>>,
+}
 
 impl AttributeValue {
     /// Any text is a value.
     pub fn new(text: &str) -> Self {
-        Self(text.into())
+        Self { text: text.into(), damaged: None }
+    }
+
+    /// A value of upstream that holds half of a surrogate pair: `text` shows it with U+FFFD, `json` is
+    /// the string literal that keeps it as it is.
+    pub fn damaged(text: &str, json: &str) -> Self {
+        Self { text: text.into(), damaged: Some(json.into()) }
     }
 
     /// The value itself, for the wire only.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The JSON literal that keeps a damaged value as it is upstream.
+    pub fn damaged_json(&self) -> Option<&str> {
+        self.damaged.as_deref()
     }
 }
 
 impl fmt::Debug for AttributeValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<{} bytes>", self.0.len())
+        write!(f, "<{} bytes>", self.text.len())
     }
 }
 
@@ -111,6 +127,11 @@ impl AttributeMap {
         self.0.iter()
     }
 
+    /// Keys of values that upstream holds as no Unicode text; they are shown with U+FFFD.
+    pub fn damaged_keys(&self) -> impl Iterator<Item = &AttributeKey> {
+        self.0.iter().filter(|(_, value)| value.damaged.is_some()).map(|(key, _)| key)
+    }
+
     /// How many attributes callers see.
     pub fn len(&self) -> usize {
         self.iter().count()
@@ -121,14 +142,14 @@ impl AttributeMap {
         self.iter().next().is_none()
     }
 
-    /// Bytes of what callers see, as compact UTF-8 JSON.
+    /// Bytes of the whole map as compact UTF-8 JSON, emptied keys included: upstream keeps them, so the
+    /// size limit counts them.
     pub fn json_bytes(&self) -> usize {
-        object_bytes(self.iter())
-    }
-
-    /// Bytes of what upstream holds, as compact UTF-8 JSON.
-    pub fn held_json_bytes(&self) -> usize {
-        object_bytes(self.iter_held())
+        let mut bytes = 2; // the braces
+        for (index, (key, value)) in self.0.iter().enumerate() {
+            bytes += usize::from(index > 0) + entry_bytes(key, value);
+        }
+        bytes
     }
 
     /// Only these keys, as callers see them: a look for each, since both may be many.
@@ -157,16 +178,6 @@ impl Serialize for AttributeMap {
         }
         map.end()
     }
-}
-
-fn object_bytes<'a>(
-    entries: impl Iterator<Item = (&'a AttributeKey, &'a AttributeValue)>,
-) -> usize {
-    let mut bytes = 2; // the braces
-    for (index, (key, value)) in entries.enumerate() {
-        bytes += usize::from(index > 0) + entry_bytes(key, value);
-    }
-    bytes
 }
 
 /// Bytes of `"key":"value"` in compact JSON.
@@ -215,8 +226,7 @@ pub(crate) mod tests {
         let map = map(&[("a", "1"), ("gone", "")]);
         assert_eq!(map.get("gone"), None);
         assert_eq!(map.len(), 1);
-        assert_eq!(map.json_bytes(), r#"{"a":"1"}"#.len());
-        assert_eq!(map.held_json_bytes(), r#"{"a":"1","gone":""}"#.len());
+        assert_eq!(map.json_bytes(), r#"{"a":"1","gone":""}"#.len());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::attributes::{AttributeKey, AttributeMap, entry_bytes};
+use super::attributes::{AttributeKey, AttributeMap, AttributeValue, entry_bytes};
 use super::rights::Rights;
 
 /// How many of the largest keys an error names: enough to find the culprit, short enough to read.
@@ -113,18 +113,34 @@ impl fmt::Display for SizeExcess {
                 self.bytes, self.limit_bytes
             )?;
         }
-        for (index, (key, bytes)) in self.largest().iter().enumerate() {
+        for (index, (key, bytes)) in self.largest().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}`{key}` ({bytes})")?;
+        }
+        let (count, bytes) = self.emptied();
+        if count > 0 {
+            let keys = if count == 1 { "key" } else { "keys" };
+            write!(
+                f,
+                "; {count} emptied {keys} take {bytes} bytes: Genesys Cloud keeps the name of a \
+                 cleared key"
+            )?;
         }
         Ok(())
     }
 }
 
 impl SizeExcess {
-    /// The largest entries, as many as help to find the culprit.
-    pub fn largest(&self) -> &[(AttributeKey, usize)] {
-        &self.entries[..self.entries.len().min(LARGEST_NAMED)]
+    /// The largest entries that hold a value, as many as help to find the culprit. To clear a key that
+    /// is empty already gains nothing.
+    pub fn largest(&self) -> impl Iterator<Item = &(AttributeKey, usize)> {
+        self.entries.iter().filter(|entry| !is_emptied(entry)).take(LARGEST_NAMED)
+    }
+
+    /// How many entries are empty, and the bytes that they take.
+    pub fn emptied(&self) -> (usize, usize) {
+        let emptied = self.entries.iter().filter(|entry| is_emptied(entry));
+        emptied.fold((0, 0), |(count, sum), (_, bytes)| (count + 1, sum + bytes))
     }
 
     /// The same for a caller that may not know of every key. That the whole is over the limit cannot
@@ -143,12 +159,16 @@ impl SizeExcess {
     }
 }
 
+fn is_emptied((key, bytes): &(AttributeKey, usize)) -> bool {
+    *bytes == entry_bytes(key, &AttributeValue::new(""))
+}
+
 impl Limits {
     /// Refuses a merged map that is over the limit and larger than before: making a map that is
     /// too large smaller must always be possible.
     pub fn check(&self, before: &AttributeMap, merged: &AttributeMap) -> Result<(), SizeExcess> {
-        let bytes = merged.held_json_bytes();
-        if bytes <= self.total_bytes || bytes <= before.held_json_bytes() {
+        let bytes = merged.json_bytes();
+        if bytes <= self.total_bytes || bytes <= before.json_bytes() {
             return Ok(());
         }
         Err(self.excess(merged, false))
@@ -160,7 +180,7 @@ impl Limits {
             merged.iter_held().map(|(key, value)| (key.clone(), entry_bytes(key, value))).collect();
         entries.sort_by(|(one, left), (two, right)| right.cmp(left).then(one.cmp(two)));
         SizeExcess {
-            bytes: merged.held_json_bytes(),
+            bytes: merged.json_bytes(),
             limit_bytes: self.total_bytes,
             entries,
             is_partial: false,
@@ -202,6 +222,17 @@ mod tests {
     }
 
     #[test]
+    fn emptied_keys_count_but_are_not_offered_for_clearing() {
+        let merged = map(&[("a_long_name_that_is_empty", ""), ("b", "1"), ("gone", "")]);
+        let excess = Limits { total_bytes: 10 }.excess(&merged, false);
+        assert_eq!(excess.bytes, merged.json_bytes());
+        let named: Vec<_> = excess.largest().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(named, ["b"]);
+        let text = excess.to_string();
+        assert!(text.contains("2 emptied keys take 39 bytes"), "{text}");
+    }
+
+    #[test]
     fn who_may_not_see_a_key_is_told_neither_its_name_nor_its_size() {
         let limits = Limits { total_bytes: 20 };
         let merged = map(&[("secret", "0123456789"), ("a", "1"), ("b", "22")]);
@@ -228,7 +259,7 @@ mod tests {
             before in ".{0,40}", after in ".{0,40}", limit in 0_usize..80
         ) {
             let (before, after) = (map(&[("k", &before)]), map(&[("k", &after)]));
-            let (was, is) = (before.held_json_bytes(), after.held_json_bytes());
+            let (was, is) = (before.json_bytes(), after.json_bytes());
             let refused = Limits { total_bytes: limit }.check(&before, &after).is_err();
             prop_assert_eq!(refused, is > limit && is > was);
         }

@@ -1,6 +1,7 @@
 //! Which live conversations there are: what a list is narrowed by, and its rows.
 
 mod pages;
+mod phone;
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,13 +14,11 @@ use super::ids::{ConversationId, InvalidId, ParticipantId, hyphenated};
 use super::timestamp::Timestamp;
 
 pub use self::pages::{Bookmark, Listing, Pages};
+pub use self::phone::{InvalidNumber, PhoneNumber};
 
 /// Rows of upstream's pages: what the vendor's own examples ask for. The most that it would give is
 /// not published.
 pub const PAGE_SIZE: usize = 100;
-
-/// Longest number: E.164 has 15 digits, extensions and national prefixes come on top.
-const LONGEST_NUMBER: usize = 32;
 
 /// Who called whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,54 +62,6 @@ impl FromStr for ResourceId {
 impl fmt::Display for ResourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// A telephone number, without `tel:` and separators. Personal, so `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct PhoneNumber(String);
-
-/// The text is no telephone number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no telephone number: 1 to 32 digits, optionally after `+` and after `tel:`")]
-pub struct InvalidNumber;
-
-impl FromStr for PhoneNumber {
-    type Err = InvalidNumber;
-
-    fn from_str(text: &str) -> Result<Self, InvalidNumber> {
-        let scheme = text.get(..4).filter(|scheme| scheme.eq_ignore_ascii_case("tel:"));
-        let number = &text[scheme.map_or(0, str::len)..];
-        let is_separator = |character: &char| matches!(character, ' ' | '-' | '.' | '(' | ')');
-        let number: String = number.chars().filter(|character| !is_separator(character)).collect();
-        let digits = number.strip_prefix('+').unwrap_or(&number);
-        let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-        if !only_digits || !(1..=LONGEST_NUMBER).contains(&digits.len()) {
-            return Err(InvalidNumber);
-        }
-        Ok(Self(number))
-    }
-}
-
-impl fmt::Debug for PhoneNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PhoneNumber(…)")
-    }
-}
-
-impl PhoneNumber {
-    /// The number, with `+` if it was given with one.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// As upstream may have it: as a URI or bare, and with `+` also where that was left out.
-    pub fn spellings(&self) -> Vec<String> {
-        let mut numbers = vec![self.0.clone()];
-        if !self.0.starts_with('+') {
-            numbers.insert(0, format!("+{}", self.0));
-        }
-        numbers.into_iter().flat_map(|number| [format!("tel:{number}"), number]).collect()
     }
 }
 
@@ -162,33 +113,4 @@ pub struct ListPage {
     pub received: usize,
     /// How many rows there are on all pages, as far as upstream tells.
     pub total: Option<u64>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_read_however_people_write_it() {
-        for text in ["+15550100111", "tel:+15550100111", "TEL:+1 (555) 010-0111", "+1.555.0100111"]
-        {
-            let number: PhoneNumber = text.parse().expect(text);
-            assert_eq!(number.expose(), "+15550100111");
-            assert_eq!(number.spellings(), ["tel:+15550100111", "+15550100111"]);
-        }
-        let bare: PhoneNumber = "15550100111".parse().expect("a number");
-        let all = ["tel:+15550100111", "+15550100111", "tel:15550100111", "15550100111"];
-        assert_eq!(bare.spellings(), all);
-        assert!(!format!("{bare:?}").contains("555"));
-    }
-
-    #[test]
-    fn what_is_no_number_is_refused() {
-        let long = "1".repeat(LONGEST_NUMBER + 1);
-        for text in
-            ["", "+", "tel:", "sip:a@b", "+1+2", "12a", "٣", "tel:tel:1", "té", long.as_str()]
-        {
-            assert_eq!(text.parse::<PhoneNumber>(), Err(InvalidNumber), "{text}");
-        }
-    }
 }

@@ -186,9 +186,8 @@ impl UpstreamError {
                     retry_after: DEFAULT_RETRY_AFTER,
                 }
             }
-            Self::TooLarge { .. } | Self::Invalid(_) => {
-                Error::UpstreamInvalidResponse(self.to_string())
-            }
+            Self::TooLarge { limit } => Error::UpstreamAnswerTooLarge { limit },
+            Self::Invalid(_) => Error::UpstreamInvalidResponse(self.to_string()),
             Self::BreakerOpen { retry_after } => {
                 Error::UpstreamUnavailable { reason: self.to_string(), retry_after }
             }

@@ -8,16 +8,21 @@ mod details;
 mod parts;
 mod redact;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use self::attributes::WireAttributes;
 pub use self::details::{details, details_query};
 use self::parts::{LastLeg, Present, Text, Time};
 pub use self::redact::{repeats_a_value, without_secrets, without_values};
-use crate::domain::{AttributeMap, Conversation, ConversationId, Participant, PersonName, Span};
+use crate::domain::{
+    AttributeKey, AttributeMap, AttributeValue, Conversation, ConversationId, MarkedJson,
+    Participant, PersonName, Span,
+};
 
 /// Room for the participants of most calls: a customer, a flow, a queue, an agent, and one more.
 const USUAL_PARTICIPANTS: usize = 5;
@@ -121,11 +126,12 @@ fn span(start: Option<Time>, end: Option<Time>) -> Span {
 /// # Errors
 /// A sentence, without any of the body, if it is no conversation.
 pub fn conversation(id: ConversationId, body: &[u8]) -> Result<Conversation, &'static str> {
-    // Checked as text once: string by string it takes several times as long.
-    let wire: WireConversation = std::str::from_utf8(body)
-        .ok()
-        .and_then(|body| serde_json::from_str(body).ok())
-        .ok_or("it is not the JSON of a conversation")?;
+    readable(body, "it is not the JSON of a conversation", |text| whole(id, text))
+}
+
+fn whole(id: ConversationId, text: &str) -> Result<Conversation, &'static str> {
+    let wire: WireConversation =
+        serde_json::from_str(text).map_err(|_| "it is not the JSON of a conversation")?;
     if wire.id.is_none() && wire.participants.is_none() {
         return Err("it is JSON, but not of a conversation");
     }
@@ -149,11 +155,62 @@ pub fn conversation(id: ConversationId, body: &[u8]) -> Result<Conversation, &'s
 /// # Errors
 /// A sentence, without any of the body, if it is no participant.
 pub fn lone_participant(id: ConversationId, body: &[u8]) -> Result<Conversation, &'static str> {
+    readable(body, "it is not the JSON of a participant", |text| lone(id, text))
+}
+
+fn lone(id: ConversationId, text: &str) -> Result<Conversation, &'static str> {
     let wire: WireParticipant =
-        serde_json::from_slice(body).map_err(|_| "it is not the JSON of a participant")?;
+        serde_json::from_str(text).map_err(|_| "it is not the JSON of a participant")?;
     let participant = wire.into_domain().ok_or("it is JSON, but not of a participant")?;
     let span = Span::default();
     Ok(Conversation { id, live: None, span, participants: vec![participant] })
+}
+
+/// Reads a body that may hold half surrogates, which parsers refuse: one writer's cut emoji must not make
+/// the whole conversation unreadable. They are shown as U+FFFD, and the values marked as damaged.
+fn readable(
+    body: &[u8],
+    unreadable: &'static str,
+    read: impl Fn(&str) -> Result<Conversation, &'static str>,
+) -> Result<Conversation, &'static str> {
+    // Checked as text once: string by string it takes several times as long.
+    let text = std::str::from_utf8(body).map_or_else(|_| repaired(body).into(), Cow::Borrowed);
+    read(&text).or_else(|error| {
+        if error != unreadable {
+            return Err(error);
+        }
+        let marked = MarkedJson::new(&text).ok_or(error)?;
+        let mut conversation = read(marked.text())?;
+        conversation.participants.iter_mut().for_each(|one| show_damage(one, &marked));
+        Ok(conversation)
+    })
+}
+
+/// The text of a body, with half of a surrogate pair for what is no UTF-8.
+fn repaired(body: &[u8]) -> String {
+    let mut text = String::with_capacity(body.len());
+    for chunk in body.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push_str("\\udfff");
+        }
+    }
+    text
+}
+
+fn show_damage(participant: &mut Participant, marked: &MarkedJson) {
+    participant.purpose = marked.shown(&participant.purpose).into();
+    participant.state = participant.state.as_ref().map(|state| marked.shown(state).into());
+    let name = participant.name.as_ref();
+    participant.name = name.map(|name| PersonName::new(&marked.shown(name.expose())));
+    let entry = |(key, value): (&AttributeKey, &AttributeValue)| {
+        let (key, text) = (AttributeKey::existing(&marked.shown(key.as_str())), value.expose());
+        if !marked.marks(text) {
+            return (key, value.clone());
+        }
+        (key, AttributeValue::damaged(&marked.shown(text), &marked.literal(text)))
+    };
+    participant.attributes = participant.attributes.iter_held().map(entry).collect();
 }
 
 /// What stands for an empty value in a PATCH. The platform documents no deletion, and its model no
@@ -176,16 +233,29 @@ pub fn patch_body(attributes: &AttributeMap, clearing: Clearing) -> Vec<u8> {
         attributes: Held<'a>,
     }
     struct Held<'a>(&'a AttributeMap, Clearing);
-    impl<'a> serde::Serialize for Held<'a> {
+    impl serde::Serialize for Held<'_> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let Self(map, clearing) = *self;
-            // Empty values are what clears a key: they are sent, although callers never see them.
-            let sent = |value: &'a str| {
-                let is_null = value.is_empty() && clearing == Clearing::Null;
-                (!is_null).then_some(value)
-            };
             let entries = map.iter_held();
-            serializer.collect_map(entries.map(|(key, value)| (key.as_str(), sent(value.expose()))))
+            serializer
+                .collect_map(entries.map(|(key, value)| (key.as_str(), Sent(value, clearing))))
+        }
+    }
+    struct Sent<'a>(&'a AttributeValue, Clearing);
+    impl serde::Serialize for Sent<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let Self(value, clearing) = *self;
+            // A whole map repeats what it does not change: a damaged value as it is, not as it is shown.
+            if let Some(json) = value.damaged_json() {
+                let raw: &RawValue =
+                    serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
+                return raw.serialize(serializer);
+            }
+            // Empty values are what clears a key: they are sent, although callers never see them.
+            if value.expose().is_empty() && clearing == Clearing::Null {
+                return serializer.serialize_none();
+            }
+            serializer.serialize_str(value.expose())
         }
     }
     serde_json::to_vec(&Body { attributes: Held(attributes, clearing) })
@@ -208,7 +278,18 @@ pub struct ErrorBody {
 impl ErrorBody {
     /// What can be understood of a body.
     pub fn parse(body: &[u8]) -> Self {
-        serde_json::from_slice(body).unwrap_or_default()
+        if let Ok(found) = serde_json::from_slice(body) {
+            return found;
+        }
+        let marked = MarkedJson::new(&repaired(body));
+        let Some(marked) = marked else { return Self::default() };
+        let found: Self = serde_json::from_str(marked.text()).unwrap_or_default();
+        let shown = |text: Option<String>| text.map(|text| marked.shown(&text));
+        Self {
+            code: shown(found.code),
+            message: shown(found.message),
+            context_id: shown(found.context_id),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 use smol_str::SmolStr;
 use utoipa::ToSchema;
 
+use super::query::shortened;
 use crate::domain::{
     AttributeKey, AttributeMap, AttributeValue, Candidate, ChosenBy, ConversationId, Outcome,
     Participant, ParticipantId, Verification, WriteReport,
@@ -32,6 +33,10 @@ pub(super) struct ReadAnswer {
     attributes: AttributeMap,
     /// Size of the whole map, also where only some keys were asked for.
     size: SizeView,
+    /// Things that a person should know of the values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
 }
 
 /// One attribute of one participant.
@@ -52,6 +57,10 @@ pub(super) struct KeyAnswer {
     #[serde(serialize_with = "exposed")]
     #[schema(value_type = String)]
     value: AttributeValue,
+    /// Things that a person should know of the value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
 }
 
 /// The attributes of every participant.
@@ -64,6 +73,10 @@ pub(super) struct ReadAllAnswer {
     conversation_id: ConversationId,
     /// Everybody who ever joined, in order of joining.
     participants: Vec<ParticipantView>,
+    /// Things that a person should know of the values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
 }
 
 /// A participant with its attributes.
@@ -162,6 +175,29 @@ pub(super) struct VerificationView {
     elapsed_ms: u64,
 }
 
+/// Keys that a warning names.
+const MAX_WARNED: usize = 10;
+
+/// What has to be said of values that upstream holds as no Unicode text.
+pub(super) fn damage(map: &AttributeMap) -> Option<String> {
+    map.damaged_keys().next()?;
+    Some(damage_of(map.damaged_keys()))
+}
+
+fn damage_of<'a>(keys: impl IntoIterator<Item = &'a AttributeKey>) -> String {
+    let mut keys = keys.into_iter().map(|key| format!("`{}`", shortened(key.as_str())));
+    let named: Vec<_> = keys.by_ref().take(MAX_WARNED).collect();
+    let more = match keys.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "Genesys Cloud holds half of a surrogate pair, which is no Unicode character, in {}{more}; it is \
+         shown as U+FFFD. Write the value again to repair it",
+        named.join(", ")
+    )
+}
+
 /// Attributes are personal data of the moment: no cache between us and the caller keeps them.
 pub(super) fn not_to_be_stored(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -176,7 +212,8 @@ impl ReadAnswer {
         size: (usize, usize),
     ) -> Self {
         let size = SizeView { bytes: size.0, limit_bytes: size.1 };
-        Self { conversation_id, participant: chosen.into(), attributes, size }
+        let warnings = damage(&attributes).into_iter().collect();
+        Self { conversation_id, participant: chosen.into(), attributes, size, warnings }
     }
 }
 
@@ -186,13 +223,17 @@ impl KeyAnswer {
         chosen: (Participant, ChosenBy),
         (key, value): (AttributeKey, AttributeValue),
     ) -> Self {
-        Self { conversation_id, participant: chosen.into(), key, value }
+        let warnings = value.damaged_json().map(|_| damage_of([&key])).into_iter().collect();
+        Self { conversation_id, participant: chosen.into(), key, value, warnings }
     }
 }
 
 impl ReadAllAnswer {
     pub(super) fn new(conversation_id: ConversationId, participants: Vec<ParticipantView>) -> Self {
-        Self { conversation_id, participants }
+        let damaged = participants.iter().filter_map(|one| damage(&one.attributes));
+        let mut warnings: Vec<_> = damaged.collect();
+        warnings.dedup();
+        Self { conversation_id, participants, warnings }
     }
 }
 
@@ -227,18 +268,27 @@ impl From<WriteReport> for WriteAnswer {
     fn from(report: WriteReport) -> Self {
         Self {
             conversation_id: report.conversation,
-            participant: ChosenView {
-                participant: report.participant.into(),
-                chosen_by: report.chosen_by.as_str(),
-            },
+            participant: (report.participant, report.chosen_by).into(),
             size: SizeView { bytes: report.attributes.json_bytes(), limit_bytes: 0 },
+            warnings: report.warnings.into_iter().chain(damage(&report.attributes)).collect(),
             attributes: report.attributes,
             outcomes: report.outcomes,
             verification: (!report.dry_run).then(|| report.verification.into()),
             upstream_calls: 0,
-            warnings: report.warnings,
             dry_run: report.dry_run,
         }
+    }
+}
+
+impl ChosenView {
+    pub(super) fn id(&self) -> ParticipantId {
+        self.participant.id
+    }
+}
+
+impl From<(Candidate, ChosenBy)> for ChosenView {
+    fn from((participant, by): (Candidate, ChosenBy)) -> Self {
+        Self { participant: participant.into(), chosen_by: by.as_str() }
     }
 }
 

@@ -119,7 +119,7 @@ async fn answer(app: &App, settings: &HttpSettings, call: ListCall) -> Result<Re
     let filter = call.request.filter.clone();
     let listing = app.list(call.request).await?;
     let next = listing.next.map(|mark| cursor::write(&mark, &filter, &settings.etag));
-    Ok(call.form.respond(&ListAnswer::new(listing.conversations, next)))
+    Ok(call.form.respond(&ListAnswer::new(listing.conversations, next, call.warnings)))
 }
 
 /// What a look at a conversation can answer with.

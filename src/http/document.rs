@@ -29,6 +29,8 @@ const SHOWN: usize = 16;
 pub struct Documents {
     /// Where callers reach the service; empty if that is where it is asked.
     public_url: String,
+    /// Whether the aids for debugging are switched on.
+    debug: bool,
     yaml: OnceLock<Document>,
     json: OnceLock<Document>,
 }
@@ -42,9 +44,9 @@ pub(super) struct Document {
 }
 
 impl Documents {
-    /// The description of a service that callers reach there.
-    pub fn at(public_url: &str) -> Self {
-        Self { public_url: public_url.to_owned(), ..Self::default() }
+    /// The description of a service that callers reach there, with or without the aids for debugging.
+    pub fn at(public_url: &str, debug: bool) -> Self {
+        Self { public_url: public_url.to_owned(), debug, ..Self::default() }
     }
 
     /// What stands before the paths of links.
@@ -53,11 +55,11 @@ impl Documents {
     }
 
     pub(super) fn yaml(&self) -> &Document {
-        self.yaml.get_or_init(|| Document::new(YAML, openapi::yaml(&self.public_url)))
+        self.yaml.get_or_init(|| Document::new(YAML, openapi::yaml(&self.public_url, self.debug)))
     }
 
     pub(super) fn json(&self) -> &Document {
-        self.json.get_or_init(|| Document::new(JSON, openapi::json(&self.public_url)))
+        self.json.get_or_init(|| Document::new(JSON, openapi::json(&self.public_url, self.debug)))
     }
 }
 
@@ -72,7 +74,7 @@ impl Document {
     pub(super) fn answer(&self, headers: &HeaderMap) -> Response {
         let about = [(ETAG, self.tag.as_str()), (CACHE_CONTROL, KEPT_AND_ASKED_FOR)];
         let known = Tags::of(headers, &IF_NONE_MATCH).unwrap_or_default();
-        if known.is_some_and(|tags| tags.name_weakly(&self.tag)) {
+        if known.is_some_and(|tags| tags.name(&self.tag)) {
             return (StatusCode::NOT_MODIFIED, about).into_response();
         }
         (about, [(CONTENT_TYPE, self.media)], self.bytes.clone()).into_response()

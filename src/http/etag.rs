@@ -103,6 +103,14 @@ impl Cover {
         keys.iter().map(String::as_str)
     }
 
+    /// The key, where there is one alone.
+    pub(super) fn only_key(&self) -> Option<&str> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Whole | Self::Narrowed(_) => None,
+        }
+    }
+
     /// The keys that it names, each with where it names them.
     pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let place = if matches!(self, Self::Key(_)) { "key" } else { "keys" };

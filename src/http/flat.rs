@@ -14,6 +14,7 @@ use axum::http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer::{WriteAnswer, damage};
 use super::negotiate::JSON;
 use super::problem::{self, Problem};
 use super::query::Query;
@@ -121,7 +122,7 @@ impl Ask {
         FlatAnswer {
             ok: true,
             code: OK,
-            message: "read".to_owned(),
+            message: damage(map).map_or("read".to_owned(), |damage| format!("read; {damage}")),
             conversation_id: conversation.to_string(),
             participant_id: participant.map(|id| id.to_string()).unwrap_or_default(),
             ..self.showing(map)
@@ -158,7 +159,8 @@ impl Ask {
     /// The answer to a write that is no problem.
     pub(super) fn written(&self, report: &WriteReport, ok: bool, effect: Effect) -> FlatAnswer {
         let sentences = [said(report.worst())].into_iter().map(str::to_owned);
-        let sentences: Vec<_> = sentences.chain(report.warnings.iter().cloned()).collect();
+        let warnings = report.warnings.iter().cloned().chain(damage(&report.attributes));
+        let sentences: Vec<_> = sentences.chain(warnings).collect();
         FlatAnswer {
             ok,
             code: report.worst().as_str(),
@@ -190,7 +192,9 @@ impl Ask {
             retry_after_seconds: problem.retry_after_seconds().unwrap_or_default(),
             conversation_id: conversation.map(|id| id.to_string()).unwrap_or_default(),
             participant_id: report
-                .map(|report| report.participant_id().to_string())
+                .map(WriteAnswer::participant_id)
+                .or_else(|| problem.participant_id())
+                .map(|id| id.to_string())
                 .unwrap_or_default(),
             ..self.showing(report.map_or(&nothing, |report| report.attributes()))
         };

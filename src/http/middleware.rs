@@ -26,6 +26,7 @@ use super::auth::{self, X_API_KEY};
 #[cfg(doc)]
 use super::exchange::Exchange;
 use super::exchange::{NewRequestId, X_REQUEST_ID, remove_malformed_request_id};
+use super::host;
 use super::state::AppState;
 
 /// The router with all layers around its routes.
@@ -62,6 +63,8 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
             .layer(CatchPanicLayer::custom(panics::respond))
             // Authentication: 401 without a valid credential, 429 over the client's own rate.
             .layer(from_fn(auth::require))
+            // A missing or repeated `Host` is a sign of request smuggling.
+            .layer(from_fn(host::require))
             // Drain: a stopping process refuses new requests at once.
             .layer(from_fn_with_state(state(), limits::refuse_while_draining))
             // Limits: one request too many is refused at once, for its address or for its client.

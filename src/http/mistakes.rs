@@ -12,20 +12,37 @@ const TOLD: usize = 100;
 /// Bytes of a place, and of a sentence, that are told: a key may be as long as a body.
 const LONGEST: usize = 300;
 
-/// What stands for the rest of a longer one.
+/// What stands for the middle of a longer one.
 const CUT: &str = "…";
+
+/// Bytes of the end that are kept: long keys mostly differ there.
+const MAX_END: usize = 100;
 
 /// What is wrong with a request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mistakes {
     told: Vec<Violation>,
     left_out: usize,
+    hint: Option<&'static str>,
 }
 
 impl Mistakes {
     /// Notes one.
     pub(super) fn note(&mut self, Violation { pointer, detail }: Violation) {
         self.note_with(|| Violation { pointer, detail });
+    }
+
+    /// Notes one that has a hint of its own. The first mistake of a request decides on its hint.
+    pub(super) fn note_hinted(&mut self, hint: &'static str, mistake: impl FnOnce() -> Violation) {
+        if self.told.is_empty() {
+            self.hint = Some(hint);
+        }
+        self.note_with(mistake);
+    }
+
+    /// What to do about the first mistake, where the hint of the code says less.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        self.hint
     }
 
     /// Notes one that takes some work to tell, which is not done for one that is left out.
@@ -70,16 +87,21 @@ impl From<Violation> for Mistakes {
     }
 }
 
-/// The text, or its beginning; no escape of a pointer is cut in two.
+/// The text, or its beginning and its end; no escape of a pointer is cut in two.
 fn cut(text: String) -> String {
     if text.len() <= LONGEST {
         return text;
     }
-    let mut end = text.floor_char_boundary(LONGEST - CUT.len());
+    let mut end = text.floor_char_boundary(LONGEST - CUT.len() - MAX_END);
     if let Some(escape) = text[..end].rfind('%').filter(|escape| end - escape < "%00".len()) {
         end = escape;
     }
-    [&text[..end], CUT].concat()
+    let mut rest = text.ceil_char_boundary(text.len() - MAX_END);
+    let inside = |at: usize| text[..at].bytes().rev().take(2).any(|byte| byte == b'%');
+    while inside(rest) {
+        rest = text.ceil_char_boundary(rest + 1);
+    }
+    [&text[..end], CUT, &text[rest..]].concat()
 }
 
 #[cfg(test)]
@@ -99,6 +121,15 @@ mod tests {
     }
 
     #[test]
+    fn long_keys_that_differ_at_their_end_are_told_apart() {
+        let told = |end: &str| {
+            let key = "k".repeat(400) + end;
+            Mistakes::from(Violation::of_attribute(&key, "")).told()[0].pointer.clone()
+        };
+        assert!(told("one").ends_with("one") && told("two").ends_with("two"));
+    }
+
+    #[test]
     fn a_long_place_is_cut_between_its_escapes() {
         let told = |key: &str| -> String {
             Mistakes::from(Violation::of_attribute(key, "")).told()[0].pointer.clone()
@@ -106,10 +137,11 @@ mod tests {
         assert_eq!(told(&"k".repeat(200)).len(), "#/attributes/".len() + 200);
         for filler in 0..3 {
             let place = told(&("k".repeat(filler) + &"é".repeat(10_000)));
-            assert!(place.len() <= LONGEST && place.len() > LONGEST - 10, "{place}");
+            assert!(place.len() <= LONGEST && place.len() > LONGEST - 15, "{place}");
             let key = place.trim_start_matches("#/attributes/").trim_start_matches('k');
-            let escapes = key.strip_suffix(CUT).expect("cut");
-            assert_eq!(escapes.len() % 3, 0, "{place}");
+            let (start, end) = key.split_once(CUT).expect("cut");
+            assert!(start.len() % 3 == 0 && end.len() % 3 == 0, "{place}");
+            assert!(start.starts_with('%') && end.starts_with('%'), "{place}");
         }
     }
 }

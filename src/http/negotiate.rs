@@ -96,19 +96,29 @@ pub(super) fn declared(
     let Some(known) = types.iter().find(|known| essence.eq_ignore_ascii_case(known)) else {
         return refused(&format!("the Content-Type is not {}", types.join(" or ")));
     };
-    if !parts.all(is_utf8_or_no_charset) {
-        return refused("the charset of the body is not utf-8");
+    if let Some(charset) = parts.find_map(other_charset) {
+        let charset: String =
+            charset.chars().take(MAX_CHARSET).flat_map(char::escape_debug).collect();
+        return refused(&format!("the charset of the body is `{charset}`; send it as UTF-8"));
     }
     Ok(known)
 }
 
-fn is_utf8_or_no_charset(parameter: &str) -> bool {
-    match parameter.split_once('=') {
-        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
-            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-        }
-        Some(_) | None => true,
-    }
+/// Longest charset that is repeated.
+const MAX_CHARSET: usize = 40;
+
+/// Names of UTF-8, and of ASCII, which is a part of it, without hyphens and underscores.
+const UTF8_NAMES: [&str; 8] =
+    ["utf8", "usascii", "ascii", "ansix3.41968", "iso646us", "csutf8", "csascii", "utf8bom"];
+
+/// The charset that a parameter of a media type names, if it is not UTF-8.
+fn other_charset(parameter: &str) -> Option<&str> {
+    let (name, value) = parameter.split_once('=')?;
+    let value = value.trim().trim_matches(['"', '\'']).trim();
+    let plain = value.to_ascii_lowercase().replace(['-', '_'], "");
+    let is_other =
+        name.trim().eq_ignore_ascii_case("charset") && !UTF8_NAMES.contains(&plain.as_str());
+    is_other.then_some(value)
 }
 
 /// The declared length of the body.

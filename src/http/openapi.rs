@@ -8,6 +8,7 @@ mod exact;
 mod links;
 mod problems;
 mod security;
+mod yaml;
 
 use std::collections::BTreeMap;
 
@@ -43,11 +44,16 @@ const PROBLEM_MEMBERS: &str = "ProblemMembers";
 /// Schemas of what a write wants.
 const WRITE_BODIES: [&str; 3] = ["WriteBody", "PatchBody", "KeyBody"];
 
-/// The whole document.
+/// The document of a service with everything switched on.
 pub fn document() -> OpenApi {
-    let (_, mut api) = router::documented().split_for_parts();
+    document_of(true)
+}
+
+/// The document of a service, with or without the aids for debugging.
+fn document_of(debug: bool) -> OpenApi {
+    let (_, mut api) = router::documented(debug).split_for_parts();
     api.info = info();
-    api.tags = Some(tags());
+    api.tags = Some(tags(debug));
     // Whatever serves the document is what it describes, below whatever path.
     api.servers = Some(vec![ServerBuilder::new().url("/").description(Some(SERVER)).build()]);
     api.security = Some(security::required());
@@ -59,7 +65,7 @@ pub fn document() -> OpenApi {
             security::mark(operation, path);
             if paths::is_api(path) {
                 complete(operation);
-                links::add(operation);
+                links::add(operation, debug);
             } else {
                 let defect = Ref::from_response_name(codes::INTERNAL);
                 operation.responses.responses.insert("500".to_owned(), defect.into());
@@ -83,19 +89,19 @@ pub fn document() -> OpenApi {
 }
 
 /// The document as YAML.
-pub fn yaml(public_url: &str) -> String {
+pub fn yaml(public_url: &str, debug: bool) -> String {
     // Strings, numbers and maps: nothing in the document can fail to serialise.
-    served_at(public_url).to_yaml().unwrap_or_default()
+    yaml::quoted(&served_at(public_url, debug).to_yaml().unwrap_or_default())
 }
 
 /// The document as JSON.
-pub fn json(public_url: &str) -> String {
-    served_at(public_url).to_pretty_json().unwrap_or_default()
+pub fn json(public_url: &str, debug: bool) -> String {
+    served_at(public_url, debug).to_pretty_json().unwrap_or_default()
 }
 
 /// The document of a service that callers reach there; wherever it is asked, if that is empty.
-fn served_at(public_url: &str) -> OpenApi {
-    let mut api = document();
+fn served_at(public_url: &str, debug: bool) -> OpenApi {
+    let mut api = document_of(debug);
     if !public_url.is_empty() {
         api.servers = Some(vec![ServerBuilder::new().url(public_url).build()]);
     }
@@ -127,16 +133,21 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
     operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-fn tags() -> Vec<utoipa::openapi::Tag> {
+/// The tag of what is there with `debug.enabled` alone.
+const DEBUGGING: &str = "debugging";
+
+fn tags(debug: bool) -> Vec<utoipa::openapi::Tag> {
     [
         ("attributes", "Attributes of the participants of a call"),
-        ("debugging", "Aids that are off unless `debug.enabled` is set"),
+        (DEBUGGING, "Aids that are off unless `debug.enabled` is set"),
         ("conversations", "Calls, and who is in them"),
         ("operations", "For those who run the gateway"),
         ("documentation", "For those who program against it"),
     ]
+    .into_iter()
+    .filter(|(name, _)| debug || *name != DEBUGGING)
     .map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build())
-    .into()
+    .collect()
 }
 
 /// Adds what every operation of the API has: headers of the request and of good answers, and
@@ -146,7 +157,7 @@ fn complete(operation: &mut Operation) {
     parameters.extend([
         header_parameter(
             "Prefer",
-            "`wait=N`: answer within N seconds (over 60 counts as 60). `return=minimal`: a write that went well is answered 204. What cannot be used is ignored.",
+            "`wait=N`: answer within N seconds, 1 or more (over 60 counts as 60; 0 is ignored: `verify=none` does not wait for the read-back). `return=minimal`: a write that went well is answered 204. What cannot be used is ignored.",
         ),
         header_parameter(
             "X-Request-Id",
@@ -296,7 +307,7 @@ mod tests {
 
     #[test]
     fn openapi_yaml_equals_the_generated_document() {
-        let generated = yaml("");
+        let generated = yaml("", true);
         if std::env::var_os("UPDATE_OPENAPI").is_some() {
             std::fs::write(FILE, &generated).expect("openapi.yaml can be written");
         }
@@ -309,11 +320,30 @@ mod tests {
 
     #[test]
     fn every_code_has_an_example_somewhere() {
-        let document = json("");
+        let document = json("", true);
         for code in Code::ALL {
             let example = format!("\"code\": \"{}\"", code.as_str());
             assert!(document.contains(&example), "{example}");
         }
+    }
+
+    #[test]
+    fn what_is_switched_off_is_not_in_the_document() {
+        for document in [json("", false), yaml("", false)] {
+            for absent in [
+                "/debug/echo",
+                "/trace",
+                "getTrace",
+                "\"echo\"",
+                "debugging",
+                "EchoAnswer",
+                "EchoedBody",
+            ] {
+                assert!(!document.contains(absent), "{absent}");
+            }
+        }
+        let served: serde_json::Value = serde_json::from_str(&json("", true)).expect("JSON");
+        assert!(served["paths"].get(paths::ECHO).is_some());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::params::Known;
@@ -13,6 +13,7 @@ use super::percent::decoded_query;
 use super::problem::Problem;
 use super::query::Query;
 use super::state::{Ops, ReadinessReport};
+use crate::domain::Violation;
 use crate::error::Code;
 
 /// The parameter that asks for readiness check by check.
@@ -107,13 +108,39 @@ pub(super) async fn openapi_json(State(ops): State<Arc<Ops>>, headers: HeaderMap
     ops.documents.json().answer(&headers)
 }
 
-/// A path that leads nowhere.
-pub(super) async fn not_found() -> Problem {
-    Problem::new(Code::NotFound, "there is nothing at this path")
+/// A path that leads nowhere, or that lacks the key at its end.
+pub(super) async fn not_found(uri: Uri) -> Problem {
+    if !paths::lacks_key(uri.path()) {
+        return Problem::new(Code::NotFound, "there is nothing at this path");
+    }
+    let detail = "is missing: the path ends where the name of the attribute should stand";
+    Problem::listing(Code::InvalidAttributes, Violation::at("key", detail)).with_hint(
+        "Name the attribute in the path, as in …/attributes/loyalty_tier; for all attributes leave out the last `/`.",
+    )
 }
 
 /// A method that the path does not have; the framework adds which it has.
-pub(super) async fn method_not_allowed() -> Problem {
+pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let problem = |detail, hint| Problem::new(Code::MethodNotAllowed, detail).with_hint(hint);
+    let path = uri.path();
+    if paths::is_attributes(path) && method == Method::DELETE {
+        return problem(
+            "DELETE clears one attribute, and the path names none",
+            "Name the attribute in the path, as in …/attributes/loyalty_tier; to clear several, PATCH {\"attributes\": {\"key\": null}}.",
+        );
+    }
+    if paths::is_attributes(path) && method == Method::POST {
+        return problem(
+            "attributes are written with PUT or PATCH, not with POST",
+            "Send the same body with PUT (keys that are not named stay as they are) or with PATCH, in which null clears a key.",
+        );
+    }
+    if paths::key_of(path).is_some() && matches!(method, Method::PATCH | Method::POST) {
+        return problem(
+            "one attribute is written with PUT and cleared with DELETE",
+            "Send PUT with {\"value\": \"…\"}, or send several attributes with PATCH to the path without the key.",
+        );
+    }
     Problem::new(Code::MethodNotAllowed, "this path does not have this method")
 }
 

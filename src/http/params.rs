@@ -102,7 +102,7 @@ pub(super) struct Known {
 #[into_params(parameter_in = Header)]
 pub(super) struct Conditions {
     /// `ETag`s of a read of the same resource, or `*`: the write is made only if it is still as one of
-    /// them says (`*`: if it is there), else 412
+    /// them says (`*`: if it is there), else 412. A tag that a proxy has weakened (`W/"…"`) counts as the tag
     #[param(rename = "If-Match")]
     if_match: Option<String>,
     /// `*`: the write is made only if none of its keys is there yet; `ETag`s: only if it is not as one of

@@ -93,6 +93,17 @@ pub(super) fn conversation_of(path: &str) -> Option<ConversationId> {
     if step.contains('%') { decoded_step(step)?.parse().ok() } else { step.parse().ok() }
 }
 
+/// Whether this is the path of all attributes of a conversation.
+pub(super) fn is_attributes(path: &str) -> bool {
+    let rest = path.strip_prefix("/v1/conversations/").and_then(|rest| rest.split_once('/'));
+    rest.is_some_and(|(_, rest)| rest == "attributes")
+}
+
+/// Whether this is the path of one attribute, without its key.
+pub(super) fn lacks_key(path: &str) -> bool {
+    path.strip_suffix('/').is_some_and(is_attributes)
+}
+
 /// The step of an API path that names the attribute, as it stands there.
 pub(super) fn key_of(path: &str) -> Option<&str> {
     let (_, key) = path.strip_prefix("/v1/conversations/")?.split_once("/attributes/")?;

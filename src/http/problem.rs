@@ -16,11 +16,11 @@ use axum::response::{IntoResponse, Response};
 
 pub(super) use body::{About, ProblemBody};
 
-use super::answer::{CandidateView, WriteAnswer};
+use super::answer::{CandidateView, ChosenView, WriteAnswer};
 use super::mistakes::Mistakes;
-use crate::domain::SizeExcess;
 #[cfg(test)]
 use crate::domain::Violation;
+use crate::domain::{ParticipantId, SizeExcess};
 use crate::error::{Code, Effect, Error, Failure};
 
 /// Media type of problem details.
@@ -42,6 +42,10 @@ struct Inner {
     effect: Effect,
     retry_after: Option<Duration>,
     errors: Mistakes,
+    /// What to do next, where the hint of the code does not fit.
+    hint: Option<&'static str>,
+    /// Who was found before it went wrong.
+    participant: Option<ChosenView>,
     extra: Extra,
     /// For the log alone.
     cause: Option<String>,
@@ -73,6 +77,8 @@ impl Problem {
             effect: Effect::NotApplied,
             retry_after: None,
             errors: Mistakes::default(),
+            hint: None,
+            participant: None,
             extra: Extra::None,
             cause: None,
         }))
@@ -90,8 +96,30 @@ impl Problem {
             }
         };
         let mut problem = Self::new(code, detail);
+        problem.0.hint = errors.hint();
         problem.0.errors = errors;
         problem
+    }
+
+    /// The same with a hint that fits better than that of the code.
+    pub(super) fn with_hint(mut self, hint: &'static str) -> Self {
+        self.0.hint = Some(hint);
+        self
+    }
+
+    /// The same about this participant.
+    pub(super) fn about_participant(mut self, participant: Option<ChosenView>) -> Self {
+        self.0.participant = participant;
+        self
+    }
+
+    /// The participant that was found.
+    pub(super) fn participant_id(&self) -> Option<ParticipantId> {
+        self.0.participant.as_ref().map(ChosenView::id)
+    }
+
+    pub(super) fn hint(&self) -> &'static str {
+        self.0.hint.unwrap_or_else(|| self.0.code.hint())
     }
 
     /// A defect of ours: `cause` goes into the log and nowhere else.
@@ -229,6 +257,7 @@ impl From<Failure> for Problem {
         let mut problem = Self::new(error.code(), error.to_string());
         problem.0.effect = effect;
         problem.0.retry_after = error.retry_after();
+        problem.0.hint = error.hint();
         problem.0.extra = match error {
             Error::AmbiguousParticipant { candidates, .. } => {
                 Extra::Candidates(candidates.into_iter().map(CandidateView::from).collect())
@@ -255,6 +284,7 @@ impl From<Failure> for Problem {
             | Error::UpstreamForbidden { .. }
             | Error::UpstreamAuthFailed(_)
             | Error::UpstreamInvalidResponse(_)
+            | Error::UpstreamAnswerTooLarge { .. }
             | Error::UpstreamRateLimited { .. }
             | Error::UpstreamUnavailable { .. }
             | Error::Overloaded(_)

@@ -6,17 +6,14 @@ use std::fmt;
 use super::mistakes::Mistakes;
 use super::percent::decoded_query;
 use super::problem::Problem;
-use crate::domain::{ParticipantSelector, Violation};
+use crate::domain::{ParticipantSelector, Violation, closest_word};
 use crate::error::Code;
 
 /// The parameter that names a participant; its mistakes have a code of their own.
 const PARTICIPANT: &str = "participant";
 
-/// A parameter that is so far from a known one is not taken for a slip.
-const FARTHEST_SLIP: usize = 2;
-
-/// Longest unknown name that is repeated to the caller.
-const LONGEST_NAMED: usize = 40;
+/// Characters of a longer name that are repeated to the client, from its beginning and its end.
+const MAX_NAMED: [usize; 2] = [100, 60];
 
 /// What can stand behind the name of a switch: nothing, or one of these.
 pub(super) const SWITCH: [&str; 5] = ["", "true", "1", "false", "0"];
@@ -109,7 +106,9 @@ impl Query {
             return Some(value);
         }
         let list = words.join("` or `");
-        self.mistake(name, &format!("has to be `{list}`"));
+        let differs_in_case = words.iter().any(|word| value.trim().eq_ignore_ascii_case(word));
+        let case = if differs_in_case { ", in lower case" } else { "" };
+        self.mistake(name, &format!("has to be `{list}`{case}"));
         None
     }
 
@@ -150,40 +149,26 @@ impl Query {
     }
 }
 
-/// No more of a caller's text than a person needs to find it.
+/// A name as it is, or with `…` for the middle of a very long one.
 pub(super) fn shortened(text: &str) -> String {
-    text.chars().take(LONGEST_NAMED).collect()
-}
-
-fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    match nearest(name, known) {
-        Some(near) => format!("is no parameter of this request; did you mean `{near}`?"),
-        None => "is no parameter of this request".to_owned(),
+    let [start, end] = MAX_NAMED;
+    let count = text.chars().count();
+    if count <= start + end {
+        return text.to_owned();
     }
+    let (first, last) = (text.chars().take(start), text.chars().skip(count - end));
+    first.chain(['…']).chain(last).collect()
 }
 
-/// The known name that this one may be a slip of.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|known| (distance(&shortened(name).to_lowercase(), &known.to_lowercase()), known))
-        .filter(|(distance, _)| *distance <= FARTHEST_SLIP)
-        .min()
-        .map(|(_, near)| near)
-}
-
-/// Letters to add, drop or change to get from one word to the other.
-fn distance(one: &str, two: &str) -> usize {
-    let two: Vec<char> = two.chars().collect();
-    let mut row: Vec<usize> = (0..=two.len()).collect();
-    for (from, letter) in one.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], from + 1);
-        for (to, other) in two.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *other);
-            diagonal = row[to + 1];
-            row[to + 1] = changed.min(diagonal + 1).min(row[to] + 1);
-        }
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    if let Some(near) = closest_word(name, known.clone()) {
+        return format!("is no parameter of this request; did you mean `{near}`?");
     }
-    row[two.len()]
+    let known: Vec<_> = known.collect();
+    if known.is_empty() {
+        return "is no parameter of this request, which takes none".to_owned();
+    }
+    format!("is no parameter of this request, which takes `{}`", known.join("`, `"))
 }
 
 #[cfg(test)]
@@ -228,14 +213,15 @@ mod tests {
     #[test]
     fn all_mistakes_are_listed_and_slips_recognised() {
         let found = mistakes(read(
-            "participnt=customer&dryrun=true&view=flat&keys=a&keys=b&key=&dryRun=yes&key=%zz&key=%ff&participant=agent:2nd",
+            "participnt=customer&kyes=a&dryrun=true&view=flat&keys=a&keys=b&key=&dryRun=yes&key=%zz&key=%ff&participant=agent:2nd",
         ));
         assert_eq!(
             found,
             [
                 "participnt is no parameter of this request; did you mean `participant`?",
+                "kyes is no parameter of this request; did you mean `keys`?",
                 "dryrun is no parameter of this request; did you mean `dryRun`?",
-                "view is no parameter of this request",
+                "view is no parameter of this request, which takes `participant`, `keys`, `dryRun`, `key`",
                 "keys stands more than once",
                 "key has no value",
                 "key is not percent-encoded UTF-8",
@@ -244,6 +230,24 @@ mod tests {
                 "dryRun has to be `true` or `false`",
             ]
         );
+    }
+
+    #[test]
+    fn a_word_in_another_case_is_told_so() {
+        assert_eq!(
+            mistakes(read("dryRun=True")),
+            ["dryRun has to be `true` or `false`, in lower case"]
+        );
+        assert_eq!(mistakes(read("dryRun=1")), ["dryRun has to be `true` or `false`"]);
+    }
+
+    #[test]
+    fn a_name_is_whole_or_cut_in_its_middle() {
+        let key = "conversationDetails.participantData.Account Number";
+        assert_eq!(shortened(key), key);
+        let (one, two) = ("k".repeat(300) + "one", "k".repeat(300) + "two");
+        assert!(shortened(&one).contains('…') && shortened(&one).ends_with("one"));
+        assert_ne!(shortened(&one), shortened(&two));
     }
 
     #[test]

@@ -10,16 +10,19 @@ use super::{attributes, conversations, docs, echo, ops, pages, single_key, trace
 
 /// The whole HTTP service.
 pub fn router(state: AppState) -> Router {
-    let served = if state.ops.recent.is_some() { documented() } else { always() };
-    let (router, _) = served.split_for_parts();
+    let (router, _) = documented(state.ops.recent.is_some()).split_for_parts();
     let router =
         router.fallback(ops::not_found).method_not_allowed_fallback(ops::method_not_allowed);
     with_middleware(router, &state).with_state(state)
 }
 
-/// Every route there may be, with its documentation.
-pub(super) fn documented() -> OpenApiRouter<AppState> {
-    always().routes(routes!(trace::get_trace)).routes(routes!(echo::echo))
+/// Every route with its documentation; those for debugging only if they are switched on.
+pub(super) fn documented(debug: bool) -> OpenApiRouter<AppState> {
+    let always = always();
+    if !debug {
+        return always;
+    }
+    always.routes(routes!(trace::get_trace)).routes(routes!(echo::echo))
 }
 
 /// The routes that do not depend on settings.

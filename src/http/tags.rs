@@ -36,23 +36,30 @@ impl Tags {
         parse(&lines.join(&b',')).map(Some).ok_or(NoTags)
     }
 
-    /// Whether the current tag is among them by the weak comparison, as `If-None-Match` wants it.
-    pub(super) fn name_weakly(&self, current: &str) -> bool {
+    /// Whether the current tag is among them, weak or strong.
+    ///
+    /// RFC 9110 wants `If-Match` to compare strongly. A proxy that compresses changes our tags, though:
+    /// nginx weakens them, Apache and Jetty append the coding. Ours are of the map, not of the bytes, so
+    /// such a tag still names the same map.
+    pub(super) fn name(&self, current: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::These(tags) => tags.iter().any(|tag| tag.opaque == current.as_bytes()),
+            Self::These(tags) => tags.iter().any(|tag| is_same(&tag.opaque, current.as_bytes())),
         }
     }
+}
 
-    /// The same by the strong comparison, as `If-Match` wants it. Our own tags are strong.
-    pub(super) fn name_strongly(&self, current: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::These(tags) => {
-                tags.iter().any(|tag| !tag.weak && tag.opaque == current.as_bytes())
-            }
-        }
-    }
+/// What proxies append to the tag of an answer that they compress.
+const CODINGS: [&[u8]; 6] = [b"-gzip", b"-br", b"-deflate", b"-zstd", b"--gzip", b";gzip"];
+
+fn is_same(given: &[u8], current: &[u8]) -> bool {
+    let bare = |tag: &[u8]| tag.strip_suffix(b"\"").map(<[u8]>::to_vec);
+    let with_coding = || {
+        let (given, current) = (bare(given)?, bare(current)?);
+        let rest = given.strip_prefix(&current[..])?;
+        Some(CODINGS.contains(&rest))
+    };
+    given == current || with_coding() == Some(true)
 }
 
 fn parse(list: &[u8]) -> Option<Tags> {
@@ -134,16 +141,32 @@ mod tests {
         headers.append(IF_MATCH, HeaderValue::from_static("\"a\","));
         headers.append(IF_MATCH, HeaderValue::from_static("W/\"b\""));
         let tags = Tags::of(&headers, &IF_MATCH).expect("sound").expect("there");
-        assert!(tags.name_strongly("\"a\"") && tags.name_weakly("\"b\""));
-        assert!(!tags.name_strongly("\"b\"") && !tags.name_weakly("\"c\""));
+        assert!(tags.name("\"a\"") && tags.name("\"b\"") && !tags.name("\"c\""));
         headers.append(IF_MATCH, HeaderValue::from_static("*"));
         assert_eq!(Tags::of(&headers, &IF_MATCH), Err(NoTags));
     }
 
     #[test]
+    fn a_tag_with_the_coding_of_a_proxy_is_the_tag() {
+        for same in [
+            "\"tag\"",
+            "W/\"tag\"",
+            "\"tag-gzip\"",
+            "W/\"tag-br\"",
+            "\"tag--gzip\"",
+            "\"tag;gzip\"",
+        ] {
+            assert!(parse(same.as_bytes()).expect("a tag").name("\"tag\""), "{same}");
+        }
+        for other in ["\"tag-\"", "\"ta-gzip\"", "\"tag-x\"", "\"tag-gzip-gzip\"", "\"\""] {
+            assert!(!parse(other.as_bytes()).expect("a tag").name("\"tag\""), "{other}");
+        }
+    }
+
+    #[test]
     fn a_backslash_escapes_nothing() {
         let tags = parse(b"\"\\\", \"a\"").expect("two tags");
-        assert!(tags.name_strongly("\"a\"") && tags.name_strongly("\"\\\""));
+        assert!(tags.name("\"a\"") && tags.name("\"\\\""));
     }
 
     proptest! {
@@ -165,8 +188,7 @@ mod tests {
             for tag in expected {
                 let current = String::from_utf8(tag.opaque.clone()).expect("a text");
                 let alone = Tags::These(vec![tag.clone()]);
-                prop_assert!(alone.name_weakly(&current));
-                prop_assert_eq!(alone.name_strongly(&current), !tag.weak);
+                prop_assert!(alone.name(&current));
             }
         }
 

@@ -44,6 +44,12 @@ pub(super) fn facts<const N: usize>(facts: [(&str, &str); N]) -> String {
     aligned(&rows)
 }
 
+/// Warnings below what they are about, a line each.
+pub(super) fn warnings(warnings: &[String]) -> String {
+    let lines = warnings.iter().map(|warning| ["\nwarning: ", &plain(warning), "\n"].concat());
+    lines.collect()
+}
+
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let fits = |cell: &String| Some(cell.width()).filter(|width| *width <= WIDEST);

@@ -18,7 +18,10 @@ use super::query::shortened;
 use super::state::HttpSettings;
 use super::tags::Tags;
 use crate::app::Reading;
-use crate::domain::{AttributeMap, ChosenBy, ConversationId, Outcome, Participant, WriteReport};
+use crate::domain::{
+    AttributeKey, AttributeMap, ChosenBy, ConversationId, Outcome, Participant, WriteReport,
+    closest_word,
+};
 use crate::error::{Code, Effect, Error, Failure};
 
 /// How a caller wants to see what was read.
@@ -80,19 +83,17 @@ impl ReadView {
         settings: &HttpSettings,
     ) -> Result<Response, Problem> {
         let bytes = found.attributes.json_bytes();
+        let near = self.cover.only_key().and_then(|key| near_key(key, &found.attributes));
         let map = self.cover.narrowed(std::mem::take(&mut found.attributes));
         if let Cover::Key(key) = &self.cover
             && map.is_empty()
         {
-            let detail = format!("the attribute `{}` is absent or empty", shortened(key));
-            return Err(Problem::new(Code::AttributeNotFound, detail));
+            return Err(no_attribute(key, near.as_ref()));
         }
         let response = if let Some(ask) = &self.flat {
             // A body is what the flat form is about: it knows no 304.
             json(&ask.read(self.conversation, Some(found.id), &map))
-        } else if tag
-            .is_some_and(|tag| self.known.as_ref().is_some_and(|tags| tags.name_weakly(tag)))
-        {
+        } else if tag.is_some_and(|tag| self.known.as_ref().is_some_and(|tags| tags.name(tag))) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             match &self.cover {
@@ -157,6 +158,22 @@ impl WriteView {
         response.extensions_mut().insert(LoggedResult { status, effect, code: None });
         Ok(tagged(response, tag.as_deref()))
     }
+}
+
+/// The key of the map that was likely meant. The map holds what the client may see, and nothing else.
+fn near_key(key: &str, map: &AttributeMap) -> Option<AttributeKey> {
+    if map.get(key).is_some() {
+        return None;
+    }
+    closest_word(key, map.iter().map(|(known, _)| known.as_str())).map(AttributeKey::existing)
+}
+
+fn no_attribute(key: &str, near: Option<&AttributeKey>) -> Problem {
+    let mut detail = format!("the attribute `{}` is absent or empty", shortened(key));
+    let Some(near) = near else { return Problem::new(Code::AttributeNotFound, detail) };
+    detail.extend(["; did you mean `", &shortened(near.as_str()), "`?"]);
+    Problem::new(Code::AttributeNotFound, detail)
+        .with_hint("Keys are compared exactly: case, spaces and punctuation count. Use the key as `detail` has it.")
 }
 
 /// Whether a write that succeeded changed anything.

@@ -42,17 +42,23 @@ const NO_JSON: [(&[u8], Mistakes); 9] = [
     (br#"{"attributes":{"a":"1",}}"#, &[("#", "trailing comma at line 1 column 24")]),
     (br#"{"attributes":{'a':'1'}}"#, &[("#", "key must be a string at line 1 column 16")]),
     (
-        br#"{"attributes":{"a":"\ud800"}}"#,
-        &[("#", "unexpected end of hex escape at line 1 column 27")],
+        br#"{"attributes":{"a":"\u12"}}"#,
+        &[("#/attributes/a", "invalid escape at line 1 column 26")],
     ),
     (
         b"{\"attributes\":{\"a\":\"\x01\"}}",
         &[(
-            "#",
+            "#/attributes/a",
             "control character (\\u0000-\\u001F) found while parsing a string at line 1 column 21",
         )],
     ),
-    (b"{\"attributes\":{\"a\":\"\xff\"}}", &[("#", "not UTF-8, from byte 20 on")]),
+    (
+        b"{\"attributes\":{\"a\":\"\xff\"}}",
+        &[(
+            "#",
+            "the body is not UTF-8, from byte 20 on; it may be in Windows-1252 or ISO-8859-1: send it as UTF-8",
+        )],
+    ),
 ];
 
 const NO_ATTRIBUTES: [(&str, Mistakes); 17] = [
@@ -64,8 +70,14 @@ const NO_ATTRIBUTES: [(&str, Mistakes); 17] = [
         r#"{"attributes":"a=1"}"#,
         &[("#/attributes", "is a string; it has to be an object of strings")],
     ),
-    (r#"{"attributes":{}}"#, &[("#/attributes", "is empty; name at least one key")]),
-    (r#"{"attributesJson":"{}"}"#, &[("#/attributesJson", "is empty; name at least one key")]),
+    (
+        r#"{"attributes":{}}"#,
+        &[("#/attributes", "is empty; name at least one key, as in {\"key\": \"value\"}")],
+    ),
+    (
+        r#"{"attributesJson":"{}"}"#,
+        &[("#/attributesJson", "is empty; name at least one key, as in {\"key\": \"value\"}")],
+    ),
     (r#"{"attributes":{"":"x"}}"#, &[("#/attributes/", "the key is empty")]),
     (
         r#"{"attributes":{"a\u0000b":"x","tab\t":"x","del\u007f":"x","c1\u0085":"x"}}"#,
@@ -106,12 +118,15 @@ const NO_ATTRIBUTES: [(&str, Mistakes); 17] = [
         r#"{"attributes":{"a":"1"},"tier":"gold","view":1}"#,
         &[
             ("#/tier", "is no member of this request; attributes stand in `attributes`"),
-            ("#/view", "is no member of this request; attributes stand in `attributes`"),
+            (
+                "#/view",
+                "is no member of this request; it belongs in the query: `?view=flat&keys=…`",
+            ),
         ],
     ),
     (
         r#"{"attributes":{"a":"1"},"attributesJson":"{\"a\":\"1\"}"}"#,
-        &[("#/attributesJson", "stands beside `attributes`; send one of them")],
+        &[("#/attributesJson", "is sent together with `attributes`; send one of the two")],
     ),
     (
         r#"{"attributesJson":{"a":"1"}}"#,
@@ -150,7 +165,7 @@ async fn every_mistake_in_a_body_is_listed_and_nothing_is_sent() {
         "deep",
         &answer,
         (400, "invalid-json"),
-        &[("#", "recursion limit exceeded at line 1 column 145")],
+        &[("#/attributes/a", "recursion limit exceeded at line 1 column 145")],
     );
 }
 
@@ -207,7 +222,7 @@ async fn what_is_no_uuid_names_no_conversation_whatever_it_is_encoded_as() {
     }
 }
 
-const QUERIES: [(&str, &str, &str, Mistakes); 14] = [
+const QUERIES: [(&str, &str, &str, Mistakes); 15] = [
     (
         "GET",
         "participant=..%2F..%2Foauth",
@@ -248,7 +263,24 @@ const QUERIES: [(&str, &str, &str, Mistakes); 14] = [
         "invalid-query",
         &[("key", "is not percent-encoded UTF-8"), ("key", "is not percent-encoded UTF-8")],
     ),
-    ("GET", "verify=none", "invalid-query", &[("verify", "is no parameter of this request")]),
+    (
+        "GET",
+        "verify=none",
+        "invalid-query",
+        &[(
+            "verify",
+            "is no parameter of this request, which takes `participant`, `view`, `format`, `keys`, `key`",
+        )],
+    ),
+    (
+        "PUT",
+        "kyes=a&dryRun=True",
+        "invalid-query",
+        &[
+            ("kyes", "is no parameter of this request; did you mean `keys`?"),
+            ("dryRun", "has to be `true` or `false`, in lower case"),
+        ],
+    ),
     ("PUT", "keys=a,", "invalid-query", &[("keys", "names an empty key")]),
     (
         "PUT",
@@ -272,7 +304,10 @@ const QUERIES: [(&str, &str, &str, Mistakes); 14] = [
         "invalid-query",
         &[
             ("dryRun", "stands more than once"),
-            ("x", "is no parameter of this request"),
+            (
+                "x",
+                "is no parameter of this request, which takes `participant`, `verify`, `dryRun`, `allowEnded`, `view`, `keys`, `key`",
+            ),
             (
                 "participant",
                 "`a b` is not a UUID, `all`, or a word of 1 to 40 letters, optionally with `:first` or `:last`",
@@ -341,7 +376,6 @@ async fn a_path_or_method_that_is_not_there_is_told_with_the_methods_that_are() 
     for path in [
         "/v1",
         "/v1/conversations/",
-        &format!("{attributes}/"),
         &format!("{call}/Attributes"),
         &format!("{call}/x/../attributes"),
         &format!("/V1/conversations/{CALL}/attributes"),

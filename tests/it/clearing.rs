@@ -83,7 +83,10 @@ async fn what_is_no_merge_patch_of_attributes_is_refused_and_nothing_sent() {
     for (document, mistakes) in [
         (json!({"attributes": null}), vec![("#/attributes", null)]),
         (json!({}), vec![("#/attributes", "is missing")]),
-        (json!({"attributes": {}}), vec![("#/attributes", "is empty; name at least one key")]),
+        (
+            json!({"attributes": {}}),
+            vec![("#/attributes", "is empty; name at least one key, as in {\"key\": \"value\"}")],
+        ),
         (json!(null), vec![("#", "the body is null; it has to be an object")]),
         (
             json!({"attributes": {"a": {"b": "c"}, "d": ["e"], "f": 1, "g": null}, "other": null}),

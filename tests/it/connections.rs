@@ -124,12 +124,48 @@ async fn a_connection_waits_for_the_next_request_longer_than_for_a_head_to_end()
 #[tokio::test]
 async fn a_head_over_its_limit_is_refused_and_one_below_is_not() {
     let demo = Process::demo(&[], &[("GATEWAY__LIMITS__HEADER_BYTES", "16 KiB")]).await;
-    for (length, status) in [(12_000, "HTTP/1.1 200"), (20_000, "HTTP/1.1 431")] {
+    // The bytes arrive in one piece or in several, which must make no difference.
+    for (length, status) in [
+        (12_000, "HTTP/1.1 200"),
+        (16_200, "HTTP/1.1 200"),
+        (16_600, "HTTP/1.1 431"),
+        (17_900, "HTTP/1.1 431"),
+        (20_000, "HTTP/1.1 431"),
+        (24_000, "HTTP/1.1 431"),
+    ] {
         let mut stream = connect(&demo, "127.0.0.1").await;
         let filler = "x".repeat(length);
         let request = format!("GET /livez HTTP/1.1\r\nHost: x\r\nX-Filler: {filler}\r\n\r\n");
         let answer = says(&mut stream, &request).await;
         assert!(answer.starts_with(status), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_has_exactly_one_host() {
+    let demo = Process::demo(&[], &[]).await;
+    let path = attributes_of(CALL);
+    for (target, version, hosts, status) in [
+        ("/livez", "1.1", "Host: x\r\n", "200"),
+        ("/livez", "1.1", "Host: [::1]:8080\r\n", "200"),
+        ("/livez", "1.0", "", "200"),
+        ("/livez", "1.1", "", "400"),
+        ("/livez", "1.1", "Host: x\r\nHost: x\r\n", "400"),
+        (&path, "1.1", "Host: x\r\nhost: y\r\n", "400"),
+        (&path, "1.1", "Host: a b\r\n", "400"),
+        ("/nothing", "1.1", "", "400"),
+    ] {
+        let mut stream = connect(&demo, "127.0.0.1").await;
+        let request = format!("GET {target} HTTP/{version}\r\n{hosts}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        let read = timeout(Duration::from_secs(15), stream.read_to_string(&mut answer)).await;
+        read.expect("in time").expect("text");
+        assert!(answer.starts_with(&format!("HTTP/{version} {status}")), "{request}: {answer}");
+        if status == "400" {
+            assert!(answer.contains("\"code\":\"invalid-header\""), "{answer}");
+            assert!(answer.contains("\"pointer\":\"Host\""), "{answer}");
+        }
     }
 }
 

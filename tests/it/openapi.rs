@@ -21,7 +21,7 @@ async fn document(app: &TestApp) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn the_document_that_is_served_is_the_one_in_the_repository() {
-    let app = TestApp::new().start().await;
+    let app = TestApp::new().with_env("GATEWAY__DEBUG__ENABLED", "true").start().await;
     let yaml = app.get("/openapi.yaml").await;
     assert_eq!(yaml.assert_status(200).header("content-type"), "application/yaml");
     assert!(yaml.text == FILE, "openapi.yaml is out of date");
@@ -122,7 +122,7 @@ const WRITING: [Code; 15] = [
 ];
 
 /// Members that an answer has or has not for reasons of its own.
-const VARYING: [&str; 3] = ["correlationId", "errors", "warnings"];
+const VARYING: [&str; 4] = ["correlationId", "errors", "participant", "warnings"];
 
 #[tokio::test(start_paused = true)]
 async fn a_read_meets_only_what_is_documented_of_it() {

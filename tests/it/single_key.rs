@@ -292,12 +292,17 @@ const MISTAKES: [(Wrong, u16, &str, &str); 23] = [
     (("GET", "50%", &[], b""), 422, "invalid-attributes", NO_TEXT),
     (("PUT", "%zz", &[TEXT], b"x"), 422, "invalid-attributes", NO_TEXT),
     (("DELETE", "a%2", &[], b""), 422, "invalid-attributes", NO_TEXT),
-    (("PUT", "a", &[TEXT], b"a\xff"), 422, "invalid-attributes", "# not UTF-8, from byte 1 on"),
+    (
+        ("PUT", "a", &[TEXT], b"a\xff"),
+        422,
+        "invalid-attributes",
+        "# the body is not UTF-8, from byte 1 on; it may be in Windows-1252 or ISO-8859-1: send it as UTF-8",
+    ),
     (
         ("PUT", "a", &[JSON], b"{\"value\":\"\xff\"}"),
         400,
         "invalid-json",
-        "# not UTF-8, from byte 10 on",
+        "# the body is not UTF-8, from byte 10 on; it may be in Windows-1252 or ISO-8859-1: send it as UTF-8",
     ),
     (("PUT", "a", &[JSON], b""), 400, "invalid-json", "# the body is empty"),
     (("PUT", "a", &[JSON], b"{}"), 422, "invalid-attributes", "#/value is missing"),
@@ -334,7 +339,12 @@ const MISTAKES: [(Wrong, u16, &str, &str); 23] = [
         "invalid-participant",
         "participant `all` names nobody in particular; this request needs one",
     ),
-    (("GET", "a?keys=b", &[], b""), 400, "invalid-query", "keys is no parameter of this request"),
+    (
+        ("GET", "a?keys=b", &[], b""),
+        400,
+        "invalid-query",
+        "keys is no parameter of this request, which takes `participant`, `view`, `format`",
+    ),
     (
         ("PUT", "a?dryrun=true", &[TEXT], b"x"),
         400,
@@ -361,7 +371,7 @@ async fn what_is_wrong_with_a_request_for_one_key_is_told_and_nothing_is_sent() 
         assert_eq!(said.join("; "), told, "{method} {step}");
     }
     let empty = app.ask(("PUT", &path("")), &[TEXT], "x").await;
-    empty.assert_problem(404, "not-found", "notApplied");
+    empty.assert_problem(422, "invalid-attributes", "notApplied");
     let long = app.ask(("PUT", &path("a")), &[TEXT], "x".repeat(65_537)).await;
     long.assert_problem(413, "body-too-large", "notApplied");
     assert_eq!(app.upstream_calls(), 0);

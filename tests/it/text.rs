@@ -188,7 +188,7 @@ async fn readiness_is_told_check_by_check_to_those_who_ask_for_that_alone() {
     for (query, detail) in [
         ("?verbosely", "is no parameter of this request; did you mean `verbose`?"),
         ("?Verbose", "is no parameter of this request; did you mean `verbose`?"),
-        ("?x=1", "is no parameter of this request"),
+        ("?x=1", "is no parameter of this request, which takes `verbose`"),
         ("?verbose=yes", "has to be `true` or `false`, or to stand without a value"),
         ("?verbose&verbose", "stands more than once"),
     ] {

@@ -1,14 +1,18 @@
 //! The conversation details query of analytics, and its rows. It carries no attributes
 //! (<https://developer.genesys.cloud/analyticsdatamanagement/analytics/detail/conversation-query>).
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Date, Duration, OffsetDateTime};
 
 use super::parts::Text;
+use super::repaired;
 use crate::domain::{
-    ConversationFilter, ListPage, Listed, ListedParticipant, PAGE_SIZE, PhoneNumber, Timestamp,
+    ConversationFilter, ListPage, Listed, ListedParticipant, MarkedJson, PAGE_SIZE, PhoneNumber,
+    Timestamp,
 };
 
 /// How many days before today a call may have begun to be found. An interval is needed, and a wide one
@@ -105,10 +109,17 @@ struct Person<'a> {
 /// # Errors
 /// A sentence, without any of the body, if it is no such answer.
 pub fn details(body: &[u8]) -> Result<ListPage, &'static str> {
-    let answer: Answer = std::str::from_utf8(body)
-        .ok()
-        .and_then(|body| serde_json::from_str(body).ok())
-        .ok_or("it is not the JSON of a conversation details query")?;
+    let text = std::str::from_utf8(body).map_or_else(|_| repaired(body).into(), Cow::Borrowed);
+    let not_json = "it is not the JSON of a conversation details query";
+    page(&text, not_json).or_else(|error| {
+        // Half surrogates are shown as U+FFFD. None of the texts that are kept of a row is ever a key.
+        let marked = MarkedJson::new(&text).filter(|_| error == not_json).ok_or(error)?;
+        page(&marked.shown(marked.text()), not_json)
+    })
+}
+
+fn page(text: &str, not_json: &'static str) -> Result<ListPage, &'static str> {
+    let answer: Answer = serde_json::from_str(text).map_err(|_| not_json)?;
     if answer.conversations.is_none() && answer.total_hits.is_none() {
         return Err("it is JSON, but not of a conversation details query");
     }

@@ -115,6 +115,43 @@ fn a_clear_is_sent_as_an_empty_string_or_as_null() {
     assert_eq!(null, br#"{"attributes":{"a":"1","gone":null}}"#);
 }
 
+#[test]
+fn half_surrogates_and_wrong_bytes_are_shown_and_sent_back_as_they_are() {
+    let json = format!(
+        r#"{{"id":"x","participants":[{{"id":"{PARTICIPANT}","purpose":"cust\ud83d","name":"A\udc00",
+        "attributes":{{"k\ude00":"y","cut":"a\ud83d\"","pair":"\ud83d\ude00","raw":"RAW","other":"z"}}}}]}}"#
+    );
+    let bytes = json.replace("RAW", "M\u{fc}ller").into_bytes();
+    // In ISO-8859-1, which no JSON is in.
+    let at = bytes.windows(2).position(|two| two == "\u{fc}".as_bytes()).expect("there");
+    let bytes = [&bytes[..at], &[0xfc], &bytes[at + 2..]].concat();
+    let found = conversation(id(), &bytes).expect("a conversation");
+    let one = &found.participants[0];
+    assert_eq!(one.purpose, "cust\u{fffd}");
+    assert_eq!(one.name.as_ref().map(PersonName::expose), Some("A\u{fffd}"));
+    let value = |key: &str| one.attributes.get(key).map(AttributeValue::expose);
+    assert_eq!(value("cut"), Some("a\u{fffd}\""));
+    assert_eq!((value("pair"), value("raw")), (Some("\u{1f600}"), Some("M\u{fffd}ller")));
+    assert_eq!((value("k\u{fffd}"), value("other")), (Some("y"), Some("z")));
+    let damaged: Vec<_> = one.attributes.damaged_keys().map(AttributeKey::as_str).collect();
+    assert_eq!(damaged, ["cut", "raw"]);
+    assert_ne!(one.attributes.get("cut"), Some(&AttributeValue::new("a\u{fffd}\"")));
+    // A PATCH of the whole map repeats the value as upstream holds it, not as it is shown.
+    let sent = String::from_utf8(patch_body(&one.attributes, Clearing::Null)).expect("UTF-8");
+    assert!(sent.contains(r#""cut":"a\ud83d\"""#) && sent.contains(r#""other":"z""#), "{sent}");
+    assert!(!sent.contains("a\u{fffd}"), "{sent}");
+    let error = ErrorBody::parse(br#"{"code":"bad.request","message":"no \ud83d"}"#);
+    assert_eq!(error.message.as_deref(), Some("no \u{fffd}"));
+    let lone = format!(r#"{{"id":"{PARTICIPANT}","attributes":{{"a":"\udfff"}}}}"#);
+    let lone = lone_participant(id(), lone.as_bytes()).expect("a participant");
+    assert_eq!(lone.participants[0].attributes.damaged_keys().count(), 1);
+    let page = format!(
+        r#"{{"conversations":[{{"conversationId":"{PARTICIPANT}","participants":[{{"participantId":"{PARTICIPANT}","purpose":"a\ud83d"}}]}}],"totalHits":1}}"#
+    );
+    let page = details(page.as_bytes()).expect("a page");
+    assert_eq!(page.rows[0].participants[0].purpose, "a\u{fffd}");
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {

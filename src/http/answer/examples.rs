@@ -97,6 +97,7 @@ fn one() -> ReadAnswer {
         },
         size: SizeView { bytes: attributes.json_bytes(), limit_bytes: LIMIT },
         attributes,
+        warnings: Vec::new(),
     }
 }
 
@@ -161,6 +162,7 @@ fn entry() -> KeyAnswer {
         },
         key: AttributeKey::existing("loyalty_tier"),
         value: AttributeValue::new("gold"),
+        warnings: Vec::new(),
     }
 }
 
@@ -195,7 +197,11 @@ fn listed() -> ListAnswer {
             purpose: "customer".into(),
         }],
     };
-    ListAnswer::new(vec![listed], Some("AQAAAAEAAAGbl3TtQI4PGis8TU5fimt8jZ4PGiubr4kZ".to_owned()))
+    ListAnswer::new(
+        vec![listed],
+        Some("AQAAAAEAAAGbl3TtQI4PGis8TU5fimt8jZ4PGiubr4kZ".to_owned()),
+        Vec::new(),
+    )
 }
 
 fn all() -> ReadAllAnswer {
@@ -205,6 +211,7 @@ fn all() -> ReadAllAnswer {
             participant: CandidateView::from(customer()),
             attributes: attributes(),
         }],
+        warnings: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{AttributeMap, CandidateView, ReadAllAnswer, ReadAnswer};
 use crate::http::form::Shown;
-use crate::http::text::{NOTHING, Table, facts};
+use crate::http::text::{NOTHING, Table, facts, warnings};
 
 impl Shown for ReadAnswer {
     fn text(&self) -> String {
@@ -13,7 +13,7 @@ impl Shown for ReadAnswer {
             ("", &format!("{}, chosen by {}", told(&chosen.participant), chosen.chosen_by)),
             ("size", &format!("{} of {} bytes", self.size.bytes, self.size.limit_bytes)),
         ]);
-        format!("{head}\n{}", table(&self.attributes))
+        format!("{head}\n{}{}", table(&self.attributes), warnings(&self.warnings))
     }
 }
 
@@ -29,6 +29,7 @@ impl Shown for ReadAllAnswer {
         if self.participants.is_empty() {
             text.push_str("\n(no participants)\n");
         }
+        text.push_str(&warnings(&self.warnings));
         text
     }
 }

@@ -28,6 +28,8 @@ pub(in crate::http) struct ViewCall {
 pub(in crate::http) struct ListCall {
     pub request: ListRequest,
     pub form: Form,
+    /// What a person should know about how it was understood.
+    pub warnings: Vec<String>,
 }
 
 /// The same, asked for by a body.
@@ -54,7 +56,8 @@ impl FromRequestParts<AppState> for ListCall {
         let cycle = exchange(parts)?.cycle;
         let (criteria, asked) = criteria::of_query(parts.uri.query(), &state.settings.etag)?;
         let form = Form::of(asked, &parts.headers)?;
-        Ok(Self { request: request(criteria, cycle), form })
+        let (request, warnings) = request(criteria, cycle);
+        Ok(Self { request, form, warnings })
     }
 }
 
@@ -69,13 +72,14 @@ impl FromRequest<AppState> for SearchCall {
         negotiate::declared(&parts.headers, &[JSON])?;
         let bytes = read_body(&parts, stream, &exchange, &state.settings).await?;
         let criteria = criteria::of_body(&bytes, &state.settings.etag)?;
-        Ok(Self(ListCall { request: request(criteria, exchange.cycle), form }))
+        let (request, warnings) = request(criteria, exchange.cycle);
+        Ok(Self(ListCall { request, form, warnings }))
     }
 }
 
-fn request(criteria: Criteria, cycle: crate::ports::Cycle) -> ListRequest {
-    let Criteria { filter, limit, after } = criteria;
-    ListRequest { filter, limit, after, cycle }
+fn request(criteria: Criteria, cycle: crate::ports::Cycle) -> (ListRequest, Vec<String>) {
+    let Criteria { filter, limit, after, warnings } = criteria;
+    (ListRequest { filter, limit, after, cycle }, warnings)
 }
 
 /// Keys can be named where the answer has a place for them, which is in the flat form.

@@ -8,13 +8,15 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::cursor;
-use crate::domain::{Bookmark, ConversationFilter, Direction, Violation};
+use crate::domain::{
+    Bookmark, ConversationFilter, Direction, PhoneNumber, Violation, closest_word,
+};
 use crate::error::Code;
 use crate::http::etag::EtagKey;
 use crate::http::form::{FORMAT, Form};
 use crate::http::mistakes::Mistakes;
 use crate::http::problem::Problem;
-use crate::http::query::{Query, nearest};
+use crate::http::query::Query;
 use crate::http::wire;
 
 const STATE: &str = "state";
@@ -34,7 +36,9 @@ const USUAL_LIMIT: usize = 25;
 /// How many it may have: what one page of upstream holds.
 const LARGEST_LIMIT: usize = 100;
 
-/// What to search for; each member narrows the list further. Numbers are bare or as `tel:`.
+/// What to search for; each member narrows the list further. Numbers are taken as people write them
+/// (`+1 555 010 0111`, `0015550100111`, `tel:…`, `sip:…@host`). One without a country code is searched
+/// for as given, and `warnings` says so.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what `of_body` reads without building it")]
@@ -62,12 +66,39 @@ pub(in crate::http) struct SearchBody {
 }
 
 /// What a caller wants to have listed.
-#[derive(Debug)]
 pub(super) struct Criteria {
     pub filter: ConversationFilter,
     pub limit: usize,
     pub after: Option<Bookmark>,
+    /// What a person should know about how it was understood.
+    pub warnings: Vec<String>,
 }
+
+/// What to do about a member that a search does not have.
+const KNOWN_MEMBERS: &str = "A search takes `ani`, `dnis`, `state`, `direction`, `queueId`, `userId`, `limit` and `cursor`, all of them optional.";
+
+/// What to do about something that is no number.
+const NUMBER: &str = "Write the number with its country code, such as +15550100111, 0015550100111 or tel:+15550100111; spaces, hyphens and brackets are ignored.";
+
+/// What to do about any other mistake.
+const FILTERS: &str =
+    "Correct the members listed in `errors`, or leave them out: each one only narrows the search.";
+
+/// What to do about a body that is no search.
+const SEARCH: &str =
+    "Send a JSON object such as {\"ani\": \"+15550100111\"}; {} lists all live conversations.";
+
+fn hint_for(name: &str, detail: &str) -> &'static str {
+    if detail.starts_with(UNKNOWN) {
+        KNOWN_MEMBERS
+    } else if NUMBERS.contains(&name) {
+        NUMBER
+    } else {
+        FILTERS
+    }
+}
+
+const UNKNOWN: &str = "is no member of this request";
 
 /// Reads a query string: the criteria, and the form that is asked for.
 pub(super) fn of_query(
@@ -99,15 +130,18 @@ pub(super) fn of_query(
 /// Reads a body.
 pub(super) fn of_body(body: &[u8], key: &EtagKey) -> Result<Criteria, Problem> {
     let mut given = Given::default();
-    for (name, value) in wire::members::of(body)? {
+    for (name, value) in wire::members::of(body).map_err(|problem| problem.with_hint(SEARCH))? {
         given.member(&name, value);
     }
     let criteria = given.judged(key);
     if given.mistakes.is_empty() {
         return Ok(criteria);
     }
-    let mistake = |(name, detail): (String, String)| Violation::at(wire::member(&name), detail);
-    let mistakes: Mistakes = given.mistakes.into_iter().map(mistake).collect();
+    let mut mistakes = Mistakes::default();
+    for (name, detail) in given.mistakes {
+        let hint = hint_for(&name, &detail);
+        mistakes.note_hinted(hint, || Violation::at(wire::member(&name), detail));
+    }
     Err(Problem::listing(Code::InvalidJson, mistakes))
 }
 
@@ -127,8 +161,8 @@ impl Given {
     fn member(&mut self, name: &str, value: Value) {
         let known = || IN_QUERY.into_iter().chain(NUMBERS);
         let Some(known) = known().find(|known| *known == name) else {
-            let near = nearest(name, known()).map(|near| format!("; did you mean `{near}`?"));
-            return self.mistake(name, format!("is not known here{}", near.unwrap_or_default()));
+            let near = closest_word(name, known()).map(|near| format!("; did you mean `{near}`?"));
+            return self.mistake(name, format!("{UNKNOWN}{}", near.unwrap_or_default()));
         };
         let text = match value {
             Value::Null => return,
@@ -164,7 +198,11 @@ impl Given {
         };
         let limit = self.limit();
         let after = self.cursor(&filter, key);
-        Criteria { filter, limit, after }
+        let warnings = NUMBERS.into_iter().zip([&filter.ani, &filter.dnis]);
+        let warnings =
+            warnings.filter_map(|(name, number)| without_country_code(name, number.as_ref()));
+        let warnings = warnings.collect();
+        Criteria { filter, limit, after, warnings }
     }
 
     fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
@@ -194,6 +232,14 @@ impl Given {
         }
         mark
     }
+}
+
+fn without_country_code(name: &str, number: Option<&PhoneNumber>) -> Option<String> {
+    number.filter(|number| !number.has_country_code())?;
+    Some(format!(
+        "`{name}` has no country code, so it was searched for as given; Genesys Cloud mostly holds \
+         numbers as +15550100111"
+    ))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::domain::{ConversationId, Listed, ListedParticipant, ParticipantId, Timestamp};
 use crate::http::answer::shown;
 use crate::http::form::Shown;
-use crate::http::text::{NOTHING, Table, plain};
+use crate::http::text::{NOTHING, Table, plain, warnings};
 
 /// Some of the live conversations, the newest first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -18,6 +18,10 @@ pub(in crate::http) struct ListAnswer {
     conversations: Vec<ListedView>,
     /// What to pass as `cursor` for those that follow; `null` if there are none.
     next_cursor: Option<String>,
+    /// Things that a person should know about how the request was understood.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
 }
 
 /// A live conversation. The analytics query knows no attributes.
@@ -53,8 +57,13 @@ pub(in crate::http) struct ListedParticipantView {
 }
 
 impl ListAnswer {
-    pub(in crate::http) fn new(listed: Vec<Listed>, next_cursor: Option<String>) -> Self {
-        Self { conversations: listed.into_iter().map(ListedView::from).collect(), next_cursor }
+    pub(in crate::http) fn new(
+        listed: Vec<Listed>,
+        next_cursor: Option<String>,
+        warnings: Vec<String>,
+    ) -> Self {
+        let conversations = listed.into_iter().map(ListedView::from).collect();
+        Self { conversations, next_cursor, warnings }
     }
 }
 
@@ -94,6 +103,7 @@ impl Shown for ListAnswer {
         if let Some(cursor) = &self.next_cursor {
             text.push_str(&["\nThere are more: cursor=", &plain(cursor), "\n"].concat());
         }
+        text.push_str(&warnings(&self.warnings));
         text
     }
 }

@@ -11,6 +11,7 @@ use axum::response::Response;
 
 use super::LoggedResult;
 use crate::error::{Code, Effect};
+use crate::http::answer::ChosenView;
 use crate::http::exchange::Exchange;
 use crate::http::negotiate::PATCHES;
 use crate::http::paths;
@@ -30,6 +31,8 @@ pub(super) async fn render(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let found = exchange.cycle.participant().map(ChosenView::from);
+    let problem = problem.about_participant(found);
     let mut parts = response.into_parts().0;
     let correlation = exchange.cycle.correlation_id();
     let about = About {

@@ -387,7 +387,7 @@ async fn one_request_too_many_is_refused_at_once_and_places_are_free_again() {
 async fn links_begin_with_the_public_url_where_there_is_one() {
     let mut service = Service::new();
     let ops = Arc::get_mut(&mut service.state.ops).expect("nobody else has it");
-    ops.documents = Documents::at("https://gateway.example/x");
+    ops.documents = Documents::at("https://gateway.example/x", false);
     let problem = service.answer(request("GET", "/nothing", &[], "")).await.problem();
     assert_eq!(problem["type"], "https://gateway.example/x/problems/not-found");
     assert_eq!(problem["instance"], "https://gateway.example/x/nothing");

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     fn document() -> Value {
-        serde_json::from_str(&crate::http::openapi::json("")).expect("JSON")
+        serde_json::from_str(&crate::http::openapi::json("", true)).expect("JSON")
     }
 
     #[test]

@@ -16,6 +16,9 @@ struct Next {
     why: &'static str,
 }
 
+/// There with `debug.enabled` alone.
+const TRACE: &str = "getTrace";
+
 const SAME: (&str, &str) = ("conversationId", "$request.path.conversationId");
 
 const ALL: &[Next] = &[
@@ -36,16 +39,17 @@ const ALL: &[Next] = &[
     Next {
         from: ("putAttributes", &["200", "202"]),
         name: "trace",
-        to: "getTrace",
+        to: TRACE,
         with: &[SAME],
         why: "See how it came about",
     },
 ];
 
-/// Adds its links to the answers of an operation.
-pub(super) fn add(operation: &mut Operation) {
+/// Adds its links to the answers of an operation: those to operations that there are.
+pub(super) fn add(operation: &mut Operation, debug: bool) {
     let name = operation.operation_id.clone().unwrap_or_default();
-    for next in ALL.iter().filter(|next| next.from.0 == name) {
+    let there = |next: &&Next| next.from.0 == name && (debug || next.to != TRACE);
+    for next in ALL.iter().filter(there) {
         for status in next.from.1 {
             if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(*status) {
                 response.links.insert(next.name.to_owned(), next.link().into());

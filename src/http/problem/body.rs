@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{Extra, Problem};
 use crate::domain::Violation;
 use crate::error::Code;
-use crate::http::answer::{CandidateView, WriteAnswer};
+use crate::http::answer::{CandidateView, ChosenView, WriteAnswer};
 
 /// What the middleware adds to a problem.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +70,10 @@ pub(in crate::http) struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     errors_left_out: Option<usize>,
+    /// The participant that was found, if the request came that far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    participant: Option<&'a ChosenView>,
     #[serde(flatten)]
     extra: ExtraBody<'a>,
 }
@@ -173,9 +177,11 @@ impl<'a> ProblemBody<'a> {
             retryable: inner.code.retryable(),
             retry_after_seconds: problem.retry_after_seconds(),
             effect: inner.effect.as_str(),
-            hint: inner.code.hint(),
+            hint: problem.hint(),
             errors: inner.errors.told().iter().map(Mistake::from).collect(),
             errors_left_out: Some(inner.errors.left_out()).filter(|left_out| *left_out > 0),
+            // The report of a write names it itself.
+            participant: problem.report().is_none().then_some(inner.participant.as_ref()).flatten(),
             extra: ExtraBody::new(&inner.extra, about),
         }
     }
@@ -201,7 +207,7 @@ impl<'a> ExtraBody<'a> {
                 };
                 body.bytes = Some(size.bytes);
                 body.limit_bytes = Some(size.limit_bytes);
-                body.largest = Some(size.largest().iter().map(entry).collect());
+                body.largest = Some(size.largest().map(entry).collect());
             }
             Extra::Report(report) => {
                 let report = WriteAnswer::clone(report);

@@ -3,14 +3,20 @@
 use serde::de::MapAccess;
 use serde_json::Value;
 
-use super::{Kind, not_json, of_root, parse, sentence, text};
+use super::{Halves, Kind, not_json, of_root, parse, sentence, text};
 use crate::http::problem::Problem;
 
 /// The members of the object in their order, those that stand twice included.
 pub(in crate::http) fn of(body: &[u8]) -> Result<Vec<(String, Value)>, Problem> {
-    let mut found = Ok(Vec::new());
-    parse(text(body)?, Document(&mut found)).map_err(|error| not_json(sentence(&error)))?;
-    found.map_err(|kind| not_json(of_root(kind)))
+    let (mut found, mut halves) = (Ok(Vec::new()), Halves::default());
+    let text = halves.marked(text(body)?);
+    parse(&text, Document(&mut found)).map_err(|error| not_json(sentence(&error)))?;
+    let members = found.map_err(|kind| not_json(of_root(kind)))?;
+    let shown = |(name, value): (String, Value)| match value {
+        Value::String(text) => (halves.shown(&name), Value::String(halves.shown(&text))),
+        value => (halves.shown(&name), value),
+    };
+    Ok(members.into_iter().map(shown).collect())
 }
 
 /// The whole document: its members, or what it is instead.

@@ -69,7 +69,8 @@ fn a_body_without_usable_attributes_says_what_is_missing() {
         (r#"{"attributes":"{}"}"#, "#/attributes", "a string"),
         (r#"{"attributes":[]}"#, "#/attributes", "an array"),
         (r#"{"attributesJson":{"a":"b"}}"#, "#/attributesJson", "an object"),
-        (r#"{"attributesJson":"{\"a\""}"#, "#/attributesJson", "EOF"),
+        (r#"{"attributesJson":"{\"a\""}"#, "#/attributes/a", "EOF"),
+        (r#"{"attributesJson":"{"}"#, "#/attributesJson", "EOF"),
         (r#"{"attributesJson":"[]"}"#, "#/attributesJson", "an array"),
         (r#"{"a":"b"}"#, "#/a", "`attributes`"),
         ("[]", "#", "an array"),
@@ -96,11 +97,8 @@ fn what_is_not_json_is_told_with_its_place_and_no_excerpt() {
         r#"{"attributes":{"a":"canary"}} canary"#,
         r#"{"attributes":{"a":"canary",}}"#,
         "{'attributes':{}}",
-        r#"{"attributes":{"a":"\ud800 canary"}}"#,
-        r#"{"attributes":{"a":"\udc00\ud800 canary"}}"#,
-        r#"{"attributes":{"a":["\ud800 canary"]}}"#,
         "{\"attributes\":{\"a\":\"line\nbreak canary\"}}",
-        "\u{feff}{}",
+        "\u{feff}\u{feff}{}",
         "{\"attributes\":{\"a\":\"canary\"}}\0",
         &deep("[", 60_000),
         &deep("{\"attributes\":", 4_000),
@@ -116,7 +114,89 @@ fn what_is_not_json_is_told_with_its_place_and_no_excerpt() {
     let problem =
         patch(b"{\"attributes\":{\"a\":\"\xff\"}}", Null::Refused).expect_err("not UTF-8");
     assert_eq!(problem.code(), Code::InvalidJson);
-    assert_eq!(problem.errors()[0].detail, "not UTF-8, from byte 20 on");
+    assert!(problem.errors()[0].detail.contains("not UTF-8, from byte 20 on"));
+}
+
+#[test]
+fn half_a_surrogate_pair_is_told_with_the_key_and_without_the_value() {
+    for (body, pointer, says) in [
+        (r#"{"attributes":{"a":"\ud800 canary"}}"#, "#/attributes/a", "the value has half"),
+        (
+            r#"{"attributes":{"b":"x","a":"canary\uDC00\uD83D\uDE00"}}"#,
+            "#/attributes/a",
+            "the value has",
+        ),
+        (r#"{"attributes":{"a\udfff":"canary"}}"#, "#/attributes/a%EF%BF%BD", "the key has half"),
+        (r#"{"attributes":{"a":["\ud800 canary"]}}"#, "#/attributes/a", "an array"),
+        (
+            r#"{"attributesJson":"{\"a\":\"\\ud83d canary\"}"}"#,
+            "#/attributes/a",
+            "the value has half",
+        ),
+        (
+            r#"{"attributesJson":"{\"a\":\"\ud83d canary\"}"}"#,
+            "#/attributes/a",
+            "the value has half",
+        ),
+        (r#"{"x\ud83d":1}"#, "#/x%EF%BF%BD", "is no member"),
+    ] {
+        let found = mistakes(body);
+        assert_eq!(found.len(), 1, "{body}: {found:?}");
+        assert_eq!(found[0].0, pointer, "{body}");
+        assert!(
+            found[0].1.contains(says) && !found[0].1.contains("canary"),
+            "{body}: {}",
+            found[0].1
+        );
+    }
+    let whole = r#"{"attributes":{"a":"\ud83d\ude00\\ud83d"}}"#;
+    assert_eq!(wanted(whole), [("a".to_owned(), "\u{1f600}\\ud83d".to_owned())]);
+}
+
+#[test]
+fn what_breaks_the_syntax_within_a_value_is_told_with_its_key() {
+    for (body, pointer) in [
+        (r#"{"attributes":{"a":"1","b/c":"\x"}}"#, "#/attributes/b~1c"),
+        ("{\"attributes\":{\"a\":\"line\nbreak\"}}", "#/attributes/a"),
+        (r#"{"attributes":{"a":nothing}}"#, "#/attributes/a"),
+        (r#"{"attributes":{"a":"\u12"}}"#, "#/attributes/a"),
+        (r#"{"attributes":{"a":"1",}}"#, "#"),
+    ] {
+        let problem = patch(body.as_bytes(), Null::Refused).expect_err(body);
+        assert_eq!(problem.code(), Code::InvalidJson, "{body}");
+        assert_eq!(problem.errors()[0].pointer, pointer, "{body}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped_wherever_a_document_begins() {
+    let expected = [("a".to_owned(), "b".to_owned())];
+    assert_eq!(wanted("\u{feff}{\"attributes\":{\"a\":\"b\"}}"), expected);
+    assert_eq!(wanted("{\"attributesJson\":\"\u{feff}{\\\"a\\\":\\\"b\\\"}\"}"), expected);
+}
+
+#[test]
+fn the_hint_belongs_to_the_first_mistake() {
+    for (body, detail, hint) in [
+        (r#"{"participantId":"x","attributes":{"a":"b"}}"#, "?participant=", "?participant=agent"),
+        (r#"{"participant":"agent"}"#, "?participant=", "?participant=agent"),
+        (r#"{"dryRun":true,"attributes":{"a":"b"}}"#, "?dryRun=true", "query"),
+        (r#"{"conversationId":"x","attributes":{"a":"b"}}"#, "path", "path"),
+        (r#"{"customAttributes":{"a":"b"}}"#, "did you mean `attributes`?", "member `attributes`"),
+        (r#"{"Attributes":{"a":"b"}}"#, "did you mean `attributes`?", "member `attributes`"),
+        (r#"{"atributes":{"a":"b"}}"#, "did you mean `attributes`?", "member `attributes`"),
+        (r#"{"attributes_json":"{}"}"#, "did you mean `attributesJson`?", "member `attributes`"),
+        (r#"{"tier":"gold"}"#, "stand in `attributes`", "member `attributes`"),
+        (r#"{"attributes":{"a":1}}"#, "a number", "as a string"),
+        (r#"{"attributes":{"":"x"}}"#, "empty", "each key once"),
+        (r#"{"attributes":{}}"#, "name at least one key", "{\"attributes\": {\"key\": \"value\"}}"),
+        ("{}", "missing", "{\"attributes\": {\"key\": \"value\"}}"),
+        (r#"{"attributes":{"a":"\ud83d"}}"#, "half", "between characters"),
+    ] {
+        let problem = patch(body.as_bytes(), Null::Clears).expect_err(body);
+        assert!(problem.errors()[0].detail.contains(detail), "{body}: {:?}", problem.errors());
+        assert!(problem.hint().contains(hint), "{body}: {}", problem.hint());
+    }
 }
 
 proptest! {

@@ -8,8 +8,9 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use axum::response::Response;
-use http::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::header::CONNECTION;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -43,12 +44,13 @@ pub struct ConnectionHandler {
     pub metrics: Metrics,
 }
 
-/// HTTP with heads of at most this size.
+/// HTTP with heads of about this size at most. hyper looks at the size of its buffer after each read, so
+/// that a head may be half as long again; [`exceeds_head_limit`] holds the limit itself.
 pub fn http(header_bytes: usize) -> http1::Builder {
     let mut http = http1::Builder::new();
     // A client that closes its side has hung up; without half-close the server notices that at once.
     // The state of the connection bounds the time for a head.
-    http.half_close(false).header_read_timeout(None).max_buf_size(header_bytes);
+    http.half_close(false).header_read_timeout(None).max_buf_size(header_bytes + header_bytes / 16);
     http
 }
 
@@ -113,6 +115,7 @@ impl ConnectionHandler {
         let proxies = is_proxy.then(|| Arc::clone(&self.trusted_proxies));
         let service = ConnectionService {
             router: self.router.clone(),
+            header_bytes: self.limits.header_bytes,
             peer,
             proxies,
             state: Arc::clone(&state),
@@ -143,6 +146,7 @@ impl ConnectionHandler {
 /// The requests of one connection. Each of them carries its [`Peer`].
 struct ConnectionService {
     router: Router,
+    header_bytes: usize,
     peer: Peer,
     /// If the other end is one of them.
     proxies: Option<Arc<[Network]>>,
@@ -163,13 +167,36 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
             peer.address = forwarded(peer.socket, request.headers(), is_trusted);
         }
         request.extensions_mut().insert(peer);
-        let (answer, state) = (self.router.clone().call(request), Arc::clone(&self.state));
+        let state = Arc::clone(&self.state);
+        if exceeds_head_limit(&request, self.header_bytes) {
+            state.answer_started();
+            return Box::pin(std::future::ready(Ok(refuse_head(self.header_bytes))));
+        }
+        let answer = self.router.clone().call(request);
         Box::pin(async move {
             let answer = answer.await;
             state.answer_started();
             answer
         })
     }
+}
+
+/// Whether the head is over this limit, counted as it is written with one space behind each colon.
+fn exceeds_head_limit(request: &Request<Body>, header_bytes: usize) -> bool {
+    let target = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n\r\n".len();
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    line + headers.sum::<usize>() > header_bytes
+}
+
+/// Answers a head over the limit. hyper answers much longer ones with the same status.
+fn refuse_head(header_bytes: usize) -> Response {
+    let text = format!(
+        "the head of the request is longer than {header_bytes} bytes (limits.header_bytes)\n"
+    );
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    (status, [(CONNECTION, "close")], text).into_response()
 }
 
 /// A stream that reports to the state of its connection.

@@ -1,0 +1,176 @@
+//! JSON in which an escape names half of a surrogate pair, such as `"\ud83d"` with nothing behind it.
+//!
+//! RFC 8259 allows it, Unicode has no character for it, and parsers refuse the whole document. It
+//! comes from texts that were cut inside an emoji. Here such halves become a marker that every parser
+//! takes, so that the string that holds them can be found afterwards.
+
+use std::fmt::Write as _;
+
+/// Characters that no text uses (Unicode noncharacters): one of them becomes the marker.
+const MARKERS: std::ops::RangeInclusive<char> = '\u{fdd0}'..='\u{fdef}';
+
+/// The first half that there is, and the private characters that stand for all of them.
+const FIRST_HALF: u16 = 0xd800;
+const FIRST_PRIVATE: u32 = 0xe000;
+
+/// A document whose half surrogates are marked.
+#[derive(Clone)]
+pub struct MarkedJson {
+    text: String,
+    marker: char,
+}
+
+impl MarkedJson {
+    /// `None` if the document has no half surrogate.
+    pub fn new(json: &str) -> Option<Self> {
+        half_surrogates(json).next()?;
+        let lower = json.to_ascii_lowercase();
+        let is_free =
+            |marker: &char| !json.contains(*marker) && !lower.contains(&escape(*marker as u32));
+        let marker = MARKERS.into_iter().find(is_free)?;
+        let mut text = String::with_capacity(json.len());
+        let mut copied = 0;
+        for (at, half) in half_surrogates(json) {
+            text.push_str(&json[copied..at]);
+            text.push(marker);
+            let private = FIRST_PRIVATE + u32::from(half - FIRST_HALF);
+            text.push(char::from_u32(private).unwrap_or(char::REPLACEMENT_CHARACTER));
+            copied = at + ESCAPE_BYTES;
+        }
+        text.push_str(&json[copied..]);
+        Some(Self { text, marker })
+    }
+
+    /// The document, for a parser.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a parsed string has a half surrogate.
+    pub fn marks(&self, parsed: &str) -> bool {
+        parsed.contains(self.marker)
+    }
+
+    /// A parsed string with U+FFFD for each half surrogate.
+    pub fn shown(&self, parsed: &str) -> String {
+        self.replaced(parsed, |text, _| text.push(char::REPLACEMENT_CHARACTER), str::to_owned)
+    }
+
+    /// A parsed string as the JSON literal that it was, half surrogates included.
+    pub fn literal(&self, parsed: &str) -> String {
+        let inner = |part: &str| {
+            let quoted = serde_json::Value::from(part).to_string();
+            quoted[1..quoted.len() - 1].to_owned()
+        };
+        let body = self.replaced(
+            parsed,
+            |text, private| text.push_str(&escape(u32::from(FIRST_HALF) + private - FIRST_PRIVATE)),
+            inner,
+        );
+        format!("\"{body}\"")
+    }
+
+    fn replaced(
+        &self,
+        parsed: &str,
+        half: impl Fn(&mut String, u32),
+        rest: impl Fn(&str) -> String,
+    ) -> String {
+        let mut parts = parsed.split(self.marker);
+        let mut text = rest(parts.next().unwrap_or_default());
+        for part in parts {
+            let mut characters = part.chars();
+            half(&mut text, characters.next().map_or(FIRST_PRIVATE, u32::from));
+            text.push_str(&rest(characters.as_str()));
+        }
+        text
+    }
+}
+
+/// Bytes of `\uXXXX`.
+const ESCAPE_BYTES: usize = 6;
+
+fn escape(unit: u32) -> String {
+    let mut text = String::with_capacity(ESCAPE_BYTES);
+    // Writing into a text cannot fail.
+    let _ = write!(text, "\\u{unit:04x}");
+    text
+}
+
+/// Where half surrogates are escaped, and which.
+fn half_surrogates(json: &str) -> impl Iterator<Item = (usize, u16)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while let Some(found) = json.as_bytes().get(at..)?.iter().position(|byte| *byte == b'\\') {
+            let here = at + found;
+            let Some(unit) = escaped_unit(json, here) else {
+                at = here + 2;
+                continue;
+            };
+            at = here + ESCAPE_BYTES;
+            let is_high = (0xd800..0xdc00).contains(&unit);
+            let next = escaped_unit(json, at).filter(|next| (0xdc00..0xe000).contains(next));
+            if is_high && next.is_some() {
+                at += ESCAPE_BYTES;
+            } else if (0xd800..0xe000).contains(&unit) {
+                return Some((here, unit));
+            }
+        }
+        None
+    })
+}
+
+/// The code unit of `\uXXXX` at this place.
+fn escaped_unit(json: &str, at: usize) -> Option<u16> {
+    let escape = json.as_bytes().get(at..at + ESCAPE_BYTES)?;
+    let digits = escape.strip_prefix(b"\\u").filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(json: &str) -> (String, String) {
+        let marked = MarkedJson::new(json).expect("half a pair");
+        let text: String = serde_json::from_str(marked.text()).expect("JSON");
+        assert!(marked.marks(&text));
+        (marked.shown(&text), marked.literal(&text))
+    }
+
+    #[test]
+    fn halves_are_shown_as_replacement_characters_and_can_be_written_back() {
+        for (json, shown) in [
+            (r#""a\ud83d""#, "a\u{fffd}"),
+            (r#""\ude00\ud83d b""#, "\u{fffd}\u{fffd} b"),
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}"),
+            (r#""\\\ud83d\n\"""#, "\\\u{fffd}\n\""),
+            (r#""\ufdd0 \udfff""#, "\u{fdd0} \u{fffd}"),
+        ] {
+            let (text, literal) = parsed(json);
+            assert_eq!(text, shown, "{json}");
+            assert_eq!(parsed(&literal), (text, literal.clone()), "{json}");
+        }
+        assert_eq!(parsed(r#""x\uD83D""#).1, r#""x\ud83d""#);
+    }
+
+    #[test]
+    fn whole_pairs_and_escaped_backslashes_are_left_alone() {
+        for json in
+            [r#""\ud83d\ude00""#, r#""\\ud83d""#, r#""ud83d""#, r#""\u00e9""#, "\"\\ud8", ""]
+        {
+            assert!(MarkedJson::new(json).is_none(), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(json in r#"(\\|u|d8|dc|3d|00|"|é|\ufdd0){0,24}"#) {
+            if let Some(marked) = MarkedJson::new(&json) {
+                let _ = (marked.shown(marked.text()), marked.literal(marked.text()));
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Telephone numbers as people, CRM systems and switches write them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Longest number: E.164 has 15 digits, extensions and national prefixes come on top.
+const MAX_DIGITS: usize = 32;
+
+/// How often URI schemes that hold a number begin.
+const SCHEMES: [&str; 4] = ["tel:", "sips:", "sip:", "callto:"];
+
+/// What introduces an extension, or a parameter of a URI. Neither belongs to the number.
+const SUFFIXES: [&str; 6] = [";", ",", "?", "#", "ext", "x"];
+
+/// A telephone number without scheme, parameters and separators. Personal, so `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PhoneNumber(String);
+
+/// The text is no telephone number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no telephone number: it takes 1 to 32 digits, best with the country code, such as `+15550100111`"
+)]
+pub struct InvalidNumber;
+
+impl FromStr for PhoneNumber {
+    type Err = InvalidNumber;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNumber> {
+        let text = without_scheme(&text.trim().to_ascii_lowercase());
+        let end = SUFFIXES.iter().filter_map(|suffix| text.find(suffix)).min();
+        let number: String = text[..end.unwrap_or(text.len())]
+            .chars()
+            .filter(|character| !is_separator(*character))
+            .collect();
+        let (number, trunk) = without_trunk_prefix(number);
+        let number = number.replace(['(', ')'], "");
+        let (is_international, digits) = match number.strip_prefix(['+', '\u{ff0b}']) {
+            // `+00` is a `+` too many.
+            Some(digits) => (true, digits.strip_prefix("00").unwrap_or(digits)),
+            None => match number.strip_prefix("00") {
+                Some(digits) => (true, digits),
+                None => (false, number.as_str()),
+            },
+        };
+        let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+        if !only_digits || !(1..=MAX_DIGITS).contains(&digits.len()) {
+            return Err(InvalidNumber);
+        }
+        Ok(match (is_international, trunk) {
+            (true, _) => Self(format!("+{digits}")),
+            // Without a country code in front the zero is dialled.
+            (false, true) => Self(format!("0{digits}")),
+            (false, false) => Self(digits.to_owned()),
+        })
+    }
+}
+
+/// What stands behind `tel:` or `sip:`: of a SIP address its user part.
+fn without_scheme(text: &str) -> String {
+    // `"Ann" <sip:+15550100111@host>`, as the headers of SIP have it.
+    let inner = text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+    let text = inner.map_or(text, |(inner, _)| inner);
+    let scheme = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
+    let number = scheme.unwrap_or(text).trim_start_matches('/');
+    let user = number.split_once('@').map_or(number, |(user, _)| user);
+    // A password may follow the user; its place is long deprecated.
+    let user = user.split_once(':').map_or(user, |(user, _)| user);
+    user.replace("%2b", "+").replace("%20", " ")
+}
+
+/// Drops the `(0)` of `+44 (0)20`, which is dialled only inside the country. Says whether there was one.
+fn without_trunk_prefix(number: String) -> (String, bool) {
+    match number.split_once("(0)") {
+        Some((before, after)) if !before.is_empty() => ([before, after].concat(), false),
+        Some((_, after)) => (after.to_owned(), true),
+        None => (number, false),
+    }
+}
+
+/// Spaces, hyphens, dots and slashes, and the invisible marks that come with copied numbers. Brackets
+/// are dropped later, since `(0)` has a meaning.
+fn is_separator(character: char) -> bool {
+    character.is_whitespace()
+        || matches!(
+            character,
+            '-' | '.' | '/' | '\u{2010}'..='\u{2015}' | '\u{2212}'
+                | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
+                | '\u{feff}'
+        )
+}
+
+impl fmt::Debug for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PhoneNumber(…)")
+    }
+}
+
+impl PhoneNumber {
+    /// The number, with `+` if it was given with a country code.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is known to begin with a country code.
+    pub fn has_country_code(&self) -> bool {
+        self.0.starts_with('+')
+    }
+
+    /// As upstream may have it: as a URI or bare, and with `+` also where that was left out.
+    pub fn spellings(&self) -> Vec<String> {
+        let mut numbers = vec![self.0.clone()];
+        // No country code begins with 0.
+        if !self.0.starts_with(['+', '0']) {
+            numbers.insert(0, format!("+{}", self.0));
+        }
+        numbers.into_iter().flat_map(|number| [format!("tel:{number}"), number]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_number_is_read_however_it_is_written() {
+        for text in [
+            "+15550100111",
+            "0015550100111",
+            "00 1 555 010-0111",
+            "+0015550100111",
+            "tel:+15550100111",
+            "TEL:+1 (555) 010-0111",
+            "+1.555.0100111",
+            "(+1) 555/010/0111",
+            "+1\u{a0}555\u{2011}010\u{2013}0111",
+            "\u{202a}+15550100111\u{202c}",
+            "\u{ff0b}15550100111",
+            "tel:+15550100111;ext=105",
+            "tel:+1-555-010-0111;phone-context=example.com;x=y",
+            "tel:%2B15550100111",
+            "tel://+15550100111",
+            "callto:+15550100111",
+            "sip:+15550100111@host",
+            "SIP:+15550100111@host:5060;user=phone?subject=x",
+            "sips:+15550100111;phone-context=+1@host.example",
+            "sip:+15550100111:secret@host",
+            "sip:%2b15550100111@[2001:db8::1]",
+            "\"Ann\" <sip:+15550100111@host>;tag=1",
+            "+15550100111@host",
+            "+1 555 010 0111 ext. 105",
+            "+1 555 010 0111 x105",
+            "+15550100111,,105#",
+            "+1 (0) 555 010 0111",
+            "+1(0)5550100111",
+        ] {
+            let number: PhoneNumber = text.parse().expect(text);
+            assert_eq!(number.expose(), "+15550100111", "{text}");
+            assert!(number.has_country_code());
+            assert_eq!(number.spellings(), ["tel:+15550100111", "+15550100111"]);
+        }
+        let london: PhoneNumber = "+44 (0)20 7946 0018".parse().expect("a number");
+        assert_eq!(london.expose(), "+442079460018");
+        let german: PhoneNumber = "0049 (0) 30 / 901820".parse().expect("a number");
+        assert_eq!(german.expose(), "+4930901820");
+    }
+
+    #[test]
+    fn a_number_without_a_country_code_is_kept_as_given() {
+        for (text, digits) in [
+            ("15550100111", "15550100111"),
+            ("(555) 010-0111", "5550100111"),
+            ("sip:5550100111@host", "5550100111"),
+            ("020 7946 0018", "02079460018"),
+            ("(020) 7946 0018", "02079460018"),
+            ("(0)20 7946 0018", "02079460018"),
+            ("105", "105"),
+        ] {
+            let number: PhoneNumber = text.parse().expect(text);
+            assert_eq!(number.expose(), digits, "{text}");
+            assert!(!number.has_country_code(), "{text}");
+        }
+        let bare: PhoneNumber = "15550100111".parse().expect("a number");
+        let all = ["tel:+15550100111", "+15550100111", "tel:15550100111", "15550100111"];
+        assert_eq!(bare.spellings(), all);
+        assert!(!format!("{bare:?}").contains("555"));
+        let national: PhoneNumber = "02079460018".parse().expect("a number");
+        assert_eq!(national.spellings(), ["tel:02079460018", "02079460018"]);
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        let long = "1".repeat(MAX_DIGITS + 1);
+        for text in [
+            "",
+            "+",
+            "00",
+            "tel:",
+            "sip:a@b",
+            "+1+2",
+            "12a",
+            "٣",
+            "tel:tel:1",
+            "té",
+            "sip:@host",
+            "ext 105",
+            ";ext=1",
+            long.as_str(),
+        ] {
+            assert_eq!(text.parse::<PhoneNumber>(), Err(InvalidNumber), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_sent_panics(text in ".{0,40}|[+()0-9 <>@:;x-]{0,40}") {
+            let _ = text.parse::<PhoneNumber>();
+        }
+
+        #[test]
+        fn what_was_read_is_read_again_as_the_same(text in "[+()0-9 ./-]{1,20}") {
+            if let Ok(number) = text.parse::<PhoneNumber>() {
+                prop_assert_eq!(number.expose().parse(), Ok(number.clone()));
+            }
+        }
+    }
+}
