@@ -1,13 +1,13 @@
 # docker build -t attribute-gateway .
 # docker run --rm -p 127.0.0.1:8080:8080 attribute-gateway demo
 #
-# Two stages; only the program goes into the second.
+# Two stages; the second contains only the program.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 
-# The dependencies by themselves, with empty libraries in place of ours: this layer, which takes most of
-# the time, is built again only when a manifest changes. (benches: the manifest names files there.)
+# Builds the dependencies with empty libraries of ours. This layer takes most of the time and is rebuilt
+# only when a manifest changes. (The manifest names files in benches.)
 COPY Cargo.toml Cargo.lock ./
 COPY crates/genesys-simulator/Cargo.toml crates/genesys-simulator/
 COPY benches benches
@@ -17,14 +17,14 @@ RUN mkdir src crates/genesys-simulator/src \
  && cargo build --release --locked --lib \
  && rm -r src crates/genesys-simulator/src
 
-# touch: the copied files may be older than the empty library, and cargo would take that for ours.
+# touch: the copied files can be older than the empty libraries, and cargo would not rebuild them.
 COPY config config
 COPY crates crates
 COPY src src
 RUN touch src/lib.rs src/main.rs crates/genesys-simulator/src/lib.rs \
  && cargo build --release --locked --bin attribute-gateway
 
-# glibc, libgcc and CA certificates (without certificates no HTTPS client can be made); no shell.
+# glibc, libgcc and CA certificates, which the HTTPS client needs; no shell.
 FROM gcr.io/distroless/cc-debian12:nonroot
 
 LABEL org.opencontainers.image.title="attribute-gateway" \
@@ -33,18 +33,18 @@ LABEL org.opencontainers.image.title="attribute-gateway" \
 
 COPY --from=build /build/target/release/attribute-gateway /usr/local/bin/attribute-gateway
 
-# By number, so that an orchestrator can see that it is not root. It is `nonroot` of the base image.
+# As a number, so that an orchestrator can see that it is not root. It is `nonroot` of the base image.
 USER 65532:65532
 
-# A container's loopback is reachable by nobody else. On this address it serves known callers alone
-# (auth.clients_file), unless GATEWAY__AUTH__MODE=none says otherwise; `demo` brings a key of its own.
+# Loopback would be unreachable from outside the container. On this address the gateway needs clients
+# (auth.clients_file) or GATEWAY__AUTH__MODE=none; `demo` has a key of its own.
 ENV GATEWAY__SERVER__BIND=0.0.0.0:8080
 EXPOSE 8080
 
-# Drains on SIGTERM: allow it server.drain (25 s), as in `docker stop -t 30`.
+# SIGTERM starts the drain. Allow it server.drain (25 s), as in `docker stop -t 30`.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s --retries=3 \
     CMD ["/usr/local/bin/attribute-gateway", "healthcheck"]
 
-# No command: `serve`. Others: demo, simulate, check-config, print-config.
+# Without a command: `serve`. Others: demo, simulate, check-config, print-config.
 ENTRYPOINT ["/usr/local/bin/attribute-gateway"]

@@ -1,16 +1,16 @@
-# `make` alone lists what there is. Nothing here needs a Genesys Cloud account.
+# `make` lists the commands. None of them needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood openapi docs docs-browser mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-# Not --release: the first start would take minutes longer, and nobody would notice the difference.
+# A debug build: a release build takes minutes longer and makes no difference here.
 demo: ## the gateway with a built-in simulated Genesys Cloud, on http://127.0.0.1:8080
 	@cargo run --quiet -- demo
 
-# --all-targets runs each benchmark once too; documentation examples it leaves out.
-test: ## every test: unit, whole service, documentation, benchmarks once, the API's description, the official Genesys SDK, client examples
+# --all-targets also runs each benchmark once. It does not include documentation examples.
+test: ## every test: unit, service, documentation, benchmarks once, API description, official Genesys SDK, client examples
 	cargo test --workspace --all-targets
 	cargo test --workspace --doc
 	tests/openapi/run.sh
@@ -21,14 +21,14 @@ lint: ## formatting and clippy, warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-doc: ## the code's own documentation, warnings denied
+doc: ## the documentation of the code, warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
-deny: ## licences, duplicate and banned crates, origins (needs cargo-deny)
+deny: ## licences, duplicate and banned crates, sources (needs cargo-deny)
 	cargo deny --locked check bans licenses sources
 
-# The first build takes minutes: all that is linked is built anew, to be counted. FUZZ_TARGETS chooses some.
-fuzz: ## libFuzzer on all that parses bytes from outside; FUZZ_SECONDS each (60), finds in target/fuzz (needs g++)
+# The first build takes minutes, because everything is compiled with coverage. FUZZ_TARGETS chooses targets.
+fuzz: ## libFuzzer on everything that parses bytes from outside; FUZZ_SECONDS each (60), finds in target/fuzz (needs g++)
 	fuzz/run.sh $(FUZZ_TARGETS)
 
 bench: ## benchmarks of the pure parts (criterion)
@@ -40,15 +40,15 @@ load: ## throughput, latency, start and memory against nginx and a bare proxy (n
 load-writes: ## the same for writes, against the usual recipe (needs wrk)
 	JOB=write benches/load/run.sh
 
-load-scenarios: ## many callers at once over sockets: calls, values, refusals
+load-scenarios: ## many clients at once over sockets: calls, values, refusals
 	cargo build --locked --release --bin attribute-gateway --example scenarios
 	target/release/examples/scenarios target/release/attribute-gateway
 
-load-abuse: ## what others see while somebody misuses thousands of connections
+load-abuse: ## how other clients fare while one misuses thousands of connections
 	cargo build --locked --release --bin attribute-gateway --example abuse
 	target/release/examples/abuse target/release/attribute-gateway
 
-load-flood: ## what callers see of one that asks for twenty times its share, and how the budget is divided
+load-flood: ## how other clients fare while one asks for twenty times its share, and how the budget is divided
 	cargo build --locked --release --bin attribute-gateway --example flood
 	target/release/examples/flood target/release/attribute-gateway
 

@@ -1,44 +1,44 @@
 #!/usr/bin/env bash
-# Measures the gateway on one core against three yardsticks that do the same read:
+# Measures the gateway on one core and compares it with three programs that do the same read:
 #
-#   nginx     passes the upstream's answer through (the fastest that a proxy can reasonably be)
-#   bare      axum and reqwest without logs, metrics, retries, as most would begin: serde_json::Value,
-#             release profile as cargo has it, that is without LTO and with 16 codegen units
-#   tuned     the same proxy, but with typed parsing and built by the gateway's profile: fat LTO
-#   gateway   this service as it is shipped, default log level, standard output to /dev/null
+#   nginx     passes the upstream's answer through: about the fastest a proxy can be
+#   bare      axum and reqwest without logs, metrics or retries: serde_json::Value, cargo's default release
+#             profile (no LTO, 16 codegen units)
+#   tuned     the same proxy with typed parsing and the gateway's profile: fat LTO
+#   gateway   this service as shipped, default log level, standard output to /dev/null
 #
-# bare and tuned are bare_proxy.rs, with the dependencies of the gateway, on #[tokio::main] as it is.
-# The gateway finds one processor and takes a runtime of one thread, about a tenth of its CPU.
+# bare and tuned are bare_proxy.rs with the gateway's dependencies and a plain #[tokio::main].
+# On one processor, the gateway uses a runtime with one thread, which saves about a tenth of its CPU.
 #
-# With JOB=write it is writes that are measured, each with its read-back, to an upstream that remembers
-# them (write_stub.rs) and shows them at once:
+# JOB=write measures writes, each with its read-back. The upstream (write_stub.rs) stores them and shows them
+# at once:
 #
-#   tutorial  read, merge, PATCH the whole map, read again (tutorial.rs), by the gateway's profile
-#   gateway   warm: all but the first write to a conversation find it remembered
+#   tutorial  read, merge, PATCH the whole map, read again (tutorial.rs), with the gateway's profile
+#   gateway   warm writes: all but the first write to a conversation find it in the snapshot cache
 #
-# Beside these, where VARIANTS names them, the gateway with what is not on by default:
+# VARIANTS can also name the gateway with options that are off by default:
 #
-#   guarded   twenty callers are known, and the load shows the key of the last
-#   traced    each request is traced, with spans to the stub, which takes them and does nothing
-#   audited   each write is recorded in a file before it is sent and when it is over (JOB=write)
+#   guarded   twenty clients are configured, and the load uses the key of the last
+#   traced    every request is traced; the stub accepts the spans
+#   audited   each write is recorded in a file before it is sent and when it has ended (JOB=write)
 #
-# Each of them is started afresh in every round, alone on PROXY_CPU; the load generator (wrk) and the
-# upstream stub (nginx) share LOAD_CPU. The rounds are interleaved and ratios are taken within a round,
-# because a machine's speed drifts by more than what is to be told apart. Every request is for another
-# conversation. Any failed request, and any answer without the expected attribute, stops the run.
+# Each program is started again in every round, alone on PROXY_CPU. The load generator (wrk) and the
+# upstream stub (nginx) share LOAD_CPU. Rounds are interleaved and ratios are taken within a round, because
+# the speed of a machine drifts. Every request is for another conversation. A failed request, or an answer
+# without the expected attribute, stops the run.
 #
 #   benches/load/run.sh                              or: make load
 #   JOB=write benches/load/run.sh                    or: make load-writes
 #   ROUNDS=1 LONG=1 WARM=1 IDLE=1 benches/load/run.sh   a quick look
 #
-# Settings (environment), with what they are when not set:
+# Settings (environment) with their defaults:
 #   ROUNDS=5  LONG=2 (s at c=64)  SHORT=1 (s at c=1)  WARM=1 (s)  IDLE=10 (s before the first VmRSS)
 #   MEMORY_REQUESTS=100000  PROXY_CPU=0  LOAD_CPU=1  PORT=19040 (and the two after it)
 #   JOB=read  VARIANTS="nginx bare tuned gateway" ("tutorial gateway" for writes)  PROFILE=release (dev: only to try this script out)
 #
-# How to read it: "CPU s/10k" (processor seconds for 10,000 requests) and its ratio are the figures to
-# quote. nginx keeps the load core busy too, so its requests a second are capped by the harness.
-# "others" is the most that anything else took of the two cores: above 0.15 the round is worth little.
+# How to read it: quote "CPU s/10k" (processor seconds for 10,000 requests) and its ratio. nginx also keeps
+# the load core busy, so its requests per second are limited by the load generator. "others" is the most
+# that other programs used of the two cores; above 0.15, discard the round.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -148,8 +148,8 @@ write_configs() {
       proxy_set_header Connection ""; proxy_set_header Authorization "Bearer x"; }'
 }
 
-# Twenty callers; all variants are shown the key of the last.
-write_callers() {
+# Twenty clients; every variant receives the key of the last.
+write_clients() {
     local number
     for number in {1..20}; do
         printf '[[auth.clients]]\nname = "caller-%d"\nkey_sha256 = "%s"\n' "$number" \
@@ -295,7 +295,7 @@ measure_bounds() {
     stop_proxy
 }
 
-# Memory is measured apart from the rest: it wants a process that nobody has asked anything yet.
+# Memory is measured separately, on a process that has not served a request yet.
 measure_memory() {
     local idle result requests done=0
     start_proxy "$1"
@@ -357,7 +357,7 @@ report() {
 install_tools
 build
 write_configs
-write_callers
+write_clients
 # This shell, and with it wrk and the stub, keeps to its own core from here on.
 taskset -cp "$LOAD_CPU" $$ >/dev/null
 

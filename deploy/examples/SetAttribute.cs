@@ -1,13 +1,13 @@
-// Sets one participant attribute of a live call: reads, decides, and writes under the condition that
-// nobody has changed the participant's attributes in between.
+// Sets one participant attribute of a live call: reads, decides, and writes on condition that the
+// participant's attributes have not changed in between.
 //
 //   dotnet run SetAttribute.cs CONVERSATION KEY VALUE
 //
-// (.NET 10 runs a single file; before, make a console project of it.)
+// (.NET 10 runs a single file; for older versions, put it into a console project.)
 // GATEWAY_URL (http://127.0.0.1:8080), GATEWAY_KEY (sent as Authorization: Bearer), GATEWAY_WAIT (how
-// long one answer may take, 5 s) and PATIENCE (how long all of it may take, 30 s) come from the
-// environment. Exit status: 0 it is there; 1 refused, or out of patience; 3 accepted, but not seen yet;
-// 4 it cannot be, since another writer's value stands or the call is over.
+// long one answer may take, 5 s) and PATIENCE (how long everything may take, 30 s) come from the
+// environment. Exit status: 0 written; 1 refused, or out of time; 3 accepted, but not visible yet;
+// 4 impossible: another writer's value stands, or the call has ended.
 
 using System;
 using System.Collections.Generic;
@@ -78,8 +78,8 @@ sealed class Gateway
     }
 
     /// <summary>
-    /// Makes the new value of the old one by <paramref name="decide"/>, and writes it under the condition
-    /// that all is as it was read. Returns how that ended: verified, unchanged, cleared or accepted.
+    /// Computes the new value from the old one with <paramref name="decide"/>, and writes it on condition that
+    /// nothing has changed since the read. Returns the outcome: verified, unchanged, cleared or accepted.
     /// </summary>
     public async Task<string> ChangeAsync(string conversation, string key, Func<string, string> decide)
     {
@@ -90,8 +90,8 @@ sealed class Gateway
             string why;
             try
             {
-                // Every try begins with a read. So it does no harm that the fate of the one before may
-                // be unknown: what has landed is seen, and nothing is written twice.
+                // Every attempt begins with a read. If the result of the previous one is unknown, the
+                // read shows it, and nothing is written twice.
                 using var read = await CallAsync(HttpMethod.Get, conversation);
                 if (read.StatusCode != HttpStatusCode.OK)
                 {
@@ -126,7 +126,7 @@ sealed class Gateway
         }
     }
 
-    /// <summary>How long to wait before all is done again, and why; an exception if it is no use.</summary>
+    /// <summary>How long to wait before starting again, and why; an exception if that is no use.</summary>
     private static async Task<(TimeSpan Wait, string Why)> NextAsync(HttpResponseMessage answer)
     {
         var problem = await ProblemAsync(answer);
@@ -150,8 +150,8 @@ sealed class Gateway
     }
 
     /// <summary>
-    /// 202: the platform has taken the write and does not show it yet. To write again would help nobody;
-    /// to look again does.
+    /// 202: the platform has accepted the write and does not show it yet. Writing again does not help;
+    /// reading again does.
     /// </summary>
     private async Task<string> LookAsync(string conversation, string key, string value, Stopwatch clock)
     {

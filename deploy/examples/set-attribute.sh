@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Sets one participant attribute of a live call: reads, and writes under the condition that nobody has
-# changed the participant's attributes in between.
+# Sets one participant attribute of a live call: reads, and writes on condition that the participant's
+# attributes have not changed in between.
 #
 #   set-attribute.sh CONVERSATION KEY VALUE          (needs curl and jq)
 #
 # GATEWAY_URL (http://127.0.0.1:8080), GATEWAY_KEY (sent as Authorization: Bearer), GATEWAY_WAIT (how
-# long one answer may take, 5 s) and PATIENCE (how long all of it may take, 30 s) come from the
-# environment. Exit status: 0 it is there; 1 refused, or out of patience; 3 accepted, but not seen yet;
-# 4 it cannot be, since another writer's value stands or the call is over.
+# long one answer may take, 5 s) and PATIENCE (how long everything may take, 30 s) come from the
+# environment. Exit status: 0 written; 1 refused, or out of time; 3 accepted, but not visible yet;
+# 4 impossible: another writer's value stands, or the call has ended.
 set -euo pipefail
 
 if (($# != 3)); then
@@ -22,11 +22,11 @@ url=${GATEWAY_URL:-http://127.0.0.1:8080}/v1/conversations/$conversation/attribu
 answer=$(mktemp -d)
 trap 'rm -rf "$answer"' EXIT
 
-# The key is kept out of the list of processes.
+# Keeps the key out of the process list.
 printf 'header = "Prefer: wait=%s"\n' "$wait" >"$answer/curlrc"
 [[ -z ${GATEWAY_KEY:-} ]] || printf 'header = "Authorization: Bearer %s"\n' "$GATEWAY_KEY" >>"$answer/curlrc"
 
-# Calls the gateway with these options of curl; sets `status`, 000 if there was no answer.
+# Calls the gateway with these curl options; sets `status`, 000 if there was no answer.
 call() {
     status=$(curl --silent --config "$answer/curlrc" --max-time $((wait + 2)) \
         --dump-header "$answer/head" --output "$answer/body" --write-out '%{http_code}' "$@" "$url") || status=000
@@ -55,8 +55,8 @@ pause() {
     sleep "$1"
 }
 
-# 202: the platform has taken the write and does not show it yet. To write again would help nobody; to
-# look again does.
+# 202: the platform has accepted the write and does not show it yet. Writing again does not help; reading
+# again does.
 look() {
     while ((SECONDS + 1 <= patience)); do
         sleep 1
@@ -72,8 +72,8 @@ look() {
 }
 
 while true; do
-    # Every try begins with a read. So it does no harm that the fate of the one before may be unknown:
-    # what has landed is seen, and nothing is written twice.
+    # Every attempt begins with a read. If the result of the previous one is unknown, the read shows it,
+    # and nothing is written twice.
     call
     if [[ $status == 200 ]]; then
         jq -n --arg key "$key" --arg value "$value" '{attributes: {($key): $value}}' >"$answer/request"

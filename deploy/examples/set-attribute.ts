@@ -1,13 +1,13 @@
-// Sets one participant attribute of a live call: reads, decides, and writes under the condition that
-// nobody has changed the participant's attributes in between.
+// Sets one participant attribute of a live call: reads, decides, and writes on condition that the
+// participant's attributes have not changed in between.
 //
 //   node set-attribute.ts CONVERSATION KEY VALUE
 //
-// (Node 22.18 or later takes TypeScript as it is; before, `tsc` makes JavaScript of it.)
+// (Node 22.18 or later runs TypeScript directly; for older versions, compile it with `tsc`.)
 // GATEWAY_URL (http://127.0.0.1:8080), GATEWAY_KEY (sent as Authorization: Bearer), GATEWAY_WAIT (how
-// long one answer may take, 5 s) and PATIENCE (how long all of it may take, 30 s) come from the
-// environment. Exit status: 0 it is there; 1 refused, or out of patience; 3 accepted, but not seen yet;
-// 4 it cannot be, since another writer's value stands or the call is over.
+// long one answer may take, 5 s) and PATIENCE (how long everything may take, 30 s) come from the
+// environment. Exit status: 0 written; 1 refused, or out of time; 3 accepted, but not visible yet;
+// 4 impossible: another writer's value stands, or the call has ended.
 
 type Outcome = "verified" | "unchanged" | "cleared" | "accepted";
 
@@ -48,8 +48,8 @@ class Gateway {
   }
 
   /**
-   * Makes the new value of the old one by `decide`, and writes it under the condition that all is as it
-   * was read.
+   * Computes the new value from the old one with `decide`, and writes it on condition that nothing has
+   * changed since the read.
    */
   async change(conversation: string, key: string, decide: (old: string) => string): Promise<Outcome> {
     const end = Date.now() + this.#patience * 1000;
@@ -63,9 +63,8 @@ class Gateway {
   }
 
   /**
-   * One try: how it ended, or after how many seconds to do all of it again. It begins with a read. So it
-   * does no harm that the fate of the one before may be unknown: what has landed is seen, and nothing is
-   * written twice.
+   * One attempt: its outcome, or how many seconds to wait before starting again. It begins with a read. If
+   * the result of the previous attempt is unknown, the read shows it, and nothing is written twice.
    */
   async #attempt(
     conversation: string,
@@ -114,8 +113,8 @@ class Gateway {
   }
 
   /**
-   * 202: the platform has taken the write and does not show it yet. To write again would help nobody; to
-   * look again does.
+   * 202: the platform has accepted the write and does not show it yet. Writing again does not help;
+   * reading again does.
    */
   async #look(conversation: string, key: string, value: string, end: number): Promise<Outcome> {
     while (Date.now() + 1000 <= end) {

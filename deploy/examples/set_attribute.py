@@ -1,5 +1,5 @@
-"""Sets one participant attribute of a live call: reads, decides, and writes under the condition that
-nobody has changed the participant's attributes in between.
+"""Sets one participant attribute of a live call: reads, decides, and writes on condition that the
+participant's attributes have not changed in between.
 
     pip install requests
     python set_attribute.py CONVERSATION KEY VALUE
@@ -46,13 +46,13 @@ class Gateway:
             self.session.headers["Authorization"] = f"Bearer {key}"
 
     def change(self, conversation, key, decide):
-        """Makes the new value of the old one by `decide`, and writes it under the condition that all
-        is as it was read. Returns how that ended: verified, unchanged, cleared or accepted."""
+        """Computes the new value from the old one with `decide`, and writes it on condition that nothing
+        has changed since the read. Returns the outcome: verified, unchanged, cleared or accepted."""
         end = time.monotonic() + self.patience
         while True:
             try:
-                # Every try begins with a read. So it does no harm that the fate of the one before
-                # may be unknown: what has landed is seen, and nothing is written twice.
+                # Every attempt begins with a read. If the result of the previous one is unknown, the
+                # read shows it, and nothing is written twice.
                 answer = self._call("GET", conversation)
                 if answer.status_code == 200:
                     value = decide(answer.json()["attributes"].get(key, ""))
@@ -75,20 +75,20 @@ class Gateway:
             time.sleep(wait)
 
     def _next(self, answer):
-        """How many seconds to wait before all is done again, and why; an exception if it is no use."""
-        if answer.status_code == 412:  # somebody was quicker: read and decide anew
+        """How many seconds to wait before starting again, and why; an exception if that is no use."""
+        if answer.status_code == 412:  # another client was faster: read and decide again
             return 1, "changed meanwhile"
         if answer.status_code in (409, 429, 503, 504):
             problem = Refused(answer)
             retryable = answer.status_code != 409 or answer.json().get("retryable", False)
-            if retryable:  # Retry-After is in whole seconds, and holds
+            if retryable:  # Retry-After is in whole seconds
                 return int(answer.headers.get("Retry-After", 1)), problem.code
             raise problem
         raise Refused(answer)
 
     def _look(self, conversation, key, value, end):
-        """202: the platform has taken the write and does not show it yet. To write again would
-        help nobody; to look again does."""
+        """202: the platform has accepted the write and does not show it yet. Writing again does not
+        help; reading again does."""
         while time.monotonic() + 1 <= end:
             time.sleep(1)
             answer = self._call("GET", conversation)

@@ -143,43 +143,43 @@ impl Code {
     pub const fn title(self) -> &'static str {
         match self {
             Self::InvalidConversationId => "The conversation id is not a UUID",
-            Self::InvalidParticipant => "The participant selector cannot be used",
-            Self::InvalidJson => "The body is not the JSON that is wanted",
-            Self::InvalidQuery => "The query string has mistakes",
-            Self::InvalidHeader => "A request header cannot be used",
-            Self::Unauthenticated => "The caller is not known",
-            Self::AttributeNotAllowed => "The caller may not touch these keys",
-            Self::ParticipantNotAllowed => "The caller may not touch this participant",
-            Self::ReadOnlyClient => "The caller may only read",
+            Self::InvalidParticipant => "The participant selector is invalid",
+            Self::InvalidJson => "The body is not the expected JSON",
+            Self::InvalidQuery => "The query string is invalid",
+            Self::InvalidHeader => "A request header is invalid",
+            Self::Unauthenticated => "The client is not authenticated",
+            Self::AttributeNotAllowed => "The client may not use these keys",
+            Self::ParticipantNotAllowed => "The client may not use this participant",
+            Self::ReadOnlyClient => "The client may only read",
             Self::NotFound => "There is nothing at this path",
             Self::ConversationNotFound => "The conversation was not found",
             Self::ParticipantNotFound => "The participant was not found",
-            Self::AttributeNotFound => "The attribute is not there",
-            Self::MethodNotAllowed => "The method does not fit this path",
-            Self::NotAcceptable => "No representation fits the Accept header",
+            Self::AttributeNotFound => "The attribute was not found",
+            Self::MethodNotAllowed => "This path does not support the method",
+            Self::NotAcceptable => "No available format matches the Accept header",
             Self::RequestTimeout => "The request arrived too slowly",
             Self::AmbiguousParticipant => "Several live participants match",
             Self::ConversationEnded => "The conversation has ended",
             Self::WriteSuperseded => "Another writer replaced the value",
-            Self::UpstreamConflict => "Genesys Cloud reports a lasting conflict",
-            Self::PreconditionFailed => "The attributes are not as the condition wants them",
+            Self::UpstreamConflict => "Genesys Cloud keeps reporting a conflict",
+            Self::PreconditionFailed => "The attributes do not match the condition",
             Self::PreconditionRequired => "The write needs a condition",
-            Self::ClientRateLimited => "The caller is over its own rate",
+            Self::ClientRateLimited => "The client exceeded its own rate",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The content type is not supported",
-            Self::InvalidAttributes => "The attributes have mistakes",
+            Self::InvalidAttributes => "The attributes are invalid",
             Self::AttributesTooLarge => "The attributes would be too large",
             Self::Internal => "The gateway has a defect",
-            Self::UpstreamRejected => "Genesys Cloud refused the request",
+            Self::UpstreamRejected => "Genesys Cloud rejected the request",
             Self::UpstreamForbidden => "The OAuth client lacks a permission",
             Self::UpstreamAuthFailed => "Genesys Cloud refused the credentials",
-            Self::UpstreamInvalidResponse => "Genesys Cloud gave an unusable answer",
-            Self::UpstreamRateLimited => "The request budget at Genesys Cloud is spent",
+            Self::UpstreamInvalidResponse => "Genesys Cloud returned an unusable answer",
+            Self::UpstreamRateLimited => "The call budget is spent",
             Self::UpstreamUnavailable => "Genesys Cloud is unavailable",
-            Self::Overloaded => "Too many requests are under way",
-            Self::AuditUnavailable => "Writes cannot be recorded at present",
+            Self::Overloaded => "Too many requests are in progress",
+            Self::AuditUnavailable => "Writes cannot be recorded at the moment",
             Self::ShuttingDown => "The gateway is shutting down",
-            Self::DeadlineExceeded => "The deadline passed",
+            Self::DeadlineExceeded => "The deadline has passed",
         }
     }
 
@@ -187,110 +187,108 @@ impl Code {
     pub const fn hint(self) -> &'static str {
         match self {
             Self::InvalidConversationId => {
-                "Use the id of the conversation as Genesys Cloud shows it: 8-4-4-4-12 hexadecimal digits."
+                "Use the conversation id as Genesys Cloud shows it: 8-4-4-4-12 hexadecimal digits."
             }
             Self::InvalidParticipant => {
                 "Use a participant's UUID, or a purpose such as customer or agent, optionally with :first or :last."
             }
             Self::InvalidJson => {
-                "Send one JSON object, for a write {\"attributes\": {\"key\": \"value\"}}. See `errors` for the place."
+                "Send one JSON object. A write looks like this: {\"attributes\": {\"key\": \"value\"}}. `errors` names the position."
             }
             Self::InvalidQuery => {
-                "Correct the parameters listed in `errors`; each may be given once."
+                "Correct the parameters listed in `errors`. Send each parameter once."
             }
             Self::InvalidHeader => "Correct the headers listed in `errors`.",
             Self::Unauthenticated => {
-                "Send the key as Authorization: Bearer, as X-API-Key, or as the password of HTTP Basic; whoever runs the gateway gives one out."
+                "Send your key as Authorization: Bearer, as X-API-Key, or as the password of HTTP Basic. The operator of the gateway issues keys."
             }
             Self::AttributeNotAllowed => {
-                "Leave out the keys listed in `errors`, or ask whoever runs the gateway to allow them to this caller."
+                "Remove the keys listed in `errors`, or ask the operator of the gateway to allow them for this client."
             }
             Self::ParticipantNotAllowed => {
-                "Name a participant that this caller may use; whoever runs the gateway decides by `participants`."
+                "Use a participant that this client may use, or ask the operator of the gateway to extend its `participants`."
             }
             Self::ReadOnlyClient => {
-                "Use the key of a caller that may write, or ask whoever runs the gateway for `access = \"write\"`."
+                "Use the key of a client that may write, or ask the operator of the gateway for `access = \"write\"`."
             }
             Self::NotFound => "See /openapi.yaml for the paths of this service.",
             Self::ConversationNotFound => {
-                "Check the id and the region; the role of the OAuth client must cover the division of the conversation."
+                "Check the id and the region. The role of the OAuth client must cover the division of the conversation."
             }
             Self::ParticipantNotFound => {
-                "Name one of the purposes that are there, or a participant's UUID, in `participant=`."
+                "Use one of the purposes listed in `purposes`, or a participant's UUID, in `participant=`."
             }
             Self::AttributeNotFound => {
-                "Absent and empty are one state; read all attributes to see which keys are there (they are case-sensitive)."
+                "Read all attributes to see which keys exist. Keys are case-sensitive, and an empty attribute counts as absent."
             }
             Self::MethodNotAllowed => "Use one of the methods in the Allow header.",
             Self::NotAcceptable => {
-                "Accept application/json, or */*; what people read is served as text/plain, too."
+                "Accept application/json or */*. Some answers are also available as text/plain."
             }
             Self::RequestTimeout => "Send the whole request without long pauses, then repeat it.",
             Self::AmbiguousParticipant => {
-                "Name one candidate's id in `participant=`, or add :first or :last to the purpose."
+                "Use the id of one of the `candidates` in `participant=`, or add :first or :last to the purpose."
             }
             Self::ConversationEnded => {
-                "Use allowEnded=true to write all the same; analytics will not keep it."
+                "Add allowEnded=true to write anyway. Analytics will not keep the value."
             }
             Self::WriteSuperseded => {
-                "Look at `attributes` and `outcomes`, decide whose value should stand, and write again only if it is yours."
+                "Look at `attributes` and `outcomes`, decide which value is right, and write again only if it is yours."
             }
             Self::UpstreamConflict => {
-                "Repeat the request; if it lasts, give the correlation id to Genesys support."
+                "Repeat the request. If the problem persists, give the correlation id to Genesys support."
             }
             Self::PreconditionFailed => {
-                "Read the attributes again, decide on the new state, and write with the ETag of that read."
+                "Read the attributes again, decide again, and write with the ETag of that read."
             }
             Self::PreconditionRequired => {
                 "Read the attributes first, and send the ETag of that read as If-Match."
             }
             Self::ClientRateLimited => {
-                "Wait as long as Retry-After says, then repeat the request; spread requests, or send several keys in one."
+                "Repeat the request after Retry-After seconds. Spread requests over time, or send several keys in one request."
             }
             Self::BodyTooLarge => {
-                "Send fewer or shorter attributes; only those that change are needed."
+                "Send fewer or shorter attributes. Only those that change are needed."
             }
             Self::UnsupportedMediaType => {
-                "Send Content-Type: application/json; a PATCH may also be application/merge-patch+json, one key text/plain."
+                "Send Content-Type: application/json. A PATCH can also be application/merge-patch+json, and a single attribute text/plain."
             }
             Self::InvalidAttributes => {
-                "Keys and values must be strings and every key may stand once; `errors` lists each mistake."
+                "Keys and values must be strings, and each key can appear once. `errors` lists each mistake."
             }
             Self::AttributesTooLarge => {
                 "Shorten or clear some of the largest keys (listed), or store a reference instead of the data."
             }
             Self::Internal => {
-                "Report the request id to whoever runs the gateway; look at `effect` before you repeat the request."
+                "Report the request id to the operator of the gateway. Look at `effect` before you repeat the request."
             }
             Self::UpstreamRejected => {
-                "The message is Genesys Cloud's own; look up its code, or give the correlation id to Genesys support."
+                "The message is Genesys Cloud's own. Look up its code, or give the correlation id to Genesys support."
             }
             Self::UpstreamForbidden => {
                 "Give the OAuth client a role with the permission named, for the division of the conversation."
             }
             Self::UpstreamAuthFailed => {
-                "Check client id, secret and region of the gateway (a wrong region looks like a wrong secret), and that the client is active."
+                "The operator should check client id, secret and region (a wrong region looks like a wrong secret), and that the OAuth client is active."
             }
             Self::UpstreamInvalidResponse => {
-                "Repeat the request; if it lasts, check for a proxy between the gateway and Genesys Cloud."
+                "Repeat the request. If the problem persists, check for a proxy between the gateway and Genesys Cloud."
             }
-            Self::UpstreamRateLimited => {
-                "Wait as long as Retry-After says, then repeat the request."
-            }
+            Self::UpstreamRateLimited => "Repeat the request after Retry-After seconds.",
             Self::UpstreamUnavailable => {
-                "Repeat the request after Retry-After seconds; see `effect` for what may have happened."
+                "Repeat the request after Retry-After seconds. `effect` says what may have happened."
             }
             Self::Overloaded => {
-                "Repeat the request after Retry-After seconds; spread writes, or send several keys in one."
+                "Repeat the request after Retry-After seconds. Spread writes over time, or send several keys in one request."
             }
             Self::AuditUnavailable => {
-                "Repeat the request after Retry-After seconds; if it lasts, tell whoever runs the gateway (/readyz?verbose says why)."
+                "Repeat the request after Retry-After seconds. If the problem persists, tell the operator of the gateway; /readyz?verbose shows the cause."
             }
             Self::ShuttingDown => {
-                "Repeat the request; another instance, or this one after its restart, will take it."
+                "Repeat the request. Another instance, or this one after its restart, will accept it."
             }
             Self::DeadlineExceeded => {
-                "Read the attributes if `effect` is unknown; repeating the same write is safe. Prefer: wait=N allows more time."
+                "If `effect` is unknown, read the attributes. Repeating the same write is safe. Prefer: wait=N allows more time."
             }
         }
     }

@@ -8,116 +8,116 @@ impl Code {
     pub const fn cause(self) -> &'static str {
         match self {
             Self::InvalidConversationId => {
-                "The path names a conversation by something that is not a UUID. Nothing was asked of Genesys Cloud."
+                "The conversation id in the path is not a UUID. Genesys Cloud was not called."
             }
             Self::InvalidParticipant => {
-                "`participant` holds something that names nobody: no UUID, no word of letters, or a word that this request cannot use."
+                "`participant` is neither a UUID nor a word of letters, or it is a word that this request does not support."
             }
             Self::InvalidJson => {
-                "The body is not UTF-8, not JSON, breaks off before its end, or is not of the form that the request takes."
+                "The body is not UTF-8, is not JSON, is incomplete, or does not have the form that this request expects."
             }
             Self::InvalidQuery => {
-                "The query string has parameters that are unknown, doubled, empty or contradicting, or values that cannot be used. All of them are listed."
+                "The query string contains parameters that are unknown, repeated, empty or contradictory, or values that are not valid. All of them are listed."
             }
             Self::InvalidHeader => {
-                "A header that decides what the request does cannot be understood; ignoring it would do something else than was asked for."
+                "A header that changes what the request does is not valid. If the gateway ignored it, the result would not be what you asked for."
             }
             Self::Unauthenticated => {
-                "The gateway answers known callers only, and the request shows no credential, one that is nobody's, or two that are not one caller's. Which of them was wrong is not told."
+                "The request has no credential, an unknown one, or credentials of two different clients. For security, the answer does not say which."
             }
             Self::AttributeNotAllowed => {
-                "The request names keys that this caller may neither read nor write: none of its `allow` patterns fits, or one in `deny` or `hide` does. It is the same whether there is such a key or not. Nothing was sent."
+                "The request names keys that this client may neither read nor write: no `allow` pattern matches, or a `deny` or `hide` pattern does. The answer is the same whether the key exists or not. Nothing was sent."
             }
             Self::ParticipantNotAllowed => {
-                "The caller may use only the selectors in its `participants`, and this is none of them, or names somebody whom none of them means."
+                "The client may only use the selectors in its `participants`. This selector is not one of them, or it leads to a participant that none of them includes."
             }
             Self::ReadOnlyClient => {
-                "The caller is configured with `access = \"read\"`. Nothing was sent."
+                "The client is configured with `access = \"read\"`. Nothing was sent."
             }
             Self::NotFound => {
-                "The path leads nowhere: it is misspelt, or belongs to another version."
+                "The path does not exist. It is misspelt, or it belongs to another version."
             }
             Self::ConversationNotFound => {
-                "Genesys Cloud answered 404. It does so too for conversations that exist in another region, or in a division that the OAuth client may not see."
+                "Genesys Cloud answered 404. It also does so for conversations in another region, or in a division that the OAuth client may not see."
             }
             Self::ParticipantNotFound => {
                 "The conversation is there, but nobody in it bears the purpose or id that was asked for. `purposes` lists those that are there."
             }
             Self::AttributeNotFound => {
-                "The participant is there, but has no attribute of this name, or an empty one, which is the same. Names are case-sensitive."
+                "The participant has no attribute with this name, or an empty one, which is the same. Names are case-sensitive."
             }
             Self::MethodNotAllowed => "The path exists, but not with the method of the request.",
             Self::NotAcceptable => {
-                "The Accept header excludes every form in which the answer could be given."
+                "The Accept header excludes every format in which the gateway could answer."
             }
             Self::RequestTimeout => {
-                "The body of the request did not arrive in the time that is allowed for it."
+                "The body of the request did not arrive within server.body_timeout."
             }
             Self::AmbiguousParticipant => {
-                "More than one participant who is live bears this purpose, as in a consultation or a conference. The gateway never guesses; `candidates` lists them."
+                "More than one live participant has this purpose, for example in a consultation or a conference. The gateway does not guess. `candidates` lists them."
             }
             Self::ConversationEnded => {
-                "The call is over. Genesys Cloud may still accept the write, but analytics will not keep it, so it is not made unasked."
+                "The conversation has ended. Genesys Cloud may still accept the write, but analytics will not keep it, so the gateway does not send it unless you ask for it."
             }
             Self::WriteSuperseded => {
-                "The write was accepted, and then another value stood in its place: a flow, a script, an agent or another caller wrote the same key. The gateway does not fight over values."
+                "Genesys Cloud accepted the write, and then another value replaced it: a flow, a script, an agent or another client wrote the same key. The gateway does not write again."
             }
             Self::UpstreamConflict => {
-                "Genesys Cloud answered 409 to the write again and again, although the gateway read anew before each try."
+                "Genesys Cloud answered 409 to every attempt of the write, although the gateway read the attributes again before each one."
             }
             Self::PreconditionFailed => {
-                "The attributes have changed since the read whose ETag stands in If-Match, or a key that had to be absent is there. Nothing was written."
+                "The attributes have changed since the read whose ETag is in If-Match, or a key that had to be absent exists. Nothing was written."
             }
             Self::PreconditionRequired => {
-                "This gateway is configured to take no write without a condition, so that nobody overwrites what they have not seen."
+                "This gateway is configured to accept conditional writes only, so that no client overwrites a change that it has not seen."
             }
             Self::ClientRateLimited => {
-                "The caller has made more requests than its `requests_per_minute` allows; a tenth of that number may come at once. Other callers are not affected."
+                "The client has sent more requests than its `requests_per_minute` allows. A tenth of that number can arrive at once. Other clients are not affected."
             }
             Self::BodyTooLarge => {
-                "The body of the request is longer than limits.body_bytes allows."
+                "The body of the request is larger than limits.body_bytes allows."
             }
             Self::UnsupportedMediaType => {
-                "The Content-Type, its charset or a Content-Encoding is none that this request takes."
+                "This request does not support the Content-Type, its charset, or the Content-Encoding."
             }
             Self::InvalidAttributes => {
-                "The body is JSON, but not a map of strings: a value of another type, an empty key, a key that stands twice, or an unknown member. All mistakes are listed."
+                "The body is JSON, but not a map of strings: it has a value of another type, an empty key, a repeated key or an unknown member. All mistakes are listed."
             }
             Self::AttributesTooLarge => {
-                "All attributes of the participant together, as they would be after the write, exceed the limit; or Genesys Cloud itself refused the write for its size."
+                "After the write, the attributes of the participant together would exceed the limit, or Genesys Cloud itself refused the write for its size."
             }
             Self::Internal => {
-                "Something happened that the gateway was not written for. What it was stands in its log, under the request id."
+                "An unexpected error occurred. The log of the gateway has the details under the request id."
             }
             Self::UpstreamRejected => {
-                "Genesys Cloud refused the request with a status that repeating does not change. `upstream` has its status, code and words."
+                "Genesys Cloud rejected the request with a status that repeating does not change. `upstream` has its status, code and message."
             }
             Self::UpstreamForbidden => {
-                "Genesys Cloud answered 403: the roles of the OAuth client do not cover this, or not in the division of the conversation."
+                "Genesys Cloud answered 403: the roles of the OAuth client do not cover this request, or not in the division of the conversation."
             }
             Self::UpstreamAuthFailed => {
-                "No token could be fetched with the configured credentials, or the API refused a token that was just issued."
+                "The gateway could not fetch a token with its credentials, or the platform refused a token that it had just issued."
             }
             Self::UpstreamInvalidResponse => {
-                "What came back is not the platform speaking: a page of HTML, broken JSON, a redirect, or an answer that is too large."
+                "The answer did not come from the platform API or is not usable: an HTML page, broken JSON, a redirect, or an answer that is too large."
             }
             Self::UpstreamRateLimited => {
-                "Genesys Cloud throttles, or the budget of calls (genesys.requests_per_minute) has no room for this request before its deadline. Nothing was sent in vain."
+                "Genesys Cloud throttles, or the call budget (genesys.requests_per_minute) has no room for this request before its deadline."
             }
             Self::UpstreamUnavailable => {
-                "Genesys Cloud cannot be reached, answers 5xx, or has failed so often lately that calls are held back for a moment."
+                "Genesys Cloud cannot be reached, answers 5xx, or has failed so often recently that the gateway limits its calls."
             }
             Self::Overloaded => {
-                "More writes wait than the gateway keeps waiting, for this participant or altogether, or more requests are under way than it takes. `for this caller` in `detail`: there is room, but what is left is for other callers."
+                "Too many writes are waiting, for this participant or in total, or too many requests are in progress. If `detail` says `for this caller`, the remaining room is reserved for other clients."
             }
             Self::AuditUnavailable => {
-                "This gateway sends no write that it has not recorded, and the record could not be written: the disk is full, say. Nothing was sent."
+                "This gateway sends no write without an audit record, and the record could not be written, for example because the disk is full. Nothing was sent."
             }
             Self::ShuttingDown => {
-                "This instance was told to stop. It finishes what was sent, and takes nothing new."
+                "This instance is stopping. It finishes the writes that it has sent and accepts nothing new."
             }
             Self::DeadlineExceeded => {
-                "The time of the request (server.deadline, or Prefer: wait) was over before there was an answer; `detail` says what was waited for."
+                "The time of the request (server.deadline, or Prefer: wait) ended before there was an answer. `detail` says what the gateway was waiting for."
             }
         }
     }

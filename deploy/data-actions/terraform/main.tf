@@ -1,5 +1,5 @@
-# The integration, its credential and the data actions of the files beside this folder. The files are
-# read as they are, so that what is imported by hand and what Terraform makes cannot differ.
+# The integration, its credential and the data actions of the files in the parent folder. Terraform reads
+# the files that are imported by hand, so both ways give the same result.
 #
 #   export GENESYSCLOUD_OAUTHCLIENT_ID=… GENESYSCLOUD_OAUTHCLIENT_SECRET=… GENESYSCLOUD_REGION=eu-west-1
 #   export TF_VAR_gateway_url=https://attributes.my.example TF_VAR_api_key=…
@@ -8,8 +8,8 @@
 # The role of that OAuth client needs integrations:integration:{add,edit,view,delete},
 # integrations:action:{add,edit,view,delete} and bridge:actions:view.
 #
-# Terraform 1.11 makes of the files exactly what is in them, and each argument was compared with the provider's schema,
-# versions 1.60.0 and 1.84.1. With the provider, and so against an organisation, it was never run.
+# Checked with Terraform 1.11 without the provider: the result equals the files, and each argument exists in the
+# provider's schema (1.60.0 and 1.84.1). It was never run against an organisation.
 
 terraform {
   required_version = ">= 1.3"
@@ -43,7 +43,7 @@ variable "name" {
   default     = "Participant attributes"
 
   validation {
-    # The provider takes such a category for another kind of action.
+    # The provider treats such a category as another kind of action.
     condition     = length(var.name) > 0 && length(var.name) <= 256 && !can(regex("(?i)function[ _-]data[ _-]action", var.name))
     error_message = "It has to have 1 to 256 characters and must not contain `function data action`."
   }
@@ -61,7 +61,7 @@ variable "timeout_seconds" {
 }
 
 locals {
-  # The host in the files, which nobody owns.
+  # The placeholder host in the files.
   placeholder = "https://attributes.example.com"
 
   files   = fileset("${path.module}/..", "*.custom.json")
@@ -80,7 +80,7 @@ resource "genesyscloud_integration" "gateway" {
 
   config {
     name = var.name
-    # The slot is called so for every type of credential.
+    # This name is the same for every type of credential.
     credentials = { basicAuth = genesyscloud_integration_credential.gateway.id }
   }
 }
@@ -94,7 +94,7 @@ resource "genesyscloud_integration_action" "action" {
   secure                 = each.value.secure
   config_timeout_seconds = var.timeout_seconds
 
-  # A change of either makes a new action with a new id, which flows do not follow by themselves.
+  # A change of either creates a new action with a new id, which flows do not use automatically.
   contract_input  = jsonencode(each.value.contract.input.inputSchema)
   contract_output = jsonencode(each.value.contract.output.successSchema)
 
