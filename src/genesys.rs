@@ -15,9 +15,9 @@ mod wire;
 
 pub use client::{Client, Paths};
 pub use error::UpstreamError;
-pub use layers::breaker::{ApiGuards, Guard};
 pub use layers::rate_limit::Limits;
 pub use layers::retry::Retries;
+pub use layers::throttle::{ApiThrottles, UpstreamThrottle};
 pub use limiter::Limiter;
 pub use random::Jitter;
 pub use stack::{ApiStack, StackParts, StackSettings, api_stack, token_stack};

@@ -36,10 +36,10 @@ pub enum UpstreamError {
     /// The answer is not what it should be.
     #[error("{0}")]
     Invalid(&'static str),
-    /// Not sent: the circuit breaker is open.
+    /// Not sent: upstream is in trouble.
     #[error("too many calls failed lately, none are made for the moment")]
-    BreakerOpen {
-        /// Until a probe is let through.
+    InTrouble {
+        /// Until the next probing call.
         retry_after: Duration,
     },
     /// Not sent: there is no token.
@@ -121,7 +121,7 @@ impl UpstreamError {
             Self::Timeout { .. } => Answer::Timeout,
             Self::Reset(_) => Answer::Reset,
             Self::TooLarge { .. } | Self::Invalid(_) => Answer::Invalid,
-            Self::BreakerOpen { .. }
+            Self::InTrouble { .. }
             | Self::NoToken(_)
             | Self::NoBudget
             | Self::NotSentInTime
@@ -136,7 +136,7 @@ impl UpstreamError {
                 true
             }
             Self::Connect(_)
-            | Self::BreakerOpen { .. }
+            | Self::InTrouble { .. }
             | Self::NoToken(_)
             | Self::NoBudget
             | Self::NotSentInTime
@@ -150,7 +150,7 @@ impl UpstreamError {
             Self::Connect(_) | Self::Timeout { .. } | Self::Reset(_) => true,
             Self::TooLarge { .. }
             | Self::Invalid(_)
-            | Self::BreakerOpen { .. }
+            | Self::InTrouble { .. }
             | Self::NoToken(_)
             | Self::NoBudget
             | Self::NotSentInTime
@@ -158,14 +158,14 @@ impl UpstreamError {
         }
     }
 
-    /// Whether it counts against upstream in the circuit breaker; `None` if it says nothing of
+    /// Whether it counts against upstream in its adaptive throttle; `None` if it says nothing of
     /// upstream, because it never got there or was cut short.
     pub fn is_upstream_failure(&self) -> Option<bool> {
         match self {
             Self::Connect(_) | Self::Timeout { full: true } | Self::Reset(_) => Some(true),
             Self::TooLarge { .. } | Self::Invalid(_) => Some(false),
             Self::Timeout { full: false }
-            | Self::BreakerOpen { .. }
+            | Self::InTrouble { .. }
             | Self::NoToken(_)
             | Self::NoBudget
             | Self::NotSentInTime
@@ -189,7 +189,7 @@ impl UpstreamError {
             Self::TooLarge { .. } | Self::Invalid(_) => {
                 Error::UpstreamInvalidResponse(self.to_string())
             }
-            Self::BreakerOpen { retry_after } => {
+            Self::InTrouble { retry_after } => {
                 Error::UpstreamUnavailable { reason: self.to_string(), retry_after }
             }
             Self::RateLimited { reason, retry_after } => {

@@ -9,8 +9,9 @@ use crate::clock::Monotonic;
 use crate::config::{self, Config, Route};
 use crate::error::Error;
 use crate::genesys::{
-    ApiGuards, Clearing, Client, Credentials, Guard, Jitter, Limiter, Limits, Paths, Retries,
-    StackParts, StackSettings, TokenCache, TokenSettings, Transport, api_stack, token_stack,
+    ApiThrottles, Clearing, Client, Credentials, Jitter, Limiter, Limits, Paths, Retries,
+    StackParts, StackSettings, TokenCache, TokenSettings, Transport, UpstreamThrottle, api_stack,
+    token_stack,
 };
 use crate::http::paths;
 use crate::policy::{Backoff, RateSettings};
@@ -31,7 +32,7 @@ pub struct Upstream {
     pub tokens: TokenCache,
     pub limiter: Limiter,
     pub retries: Arc<Retries>,
-    pub guards: [(&'static str, Arc<Guard>); 3],
+    pub throttles: [(&'static str, Arc<UpstreamThrottle>); 3],
 }
 
 impl Upstream {
@@ -49,7 +50,7 @@ impl Upstream {
             jitter: jitter.clone(),
             clock: Monotonic::start(),
         };
-        let (login, login_guard) = token_stack(&stack);
+        let (login, login_throttle) = token_stack(&stack);
         let credentials = Credentials {
             client_id: credentials.client_id.clone(),
             client_secret: credentials.client_secret.clone(),
@@ -64,7 +65,7 @@ impl Upstream {
         let analytics = Limiter::lane(rates, Arc::clone(&stack.meter), stack.clock);
         let limits = Limits { budget: limiter.clone(), analytics };
         let api = api_stack(&stack, tokens.clone(), limits);
-        let ApiGuards { conversations, analytics } = api.guards;
+        let ApiThrottles { conversations, analytics } = api.throttles;
         let clearing = match config.genesys.clear_with {
             config::ClearWith::Empty => Clearing::Empty,
             config::ClearWith::Null => Clearing::Null,
@@ -74,10 +75,10 @@ impl Upstream {
             tokens,
             limiter,
             retries: api.retries,
-            guards: [
+            throttles: [
                 ("upstream.conversations", conversations),
                 ("upstream.analytics", analytics),
-                ("upstream.token", login_guard),
+                ("upstream.token", login_throttle),
             ],
         }
     }

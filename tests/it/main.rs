@@ -1,10 +1,10 @@
 //! Tests of the whole service, in one binary. `tests/README.md` tells which test shows what.
 
 mod access;
+mod adaptive_throttling;
 mod architecture;
 mod auditing;
 mod bad_input;
-mod breaker;
 mod callers;
 mod changelog;
 mod clearing;

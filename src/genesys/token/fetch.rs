@@ -55,10 +55,10 @@ impl Fetch {
         let answer = self.stack.clone().oneshot(self.request()).await;
         let answer = answer.map_err(|error| FetchFailure {
             retry_after: match error {
-                UpstreamError::BreakerOpen { retry_after } => Some(retry_after),
+                UpstreamError::InTrouble { retry_after } => Some(retry_after),
                 _ => None,
             },
-            failure: if error.is_transient() || matches!(error, UpstreamError::BreakerOpen { .. }) {
+            failure: if error.is_transient() || matches!(error, UpstreamError::InTrouble { .. }) {
                 unavailable(error.to_string())
             } else {
                 TokenFailure::Invalid(error.to_string())
@@ -109,6 +109,7 @@ impl Fetch {
         request.headers_mut().insert(header::CONTENT_TYPE, form);
         request.extensions_mut().insert(Call {
             operation: Operation::Token,
+            conversation: None,
             cycle: Cycle::new(Instant::now() + self.timeout),
             retries: false,
             again: false,
