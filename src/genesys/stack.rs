@@ -12,6 +12,7 @@ use super::layers::throttle::{ApiThrottles, UpstreamThrottle};
 use super::layers::{auth, base_uri, deadline, observe, rate_limit, retry, throttle, timeout};
 use super::random::Jitter;
 use super::token::TokenCache;
+use super::token::fetch::mark_unusable;
 use super::transport::Transport;
 use crate::clock::Monotonic;
 use crate::policy::{Backoff, RetryBudget};
@@ -107,6 +108,8 @@ pub fn token_stack(parts: &StackParts) -> (Transport, Arc<UpstreamThrottle>) {
         .layer(layer_fn(move |inner| throttle::layer(Arc::clone(&asked), inner)))
         .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
+        // Inside the records of attempts, so that they see it.
+        .layer(layer_fn(mark_unusable))
         .layer(layer_fn(move |inner| base_uri::layer(&login_base, inner)))
         .service(transport);
     (stack, throttle)

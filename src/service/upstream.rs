@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -10,8 +11,8 @@ use crate::config::{self, Config, Route};
 use crate::error::Error;
 use crate::genesys::{
     ApiThrottles, Clearing, Client, Credentials, Jitter, Limiter, Limits, Paths, Retries,
-    StackParts, StackSettings, TokenCache, TokenSettings, Transport, UpstreamThrottle, api_stack,
-    token_stack,
+    SecretSource, StackParts, StackSettings, TokenCache, TokenSettings, Transport,
+    UpstreamThrottle, api_stack, token_stack,
 };
 use crate::http::paths;
 use crate::policy::{Backoff, RateSettings};
@@ -51,15 +52,9 @@ impl Upstream {
             clock: Monotonic::start(),
         };
         let (login, login_throttle) = token_stack(&stack);
-        let credentials = Credentials {
-            client_id: credentials.client_id.clone(),
-            client_secret: credentials.client_secret.clone(),
-        };
-        let settings = TokenSettings {
-            refresh_ahead: config.genesys.token_refresh_ahead,
-            attempt_timeout: config.genesys.attempt_timeout,
-        };
-        let tokens = TokenCache::start(credentials, settings, login, jitter, stop);
+        let (credentials, settings) = (token_credentials(credentials), token_settings(config));
+        let reporting = (jitter, Arc::clone(&stack.meter));
+        let tokens = TokenCache::start(credentials, settings, login, reporting, stop);
         let rates = rate_settings(&config.genesys);
         let limiter = Limiter::new(rates, Arc::clone(&stack.meter), stack.clock);
         let analytics = Limiter::lane(rates, Arc::clone(&stack.meter), stack.clock);
@@ -133,6 +128,31 @@ fn stack_settings(config: &Config) -> StackSettings {
         api_base: config.genesys.api_base().as_str().to_owned(),
         login_base: config.genesys.login_base().as_str().to_owned(),
     }
+}
+
+fn token_credentials(credentials: &config::Credentials) -> Credentials {
+    let file = credentials.client_secret_file.clone();
+    Credentials {
+        client_id: credentials.client_id.clone(),
+        client_secret: credentials.client_secret.clone(),
+        secret_source: file.map(|path| {
+            SecretSource::new(move || config::read_secret(&path).map(SecretString::from))
+        }),
+    }
+}
+
+fn token_settings(config: &Config) -> TokenSettings {
+    TokenSettings {
+        refresh_ahead: config.genesys.token_refresh_ahead,
+        attempt_timeout: config.genesys.attempt_timeout,
+        login_host: host(config.genesys.login_base().as_str()),
+    }
+}
+
+/// The host of a base URL, with its port if it has one.
+fn host(base: &str) -> String {
+    let rest = base.split_once("://").map_or(base, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
 fn rate_settings(genesys: &config::Genesys) -> RateSettings {

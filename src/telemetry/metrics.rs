@@ -311,6 +311,7 @@ mod tests {
         metrics.rate_refused();
         metrics.rate_window(u64::MAX, true);
         metrics.refused_by_throttle("conversations");
+        metrics.token_failed();
         metrics.outcome(Outcome::Verified);
         metrics.visibility_lag(took);
         metrics.read_backs(2);

@@ -1,11 +1,15 @@
 //! Figures of what goes to Genesys Cloud: attempts, calls with all their attempts, retries,
 //! refusals while it is in trouble, and the token.
 
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -25,15 +29,34 @@ pub(super) struct Upstream {
     token: TokenTimes,
 }
 
-/// A family without labels, because a gauge of its own would be there as 0 from the start.
-type NoLabels = [(&'static str, &'static str); 0];
+/// A time in seconds since 1970; absent until it is known, because 0 would be a date.
+#[derive(Clone, Debug, Default)]
+struct TimeGauge(Arc<AtomicI64>);
 
-/// Seconds since 1970; each is absent until it is known.
+impl TimeGauge {
+    fn set(&self, time: i64) {
+        self.0.store(time, Ordering::Relaxed);
+    }
+}
+
+impl EncodeMetric for TimeGauge {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            time => encoder.encode_gauge(&time),
+        }
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
 #[derive(Default)]
 struct TokenTimes {
-    expiry: Family<NoLabels, Gauge>,
-    success: Family<NoLabels, Gauge>,
-    failure: Family<NoLabels, Gauge>,
+    expiry: TimeGauge,
+    success: TimeGauge,
+    failure: TimeGauge,
 }
 
 /// How often, with what answer, and how long.
@@ -128,12 +151,12 @@ impl Upstream {
     pub(super) fn token_fetched(&self, lifetime: Duration) {
         let now = clock::now().unix_timestamp();
         let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
-        self.token.success.get_or_create_owned(&[]).set(now);
-        self.token.expiry.get_or_create_owned(&[]).set(now.saturating_add(lifetime));
+        self.token.success.set(now);
+        self.token.expiry.set(now.saturating_add(lifetime));
     }
 
     pub(super) fn token_failed(&self) {
-        self.token.failure.get_or_create_owned(&[]).set(clock::now().unix_timestamp());
+        self.token.failure.set(clock::now().unix_timestamp());
     }
 }
 
@@ -148,8 +171,8 @@ impl TokenTimes {
                 &self.failure,
             ),
         ];
-        for (name, help, family) in times {
-            registry.register(format!("token_{name}_timestamp_seconds"), help, family.clone());
+        for (name, help, gauge) in times {
+            registry.register(format!("token_{name}_timestamp_seconds"), help, gauge.clone());
         }
     }
 }

@@ -33,8 +33,8 @@ fn with_calls(calls: u64) -> Builder {
     app.with_env("RUST_LOG", "info").with_lag(ms(10)).quiet()
 }
 
-fn read(router: Router, conversation: String) -> tokio::task::JoinHandle<Answer> {
-    let request = request("GET", &attributes_of(&conversation)).body(Body::empty());
+fn read(router: Router, conversation: &str) -> tokio::task::JoinHandle<Answer> {
+    let request = request("GET", &attributes_of(conversation)).body(Body::empty());
     tokio::spawn(send(router, request.expect("a request")))
 }
 
@@ -53,7 +53,7 @@ async fn reads_every(
 ) -> Vec<Answer> {
     let mut tasks = Vec::new();
     for number in 0..times {
-        tasks.push(read(app.router(), id(choose(number))));
+        tasks.push(read(app.router(), &id(choose(number))));
         tokio::time::sleep(every).await;
     }
     all(tasks).await
@@ -89,7 +89,7 @@ async fn with_a_quarter_of_the_calls_failing_nothing_is_refused() {
         for number in 0..300 {
             let conversation = id(1 + (number * 7 + seed) % 20);
             tasks.push(write(app.router(), &conversation, number));
-            tasks.push(read(app.router(), conversation));
+            tasks.push(read(app.router(), &conversation));
             tokio::time::sleep(ms(if seed % 2 == 0 { 40 } else { 500 })).await;
         }
         let answers = all(tasks).await;
@@ -108,7 +108,7 @@ async fn one_broken_conversation_leaves_the_others_served_whatever_its_rate() {
             let router = app.router();
             let broken = tokio::spawn(async move {
                 loop {
-                    read(router.clone(), id(1));
+                    read(router.clone(), &id(1));
                     tokio::time::sleep(ms(every)).await;
                 }
             });
@@ -141,7 +141,7 @@ async fn when_all_calls_fail_one_a_second_gets_through_and_service_is_full_soon_
             app.simulator.clear_faults();
             let mut tasks = Vec::new();
             for number in 0..200 {
-                tasks.push((Instant::now(), read(app.router(), id(1 + number % conversations))));
+                tasks.push((Instant::now(), read(app.router(), &id(1 + number % conversations))));
                 tokio::time::sleep(ms(20)).await;
             }
             let back = Instant::now() - ms(4000);
@@ -164,7 +164,7 @@ fn calls_since(app: &TestApp, since: Instant) -> Vec<Instant> {
 async fn a_hundred_clients_that_return_when_asked_to_are_nearly_all_served() {
     let app = with_calls(100).with_fault(Fault::on_read(lasting()).always()).start().await;
     reads_every(&app, (ms(10), 100), |number| 1 + number % 100).await;
-    let refusals: Vec<_> = (1..=100).map(|number| read(app.router(), id(number))).collect();
+    let refusals: Vec<_> = (1..=100).map(|number| read(app.router(), &id(number))).collect();
     let refusals = all(refusals).await;
     let waits: Vec<u64> = refusals
         .iter()
@@ -184,7 +184,7 @@ async fn a_hundred_clients_that_return_when_asked_to_are_nearly_all_served() {
             let router = router.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_secs(wait)).await;
-                read(router, id(number)).await.expect("no panic")
+                read(router, &id(number)).await.expect("no panic")
             })
         })
         .collect();
@@ -252,7 +252,7 @@ async fn answers_and_calls_cut_short_are_no_failures() {
     let refused = Action::Status { code: 403, body: None, retry_after: None };
     for action in [refused, Action::Throttle { retry_after: Some(60) }] {
         let app = with_calls(50).with_fault(Fault::on_read(action).times(40)).start().await;
-        let tasks = (1..=40).map(|number| read(app.router(), id(number))).collect();
+        let tasks = (1..=40).map(|number| read(app.router(), &id(number))).collect();
         assert_eq!(served(&all(tasks).await), 0);
         tokio::time::sleep(ms(60_000)).await;
         app.read(&id(1), "").await.assert_status(200);
@@ -303,7 +303,7 @@ async fn a_write_whose_patch_was_sent_stays_unknown_when_the_look_after_it_is_re
     tokio::time::sleep(ms(500)).await;
     // By the time its attempt is over, nothing works any more.
     app.simulator.inject(Fault::on_read(status(503)).always());
-    let tasks: Vec<_> = (100..160).map(|number| read(app.router(), id(number))).collect();
+    let tasks: Vec<_> = (100..160).map(|number| read(app.router(), &id(number))).collect();
     let _ = all(tasks).await;
     let answer = patched.await.expect("no panic");
     assert_eq!(answer.at("/effect"), "unknown", "{}", answer.text);

@@ -46,7 +46,7 @@ const JUDGED: &[(&str, &[&str])] = &[
     ("genesys/client.rs", &["Paths"]),
     ("genesys/error.rs", &["UpstreamError", "TokenFailure"]),
     ("genesys/stack.rs", &["StackSettings"]),
-    ("genesys/token.rs", &["Credentials", "TokenStatus"]),
+    ("genesys/token.rs", &["Credentials", "TokenSettings", "TokenStatus"]),
     (
         "http/answer.rs",
         &[
