@@ -12,7 +12,7 @@ use attribute_gateway::domain::{
 };
 use attribute_gateway::genesys::Limiter;
 use attribute_gateway::policy::{
-    Breaker, BreakerSettings, LagStatistics, RateSettings, RetryBudget,
+    AdaptiveThrottle, CallResult, LagStatistics, RateSettings, RetryBudget,
 };
 use attribute_gateway::ports::{Booking, Class, Pacing as _, Payer, Permit, Wish};
 use attribute_gateway::telemetry::Metrics;
@@ -78,9 +78,12 @@ fn domain(criterion: &mut Criterion) {
 
 fn policy(criterion: &mut Criterion) {
     let now = Duration::from_secs(5);
-    let mut breaker = Breaker::new(BreakerSettings::default());
-    criterion.bench_function("breaker asked and told", |bench| {
-        bench.iter(|| breaker.ask(now).map(|ticket| breaker.tell(ticket, false, now)));
+    let mut throttle = AdaptiveThrottle::default();
+    criterion.bench_function("adaptive throttle asked, result recorded", |bench| {
+        bench.iter(|| {
+            let permit = throttle.ask(Some(7), || 0.5, black_box(now));
+            permit.map(|permit| throttle.record(permit, CallResult::Accepted, now))
+        });
     });
     let mut budget = RetryBudget::default();
     criterion.bench_function("retry budget", |bench| {

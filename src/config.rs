@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::config::Value;
 use secrecy::SecretString;
@@ -110,9 +110,11 @@ impl Config {
     /// The credentials for upstream, or the names of all that are missing.
     pub fn credentials(&self) -> Result<Credentials, MissingCredentials> {
         match (&self.genesys.client_id, &self.genesys.client_secret) {
-            (Some(id), Some(secret)) => {
-                Ok(Credentials { client_id: id.clone(), client_secret: secret.clone() })
-            }
+            (Some(id), Some(secret)) => Ok(Credentials {
+                client_id: id.clone(),
+                client_secret: secret.clone(),
+                client_secret_file: self.genesys.client_secret_file.clone(),
+            }),
             (id, secret) => Err(MissingCredentials { id: id.is_none(), secret: secret.is_none() }),
         }
     }
@@ -125,6 +127,8 @@ pub struct Credentials {
     pub client_id: String,
     /// The secret; never empty.
     pub client_secret: SecretString,
+    /// The file that it came from, if it did.
+    pub client_secret_file: Option<PathBuf>,
 }
 
 /// Which of the credentials are not set. Displayed with the variables to set.
@@ -202,7 +206,22 @@ pub fn ignored_variables(source: &Source) -> Vec<IgnoredVariable> {
 pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
     let mut problems = Vec::new();
     let layers = layers::collect(source, &mut problems);
-    resolve(&layers, problems)
+    let mut loaded = resolve(&layers, problems)?;
+    if let (_, Origin::FileNamedBy(name)) = effective(&layers, CLIENT_SECRET) {
+        loaded.config.genesys.client_secret_file = source.env.get(&name).map(PathBuf::from);
+    }
+    Ok(loaded)
+}
+
+/// The key of the client secret.
+const CLIENT_SECRET: &str = "genesys.client_secret";
+
+/// Reads a secret again from its file.
+///
+/// # Errors
+/// If the file cannot be read or is no secret. The text holds nothing of the file.
+pub fn read_secret(path: &Path) -> Result<String, String> {
+    layers::read_line(path)
 }
 
 /// As [`load`], but blind to credentials, region and URLs of a real organisation, in the

@@ -3,8 +3,8 @@
 //! Pure: the time is a [`Moment`] that the caller passes in, randomness is a number it passes in.
 //! Nothing here sleeps; every decision can be tested as a table.
 
+mod adaptive_throttle;
 mod backoff;
-mod breaker;
 mod own_rate;
 mod places;
 mod rate_limit;
@@ -14,14 +14,16 @@ mod window;
 
 use std::time::Duration;
 
+pub use adaptive_throttle::{
+    AdaptiveThrottle, CallPermit, CallResult, ThrottleRefusal, ThrottleState, Throttling,
+};
 pub use backoff::Backoff;
-pub use breaker::{Breaker, BreakerSettings, Ticket};
 pub use own_rate::OwnRate;
 pub use places::{Full, Parts, Places};
 pub use rate_limit::{
     Payer, Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
 };
-pub use retry::{RetryBudget, RetryDecision, Stop, decide};
+pub use retry::{BudgetState, RetryBudget, RetryDecision, Stop, decide};
 pub use visibility::{LagStatistics, ReadBackSchedule};
 pub use window::SlidingWindow;
 

@@ -22,7 +22,7 @@ pub use audit::{
 };
 #[cfg(test)]
 pub use meter::NoMeter;
-pub use meter::{Answer, BreakerState, Meter, Operation};
+pub use meter::{Answer, Meter, Operation};
 pub use pacing::{Booking, Class, Pacing, Payer, Permit, Permits, Purse, Unlimited, Wish};
 pub use span::{Span, Spans, TraceContext, TraceId};
 pub use trail::{Attempt, AttemptEnd, Steps, Trail};

@@ -231,7 +231,7 @@ fn health(
     health::Health {
         callers,
         tokens: upstream.tokens,
-        guards: upstream.guards,
+        throttles: upstream.throttles,
         limiter: upstream.limiter,
         retries: upstream.retries,
         app: app.clone(),

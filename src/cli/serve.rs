@@ -44,6 +44,7 @@ pub async fn demo(source: &config::Source, load: &[PathBuf]) -> anyhow::Result<(
     let credentials = Credentials {
         client_id: config.simulator.client_id.clone(),
         client_secret: config.simulator.client_secret.clone(),
+        client_secret_file: None,
     };
     // Where callers have to be known, the lines that are printed are one's.
     let key = guard_demo(&mut config.auth, config.server.bind);

@@ -22,6 +22,8 @@ pub struct Genesys {
     pub client_id: Option<String>,
     /// Secret of the OAuth client, if set.
     pub client_secret: Option<SecretString>,
+    /// The file that the secret came from, if it did; set once all sources are read.
+    pub client_secret_file: Option<PathBuf>,
     /// Region of the organisation.
     pub environment: Region,
     /// Base URL of the API in place of the region's.
@@ -191,6 +193,7 @@ impl TryFrom<Raw> for Genesys {
             route,
             client_id: raw.client_id,
             client_secret: raw.client_secret,
+            client_secret_file: None,
             environment: raw.environment,
             api_url: raw.api_url,
             login_url: raw.login_url,

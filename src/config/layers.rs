@@ -241,7 +241,7 @@ fn from_file(
 }
 
 /// The content of a file without the line break at its end; says nothing of it in an error.
-fn read_line(path: &Path) -> Result<String, String> {
+pub(super) fn read_line(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let file = File::open(path).map_err(unreadable)?;

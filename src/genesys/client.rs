@@ -125,6 +125,7 @@ impl Client {
         let (path, parse) = self.paths.read(read.conversation, read.participant)?;
         let call = Call {
             operation: Operation::Read,
+            conversation: Some(read.conversation),
             cycle: cycle.clone(),
             retries: read.retries,
             again: false,
@@ -147,6 +148,7 @@ impl Client {
     async fn query(&self, find: FindCall<'_>, cycle: &Cycle) -> Result<ListPage, Error> {
         let call = Call {
             operation: Operation::Analytics,
+            conversation: None,
             cycle: cycle.clone(),
             retries: true,
             again: false,
@@ -170,6 +172,7 @@ impl Client {
         let uri = self.paths.patch(patch.conversation, patch.participant);
         let call = Call {
             operation: Operation::Patch,
+            conversation: Some(patch.conversation),
             cycle: cycle.clone(),
             retries: true,
             again: patch.again,

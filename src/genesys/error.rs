@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode};
 
+pub use super::retry_after::retry_after;
 use super::wire::{self, ErrorBody};
 use crate::domain::{AttributeMap, ConversationFilter, ConversationId, PhoneNumber, SizeExcess};
 use crate::error::Error;
@@ -36,10 +37,10 @@ pub enum UpstreamError {
     /// The answer is not what it should be.
     #[error("{0}")]
     Invalid(&'static str),
-    /// Not sent: the circuit breaker is open.
+    /// Not sent: upstream is in trouble.
     #[error("too many calls failed lately, none are made for the moment")]
-    BreakerOpen {
-        /// Until a probe is let through.
+    InTrouble {
+        /// Until the next probing call.
         retry_after: Duration,
     },
     /// Not sent: there is no token.
@@ -86,6 +87,11 @@ pub enum TokenFailure {
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The same for a 429 without `Retry-After`; the official SDKs wait three seconds.
 pub const DEFAULT_THROTTLE: Duration = Duration::from_secs(3);
+/// A longer wait after a 429 is not waited for as a whole: one call a minute finds out whether it is
+/// over.
+const LONGEST_THROTTLE: Duration = Duration::from_mins(3);
+/// Between those calls.
+const PROBE_INTERVAL: Duration = Duration::from_mins(1);
 /// Why nothing is sent after a 429.
 const THROTTLED: &str = "Genesys Cloud throttles this OAuth client";
 /// The same for the details query alone, which has a limit of its own.
@@ -95,9 +101,6 @@ const LISTING_PERMISSION: &str = "analytics:conversationDetail:view";
 /// Why nothing is sent although upstream would still take it.
 const USED_UP: &str =
     "the budget of calls to Genesys Cloud (genesys.requests_per_minute) is used up";
-
-/// Nobody plans further ahead; and instants that lie too far ahead cannot be told.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// What is at the bottom of an error: the layers above it say little more than that there was one.
 pub fn innermost(error: &dyn std::error::Error) -> String {
@@ -121,7 +124,7 @@ impl UpstreamError {
             Self::Timeout { .. } => Answer::Timeout,
             Self::Reset(_) => Answer::Reset,
             Self::TooLarge { .. } | Self::Invalid(_) => Answer::Invalid,
-            Self::BreakerOpen { .. }
+            Self::InTrouble { .. }
             | Self::NoToken(_)
             | Self::NoBudget
             | Self::NotSentInTime
@@ -136,7 +139,7 @@ impl UpstreamError {
                 true
             }
             Self::Connect(_)
-            | Self::BreakerOpen { .. }
+            | Self::InTrouble { .. }
             | Self::NoToken(_)
             | Self::NoBudget
             | Self::NotSentInTime
@@ -150,7 +153,7 @@ impl UpstreamError {
             Self::Connect(_) | Self::Timeout { .. } | Self::Reset(_) => true,
             Self::TooLarge { .. }
             | Self::Invalid(_)
-            | Self::BreakerOpen { .. }
+            | Self::InTrouble { .. }
             | Self::NoToken(_)
             | Self::NoBudget
             | Self::NotSentInTime
@@ -158,14 +161,14 @@ impl UpstreamError {
         }
     }
 
-    /// Whether it counts against upstream in the circuit breaker; `None` if it says nothing of
+    /// Whether it counts against upstream in its adaptive throttle; `None` if it says nothing of
     /// upstream, because it never got there or was cut short.
     pub fn is_upstream_failure(&self) -> Option<bool> {
         match self {
             Self::Connect(_) | Self::Timeout { full: true } | Self::Reset(_) => Some(true),
             Self::TooLarge { .. } | Self::Invalid(_) => Some(false),
             Self::Timeout { full: false }
-            | Self::BreakerOpen { .. }
+            | Self::InTrouble { .. }
             | Self::NoToken(_)
             | Self::NoBudget
             | Self::NotSentInTime
@@ -188,7 +191,7 @@ impl UpstreamError {
             }
             Self::TooLarge { limit } => Error::UpstreamAnswerTooLarge { limit },
             Self::Invalid(_) => Error::UpstreamInvalidResponse(self.to_string()),
-            Self::BreakerOpen { retry_after } => {
+            Self::InTrouble { retry_after } => {
                 Error::UpstreamUnavailable { reason: self.to_string(), retry_after }
             }
             Self::RateLimited { reason, retry_after } => {
@@ -237,10 +240,11 @@ pub fn status_is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504)
 }
 
-/// `Retry-After` in whole seconds, the only form that Genesys sends, and at most a day.
-pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
+/// What a client is asked to wait after a 429: at most until the next probing call, which goes out
+/// within a minute when the wait is long.
+fn throttle_wait(headers: &HeaderMap) -> Duration {
+    let wait = retry_after(headers).unwrap_or(DEFAULT_THROTTLE);
+    if wait > LONGEST_THROTTLE { PROBE_INTERVAL } else { wait }
 }
 
 /// What was refused.
@@ -306,7 +310,7 @@ pub fn refusal(response: &Response<Bytes>, refused: Refused<'_>) -> Error {
         (400 | 413, Refused::Patch(..)) if said_too_large => too_large(),
         (429, _) => Error::UpstreamRateLimited {
             reason: if matches!(refused, Refused::Query(_)) { QUERY_THROTTLED } else { THROTTLED },
-            retry_after: retry_after(response.headers()).unwrap_or(DEFAULT_THROTTLE),
+            retry_after: throttle_wait(response.headers()),
         },
         (408 | 500..=599, _) => Error::UpstreamUnavailable {
             reason: format!("it answered {}", status.as_u16()),
@@ -373,16 +377,16 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_whole_seconds_or_nothing() {
-        let wait = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, text.parse().expect("valid"));
-            retry_after(&headers).map(|wait| wait.as_secs())
-        };
-        assert_eq!(wait("42"), Some(42));
-        assert_eq!(wait("18446744073709551615"), Some(86_400));
-        assert_eq!(wait("soon"), None);
-        assert_eq!(wait("-1"), None);
+    fn a_429_with_a_long_wait_sends_clients_back_at_the_next_probe() {
+        for (asked, told) in [("17", 17), ("180", 180), ("3600", 60), ("99999999999", 60)] {
+            let response = Response::builder().status(429).header("retry-after", asked);
+            let id = "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid");
+            let error = refusal(&response.body(Bytes::new()).expect("valid"), Refused::Read(id));
+            let Error::UpstreamRateLimited { retry_after, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(retry_after.as_secs(), told);
+        }
     }
 
     #[test]

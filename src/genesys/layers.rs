@@ -6,11 +6,11 @@
 
 pub mod auth;
 pub mod base_uri;
-pub mod breaker;
 pub mod deadline;
 pub mod observe;
 pub mod rate_limit;
 pub mod retry;
+pub mod throttle;
 pub mod timeout;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Uri};
 
+use crate::domain::ConversationId;
 use crate::ports::{Attempt, Class, Cycle, Operation, Permit, Span, TraceContext};
 
 /// What the layers need to know of a call; travels in the extensions of its request.
@@ -25,6 +26,8 @@ use crate::ports::{Attempt, Class, Cycle, Operation, Permit, Span, TraceContext}
 pub struct Call {
     /// Which operation it is.
     pub operation: Operation,
+    /// The conversation that it is about, if it is about one.
+    pub conversation: Option<ConversationId>,
     /// The request on whose behalf it is made: deadline and spending.
     pub cycle: Cycle,
     /// Whether the retry layer may repeat it. Read-backs are repeated by their own schedule, and
@@ -47,6 +50,10 @@ impl Call {
         attempt.or(self.cycle.span()).map(Span::context)
     }
 }
+
+/// Marks an answer of the token endpoint that has a good status and holds no usable token.
+#[derive(Clone, Copy, Debug)]
+pub struct Unusable;
 
 /// A permit that an attempt takes out; clones are the same one.
 #[derive(Clone, Debug, Default)]

@@ -6,12 +6,13 @@ use std::time::Duration;
 use tower::ServiceBuilder;
 use tower::layer::layer_fn;
 
-use super::layers::breaker::{ApiGuards, Guard};
 use super::layers::rate_limit::Limits;
 use super::layers::retry::Retries;
-use super::layers::{auth, base_uri, breaker, deadline, observe, rate_limit, retry, timeout};
+use super::layers::throttle::{ApiThrottles, UpstreamThrottle};
+use super::layers::{auth, base_uri, deadline, observe, rate_limit, retry, throttle, timeout};
 use super::random::Jitter;
 use super::token::TokenCache;
+use super::token::fetch::mark_unusable;
 use super::transport::Transport;
 use crate::clock::Monotonic;
 use crate::policy::{Backoff, RetryBudget};
@@ -49,8 +50,8 @@ pub struct StackParts {
 pub struct ApiStack {
     /// The stack.
     pub transport: Transport,
-    /// Its breakers.
-    pub guards: ApiGuards,
+    /// Its adaptive throttles.
+    pub throttles: ApiThrottles,
     /// Its retry budget.
     pub retries: Arc<Retries>,
 }
@@ -58,8 +59,12 @@ pub struct ApiStack {
 /// The stack of the platform API within these limits.
 pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiStack {
     let StackParts { settings, transport, meter, jitter, clock } = parts.clone();
-    let guard = |upstream| Arc::new(Guard::new(upstream, Arc::clone(&meter), clock));
-    let guards = ApiGuards { conversations: guard("conversations"), analytics: guard("analytics") };
+    let throttle = |upstream| {
+        let (jitter, meter) = (jitter.clone(), Arc::clone(&meter));
+        Arc::new(UpstreamThrottle::new(upstream, jitter, meter, clock))
+    };
+    let throttles =
+        ApiThrottles { conversations: throttle("conversations"), analytics: throttle("analytics") };
     let retries = Arc::new(Retries {
         backoff: settings.backoff,
         budget: Mutex::new(RetryBudget::default()),
@@ -68,7 +73,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiS
         clock,
     });
     let api_base = settings.api_base;
-    let (breakers, call_meter) = (guards.clone(), Arc::clone(&meter));
+    let (asked, call_meter) = (throttles.clone(), Arc::clone(&meter));
     let repeating = Arc::clone(&retries);
     let stack = ServiceBuilder::new()
         // Outermost, so that nothing below can be late.
@@ -78,7 +83,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiS
         // Outside auth: each attempt gets a live token.
         .layer(layer_fn(move |inner| retry::layer(Arc::clone(&repeating), inner)))
         // Asked before a token is fetched for a call that is not made.
-        .layer(layer_fn(move |inner| breaker::by_operation(breakers.clone(), inner)))
+        .layer(layer_fn(move |inner| throttle::by_operation(asked.clone(), inner)))
         // Outside the rate limit: a token spends none of its budget.
         .layer(layer_fn(move |inner| auth::layer(tokens.clone(), inner)))
         // Takes the permit that a call brings, or waits for one.
@@ -90,20 +95,22 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiS
         // From path to host.
         .layer(layer_fn(move |inner| base_uri::layer(&api_base, inner)))
         .service(transport);
-    ApiStack { transport: stack, guards, retries }
+    ApiStack { transport: stack, throttles, retries }
 }
 
 /// The stack of the token endpoint. It has no retries: the task that fetches tokens has a schedule
 /// of its own.
-pub fn token_stack(parts: &StackParts) -> (Transport, Arc<Guard>) {
-    let StackParts { settings, transport, meter, clock, .. } = parts.clone();
-    let guard = Arc::new(Guard::new("token", Arc::clone(&meter), clock));
-    let (breaker, login_base) = (Arc::clone(&guard), settings.login_base);
+pub fn token_stack(parts: &StackParts) -> (Transport, Arc<UpstreamThrottle>) {
+    let StackParts { settings, transport, meter, jitter, clock } = parts.clone();
+    let throttle = Arc::new(UpstreamThrottle::new("token", jitter, Arc::clone(&meter), clock));
+    let (asked, login_base) = (Arc::clone(&throttle), settings.login_base);
     let stack = ServiceBuilder::new()
-        .layer(layer_fn(move |inner| breaker::layer(Arc::clone(&breaker), inner)))
+        .layer(layer_fn(move |inner| throttle::layer(Arc::clone(&asked), inner)))
         .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
+        // Inside the records of attempts, so that they see it.
+        .layer(layer_fn(mark_unusable))
         .layer(layer_fn(move |inner| base_uri::layer(&login_base, inner)))
         .service(transport);
-    (stack, guard)
+    (stack, throttle)
 }

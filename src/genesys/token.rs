@@ -4,7 +4,7 @@
 //! shares one fetch and its result. Genesys warns against fetching many tokens, and throttles the
 //! endpoint with a 400 that must not be taken for bad credentials.
 
-mod fetch;
+pub(super) mod fetch;
 mod refresh;
 
 use std::fmt;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::{TokenFailure, UpstreamError};
 use super::random::Jitter;
 use super::transport::Transport;
+use crate::ports::Meter;
 
 /// Credentials of an OAuth client with the client-credentials grant.
 #[derive(Clone, Debug)]
@@ -29,18 +30,44 @@ pub struct Credentials {
     pub client_id: String,
     /// Client secret.
     pub client_secret: SecretString,
+    /// Where the secret can be read again, if it came from a file.
+    pub secret_source: Option<SecretSource>,
+}
+
+/// Why a secret could not be read again. It never holds the secret.
+pub type SecretResult = Result<SecretString, String>;
+
+/// Reads the client secret again. It may block.
+#[derive(Clone)]
+pub struct SecretSource(Arc<dyn Fn() -> SecretResult + Send + Sync>);
+
+impl SecretSource {
+    /// A source that calls `read`.
+    pub fn new(read: impl Fn() -> SecretResult + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    fn read(&self) -> SecretResult {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretSource")
+    }
 }
 
 /// Numbers of the cache.
 #[derive(Clone, Debug)]
 pub struct TokenSettings {
-    /// Base URL of the endpoint, for the log.
-    pub login_base: String,
     /// How long before its end a token is renewed. Tokens that live shorter than twice this are
     /// renewed at half of their life.
     pub refresh_ahead: Duration,
     /// The longest wait for one answer of the endpoint.
     pub attempt_timeout: Duration,
+    /// Host of the token endpoint, for messages.
+    pub login_host: String,
 }
 
 /// A token that can be sent.
@@ -115,6 +142,7 @@ struct Shared {
     forced: Mutex<Allowance>,
     /// The API has answered 401 to a token that was fetched because of a 401.
     refused: AtomicBool,
+    meter: Arc<dyn Meter>,
 }
 
 struct Allowance {
@@ -128,13 +156,16 @@ impl TokenCache {
         credentials: Credentials,
         settings: TokenSettings,
         stack: Transport,
-        jitter: Jitter,
+        (jitter, meter): (Jitter, Arc<dyn Meter>),
         stop: CancellationToken,
     ) -> Self {
         let (publish, news) = watch::channel(News::Fetching);
         let (stale, stale_news) = watch::channel(0);
-        let fetch = fetch::Fetch { credentials, stack, timeout: settings.attempt_timeout };
-        let task = refresh::Refresh { fetch, settings, jitter, publish, stale: stale_news };
+        let (timeout, host) = (settings.attempt_timeout, settings.login_host.clone());
+        let fetch = fetch::Fetch { credentials, stack, timeout, host };
+        let (meters, stale_seen) = (Arc::clone(&meter), stale_news);
+        let task =
+            refresh::Refresh { fetch, settings, jitter, meter: meters, publish, stale: stale_seen };
         tokio::spawn(stop.run_until_cancelled_owned(task.run()));
         let forced = Allowance { left: FORCED_RENEWALS, since: Instant::now() };
         Self(Arc::new(Shared {
@@ -142,6 +173,7 @@ impl TokenCache {
             stale,
             forced: Mutex::new(forced),
             refused: AtomicBool::new(false),
+            meter,
         }))
     }
 
@@ -227,6 +259,7 @@ impl TokenCache {
     /// The API refuses also tokens that are fresh. Said in the log once; requests go on trying,
     /// since the reason may lie in a single conversation.
     pub fn refused_by_api(&self) {
+        self.0.meter.token_failed();
         if !self.0.refused.swap(true, Ordering::Relaxed) {
             tracing::error!("the API answers 401 also to a fresh token");
         }
@@ -326,7 +359,7 @@ impl fmt::Display for TokenFailure {
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::Throttled { .. } => f.write_str("the token endpoint throttles"),
             Self::Unavailable { reason, .. } => write!(f, "the token endpoint fails: {reason}"),
-            Self::Invalid(reason) => write!(f, "the token endpoint answers {reason}"),
+            Self::Invalid(reason) => write!(f, "no token: {reason}"),
         }
     }
 }

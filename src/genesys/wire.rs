@@ -13,6 +13,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use self::attributes::WireAttributes;
@@ -297,9 +298,12 @@ impl ErrorBody {
 #[derive(Deserialize)]
 pub struct TokenBody {
     /// The token: never logged, never part of an error.
-    pub access_token: String,
-    /// Seconds until it dies: 300 to 172,800, by the settings of the OAuth client.
-    pub expires_in: u64,
+    #[serde(default)]
+    pub access_token: Value,
+    /// Seconds until it dies: 300 to 172,800, by the settings of the OAuth client. Some hosts write
+    /// them as a text, as a fraction, or not at all.
+    #[serde(default)]
+    pub expires_in: Value,
 }
 
 /// Body of a refusal of the token endpoint: the OAuth form, with a second spelling of the text.

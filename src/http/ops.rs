@@ -153,17 +153,17 @@ mod tests {
         let check = |name, ok, detail: &str| Check { name, ok, detail: detail.to_owned() };
         ReadinessReport {
             ready,
-            checks: vec![check("token", ready, "as it is"), check("breaker", false, "open")],
+            checks: vec![check("token", ready, "as it is"), check("retries", false, "spent")],
         }
     }
 
     #[test]
     fn readiness_is_one_line_and_verbosely_a_line_a_check() {
         assert_eq!(told(&report(true), false), "ready\n");
-        assert_eq!(told(&report(false), false), "not ready: token, breaker\n");
+        assert_eq!(told(&report(false), false), "not ready: token, retries\n");
         assert_eq!(
             told(&report(true), true),
-            "ready\ntoken: ok: as it is\nbreaker: failed: open\n"
+            "ready\ntoken: ok: as it is\nretries: failed: spent\n"
         );
     }
 }

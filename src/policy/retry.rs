@@ -8,15 +8,26 @@ use std::time::Duration;
 use super::{Moment, SlidingWindow};
 
 /// Retries allowed per call of the last ten seconds.
-const SHARE: f64 = 0.2;
-/// Retries allowed in any ten seconds whatever the traffic: one a second, so that a quiet service
-/// can retry at all.
-const FLOOR: u32 = 10;
+const SHARE: f64 = 0.5;
+/// Retries allowed in any second whatever the traffic, so that a quiet service can retry at all. They
+/// are counted by the second: ten seconds' worth at once would leave nothing for the next ten.
+const FLOOR: u32 = 3;
 
 /// How many retries the traffic of the last ten seconds pays for.
 #[derive(Clone, Debug, Default)]
 pub struct RetryBudget {
     window: SlidingWindow,
+}
+
+/// The budget of the last ten seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetState {
+    /// Retries made.
+    pub made: u32,
+    /// Retries that the calls pay for; three a second may be made in any case.
+    pub paid_for: u32,
+    /// Whether a retry could be made now.
+    pub has_room: bool,
 }
 
 impl RetryBudget {
@@ -25,24 +36,28 @@ impl RetryBudget {
         self.window.record(now, false);
     }
 
-    /// Retries made in the last ten seconds, and how many the traffic pays for.
-    pub fn spent(&self, now: Moment) -> (u32, u32) {
-        let (events, retries) = self.window.totals(now);
-        let share = f64::from(events - retries) * SHARE;
+    /// How things stand.
+    pub fn state(&self, now: Moment) -> BudgetState {
+        let (events, made) = self.window.totals(now);
+        let share = f64::from(events - made) * SHARE;
         // A share of a u32 is one, and never negative.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
-        let allowed = FLOOR.max(share.ceil() as u32);
-        (retries, allowed)
+        let paid_for = share.ceil() as u32;
+        let has_room = made < paid_for || self.window.marked_in_second(now) < FLOOR;
+        BudgetState { made, paid_for, has_room }
     }
 
-    /// Takes one retry out of the budget; `false` if it is spent.
-    pub fn withdraw(&mut self, now: Moment) -> bool {
-        let (retries, allowed) = self.spent(now);
-        let granted = retries < allowed;
-        if granted {
+    /// Takes one retry out of the budget; if it is spent, tells when there is budget again.
+    ///
+    /// # Errors
+    /// If the budget is spent: the time until the next second, which has a few of its own.
+    pub fn withdraw(&mut self, now: Moment) -> Result<(), Duration> {
+        if self.state(now).has_room {
             self.window.record(now, true);
+            return Ok(());
         }
-        granted
+        let next = Duration::from_secs(now.as_secs() + 1);
+        Err(next.saturating_sub(now))
     }
 }
 
@@ -60,6 +75,8 @@ pub enum Stop {
 pub enum RetryDecision {
     /// Wait this long, then try again.
     After(Duration),
+    /// The budget is spent. Wait this long, then decide once more.
+    AskAfter(Duration),
     /// Give up.
     Stop(Stop),
 }
@@ -75,11 +92,12 @@ pub fn decide(
 ) -> RetryDecision {
     // An attempt that starts at the deadline cannot be answered before it.
     if wait >= left {
-        RetryDecision::Stop(Stop::NoTime)
-    } else if budget.withdraw(now) {
-        RetryDecision::After(wait)
-    } else {
-        RetryDecision::Stop(Stop::NoBudget)
+        return RetryDecision::Stop(Stop::NoTime);
+    }
+    match budget.withdraw(now) {
+        Ok(()) => RetryDecision::After(wait),
+        Err(again) if again < left => RetryDecision::AskAfter(again),
+        Err(_) => RetryDecision::Stop(Stop::NoBudget),
     }
 }
 
@@ -92,19 +110,35 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_quiet_service_may_retry_once_a_second() {
+    fn a_quiet_service_may_retry_three_times_a_second() {
         let mut budget = RetryBudget::default();
-        let granted = (0..20).filter(|_| budget.withdraw(Duration::ZERO)).count();
-        assert_eq!(granted, 10);
-        assert!(budget.withdraw(10 * SECOND), "ten seconds later there is budget again");
+        for second in 0..30 {
+            let now = second * SECOND + Duration::from_millis(250);
+            let granted = (0..20).filter(|_| budget.withdraw(now).is_ok()).count();
+            assert_eq!(granted, 3, "in second {second}");
+            assert_eq!(budget.withdraw(now), Err(Duration::from_millis(750)));
+        }
     }
 
     #[test]
-    fn a_busy_service_may_retry_a_fifth_of_its_calls() {
+    fn a_busy_service_may_retry_half_of_its_calls() {
         let mut budget = RetryBudget::default();
         (0..1000).for_each(|_| budget.deposit(SECOND));
-        let granted = (0..1000).filter(|_| budget.withdraw(SECOND)).count();
-        assert_eq!(granted, 200);
+        let granted = (0..1000).filter(|_| budget.withdraw(SECOND).is_ok()).count();
+        assert_eq!(granted, 500);
+        assert!(budget.withdraw(2 * SECOND).is_ok(), "and three a second in any case");
+    }
+
+    #[test]
+    fn a_spent_budget_is_waited_for_if_there_is_time() {
+        let (mut budget, half) = (RetryBudget::default(), SECOND / 2);
+        let mut decide_at = |left, now| decide(Duration::ZERO, left, &mut budget, now);
+        for _ in 0..3 {
+            assert_eq!(decide_at(SECOND, half), RetryDecision::After(Duration::ZERO));
+        }
+        assert_eq!(decide_at(SECOND, half), RetryDecision::AskAfter(half));
+        assert_eq!(decide_at(half, half), RetryDecision::Stop(Stop::NoBudget));
+        assert_eq!(decide_at(half, SECOND), RetryDecision::After(Duration::ZERO));
     }
 
     #[test]
@@ -128,13 +162,13 @@ mod tests {
                 if is_call {
                     budget.deposit(now);
                     calls += 1;
-                } else if budget.withdraw(now) {
+                } else if budget.withdraw(now).is_ok() {
                     retries += 1;
                 }
             }
-            // Ten for each ten seconds begun, and a fifth of everything.
-            let tens = u32::try_from(now.as_secs() / 10 + 2).expect("small");
-            prop_assert!(f64::from(retries) <= f64::from(tens * 10) + f64::from(calls) * SHARE);
+            // Three for each second begun, and half of everything.
+            let seconds = u32::try_from(now.as_secs() + 1).expect("small");
+            prop_assert!(f64::from(retries) <= f64::from(seconds * FLOOR) + f64::from(calls) * SHARE + 1.0);
         }
     }
 }

@@ -40,6 +40,13 @@ impl SlidingWindow {
         })
     }
 
+    /// Marked events of the second of `now`.
+    pub fn marked_in_second(&self, now: Moment) -> u32 {
+        let second = now.as_secs();
+        let slot = self.slots.iter().find(|slot| slot.second == second);
+        slot.map_or(0, |slot| slot.marked)
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         *self = Self::default();
@@ -61,6 +68,7 @@ mod tests {
         window.record(at(5000), false);
         assert_eq!(window.totals(at(5000)), (3, 1));
         assert_eq!(window.totals(at(9999)), (3, 1));
+        assert_eq!([at(999), at(1000)].map(|now| window.marked_in_second(now)), [1, 0]);
         assert_eq!(window.totals(at(10_000)), (1, 0));
         window.record(at(10_000), true); // reuses the slot of second 0
         assert_eq!(window.totals(at(10_000)), (2, 1));

@@ -49,19 +49,8 @@ pub enum Answer {
     Reset,
     /// An answer that is not HTTP, or too large.
     Invalid,
-    /// Not sent: the breaker was open, no token, no budget or no time.
+    /// Not sent: upstream is in trouble, no token, no budget or no time.
     NotSent,
-}
-
-/// State of a circuit breaker, as a gauge: 0, 1 or 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
-    /// Calls pass.
-    Closed,
-    /// A probe is under way.
-    HalfOpen,
-    /// Calls are refused.
-    Open,
 }
 
 /// Where the figures of `/metrics` come from.
@@ -83,8 +72,12 @@ pub trait Meter: Send + Sync {
     /// How things stand with the budget: calls that could be made now, and whether a 429 keeps all
     /// of them back.
     fn rate_window(&self, room: u64, throttled: bool);
-    /// The state of the breaker that guards an operation's upstream changed.
-    fn breaker(&self, upstream: &'static str, state: BreakerState);
+    /// A call was refused because this upstream is in trouble.
+    fn refused_by_throttle(&self, upstream: &'static str);
+    /// A token was fetched that lives this long.
+    fn token_fetched(&self, lifetime: Duration);
+    /// No token was fetched, or none that can be used.
+    fn token_failed(&self);
     /// A key was answered with this outcome.
     fn outcome(&self, outcome: Outcome);
     /// From the acceptance of a PATCH until a read showed it.
@@ -125,7 +118,9 @@ impl Meter for NoMeter {
     fn rate_refused(&self) {}
     fn paid(&self, _: Payer) {}
     fn rate_window(&self, _: u64, _: bool) {}
-    fn breaker(&self, _: &'static str, _: BreakerState) {}
+    fn refused_by_throttle(&self, _: &'static str) {}
+    fn token_fetched(&self, _: Duration) {}
+    fn token_failed(&self) {}
     fn outcome(&self, _: Outcome) {}
     fn visibility_lag(&self, _: Duration) {}
     fn read_backs(&self, _: u32) {}

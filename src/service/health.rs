@@ -6,9 +6,9 @@ use super::callers::KnownCallers;
 use super::tls::Tls;
 use crate::app::App;
 use crate::audit::AuditLog;
-use crate::genesys::{Guard, Limiter, Retries, TokenCache, TokenStatus};
+use crate::genesys::{Limiter, Retries, TokenCache, TokenStatus, UpstreamThrottle};
 use crate::http::{Check, Readiness, ReadinessReport};
-use crate::ports::BreakerState;
+use crate::policy::{BudgetState, ThrottleState, Throttling};
 use crate::shutdown::Shutdown;
 use crate::telemetry::LogLosses;
 
@@ -18,7 +18,7 @@ pub struct Health {
     pub tokens: TokenCache,
     pub limiter: Limiter,
     pub retries: Arc<Retries>,
-    pub guards: [(&'static str, Arc<Guard>); 3],
+    pub throttles: [(&'static str, Arc<UpstreamThrottle>); 3],
     pub app: App,
     pub shutdown: Shutdown,
     pub audit: Option<AuditLog>,
@@ -27,7 +27,7 @@ pub struct Health {
 }
 
 impl Readiness for Health {
-    /// Not ready only while starting, draining, or with refused credentials. An outage, a breaker
+    /// Not ready only while starting, draining, or with refused credentials. An outage
     /// or throttling would be the same behind every replica: taking all of them out of rotation
     /// would turn clear errors into none at all.
     fn report(&self) -> ReadinessReport {
@@ -39,7 +39,7 @@ impl Readiness for Health {
             ok: running,
             detail: if running { "running" } else { "draining" }.to_owned(),
         });
-        checks.extend(self.guards.iter().map(|(name, guard)| breaker(name, guard.state())));
+        checks.extend(self.throttles.iter().map(|(name, one)| throttle(name, one.state())));
         checks.push(rate_limit(&self.limiter));
         checks.push(retry_budget(&self.retries));
         checks.extend(self.tls.as_ref().map(|tls| tls.check()));
@@ -116,16 +116,25 @@ fn rate_limit(limiter: &Limiter) -> Check {
 }
 
 fn retry_budget(retries: &Retries) -> Check {
-    let (made, allowed) = retries.spent();
-    let detail = format!("{made} of {allowed} retries made in the last ten seconds");
-    Check { name: "upstream.retry_budget", ok: made < allowed, detail }
+    let BudgetState { made, paid_for, has_room } = retries.budget_state();
+    let detail = format!(
+        "{made} retries made in the last ten seconds; the calls pay for {paid_for}, and three a \
+         second are free"
+    );
+    Check { name: "upstream.retry_budget", ok: has_room, detail }
 }
 
-fn breaker(name: &'static str, state: BreakerState) -> Check {
-    let detail = match state {
-        BreakerState::Closed => "circuit breaker closed",
-        BreakerState::HalfOpen => "circuit breaker half open: a probe is out",
-        BreakerState::Open => "circuit breaker open: too many calls failed lately",
+fn throttle(name: &'static str, state: ThrottleState) -> Check {
+    let refused = match state.throttling {
+        Throttling::Nothing => "no calls are refused",
+        Throttling::Share => "a part of the calls is refused",
+        Throttling::FailingConversations => {
+            "of the one or two conversations that fail, only one probing call a second is made"
+        }
+        Throttling::AllButProbes => "only one probing call a second is made",
     };
-    Check { name, ok: state == BreakerState::Closed, detail: detail.to_owned() }
+    let ThrottleState { requests, accepts, .. } = state;
+    let detail =
+        format!("{requests} requests, {accepts} accepts in the last ten seconds; {refused}");
+    Check { name, ok: state.throttling == Throttling::Nothing, detail }
 }

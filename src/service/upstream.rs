@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Monotonic;
 use crate::config::{self, Config, Route};
 use crate::genesys::{
-    ApiGuards, Clearing, Client, Credentials, Guard, Jitter, Limiter, Limits, Paths, Retries,
-    StackParts, StackSettings, TokenCache, TokenSettings, Transport, api_stack, token_stack,
+    ApiThrottles, Clearing, Client, Credentials, Jitter, Limiter, Limits, Paths, Retries,
+    SecretSource, StackParts, StackSettings, TokenCache, TokenSettings, Transport,
+    UpstreamThrottle, api_stack, token_stack,
 };
 use crate::policy::{Backoff, RateSettings};
 use crate::ports::Meter;
@@ -27,7 +29,7 @@ pub struct Upstream {
     pub tokens: TokenCache,
     pub limiter: Limiter,
     pub retries: Arc<Retries>,
-    pub guards: [(&'static str, Arc<Guard>); 3],
+    pub throttles: [(&'static str, Arc<UpstreamThrottle>); 3],
 }
 
 impl Upstream {
@@ -45,23 +47,16 @@ impl Upstream {
             jitter: jitter.clone(),
             clock: Monotonic::start(),
         };
-        let (login, login_guard) = token_stack(&stack);
-        let credentials = Credentials {
-            client_id: credentials.client_id.clone(),
-            client_secret: credentials.client_secret.clone(),
-        };
-        let settings = TokenSettings {
-            login_base: config.genesys.login_base().as_str().to_owned(),
-            refresh_ahead: config.genesys.token_refresh_ahead,
-            attempt_timeout: config.genesys.attempt_timeout,
-        };
-        let tokens = TokenCache::start(credentials, settings, login, jitter, stop);
+        let (login, login_throttle) = token_stack(&stack);
+        let (credentials, settings) = (token_credentials(credentials), token_settings(config));
+        let reporting = (jitter, Arc::clone(&stack.meter));
+        let tokens = TokenCache::start(credentials, settings, login, reporting, stop);
         let rates = rate_settings(&config.genesys);
         let limiter = Limiter::new(rates, Arc::clone(&stack.meter), stack.clock);
         let analytics = Limiter::lane(rates, Arc::clone(&stack.meter), stack.clock);
         let limits = Limits { budget: limiter.clone(), analytics };
         let api = api_stack(&stack, tokens.clone(), limits);
-        let ApiGuards { conversations, analytics } = api.guards;
+        let ApiThrottles { conversations, analytics } = api.throttles;
         let clearing = match config.genesys.clear_with {
             config::ClearWith::Empty => Clearing::Empty,
             config::ClearWith::Null => Clearing::Null,
@@ -71,10 +66,10 @@ impl Upstream {
             tokens,
             limiter,
             retries: api.retries,
-            guards: [
+            throttles: [
                 ("upstream.conversations", conversations),
                 ("upstream.analytics", analytics),
-                ("upstream.token", login_guard),
+                ("upstream.token", login_throttle),
             ],
         }
     }
@@ -87,6 +82,31 @@ fn stack_settings(config: &Config) -> StackSettings {
         api_base: config.genesys.api_base().as_str().to_owned(),
         login_base: config.genesys.login_base().as_str().to_owned(),
     }
+}
+
+fn token_credentials(credentials: &config::Credentials) -> Credentials {
+    let file = credentials.client_secret_file.clone();
+    Credentials {
+        client_id: credentials.client_id.clone(),
+        client_secret: credentials.client_secret.clone(),
+        secret_source: file.map(|path| {
+            SecretSource::new(move || config::read_secret(&path).map(SecretString::from))
+        }),
+    }
+}
+
+fn token_settings(config: &Config) -> TokenSettings {
+    TokenSettings {
+        refresh_ahead: config.genesys.token_refresh_ahead,
+        attempt_timeout: config.genesys.attempt_timeout,
+        login_host: host(config.genesys.login_base().as_str()),
+    }
+}
+
+/// The host of a base URL, with its port if it has one.
+fn host(base: &str) -> String {
+    let rest = base.split_once("://").map_or(base, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
 fn rate_settings(genesys: &config::Genesys) -> RateSettings {

@@ -25,7 +25,7 @@ use super::sink::LogLosses;
 use super::upstream::Upstream;
 use super::writes::{Writes, whole};
 use crate::domain::{Client, Outcome};
-use crate::ports::{Answer, BreakerState, Meter, Operation, Payer};
+use crate::ports::{Answer, Meter, Operation, Payer};
 
 const PREFIX: &str = "attribute_gateway";
 
@@ -250,8 +250,16 @@ impl Meter for Metrics {
         self.0.budget.window(room, throttled);
     }
 
-    fn breaker(&self, upstream: &'static str, state: BreakerState) {
-        self.0.upstream.breaker(upstream, state);
+    fn refused_by_throttle(&self, upstream: &'static str) {
+        self.0.upstream.refused_by_throttle(upstream);
+    }
+
+    fn token_fetched(&self, lifetime: Duration) {
+        self.0.upstream.token_fetched(lifetime);
+    }
+
+    fn token_failed(&self) {
+        self.0.upstream.token_failed();
     }
 
     fn outcome(&self, outcome: Outcome) {
@@ -327,7 +335,8 @@ mod tests {
         metrics.throttled(Operation::Read);
         metrics.rate_refused();
         metrics.rate_window(u64::MAX, true);
-        metrics.breaker("conversations", BreakerState::Open);
+        metrics.refused_by_throttle("conversations");
+        metrics.token_failed();
         metrics.outcome(Outcome::Verified);
         metrics.visibility_lag(took);
         metrics.read_backs(2);
@@ -361,7 +370,7 @@ mod tests {
             "rate_limit_refused_total 1",
             "rate_limit_room 9223372036854775807",
             "rate_limit_throttled 1",
-            r#"breaker_state{upstream="conversations"} 2"#,
+            r#"adaptive_throttle_refused_total{upstream="conversations"} 1"#,
             r#"write_outcomes_total{outcome="verified"} 1"#,
             "visibility_lag_seconds_sum 0.03",
             r#"read_backs_bucket{le="2.0"} 1"#,

@@ -1,18 +1,23 @@
-//! Figures of what goes to Genesys Cloud: attempts, calls with all their attempts, retries, breakers.
+//! Figures of what goes to Genesys Cloud: attempts, calls with all their attempts, retries,
+//! refusals while it is in trouble, and the token.
 
-use std::sync::atomic::AtomicI64;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::families::{
     AttemptLabels, Held, OPERATION_ANSWERS, OperationLabels, UpstreamLabels, count, seconds,
 };
-use crate::ports::{Answer, BreakerState, Operation};
+use crate::clock;
+use crate::ports::{Answer, Operation};
 
 /// What goes upstream.
 pub(super) struct Upstream {
@@ -20,7 +25,38 @@ pub(super) struct Upstream {
     calls: Exchanges,
     retries: Held<OperationLabels, Counter>,
     retries_refused: Held<OperationLabels, Counter>,
-    breakers: Family<UpstreamLabels, Gauge<i64, AtomicI64>>,
+    throttled: Family<UpstreamLabels, Counter>,
+    token: TokenTimes,
+}
+
+/// A time in seconds since 1970; absent until it is known, because 0 would be a date.
+#[derive(Clone, Debug, Default)]
+struct TimeGauge(Arc<AtomicI64>);
+
+impl TimeGauge {
+    fn set(&self, time: i64) {
+        self.0.store(time, Ordering::Relaxed);
+    }
+}
+
+impl EncodeMetric for TimeGauge {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            time => encoder.encode_gauge(&time),
+        }
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
+#[derive(Default)]
+struct TokenTimes {
+    expiry: TimeGauge,
+    success: TimeGauge,
+    failure: TimeGauge,
 }
 
 /// How often, with what answer, and how long.
@@ -57,7 +93,8 @@ impl Upstream {
             calls: Exchanges::new(),
             retries: Held::new(operations, Family::default()),
             retries_refused: Held::new(operations, Family::default()),
-            breakers: Family::default(),
+            throttled: Family::default(),
+            token: TokenTimes::default(),
         }
     }
 
@@ -83,7 +120,12 @@ impl Upstream {
             "Retries not made because the retry budget was spent",
             self.retries_refused.family.clone(),
         );
-        registry.register("breaker_state", "0 closed, 1 half-open, 2 open", self.breakers.clone());
+        registry.register(
+            "adaptive_throttle_refused",
+            "Calls not made because too many calls to this upstream failed lately",
+            self.throttled.clone(),
+        );
+        self.token.register(registry);
     }
 
     pub(super) fn attempt(&self, operation: Operation, answer: Answer, took: Duration) {
@@ -102,13 +144,36 @@ impl Upstream {
         self.retries_refused.with(Some(operation as usize), || labels(operation), count);
     }
 
-    pub(super) fn breaker(&self, upstream: &'static str, state: BreakerState) {
-        let value = match state {
-            BreakerState::Closed => 0,
-            BreakerState::HalfOpen => 1,
-            BreakerState::Open => 2,
-        };
-        self.breakers.get_or_create_owned(&UpstreamLabels { upstream }).set(value);
+    pub(super) fn refused_by_throttle(&self, upstream: &'static str) {
+        self.throttled.get_or_create_owned(&UpstreamLabels { upstream }).inc();
+    }
+
+    pub(super) fn token_fetched(&self, lifetime: Duration) {
+        let now = clock::now().unix_timestamp();
+        let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
+        self.token.success.set(now);
+        self.token.expiry.set(now.saturating_add(lifetime));
+    }
+
+    pub(super) fn token_failed(&self) {
+        self.token.failure.set(clock::now().unix_timestamp());
+    }
+}
+
+impl TokenTimes {
+    fn register(&self, registry: &mut Registry) {
+        let times = [
+            ("expiry", "When the newest token ends, in seconds since 1970", &self.expiry),
+            ("last_success", "When a token was last fetched, in seconds since 1970", &self.success),
+            (
+                "last_failure",
+                "When a token could last not be fetched or used, in seconds since 1970",
+                &self.failure,
+            ),
+        ];
+        for (name, help, gauge) in times {
+            registry.register(format!("token_{name}_timestamp_seconds"), help, gauge.clone());
+        }
     }
 }
 

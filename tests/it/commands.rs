@@ -114,7 +114,7 @@ async fn variables_that_look_like_settings_are_named_by_check_config_and_at_the_
     assert!(!checked.err.contains("canary") && !log.contains("canary"), "{log}");
     let log = serve.wrote("\"no token\"").await;
     let failed = log.lines().find(|line| line.contains("\"no token\"")).expect("a line");
-    assert!(failed.contains(r#""genesys.login":"http://127.0.0.1:1""#), "{failed}");
+    assert!(failed.contains(r#""genesys.login":"127.0.0.1:1""#), "{failed}");
     let serving = log.lines().find(|line| line.contains("\"serving\"")).expect("a line");
     let serving: Value = serde_json::from_str(serving).expect("JSON");
     assert_eq!(serving["genesys.api"], "https://api.mypurecloud.com");

@@ -256,30 +256,6 @@ async fn a_429_to_anything_else_stops_the_query_as_well_and_the_budget_is_shared
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_of_the_query_open_its_own_breaker_and_no_other() {
-    let status = Action::Status { code: 500, body: None, retry_after: None };
-    let app = TestApp::new()
-        .with_fault(Fault::on_analytics(status).always())
-        .allowing_leftovers()
-        .start()
-        .await;
-    for _ in 0..20 {
-        app.get(LIST).await.assert_problem(503, "upstream-unavailable", "notApplied");
-    }
-    let sent = app.simulator.count(Kind::Analytics);
-    app.get(LIST).await.assert_problem(503, "upstream-unavailable", "notApplied");
-    assert_eq!(app.simulator.count(Kind::Analytics), sent, "it is open");
-    assert!(
-        app.readiness().await.text.contains("upstream.analytics: failed: circuit breaker open")
-    );
-    let figures = app.get("/metrics").await.text;
-    for line in [r#"{upstream="analytics"} 2"#, r#"{upstream="conversations"} 0"#] {
-        assert!(figures.contains(&format!("breaker_state{line}\n")), "{line} in {figures}");
-    }
-    app.read(CALL, "").await.assert_status(200);
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_query_is_retried_and_counted_under_its_own_name() {
     let status = Action::Status { code: 503, body: None, retry_after: None };
     let app = TestApp::new().with_fault(Fault::on_analytics(status)).start().await;

@@ -1,10 +1,10 @@
 //! Tests of the whole service, in one binary. `tests/README.md` explains how they are organised.
 
 mod access;
+mod adaptive_throttling;
 mod architecture;
 mod auditing;
 mod bad_input;
-mod breaker;
 mod callers;
 mod clearing;
 mod client_spellings;

@@ -1,62 +1,96 @@
 //! The retry budget: an outage is met with a fraction more load, not with a multiple of it.
 
-use attribute_gateway::simulator::{Action, Fault, Kind};
+use attribute_gateway::simulator::{Action, Fault, Kind, On};
 use serde_json::json;
 
 use crate::harness::{CALL, TestApp, ms};
+
+/// A failure that is retried, and no sign of an upstream in trouble.
+fn slow() -> Action {
+    Action::Status { code: 408, body: None, retry_after: None }
+}
 
 fn unavailable() -> Action {
     Action::Status { code: 503, body: None, retry_after: None }
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_ten_seconds_a_quiet_service_makes_ten_retries_and_no_more() {
-    // Below the twenty calls at which the breaker would take over.
+async fn a_quiet_service_makes_three_retries_a_second_and_waits_for_budget_until_the_deadline() {
     let app = TestApp::new().with_env("GATEWAY__GENESYS__BACKOFF_BASE", "1ms");
-    let app = app.with_fault(Fault::on_read(unavailable()).always()).allowing_leftovers();
+    let app = app.with_fault(Fault::on_read(slow()).always()).allowing_leftovers();
     let app = app.with_env("GATEWAY__GENESYS__BACKOFF_CAP", "1ms").start().await;
     let first = app.read(CALL, "").await;
     first.assert_problem(503, "upstream-unavailable", "notApplied");
-    assert_eq!(app.order().len(), 11, "one call and ten retries");
-    let second = app.read(CALL, "").await;
-    second.assert_problem(503, "upstream-unavailable", "notApplied");
-    assert_eq!((app.order().len(), second.took), (12, ms(20)));
-    assert!((app.figure(r#"upstream_retries_total{operation="read"}"#).await - 10.0).abs() < 0.5);
+    // The last three are made in the fifth second; there is no budget before the deadline any more.
+    assert_eq!(app.order().len(), 1 + 15, "{:?}", app.sent(Kind::Read));
+    assert!(first.took > ms(4000) && first.took < ms(4200), "{:?}", first.took);
+    assert!((app.figure(r#"upstream_retries_total{operation="read"}"#).await - 15.0).abs() < 0.5);
     let refused = app.figure(r#"retry_budget_exhausted_total{operation="read"}"#).await;
-    assert!((refused - 2.0).abs() < 0.5, "{refused}");
-    // Ten seconds later there is budget again, and upstream is back.
-    app.simulator.clear_faults();
-    app.simulator.inject(Fault::on_read(unavailable()));
-    tokio::time::sleep(ms(10_000)).await;
-    app.read(CALL, "").await.assert_status(200);
+    assert!((refused - 1.0).abs() < 0.5, "{refused}");
+    let readiness = app.readiness().await.text;
+    let spent = "upstream.retry_budget: failed: 15 retries made in the last ten seconds";
+    assert!(readiness.contains(spent), "{readiness}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_busy_service_retries_a_fifth_of_its_calls() {
+async fn a_call_that_finds_the_budget_spent_waits_for_the_next_second() {
     let app = TestApp::new().with_env("GATEWAY__GENESYS__BACKOFF_BASE", "1ms");
     let app = app.with_env("GATEWAY__GENESYS__BACKOFF_CAP", "1ms").start().await;
+    app.simulator.inject(Fault::on_read(slow()).times(5));
+    let answer = app.read(CALL, "").await;
+    answer.assert_status(200);
+    let sent = app.sent(Kind::Read);
+    assert_eq!(sent.len(), 6);
+    assert!(sent[3] < 100 && (1000..1010).contains(&sent[4]), "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_service_retries_half_of_its_calls() {
+    let app = TestApp::new().with_env("GATEWAY__GENESYS__BACKOFF_BASE", "1ms");
+    let app = app.with_env("GATEWAY__GENESYS__BACKOFF_CAP", "1ms").with_budget(100_000);
+    let app = app.allowing_leftovers().start().await;
     for _ in 0..200 {
         app.read(CALL, "").await.assert_status(200);
     }
     app.simulator.clear_calls();
-    app.simulator.inject(Fault::on_read(unavailable()).times(60));
-    for _ in 0..10 {
-        let _ = app.read(CALL, "").await;
+    app.simulator.inject(Fault::on_read(slow()).always());
+    let _ = app.read(CALL, "").await;
+    // Half of 201 calls, in two seconds; then three in each of the two seconds that are left.
+    let retries = app.order().len() - 1;
+    assert!((101..=110).contains(&retries), "{retries}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_and_a_read_a_second_have_budget_enough_when_a_quarter_fails() {
+    for seed in 0..10 {
+        let among = vec![unavailable(), slow(), Action::ResetBefore];
+        let fault = Fault::new(Action::Random { percent: 25, seed, among }).always();
+        let mut app = TestApp::new().with_seed(seed).allowing_leftovers();
+        for on in [On::Read, On::Patch] {
+            app = app.with_fault(fault.clone().on(on));
+        }
+        let app = app.start().await;
+        for number in 0..60 {
+            let _ = app.write(CALL, "", json!({"tier": number.to_string()})).await;
+            let _ = app.read(CALL, "").await;
+            app.until(ms(1000 * (number + 1))).await;
+        }
+        for operation in ["read", "patch"] {
+            let series = format!("retry_budget_exhausted_total{{operation=\"{operation}\"}}");
+            assert!(app.figure(&series).await < 0.5, "seed {seed}, {operation}");
+        }
     }
-    // 210 calls in less than ten seconds; the failures stay below the half that opens the breaker.
-    assert_eq!(app.order().len(), 10 + 42);
-    app.simulator.clear_faults();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_patch_that_is_sent_again_after_a_look_is_paid_for_like_any_other_retry() {
     let app = TestApp::new().with_env("GATEWAY__GENESYS__BACKOFF_BASE", "1ms").quiet();
-    // A page of HTML leaves its fate unknown, and is no failure that would open the breaker.
+    // A page of HTML leaves its fate unknown, and is no failure to the adaptive throttle.
     let app = app.with_fault(Fault::on_patch(Action::Html).always()).allowing_leftovers();
     let app = app.with_env("GATEWAY__GENESYS__BACKOFF_CAP", "1ms").start().await;
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
     answer.assert_problem(503, "upstream-unavailable", "unknown");
-    assert_eq!(app.simulator.count(Kind::Patch), 11, "one, and ten repetitions");
+    assert_eq!(app.simulator.count(Kind::Patch), 16, "one, and three repetitions a second");
     let detail = answer.at("/detail").to_string();
     assert!(detail.contains("too many calls failed lately, this one is not repeated"), "{detail}");
 }

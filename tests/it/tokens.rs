@@ -236,11 +236,9 @@ async fn what_is_no_token_is_an_invalid_response_in_time_and_is_asked_for_again(
     let answers = [
         lives(json!(0)),
         lives(json!("soon")),
-        lives(json!("3600")),
         lives(json!(-5)),
-        lives(json!(1.5)),
-        lives(Value::Null),
-        body(json!({"access_token": "canary", "token_type": "bearer"})),
+        lives(json!(0.5)),
+        lives(json!([300])),
         body(json!({"expires_in": 300})),
         body(json!({"access_token": "line\nbreak", "expires_in": 300})),
         body(json!({"access_token": 7, "expires_in": 300})),
@@ -260,6 +258,128 @@ async fn what_is_no_token_is_an_invalid_response_in_time_and_is_asked_for_again(
         tokio::time::sleep(secs(1)).await;
         app.read(CALL, "").await.assert_status(200);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lives_in_other_spellings_are_used_and_a_missing_one_counts_as_short() {
+    let values = [json!("172800"), json!(172_800.5), Value::Null];
+    for (value, renewed) in values.into_iter().zip([false, false, true]) {
+        let fault = Fault::on_token(Action::TokenExpiresIn { value: value.clone() });
+        let app = TestApp::new().with_fault(fault);
+        let app = app.with_settings(|settings| settings.token_lifetime = secs(172_800));
+        let app = app.start().await;
+        app.read(CALL, "").await.assert_status(200);
+        tokio::time::sleep(secs(300)).await;
+        assert_eq!(app.simulator.count(Kind::Token) == 2, renewed, "{value}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_token_is_named_with_field_status_and_host() {
+    let life = "answered 200 with an `expires_in` that is no number of seconds above 0";
+    let page = |status| format!("answered {status} with `text/html; charset=utf-8`");
+    let answers = [
+        (Action::TokenExpiresIn { value: json!(0) }, life.to_owned()),
+        (Action::Html, page(200)),
+        (Action::Page { status: 302 }, page(302)),
+        (Action::Page { status: 403 }, page(403)),
+        (Action::Page { status: 401 }, page(401)),
+        (Action::Empty { status: 204, applied: false }, "answered 204 with no content".to_owned()),
+        (
+            Action::Status { code: 200, body: Some(json!({"expires_in": 300})), retry_after: None },
+            "answered 200 without a text in `access_token`".to_owned(),
+        ),
+    ];
+    for (action, reason) in answers {
+        let app = TestApp::new().with_env("GENESYS_ENVIRONMENT", "mypurecloud.ie");
+        let app = app.with_fault(Fault::on_token(action)).start().await;
+        let answer = app.read(CALL, "").await;
+        answer.assert_problem(502, "upstream-invalid-response", "notApplied");
+        let reason = format!("`login.mypurecloud.ie` {reason}");
+        assert!(answer.at("/detail").to_string().contains(&reason), "{}", answer.text);
+        let readiness = app.readiness().await;
+        assert_eq!(readiness.status, 200, "nothing is known of the credentials");
+        let told = format!("token: failed: no token: {reason}");
+        assert!(readiness.text.contains(&told), "{}", readiness.text);
+        let logs = app.logs.text();
+        assert!(logs.contains("login.mypurecloud.ie") && logs.contains("no token"), "{logs}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_cannot_be_used_counts_as_a_failure_everywhere() {
+    const EXPIRY: &str = "token_expiry_timestamp_seconds";
+    const SUCCESS: &str = "token_last_success_timestamp_seconds";
+    const FAILURE: &str = "token_last_failure_timestamp_seconds";
+    for action in [Action::TokenExpiresIn { value: json!(0) }, Action::Html] {
+        let app = TestApp::new().with_fault(Fault::on_token(action)).start().await;
+        let figures = app.get("/metrics").await.text;
+        for name in [EXPIRY, SUCCESS] {
+            assert!(!figures.contains(&format!("\nattribute_gateway_{name}")), "{figures}");
+        }
+        assert!(app.figure(FAILURE).await > 1.7e9);
+        let attempts = r#"upstream_attempts_total{operation="token",answer="invalid"}"#;
+        assert!((app.figure(attempts).await - 1.0).abs() < 0.1, "{figures}");
+        assert!(!figures.contains(r#"{operation="token",answer="200"}"#), "{figures}");
+        let readiness = app.readiness().await.text;
+        assert!(readiness.contains("upstream.token: ok: 1 requests, 0 accepts"), "{readiness}");
+        tokio::time::sleep(secs(2)).await;
+        let (expiry, success) = (app.figure(EXPIRY).await, app.figure(SUCCESS).await);
+        assert!(success > 1.7e9 && (expiry - success - 86_400.0).abs() < 2.0, "{expiry}");
+    }
+    let app = TestApp::new().start().await;
+    assert!(app.figure(FAILURE).await < 0.5);
+    let refused = Action::Status { code: 401, body: None, retry_after: None };
+    app.simulator.inject(Fault::on_read(refused).times(2));
+    let _ = app.read(CALL, "").await;
+    assert!(app.figure(FAILURE).await > 1.7e9, "a token that the API refuses is no use either");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_that_is_a_date_is_understood_also_of_the_token_endpoint() {
+    let until = Action::ThrottleUntil { seconds: 40 };
+    let app = TestApp::new().with_fault(Fault::on_token(until.clone())).start().await;
+    let answer = app.read(CALL, "").await;
+    answer.assert_problem(503, "upstream-rate-limited", "notApplied");
+    let wait: u64 = answer.header("retry-after").parse().expect("seconds");
+    assert!((38..=40).contains(&wait), "{wait}");
+    tokio::time::sleep(secs(40)).await;
+    app.simulator.inject(Fault::on_read(until));
+    let answer = app.read(CALL, "").await;
+    answer.assert_problem(503, "upstream-rate-limited", "notApplied");
+    let wait: u64 = answer.header("retry-after").parse().expect("seconds");
+    assert!((38..=40).contains(&wait), "{wait}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_was_rotated_in_its_file_is_used_without_a_restart() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "demo-secret\n").expect("written");
+    let app = TestApp::new().with_env("GENESYS_CLIENT_SECRET", "");
+    let app = app.with_env("GENESYS_CLIENT_SECRET_FILE", file.to_str().expect("text"));
+    let app = app.start().await;
+    app.read(CALL, "").await.assert_status(200);
+    // Rotated, and the old one is refused together with its tokens.
+    std::fs::write(&file, "rotated-secret\n").expect("written");
+    app.simulator.set_settings(|settings| settings.client_secret = "rotated-secret".to_owned());
+    app.simulator.kill_tokens();
+    app.read(CALL, "").await.assert_status(200);
+    assert_eq!(app.simulator.count(Kind::Token), 2, "the old one was not even tried");
+    // A file that is away or empty for a moment changes nothing.
+    std::fs::write(&file, "").expect("written");
+    app.simulator.kill_tokens();
+    app.read(CALL, "").await.assert_status(200);
+    let logs = app.logs.text();
+    assert!(logs.contains("the file of the client secret cannot be used"), "{logs}");
+    assert!(!logs.contains("rotated-secret") && !logs.contains("demo-secret"), "{logs}");
+    // The platform knows of the rotation before the file does.
+    app.simulator.set_settings(|settings| settings.client_secret = "third-secret".to_owned());
+    app.simulator.kill_tokens();
+    app.read(CALL, "").await.assert_problem(502, "upstream-auth-failed", "notApplied");
+    std::fs::write(&file, "third-secret").expect("written");
+    tokio::time::sleep(secs(60)).await;
+    app.read(CALL, "").await.assert_status(200);
 }
 
 #[tokio::test(start_paused = true)]

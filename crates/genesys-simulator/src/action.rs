@@ -18,6 +18,11 @@ pub enum Action {
         #[serde(default)]
         retry_after: Option<u64>,
     },
+    /// 429 in the platform's words, with `Retry-After` as the date that is so many seconds ahead.
+    ThrottleUntil {
+        /// Seconds to wait.
+        seconds: u64,
+    },
     /// This status, with this body or the platform's own one for it. A text is sent as plain text.
     Status {
         /// The status, 200 to 599.
@@ -47,6 +52,11 @@ pub enum Action {
     },
     /// 200 with a page of HTML, as a proxy in between would send.
     Html,
+    /// A page of HTML with this status, as a proxy or another host would send.
+    Page {
+        /// The status, 200 to 599.
+        status: u16,
+    },
     /// An empty body.
     Empty {
         /// With this status.
@@ -121,7 +131,9 @@ impl Action {
     pub(super) fn check(&self) -> Result<(), serde_json::Error> {
         let refuse = |message: String| Err(serde::de::Error::custom(message));
         match self {
-            Self::Status { code, .. } | Self::Empty { status: code, .. }
+            Self::Status { code, .. }
+            | Self::Empty { status: code, .. }
+            | Self::Page { status: code }
                 if !(200..600).contains(code) =>
             {
                 refuse(format!("`{code}` is no status from 200 to 599"))

@@ -1,7 +1,9 @@
 //! The answers that faults put in the place of the platform's, and what they do to good ones. Knows
 //! no state: a request and an action make an answer.
 
-use axum::http::{StatusCode, header};
+use std::time::{Duration, SystemTime};
+
+use axum::http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{action::Action, oauth, reply::Reply, target::Target, world::Arrival};
@@ -10,6 +12,15 @@ use super::{action::Action, oauth, reply::Reply, target::Target, world::Arrival}
 pub(super) fn instead(arrival: &Arrival, action: &Action, correlation: &str) -> Option<Reply> {
     Some(match action {
         Action::Throttle { retry_after } => Reply::throttled(*retry_after, correlation),
+        Action::ThrottleUntil { seconds } => {
+            let until = SystemTime::from(super::wall_now()) + Duration::from_secs(*seconds);
+            let reply = Reply::throttled(None, correlation);
+            match HeaderValue::try_from(httpdate::fmt_http_date(until)) {
+                Ok(date) => reply.with_header(header::RETRY_AFTER, date),
+                Err(_) => reply,
+            }
+        }
+        Action::Page { status } => page(*status),
         Action::Status { code: 403, body: None, .. } if arrival.target == Target::Details => {
             let message = "Unable to perform the requested action. You must have at least one of \
                            the following permissions assigned: [analytics:conversationDetail:view, \
@@ -43,8 +54,12 @@ pub(super) fn status_of(code: u16) -> StatusCode {
 }
 
 pub(super) fn html() -> Reply {
+    page(200)
+}
+
+fn page(status: u16) -> Reply {
     let page = "<!DOCTYPE html><html><body><h1>Please log in</h1></body></html>";
-    Reply::empty(StatusCode::OK).with_body("text/html; charset=utf-8", page)
+    Reply::empty(status_of(status)).with_body("text/html; charset=utf-8", page)
 }
 
 fn with_status(code: u16, body: Option<&Value>, correlation: &str) -> Reply {

@@ -69,7 +69,11 @@ fn no_debug_output_holds_a_secret() {
     ];
     let source = env(&pairs);
     let loaded = load(&source).expect("valid");
-    let credentials = Credentials { client_id: "x".to_owned(), client_secret: SECRET.into() };
+    let credentials = Credentials {
+        client_id: "x".to_owned(),
+        client_secret: SECRET.into(),
+        client_secret_file: None,
+    };
     let mut problems = Vec::new();
     let layers = layers::collect(&source, &mut problems);
     let shown = format!(

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use tokio::time::Instant;
 
-use super::{Call, call};
+use super::{Call, Unusable, call};
 use crate::genesys::error::{UpstreamError, status_is_ambiguous};
 use crate::genesys::transport::Transport;
 use crate::ports::{Answer, Attempt, Meter, Operation};
@@ -88,6 +88,7 @@ fn may_have_been_applied(result: &Result<Response<Bytes>, UpstreamError>) -> boo
 
 fn answer_of(result: &Result<Response<Bytes>, UpstreamError>) -> Answer {
     match result {
+        Ok(answer) if answer.extensions().get::<Unusable>().is_some() => Answer::Invalid,
         Ok(answer) => Answer::Status(answer.status().as_u16()),
         Err(error) => error.answer(),
     }

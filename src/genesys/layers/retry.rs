@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use tokio::time::Instant;
 
 use super::{Again, Call, call};
 use crate::clock::Monotonic;
 use crate::genesys::error::{self, UpstreamError};
 use crate::genesys::random::Jitter;
 use crate::genesys::transport::Transport;
-use crate::policy::{Backoff, RetryBudget, RetryDecision, Stop, decide};
+use crate::policy::{Backoff, BudgetState, RetryBudget, RetryDecision, Stop, decide};
 use crate::ports::{Meter, Operation};
 
 /// What retries of all calls share.
@@ -42,9 +43,9 @@ pub fn layer(retries: Arc<Retries>, inner: Transport) -> Transport {
 }
 
 impl Retries {
-    /// Retries made in the last ten seconds, and how many the traffic pays for; for `/readyz`.
-    pub fn spent(&self) -> (u32, u32) {
-        self.budget().spent(self.clock.now())
+    /// The budget of the last ten seconds, for `/readyz`.
+    pub fn budget_state(&self) -> BudgetState {
+        self.budget().state(self.clock.now())
     }
 }
 
@@ -54,7 +55,7 @@ impl Retries {
     async fn run(&self, inner: Transport, request: Request<Bytes>) -> Exchanged {
         let call = call(&request).clone();
         if call.again {
-            self.pay_for_repetition(&call)?;
+            self.pay_for_repetition(&call).await?;
         } else {
             self.budget().deposit(self.clock.now());
         }
@@ -71,21 +72,35 @@ impl Retries {
                 return result;
             }
             let wait = self.wait_after(&result, failures);
-            match self.decide(&call, wait) {
+            match self.pay(&call, wait).await {
                 // After a 429 everybody waits: the next attempt does so in the rate limit.
-                RetryDecision::After(_) if is_throttled(&result) => {}
-                RetryDecision::After(wait) => tokio::time::sleep(wait).await,
-                RetryDecision::Stop(_) => return result,
+                Ok(_) if is_throttled(&result) => {}
+                Ok(wait) => tokio::time::sleep(wait).await,
+                Err(_) => return result,
             }
         }
     }
 
     /// The use case repeats a PATCH of unknown fate, after a read and a wait of its own.
-    fn pay_for_repetition(&self, call: &Call) -> Result<(), UpstreamError> {
-        match self.decide(call, Duration::ZERO) {
-            RetryDecision::After(_) => Ok(()),
-            RetryDecision::Stop(Stop::NoTime) => Err(UpstreamError::NotSentInTime),
-            RetryDecision::Stop(Stop::NoBudget) => Err(UpstreamError::NoBudget),
+    async fn pay_for_repetition(&self, call: &Call) -> Result<(), UpstreamError> {
+        match self.pay(call, Duration::ZERO).await {
+            Ok(_) => Ok(()),
+            Err(Stop::NoTime) => Err(UpstreamError::NotSentInTime),
+            Err(Stop::NoBudget) => Err(UpstreamError::NoBudget),
+        }
+    }
+
+    /// Takes a retry that starts after `wait` out of the budget, and tells what is left to wait. A
+    /// spent budget is waited for, if there is budget again before the deadline.
+    async fn pay(&self, call: &Call, wait: Duration) -> Result<Duration, Stop> {
+        let start = Instant::now() + wait;
+        loop {
+            let wait = start.saturating_duration_since(Instant::now());
+            match self.decide(call, wait) {
+                RetryDecision::After(wait) => return Ok(wait),
+                RetryDecision::AskAfter(again) => tokio::time::sleep(again).await,
+                RetryDecision::Stop(stop) => return Err(stop),
+            }
         }
     }
 
@@ -94,6 +109,7 @@ impl Retries {
         let decision = decide(wait, left, &mut self.budget(), self.clock.now());
         match decision {
             RetryDecision::After(_) => self.meter.retry(call.operation),
+            RetryDecision::AskAfter(_) => {}
             RetryDecision::Stop(Stop::NoBudget) => self.meter.retry_refused(call.operation),
             RetryDecision::Stop(Stop::NoTime) => {
                 if wait < call.cycle.time_left() {

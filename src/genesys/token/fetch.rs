@@ -10,12 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use secrecy::ExposeSecret as _;
+use serde_json::Value;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::Credentials;
 use crate::genesys::error::{TokenFailure, UpstreamError, retry_after};
-use crate::genesys::layers::{Call, HeldPermit};
+use crate::genesys::layers::{Call, HeldPermit, Unusable};
 use crate::genesys::transport::Transport;
 use crate::genesys::wire::{TokenBody, TokenErrorBody, without_secrets};
 use crate::ports::{Class, Cycle, Operation};
@@ -26,6 +27,10 @@ const TOKEN_PATH: &str = "/oauth/token";
 /// the vendor's Terraform provider.
 const THROTTLED: &str = "rate limit exceeded";
 
+/// The life of a token whose answer names none: the shortest that a client's tokens can be given, by
+/// the same models. A token that lives longer is only renewed earlier than it need be.
+const UNNAMED_LIFE: Duration = Duration::from_mins(5);
+
 /// The longest life that a client's tokens can be given, by the models of the Python SDK 269. More
 /// than that is a mistake, and an instant that lies too far ahead cannot be told.
 const LONGEST_LIFE: Duration = Duration::from_hours(48);
@@ -35,6 +40,8 @@ pub struct Fetch {
     pub credentials: Credentials,
     pub stack: Transport,
     pub timeout: Duration,
+    /// Host of the token endpoint, as messages name it.
+    pub host: String,
 }
 
 /// A token as fetched.
@@ -55,43 +62,86 @@ impl Fetch {
         let answer = self.stack.clone().oneshot(self.request()).await;
         let answer = answer.map_err(|error| FetchFailure {
             retry_after: match error {
-                UpstreamError::BreakerOpen { retry_after } => Some(retry_after),
+                UpstreamError::InTrouble { retry_after } => Some(retry_after),
                 _ => None,
             },
-            failure: if error.is_transient() || matches!(error, UpstreamError::BreakerOpen { .. }) {
+            failure: if error.is_transient() || matches!(error, UpstreamError::InTrouble { .. }) {
                 unavailable(error.to_string())
             } else {
                 TokenFailure::Invalid(error.to_string())
             },
         })?;
-        if answer.status().is_success() { token(answer.body()) } else { Err(self.refusal(&answer)) }
+        if !answer.status().is_success() {
+            return Err(self.refusal(&answer));
+        }
+        token(&answer).map_err(|what| {
+            let text = format!("`{}` answered {}", self.host, self.clean(&what));
+            FetchFailure { failure: TokenFailure::Invalid(text), retry_after: None }
+        })
+    }
+
+    /// Text of the answer without what was sent: it is shown to clients.
+    fn clean(&self, text: &str) -> String {
+        let secrets = [self.credentials.client_secret.expose_secret(), &self.basic()];
+        without_secrets(text, &secrets)
+    }
+
+    /// Reads the secret again from where it came, if that is a file. A secret that is rotated there
+    /// is used from the next fetch on.
+    pub async fn reload_secret(&mut self) {
+        let Some(source) = self.credentials.secret_source.clone() else {
+            return;
+        };
+        match tokio::task::spawn_blocking(move || source.read()).await {
+            Ok(Ok(secret)) => {
+                if secret.expose_secret() != self.credentials.client_secret.expose_secret() {
+                    tracing::info!("the client secret in its file has changed and is used");
+                    self.credentials.client_secret = secret;
+                }
+            }
+            Ok(Err(reason)) => tracing::warn!(
+                reason,
+                "the file of the client secret cannot be used: the secret from before is kept"
+            ),
+            // The runtime is going down.
+            Err(_) => {}
+        }
     }
 
     /// Id and secret, as HTTP Basic sends them.
     fn basic(&self) -> String {
-        let Credentials { client_id, client_secret } = &self.credentials;
+        let Credentials { client_id, client_secret, .. } = &self.credentials;
         STANDARD.encode(format!("{client_id}:{}", client_secret.expose_secret()))
     }
 
     fn refusal(&self, answer: &Response<Bytes>) -> FetchFailure {
         let status = answer.status();
         let body: TokenErrorBody = serde_json::from_slice(answer.body()).unwrap_or_default();
-        // Whoever answers may repeat what it was sent, and this text is shown to callers.
-        let secrets = [self.credentials.client_secret.expose_secret(), &self.basic()];
-        let clean = |text: String| without_secrets(&text, &secrets);
-        let text = clean(body.error_description.or(body.description).unwrap_or_default());
+        let is_oauth = serde_json::from_slice::<Value>(answer.body())
+            .is_ok_and(|body| body.get("error").is_some());
+        let text = body.error_description.or(body.description);
+        let text = self.clean(&text.unwrap_or_default());
         let throttled = status.as_u16() == 429
             || (status.as_u16() == 400 && text.to_ascii_lowercase().starts_with(THROTTLED));
         let failure = if throttled {
             TokenFailure::Throttled { retry_after: Duration::ZERO }
         } else if status.is_server_error() || status.as_u16() == 408 {
             unavailable(format!("it answered {}", status.as_u16()))
-        } else {
-            let error = body.error.map(|error| format!(" `{}`", clean(error))).unwrap_or_default();
+        } else if is_oauth {
+            let error = body.error.map(|error| format!(" `{}`", self.clean(&error)));
             let text = if text.is_empty() { text } else { format!(": {text}") };
             TokenFailure::Refused(format!(
-                "the token endpoint answered {}{error}{text}",
-                status.as_u16()
+                "the token endpoint answered {}{}{text}",
+                status.as_u16(),
+                error.unwrap_or_default()
+            ))
+        } else {
+            // A page of a proxy, or of another host, says nothing about the credentials.
+            TokenFailure::Invalid(format!(
+                "`{}` answered {}, which is no answer of a token endpoint: check \
+                 genesys.environment, genesys.login_url and any proxy",
+                self.host,
+                self.clean(&described(answer))
             ))
         };
         FetchFailure { failure, retry_after: retry_after(answer.headers()) }
@@ -109,6 +159,7 @@ impl Fetch {
         request.headers_mut().insert(header::CONTENT_TYPE, form);
         request.extensions_mut().insert(Call {
             operation: Operation::Token,
+            conversation: None,
             cycle: Cycle::new(Instant::now() + self.timeout),
             retries: false,
             again: false,
@@ -125,21 +176,76 @@ fn unavailable(reason: String) -> TokenFailure {
     TokenFailure::Unavailable { reason, retry_after: Duration::ZERO }
 }
 
-fn token(body: &[u8]) -> Result<Fetched, FetchFailure> {
-    let invalid = |what: &str| FetchFailure {
-        failure: TokenFailure::Invalid(what.to_owned()),
-        retry_after: None,
+/// Status and content type.
+fn described(answer: &Response<Bytes>) -> String {
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    let kind = kind.map(|kind| String::from_utf8_lossy(kind.as_bytes()).into_owned());
+    let kind = kind.map_or_else(|| "no content type".to_owned(), |kind| format!("`{kind}`"));
+    format!("{} with {kind}", answer.status().as_u16())
+}
+
+/// The token of a good answer; else the answer's status and what is wrong with it.
+fn token(answer: &Response<Bytes>) -> Result<Fetched, String> {
+    let status = answer.status().as_u16();
+    let body: TokenBody = serde_json::from_slice(answer.body())
+        .map_err(|_| format!("{}, which holds no JSON of a token", described(answer)))?;
+    let Some(token) = body.access_token.as_str().filter(|token| !token.trim().is_empty()) else {
+        return Err(format!("{status} without a text in `access_token`"));
     };
-    let body: TokenBody = serde_json::from_slice(body)
-        .map_err(|_| invalid("something that is not a token with a life in seconds"))?;
-    if body.access_token.trim().is_empty() {
-        return Err(invalid("a token that is empty"));
-    }
-    if body.expires_in == 0 {
-        return Err(invalid("a token that is dead already (`expires_in` is 0)"));
-    }
-    let header = HeaderValue::try_from(format!("Bearer {}", body.access_token));
-    let mut header = header.map_err(|_| invalid("a token that cannot be sent in a header"))?;
+    let lifetime = lifetime(&body.expires_in).ok_or_else(|| {
+        format!("{status} with an `expires_in` that is no number of seconds above 0")
+    })?;
+    let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| format!("{status} with an `access_token` that cannot be sent in a header"))?;
     header.set_sensitive(true);
-    Ok(Fetched { header, lifetime: Duration::from_secs(body.expires_in).min(LONGEST_LIFE) })
+    Ok(Fetched { header, lifetime })
+}
+
+/// A life of at least a second, in whole seconds.
+fn lifetime(expires_in: &Value) -> Option<Duration> {
+    let seconds = match expires_in {
+        Value::Null => return Some(UNNAMED_LIFE),
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse::<f64>().ok(),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }?;
+    let longest = LONGEST_LIFE.as_secs_f64();
+    (seconds >= 1.0).then(|| Duration::from_secs_f64(seconds.floor().min(longest)))
+}
+
+/// Marks answers of a good status that hold no usable token, so that they are counted as failures.
+pub fn mark_unusable(inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
+        let inner = inner.clone();
+        async move {
+            let mut answer = inner.exchange(request).await?;
+            if answer.status().is_success() && token(&answer).is_err() {
+                answer.extensions_mut().insert(Unusable);
+            }
+            Ok(answer)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lives_are_understood_in_other_spellings_and_a_missing_one_counts_as_short() {
+        let day = Some(Duration::from_hours(24));
+        for value in [json!(86_400), json!("86400"), json!(86_400.5), json!(" 86400.5 ")] {
+            assert_eq!(lifetime(&value), day, "{value}");
+        }
+        assert_eq!(lifetime(&Value::Null), Some(UNNAMED_LIFE));
+        for value in [json!(u64::MAX), json!(1e300), json!("inf")] {
+            assert_eq!(lifetime(&value), Some(LONGEST_LIFE), "{value}");
+        }
+        let dead = [json!(0), json!(-5), json!(0.5), json!("soon"), json!(""), json!("NaN")];
+        for value in dead.into_iter().chain([json!(true), json!([300]), json!({})]) {
+            assert_eq!(lifetime(&value), None, "{value}");
+        }
+    }
 }

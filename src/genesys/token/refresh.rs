@@ -1,5 +1,6 @@
 //! The task that keeps the token fresh.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,6 +11,7 @@ use super::{News, Token, TokenSettings, Trouble};
 use crate::genesys::error::TokenFailure;
 use crate::genesys::random::Jitter;
 use crate::policy::Backoff;
+use crate::ports::Meter;
 
 /// Waits after failures that pass by themselves: an outage, or throttling. The vendor's Terraform
 /// provider keeps trying a throttled endpoint for a minute.
@@ -30,6 +32,7 @@ pub struct Refresh {
     pub fetch: Fetch,
     pub settings: TokenSettings,
     pub jitter: Jitter,
+    pub meter: Arc<dyn Meter>,
     pub publish: watch::Sender<News>,
     pub stale: watch::Receiver<u64>,
 }
@@ -56,11 +59,13 @@ impl Refresh {
                 token = None;
                 self.publish.send_replace(News::Replacing);
             }
+            self.fetch.reload_secret().await;
         }
     }
 
     fn accept(&self, fetched: Fetched, generation: u64) -> (Token, Duration) {
         let Fetched { header, lifetime } = fetched;
+        self.meter.token_fetched(lifetime);
         let token = Token { header, generation, expires: Instant::now() + lifetime };
         tracing::info!(
             token.lifetime_s = lifetime.as_secs(),
@@ -77,6 +82,7 @@ impl Refresh {
     /// good is served on.
     fn report(&self, failure: FetchFailure, failures: u32, token: Option<&Token>) -> Duration {
         let FetchFailure { failure, retry_after } = failure;
+        self.meter.token_failed();
         let (backoff, may_ask) = match failure {
             TokenFailure::Refused(_) | TokenFailure::Invalid(_) => (REFUSED, false),
             TokenFailure::Throttled { .. } | TokenFailure::Unavailable { .. } => (PASSING, true),
@@ -87,7 +93,7 @@ impl Refresh {
             retry_after.filter(|_| may_ask).map(|asked| asked.clamp(SHORTEST_ASKED, LONGEST_ASKED));
         let wait = asked.unwrap_or_else(|| half + half.mul_f64(self.jitter.unit()));
         tracing::error!(
-            genesys.login = self.settings.login_base,
+            genesys.login = self.fetch.host,
             failure = %failure,
             next_try_s = wait.as_secs_f64(),
             "no token"

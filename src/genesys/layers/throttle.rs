@@ -1,0 +1,221 @@
+//! Refuses calls while upstream fails, by the adaptive throttle of that upstream.
+//!
+//! It is asked before a token is fetched and hears the result after the time-out, so a call that
+//! hangs counts. A call that comes while a probing call is under way waits for the result of that:
+//! clients who return when they were asked to are served if upstream is back.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::sync::Notify;
+
+use super::{Call, Unusable, call};
+use crate::clock::Monotonic;
+use crate::genesys::error::UpstreamError;
+use crate::genesys::random::Jitter;
+use crate::genesys::transport::Transport;
+use crate::policy::{
+    AdaptiveThrottle, CallPermit, CallResult, Moment, ThrottleRefusal, ThrottleState, Throttling,
+};
+use crate::ports::{Meter, Operation};
+
+/// Trouble is logged once in this time.
+const BETWEEN_WARNINGS: Duration = Duration::from_mins(1);
+
+/// The throttle of one upstream, shared by all its calls.
+pub struct UpstreamThrottle {
+    upstream: &'static str,
+    state: Mutex<State>,
+    probe_ended: Notify,
+    jitter: Jitter,
+    meter: Arc<dyn Meter>,
+    clock: Monotonic,
+}
+
+#[derive(Default)]
+struct State {
+    throttle: AdaptiveThrottle,
+    report: TroubleReport,
+}
+
+/// What the log was told of the trouble.
+#[derive(Default)]
+struct TroubleReport {
+    /// Calls refused since the last warning.
+    refused: u64,
+    warned: Option<Moment>,
+    /// A warning is not followed by the line that says it is over yet.
+    is_open: bool,
+}
+
+impl UpstreamThrottle {
+    /// The throttle for the upstream of this name.
+    pub fn new(
+        upstream: &'static str,
+        jitter: Jitter,
+        meter: Arc<dyn Meter>,
+        clock: Monotonic,
+    ) -> Self {
+        let (state, probe_ended) = (Mutex::default(), Notify::new());
+        Self { upstream, state, probe_ended, jitter, meter, clock }
+    }
+
+    /// How things stand, for `/readyz?verbose`.
+    pub fn state(&self) -> ThrottleState {
+        self.lock().throttle.state(self.clock.now())
+    }
+
+    async fn run(
+        &self,
+        inner: Transport,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, UpstreamError> {
+        let permit = self.permit(call(&request)).await?;
+        let mut pending = PendingCall { throttle: self, permit, result: CallResult::Unknown };
+        let result = inner.exchange(request).await;
+        pending.result = result_of(&result);
+        drop(pending);
+        result
+    }
+
+    /// The right to make this call. It waits at most once, for the probing call that is under way.
+    async fn permit(&self, call: &Call) -> Result<CallPermit, UpstreamError> {
+        let source = call.conversation.map(|id| u128::from_be_bytes(*id.as_bytes()));
+        let mut has_waited = false;
+        loop {
+            let probe_ended = self.probe_ended.notified();
+            tokio::pin!(probe_ended);
+            // From here on no end of a probe is missed.
+            probe_ended.as_mut().enable();
+            let now = self.clock.now();
+            let asked = self.lock().throttle.ask(source, || self.jitter.unit(), now);
+            let refusal = match asked {
+                Ok(permit) => return Ok(permit),
+                Err(refusal) => refusal,
+            };
+            if has_waited || !refusal.is_probing {
+                return Err(self.refuse(refusal));
+            }
+            has_waited = true;
+            let longest = refusal.retry_after.min(call.cycle.time_to_start());
+            let _ = tokio::time::timeout(longest, probe_ended).await;
+        }
+    }
+
+    fn refuse(&self, refusal: ThrottleRefusal) -> UpstreamError {
+        self.meter.refused_by_throttle(self.upstream);
+        let mut state = self.lock();
+        state.report.refused += 1;
+        self.warn(&mut state);
+        UpstreamError::InTrouble { retry_after: refusal.retry_after }
+    }
+
+    fn record(&self, permit: CallPermit, result: CallResult) {
+        self.note(permit, result);
+        if permit.is_probe() || result == CallResult::Accepted {
+            self.probe_ended.notify_waiters();
+        }
+    }
+
+    fn note(&self, permit: CallPermit, result: CallResult) {
+        let (mut state, now) = (self.lock(), self.clock.now());
+        state.throttle.record(permit, result, now);
+        match state.throttle.state(now).throttling {
+            Throttling::Nothing if state.report.is_open && result == CallResult::Accepted => {
+                state.report.is_open = false;
+                let refused = std::mem::take(&mut state.report.refused);
+                drop(state);
+                tracing::info!(
+                    upstream = self.upstream,
+                    calls.refused = refused,
+                    "upstream answers again: no calls are refused any more"
+                );
+            }
+            Throttling::AllButProbes => self.warn(&mut state),
+            Throttling::Nothing | Throttling::Share | Throttling::FailingConversations => {}
+        }
+    }
+
+    fn warn(&self, state: &mut State) {
+        let now = self.clock.now();
+        if state.report.warned.is_some_and(|last| now < last + BETWEEN_WARNINGS) {
+            return;
+        }
+        let ThrottleState { requests, accepts, throttling } = state.throttle.state(now);
+        tracing::warn!(
+            upstream = self.upstream,
+            ?throttling,
+            calls.counted = requests,
+            calls.answered = accepts,
+            calls.refused = state.report.refused,
+            "upstream is in trouble: too many calls failed in the last ten seconds"
+        );
+        state.report = TroubleReport { refused: 0, warned: Some(now), is_open: true };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call under way. A call that is cut short ends by being dropped.
+struct PendingCall<'a> {
+    throttle: &'a UpstreamThrottle,
+    permit: CallPermit,
+    result: CallResult,
+}
+
+impl Drop for PendingCall<'_> {
+    fn drop(&mut self) {
+        self.throttle.record(self.permit, self.result);
+    }
+}
+
+fn result_of(result: &Result<Response<Bytes>, UpstreamError>) -> CallResult {
+    let failed = match result {
+        Ok(answer) => {
+            let is_unusable = answer.extensions().get::<Unusable>().is_some();
+            Some(answer.status().is_server_error() || is_unusable)
+        }
+        Err(error) => error.is_upstream_failure(),
+    };
+    match failed {
+        Some(true) => CallResult::Failed,
+        Some(false) => CallResult::Accepted,
+        None => CallResult::Unknown,
+    }
+}
+
+/// The throttles of the platform API: analytics fails for reasons of its own, and must not take the
+/// attributes along.
+#[derive(Clone)]
+pub struct ApiThrottles {
+    /// Of reads and writes.
+    pub conversations: Arc<UpstreamThrottle>,
+    /// Of the details query.
+    pub analytics: Arc<UpstreamThrottle>,
+}
+
+/// Throttles each operation of the API with the others of its upstream.
+pub fn by_operation(throttles: ApiThrottles, inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
+        let throttle = match call(&request).operation {
+            Operation::Analytics => Arc::clone(&throttles.analytics),
+            Operation::Read | Operation::Patch | Operation::Token => {
+                Arc::clone(&throttles.conversations)
+            }
+        };
+        let inner = inner.clone();
+        async move { throttle.run(inner, request).await }
+    })
+}
+
+/// Throttles an upstream.
+pub fn layer(throttle: Arc<UpstreamThrottle>, inner: Transport) -> Transport {
+    Transport::of(move |request: Request<Bytes>| {
+        let (inner, throttle) = (inner.clone(), Arc::clone(&throttle));
+        async move { throttle.run(inner, request).await }
+    })
+}
