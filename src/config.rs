@@ -51,7 +51,7 @@ pub use auth::{Auth, AuthMode, CallersError, ClientEntry, Exposed, read_clients}
 pub use bytes::ByteSize;
 pub use debug::Debug;
 pub use error::{ConfigError, Origin, Problem};
-pub use genesys::{ClearWith, Genesys, PatchBody};
+pub use genesys::{ClearWith, Genesys, PatchBody, RateCeilings};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use network::Network;

@@ -16,7 +16,7 @@ mod wire;
 pub use client::{Client, Paths};
 pub use error::UpstreamError;
 pub use layers::breaker::{ApiGuards, Guard};
-pub use layers::rate_limit::Limits;
+pub use layers::rate_limit::CallLimiters;
 pub use layers::retry::Retries;
 pub use limiter::Limiter;
 pub use random::Jitter;

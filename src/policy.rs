@@ -5,9 +5,9 @@
 
 mod backoff;
 mod breaker;
+mod call_budget;
 mod own_rate;
 mod places;
-mod rate_limit;
 mod retry;
 mod visibility;
 mod window;
@@ -16,11 +16,14 @@ use std::time::Duration;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, Ticket};
+/// The name that callers of the budget port know it by.
+pub use call_budget::BudgetAccount as Payer;
+pub use call_budget::{
+    Admission, BudgetAccount, BudgetSettings, CallBudget, CallRequest, CallRequestId, CallStart,
+    Ceilings, MAX_THROTTLE_WAIT, PROBE_INTERVAL, Priority, RateLimitHeaders, Refusal,
+};
 pub use own_rate::OwnRate;
 pub use places::{Full, Parts, Places};
-pub use rate_limit::{
-    Payer, Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
-};
 pub use retry::{RetryBudget, RetryDecision, Stop, decide};
 pub use visibility::{LagStatistics, ReadBackSchedule};
 pub use window::SlidingWindow;

@@ -8,7 +8,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use super::wire::{self, ErrorBody};
 use crate::domain::{AttributeMap, ConversationFilter, ConversationId, PhoneNumber, SizeExcess};
 use crate::error::Error;
-use crate::policy::Refusal;
+use crate::policy::{MAX_THROTTLE_WAIT, PROBE_INTERVAL, Refusal};
 use crate::ports::Answer;
 
 /// An exchange that brought no answer.
@@ -244,6 +244,12 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }
 
+/// How long a client is asked to wait after a 429: never hours, but until the next probe.
+fn throttle_wait(headers: &HeaderMap) -> Duration {
+    let wait = retry_after(headers).unwrap_or(DEFAULT_THROTTLE);
+    if wait > MAX_THROTTLE_WAIT { PROBE_INTERVAL } else { wait }
+}
+
 /// What was refused.
 #[derive(Clone, Copy, Debug)]
 pub enum Refused<'a> {
@@ -307,7 +313,7 @@ pub fn refusal(response: &Response<Bytes>, refused: Refused<'_>) -> Error {
         (400 | 413, Refused::Patch(..)) if said_too_large => too_large(),
         (429, _) => Error::UpstreamRateLimited {
             reason: if matches!(refused, Refused::Query(_)) { QUERY_THROTTLED } else { THROTTLED },
-            retry_after: retry_after(response.headers()).unwrap_or(DEFAULT_THROTTLE),
+            retry_after: throttle_wait(response.headers()),
         },
         (408 | 500..=599, _) => Error::UpstreamUnavailable {
             reason: format!("it answered {}", status.as_u16()),

@@ -7,7 +7,7 @@ use tower::ServiceBuilder;
 use tower::layer::layer_fn;
 
 use super::layers::breaker::{ApiGuards, Guard};
-use super::layers::rate_limit::Limits;
+use super::layers::rate_limit::CallLimiters;
 use super::layers::retry::Retries;
 use super::layers::{auth, base_uri, breaker, deadline, observe, rate_limit, retry, timeout};
 use super::random::Jitter;
@@ -56,7 +56,7 @@ pub struct ApiStack {
 }
 
 /// The stack of the platform API within these limits.
-pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiStack {
+pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: CallLimiters) -> ApiStack {
     let StackParts { settings, transport, meter, jitter, clock } = parts.clone();
     let guard = |upstream| Arc::new(Guard::new(upstream, Arc::clone(&meter), clock));
     let guards = ApiGuards { conversations: guard("conversations"), analytics: guard("analytics") };

@@ -9,11 +9,11 @@ use crate::clock::Monotonic;
 use crate::config::{self, Config, Route};
 use crate::error::Error;
 use crate::genesys::{
-    ApiGuards, Clearing, Client, Credentials, Guard, Jitter, Limiter, Limits, Paths, Retries,
+    ApiGuards, CallLimiters, Clearing, Client, Credentials, Guard, Jitter, Limiter, Paths, Retries,
     StackParts, StackSettings, TokenCache, TokenSettings, Transport, api_stack, token_stack,
 };
 use crate::http::paths;
-use crate::policy::{Backoff, RateSettings};
+use crate::policy::{Backoff, BudgetSettings, Ceilings};
 use crate::ports::{Class, Conversations as _, Cycle, Meter, ReadCall};
 use crate::telemetry::Metrics;
 
@@ -59,10 +59,10 @@ impl Upstream {
             attempt_timeout: config.genesys.attempt_timeout,
         };
         let tokens = TokenCache::start(credentials, settings, login, jitter, stop);
-        let rates = rate_settings(&config.genesys);
+        let rates = budget_settings(&config.genesys);
         let limiter = Limiter::new(rates, Arc::clone(&stack.meter), stack.clock);
         let analytics = Limiter::lane(rates, Arc::clone(&stack.meter), stack.clock);
-        let limits = Limits { budget: limiter.clone(), analytics };
+        let limits = CallLimiters { budget: limiter.clone(), analytics };
         let api = api_stack(&stack, tokens.clone(), limits);
         let ApiGuards { conversations, analytics } = api.guards;
         let clearing = match config.genesys.clear_with {
@@ -134,8 +134,10 @@ fn stack_settings(config: &Config) -> StackSettings {
     }
 }
 
-fn rate_settings(genesys: &config::Genesys) -> RateSettings {
-    RateSettings::per_minute(genesys.requests_per_minute, genesys.rate_window, genesys.rate_reserve)
+fn budget_settings(genesys: &config::Genesys) -> BudgetSettings {
+    let config::RateCeilings { committed, writes, reads, read_backs } = genesys.ceilings;
+    let ceilings = Ceilings { committed, writes, reads, read_backs };
+    BudgetSettings::per_minute(genesys.requests_per_minute, genesys.rate_window, ceilings)
 }
 
 fn upstream_paths(route: &Route) -> Paths {

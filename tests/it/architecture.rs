@@ -32,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("genesys", &["ports", "policy", "domain", "error", "clock"]),
     ("telemetry", &["ports", "domain", "error", "clock"]),
     ("audit", &["ports", "domain", "error", "clock"]),
-    ("ports", &["domain", "error"]),
+    ("ports", &["policy", "domain", "error"]),
     ("error", &["domain"]),
     ("clock", &["policy"]),
     ("config", &["domain"]),
