@@ -87,8 +87,9 @@ mod tests {
         let mut rate = rate(600);
         let start = ms(5_000);
         assert_eq!(at_once(&mut rate, start), 60);
-        assert_eq!(rate.admit(start), Err(ms(100)));
-        assert_eq!(rate.admit(start + ms(99)), Err(ms(101)), "after the one before");
+        // The first refused one returns after 100 ms, and each further one 100 ms later.
+        assert_eq!(rate.admit(start), Err(ms(200)));
+        assert_eq!(rate.admit(start + ms(99)), Err(ms(201)));
         assert_eq!(rate.admit(start + ms(100)), Ok(()));
         assert_eq!(at_once(&mut rate, start + ms(2_100)), 20);
         assert_eq!(at_once(&mut rate, start + ms(600_000)), 60, "no more is saved up");
@@ -98,7 +99,7 @@ mod tests {
     fn of_a_few_a_minute_one_at_a_time_is_admitted() {
         let mut rate = rate(6);
         assert_eq!(at_once(&mut rate, ms(0)), 1);
-        assert_eq!(rate.admit(ms(1)), Err(ms(9_999)));
+        assert_eq!(rate.admit(ms(1)), Err(ms(19_999)), "after the one refused before");
         assert_eq!(at_once(&mut rate, ms(10_000)), 1);
     }
 
