@@ -12,7 +12,7 @@ use attribute_gateway::domain::{
 };
 use attribute_gateway::genesys::Limiter;
 use attribute_gateway::policy::{
-    AdaptiveThrottle, CallResult, LagStatistics, RateSettings, RetryBudget,
+    AdaptiveThrottle, BudgetSettings, CallResult, Ceilings, LagStatistics, RetryBudget,
 };
 use attribute_gateway::ports::{Booking, Class, Pacing as _, Payer, Permit, Wish};
 use attribute_gateway::telemetry::Metrics;
@@ -103,7 +103,8 @@ fn policy(criterion: &mut Criterion) {
 fn limiter(criterion: &mut Criterion) {
     for limit in [10_000, u64::MAX] {
         // So short a window that the budget is never used up.
-        let settings = RateSettings { limit, window: Duration::from_micros(100), reserve: 2 };
+        let settings =
+            BudgetSettings { limit, window: Duration::from_micros(100), ceilings: Ceilings::NONE };
         let meter = Arc::new(Metrics::new(&[]));
         let limiter = Limiter::new(settings, meter, Monotonic::start());
         let deadline = Instant::now() + Duration::from_hours(1);

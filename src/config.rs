@@ -53,7 +53,7 @@ pub use auth::{Auth, AuthMode, CallersError, ClientEntry, Exposed, read_clients}
 pub use bytes::ByteSize;
 pub use debug::Debug;
 pub use error::{ConfigError, Origin, Problem};
-pub use genesys::{ClearWith, Genesys, PatchBody};
+pub use genesys::{ClearWith, Genesys, PatchBody, RateCeilings};
 pub use ignored::IgnoredVariable;
 pub use limits::Limits;
 pub use log::{Log, LogFormat};

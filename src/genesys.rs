@@ -16,7 +16,7 @@ mod wire;
 
 pub use client::{Client, Paths};
 pub use error::UpstreamError;
-pub use layers::rate_limit::Limits;
+pub use layers::rate_limit::CallLimiters;
 pub use layers::retry::Retries;
 pub use layers::throttle::{ApiThrottles, UpstreamThrottle};
 pub use limiter::Limiter;

@@ -5,9 +5,9 @@
 
 mod adaptive_throttle;
 mod backoff;
+mod call_budget;
 mod own_rate;
 mod places;
-mod rate_limit;
 mod retry;
 mod visibility;
 mod window;
@@ -18,11 +18,14 @@ pub use adaptive_throttle::{
     AdaptiveThrottle, CallPermit, CallResult, ThrottleRefusal, ThrottleState, Throttling,
 };
 pub use backoff::Backoff;
+/// The name that callers of the budget port know it by.
+pub use call_budget::BudgetAccount as Payer;
+pub use call_budget::{
+    Admission, BudgetAccount, BudgetSettings, CallBudget, CallRequest, CallRequestId, CallStart,
+    Ceilings, MAX_THROTTLE_WAIT, PROBE_INTERVAL, Priority, RateLimitHeaders, Refusal,
+};
 pub use own_rate::OwnRate;
 pub use places::{Full, Parts, Places};
-pub use rate_limit::{
-    Payer, Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
-};
 pub use retry::{BudgetState, RetryBudget, RetryDecision, Stop, decide};
 pub use visibility::{LagStatistics, ReadBackSchedule};
 pub use window::SlidingWindow;

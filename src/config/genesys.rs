@@ -46,8 +46,8 @@ pub struct Genesys {
     pub requests_per_minute: u64,
     /// Window in which the budget is counted; 100 ms to 1 h.
     pub rate_window: Duration,
-    /// Share of the budget, in percent, that is kept for writes that have begun; 0 to 50.
-    pub rate_reserve: u8,
+    /// What each class of calls may use of that window.
+    pub ceilings: RateCeilings,
     /// Time for one try of one call; at most 60 s.
     pub attempt_timeout: Duration,
     /// Time to open a connection; at most 60 s.
@@ -75,6 +75,41 @@ impl Genesys {
         self.login_url.clone().unwrap_or_else(region)
     }
 }
+
+/// How far each class of calls may fill the window, in percent; 20 to 100.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateCeilings {
+    /// Writes that have begun.
+    #[serde(deserialize_with = "values::number::<20, 100, _, _>")]
+    pub committed: u8,
+    /// New writes.
+    #[serde(deserialize_with = "values::number::<20, 100, _, _>")]
+    pub writes: u8,
+    /// Reads.
+    #[serde(deserialize_with = "values::number::<20, 100, _, _>")]
+    pub reads: u8,
+    /// Second and further read-backs.
+    #[serde(deserialize_with = "values::number::<20, 100, _, _>")]
+    pub read_backs: u8,
+}
+
+impl RateCeilings {
+    /// A class that may use more than the one above it would not leave room for that.
+    fn check(self) -> Vec<Mismatch> {
+        let steps = [
+            ("ceilings.writes", self.writes > self.committed, COMMITTED),
+            ("ceilings.reads", self.reads > self.writes, WRITES),
+            ("ceilings.read_backs", self.read_backs > self.reads, READS),
+        ];
+        let wrong = steps.into_iter().filter(|(_, is_wrong, _)| *is_wrong);
+        wrong.map(|(key, _, message)| Mismatch(key, message)).collect()
+    }
+}
+
+const COMMITTED: &str = "must not be above genesys.ceilings.committed";
+const WRITES: &str = "must not be above genesys.ceilings.writes";
+const READS: &str = "must not be above genesys.ceilings.reads";
 
 /// What a PATCH carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,8 +181,7 @@ struct Raw {
     requests_per_minute: u64,
     #[serde(deserialize_with = "values::duration::<100, 3_600_000, _>")]
     rate_window: Duration,
-    #[serde(deserialize_with = "values::number::<0, 50, _, _>")]
-    rate_reserve: u8,
+    ceilings: RateCeilings,
     #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
     attempt_timeout: Duration,
     #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
@@ -181,6 +215,7 @@ impl TryFrom<Raw> for Genesys {
         if raw.backoff_base > raw.backoff_cap {
             wrong.push(Mismatch("backoff_base", "must not be above genesys.backoff_cap"));
         }
+        wrong.extend(raw.ceilings.check());
         let route = match route(raw.route, raw.custom) {
             Ok(route) if wrong.is_empty() => route,
             Ok(_) => return Err(Mismatches(wrong)),
@@ -204,7 +239,7 @@ impl TryFrom<Raw> for Genesys {
             clear_with: raw.clear_with,
             requests_per_minute: raw.requests_per_minute,
             rate_window: raw.rate_window,
-            rate_reserve: raw.rate_reserve,
+            ceilings: raw.ceilings,
             attempt_timeout: raw.attempt_timeout,
             connect_timeout: raw.connect_timeout,
             backoff_base: raw.backoff_base,

@@ -9,7 +9,7 @@ pub use super::retry_after::retry_after;
 use super::wire::{self, ErrorBody};
 use crate::domain::{AttributeMap, ConversationFilter, ConversationId, PhoneNumber, SizeExcess};
 use crate::error::Error;
-use crate::policy::Refusal;
+use crate::policy::{MAX_THROTTLE_WAIT, PROBE_INTERVAL, Refusal};
 use crate::ports::Answer;
 
 /// An exchange that brought no answer.
@@ -87,11 +87,6 @@ pub enum TokenFailure {
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The same for a 429 without `Retry-After`; the official SDKs wait three seconds.
 pub const DEFAULT_THROTTLE: Duration = Duration::from_secs(3);
-/// A longer wait after a 429 is not waited for as a whole: one call a minute finds out whether it is
-/// over.
-const LONGEST_THROTTLE: Duration = Duration::from_mins(3);
-/// Between those calls.
-const PROBE_INTERVAL: Duration = Duration::from_mins(1);
 /// Why nothing is sent after a 429.
 const THROTTLED: &str = "Genesys Cloud throttles this OAuth client";
 /// The same for the details query alone, which has a limit of its own.
@@ -240,11 +235,10 @@ pub fn status_is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504)
 }
 
-/// What a client is asked to wait after a 429: at most until the next probing call, which goes out
-/// within a minute when the wait is long.
+/// How long a client is asked to wait after a 429: never hours, but until the next probe.
 fn throttle_wait(headers: &HeaderMap) -> Duration {
     let wait = retry_after(headers).unwrap_or(DEFAULT_THROTTLE);
-    if wait > LONGEST_THROTTLE { PROBE_INTERVAL } else { wait }
+    if wait > MAX_THROTTLE_WAIT { PROBE_INTERVAL } else { wait }
 }
 
 /// What was refused.

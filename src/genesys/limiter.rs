@@ -1,12 +1,13 @@
-//! The budget of calls, shared by everything that calls the platform: who may call at once, and who
+//! The call budget as everything that calls the platform shares it: who may call at once, and who
 //! waits.
 //!
-//! The decisions are those of [`RateLimit`]. Here are its lock, which is never held across an await,
-//! the waiting, and one task that looks at the queue when a place comes free. That task lives as
-//! long as somebody waits. A wish whose future is dropped leaves the queue.
+//! The decisions are those of [`CallBudget`]. Here are its lock, which is never held across an await,
+//! the waiting, and one task that looks at the queue in time. That task lives as long as a request
+//! waits. A request whose future is dropped leaves the queue.
 
-mod timer;
-mod waiting;
+mod log;
+mod waiter;
+mod wakeup;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,24 +16,26 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use self::timer::{Timer, answer};
-use self::waiting::Waiter;
+use self::log::SpentLog;
+use self::waiter::Waiter;
+use self::wakeup::{Wakeup, answer};
 use super::error::UpstreamError;
 use crate::clock::Monotonic;
 use crate::error::Error;
 use crate::policy::{
-    self, Moment, Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
+    Admission, BudgetSettings, CallBudget, CallRequest, CallRequestId, CallStart, Moment, Priority,
+    RateLimitHeaders, Refusal,
 };
 use crate::ports::{Booking, Class, Meter, Operation, Pacing, Payer, Permits, Purse, Wish};
 
-/// The budget of calls. Clones share it.
+/// The call budget. Clones share it.
 #[derive(Clone)]
-pub struct Limiter(Arc<Core>);
+pub struct Limiter(Arc<LimiterInner>);
 
-/// What somebody who waits is told in the end.
-type Answer = Result<Permits, Refusal>;
+/// What a request that waits gets in the end.
+type Grant = Result<Permits, Refusal>;
 
-struct Core {
+struct LimiterInner {
     /// Itself, as the purse of its permits.
     this: Weak<Self>,
     state: Mutex<State>,
@@ -45,50 +48,55 @@ struct Core {
 }
 
 struct State {
-    policy: RateLimit,
-    waiters: HashMap<WishId, (Payer, oneshot::Sender<Answer>)>,
-    timer: Timer,
+    policy: CallBudget,
+    waiters: HashMap<CallRequestId, oneshot::Sender<Grant>>,
+    wakeup: Wakeup,
+    spent: SpentLog,
 }
 
-/// What came of a booking.
-enum Booked {
+/// What came of a request.
+enum ReserveResult {
     Now(Permits),
     Later(Moment, Waiter),
 }
 
 /// What upstream made of a call.
-pub struct Heard {
+pub struct CallFeedback {
     /// Which operation it was.
     pub operation: Operation,
     /// How long no further calls are wanted, if it was a 429.
     pub throttled: Option<Duration>,
-    /// What it tells of its own counting.
-    pub told: Told,
+    /// What it says about its own counting.
+    pub headers: RateLimitHeaders,
 }
 
 impl Limiter {
     /// An unused budget.
-    pub fn new(settings: RateSettings, meter: Arc<dyn Meter>, clock: Monotonic) -> Self {
-        let limiter = Self::made(settings, meter, clock, true);
+    pub fn new(settings: BudgetSettings, meter: Arc<dyn Meter>, clock: Monotonic) -> Self {
+        let limiter = Self::build(settings, meter, clock, true);
         limiter.report();
         limiter
     }
 
-    /// A lane beside the budget, for an operation that upstream throttles on its own: waits, paces and
-    /// refuses in the same way, and bounds nothing that the budget does not.
-    pub fn lane(settings: RateSettings, meter: Arc<dyn Meter>, clock: Monotonic) -> Self {
-        Self::made(settings, meter, clock, false)
+    /// A lane next to the budget, for an operation that upstream throttles on its own. It bounds
+    /// nothing that the budget does not.
+    pub fn lane(settings: BudgetSettings, meter: Arc<dyn Meter>, clock: Monotonic) -> Self {
+        Self::build(settings, meter, clock, false)
     }
 
-    fn made(
-        settings: RateSettings,
+    fn build(
+        settings: BudgetSettings,
         meter: Arc<dyn Meter>,
         clock: Monotonic,
         is_budget: bool,
     ) -> Self {
-        let policy = RateLimit::new(settings);
-        let state = State { policy, waiters: HashMap::new(), timer: Timer::Off };
-        Self(Arc::new_cyclic(|this| Core {
+        let state = State {
+            policy: CallBudget::new(settings),
+            waiters: HashMap::new(),
+            wakeup: Wakeup::Off,
+            spent: SpentLog::new(settings),
+        };
+        Self(Arc::new_cyclic(|this| LimiterInner {
             this: Weak::clone(this),
             state: Mutex::new(state),
             kick: Notify::new(),
@@ -108,37 +116,36 @@ impl Limiter {
         payer: Payer,
         deadline: Instant,
     ) -> Result<Permits, Refusal> {
-        match self.0.book(Wish { calls: 1, class, deadline, payer })? {
-            Booked::Now(permits) => Ok(permits),
-            Booked::Later(_, waiter) => waiter.answer().await,
+        match self.0.reserve(Wish { calls: 1, class, deadline, payer })? {
+            ReserveResult::Now(permits) => Ok(permits),
+            ReserveResult::Later(_, waiter) => waiter.answer().await,
         }
     }
 
-    /// Sees to it that each of these has its share, whether it has called yet or not.
+    /// Gives each of these clients its share, also before it has called.
     pub fn expect(&self, payers: &[Payer]) {
-        let payers: Vec<_> = payers.iter().copied().map(on_account).collect();
-        self.0.act(|policy, now| policy.expect(&payers, now));
+        self.0.act(|policy, now| policy.set_known_clients(payers, now));
     }
 
     /// Whether a call that was granted may start now: not if a 429 came since.
-    pub fn start(&self) -> Option<Start> {
+    pub fn start(&self) -> Option<CallStart> {
         let mut state = self.0.state();
         let now = self.0.clock.now();
         state.policy.start(now)
     }
 
     /// A call was answered.
-    pub fn heard(&self, start: Start, heard: &Heard) {
+    pub fn feedback(&self, start: CallStart, feedback: &CallFeedback) {
         self.0.act(|policy, now| {
-            policy.corrected(start, heard.told, now);
-            match heard.throttled {
+            policy.corrected(start, feedback.headers, now);
+            match feedback.throttled {
                 Some(wait) => policy.throttled(wait, now),
                 None => policy.answered(start, now),
             }
         });
-        if let Some(wait) = heard.throttled {
+        if let Some(wait) = feedback.throttled {
             tracing::warn!(retry_after = ?wait, "upstream throttles");
-            self.0.meter.throttled(heard.operation);
+            self.0.meter.throttled(feedback.operation);
             self.report();
         }
     }
@@ -155,55 +162,60 @@ impl Limiter {
         self.0.state().policy.throttle_left(self.0.clock.now())
     }
 
-    /// Tells the meter how things stand; they change with time alone, too.
+    /// Updates the gauges of the budget; they change with time alone, too.
     pub fn report(&self) {
-        if !self.0.is_budget {
-            return;
+        if self.0.is_budget {
+            self.0.meter.rate_window(self.room(), self.throttle_left().is_some());
         }
-        self.0.meter.rate_window(self.room(), self.throttle_left().is_some());
     }
 
-    /// How things stand, whenever it is called and as long as this limiter is there.
+    /// Updates the gauges whenever it is called and as long as this limiter is there.
     pub fn reporter(&self) -> impl Fn() + Send + Sync + 'static {
-        let core = Arc::downgrade(&self.0);
+        let inner = Arc::downgrade(&self.0);
         move || {
-            if let Some(core) = core.upgrade() {
-                Self(core).report();
+            if let Some(inner) = inner.upgrade() {
+                Self(inner).report();
             }
         }
     }
 }
 
-impl Core {
-    fn book(&self, wish: Wish) -> Result<Booked, Refusal> {
+impl LimiterInner {
+    fn reserve(&self, wish: Wish) -> Result<ReserveResult, Refusal> {
         let mut state = self.state();
         let now = self.clock.now();
-        let deadline = self.clock.moment(wish.deadline);
-        let (calls, priority) = (wish.calls, priority(wish.class));
-        let want = Want { calls, priority, deadline, payer: on_account(wish.payer) };
-        match state.policy.book(want, now) {
-            Verdict::Granted(calls) => Ok(Booked::Now(self.permits(wish.payer, calls))),
-            Verdict::Refused(refusal) => {
-                self.meter.rate_refused();
+        let request = CallRequest {
+            calls: wish.calls,
+            priority: priority(wish.class),
+            deadline: self.clock.moment(wish.deadline),
+            account: wish.payer,
+        };
+        match state.policy.request(request, now) {
+            Admission::Granted(calls) => Ok(ReserveResult::Now(self.permits(wish.payer, calls))),
+            Admission::Refused(refusal) => {
+                self.refused(&mut state);
                 Err(refusal)
             }
-            Verdict::Queued(id, expected) => {
+            Admission::Queued(id, expected) => {
                 let (sender, receiver) = oneshot::channel();
-                state.waiters.insert(id, (wish.payer, sender));
+                state.waiters.insert(id, sender);
                 let answers = self.settle(&mut state, now);
+                if state.waiters.contains_key(&id) {
+                    self.count(&mut state, |spent| spent.waited += 1);
+                }
                 drop(state);
                 answer(answers);
-                let mut waiter = Waiter::new(self.this(), id, wish, receiver);
+                let mut waiter = Waiter::new(self.this(), id, (request, wish.deadline), receiver);
                 match waiter.ready() {
-                    Some(answer) => answer.map(Booked::Now),
-                    None => Ok(Booked::Later(expected, waiter)),
+                    Some(grant) => grant.map(ReserveResult::Now),
+                    None => Ok(ReserveResult::Later(expected, waiter)),
                 }
             }
         }
     }
 
     /// Changes something, and grants what can be granted then.
-    fn act<T>(&self, change: impl FnOnce(&mut RateLimit, Moment) -> T) -> T {
+    fn act<T>(&self, change: impl FnOnce(&mut CallBudget, Moment) -> T) -> T {
         let mut state = self.state();
         let now = self.clock.now();
         let result = change(&mut state.policy, now);
@@ -213,16 +225,19 @@ impl Core {
         result
     }
 
-    /// Takes somebody out of the queue who has not been answered; `None` if that was done.
-    fn leave<T>(&self, id: WishId, change: impl FnOnce(&mut RateLimit, Moment) -> T) -> Option<T> {
-        let mut state = self.state();
-        state.waiters.remove(&id)?;
-        let now = self.clock.now();
-        let result = change(&mut state.policy, now);
-        let answers = self.settle(&mut state, now);
-        drop(state);
-        answer(answers);
-        Some(result)
+    /// Takes a request out of the queue that has no answer yet; `None` if it has one.
+    fn leave<T>(
+        &self,
+        id: CallRequestId,
+        change: impl FnOnce(&mut CallBudget, Moment) -> T,
+    ) -> Option<T> {
+        self.state().waiters.remove(&id)?;
+        Some(self.act(change))
+    }
+
+    fn refused(&self, state: &mut State) {
+        self.meter.rate_refused();
+        self.count(state, |spent| spent.refused += 1);
     }
 
     fn permits(&self, payer: Payer, calls: u32) -> Permits {
@@ -230,7 +245,7 @@ impl Core {
     }
 
     fn this(&self) -> Arc<Self> {
-        self.this.upgrade().expect("it is held by whoever calls this")
+        self.this.upgrade().expect("the caller holds it")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -240,9 +255,9 @@ impl Core {
 
 impl Pacing for Limiter {
     fn book(&self, wish: Wish) -> Result<Booking, Error> {
-        match self.0.book(wish).map_err(error)? {
-            Booked::Now(permits) => Ok(Booking::Now(permits)),
-            Booked::Later(expected, waiter) => Ok(Booking::Later {
+        match self.0.reserve(wish).map_err(error)? {
+            ReserveResult::Now(permits) => Ok(Booking::Now(permits)),
+            ReserveResult::Later(expected, waiter) => Ok(Booking::Later {
                 expected: self.0.clock.instant(expected),
                 granted: Box::pin(async move { waiter.answer().await.map_err(error) }),
             }),
@@ -250,34 +265,25 @@ impl Pacing for Limiter {
     }
 
     fn refusal(&self, payer: Payer, calls: u32) -> Error {
-        error(self.0.turn_away(payer, calls))
+        let mut state = self.0.state();
+        let now = self.0.clock.now();
+        self.0.refused(&mut state);
+        let class = if calls > 1 { Priority::Write } else { Priority::Read };
+        error(state.policy.turn_away(None, (payer, class, calls), now))
     }
 }
 
-impl Core {
-    fn turn_away(&self, payer: Payer, calls: u32) -> Refusal {
-        let mut state = self.state();
-        let now = self.clock.now();
-        self.meter.rate_refused();
-        state.policy.turned_away(on_account(payer), calls, now)
-    }
-}
-
-impl Purse for Core {
+impl Purse for LimiterInner {
     fn spent(&self, payer: Payer) {
         if self.is_budget {
             self.meter.paid(payer);
         }
-        self.act(|policy, now| policy.spent(on_account(payer), now));
+        self.act(|policy, now| policy.spent(payer, now));
     }
 
     fn returned(&self, payer: Payer, calls: u32) {
-        self.act(|policy, _| policy.returned(on_account(payer), calls));
+        self.act(|policy, now| policy.returned(payer, calls, now));
     }
-}
-
-fn on_account(Payer { id, weight }: Payer) -> policy::Payer {
-    policy::Payer { id, weight }
 }
 
 fn error(refusal: Refusal) -> Error {
@@ -286,10 +292,10 @@ fn error(refusal: Refusal) -> Error {
 
 fn priority(class: Class) -> Priority {
     match class {
-        Class::Admitted => Priority::Admitted,
+        Class::Admitted => Priority::Committed,
         Class::Write => Priority::Write,
         Class::Read => Priority::Read,
-        Class::Extra => Priority::Extra,
+        Class::Extra => Priority::ReadBack,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tower::ServiceBuilder;
 use tower::layer::layer_fn;
 
-use super::layers::rate_limit::Limits;
+use super::layers::rate_limit::CallLimiters;
 use super::layers::retry::Retries;
 use super::layers::throttle::{ApiThrottles, UpstreamThrottle};
 use super::layers::{auth, base_uri, deadline, observe, rate_limit, retry, throttle, timeout};
@@ -57,7 +57,7 @@ pub struct ApiStack {
 }
 
 /// The stack of the platform API within these limits.
-pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiStack {
+pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: CallLimiters) -> ApiStack {
     let StackParts { settings, transport, meter, jitter, clock } = parts.clone();
     let throttle = |upstream| {
         let (jitter, meter) = (jitter.clone(), Arc::clone(&meter));

@@ -17,29 +17,37 @@ pub struct OwnRate {
     per_minute: NonZeroU32,
     /// When the next request would be due, had all come evenly spaced.
     due: Moment,
+    /// When the next refused request is asked to return, at the earliest.
+    next_return: Moment,
 }
 
 impl OwnRate {
     /// So many a minute, none of them made yet.
     pub fn new(per_minute: NonZeroU32) -> Self {
-        Self { per_minute, due: Moment::ZERO }
+        Self { per_minute, due: Moment::ZERO, next_return: Moment::ZERO }
     }
 
     /// The same requests made, under another number.
     #[must_use]
     pub fn at(&self, per_minute: NonZeroU32) -> Self {
-        Self { per_minute, due: self.due }
+        Self { per_minute, due: self.due, next_return: self.next_return }
     }
 
     /// Makes a request now.
     ///
     /// # Errors
-    /// With the time after which one is admitted, if none is made before.
+    /// With the time after which one is admitted, if none is made before. Each refused request gets
+    /// a later time, one interval apart, so that they are admitted when they return; a minute at most.
     pub fn admit(&mut self, now: Moment) -> Result<(), Duration> {
         let due = self.due.max(now);
         let ahead = due.saturating_sub(now).saturating_sub(self.slack());
         if ahead > Duration::ZERO {
-            return Err(ahead);
+            let earliest = now + ahead;
+            let returns = self.next_return.max(earliest);
+            let is_far = returns > earliest.max(now + Duration::from_nanos(MINUTE_NANOS));
+            let returns = if is_far { earliest } else { returns };
+            self.next_return = returns + self.interval();
+            return Err(returns - now);
         }
         self.due = due + self.interval();
         Ok(())
@@ -79,10 +87,10 @@ mod tests {
         let mut rate = rate(600);
         let start = ms(5_000);
         assert_eq!(at_once(&mut rate, start), 60);
-        assert_eq!(rate.admit(start), Err(ms(100)));
-        assert_eq!(rate.admit(start + ms(99)), Err(ms(1)));
+        // The first refused one returns after 100 ms, and each further one 100 ms later.
+        assert_eq!(rate.admit(start), Err(ms(200)));
+        assert_eq!(rate.admit(start + ms(99)), Err(ms(201)));
         assert_eq!(rate.admit(start + ms(100)), Ok(()));
-        assert_eq!(rate.admit(start + ms(100)), Err(ms(100)));
         assert_eq!(at_once(&mut rate, start + ms(2_100)), 20);
         assert_eq!(at_once(&mut rate, start + ms(600_000)), 60, "no more is saved up");
     }
@@ -91,8 +99,21 @@ mod tests {
     fn of_a_few_a_minute_one_at_a_time_is_admitted() {
         let mut rate = rate(6);
         assert_eq!(at_once(&mut rate, ms(0)), 1);
-        assert_eq!(rate.admit(ms(1)), Err(ms(9_999)));
+        assert_eq!(rate.admit(ms(1)), Err(ms(19_999)), "after the one refused before");
         assert_eq!(at_once(&mut rate, ms(10_000)), 1);
+    }
+
+    #[test]
+    fn refused_requests_are_admitted_when_they_return() {
+        let mut rate = rate(60);
+        let mut returning: Vec<_> =
+            (0..66).filter_map(|_| rate.admit(ms(0)).err()).map(|wait| wait.as_secs()).collect();
+        assert_eq!(returning, (1..=60).collect::<Vec<_>>());
+        returning.retain(|second| rate.admit(Duration::from_secs(*second)).is_err());
+        assert!(returning.is_empty(), "{returning:?}");
+        // Beyond a minute they start again.
+        let waits: Vec<_> = (0..200).filter_map(|_| rate.admit(ms(60_000)).err()).collect();
+        assert!(waits.iter().all(|wait| *wait <= Duration::from_mins(1)));
     }
 
     #[test]
@@ -117,8 +138,7 @@ mod tests {
                     Ok(()) => made.push(now),
                     Err(wait) => {
                         prop_assert!(rate.clone().admit(now + wait).is_ok());
-                        let early = wait.saturating_sub(Duration::from_nanos(1));
-                        prop_assert!(rate.clone().admit(now + early).is_err());
+                        prop_assert!(wait <= Duration::from_mins(1));
                     }
                 }
                 let _ = rate.admit(now);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::rate_limit::Payer;
+use super::call_budget::BudgetAccount as Payer;
 
 /// One in so many places is for those that hold less than their part of all.
 const KEPT_ONE_IN: usize = 8;

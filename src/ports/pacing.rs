@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,19 +27,7 @@ pub enum Class {
     Extra,
 }
 
-/// On whose account calls are made, and with which weight among others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Payer {
-    /// Stands for the name of the caller.
-    pub id: u64,
-    /// Its share.
-    pub weight: NonZeroU32,
-}
-
-impl Payer {
-    /// Whoever calls where callers are not told apart.
-    pub const NOBODY: Self = Self { id: 0, weight: NonZeroU32::MIN };
-}
+pub use crate::policy::BudgetAccount as Payer;
 
 impl From<&Client> for Payer {
     fn from(client: &Client) -> Self {

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Monotonic;
 use crate::config::{self, Config, Route};
 use crate::genesys::{
-    ApiThrottles, Clearing, Client, Credentials, Jitter, Limiter, Limits, Paths, Retries,
+    ApiThrottles, CallLimiters, Clearing, Client, Credentials, Jitter, Limiter, Paths, Retries,
     SecretSource, StackParts, StackSettings, TokenCache, TokenSettings, Transport,
     UpstreamThrottle, api_stack, token_stack,
 };
-use crate::policy::{Backoff, RateSettings};
+use crate::policy::{Backoff, BudgetSettings, Ceilings};
 use crate::ports::Meter;
 
 /// What the upstream side is made of.
@@ -51,10 +51,10 @@ impl Upstream {
         let (credentials, settings) = (token_credentials(credentials), token_settings(config));
         let reporting = (jitter, Arc::clone(&stack.meter));
         let tokens = TokenCache::start(credentials, settings, login, reporting, stop);
-        let rates = rate_settings(&config.genesys);
+        let rates = budget_settings(&config.genesys);
         let limiter = Limiter::new(rates, Arc::clone(&stack.meter), stack.clock);
         let analytics = Limiter::lane(rates, Arc::clone(&stack.meter), stack.clock);
-        let limits = Limits { budget: limiter.clone(), analytics };
+        let limits = CallLimiters { budget: limiter.clone(), analytics };
         let api = api_stack(&stack, tokens.clone(), limits);
         let ApiThrottles { conversations, analytics } = api.throttles;
         let clearing = match config.genesys.clear_with {
@@ -109,8 +109,10 @@ fn host(base: &str) -> String {
     rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
-fn rate_settings(genesys: &config::Genesys) -> RateSettings {
-    RateSettings::per_minute(genesys.requests_per_minute, genesys.rate_window, genesys.rate_reserve)
+fn budget_settings(genesys: &config::Genesys) -> BudgetSettings {
+    let config::RateCeilings { committed, writes, reads, read_backs } = genesys.ceilings;
+    let ceilings = Ceilings { committed, writes, reads, read_backs };
+    BudgetSettings::per_minute(genesys.requests_per_minute, genesys.rate_window, ceilings)
 }
 
 fn upstream_paths(route: &Route) -> Paths {

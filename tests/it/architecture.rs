@@ -30,7 +30,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("genesys", &["ports", "policy", "domain", "error", "clock"]),
     ("telemetry", &["ports", "domain", "error", "clock"]),
     ("audit", &["ports", "domain", "error", "clock"]),
-    ("ports", &["domain", "error"]),
+    ("ports", &["policy", "domain", "error"]),
     ("error", &["domain"]),
     ("clock", &["policy"]),
     ("config", &["domain"]),

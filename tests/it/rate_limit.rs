@@ -64,31 +64,21 @@ fn seen(app: &TestApp) -> (usize, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_is_used_and_never_exceeded_and_a_retry_after_holds() {
+async fn the_budget_is_used_and_never_exceeded() {
     let app = scarce(201).start().await;
     // So that it is known how long a call takes.
     app.read(&conversation(200), "").await.assert_status(200);
     let reads = (0..200).map(|number| reading(&app, &conversation(number), 30)).collect();
     let mut waits = Vec::new();
-    for (number, answer) in all(reads).await.iter().enumerate() {
-        if answer.status == 200 {
-            continue;
-        }
+    for answer in all(reads).await.iter().filter(|answer| answer.status != 200) {
         answer.assert_problem(503, "upstream-rate-limited", "notApplied");
         assert_eq!(answer.took, ms(0), "known at once");
         assert!(answer.text.contains("budget of calls"), "{}", answer.text);
-        waits.push((seconds(answer), number));
+        waits.push(seconds(answer));
     }
     let served = app.sent(Kind::Read).len();
-    assert!(served >= 135, "{served} of 150 in thirty seconds");
-    waits.sort_unstable();
-    assert!(waits.first().map(|wait| wait.0) < waits.last().map(|wait| wait.0), "{waits:?}");
-    for (wait, number) in waits {
-        app.until(ms(20 + wait * 1000)).await;
-        let answer = reading(&app, &conversation(number), 1).await.expect("it does not panic");
-        answer.assert_status(200);
-        assert!(answer.took <= ms(120), "{:?}", answer.took);
-    }
+    assert!(served >= 100, "{served} of 37 in each ten seconds");
+    assert!(waits.iter().all(|wait| *wait <= 10), "never beyond the window: {waits:?}");
     let (most, refused) = seen(&app);
     assert!(most <= 50 && refused == 0, "{most}, {refused}");
 }
@@ -132,12 +122,12 @@ async fn after_a_429_nobody_calls_until_its_time_and_then_one_by_one() {
     for answer in all(others).await {
         answer.assert_status(200);
     }
-    // A minute holds 300 calls: one every 200 ms.
-    assert_eq!(app.sent(Kind::Read), [0, 3020, 3220, 3420]);
+    // A minute holds 225 reads: one every 267 ms.
+    assert_eq!(app.sent(Kind::Read), [0, 3020, 3287, 3554]);
     assert!(app.figure("rate_limit_throttled").await < 0.1);
     assert!((app.figure(r#"upstream_throttled_total{operation="read"}"#).await - 1.0).abs() < 0.1);
     assert!((app.figure("rate_limit_refused_total").await - 1.0).abs() < 0.1);
-    assert!(app.readiness().await.text.contains("upstream.rate_limit: ok: room for 290 calls"));
+    assert!(app.readiness().await.text.contains("upstream.rate_limit: ok: room for 281 calls"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,14 +153,13 @@ async fn over_three_minutes_all_are_refused_but_one_a_minute_whose_success_ends_
     let app = TestApp::new().with_fault(daily().times(2)).start().await;
     let told = app.read(CALL, "").await;
     told.assert_problem(503, "upstream-rate-limited", "notApplied");
-    // Told at most until the next probing call.
-    assert_eq!((seconds(&told), app.order().as_str()), (60, "R"));
+    assert_eq!((seconds(&told), app.order().as_str()), (60, "R"), "the next probe");
     for minute in ["R", "RR"] {
         for _ in 0..59 {
             tokio::time::sleep(ms(1000)).await;
             let refused = app.read_within(60).await;
             refused.assert_problem(503, "upstream-rate-limited", "notApplied");
-            assert!(refused.took == ms(0) && seconds(&refused) > 7000, "{}", refused.text);
+            assert!(refused.took == ms(0) && seconds(&refused) <= 60, "{}", refused.text);
         }
         assert_eq!(app.order(), minute);
         tokio::time::sleep(ms(1000)).await;
@@ -236,27 +225,23 @@ async fn sixty_writes_at_the_limit_are_proved_for_three_calls_each_or_refused_at
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_is_refused_is_admitted_when_it_comes_back_at_its_time() {
+async fn a_burst_of_reads_leaves_room_for_writes_and_the_log_says_that_it_is_spent() {
     let app = scarce(200).quiet().with_lag(ms(1)).start().await;
-    let writes = (0..200).map(|number| writing(&app, number)).collect();
-    let answers = all(writes).await;
-    let mut refused: Vec<_> = answers
-        .iter()
-        .enumerate()
-        .filter(|(_, answer)| answer.status == 503)
-        .map(|(number, answer)| (seconds(answer), number))
-        .collect();
-    assert!(refused.len() > 100, "{}", refused.len());
-    refused.sort_unstable();
-    let mut last = None;
-    for (wait, number) in refused {
-        // Counted from the refusal, which all of them were told at the beginning.
-        app.until(ms(wait * 1000)).await;
-        let answer = writing(&app, number).await.expect("no panic");
-        answer.assert_status(200);
-        last = last.max(Some(answer.took));
+    let reads = (0..150).map(|number| reading(&app, &conversation(number), 1)).collect();
+    tokio::time::sleep(ms(100)).await;
+    for number in 150..153 {
+        writing(&app, number).await.expect("no panic").assert_status(200);
     }
-    assert!(last <= Some(ms(1_500)), "{last:?}");
+    let refused: Vec<_> = all(reads).await.into_iter().filter(|one| one.status == 503).collect();
+    assert!(refused.len() > 100, "{}", refused.len());
+    let mut waits = std::collections::BTreeMap::<_, usize>::new();
+    refused.iter().for_each(|one| *waits.entry(seconds(one)).or_default() += 1);
+    assert!(waits.len() >= 5 && waits.keys().all(|wait| *wait <= 10), "{waits:?}");
+    let warnings = || app.logs.text().matches("the call budget is spent").count();
+    assert_eq!(warnings(), 1);
+    app.until(ms(125_000)).await;
+    assert_eq!(warnings(), 2, "one a minute, with what was refused since");
+    assert_eq!(app.logs.text().matches("the call budget suffices again").count(), 1);
     assert_eq!(seen(&app).1, 0);
 }
 

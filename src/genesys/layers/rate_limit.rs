@@ -1,4 +1,4 @@
-//! Lets an attempt go only with a permit, and tells the limiter what upstream said to it.
+//! Lets an attempt go only with a permit, and gives the limiter what upstream said to it.
 //!
 //! The first attempt brings the permit that its call was given; others, and calls without one, wait
 //! for theirs here. A permit is spent when its attempt has ended, in whatever way, since only then
@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::{Call, call};
 use crate::genesys::error::{self, UpstreamError};
-use crate::genesys::limiter::{Heard, Limiter};
+use crate::genesys::limiter::{CallFeedback, Limiter};
 use crate::genesys::transport::Transport;
-use crate::policy::{Start, Told};
+use crate::policy::{CallStart, RateLimitHeaders};
 use crate::ports::{Operation, Permit, Phase};
 
 /// Calls that Genesys has counted in its window.
@@ -26,16 +26,16 @@ const RESET: HeaderName = HeaderName::from_static("inin-ratelimit-reset");
 
 /// What attempts are kept within. Clones share it.
 #[derive(Clone)]
-pub struct Limits {
+pub struct CallLimiters {
     /// The budget of the token, for every operation.
     pub budget: Limiter,
-    /// What the details query has to heed besides: upstream throttles it on its own account, and a 429
-    /// to it stops nothing else.
+    /// The details query waits for this one, too: upstream throttles it separately, and a 429 to it
+    /// stops nothing else.
     pub analytics: Limiter,
 }
 
 /// Keeps attempts within `limits`.
-pub fn layer(limits: Limits, inner: Transport) -> Transport {
+pub fn layer(limits: CallLimiters, inner: Transport) -> Transport {
     Transport::of(move |request: Request<Bytes>| {
         let (inner, limits) = (inner.clone(), limits.clone());
         async move { limited(&limits, inner, request).await }
@@ -43,7 +43,7 @@ pub fn layer(limits: Limits, inner: Transport) -> Transport {
 }
 
 async fn limited(
-    limits: &Limits,
+    limits: &CallLimiters,
     inner: Transport,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
@@ -52,7 +52,7 @@ async fn limited(
     let (mut attempt, starts) = admitted(&limits.budget, lane, &call).await?;
     let result = inner.exchange(request).await;
     match &result {
-        Ok(answer) => hear(limits, starts, &heard(&call, answer)),
+        Ok(answer) => give_feedback(limits, starts, &feedback(&call, answer)),
         // Nothing was sent: nothing can have been counted.
         Err(UpstreamError::Connect(_) | UpstreamError::NotSentInTime) => attempt.give_back(),
         Err(_) => {}
@@ -61,15 +61,17 @@ async fn limited(
 }
 
 /// When an attempt started, by the budget and by its lane.
-type Starts = (Start, Option<Start>);
+type CallStarts = (CallStart, Option<CallStart>);
 
 /// Tells each limiter what concerns it.
-fn hear(limits: &Limits, (start, lane): Starts, heard: &Heard) {
-    let Some(lane) = lane else { return limits.budget.heard(start, heard) };
-    if heard.throttled.is_none() {
-        limits.budget.heard(start, heard);
+fn give_feedback(limits: &CallLimiters, (start, lane): CallStarts, feedback: &CallFeedback) {
+    let Some(lane) = lane else { return limits.budget.feedback(start, feedback) };
+    if feedback.throttled.is_none() {
+        limits.budget.feedback(start, feedback);
     }
-    limits.analytics.heard(lane, &Heard { told: Told::default(), ..*heard });
+    limits
+        .analytics
+        .feedback(lane, &CallFeedback { headers: RateLimitHeaders::default(), ..*feedback });
 }
 
 /// Waits until the attempt may start. A permit from before a 429 is not good any more. The lane is
@@ -78,7 +80,7 @@ async fn admitted(
     budget: &Limiter,
     lane: Option<&Limiter>,
     call: &Call,
-) -> Result<(Attempt, Starts), UpstreamError> {
+) -> Result<(HeldPermits, CallStarts), UpstreamError> {
     let mut held = call.permit.take();
     loop {
         if call.cycle.time_to_start().is_zero() {
@@ -101,7 +103,7 @@ async fn admitted(
             None => (None, None),
         };
         if let Some(start) = budget.start() {
-            return Ok((Attempt([Some(permit), lane_permit]), (start, lane_start)));
+            return Ok((HeldPermits([Some(permit), lane_permit]), (start, lane_start)));
         }
     }
 }
@@ -127,15 +129,15 @@ async fn booked(limiter: &Limiter, call: &Call) -> Result<Permit, UpstreamError>
 }
 
 /// The permits of an attempt that is under way.
-struct Attempt([Option<Permit>; 2]);
+struct HeldPermits([Option<Permit>; 2]);
 
-impl Attempt {
+impl HeldPermits {
     fn give_back(&mut self) {
         self.0 = [None, None];
     }
 }
 
-impl Drop for Attempt {
+impl Drop for HeldPermits {
     fn drop(&mut self) {
         for permit in &mut self.0 {
             if let Some(permit) = permit.take() {
@@ -145,16 +147,16 @@ impl Drop for Attempt {
     }
 }
 
-fn heard(call: &Call, answer: &Response<Bytes>) -> Heard {
+fn feedback(call: &Call, answer: &Response<Bytes>) -> CallFeedback {
     let headers = answer.headers();
     let throttled = (answer.status() == StatusCode::TOO_MANY_REQUESTS)
         .then(|| error::retry_after(headers).unwrap_or(error::DEFAULT_THROTTLE));
-    Heard { operation: call.operation, throttled, told: told(headers) }
+    CallFeedback { operation: call.operation, throttled, headers: rate_limit_headers(headers) }
 }
 
-fn told(headers: &HeaderMap) -> Told {
+fn rate_limit_headers(headers: &HeaderMap) -> RateLimitHeaders {
     let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    Told {
+    RateLimitHeaders {
         count: number(COUNT),
         allowed: number(ALLOWED),
         reset: number(RESET).map(Duration::from_secs),
@@ -168,10 +170,13 @@ mod tests {
     #[test]
     fn headers_that_are_absent_or_no_numbers_say_nothing() {
         let mut headers = HeaderMap::new();
-        assert_eq!(told(&headers), Told::default());
+        assert_eq!(rate_limit_headers(&headers), RateLimitHeaders::default());
         headers.insert(COUNT, "17".parse().expect("valid"));
         headers.insert(ALLOWED, "many".parse().expect("valid"));
         headers.insert(RESET, "-1".parse().expect("valid"));
-        assert_eq!(told(&headers), Told { count: Some(17), allowed: None, reset: None });
+        assert_eq!(
+            rate_limit_headers(&headers),
+            RateLimitHeaders { count: Some(17), allowed: None, reset: None }
+        );
     }
 }

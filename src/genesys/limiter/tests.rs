@@ -1,12 +1,13 @@
 use std::time::Duration;
 
 use super::*;
+use crate::policy::Ceilings;
 use crate::ports::NoMeter;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn limiter(limit: u64) -> Limiter {
-    let settings = RateSettings { limit, window: 10 * SECOND, reserve: 0 };
+    let settings = BudgetSettings { limit, window: 10 * SECOND, ceilings: Ceilings::NONE };
     Limiter::new(settings, Arc::new(NoMeter), Monotonic::start())
 }
 
@@ -105,9 +106,11 @@ async fn a_long_throttle_refuses_also_those_who_wait() {
     let waiting = limiter.book(wish(1, Class::Read, 60 * SECOND)).expect("waits");
     let start = limiter.start().expect("not throttled");
     let throttled = Some(Duration::from_hours(1));
-    limiter.heard(start, &Heard { operation: Operation::Read, throttled, told: Told::default() });
+    let headers = RateLimitHeaders::default();
+    limiter.feedback(start, &CallFeedback { operation: Operation::Read, throttled, headers });
     let refused = waiting.granted().await.expect_err("refused");
-    assert!(refused.retry_after() >= throttled && refused.to_string().contains("throttles"));
+    assert_eq!(refused.retry_after(), Some(60 * SECOND), "the next probe");
+    assert!(refused.to_string().contains("throttles"));
     assert!(limiter.start().is_none(), "nor may a call start that was granted before");
     drop(held);
 }

@@ -1,4 +1,4 @@
-//! Calls that occupy the window, in the order in which they leave it.
+//! The sliding-window log: calls that occupy the window, in the order in which they leave it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::policy::Moment;
 
 /// Up to so many calls a window each has a time stamp of its own (some 240 KB at most).
-const MOST_EXACT: u64 = 10_000;
+const MAX_EXACT: u64 = 10_000;
 /// Sub-windows in which more than that are counted.
 const SUB_WINDOWS: u32 = 1000;
 
 /// Entries that stay for one window each. A large budget is counted in sub-windows: an entry then
 /// leaves one window after the end of its sub-window, so later than it might and never earlier.
 #[derive(Clone, Debug)]
-pub(super) struct Ledger {
+pub(super) struct SlidingWindowLog {
     window: Duration,
     /// Length of a sub-window; zero for exact time stamps.
     quantum: Duration,
@@ -23,10 +23,10 @@ pub(super) struct Ledger {
     gone: u64,
 }
 
-impl Ledger {
-    /// An empty ledger for at most `limit` entries a window.
+impl SlidingWindowLog {
+    /// An empty log for at most `limit` entries a window.
     pub(super) fn new(window: Duration, limit: u64) -> Self {
-        let exact = limit <= MOST_EXACT;
+        let exact = limit <= MAX_EXACT;
         let quantum = if exact { Duration::ZERO } else { window / SUB_WINDOWS };
         Self { window, quantum, entries: VecDeque::new(), recorded: 0, gone: 0 }
     }
@@ -51,7 +51,7 @@ impl Ledger {
         u64::try_from(end).map_or(Duration::MAX, Duration::from_nanos)
     }
 
-    /// Lets go of what has left by `now`.
+    /// Drops what has left by `now`.
     pub(super) fn expire(&mut self, now: Moment) {
         while let Some(&(leaves, up_to)) = self.entries.front()
             && leaves <= now
@@ -101,28 +101,28 @@ mod tests {
 
     #[test]
     fn entries_leave_one_window_after_their_time() {
-        let mut ledger = Ledger::new(10 * SECOND, 100);
-        ledger.record(SECOND, 1);
-        ledger.record(2 * SECOND, 2);
-        assert_eq!((ledger.nth(1), ledger.nth(2)), (Some(11 * SECOND), Some(12 * SECOND)));
-        assert_eq!((ledger.nth(3), ledger.nth(4)), (Some(12 * SECOND), None));
-        assert_eq!((ledger.leaving_by(11 * SECOND), ledger.leaving_by(12 * SECOND)), (1, 3));
-        ledger.expire(11 * SECOND);
-        assert_eq!((ledger.len(), ledger.gone(), ledger.nth(1)), (2, 1, Some(12 * SECOND)));
+        let mut log = SlidingWindowLog::new(10 * SECOND, 100);
+        log.record(SECOND, 1);
+        log.record(2 * SECOND, 2);
+        assert_eq!((log.nth(1), log.nth(2)), (Some(11 * SECOND), Some(12 * SECOND)));
+        assert_eq!((log.nth(3), log.nth(4)), (Some(12 * SECOND), None));
+        assert_eq!((log.leaving_by(11 * SECOND), log.leaving_by(12 * SECOND)), (1, 3));
+        log.expire(11 * SECOND);
+        assert_eq!((log.len(), log.gone(), log.nth(1)), (2, 1, Some(12 * SECOND)));
     }
 
     #[test]
     fn a_large_budget_takes_bounded_memory_and_entries_never_leave_early() {
-        let mut ledger = Ledger::new(10 * SECOND, u64::MAX);
+        let mut log = SlidingWindowLog::new(10 * SECOND, u64::MAX);
         for step in 0..100_000 {
             let at = Duration::from_micros(step * 200);
-            ledger.expire(at);
-            ledger.record(at, 1);
-            let last = ledger.nth(ledger.len()).expect("there is one");
+            log.expire(at);
+            log.record(at, 1);
+            let last = log.nth(log.len()).expect("there is one");
             assert!(last >= at + 10 * SECOND && last <= at + 10 * SECOND + SECOND / 100);
         }
-        assert!(ledger.entries.len() <= 1002, "{}", ledger.entries.len());
-        ledger.expire(Duration::from_secs(100));
-        assert_eq!(ledger.len(), 0);
+        assert!(log.entries.len() <= 1002, "{}", log.entries.len());
+        log.expire(Duration::from_secs(100));
+        assert_eq!(log.len(), 0);
     }
 }

@@ -1,15 +1,15 @@
-//! Calls of others with the same token, as far as upstream's headers tell of them.
+//! Calls of others with the same token, as far as upstream's headers show them.
 
 use std::time::Duration;
 
 use crate::policy::Moment;
 
-/// Groups that are kept apart; more of them than this are counted together, until the last leaves.
-const MOST: usize = 16;
+/// Groups that are kept apart. Further calls join the last group.
+const MAX_GROUPS: usize = 16;
 
-/// What upstream tells about its own counting, in the headers of an answer.
+/// What upstream says about its own counting, in the headers of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct RateLimitHeaders {
     /// Calls that it has counted in its window.
     pub count: Option<u64>,
     /// Calls that it grants a window.
@@ -20,36 +20,36 @@ pub struct Told {
 
 /// Calls that leave together.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Group {
+pub(super) struct ExternalCalls {
     pub(super) leaves: Moment,
     pub(super) calls: u64,
 }
 
 /// Calls of others that are taken to occupy the window.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Foreign {
-    groups: Vec<Group>,
+pub(super) struct ExternalUsage {
+    groups: Vec<ExternalCalls>,
     calls: u64,
 }
 
-impl Foreign {
+impl ExternalUsage {
     /// Adds calls that leave at `leaves`.
     pub(super) fn add(&mut self, leaves: Moment, calls: u64) {
         self.calls += calls;
-        let is_full = self.groups.len() >= MOST;
+        let is_full = self.groups.len() >= MAX_GROUPS;
         match self.groups.last_mut() {
             Some(last) if is_full => {
                 last.leaves = last.leaves.max(leaves);
                 last.calls += calls;
             }
             _ => {
-                self.groups.push(Group { leaves, calls });
+                self.groups.push(ExternalCalls { leaves, calls });
                 self.groups.sort_by_key(|group| group.leaves);
             }
         }
     }
 
-    /// Lets go of what has left by `now`.
+    /// Drops what has left by `now`.
     pub(super) fn expire(&mut self, now: Moment) {
         while let Some(first) = self.groups.first()
             && first.leaves <= now
@@ -70,7 +70,7 @@ impl Foreign {
     }
 
     /// In the order in which they leave.
-    pub(super) fn groups(&self) -> &[Group] {
+    pub(super) fn groups(&self) -> &[ExternalCalls] {
         &self.groups
     }
 }

@@ -1,0 +1,67 @@
+//! One request that waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Grant, LimiterInner};
+use crate::policy::{CallRequest, CallRequestId, Refusal};
+
+/// The place of a request in the queue. Dropping it leaves the queue.
+pub(super) struct Waiter {
+    inner: Arc<LimiterInner>,
+    id: CallRequestId,
+    request: CallRequest,
+    deadline: Instant,
+    receiver: oneshot::Receiver<Grant>,
+}
+
+impl Waiter {
+    pub(super) fn new(
+        inner: Arc<LimiterInner>,
+        id: CallRequestId,
+        (request, deadline): (CallRequest, Instant),
+        receiver: oneshot::Receiver<Grant>,
+    ) -> Self {
+        Self { inner, id, request, deadline, receiver }
+    }
+
+    /// The answer, if it has come.
+    pub(super) fn ready(&mut self) -> Option<Grant> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Waits for the permits, or for the deadline of the request.
+    pub(super) async fn answer(mut self) -> Grant {
+        match tokio::time::timeout_at(self.deadline, &mut self.receiver).await {
+            Ok(Ok(grant)) => grant,
+            Ok(Err(_)) | Err(_) => self.give_up().await,
+        }
+    }
+
+    async fn give_up(&mut self) -> Grant {
+        let CallRequest { account, priority, calls, .. } = self.request;
+        let refused = (account, priority, calls);
+        let left =
+            self.inner.leave(self.id, |policy, now| policy.turn_away(Some(self.id), refused, now));
+        match left {
+            Some(refusal) => {
+                self.inner.refused(&mut self.inner.state());
+                Err(refusal)
+            }
+            // Another thread has taken it out of the queue, and answers in this very moment.
+            None => match (&mut self.receiver).await {
+                Ok(grant) => grant,
+                Err(_) => Err(Refusal { retry_after: Duration::ZERO, throttled: false }),
+            },
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.inner.leave(self.id, |policy, _| policy.cancel(self.id));
+    }
+}

@@ -1,0 +1,246 @@
+//! What each client has of the window.
+//!
+//! Clients are known from the configuration, or learnt from what they ask for. A learnt client is
+//! forgotten when it has asked for nothing for an hour.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::pace::Pace;
+use super::types::{BudgetAccount, Priority};
+use super::window_log::SlidingWindowLog;
+use crate::policy::Moment;
+
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
+/// In the first window of a busy client, this part of its share is spread over the window. Else many
+/// clients that begin together would all wait for the end of the window.
+const SPREAD_ONE_IN: u64 = 2;
+/// Calls of a write: a share is never less, nor a burst.
+const CALLS_OF_A_WRITE: u64 = 3;
+
+/// What one client has of the window, and when it is served next.
+#[derive(Clone, Debug)]
+pub(super) struct ClientUsage {
+    weight: u64,
+    in_flight: u64,
+    spent: SlidingWindowLog,
+    /// Granted calls beyond its share.
+    lent: SlidingWindowLog,
+    /// Granted reads and read-backs within its share.
+    reads: SlidingWindowLog,
+    /// The pace of each class while its requests have to wait.
+    pub(super) pace: [Pace; Priority::ALL.len()],
+    /// Its place in the order of start-time fair queueing.
+    pub(super) virtual_finish: u128,
+    /// Calls of its refused requests, by the time at which they are asked to return.
+    pub(super) promised: VecDeque<(Moment, u64)>,
+    /// Most calls of its share in the window, in the period before and in this one.
+    peak: [u64; 2],
+    /// When it began to use the window, after it had used nothing of it.
+    began: Moment,
+    last_request: Moment,
+    is_configured: bool,
+}
+
+impl ClientUsage {
+    fn new(weight: u64, window: Duration, limit: u64) -> Self {
+        let log = SlidingWindowLog::new(window, limit);
+        Self {
+            weight,
+            in_flight: 0,
+            spent: log.clone(),
+            lent: log.clone(),
+            reads: log,
+            pace: [Pace::default(); Priority::ALL.len()],
+            virtual_finish: 0,
+            promised: VecDeque::new(),
+            peak: [0; 2],
+            began: Moment::ZERO,
+            last_request: Moment::ZERO,
+            is_configured: false,
+        }
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// Calls in the window.
+    pub(super) fn used(&self) -> u64 {
+        self.in_flight + self.spent.len()
+    }
+
+    /// The same without those beyond its share.
+    pub(super) fn own(&self) -> u64 {
+        self.used().saturating_sub(self.lent.len())
+    }
+
+    /// Reads and read-backs within its share.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.len()
+    }
+
+    /// What of a share it will probably use: what it used lately, and in its first window the part
+    /// that is spread over it as well.
+    pub(super) fn demand(&self, share: u64, window: Duration, now: Moment) -> u64 {
+        let peak = self.peak[0].max(self.peak[1]);
+        let growth = if now < self.began + window { peak / (SPREAD_ONE_IN - 1) } else { 0 };
+        (peak + growth).min(share)
+    }
+
+    /// Whether it has calls in the window, or had some lately.
+    pub(super) fn is_active(&self) -> bool {
+        self.peak[0].max(self.peak[1]) > 0
+    }
+
+    /// When `calls` of its calls have left the window, if those in flight end now.
+    pub(super) fn leaves(&self, calls: u64, window: Duration, now: Moment) -> Moment {
+        if calls == 0 { now } else { self.spent.nth(calls).unwrap_or(now + window) }
+    }
+
+    /// Whether it began less than a window ago, after it had used nothing.
+    pub(super) fn is_young(&self, window: Duration, now: Moment) -> bool {
+        self.used() == 0 || now < self.began + window
+    }
+
+    /// What of a share it may use by `now` at once, after it had used nothing.
+    pub(super) fn burst(&self, share: u64, window: Duration, now: Moment) -> u64 {
+        if !self.is_young(window, now) {
+            return share;
+        }
+        let idle = self.used() == 0;
+        let age = if idle { Duration::ZERO } else { now.saturating_sub(self.began) };
+        let spread = share / SPREAD_ONE_IN;
+        let grown = u128::from(spread) * age.as_nanos() / window.as_nanos().max(1);
+        let burst = share - spread + u64::try_from(grown).unwrap_or(u64::MAX);
+        burst.max(CALLS_OF_A_WRITE).min(share)
+    }
+
+    /// The other way round: when a burst of so many calls within the share is possible.
+    pub(super) fn burst_at(&self, calls: u64, share: u64, window: Duration, now: Moment) -> Moment {
+        let spread = share / SPREAD_ONE_IN;
+        let grown = calls.saturating_sub(share - spread).min(spread);
+        let age = window.as_nanos() * u128::from(grown) / u128::from(spread.max(1));
+        let began = if self.used() == 0 { now } else { self.began };
+        now.max(began + Duration::from_nanos(u64::try_from(age).unwrap_or(u64::MAX)))
+    }
+
+    /// Calls were granted.
+    pub(super) fn take(&mut self, calls: u32, priority: Priority, lent: bool, now: Moment) {
+        if self.used() == 0 {
+            self.began = now;
+        }
+        let calls = u64::from(calls);
+        self.in_flight += calls;
+        if lent {
+            self.lent.record(now, calls);
+        }
+        self.peak[1] = self.peak[1].max(self.own());
+        if !lent && priority >= Priority::Read {
+            self.reads.record(now, calls);
+        }
+    }
+
+    /// Calls have ended, or were not made (`made`).
+    pub(super) fn release(&mut self, calls: u64, made: bool, now: Moment) {
+        self.in_flight = self.in_flight.saturating_sub(calls);
+        if made {
+            self.spent.record(now, calls);
+        }
+    }
+
+    fn expire(&mut self, now: Moment) {
+        self.spent.expire(now);
+        self.lent.expire(now);
+        self.reads.expire(now);
+        while self.promised.pop_front_if(|(at, _)| *at <= now).is_some() {}
+    }
+}
+
+/// All clients of one budget.
+#[derive(Clone, Debug)]
+pub(super) struct ClientUsages {
+    window: Duration,
+    limit: u64,
+    clients: BTreeMap<u64, ClientUsage>,
+    weights: u64,
+    /// When the next period begins.
+    period: Moment,
+}
+
+impl ClientUsages {
+    pub(super) fn new(window: Duration, limit: u64) -> Self {
+        Self { window, limit, clients: BTreeMap::new(), weights: 0, period: Moment::ZERO }
+    }
+
+    /// Whether there is more than one.
+    pub(super) fn are_several(&self) -> bool {
+        self.clients.len() > 1
+    }
+
+    /// Takes note of a client that asks for calls. Weights change with the configuration.
+    pub(super) fn register(&mut self, account: BudgetAccount, now: Moment) -> &mut ClientUsage {
+        let (weight, window, limit) = (u64::from(account.weight.get()), self.window, self.limit);
+        let new = || ClientUsage::new(weight, window, limit);
+        let is_new = !self.clients.contains_key(&account.id);
+        let client = self.clients.entry(account.id).or_insert_with(new);
+        let before = if is_new { 0 } else { client.weight };
+        self.weights = self.weights - before + weight;
+        client.weight = weight;
+        client.last_request = now;
+        client
+    }
+
+    /// These are configured, and no others any more.
+    pub(super) fn configure(&mut self, accounts: &[BudgetAccount], now: Moment) {
+        self.clients.values_mut().for_each(|client| client.is_configured = false);
+        for account in accounts {
+            self.register(*account, now).is_configured = true;
+        }
+    }
+
+    /// Drops what has left the window, and clients that are gone. `waits` tells who waits.
+    pub(super) fn expire(&mut self, now: Moment, waits: impl Fn(u64) -> bool) {
+        self.clients.values_mut().for_each(|client| client.expire(now));
+        if now < self.period {
+            return;
+        }
+        self.period = now + self.window;
+        self.clients.retain(|id, client| {
+            client.peak = [client.peak[1], client.own()];
+            let is_idle = client.used() == 0 && now >= client.last_request + FORGOTTEN_AFTER;
+            client.is_configured || !is_idle || waits(*id)
+        });
+        self.weights = self.clients.values().map(|client| client.weight).sum();
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<&ClientUsage> {
+        self.clients.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut ClientUsage> {
+        self.clients.get_mut(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &ClientUsage)> {
+        self.clients.iter().map(|(id, client)| (*id, client))
+    }
+
+    /// The part of `calls` that is due to a client; enough for a write at least.
+    pub(super) fn share(&self, client: &ClientUsage, calls: u64) -> u64 {
+        let share = u128::from(calls) * u128::from(client.weight);
+        let share = u64::try_from(share / u128::from(self.weights.max(1))).unwrap_or(u64::MAX);
+        share.max(CALLS_OF_A_WRITE).min(calls)
+    }
+
+    /// Calls of the window that are lent.
+    pub(super) fn lent(&self) -> u64 {
+        self.clients.values().map(|client| client.lent.len()).sum()
+    }
+
+    /// The weights of all.
+    #[cfg(test)]
+    pub(super) fn weights(&self) -> u64 {
+        self.weights
+    }
+}

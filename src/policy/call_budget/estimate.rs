@@ -1,0 +1,176 @@
+//! When a request will probably be granted: an estimate from the places that leave the window, the
+//! pace, and what waits before it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::client_usage::ClientUsage;
+use super::pace::gap;
+use super::{BudgetAccount, CallBudget, CallRequest, Moment, Priority, Refusal};
+
+/// Refused requests that are remembered for each client.
+const MAX_PROMISES: usize = 10_000;
+
+/// Requests beyond what a window can serve return in its last part, one in so many of the window,
+/// in so many steps.
+const OVERFLOW_ONE_IN: u32 = 12;
+const OVERFLOW_STEPS: u32 = 16;
+
+impl CallBudget {
+    /// When `request` would be granted if it joined the queue now.
+    pub(super) fn expected(&self, request: &CallRequest, now: Moment) -> Moment {
+        self.expected_after(0, request, now)
+    }
+
+    /// The same after `promised` calls of refused requests that will return.
+    fn expected_after(&self, promised: u64, request: &CallRequest, now: Moment) -> Moment {
+        let Some(client) = self.clients.get(request.account.id) else { return now };
+        let id = request.account.id;
+        let (waiting, ahead) = self.ahead(client, request, now);
+        let ahead = ahead + promised;
+        let need = ahead + u64::from(request.calls);
+        let before = self.before(&waiting, id, ahead);
+        let limit_gap = gap(self.settings.window, self.limit());
+        let throttle = self.throttle.opens_after(ahead + before, limit_gap, now);
+        let all = need + before;
+        if request.priority == Priority::Committed {
+            return throttle.max(self.room_for(all, self.limit(), now));
+        }
+        let whole = self.own_ceiling(request.priority);
+        let own = self
+            .own_share_at(client, request, need, now)
+            .max(self.own_pace_at(client, request.priority, ahead, now))
+            .max(self.room_for(need, whole, now));
+        let kept = self.kept(request.priority, now);
+        let offer = self.offer(request, kept, now);
+        let ceiling = if offer.lent { offer.ceiling } else { self.ceiling(request.priority) };
+        let loan_gap = self.loan_gap(request.priority, now);
+        let lent = self
+            .loans
+            .opens_after(ahead + before, loan_gap, now)
+            .max(self.room_for(all, ceiling, now));
+        own.min(lent).max(throttle)
+    }
+
+    /// Calls that wait in the classes that count, of all and of this client. Reads below their floor
+    /// go before all writes.
+    fn ahead(
+        &self,
+        client: &ClientUsage,
+        request: &CallRequest,
+        now: Moment,
+    ) -> (BTreeMap<u64, u64>, u64) {
+        let waiting = self.queue.calls_up_to(request.priority);
+        let of = |waiting: &BTreeMap<u64, u64>| waiting.get(&request.account.id).copied();
+        let ahead = of(&waiting).unwrap_or_default();
+        if request.priority != Priority::Read {
+            return (waiting, ahead);
+        }
+        let above = self.queue.calls_up_to(Priority::Write);
+        let reads = ahead - of(&above).unwrap_or_default();
+        let calls = u32::try_from(reads).unwrap_or(u32::MAX).saturating_add(request.calls);
+        if self.is_below_floor(client, &CallRequest { calls, ..*request }, now) {
+            let count = |(id, calls): (&u64, &u64)| (*id, calls - above.get(id).unwrap_or(&0));
+            return (waiting.iter().map(count).collect(), reads);
+        }
+        (waiting, ahead)
+    }
+
+    /// Calls of other clients that go before, when `ahead` of this one do.
+    fn before(&self, waiting: &BTreeMap<u64, u64>, id: u64, ahead: u64) -> u64 {
+        let Some(client) = self.clients.get(id) else { return 0 };
+        let others = waiting.iter().filter(|(other, _)| **other != id);
+        let turns = others.filter_map(|(other, calls)| {
+            let other = self.clients.get(*other)?;
+            Some(self.queue.before(client, ahead, other).min(*calls))
+        });
+        turns.sum()
+    }
+
+    /// When so many further calls are within the share of the client.
+    fn own_share_at(
+        &self,
+        client: &ClientUsage,
+        request: &CallRequest,
+        need: u64,
+        now: Moment,
+    ) -> Moment {
+        let window = self.settings.window;
+        let calls = u32::try_from(need).unwrap_or(u32::MAX);
+        if self.is_own(client, &CallRequest { calls, ..*request }, now) {
+            return now;
+        }
+        let share = self.share(client, request.priority).max(1);
+        let beyond = (client.own() + need).saturating_sub(share);
+        let early = self.early_share(client, request.priority, now);
+        let grown = client.burst_at(client.own() + need, early, window, now);
+        client.leaves(beyond, window, now).max(grown).min(now + window)
+    }
+
+    fn own_pace_at(
+        &self,
+        client: &ClientUsage,
+        priority: Priority,
+        ahead: u64,
+        now: Moment,
+    ) -> Moment {
+        let gap = self.own_gap(client, priority);
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+        client.pace[priority as usize].opens(now).saturating_add(gap.saturating_mul(ahead))
+    }
+
+    /// When so many calls fit into the window below `ceiling`.
+    fn room_for(&self, calls: u64, ceiling: u64, now: Moment) -> Moment {
+        let rank = self.used().saturating_add(calls).saturating_sub(ceiling);
+        if rank == 0 {
+            return now;
+        }
+        let gone = |then| self.log.leaving_by(then) + self.external.leaving_by(then);
+        let groups = self.external.groups().iter().map(|group| group.leaves);
+        let external = groups.filter(|then| gone(*then) >= rank).min();
+        // Calls in flight are taken to end after the typical time.
+        let in_flight = now + self.settings.window + self.typical;
+        let own = self.log.nth(rank).unwrap_or(in_flight);
+        external.map_or(own, |external| external.min(own))
+    }
+
+    /// Whether the answers would not come in time. At most half of the time left is set aside for
+    /// them: upstream may be faster than it was.
+    pub(super) fn is_late(&self, request: &CallRequest, expected: Moment, now: Moment) -> bool {
+        let left = request.deadline.saturating_sub(now);
+        let calls = self.typical.saturating_mul(request.calls).min(left / 2);
+        expected.saturating_add(calls) >= request.deadline
+    }
+
+    /// Tells a client when to return. Its refused requests are spread at the rate at which it is
+    /// served; over the window at most.
+    pub(super) fn refuse(
+        &mut self,
+        account: BudgetAccount,
+        (priority, calls): (Priority, u32),
+        now: Moment,
+    ) -> Refusal {
+        if let Some(probe) = self.throttle.next_probe(now) {
+            let retry_after = probe.saturating_sub(now);
+            return Refusal { retry_after, throttled: true };
+        }
+        let request = self.whole(CallRequest { calls, priority, deadline: Moment::MAX, account });
+        let left = self.throttle.left(now);
+        let window = self.settings.window;
+        let latest = now + window.max(left.map_or(Duration::ZERO, |left| left + window / 4));
+        let promised =
+            self.clients.register(account, now).promised.iter().map(|(_, calls)| calls).sum();
+        let mut at = self.expected_after(promised, &request, now);
+        let client = self.clients.register(account, now);
+        let refused = client.promised.len();
+        if at > latest || refused >= MAX_PROMISES {
+            // More than a window can serve: they are spread over its end.
+            let step = u32::try_from(refused).unwrap_or_default() % OVERFLOW_STEPS;
+            at = latest.saturating_sub(window / OVERFLOW_ONE_IN / OVERFLOW_STEPS * step);
+        }
+        client.promised.push_back((at, request.calls.into()));
+        let class = priority as usize;
+        client.pace[class].hold(now, now + window);
+        Refusal { retry_after: at.saturating_sub(now), throttled: left.is_some() }
+    }
+}

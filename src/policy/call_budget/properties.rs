@@ -1,0 +1,151 @@
+//! What holds under any load.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::simulation::{CEILINGS, Load, account, ms, play};
+use super::*;
+
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Of a call: the part of its way, in percent, at which upstream counts it, how many milliseconds it
+/// takes, and whether it is given back instead of made.
+type Way = (u64, u64, bool);
+
+/// A request: milliseconds since the one before, calls, class, milliseconds until its deadline, and
+/// its client.
+type Step = (u64, u32, u8, u64, u64, Vec<Way>);
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let call = (0_u64..=100, 0_u64..4000, prop::bool::weighted(0.15));
+    let calls = prop::collection::vec(call, 3);
+    let step = (0_u64..1500, 1_u32..=3, 0_u8..4, 1_u64..60_000, 0_u64..3, calls);
+    prop::collection::vec(step, 1..150)
+}
+
+fn of(client: u64) -> BudgetAccount {
+    account(client, u32::try_from(client).expect("small") + 1)
+}
+
+/// A call under way.
+struct InFlight {
+    ends: Moment,
+    counted: Moment,
+    made: bool,
+    account: BudgetAccount,
+}
+
+/// Plays a load through, every grant at the moment at which it is possible.
+struct Play {
+    budget: CallBudget,
+    in_flight: Vec<InFlight>,
+    waiting: BTreeMap<CallRequestId, Vec<Way>>,
+    /// When upstream counted a call.
+    counted: Vec<Moment>,
+}
+
+impl Play {
+    fn run(budget: CallBudget, steps: Vec<Step>) -> Vec<Moment> {
+        let (in_flight, waiting, counted) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let (mut play, mut now) = (Self { budget, in_flight, waiting, counted }, Moment::ZERO);
+        for (gap, calls, class, patience, client, ways) in steps {
+            let next = now + ms(gap);
+            play.until(now, next);
+            now = next;
+            let priority = Priority::ALL[usize::from(class)];
+            let account = of(client);
+            let request = CallRequest { calls, priority, deadline: now + ms(patience), account };
+            match play.budget.request(request, now) {
+                Admission::Granted(granted) => play.fly((granted, account), &ways, now),
+                Admission::Queued(id, _) => drop(play.waiting.insert(id, ways)),
+                Admission::Refused(refusal) => assert!(refusal.retry_after <= WINDOW),
+            }
+            play.grant(now);
+        }
+        play.until(now, now + WINDOW * 20);
+        play.counted.sort_unstable();
+        play.counted
+    }
+
+    fn fly(&mut self, (granted, account): (u32, BudgetAccount), ways: &[Way], now: Moment) {
+        for (part, took, returned) in &ways[..granted as usize] {
+            let (ends, counted) = (now + ms(*took), now + ms(took * part / 100));
+            self.in_flight.push(InFlight { ends, counted, made: !returned, account });
+        }
+    }
+
+    fn grant(&mut self, now: Moment) {
+        while let Some((id, request)) = self.budget.grant(now) {
+            let ways = self.waiting.remove(&id).expect("it waits");
+            assert!(request.deadline > now);
+            self.fly((request.calls, request.account), &ways, now);
+        }
+    }
+
+    /// Ends calls and grants places until `end`, in the order in which both happen.
+    fn until(&mut self, mut now: Moment, end: Moment) {
+        loop {
+            let flight = self.in_flight.iter().map(|call| call.ends).min();
+            let next = [flight, self.budget.next_wakeup(now)].into_iter().flatten().min();
+            let Some(next) = next.filter(|next| *next <= end) else { return };
+            now = now.max(next);
+            let flying = std::mem::take(&mut self.in_flight);
+            let (over, flying): (Vec<_>, Vec<_>) = flying.into_iter().partition(|c| c.ends <= now);
+            self.in_flight = flying;
+            for InFlight { counted, made, account, .. } in over {
+                if made {
+                    self.budget.spent(account, now);
+                    self.counted.push(counted);
+                } else {
+                    self.budget.returned(account, 1, now);
+                }
+            }
+            self.grant(now);
+        }
+    }
+}
+
+/// The most calls that upstream counted in any window.
+fn most_in_a_window(counted: &[Moment]) -> usize {
+    let in_window = |(index, first): (usize, &Moment)| {
+        counted[index..].partition_point(|at| *at < *first + WINDOW)
+    };
+    counted.iter().enumerate().map(in_window).max().unwrap_or_default()
+}
+
+proptest! {
+    #[test]
+    fn no_window_ever_holds_more_calls_than_the_limit(
+        limit in 1_u64..30, in_sub_windows in prop::bool::ANY, steps in steps(),
+    ) {
+        let settings = BudgetSettings { limit, window: WINDOW, ceilings: CEILINGS };
+        let mut budget = CallBudget::new(settings);
+        if in_sub_windows {
+            budget.log = SlidingWindowLog::new(WINDOW, u64::MAX);
+        }
+        let counted = Play::run(budget, steps);
+        prop_assert!(most_in_a_window(&counted) <= usize::try_from(limit).expect("small"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn shares_follow_the_weights(
+        weights in prop::collection::vec(1_u32..5, 2..5), limit in 1200_u64..2400,
+    ) {
+        let all: u32 = weights.iter().sum();
+        let loads: Vec<_> = (1_u64..).zip(&weights)
+            .map(|(id, weight)| Load::reads(account(id, *weight), 5)).collect();
+        let settings = BudgetSettings::per_minute(limit, ms(10_000), CEILINGS);
+        let outcomes = play(settings, &loads, 20, 40_000);
+        let sum = outcomes.values().map(|one| one.calls(10_000, 40_000)).sum::<usize>();
+        for (id, weight) in (1_u64..).zip(weights) {
+            let got = outcomes[&id].calls(10_000, 40_000);
+            let due = sum * weight as usize / all as usize;
+            prop_assert!(got.abs_diff(due) * 10 <= due, "{got} of {sum}, due are {due}");
+        }
+    }
+}
