@@ -32,4 +32,4 @@ pub use patch::{Change, Patch};
 pub use report::{Outcome, Verification, VerificationStatus, WriteReport};
 pub use rights::{Access, InvalidPattern, KeyPattern, Refusal, Rights};
 pub use timestamp::{Span, Timestamp};
-pub use verification::{Evidence, Unseen, Watch};
+pub use verification::{SettleTime, Unseen, Watch};

@@ -22,7 +22,7 @@ pub use rate_limit::{
     Payer, Priority, RateLimit, RateSettings, Refusal, Start, Told, Verdict, Want, WishId,
 };
 pub use retry::{RetryBudget, RetryDecision, Stop, decide};
-pub use visibility::{LagStatistics, ReadBackSchedule};
+pub use visibility::{LONGEST_FIRST_WAIT, LagStatistics, ReadBackSchedule};
 pub use window::SlidingWindow;
 
 /// A point in time, as a duration since an origin that the caller chose. Only differences count.

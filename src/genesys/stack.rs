@@ -9,6 +9,7 @@ use tower::layer::layer_fn;
 use super::layers::breaker::{ApiGuards, Guard};
 use super::layers::rate_limit::Limits;
 use super::layers::retry::Retries;
+use super::layers::timeout::AttemptTimeout;
 use super::layers::{auth, base_uri, breaker, deadline, observe, rate_limit, retry, timeout};
 use super::random::Jitter;
 use super::token::TokenCache;
@@ -20,8 +21,10 @@ use crate::ports::Meter;
 /// Numbers of the stack.
 #[derive(Clone, Debug)]
 pub struct StackSettings {
-    /// Time of one attempt.
+    /// Time of one attempt under the usual deadline.
     pub attempt_timeout: Duration,
+    /// The usual deadline of a request.
+    pub deadline: Duration,
     /// Waits between attempts where upstream names none.
     pub backoff: Backoff,
     /// Base URL of the API, without a slash at its end.
@@ -70,6 +73,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiS
     let api_base = settings.api_base;
     let (breakers, call_meter) = (guards.clone(), Arc::clone(&meter));
     let repeating = Arc::clone(&retries);
+    let attempt = AttemptTimeout::new(settings.attempt_timeout, settings.deadline);
     let stack = ServiceBuilder::new()
         // Outermost, so that nothing below can be late.
         .layer(layer_fn(deadline::layer))
@@ -84,7 +88,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: Limits) -> ApiS
         // Takes the permit that a call brings, or waits for one.
         .layer(layer_fn(move |inner| rate_limit::layer(limits.clone(), inner)))
         // Inside the rate limit: waiting for that is not the upstream being slow.
-        .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
+        .layer(layer_fn(move |inner| timeout::layer(attempt.clone(), inner)))
         // One record an attempt.
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
         // From path to host.
@@ -99,9 +103,10 @@ pub fn token_stack(parts: &StackParts) -> (Transport, Arc<Guard>) {
     let StackParts { settings, transport, meter, clock, .. } = parts.clone();
     let guard = Arc::new(Guard::new("token", Arc::clone(&meter), clock));
     let (breaker, login_base) = (Arc::clone(&guard), settings.login_base);
+    let attempt = AttemptTimeout::new(settings.attempt_timeout, settings.deadline);
     let stack = ServiceBuilder::new()
         .layer(layer_fn(move |inner| breaker::layer(Arc::clone(&breaker), inner)))
-        .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
+        .layer(layer_fn(move |inner| timeout::layer(attempt.clone(), inner)))
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
         .layer(layer_fn(move |inner| base_uri::layer(&login_base, inner)))
         .service(transport);

@@ -225,13 +225,14 @@ impl WriteAnswer {
 /// Still without limit and calls; see [`WriteAnswer::completed`].
 impl From<WriteReport> for WriteAnswer {
     fn from(report: WriteReport) -> Self {
+        let bytes = report.sized().json_bytes();
         Self {
             conversation_id: report.conversation,
             participant: ChosenView {
                 participant: report.participant.into(),
                 chosen_by: report.chosen_by.as_str(),
             },
-            size: SizeView { bytes: report.attributes.json_bytes(), limit_bytes: 0 },
+            size: SizeView { bytes, limit_bytes: 0 },
             attributes: report.attributes,
             outcomes: report.outcomes,
             verification: (!report.dry_run).then(|| report.verification.into()),

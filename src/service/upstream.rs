@@ -128,6 +128,7 @@ const NO_CONVERSATION: &str = "00000000-0000-4000-8000-000000000000";
 fn stack_settings(config: &Config) -> StackSettings {
     StackSettings {
         attempt_timeout: config.genesys.attempt_timeout,
+        deadline: config.server.deadline,
         backoff: backoff(config),
         api_base: config.genesys.api_base().as_str().to_owned(),
         login_base: config.genesys.login_base().as_str().to_owned(),

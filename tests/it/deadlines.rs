@@ -48,7 +48,7 @@ async fn whatever_hangs_the_answer_comes_by_the_deadline_and_is_true() {
 
 #[tokio::test(start_paused = true)]
 async fn a_read_back_that_hangs_leaves_the_write_accepted() {
-    let app = hanging(Fault::on_read(Action::Hang).skip(1)).quiet().start().await;
+    let app = hanging(Fault::on_read(Action::Hang).skip(1)).start().await;
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
     answer.assert_status(202);
     answer.assert_outcomes(&[("tier", "unverified")]);

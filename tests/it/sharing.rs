@@ -108,7 +108,7 @@ async fn a_warm_write_is_measured_against_the_map_that_was_seen() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_warm_write_counts_with_holds_also_what_was_written_and_not_seen_yet() {
-    let app = TestApp::new().quiet().with_lag(ms(60_000)).start().await;
+    let app = TestApp::new().with_lag(ms(60_000)).start().await;
     let large = "x".repeat(6_000);
     app.write(CALL, "?verify=none", json!({"one": large})).await.assert_status(202);
     let over = app.write(CALL, "?verify=none", json!({"two": large})).await;
@@ -154,7 +154,7 @@ async fn what_is_remembered_is_bounded_and_forgotten_after_a_while() {
 #[tokio::test(start_paused = true)]
 async fn a_conversation_too_large_to_be_remembered_pushes_no_other_out() {
     let large = "5eed0000-0000-4000-8000-000000000002";
-    let app = TestApp::new().with_env("GATEWAY__WRITES__REMEMBER_BYTES", "64 KiB").quiet();
+    let app = TestApp::new().with_env("GATEWAY__WRITES__REMEMBER_BYTES", "64 KiB");
     let app = app.with_call(Call::new(large).customer(CUSTOMER, [("a", "x".repeat(70_000))]));
     let app = app.with_lag(ms(1)).start().await;
     app.read(CALL, "").await.assert_status(200);

@@ -13,7 +13,7 @@ use crate::harness::{
 
 /// Upstream that answers after 50 ms, and shows writes a little later.
 fn far_away() -> Builder {
-    let app = TestApp::new().quiet().with_lag(ms(5));
+    let app = TestApp::new().with_lag(ms(5));
     app.with_settings(|settings| {
         settings.latency = ms(50);
         settings.size_limit = None;
