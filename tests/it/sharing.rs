@@ -77,9 +77,9 @@ async fn a_participant_seen_less_than_ten_seconds_ago_needs_no_read_before_a_wri
     app.simulator.clear_calls();
     tokio::time::sleep(ms(9_900)).await;
     let warm = app.write(CALL, "", json!({"tier": "gold", "language": "en"})).await;
-    warm.assert_outcomes(&[("language", "verified"), ("tier", "verified")]);
+    warm.assert_outcomes(&[("language", "unchanged"), ("tier", "verified")]);
     assert_eq!((warm.at("/upstreamCalls"), app.order().as_str()), (json!(2), "PR"));
-    assert_eq!(app.patches(), [json!({"attributes": {"language": "en", "tier": "gold"}})]);
+    assert_eq!(app.patches(), [json!({"attributes": {"tier": "gold"}})]);
     app.simulator.clear_calls();
     tokio::time::sleep(ms(10_000)).await;
     app.write(CALL, "", json!({"tier": "platinum"})).await.assert_status(200);
@@ -96,14 +96,14 @@ async fn a_warm_write_to_somebody_who_was_not_there_reads_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_warm_write_is_measured_against_the_map_that_was_seen() {
+async fn a_warm_write_that_would_not_fit_is_refused_by_a_fresh_read_alone() {
     let app = TestApp::new().with_lag(ms(10)).start().await;
     let large = "x".repeat(6_000);
     app.write(CALL, "", json!({"one": large})).await.assert_status(200);
     app.simulator.clear_calls();
     let over = app.write(CALL, "", json!({"two": large})).await;
     over.assert_problem(422, "attributes-too-large", "notApplied");
-    assert_eq!(app.order(), "", "nothing was asked of upstream");
+    assert_eq!(app.order(), "R");
 }
 
 #[tokio::test(start_paused = true)]

@@ -182,7 +182,7 @@ async fn a_dry_run_tells_the_size_that_would_result() {
     dry.assert_status(200);
     let bytes = r#"{"language":"en","note":"12345","source":"web","tier":"silver"}"#.len();
     assert_eq!(dry.at("/size/bytes"), bytes);
-    assert!(dry.at("/attributes/note").is_null(), "nothing was sent");
+    assert!(!dry.at("/attributes").to_string().contains("note"), "nothing was sent");
 }
 
 #[tokio::test(start_paused = true)]

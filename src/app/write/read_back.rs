@@ -57,7 +57,9 @@ impl Flow {
                 break;
             };
             let due = Instant::now() + wait.max(asked);
-            let newest = self.accepted.max(self.last_read);
+            // One that was sent at the moment of acceptance is new as well.
+            let accepted = self.accepted.map(|at| at - Duration::from_nanos(1));
+            let newest = accepted.max(self.last_read);
             tokio::select! {
                 biased;
                 // What others read is proof as well, and puts our own next read off.

@@ -109,11 +109,14 @@ impl Flow {
             }
             match self.look_again().await {
                 Ok(rest) => return Ok((rest, in_time)),
-                Err(error)
-                    if in_time
-                        && error.code().retryable()
-                        && tries.unknown < MOST_UNKNOWN
-                        && error.retry_after() < Some(self.request.cycle.time_left()) => {}
+                // That the fate could not be learnt says less than why it is unknown.
+                Err(error) if error.code().retryable() || is_late(&error) => {
+                    let wait = error.retry_after().unwrap_or_default();
+                    let fits = in_time && wait < self.request.cycle.time_left();
+                    if !fits || is_late(&error) || tries.unknown >= MOST_UNKNOWN {
+                        return Err(self.failure.clone().unwrap_or(error));
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -291,4 +294,8 @@ fn is_refusal(error: &Error) -> bool {
             | Error::UpstreamRejected { .. }
             | Error::AttributesTooLarge(_)
     )
+}
+
+fn is_late(error: &Error) -> bool {
+    matches!(error, Error::DeadlineExceeded(_))
 }
