@@ -260,7 +260,8 @@ impl Flow {
                 self.send(pending).await?;
             }
             // After a 409, or a later caller, there may be nothing left to prove.
-            if self.request.options.verify && !self.sent.is_empty() {
+            let in_doubt = !self.sent.is_empty() || self.has_unread();
+            if self.request.options.verify && in_doubt {
                 self.read_back().await;
             }
             pending = self.take_missing();

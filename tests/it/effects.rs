@@ -129,3 +129,13 @@ async fn a_404_to_the_patch_names_the_participant_and_what_upstream_said() {
     assert_eq!(answer.at("/upstream/status"), 404, "{}", answer.text);
     assert_eq!(answer.at("/upstream/code"), "not.found", "{}", answer.text);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_503_to_a_patch_that_was_applied_is_settled_by_the_read() {
+    // Answered 503 after it was applied: a read shows it, and nothing is sent again.
+    let app = TestApp::new().with_lag(ms(1)).with_fault(Fault::on_patch(applied(503)));
+    let app = app.start().await;
+    let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
+    answer.assert_status(200).assert_outcomes(&[("tier", "verified")]);
+    assert!(answer.took < ms(500), "{:?}", answer.took);
+}

@@ -96,9 +96,7 @@ impl Flow {
             keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
         };
         let third = names(&mut self.watch.third().keys().filter(open));
-        let unread =
-            |key: &&AttributeKey| self.kept.outcome(key, settle) == Some(Outcome::Unverified);
-        let kept = names(&mut self.request.patch.keys().filter(unread));
+        let kept = names(&mut self.unread());
         if !third.is_empty() {
             self.warn(format!(
                 "another value stands at {third}; it may have been written before or after this one"

@@ -4,7 +4,9 @@
 //! over, or that the map is nearly full, a fresh read comes first.
 
 use super::{Cause, Class, Flow, Intent, Phase, Sight, Wanted, choose};
-use crate::domain::{AttributeMap, Candidate, ChosenBy, Patch, Watch};
+use crate::domain::{
+    AttributeKey, AttributeMap, Candidate, ChosenBy, Conversation, Outcome, Patch, Watch,
+};
 use crate::error::Error;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -137,6 +139,19 @@ impl Flow {
         }
     }
 
+    /// Keys that were not sent and that no read of this write has shown.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &AttributeKey> {
+        let settle = self.shared.settle();
+        let unread =
+            move |key: &&AttributeKey| self.kept.outcome(key, settle) == Some(Outcome::Unverified);
+        self.request.patch.keys().filter(unread)
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread().next().is_some()
+    }
+
     /// Keys that were not sent, since they seemed to be in place, and are not.
     pub(super) fn take_missing(&mut self) -> Patch {
         let missing = self.kept.third();
@@ -146,7 +161,7 @@ impl Flow {
 
     /// Takes in what a read shows of the participant that was chosen, and of whom the selector
     /// means: the answer says what is true now.
-    pub(super) fn follow(&mut self, conversation: &crate::domain::Conversation) {
+    pub(super) fn follow(&mut self, conversation: &Conversation) {
         let Some(target) = &mut self.target else { return };
         let Some(found) = conversation.participant(target.participant.id) else { return };
         let (now, left) = (found.candidate(), found.is_customer_who_left() && !self.ended);

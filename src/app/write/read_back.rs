@@ -59,7 +59,7 @@ impl Flow {
             let due = Instant::now() + wait.max(asked);
             // One that was sent at the moment of acceptance is new as well.
             let accepted = self.accepted.map(|at| at - Duration::from_nanos(1));
-            let newest = accepted.max(self.last_read);
+            let newest = accepted.max(self.last_read).max(Some(self.arrived));
             tokio::select! {
                 biased;
                 // What others read is proof as well, and puts our own next read off.
@@ -111,7 +111,7 @@ impl Flow {
     /// One read-back.
     async fn read_back_once(&mut self, cycle: &Cycle) -> Result<(), Error> {
         // A read that was sent after the last one, and after the PATCH was accepted, is new.
-        let cause = self.accepted.max(self.last_read).unwrap_or_else(Instant::now);
+        let cause = self.arrived.max(self.accepted.max(self.last_read).unwrap_or(self.arrived));
         let permit = self.fare.take();
         let wanted = Wanted {
             subject: self.subject(),

@@ -45,12 +45,15 @@ impl Flow {
                     let is_last = fate == Fate::UnknownOnce
                         && std::mem::replace(&mut tries.last_chance, true);
                     let (rest, in_time) = self.settle_fate(&mut tries, is_last).await?;
-                    // No third try, none without a pause, and none before upstream wants one.
-                    let fits = in_time && !is_last && asked < cycle.deadline();
-                    if rest.is_some() && !fits {
-                        return Err(error);
+                    // No third try, none without a pause, none before upstream wants one, and none
+                    // to somebody whom the selector does not mean any more.
+                    let fits = in_time && !is_last && asked < cycle.deadline() && !self.has_moved;
+                    if rest.is_some() {
+                        if !fits {
+                            return Err(error);
+                        }
+                        tokio::time::sleep_until(asked).await;
                     }
-                    tokio::time::sleep_until(asked).await;
                     rest
                 }
             };
@@ -261,10 +264,7 @@ impl Flow {
             return Ok(None);
         }
         self.check_live()?;
-        match &self.failure {
-            Some(failure) if self.has_moved => Err(failure.clone()),
-            _ => Ok(Some(rest)),
-        }
+        Ok(Some(rest))
     }
 
     /// How long to wait before the next look. All members of a batch wait equally long, and so go
