@@ -61,14 +61,14 @@ async fn an_upstream_that_replaces_is_told_after_two_reads_and_nothing_is_writte
     assert_eq!(readiness.status, 200);
     assert!(readiness.text.contains(ADVICE), "{}", readiness.text);
     // The mode stays as it is.
-    write(&app, "platinum").await;
+    let _ = write(&app, "platinum").await;
     assert_eq!(app.patches()[1], json!({"attributes": {"tier": "platinum"}}));
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_is_told_as_well_after_a_write_that_was_merged() {
     let app = TestApp::new().start().await;
-    write(&app, "gold").await;
+    let _ = write(&app, "gold").await;
     app.simulator.set_settings(|settings| settings.semantics = PatchSemantics::Replace);
     let answer = write(&app, "platinum").await;
     assert_eq!(answer.at("/warnings"), gone("`language`, `source`"));
@@ -144,7 +144,7 @@ async fn without_a_read_back_nothing_is_watched() {
 async fn a_full_patch_loses_nothing() {
     let app = replacing().with_env("GATEWAY__GENESYS__PATCH_BODY", "full");
     let app = app.without_calls().with_call(customer_call()).start().await;
-    write(&app, "gold").await;
+    let _ = write(&app, "gold").await;
     let whole = json!({"language": "en", "source": "web", "tier": "gold"});
     assert_eq!((json!(app.truth(CUSTOMER)), lost(&app).await), (whole, 0));
 }
