@@ -104,6 +104,10 @@ struct Target {
     place: Place,
     participant: Candidate,
     chosen_by: ChosenBy,
+    /// It was chosen by a read that was sent before this write arrived.
+    is_remembered: bool,
+    /// The selector means somebody else by now.
+    has_moved: bool,
 }
 
 /// One write on its way.
@@ -168,10 +172,6 @@ struct Flow {
     losses: Arc<Losses>,
     /// The map was last read before this write arrived.
     is_remembered: bool,
-    /// The participant was chosen by such a read.
-    is_warm: bool,
-    /// The selector means somebody else by now.
-    has_moved: bool,
     /// Why the fate of a PATCH is unknown.
     failure: Option<Error>,
     /// Whether the last read showed the conversation as over.
@@ -220,8 +220,6 @@ impl Flow {
             lost: Vec::new(),
             losses: Arc::default(),
             is_remembered: false,
-            is_warm: false,
-            has_moved: false,
             failure: None,
             ended: false,
             warnings: Vec::new(),
@@ -327,8 +325,9 @@ impl Flow {
             place,
             participant: chosen.participant.candidate(),
             chosen_by: chosen.by,
+            is_remembered: self.is_remembered,
+            has_moved: false,
         });
-        self.is_warm = self.is_remembered;
         self.follow(conversation);
         Ok(())
     }

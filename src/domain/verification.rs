@@ -326,7 +326,8 @@ mod tests {
 
     #[test]
     fn another_third_value_has_to_stand_by_itself() {
-        let (one, two): (&[(&str, &str)], &[(&str, &str)]) = (&[("k", "x")], &[("k", "y")]);
+        let one: &[(&str, &str)] = &[("k", "x")];
+        let two: &[(&str, &str)] = &[("k", "y")];
         let watch = after(&[], &[("k", "new")], &[(0, one), (900, two), (1800, two)]);
         assert_eq!(outcome(&watch), Outcome::Unverified);
     }

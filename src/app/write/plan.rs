@@ -167,7 +167,8 @@ impl Flow {
         let (now, left) = (found.candidate(), found.is_customer_who_left() && !self.ended);
         let before: Candidate = std::mem::replace(&mut target.participant, now.clone());
         let meant = choose(&self.request.selector, conversation, Intent::Write);
-        self.has_moved = !meant.is_ok_and(|chosen| chosen.participant.id == now.id);
+        target.has_moved = !meant.is_ok_and(|chosen| chosen.participant.id == now.id);
+        let has_moved = target.has_moved;
         if left {
             self.warn("the customer has left the conversation, which is still live");
         } else if before != now && !self.ended {
@@ -175,7 +176,7 @@ impl Flow {
                 "the participant has changed since it was chosen; `participant` is as of now",
             );
         }
-        if self.has_moved {
+        if has_moved {
             let selector = &self.request.selector;
             self.warn(format!(
                 "`{selector}` does not mean this participant alone any more; the write went to it"

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Cause, Class, Cycle, Flow, Wanted};
 use crate::app::turn::{Ride, Sent, Told, Turns};
-use crate::domain::{Patch, Watch};
+use crate::domain::{AttributeMap, Patch, Watch};
 use crate::error::{Effect, Error};
 use crate::ports::{CallFailure, Fate, Phase};
 
@@ -47,7 +47,8 @@ impl Flow {
                     let (rest, in_time) = self.settle_fate(&mut tries, is_last).await?;
                     // No third try, none without a pause, none before upstream wants one, and none
                     // to somebody whom the selector does not mean any more.
-                    let fits = in_time && !is_last && asked < cycle.deadline() && !self.has_moved;
+                    let has_moved = self.target.as_ref().is_some_and(|target| target.has_moved);
+                    let fits = in_time && !is_last && asked < cycle.deadline() && !has_moved;
                     if rest.is_some() {
                         if !fits {
                             return Err(error);
@@ -82,7 +83,8 @@ impl Flow {
             tokio::time::sleep(wait).await;
             return self.look_again().await;
         }
-        if !self.is_warm || self.effect != Effect::NotApplied || !is_refusal(&error) {
+        let is_warm = self.target.as_ref().is_some_and(|target| target.is_remembered);
+        if !is_warm || self.effect != Effect::NotApplied || !is_refusal(&error) {
             return Err(self.with_numbers(error, pending));
         }
         let (place, map) = (self.place()?, self.shown.clone());
@@ -221,8 +223,9 @@ impl Flow {
     /// Reads after a PATCH that was refused for a conflict, or whose fate is unknown. `None` if
     /// nothing is left to send.
     async fn look_again(&mut self) -> Result<Option<Patch>, Error> {
-        if self.effect == Effect::NotApplied && std::mem::take(&mut self.is_warm) {
-            self.target = None;
+        if self.effect == Effect::NotApplied {
+            // Whom memory has chosen is chosen again.
+            self.target.take_if(|target| target.is_remembered);
         }
         let (cycle, start) = (self.request.cycle.clone(), Instant::now());
         let wanted = Wanted {
@@ -237,14 +240,7 @@ impl Flow {
         cycle.spend(Phase::Read, start.elapsed());
         let now = read?;
         if self.effect == Effect::NotApplied {
-            // Nothing of ours can be there: start over from what is.
-            self.starts_from(&now);
-            (self.watch, self.sent) = (Watch::default(), Patch::default());
-            self.sends.clear();
-            self.overtaken.clear();
-            let pending = self.pending(&now)?;
-            let wanted = !pending.is_empty() || self.request.condition.is_some();
-            return Ok(Some(pending).filter(|_| wanted));
+            return self.start_over(&now);
         }
         self.take_note(&now);
         // A third value beside a remembered one may be the one before: what was sent is then what
@@ -265,6 +261,17 @@ impl Flow {
         }
         self.check_live()?;
         Ok(Some(rest))
+    }
+
+    /// Nothing of ours can be there: start over from what is.
+    fn start_over(&mut self, now: &AttributeMap) -> Result<Option<Patch>, Error> {
+        self.starts_from(now);
+        (self.watch, self.sent) = (Watch::default(), Patch::default());
+        self.sends.clear();
+        self.overtaken.clear();
+        let pending = self.pending(now)?;
+        let wanted = !pending.is_empty() || self.request.condition.is_some();
+        Ok(Some(pending).filter(|_| wanted))
     }
 
     /// How long to wait before the next look. All members of a batch wait equally long, and so go
