@@ -275,3 +275,26 @@ async fn of_four_with_one_tag_exactly_one_is_told_yes_while_reads_lag() {
         assert_eq!(round(seed).await, 1, "seed {seed}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_map_that_was_read_before_an_accepted_write_was_seen_judges_no_condition() {
+    // Reads: the tag, the first write's own, its first read-back, and the second write's own. That
+    // one is handled before the first write shows, and answered long after a read-back has shown it.
+    let slow = Action::Delay { by: ms(200), after_apply: true };
+    let app = TestApp::new().with_lag(ms(80)).with_fault(Fault::on_read(slow).skip(3));
+    let app = app.start().await;
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    let with = |value: &'static str| {
+        let (router, tag) = (app.router(), tag.clone());
+        tokio::spawn(
+            async move { put(router, "", ("if-match", &tag), json!({"tier": value})).await },
+        )
+    };
+    let first = with("first");
+    tokio::time::sleep(ms(45)).await;
+    let second = with("second");
+    first.await.expect("no panic").assert_status(200);
+    let second = second.await.expect("no panic");
+    second.assert_problem(412, "precondition-failed", "notApplied");
+    assert_eq!(app.truth(CUSTOMER)["tier"], "first");
+}
