@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch as watch_channel;
+
 pub use self::callers::{Callers, Enrolled, Known, Roll, Shown, Stranger, digest_of};
 use self::finds::SharedFinds;
 use self::held::Held;
@@ -37,7 +39,7 @@ use self::watch::{ReadParts, SharedReads, Subject};
 pub use self::write::{WriteOptions, WriteRequest};
 use crate::clock::Monotonic;
 use crate::domain::{
-    Conversation, ConversationId, Intent, Limits, ParticipantId, ParticipantSelector,
+    Conversation, ConversationId, Intent, Limits, ParticipantId, ParticipantSelector, SettleTime,
     UnresolvedParticipant,
 };
 use crate::error::Error;
@@ -54,15 +56,13 @@ pub struct AppSettings {
     pub patch_full: bool,
     /// Read-backs of one write at most.
     pub max_reads: u32,
-    /// Least time that a third value has to stand before it counts as another writer's.
+    /// How long a third value has to stand before it counts as a later one, until enough lags were
+    /// measured.
     pub settle: Duration,
     /// How long a write that was not seen keeps its keys from counting as unchanged.
     pub outstanding: Duration,
     /// How often a 409 is answered by reading, merging and sending again.
     pub conflict_retries: u32,
-    /// How long the survival of other keys is watched after an early answer, until a write has
-    /// shown that the route merges.
-    pub survival_watch: Duration,
     /// Waits before a PATCH of unknown fate is looked at.
     pub backoff: Backoff,
     /// How long after a read a write needs none of its own.
@@ -102,9 +102,11 @@ struct Shared {
     /// A number from 0 up to 1, for jitter.
     random: Box<dyn Fn() -> f64 + Send + Sync>,
     lags: Arc<Mutex<LagStatistics>>,
+    /// Whether any lag was measured.
+    measured: watch_channel::Sender<bool>,
+    /// A write reads back to measure the first lag, and others wait for it.
+    exploring: AtomicBool,
     held: Held,
-    /// A write has shown that upstream merges.
-    merges: AtomicBool,
     /// A write has shown that upstream replaces.
     replaces: AtomicBool,
 }
@@ -135,13 +137,13 @@ impl App {
         let keep_for = settings.warm_for.max(settings.max_age);
         let memory = Arc::new(Memory::new(keep_for, settings.memory, Arc::clone(&meter)));
         let (clock, lags) = (Monotonic::start(), Arc::<Mutex<LagStatistics>>::default());
-        let (seen, floor) = (Arc::clone(&lags), settings.settle);
+        let (seen, unmeasured) = (Arc::clone(&lags), settings.settle);
         let reads = SharedReads::new(ReadParts {
             conversations: Arc::clone(&conversations),
             pacing: Arc::clone(&pacing),
             memory: Arc::clone(&memory),
             held: held.clone(),
-            settle: Box::new(move || locked(&seen).settle(clock.now(), floor)),
+            settle: Box::new(move || locked(&seen).settle(clock.now(), unmeasured)),
             shutdown: shutdown.clone(),
         });
         let finds = SharedFinds::new(Arc::clone(&conversations), shutdown.clone());
@@ -159,8 +161,9 @@ impl App {
             clock,
             random,
             lags,
+            measured: watch_channel::Sender::new(false),
+            exploring: AtomicBool::new(false),
             held,
-            merges: AtomicBool::new(false),
             replaces: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
@@ -188,9 +191,11 @@ impl Shared {
         locked(&self.lags)
     }
 
-    /// How long a third value has to stand before it counts as another writer's.
-    fn settle(&self) -> Duration {
-        self.lags().settle(self.clock.now(), self.settings.settle)
+    /// How long a third value has to stand before it counts as a later one.
+    fn settle(&self) -> SettleTime {
+        let longest = self.settings.settle;
+        let measured = self.lags().settle(self.clock.now(), longest);
+        SettleTime { measured, longest: longest.max(measured) }
     }
 
     /// Whether reads show everybody in a conversation.

@@ -36,4 +36,4 @@ pub use report::{Outcome, Verification, VerificationStatus, WriteReport};
 pub use rights::{Access, InvalidPattern, KeyPattern, Refusal, Rights};
 pub use spelling::closest_word;
 pub use timestamp::{Span, Timestamp};
-pub use verification::{Evidence, Unseen, Watch};
+pub use verification::{SettleTime, Unseen, Watch};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use catalogue::Code;
 
-use crate::domain::{Candidate, ConversationId, SizeExcess, WriteReport};
+use crate::domain::{Candidate, ConversationId, ParticipantId, SizeExcess, WriteReport};
 
 /// Whether a request changed something upstream; the `effect` member of every error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +71,16 @@ pub enum Error {
         purposes: Vec<String>,
         /// A read would have fallen back to the first participant; a write must name it.
         first_needs_naming: bool,
+    },
+    /// Upstream answered 404 to the PATCH of a participant that a read had shown.
+    #[error("participant `{participant}` may have left the conversation: Genesys Cloud does not know it{}", upstream_words(.code.as_deref(), .message.as_deref()))]
+    ParticipantLeft {
+        /// The participant that was written to.
+        participant: ParticipantId,
+        /// Genesys' own error code.
+        code: Option<String>,
+        /// Genesys' message, values that we sent cut out.
+        message: Option<String>,
     },
     /// Several live participants match; the caller has to say which.
     #[error("`{asked}` matches {} live participants", .candidates.len())]
@@ -187,7 +197,9 @@ impl Error {
             Self::AttributesTooLarge(_) => Code::AttributesTooLarge,
             Self::ConversationNotFound(_) => Code::ConversationNotFound,
             Self::ConversationEnded(_) => Code::ConversationEnded,
-            Self::ParticipantNotFound { .. } => Code::ParticipantNotFound,
+            Self::ParticipantNotFound { .. } | Self::ParticipantLeft { .. } => {
+                Code::ParticipantNotFound
+            }
             Self::AmbiguousParticipant { .. } => Code::AmbiguousParticipant,
             Self::ParticipantNotAllowed { .. } => Code::ParticipantNotAllowed,
             Self::ReadOnlyClient => Code::ReadOnlyClient,
@@ -223,6 +235,7 @@ impl Error {
             | Self::ConversationNotFound(_)
             | Self::ConversationEnded(_)
             | Self::ParticipantNotFound { .. }
+            | Self::ParticipantLeft { .. }
             | Self::AmbiguousParticipant { .. }
             | Self::ParticipantNotAllowed { .. }
             | Self::ReadOnlyClient

@@ -27,7 +27,7 @@ pub use call_budget::{
 pub use own_rate::OwnRate;
 pub use places::{Full, Parts, Places};
 pub use retry::{BudgetState, RetryBudget, RetryDecision, Stop, decide};
-pub use visibility::{LagStatistics, ReadBackSchedule};
+pub use visibility::{LONGEST_FIRST_WAIT, LagStatistics, ReadBackSchedule};
 pub use window::SlidingWindow;
 
 /// A point in time, as a duration since an origin that the caller chose. Only differences count.

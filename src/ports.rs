@@ -54,6 +54,8 @@ pub struct CallFailure {
     pub error: Error,
     /// Whether it may have been applied all the same.
     pub fate: Fate,
+    /// How long upstream asks to be left alone, if it says so (`Retry-After`).
+    pub wait: Option<Duration>,
 }
 
 /// What to read.

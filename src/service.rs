@@ -263,7 +263,6 @@ fn app_settings(config: &Config) -> AppSettings {
         settle: config.verify.settle,
         outstanding: config.verify.outstanding,
         conflict_retries: config.writes.conflict_retries,
-        survival_watch: config.writes.survival_watch,
         backoff: backoff(config),
         warm_for: config.writes.warm_for,
         memory: config.writes.remember_bytes.as_usize(),

@@ -73,6 +73,17 @@ struct Entry {
     maybe: Vec<(AttributeKey, Latest)>,
     /// When a PATCH was answered last, or given up.
     answered: Option<Instant>,
+    /// The last read that settled an accepted write.
+    settled: Option<Settled>,
+}
+
+/// A read settled an accepted write: a read that was sent before the answer may not show that
+/// write, and the overlay does not hold it any more.
+#[derive(Clone, Copy, Debug)]
+struct Settled {
+    answered: Instant,
+    /// When it was sent, if it shows all that was settled before it, too.
+    read: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -187,6 +198,27 @@ impl Held {
         self.state().places.get(&place)?.answered
     }
 
+    /// Whether a map that was read at `shown_at` may lack an accepted write that the overlay does
+    /// not hold any more.
+    pub fn is_outdated(&self, place: Place, shown_at: Instant) -> bool {
+        let state = self.state();
+        let settled = state.places.get(&place).and_then(|entry| entry.settled);
+        settled.is_some_and(|last| shown_at <= last.answered && Some(shown_at) != last.read)
+    }
+
+    /// Whether a write of ours has cleared this key lately, or may have: then it is not lost.
+    pub fn is_cleared(&self, place: Place, key: &AttributeKey) -> bool {
+        let state = self.state();
+        let Some(entry) = state.places.get(&place) else { return false };
+        let by = |latest: &Latest| latest.change == Change::Clear;
+        entry.latest.get(key).is_some_and(by)
+            || entry.maybe.iter().any(|(one, latest)| one == key && by(latest))
+            || entry
+                .open
+                .get(key)
+                .is_some_and(|opens| opens.iter().any(|open| open.value.is_none()))
+    }
+
     /// A PATCH was answered, or given up: from now on its fate is known, or unknown.
     pub fn answered(&self, place: Place) {
         if let Some(entry) = self.state().places.get_mut(&place) {
@@ -294,7 +326,10 @@ impl Held {
 impl Entry {
     fn seen(&mut self, attributes: &AttributeMap, read: Instant, settle: Duration) {
         let mut proofs = Vec::new();
+        let accepted = |opens: &[Open]| opens.iter().filter(|open| open.accepted.is_some()).count();
+        let mut is_settled = false;
         self.open.retain(|key, opens| {
+            let before = accepted(opens);
             let shown = attributes.get(key.as_str());
             let shows_it = |open: &Open| {
                 open.is_telling() && open.sent <= read && open.value.as_ref() == shown
@@ -312,8 +347,14 @@ impl Entry {
                 let later = open.is_telling() && ours.iter().any(|value| value.as_ref() == shown);
                 !settled || as_before || later
             });
+            is_settled |= accepted(opens) < before;
             !opens.is_empty()
         });
+        if is_settled {
+            let shows_all = self.settled.is_none_or(|last| last.answered < read);
+            let read = shows_all.then_some(read);
+            self.settled = Some(Settled { answered: Instant::now(), read });
+        }
         for mark in proofs {
             self.take_as_applied(mark);
         }

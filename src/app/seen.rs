@@ -1,6 +1,6 @@
 //! What a caller is told, as far as its rights go.
 //!
-//! Inside, every rule works with whole maps: sizes, repairs and the survival of other callers' keys
+//! Inside, every rule works with whole maps: sizes and the survival of other callers' keys
 //! must not depend on who asks. What leaves goes through here, errors included. For a caller that
 //! sees everything nothing is copied.
 
@@ -64,6 +64,9 @@ pub(super) fn report(mut report: WriteReport, rights: &Rights) -> WriteReport {
     if let Cow::Owned(seen) = rights.seen(&report.attributes) {
         report.attributes = seen;
     }
+    if let Some(Cow::Owned(seen)) = report.resulting.as_ref().map(|map| rights.seen(map)) {
+        report.resulting = Some(seen);
+    }
     report
 }
 
@@ -95,6 +98,9 @@ fn without_words(error: Error) -> Error {
     match error {
         Error::UpstreamRejected { status, code, message: _ } => {
             Error::UpstreamRejected { status, code, message: None }
+        }
+        Error::ParticipantLeft { participant, code, message: _ } => {
+            Error::ParticipantLeft { participant, code, message: None }
         }
         Error::UpstreamForbidden { permission, message: _ } => {
             Error::UpstreamForbidden { permission, message: None }

@@ -16,7 +16,7 @@ mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -98,10 +98,28 @@ pub struct Sent {
     pub mark: Option<Mark>,
     /// Booked for its first read-back.
     pub fare: Fare,
-    /// Set by the member that repairs what the batch has replaced.
-    pub repairing: Arc<AtomicBool>,
+    /// What members have told of lost keys already.
+    pub losses: Arc<Losses>,
     /// A number from 0 up to 1, the same for all members: what they do next, they do together.
     pub unit: f64,
+}
+
+/// What was counted and logged of keys that are gone after a batch: each once, by one member.
+#[derive(Debug, Default)]
+pub struct Losses(Mutex<(BTreeSet<AttributeKey>, bool)>);
+
+impl Losses {
+    /// How many of these keys were not counted before.
+    pub fn count(&self, keys: &[AttributeKey]) -> usize {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().filter(|key| known.0.insert((*key).clone())).count()
+    }
+
+    /// Whether this is the first member to find the map replaced.
+    pub fn is_first_evidence(&self) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !std::mem::replace(&mut known.1, true)
+    }
 }
 
 /// Who waits for whose turn.

@@ -9,23 +9,21 @@ mod finish;
 mod plan;
 mod read_back;
 mod send;
-mod survival;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::held::{Admitted, Mark, Place};
-use super::turn::{Precondition, Ticket};
+use super::turn::{Losses, Precondition, Ticket};
 use super::watch::{Cause, Fare, Sight, Subject, Wanted};
 use super::{App, Shared, choose, log_id, seen};
 use crate::domain::{
-    AttributeKey, AttributeMap, Candidate, ChosenBy, Conversation, ConversationId, Evidence,
-    Intent, ParticipantSelector, Patch, Watch, WriteReport,
+    AttributeKey, AttributeMap, Candidate, ChosenBy, Conversation, ConversationId, Intent,
+    ParticipantSelector, Patch, Watch, WriteReport,
 };
 use crate::error::{Effect, Error, Failure};
 use crate::ports::{Class, Custody, Cycle, Phase, Stood};
@@ -83,10 +81,9 @@ impl App {
         let mut flow = Flow::new(Arc::clone(&self.shared), request, (admitted, custody));
         self.shared.shutdown.tasks().spawn(Box::pin(async move {
             let result = flow.drive().await;
-            flow.admitted = None;
+            drop(flow);
             // A caller who has hung up does not want it any more.
             let _ = reply.send(result);
-            flow.watch_survival().await;
         }));
         let ended = answer.await.unwrap_or_else(|_| {
             // The task panicked; the hook has logged where.
@@ -107,6 +104,10 @@ struct Target {
     place: Place,
     participant: Candidate,
     chosen_by: ChosenBy,
+    /// It was chosen by a read that was sent before this write arrived.
+    is_remembered: bool,
+    /// The selector means somebody else by now.
+    has_moved: bool,
 }
 
 /// One write on its way.
@@ -133,8 +134,12 @@ struct Flow {
     kept: Watch,
     /// Everything of this caller that was sent.
     sent: Patch,
+    /// The same, PATCH by PATCH.
+    sends: Vec<Patch>,
     /// The PATCH that it was part of last, other callers' changes included.
     batch: Arc<Patch>,
+    /// What stood there before it, as far as that is known.
+    batch_stood: Arc<Stood>,
     /// Keys that upstream has accepted in a PATCH.
     taken: BTreeSet<AttributeKey>,
     /// Keys that a later caller's change was sent in place of.
@@ -159,11 +164,16 @@ struct Flow {
     throttled: Option<Instant>,
     /// What a read takes, as last measured.
     read_cost: Duration,
-    /// Reads that showed nothing but our PATCH.
+    /// Reads in a row that showed nothing but our PATCH.
     replaced_reads: u32,
-    repaired: bool,
-    /// Set by the member of the last batch that repairs for all.
-    repairing: Arc<AtomicBool>,
+    /// Keys of others that are gone, by the last read that showed something of ours.
+    lost: Vec<AttributeKey>,
+    /// What members of the last batch have told of them.
+    losses: Arc<Losses>,
+    /// The map was last read before this write arrived.
+    is_remembered: bool,
+    /// Why the fate of a PATCH is unknown.
+    failure: Option<Error>,
     /// Whether the last read showed the conversation as over.
     ended: bool,
     warnings: Vec<String>,
@@ -189,7 +199,9 @@ impl Flow {
             shown_after: false,
             kept: Watch::default(),
             sent: Patch::default(),
+            sends: Vec::new(),
             batch: Arc::default(),
+            batch_stood: Arc::default(),
             taken: BTreeSet::new(),
             overtaken: BTreeSet::new(),
             watch: Watch::default(),
@@ -205,8 +217,10 @@ impl Flow {
             throttled: None,
             read_cost: Duration::ZERO,
             replaced_reads: 0,
-            repaired: false,
-            repairing: Arc::default(),
+            lost: Vec::new(),
+            losses: Arc::default(),
+            is_remembered: false,
+            failure: None,
             ended: false,
             warnings: Vec::new(),
         }
@@ -231,28 +245,35 @@ impl Flow {
         if let Some(custody) = &self.custody {
             custody.intend().await?;
         }
-        let pending = self.plan().await?;
+        let mut pending = self.plan().await?;
         if self.request.options.dry_run {
             self.check_condition()?;
             self.check_size(&pending)?;
             self.sent = pending;
             return Ok(());
         }
-        // A condition is judged also where nothing has to be sent.
-        if !pending.is_empty() || self.request.condition.is_some() {
-            self.send(pending).await?;
+        loop {
+            // A condition is judged also where nothing has to be sent.
+            if !pending.is_empty() || self.request.condition.is_some() {
+                self.send(pending).await?;
+            }
+            // After a 409, or a later caller, there may be nothing left to prove.
+            let in_doubt = !self.sent.is_empty() || self.has_unread();
+            if self.request.options.verify && in_doubt {
+                self.read_back().await;
+            }
+            pending = self.take_missing();
+            if pending.is_empty() {
+                return Ok(());
+            }
         }
-        // After a 409, or a later caller, there may be nothing left to prove.
-        if self.request.options.verify && !self.sent.is_empty() {
-            self.read_back().await;
-        }
-        Ok(())
     }
 
     /// Reads, alone or with others who want to.
     async fn read(&mut self, wanted: Wanted, cycle: &Cycle) -> Result<AttributeMap, Error> {
         let reads = self.shared.reads.clone();
         let (sight, _) = reads.read(wanted, cycle).await?;
+        self.is_remembered = false;
         self.look_at(&sight)
     }
 
@@ -286,12 +307,12 @@ impl Flow {
             self.warn("the conversation has ended: analytics will not keep this write");
         }
         if let Some(target) = &self.target {
-            let still_there = conversation.participant(target.participant.id).is_some();
-            return if still_there {
-                Ok(())
-            } else {
-                Err(Error::UpstreamInvalidResponse("the participant is gone".to_owned()))
-            };
+            let id = target.participant.id;
+            if conversation.participant(id).is_none() {
+                return Err(Error::ParticipantLeft { participant: id, code: None, message: None });
+            }
+            self.follow(conversation);
+            return Ok(());
         }
         let chosen = choose(&self.request.selector, conversation, Intent::Write)?;
         let named = (&self.request.selector, &self.request.cycle.client().rights);
@@ -305,7 +326,10 @@ impl Flow {
             place,
             participant: chosen.participant.candidate(),
             chosen_by: chosen.by,
+            is_remembered: self.is_remembered,
+            has_moved: false,
         });
+        self.follow(conversation);
         Ok(())
     }
 
@@ -350,16 +374,6 @@ impl Flow {
     fn place(&self) -> Result<Place, Error> {
         let place = self.target.as_ref().map(|target| target.place);
         place.ok_or_else(|| Error::Internal("no participant was chosen".to_owned()))
-    }
-
-    /// Whether the caller knows of keys that its batch does not hold: only then is it told what
-    /// became of them.
-    fn sees_others(&self) -> bool {
-        let rights = &self.request.cycle.client().rights;
-        let other = |(key, _): (&AttributeKey, _)| {
-            self.batch.get(key).is_none() && rights.sees(key.as_str())
-        };
-        self.before.iter().any(other)
     }
 
     fn warn(&mut self, warning: impl Into<String>) {

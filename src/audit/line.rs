@@ -111,7 +111,6 @@ impl<'a> Line<'a> {
             record: match record.stage {
                 Stage::Intent => "intent",
                 Stage::Outcome => "outcome",
-                Stage::Repair => "repair",
             },
             request_id: &record.caller.request_id,
             client: record.caller.client.as_deref(),

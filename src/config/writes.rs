@@ -14,10 +14,6 @@ pub struct Writes {
     /// How often a 409 from upstream is answered with a fresh read and another PATCH; 0 to 100.
     #[serde(deserialize_with = "values::number::<0, 100, _, _>")]
     pub conflict_retries: u32,
-    /// How long after an early answer the survival of other keys is still checked, until one write
-    /// has shown that the route merges; at most 60 s.
-    #[serde(deserialize_with = "values::duration::<1, 60_000, _>")]
-    pub survival_watch: Duration,
     /// How long after a read a write to the same participant needs none of its own; at most 60 s.
     #[serde(deserialize_with = "values::duration::<0, 60_000, _>")]
     pub warm_for: Duration,

@@ -164,6 +164,13 @@ fn is_emptied((key, bytes): &(AttributeKey, usize)) -> bool {
 }
 
 impl Limits {
+    /// What a map may take that is known from an earlier read alone: 90 % of the limit, since other
+    /// writers may have added to it.
+    #[must_use]
+    pub fn remembered(self) -> Self {
+        Self { total_bytes: self.total_bytes / 10 * 9 }
+    }
+
     /// Refuses a merged map that is over the limit and larger than before: making a map that is
     /// too large smaller must always be possible.
     pub fn check(&self, before: &AttributeMap, merged: &AttributeMap) -> Result<(), SizeExcess> {

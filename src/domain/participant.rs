@@ -89,6 +89,13 @@ impl Conversation {
 }
 
 impl Participant {
+    /// Whether it is the person who called, or was called, and has left.
+    pub fn is_customer_who_left(&self) -> bool {
+        let is_customer =
+            [CUSTOMER, EXTERNAL].iter().any(|one| self.purpose.eq_ignore_ascii_case(one));
+        is_customer && !self.live
+    }
+
     /// What names it to a caller.
     pub fn candidate(&self) -> Candidate {
         Candidate { id: self.id, purpose: self.purpose.clone(), state: self.state.clone() }
@@ -275,6 +282,16 @@ impl ParticipantSelector {
                 first_needs_naming: self.is_customer() && !all.is_empty(),
             })
         })
+    }
+
+    /// Whether it means the same participant for as long as that one is there: an id, and plain
+    /// `customer`. Calls are transferred, so any other word may soon mean somebody else.
+    pub fn is_stable(&self) -> bool {
+        match &self.0 {
+            Kind::Id(_) => true,
+            Kind::Purpose { position, .. } => position.is_none() && self.is_customer(),
+            Kind::All | Kind::First => false,
+        }
     }
 
     fn is_customer(&self) -> bool {

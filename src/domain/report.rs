@@ -98,9 +98,16 @@ pub struct WriteReport {
     pub warnings: Vec<String>,
     /// It was a dry run: nothing was sent, whatever the outcomes say would be.
     pub dry_run: bool,
+    /// The map that would result; of a dry run alone.
+    pub resulting: Option<AttributeMap>,
 }
 
 impl WriteReport {
+    /// The map whose size is told: as last read, or as a dry run would leave it.
+    pub fn sized(&self) -> &AttributeMap {
+        self.resulting.as_ref().unwrap_or(&self.attributes)
+    }
+
     /// The worst outcome; of nothing at all, `unchanged`.
     pub fn worst(&self) -> Outcome {
         self.outcomes.values().copied().max().unwrap_or(Outcome::Unchanged)

@@ -1,9 +1,9 @@
 //! When a write counts as proved: the keys that were sent, and the reads that followed.
 //!
 //! Upstream answers 202 before a change is visible, so a read may show the state before. Such a
-//! read proves nothing. A value that is neither the one before nor ours is another writer's, but
-//! only once it has stood for a while: an earlier write of a third party may still be on its way
-//! to being replaced by ours. The last read decides.
+//! read proves nothing. A value that is neither the one before nor ours may have been written
+//! before ours and show late. So it counts as a later one only once it has stood for the settle
+//! time. The last read decides.
 //!
 //! Times are durations since any one origin.
 
@@ -15,7 +15,7 @@ use super::patch::{Change, Patch};
 use super::report::Outcome;
 
 /// How a key looked in the reads so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Sight {
     /// As before the write, or never read since.
     Before,
@@ -23,17 +23,29 @@ enum Sight {
     Wanted,
     /// As wanted once, and as something else now.
     Replaced,
-    /// As neither, since this time.
-    Third(Duration),
+    /// As neither: this value, since this time.
+    Third(Option<AttributeValue>, Duration),
 }
 
 /// Values of ours that may stand upstream without having been seen, by key.
 pub type Unseen = BTreeMap<AttributeKey, Vec<Option<AttributeValue>>>;
 
+/// How long a third value has to stand before it counts as another writer's later one.
+#[derive(Clone, Copy, Debug)]
+pub struct SettleTime {
+    /// By the lags that were measured.
+    pub measured: Duration,
+    /// The longest lag to expect: where the value before is known from memory alone, the third
+    /// value may be the one before.
+    pub longest: Duration,
+}
+
 #[derive(Clone, Debug)]
 struct Watched {
     change: Change,
     before: Option<AttributeValue>,
+    /// `before` is from an earlier read than the write itself, and no read has confirmed it.
+    is_remembered: bool,
     /// Ours as well, sent earlier and still on their way to being seen: no other writer's work.
     unseen: Vec<Option<AttributeValue>>,
     sight: Sight,
@@ -51,6 +63,25 @@ impl Watched {
     fn is_earlier(&self, shown: Option<&AttributeValue>) -> bool {
         self.before.as_ref() == shown || self.unseen.iter().any(|value| value.as_ref() == shown)
     }
+
+    fn observe(&mut self, shown: Option<&AttributeValue>, at: Duration) {
+        let seen = matches!(self.sight, Sight::Wanted | Sight::Replaced);
+        self.sight = if shown == self.change.wanted() {
+            Sight::Wanted
+        } else if seen {
+            Sight::Replaced
+        } else if self.is_earlier(shown) {
+            self.is_remembered &= self.before.as_ref() != shown;
+            Sight::Before
+        } else {
+            match &self.sight {
+                Sight::Third(value, since) if value.as_ref() == shown => {
+                    Sight::Third(value.clone(), *since)
+                }
+                _ => Sight::Third(shown.cloned(), at),
+            }
+        };
+    }
 }
 
 /// The keys of one cycle, watched until each is proved.
@@ -60,63 +91,56 @@ pub struct Watch {
     last_read: Option<Duration>,
 }
 
-/// What a read says about whether upstream merges a PATCH or replaces the map with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evidence {
-    /// It shows our write and a key that we did not send.
-    Merges,
-    /// It shows exactly our PATCH, although at least two other keys stood before.
-    Replaces,
-    /// It tells neither.
-    None,
-}
-
 impl Watch {
     /// Watches the keys of `sent`, which showed `before` when they were read last.
     pub fn new(sent: &Patch, before: &AttributeMap) -> Self {
         let mut watch = Self::default();
-        watch.add(sent, before, &Unseen::new());
+        watch.add(sent, before, &Unseen::new(), false);
         watch
     }
 
-    /// Watches more keys. A key that is watched already keeps what is known of it.
-    pub fn add(&mut self, sent: &Patch, before: &AttributeMap, unseen: &Unseen) {
+    /// Watches more keys. A key that is watched already keeps what is known of it. `is_remembered`
+    /// says that `before` is from an earlier read.
+    pub fn add(
+        &mut self,
+        sent: &Patch,
+        before: &AttributeMap,
+        unseen: &Unseen,
+        is_remembered: bool,
+    ) {
         for (key, change) in sent.iter() {
             self.keys.entry(key.clone()).or_insert_with(|| Watched {
                 change: change.clone(),
                 before: before.get(key.as_str()).cloned(),
+                is_remembered,
                 unseen: unseen.get(key).cloned().unwrap_or_default(),
                 sight: Sight::Before,
             });
         }
     }
 
-    /// Whether nothing is watched.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
     /// Takes note of what a read showed.
     pub fn observe(&mut self, read: &AttributeMap, at: Duration) {
         self.last_read = Some(at);
         for (key, watched) in &mut self.keys {
-            let shown = read.get(key.as_str());
-            watched.sight = if shown == watched.change.wanted() {
-                Sight::Wanted
-            } else {
-                match watched.sight {
-                    Sight::Wanted | Sight::Replaced => Sight::Replaced,
-                    Sight::Before | Sight::Third(_) if watched.is_earlier(shown) => Sight::Before,
-                    Sight::Before => Sight::Third(at),
-                    Sight::Third(since) => Sight::Third(since),
-                }
-            };
+            watched.observe(read.get(key.as_str()), at);
+        }
+    }
+
+    /// Takes third values for those before, where those were known from memory alone.
+    pub fn correct_memory(&mut self) {
+        for watched in self.keys.values_mut().filter(|watched| watched.is_remembered) {
+            if let Sight::Third(value, _) = &watched.sight {
+                watched.before.clone_from(value);
+                watched.sight = Sight::Before;
+            }
+            watched.is_remembered = false;
         }
     }
 
     /// Whether more reads could change nothing that matters: every key shows its value, or was
     /// replaced for good.
-    pub fn is_settled(&self, settle: Duration) -> bool {
+    pub fn is_settled(&self, settle: SettleTime) -> bool {
         self.keys.keys().all(|key| self.outcome(key, settle) != Some(Outcome::Unverified))
     }
 
@@ -125,71 +149,76 @@ impl Watch {
         self.keys.values().all(|watched| watched.sight == Sight::Wanted)
     }
 
-    /// Whether any key was ever seen as wanted: proof that the PATCH was applied.
-    pub fn any_seen(&self) -> bool {
-        let seen = |watched: &Watched| {
-            watched.is_telling() && matches!(watched.sight, Sight::Wanted | Sight::Replaced)
-        };
-        self.keys.values().any(seen)
+    /// Whether this key was ever seen as wanted, and that proves that a PATCH with it was applied.
+    pub fn is_proved(&self, key: &AttributeKey) -> bool {
+        self.keys.get(key).is_some_and(|watched| {
+            let seen = matches!(watched.sight, Sight::Wanted | Sight::Replaced);
+            seen && watched.is_telling() && !watched.is_remembered
+        })
+    }
+
+    /// Whether the last read showed the wanted value of any key that did not hold it before.
+    pub fn shows_any(&self) -> bool {
+        let shown = |watched: &Watched| watched.sight == Sight::Wanted && watched.is_telling();
+        self.keys.values().any(shown)
     }
 
     /// The changes that may be sent again after a PATCH of unknown fate: those whose key still
     /// looks as before. One that shows a third value is never sent again, since that would undo
     /// another writer's change.
     pub fn still_before(&self) -> Patch {
-        let before = self.keys.iter().filter(|(_, watched)| match watched.sight {
+        self.changes(|watched| match watched.sight {
             Sight::Before => true,
             Sight::Wanted => !watched.is_telling(),
-            Sight::Replaced | Sight::Third(_) => false,
-        });
-        before.map(|(key, watched)| (key.clone(), watched.change.clone())).collect()
+            Sight::Replaced | Sight::Third(..) => false,
+        })
     }
 
-    /// What became of a key, `None` if it is not watched. `settle` is how long a third value has
-    /// to stand.
-    pub fn outcome(&self, key: &AttributeKey, settle: Duration) -> Option<Outcome> {
+    /// The changes whose key shows a third value.
+    pub fn third(&self) -> Patch {
+        self.changes(|watched| matches!(watched.sight, Sight::Third(..)))
+    }
+
+    fn changes(&self, which: impl Fn(&Watched) -> bool) -> Patch {
+        let changes = self.keys.iter().filter(|(_, watched)| which(watched));
+        changes.map(|(key, watched)| (key.clone(), watched.change.clone())).collect()
+    }
+
+    /// No longer watches these keys.
+    pub fn remove(&mut self, keys: &Patch) {
+        self.keys.retain(|key, _| keys.get(key).is_none());
+    }
+
+    /// What became of a key, `None` if it is not watched.
+    pub fn outcome(&self, key: &AttributeKey, settle: SettleTime) -> Option<Outcome> {
         let watched = self.keys.get(key)?;
-        Some(match watched.sight {
+        let settle = if watched.is_remembered { settle.longest } else { settle.measured };
+        Some(match &watched.sight {
             Sight::Before => Outcome::Unverified,
             Sight::Wanted => match watched.change {
                 Change::Set(_) => Outcome::Verified,
                 Change::Clear => Outcome::Cleared,
             },
             Sight::Replaced => Outcome::Superseded,
-            Sight::Third(since) => {
-                let stood = self.last_read.is_some_and(|last| last.saturating_sub(since) >= settle);
+            Sight::Third(_, since) => {
+                let stood =
+                    self.last_read.is_some_and(|last| last.saturating_sub(*since) >= settle);
                 if stood { Outcome::Superseded } else { Outcome::Unverified }
             }
         })
     }
 
-    /// What became of every key.
-    pub fn outcomes(&self, settle: Duration) -> BTreeMap<AttributeKey, Outcome> {
-        let outcome = |key: &AttributeKey| Some((key.clone(), self.outcome(key, settle)?));
-        self.keys.keys().filter_map(outcome).collect()
-    }
-
-    /// What `read` says about the fate of keys that were not sent. `before` is the map that stood
-    /// before `sent` went out.
-    pub fn evidence(sent: &Patch, before: &AttributeMap, read: &AttributeMap) -> Evidence {
-        if sent.is_empty() || !sent.is_shown_in(read) {
-            return Evidence::None;
-        }
+    /// Whether `read` holds exactly `sent`, although at least two other keys stood in `before`:
+    /// seen twice after one write, that is evidence of an upstream that replaces the map.
+    pub fn looks_replaced(sent: &Patch, before: &AttributeMap, read: &AttributeMap) -> bool {
         let unsent = |key: &&AttributeKey| sent.get(key).is_none();
-        let others = || before.iter().map(|(key, _)| key).filter(unsent);
-        let survives = |key: &AttributeKey| read.get(key.as_str()).is_some();
-        if others().any(survives) && !sent.is_shown_in(before) {
-            return Evidence::Merges;
-        }
-        // Entries that were emptied still stand: somebody cleared them, nothing replaced them.
-        let nothing_else = read.iter_held().map(|(key, _)| key).find(unsent).is_none();
         // A clear may be shown as absence, which is also what a replaced map shows of it.
         let shows_a_value = sent.iter().any(|(_, change)| change.wanted().is_some());
-        if others().nth(1).is_some() && nothing_else && shows_a_value {
-            Evidence::Replaces
-        } else {
-            Evidence::None
-        }
+        shows_a_value
+            && sent.is_shown_in(read)
+            && before.iter().map(|(key, _)| key).filter(unsent).nth(1).is_some()
+            // Entries that were emptied still stand: somebody cleared them, nothing replaced them.
+            && read.iter_held().map(|(key, _)| key).find(unsent).is_none()
     }
 
     /// Keys that stood in `before`, were not sent, and are gone from `read`.
@@ -210,7 +239,8 @@ mod tests {
     use crate::domain::attributes::tests::map;
     use crate::domain::patch::tests::patch;
 
-    const SETTLE: Duration = Duration::from_secs(1);
+    const SETTLE: SettleTime =
+        SettleTime { measured: Duration::from_secs(1), longest: Duration::from_secs(10) };
 
     fn after(
         before: &[(&str, &str)],
@@ -283,47 +313,59 @@ mod tests {
             &[(0, &[("old", "1"), ("theirs", "3"), ("done", "2")])],
         );
         assert_eq!(watch.still_before(), patch(&[("old", "2")]));
-        assert!(watch.any_seen());
+        assert!(watch.is_proved(&AttributeKey::existing("done")));
     }
 
     #[test]
     fn a_key_that_looked_as_wanted_before_proves_nothing_by_looking_so_still() {
         let same: &[(&str, &str)] = &[("k", "1")];
         let watch = after(same, same, &[(0, same)]);
-        assert!(!watch.any_seen());
+        assert!(!watch.is_proved(&AttributeKey::existing("k")) && !watch.shows_any());
         assert_eq!(watch.still_before(), patch(same));
+    }
+
+    #[test]
+    fn another_third_value_has_to_stand_by_itself() {
+        let one: &[(&str, &str)] = &[("k", "x")];
+        let two: &[(&str, &str)] = &[("k", "y")];
+        let watch = after(&[], &[("k", "new")], &[(0, one), (900, two), (1800, two)]);
+        assert_eq!(outcome(&watch), Outcome::Unverified);
+    }
+
+    #[test]
+    fn a_third_value_after_a_remembered_one_may_be_the_one_before() {
+        let third: &[(&str, &str)] = &[("k", "theirs")];
+        let mut watch = Watch::default();
+        watch.add(&patch(&[("k", "new")]), &map(&[("k", "old")]), &Unseen::new(), true);
+        for at in [0, 1_000, 9_999] {
+            watch.observe(&map(third), Duration::from_millis(at));
+            assert_eq!(outcome(&watch), Outcome::Unverified);
+        }
+        let mut stood = watch.clone();
+        stood.observe(&map(third), Duration::from_secs(10));
+        assert_eq!(outcome(&stood), Outcome::Superseded);
+        // Where it may be sent again, that value is the one before; another one then is not.
+        watch.correct_memory();
+        assert_eq!(watch.still_before(), patch(&[("k", "new")]));
+        watch.observe(&map(&[("k", "third")]), Duration::ZERO);
+        watch.correct_memory();
+        assert!(watch.still_before().is_empty());
     }
 
     #[test]
     fn evidence_of_replacing_needs_two_keys_that_vanished_and_nothing_but_ours() {
         let (sent, before) = (patch(&[("k", "1")]), map(&[("a", "1"), ("b", "2")]));
-        let evidence = |before: &AttributeMap, read: &[(&str, &str)]| {
-            Watch::evidence(&sent, before, &map(read))
+        let replaced = |before: &AttributeMap, read: &[(&str, &str)]| {
+            Watch::looks_replaced(&sent, before, &map(read))
         };
-        assert_eq!(evidence(&before, &[("k", "1")]), Evidence::Replaces);
-        assert_eq!(evidence(&before, &[("k", "1"), ("a", "1")]), Evidence::Merges);
-        assert_eq!(evidence(&before, &[("a", "1"), ("b", "2")]), Evidence::None, "not visible yet");
-        assert_eq!(evidence(&before, &[]), Evidence::None);
-        assert_eq!(
-            evidence(&map(&[("a", "1")]), &[("k", "1")]),
-            Evidence::None,
-            "one may be chance"
-        );
-    }
-
-    #[test]
-    fn keys_that_were_cleared_or_added_by_others_are_evidence_of_nothing() {
-        let (sent, before) = (patch(&[("k", "1")]), map(&[("a", "1"), ("b", "2")]));
-        let cleared = map(&[("k", "1"), ("a", ""), ("b", "")]);
-        assert_eq!(Watch::evidence(&sent, &before, &cleared), Evidence::None);
-        let replaced_and_added = map(&[("k", "1"), ("z", "9")]);
-        assert_eq!(Watch::evidence(&sent, &before, &replaced_and_added), Evidence::None);
-    }
-
-    #[test]
-    fn a_write_that_was_there_before_says_nothing_about_merging() {
-        let held = map(&[("k", "1"), ("a", "1")]);
-        assert_eq!(Watch::evidence(&patch(&[("k", "1")]), &held, &held), Evidence::None);
+        assert!(replaced(&before, &[("k", "1")]));
+        assert!(!replaced(&before, &[("k", "1"), ("a", "1")]));
+        assert!(!replaced(&before, &[("a", "1"), ("b", "2")]), "not visible yet");
+        assert!(!replaced(&before, &[]));
+        assert!(!replaced(&map(&[("a", "1")]), &[("k", "1")]), "one may be chance");
+        // Cleared by another writer, or beside what another writer has added.
+        assert!(!replaced(&before, &[("k", "1"), ("a", ""), ("b", "")]));
+        assert!(!replaced(&before, &[("k", "1"), ("z", "9")]));
     }
 
     #[test]

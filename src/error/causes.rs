@@ -41,7 +41,7 @@ impl Code {
                 "Genesys Cloud answered 404. It also does so for conversations in another region, or in a division that the OAuth client may not see."
             }
             Self::ParticipantNotFound => {
-                "The conversation is there, but nobody in it bears the purpose or id that was asked for. `purposes` lists those that are there."
+                "The conversation exists, but no participant in it has the purpose or id of the request. `purposes` lists those that it has. Or Genesys Cloud answered 404 to the write, because the participant has left."
             }
             Self::AttributeNotFound => {
                 "The participant has no attribute with this name, or an empty one, which is the same. Names are case-sensitive."

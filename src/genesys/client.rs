@@ -184,7 +184,7 @@ impl Client {
         let body = wire::patch_body(&patch.attributes, self.clearing);
         let answer = self.send(Method::PATCH, uri, body, call).await.map_err(|error| {
             let fate = fate(error.may_have_been_applied(), error.is_transient());
-            CallFailure { error: error.into_error(cycle.time_left().is_zero()), fate }
+            CallFailure { error: error.into_error(cycle.time_left().is_zero()), fate, wait: None }
         })?;
         if answer.status().is_success() {
             return accepted(&answer);
@@ -192,8 +192,8 @@ impl Client {
         keep_correlation_id(&answer, cycle);
         let status = answer.status();
         let fate = fate(error::status_is_ambiguous(status), error::status_is_transient(status));
-        let error = error::refusal(&answer, Refused::Patch(patch.conversation, &patch.attributes));
-        Err(CallFailure { error, fate })
+        let error = error::refusal(&answer, Refused::Patch(patch.participant, &patch.attributes));
+        Err(CallFailure { error, fate, wait: error::retry_after(answer.headers()) })
     }
 }
 
@@ -221,7 +221,7 @@ fn accepted(answer: &Response<Bytes>) -> Result<(), CallFailure> {
     let is_page = kind.is_some_and(|kind| kind.trim_start().starts_with("text/html"));
     if is_page && !answer.body().is_empty() {
         let error = Error::UpstreamInvalidResponse("a page of HTML to a PATCH".to_owned());
-        return Err(CallFailure { error, fate: Fate::Unknown });
+        return Err(CallFailure { error, fate: Fate::Unknown, wait: None });
     }
     Ok(())
 }

@@ -7,7 +7,9 @@ use http::{HeaderMap, Response, StatusCode};
 
 pub use super::retry_after::retry_after;
 use super::wire::{self, ErrorBody};
-use crate::domain::{AttributeMap, ConversationFilter, ConversationId, PhoneNumber, SizeExcess};
+use crate::domain::{
+    AttributeMap, ConversationFilter, ConversationId, ParticipantId, PhoneNumber, SizeExcess,
+};
 use crate::error::Error;
 use crate::policy::{MAX_THROTTLE_WAIT, PROBE_INTERVAL, Refusal};
 use crate::ports::Answer;
@@ -223,11 +225,11 @@ impl TokenFailure {
     }
 }
 
-/// Whether a PATCH answered with this status may have been applied: something behind the edge
-/// failed or was too slow, and may have worked before that. Proxies have numbers of their own
-/// for that, such as 520 and 599.
+/// Whether a PATCH answered with this status may have been applied: 408 and every 5xx but 501.
+/// An edge may answer 503 for a call that went through; proxies have numbers such as 520 and 599.
 pub fn status_is_ambiguous(status: StatusCode) -> bool {
-    status.is_server_error() && !matches!(status.as_u16(), 501 | 503)
+    status == StatusCode::REQUEST_TIMEOUT
+        || status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
 /// Whether another attempt may fare better: what the official SDKs retry, and 408.
@@ -246,8 +248,8 @@ fn throttle_wait(headers: &HeaderMap) -> Duration {
 pub enum Refused<'a> {
     /// The GET of a conversation.
     Read(ConversationId),
-    /// A PATCH with these entries.
-    Patch(ConversationId, &'a AttributeMap),
+    /// A PATCH of this participant with these entries.
+    Patch(ParticipantId, &'a AttributeMap),
     /// The details query for these.
     Query(&'a ConversationFilter),
 }
@@ -299,7 +301,11 @@ pub fn refusal(response: &Response<Bytes>, refused: Refused<'_>) -> Error {
             let named = message.as_deref().and_then(permission_in);
             Error::UpstreamForbidden { permission: named.or_else(|| refused.permission()), message }
         }
-        (404, Refused::Read(id) | Refused::Patch(id, _)) => Error::ConversationNotFound(id),
+        (404, Refused::Read(id)) => Error::ConversationNotFound(id),
+        // A read has shown the conversation and this participant a moment before.
+        (404, Refused::Patch(participant, _)) => {
+            Error::ParticipantLeft { participant, code, message }
+        }
         (409, Refused::Patch(..)) => Error::UpstreamConflict,
         (400 | 413, Refused::Patch(..)) if said_too_large => too_large(),
         (429, _) => Error::UpstreamRateLimited {

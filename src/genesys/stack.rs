@@ -9,6 +9,7 @@ use tower::layer::layer_fn;
 use super::layers::rate_limit::CallLimiters;
 use super::layers::retry::Retries;
 use super::layers::throttle::{ApiThrottles, UpstreamThrottle};
+use super::layers::timeout::AttemptTimeout;
 use super::layers::{auth, base_uri, deadline, observe, rate_limit, retry, throttle, timeout};
 use super::random::Jitter;
 use super::token::TokenCache;
@@ -21,8 +22,10 @@ use crate::ports::Meter;
 /// Numbers of the stack.
 #[derive(Clone, Debug)]
 pub struct StackSettings {
-    /// Time of one attempt.
+    /// Time of one attempt under the usual deadline.
     pub attempt_timeout: Duration,
+    /// The usual deadline of a request.
+    pub deadline: Duration,
     /// Waits between attempts where upstream names none.
     pub backoff: Backoff,
     /// Base URL of the API, without a slash at its end.
@@ -75,6 +78,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: CallLimiters) -
     let api_base = settings.api_base;
     let (asked, call_meter) = (throttles.clone(), Arc::clone(&meter));
     let repeating = Arc::clone(&retries);
+    let attempt = AttemptTimeout::new(settings.attempt_timeout, settings.deadline);
     let stack = ServiceBuilder::new()
         // Outermost, so that nothing below can be late.
         .layer(layer_fn(deadline::layer))
@@ -89,7 +93,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: CallLimiters) -
         // Takes the permit that a call brings, or waits for one.
         .layer(layer_fn(move |inner| rate_limit::layer(limits.clone(), inner)))
         // Inside the rate limit: waiting for that is not the upstream being slow.
-        .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
+        .layer(layer_fn(move |inner| timeout::layer(attempt.clone(), inner)))
         // One record an attempt.
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
         // From path to host.
@@ -104,9 +108,10 @@ pub fn token_stack(parts: &StackParts) -> (Transport, Arc<UpstreamThrottle>) {
     let StackParts { settings, transport, meter, jitter, clock } = parts.clone();
     let throttle = Arc::new(UpstreamThrottle::new("token", jitter, Arc::clone(&meter), clock));
     let (asked, login_base) = (Arc::clone(&throttle), settings.login_base);
+    let attempt = AttemptTimeout::new(settings.attempt_timeout, settings.deadline);
     let stack = ServiceBuilder::new()
         .layer(layer_fn(move |inner| throttle::layer(Arc::clone(&asked), inner)))
-        .layer(layer_fn(move |inner| timeout::layer(settings.attempt_timeout, inner)))
+        .layer(layer_fn(move |inner| timeout::layer(attempt.clone(), inner)))
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
         // Inside the records of attempts, so that they see it.
         .layer(layer_fn(mark_unusable))

@@ -266,10 +266,11 @@ impl WriteAnswer {
 /// Still without limit and calls; see [`WriteAnswer::completed`].
 impl From<WriteReport> for WriteAnswer {
     fn from(report: WriteReport) -> Self {
+        let bytes = report.sized().json_bytes();
         Self {
             conversation_id: report.conversation,
             participant: (report.participant, report.chosen_by).into(),
-            size: SizeView { bytes: report.attributes.json_bytes(), limit_bytes: 0 },
+            size: SizeView { bytes, limit_bytes: 0 },
             warnings: report.warnings.into_iter().chain(damage(&report.attributes)).collect(),
             attributes: report.attributes,
             outcomes: report.outcomes,

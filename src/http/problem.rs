@@ -266,6 +266,9 @@ impl From<Failure> for Problem {
             Error::AttributesTooLarge(size) => Extra::Size(size),
             // The middleware completes the report: the limit and the calls are not the error's.
             Error::Superseded(report) => Extra::Report(Box::new(WriteAnswer::from(*report))),
+            Error::ParticipantLeft { code, message, .. } => {
+                Extra::Upstream { status: StatusCode::NOT_FOUND.as_u16(), code, message }
+            }
             Error::UpstreamRejected { status, code, message } => {
                 Extra::Upstream { status, code, message }
             }

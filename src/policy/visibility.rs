@@ -9,10 +9,18 @@ use super::Moment;
 
 /// Lags that the median is taken of.
 const REMEMBERED: usize = 32;
-/// How far back the largest lag is looked for.
-const RECENT: Duration = Duration::from_mins(1);
+/// How far back lags count for the settle time.
+const RECENT: Duration = Duration::from_mins(10);
+/// They are counted by slices of this length.
+const SLICE: Duration = Duration::from_secs(10);
+/// So many of them say what the longest lag is.
+const ENOUGH: u32 = 20;
+/// A third value stands at least this long before it counts as a later one.
+const SHORTEST_SETTLE: Duration = Duration::from_secs(1);
+/// The settle time is so many times the longest lag.
+const SETTLE_FACTOR: u32 = 4;
 /// The first read-back is never later than this: a burst of slow writes must not slow the next.
-const LONGEST_FIRST_WAIT: Duration = Duration::from_secs(1);
+pub const LONGEST_FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The wait between the first and the second read-back; later ones double.
 const SECOND_WAIT: Duration = Duration::from_millis(50);
 /// The longest wait between two read-backs.
@@ -21,70 +29,80 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Visibility lags measured lately.
 #[derive(Clone, Debug, Default)]
 pub struct LagStatistics {
-    recent: VecDeque<(Moment, Duration)>,
-    /// Of all that are remembered, so that most questions need no look at each of them.
-    largest: Duration,
+    /// What the first wait is taken of.
+    recent: VecDeque<Duration>,
+    /// Start of each slice, how many lags were measured in it, and the longest.
+    slices: VecDeque<(Moment, u32, Duration)>,
 }
 
 impl LagStatistics {
-    /// Takes note of a lag.
-    pub fn record(&mut self, now: Moment, lag: Duration) {
+    /// Takes note of a lag: it was at most `longest`, and most likely `estimate`.
+    pub fn record(&mut self, now: Moment, longest: Duration, estimate: Duration) {
         if self.recent.len() == REMEMBERED {
             self.recent.pop_front();
         }
-        self.recent.push_back((now, lag));
-        self.largest = self.recent.iter().map(|(_, lag)| *lag).max().unwrap_or_default();
+        self.recent.push_back(estimate);
+        self.slices.retain(|(start, ..)| now.saturating_sub(*start) <= RECENT);
+        match self.slices.back_mut() {
+            Some((start, count, most)) if now.saturating_sub(*start) < SLICE => {
+                *count += 1;
+                *most = longest.max(*most);
+            }
+            _ => self.slices.push_back((now, 1, longest)),
+        }
     }
 
-    /// When to read back first: after the median lag, at once while nothing is known.
-    pub fn first_wait(&self) -> Duration {
+    /// When to read back first: after the median lag; `None` while nothing is known.
+    pub fn first_wait(&self) -> Option<Duration> {
+        let middle = self.recent.len().checked_sub(1)? / 2;
         // An upstream that shows writes at once is asked for this at every one of many.
-        if self.largest.is_zero() {
-            return Duration::ZERO;
+        if self.recent.iter().all(Duration::is_zero) {
+            return Some(Duration::ZERO);
         }
-        let mut lags: Vec<_> = self.recent.iter().map(|(_, lag)| *lag).collect();
-        let middle = (lags.len() - 1) / 2;
+        let mut lags: Vec<_> = self.recent.iter().copied().collect();
         let (_, median, _) = lags.select_nth_unstable(middle);
-        (*median).min(LONGEST_FIRST_WAIT)
+        Some((*median).min(LONGEST_FIRST_WAIT))
     }
 
-    /// How long a third value has to stand before it counts as another writer's: the larger of
-    /// `floor` and twice the largest lag of the last minute.
-    pub fn settle(&self, now: Moment, floor: Duration) -> Duration {
-        if self.largest * 2 <= floor {
-            return floor;
+    /// How long a third value has to stand before it counts as a later one: four times the longest
+    /// lag of the last ten minutes, or `unmeasured` until there are enough of them.
+    pub fn settle(&self, now: Moment, unmeasured: Duration) -> Duration {
+        let fresh = self.slices.iter().filter(|(start, ..)| now.saturating_sub(*start) <= RECENT);
+        let (count, longest) = fresh.fold((0, Duration::ZERO), |(sum, most), (_, count, one)| {
+            (sum + count, most.max(*one))
+        });
+        if count < ENOUGH {
+            return unmeasured;
         }
-        let fresh = self.recent.iter().filter(|(at, _)| now.saturating_sub(*at) <= RECENT);
-        let largest = fresh.map(|(_, lag)| *lag).max().unwrap_or_default();
-        floor.max(largest * 2)
+        (longest * SETTLE_FACTOR).max(SHORTEST_SETTLE)
     }
 }
 
 /// When the read-backs of one cycle are made.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadBackSchedule {
-    first_wait: Duration,
     max_reads: u32,
     made: u32,
 }
 
 impl ReadBackSchedule {
-    /// At most `max_reads` reads, the first after `first_wait`.
-    pub const fn new(first_wait: Duration, max_reads: u32) -> Self {
-        Self { first_wait, max_reads, made: 0 }
+    /// At most `max_reads` reads.
+    pub const fn new(max_reads: u32) -> Self {
+        Self { max_reads, made: 0 }
     }
 
     /// How long to wait for the next read, counted from the end of the one before; `None` if
-    /// there is to be none. `left` is the time to the deadline, `cost` how long a read takes.
-    /// The last read is placed so that it ends just before the deadline.
-    pub fn next(&mut self, left: Duration, cost: Duration) -> Option<Duration> {
+    /// there is to be none. It is at least `least`, and zero otherwise for the first. `left` is the
+    /// time to the deadline, `cost` how long a read takes. The last read is placed so that it ends
+    /// just before the deadline.
+    pub fn next(&mut self, least: Duration, left: Duration, cost: Duration) -> Option<Duration> {
         if self.made >= self.max_reads {
             return None;
         }
         let latest = left.checked_sub(cost)?;
         let first = self.made == 0;
         let last_allowed = self.made + 1 == self.max_reads;
-        let wait = if first { self.first_wait } else { later_wait(self.made) };
+        let wait = if first { least } else { later_wait(self.made).max(least) };
         self.made += 1;
         if wait >= latest {
             self.made = self.max_reads;
@@ -111,9 +129,11 @@ mod tests {
     }
 
     fn reads(first: u64, max: u32, deadline: u64, cost: u64) -> Vec<u128> {
-        let mut schedule = ReadBackSchedule::new(ms(first), max);
+        let mut schedule = ReadBackSchedule::new(max);
         let (mut now, mut starts) = (Duration::ZERO, Vec::new());
-        while let Some(wait) = schedule.next(ms(deadline).saturating_sub(now), ms(cost)) {
+        loop {
+            let (least, left) = (ms(first).saturating_sub(now), ms(deadline).saturating_sub(now));
+            let Some(wait) = schedule.next(least, left, ms(cost)) else { break };
             now += wait;
             starts.push(now.as_millis());
             now += ms(cost);
@@ -139,25 +159,36 @@ mod tests {
     }
 
     #[test]
-    fn the_first_wait_is_the_median_of_the_last_32_lags_and_at_most_a_second() {
-        let mut lags = LagStatistics::default();
-        assert_eq!(lags.first_wait(), Duration::ZERO);
-        for lag in [10, 500, 30] {
-            lags.record(Duration::ZERO, ms(lag));
-        }
-        assert_eq!(lags.first_wait(), ms(30));
-        (0..32).for_each(|_| lags.record(Duration::ZERO, ms(9000)));
-        assert_eq!(lags.first_wait(), ms(1000));
+    fn a_lag_that_is_learnt_meanwhile_puts_the_next_read_off() {
+        let mut schedule = ReadBackSchedule::new(12);
+        assert_eq!(schedule.next(ms(0), ms(5000), ms(20)), Some(ms(0)));
+        assert_eq!(schedule.next(ms(280), ms(4980), ms(20)), Some(ms(280)));
+        assert_eq!(schedule.next(ms(0), ms(4680), ms(20)), Some(ms(100)));
     }
 
     #[test]
-    fn settling_takes_twice_the_largest_lag_of_the_last_minute() {
+    fn the_first_wait_is_the_median_of_the_last_32_lags_and_at_most_a_second() {
         let mut lags = LagStatistics::default();
-        lags.record(ms(0), ms(3000));
-        lags.record(ms(30_000), ms(800));
-        assert_eq!(lags.settle(ms(60_000), ms(1000)), ms(6000));
-        assert_eq!(lags.settle(ms(60_001), ms(1000)), ms(1600));
-        assert_eq!(lags.settle(ms(200_000), ms(1000)), ms(1000));
+        assert_eq!(lags.first_wait(), None);
+        for lag in [10, 500, 30] {
+            lags.record(Duration::ZERO, ms(lag), ms(lag));
+        }
+        assert_eq!(lags.first_wait(), Some(ms(30)));
+        (0..32).for_each(|_| lags.record(Duration::ZERO, ms(9000), ms(9000)));
+        assert_eq!(lags.first_wait(), Some(ms(1000)));
+    }
+
+    #[test]
+    fn settling_takes_four_times_the_longest_of_twenty_lags_of_ten_minutes() {
+        let (mut lags, unmeasured) = (LagStatistics::default(), ms(10_000));
+        lags.record(ms(0), ms(800), ms(0));
+        (0..18).for_each(|_| lags.record(ms(300_000), ms(50), ms(0)));
+        assert_eq!(lags.settle(ms(300_000), unmeasured), unmeasured);
+        lags.record(ms(300_000), ms(50), ms(0));
+        assert_eq!(lags.settle(ms(600_000), unmeasured), ms(3200));
+        assert_eq!(lags.settle(ms(600_001), unmeasured), unmeasured);
+        lags.record(ms(600_001), ms(40), ms(0));
+        assert_eq!(lags.settle(ms(600_001), unmeasured), ms(1000));
     }
 
     proptest! {

@@ -4,8 +4,6 @@
 //! long as it works on it. Whoever of the two ends last has it recorded, so that a write whose
 //! caller hung up is recorded with its true outcome, and each request exactly once.
 
-mod repair;
-
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -55,8 +53,6 @@ pub enum Stage {
     Intent,
     /// A write request that is over.
     Outcome,
-    /// Keys that were not asked for are about to be sent again, for upstream has dropped them.
-    Repair,
 }
 
 /// One line of the audit.

@@ -84,8 +84,8 @@ pub trait Meter: Send + Sync {
     fn visibility_lag(&self, lag: Duration);
     /// Read-backs that one write took.
     fn read_backs(&self, reads: u32);
-    /// A participant's map was repaired after upstream had replaced it.
-    fn repair(&self);
+    /// So many keys that a write did not send were gone after it.
+    fn keys_lost(&self, keys: usize);
     /// So many more writes wait for their turn, or so many less.
     fn writes_waiting(&self, change: i64);
     /// A write has waited for its turn this long.
@@ -124,7 +124,7 @@ impl Meter for NoMeter {
     fn outcome(&self, _: Outcome) {}
     fn visibility_lag(&self, _: Duration) {}
     fn read_backs(&self, _: u32) {}
-    fn repair(&self) {}
+    fn keys_lost(&self, _: usize) {}
     fn writes_waiting(&self, _: i64) {}
     fn waited(&self, _: Duration) {}
     fn batch(&self, _: usize) {}

@@ -78,6 +78,7 @@ impl Upstream {
 fn stack_settings(config: &Config) -> StackSettings {
     StackSettings {
         attempt_timeout: config.genesys.attempt_timeout,
+        deadline: config.server.deadline,
         backoff: backoff(config),
         api_base: config.genesys.api_base().as_str().to_owned(),
         login_base: config.genesys.login_base().as_str().to_owned(),

@@ -274,8 +274,8 @@ impl Meter for Metrics {
         self.0.writes.read_backs.observe(f64::from(reads));
     }
 
-    fn repair(&self) {
-        self.0.writes.repairs.inc();
+    fn keys_lost(&self, keys: usize) {
+        self.0.writes.keys_lost.inc_by(keys as u64);
     }
 
     fn writes_waiting(&self, change: i64) {
@@ -340,7 +340,7 @@ mod tests {
         metrics.outcome(Outcome::Verified);
         metrics.visibility_lag(took);
         metrics.read_backs(2);
-        metrics.repair();
+        metrics.keys_lost(3);
         metrics.clients_file_rejected(true);
         metrics.writes_in_flight(7);
         metrics.participants_held(9);
@@ -374,7 +374,7 @@ mod tests {
             r#"write_outcomes_total{outcome="verified"} 1"#,
             "visibility_lag_seconds_sum 0.03",
             r#"read_backs_bucket{le="2.0"} 1"#,
-            "repairs_total 1",
+            "keys_lost_total 3",
             "clients_file_rejected 1",
             "writes_in_flight 7",
             "participants_held 9",
@@ -434,7 +434,9 @@ mod tests {
     #[test]
     fn two_services_in_a_process_count_apart() {
         let (one, two) = (Metrics::new(ROUTES), Metrics::new(ROUTES));
-        one.repair();
-        assert!(text(&one).contains("repairs_total 1") && text(&two).contains("repairs_total 0"));
+        one.keys_lost(1);
+        assert!(
+            text(&one).contains("keys_lost_total 1") && text(&two).contains("keys_lost_total 0")
+        );
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Writes {
     outcomes: Held<OutcomeLabels, Counter>,
     pub(super) visibility_lag: Histogram,
     pub(super) read_backs: Histogram,
-    pub(super) repairs: Counter,
+    pub(super) keys_lost: Counter,
     pub(super) waiting: Gauge,
     pub(super) wait_seconds: Histogram,
     pub(super) batch: Histogram,
@@ -33,7 +33,7 @@ impl Writes {
             outcomes: Held::new(Outcome::Superseded as usize + 1, Family::default()),
             visibility_lag: seconds(),
             read_backs: Histogram::new((0..=12).map(f64::from)),
-            repairs: Counter::default(),
+            keys_lost: Counter::default(),
             waiting: Gauge::default(),
             wait_seconds: seconds(),
             batch: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
@@ -48,8 +48,8 @@ impl Writes {
     pub(super) fn register(&self, registry: &mut Registry) {
         let outcomes = self.outcomes.family.clone();
         registry.register("write_outcomes", "Keys answered, by outcome", outcomes);
-        let repairs = "Maps written again in full, because upstream had replaced instead of merged";
-        registry.register("repairs", repairs, self.repairs.clone());
+        let lost = "Keys that a write did not send, and that were gone after it";
+        registry.register("keys_lost", lost, self.keys_lost.clone());
         for (name, help, histogram) in self.histograms() {
             registry.register(name, help, histogram.clone());
         }

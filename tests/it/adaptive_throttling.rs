@@ -30,7 +30,7 @@ fn with_calls(calls: u64) -> Builder {
     for number in 1..=calls {
         app = app.with_call(Call::new(id(number)).customer(CUSTOMER, [("tier", "silver")]));
     }
-    app.with_env("RUST_LOG", "info").with_lag(ms(10)).quiet()
+    app.with_env("RUST_LOG", "info").with_lag(ms(10))
 }
 
 fn read(router: Router, conversation: &str) -> tokio::task::JoinHandle<Answer> {

@@ -166,7 +166,7 @@ async fn cleared_is_told_only_where_a_read_has_shown_it() {
         patch(&app, "", clear()).await.assert_status(200).assert_outcomes(&[("tier", "cleared")]);
     }
     // One that takes `null` for nothing at all.
-    let app = with_null(NullHandling::Ignore).with_lag(ms(10)).quiet().start().await;
+    let app = with_null(NullHandling::Ignore).with_lag(ms(10)).start().await;
     let answer = patch(&app, "", clear()).await;
     answer.assert_status(202).assert_outcomes(&[("tier", "unverified")]);
     assert_eq!(answer.at("/attributes/tier"), "silver");

@@ -95,7 +95,7 @@ async fn a_mismatch_is_told_with_the_tag_of_now_also_where_the_wanted_values_are
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_is_accepted_and_not_visible_yet_counts_in_the_check() {
-    let app = TestApp::new().quiet().with_lag(ms(20_000)).start().await;
+    let app = TestApp::new().with_lag(ms(20_000)).start().await;
     let tag = app.read(CALL, "").await.header("etag").to_owned();
     app.write(CALL, "?verify=none", json!({"tier": "gold"})).await.assert_status(202);
     let late = put(app.router(), "", ("if-match", &tag), json!({"tier": "platinum"})).await;
@@ -243,4 +243,58 @@ async fn what_only_a_batch_mate_has_changed_is_sent_and_proved_as_well() {
     guarded.assert_outcomes(&[("tier", "verified")]);
     assert_eq!(guarded.at("/attributes/tier"), "gold", "it was read back");
     assert_eq!(app.simulator.count(Kind::Patch), 2, "{}", app.order());
+}
+
+/// One round: four clients with the same tag, at random moments; how many were told yes.
+async fn round(seed: u64) -> usize {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let app = TestApp::new().with_budget(100_000).with_env("RUST_LOG", "off");
+    let app = app.with_lag(ms(random.u64(20..=40))).with_seed(seed);
+    let app = app.with_settings(|settings| settings.latency = ms(1 + seed % 20)).start().await;
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    let writers: Vec<_> = (0..4)
+        .map(|number| {
+            let (router, tag, pause) = (app.router(), tag.clone(), ms(random.u64(0..120)));
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                let body = json!({"tier": format!("writer {number}")});
+                put(router, "", ("if-match", &tag), body).await.status
+            })
+        })
+        .collect();
+    let mut accepted = 0;
+    for writer in writers {
+        accepted += usize::from(writer.await.expect("no panic") < 300);
+    }
+    accepted
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_four_with_one_tag_exactly_one_is_told_yes_while_reads_lag() {
+    for seed in 0..120 {
+        assert_eq!(round(seed).await, 1, "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_map_that_was_read_before_an_accepted_write_was_seen_judges_no_condition() {
+    // Reads: the tag, the first write's own, its first read-back, and the second write's own. That
+    // one is handled before the first write shows, and answered long after a read-back has shown it.
+    let slow = Action::Delay { by: ms(200), after_apply: true };
+    let app = TestApp::new().with_lag(ms(80)).with_fault(Fault::on_read(slow).skip(3));
+    let app = app.start().await;
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    let with = |value: &'static str| {
+        let (router, tag) = (app.router(), tag.clone());
+        tokio::spawn(
+            async move { put(router, "", ("if-match", &tag), json!({"tier": value})).await },
+        )
+    };
+    let first = with("first");
+    tokio::time::sleep(ms(45)).await;
+    let second = with("second");
+    first.await.expect("no panic").assert_status(200);
+    let second = second.await.expect("no panic");
+    second.assert_problem(412, "precondition-failed", "notApplied");
+    assert_eq!(app.truth(CUSTOMER)["tier"], "first");
 }

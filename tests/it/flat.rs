@@ -127,7 +127,7 @@ async fn a_flat_write_tells_its_worst_outcome_and_whether_it_was_accepted() {
 
 #[tokio::test(start_paused = true)]
 async fn accepted_without_ok_means_sent_and_not_seen() {
-    let app = TestApp::new().quiet().with_lag(ms(60_000)).start().await;
+    let app = TestApp::new().with_lag(ms(60_000)).start().await;
     let before = json!({"language": "en", "source": "web", "tier": "silver"});
     let unseen = put(&app, "&key=tier", json!({"tier": "gold"})).await;
     let unverified = told(false, "unverified", true, before);
@@ -237,7 +237,7 @@ async fn mistakes_in_the_request_keep_their_status_and_form() {
 
 #[tokio::test(start_paused = true)]
 async fn log_and_figures_show_the_real_status() {
-    let app = TestApp::new().quiet().with_lag(ms(60_000)).start().await;
+    let app = TestApp::new().with_lag(ms(60_000)).start().await;
     flat(&put(&app, "", json!({"tier": "gold"})).await);
     flat(&app.read(CALL, "?view=flat&participant=supervisor").await);
     flat(&app.read(CALL, "?view=flat").await);

@@ -55,7 +55,7 @@ async fn a_write_is_counted_with_its_calls_outcomes_read_backs_and_the_lag_it_me
             r#"upstream_call_duration_seconds_sum{operation="patch"} 0.02"#,
             &format!(r#"http_requests_total{route}",status="200"}} 1"#),
             &format!(r#"http_request_duration_seconds_count{route}"}} 1"#),
-            "repairs_total 0",
+            "keys_lost_total 0",
             "writes_in_flight 0",
         ],
     );

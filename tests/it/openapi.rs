@@ -181,10 +181,11 @@ async fn merge_patches_single_keys_and_the_flat_form_answer_with_what_is_documen
     let document = document(&app).await;
     let path = attributes_of(CALL);
     let merge = r#"{"attributes":{"tier":"gold","source":null}}"#;
+    let other = r#"{"attributes":{"tier":"platinum"}}"#;
     for (pattern, method, path, content_type, body, status) in [
         (ATTRIBUTES, "GET", format!("{path}?view=flat&keys=tier,no"), "", "", 200),
         (ATTRIBUTES, "PATCH", path.clone(), "application/merge-patch+json", merge, 200),
-        (ATTRIBUTES, "PATCH", format!("{path}?verify=none"), "application/json", merge, 202),
+        (ATTRIBUTES, "PATCH", format!("{path}?verify=none"), "application/json", other, 202),
         (ATTRIBUTES, "PATCH", format!("{path}?view=flat"), "application/json", merge, 200),
         (ATTRIBUTES, "PATCH", path.clone(), "text/plain", merge, 415),
         (ATTRIBUTE, "GET", format!("{path}/tier"), "", "", 200),

@@ -85,7 +85,7 @@ async fn the_budget_is_used_and_never_exceeded() {
 
 #[tokio::test(start_paused = true)]
 async fn writes_and_reads_together_stay_within_it() {
-    let app = scarce(60).quiet().start().await;
+    let app = scarce(60).start().await;
     let reads = (0..60).map(|number| reading(&app, &conversation(number), 20)).collect();
     let writes = (0..20).map(|number| {
         let path = attributes_of(&conversation(number));
@@ -133,7 +133,7 @@ async fn after_a_429_nobody_calls_until_its_time_and_then_one_by_one() {
 #[tokio::test(start_paused = true)]
 async fn a_write_under_way_waits_out_what_another_call_was_told() {
     let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) }).skip(1);
-    let app = TestApp::new().with_fault(throttled).quiet().start().await;
+    let app = TestApp::new().with_fault(throttled).start().await;
     let body = json!({"attributes": {"tier": "gold"}}).to_string();
     let write = request("PUT", &attributes_of(CALL)).header("prefer", "wait=10");
     let write = write.header("content-type", "application/json").body(Body::from(body));
@@ -200,7 +200,7 @@ fn writing(app: &TestApp, number: usize) -> JoinHandle<Answer> {
 #[tokio::test(start_paused = true)]
 async fn sixty_writes_at_the_limit_are_proved_for_three_calls_each_or_refused_at_once() {
     // Without lag beyond what the way takes, so that a read-back is never too early.
-    let app = scarce(60).quiet().with_lag(ms(1)).start().await;
+    let app = scarce(60).with_lag(ms(1)).start().await;
     let mut writes = Vec::new();
     for number in 0..60 {
         writes.push(writing(&app, number));
@@ -226,7 +226,7 @@ async fn sixty_writes_at_the_limit_are_proved_for_three_calls_each_or_refused_at
 
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_reads_leaves_room_for_writes_and_the_log_says_that_it_is_spent() {
-    let app = scarce(200).quiet().with_lag(ms(1)).start().await;
+    let app = scarce(200).with_lag(ms(1)).start().await;
     let reads = (0..150).map(|number| reading(&app, &conversation(number), 1)).collect();
     tokio::time::sleep(ms(100)).await;
     for number in 150..153 {
@@ -248,7 +248,7 @@ async fn a_burst_of_reads_leaves_room_for_writes_and_the_log_says_that_it_is_spe
 #[tokio::test(start_paused = true)]
 async fn writers_who_share_a_turn_share_its_calls_as_well() {
     // Ten calls a minute: enough for two batches, and not for two hundred writes.
-    let app = TestApp::new().with_budget(12).quiet().with_lag(ms(1)).start().await;
+    let app = TestApp::new().with_budget(12).with_lag(ms(1)).start().await;
     let write = |number: usize| {
         let request = request("PUT", &attributes_of(CALL)).header("prefer", "wait=30");
         let body = json!({"attributes": {format!("k{number}"): "1"}}).to_string();
@@ -281,7 +281,7 @@ async fn proof_beside(app: &TestApp, other: impl FnOnce() -> JoinHandle<Answer>)
 
 /// A platform that is granted five calls in ten seconds beside the reserve.
 fn five_in_ten_seconds() -> Builder {
-    let app = generous(2).quiet().with_lag(ms(1)).with_budget(36);
+    let app = generous(2).with_lag(ms(1)).with_budget(36);
     app.with_env("GATEWAY__GENESYS__RATE_WINDOW", "10s")
 }
 
@@ -312,7 +312,7 @@ async fn nor_by_a_write_that_waits_for_all_of_its_calls() {
 #[tokio::test(start_paused = true)]
 async fn a_proof_that_a_429_held_back_goes_before_the_reads_that_wait() {
     let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) }).skip(1);
-    let app = generous(60).with_fault(throttled).quiet().with_lag(ms(1)).start().await;
+    let app = generous(60).with_fault(throttled).with_lag(ms(1)).start().await;
     let write = request("PUT", &attributes_of(CALL)).header("prefer", "wait=10");
     let body = json!({"attributes": {"tier": "gold"}}).to_string();
     let write = write.header("content-type", "application/json").body(Body::from(body));

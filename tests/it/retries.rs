@@ -84,7 +84,7 @@ async fn a_write_and_a_read_a_second_have_budget_enough_when_a_quarter_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn a_patch_that_is_sent_again_after_a_look_is_paid_for_like_any_other_retry() {
-    let app = TestApp::new().with_env("GATEWAY__GENESYS__BACKOFF_BASE", "1ms").quiet();
+    let app = TestApp::new().with_env("GATEWAY__GENESYS__BACKOFF_BASE", "1ms");
     // A page of HTML leaves its fate unknown, and is no failure to the adaptive throttle.
     let app = app.with_fault(Fault::on_patch(Action::Html).always()).allowing_leftovers();
     let app = app.with_env("GATEWAY__GENESYS__BACKOFF_CAP", "1ms").start().await;

@@ -41,8 +41,7 @@ async fn platform(callers: &[Arc<Client>]) -> TestApp {
 /// The same, with more settings of the service.
 pub async fn platform_with(callers: &[Arc<Client>], settings: &[(&str, &str)]) -> TestApp {
     let app = TestApp::new().with_env("GATEWAY__GENESYS__RATE_WINDOW", "10s").with_budget(1800);
-    let app =
-        app.without_calls().with_env("RUST_LOG", "error").reading_first().quiet().with_lag(ms(1));
+    let app = app.without_calls().with_env("RUST_LOG", "error").reading_first().with_lag(ms(1));
     let mut app = app.with_settings(|settings| {
         settings.requests_per_minute = Some(1800);
         settings.rate_window = ms(10_000);

@@ -13,7 +13,7 @@ use crate::harness::{
 
 /// Upstream that answers after 50 ms, and shows writes a little later.
 fn far_away() -> Builder {
-    let app = TestApp::new().quiet().with_lag(ms(5));
+    let app = TestApp::new().with_lag(ms(5));
     app.with_settings(|settings| {
         settings.latency = ms(50);
         settings.size_limit = None;
@@ -144,8 +144,8 @@ async fn a_deadline_that_passes_in_the_queue_removes_that_change_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_leaves_for_a_member_that_was_told_that_it_did_not() {
-    // Upstream is unavailable for a while: the batch waits, and its most impatient member leaves.
-    let busy = Action::Status { code: 503, body: None, retry_after: Some(1) };
+    // Upstream throttles for a while: the batch waits, and its most impatient member leaves.
+    let busy = Action::Throttle { retry_after: Some(1) };
     let app = far_away().with_fault(Fault::on_patch(busy).times(2)).start().await;
     let impatient = writing(&app, "", 2, &[("b", "1")]);
     let patient = writing(&app, "", 10, &[("c", "1")]);

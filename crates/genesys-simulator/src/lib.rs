@@ -91,6 +91,12 @@ impl Simulator {
         world.state.add(loaded, call.description)
     }
 
+    /// Puts a call in the place of the one with the same id, as after a transfer; its id.
+    pub fn replace_call(&self, call: Call) -> Result<String, LoadError> {
+        self.world().0.state.remove(&call.id);
+        self.add_call(call)
+    }
+
     /// Adds a captured conversation, the JSON of either GET; its id.
     pub fn add_conversation(&self, document: &Value) -> Result<String, LoadError> {
         self.world().0.state.add(load::load(document)?, "loaded".to_owned())

@@ -148,6 +148,10 @@ impl State {
         Ok(id)
     }
 
+    pub(super) fn remove(&mut self, id: &str) {
+        self.conversations.remove(id);
+    }
+
     pub(super) fn get(&self, id: &str) -> Option<&Conversation> {
         self.conversations.get(id)
     }

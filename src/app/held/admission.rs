@@ -80,7 +80,8 @@ impl State {
 
     /// Forgets what has expired; all of it only now and then.
     fn tidy(&mut self, place: Option<Place>, outstanding: Duration) {
-        let is_live = |entry: &mut Entry| {
+        let arriving = &self.arriving;
+        let is_live = |place: &Place, entry: &mut Entry| {
             entry.open.retain(|_, opens| {
                 opens.retain(|open| open.is_live(outstanding));
                 !opens.is_empty()
@@ -89,13 +90,15 @@ impl State {
                 entry.latest.clear();
                 entry.maybe.clear();
             }
-            entry.writes.taken() > 0 || !entry.open.is_empty()
+            // Those who are on their way here may have read before the last write was settled.
+            let awaited = entry.settled.is_some() && arriving.contains_key(&place.0);
+            entry.writes.taken() > 0 || !entry.open.is_empty() || awaited
         };
         if self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY) {
             self.swept = Some(Instant::now());
-            self.places.retain(|_, entry| is_live(entry));
+            self.places.retain(|place, entry| is_live(place, entry));
         } else if let Some(place) = place
-            && self.places.get_mut(&place).is_some_and(|entry| !is_live(entry))
+            && self.places.get_mut(&place).is_some_and(|entry| !is_live(&place, entry))
         {
             self.places.remove(&place);
         }
@@ -122,8 +125,16 @@ impl Admitted {
         let room = entry.writes.admits(self.payer, self.held.waiting_per_participant, &state.parts);
         room.map_err(|full| turned_away(full, HERE))?;
         entry.writes.take(self.payer, &state.parts);
-        state.arrived(self.conversation, self.payer);
-        self.place = Some(place);
+        match self.place.replace(place) {
+            None => state.arrived(self.conversation, self.payer),
+            // The first choice was from memory, and a fresh read has corrected it.
+            Some(left) => {
+                if let Some(entry) = state.places.get_mut(&left) {
+                    entry.writes.leave(self.payer);
+                }
+                state.tidy(Some(left), self.held.outstanding);
+            }
+        }
         self.held.meter.participants_held(state.places.len());
         Ok(())
     }

@@ -39,13 +39,14 @@ impl Merge {
     }
 
     /// Adds the changes of the next caller in order of arrival. `is_overtaken` tells which keys a
-    /// later caller has sent already.
+    /// later caller has sent already. Of a base that is remembered the map must stay well below the
+    /// limit.
     ///
     /// # Errors
     /// If the map would grow beyond the limit; nothing was added then.
     pub fn add(
         &mut self,
-        arrival: u64,
+        (arrival, is_remembered): (u64, bool),
         patch: &Patch,
         is_overtaken: impl Fn(&AttributeKey, &Change) -> bool,
     ) -> Result<(), SizeExcess> {
@@ -53,7 +54,8 @@ impl Merge {
         let overtaken: BTreeSet<_> = patch.keys().filter(|key| lost(key)).cloned().collect();
         let carried = patch.only(|key| !overtaken.contains(key));
         let merged = carried.applied_to(&self.merged);
-        self.limits.check(&self.merged, &merged)?;
+        let limits = if is_remembered { self.limits.remembered() } else { self.limits };
+        limits.check(&self.merged, &merged)?;
         self.merged = merged;
         self.patch = std::mem::take(&mut self.patch).then(carried.clone());
         self.parts.push(Part { arrival, carried, overtaken });
@@ -104,7 +106,7 @@ mod tests {
         for (arrival, changes) in (0_u64..).zip(callers) {
             let changes: Vec<_> =
                 changes.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-            if merge.add(arrival, &patch(&changes), |_, _| false).is_err() {
+            if merge.add((arrival, false), &patch(&changes), |_, _| false).is_err() {
                 refused.push(arrival);
             }
         }
@@ -146,7 +148,7 @@ mod tests {
     fn what_a_later_caller_has_sent_already_is_not_sent_again() {
         let mut merge = Merge::onto(AttributeMap::default(), Limits { total_bytes: 1000 });
         let wanted = patch(&[("a".into(), "1".into()), ("b".into(), "1".into())]);
-        merge.add(0, &wanted, |key, _| key.as_str() == "a").expect("fits");
+        merge.add((0, false), &wanted, |key, _| key.as_str() == "a").expect("fits");
         let (whole, parts) = merge.finish();
         assert_eq!((keys(whole.keys()), keys(&parts[0].overtaken)), (vec!["b"], vec!["a"]));
     }
@@ -161,7 +163,7 @@ mod tests {
             let mut one_by_one = AttributeMap::default();
             for (arrival, caller) in (0_u64..).zip(&callers) {
                 let patch = patch(caller);
-                merge.add(arrival, &patch, |_, _| false).expect("fits");
+                merge.add((arrival, false), &patch, |_, _| false).expect("fits");
                 one_by_one = patch.applied_to(&one_by_one);
             }
             prop_assert_eq!(merge.map(), &one_by_one);

@@ -1,14 +1,13 @@
 //! One batch: the map that it starts from, what its members want together, and its PATCH.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::merge::{Merge, Part};
 use super::run::Runner;
-use super::{Fare, Seat, Told};
+use super::{Fare, Losses, Seat, Told};
 use crate::app::held::Mark;
 use crate::app::seen;
 use crate::app::watch::{Cause, Wanted};
@@ -79,34 +78,24 @@ impl Runner {
         })
     }
 
-    /// The newest map that anybody knows; read anew where a condition has to be judged and no
-    /// member has read since the last PATCH.
+    /// The newest map that any member knows. It is read again where a condition has to be judged,
+    /// or a whole map is sent, and that map may be too old.
     async fn basis(
         &self,
         mut seats: Vec<Seat>,
         permits: &mut Vec<Permit>,
         cycle: &Cycle,
     ) -> Option<(Vec<Seat>, Basis)> {
+        let begun = Instant::now();
         seats = self.put_off_unsettled(seats);
         let newest = seats.iter().max_by_key(|seat| seat.ride.shown_at)?;
         let (mut shown, mut shown_at) = (newest.ride.shown.clone(), newest.ride.shown_at);
-        let answered = self.shared.held.answered_last(self.place);
-        let settle = self.shared.settle();
-        let full = self.shared.settings.patch_full;
-        let old = shown_at.elapsed() > FRESH || answered.is_some_and(|at| shown_at <= at);
-        let is_stale = |seat: &Seat| {
-            let judged = seat.ride.condition.is_some();
-            let unsettled = || {
-                let own = &seat.ride.marks;
-                self.shared.held.is_unsettled(self.place, own, shown_at, settle)
-            };
-            (judged || full) && old || judged && (shown_at < seat.ride.arrived || unsettled())
-        };
-        if seats.iter().any(is_stale) {
+        while seats.iter().any(|seat| self.is_stale(seat, shown_at, begun)) {
             match self.read(permits.pop(), cycle).await {
                 Ok((map, sent)) => (shown, shown_at) = (map, sent),
                 Err(error) => {
                     // An old map that is sent as a whole would take others' changes back.
+                    let full = self.shared.settings.patch_full;
                     let needs_it = |seat: &Seat| full || seat.ride.condition.is_some();
                     let (judged, rest): (Vec<_>, Vec<_>) = seats.into_iter().partition(needs_it);
                     for seat in judged {
@@ -120,6 +109,23 @@ impl Runner {
         let stood = Arc::new(self.shared.held.standing(self.place, &shown));
         let unseen = Arc::new(self.shared.held.unseen_values(self.place));
         Some((seats, Basis { shown: Arc::new(shown), shown_at, stood, unseen }))
+    }
+
+    /// Whether a map that was read at `shown_at` is too old for this member. An accepted write that
+    /// a later read has settled is neither in that map for certain, nor in the overlay any more.
+    fn is_stale(&self, seat: &Seat, shown_at: Instant, begun: Instant) -> bool {
+        let (held, place) = (&self.shared.held, self.place);
+        let judged = seat.ride.condition.is_some();
+        if !judged && !self.shared.settings.patch_full {
+            return false;
+        }
+        let settle = self.shared.settle().measured;
+        shown_at + FRESH < begun
+            || held.answered_last(place).is_some_and(|at| shown_at <= at)
+            || held.is_outdated(place, shown_at)
+            || judged
+                && (shown_at < seat.ride.arrived
+                    || held.is_unsettled(place, &seat.ride.marks, shown_at, settle))
     }
 
     async fn read(
@@ -143,7 +149,7 @@ impl Runner {
 
     /// While the fate of an earlier write is unknown, nothing can be said about a condition.
     fn put_off_unsettled(&self, seats: Vec<Seat>) -> Vec<Seat> {
-        let settle = self.shared.settle();
+        let settle = self.shared.settle().measured;
         let unsettled = |seat: &Seat| {
             let own = &seat.ride.marks;
             seat.ride.condition.is_some()
@@ -179,7 +185,9 @@ impl Runner {
             }
             let wanted = self.wanted(&seat, basis, merge.map());
             let held = &self.shared.held;
-            let added = merge.add(ride.arrival, &wanted, |key, change| {
+            // An older map than the write itself must not let it through, nor refuse it.
+            let is_remembered = basis.shown_at < ride.arrived;
+            let added = merge.add((ride.arrival, is_remembered), &wanted, |key, change| {
                 held.is_overtaken(self.place, key, ride.arrival, change)
             });
             match added {
@@ -258,7 +266,7 @@ impl Runner {
     fn tell(&self, batch: Batch, result: &Result<Instant, CallFailure>) {
         let Batch { seats, parts, patch, basis, cycle, mut permits, mark } = batch;
         let fare = permits.pop().map(|permit| Fare::new(Permits::from(permit))).unwrap_or_default();
-        let (unit, repairing) = ((self.shared.random)(), Arc::new(AtomicBool::new(false)));
+        let (unit, losses) = ((self.shared.random)(), Arc::<Losses>::default());
         for (mut seat, part) in seats.into_iter().zip(parts) {
             let result = seat.told_of(result, &patch, &part);
             let result = &result;
@@ -279,7 +287,7 @@ impl Runner {
                 result: result.clone(),
                 mark,
                 fare: fare.clone(),
-                repairing: Arc::clone(&repairing),
+                losses: Arc::clone(&losses),
                 unit,
             };
             seat.tell(Told::Sent(Box::new(told)));
@@ -314,7 +322,7 @@ fn pause_before_another(
     result: &Result<Instant, CallFailure>,
     cycle: &Cycle,
 ) -> Option<Duration> {
-    let Err(CallFailure { error, fate: Fate::NotApplied }) = result else { return None };
+    let Err(CallFailure { error, fate: Fate::NotApplied, .. }) = result else { return None };
     if !cycle.was_hurried() {
         return None;
     }

@@ -20,14 +20,19 @@ impl Flow {
             }
         }
         self.shared.meter.write_calls(self.request.cycle.calls());
-        if let Err(error) = ended {
+        self.tell_lost();
+        match ended {
+            Ok(()) if dry_run || !self.is_undecided() => {}
+            // Another writer's value stood there after a PATCH of unknown fate.
+            Ok(()) => return Err(self.failed(None)),
             // Once upstream has accepted it, nothing makes an error of it any more.
-            if self.effect != Effect::Applied || self.has_unsent() {
-                return Err(Failure { error: self.reason(error), effect: self.effect });
+            Err(error) if self.effect == Effect::Applied && !self.is_undecided() => {
+                let error = self.as_told(error);
+                self.warn(format!("not verified: {error}"));
             }
-            let error = self.as_told(error);
-            self.warn(format!("not verified: {error}"));
+            Err(error) => return Err(self.failed(Some(error))),
         }
+        self.warn_of_doubts();
         let report = self.report(dry_run);
         for outcome in report.outcomes.values() {
             self.shared.meter.outcome(*outcome);
@@ -47,9 +52,62 @@ impl Flow {
         seen::error(error, rights, self.shared.settings.patch_full)
     }
 
-    /// Whether a key still looks as before, and no PATCH with it was accepted.
-    fn has_unsent(&self) -> bool {
-        self.watch.still_before().keys().any(|key| !self.taken.contains(key))
+    /// Whether a key is not decided, and no PATCH with it was accepted.
+    fn is_undecided(&self) -> bool {
+        let settle = self.shared.settle();
+        let undecided = |key: &AttributeKey| {
+            let outcome = self.watch.outcome(key, settle);
+            outcome.is_none_or(|outcome| outcome == Outcome::Unverified)
+        };
+        self.sent.keys().any(|key| !self.taken.contains(key) && undecided(key))
+            || !self.kept.third().is_empty()
+    }
+
+    fn failed(&mut self, error: Option<Error>) -> Failure {
+        let error = error.or_else(|| self.failure.take());
+        let error = error.unwrap_or(Error::DeadlineExceeded("waiting for Genesys Cloud"));
+        Failure { error: self.reason(error), effect: self.effect }
+    }
+
+    /// Counts the keys of others that are gone, and names those that the caller sees.
+    fn tell_lost(&mut self) {
+        if self.lost.is_empty() {
+            return;
+        }
+        self.shared.meter.keys_lost(self.losses.count(&self.lost));
+        let rights = &self.request.cycle.client().rights;
+        let known = self.lost.iter().filter(|key| rights.sees(key.as_str()));
+        let names: Vec<_> = known.map(|key| format!("`{key}`")).collect();
+        if !names.is_empty() {
+            self.warn(format!(
+                "keys that this write did not send are gone, removed by another writer or by \
+                 Genesys Cloud: {}",
+                names.join(", ")
+            ));
+        }
+    }
+
+    /// Says why keys are unverified, where more is known than that they did not show.
+    fn warn_of_doubts(&mut self) {
+        let settle = self.shared.settle();
+        let open =
+            |key: &&AttributeKey| self.watch.outcome(key, settle) == Some(Outcome::Unverified);
+        let names = |keys: &mut dyn Iterator<Item = &AttributeKey>| {
+            keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+        };
+        let third = names(&mut self.watch.third().keys().filter(open));
+        let kept = names(&mut self.unread());
+        if !third.is_empty() {
+            self.warn(format!(
+                "another value stands at {third}; it may have been written before or after this one"
+            ));
+        }
+        if !kept.is_empty() {
+            self.warn(format!(
+                "{kept} was in place a moment before this write, so it was not sent; no read-back \
+                 has shown it since"
+            ));
+        }
     }
 
     /// A deadline or a drain that met a PATCH under way says so.
@@ -81,6 +139,7 @@ impl Flow {
                 elapsed_ms: u64::try_from(since(self.accepted).as_millis()).unwrap_or(u64::MAX),
             },
             warnings: self.warnings.clone(),
+            resulting: dry_run.then(|| self.sent.applied_to(&self.shown)),
             dry_run,
         };
         self.target = Some(target);
@@ -88,14 +147,11 @@ impl Flow {
     }
 
     fn outcomes(&self, dry_run: bool) -> BTreeMap<AttributeKey, Outcome> {
-        let settle = self.settle();
+        let settle = self.shared.settle();
         let outcome = |key: &AttributeKey| {
             if self.sent.get(key).is_some() {
                 return match self.watch.outcome(key, settle) {
                     _ if dry_run => Outcome::WouldSend,
-                    // The fate of its only PATCH is unknown, and it was not sent again because
-                    // another writer's value stood there. Ours was never accepted.
-                    Some(Outcome::Unverified) if !self.taken.contains(key) => Outcome::Superseded,
                     Some(outcome) => outcome,
                     None => Outcome::Unverified,
                 };

@@ -1,7 +1,12 @@
 //! What has to be sent: found out by a read, or from what another read showed moments ago.
+//!
+//! What is remembered never refuses: where it says that nothing has to be sent, that the call is
+//! over, or that the map is nearly full, a fresh read comes first.
 
 use super::{Cause, Class, Flow, Intent, Phase, Sight, Wanted, choose};
-use crate::domain::{AttributeMap, Patch, Watch};
+use crate::domain::{
+    AttributeKey, AttributeMap, Candidate, ChosenBy, Conversation, Outcome, Patch, Watch,
+};
 use crate::error::Error;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,7 +25,8 @@ impl Flow {
     fn may_go_unread(&self) -> bool {
         // A whole map that is sent must not be an old one.
         let warm = !self.shared.settings.warm_for.is_zero() && !self.shared.settings.patch_full;
-        warm && !self.request.options.dry_run && self.request.condition.is_none()
+        let plain = !self.request.options.dry_run && self.request.condition.is_none();
+        warm && plain && self.request.selector.is_stable()
     }
 
     /// Reads, and compares.
@@ -28,20 +34,19 @@ impl Flow {
         let (reads, cycle) = (self.shared.reads.clone(), self.request.cycle.clone());
         let (sight, fare) = reads.read(self.first_read(), &cycle).await?;
         self.fare = fare;
-        self.compare(&sight)
+        self.compare(&sight, false)
     }
 
-    /// The same, unless somebody has read moments ago, or does before our own read is sent: then
-    /// all that is asked for is sent, and the read-back judges.
+    /// The same, unless a read of moments ago is enough, or one that ends before ours is sent.
     async fn glimpse(&mut self) -> Result<Patch, Error> {
         let warm_for = self.shared.settings.warm_for;
         let (reads, cycle) = (self.shared.reads.clone(), self.request.cycle.clone());
         let subject = self.subject();
         let remembered = self.shared.memory.recall(subject, warm_for);
         if let Some(sight) = remembered
-            && let Some(pending) = self.recognise(&sight)?
+            && self.is_enough(&sight)
         {
-            return Ok(pending);
+            return self.compare(&sight, sight.sent <= self.arrived);
         }
         let mut follower = reads.follow(subject);
         let own = reads.read(self.first_read(), &cycle);
@@ -52,11 +57,11 @@ impl Flow {
                 read = &mut own => {
                     let (sight, fare) = read?;
                     self.fare = fare;
-                    return self.compare(&sight);
+                    return self.compare(&sight, false);
                 }
                 sight = follower.next(None) => {
-                    if let Some(pending) = self.recognise(&sight)? {
-                        return Ok(pending);
+                    if self.is_enough(&sight) {
+                        return self.compare(&sight, sight.sent <= self.arrived);
                     }
                 }
             }
@@ -75,42 +80,107 @@ impl Flow {
         Wanted { subject, cause, class, retries: true, permit: None, reserve }
     }
 
-    fn compare(&mut self, sight: &Sight) -> Result<Patch, Error> {
+    fn compare(&mut self, sight: &Sight, is_remembered: bool) -> Result<Patch, Error> {
+        self.is_remembered = is_remembered;
         let now = self.look_at(sight)?;
         self.starts_from(&now);
         self.pending(&now)
     }
 
-    /// What an earlier read says, if that is enough: it cannot tell that somebody is not there, or
-    /// that the call is over.
-    fn recognise(&mut self, sight: &Sight) -> Result<Option<Patch>, Error> {
+    /// Whether this read is enough to begin with. One that was sent before this write arrived may
+    /// choose the participant and say what to send, but it proves and refuses nothing.
+    fn is_enough(&self, sight: &Sight) -> bool {
         let conversation = &sight.conversation;
         let over = conversation.live == Some(false) && !self.request.options.allow_ended;
-        if over || choose(&self.request.selector, conversation, Intent::Write).is_err() {
-            return Ok(None);
+        let Ok(chosen) = choose(&self.request.selector, conversation, Intent::Write) else {
+            return false;
+        };
+        if over {
+            return false;
         }
-        // A read of this very moment is as good as one of our own.
-        let own = sight.sent > self.arrived;
-        let now = self.look_at(sight)?;
-        self.starts_from(&now);
-        if own { self.pending(&now).map(Some) } else { Ok(Some(self.request.patch.clone())) }
+        if sight.sent > self.arrived {
+            return true;
+        }
+        // The customer may have come in the place of the external one since.
+        if chosen.by == ChosenBy::External {
+            return false;
+        }
+        let place = (conversation.id, chosen.participant.id);
+        let map = &chosen.participant.attributes;
+        let pending = self.to_send(place, map);
+        let kept = self.request.patch.len() - pending.len();
+        // Without a read-back nothing would show the keys that are not sent.
+        let shows_kept = kept == 0 || self.request.options.verify;
+        let limits = self.shared.settings.limits.remembered();
+        !pending.is_empty() && shows_kept && limits.check(map, &pending.applied_to(map)).is_ok()
     }
 
     /// The changes that `now` does not show, or that are not certain to stay as shown.
-    pub(super) fn pending(&mut self, now: &AttributeMap) -> Result<Patch, Error> {
-        let place = self.place()?;
+    fn to_send(&self, place: super::Place, now: &AttributeMap) -> Patch {
         let wanted = &self.request.patch;
         let missing = wanted.missing_in(now);
         let held = &self.shared.held;
-        let pending = wanted.only(|key| missing.get(key).is_some() || held.is_open(place, key));
-        let kept = wanted.only(|key| pending.get(key).is_none());
+        wanted.only(|key| missing.get(key).is_some() || held.is_open(place, key))
+    }
+
+    /// The same of the participant that was chosen; the others are watched.
+    pub(super) fn pending(&mut self, now: &AttributeMap) -> Result<Patch, Error> {
+        let pending = self.to_send(self.place()?, now);
+        let kept = self.request.patch.only(|key| pending.get(key).is_none());
         self.keep(&kept, now);
         Ok(pending)
     }
 
-    /// Watches keys that `now` shows as wanted.
+    /// Watches keys that `now` shows as wanted. If that is remembered, a read-back has to show it.
     pub(super) fn keep(&mut self, kept: &Patch, now: &AttributeMap) {
         self.kept = Watch::new(kept, now);
-        self.kept.observe(now, Duration::ZERO);
+        if !self.is_remembered {
+            self.kept.observe(now, Duration::ZERO);
+        }
+    }
+
+    /// Keys that were not sent and that no read of this write has shown.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &AttributeKey> {
+        let settle = self.shared.settle();
+        let unread =
+            move |key: &&AttributeKey| self.kept.outcome(key, settle) == Some(Outcome::Unverified);
+        self.request.patch.keys().filter(unread)
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread().next().is_some()
+    }
+
+    /// Keys that were not sent, since they seemed to be in place, and are not.
+    pub(super) fn take_missing(&mut self) -> Patch {
+        let missing = self.kept.third();
+        self.kept.remove(&missing);
+        missing
+    }
+
+    /// Takes in what a read shows of the participant that was chosen, and of whom the selector
+    /// means: the answer says what is true now.
+    pub(super) fn follow(&mut self, conversation: &Conversation) {
+        let Some(target) = &mut self.target else { return };
+        let Some(found) = conversation.participant(target.participant.id) else { return };
+        let (now, left) = (found.candidate(), found.is_customer_who_left() && !self.ended);
+        let before: Candidate = std::mem::replace(&mut target.participant, now.clone());
+        let meant = choose(&self.request.selector, conversation, Intent::Write);
+        target.has_moved = !meant.is_ok_and(|chosen| chosen.participant.id == now.id);
+        let has_moved = target.has_moved;
+        if left {
+            self.warn("the customer has left the conversation, which is still live");
+        } else if before != now && !self.ended {
+            self.warn(
+                "the participant has changed since it was chosen; `participant` is as of now",
+            );
+        }
+        if has_moved {
+            let selector = &self.request.selector;
+            self.warn(format!(
+                "`{selector}` does not mean this participant alone any more; the write went to it"
+            ));
+        }
     }
 }

@@ -2,17 +2,22 @@
 //!
 //! After upstream has accepted the PATCH nothing turns the answer into an error: a read-back that
 //! fails leaves keys unverified, with the reason in the warnings.
+//!
+//! While no lag is known, one write reads early and often to measure it. The others wait for what
+//! it finds, so that many first writes at once do not all find it out by themselves.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
 use super::{
-    AttributeMap, Cause, Class, Cycle, Duration, Effect, Evidence, Fare, Flow, Phase, Sight, Wanted,
+    AttributeMap, Cause, Class, Cycle, Duration, Effect, Fare, Flow, Phase, Shared, Sight, Wanted,
+    log_id,
 };
 use crate::domain::Watch;
 use crate::error::Error;
-use crate::policy::ReadBackSchedule;
+use crate::policy::{LONGEST_FIRST_WAIT, ReadBackSchedule};
 
 /// Added to what a read took last, when the last read is placed before the deadline.
 const MARGIN: Duration = Duration::from_millis(5);
@@ -24,67 +29,89 @@ const DECAY: f64 = 0.95;
 /// Timers tell no shorter waits apart: below it the first read-back leaves at once.
 const SHORTEST: Duration = Duration::from_millis(1);
 
+/// Reads that show an upstream that replaces, before that is told.
+const EVIDENCE: u32 = 2;
+
 impl Flow {
     /// Reads back under the deadline of the request.
     pub(super) async fn read_back(&mut self) {
         let (cycle, start) = (self.request.cycle.clone(), Instant::now());
         self.read_until_settled(&cycle).await;
+        // What was booked for the proof and not needed goes back.
+        self.fare = Fare::default();
         // The waits between the reads are what proving a write takes.
         cycle.spend(Phase::Verify, start.elapsed());
     }
 
     async fn read_until_settled(&mut self, cycle: &Cycle) {
-        let first_wait = self.shared.lags().first_wait();
-        let mut schedule = ReadBackSchedule::new(first_wait, self.shared.settings.max_reads);
-        self.first_wait = Some(first_wait);
+        let explorer = Explorer::start(&self.shared);
+        let mut measured = self.shared.measured.subscribe();
+        let mut schedule = ReadBackSchedule::new(self.shared.settings.max_reads);
         let mut follower = self.shared.reads.follow(self.subject());
         while !self.is_settled() {
+            let known = *measured.borrow_and_update();
             let cost = self.read_cost + self.read_cost / 4 + MARGIN;
-            let (left, asked, mut ahead) = (cycle.time_left(), self.throttled_for(), schedule);
-            let Some(wait) = ahead.next(left, cost).filter(|_| asked + cost <= left) else {
+            let (left, asked) = (cycle.time_left(), self.throttled_for());
+            let (least, mut ahead) = (self.wait_for_lag(explorer.is_some()), schedule);
+            let Some(wait) = ahead.next(least, left, cost).filter(|_| asked + cost <= left) else {
                 break;
             };
             let due = Instant::now() + wait.max(asked);
-            let newest = self.accepted.max(self.last_read);
+            // One that was sent at the moment of acceptance is new as well.
+            let accepted = self.accepted.map(|at| at - Duration::from_nanos(1));
+            let newest = accepted.max(self.last_read).max(Some(self.arrived));
             tokio::select! {
                 biased;
                 // What others read is proof as well, and puts our own next read off.
                 sight = follower.next(newest) => {
                     cycle.share(&sight.spent);
-                    if let Err(error) = self.read_back_shared(&sight, cycle).await {
+                    if let Err(error) = self.read_back_shared(&sight) {
                         self.warn(format!("a read-back failed: {error}"));
                     }
                     continue;
                 }
+                _ = measured.changed(), if !known => continue,
                 () = until(due) => {}
             }
             schedule = ahead;
             if let Err(error) = self.read_back_once(cycle).await {
                 self.warn(format!("a read-back failed: {error}"));
-                if !error.code().retryable() {
+                // A page of HTML may be a proxy's hiccup; what is refused stays so.
+                let unusable = matches!(error, Error::UpstreamInvalidResponse(_));
+                if !unusable && !error.code().retryable() {
                     break;
                 }
             }
         }
-        // What was booked for the proof and not needed goes back.
-        self.fare = Fare::default();
+    }
+
+    /// How long no read can be expected to show what upstream has accepted.
+    fn wait_for_lag(&mut self, explores: bool) -> Duration {
+        let lag = self.shared.lags().first_wait();
+        if self.reads == 0 {
+            self.first_wait = lag;
+        }
+        let lag = lag.unwrap_or(if explores { Duration::ZERO } else { LONGEST_FIRST_WAIT });
+        let due = self.accepted.map(|accepted| accepted + lag);
+        due.map(|due| due.saturating_duration_since(Instant::now())).unwrap_or_default()
     }
 
     /// Whether further reads could change nothing that matters.
     fn is_settled(&self) -> bool {
-        let lost_for_sure = self.replaced_reads == 0 || self.repaired;
-        self.watch.is_settled(self.settle()) && lost_for_sure && self.reads > 0
-    }
-
-    /// How long a third value has to stand.
-    pub(super) fn settle(&self) -> Duration {
-        self.shared.settle()
+        if self.reads == 0 {
+            return false;
+        }
+        // Keys that were not sent and are missing are sent first.
+        let missing = !self.kept.third().is_empty();
+        let settled = self.watch.is_settled(self.shared.settle());
+        let in_doubt = self.replaced_reads > 0 && self.replaced_reads < EVIDENCE;
+        missing || settled && !in_doubt
     }
 
     /// One read-back.
-    pub(super) async fn read_back_once(&mut self, cycle: &Cycle) -> Result<(), Error> {
+    async fn read_back_once(&mut self, cycle: &Cycle) -> Result<(), Error> {
         // A read that was sent after the last one, and after the PATCH was accepted, is new.
-        let cause = self.accepted.max(self.last_read).unwrap_or_else(Instant::now);
+        let cause = self.arrived.max(self.accepted.max(self.last_read).unwrap_or(self.arrived));
         let permit = self.fare.take();
         let wanted = Wanted {
             subject: self.subject(),
@@ -100,41 +127,49 @@ impl Flow {
             self.throttled = Some(Instant::now() + *retry_after);
         }
         let now = read?;
-        self.take_note(&now, cycle).await
+        self.take_note(&now);
+        Ok(())
     }
 
     /// A read-back that somebody else has made.
-    async fn read_back_shared(&mut self, sight: &Sight, cycle: &Cycle) -> Result<(), Error> {
-        self.fare = Fare::default();
+    fn read_back_shared(&mut self, sight: &Sight) -> Result<(), Error> {
+        (self.fare, self.is_remembered) = (Fare::default(), false);
         let now = self.look_at(sight)?;
-        self.take_note(&now, cycle).await
+        self.take_note(&now);
+        Ok(())
     }
 
     /// How long upstream wants to be left alone since it has throttled a read-back.
-    pub(super) fn throttled_for(&self) -> Duration {
+    fn throttled_for(&self) -> Duration {
         let until = self.throttled.map(|until| until.saturating_duration_since(Instant::now()));
         until.unwrap_or_default()
     }
 
     /// Takes note of what a read after a PATCH shows of ours, and of everybody else's.
-    pub(super) async fn take_note(
-        &mut self,
-        now: &AttributeMap,
-        cycle: &Cycle,
-    ) -> Result<(), Error> {
+    pub(super) fn take_note(&mut self, now: &AttributeMap) {
         let had_shown = self.watch.all_wanted();
         let at = self.shared.clock.now();
         self.reads += 1;
         self.shown_after = true;
         self.watch.observe(now, at);
         self.kept.observe(now, at);
-        if self.watch.any_seen() {
-            self.effect = Effect::Applied;
-        }
+        self.take_proofs();
         if self.watch.all_wanted() && !had_shown {
             self.record_lag();
         }
-        self.look_after_others(now, cycle).await
+        self.look_after_others(now);
+    }
+
+    /// A key that shows its value proves the last PATCH that held it, with all its other keys.
+    fn take_proofs(&mut self) {
+        for (index, sent) in self.sends.iter().enumerate() {
+            let later = &self.sends[index + 1..];
+            let last = |key: &&_| later.iter().all(|later| later.get(key).is_none());
+            if sent.keys().filter(last).any(|key| self.watch.is_proved(key)) {
+                self.taken.extend(sent.keys().cloned());
+                self.effect = Effect::Applied;
+            }
+        }
     }
 
     /// From the acceptance of the PATCH to the start of the read that showed it. The end of the
@@ -149,37 +184,57 @@ impl Flow {
         let bound = self.first_wait.filter(|_| self.reads == 1);
         let lag = bound.map_or(waited, |meant| meant.min(waited).mul_f64(DECAY));
         let lag = if lag < SHORTEST { Duration::ZERO } else { lag };
-        self.shared.lags().record(self.shared.clock.now(), lag);
+        self.shared.lags().record(self.shared.clock.now(), waited, lag);
+        self.shared.measured.send_if_modified(|known| !std::mem::replace(known, true));
     }
 
-    /// Sees to it that keys which were not sent are still there.
-    async fn look_after_others(&mut self, now: &AttributeMap, cycle: &Cycle) -> Result<(), Error> {
-        if self.repaired || self.shared.settings.patch_full {
-            return Ok(());
+    /// Looks for keys of others that are gone. A read that shows nothing of ours proves nothing.
+    fn look_after_others(&mut self, now: &AttributeMap) {
+        if self.shared.settings.patch_full || !self.watch.shows_any() {
+            return;
         }
-        match Watch::evidence(&self.batch, &self.before, now) {
-            Evidence::Merges => {
-                self.shared.merges.store(true, Ordering::Relaxed);
-                self.replaced_reads = 0;
-                let lost = Watch::lost(&self.batch, &self.before, now);
-                let rights = &self.request.cycle.client().rights;
-                let known = lost.iter().filter(|key| rights.sees(key.as_str()));
-                let names: Vec<_> = known.map(|key| format!("`{key}`")).collect();
-                if !names.is_empty() {
-                    self.warn(format!("another writer removed {}", names.join(", ")));
-                }
-                Ok(())
-            }
-            Evidence::Replaces => {
-                self.replaced_reads += 1;
-                let merges = self.shared.merges.load(Ordering::Relaxed);
-                if self.replaced_reads >= 2 && !merges { self.repair(cycle).await } else { Ok(()) }
-            }
-            Evidence::None => {
-                self.replaced_reads = 0;
-                Ok(())
-            }
+        let Ok(place) = self.place() else { return };
+        let held = &self.shared.held;
+        let stood = &self.batch_stood;
+        // A key that another write of ours has cleared, or may have, is not lost.
+        let ours = |key: &_| {
+            stood.map.get(crate::domain::AttributeKey::as_str(key)).is_none()
+                || stood.doubtful.contains(key)
+                || held.is_cleared(place, key)
+        };
+        self.lost = Watch::lost(&self.batch, &self.before, now);
+        self.lost.retain(|key| !ours(key));
+        if !Watch::looks_replaced(&self.batch, &self.before, now) {
+            self.replaced_reads = 0;
+            return;
         }
+        self.replaced_reads += 1;
+        if self.replaced_reads == EVIDENCE && self.losses.is_first_evidence() {
+            self.shared.replaces.store(true, Ordering::Relaxed);
+            tracing::error!(
+                conversation.id = log_id(place.0),
+                "upstream replaced the attributes with what a PATCH held, and other keys are lost; \
+                 set genesys.patch_body = \"full\"",
+            );
+        }
+    }
+}
+
+/// The one write that measures the first lag.
+struct Explorer(Arc<Shared>);
+
+impl Explorer {
+    /// `None` if a lag is known, or another write measures it.
+    fn start(shared: &Arc<Shared>) -> Option<Self> {
+        let is_known = *shared.measured.borrow();
+        let explores = !is_known && !shared.exploring.swap(true, Ordering::Relaxed);
+        explores.then(|| Self(Arc::clone(shared)))
+    }
+}
+
+impl Drop for Explorer {
+    fn drop(&mut self) {
+        self.0.exploring.store(false, Ordering::Relaxed);
     }
 }
 

@@ -51,7 +51,6 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
     ("verify.settle", &["0s", "61s"]),
     ("verify.outstanding", &["0s", "61m"]),
     ("writes.conflict_retries", &["-1", "101"]),
-    ("writes.survival_watch", &["0s", "61s"]),
     ("participants.default", &["two words", "x1", " "]),
     ("log.format", &["xml"]),
     ("log.level", &["a=b=c", " ", "inof", "warning", "attribute_gateway=inof", "info,acess=off"]),

@@ -245,6 +245,7 @@ fn report(outcome: Outcome) -> WriteReport {
         },
         warnings: Vec::new(),
         dry_run: outcome == Outcome::WouldSend,
+        resulting: None,
     }
 }
 

@@ -107,7 +107,7 @@ struct ExtraBody<'a> {
     /// `attributes-too-large`: the largest entries, largest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     largest: Option<Vec<Entry<'a>>>,
-    /// `upstream-rejected`: what Genesys Cloud said.
+    /// `upstream-rejected`, `participant-not-found` of a PATCH: what Genesys Cloud said.
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<Upstream<'a>>,
     /// `write-superseded`: the members of the answer to a write.

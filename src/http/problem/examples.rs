@@ -209,6 +209,7 @@ pub(in crate::http) fn report() -> WriteReport {
         },
         warnings: Vec::new(),
         dry_run: false,
+        resulting: None,
     }
 }
 

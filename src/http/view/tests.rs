@@ -182,6 +182,7 @@ fn report(outcome: Outcome) -> WriteReport {
             elapsed_ms: 38,
         },
         warnings: Vec::new(),
+        resulting: None,
         dry_run: outcome == Outcome::WouldSend,
     }
 }

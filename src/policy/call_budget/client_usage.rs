@@ -88,11 +88,6 @@ impl ClientUsage {
         (peak + growth).min(share)
     }
 
-    /// Whether it has calls in the window, or had some lately.
-    pub(super) fn is_active(&self) -> bool {
-        self.peak[0].max(self.peak[1]) > 0
-    }
-
     /// When `calls` of its calls have left the window, if those in flight end now.
     pub(super) fn leaves(&self, calls: u64, window: Duration, now: Moment) -> Moment {
         if calls == 0 { now } else { self.spent.nth(calls).unwrap_or(now + window) }

@@ -6,15 +6,7 @@ use attribute_gateway::genesys::Jitter;
 use attribute_gateway::simulator::{CallRecord, Kind};
 use serde_json::Value;
 
-use super::{Answer, Builder, TestApp};
-
-impl Builder {
-    /// A service that does not look on after its answer, for the survival of other keys: no read
-    /// fits into a millisecond.
-    pub fn quiet(self) -> Self {
-        self.with_env("GATEWAY__WRITES__SURVIVAL_WATCH", "1ms")
-    }
-}
+use super::{Answer, TestApp};
 
 impl TestApp {
     /// When reads, writes or token requests arrived upstream, in milliseconds since the service

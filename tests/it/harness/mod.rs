@@ -100,6 +100,8 @@ impl TestApp {
                 ("GENESYS_CLIENT_ID".into(), settings.client_id.clone()),
                 ("GENESYS_CLIENT_SECRET".into(), settings.client_secret.clone()),
                 ("RUST_LOG".into(), "trace".into()),
+                // So that it fits into the deadlines of tests; ten seconds would not.
+                ("GATEWAY__VERIFY__SETTLE".into(), "1s".into()),
             ]),
             settings,
             calls: vec![customer_call()],

@@ -129,7 +129,7 @@ fn unavailable() -> Error {
 }
 
 fn failure(error: Error, fate: Fate) -> CallFailure {
-    CallFailure { error, fate }
+    CallFailure { error, fate, wait: None }
 }
 
 impl Conversations for Upstream {
