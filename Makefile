@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Nothing here needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood openapi docs-browser
+.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood load-truth openapi docs-browser
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,11 @@ load-abuse: ## what others see while somebody misuses thousands of connections
 load-flood: ## what callers see of one that asks for twenty times its share, and how the budget is divided
 	cargo build --locked --release --bin attribute-gateway --example flood
 	target/release/examples/flood target/release/attribute-gateway
+
+# TRUTH chooses a scenario and options, such as "faults --seeds 3 --percent 40".
+load-truth: ## whether every answer is true while upstream fails at random, judged by the simulator's ledger
+	cargo build --locked --release --bin attribute-gateway --example truth
+	target/release/examples/truth target/release/attribute-gateway $(TRUTH)
 
 openapi: ## writes openapi.yaml anew from the code
 	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml
