@@ -1,6 +1,6 @@
 # `make` lists the commands. None of them needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood openapi docs docs-browser mutants
+.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood load-truth openapi docs docs-browser mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,11 @@ load-abuse: ## how other clients fare while one misuses thousands of connections
 load-flood: ## how other clients fare while one asks for twenty times its share, and how the budget is divided
 	cargo build --locked --release --bin attribute-gateway --example flood
 	target/release/examples/flood target/release/attribute-gateway
+
+# TRUTH chooses a scenario and options, such as "faults --seeds 3 --percent 40".
+load-truth: ## whether every answer is true while upstream fails at random, judged by the simulator's ledger
+	cargo build --locked --release --bin attribute-gateway --example truth
+	target/release/examples/truth target/release/attribute-gateway $(TRUTH)
 
 openapi: ## regenerates openapi.yaml from the code
 	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml

@@ -2,6 +2,7 @@
 //! loopback peers only, and in JSON only.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::{
     Json, Router,
@@ -15,7 +16,10 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use super::{Changes, Fault, LedgerEntry, Simulator, Writer, journal::millis};
+use super::{
+    Changes, Fault, LedgerEntry, Simulator, Writer,
+    journal::{micros, millis},
+};
 
 /// An answer, or a status with a sentence on what was wrong.
 type Answered = Result<Json<Value>, (StatusCode, Json<Value>)>;
@@ -26,6 +30,7 @@ pub(super) fn routes() -> Router<Simulator> {
     Router::new()
         .route("/faults", get(faults).post(inject).delete(clear_faults))
         .route("/calls", get(calls).delete(clear_calls))
+        .route("/clock", get(clock))
         .route("/ledger", get(ledger))
         .route("/conversations", get(conversations).post(load))
         .route("/conversations/{id}/end", post(end))
@@ -85,12 +90,19 @@ async fn clear_calls(State(simulator): State<Simulator>) -> Json<Value> {
     Json(json!({"calls": 0}))
 }
 
+/// The time that calls and ledger are written down by, so that a program outside can set its own by it.
+async fn clock(State(simulator): State<Simulator>) -> Json<Value> {
+    let now = simulator.world().1.now;
+    Json(json!({"at_us": micros(simulator.shared.start, now)}))
+}
+
 async fn ledger(State(simulator): State<Simulator>) -> Json<Value> {
     let start = simulator.shared.start;
     let entry = |entry: &LedgerEntry| {
         json!({
             "seq": entry.seq,
             "at_ms": millis(start, entry.at),
+            "at_us": micros(start, entry.at),
             "conversation": entry.conversation,
             "participant": entry.participant,
             "writer": if entry.writer == Writer::Gateway { "gateway" } else { "other" },
@@ -98,6 +110,7 @@ async fn ledger(State(simulator): State<Simulator>) -> Json<Value> {
             "before": entry.before,
             "after": entry.after,
             "visible_at_ms": millis(start, entry.visible_at),
+            "visible_at_us": micros(start, entry.visible_at),
             "request_id": entry.request_id,
         })
     };
@@ -138,12 +151,15 @@ struct ForeignWrite {
     participant: String,
     /// `null` removes a key.
     attributes: Changes,
+    /// Reads show it only after this time, such as `"300ms"`.
+    #[serde(default, with = "super::settings::duration_text")]
+    lag: Duration,
 }
 
 async fn write(State(simulator): State<Simulator>, body: Bytes) -> Answered {
     let write: ForeignWrite = parse(&body)?;
     let (conversation, participant) = (&write.conversation, &write.participant);
-    if simulator.change_as_other(conversation, participant, write.attributes) {
+    if simulator.change_as_other_late(conversation, participant, write.attributes, write.lag) {
         let attributes = simulator.attributes(conversation, participant);
         return Ok(Json(json!({"attributes": attributes})));
     }
@@ -227,6 +243,25 @@ mod tests {
             (&ledger[0]["writer"], &ledger[0]["before"]),
             (&json!("other"), &json!({"a": "1"}))
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_foreign_write_can_show_late_and_the_clock_tells_when() {
+        let simulator = simulator();
+        let write = json!({"conversation": "c", "participant": "p", "attributes": {"a": "2"}, "lag": "300ms"});
+        assert_eq!(ask(&simulator, "POST /__sim/write", &write).await.0, 200);
+        let seen = || {
+            let (world, at) = simulator.world();
+            let view = world.state.view("c", crate::simulator::shapes::Shape::Generic, at.now);
+            view.expect("it exists")["participants"][0]["attributes"]["a"].clone()
+        };
+        assert_eq!(seen(), "1");
+        tokio::time::advance(Duration::from_millis(300)).await;
+        assert_eq!(seen(), "2");
+        let (_, clock) = ask(&simulator, "GET /__sim/clock", &Value::Null).await;
+        let (_, ledger) = ask(&simulator, "GET /__sim/ledger", &Value::Null).await;
+        assert_eq!(ledger[0]["at_us"], 0);
+        assert_eq!(ledger[0]["visible_at_us"], clock["at_us"]);
     }
 
     #[tokio::test]

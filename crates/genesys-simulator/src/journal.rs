@@ -41,6 +41,8 @@ pub struct CallRecord {
     pub seq: u64,
     /// When it arrived.
     pub at: Instant,
+    /// When the state was asked or changed for it; absent if a fault took its place.
+    pub handled: Option<Instant>,
     /// Its method.
     pub method: String,
     /// Its path, without the query.
@@ -79,6 +81,8 @@ impl CallRecord {
         json!({
             "seq": self.seq,
             "at_ms": millis(start, self.at),
+            "at_us": micros(start, self.at),
+            "handled_us": self.handled.map(|handled| micros(start, handled)),
             "method": self.method,
             "path": self.path,
             "kind": self.kind,
@@ -94,6 +98,11 @@ impl CallRecord {
 /// Milliseconds from the simulator's start, for JSON.
 pub(super) fn millis(start: Instant, at: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(start).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Microseconds from the simulator's start, for a judge that must tell what came first.
+pub(super) fn micros(start: Instant, at: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(start).as_micros()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn headers_of_interest(headers: &HeaderMap) -> BTreeMap<String, String> {
@@ -122,11 +131,22 @@ impl Journal {
 
     /// Writes down how a request went, if it is still kept.
     pub(super) fn answer(&mut self, seq: u64, answer: Answer) {
-        let first = self.records.front().map_or(self.arrived, |record| record.seq);
-        let index = seq.checked_sub(first).and_then(|index| usize::try_from(index).ok());
-        if let Some(record) = index.and_then(|index| self.records.get_mut(index)) {
+        if let Some(record) = self.record(seq) {
             record.answer = answer;
         }
+    }
+
+    /// Writes down when a request was handled, if it is still kept.
+    pub(super) fn handle(&mut self, seq: u64, now: Instant) {
+        if let Some(record) = self.record(seq) {
+            record.handled = Some(now);
+        }
+    }
+
+    fn record(&mut self, seq: u64) -> Option<&mut CallRecord> {
+        let first = self.records.front().map_or(self.arrived, |record| record.seq);
+        let index = usize::try_from(seq.checked_sub(first)?).ok()?;
+        self.records.get_mut(index)
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = &CallRecord> {

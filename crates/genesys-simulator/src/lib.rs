@@ -26,6 +26,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -140,8 +141,19 @@ impl Simulator {
 
     /// As [`Self::write_as_other`], and `None` removes a key.
     pub fn change_as_other(&self, conversation: &str, participant: &str, changes: Changes) -> bool {
+        self.change_as_other_late(conversation, participant, changes, Duration::ZERO)
+    }
+
+    /// As [`Self::change_as_other`], and reads show it only after `lag`.
+    pub fn change_as_other_late(
+        &self,
+        conversation: &str,
+        participant: &str,
+        changes: Changes,
+        lag: Duration,
+    ) -> bool {
         let (mut world, at) = self.world();
-        world.write_as_other(conversation, participant, changes, at.now)
+        world.write_as_other(conversation, participant, changes, (at.now, lag))
     }
 
     /// Ends a conversation; false if there is none.

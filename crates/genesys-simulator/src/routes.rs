@@ -50,6 +50,7 @@ impl Simulator {
         let record = CallRecord {
             seq: 0,
             at: at.now,
+            handled: None,
             method: method.to_owned(),
             path: path.to_owned(),
             kind: target.kind(),
@@ -94,6 +95,7 @@ struct Exchange<'a> {
 impl Exchange<'_> {
     fn handle(&self, arrival: &Arrival) -> Reply {
         let (mut world, at) = self.simulator.world();
+        world.journal.handle(self.seq, at.now);
         world.handle(arrival, &self.admission, at)
     }
 
@@ -174,7 +176,7 @@ impl Exchange<'_> {
             .map(ToOwned::to_owned)
             .or_else(|| world.state.first_participant(conversation));
         if let Some(participant) = participant {
-            world.write_as_other(conversation, &participant, changes, at.now);
+            world.write_as_other(conversation, &participant, changes, (at.now, Duration::ZERO));
         }
     }
 

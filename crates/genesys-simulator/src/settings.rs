@@ -75,6 +75,9 @@ pub struct Settings {
     /// Reads show a write of the API only this long after it was applied.
     #[serde(with = "duration_text")]
     pub lag: Duration,
+    /// Each write takes up to this much longer to show, at random.
+    #[serde(with = "duration_text")]
+    pub lag_spread: Duration,
     /// Requests that one token may make a minute, counted in a sliding window of `rate_window`; 429
     /// beyond.
     pub requests_per_minute: Option<u32>,
@@ -110,6 +113,7 @@ impl Default for Settings {
             token_lifetime: Duration::from_hours(24),
             latency: Duration::ZERO,
             lag: Duration::ZERO,
+            lag_spread: Duration::ZERO,
             requests_per_minute: None,
             rate_window: Duration::from_mins(1),
             token_requests_per_minute: None,

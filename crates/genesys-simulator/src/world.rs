@@ -1,6 +1,8 @@
 //! All that one simulator remembers, and what each operation of the platform does to it. Every call
 //! gets the moment it happens at; nothing here waits, so a lock around it is short.
 
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     http::{HeaderMap, StatusCode},
@@ -114,6 +116,7 @@ impl World {
 
     pub(super) fn write_as_gateway(&mut self, write: Late) -> Result<(), Refused> {
         let replace = self.settings.semantics == PatchSemantics::Replace;
+        let visible_at = write.due + self.settings.lag + self.spread();
         let write = Write {
             conversation: write.conversation,
             participant: write.participant,
@@ -121,7 +124,7 @@ impl World {
             changes: write.changes,
             replace,
             at: write.due,
-            visible_at: write.due + self.settings.lag,
+            visible_at,
             request_id: write.request_id,
         };
         if self.settings.after_end == AfterEnd::Reject
@@ -132,13 +135,23 @@ impl World {
         self.state.write(write, self.settings.size_limit, self.settings.keep_records)
     }
 
-    /// Writes at once and visibly, merging, without the API's limits; false for unknown ids.
+    /// A random part of the spread of lags; draws nothing where there is none.
+    fn spread(&mut self) -> Duration {
+        let most = u64::try_from(self.settings.lag_spread.as_micros()).unwrap_or(u64::MAX);
+        if most == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_micros(self.random.u64(0..=most))
+    }
+
+    /// Writes at once, merging, without the API's limits; reads show it after `lag`. False for
+    /// unknown ids.
     pub(super) fn write_as_other(
         &mut self,
         conversation: &str,
         participant: &str,
         changes: Changes,
-        now: Instant,
+        (now, lag): (Instant, Duration),
     ) -> bool {
         let write = Write {
             conversation: conversation.to_owned(),
@@ -147,7 +160,7 @@ impl World {
             changes,
             replace: false,
             at: now,
-            visible_at: now,
+            visible_at: now + lag,
             request_id: None,
         };
         self.state.write(write, None, self.settings.keep_records).is_ok()

@@ -1,0 +1,314 @@
+//! Judges every answer by what really happened. In doubt for the gateway: where two orders of events are
+//! possible, the one in which it said the truth counts.
+
+use std::collections::HashMap;
+
+use super::exchange::{Form, Told};
+use super::history::{Course, History, KeyWrite, PatchCall, Track};
+use super::verdict::Verdict;
+
+/// By how much this process and the platform may disagree about the time, in microseconds.
+pub const SLACK: u64 = 3_000;
+
+/// A read that was sent so long before a request may have answered it: reads are shared.
+const SHARED_READ: u64 = 3_000_000;
+
+/// A run, ready to be judged.
+pub struct Case<'a> {
+    pub told: &'a [Told],
+    pub history: &'a History,
+    /// From when to when each conversation was being ended.
+    pub ended: &'a HashMap<String, (u64, u64)>,
+    /// How many requests wanted this value for this key of this conversation.
+    asked: HashMap<(&'a str, &'a str, &'a str), usize>,
+}
+
+impl<'a> Case<'a> {
+    pub fn new(
+        told: &'a [Told],
+        history: &'a History,
+        ended: &'a HashMap<String, (u64, u64)>,
+    ) -> Self {
+        let mut asked = HashMap::new();
+        for one in told.iter().filter(|one| one.is_write() && !one.ask.dry_run) {
+            for (key, value) in &one.ask.keys {
+                let wanted = (one.ask.conversation.as_str(), key.as_str(), value.as_str());
+                *asked.entry(wanted).or_default() += 1;
+            }
+        }
+        Self { told, history, ended, asked }
+    }
+
+    /// Whether this value stands for this one request.
+    fn is_unique(&self, told: &Told, key: &str, value: &str) -> bool {
+        let wanted = (told.ask.conversation.as_str(), key, value);
+        !value.is_empty() && self.asked.get(&wanted).is_none_or(|count| *count <= 1)
+    }
+
+    /// Judges all answers, each for itself.
+    pub fn judge(&self, verdict: &mut Verdict) {
+        let nothing = Course::default();
+        for told in self.told {
+            if told.status == 0 {
+                verdict.accuse("no answer", || told.describe());
+                continue;
+            }
+            let course = self.history.courses.get(&told.ask.conversation).unwrap_or(&nothing);
+            let answer = Answer { case: self, told, course };
+            if told.is_write() {
+                answer.outcomes(verdict);
+                answer.effect(verdict);
+            }
+            answer.state(verdict);
+        }
+        self.foreign_values(verdict);
+        self.unasked_values(verdict);
+    }
+
+    fn unasked_values(&self, verdict: &mut Verdict) {
+        for (conversation, key, value) in self.history.own_values() {
+            if !self.asked.contains_key(&(conversation, key, value)) {
+                verdict.accuse("value nobody asked for", || {
+                    format!("{conversation} {key}={value:?} was written by the gateway")
+                });
+            }
+        }
+    }
+
+    /// A value that was sent again after another writer's had come, with no read in between that
+    /// allowed it: such a read shows neither our value nor anything later.
+    fn foreign_values(&self, verdict: &mut Verdict) {
+        for told in self.told.iter().filter(|told| told.is_write() && !told.ask.dry_run) {
+            let Some(course) = self.history.courses.get(&told.ask.conversation) else {
+                continue;
+            };
+            for (key, value) in &told.ask.keys {
+                let Some(track) = course.keys.get(key) else {
+                    continue;
+                };
+                if self.is_unique(told, key, value) && overwrote(course, track, key, value) {
+                    verdict.accuse("foreign value overwritten", || {
+                        format!("{}; writes of {key}: {}", told.describe(), tell(track, told))
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn overwrote(course: &Course, track: &Track, key: &str, value: &str) -> bool {
+    let own: Vec<usize> = track.of_value(value).collect();
+    own.windows(2).any(|pair| {
+        let (first, again) = (pair[0], pair[1]);
+        if track.writes[first + 1..again].iter().all(|write| write.ours) {
+            return false;
+        }
+        let sent = course.patch_of(key, &track.writes[first]).map(|patch| patch.at);
+        let resent = course.patch_of(key, &track.writes[again]).map(|patch| patch.at);
+        let (Some(sent), Some(resent)) = (sent, resent) else {
+            return false;
+        };
+        // The foreign value has to have come before the second PATCH left.
+        let foreign = track.writes[first + 1..again].iter().find(|write| !write.ours);
+        let came = foreign.is_some_and(|write| write.at + SLACK < resent);
+        let allows = |read: &u64| track.shown_index(*read).is_none_or(|index| index < first);
+        came && resent > sent && !course.reads_between(sent, resent).iter().any(allows)
+    })
+}
+
+/// The writes of a key around an answer.
+pub fn tell(track: &Track, told: &Told) -> String {
+    let near = |at: u64| at + 3_000_000 > told.start && at < told.end + 3_000_000;
+    let writes = track.writes.iter().filter(|write| near(write.at));
+    let one = |write: &KeyWrite| {
+        format!(
+            "{}{:?} at {:.3} s seen from {:.3} s",
+            if write.ours { "" } else { "other's " },
+            write.value,
+            seconds(write.at),
+            seconds(write.visible),
+        )
+    };
+    writes.map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Microseconds as seconds.
+pub fn seconds(micros: u64) -> f64 {
+    std::time::Duration::from_micros(micros).as_secs_f64()
+}
+
+struct Answer<'a> {
+    case: &'a Case<'a>,
+    told: &'a Told,
+    course: &'a Course,
+}
+
+impl Answer<'_> {
+    fn from(&self) -> u64 {
+        self.told.start.saturating_sub(SLACK)
+    }
+
+    fn to(&self) -> u64 {
+        self.told.end + SLACK
+    }
+
+    fn outcomes(&self, verdict: &mut Verdict) {
+        let (nothing, told) = (Track::default(), self.told);
+        for (key, value) in &told.ask.keys {
+            let track = self.course.keys.get(key).unwrap_or(&nothing);
+            let kind = match told.outcome(key) {
+                Some("verified" | "cleared") => self.verified(track, value),
+                Some("unchanged") => self.unchanged(track, key, value),
+                Some("unverified") => self.unverified(key, value),
+                Some("superseded") => self.superseded(track, key, value),
+                _ => None,
+            };
+            if let Some(kind) = kind {
+                verdict.accuse(kind, || {
+                    let reads = self.course.reads_between(self.from(), self.to());
+                    let reads: Vec<_> =
+                        reads.iter().map(|at| format!("{:.3}", seconds(*at))).collect();
+                    format!("{}; writes: {}; reads: {reads:?}", told.describe(), tell(track, told))
+                });
+            }
+        }
+    }
+
+    /// When a read under this request showed the value for the last time.
+    fn last_seen(&self, track: &Track, value: &str) -> Option<u64> {
+        let reads = self.course.reads_between(self.from(), self.to());
+        reads.iter().rev().copied().find(|at| track.shows(*at, value))
+    }
+
+    fn verified(&self, track: &Track, value: &str) -> Option<&'static str> {
+        let applied = |index: usize| track.writes[index].at <= self.to();
+        if !value.is_empty() && !track.of_value(value).any(applied) {
+            return Some("verified, never applied");
+        }
+        self.last_seen(track, value).is_none().then_some("verified, no read showed it")
+    }
+
+    fn unchanged(&self, track: &Track, key: &str, value: &str) -> Option<&'static str> {
+        let Some(seen) = self.last_seen(track, value) else {
+            return Some("unchanged, no read showed it");
+        };
+        if self.told.ask.dry_run {
+            return None;
+        }
+        // A PATCH of ours that had left before this request came, and shows only after the last read.
+        let came_out = track.writes.iter().enumerate().any(|(index, write)| {
+            let late = write.ours && write.value != value && write.visible > seen;
+            let sent = || self.course.patch_of(key, write).map(|patch| patch.at);
+            late && track.ever_shown(index) && sent().is_some_and(|sent| sent < self.from())
+        });
+        came_out.then_some("unchanged, own write came out")
+    }
+
+    fn unverified(&self, key: &str, value: &str) -> Option<&'static str> {
+        // Who sent a clear, or a value that was asked for twice, cannot be told.
+        if self.told.ask.dry_run || !self.case.is_unique(self.told, key, value) {
+            return None;
+        }
+        let accepted = self.course.patches_with(key, value).any(PatchCall::is_accepted);
+        (!accepted).then_some("unverified, never accepted")
+    }
+
+    fn superseded(&self, track: &Track, key: &str, value: &str) -> Option<&'static str> {
+        let unique = self.case.is_unique(self.told, key, value);
+        let own = |index: &usize| {
+            let write = &track.writes[*index];
+            write.ours && (unique || write.at >= self.from() && write.at <= self.to())
+        };
+        let last = track.of_value(value).rev().find(own);
+        let other = |index: usize| {
+            let write = &track.writes[index];
+            write.value != value && write.at <= self.to()
+        };
+        match last {
+            // Never sent or never landed: then another value must at least have come meanwhile.
+            None => {
+                let meanwhile = |index: usize| track.writes[index].visible >= self.from();
+                let any = (0..track.writes.len()).any(|index| other(index) && meanwhile(index));
+                (!any).then_some("superseded, nothing after")
+            }
+            Some(last) => {
+                let after = (last + 1..track.writes.len()).any(other);
+                (!after).then_some("superseded, ours stands")
+            }
+        }
+    }
+
+    /// Whether a PATCH of this request was applied, where another's can be told from it.
+    fn was_applied(&self, key: &str, value: &str) -> bool {
+        let Some(track) = self.course.keys.get(key) else {
+            return false;
+        };
+        let unique = self.case.is_unique(self.told, key, value);
+        // Several clients raise a counter to the same value; its mark tells who did.
+        if !unique && self.told.ask.if_match.is_some() {
+            return false;
+        }
+        track.of_value(value).any(|index| {
+            let write = &track.writes[index];
+            let sent = || self.course.patch_of(key, write).map(|patch| patch.at);
+            let within = |at| at > self.told.start + SLACK && at + SLACK < self.told.end;
+            write.ours && (unique || sent().is_some_and(within))
+        })
+    }
+
+    fn effect(&self, verdict: &mut Verdict) {
+        let told = self.told;
+        let applied = |(key, value): &&(String, String)| self.was_applied(key, value);
+        let landed = told.ask.keys.iter().find(applied);
+        let example = || {
+            let key = landed.map_or("", |(key, _)| key);
+            let track = self.course.keys.get(key).cloned().unwrap_or_default();
+            format!("{}; writes of {key}: {}", told.describe(), tell(&track, told))
+        };
+        if told.ask.dry_run {
+            if landed.is_some_and(|(_, value)| value.starts_with("dry")) {
+                verdict.accuse("dry run wrote", example);
+            }
+            return;
+        }
+        let unique = told.ask.keys.iter().all(|(key, value)| self.case.is_unique(told, key, value));
+        match told.body["effect"].as_str() {
+            Some("notApplied") if landed.is_some() => {
+                verdict.accuse("notApplied, was applied", example);
+            }
+            Some("applied") if landed.is_none() && unique => {
+                verdict.accuse("applied, never was", example);
+            }
+            _ => {}
+        }
+    }
+
+    fn state(&self, verdict: &mut Verdict) {
+        let (told, ended) = (self.told, self.case.ended.get(&self.told.ask.conversation));
+        if told.code() == "conversation-ended" && ended.is_none_or(|(from, _)| *from > self.to()) {
+            verdict.accuse("ended, was live", || told.describe());
+        }
+        let proved = told.is_write() && told.is_proved() && !told.ask.dry_run;
+        if told.status != 200 || !(proved || told.ask.form == Form::Read) {
+            return;
+        }
+        let live = told.body["participant"]["state"] == "connected";
+        if live && ended.is_some_and(|(_, to)| *to < self.from()) && proved {
+            verdict.accuse("told live, had ended", || told.describe());
+        }
+        let Some(map) = told.body["attributes"].as_object() else {
+            return;
+        };
+        let held =
+            map.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
+        let held = held.collect();
+        let reads = self.course.reads_between(self.from().saturating_sub(SHARED_READ), self.to());
+        let shown = |at: &u64| {
+            self.course.map_shown(*at) == held
+                || self.course.map_shown(at.saturating_sub(1)) == held
+        };
+        if !reads.iter().any(shown) {
+            verdict.accuse("map that never was", || told.describe());
+        }
+    }
+}
