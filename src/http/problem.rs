@@ -258,26 +258,33 @@ impl From<Failure> for Problem {
         problem.0.effect = effect;
         problem.0.retry_after = error.retry_after();
         problem.0.hint = error.hint();
-        problem.0.extra = match error {
+        if let Error::Internal(cause) = &error {
+            problem.0.cause = Some(cause.clone());
+        }
+        problem.0.extra = Extra::from(error);
+        problem
+    }
+}
+
+impl From<Error> for Extra {
+    fn from(error: Error) -> Self {
+        match error {
             Error::AmbiguousParticipant { candidates, .. } => {
-                Extra::Candidates(candidates.into_iter().map(CandidateView::from).collect())
+                Self::Candidates(candidates.into_iter().map(CandidateView::from).collect())
             }
-            Error::ParticipantNotFound { purposes, .. } => Extra::Purposes(purposes),
-            Error::AttributesTooLarge(size) => Extra::Size(size),
+            Error::ParticipantNotFound { purposes, .. } => Self::Purposes(purposes),
+            Error::AttributesTooLarge(size) => Self::Size(size),
             // The middleware completes the report: the limit and the calls are not the error's.
-            Error::Superseded(report) => Extra::Report(Box::new(WriteAnswer::from(*report))),
+            Error::Superseded(report) => Self::Report(Box::new(WriteAnswer::from(*report))),
             Error::ParticipantLeft { code, message, .. } => {
-                Extra::Upstream { status: StatusCode::NOT_FOUND.as_u16(), code, message }
+                Self::Upstream { status: StatusCode::NOT_FOUND.as_u16(), code, message }
             }
             Error::UpstreamRejected { status, code, message } => {
-                Extra::Upstream { status, code, message }
+                Self::Upstream { status, code, message }
             }
-            Error::Internal(cause) => {
-                problem.0.cause = Some(cause);
-                Extra::None
-            }
-            Error::PreconditionFailed { current } => Extra::Current(current),
-            Error::InvalidParticipant(_)
+            Error::PreconditionFailed { current } => Self::Current(current),
+            Error::Internal(_)
+            | Error::InvalidParticipant(_)
             | Error::ConversationNotFound(_)
             | Error::ConversationEnded(_)
             | Error::ParticipantNotAllowed { .. }
@@ -293,9 +300,8 @@ impl From<Failure> for Problem {
             | Error::Overloaded(_)
             | Error::AuditUnavailable
             | Error::ShuttingDown
-            | Error::DeadlineExceeded(_) => Extra::None,
-        };
-        problem
+            | Error::DeadlineExceeded(_) => Self::None,
+        }
     }
 }
 

@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(ask(&simulator, "POST /__sim/write", &write).await.0, 200);
         let seen = || {
             let (world, at) = simulator.world();
-            let view = world.state.view("c", crate::simulator::shapes::Shape::Generic, at.now);
+            let view = world.state.view("c", crate::shapes::Shape::Generic, at.now);
             view.expect("it exists")["participants"][0]["attributes"]["a"].clone()
         };
         assert_eq!(seen(), "1");
