@@ -47,7 +47,7 @@ impl OwnRate {
             let is_far = returns > earliest.max(now + Duration::from_nanos(MINUTE_NANOS));
             let returns = if is_far { earliest } else { returns };
             self.next_return = returns + self.interval();
-            return Err(returns - now);
+            return Err(returns.saturating_sub(now));
         }
         self.due = due + self.interval();
         Ok(())

@@ -278,7 +278,7 @@ async fn members_of_a_rejected_batch_go_on_the_share_of_their_own_caller() {
     // Who writes to the same participant does not wait for them either.
     let other = writing(&app, &callers[2], 0).await.expect("no panic");
     assert!(other.status == 502 && other.took <= ms(60), "{}", other.text);
-    let asked = one(app.service().app().clone(), Arc::clone(&callers[1]), reads(1, 80));
+    let asked = one(app.service().app().clone(), Arc::clone(&callers[1]), reads(1, 100));
     let asked = tokio::spawn(asked);
     for round in 1..8 {
         tokio::time::sleep_until(start + ms(5_000 * round)).await;

@@ -187,9 +187,11 @@ impl CallBudget {
                 (Priority::Read, true) => 5,
                 (Priority::ReadBack, lent) => 6 + u8::from(lent),
             };
-            let order = client.map_or(0, |client| match offer.lent {
-                true => self.queue.start_tag(client),
-                false => u128::from(client.own()) * WHOLE / u128::from(client.weight()),
+            let order = client.map_or(0, |client| {
+                if offer.lent {
+                    return self.queue.start_tag(client);
+                }
+                u128::from(client.own()) * WHOLE / u128::from(client.weight())
             });
             (rank, order, *id)
         });
