@@ -236,7 +236,9 @@ async fn a_burst_of_reads_leaves_room_for_writes_and_the_log_says_that_it_is_spe
     let refused: Vec<_> = all(reads).await.into_iter().filter(|one| one.status == 503).collect();
     assert!(refused.len() > 100, "{}", refused.len());
     let mut waits = std::collections::BTreeMap::<_, usize>::new();
-    refused.iter().for_each(|one| *waits.entry(seconds(one)).or_default() += 1);
+    for one in &refused {
+        *waits.entry(seconds(one)).or_default() += 1;
+    }
     assert!(waits.len() >= 5 && waits.keys().all(|wait| *wait <= 10), "{waits:?}");
     let warnings = || app.logs.text().matches("the call budget is spent").count();
     assert_eq!(warnings(), 1);

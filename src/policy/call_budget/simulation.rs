@@ -156,7 +156,7 @@ impl Simulation {
             any = true;
         }
         for load in loads {
-            if at >= load.from && at < load.to && (at - load.from) % load.every == 0 {
+            if at >= load.from && at < load.to && (at - load.from).is_multiple_of(load.every) {
                 self.request(Waiting { load: *load, since: at, returned: false }, at);
                 any = true;
             }
