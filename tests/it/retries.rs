@@ -33,7 +33,8 @@ async fn in_ten_seconds_a_quiet_service_makes_ten_retries_and_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_service_retries_a_fifth_of_its_calls() {
-    let app = TestApp::new().with_env("GATEWAY__GENESYS__BACKOFF_BASE", "1ms");
+    let app = TestApp::new().with_budget(100_000);
+    let app = app.with_env("GATEWAY__GENESYS__BACKOFF_BASE", "1ms");
     let app = app.with_env("GATEWAY__GENESYS__BACKOFF_CAP", "1ms").start().await;
     for _ in 0..200 {
         app.read(CALL, "").await.assert_status(200);
