@@ -165,10 +165,13 @@ impl CallBudget {
         let leaves = self.external.groups().first().map(|group| group.leaves);
         let opens = self.candidates(now).into_iter().map(|(_, _, offer)| offer.opens);
         let throttle = self.throttle.opens_after(0, Duration::ZERO, now);
+        if throttle > now {
+            return Some(throttle);
+        }
         let later = opens.filter(|at| *at > now);
         let wakes = later.chain(leaves).chain(self.log.nth(1)).min();
         let look = now + self.settings.window / LOOKS;
-        Some(wakes.map_or(look, |at| at.min(look)).max(throttle))
+        Some(wakes.map_or(look, |at| at.min(look)))
     }
 
     /// Takes a request out of the queue, if it is there.

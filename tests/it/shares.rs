@@ -176,7 +176,8 @@ async fn a_caller_at_twenty_times_its_share_delays_nobody_who_keeps_to_his() {
         let (each, refused) = seen(&app, start, 10_000);
         assert_eq!(refused, 0, "upstream has refused nothing");
         let all: usize = each.iter().sum();
-        assert!(all >= 3 * 270, "nine tenths of the budget are used: {each:?}");
+        let most = if flood.writes { 285 } else { 225 };
+        assert!(all * 10 >= 3 * most * 9, "nine tenths of what it may use: {each:?}");
     }
 }
 
@@ -185,10 +186,10 @@ async fn while_all_want_more_than_there_is_each_gets_its_share() {
     let callers = [caller("one", 1), caller("two", 2), caller("three", 1)];
     let app = platform(&callers).await;
     let start = Instant::now();
-    run(&app, &callers, &[reads(0, 7), reads(1, 7), writes(2, 21)]).await;
+    run(&app, &callers, &[writes(0, 21), writes(1, 21), writes(2, 21)]).await;
     let (each, refused) = seen(&app, start, 10_000);
     let all: usize = each.iter().sum();
-    assert!(all >= 3 * 270 && refused == 0, "{each:?}, {refused}");
+    assert!(all >= 3 * 256 && refused == 0, "{each:?}, {refused}");
     for (got, share) in each.into_iter().zip([1, 2, 1]) {
         let due = all * share / 4;
         assert!(got.abs_diff(due) * 10 <= due, "{each:?} of {all}");
@@ -202,7 +203,7 @@ async fn what_a_caller_does_not_need_others_get() {
     let start = Instant::now();
     let told = run(&app, &callers, &[reads(0, 7), reads(2, 1_000)]).await;
     let (each, _) = seen(&app, start, 10_000);
-    assert!(each.iter().sum::<usize>() >= 3 * 270, "{each:?}");
+    assert!(each.iter().sum::<usize>() >= 3 * 200, "nine tenths of what reads may use: {each:?}");
     assert_eq!(p99(&told, 2), (ms(20), 0));
 }
 
@@ -275,8 +276,8 @@ async fn members_of_a_rejected_batch_go_on_the_share_of_their_own_caller() {
     tokio::time::sleep(ms(1_000)).await;
     // Who writes to the same participant does not wait for them either.
     let other = writing(&app, &callers[2], 0).await.expect("no panic");
-    assert_eq!((other.status, other.took), (502, ms(60)), "{}", other.text);
-    let asked = one(app.service().app().clone(), Arc::clone(&callers[1]), reads(1, 80));
+    assert!(other.status == 502 && other.took <= ms(60), "{}", other.text);
+    let asked = one(app.service().app().clone(), Arc::clone(&callers[1]), reads(1, 100));
     let asked = tokio::spawn(asked);
     for round in 1..8 {
         tokio::time::sleep_until(start + ms(5_000 * round)).await;

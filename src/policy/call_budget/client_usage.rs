@@ -15,6 +15,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 /// In the first window of a busy client, this part of its share is spread over the window. Else many
 /// clients that begin together would all wait for the end of the window.
 const SPREAD_ONE_IN: u64 = 2;
+/// How soon the rate of a client that has just begun is believed, as a part of the window.
+const BELIEVED_AFTER: u32 = 8;
 /// Calls of a write: a share is never less, nor a burst.
 const CALLS_OF_A_WRITE: u64 = 3;
 
@@ -80,12 +82,13 @@ impl ClientUsage {
         self.reads.len()
     }
 
-    /// What of a share it will probably use: what it used lately, and in its first window the part
-    /// that is spread over it as well.
+    /// What of a share it will probably use: what it used lately, or in its first window what it will
+    /// have used at this rate.
     pub(super) fn demand(&self, share: u64, window: Duration, now: Moment) -> u64 {
         let peak = self.peak[0].max(self.peak[1]);
-        let growth = if now < self.began + window { peak / (SPREAD_ONE_IN - 1) } else { 0 };
-        (peak + growth).min(share)
+        let age = now.saturating_sub(self.began).clamp(window / BELIEVED_AFTER, window);
+        let projected = u128::from(peak) * window.as_nanos() / age.as_nanos().max(1);
+        u64::try_from(projected).unwrap_or(u64::MAX).min(share)
     }
 
     /// When `calls` of its calls have left the window, if those in flight end now.

@@ -131,7 +131,8 @@ fn a_flood_delays_no_client_that_keeps_to_its_share() {
         Load::writes(b, 510).between(3_000, u64::MAX),
         Load::writes(c, 510).between(17_000, u64::MAX),
     ];
-    for start in [0, 25_000, 31_234] {
+    let at_once = others.map(|load| load.between(0, u64::MAX));
+    for (start, others) in [(0, at_once), (0, others), (25_000, others), (31_234, others)] {
         for flood in [Load::reads(a, 7), Load::writes(a, 21)] {
             let flood = flood.between(start, u64::MAX);
             let outcomes = play(quick(), &[&[flood][..], &others[..]].concat(), 20, 120_000);
