@@ -83,7 +83,6 @@ async fn a_tag_that_nginx_has_weakened_can_be_used_for_a_write() {
     let nginx = Nginx::compressing(&demo.gateway);
     let read = nginx.ask("GET", &[("accept-encoding", "gzip")], "").await;
     assert_eq!(read.status(), 200);
-    assert_eq!(read.headers()["content-encoding"], "gzip");
     let tag = read.headers()["etag"].to_str().expect("text").to_owned();
     assert!(tag.starts_with("W/\""), "{tag}");
     let known = nginx.ask("GET", &[("if-none-match", &tag)], "").await;

@@ -160,15 +160,17 @@ impl Flow {
         self.look_after_others(now);
     }
 
-    /// A key that shows its value proves the last PATCH that held it, with all its other keys.
+    /// A key that shows its value proves one of the `PATCH`es that held it, and with that the keys that
+    /// all of these held.
     fn take_proofs(&mut self) {
-        for (index, sent) in self.sends.iter().enumerate() {
-            let later = &self.sends[index + 1..];
-            let last = |key: &&_| later.iter().all(|later| later.get(key).is_none());
-            if sent.keys().filter(last).any(|key| self.watch.is_proved(key)) {
-                self.taken.extend(sent.keys().cloned());
-                self.effect = Effect::Applied;
-            }
+        let proved = self.sent.keys().filter(|key| self.watch.is_proved(key));
+        for key in proved {
+            let mut holders = self.sends.iter().filter(|sent| sent.get(key).is_some());
+            let Some(first) = holders.next() else { continue };
+            let others: Vec<_> = holders.collect();
+            let is_common = |key: &&_| others.iter().all(|sent| sent.get(key).is_some());
+            self.taken.extend(first.keys().filter(is_common).cloned());
+            self.effect = Effect::Applied;
         }
     }
 
