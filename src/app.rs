@@ -4,19 +4,19 @@
 //! task tracker and not in its caller's future, so that a caller who hangs up cannot cut it in
 //! half.
 
-mod callers;
-mod finds;
-mod held;
+mod access_filter;
+mod batching;
+mod budget_accounts;
+mod client_registry;
+mod coalesced_lists;
+mod coalesced_reads;
 mod list;
-mod memory;
-mod payment;
+mod pending_writes;
 mod read;
-mod requests;
-mod seen;
+mod request_limit;
+mod snapshot_cache;
 #[cfg(test)]
 mod testing;
-mod turn;
-mod watch;
 mod write;
 
 use std::collections::HashMap;
@@ -26,16 +26,16 @@ use std::time::Duration;
 
 use tokio::sync::watch as watch_channel;
 
-pub use self::callers::{Callers, Enrolled, Known, Roll, Shown, Stranger, digest_of};
-use self::finds::SharedFinds;
-use self::held::Held;
+pub use self::batching::Precondition;
+use self::batching::Turns;
+pub use self::client_registry::{Callers, Enrolled, Known, Roll, Shown, Stranger, digest_of};
+use self::coalesced_lists::SharedFinds;
+use self::coalesced_reads::{ReadParts, SharedReads, Subject};
 pub use self::list::ListRequest;
-use self::memory::Memory;
+use self::pending_writes::Held;
 pub use self::read::{ReadRequest, Reading, ViewRequest};
-pub use self::requests::Requests;
-pub use self::turn::Precondition;
-use self::turn::Turns;
-use self::watch::{ReadParts, SharedReads, Subject};
+pub use self::request_limit::Requests;
+use self::snapshot_cache::Memory;
 pub use self::write::{WriteOptions, WriteRequest};
 use crate::clock::Monotonic;
 use crate::domain::{

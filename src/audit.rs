@@ -7,21 +7,21 @@
 
 mod file;
 mod fingerprint;
-mod ledger;
+mod health;
 mod line;
 mod output;
-mod refused;
-mod stream;
+mod refusals;
+mod writer;
 
 use std::sync::Arc;
 
 pub use self::file::{FileSettings, RotatedFile};
 pub use self::fingerprint::FingerprintKey;
-use self::ledger::Ledger;
-pub use self::ledger::State;
+use self::health::Ledger;
+pub use self::health::State;
 pub use self::output::{Captured, Output, Stdout};
-use self::refused::Refusals;
-use self::stream::Stream;
+use self::refusals::Refusals;
+use self::writer::Stream;
 use crate::domain::{AttributeKey, AttributeValue, ConversationId};
 use crate::error::Code;
 use crate::ports::{Audit, AuditRecord, BoxFuture, Meter, Stage, Unrecorded};
@@ -79,7 +79,7 @@ impl AuditLog {
         for (code, count) in self.refusals.take() {
             let line = line::of_refused(code, count);
             // Nobody waits for it.
-            drop(self.stream.write(stream::Entry { line, counts: true }));
+            drop(self.stream.write(writer::Entry { line, counts: true }));
         }
     }
 }
@@ -107,7 +107,7 @@ impl Audit for AuditLog {
         };
         let log = self.clone();
         runtime.spawn(async move {
-            tokio::time::sleep(refused::COUNTED_FOR).await;
+            tokio::time::sleep(refusals::COUNTED_FOR).await;
             log.tell_refusals();
         });
     }
@@ -117,7 +117,7 @@ impl Audit for AuditLog {
         // A write whose intent cannot be recorded is refused, and the refusal has a record of its
         // own: only that one can be lost.
         let counts = record.stage != Stage::Intent;
-        let written = self.stream.write(stream::Entry { line, counts });
+        let written = self.stream.write(writer::Entry { line, counts });
         Box::pin(written)
     }
 }

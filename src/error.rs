@@ -5,13 +5,13 @@
 //! them are answered. Nothing in here carries an attribute value or a secret: the sentences are
 //! shown to callers and written to logs as they are.
 
-mod catalogue;
-mod causes;
+mod code;
+mod explanations;
 
 use std::fmt;
 use std::time::Duration;
 
-pub use catalogue::Code;
+pub use code::Code;
 
 use crate::domain::{Candidate, ConversationId, ParticipantId, SizeExcess, WriteReport};
 

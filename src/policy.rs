@@ -6,11 +6,11 @@
 mod adaptive_throttle;
 mod backoff;
 mod call_budget;
-mod own_rate;
-mod places;
+mod client_rate;
+mod concurrency;
+mod read_back;
 mod retry;
-mod visibility;
-mod window;
+mod rolling_counter;
 
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ pub use call_budget::{
     Admission, BudgetAccount, BudgetSettings, CallBudget, CallRequest, CallRequestId, CallStart,
     Ceilings, MAX_THROTTLE_WAIT, PROBE_INTERVAL, Priority, RateLimitHeaders, Refusal,
 };
-pub use own_rate::OwnRate;
-pub use places::{Full, Parts, Places};
+pub use client_rate::OwnRate;
+pub use concurrency::{Full, Parts, Places};
+pub use read_back::{LONGEST_FIRST_WAIT, LagStatistics, ReadBackSchedule};
 pub use retry::{BudgetState, RetryBudget, RetryDecision, Stop, decide};
-pub use visibility::{LONGEST_FIRST_WAIT, LagStatistics, ReadBackSchedule};
-pub use window::SlidingWindow;
+pub use rolling_counter::SlidingWindow;
 
 /// A point in time, as a duration since an origin that the caller chose. Only differences count.
 pub type Moment = Duration;

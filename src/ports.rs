@@ -2,11 +2,11 @@
 //!
 //! Held as `Arc<dyn …>`, so that no type parameter of the upstream client reaches a handler.
 
+mod attempt_log;
 mod audit;
-mod meter;
-mod pacing;
+mod call_budget;
+mod metrics;
 mod span;
-mod trail;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,16 +16,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use attempt_log::{Attempt, AttemptEnd, Steps, Trail};
 pub use audit::{
     Audit, AuditRecord, Caller, Custody, Dossier, Ending, Finding, KeyEnd, KeyRecord, Print, Stage,
     Stood, Unrecorded,
 };
+pub use call_budget::{Booking, Class, Pacing, Payer, Permit, Permits, Purse, Unlimited, Wish};
 #[cfg(test)]
-pub use meter::NoMeter;
-pub use meter::{Answer, Meter, Operation};
-pub use pacing::{Booking, Class, Pacing, Payer, Permit, Permits, Purse, Unlimited, Wish};
+pub use metrics::NoMeter;
+pub use metrics::{Answer, Meter, Operation};
 pub use span::{Span, Spans, TraceContext, TraceId};
-pub use trail::{Attempt, AttemptEnd, Steps, Trail};
 
 use crate::domain::{
     AttributeMap, Candidate, ChosenBy, Client, Conversation, ConversationFilter, ConversationId,

@@ -1,17 +1,17 @@
 //! The composition root: the only file that names every concrete type.
 
 mod audit;
-mod callers;
+mod client_weights;
+mod clients_file;
+mod file_watcher;
 mod health;
 mod online_check;
-mod outbound;
-mod probe;
+mod readiness_probe;
 mod server;
-mod shares;
 mod spans;
 mod tls;
 mod upstream;
-mod watched;
+mod upstream_transport;
 mod watched_files;
 
 use std::net::TcpListener;
@@ -31,15 +31,15 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::{AccessLog, LogLosses, Metrics, RecentRequests, SpanExport};
 
 pub use self::audit::LastRecords;
-pub use self::callers::{DEMO_KEY, FreshKey, KnownCallers, demo_client, fresh_key};
+use self::client_weights::Shares;
+pub use self::clients_file::{DEMO_KEY, FreshKey, KnownCallers, demo_client, fresh_key};
 pub use self::online_check::{CheckFailure, OnlineCheck, online_check};
-pub use self::outbound::transport;
-pub use self::probe::{Asked, ask, readiness_url};
+pub use self::readiness_probe::{Asked, ask, readiness_url};
 use self::server::{ConnectionLimits, Server, ServerDeps};
-use self::shares::Shares;
 pub use self::spans::span_export;
 pub use self::tls::Tls;
 use self::upstream::{Upstream, UpstreamParts, backoff};
+pub use self::upstream_transport::transport;
 pub use self::watched_files::WatchedFiles;
 use secrecy::ExposeSecret as _;
 

@@ -4,16 +4,16 @@
 //! waits for a terminal. Nothing in here is global but what [`Telemetry::install`] installs;
 //! tests build as many as they like. No token, secret or attribute value is ever given to it.
 
-mod access;
+mod access_log;
 mod budget;
+mod cached_family;
 mod clients;
 mod connections;
-mod families;
+mod log_writer;
 mod metrics;
 mod panic;
 mod process;
 mod recent;
-mod sink;
 mod spans;
 mod upstream;
 mod writes;
@@ -23,11 +23,11 @@ use std::io::IsTerminal;
 use tracing::{Dispatch, Level};
 use tracing_subscriber::EnvFilter;
 
-pub use access::{AccessLog, AccessRecord, milliseconds};
+pub use access_log::{AccessLog, AccessRecord, milliseconds};
 pub use connections::Ended;
+pub use log_writer::{Captured, LogLosses, Sink};
 pub use metrics::{HttpFigures, Metrics};
 pub use recent::{Arrival, RecentRequest, RecentRequests};
-pub use sink::{Captured, LogLosses, Sink};
 pub use spans::SpanExport;
 
 /// How log lines look.
@@ -73,10 +73,10 @@ impl Telemetry {
         };
         // The filter can only be asked through the subscriber that holds it.
         let finest = tracing::dispatcher::with_default(&dispatch, || {
-            if tracing::enabled!(target: access::TARGET, Level::DEBUG) {
+            if tracing::enabled!(target: access_log::TARGET, Level::DEBUG) {
                 return Some(Level::DEBUG);
             }
-            tracing::enabled!(target: access::TARGET, Level::INFO).then_some(Level::INFO)
+            tracing::enabled!(target: access_log::TARGET, Level::INFO).then_some(Level::INFO)
         });
         let access = AccessLog::new(sink.clone(), format, finest);
         Ok(Self { dispatch, access, sink })

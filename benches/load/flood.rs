@@ -3,7 +3,7 @@
 //! upstream in this process.
 //!
 //! `cargo run --release --example flood -- target/release/attribute-gateway`, or `make load-flood`. The
-//! same is tested exactly, under paused time, in `tests/it/shares.rs`. Stops with an error where somebody
+//! same is tested exactly, under paused time, in `tests/it/fair_shares.rs`. Stops with an error where somebody
 //! who kept to his share was refused or delayed, or the shares are not as the weights.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::watch::{Cause, Sight, Subject, Wanted};
-use super::{App, choose, seen};
+use super::coalesced_reads::{Cause, Sight, Subject, Wanted};
+use super::{App, access_filter, choose};
 use crate::domain::{
     ChosenBy, Conversation, ConversationId, Intent, Participant, ParticipantSelector,
 };
@@ -61,23 +61,25 @@ impl App {
     pub async fn read(&self, request: ReadRequest) -> Result<Reading, Failure> {
         let ReadRequest { conversation, selector, no_cache, cycle } = request;
         let rights = &cycle.client().rights;
-        seen::check_named(&selector, rights)?;
+        access_filter::check_named(&selector, rights)?;
         let subject = self.shared.subject(conversation, selector.id());
         let (sight, fresh) = self.seen(subject, no_cache, &cycle).await?;
         if selector.is_all() {
             let all = sight.conversation.participants.iter().cloned();
-            return Ok(Reading::All(all.map(|one| seen::participant(one, rights)).collect()));
+            return Ok(Reading::All(
+                all.map(|one| access_filter::participant(one, rights)).collect(),
+            ));
         }
         let chosen = choose(&selector, &sight.conversation, Intent::Read)?;
         let named = (&selector, rights);
-        seen::check_reached(
+        access_filter::check_reached(
             chosen.participant,
             &sight.conversation,
             named,
             self.shared.reads_whole(),
         )?;
         cycle.note_participant(chosen.participant.candidate(), chosen.by);
-        let participant = seen::participant(chosen.participant.clone(), rights);
+        let participant = access_filter::participant(chosen.participant.clone(), rights);
         Ok(Reading::One { participant, chosen_by: chosen.by, fresh })
     }
 
@@ -90,7 +92,7 @@ impl App {
         let subject = self.shared.subject(conversation, None);
         let (sight, _) = self.seen(subject, no_cache, &cycle).await?;
         let rights = &cycle.client().rights;
-        Ok(seen::conversation(sight.conversation, rights, self.shared.reads_whole()))
+        Ok(access_filter::conversation(sight.conversation, rights, self.shared.reads_whole()))
     }
 
     /// What a read shows, and whether it was made for this request.

@@ -4,11 +4,11 @@
 //! until then is in the flow, and an answer that is true can be made of it. That is how the
 //! deadline and a drain are kept whatever a call does.
 
-mod account;
-mod finish;
-mod plan;
-mod read_back;
-mod send;
+mod audit;
+mod prepare;
+mod report;
+mod submit;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::held::{Admitted, Mark, Place};
-use super::turn::{Losses, Precondition, Ticket};
-use super::watch::{Cause, Fare, Sight, Subject, Wanted};
-use super::{App, Shared, choose, log_id, seen};
+use super::batching::{Losses, Precondition, Ticket};
+use super::coalesced_reads::{Cause, Fare, Sight, Subject, Wanted};
+use super::pending_writes::{Admitted, Mark, Place};
+use super::{App, Shared, access_filter, choose, log_id};
 use crate::domain::{
     AttributeKey, AttributeMap, Candidate, ChosenBy, Conversation, ConversationId, Intent,
     ParticipantSelector, Patch, Watch, WriteReport,
@@ -73,7 +73,7 @@ impl App {
         if !client.rights.may_write() {
             return Err(Error::ReadOnlyClient.into());
         }
-        seen::check_named(&request.selector, &client.rights)?;
+        access_filter::check_named(&request.selector, &client.rights)?;
         request.cycle.note_keys(request.patch.keys().map(AttributeKey::as_str));
         let admitted = self.shared.held.admit(request.conversation, request.cycle.payer())?;
         let custody = request.cycle.take_custody();
@@ -91,10 +91,12 @@ impl App {
             Err(Failure { error, effect: Effect::Unknown })
         });
         match ended {
-            Ok(report) => Ok(seen::report(report, &client.rights)),
-            Err(failure) => {
-                Err(seen::failure(failure, &client.rights, self.shared.settings.patch_full))
-            }
+            Ok(report) => Ok(access_filter::report(report, &client.rights)),
+            Err(failure) => Err(access_filter::failure(
+                failure,
+                &client.rights,
+                self.shared.settings.patch_full,
+            )),
         }
     }
 }
@@ -317,7 +319,7 @@ impl Flow {
         let chosen = choose(&self.request.selector, conversation, Intent::Write)?;
         let named = (&self.request.selector, &self.request.cycle.client().rights);
         let whole = self.shared.reads_whole();
-        seen::check_reached(chosen.participant, conversation, named, whole)?;
+        access_filter::check_reached(chosen.participant, conversation, named, whole)?;
         let place = (conversation.id, chosen.participant.id);
         if let Some(admitted) = &mut self.admitted {
             admitted.enter(place)?;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-mod callers;
+mod clients;
 mod properties;
 mod refusals;
 mod secrets;

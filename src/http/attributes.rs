@@ -8,14 +8,14 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer::{ReadAllAnswer, ReadAnswer, WriteAnswer};
 use super::extract::{ReadCall, WriteCall};
 use super::flat::FlatAnswer;
-use super::params::{
+use super::openapi_params::{
     Conditions, FlatKeys, Format, InConversation, Known, OnlyKeys, Options, View, Whose,
 };
 use super::paths;
 use super::problem::Problem;
+use super::responses::{ReadAllAnswer, ReadAnswer, WriteAnswer};
 use super::state::HttpSettings;
 use crate::app::App;
 

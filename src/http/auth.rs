@@ -18,7 +18,7 @@ pub(super) use self::credentials::X_API_KEY;
 use super::peer::{CertificateSubject, peer_of};
 use super::problem::Problem;
 use super::state::AppState;
-use super::{ops, paths};
+use super::{health, paths};
 use crate::app::{Callers, Shown, Stranger};
 use crate::domain::Client;
 use crate::error::{Code, Error, Failure};
@@ -106,7 +106,7 @@ impl Recognition {
 
 fn is_open(route: Option<&str>, uri: &Uri) -> bool {
     route.is_some_and(|route| {
-        is_open_path(route) && !(is_half_open(route) && ops::wants_checks(uri.query()))
+        is_open_path(route) && !(is_half_open(route) && health::wants_checks(uri.query()))
     })
 }
 

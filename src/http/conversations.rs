@@ -1,8 +1,8 @@
 //! Conversations: one as a whole, and the list of those that are live.
 
-mod calls;
-mod criteria;
+mod args;
 mod cursor;
+mod filters;
 mod list;
 mod view;
 
@@ -14,15 +14,15 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use self::calls::{ListCall, ViewCall};
+use self::args::{ListCall, ViewCall};
 use super::flat::FlatAnswer;
-use super::params::{FlatKeys, Format, InConversation, View};
+use super::openapi_params::{FlatKeys, Format, InConversation, View};
 use super::paths;
 use super::problem::Problem;
 use super::state::HttpSettings;
 use crate::app::App;
 
-pub(super) use self::criteria::SearchBody;
+pub(super) use self::filters::SearchBody;
 pub(super) use self::list::ListAnswer;
 pub(super) use self::view::ConversationAnswer;
 
@@ -110,7 +110,7 @@ pub(super) async fn list_conversations(
 pub(super) async fn search_conversations(
     State(app): State<App>,
     State(settings): State<Arc<HttpSettings>>,
-    calls::SearchCall(call): calls::SearchCall,
+    args::SearchCall(call): args::SearchCall,
 ) -> Result<Response, Problem> {
     answer(&app, &settings, call).await
 }

@@ -6,7 +6,7 @@
 //! multipart body, is told by its length alone. Nothing is kept. There is such a path only with
 //! `debug.enabled`.
 
-mod secrets;
+mod masking;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::exchange::X_REQUEST_ID;
 use super::extract::{exchange, read_body};
 use super::negotiate::{JSON, declared};
 use super::paths;
 use super::percent::decoded_query;
 use super::problem::Problem;
+use super::request_context::X_REQUEST_ID;
 use super::state::HttpSettings;
 
 /// Why a body is told by its length alone.
@@ -134,7 +134,7 @@ fn query(raw: &str) -> Vec<PairView> {
         .map(|(name, value)| {
             let (known, value) =
                 (decoded_query(name), decoded_query(value).unwrap_or(value.into()));
-            let value = secrets::parameter(known.as_deref(), &value);
+            let value = masking::parameter(known.as_deref(), &value);
             PairView { name: known.unwrap_or_else(|| name.to_owned()), value }
         })
         .collect()
@@ -142,7 +142,7 @@ fn query(raw: &str) -> Vec<PairView> {
 
 fn header((name, value): (&HeaderName, &HeaderValue)) -> PairView {
     let value = String::from_utf8_lossy(value.as_bytes());
-    PairView { name: name.to_string(), value: secrets::header(name.as_str(), &value) }
+    PairView { name: name.to_string(), value: masking::header(name.as_str(), &value) }
 }
 
 impl BodyView {
@@ -153,7 +153,7 @@ impl BodyView {
             Ok(_) | Err(_) => None,
         };
         let text = String::from_utf8_lossy(content);
-        let Some(masked) = secrets::body(&text, declares(&[FORM])) else {
+        let Some(masked) = masking::body(&text, declares(&[FORM])) else {
             let not_shown = Some(NOT_SHOWN);
             return Self { bytes: content.len(), not_shown, json_error, ..Self::default() };
         };

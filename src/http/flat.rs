@@ -14,10 +14,10 @@ use axum::http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer::{WriteAnswer, damage};
 use super::negotiate::JSON;
 use super::problem::{self, Problem};
 use super::query::Query;
+use super::responses::{WriteAnswer, damage};
 use super::{extract, paths};
 use crate::app;
 use crate::domain::{

@@ -23,10 +23,10 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 pub(super) use self::observe::LoggedResult;
 use super::auth::{self, X_API_KEY};
-#[cfg(doc)]
-use super::exchange::Exchange;
-use super::exchange::{NewRequestId, X_REQUEST_ID, remove_malformed_request_id};
 use super::host;
+#[cfg(doc)]
+use super::request_context::Exchange;
+use super::request_context::{NewRequestId, X_REQUEST_ID, remove_malformed_request_id};
 use super::state::AppState;
 
 /// The router with all layers around its routes.

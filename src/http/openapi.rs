@@ -3,9 +3,9 @@
 //! The committed `openapi.yaml` is this document; a test holds them equal and, with
 //! `UPDATE_OPENAPI=1` in the environment, writes the file anew.
 
-mod codes;
-mod exact;
+mod constraints;
 mod links;
+mod problem_codes;
 mod problems;
 mod security;
 mod yaml;
@@ -25,8 +25,8 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-use super::answer::{WriteAnswer, examples};
 use super::problem::ProblemBody;
+use super::responses::{WriteAnswer, examples};
 use super::{paths, router};
 
 const DESCRIPTION: &str = "Reads and writes the participant attributes of live Genesys Cloud \
@@ -60,14 +60,14 @@ fn document_of(debug: bool) -> OpenApi {
     for (path, item) in &mut api.paths.paths {
         for (method, operation) in operations(item) {
             let negotiated = paths::is_negotiated(path, &method);
-            let codes = codes::of(operation.operation_id.as_deref().unwrap_or_default());
-            exact::operation(operation, &method);
+            let codes = problem_codes::of(operation.operation_id.as_deref().unwrap_or_default());
+            constraints::operation(operation, &method);
             security::mark(operation, path);
             if paths::is_api(path) {
                 complete(operation);
                 links::add(operation, debug);
             } else {
-                let defect = Ref::from_response_name(codes::INTERNAL);
+                let defect = Ref::from_response_name(problem_codes::INTERNAL);
                 operation.responses.responses.insert("500".to_owned(), defect.into());
             }
             for (status, mut response) in problems::of(&codes, path) {
@@ -269,16 +269,16 @@ fn complete_components(components: &mut Components) {
     ProblemBody::schemas(&mut schemas);
     components.schemas.extend(schemas);
     lend_members(&mut components.schemas);
-    exact::answers(&mut components.schemas);
+    constraints::answers(&mut components.schemas);
     for name in WRITE_BODIES {
         if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
-            exact::body(body);
+            constraints::body(body);
         }
     }
     if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut("SearchBody") {
-        exact::search(body);
+        constraints::search(body);
     }
-    for (code, name) in codes::OUTSIDE {
+    for (code, name) in problem_codes::OUTSIDE {
         let response = problems::response(&[code], "/nothing-here");
         components.responses.insert(name.to_owned(), response.into());
     }

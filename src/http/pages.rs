@@ -10,13 +10,13 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::form::{FORMAT, Form, Shown};
 use super::negotiate::{HTML, PLAIN_TEXT, TEXT, quality};
-use super::params::Format;
+use super::openapi_params::Format;
 use super::problem::Problem;
 use super::query::Query;
+use super::response_format::{FORMAT, Form, Shown};
 use super::state::Ops;
-use super::text::facts;
+use super::text_table::facts;
 use super::{paths, problem};
 use crate::error::Code;
 

@@ -1,7 +1,7 @@
 //! Who is at the other end of a request: known by the connection, not by what the request says.
 
-mod crowd;
-mod source;
+mod address_key;
+mod address_limit;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName};
 
-pub use self::crowd::Crowd;
-pub use self::source::Source;
+pub use self::address_key::Source;
+pub use self::address_limit::Crowd;
 
 /// What proxies tell about who asked them.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -16,8 +16,8 @@ use axum::response::{IntoResponse, Response};
 
 pub(super) use body::{About, ProblemBody};
 
-use super::answer::{CandidateView, ChosenView, WriteAnswer};
-use super::mistakes::Mistakes;
+use super::responses::{CandidateView, ChosenView, WriteAnswer};
+use super::violations::Mistakes;
 #[cfg(test)]
 use crate::domain::Violation;
 use crate::domain::{ParticipantId, SizeExcess};

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use super::mistakes::Mistakes;
 use super::percent::decoded_query;
 use super::problem::Problem;
+use super::violations::Mistakes;
 use crate::domain::{ParticipantSelector, Violation, closest_word};
 use crate::error::Code;
 

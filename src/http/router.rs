@@ -6,13 +6,13 @@ use utoipa_axum::routes;
 
 use super::middleware::with_middleware;
 use super::state::AppState;
-use super::{attributes, conversations, docs, echo, ops, pages, single_key, trace};
+use super::{attribute, attributes, conversations, echo, health, pages, swagger_ui, trace};
 
 /// The whole HTTP service.
 pub fn router(state: AppState) -> Router {
     let (router, _) = documented(state.ops.recent.is_some()).split_for_parts();
     let router =
-        router.fallback(ops::not_found).method_not_allowed_fallback(ops::method_not_allowed);
+        router.fallback(health::not_found).method_not_allowed_fallback(health::method_not_allowed);
     with_middleware(router, &state).with_state(state)
 }
 
@@ -37,17 +37,17 @@ fn always() -> OpenApiRouter<AppState> {
             attributes::patch_attributes
         ))
         .routes(routes!(
-            single_key::get_attribute,
-            single_key::put_attribute,
-            single_key::delete_attribute
+            attribute::get_attribute,
+            attribute::put_attribute,
+            attribute::delete_attribute
         ))
         .routes(routes!(pages::root))
-        .routes(routes!(ops::livez))
-        .routes(routes!(ops::readyz))
-        .routes(routes!(ops::metrics))
-        .routes(routes!(ops::openapi_yaml))
-        .routes(routes!(ops::openapi_json))
-        .routes(routes!(docs::page))
-        .routes(routes!(docs::file))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(health::openapi_yaml))
+        .routes(routes!(health::openapi_json))
+        .routes(routes!(swagger_ui::page))
+        .routes(routes!(swagger_ui::file))
         .routes(routes!(pages::problem_page))
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::extract::FromRef;
 use tokio_util::task::TaskTracker;
 
-use super::document::Documents;
 use super::etag::EtagKey;
+use super::openapi_files::Documents;
 use super::peer::Crowd;
 use crate::app::{App, Requests};
 use crate::domain::ParticipantSelector;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::extract::{Caller, conversation};
-use super::params::InConversation;
+use super::openapi_params::InConversation;
 use super::paths;
 use super::problem::Problem;
 use super::query::Query;

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::trail::Attempt;
+use super::attempt_log::Attempt;
 
 /// The bit of the flags that says that whoever began the trace keeps it.
 const SAMPLED: u8 = 1;

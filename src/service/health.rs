@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::callers::KnownCallers;
+use super::clients_file::KnownCallers;
 use super::tls::Tls;
 use crate::app::App;
 use crate::audit::AuditLog;

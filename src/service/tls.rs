@@ -4,9 +4,9 @@
 //! Files are taken anew when they change. If they cannot be used, or not at this time while those
 //! from before can, the old state stays, and the log, `/readyz?verbose` and the figures say so.
 
-mod certificate;
 mod client_certificate;
-mod material;
+mod server_config;
+mod x509;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +16,11 @@ use anyhow::{Context as _, bail};
 use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
-use self::certificate::when;
 pub use self::client_certificate::ClientCertificate;
-use self::material::Material;
-pub use self::material::certificates;
-use super::watched::{Watched, check_regular};
+use self::server_config::Material;
+pub use self::server_config::certificates;
+use self::x509::when;
+use super::file_watcher::{Watched, check_regular};
 use crate::clock;
 use crate::config::{self, ClientCertificates};
 use crate::http::{CertificateSubject, Check};

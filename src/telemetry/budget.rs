@@ -5,7 +5,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::families::{Held, OperationLabels};
+use super::cached_family::{Held, OperationLabels};
 use crate::ports::Operation;
 
 /// What became of the budget.

@@ -17,11 +17,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::budget::Budget;
+use super::cached_family::{Endpoint, Held, RequestLabels, RouteLabels, count, seconds};
 use super::clients::Clients;
 use super::connections::{Connections, Ended};
-use super::families::{Endpoint, Held, RequestLabels, RouteLabels, count, seconds};
+use super::log_writer::LogLosses;
 use super::process;
-use super::sink::LogLosses;
 use super::upstream::Upstream;
 use super::writes::{Writes, whole};
 use crate::domain::{Client, Outcome};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::access::Now;
+use super::access_log::Now;
 use crate::domain::ConversationId;
 use crate::error::{Code, Effect};
 use crate::ports::{Cycle, Trail};

@@ -17,7 +17,7 @@ use opentelemetry_sdk::trace::{
     BatchSpanProcessor, SpanData, SpanEvents, SpanExporter, SpanLinks, SpanProcessor,
 };
 
-use super::access::{AccessRecord, milliseconds};
+use super::access_log::{AccessRecord, milliseconds};
 use crate::clock;
 use crate::ports::{Answer, Attempt, Cycle, Operation, Phase, Span, Spans, TraceContext};
 

@@ -13,7 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::families::{
+use super::cached_family::{
     AttemptLabels, Held, OPERATION_ANSWERS, OperationLabels, UpstreamLabels, count, seconds,
 };
 use crate::clock;

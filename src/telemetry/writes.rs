@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::families::{Held, OutcomeLabels, seconds};
+use super::cached_family::{Held, OutcomeLabels, seconds};
 use crate::domain::Outcome;
 
 /// What became of writes, and what they took.

@@ -39,7 +39,12 @@ async fn the_page_and_its_parts_come_from_the_gateway_under_a_strict_policy() {
         ("docs/swagger-ui.css", "text/css", "gzip", b".swagger-ui "),
         ("docs/index.css", "text/css", "gzip", b"box-sizing"),
         ("docs/swagger-ui-bundle.js", "text/javascript", "gzip", b"SwaggerUIBundle"),
-        ("docs/start.js", "text/javascript", "", include_bytes!("../../src/http/docs/start.js")),
+        (
+            "docs/start.js",
+            "text/javascript",
+            "",
+            include_bytes!("../../src/http/swagger_ui/start.js"),
+        ),
         ("docs/favicon-32x32.png", "image/png", "gzip", b"\x89PNG\r\n\x1a\n"),
     ];
     for (name, kind, encoding, holds) in parts {

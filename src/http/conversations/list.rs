@@ -5,9 +5,9 @@ use smol_str::SmolStr;
 use utoipa::ToSchema;
 
 use crate::domain::{ConversationId, Listed, ListedParticipant, ParticipantId, Timestamp};
-use crate::http::answer::shown;
-use crate::http::form::Shown;
-use crate::http::text::{NOTHING, Table, plain, warnings};
+use crate::http::response_format::Shown;
+use crate::http::responses::shown;
+use crate::http::text_table::{NOTHING, Table, plain, warnings};
 
 /// Some of the live conversations, the newest first.
 #[derive(Debug, Serialize, ToSchema)]

@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 use crate::domain::{
     Conversation, ConversationId, Participant, ParticipantId, PersonName, Span, Timestamp,
 };
-use crate::http::answer::shown;
-use crate::http::form::Shown;
-use crate::http::text::{NOTHING, Table, facts};
+use crate::http::response_format::Shown;
+use crate::http::responses::shown;
+use crate::http::text_table::{NOTHING, Table, facts};
 
 /// A conversation with everybody who ever joined.
 #[derive(Debug, Serialize, ToSchema)]

@@ -2,9 +2,9 @@
 
 use crate::domain::{AttributeKey, ParticipantSelector, Patch, Rights, Violation};
 use crate::error::{Code, Error, Failure};
-use crate::http::mistakes::Mistakes;
 use crate::http::problem::Problem;
 use crate::http::query::shortened;
+use crate::http::violations::Mistakes;
 
 /// Refuses a selector or keys that the caller may not use; of keys, all at once.
 pub(in crate::http) fn check<'a>(

@@ -7,19 +7,19 @@ use axum::extract::{FromRequest, Request};
 use axum::http::Method;
 use axum::http::request::Parts;
 
-use super::{condition, conversation, cover, exchange, key, rights};
+use super::{conversation, cover, exchange, if_match, key, rights};
 use crate::app::{Precondition, WriteOptions, WriteRequest};
 use crate::domain::{AttributeKey, Change, Client, ParticipantSelector, Patch, Violation};
 use crate::error::Code;
 use crate::http::body;
+use crate::http::body_parser::{self, Null, attribute};
 use crate::http::etag::Cover;
-use crate::http::exchange::Exchange;
 use crate::http::negotiate::{self, JSON, MERGE_PATCH, TEXT};
 use crate::http::problem::Problem;
 use crate::http::query::Query;
+use crate::http::request_context::Exchange;
+use crate::http::respond::WriteView;
 use crate::http::state::{AppState, HttpSettings};
-use crate::http::view::WriteView;
-use crate::http::wire::{self, Null, single};
 
 /// A write that can be made.
 pub(in crate::http) struct WriteCall {
@@ -75,7 +75,7 @@ async fn read(
     (cover, client, dry_run): Asked<'_>,
 ) -> Result<Read, Problem> {
     negotiate::accepts_json(&parts.headers)?;
-    let condition = condition::of(&parts.headers, (cover, client), dry_run, settings)?;
+    let condition = if_match::of(&parts.headers, (cover, client), dry_run, settings)?;
     let patch = match key(parts)? {
         None => of_attributes(parts, body, exchange, settings).await?,
         Some(key) => of_one(&key, parts, body, exchange, settings).await?,
@@ -92,7 +92,7 @@ async fn of_attributes(
     let merges = parts.method == Method::PATCH;
     negotiate::declared(&parts.headers, if merges { &[JSON, MERGE_PATCH] } else { &[JSON] })?;
     let body = read_body(parts, body, exchange, settings).await?;
-    wire::patch(&body, if merges { Null::Clears } else { Null::Refused })
+    body_parser::patch(&body, if merges { Null::Clears } else { Null::Refused })
 }
 
 async fn of_one(
@@ -112,7 +112,7 @@ async fn of_one(
     } else {
         let declared = negotiate::declared(&parts.headers, &[JSON, TEXT])?;
         let body = read_body(parts, body, exchange, settings).await?;
-        if declared == TEXT { single::plain(&body)? } else { single::change(&body, key)? }
+        if declared == TEXT { attribute::plain(&body)? } else { attribute::change(&body, key)? }
     };
     Ok([(attribute, change)].into_iter().collect())
 }

@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 
 use super::audit;
 use crate::http::auth::Recognition;
-use crate::http::exchange::{Exchange, traceparent};
+use crate::http::request_context::{Exchange, traceparent};
 use crate::http::state::AppState;
 use crate::http::{flat, paths};
 use crate::ports::Span;

@@ -6,12 +6,12 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use crate::http::answer::not_to_be_stored;
-use crate::http::exchange::Exchange;
 use crate::http::paths;
 use crate::http::prefer::PREFERENCE_APPLIED;
+use crate::http::request_context::Exchange;
+use crate::http::responses::not_to_be_stored;
+use crate::http::server_timing::server_timing;
 use crate::http::state::AppState;
-use crate::http::timing::server_timing;
 use crate::ports::Phase;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");

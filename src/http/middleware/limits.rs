@@ -7,10 +7,10 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::error::{Error, Failure};
-use crate::http::exchange::Exchange;
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::problem::Problem;
+use crate::http::request_context::Exchange;
 use crate::http::state::AppState;
 
 /// Holds a token while the request is under way; a drain waits until none is held.

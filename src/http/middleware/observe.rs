@@ -13,9 +13,9 @@ use super::audit;
 use crate::domain::ConversationId;
 use crate::error::{Code, Effect};
 use crate::http::auth::Recognition;
-use crate::http::exchange::Exchange;
 use crate::http::paths;
 use crate::http::peer::peer_of;
+use crate::http::request_context::Exchange;
 use crate::http::state::AppState;
 use crate::telemetry::{AccessRecord, Arrival, HttpFigures, RecentRequest};
 

@@ -11,11 +11,11 @@ use axum::response::Response;
 
 use super::LoggedResult;
 use crate::error::{Code, Effect};
-use crate::http::answer::ChosenView;
-use crate::http::exchange::Exchange;
 use crate::http::negotiate::PATCHES;
 use crate::http::paths;
 use crate::http::problem::{About, Problem};
+use crate::http::request_context::Exchange;
+use crate::http::responses::ChosenView;
 use crate::http::state::AppState;
 
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");

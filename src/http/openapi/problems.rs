@@ -8,9 +8,9 @@ use utoipa::openapi::{Ref, Response, ResponseBuilder};
 
 use super::{described, example, headers};
 use crate::error::Code;
-use crate::http::answer::examples;
 use crate::http::paths;
 use crate::http::problem::{self, About, PROBLEM_JSON, Problem, ProblemBody};
+use crate::http::responses::examples;
 
 /// Limit of the attributes in the examples; the default.
 const LIMIT: usize = 10_240;

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{Extra, Problem};
 use crate::domain::Violation;
 use crate::error::Code;
-use crate::http::answer::{CandidateView, ChosenView, WriteAnswer};
+use crate::http::responses::{CandidateView, ChosenView, WriteAnswer};
 
 /// What the middleware adds to a problem.
 #[derive(Clone, Copy, Debug)]

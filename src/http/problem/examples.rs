@@ -10,7 +10,7 @@ use crate::domain::{
     ParticipantId, SizeExcess, Verification, VerificationStatus, Violation, WriteReport,
 };
 use crate::error::{Code, Effect, Error, Failure};
-use crate::http::mistakes::Mistakes;
+use crate::http::violations::Mistakes;
 
 const CONVERSATION: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
 const FIRST: &str = "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0";

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
 
 use super::Tls;
-use super::certificate::{Term, subject};
+use super::x509::{Term, subject};
 use crate::clock;
 use crate::http::CertificateSubject;
 use crate::ports::BoxFuture;

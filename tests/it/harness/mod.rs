@@ -13,12 +13,12 @@
 mod answer;
 mod authority;
 mod call;
-mod callers;
+mod clients;
 mod collector;
 mod defect;
-mod look;
+mod log_events;
+mod masking;
 mod process;
-mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -43,11 +43,11 @@ use tower::ServiceExt as _;
 pub use answer::Answer;
 pub use authority::{Authority, Identity};
 pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
-pub use callers::{client, replace, shown};
+pub use clients::{client, replace, shown};
 pub use collector::{Collector, attribute};
 pub use defect::{app_settings, defective, defective_in_patch};
+pub use log_events::Told;
 pub use process::{Demo, Ended, Process, fetch, once, until};
-pub use told::Told;
 
 /// The `Authorization` headers that a platform was sent.
 pub type Overheard = Arc<Mutex<BTreeSet<String>>>;

@@ -7,16 +7,16 @@ use attribute_gateway::http::CertificateSubject;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
-#[path = "../../../../src/service/tls/certificate.rs"]
-mod certificate;
+#[path = "../../../../src/service/tls/x509.rs"]
+mod x509;
 
 /// Reads the certificate; two names are never written alike, so that nobody is taken for another.
 pub fn run(input: &[u8]) {
-    if let Some(term) = certificate::Term::of(input) {
+    if let Some(term) = x509::Term::of(input) {
         assert_eq!(term.within(term), term);
         assert_eq!(term.fault(term.begins).is_some(), term.begins > term.expires);
     }
-    let Some(subject) = certificate::subject(input) else { return };
+    let Some(subject) = x509::subject(input) else { return };
     let subject = subject.as_str();
     assert!(!subject.contains(|character: char| character.is_ascii_control()), "{subject:?}");
     let certificate = Certificate::from_der(input).expect("it was read");

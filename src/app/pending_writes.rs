@@ -1,0 +1,373 @@
+//! What is remembered of participants between requests: writes under way, and writes whose fate
+//! or visibility is still open.
+//!
+//! A key that we have written and not seen since must not be reported as unchanged: a read may
+//! show the state before that write. Everything here is bounded: writes by the limits on waiting,
+//! open writes by their age.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+mod write_admission;
+
+pub use self::write_admission::Admitted;
+use super::{AppSettings, ById};
+use crate::domain::{
+    AttributeKey, AttributeMap, AttributeValue, Change, Conversation, ConversationId,
+    ParticipantId, Patch, Unseen,
+};
+use crate::policy::{Parts, Places};
+use crate::ports::{Meter, Stood};
+
+/// A participant of a conversation.
+pub type Place = (ConversationId, ParticipantId);
+
+/// Marks the keys of one PATCH; they are taken back by it if the PATCH was certainly not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(u64);
+
+/// A value of ours that was sent and not seen yet.
+#[derive(Debug)]
+struct Open {
+    mark: Mark,
+    value: Option<AttributeValue>,
+    /// What stood there before.
+    before: Option<AttributeValue>,
+    sent: Instant,
+    accepted: Option<Instant>,
+    /// When it was given up, if its fate is unknown.
+    given_up: Option<Instant>,
+}
+
+impl Open {
+    /// Whether the value differs from the one that stood there: else seeing it proves nothing.
+    fn is_telling(&self) -> bool {
+        self.before != self.value
+    }
+
+    /// Whether it may still surface: for `outstanding` after it was answered or given up, and for
+    /// as long as it is on its way.
+    fn is_live(&self, outstanding: Duration) -> bool {
+        self.accepted.or(self.given_up).is_none_or(|ended| ended.elapsed() < outstanding)
+    }
+}
+
+/// The last change of a key that was sent, while writes to its participant are under way.
+#[derive(Debug)]
+struct Latest {
+    mark: Mark,
+    arrival: u64,
+    change: Change,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    writes: Places,
+    open: BTreeMap<AttributeKey, Vec<Open>>,
+    /// Known to have been applied, by key: what is sent later must not undo it.
+    latest: BTreeMap<AttributeKey, Latest>,
+    /// Not known to have been: nothing has been overtaken by these yet.
+    maybe: Vec<(AttributeKey, Latest)>,
+    /// When a PATCH was answered last, or given up.
+    answered: Option<Instant>,
+    /// The last read that settled an accepted write.
+    settled: Option<Settled>,
+}
+
+/// A read settled an accepted write: a read that was sent before the answer may not show that
+/// write, and the overlay does not hold it any more.
+#[derive(Clone, Copy, Debug)]
+struct Settled {
+    answered: Instant,
+    /// When it was sent, if it shows all that was settled before it, too.
+    read: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    places: ById<Place, Entry>,
+    /// Writes that have not found their participant yet.
+    arriving: ById<ConversationId, Places>,
+    writes: Places,
+    /// Among whom places are divided.
+    parts: Parts,
+    marks: u64,
+    swept: Option<Instant>,
+    /// A task forgets what expires while nobody writes.
+    sweeping: bool,
+}
+
+/// The memory. Cheap to clone.
+#[derive(Clone)]
+pub struct Held {
+    state: Arc<Mutex<State>>,
+    meter: Arc<dyn Meter>,
+    outstanding: Duration,
+    waiting: usize,
+    waiting_per_participant: usize,
+}
+
+impl Held {
+    /// An empty memory with the bounds of `settings`.
+    pub fn new(settings: &AppSettings, meter: Arc<dyn Meter>) -> Self {
+        Self {
+            state: Arc::default(),
+            meter,
+            outstanding: settings.outstanding,
+            waiting: settings.waiting,
+            waiting_per_participant: settings.waiting_per_participant,
+        }
+    }
+
+    /// Takes note of a PATCH that is about to leave, while the map reads `before`. `arrivals` are
+    /// the numbers of the requests whose changes it carries, by key.
+    pub fn sending(
+        &self,
+        place: Place,
+        patch: &Patch,
+        before: &AttributeMap,
+        arrivals: &BTreeMap<AttributeKey, u64>,
+    ) -> Mark {
+        let mut state = self.state();
+        state.marks += 1;
+        let mark = Mark(state.marks);
+        let entry = state.places.entry(place).or_default();
+        for (key, change) in patch.iter() {
+            if let Some(&arrival) = arrivals.get(key) {
+                let latest = Latest { mark, arrival, change: change.clone() };
+                entry.maybe.push((key.clone(), latest));
+            }
+            entry.open.entry(key.clone()).or_default().push(Open {
+                mark,
+                value: change.wanted().cloned(),
+                before: before.get(key.as_str()).cloned(),
+                sent: Instant::now(),
+                accepted: None,
+                given_up: None,
+            });
+        }
+        mark
+    }
+
+    /// Whether a request that came after number `arrival` has sent another change of this key: to
+    /// send the earlier one now would undo the later.
+    pub fn is_overtaken(
+        &self,
+        place: Place,
+        key: &AttributeKey,
+        arrival: u64,
+        to: &Change,
+    ) -> bool {
+        let state = self.state();
+        let latest = state.places.get(&place).and_then(|entry| entry.latest.get(key));
+        latest.is_some_and(|latest| latest.arrival > arrival && latest.change != *to)
+    }
+
+    /// Values of ours that may stand upstream without having been seen, by key: where a read shows
+    /// one of them, no other writer was at work.
+    pub fn unseen_values(&self, place: Place) -> Unseen {
+        let state = self.state();
+        let Some(entry) = state.places.get(&place) else { return Unseen::new() };
+        let values = |opens: &Vec<Open>| opens.iter().map(|open| open.value.clone()).collect();
+        entry.open.iter().map(|(key, opens)| (key.clone(), values(opens))).collect()
+    }
+
+    /// Whether the fate of a PATCH other than `own` is unknown, and a read that was sent at `read`
+    /// does not settle it: one that is `settle` younger than the PATCH does, whatever it shows.
+    pub fn is_unsettled(
+        &self,
+        place: Place,
+        own: &[Mark],
+        read: Instant,
+        settle: Duration,
+    ) -> bool {
+        let state = self.state();
+        let Some(entry) = state.places.get(&place) else { return false };
+        let open = |open: &Open| {
+            let since = open.given_up.unwrap_or(open.sent);
+            open.accepted.is_none() && !own.contains(&open.mark) && read < since + settle
+        };
+        entry.open.values().flatten().any(open)
+    }
+
+    /// When a PATCH to this participant was answered last, or given up.
+    pub fn answered_last(&self, place: Place) -> Option<Instant> {
+        self.state().places.get(&place)?.answered
+    }
+
+    /// Whether a map that was read at `shown_at` may lack an accepted write that the overlay does
+    /// not hold any more.
+    pub fn is_outdated(&self, place: Place, shown_at: Instant) -> bool {
+        let state = self.state();
+        let settled = state.places.get(&place).and_then(|entry| entry.settled);
+        settled.is_some_and(|last| shown_at <= last.answered && Some(shown_at) != last.read)
+    }
+
+    /// Whether a write of ours has cleared this key lately, or may have: then it is not lost.
+    pub fn is_cleared(&self, place: Place, key: &AttributeKey) -> bool {
+        let state = self.state();
+        let Some(entry) = state.places.get(&place) else { return false };
+        let by = |latest: &Latest| latest.change == Change::Clear;
+        entry.latest.get(key).is_some_and(by)
+            || entry.maybe.iter().any(|(one, latest)| one == key && by(latest))
+            || entry
+                .open
+                .get(key)
+                .is_some_and(|opens| opens.iter().any(|open| open.value.is_none()))
+    }
+
+    /// A PATCH was answered, or given up: from now on its fate is known, or unknown.
+    pub fn answered(&self, place: Place) {
+        if let Some(entry) = self.state().places.get_mut(&place) {
+            let now = Instant::now();
+            entry.answered = Some(now);
+            let opens = entry.open.values_mut().flatten();
+            for open in opens.filter(|open| open.accepted.is_none() && open.given_up.is_none()) {
+                open.given_up = Some(now);
+            }
+        }
+    }
+
+    /// The PATCH was accepted.
+    pub fn accepted(&self, place: Place, mark: Mark) {
+        self.each_open(place, |open| {
+            if open.mark == mark {
+                open.accepted = Some(Instant::now());
+            }
+            true
+        });
+        if let Some(entry) = self.state().places.get_mut(&place) {
+            entry.take_as_applied(mark);
+        }
+    }
+
+    /// The PATCH was certainly not applied.
+    pub fn refused(&self, place: Place, mark: Mark) {
+        self.each_open(place, |open| open.mark != mark);
+        if let Some(entry) = self.state().places.get_mut(&place) {
+            entry.maybe.retain(|(_, latest)| latest.mark != mark);
+        }
+    }
+
+    /// Takes note of a read that was sent at `read`, for everybody whom it showed: what it shows of
+    /// ours is proved, and so is everything that was accepted before that one was sent. A read that
+    /// left before a PATCH says nothing of it. One that left `settle` after its acceptance, and shows
+    /// neither our value nor the one before, or both where they are the same, ends the matter: another
+    /// writer was there.
+    pub fn seen_in(&self, conversation: &Conversation, read: Instant, settle: Duration) {
+        let mut state = self.state();
+        for participant in &conversation.participants {
+            if let Some(entry) = state.places.get_mut(&(conversation.id, participant.id)) {
+                entry.seen(&participant.attributes, read, settle);
+            }
+        }
+    }
+
+    /// Whether there is nothing of ours that a read could prove.
+    pub fn is_idle(&self) -> bool {
+        self.state().places.is_empty()
+    }
+
+    /// Whether a write of ours to this key is still unproved.
+    pub fn is_open(&self, place: Place, key: &AttributeKey) -> bool {
+        let state = self.state();
+        let opens = state.places.get(&place).and_then(|entry| entry.open.get(key));
+        opens.is_some_and(|opens| opens.iter().any(|open| open.is_live(self.outstanding)))
+    }
+
+    /// Our values that upstream has accepted and no read has shown yet: what a map has to be
+    /// completed with before it is sent as a whole.
+    pub fn accepted_unseen(&self, place: Place) -> Patch {
+        let state = self.state();
+        let Some(entry) = state.places.get(&place) else { return Patch::default() };
+        let latest = entry.open.iter().filter_map(|(key, opens)| {
+            let accepted = |open: &&Open| open.accepted.is_some() && open.is_live(self.outstanding);
+            let open = opens.iter().rev().find(accepted)?;
+            let value = open.value.clone().unwrap_or_else(|| AttributeValue::new(""));
+            Some((key.clone(), Change::to(value)))
+        });
+        latest.collect()
+    }
+
+    /// What stands there, where a read has shown `shown` and nothing newer is known.
+    pub fn standing(&self, place: Place, shown: &AttributeMap) -> Stood {
+        let map = self.accepted_unseen(place).applied_to(shown);
+        let state = self.state();
+        let in_doubt = |opens: &[Open]| {
+            let last = opens.iter().rev().find(|open| open.is_live(self.outstanding));
+            last.is_some_and(|open| open.accepted.is_none())
+        };
+        let doubtful = state.places.get(&place).map(|entry| {
+            let keys = entry.open.iter().filter(|(_, opens)| in_doubt(opens));
+            keys.map(|(key, _)| key.clone()).collect()
+        });
+        Stood { map, doubtful: doubtful.unwrap_or_default() }
+    }
+
+    fn each_open(&self, place: Place, mut keep: impl FnMut(&mut Open) -> bool) {
+        let mut state = self.state();
+        let Some(entry) = state.places.get_mut(&place) else {
+            return;
+        };
+        entry.open.retain(|_, opens| {
+            opens.retain_mut(&mut keep);
+            !opens.is_empty()
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn seen(&mut self, attributes: &AttributeMap, read: Instant, settle: Duration) {
+        let mut proofs = Vec::new();
+        let accepted = |opens: &[Open]| opens.iter().filter(|open| open.accepted.is_some()).count();
+        let mut is_settled = false;
+        self.open.retain(|key, opens| {
+            let before = accepted(opens);
+            let shown = attributes.get(key.as_str());
+            let shows_it = |open: &Open| {
+                open.is_telling() && open.sent <= read && open.value.as_ref() == shown
+            };
+            if let Some(index) = opens.iter().rposition(shows_it) {
+                let (proved, sent) = (opens[index].mark, opens[index].sent);
+                proofs.push(proved);
+                let replaced = |open: &Open| open.accepted.is_some_and(|at| at <= sent);
+                opens.retain(|open| open.mark != proved && !replaced(open));
+            }
+            let ours: Vec<_> = opens.iter().map(|open| open.value.clone()).collect();
+            opens.retain(|open| {
+                let settled = open.accepted.is_some_and(|at| at + settle <= read);
+                let as_before = open.is_telling() && open.before.as_ref() == shown;
+                let later = open.is_telling() && ours.iter().any(|value| value.as_ref() == shown);
+                !settled || as_before || later
+            });
+            is_settled |= accepted(opens) < before;
+            !opens.is_empty()
+        });
+        if is_settled {
+            let shows_all = self.settled.is_none_or(|last| last.answered < read);
+            let read = shows_all.then_some(read);
+            self.settled = Some(Settled { answered: Instant::now(), read });
+        }
+        for mark in proofs {
+            self.take_as_applied(mark);
+        }
+    }
+
+    fn take_as_applied(&mut self, mark: Mark) {
+        let (applied, maybe) =
+            std::mem::take(&mut self.maybe).into_iter().partition(|(_, one)| one.mark == mark);
+        self.maybe = maybe;
+        let applied: Vec<(AttributeKey, Latest)> = applied;
+        self.latest.extend(applied);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! From the requests to the output: a queue that is bounded in bytes, and a thread at its end.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::health::Ledger;
+use super::output::Output;
+use crate::ports::Unrecorded;
+
+/// Most that waits to be written: some thousands of records, and as long as a disk may think.
+const CAPACITY: usize = 8 * 1024 * 1024;
+
+/// A line on its way.
+pub(super) struct Entry {
+    pub line: Vec<u8>,
+    /// Its loss counts.
+    pub counts: bool,
+}
+
+type Told = oneshot::Sender<Result<(), Unrecorded>>;
+
+/// The way to an output.
+pub(super) struct Stream {
+    way: Way,
+    /// Bytes.
+    waiting: Arc<AtomicUsize>,
+    /// Lines whose loss counts.
+    lines: Arc<AtomicUsize>,
+    ledger: Arc<Ledger>,
+}
+
+enum Way {
+    /// An output that takes no time.
+    Direct(Mutex<Box<dyn Output>>),
+    /// `None` where no thread could be started.
+    Thread(Option<Sender<(Entry, Told)>>),
+}
+
+impl Stream {
+    pub(super) fn over(output: Box<dyn Output>, ledger: Arc<Ledger>) -> Self {
+        let (waiting, lines) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let way = if output.may_stall() {
+            let (sender, receiver) = mpsc::channel();
+            let (ledger, waiting, lines) = (ledger.clone(), waiting.clone(), lines.clone());
+            let writer = Writer { output, ledger, waiting, lines };
+            let thread = std::thread::Builder::new().name("audit".to_owned());
+            Way::Thread(thread.spawn(move || writer.run(&receiver)).ok().map(|_| sender))
+        } else {
+            Way::Direct(Mutex::new(output))
+        };
+        Self { way, waiting, lines, ledger }
+    }
+
+    /// Takes a line, now; the future tells whether it was written.
+    pub(super) fn write(
+        &self,
+        entry: Entry,
+    ) -> impl Future<Output = Result<(), Unrecorded>> + Send + use<> {
+        let (told, answer) = oneshot::channel();
+        match &self.way {
+            Way::Direct(output) => {
+                let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = told.send(append(&mut **output, &entry, &self.ledger));
+            }
+            Way::Thread(sender) => self.queue(sender.as_ref(), entry, told),
+        }
+        async { answer.await.unwrap_or(Err(Unrecorded)) }
+    }
+
+    /// Lines that are not written yet, and whose loss would count.
+    pub(super) fn waiting(&self) -> usize {
+        self.lines.load(Ordering::Relaxed)
+    }
+
+    fn queue(&self, sender: Option<&Sender<(Entry, Told)>>, entry: Entry, told: Told) {
+        let (length, counts) = (entry.line.len(), entry.counts);
+        let before = self.waiting.fetch_add(length, Ordering::Relaxed);
+        if before + length > CAPACITY {
+            self.waiting.fetch_sub(length, Ordering::Relaxed);
+            self.ledger.failed(counts, "the output stands still, and too much waits for it");
+            return;
+        }
+        self.lines.fetch_add(usize::from(counts), Ordering::Relaxed);
+        if sender.is_none_or(|sender| sender.send((entry, told)).is_err()) {
+            self.lines.fetch_sub(usize::from(counts), Ordering::Relaxed);
+            self.waiting.fetch_sub(length, Ordering::Relaxed);
+            self.ledger.failed(counts, "the thread that writes is gone");
+        }
+    }
+
+    /// Ends when all that was taken before has been written, or was lost.
+    pub(super) async fn flushed(&self) {
+        if let Way::Thread(Some(sender)) = &self.way {
+            let (told, answer) = oneshot::channel();
+            let nothing = Entry { line: Vec::new(), counts: false };
+            if sender.send((nothing, told)).is_ok() {
+                let _ = answer.await;
+            }
+        }
+    }
+}
+
+/// What the thread works with.
+struct Writer {
+    output: Box<dyn Output>,
+    ledger: Arc<Ledger>,
+    waiting: Arc<AtomicUsize>,
+    lines: Arc<AtomicUsize>,
+}
+
+impl Writer {
+    fn run(mut self, entries: &Receiver<(Entry, Told)>) {
+        while let Ok((entry, told)) = entries.recv() {
+            self.ledger.begins();
+            let written = append(&mut *self.output, &entry, &self.ledger);
+            self.ledger.ended();
+            self.waiting.fetch_sub(entry.line.len(), Ordering::Relaxed);
+            self.lines.fetch_sub(usize::from(entry.counts), Ordering::Relaxed);
+            // Not everybody waits for it.
+            let _ = told.send(written);
+        }
+    }
+}
+
+fn append(output: &mut dyn Output, entry: &Entry, ledger: &Ledger) -> Result<(), Unrecorded> {
+    if entry.line.is_empty() {
+        return Ok(());
+    }
+    match output.append(&entry.line) {
+        Ok(()) => {
+            ledger.written(entry.counts);
+            Ok(())
+        }
+        Err(error) => {
+            ledger.failed(entry.counts, &format!("{}: {error}", output.name()));
+            Err(Unrecorded)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ports::NoMeter;
+
+    /// Takes a line each time that it is let.
+    struct Slow {
+        gate: Receiver<()>,
+        taken: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Output for Slow {
+        fn append(&mut self, line: &[u8]) -> io::Result<()> {
+            self.gate.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
+            self.taken.lock().expect("not poisoned").extend_from_slice(line);
+            Ok(())
+        }
+
+        fn name(&self) -> String {
+            "slow".to_owned()
+        }
+    }
+
+    type Taken = Arc<Mutex<Vec<u8>>>;
+
+    fn slow() -> (Stream, SyncSender<()>, Taken, Arc<Ledger>) {
+        let (let_in, gate) = sync_channel(1000);
+        let taken = Taken::default();
+        let ledger = Arc::new(Ledger::new(Arc::new(NoMeter)));
+        let output = Box::new(Slow { gate, taken: Arc::clone(&taken) });
+        (Stream::over(output, Arc::clone(&ledger)), let_in, taken, ledger)
+    }
+
+    fn entry(length: usize) -> Entry {
+        Entry { line: vec![b'x'; length], counts: true }
+    }
+
+    #[tokio::test]
+    async fn a_line_is_taken_at_once_and_told_when_it_was_written() {
+        let (stream, let_in, taken, _ledger) = slow();
+        let written = stream.write(entry(3));
+        tokio::pin!(written);
+        let soon = Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, &mut written).await.is_err(), "not written yet");
+        assert_eq!(stream.waiting(), 1);
+        // Nobody waits for this one.
+        drop(stream.write(entry(4)));
+        let_in.send(()).expect("the thread lives");
+        assert_eq!(written.await, Ok(()));
+        let_in.send(()).expect("the thread lives");
+        stream.flushed().await;
+        assert_eq!(stream.waiting(), 0);
+        assert_eq!(taken.lock().expect("not poisoned").len(), 7);
+    }
+
+    #[tokio::test]
+    async fn beyond_what_may_wait_lines_are_lost_at_once_and_counted() {
+        let (stream, let_in, taken, ledger) = slow();
+        let waits = stream.write(entry(CAPACITY - 10));
+        let refused = tokio::time::timeout(Duration::from_secs(2), stream.write(entry(11))).await;
+        assert_eq!(refused, Ok(Err(Unrecorded)), "at once");
+        assert_eq!(ledger.state().lost, 1);
+        let fits = stream.write(entry(10));
+        let_in.send(()).expect("the thread lives");
+        let_in.send(()).expect("the thread lives");
+        assert_eq!((waits.await, fits.await), (Ok(()), Ok(())));
+        assert_eq!(taken.lock().expect("not poisoned").len(), CAPACITY);
+        // There is room again.
+        let_in.send(()).expect("the thread lives");
+        assert_eq!(stream.write(entry(CAPACITY)).await, Ok(()));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn an_output_that_takes_nothing_is_told_although_nothing_is_lost_yet() {
+        let (stream, let_in, _taken, ledger) = slow();
+        let waits = stream.write(entry(1));
+        while !ledger.is_writing() {
+            std::thread::yield_now();
+        }
+        assert_eq!(ledger.state().failing, None, "not for long yet");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(ledger.state().failing.as_deref(), Some("the output stands still"));
+        let_in.send(()).expect("the thread lives");
+        assert_eq!(waits.await, Ok(()));
+        while ledger.is_writing() {
+            std::thread::yield_now();
+        }
+        assert_eq!(ledger.state().failing, None);
+    }
+}

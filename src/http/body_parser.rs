@@ -1,0 +1,439 @@
+//! The body of a write, from bytes to a patch: of all attributes, or of a single one.
+//!
+//! Read in one pass without a tree in between, so that duplicate members are seen, every mistake
+//! is listed with its place, and nothing is copied twice. No sentence made here holds a value:
+//! what is wrong is told by its kind.
+
+pub(super) mod attribute;
+mod encoding;
+pub(super) mod members;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+
+use self::encoding::utf8;
+use super::problem::Problem;
+use super::violations::Mistakes;
+use crate::domain::{
+    AttributeKey, AttributeValue, Change, MarkedJson, Patch, Violation, closest_word,
+};
+use crate::error::Code;
+
+/// The member that holds the attributes.
+const ATTRIBUTES: &str = "attributes";
+
+/// The same as text, for callers that cannot send an object.
+const ATTRIBUTES_JSON: &str = "attributesJson";
+
+/// The root of the document, as a pointer.
+const ROOT: &str = "#";
+
+/// What `null` as the value of an attribute means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Null {
+    /// Nothing: it is a mistake.
+    #[default]
+    Refused,
+    /// The key is to be cleared, as in a merge patch (RFC 7396).
+    Clears,
+}
+
+/// The patch that a body asks for.
+pub(super) fn patch(body: &[u8], null: Null) -> Result<Patch, Problem> {
+    let mut found = Found { null, ..Found::default() };
+    let text = found.halves.marked(text(body)?);
+    if let Err(error) = parse(&text, Document(&mut found)) {
+        let place = found.place.unwrap_or_else(|| ROOT.to_owned());
+        return Err(Problem::listing(Code::InvalidJson, Violation::at(place, sentence(&error))));
+    }
+    found.finish()
+}
+
+/// Documents of one request with half surrogates in them, marked: the body, and what is embedded in it.
+#[derive(Default)]
+struct Halves(Vec<MarkedJson>);
+
+impl Halves {
+    /// The document as it can be parsed.
+    fn marked<'a>(&mut self, json: &'a str) -> Cow<'a, str> {
+        let Some(marked) = MarkedJson::new(json) else { return json.into() };
+        let text = marked.text().to_owned();
+        self.0.push(marked);
+        text.into()
+    }
+
+    /// The string as it can be shown, if it has half a surrogate pair.
+    fn in_string(&self, parsed: &str) -> Option<String> {
+        self.0.iter().any(|marked| marked.marks(parsed)).then(|| self.shown(parsed))
+    }
+
+    fn shown(&self, parsed: &str) -> String {
+        self.0.iter().fold(parsed.to_owned(), |text, marked| marked.shown(&text))
+    }
+}
+
+/// What is wrong with a string that no text can hold.
+const HALF: &str = "has half of a surrogate pair, so it is not valid Unicode; this happens when a text is cut inside an emoji";
+
+/// What to do about it.
+const WHOLE_CHARACTERS: &str = "Shorten texts between characters, never inside one, and send U+FFFD or nothing for a half that is left.";
+
+/// What to do about another encoding.
+const ENCODING: &str =
+    "Convert the text to UTF-8 before it is sent; a charset in the Content-Type changes nothing.";
+
+/// What to do about values that are no strings.
+const STRINGS: &str = "Send every value as a string, numbers and booleans in quotes; \"\" clears a key, and in a PATCH null does too.";
+
+/// What to do about keys that cannot be used.
+const KEYS: &str =
+    "Give each key once; a key is a string that is not empty and has no control characters.";
+
+/// What to do about a body that has no attributes.
+const SHAPE: &str = "Send {\"attributes\": {\"key\": \"value\"}} with at least one key; attributesJson takes the same object as a string.";
+
+/// What to do about members that a write does not have.
+const MEMBERS: &str =
+    "Put the keys and values into the member `attributes`, and send no other member.";
+
+/// What to do about members that are parameters of the query.
+const IN_QUERY: &str = "Move it from the body to the query, as in ?participant=agent; the body holds the attributes alone.";
+
+/// What to do about a conversation in the body.
+const IN_PATH: &str = "Leave it out: the path names the conversation.";
+
+/// Members that clients put into a body and that have a place elsewhere, with that place.
+const ELSEWHERE: [(&[&str], &str, &str); 6] = [
+    (
+        &["participant", "participantid", "purpose", "participantpurpose", "selector"],
+        "name the participant in the query: `?participant=`",
+        IN_QUERY,
+    ),
+    (&["verify"], "it belongs in the query: `?verify=none`", IN_QUERY),
+    (&["dryrun"], "it belongs in the query: `?dryRun=true`", IN_QUERY),
+    (&["allowended"], "it belongs in the query: `?allowEnded=true`", IN_QUERY),
+    (&["view", "keys"], "it belongs in the query: `?view=flat&keys=…`", IN_QUERY),
+    (&["conversationid", "conversation"], "the path names the conversation", IN_PATH),
+];
+
+/// What is wrong with a member that a write does not have, and what to do about it. `known` are those
+/// that it has, the usual one first.
+fn unknown_member(name: &str, known: [&str; 2]) -> (String, &'static str) {
+    const UNKNOWN: &str = "is no member of this request";
+    let plain = name.to_ascii_lowercase().replace(['_', '-', ' '], "");
+    let elsewhere = ELSEWHERE.iter().find(|(names, ..)| names.contains(&plain.as_str()));
+    if let Some((_, place, hint)) = elsewhere {
+        return (format!("{UNKNOWN}; {place}"), hint);
+    }
+    let resembles = |known: &&str| plain.ends_with(&known.to_ascii_lowercase());
+    let near = closest_word(name, known).or_else(|| known.into_iter().find(resembles));
+    let hint = if known[0] == ATTRIBUTES { MEMBERS } else { attribute::MEMBERS };
+    match near {
+        Some(near) => (format!("{UNKNOWN}; did you mean `{near}`?"), hint),
+        None if known[0] == ATTRIBUTES => {
+            (format!("{UNKNOWN}; attributes stand in `{ATTRIBUTES}`"), hint)
+        }
+        None => (format!("{UNKNOWN}; the value stands in `{}`", known[0]), hint),
+    }
+}
+
+/// The body as text, of which there has to be some.
+fn text(body: &[u8]) -> Result<&str, Problem> {
+    let text = utf8(body).map_err(|detail| not_json(detail).with_hint(ENCODING))?;
+    if text.is_empty() {
+        return Err(not_json("the body is empty".to_owned()));
+    }
+    Ok(text)
+}
+
+fn not_json(detail: String) -> Problem {
+    Problem::listing(Code::InvalidJson, Violation::at(ROOT, detail))
+}
+
+/// What is wrong with a document that is no object.
+fn of_root(found: &str) -> String {
+    format!("the body is {found}; it has to be an object")
+}
+
+fn parse(text: &str, kind: impl Kind) -> Result<(), serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    Seed(kind).deserialize(&mut json)?;
+    json.end()
+}
+
+/// What is wrong with the syntax, and where. The parser's own sentences are fixed texts in the
+/// categories let through; in others they may quote the document.
+fn sentence(error: &serde_json::Error) -> String {
+    match error.classify() {
+        Category::Syntax | Category::Eof => error.to_string(),
+        Category::Data | Category::Io => {
+            let (line, column) = (error.line(), error.column());
+            format!("cannot be read at line {line} column {column}")
+        }
+    }
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Found {
+    null: Null,
+    patch: Patch,
+    mistakes: Mistakes,
+    /// Members of the document that stood already.
+    members: BTreeSet<String>,
+    halves: Halves,
+    /// The attribute whose value broke the syntax.
+    place: Option<String>,
+}
+
+impl Found {
+    fn mistake(
+        &mut self,
+        hint: &'static str,
+        pointer: impl Into<String>,
+        detail: impl Into<String>,
+    ) {
+        self.mistakes.note_hinted(hint, || Violation::at(pointer, detail));
+    }
+
+    fn wrong_key(&mut self, hint: &'static str, key: &str, detail: impl Into<String>) {
+        let Self { mistakes, halves, .. } = self;
+        mistakes.note_hinted(hint, || Violation::of_attribute(&halves.shown(key), detail));
+    }
+
+    fn finish(mut self) -> Result<Patch, Problem> {
+        let sources = [ATTRIBUTES, ATTRIBUTES_JSON].map(|name| self.members.contains(name));
+        if sources == [true, true] {
+            self.mistake(
+                SHAPE,
+                member(ATTRIBUTES_JSON),
+                "is sent together with `attributes`; send one of the two",
+            );
+        }
+        if self.mistakes.is_empty() && sources == [false, false] {
+            self.mistake(SHAPE, member(ATTRIBUTES), "is missing");
+        }
+        if self.mistakes.is_empty() {
+            Ok(self.patch)
+        } else {
+            Err(Problem::listing(Code::InvalidAttributes, self.mistakes))
+        }
+    }
+
+    fn set(&mut self, key: &str, change: Change) {
+        if let Ok(key) = AttributeKey::new(key) {
+            self.patch.insert(key, change);
+        }
+    }
+}
+
+/// Pointer to a member of the document.
+pub(super) fn member(name: &str) -> String {
+    let within = Violation::of_attribute(name, "").pointer;
+    within.replacen("/attributes", "", 1)
+}
+
+/// What one place of the document wants to hold: told what stands there, whatever it is, so that
+/// only the syntax can end the parse.
+trait Kind: Sized {
+    /// Something of this kind, which was not wanted, stands here.
+    fn wrong(self, found: &'static str);
+
+    fn text(self, _text: &str) {
+        self.wrong("a string");
+    }
+
+    fn object<'de, A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
+        self.wrong("an object");
+        skip(members)
+    }
+}
+
+fn skip<'de, A: MapAccess<'de>>(mut members: A) -> Result<(), A::Error> {
+    while members.next_key::<String>()?.is_some() {
+        members.next_value_seed(Seed(Anything))?;
+    }
+    Ok(())
+}
+
+/// The whole document.
+struct Document<'a>(&'a mut Found);
+
+impl Kind for Document<'_> {
+    fn wrong(self, found: &'static str) {
+        self.0.mistake(SHAPE, ROOT, of_root(found));
+    }
+
+    fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(name) = members.next_key::<String>()? {
+            let known = name == ATTRIBUTES || name == ATTRIBUTES_JSON;
+            if !known {
+                let name = self.0.halves.shown(&name);
+                let (detail, hint) = unknown_member(&name, [ATTRIBUTES, ATTRIBUTES_JSON]);
+                self.0.mistake(hint, member(&name), detail);
+                members.next_value_seed(Seed(Anything))?;
+            } else if !self.0.members.insert(name.clone()) {
+                self.0.mistake(SHAPE, member(&name), "stands more than once");
+                members.next_value_seed(Seed(Anything))?;
+            } else if name == ATTRIBUTES {
+                members.next_value_seed(Seed(Attributes(self.0, ATTRIBUTES)))?;
+            } else {
+                members.next_value_seed(Seed(Embedded(self.0)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The object of attributes, and the member that it came in.
+struct Attributes<'a>(&'a mut Found, &'static str);
+
+impl Kind for Attributes<'_> {
+    fn wrong(self, found: &'static str) {
+        let detail = format!("is {found}; it has to be an object of strings");
+        self.0.mistake(SHAPE, member(self.1), detail);
+    }
+
+    fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let Self(found, name) = self;
+        // Not those of another object: that there are two is a mistake of its own.
+        let mut keys = BTreeSet::new();
+        while let Some(key) = members.next_key::<String>()? {
+            if let Err(invalid) = AttributeKey::new(&key) {
+                found.wrong_key(KEYS, &key, invalid.to_string());
+            }
+            if found.halves.in_string(&key).is_some() {
+                found.wrong_key(WHOLE_CHARACTERS, &key, format!("the key {HALF}"));
+            }
+            if !keys.insert(AttributeKey::existing(&key)) {
+                found.wrong_key(KEYS, &key, "the key stands more than once");
+            }
+            let read = members.next_value_seed(Seed(Value(found, &key)));
+            if read.is_err() && found.place.is_none() {
+                found.place = Some(Violation::of_attribute(&found.halves.shown(&key), "").pointer);
+            }
+            read?;
+        }
+        if keys.is_empty() {
+            let detail = "is empty; name at least one key, as in {\"key\": \"value\"}";
+            found.mistake(SHAPE, member(name), detail);
+        }
+        Ok(())
+    }
+}
+
+/// The object of attributes as text.
+struct Embedded<'a>(&'a mut Found);
+
+impl Kind for Embedded<'_> {
+    fn wrong(self, found: &'static str) {
+        let detail = format!("is {found}; it has to be a string that holds a JSON object");
+        self.0.mistake(SHAPE, member(ATTRIBUTES_JSON), detail);
+    }
+
+    fn text(self, text: &str) {
+        let text = self.0.halves.marked(text.strip_prefix('\u{feff}').unwrap_or(text));
+        if let Err(error) = parse(&text, Attributes(self.0, ATTRIBUTES_JSON)) {
+            let detail = format!("holds no JSON: {}", sentence(&error));
+            let place = self.0.place.take().unwrap_or_else(|| member(ATTRIBUTES_JSON));
+            self.0.mistake(SHAPE, place, detail);
+        }
+    }
+}
+
+/// The value of one attribute.
+struct Value<'a>(&'a mut Found, &'a str);
+
+impl Kind for Value<'_> {
+    fn wrong(self, found: &'static str) {
+        if found == NULL && self.0.null == Null::Clears {
+            self.0.set(self.1, Change::Clear);
+            return;
+        }
+        let cure = if found == NULL { "; send \"\" to clear a key" } else { "" };
+        let detail = format!("the value is {found}; it has to be a string{cure}");
+        self.0.wrong_key(STRINGS, self.1, detail);
+    }
+
+    fn text(self, text: &str) {
+        if self.0.halves.in_string(text).is_some() {
+            return self.0.wrong_key(WHOLE_CHARACTERS, self.1, format!("the value {HALF}"));
+        }
+        self.0.set(self.1, Change::to(AttributeValue::new(text)));
+    }
+}
+
+/// What is not looked at, but read all the same: its syntax counts, and its depth.
+struct Anything;
+
+impl Kind for Anything {
+    fn wrong(self, _found: &'static str) {}
+}
+
+const NULL: &str = "null";
+
+/// Reads whatever stands at a place and tells its [`Kind`].
+struct Seed<K>(K);
+
+impl<'de, K: Kind> DeserializeSeed<'de> for Seed<K> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de, K: Kind> Visitor<'de> for Seed<K> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        self.0.wrong("a boolean");
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        self.0.wrong("a number");
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        self.0.wrong("a number");
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        self.0.wrong("a number");
+        Ok(())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.0.text(text);
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.0.wrong(NULL);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        self.0.wrong("an array");
+        while elements.next_element_seed(Seed(Anything))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
+        self.0.object(members)
+    }
+}
+
+#[cfg(test)]
+mod tests;

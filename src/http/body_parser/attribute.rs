@@ -1,0 +1,240 @@
+//! The body of a write of one key: `{"key","value"}`, or the value itself as text.
+
+use std::collections::BTreeSet;
+
+use serde::de::MapAccess;
+
+use super::{
+    Anything, ENCODING, HALF, Halves, Kind, NULL, ROOT, STRINGS, Seed, WHOLE_CHARACTERS, member,
+    of_root, parse, sentence, text, unknown_member, utf8,
+};
+use crate::domain::{AttributeValue, Change, Violation};
+use crate::error::Code;
+use crate::http::problem::Problem;
+use crate::http::violations::Mistakes;
+
+const KEY: &str = "key";
+const VALUE: &str = "value";
+
+/// What to do about a body of another form.
+pub(super) const MEMBERS: &str = "Send {\"value\": \"…\"}, or the bare value with Content-Type: text/plain; the path names the key.";
+
+/// The change of `key` that a JSON body asks for.
+pub(in crate::http) fn change(body: &[u8], key: &str) -> Result<Change, Problem> {
+    let mut found = Found {
+        key,
+        change: None,
+        mistakes: Mistakes::default(),
+        members: BTreeSet::new(),
+        halves: Halves::default(),
+        place: None,
+    };
+    let text = found.halves.marked(text(body)?);
+    parse(&text, Document(&mut found)).map_err(|error| {
+        let place = found.place.unwrap_or(ROOT);
+        Problem::listing(Code::InvalidJson, Violation::at(place, sentence(&error)))
+            .with_hint(MEMBERS)
+    })?;
+    found.finish()
+}
+
+/// The change that a body of plain text asks for: all of it is the value, its line ends included.
+pub(in crate::http) fn plain(body: &[u8]) -> Result<Change, Problem> {
+    let value = utf8(body)
+        .map_err(|detail| Problem::listing(Code::InvalidAttributes, Violation::at(ROOT, detail)))
+        .map_err(|problem| problem.with_hint(ENCODING))?;
+    Ok(Change::to(AttributeValue::new(value)))
+}
+
+struct Found<'a> {
+    /// The key that the path names.
+    key: &'a str,
+    change: Option<Change>,
+    mistakes: Mistakes,
+    /// Members that stood already.
+    members: BTreeSet<String>,
+    halves: Halves,
+    /// The member whose value broke the syntax.
+    place: Option<&'static str>,
+}
+
+impl Found<'_> {
+    fn mistake(
+        &mut self,
+        hint: &'static str,
+        pointer: impl Into<String>,
+        detail: impl Into<String>,
+    ) {
+        self.mistakes.note_hinted(hint, || Violation::at(pointer, detail));
+    }
+
+    fn finish(mut self) -> Result<Change, Problem> {
+        if self.mistakes.is_empty() && self.change.is_none() {
+            self.mistake(MEMBERS, member(VALUE), "is missing");
+        }
+        match self.change {
+            Some(change) if self.mistakes.is_empty() => Ok(change),
+            Some(_) | None => Err(Problem::listing(Code::InvalidAttributes, self.mistakes)),
+        }
+    }
+}
+
+/// The whole document.
+struct Document<'a, 'b>(&'a mut Found<'b>);
+
+impl Kind for Document<'_, '_> {
+    fn wrong(self, found: &'static str) {
+        self.0.mistake(MEMBERS, ROOT, of_root(found));
+    }
+
+    fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(name) = members.next_key::<String>()? {
+            let known = name == KEY || name == VALUE;
+            if known && self.0.members.insert(name.clone()) {
+                let read = members.next_value_seed(Seed(Member(self.0, name == KEY)));
+                if read.is_err() {
+                    self.0.place = Some(if name == KEY { "#/key" } else { "#/value" });
+                }
+                read?;
+                continue;
+            }
+            let name = self.0.halves.shown(&name);
+            if known {
+                self.0.mistake(MEMBERS, member(&name), "stands more than once");
+            } else {
+                let (detail, hint) = unknown_member(&name, [VALUE, KEY]);
+                self.0.mistake(hint, member(&name), detail);
+            }
+            members.next_value_seed(Seed(Anything))?;
+        }
+        Ok(())
+    }
+}
+
+/// One of the two members, and whether it is `key`.
+struct Member<'a, 'b>(&'a mut Found<'b>, bool);
+
+impl Kind for Member<'_, '_> {
+    fn wrong(self, found: &'static str) {
+        let Self(all, is_key) = self;
+        let cure =
+            if found == NULL && !is_key { "; send \"\", or DELETE, to clear it" } else { "" };
+        let name = if is_key { KEY } else { VALUE };
+        all.mistake(STRINGS, member(name), format!("is {found}; it has to be a string{cure}"));
+    }
+
+    fn text(self, text: &str) {
+        let Self(all, is_key) = self;
+        if all.halves.in_string(text).is_some() {
+            let name = if is_key { KEY } else { VALUE };
+            return all.mistake(WHOLE_CHARACTERS, member(name), HALF);
+        }
+        if !is_key {
+            all.change = Some(Change::to(AttributeValue::new(text)));
+        } else if text != all.key {
+            all.mistake(MEMBERS, member(KEY), "is not the key that the path names");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn mistakes(body: &str) -> Vec<(String, String)> {
+        let problem = change(body.as_bytes(), " a/b").expect_err(body);
+        assert_eq!(problem.code(), Code::InvalidAttributes, "{body}");
+        let pairs = problem.errors().iter();
+        pairs.map(|violation| (violation.pointer.clone(), violation.detail.clone())).collect()
+    }
+
+    fn wanted(change: Result<Change, Problem>) -> String {
+        change.expect("a change").sent().expose().to_owned()
+    }
+
+    #[test]
+    fn the_value_is_taken_as_it_is_and_the_key_may_stand_beside_it() {
+        let value = |body: &str| wanted(change(body.as_bytes(), " a/b"));
+        assert_eq!(value(r#"{"key":" a/b","value":" \"x\"\n"}"#), " \"x\"\n");
+        assert_eq!(value(r#"{"value":"x"}"#), "x");
+        assert_eq!(value(r#"{"value":""}"#), "");
+        assert_eq!(wanted(plain(" {\"value\"}\r\n".as_bytes())), " {\"value\"}\r\n");
+        assert_eq!(wanted(plain(b"")), "");
+    }
+
+    #[test]
+    fn every_mistake_is_listed_with_its_place_and_without_its_value() {
+        let found = mistakes(
+            r#"{"key":"a/b","value":null,"canary":"canary","value":"canary","key":1,"x~/":[]}"#,
+        );
+        let places: Vec<_> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        assert_eq!(places, ["#/key", "#/value", "#/canary", "#/value", "#/key", "#/x~0~1"]);
+        assert!(found.iter().all(|(_, detail)| !detail.contains("canary")));
+        assert!(found[1].1.ends_with("send \"\", or DELETE, to clear it"), "{}", found[1].1);
+    }
+
+    #[test]
+    fn a_body_without_a_usable_value_says_what_is_missing() {
+        for (body, pointer, says) in [
+            ("{}", "#/value", "missing"),
+            (r#"{"key":" a/b"}"#, "#/value", "missing"),
+            (r#"{"value":1}"#, "#/value", "a number"),
+            (r#"{"value":{"a":"b"}}"#, "#/value", "an object"),
+            (r#"{"key":null,"value":"x"}"#, "#/key", "null"),
+            (r#"{"attributes":{"a":"b"}}"#, "#/attributes", "`value`"),
+            (r#""text""#, "#", "a string"),
+            ("[]", "#", "an array"),
+        ] {
+            let found = mistakes(body);
+            assert_eq!(found.len(), 1, "{body}: {found:?}");
+            assert_eq!(found[0].0, pointer, "{body}");
+            assert!(found[0].1.contains(says), "{body}: {}", found[0].1);
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_or_no_text_is_told_with_its_place() {
+        for body in ["", "{", r#"{"value":"canary"} x"#, r#"{"value":"\udcanary"}"#, "canary"] {
+            let problem = change(body.as_bytes(), "a").expect_err("not JSON");
+            assert_eq!(problem.code(), Code::InvalidJson, "{body}");
+            assert!(!problem.errors()[0].detail.contains("canary"), "{body}");
+        }
+        let problem = plain(b"canary \xff").expect_err("not UTF-8");
+        assert_eq!(problem.code(), Code::InvalidAttributes);
+        assert_eq!(problem.errors()[0].pointer, "#");
+        assert!(problem.errors()[0].detail.contains("not UTF-8, from byte 7 on"));
+    }
+
+    #[test]
+    fn what_breaks_the_syntax_or_is_half_a_character_is_told_with_its_member() {
+        let told = |body: &str| {
+            let problem = change(body.as_bytes(), "a").expect_err(body);
+            assert_eq!(problem.errors().len(), 1, "{body}");
+            (problem.code(), problem.errors()[0].pointer.clone())
+        };
+        assert_eq!(told(r#"{"value":"\ud800"}"#), (Code::InvalidAttributes, "#/value".to_owned()));
+        assert_eq!(told(r#"{"key":"\udc00"}"#), (Code::InvalidAttributes, "#/key".to_owned()));
+        assert_eq!(told(r#"{"value":"\x"}"#), (Code::InvalidJson, "#/value".to_owned()));
+        assert_eq!(told(r#"{"v":"\ud800","value":""}"#).1, "#/v");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = change(&body, "a");
+            let _ = plain(&body);
+        }
+
+        #[test]
+        fn every_text_is_taken_as_it_is(text in ".{0,40}") {
+            let body = serde_json::json!({"key": "a", "value": text}).to_string();
+            prop_assert_eq!(wanted(change(body.as_bytes(), "a")), text.clone());
+            // A byte order mark is none of the text, and zero bytes are a sign of UTF-16.
+            if !text.starts_with('\u{feff}') && !text.contains('\0') {
+                prop_assert_eq!(wanted(plain(text.as_bytes())), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What a list is narrowed by, out of a query string or a body: the same words with the same rules.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::cursor;
+use crate::domain::{
+    Bookmark, ConversationFilter, Direction, PhoneNumber, Violation, closest_word,
+};
+use crate::error::Code;
+use crate::http::body_parser;
+use crate::http::etag::EtagKey;
+use crate::http::problem::Problem;
+use crate::http::query::Query;
+use crate::http::response_format::{FORMAT, Form};
+use crate::http::violations::Mistakes;
+
+const STATE: &str = "state";
+const DIRECTION: &str = "direction";
+const QUEUE: &str = "queueId";
+const USER: &str = "userId";
+const LIMIT: &str = "limit";
+const CURSOR: &str = "cursor";
+/// The numbers, which do not stand in a query string.
+const NUMBERS: [&str; 2] = ["ani", "dnis"];
+
+/// What may stand in a query string.
+const IN_QUERY: [&str; 6] = [STATE, DIRECTION, QUEUE, USER, LIMIT, CURSOR];
+
+/// How many conversations an answer has if the caller does not say.
+const USUAL_LIMIT: usize = 25;
+/// How many it may have: what one page of upstream holds.
+const LARGEST_LIMIT: usize = 100;
+
+/// What to search for; each member narrows the list further. Numbers are taken as people write them
+/// (`+1 555 010 0111`, `0015550100111`, `tel:…`, `sip:…@host`). One without a country code is searched
+/// for as given, and `warnings` says so.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what `of_body` reads without building it")]
+pub(in crate::http) struct SearchBody {
+    /// Number of the caller.
+    #[schema(example = "+15550100111")]
+    ani: Option<String>,
+    /// Number that was called.
+    dnis: Option<String>,
+    /// `live`, which is all there is.
+    state: Option<String>,
+    /// `inbound` or `outbound`.
+    direction: Option<String>,
+    /// Those that are in this queue, or with an agent of it, now.
+    #[schema(format = "uuid")]
+    queue_id: Option<String>,
+    /// Those that this user takes part in now.
+    #[schema(format = "uuid")]
+    user_id: Option<String>,
+    /// How many at most; 25 if absent.
+    #[schema(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// `nextCursor` of the answer before.
+    cursor: Option<String>,
+}
+
+/// What a caller wants to have listed.
+pub(super) struct Criteria {
+    pub filter: ConversationFilter,
+    pub limit: usize,
+    pub after: Option<Bookmark>,
+    /// What a person should know about how it was understood.
+    pub warnings: Vec<String>,
+}
+
+/// What to do about a member that a search does not have.
+const KNOWN_MEMBERS: &str = "A search takes `ani`, `dnis`, `state`, `direction`, `queueId`, `userId`, `limit` and `cursor`, all of them optional.";
+
+/// What to do about something that is no number.
+const NUMBER: &str = "Write the number with its country code, such as +15550100111, 0015550100111 or tel:+15550100111; spaces, hyphens and brackets are ignored.";
+
+/// What to do about any other mistake.
+const FILTERS: &str =
+    "Correct the members listed in `errors`, or leave them out: each one only narrows the search.";
+
+/// What to do about a body that is no search.
+const SEARCH: &str =
+    "Send a JSON object such as {\"ani\": \"+15550100111\"}; {} lists all live conversations.";
+
+fn hint_for(name: &str, detail: &str) -> &'static str {
+    if detail.starts_with(UNKNOWN) {
+        KNOWN_MEMBERS
+    } else if NUMBERS.contains(&name) {
+        NUMBER
+    } else {
+        FILTERS
+    }
+}
+
+const UNKNOWN: &str = "is no member of this request";
+
+/// Reads a query string: the criteria, and the form that is asked for.
+pub(super) fn of_query(
+    raw: Option<&str>,
+    key: &EtagKey,
+) -> Result<(Criteria, Option<Form>), Problem> {
+    let known = [IN_QUERY.as_slice(), NUMBERS.as_slice(), &[FORMAT]].concat();
+    let mut query = Query::read(raw, &known, &[]);
+    let form = Form::asked(&mut query, false);
+    for name in NUMBERS {
+        if !query.take(name).is_empty() {
+            query.mistake(name, "would stand in access logs; send it in the body of a POST to /v1/conversations/search");
+        }
+    }
+    let mut given = Given::default();
+    for name in IN_QUERY {
+        if let Some(value) = query.take(name).pop() {
+            given.values.insert(name, value);
+        }
+    }
+    let criteria = given.judged(key);
+    for (name, detail) in &given.mistakes {
+        query.mistake(name, detail);
+    }
+    query.finish()?;
+    Ok((criteria, form))
+}
+
+/// Reads a body.
+pub(super) fn of_body(body: &[u8], key: &EtagKey) -> Result<Criteria, Problem> {
+    let mut given = Given::default();
+    for (name, value) in
+        body_parser::members::of(body).map_err(|problem| problem.with_hint(SEARCH))?
+    {
+        given.member(&name, value);
+    }
+    let criteria = given.judged(key);
+    if given.mistakes.is_empty() {
+        return Ok(criteria);
+    }
+    let mut mistakes = Mistakes::default();
+    for (name, detail) in given.mistakes {
+        let hint = hint_for(&name, &detail);
+        mistakes.note_hinted(hint, || Violation::at(body_parser::member(&name), detail));
+    }
+    Err(Problem::listing(Code::InvalidJson, mistakes))
+}
+
+/// What was given, as text, and what is wrong with it.
+#[derive(Default)]
+struct Given {
+    values: BTreeMap<&'static str, String>,
+    mistakes: Vec<(String, String)>,
+}
+
+impl Given {
+    fn mistake(&mut self, name: &str, detail: impl Into<String>) {
+        self.mistakes.push((name.to_owned(), detail.into()));
+    }
+
+    /// A member of a body; `null` is as good as none.
+    fn member(&mut self, name: &str, value: Value) {
+        let known = || IN_QUERY.into_iter().chain(NUMBERS);
+        let Some(known) = known().find(|known| *known == name) else {
+            let near = closest_word(name, known()).map(|near| format!("; did you mean `{near}`?"));
+            return self.mistake(name, format!("{UNKNOWN}{}", near.unwrap_or_default()));
+        };
+        let text = match value {
+            Value::Null => return,
+            // JSON knows no difference between 7 and 7.0.
+            Value::Number(number) if known == LIMIT => {
+                let text = number.to_string();
+                text.strip_suffix(".0").unwrap_or(&text).to_owned()
+            }
+            Value::String(text) if known != LIMIT => text,
+            _ if known == LIMIT => return self.mistake(name, "has to be a number"),
+            _ => return self.mistake(name, "has to be a string"),
+        };
+        if self.values.insert(known, text).is_some() {
+            self.mistake(name, "stands more than once");
+        }
+    }
+
+    /// The criteria; only good if there is no mistake.
+    fn judged(&mut self, key: &EtagKey) -> Criteria {
+        if self.values.get(STATE).is_some_and(|state| state != "live") {
+            self.mistake(STATE, "has to be `live`; ended conversations are not listed");
+        }
+        let direction = self.values.get(DIRECTION).map(|word| Direction::parse(word));
+        if direction == Some(None) {
+            self.mistake(DIRECTION, format!("has to be `{}`", Direction::WORDS.join("` or `")));
+        }
+        let filter = ConversationFilter {
+            direction: direction.flatten(),
+            queue: self.parsed(QUEUE),
+            user: self.parsed(USER),
+            ani: self.parsed(NUMBERS[0]),
+            dnis: self.parsed(NUMBERS[1]),
+        };
+        let limit = self.limit();
+        let after = self.cursor(&filter, key);
+        let warnings = NUMBERS.into_iter().zip([&filter.ani, &filter.dnis]);
+        let warnings =
+            warnings.filter_map(|(name, number)| without_country_code(name, number.as_ref()));
+        let warnings = warnings.collect();
+        Criteria { filter, limit, after, warnings }
+    }
+
+    fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        match self.values.get(name)?.parse() {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                self.mistake(name, format!("is {error}"));
+                None
+            }
+        }
+    }
+
+    fn limit(&mut self) -> usize {
+        let limit = self.values.get(LIMIT).map(|text| text.parse().unwrap_or_default());
+        if limit.is_some_and(|limit| !(1..=LARGEST_LIMIT).contains(&limit)) {
+            self.mistake(LIMIT, format!("has to be a whole number from 1 to {LARGEST_LIMIT}"));
+        }
+        limit.unwrap_or(USUAL_LIMIT)
+    }
+
+    /// A cursor can be judged only where its filters are good.
+    fn cursor(&mut self, filter: &ConversationFilter, key: &EtagKey) -> Option<Bookmark> {
+        let text = self.values.get(CURSOR).filter(|_| self.mistakes.is_empty())?;
+        let mark = cursor::read(text, filter, key);
+        if mark.is_none() {
+            self.mistake(CURSOR, "is none that was given for these filters; begin without one");
+        }
+        mark
+    }
+}
+
+fn without_country_code(name: &str, number: Option<&PhoneNumber>) -> Option<String> {
+    number.filter(|number| !number.has_country_code())?;
+    Some(format!(
+        "`{name}` has no country code, so it was searched for as given; Genesys Cloud mostly holds \
+         numbers as +15550100111"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> EtagKey {
+        EtagKey::derive("secret")
+    }
+
+    #[test]
+    fn query_and_body_are_read_alike() {
+        let id = "9e000000-0000-4000-8000-000000000001";
+        let query =
+            format!("state=live&direction=outbound&queueId={id}&userId={id}&limit=7&format=text");
+        let (by_query, form) = of_query(Some(&query), &key()).expect("sound");
+        let body = serde_json::json!({"state": "live", "direction": "outbound", "queueId": id,
+            "userId": id, "limit": 7, "ani": null});
+        let by_body = of_body(body.to_string().as_bytes(), &key()).expect("sound");
+        assert_eq!((&by_query.filter, by_query.limit), (&by_body.filter, by_body.limit));
+        assert_eq!(by_query.filter.direction, Some(Direction::Outbound));
+        assert_eq!((by_query.limit, form), (7, Some(Form::Text)));
+        assert_eq!(of_body(b"{}", &key()).expect("sound").limit, USUAL_LIMIT);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_sent_panics(text in ".{0,80}", name in "[a-z]{0,8}", value in ".{0,20}") {
+            let _ = of_query(Some(&text), &key());
+            let _ = of_body(text.as_bytes(), &key());
+            let _ = of_body(serde_json::json!({name: value}).to_string().as_bytes(), &key());
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What operators ask for, and the documents. Nothing here needs upstream.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+
+use super::openapi_params::Known;
+use super::paths;
+use super::percent::decoded_query;
+use super::problem::Problem;
+use super::query::Query;
+use super::state::{Ops, ReadinessReport};
+use crate::domain::Violation;
+use crate::error::Code;
+
+/// The parameter that asks for readiness check by check.
+const VERBOSE: &str = "verbose";
+
+/// Media type of the figures (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Is the process alive?
+#[utoipa::path(get, path = paths::LIVEZ, operation_id = "getLiveness", tag = "operations",
+    responses((status = 200, body = String, content_type = "text/plain", description = "It is", example = "ok")))]
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Does the service want requests?
+///
+/// With `?verbose` each check has a line of its own. Throttling or an outage of Genesys Cloud
+/// does not make the service unready: another instance would fare no better.
+#[utoipa::path(get, path = paths::READYZ, operation_id = "getReadiness", tag = "operations",
+    params(("verbose" = Option<String>, Query, description = "List the checks; `true`, or without a value", example = "true")),
+    responses(
+        (status = 200, body = String, content_type = "text/plain", description = "It does", example = "ready"),
+        (status = 503, body = String, content_type = "text/plain", description = "It does not: it starts, drains, or its credentials are refused", example = "not ready: token"),
+    ))]
+pub(super) async fn readyz(
+    State(ops): State<Arc<Ops>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let mut query = Query::read_with(query.as_deref(), &[VERBOSE], &[], &[VERBOSE]);
+    let verbose = query.is_switched_on(VERBOSE);
+    query.finish()?;
+    let report = ops.readiness.report();
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, told(&report, verbose)).into_response())
+}
+
+/// Whether a query may ask for readiness check by check, whatever else is wrong with it.
+pub(super) fn wants_checks(query: Option<&str>) -> bool {
+    let names = query.unwrap_or_default().split('&').map(|part| part.split('=').next());
+    names.flatten().any(|name| decoded_query(name).is_none_or(|name| name == VERBOSE))
+}
+
+fn told(report: &ReadinessReport, verbose: bool) -> String {
+    let failed = report.checks.iter().filter(|check| !check.ok);
+    let failed: Vec<_> = failed.map(|check| check.name).collect();
+    let mut text = match (report.ready, failed.as_slice()) {
+        (true, _) => "ready\n".to_owned(),
+        (false, []) => "not ready\n".to_owned(),
+        (false, names) => format!("not ready: {}\n", names.join(", ")),
+    };
+    if verbose {
+        for check in &report.checks {
+            let mark = if check.ok { "ok" } else { "failed" };
+            text.push_str(&[check.name, ": ", mark, ": ", &check.detail, "\n"].concat());
+        }
+    }
+    text
+}
+
+/// The figures, as Prometheus scrapes them
+#[utoipa::path(get, path = paths::METRICS, operation_id = "getMetrics", tag = "operations",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "The figures")))]
+pub(super) async fn metrics(State(ops): State<Arc<Ops>>) -> Result<Response, Problem> {
+    let text = ops.metrics.encode().map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
+}
+
+/// This document, as YAML
+#[utoipa::path(get, path = paths::OPENAPI_YAML, operation_id = "getOpenapiYaml", tag = "documentation",
+    params(Known),
+    responses(
+        (status = 200, body = Object, content_type = "application/yaml", description = "This document",
+            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`: to be kept, and asked for again"))),
+        (status = 304, description = "It is as the caller knows it",
+            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`"))),
+    ))]
+pub(super) async fn openapi_yaml(State(ops): State<Arc<Ops>>, headers: HeaderMap) -> Response {
+    ops.documents.yaml().answer(&headers)
+}
+
+/// This document, as JSON
+#[utoipa::path(get, path = paths::OPENAPI_JSON, operation_id = "getOpenapiJson", tag = "documentation",
+    params(Known),
+    responses(
+        (status = 200, body = Object, content_type = "application/json", description = "This document",
+            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`: to be kept, and asked for again"))),
+        (status = 304, description = "It is as the caller knows it",
+            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`"))),
+    ))]
+pub(super) async fn openapi_json(State(ops): State<Arc<Ops>>, headers: HeaderMap) -> Response {
+    ops.documents.json().answer(&headers)
+}
+
+/// A path that leads nowhere, or that lacks the key at its end.
+pub(super) async fn not_found(uri: Uri) -> Problem {
+    if !paths::lacks_key(uri.path()) {
+        return Problem::new(Code::NotFound, "there is nothing at this path");
+    }
+    let detail = "is missing: the path ends where the name of the attribute should stand";
+    Problem::listing(Code::InvalidAttributes, Violation::at("key", detail)).with_hint(
+        "Name the attribute in the path, as in …/attributes/loyalty_tier; for all attributes leave out the last `/`.",
+    )
+}
+
+/// A method that the path does not have; the framework adds which it has.
+pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let problem = |detail, hint| Problem::new(Code::MethodNotAllowed, detail).with_hint(hint);
+    let path = uri.path();
+    if paths::is_attributes(path) && method == Method::DELETE {
+        return problem(
+            "DELETE clears one attribute, and the path names none",
+            "Name the attribute in the path, as in …/attributes/loyalty_tier; to clear several, PATCH {\"attributes\": {\"key\": null}}.",
+        );
+    }
+    if paths::is_attributes(path) && method == Method::POST {
+        return problem(
+            "attributes are written with PUT or PATCH, not with POST",
+            "Send the same body with PUT (keys that are not named stay as they are) or with PATCH, in which null clears a key.",
+        );
+    }
+    if paths::key_of(path).is_some() && matches!(method, Method::PATCH | Method::POST) {
+        return problem(
+            "one attribute is written with PUT and cleared with DELETE",
+            "Send PUT with {\"value\": \"…\"}, or send several attributes with PATCH to the path without the key.",
+        );
+    }
+    Problem::new(Code::MethodNotAllowed, "this path does not have this method")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::state::Check;
+
+    fn report(ready: bool) -> ReadinessReport {
+        let check = |name, ok, detail: &str| Check { name, ok, detail: detail.to_owned() };
+        ReadinessReport {
+            ready,
+            checks: vec![check("token", ready, "as it is"), check("retries", false, "spent")],
+        }
+    }
+
+    #[test]
+    fn readiness_is_one_line_and_verbosely_a_line_a_check() {
+        assert_eq!(told(&report(true), false), "ready\n");
+        assert_eq!(told(&report(false), false), "not ready: token, retries\n");
+        assert_eq!(
+            told(&report(true), true),
+            "ready\ntoken: ok: as it is\nretries: failed: spent\n"
+        );
+    }
+}

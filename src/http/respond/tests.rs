@@ -1,0 +1,244 @@
+use axum::http::HeaderMap;
+use axum::http::header::IF_NONE_MATCH;
+use http_body_util::BodyExt;
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::domain::{AttributeKey, AttributeValue, Candidate, Verification, VerificationStatus};
+use crate::http::etag::EtagKey;
+use crate::http::responses::examples;
+
+fn settings() -> HttpSettings {
+    HttpSettings {
+        deadline: std::time::Duration::from_secs(5),
+        body_limit: 1024,
+        body_timeout: std::time::Duration::from_secs(5),
+        default_participant: "customer".parse().expect("selector"),
+        total_bytes: 10_240,
+        etag: EtagKey::derive("secret"),
+        require_if_match: false,
+    }
+}
+
+fn map() -> AttributeMap {
+    [("a", "1"), ("b", "2"), ("cleared", "")]
+        .map(|(key, value)| (AttributeKey::existing(key), AttributeValue::new(value)))
+        .into_iter()
+        .collect()
+}
+
+fn participant() -> Participant {
+    Participant {
+        id: "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0".parse().expect("id"),
+        purpose: "customer".into(),
+        state: None,
+        live: true,
+        name: None,
+        span: crate::domain::Span::default(),
+        attributes: map(),
+    }
+}
+
+fn view(keys: &[&str], known: &str) -> ReadView {
+    let headers = HeaderMap::from_iter([(IF_NONE_MATCH, known.parse().expect("value"))]);
+    ReadView {
+        conversation: examples::CONVERSATION.parse().expect("id"),
+        cover: match keys {
+            [] => Cover::Whole,
+            keys => Cover::Narrowed(keys.iter().map(|&key| key.to_owned()).collect()),
+        },
+        form: Form::Json,
+        flat: None,
+        known: Tags::of(&headers, &IF_NONE_MATCH).unwrap_or_default(),
+    }
+}
+
+fn reading() -> Reading {
+    Reading::One { participant: participant(), chosen_by: ChosenBy::Purpose, fresh: true }
+}
+
+fn read(view: &ReadView) -> Response {
+    view.of(reading(), &settings()).expect("no problem")
+}
+
+/// How one key is read.
+fn view_of(key: &str, form: Form, known: &str) -> ReadView {
+    ReadView { cover: Cover::Key(key.to_owned()), form, ..view(&[], known) }
+}
+
+async fn text(response: Response) -> String {
+    let body = response.into_body().collect().await.expect("a body");
+    String::from_utf8(body.to_bytes().to_vec()).expect("UTF-8")
+}
+
+fn written(report: WriteReport, minimal: bool, calls: u32) -> Result<Response, Problem> {
+    let view = WriteView { cover: Cover::Whole, minimal, flat: None };
+    view.of(report, calls, &settings())
+}
+
+async fn json(response: Response) -> serde_json::Value {
+    let body = response.into_body().collect().await.expect("a body");
+    serde_json::from_slice(&body.to_bytes()).expect("JSON")
+}
+
+fn tag(response: &Response) -> String {
+    let tag = response.headers().get(ETAG).expect("a tag");
+    tag.to_str().expect("text").to_owned()
+}
+
+#[tokio::test]
+async fn a_read_shows_the_participant_its_map_and_its_size() {
+    let body = json(read(&view(&[], "\"x\""))).await;
+    assert_eq!(
+        body,
+        serde_json::json!({
+            "conversationId": examples::CONVERSATION,
+            "participant": {
+                "id": "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0",
+                "purpose": "customer", "state": null, "chosenBy": "purpose"
+            },
+            "attributes": {"a": "1", "b": "2"},
+            "size": {"bytes": 30, "limitBytes": 10240}
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_narrowed_read_has_fewer_keys_another_tag_and_the_same_size() {
+    let (whole, narrowed) = (read(&view(&[], "\"x\"")), read(&view(&["b", "missing"], "\"x\"")));
+    assert_ne!(tag(&whole), tag(&narrowed));
+    let body = json(narrowed).await;
+    assert_eq!(body["attributes"], serde_json::json!({"b": "2"}));
+    assert_eq!(body["size"]["bytes"], 30, "the emptied key counts");
+}
+
+#[test]
+fn a_known_tag_is_answered_with_304_and_the_tag() {
+    let tag_of_whole = tag(&read(&view(&[], "\"x\"")));
+    let again = read(&view(&[], &tag_of_whole));
+    assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+    assert_eq!(tag(&again), tag_of_whole);
+    assert_eq!(read(&view(&["a"], &tag_of_whole)).status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn all_participants_are_narrowed_and_untagged() {
+    let response = view(&["a"], "*").of(Reading::All(vec![participant()]), &settings());
+    let response = response.expect("no problem");
+    assert!(!response.headers().contains_key(ETAG));
+    let body = json(response).await;
+    assert_eq!(body["participants"][0]["attributes"], serde_json::json!({"a": "1"}));
+    assert_eq!(body["participants"][0]["purpose"], "customer");
+}
+
+#[tokio::test]
+async fn one_key_is_shown_as_json_or_as_its_bare_value_with_a_tag_of_its_own() {
+    let plain = read(&view_of("b", Form::Json, "\"x\""));
+    assert_ne!(tag(&plain), tag(&read(&view(&["b"], "\"x\""))));
+    let known = tag(&plain);
+    assert_eq!(
+        json(plain).await,
+        serde_json::json!({
+            "conversationId": examples::CONVERSATION,
+            "participant": {
+                "id": "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0",
+                "purpose": "customer", "state": null, "chosenBy": "purpose"
+            },
+            "key": "b",
+            "value": "2"
+        })
+    );
+    let bare = read(&view_of("b", Form::Text, "\"x\""));
+    assert_eq!(bare.headers()[CONTENT_TYPE], "text/plain; charset=utf-8");
+    assert_eq!((tag(&bare), text(bare).await), (known.clone(), "2".to_owned()));
+    assert_eq!(read(&view_of("b", Form::Text, &known)).status(), StatusCode::NOT_MODIFIED);
+}
+
+#[test]
+fn a_key_that_is_absent_or_empty_is_not_found_whatever_the_caller_knows() {
+    for key in ["missing", "cleared", "A", " a"] {
+        let problem = view_of(key, Form::Json, "*").of(reading(), &settings()).expect_err(key);
+        assert_eq!(problem.code(), Code::AttributeNotFound, "{key}");
+        let meant = problem.detail().contains("did you mean `a`?");
+        assert_eq!(meant, ["A", " a"].contains(&key), "{}", problem.detail());
+    }
+    let long = "k".repeat(5_000);
+    let problem = view_of(&long, Form::Text, "*").of(reading(), &settings()).expect_err("absent");
+    assert!(problem.detail().len() < 250, "{}", problem.detail());
+}
+
+fn report(outcome: Outcome) -> WriteReport {
+    WriteReport {
+        conversation: examples::CONVERSATION.parse().expect("id"),
+        participant: Candidate { id: participant().id, purpose: "customer".into(), state: None },
+        chosen_by: ChosenBy::Purpose,
+        attributes: map(),
+        fresh: true,
+        outcomes: BTreeMap::from([(AttributeKey::existing("a"), outcome)]),
+        verification: Verification {
+            status: VerificationStatus::Verified,
+            reads: 1,
+            elapsed_ms: 38,
+        },
+        warnings: Vec::new(),
+        resulting: None,
+        dry_run: outcome == Outcome::WouldSend,
+    }
+}
+
+#[test]
+fn the_worst_outcome_decides_status_tag_and_effect() {
+    for (outcome, status, tagged, effect) in [
+        (Outcome::Unchanged, 200, true, Effect::NotApplied),
+        (Outcome::WouldSend, 200, true, Effect::NotApplied),
+        (Outcome::Verified, 200, true, Effect::Applied),
+        (Outcome::Cleared, 200, true, Effect::Applied),
+        (Outcome::Unverified, 202, false, Effect::Applied),
+    ] {
+        let response = written(report(outcome), false, 3).expect("no problem");
+        assert_eq!(response.status().as_u16(), status, "{outcome:?}");
+        assert_eq!(response.headers().contains_key(ETAG), tagged, "{outcome:?}");
+        assert_eq!(
+            response.extensions().get::<LoggedResult>().map(|result| result.effect),
+            Some(effect),
+            "{outcome:?}"
+        );
+    }
+    let problem = written(report(Outcome::Superseded), false, 3).expect_err("409");
+    assert_eq!(problem.status(), StatusCode::CONFLICT);
+    let stale = WriteReport { fresh: false, ..report(Outcome::Verified) };
+    let response = written(stale, false, 3).expect("no problem");
+    assert!(!response.headers().contains_key(ETAG));
+}
+
+#[test]
+fn minimal_is_for_what_went_well_and_has_nothing_to_tell() {
+    let status = |report| {
+        let response = written(report, true, 3).expect("no problem");
+        response.status().as_u16()
+    };
+    assert_eq!(status(report(Outcome::Verified)), 204);
+    assert_eq!(status(report(Outcome::Unverified)), 202);
+    assert_eq!(status(report(Outcome::WouldSend)), 200);
+    let warned = WriteReport { warnings: vec!["w".to_owned()], ..report(Outcome::Verified) };
+    assert_eq!(status(warned), 200);
+}
+
+#[tokio::test]
+async fn a_written_answer_has_the_members_of_the_contract() {
+    let response = written(report(Outcome::Verified), false, 3).expect("no problem");
+    let body = json(response).await;
+    assert_eq!(body["outcomes"], serde_json::json!({"a": "verified"}));
+    assert_eq!(
+        body["verification"],
+        serde_json::json!({"status": "verified", "reads": 1, "elapsedMs": 38})
+    );
+    assert_eq!(body["upstreamCalls"], 3);
+    assert_eq!(body["size"]["limitBytes"], 10_240);
+    assert!(body.get("warnings").is_none() && body.get("dryRun").is_none());
+    let dry = written(report(Outcome::WouldSend), false, 1).expect("no problem");
+    let dry = json(dry).await;
+    assert_eq!(dry["dryRun"], true);
+    assert!(dry.get("verification").is_none());
+}

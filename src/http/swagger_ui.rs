@@ -1,0 +1,114 @@
+//! `/docs`: a page to read the API on and to try it from.
+//!
+//! Swagger UI over `/openapi.json`. All of it is compiled in, so it works without internet, and
+//! under a policy by which a browser runs nothing inline and asks no other origin for anything.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{Html, IntoResponse, Response};
+use utoipa_swagger_ui::Config;
+
+use super::paths;
+use super::problem::Problem;
+use crate::error::Code;
+
+const PAGE: &str = include_str!("swagger_ui/page.html");
+const START: &str = include_str!("swagger_ui/start.js");
+
+/// Name of the script that is ours.
+const START_NAME: &str = "start.js";
+
+/// The files of Swagger UI that the page needs; it brings more.
+const FILES: [&str; 4] =
+    ["swagger-ui.css", "index.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
+
+/// The page is of this origin alone. Icons are `data:` URLs within the style sheet.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Files change with the version only; a day bounds how long an old one lingers.
+const A_DAY: &str = "max-age=86400";
+
+/// The documentation, as a page
+///
+/// Reads this document, and makes requests to the gateway that serves it.
+#[utoipa::path(get, path = paths::DOCS, operation_id = "getDocs", tag = "documentation",
+    responses((status = 200, body = String, content_type = "text/html", description = "The page",
+        headers(("Content-Security-Policy" = String, description = "What the page may do: nothing beyond this origin")))))]
+pub(super) async fn page() -> Response {
+    (guards("no-cache"), Html(PAGE)).into_response()
+}
+
+/// A part of the documentation's page
+///
+/// Always compressed, whatever the request accepts; browsers do not mind.
+#[utoipa::path(get, path = paths::DOCS_FILE, operation_id = "getDocsFile", tag = "documentation",
+    params(("file" = String, Path, description = "Name of a script, style sheet or picture", example = "start.js")),
+    responses((status = 200, description = "The file",
+        content((String = "text/javascript"), (String = "text/css"), (String = "image/png")),
+        headers(("Content-Encoding" = String, description = "`gzip`, unless the file is small")))))]
+pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let found = name.ok().and_then(|Path(name)| named(&name));
+    found.ok_or_else(|| Problem::new(Code::NotFound, "the documentation has no such file"))
+}
+
+fn named(name: &str) -> Option<Response> {
+    if name == START_NAME {
+        let script = [(CONTENT_TYPE, "text/javascript")];
+        return Some((guards(A_DAY), script, START).into_response());
+    }
+    let name = FILES.iter().find(|known| **known == name)?;
+    let config = Arc::new(Config::from(paths::OPENAPI_JSON));
+    let file = utoipa_swagger_ui::serve(name, config).ok()??;
+    let mut headers = guards(A_DAY);
+    headers.insert(CONTENT_TYPE, HeaderValue::try_from(file.content_type).ok()?);
+    if file.gzpipped {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Some(match file.bytes {
+        Cow::Borrowed(bytes) => (headers, bytes).into_response(),
+        Cow::Owned(bytes) => (headers, bytes).into_response(),
+    })
+}
+
+fn guards(cache: &'static str) -> HeaderMap {
+    let guards: [(HeaderName, &'static str); 4] = [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, cache),
+    ];
+    guards.map(|(name, value)| (name, HeaderValue::from_static(value))).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_the_page_names_is_there() {
+        let named_files = PAGE.split("\"docs/").skip(1).filter_map(|rest| rest.split('"').next());
+        let mut found = 0;
+        for name in named_files {
+            assert!(named(name).is_some(), "{name}");
+            found += 1;
+        }
+        assert_eq!(found, FILES.len() + 1);
+        assert!(named("swagger-initializer.js").is_none(), "only what is needed is served");
+    }
+
+    #[test]
+    fn the_page_holds_no_script_or_style_that_its_policy_forbids() {
+        assert!(!PAGE.contains("style=") && !PAGE.contains("<style") && !PAGE.contains(" on"));
+        assert_eq!(PAGE.matches("<script src=").count(), PAGE.matches("<script").count());
+        assert!(!POLICY.contains("unsafe") && !POLICY.contains("http"));
+    }
+}

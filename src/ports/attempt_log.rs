@@ -1,0 +1,192 @@
+//! What one request did, step by step, for the trace of its conversation: the keys that it is about,
+//! what became of them, and each call to upstream. Never a value.
+//!
+//! Collected only where tracing is on; a request without a trail allocates nothing for it. What a
+//! trail holds is bounded: what is beyond is counted, and left out.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::metrics::{Answer, Operation};
+use super::span::Span;
+use crate::domain::Outcome;
+
+/// Bytes of keys that are kept of one request: about a hundred keys of the usual length.
+const MOST_KEY_BYTES: usize = 8192;
+
+/// What a key takes beside its own bytes: short ones could take many times as much as they say.
+const KEY_OVERHEAD: usize = 64;
+
+/// Attempts that are kept of one request; more than its deadline and the budget of calls leave.
+const MOST_ATTEMPTS: usize = 64;
+
+/// What an attempt takes at most, its correlation id included.
+const ATTEMPT_BYTES: usize = 256;
+
+/// The trail of one request.
+#[derive(Debug, Default)]
+pub struct Trail(Mutex<Steps>);
+
+/// What a trail holds.
+#[derive(Clone, Debug, Default)]
+pub struct Steps {
+    /// The keys that were asked for, each with what became of it where that is known.
+    pub keys: Vec<(String, Option<Outcome>)>,
+    /// Keys beyond what is kept.
+    pub keys_left_out: usize,
+    /// Calls to upstream, retries counted singly, in the order in which they were made or joined.
+    pub attempts: Vec<Arc<Attempt>>,
+    /// Attempts beyond what is kept.
+    pub attempts_left_out: usize,
+    key_bytes: usize,
+}
+
+/// One exchange with upstream. Shared by all requests that it was made for.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What it was.
+    pub operation: Operation,
+    /// When it left.
+    pub start: Instant,
+    /// Its place in the trace of the request that it was begun for.
+    span: Option<Span>,
+    end: OnceLock<AttemptEnd>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub struct AttemptEnd {
+    /// How long it took.
+    pub took: Duration,
+    /// What came back.
+    pub answer: Answer,
+    /// Genesys' correlation id.
+    pub correlation_id: Option<String>,
+}
+
+impl Attempt {
+    /// An attempt that leaves now.
+    pub(super) fn begin(operation: Operation, span: Option<Span>) -> Self {
+        Self { operation, start: Instant::now(), span, end: OnceLock::new() }
+    }
+
+    /// It has ended; the first word counts.
+    pub fn end(&self, answer: Answer, correlation_id: Option<&str>) {
+        let correlation_id =
+            correlation_id.map(|id| id.chars().take(super::LONGEST_CORRELATION_ID).collect());
+        let end = AttemptEnd { took: self.start.elapsed(), answer, correlation_id };
+        // A second word about one attempt would be a defect, and not worth failing for.
+        if self.end.set(end).is_err() {
+            return;
+        }
+        if let Some((span, spans)) = self.span().and_then(|span| Some((span, span.spans()?))) {
+            spans.attempt(span, self);
+        }
+    }
+
+    /// Its place in the trace of the request that it was begun for, if there is one.
+    pub fn span(&self) -> Option<&Span> {
+        self.span.as_ref()
+    }
+
+    /// How it ended; `None` while it is under way.
+    pub fn ended(&self) -> Option<&AttemptEnd> {
+        self.end.get()
+    }
+}
+
+impl Trail {
+    /// About how many bytes it takes so far.
+    pub fn bytes(&self) -> usize {
+        let steps = self.lock();
+        steps.key_bytes + steps.attempts.len() * ATTEMPT_BYTES
+    }
+
+    /// What there is so far.
+    pub fn steps(&self) -> Steps {
+        self.lock().clone()
+    }
+
+    pub(super) fn ask<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        let mut steps = self.lock();
+        for key in keys {
+            let bytes = key.len() + KEY_OVERHEAD;
+            if steps.keys.iter().any(|(known, _)| known == key) {
+                continue;
+            }
+            if steps.key_bytes + bytes > MOST_KEY_BYTES {
+                steps.keys_left_out += 1;
+            } else {
+                steps.key_bytes += bytes;
+                steps.keys.push((key.to_owned(), None));
+            }
+        }
+    }
+
+    pub(super) fn tell<'a>(&self, outcome: impl Fn(&str) -> Option<Outcome> + 'a) {
+        for (key, known) in &mut self.lock().keys {
+            *known = outcome(key);
+        }
+    }
+
+    pub(super) fn add(&self, attempts: impl IntoIterator<Item = Arc<Attempt>>) {
+        let mut steps = self.lock();
+        for attempt in attempts {
+            if steps.attempts.len() < MOST_ATTEMPTS {
+                steps.attempts.push(attempt);
+            } else {
+                steps.attempts_left_out += 1;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Steps> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trail_keeps_so_much_and_counts_the_rest() {
+        let trail = Trail::default();
+        let long = ["c", "d", "e"].map(|name| name.repeat(3000));
+        trail.ask(["a", &long[0], "a", &long[1], &long[2], "b", &long[0]].into_iter());
+        trail.tell(|key| (key == "b").then_some(Outcome::Verified));
+        let attempts =
+            (0..MOST_ATTEMPTS + 3).map(|_| Arc::new(Attempt::begin(Operation::Read, None)));
+        trail.add(attempts);
+        let steps = trail.steps();
+        let kept: Vec<_> = steps.keys.iter().map(|(key, outcome)| (key.len(), *outcome)).collect();
+        assert_eq!(kept, [(1, None), (3000, None), (3000, None), (1, Some(Outcome::Verified))]);
+        assert_eq!(steps.keys_left_out, 1);
+        assert_eq!((steps.attempts.len(), steps.attempts_left_out), (MOST_ATTEMPTS, 3));
+        assert_eq!(trail.bytes(), 6002 + 4 * KEY_OVERHEAD + MOST_ATTEMPTS * ATTEMPT_BYTES);
+    }
+
+    #[test]
+    fn many_short_keys_take_no_more_than_a_few_long_ones() {
+        let (trail, keys) = (Trail::default(), (0..30_000).map(|number| format!("{number:x}")));
+        let keys: Vec<_> = keys.collect();
+        trail.ask(keys.iter().map(String::as_str));
+        assert!(trail.bytes() <= MOST_KEY_BYTES);
+        let steps = trail.steps();
+        assert_eq!(steps.keys.len() + steps.keys_left_out, keys.len());
+        assert!((100..=128).contains(&steps.keys.len()), "{}", steps.keys.len());
+    }
+
+    #[test]
+    fn an_attempt_is_under_way_until_it_has_ended_once() {
+        let attempt = Attempt::begin(Operation::Patch, None);
+        assert!(attempt.ended().is_none());
+        attempt.end(Answer::Status(202), Some(&"x".repeat(100)));
+        attempt.end(Answer::Timeout, None);
+        let end = attempt.ended().expect("ended");
+        assert_eq!(end.answer, Answer::Status(202));
+        assert_eq!(end.correlation_id.as_ref().map(String::len), Some(64));
+    }
+}

@@ -1,0 +1,99 @@
+//! From files to a TLS configuration.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+
+use super::x509::Term;
+use crate::config::{self, ClientCertificates};
+
+/// The one version of HTTP that is spoken.
+const ALPN: &[u8] = b"http/1.1";
+
+/// What was made of the files.
+pub struct Material {
+    /// The configuration; TLS 1.2 and 1.3, which is all that the library speaks.
+    pub server: Arc<ServerConfig>,
+    /// Whom it lets in, where it asks callers for certificates.
+    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// When the certificate of the gateway and that of its issuer are good.
+    pub term: Term,
+}
+
+impl Material {
+    /// Reads the files, and sees that they go together.
+    pub fn load(settings: &config::Tls) -> anyhow::Result<Self> {
+        let chain = certificates(&settings.certificate)?;
+        let term = term_of(&chain).with_context(|| unusable(&settings.certificate))?;
+        let key = PrivateKeyDer::from_pem_file(&settings.key).with_context(|| {
+            format!("no private key can be read from {}", settings.key.display())
+        })?;
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        let verifier = verifier(&settings.clients, provider)?;
+        let asks = verifier.is_some();
+        let builder = match verifier.clone() {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut server = builder.with_single_cert(chain, key).with_context(|| {
+            let (certificate, key) = (settings.certificate.display(), settings.key.display());
+            format!("{certificate} and {key} do not go together")
+        })?;
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        if asks {
+            // A resumed session would bring a certificate that was looked at in another hour.
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = 0;
+        }
+        Ok(Self { server: Arc::new(server), verifier, term })
+    }
+}
+
+/// Of the gateway's own certificate and the one after it, which is its issuer's: no caller can do
+/// without these. What follows is often there for old callers alone.
+fn term_of(chain: &[CertificateDer<'_>]) -> Option<Term> {
+    let terms: Option<Vec<_>> = chain.iter().take(2).map(|one| Term::of(one)).collect();
+    terms?.into_iter().reduce(Term::within)
+}
+
+/// The certificates of a PEM file, one at least.
+pub fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    let found: Vec<_> = found.with_context(|| unusable(file))?;
+    ensure!(!found.is_empty(), unusable(file));
+    Ok(found)
+}
+
+fn unusable(file: &Path) -> String {
+    format!("no certificate can be read from {}", file.display())
+}
+
+fn verifier(
+    clients: &ClientCertificates,
+    provider: Arc<CryptoProvider>,
+) -> anyhow::Result<Option<Arc<dyn ClientCertVerifier>>> {
+    let (file, required) = match clients {
+        ClientCertificates::None => return Ok(None),
+        ClientCertificates::Optional(file) => (file, false),
+        ClientCertificates::Required(file) => (file, true),
+    };
+    let mut authorities = RootCertStore::empty();
+    for authority in certificates(file)? {
+        authorities.add(authority).with_context(|| unusable(file))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(authorities.into(), provider);
+    let builder = if required { builder } else { builder.allow_unauthenticated() };
+    match builder.build() {
+        Ok(verifier) => Ok(Some(verifier)),
+        Err(error) => bail!("{}: {error}", unusable(file)),
+    }
+}
