@@ -5,17 +5,19 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use attribute_gateway::clock::Monotonic;
+use attribute_gateway::clock::MonotonicClock;
 use attribute_gateway::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Change, Conversation, Intent, Limits, Participant,
-    ParticipantSelector, Patch, SettleTime, Span, Watch,
+    AttributeKey, AttributeLimits, AttributeMap, AttributeValue, Conversation, KeyChange,
+    Participant, ParticipantSelector, Patch, SelectorIntent, SettleTime, TimeRange, WriteVerifier,
 };
-use attribute_gateway::genesys::Limiter;
+use attribute_gateway::genesys::CallLimiter;
 use attribute_gateway::policy::{
-    AdaptiveThrottle, BudgetSettings, CallResult, Ceilings, LagStatistics, RetryBudget,
+    AdaptiveThrottle, BudgetSettings, CallResult, LagStatistics, PriorityCeilings, RetryBudget,
 };
-use attribute_gateway::ports::{Booking, Class, Pacing as _, Payer, Permit, Wish};
-use attribute_gateway::telemetry::Metrics;
+use attribute_gateway::ports::{
+    BudgetAccount, CallBudget as _, CallPermit, PriorityClass, Reservation, ReservationRequest,
+};
+use attribute_gateway::telemetry::ServiceMetrics;
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::time::Instant;
 
@@ -29,7 +31,9 @@ fn map(entries: usize) -> AttributeMap {
 
 fn patch() -> Patch {
     ["attribute_1", "attribute_3", "new_key"]
-        .map(|key| (AttributeKey::existing(key), Change::to(AttributeValue::new("another value"))))
+        .map(|key| {
+            (AttributeKey::existing(key), KeyChange::to(AttributeValue::new("another value")))
+        })
         .into_iter()
         .collect()
 }
@@ -41,20 +45,20 @@ fn conversation() -> Conversation {
         state: Some("connected".into()),
         live: index.is_multiple_of(3),
         name: None,
-        span: Span::default(),
+        span: TimeRange::default(),
         attributes: AttributeMap::default(),
     };
     let purposes = ["customer", "ivr", "acd", "agent"];
     Conversation {
         id: "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("a UUID"),
         live: Some(true),
-        span: Span::default(),
+        span: TimeRange::default(),
         participants: purposes.into_iter().enumerate().map(|(i, p)| participant(i, p)).collect(),
     }
 }
 
 fn domain(criterion: &mut Criterion) {
-    let (held, patch, limits) = (map(10), patch(), Limits { total_bytes: 10_240 });
+    let (held, patch, limits) = (map(10), patch(), AttributeLimits { total_bytes: 10_240 });
     criterion.bench_function("what a write has to send", |bench| {
         bench.iter(|| black_box(&patch).missing_in(black_box(&held)));
     });
@@ -66,7 +70,7 @@ fn domain(criterion: &mut Criterion) {
         let second = Duration::from_secs(1);
         let settle = SettleTime { measured: second, longest: second };
         bench.iter(|| {
-            let mut watch = Watch::new(&patch, &held);
+            let mut watch = WriteVerifier::new(&patch, &held);
             watch.observe(black_box(&read), Duration::from_millis(50));
             watch.is_settled(settle)
         });
@@ -74,7 +78,7 @@ fn domain(criterion: &mut Criterion) {
     let (conversation, selector) = (conversation(), "customer".parse::<ParticipantSelector>());
     let selector = selector.expect("a selector");
     criterion.bench_function("participant chosen", |bench| {
-        bench.iter(|| selector.choose(black_box(&conversation), Intent::Write).is_ok());
+        bench.iter(|| selector.choose(black_box(&conversation), SelectorIntent::Write).is_ok());
     });
 }
 
@@ -106,17 +110,21 @@ fn policy(criterion: &mut Criterion) {
 fn limiter(criterion: &mut Criterion) {
     for limit in [10_000, u64::MAX] {
         // So short a window that the budget is never used up.
-        let settings =
-            BudgetSettings { limit, window: Duration::from_micros(100), ceilings: Ceilings::NONE };
-        let meter = Arc::new(Metrics::new(&[]));
-        let limiter = Limiter::new(settings, meter, Monotonic::start());
+        let settings = BudgetSettings {
+            limit,
+            window: Duration::from_micros(100),
+            ceilings: PriorityCeilings::NONE,
+        };
+        let recorder = Arc::new(ServiceMetrics::new(&[]));
+        let limiter = CallLimiter::new(settings, recorder, MonotonicClock::start());
         let deadline = Instant::now() + Duration::from_hours(1);
         criterion.bench_function(&format!("call booked and spent, of {limit}"), |bench| {
             bench.iter(|| {
-                let payer = Payer::NOBODY;
-                let wish = Wish { calls: 1, class: Class::Read, deadline, payer };
-                match limiter.book(black_box(wish)) {
-                    Ok(Booking::Now(mut permits)) => permits.take().map(Permit::spend),
+                let account = BudgetAccount::SHARED;
+                let reservation_request =
+                    ReservationRequest { calls: 1, class: PriorityClass::Read, deadline, account };
+                match limiter.reserve(black_box(reservation_request)) {
+                    Ok(Reservation::Now(mut permits)) => permits.take().map(CallPermit::spend),
                     _ => None,
                 }
             });

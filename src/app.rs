@@ -1,7 +1,7 @@
 //! The use cases: reading and writing the attributes of one participant.
 //!
 //! Sees ports, policies and the domain, never HTTP or the upstream client. A write runs on the
-//! task tracker and not in its caller's future, so that a caller who hangs up cannot cut it in
+//! task tracker and not in its client's future, so that a client who hangs up cannot cut it in
 //! half.
 
 mod access_filter;
@@ -26,32 +26,35 @@ use std::time::Duration;
 
 use tokio::sync::watch as watch_channel;
 
-pub use self::batching::Precondition;
-use self::batching::Turns;
-pub use self::client_registry::{Callers, Enrolled, Known, Roll, Shown, Stranger, digest_of};
-use self::coalesced_lists::SharedFinds;
-use self::coalesced_reads::{ReadParts, SharedReads, Subject};
+pub use self::batching::WritePrecondition;
+use self::batching::WriteQueues;
+pub use self::client_registry::{
+    AuthFailure, AuthenticatedClient, ClientRegistry, ClientTable, PresentedCredentials,
+    RegisteredClient, key_digest,
+};
+use self::coalesced_lists::ListCoalescer;
+use self::coalesced_reads::{ReadCoalescer, ReadParts, ReadTarget};
 pub use self::list::ListRequest;
-use self::pending_writes::Held;
-pub use self::read::{ReadRequest, Reading, ViewRequest};
-pub use self::request_limit::Requests;
-use self::snapshot_cache::Memory;
+use self::pending_writes::PendingWrites;
+pub use self::read::{ReadOutcome, ReadRequest, ViewRequest};
+pub use self::request_limit::RequestLimiter;
+use self::snapshot_cache::SnapshotCache;
 pub use self::write::{WriteOptions, WriteRequest};
-use crate::clock::Monotonic;
+use crate::clock::MonotonicClock;
 use crate::domain::{
-    Conversation, ConversationId, Intent, Limits, ParticipantId, ParticipantSelector, SettleTime,
-    UnresolvedParticipant,
+    AttributeLimits, Conversation, ConversationId, ParticipantId, ParticipantSelector,
+    SelectorIntent, SettleTime, UnresolvedParticipant,
 };
 use crate::error::Error;
 use crate::policy::{Backoff, LagStatistics};
-use crate::ports::{Conversations, Meter, Pacing, Payer};
-use crate::shutdown::Shutdown;
+use crate::ports::{BudgetAccount, CallBudget, ConversationsPort, MetricsRecorder};
+use crate::shutdown::ShutdownSignal;
 
 /// Numbers of the use cases.
 #[derive(Clone, Debug)]
 pub struct AppSettings {
     /// Limits on attributes.
-    pub limits: Limits,
+    pub limits: AttributeLimits,
     /// Whether a PATCH holds the merged map, for an upstream that replaces.
     pub patch_full: bool,
     /// Read-backs of one write at most.
@@ -83,22 +86,22 @@ type ById<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
 /// The use cases. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
-    shared: Arc<Shared>,
+    shared: Arc<AppInner>,
 }
 
 /// What all requests share.
-struct Shared {
-    callers: Callers,
-    conversations: Arc<dyn Conversations>,
-    pacing: Arc<dyn Pacing>,
-    meter: Arc<dyn Meter>,
+struct AppInner {
+    client_registry: ClientRegistry,
+    conversations: Arc<dyn ConversationsPort>,
+    call_budget: Arc<dyn CallBudget>,
+    recorder: Arc<dyn MetricsRecorder>,
     settings: AppSettings,
-    shutdown: Shutdown,
-    reads: SharedReads,
-    finds: SharedFinds,
-    turns: Turns,
-    memory: Arc<Memory>,
-    clock: Monotonic,
+    shutdown: ShutdownSignal,
+    reads: ReadCoalescer,
+    finds: ListCoalescer,
+    write_queues: WriteQueues,
+    memory: Arc<SnapshotCache>,
+    clock: MonotonicClock,
     /// A number from 0 up to 1, for jitter.
     random: Box<dyn Fn() -> f64 + Send + Sync>,
     lags: Arc<Mutex<LagStatistics>>,
@@ -106,7 +109,7 @@ struct Shared {
     measured: watch_channel::Sender<bool>,
     /// A write reads back to measure the first lag, and others wait for it.
     exploring: AtomicBool,
-    held: Held,
+    pending_writes: PendingWrites,
     /// A write has shown that upstream replaces.
     replaces: AtomicBool,
 }
@@ -114,17 +117,17 @@ struct Shared {
 /// What the use cases are made of.
 pub struct AppParts {
     /// Who may call.
-    pub callers: Callers,
+    pub client_registry: ClientRegistry,
     /// Upstream.
-    pub conversations: Arc<dyn Conversations>,
+    pub conversations: Arc<dyn ConversationsPort>,
     /// The budget of calls.
-    pub pacing: Arc<dyn Pacing>,
-    /// Where figures go.
-    pub meter: Arc<dyn Meter>,
+    pub call_budget: Arc<dyn CallBudget>,
+    /// Where metrics go.
+    pub recorder: Arc<dyn MetricsRecorder>,
     /// Numbers.
     pub settings: AppSettings,
     /// Going down.
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownSignal,
     /// A number from 0 up to 1, for jitter.
     pub random: Box<dyn Fn() -> f64 + Send + Sync>,
 }
@@ -132,51 +135,59 @@ pub struct AppParts {
 impl App {
     /// The use cases over these parts.
     pub fn new(parts: AppParts) -> Self {
-        let AppParts { callers, conversations, pacing, meter, settings, shutdown, random } = parts;
-        let held = Held::new(&settings, Arc::clone(&meter));
+        let AppParts {
+            client_registry,
+            conversations,
+            call_budget,
+            recorder,
+            settings,
+            shutdown,
+            random,
+        } = parts;
+        let pending_writes = PendingWrites::new(&settings, Arc::clone(&recorder));
         let keep_for = settings.warm_for.max(settings.max_age);
-        let memory = Arc::new(Memory::new(keep_for, settings.memory, Arc::clone(&meter)));
-        let (clock, lags) = (Monotonic::start(), Arc::<Mutex<LagStatistics>>::default());
+        let memory = Arc::new(SnapshotCache::new(keep_for, settings.memory, Arc::clone(&recorder)));
+        let (clock, lags) = (MonotonicClock::start(), Arc::<Mutex<LagStatistics>>::default());
         let (seen, unmeasured) = (Arc::clone(&lags), settings.settle);
-        let reads = SharedReads::new(ReadParts {
+        let reads = ReadCoalescer::new(ReadParts {
             conversations: Arc::clone(&conversations),
-            pacing: Arc::clone(&pacing),
+            call_budget: Arc::clone(&call_budget),
             memory: Arc::clone(&memory),
-            held: held.clone(),
+            pending_writes: pending_writes.clone(),
             settle: Box::new(move || locked(&seen).settle(clock.now(), unmeasured)),
             shutdown: shutdown.clone(),
         });
-        let finds = SharedFinds::new(Arc::clone(&conversations), shutdown.clone());
-        let shared = Shared {
-            callers,
+        let finds = ListCoalescer::new(Arc::clone(&conversations), shutdown.clone());
+        let shared = AppInner {
+            client_registry,
             conversations,
-            pacing,
-            meter,
+            call_budget,
+            recorder,
             settings,
             shutdown,
             reads,
             finds,
-            turns: Turns::default(),
+            write_queues: WriteQueues::default(),
             memory,
             clock,
             random,
             lags,
             measured: watch_channel::Sender::new(false),
             exploring: AtomicBool::new(false),
-            held,
+            pending_writes,
             replaces: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// Who may call.
-    pub fn callers(&self) -> &Callers {
-        &self.shared.callers
+    pub fn callers(&self) -> &ClientRegistry {
+        &self.shared.client_registry
     }
 
     /// Sees to it that each of these has its part of the places, whether it has written yet or not.
-    pub fn expect(&self, payers: &[Payer]) {
-        self.shared.held.expect(payers);
+    pub fn set_known_clients(&self, accounts: &[BudgetAccount]) {
+        self.shared.pending_writes.set_known_clients(accounts);
     }
 
     /// Whether a write has shown that upstream replaces the map although changes are sent: the
@@ -186,7 +197,7 @@ impl App {
     }
 }
 
-impl Shared {
+impl AppInner {
     fn lags(&self) -> MutexGuard<'_, LagStatistics> {
         locked(&self.lags)
     }
@@ -204,9 +215,13 @@ impl Shared {
     }
 
     /// What has to be read to see this participant.
-    fn subject(&self, conversation: ConversationId, participant: Option<ParticipantId>) -> Subject {
+    fn subject(
+        &self,
+        conversation: ConversationId,
+        participant: Option<ParticipantId>,
+    ) -> ReadTarget {
         let participant = participant.filter(|_| self.conversations.reads_participants_singly());
-        Subject { conversation, participant }
+        ReadTarget { conversation, participant }
     }
 }
 
@@ -221,8 +236,8 @@ fn locked(lags: &Mutex<LagStatistics>) -> MutexGuard<'_, LagStatistics> {
 pub fn choose<'a>(
     selector: &ParticipantSelector,
     conversation: &'a Conversation,
-    intent: Intent,
-) -> Result<crate::domain::Chosen<'a>, Error> {
+    intent: SelectorIntent,
+) -> Result<crate::domain::ResolvedParticipant<'a>, Error> {
     selector.choose(conversation, intent).map_err(|unresolved| match unresolved {
         UnresolvedParticipant::NotOne => {
             Error::InvalidParticipant("`all` names no single participant")

@@ -17,33 +17,35 @@ use std::sync::Arc;
 
 pub use self::file::{FileSettings, RotatedFile};
 pub use self::fingerprint::FingerprintKey;
-use self::health::Ledger;
-pub use self::health::State;
-pub use self::output::{Captured, Output, Stdout};
-use self::refusals::Refusals;
-use self::writer::Stream;
+use self::health::AuditHealth;
+pub use self::health::AuditHealthState;
+pub use self::output::{LineOutput, MemoryOutput, StdoutOutput};
+use self::refusals::RefusalCounter;
+use self::writer::AuditWriter;
 use crate::domain::{AttributeKey, AttributeValue, ConversationId};
-use crate::error::Code;
-use crate::ports::{Audit, AuditRecord, BoxFuture, Meter, Stage, Unrecorded};
+use crate::error::ErrorCode;
+use crate::ports::{
+    AuditPort, AuditRecord, AuditWriteError, BoxFuture, MetricsRecorder, RecordKind,
+};
 
 /// What an audit log is made of.
 pub struct AuditParts {
     /// Where lines go.
-    pub output: Box<dyn Output>,
+    pub output: Box<dyn LineOutput>,
     /// What values are shown by.
     pub key: FingerprintKey,
     /// Whether a write may be sent only once it has been recorded.
     pub blocks: bool,
-    /// Where figures go.
-    pub meter: Arc<dyn Meter>,
+    /// Where metrics go.
+    pub recorder: Arc<dyn MetricsRecorder>,
 }
 
 /// The audit log. Cheap to clone.
 #[derive(Clone)]
 pub struct AuditLog {
-    stream: Arc<Stream>,
-    ledger: Arc<Ledger>,
-    refusals: Arc<Refusals>,
+    stream: Arc<AuditWriter>,
+    ledger: Arc<AuditHealth>,
+    refusals: Arc<RefusalCounter>,
     key: Arc<FingerprintKey>,
     blocks: bool,
 }
@@ -51,14 +53,14 @@ pub struct AuditLog {
 impl AuditLog {
     /// A log over these parts, with a thread of its own unless the output needs none.
     pub fn new(parts: AuditParts) -> Self {
-        let AuditParts { output, key, blocks, meter } = parts;
-        let ledger = Arc::new(Ledger::new(meter));
-        let stream = Arc::new(Stream::over(output, Arc::clone(&ledger)));
+        let AuditParts { output, key, blocks, recorder } = parts;
+        let ledger = Arc::new(AuditHealth::new(recorder));
+        let stream = Arc::new(AuditWriter::new(output, Arc::clone(&ledger)));
         Self { stream, ledger, refusals: Arc::default(), key: Arc::new(key), blocks }
     }
 
     /// How the audit fares.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> AuditHealthState {
         self.ledger.state()
     }
 
@@ -69,22 +71,22 @@ impl AuditLog {
 
     /// Ends when everything that was recorded before has been written, or was lost.
     pub async fn flushed(&self) {
-        self.tell_refusals();
+        self.report_refusals();
         self.stream.flushed().await;
     }
 }
 
 impl AuditLog {
-    fn tell_refusals(&self) {
+    fn report_refusals(&self) {
         for (code, count) in self.refusals.take() {
             let line = line::of_refused(code, count);
             // Nobody waits for it.
-            drop(self.stream.write(writer::Entry { line, counts: true }));
+            drop(self.stream.write(writer::QueuedLine { line, counts: true }));
         }
     }
 }
 
-impl Audit for AuditLog {
+impl AuditPort for AuditLog {
     fn blocks(&self) -> bool {
         self.blocks
     }
@@ -95,29 +97,29 @@ impl Audit for AuditLog {
         key: &AttributeKey,
         value: &AttributeValue,
     ) -> String {
-        self.key.of(conversation, key, value)
+        self.key.fingerprint(conversation, key, value)
     }
 
-    fn refused(&self, code: Code) {
+    fn refused(&self, code: ErrorCode) {
         if !self.refusals.add(code) {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return self.tell_refusals();
+            return self.report_refusals();
         };
         let log = self.clone();
         runtime.spawn(async move {
-            tokio::time::sleep(refusals::COUNTED_FOR).await;
-            log.tell_refusals();
+            tokio::time::sleep(refusals::COUNT_INTERVAL).await;
+            log.report_refusals();
         });
     }
 
-    fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), Unrecorded>> {
-        let line = line::of(&record);
+    fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), AuditWriteError>> {
+        let line = line::encode(&record);
         // A write whose intent cannot be recorded is refused, and the refusal has a record of its
         // own: only that one can be lost.
-        let counts = record.stage != Stage::Intent;
-        let written = self.stream.write(writer::Entry { line, counts });
+        let counts = record.stage != RecordKind::Intent;
+        let written = self.stream.write(writer::QueuedLine { line, counts });
         Box::pin(written)
     }
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, LogFormat};
-use crate::telemetry::{Format, Sink, Telemetry};
+use crate::telemetry::{LogLineFormat, LogWriter, TelemetryOutput};
 
 /// Reads and writes the participant attributes of live Genesys Cloud calls, and proves the writes.
 ///
@@ -71,10 +71,10 @@ enum Command {
     },
     /// Print the effective settings and where each comes from, secrets masked.
     PrintConfig,
-    /// Make a key for a caller, and print it once, with the entry of the configuration by which the
+    /// Make a key for a client, and print it once, with the entry of the configuration by which the
     /// service knows it.
     NewKey {
-        /// Name of the caller: letters, digits, `.`, `_` and `-`.
+        /// Name of the client: letters, digits, `.`, `_` and `-`.
         name: String,
     },
     /// Ask a running service whether it is ready; exit with 0 or 1. For containers without curl.
@@ -88,7 +88,7 @@ enum Command {
 /// Runs the command of the command line.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
-    let source = config::Source { file: cli.config, env: environment() };
+    let source = config::ConfigSource { file: cli.config, env: environment() };
     let done = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(&source).await,
         Command::Demo { load } => serve::demo(&source, &load).await,
@@ -108,14 +108,14 @@ pub async fn run() -> ExitCode {
     }
 }
 
-fn print_config(source: &config::Source) -> anyhow::Result<()> {
+fn print_config(source: &config::ConfigSource) -> anyhow::Result<()> {
     say(&config::load(source)?.render());
     warn_of_ignored(source);
     Ok(())
 }
 
 /// Names the variables that look like settings and are not read, on standard error.
-fn warn_of_ignored(source: &config::Source) {
+fn warn_of_ignored(source: &config::ConfigSource) {
     for variable in config::ignored_variables(source) {
         complain(&format!("warning: {variable}"));
     }
@@ -129,13 +129,13 @@ fn environment() -> BTreeMap<String, String> {
 }
 
 /// Starts the log as configured.
-fn telemetry(log: &config::Log) -> anyhow::Result<Telemetry> {
+fn telemetry(log: &config::LogConfig) -> anyhow::Result<TelemetryOutput> {
     let format = match log.format {
-        LogFormat::Auto => Format::for_stdout(),
-        LogFormat::Text => Format::Text,
-        LogFormat::Json => Format::Json,
+        LogFormat::Auto => LogLineFormat::for_stdout(),
+        LogFormat::Text => LogLineFormat::Text,
+        LogFormat::Json => LogLineFormat::Json,
     };
-    let telemetry = Telemetry::new(Sink::stdout(format), format, &log.level)?;
+    let telemetry = TelemetryOutput::new(LogWriter::stdout(format), format, &log.level)?;
     telemetry.install();
     Ok(telemetry)
 }
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound_and_the_file_stands_before_or_after_the_command() {
+    fn the_config_option_works_before_and_after_the_command() {
         Cli::command().debug_assert();
         for line in [["x", "--config", "f", "demo"], ["x", "demo", "--config", "f"]] {
             let cli = Cli::try_parse_from(line).expect("both are fine");

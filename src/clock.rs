@@ -3,7 +3,7 @@
 use time::{Date, OffsetDateTime};
 use tokio::time::Instant;
 
-use crate::policy::Moment;
+use crate::policy::MonoTime;
 
 /// The wall time, in UTC.
 #[expect(clippy::disallowed_methods, reason = "this is where wall time comes from")]
@@ -26,33 +26,33 @@ pub fn timestamp() -> String {
 
 /// Turns instants into the moments that policies calculate with. Clones share their origin.
 #[derive(Clone, Copy, Debug)]
-pub struct Monotonic {
+pub struct MonotonicClock {
     origin: Instant,
 }
 
-impl Monotonic {
+impl MonotonicClock {
     /// A clock that starts now.
     pub fn start() -> Self {
         Self { origin: Instant::now() }
     }
 
     /// The present moment.
-    pub fn now(&self) -> Moment {
+    pub fn now(&self) -> MonoTime {
         self.origin.elapsed()
     }
 
     /// An instant as a moment; what lies before the start of this clock is its start.
-    pub fn moment(&self, instant: Instant) -> Moment {
+    pub fn moment(&self, instant: Instant) -> MonoTime {
         instant.saturating_duration_since(self.origin)
     }
 
     /// A moment as an instant.
-    pub fn instant(&self, moment: Moment) -> Instant {
+    pub fn instant(&self, moment: MonoTime) -> Instant {
         self.origin + moment
     }
 }
 
-impl Default for Monotonic {
+impl Default for MonotonicClock {
     fn default() -> Self {
         Self::start()
     }

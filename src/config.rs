@@ -48,69 +48,71 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{Audit, AuditTo, OnFailure};
-pub use auth::{Auth, AuthMode, CallersError, ClientEntry, Exposed, read_clients};
+pub use audit::{AuditConfig, AuditDestination, AuditFailureMode};
+pub use auth::{
+    AuthConfig, AuthMode, ClientEntry, ClientsFileError, UnprotectedAddress, read_clients,
+};
 pub use bytes::ByteSize;
-pub use debug::Debug;
-pub use error::{ConfigError, Origin, Problem};
-pub use genesys::{ClearWith, Genesys, PatchBody, RateCeilings};
+pub use debug::DebugConfig;
+pub use error::{ConfigError, ConfigProblem, ValueOrigin};
+pub use genesys::{ClearWith, GenesysConfig, PatchBody, RateCeilings};
 pub use ignored::IgnoredVariable;
-pub use limits::Limits;
-pub use log::{Log, LogFormat};
-pub use network::Network;
-pub use participants::Participants;
-pub use proxy::Proxy;
-pub use reads::Reads;
+pub use limits::LimitsConfig;
+pub use log::{LogConfig, LogFormat};
+pub use network::IpNetwork;
+pub use participants::ParticipantsConfig;
+pub use proxy::HttpProxy;
+pub use reads::ReadsConfig;
 pub use region::Region;
-pub use route::{CustomRoute, PathTemplate, Route};
-pub use server::Server;
-pub use simulator::{PatchMode, Simulator};
-pub use tls::{ClientCertificates, Tls};
-pub use tracing::{SpanHeaders, Tracing};
+pub use route::{CustomRoute, PathTemplate, UpstreamRoute};
+pub use server::ServerConfig;
+pub use simulator::{PatchMode, SimulatorConfig};
+pub use tls::{ClientCertificates, TlsConfig};
+pub use tracing::{SpanHeaders, TracingConfig};
 pub use url::BaseUrl;
-pub use verify::Verify;
-pub use writes::Writes;
+pub use verify::VerifyConfig;
+pub use writes::WritesConfig;
 
-use layers::Layer;
-use render::Line;
+use layers::ConfigLayer;
+use render::ConfigLine;
 
-/// All settings, one member a section. `Debug` shows no secret.
+/// All settings, one member a section. `DebugConfig` shows no secret.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The listening side.
-    pub server: Server,
+    pub server: ServerConfig,
     /// Who may call.
-    pub auth: Auth,
+    pub auth: AuthConfig,
     /// The upstream.
-    pub genesys: Genesys,
+    pub genesys: GenesysConfig,
     /// Sizes beyond which a request is refused.
-    pub limits: Limits,
+    pub limits: LimitsConfig,
     /// How a write is proved.
-    pub verify: Verify,
+    pub verify: VerifyConfig,
     /// Conduct of a write otherwise.
-    pub writes: Writes,
+    pub writes: WritesConfig,
     /// Conduct of a read.
-    pub reads: Reads,
+    pub reads: ReadsConfig,
     /// Which participant a request means.
-    pub participants: Participants,
+    pub participants: ParticipantsConfig,
     /// What is logged.
-    pub log: Log,
+    pub log: LogConfig,
     /// Where writes are recorded.
-    pub audit: Audit,
+    pub audit: AuditConfig,
     /// Where spans go.
-    pub tracing: Tracing,
+    pub tracing: TracingConfig,
     /// Aids for debugging.
-    pub debug: Debug,
+    pub debug: DebugConfig,
     /// The simulator of `demo` and `simulate`.
-    pub simulator: Simulator,
+    pub simulator: SimulatorConfig,
 }
 
 impl Config {
     /// The credentials for upstream, or the names of all that are missing.
-    pub fn credentials(&self) -> Result<Credentials, MissingCredentials> {
+    pub fn credentials(&self) -> Result<OauthCredentials, MissingCredentials> {
         match (&self.genesys.client_id, &self.genesys.client_secret) {
-            (Some(id), Some(secret)) => Ok(Credentials {
+            (Some(id), Some(secret)) => Ok(OauthCredentials {
                 client_id: id.clone(),
                 client_secret: secret.clone(),
                 client_secret_file: self.genesys.client_secret_file.clone(),
@@ -122,7 +124,7 @@ impl Config {
 
 /// Id and secret of the OAuth client.
 #[derive(Clone, Debug)]
-pub struct Credentials {
+pub struct OauthCredentials {
     /// The id; never empty.
     pub client_id: String,
     /// The secret; never empty.
@@ -149,16 +151,16 @@ impl fmt::Display for MissingCredentials {
 
 impl std::error::Error for MissingCredentials {}
 
-/// What a configuration is read from, beside the defaults. `Debug` shows names alone.
+/// What a configuration is read from, beside the defaults. `DebugConfig` shows names alone.
 #[derive(Clone, Default)]
-pub struct Source {
+pub struct ConfigSource {
     /// The file of `--config`, in TOML.
     pub file: Option<PathBuf>,
     /// The environment variables, also those that have nothing to do with the gateway.
     pub env: BTreeMap<String, String>,
 }
 
-impl Source {
+impl ConfigSource {
     /// The same without the variables that lead to a real organisation: all of `GENESYS_…`, and
     /// those of `GATEWAY__GENESYS__…` that hold credentials, region or URLs. The file stays;
     /// [`demo`] ignores the same keys in it.
@@ -174,22 +176,22 @@ impl Source {
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&String> = self.env.keys().collect();
-        f.debug_struct("Source").field("file", &self.file).field("env", &names).finish()
+        f.debug_struct("ConfigSource").field("file", &self.file).field("env", &names).finish()
     }
 }
 
 /// A valid configuration, and where its values came from.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The settings.
     pub config: Config,
-    lines: Vec<Line>,
+    lines: Vec<ConfigLine>,
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// The effective configuration as TOML: every key, with its origin in a comment, and secrets
     /// masked. Without masked secrets it can be used as a `--config` file.
     pub fn render(&self) -> String {
@@ -198,16 +200,16 @@ impl Loaded {
 }
 
 /// The variables that look like settings of this program and are not read.
-pub fn ignored_variables(source: &Source) -> Vec<IgnoredVariable> {
+pub fn ignored_variables(source: &ConfigSource) -> Vec<IgnoredVariable> {
     ignored::find(&source.env)
 }
 
 /// Reads and checks everything. On failure the error tells of every problem that was found.
-pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
+pub fn load(source: &ConfigSource) -> Result<LoadedConfig, ConfigError> {
     let mut problems = Vec::new();
     let layers = layers::collect(source, &mut problems);
     let mut loaded = resolve(&layers, problems)?;
-    if let (_, Origin::FileNamedBy(name)) = effective(&layers, CLIENT_SECRET) {
+    if let (_, ValueOrigin::FileNamedBy(name)) = effective(&layers, CLIENT_SECRET) {
         loaded.config.genesys.client_secret_file = source.env.get(&name).map(PathBuf::from);
     }
     Ok(loaded)
@@ -226,30 +228,33 @@ pub fn read_secret(path: &Path) -> Result<String, String> {
 
 /// As [`load`], but blind to credentials, region and URLs of a real organisation, in the
 /// environment and in the file; the files that hold them are not opened.
-pub fn demo(source: &Source) -> Result<Loaded, ConfigError> {
+pub fn demo(source: &ConfigSource) -> Result<LoadedConfig, ConfigError> {
     let mut problems = Vec::new();
     let mut layers = layers::collect(&source.without_credentials(), &mut problems);
     for layer in layers.iter_mut().skip(1) {
-        layer.0.retain(|path, _| !schema::find(path).is_some_and(schema::Key::is_account));
+        layer.0.retain(|path, _| !schema::find(path).is_some_and(schema::ConfigKey::is_account));
     }
     resolve(&layers, problems)
 }
 
-fn resolve(layers: &[Layer], mut problems: Vec<Problem>) -> Result<Loaded, ConfigError> {
+fn resolve(
+    layers: &[ConfigLayer],
+    mut problems: Vec<ConfigProblem>,
+) -> Result<LoadedConfig, ConfigError> {
     // Reading stops at the first fault; with defaults in its place, the next one is found.
-    let mut mended = Layer::default();
+    let mut mended = ConfigLayer::default();
     loop {
         let (path, message) = match merge(layers, &mended) {
             Ok(config) if problems.is_empty() => {
                 let lines = lines(layers, &config);
-                return Ok(Loaded { config, lines });
+                return Ok(LoadedConfig { config, lines });
             }
             Ok(_) => return Err(ConfigError::new(problems)),
             Err(error) => describe(error),
         };
         if schema::find(&path).is_some() {
             let (_, origin) = effective(layers, &path);
-            problems.push(Problem::of_key(&path, origin, &message));
+            problems.push(ConfigProblem::of_key(&path, origin, &message));
         } else if !problems.iter().any(|problem| problem.is_within(&path)) {
             // Otherwise the keys may only disagree because one of them was mended.
             problems.extend(disagreements(layers, &path, &message));
@@ -264,18 +269,18 @@ fn resolve(layers: &[Layer], mut problems: Vec<Problem>) -> Result<Loaded, Confi
 
 /// The problems of a section whose keys do not go together, from the text of
 /// `Mismatches`.
-fn disagreements(layers: &[Layer], section: &str, message: &str) -> Vec<Problem> {
+fn disagreements(layers: &[ConfigLayer], section: &str, message: &str) -> Vec<ConfigProblem> {
     let problem = |line: &str| {
         let (name, message) = line.split_once(": ")?;
         let key = schema::find(&format!("{section}.{name}"))?;
         let (_, origin) = effective(layers, &key.path());
-        Some(Problem::of_key(key.path(), origin, message))
+        Some(ConfigProblem::of_key(key.path(), origin, message))
     };
-    let found: Option<Vec<Problem>> = message.lines().map(problem).collect();
-    found.unwrap_or_else(|| vec![Problem::of_key(section, Origin::Default, message)])
+    let found: Option<Vec<ConfigProblem>> = message.lines().map(problem).collect();
+    found.unwrap_or_else(|| vec![ConfigProblem::of_key(section, ValueOrigin::Default, message)])
 }
 
-fn merge(layers: &[Layer], mended: &Layer) -> Result<Config, ::config::ConfigError> {
+fn merge(layers: &[ConfigLayer], mended: &ConfigLayer) -> Result<Config, ::config::ConfigError> {
     let builder = layers
         .iter()
         .fold(::config::Config::builder(), |builder, layer| builder.add_source(layer.clone()));
@@ -283,17 +288,17 @@ fn merge(layers: &[Layer], mended: &Layer) -> Result<Config, ::config::ConfigErr
 }
 
 /// The value that wins, and where it came from.
-fn effective(layers: &[Layer], path: &str) -> (Value, Origin) {
+fn effective(layers: &[ConfigLayer], path: &str) -> (Value, ValueOrigin) {
     let found = layers.iter().rev().find_map(|layer| layer.0.get(path));
-    found.cloned().unwrap_or_else(|| (Value::new(None, ""), Origin::Default))
+    found.cloned().unwrap_or_else(|| (Value::new(None, ""), ValueOrigin::Default))
 }
 
-fn lines(layers: &[Layer], config: &Config) -> Vec<Line> {
-    let line = |key: schema::Key| {
+fn lines(layers: &[ConfigLayer], config: &Config) -> Vec<ConfigLine> {
+    let line = |key: schema::ConfigKey| {
         let path = key.path();
         let (value, origin) = effective(layers, &path);
         let (default, _) = effective(&layers[..1], &path);
-        let line = Line::new(key, &value, &default, origin);
+        let line = ConfigLine::new(key, &value, &default, origin);
         // The value itself stays empty: in a file it would outlast a change of the region.
         match path.as_str() {
             "genesys.api_url" => line.following("genesys.environment", &config.genesys.api_base()),

@@ -22,18 +22,18 @@ pub use attributes::{AttributeKey, AttributeMap, AttributeValue, InvalidKey};
 pub use client::{Client, ClientName, InvalidDigest, InvalidName, KeyDigest};
 pub use half_surrogates::MarkedJson;
 pub use ids::{ConversationId, InvalidId, ParticipantId};
-pub use limits::{Limits, SizeExcess, Violation};
+pub use limits::{AttributeLimits, SizeExcess, Violation};
 pub use listing::{
-    Bookmark, ConversationFilter, Direction, InvalidNumber, ListPage, Listed, ListedParticipant,
-    Listing, PAGE_SIZE, Pages, PhoneNumber, ResourceId,
+    CallDirection, ConversationFilter, CursorPosition, InvalidNumber, ListPage, ListedConversation,
+    ListedParticipant, ListingPage, PAGE_SIZE, PageWalker, PhoneNumber, ResourceId,
 };
 pub use participant::{
-    Candidate, Chosen, ChosenBy, Conversation, Intent, InvalidSelector, Participant,
-    ParticipantSelector, PersonName, UnresolvedParticipant,
+    Conversation, InvalidSelector, Participant, ParticipantSelector, ParticipantSummary,
+    PersonName, ResolvedParticipant, SelectionRule, SelectorIntent, UnresolvedParticipant,
 };
-pub use patch::{Change, Patch};
-pub use report::{Outcome, Verification, VerificationStatus, WriteReport};
-pub use rights::{Access, InvalidPattern, KeyPattern, Refusal, Rights};
+pub use patch::{KeyChange, Patch};
+pub use report::{KeyOutcome, VerificationStatus, VerificationSummary, WriteReport};
+pub use rights::{AccessMode, ClientRights, InvalidPattern, KeyPattern, RightsRefusal};
 pub use spelling::closest_word;
-pub use timestamp::{Span, Timestamp};
-pub use verification::{SettleTime, Unseen, Watch};
+pub use timestamp::{TimeRange, Timestamp};
+pub use verification::{SettleTime, UnconfirmedValues, WriteVerifier};

@@ -1,9 +1,9 @@
 //! The one error of the service: what went wrong, in the terms of the domain.
 //!
-//! It refuses to know HTTP: `http/problem.rs` alone turns a [`Code`] into a status. Every question
+//! It refuses to know HTTP: `http/problem.rs` alone turns a [`ErrorCode`] into a status. Every question
 //! about an error is an exhaustive `match`, so that a new variant does not compile until all of
 //! them are answered. Nothing in here carries an attribute value or a secret: the sentences are
-//! shown to callers and written to logs as they are.
+//! shown to clients and written to logs as they are.
 
 mod code;
 mod explanations;
@@ -11,9 +11,9 @@ mod explanations;
 use std::fmt;
 use std::time::Duration;
 
-pub use code::Code;
+pub use code::ErrorCode;
 
-use crate::domain::{Candidate, ConversationId, ParticipantId, SizeExcess, WriteReport};
+use crate::domain::{ConversationId, ParticipantId, ParticipantSummary, SizeExcess, WriteReport};
 
 /// Whether a request changed something upstream; the `effect` member of every error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +65,7 @@ pub enum Error {
     /// Nobody in the conversation bears the name or id that was asked for.
     #[error("{}", no_such_participant(.asked, .purposes, *.first_needs_naming))]
     ParticipantNotFound {
-        /// The selector, as the caller wrote it.
+        /// The selector, as the client wrote it.
         asked: String,
         /// Purposes that are there, without repetition, in order of joining.
         purposes: Vec<String>,
@@ -82,24 +82,24 @@ pub enum Error {
         /// Genesys' message, values that we sent cut out.
         message: Option<String>,
     },
-    /// Several live participants match; the caller has to say which.
+    /// Several live participants match; the client has to say which.
     #[error("`{asked}` matches {} live participants", .candidates.len())]
     AmbiguousParticipant {
-        /// The selector, as the caller wrote it.
+        /// The selector, as the client wrote it.
         asked: String,
         /// Those that match.
-        candidates: Vec<Candidate>,
+        candidates: Vec<ParticipantSummary>,
     },
-    /// The caller may not use this selector, or touch whom it means.
+    /// The client may not use this selector, or touch whom it means.
     #[error("this caller may not use participant `{asked}`: its `participants` does not allow it")]
     ParticipantNotAllowed {
-        /// The selector, as the caller wrote it.
+        /// The selector, as the client wrote it.
         asked: String,
     },
-    /// The caller may not change anything.
+    /// The client may not change anything.
     #[error("this caller may only read: it has `access = \"read\"`")]
     ReadOnlyClient,
-    /// The caller is over its own rate.
+    /// The client is over its own rate.
     #[error("this caller is over its own rate of {per_minute} requests a minute")]
     ClientRateLimited {
         /// Its rate.
@@ -180,50 +180,50 @@ pub enum Error {
     /// The deadline of the request passed.
     #[error("the deadline passed while {0}")]
     DeadlineExceeded(&'static str),
-    /// A defect of ours. The text is for the log; callers see a fixed sentence.
+    /// A defect of ours. The text is for the log; clients see a fixed sentence.
     #[error("internal error")]
     Internal(String),
 }
 
-/// Waits that callers are told where upstream named none: long enough to let a hiccup pass, short
+/// Waits that clients are told where upstream named none: long enough to let a hiccup pass, short
 /// enough for a live call.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 impl Error {
-    /// The stable code that callers switch on.
-    pub const fn code(&self) -> Code {
+    /// The stable code that clients switch on.
+    pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidParticipant(_) => Code::InvalidParticipant,
-            Self::AttributesTooLarge(_) => Code::AttributesTooLarge,
-            Self::ConversationNotFound(_) => Code::ConversationNotFound,
-            Self::ConversationEnded(_) => Code::ConversationEnded,
+            Self::InvalidParticipant(_) => ErrorCode::InvalidParticipant,
+            Self::AttributesTooLarge(_) => ErrorCode::AttributesTooLarge,
+            Self::ConversationNotFound(_) => ErrorCode::ConversationNotFound,
+            Self::ConversationEnded(_) => ErrorCode::ConversationEnded,
             Self::ParticipantNotFound { .. } | Self::ParticipantLeft { .. } => {
-                Code::ParticipantNotFound
+                ErrorCode::ParticipantNotFound
             }
-            Self::AmbiguousParticipant { .. } => Code::AmbiguousParticipant,
-            Self::ParticipantNotAllowed { .. } => Code::ParticipantNotAllowed,
-            Self::ReadOnlyClient => Code::ReadOnlyClient,
-            Self::ClientRateLimited { .. } => Code::ClientRateLimited,
-            Self::Superseded(_) => Code::WriteSuperseded,
-            Self::UpstreamConflict => Code::UpstreamConflict,
-            Self::PreconditionFailed { .. } => Code::PreconditionFailed,
-            Self::UpstreamRejected { .. } => Code::UpstreamRejected,
-            Self::UpstreamForbidden { .. } => Code::UpstreamForbidden,
-            Self::UpstreamAuthFailed(_) => Code::UpstreamAuthFailed,
+            Self::AmbiguousParticipant { .. } => ErrorCode::AmbiguousParticipant,
+            Self::ParticipantNotAllowed { .. } => ErrorCode::ParticipantNotAllowed,
+            Self::ReadOnlyClient => ErrorCode::ReadOnlyClient,
+            Self::ClientRateLimited { .. } => ErrorCode::ClientRateLimited,
+            Self::Superseded(_) => ErrorCode::WriteSuperseded,
+            Self::UpstreamConflict => ErrorCode::UpstreamConflict,
+            Self::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
+            Self::UpstreamRejected { .. } => ErrorCode::UpstreamRejected,
+            Self::UpstreamForbidden { .. } => ErrorCode::UpstreamForbidden,
+            Self::UpstreamAuthFailed(_) => ErrorCode::UpstreamAuthFailed,
             Self::UpstreamInvalidResponse(_) | Self::UpstreamAnswerTooLarge { .. } => {
-                Code::UpstreamInvalidResponse
+                ErrorCode::UpstreamInvalidResponse
             }
-            Self::UpstreamRateLimited { .. } => Code::UpstreamRateLimited,
-            Self::UpstreamUnavailable { .. } => Code::UpstreamUnavailable,
-            Self::Overloaded(_) => Code::Overloaded,
-            Self::AuditUnavailable => Code::AuditUnavailable,
-            Self::ShuttingDown => Code::ShuttingDown,
-            Self::DeadlineExceeded(_) => Code::DeadlineExceeded,
-            Self::Internal(_) => Code::Internal,
+            Self::UpstreamRateLimited { .. } => ErrorCode::UpstreamRateLimited,
+            Self::UpstreamUnavailable { .. } => ErrorCode::UpstreamUnavailable,
+            Self::Overloaded(_) => ErrorCode::Overloaded,
+            Self::AuditUnavailable => ErrorCode::AuditUnavailable,
+            Self::ShuttingDown => ErrorCode::ShuttingDown,
+            Self::DeadlineExceeded(_) => ErrorCode::DeadlineExceeded,
+            Self::Internal(_) => ErrorCode::Internal,
         }
     }
 
-    /// When a caller should come back, where there is such a time.
+    /// When a client should come back, where there is such a time.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::ClientRateLimited { retry_after, .. }
@@ -269,23 +269,23 @@ impl Error {
     }
 }
 
-/// An [`Error`] with what the caller of this one request must know besides.
+/// An [`Error`] with what the client of this one request must know besides.
 #[derive(Debug)]
-pub struct Failure {
+pub struct RequestFailure {
     /// What went wrong.
     pub error: Error,
     /// What it did to the attributes.
     pub effect: Effect,
 }
 
-impl Failure {
+impl RequestFailure {
     /// A failure that certainly changed nothing.
     pub const fn harmless(error: Error) -> Self {
         Self { error, effect: Effect::NotApplied }
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for RequestFailure {
     fn from(error: Error) -> Self {
         Self::harmless(error)
     }
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_only_a_read_may_redirect_says_how_to_name_the_first() {
+    fn a_write_error_says_how_to_name_the_first_participant() {
         let error = Error::ParticipantNotFound {
             asked: "customer".into(),
             purposes: vec!["ivr".into()],

@@ -1,4 +1,4 @@
-//! The typed client of the Genesys Cloud platform API; implements [`crate::ports::Conversations`].
+//! The typed client of the Genesys Cloud platform API; implements [`crate::ports::ConversationsPort`].
 //!
 //! Upstream's quirks end here: paths, shapes, error bodies, tokens, throttling. Facts about the
 //! platform are cited where they are used; what the vendor does not publish is configuration.
@@ -14,14 +14,14 @@ mod token;
 mod transport;
 mod wire;
 
-pub use client::{Client, Paths};
+pub use client::{GenesysClient, RoutePaths};
 pub use error::UpstreamError;
 pub use layers::rate_limit::CallLimiters;
-pub use layers::retry::Retries;
+pub use layers::retry::RetryPolicy;
 pub use layers::throttle::{ApiThrottles, UpstreamThrottle};
-pub use limiter::Limiter;
-pub use random::Jitter;
+pub use limiter::CallLimiter;
+pub use random::JitterSource;
 pub use stack::{ApiStack, StackParts, StackSettings, api_stack, token_stack};
-pub use token::{Credentials, SecretSource, TokenCache, TokenSettings, TokenStatus};
-pub use transport::{HttpClientSettings, Transport, in_process, over_http};
-pub use wire::Clearing;
+pub use token::{ClientCredentials, SecretSource, TokenCache, TokenSettings, TokenStatus};
+pub use transport::{HttpClientSettings, HttpTransport, in_process, over_http};
+pub use wire::ClearMode;

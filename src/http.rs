@@ -43,7 +43,9 @@ mod trace;
 mod violations;
 
 pub use etag::EtagKey;
-pub use openapi_files::Documents;
-pub use peer::{CertificateSubject, Crowd, Peer, Source, forwarded};
+pub use openapi_files::OpenApiFiles;
+pub use peer::{AddressKey, AddressLimiter, CertificateSubject, PeerInfo, forwarded};
 pub use router::router;
-pub use state::{AppState, Check, HttpSettings, Ops, Readiness, ReadinessReport};
+pub use state::{
+    AppState, HealthCheck, HttpSettings, OpsState, ReadinessProvider, ReadinessReport,
+};

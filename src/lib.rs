@@ -32,6 +32,3 @@ pub mod ports;
 pub mod service;
 pub mod shutdown;
 pub mod telemetry;
-
-/// The simulated Genesys Cloud, a crate of its own.
-pub use genesys_simulator as simulator;

@@ -15,12 +15,12 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What still blocks when all is done, such as a look at a file on a disk that hangs, is not waited for
 /// longer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> std::io::Result<ExitCode> {
     let runtime = runtime()?;
     let code = runtime.block_on(cli::run());
-    runtime.shutdown_timeout(PATIENCE);
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     Ok(code)
 }
 

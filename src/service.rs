@@ -20,73 +20,83 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::app::{App, AppParts, AppSettings, Callers};
-use crate::audit::{AuditLog, Output};
-use crate::config::{self, BaseUrl, Config, Network};
-use crate::domain::Limits;
-use crate::genesys::{Jitter, TokenCache, Transport};
-use crate::http::{AppState, Crowd, Documents, EtagKey, HttpSettings, Ops, paths, router};
-use crate::ports::Meter;
-use crate::shutdown::Shutdown;
-use crate::telemetry::{AccessLog, LogLosses, Metrics, RecentRequests, SpanExport};
+use crate::app::{App, AppParts, AppSettings, ClientRegistry};
+use crate::audit::{AuditLog, LineOutput};
+use crate::config::{self, BaseUrl, Config, IpNetwork};
+use crate::domain::AttributeLimits;
+use crate::genesys::{HttpTransport, JitterSource, TokenCache};
+use crate::http::{
+    AddressLimiter, AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, paths, router,
+};
+use crate::ports::MetricsRecorder;
+use crate::shutdown::ShutdownSignal;
+use crate::telemetry::{AccessLog, LogLosses, RecentRequests, ServiceMetrics, SpanExport};
 
 pub use self::audit::LastRecords;
-use self::client_weights::Shares;
-pub use self::clients_file::{DEMO_KEY, FreshKey, KnownCallers, demo_client, fresh_key};
+use self::client_weights::ClientWeightsPublisher;
+pub use self::clients_file::{ClientSource, DEMO_KEY, FreshKey, demo_client, fresh_key};
 pub use self::online_check::{CheckFailure, OnlineCheck, online_check};
-pub use self::readiness_probe::{Asked, ask, readiness_url};
-use self::server::{ConnectionLimits, Server, ServerDeps};
+pub use self::readiness_probe::{ProbeTarget, ask, readiness_url};
+use self::server::{ConnectionLimits, HttpServer, ServerDeps};
 pub use self::spans::span_export;
-pub use self::tls::Tls;
-use self::upstream::{Upstream, UpstreamParts, backoff};
+pub use self::tls::ServerTls;
+use self::upstream::{UpstreamParts, UpstreamSide, backoff};
 pub use self::upstream_transport::transport;
 pub use self::watched_files::WatchedFiles;
 use secrecy::ExposeSecret as _;
 
 /// What differs between the real service and a test of it.
-pub struct Parts {
+pub struct ServiceParts {
     /// How requests reach upstream.
-    pub transport: Transport,
+    pub transport: HttpTransport,
     /// Where jitter comes from.
-    pub jitter: Jitter,
+    pub jitter: JitterSource,
     /// Where access lines go.
     pub access: AccessLog,
     /// Where writes are recorded, if they are.
-    pub audit: Option<Box<dyn Output>>,
+    pub audit: Option<Box<dyn LineOutput>>,
     /// TLS of the listening side; `None` for plain HTTP.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// Who may call.
-    pub callers: KnownCallers,
+    pub client_registry: ClientSource,
     /// Where spans go, if they go anywhere.
     pub spans: Option<SpanExport>,
 }
 
-impl Parts {
+impl ServiceParts {
     /// The parts of the real service: over the network, with true jitter.
     ///
     /// # Errors
-    /// If TLS cannot be set up, the audit file cannot be opened, or the file of callers cannot be used.
+    /// If TLS cannot be set up, the audit file cannot be opened, or the file of clients cannot be used.
     pub fn over_http(config: &Config, access: AccessLog) -> anyhow::Result<Self> {
-        let tls = config.server.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
+        let tls = config.server.tls.as_ref().map(ServerTls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
-        let callers = KnownCallers::of_service(config)?;
+        let client_registry = ClientSource::from_config(config)?;
         let spans = spans::export(&config.tracing)?;
-        Ok(Self { transport, jitter: Jitter::random(), access, audit, tls, callers, spans })
+        Ok(Self {
+            transport,
+            jitter: JitterSource::random(),
+            access,
+            audit,
+            tls,
+            client_registry,
+            spans,
+        })
     }
 }
 
 /// The service, ready to serve. Its token is fetched and renewed as long as it lives.
 pub struct Service {
     router: Router,
-    shutdown: Shutdown,
+    shutdown: ShutdownSignal,
     tokens: TokenCache,
-    metrics: Metrics,
+    metrics: ServiceMetrics,
     limits: ConnectionLimits,
     audit: Option<AuditLog>,
     spans: Option<SpanExport>,
-    trusted: Arc<[Network]>,
+    trusted: Arc<[IpNetwork]>,
     files: WatchedFiles,
-    shares: Shares,
+    shares: ClientWeightsPublisher,
     _tasks: DropGuard,
 }
 
@@ -94,24 +104,25 @@ impl Service {
     /// Puts the service together and starts to fetch a token. Needs a runtime.
     pub fn build(
         config: &Config,
-        credentials: &config::Credentials,
-        Parts { transport, jitter, access, audit, tls, callers, spans }: Parts,
+        credentials: &config::OauthCredentials,
+        ServiceParts { transport, jitter, access, audit, tls, client_registry, spans }: ServiceParts,
     ) -> Self {
-        let metrics = Metrics::new(paths::ALL).watching(access.losses());
-        let meter: Arc<dyn Meter> = Arc::new(metrics.clone());
-        let (shutdown, stop) = (Shutdown::default(), CancellationToken::new());
-        let (jitters, meters, stops) = (jitter.clone(), Arc::clone(&meter), stop.clone());
-        let parts = UpstreamParts { transport, jitter: jitters, meter: meters, stop: stops };
-        let upstream = Upstream::connect(config, credentials, parts);
-        let audit = audit::log(&config.audit, credentials, audit, &meter);
-        let (who, tokens) = (callers.callers.clone(), upstream.tokens.clone());
-        let app = app(config, &upstream, (who, meter), &shutdown, jitter);
-        let shares = Shares::of(&app, &upstream.limiter, config.limits.requests, &metrics);
-        callers.watch(&metrics, stop.clone(), shares.clone());
+        let metrics = ServiceMetrics::new(paths::ALL).watching(access.losses());
+        let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
+        let (shutdown, stop) = (ShutdownSignal::default(), CancellationToken::new());
+        let (jitters, meters, stops) = (jitter.clone(), Arc::clone(&recorder), stop.clone());
+        let parts = UpstreamParts { transport, jitter: jitters, recorder: meters, stop: stops };
+        let upstream = UpstreamSide::connect(config, credentials, parts);
+        let audit = audit::log(&config.audit, credentials, audit, &recorder);
+        let (who, tokens) = (client_registry.client_registry.clone(), upstream.tokens.clone());
+        let app = app(config, &upstream, (who, recorder), &shutdown, jitter);
+        let shares =
+            ClientWeightsPublisher::new(&app, &upstream.limiter, config.limits.requests, &metrics);
+        client_registry.watch(&metrics, stop.clone(), shares.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
-        let files = WatchedFiles { callers: callers.clone(), tls: tls.clone() };
-        let checked = (callers, audit.clone(), tls, access.losses().cloned());
-        let ops = Arc::new(Ops {
+        let files = WatchedFiles { client_registry: client_registry.clone(), tls: tls.clone() };
+        let checked = (client_registry, audit.clone(), tls, access.losses().cloned());
+        let ops = Arc::new(OpsState {
             documents: documents(config),
             requests: Arc::clone(&shares.requests),
             readiness: Arc::new(health(upstream, &app, &shutdown, checked)),
@@ -120,7 +131,7 @@ impl Service {
             spans: spans.clone(),
             recent: config.debug.enabled.then(RecentRequests::default),
             audit: audit.clone().map(|audit| Arc::new(audit) as _),
-            crowd: crowd(config),
+            address_limiter: crowd(config),
             in_flight: shutdown.tasks().clone(),
         });
         let settings = Arc::new(http_settings(config, credentials));
@@ -139,23 +150,23 @@ impl Service {
         }
     }
 
-    /// The routes, for callers in this process.
+    /// The routes, for clients in this process.
     pub fn router(&self) -> Router {
         self.router.clone()
     }
 
-    /// The use cases, for callers in this process.
+    /// The use cases, for clients in this process.
     pub fn app(&self) -> &App {
         &self.shares.app
     }
 
     /// Going down.
-    pub fn shutdown(&self) -> &Shutdown {
+    pub fn shutdown(&self) -> &ShutdownSignal {
         &self.shutdown
     }
 
-    /// The figures.
-    pub fn metrics(&self) -> &Metrics {
+    /// The metrics.
+    pub fn metrics(&self) -> &ServiceMetrics {
         &self.metrics
     }
 
@@ -186,8 +197,8 @@ impl Service {
             metrics: self.metrics,
             trusted_proxies: self.trusted,
         };
-        let served = Server::new(deps, self.limits).run(listener).await;
-        LastRecords(self.audit).written(audit::PATIENCE).await;
+        let served = HttpServer::new(deps, self.limits).run(listener).await;
+        LastRecords(self.audit).written(audit::FLUSH_TIMEOUT).await;
         if let Some(spans) = &self.spans {
             spans.finish().await;
         }
@@ -197,16 +208,16 @@ impl Service {
 
 fn app(
     config: &Config,
-    upstream: &Upstream,
-    (callers, meter): (Callers, Arc<dyn Meter>),
-    shutdown: &Shutdown,
-    jitter: Jitter,
+    upstream: &UpstreamSide,
+    (client_registry, recorder): (ClientRegistry, Arc<dyn MetricsRecorder>),
+    shutdown: &ShutdownSignal,
+    jitter: JitterSource,
 ) -> App {
     App::new(AppParts {
-        callers,
+        client_registry,
         conversations: Arc::clone(&upstream.client) as Arc<_>,
-        pacing: Arc::new(upstream.limiter.clone()),
-        meter,
+        call_budget: Arc::new(upstream.limiter.clone()),
+        recorder,
         settings: app_settings(config),
         shutdown: shutdown.clone(),
         random: Box::new(move || jitter.unit()),
@@ -214,22 +225,22 @@ fn app(
 }
 
 /// Who connects himself is bounded by connections; behind a proxy, requests take their place.
-fn crowd(config: &Config) -> Option<Crowd> {
+fn crowd(config: &Config) -> Option<AddressLimiter> {
     let most = config.limits.connections_per_address.get();
-    (!config.server.trusted_proxies.is_empty()).then(|| Crowd::at_most(most))
+    (!config.server.trusted_proxies.is_empty()).then(|| AddressLimiter::new(most))
 }
 
 /// What `/readyz` tells of beside upstream.
-type Checked = (KnownCallers, Option<AuditLog>, Option<Arc<Tls>>, Option<LogLosses>);
+type ReadinessChecks = (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, Option<LogLosses>);
 
 fn health(
-    upstream: Upstream,
+    upstream: UpstreamSide,
     app: &App,
-    shutdown: &Shutdown,
-    (callers, audit, tls, log): Checked,
-) -> health::Health {
-    health::Health {
-        callers,
+    shutdown: &ShutdownSignal,
+    (client_registry, audit, tls, log): ReadinessChecks,
+) -> health::HealthChecks {
+    health::HealthChecks {
+        client_registry,
         tokens: upstream.tokens,
         throttles: upstream.throttles,
         limiter: upstream.limiter,
@@ -257,7 +268,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
 
 fn app_settings(config: &Config) -> AppSettings {
     AppSettings {
-        limits: Limits { total_bytes: config.limits.total_bytes.as_usize() },
+        limits: AttributeLimits { total_bytes: config.limits.total_bytes.as_usize() },
         patch_full: config.genesys.patch_body == config::PatchBody::Full,
         max_reads: config.verify.max_reads,
         settle: config.verify.settle,
@@ -273,12 +284,12 @@ fn app_settings(config: &Config) -> AppSettings {
 }
 
 /// The description of the API as it is configured.
-fn documents(config: &Config) -> Documents {
+fn documents(config: &Config) -> OpenApiFiles {
     let public_url = config.server.public_url.as_ref().map_or("", BaseUrl::as_str);
-    Documents::at(public_url, config.debug.enabled)
+    OpenApiFiles::new(public_url, config.debug.enabled)
 }
 
-fn http_settings(config: &Config, credentials: &config::Credentials) -> HttpSettings {
+fn http_settings(config: &Config, credentials: &config::OauthCredentials) -> HttpSettings {
     let word = &config.participants.default;
     HttpSettings {
         deadline: config.server.deadline,

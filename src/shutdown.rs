@@ -9,13 +9,13 @@ use tokio_util::task::TaskTracker;
 
 /// The state of going down, shared by everything that has to notice. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Shutdown {
+pub struct ShutdownSignal {
     soft: CancellationToken,
     ends: Arc<OnceLock<Instant>>,
     tasks: TaskTracker,
 }
 
-impl Shutdown {
+impl ShutdownSignal {
     /// Begins to drain: running work has `drain` to finish. Further calls change nothing.
     pub fn begin(&self, drain: Duration) {
         self.ends.get_or_init(|| Instant::now() + drain);
@@ -66,7 +66,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_drain_ends_when_work_is_done_or_its_time_is_over() {
-        let shutdown = Shutdown::default();
+        let shutdown = ShutdownSignal::default();
         let start = Instant::now();
         shutdown.tasks().spawn(tokio::time::sleep(Duration::from_secs(3)));
         shutdown.begin(Duration::from_secs(10));
@@ -74,7 +74,7 @@ mod tests {
         shutdown.finished(Duration::from_secs(1)).await;
         assert_eq!(start.elapsed(), Duration::from_secs(3));
 
-        let shutdown = Shutdown::default();
+        let shutdown = ShutdownSignal::default();
         shutdown.tasks().spawn(std::future::pending::<()>());
         shutdown.begin(Duration::from_secs(10));
         shutdown.begin(Duration::from_secs(100));

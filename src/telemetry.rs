@@ -1,7 +1,7 @@
 //! Telemetry: log events, one access line per request, metrics, and spans.
 //!
-//! Everything written goes through one [`Sink`], so that lines never interleave and no request
-//! waits for a terminal. Nothing in here is global but what [`Telemetry::install`] installs;
+//! Everything written goes through one [`LogWriter`], so that lines never interleave and no request
+//! waits for a terminal. Nothing in here is global but what [`TelemetryOutput::install`] installs;
 //! tests build as many as they like. No token, secret or attribute value is ever given to it.
 
 mod access_log;
@@ -24,22 +24,22 @@ use tracing::{Dispatch, Level};
 use tracing_subscriber::EnvFilter;
 
 pub use access_log::{AccessLog, AccessRecord, milliseconds};
-pub use connections::Ended;
-pub use log_writer::{Captured, LogLosses, Sink};
-pub use metrics::{HttpFigures, Metrics};
-pub use recent::{Arrival, RecentRequest, RecentRequests};
+pub use connections::CloseReason;
+pub use log_writer::{CapturedLog, LogLosses, LogWriter};
+pub use metrics::{HttpRequestMetrics, ServiceMetrics};
+pub use recent::{RecentRequest, RecentRequests, RequestOrigin};
 pub use spans::SpanExport;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum LogLineFormat {
     /// One JSON object a line, for log collectors.
     Json,
     /// Text, for people.
     Text,
 }
 
-impl Format {
+impl LogLineFormat {
     /// Text if stdout is a terminal, else JSON.
     pub fn for_stdout() -> Self {
         if std::io::stdout().is_terminal() { Self::Text } else { Self::Json }
@@ -53,23 +53,27 @@ pub struct InvalidFilter(#[from] tracing_subscriber::filter::ParseError);
 
 /// A log subscriber and the access log, over one sink.
 #[derive(Clone)]
-pub struct Telemetry {
+pub struct TelemetryOutput {
     dispatch: Dispatch,
     access: AccessLog,
-    sink: Sink,
+    sink: LogWriter,
 }
 
-impl Telemetry {
+impl TelemetryOutput {
     /// Builds both; `filter` is in the syntax of `RUST_LOG`. Nothing is installed yet.
-    pub fn new(sink: Sink, format: Format, filter: &str) -> Result<Self, InvalidFilter> {
+    pub fn new(
+        sink: LogWriter,
+        format: LogLineFormat,
+        filter: &str,
+    ) -> Result<Self, InvalidFilter> {
         let filter = EnvFilter::try_new(filter)?;
         let events = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(sink.clone())
             .with_ansi(false);
         let dispatch = match format {
-            Format::Json => Dispatch::new(events.json().flatten_event(true).finish()),
-            Format::Text => Dispatch::new(events.finish()),
+            LogLineFormat::Json => Dispatch::new(events.json().flatten_event(true).finish()),
+            LogLineFormat::Text => Dispatch::new(events.finish()),
         };
         // The filter can only be asked through the subscriber that holds it.
         let finest = tracing::dispatcher::with_default(&dispatch, || {
@@ -101,7 +105,7 @@ impl Telemetry {
     }
 
     /// Where everything goes; flush it before the process ends.
-    pub fn sink(&self) -> &Sink {
+    pub fn sink(&self) -> &LogWriter {
         &self.sink
     }
 }
@@ -110,14 +114,14 @@ impl Telemetry {
 mod tests {
     use super::*;
 
-    fn telemetry(format: Format, filter: &str) -> (Telemetry, Captured) {
-        let (sink, captured) = Sink::captured(format);
-        (Telemetry::new(sink, format, filter).expect("valid filter"), captured)
+    fn telemetry(format: LogLineFormat, filter: &str) -> (TelemetryOutput, CapturedLog) {
+        let (sink, captured) = LogWriter::captured(format);
+        (TelemetryOutput::new(sink, format, filter).expect("valid filter"), captured)
     }
 
     #[test]
     fn events_leave_as_one_flat_json_object_a_line() {
-        let (telemetry, captured) = telemetry(Format::Json, "info");
+        let (telemetry, captured) = telemetry(LogLineFormat::Json, "info");
         tracing::dispatcher::with_default(telemetry.dispatch(), || {
             tracing::info!(conversation.id = "c", "hello");
             tracing::debug!("not wanted");
@@ -134,7 +138,7 @@ mod tests {
         for (filter, wanted) in
             [("info", true), ("warn", false), ("info,access=off", false), ("off,access=info", true)]
         {
-            let (telemetry, captured) = telemetry(Format::Text, filter);
+            let (telemetry, captured) = telemetry(LogLineFormat::Text, filter);
             telemetry.access().write(&AccessRecord::example());
             assert_eq!(captured.text().contains("http.status=200"), wanted, "{filter}");
         }
@@ -145,7 +149,7 @@ mod tests {
         for (filter, wanted) in
             [("info", false), ("debug", true), ("info,access=debug", true), ("access=off", false)]
         {
-            let (telemetry, captured) = telemetry(Format::Text, filter);
+            let (telemetry, captured) = telemetry(LogLineFormat::Text, filter);
             let record = AccessRecord { level: Level::DEBUG, ..AccessRecord::example() };
             telemetry.access().write(&record);
             assert_eq!(captured.text().contains(" DEBUG access: "), wanted, "{filter}");
@@ -154,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_an_error() {
-        let (sink, _captured) = Sink::captured(Format::Json);
-        assert!(Telemetry::new(sink, Format::Json, "a=b=c").is_err());
+        let (sink, _captured) = LogWriter::captured(LogLineFormat::Json);
+        assert!(TelemetryOutput::new(sink, LogLineFormat::Json, "a=b=c").is_err());
     }
 }

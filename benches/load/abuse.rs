@@ -1,10 +1,10 @@
-//! What other callers see while somebody misuses connections: the service as it is shipped, over real
+//! What other clients see while somebody misuses connections: the service as it is shipped, over real
 //! sockets, with the simulator as its upstream in this process.
 //!
 //! `cargo run --release --example abuse -- target/release/attribute-gateway`, or `make load-abuse`. The
 //! misuse comes from 127.0.0.3 (and more of 127/8), the others from 127.0.0.2, all on the machine of the
 //! service: what the load itself takes of it counts against the service. Needs 13,000 open files
-//! (`ulimit -n`). Stops with an error where another caller was not served.
+//! (`ulimit -n`). Stops with an error where another client was not served.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]
 
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use attribute_gateway::simulator::{Call, Settings};
+use genesys_simulator::{SimulatedCall, SimulatorSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -31,7 +31,7 @@ const CUSTOMER: &str = "c0000000-0000-4000-8000-000000000001";
 const MEASURED: Duration = Duration::from_secs(10);
 const BUILT_UP: Duration = Duration::from_secs(5);
 
-/// Requests of the other callers: one every so often, every tenth over a connection of its own.
+/// Requests of the other clients: one every so often, every tenth over a connection of its own.
 const PACE: Duration = Duration::from_millis(5);
 
 /// Until somebody who lost an idle connection opens it again; the others take a tenth of it.
@@ -51,10 +51,10 @@ enum Misuse {
 impl Gateway {
     async fn with_a_call(program: &str) -> anyhow::Result<Self> {
         let latency = Duration::from_millis(1);
-        let settings = Settings { latency, ..Settings::default() };
+        let settings = SimulatorSettings { latency, ..SimulatorSettings::default() };
         let budget = [("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "10000000")];
         let gateway = Self::start(program, settings, &budget).await?;
-        let call = Call::new(CALL.to_owned()).customer(CUSTOMER, [("tier", "gold")]);
+        let call = SimulatedCall::new(CALL.to_owned()).customer(CUSTOMER, [("tier", "gold")]);
         gateway.simulator.add_call(call).map_err(|error| anyhow::anyhow!("{error:?}"))?;
         Ok(gateway)
     }

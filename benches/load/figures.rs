@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-/// Callers, with their shares. The first one floods.
+/// Clients, with their shares. The first one floods.
 pub const CALLERS: [(&str, u64); 3] = [("flood", 1), ("crm", 3), ("ivr", 2)];
 /// All shares together.
 pub const WEIGHTS: u64 = 6;
@@ -25,7 +25,7 @@ pub struct Run {
     pub late: Duration,
 }
 
-/// Median and 99th percentile of the reads or the writes of a caller.
+/// Median and 99th percentile of the reads or the writes of a client.
 fn latency(told: &[Told], caller: usize, write: bool) -> (Duration, Duration) {
     let own = told.iter().filter(|told| told.caller == caller && told.write == write);
     let mut took: Vec<_> = own.map(|told| told.took).collect();
@@ -48,7 +48,7 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// Prints a line for each caller.
+/// Prints a line for each client.
 pub fn show(name: &str, run: &Run) {
     for (caller, (who, _)) in CALLERS.iter().enumerate() {
         let answers = statuses(&run.told, caller);

@@ -1,4 +1,4 @@
-//! What callers see of one that asks for twenty times its share, and how the budget is divided when all
+//! What clients see of one that asks for twenty times its share, and how the budget is divided when all
 //! want more than there is: the service as it is shipped, over real sockets, with the simulator as its
 //! upstream in this process.
 //!
@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use attribute_gateway::app::digest_of;
-use attribute_gateway::simulator::{Call, Kind, Settings};
+use attribute_gateway::app::key_digest;
+use genesys_simulator::{RequestKind, SimulatedCall, SimulatorSettings};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -31,7 +31,7 @@ use self::gateway::Gateway;
 const BUDGET: u64 = 100;
 const USABLE: f64 = 98.0;
 
-/// Conversations of each caller, and those that all of them ask for.
+/// Conversations of each client, and those that all of them ask for.
 const OWN: u64 = 200;
 const SHARED: u64 = 40;
 const ALL_OF_THEM: usize = 9;
@@ -56,7 +56,7 @@ const HOLDERS: usize = 400;
 /// Until a connection that holds no place any more is made again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// What one caller asks for, as a part of its share, half of the calls for reads and half for writes.
+/// What one client asks for, as a part of its share, half of the calls for reads and half for writes.
 #[derive(Clone, Copy)]
 struct Load {
     caller: usize,
@@ -80,17 +80,17 @@ fn conversation(owner: usize, number: u64) -> String {
 impl Service {
     async fn start(program: &str, more: &[(&str, &str)]) -> anyhow::Result<Self> {
         let per_minute = BUDGET * 60;
-        let settings = Settings {
+        let settings = SimulatorSettings {
             latency: Duration::from_millis(20),
             lag: Duration::from_millis(50),
             requests_per_minute: Some(u32::try_from(per_minute)?),
             rate_window: Duration::from_secs(10),
             keep_records: 100_000,
-            ..Settings::default()
+            ..SimulatorSettings::default()
         };
         let mut file = tempfile::NamedTempFile::new()?;
         for (name, share) in CALLERS {
-            let digest = digest_of(name.as_bytes()).to_hex();
+            let digest = key_digest(name.as_bytes()).to_hex();
             let rights = format!("access = \"write\"\nshare = {share}");
             writeln!(
                 file,
@@ -109,7 +109,8 @@ impl Service {
         for (owner, count) in owners.chain([(ALL_OF_THEM, SHARED)]) {
             for number in 0..count {
                 let customer = format!("c0000000-0000-4000-8000-{owner}{number:011}");
-                let call = Call::new(conversation(owner, number)).customer(&customer, [("a", "1")]);
+                let call = SimulatedCall::new(conversation(owner, number))
+                    .customer(&customer, [("a", "1")]);
                 gateway.simulator.add_call(call).map_err(|error| anyhow::anyhow!("{error:?}"))?;
             }
         }
@@ -175,12 +176,12 @@ impl Service {
         tasks.join_all().await.into_iter().flatten().collect()
     }
 
-    /// Calls in the measured time that upstream has seen for the conversations of each caller.
+    /// Calls in the measured time that upstream has seen for the conversations of each client.
     fn calls(&self, start: Instant) -> [u64; 3] {
         let measured = start + BUILT_UP..start + BUILT_UP + MEASURED;
         let mut each = [0; 3];
         for call in self.gateway.simulator.calls() {
-            let is_call = matches!(call.kind, Kind::Read | Kind::Patch);
+            let is_call = matches!(call.kind, RequestKind::Read | RequestKind::Patch);
             let owner = call.conversation.as_deref().and_then(|id| id.as_bytes().get(24));
             let owner = owner.map_or(ALL_OF_THEM, |digit| usize::from(digit - b'0'));
             if let Some(count) = each.get_mut(owner)
@@ -193,7 +194,7 @@ impl Service {
         each
     }
 
-    /// Holds a place: sends the head of a write as the flooding caller, and no body, again and again.
+    /// Holds a place: sends the head of a write as the flooding client, and no body, again and again.
     async fn hold(self: Arc<Self>) {
         let path = format!("/v1/conversations/{}/attributes", conversation(0, 0));
         let head = format!(

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use attribute_gateway::simulator::{Settings, Simulator};
+use genesys_simulator::{Simulator, SimulatorSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -29,7 +29,7 @@ impl Gateway {
     /// Starts `program` on a free port, with these variables and no others, and waits until it is ready.
     pub async fn start(
         program: &str,
-        settings: Settings,
+        settings: SimulatorSettings,
         variables: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let simulator = Simulator::new(settings);

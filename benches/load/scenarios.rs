@@ -1,9 +1,9 @@
-//! What callers see when many write at once, over real sockets: the service as it is shipped, with the
+//! What clients see when many write at once, over real sockets: the service as it is shipped, with the
 //! simulator as its upstream in this process.
 //!
 //! `cargo run --release --example scenarios -- target/release/attribute-gateway`, or
 //! `make load-scenarios`. Prints one line a scenario; the same is tested exactly, under paused time,
-//! in `tests/it`. Stops with an error where a caller was told something untrue.
+//! in `tests/it`. Stops with an error where a client was told something untrue.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]
 
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use attribute_gateway::simulator::{Call, Kind, Settings};
+use genesys_simulator::{RequestKind, SimulatedCall, SimulatorSettings};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -39,7 +39,7 @@ struct Told {
 impl Pair {
     async fn start(
         program: &str,
-        settings: Settings,
+        settings: SimulatorSettings,
         env: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let gateway = Gateway::start(program, settings, env).await?;
@@ -50,7 +50,7 @@ impl Pair {
 
     fn add(&self, number: usize, attributes: &[(String, String)]) -> anyhow::Result<()> {
         let held = attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let call = Call::new(conversation(number)).customer(CUSTOMER, held);
+        let call = SimulatedCall::new(conversation(number)).customer(CUSTOMER, held);
         let added = self.gateway.simulator.add_call(call);
         added.map(drop).map_err(|error| anyhow::anyhow!("{error:?}"))
     }
@@ -68,8 +68,10 @@ impl Pair {
     }
 
     fn calls(&self) -> (usize, usize, usize) {
-        let (reads, patches) =
-            (self.gateway.simulator.count(Kind::Read), self.gateway.simulator.count(Kind::Patch));
+        let (reads, patches) = (
+            self.gateway.simulator.count(RequestKind::Read),
+            self.gateway.simulator.count(RequestKind::Patch),
+        );
         let calls = self.gateway.simulator.calls();
         (reads, patches, calls.iter().filter(|call| call.was_answered(429)).count())
     }
@@ -108,9 +110,9 @@ async fn all(
     Ok((answers, start.elapsed()))
 }
 
-fn slow() -> Settings {
+fn slow() -> SimulatorSettings {
     let latency = Duration::from_millis(50);
-    Settings { latency, size_limit: None, ..Settings::default() }
+    SimulatorSettings { latency, size_limit: None, ..SimulatorSettings::default() }
 }
 
 fn count(answers: &BTreeMap<usize, Told>, status: u16) -> usize {
@@ -165,11 +167,11 @@ async fn one_key(program: &str) -> anyhow::Result<()> {
 
 async fn at_the_limit(program: &str) -> anyhow::Result<()> {
     let ten = Duration::from_secs(10);
-    let settings = Settings {
+    let settings = SimulatorSettings {
         latency: Duration::from_millis(50),
         requests_per_minute: Some(300),
         rate_window: ten,
-        ..Settings::default()
+        ..SimulatorSettings::default()
     };
     let env = [("GATEWAY__GENESYS__RATE_WINDOW", "10s")];
     let pair = Pair::start(program, settings, &env).await?;

@@ -1,25 +1,28 @@
-//! What a caller is told, as far as its rights go.
+//! What a client is told, as far as its rights go.
 //!
-//! Inside, every rule works with whole maps: sizes and the survival of other callers' keys
-//! must not depend on who asks. What leaves goes through here, errors included. For a caller that
+//! Inside, every rule works with whole maps: sizes and the survival of other clients' keys
+//! must not depend on who asks. What leaves goes through here, errors included. For a client that
 //! sees everything nothing is copied.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::domain::{Conversation, Participant, ParticipantSelector, Rights, WriteReport};
-use crate::error::{Error, Failure};
+use crate::domain::{ClientRights, Conversation, Participant, ParticipantSelector, WriteReport};
+use crate::error::{Error, RequestFailure};
 
-/// Refuses a selector that the caller may not use, before anything is asked of upstream.
-pub(super) fn check_named(selector: &ParticipantSelector, rights: &Rights) -> Result<(), Error> {
+/// Refuses a selector that the client may not use, before anything is asked of upstream.
+pub(super) fn check_named(
+    selector: &ParticipantSelector,
+    rights: &ClientRights,
+) -> Result<(), Error> {
     if rights.may_name(selector) { Ok(()) } else { Err(refused(selector)) }
 }
 
-/// Refuses a participant that none of the caller's selectors means, however it was named.
+/// Refuses a participant that none of the client's selectors means, however it was named.
 pub(super) fn check_reached(
     one: &Participant,
     conversation: &Conversation,
-    (selector, rights): (&ParticipantSelector, &Rights),
+    (selector, rights): (&ParticipantSelector, &ClientRights),
     whole: bool,
 ) -> Result<(), Error> {
     if rights.reaches(one, conversation, whole) { Ok(()) } else { Err(refused(selector)) }
@@ -29,19 +32,19 @@ fn refused(selector: &ParticipantSelector) -> Error {
     Error::ParticipantNotAllowed { asked: selector.to_string() }
 }
 
-/// A participant with the attributes that the caller sees.
-pub(super) fn participant(mut participant: Participant, rights: &Rights) -> Participant {
+/// A participant with the attributes that the client sees.
+pub(super) fn participant(mut participant: Participant, rights: &ClientRights) -> Participant {
     if let Cow::Owned(seen) = rights.seen(&participant.attributes) {
         participant.attributes = seen;
     }
     participant
 }
 
-/// A conversation with the attributes that the caller sees. Of participants that it may not name that
+/// A conversation with the attributes that the client sees. Of participants that it may not name that
 /// is none, and neither is it told what they are called.
 pub(super) fn conversation(
     conversation: Arc<Conversation>,
-    rights: &Rights,
+    rights: &ClientRights,
     whole: bool,
 ) -> Arc<Conversation> {
     if rights.sees_all() && rights.participants.is_none() {
@@ -60,7 +63,7 @@ pub(super) fn conversation(
 }
 
 /// What a write came to.
-pub(super) fn report(mut report: WriteReport, rights: &Rights) -> WriteReport {
+pub(super) fn report(mut report: WriteReport, rights: &ClientRights) -> WriteReport {
     if let Cow::Owned(seen) = rights.seen(&report.attributes) {
         report.attributes = seen;
     }
@@ -71,13 +74,17 @@ pub(super) fn report(mut report: WriteReport, rights: &Rights) -> WriteReport {
 }
 
 /// Why a write failed.
-pub(super) fn failure(failure: Failure, rights: &Rights, whole_sent: bool) -> Failure {
-    Failure { error: error(failure.error, rights, whole_sent), effect: failure.effect }
+pub(super) fn failure(
+    failure: RequestFailure,
+    rights: &ClientRights,
+    whole_sent: bool,
+) -> RequestFailure {
+    RequestFailure { error: error(failure.error, rights, whole_sent), effect: failure.effect }
 }
 
 /// An error. Where whole maps are sent, upstream's own words may name keys of anybody's; they are
-/// kept back from a caller that does not see all of them.
-pub(super) fn error(error: Error, rights: &Rights, whole_sent: bool) -> Error {
+/// kept back from a client that does not see all of them.
+pub(super) fn error(error: Error, rights: &ClientRights, whole_sent: bool) -> Error {
     if rights.sees_all() {
         return error;
     }
@@ -90,7 +97,7 @@ pub(super) fn error(error: Error, rights: &Rights, whole_sent: bool) -> Error {
 }
 
 /// Why a PATCH was refused that held changes of others as well: upstream's own words may name them.
-pub(super) fn refusal_of_shared(error: Error, rights: &Rights) -> Error {
+pub(super) fn refusal_of_shared(error: Error, rights: &ClientRights) -> Error {
     if rights.sees_all() { error } else { without_words(error) }
 }
 

@@ -1,18 +1,25 @@
-//! Who pays for what several callers share: whoever gets the calls first.
+//! Who pays for what several clients share: whoever gets the calls first.
 
 use crate::error::Error;
-use crate::policy::{self, Full};
-use crate::ports::{Booking, Pacing, Payer, Wish};
+use crate::policy::{self, SlotsExhausted};
+use crate::ports::{BudgetAccount, CallBudget, Reservation, ReservationRequest};
 
-/// Books `wish` on the account of that one of `payers` who gets it first.
-pub fn book(pacing: &dyn Pacing, wish: Wish, payers: &[Payer]) -> Result<Booking, Error> {
-    let mut best =
-        pacing.book(Wish { payer: payers.first().copied().unwrap_or(wish.payer), ..wish });
-    for payer in payers.iter().skip(1) {
-        if matches!(best, Ok(Booking::Now(_))) {
+/// Books `reservation_request` on the account of that one of `accounts` who gets it first.
+pub fn reserve(
+    call_budget: &dyn CallBudget,
+    reservation_request: ReservationRequest,
+    accounts: &[BudgetAccount],
+) -> Result<Reservation, Error> {
+    let mut best = call_budget.reserve(ReservationRequest {
+        account: accounts.first().copied().unwrap_or(reservation_request.account),
+        ..reservation_request
+    });
+    for account in accounts.iter().skip(1) {
+        if matches!(best, Ok(Reservation::Now(_))) {
             break;
         }
-        let other = pacing.book(Wish { payer: *payer, ..wish });
+        let other =
+            call_budget.reserve(ReservationRequest { account: *account, ..reservation_request });
         let sooner = match (&other, &best) {
             (Ok(other), Ok(best)) => other.expected() < best.expected(),
             (Ok(_), Err(_)) => true,
@@ -25,22 +32,22 @@ pub fn book(pacing: &dyn Pacing, wish: Wish, payers: &[Payer]) -> Result<Booking
     best
 }
 
-/// Adds a payer to those who are known.
-pub fn add(payers: &mut Vec<Payer>, payer: Payer) {
-    if !payers.contains(&payer) {
-        payers.push(payer);
+/// Adds an account to those who are known.
+pub fn add_account(accounts: &mut Vec<BudgetAccount>, account: BudgetAccount) {
+    if !accounts.contains(&account) {
+        accounts.push(account);
     }
 }
 
-/// A payer, as policies know it.
-pub fn on_account(Payer { id, weight }: Payer) -> policy::Payer {
-    policy::Payer { id, weight }
+/// An account, as policies know it.
+pub fn to_policy_account(BudgetAccount { id, weight }: BudgetAccount) -> policy::BudgetAccount {
+    policy::BudgetAccount { id, weight }
 }
 
 /// What somebody is told for whom there is no place; `which` are the places that are taken.
-pub fn turned_away(full: Full, which: &'static str) -> Error {
+pub fn slots_exhausted_error(full: SlotsExhausted, which: &'static str) -> Error {
     Error::Overloaded(match full {
-        Full::ForAll => which,
-        Full::ForThisOne => "for this caller",
+        SlotsExhausted::ForAll => which,
+        SlotsExhausted::ForThisOne => "for this caller",
     })
 }

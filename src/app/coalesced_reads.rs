@@ -18,18 +18,20 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use self::task::Job;
+use self::task::ReadTask;
 use super::ById;
-use super::pending_writes::{Held, Place};
-use super::snapshot_cache::Memory;
+use super::pending_writes::{ParticipantKey, PendingWrites};
+use super::snapshot_cache::SnapshotCache;
 use crate::domain::{Conversation, ConversationId, ParticipantId};
 use crate::error::Error;
-use crate::ports::{Class, Conversations, Cycle, Pacing, Permit, Permits};
-use crate::shutdown::Shutdown;
+use crate::ports::{
+    CallBudget, CallPermit, CallPermits, ConversationsPort, PriorityClass, RequestContext,
+};
+use crate::shutdown::ShutdownSignal;
 
 /// What is read: a conversation, or one participant where the route can do no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Subject {
+pub struct ReadTarget {
     /// The conversation.
     pub conversation: ConversationId,
     /// The participant, on a route that reads participants singly.
@@ -38,135 +40,139 @@ pub struct Subject {
 
 /// What one read showed.
 #[derive(Clone, Debug)]
-pub struct Sight {
+pub struct Snapshot {
     /// When it was sent, or a little before.
     pub sent: Instant,
     /// What it showed.
     pub conversation: Arc<Conversation>,
     /// What it cost: everybody who shares it counts its calls.
-    pub spent: Cycle,
+    pub spent: RequestContext,
 }
 
 /// What a read must not have been sent before.
 #[derive(Clone, Copy, Debug)]
-pub enum Cause {
+pub enum Freshness {
     /// The last answer to a PATCH of ours to this conversation.
-    LastPatch,
+    AfterLastWrite,
     /// This moment.
-    Since(Instant),
+    SentAfter(Instant),
 }
 
 /// A read that somebody wants.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct CoalescedRead {
     /// Of what.
-    pub subject: Subject,
+    pub read_target: ReadTarget,
     /// What it must not have been sent before.
-    pub cause: Cause,
+    pub cause: Freshness,
     /// How important it is.
-    pub class: Class,
+    pub class: PriorityClass,
     /// Whether it is repeated when it fails. Read-backs have a schedule of their own.
     pub retries: bool,
     /// The right to make it, if that was booked before.
-    pub permit: Option<Permit>,
+    pub permit: Option<CallPermit>,
     /// Calls to book together with it, for the write that follows.
     pub reserve: u32,
 }
 
 /// Rights to further calls, shared by those who booked them together.
 #[derive(Clone, Debug, Default)]
-pub struct Fare(Option<Arc<Mutex<Permits>>>);
+pub struct ReservedCalls(Option<Arc<Mutex<CallPermits>>>);
 
-impl Fare {
+impl ReservedCalls {
     /// Shares these; none at all is free of charge.
-    pub fn new(permits: Permits) -> Self {
+    pub fn new(permits: CallPermits) -> Self {
         Self((permits.calls() > 0).then(|| Arc::new(Mutex::new(permits))))
     }
 
     /// Whether there is one left.
     pub fn is_paid(&self) -> bool {
-        let left = |all: &Arc<Mutex<Permits>>| {
+        let left = |all: &Arc<Mutex<CallPermits>>| {
             all.lock().unwrap_or_else(PoisonError::into_inner).calls() > 0
         };
         self.0.as_ref().is_some_and(left)
     }
 
     /// Takes one out, if there is one left.
-    pub fn take(&self) -> Option<Permit> {
+    pub fn take(&self) -> Option<CallPermit> {
         self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// How a read ended, for each who joined it.
 #[derive(Clone, Debug)]
-struct Ended {
-    result: Result<Sight, Error>,
-    spent: Cycle,
-    fare: Fare,
+struct ReadResult {
+    result: Result<Snapshot, Error>,
+    spent: RequestContext,
+    reserved_calls: ReservedCalls,
 }
 
 /// The reads of one subject.
 #[derive(Default)]
-struct Topic {
+struct TargetReads {
     /// Not sent yet; whoever comes joins it.
-    next: Option<Job>,
+    next: Option<ReadTask>,
     /// On their way.
-    sent: Vec<Job>,
+    sent: Vec<ReadTask>,
     /// Shows every read that ends to those who follow.
-    latest: Option<watch::Sender<Option<Sight>>>,
+    latest: Option<watch::Sender<Option<Snapshot>>>,
     followers: usize,
 }
 
 /// Shared reads. Cheap to clone.
 #[derive(Clone)]
-pub struct SharedReads {
+pub struct ReadCoalescer {
     parts: Arc<ReadParts>,
-    topics: Arc<Mutex<ById<Subject, Topic>>>,
+    targets: Arc<Mutex<ById<ReadTarget, TargetReads>>>,
     ids: Arc<AtomicU64>,
 }
 
 /// What reading needs.
 pub struct ReadParts {
     /// Upstream.
-    pub conversations: Arc<dyn Conversations>,
+    pub conversations: Arc<dyn ConversationsPort>,
     /// The budget of calls.
-    pub pacing: Arc<dyn Pacing>,
+    pub call_budget: Arc<dyn CallBudget>,
     /// What was read last.
-    pub memory: Arc<Memory>,
+    pub memory: Arc<SnapshotCache>,
     /// What we have written and not seen yet.
-    pub held: Held,
+    pub pending_writes: PendingWrites,
     /// How long a third value has to stand before it counts as another writer's.
     pub settle: Box<dyn Fn() -> Duration + Send + Sync>,
     /// Going down.
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownSignal,
 }
 
 /// Joiners are told by the read itself when its time is up; this catches those whose own deadline
 /// is earlier. Well within the 100 ms that an answer may be late.
-pub(super) const GRACE: Duration = Duration::from_millis(10);
+pub(super) const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 
-impl SharedReads {
+impl ReadCoalescer {
     /// Reads made of these parts.
     pub fn new(parts: ReadParts) -> Self {
-        Self { parts: Arc::new(parts), topics: Arc::default(), ids: Arc::default() }
+        Self { parts: Arc::new(parts), targets: Arc::default(), ids: Arc::default() }
     }
 
     /// Joins a read that may serve, or makes one.
     ///
     /// # Errors
     /// Of upstream, of the budget, or when the deadline comes first.
-    pub async fn read(&self, wanted: Wanted, cycle: &Cycle) -> Result<(Sight, Fare), Error> {
-        let (mut seat, ended) = self.join(wanted, cycle)?;
-        match tokio::time::timeout_at(cycle.deadline() + GRACE, ended).await {
-            Ok(Ok(Ended { result, spent, fare })) => {
-                seat.is_taken = false;
-                cycle.share(&spent);
-                result.map(|sight| (sight, fare))
+    pub async fn read(
+        &self,
+        wanted: CoalescedRead,
+        context: &RequestContext,
+    ) -> Result<(Snapshot, ReservedCalls), Error> {
+        let (mut queued_write, ended) = self.join(wanted, context)?;
+        match tokio::time::timeout_at(context.deadline() + DEADLINE_MARGIN, ended).await {
+            Ok(Ok(ReadResult { result, spent, reserved_calls })) => {
+                queued_write.is_taken = false;
+                context.add_usage_of(&spent);
+                result.map(|snapshot| (snapshot, reserved_calls))
             }
             Ok(Err(_)) => {
                 Err(Error::Internal("the task of a read ended without a word".to_owned()))
             }
-            Err(_) => Err(Error::DeadlineExceeded(if seat.was_sent() {
+            Err(_) => Err(Error::DeadlineExceeded(if queued_write.was_sent() {
                 "waiting for Genesys Cloud"
             } else {
                 "waiting to be sent"
@@ -175,48 +181,51 @@ impl SharedReads {
     }
 
     /// Follows the reads of a subject that others make.
-    pub fn follow(&self, subject: Subject) -> Follower {
-        let mut topics = self.topics();
-        let topic = topics.entry(subject).or_default();
-        topic.followers += 1;
-        let latest = topic.latest.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
-        Follower { reads: self.clone(), subject, latest }
+    pub fn subscribe(&self, read_target: ReadTarget) -> ReadSubscription {
+        let mut targets = self.targets();
+        let target = targets.entry(read_target).or_default();
+        target.followers += 1;
+        let latest = target.latest.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
+        ReadSubscription { reads: self.clone(), read_target, latest }
     }
 
     /// A PATCH was answered, or will never be: reads that were sent before serve no reader any more.
-    pub fn patched(&self, place: Place) {
-        self.parts.memory.patched(place);
-        let mut topics = self.topics();
-        for participant in [None, Some(place.1)] {
-            if let Some(topic) = topics.get_mut(&Subject { conversation: place.0, participant }) {
-                topic.sent.iter_mut().for_each(|job| job.stale = true);
+    pub fn patched(&self, participant_key: ParticipantKey) {
+        self.parts.memory.patched(participant_key);
+        let mut targets = self.targets();
+        for participant in [None, Some(participant_key.1)] {
+            if let Some(target) =
+                targets.get_mut(&ReadTarget { conversation: participant_key.0, participant })
+            {
+                target.sent.iter_mut().for_each(|job| job.stale = true);
             }
         }
     }
 
     fn join(
         &self,
-        wanted: Wanted,
-        cycle: &Cycle,
-    ) -> Result<(Seat, oneshot::Receiver<Ended>), Error> {
-        let (subject, number, calls) = (wanted.subject, self.number(), 1 + wanted.reserve);
-        let mut topics = self.topics();
-        let topic = topics.entry(subject).or_default();
-        let (cause, deadline) = (wanted.cause, cycle.deadline());
-        let is_new = topic.joinable(cause, deadline).is_none();
+        wanted: CoalescedRead,
+        context: &RequestContext,
+    ) -> Result<(WaiterGuard, oneshot::Receiver<ReadResult>), Error> {
+        let (read_target, number, calls) = (wanted.read_target, self.number(), 1 + wanted.reserve);
+        let mut targets = self.targets();
+        let target = targets.entry(read_target).or_default();
+        let (cause, deadline) = (wanted.cause, context.deadline());
+        let is_new = target.joinable(cause, deadline).is_none();
         if is_new {
-            topic.next = Some(Job::new(self.number()));
+            target.next = Some(ReadTask::new(self.number()));
         }
-        let job = topic.joinable(cause, deadline).expect("there is one that is not sent yet");
+        let job = target.joinable(cause, deadline).expect("there is one that is not sent yet");
         let id = job.id;
         let joined =
-            (!job.is_too_late_for(&wanted, cycle)).then(|| job.join(number, wanted, cycle));
-        drop(topics);
+            (!job.is_too_late_for(&wanted, context)).then(|| job.join(number, wanted, context));
+        drop(targets);
         if is_new {
-            self.parts.shutdown.tasks().spawn(Box::pin(self.clone().run(subject, id)));
+            self.parts.shutdown.tasks().spawn(Box::pin(self.clone().run(read_target, id)));
         }
-        let ended = joined.ok_or_else(|| self.parts.pacing.refusal(cycle.payer(), calls))?;
-        Ok((Seat { reads: self.clone(), subject, id, number, is_taken: true }, ended))
+        let ended = joined
+            .ok_or_else(|| self.parts.call_budget.refusal(context.budget_account(), calls))?;
+        Ok((WaiterGuard { reads: self.clone(), read_target, id, number, is_taken: true }, ended))
     }
 
     /// A number that nothing else has.
@@ -225,30 +234,35 @@ impl SharedReads {
     }
 
     /// Works on a job; `None` if it has ended.
-    fn with<T>(&self, subject: Subject, id: u64, work: impl FnOnce(&mut Job) -> T) -> Option<T> {
-        self.topics().get_mut(&subject)?.job(id).map(work)
+    fn with<T>(
+        &self,
+        read_target: ReadTarget,
+        id: u64,
+        work: impl FnOnce(&mut ReadTask) -> T,
+    ) -> Option<T> {
+        self.targets().get_mut(&read_target)?.task(id).map(work)
     }
 
-    fn topics(&self) -> MutexGuard<'_, ById<Subject, Topic>> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    fn targets(&self) -> MutexGuard<'_, ById<ReadTarget, TargetReads>> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Topic {
+impl TargetReads {
     /// A read that serves this cause: on its way, or not sent yet. Whoever is more impatient than
     /// all who wait for one on its way might have to wait for its retries.
-    fn joinable(&mut self, cause: Cause, deadline: Instant) -> Option<&mut Job> {
-        let serves = |job: &&mut Job| {
+    fn joinable(&mut self, cause: Freshness, deadline: Instant) -> Option<&mut ReadTask> {
+        let serves = |job: &&mut ReadTask| {
             let fresh = match cause {
-                Cause::LastPatch => !job.stale,
-                Cause::Since(moment) => job.sent.is_some_and(|sent| sent > moment),
+                Freshness::AfterLastWrite => !job.stale,
+                Freshness::SentAfter(moment) => job.sent.is_some_and(|sent| sent > moment),
             };
             fresh && job.start_by.is_some_and(|start_by| start_by <= deadline)
         };
         self.sent.iter_mut().find(serves).or(self.next.as_mut())
     }
 
-    fn job(&mut self, id: u64) -> Option<&mut Job> {
+    fn task(&mut self, id: u64) -> Option<&mut ReadTask> {
         self.sent.iter_mut().chain(&mut self.next).find(|job| job.id == id)
     }
 
@@ -258,30 +272,30 @@ impl Topic {
 }
 
 /// A place among the joiners of a read; given up when it is dropped.
-struct Seat {
-    reads: SharedReads,
-    subject: Subject,
+struct WaiterGuard {
+    reads: ReadCoalescer,
+    read_target: ReadTarget,
     id: u64,
     number: u64,
     /// Whoever was told has left it.
     is_taken: bool,
 }
 
-impl Seat {
+impl WaiterGuard {
     fn was_sent(&self) -> bool {
-        self.reads.with(self.subject, self.id, |job| job.sent.is_some()).unwrap_or(true)
+        self.reads.with(self.read_target, self.id, |job| job.sent.is_some()).unwrap_or(true)
     }
 }
 
-impl Drop for Seat {
+impl Drop for WaiterGuard {
     fn drop(&mut self) {
         if !self.is_taken {
             return;
         }
         // It may have gone over to a later read than the one it joined.
-        let mut topics = self.reads.topics();
-        if let Some(topic) = topics.get_mut(&self.subject) {
-            let jobs = topic.sent.iter_mut().chain(&mut topic.next);
+        let mut targets = self.reads.targets();
+        if let Some(target) = targets.get_mut(&self.read_target) {
+            let jobs = target.sent.iter_mut().chain(&mut target.next);
             for job in jobs {
                 job.leave(self.number);
             }
@@ -290,35 +304,35 @@ impl Drop for Seat {
 }
 
 /// Sees the reads of a subject that others make.
-pub struct Follower {
-    reads: SharedReads,
-    subject: Subject,
-    latest: watch::Receiver<Option<Sight>>,
+pub struct ReadSubscription {
+    reads: ReadCoalescer,
+    read_target: ReadTarget,
+    latest: watch::Receiver<Option<Snapshot>>,
 }
 
-impl Follower {
+impl ReadSubscription {
     /// The next read to end, if `moment` is given one that was sent after it.
-    pub async fn next(&mut self, moment: Option<Instant>) -> Sight {
+    pub async fn next(&mut self, moment: Option<Instant>) -> Snapshot {
         loop {
             if self.latest.changed().await.is_err() {
                 // The sender lives as long as there are followers.
                 std::future::pending::<()>().await;
             }
             let latest = self.latest.borrow_and_update().clone();
-            if let Some(sight) = latest.filter(|sight| Some(sight.sent) > moment) {
-                return sight;
+            if let Some(snapshot) = latest.filter(|snapshot| Some(snapshot.sent) > moment) {
+                return snapshot;
             }
         }
     }
 }
 
-impl Drop for Follower {
+impl Drop for ReadSubscription {
     fn drop(&mut self) {
-        let mut topics = self.reads.topics();
-        if let Some(topic) = topics.get_mut(&self.subject) {
-            topic.followers -= 1;
-            if topic.is_idle() {
-                topics.remove(&self.subject);
+        let mut targets = self.reads.targets();
+        if let Some(target) = targets.get_mut(&self.read_target) {
+            target.followers -= 1;
+            if target.is_idle() {
+                targets.remove(&self.read_target);
             }
         }
     }

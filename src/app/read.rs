@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::coalesced_reads::{Cause, Sight, Subject, Wanted};
+use super::coalesced_reads::{CoalescedRead, Freshness, ReadTarget, Snapshot};
 use super::{App, access_filter, choose};
 use crate::domain::{
-    ChosenBy, Conversation, ConversationId, Intent, Participant, ParticipantSelector,
+    Conversation, ConversationId, Participant, ParticipantSelector, SelectionRule, SelectorIntent,
 };
-use crate::error::{Error, Failure};
-use crate::ports::{Class, Cycle, Phase};
+use crate::error::{Error, RequestFailure};
+use crate::ports::{PriorityClass, RequestContext, RequestPhase};
 
-/// What a caller wants to read.
+/// What a client wants to read.
 #[derive(Clone, Debug)]
 pub struct ReadRequest {
     /// The conversation.
@@ -23,10 +23,10 @@ pub struct ReadRequest {
     /// Whether it must be read now, although a read of moments ago might serve.
     pub no_cache: bool,
     /// Deadline and spending.
-    pub cycle: Cycle,
+    pub context: RequestContext,
 }
 
-/// A conversation that a caller wants to see as a whole.
+/// A conversation that a client wants to see as a whole.
 #[derive(Clone, Debug)]
 pub struct ViewRequest {
     /// The conversation.
@@ -34,18 +34,18 @@ pub struct ViewRequest {
     /// Whether it must be read now, although a read of moments ago might serve.
     pub no_cache: bool,
     /// Deadline and spending.
-    pub cycle: Cycle,
+    pub context: RequestContext,
 }
 
 /// What a read found.
 #[derive(Clone, Debug)]
-pub enum Reading {
+pub enum ReadOutcome {
     /// One participant.
     One {
         /// The participant, attributes included.
         participant: Participant,
         /// The rule that chose it.
-        chosen_by: ChosenBy,
+        chosen_by: SelectionRule,
         /// Whether it was read for this request, and not before.
         fresh: bool,
     },
@@ -58,62 +58,66 @@ impl App {
     ///
     /// # Errors
     /// Of upstream, or if the selector names nobody, or more than one.
-    pub async fn read(&self, request: ReadRequest) -> Result<Reading, Failure> {
-        let ReadRequest { conversation, selector, no_cache, cycle } = request;
-        let rights = &cycle.client().rights;
+    pub async fn read(&self, request: ReadRequest) -> Result<ReadOutcome, RequestFailure> {
+        let ReadRequest { conversation, selector, no_cache, context } = request;
+        let rights = &context.client().rights;
         access_filter::check_named(&selector, rights)?;
-        let subject = self.shared.subject(conversation, selector.id());
-        let (sight, fresh) = self.seen(subject, no_cache, &cycle).await?;
+        let read_target = self.shared.subject(conversation, selector.id());
+        let (snapshot, fresh) = self.seen(read_target, no_cache, &context).await?;
         if selector.is_all() {
-            let all = sight.conversation.participants.iter().cloned();
-            return Ok(Reading::All(
+            let all = snapshot.conversation.participants.iter().cloned();
+            return Ok(ReadOutcome::All(
                 all.map(|one| access_filter::participant(one, rights)).collect(),
             ));
         }
-        let chosen = choose(&selector, &sight.conversation, Intent::Read)?;
+        let chosen = choose(&selector, &snapshot.conversation, SelectorIntent::Read)?;
         let named = (&selector, rights);
         access_filter::check_reached(
             chosen.participant,
-            &sight.conversation,
+            &snapshot.conversation,
             named,
             self.shared.reads_whole(),
         )?;
-        cycle.note_participant(chosen.participant.candidate(), chosen.by);
+        context.note_participant(chosen.participant.candidate(), chosen.by);
         let participant = access_filter::participant(chosen.participant.clone(), rights);
-        Ok(Reading::One { participant, chosen_by: chosen.by, fresh })
+        Ok(ReadOutcome::One { participant, chosen_by: chosen.by, fresh })
     }
 
     /// Reads a conversation as a whole: who is in it, and since when.
     ///
     /// # Errors
     /// Of upstream, or of a route that reads participants singly.
-    pub async fn view(&self, request: ViewRequest) -> Result<Arc<Conversation>, Failure> {
-        let ViewRequest { conversation, no_cache, cycle } = request;
-        let subject = self.shared.subject(conversation, None);
-        let (sight, _) = self.seen(subject, no_cache, &cycle).await?;
-        let rights = &cycle.client().rights;
-        Ok(access_filter::conversation(sight.conversation, rights, self.shared.reads_whole()))
+    pub async fn view(&self, request: ViewRequest) -> Result<Arc<Conversation>, RequestFailure> {
+        let ViewRequest { conversation, no_cache, context } = request;
+        let read_target = self.shared.subject(conversation, None);
+        let (snapshot, _) = self.seen(read_target, no_cache, &context).await?;
+        let rights = &context.client().rights;
+        Ok(access_filter::conversation(snapshot.conversation, rights, self.shared.reads_whole()))
     }
 
     /// What a read shows, and whether it was made for this request.
     async fn seen(
         &self,
-        subject: Subject,
+        read_target: ReadTarget,
         no_cache: bool,
-        cycle: &Cycle,
-    ) -> Result<(Sight, bool), Error> {
+        context: &RequestContext,
+    ) -> Result<(Snapshot, bool), Error> {
         let max_age = if no_cache { Duration::ZERO } else { self.shared.settings.max_age };
-        match self.shared.memory.recall_unwritten(subject, max_age) {
-            Some(sight) => Ok((sight, false)),
-            None => Ok((self.look(subject, cycle).await?, true)),
+        match self.shared.memory.recall_unwritten(read_target, max_age) {
+            Some(snapshot) => Ok((snapshot, false)),
+            None => Ok((self.look(read_target, context).await?, true)),
         }
     }
 
-    async fn look(&self, subject: Subject, cycle: &Cycle) -> Result<Sight, Error> {
-        let wanted = Wanted {
-            subject,
-            cause: Cause::LastPatch,
-            class: Class::Read,
+    async fn look(
+        &self,
+        read_target: ReadTarget,
+        context: &RequestContext,
+    ) -> Result<Snapshot, Error> {
+        let wanted = CoalescedRead {
+            read_target,
+            cause: Freshness::AfterLastWrite,
+            class: PriorityClass::Read,
             retries: true,
             permit: None,
             reserve: 0,
@@ -121,10 +125,10 @@ impl App {
         let start = Instant::now();
         let read = tokio::select! {
             biased;
-            read = self.shared.reads.read(wanted, cycle) => read.map(|(sight, _)| sight),
+            read = self.shared.reads.read(wanted, context) => read.map(|(snapshot, _)| snapshot),
             () = self.shared.shutdown.drain_over() => Err(Error::ShuttingDown),
         };
-        cycle.spend(Phase::Read, start.elapsed());
+        context.spend(RequestPhase::Read, start.elapsed());
         read
     }
 }

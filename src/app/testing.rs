@@ -3,32 +3,45 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{App, AppParts, AppSettings, Callers};
-use crate::domain::{Conversation, Limits, ListPage};
+use super::{App, AppParts, AppSettings, ClientRegistry};
+use crate::domain::{AttributeLimits, Conversation, ListPage};
 use crate::error::Error;
 use crate::policy::Backoff;
 use crate::ports::{
-    BoxFuture, CallFailure, Conversations, Cycle, FindCall, NoMeter, PatchCall, ReadCall, Unlimited,
+    BoxFuture, ConversationsPort, NoMeter, RequestContext, UnlimitedBudget, UpstreamFailure,
+    UpstreamPatch, UpstreamQuery, UpstreamRead,
 };
-use crate::shutdown::Shutdown;
+use crate::shutdown::ShutdownSignal;
 
 /// Never answers.
 struct Silence;
 
-impl Conversations for Silence {
+impl ConversationsPort for Silence {
     fn reads_participants_singly(&self) -> bool {
         false
     }
 
-    fn read<'a>(&'a self, _: ReadCall, _: &'a Cycle) -> BoxFuture<'a, Result<Conversation, Error>> {
+    fn read<'a>(
+        &'a self,
+        _: UpstreamRead,
+        _: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<Conversation, Error>> {
         Box::pin(std::future::pending())
     }
 
-    fn find<'a>(&'a self, _: FindCall<'a>, _: &'a Cycle) -> BoxFuture<'a, Result<ListPage, Error>> {
+    fn find<'a>(
+        &'a self,
+        _: UpstreamQuery<'a>,
+        _: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
         Box::pin(std::future::pending())
     }
 
-    fn patch<'a>(&'a self, _: PatchCall, _: &'a Cycle) -> BoxFuture<'a, Result<(), CallFailure>> {
+    fn patch<'a>(
+        &'a self,
+        _: UpstreamPatch,
+        _: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
         Box::pin(std::future::pending())
     }
 }
@@ -36,7 +49,7 @@ impl Conversations for Silence {
 /// Settings as they are by default.
 pub fn settings() -> AppSettings {
     AppSettings {
-        limits: Limits { total_bytes: 10_240 },
+        limits: AttributeLimits { total_bytes: 10_240 },
         patch_full: false,
         max_reads: 12,
         settle: Duration::from_secs(10),
@@ -55,12 +68,12 @@ impl App {
     /// An application for tests of requests that never reach it.
     pub(crate) fn for_tests() -> Self {
         Self::new(AppParts {
-            callers: Callers::anybody(),
+            client_registry: ClientRegistry::unauthenticated(),
             conversations: Arc::new(Silence),
-            pacing: Arc::new(Unlimited),
-            meter: Arc::new(NoMeter),
+            call_budget: Arc::new(UnlimitedBudget),
+            recorder: Arc::new(NoMeter),
             settings: settings(),
-            shutdown: Shutdown::default(),
+            shutdown: ShutdownSignal::default(),
             random: Box::new(|| 0.5),
         })
     }

@@ -1,6 +1,6 @@
 //! Writing: read, send what differs in the participant's turn, read back.
 //!
-//! [`Flow`] is the state of one caller's write; reads, `PATCH`es and read-backs are shared with others. Its future can be dropped at any await: what was learnt
+//! [`WriteOperation`] is the state of one client's write; reads, `PATCH`es and read-backs are shared with others. Its future can be dropped at any await: what was learnt
 //! until then is in the flow, and an answer that is true can be made of it. That is how the
 //! deadline and a drain are kept whatever a call does.
 
@@ -17,18 +17,18 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::batching::{Losses, Precondition, Ticket};
-use super::coalesced_reads::{Cause, Fare, Sight, Subject, Wanted};
-use super::pending_writes::{Admitted, Mark, Place};
-use super::{App, Shared, access_filter, choose, log_id};
+use super::batching::{LostKeyReport, SubmissionHandle, WritePrecondition};
+use super::coalesced_reads::{CoalescedRead, Freshness, ReadTarget, ReservedCalls, Snapshot};
+use super::pending_writes::{ParticipantKey, PendingWriteId, WriteAdmission};
+use super::{App, AppInner, access_filter, choose, log_id};
 use crate::domain::{
-    AttributeKey, AttributeMap, Candidate, ChosenBy, Conversation, ConversationId, Intent,
-    ParticipantSelector, Patch, Watch, WriteReport,
+    AttributeKey, AttributeMap, Conversation, ConversationId, ParticipantSelector,
+    ParticipantSummary, Patch, SelectionRule, SelectorIntent, WriteReport, WriteVerifier,
 };
-use crate::error::{Effect, Error, Failure};
-use crate::ports::{Class, Custody, Cycle, Phase, Stood};
+use crate::error::{Effect, Error, RequestFailure};
+use crate::ports::{AuditScope, PriorityClass, RequestContext, RequestPhase, StateBefore};
 
-/// What a caller wants to write.
+/// What a client wants to write.
 #[derive(Clone, Debug)]
 pub struct WriteRequest {
     /// The conversation.
@@ -38,11 +38,11 @@ pub struct WriteRequest {
     /// What the keys should hold.
     pub patch: Patch,
     /// What must be true of the map for anything to be sent.
-    pub condition: Option<Arc<dyn Precondition>>,
+    pub condition: Option<Arc<dyn WritePrecondition>>,
     /// How to go about it.
     pub options: WriteOptions,
     /// Deadline and spending.
-    pub cycle: Cycle,
+    pub context: RequestContext,
 }
 
 /// How to go about a write.
@@ -58,37 +58,41 @@ pub struct WriteOptions {
 
 /// How long after the deadline a flow that did not end by itself is ended. Timers that end with
 /// the deadline get to run first; the answer is still well within 100 ms.
-const GRACE: Duration = Duration::from_millis(20);
+const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
 
 impl App {
-    /// Writes attributes, and proves it. Goes on when the caller hangs up.
+    /// Writes attributes, and proves it. Goes on when the client hangs up.
     ///
     /// # Errors
     /// With the effect that the write had, or may have had, until then.
-    pub async fn write(&self, request: WriteRequest) -> Result<WriteReport, Failure> {
+    pub async fn write(&self, request: WriteRequest) -> Result<WriteReport, RequestFailure> {
         if self.shared.shutdown.is_draining() {
             return Err(Error::ShuttingDown.into());
         }
-        let client = Arc::clone(request.cycle.client());
+        let client = Arc::clone(request.context.client());
         if !client.rights.may_write() {
             return Err(Error::ReadOnlyClient.into());
         }
         access_filter::check_named(&request.selector, &client.rights)?;
-        request.cycle.note_keys(request.patch.keys().map(AttributeKey::as_str));
-        let admitted = self.shared.held.admit(request.conversation, request.cycle.payer())?;
-        let custody = request.cycle.take_custody();
+        request.context.note_keys(request.patch.keys().map(AttributeKey::as_str));
+        let admitted = self
+            .shared
+            .pending_writes
+            .admit(request.conversation, request.context.budget_account())?;
+        let audit_scope = request.context.take_audit_scope();
         let (reply, answer) = oneshot::channel();
-        let mut flow = Flow::new(Arc::clone(&self.shared), request, (admitted, custody));
+        let mut flow =
+            WriteOperation::new(Arc::clone(&self.shared), request, (admitted, audit_scope));
         self.shared.shutdown.tasks().spawn(Box::pin(async move {
-            let result = flow.drive().await;
+            let result = flow.run_to_deadline().await;
             drop(flow);
-            // A caller who has hung up does not want it any more.
+            // A client who has hung up does not want it any more.
             let _ = reply.send(result);
         }));
         let ended = answer.await.unwrap_or_else(|_| {
             // The task panicked; the hook has logged where.
             let error = Error::Internal("the task of a write panicked".to_owned());
-            Err(Failure { error, effect: Effect::Unknown })
+            Err(RequestFailure { error, effect: Effect::Unknown })
         });
         match ended {
             Ok(report) => Ok(access_filter::report(report, &client.rights)),
@@ -102,10 +106,10 @@ impl App {
 }
 
 /// The participant that is written to.
-struct Target {
-    place: Place,
-    participant: Candidate,
-    chosen_by: ChosenBy,
+struct WriteTarget {
+    participant_key: ParticipantKey,
+    participant: ParticipantSummary,
+    chosen_by: SelectionRule,
     /// It was chosen by a read that was sent before this write arrived.
     is_remembered: bool,
     /// The selector means somebody else by now.
@@ -113,48 +117,48 @@ struct Target {
 }
 
 /// One write on its way.
-struct Flow {
-    shared: Arc<Shared>,
+struct WriteOperation {
+    shared: Arc<AppInner>,
     request: WriteRequest,
     /// Its number in the order of arrival.
     arrival: u64,
     arrived: Instant,
     /// Counts the write until it is answered.
-    admitted: Option<Admitted>,
+    admitted: Option<WriteAdmission>,
     /// The record of this write, until it is answered.
-    custody: Option<Custody>,
-    target: Option<Target>,
+    audit_scope: Option<AuditScope>,
+    target: Option<WriteTarget>,
     /// The map before what was sent last.
     before: AttributeMap,
     /// What stood there before anything of this write was sent, for its record.
-    stood: Option<Arc<Stood>>,
+    state_before: Option<Arc<StateBefore>>,
     /// The map as last read.
     shown: AttributeMap,
     /// Whether `shown` was read after the last PATCH was accepted.
     shown_after: bool,
     /// Keys that need no sending, watched lest they are replaced.
-    kept: Watch,
-    /// Everything of this caller that was sent.
+    kept: WriteVerifier,
+    /// Everything of this client that was sent.
     sent: Patch,
     /// The same, PATCH by PATCH.
     sends: Vec<Patch>,
-    /// The PATCH that it was part of last, other callers' changes included.
+    /// The PATCH that it was part of last, other clients' changes included.
     batch: Arc<Patch>,
     /// What stood there before it, as far as that is known.
-    batch_stood: Arc<Stood>,
+    batch_stood: Arc<StateBefore>,
     /// Keys that upstream has accepted in a PATCH.
     taken: BTreeSet<AttributeKey>,
-    /// Keys that a later caller's change was sent in place of.
+    /// Keys that a later client's change was sent in place of.
     overtaken: BTreeSet<AttributeKey>,
     /// Keys that were sent, watched until they show.
-    watch: Watch,
+    watch: WriteVerifier,
     effect: Effect,
     /// While it waits for its turn, or is on its way in a batch.
-    ticket: Option<Ticket>,
+    handle: Option<SubmissionHandle>,
     /// `PATCH`es of ours whose fate is unknown.
-    marks: Vec<Mark>,
+    marks: Vec<PendingWriteId>,
     /// Calls that were booked for what comes next.
-    fare: Fare,
+    reserved_calls: ReservedCalls,
     /// A number from 0 up to 1 that all members of the last batch have in common.
     unit: f64,
     accepted: Option<Instant>,
@@ -171,7 +175,7 @@ struct Flow {
     /// Keys of others that are gone, by the last read that showed something of ours.
     lost: Vec<AttributeKey>,
     /// What members of the last batch have told of them.
-    losses: Arc<Losses>,
+    losses: Arc<LostKeyReport>,
     /// The map was last read before this write arrived.
     is_remembered: bool,
     /// Why the fate of a PATCH is unknown.
@@ -181,36 +185,36 @@ struct Flow {
     warnings: Vec<String>,
 }
 
-impl Flow {
+impl WriteOperation {
     fn new(
-        shared: Arc<Shared>,
+        shared: Arc<AppInner>,
         request: WriteRequest,
-        (admitted, custody): (Admitted, Option<Custody>),
+        (admitted, audit_scope): (WriteAdmission, Option<AuditScope>),
     ) -> Self {
         Self {
-            arrival: shared.turns.arrival(),
+            arrival: shared.write_queues.arrival(),
             arrived: Instant::now(),
             shared,
             request,
             admitted: Some(admitted),
-            custody,
+            audit_scope,
             target: None,
             before: AttributeMap::default(),
-            stood: None,
+            state_before: None,
             shown: AttributeMap::default(),
             shown_after: false,
-            kept: Watch::default(),
+            kept: WriteVerifier::default(),
             sent: Patch::default(),
             sends: Vec::new(),
             batch: Arc::default(),
             batch_stood: Arc::default(),
             taken: BTreeSet::new(),
             overtaken: BTreeSet::new(),
-            watch: Watch::default(),
+            watch: WriteVerifier::default(),
             effect: Effect::NotApplied,
-            ticket: None,
+            handle: None,
             marks: Vec::new(),
-            fare: Fare::default(),
+            reserved_calls: ReservedCalls::default(),
             unit: 0.0,
             accepted: None,
             reads: 0,
@@ -229,9 +233,9 @@ impl Flow {
     }
 
     /// Runs to its end, the deadline, or the end of a drain.
-    async fn drive(&mut self) -> Result<WriteReport, Failure> {
+    async fn run_to_deadline(&mut self) -> Result<WriteReport, RequestFailure> {
         let shutdown = self.shared.shutdown.clone();
-        let deadline = self.request.cycle.deadline() + GRACE;
+        let deadline = self.request.context.deadline() + DEADLINE_MARGIN;
         let result = tokio::select! {
             biased;
             result = self.run() => result,
@@ -239,15 +243,15 @@ impl Flow {
             () = shutdown.drain_over() => Err(Error::ShuttingDown),
         };
         let result = self.finish(result);
-        self.account_for(&result);
+        self.finish_audit(&result);
         result
     }
 
     async fn run(&mut self) -> Result<(), Error> {
-        if let Some(custody) = &self.custody {
-            custody.intend().await?;
+        if let Some(audit_scope) = &self.audit_scope {
+            audit_scope.intend().await?;
         }
-        let mut pending = self.plan().await?;
+        let mut pending = self.prepare().await?;
         if self.request.options.dry_run {
             self.check_condition()?;
             self.check_size(&pending)?;
@@ -259,7 +263,7 @@ impl Flow {
             if !pending.is_empty() || self.request.condition.is_some() {
                 self.send(pending).await?;
             }
-            // After a 409, or a later caller, there may be nothing left to prove.
+            // After a 409, or a later client, there may be nothing left to prove.
             let in_doubt = !self.sent.is_empty() || self.has_unread();
             if self.request.options.verify && in_doubt {
                 self.read_back().await;
@@ -272,33 +276,37 @@ impl Flow {
     }
 
     /// Reads, alone or with others who want to.
-    async fn read(&mut self, wanted: Wanted, cycle: &Cycle) -> Result<AttributeMap, Error> {
+    async fn read(
+        &mut self,
+        wanted: CoalescedRead,
+        context: &RequestContext,
+    ) -> Result<AttributeMap, Error> {
         let reads = self.shared.reads.clone();
-        let (sight, _) = reads.read(wanted, cycle).await?;
+        let (snapshot, _) = reads.read(wanted, context).await?;
         self.is_remembered = false;
-        self.look_at(&sight)
+        self.apply_snapshot(&snapshot)
     }
 
     /// Takes in what a read showed. The first one chooses the participant; later ones find it
     /// again by its id.
-    fn look_at(&mut self, sight: &Sight) -> Result<AttributeMap, Error> {
-        self.read_cost = sight.spent.last_attempt();
-        self.last_read = Some(sight.sent);
-        self.aim(&sight.conversation)?;
+    fn apply_snapshot(&mut self, snapshot: &Snapshot) -> Result<AttributeMap, Error> {
+        self.read_cost = snapshot.spent.last_attempt();
+        self.last_read = Some(snapshot.sent);
+        self.resolve_target(&snapshot.conversation)?;
         let (_, id) = self.place()?;
-        let found = sight.conversation.participant(id);
+        let found = snapshot.conversation.participant(id);
         self.shown = found.map(|found| found.attributes.clone()).unwrap_or_default();
         Ok(self.shown.clone())
     }
 
-    fn subject(&self) -> Subject {
+    fn subject(&self) -> ReadTarget {
         let target = self.target.as_ref().map(|target| target.participant.id);
         let participant = target.or(self.request.selector.id());
         self.shared.subject(self.request.conversation, participant)
     }
 
     /// Chooses the participant, or sees to it that it is still there.
-    fn aim(&mut self, conversation: &Conversation) -> Result<(), Error> {
+    fn resolve_target(&mut self, conversation: &Conversation) -> Result<(), Error> {
         self.ended = conversation.live == Some(false);
         self.note_participant(conversation);
         // Once a PATCH has left, a read is to show what became of it, also when all is over.
@@ -316,16 +324,16 @@ impl Flow {
             self.follow(conversation);
             return Ok(());
         }
-        let chosen = choose(&self.request.selector, conversation, Intent::Write)?;
-        let named = (&self.request.selector, &self.request.cycle.client().rights);
+        let chosen = choose(&self.request.selector, conversation, SelectorIntent::Write)?;
+        let named = (&self.request.selector, &self.request.context.client().rights);
         let whole = self.shared.reads_whole();
         access_filter::check_reached(chosen.participant, conversation, named, whole)?;
-        let place = (conversation.id, chosen.participant.id);
+        let participant_key = (conversation.id, chosen.participant.id);
         if let Some(admitted) = &mut self.admitted {
-            admitted.enter(place)?;
+            admitted.acquire(participant_key)?;
         }
-        self.target = Some(Target {
-            place,
+        self.target = Some(WriteTarget {
+            participant_key,
             participant: chosen.participant.candidate(),
             chosen_by: chosen.by,
             is_remembered: self.is_remembered,
@@ -337,13 +345,13 @@ impl Flow {
 
     /// Keeps the participant that the request means, so that errors name it.
     fn note_participant(&self, conversation: &Conversation) {
-        let cycle = &self.request.cycle;
-        let rights = &cycle.client().rights;
+        let context = &self.request.context;
+        let rights = &context.client().rights;
         if self.target.is_none()
-            && let Ok(chosen) = choose(&self.request.selector, conversation, Intent::Write)
+            && let Ok(chosen) = choose(&self.request.selector, conversation, SelectorIntent::Write)
             && rights.reaches(chosen.participant, conversation, self.shared.reads_whole())
         {
-            cycle.note_participant(chosen.participant.candidate(), chosen.by);
+            context.note_participant(chosen.participant.candidate(), chosen.by);
         }
     }
 
@@ -373,9 +381,9 @@ impl Flow {
         Ok(())
     }
 
-    fn place(&self) -> Result<Place, Error> {
-        let place = self.target.as_ref().map(|target| target.place);
-        place.ok_or_else(|| Error::Internal("no participant was chosen".to_owned()))
+    fn place(&self) -> Result<ParticipantKey, Error> {
+        let participant_key = self.target.as_ref().map(|target| target.participant_key);
+        participant_key.ok_or_else(|| Error::Internal("no participant was chosen".to_owned()))
     }
 
     fn warn(&mut self, warning: impl Into<String>) {

@@ -10,7 +10,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::output::Output;
+use super::output::LineOutput;
 
 /// Readable by its owner alone: who wrote to whose call is nobody else's business.
 const MODE: u32 = 0o600;
@@ -123,7 +123,7 @@ fn ends_with_a_line(path: &Path) -> bool {
     last().is_ok_and(|last| last == b'\n')
 }
 
-impl Output for RotatedFile {
+impl LineOutput for RotatedFile {
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         self.follow()?;
         let length = line.len() as u64;
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_renamed_before_it_grows_too_large_and_the_oldest_goes() {
+    fn the_file_rotates_before_its_limit_and_drops_the_oldest() {
         let place = Place::new();
         let mut file = place.open(8, 2);
         for line in ["one\n", "two\n", "three\n", "four4\n", "a line of any length\n", "6\n"] {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_on_where_it_was_after_a_restart_and_nobody_else_may_read_it() {
+    fn a_restart_appends_and_the_file_is_private() {
         let place = Place::new();
         place.open(8, 1).append(b"one\n").expect("written");
         place.open(8, 1).append(b"two\n").expect("written");
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn however_often_the_last_rename_fails_no_more_than_one_older_file_goes() {
+    fn a_failing_rename_removes_at_most_one_older_file() {
         let place = Place::new();
         let mut file = place.open(4, 3);
         for line in ["one\n", "two\n", "three\n", "four\n"] {
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_an_error_each_time_and_what_was_torn_stands_on_a_line_of_its_own() {
+    fn a_full_disk_is_an_error_and_a_torn_line_stays_alone() {
         let place = Place::new();
         // A link, so that nothing here could ever rename the device itself.
         std::os::unix::fs::symlink("/dev/full", place.path("audit.jsonl")).expect("linked");

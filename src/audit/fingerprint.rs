@@ -2,7 +2,7 @@
 //!
 //! A keyed hash over conversation, key and value. So it shows that a value stood there again, or was
 //! replaced; and whoever has the key and a guess can check it, which is what an audit is for. Because
-//! the conversation and the key are part of it, nobody can see from the records that two callers
+//! the conversation and the key are part of it, nobody can see from the records that two clients
 //! share a value, or count how often one occurs; because it is keyed, nobody can try out values, or
 //! compare the records of two deployments.
 
@@ -17,7 +17,7 @@ use crate::domain::{AttributeKey, AttributeValue, ConversationId};
 const LABEL: &[u8] = b"attribute-gateway audit v1";
 
 /// Bytes of the hash that are shown: beyond finding two values that share them by accident.
-const SHOWN: usize = 16;
+const TAG_BYTES: usize = 16;
 
 /// The key of all fingerprints. `Debug` does not show it.
 pub struct FingerprintKey(hmac::Key);
@@ -38,7 +38,7 @@ impl FingerprintKey {
 
     /// The fingerprint of a value. What is hashed is unambiguous: the id has a fixed length, and no
     /// key that can be written holds a control character.
-    pub fn of(
+    pub fn fingerprint(
         &self,
         conversation: ConversationId,
         key: &AttributeKey,
@@ -51,8 +51,8 @@ impl FingerprintKey {
         context.update(b"\0");
         context.update(value.expose().as_bytes());
         let hash = context.sign();
-        let mut text = String::with_capacity(2 * SHOWN);
-        for byte in &hash.as_ref()[..SHOWN] {
+        let mut text = String::with_capacity(2 * TAG_BYTES);
+        for byte in &hash.as_ref()[..TAG_BYTES] {
             let _ = write!(text, "{byte:02x}");
         }
         text
@@ -69,11 +69,11 @@ mod tests {
     fn print(secret: &str, conversation: &str, key: &str, value: &str) -> String {
         let (conversation, key) =
             (conversation.parse().expect("an id"), AttributeKey::existing(key));
-        FingerprintKey::derive(secret).of(conversation, &key, &AttributeValue::new(value))
+        FingerprintKey::derive(secret).fingerprint(conversation, &key, &AttributeValue::new(value))
     }
 
     #[test]
-    fn equal_values_of_one_key_of_one_conversation_are_equal_and_nothing_else_is() {
+    fn fingerprints_are_equal_only_for_one_key_and_conversation() {
         let plain = print("secret", ONE, "tier", "gold");
         assert_eq!(plain, print("secret", ONE, "tier", "gold"));
         for other in [

@@ -1,4 +1,4 @@
-//! How the audit fares, and who is told: figures for each record, the log at the first loss, from
+//! How the audit fares, and who is told: metrics for each record, the log at the first loss, from
 //! then on now and again, and when it works again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::ports::Meter;
+use crate::ports::MetricsRecorder;
 
 /// Between two lines of the log about losses.
-const QUIET: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// An output that has not taken a line for this long stands still.
-const STALLED: Duration = Duration::from_secs(2);
+const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How the audit fares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct State {
+pub struct AuditHealthState {
     /// Why the last record could not be written.
     pub failing: Option<String>,
     /// Records lost since the start.
@@ -24,28 +24,28 @@ pub struct State {
 }
 
 /// The books of one audit log.
-pub(super) struct Ledger {
-    meter: Arc<dyn Meter>,
-    books: Mutex<Books>,
+pub(super) struct AuditHealth {
+    recorder: Arc<dyn MetricsRecorder>,
+    books: Mutex<AuditHealthInner>,
 }
 
 #[derive(Default)]
-struct Books {
-    state: State,
+struct AuditHealthInner {
+    state: AuditHealthState,
     told: Option<Instant>,
     /// Since when a line is being written.
     writing: Option<Instant>,
 }
 
-impl Ledger {
-    pub(super) fn new(meter: Arc<dyn Meter>) -> Self {
-        Self { meter, books: Mutex::default() }
+impl AuditHealth {
+    pub(super) fn new(recorder: Arc<dyn MetricsRecorder>) -> Self {
+        Self { recorder, books: Mutex::default() }
     }
 
-    pub(super) fn state(&self) -> State {
-        let books = self.books();
+    pub(super) fn state(&self) -> AuditHealthState {
+        let books = self.inner();
         let mut state = books.state.clone();
-        if books.writing.is_some_and(|since| since.elapsed() >= STALLED) {
+        if books.writing.is_some_and(|since| since.elapsed() >= STALL_TIMEOUT) {
             state.failing.get_or_insert_with(|| "the output stands still".to_owned());
         }
         state
@@ -53,25 +53,25 @@ impl Ledger {
 
     /// A line is being written: with an output that stands still it will be for long.
     pub(super) fn begins(&self) {
-        self.books().writing = Some(Instant::now());
+        self.inner().writing = Some(Instant::now());
     }
 
     /// The line was written, or could not be.
     pub(super) fn ended(&self) {
-        self.books().writing = None;
+        self.inner().writing = None;
     }
 
     #[cfg(test)]
     pub(super) fn is_writing(&self) -> bool {
-        self.books().writing.is_some()
+        self.inner().writing.is_some()
     }
 
     /// A record was written.
     pub(super) fn written(&self, counts: bool) {
         if counts {
-            self.meter.audited(true);
+            self.recorder.audited(true);
         }
-        let mut books = self.books();
+        let mut books = self.inner();
         if books.state.failing.take().is_some() {
             books.told = None;
             tracing::warn!(audit.lost = books.state.lost, "audit records are written again");
@@ -81,19 +81,19 @@ impl Ledger {
     /// A record could not be written.
     pub(super) fn failed(&self, counts: bool, reason: &str) {
         if counts {
-            self.meter.audited(false);
+            self.recorder.audited(false);
         }
-        let mut books = self.books();
+        let mut books = self.inner();
         books.state.lost += u64::from(counts);
         books.state.failing = Some(reason.to_owned());
-        if books.told.is_none_or(|told| told.elapsed() >= QUIET) {
+        if books.told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
             books.told = Some(Instant::now());
             let lost = books.state.lost;
             tracing::error!(audit.lost = lost, reason, "audit records cannot be written");
         }
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn inner(&self) -> MutexGuard<'_, AuditHealthInner> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,23 +7,23 @@ use serde::{Serialize, Serializer};
 
 use crate::clock;
 use crate::domain::{ConversationId, ParticipantId};
-use crate::error::{Code, Effect};
-use crate::ports::{AuditRecord, KeyEnd, KeyRecord, Print, Stage};
+use crate::error::{Effect, ErrorCode};
+use crate::ports::{AuditRecord, KeyRecord, KeyResult, RecordKind, ValueFingerprint};
 
 /// Tells audit lines from those of the log, where both go to one output.
 const TARGET: &str = "audit";
 
 /// The line of a record, with its end.
-pub(super) fn of(record: &AuditRecord) -> Vec<u8> {
+pub(super) fn encode(record: &AuditRecord) -> Vec<u8> {
     // Strings, numbers and lists of them: nothing in it can fail to serialise.
-    let mut line = serde_json::to_vec(&Line::of(record)).unwrap_or_default();
+    let mut line = serde_json::to_vec(&RecordLine::from_record(record)).unwrap_or_default();
     line.push(b'\n');
     line
 }
 
 /// The line of so many write requests that were refused with this code before they were looked at.
-pub(super) fn of_refused(code: Code, count: u64) -> Vec<u8> {
-    let line = RefusedLine {
+pub(super) fn of_refused(code: ErrorCode, count: u64) -> Vec<u8> {
+    let line = RefusalLine {
         timestamp: clock::timestamp(),
         target: TARGET,
         record: "refused",
@@ -36,7 +36,7 @@ pub(super) fn of_refused(code: Code, count: u64) -> Vec<u8> {
 }
 
 #[derive(Serialize)]
-struct RefusedLine {
+struct RefusalLine {
     timestamp: String,
     target: &'static str,
     record: &'static str,
@@ -46,7 +46,7 @@ struct RefusedLine {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct RecordLine<'a> {
     timestamp: String,
     target: &'static str,
     record: &'static str,
@@ -59,11 +59,11 @@ struct Line<'a> {
     #[serde(rename = "http.method")]
     method: &'a str,
     #[serde(rename = "conversation.id", skip_serializing_if = "Option::is_none")]
-    conversation: Option<Shown<ConversationId>>,
+    conversation: Option<FingerprintText<ConversationId>>,
     #[serde(rename = "participant.selector", skip_serializing_if = "Option::is_none")]
     selector: Option<&'a str>,
     #[serde(rename = "participant.id", skip_serializing_if = "Option::is_none")]
-    participant: Option<Shown<ParticipantId>>,
+    participant: Option<FingerprintText<ParticipantId>>,
     #[serde(rename = "participant.purpose", skip_serializing_if = "Option::is_none")]
     purpose: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -72,11 +72,11 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     keys_left_out: Option<usize>,
     #[serde(flatten)]
-    ending: Option<EndingLine<'a>>,
+    ending: Option<ResponseLine<'a>>,
 }
 
 #[derive(Serialize)]
-struct EndingLine<'a> {
+struct ResponseLine<'a> {
     effect: &'static str,
     #[serde(rename = "http.status")]
     status: u16,
@@ -93,15 +93,15 @@ struct KeyLine<'a> {
     key: &'a str,
     /// Left out where it is not known; `null` where nothing stood there.
     #[serde(skip_serializing_if = "is_unknown", serialize_with = "print")]
-    old: &'a Print,
+    old: &'a ValueFingerprint,
     #[serde(serialize_with = "print")]
-    new: &'a Print,
+    new: &'a ValueFingerprint,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
 }
 
-impl<'a> Line<'a> {
-    fn of(record: &'a AuditRecord) -> Self {
+impl<'a> RecordLine<'a> {
+    fn from_record(record: &'a AuditRecord) -> Self {
         let (participant, purpose) =
             record.participant.as_ref().map(|(id, purpose)| (*id, purpose)).unzip();
         let left_out = record.keys_left_out;
@@ -109,24 +109,24 @@ impl<'a> Line<'a> {
             timestamp: clock::timestamp(),
             target: TARGET,
             record: match record.stage {
-                Stage::Intent => "intent",
-                Stage::Outcome => "outcome",
+                RecordKind::Intent => "intent",
+                RecordKind::Outcome => "outcome",
             },
-            request_id: &record.caller.request_id,
-            client: record.caller.client.as_deref(),
-            address: record.caller.address.map(|address| address.to_string()),
-            method: &record.caller.method,
-            conversation: record.conversation.map(Shown),
+            request_id: &record.origin.request_id,
+            client: record.origin.client.as_deref(),
+            address: record.origin.address.map(|address| address.to_string()),
+            method: &record.origin.method,
+            conversation: record.conversation.map(FingerprintText),
             selector: record.selector.as_deref(),
-            participant: participant.map(Shown),
+            participant: participant.map(FingerprintText),
             purpose: purpose.map(String::as_str),
             dry_run: record.dry_run,
-            keys: record.keys.iter().map(KeyLine::of).collect(),
+            keys: record.keys.iter().map(KeyLine::from_record).collect(),
             keys_left_out: (left_out > 0).then_some(left_out),
-            ending: record.ending.as_ref().map(|ending| EndingLine {
+            ending: record.ending.as_ref().map(|ending| ResponseLine {
                 effect: Effect::as_str(ending.effect),
                 status: ending.status,
-                code: ending.code.map(Code::as_str),
+                code: ending.code.map(ErrorCode::as_str),
                 correlation_id: ending.correlation_id.as_deref(),
                 upstream_calls: ending.upstream_calls,
             }),
@@ -135,27 +135,27 @@ impl<'a> Line<'a> {
 }
 
 impl<'a> KeyLine<'a> {
-    fn of(record: &'a KeyRecord) -> Self {
-        let outcome = record.end.map(KeyEnd::as_str);
+    fn from_record(record: &'a KeyRecord) -> Self {
+        let outcome = record.end.map(KeyResult::as_str);
         Self { key: record.key.as_str(), old: &record.old, new: &record.new, outcome }
     }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
-fn is_unknown(print: &&Print) -> bool {
-    **print == Print::Unknown
+fn is_unknown(print: &&ValueFingerprint) -> bool {
+    **print == ValueFingerprint::Unknown
 }
 
-fn print<S: Serializer>(print: &Print, serializer: S) -> Result<S::Ok, S::Error> {
+fn print<S: Serializer>(print: &ValueFingerprint, serializer: S) -> Result<S::Ok, S::Error> {
     match print {
-        Print::Unknown | Print::Absent => serializer.serialize_none(),
-        Print::Of(text) => serializer.serialize_str(text),
+        ValueFingerprint::Unknown | ValueFingerprint::Absent => serializer.serialize_none(),
+        ValueFingerprint::Of(text) => serializer.serialize_str(text),
     }
 }
 
-struct Shown<T>(T);
+struct FingerprintText<T>(T);
 
-impl<T: fmt::Display> Serialize for Shown<T> {
+impl<T: fmt::Display> Serialize for FingerprintText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Takes whole lines. Each is with the operating system when it returns.
-pub trait Output: Send {
+pub trait LineOutput: Send {
     /// Appends a line, which has its end.
     ///
     /// # Errors
@@ -23,9 +23,9 @@ pub trait Output: Send {
 
 /// Standard output, which the log may use as well: both write whole lines.
 #[derive(Debug)]
-pub struct Stdout;
+pub struct StdoutOutput;
 
-impl Output for Stdout {
+impl LineOutput for StdoutOutput {
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(line)?;
@@ -39,12 +39,12 @@ impl Output for Stdout {
 
 /// Keeps everything, for tests that look at what was recorded. Clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Captured {
+pub struct MemoryOutput {
     bytes: Arc<Mutex<Vec<u8>>>,
     full: Arc<AtomicBool>,
 }
 
-impl Captured {
+impl MemoryOutput {
     /// All that was written.
     pub fn text(&self) -> String {
         let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +57,7 @@ impl Captured {
     }
 }
 
-impl Output for Captured {
+impl LineOutput for MemoryOutput {
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         if self.full.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());

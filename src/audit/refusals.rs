@@ -6,18 +6,18 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::error::Code;
+use crate::error::ErrorCode;
 
 /// For so long they are counted before they are told.
-pub(super) const COUNTED_FOR: Duration = Duration::from_secs(1);
+pub(super) const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The counts that have not been told yet.
 #[derive(Default)]
-pub(super) struct Refusals(Mutex<Vec<(Code, u64)>>);
+pub(super) struct RefusalCounter(Mutex<Vec<(ErrorCode, u64)>>);
 
-impl Refusals {
+impl RefusalCounter {
     /// Counts one more. Whether it is the first since they were told.
-    pub(super) fn add(&self, code: Code) -> bool {
+    pub(super) fn add(&self, code: ErrorCode) -> bool {
         let mut counts = self.counts();
         let is_first = counts.is_empty();
         match counts.iter_mut().find(|(other, _)| *other == code) {
@@ -28,11 +28,11 @@ impl Refusals {
     }
 
     /// How many there were of each code since this was asked last.
-    pub(super) fn take(&self) -> Vec<(Code, u64)> {
+    pub(super) fn take(&self) -> Vec<(ErrorCode, u64)> {
         std::mem::take(&mut *self.counts())
     }
 
-    fn counts(&self) -> MutexGuard<'_, Vec<(Code, u64)>> {
+    fn counts(&self) -> MutexGuard<'_, Vec<(ErrorCode, u64)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,50 +6,50 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::health::Ledger;
-use super::output::Output;
-use crate::ports::Unrecorded;
+use super::health::AuditHealth;
+use super::output::LineOutput;
+use crate::ports::AuditWriteError;
 
 /// Most that waits to be written: some thousands of records, and as long as a disk may think.
-const CAPACITY: usize = 8 * 1024 * 1024;
+const QUEUE_CAPACITY: usize = 8 * 1024 * 1024;
 
 /// A line on its way.
-pub(super) struct Entry {
+pub(super) struct QueuedLine {
     pub line: Vec<u8>,
     /// Its loss counts.
     pub counts: bool,
 }
 
-type Told = oneshot::Sender<Result<(), Unrecorded>>;
+type WriteAck = oneshot::Sender<Result<(), AuditWriteError>>;
 
 /// The way to an output.
-pub(super) struct Stream {
-    way: Way,
+pub(super) struct AuditWriter {
+    way: AuditBackend,
     /// Bytes.
     waiting: Arc<AtomicUsize>,
     /// Lines whose loss counts.
     lines: Arc<AtomicUsize>,
-    ledger: Arc<Ledger>,
+    ledger: Arc<AuditHealth>,
 }
 
-enum Way {
+enum AuditBackend {
     /// An output that takes no time.
-    Direct(Mutex<Box<dyn Output>>),
+    Direct(Mutex<Box<dyn LineOutput>>),
     /// `None` where no thread could be started.
-    Thread(Option<Sender<(Entry, Told)>>),
+    Thread(Option<Sender<(QueuedLine, WriteAck)>>),
 }
 
-impl Stream {
-    pub(super) fn over(output: Box<dyn Output>, ledger: Arc<Ledger>) -> Self {
+impl AuditWriter {
+    pub(super) fn new(output: Box<dyn LineOutput>, ledger: Arc<AuditHealth>) -> Self {
         let (waiting, lines) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let way = if output.may_stall() {
             let (sender, receiver) = mpsc::channel();
             let (ledger, waiting, lines) = (ledger.clone(), waiting.clone(), lines.clone());
-            let writer = Writer { output, ledger, waiting, lines };
+            let writer = WriterThread { output, ledger, waiting, lines };
             let thread = std::thread::Builder::new().name("audit".to_owned());
-            Way::Thread(thread.spawn(move || writer.run(&receiver)).ok().map(|_| sender))
+            AuditBackend::Thread(thread.spawn(move || writer.run(&receiver)).ok().map(|_| sender))
         } else {
-            Way::Direct(Mutex::new(output))
+            AuditBackend::Direct(Mutex::new(output))
         };
         Self { way, waiting, lines, ledger }
     }
@@ -57,17 +57,17 @@ impl Stream {
     /// Takes a line, now; the future tells whether it was written.
     pub(super) fn write(
         &self,
-        entry: Entry,
-    ) -> impl Future<Output = Result<(), Unrecorded>> + Send + use<> {
+        entry: QueuedLine,
+    ) -> impl Future<Output = Result<(), AuditWriteError>> + Send + use<> {
         let (told, answer) = oneshot::channel();
         match &self.way {
-            Way::Direct(output) => {
+            AuditBackend::Direct(output) => {
                 let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
                 let _ = told.send(append(&mut **output, &entry, &self.ledger));
             }
-            Way::Thread(sender) => self.queue(sender.as_ref(), entry, told),
+            AuditBackend::Thread(sender) => self.queue(sender.as_ref(), entry, told),
         }
-        async { answer.await.unwrap_or(Err(Unrecorded)) }
+        async { answer.await.unwrap_or(Err(AuditWriteError)) }
     }
 
     /// Lines that are not written yet, and whose loss would count.
@@ -75,10 +75,15 @@ impl Stream {
         self.lines.load(Ordering::Relaxed)
     }
 
-    fn queue(&self, sender: Option<&Sender<(Entry, Told)>>, entry: Entry, told: Told) {
+    fn queue(
+        &self,
+        sender: Option<&Sender<(QueuedLine, WriteAck)>>,
+        entry: QueuedLine,
+        told: WriteAck,
+    ) {
         let (length, counts) = (entry.line.len(), entry.counts);
         let before = self.waiting.fetch_add(length, Ordering::Relaxed);
-        if before + length > CAPACITY {
+        if before + length > QUEUE_CAPACITY {
             self.waiting.fetch_sub(length, Ordering::Relaxed);
             self.ledger.failed(counts, "the output stands still, and too much waits for it");
             return;
@@ -93,9 +98,9 @@ impl Stream {
 
     /// Ends when all that was taken before has been written, or was lost.
     pub(super) async fn flushed(&self) {
-        if let Way::Thread(Some(sender)) = &self.way {
+        if let AuditBackend::Thread(Some(sender)) = &self.way {
             let (told, answer) = oneshot::channel();
-            let nothing = Entry { line: Vec::new(), counts: false };
+            let nothing = QueuedLine { line: Vec::new(), counts: false };
             if sender.send((nothing, told)).is_ok() {
                 let _ = answer.await;
             }
@@ -104,15 +109,15 @@ impl Stream {
 }
 
 /// What the thread works with.
-struct Writer {
-    output: Box<dyn Output>,
-    ledger: Arc<Ledger>,
+struct WriterThread {
+    output: Box<dyn LineOutput>,
+    ledger: Arc<AuditHealth>,
     waiting: Arc<AtomicUsize>,
     lines: Arc<AtomicUsize>,
 }
 
-impl Writer {
-    fn run(mut self, entries: &Receiver<(Entry, Told)>) {
+impl WriterThread {
+    fn run(mut self, entries: &Receiver<(QueuedLine, WriteAck)>) {
         while let Ok((entry, told)) = entries.recv() {
             self.ledger.begins();
             let written = append(&mut *self.output, &entry, &self.ledger);
@@ -125,7 +130,11 @@ impl Writer {
     }
 }
 
-fn append(output: &mut dyn Output, entry: &Entry, ledger: &Ledger) -> Result<(), Unrecorded> {
+fn append(
+    output: &mut dyn LineOutput,
+    entry: &QueuedLine,
+    ledger: &AuditHealth,
+) -> Result<(), AuditWriteError> {
     if entry.line.is_empty() {
         return Ok(());
     }
@@ -136,7 +145,7 @@ fn append(output: &mut dyn Output, entry: &Entry, ledger: &Ledger) -> Result<(),
         }
         Err(error) => {
             ledger.failed(entry.counts, &format!("{}: {error}", output.name()));
-            Err(Unrecorded)
+            Err(AuditWriteError)
         }
     }
 }
@@ -156,7 +165,7 @@ mod tests {
         taken: Arc<Mutex<Vec<u8>>>,
     }
 
-    impl Output for Slow {
+    impl LineOutput for Slow {
         fn append(&mut self, line: &[u8]) -> io::Result<()> {
             self.gate.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
             self.taken.lock().expect("not poisoned").extend_from_slice(line);
@@ -170,16 +179,16 @@ mod tests {
 
     type Taken = Arc<Mutex<Vec<u8>>>;
 
-    fn slow() -> (Stream, SyncSender<()>, Taken, Arc<Ledger>) {
+    fn slow() -> (AuditWriter, SyncSender<()>, Taken, Arc<AuditHealth>) {
         let (let_in, gate) = sync_channel(1000);
         let taken = Taken::default();
-        let ledger = Arc::new(Ledger::new(Arc::new(NoMeter)));
+        let ledger = Arc::new(AuditHealth::new(Arc::new(NoMeter)));
         let output = Box::new(Slow { gate, taken: Arc::clone(&taken) });
-        (Stream::over(output, Arc::clone(&ledger)), let_in, taken, ledger)
+        (AuditWriter::new(output, Arc::clone(&ledger)), let_in, taken, ledger)
     }
 
-    fn entry(length: usize) -> Entry {
-        Entry { line: vec![b'x'; length], counts: true }
+    fn entry(length: usize) -> QueuedLine {
+        QueuedLine { line: vec![b'x'; length], counts: true }
     }
 
     #[tokio::test]
@@ -203,21 +212,21 @@ mod tests {
     #[tokio::test]
     async fn beyond_what_may_wait_lines_are_lost_at_once_and_counted() {
         let (stream, let_in, taken, ledger) = slow();
-        let waits = stream.write(entry(CAPACITY - 10));
+        let waits = stream.write(entry(QUEUE_CAPACITY - 10));
         let refused = tokio::time::timeout(Duration::from_secs(2), stream.write(entry(11))).await;
-        assert_eq!(refused, Ok(Err(Unrecorded)), "at once");
+        assert_eq!(refused, Ok(Err(AuditWriteError)), "at once");
         assert_eq!(ledger.state().lost, 1);
         let fits = stream.write(entry(10));
         let_in.send(()).expect("the thread lives");
         let_in.send(()).expect("the thread lives");
         assert_eq!((waits.await, fits.await), (Ok(()), Ok(())));
-        assert_eq!(taken.lock().expect("not poisoned").len(), CAPACITY);
+        assert_eq!(taken.lock().expect("not poisoned").len(), QUEUE_CAPACITY);
         // There is room again.
         let_in.send(()).expect("the thread lives");
-        assert_eq!(stream.write(entry(CAPACITY)).await, Ok(()));
+        assert_eq!(stream.write(entry(QUEUE_CAPACITY)).await, Ok(()));
     }
     #[tokio::test(start_paused = true)]
-    async fn an_output_that_takes_nothing_is_told_although_nothing_is_lost_yet() {
+    async fn a_stalled_output_is_reported_before_lines_are_lost() {
         let (stream, let_in, _taken, ledger) = slow();
         let waits = stream.write(entry(1));
         while !ledger.is_writing() {

@@ -4,16 +4,16 @@ use anyhow::{Context as _, bail};
 
 use super::{say, warn_of_ignored};
 use crate::config;
-use crate::service::{CheckFailure, KnownCallers, Tls, online_check, transport};
+use crate::service::{CheckFailure, ClientSource, ServerTls, online_check, transport};
 
 /// Says that the settings are fine, or fails with everything that is wrong.
-pub async fn check_config(source: &config::Source, online: bool) -> anyhow::Result<()> {
+pub async fn check_config(source: &config::ConfigSource, online: bool) -> anyhow::Result<()> {
     let config = config::load(source)?.config;
     let credentials = config.credentials()?;
     transport(&config)?;
-    config.server.tls.as_ref().map(Tls::load).transpose()?;
+    config.server.tls.as_ref().map(ServerTls::load).transpose()?;
     config.auth.check_exposure(config.server.bind)?;
-    KnownCallers::of_service(&config)?;
+    ClientSource::from_config(&config)?;
     warn_of_ignored(source);
     say("settings: valid");
     let (api, login) = (config.genesys.api_base(), config.genesys.login_base());
@@ -24,12 +24,12 @@ pub async fn check_config(source: &config::Source, online: bool) -> anyhow::Resu
     let found = online_check(&config, &credentials).await;
     let found = found.with_context(|| format!("no token could be fetched from {login}"))?;
     say(&format!("token: fetched from {login}"));
-    let read = told(
+    let read = describe(
         "conversations",
         "can be read (asked for one that does not exist, and was told so)",
         ("cannot be read", found.read),
     );
-    let list = told(
+    let list = describe(
         "analytics",
         "live conversations can be listed",
         ("live conversations cannot be listed or searched", found.list),
@@ -43,7 +43,7 @@ pub async fn check_config(source: &config::Source, online: bool) -> anyhow::Resu
 }
 
 /// Prints what works; gives back what does not.
-fn told(
+fn describe(
     what: &str,
     works: &str,
     (fails, result): (&str, Result<(), CheckFailure>),

@@ -2,13 +2,13 @@
 
 use super::simulate::reachable;
 use crate::config;
-use crate::service::{Asked, ask, readiness_url};
+use crate::service::{ProbeTarget, ask, readiness_url};
 
 /// Fails unless the answer is a 2xx. Needs no credentials.
-pub async fn healthcheck(source: &config::Source, url: Option<String>) -> anyhow::Result<()> {
+pub async fn healthcheck(source: &config::ConfigSource, url: Option<String>) -> anyhow::Result<()> {
     if let Some(url) = url {
-        return ask(&url, Asked::Other).await;
+        return ask(&url, ProbeTarget::Other).await;
     }
     let server = config::load(source)?.config.server;
-    ask(&readiness_url(reachable(server.bind), server.tls.is_some()), Asked::Own).await
+    ask(&readiness_url(reachable(server.bind), server.tls.is_some()), ProbeTarget::Own).await
 }

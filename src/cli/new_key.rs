@@ -1,4 +1,4 @@
-//! `new-key`: a fresh key for a caller, shown once, and the entry by which the gateway knows it.
+//! `new-key`: a fresh key for a client, shown once, and the entry by which the gateway knows it.
 
 use std::io::Write as _;
 
@@ -6,15 +6,15 @@ use anyhow::Context as _;
 
 use crate::service::{self, FreshKey};
 
-/// Prints a fresh key for this caller, and its entry.
+/// Prints a fresh key for this client, and its entry.
 pub fn new_key(name: &str) -> anyhow::Result<()> {
-    let (told, mut output) = (told(&service::fresh_key(name)?), std::io::stdout());
+    let (describe, mut output) = (describe(&service::fresh_key(name)?), std::io::stdout());
     // Shown once: whoever did not get it has to be told.
-    let shown = output.write_all(told.as_bytes()).and_then(|()| output.flush());
+    let shown = output.write_all(describe.as_bytes()).and_then(|()| output.flush());
     shown.context("the key could not be printed in full, and is of no use; make another")
 }
 
-fn told(FreshKey { name, key, digest }: &FreshKey) -> String {
+fn describe(FreshKey { name, key, digest }: &FreshKey) -> String {
     format!(
         "Key of `{name}`, shown this once; give it to the caller, and keep it nowhere else:\n\n  \
          {key}\n\n\

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use tokio::net::TcpSocket;
 
-use super::signals::{Ends, Signals};
+use super::signals::{ShutdownCause, SignalListener};
 use super::{say, simulate, telemetry};
-use crate::config::{self, Config, Credentials};
-use crate::service::{self, Parts, Service};
-use crate::telemetry::Telemetry;
+use crate::config::{self, Config, OauthCredentials};
+use crate::service::{self, Service, ServiceParts};
+use crate::telemetry::TelemetryOutput;
 
 /// Runs the service against Genesys Cloud.
-pub async fn serve(source: &config::Source) -> anyhow::Result<()> {
-    let signals = Signals::listen()?;
+pub async fn serve(source: &config::ConfigSource) -> anyhow::Result<()> {
+    let signals = SignalListener::listen()?;
     let config = config::load(source)?.config;
     let credentials = config.credentials().context(
         "cannot serve without an OAuth client of Genesys Cloud; set the variables named, \
@@ -35,18 +35,18 @@ pub async fn serve(source: &config::Source) -> anyhow::Result<()> {
 }
 
 /// Runs the service against the simulator, and prints what to try.
-pub async fn demo(source: &config::Source, load: &[PathBuf]) -> anyhow::Result<()> {
-    let signals = Signals::listen()?;
+pub async fn demo(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Result<()> {
+    let signals = SignalListener::listen()?;
     let mut config = config::demo(source)?.config;
-    let simulation = simulate::start(&config.simulator, load, simulate::IfTaken::AnyPort)?;
+    let simulation = simulate::start(&config.simulator, load, simulate::PortConflict::AnyPort)?;
     config.genesys.api_url = Some(simulation.url().parse().map_err(anyhow::Error::msg)?);
     config.genesys.login_url = config.genesys.api_url.clone();
-    let credentials = Credentials {
+    let credentials = OauthCredentials {
         client_id: config.simulator.client_id.clone(),
         client_secret: config.simulator.client_secret.clone(),
         client_secret_file: None,
     };
-    // Where callers have to be known, the lines that are printed are one's.
+    // Where clients have to be known, the lines that are printed are one's.
     let key = guard_demo(&mut config.auth, config.server.bind);
     let log = telemetry(&config.log)?;
     // The variables of a real organisation are left alone on purpose.
@@ -56,9 +56,9 @@ pub async fn demo(source: &config::Source, load: &[PathBuf]) -> anyhow::Result<(
     run((service, listener), signals, &config, &log).await
 }
 
-/// Sees to it that the demonstration is open to this machine alone, or to callers with a key; tells
+/// Sees to it that the demonstration is open to this machine alone, or to clients with a key; tells
 /// one that works.
-fn guard_demo(auth: &mut config::Auth, bind: SocketAddr) -> Option<&'static str> {
+fn guard_demo(auth: &mut config::AuthConfig, bind: SocketAddr) -> Option<&'static str> {
     if auth.check_exposure(bind).is_ok() && !auth.is_guarded() {
         return None;
     }
@@ -68,17 +68,17 @@ fn guard_demo(auth: &mut config::Auth, bind: SocketAddr) -> Option<&'static str>
 
 fn start(
     config: &Config,
-    credentials: &Credentials,
-    log: &Telemetry,
+    credentials: &OauthCredentials,
+    log: &TelemetryOutput,
 ) -> anyhow::Result<(Service, TcpListener, SocketAddr)> {
     let listener = listen(config.server.bind)
         .with_context(|| format!("cannot listen on {} (server.bind)", config.server.bind))?;
     let address = listener.local_addr()?;
-    let parts = Parts::over_http(config, log.access().clone())?;
+    let parts = ServiceParts::over_http(config, log.access().clone())?;
     Ok((Service::build(config, credentials, parts), listener, address))
 }
 
-/// Connections that may wait to be accepted: a burst of them is no reason to let callers try again.
+/// Connections that may wait to be accepted: a burst of them is no reason to let clients try again.
 const BACKLOG: u32 = 4096;
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -91,12 +91,12 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 async fn run(
     (service, listener): (Service, TcpListener),
-    signals: Signals,
+    signals: SignalListener,
     config: &Config,
-    log: &Telemetry,
+    log: &TelemetryOutput,
 ) -> anyhow::Result<()> {
     let files = service.watched_files();
-    let ends = Ends {
+    let ends = ShutdownCause {
         shutdown: service.shutdown().clone(),
         drain: config.server.drain,
         records: service.last_records(),
@@ -110,14 +110,14 @@ async fn run(
 }
 
 /// Names the variables that look like settings and are not read.
-fn warn_of_ignored(source: &config::Source) {
+fn warn_of_ignored(source: &config::ConfigSource) {
     for variable in config::ignored_variables(source) {
         tracing::warn!("{variable}");
     }
 }
 
 /// What an operator should hear at the start.
-fn warn_about(config: &Config, source: &config::Source) {
+fn warn_about(config: &Config, source: &config::ConfigSource) {
     warn_of_ignored(source);
     if config.auth.mode == config::AuthMode::None {
         tracing::warn!(

@@ -6,17 +6,17 @@ use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::service::{LastRecords, WatchedFiles};
-use crate::shutdown::Shutdown;
-use crate::telemetry::Telemetry;
+use crate::shutdown::ShutdownSignal;
+use crate::telemetry::TelemetryOutput;
 
 /// How long "at once" may take where audit records still wait to be written.
-const AT_ONCE: Duration = Duration::from_secs(1);
+const FORCED_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Exit status of a process that a second signal ended: as if by SIGINT.
-const ENDED_AT_ONCE: i32 = 130;
+const INTERRUPTED_STATUS: i32 = 130;
 
 /// The signals that the service listens to. From then on none of them ends the process by itself.
-pub struct Signals {
+pub struct SignalListener {
     interrupt: Signal,
     terminate: Signal,
     quit: Signal,
@@ -26,18 +26,18 @@ pub struct Signals {
 }
 
 /// What ends the service.
-pub struct Ends {
+pub struct ShutdownCause {
     /// Begins the drain.
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownSignal,
     /// How long the drain may take.
     pub drain: Duration,
     /// Audit records that are to be written before the end.
     pub records: LastRecords,
     /// The log, written out before the end.
-    pub log: Telemetry,
+    pub log: TelemetryOutput,
 }
 
-impl Signals {
+impl SignalListener {
     /// Begins to listen.
     ///
     /// # Errors
@@ -59,16 +59,16 @@ impl Signals {
 
     /// The first SIGINT, SIGTERM or SIGQUIT begins the drain, the second ends the process. SIGHUP
     /// reloads files.
-    pub async fn handle(mut self, files: WatchedFiles, ends: Ends) {
+    pub async fn handle(mut self, files: WatchedFiles, ends: ShutdownCause) {
         self.end(&files).await;
         let drain = ends.drain;
         tracing::info!(drain_s = drain.as_secs(), "draining; a second signal ends at once");
         ends.shutdown.begin(drain);
         self.end(&files).await;
         tracing::warn!("ended at once by a second signal");
-        ends.records.written(AT_ONCE).await;
+        ends.records.written(FORCED_FLUSH_TIMEOUT).await;
         ends.log.sink().flush();
-        std::process::exit(ENDED_AT_ONCE);
+        std::process::exit(INTERRUPTED_STATUS);
     }
 
     /// Waits for a signal to end.

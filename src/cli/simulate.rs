@@ -9,11 +9,11 @@ use secrecy::ExposeSecret as _;
 
 use super::say;
 use crate::config::{self, PatchMode};
-use genesys_simulator::{DemoCall, PatchSemantics, Settings, Simulator};
+use genesys_simulator::{DemoCall, PatchSemantics, Simulator, SimulatorSettings};
 
 /// What to do when the configured port is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IfTaken {
+pub enum PortConflict {
     /// Say so, and end: somebody relies on that port.
     Fail,
     /// Take any other: nobody has to know it.
@@ -21,16 +21,16 @@ pub enum IfTaken {
 }
 
 /// A simulator that is being served.
-pub struct Simulation {
+pub struct SimulatorServer {
     address: SocketAddr,
     calls: Vec<DemoCall>,
     loaded: Vec<String>,
 }
 
 /// Runs the simulator until a signal.
-pub async fn simulate(source: &config::Source, load: &[PathBuf]) -> anyhow::Result<()> {
+pub async fn simulate(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Result<()> {
     let config = config::demo(source)?.config;
-    let simulation = start(&config.simulator, load, IfTaken::Fail)?;
+    let simulation = start(&config.simulator, load, PortConflict::Fail)?;
     say(&simulation.description());
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
@@ -42,10 +42,10 @@ pub async fn simulate(source: &config::Source, load: &[PathBuf]) -> anyhow::Resu
 
 /// Starts the simulator with the demonstration calls and those of `load`.
 pub fn start(
-    config: &config::Simulator,
+    config: &config::SimulatorConfig,
     load: &[PathBuf],
-    if_taken: IfTaken,
-) -> anyhow::Result<Simulation> {
+    if_taken: PortConflict,
+) -> anyhow::Result<SimulatorServer> {
     let simulator = Simulator::new(settings(config));
     let calls = simulator.demo_calls();
     let mut loaded = Vec::new();
@@ -59,8 +59,8 @@ pub fn start(
     let any = SocketAddr::new(config.bind.ip(), 0);
     let listener = TcpListener::bind(config.bind)
         .or_else(|error| match if_taken {
-            IfTaken::AnyPort => TcpListener::bind(any),
-            IfTaken::Fail => Err(error),
+            PortConflict::AnyPort => TcpListener::bind(any),
+            PortConflict::Fail => Err(error),
         })
         .with_context(|| format!("cannot listen on {} (simulator.bind)", config.bind))?;
     let address = listener.local_addr()?;
@@ -69,14 +69,14 @@ pub fn start(
     let service = simulator.router().into_make_service_with_connect_info::<SocketAddr>();
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::spawn(async move { axum::serve(listener, service).await });
-    Ok(Simulation { address, calls, loaded })
+    Ok(SimulatorServer { address, calls, loaded })
 }
 
-fn settings(config: &config::Simulator) -> Settings {
+fn settings(config: &config::SimulatorConfig) -> SimulatorSettings {
     let per_minute = |limit: Option<std::num::NonZeroU64>| {
         limit.map(|limit| u32::try_from(limit.get()).unwrap_or(u32::MAX))
     };
-    Settings {
+    SimulatorSettings {
         client_id: config.client_id.clone(),
         client_secret: config.client_secret.expose_secret().to_owned(),
         token_lifetime: config.token_lifetime,
@@ -91,11 +91,11 @@ fn settings(config: &config::Simulator) -> Settings {
             PatchMode::Replace => PatchSemantics::Replace,
         },
         voice_paths: config.voice_paths,
-        ..Settings::default()
+        ..SimulatorSettings::default()
     }
 }
 
-impl Simulation {
+impl SimulatorServer {
     /// Where it is reached from this machine.
     pub fn url(&self) -> String {
         format!("http://{}", reachable(self.address))

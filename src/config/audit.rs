@@ -7,18 +7,18 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::bytes::ByteSize;
-use super::values::{self, Choice};
+use super::values::{self, WordSetting};
 
 /// Least length of a key of one's own: whoever guesses it can try out values.
-const SHORTEST_KEY: usize = 16;
+const MIN_KEY_BYTES: usize = 16;
 
 /// Where writes are recorded, and how.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Audit {
+pub struct AuditConfig {
     /// Where records go.
     #[serde(deserialize_with = "destination")]
-    pub to: AuditTo,
+    pub to: AuditDestination,
     /// Bytes from which on a file is renamed; 4 KiB to 1 TiB.
     #[serde(deserialize_with = "values::size::<4_096, 1_099_511_627_776, _>")]
     pub rotate_at: ByteSize,
@@ -27,7 +27,7 @@ pub struct Audit {
     pub keep: u32,
     /// What becomes of a write that cannot be recorded.
     #[serde(deserialize_with = "values::choice")]
-    pub on_failure: OnFailure,
+    pub on_failure: AuditFailureMode,
     /// What fingerprints are made with; the client secret if there is none.
     #[serde(deserialize_with = "key")]
     pub key: Option<SecretString>,
@@ -35,7 +35,7 @@ pub struct Audit {
 
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuditTo {
+pub enum AuditDestination {
     /// Nowhere.
     Off,
     /// To standard output.
@@ -46,24 +46,26 @@ pub enum AuditTo {
 
 /// What becomes of a write that cannot be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
+pub enum AuditFailureMode {
     /// It is refused.
     Block,
     /// It is made all the same, and the record is lost.
     Drop,
 }
 
-impl Choice for OnFailure {
+impl WordSetting for AuditFailureMode {
     const WORDS: &'static [(&'static str, Self)] = &[("block", Self::Block), ("drop", Self::Drop)];
 }
 
-fn destination<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AuditTo, D::Error> {
+fn destination<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AuditDestination, D::Error> {
     let text = values::text(deserializer)?;
     match text.trim() {
-        "off" => Ok(AuditTo::Off),
-        "stdout" => Ok(AuditTo::Stdout),
+        "off" => Ok(AuditDestination::Off),
+        "stdout" => Ok(AuditDestination::Stdout),
         // A misspelt word must not become a file of that name.
-        path if path.contains('/') && !path.ends_with('/') => Ok(AuditTo::File(path.into())),
+        path if path.contains('/') && !path.ends_with('/') => {
+            Ok(AuditDestination::File(path.into()))
+        }
         text => Err(D::Error::custom(format!(
             "must be `off`, `stdout` or the path of a file with a `/` in it, not `{text}`"
         ))),
@@ -73,8 +75,8 @@ fn destination<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AuditTo, D:
 fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
     let key = values::optional_secret(deserializer)?;
     match &key {
-        Some(key) if key.expose_secret().len() < SHORTEST_KEY => {
-            Err(D::Error::custom(format!("must have at least {SHORTEST_KEY} characters")))
+        Some(key) if key.expose_secret().len() < MIN_KEY_BYTES => {
+            Err(D::Error::custom(format!("must have at least {MIN_KEY_BYTES} characters")))
         }
         _ => Ok(key),
     }

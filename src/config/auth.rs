@@ -1,4 +1,4 @@
-//! `[auth]`: who may call, and what each caller may do.
+//! `[auth]`: who may call, and what each client may do.
 
 mod clients;
 mod entry;
@@ -9,40 +9,40 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::values::{self, Choice};
+use super::values::{self, WordSetting};
 
-pub use clients::{CallersError, read_clients};
+pub use clients::{ClientsFileError, read_clients};
 pub use entry::ClientEntry;
 
 /// Who may call.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "Raw")]
-pub struct Auth {
-    /// Whether callers have to be known.
+#[serde(try_from = "RawAuth")]
+pub struct AuthConfig {
+    /// Whether clients have to be known.
     pub mode: AuthMode,
-    /// A file with more callers, which is watched.
+    /// A file with more clients, which is watched.
     pub clients_file: Option<PathBuf>,
-    /// The callers of the configuration itself; no name, key or certificate stands twice.
+    /// The clients of the configuration itself; no name, key or certificate stands twice.
     pub clients: Vec<ClientEntry>,
 }
 
-/// Whether callers have to be known.
+/// Whether clients have to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMode {
-    /// Known callers only. Where none is configured, those on this machine.
+    /// Known clients only. Where none is configured, those on this machine.
     Clients,
     /// Anybody.
     None,
 }
 
-impl Choice for AuthMode {
+impl WordSetting for AuthMode {
     const WORDS: &'static [(&'static str, Self)] =
         &[("clients", Self::Clients), ("none", Self::None)];
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct RawAuth {
     #[serde(deserialize_with = "values::choice")]
     mode: AuthMode,
     #[serde(deserialize_with = "values::optional")]
@@ -50,11 +50,11 @@ struct Raw {
     clients: ::config::Value,
 }
 
-impl TryFrom<Raw> for Auth {
-    type Error = Mistakes;
+impl TryFrom<RawAuth> for AuthConfig {
+    type Error = AuthProblems;
 
-    fn try_from(raw: Raw) -> Result<Self, Mistakes> {
-        let Raw { mode, clients_file, clients } = raw;
+    fn try_from(raw: RawAuth) -> Result<Self, AuthProblems> {
+        let RawAuth { mode, clients_file, clients } = raw;
         let mut mistakes = Vec::new();
         let clients = clients::of_list(clients, &mut mistakes);
         let mut mistakes: Vec<_> =
@@ -66,23 +66,23 @@ impl TryFrom<Raw> for Auth {
         if mistakes.is_empty() {
             Ok(Self { mode, clients_file, clients })
         } else {
-            Err(Mistakes(mistakes))
+            Err(AuthProblems(mistakes))
         }
     }
 }
 
 /// What is wrong with the section, a line each that begins with the name of its key.
 #[derive(Debug)]
-pub struct Mistakes(Vec<String>);
+pub struct AuthProblems(Vec<String>);
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for AuthProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("\n"))
     }
 }
 
-impl Auth {
-    /// Whether callers are known, and nobody else may call.
+impl AuthConfig {
+    /// Whether clients are known, and nobody else may call.
     pub fn is_guarded(&self) -> bool {
         !self.clients.is_empty() || self.clients_file.is_some()
     }
@@ -91,17 +91,17 @@ impl Auth {
     ///
     /// # Errors
     /// With what can be done.
-    pub fn check_exposure(&self, bind: SocketAddr) -> Result<(), Exposed> {
+    pub fn check_exposure(&self, bind: SocketAddr) -> Result<(), UnprotectedAddress> {
         let meant = self.mode == AuthMode::None || self.is_guarded();
-        if meant || bind.ip().is_loopback() { Ok(()) } else { Err(Exposed(bind)) }
+        if meant || bind.ip().is_loopback() { Ok(()) } else { Err(UnprotectedAddress(bind)) }
     }
 }
 
 /// Anybody who reaches this address could read and write attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exposed(SocketAddr);
+pub struct UnprotectedAddress(SocketAddr);
 
-impl fmt::Display for Exposed {
+impl fmt::Display for UnprotectedAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -115,4 +115,4 @@ impl fmt::Display for Exposed {
     }
 }
 
-impl std::error::Error for Exposed {}
+impl std::error::Error for UnprotectedAddress {}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// The defaults that are compiled in.
     Default,
     /// The file of `--config`.
@@ -16,7 +16,7 @@ pub enum Origin {
     FileNamedBy(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -35,17 +35,17 @@ impl fmt::Display for Origin {
 
 /// One thing that is wrong. Never holds the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The key's dotted path; `None` if a whole source cannot be used.
     pub key: Option<String>,
     /// Where the value, or the unknown key, came from.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
     /// What is wrong.
     pub message: String,
 }
 
-impl Problem {
-    pub(super) fn of_key(key: impl Into<String>, origin: Origin, message: &str) -> Self {
+impl ConfigProblem {
+    pub(super) fn of_key(key: impl Into<String>, origin: ValueOrigin, message: &str) -> Self {
         Self { key: Some(key.into()), origin, message: message.to_owned() }
     }
 
@@ -54,7 +54,7 @@ impl Problem {
         self.key.as_deref().is_some_and(|key| is_within(key, path))
     }
 
-    pub(super) fn of_source(origin: Origin, message: impl Into<String>) -> Self {
+    pub(super) fn of_source(origin: ValueOrigin, message: impl Into<String>) -> Self {
         Self { key: None, origin, message: message.into() }
     }
 }
@@ -65,7 +65,7 @@ pub(super) fn is_within(key: &str, path: &str) -> bool {
     below.is_some_and(|rest| path.is_empty() || rest.is_empty() || rest.starts_with('.'))
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.key {
             Some(key) => write!(f, "{key}: {} (from {})", self.message, self.origin),
@@ -77,18 +77,18 @@ impl fmt::Display for Problem {
 /// A configuration that cannot be used, with everything that is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    problems: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
 }
 
 impl ConfigError {
-    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+    pub(super) fn new(mut problems: Vec<ConfigProblem>) -> Self {
         problems.sort_by_cached_key(ToString::to_string);
         problems.dedup();
         Self { problems }
     }
 
     /// All problems, sorted by key; at least one.
-    pub fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &[ConfigProblem] {
         &self.problems
     }
 }

@@ -7,17 +7,17 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::bytes::ByteSize;
-use super::mismatch::{Mismatch, Mismatches};
-use super::proxy::Proxy;
+use super::mismatch::{KeyMismatch, KeyMismatches};
+use super::proxy::HttpProxy;
 use super::region::Region;
-use super::route::{CustomRoute, PathTemplate, Route};
+use super::route::{CustomRoute, PathTemplate, UpstreamRoute};
 use super::url::BaseUrl;
-use super::values::{self, Choice};
+use super::values::{self, WordSetting};
 
 /// The upstream: where it is, who we are there, and how calls to it are made.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "Raw")]
-pub struct Genesys {
+#[serde(try_from = "RawGenesys")]
+pub struct GenesysConfig {
     /// Id of the OAuth client, if set.
     pub client_id: Option<String>,
     /// Secret of the OAuth client, if set.
@@ -35,9 +35,9 @@ pub struct Genesys {
     /// PEM file with authorities that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
     /// The way out, if it is not direct.
-    pub proxy: Option<Proxy>,
+    pub proxy: Option<HttpProxy>,
     /// Which endpoints read and write.
-    pub route: Route,
+    pub route: UpstreamRoute,
     /// What a PATCH carries.
     pub patch_body: PatchBody,
     /// What a PATCH carries for a key that is to be cleared.
@@ -62,7 +62,7 @@ pub struct Genesys {
     pub max_response_bytes: ByteSize,
 }
 
-impl Genesys {
+impl GenesysConfig {
     /// Base URL of the platform API: the override, or the region's.
     pub fn api_base(&self) -> BaseUrl {
         let region = || BaseUrl::of_host(format_args!("api.{}", self.environment.domain()));
@@ -96,14 +96,14 @@ pub struct RateCeilings {
 
 impl RateCeilings {
     /// A class that may use more than the one above it would not leave room for that.
-    fn check(self) -> Vec<Mismatch> {
+    fn check(self) -> Vec<KeyMismatch> {
         let steps = [
             ("ceilings.writes", self.writes > self.committed, COMMITTED),
             ("ceilings.reads", self.reads > self.writes, WRITES),
             ("ceilings.read_backs", self.read_backs > self.reads, READS),
         ];
         let wrong = steps.into_iter().filter(|(_, is_wrong, _)| *is_wrong);
-        wrong.map(|(key, _, message)| Mismatch(key, message)).collect()
+        wrong.map(|(key, _, message)| KeyMismatch(key, message)).collect()
     }
 }
 
@@ -120,7 +120,7 @@ pub enum PatchBody {
     Full,
 }
 
-impl Choice for PatchBody {
+impl WordSetting for PatchBody {
     const WORDS: &'static [(&'static str, Self)] =
         &[("changes", Self::Changes), ("full", Self::Full)];
 }
@@ -134,18 +134,18 @@ pub enum ClearWith {
     Null,
 }
 
-impl Choice for ClearWith {
+impl WordSetting for ClearWith {
     const WORDS: &'static [(&'static str, Self)] = &[("empty", Self::Empty), ("null", Self::Null)];
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum RouteWord {
+enum RouteName {
     Conversations,
     Calls,
     Custom,
 }
 
-impl Choice for RouteWord {
+impl WordSetting for RouteName {
     const WORDS: &'static [(&'static str, Self)] =
         &[("conversations", Self::Conversations), ("calls", Self::Calls), ("custom", Self::Custom)];
 }
@@ -153,7 +153,7 @@ impl Choice for RouteWord {
 /// The section as written; what several keys decide together is checked on the way out of it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct RawGenesys {
     #[serde(deserialize_with = "values::optional_id")]
     client_id: Option<String>,
     #[serde(deserialize_with = "values::optional_secret")]
@@ -169,9 +169,9 @@ struct Raw {
     #[serde(deserialize_with = "values::optional")]
     ca_file: Option<PathBuf>,
     #[serde(deserialize_with = "values::optional")]
-    proxy: Option<Proxy>,
+    proxy: Option<HttpProxy>,
     #[serde(deserialize_with = "values::choice")]
-    route: RouteWord,
+    route: RouteName,
     custom: RawCustom,
     #[serde(deserialize_with = "values::choice")]
     patch_body: PatchBody,
@@ -207,21 +207,21 @@ struct RawCustom {
     conversation: Option<PathTemplate>,
 }
 
-impl TryFrom<Raw> for Genesys {
-    type Error = Mismatches;
+impl TryFrom<RawGenesys> for GenesysConfig {
+    type Error = KeyMismatches;
 
-    fn try_from(raw: Raw) -> Result<Self, Mismatches> {
+    fn try_from(raw: RawGenesys) -> Result<Self, KeyMismatches> {
         let mut wrong = unencrypted(&raw);
         if raw.backoff_base > raw.backoff_cap {
-            wrong.push(Mismatch("backoff_base", "must not be above genesys.backoff_cap"));
+            wrong.push(KeyMismatch("backoff_base", "must not be above genesys.backoff_cap"));
         }
         wrong.extend(raw.ceilings.check());
         let route = match route(raw.route, raw.custom) {
             Ok(route) if wrong.is_empty() => route,
-            Ok(_) => return Err(Mismatches(wrong)),
+            Ok(_) => return Err(KeyMismatches(wrong)),
             Err(mismatch) => {
                 wrong.push(mismatch);
-                return Err(Mismatches(wrong));
+                return Err(KeyMismatches(wrong));
             }
         };
         Ok(Self {
@@ -251,28 +251,30 @@ impl TryFrom<Raw> for Genesys {
 }
 
 /// The URLs by which credentials would leave the machine readable by anyone.
-fn unencrypted(raw: &Raw) -> Vec<Mismatch> {
+fn unencrypted(raw: &RawGenesys) -> Vec<KeyMismatch> {
     let urls = [("api_url", &raw.api_url), ("login_url", &raw.login_url)];
     let leaves = |url: &Option<BaseUrl>| url.as_ref().is_some_and(BaseUrl::leaves_unencrypted);
     let wrong = urls.into_iter().filter(|(_, url)| !raw.allow_insecure && leaves(url));
     let message =
         "must be https, unless the host is this machine or genesys.allow_insecure is true";
-    wrong.map(|(key, _)| Mismatch(key, message)).collect()
+    wrong.map(|(key, _)| KeyMismatch(key, message)).collect()
 }
 
 const PARTICIPANT: &str = "custom.participant";
 const ATTRIBUTES: &str = "custom.attributes";
 const CONVERSATION: &str = "custom.conversation";
 
-fn route(word: RouteWord, custom: RawCustom) -> Result<Route, Mismatch> {
+fn route(word: RouteName, custom: RawCustom) -> Result<UpstreamRoute, KeyMismatch> {
     match word {
-        RouteWord::Conversations => without_templates(&custom).map(|()| Route::Conversations),
-        RouteWord::Calls => without_templates(&custom).map(|()| Route::Calls),
-        RouteWord::Custom => {
+        RouteName::Conversations => {
+            without_templates(&custom).map(|()| UpstreamRoute::Conversations)
+        }
+        RouteName::Calls => without_templates(&custom).map(|()| UpstreamRoute::Calls),
+        RouteName::Custom => {
             if let Some(path) = &custom.conversation {
-                path.check(false).map_err(|message| Mismatch(CONVERSATION, message))?;
+                path.check(false).map_err(|message| KeyMismatch(CONVERSATION, message))?;
             }
-            Ok(Route::Custom(CustomRoute {
+            Ok(UpstreamRoute::Custom(CustomRoute {
                 participant: with_both_ids(PARTICIPANT, custom.participant)?,
                 attributes: with_both_ids(ATTRIBUTES, custom.attributes)?,
                 conversation: custom.conversation,
@@ -282,20 +284,23 @@ fn route(word: RouteWord, custom: RawCustom) -> Result<Route, Mismatch> {
 }
 
 /// Refuses templates that another route would ignore in silence.
-fn without_templates(custom: &RawCustom) -> Result<(), Mismatch> {
+fn without_templates(custom: &RawCustom) -> Result<(), KeyMismatch> {
     let templates = [
         (PARTICIPANT, &custom.participant),
         (ATTRIBUTES, &custom.attributes),
         (CONVERSATION, &custom.conversation),
     ];
     match templates.iter().find(|(_, path)| path.is_some()) {
-        Some((key, _)) => Err(Mismatch(key, "is set, but genesys.route is not `custom`")),
+        Some((key, _)) => Err(KeyMismatch(key, "is set, but genesys.route is not `custom`")),
         None => Ok(()),
     }
 }
 
-fn with_both_ids(key: &'static str, path: Option<PathTemplate>) -> Result<PathTemplate, Mismatch> {
-    let path = path.ok_or(Mismatch(key, "is needed when genesys.route is `custom`"))?;
-    path.check(true).map_err(|message| Mismatch(key, message))?;
+fn with_both_ids(
+    key: &'static str,
+    path: Option<PathTemplate>,
+) -> Result<PathTemplate, KeyMismatch> {
+    let path = path.ok_or(KeyMismatch(key, "is needed when genesys.route is `custom`"))?;
+    path.check(true).map_err(|message| KeyMismatch(key, message))?;
     Ok(path)
 }

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::layers::printable;
-use super::schema::{self, Key};
+use super::schema::{self, ConfigKey};
 use super::spelling::nearest;
 
 /// Longer names are cut.
-const LONGEST_NAME: usize = 80;
+const MAX_NAME: usize = 80;
 
 /// The variables that have no section in their name.
 const PLAIN: [&str; 3] = ["GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS_ENVIRONMENT"];
@@ -59,7 +59,7 @@ pub struct IgnoredVariable {
 
 impl fmt::Display for IgnoredVariable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: String = printable(&self.name).chars().take(LONGEST_NAME).collect();
+        let shown: String = printable(&self.name).chars().take(MAX_NAME).collect();
         write!(f, "the variable `{shown}` is set, but this program does not read it; ")?;
         match &self.likely {
             Some(likely) => write!(f, "did you mean `{likely}`?"),
@@ -149,9 +149,9 @@ fn compact(name: &str) -> String {
 }
 
 /// The end of a name, and the variable that has it.
-type Known = (String, String);
+type KnownVariable = (String, String);
 
-fn found(rest: &str, known: &[Known]) -> Option<String> {
+fn found(rest: &str, known: &[KnownVariable]) -> Option<String> {
     let exact = |rest: &str| known.iter().find(|(end, _)| end == rest);
     let synonym = || SYNONYMS.iter().find(|(other, _)| *other == rest);
     let near = || {
@@ -163,23 +163,23 @@ fn found(rest: &str, known: &[Known]) -> Option<String> {
 }
 
 /// What may follow `GATEWAY`: a path or, after all paths, the name of a key alone.
-fn of_gateway() -> Vec<Known> {
-    let mut known: Vec<Known> = schema::keys().flat_map(with_file).collect();
+fn of_gateway() -> Vec<KnownVariable> {
+    let mut known: Vec<KnownVariable> = schema::keys().flat_map(with_file).collect();
     known.extend(schema::keys().map(|key| (compact(key.name), key.variable())));
     known
 }
 
 /// What may follow `GENESYS`: the plain variables first, then the other keys of that section.
-fn of_genesys() -> Vec<Known> {
+fn of_genesys() -> Vec<KnownVariable> {
     let plain = |name: &str| (compact(&name["GENESYS_".len()..]), name.to_owned());
-    let mut known: Vec<Known> = PLAIN.iter().map(|name| plain(name)).collect();
+    let mut known: Vec<KnownVariable> = PLAIN.iter().map(|name| plain(name)).collect();
     known.extend(PLAIN[..2].iter().map(|name| plain(&format!("{name}_FILE"))));
     let others = schema::keys().filter(|key| key.section == "genesys").flat_map(with_file);
     known.extend(others.map(|(end, name)| (end["GENESYS".len()..].to_owned(), name)));
     known
 }
 
-fn with_file(key: Key) -> Vec<Known> {
+fn with_file(key: ConfigKey) -> Vec<KnownVariable> {
     let path = compact(&key.path());
     let file = schema::FROM_FILE.contains(&key.path().as_str());
     let file = file.then(|| (format!("{path}FILE"), format!("{}_FILE", key.variable())));
@@ -233,7 +233,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_variable_that_looks_like_a_setting_is_named_with_the_likely_one() {
+    fn a_misspelt_variable_is_named_with_the_likely_setting() {
         for (name, likely) in NEAR_MISSES {
             let told = told(name, "hunter2").unwrap_or_else(|| panic!("nothing of {name}"));
             assert!(told.ends_with(&format!("did you mean `{likely}`?")), "{name}: {told}");

@@ -11,9 +11,9 @@ use std::path::Path;
 
 use ::config::{Environment, FileFormat, Map, Source, Value, ValueKind};
 
-use super::error::{Origin, Problem, is_within};
+use super::error::{ConfigProblem, ValueOrigin, is_within};
 use super::ignored::likely_variable;
-use super::schema::{self, Key};
+use super::schema::{self, ConfigKey};
 use super::spelling::{nearest, with_likely};
 
 /// Largest file that is read for one credential; a path such as `/dev/zero` has no end.
@@ -21,9 +21,9 @@ const SECRET_FILE_BYTES: u64 = 64 * 1024;
 
 /// Values of one source by dotted path. `Debug` shows the paths alone.
 #[derive(Clone, Default)]
-pub(super) struct Layer(pub BTreeMap<String, (Value, Origin)>);
+pub(super) struct ConfigLayer(pub BTreeMap<String, (Value, ValueOrigin)>);
 
-impl Layer {
+impl ConfigLayer {
     /// Puts the defaults in place of the value, or of all values of the section, at `path`.
     pub fn mend(&mut self, path: &str, defaults: &Self) {
         let within = |key: &str| is_within(key, path);
@@ -31,18 +31,18 @@ impl Layer {
         self.0.extend(values.map(|(key, value)| (key.clone(), value.clone())));
     }
 
-    fn put_text(&mut self, path: &str, text: &str, origin: Origin) {
+    fn put_text(&mut self, path: &str, text: &str, origin: ValueOrigin) {
         self.0.insert(path.to_owned(), (Value::new(None, text), origin));
     }
 }
 
-impl fmt::Debug for Layer {
+impl fmt::Debug for ConfigLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
-impl Source for Layer {
+impl Source for ConfigLayer {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
     }
@@ -53,42 +53,46 @@ impl Source for Layer {
 }
 
 /// All layers, lowest first; what cannot be read or is unknown goes to `problems`.
-pub(super) fn collect(source: &super::Source, problems: &mut Vec<Problem>) -> Vec<Layer> {
+pub(super) fn collect(
+    source: &super::ConfigSource,
+    problems: &mut Vec<ConfigProblem>,
+) -> Vec<ConfigLayer> {
     // An empty variable counts as unset: container tools often cannot leave one out.
     let set = source.env.iter().filter(|(_, value)| !value.is_empty());
     let env: BTreeMap<&str, &str> = set.map(|(k, v)| (k.as_str(), v.as_str())).collect();
 
-    let mut layers = vec![toml(schema::DEFAULTS, &Origin::Default, problems)];
+    let mut layers = vec![toml(schema::DEFAULTS, &ValueOrigin::Default, problems)];
     if let Some(path) = &source.file {
         layers.push(file(path, problems));
     }
     layers.push(plain_variables(&env, problems));
     layers.push(own_variables(&env, problems));
-    let mut log = Layer::default();
+    let mut log = ConfigLayer::default();
     if let Some(level) = env.get("RUST_LOG") {
-        log.put_text("log.level", level, Origin::Variable("RUST_LOG".to_owned()));
+        log.put_text("log.level", level, ValueOrigin::Variable("RUST_LOG".to_owned()));
     }
     layers.push(log);
     layers
 }
 
-fn file(path: &Path, problems: &mut Vec<Problem>) -> Layer {
-    let origin = Origin::File(path.to_owned());
+fn file(path: &Path, problems: &mut Vec<ConfigProblem>) -> ConfigLayer {
+    let origin = ValueOrigin::File(path.to_owned());
     match std::fs::read_to_string(path) {
         Ok(text) => toml(&text, &origin, problems),
         Err(error) => {
-            problems.push(Problem::of_source(origin, format!("cannot be read: {error}")));
-            Layer::default()
+            problems.push(ConfigProblem::of_source(origin, format!("cannot be read: {error}")));
+            ConfigLayer::default()
         }
     }
 }
 
-fn toml(text: &str, origin: &Origin, problems: &mut Vec<Problem>) -> Layer {
-    let mut layer = Layer::default();
+fn toml(text: &str, origin: &ValueOrigin, problems: &mut Vec<ConfigProblem>) -> ConfigLayer {
+    let mut layer = ConfigLayer::default();
     match ::config::File::from_str(text, FileFormat::Toml).collect() {
         Ok(table) => flatten("", table, origin, &mut layer, problems),
         Err(error) => {
-            problems.push(Problem::of_source(origin.clone(), without_quotes(&error.to_string())));
+            problems
+                .push(ConfigProblem::of_source(origin.clone(), without_quotes(&error.to_string())));
         }
     }
     layer
@@ -105,9 +109,9 @@ pub(super) fn without_quotes(message: &str) -> String {
 fn flatten(
     section: &str,
     table: Map<String, Value>,
-    origin: &Origin,
-    layer: &mut Layer,
-    problems: &mut Vec<Problem>,
+    origin: &ValueOrigin,
+    layer: &mut ConfigLayer,
+    problems: &mut Vec<ConfigProblem>,
 ) {
     for (name, value) in table {
         let path = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
@@ -132,13 +136,13 @@ fn flatten(
                 &unknown
             }
         };
-        problems.push(Problem::of_key(printable(&path), origin.clone(), problem));
+        problems.push(ConfigProblem::of_key(printable(&path), origin.clone(), problem));
     }
 }
 
 /// The key or section that this path is probably a slip of.
 fn likely_path(path: &str) -> Option<String> {
-    let paths: Vec<String> = schema::keys().map(Key::path).collect();
+    let paths: Vec<String> = schema::keys().map(ConfigKey::path).collect();
     let sections = schema::keys().map(|key| key.section);
     let known = paths.iter().map(String::as_str).chain(sections);
     nearest(path, known).filter(|likely| *likely != path).map(str::to_owned)
@@ -150,13 +154,13 @@ pub(super) fn printable(name: &str) -> String {
 }
 
 /// The variables that Genesys' tutorials and SDKs use.
-fn plain_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) -> Layer {
-    let mut layer = Layer::default();
+fn plain_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<ConfigProblem>) -> ConfigLayer {
+    let mut layer = ConfigLayer::default();
     for name in ["client_id", "client_secret", "environment"] {
-        let key = Key { section: "genesys", name };
+        let key = ConfigKey { section: "genesys", name };
         let variable = format!("GENESYS_{}", name.to_uppercase());
         if let Some(text) = env.get(variable.as_str()) {
-            layer.put_text(&key.path(), text, Origin::Variable(variable.clone()));
+            layer.put_text(&key.path(), text, ValueOrigin::Variable(variable.clone()));
         }
         if schema::FROM_FILE.contains(&key.path().as_str()) {
             from_file(key, &variable, env, &mut layer, problems);
@@ -166,8 +170,8 @@ fn plain_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) -> L
 }
 
 /// The variables that name a key of this program, `GATEWAY__SECTION__KEY`.
-fn own_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) -> Layer {
-    let mut layer = Layer::default();
+fn own_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<ConfigProblem>) -> ConfigLayer {
+    let mut layer = ConfigLayer::default();
     unknown_variables(env, problems);
     let known = schema::keys().filter_map(|key| {
         let variable = key.variable();
@@ -177,13 +181,13 @@ fn own_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) -> Lay
     // No `try_parsing`: a secret of "007" must not become a number.
     let environment = Environment::with_prefix("GATEWAY").separator("__");
     let values = environment.source(Some(known.collect())).collect().unwrap_or_else(|error| {
-        let origin = Origin::Variable("GATEWAY__".to_owned());
-        problems.push(Problem::of_source(origin, error.to_string()));
+        let origin = ValueOrigin::Variable("GATEWAY__".to_owned());
+        problems.push(ConfigProblem::of_source(origin, error.to_string()));
         Map::new()
     });
     for key in schema::keys() {
         if let Some(value) = values.get(&key.path()) {
-            let origin = Origin::Variable(key.variable());
+            let origin = ValueOrigin::Variable(key.variable());
             layer.0.insert(key.path(), (value.clone(), origin));
         }
         if schema::FROM_FILE.contains(&key.path().as_str()) {
@@ -193,7 +197,7 @@ fn own_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) -> Lay
     layer
 }
 
-fn unknown_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) {
+fn unknown_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<ConfigProblem>) {
     for &name in env.keys() {
         let Some(rest) = name.strip_prefix("GATEWAY__") else {
             continue;
@@ -208,26 +212,26 @@ fn unknown_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<Problem>) {
             None => with_likely("unknown key", likely_variable(name).as_deref()),
         };
         let (path, name) = (printable(&path), printable(name));
-        problems.push(Problem::of_key(path, Origin::Variable(name), &message));
+        problems.push(ConfigProblem::of_key(path, ValueOrigin::Variable(name), &message));
     }
 }
 
 /// Takes the value from the file that `{variable}_FILE` names, if that is set.
 fn from_file(
-    key: Key,
+    key: ConfigKey,
     variable: &str,
     env: &BTreeMap<&str, &str>,
-    layer: &mut Layer,
-    problems: &mut Vec<Problem>,
+    layer: &mut ConfigLayer,
+    problems: &mut Vec<ConfigProblem>,
 ) {
     let file_variable = format!("{variable}_FILE");
     let Some(path) = env.get(file_variable.as_str()) else {
         return;
     };
-    let origin = Origin::FileNamedBy(file_variable.clone());
+    let origin = ValueOrigin::FileNamedBy(file_variable.clone());
     if env.contains_key(variable) {
         let message = format!("{variable} and {file_variable} are both set");
-        problems.push(Problem::of_key(key.path(), origin, &message));
+        problems.push(ConfigProblem::of_key(key.path(), origin, &message));
         return;
     }
     match read_line(Path::new(path)) {
@@ -235,7 +239,7 @@ fn from_file(
         Err(reason) => {
             // The path stays out: a frequent mistake is to put the secret itself there.
             let message = format!("the file {reason}");
-            problems.push(Problem::of_key(key.path(), origin, &message));
+            problems.push(ConfigProblem::of_key(key.path(), origin, &message));
         }
     }
 }

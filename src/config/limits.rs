@@ -10,7 +10,7 @@ use super::values;
 /// Sizes beyond which a request is refused before anything is sent upstream.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Limits {
+pub struct LimitsConfig {
     /// All attributes of one participant, as bytes of their JSON; 1 B to 16 MiB.
     #[serde(deserialize_with = "values::size::<1, 16_777_216, _>")]
     pub total_bytes: ByteSize,
@@ -20,9 +20,9 @@ pub struct Limits {
     /// Head of one request; 8 KiB to 1 MiB.
     #[serde(deserialize_with = "values::size::<8_192, 1_048_576, _>")]
     pub header_bytes: ByteSize,
-    /// Connections of callers at most.
+    /// Connections of clients at most.
     pub connections: NonZeroUsize,
-    /// Connections of callers from one address at most.
+    /// Connections of clients from one address at most.
     pub connections_per_address: NonZeroUsize,
     /// Requests under way at most.
     pub requests: NonZeroUsize,

@@ -5,12 +5,12 @@ use serde::{Deserialize, Deserializer};
 use tracing_subscriber::EnvFilter;
 
 use super::spelling::{nearest, with_likely};
-use super::values::{self, Choice};
+use super::values::{self, WordSetting};
 
 /// What is logged and in which form.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
+pub struct LogConfig {
     /// Form of a line.
     #[serde(deserialize_with = "values::choice")]
     pub format: LogFormat,
@@ -30,7 +30,7 @@ pub enum LogFormat {
     Json,
 }
 
-impl Choice for LogFormat {
+impl WordSetting for LogFormat {
     const WORDS: &'static [(&'static str, Self)] =
         &[("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
 }

@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 /// The addresses that share the first bits with one of them, such as `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub struct IpNetwork {
     address: IpAddr,
     bits: u8,
 }
 
-impl Network {
+impl IpNetwork {
     /// Whether this address is one of them. Addresses of version 4 in those of version 6 count as what
     /// they are.
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -29,13 +29,13 @@ impl Network {
     }
 }
 
-impl fmt::Display for Network {
+impl fmt::Display for IpNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
     }
 }
 
-impl FromStr for Network {
+impl FromStr for IpNetwork {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -74,14 +74,14 @@ mod tests {
             ("::ffff:192.0.2.0/120", "192.0.2.9", "192.0.3.1"),
             ("::1", "::1", "::2"),
         ] {
-            let found: Network = network.parse().expect("a network");
+            let found: IpNetwork = network.parse().expect("a network");
             assert!(found.contains(inside.parse().expect("an address")), "{network} {inside}");
             assert!(!found.contains(outside.parse().expect("an address")), "{network} {outside}");
         }
         for bad in
             ["", "10.0.0.0/33", "10.0.0/8", "localhost", "10.0.0.0/", "10.0.0.0/-1", "::/129"]
         {
-            assert!(bad.parse::<Network>().is_err(), "{bad}");
+            assert!(bad.parse::<IpNetwork>().is_err(), "{bad}");
         }
     }
 }

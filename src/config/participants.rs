@@ -6,12 +6,12 @@ use serde::{Deserialize, Deserializer};
 use super::values;
 
 /// Longest purpose that is taken; Genesys' own are far below.
-const PURPOSE_LETTERS: usize = 40;
+const MAX_PURPOSE_LETTERS: usize = 40;
 
 /// Choice of the participant where a request leaves it open.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Participants {
+pub struct ParticipantsConfig {
     /// Purpose of the participant that is meant when none is named; 1 to 40 ASCII letters.
     #[serde(deserialize_with = "purpose")]
     pub default: String,
@@ -24,10 +24,10 @@ fn purpose<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
     if word.eq_ignore_ascii_case("all") {
         return Err(D::Error::custom("must mean one participant, not `all`"));
     }
-    if letters && (1..=PURPOSE_LETTERS).contains(&word.len()) {
+    if letters && (1..=MAX_PURPOSE_LETTERS).contains(&word.len()) {
         return Ok(word.to_owned());
     }
     Err(D::Error::custom(format!(
-        "must be a word of 1 to {PURPOSE_LETTERS} letters such as `customer`, not `{text}`"
+        "must be a word of 1 to {MAX_PURPOSE_LETTERS} letters such as `customer`, not `{text}`"
     )))
 }

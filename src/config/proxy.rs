@@ -8,12 +8,12 @@ use url::Url;
 
 /// An HTTP proxy. `Debug` shows no password.
 #[derive(Clone, Debug)]
-pub struct Proxy {
+pub struct HttpProxy {
     address: String,
     credentials: Option<(String, SecretString)>,
 }
 
-impl Proxy {
+impl HttpProxy {
     /// Its URL, without credentials.
     pub fn address(&self) -> &str {
         &self.address
@@ -25,13 +25,13 @@ impl Proxy {
     }
 }
 
-impl fmt::Display for Proxy {
+impl fmt::Display for HttpProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address)
     }
 }
 
-impl FromStr for Proxy {
+impl FromStr for HttpProxy {
     type Err = &'static str;
 
     /// The messages leave the text out, because it may hold a password.
@@ -83,14 +83,15 @@ mod tests {
 
     #[test]
     fn credentials_are_decoded_and_shown_to_nobody() {
-        let proxy: Proxy = "http://me:hunter2%40%C3%BC@proxy.local:3128".parse().expect("a proxy");
+        let proxy: HttpProxy =
+            "http://me:hunter2%40%C3%BC@proxy.local:3128".parse().expect("a proxy");
         assert_eq!(proxy.address(), "http://proxy.local:3128");
         let (user, password) = proxy.credentials().expect("they are there");
         assert_eq!((user, password.expose_secret()), ("me", "hunter2@ü"));
         assert!(!format!("{proxy} {proxy:?}").contains("hunter2"));
-        let open: Proxy = "http://[::1]/".parse().expect("a proxy");
+        let open: HttpProxy = "http://[::1]/".parse().expect("a proxy");
         assert_eq!((open.address(), open.credentials().is_none()), ("http://[::1]:80", true));
-        let nameless: Proxy = "http://:hunter2@proxy.local".parse().expect("a proxy");
+        let nameless: HttpProxy = "http://:hunter2@proxy.local".parse().expect("a proxy");
         let (user, password) = nameless.credentials().expect("a password alone is some");
         assert_eq!((user, password.expose_secret()), ("", "hunter2"));
     }
@@ -109,7 +110,7 @@ mod tests {
             "http://me:hunter2%ff@proxy.local",
             "http://me:hunter2@pro}xy.local",
         ] {
-            let error = bad.parse::<Proxy>().expect_err(bad);
+            let error = bad.parse::<HttpProxy>().expect_err(bad);
             assert!(!error.contains("hunter2"), "{error}");
         }
     }

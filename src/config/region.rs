@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn another_domain_is_refused_with_what_was_given_and_what_is_near() {
+    fn an_unknown_domain_is_refused_with_the_nearest_region() {
         for (text, near) in [
             ("mars-north-1", None),
             ("eu-wset-1", Some("eu-west-1")),

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use ::config::{Value, ValueKind};
 
-use super::error::Origin;
-use super::schema::Key;
+use super::error::ValueOrigin;
+use super::schema::ConfigKey;
 
 /// What stands in place of a secret.
 pub(super) const MASK: &str = "********";
@@ -15,17 +15,17 @@ const SECRET_MEMBERS: [&str; 1] = ["key_sha256"];
 
 /// One key as it is shown.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
-    key: Key,
+pub(super) struct ConfigLine {
+    key: ConfigKey,
     shown: String,
-    origin: Origin,
+    origin: ValueOrigin,
     /// The key that decides in place of this one while it is not set, and what follows from that.
     followed: Option<(&'static str, String)>,
 }
 
-impl Line {
+impl ConfigLine {
     /// The line for a value; `default` tells whether a text from the environment means a number.
-    pub fn new(key: Key, value: &Value, default: &Value, origin: Origin) -> Self {
+    pub fn new(key: ConfigKey, value: &Value, default: &Value, origin: ValueOrigin) -> Self {
         let unset = matches!(&value.kind, ValueKind::String(text) if text.is_empty());
         // A default is public, and masked it could not be fed back.
         let hidden = key.is_secret() && !unset && value.kind != default.kind;
@@ -41,10 +41,10 @@ impl Line {
 }
 
 /// All lines, with a header before each section.
-pub(super) fn render(lines: &[Line]) -> String {
+pub(super) fn render(lines: &[ConfigLine]) -> String {
     let mut text = String::new();
     let mut section = "";
-    for Line { key, shown, origin, followed } in lines {
+    for ConfigLine { key, shown, origin, followed } in lines {
         if key.section != section {
             let gap = if section.is_empty() { "" } else { "\n" };
             section = key.section;

@@ -7,7 +7,7 @@ const PARTICIPANT: &str = "participantId";
 
 /// Which upstream endpoints carry reads and writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
+pub enum UpstreamRoute {
     /// `/api/v2/conversations/…`, any media.
     Conversations,
     /// `/api/v2/conversations/calls/…`, voice alone.
@@ -16,7 +16,7 @@ pub enum Route {
     Custom(CustomRoute),
 }
 
-/// Path templates of [`Route::Custom`].
+/// Path templates of [`UpstreamRoute::Custom`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CustomRoute {
     /// GET of one participant; holds both ids.

@@ -36,14 +36,14 @@ pub(super) const FROM_FILE: [&str; 5] =
 
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key {
+pub(super) struct ConfigKey {
     /// Section without brackets, such as `genesys.custom`.
     pub section: &'static str,
     /// Last part of the path.
     pub name: &'static str,
 }
 
-impl Key {
+impl ConfigKey {
     /// The dotted path.
     pub fn path(self) -> String {
         format!("{}.{}", self.section, self.name)
@@ -66,7 +66,7 @@ impl Key {
 }
 
 /// Read out of the defaults once: each key of a file is looked up more than once.
-static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+static KEYS: LazyLock<Vec<ConfigKey>> = LazyLock::new(|| {
     let mut section = "";
     let key = |line: &'static str| {
         if let Some(name) = line.strip_prefix('[') {
@@ -74,18 +74,18 @@ static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
             return None;
         }
         let (name, _) = line.split_once(" = ").filter(|_| !line.starts_with('#'))?;
-        Some(Key { section, name })
+        Some(ConfigKey { section, name })
     };
     DEFAULTS.lines().filter_map(key).collect()
 });
 
 /// All keys, in the order of the defaults file.
-pub(super) fn keys() -> impl Iterator<Item = Key> {
+pub(super) fn keys() -> impl Iterator<Item = ConfigKey> {
     KEYS.iter().copied()
 }
 
 /// The key with this dotted path.
-pub(super) fn find(path: &str) -> Option<Key> {
+pub(super) fn find(path: &str) -> Option<ConfigKey> {
     let (section, name) = path.rsplit_once('.')?;
     keys().find(|key| key.section == section && key.name == name)
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::network::Network;
-use super::tls::{self, Tls};
+use super::network::IpNetwork;
+use super::tls::{self, TlsConfig};
 use super::url::BaseUrl;
 use super::values;
 
 /// How the gateway listens and how long it gives a request.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Server {
+pub struct ServerConfig {
     /// Address and port to listen on.
     #[serde(deserialize_with = "values::address")]
     pub bind: SocketAddr,
@@ -34,15 +34,15 @@ pub struct Server {
     pub body_timeout: Duration,
     /// Proxies whose `X-Forwarded-For` is believed.
     #[serde(deserialize_with = "values::list")]
-    pub trusted_proxies: Vec<Network>,
-    /// Where callers reach the gateway, if it is not where it listens.
+    pub trusted_proxies: Vec<IpNetwork>,
+    /// Where clients reach the gateway, if it is not where it listens.
     #[serde(deserialize_with = "values::optional")]
     pub public_url: Option<BaseUrl>,
     /// TLS; `None` for plain HTTP.
     #[serde(deserialize_with = "tls")]
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsConfig>,
 }
 
-fn tls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tls>, D::Error> {
-    tls::Section::deserialize(deserializer).map(|section| section.0)
+fn tls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TlsConfig>, D::Error> {
+    tls::RawTlsSection::deserialize(deserializer).map(|section| section.0)
 }

@@ -10,12 +10,12 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::bytes::ByteSize;
-use super::values::{self, Choice};
+use super::values::{self, WordSetting};
 
 /// How the simulator behaves before anybody tells it otherwise.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Simulator {
+pub struct SimulatorConfig {
     /// Address and port of the command `simulate`.
     #[serde(deserialize_with = "values::address")]
     pub bind: SocketAddr,
@@ -66,7 +66,7 @@ pub enum PatchMode {
     Replace,
 }
 
-impl Choice for PatchMode {
+impl WordSetting for PatchMode {
     const WORDS: &'static [(&'static str, Self)] =
         &[("merge", Self::Merge), ("replace", Self::Replace)];
 }

@@ -15,16 +15,16 @@ mod secrets;
 
 const SECRET: &str = "hunter2-\"quoted\"-0123";
 
-fn env(pairs: &[(&str, &str)]) -> Source {
+fn env(pairs: &[(&str, &str)]) -> ConfigSource {
     let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Source { file: None, env: pairs.collect() }
+    ConfigSource { file: None, env: pairs.collect() }
 }
 
 /// A source with a file, and the directory that keeps it.
-fn file(text: &str) -> (Source, TempDir) {
+fn file(text: &str) -> (ConfigSource, TempDir) {
     let directory = TempDir::new().expect("a directory");
     let path = write(&directory, "gateway.toml", text);
-    (Source { file: Some(path), ..Source::default() }, directory)
+    (ConfigSource { file: Some(path), ..ConfigSource::default() }, directory)
 }
 
 fn write(directory: &TempDir, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
@@ -38,14 +38,14 @@ fn config(pairs: &[(&str, &str)]) -> Config {
 }
 
 #[track_caller]
-fn problems(source: &Source) -> Vec<String> {
+fn problems(source: &ConfigSource) -> Vec<String> {
     let error = load(source).expect_err("refused");
     assert!(!error.to_string().contains("hunter2"), "{error}");
     error.problems().iter().map(ToString::to_string).collect()
 }
 
 #[track_caller]
-fn only_problem(source: &Source) -> String {
+fn only_problem(source: &ConfigSource) -> String {
     let problems = problems(source);
     assert_eq!(problems.len(), 1, "{problems:#?}");
     problems.into_iter().next().expect("valid")
@@ -58,14 +58,14 @@ fn without_comments(rendered: &str) -> String {
 
 #[test]
 fn the_defaults_are_complete_and_shown_with_their_origin() {
-    insta::assert_snapshot!(load(&Source::default()).expect("valid").render());
+    insta::assert_snapshot!(load(&ConfigSource::default()).expect("valid").render());
 }
 
 #[test]
 fn the_list_of_keys_is_what_the_defaults_hold() {
     let mut problems = Vec::new();
-    let layers = layers::collect(&Source::default(), &mut problems);
-    let mut listed: Vec<String> = schema::keys().map(schema::Key::path).collect();
+    let layers = layers::collect(&ConfigSource::default(), &mut problems);
+    let mut listed: Vec<String> = schema::keys().map(schema::ConfigKey::path).collect();
     listed.sort();
     let held: Vec<String> = layers[0].0.keys().cloned().collect();
     assert_eq!((listed, problems), (held, vec![]));

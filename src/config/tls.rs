@@ -1,27 +1,27 @@
-//! `[server.tls]`: the certificate of the gateway, and those of its callers.
+//! `[server.tls]`: the certificate of the gateway, and those of its clients.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::mismatch::{Mismatch, Mismatches};
-use super::values::{self, Choice};
+use super::mismatch::{KeyMismatch, KeyMismatches};
+use super::values::{self, WordSetting};
 
 /// TLS of the listening side.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
+pub struct TlsConfig {
     /// PEM file with the certificate of the gateway, and those that lead from it to a root.
     pub certificate: PathBuf,
     /// PEM file with its private key.
     pub key: PathBuf,
-    /// Whether callers show certificates.
+    /// Whether clients show certificates.
     pub clients: ClientCertificates,
     /// Time for a handshake; at most 1 min.
     pub handshake_timeout: Duration,
 }
 
-/// Whether callers show certificates, and the PEM file with the authorities that issue them.
+/// Whether clients show certificates, and the PEM file with the authorities that issue them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientCertificates {
     /// They are not asked for any.
@@ -34,8 +34,8 @@ pub enum ClientCertificates {
 
 /// The section as written; without certificate there is no TLS.
 #[derive(Deserialize)]
-#[serde(try_from = "Raw")]
-pub(super) struct Section(pub Option<Tls>);
+#[serde(try_from = "RawTls")]
+pub(super) struct RawTlsSection(pub Option<TlsConfig>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ClientAuth {
@@ -44,14 +44,14 @@ enum ClientAuth {
     Required,
 }
 
-impl Choice for ClientAuth {
+impl WordSetting for ClientAuth {
     const WORDS: &'static [(&'static str, Self)] =
         &[("none", Self::None), ("optional", Self::Optional), ("required", Self::Required)];
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct RawTls {
     #[serde(deserialize_with = "values::optional")]
     certificate: Option<PathBuf>,
     #[serde(deserialize_with = "values::optional")]
@@ -64,33 +64,33 @@ struct Raw {
     handshake_timeout: Duration,
 }
 
-impl TryFrom<Raw> for Section {
-    type Error = Mismatches;
+impl TryFrom<RawTls> for RawTlsSection {
+    type Error = KeyMismatches;
 
-    fn try_from(raw: Raw) -> Result<Self, Mismatches> {
+    fn try_from(raw: RawTls) -> Result<Self, KeyMismatches> {
         let mut wrong = Vec::new();
         if raw.certificate.is_some() && raw.key.is_none() {
-            wrong.push(Mismatch("key", "is needed when server.tls.certificate is set"));
+            wrong.push(KeyMismatch("key", "is needed when server.tls.certificate is set"));
         }
         if raw.key.is_some() && raw.certificate.is_none() {
-            wrong.push(Mismatch("certificate", "is needed when server.tls.key is set"));
+            wrong.push(KeyMismatch("certificate", "is needed when server.tls.key is set"));
         }
         if raw.client_ca.is_some() && raw.client_auth == ClientAuth::None {
             let message = "must be `optional` or `required` when server.tls.client_ca is set";
-            wrong.push(Mismatch("client_auth", message));
+            wrong.push(KeyMismatch("client_auth", message));
         }
         if raw.client_auth != ClientAuth::None {
             if raw.client_ca.is_none() {
                 let message = "is needed when callers are asked for certificates";
-                wrong.push(Mismatch("client_ca", message));
+                wrong.push(KeyMismatch("client_ca", message));
             }
             if raw.certificate.is_none() {
                 let message = "is needed when callers are asked for certificates";
-                wrong.push(Mismatch("certificate", message));
+                wrong.push(KeyMismatch("certificate", message));
             }
         }
         let (certificate, key) = match (raw.certificate, raw.key) {
-            _ if !wrong.is_empty() => return Err(Mismatches(wrong)),
+            _ if !wrong.is_empty() => return Err(KeyMismatches(wrong)),
             (Some(certificate), Some(key)) => (certificate, key),
             _ => return Ok(Self(None)),
         };
@@ -99,6 +99,11 @@ impl TryFrom<Raw> for Section {
             (ClientAuth::Required, Some(authorities)) => ClientCertificates::Required(authorities),
             _ => ClientCertificates::None,
         };
-        Ok(Self(Some(Tls { certificate, key, clients, handshake_timeout: raw.handshake_timeout })))
+        Ok(Self(Some(TlsConfig {
+            certificate,
+            key,
+            clients,
+            handshake_timeout: raw.handshake_timeout,
+        })))
     }
 }

@@ -8,14 +8,14 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-use super::mismatch::{Mismatch, Mismatches};
+use super::mismatch::{KeyMismatch, KeyMismatches};
 use super::url::BaseUrl;
 use super::values;
 
 /// Where spans go, and of which requests.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "Raw")]
-pub struct Tracing {
+#[serde(try_from = "RawTracing")]
+pub struct TracingConfig {
     /// Base URL of the collector; `None` if there is none.
     pub endpoint: Option<BaseUrl>,
     /// What it is sent beside the spans.
@@ -61,7 +61,7 @@ impl FromStr for SpanHeaders {
 /// The section as written; what several keys decide together is checked on the way out of it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct RawTracing {
     #[serde(deserialize_with = "values::optional")]
     endpoint: Option<BaseUrl>,
     #[serde(deserialize_with = "headers")]
@@ -72,11 +72,11 @@ struct Raw {
     keep_one_in: u32,
 }
 
-impl TryFrom<Raw> for Tracing {
-    type Error = Mismatches;
+impl TryFrom<RawTracing> for TracingConfig {
+    type Error = KeyMismatches;
 
-    fn try_from(raw: Raw) -> Result<Self, Mismatches> {
-        let Raw { endpoint, headers, service_name, keep_one_in } = raw;
+    fn try_from(raw: RawTracing) -> Result<Self, KeyMismatches> {
+        let RawTracing { endpoint, headers, service_name, keep_one_in } = raw;
         let some = headers.iter().next().is_some();
         let message = match &endpoint {
             None if some => Some("are set, but tracing.endpoint is not"),
@@ -86,7 +86,7 @@ impl TryFrom<Raw> for Tracing {
             _ => None,
         };
         match message {
-            Some(message) => Err(Mismatches(vec![Mismatch("headers", message)])),
+            Some(message) => Err(KeyMismatches(vec![KeyMismatch("headers", message)])),
             None => Ok(Self { endpoint, headers, service_name, keep_one_in }),
         }
     }

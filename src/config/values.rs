@@ -13,18 +13,18 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use super::bytes::ByteSize;
 
 /// A setting that is one of a few words.
-pub(super) trait Choice: Copy + 'static {
+pub(super) trait WordSetting: Copy + 'static {
     /// Every word with what it stands for.
     const WORDS: &'static [(&'static str, Self)];
 }
 
-enum Scalar {
+enum ScalarValue {
     Text(String),
     Number(u64),
     Flag(bool),
 }
 
-impl<'de> Deserialize<'de> for Scalar {
+impl<'de> Deserialize<'de> for ScalarValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ScalarVisitor)
     }
@@ -33,39 +33,41 @@ impl<'de> Deserialize<'de> for Scalar {
 struct ScalarVisitor;
 
 impl Visitor<'_> for ScalarVisitor {
-    type Value = Scalar;
+    type Value = ScalarValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a single value")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
-        Ok(Scalar::Text(text.to_owned()))
+    fn visit_str<E: Error>(self, text: &str) -> Result<ScalarValue, E> {
+        Ok(ScalarValue::Text(text.to_owned()))
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar, E> {
-        Ok(Scalar::Number(number))
+    fn visit_u64<E: Error>(self, number: u64) -> Result<ScalarValue, E> {
+        Ok(ScalarValue::Number(number))
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar, E> {
+    fn visit_i64<E: Error>(self, number: i64) -> Result<ScalarValue, E> {
         let number = u64::try_from(number).map_err(|_| E::custom("must not be negative"))?;
-        Ok(Scalar::Number(number))
+        Ok(ScalarValue::Number(number))
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Scalar, E> {
+    fn visit_f64<E: Error>(self, _: f64) -> Result<ScalarValue, E> {
         Err(E::custom("must not be a fraction"))
     }
 
-    fn visit_bool<E: Error>(self, flag: bool) -> Result<Scalar, E> {
-        Ok(Scalar::Flag(flag))
+    fn visit_bool<E: Error>(self, flag: bool) -> Result<ScalarValue, E> {
+        Ok(ScalarValue::Flag(flag))
     }
 }
 
 /// A text as it stands. The message leaves the value out, since it may be a secret.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    match Scalar::deserialize(deserializer)? {
-        Scalar::Text(text) => Ok(text),
-        Scalar::Number(_) | Scalar::Flag(_) => Err(D::Error::custom("must be a text in quotes")),
+    match ScalarValue::deserialize(deserializer)? {
+        ScalarValue::Text(text) => Ok(text),
+        ScalarValue::Number(_) | ScalarValue::Flag(_) => {
+            Err(D::Error::custom("must be a text in quotes"))
+        }
     }
 }
 
@@ -138,16 +140,18 @@ where
 
 /// `true` or `false`.
 pub(super) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    match Scalar::deserialize(deserializer)? {
-        Scalar::Flag(flag) => Ok(flag),
-        Scalar::Text(text) if text.trim() == "true" => Ok(true),
-        Scalar::Text(text) if text.trim() == "false" => Ok(false),
-        Scalar::Text(_) | Scalar::Number(_) => Err(D::Error::custom("must be `true` or `false`")),
+    match ScalarValue::deserialize(deserializer)? {
+        ScalarValue::Flag(flag) => Ok(flag),
+        ScalarValue::Text(text) if text.trim() == "true" => Ok(true),
+        ScalarValue::Text(text) if text.trim() == "false" => Ok(false),
+        ScalarValue::Text(_) | ScalarValue::Number(_) => {
+            Err(D::Error::custom("must be `true` or `false`"))
+        }
     }
 }
 
 /// One of the words of `T`.
-pub(super) fn choice<'de, T: Choice, D>(deserializer: D) -> Result<T, D::Error>
+pub(super) fn choice<'de, T: WordSetting, D>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
 {
@@ -167,10 +171,10 @@ where
     T: TryFrom<u64>,
     D: Deserializer<'de>,
 {
-    let found = match Scalar::deserialize(deserializer)? {
-        Scalar::Number(number) => Some(number),
-        Scalar::Text(text) => text.trim().parse().ok(),
-        Scalar::Flag(_) => None,
+    let found = match ScalarValue::deserialize(deserializer)? {
+        ScalarValue::Number(number) => Some(number),
+        ScalarValue::Text(text) => text.trim().parse().ok(),
+        ScalarValue::Flag(_) => None,
     };
     let number = found.filter(|number| (MIN..=MAX).contains(number));
     number
@@ -185,10 +189,10 @@ pub(super) fn size<'de, const MIN: u64, const MAX: u64, D>(
 where
     D: Deserializer<'de>,
 {
-    let size = match Scalar::deserialize(deserializer)? {
-        Scalar::Number(number) => ByteSize::new(number),
-        Scalar::Text(text) => text.parse().map_err(D::Error::custom)?,
-        Scalar::Flag(_) => return Err(D::Error::custom("must be a size such as `16 KiB`")),
+    let size = match ScalarValue::deserialize(deserializer)? {
+        ScalarValue::Number(number) => ByteSize::new(number),
+        ScalarValue::Text(text) => text.parse().map_err(D::Error::custom)?,
+        ScalarValue::Flag(_) => return Err(D::Error::custom("must be a size such as `16 KiB`")),
     };
     if (MIN..=MAX).contains(&size.bytes()) {
         return Ok(size);
@@ -204,7 +208,7 @@ pub(super) fn duration<'de, const MIN: u64, const MAX: u64, D>(
 where
     D: Deserializer<'de>,
 {
-    let Scalar::Text(text) = Scalar::deserialize(deserializer)? else {
+    let ScalarValue::Text(text) = ScalarValue::deserialize(deserializer)? else {
         return Err(D::Error::custom("must be a text with a unit, such as `5s` or `250ms`"));
     };
     let found = humantime::parse_duration(text.trim()).map_err(|error| {
@@ -239,9 +243,9 @@ impl<'de> Visitor<'de> for PathsVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut paths = Vec::new();
-        while let Some(item) = list.next_element::<Scalar>()? {
+        while let Some(item) = list.next_element::<ScalarValue>()? {
             match item {
-                Scalar::Text(path) if !path.is_empty() => paths.push(PathBuf::from(path)),
+                ScalarValue::Text(path) if !path.is_empty() => paths.push(PathBuf::from(path)),
                 _ => return Err(A::Error::custom("must be a list of paths in quotes")),
             }
         }
@@ -275,10 +279,10 @@ impl<'de> Visitor<'de> for TextsVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut texts = Vec::new();
-        while let Some(item) = list.next_element::<Scalar>()? {
+        while let Some(item) = list.next_element::<ScalarValue>()? {
             match item {
-                Scalar::Text(text) => texts.push(text),
-                Scalar::Number(_) | Scalar::Flag(_) => {
+                ScalarValue::Text(text) => texts.push(text),
+                ScalarValue::Number(_) | ScalarValue::Flag(_) => {
                     return Err(A::Error::custom("must be a list of texts in quotes"));
                 }
             }

@@ -9,7 +9,7 @@ use super::values;
 /// How much effort goes into seeing a write in upstream's answers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Verify {
+pub struct VerifyConfig {
     /// Most reads for one write; 1 to 1000.
     #[serde(deserialize_with = "values::number::<1, 1_000, _, _>")]
     pub max_reads: u32,

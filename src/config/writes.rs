@@ -10,7 +10,7 @@ use super::values;
 /// Conduct of a write beside its verification.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Writes {
+pub struct WritesConfig {
     /// How often a 409 from upstream is answered with a fresh read and another PATCH; 0 to 100.
     #[serde(deserialize_with = "values::number::<0, 100, _, _>")]
     pub conflict_retries: u32,

@@ -1,7 +1,7 @@
 //! Attribute keys, values and maps.
 //!
 //! Keys are taken as they are: case-sensitive, never trimmed or folded, since production keys
-//! carry leading and double spaces. Absent and empty are one state for callers, because upstream
+//! carry leading and double spaces. Absent and empty are one state for clients, because upstream
 //! documents no deletion and clearing writes `""`; the map still remembers empty entries, since
 //! they take up room upstream. `Debug` never shows a value.
 
@@ -28,7 +28,7 @@ pub enum InvalidKey {
 pub struct AttributeKey(SmolStr);
 
 impl AttributeKey {
-    /// A key that a caller wants to write.
+    /// A key that a client wants to write.
     pub fn new(text: &str) -> Result<Self, InvalidKey> {
         if text.is_empty() {
             return Err(InvalidKey::Empty);
@@ -117,7 +117,7 @@ impl AttributeMap {
         Arc::make_mut(&mut self.0).insert(key, value);
     }
 
-    /// The attributes that callers see, by key.
+    /// The attributes that clients see, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &AttributeValue)> {
         self.0.iter().filter(|(_, value)| !value.expose().is_empty())
     }
@@ -132,12 +132,12 @@ impl AttributeMap {
         self.0.iter().filter(|(_, value)| value.damaged.is_some()).map(|(key, _)| key)
     }
 
-    /// How many attributes callers see.
+    /// How many attributes clients see.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Whether callers see nothing.
+    /// Whether clients see nothing.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
@@ -152,7 +152,7 @@ impl AttributeMap {
         bytes
     }
 
-    /// Only these keys, as callers see them: a look for each, since both may be many.
+    /// Only these keys, as clients see them: a look for each, since both may be many.
     #[must_use]
     pub fn narrowed(&self, keys: &[String]) -> Self {
         let entry = |key: &String| {
@@ -169,7 +169,7 @@ impl FromIterator<(AttributeKey, AttributeValue)> for AttributeMap {
     }
 }
 
-/// Shows what callers see: empty entries are left out.
+/// Shows what clients see: empty entries are left out.
 impl Serialize for AttributeMap {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

@@ -9,39 +9,39 @@ use std::sync::{Arc, LazyLock};
 
 pub use digest::{InvalidDigest, KeyDigest};
 
-use super::rights::Rights;
+use super::rights::ClientRights;
 
-/// Longest name of a caller: it stands in every line of the log.
-const LONGEST: usize = 64;
+/// Longest name of a client: it stands in every line of the log.
+const MAX_NAME_BYTES: usize = 64;
 
-/// What a caller is called where no callers are configured.
+/// What a client is called where no clients are configured.
 const ANONYMOUS: &str = "anonymous";
 
-/// A constant that is made once, so that a request without a caller of its own costs no memory.
+/// A constant that is made once, so that a request without a client of its own costs no memory.
 static NOBODY: LazyLock<Arc<Client>> = LazyLock::new(|| {
     Arc::new(Client {
         name: ClientName(ANONYMOUS.into()),
-        rights: Rights::default(),
+        rights: ClientRights::default(),
         share: NonZeroU32::MIN,
         requests_per_minute: None,
     })
 });
 
-/// A caller, as it is configured.
+/// A client, as it is configured.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// What it is called: in the log, in figures, and as the user of HTTP Basic.
+    /// What it is called: in the log, in metrics, and as the user of HTTP Basic.
     pub name: ClientName,
     /// What it may do.
-    pub rights: Rights,
-    /// Its weight where callers compete for the upstream budget.
+    pub rights: ClientRights,
+    /// Its weight where clients compete for the upstream budget.
     pub share: NonZeroU32,
     /// Its own rate; `None` for no limit of its own.
     pub requests_per_minute: Option<NonZeroU32>,
 }
 
 impl Client {
-    /// Whoever calls where no callers are configured: all rights, and no rate of its own.
+    /// Whoever calls where no clients are configured: all rights, and no rate of its own.
     pub fn anonymous() -> Arc<Self> {
         Arc::clone(&NOBODY)
     }
@@ -52,14 +52,14 @@ impl Client {
     }
 }
 
-/// Name of a caller. No secret.
+/// Name of a client. No secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientName(Arc<str>);
 
-/// The text cannot be the name of a caller.
+/// The text cannot be the name of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is not a name of 1 to {LONGEST} letters, digits, `.`, `_` and `-`, other than `{ANONYMOUS}`"
+    "is not a name of 1 to {MAX_NAME_BYTES} letters, digits, `.`, `_` and `-`, other than `{ANONYMOUS}`"
 )]
 pub struct InvalidName;
 
@@ -75,8 +75,8 @@ impl FromStr for ClientName {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let fits = (1..=LONGEST).contains(&text.len()) && text.bytes().all(harmless);
-        // Nobody is to be taken for the caller of a service that knows no callers.
+        let fits = (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(harmless);
+        // Nobody is to be taken for the client of a service that knows no clients.
         if fits && text != ANONYMOUS { Ok(Self(text.into())) } else { Err(InvalidName) }
     }
 }
@@ -93,14 +93,14 @@ mod tests {
 
     #[test]
     fn a_name_is_short_plain_and_not_that_of_nobody() {
-        let longest = "x".repeat(LONGEST);
+        let longest = "x".repeat(MAX_NAME_BYTES);
         for good in ["crm", "crm-2.eu_west", longest.as_str()] {
             assert_eq!(
                 good.parse::<ClientName>().map(|name| name.to_string()),
                 Ok(good.to_owned())
             );
         }
-        for bad in ["", "a b", "a:b", "é", "anonymous", "x".repeat(LONGEST + 1).as_str()] {
+        for bad in ["", "a b", "a:b", "é", "anonymous", "x".repeat(MAX_NAME_BYTES + 1).as_str()] {
             assert_eq!(bad.parse::<ClientName>(), Err(InvalidName), "{bad}");
         }
     }

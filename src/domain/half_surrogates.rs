@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_are_shown_as_replacement_characters_and_can_be_written_back() {
+    fn half_surrogates_are_shown_replaced_and_round_trip() {
         for (json, shown) in [
             (r#""a\ud83d""#, "a\u{fffd}"),
             (r#""\ude00\ud83d b""#, "\u{fffd}\u{fffd} b"),

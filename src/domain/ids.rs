@@ -1,7 +1,7 @@
 //! Ids of conversations and participants: UUIDs in their usual form, nothing else.
 //!
 //! Whatever goes into an upstream path has passed through here, so a path can never be steered by
-//! a caller.
+//! a client.
 
 use std::fmt;
 use std::str::FromStr;

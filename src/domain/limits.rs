@@ -7,12 +7,12 @@
 use std::fmt::{self, Write as _};
 
 use super::attributes::{AttributeKey, AttributeMap, AttributeValue, entry_bytes};
-use super::rights::Rights;
+use super::rights::ClientRights;
 
 /// How many of the largest keys an error names: enough to find the culprit, short enough to read.
-const LARGEST_NAMED: usize = 5;
+const MAX_NAMED_ENTRIES: usize = 5;
 
-/// One mistake in a request, at a place a caller can find.
+/// One mistake in a request, at a place a client can find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// Where: a JSON pointer as URI fragment (`#/attributes/key`), or the name of a parameter or
@@ -29,7 +29,7 @@ impl Violation {
     }
 
     /// A mistake anywhere else.
-    pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
     }
 }
@@ -73,7 +73,7 @@ fn fragment(step: &str) -> String {
 
 /// Limits on the attributes of one participant.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct AttributeLimits {
     /// Bytes of the whole map as compact UTF-8 JSON.
     pub total_bytes: usize,
 }
@@ -88,7 +88,7 @@ pub struct SizeExcess {
     pub limit_bytes: usize,
     /// The entries, largest first: key, and bytes of the entry.
     pub entries: Vec<(AttributeKey, usize)>,
-    /// The entries are not all of the map: those that a caller may not see are missing.
+    /// The entries are not all of the map: those that a client may not see are missing.
     pub is_partial: bool,
     /// Upstream refused for size, although our own check had passed.
     pub said_upstream: bool,
@@ -134,7 +134,7 @@ impl SizeExcess {
     /// The largest entries that hold a value, as many as help to find the culprit. To clear a key that
     /// is empty already gains nothing.
     pub fn largest(&self) -> impl Iterator<Item = &(AttributeKey, usize)> {
-        self.entries.iter().filter(|entry| !is_emptied(entry)).take(LARGEST_NAMED)
+        self.entries.iter().filter(|entry| !is_emptied(entry)).take(MAX_NAMED_ENTRIES)
     }
 
     /// How many entries are empty, and the bytes that they take.
@@ -143,10 +143,10 @@ impl SizeExcess {
         emptied.fold((0, 0), |(count, sum), (_, bytes)| (count + 1, sum + bytes))
     }
 
-    /// The same for a caller that may not know of every key. That the whole is over the limit cannot
+    /// The same for a client that may not know of every key. That the whole is over the limit cannot
     /// be kept from it, but by how much can.
     #[must_use]
-    pub fn seen_by(mut self, rights: &Rights) -> Self {
+    pub fn seen_by(mut self, rights: &ClientRights) -> Self {
         if rights.sees_all() {
             return self;
         }
@@ -163,7 +163,7 @@ fn is_emptied((key, bytes): &(AttributeKey, usize)) -> bool {
     *bytes == entry_bytes(key, &AttributeValue::new(""))
 }
 
-impl Limits {
+impl AttributeLimits {
     /// What a map may take that is known from an earlier read alone: 90 % of the limit, since other
     /// writers may have added to it.
     #[must_use]
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_limit_itself_is_allowed_and_one_byte_more_is_not() {
-        let limits = Limits { total_bytes: r#"{"a":"12"}"#.len() };
+        let limits = AttributeLimits { total_bytes: r#"{"a":"12"}"#.len() };
         assert_eq!(limits.check(&map(&[]), &map(&[("a", "12")])), Ok(()));
         let excess = limits.check(&map(&[]), &map(&[("a", "123")])).expect_err("one over");
         assert_eq!((excess.bytes, excess.limit_bytes), (11, 10));
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_map_over_the_limit_may_shrink_but_not_grow() {
-        let limits = Limits { total_bytes: 10 };
+        let limits = AttributeLimits { total_bytes: 10 };
         let before = map(&[("a", "1234567890")]);
         assert!(limits.check(&before, &map(&[("a", "123456789")])).is_ok());
         assert!(limits.check(&before, &map(&[("a", "12345678901")])).is_err());
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_error_names_the_largest_keys_first_and_no_value() {
-        let limits = Limits { total_bytes: 10 };
+        let limits = AttributeLimits { total_bytes: 10 };
         let merged = map(&[("small", "v"), ("large", "canary-canary"), ("mid", "canary")]);
         let text = limits.check(&map(&[]), &merged).expect_err("too large").to_string();
         assert!(text.contains("`large` (23), `mid` (14), `small` (11)"), "{text}");
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn emptied_keys_count_but_are_not_offered_for_clearing() {
         let merged = map(&[("a_long_name_that_is_empty", ""), ("b", "1"), ("gone", "")]);
-        let excess = Limits { total_bytes: 10 }.excess(&merged, false);
+        let excess = AttributeLimits { total_bytes: 10 }.excess(&merged, false);
         assert_eq!(excess.bytes, merged.json_bytes());
         let named: Vec<_> = excess.largest().map(|(key, _)| key.as_str()).collect();
         assert_eq!(named, ["b"]);
@@ -241,17 +241,17 @@ mod tests {
 
     #[test]
     fn who_may_not_see_a_key_is_told_neither_its_name_nor_its_size() {
-        let limits = Limits { total_bytes: 20 };
+        let limits = AttributeLimits { total_bytes: 20 };
         let merged = map(&[("secret", "0123456789"), ("a", "1"), ("b", "22")]);
         let hide = vec!["secret".parse().expect("a pattern")];
-        let rights = Rights { hide, ..Rights::default() };
+        let rights = ClientRights { hide, ..ClientRights::default() };
         let told = limits.excess(&merged, false).seen_by(&rights);
         assert_eq!(told.bytes, map(&[("a", "1"), ("b", "22")]).json_bytes());
         let text = told.to_string();
         assert!(!text.contains("secret") && !text.contains("42"), "{text}");
         assert!(text.contains("more than 20 bytes") && text.contains("`b` (8), `a` (7)"), "{text}");
         let all = limits.excess(&merged, false);
-        assert_eq!(all.clone().seen_by(&Rights::default()), all);
+        assert_eq!(all.clone().seen_by(&ClientRights::default()), all);
     }
 
     #[test]
@@ -267,7 +267,7 @@ mod tests {
         ) {
             let (before, after) = (map(&[("k", &before)]), map(&[("k", &after)]));
             let (was, is) = (before.json_bytes(), after.json_bytes());
-            let refused = Limits { total_bytes: limit }.check(&before, &after).is_err();
+            let refused = AttributeLimits { total_bytes: limit }.check(&before, &after).is_err();
             prop_assert_eq!(refused, is > limit && is > was);
         }
     }

@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 use super::ids::{ConversationId, InvalidId, ParticipantId, hyphenated};
 use super::timestamp::Timestamp;
 
-pub use self::pages::{Bookmark, Listing, Pages};
+pub use self::pages::{CursorPosition, ListingPage, PageWalker};
 pub use self::phone::{InvalidNumber, PhoneNumber};
 
 /// Rows of upstream's pages: what the vendor's own examples ask for. The most that it would give is
@@ -22,14 +22,14 @@ pub const PAGE_SIZE: usize = 100;
 
 /// Who called whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
+pub enum CallDirection {
     /// The customer called.
     Inbound,
     /// The customer was called.
     Outbound,
 }
 
-impl Direction {
+impl CallDirection {
     /// Both, in the spelling of upstream.
     pub const WORDS: [&str; 2] = ["inbound", "outbound"];
 
@@ -69,7 +69,7 @@ impl fmt::Display for ResourceId {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConversationFilter {
     /// Those that began like this.
-    pub direction: Option<Direction>,
+    pub direction: Option<CallDirection>,
     /// Those that are in this queue, or with an agent of it, now.
     pub queue: Option<ResourceId>,
     /// Those that this user takes part in now.
@@ -82,7 +82,7 @@ pub struct ConversationFilter {
 
 /// A live conversation, as the list has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedConversation {
     /// Its id.
     pub id: ConversationId,
     /// When it began, in milliseconds since 1970: what lists are ordered by, the newest first.
@@ -108,7 +108,7 @@ pub struct ListedParticipant {
 #[derive(Clone, Debug, Default)]
 pub struct ListPage {
     /// Its rows, those without an id left out.
-    pub rows: Vec<Listed>,
+    pub rows: Vec<ListedConversation>,
     /// How many rows it had.
     pub received: usize,
     /// How many rows there are on all pages, as far as upstream tells.

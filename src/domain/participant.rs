@@ -1,6 +1,6 @@
 //! Conversations, their participants, and which participant a request means.
 //!
-//! Purposes are compared without case. The caller may be `external` until it reaches a queue and
+//! Purposes are compared without case. The client may be `external` until it reaches a queue and
 //! `customer` afterwards while its id stays the same, so the word `customer` knows both. Where
 //! several fit, a live one wins over those that left; several live ones are an error with the
 //! candidates, never a guess.
@@ -12,13 +12,13 @@ use smol_str::SmolStr;
 
 use super::attributes::AttributeMap;
 use super::ids::{ConversationId, ParticipantId};
-use super::timestamp::Span;
+use super::timestamp::TimeRange;
 
 mod permitted;
 mod selectors;
 
 /// Longest word accepted as a purpose.
-const LONGEST_WORD: usize = 40;
+const MAX_WORD_BYTES: usize = 40;
 
 /// How a participant without a purpose is listed.
 const NO_PURPOSE: &str = "(none)";
@@ -35,7 +35,7 @@ pub struct Conversation {
     /// Whether it is live; `None` where the route cannot tell.
     pub live: Option<bool>,
     /// From when until when, where the route tells.
-    pub span: Span,
+    pub span: TimeRange,
     /// Everybody who ever joined, in order of joining.
     pub participants: Vec<Participant>,
 }
@@ -54,7 +54,7 @@ pub struct Participant {
     /// Its name, if it has one.
     pub name: Option<PersonName>,
     /// From when until when it took part.
-    pub span: Span,
+    pub span: TimeRange,
     /// Its attributes.
     pub attributes: AttributeMap,
 }
@@ -96,37 +96,37 @@ impl Participant {
         is_customer && !self.live
     }
 
-    /// What names it to a caller.
-    pub fn candidate(&self) -> Candidate {
-        Candidate { id: self.id, purpose: self.purpose.clone(), state: self.state.clone() }
+    /// What names it to a client.
+    pub fn candidate(&self) -> ParticipantSummary {
+        ParticipantSummary { id: self.id, purpose: self.purpose.clone(), state: self.state.clone() }
     }
 }
 
 /// What a request may do with the participant that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intent {
+pub enum SelectorIntent {
     /// Only look: a missing customer may fall back to the first participant.
     Read,
-    /// Change attributes: never on somebody the caller did not name.
+    /// Change attributes: never on somebody the client did not name.
     Write,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Position {
+enum SelectorPosition {
     First,
     Last,
 }
 
-/// Which participant a request means, as the caller named it.
+/// Which participant a request means, as the client named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParticipantSelector(Kind);
+pub struct ParticipantSelector(SelectorKind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
+enum SelectorKind {
     Id(ParticipantId),
     All,
     First,
-    Purpose { word: SmolStr, position: Option<Position> },
+    Purpose { word: SmolStr, position: Option<SelectorPosition> },
 }
 
 /// The text names no participant.
@@ -139,24 +139,24 @@ impl FromStr for ParticipantSelector {
 
     fn from_str(text: &str) -> Result<Self, InvalidSelector> {
         if let Ok(id) = text.parse() {
-            return Ok(Self(Kind::Id(id)));
+            return Ok(Self(SelectorKind::Id(id)));
         }
         let (word, position) = match text.split_once(':') {
             None => (text, None),
-            Some((word, "first")) => (word, Some(Position::First)),
-            Some((word, "last")) => (word, Some(Position::Last)),
+            Some((word, "first")) => (word, Some(SelectorPosition::First)),
+            Some((word, "last")) => (word, Some(SelectorPosition::Last)),
             Some(_) => return Err(InvalidSelector),
         };
         let letters = word.bytes().all(|byte| byte.is_ascii_alphabetic());
-        if word.is_empty() || word.len() > LONGEST_WORD || !letters {
+        if word.is_empty() || word.len() > MAX_WORD_BYTES || !letters {
             return Err(InvalidSelector);
         }
         let word = word.to_ascii_lowercase();
         match (word.as_str(), position) {
-            ("all", None) => Ok(Self(Kind::All)),
-            (FIRST, None) => Ok(Self(Kind::First)),
+            ("all", None) => Ok(Self(SelectorKind::All)),
+            (FIRST, None) => Ok(Self(SelectorKind::First)),
             ("all" | FIRST, Some(_)) => Err(InvalidSelector),
-            _ => Ok(Self(Kind::Purpose { word: word.into(), position })),
+            _ => Ok(Self(SelectorKind::Purpose { word: word.into(), position })),
         }
     }
 }
@@ -164,24 +164,28 @@ impl FromStr for ParticipantSelector {
 impl fmt::Display for ParticipantSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Id(id) => id.fmt(f),
-            Kind::All => f.write_str("all"),
-            Kind::First => f.write_str(FIRST),
-            Kind::Purpose { word, position: None } => f.write_str(word),
-            Kind::Purpose { word, position: Some(Position::First) } => write!(f, "{word}:first"),
-            Kind::Purpose { word, position: Some(Position::Last) } => write!(f, "{word}:last"),
+            SelectorKind::Id(id) => id.fmt(f),
+            SelectorKind::All => f.write_str("all"),
+            SelectorKind::First => f.write_str(FIRST),
+            SelectorKind::Purpose { word, position: None } => f.write_str(word),
+            SelectorKind::Purpose { word, position: Some(SelectorPosition::First) } => {
+                write!(f, "{word}:first")
+            }
+            SelectorKind::Purpose { word, position: Some(SelectorPosition::Last) } => {
+                write!(f, "{word}:last")
+            }
         }
     }
 }
 
 /// By which rule a participant was chosen; told in every answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChosenBy {
+pub enum SelectionRule {
     /// Its id was named.
     Id,
     /// Its purpose was named.
     Purpose,
-    /// `customer` was asked for and the caller is still `external`.
+    /// `customer` was asked for and the client is still `external`.
     External,
     /// It is the first: asked for, or the last resort of a read for `customer`.
     First,
@@ -189,7 +193,7 @@ pub enum ChosenBy {
     Position,
 }
 
-impl ChosenBy {
+impl SelectionRule {
     /// The spelling in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -204,16 +208,16 @@ impl ChosenBy {
 
 /// The participant that a request means.
 #[derive(Clone, Copy, Debug)]
-pub struct Chosen<'a> {
+pub struct ResolvedParticipant<'a> {
     /// The participant.
     pub participant: &'a Participant,
     /// The rule that chose it.
-    pub by: ChosenBy,
+    pub by: SelectionRule,
 }
 
 /// One of several participants that match: enough to name it in the next request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub struct ParticipantSummary {
     /// Its id.
     pub id: ParticipantId,
     /// Its purpose.
@@ -235,20 +239,20 @@ pub enum UnresolvedParticipant {
         first_needs_naming: bool,
     },
     /// Several live ones match.
-    Ambiguous(Vec<Candidate>),
+    Ambiguous(Vec<ParticipantSummary>),
 }
 
 impl ParticipantSelector {
     /// Whether every participant is meant.
     pub fn is_all(&self) -> bool {
-        self.0 == Kind::All
+        self.0 == SelectorKind::All
     }
 
     /// The id, where one was named.
     pub fn id(&self) -> Option<ParticipantId> {
         match self.0 {
-            Kind::Id(id) => Some(id),
-            Kind::All | Kind::First | Kind::Purpose { .. } => None,
+            SelectorKind::Id(id) => Some(id),
+            SelectorKind::All | SelectorKind::First | SelectorKind::Purpose { .. } => None,
         }
     }
 
@@ -256,21 +260,21 @@ impl ParticipantSelector {
     pub fn choose<'a>(
         &self,
         conversation: &'a Conversation,
-        intent: Intent,
-    ) -> Result<Chosen<'a>, UnresolvedParticipant> {
+        intent: SelectorIntent,
+    ) -> Result<ResolvedParticipant<'a>, UnresolvedParticipant> {
         let all = &conversation.participants;
         let found = match &self.0 {
-            Kind::All => return Err(UnresolvedParticipant::NotOne),
-            Kind::Id(id) => conversation
+            SelectorKind::All => return Err(UnresolvedParticipant::NotOne),
+            SelectorKind::Id(id) => conversation
                 .participant(*id)
-                .map(|participant| Ok(Chosen { participant, by: ChosenBy::Id })),
-            Kind::First => first(all),
-            Kind::Purpose { word, position } => {
+                .map(|participant| Ok(ResolvedParticipant { participant, by: SelectionRule::Id })),
+            SelectorKind::First => first(all),
+            SelectorKind::Purpose { word, position } => {
                 let of = |purpose: &str, rule| by_purpose(all, purpose, *position, rule);
-                let named = of(word, ChosenBy::Purpose);
+                let named = of(word, SelectionRule::Purpose);
                 if word == CUSTOMER {
-                    let fallback = || first(all).filter(|_| intent == Intent::Read);
-                    named.or_else(|| of(EXTERNAL, ChosenBy::External)).or_else(fallback)
+                    let fallback = || first(all).filter(|_| intent == SelectorIntent::Read);
+                    named.or_else(|| of(EXTERNAL, SelectionRule::External)).or_else(fallback)
                 } else {
                     named
                 }
@@ -288,31 +292,31 @@ impl ParticipantSelector {
     /// `customer`. Calls are transferred, so any other word may soon mean somebody else.
     pub fn is_stable(&self) -> bool {
         match &self.0 {
-            Kind::Id(_) => true,
-            Kind::Purpose { position, .. } => position.is_none() && self.is_customer(),
-            Kind::All | Kind::First => false,
+            SelectorKind::Id(_) => true,
+            SelectorKind::Purpose { position, .. } => position.is_none() && self.is_customer(),
+            SelectorKind::All | SelectorKind::First => false,
         }
     }
 
     fn is_customer(&self) -> bool {
-        matches!(&self.0, Kind::Purpose { word, .. } if word == CUSTOMER)
+        matches!(&self.0, SelectorKind::Purpose { word, .. } if word == CUSTOMER)
     }
 }
 
 /// A choice that was made, or could not be.
-type Choice<'a> = Result<Chosen<'a>, UnresolvedParticipant>;
+type ParticipantResolution<'a> = Result<ResolvedParticipant<'a>, UnresolvedParticipant>;
 
-fn first(all: &[Participant]) -> Option<Choice<'_>> {
-    all.first().map(|participant| Ok(Chosen { participant, by: ChosenBy::First }))
+fn first(all: &[Participant]) -> Option<ParticipantResolution<'_>> {
+    all.first().map(|participant| Ok(ResolvedParticipant { participant, by: SelectionRule::First }))
 }
 
 /// The one of this purpose, `None` if nobody bears it.
 fn by_purpose<'a>(
     all: &'a [Participant],
     purpose: &str,
-    position: Option<Position>,
-    rule: ChosenBy,
-) -> Option<Choice<'a>> {
+    position: Option<SelectorPosition>,
+    rule: SelectionRule,
+) -> Option<ParticipantResolution<'a>> {
     let matching: Vec<_> = all
         .iter()
         .filter(|participant| participant.purpose.eq_ignore_ascii_case(purpose))
@@ -323,14 +327,14 @@ fn by_purpose<'a>(
 /// The one of those who bear a purpose, `None` if there are none.
 fn among<'a>(
     matching: &[&'a Participant],
-    position: Option<Position>,
-    rule: ChosenBy,
-) -> Option<Choice<'a>> {
+    position: Option<SelectorPosition>,
+    rule: SelectionRule,
+) -> Option<ParticipantResolution<'a>> {
     let live: Vec<_> = matching.iter().copied().filter(|participant| participant.live).collect();
     let pool = if live.is_empty() { matching } else { live.as_slice() };
     let (participant, by) = match position {
-        Some(Position::First) => (*pool.first()?, ChosenBy::Position),
-        Some(Position::Last) => (*pool.last()?, ChosenBy::Position),
+        Some(SelectorPosition::First) => (*pool.first()?, SelectionRule::Position),
+        Some(SelectorPosition::Last) => (*pool.last()?, SelectionRule::Position),
         None => {
             let last = *pool.last()?;
             if last.live && pool.len() > 1 {
@@ -340,7 +344,7 @@ fn among<'a>(
             (last, rule)
         }
     };
-    Some(Ok(Chosen { participant, by }))
+    Some(Ok(ResolvedParticipant { participant, by }))
 }
 
 fn purposes(all: &[Participant]) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! A patch: what one caller wants some keys to hold.
+//! A patch: what one client wants some keys to hold.
 //!
 //! Only keys that differ are ever sent. Sending a map back as it was read would overwrite what a
 //! flow, a script or an agent changed in between.
@@ -9,14 +9,14 @@ use super::attributes::{AttributeKey, AttributeMap, AttributeValue};
 
 /// What one key should become.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum KeyChange {
     /// It should hold this value, which is not empty.
     Set(AttributeValue),
     /// It should be absent or empty.
     Clear,
 }
 
-impl Change {
+impl KeyChange {
     /// `""` asks for a clear: absent and empty are one state.
     pub fn to(value: AttributeValue) -> Self {
         if value.expose().is_empty() { Self::Clear } else { Self::Set(value) }
@@ -41,21 +41,21 @@ impl Change {
 
 /// Changes of several keys of one participant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Patch(BTreeMap<AttributeKey, Change>);
+pub struct Patch(BTreeMap<AttributeKey, KeyChange>);
 
 impl Patch {
     /// The change of a key.
-    pub fn get(&self, key: &AttributeKey) -> Option<&Change> {
+    pub fn get(&self, key: &AttributeKey) -> Option<&KeyChange> {
         self.0.get(key)
     }
 
     /// Adds a change; the last one for a key counts.
-    pub fn insert(&mut self, key: AttributeKey, change: Change) {
+    pub fn insert(&mut self, key: AttributeKey, change: KeyChange) {
         self.0.insert(key, change);
     }
 
     /// The changes, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &Change)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &KeyChange)> {
         self.0.iter()
     }
 
@@ -115,15 +115,15 @@ impl Patch {
     }
 }
 
-impl Change {
+impl KeyChange {
     /// Whether `map` shows this change as done.
     pub fn shown_in(&self, key: &AttributeKey, map: &AttributeMap) -> bool {
         map.get(key.as_str()) == self.wanted()
     }
 }
 
-impl FromIterator<(AttributeKey, Change)> for Patch {
-    fn from_iter<I: IntoIterator<Item = (AttributeKey, Change)>>(changes: I) -> Self {
+impl FromIterator<(AttributeKey, KeyChange)> for Patch {
+    fn from_iter<I: IntoIterator<Item = (AttributeKey, KeyChange)>>(changes: I) -> Self {
         Self(changes.into_iter().collect())
     }
 }
@@ -137,7 +137,7 @@ pub(crate) mod tests {
 
     pub(crate) fn patch(changes: &[(&str, &str)]) -> Patch {
         let change = |(key, value): &(&str, &str)| {
-            (AttributeKey::existing(key), Change::to(AttributeValue::new(value)))
+            (AttributeKey::existing(key), KeyChange::to(AttributeValue::new(value)))
         };
         changes.iter().map(change).collect()
     }
@@ -160,7 +160,7 @@ pub(crate) mod tests {
             changes
                 .iter()
                 .map(|(key, value)| {
-                    (AttributeKey::existing(key), Change::to(AttributeValue::new(value)))
+                    (AttributeKey::existing(key), KeyChange::to(AttributeValue::new(value)))
                 })
                 .collect()
         })

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::attributes::{AttributeKey, AttributeMap};
 use super::ids::ConversationId;
-use super::participant::{Candidate, ChosenBy};
+use super::participant::{ParticipantSummary, SelectionRule};
 
 /// What became of one key. Ordered from best to worst: the worst decides the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub enum KeyOutcome {
     /// A read sent after the request arrived showed the wanted value; nothing was sent.
     Unchanged,
     /// A dry run would have sent it.
@@ -23,7 +23,7 @@ pub enum Outcome {
     Superseded,
 }
 
-impl Outcome {
+impl KeyOutcome {
     /// The spelling in answers and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ pub enum VerificationStatus {
     Superseded,
     /// Nothing had to be sent.
     NotNeeded,
-    /// The caller asked not to wait (`verify=none`).
+    /// The client asked not to wait (`verify=none`).
     Skipped,
 }
 
@@ -67,7 +67,7 @@ impl VerificationStatus {
 
 /// How a write was proved.
 #[derive(Clone, Copy, Debug)]
-pub struct Verification {
+pub struct VerificationSummary {
     /// Where it stands.
     pub status: VerificationStatus,
     /// Read-backs that were made.
@@ -82,18 +82,18 @@ pub struct WriteReport {
     /// The conversation.
     pub conversation: ConversationId,
     /// The participant written to.
-    pub participant: Candidate,
+    pub participant: ParticipantSummary,
     /// The rule that chose it.
-    pub chosen_by: ChosenBy,
+    pub chosen_by: SelectionRule,
     /// The whole map as last read.
     pub attributes: AttributeMap,
     /// Whether `attributes` was read after the last PATCH was accepted, so that its ETag describes
     /// a state that this write has come to.
     pub fresh: bool,
     /// What became of each key that was asked for.
-    pub outcomes: BTreeMap<AttributeKey, Outcome>,
+    pub outcomes: BTreeMap<AttributeKey, KeyOutcome>,
     /// How it was proved.
-    pub verification: Verification,
+    pub verification: VerificationSummary,
     /// Things that went less than well, for a person to read; never values.
     pub warnings: Vec<String>,
     /// It was a dry run: nothing was sent, whatever the outcomes say would be.
@@ -109,13 +109,14 @@ impl WriteReport {
     }
 
     /// The worst outcome; of nothing at all, `unchanged`.
-    pub fn worst(&self) -> Outcome {
-        self.outcomes.values().copied().max().unwrap_or(Outcome::Unchanged)
+    pub fn worst(&self) -> KeyOutcome {
+        self.outcomes.values().copied().max().unwrap_or(KeyOutcome::Unchanged)
     }
 
     /// Keys that another writer replaced.
     pub fn superseded(&self) -> impl Iterator<Item = &AttributeKey> {
-        let replaced = |(_, outcome): &(&AttributeKey, &Outcome)| **outcome == Outcome::Superseded;
+        let replaced =
+            |(_, outcome): &(&AttributeKey, &KeyOutcome)| **outcome == KeyOutcome::Superseded;
         self.outcomes.iter().filter(replaced).map(|(key, _)| key)
     }
 }

@@ -1,6 +1,6 @@
-//! What a caller may do: read or write, which keys it sees, which participants it may name.
+//! What a client may do: read or write, which keys it sees, which participants it may name.
 //!
-//! A key that a caller may not see is to it as if it were absent, wherever it looks. So there is one
+//! A key that a client may not see is to it as if it were absent, wherever it looks. So there is one
 //! question for reading and writing alike, and its answer depends on the name of the key alone,
 //! never on whether there is such a key.
 
@@ -14,9 +14,9 @@ pub use pattern::{InvalidPattern, KeyPattern};
 use super::attributes::AttributeMap;
 use super::participant::{Conversation, Participant, ParticipantSelector};
 
-/// Whether a caller may change anything.
+/// Whether a client may change anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Access {
+pub enum AccessMode {
     /// Reads alone.
     Read,
     /// Reads and writes.
@@ -24,11 +24,11 @@ pub enum Access {
     Write,
 }
 
-/// What a caller may do.
+/// What a client may do.
 #[derive(Clone, Debug, Default)]
-pub struct Rights {
+pub struct ClientRights {
     /// Whether it may write.
-    pub access: Access,
+    pub access: AccessMode,
     /// The keys that it may read and write; `None` for all.
     pub allow: Option<Vec<KeyPattern>>,
     /// Keys that it may not read or write, although they are allowed.
@@ -39,9 +39,9 @@ pub struct Rights {
     pub participants: Option<Vec<ParticipantSelector>>,
 }
 
-/// The rule by which a key is kept from a caller.
+/// The rule by which a key is kept from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal<'a> {
+pub enum RightsRefusal<'a> {
     /// None of the patterns in `allow` fits.
     NotAllowed,
     /// One in `deny` fits.
@@ -50,7 +50,7 @@ pub enum Refusal<'a> {
     Hidden(&'a KeyPattern),
 }
 
-impl fmt::Display for Refusal<'_> {
+impl fmt::Display for RightsRefusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAllowed => f.write_str("no pattern in `allow` of this caller fits the key"),
@@ -60,38 +60,38 @@ impl fmt::Display for Refusal<'_> {
     }
 }
 
-impl Rights {
-    /// Whether the caller may change anything.
+impl ClientRights {
+    /// Whether the client may change anything.
     pub fn may_write(&self) -> bool {
-        self.access == Access::Write
+        self.access == AccessMode::Write
     }
 
-    /// Whether no key is kept from the caller. Costs next to nothing.
+    /// Whether no key is kept from the client. Costs next to nothing.
     pub fn sees_all(&self) -> bool {
         self.allow.as_ref().is_none_or(|allow| allow.iter().any(KeyPattern::matches_all))
             && self.deny.is_empty()
             && self.hide.is_empty()
     }
 
-    /// Whether the caller may know of this key, and so read and write it.
+    /// Whether the client may know of this key, and so read and write it.
     pub fn sees(&self, key: &str) -> bool {
         self.refuses(key).is_none()
     }
 
-    /// Why the caller may not know of this key; `None` if it may.
-    pub fn refuses(&self, key: &str) -> Option<Refusal<'_>> {
+    /// Why the client may not know of this key; `None` if it may.
+    pub fn refuses(&self, key: &str) -> Option<RightsRefusal<'_>> {
         let fitting = |patterns: &'_ [KeyPattern]| patterns.iter().position(|one| one.matches(key));
         if let Some(at) = fitting(&self.deny) {
-            return Some(Refusal::Denied(&self.deny[at]));
+            return Some(RightsRefusal::Denied(&self.deny[at]));
         }
         if let Some(at) = fitting(&self.hide) {
-            return Some(Refusal::Hidden(&self.hide[at]));
+            return Some(RightsRefusal::Hidden(&self.hide[at]));
         }
         let allowed = self.allow.as_ref().is_none_or(|allow| fitting(allow).is_some());
-        (!allowed).then_some(Refusal::NotAllowed)
+        (!allowed).then_some(RightsRefusal::NotAllowed)
     }
 
-    /// The map as the caller sees it; the same map, not copied, if nothing is kept from it.
+    /// The map as the client sees it; the same map, not copied, if nothing is kept from it.
     pub fn seen<'a>(&self, map: &'a AttributeMap) -> Cow<'a, AttributeMap> {
         if self.sees_all() || map.iter_held().all(|(key, _)| self.sees(key.as_str())) {
             return Cow::Borrowed(map);
@@ -100,8 +100,8 @@ impl Rights {
         Cow::Owned(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    /// Whether the caller may name a participant by this selector. A UUID is judged on the
-    /// participant that it turns out to be, by [`Rights::reaches`].
+    /// Whether the client may name a participant by this selector. A UUID is judged on the
+    /// participant that it turns out to be, by [`ClientRights::reaches`].
     pub fn may_name(&self, selector: &ParticipantSelector) -> bool {
         let Some(permitted) = &self.participants else { return true };
         selector.id().is_some() || permitted.iter().any(|one| one.includes(selector))

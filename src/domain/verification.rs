@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::attributes::{AttributeKey, AttributeMap, AttributeValue};
-use super::patch::{Change, Patch};
-use super::report::Outcome;
+use super::patch::{KeyChange, Patch};
+use super::report::KeyOutcome;
 
 /// How a key looked in the reads so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Sight {
+enum KeyState {
     /// As before the write, or never read since.
     Before,
     /// As wanted, in the last read.
@@ -28,7 +28,7 @@ enum Sight {
 }
 
 /// Values of ours that may stand upstream without having been seen, by key.
-pub type Unseen = BTreeMap<AttributeKey, Vec<Option<AttributeValue>>>;
+pub type UnconfirmedValues = BTreeMap<AttributeKey, Vec<Option<AttributeValue>>>;
 
 /// How long a third value has to stand before it counts as another writer's later one.
 #[derive(Clone, Copy, Debug)]
@@ -41,17 +41,17 @@ pub struct SettleTime {
 }
 
 #[derive(Clone, Debug)]
-struct Watched {
-    change: Change,
+struct TrackedKey {
+    change: KeyChange,
     before: Option<AttributeValue>,
     /// `before` is from an earlier read than the write itself, and no read has confirmed it.
     is_remembered: bool,
     /// Ours as well, sent earlier and still on their way to being seen: no other writer's work.
     unseen: Vec<Option<AttributeValue>>,
-    sight: Sight,
+    key_state: KeyState,
 }
 
-impl Watched {
+impl TrackedKey {
     /// Whether seeing the wanted value says that our write was applied. A key that looked as
     /// wanted before, and was sent only because an earlier write of ours may still surface, tells
     /// nothing by looking so again.
@@ -65,20 +65,20 @@ impl Watched {
     }
 
     fn observe(&mut self, shown: Option<&AttributeValue>, at: Duration) {
-        let seen = matches!(self.sight, Sight::Wanted | Sight::Replaced);
-        self.sight = if shown == self.change.wanted() {
-            Sight::Wanted
+        let seen = matches!(self.key_state, KeyState::Wanted | KeyState::Replaced);
+        self.key_state = if shown == self.change.wanted() {
+            KeyState::Wanted
         } else if seen {
-            Sight::Replaced
+            KeyState::Replaced
         } else if self.is_earlier(shown) {
             self.is_remembered &= self.before.as_ref() != shown;
-            Sight::Before
+            KeyState::Before
         } else {
-            match &self.sight {
-                Sight::Third(value, since) if value.as_ref() == shown => {
-                    Sight::Third(value.clone(), *since)
+            match &self.key_state {
+                KeyState::Third(value, since) if value.as_ref() == shown => {
+                    KeyState::Third(value.clone(), *since)
                 }
-                _ => Sight::Third(shown.cloned(), at),
+                _ => KeyState::Third(shown.cloned(), at),
             }
         };
     }
@@ -86,16 +86,16 @@ impl Watched {
 
 /// The keys of one cycle, watched until each is proved.
 #[derive(Clone, Debug, Default)]
-pub struct Watch {
-    keys: BTreeMap<AttributeKey, Watched>,
+pub struct WriteVerifier {
+    keys: BTreeMap<AttributeKey, TrackedKey>,
     last_read: Option<Duration>,
 }
 
-impl Watch {
+impl WriteVerifier {
     /// Watches the keys of `sent`, which showed `before` when they were read last.
     pub fn new(sent: &Patch, before: &AttributeMap) -> Self {
         let mut watch = Self::default();
-        watch.add(sent, before, &Unseen::new(), false);
+        watch.add(sent, before, &UnconfirmedValues::new(), false);
         watch
     }
 
@@ -105,16 +105,16 @@ impl Watch {
         &mut self,
         sent: &Patch,
         before: &AttributeMap,
-        unseen: &Unseen,
+        unseen: &UnconfirmedValues,
         is_remembered: bool,
     ) {
         for (key, change) in sent.iter() {
-            self.keys.entry(key.clone()).or_insert_with(|| Watched {
+            self.keys.entry(key.clone()).or_insert_with(|| TrackedKey {
                 change: change.clone(),
                 before: before.get(key.as_str()).cloned(),
                 is_remembered,
                 unseen: unseen.get(key).cloned().unwrap_or_default(),
-                sight: Sight::Before,
+                key_state: KeyState::Before,
             });
         }
     }
@@ -130,9 +130,9 @@ impl Watch {
     /// Takes third values for those before, where those were known from memory alone.
     pub fn correct_memory(&mut self) {
         for watched in self.keys.values_mut().filter(|watched| watched.is_remembered) {
-            if let Sight::Third(value, _) = &watched.sight {
+            if let KeyState::Third(value, _) = &watched.key_state {
                 watched.before.clone_from(value);
-                watched.sight = Sight::Before;
+                watched.key_state = KeyState::Before;
             }
             watched.is_remembered = false;
         }
@@ -141,25 +141,26 @@ impl Watch {
     /// Whether more reads could change nothing that matters: every key shows its value, or was
     /// replaced for good.
     pub fn is_settled(&self, settle: SettleTime) -> bool {
-        self.keys.keys().all(|key| self.outcome(key, settle) != Some(Outcome::Unverified))
+        self.keys.keys().all(|key| self.outcome(key, settle) != Some(KeyOutcome::Unverified))
     }
 
     /// Whether the last read showed every key as wanted.
     pub fn all_wanted(&self) -> bool {
-        self.keys.values().all(|watched| watched.sight == Sight::Wanted)
+        self.keys.values().all(|watched| watched.key_state == KeyState::Wanted)
     }
 
     /// Whether this key was ever seen as wanted, and that proves that a PATCH with it was applied.
     pub fn is_proved(&self, key: &AttributeKey) -> bool {
         self.keys.get(key).is_some_and(|watched| {
-            let seen = matches!(watched.sight, Sight::Wanted | Sight::Replaced);
+            let seen = matches!(watched.key_state, KeyState::Wanted | KeyState::Replaced);
             seen && watched.is_telling() && !watched.is_remembered
         })
     }
 
     /// Whether the last read showed the wanted value of any key that did not hold it before.
     pub fn shows_any(&self) -> bool {
-        let shown = |watched: &Watched| watched.sight == Sight::Wanted && watched.is_telling();
+        let shown =
+            |watched: &TrackedKey| watched.key_state == KeyState::Wanted && watched.is_telling();
         self.keys.values().any(shown)
     }
 
@@ -167,19 +168,19 @@ impl Watch {
     /// looks as before. One that shows a third value is never sent again, since that would undo
     /// another writer's change.
     pub fn still_before(&self) -> Patch {
-        self.changes(|watched| match watched.sight {
-            Sight::Before => true,
-            Sight::Wanted => !watched.is_telling(),
-            Sight::Replaced | Sight::Third(..) => false,
+        self.changes(|watched| match watched.key_state {
+            KeyState::Before => true,
+            KeyState::Wanted => !watched.is_telling(),
+            KeyState::Replaced | KeyState::Third(..) => false,
         })
     }
 
     /// The changes whose key shows a third value.
     pub fn third(&self) -> Patch {
-        self.changes(|watched| matches!(watched.sight, Sight::Third(..)))
+        self.changes(|watched| matches!(watched.key_state, KeyState::Third(..)))
     }
 
-    fn changes(&self, which: impl Fn(&Watched) -> bool) -> Patch {
+    fn changes(&self, which: impl Fn(&TrackedKey) -> bool) -> Patch {
         let changes = self.keys.iter().filter(|(_, watched)| which(watched));
         changes.map(|(key, watched)| (key.clone(), watched.change.clone())).collect()
     }
@@ -190,20 +191,20 @@ impl Watch {
     }
 
     /// What became of a key, `None` if it is not watched.
-    pub fn outcome(&self, key: &AttributeKey, settle: SettleTime) -> Option<Outcome> {
+    pub fn outcome(&self, key: &AttributeKey, settle: SettleTime) -> Option<KeyOutcome> {
         let watched = self.keys.get(key)?;
         let settle = if watched.is_remembered { settle.longest } else { settle.measured };
-        Some(match &watched.sight {
-            Sight::Before => Outcome::Unverified,
-            Sight::Wanted => match watched.change {
-                Change::Set(_) => Outcome::Verified,
-                Change::Clear => Outcome::Cleared,
+        Some(match &watched.key_state {
+            KeyState::Before => KeyOutcome::Unverified,
+            KeyState::Wanted => match watched.change {
+                KeyChange::Set(_) => KeyOutcome::Verified,
+                KeyChange::Clear => KeyOutcome::Cleared,
             },
-            Sight::Replaced => Outcome::Superseded,
-            Sight::Third(_, since) => {
+            KeyState::Replaced => KeyOutcome::Superseded,
+            KeyState::Third(_, since) => {
                 let stood =
                     self.last_read.is_some_and(|last| last.saturating_sub(*since) >= settle);
-                if stood { Outcome::Superseded } else { Outcome::Unverified }
+                if stood { KeyOutcome::Superseded } else { KeyOutcome::Unverified }
             }
         })
     }
@@ -246,15 +247,15 @@ mod tests {
         before: &[(&str, &str)],
         sent: &[(&str, &str)],
         reads: &[(u64, &[(&str, &str)])],
-    ) -> Watch {
-        let mut watch = Watch::new(&patch(sent), &map(before));
+    ) -> WriteVerifier {
+        let mut watch = WriteVerifier::new(&patch(sent), &map(before));
         for (at, read) in reads {
             watch.observe(&map(read), Duration::from_millis(*at));
         }
         watch
     }
 
-    fn outcome(watch: &Watch) -> Outcome {
+    fn outcome(watch: &WriteVerifier) -> KeyOutcome {
         watch.outcome(&AttributeKey::existing("k"), SETTLE).expect("watched")
     }
 
@@ -265,35 +266,35 @@ mod tests {
             &[("k", "new")],
             &[(0, &[("k", "old")]), (9000, &[("k", "old")])],
         );
-        assert_eq!(outcome(&watch), Outcome::Unverified);
+        assert_eq!(outcome(&watch), KeyOutcome::Unverified);
         assert!(!watch.is_settled(SETTLE));
     }
 
     #[test]
     fn the_wanted_value_read_back_is_the_proof() {
         let watch = after(&[], &[("k", "new")], &[(0, &[]), (50, &[("k", "new")])]);
-        assert_eq!(outcome(&watch), Outcome::Verified);
+        assert_eq!(outcome(&watch), KeyOutcome::Verified);
         let cleared = after(&[("k", "old")], &[("k", "")], &[(50, &[("k", "")])]);
-        assert_eq!(outcome(&cleared), Outcome::Cleared);
+        assert_eq!(outcome(&cleared), KeyOutcome::Cleared);
     }
 
     #[test]
     fn seen_and_then_replaced_is_superseded_at_once() {
         let reads: &[(u64, &[(&str, &str)])] = &[(0, &[("k", "new")]), (10, &[("k", "theirs")])];
-        assert_eq!(outcome(&after(&[], &[("k", "new")], reads)), Outcome::Superseded);
+        assert_eq!(outcome(&after(&[], &[("k", "new")], reads)), KeyOutcome::Superseded);
         let back: &[(u64, &[(&str, &str)])] = &[(0, &[("k", "new")]), (10, &[("k", "old")])];
-        assert_eq!(outcome(&after(&[("k", "old")], &[("k", "new")], back)), Outcome::Superseded);
+        assert_eq!(outcome(&after(&[("k", "old")], &[("k", "new")], back)), KeyOutcome::Superseded);
     }
 
     #[test]
     fn a_third_value_must_stand_before_it_counts() {
         let third: &[(&str, &str)] = &[("k", "theirs")];
         let early = after(&[], &[("k", "new")], &[(0, third), (999, third)]);
-        assert_eq!(outcome(&early), Outcome::Unverified);
+        assert_eq!(outcome(&early), KeyOutcome::Unverified);
         let stood = after(&[], &[("k", "new")], &[(0, third), (1000, third)]);
-        assert_eq!(outcome(&stood), Outcome::Superseded);
+        assert_eq!(outcome(&stood), KeyOutcome::Superseded);
         let ours_at_last = after(&[], &[("k", "new")], &[(0, third), (2000, &[("k", "new")])]);
-        assert_eq!(outcome(&ours_at_last), Outcome::Verified);
+        assert_eq!(outcome(&ours_at_last), KeyOutcome::Verified);
     }
 
     #[test]
@@ -302,7 +303,7 @@ mod tests {
         let old: &[(&str, &str)] = &[("k", "old")];
         let watch =
             after(old, &[("k", "new")], &[(0, third), (600, old), (700, third), (1500, third)]);
-        assert_eq!(outcome(&watch), Outcome::Unverified);
+        assert_eq!(outcome(&watch), KeyOutcome::Unverified);
     }
 
     #[test]
@@ -317,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_looked_as_wanted_before_proves_nothing_by_looking_so_still() {
+    fn an_unchanged_wanted_value_proves_nothing() {
         let same: &[(&str, &str)] = &[("k", "1")];
         let watch = after(same, same, &[(0, same)]);
         assert!(!watch.is_proved(&AttributeKey::existing("k")) && !watch.shows_any());
@@ -329,21 +330,21 @@ mod tests {
         let one: &[(&str, &str)] = &[("k", "x")];
         let two: &[(&str, &str)] = &[("k", "y")];
         let watch = after(&[], &[("k", "new")], &[(0, one), (900, two), (1800, two)]);
-        assert_eq!(outcome(&watch), Outcome::Unverified);
+        assert_eq!(outcome(&watch), KeyOutcome::Unverified);
     }
 
     #[test]
     fn a_third_value_after_a_remembered_one_may_be_the_one_before() {
         let third: &[(&str, &str)] = &[("k", "theirs")];
-        let mut watch = Watch::default();
-        watch.add(&patch(&[("k", "new")]), &map(&[("k", "old")]), &Unseen::new(), true);
+        let mut watch = WriteVerifier::default();
+        watch.add(&patch(&[("k", "new")]), &map(&[("k", "old")]), &UnconfirmedValues::new(), true);
         for at in [0, 1_000, 9_999] {
             watch.observe(&map(third), Duration::from_millis(at));
-            assert_eq!(outcome(&watch), Outcome::Unverified);
+            assert_eq!(outcome(&watch), KeyOutcome::Unverified);
         }
         let mut stood = watch.clone();
         stood.observe(&map(third), Duration::from_secs(10));
-        assert_eq!(outcome(&stood), Outcome::Superseded);
+        assert_eq!(outcome(&stood), KeyOutcome::Superseded);
         // Where it may be sent again, that value is the one before; another one then is not.
         watch.correct_memory();
         assert_eq!(watch.still_before(), patch(&[("k", "new")]));
@@ -353,10 +354,10 @@ mod tests {
     }
 
     #[test]
-    fn evidence_of_replacing_needs_two_keys_that_vanished_and_nothing_but_ours() {
+    fn replacing_is_evident_from_two_vanished_foreign_keys() {
         let (sent, before) = (patch(&[("k", "1")]), map(&[("a", "1"), ("b", "2")]));
         let replaced = |before: &AttributeMap, read: &[(&str, &str)]| {
-            Watch::looks_replaced(&sent, before, &map(read))
+            WriteVerifier::looks_replaced(&sent, before, &map(read))
         };
         assert!(replaced(&before, &[("k", "1")]));
         assert!(!replaced(&before, &[("k", "1"), ("a", "1")]));
@@ -370,7 +371,8 @@ mod tests {
 
     #[test]
     fn lost_keys_are_those_that_nobody_sent() {
-        let lost = Watch::lost(&patch(&[("k", "")]), &map(&[("a", "1"), ("k", "1")]), &map(&[]));
+        let lost =
+            WriteVerifier::lost(&patch(&[("k", "")]), &map(&[("a", "1"), ("k", "1")]), &map(&[]));
         assert_eq!(lost, [AttributeKey::existing("a")]);
     }
 }

@@ -1,12 +1,12 @@
 //! The catalogue of error codes: everything that is fixed about a code, in one place.
 //!
-//! Callers switch on the code, people read its page. `docs/errors.md`, the pages behind
+//! Clients switch on the code, people read its page. `docs/errors.md`, the pages behind
 //! `/problems/{code}` and the examples in `openapi.yaml` are all made from here.
 
 /// A stable, machine-readable name of an error. Codes are never renamed within v1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each variant is described by `title` and `hint` below")]
-pub enum Code {
+pub enum ErrorCode {
     InvalidConversationId,
     InvalidParticipant,
     InvalidJson,
@@ -47,7 +47,7 @@ pub enum Code {
     DeadlineExceeded,
 }
 
-impl Code {
+impl ErrorCode {
     /// Every code, by status and then by meaning; the order of the tables made from it.
     pub const ALL: [Self; 38] = [
         Self::InvalidConversationId,
@@ -346,9 +346,9 @@ mod tests {
 
     #[test]
     fn every_code_is_listed_once_and_reads_back() {
-        let spellings: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
-        assert_eq!(spellings.len(), Code::ALL.len());
-        assert!(Code::ALL.iter().all(|code| Code::parse(code.as_str()) == Some(*code)));
-        assert_eq!(Code::parse("no-such-code"), None);
+        let spellings: BTreeSet<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(spellings.len(), ErrorCode::ALL.len());
+        assert!(ErrorCode::ALL.iter().all(|code| ErrorCode::parse(code.as_str()) == Some(*code)));
+        assert_eq!(ErrorCode::parse("no-such-code"), None);
     }
 }

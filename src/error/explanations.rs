@@ -1,8 +1,8 @@
 //! What lies behind each code, for the pages that explain them.
 
-use super::Code;
+use super::ErrorCode;
 
-impl Code {
+impl ErrorCode {
     /// What has happened when a request is answered with this code, for a person.
     #[expect(clippy::too_many_lines, reason = "one sentence a code")]
     pub const fn cause(self) -> &'static str {

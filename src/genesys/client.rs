@@ -9,16 +9,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request, Response, Uri, header};
 
-use super::error::{self, Refused, UpstreamError};
-use super::layers::{Call, HeldPermit};
-use super::transport::Transport;
+use super::error::{self, RefusalSubject, UpstreamError};
+use super::layers::{CallMetadata, PermitSlot};
+use super::transport::HttpTransport;
 use super::wire;
 use crate::clock;
 use crate::domain::{Conversation, ConversationId, ListPage, ParticipantId};
 use crate::error::Error;
 use crate::ports::{
-    BoxFuture, CallFailure, Class, Conversations, Cycle, Fate, FindCall, Operation, PatchCall,
-    ReadCall,
+    BoxFuture, ConversationsPort, PatchFate, PlatformOperation, PriorityClass, RequestContext,
+    UpstreamFailure, UpstreamPatch, UpstreamQuery, UpstreamRead,
 };
 
 /// The conversation details query of analytics: the only list that a client without a user can ask for.
@@ -27,7 +27,7 @@ const DETAILS: &str = "/api/v2/analytics/conversations/details/query";
 /// Where reads and writes go. There is no `/conversations/voice/` in the platform API: voice is
 /// `calls`; templates serve proxies that have other paths.
 #[derive(Clone, Debug)]
-pub enum Paths {
+pub enum RoutePaths {
     /// `/api/v2/conversations/{id}`: any media.
     Conversations,
     /// `/api/v2/conversations/calls/{id}`: voice alone.
@@ -44,21 +44,21 @@ pub enum Paths {
 }
 
 /// The client.
-pub struct Client {
-    stack: Transport,
-    paths: Paths,
-    clearing: wire::Clearing,
+pub struct GenesysClient {
+    stack: HttpTransport,
+    paths: RoutePaths,
+    clearing: wire::ClearMode,
 }
 
 /// How an answer is read.
-type Parse = fn(ConversationId, &[u8]) -> Result<Conversation, &'static str>;
+type ResponseParser = fn(ConversationId, &[u8]) -> Result<Conversation, &'static str>;
 
-impl Paths {
+impl RoutePaths {
     fn read(
         &self,
         conversation: ConversationId,
         participant: Option<ParticipantId>,
-    ) -> Result<(String, Parse), Error> {
+    ) -> Result<(String, ResponseParser), Error> {
         match (self, participant) {
             (Self::Conversations, _) => {
                 Ok((format!("/api/v2/conversations/{conversation}"), wire::conversation))
@@ -100,9 +100,9 @@ fn filled(
     }
 }
 
-impl Client {
+impl GenesysClient {
     /// A client whose requests go through `stack`, and whose writes clear keys with `clearing`.
-    pub fn new(stack: Transport, paths: Paths, clearing: wire::Clearing) -> Arc<Self> {
+    pub fn new(stack: HttpTransport, paths: RoutePaths, clearing: wire::ClearMode) -> Arc<Self> {
         Arc::new(Self { stack, paths, clearing })
     }
 
@@ -111,7 +111,7 @@ impl Client {
         method: Method,
         path: String,
         body: Vec<u8>,
-        call: Call,
+        call: CallMetadata,
     ) -> Result<Response<Bytes>, UpstreamError> {
         let mut request = Request::new(Bytes::from(body));
         *request.uri_mut() =
@@ -121,137 +121,154 @@ impl Client {
         self.stack.exchange(request).await
     }
 
-    async fn get(&self, read: ReadCall, cycle: &Cycle) -> Result<Conversation, Error> {
+    async fn get(
+        &self,
+        read: UpstreamRead,
+        context: &RequestContext,
+    ) -> Result<Conversation, Error> {
         let (path, parse) = self.paths.read(read.conversation, read.participant)?;
-        let call = Call {
-            operation: Operation::Read,
+        let call = CallMetadata {
+            operation: PlatformOperation::Read,
             conversation: Some(read.conversation),
-            cycle: cycle.clone(),
+            context: context.clone(),
             retries: read.retries,
             again: false,
             class: read.class,
-            permit: HeldPermit::new(read.permit),
+            permit: PermitSlot::new(read.permit),
             attempt: None,
         };
         let answer = self
             .send(Method::GET, path, Vec::new(), call)
             .await
-            .map_err(|error| error.into_error(cycle.time_left().is_zero()))?;
+            .map_err(|error| error.into_error(context.time_left().is_zero()))?;
         if !answer.status().is_success() {
-            keep_correlation_id(&answer, cycle);
-            return Err(error::refusal(&answer, Refused::Read(read.conversation)));
+            keep_correlation_id(&answer, context);
+            return Err(error::refusal(&answer, RefusalSubject::Read(read.conversation)));
         }
         parse(read.conversation, answer.body())
             .map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
     }
 
-    async fn query(&self, find: FindCall<'_>, cycle: &Cycle) -> Result<ListPage, Error> {
-        let call = Call {
-            operation: Operation::Analytics,
+    async fn query(
+        &self,
+        find: UpstreamQuery<'_>,
+        context: &RequestContext,
+    ) -> Result<ListPage, Error> {
+        let call = CallMetadata {
+            operation: PlatformOperation::Analytics,
             conversation: None,
-            cycle: cycle.clone(),
+            context: context.clone(),
             retries: true,
             again: false,
-            class: Class::Read,
-            permit: HeldPermit::default(),
+            class: PriorityClass::Read,
+            permit: PermitSlot::default(),
             attempt: None,
         };
         let body = wire::details_query(find.filter, find.page, clock::today());
         let answer = self
             .send(Method::POST, DETAILS.to_owned(), body, call)
             .await
-            .map_err(|error| error.into_error(cycle.time_left().is_zero()))?;
+            .map_err(|error| error.into_error(context.time_left().is_zero()))?;
         if !answer.status().is_success() {
-            keep_correlation_id(&answer, cycle);
-            return Err(error::refusal(&answer, Refused::Query(find.filter)));
+            keep_correlation_id(&answer, context);
+            return Err(error::refusal(&answer, RefusalSubject::Query(find.filter)));
         }
         wire::details(answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
     }
 
-    async fn send_patch(&self, patch: PatchCall, cycle: &Cycle) -> Result<(), CallFailure> {
+    async fn send_patch(
+        &self,
+        patch: UpstreamPatch,
+        context: &RequestContext,
+    ) -> Result<(), UpstreamFailure> {
         let uri = self.paths.patch(patch.conversation, patch.participant);
-        let call = Call {
-            operation: Operation::Patch,
+        let call = CallMetadata {
+            operation: PlatformOperation::Patch,
             conversation: Some(patch.conversation),
-            cycle: cycle.clone(),
+            context: context.clone(),
             retries: true,
             again: patch.again,
             // It has begun, be it by its pre-read: it goes before what has not.
-            class: Class::Admitted,
-            permit: HeldPermit::new(patch.permit),
+            class: PriorityClass::Committed,
+            permit: PermitSlot::new(patch.permit),
             attempt: None,
         };
         let body = wire::patch_body(&patch.attributes, self.clearing);
         let answer = self.send(Method::PATCH, uri, body, call).await.map_err(|error| {
             let fate = fate(error.may_have_been_applied(), error.is_transient());
-            CallFailure { error: error.into_error(cycle.time_left().is_zero()), fate, wait: None }
+            UpstreamFailure {
+                error: error.into_error(context.time_left().is_zero()),
+                fate,
+                wait: None,
+            }
         })?;
         if answer.status().is_success() {
             return accepted(&answer);
         }
-        keep_correlation_id(&answer, cycle);
+        keep_correlation_id(&answer, context);
         let status = answer.status();
         let fate = fate(error::status_is_ambiguous(status), error::status_is_transient(status));
-        let error = error::refusal(&answer, Refused::Patch(patch.participant, &patch.attributes));
-        Err(CallFailure { error, fate, wait: error::retry_after(answer.headers()) })
+        let error =
+            error::refusal(&answer, RefusalSubject::Patch(patch.participant, &patch.attributes));
+        Err(UpstreamFailure { error, fate, wait: error::retry_after(answer.headers()) })
     }
 }
 
-fn fate(ambiguous: bool, transient: bool) -> Fate {
+fn fate(ambiguous: bool, transient: bool) -> PatchFate {
     match (ambiguous, transient) {
-        (true, true) => Fate::Unknown,
-        (true, false) => Fate::UnknownOnce,
-        (false, _) => Fate::NotApplied,
+        (true, true) => PatchFate::Unknown,
+        (true, false) => PatchFate::UnknownOnce,
+        (false, _) => PatchFate::NotApplied,
     }
 }
 
 /// Where the header is missing, the body of an error has the id too.
-fn keep_correlation_id(answer: &Response<Bytes>, cycle: &Cycle) {
-    if cycle.correlation_id().is_none()
+fn keep_correlation_id(answer: &Response<Bytes>, context: &RequestContext) {
+    if context.correlation_id().is_none()
         && let Some(id) = wire::ErrorBody::parse(answer.body()).context_id
     {
-        cycle.set_correlation_id(&id);
+        context.set_correlation_id(&id);
     }
 }
 
 /// The body of a good answer is not relied on: the platform declares none, or an echo. A page of
 /// HTML, however, is not the platform speaking.
-fn accepted(answer: &Response<Bytes>) -> Result<(), CallFailure> {
+fn accepted(answer: &Response<Bytes>) -> Result<(), UpstreamFailure> {
     let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_page = kind.is_some_and(|kind| kind.trim_start().starts_with("text/html"));
     if is_page && !answer.body().is_empty() {
         let error = Error::UpstreamInvalidResponse("a page of HTML to a PATCH".to_owned());
-        return Err(CallFailure { error, fate: Fate::Unknown, wait: None });
+        return Err(UpstreamFailure { error, fate: PatchFate::Unknown, wait: None });
     }
     Ok(())
 }
 
-impl Conversations for Client {
+impl ConversationsPort for GenesysClient {
     fn reads_participants_singly(&self) -> bool {
-        matches!(self.paths, Paths::Custom { conversation: None, .. })
+        matches!(self.paths, RoutePaths::Custom { conversation: None, .. })
     }
 
     fn read<'a>(
         &'a self,
-        read: ReadCall,
-        cycle: &'a Cycle,
+        read: UpstreamRead,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Conversation, Error>> {
-        Box::pin(self.get(read, cycle))
+        Box::pin(self.get(read, context))
     }
 
     fn find<'a>(
         &'a self,
-        find: FindCall<'a>,
-        cycle: &'a Cycle,
+        find: UpstreamQuery<'a>,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<ListPage, Error>> {
-        Box::pin(self.query(find, cycle))
+        Box::pin(self.query(find, context))
     }
 
     fn patch<'a>(
         &'a self,
-        patch: PatchCall,
-        cycle: &'a Cycle,
-    ) -> BoxFuture<'a, Result<(), CallFailure>> {
-        Box::pin(self.send_patch(patch, cycle))
+        patch: UpstreamPatch,
+        context: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
+        Box::pin(self.send_patch(patch, context))
     }
 }

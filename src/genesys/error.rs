@@ -1,4 +1,4 @@
-//! What can go wrong between us and upstream, and what it means for a retry and for the caller.
+//! What can go wrong between us and upstream, and what it means for a retry and for the client.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::domain::{
     AttributeMap, ConversationFilter, ConversationId, ParticipantId, PhoneNumber, SizeExcess,
 };
 use crate::error::Error;
-use crate::policy::{MAX_THROTTLE_WAIT, PROBE_INTERVAL, Refusal};
-use crate::ports::Answer;
+use crate::policy::{CallRefusal, MAX_THROTTLE_WAIT, PROBE_INTERVAL};
+use crate::ports::AttemptOutcome;
 
 /// An exchange that brought no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -85,7 +85,7 @@ pub enum TokenFailure {
     Invalid(String),
 }
 
-/// When a caller should come back if upstream did not say.
+/// When a client should come back if upstream did not say.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The same for a 429 without `Retry-After`; the official SDKs wait three seconds.
 pub const DEFAULT_THROTTLE: Duration = Duration::from_secs(3);
@@ -115,17 +115,17 @@ impl UpstreamError {
     }
 
     /// The metric label.
-    pub fn answer(&self) -> Answer {
+    pub fn answer(&self) -> AttemptOutcome {
         match self {
-            Self::Connect(_) => Answer::Connect,
-            Self::Timeout { .. } => Answer::Timeout,
-            Self::Reset(_) => Answer::Reset,
-            Self::TooLarge { .. } | Self::Invalid(_) => Answer::Invalid,
+            Self::Connect(_) => AttemptOutcome::Connect,
+            Self::Timeout { .. } => AttemptOutcome::Timeout,
+            Self::Reset(_) => AttemptOutcome::Reset,
+            Self::TooLarge { .. } | Self::Invalid(_) => AttemptOutcome::Invalid,
             Self::InTrouble { .. }
             | Self::NoToken(_)
             | Self::NoBudget
             | Self::NotSentInTime
-            | Self::RateLimited { .. } => Answer::NotSent,
+            | Self::RateLimited { .. } => AttemptOutcome::NotSent,
         }
     }
 
@@ -173,7 +173,7 @@ impl UpstreamError {
         }
     }
 
-    /// What the caller is told. `deadline_passed` tells a slow upstream from an impatient caller.
+    /// What the client is told. `deadline_passed` tells a slow upstream from an impatient client.
     pub fn into_error(self, deadline_passed: bool) -> Error {
         match self {
             Self::NotSentInTime => Error::DeadlineExceeded("waiting to be sent"),
@@ -199,8 +199,8 @@ impl UpstreamError {
     }
 }
 
-impl From<Refusal> for UpstreamError {
-    fn from(refusal: Refusal) -> Self {
+impl From<CallRefusal> for UpstreamError {
+    fn from(refusal: CallRefusal) -> Self {
         let reason = if refusal.throttled { THROTTLED } else { USED_UP };
         Self::RateLimited { reason, retry_after: refusal.retry_after }
     }
@@ -245,7 +245,7 @@ fn throttle_wait(headers: &HeaderMap) -> Duration {
 
 /// What was refused.
 #[derive(Clone, Copy, Debug)]
-pub enum Refused<'a> {
+pub enum RefusalSubject<'a> {
     /// The GET of a conversation.
     Read(ConversationId),
     /// A PATCH of this participant with these entries.
@@ -254,7 +254,7 @@ pub enum Refused<'a> {
     Query(&'a ConversationFilter),
 }
 
-impl Refused<'_> {
+impl RefusalSubject<'_> {
     /// What upstream said, without what we sent, which may be personal.
     fn discreet(self, body: ErrorBody) -> ErrorBody {
         let spellings: Vec<String> = match self {
@@ -285,7 +285,7 @@ impl Refused<'_> {
 }
 
 /// What a refusal of the API means.
-pub fn refusal(response: &Response<Bytes>, refused: Refused<'_>) -> Error {
+pub fn refusal(response: &Response<Bytes>, refused: RefusalSubject<'_>) -> Error {
     let status = response.status();
     let body = ErrorBody::parse(response.body());
     // Judged before anything is left out of it.
@@ -301,15 +301,19 @@ pub fn refusal(response: &Response<Bytes>, refused: Refused<'_>) -> Error {
             let named = message.as_deref().and_then(permission_in);
             Error::UpstreamForbidden { permission: named.or_else(|| refused.permission()), message }
         }
-        (404, Refused::Read(id)) => Error::ConversationNotFound(id),
+        (404, RefusalSubject::Read(id)) => Error::ConversationNotFound(id),
         // A read has shown the conversation and this participant a moment before.
-        (404, Refused::Patch(participant, _)) => {
+        (404, RefusalSubject::Patch(participant, _)) => {
             Error::ParticipantLeft { participant, code, message }
         }
-        (409, Refused::Patch(..)) => Error::UpstreamConflict,
-        (400 | 413, Refused::Patch(..)) if said_too_large => too_large(),
+        (409, RefusalSubject::Patch(..)) => Error::UpstreamConflict,
+        (400 | 413, RefusalSubject::Patch(..)) if said_too_large => too_large(),
         (429, _) => Error::UpstreamRateLimited {
-            reason: if matches!(refused, Refused::Query(_)) { QUERY_THROTTLED } else { THROTTLED },
+            reason: if matches!(refused, RefusalSubject::Query(_)) {
+                QUERY_THROTTLED
+            } else {
+                THROTTLED
+            },
             retry_after: throttle_wait(response.headers()),
         },
         (408 | 500..=599, _) => Error::UpstreamUnavailable {
@@ -356,7 +360,7 @@ mod tests {
             .body(Bytes::copy_from_slice(body.as_bytes()))
             .expect("valid");
         let id = "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid");
-        refusal(&response, Refused::Patch(id, &AttributeMap::default()))
+        refusal(&response, RefusalSubject::Patch(id, &AttributeMap::default()))
     }
 
     #[test]
@@ -381,7 +385,8 @@ mod tests {
         for (asked, told) in [("17", 17), ("180", 180), ("3600", 60), ("99999999999", 60)] {
             let response = Response::builder().status(429).header("retry-after", asked);
             let id = "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid");
-            let error = refusal(&response.body(Bytes::new()).expect("valid"), Refused::Read(id));
+            let error =
+                refusal(&response.body(Bytes::new()).expect("valid"), RefusalSubject::Read(id));
             let Error::UpstreamRateLimited { retry_after, .. } = error else {
                 panic!("{error}");
             };
@@ -390,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_that_cuts_an_attempt_short_is_not_upstreams_failure() {
+    fn a_deadline_that_cuts_an_attempt_is_no_upstream_failure() {
         assert_eq!(UpstreamError::Timeout { full: false }.is_upstream_failure(), None);
         let error = UpstreamError::Timeout { full: false }.into_error(true);
         assert!(matches!(error, Error::DeadlineExceeded(_)));

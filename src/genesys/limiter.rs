@@ -1,7 +1,7 @@
 //! The call budget as everything that calls the platform shares it: who may call at once, and who
 //! waits.
 //!
-//! The decisions are those of [`CallBudget`]. Here are its lock, which is never held across an await,
+//! The decisions are those of [`TokenBudget`]. Here are its lock, which is never held across an await,
 //! the waiting, and one task that looks at the queue in time. That task lives as long as a request
 //! waits. A request whose future is dropped leaves the queue.
 
@@ -17,83 +17,94 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use self::log::SpentLog;
-use self::waiter::Waiter;
-use self::wakeup::{Wakeup, answer};
+use self::waiter::LimiterWaiter;
+use self::wakeup::{WakeupTimer, answer};
 use super::error::UpstreamError;
-use crate::clock::Monotonic;
+use crate::clock::MonotonicClock;
 use crate::error::Error;
 use crate::policy::{
-    Admission, BudgetSettings, CallBudget, CallRequest, CallRequestId, CallStart, Moment, Priority,
-    RateLimitHeaders, Refusal,
+    BudgetSettings, CallAdmission, CallPriority, CallRefusal, CallRequest, CallRequestId,
+    CallStart, MonoTime, RateLimitHeaders, TokenBudget,
 };
-use crate::ports::{Booking, Class, Meter, Operation, Pacing, Payer, Permits, Purse, Wish};
+use crate::ports::{
+    BudgetAccount, CallBudget, CallPermits, MetricsRecorder, PermitPool, PlatformOperation,
+    PriorityClass, Reservation, ReservationRequest,
+};
 
 /// The call budget. Clones share it.
 #[derive(Clone)]
-pub struct Limiter(Arc<LimiterInner>);
+pub struct CallLimiter(Arc<LimiterInner>);
 
 /// What a request that waits gets in the end.
-type Grant = Result<Permits, Refusal>;
+type GrantResult = Result<CallPermits, CallRefusal>;
 
 struct LimiterInner {
     /// Itself, as the purse of its permits.
     this: Weak<Self>,
-    state: Mutex<State>,
+    state: Mutex<LimiterState>,
     /// Wakes the task when a place comes free sooner than it thinks.
     kick: Notify,
-    clock: Monotonic,
-    meter: Arc<dyn Meter>,
+    clock: MonotonicClock,
+    recorder: Arc<dyn MetricsRecorder>,
     /// Whether it is the budget itself, whose state is shown.
     is_budget: bool,
 }
 
-struct State {
-    policy: CallBudget,
-    waiters: HashMap<CallRequestId, oneshot::Sender<Grant>>,
-    wakeup: Wakeup,
+struct LimiterState {
+    policy: TokenBudget,
+    waiters: HashMap<CallRequestId, oneshot::Sender<GrantResult>>,
+    wakeup: WakeupTimer,
     spent: SpentLog,
 }
 
 /// What came of a request.
 enum ReserveResult {
-    Now(Permits),
-    Later(Moment, Waiter),
+    Now(CallPermits),
+    Later(MonoTime, LimiterWaiter),
 }
 
 /// What upstream made of a call.
 pub struct CallFeedback {
     /// Which operation it was.
-    pub operation: Operation,
+    pub operation: PlatformOperation,
     /// How long no further calls are wanted, if it was a 429.
     pub throttled: Option<Duration>,
     /// What it says about its own counting.
     pub headers: RateLimitHeaders,
 }
 
-impl Limiter {
+impl CallLimiter {
     /// An unused budget.
-    pub fn new(settings: BudgetSettings, meter: Arc<dyn Meter>, clock: Monotonic) -> Self {
-        let limiter = Self::build(settings, meter, clock, true);
+    pub fn new(
+        settings: BudgetSettings,
+        recorder: Arc<dyn MetricsRecorder>,
+        clock: MonotonicClock,
+    ) -> Self {
+        let limiter = Self::build(settings, recorder, clock, true);
         limiter.report();
         limiter
     }
 
     /// A lane next to the budget, for an operation that upstream throttles on its own. It bounds
     /// nothing that the budget does not.
-    pub fn lane(settings: BudgetSettings, meter: Arc<dyn Meter>, clock: Monotonic) -> Self {
-        Self::build(settings, meter, clock, false)
+    pub fn lane(
+        settings: BudgetSettings,
+        recorder: Arc<dyn MetricsRecorder>,
+        clock: MonotonicClock,
+    ) -> Self {
+        Self::build(settings, recorder, clock, false)
     }
 
     fn build(
         settings: BudgetSettings,
-        meter: Arc<dyn Meter>,
-        clock: Monotonic,
+        recorder: Arc<dyn MetricsRecorder>,
+        clock: MonotonicClock,
         is_budget: bool,
     ) -> Self {
-        let state = State {
-            policy: CallBudget::new(settings),
+        let state = LimiterState {
+            policy: TokenBudget::new(settings),
             waiters: HashMap::new(),
-            wakeup: Wakeup::Off,
+            wakeup: WakeupTimer::Off,
             spent: SpentLog::new(settings),
         };
         Self(Arc::new_cyclic(|this| LimiterInner {
@@ -101,7 +112,7 @@ impl Limiter {
             state: Mutex::new(state),
             kick: Notify::new(),
             clock,
-            meter,
+            recorder,
             is_budget,
         }))
     }
@@ -112,19 +123,19 @@ impl Limiter {
     /// As soon as it is known that the call cannot be made in time.
     pub async fn permits(
         &self,
-        class: Class,
-        payer: Payer,
+        class: PriorityClass,
+        account: BudgetAccount,
         deadline: Instant,
-    ) -> Result<Permits, Refusal> {
-        match self.0.reserve(Wish { calls: 1, class, deadline, payer })? {
+    ) -> Result<CallPermits, CallRefusal> {
+        match self.0.reserve(ReservationRequest { calls: 1, class, deadline, account })? {
             ReserveResult::Now(permits) => Ok(permits),
             ReserveResult::Later(_, waiter) => waiter.answer().await,
         }
     }
 
     /// Gives each of these clients its share, also before it has called.
-    pub fn expect(&self, payers: &[Payer]) {
-        self.0.act(|policy, now| policy.set_known_clients(payers, now));
+    pub fn set_known_clients(&self, accounts: &[BudgetAccount]) {
+        self.0.act(|policy, now| policy.set_known_clients(accounts, now));
     }
 
     /// Whether a call that was granted may start now: not if a 429 came since.
@@ -145,7 +156,7 @@ impl Limiter {
         });
         if let Some(wait) = feedback.throttled {
             tracing::warn!(retry_after = ?wait, "upstream throttles");
-            self.0.meter.throttled(feedback.operation);
+            self.0.recorder.throttled(feedback.operation);
             self.report();
         }
     }
@@ -165,7 +176,7 @@ impl Limiter {
     /// Updates the gauges of the budget; they change with time alone, too.
     pub fn report(&self) {
         if self.0.is_budget {
-            self.0.meter.rate_window(self.room(), self.throttle_left().is_some());
+            self.0.recorder.rate_window(self.room(), self.throttle_left().is_some());
         }
     }
 
@@ -181,22 +192,27 @@ impl Limiter {
 }
 
 impl LimiterInner {
-    fn reserve(&self, wish: Wish) -> Result<ReserveResult, Refusal> {
+    fn reserve(
+        &self,
+        reservation_request: ReservationRequest,
+    ) -> Result<ReserveResult, CallRefusal> {
         let mut state = self.state();
         let now = self.clock.now();
         let request = CallRequest {
-            calls: wish.calls,
-            priority: priority(wish.class),
-            deadline: self.clock.moment(wish.deadline),
-            account: wish.payer,
+            calls: reservation_request.calls,
+            priority: priority(reservation_request.class),
+            deadline: self.clock.moment(reservation_request.deadline),
+            account: reservation_request.account,
         };
         match state.policy.request(request, now) {
-            Admission::Granted(calls) => Ok(ReserveResult::Now(self.permits(wish.payer, calls))),
-            Admission::Refused(refusal) => {
+            CallAdmission::Granted(calls) => {
+                Ok(ReserveResult::Now(self.permits(reservation_request.account, calls)))
+            }
+            CallAdmission::Refused(refusal) => {
                 self.refused(&mut state);
                 Err(refusal)
             }
-            Admission::Queued(id, expected) => {
+            CallAdmission::Queued(id, expected) => {
                 let (sender, receiver) = oneshot::channel();
                 state.waiters.insert(id, sender);
                 let answers = self.settle(&mut state, now);
@@ -205,7 +221,12 @@ impl LimiterInner {
                 }
                 drop(state);
                 answer(answers);
-                let mut waiter = Waiter::new(self.this(), id, (request, wish.deadline), receiver);
+                let mut waiter = LimiterWaiter::new(
+                    self.this(),
+                    id,
+                    (request, reservation_request.deadline),
+                    receiver,
+                );
                 match waiter.ready() {
                     Some(grant) => grant.map(ReserveResult::Now),
                     None => Ok(ReserveResult::Later(expected, waiter)),
@@ -215,7 +236,7 @@ impl LimiterInner {
     }
 
     /// Changes something, and grants what can be granted then.
-    fn act<T>(&self, change: impl FnOnce(&mut CallBudget, Moment) -> T) -> T {
+    fn act<T>(&self, change: impl FnOnce(&mut TokenBudget, MonoTime) -> T) -> T {
         let mut state = self.state();
         let now = self.clock.now();
         let result = change(&mut state.policy, now);
@@ -229,73 +250,73 @@ impl LimiterInner {
     fn leave<T>(
         &self,
         id: CallRequestId,
-        change: impl FnOnce(&mut CallBudget, Moment) -> T,
+        change: impl FnOnce(&mut TokenBudget, MonoTime) -> T,
     ) -> Option<T> {
         self.state().waiters.remove(&id)?;
         Some(self.act(change))
     }
 
-    fn refused(&self, state: &mut State) {
-        self.meter.rate_refused();
+    fn refused(&self, state: &mut LimiterState) {
+        self.recorder.rate_refused();
         self.count(state, |spent| spent.refused += 1);
     }
 
-    fn permits(&self, payer: Payer, calls: u32) -> Permits {
-        Permits::new(self.this(), payer, calls)
+    fn permits(&self, account: BudgetAccount, calls: u32) -> CallPermits {
+        CallPermits::new(self.this(), account, calls)
     }
 
     fn this(&self) -> Arc<Self> {
         self.this.upgrade().expect("the caller holds it")
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LimiterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pacing for Limiter {
-    fn book(&self, wish: Wish) -> Result<Booking, Error> {
-        match self.0.reserve(wish).map_err(error)? {
-            ReserveResult::Now(permits) => Ok(Booking::Now(permits)),
-            ReserveResult::Later(expected, waiter) => Ok(Booking::Later {
+impl CallBudget for CallLimiter {
+    fn reserve(&self, reservation_request: ReservationRequest) -> Result<Reservation, Error> {
+        match self.0.reserve(reservation_request).map_err(error)? {
+            ReserveResult::Now(permits) => Ok(Reservation::Now(permits)),
+            ReserveResult::Later(expected, waiter) => Ok(Reservation::Later {
                 expected: self.0.clock.instant(expected),
                 granted: Box::pin(async move { waiter.answer().await.map_err(error) }),
             }),
         }
     }
 
-    fn refusal(&self, payer: Payer, calls: u32) -> Error {
+    fn refusal(&self, account: BudgetAccount, calls: u32) -> Error {
         let mut state = self.0.state();
         let now = self.0.clock.now();
         self.0.refused(&mut state);
-        let class = if calls > 1 { Priority::Write } else { Priority::Read };
-        error(state.policy.turn_away(None, (payer, class, calls), now))
+        let class = if calls > 1 { CallPriority::Write } else { CallPriority::Read };
+        error(state.policy.turn_away(None, (account, class, calls), now))
     }
 }
 
-impl Purse for LimiterInner {
-    fn spent(&self, payer: Payer) {
+impl PermitPool for LimiterInner {
+    fn spent(&self, account: BudgetAccount) {
         if self.is_budget {
-            self.meter.paid(payer);
+            self.recorder.paid(account);
         }
-        self.act(|policy, now| policy.spent(payer, now));
+        self.act(|policy, now| policy.spent(account, now));
     }
 
-    fn returned(&self, payer: Payer, calls: u32) {
-        self.act(|policy, now| policy.returned(payer, calls, now));
+    fn returned(&self, account: BudgetAccount, calls: u32) {
+        self.act(|policy, now| policy.returned(account, calls, now));
     }
 }
 
-fn error(refusal: Refusal) -> Error {
+fn error(refusal: CallRefusal) -> Error {
     UpstreamError::from(refusal).into_error(false)
 }
 
-fn priority(class: Class) -> Priority {
+fn priority(class: PriorityClass) -> CallPriority {
     match class {
-        Class::Admitted => Priority::Committed,
-        Class::Write => Priority::Write,
-        Class::Read => Priority::Read,
-        Class::Extra => Priority::ReadBack,
+        PriorityClass::Committed => CallPriority::Committed,
+        PriorityClass::Write => CallPriority::Write,
+        PriorityClass::Read => CallPriority::Read,
+        PriorityClass::ReadBack => CallPriority::ReadBack,
     }
 }
 

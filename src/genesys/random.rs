@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A shared source of random numbers. Not for secrets.
 #[derive(Clone, Debug)]
-pub struct Jitter(Arc<Mutex<fastrand::Rng>>);
+pub struct JitterSource(Arc<Mutex<fastrand::Rng>>);
 
-impl Jitter {
+impl JitterSource {
     /// Seeded from the system.
     pub fn random() -> Self {
         Self(Arc::new(Mutex::new(fastrand::Rng::new())))

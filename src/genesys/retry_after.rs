@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, header};
 use crate::clock;
 
 /// No plan goes further ahead, and an instant that lies too far ahead cannot be written down.
-const LONGEST: Duration = Duration::from_hours(24);
+const MAX: Duration = Duration::from_hours(24);
 
 /// The wait that an answer asks for, at most a day; a date in the past asks for none.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -17,14 +17,14 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let wait = if is_number {
         // What has too many digits for a number is longer than a day all the same.
-        text.parse().map_or(LONGEST, Duration::from_secs)
+        text.parse().map_or(MAX, Duration::from_secs)
     } else {
         // The sender's own clock counts, so that a wrong clock on either side does no harm.
         let sent = date(headers, &header::DATE).unwrap_or_else(|| clock::now().into());
         let until = date(headers, &header::RETRY_AFTER)?;
         until.duration_since(sent).unwrap_or_default()
     };
-    Some(wait.min(LONGEST))
+    Some(wait.min(MAX))
 }
 
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {

@@ -7,17 +7,17 @@ use tower::ServiceBuilder;
 use tower::layer::layer_fn;
 
 use super::layers::rate_limit::CallLimiters;
-use super::layers::retry::Retries;
+use super::layers::retry::RetryPolicy;
 use super::layers::throttle::{ApiThrottles, UpstreamThrottle};
 use super::layers::timeout::AttemptTimeout;
 use super::layers::{auth, base_uri, deadline, observe, rate_limit, retry, throttle, timeout};
-use super::random::Jitter;
+use super::random::JitterSource;
 use super::token::TokenCache;
 use super::token::fetch::mark_unusable;
-use super::transport::Transport;
-use crate::clock::Monotonic;
+use super::transport::HttpTransport;
+use crate::clock::MonotonicClock;
 use crate::policy::{Backoff, RetryBudget};
-use crate::ports::Meter;
+use crate::ports::MetricsRecorder;
 
 /// Numbers of the stack.
 #[derive(Clone, Debug)]
@@ -40,43 +40,43 @@ pub struct StackParts {
     /// Numbers.
     pub settings: StackSettings,
     /// The wire.
-    pub transport: Transport,
+    pub transport: HttpTransport,
     /// Where everything is counted.
-    pub meter: Arc<dyn Meter>,
+    pub recorder: Arc<dyn MetricsRecorder>,
     /// Where jitter comes from.
-    pub jitter: Jitter,
+    pub jitter: JitterSource,
     /// The time.
-    pub clock: Monotonic,
+    pub clock: MonotonicClock,
 }
 
 /// The stack of the platform API, and what `/readyz` tells of it.
 pub struct ApiStack {
     /// The stack.
-    pub transport: Transport,
+    pub transport: HttpTransport,
     /// Its adaptive throttles.
     pub throttles: ApiThrottles,
     /// Its retry budget.
-    pub retries: Arc<Retries>,
+    pub retries: Arc<RetryPolicy>,
 }
 
 /// The stack of the platform API within these limits.
 pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: CallLimiters) -> ApiStack {
-    let StackParts { settings, transport, meter, jitter, clock } = parts.clone();
+    let StackParts { settings, transport, recorder, jitter, clock } = parts.clone();
     let throttle = |upstream| {
-        let (jitter, meter) = (jitter.clone(), Arc::clone(&meter));
-        Arc::new(UpstreamThrottle::new(upstream, jitter, meter, clock))
+        let (jitter, recorder) = (jitter.clone(), Arc::clone(&recorder));
+        Arc::new(UpstreamThrottle::new(upstream, jitter, recorder, clock))
     };
     let throttles =
         ApiThrottles { conversations: throttle("conversations"), analytics: throttle("analytics") };
-    let retries = Arc::new(Retries {
+    let retries = Arc::new(RetryPolicy {
         backoff: settings.backoff,
         budget: Mutex::new(RetryBudget::default()),
         jitter,
-        meter: Arc::clone(&meter),
+        recorder: Arc::clone(&recorder),
         clock,
     });
     let api_base = settings.api_base;
-    let (asked, call_meter) = (throttles.clone(), Arc::clone(&meter));
+    let (asked, call_meter) = (throttles.clone(), Arc::clone(&recorder));
     let repeating = Arc::clone(&retries);
     let attempt = AttemptTimeout::new(settings.attempt_timeout, settings.deadline);
     let stack = ServiceBuilder::new()
@@ -95,7 +95,7 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: CallLimiters) -
         // Inside the rate limit: waiting for that is not the upstream being slow.
         .layer(layer_fn(move |inner| timeout::layer(attempt.clone(), inner)))
         // One record an attempt.
-        .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
+        .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&recorder), inner)))
         // From path to host.
         .layer(layer_fn(move |inner| base_uri::layer(&api_base, inner)))
         .service(transport);
@@ -104,15 +104,15 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: CallLimiters) -
 
 /// The stack of the token endpoint. It has no retries: the task that fetches tokens has a schedule
 /// of its own.
-pub fn token_stack(parts: &StackParts) -> (Transport, Arc<UpstreamThrottle>) {
-    let StackParts { settings, transport, meter, jitter, clock } = parts.clone();
-    let throttle = Arc::new(UpstreamThrottle::new("token", jitter, Arc::clone(&meter), clock));
+pub fn token_stack(parts: &StackParts) -> (HttpTransport, Arc<UpstreamThrottle>) {
+    let StackParts { settings, transport, recorder, jitter, clock } = parts.clone();
+    let throttle = Arc::new(UpstreamThrottle::new("token", jitter, Arc::clone(&recorder), clock));
     let (asked, login_base) = (Arc::clone(&throttle), settings.login_base);
     let attempt = AttemptTimeout::new(settings.attempt_timeout, settings.deadline);
     let stack = ServiceBuilder::new()
         .layer(layer_fn(move |inner| throttle::layer(Arc::clone(&asked), inner)))
         .layer(layer_fn(move |inner| timeout::layer(attempt.clone(), inner)))
-        .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&meter), inner)))
+        .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&recorder), inner)))
         // Inside the records of attempts, so that they see it.
         .layer(layer_fn(mark_unusable))
         .layer(layer_fn(move |inner| base_uri::layer(&login_base, inner)))

@@ -19,13 +19,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{TokenFailure, UpstreamError};
-use super::random::Jitter;
-use super::transport::Transport;
-use crate::ports::Meter;
+use super::random::JitterSource;
+use super::transport::HttpTransport;
+use crate::ports::MetricsRecorder;
 
 /// Credentials of an OAuth client with the client-credentials grant.
 #[derive(Clone, Debug)]
-pub struct Credentials {
+pub struct ClientCredentials {
     /// Client id.
     pub client_id: String,
     /// Client secret.
@@ -72,13 +72,13 @@ pub struct TokenSettings {
 
 /// A token that can be sent.
 #[derive(Clone)]
-pub struct Token {
+pub struct AccessToken {
     header: HeaderValue,
     generation: u64,
     expires: Instant,
 }
 
-impl Token {
+impl AccessToken {
     /// The `Authorization` header, marked as sensitive.
     pub fn header(&self) -> HeaderValue {
         self.header.clone()
@@ -94,23 +94,23 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("AccessToken").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 
 /// What the task last published.
 #[derive(Clone, Debug)]
-enum News {
+enum TokenState {
     /// The first fetch is under way.
     Fetching,
     /// The API has refused the token, and a new one is being fetched.
     Replacing,
     /// There is a token. `trouble` is what kept it from being renewed since.
-    Ready { token: Token, trouble: Option<Trouble> },
+    Ready { token: AccessToken, trouble: Option<RefreshFailure> },
     /// There is none, and there will be no other try before `next_try`.
-    Failed { trouble: Trouble },
+    Failed { trouble: RefreshFailure },
 }
 
 /// Whether a token is at hand; for `/readyz`.
@@ -127,25 +127,25 @@ pub enum TokenStatus {
 }
 
 /// Renewals that 401s may force in quick succession; one comes back every
-/// [`FORCED_RENEWAL_EVERY`]. An API that answers every token with 401 must not make us flood the
+/// [`FORCED_REFRESH_INTERVAL`]. An API that answers every token with 401 must not make us flood the
 /// token endpoint.
-const FORCED_RENEWALS: u32 = 5;
-const FORCED_RENEWAL_EVERY: Duration = Duration::from_secs(10);
+const MAX_FORCED_REFRESHES: u32 = 5;
+const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The shared token. Cheap to clone.
 #[derive(Clone)]
-pub struct TokenCache(Arc<Shared>);
+pub struct TokenCache(Arc<TokenCacheInner>);
 
-struct Shared {
-    news: watch::Receiver<News>,
+struct TokenCacheInner {
+    news: watch::Receiver<TokenState>,
     stale: watch::Sender<u64>,
-    forced: Mutex<Allowance>,
+    forced: Mutex<ForcedRefreshQuota>,
     /// The API has answered 401 to a token that was fetched because of a 401.
     refused: AtomicBool,
-    meter: Arc<dyn Meter>,
+    recorder: Arc<dyn MetricsRecorder>,
 }
 
-struct Allowance {
+struct ForcedRefreshQuota {
     left: u32,
     since: Instant,
 }
@@ -153,35 +153,44 @@ struct Allowance {
 impl TokenCache {
     /// Starts the task that fetches and renews, and ends with `stop`.
     pub fn start(
-        credentials: Credentials,
+        credentials: ClientCredentials,
         settings: TokenSettings,
-        stack: Transport,
-        (jitter, meter): (Jitter, Arc<dyn Meter>),
+        stack: HttpTransport,
+        (jitter, recorder): (JitterSource, Arc<dyn MetricsRecorder>),
         stop: CancellationToken,
     ) -> Self {
-        let (publish, news) = watch::channel(News::Fetching);
+        let (publish, news) = watch::channel(TokenState::Fetching);
         let (stale, stale_news) = watch::channel(0);
         let (timeout, host) = (settings.attempt_timeout, settings.login_host.clone());
-        let fetch = fetch::Fetch { credentials, stack, timeout, host };
-        let (meters, stale_seen) = (Arc::clone(&meter), stale_news);
-        let task =
-            refresh::Refresh { fetch, settings, jitter, meter: meters, publish, stale: stale_seen };
+        let fetch = fetch::TokenFetcher { credentials, stack, timeout, host };
+        let (meters, stale_seen) = (Arc::clone(&recorder), stale_news);
+        let task = refresh::TokenRefresher {
+            fetch,
+            settings,
+            jitter,
+            recorder: meters,
+            publish,
+            stale: stale_seen,
+        };
         tokio::spawn(stop.run_until_cancelled_owned(task.run()));
-        let forced = Allowance { left: FORCED_RENEWALS, since: Instant::now() };
-        Self(Arc::new(Shared {
+        let forced = ForcedRefreshQuota { left: MAX_FORCED_REFRESHES, since: Instant::now() };
+        Self(Arc::new(TokenCacheInner {
             news,
             stale,
             forced: Mutex::new(forced),
             refused: AtomicBool::new(false),
-            meter,
+            recorder,
         }))
     }
 
     /// The token, if a good one is at hand.
-    pub fn current(&self) -> Option<Token> {
+    pub fn current(&self) -> Option<AccessToken> {
         match &*self.0.news.borrow() {
-            News::Ready { token, .. } if token.is_good() => Some(token.clone()),
-            News::Ready { .. } | News::Fetching | News::Replacing | News::Failed { .. } => None,
+            TokenState::Ready { token, .. } if token.is_good() => Some(token.clone()),
+            TokenState::Ready { .. }
+            | TokenState::Fetching
+            | TokenState::Replacing
+            | TokenState::Failed { .. } => None,
         }
     }
 
@@ -189,7 +198,7 @@ impl TokenCache {
     ///
     /// # Errors
     /// At once if the credentials are refused, or no other try comes before the deadline.
-    pub async fn get(&self, deadline: Instant) -> Result<Token, UpstreamError> {
+    pub async fn get(&self, deadline: Instant) -> Result<AccessToken, UpstreamError> {
         self.newer_than(0, deadline).await
     }
 
@@ -202,7 +211,7 @@ impl TokenCache {
         &self,
         generation: u64,
         deadline: Instant,
-    ) -> Result<Option<Token>, UpstreamError> {
+    ) -> Result<Option<AccessToken>, UpstreamError> {
         let is_newest = self.current().is_none_or(|token| token.generation <= generation);
         let mut granted = true;
         // Under the lock of the channel, so that a crowd that saw one 401 spends one renewal.
@@ -220,20 +229,30 @@ impl TokenCache {
         self.newer_than(generation, deadline).await.map(Some)
     }
 
-    async fn newer_than(&self, generation: u64, deadline: Instant) -> Result<Token, UpstreamError> {
+    async fn newer_than(
+        &self,
+        generation: u64,
+        deadline: Instant,
+    ) -> Result<AccessToken, UpstreamError> {
         let mut news = self.0.news.clone();
         loop {
             match &*news.borrow_and_update() {
-                News::Ready { token, .. } if token.is_good() && token.generation > generation => {
+                TokenState::Ready { token, .. }
+                    if token.is_good() && token.generation > generation =>
+                {
                     return Ok(token.clone());
                 }
                 // A token that has died while it could not be renewed is no token any more.
-                News::Failed { trouble } | News::Ready { trouble: Some(trouble), .. }
+                TokenState::Failed { trouble }
+                | TokenState::Ready { trouble: Some(trouble), .. }
                     if trouble.is_final(deadline) =>
                 {
                     return Err(UpstreamError::NoToken(trouble.now()));
                 }
-                News::Ready { .. } | News::Failed { .. } | News::Fetching | News::Replacing => {}
+                TokenState::Ready { .. }
+                | TokenState::Failed { .. }
+                | TokenState::Fetching
+                | TokenState::Replacing => {}
             }
             match tokio::time::timeout_at(deadline, news.changed()).await {
                 Ok(Ok(())) => {}
@@ -247,26 +266,26 @@ impl TokenCache {
     /// At the deadline the last failure says more than "too late".
     fn reason_at_deadline(&self) -> UpstreamError {
         match &*self.0.news.borrow() {
-            News::Failed { trouble } | News::Ready { trouble: Some(trouble), .. } => {
+            TokenState::Failed { trouble } | TokenState::Ready { trouble: Some(trouble), .. } => {
                 UpstreamError::NoToken(trouble.now())
             }
-            News::Ready { trouble: None, .. } | News::Fetching | News::Replacing => {
-                UpstreamError::NotSentInTime
-            }
+            TokenState::Ready { trouble: None, .. }
+            | TokenState::Fetching
+            | TokenState::Replacing => UpstreamError::NotSentInTime,
         }
     }
 
     /// The API refuses also tokens that are fresh. Said in the log once; requests go on trying,
     /// since the reason may lie in a single conversation.
-    pub fn refused_by_api(&self) {
-        self.0.meter.token_failed();
+    pub fn mark_rejected(&self) {
+        self.0.recorder.token_failed();
         if !self.0.refused.swap(true, Ordering::Relaxed) {
             tracing::error!("the API answers 401 also to a fresh token");
         }
     }
 
     /// The API has taken a token.
-    pub fn taken_by_api(&self) {
+    pub fn mark_accepted(&self) {
         if self.0.refused.load(Ordering::Relaxed) {
             self.0.refused.store(false, Ordering::Relaxed);
         }
@@ -275,23 +294,23 @@ impl TokenCache {
     /// How things stand.
     pub fn status(&self) -> TokenStatus {
         match &*self.0.news.borrow() {
-            News::Fetching => TokenStatus::Starting,
-            News::Replacing => TokenStatus::Unavailable(
+            TokenState::Fetching => TokenStatus::Starting,
+            TokenState::Replacing => TokenStatus::Unavailable(
                 "the API refused the token, a new one is being fetched".to_owned(),
             ),
-            News::Ready { trouble: Some(Trouble { failure, .. }), .. }
-            | News::Failed { trouble: Trouble { failure, .. } }
+            TokenState::Ready { trouble: Some(RefreshFailure { failure, .. }), .. }
+            | TokenState::Failed { trouble: RefreshFailure { failure, .. } }
                 if let TokenFailure::Refused(reason) = failure =>
             {
                 TokenStatus::Refused(reason.clone())
             }
-            News::Ready { .. } if self.0.refused.load(Ordering::Relaxed) => {
+            TokenState::Ready { .. } if self.0.refused.load(Ordering::Relaxed) => {
                 TokenStatus::Unavailable("the API answers 401 also to a fresh token".to_owned())
             }
-            News::Ready { token, .. } => {
+            TokenState::Ready { token, .. } => {
                 TokenStatus::Good(token.expires.saturating_duration_since(Instant::now()))
             }
-            News::Failed { trouble } => TokenStatus::Unavailable(trouble.failure.to_string()),
+            TokenState::Failed { trouble } => TokenStatus::Unavailable(trouble.failure.to_string()),
         }
     }
 
@@ -299,22 +318,22 @@ impl TokenCache {
     pub async fn started(&self) {
         let mut news = self.0.news.clone();
         // An error means that the task has ended: nothing to wait for any more.
-        let _ = news.wait_for(|news| !matches!(news, News::Fetching)).await;
+        let _ = news.wait_for(|news| !matches!(news, TokenState::Fetching)).await;
     }
 
-    fn allowance(&self) -> std::sync::MutexGuard<'_, Allowance> {
+    fn allowance(&self) -> std::sync::MutexGuard<'_, ForcedRefreshQuota> {
         self.0.forced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Allowance {
+impl ForcedRefreshQuota {
     fn take(&mut self) -> bool {
         let elapsed = self.since.elapsed();
-        let earned = elapsed.as_secs() / FORCED_RENEWAL_EVERY.as_secs();
+        let earned = elapsed.as_secs() / FORCED_REFRESH_INTERVAL.as_secs();
         if earned > 0 {
             self.since = Instant::now();
-            let earned = u32::try_from(earned).unwrap_or(FORCED_RENEWALS);
-            self.left = self.left.saturating_add(earned).min(FORCED_RENEWALS);
+            let earned = u32::try_from(earned).unwrap_or(MAX_FORCED_REFRESHES);
+            self.left = self.left.saturating_add(earned).min(MAX_FORCED_REFRESHES);
         }
         let granted = self.left > 0;
         self.left = self.left.saturating_sub(1);
@@ -324,12 +343,12 @@ impl Allowance {
 
 /// A fetch that failed, and when there is another.
 #[derive(Clone, Debug)]
-struct Trouble {
+struct RefreshFailure {
     failure: TokenFailure,
     next_try: Instant,
 }
 
-impl Trouble {
+impl RefreshFailure {
     /// Whether waiting on until `deadline` is pointless.
     fn is_final(&self, deadline: Instant) -> bool {
         match self.failure {

@@ -29,13 +29,13 @@ type ExchangeResult = Result<Response<Bytes>, UpstreamError>;
 /// future is boxed: that of nine layers within each other has eight kilobytes, and would be copied by
 /// each of them.
 #[derive(Clone)]
-pub struct Transport(
+pub struct HttpTransport(
     Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, ExchangeResult> + Send + Sync>,
 );
 
-impl Transport {
+impl HttpTransport {
     /// Exchanges as `exchange` does.
-    pub fn of<F: Future<Output = ExchangeResult> + Send + 'static>(
+    pub fn from_fn<F: Future<Output = ExchangeResult> + Send + 'static>(
         exchange: impl Fn(Request<Bytes>) -> F + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(move |request| Box::pin(exchange(request))))
@@ -47,7 +47,7 @@ impl Transport {
     }
 }
 
-impl Service<Request<Bytes>> for Transport {
+impl Service<Request<Bytes>> for HttpTransport {
     type Response = Response<Bytes>;
     type Error = UpstreamError;
     type Future = BoxFuture<'static, ExchangeResult>;
@@ -62,8 +62,8 @@ impl Service<Request<Bytes>> for Transport {
 }
 
 /// Exchanges with a router of this process.
-pub fn in_process(router: Router, body_limit: usize) -> Transport {
-    Transport::of(move |request| {
+pub fn in_process(router: Router, body_limit: usize) -> HttpTransport {
+    HttpTransport::from_fn(move |request| {
         let router = router.clone();
         async move {
             let answer = router.oneshot(request.map(Body::from)).await;

@@ -18,25 +18,25 @@ use serde_json::value::RawValue;
 
 use self::attributes::WireAttributes;
 pub use self::details::{details, details_query};
-use self::parts::{LastLeg, Present, Text, Time};
+use self::parts::{LastLeg, PresenceFlag, WireText, WireTime};
 pub use self::redact::{repeats_a_value, without_secrets, without_values};
 use crate::domain::{
     AttributeKey, AttributeMap, AttributeValue, Conversation, ConversationId, MarkedJson,
-    Participant, PersonName, Span,
+    Participant, PersonName, TimeRange,
 };
 
 /// Room for the participants of most calls: a customer, a flow, a queue, an agent, and one more.
-const USUAL_PARTICIPANTS: usize = 5;
+const TYPICAL_PARTICIPANTS: usize = 5;
 
 /// Body of both GETs of a conversation. Source: models `Conversation` and `CallConversation` of
 /// the Python SDK 269.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireConversation {
-    id: Option<Present>,
-    start_time: Option<Time>,
-    end_time: Option<Time>,
-    participants: Option<Participants>,
+    id: Option<PresenceFlag>,
+    start_time: Option<WireTime>,
+    end_time: Option<WireTime>,
+    participants: Option<WireParticipants>,
 }
 
 /// A participant in either shape: `CallMediaParticipant` has a `state` of its own, `Participant`
@@ -45,15 +45,15 @@ struct WireConversation {
 #[serde(rename_all = "camelCase")]
 struct WireParticipant<'a> {
     #[serde(borrow)]
-    id: Option<Text<'a>>,
+    id: Option<WireText<'a>>,
     #[serde(borrow)]
-    purpose: Option<Text<'a>>,
+    purpose: Option<WireText<'a>>,
     #[serde(borrow)]
-    state: Option<Text<'a>>,
+    state: Option<WireText<'a>>,
     #[serde(borrow)]
-    name: Option<Text<'a>>,
-    start_time: Option<Time>,
-    end_time: Option<Time>,
+    name: Option<WireText<'a>>,
+    start_time: Option<WireTime>,
+    end_time: Option<WireTime>,
     attributes: Option<WireAttributes>,
     #[serde(borrow)]
     calls: Option<LastLeg<'a>>,
@@ -72,7 +72,7 @@ struct WireParticipant<'a> {
 impl WireParticipant<'_> {
     /// `None` without an id by which it could be addressed.
     fn into_domain(self) -> Option<Participant> {
-        let gone = self.state.as_ref().is_some_and(|Text(state)| {
+        let gone = self.state.as_ref().is_some_and(|WireText(state)| {
             // Enums are compared without case, as the vendor's SDKs do.
             state.eq_ignore_ascii_case("disconnected") || state.eq_ignore_ascii_case("terminated")
         });
@@ -81,11 +81,11 @@ impl WireParticipant<'_> {
         let last_leg = legs.into_iter().flatten().find_map(LastLeg::into_state);
         Some(Participant {
             id: self.id?.0.parse().ok()?,
-            purpose: self.purpose.map(Text::into_owned).unwrap_or_default(),
+            purpose: self.purpose.map(WireText::into_owned).unwrap_or_default(),
             live: self.end_time.is_none() && !gone,
-            name: self.name.map(|Text(name)| PersonName::new(&name)),
+            name: self.name.map(|WireText(name)| PersonName::new(&name)),
             span: span(self.start_time, self.end_time),
-            state: self.state.or(last_leg).map(Text::into_owned),
+            state: self.state.or(last_leg).map(WireText::into_owned),
             attributes: self.attributes.map(WireAttributes::into_map).unwrap_or_default(),
         })
     }
@@ -93,33 +93,33 @@ impl WireParticipant<'_> {
 
 /// Participants, each brought into the domain before the next is read: the wire's form of one is large.
 #[derive(Debug, Default)]
-struct Participants(Vec<Participant>);
+struct WireParticipants(Vec<Participant>);
 
-impl<'de> Deserialize<'de> for Participants {
+impl<'de> Deserialize<'de> for WireParticipants {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Seats;
         impl<'de> Visitor<'de> for Seats {
-            type Value = Participants;
+            type Value = WireParticipants;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of participants")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seats: A) -> Result<Self::Value, A::Error> {
-                let mut participants = Vec::with_capacity(USUAL_PARTICIPANTS);
+                let mut participants = Vec::with_capacity(TYPICAL_PARTICIPANTS);
                 while let Some(participant) = seats.next_element::<WireParticipant>()? {
                     participants.extend(participant.into_domain());
                 }
-                Ok(Participants(participants))
+                Ok(WireParticipants(participants))
             }
         }
         deserializer.deserialize_seq(Seats)
     }
 }
 
-fn span(start: Option<Time>, end: Option<Time>) -> Span {
-    let told = |time: Option<Time>| time.and_then(|Time(time)| time);
-    Span { start: told(start), end: told(end) }
+fn span(start: Option<WireTime>, end: Option<WireTime>) -> TimeRange {
+    let told = |time: Option<WireTime>| time.and_then(|WireTime(time)| time);
+    TimeRange { start: told(start), end: told(end) }
 }
 
 /// Reads the body of a GET of a conversation.
@@ -163,7 +163,7 @@ fn lone(id: ConversationId, text: &str) -> Result<Conversation, &'static str> {
     let wire: WireParticipant =
         serde_json::from_str(text).map_err(|_| "it is not the JSON of a participant")?;
     let participant = wire.into_domain().ok_or("it is JSON, but not of a participant")?;
-    let span = Span::default();
+    let span = TimeRange::default();
     Ok(Conversation { id, live: None, span, participants: vec![participant] })
 }
 
@@ -217,7 +217,7 @@ fn show_damage(participant: &mut Participant, marked: &MarkedJson) {
 /// What stands for an empty value in a PATCH. The platform documents no deletion, and its model no
 /// `null`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clearing {
+pub enum ClearMode {
     /// `""`.
     Empty,
     /// `null`.
@@ -228,12 +228,12 @@ pub enum Clearing {
 ///
 /// # Panics
 /// Never: strings always serialise.
-pub fn patch_body(attributes: &AttributeMap, clearing: Clearing) -> Vec<u8> {
+pub fn patch_body(attributes: &AttributeMap, clearing: ClearMode) -> Vec<u8> {
     #[derive(serde::Serialize)]
     struct Body<'a> {
         attributes: Held<'a>,
     }
-    struct Held<'a>(&'a AttributeMap, Clearing);
+    struct Held<'a>(&'a AttributeMap, ClearMode);
     impl serde::Serialize for Held<'_> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let Self(map, clearing) = *self;
@@ -242,7 +242,7 @@ pub fn patch_body(attributes: &AttributeMap, clearing: Clearing) -> Vec<u8> {
                 .collect_map(entries.map(|(key, value)| (key.as_str(), Sent(value, clearing))))
         }
     }
-    struct Sent<'a>(&'a AttributeValue, Clearing);
+    struct Sent<'a>(&'a AttributeValue, ClearMode);
     impl serde::Serialize for Sent<'_> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let Self(value, clearing) = *self;
@@ -252,8 +252,8 @@ pub fn patch_body(attributes: &AttributeMap, clearing: Clearing) -> Vec<u8> {
                     serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
                 return raw.serialize(serializer);
             }
-            // Empty values are what clears a key: they are sent, although callers never see them.
-            if value.expose().is_empty() && clearing == Clearing::Null {
+            // Empty values are what clears a key: they are sent, although clients never see them.
+            if value.expose().is_empty() && clearing == ClearMode::Null {
                 return serializer.serialize_none();
             }
             serializer.serialize_str(value.expose())

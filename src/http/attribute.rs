@@ -7,22 +7,23 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::attributes::{WriteAny, write};
-use super::extract::{ReadCall, WriteCall};
-use super::flat::FlatAnswer;
+use super::attributes::{AnyWriteResponse, write};
+use super::extract::{ReadArgs, WriteArgs};
+use super::flat::FlatResponse;
 use super::openapi_params::{
-    Conditions, Format, InConversation, Known, OfKey, Options, View, Whose,
+    ConditionHeaders, ConversationParam, FormatParam, IfNoneMatchHeader, KeyParam,
+    ParticipantParam, ViewParam, WriteParams,
 };
 use super::paths;
 use super::problem::Problem;
-use super::responses::{KeyAnswer, WriteAnswer};
+use super::responses::{AttributeResponse, WriteResponse};
 use super::state::HttpSettings;
 use crate::app::App;
 
 /// What a key should hold.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what `wire` reads without building it")]
-pub(super) struct KeyBody {
+pub(super) struct AttributeRequestBody {
     /// The key that the path names, if it is to be said again.
     #[schema(required = false)]
     key: String,
@@ -34,9 +35,9 @@ pub(super) struct KeyBody {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes the answers of one operation")]
-pub(super) enum KeyAny {
-    Plain(KeyAnswer),
-    Flat(FlatAnswer),
+pub(super) enum AnyAttributeResponse {
+    Plain(AttributeResponse),
+    Flat(FlatResponse),
 }
 
 /// Read one attribute
@@ -48,20 +49,20 @@ pub(super) enum KeyAny {
     path = paths::ATTRIBUTE,
     operation_id = "getAttribute",
     tag = "attributes",
-    params(InConversation, OfKey, Whose, View, Format, Known),
+    params(ConversationParam, KeyParam, ParticipantParam, ViewParam, FormatParam, IfNoneMatchHeader),
     responses(
         (status = 200, description = "The attribute, as JSON or as its bare value",
-            content((KeyAny = "application/json"), (String = "text/plain"))),
+            content((AnyAttributeResponse = "application/json"), (String = "text/plain"))),
         (status = 304, description = "It is as the caller knows it"),
     )
 )]
 pub(super) async fn get_attribute(
     State(app): State<App>,
     State(settings): State<Arc<HttpSettings>>,
-    call: ReadCall,
+    call: ReadArgs,
 ) -> Result<Response, Problem> {
     let reading = app.read(call.request).await?;
-    call.view.of(reading, &settings)
+    call.view.from_request(reading, &settings)
 }
 
 /// Write one attribute
@@ -73,21 +74,21 @@ pub(super) async fn get_attribute(
     path = paths::ATTRIBUTE,
     operation_id = "putAttribute",
     tag = "attributes",
-    params(InConversation, OfKey, Whose, Options, View, Conditions),
+    params(ConversationParam, KeyParam, ParticipantParam, WriteParams, ViewParam, ConditionHeaders),
     request_body(content(
-        (KeyBody = "application/json", example = json!({"key": "loyalty_tier", "value": "gold"})),
+        (AttributeRequestBody = "application/json", example = json!({"key": "loyalty_tier", "value": "gold"})),
         (String = "text/plain", example = "gold"),
     )),
     responses(
-        (status = 200, body = WriteAny, description = "The key holds its value; or, with `view=flat`, whatever became of it"),
-        (status = 202, body = WriteAnswer, description = "Genesys Cloud accepted the write; no read showed it yet"),
+        (status = 200, body = AnyWriteResponse, description = "The key holds its value; or, with `view=flat`, whatever became of it"),
+        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write; no read showed it yet"),
         (status = 204, description = "The key holds its value, and the caller prefers `return=minimal`"),
     )
 )]
 pub(super) async fn put_attribute(
     State(app): State<App>,
     State(settings): State<Arc<HttpSettings>>,
-    call: WriteCall,
+    call: WriteArgs,
 ) -> Result<Response, Problem> {
     write(&app, call, &settings).await
 }
@@ -101,17 +102,17 @@ pub(super) async fn put_attribute(
     path = paths::ATTRIBUTE,
     operation_id = "deleteAttribute",
     tag = "attributes",
-    params(InConversation, OfKey, Whose, Options, View, Conditions),
+    params(ConversationParam, KeyParam, ParticipantParam, WriteParams, ViewParam, ConditionHeaders),
     responses(
-        (status = 200, body = WriteAny, description = "The key is absent or empty; or, with `view=flat`, whatever became of it"),
-        (status = 202, body = WriteAnswer, description = "Genesys Cloud accepted the write; no read showed it yet"),
+        (status = 200, body = AnyWriteResponse, description = "The key is absent or empty; or, with `view=flat`, whatever became of it"),
+        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write; no read showed it yet"),
         (status = 204, description = "The key is absent or empty, and the caller prefers `return=minimal`"),
     )
 )]
 pub(super) async fn delete_attribute(
     State(app): State<App>,
     State(settings): State<Arc<HttpSettings>>,
-    call: WriteCall,
+    call: WriteArgs,
 ) -> Result<Response, Problem> {
     write(&app, call, &settings).await
 }

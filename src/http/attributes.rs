@@ -8,14 +8,15 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{ReadCall, WriteCall};
-use super::flat::FlatAnswer;
+use super::extract::{ReadArgs, WriteArgs};
+use super::flat::FlatResponse;
 use super::openapi_params::{
-    Conditions, FlatKeys, Format, InConversation, Known, OnlyKeys, Options, View, Whose,
+    ConditionHeaders, ConversationParam, FlatKeyParams, FormatParam, IfNoneMatchHeader,
+    KeyFilterParams, ParticipantParam, ViewParam, WriteParams,
 };
 use super::paths;
 use super::problem::Problem;
-use super::responses::{ReadAllAnswer, ReadAnswer, WriteAnswer};
+use super::responses::{AllAttributesResponse, AttributesResponse, WriteResponse};
 use super::state::HttpSettings;
 use crate::app::App;
 
@@ -23,11 +24,11 @@ use crate::app::App;
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what `wire` reads without building it")]
-pub(super) struct WriteBody {
+pub(super) struct WriteRequestBody {
     /// The keys to write; `""` clears one. Keys that are not named stay as they are.
     #[schema(required = false)]
     attributes: BTreeMap<String, String>,
-    /// The same object as text, for callers that can only send strings.
+    /// The same object as text, for clients that can only send strings.
     #[schema(required = false)]
     attributes_json: String,
 }
@@ -41,14 +42,14 @@ pub(super) struct WriteBody {
     operation_id = "getAttributes",
     tag = "attributes",
     params(
-        InConversation,
+        ConversationParam,
         ("participant" = Option<String>, Query, example = "customer",
             description = "Whose attributes: a participant's UUID, `all`, or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
-        OnlyKeys, View, Format, Known,
+        KeyFilterParams, ViewParam, FormatParam, IfNoneMatchHeader,
     ),
     responses(
         (status = 200, description = "The attributes", content(
-            (ReadAny = "application/json"), (String = "text/plain"),
+            (ReadResponse = "application/json"), (String = "text/plain"),
         )),
         (status = 304, description = "They are as the caller knows them"),
     )
@@ -56,10 +57,10 @@ pub(super) struct WriteBody {
 pub(super) async fn get_attributes(
     State(app): State<App>,
     State(settings): State<Arc<HttpSettings>>,
-    call: ReadCall,
+    call: ReadArgs,
 ) -> Result<Response, Problem> {
     let reading = app.read(call.request).await?;
-    call.view.of(reading, &settings)
+    call.view.from_request(reading, &settings)
 }
 
 /// Write attributes
@@ -71,18 +72,18 @@ pub(super) async fn get_attributes(
     path = paths::ATTRIBUTES,
     operation_id = "putAttributes",
     tag = "attributes",
-    params(InConversation, Whose, Options, FlatKeys, View, Conditions),
-    request_body(content = WriteBody, example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": "gold"}})),
+    params(ConversationParam, ParticipantParam, WriteParams, FlatKeyParams, ViewParam, ConditionHeaders),
+    request_body(content = WriteRequestBody, example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": "gold"}})),
     responses(
-        (status = 200, body = WriteAny, description = "Every key holds its value; or, with `view=flat`, whatever became of it"),
-        (status = 202, body = WriteAnswer, description = "Genesys Cloud accepted the write; no read showed all of it yet"),
+        (status = 200, body = AnyWriteResponse, description = "Every key holds its value; or, with `view=flat`, whatever became of it"),
+        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write; no read showed all of it yet"),
         (status = 204, description = "Every key holds its value, and the caller prefers `return=minimal`"),
     )
 )]
 pub(super) async fn put_attributes(
     State(app): State<App>,
     State(settings): State<Arc<HttpSettings>>,
-    call: WriteCall,
+    call: WriteArgs,
 ) -> Result<Response, Problem> {
     write(&app, call, &settings).await
 }
@@ -96,21 +97,21 @@ pub(super) async fn put_attributes(
     path = paths::ATTRIBUTES,
     operation_id = "patchAttributes",
     tag = "attributes",
-    params(InConversation, Whose, Options, FlatKeys, View, Conditions),
+    params(ConversationParam, ParticipantParam, WriteParams, FlatKeyParams, ViewParam, ConditionHeaders),
     request_body(content(
-        (PatchBody = "application/merge-patch+json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
-        (PatchBody = "application/json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
+        (PatchRequestBody = "application/merge-patch+json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
+        (PatchRequestBody = "application/json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
     )),
     responses(
-        (status = 200, body = WriteAny, description = "Every key holds its value; or, with `view=flat`, whatever became of it"),
-        (status = 202, body = WriteAnswer, description = "Genesys Cloud accepted the write; no read showed all of it yet"),
+        (status = 200, body = AnyWriteResponse, description = "Every key holds its value; or, with `view=flat`, whatever became of it"),
+        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write; no read showed all of it yet"),
         (status = 204, description = "Every key holds its value, and the caller prefers `return=minimal`"),
     )
 )]
 pub(super) async fn patch_attributes(
     State(app): State<App>,
     State(settings): State<Arc<HttpSettings>>,
-    call: WriteCall,
+    call: WriteArgs,
 ) -> Result<Response, Problem> {
     write(&app, call, &settings).await
 }
@@ -118,23 +119,23 @@ pub(super) async fn patch_attributes(
 /// What all writes come to.
 pub(super) async fn write(
     app: &App,
-    call: WriteCall,
+    call: WriteArgs,
     settings: &HttpSettings,
 ) -> Result<Response, Problem> {
-    let cycle = call.request.cycle.clone();
+    let context = call.request.context.clone();
     let report = app.write(call.request).await?;
-    call.view.of(report, cycle.calls(), settings)
+    call.view.from_request(report, context.calls(), settings)
 }
 
 /// What a merge patch wants. One of the two members has to be there.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what `wire` reads without building it")]
-pub(super) struct PatchBody {
+pub(super) struct PatchRequestBody {
     /// The keys to write; `null` or `""` clears one. Keys that are not named stay as they are.
     #[schema(required = false)]
     attributes: BTreeMap<String, Option<String>>,
-    /// The same object as text, for callers that can only send strings.
+    /// The same object as text, for clients that can only send strings.
     #[schema(required = false)]
     attributes_json: String,
 }
@@ -143,17 +144,17 @@ pub(super) struct PatchBody {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes the answers of one operation")]
-pub(super) enum ReadAny {
-    One(ReadAnswer),
-    All(ReadAllAnswer),
-    Flat(FlatAnswer),
+pub(super) enum ReadResponse {
+    One(AttributesResponse),
+    All(AllAttributesResponse),
+    Flat(FlatResponse),
 }
 
 /// What a write can answer with.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes the answers of one operation")]
-pub(super) enum WriteAny {
-    Plain(WriteAnswer),
-    Flat(FlatAnswer),
+pub(super) enum AnyWriteResponse {
+    Plain(WriteResponse),
+    Flat(FlatResponse),
 }

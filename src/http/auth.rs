@@ -13,15 +13,15 @@ use axum::http::Uri;
 use axum::middleware::Next;
 use axum::response::Response;
 
-use self::credentials::Unusable;
+use self::credentials::MalformedCredentials;
 pub(super) use self::credentials::X_API_KEY;
 use super::peer::{CertificateSubject, peer_of};
 use super::problem::Problem;
 use super::state::AppState;
 use super::{health, paths};
-use crate::app::{Callers, Shown, Stranger};
+use crate::app::{AuthFailure, ClientRegistry, PresentedCredentials};
 use crate::domain::Client;
-use crate::error::{Code, Error, Failure};
+use crate::error::{Error, ErrorCode, RequestFailure};
 
 /// Paths that need no credential; of readiness, the plain answer alone.
 const OPEN: [&str; 8] = [
@@ -37,59 +37,65 @@ const OPEN: [&str; 8] = [
 
 /// Which client makes a request, and why the request is refused, if it is. An extension of the request.
 #[derive(Clone, Debug)]
-pub(super) struct Recognition {
+pub(super) struct RequestAuthentication {
     pub client: Arc<Client>,
     pub refusal: Option<Problem>,
 }
 
 /// Without a judgement, the client is anonymous and refused.
-impl Default for Recognition {
+impl Default for RequestAuthentication {
     fn default() -> Self {
         Self::refused("the request was not authenticated")
     }
 }
 
-/// Identifies the client, and puts the [`Recognition`] into the extensions of the request.
+/// Identifies the client, and puts the [`RequestAuthentication`] into the extensions of the request.
 pub(super) async fn identify(State(state): State<AppState>, mut request: Request) -> Request {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let pattern = route.as_ref().map(MatchedPath::as_str);
-    let recognition = Recognition::of(state.app.callers(), &request, pattern);
+    let recognition = RequestAuthentication::from_request(state.app.callers(), &request, pattern);
     request.extensions_mut().insert(recognition);
     request
 }
 
 /// Refuses a request that [`identify`] found no client for, or whose client is over its own rate.
 pub(super) async fn require(request: Request, next: Next) -> Result<Response, Problem> {
-    match request.extensions().get::<Recognition>().cloned().unwrap_or_default().refusal {
+    match request.extensions().get::<RequestAuthentication>().cloned().unwrap_or_default().refusal {
         Some(refusal) => Err(refusal),
         None => Ok(next.run(request).await),
     }
 }
 
-impl Recognition {
+impl RequestAuthentication {
     /// Judges a request that matches this pattern. Costs nothing where anybody may call.
-    pub(super) fn of(callers: &Callers, request: &Request, route: Option<&str>) -> Self {
-        let Some(roll) = callers.roll() else { return Self::granted(Client::anonymous()) };
+    pub(super) fn from_request(
+        client_registry: &ClientRegistry,
+        request: &Request,
+        route: Option<&str>,
+    ) -> Self {
+        let Some(client_table) = client_registry.table() else {
+            return Self::granted(Client::anonymous());
+        };
         if is_open(route, request.uri()) {
             return Self::granted(Client::anonymous());
         }
-        let shown = match credentials::of(request.headers()) {
+        let shown = match credentials::from_headers(request.headers()) {
             Ok(keys) => {
                 let peer = peer_of(request).and_then(|peer| peer.certificate.as_ref());
-                Shown { keys, certificate: peer.map(CertificateSubject::as_str) }
+                PresentedCredentials { keys, certificate: peer.map(CertificateSubject::as_str) }
             }
-            Err(unusable) => return Self::refused(unusable.sentence()),
+            Err(unusable) => return Self::refused(unusable.describe()),
         };
-        let known = match roll.recognise(&shown) {
+        let known = match client_table.authenticate(&shown) {
             Ok(known) => known,
-            Err(stranger) => return Self::refused(&sentence(stranger, &shown)),
+            Err(auth_failure) => return Self::refused(&describe(auth_failure, &shown)),
         };
         let client = known.client();
         let counts = paths::is_api(request.uri().path());
-        let wait = if counts { callers.pace(known).err() } else { None };
+        let wait = if counts { client_registry.check_rate(known).err() } else { None };
         let refusal = wait.zip(client.requests_per_minute).map(|(retry_after, number)| {
             let per_minute = number.get();
-            Failure::harmless(Error::ClientRateLimited { per_minute, retry_after }).into()
+            RequestFailure::harmless(Error::ClientRateLimited { per_minute, retry_after }).into()
         });
         Self { client, refusal }
     }
@@ -99,7 +105,7 @@ impl Recognition {
     }
 
     fn refused(why: &str) -> Self {
-        let refusal = Some(Problem::new(Code::Unauthenticated, why));
+        let refusal = Some(Problem::new(ErrorCode::Unauthenticated, why));
         Self { client: Client::anonymous(), refusal }
     }
 }
@@ -122,25 +128,25 @@ pub(super) fn is_half_open(route: &str) -> bool {
 
 /// Why nobody is known by what was shown. A subject is told as it would have to stand in the
 /// configuration, since every program prints it in another form; its bearer knows it anyway.
-fn sentence(stranger: Stranger, shown: &Shown<'_>) -> Cow<'static, str> {
-    match (stranger, shown.certificate) {
-        (Stranger::Nothing, _) => "the request shows no credential".into(),
-        (Stranger::Unknown, Some(subject)) if shown.keys.is_empty() => {
+fn describe(auth_failure: AuthFailure, shown: &PresentedCredentials<'_>) -> Cow<'static, str> {
+    match (auth_failure, shown.certificate) {
+        (AuthFailure::Nothing, _) => "the request shows no credential".into(),
+        (AuthFailure::Unknown, Some(subject)) if shown.keys.is_empty() => {
             format!("no caller is known by a certificate of the subject {subject:?}").into()
         }
-        (Stranger::Unknown, _) => "the credential is none of a known caller".into(),
-        (Stranger::Contradicting, _) => "the credentials contradict each other; send one".into(),
-        (Stranger::WithoutCertificate, _) => {
+        (AuthFailure::Unknown, _) => "the credential is none of a known caller".into(),
+        (AuthFailure::Contradicting, _) => "the credentials contradict each other; send one".into(),
+        (AuthFailure::WithoutCertificate, _) => {
             "this caller has to show its client certificate as well as its key".into()
         }
-        (Stranger::WithoutKey, _) => {
+        (AuthFailure::WithoutKey, _) => {
             "this caller has to show a key as well as its client certificate".into()
         }
     }
 }
 
-impl Unusable {
-    const fn sentence(self) -> &'static str {
+impl MalformedCredentials {
+    const fn describe(self) -> &'static str {
         match self {
             Self::Scheme => "the scheme of the Authorization header is neither Bearer nor Basic",
             Self::Empty => "the key is empty",

@@ -5,7 +5,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::problem::Problem;
-use crate::error::Code;
+use crate::error::ErrorCode;
 
 /// Reads the whole body. `declared` is its length as the request head has it, judged before
 /// anything is read; a chunked body is judged while it arrives.
@@ -20,15 +20,16 @@ pub(super) async fn read(
     }
     match timeout_at(until, gather(body, limit)).await {
         Ok(read) => read,
-        Err(_) => Err(Problem::new(Code::RequestTimeout, "the body did not arrive in time")),
+        Err(_) => Err(Problem::new(ErrorCode::RequestTimeout, "the body did not arrive in time")),
     }
 }
 
 async fn gather(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
     let mut gathered = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame
-            .map_err(|_| Problem::new(Code::InvalidJson, "the body broke off before its end"))?;
+        let frame = frame.map_err(|_| {
+            Problem::new(ErrorCode::InvalidJson, "the body broke off before its end")
+        })?;
         // What is no data is a trailer, which nothing here asks for.
         let Ok(data) = frame.into_data() else {
             continue;
@@ -42,7 +43,7 @@ async fn gather(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::new(Code::BodyTooLarge, format!("the body is longer than {limit} bytes"))
+    Problem::new(ErrorCode::BodyTooLarge, format!("the body is longer than {limit} bytes"))
 }
 
 #[cfg(test)]
@@ -70,20 +71,20 @@ mod tests {
         let whole = read(Body::from("12345"), None, 5, soon()).await;
         assert_eq!(whole.expect("fits"), b"12345");
         let over = read(Body::from("123456"), None, 5, soon()).await;
-        assert_eq!(over.expect_err("too long").code(), Code::BodyTooLarge);
+        assert_eq!(over.expect_err("too long").code(), ErrorCode::BodyTooLarge);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_declared_length_over_the_limit_is_refused_unread() {
         let refused = read(endless(""), Some(6), 5, soon()).await;
-        assert_eq!(refused.expect_err("too long").code(), Code::BodyTooLarge);
+        assert_eq!(refused.expect_err("too long").code(), ErrorCode::BodyTooLarge);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_end_is_given_up_at_its_time() {
         let (start, until) = (Instant::now(), soon());
         let given_up = read(endless("{"), Some(5), 5, until).await;
-        assert_eq!(given_up.expect_err("never ends").code(), Code::RequestTimeout);
+        assert_eq!(given_up.expect_err("never ends").code(), ErrorCode::RequestTimeout);
         assert_eq!(start.elapsed(), Duration::from_secs(2));
     }
 }

@@ -17,16 +17,16 @@ use serde_json::error::Category;
 
 use self::encoding::utf8;
 use super::problem::Problem;
-use super::violations::Mistakes;
+use super::violations::ViolationList;
 use crate::domain::{
-    AttributeKey, AttributeValue, Change, MarkedJson, Patch, Violation, closest_word,
+    AttributeKey, AttributeValue, KeyChange, MarkedJson, Patch, Violation, closest_word,
 };
-use crate::error::Code;
+use crate::error::ErrorCode;
 
 /// The member that holds the attributes.
 const ATTRIBUTES: &str = "attributes";
 
-/// The same as text, for callers that cannot send an object.
+/// The same as text, for clients that cannot send an object.
 const ATTRIBUTES_JSON: &str = "attributesJson";
 
 /// The root of the document, as a pointer.
@@ -34,7 +34,7 @@ const ROOT: &str = "#";
 
 /// What `null` as the value of an attribute means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Null {
+pub(super) enum NullPolicy {
     /// Nothing: it is a mistake.
     #[default]
     Refused,
@@ -43,21 +43,24 @@ pub(super) enum Null {
 }
 
 /// The patch that a body asks for.
-pub(super) fn patch(body: &[u8], null: Null) -> Result<Patch, Problem> {
-    let mut found = Found { null, ..Found::default() };
+pub(super) fn patch(body: &[u8], null: NullPolicy) -> Result<Patch, Problem> {
+    let mut found = ParseState { null, ..ParseState::default() };
     let text = found.halves.marked(text(body)?);
-    if let Err(error) = parse(&text, Document(&mut found)) {
+    if let Err(error) = parse(&text, BodyTarget(&mut found)) {
         let place = found.place.unwrap_or_else(|| ROOT.to_owned());
-        return Err(Problem::listing(Code::InvalidJson, Violation::at(place, sentence(&error))));
+        return Err(Problem::listing(
+            ErrorCode::InvalidJson,
+            Violation::new(place, describe(&error)),
+        ));
     }
     found.finish()
 }
 
 /// Documents of one request with half surrogates in them, marked: the body, and what is embedded in it.
 #[derive(Default)]
-struct Halves(Vec<MarkedJson>);
+struct HalfSurrogates(Vec<MarkedJson>);
 
-impl Halves {
+impl HalfSurrogates {
     /// The document as it can be parsed.
     fn marked<'a>(&mut self, json: &'a str) -> Cow<'a, str> {
         let Some(marked) = MarkedJson::new(json) else { return json.into() };
@@ -151,7 +154,7 @@ fn text(body: &[u8]) -> Result<&str, Problem> {
 }
 
 fn not_json(detail: String) -> Problem {
-    Problem::listing(Code::InvalidJson, Violation::at(ROOT, detail))
+    Problem::listing(ErrorCode::InvalidJson, Violation::new(ROOT, detail))
 }
 
 /// What is wrong with a document that is no object.
@@ -159,15 +162,15 @@ fn of_root(found: &str) -> String {
     format!("the body is {found}; it has to be an object")
 }
 
-fn parse(text: &str, kind: impl Kind) -> Result<(), serde_json::Error> {
+fn parse(text: &str, kind: impl JsonTarget) -> Result<(), serde_json::Error> {
     let mut json = serde_json::Deserializer::from_str(text);
-    Seed(kind).deserialize(&mut json)?;
+    TargetSeed(kind).deserialize(&mut json)?;
     json.end()
 }
 
 /// What is wrong with the syntax, and where. The parser's own sentences are fixed texts in the
 /// categories let through; in others they may quote the document.
-fn sentence(error: &serde_json::Error) -> String {
+fn describe(error: &serde_json::Error) -> String {
     match error.classify() {
         Category::Syntax | Category::Eof => error.to_string(),
         Category::Data | Category::Io => {
@@ -179,25 +182,25 @@ fn sentence(error: &serde_json::Error) -> String {
 
 /// What has been found so far.
 #[derive(Default)]
-struct Found {
-    null: Null,
+struct ParseState {
+    null: NullPolicy,
     patch: Patch,
-    mistakes: Mistakes,
+    mistakes: ViolationList,
     /// Members of the document that stood already.
     members: BTreeSet<String>,
-    halves: Halves,
+    halves: HalfSurrogates,
     /// The attribute whose value broke the syntax.
     place: Option<String>,
 }
 
-impl Found {
+impl ParseState {
     fn mistake(
         &mut self,
         hint: &'static str,
         pointer: impl Into<String>,
         detail: impl Into<String>,
     ) {
-        self.mistakes.note_hinted(hint, || Violation::at(pointer, detail));
+        self.mistakes.note_hinted(hint, || Violation::new(pointer, detail));
     }
 
     fn wrong_key(&mut self, hint: &'static str, key: &str, detail: impl Into<String>) {
@@ -220,11 +223,11 @@ impl Found {
         if self.mistakes.is_empty() {
             Ok(self.patch)
         } else {
-            Err(Problem::listing(Code::InvalidAttributes, self.mistakes))
+            Err(Problem::listing(ErrorCode::InvalidAttributes, self.mistakes))
         }
     }
 
-    fn set(&mut self, key: &str, change: Change) {
+    fn set(&mut self, key: &str, change: KeyChange) {
         if let Ok(key) = AttributeKey::new(key) {
             self.patch.insert(key, change);
         }
@@ -239,7 +242,7 @@ pub(super) fn member(name: &str) -> String {
 
 /// What one place of the document wants to hold: told what stands there, whatever it is, so that
 /// only the syntax can end the parse.
-trait Kind: Sized {
+trait JsonTarget: Sized {
     /// Something of this kind, which was not wanted, stands here.
     fn wrong(self, found: &'static str);
 
@@ -255,15 +258,15 @@ trait Kind: Sized {
 
 fn skip<'de, A: MapAccess<'de>>(mut members: A) -> Result<(), A::Error> {
     while members.next_key::<String>()?.is_some() {
-        members.next_value_seed(Seed(Anything))?;
+        members.next_value_seed(TargetSeed(IgnoredTarget))?;
     }
     Ok(())
 }
 
 /// The whole document.
-struct Document<'a>(&'a mut Found);
+struct BodyTarget<'a>(&'a mut ParseState);
 
-impl Kind for Document<'_> {
+impl JsonTarget for BodyTarget<'_> {
     fn wrong(self, found: &'static str) {
         self.0.mistake(SHAPE, ROOT, of_root(found));
     }
@@ -275,14 +278,14 @@ impl Kind for Document<'_> {
                 let name = self.0.halves.shown(&name);
                 let (detail, hint) = unknown_member(&name, [ATTRIBUTES, ATTRIBUTES_JSON]);
                 self.0.mistake(hint, member(&name), detail);
-                members.next_value_seed(Seed(Anything))?;
+                members.next_value_seed(TargetSeed(IgnoredTarget))?;
             } else if !self.0.members.insert(name.clone()) {
                 self.0.mistake(SHAPE, member(&name), "stands more than once");
-                members.next_value_seed(Seed(Anything))?;
+                members.next_value_seed(TargetSeed(IgnoredTarget))?;
             } else if name == ATTRIBUTES {
-                members.next_value_seed(Seed(Attributes(self.0, ATTRIBUTES)))?;
+                members.next_value_seed(TargetSeed(AttributesTarget(self.0, ATTRIBUTES)))?;
             } else {
-                members.next_value_seed(Seed(Embedded(self.0)))?;
+                members.next_value_seed(TargetSeed(EmbeddedTarget(self.0)))?;
             }
         }
         Ok(())
@@ -290,9 +293,9 @@ impl Kind for Document<'_> {
 }
 
 /// The object of attributes, and the member that it came in.
-struct Attributes<'a>(&'a mut Found, &'static str);
+struct AttributesTarget<'a>(&'a mut ParseState, &'static str);
 
-impl Kind for Attributes<'_> {
+impl JsonTarget for AttributesTarget<'_> {
     fn wrong(self, found: &'static str) {
         let detail = format!("is {found}; it has to be an object of strings");
         self.0.mistake(SHAPE, member(self.1), detail);
@@ -312,7 +315,7 @@ impl Kind for Attributes<'_> {
             if !keys.insert(AttributeKey::existing(&key)) {
                 found.wrong_key(KEYS, &key, "the key stands more than once");
             }
-            let read = members.next_value_seed(Seed(Value(found, &key)));
+            let read = members.next_value_seed(TargetSeed(ValueTarget(found, &key)));
             if read.is_err() && found.place.is_none() {
                 found.place = Some(Violation::of_attribute(&found.halves.shown(&key), "").pointer);
             }
@@ -327,9 +330,9 @@ impl Kind for Attributes<'_> {
 }
 
 /// The object of attributes as text.
-struct Embedded<'a>(&'a mut Found);
+struct EmbeddedTarget<'a>(&'a mut ParseState);
 
-impl Kind for Embedded<'_> {
+impl JsonTarget for EmbeddedTarget<'_> {
     fn wrong(self, found: &'static str) {
         let detail = format!("is {found}; it has to be a string that holds a JSON object");
         self.0.mistake(SHAPE, member(ATTRIBUTES_JSON), detail);
@@ -337,8 +340,8 @@ impl Kind for Embedded<'_> {
 
     fn text(self, text: &str) {
         let text = self.0.halves.marked(text.strip_prefix('\u{feff}').unwrap_or(text));
-        if let Err(error) = parse(&text, Attributes(self.0, ATTRIBUTES_JSON)) {
-            let detail = format!("holds no JSON: {}", sentence(&error));
+        if let Err(error) = parse(&text, AttributesTarget(self.0, ATTRIBUTES_JSON)) {
+            let detail = format!("holds no JSON: {}", describe(&error));
             let place = self.0.place.take().unwrap_or_else(|| member(ATTRIBUTES_JSON));
             self.0.mistake(SHAPE, place, detail);
         }
@@ -346,12 +349,12 @@ impl Kind for Embedded<'_> {
 }
 
 /// The value of one attribute.
-struct Value<'a>(&'a mut Found, &'a str);
+struct ValueTarget<'a>(&'a mut ParseState, &'a str);
 
-impl Kind for Value<'_> {
+impl JsonTarget for ValueTarget<'_> {
     fn wrong(self, found: &'static str) {
-        if found == NULL && self.0.null == Null::Clears {
-            self.0.set(self.1, Change::Clear);
+        if found == NULL && self.0.null == NullPolicy::Clears {
+            self.0.set(self.1, KeyChange::Clear);
             return;
         }
         let cure = if found == NULL { "; send \"\" to clear a key" } else { "" };
@@ -363,23 +366,23 @@ impl Kind for Value<'_> {
         if self.0.halves.in_string(text).is_some() {
             return self.0.wrong_key(WHOLE_CHARACTERS, self.1, format!("the value {HALF}"));
         }
-        self.0.set(self.1, Change::to(AttributeValue::new(text)));
+        self.0.set(self.1, KeyChange::to(AttributeValue::new(text)));
     }
 }
 
 /// What is not looked at, but read all the same: its syntax counts, and its depth.
-struct Anything;
+struct IgnoredTarget;
 
-impl Kind for Anything {
+impl JsonTarget for IgnoredTarget {
     fn wrong(self, _found: &'static str) {}
 }
 
 const NULL: &str = "null";
 
-/// Reads whatever stands at a place and tells its [`Kind`].
-struct Seed<K>(K);
+/// Reads whatever stands at a place and tells its [`JsonTarget`].
+struct TargetSeed<K>(K);
 
-impl<'de, K: Kind> DeserializeSeed<'de> for Seed<K> {
+impl<'de, K: JsonTarget> DeserializeSeed<'de> for TargetSeed<K> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -387,7 +390,7 @@ impl<'de, K: Kind> DeserializeSeed<'de> for Seed<K> {
     }
 }
 
-impl<'de, K: Kind> Visitor<'de> for Seed<K> {
+impl<'de, K: JsonTarget> Visitor<'de> for TargetSeed<K> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -426,7 +429,7 @@ impl<'de, K: Kind> Visitor<'de> for Seed<K> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         self.0.wrong("an array");
-        while elements.next_element_seed(Seed(Anything))?.is_some() {}
+        while elements.next_element_seed(TargetSeed(IgnoredTarget))?.is_some() {}
         Ok(())
     }
 

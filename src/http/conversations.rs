@@ -14,17 +14,17 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use self::args::{ListCall, ViewCall};
-use super::flat::FlatAnswer;
-use super::openapi_params::{FlatKeys, Format, InConversation, View};
+use self::args::{ListArgs, ViewArgs};
+use super::flat::FlatResponse;
+use super::openapi_params::{ConversationParam, FlatKeyParams, FormatParam, ViewParam};
 use super::paths;
 use super::problem::Problem;
 use super::state::HttpSettings;
 use crate::app::App;
 
-pub(super) use self::filters::SearchBody;
-pub(super) use self::list::ListAnswer;
-pub(super) use self::view::ConversationAnswer;
+pub(super) use self::filters::SearchRequestBody;
+pub(super) use self::list::ConversationListResponse;
+pub(super) use self::view::ConversationResponse;
 
 /// See a conversation
 ///
@@ -35,24 +35,24 @@ pub(super) use self::view::ConversationAnswer;
     path = paths::CONVERSATION,
     operation_id = "getConversation",
     tag = "conversations",
-    params(InConversation, Format, View, FlatKeys),
+    params(ConversationParam, FormatParam, ViewParam, FlatKeyParams),
     responses((status = 200, description = "The conversation", content(
-        (ViewAny = "application/json"), (String = "text/plain"),
+        (ConversationViewResponse = "application/json"), (String = "text/plain"),
     )))
 )]
 pub(super) async fn get_conversation(
     State(app): State<App>,
     State(settings): State<Arc<HttpSettings>>,
-    call: ViewCall,
+    call: ViewArgs,
 ) -> Result<Response, Problem> {
-    let client = Arc::clone(call.request.cycle.client());
+    let client = Arc::clone(call.request.context.client());
     let conversation = app.view(call.request).await?;
     Ok(match call.flat {
         Some(ask) => {
             let whom = (&settings.default_participant, &client.rights);
             Json(ask.seen(&conversation, whom)?).into_response()
         }
-        None => call.form.respond(&ConversationAnswer::from(&*conversation)),
+        None => call.form.respond(&ConversationResponse::from(&*conversation)),
     })
 }
 
@@ -78,16 +78,16 @@ pub(super) async fn get_conversation(
             description = "How many at most; 25 if absent"),
         ("cursor" = Option<String>, Query,
             description = "`nextCursor` of the answer before; good only with the filters it came from"),
-        Format,
+        FormatParam,
     ),
     responses((status = 200, description = "Some of the live conversations; an answer may have fewer than `limit` of them, and `nextCursor` all the same", content(
-        (ListAnswer = "application/json"), (String = "text/plain"),
+        (ConversationListResponse = "application/json"), (String = "text/plain"),
     )))
 )]
 pub(super) async fn list_conversations(
     State(app): State<App>,
     State(settings): State<Arc<HttpSettings>>,
-    call: ListCall,
+    call: ListArgs,
 ) -> Result<Response, Problem> {
     answer(&app, &settings, call).await
 }
@@ -101,32 +101,36 @@ pub(super) async fn list_conversations(
     path = paths::SEARCH,
     operation_id = "searchConversations",
     tag = "conversations",
-    params(Format),
-    request_body(content = SearchBody, example = json!({"ani": "+15550100111"})),
+    params(FormatParam),
+    request_body(content = SearchRequestBody, example = json!({"ani": "+15550100111"})),
     responses((status = 200, description = "Some of the conversations that match", content(
-        (ListAnswer = "application/json"), (String = "text/plain"),
+        (ConversationListResponse = "application/json"), (String = "text/plain"),
     )))
 )]
 pub(super) async fn search_conversations(
     State(app): State<App>,
     State(settings): State<Arc<HttpSettings>>,
-    args::SearchCall(call): args::SearchCall,
+    args::SearchArgs(call): args::SearchArgs,
 ) -> Result<Response, Problem> {
     answer(&app, &settings, call).await
 }
 
-async fn answer(app: &App, settings: &HttpSettings, call: ListCall) -> Result<Response, Problem> {
+async fn answer(app: &App, settings: &HttpSettings, call: ListArgs) -> Result<Response, Problem> {
     let filter = call.request.filter.clone();
     let listing = app.list(call.request).await?;
     let next = listing.next.map(|mark| cursor::write(&mark, &filter, &settings.etag));
-    Ok(call.form.respond(&ListAnswer::new(listing.conversations, next, call.warnings)))
+    Ok(call.form.respond(&ConversationListResponse::new(
+        listing.conversations,
+        next,
+        call.warnings,
+    )))
 }
 
 /// What a look at a conversation can answer with.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes the answers of one operation")]
-pub(super) enum ViewAny {
-    Conversation(ConversationAnswer),
-    Flat(FlatAnswer),
+pub(super) enum ConversationViewResponse {
+    Conversation(ConversationResponse),
+    Flat(FlatResponse),
 }

@@ -21,7 +21,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::extract::{exchange, read_body};
+use super::extract::{read_body, request_context};
 use super::negotiate::{JSON, declared};
 use super::paths;
 use super::percent::decoded_query;
@@ -40,7 +40,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Echo)]
-pub(super) struct EchoAnswer {
+pub(super) struct EchoResponse {
     /// HTTP method.
     method: String,
     /// Path without query.
@@ -48,19 +48,19 @@ pub(super) struct EchoAnswer {
     /// Version of HTTP that the last proxy spoke.
     http_version: String,
     /// Parameters of the query, decoded.
-    query: Vec<PairView>,
+    query: Vec<EchoPairDto>,
     /// Header fields in the order of arrival; those of one name stand together.
-    headers: Vec<PairView>,
+    headers: Vec<EchoPairDto>,
     /// Bytes of the names and values of the headers.
     header_bytes: usize,
     /// The body.
-    body: BodyView,
+    body: EchoBodyDto,
 }
 
 /// A name and a value.
 #[derive(Serialize, ToSchema)]
 #[schema(as = EchoedPair)]
-struct PairView {
+struct EchoPairDto {
     /// The name.
     name: String,
     /// The value; of a secret, its scheme and length alone.
@@ -71,7 +71,7 @@ struct PairView {
 #[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = EchoedBody)]
-struct BodyView {
+struct EchoBodyDto {
     /// Its length.
     bytes: usize,
     /// Why nothing else is told of it, if so.
@@ -102,17 +102,17 @@ struct BodyView {
 /// otherwise.
 #[utoipa::path(post, path = paths::ECHO, operation_id = "echo", tag = "debugging",
     request_body(content((Value = "application/json", example = json!({"attributes": {"tier": "gold"}})), (String = "text/plain")), description = "Anything"),
-    responses((status = 200, body = EchoAnswer, description = "What arrived")))]
+    responses((status = 200, body = EchoResponse, description = "What arrived")))]
 pub(super) async fn echo(
     State(settings): State<Arc<HttpSettings>>,
     request: Request,
-) -> Result<Json<EchoAnswer>, Problem> {
+) -> Result<Json<EchoResponse>, Problem> {
     let (mut parts, content) = request.into_parts();
-    let exchange = exchange(&parts)?;
+    let request_context = request_context(&parts)?;
     // The middleware may have made it. The answer carries it in any case.
     parts.headers.remove(X_REQUEST_ID);
-    let content = read_body(&parts, content, &exchange, &settings).await?;
-    Ok(Json(EchoAnswer {
+    let content = read_body(&parts, content, &request_context, &settings).await?;
+    Ok(Json(EchoResponse {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
         http_version: format!("{:?}", parts.version),
@@ -123,11 +123,11 @@ pub(super) async fn echo(
             .iter()
             .map(|(name, value)| name.as_str().len() + value.len())
             .sum(),
-        body: BodyView::of(&content, |types| declared(&parts.headers, types).is_ok()),
+        body: EchoBodyDto::from_content(&content, |types| declared(&parts.headers, types).is_ok()),
     }))
 }
 
-fn query(raw: &str) -> Vec<PairView> {
+fn query(raw: &str) -> Vec<EchoPairDto> {
     let parts = raw.split('&').filter(|part| !part.is_empty());
     let parts = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
     parts
@@ -135,19 +135,19 @@ fn query(raw: &str) -> Vec<PairView> {
             let (known, value) =
                 (decoded_query(name), decoded_query(value).unwrap_or(value.into()));
             let value = masking::parameter(known.as_deref(), &value);
-            PairView { name: known.unwrap_or_else(|| name.to_owned()), value }
+            EchoPairDto { name: known.unwrap_or_else(|| name.to_owned()), value }
         })
         .collect()
 }
 
-fn header((name, value): (&HeaderName, &HeaderValue)) -> PairView {
+fn header((name, value): (&HeaderName, &HeaderValue)) -> EchoPairDto {
     let value = String::from_utf8_lossy(value.as_bytes());
-    PairView { name: name.to_string(), value: masking::header(name.as_str(), &value) }
+    EchoPairDto { name: name.to_string(), value: masking::header(name.as_str(), &value) }
 }
 
-impl BodyView {
+impl EchoBodyDto {
     /// `declares` tells whether it is declared as a media type.
-    fn of(content: &[u8], declares: impl Fn(&'static [&'static str]) -> bool) -> Self {
+    fn from_content(content: &[u8], declares: impl Fn(&'static [&'static str]) -> bool) -> Self {
         let json_error = match serde_json::from_slice::<IgnoredAny>(content) {
             Err(error) if declares(&[JSON]) => Some(error.to_string()),
             Ok(_) | Err(_) => None,
@@ -173,24 +173,24 @@ impl BodyView {
 mod tests {
     use super::*;
 
-    fn told(content: &[u8], declared: &str) -> BodyView {
-        BodyView::of(content, |types| types.contains(&declared))
+    fn describe(content: &[u8], declared: &str) -> EchoBodyDto {
+        EchoBodyDto::from_content(content, |types| types.contains(&declared))
     }
 
     #[test]
     fn a_body_is_told_as_what_it_is() {
-        let json = told(b"{\"a\": [1]}", JSON);
+        let json = describe(b"{\"a\": [1]}", JSON);
         assert_eq!((json.bytes, json.json), (10, Some(serde_json::json!({"a": [1]}))));
-        let broken = told(b"{\"a\":", JSON);
+        let broken = describe(b"{\"a\":", JSON);
         assert_eq!(broken.text.as_deref(), Some("{\"a\":"));
         assert!(broken.json_error.is_some_and(|error| error.contains("line 1 column 5")));
-        let bytes = told(&[0xff, 0x00], "");
+        let bytes = describe(&[0xff, 0x00], "");
         assert_eq!((bytes.text, bytes.base64.as_deref()), (None, Some("/wA=")));
         assert_eq!((bytes.json_error, bytes.not_shown), (None, None));
-        let markup = told(b"<pin>canary</pin>", JSON);
+        let markup = describe(b"<pin>canary</pin>", JSON);
         assert_eq!((markup.bytes, markup.text, markup.base64), (17, None, None));
         assert!(markup.json_error.is_some() && markup.not_shown.is_some());
-        let secret = told(b"{\"token\": \"canary\xff\"}", JSON);
+        let secret = describe(b"{\"token\": \"canary\xff\"}", JSON);
         assert_eq!((secret.text, secret.json), (None, None));
         let shown = STANDARD.decode(secret.base64.expect("no text")).expect("base64");
         assert_eq!(shown, b"{\"token\": \"[masked, 9 bytes]\"}");

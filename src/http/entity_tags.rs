@@ -1,4 +1,4 @@
-//! Entity tags as callers send them in `If-Match` and `If-None-Match` (RFC 9110, section 8.8.3), read
+//! Entity tags as clients send them in `If-Match` and `If-None-Match` (RFC 9110, section 8.8.3), read
 //! in one place for reads and writes.
 //!
 //! Read as bytes: a tag knows no escape, and may hold what is no ASCII.
@@ -7,16 +7,16 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// What a header with entity tags says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Tags {
+pub(super) enum EntityTags {
     /// `*`
     Any,
     /// At least one tag.
-    These(Vec<Tag>),
+    These(Vec<EntityTag>),
 }
 
 /// One entity tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tag {
+pub(super) struct EntityTag {
     weak: bool,
     /// With its quotes.
     opaque: Vec<u8>,
@@ -24,16 +24,19 @@ pub(super) struct Tag {
 
 /// The header is there and holds something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoTags;
+pub(super) struct InvalidEntityTags;
 
-impl Tags {
+impl EntityTags {
     /// What the header says; `None` without one. Its lines count as one list.
-    pub(super) fn of(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, NoTags> {
+    pub(super) fn from_headers(
+        headers: &HeaderMap,
+        name: &HeaderName,
+    ) -> Result<Option<Self>, InvalidEntityTags> {
         if !headers.contains_key(name) {
             return Ok(None);
         }
         let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-        parse(&lines.join(&b',')).map(Some).ok_or(NoTags)
+        parse(&lines.join(&b',')).map(Some).ok_or(InvalidEntityTags)
     }
 
     /// Whether the current tag is among them, weak or strong.
@@ -62,9 +65,9 @@ fn is_same(given: &[u8], current: &[u8]) -> bool {
     given == current || with_coding() == Some(true)
 }
 
-fn parse(list: &[u8]) -> Option<Tags> {
+fn parse(list: &[u8]) -> Option<EntityTags> {
     if list.trim_ascii() == b"*" {
-        return Some(Tags::Any);
+        return Some(EntityTags::Any);
     }
     let (mut tags, mut rest) = (Vec::new(), list.trim_ascii());
     while !rest.is_empty() {
@@ -80,11 +83,11 @@ fn parse(list: &[u8]) -> Option<Tags> {
             _ => return None,
         };
     }
-    (!tags.is_empty()).then_some(Tags::These(tags))
+    (!tags.is_empty()).then_some(EntityTags::These(tags))
 }
 
 /// The tag that stands first, and what comes after it.
-fn tag(text: &[u8]) -> Option<(Tag, &[u8])> {
+fn tag(text: &[u8]) -> Option<(EntityTag, &[u8])> {
     let (weak, text) = text.strip_prefix(b"W/").map_or((false, text), |text| (true, text));
     let inner = text.strip_prefix(b"\"")?;
     let end = inner.iter().position(|byte| !is_of_a_tag(*byte))?;
@@ -92,7 +95,7 @@ fn tag(text: &[u8]) -> Option<(Tag, &[u8])> {
         return None;
     }
     let (opaque, after) = text.split_at(end + 2);
-    Some((Tag { weak, opaque: opaque.to_owned() }, after))
+    Some((EntityTag { weak, opaque: opaque.to_owned() }, after))
 }
 
 fn is_of_a_tag(byte: u8) -> bool {
@@ -106,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    fn written(tag: &Tag) -> Vec<u8> {
+    fn written(tag: &EntityTag) -> Vec<u8> {
         [if tag.weak { b"W/".as_slice() } else { b"" }, &tag.opaque].concat()
     }
 
@@ -135,15 +138,15 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_one_list_and_a_header_that_is_not_there_says_nothing() {
+    fn repeated_headers_are_one_list_and_an_absent_one_is_none() {
         let mut headers = HeaderMap::new();
-        assert_eq!(Tags::of(&headers, &IF_MATCH), Ok(None));
+        assert_eq!(EntityTags::from_headers(&headers, &IF_MATCH), Ok(None));
         headers.append(IF_MATCH, HeaderValue::from_static("\"a\","));
         headers.append(IF_MATCH, HeaderValue::from_static("W/\"b\""));
-        let tags = Tags::of(&headers, &IF_MATCH).expect("sound").expect("there");
+        let tags = EntityTags::from_headers(&headers, &IF_MATCH).expect("sound").expect("there");
         assert!(tags.name("\"a\"") && tags.name("\"b\"") && !tags.name("\"c\""));
         headers.append(IF_MATCH, HeaderValue::from_static("*"));
-        assert_eq!(Tags::of(&headers, &IF_MATCH), Err(NoTags));
+        assert_eq!(EntityTags::from_headers(&headers, &IF_MATCH), Err(InvalidEntityTags));
     }
 
     #[test]
@@ -179,15 +182,15 @@ mod tests {
             let mut list = Vec::new();
             let mut expected = Vec::new();
             for (weak, inner, between) in tags {
-                let tag = Tag { weak, opaque: format!("\"{inner}\"").into_bytes() };
+                let tag = EntityTag { weak, opaque: format!("\"{inner}\"").into_bytes() };
                 list.extend_from_slice(&written(&tag));
                 list.extend_from_slice(between.as_bytes());
                 expected.push(tag);
             }
-            prop_assert_eq!(parse(&list), Some(Tags::These(expected.clone())));
+            prop_assert_eq!(parse(&list), Some(EntityTags::These(expected.clone())));
             for tag in expected {
                 let current = String::from_utf8(tag.opaque.clone()).expect("a text");
-                let alone = Tags::These(vec![tag.clone()]);
+                let alone = EntityTags::These(vec![tag.clone()]);
                 prop_assert!(alone.name(&current));
             }
         }
@@ -198,9 +201,9 @@ mod tests {
                 3 => proptest::sample::select(b"\"\"W/,* \\a".to_vec()), 1 => any::<u8>(),
             ], 0..24),
         ) {
-            if let Some(Tags::These(tags)) = parse(&list) {
+            if let Some(EntityTags::These(tags)) = parse(&list) {
                 let again = tags.iter().map(written).collect::<Vec<_>>().join(&b',');
-                prop_assert_eq!(parse(&again), Some(Tags::These(tags)));
+                prop_assert_eq!(parse(&again), Some(EntityTags::These(tags)));
             }
         }
     }

@@ -15,15 +15,15 @@ use crate::domain::{AttributeMap, ParticipantId};
 const LABEL: &[u8] = b"attribute-gateway etag v1";
 
 /// Bytes of the hash that are shown: beyond finding two maps that share them by accident.
-const SHOWN: usize = 16;
+const TAG_BYTES: usize = 16;
 
 /// Room for what is hashed of a usual map; a larger one grows it. From a kilobyte on, allocating takes
 /// many times as long.
-const USUAL: usize = 960;
+const TYPICAL_MAP_BYTES: usize = 960;
 
 /// What of a participant's map a tag is taken of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Cover {
+pub(super) enum EtagScope {
     /// All of it.
     #[default]
     Whole,
@@ -51,19 +51,19 @@ impl EtagKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
     }
 
-    /// The tag of what a caller sees of the participant's map. Of a key that is absent it is the
+    /// The tag of what a client sees of the participant's map. Of a key that is absent it is the
     /// tag of its absence.
     pub(super) fn tag(
         &self,
         participant: ParticipantId,
         map: &AttributeMap,
-        cover: &Cover,
+        scope: &EtagScope,
     ) -> String {
-        let mut hashed = Lengthed(Vec::with_capacity(USUAL));
+        let mut hashed = LengthPrefixed(Vec::with_capacity(TYPICAL_MAP_BYTES));
         hashed.part(&participant.to_string());
-        match cover {
-            Cover::Whole => hashed.part("whole"),
-            Cover::Narrowed(keys) => {
+        match scope {
+            EtagScope::Whole => hashed.part("whole"),
+            EtagScope::Narrowed(keys) => {
                 let mut keys: Vec<_> = keys.iter().collect();
                 keys.sort_unstable();
                 keys.dedup();
@@ -73,26 +73,26 @@ impl EtagKey {
                     hashed.part(key);
                 }
             }
-            Cover::Key(key) => {
+            EtagScope::Key(key) => {
                 hashed.part("single");
                 hashed.part(key);
             }
         }
         let entries = map.iter().map(|(key, value)| (key.as_str(), value.expose()));
-        for (key, value) in entries.filter(|(key, _)| cover.shows(key)) {
+        for (key, value) in entries.filter(|(key, _)| scope.shows(key)) {
             hashed.part(key);
             hashed.part(value);
         }
         let tag = hmac::sign(&self.0, &hashed.0);
-        let mut quoted = String::with_capacity(SHOWN * 4 / 3 + 4);
+        let mut quoted = String::with_capacity(TAG_BYTES * 4 / 3 + 4);
         quoted.push('"');
-        URL_SAFE_NO_PAD.encode_string(&tag.as_ref()[..SHOWN], &mut quoted);
+        URL_SAFE_NO_PAD.encode_string(&tag.as_ref()[..TAG_BYTES], &mut quoted);
         quoted.push('"');
         quoted
     }
 }
 
-impl Cover {
+impl EtagScope {
     /// The keys that it names.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         let keys = match self {
@@ -156,7 +156,7 @@ impl EtagKey {
 }
 
 fn sealed(content: &[u8], parts: &[&str]) -> Vec<u8> {
-    let mut hashed = Lengthed(Vec::with_capacity(USUAL));
+    let mut hashed = LengthPrefixed(Vec::with_capacity(TYPICAL_MAP_BYTES));
     hashed.count(content.len());
     hashed.0.extend_from_slice(content);
     for part in parts {
@@ -166,9 +166,9 @@ fn sealed(content: &[u8], parts: &[&str]) -> Vec<u8> {
 }
 
 /// What is hashed, gathered first: the hash costs more for each call of it than for a few bytes.
-struct Lengthed(Vec<u8>);
+struct LengthPrefixed(Vec<u8>);
 
-impl Lengthed {
+impl LengthPrefixed {
     fn count(&mut self, count: usize) {
         self.0.extend_from_slice(&(count as u64).to_be_bytes());
     }
@@ -194,21 +194,21 @@ mod tests {
         entries: &[(&str, &str)],
         keys: Option<&[&str]>,
     ) -> String {
-        let cover = keys.map(|keys| keys.iter().map(|&key| key.into()).collect());
-        covering(key, participant, entries, &cover.map_or(Cover::Whole, Cover::Narrowed))
+        let scope = keys.map(|keys| keys.iter().map(|&key| key.into()).collect());
+        covering(key, participant, entries, &scope.map_or(EtagScope::Whole, EtagScope::Narrowed))
     }
 
     fn covering(
         key: &EtagKey,
         participant: &str,
         entries: &[(&str, &str)],
-        cover: &Cover,
+        scope: &EtagScope,
     ) -> String {
         let map = entries
             .iter()
             .map(|(key, value)| (AttributeKey::existing(key), AttributeValue::new(value)))
             .collect();
-        key.tag(participant.parse().expect("id"), &map, cover)
+        key.tag(participant.parse().expect("id"), &map, scope)
     }
 
     #[test]
@@ -248,13 +248,13 @@ mod tests {
     fn the_tag_of_one_key_covers_that_key_alone() {
         let key = EtagKey::derive("secret");
         let tag = |participant, entries: &[(&str, &str)], only: &str| {
-            covering(&key, participant, entries, &Cover::Key(only.to_owned()))
+            covering(&key, participant, entries, &EtagScope::Key(only.to_owned()))
         };
         let plain = tag(ONE, &[("a", "1")], "a");
         assert_eq!(plain, tag(ONE, &[("a", "1"), ("b", "2"), ("A", "3")], "a"));
         let absent = tag(ONE, &[], "a");
         assert_eq!(absent, tag(ONE, &[("a", ""), ("b", "2")], "a"));
-        let narrowed = Cover::Narrowed(vec!["a".to_owned()]);
+        let narrowed = EtagScope::Narrowed(vec!["a".to_owned()]);
         let tags = [
             plain,
             absent,
@@ -262,7 +262,7 @@ mod tests {
             tag(ONE, &[("b", "1")], "b"),
             tag("8e0f1a2b-0000-4000-8000-000000000002", &[("a", "1")], "a"),
             covering(&key, ONE, &[("a", "1")], &narrowed),
-            covering(&key, ONE, &[("a", "1")], &Cover::Whole),
+            covering(&key, ONE, &[("a", "1")], &EtagScope::Whole),
         ];
         assert_eq!(tags.iter().collect::<BTreeSet<_>>().len(), tags.len());
     }

@@ -1,4 +1,4 @@
-//! `view=flat`: answers of one level without arrays, for callers that cannot read more.
+//! `view=flat`: answers of one level without arrays, for clients that cannot read more.
 //!
 //! An Architect data action sees an answer through a contract that was fixed when it was published:
 //! so every member is always there, whatever happened, and what a flow has to branch on is told
@@ -16,15 +16,15 @@ use utoipa::ToSchema;
 
 use super::negotiate::JSON;
 use super::problem::{self, Problem};
-use super::query::Query;
-use super::responses::{WriteAnswer, damage};
+use super::query::QueryString;
+use super::responses::{WriteResponse, damage};
 use super::{extract, paths};
 use crate::app;
 use crate::domain::{
-    AttributeMap, Conversation, ConversationId, Intent, Outcome, ParticipantId,
-    ParticipantSelector, Rights, WriteReport,
+    AttributeMap, ClientRights, Conversation, ConversationId, KeyOutcome, ParticipantId,
+    ParticipantSelector, SelectorIntent, WriteReport,
 };
-use crate::error::{Code, Effect, Error, Failure};
+use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 
 /// Resources that have a flat form.
 const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE, paths::CONVERSATION];
@@ -32,9 +32,9 @@ const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE, paths::CONVERS
 /// The code of a read that went well.
 const OK: &str = "ok";
 
-/// What a caller who wants the flat form has asked for.
+/// What a client who wants the flat form has asked for.
 #[derive(Debug, Default)]
-pub(super) struct Ask {
+pub(super) struct FlatRequest {
     /// Keys that are to stand as members of their own.
     keys: Vec<String>,
     /// Whether it reads one key, and so finds its value in `value`.
@@ -46,7 +46,7 @@ pub(super) struct Ask {
 /// alone.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct FlatAnswer {
+pub(super) struct FlatResponse {
     /// Whether all is as it was asked for, seen in a read.
     ok: bool,
     /// `ok` for a read, the worst outcome for a write, else the code of the problem.
@@ -83,15 +83,19 @@ const MEMBERS: [&str; 8] = [
     "attributesJson",
 ];
 
-impl Ask {
+impl FlatRequest {
     /// What the query of a request asks for, if it wants the flat form and its resource has one.
     /// Mistakes in the query are told by whoever takes the request.
-    pub(super) fn of(route: Option<&str>, query: Option<&str>, is_safe: bool) -> Option<Arc<Self>> {
+    pub(super) fn from_request(
+        route: Option<&str>,
+        query: Option<&str>,
+        is_safe: bool,
+    ) -> Option<Arc<Self>> {
         let (route, raw) = (route?, query?);
         if !RESOURCES.contains(&route) || !(raw.contains("flat") || raw.contains('%')) {
             return None;
         }
-        let mut query = Query::read(Some(raw), &["view", "keys"], &["key"]);
+        let mut query = QueryString::read(Some(raw), &["view", "keys"], &["key"]);
         if query.take("view").pop().as_deref() != Some("flat") {
             return None;
         }
@@ -118,8 +122,8 @@ impl Ask {
         conversation: ConversationId,
         participant: Option<ParticipantId>,
         map: &AttributeMap,
-    ) -> FlatAnswer {
-        FlatAnswer {
+    ) -> FlatResponse {
+        FlatResponse {
             ok: true,
             code: OK,
             message: damage(map).map_or("read".to_owned(), |damage| format!("read; {damage}")),
@@ -132,16 +136,16 @@ impl Ask {
     /// The answer to a look at a conversation: whom a read of it would show, if there is somebody.
     ///
     /// # Errors
-    /// Why there is nobody, or nobody whom the caller may name, where keys are named: `""` would say
+    /// Why there is nobody, or nobody whom the client may name, where keys are named: `""` would say
     /// that they are absent.
     pub(super) fn seen(
         &self,
         conversation: &Conversation,
-        (whom, rights): (&ParticipantSelector, &Rights),
-    ) -> Result<FlatAnswer, Problem> {
+        (whom, rights): (&ParticipantSelector, &ClientRights),
+    ) -> Result<FlatResponse, Problem> {
         let nothing = AttributeMap::default();
         // A look shows a conversation as a whole, or is refused.
-        let chosen = app::choose(whom, conversation, Intent::Read).and_then(|chosen| {
+        let chosen = app::choose(whom, conversation, SelectorIntent::Read).and_then(|chosen| {
             let participant = chosen.participant;
             let reached = rights.reaches(participant, conversation, true);
             let asked = || Error::ParticipantNotAllowed { asked: whom.to_string() };
@@ -152,16 +156,16 @@ impl Ask {
                 Ok(self.read(conversation.id, Some(participant.id), &participant.attributes))
             }
             Err(_) if self.keys.is_empty() => Ok(self.read(conversation.id, None, &nothing)),
-            Err(error) => Err(Failure::harmless(error).into()),
+            Err(error) => Err(RequestFailure::harmless(error).into()),
         }
     }
 
     /// The answer to a write that is no problem.
-    pub(super) fn written(&self, report: &WriteReport, ok: bool, effect: Effect) -> FlatAnswer {
-        let sentences = [said(report.worst())].into_iter().map(str::to_owned);
+    pub(super) fn written(&self, report: &WriteReport, ok: bool, effect: Effect) -> FlatResponse {
+        let sentences = [describe(report.worst())].into_iter().map(str::to_owned);
         let warnings = report.warnings.iter().cloned().chain(damage(&report.attributes));
         let sentences: Vec<_> = sentences.chain(warnings).collect();
-        FlatAnswer {
+        FlatResponse {
             ok,
             code: report.worst().as_str(),
             message: sentences.join("; "),
@@ -184,15 +188,15 @@ impl Ask {
         }
         let nothing = AttributeMap::default();
         let report = problem.report();
-        let answer = FlatAnswer {
+        let answer = FlatResponse {
             ok: false,
-            code: report.map_or(problem.code().as_str(), |_| Outcome::Superseded.as_str()),
+            code: report.map_or(problem.code().as_str(), |_| KeyOutcome::Superseded.as_str()),
             message: problem.detail().to_owned(),
             accepted: problem.effect() == Effect::Applied,
             retry_after_seconds: problem.retry_after_seconds().unwrap_or_default(),
             conversation_id: conversation.map(|id| id.to_string()).unwrap_or_default(),
             participant_id: report
-                .map(WriteAnswer::participant_id)
+                .map(WriteResponse::participant_id)
                 .or_else(|| problem.participant_id())
                 .map(|id| id.to_string())
                 .unwrap_or_default(),
@@ -206,12 +210,12 @@ impl Ask {
     }
 
     /// An answer that shows these attributes, and says nothing else yet.
-    fn showing(&self, map: &AttributeMap) -> FlatAnswer {
+    fn showing(&self, map: &AttributeMap) -> FlatResponse {
         let value = |key: &str| map.get(key).map(|value| value.expose().to_owned());
         let own = self.keys.iter().filter(|key| !MEMBERS.contains(&key.as_str()));
         let members = own.map(|key| (key.clone(), value(key).unwrap_or_default())).collect();
         let first = map.iter().next().map(|(_, value)| value.expose().to_owned());
-        FlatAnswer {
+        FlatResponse {
             ok: false,
             code: OK,
             message: String::new(),
@@ -228,22 +232,22 @@ impl Ask {
 }
 
 /// What a flow can do nothing about, and who built it should see: mistakes in the request, refused
-/// callers, our own defects. A 404 is one of these only where the path leads nowhere.
-fn keeps_status(code: Code) -> bool {
+/// clients, our own defects. A 404 is one of these only where the path leads nowhere.
+fn keeps_status(code: ErrorCode) -> bool {
     match problem::status(code).as_u16() {
-        404 => code == Code::NotFound,
+        404 => code == ErrorCode::NotFound,
         status => [400, 401, 403, 405, 406, 408, 413, 415, 422, 428, 500].contains(&status),
     }
 }
 
 /// An outcome as a sentence.
-const fn said(worst: Outcome) -> &'static str {
+const fn describe(worst: KeyOutcome) -> &'static str {
     match worst {
-        Outcome::Unchanged => "every key held its value already",
-        Outcome::WouldSend => "a dry run: nothing was sent",
-        Outcome::Verified | Outcome::Cleared => "written and read back",
-        Outcome::Unverified => "Genesys Cloud accepted the write; no read has shown it yet",
-        Outcome::Superseded => "another writer replaced the value",
+        KeyOutcome::Unchanged => "every key held its value already",
+        KeyOutcome::WouldSend => "a dry run: nothing was sent",
+        KeyOutcome::Verified | KeyOutcome::Cleared => "written and read back",
+        KeyOutcome::Unverified => "Genesys Cloud accepted the write; no read has shown it yet",
+        KeyOutcome::Superseded => "another writer replaced the value",
     }
 }
 
@@ -252,26 +256,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_refusals_and_defects_keep_their_status_and_nothing_else_does() {
+    fn only_client_errors_and_defects_keep_their_status() {
         for code in [
-            Code::InvalidJson,
-            Code::NotFound,
-            Code::MethodNotAllowed,
-            Code::RequestTimeout,
-            Code::AttributesTooLarge,
-            Code::PreconditionRequired,
-            Code::Internal,
+            ErrorCode::InvalidJson,
+            ErrorCode::NotFound,
+            ErrorCode::MethodNotAllowed,
+            ErrorCode::RequestTimeout,
+            ErrorCode::AttributesTooLarge,
+            ErrorCode::PreconditionRequired,
+            ErrorCode::Internal,
         ] {
             assert!(keeps_status(code), "{}", code.as_str());
         }
         for code in [
-            Code::ConversationNotFound,
-            Code::AttributeNotFound,
-            Code::WriteSuperseded,
-            Code::PreconditionFailed,
-            Code::UpstreamForbidden,
-            Code::Overloaded,
-            Code::DeadlineExceeded,
+            ErrorCode::ConversationNotFound,
+            ErrorCode::AttributeNotFound,
+            ErrorCode::WriteSuperseded,
+            ErrorCode::PreconditionFailed,
+            ErrorCode::UpstreamForbidden,
+            ErrorCode::Overloaded,
+            ErrorCode::DeadlineExceeded,
         ] {
             assert!(!keeps_status(code), "{}", code.as_str());
         }
@@ -279,7 +283,9 @@ mod tests {
 
     #[test]
     fn only_resources_that_have_the_flat_form_are_asked_for_it() {
-        let asks = |route: &str, query: &str| Ask::of(Some(route), Some(query), true).is_some();
+        let asks = |route: &str, query: &str| {
+            FlatRequest::from_request(Some(route), Some(query), true).is_some()
+        };
         for query in ["view=flat", "keys=a&view=flat", "%76iew=fl%61t&x=y"] {
             assert!(asks(paths::ATTRIBUTES, query), "{query}");
             assert!(!asks(paths::READYZ, query), "{query}");
@@ -287,13 +293,13 @@ mod tests {
         for query in ["", "view", "view=", "view=FLAT", "view=flat%20", "key=view=flat", "flat"] {
             assert!(!asks(paths::ATTRIBUTE, query), "{query}");
         }
-        assert!(Ask::of(Some(paths::ATTRIBUTES), None, true).is_none());
-        assert!(Ask::of(None, Some("view=flat"), true).is_none());
+        assert!(FlatRequest::from_request(Some(paths::ATTRIBUTES), None, true).is_none());
+        assert!(FlatRequest::from_request(None, Some("view=flat"), true).is_none());
     }
 
     #[test]
     fn keys_are_found_also_where_the_query_has_mistakes() {
-        let ask = Ask::of(
+        let ask = FlatRequest::from_request(
             Some(paths::ATTRIBUTES),
             Some("view=flat&x=%zz&keys=a,b,a&key=c,d&key=b"),
             true,

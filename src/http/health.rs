@@ -7,19 +7,19 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
-use super::openapi_params::Known;
+use super::openapi_params::IfNoneMatchHeader;
 use super::paths;
 use super::percent::decoded_query;
 use super::problem::Problem;
-use super::query::Query;
-use super::state::{Ops, ReadinessReport};
+use super::query::QueryString;
+use super::state::{OpsState, ReadinessReport};
 use crate::domain::Violation;
-use crate::error::Code;
+use crate::error::ErrorCode;
 
 /// The parameter that asks for readiness check by check.
 const VERBOSE: &str = "verbose";
 
-/// Media type of the figures (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+/// Media type of the metrics (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Is the process alive?
@@ -40,15 +40,15 @@ pub(super) async fn livez() -> &'static str {
         (status = 503, body = String, content_type = "text/plain", description = "It does not: it starts, drains, or its credentials are refused", example = "not ready: token"),
     ))]
 pub(super) async fn readyz(
-    State(ops): State<Arc<Ops>>,
+    State(ops): State<Arc<OpsState>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let mut query = Query::read_with(query.as_deref(), &[VERBOSE], &[], &[VERBOSE]);
+    let mut query = QueryString::read_with(query.as_deref(), &[VERBOSE], &[], &[VERBOSE]);
     let verbose = query.is_switched_on(VERBOSE);
     query.finish()?;
     let report = ops.readiness.report();
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok((status, told(&report, verbose)).into_response())
+    Ok((status, text_report(&report, verbose)).into_response())
 }
 
 /// Whether a query may ask for readiness check by check, whatever else is wrong with it.
@@ -57,7 +57,7 @@ pub(super) fn wants_checks(query: Option<&str>) -> bool {
     names.flatten().any(|name| decoded_query(name).is_none_or(|name| name == VERBOSE))
 }
 
-fn told(report: &ReadinessReport, verbose: bool) -> String {
+fn text_report(report: &ReadinessReport, verbose: bool) -> String {
     let failed = report.checks.iter().filter(|check| !check.ok);
     let failed: Vec<_> = failed.map(|check| check.name).collect();
     let mut text = match (report.ready, failed.as_slice()) {
@@ -74,54 +74,54 @@ fn told(report: &ReadinessReport, verbose: bool) -> String {
     text
 }
 
-/// The figures, as Prometheus scrapes them
+/// The metrics, as Prometheus scrapes them
 #[utoipa::path(get, path = paths::METRICS, operation_id = "getMetrics", tag = "operations",
     responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "The figures")))]
-pub(super) async fn metrics(State(ops): State<Arc<Ops>>) -> Result<Response, Problem> {
+pub(super) async fn metrics(State(ops): State<Arc<OpsState>>) -> Result<Response, Problem> {
     let text = ops.metrics.encode().map_err(|error| Problem::internal(error.to_string()))?;
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
 
 /// This document, as YAML
 #[utoipa::path(get, path = paths::OPENAPI_YAML, operation_id = "getOpenapiYaml", tag = "documentation",
-    params(Known),
+    params(IfNoneMatchHeader),
     responses(
         (status = 200, body = Object, content_type = "application/yaml", description = "This document",
             headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`: to be kept, and asked for again"))),
         (status = 304, description = "It is as the caller knows it",
             headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`"))),
     ))]
-pub(super) async fn openapi_yaml(State(ops): State<Arc<Ops>>, headers: HeaderMap) -> Response {
+pub(super) async fn openapi_yaml(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> Response {
     ops.documents.yaml().answer(&headers)
 }
 
 /// This document, as JSON
 #[utoipa::path(get, path = paths::OPENAPI_JSON, operation_id = "getOpenapiJson", tag = "documentation",
-    params(Known),
+    params(IfNoneMatchHeader),
     responses(
         (status = 200, body = Object, content_type = "application/json", description = "This document",
             headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`: to be kept, and asked for again"))),
         (status = 304, description = "It is as the caller knows it",
             headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`"))),
     ))]
-pub(super) async fn openapi_json(State(ops): State<Arc<Ops>>, headers: HeaderMap) -> Response {
+pub(super) async fn openapi_json(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> Response {
     ops.documents.json().answer(&headers)
 }
 
 /// A path that leads nowhere, or that lacks the key at its end.
 pub(super) async fn not_found(uri: Uri) -> Problem {
     if !paths::lacks_key(uri.path()) {
-        return Problem::new(Code::NotFound, "there is nothing at this path");
+        return Problem::new(ErrorCode::NotFound, "there is nothing at this path");
     }
     let detail = "is missing: the path ends where the name of the attribute should stand";
-    Problem::listing(Code::InvalidAttributes, Violation::at("key", detail)).with_hint(
+    Problem::listing(ErrorCode::InvalidAttributes, Violation::new("key", detail)).with_hint(
         "Name the attribute in the path, as in …/attributes/loyalty_tier; for all attributes leave out the last `/`.",
     )
 }
 
 /// A method that the path does not have; the framework adds which it has.
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    let problem = |detail, hint| Problem::new(Code::MethodNotAllowed, detail).with_hint(hint);
+    let problem = |detail, hint| Problem::new(ErrorCode::MethodNotAllowed, detail).with_hint(hint);
     let path = uri.path();
     if paths::is_attributes(path) && method == Method::DELETE {
         return problem(
@@ -141,16 +141,16 @@ pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
             "Send PUT with {\"value\": \"…\"}, or send several attributes with PATCH to the path without the key.",
         );
     }
-    Problem::new(Code::MethodNotAllowed, "this path does not have this method")
+    Problem::new(ErrorCode::MethodNotAllowed, "this path does not have this method")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::state::Check;
+    use crate::http::state::HealthCheck;
 
     fn report(ready: bool) -> ReadinessReport {
-        let check = |name, ok, detail: &str| Check { name, ok, detail: detail.to_owned() };
+        let check = |name, ok, detail: &str| HealthCheck { name, ok, detail: detail.to_owned() };
         ReadinessReport {
             ready,
             checks: vec![check("token", ready, "as it is"), check("retries", false, "spent")],
@@ -159,10 +159,10 @@ mod tests {
 
     #[test]
     fn readiness_is_one_line_and_verbosely_a_line_a_check() {
-        assert_eq!(told(&report(true), false), "ready\n");
-        assert_eq!(told(&report(false), false), "not ready: token, retries\n");
+        assert_eq!(text_report(&report(true), false), "ready\n");
+        assert_eq!(text_report(&report(false), false), "not ready: token, retries\n");
         assert_eq!(
-            told(&report(true), true),
+            text_report(&report(true), true),
             "ready\ntoken: ok: as it is\nretries: failed: spent\n"
         );
     }

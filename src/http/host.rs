@@ -13,7 +13,7 @@ use axum::response::Response;
 use super::peer::peer_of;
 use super::problem::Problem;
 use crate::domain::Violation;
-use crate::error::Code;
+use crate::error::ErrorCode;
 
 /// Whether the request has the `Host` that its version of HTTP demands.
 fn is_sound(request: &Request) -> bool {
@@ -42,7 +42,7 @@ pub(super) async fn require(request: Request, next: Next) -> Result<Response, Pr
 
 fn refusal() -> Problem {
     let detail = "has to be there exactly once, with a host name and optionally a port";
-    Problem::listing(Code::InvalidHeader, Violation::at("Host", detail))
+    Problem::listing(ErrorCode::InvalidHeader, Violation::new("Host", detail))
 }
 
 #[cfg(test)]

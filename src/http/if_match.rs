@@ -8,50 +8,50 @@ use std::sync::Arc;
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName};
 
-use super::entity_tags::{NoTags, Tags};
-use super::etag::{Cover, EtagKey};
+use super::entity_tags::{EntityTags, InvalidEntityTags};
+use super::etag::{EtagKey, EtagScope};
 use super::problem::Problem;
 use super::state::HttpSettings;
-use super::violations::Mistakes;
-use crate::app::Precondition;
+use super::violations::ViolationList;
+use crate::app::WritePrecondition;
 use crate::domain::{AttributeMap, Client, ParticipantId, Patch, Violation};
-use crate::error::Code;
+use crate::error::ErrorCode;
 
 /// What must be true for a write to be made.
 #[derive(Debug)]
-pub(super) struct Condition {
-    if_match: Option<Tags>,
-    if_none_match: Option<Tags>,
+pub(super) struct MatchCondition {
+    if_match: Option<EntityTags>,
+    if_none_match: Option<EntityTags>,
     /// What the tags were taken of.
-    cover: Cover,
+    scope: EtagScope,
     etag: EtagKey,
     /// Who has seen what they were taken of.
     client: Arc<Client>,
 }
 
-impl Precondition for Condition {
+impl WritePrecondition for MatchCondition {
     fn holds(&self, participant: ParticipantId, map: &AttributeMap, patch: &Patch) -> bool {
         let map = &*self.client.rights.seen(map);
-        let tag = self.etag.tag(participant, map, &self.cover);
+        let tag = self.etag.tag(participant, map, &self.scope);
         let matches = match &self.if_match {
             None => true,
-            Some(Tags::Any) => match &self.cover {
+            Some(EntityTags::Any) => match &self.scope {
                 // A participant that was found has attributes, if only none.
-                Cover::Whole | Cover::Narrowed(_) => true,
-                Cover::Key(key) => map.get(key).is_some(),
+                EtagScope::Whole | EtagScope::Narrowed(_) => true,
+                EtagScope::Key(key) => map.get(key).is_some(),
             },
-            Some(tags @ Tags::These(_)) => tags.name(&tag),
+            Some(tags @ EntityTags::These(_)) => tags.name(&tag),
         };
         let differs = match &self.if_none_match {
             None => true,
-            Some(Tags::Any) => patch.keys().all(|key| map.get(key.as_str()).is_none()),
-            Some(tags @ Tags::These(_)) => !tags.name(&tag),
+            Some(EntityTags::Any) => patch.keys().all(|key| map.get(key.as_str()).is_none()),
+            Some(tags @ EntityTags::These(_)) => !tags.name(&tag),
         };
         matches && differs
     }
 
     fn current(&self, participant: ParticipantId, map: &AttributeMap) -> String {
-        self.etag.tag(participant, &self.client.rights.seen(map), &self.cover)
+        self.etag.tag(participant, &self.client.rights.seen(map), &self.scope)
     }
 }
 
@@ -59,42 +59,42 @@ impl Precondition for Condition {
 ///
 /// # Errors
 /// All mistakes in the two headers; or that this service takes no write without a condition.
-pub(super) fn of(
+pub(super) fn from_headers(
     headers: &HeaderMap,
-    (cover, client): (&Cover, &Arc<Client>),
+    (scope, client): (&EtagScope, &Arc<Client>),
     dry_run: bool,
     settings: &HttpSettings,
-) -> Result<Option<Arc<dyn Precondition>>, Problem> {
-    let mut mistakes = Mistakes::default();
+) -> Result<Option<Arc<dyn WritePrecondition>>, Problem> {
+    let mut mistakes = ViolationList::default();
     let if_match = tags(headers, &IF_MATCH, "If-Match", &mut mistakes);
     let if_none_match = tags(headers, &IF_NONE_MATCH, "If-None-Match", &mut mistakes);
     if !mistakes.is_empty() {
-        return Err(Problem::listing(Code::InvalidHeader, mistakes));
+        return Err(Problem::listing(ErrorCode::InvalidHeader, mistakes));
     }
     // That it is not as some old tag says guards against nothing.
-    let guards = if_match.is_some() || if_none_match == Some(Tags::Any);
+    let guards = if_match.is_some() || if_none_match == Some(EntityTags::Any);
     if settings.require_if_match && !guards && !dry_run {
         let detail = "this gateway takes no write without If-Match, or If-None-Match: *";
-        return Err(Problem::new(Code::PreconditionRequired, detail));
+        return Err(Problem::new(ErrorCode::PreconditionRequired, detail));
     }
     if if_match.is_none() && if_none_match.is_none() {
         return Ok(None);
     }
-    let (cover, etag) = (cover.clone(), settings.etag.clone());
+    let (scope, etag) = (scope.clone(), settings.etag.clone());
     let client = Arc::clone(client);
-    Ok(Some(Arc::new(Condition { if_match, if_none_match, cover, etag, client })))
+    Ok(Some(Arc::new(MatchCondition { if_match, if_none_match, scope, etag, client })))
 }
 
 fn tags(
     headers: &HeaderMap,
     name: &HeaderName,
     spelled: &str,
-    mistakes: &mut Mistakes,
-) -> Option<Tags> {
-    Tags::of(headers, name).unwrap_or_else(|NoTags| {
+    mistakes: &mut ViolationList,
+) -> Option<EntityTags> {
+    EntityTags::from_headers(headers, name).unwrap_or_else(|InvalidEntityTags| {
         let detail =
             "is neither `*` nor a list of entity tags in quotes, as the ETag header has them";
-        mistakes.note(Violation::at(spelled, detail));
+        mistakes.note(Violation::new(spelled, detail));
         None
     })
 }
@@ -102,7 +102,7 @@ fn tags(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{AttributeKey, AttributeValue, Change};
+    use crate::domain::{AttributeKey, AttributeValue, KeyChange};
 
     const ONE: &str = "8e0f1a2b-0000-4000-8000-000000000001";
 
@@ -113,23 +113,23 @@ mod tests {
     }
 
     fn holds(header: HeaderName, value: &str, now: &[(&str, &str)]) -> bool {
-        holds_of(Cover::Whole, header, value, now)
+        holds_of(EtagScope::Whole, header, value, now)
     }
 
-    fn holds_of(cover: Cover, header: HeaderName, value: &str, now: &[(&str, &str)]) -> bool {
+    fn holds_of(scope: EtagScope, header: HeaderName, value: &str, now: &[(&str, &str)]) -> bool {
         let etag = EtagKey::derive("secret");
         let one = ONE.parse().expect("id");
-        let value = value.replace("TAG", &etag.tag(one, &map(&[("a", "1")]), &cover));
+        let value = value.replace("TAG", &etag.tag(one, &map(&[("a", "1")]), &scope));
         let headers = HeaderMap::from_iter([(header, value.parse().expect("value"))]);
-        let mut mistakes = Mistakes::default();
-        let condition = Condition {
+        let mut mistakes = ViolationList::default();
+        let condition = MatchCondition {
             if_match: tags(&headers, &IF_MATCH, "", &mut mistakes),
             if_none_match: tags(&headers, &IF_NONE_MATCH, "", &mut mistakes),
-            cover,
+            scope,
             etag,
             client: Client::anonymous(),
         };
-        let patch = [(AttributeKey::existing("k"), Change::to(AttributeValue::new("new")))];
+        let patch = [(AttributeKey::existing("k"), KeyChange::to(AttributeValue::new("new")))];
         condition.holds(one, &map(now), &patch.into_iter().collect())
     }
 
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn of_one_key_the_condition_looks_at_that_key_alone() {
         let holds = |header, value, now: &[(&str, &str)]| {
-            holds_of(Cover::Key("a".to_owned()), header, value, now)
+            holds_of(EtagScope::Key("a".to_owned()), header, value, now)
         };
         assert!(holds(IF_MATCH, "TAG", &[("a", "1"), ("b", "2")]));
         assert!(!holds(IF_MATCH, "TAG", &[("a", "2")]));

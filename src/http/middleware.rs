@@ -1,7 +1,7 @@
 //! The middleware of the service, outermost first.
 //!
 //! Two values travel in extensions. A layer that writes one says so:
-//! [`Exchange`] is the context of a request, from the layer that opens it down to the handlers.
+//! [`HttpRequestContext`] is the context of a request, from the layer that opens it down to the handlers.
 //! [`LoggedResult`] is what logs and metrics show of an answer, from handlers and the problem
 //! layer up to the layer that observes.
 
@@ -25,7 +25,7 @@ pub(super) use self::observe::LoggedResult;
 use super::auth::{self, X_API_KEY};
 use super::host;
 #[cfg(doc)]
-use super::request_context::Exchange;
+use super::request_context::HttpRequestContext;
 use super::request_context::{NewRequestId, X_REQUEST_ID, remove_malformed_request_id};
 use super::state::AppState;
 

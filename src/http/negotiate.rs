@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use super::prefer::split_outside_quotes;
 use super::problem::Problem;
-use crate::error::Code;
+use crate::error::ErrorCode;
 
 /// Media type of JSON.
 pub(super) const JSON: &str = "application/json";
@@ -25,10 +25,10 @@ pub(super) fn accepts_json(headers: &HeaderMap) -> Result<(), Problem> {
     if quality(headers, JSON) > 0.0 {
         return Ok(());
     }
-    Err(Problem::new(Code::NotAcceptable, "the Accept header excludes application/json"))
+    Err(Problem::new(ErrorCode::NotAcceptable, "the Accept header excludes application/json"))
 }
 
-/// How much the caller likes this media type, from 0, not at all, to 1.
+/// How much the client likes this media type, from 0, not at all, to 1.
 pub(super) fn quality(headers: &HeaderMap, wanted: &str) -> f32 {
     let mut best: Option<(u8, f32)> = None;
     for header in headers.get_all(ACCEPT) {
@@ -67,7 +67,7 @@ fn likes(range: &str, wanted: &str) -> Option<(u8, f32)> {
     Some((precision, quality.unwrap_or(1.0)))
 }
 
-/// Whether the caller wants no answer out of a memory.
+/// Whether the client wants no answer out of a memory.
 pub(super) fn wants_no_cache(headers: &HeaderMap) -> bool {
     let directives = |value: &HeaderValue| {
         let text = value.to_str().unwrap_or_default();
@@ -82,7 +82,7 @@ pub(super) fn declared(
     headers: &HeaderMap,
     types: &'static [&'static str],
 ) -> Result<&'static str, Problem> {
-    let refused = |detail: &str| Err(Problem::new(Code::UnsupportedMediaType, detail));
+    let refused = |detail: &str| Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
     let encodings = headers.get_all(CONTENT_ENCODING);
     if encodings.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return refused("the body has a Content-Encoding; only `identity` is read");

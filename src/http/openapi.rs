@@ -26,7 +26,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::problem::ProblemBody;
-use super::responses::{WriteAnswer, examples};
+use super::responses::{WriteResponse, examples};
 use super::{paths, router};
 
 const DESCRIPTION: &str = "Reads and writes the participant attributes of live Genesys Cloud \
@@ -42,7 +42,7 @@ const SERVER: &str = "The gateway that serves this document";
 const PROBLEM_MEMBERS: &str = "ProblemMembers";
 
 /// Schemas of what a write wants.
-const WRITE_BODIES: [&str; 3] = ["WriteBody", "PatchBody", "KeyBody"];
+const WRITE_BODIES: [&str; 3] = ["WriteRequestBody", "PatchRequestBody", "AttributeRequestBody"];
 
 /// The document of a service with everything switched on.
 pub fn document() -> OpenApi {
@@ -60,7 +60,8 @@ fn document_of(debug: bool) -> OpenApi {
     for (path, item) in &mut api.paths.paths {
         for (method, operation) in operations(item) {
             let negotiated = paths::is_negotiated(path, &method);
-            let codes = problem_codes::of(operation.operation_id.as_deref().unwrap_or_default());
+            let codes =
+                problem_codes::codes_for(operation.operation_id.as_deref().unwrap_or_default());
             constraints::operation(operation, &method);
             security::mark(operation, path);
             if paths::is_api(path) {
@@ -70,7 +71,7 @@ fn document_of(debug: bool) -> OpenApi {
                 let defect = Ref::from_response_name(problem_codes::INTERNAL);
                 operation.responses.responses.insert("500".to_owned(), defect.into());
             }
-            for (status, mut response) in problems::of(&codes, path) {
+            for (status, mut response) in problems::responses_for(&codes, path) {
                 if status == "415" && method == Method::PATCH {
                     let header = described(
                         "What is read: `application/json` and `application/merge-patch+json`",
@@ -99,7 +100,7 @@ pub fn json(public_url: &str, debug: bool) -> String {
     served_at(public_url, debug).to_pretty_json().unwrap_or_default()
 }
 
-/// The document of a service that callers reach there; wherever it is asked, if that is empty.
+/// The document of a service that clients reach there; wherever it is asked, if that is empty.
 fn served_at(public_url: &str, debug: bool) -> OpenApi {
     let mut api = document_of(debug);
     if !public_url.is_empty() {
@@ -179,7 +180,7 @@ fn complete(operation: &mut Operation) {
     }
 }
 
-/// Adds what every answer has whose form depends on what the caller accepts.
+/// Adds what every answer has whose form depends on what the client accepts.
 fn tell_what_varies(operation: &mut Operation) {
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
@@ -203,7 +204,7 @@ fn complete_response(response: &mut Response, status: &str, (name, takes_view): 
     }
     for (media, content) in &mut response.content {
         let RefOr::T(content) = content else { continue };
-        let examples = examples::of(name, status, media).into_iter();
+        let examples = examples::examples_for(name, status, media).into_iter();
         let examples = examples.map(|(name, value)| (name.to_owned(), example(name, value)));
         content.examples.extend(examples);
     }
@@ -275,7 +276,7 @@ fn complete_components(components: &mut Components) {
             constraints::body(body);
         }
     }
-    if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut("SearchBody") {
+    if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut("SearchRequestBody") {
         constraints::search(body);
     }
     for (code, name) in problem_codes::OUTSIDE {
@@ -287,7 +288,7 @@ fn complete_components(components: &mut Components) {
 /// A superseded write has the members of the answer to a write in its problem. Other problems do
 /// not, so none of them is required there.
 fn lend_members(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
-    let Some(RefOr::T(Schema::Object(write))) = schemas.get(&*WriteAnswer::name()) else {
+    let Some(RefOr::T(Schema::Object(write))) = schemas.get(&*WriteResponse::name()) else {
         return;
     };
     let lent = write.properties.clone();
@@ -301,7 +302,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::error::Code;
+    use crate::error::ErrorCode;
 
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.yaml");
 
@@ -321,7 +322,7 @@ mod tests {
     #[test]
     fn every_code_has_an_example_somewhere() {
         let document = json("", true);
-        for code in Code::ALL {
+        for code in ErrorCode::ALL {
             let example = format!("\"code\": \"{}\"", code.as_str());
             assert!(document.contains(&example), "{example}");
         }
@@ -336,7 +337,7 @@ mod tests {
                 "getTrace",
                 "\"echo\"",
                 "debugging",
-                "EchoAnswer",
+                "EchoResponse",
                 "EchoedBody",
             ] {
                 assert!(!document.contains(absent), "{absent}");

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 
-use super::entity_tags::Tags;
+use super::entity_tags::EntityTags;
 use super::negotiate::JSON;
 use super::openapi;
 
@@ -22,30 +22,30 @@ const YAML: &str = "application/yaml";
 const KEPT_AND_ASKED_FOR: &str = "no-cache";
 
 /// Bytes of the hash that the tag shows.
-const SHOWN: usize = 16;
+const TAG_BYTES: usize = 16;
 
 /// Both spellings of the description.
 #[derive(Debug, Default)]
-pub struct Documents {
-    /// Where callers reach the service; empty if that is where it is asked.
+pub struct OpenApiFiles {
+    /// Where clients reach the service; empty if that is where it is asked.
     public_url: String,
     /// Whether the aids for debugging are switched on.
     debug: bool,
-    yaml: OnceLock<Document>,
-    json: OnceLock<Document>,
+    yaml: OnceLock<OpenApiFile>,
+    json: OnceLock<OpenApiFile>,
 }
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(super) struct OpenApiFile {
     media: &'static str,
     bytes: Bytes,
     tag: String,
 }
 
-impl Documents {
-    /// The description of a service that callers reach there, with or without the aids for debugging.
-    pub fn at(public_url: &str, debug: bool) -> Self {
+impl OpenApiFiles {
+    /// The description of a service that clients reach there, with or without the aids for debugging.
+    pub fn new(public_url: &str, debug: bool) -> Self {
         Self { public_url: public_url.to_owned(), debug, ..Self::default() }
     }
 
@@ -54,26 +54,28 @@ impl Documents {
         &self.public_url
     }
 
-    pub(super) fn yaml(&self) -> &Document {
-        self.yaml.get_or_init(|| Document::new(YAML, openapi::yaml(&self.public_url, self.debug)))
+    pub(super) fn yaml(&self) -> &OpenApiFile {
+        self.yaml
+            .get_or_init(|| OpenApiFile::new(YAML, openapi::yaml(&self.public_url, self.debug)))
     }
 
-    pub(super) fn json(&self) -> &Document {
-        self.json.get_or_init(|| Document::new(JSON, openapi::json(&self.public_url, self.debug)))
+    pub(super) fn json(&self) -> &OpenApiFile {
+        self.json
+            .get_or_init(|| OpenApiFile::new(JSON, openapi::json(&self.public_url, self.debug)))
     }
 }
 
-impl Document {
+impl OpenApiFile {
     fn new(media: &'static str, text: String) -> Self {
         let hash = digest(&SHA256, text.as_bytes());
-        let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash.as_ref()[..SHOWN]));
+        let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash.as_ref()[..TAG_BYTES]));
         Self { media, bytes: text.into(), tag }
     }
 
     /// The answer to a request with these headers.
     pub(super) fn answer(&self, headers: &HeaderMap) -> Response {
         let about = [(ETAG, self.tag.as_str()), (CACHE_CONTROL, KEPT_AND_ASKED_FOR)];
-        let known = Tags::of(headers, &IF_NONE_MATCH).unwrap_or_default();
+        let known = EntityTags::from_headers(headers, &IF_NONE_MATCH).unwrap_or_default();
         if known.is_some_and(|tags| tags.name(&self.tag)) {
             return (StatusCode::NOT_MODIFIED, about).into_response();
         }
@@ -87,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_document_is_made_once() {
-        let documents = Documents::default();
+        let documents = OpenApiFiles::default();
         let [first, second] = [(); 2].map(|()| documents.yaml().bytes.as_ptr());
         assert_eq!(first, second);
         assert_ne!(documents.yaml().tag, documents.json().tag);

@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 /// The conversation that a path is about.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
-pub(super) struct InConversation {
+pub(super) struct ConversationParam {
     /// Id of the conversation
     #[param(rename = "conversationId", format = "uuid")]
     conversation: String,
@@ -17,7 +17,7 @@ pub(super) struct InConversation {
 /// The key that a path is about.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
-pub(super) struct OfKey {
+pub(super) struct KeyParam {
     /// The key, percent-encoded (a `/` as `%2F`); taken as it is, neither trimmed nor folded
     #[param(example = "loyalty_tier")]
     key: String,
@@ -26,7 +26,7 @@ pub(super) struct OfKey {
 /// Whom an operation is about, where that is one participant.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Whose {
+pub(super) struct ParticipantParam {
     /// Whose attributes: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally
     /// with `:first` or `:last`; `customer` if absent
     #[param(example = "customer")]
@@ -36,7 +36,7 @@ pub(super) struct Whose {
 /// The flat form.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct View {
+pub(super) struct ViewParam {
     /// `flat`: an answer of one level without arrays, for data actions; keys that are named are members
     /// of it, and whatever a flow has to branch on is told with status 200 and `ok`
     #[param(example = "flat")]
@@ -46,7 +46,7 @@ pub(super) struct View {
 /// The form of an answer.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Format {
+pub(super) struct FormatParam {
     /// `json` or `text`, whatever is accepted
     #[param(example = "text")]
     format: Option<String>,
@@ -55,7 +55,7 @@ pub(super) struct Format {
 /// How to go about a write.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
-pub(super) struct Options {
+pub(super) struct WriteParams {
     /// `none` does not wait for the read-back: keys that were sent are `unverified`
     #[param(example = "none")]
     verify: Option<String>,
@@ -68,7 +68,7 @@ pub(super) struct Options {
 /// Keys that a read is narrowed to.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct OnlyKeys {
+pub(super) struct KeyFilterParams {
     /// Only these keys, separated by commas
     #[param(example = "crm_customer_id,loyalty_tier")]
     keys: Option<String>,
@@ -79,7 +79,7 @@ pub(super) struct OnlyKeys {
 /// Keys that are members of a flat answer.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct FlatKeys {
+pub(super) struct FlatKeyParams {
     /// With `view=flat`: these keys, separated by commas, as members of their own. In a write also as in
     /// the read whose `ETag` is given in `If-Match`
     #[param(example = "crm_customer_id,loyalty_tier")]
@@ -88,11 +88,11 @@ pub(super) struct FlatKeys {
     key: Option<Vec<String>>,
 }
 
-/// What a caller of a read knows already.
+/// What a client of a read knows already.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-pub(super) struct Known {
-    /// `ETag`s that the caller knows
+pub(super) struct IfNoneMatchHeader {
+    /// `ETag`s that the client knows
     #[param(rename = "If-None-Match")]
     if_none_match: Option<String>,
 }
@@ -100,7 +100,7 @@ pub(super) struct Known {
 /// What must be true for a write to be made.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-pub(super) struct Conditions {
+pub(super) struct ConditionHeaders {
     /// `ETag`s of a read of the same resource, or `*`: the write is made only if it is still as one of
     /// them says (`*`: if it is there), else 412. A tag that a proxy has weakened (`W/"…"`) counts as the tag
     #[param(rename = "If-Match")]

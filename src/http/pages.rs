@@ -11,14 +11,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::negotiate::{HTML, PLAIN_TEXT, TEXT, quality};
-use super::openapi_params::Format;
+use super::openapi_params::FormatParam;
 use super::problem::Problem;
-use super::query::Query;
-use super::response_format::{FORMAT, Form, Shown};
-use super::state::Ops;
+use super::query::QueryString;
+use super::response_format::{FORMAT, ResponseFormat, ToText};
+use super::state::OpsState;
 use super::text_table::facts;
 use super::{paths, problem};
-use crate::error::Code;
+use crate::error::ErrorCode;
 
 /// A page loads and runs nothing.
 const NOTHING_FROM_ANYWHERE: HeaderValue =
@@ -28,7 +28,7 @@ const NOTHING_FROM_ANYWHERE: HeaderValue =
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Service)]
-pub(super) struct ServiceAnswer {
+pub(super) struct ServiceResponse {
     /// Its name.
     service: &'static str,
     /// Its version.
@@ -47,13 +47,13 @@ pub(super) struct ServiceAnswer {
     problems: String,
     /// Whether it wants requests.
     readiness: String,
-    /// The figures.
+    /// The metrics.
     metrics: String,
 }
 
-impl ServiceAnswer {
-    /// Of a service that callers reach there.
-    fn at(public_url: &str) -> Self {
+impl ServiceResponse {
+    /// Of a service that clients reach there.
+    fn new(public_url: &str) -> Self {
         let below = |path: &str| format!("{public_url}{path}");
         Self {
             service: env!("CARGO_PKG_NAME"),
@@ -70,7 +70,7 @@ impl ServiceAnswer {
     }
 }
 
-impl Shown for ServiceAnswer {
+impl ToText for ServiceResponse {
     fn text(&self) -> String {
         let places = facts([
             ("live calls", &self.conversations),
@@ -87,19 +87,20 @@ impl Shown for ServiceAnswer {
 
 /// What is this?
 #[utoipa::path(get, path = paths::ROOT, operation_id = "getService", tag = "documentation",
-    params(Format),
+    params(FormatParam),
     responses((status = 200, description = "Name, version, and where to look", content(
-        (ServiceAnswer = "application/json"), (String = "text/plain"),
+        (ServiceResponse = "application/json"), (String = "text/plain"),
     ))))]
 pub(super) async fn root(
-    State(ops): State<Arc<Ops>>,
+    State(ops): State<Arc<OpsState>>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let mut query = Query::read(query.as_deref(), &[FORMAT], &[]);
-    let asked = Form::asked(&mut query, false);
+    let mut query = QueryString::read(query.as_deref(), &[FORMAT], &[]);
+    let asked = ResponseFormat::asked(&mut query, false);
     query.finish()?;
-    Ok(Form::of(asked, &headers)?.respond(&ServiceAnswer::at(ops.documents.public_url())))
+    Ok(ResponseFormat::negotiate(asked, &headers)?
+        .respond(&ServiceResponse::new(ops.documents.public_url())))
 }
 
 /// The page about a problem code
@@ -116,8 +117,8 @@ pub(super) async fn problem_page(
 ) -> Result<Response, Problem> {
     let code = code
         .ok()
-        .and_then(|Path(code)| Code::parse(&code))
-        .ok_or_else(|| Problem::new(Code::NotFound, "there is no such problem code"))?;
+        .and_then(|Path(code)| ErrorCode::parse(&code))
+        .ok_or_else(|| Problem::new(ErrorCode::NotFound, "there is no such problem code"))?;
     if quality(&headers, HTML) > quality(&headers, TEXT) {
         let policy = [(CONTENT_SECURITY_POLICY, NOTHING_FROM_ANYWHERE)];
         return Ok((policy, Html(page_in_html(code))).into_response());
@@ -125,7 +126,7 @@ pub(super) async fn problem_page(
     Ok(([(CONTENT_TYPE, PLAIN_TEXT)], page(code)).into_response())
 }
 
-fn retryable(code: Code) -> &'static str {
+fn retryable(code: ErrorCode) -> &'static str {
     if code.retryable() {
         "yes: the same request can succeed when it is repeated"
     } else {
@@ -133,7 +134,7 @@ fn retryable(code: Code) -> &'static str {
     }
 }
 
-fn page(code: Code) -> String {
+fn page(code: ErrorCode) -> String {
     let facts = facts([
         ("code:", code.as_str()),
         ("status:", &problem::status(code).to_string()),
@@ -143,7 +144,7 @@ fn page(code: Code) -> String {
     format!("{title}\n\n{facts}\nWhat happened: {cause}\n\nWhat to do: {hint}\n")
 }
 
-fn page_in_html(code: Code) -> String {
+fn page_in_html(code: ErrorCode) -> String {
     let [title, cause, hint, status] =
         [code.title(), code.cause(), code.hint(), &problem::status(code).to_string()].map(escaped);
     format!(
@@ -167,8 +168,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_has_a_page_with_its_cause_and_remedy_in_both_forms() {
-        for code in Code::ALL {
+    fn every_code_has_a_page_in_both_forms() {
+        for code in ErrorCode::ALL {
             let text = page(code);
             assert!(text.starts_with(code.title()), "{text}");
             assert!(text.contains(code.hint()) && text.contains(code.cause()), "{text}");
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_cause_is_more_than_the_title_and_not_the_remedy() {
-        for code in Code::ALL {
+        for code in ErrorCode::ALL {
             let cause = code.cause();
             assert!(cause.len() > code.title().len() && cause.ends_with('.'), "{cause}");
             assert!(cause != code.hint(), "{cause}");

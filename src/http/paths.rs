@@ -21,7 +21,7 @@ pub const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attributes/{key}
 pub const LIVEZ: &str = "/livez";
 /// Whether it wants requests.
 pub const READYZ: &str = "/readyz";
-/// The figures.
+/// The metrics.
 pub const METRICS: &str = "/metrics";
 /// The `OpenAPI` document, as YAML.
 pub const OPENAPI_YAML: &str = "/openapi.yaml";
@@ -71,11 +71,11 @@ pub(super) fn is_probed(pattern: &str) -> bool {
     [LIVEZ, READYZ, METRICS].contains(&pattern)
 }
 
-/// Patterns whose answers come in several forms, by what the caller accepts.
+/// Patterns whose answers come in several forms, by what the client accepts.
 const NEGOTIATED: [&str; 7] =
     [ROOT, PROBLEM, CONVERSATIONS, SEARCH, CONVERSATION, ATTRIBUTES, ATTRIBUTE];
 
-/// Whether an answer on this pattern takes its form from what the caller accepts. Writes are answered
+/// Whether an answer on this pattern takes its form from what the client accepts. Writes are answered
 /// in one form alone.
 pub(super) fn is_negotiated(pattern: &str, method: &Method) -> bool {
     NEGOTIATED.contains(&pattern) && (method.is_safe() || pattern == SEARCH)

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName};
 
-pub use self::address_key::Source;
-pub use self::address_limit::Crowd;
+pub use self::address_key::AddressKey;
+pub use self::address_limit::AddressLimiter;
 
 /// What proxies tell about who asked them.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -19,7 +19,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The other end of a request, as an extension of it. Absent where a router is called without a
 /// connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct PeerInfo {
     /// Who asks: for limits, debugging and audit.
     pub address: SocketAddr,
     /// The other end of the connection itself.
@@ -28,9 +28,9 @@ pub struct Peer {
     pub certificate: Option<CertificateSubject>,
 }
 
-impl Peer {
+impl PeerInfo {
     /// Somebody who connects from this address, without a certificate.
-    pub fn at(address: SocketAddr) -> Self {
+    pub fn from_address(address: SocketAddr) -> Self {
         let address = canonical(address);
         Self { address, socket: address, certificate: None }
     }
@@ -65,7 +65,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// The other end of this request, if it came over a connection.
-pub(super) fn peer_of(request: &Request) -> Option<&Peer> {
+pub(super) fn peer_of(request: &Request) -> Option<&PeerInfo> {
     request.extensions().get()
 }
 
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn an_address_of_version_4_is_told_as_one() {
-        let peer = Peer::at("[::ffff:192.0.2.1]:5".parse().expect("an address"));
+        let peer = PeerInfo::from_address("[::ffff:192.0.2.1]:5".parse().expect("an address"));
         assert_eq!((peer.address.to_string(), peer.socket), ("192.0.2.1:5".into(), peer.address));
     }
 
@@ -133,7 +133,7 @@ mod tests {
             ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
             ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
             ("fd00::1", &["2001:db8::7"], "2001:db8::7"),
-            // A caller who writes the header himself moves to the left.
+            // A client who writes the header himself moves to the left.
             ("10.0.0.1", &["203.0.113.9, 198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1", &["203.0.113.9", "198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1", &["10.9.9.9, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),

@@ -1,4 +1,4 @@
-//! The `Prefer` header (RFC 7240): `wait=N` and `return=minimal`.
+//! The `PreferHeader` header (RFC 7240): `wait=N` and `return=minimal`.
 //!
 //! A preference is a wish: what cannot be used is ignored, never an error. Of a repeated one the
 //! first counts.
@@ -8,24 +8,24 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Longest wait, in seconds; a wish for more counts as this.
-const LONGEST_WAIT: u64 = 60;
+const MAX_WAIT: u64 = 60;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// Tells the caller which preferences counted.
+/// Tells the client which preferences counted.
 pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// What the caller prefers.
+/// What the client prefers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Prefer {
+pub(super) struct PreferHeader {
     /// Seconds that the request may take.
     wait: Option<u64>,
     /// No body where all is well.
     pub minimal: bool,
 }
 
-impl Prefer {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+impl PreferHeader {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         let mut wait = None;
         let mut answer = None;
         for header in headers.get_all(PREFER) {
@@ -75,8 +75,8 @@ fn seconds(value: &str) -> Option<u64> {
         return None;
     }
     // More digits than a number holds are still a wish for more than the longest wait.
-    let wish = value.parse().unwrap_or(u64::MAX);
-    (wish > 0).then_some(wish.min(LONGEST_WAIT))
+    let reservation_request = value.parse().unwrap_or(u64::MAX);
+    (reservation_request > 0).then_some(reservation_request.min(MAX_WAIT))
 }
 
 /// The parts of a header value between separators that stand in no quoted string.
@@ -100,12 +100,12 @@ mod tests {
 
     use super::*;
 
-    fn prefer(values: &[&str]) -> Prefer {
+    fn prefer(values: &[&str]) -> PreferHeader {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(PREFER, value.parse().expect("header value"));
         }
-        Prefer::of(&headers)
+        PreferHeader::from_headers(&headers)
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
         #[test]
         fn no_header_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-                Prefer::of(&HeaderMap::from_iter([(PREFER, value)]));
+                PreferHeader::from_headers(&HeaderMap::from_iter([(PREFER, value)]));
             }
         }
     }

@@ -14,53 +14,53 @@ use axum::http::response::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-pub(super) use body::{About, ProblemBody};
+pub(super) use body::{ProblemBody, ProblemContext};
 
-use super::responses::{CandidateView, ChosenView, WriteAnswer};
-use super::violations::Mistakes;
+use super::responses::{CandidateDto, ResolvedParticipantDto, WriteResponse};
+use super::violations::ViolationList;
 #[cfg(test)]
 use crate::domain::Violation;
 use crate::domain::{ParticipantId, SizeExcess};
-use crate::error::{Code, Effect, Error, Failure};
+use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 
 /// Media type of problem details.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// How a caller can say who it is (RFC 9110, section 11.6.1); one header line each, since not every
+/// How a client can say who it is (RFC 9110, section 11.6.1); one header line each, since not every
 /// client parses a list of challenges.
 const CHALLENGES: [&str; 2] =
     ["Bearer realm=\"attribute-gateway\"", "Basic realm=\"attribute-gateway\", charset=\"UTF-8\""];
 
 /// Everything about one failed request but what the middleware adds.
 #[derive(Clone, Debug)]
-pub(super) struct Problem(Box<Inner>);
+pub(super) struct Problem(Box<ProblemInner>);
 
 #[derive(Clone, Debug)]
-struct Inner {
-    code: Code,
+struct ProblemInner {
+    code: ErrorCode,
     detail: String,
     effect: Effect,
     retry_after: Option<Duration>,
-    errors: Mistakes,
+    errors: ViolationList,
     /// What to do next, where the hint of the code does not fit.
     hint: Option<&'static str>,
     /// Who was found before it went wrong.
-    participant: Option<ChosenView>,
-    extra: Extra,
+    participant: Option<ResolvedParticipantDto>,
+    extra: ProblemExtra,
     /// For the log alone.
     cause: Option<String>,
 }
 
 /// Members that only some problems have.
 #[derive(Clone, Debug)]
-enum Extra {
+enum ProblemExtra {
     None,
-    Candidates(Vec<CandidateView>),
+    Candidates(Vec<CandidateDto>),
     Purposes(Vec<String>),
     Size(SizeExcess),
     /// The `ETag` of what is there now; a header alone.
     Current(String),
-    Report(Box<WriteAnswer>),
+    Report(Box<WriteResponse>),
     Upstream {
         status: u16,
         code: Option<String>,
@@ -70,24 +70,24 @@ enum Extra {
 
 impl Problem {
     /// A problem that changed nothing.
-    pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+    pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self(Box::new(ProblemInner {
             code,
             detail: detail.into(),
             effect: Effect::NotApplied,
             retry_after: None,
-            errors: Mistakes::default(),
+            errors: ViolationList::default(),
             hint: None,
             participant: None,
-            extra: Extra::None,
+            extra: ProblemExtra::None,
             cause: None,
         }))
     }
 
     /// A problem with a list of mistakes, of which the first is told in the detail.
-    pub(super) fn listing(code: Code, errors: impl Into<Mistakes>) -> Self {
+    pub(super) fn listing(code: ErrorCode, errors: impl Into<ViolationList>) -> Self {
         let errors = errors.into();
-        let detail = match (errors.told(), errors.left_out()) {
+        let detail = match (errors.reported(), errors.omitted()) {
             ([], _) => code.title().to_owned(),
             ([only], _) => format!("{}: {}", only.pointer, only.detail),
             ([first, others @ ..], left_out) => {
@@ -108,14 +108,14 @@ impl Problem {
     }
 
     /// The same about this participant.
-    pub(super) fn about_participant(mut self, participant: Option<ChosenView>) -> Self {
+    pub(super) fn about_participant(mut self, participant: Option<ResolvedParticipantDto>) -> Self {
         self.0.participant = participant;
         self
     }
 
     /// The participant that was found.
     pub(super) fn participant_id(&self) -> Option<ParticipantId> {
-        self.0.participant.as_ref().map(ChosenView::id)
+        self.0.participant.as_ref().map(ResolvedParticipantDto::id)
     }
 
     pub(super) fn hint(&self) -> &'static str {
@@ -124,7 +124,7 @@ impl Problem {
 
     /// A defect of ours: `cause` goes into the log and nowhere else.
     pub(super) fn internal(cause: impl Into<String>) -> Self {
-        Failure::harmless(Error::Internal(cause.into())).into()
+        RequestFailure::harmless(Error::Internal(cause.into())).into()
     }
 
     /// A panic, which may have cut a write short. The panic hook logs its place, nothing its payload.
@@ -137,7 +137,7 @@ impl Problem {
         self
     }
 
-    pub(super) fn code(&self) -> Code {
+    pub(super) fn code(&self) -> ErrorCode {
         self.0.code
     }
 
@@ -147,7 +147,7 @@ impl Problem {
 
     #[cfg(test)]
     pub(super) fn errors(&self) -> &[Violation] {
-        self.0.errors.told()
+        self.0.errors.reported()
     }
 
     /// What went wrong this time; never a value.
@@ -156,9 +156,9 @@ impl Problem {
     }
 
     /// What a write that was superseded came to.
-    pub(super) fn report(&self) -> Option<&WriteAnswer> {
+    pub(super) fn report(&self) -> Option<&WriteResponse> {
         match &self.0.extra {
-            Extra::Report(report) => Some(report),
+            ProblemExtra::Report(report) => Some(report),
             _ => None,
         }
     }
@@ -169,7 +169,7 @@ impl Problem {
     }
 
     /// Writes this problem as the answer, and into the log what only the log may know.
-    pub(super) fn write(&self, about: &About<'_>, parts: &mut Parts) -> Body {
+    pub(super) fn write(&self, about: &ProblemContext<'_>, parts: &mut Parts) -> Body {
         if let Some(cause) = &self.0.cause {
             tracing::error!(request.id = about.request_id, cause, "internal error");
         }
@@ -185,17 +185,17 @@ impl Problem {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, seconds.into());
         }
-        if self.0.code == Code::Unauthenticated {
+        if self.0.code == ErrorCode::Unauthenticated {
             for challenge in CHALLENGES {
                 headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
         }
-        if let Extra::Current(tag) = &self.0.extra
+        if let ProblemExtra::Current(tag) = &self.0.extra
             && let Ok(tag) = HeaderValue::from_str(tag)
         {
             headers.insert(ETAG, tag);
         }
-        if matches!(self.0.code, Code::RequestTimeout | Code::BodyTooLarge) {
+        if matches!(self.0.code, ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge) {
             // The rest of the body is still on its way; this connection is of no more use.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -210,50 +210,52 @@ impl Problem {
 }
 
 /// The status of each code.
-pub(super) const fn status(code: Code) -> StatusCode {
+pub(super) const fn status(code: ErrorCode) -> StatusCode {
     match code {
-        Code::InvalidConversationId
-        | Code::InvalidParticipant
-        | Code::InvalidJson
-        | Code::InvalidQuery
-        | Code::InvalidHeader => StatusCode::BAD_REQUEST,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::AttributeNotAllowed | Code::ParticipantNotAllowed | Code::ReadOnlyClient => {
-            StatusCode::FORBIDDEN
+        ErrorCode::InvalidConversationId
+        | ErrorCode::InvalidParticipant
+        | ErrorCode::InvalidJson
+        | ErrorCode::InvalidQuery
+        | ErrorCode::InvalidHeader => StatusCode::BAD_REQUEST,
+        ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
+        ErrorCode::AttributeNotAllowed
+        | ErrorCode::ParticipantNotAllowed
+        | ErrorCode::ReadOnlyClient => StatusCode::FORBIDDEN,
+        ErrorCode::NotFound
+        | ErrorCode::ConversationNotFound
+        | ErrorCode::ParticipantNotFound
+        | ErrorCode::AttributeNotFound => StatusCode::NOT_FOUND,
+        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+        ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        ErrorCode::AmbiguousParticipant
+        | ErrorCode::ConversationEnded
+        | ErrorCode::WriteSuperseded
+        | ErrorCode::UpstreamConflict => StatusCode::CONFLICT,
+        ErrorCode::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+        ErrorCode::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+        ErrorCode::ClientRateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorCode::InvalidAttributes | ErrorCode::AttributesTooLarge => {
+            StatusCode::UNPROCESSABLE_ENTITY
         }
-        Code::NotFound
-        | Code::ConversationNotFound
-        | Code::ParticipantNotFound
-        | Code::AttributeNotFound => StatusCode::NOT_FOUND,
-        Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Code::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
-        Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        Code::AmbiguousParticipant
-        | Code::ConversationEnded
-        | Code::WriteSuperseded
-        | Code::UpstreamConflict => StatusCode::CONFLICT,
-        Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-        Code::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
-        Code::ClientRateLimited => StatusCode::TOO_MANY_REQUESTS,
-        Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Code::InvalidAttributes | Code::AttributesTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        Code::UpstreamRejected
-        | Code::UpstreamForbidden
-        | Code::UpstreamAuthFailed
-        | Code::UpstreamInvalidResponse => StatusCode::BAD_GATEWAY,
-        Code::UpstreamRateLimited
-        | Code::UpstreamUnavailable
-        | Code::Overloaded
-        | Code::AuditUnavailable
-        | Code::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::UpstreamRejected
+        | ErrorCode::UpstreamForbidden
+        | ErrorCode::UpstreamAuthFailed
+        | ErrorCode::UpstreamInvalidResponse => StatusCode::BAD_GATEWAY,
+        ErrorCode::UpstreamRateLimited
+        | ErrorCode::UpstreamUnavailable
+        | ErrorCode::Overloaded
+        | ErrorCode::AuditUnavailable
+        | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
     }
 }
 
-impl From<Failure> for Problem {
-    fn from(Failure { error, effect }: Failure) -> Self {
+impl From<RequestFailure> for Problem {
+    fn from(RequestFailure { error, effect }: RequestFailure) -> Self {
         let mut problem = Self::new(error.code(), error.to_string());
         problem.0.effect = effect;
         problem.0.retry_after = error.retry_after();
@@ -261,21 +263,21 @@ impl From<Failure> for Problem {
         if let Error::Internal(cause) = &error {
             problem.0.cause = Some(cause.clone());
         }
-        problem.0.extra = Extra::from(error);
+        problem.0.extra = ProblemExtra::from(error);
         problem
     }
 }
 
-impl From<Error> for Extra {
+impl From<Error> for ProblemExtra {
     fn from(error: Error) -> Self {
         match error {
             Error::AmbiguousParticipant { candidates, .. } => {
-                Self::Candidates(candidates.into_iter().map(CandidateView::from).collect())
+                Self::Candidates(candidates.into_iter().map(CandidateDto::from).collect())
             }
             Error::ParticipantNotFound { purposes, .. } => Self::Purposes(purposes),
             Error::AttributesTooLarge(size) => Self::Size(size),
             // The middleware completes the report: the limit and the calls are not the error's.
-            Error::Superseded(report) => Self::Report(Box::new(WriteAnswer::from(*report))),
+            Error::Superseded(report) => Self::Report(Box::new(WriteResponse::from(*report))),
             Error::ParticipantLeft { code, message, .. } => {
                 Self::Upstream { status: StatusCode::NOT_FOUND.as_u16(), code, message }
             }

@@ -5,9 +5,9 @@ use std::fmt;
 
 use super::percent::decoded_query;
 use super::problem::Problem;
-use super::violations::Mistakes;
+use super::violations::ViolationList;
 use crate::domain::{ParticipantSelector, Violation, closest_word};
-use crate::error::Code;
+use crate::error::ErrorCode;
 
 /// The parameter that names a participant; its mistakes have a code of their own.
 const PARTICIPANT: &str = "participant";
@@ -18,19 +18,19 @@ const MAX_NAMED: [usize; 2] = [100, 60];
 /// What can stand behind the name of a switch: nothing, or one of these.
 pub(super) const SWITCH: [&str; 5] = ["", "true", "1", "false", "0"];
 
-/// A query string while it is taken apart. `Debug` shows names alone: values are the caller's.
-pub(super) struct Query {
+/// A query string while it is taken apart. `Debug` shows names alone: values are the client's.
+pub(super) struct QueryString {
     pairs: Vec<(String, String)>,
-    mistakes: Mistakes,
+    mistakes: ViolationList,
 }
 
-impl fmt::Debug for Query {
+impl fmt::Debug for QueryString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.pairs.iter().map(|(name, _)| name)).finish()
     }
 }
 
-impl Query {
+impl QueryString {
     /// Reads a query in which only `known` parameters may stand, each once, but `repeatable` ones.
     pub(super) fn read(raw: Option<&str>, known: &[&str], repeatable: &[&str]) -> Self {
         Self::read_with(raw, known, repeatable, &[])
@@ -43,7 +43,7 @@ impl Query {
         repeatable: &[&str],
         bare: &[&str],
     ) -> Self {
-        let mut query = Self { pairs: Vec::new(), mistakes: Mistakes::default() };
+        let mut query = Self { pairs: Vec::new(), mistakes: ViolationList::default() };
         let parts = raw.unwrap_or_default().split('&');
         for part in parts.filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -54,7 +54,7 @@ impl Query {
             if !known.contains(&name.as_str()) && !repeatable.contains(&name.as_str()) {
                 query.mistakes.note_with(|| {
                     let detail = unknown(&name, known.iter().chain(repeatable).copied());
-                    Violation::at(shortened(&name), detail)
+                    Violation::new(shortened(&name), detail)
                 });
             } else if value.is_empty() && !bare.contains(&name.as_str()) {
                 query.mistake(&name, "has no value");
@@ -73,7 +73,7 @@ impl Query {
 
     /// Notes what is wrong with a parameter.
     pub(super) fn mistake(&mut self, name: &str, detail: &str) {
-        self.mistakes.note(Violation::at(name, detail));
+        self.mistakes.note(Violation::new(name, detail));
     }
 
     /// Takes the values of a parameter, as they are.
@@ -143,8 +143,12 @@ impl Query {
             return Ok(());
         }
         let about_participants =
-            self.mistakes.told().iter().all(|mistake| mistake.pointer == PARTICIPANT);
-        let code = if about_participants { Code::InvalidParticipant } else { Code::InvalidQuery };
+            self.mistakes.reported().iter().all(|mistake| mistake.pointer == PARTICIPANT);
+        let code = if about_participants {
+            ErrorCode::InvalidParticipant
+        } else {
+            ErrorCode::InvalidQuery
+        };
         Err(Problem::listing(code, self.mistakes))
     }
 }
@@ -177,11 +181,11 @@ mod tests {
 
     use super::*;
 
-    fn read(raw: &str) -> Query {
-        Query::read(Some(raw), &["participant", "keys", "dryRun"], &["key"])
+    fn read(raw: &str) -> QueryString {
+        QueryString::read(Some(raw), &["participant", "keys", "dryRun"], &["key"])
     }
 
-    fn mistakes(mut query: Query) -> Vec<String> {
+    fn mistakes(mut query: QueryString) -> Vec<String> {
         let default = "customer".parse().expect("selector");
         let _ = query.participant(&default, false);
         let _ = query.flag("dryRun");
@@ -201,7 +205,7 @@ mod tests {
         assert_eq!(query.take("key"), [" a +é", "b=&c"]);
         assert_eq!(query.take("keys"), ["x"]);
         assert!(query.finish().is_ok());
-        assert!(Query::read(None, &[], &[]).finish().is_ok());
+        assert!(QueryString::read(None, &[], &[]).finish().is_ok());
     }
 
     #[test]
@@ -257,11 +261,11 @@ mod tests {
             let _ = query.participant(&"customer".parse().expect("selector"), all_allowed);
             query.finish().map_err(|problem| problem.code())
         };
-        assert_eq!(code("participant=a%20b", true), Err(Code::InvalidParticipant));
-        assert_eq!(code("participant=all", false), Err(Code::InvalidParticipant));
+        assert_eq!(code("participant=a%20b", true), Err(ErrorCode::InvalidParticipant));
+        assert_eq!(code("participant=all", false), Err(ErrorCode::InvalidParticipant));
         assert_eq!(code("participant=all", true), Ok(()));
-        assert_eq!(code("participant=a%20b&x=y", true), Err(Code::InvalidQuery));
-        assert_eq!(code("participant=", true), Err(Code::InvalidParticipant));
+        assert_eq!(code("participant=a%20b&x=y", true), Err(ErrorCode::InvalidQuery));
+        assert_eq!(code("participant=", true), Err(ErrorCode::InvalidParticipant));
     }
 
     proptest! {

@@ -10,56 +10,56 @@ use tokio::time::Instant;
 use tower_http::request_id::{MakeRequestId, RequestId};
 use uuid::Uuid;
 
-use super::flat::Ask;
-use super::prefer::Prefer;
+use super::flat::FlatRequest;
+use super::prefer::PreferHeader;
 use super::state::HttpSettings;
 use crate::domain::Client;
-use crate::ports::{Cycle, Span, TraceContext, TraceId};
+use crate::ports::{RequestContext, TraceContext, TraceId, TraceSpan};
 
-/// Names a request across logs; taken from the caller or made.
+/// Names a request across logs; taken from the client or made.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Longest request id that is taken from a caller.
-const LONGEST_ID: usize = 128;
+/// Longest request id that is taken from a client.
+const MAX_ID_BYTES: usize = 128;
 
 /// The context of a request, as an extension of it.
 #[derive(Clone, Debug)]
-pub(super) struct Exchange {
+pub(super) struct HttpRequestContext {
     /// On whose behalf it is made.
     pub client: Arc<Client>,
     /// When the request head arrived; the deadline counts from here.
     pub arrived: Instant,
     /// Deadline and spending; all clones count together.
-    pub cycle: Cycle,
-    /// What the caller prefers.
-    pub prefer: Prefer,
+    pub context: RequestContext,
+    /// What the client prefers.
+    pub prefer: PreferHeader,
     /// What it asks for, if it wants the flat form.
-    pub flat: Option<Arc<Ask>>,
+    pub flat: Option<Arc<FlatRequest>>,
     /// Names the request across logs.
     pub request_id: String,
     /// Whether a body that the head announces is still to be read; `None` without a body.
     body_waits: Option<Arc<AtomicBool>>,
 }
 
-impl Exchange {
+impl HttpRequestContext {
     /// Opens the exchange of a request whose head has arrived just now, as part of a trace if it is of
     /// one.
     pub(super) fn open(
         headers: &HeaderMap,
         settings: &HttpSettings,
         client: Arc<Client>,
-        span: Option<Span>,
+        span: Option<TraceSpan>,
     ) -> Self {
         let arrived = Instant::now();
-        let prefer = Prefer::of(headers);
+        let prefer = PreferHeader::from_headers(headers);
         let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
         let body_waits = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
-        let cycle = Cycle::traced(deadline, span).on_behalf_of(Arc::clone(&client));
+        let context = RequestContext::traced(deadline, span).with_client(Arc::clone(&client));
         let request_id = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
         let request_id = request_id.unwrap_or_default().to_owned();
-        Self { client, arrived, cycle, prefer, flat: None, request_id, body_waits }
+        Self { client, arrived, context, prefer, flat: None, request_id, body_waits }
     }
 
     /// The context of a request, which the middleware has put into its extensions.
@@ -75,14 +75,14 @@ impl Exchange {
     }
 
     /// Whether the connection still holds a body that nobody will read: it cannot be used again,
-    /// and the caller has to know.
+    /// and the client has to know.
     pub(super) fn leaves_body_unread(&self) -> bool {
         self.body_waits.as_ref().is_some_and(|waits| waits.load(Ordering::Relaxed))
     }
 
     /// Id of the trace that it is part of.
     pub(super) fn trace_id(&self) -> Option<TraceId> {
-        Some(self.cycle.span()?.context().trace())
+        Some(self.context.span()?.context().trace())
     }
 }
 
@@ -113,10 +113,10 @@ impl MakeRequestId for NewRequestId {
 /// Ids go into logs and headers as they are, so nothing that could break either is taken.
 fn is_well_formed(id: &str) -> bool {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(harmless)
+    (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(harmless)
 }
 
-/// What the caller's `traceparent` says, if there is one of them and it is valid.
+/// What the client's `traceparent` says, if there is one of them and it is valid.
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<TraceContext> {
     let mut given = headers.get_all(TRACEPARENT).iter();
     match (given.next(), given.next()) {
@@ -142,11 +142,11 @@ mod tests {
             request.headers_mut().extend(with(X_REQUEST_ID, text));
             remove_malformed_request_id(request).await.headers().contains_key(X_REQUEST_ID)
         };
-        let longest = "x".repeat(LONGEST_ID);
+        let longest = "x".repeat(MAX_ID_BYTES);
         for good in ["a", "A-1_b:c.d", longest.as_str()] {
             assert!(kept(good).await, "{good}");
         }
-        for bad in ["", "a b", "a\"b", "{a}", "x".repeat(LONGEST_ID + 1).as_str()] {
+        for bad in ["", "a b", "a\"b", "{a}", "x".repeat(MAX_ID_BYTES + 1).as_str()] {
             assert!(!kept(bad).await, "{bad}");
         }
     }

@@ -1,4 +1,4 @@
-//! From results of the use cases to answers, in the form that the caller wants.
+//! From results of the use cases to answers, in the form that the client wants.
 
 use std::sync::Arc;
 
@@ -6,71 +6,74 @@ use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::entity_tags::Tags;
-use super::etag::Cover;
-use super::flat::Ask;
+use super::entity_tags::EntityTags;
+use super::etag::EtagScope;
+use super::flat::FlatRequest;
 use super::middleware::LoggedResult;
 use super::negotiate::PLAIN_TEXT;
 use super::problem::Problem;
 use super::query::shortened;
-use super::response_format::Form;
+use super::response_format::ResponseFormat;
 use super::response_format::json;
-use super::responses::{KeyAnswer, ParticipantView, ReadAllAnswer, ReadAnswer, WriteAnswer};
-use super::state::HttpSettings;
-use crate::app::Reading;
-use crate::domain::{
-    AttributeKey, AttributeMap, ChosenBy, ConversationId, Outcome, Participant, WriteReport,
-    closest_word,
+use super::responses::{
+    AllAttributesResponse, AttributeResponse, AttributesResponse, ParticipantAttributesDto,
+    WriteResponse,
 };
-use crate::error::{Code, Effect, Error, Failure};
+use super::state::HttpSettings;
+use crate::app::ReadOutcome;
+use crate::domain::{
+    AttributeKey, AttributeMap, ConversationId, KeyOutcome, Participant, SelectionRule,
+    WriteReport, closest_word,
+};
+use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 
-/// How a caller wants to see what was read.
+/// How a client wants to see what was read.
 #[derive(Debug)]
-pub(super) struct ReadView {
+pub(super) struct ReadResponder {
     pub conversation: ConversationId,
     /// What of the map is shown.
-    pub cover: Cover,
+    pub scope: EtagScope,
     /// JSON or text.
-    pub form: Form,
+    pub form: ResponseFormat,
     /// What is asked for in the flat form.
-    pub flat: Option<Arc<Ask>>,
-    /// The tags that the caller knows.
-    pub known: Option<Tags>,
+    pub flat: Option<Arc<FlatRequest>>,
+    /// The tags that the client knows.
+    pub known: Option<EntityTags>,
 }
 
-/// How a caller wants to see what was written.
+/// How a client wants to see what was written.
 #[derive(Debug)]
-pub(super) struct WriteView {
+pub(super) struct WriteResponder {
     /// What its `ETag` is taken of.
-    pub cover: Cover,
-    /// The caller needs no body where all is well.
+    pub scope: EtagScope,
+    /// The client needs no body where all is well.
     pub minimal: bool,
     /// What is asked for in the flat form.
-    pub flat: Option<Arc<Ask>>,
+    pub flat: Option<Arc<FlatRequest>>,
 }
 
-impl ReadView {
+impl ReadResponder {
     /// The answer that shows this.
-    pub(super) fn of(
+    pub(super) fn from_request(
         &self,
-        reading: Reading,
+        reading: ReadOutcome,
         settings: &HttpSettings,
     ) -> Result<Response, Problem> {
         match reading {
-            Reading::One { participant, chosen_by, fresh } => {
+            ReadOutcome::One { participant, chosen_by, fresh } => {
                 // A map out of a memory has no tag: nobody may base a write on it.
                 let tag = fresh.then(|| {
-                    settings.etag.tag(participant.id, &participant.attributes, &self.cover)
+                    settings.etag.tag(participant.id, &participant.attributes, &self.scope)
                 });
                 self.one(participant, chosen_by, tag.as_deref(), settings)
             }
-            Reading::All(participants) => {
+            ReadOutcome::All(participants) => {
                 let shown = |mut participant: Participant| {
                     let attributes = std::mem::take(&mut participant.attributes);
-                    ParticipantView::new(participant, self.cover.narrowed(attributes))
+                    ParticipantAttributesDto::new(participant, self.scope.narrowed(attributes))
                 };
                 let participants = participants.into_iter().map(shown).collect();
-                Ok(self.form.respond(&ReadAllAnswer::new(self.conversation, participants)))
+                Ok(self.form.respond(&AllAttributesResponse::new(self.conversation, participants)))
             }
         }
     }
@@ -78,14 +81,14 @@ impl ReadView {
     fn one(
         &self,
         mut found: Participant,
-        chosen_by: ChosenBy,
+        chosen_by: SelectionRule,
         tag: Option<&str>,
         settings: &HttpSettings,
     ) -> Result<Response, Problem> {
         let bytes = found.attributes.json_bytes();
-        let near = self.cover.only_key().and_then(|key| near_key(key, &found.attributes));
-        let map = self.cover.narrowed(std::mem::take(&mut found.attributes));
-        if let Cover::Key(key) = &self.cover
+        let near = self.scope.only_key().and_then(|key| near_key(key, &found.attributes));
+        let map = self.scope.narrowed(std::mem::take(&mut found.attributes));
+        if let EtagScope::Key(key) = &self.scope
             && map.is_empty()
         {
             return Err(no_attribute(key, near.as_ref()));
@@ -96,11 +99,16 @@ impl ReadView {
         } else if tag.is_some_and(|tag| self.known.as_ref().is_some_and(|tags| tags.name(tag))) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
-            match &self.cover {
-                Cover::Key(_) => self.entry((found, chosen_by), &map),
-                Cover::Whole | Cover::Narrowed(_) => {
+            match &self.scope {
+                EtagScope::Key(_) => self.entry((found, chosen_by), &map),
+                EtagScope::Whole | EtagScope::Narrowed(_) => {
                     let (chosen, size) = ((found, chosen_by), (bytes, settings.total_bytes));
-                    self.form.respond(&ReadAnswer::new(self.conversation, chosen, map, size))
+                    self.form.respond(&AttributesResponse::new(
+                        self.conversation,
+                        chosen,
+                        map,
+                        size,
+                    ))
                 }
             }
         };
@@ -108,40 +116,43 @@ impl ReadView {
     }
 
     /// The one entry of a map.
-    fn entry(&self, chosen: (Participant, ChosenBy), map: &AttributeMap) -> Response {
+    fn entry(&self, chosen: (Participant, SelectionRule), map: &AttributeMap) -> Response {
         let entry = map.iter().next().map(|(key, value)| (key.clone(), value.clone()));
         match (entry, self.form) {
-            (Some((_, value)), Form::Text) => {
+            (Some((_, value)), ResponseFormat::Text) => {
                 ([(CONTENT_TYPE, PLAIN_TEXT)], value.expose().to_owned()).into_response()
             }
-            (Some(entry), Form::Json) => json(&KeyAnswer::new(self.conversation, chosen, entry)),
+            (Some(entry), ResponseFormat::Json) => {
+                json(&AttributeResponse::new(self.conversation, chosen, entry))
+            }
             (None, _) => Problem::internal("an entry of an empty map").into_response(),
         }
     }
 }
 
-impl WriteView {
+impl WriteResponder {
     /// The answer to a write.
-    pub(super) fn of(
+    pub(super) fn from_request(
         &self,
         report: WriteReport,
         upstream_calls: u32,
         settings: &HttpSettings,
     ) -> Result<Response, Problem> {
         let status = match report.worst() {
-            Outcome::Unchanged | Outcome::WouldSend | Outcome::Verified | Outcome::Cleared => {
-                StatusCode::OK
-            }
-            Outcome::Unverified => StatusCode::ACCEPTED,
-            Outcome::Superseded => {
-                return Err(Problem::from(Failure {
+            KeyOutcome::Unchanged
+            | KeyOutcome::WouldSend
+            | KeyOutcome::Verified
+            | KeyOutcome::Cleared => StatusCode::OK,
+            KeyOutcome::Unverified => StatusCode::ACCEPTED,
+            KeyOutcome::Superseded => {
+                return Err(Problem::from(RequestFailure {
                     error: Error::Superseded(Box::new(report)),
                     effect: Effect::Applied,
                 }));
             }
         };
         let tag = (status == StatusCode::OK && report.fresh)
-            .then(|| settings.etag.tag(report.participant.id, &report.attributes, &self.cover));
+            .then(|| settings.etag.tag(report.participant.id, &report.attributes, &self.scope));
         let effect = effect(&report);
         let all_is_well = status == StatusCode::OK && report.warnings.is_empty() && !report.dry_run;
         let mut response = if let Some(ask) = &self.flat {
@@ -150,7 +161,8 @@ impl WriteView {
         } else if self.minimal && all_is_well {
             StatusCode::NO_CONTENT.into_response()
         } else {
-            let answer = WriteAnswer::from(report).completed(settings.total_bytes, upstream_calls);
+            let answer =
+                WriteResponse::from(report).completed(settings.total_bytes, upstream_calls);
             let mut response = json(&answer);
             *response.status_mut() = status;
             response
@@ -170,15 +182,16 @@ fn near_key(key: &str, map: &AttributeMap) -> Option<AttributeKey> {
 
 fn no_attribute(key: &str, near: Option<&AttributeKey>) -> Problem {
     let mut detail = format!("the attribute `{}` is absent or empty", shortened(key));
-    let Some(near) = near else { return Problem::new(Code::AttributeNotFound, detail) };
+    let Some(near) = near else { return Problem::new(ErrorCode::AttributeNotFound, detail) };
     detail.extend(["; did you mean `", &shortened(near.as_str()), "`?"]);
-    Problem::new(Code::AttributeNotFound, detail)
+    Problem::new(ErrorCode::AttributeNotFound, detail)
         .with_hint("Keys are compared exactly: case, spaces and punctuation count. Use the key as `detail` has it.")
 }
 
 /// Whether a write that succeeded changed anything.
 fn effect(report: &WriteReport) -> Effect {
-    let untouched = |outcome: &Outcome| matches!(outcome, Outcome::Unchanged | Outcome::WouldSend);
+    let untouched =
+        |outcome: &KeyOutcome| matches!(outcome, KeyOutcome::Unchanged | KeyOutcome::WouldSend);
     if report.outcomes.values().all(untouched) { Effect::NotApplied } else { Effect::Applied }
 }
 

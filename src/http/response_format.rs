@@ -1,4 +1,4 @@
-//! Whether an answer is JSON or text: what the caller accepts, or asks for by `format`.
+//! Whether an answer is JSON or text: what the client accepts, or asks for by `format`.
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
@@ -7,31 +7,31 @@ use serde::Serialize;
 
 use super::negotiate::{JSON, PLAIN_TEXT, TEXT, accepts_json, quality};
 use super::problem::Problem;
-use super::query::Query;
-use crate::error::Code;
+use super::query::QueryString;
+use crate::error::ErrorCode;
 
 /// The parameter that asks for a form, whatever is accepted.
 pub(super) const FORMAT: &str = "format";
 
 /// Bytes of a usual answer, headers left out.
-const USUAL: usize = 1000;
+const TYPICAL_BODY_BYTES: usize = 1000;
 
 /// A form in which something can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum ResponseFormat {
     Json,
     Text,
 }
 
 /// An answer that has both forms.
-pub(super) trait Shown: Serialize {
+pub(super) trait ToText: Serialize {
     /// The answer as a person reads it.
     fn text(&self) -> String;
 }
 
-impl Form {
+impl ResponseFormat {
     /// The form that `format` asks for, if it does. An answer in the flat form is no text.
-    pub(super) fn asked(query: &mut Query, is_flat: bool) -> Option<Self> {
+    pub(super) fn asked(query: &mut QueryString, is_flat: bool) -> Option<Self> {
         let word = query.word(FORMAT, &["text", "json"])?;
         if word == "json" {
             return Some(Self::Json);
@@ -42,19 +42,19 @@ impl Form {
         Some(Self::Text)
     }
 
-    /// The form that was `asked` for, else the one that the caller likes best; JSON if it likes both
+    /// The form that was `asked` for, else the one that the client likes best; JSON if it likes both
     /// the same.
     ///
     /// # Errors
     /// 406 if it accepts neither.
-    pub(super) fn of(asked: Option<Self>, headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(super) fn negotiate(asked: Option<Self>, headers: &HeaderMap) -> Result<Self, Problem> {
         if let Some(asked) = asked {
             return Ok(asked);
         }
         let (json, text) = (quality(headers, JSON), quality(headers, TEXT));
         if json <= 0.0 && text <= 0.0 {
             let detail = "the Accept header excludes application/json and text/plain";
-            return Err(Problem::new(Code::NotAcceptable, detail));
+            return Err(Problem::new(ErrorCode::NotAcceptable, detail));
         }
         Ok(if text > json { Self::Text } else { Self::Json })
     }
@@ -65,11 +65,15 @@ impl Form {
         asked: Option<Self>,
         headers: &HeaderMap,
     ) -> Result<Self, Problem> {
-        if is_flat { accepts_json(headers).map(|()| Self::Json) } else { Self::of(asked, headers) }
+        if is_flat {
+            accepts_json(headers).map(|()| Self::Json)
+        } else {
+            Self::negotiate(asked, headers)
+        }
     }
 
     /// The answer in this form.
-    pub(super) fn respond(self, answer: &impl Shown) -> Response {
+    pub(super) fn respond(self, answer: &impl ToText) -> Response {
         match self {
             Self::Json => json(answer),
             Self::Text => ([(CONTENT_TYPE, PLAIN_TEXT)], answer.text()).into_response(),
@@ -79,7 +83,7 @@ impl Form {
 
 /// An answer in JSON. Most fit into its first room, which `axum::Json` would grow into by four steps.
 pub(super) fn json(answer: &impl Serialize) -> Response {
-    let mut text = Vec::with_capacity(USUAL);
+    let mut text = Vec::with_capacity(TYPICAL_BODY_BYTES);
     match serde_json::to_writer(&mut text, answer) {
         Ok(()) => ([(CONTENT_TYPE, HeaderValue::from_static(JSON))], text).into_response(),
         Err(_) => Problem::internal("an answer that is no JSON").into_response(),
@@ -93,38 +97,44 @@ mod tests {
 
     use super::*;
 
-    fn form(accept: &str) -> Option<Form> {
+    fn form(accept: &str) -> Option<ResponseFormat> {
         let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().expect("a value"))]);
-        Form::of(None, &headers).ok()
+        ResponseFormat::negotiate(None, &headers).ok()
     }
 
     #[test]
     fn text_is_for_those_who_like_it_better() {
         for (accept, expected) in [
-            ("", Some(Form::Json)),
-            ("*/*", Some(Form::Json)),
-            ("application/json, text/plain, */*", Some(Form::Json)),
-            ("text/plain", Some(Form::Text)),
-            ("Text/Plain; charset=utf-8", Some(Form::Text)),
-            ("text/*", Some(Form::Text)),
-            ("text/plain, */*", Some(Form::Json)),
-            ("text/plain;q=0.5, application/json", Some(Form::Json)),
-            ("text/plain;q=0.5, application/json;q=0.4", Some(Form::Text)),
-            ("application/json;q=0, */*", Some(Form::Text)),
-            ("text/plain;q=0, */*;q=0.1", Some(Form::Json)),
-            ("text/html, application/xhtml+xml, */*;q=0.8", Some(Form::Json)),
+            ("", Some(ResponseFormat::Json)),
+            ("*/*", Some(ResponseFormat::Json)),
+            ("application/json, text/plain, */*", Some(ResponseFormat::Json)),
+            ("text/plain", Some(ResponseFormat::Text)),
+            ("Text/Plain; charset=utf-8", Some(ResponseFormat::Text)),
+            ("text/*", Some(ResponseFormat::Text)),
+            ("text/plain, */*", Some(ResponseFormat::Json)),
+            ("text/plain;q=0.5, application/json", Some(ResponseFormat::Json)),
+            ("text/plain;q=0.5, application/json;q=0.4", Some(ResponseFormat::Text)),
+            ("application/json;q=0, */*", Some(ResponseFormat::Text)),
+            ("text/plain;q=0, */*;q=0.1", Some(ResponseFormat::Json)),
+            ("text/html, application/xhtml+xml, */*;q=0.8", Some(ResponseFormat::Json)),
             ("text/html", None),
             ("text/plain;q=0", None),
             ("*/*;q=0", None),
         ] {
             assert_eq!(form(accept), expected, "{accept}");
         }
-        assert_eq!(Form::of(None, &HeaderMap::new()).ok(), Some(Form::Json));
+        assert_eq!(
+            ResponseFormat::negotiate(None, &HeaderMap::new()).ok(),
+            Some(ResponseFormat::Json)
+        );
     }
 
     #[test]
     fn what_is_asked_for_wins_over_what_is_accepted() {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text/html"))]);
-        assert_eq!(Form::of(Some(Form::Text), &headers).ok(), Some(Form::Text));
+        assert_eq!(
+            ResponseFormat::negotiate(Some(ResponseFormat::Text), &headers).ok(),
+            Some(ResponseFormat::Text)
+        );
     }
 }

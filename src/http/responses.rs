@@ -14,25 +14,25 @@ use utoipa::ToSchema;
 
 use super::query::shortened;
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Candidate, ChosenBy, ConversationId, Outcome,
-    Participant, ParticipantId, Verification, WriteReport,
+    AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, Participant,
+    ParticipantId, ParticipantSummary, SelectionRule, VerificationSummary, WriteReport,
 };
 
 /// The attributes of one participant.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ReadAnswer {
+pub(super) struct AttributesResponse {
     /// The conversation.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
     /// Whose attributes these are, and why this participant.
-    participant: ChosenView,
+    participant: ResolvedParticipantDto,
     /// The attributes, by key; empty ones are absent.
     #[schema(value_type = BTreeMap<String, String>)]
     attributes: AttributeMap,
     /// Size of the whole map, also where only some keys were asked for.
-    size: SizeView,
+    size: SizeDto,
     /// Things that a person should know of the values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -42,13 +42,13 @@ pub(super) struct ReadAnswer {
 /// One attribute of one participant.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct KeyAnswer {
+pub(super) struct AttributeResponse {
     /// The conversation.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
     /// Whose attribute this is, and why this participant.
-    participant: ChosenView,
+    participant: ResolvedParticipantDto,
     /// The key.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String)]
@@ -66,13 +66,13 @@ pub(super) struct KeyAnswer {
 /// The attributes of every participant.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ReadAllAnswer {
+pub(super) struct AllAttributesResponse {
     /// The conversation.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
     /// Everybody who ever joined, in order of joining.
-    participants: Vec<ParticipantView>,
+    participants: Vec<ParticipantAttributesDto>,
     /// Things that a person should know of the values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -81,9 +81,9 @@ pub(super) struct ReadAllAnswer {
 
 /// A participant with its attributes.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ParticipantView {
+pub(super) struct ParticipantAttributesDto {
     #[serde(flatten)]
-    participant: CandidateView,
+    participant: CandidateDto,
     /// The attributes, by key; empty ones are absent.
     #[schema(value_type = BTreeMap<String, String>)]
     attributes: AttributeMap,
@@ -92,7 +92,7 @@ pub(super) struct ParticipantView {
 /// A participant.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Participant)]
-pub(super) struct CandidateView {
+pub(super) struct CandidateDto {
     /// Its id.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
@@ -109,9 +109,9 @@ pub(super) struct CandidateView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ChosenParticipant)]
-pub(super) struct ChosenView {
+pub(super) struct ResolvedParticipantDto {
     #[serde(flatten)]
-    participant: CandidateView,
+    participant: CandidateDto,
     /// By which rule: `id`, `purpose`, `external`, `first` or `position`.
     chosen_by: &'static str,
 }
@@ -120,7 +120,7 @@ pub(super) struct ChosenView {
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Size)]
-pub(super) struct SizeView {
+pub(super) struct SizeDto {
     /// Bytes as compact UTF-8 JSON.
     bytes: usize,
     /// Bytes it may have.
@@ -130,13 +130,13 @@ pub(super) struct SizeView {
 /// What a write came to.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct WriteAnswer {
+pub(super) struct WriteResponse {
     /// The conversation.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
     /// Whose attributes were written, and why this participant.
-    participant: ChosenView,
+    participant: ResolvedParticipantDto,
     /// The whole map as last read; empty ones are absent.
     #[schema(value_type = BTreeMap<String, String>)]
     attributes: AttributeMap,
@@ -144,12 +144,12 @@ pub(super) struct WriteAnswer {
     /// `wouldSend` in a dry run.
     #[serde(serialize_with = "outcomes")]
     #[schema(value_type = BTreeMap<String, String>)]
-    outcomes: BTreeMap<AttributeKey, Outcome>,
+    outcomes: BTreeMap<AttributeKey, KeyOutcome>,
     /// How it was proved; absent in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    verification: Option<VerificationView>,
+    verification: Option<VerificationDto>,
     /// Size of the whole map.
-    size: SizeView,
+    size: SizeDto,
     /// Calls to the platform API that this request took, not counting the token's.
     upstream_calls: u32,
     /// Things that went less than well, for a person to read.
@@ -165,8 +165,8 @@ pub(super) struct WriteAnswer {
 /// How a write was proved.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Verification)]
-pub(super) struct VerificationView {
+#[schema(as = VerificationSummary)]
+pub(super) struct VerificationDto {
     /// `verified`, `unverified`, `superseded`, `notNeeded` or `skipped`.
     status: &'static str,
     /// Read-backs that were made.
@@ -198,29 +198,29 @@ fn damage_of<'a>(keys: impl IntoIterator<Item = &'a AttributeKey>) -> String {
     )
 }
 
-/// Attributes are personal data of the moment: no cache between us and the caller keeps them.
+/// Attributes are personal data of the moment: no cache between us and the client keeps them.
 pub(super) fn not_to_be_stored(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
-impl ReadAnswer {
+impl AttributesResponse {
     /// `size` is that of the whole map, and its limit, in bytes.
     pub(super) fn new(
         conversation_id: ConversationId,
-        chosen: (Participant, ChosenBy),
+        chosen: (Participant, SelectionRule),
         attributes: AttributeMap,
         size: (usize, usize),
     ) -> Self {
-        let size = SizeView { bytes: size.0, limit_bytes: size.1 };
+        let size = SizeDto { bytes: size.0, limit_bytes: size.1 };
         let warnings = damage(&attributes).into_iter().collect();
         Self { conversation_id, participant: chosen.into(), attributes, size, warnings }
     }
 }
 
-impl KeyAnswer {
+impl AttributeResponse {
     pub(super) fn new(
         conversation_id: ConversationId,
-        chosen: (Participant, ChosenBy),
+        chosen: (Participant, SelectionRule),
         (key, value): (AttributeKey, AttributeValue),
     ) -> Self {
         let warnings = value.damaged_json().map(|_| damage_of([&key])).into_iter().collect();
@@ -228,8 +228,11 @@ impl KeyAnswer {
     }
 }
 
-impl ReadAllAnswer {
-    pub(super) fn new(conversation_id: ConversationId, participants: Vec<ParticipantView>) -> Self {
+impl AllAttributesResponse {
+    pub(super) fn new(
+        conversation_id: ConversationId,
+        participants: Vec<ParticipantAttributesDto>,
+    ) -> Self {
         let damaged = participants.iter().filter_map(|one| damage(&one.attributes));
         let mut warnings: Vec<_> = damaged.collect();
         warnings.dedup();
@@ -237,14 +240,14 @@ impl ReadAllAnswer {
     }
 }
 
-impl ParticipantView {
+impl ParticipantAttributesDto {
     /// The participant, with those of its attributes that are shown.
     pub(super) fn new(participant: Participant, attributes: AttributeMap) -> Self {
         Self { participant: participant.into(), attributes }
     }
 }
 
-impl WriteAnswer {
+impl WriteResponse {
     /// The attributes as last read.
     pub(super) fn attributes(&self) -> &AttributeMap {
         &self.attributes
@@ -263,14 +266,14 @@ impl WriteAnswer {
     }
 }
 
-/// Still without limit and calls; see [`WriteAnswer::completed`].
-impl From<WriteReport> for WriteAnswer {
+/// Still without limit and calls; see [`WriteResponse::completed`].
+impl From<WriteReport> for WriteResponse {
     fn from(report: WriteReport) -> Self {
         let bytes = report.sized().json_bytes();
         Self {
             conversation_id: report.conversation,
             participant: (report.participant, report.chosen_by).into(),
-            size: SizeView { bytes, limit_bytes: 0 },
+            size: SizeDto { bytes, limit_bytes: 0 },
             warnings: report.warnings.into_iter().chain(damage(&report.attributes)).collect(),
             attributes: report.attributes,
             outcomes: report.outcomes,
@@ -281,38 +284,38 @@ impl From<WriteReport> for WriteAnswer {
     }
 }
 
-impl ChosenView {
+impl ResolvedParticipantDto {
     pub(super) fn id(&self) -> ParticipantId {
         self.participant.id
     }
 }
 
-impl From<(Candidate, ChosenBy)> for ChosenView {
-    fn from((participant, by): (Candidate, ChosenBy)) -> Self {
+impl From<(ParticipantSummary, SelectionRule)> for ResolvedParticipantDto {
+    fn from((participant, by): (ParticipantSummary, SelectionRule)) -> Self {
         Self { participant: participant.into(), chosen_by: by.as_str() }
     }
 }
 
-impl From<Candidate> for CandidateView {
-    fn from(Candidate { id, purpose, state }: Candidate) -> Self {
+impl From<ParticipantSummary> for CandidateDto {
+    fn from(ParticipantSummary { id, purpose, state }: ParticipantSummary) -> Self {
         Self { id, purpose, state }
     }
 }
 
-impl From<Participant> for CandidateView {
+impl From<Participant> for CandidateDto {
     fn from(participant: Participant) -> Self {
         Self { id: participant.id, purpose: participant.purpose, state: participant.state }
     }
 }
 
-impl From<(Participant, ChosenBy)> for ChosenView {
-    fn from((participant, by): (Participant, ChosenBy)) -> Self {
+impl From<(Participant, SelectionRule)> for ResolvedParticipantDto {
+    fn from((participant, by): (Participant, SelectionRule)) -> Self {
         Self { participant: participant.into(), chosen_by: by.as_str() }
     }
 }
 
-impl From<Verification> for VerificationView {
-    fn from(verification: Verification) -> Self {
+impl From<VerificationSummary> for VerificationDto {
+    fn from(verification: VerificationSummary) -> Self {
         Self {
             status: verification.status.as_str(),
             reads: verification.reads,
@@ -333,7 +336,7 @@ fn exposed<S: Serializer>(value: &AttributeValue, serializer: S) -> Result<S::Ok
 }
 
 fn outcomes<S: Serializer>(
-    outcomes: &BTreeMap<AttributeKey, Outcome>,
+    outcomes: &BTreeMap<AttributeKey, KeyOutcome>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(outcomes.len()))?;

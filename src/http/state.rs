@@ -7,12 +7,12 @@ use axum::extract::FromRef;
 use tokio_util::task::TaskTracker;
 
 use super::etag::EtagKey;
-use super::openapi_files::Documents;
-use super::peer::Crowd;
-use crate::app::{App, Requests};
+use super::openapi_files::OpenApiFiles;
+use super::peer::AddressLimiter;
+use crate::app::{App, RequestLimiter};
 use crate::domain::ParticipantSelector;
-use crate::ports::Audit;
-use crate::telemetry::{AccessLog, Metrics, RecentRequests, SpanExport};
+use crate::ports::AuditPort;
+use crate::telemetry::{AccessLog, RecentRequests, ServiceMetrics, SpanExport};
 
 /// The state of the router; handlers take the part they need. It is cloned several times a request,
 /// so each part is one shared pointer.
@@ -21,7 +21,7 @@ pub struct AppState {
     /// The use cases.
     pub app: App,
     /// What operations need.
-    pub ops: Arc<Ops>,
+    pub ops: Arc<OpsState>,
     /// The settings of this layer.
     pub settings: Arc<HttpSettings>,
 }
@@ -46,11 +46,11 @@ pub struct HttpSettings {
 }
 
 /// What operations need.
-pub struct Ops {
+pub struct OpsState {
     /// Tells whether the service wants requests.
-    pub readiness: Arc<dyn Readiness>,
-    /// The figures.
-    pub metrics: Metrics,
+    pub readiness: Arc<dyn ReadinessProvider>,
+    /// The metrics.
+    pub metrics: ServiceMetrics,
     /// Where access lines go.
     pub access: AccessLog,
     /// Where spans go, if they are exported.
@@ -58,19 +58,19 @@ pub struct Ops {
     /// The last requests, if debugging is on; there are no paths for that otherwise.
     pub recent: Option<RecentRequests>,
     /// The description of the API.
-    pub documents: Documents,
+    pub documents: OpenApiFiles,
     /// Where writes are recorded, if they are.
-    pub audit: Option<Arc<dyn Audit>>,
+    pub audit: Option<Arc<dyn AuditPort>>,
     /// The places for API requests.
-    pub requests: Arc<Requests>,
+    pub requests: Arc<RequestLimiter>,
     /// How many requests each address behind a proxy has, where there are proxies.
-    pub crowd: Option<Crowd>,
+    pub address_limiter: Option<AddressLimiter>,
     /// Holds a token for each API request under way: a drain waits for it to be empty.
     pub in_flight: TaskTracker,
 }
 
 /// Whether the service wants requests.
-pub trait Readiness: Send + Sync {
+pub trait ReadinessProvider: Send + Sync {
     /// What `/readyz` tells.
     fn report(&self) -> ReadinessReport;
     /// Whether the service is going down: API requests are then refused at once.
@@ -83,12 +83,12 @@ pub struct ReadinessReport {
     /// Whether requests are wanted.
     pub ready: bool,
     /// What was looked at; a failed check need not make the service unready.
-    pub checks: Vec<Check>,
+    pub checks: Vec<HealthCheck>,
 }
 
 /// One thing that was looked at.
 #[derive(Clone, Debug)]
-pub struct Check {
+pub struct HealthCheck {
     /// A short stable name.
     pub name: &'static str,
     /// Whether it is as it should be.
@@ -103,7 +103,7 @@ impl FromRef<AppState> for App {
     }
 }
 
-impl FromRef<AppState> for Arc<Ops> {
+impl FromRef<AppState> for Arc<OpsState> {
     fn from_ref(state: &AppState) -> Self {
         Arc::clone(&state.ops)
     }

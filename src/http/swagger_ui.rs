@@ -18,7 +18,7 @@ use utoipa_swagger_ui::Config;
 
 use super::paths;
 use super::problem::Problem;
-use crate::error::Code;
+use crate::error::ErrorCode;
 
 const PAGE: &str = include_str!("swagger_ui/page.html");
 const START: &str = include_str!("swagger_ui/start.js");
@@ -57,7 +57,7 @@ pub(super) async fn page() -> Response {
         headers(("Content-Encoding" = String, description = "`gzip`, unless the file is small")))))]
 pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let found = name.ok().and_then(|Path(name)| named(&name));
-    found.ok_or_else(|| Problem::new(Code::NotFound, "the documentation has no such file"))
+    found.ok_or_else(|| Problem::new(ErrorCode::NotFound, "the documentation has no such file"))
 }
 
 fn named(name: &str) -> Option<Response> {

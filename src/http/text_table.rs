@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr as _;
 
 /// Cells wider than this stick out instead of pushing the columns of all other rows aside.
-const WIDEST: usize = 60;
+const MAX_COLUMN_WIDTH: usize = 60;
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -17,11 +17,11 @@ const GAP: usize = 2;
 pub(super) const NOTHING: &str = "-";
 
 /// A table, while it is filled. Cells hold values, so it cannot be shown by `Debug`.
-pub(super) struct Table {
+pub(super) struct TextTable {
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     /// A table with these heads.
     pub(super) fn new<const N: usize>(heads: [&str; N]) -> Self {
         Self { rows: vec![heads.map(str::to_owned).into()] }
@@ -52,7 +52,7 @@ pub(super) fn warnings(warnings: &[String]) -> String {
 
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let fits = |cell: &String| Some(cell.width()).filter(|width| *width <= WIDEST);
+    let fits = |cell: &String| Some(cell.width()).filter(|width| *width <= MAX_COLUMN_WIDTH);
     let width = |column| rows.iter().filter_map(|row| fits(row.get(column)?)).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
     let mut text = String::new();
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     fn table(rows: &[[&str; 3]]) -> String {
-        let mut table = Table::new(["A", "BB", "C"]);
+        let mut table = TextTable::new(["A", "BB", "C"]);
         for row in rows {
             table.row(*row);
         }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_in_line_also_where_letters_are_wide_or_combined() {
+    fn columns_align_with_wide_and_combined_letters() {
         let text = table(&[["1", "x", "end"], ["日本", "e\u{301}", "end"], ["👍", "", "end"]]);
         let expected = "A     BB  C\n1     x   end\n日本  e\u{301}   end\n👍        end\n";
         assert_eq!(text, expected);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn one_long_cell_does_not_push_the_others_aside() {
-        let long = "k".repeat(WIDEST + 1);
+        let long = "k".repeat(MAX_COLUMN_WIDTH + 1);
         let text = table(&[["1", "2", "3"], [&long, "2", "3"]]);
         assert_eq!(text, format!("A  BB  C\n1  2   3\n{long}  2   3\n"));
     }
@@ -159,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_row_is_one_line_and_its_columns_begin_where_the_heads_do(
+        fn every_row_is_one_line_aligned_with_its_heading(
             rows in proptest::collection::vec((".{0,12}", ".{0,12}", ".{0,12}"), 0..8),
         ) {
             let cells: Vec<[&str; 3]> = rows.iter().map(|(a, b, c)| [&**a, &**b, &**c]).collect();
@@ -170,7 +170,7 @@ mod tests {
             let begins = lines[0].find("BB").expect("a head");
             for (line, [first, second, _]) in lines[1..].iter().zip(cells) {
                 let first = plain(first);
-                if first.width() <= WIDEST {
+                if first.width() <= MAX_COLUMN_WIDTH {
                     let rest = line.strip_prefix(first.as_str()).expect("its first cell");
                     let spaces = begins - first.width();
                     prop_assert!(rest[spaces..].starts_with(&plain(second)));

@@ -13,28 +13,28 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::extract::{Caller, conversation};
-use super::openapi_params::InConversation;
+use super::extract::{CallerIdentity, conversation};
+use super::openapi_params::ConversationParam;
 use super::paths;
 use super::problem::Problem;
-use super::query::Query;
-use super::state::Ops;
-use crate::domain::{Outcome, Rights};
-use crate::error::Code;
-use crate::ports::{Answer, Attempt, Steps, Trail};
+use super::query::QueryString;
+use super::state::OpsState;
+use crate::domain::{ClientRights, KeyOutcome};
+use crate::error::ErrorCode;
+use crate::ports::{AttemptLog, AttemptLogSnapshot, AttemptOutcome, UpstreamAttempt};
 use crate::telemetry::{RecentRequest, RecentRequests, milliseconds};
 
 /// What was done about a conversation lately.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Trace)]
-pub(super) struct TraceAnswer {
+pub(super) struct TraceResponse {
     /// The conversation.
     #[schema(format = "uuid")]
     conversation_id: String,
     /// Those of the last 1,000 requests of the process that were about this conversation, the newest
     /// first, at most 100.
-    requests: Vec<RequestView>,
+    requests: Vec<TracedRequestDto>,
     /// How many more of them there were.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
@@ -45,19 +45,19 @@ pub(super) struct TraceAnswer {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TracedRequest)]
-struct RequestView {
+struct TracedRequestDto {
     /// When it arrived.
     #[schema(format = "date-time")]
     at: String,
     /// Its id, as in `X-Request-Id` and the log.
     request_id: String,
     /// Who sent it.
-    caller: CallerView,
+    caller: TracedCallerDto,
     /// HTTP method.
     method: String,
     /// The path, with the name of the conversation in the place of its id.
     route: String,
-    /// Status of the answer; 499 if the caller hung up before there was one.
+    /// Status of the answer; 499 if the client hung up before there was one.
     status: u16,
     /// Code of the problem that was answered.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ struct RequestView {
     /// Calls to the platform API, shared ones included.
     upstream_calls: u32,
     /// Those calls, retries singly.
-    attempts: Vec<AttemptView>,
+    attempts: Vec<TracedAttemptDto>,
     /// How many more there were.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
@@ -89,8 +89,8 @@ struct RequestView {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TracedCaller)]
-struct CallerView {
-    /// Its name, where callers are known.
+struct TracedCallerDto {
+    /// Its name, where clients are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     client: Option<String>,
@@ -108,7 +108,7 @@ struct CallerView {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TracedAttempt)]
-struct AttemptView {
+struct TracedAttemptDto {
     /// `read` or `patch`.
     operation: &'static str,
     /// Milliseconds from the arrival of the request until it left; negative for a read that was under
@@ -140,29 +140,34 @@ struct AttemptView {
 /// The last requests about it, with keys, outcomes and calls to Genesys Cloud; never values. Only
 /// with `debug.enabled`; 404 `not-found` otherwise. One gateway process knows of its own requests.
 #[utoipa::path(get, path = paths::TRACE, operation_id = "getTrace", tag = "debugging",
-    params(InConversation),
-    responses((status = 200, body = TraceAnswer, description = "What was done")))]
+    params(ConversationParam),
+    responses((status = 200, body = TraceResponse, description = "What was done")))]
 pub(super) async fn get_trace(
-    State(ops): State<Arc<Ops>>,
-    Caller(client): Caller,
+    State(ops): State<Arc<OpsState>>,
+    CallerIdentity(client): CallerIdentity,
     uri: Uri,
-) -> Result<Json<TraceAnswer>, Problem> {
+) -> Result<Json<TraceResponse>, Problem> {
     let conversation = conversation(&uri)?;
-    Query::read(uri.query(), &[], &[]).finish()?;
+    QueryString::read(uri.query(), &[], &[]).finish()?;
     let about = |recent: &RecentRequests| recent.about(conversation);
     let (kept, left_out) = ops.recent.as_ref().map(about).unwrap_or_default();
     let rights = &client.rights;
-    let requests = kept.iter().filter_map(|request| RequestView::of(request, rights)).collect();
+    let requests =
+        kept.iter().filter_map(|request| TracedRequestDto::from_recent(request, rights)).collect();
     // Nobody knows any more what those were about.
     let requests_left_out = if rights.sees_all() { left_out } else { 0 };
-    Ok(Json(TraceAnswer { conversation_id: conversation.to_string(), requests, requests_left_out }))
+    Ok(Json(TraceResponse {
+        conversation_id: conversation.to_string(),
+        requests,
+        requests_left_out,
+    }))
 }
 
-impl RequestView {
+impl TracedRequestDto {
     /// The request, as whoever has these rights may know of it; `None` if it was about keys that are
     /// kept from it, and no others.
-    fn of(request: &RecentRequest, rights: &Rights) -> Option<Self> {
-        let mut steps = request.cycle.trail().map(Trail::steps).unwrap_or_default();
+    fn from_recent(request: &RecentRequest, rights: &ClientRights) -> Option<Self> {
+        let mut steps = request.context.attempt_log().map(AttemptLog::snapshot).unwrap_or_default();
         let names_keys = !steps.keys.is_empty() || steps.keys_left_out > 0;
         if !rights.sees_all() && names_keys {
             // Nobody knows any more which keys were left out.
@@ -172,55 +177,56 @@ impl RequestView {
                 return None;
             }
         }
-        let outcome = |(key, outcome): &(String, Option<Outcome>)| {
+        let outcome = |(key, outcome): &(String, Option<KeyOutcome>)| {
             Some((key.clone(), outcome.as_ref()?.as_str()))
         };
         Some(Self {
             at: request.arrival.at.clone(),
             request_id: request.request_id.clone(),
-            caller: CallerView {
-                client: request.cycle.client().known_name().map(str::to_owned),
+            caller: TracedCallerDto {
+                client: request.context.client().known_name().map(str::to_owned),
                 address: request.arrival.address.map(|address| address.to_string()),
                 user_agent: request.arrival.user_agent.clone(),
             },
             method: request.method.clone(),
             route: request.route.clone(),
             status: request.status,
-            code: request.code.map(Code::as_str),
+            code: request.code.map(ErrorCode::as_str),
             effect: request.effect.as_str(),
             duration_ms: milliseconds(request.took),
             outcomes: steps.keys.iter().filter_map(outcome).collect(),
             attempts: attempts(&steps, request.arrived),
             keys: steps.keys.into_iter().map(|(key, _)| key).collect(),
             keys_left_out: steps.keys_left_out,
-            upstream_calls: request.cycle.calls(),
+            upstream_calls: request.context.calls(),
             attempts_left_out: steps.attempts_left_out,
         })
     }
 }
 
-fn attempts(steps: &Steps, arrived: Instant) -> Vec<AttemptView> {
-    let mut attempts: Vec<&Attempt> = steps.attempts.iter().map(|attempt| &**attempt).collect();
+fn attempts(steps: &AttemptLogSnapshot, arrived: Instant) -> Vec<TracedAttemptDto> {
+    let mut attempts: Vec<&UpstreamAttempt> =
+        steps.attempts.iter().map(|attempt| &**attempt).collect();
     attempts.sort_by_key(|attempt| attempt.start);
     let mut idle_since = arrived;
     let mut views = Vec::with_capacity(attempts.len());
     for attempt in attempts {
         let wait = attempt.start.saturating_duration_since(idle_since);
-        views.push(AttemptView::of(attempt, arrived, wait));
+        views.push(TracedAttemptDto::from_attempt(attempt, arrived, wait));
         let took = attempt.ended().map_or(Duration::ZERO, |end| end.took);
         idle_since = idle_since.max(attempt.start + took);
     }
     views
 }
 
-impl AttemptView {
-    fn of(attempt: &Attempt, arrived: Instant, wait: Duration) -> Self {
+impl TracedAttemptDto {
+    fn from_attempt(attempt: &UpstreamAttempt, arrived: Instant, wait: Duration) -> Self {
         let (after, before) = (
             attempt.start.saturating_duration_since(arrived),
             arrived.saturating_duration_since(attempt.start),
         );
         let end = attempt.ended();
-        let (status, failure) = end.map_or((None, None), |end| told(end.answer));
+        let (status, failure) = end.map_or((None, None), |end| describe_outcome(end.answer));
         Self {
             operation: attempt.operation.as_str(),
             at_ms: milliseconds(after) - milliseconds(before),
@@ -233,14 +239,14 @@ impl AttemptView {
     }
 }
 
-fn told(answer: Answer) -> (Option<u16>, Option<&'static str>) {
+fn describe_outcome(answer: AttemptOutcome) -> (Option<u16>, Option<&'static str>) {
     match answer {
-        Answer::Status(status) => (Some(status), None),
-        Answer::Timeout => (None, Some("timeout")),
-        Answer::Connect => (None, Some("connect")),
-        Answer::Reset => (None, Some("reset")),
-        Answer::Invalid => (None, Some("invalid")),
-        Answer::NotSent => (None, Some("notSent")),
+        AttemptOutcome::Status(status) => (Some(status), None),
+        AttemptOutcome::Timeout => (None, Some("timeout")),
+        AttemptOutcome::Connect => (None, Some("connect")),
+        AttemptOutcome::Reset => (None, Some("reset")),
+        AttemptOutcome::Invalid => (None, Some("invalid")),
+        AttemptOutcome::NotSent => (None, Some("notSent")),
     }
 }
 

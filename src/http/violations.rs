@@ -7,10 +7,10 @@
 use crate::domain::Violation;
 
 /// Mistakes that are told. A person fixes no more at once, and what made more makes them all alike.
-const TOLD: usize = 100;
+const MAX_REPORTED: usize = 100;
 
 /// Bytes of a place, and of a sentence, that are told: a key may be as long as a body.
-const LONGEST: usize = 300;
+const MAX_DETAIL_BYTES: usize = 300;
 
 /// What stands for the middle of a longer one.
 const CUT: &str = "…";
@@ -20,13 +20,13 @@ const MAX_END: usize = 100;
 
 /// What is wrong with a request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mistakes {
+pub(super) struct ViolationList {
     told: Vec<Violation>,
     left_out: usize,
     hint: Option<&'static str>,
 }
 
-impl Mistakes {
+impl ViolationList {
     /// Notes one.
     pub(super) fn note(&mut self, Violation { pointer, detail }: Violation) {
         self.note_with(|| Violation { pointer, detail });
@@ -47,7 +47,7 @@ impl Mistakes {
 
     /// Notes one that takes some work to tell, which is not done for one that is left out.
     pub(super) fn note_with(&mut self, mistake: impl FnOnce() -> Violation) {
-        if self.told.len() < TOLD {
+        if self.told.len() < MAX_REPORTED {
             let Violation { pointer, detail } = mistake();
             self.told.push(Violation { pointer: cut(pointer), detail: cut(detail) });
         } else {
@@ -61,17 +61,17 @@ impl Mistakes {
     }
 
     /// Those that are told, in their order.
-    pub(super) fn told(&self) -> &[Violation] {
+    pub(super) fn reported(&self) -> &[Violation] {
         &self.told
     }
 
     /// How many there are besides.
-    pub(super) fn left_out(&self) -> usize {
+    pub(super) fn omitted(&self) -> usize {
         self.left_out
     }
 }
 
-impl FromIterator<Violation> for Mistakes {
+impl FromIterator<Violation> for ViolationList {
     fn from_iter<I: IntoIterator<Item = Violation>>(all: I) -> Self {
         let mut mistakes = Self::default();
         for mistake in all {
@@ -81,7 +81,7 @@ impl FromIterator<Violation> for Mistakes {
     }
 }
 
-impl From<Violation> for Mistakes {
+impl From<Violation> for ViolationList {
     fn from(only: Violation) -> Self {
         Self::from_iter([only])
     }
@@ -89,10 +89,10 @@ impl From<Violation> for Mistakes {
 
 /// The text, or its beginning and its end; no escape of a pointer is cut in two.
 fn cut(text: String) -> String {
-    if text.len() <= LONGEST {
+    if text.len() <= MAX_DETAIL_BYTES {
         return text;
     }
-    let mut end = text.floor_char_boundary(LONGEST - CUT.len() - MAX_END);
+    let mut end = text.floor_char_boundary(MAX_DETAIL_BYTES - CUT.len() - MAX_END);
     if let Some(escape) = text[..end].rfind('%').filter(|escape| end - escape < "%00".len()) {
         end = escape;
     }
@@ -110,13 +110,13 @@ mod tests {
 
     #[test]
     fn a_hundred_are_told_and_more_are_counted() {
-        let all = |count: usize| -> Mistakes {
-            (0..count).map(|number| Violation::at(number.to_string(), "is wrong")).collect()
+        let all = |count: usize| -> ViolationList {
+            (0..count).map(|number| Violation::new(number.to_string(), "is wrong")).collect()
         };
-        assert_eq!((all(100).told().len(), all(100).left_out()), (100, 0));
+        assert_eq!((all(100).reported().len(), all(100).omitted()), (100, 0));
         let more = all(350);
-        assert_eq!((more.told().len(), more.left_out()), (100, 250));
-        assert_eq!(more.told()[99].pointer, "99");
+        assert_eq!((more.reported().len(), more.omitted()), (100, 250));
+        assert_eq!(more.reported()[99].pointer, "99");
         assert!(all(0).is_empty() && !all(1).is_empty());
     }
 
@@ -124,7 +124,7 @@ mod tests {
     fn long_keys_that_differ_at_their_end_are_told_apart() {
         let told = |end: &str| {
             let key = "k".repeat(400) + end;
-            Mistakes::from(Violation::of_attribute(&key, "")).told()[0].pointer.clone()
+            ViolationList::from(Violation::of_attribute(&key, "")).reported()[0].pointer.clone()
         };
         assert!(told("one").ends_with("one") && told("two").ends_with("two"));
     }
@@ -132,12 +132,15 @@ mod tests {
     #[test]
     fn a_long_place_is_cut_between_its_escapes() {
         let told = |key: &str| -> String {
-            Mistakes::from(Violation::of_attribute(key, "")).told()[0].pointer.clone()
+            ViolationList::from(Violation::of_attribute(key, "")).reported()[0].pointer.clone()
         };
         assert_eq!(told(&"k".repeat(200)).len(), "#/attributes/".len() + 200);
         for filler in 0..3 {
             let place = told(&("k".repeat(filler) + &"é".repeat(10_000)));
-            assert!(place.len() <= LONGEST && place.len() > LONGEST - 15, "{place}");
+            assert!(
+                place.len() <= MAX_DETAIL_BYTES && place.len() > MAX_DETAIL_BYTES - 15,
+                "{place}"
+            );
             let key = place.trim_start_matches("#/attributes/").trim_start_matches('k');
             let (start, end) = key.split_once(CUT).expect("cut");
             assert!(start.len() % 3 == 0 && end.len() % 3 == 0, "{place}");

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::{Moment, SlidingWindow};
+use super::{MonoTime, RollingCounter};
 
 /// How many requests an accepted one pays for: below half of failures nothing is refused.
 const REQUESTS_PER_ACCEPT: u32 = 2;
@@ -44,7 +44,7 @@ const SLOTS: usize = 256;
 /// The right to make one call. Give it back with what came of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallPermit {
-    asked: Moment,
+    asked: MonoTime,
     source: Option<u128>,
     is_probe: bool,
 }
@@ -78,7 +78,7 @@ pub struct ThrottleRefusal {
 
 /// What an upstream gets at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Throttling {
+pub enum ThrottleLevel {
     /// Every call.
     Nothing,
     /// A part of the calls is refused.
@@ -89,7 +89,7 @@ pub enum Throttling {
     AllButProbes,
 }
 
-/// Figures of the last ten seconds.
+/// Metrics of the last ten seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThrottleState {
     /// Counted calls.
@@ -97,7 +97,7 @@ pub struct ThrottleState {
     /// Those of them that upstream answered.
     pub accepts: u32,
     /// What is refused.
-    pub throttling: Throttling,
+    pub throttling: ThrottleLevel,
 }
 
 /// Failures since the last success.
@@ -106,8 +106,8 @@ struct FailureRun {
     failures: u32,
     counted: u32,
     /// When the earliest of these calls was made, or the last success came, if that was later.
-    since: Moment,
-    latest: Moment,
+    since: MonoTime,
+    latest: MonoTime,
     /// The first conversations that failed, until there are several.
     sources: Vec<u128>,
     /// A call that belongs to no conversation failed.
@@ -115,8 +115,8 @@ struct FailureRun {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Probe {
-    asked: Moment,
+struct ThrottleProbe {
+    asked: MonoTime,
     source: Option<u128>,
     is_under_way: bool,
 }
@@ -124,21 +124,21 @@ struct Probe {
 /// The throttle of one upstream.
 #[derive(Clone, Debug)]
 pub struct AdaptiveThrottle {
-    window: SlidingWindow,
-    counted: Box<[Option<Moment>; SLOTS]>,
+    window: RollingCounter,
+    counted: Box<[Option<MonoTime>; SLOTS]>,
     run: FailureRun,
-    last_success: Moment,
-    next_probe: Option<Moment>,
-    probe: Option<Probe>,
+    last_success: MonoTime,
+    next_probe: Option<MonoTime>,
+    probe: Option<ThrottleProbe>,
 }
 
 impl Default for AdaptiveThrottle {
     fn default() -> Self {
         Self {
-            window: SlidingWindow::default(),
+            window: RollingCounter::default(),
             counted: Box::new([None; SLOTS]),
             run: FailureRun::default(),
-            last_success: Moment::ZERO,
+            last_success: MonoTime::ZERO,
             next_probe: None,
             probe: None,
         }
@@ -155,7 +155,7 @@ impl AdaptiveThrottle {
         &mut self,
         source: Option<u128>,
         chance: impl FnOnce() -> f64,
-        now: Moment,
+        now: MonoTime,
     ) -> Result<CallPermit, ThrottleRefusal> {
         if self.run.restricts(source, now) {
             return self.ask_for_probe(source, now);
@@ -171,7 +171,7 @@ impl AdaptiveThrottle {
     }
 
     /// Takes note of what came of a call.
-    pub fn record(&mut self, permit: CallPermit, result: CallResult, now: Moment) {
+    pub fn record(&mut self, permit: CallPermit, result: CallResult, now: MonoTime) {
         self.end_probe(permit, result, now);
         match result {
             CallResult::Accepted => self.record_success(permit, now),
@@ -181,18 +181,18 @@ impl AdaptiveThrottle {
     }
 
     /// How things stand.
-    pub fn state(&self, now: Moment) -> ThrottleState {
+    pub fn state(&self, now: MonoTime) -> ThrottleState {
         let (requests, failures) = self.window.totals(now);
         let throttling = if self.run.is_trouble(now) {
             if self.run.is_of_several() {
-                Throttling::AllButProbes
+                ThrottleLevel::AllButProbes
             } else {
-                Throttling::FailingConversations
+                ThrottleLevel::FailingConversations
             }
         } else if self.refused_share(now) > 0.0 {
-            Throttling::Share
+            ThrottleLevel::Share
         } else {
-            Throttling::Nothing
+            ThrottleLevel::Nothing
         };
         ThrottleState { requests, accepts: requests - failures, throttling }
     }
@@ -200,7 +200,7 @@ impl AdaptiveThrottle {
     fn ask_for_probe(
         &mut self,
         source: Option<u128>,
-        now: Moment,
+        now: MonoTime,
     ) -> Result<CallPermit, ThrottleRefusal> {
         let failed_last = self.probe.is_some_and(|probe| probe.source == source);
         let extra = if self.run.is_of_several() && source.is_some() && failed_last {
@@ -216,11 +216,11 @@ impl AdaptiveThrottle {
             });
         }
         self.next_probe = Some(now + PROBE_INTERVAL);
-        self.probe = Some(Probe { asked: now, source, is_under_way: true });
+        self.probe = Some(ThrottleProbe { asked: now, source, is_under_way: true });
         Ok(CallPermit { asked: now, source, is_probe: true })
     }
 
-    fn end_probe(&mut self, permit: CallPermit, result: CallResult, now: Moment) {
+    fn end_probe(&mut self, permit: CallPermit, result: CallResult, now: MonoTime) {
         let Some(probe) = self.probe.as_mut().filter(|probe| probe.asked == permit.asked) else {
             return;
         };
@@ -232,7 +232,7 @@ impl AdaptiveThrottle {
         }
     }
 
-    fn record_success(&mut self, permit: CallPermit, now: Moment) {
+    fn record_success(&mut self, permit: CallPermit, now: MonoTime) {
         if self.run.is_trouble(now) {
             self.window.clear();
             self.counted.fill(None);
@@ -244,7 +244,7 @@ impl AdaptiveThrottle {
         }
     }
 
-    fn record_failure(&mut self, permit: CallPermit, now: Moment) {
+    fn record_failure(&mut self, permit: CallPermit, now: MonoTime) {
         let is_counted = self.is_to_be_counted(permit.source, now);
         if is_counted {
             self.window.record(now, true);
@@ -259,7 +259,7 @@ impl AdaptiveThrottle {
     }
 
     /// The share of calls that the formula refuses.
-    fn refused_share(&self, now: Moment) -> f64 {
+    fn refused_share(&self, now: MonoTime) -> f64 {
         let (requests, failures) = self.window.totals(now);
         if requests < MEANINGFUL_REQUESTS {
             return 0.0;
@@ -269,7 +269,7 @@ impl AdaptiveThrottle {
     }
 
     /// Whether this call of its conversation counts. At most one a second does.
-    fn is_to_be_counted(&mut self, source: Option<u128>, now: Moment) -> bool {
+    fn is_to_be_counted(&mut self, source: Option<u128>, now: MonoTime) -> bool {
         let Some(source) = source else {
             return true;
         };
@@ -288,7 +288,7 @@ fn slot_of(source: u128) -> usize {
 }
 
 impl FailureRun {
-    fn add(&mut self, permit: CallPermit, is_counted: bool, last_success: Moment, now: Moment) {
+    fn add(&mut self, permit: CallPermit, is_counted: bool, last_success: MonoTime, now: MonoTime) {
         let since = permit.asked.max(last_success);
         self.since = if self.failures == 0 { since } else { self.since.min(since) };
         self.latest = now;
@@ -305,12 +305,12 @@ impl FailureRun {
         }
     }
 
-    fn is_forgotten(&self, now: Moment) -> bool {
+    fn is_forgotten(&self, now: MonoTime) -> bool {
         now >= self.latest + MEMORY
     }
 
     /// Whether so much failed that only probes are to be made.
-    fn is_trouble(&self, now: Moment) -> bool {
+    fn is_trouble(&self, now: MonoTime) -> bool {
         let is_long = now >= self.since + WITHOUT_SUCCESS;
         let many = self.counted >= FAILURES_IN_A_ROW
             || (is_long && self.failures >= FAILURES_WITHOUT_SUCCESS);
@@ -322,7 +322,7 @@ impl FailureRun {
         self.has_other || self.sources.len() >= SEVERAL_SOURCES
     }
 
-    fn restricts(&self, source: Option<u128>, now: Moment) -> bool {
+    fn restricts(&self, source: Option<u128>, now: MonoTime) -> bool {
         self.is_trouble(now)
             && (self.is_of_several() || source.is_some_and(|one| self.sources.contains(&one)))
     }

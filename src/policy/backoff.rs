@@ -1,4 +1,4 @@
-//! Exponential backoff with full jitter: spreads the retries of many callers over the whole wait
+//! Exponential backoff with full jitter: spreads the retries of many clients over the whole wait
 //! instead of sending them back together.
 
 use std::time::Duration;
@@ -45,7 +45,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_delay_is_never_over_its_ceiling_and_jitter_reaches_all_of_it(
+        fn a_delay_stays_below_its_ceiling_and_jitter_covers_it(
             failures in 0_u32..1000, unit in 0.0_f64..1.0
         ) {
             let delay = BACKOFF.delay(failures, unit);

@@ -27,15 +27,15 @@ use self::client_usage::ClientUsages;
 use self::external_usage::ExternalUsage;
 pub use self::external_usage::RateLimitHeaders;
 use self::fair_queue::FairQueue;
-use self::pace::Pace;
+use self::pace::CallPace;
 use self::throttle_window::ThrottleWindow;
 pub use self::throttle_window::{MAX_THROTTLE_WAIT, PROBE_INTERVAL};
 pub use self::types::{
-    Admission, BudgetAccount, BudgetSettings, CallRequest, CallRequestId, Ceilings, Priority,
-    Refusal,
+    BudgetAccount, BudgetSettings, CallAdmission, CallPriority, CallRefusal, CallRequest,
+    CallRequestId, PriorityCeilings,
 };
 use self::window_log::SlidingWindowLog;
-use super::Moment;
+use super::MonoTime;
 
 /// Weight of a new measurement of how long a call takes: one in so many.
 const SMOOTHING: u32 = 8;
@@ -45,13 +45,13 @@ const LOOKS: u32 = 100;
 /// When a call started, and what upstream may have counted by then.
 #[derive(Clone, Copy, Debug)]
 pub struct CallStart {
-    at: Moment,
+    at: MonoTime,
     gone: u64,
 }
 
 /// The budget of one token.
 #[derive(Clone, Debug)]
-pub struct CallBudget {
+pub struct TokenBudget {
     settings: BudgetSettings,
     /// The limit that upstream names; [`u64::MAX`] if it names none.
     allowed: u64,
@@ -64,13 +64,13 @@ pub struct CallBudget {
     clients: ClientUsages,
     queue: FairQueue,
     /// The pace at which calls are lent.
-    loans: Pace,
+    loans: CallPace,
     throttle: ThrottleWindow,
     /// What a call typically takes.
     typical: Duration,
 }
 
-impl CallBudget {
+impl TokenBudget {
     /// An unused budget.
     pub fn new(settings: BudgetSettings) -> Self {
         let BudgetSettings { limit, window, .. } = settings;
@@ -83,21 +83,21 @@ impl CallBudget {
             external: ExternalUsage::default(),
             clients: ClientUsages::new(window, limit),
             queue: FairQueue::default(),
-            loans: Pace::ALWAYS,
+            loans: CallPace::ALWAYS,
             throttle: ThrottleWindow::new(window),
             typical: Duration::ZERO,
         }
     }
 
     /// Gives each of these clients its share from now on, also before it has called at all.
-    pub fn set_known_clients(&mut self, accounts: &[BudgetAccount], now: Moment) {
+    pub fn set_known_clients(&mut self, accounts: &[BudgetAccount], now: MonoTime) {
         self.expire(now);
         self.clients.configure(accounts, now);
     }
 
     /// Grants calls, queues the request, or refuses it. Ask [`Self::grant`] after a request was
     /// queued: it may not have to wait.
-    pub fn request(&mut self, request: CallRequest, now: Moment) -> Admission {
+    pub fn request(&mut self, request: CallRequest, now: MonoTime) -> CallAdmission {
         self.expire(now);
         let request = self.whole(request);
         self.clients.register(request.account, now);
@@ -107,29 +107,34 @@ impl CallBudget {
             let has_room = self.used() + u64::from(request.calls) <= ceiling;
             if has_room && self.throttle.probe(request.calls, now) {
                 self.take(&request, false, now);
-                return Admission::Granted(request.calls);
+                return CallAdmission::Granted(request.calls);
             }
-            return Admission::Refused(self.refuse(request.account, refused, now));
+            return CallAdmission::Refused(self.refuse(request.account, refused, now));
         }
         if self.queue.is_empty() && request.deadline > now {
             let offer = self.offer(&request, self.kept(request.priority, now), now);
             if self.may_go(&request, offer, now) {
                 self.take(&request, offer.lent, now);
-                return Admission::Granted(request.calls);
+                return CallAdmission::Granted(request.calls);
             }
         }
         let expected = self.expected(&request, now);
         if self.is_late(&request, expected, now) {
-            return Admission::Refused(self.refuse(request.account, refused, now));
+            return CallAdmission::Refused(self.refuse(request.account, refused, now));
         }
         if expected > now {
             let client = self.clients.register(request.account, now);
             client.pace[request.priority as usize].hold(now, now + self.settings.window);
         }
-        Admission::Queued(self.queue.push(request), expected)
+        CallAdmission::Queued(self.queue.push(request), expected)
     }
 
-    fn may_go(&self, request: &CallRequest, offer: priority::Offer, now: Moment) -> bool {
+    fn may_go(
+        &self,
+        request: &CallRequest,
+        offer: priority::AdmissionOffer,
+        now: MonoTime,
+    ) -> bool {
         let throttle = self.throttle.opens_after(0, Duration::ZERO, now);
         let fits = self.used() + u64::from(request.calls) <= offer.ceiling;
         fits && offer.opens <= now && throttle <= now
@@ -137,7 +142,7 @@ impl CallBudget {
 
     /// The next request that can be granted now, with its calls. Ask until there is none, after
     /// every change and at [`Self::next_wakeup`].
-    pub fn grant(&mut self, now: Moment) -> Option<(CallRequestId, CallRequest)> {
+    pub fn grant(&mut self, now: MonoTime) -> Option<(CallRequestId, CallRequest)> {
         self.expire(now);
         for (id, request, offer) in self.candidates(now) {
             if request.deadline <= now {
@@ -158,7 +163,7 @@ impl CallBudget {
     }
 
     /// When there may be something to grant, if nothing happens before. `None` if nobody waits.
-    pub fn next_wakeup(&self, now: Moment) -> Option<Moment> {
+    pub fn next_wakeup(&self, now: MonoTime) -> Option<MonoTime> {
         if self.queue.is_empty() {
             return None;
         }
@@ -183,16 +188,16 @@ impl CallBudget {
     pub fn turn_away(
         &mut self,
         id: Option<CallRequestId>,
-        (account, priority, calls): (BudgetAccount, Priority, u32),
-        now: Moment,
-    ) -> Refusal {
+        (account, priority, calls): (BudgetAccount, CallPriority, u32),
+        now: MonoTime,
+    ) -> CallRefusal {
         self.expire(now);
         id.and_then(|id| self.queue.remove(id));
         self.refuse(account, (priority, calls), now)
     }
 
     /// The next request that waits in vain, since all are refused at once.
-    pub fn reject_next(&mut self, now: Moment) -> Option<(CallRequestId, Refusal)> {
+    pub fn reject_next(&mut self, now: MonoTime) -> Option<(CallRequestId, CallRefusal)> {
         self.throttle.next_probe(now)?;
         let id = self.queue.first()?;
         let request = self.queue.remove(id)?;
@@ -200,7 +205,7 @@ impl CallBudget {
     }
 
     /// A call has ended.
-    pub fn spent(&mut self, account: BudgetAccount, now: Moment) {
+    pub fn spent(&mut self, account: BudgetAccount, now: MonoTime) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.log.record(now, 1);
         if let Some(client) = self.clients.get_mut(account.id) {
@@ -209,7 +214,7 @@ impl CallBudget {
     }
 
     /// Calls were granted and not made.
-    pub fn returned(&mut self, account: BudgetAccount, calls: u32, now: Moment) {
+    pub fn returned(&mut self, account: BudgetAccount, calls: u32, now: MonoTime) {
         self.in_flight = self.in_flight.saturating_sub(u64::from(calls));
         if let Some(client) = self.clients.get_mut(account.id) {
             client.release(u64::from(calls), false, now);
@@ -217,7 +222,7 @@ impl CallBudget {
     }
 
     /// Whether a granted call may start now. One granted before a 429 may not.
-    pub fn start(&mut self, now: Moment) -> Option<CallStart> {
+    pub fn start(&mut self, now: MonoTime) -> Option<CallStart> {
         self.expire(now);
         let gone = self.log.gone();
         self.throttle.may_start(now).then_some(CallStart { at: now, gone })
@@ -225,12 +230,12 @@ impl CallBudget {
 
     /// A call was answered with 429 and this `Retry-After`. Over three minutes, all requests that
     /// wait are to be refused ([`Self::reject_next`]).
-    pub fn throttled(&mut self, wait: Duration, now: Moment) {
+    pub fn throttled(&mut self, wait: Duration, now: MonoTime) {
         self.throttle.begin(wait, now);
     }
 
     /// A call was answered, and not with 429.
-    pub fn answered(&mut self, start: CallStart, now: Moment) {
+    pub fn answered(&mut self, start: CallStart, now: MonoTime) {
         let took = now.saturating_sub(start.at);
         self.typical = if self.typical.is_zero() {
             took
@@ -243,7 +248,7 @@ impl CallBudget {
     /// The headers of an answer. What upstream counted and we did not are calls of others with the
     /// same token; they go when upstream says so, and within two windows whatever it says. A limit
     /// of 0 counts as none: an upstream that means it answers 429.
-    pub fn corrected(&mut self, start: CallStart, headers: RateLimitHeaders, now: Moment) {
+    pub fn corrected(&mut self, start: CallStart, headers: RateLimitHeaders, now: MonoTime) {
         self.expire(now);
         if let Some(allowed) = headers.allowed.filter(|allowed| *allowed > 0) {
             self.allowed = allowed;
@@ -259,14 +264,14 @@ impl CallBudget {
     }
 
     /// Calls that new writes could make now.
-    pub fn room(&mut self, now: Moment) -> u64 {
+    pub fn room(&mut self, now: MonoTime) -> u64 {
         self.expire(now);
-        let room = self.ceiling(Priority::Write).saturating_sub(self.used());
+        let room = self.ceiling(CallPriority::Write).saturating_sub(self.used());
         if self.throttle.left(now).is_some() { 0 } else { room }
     }
 
     /// For how long upstream wants no calls.
-    pub fn throttle_left(&self, now: Moment) -> Option<Duration> {
+    pub fn throttle_left(&self, now: MonoTime) -> Option<Duration> {
         self.throttle.left(now)
     }
 
@@ -275,7 +280,7 @@ impl CallBudget {
         self.queue.is_empty()
     }
 
-    fn expire(&mut self, now: Moment) {
+    fn expire(&mut self, now: MonoTime) {
         self.log.expire(now);
         self.reads.expire(now);
         self.external.expire(now);
@@ -287,14 +292,14 @@ impl CallBudget {
         self.in_flight.saturating_add(self.log.len()).saturating_add(self.external.calls())
     }
 
-    fn take(&mut self, request: &CallRequest, lent: bool, now: Moment) {
+    fn take(&mut self, request: &CallRequest, lent: bool, now: MonoTime) {
         let (calls, class) = (request.calls, request.priority);
         let loan_gap = if lent { self.loan_gap(class, now) } else { Duration::ZERO };
         let client = self.clients.get(request.account.id);
         let own_gap = client.map_or(Duration::ZERO, |client| self.own_gap(client, class));
         self.in_flight = self.in_flight.saturating_add(u64::from(calls));
         self.throttle.granted(calls, pace::gap(self.settings.window, self.limit()), now);
-        if class >= Priority::Read {
+        if class >= CallPriority::Read {
             self.reads.record(now, u64::from(calls));
         }
         if lent {

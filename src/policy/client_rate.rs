@@ -1,9 +1,9 @@
-//! A caller's own rate: so many requests a minute, and a tenth of them at once.
+//! A client's own rate: so many requests a minute, and a tenth of them at once.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::Moment;
+use super::MonoTime;
 
 const MINUTE_NANOS: u64 = 60_000_000_000;
 
@@ -13,23 +13,23 @@ const BURST: u32 = 10;
 /// Requests that are spaced evenly in the long run. Each one moves the time at which all of them so
 /// far would be due; whoever is too far ahead of that time is refused, and costs nothing.
 #[derive(Clone, Debug)]
-pub struct OwnRate {
+pub struct ClientRateLimiter {
     per_minute: NonZeroU32,
     /// When the next request would be due, had all come evenly spaced.
-    due: Moment,
+    due: MonoTime,
     /// When the next refused request is asked to return, at the earliest.
-    next_return: Moment,
+    next_return: MonoTime,
 }
 
-impl OwnRate {
+impl ClientRateLimiter {
     /// So many a minute, none of them made yet.
     pub fn new(per_minute: NonZeroU32) -> Self {
-        Self { per_minute, due: Moment::ZERO, next_return: Moment::ZERO }
+        Self { per_minute, due: MonoTime::ZERO, next_return: MonoTime::ZERO }
     }
 
     /// The same requests made, under another number.
     #[must_use]
-    pub fn at(&self, per_minute: NonZeroU32) -> Self {
+    pub fn per_minute(&self, per_minute: NonZeroU32) -> Self {
         Self { per_minute, due: self.due, next_return: self.next_return }
     }
 
@@ -38,7 +38,7 @@ impl OwnRate {
     /// # Errors
     /// With the time after which one is admitted, if none is made before. Each refused request gets
     /// a later time, one interval apart, so that they are admitted when they return; a minute at most.
-    pub fn admit(&mut self, now: Moment) -> Result<(), Duration> {
+    pub fn admit(&mut self, now: MonoTime) -> Result<(), Duration> {
         let due = self.due.max(now);
         let ahead = due.saturating_sub(now).saturating_sub(self.slack());
         if ahead > Duration::ZERO {
@@ -70,11 +70,11 @@ mod tests {
 
     use super::*;
 
-    fn rate(per_minute: u32) -> OwnRate {
-        OwnRate::new(NonZeroU32::new(per_minute).expect("not zero"))
+    fn rate(per_minute: u32) -> ClientRateLimiter {
+        ClientRateLimiter::new(NonZeroU32::new(per_minute).expect("not zero"))
     }
 
-    fn at_once(rate: &mut OwnRate, now: Moment) -> usize {
+    fn at_once(rate: &mut ClientRateLimiter, now: MonoTime) -> usize {
         (0..1000).take_while(|_| rate.admit(now).is_ok()).count()
     }
 
@@ -120,18 +120,18 @@ mod tests {
     fn under_another_number_what_was_made_still_counts() {
         let mut slow = rate(60);
         assert_eq!(at_once(&mut slow, ms(0)), 6);
-        let mut fast = slow.at(NonZeroU32::new(600).expect("not zero"));
+        let mut fast = slow.per_minute(NonZeroU32::new(600).expect("not zero"));
         assert_eq!(at_once(&mut fast, ms(0)), 0, "six seconds ahead, as it may be");
         assert_eq!(at_once(&mut fast, ms(1_000)), 10);
     }
 
     proptest! {
         #[test]
-        fn never_more_than_the_number_and_a_tenth_in_any_minute_and_every_wait_is_true(
+        fn any_minute_allows_the_rate_and_a_tenth_and_waits_hold(
             per_minute in 1_u32..2_000, steps in proptest::collection::vec(0_u64..3_000, 1..200),
         ) {
             let mut rate = rate(per_minute);
-            let (mut now, mut made) = (Moment::ZERO, Vec::new());
+            let (mut now, mut made) = (MonoTime::ZERO, Vec::new());
             for step in steps {
                 now += ms(step);
                 match rate.clone().admit(now) {

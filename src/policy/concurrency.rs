@@ -1,19 +1,19 @@
-//! Places of which there are only so many, among several callers.
+//! Places of which there are only so many, among several clients.
 //!
-//! Whoever comes first has them, up to the last eighth: that is for callers that hold less than their
+//! Whoever comes first has them, up to the last eighth: that is for clients that hold less than their
 //! part of all, by weight. So nobody who takes all that he can get keeps others out; what one does not
 //! need others use; and as places come free, each comes to hold its part.
 
 use std::collections::BTreeMap;
 
-use super::call_budget::BudgetAccount as Payer;
+use super::call_budget::BudgetAccount;
 
 /// One in so many places is for those that hold less than their part of all.
 const KEPT_ONE_IN: usize = 8;
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub enum SlotsExhausted {
     /// All are taken.
     ForAll,
     /// Those that are left are for others.
@@ -22,23 +22,23 @@ pub enum Full {
 
 /// Among whom places are divided. Who is known beforehand has its part before it has come at all.
 #[derive(Clone, Debug, Default)]
-pub struct Parts {
+pub struct ClientWeights {
     weights: BTreeMap<u64, u64>,
     all: u64,
 }
 
-impl Parts {
+impl ClientWeights {
     /// These are known, and no others any more.
-    pub fn expect(&mut self, payers: &[Payer]) {
+    pub fn set_known_clients(&mut self, payers: &[BudgetAccount]) {
         self.weights.clear();
         self.all = 0;
         for payer in payers {
-            self.meet(*payer);
+            self.register(*payer);
         }
     }
 
     /// Takes note of somebody who comes. Weights change with the configuration.
-    pub fn meet(&mut self, payer: Payer) {
+    pub fn register(&mut self, payer: BudgetAccount) {
         let weight = u64::from(payer.weight.get());
         if self.weights.get(&payer.id) != Some(&weight) {
             self.weights.insert(payer.id, weight);
@@ -53,36 +53,41 @@ impl Parts {
 
 /// Some places, and who holds how many of them.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
+pub struct WeightedSlots {
     taken: usize,
-    /// Only while there are several callers: for one alone it need not be known.
+    /// Only while there are several clients: for one alone it need not be known.
     held: BTreeMap<u64, usize>,
 }
 
-impl Places {
+impl WeightedSlots {
     /// How many are taken.
     pub fn taken(&self) -> usize {
         self.taken
     }
 
-    /// Whether there is one for this caller, of so many at `most`.
+    /// Whether there is one for this client, of so many at `most`.
     ///
     /// # Errors
     /// If there is none, or what is left is for others.
-    pub fn admits(&self, payer: Payer, most: usize, parts: &Parts) -> Result<(), Full> {
+    pub fn admits(
+        &self,
+        payer: BudgetAccount,
+        most: usize,
+        parts: &ClientWeights,
+    ) -> Result<(), SlotsExhausted> {
         if self.taken >= most {
-            return Err(Full::ForAll);
+            return Err(SlotsExhausted::ForAll);
         }
         if !parts.are_several() || self.taken < most - most / KEPT_ONE_IN {
             return Ok(());
         }
         let part = most as u128 * u128::from(payer.weight.get()) / u128::from(parts.all.max(1));
         let held = self.held.get(&payer.id).copied().unwrap_or_default();
-        if (held as u128) < part.max(1) { Ok(()) } else { Err(Full::ForThisOne) }
+        if (held as u128) < part.max(1) { Ok(()) } else { Err(SlotsExhausted::ForThisOne) }
     }
 
     /// Takes one.
-    pub fn take(&mut self, payer: Payer, parts: &Parts) {
+    pub fn take(&mut self, payer: BudgetAccount, parts: &ClientWeights) {
         self.taken += 1;
         if parts.are_several() {
             *self.held.entry(payer.id).or_default() += 1;
@@ -90,7 +95,7 @@ impl Places {
     }
 
     /// Gives one back.
-    pub fn leave(&mut self, payer: Payer) {
+    pub fn leave(&mut self, payer: BudgetAccount) {
         self.taken = self.taken.saturating_sub(1);
         if let Some(held) = self.held.get_mut(&payer.id) {
             *held -= 1;
@@ -109,18 +114,22 @@ mod tests {
 
     use super::*;
 
-    fn payer(id: u64, weight: u32) -> Payer {
-        Payer { id, weight: NonZeroU32::new(weight).expect("a weight") }
+    fn payer(id: u64, weight: u32) -> BudgetAccount {
+        BudgetAccount { id, weight: NonZeroU32::new(weight).expect("a weight") }
     }
 
-    fn parts(payers: &[Payer]) -> Parts {
-        let mut parts = Parts::default();
-        parts.expect(payers);
+    fn parts(payers: &[BudgetAccount]) -> ClientWeights {
+        let mut parts = ClientWeights::default();
+        parts.set_known_clients(payers);
         parts
     }
 
     /// Takes as many of 80 places as it can get.
-    fn fill(places: &mut Places, payer: Payer, parts: &Parts) -> (usize, Full) {
+    fn fill(
+        places: &mut WeightedSlots,
+        payer: BudgetAccount,
+        parts: &ClientWeights,
+    ) -> (usize, SlotsExhausted) {
         for number in 0.. {
             match places.admits(payer, 80, parts) {
                 Ok(()) => places.take(payer, parts),
@@ -132,41 +141,45 @@ mod tests {
 
     #[test]
     fn one_caller_alone_has_them_all() {
-        let (alone, mut places) = (payer(1, 1), Places::default());
+        let (alone, mut places) = (payer(1, 1), WeightedSlots::default());
         let parts = parts(&[alone]);
-        assert_eq!(fill(&mut places, alone, &parts), (80, Full::ForAll));
+        assert_eq!(fill(&mut places, alone, &parts), (80, SlotsExhausted::ForAll));
         assert!(places.held.is_empty(), "nothing is kept of it");
     }
 
     #[test]
     fn the_last_eighth_is_for_those_who_hold_less_than_their_part() {
         let (flood, other) = (payer(1, 1), payer(2, 3));
-        let (parts, mut places) = (parts(&[flood, other]), Places::default());
-        assert_eq!(fill(&mut places, flood, &parts), (70, Full::ForThisOne));
-        assert_eq!(fill(&mut places, other, &parts), (10, Full::ForAll));
+        let (parts, mut places) = (parts(&[flood, other]), WeightedSlots::default());
+        assert_eq!(fill(&mut places, flood, &parts), (70, SlotsExhausted::ForThisOne));
+        assert_eq!(fill(&mut places, other, &parts), (10, SlotsExhausted::ForAll));
         // Twenty of the flood end: there is room for the other only.
         (0..20).for_each(|_| places.leave(flood));
         assert_eq!(places.admits(flood, 80, &parts), Ok(()), "60 of 80 are taken");
-        assert_eq!(fill(&mut places, other, &parts), (20, Full::ForAll));
+        assert_eq!(fill(&mut places, other, &parts), (20, SlotsExhausted::ForAll));
         (0..5).for_each(|_| places.leave(flood));
-        assert_eq!(fill(&mut places, flood, &parts), (0, Full::ForThisOne), "45, and 20 are due");
-        assert_eq!(fill(&mut places, other, &parts), (5, Full::ForAll));
+        assert_eq!(
+            fill(&mut places, flood, &parts),
+            (0, SlotsExhausted::ForThisOne),
+            "45, and 20 are due"
+        );
+        assert_eq!(fill(&mut places, other, &parts), (5, SlotsExhausted::ForAll));
     }
 
     #[test]
-    fn whoever_has_only_a_crumb_of_all_has_one_place_and_tiny_pots_are_not_divided() {
+    fn a_tiny_share_is_one_slot_and_tiny_limits_are_not_split() {
         let (small, large) = (payer(1, 1), payer(2, 1000));
-        let (parts, mut places) = (parts(&[small, large]), Places::default());
+        let (parts, mut places) = (parts(&[small, large]), WeightedSlots::default());
         assert_eq!(fill(&mut places, large, &parts).0, 79, "999 of 1000 of 80");
         assert_eq!(places.admits(small, 80, &parts), Ok(()));
         places.take(small, &parts);
-        assert_eq!(places.admits(large, 80, &parts), Err(Full::ForAll));
-        let mut tiny = Places::default();
+        assert_eq!(places.admits(large, 80, &parts), Err(SlotsExhausted::ForAll));
+        let mut tiny = WeightedSlots::default();
         for _ in 0..7 {
             assert_eq!(tiny.admits(small, 7, &parts), Ok(()));
             tiny.take(small, &parts);
         }
-        assert_eq!(tiny.admits(large, 7, &parts), Err(Full::ForAll));
+        assert_eq!(tiny.admits(large, 7, &parts), Err(SlotsExhausted::ForAll));
     }
 
     proptest! {
@@ -175,11 +188,11 @@ mod tests {
             steps in prop::collection::vec((0_u64..4, any::<bool>()), 1..400), most in 1_usize..60,
         ) {
             let each: Vec<_> = (0..4).map(|id| payer(id, 1 + u32::try_from(id).expect("small"))).collect();
-            let (parts, mut places, mut inside) = (parts(&each), Places::default(), Vec::new());
+            let (parts, mut places, mut inside) = (parts(&each), WeightedSlots::default(), Vec::new());
             for (id, comes) in steps {
                 let one = each[usize::try_from(id).expect("small")];
                 if !comes {
-                    if let Some(place) = inside.iter().position(|held: &Payer| held.id == id) {
+                    if let Some(place) = inside.iter().position(|held: &BudgetAccount| held.id == id) {
                         places.leave(inside.swap_remove(place));
                     }
                 } else if places.admits(one, most, &parts).is_ok() {

@@ -1,11 +1,11 @@
 //! When to read back: how long upstream has lately taken to show a write.
 //!
-//! Reading too early costs a call that proves nothing; too late costs the caller's time.
+//! Reading too early costs a call that proves nothing; too late costs the client's time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Moment;
+use super::MonoTime;
 
 /// Lags that the median is taken of.
 const REMEMBERED: usize = 32;
@@ -16,15 +16,15 @@ const SLICE: Duration = Duration::from_secs(10);
 /// So many of them say what the longest lag is.
 const ENOUGH: u32 = 20;
 /// A third value stands at least this long before it counts as a later one.
-const SHORTEST_SETTLE: Duration = Duration::from_secs(1);
+const MIN_SETTLE: Duration = Duration::from_secs(1);
 /// The settle time is so many times the longest lag.
 const SETTLE_FACTOR: u32 = 4;
 /// The first read-back is never later than this: a burst of slow writes must not slow the next.
-pub const LONGEST_FIRST_WAIT: Duration = Duration::from_secs(1);
+pub const MAX_FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The wait between the first and the second read-back; later ones double.
 const SECOND_WAIT: Duration = Duration::from_millis(50);
 /// The longest wait between two read-backs.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// Visibility lags measured lately.
 #[derive(Clone, Debug, Default)]
@@ -32,12 +32,12 @@ pub struct LagStatistics {
     /// What the first wait is taken of.
     recent: VecDeque<Duration>,
     /// Start of each slice, how many lags were measured in it, and the longest.
-    slices: VecDeque<(Moment, u32, Duration)>,
+    slices: VecDeque<(MonoTime, u32, Duration)>,
 }
 
 impl LagStatistics {
     /// Takes note of a lag: it was at most `longest`, and most likely `estimate`.
-    pub fn record(&mut self, now: Moment, longest: Duration, estimate: Duration) {
+    pub fn record(&mut self, now: MonoTime, longest: Duration, estimate: Duration) {
         if self.recent.len() == REMEMBERED {
             self.recent.pop_front();
         }
@@ -61,12 +61,12 @@ impl LagStatistics {
         }
         let mut lags: Vec<_> = self.recent.iter().copied().collect();
         let (_, median, _) = lags.select_nth_unstable(middle);
-        Some((*median).min(LONGEST_FIRST_WAIT))
+        Some((*median).min(MAX_FIRST_WAIT))
     }
 
     /// How long a third value has to stand before it counts as a later one: four times the longest
     /// lag of the last ten minutes, or `unmeasured` until there are enough of them.
-    pub fn settle(&self, now: Moment, unmeasured: Duration) -> Duration {
+    pub fn settle(&self, now: MonoTime, unmeasured: Duration) -> Duration {
         let fresh = self.slices.iter().filter(|(start, ..)| now.saturating_sub(*start) <= RECENT);
         let (count, longest) = fresh.fold((0, Duration::ZERO), |(sum, most), (_, count, one)| {
             (sum + count, most.max(*one))
@@ -74,7 +74,7 @@ impl LagStatistics {
         if count < ENOUGH {
             return unmeasured;
         }
-        (longest * SETTLE_FACTOR).max(SHORTEST_SETTLE)
+        (longest * SETTLE_FACTOR).max(MIN_SETTLE)
     }
 }
 
@@ -115,7 +115,7 @@ impl ReadBackSchedule {
 
 /// The wait before read-back number `made + 1`, from the second on.
 fn later_wait(made: u32) -> Duration {
-    SECOND_WAIT.saturating_mul(1 << (made - 1).min(10)).min(LONGEST_WAIT)
+    SECOND_WAIT.saturating_mul(1 << (made - 1).min(10)).min(MAX_WAIT)
 }
 
 #[cfg(test)]
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_from_50_ms_and_the_last_read_ends_at_the_deadline() {
+    fn waits_double_from_50_ms_until_the_deadline() {
         assert_eq!(reads(0, 12, 2000, 0), [0, 50, 150, 350, 750, 1550, 2000]);
         assert_eq!(reads(200, 12, 2000, 10), [200, 260, 370, 580, 990, 1800, 1990]);
     }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_wait_is_the_median_of_the_last_32_lags_and_at_most_a_second() {
+    fn the_first_wait_is_the_median_lag_and_at_most_a_second() {
         let mut lags = LagStatistics::default();
         assert_eq!(lags.first_wait(), None);
         for lag in [10, 500, 30] {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn settling_takes_four_times_the_longest_of_twenty_lags_of_ten_minutes() {
+    fn the_settle_time_is_four_times_the_longest_recent_lag() {
         let (mut lags, unmeasured) = (LagStatistics::default(), ms(10_000));
         lags.record(ms(0), ms(800), ms(0));
         (0..18).for_each(|_| lags.record(ms(300_000), ms(50), ms(0)));
@@ -193,7 +193,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_read_ends_after_the_deadline_and_there_are_never_more_than_allowed(
+        fn reads_end_by_the_deadline_and_stay_within_their_number(
             first in 0_u64..2000, max in 1_u32..20, deadline in 0_u64..70_000, cost in 0_u64..3000
         ) {
             let starts = reads(first, max, deadline, cost);

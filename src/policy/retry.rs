@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Moment, SlidingWindow};
+use super::{MonoTime, RollingCounter};
 
 /// Retries allowed per call of the last ten seconds.
 const SHARE: f64 = 0.5;
@@ -16,7 +16,7 @@ const FLOOR: u32 = 3;
 /// How many retries the traffic of the last ten seconds pays for.
 #[derive(Clone, Debug, Default)]
 pub struct RetryBudget {
-    window: SlidingWindow,
+    window: RollingCounter,
 }
 
 /// The budget of the last ten seconds.
@@ -32,12 +32,12 @@ pub struct BudgetState {
 
 impl RetryBudget {
     /// Counts a first attempt.
-    pub fn deposit(&mut self, now: Moment) {
+    pub fn deposit(&mut self, now: MonoTime) {
         self.window.record(now, false);
     }
 
     /// How things stand.
-    pub fn state(&self, now: Moment) -> BudgetState {
+    pub fn state(&self, now: MonoTime) -> BudgetState {
         let (events, made) = self.window.totals(now);
         let share = f64::from(events - made) * SHARE;
         // A share of a u32 is one, and never negative.
@@ -51,7 +51,7 @@ impl RetryBudget {
     ///
     /// # Errors
     /// If the budget is spent: the time until the next second, which has a few of its own.
-    pub fn withdraw(&mut self, now: Moment) -> Result<(), Duration> {
+    pub fn withdraw(&mut self, now: MonoTime) -> Result<(), Duration> {
         if self.state(now).has_room {
             self.window.record(now, true);
             return Ok(());
@@ -63,7 +63,7 @@ impl RetryBudget {
 
 /// Why a failed attempt is not made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum StopReason {
     /// The wait would not fit before the deadline.
     NoTime,
     /// The retry budget is spent.
@@ -78,7 +78,7 @@ pub enum RetryDecision {
     /// The budget is spent. Wait this long, then decide once more.
     AskAfter(Duration),
     /// Give up.
-    Stop(Stop),
+    Stop(StopReason),
 }
 
 /// Decides about a failure that is transient and safe to repeat. `wait` is what upstream asked
@@ -88,16 +88,16 @@ pub fn decide(
     wait: Duration,
     left: Duration,
     budget: &mut RetryBudget,
-    now: Moment,
+    now: MonoTime,
 ) -> RetryDecision {
     // An attempt that starts at the deadline cannot be answered before it.
     if wait >= left {
-        return RetryDecision::Stop(Stop::NoTime);
+        return RetryDecision::Stop(StopReason::NoTime);
     }
     match budget.withdraw(now) {
         Ok(()) => RetryDecision::After(wait),
         Err(again) if again < left => RetryDecision::AskAfter(again),
-        Err(_) => RetryDecision::Stop(Stop::NoBudget),
+        Err(_) => RetryDecision::Stop(StopReason::NoBudget),
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
             assert_eq!(decide_at(SECOND, half), RetryDecision::After(Duration::ZERO));
         }
         assert_eq!(decide_at(SECOND, half), RetryDecision::AskAfter(half));
-        assert_eq!(decide_at(half, half), RetryDecision::Stop(Stop::NoBudget));
+        assert_eq!(decide_at(half, half), RetryDecision::Stop(StopReason::NoBudget));
         assert_eq!(decide_at(half, SECOND), RetryDecision::After(Duration::ZERO));
     }
 
@@ -146,7 +146,7 @@ mod tests {
         let mut budget = RetryBudget::default();
         for _ in 0..100 {
             let decision = decide(SECOND, SECOND, &mut budget, Duration::ZERO);
-            assert_eq!(decision, RetryDecision::Stop(Stop::NoTime));
+            assert_eq!(decision, RetryDecision::Stop(StopReason::NoTime));
         }
         let decision = decide(SECOND, 2 * SECOND, &mut budget, Duration::ZERO);
         assert_eq!(decision, RetryDecision::After(SECOND));

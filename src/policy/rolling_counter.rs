@@ -1,12 +1,12 @@
 //! Two counters over the last ten seconds, in slots of one second: enough for a retry budget and
 //! a failure rate, in a fixed few bytes.
 
-use super::Moment;
+use super::MonoTime;
 
 const SLOTS: usize = 10;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Slot {
+struct CounterSlot {
     second: u64,
     events: u32,
     marked: u32,
@@ -14,24 +14,24 @@ struct Slot {
 
 /// Events of the last ten seconds, and how many of them were marked (as retries, as failures).
 #[derive(Clone, Debug, Default)]
-pub struct SlidingWindow {
-    slots: [Slot; SLOTS],
+pub struct RollingCounter {
+    slots: [CounterSlot; SLOTS],
 }
 
-impl SlidingWindow {
+impl RollingCounter {
     /// Counts an event.
-    pub fn record(&mut self, now: Moment, marked: bool) {
+    pub fn record(&mut self, now: MonoTime, marked: bool) {
         let second = now.as_secs();
         let slot = &mut self.slots[usize::try_from(second % SLOTS as u64).unwrap_or_default()];
         if slot.second != second {
-            *slot = Slot { second, ..Slot::default() };
+            *slot = CounterSlot { second, ..CounterSlot::default() };
         }
         slot.events = slot.events.saturating_add(1);
         slot.marked = slot.marked.saturating_add(u32::from(marked));
     }
 
     /// Events and marked events of the last ten seconds.
-    pub fn totals(&self, now: Moment) -> (u32, u32) {
+    pub fn totals(&self, now: MonoTime) -> (u32, u32) {
         let oldest = now.as_secs().saturating_sub(SLOTS as u64 - 1);
         let fresh =
             self.slots.iter().filter(|slot| (oldest..=now.as_secs()).contains(&slot.second));
@@ -41,7 +41,7 @@ impl SlidingWindow {
     }
 
     /// Marked events of the second of `now`.
-    pub fn marked_in_second(&self, now: Moment) -> u32 {
+    pub fn marked_in_second(&self, now: MonoTime) -> u32 {
         let second = now.as_secs();
         let slot = self.slots.iter().find(|slot| slot.second == second);
         slot.map_or(0, |slot| slot.marked)
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn what_is_older_than_ten_seconds_does_not_count() {
         let at = Duration::from_millis;
-        let mut window = SlidingWindow::default();
+        let mut window = RollingCounter::default();
         window.record(at(0), true);
         window.record(at(900), false);
         window.record(at(5000), false);

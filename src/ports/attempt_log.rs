@@ -9,35 +9,35 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::metrics::{Answer, Operation};
-use super::span::Span;
-use crate::domain::Outcome;
+use super::metrics::{AttemptOutcome, PlatformOperation};
+use super::span::TraceSpan;
+use crate::domain::KeyOutcome;
 
 /// Bytes of keys that are kept of one request: about a hundred keys of the usual length.
-const MOST_KEY_BYTES: usize = 8192;
+const MAX_KEY_BYTES: usize = 8192;
 
 /// What a key takes beside its own bytes: short ones could take many times as much as they say.
 const KEY_OVERHEAD: usize = 64;
 
 /// Attempts that are kept of one request; more than its deadline and the budget of calls leave.
-const MOST_ATTEMPTS: usize = 64;
+const MAX_ATTEMPTS: usize = 64;
 
 /// What an attempt takes at most, its correlation id included.
 const ATTEMPT_BYTES: usize = 256;
 
 /// The trail of one request.
 #[derive(Debug, Default)]
-pub struct Trail(Mutex<Steps>);
+pub struct AttemptLog(Mutex<AttemptLogSnapshot>);
 
 /// What a trail holds.
 #[derive(Clone, Debug, Default)]
-pub struct Steps {
+pub struct AttemptLogSnapshot {
     /// The keys that were asked for, each with what became of it where that is known.
-    pub keys: Vec<(String, Option<Outcome>)>,
+    pub keys: Vec<(String, Option<KeyOutcome>)>,
     /// Keys beyond what is kept.
     pub keys_left_out: usize,
     /// Calls to upstream, retries counted singly, in the order in which they were made or joined.
-    pub attempts: Vec<Arc<Attempt>>,
+    pub attempts: Vec<Arc<UpstreamAttempt>>,
     /// Attempts beyond what is kept.
     pub attempts_left_out: usize,
     key_bytes: usize,
@@ -45,13 +45,13 @@ pub struct Steps {
 
 /// One exchange with upstream. Shared by all requests that it was made for.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct UpstreamAttempt {
     /// What it was.
-    pub operation: Operation,
+    pub operation: PlatformOperation,
     /// When it left.
     pub start: Instant,
     /// Its place in the trace of the request that it was begun for.
-    span: Option<Span>,
+    span: Option<TraceSpan>,
     end: OnceLock<AttemptEnd>,
 }
 
@@ -61,21 +61,21 @@ pub struct AttemptEnd {
     /// How long it took.
     pub took: Duration,
     /// What came back.
-    pub answer: Answer,
+    pub answer: AttemptOutcome,
     /// Genesys' correlation id.
     pub correlation_id: Option<String>,
 }
 
-impl Attempt {
+impl UpstreamAttempt {
     /// An attempt that leaves now.
-    pub(super) fn begin(operation: Operation, span: Option<Span>) -> Self {
+    pub(super) fn begin(operation: PlatformOperation, span: Option<TraceSpan>) -> Self {
         Self { operation, start: Instant::now(), span, end: OnceLock::new() }
     }
 
     /// It has ended; the first word counts.
-    pub fn end(&self, answer: Answer, correlation_id: Option<&str>) {
+    pub fn end(&self, answer: AttemptOutcome, correlation_id: Option<&str>) {
         let correlation_id =
-            correlation_id.map(|id| id.chars().take(super::LONGEST_CORRELATION_ID).collect());
+            correlation_id.map(|id| id.chars().take(super::MAX_CORRELATION_ID_BYTES).collect());
         let end = AttemptEnd { took: self.start.elapsed(), answer, correlation_id };
         // A second word about one attempt would be a defect, and not worth failing for.
         if self.end.set(end).is_err() {
@@ -87,7 +87,7 @@ impl Attempt {
     }
 
     /// Its place in the trace of the request that it was begun for, if there is one.
-    pub fn span(&self) -> Option<&Span> {
+    pub fn span(&self) -> Option<&TraceSpan> {
         self.span.as_ref()
     }
 
@@ -97,7 +97,7 @@ impl Attempt {
     }
 }
 
-impl Trail {
+impl AttemptLog {
     /// About how many bytes it takes so far.
     pub fn bytes(&self) -> usize {
         let steps = self.lock();
@@ -105,18 +105,18 @@ impl Trail {
     }
 
     /// What there is so far.
-    pub fn steps(&self) -> Steps {
+    pub fn snapshot(&self) -> AttemptLogSnapshot {
         self.lock().clone()
     }
 
-    pub(super) fn ask<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+    pub(super) fn record_keys<'a>(&self, keys: impl Iterator<Item = &'a str>) {
         let mut steps = self.lock();
         for key in keys {
             let bytes = key.len() + KEY_OVERHEAD;
             if steps.keys.iter().any(|(known, _)| known == key) {
                 continue;
             }
-            if steps.key_bytes + bytes > MOST_KEY_BYTES {
+            if steps.key_bytes + bytes > MAX_KEY_BYTES {
                 steps.keys_left_out += 1;
             } else {
                 steps.key_bytes += bytes;
@@ -125,16 +125,16 @@ impl Trail {
         }
     }
 
-    pub(super) fn tell<'a>(&self, outcome: impl Fn(&str) -> Option<Outcome> + 'a) {
+    pub(super) fn record_outcomes<'a>(&self, outcome: impl Fn(&str) -> Option<KeyOutcome> + 'a) {
         for (key, known) in &mut self.lock().keys {
             *known = outcome(key);
         }
     }
 
-    pub(super) fn add(&self, attempts: impl IntoIterator<Item = Arc<Attempt>>) {
+    pub(super) fn add(&self, attempts: impl IntoIterator<Item = Arc<UpstreamAttempt>>) {
         let mut steps = self.lock();
         for attempt in attempts {
-            if steps.attempts.len() < MOST_ATTEMPTS {
+            if steps.attempts.len() < MAX_ATTEMPTS {
                 steps.attempts.push(attempt);
             } else {
                 steps.attempts_left_out += 1;
@@ -142,7 +142,7 @@ impl Trail {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Steps> {
+    fn lock(&self) -> MutexGuard<'_, AttemptLogSnapshot> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -153,40 +153,42 @@ mod tests {
 
     #[test]
     fn a_trail_keeps_so_much_and_counts_the_rest() {
-        let trail = Trail::default();
+        let attempt_log = AttemptLog::default();
         let long = ["c", "d", "e"].map(|name| name.repeat(3000));
-        trail.ask(["a", &long[0], "a", &long[1], &long[2], "b", &long[0]].into_iter());
-        trail.tell(|key| (key == "b").then_some(Outcome::Verified));
-        let attempts =
-            (0..MOST_ATTEMPTS + 3).map(|_| Arc::new(Attempt::begin(Operation::Read, None)));
-        trail.add(attempts);
-        let steps = trail.steps();
+        attempt_log
+            .record_keys(["a", &long[0], "a", &long[1], &long[2], "b", &long[0]].into_iter());
+        attempt_log.record_outcomes(|key| (key == "b").then_some(KeyOutcome::Verified));
+        let attempts = (0..MAX_ATTEMPTS + 3)
+            .map(|_| Arc::new(UpstreamAttempt::begin(PlatformOperation::Read, None)));
+        attempt_log.add(attempts);
+        let steps = attempt_log.snapshot();
         let kept: Vec<_> = steps.keys.iter().map(|(key, outcome)| (key.len(), *outcome)).collect();
-        assert_eq!(kept, [(1, None), (3000, None), (3000, None), (1, Some(Outcome::Verified))]);
+        assert_eq!(kept, [(1, None), (3000, None), (3000, None), (1, Some(KeyOutcome::Verified))]);
         assert_eq!(steps.keys_left_out, 1);
-        assert_eq!((steps.attempts.len(), steps.attempts_left_out), (MOST_ATTEMPTS, 3));
-        assert_eq!(trail.bytes(), 6002 + 4 * KEY_OVERHEAD + MOST_ATTEMPTS * ATTEMPT_BYTES);
+        assert_eq!((steps.attempts.len(), steps.attempts_left_out), (MAX_ATTEMPTS, 3));
+        assert_eq!(attempt_log.bytes(), 6002 + 4 * KEY_OVERHEAD + MAX_ATTEMPTS * ATTEMPT_BYTES);
     }
 
     #[test]
     fn many_short_keys_take_no_more_than_a_few_long_ones() {
-        let (trail, keys) = (Trail::default(), (0..30_000).map(|number| format!("{number:x}")));
+        let (attempt_log, keys) =
+            (AttemptLog::default(), (0..30_000).map(|number| format!("{number:x}")));
         let keys: Vec<_> = keys.collect();
-        trail.ask(keys.iter().map(String::as_str));
-        assert!(trail.bytes() <= MOST_KEY_BYTES);
-        let steps = trail.steps();
+        attempt_log.record_keys(keys.iter().map(String::as_str));
+        assert!(attempt_log.bytes() <= MAX_KEY_BYTES);
+        let steps = attempt_log.snapshot();
         assert_eq!(steps.keys.len() + steps.keys_left_out, keys.len());
         assert!((100..=128).contains(&steps.keys.len()), "{}", steps.keys.len());
     }
 
     #[test]
     fn an_attempt_is_under_way_until_it_has_ended_once() {
-        let attempt = Attempt::begin(Operation::Patch, None);
+        let attempt = UpstreamAttempt::begin(PlatformOperation::Patch, None);
         assert!(attempt.ended().is_none());
-        attempt.end(Answer::Status(202), Some(&"x".repeat(100)));
-        attempt.end(Answer::Timeout, None);
+        attempt.end(AttemptOutcome::Status(202), Some(&"x".repeat(100)));
+        attempt.end(AttemptOutcome::Timeout, None);
         let end = attempt.ended().expect("ended");
-        assert_eq!(end.answer, Answer::Status(202));
+        assert_eq!(end.answer, AttemptOutcome::Status(202));
         assert_eq!(end.correlation_id.as_ref().map(String::len), Some(64));
     }
 }

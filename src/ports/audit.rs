@@ -1,25 +1,25 @@
 //! The audit of writes, as a port: who wrote what where, and what became of it. Never a value.
 //!
-//! Each write request has a [`Dossier`], which the edge opens and the use case takes over for as
+//! Each write request has a [`AuditEntry`], which the edge opens and the use case takes over for as
 //! long as it works on it. Whoever of the two ends last has it recorded, so that a write whose
-//! caller hung up is recorded with its true outcome, and each request exactly once.
+//! client hung up is recorded with its true outcome, and each request exactly once.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{BoxFuture, Cycle};
+use super::{BoxFuture, RequestContext};
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, ConversationId, Outcome, ParticipantId, Patch,
+    AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, ParticipantId, Patch,
 };
-use crate::error::{Code, Effect, Error};
+use crate::error::{Effect, Error, ErrorCode};
 
 /// Keys of one request that are recorded; more than fit into a participant's attributes.
-const MOST_KEYS: usize = 2000;
+const MAX_KEYS: usize = 2000;
 
 /// Where records go.
-pub trait Audit: Send + Sync {
+pub trait AuditPort: Send + Sync {
     /// Whether a write may be sent only once it has been recorded.
     fn blocks(&self) -> bool;
 
@@ -33,22 +33,22 @@ pub trait Audit: Send + Sync {
     ) -> String;
 
     /// Takes note of a write request that was refused with this code before it was looked at: by a
-    /// stranger, or over a caller's own rate. There may be any number, so they are only counted.
-    fn refused(&self, code: Code);
+    /// stranger, or over a client's own rate. There may be any number, so they are only counted.
+    fn refused(&self, code: ErrorCode);
 
     /// Takes a record, at once and not when the future is first polled. The future ends when the
     /// record was written, or, where nobody has to wait for that, is ready.
-    fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), Unrecorded>>;
+    fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), AuditWriteError>>;
 }
 
 /// A record could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an audit record could not be written")]
-pub struct Unrecorded;
+pub struct AuditWriteError;
 
 /// What a record is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum RecordKind {
     /// A write that is about to be sent. Only where records block.
     Intent,
     /// A write request that is over.
@@ -59,9 +59,9 @@ pub enum Stage {
 #[derive(Clone, Debug)]
 pub struct AuditRecord {
     /// What it is of.
-    pub stage: Stage,
+    pub stage: RecordKind,
     /// Who asked.
-    pub caller: Caller,
+    pub origin: RequestOrigin,
     /// The conversation, where the path names one.
     pub conversation: Option<ConversationId>,
     /// Whose attributes were asked for, where the request could be read.
@@ -75,7 +75,7 @@ pub struct AuditRecord {
     /// Nothing was to be sent.
     pub dry_run: bool,
     /// How it ended; nothing yet for an intent.
-    pub ending: Option<Ending>,
+    pub ending: Option<ResponseSummary>,
 }
 
 /// One key in a record.
@@ -84,16 +84,16 @@ pub struct KeyRecord {
     /// The key.
     pub key: AttributeKey,
     /// What stood there before.
-    pub old: Print,
+    pub old: ValueFingerprint,
     /// What was asked for.
-    pub new: Print,
+    pub new: ValueFingerprint,
     /// What became of it; `None` in an intent.
-    pub end: Option<KeyEnd>,
+    pub end: Option<KeyResult>,
 }
 
 /// A value in a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Print {
+pub enum ValueFingerprint {
     /// It is not known what stood there.
     #[default]
     Unknown,
@@ -105,9 +105,9 @@ pub enum Print {
 
 /// What became of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyEnd {
-    /// The outcome that the caller was told, or would have been.
-    Outcome(Outcome),
+pub enum KeyResult {
+    /// The outcome that the client was told, or would have been.
+    Outcome(KeyOutcome),
     /// Upstream accepted it, and then the request failed.
     Accepted,
     /// It may have been sent, and may have been applied.
@@ -116,7 +116,7 @@ pub enum KeyEnd {
     NotSent,
 }
 
-impl KeyEnd {
+impl KeyResult {
     /// The spelling in records.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -130,7 +130,7 @@ impl KeyEnd {
 
 /// Who sent a request, as the edge knows it.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct RequestOrigin {
     /// Its name, if it was recognised.
     pub client: Option<String>,
     /// Where from.
@@ -143,11 +143,11 @@ pub struct Caller {
 
 /// How a write request ended.
 #[derive(Clone, Debug)]
-pub struct Ending {
-    /// Status of the answer; 499 if the caller hung up before there was one.
+pub struct ResponseSummary {
+    /// Status of the answer; 499 if the client hung up before there was one.
     pub status: u16,
     /// Code of the problem.
-    pub code: Option<Code>,
+    pub code: Option<ErrorCode>,
     /// What it did upstream.
     pub effect: Effect,
     /// Genesys' correlation id of the last call.
@@ -158,7 +158,7 @@ pub struct Ending {
 
 /// What stands upstream at some moment, as far as that is known.
 #[derive(Clone, Debug, Default)]
-pub struct Stood {
+pub struct StateBefore {
     /// As last read, with what upstream has accepted since.
     pub map: AttributeMap,
     /// Keys that it cannot be told of: what was sent last may or may not have been applied.
@@ -167,28 +167,28 @@ pub struct Stood {
 
 /// What the use case found out about a write.
 #[derive(Debug)]
-pub struct Finding {
+pub struct WriteFindings {
     /// What it did upstream.
     pub effect: Effect,
     /// The code of its failure.
-    pub code: Option<Code>,
+    pub code: Option<ErrorCode>,
     /// Who was chosen.
     pub target: Option<(ParticipantId, String)>,
     /// What stood there before anything was sent, if that is known at all.
-    pub stood: Option<Arc<Stood>>,
+    pub state_before: Option<Arc<StateBefore>>,
     /// What became of each key, in the order of the patch.
-    pub ends: Vec<KeyEnd>,
+    pub ends: Vec<KeyResult>,
 }
 
 /// What is known so far of one write request.
-pub struct Dossier {
-    audit: Arc<dyn Audit>,
-    caller: Caller,
-    papers: Mutex<Papers>,
+pub struct AuditEntry {
+    audit: Arc<dyn AuditPort>,
+    origin: RequestOrigin,
+    state: Mutex<AuditEntryState>,
 }
 
 #[derive(Default)]
-struct Papers {
+struct AuditEntryState {
     conversation: Option<ConversationId>,
     selector: Option<String>,
     dry_run: bool,
@@ -198,26 +198,26 @@ struct Papers {
     /// A use case works on it.
     taken: bool,
     /// The effect and the code that the use case ended with.
-    found: Option<(Effect, Option<Code>)>,
-    /// The status that stands for the caller's hang-up.
+    found: Option<(Effect, Option<ErrorCode>)>,
+    /// The status that stands for the client's hang-up.
     hung_up: Option<u16>,
 }
 
-impl fmt::Debug for Dossier {
+impl fmt::Debug for AuditEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dossier").field("caller", &self.caller).finish_non_exhaustive()
+        f.debug_struct("AuditEntry").field("caller", &self.origin).finish_non_exhaustive()
     }
 }
 
-impl Dossier {
+impl AuditEntry {
     /// The dossier of a request that has just arrived.
-    pub fn open(
-        audit: Arc<dyn Audit>,
-        caller: Caller,
+    pub fn new(
+        audit: Arc<dyn AuditPort>,
+        origin: RequestOrigin,
         conversation: Option<ConversationId>,
     ) -> Self {
-        let papers = Papers { conversation, ..Papers::default() };
-        Self { audit, caller, papers: Mutex::new(papers) }
+        let state = AuditEntryState { conversation, ..AuditEntryState::default() };
+        Self { audit, origin, state: Mutex::new(state) }
     }
 
     /// The request could be read: this is what it asks for.
@@ -228,33 +228,35 @@ impl Dossier {
         patch: &Patch,
         dry_run: bool,
     ) {
-        let mut papers = self.papers();
-        papers.conversation = Some(conversation);
+        let mut state = self.state();
+        state.conversation = Some(conversation);
         let new = |key: &AttributeKey, value: Option<&AttributeValue>| {
-            value.map_or(Print::Absent, |value| self.print(conversation, key, value))
+            value.map_or(ValueFingerprint::Absent, |value| {
+                self.fingerprint(conversation, key, value)
+            })
         };
-        let record = |(key, change): (&AttributeKey, &crate::domain::Change)| KeyRecord {
+        let record = |(key, change): (&AttributeKey, &crate::domain::KeyChange)| KeyRecord {
             key: key.clone(),
-            old: Print::Unknown,
+            old: ValueFingerprint::Unknown,
             new: new(key, change.wanted()),
             end: None,
         };
-        papers.keys = patch.iter().take(MOST_KEYS).map(record).collect();
-        papers.keys_left_out = patch.keys().count().saturating_sub(MOST_KEYS);
-        papers.selector = Some(selector.to_string());
-        papers.dry_run = dry_run;
+        state.keys = patch.iter().take(MAX_KEYS).map(record).collect();
+        state.keys_left_out = patch.keys().count().saturating_sub(MAX_KEYS);
+        state.selector = Some(selector.to_string());
+        state.dry_run = dry_run;
     }
 
     /// The answer is about to leave. Ends when the record was written, where that is to be waited
     /// for.
-    pub fn answered(&self, mut ending: Ending) -> BoxFuture<'static, ()> {
-        let papers = self.papers();
-        if let Some((effect, _)) = papers.found {
+    pub fn answered(&self, mut ending: ResponseSummary) -> BoxFuture<'static, ()> {
+        let state = self.state();
+        if let Some((effect, _)) = state.found {
             // The use case knows it at first hand.
             ending.effect = effect;
         }
-        let record = self.outcome(&papers, ending);
-        drop(papers);
+        let record = self.outcome(&state, ending);
+        drop(state);
         let recorded = self.audit.record(record);
         if !self.audit.blocks() {
             return Box::pin(async {});
@@ -265,42 +267,55 @@ impl Dossier {
         })
     }
 
-    /// The caller hung up before there was an answer. A use case that is at work records it when it
+    /// The client hung up before there was an answer. A use case that is at work records it when it
     /// ends.
-    pub fn hung_up(&self, mut ending: Ending) {
-        let mut papers = self.papers();
-        match papers.found {
+    pub fn client_disconnected(&self, mut ending: ResponseSummary) {
+        let mut state = self.state();
+        match state.found {
             Some((effect, code)) => (ending.effect, ending.code) = (effect, code),
-            None if papers.taken => {
-                papers.hung_up = Some(ending.status);
+            None if state.taken => {
+                state.hung_up = Some(ending.status);
                 return;
             }
             // Nothing had begun.
             None => ending.effect = Effect::NotApplied,
         }
-        let record = self.outcome(&papers, ending);
-        drop(papers);
+        let record = self.outcome(&state, ending);
+        drop(state);
         drop(self.audit.record(record));
     }
 
-    fn print(&self, on: ConversationId, key: &AttributeKey, value: &AttributeValue) -> Print {
+    fn fingerprint(
+        &self,
+        on: ConversationId,
+        key: &AttributeKey,
+        value: &AttributeValue,
+    ) -> ValueFingerprint {
         if value.expose().is_empty() {
-            return Print::Absent;
+            return ValueFingerprint::Absent;
         }
-        Print::Of(self.audit.fingerprint(on, key, value))
+        ValueFingerprint::Of(self.audit.fingerprint(on, key, value))
     }
 
-    fn old(&self, on: ConversationId, key: &AttributeKey, stood: &Stood) -> Print {
-        if stood.doubtful.contains(key) {
-            return Print::Unknown;
+    fn old(
+        &self,
+        on: ConversationId,
+        key: &AttributeKey,
+        state_before: &StateBefore,
+    ) -> ValueFingerprint {
+        if state_before.doubtful.contains(key) {
+            return ValueFingerprint::Unknown;
         }
-        stood.map.get(key.as_str()).map_or(Print::Absent, |value| self.print(on, key, value))
+        state_before
+            .map
+            .get(key.as_str())
+            .map_or(ValueFingerprint::Absent, |value| self.fingerprint(on, key, value))
     }
 
-    fn outcome(&self, papers: &Papers, ending: Ending) -> AuditRecord {
-        let mut record = self.record(papers, Stage::Outcome);
+    fn outcome(&self, state: &AuditEntryState, ending: ResponseSummary) -> AuditRecord {
+        let mut record = self.record(state, RecordKind::Outcome);
         // What no use case has seen was not sent.
-        let untold = if papers.taken { KeyEnd::Unknown } else { KeyEnd::NotSent };
+        let untold = if state.taken { KeyResult::Unknown } else { KeyResult::NotSent };
         for key in &mut record.keys {
             key.end.get_or_insert(untold);
         }
@@ -308,109 +323,110 @@ impl Dossier {
         record
     }
 
-    fn record(&self, papers: &Papers, stage: Stage) -> AuditRecord {
+    fn record(&self, state: &AuditEntryState, stage: RecordKind) -> AuditRecord {
         AuditRecord {
             stage,
-            caller: self.caller.clone(),
-            conversation: papers.conversation,
-            selector: papers.selector.clone(),
-            participant: papers.participant.clone(),
-            keys: papers.keys.clone(),
-            keys_left_out: papers.keys_left_out,
-            dry_run: papers.dry_run,
+            origin: self.origin.clone(),
+            conversation: state.conversation,
+            selector: state.selector.clone(),
+            participant: state.participant.clone(),
+            keys: state.keys.clone(),
+            keys_left_out: state.keys_left_out,
+            dry_run: state.dry_run,
             ending: None,
         }
     }
 
-    fn papers(&self) -> MutexGuard<'_, Papers> {
-        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, AuditEntryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The dossier in the hands of a use case. Dropped without a finding, as by a panic, it tells that
 /// nothing is known.
 #[derive(Debug)]
-pub struct Custody {
-    cycle: Cycle,
+pub struct AuditScope {
+    context: RequestContext,
     settled: bool,
 }
 
-impl Cycle {
+impl RequestContext {
     /// Takes the dossier of this request over, if it has one.
-    pub fn take_custody(&self) -> Option<Custody> {
-        self.dossier()?.papers().taken = true;
-        Some(Custody { cycle: self.clone(), settled: false })
+    pub fn take_audit_scope(&self) -> Option<AuditScope> {
+        self.audit_entry()?.state().taken = true;
+        Some(AuditScope { context: self.clone(), settled: false })
     }
 }
 
-impl Custody {
+impl AuditScope {
     /// Records what is about to be done, where a write may not be sent without.
     ///
     /// # Errors
     /// If that cannot be written, or not before the deadline.
     pub async fn intend(&self) -> Result<(), Error> {
-        let Some(dossier) = self.cycle.dossier() else { return Ok(()) };
+        let Some(audit_entry) = self.context.audit_entry() else { return Ok(()) };
         let record = {
-            let papers = dossier.papers();
-            if papers.dry_run || !dossier.audit.blocks() {
+            let state = audit_entry.state();
+            if state.dry_run || !audit_entry.audit.blocks() {
                 return Ok(());
             }
-            dossier.record(&papers, Stage::Intent)
+            audit_entry.record(&state, RecordKind::Intent)
         };
-        let recorded = dossier.audit.record(record);
-        match tokio::time::timeout_at(self.cycle.deadline(), recorded).await {
+        let recorded = audit_entry.audit.record(record);
+        match tokio::time::timeout_at(self.context.deadline(), recorded).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(Unrecorded)) | Err(_) => Err(Error::AuditUnavailable),
+            Ok(Err(AuditWriteError)) | Err(_) => Err(Error::AuditUnavailable),
         }
     }
 
     /// Hands the dossier back, with what became of the write.
-    pub fn settle(mut self, finding: Finding) {
-        self.hand_back(finding);
+    pub fn complete(mut self, findings: WriteFindings) {
+        self.hand_back(findings);
     }
 
-    fn hand_back(&mut self, finding: Finding) {
+    fn hand_back(&mut self, findings: WriteFindings) {
         self.settled = true;
-        let Some(dossier) = self.cycle.dossier() else { return };
-        let mut papers = dossier.papers();
-        papers.found = Some((finding.effect, finding.code));
-        let Papers { keys, conversation, .. } = &mut *papers;
-        if let (Some(stood), Some(conversation)) = (&finding.stood, *conversation) {
+        let Some(audit_entry) = self.context.audit_entry() else { return };
+        let mut state = audit_entry.state();
+        state.found = Some((findings.effect, findings.code));
+        let AuditEntryState { keys, conversation, .. } = &mut *state;
+        if let (Some(state_before), Some(conversation)) = (&findings.state_before, *conversation) {
             for key in keys.iter_mut() {
-                key.old = dossier.old(conversation, &key.key, stood);
+                key.old = audit_entry.old(conversation, &key.key, state_before);
             }
         }
-        for (key, end) in keys.iter_mut().zip(finding.ends) {
+        for (key, end) in keys.iter_mut().zip(findings.ends) {
             key.end = Some(end);
         }
-        papers.participant = finding.target;
-        if let Some(status) = papers.hung_up {
-            let ending = Ending {
+        state.participant = findings.target;
+        if let Some(status) = state.hung_up {
+            let ending = ResponseSummary {
                 status,
-                code: finding.code,
-                effect: finding.effect,
-                correlation_id: self.cycle.correlation_id(),
-                upstream_calls: self.cycle.calls(),
+                code: findings.code,
+                effect: findings.effect,
+                correlation_id: self.context.correlation_id(),
+                upstream_calls: self.context.calls(),
             };
-            let record = dossier.outcome(&papers, ending);
-            drop(papers);
-            drop(dossier.audit.record(record));
+            let record = audit_entry.outcome(&state, ending);
+            drop(state);
+            drop(audit_entry.audit.record(record));
         }
     }
 }
 
-impl Drop for Custody {
+impl Drop for AuditScope {
     fn drop(&mut self) {
         if self.settled {
             return;
         }
-        let keys = self.cycle.dossier().map_or(0, |dossier| dossier.papers().keys.len());
-        self.hand_back(Finding {
+        let keys =
+            self.context.audit_entry().map_or(0, |audit_entry| audit_entry.state().keys.len());
+        self.hand_back(WriteFindings {
             effect: Effect::Unknown,
-            code: Some(Code::Internal),
+            code: Some(ErrorCode::Internal),
             target: None,
-            stood: None,
-            ends: vec![KeyEnd::Unknown; keys],
+            state_before: None,
+            ends: vec![KeyResult::Unknown; keys],
         });
     }
 }

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use super::Payer;
-use crate::domain::Outcome;
+use super::BudgetAccount;
+use crate::domain::KeyOutcome;
 
 /// An operation of the platform, as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub enum PlatformOperation {
     /// GET of a conversation or participant.
     Read,
     /// PATCH of a participant's attributes.
@@ -21,7 +21,7 @@ pub enum Operation {
     Analytics,
 }
 
-impl Operation {
+impl PlatformOperation {
     /// Every operation.
     pub const ALL: [Self; 4] = [Self::Read, Self::Patch, Self::Token, Self::Analytics];
 
@@ -38,7 +38,7 @@ impl Operation {
 
 /// How a call or an attempt ended, as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum AttemptOutcome {
     /// An HTTP status.
     Status(u16),
     /// Nothing in time.
@@ -53,22 +53,22 @@ pub enum Answer {
     NotSent,
 }
 
-/// Where the figures of `/metrics` come from.
-pub trait Meter: Send + Sync {
+/// Where the metrics of `/metrics` come from.
+pub trait MetricsRecorder: Send + Sync {
     /// One HTTP exchange with upstream, retries counted singly.
-    fn attempt(&self, operation: Operation, answer: Answer, took: Duration);
+    fn attempt(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration);
     /// One logical call, with all its retries.
-    fn call(&self, operation: Operation, answer: Answer, took: Duration);
+    fn call(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration);
     /// A failed attempt is tried again.
-    fn retry(&self, operation: Operation);
+    fn retry(&self, operation: PlatformOperation);
     /// A retry was not made because the retry budget is spent.
-    fn retry_refused(&self, operation: Operation);
+    fn retry_refused(&self, operation: PlatformOperation);
     /// Upstream answered 429 to an operation.
-    fn throttled(&self, operation: Operation);
+    fn throttled(&self, operation: PlatformOperation);
     /// Calls were refused because the budget, or upstream's throttling, leaves none in time.
     fn rate_refused(&self);
-    /// A call of the budget was made on the account of `payer`.
-    fn paid(&self, payer: Payer);
+    /// A call of the budget was made on the account of `account`.
+    fn paid(&self, account: BudgetAccount);
     /// How things stand with the budget: calls that could be made now, and whether a 429 keeps all
     /// of them back.
     fn rate_window(&self, room: u64, throttled: bool);
@@ -79,7 +79,7 @@ pub trait Meter: Send + Sync {
     /// No token was fetched, or none that can be used.
     fn token_failed(&self);
     /// A key was answered with this outcome.
-    fn outcome(&self, outcome: Outcome);
+    fn outcome(&self, outcome: KeyOutcome);
     /// From the acceptance of a PATCH until a read showed it.
     fn visibility_lag(&self, lag: Duration);
     /// Read-backs that one write took.
@@ -109,19 +109,19 @@ pub trait Meter: Send + Sync {
 pub struct NoMeter;
 
 #[cfg(test)]
-impl Meter for NoMeter {
-    fn attempt(&self, _: Operation, _: Answer, _: Duration) {}
-    fn call(&self, _: Operation, _: Answer, _: Duration) {}
-    fn retry(&self, _: Operation) {}
-    fn retry_refused(&self, _: Operation) {}
-    fn throttled(&self, _: Operation) {}
+impl MetricsRecorder for NoMeter {
+    fn attempt(&self, _: PlatformOperation, _: AttemptOutcome, _: Duration) {}
+    fn call(&self, _: PlatformOperation, _: AttemptOutcome, _: Duration) {}
+    fn retry(&self, _: PlatformOperation) {}
+    fn retry_refused(&self, _: PlatformOperation) {}
+    fn throttled(&self, _: PlatformOperation) {}
     fn rate_refused(&self) {}
-    fn paid(&self, _: Payer) {}
+    fn paid(&self, _: BudgetAccount) {}
     fn rate_window(&self, _: u64, _: bool) {}
     fn refused_by_throttle(&self, _: &'static str) {}
     fn token_fetched(&self, _: Duration) {}
     fn token_failed(&self) {}
-    fn outcome(&self, _: Outcome) {}
+    fn outcome(&self, _: KeyOutcome) {}
     fn visibility_lag(&self, _: Duration) {}
     fn read_backs(&self, _: u32) {}
     fn keys_lost(&self, _: usize) {}

@@ -1,20 +1,20 @@
 //! Places in a distributed trace: which trace a request belongs to, and where its steps are told.
 //!
-//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): a caller's `traceparent` goes on to
+//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): a client's `traceparent` goes on to
 //! upstream. Where spans are exported, those of the gateway stand between the two.
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::attempt_log::Attempt;
+use super::attempt_log::UpstreamAttempt;
 
 /// The bit of the flags that says that whoever began the trace keeps it.
 const SAMPLED: u8 = 1;
 
 /// Where spans go once they have ended.
-pub trait Spans: Send + Sync + fmt::Debug {
+pub trait TraceExporter: Send + Sync + fmt::Debug {
     /// An exchange with upstream has ended. Never waits.
-    fn attempt(&self, span: &Span, attempt: &Attempt);
+    fn attempt(&self, span: &TraceSpan, attempt: &UpstreamAttempt);
 }
 
 /// Id of a trace.
@@ -31,10 +31,10 @@ pub struct TraceContext {
 
 /// One step of a trace.
 #[derive(Clone, Debug)]
-pub struct Span {
+pub struct TraceSpan {
     context: TraceContext,
     parent: Option<TraceContext>,
-    spans: Option<Arc<dyn Spans>>,
+    spans: Option<Arc<dyn TraceExporter>>,
 }
 
 impl TraceId {
@@ -104,7 +104,7 @@ impl fmt::Display for TraceContext {
     }
 }
 
-impl Span {
+impl TraceSpan {
     /// Somebody else's, which stands for every step made on its behalf: none is exported.
     pub fn passed_on(context: TraceContext) -> Self {
         Self { context, parent: None, spans: None }
@@ -114,7 +114,7 @@ impl Span {
     pub fn new(
         context: TraceContext,
         parent: Option<TraceContext>,
-        spans: Option<Arc<dyn Spans>>,
+        spans: Option<Arc<dyn TraceExporter>>,
     ) -> Self {
         Self { context, parent, spans }
     }
@@ -154,7 +154,7 @@ impl Span {
     }
 
     /// Where it goes when it has ended, if it goes anywhere.
-    pub fn spans(&self) -> Option<&dyn Spans> {
+    pub fn spans(&self) -> Option<&dyn TraceExporter> {
         self.spans.as_deref()
     }
 }
@@ -212,19 +212,19 @@ mod tests {
     #[derive(Debug)]
     struct Nowhere;
 
-    impl Spans for Nowhere {
-        fn attempt(&self, _: &Span, _: &Attempt) {}
+    impl TraceExporter for Nowhere {
+        fn attempt(&self, _: &TraceSpan, _: &UpstreamAttempt) {}
     }
 
     #[test]
     fn shared_work_stands_below_the_first_that_is_exported() {
-        let passed_on = [1, 2].map(|_| Span::passed_on(TraceContext::begin(true)));
-        let exported =
-            [1, 2].map(|_| Span::new(TraceContext::begin(true), None, Some(Arc::new(Nowhere))));
-        let chosen = |spans: [Option<&Span>; 4]| {
+        let passed_on = [1, 2].map(|_| TraceSpan::passed_on(TraceContext::begin(true)));
+        let exported = [1, 2]
+            .map(|_| TraceSpan::new(TraceContext::begin(true), None, Some(Arc::new(Nowhere))));
+        let chosen = |spans: [Option<&TraceSpan>; 4]| {
             let mut chosen = None;
             for span in spans {
-                Span::prefer(&mut chosen, span);
+                TraceSpan::prefer(&mut chosen, span);
             }
             chosen.map(|span| span.context())
         };
@@ -238,6 +238,6 @@ mod tests {
     #[test]
     fn what_is_only_passed_on_has_no_steps_of_its_own() {
         let context = TraceContext::read(TRACE).expect("valid");
-        assert_eq!(Span::passed_on(context).step().context(), context);
+        assert_eq!(TraceSpan::passed_on(context).step().context(), context);
     }
 }

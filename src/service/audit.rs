@@ -7,20 +7,20 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 
 use crate::audit::{
-    AuditLog, AuditParts, FileSettings, FingerprintKey, Output, RotatedFile, Stdout,
+    AuditLog, AuditParts, FileSettings, FingerprintKey, LineOutput, RotatedFile, StdoutOutput,
 };
-use crate::config::{Audit, AuditTo, Credentials, OnFailure};
-use crate::ports::Meter;
+use crate::config::{AuditConfig, AuditDestination, AuditFailureMode, OauthCredentials};
+use crate::ports::MetricsRecorder;
 
 /// How long the end of the process waits for a disk that does not move.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where records go. A file is opened here, so that one that cannot be is told at the start.
-pub fn output(settings: &Audit) -> anyhow::Result<Option<Box<dyn Output>>> {
+pub fn output(settings: &AuditConfig) -> anyhow::Result<Option<Box<dyn LineOutput>>> {
     Ok(match &settings.to {
-        AuditTo::Off => None,
-        AuditTo::Stdout => Some(Box::new(Stdout)),
-        AuditTo::File(path) => {
+        AuditDestination::Off => None,
+        AuditDestination::Stdout => Some(Box::new(StdoutOutput)),
+        AuditDestination::File(path) => {
             let (rotate_at, keep) = (settings.rotate_at.bytes(), settings.keep);
             let file = RotatedFile::open(FileSettings { path: path.clone(), rotate_at, keep });
             let file = file.with_context(|| {
@@ -33,17 +33,17 @@ pub fn output(settings: &Audit) -> anyhow::Result<Option<Box<dyn Output>>> {
 
 /// The log over an output, if there is one.
 pub fn log(
-    settings: &Audit,
-    credentials: &Credentials,
-    output: Option<Box<dyn Output>>,
-    meter: &Arc<dyn Meter>,
+    settings: &AuditConfig,
+    credentials: &OauthCredentials,
+    output: Option<Box<dyn LineOutput>>,
+    recorder: &Arc<dyn MetricsRecorder>,
 ) -> Option<AuditLog> {
     let secret = settings.key.as_ref().unwrap_or(&credentials.client_secret);
     let parts = |output| AuditParts {
         output,
         key: FingerprintKey::derive(secret.expose_secret()),
-        blocks: settings.on_failure == OnFailure::Block,
-        meter: Arc::clone(meter),
+        blocks: settings.on_failure == AuditFailureMode::Block,
+        recorder: Arc::clone(recorder),
     };
     output.map(|output| AuditLog::new(parts(output)))
 }

@@ -16,15 +16,15 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::client_weights::Shares;
-use crate::app::{Callers, Enrolled, digest_of};
-use crate::config::{self, Auth, CallersError, ClientEntry, Config};
-use crate::domain::{Client, ClientName, Rights};
-use crate::http::Check;
-use crate::telemetry::Metrics;
+use super::client_weights::ClientWeightsPublisher;
+use crate::app::{ClientRegistry, RegisteredClient, key_digest};
+use crate::config::{self, AuthConfig, ClientEntry, ClientsFileError, Config};
+use crate::domain::{Client, ClientName, ClientRights};
+use crate::http::HealthCheck;
+use crate::telemetry::ServiceMetrics;
 
 /// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Name of the check in `/readyz?verbose`.
 const CHECK: &str = "auth.clients_file";
@@ -38,9 +38,9 @@ const RANDOM_BYTES: usize = 32;
 /// The key by which the lines that `demo` prints work: of no use where there is something to protect.
 pub const DEMO_KEY: &str = "demo-key";
 
-/// A fresh key for a caller. No `Debug`: the key is told once.
+/// A fresh key for a client. No `Debug`: the key is told once.
 pub struct FreshKey {
-    /// The caller.
+    /// The client.
     pub name: ClientName,
     /// The key.
     pub key: String,
@@ -48,7 +48,7 @@ pub struct FreshKey {
     pub digest: String,
 }
 
-/// Makes a key for the caller of this name.
+/// Makes a key for the client of this name.
 ///
 /// # Errors
 /// If it is no name, or the system has no random numbers to give.
@@ -57,106 +57,111 @@ pub fn fresh_key(name: &str) -> anyhow::Result<FreshKey> {
     let mut bytes = [0; RANDOM_BYTES];
     SystemRandom::new().fill(&mut bytes).ok().context("the system gives no random numbers")?;
     let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
-    let digest = digest_of(key.as_bytes()).to_hex();
+    let digest = key_digest(key.as_bytes()).to_hex();
     Ok(FreshKey { name, key, digest })
 }
 
-/// The caller of the lines that `demo` prints, with all rights.
+/// The client of the lines that `demo` prints, with all rights.
 ///
 /// # Panics
 /// Never: its name is one.
 pub fn demo_client() -> ClientEntry {
     let client = Client {
         name: "demo".parse().expect("it is a name"),
-        rights: Rights::default(),
+        rights: ClientRights::default(),
         share: NonZeroU32::MIN,
         requests_per_minute: None,
     };
-    ClientEntry { client, keys: vec![digest_of(DEMO_KEY.as_bytes())], certificate: None }
+    ClientEntry { client, keys: vec![key_digest(DEMO_KEY.as_bytes())], certificate: None }
 }
 
 /// Who may call, and the file that more of them stand in.
 #[derive(Clone)]
-pub struct KnownCallers {
+pub struct ClientSource {
     /// Who may call.
-    pub callers: Callers,
-    watched: Option<Arc<Watched>>,
+    pub client_registry: ClientRegistry,
+    watched: Option<Arc<WatchedClients>>,
 }
 
-struct Watched {
-    auth: Auth,
-    /// Whether the key that everybody knows may be that of a caller.
+struct WatchedClients {
+    auth: AuthConfig,
+    /// Whether the key that everybody knows may be that of a client.
     takes_demo_key: bool,
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<ClientSourceState>,
     /// Told when the file is to be read at once.
     reload: Notify,
 }
 
-struct State {
+struct ClientSourceState {
     /// What was found at the last look.
-    seen: Result<String, CallersError>,
+    seen: Result<String, ClientsFileError>,
     /// Whether that is what counts, or was found not to be usable; told in the log then.
     judged: bool,
-    /// How many callers there are.
-    callers: usize,
+    /// How many clients there are.
+    client_registry: usize,
     /// Why the file counts for nothing as it is.
     trouble: Option<String>,
 }
 
 /// What came of a look at the file.
-struct Heeded {
+struct ReloadOutcome {
     /// Whether what counts is what the file says.
     usable: bool,
-    /// Whether there are other callers now.
+    /// Whether there are other clients now.
     replaced: bool,
 }
 
-impl KnownCallers {
-    /// The callers that are configured; the file is read now.
+impl ClientSource {
+    /// The clients that are configured; the file is read now.
     ///
     /// # Errors
-    /// If the file cannot be used: a service does not start with fewer callers than it should know.
+    /// If the file cannot be used: a service does not start with fewer clients than it should know.
     /// And if one of them has a key that everybody knows, unless there is only a simulator to protect.
-    pub fn of_service(config: &Config) -> Result<Self, CallersError> {
-        Self::found(&config.auth, config.genesys.api_base().may_be_simulated())
+    pub fn from_config(config: &Config) -> Result<Self, ClientsFileError> {
+        Self::read(&config.auth, config.genesys.api_base().may_be_simulated())
     }
 
     /// The same where what is protected is known to be simulated.
     ///
     /// # Errors
     /// If the file cannot be used.
-    pub fn of(auth: &Auth) -> Result<Self, CallersError> {
-        Self::found(auth, true)
+    pub fn from_auth(auth: &AuthConfig) -> Result<Self, ClientsFileError> {
+        Self::read(auth, true)
     }
 
-    fn found(auth: &Auth, takes_demo_key: bool) -> Result<Self, CallersError> {
+    fn read(auth: &AuthConfig, takes_demo_key: bool) -> Result<Self, ClientsFileError> {
         let Some(path) = auth.clients_file.clone() else {
             refuse_demo_key(takes_demo_key, None, &auth.clients)?;
-            return Ok(Self { callers: callers(auth.clients.clone()), watched: None });
+            return Ok(Self { client_registry: registry(auth.clients.clone()), watched: None });
         };
         let text = config::read_clients(&path)?;
         let entries = auth.callers_with(&path, &text)?;
         refuse_demo_key(takes_demo_key, Some(&path), &entries)?;
-        let state = State { seen: Ok(text), judged: true, callers: entries.len(), trouble: None };
+        let state = ClientSourceState {
+            seen: Ok(text),
+            judged: true,
+            client_registry: entries.len(),
+            trouble: None,
+        };
         let (auth, state, reload) = (auth.clone(), Mutex::new(state), Notify::new());
-        let watched = Watched { auth, takes_demo_key, path, state, reload };
-        Ok(Self { callers: callers(entries), watched: Some(Arc::new(watched)) })
+        let watched = WatchedClients { auth, takes_demo_key, path, state, reload };
+        Ok(Self { client_registry: registry(entries), watched: Some(Arc::new(watched)) })
     }
 
     /// Anybody may call.
-    pub fn anybody() -> Self {
-        Self { callers: Callers::anybody(), watched: None }
+    pub fn unauthenticated() -> Self {
+        Self { client_registry: ClientRegistry::unauthenticated(), watched: None }
     }
 
     /// What there is to tell of the file, if there is one.
-    pub fn check(&self) -> Option<Check> {
+    pub fn check(&self) -> Option<HealthCheck> {
         let state = self.watched.as_ref()?.state();
         let detail = match &state.trouble {
-            None => format!("{} callers", state.callers),
+            None => format!("{} callers", state.client_registry),
             Some(trouble) => format!("the callers from before count: {trouble}"),
         };
-        Some(Check { name: CHECK, ok: state.trouble.is_none(), detail })
+        Some(HealthCheck { name: CHECK, ok: state.trouble.is_none(), detail })
     }
 
     /// Has the file read at once, also if it has not changed. False if there is none.
@@ -166,23 +171,29 @@ impl KnownCallers {
     }
 
     /// Tells `shares` who they are, and watches the file until `stop`.
-    pub fn watch(&self, metrics: &Metrics, stop: CancellationToken, shares: Shares) {
-        shares.among(&self.callers.clients());
+    pub fn watch(
+        &self,
+        metrics: &ServiceMetrics,
+        stop: CancellationToken,
+        shares: ClientWeightsPublisher,
+    ) {
+        shares.publish(&self.client_registry.clients());
         let Some(watched) = self.watched.clone() else { return };
-        let (callers, metrics) = (self.callers.clone(), metrics.clone());
+        let (client_registry, metrics) = (self.client_registry.clone(), metrics.clone());
         tokio::spawn(stop.run_until_cancelled_owned(async move {
             loop {
                 let asked = tokio::select! {
-                    () = tokio::time::sleep(LOOK) => false,
+                    () = tokio::time::sleep(POLL_INTERVAL) => false,
                     () = watched.reload.notified() => true,
                 };
                 let path = watched.path.clone();
                 // A file may lie on a disk that takes its time.
                 let read = tokio::task::spawn_blocking(move || config::read_clients(&path));
                 if let Ok(seen) = read.await {
-                    let Heeded { usable, replaced } = watched.heed(seen, &callers, asked);
+                    let ReloadOutcome { usable, replaced } =
+                        watched.reload(seen, &client_registry, asked);
                     if replaced {
-                        shares.among(&callers.clients());
+                        shares.publish(&client_registry.clients());
                     }
                     metrics.clients_file_rejected(!usable);
                 }
@@ -191,78 +202,91 @@ impl KnownCallers {
     }
 }
 
-impl Watched {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl WatchedClients {
+    fn state(&self) -> MutexGuard<'_, ClientSourceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of another look at the file, and has the callers replaced if it is not as it was, and
+    /// Takes note of another look at the file, and has the clients replaced if it is not as it was, and
     /// was the same at the look before: until then somebody may still be writing it. If an operator
     /// asked for it, the file counts as it is now.
-    fn heed(&self, seen: Result<String, CallersError>, callers: &Callers, asked: bool) -> Heeded {
+    fn reload(
+        &self,
+        seen: Result<String, ClientsFileError>,
+        client_registry: &ClientRegistry,
+        asked: bool,
+    ) -> ReloadOutcome {
         let mut state = self.state();
         if asked {
             (state.seen, state.judged) = (seen, true);
-            return self.take(&mut state, callers);
+            return self.take(&mut state, client_registry);
         }
         if seen != state.seen {
             (state.seen, state.judged) = (seen, false);
         } else if !std::mem::replace(&mut state.judged, true) {
-            return self.take(&mut state, callers);
+            return self.take(&mut state, client_registry);
         }
-        Heeded { usable: state.trouble.is_none(), replaced: false }
+        ReloadOutcome { usable: state.trouble.is_none(), replaced: false }
     }
 
-    fn take(&self, state: &mut State, callers: &Callers) -> Heeded {
+    fn take(
+        &self,
+        state: &mut ClientSourceState,
+        client_registry: &ClientRegistry,
+    ) -> ReloadOutcome {
         match self.judged(state) {
             Ok(entries) => {
                 tracing::info!(callers = entries.len(), "the callers were read anew");
-                (state.callers, state.trouble) = (entries.len(), None);
-                callers.replace(enrolled(entries));
-                Heeded { usable: true, replaced: true }
+                (state.client_registry, state.trouble) = (entries.len(), None);
+                client_registry.replace(registered_clients(entries));
+                ReloadOutcome { usable: true, replaced: true }
             }
             Err(error) => {
                 tracing::error!(%error, "the callers from before still count");
                 state.trouble = Some(error.to_string());
-                Heeded { usable: false, replaced: false }
+                ReloadOutcome { usable: false, replaced: false }
             }
         }
     }
 
-    /// The callers of the file as it was seen, if they can be taken for those of before.
-    fn judged(&self, state: &State) -> Result<Vec<ClientEntry>, CallersError> {
+    /// The clients of the file as it was seen, if they can be taken for those of before.
+    fn judged(&self, state: &ClientSourceState) -> Result<Vec<ClientEntry>, ClientsFileError> {
         let entries =
             self.auth.callers_with(&self.path, state.seen.as_ref().map_err(Clone::clone)?)?;
         let own = self.auth.clients.len();
-        if entries.len() == own && state.callers > own {
+        if entries.len() == own && state.client_registry > own {
             // Rather half a file than one that was emptied on purpose.
-            return Err(CallersError::emptied(&self.path));
+            return Err(ClientsFileError::emptied(&self.path));
         }
         refuse_demo_key(self.takes_demo_key, Some(&self.path), &entries)?;
         Ok(entries)
     }
 }
 
-/// Refuses a caller whom everybody could pass for, where there is something to protect.
+/// Refuses a client whom everybody could pass for, where there is something to protect.
 fn refuse_demo_key(
     taken: bool,
     path: Option<&Path>,
     entries: &[ClientEntry],
-) -> Result<(), CallersError> {
-    let digest = digest_of(DEMO_KEY.as_bytes());
+) -> Result<(), ClientsFileError> {
+    let digest = key_digest(DEMO_KEY.as_bytes());
     let has_it = |entry: &&ClientEntry| entry.keys.iter().any(|key| key.is(&digest));
     match entries.iter().find(has_it).filter(|_| !taken) {
-        Some(entry) => Err(CallersError::public_key(path, &entry.client.name, DEMO_KEY)),
+        Some(entry) => Err(ClientsFileError::public_key(path, &entry.client.name, DEMO_KEY)),
         None => Ok(()),
     }
 }
 
-fn callers(entries: Vec<ClientEntry>) -> Callers {
-    if entries.is_empty() { Callers::anybody() } else { Callers::known(enrolled(entries)) }
+fn registry(entries: Vec<ClientEntry>) -> ClientRegistry {
+    if entries.is_empty() {
+        ClientRegistry::unauthenticated()
+    } else {
+        ClientRegistry::new(registered_clients(entries))
+    }
 }
 
-fn enrolled(entries: Vec<ClientEntry>) -> Vec<Enrolled> {
-    let one = |ClientEntry { client, keys, certificate }: ClientEntry| Enrolled {
+fn registered_clients(entries: Vec<ClientEntry>) -> Vec<RegisteredClient> {
+    let one = |ClientEntry { client, keys, certificate }: ClientEntry| RegisteredClient {
         client: Arc::new(client),
         keys,
         certificate,
@@ -282,32 +306,32 @@ mod tests {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let FreshKey { key, digest, .. } = one;
         assert!(key.starts_with(PREFIX) && key.len() == 47 && key.chars().all(plain), "{key}");
-        assert_eq!(digest, digest_of(key.as_bytes()).to_hex());
+        assert_eq!(digest, key_digest(key.as_bytes()).to_hex());
         assert!(fresh_key("a b").is_err() && fresh_key("").is_err());
     }
 
     #[test]
-    fn an_emptied_file_is_a_bad_one_also_where_the_configuration_has_callers() {
+    fn an_emptied_clients_file_is_invalid() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("clients.toml");
         let entry = |name: &str| {
-            let digest = digest_of(name.as_bytes()).to_hex();
+            let digest = key_digest(name.as_bytes()).to_hex();
             format!("[[auth.clients]]\nname = \"{name}\"\nkey_sha256 = \"{digest}\"\n")
         };
         std::fs::write(&path, entry("ivr")).expect("written");
-        let auth = Auth {
+        let auth = AuthConfig {
             mode: config::AuthMode::Clients,
             clients_file: Some(path),
             clients: vec![demo_client()],
         };
-        let known = KnownCallers::of(&auth).expect("sound");
+        let known = ClientSource::from_auth(&auth).expect("sound");
         let watched = known.watched.clone().expect("a file");
         let look = |text: &str| {
-            let look = || watched.heed(Ok(text.to_owned()), &known.callers, false);
+            let look = || watched.reload(Ok(text.to_owned()), &known.client_registry, false);
             let first = look();
             assert!(!first.replaced);
-            let Heeded { usable, replaced } = look();
-            (usable, replaced, known.callers.clients().len())
+            let ReloadOutcome { usable, replaced } = look();
+            (usable, replaced, known.client_registry.clients().len())
         };
         for empty in ["", "# nothing yet\n"] {
             assert_eq!(look(empty), (false, false, 2));

@@ -11,18 +11,18 @@ use ring::digest::{SHA256, digest};
 
 /// Time between two looks. A change is taken after the second one that finds it unchanged since
 /// the first, because several files are seldom replaced in one moment.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the files hold, told by digests; `None` for one that cannot be read.
-type State = Vec<Option<[u8; 32]>>;
+type FileDigests = Vec<Option<[u8; 32]>>;
 
 /// Some files, as they were when they were last taken.
-pub struct Watched {
+pub struct FileWatcher {
     files: Vec<PathBuf>,
-    taken: State,
+    taken: FileDigests,
 }
 
-impl Watched {
+impl FileWatcher {
     /// The files as they are now. To be made before they are read.
     pub fn new(files: Vec<PathBuf>) -> Self {
         let taken = state(&files);
@@ -33,7 +33,7 @@ impl Watched {
     pub async fn changed(&mut self) {
         let mut seen = None;
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let files = self.files.clone();
             let Ok(now) = tokio::task::spawn_blocking(move || state(&files)).await else {
                 continue;
@@ -57,7 +57,7 @@ pub fn check_regular(files: &[PathBuf]) -> anyhow::Result<()> {
     odd.map_or(Ok(()), |file| bail!("{} is not a regular file", file.display()))
 }
 
-fn state(files: &[PathBuf]) -> State {
+fn state(files: &[PathBuf]) -> FileDigests {
     files.iter().map(|file| print(file)).collect()
 }
 
@@ -79,7 +79,7 @@ mod tests {
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join("file");
         std::fs::write(&file, "one").expect("written");
-        let mut watched = Watched::new(vec![file.clone()]);
+        let mut watched = FileWatcher::new(vec![file.clone()]);
         let start = Instant::now();
         let changing = async {
             sleep(Duration::from_millis(500)).await;
@@ -88,9 +88,9 @@ mod tests {
                     Some(text) => std::fs::write(&file, text).expect("written"),
                     None => std::fs::remove_file(&file).expect("removed"),
                 }
-                sleep(LOOK_EVERY).await;
+                sleep(POLL_INTERVAL).await;
             }
-            sleep(60 * LOOK_EVERY).await;
+            sleep(60 * POLL_INTERVAL).await;
         };
         tokio::select! {
             () = watched.changed() => {}

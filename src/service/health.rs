@@ -2,31 +2,31 @@
 
 use std::sync::Arc;
 
-use super::clients_file::KnownCallers;
-use super::tls::Tls;
+use super::clients_file::ClientSource;
+use super::tls::ServerTls;
 use crate::app::App;
 use crate::audit::AuditLog;
-use crate::genesys::{Limiter, Retries, TokenCache, TokenStatus, UpstreamThrottle};
-use crate::http::{Check, Readiness, ReadinessReport};
-use crate::policy::{BudgetState, ThrottleState, Throttling};
-use crate::shutdown::Shutdown;
+use crate::genesys::{CallLimiter, RetryPolicy, TokenCache, TokenStatus, UpstreamThrottle};
+use crate::http::{HealthCheck, ReadinessProvider, ReadinessReport};
+use crate::policy::{BudgetState, ThrottleLevel, ThrottleState};
+use crate::shutdown::ShutdownSignal;
 use crate::telemetry::LogLosses;
 
 /// Looks at everything that readiness depends on.
-pub struct Health {
-    pub callers: KnownCallers,
+pub struct HealthChecks {
+    pub client_registry: ClientSource,
     pub tokens: TokenCache,
-    pub limiter: Limiter,
-    pub retries: Arc<Retries>,
+    pub limiter: CallLimiter,
+    pub retries: Arc<RetryPolicy>,
     pub throttles: [(&'static str, Arc<UpstreamThrottle>); 3],
     pub app: App,
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownSignal,
     pub audit: Option<AuditLog>,
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<ServerTls>>,
     pub log: Option<LogLosses>,
 }
 
-impl Readiness for Health {
+impl ReadinessProvider for HealthChecks {
     /// Not ready only while starting, draining, or with refused credentials. An outage
     /// or throttling would be the same behind every replica: taking all of them out of rotation
     /// would turn clear errors into none at all.
@@ -34,7 +34,7 @@ impl Readiness for Health {
         let (authenticated, token) = self.token();
         let running = !self.shutdown.is_draining();
         let mut checks = vec![token];
-        checks.push(Check {
+        checks.push(HealthCheck {
             name: "lifecycle",
             ok: running,
             detail: if running { "running" } else { "draining" }.to_owned(),
@@ -44,7 +44,7 @@ impl Readiness for Health {
         checks.push(retry_budget(&self.retries));
         checks.extend(self.tls.as_ref().map(|tls| tls.check()));
         let advised = self.app.advises_full_patches();
-        checks.push(Check {
+        checks.push(HealthCheck {
             name: "upstream.merging",
             ok: !advised,
             detail: if advised {
@@ -54,7 +54,7 @@ impl Readiness for Health {
             },
         });
         checks.extend(self.audit.as_ref().map(audit));
-        checks.extend(self.callers.check());
+        checks.extend(self.client_registry.check());
         checks.extend(self.log.as_ref().map(log));
         ReadinessReport { ready: authenticated && running, checks }
     }
@@ -64,21 +64,21 @@ impl Readiness for Health {
     }
 }
 
-impl Health {
-    fn token(&self) -> (bool, Check) {
+impl HealthChecks {
+    fn token(&self) -> (bool, HealthCheck) {
         let (ready, ok, detail) = match self.tokens.status() {
             TokenStatus::Starting => (false, false, "being fetched".to_owned()),
             TokenStatus::Good(left) => (true, true, format!("good for {} s", left.as_secs())),
             TokenStatus::Refused(reason) => (false, false, reason),
             TokenStatus::Unavailable(reason) => (true, false, reason),
         };
-        (ready, Check { name: "token", ok, detail })
+        (ready, HealthCheck { name: "token", ok, detail })
     }
 }
 
 /// Records that are lost are told here, and make nothing unready: where writes need their record, each
 /// is refused with what is wrong, and reads go on.
-fn audit(audit: &AuditLog) -> Check {
+fn audit(audit: &AuditLog) -> HealthCheck {
     let state = audit.state();
     let lost = match state.lost {
         0 => "no record lost".to_owned(),
@@ -88,11 +88,11 @@ fn audit(audit: &AuditLog) -> Check {
         Some(reason) => format!("cannot be written: {reason}; {lost}"),
         None => lost,
     };
-    Check { name: "audit", ok: state.failing.is_none(), detail }
+    HealthCheck { name: "audit", ok: state.failing.is_none(), detail }
 }
 
 /// A log that cannot be written makes nothing unready: requests are served all the same.
-fn log(losses: &LogLosses) -> Check {
+fn log(losses: &LogLosses) -> HealthCheck {
     let lost = match losses.lines() {
         0 => "no line lost".to_owned(),
         lines => format!("{lines} lines lost since the start"),
@@ -102,39 +102,39 @@ fn log(losses: &LogLosses) -> Check {
         Some(reason) => format!("cannot be written: {reason}; {lost}"),
         None => lost,
     };
-    Check { name: "log", ok: fault.is_none(), detail }
+    HealthCheck { name: "log", ok: fault.is_none(), detail }
 }
 
 /// That there is no room is no fault of anything: it is what the limit is for.
-fn rate_limit(limiter: &Limiter) -> Check {
+fn rate_limit(limiter: &CallLimiter) -> HealthCheck {
     let throttled = limiter.throttle_left();
     let detail = match throttled {
         Some(left) => format!("throttled for {} s more", left.as_secs_f64().ceil()),
         None => format!("room for {} calls", limiter.room()),
     };
-    Check { name: "upstream.rate_limit", ok: throttled.is_none(), detail }
+    HealthCheck { name: "upstream.rate_limit", ok: throttled.is_none(), detail }
 }
 
-fn retry_budget(retries: &Retries) -> Check {
+fn retry_budget(retries: &RetryPolicy) -> HealthCheck {
     let BudgetState { made, paid_for, has_room } = retries.budget_state();
     let detail = format!(
         "{made} retries made in the last ten seconds; the calls pay for {paid_for}, and three a \
          second are free"
     );
-    Check { name: "upstream.retry_budget", ok: has_room, detail }
+    HealthCheck { name: "upstream.retry_budget", ok: has_room, detail }
 }
 
-fn throttle(name: &'static str, state: ThrottleState) -> Check {
+fn throttle(name: &'static str, state: ThrottleState) -> HealthCheck {
     let refused = match state.throttling {
-        Throttling::Nothing => "no calls are refused",
-        Throttling::Share => "a part of the calls is refused",
-        Throttling::FailingConversations => {
+        ThrottleLevel::Nothing => "no calls are refused",
+        ThrottleLevel::Share => "a part of the calls is refused",
+        ThrottleLevel::FailingConversations => {
             "of the one or two conversations that fail, only one probing call a second is made"
         }
-        Throttling::AllButProbes => "only one probing call a second is made",
+        ThrottleLevel::AllButProbes => "only one probing call a second is made",
     };
     let ThrottleState { requests, accepts, .. } = state;
     let detail =
         format!("{requests} requests, {accepts} accepts in the last ten seconds; {refused}");
-    Check { name, ok: state.throttling == Throttling::Nothing, detail }
+    HealthCheck { name, ok: state.throttling == ThrottleLevel::Nothing, detail }
 }

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::upstream::{Upstream, UpstreamParts};
+use super::upstream::{UpstreamParts, UpstreamSide};
 use crate::config::{self, Config};
 use crate::domain::ConversationFilter;
-use crate::error::{Code, Error};
-use crate::genesys::Jitter;
+use crate::error::{Error, ErrorCode};
+use crate::genesys::JitterSource;
 use crate::http::paths;
-use crate::ports::{Class, Conversations as _, Cycle, FindCall, Meter, ReadCall};
-use crate::telemetry::Metrics;
+use crate::ports::{
+    ConversationsPort as _, MetricsRecorder, PriorityClass, RequestContext, UpstreamQuery,
+    UpstreamRead,
+};
+use crate::telemetry::ServiceMetrics;
 
 /// The id of no conversation.
 const NO_CONVERSATION: &str = "00000000-0000-4000-8000-000000000000";
@@ -50,53 +53,55 @@ impl std::error::Error for CheckFailure {}
 /// Never: the id of that conversation is a UUID.
 pub async fn online_check(
     config: &Config,
-    credentials: &config::Credentials,
+    credentials: &config::OauthCredentials,
 ) -> anyhow::Result<OnlineCheck> {
     let transport = super::transport(config)?;
-    let (jitter, stop) = (Jitter::random(), CancellationToken::new());
-    let meter: Arc<dyn Meter> = Arc::new(Metrics::new(paths::ALL));
+    let (jitter, stop) = (JitterSource::random(), CancellationToken::new());
+    let recorder: Arc<dyn MetricsRecorder> = Arc::new(ServiceMetrics::new(paths::ALL));
     let _ends = stop.clone().drop_guard();
-    let parts = UpstreamParts { transport, jitter, meter, stop };
-    let upstream = Upstream::connect(config, credentials, parts);
-    let cycle = || Cycle::new(Instant::now() + config.server.deadline);
-    let token = upstream.tokens.get(cycle().deadline()).await;
+    let parts = UpstreamParts { transport, jitter, recorder, stop };
+    let upstream = UpstreamSide::connect(config, credentials, parts);
+    let context = || RequestContext::new(Instant::now() + config.server.deadline);
+    let token = upstream.tokens.get(context().deadline()).await;
     let (api, login) = (config.genesys.api_base(), config.genesys.login_base());
     token.map_err(|error| failure(error.into_error(false), login.as_str()))?;
-    let call = ReadCall {
+    let call = UpstreamRead {
         conversation: NO_CONVERSATION.parse().expect("a UUID"),
         participant: NO_CONVERSATION.parse().ok(),
         retries: true,
         permit: None,
-        class: Class::Read,
+        class: PriorityClass::Read,
     };
-    let read = match upstream.client.read(call, &cycle()).await {
+    let read = match upstream.client.read(call, &context()).await {
         Ok(_) | Err(Error::ConversationNotFound(_)) => Ok(()),
         Err(error) => Err(failure(error, api.as_str())),
     };
     let filter = ConversationFilter::default();
-    let list = upstream.client.find(FindCall { filter: &filter, page: 1 }, &cycle()).await;
+    let list = upstream.client.find(UpstreamQuery { filter: &filter, page: 1 }, &context()).await;
     Ok(OnlineCheck { read, list: list.map(drop).map_err(|error| failure(error, api.as_str())) })
 }
 
 fn failure(error: Error, host: &str) -> CheckFailure {
     let hint = match error.code() {
-        Code::UpstreamAuthFailed => format!(
+        ErrorCode::UpstreamAuthFailed => format!(
             "Check the client id and the client secret, and that the OAuth client belongs to the \
              organisation behind {host}. GENESYS_ENVIRONMENT selects that host"
         ),
-        Code::UpstreamForbidden => "Add the permission to a role of the OAuth client (Admin > \
+        ErrorCode::UpstreamForbidden => {
+            "Add the permission to a role of the OAuth client (Admin > \
              Integrations > OAuth > Roles), in all divisions of the conversations"
-            .to_owned(),
-        Code::UpstreamUnavailable | Code::DeadlineExceeded => format!(
+                .to_owned()
+        }
+        ErrorCode::UpstreamUnavailable | ErrorCode::DeadlineExceeded => format!(
             "Check that this machine reaches {host}: name resolution, firewall, genesys.proxy and \
              genesys.ca_file. Then see the status page of Genesys Cloud"
         ),
-        Code::UpstreamRateLimited => {
+        ErrorCode::UpstreamRateLimited => {
             "Other programs use up the calls of this OAuth client. Wait a \
              minute, or create an OAuth client for the gateway alone"
                 .to_owned()
         }
-        Code::UpstreamInvalidResponse => format!(
+        ErrorCode::UpstreamInvalidResponse => format!(
             "Check that Genesys Cloud itself answers at {host}: look at genesys.api_url, \
              genesys.login_url and the proxies in between"
         ),

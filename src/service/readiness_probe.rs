@@ -8,21 +8,21 @@ use bytes::Bytes;
 use http::Request;
 use tower::ServiceExt as _;
 
-use crate::genesys::{HttpClientSettings, Transport};
+use crate::genesys::{HttpClientSettings, HttpTransport};
 use crate::http::paths;
 
 /// A service that takes longer than this to tell is not well.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Longest answer read: it is a word, or a sentence.
-const LONGEST_ANSWER: usize = 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// How the TLS library names the alert of a service that wants a certificate first.
 const WANTS_CERTIFICATE: &str = "CertificateRequired";
 
 /// Whom is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum ProbeTarget {
     /// The service of this configuration, on this machine. Its certificate names another host, and the
     /// file may hold a newer one already: neither says anything of its health, and nothing secret is
     /// sent. So its certificate is not looked at.
@@ -42,14 +42,15 @@ pub fn readiness_url(address: SocketAddr, encrypted: bool) -> String {
 /// # Errors
 /// Unless the answer is a 2xx, and comes in time. A service that wants a certificate before it
 /// answers lives, and no more can be known of it.
-pub async fn ask(url: &str, asked: Asked) -> anyhow::Result<()> {
+pub async fn ask(url: &str, asked: ProbeTarget) -> anyhow::Result<()> {
     let mut request = Request::new(Bytes::new());
     *request.uri_mut() = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
-    let answer = tokio::time::timeout(PATIENCE, transport(asked)?.oneshot(request)).await;
-    let answer = match answer.with_context(|| format!("no answer from {url} in {PATIENCE:?}"))? {
-        Err(error) if error.to_string().contains(WANTS_CERTIFICATE) => return Ok(()),
-        answer => answer?,
-    };
+    let answer = tokio::time::timeout(PROBE_TIMEOUT, transport(asked)?.oneshot(request)).await;
+    let answer =
+        match answer.with_context(|| format!("no answer from {url} in {PROBE_TIMEOUT:?}"))? {
+            Err(error) if error.to_string().contains(WANTS_CERTIFICATE) => return Ok(()),
+            answer => answer?,
+        };
     if !answer.status().is_success() {
         let text = String::from_utf8_lossy(answer.body()).trim().to_owned();
         bail!("{url} answered {}: {text}", answer.status().as_u16());
@@ -57,9 +58,9 @@ pub async fn ask(url: &str, asked: Asked) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn transport(asked: Asked) -> anyhow::Result<Transport> {
-    let mut settings = HttpClientSettings::new(PATIENCE, LONGEST_ANSWER);
-    settings.verifies_certificate = asked == Asked::Other;
+fn transport(asked: ProbeTarget) -> anyhow::Result<HttpTransport> {
+    let mut settings = HttpClientSettings::new(PROBE_TIMEOUT, MAX_RESPONSE_BYTES);
+    settings.verifies_certificate = asked == ProbeTarget::Other;
     Ok(settings.transport()?)
 }
 
@@ -75,7 +76,7 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = readiness_url(silent.local_addr().expect("an address"), false);
         let start = Instant::now();
-        ask(&url, Asked::Own).await.expect_err("no answer");
+        ask(&url, ProbeTarget::Own).await.expect_err("no answer");
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     }
 }

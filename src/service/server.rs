@@ -19,11 +19,11 @@ use tokio_util::task::TaskTracker;
 use self::connection::ConnectionHandler;
 use self::connection_slots::ConnectionSlots;
 pub use self::connection_state::ConnectionLimits;
-use super::tls::Tls;
-use crate::config::Network;
-use crate::http::Peer;
-use crate::shutdown::Shutdown;
-use crate::telemetry::{Ended, Metrics};
+use super::tls::ServerTls;
+use crate::config::IpNetwork;
+use crate::http::PeerInfo;
+use crate::shutdown::ShutdownSignal;
+use crate::telemetry::{CloseReason, ServiceMetrics};
 
 /// How long answers may still be on their way to clients after a drain.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -45,21 +45,21 @@ pub struct ServerDeps {
     /// The routes.
     pub router: Router,
     /// TLS; `None` for plain HTTP.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// Going down.
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownSignal,
     /// The metrics.
-    pub metrics: Metrics,
+    pub metrics: ServiceMetrics,
     /// Proxies whose word about the address of a client counts.
-    pub trusted_proxies: Arc<[Network]>,
+    pub trusted_proxies: Arc<[IpNetwork]>,
 }
 
 /// The listening side, ready to run.
-pub struct Server {
+pub struct HttpServer {
     handler: Arc<ConnectionHandler>,
     slots: Arc<ConnectionSlots>,
-    shutdown: Shutdown,
-    metrics: Metrics,
+    shutdown: ShutdownSignal,
+    metrics: ServiceMetrics,
     tasks: TaskTracker,
     /// Connections finish the request under way, and close.
     closing: CancellationToken,
@@ -67,7 +67,7 @@ pub struct Server {
     abort: CancellationToken,
 }
 
-impl Server {
+impl HttpServer {
     /// A server within these limits, or narrower ones if the open files of the process demand it.
     pub fn new(deps: ServerDeps, mut limits: ConnectionLimits) -> Self {
         let ServerDeps { router, tls, shutdown, metrics, trusted_proxies } = deps;
@@ -152,7 +152,7 @@ impl Server {
 
     fn spawn(&self, stream: TcpStream, address: SocketAddr) {
         let Some(slot) = self.slots.acquire(address) else {
-            self.metrics.connection_ended(Ended::Refused);
+            self.metrics.connection_ended(CloseReason::Refused);
             return;
         };
         // Answers leave as one piece each, so holding one back gains nothing.
@@ -161,8 +161,8 @@ impl Server {
         let closing = self.closing.clone();
         self.tasks.spawn(async move {
             tokio::select! {
-                () = handler.serve(stream, Peer::at(address), closing) => {}
-                () = abort.cancelled() => handler.metrics.connection_ended(Ended::Shutdown),
+                () = handler.serve(stream, PeerInfo::from_address(address), closing) => {}
+                () = abort.cancelled() => handler.metrics.connection_ended(CloseReason::Shutdown),
             }
             drop(slot);
         });

@@ -13,8 +13,8 @@ use secrecy::ExposeSecret as _;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::config::Tracing;
-use crate::genesys::{HttpClientSettings, Transport};
+use crate::config::TracingConfig;
+use crate::genesys::{HttpClientSettings, HttpTransport};
 use crate::telemetry::SpanExport;
 
 /// Time for one batch.
@@ -24,17 +24,17 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Largest answer of a collector that is read.
-const LARGEST_ANSWER: usize = 64 * 1024;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// Where a collector takes spans, behind its base URL.
 const PATH: &str = "/v1/traces";
 
 /// The export of spans, if there is to be one. Needs a runtime.
-pub(super) fn export(settings: &Tracing) -> anyhow::Result<Option<SpanExport>> {
+pub(super) fn export(settings: &TracingConfig) -> anyhow::Result<Option<SpanExport>> {
     if settings.endpoint.is_none() {
         return Ok(None);
     }
-    let transport = HttpClientSettings::new(CONNECT_TIMEOUT, LARGEST_ANSWER).transport();
+    let transport = HttpClientSettings::new(CONNECT_TIMEOUT, MAX_RESPONSE_BYTES).transport();
     let transport = transport.context("cannot set up TLS; are CA certificates installed?")?;
     span_export(settings, transport)
 }
@@ -43,12 +43,15 @@ pub(super) fn export(settings: &Tracing) -> anyhow::Result<Option<SpanExport>> {
 ///
 /// # Errors
 /// If the collector's URL cannot be used.
-pub fn span_export(settings: &Tracing, transport: Transport) -> anyhow::Result<Option<SpanExport>> {
+pub fn span_export(
+    settings: &TracingConfig,
+    transport: HttpTransport,
+) -> anyhow::Result<Option<SpanExport>> {
     let Some(endpoint) = &settings.endpoint else { return Ok(None) };
     let headers = settings.headers.iter();
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Collector { transport, runtime: Handle::current() })
+        .with_http_client(CollectorClient { transport, runtime: Handle::current() })
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(format!("{endpoint}{PATH}"))
         .with_headers(
@@ -62,24 +65,24 @@ pub fn span_export(settings: &Tracing, transport: Transport) -> anyhow::Result<O
 }
 
 /// Reaches the collector. The SDK sends from a thread without a runtime, so the exchange is made on ours.
-struct Collector {
-    transport: Transport,
+struct CollectorClient {
+    transport: HttpTransport,
     runtime: Handle,
 }
 
-impl std::fmt::Debug for Collector {
+impl std::fmt::Debug for CollectorClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Collector")
     }
 }
 
-type Sent = Result<Response<Bytes>, HttpError>;
+type ExportFuture = Result<Response<Bytes>, HttpError>;
 
-impl HttpClient for Collector {
+impl HttpClient for CollectorClient {
     fn send_bytes<'life, 'sending>(
         &'life self,
         request: Request<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Sent> + Send + 'sending>>
+    ) -> Pin<Box<dyn Future<Output = ExportFuture> + Send + 'sending>>
     where
         'life: 'sending,
         Self: 'sending,

@@ -2,7 +2,7 @@
 //! without a restart.
 //!
 //! Files are taken anew when they change. If they cannot be used, or not at this time while those
-//! from before can, the old state stays, and the log, `/readyz?verbose` and the figures say so.
+//! from before can, the old state stays, and the log, `/readyz?verbose` and the metrics say so.
 
 mod client_certificate;
 mod server_config;
@@ -17,22 +17,22 @@ use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
 pub use self::client_certificate::ClientCertificate;
-use self::server_config::Material;
+use self::server_config::TlsMaterial;
 pub use self::server_config::certificates;
 use self::x509::when;
-use super::file_watcher::{Watched, check_regular};
+use super::file_watcher::{FileWatcher, check_regular};
 use crate::clock;
 use crate::config::{self, ClientCertificates};
-use crate::http::{CertificateSubject, Check};
-use crate::telemetry::Metrics;
+use crate::http::{CertificateSubject, HealthCheck};
+use crate::telemetry::ServiceMetrics;
 
 /// After which time files that could not be taken are tried again: a certificate may have been put
 /// there a little before its time.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why files are taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
+enum ReloadReason {
     /// They may have changed since they were read at the start.
     Start,
     /// They have changed.
@@ -44,32 +44,32 @@ enum Cause {
 }
 
 /// The certificate in use, and who may come in.
-pub struct Tls {
-    settings: config::Tls,
-    state: Mutex<State>,
+pub struct ServerTls {
+    settings: config::TlsConfig,
+    state: Mutex<TlsState>,
     /// Says that the files were taken.
     reloads: watch::Sender<()>,
     /// Told when the files are to be read at once.
     reload: Notify,
 }
 
-struct State {
-    material: Arc<Material>,
+struct TlsState {
+    material: Arc<TlsMaterial>,
     /// Why the files as they are now could not be taken.
     fault: Option<String>,
 }
 
-impl Tls {
+impl ServerTls {
     /// Reads the files.
     ///
     /// # Errors
     /// If they cannot be used.
-    pub fn load(settings: &config::Tls) -> anyhow::Result<Self> {
+    pub fn load(settings: &config::TlsConfig) -> anyhow::Result<Self> {
         let material = loaded(settings).context("cannot use the files of server.tls")?;
         if let Some(fault) = material.term.fault(clock::now()) {
             tracing::warn!("the certificate of server.tls is {fault}: callers will refuse it");
         }
-        let state = State { material: Arc::new(material), fault: None };
+        let state = TlsState { material: Arc::new(material), fault: None };
         Ok(Self {
             settings: settings.clone(),
             state: Mutex::new(state),
@@ -84,39 +84,39 @@ impl Tls {
     }
 
     /// Takes the files anew whenever they change, for ever.
-    pub async fn keep(&self, metrics: &Metrics) {
+    pub async fn watch_files(&self, metrics: &ServiceMetrics) {
         metrics.certificate_expires(self.lock().material.term.expires.unix_timestamp());
-        let mut watched = Watched::new(files(&self.settings));
-        self.take(metrics, Cause::Start);
+        let mut watched = FileWatcher::new(files(&self.settings));
+        self.take(metrics, ReloadReason::Start);
         loop {
             let has_fault = self.lock().fault.is_some();
             let cause = tokio::select! {
-                () = watched.changed() => Cause::Changed,
-                () = self.reload.notified() => Cause::Asked,
-                () = tokio::time::sleep(TRY_AGAIN), if has_fault => Cause::Again,
+                () = watched.changed() => ReloadReason::Changed,
+                () = self.reload.notified() => ReloadReason::Asked,
+                () = tokio::time::sleep(RETRY_INTERVAL), if has_fault => ReloadReason::Again,
             };
-            if cause == Cause::Asked {
-                watched = Watched::new(files(&self.settings));
+            if cause == ReloadReason::Asked {
+                watched = FileWatcher::new(files(&self.settings));
             }
             self.take(metrics, cause);
         }
     }
 
-    fn take(&self, metrics: &Metrics, cause: Cause) {
+    fn take(&self, metrics: &ServiceMetrics, cause: ReloadReason) {
         match self.load_anew() {
             Ok(material) => {
                 let expires = material.term.expires;
                 metrics.certificate_expires(expires.unix_timestamp());
-                *self.lock() = State { material: Arc::new(material), fault: None };
+                *self.lock() = TlsState { material: Arc::new(material), fault: None };
                 self.reloads.send_replace(());
-                if cause != Cause::Start {
+                if cause != ReloadReason::Start {
                     metrics.tls_reloaded(true);
                     tracing::info!(expires = %when(expires), "the files of server.tls were taken");
                 }
             }
             Err(error) => {
                 let fault = format!("{error:#}");
-                if cause != Cause::Again {
+                if cause != ReloadReason::Again {
                     metrics.tls_reloaded(false);
                     tracing::error!(
                         error = fault,
@@ -130,7 +130,7 @@ impl Tls {
     }
 
     /// The files as they are now, unless what they hold is not good today and what is in use is.
-    fn load_anew(&self) -> anyhow::Result<Material> {
+    fn load_anew(&self) -> anyhow::Result<TlsMaterial> {
         let (material, now) = (loaded(&self.settings)?, clock::now());
         if let Some(fault) = material.term.fault(now)
             && self.lock().material.term.fault(now).is_none()
@@ -146,7 +146,7 @@ impl Tls {
     }
 
     /// How it stands with the files and the certificate.
-    pub fn check(&self) -> Check {
+    pub fn check(&self) -> HealthCheck {
         let state = self.lock();
         let term = state.material.term;
         let bad = term.fault(clock::now());
@@ -156,21 +156,21 @@ impl Tls {
         if let Some(fault) = &state.fault {
             detail = format!("{detail}; the files have changed since and cannot be used: {fault}");
         }
-        Check { name: "tls", ok, detail }
+        HealthCheck { name: "tls", ok, detail }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, TlsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn loaded(settings: &config::Tls) -> anyhow::Result<Material> {
+fn loaded(settings: &config::TlsConfig) -> anyhow::Result<TlsMaterial> {
     check_regular(&files(settings))?;
-    Material::load(settings)
+    TlsMaterial::load(settings)
 }
 
-fn files(settings: &config::Tls) -> Vec<PathBuf> {
-    let config::Tls { certificate, key, clients, .. } = settings;
+fn files(settings: &config::TlsConfig) -> Vec<PathBuf> {
+    let config::TlsConfig { certificate, key, clients, .. } = settings;
     let mut files = vec![certificate.clone(), key.clone()];
     if let ClientCertificates::Optional(file) | ClientCertificates::Required(file) = clients {
         files.push(file.clone());

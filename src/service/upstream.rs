@@ -5,64 +5,68 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Monotonic;
-use crate::config::{self, Config, Route};
+use crate::clock::MonotonicClock;
+use crate::config::{self, Config, UpstreamRoute};
 use crate::genesys::{
-    ApiThrottles, CallLimiters, Clearing, Client, Credentials, Jitter, Limiter, Paths, Retries,
-    SecretSource, StackParts, StackSettings, TokenCache, TokenSettings, Transport,
-    UpstreamThrottle, api_stack, token_stack,
+    ApiThrottles, CallLimiter, CallLimiters, ClearMode, ClientCredentials, GenesysClient,
+    HttpTransport, JitterSource, RetryPolicy, RoutePaths, SecretSource, StackParts, StackSettings,
+    TokenCache, TokenSettings, UpstreamThrottle, api_stack, token_stack,
 };
-use crate::policy::{Backoff, BudgetSettings, Ceilings};
-use crate::ports::Meter;
+use crate::policy::{Backoff, BudgetSettings, PriorityCeilings};
+use crate::ports::MetricsRecorder;
 
 /// What the upstream side is made of.
 pub struct UpstreamParts {
-    pub transport: Transport,
-    pub jitter: Jitter,
-    pub meter: Arc<dyn Meter>,
+    pub transport: HttpTransport,
+    pub jitter: JitterSource,
+    pub recorder: Arc<dyn MetricsRecorder>,
     pub stop: CancellationToken,
 }
 
 /// The upstream side: the client, and what stands behind it.
-pub struct Upstream {
-    pub client: Arc<Client>,
+pub struct UpstreamSide {
+    pub client: Arc<GenesysClient>,
     pub tokens: TokenCache,
-    pub limiter: Limiter,
-    pub retries: Arc<Retries>,
+    pub limiter: CallLimiter,
+    pub retries: Arc<RetryPolicy>,
     pub throttles: [(&'static str, Arc<UpstreamThrottle>); 3],
 }
 
-impl Upstream {
+impl UpstreamSide {
     /// Connects, and starts to fetch a token.
     pub fn connect(
         config: &Config,
-        credentials: &config::Credentials,
+        credentials: &config::OauthCredentials,
         parts: UpstreamParts,
     ) -> Self {
-        let UpstreamParts { transport, jitter, meter, stop } = parts;
+        let UpstreamParts { transport, jitter, recorder, stop } = parts;
         let stack = StackParts {
             settings: stack_settings(config),
             transport,
-            meter,
+            recorder,
             jitter: jitter.clone(),
-            clock: Monotonic::start(),
+            clock: MonotonicClock::start(),
         };
         let (login, login_throttle) = token_stack(&stack);
         let (credentials, settings) = (token_credentials(credentials), token_settings(config));
-        let reporting = (jitter, Arc::clone(&stack.meter));
+        let reporting = (jitter, Arc::clone(&stack.recorder));
         let tokens = TokenCache::start(credentials, settings, login, reporting, stop);
         let rates = budget_settings(&config.genesys);
-        let limiter = Limiter::new(rates, Arc::clone(&stack.meter), stack.clock);
-        let analytics = Limiter::lane(rates, Arc::clone(&stack.meter), stack.clock);
+        let limiter = CallLimiter::new(rates, Arc::clone(&stack.recorder), stack.clock);
+        let analytics = CallLimiter::lane(rates, Arc::clone(&stack.recorder), stack.clock);
         let limits = CallLimiters { budget: limiter.clone(), analytics };
         let api = api_stack(&stack, tokens.clone(), limits);
         let ApiThrottles { conversations, analytics } = api.throttles;
         let clearing = match config.genesys.clear_with {
-            config::ClearWith::Empty => Clearing::Empty,
-            config::ClearWith::Null => Clearing::Null,
+            config::ClearWith::Empty => ClearMode::Empty,
+            config::ClearWith::Null => ClearMode::Null,
         };
         Self {
-            client: Client::new(api.transport, upstream_paths(&config.genesys.route), clearing),
+            client: GenesysClient::new(
+                api.transport,
+                upstream_paths(&config.genesys.route),
+                clearing,
+            ),
             tokens,
             limiter,
             retries: api.retries,
@@ -85,9 +89,9 @@ fn stack_settings(config: &Config) -> StackSettings {
     }
 }
 
-fn token_credentials(credentials: &config::Credentials) -> Credentials {
+fn token_credentials(credentials: &config::OauthCredentials) -> ClientCredentials {
     let file = credentials.client_secret_file.clone();
-    Credentials {
+    ClientCredentials {
         client_id: credentials.client_id.clone(),
         client_secret: credentials.client_secret.clone(),
         secret_source: file.map(|path| {
@@ -110,17 +114,17 @@ fn host(base: &str) -> String {
     rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
-fn budget_settings(genesys: &config::Genesys) -> BudgetSettings {
+fn budget_settings(genesys: &config::GenesysConfig) -> BudgetSettings {
     let config::RateCeilings { committed, writes, reads, read_backs } = genesys.ceilings;
-    let ceilings = Ceilings { committed, writes, reads, read_backs };
+    let ceilings = PriorityCeilings { committed, writes, reads, read_backs };
     BudgetSettings::per_minute(genesys.requests_per_minute, genesys.rate_window, ceilings)
 }
 
-fn upstream_paths(route: &Route) -> Paths {
+fn upstream_paths(route: &UpstreamRoute) -> RoutePaths {
     match route {
-        Route::Conversations => Paths::Conversations,
-        Route::Calls => Paths::Calls,
-        Route::Custom(custom) => Paths::Custom {
+        UpstreamRoute::Conversations => RoutePaths::Conversations,
+        UpstreamRoute::Calls => RoutePaths::Calls,
+        UpstreamRoute::Custom(custom) => RoutePaths::Custom {
             participant: custom.participant.as_str().to_owned(),
             attributes: custom.attributes.as_str().to_owned(),
             conversation: custom.conversation.as_ref().map(|path| path.as_str().to_owned()),

@@ -5,13 +5,13 @@ use secrecy::ExposeSecret as _;
 
 use super::tls::certificates;
 use crate::config::{self, Config};
-use crate::genesys::{HttpClientSettings, Transport};
+use crate::genesys::{HttpClientSettings, HttpTransport};
 
 /// Reaches upstream as configured.
 ///
 /// # Errors
 /// If TLS cannot be set up, or the file of authorities cannot be used.
-pub fn transport(config: &Config) -> anyhow::Result<Transport> {
+pub fn transport(config: &Config) -> anyhow::Result<HttpTransport> {
     let genesys = &config.genesys;
     let body_limit = genesys.max_response_bytes.as_usize();
     let mut settings = HttpClientSettings::new(genesys.connect_timeout, body_limit);
@@ -22,7 +22,7 @@ pub fn transport(config: &Config) -> anyhow::Result<Transport> {
     settings.transport().context("cannot set up TLS; are CA certificates installed?")
 }
 
-fn proxy(proxy: &config::Proxy) -> anyhow::Result<reqwest::Proxy> {
+fn proxy(proxy: &config::HttpProxy) -> anyhow::Result<reqwest::Proxy> {
     let server = reqwest::Proxy::https(proxy.address()).context("cannot use genesys.proxy")?;
     Ok(match proxy.credentials() {
         Some((user, password)) => server.basic_auth(user, password.expose_secret()),

@@ -13,9 +13,9 @@ use tracing::Level;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-use super::{Format, LogLosses, Sink};
+use super::{LogLineFormat, LogLosses, LogWriter};
 use crate::domain::ConversationId;
-use crate::error::{Code, Effect};
+use crate::error::{Effect, ErrorCode};
 #[cfg(test)]
 use crate::ports::TraceContext;
 use crate::ports::TraceId;
@@ -26,7 +26,7 @@ pub(super) const TARGET: &str = "access";
 /// Where access lines go, if anywhere. Cheap to clone.
 #[derive(Clone)]
 pub struct AccessLog {
-    output: Option<(Sink, Format)>,
+    output: Option<(LogWriter, LogLineFormat)>,
     /// The finest level that is written.
     finest: Option<Level>,
 }
@@ -40,13 +40,13 @@ pub struct AccessRecord<'a> {
     pub method: &'a str,
     /// The pattern that matched, never the path.
     pub route: &'a str,
-    /// Status of the answer; 499 if the caller hung up before there was one.
+    /// Status of the answer; 499 if the client hung up before there was one.
     pub status: u16,
     /// From the arrival of the request head to the answer.
     pub took: Duration,
     /// Id of the request.
     pub request_id: &'a str,
-    /// The caller, where callers are known.
+    /// The client, where clients are known.
     pub client: Option<&'a str>,
     /// Where it came from: the other end of the connection, or who stands before trusted proxies.
     pub client_address: Option<IpAddr>,
@@ -61,12 +61,12 @@ pub struct AccessRecord<'a> {
     /// The trace that it is part of.
     pub trace_id: Option<TraceId>,
     /// Code of the problem that was answered.
-    pub code: Option<Code>,
+    pub code: Option<ErrorCode>,
 }
 
 impl AccessLog {
     /// Writes lines of `finest` level and above to this sink, or none.
-    pub fn new(sink: Sink, format: Format, finest: Option<Level>) -> Self {
+    pub fn new(sink: LogWriter, format: LogLineFormat, finest: Option<Level>) -> Self {
         Self { output: Some((sink, format)), finest }
     }
 
@@ -85,11 +85,13 @@ impl AccessLog {
         let wanted = self.finest.is_some_and(|finest| record.level <= finest);
         match self.output.as_ref().filter(|_| wanted) {
             None => {}
-            Some((sink, Format::Json)) => {
+            Some((sink, LogLineFormat::Json)) => {
                 // Writing into a `Vec` cannot fail, and the line has no map with odd keys.
-                sink.line(|bytes| drop(serde_json::to_writer(bytes, &Line::of(record))));
+                sink.line(|bytes| {
+                    drop(serde_json::to_writer(bytes, &AccessLine::from_record(record)))
+                });
             }
-            Some((sink, Format::Text)) => {
+            Some((sink, LogLineFormat::Text)) => {
                 sink.line(|bytes| bytes.extend_from_slice(text(record).as_bytes()));
             }
         }
@@ -97,8 +99,8 @@ impl AccessLog {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
-    timestamp: Now,
+struct AccessLine<'a> {
+    timestamp: WallTime,
     level: &'static str,
     target: &'static str,
     #[serde(rename = "http.method")]
@@ -115,7 +117,7 @@ struct Line<'a> {
     #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
     client_address: Option<IpAddr>,
     #[serde(rename = "conversation.id", skip_serializing_if = "Option::is_none")]
-    conversation: Option<Shown<ConversationId>>,
+    conversation: Option<RequestFields<ConversationId>>,
     #[serde(rename = "upstream.calls")]
     upstream_calls: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,15 +125,15 @@ struct Line<'a> {
     #[serde(rename = "correlation.id", skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
     #[serde(rename = "trace.id", skip_serializing_if = "Option::is_none")]
-    trace_id: Option<Shown<TraceId>>,
+    trace_id: Option<RequestFields<TraceId>>,
     #[serde(rename = "problem.code", skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
 }
 
-impl<'a> Line<'a> {
-    fn of(record: &AccessRecord<'a>) -> Self {
+impl<'a> AccessLine<'a> {
+    fn from_record(record: &AccessRecord<'a>) -> Self {
         Self {
-            timestamp: Now,
+            timestamp: WallTime,
             level: record.level.as_str(),
             target: TARGET,
             method: record.method,
@@ -141,12 +143,12 @@ impl<'a> Line<'a> {
             request_id: record.request_id,
             client: record.client,
             client_address: record.client_address,
-            conversation: record.conversation.map(Shown),
+            conversation: record.conversation.map(RequestFields),
             upstream_calls: record.upstream_calls,
             effect: record.effect.map(Effect::as_str),
             correlation_id: record.correlation_id,
-            trace_id: record.trace_id.map(Shown),
-            code: record.code.map(Code::as_str),
+            trace_id: record.trace_id.map(RequestFields),
+            code: record.code.map(ErrorCode::as_str),
         }
     }
 }
@@ -158,7 +160,7 @@ pub fn milliseconds(time: Duration) -> f64 {
 
 fn text(record: &AccessRecord<'_>) -> String {
     let mut line = format!(
-        "{Now} {:>5} {TARGET}: http.method={} http.route={} http.status={} duration_ms={} request.id={}",
+        "{WallTime} {:>5} {TARGET}: http.method={} http.route={} http.status={} duration_ms={} request.id={}",
         record.level.as_str(),
         record.method,
         record.route,
@@ -196,23 +198,23 @@ fn text(record: &AccessRecord<'_>) -> String {
 }
 
 /// The wall time at which it is written, spelled as in events.
-pub(super) struct Now;
+pub(super) struct WallTime;
 
-impl fmt::Display for Now {
+impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         SystemTime.format_time(&mut Writer::new(f))
     }
 }
 
-impl Serialize for Now {
+impl Serialize for WallTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-struct Shown<T>(T);
+struct RequestFields<T>(T);
 
-impl<T: fmt::Display> Serialize for Shown<T> {
+impl<T: fmt::Display> Serialize for RequestFields<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
@@ -237,7 +239,7 @@ impl AccessRecord<'static> {
             correlation_id: Some("corr\n1"),
             trace_id: TraceContext::read("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
                 .map(TraceContext::trace),
-            code: Some(Code::WriteSuperseded),
+            code: Some(ErrorCode::WriteSuperseded),
         }
     }
 }
@@ -248,8 +250,9 @@ mod tests {
 
     #[test]
     fn json_holds_every_field_under_its_dotted_name() {
-        let (sink, captured) = Sink::captured(Format::Json);
-        AccessLog::new(sink, Format::Json, Some(Level::INFO)).write(&AccessRecord::example());
+        let (sink, captured) = LogWriter::captured(LogLineFormat::Json);
+        AccessLog::new(sink, LogLineFormat::Json, Some(Level::INFO))
+            .write(&AccessRecord::example());
         let text = captured.text();
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).expect("one object");
         let expected = [
@@ -276,8 +279,9 @@ mod tests {
 
     #[test]
     fn text_stays_on_one_line_whatever_upstream_says() {
-        let (sink, captured) = Sink::captured(Format::Text);
-        AccessLog::new(sink, Format::Text, Some(Level::INFO)).write(&AccessRecord::example());
+        let (sink, captured) = LogWriter::captured(LogLineFormat::Text);
+        AccessLog::new(sink, LogLineFormat::Text, Some(Level::INFO))
+            .write(&AccessRecord::example());
         let text = captured.text();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(
@@ -301,8 +305,8 @@ mod tests {
             code: None,
             ..AccessRecord::example()
         };
-        let (sink, captured) = Sink::captured(Format::Json);
-        AccessLog::new(sink, Format::Json, Some(Level::INFO)).write(&record);
+        let (sink, captured) = LogWriter::captured(LogLineFormat::Json);
+        AccessLog::new(sink, LogLineFormat::Json, Some(Level::INFO)).write(&record);
         let text = captured.text();
         for name in
             ["client", "conversation.id", "effect", "correlation.id", "trace.id", "problem.code"]

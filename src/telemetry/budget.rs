@@ -1,25 +1,25 @@
-//! Figures of the budget of calls.
+//! Metrics of the budget of calls.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::cached_family::{Held, OperationLabels};
-use crate::ports::Operation;
+use super::cached_family::{CachedFamily, OperationLabels};
+use crate::ports::PlatformOperation;
 
 /// What became of the budget.
-pub(super) struct Budget {
-    throttled: Held<OperationLabels, Counter>,
+pub(super) struct BudgetMetrics {
+    throttled: CachedFamily<OperationLabels, Counter>,
     refused: Counter,
     room: Gauge,
     shut: Gauge,
 }
 
-impl Budget {
+impl BudgetMetrics {
     pub(super) fn new() -> Self {
         Self {
-            throttled: Held::new(Operation::ALL.len(), Family::default()),
+            throttled: CachedFamily::new(PlatformOperation::ALL.len(), Family::default()),
             refused: Counter::default(),
             room: Gauge::default(),
             shut: Gauge::default(),
@@ -46,7 +46,7 @@ impl Budget {
         );
     }
 
-    pub(super) fn throttled(&self, operation: Operation) {
+    pub(super) fn throttled(&self, operation: PlatformOperation) {
         let labels = || OperationLabels { operation: operation.as_str() };
         self.throttled.with(Some(operation as usize), labels, |counter| {
             counter.inc();

@@ -12,15 +12,15 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::ports::{Answer, Operation};
+use crate::ports::{AttemptOutcome, PlatformOperation};
 
 /// A family, and a slot for each combination of labels that is foreseen.
-pub(super) struct Held<L, M> {
+pub(super) struct CachedFamily<L, M> {
     pub(super) family: Family<L, M>,
     slots: Box<[OnceLock<M>]>,
 }
 
-impl<L: Clone + Hash + Eq, M: Clone> Held<L, M> {
+impl<L: Clone + Hash + Eq, M: Clone> CachedFamily<L, M> {
     pub(super) fn new(slots: usize, family: Family<L, M>) -> Self {
         Self { family, slots: (0..slots).map(|_| OnceLock::new()).collect() }
     }
@@ -59,7 +59,7 @@ const UPSTREAM_STATUSES: [u16; 16] =
 const ANSWERS: usize = UPSTREAM_STATUSES.len() + 5;
 
 /// Slots of a family by operation and answer.
-pub(super) const OPERATION_ANSWERS: usize = Operation::ALL.len() * ANSWERS;
+pub(super) const OPERATION_ANSWERS: usize = PlatformOperation::ALL.len() * ANSWERS;
 
 /// Statuses that the gateway answers with, in ascending order.
 const OWN_STATUSES: [u16; 21] = [
@@ -69,7 +69,7 @@ const OWN_STATUSES: [u16; 21] = [
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "POST", OTHER];
 
-/// Label of every method that no route serves, since callers can make methods up.
+/// Label of every method that no route serves, since clients can make methods up.
 const OTHER: &str = "other";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -79,27 +79,27 @@ pub(super) struct AttemptLabels {
 }
 
 impl AttemptLabels {
-    pub(super) fn new(operation: Operation, answer: Answer) -> Self {
+    pub(super) fn new(operation: PlatformOperation, answer: AttemptOutcome) -> Self {
         let answer = match answer {
-            Answer::Status(status) => status.to_string(),
-            Answer::Timeout => "timeout".to_owned(),
-            Answer::Connect => "connect".to_owned(),
-            Answer::Reset => "reset".to_owned(),
-            Answer::Invalid => "invalid".to_owned(),
-            Answer::NotSent => "notSent".to_owned(),
+            AttemptOutcome::Status(status) => status.to_string(),
+            AttemptOutcome::Timeout => "timeout".to_owned(),
+            AttemptOutcome::Connect => "connect".to_owned(),
+            AttemptOutcome::Reset => "reset".to_owned(),
+            AttemptOutcome::Invalid => "invalid".to_owned(),
+            AttemptOutcome::NotSent => "notSent".to_owned(),
         };
         Self { operation: operation.as_str(), answer }
     }
 
-    pub(super) fn slot(operation: Operation, answer: Answer) -> Option<usize> {
+    pub(super) fn slot(operation: PlatformOperation, answer: AttemptOutcome) -> Option<usize> {
         let special = UPSTREAM_STATUSES.len();
         let within = match answer {
-            Answer::Status(status) => UPSTREAM_STATUSES.binary_search(&status).ok()?,
-            Answer::Timeout => special,
-            Answer::Connect => special + 1,
-            Answer::Reset => special + 2,
-            Answer::Invalid => special + 3,
-            Answer::NotSent => special + 4,
+            AttemptOutcome::Status(status) => UPSTREAM_STATUSES.binary_search(&status).ok()?,
+            AttemptOutcome::Timeout => special,
+            AttemptOutcome::Connect => special + 1,
+            AttemptOutcome::Reset => special + 2,
+            AttemptOutcome::Invalid => special + 3,
+            AttemptOutcome::NotSent => special + 4,
         };
         Some(operation as usize * ANSWERS + within)
     }
@@ -135,13 +135,13 @@ pub(super) struct RequestLabels {
 
 /// A method and a route, bounded as labels have to be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Endpoint {
+pub(super) struct EndpointLabels {
     method: usize,
     route: usize,
     route_name: &'static str,
 }
 
-impl Endpoint {
+impl EndpointLabels {
     /// `route` is an index into the routes, and their number for what matched none.
     pub(super) fn new(method: &str, route: usize, route_name: &'static str) -> Self {
         let method = METHODS.iter().position(|known| *known == method);
@@ -185,22 +185,22 @@ mod tests {
 
     #[test]
     fn every_foreseen_combination_has_a_slot_of_its_own() {
-        let answers = UPSTREAM_STATUSES.into_iter().map(Answer::Status).chain([
-            Answer::Timeout,
-            Answer::Connect,
-            Answer::Reset,
-            Answer::Invalid,
-            Answer::NotSent,
+        let answers = UPSTREAM_STATUSES.into_iter().map(AttemptOutcome::Status).chain([
+            AttemptOutcome::Timeout,
+            AttemptOutcome::Connect,
+            AttemptOutcome::Reset,
+            AttemptOutcome::Invalid,
+            AttemptOutcome::NotSent,
         ]);
         let mut slots: Vec<_> = answers
             .flat_map(|answer| {
-                Operation::ALL.map(|operation| AttemptLabels::slot(operation, answer))
+                PlatformOperation::ALL.map(|operation| AttemptLabels::slot(operation, answer))
             })
             .map(|slot| slot.expect("foreseen"))
             .collect();
         slots.sort_unstable();
         assert_eq!(slots, (0..OPERATION_ANSWERS).collect::<Vec<_>>());
-        assert_eq!(AttemptLabels::slot(Operation::Read, Answer::Status(418)), None);
+        assert_eq!(AttemptLabels::slot(PlatformOperation::Read, AttemptOutcome::Status(418)), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Figures by caller: who asks how much, with which success, and on whose account upstream is called.
+//! Metrics by client: who asks how much, with which success, and on whose account upstream is called.
 //!
-//! A caller is a label only by the name that it is configured with, so nobody makes labels up; where
-//! anybody may call there are none of these figures.
+//! A client is a label only by the name that it is configured with, so nobody makes labels up; where
+//! anybody may call there are none of these metrics.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -12,11 +12,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use crate::domain::Client;
-use crate::ports::Payer;
+use crate::ports::BudgetAccount;
 
-/// What is counted of each caller.
+/// What is counted of each client.
 #[derive(Default)]
-pub(super) struct Clients {
+pub(super) struct ClientMetrics {
     requests: Family<AnswerLabels, Counter>,
     calls: Family<ClientLabels, Counter>,
     /// Those of `calls`, by the account.
@@ -34,7 +34,7 @@ struct ClientLabels {
     client: String,
 }
 
-impl Clients {
+impl ClientMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "client_requests",
@@ -48,11 +48,11 @@ impl Clients {
         );
     }
 
-    /// These are the callers; what others have had stays.
+    /// These are the clients; what others have had stays.
     pub(super) fn know<'a>(&self, clients: impl Iterator<Item = &'a Client>) {
         let account = |client: &Client| {
             let labels = ClientLabels { client: client.name.as_str().to_owned() };
-            (Payer::from(client).id, self.calls.get_or_create_owned(&labels))
+            (BudgetAccount::from(client).id, self.calls.get_or_create_owned(&labels))
         };
         let accounts = clients.map(account).collect();
         *self.accounts.write().unwrap_or_else(PoisonError::into_inner) = accounts;
@@ -63,12 +63,12 @@ impl Clients {
         self.requests.get_or_create_owned(&labels).inc();
     }
 
-    pub(super) fn called(&self, payer: Payer) {
-        if payer == Payer::NOBODY {
+    pub(super) fn called(&self, account: BudgetAccount) {
+        if account == BudgetAccount::SHARED {
             return;
         }
         let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(calls) = accounts.get(&payer.id) {
+        if let Some(calls) = accounts.get(&account.id) {
             calls.inc();
         }
     }

@@ -1,4 +1,4 @@
-//! Figures of the listening side.
+//! Metrics of the listening side.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
-/// Why the service ended a connection, where its caller did not.
+/// Why the service ended a connection, where its client did not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum CloseReason {
     /// The TLS handshake did not end in time.
     HandshakeTimeout,
     /// The TLS handshake failed, for want of a good certificate for instance.
@@ -30,7 +30,7 @@ pub enum Ended {
     Shutdown,
 }
 
-impl Ended {
+impl CloseReason {
     const fn as_str(self) -> &'static str {
         match self {
             Self::HandshakeTimeout => "handshakeTimeout",
@@ -56,7 +56,7 @@ struct TakenLabels {
 
 /// What became of connections.
 #[derive(Default)]
-pub(super) struct Connections {
+pub(super) struct ConnectionMetrics {
     open: Gauge<i64, AtomicI64>,
     ended: Family<ReasonLabels, Counter>,
     reloads: Family<TakenLabels, Counter>,
@@ -90,7 +90,7 @@ impl Collector for CertificateExpiry {
     }
 }
 
-impl Connections {
+impl ConnectionMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("connections", "Connections of callers", self.open.clone());
         registry.register(
@@ -119,7 +119,7 @@ impl Connections {
         self.expires.0.store(at, Ordering::Relaxed);
     }
 
-    pub(super) fn ended(&self, ended: Ended) {
+    pub(super) fn ended(&self, ended: CloseReason) {
         self.ended.get_or_create_owned(&ReasonLabels { reason: ended.as_str() }).inc();
     }
 }

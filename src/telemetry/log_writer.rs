@@ -16,32 +16,32 @@ use std::time::Duration;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::Format;
+use super::LogLineFormat;
 
 /// Most that is kept in memory: some seconds of output at full load.
-const CAPACITY: usize = 1024 * 1024;
+const BUFFER_CAPACITY: usize = 1024 * 1024;
 
 /// A line that is longer is left out: something from outside has found its way into it whole.
-const LONGEST_LINE: usize = 32 * 1024;
+const MAX_LINE_BYTES: usize = 32 * 1024;
 
 /// From here on waiting saves nothing: one write of this size is as cheap a byte as any larger.
-const WORTH_WRITING: usize = 64 * 1024;
+const MIN_WRITE_BYTES: usize = 64 * 1024;
 
 /// How long the first line of a batch waits for company.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long [`Sink::flush`] waits for an output that does not move.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+/// How long [`LogWriter::flush`] waits for an output that does not move.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long an output is left alone that would block, as a terminal set so by another program.
 const BLOCKED_PAUSE: Duration = Duration::from_millis(10);
 
 /// The log lines that the output did not take, and why. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct LogLosses(Arc<Losses>);
+pub struct LogLosses(Arc<LossCounters>);
 
 #[derive(Default)]
-struct Losses {
+struct LossCounters {
     lines: AtomicU64,
     fault: Mutex<Option<String>>,
 }
@@ -73,21 +73,21 @@ impl LogLosses {
 
 /// The shared output of the process. Cheap to clone.
 #[derive(Clone)]
-pub struct Sink {
-    shared: Arc<Shared>,
-    _closer: Arc<Closer>,
+pub struct LogWriter {
+    shared: Arc<LogWriterInner>,
+    _closer: Arc<WriterGuard>,
 }
 
-struct Shared {
-    buffer: Mutex<Buffer>,
+struct LogWriterInner {
+    buffer: Mutex<LineBuffer>,
     filled: Condvar,
     emptied: Condvar,
-    format: Format,
+    format: LogLineFormat,
     losses: LogLosses,
 }
 
 #[derive(Default)]
-struct Buffer {
+struct LineBuffer {
     bytes: Vec<u8>,
     dropped: u64,
     urgent: bool,
@@ -96,21 +96,21 @@ struct Buffer {
 }
 
 /// Ends the thread when the last handle is gone.
-struct Closer(Arc<Shared>);
+struct WriterGuard(Arc<LogWriterInner>);
 
-impl Drop for Closer {
+impl Drop for WriterGuard {
     fn drop(&mut self) {
         self.0.lock().closed = true;
         self.0.filled.notify_one();
     }
 }
 
-impl Sink {
+impl LogWriter {
     /// A sink over standard output.
-    pub fn stdout(format: Format) -> Self {
+    pub fn stdout(format: LogLineFormat) -> Self {
         match io::stdout().as_fd().try_clone_to_owned() {
-            Ok(output) => Self::over(Unbuffered(output.into()), format),
-            Err(_) => Self::over(io::stdout(), format),
+            Ok(output) => Self::new(UnbufferedStdout(output.into()), format),
+            Err(_) => Self::new(io::stdout(), format),
         }
     }
 
@@ -120,8 +120,8 @@ impl Sink {
     }
 
     /// A sink over any output. It ends, with all that was written, when its last clone is dropped.
-    pub fn over(output: impl Write + Send + 'static, format: Format) -> Self {
-        let shared = Arc::new(Shared {
+    pub fn new(output: impl Write + Send + 'static, format: LogLineFormat) -> Self {
+        let shared = Arc::new(LogWriterInner {
             buffer: Mutex::default(),
             filled: Condvar::new(),
             emptied: Condvar::new(),
@@ -133,14 +133,14 @@ impl Sink {
         let _ = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || theirs.drain_into(output));
-        Self { _closer: Arc::new(Closer(Arc::clone(&shared))), shared }
+        Self { _closer: Arc::new(WriterGuard(Arc::clone(&shared))), shared }
     }
 
     /// A sink that keeps everything, for tests that look at what was logged.
-    pub fn captured(format: Format) -> (Self, Captured) {
+    pub fn captured(format: LogLineFormat) -> (Self, CapturedLog) {
         let bytes = Arc::<Mutex<Vec<u8>>>::default();
-        let sink = Self::over(Collector(Arc::clone(&bytes)), format);
-        let captured = Captured { sink: sink.clone(), bytes };
+        let sink = Self::new(LogCollector(Arc::clone(&bytes)), format);
+        let captured = CapturedLog { sink: sink.clone(), bytes };
         (sink, captured)
     }
 
@@ -157,7 +157,7 @@ impl Sink {
         let mut buffer = self.shared.lock();
         buffer.urgent = true;
         self.shared.filled.notify_one();
-        let _ = self.shared.emptied.wait_timeout_while(buffer, FLUSH_PATIENCE, |buffer| {
+        let _ = self.shared.emptied.wait_timeout_while(buffer, FLUSH_TIMEOUT, |buffer| {
             buffer.writing || !buffer.bytes.is_empty() || buffer.dropped > 0
         });
     }
@@ -166,28 +166,28 @@ impl Sink {
         let mut buffer = self.shared.lock();
         let before = buffer.bytes.len();
         write(&mut buffer.bytes);
-        if buffer.bytes.len() - before > LONGEST_LINE {
+        if buffer.bytes.len() - before > MAX_LINE_BYTES {
             let bytes = buffer.bytes.len() - before;
             buffer.bytes.truncate(before);
             buffer.bytes.extend_from_slice(too_long(self.shared.format, bytes).as_bytes());
         }
         let after = buffer.bytes.len();
-        if after > CAPACITY {
+        if after > BUFFER_CAPACITY {
             buffer.bytes.truncate(before);
             buffer.dropped += 1;
             self.shared.losses.add(1, "the output takes no lines");
             return;
         }
         buffer.urgent |= urgent;
-        let grown = before < WORTH_WRITING && after >= WORTH_WRITING;
+        let grown = before < MIN_WRITE_BYTES && after >= MIN_WRITE_BYTES;
         if before == 0 || grown || urgent {
             self.shared.filled.notify_one();
         }
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Buffer> {
+impl LogWriterInner {
+    fn lock(&self) -> MutexGuard<'_, LineBuffer> {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -219,7 +219,7 @@ impl Shared {
                 }
             }
             batch.clear();
-            batch.shrink_to(WORTH_WRITING);
+            batch.shrink_to(MIN_WRITE_BYTES);
             self.lock().writing = false;
             self.emptied.notify_all();
             if closed {
@@ -231,13 +231,13 @@ impl Shared {
     /// Waits for lines and moves them into `batch`; true if these were the last.
     fn next_batch(&self, batch: &mut Vec<u8>, untold: &mut u64) -> bool {
         let idle =
-            |buffer: &mut Buffer| buffer.bytes.is_empty() && !buffer.closed && !buffer.urgent;
-        let gathering = |buffer: &mut Buffer| {
-            buffer.bytes.len() < WORTH_WRITING && !buffer.closed && !buffer.urgent
+            |buffer: &mut LineBuffer| buffer.bytes.is_empty() && !buffer.closed && !buffer.urgent;
+        let gathering = |buffer: &mut LineBuffer| {
+            buffer.bytes.len() < MIN_WRITE_BYTES && !buffer.closed && !buffer.urgent
         };
         let buffer = self.filled.wait_while(self.lock(), idle);
         let buffer = buffer.unwrap_or_else(PoisonError::into_inner);
-        let gathered = self.filled.wait_timeout_while(buffer, GATHER, gathering);
+        let gathered = self.filled.wait_timeout_while(buffer, GATHER_INTERVAL, gathering);
         let (mut buffer, _) = gathered.unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut buffer.bytes, batch);
         *untold += std::mem::take(&mut buffer.dropped);
@@ -268,31 +268,31 @@ fn written<'a>(output: &mut impl Write, mut bytes: &'a [u8]) -> Result<(), (&'a 
     output.flush().map_err(|error| (bytes, error))
 }
 
-fn too_long(format: Format, bytes: usize) -> String {
+fn too_long(format: LogLineFormat, bytes: usize) -> String {
     const WHAT: &str = "a log line was left out, because it was too long";
     match format {
-        Format::Json => {
+        LogLineFormat::Json => {
             format!(
                 "{{\"level\":\"WARN\",\"target\":\"log\",\"message\":\"{WHAT}\",\"bytes\":{bytes}}}\n"
             )
         }
-        Format::Text => format!("WARN log: {WHAT} bytes={bytes}\n"),
+        LogLineFormat::Text => format!("WARN log: {WHAT} bytes={bytes}\n"),
     }
 }
 
-fn lost(format: Format, lines: u64) -> String {
+fn lost(format: LogLineFormat, lines: u64) -> String {
     const WHAT: &str = "log lines were dropped, because the output did not take them";
     match format {
-        Format::Json => {
+        LogLineFormat::Json => {
             format!(
                 "{{\"level\":\"WARN\",\"target\":\"log\",\"message\":\"{WHAT}\",\"lines\":{lines}}}\n"
             )
         }
-        Format::Text => format!("WARN log: {WHAT} lines={lines}\n"),
+        LogLineFormat::Text => format!("WARN log: {WHAT} lines={lines}\n"),
     }
 }
 
-impl<'a> MakeWriter<'a> for Sink {
+impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = EventWriter<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
@@ -306,7 +306,7 @@ impl<'a> MakeWriter<'a> for Sink {
 
 /// Takes a whole formatted event at once, line end included.
 pub struct EventWriter<'a> {
-    sink: &'a Sink,
+    sink: &'a LogWriter,
     urgent: bool,
 }
 
@@ -321,13 +321,13 @@ impl Write for EventWriter<'_> {
     }
 }
 
-/// What a sink of [`Sink::captured`] was given.
-pub struct Captured {
-    sink: Sink,
+/// What a sink of [`LogWriter::captured`] was given.
+pub struct CapturedLog {
+    sink: LogWriter,
     bytes: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Captured {
+impl CapturedLog {
     /// All of it up to now.
     pub fn text(&self) -> String {
         self.sink.flush();
@@ -338,9 +338,9 @@ impl Captured {
 
 /// Standard output without the buffer of the standard library, which hides how much of a batch could
 /// not be written. Its lock is still taken: audit records may go to the same place.
-struct Unbuffered(File);
+struct UnbufferedStdout(File);
 
-impl Write for Unbuffered {
+impl Write for UnbufferedStdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _alone = io::stdout().lock();
         self.0.write(bytes)
@@ -351,9 +351,9 @@ impl Write for Unbuffered {
     }
 }
 
-struct Collector(Arc<Mutex<Vec<u8>>>);
+struct LogCollector(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Collector {
+impl Write for LogCollector {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
     }

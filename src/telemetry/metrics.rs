@@ -1,4 +1,4 @@
-//! The figures behind `/metrics`, as the text that Prometheus scrapes.
+//! The metrics behind `/metrics`, as the text that Prometheus scrapes.
 //!
 //! Each instance has a registry of its own, so that tests can run several services in a process.
 //! Labels come from closed sets: no id, key, path or value is ever one.
@@ -16,34 +16,36 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
-use super::budget::Budget;
-use super::cached_family::{Endpoint, Held, RequestLabels, RouteLabels, count, seconds};
-use super::clients::Clients;
-use super::connections::{Connections, Ended};
+use super::budget::BudgetMetrics;
+use super::cached_family::{
+    CachedFamily, EndpointLabels, RequestLabels, RouteLabels, count, seconds,
+};
+use super::clients::ClientMetrics;
+use super::connections::{CloseReason, ConnectionMetrics};
 use super::log_writer::LogLosses;
 use super::process;
-use super::upstream::Upstream;
-use super::writes::{Writes, whole};
-use crate::domain::{Client, Outcome};
-use crate::ports::{Answer, Meter, Operation, Payer};
+use super::upstream::UpstreamMetrics;
+use super::writes::{WriteMetrics, clamp_to_gauge};
+use crate::domain::{Client, KeyOutcome};
+use crate::ports::{AttemptOutcome, BudgetAccount, MetricsRecorder, PlatformOperation};
 
 const PREFIX: &str = "attribute_gateway";
 
-/// Label of requests that no route took, since callers can make paths up.
+/// Label of requests that no route took, since clients can make paths up.
 const UNMATCHED: &str = "unmatched";
 
-/// All figures of one service. Cheap to clone.
+/// All metrics of one service. Cheap to clone.
 #[derive(Clone)]
-pub struct Metrics(Arc<Figures>);
+pub struct ServiceMetrics(Arc<MetricsInner>);
 
 /// One answered HTTP request.
 #[derive(Clone, Copy, Debug)]
-pub struct HttpFigures<'a> {
+pub struct HttpRequestMetrics<'a> {
     /// Method of the request.
     pub method: &'a str,
     /// Pattern of the route that took it.
     pub route: Option<&'a str>,
-    /// Name of the caller, where callers are told apart.
+    /// Name of the client, where clients are told apart.
     pub client: Option<&'a str>,
     /// Status of the answer.
     pub status: u16,
@@ -51,18 +53,18 @@ pub struct HttpFigures<'a> {
     pub took: Duration,
 }
 
-struct Figures {
+struct MetricsInner {
     registry: Registry,
     routes: &'static [&'static str],
-    requests: Held<RequestLabels, Counter>,
-    request_seconds: Held<RouteLabels, Histogram>,
-    upstream: Upstream,
-    budget: Budget,
-    clients: Clients,
-    connections: Connections,
-    /// Brings figures up to date that change with time alone.
+    requests: CachedFamily<RequestLabels, Counter>,
+    request_seconds: CachedFamily<RouteLabels, Histogram>,
+    upstream: UpstreamMetrics,
+    budget: BudgetMetrics,
+    clients: ClientMetrics,
+    connections: ConnectionMetrics,
+    /// Brings metrics up to date that change with time alone.
     refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    writes: Writes,
+    writes: WriteMetrics,
     audit_records: Counter,
     audit_lost: Counter,
     clients_file_rejected: Gauge,
@@ -71,24 +73,27 @@ struct Figures {
     process: Registry,
 }
 
-impl Metrics {
-    /// Fresh figures, all at zero. `routes` are the patterns that requests can match.
+impl ServiceMetrics {
+    /// Fresh metrics, all at zero. `routes` are the patterns that requests can match.
     pub fn new(routes: &'static [&'static str]) -> Self {
-        let endpoints = Endpoint::slots(routes.len());
-        let mut figures = Figures {
+        let endpoints = EndpointLabels::slots(routes.len());
+        let mut metrics = MetricsInner {
             registry: Registry::with_prefix(PREFIX),
             routes,
-            requests: Held::new(Endpoint::request_slots(routes.len()), Family::default()),
-            request_seconds: Held::new(
+            requests: CachedFamily::new(
+                EndpointLabels::request_slots(routes.len()),
+                Family::default(),
+            ),
+            request_seconds: CachedFamily::new(
                 endpoints,
                 Family::new_with_constructor(seconds as fn() -> Histogram),
             ),
-            upstream: Upstream::new(),
-            budget: Budget::new(),
-            clients: Clients::default(),
-            connections: Connections::default(),
+            upstream: UpstreamMetrics::new(),
+            budget: BudgetMetrics::new(),
+            clients: ClientMetrics::default(),
+            connections: ConnectionMetrics::default(),
             refresh: OnceLock::new(),
-            writes: Writes::new(),
+            writes: WriteMetrics::new(),
             audit_records: Counter::default(),
             audit_lost: Counter::default(),
             clients_file_rejected: Gauge::default(),
@@ -96,17 +101,17 @@ impl Metrics {
             log: OnceLock::new(),
             process: process::registry(),
         };
-        figures.register();
-        Self(Arc::new(figures))
+        metrics.register();
+        Self(Arc::new(metrics))
     }
 
     /// Counts an answered request.
-    pub fn http(&self, request: HttpFigures<'_>) {
+    pub fn http(&self, request: HttpRequestMetrics<'_>) {
         let known =
             request.route.and_then(|route| self.0.routes.iter().position(|known| *known == route));
         let index = known.unwrap_or(self.0.routes.len());
         let name = known.map_or(UNMATCHED, |index| self.0.routes[index]);
-        let endpoint = Endpoint::new(request.method, index, name);
+        let endpoint = EndpointLabels::new(request.method, index, name);
         self.0.requests.with(
             endpoint.request_slot(request.status),
             || endpoint.request_labels(request.status),
@@ -122,7 +127,7 @@ impl Metrics {
         }
     }
 
-    /// Who the callers are, each of whom has figures from now on.
+    /// Who the clients are, each of whom has metrics from now on.
     pub fn know_clients(&self, clients: &[Arc<Client>]) {
         self.0.clients.know(clients.iter().map(|client| &**client));
     }
@@ -133,7 +138,7 @@ impl Metrics {
     }
 
     /// Counts a connection that the service ended.
-    pub fn connection_ended(&self, ended: Ended) {
+    pub fn connection_ended(&self, ended: CloseReason) {
         self.0.connections.ended(ended);
     }
 
@@ -147,13 +152,13 @@ impl Metrics {
         self.0.connections.expires(at);
     }
 
-    /// Has `refresh` called before the figures are read, for those that change with time alone. It
+    /// Has `refresh` called before the metrics are read, for those that change with time alone. It
     /// must not keep them alive. The first one stays.
     pub fn refreshed_by(&self, refresh: impl Fn() + Send + Sync + 'static) {
         let _ = self.0.refresh.set(Box::new(refresh));
     }
 
-    /// Whether the file of callers cannot be used as it stands.
+    /// Whether the file of clients cannot be used as it stands.
     pub fn clients_file_rejected(&self, rejected: bool) {
         self.0.clients_file_rejected.set(rejected.into());
     }
@@ -167,7 +172,7 @@ impl Metrics {
         self
     }
 
-    /// All figures as the text that Prometheus scrapes.
+    /// All metrics as the text that Prometheus scrapes.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         if let Some(refresh) = self.0.refresh.get() {
             refresh();
@@ -183,7 +188,7 @@ impl Metrics {
     }
 }
 
-impl Figures {
+impl MetricsInner {
     fn register(&mut self) {
         self.register_http();
         self.upstream.register(&mut self.registry);
@@ -217,24 +222,24 @@ impl Figures {
     }
 }
 
-impl Meter for Metrics {
-    fn attempt(&self, operation: Operation, answer: Answer, took: Duration) {
+impl MetricsRecorder for ServiceMetrics {
+    fn attempt(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration) {
         self.0.upstream.attempt(operation, answer, took);
     }
 
-    fn call(&self, operation: Operation, answer: Answer, took: Duration) {
+    fn call(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration) {
         self.0.upstream.call(operation, answer, took);
     }
 
-    fn retry(&self, operation: Operation) {
+    fn retry(&self, operation: PlatformOperation) {
         self.0.upstream.retry(operation);
     }
 
-    fn retry_refused(&self, operation: Operation) {
+    fn retry_refused(&self, operation: PlatformOperation) {
         self.0.upstream.retry_refused(operation);
     }
 
-    fn throttled(&self, operation: Operation) {
+    fn throttled(&self, operation: PlatformOperation) {
         self.0.budget.throttled(operation);
     }
 
@@ -242,8 +247,8 @@ impl Meter for Metrics {
         self.0.budget.refused();
     }
 
-    fn paid(&self, payer: Payer) {
-        self.0.clients.called(payer);
+    fn paid(&self, account: BudgetAccount) {
+        self.0.clients.called(account);
     }
 
     fn rate_window(&self, room: u64, throttled: bool) {
@@ -262,7 +267,7 @@ impl Meter for Metrics {
         self.0.upstream.token_failed();
     }
 
-    fn outcome(&self, outcome: Outcome) {
+    fn outcome(&self, outcome: KeyOutcome) {
         self.0.writes.outcome(outcome);
     }
 
@@ -299,11 +304,11 @@ impl Meter for Metrics {
     }
 
     fn writes_in_flight(&self, count: usize) {
-        self.0.writes.in_flight.set(whole(count));
+        self.0.writes.in_flight.set(clamp_to_gauge(count));
     }
 
     fn participants_held(&self, count: usize) {
-        self.0.writes.participants_held.set(whole(count));
+        self.0.writes.participants_held.set(clamp_to_gauge(count));
     }
 
     fn audited(&self, written: bool) {
@@ -321,23 +326,23 @@ mod tests {
 
     const ROUTES: &[&str] = &["/a", "/b/{id}"];
 
-    fn text(metrics: &Metrics) -> String {
+    fn text(metrics: &ServiceMetrics) -> String {
         metrics.encode().expect("encodes")
     }
 
-    fn report_one_of_each(metrics: &Metrics) {
+    fn report_one_of_each(metrics: &ServiceMetrics) {
         let took = Duration::from_millis(30);
-        metrics.attempt(Operation::Read, Answer::Status(200), took);
-        metrics.attempt(Operation::Patch, Answer::Status(418), took);
-        metrics.call(Operation::Token, Answer::Timeout, took);
-        metrics.retry(Operation::Patch);
-        metrics.retry_refused(Operation::Patch);
-        metrics.throttled(Operation::Read);
+        metrics.attempt(PlatformOperation::Read, AttemptOutcome::Status(200), took);
+        metrics.attempt(PlatformOperation::Patch, AttemptOutcome::Status(418), took);
+        metrics.call(PlatformOperation::Token, AttemptOutcome::Timeout, took);
+        metrics.retry(PlatformOperation::Patch);
+        metrics.retry_refused(PlatformOperation::Patch);
+        metrics.throttled(PlatformOperation::Read);
         metrics.rate_refused();
         metrics.rate_window(u64::MAX, true);
         metrics.refused_by_throttle("conversations");
         metrics.token_failed();
-        metrics.outcome(Outcome::Verified);
+        metrics.outcome(KeyOutcome::Verified);
         metrics.visibility_lag(took);
         metrics.read_backs(2);
         metrics.keys_lost(3);
@@ -345,7 +350,7 @@ mod tests {
         metrics.writes_in_flight(7);
         metrics.participants_held(9);
         metrics.connections(3);
-        metrics.connection_ended(Ended::Refused);
+        metrics.connection_ended(CloseReason::Refused);
         metrics.audited(true);
         metrics.audited(true);
         metrics.audited(false);
@@ -355,7 +360,7 @@ mod tests {
 
     #[test]
     fn each_event_shows_up_under_its_documented_name() {
-        let metrics = Metrics::new(ROUTES);
+        let metrics = ServiceMetrics::new(ROUTES);
         report_one_of_each(&metrics);
         let text = text(&metrics);
         for line in [
@@ -394,13 +399,13 @@ mod tests {
 
     #[test]
     fn the_end_of_the_certificate_is_absent_without_tls() {
-        assert!(!text(&Metrics::new(ROUTES)).contains("tls_certificate_expiry"));
+        assert!(!text(&ServiceMetrics::new(ROUTES)).contains("tls_certificate_expiry"));
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_standard_metrics_of_the_process_have_their_standard_names() {
-        let text = text(&Metrics::new(ROUTES));
+    fn the_process_metrics_have_their_standard_names() {
+        let text = text(&ServiceMetrics::new(ROUTES));
         let value = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
             line.unwrap_or_else(|| panic!("no {name}")).parse::<f64>().expect("a number")
@@ -420,10 +425,10 @@ mod tests {
 
     #[test]
     fn made_up_methods_and_paths_share_one_label() {
-        let metrics = Metrics::new(ROUTES);
+        let metrics = ServiceMetrics::new(ROUTES);
         for (method, route) in [("BREW", None), ("MILK", Some("/made/up")), ("GET", Some("/a"))] {
             let (client, took) = (None, Duration::ZERO);
-            metrics.http(HttpFigures { method, route, client, status: 404, took });
+            metrics.http(HttpRequestMetrics { method, route, client, status: 404, took });
         }
         let text = text(&metrics);
         assert!(text.contains(r#"{method="other",route="unmatched",status="404"} 2"#), "{text}");
@@ -433,7 +438,7 @@ mod tests {
 
     #[test]
     fn two_services_in_a_process_count_apart() {
-        let (one, two) = (Metrics::new(ROUTES), Metrics::new(ROUTES));
+        let (one, two) = (ServiceMetrics::new(ROUTES), ServiceMetrics::new(ROUTES));
         one.keys_lost(1);
         assert!(
             text(&one).contains("keys_lost_total 1") && text(&two).contains("keys_lost_total 0")

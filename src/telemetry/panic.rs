@@ -3,11 +3,11 @@
 
 use std::panic::PanicHookInfo;
 
-use super::Sink;
+use super::LogWriter;
 
 /// Logs every panic of the process from now on, and writes the log out, since the process may be
 /// about to end.
-pub(super) fn log_through(sink: Sink) {
+pub(super) fn log_through(sink: LogWriter) {
     std::panic::set_hook(Box::new(move |info| {
         report(info);
         sink.flush();

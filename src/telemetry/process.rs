@@ -28,7 +28,7 @@ mod linux {
     impl Collector for ProcessCollector {
         fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
             let Ok(process) = Process::myself() else { return Ok(()) };
-            let mut metrics = Metrics(encoder);
+            let mut metrics = ServiceMetrics(encoder);
             if let Ok(stat) = process.stat() {
                 let ticks = procfs::ticks_per_second();
                 let seconds = |count: u64| exact(count) / exact(ticks);
@@ -63,9 +63,9 @@ mod linux {
         count as f64
     }
 
-    struct Metrics<'a>(DescriptorEncoder<'a>);
+    struct ServiceMetrics<'a>(DescriptorEncoder<'a>);
 
-    impl Metrics<'_> {
+    impl ServiceMetrics<'_> {
         fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
             self.add(name, help, &ConstGauge::new(value))
         }

@@ -19,20 +19,23 @@ use opentelemetry_sdk::trace::{
 
 use super::access_log::{AccessRecord, milliseconds};
 use crate::clock;
-use crate::ports::{Answer, Attempt, Cycle, Operation, Phase, Span, Spans, TraceContext};
+use crate::ports::{
+    AttemptOutcome, PlatformOperation, RequestContext, RequestPhase, TraceContext, TraceExporter,
+    TraceSpan, UpstreamAttempt,
+};
 
-/// From which status on the service has failed, and not its caller.
+/// From which status on the service has failed, and not its client.
 const SERVER_ERROR: u16 = 500;
 
 /// How long the end of the process waits for the last batch.
-const PATIENCE: Duration = Duration::from_secs(5);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where spans go. Clones are the same one.
 #[derive(Clone, Debug)]
-pub struct SpanExport(Arc<Recorder>);
+pub struct SpanExport(Arc<SpanRecorder>);
 
 #[derive(Debug)]
-struct Recorder {
+struct SpanRecorder {
     processor: BatchSpanProcessor,
     /// One in so many of the traces that begin here is kept.
     keep_one_in: u32,
@@ -41,31 +44,31 @@ struct Recorder {
 
 impl SpanExport {
     /// To this exporter, under the name of a service. Of traces that begin here one in so many is
-    /// kept; about others their callers have decided.
+    /// kept; about others their clients have decided.
     pub fn new(exporter: impl SpanExporter + 'static, service: String, keep_one_in: u32) -> Self {
         let mut processor = BatchSpanProcessor::builder(exporter).build();
         processor.set_resource(&Resource::builder().with_service_name(service).build());
         let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
-        Self(Arc::new(Recorder { processor, keep_one_in, scope }))
+        Self(Arc::new(SpanRecorder { processor, keep_one_in, scope }))
     }
 
-    /// The span of a request that arrives, below its caller's if it has one.
-    pub fn open(&self, given: Option<TraceContext>) -> Span {
+    /// The span of a request that arrives, below its client's if it has one.
+    pub fn open(&self, given: Option<TraceContext>) -> TraceSpan {
         let begin = || TraceContext::begin(fastrand::u32(..self.0.keep_one_in.max(1)) == 0);
         let context = given.map_or_else(begin, TraceContext::next);
-        let kept = context.is_sampled().then(|| Arc::clone(&self.0) as Arc<dyn Spans>);
-        Span::new(context, given, kept)
+        let kept = context.is_sampled().then(|| Arc::clone(&self.0) as Arc<dyn TraceExporter>);
+        TraceSpan::new(context, given, kept)
     }
 
-    /// A request was answered, or its caller hung up.
-    pub fn request(&self, record: &AccessRecord<'_>, cycle: &Cycle) {
-        let Some(span) = cycle.span().filter(|span| span.spans().is_some()) else { return };
+    /// A request was answered, or its client hung up.
+    pub fn request(&self, record: &AccessRecord<'_>, context: &RequestContext) {
+        let Some(span) = context.span().filter(|span| span.spans().is_some()) else { return };
         let name = format!("{} {}", record.method, record.route);
         let mut data = self.0.ended(span, SpanKind::Server, (name.into(), record.took));
-        data.attributes = of_request(record, cycle);
-        data.links = joined(span, cycle);
+        data.attributes = of_request(record, context);
+        data.links = joined(span, context);
         if record.status >= SERVER_ERROR {
             data.status = Status::error("");
         }
@@ -84,16 +87,17 @@ impl SpanExport {
     /// Sends what there is, and ends.
     pub async fn finish(&self) {
         let recorder = Arc::clone(&self.0);
-        let ended =
-            tokio::task::spawn_blocking(move || recorder.processor.shutdown_with_timeout(PATIENCE));
+        let ended = tokio::task::spawn_blocking(move || {
+            recorder.processor.shutdown_with_timeout(EXPORT_TIMEOUT)
+        });
         if let Ok(Err(error)) = ended.await {
             tracing::warn!(error = %error, "the last spans could not be sent");
         }
     }
 }
 
-impl Spans for Recorder {
-    fn attempt(&self, span: &Span, attempt: &Attempt) {
+impl TraceExporter for SpanRecorder {
+    fn attempt(&self, span: &TraceSpan, attempt: &UpstreamAttempt) {
         let Some(end) = attempt.ended() else { return };
         let name = Cow::Borrowed(name_of(attempt.operation));
         let mut data = self.ended(span, SpanKind::Client, (name, end.took));
@@ -105,16 +109,16 @@ impl Spans for Recorder {
             data.attributes.push(KeyValue::new("genesys.correlation_id", id.clone()));
         }
         let failure = match end.answer {
-            Answer::Status(status) => {
+            AttemptOutcome::Status(status) => {
                 let code = KeyValue::new("http.response.status_code", i64::from(status));
                 data.attributes.push(code);
                 (status >= 400).then(|| status.to_string().into())
             }
-            Answer::Timeout => Some(Cow::Borrowed("timeout")),
-            Answer::Connect => Some(Cow::Borrowed("connect")),
-            Answer::Reset => Some(Cow::Borrowed("reset")),
-            Answer::Invalid => Some(Cow::Borrowed("invalid")),
-            Answer::NotSent => Some(Cow::Borrowed("not_sent")),
+            AttemptOutcome::Timeout => Some(Cow::Borrowed("timeout")),
+            AttemptOutcome::Connect => Some(Cow::Borrowed("connect")),
+            AttemptOutcome::Reset => Some(Cow::Borrowed("reset")),
+            AttemptOutcome::Invalid => Some(Cow::Borrowed("invalid")),
+            AttemptOutcome::NotSent => Some(Cow::Borrowed("not_sent")),
         };
         if let Some(failure) = failure {
             data.attributes.push(KeyValue::new("error.type", failure));
@@ -124,11 +128,11 @@ impl Spans for Recorder {
     }
 }
 
-impl Recorder {
+impl SpanRecorder {
     /// A span that has ended just now, and took so long.
     fn ended(
         &self,
-        span: &Span,
+        span: &TraceSpan,
         span_kind: SpanKind,
         (name, took): (Cow<'static, str>, Duration),
     ) -> SpanData {
@@ -158,9 +162,12 @@ fn context_of(context: TraceContext, remote: bool) -> SpanContext {
 }
 
 /// Exchanges that were made for several requests stand below the first of them; the others lead there.
-fn joined(span: &Span, cycle: &Cycle) -> SpanLinks {
+fn joined(span: &TraceSpan, context: &RequestContext) -> SpanLinks {
     let mut links = SpanLinks::default();
-    let attempts = cycle.trail().map(|trail| trail.steps().attempts).unwrap_or_default();
+    let attempts = context
+        .attempt_log()
+        .map(|attempt_log| attempt_log.snapshot().attempts)
+        .unwrap_or_default();
     for other in attempts.iter().filter_map(|attempt| attempt.span()) {
         if other.spans().is_some() && other.parent() != Some(span.context()) {
             links.links.push(Link::with_context(context_of(other.context(), false)));
@@ -169,7 +176,7 @@ fn joined(span: &Span, cycle: &Cycle) -> SpanLinks {
     links
 }
 
-fn of_request(record: &AccessRecord<'_>, cycle: &Cycle) -> Vec<KeyValue> {
+fn of_request(record: &AccessRecord<'_>, context: &RequestContext) -> Vec<KeyValue> {
     let mut attributes = vec![
         KeyValue::new("http.request.method", record.method.to_owned()),
         KeyValue::new("http.route", record.route.to_owned()),
@@ -185,8 +192,8 @@ fn of_request(record: &AccessRecord<'_>, cycle: &Cycle) -> Vec<KeyValue> {
     add("effect", record.effect.map(|effect| effect.as_str().to_owned()));
     add("correlation.id", record.correlation_id.map(str::to_owned));
     add("error.type", record.code.map(|code| code.as_str().to_owned()));
-    for phase in Phase::ALL {
-        let spent = cycle.spent(phase);
+    for phase in RequestPhase::ALL {
+        let spent = context.spent(phase);
         if !spent.is_zero() {
             attributes.push(KeyValue::new(name_of_phase(phase), milliseconds(spent)));
         }
@@ -194,29 +201,29 @@ fn of_request(record: &AccessRecord<'_>, cycle: &Cycle) -> Vec<KeyValue> {
     attributes
 }
 
-const fn name_of_phase(phase: Phase) -> &'static str {
+const fn name_of_phase(phase: RequestPhase) -> &'static str {
     match phase {
-        Phase::Queue => "queue_ms",
-        Phase::Token => "token_ms",
-        Phase::Read => "read_ms",
-        Phase::Patch => "patch_ms",
-        Phase::Verify => "verify_ms",
+        RequestPhase::Queue => "queue_ms",
+        RequestPhase::Token => "token_ms",
+        RequestPhase::Read => "read_ms",
+        RequestPhase::Patch => "patch_ms",
+        RequestPhase::Verify => "verify_ms",
     }
 }
 
-const fn name_of(operation: Operation) -> &'static str {
+const fn name_of(operation: PlatformOperation) -> &'static str {
     match operation {
-        Operation::Read => "genesys read",
-        Operation::Patch => "genesys patch",
-        Operation::Token => "genesys token",
-        Operation::Analytics => "genesys analytics",
+        PlatformOperation::Read => "genesys read",
+        PlatformOperation::Patch => "genesys patch",
+        PlatformOperation::Token => "genesys token",
+        PlatformOperation::Analytics => "genesys analytics",
     }
 }
 
-const fn method_of(operation: Operation) -> &'static str {
+const fn method_of(operation: PlatformOperation) -> &'static str {
     match operation {
-        Operation::Read => "GET",
-        Operation::Patch => "PATCH",
-        Operation::Token | Operation::Analytics => "POST",
+        PlatformOperation::Read => "GET",
+        PlatformOperation::Patch => "PATCH",
+        PlatformOperation::Token | PlatformOperation::Analytics => "POST",
     }
 }

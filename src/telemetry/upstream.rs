@@ -1,4 +1,4 @@
-//! Figures of what goes to Genesys Cloud: attempts, calls with all their attempts, retries,
+//! Metrics of what goes to Genesys Cloud: attempts, calls with all their attempts, retries,
 //! refusals while it is in trouble, and the token.
 
 use std::fmt;
@@ -14,17 +14,17 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::cached_family::{
-    AttemptLabels, Held, OPERATION_ANSWERS, OperationLabels, UpstreamLabels, count, seconds,
+    AttemptLabels, CachedFamily, OPERATION_ANSWERS, OperationLabels, UpstreamLabels, count, seconds,
 };
 use crate::clock;
-use crate::ports::{Answer, Operation};
+use crate::ports::{AttemptOutcome, PlatformOperation};
 
 /// What goes upstream.
-pub(super) struct Upstream {
-    attempts: Exchanges,
-    calls: Exchanges,
-    retries: Held<OperationLabels, Counter>,
-    retries_refused: Held<OperationLabels, Counter>,
+pub(super) struct UpstreamMetrics {
+    attempts: ExchangeMetrics,
+    calls: ExchangeMetrics,
+    retries: CachedFamily<OperationLabels, Counter>,
+    retries_refused: CachedFamily<OperationLabels, Counter>,
     throttled: Family<UpstreamLabels, Counter>,
     token: TokenTimes,
 }
@@ -60,21 +60,21 @@ struct TokenTimes {
 }
 
 /// How often, with what answer, and how long.
-struct Exchanges {
-    answers: Held<AttemptLabels, Counter>,
-    seconds: Held<OperationLabels, Histogram>,
+struct ExchangeMetrics {
+    answers: CachedFamily<AttemptLabels, Counter>,
+    seconds: CachedFamily<OperationLabels, Histogram>,
 }
 
-impl Exchanges {
+impl ExchangeMetrics {
     fn new() -> Self {
         let durations = Family::new_with_constructor(seconds as fn() -> Histogram);
         Self {
-            answers: Held::new(OPERATION_ANSWERS, Family::default()),
-            seconds: Held::new(Operation::ALL.len(), durations),
+            answers: CachedFamily::new(OPERATION_ANSWERS, Family::default()),
+            seconds: CachedFamily::new(PlatformOperation::ALL.len(), durations),
         }
     }
 
-    fn observe(&self, operation: Operation, answer: Answer, took: Duration) {
+    fn observe(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration) {
         let slot = AttemptLabels::slot(operation, answer);
         self.answers.with(slot, || AttemptLabels::new(operation, answer), count);
         self.seconds.with(
@@ -85,14 +85,14 @@ impl Exchanges {
     }
 }
 
-impl Upstream {
+impl UpstreamMetrics {
     pub(super) fn new() -> Self {
-        let operations = Operation::ALL.len();
+        let operations = PlatformOperation::ALL.len();
         Self {
-            attempts: Exchanges::new(),
-            calls: Exchanges::new(),
-            retries: Held::new(operations, Family::default()),
-            retries_refused: Held::new(operations, Family::default()),
+            attempts: ExchangeMetrics::new(),
+            calls: ExchangeMetrics::new(),
+            retries: CachedFamily::new(operations, Family::default()),
+            retries_refused: CachedFamily::new(operations, Family::default()),
             throttled: Family::default(),
             token: TokenTimes::default(),
         }
@@ -128,19 +128,29 @@ impl Upstream {
         self.token.register(registry);
     }
 
-    pub(super) fn attempt(&self, operation: Operation, answer: Answer, took: Duration) {
+    pub(super) fn attempt(
+        &self,
+        operation: PlatformOperation,
+        answer: AttemptOutcome,
+        took: Duration,
+    ) {
         self.attempts.observe(operation, answer, took);
     }
 
-    pub(super) fn call(&self, operation: Operation, answer: Answer, took: Duration) {
+    pub(super) fn call(
+        &self,
+        operation: PlatformOperation,
+        answer: AttemptOutcome,
+        took: Duration,
+    ) {
         self.calls.observe(operation, answer, took);
     }
 
-    pub(super) fn retry(&self, operation: Operation) {
+    pub(super) fn retry(&self, operation: PlatformOperation) {
         self.retries.with(Some(operation as usize), || labels(operation), count);
     }
 
-    pub(super) fn retry_refused(&self, operation: Operation) {
+    pub(super) fn retry_refused(&self, operation: PlatformOperation) {
         self.retries_refused.with(Some(operation as usize), || labels(operation), count);
     }
 
@@ -177,6 +187,6 @@ impl TokenTimes {
     }
 }
 
-const fn labels(operation: Operation) -> OperationLabels {
+const fn labels(operation: PlatformOperation) -> OperationLabels {
     OperationLabels { operation: operation.as_str() }
 }

@@ -1,4 +1,4 @@
-//! Figures of writes: who waits, who shares, what it costs, what became of it.
+//! Metrics of writes: who waits, who shares, what it costs, what became of it.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::cached_family::{Held, OutcomeLabels, seconds};
-use crate::domain::Outcome;
+use super::cached_family::{CachedFamily, OutcomeLabels, seconds};
+use crate::domain::KeyOutcome;
 
 /// What became of writes, and what they took.
-pub(super) struct Writes {
-    outcomes: Held<OutcomeLabels, Counter>,
+pub(super) struct WriteMetrics {
+    outcomes: CachedFamily<OutcomeLabels, Counter>,
     pub(super) visibility_lag: Histogram,
     pub(super) read_backs: Histogram,
     pub(super) keys_lost: Counter,
@@ -27,10 +27,10 @@ pub(super) struct Writes {
     remembered_bytes: Gauge,
 }
 
-impl Writes {
+impl WriteMetrics {
     pub(super) fn new() -> Self {
         Self {
-            outcomes: Held::new(Outcome::Superseded as usize + 1, Family::default()),
+            outcomes: CachedFamily::new(KeyOutcome::Superseded as usize + 1, Family::default()),
             visibility_lag: seconds(),
             read_backs: Histogram::new((0..=12).map(f64::from)),
             keys_lost: Counter::default(),
@@ -90,7 +90,7 @@ impl Writes {
         ]
     }
 
-    pub(super) fn outcome(&self, outcome: Outcome) {
+    pub(super) fn outcome(&self, outcome: KeyOutcome) {
         let labels = || OutcomeLabels { outcome: outcome.as_str() };
         self.outcomes.with(Some(outcome as usize), labels, |counter| {
             counter.inc();
@@ -102,12 +102,12 @@ impl Writes {
     }
 
     pub(super) fn remembered(&self, conversations: usize, bytes: usize) {
-        self.remembered.set(whole(conversations));
-        self.remembered_bytes.set(whole(bytes));
+        self.remembered.set(clamp_to_gauge(conversations));
+        self.remembered_bytes.set(clamp_to_gauge(bytes));
     }
 }
 
 /// A gauge is signed; no count here comes near the difference.
-pub(super) fn whole(count: usize) -> i64 {
+pub(super) fn clamp_to_gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,6 @@
-//! Who may call what: one table of every route and method by every kind of caller. It is asked twice:
+//! Who may call what: one table of every route and method by every kind of client. It is asked twice:
 //! in process, where it is seen that nothing was sent for those who are refused, and over TLS, where
-//! callers are known by their certificates and one of them has expired.
+//! clients are known by their certificates and one of them has expired.
 
 mod rows;
 
@@ -29,7 +29,7 @@ pub enum Verdict {
     NoConnection(&'static str),
 }
 
-/// A kind of caller.
+/// A kind of client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Caller {
     Nobody,
@@ -79,12 +79,12 @@ fn everybody(entry: impl Fn(&str, &str) -> String) -> Vec<String> {
     .to_vec()
 }
 
-/// A caller that is known by its name with `-key` behind.
+/// A client that is known by its name with `-key` behind.
 fn with_a_key(name: &str, rights: &str) -> String {
     client(name, &format!("{name}-key"), rights)
 }
 
-/// A caller that is known by a certificate with its name.
+/// A client that is known by a certificate with its name.
 fn with_a_certificate(name: &str, rights: &str) -> String {
     format!("[[auth.clients]]\nname = \"{name}\"\ncertificate = \"CN={name}\"\n{rights}\n")
 }
@@ -145,14 +145,14 @@ fn no_route_is_served_beside_those_of_the_document() {
     }
 }
 
-/// A service that knows callers by their certificates, and these.
+/// A service that knows clients by their certificates, and these.
 struct Party {
     gateway: Secured,
     identities: [Option<Identity>; 6],
 }
 
 #[tokio::test]
-async fn with_certificates_it_is_the_same_and_one_that_has_expired_opens_no_connection() {
+async fn certificates_give_the_same_rights_and_expired_ones_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("clients.toml");
     std::fs::write(&file, everybody(with_a_certificate).concat()).expect("writable");

@@ -3,21 +3,21 @@
 
 use std::time::Duration;
 
-use attribute_gateway::simulator::{Action, Call, Fault, Kind, On};
 use axum::Router;
 use axum::body::Body;
+use genesys_simulator::{FaultAction, FaultScope, RequestKind, ScriptedFault, SimulatedCall};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::harness::{Answer, Builder, CALL, CUSTOMER, TestApp, attributes_of, ms, request, send};
 
-fn status(code: u16) -> Action {
-    Action::Status { code, body: None, retry_after: None }
+fn status(code: u16) -> FaultAction {
+    FaultAction::Status { code, body: None, retry_after: None }
 }
 
 /// A failure that is answered at once, because it asks for a wait that fits no deadline.
-fn lasting() -> Action {
-    Action::Status { code: 503, body: None, retry_after: Some(60) }
+fn lasting() -> FaultAction {
+    FaultAction::Status { code: 503, body: None, retry_after: Some(60) }
 }
 
 fn id(number: u64) -> String {
@@ -28,7 +28,8 @@ fn id(number: u64) -> String {
 fn with_calls(calls: u64) -> Builder {
     let mut app = TestApp::new().without_calls().with_budget(1_000_000).allowing_leftovers();
     for number in 1..=calls {
-        app = app.with_call(Call::new(id(number)).customer(CUSTOMER, [("tier", "silver")]));
+        app =
+            app.with_call(SimulatedCall::new(id(number)).customer(CUSTOMER, [("tier", "silver")]));
     }
     app.with_env("RUST_LOG", "info").with_lag(ms(10))
 }
@@ -78,10 +79,10 @@ async fn refused(app: &TestApp) -> f64 {
 #[tokio::test(start_paused = true)]
 async fn with_a_quarter_of_the_calls_failing_nothing_is_refused() {
     for seed in 0..8 {
-        let among = vec![status(500), status(502), status(503), Action::ResetBefore];
-        let fault = Fault::new(Action::Random { percent: 25, seed, among }).always();
+        let among = vec![status(500), status(502), status(503), FaultAction::ResetBefore];
+        let fault = ScriptedFault::new(FaultAction::Random { percent: 25, seed, among }).always();
         let mut app = with_calls(20).with_seed(seed);
-        for on in [On::Read, On::Patch] {
+        for on in [FaultScope::Read, FaultScope::Patch] {
             app = app.with_fault(fault.clone().on(on));
         }
         let app = app.start().await;
@@ -100,10 +101,10 @@ async fn with_a_quarter_of_the_calls_failing_nothing_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_broken_conversation_leaves_the_others_served_whatever_its_rate() {
+async fn one_broken_conversation_does_not_throttle_the_others() {
     for every in [5, 50, 900] {
         for healthy_every in [100, 3000] {
-            let fault = Fault::on_read(status(500)).conversation(id(1)).always();
+            let fault = ScriptedFault::on_read(status(500)).conversation(id(1)).always();
             let app = with_calls(10).with_fault(fault).start().await;
             let router = app.router();
             let broken = tokio::spawn(async move {
@@ -122,13 +123,13 @@ async fn one_broken_conversation_leaves_the_others_served_whatever_its_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_calls_fail_one_a_second_gets_through_and_service_is_full_soon_after() {
-    for action in [status(500), status(503), Action::ResetBefore] {
+async fn a_full_outage_is_probed_each_second_and_ends_quickly() {
+    for action in [status(500), status(503), FaultAction::ResetBefore] {
         for conversations in [1, 3, 50] {
             let app = with_calls(50).start().await;
             reads_every(&app, (ms(20), 100), |number| 1 + number % conversations).await;
             app.simulator.clear_calls();
-            app.simulator.inject(Fault::on_read(action.clone()).always());
+            app.simulator.inject(ScriptedFault::on_read(action.clone()).always());
             let start = Instant::now();
             reads_every(&app, (ms(20), 350), |number| 1 + number % conversations).await;
             // Reads of one conversation share their calls, so it takes longer until many have failed.
@@ -156,13 +157,13 @@ async fn when_all_calls_fail_one_a_second_gets_through_and_service_is_full_soon_
 
 fn calls_since(app: &TestApp, since: Instant) -> Vec<Instant> {
     let calls = app.simulator.calls();
-    let reads = calls.iter().filter(|call| call.kind == Kind::Read);
+    let reads = calls.iter().filter(|call| call.kind == RequestKind::Read);
     reads.map(|call| call.at).filter(|at| *at >= since).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_clients_that_return_when_asked_to_are_nearly_all_served() {
-    let app = with_calls(100).with_fault(Fault::on_read(lasting()).always()).start().await;
+async fn a_hundred_clients_that_honour_retry_after_are_served() {
+    let app = with_calls(100).with_fault(ScriptedFault::on_read(lasting()).always()).start().await;
     reads_every(&app, (ms(10), 100), |number| 1 + number % 100).await;
     let refusals: Vec<_> = (1..=100).map(|number| read(app.router(), &id(number))).collect();
     let refusals = all(refusals).await;
@@ -194,7 +195,7 @@ async fn a_hundred_clients_that_return_when_asked_to_are_nearly_all_served() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_names_the_next_probe_and_makes_no_call() {
-    let app = with_calls(30).with_fault(Fault::on_read(lasting()).always()).start().await;
+    let app = with_calls(30).with_fault(ScriptedFault::on_read(lasting()).always()).start().await;
     reads_every(&app, (ms(1), 20), |number| 1 + number % 30).await;
     tokio::time::sleep(ms(400)).await;
     let calls = app.order().len();
@@ -206,8 +207,8 @@ async fn a_refusal_names_the_next_probe_and_makes_no_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_shows_in_readiness_and_figures_and_does_not_make_the_service_unready() {
-    let app = with_calls(30).with_fault(Fault::on_read(lasting()).always()).start().await;
+async fn throttling_is_shown_and_the_service_stays_ready() {
+    let app = with_calls(30).with_fault(ScriptedFault::on_read(lasting()).always()).start().await;
     let readiness = app.readiness().await.text;
     let idle =
         "upstream.conversations: ok: 0 requests, 0 accepts in the last ten seconds; no calls";
@@ -229,10 +230,10 @@ async fn it_shows_in_readiness_and_figures_and_does_not_make_the_service_unready
 }
 
 #[tokio::test(start_paused = true)]
-async fn trouble_is_logged_once_a_minute_with_numbers_and_its_end_once() {
+async fn throttling_is_logged_once_a_minute_and_at_its_end() {
     const WARNING: &str = "upstream is in trouble";
     const END: &str = "upstream answers again";
-    let app = with_calls(30).with_fault(Fault::on_read(lasting()).always()).start().await;
+    let app = with_calls(30).with_fault(ScriptedFault::on_read(lasting()).always()).start().await;
     let lines = |text: &str| app.logs.text().lines().filter(|line| line.contains(text)).count();
     reads_every(&app, (ms(100), 500), |number| 1 + number % 30).await;
     assert_eq!((lines(WARNING), lines(END)), (1, 0));
@@ -249,15 +250,18 @@ async fn trouble_is_logged_once_a_minute_with_numbers_and_its_end_once() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_and_calls_cut_short_are_no_failures() {
-    let refused = Action::Status { code: 403, body: None, retry_after: None };
-    for action in [refused, Action::Throttle { retry_after: Some(60) }] {
-        let app = with_calls(50).with_fault(Fault::on_read(action).times(40)).start().await;
+    let refused = FaultAction::Status { code: 403, body: None, retry_after: None };
+    for action in [refused, FaultAction::Throttle { retry_after: Some(60) }] {
+        let app = with_calls(50).with_fault(ScriptedFault::on_read(action).times(40)).start().await;
         let tasks = (1..=40).map(|number| read(app.router(), &id(number))).collect();
         assert_eq!(served(&all(tasks).await), 0);
         tokio::time::sleep(ms(60_000)).await;
         app.read(&id(1), "").await.assert_status(200);
     }
-    let app = with_calls(50).with_fault(Fault::on_read(Action::Hang).times(40)).start().await;
+    let app = with_calls(50)
+        .with_fault(ScriptedFault::on_read(FaultAction::Hang).times(40))
+        .start()
+        .await;
     let impatient = |number| {
         let request = request("GET", &attributes_of(&id(number))).header("prefer", "wait=1");
         tokio::spawn(send(app.router(), request.body(Body::empty()).expect("a request")))
@@ -270,7 +274,8 @@ async fn answers_and_calls_cut_short_are_no_failures() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_that_hang_are_failures_from_the_moment_they_were_made() {
-    let app = with_calls(50).with_fault(Fault::on_read(Action::Hang).always()).start().await;
+    let app =
+        with_calls(50).with_fault(ScriptedFault::on_read(FaultAction::Hang).always()).start().await;
     let start = Instant::now();
     reads_every(&app, (ms(20), 300), |number| 1 + number % 50).await;
     let late = calls_since(&app, start + ms(2300));
@@ -279,13 +284,13 @@ async fn calls_that_hang_are_failures_from_the_moment_they_were_made() {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_never_reached_upstream_proves_nothing() {
-    let app = with_calls(30).with_fault(Fault::on_read(lasting()).always()).start().await;
+    let app = with_calls(30).with_fault(ScriptedFault::on_read(lasting()).always()).start().await;
     reads_every(&app, (ms(1), 20), |number| 1 + number % 30).await;
     tokio::time::sleep(ms(2000)).await;
     // The token is refused, and there is no other one.
     app.simulator.clear_faults();
-    app.simulator.inject(Fault::on_read(Action::Unauthorized));
-    app.simulator.inject(Fault::on_token(Action::Hang));
+    app.simulator.inject(ScriptedFault::on_read(FaultAction::Unauthorized));
+    app.simulator.inject(ScriptedFault::on_token(FaultAction::Hang));
     let request = request("GET", &attributes_of(&id(30))).header("prefer", "wait=1");
     let answer = app.send(request.body(Body::empty()).expect("a request")).await;
     answer.assert_problem(504, "deadline-exceeded", "notApplied");
@@ -295,14 +300,14 @@ async fn a_probe_that_never_reached_upstream_proves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_whose_patch_was_sent_stays_unknown_when_the_look_after_it_is_refused() {
+async fn a_sent_patch_stays_unknown_if_its_read_is_refused() {
     let app = TestApp::new().with_budget(1_000_000).allowing_leftovers().reading_first();
-    let app = app.with_fault(Fault::on_patch(Action::HangAfterApply)).start().await;
+    let app = app.with_fault(ScriptedFault::on_patch(FaultAction::HangAfterApply)).start().await;
     let router = app.router();
     let patched = write(router, CALL, 1);
     tokio::time::sleep(ms(500)).await;
     // By the time its attempt is over, nothing works any more.
-    app.simulator.inject(Fault::on_read(status(503)).always());
+    app.simulator.inject(ScriptedFault::on_read(status(503)).always());
     let tasks: Vec<_> = (100..160).map(|number| read(app.router(), &id(number))).collect();
     let _ = all(tasks).await;
     let answer = patched.await.expect("no panic");
@@ -313,14 +318,14 @@ async fn a_write_whose_patch_was_sent_stays_unknown_when_the_look_after_it_is_re
 #[tokio::test(start_paused = true)]
 async fn failures_of_the_query_throttle_no_other_upstream() {
     const LIST: &str = "/v1/conversations";
-    let app = TestApp::new().with_fault(Fault::on_analytics(status(500)).always());
+    let app = TestApp::new().with_fault(ScriptedFault::on_analytics(status(500)).always());
     let app = app.allowing_leftovers().start().await;
     for _ in 0..20 {
         app.get(LIST).await.assert_problem(503, "upstream-unavailable", "notApplied");
     }
-    let sent = app.simulator.count(Kind::Analytics);
+    let sent = app.simulator.count(RequestKind::Analytics);
     app.get(LIST).await.assert_problem(503, "upstream-unavailable", "notApplied");
-    assert_eq!(app.simulator.count(Kind::Analytics), sent, "none is made");
+    assert_eq!(app.simulator.count(RequestKind::Analytics), sent, "none is made");
     let readiness = app.readiness().await.text;
     assert!(readiness.contains("upstream.analytics: failed: "), "{readiness}");
     app.read(CALL, "").await.assert_status(200);

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use attribute_gateway::simulator::{Action, Call, Fault, LedgerEntry, On, Writer};
+use genesys_simulator::{
+    FaultAction, FaultScope, LedgerEntry, ScriptedFault, SimulatedCall, WriteSource,
+};
 use tokio::sync::Semaphore;
 
 use crate::harness::{CUSTOMER, TestApp, Told, ms};
@@ -20,26 +22,26 @@ fn conversation(number: usize) -> String {
 }
 
 /// One request in four meets trouble.
-fn trouble(seed: u64, on: On) -> Fault {
-    let status = |code| Action::Status { code, body: None, retry_after: None };
+fn trouble(seed: u64, on: FaultScope) -> ScriptedFault {
+    let status = |code| FaultAction::Status { code, body: None, retry_after: None };
     let mut among = vec![
-        Action::Throttle { retry_after: Some(1) },
+        FaultAction::Throttle { retry_after: Some(1) },
         status(500),
         status(502),
         status(503),
-        Action::ResetBefore,
-        Action::Hang,
+        FaultAction::ResetBefore,
+        FaultAction::Hang,
     ];
-    if on == On::Patch {
+    if on == FaultScope::Patch {
         let foreign = BTreeMap::from([("foreign".to_owned(), Some("between".to_owned()))]);
         among.extend([
             status(409),
-            Action::ResetAfter,
-            Action::HangAfterApply,
-            Action::ForeignWrite { participant: Some(CUSTOMER.to_owned()), map: foreign },
+            FaultAction::ResetAfter,
+            FaultAction::HangAfterApply,
+            FaultAction::ForeignWrite { participant: Some(CUSTOMER.to_owned()), map: foreign },
         ]);
     }
-    Fault::new(Action::Random { percent: 25, seed, among }).on(on).always()
+    ScriptedFault::new(FaultAction::Random { percent: 25, seed, among }).on(on).always()
 }
 
 async fn crowd(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
@@ -47,8 +49,11 @@ async fn crowd(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
     let lag = ms(random.u64(1..400));
     let app = TestApp::new().without_calls().with_lag(lag).with_seed(seed).with_budget(1_000_000);
     let app = app.allowing_leftovers().with_env("RUST_LOG", "off");
-    let app = app.with_fault(trouble(seed, On::Patch)).with_fault(trouble(seed + 1, On::Read));
-    let call = |number| Call::new(conversation(number)).customer(CUSTOMER, [("tier", "old")]);
+    let app = app
+        .with_fault(trouble(seed, FaultScope::Patch))
+        .with_fault(trouble(seed + 1, FaultScope::Read));
+    let call =
+        |number| SimulatedCall::new(conversation(number)).customer(CUSTOMER, [("tier", "old")]);
     let app = (0..CONVERSATIONS).fold(app, |app, number| app.with_call(call(number)));
     let app = app.with_settings(|settings| settings.keep_records = 100_000).start().await;
     let (at_once, mut tasks) = (Arc::new(Semaphore::new(AT_ONCE)), Vec::new());
@@ -116,7 +121,7 @@ fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry]) {
 /// What upstream holds in the end is what the last writer of each key wrote: nobody's key was
 /// reverted or lost by us.
 fn judge_ledger(seed: u64, told: &[Told], ledger: &[LedgerEntry]) {
-    for entry in ledger.iter().filter(|entry| entry.writer == Writer::Gateway) {
+    for entry in ledger.iter().filter(|entry| entry.writer == WriteSource::Gateway) {
         for (key, change) in &entry.changes {
             let asked = told.iter().any(|one| {
                 one.conversation == entry.conversation && one.wanted.get(key) == change.as_ref()
@@ -131,7 +136,7 @@ fn judge_ledger(seed: u64, told: &[Told], ledger: &[LedgerEntry]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crowd_of_writers_is_told_the_truth_in_time_whatever_goes_wrong() {
+async fn many_writers_get_true_answers_in_time_under_faults() {
     let only = std::env::var("CROWD_SEED").ok().and_then(|seed| seed.parse().ok());
     for seed in only.map_or_else(|| vec![1, 2], |seed| vec![seed]) {
         let (told, ledger) = crowd(seed).await;

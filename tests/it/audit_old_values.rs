@@ -1,7 +1,7 @@
 //! What the audit says of values: `old` is what stood there before this write.
 
-use attribute_gateway::audit::Captured;
-use attribute_gateway::simulator::{Action, Fault};
+use attribute_gateway::audit::MemoryOutput;
+use genesys_simulator::{FaultAction, ScriptedFault};
 use serde_json::{Value, json};
 
 use crate::auditing::{lines, put, recorded};
@@ -9,7 +9,7 @@ use crate::harness::{CALL, customer_call, ms};
 
 /// The record of one kind of one request.
 #[track_caller]
-fn record_of(records: &Captured, kind: &str, id: &str) -> Value {
+fn record_of(records: &MemoryOutput, kind: &str, id: &str) -> Value {
     let all = lines(records);
     let mut own = all.iter().filter(|line| line["record"] == kind && line["request.id"] == id);
     let (Some(record), None) = (own.next(), own.next()) else {
@@ -26,7 +26,7 @@ fn print(record: &Value, key: &str, which: &str) -> Option<Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_written_moments_ago_and_not_seen_yet_is_what_stood_there() {
+async fn an_unseen_recent_write_is_the_old_value_on_record() {
     let (builder, records) = recorded();
     let app = builder.with_lag(ms(5000)).start().await;
     app.read(CALL, "").await.assert_status(200);
@@ -44,7 +44,7 @@ async fn what_was_written_moments_ago_and_not_seen_yet_is_what_stood_there() {
 #[tokio::test(start_paused = true)]
 async fn what_nobody_knows_to_have_been_applied_is_left_out() {
     let (builder, records) = recorded();
-    let lost = Fault::on_patch(Action::HangAfterApply).always();
+    let lost = ScriptedFault::on_patch(FaultAction::HangAfterApply).always();
     let app = builder.with_lag(ms(9000)).with_fault(lost).allowing_leftovers().start().await;
     app.send(put("a", "", &json!({"tier": "gold"}))).await.assert_status(504);
     app.simulator.clear_faults();
@@ -56,7 +56,7 @@ async fn what_nobody_knows_to_have_been_applied_is_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_whole_map_that_is_sent_has_the_keys_on_record_that_were_asked_for() {
+async fn a_full_patch_records_only_the_requested_keys() {
     let (builder, records) = recorded();
     let app = builder.with_env("GATEWAY__GENESYS__PATCH_BODY", "full");
     let app = app.without_calls().with_call(customer_call()).start().await;

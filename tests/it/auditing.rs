@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use attribute_gateway::audit::Captured;
-use attribute_gateway::simulator::{Action, Fault};
+use attribute_gateway::audit::MemoryOutput;
 use axum::body::Body;
+use genesys_simulator::{FaultAction, ScriptedFault};
 use http::Request;
 use serde_json::{Value, json};
 
@@ -14,25 +14,25 @@ use crate::harness::{
 use crate::problems::endless;
 
 /// Records go here; `on_failure` is "drop", so that there are no intents, unless said otherwise.
-pub fn recorded() -> (Builder, Captured) {
-    let records = Captured::default();
+pub fn recorded() -> (Builder, MemoryOutput) {
+    let records = MemoryOutput::default();
     let builder = TestApp::new().with_env("GATEWAY__AUDIT__ON_FAILURE", "drop");
     (builder.recorded_in(&records), records)
 }
 
 /// The same, where a write that cannot be recorded is refused.
-fn blocking() -> (Builder, Captured) {
-    let records = Captured::default();
+fn blocking() -> (Builder, MemoryOutput) {
+    let records = MemoryOutput::default();
     (TestApp::new().recorded_in(&records), records)
 }
 
-pub fn lines(records: &Captured) -> Vec<Value> {
+pub fn lines(records: &MemoryOutput) -> Vec<Value> {
     let text = records.text();
     text.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
 }
 
 #[track_caller]
-fn only(records: &Captured) -> Value {
+fn only(records: &MemoryOutput) -> Value {
     let lines = lines(records);
     let [line] = lines.as_slice() else { panic!("one record, not {lines:#?}") };
     line.clone()
@@ -46,8 +46,8 @@ pub fn put(id: &str, query: &str, attributes: &Value) -> Request<Body> {
         .expect("a request")
 }
 
-fn status(code: u16) -> Action {
-    Action::Status { code, body: None, retry_after: None }
+fn status(code: u16) -> FaultAction {
+    FaultAction::Status { code, body: None, retry_after: None }
 }
 
 /// Effect, status, code, and the outcome of the key `tier`.
@@ -98,7 +98,7 @@ async fn a_record_tells_who_wrote_what_where_and_what_became_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_write_has_written_the_next_one_finds_by_its_fingerprint() {
+async fn the_next_write_records_the_previous_fingerprint_as_old() {
     let (builder, records) = recorded();
     let app = builder.reading_first().start().await;
     for (id, tier) in [("a", "gold"), ("b", "platinum"), ("c", "platinum")] {
@@ -117,12 +117,12 @@ async fn what_one_write_has_written_the_next_one_finds_by_its_fingerprint() {
 }
 
 /// Query, value of the key, what upstream does to the PATCH, and what is told.
-fn endings() -> Vec<(&'static str, &'static str, Option<Fault>, Told)> {
+fn endings() -> Vec<(&'static str, &'static str, Option<ScriptedFault>, Told)> {
     let foreign = [("tier".to_owned(), Some("foreign".to_owned()))];
-    let foreign = Action::ForeignWriteAfter { participant: None, map: foreign.into() };
+    let foreign = FaultAction::ForeignWriteAfter { participant: None, map: foreign.into() };
     let nobody = ("notApplied", 404, Some("participant-not-found"), "notSent");
-    let patched = |action| Some(Fault::on_patch(action));
-    let hangs = Some(Fault::on_patch(Action::Hang).always());
+    let patched = |action| Some(ScriptedFault::on_patch(action));
+    let hangs = Some(ScriptedFault::on_patch(FaultAction::Hang).always());
     let superseded = ("applied", 409, Some("write-superseded"), "superseded");
     let forbidden = ("notApplied", 502, Some("upstream-forbidden"), "notSent");
     let late = ("unknown", 504, Some("deadline-exceeded"), "unknown");
@@ -142,7 +142,7 @@ fn endings() -> Vec<(&'static str, &'static str, Option<Fault>, Told)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_way_in_which_a_write_can_end_has_one_record_that_tells_it() {
+async fn each_end_of_a_write_has_one_record() {
     for (query, tier, fault, told) in endings() {
         let (mut builder, records) = recorded();
         if let Some(fault) = fault {
@@ -158,7 +158,7 @@ async fn each_way_in_which_a_write_can_end_has_one_record_that_tells_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_before_it_begins_is_recorded_as_well_and_reads_are_not() {
+async fn early_refusals_are_recorded_and_reads_are_not() {
     let (builder, records) = recorded();
     let app = builder.start().await;
     app.read(CALL, "").await.assert_status(200);
@@ -221,7 +221,7 @@ async fn the_members_of_a_batch_have_a_record_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_hangs_up_gets_a_record_of_what_truly_became_of_the_write() {
+async fn a_write_after_a_hang_up_is_recorded_with_its_true_outcome() {
     // Answers take 20 ms: the read leaves at 0, the PATCH at 20, the read-backs from 40 on.
     for patience in [1, 25, 45, 95] {
         let (builder, records) = recorded();
@@ -235,7 +235,7 @@ async fn a_caller_who_hangs_up_gets_a_record_of_what_truly_became_of_the_write()
         assert_eq!(only(&records)["participant.id"], CUSTOMER);
     }
     let (builder, records) = recorded();
-    let app = builder.with_fault(Fault::on_patch(status(403))).start().await;
+    let app = builder.with_fault(ScriptedFault::on_patch(status(403))).start().await;
     let call = send(app.router(), put("gone", "", &json!({"tier": "gold"})));
     assert!(tokio::time::timeout(ms(5), call).await.is_err(), "it was too quick");
     tokio::time::sleep(ms(1000)).await;
@@ -243,7 +243,7 @@ async fn a_caller_who_hangs_up_gets_a_record_of_what_truly_became_of_the_write()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_hangs_up_before_the_end_of_its_body_has_written_nothing() {
+async fn a_hang_up_within_the_body_writes_nothing() {
     let (builder, records) = recorded();
     let app = builder.start().await;
     let mut call = put("gone", "", &json!({}));
@@ -255,7 +255,7 @@ async fn a_caller_who_hangs_up_before_the_end_of_its_body_has_written_nothing() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_records_block_each_write_is_recorded_before_anything_is_sent() {
+async fn with_block_the_intent_is_recorded_before_sending() {
     let (builder, records) = blocking();
     let app = builder.start().await;
     let call = send(app.router(), put("one", "", &json!({"tier": "gold"})));
@@ -284,7 +284,7 @@ async fn where_records_block_each_write_is_recorded_before_anything_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_cannot_be_recorded_is_refused_unsent_until_it_can() {
+async fn a_write_that_cannot_be_recorded_is_refused_unsent() {
     let (builder, records) = blocking();
     let app = builder.start().await;
     records.fill(true);
@@ -297,8 +297,8 @@ async fn a_write_that_cannot_be_recorded_is_refused_unsent_until_it_can() {
     ready.assert_status(200);
     let check = "audit: failed: cannot be written: memory: no storage space; 1 records lost";
     assert!(ready.text.contains(check), "{}", ready.text);
-    let figures = app.get("/metrics").await.text;
-    assert!(figures.contains("attribute_gateway_audit_lost_total 1\n"), "{figures}");
+    let metrics = app.get("/metrics").await.text;
+    assert!(metrics.contains("attribute_gateway_audit_lost_total 1\n"), "{metrics}");
     records.fill(false);
     app.send(put("two", "", &json!({"tier": "gold"}))).await.assert_status(200);
     assert_eq!(lines(&records).len(), 2);
@@ -307,7 +307,7 @@ async fn a_write_that_cannot_be_recorded_is_refused_unsent_until_it_can() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_was_made_is_told_as_made_though_its_outcome_cannot_be_recorded() {
+async fn a_write_succeeds_though_its_outcome_record_fails() {
     let (builder, records) = blocking();
     let app = builder.start().await;
     let call = send(app.router(), put("one", "", &json!({"tier": "gold"})));
@@ -318,8 +318,8 @@ async fn a_write_that_was_made_is_told_as_made_though_its_outcome_cannot_be_reco
     let ((), answer) = tokio::join!(full, call);
     answer.assert_status(200).assert_outcomes(&[("tier", "verified")]);
     assert_eq!(only(&records)["record"], "intent", "it does not go unrecorded");
-    let figures = app.get("/metrics").await.text;
-    assert!(figures.contains("attribute_gateway_audit_lost_total 1\n"), "{figures}");
+    let metrics = app.get("/metrics").await.text;
+    assert!(metrics.contains("attribute_gateway_audit_lost_total 1\n"), "{metrics}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -331,8 +331,8 @@ async fn where_records_may_be_lost_writes_go_on_and_the_loss_is_loud() {
         let write = put("one", "", &json!({"tier": number.to_string()}));
         app.send(write).await.assert_status(200);
     }
-    let figures = app.get("/metrics").await.text;
-    assert!(figures.contains("attribute_gateway_audit_lost_total 30\n"), "{figures}");
+    let metrics = app.get("/metrics").await.text;
+    assert!(metrics.contains("attribute_gateway_audit_lost_total 30\n"), "{metrics}");
     let errors = |log: &str| log.matches("audit records cannot be written").count();
     let log = app.logs.text();
     assert!((1..=2).contains(&errors(&log)), "at once, and not for each: {log}");
@@ -346,7 +346,7 @@ async fn where_records_may_be_lost_writes_go_on_and_the_loss_is_loud() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_is_named_and_what_it_may_not_write_is_on_record_as_refused() {
+async fn records_name_the_client_and_its_refused_keys() {
     let (builder, records) = recorded();
     let app = builder.with_clients(&[client("crm", "k", "allow = [\"tier\"]")]).start().await;
     let json = ("content-type", "application/json");

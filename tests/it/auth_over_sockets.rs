@@ -1,11 +1,11 @@
-//! Known callers, with the program itself over sockets.
+//! Known clients, with the program itself over sockets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use attribute_gateway::app::digest_of;
-use attribute_gateway::genesys::{Transport, over_http};
+use attribute_gateway::app::key_digest;
+use attribute_gateway::genesys::{HttpTransport, over_http};
 use bytes::Bytes;
 use http::Request;
 use tokio::task::JoinHandle;
@@ -27,13 +27,13 @@ async fn status(url: &str, key: &str) -> u16 {
 }
 
 /// The same by a client that keeps its connections.
-async fn status_by(transport: Transport, url: &str, key: &str) -> u16 {
+async fn status_by(transport: HttpTransport, url: &str, key: &str) -> u16 {
     let request = Request::get(url).header("x-api-key", key).body(Bytes::new()).expect("a request");
     transport.oneshot(request).await.expect("an answer").status().as_u16()
 }
 
 #[tokio::test]
-async fn a_key_that_new_key_makes_lets_its_caller_in_by_the_entry_that_it_prints() {
+async fn new_key_prints_an_entry_that_authenticates_its_key() {
     let Ended { code, out, err } = once(&["new-key", "crm"], &[]).await;
     assert_eq!((code, err.as_str()), (0, ""));
     let key = out.split_whitespace().find(|word| word.starts_with("agk_")).expect("a key");
@@ -57,7 +57,7 @@ async fn a_key_that_new_key_makes_lets_its_caller_in_by_the_entry_that_it_prints
 }
 
 #[tokio::test]
-async fn an_address_that_others_reach_is_not_served_to_anybody_unless_that_is_written_out() {
+async fn an_open_reachable_address_needs_an_explicit_setting() {
     let open = [CREDENTIALS[0], CREDENTIALS[1], ("GATEWAY__SERVER__BIND", "0.0.0.0:0")];
     for command in ["serve", "check-config"] {
         let ended = once(&[command], &open).await;
@@ -71,7 +71,7 @@ async fn an_address_that_others_reach_is_not_served_to_anybody_unless_that_is_wr
 }
 
 #[tokio::test]
-async fn the_lines_of_a_demo_that_others_reach_hold_a_key_and_work_as_they_stand() {
+async fn a_reachable_demo_prints_working_commands_with_a_key() {
     let demo = Process::demo(&[], &[("GATEWAY__SERVER__BIND", "0.0.0.0:0")]).await;
     let mut codes = Vec::new();
     for line in told(&demo.banner) {
@@ -102,7 +102,7 @@ async fn the_compose_file_brings_a_caller_whose_key_it_tells() {
     assert_eq!([status(&metrics, "demo-key").await, status(&metrics, "x").await], [200, 401]);
 }
 
-/// A caller that has nothing to do with it, all the time; what it was answered.
+/// A client that has nothing to do with it, all the time; what it was answered.
 fn busy(url: Arc<str>, stop: Arc<AtomicU32>) -> JoinHandle<Vec<u16>> {
     tokio::spawn(async move {
         let mut answers = Vec::new();
@@ -115,10 +115,10 @@ fn busy(url: Arc<str>, stop: Arc<AtomicU32>) -> JoinHandle<Vec<u16>> {
 }
 
 #[tokio::test]
-async fn keys_are_changed_twice_under_load_over_sockets_and_no_caller_with_a_good_key_is_refused() {
+async fn a_key_rotation_under_load_refuses_no_valid_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("clients.toml");
-    let digest = |key: &str| format!("\"{}\"", digest_of(key.as_bytes()).to_hex());
+    let digest = |key: &str| format!("\"{}\"", key_digest(key.as_bytes()).to_hex());
     let names = |keys: &[&str]| {
         let keys: Vec<_> = keys.iter().map(|key| digest(key)).collect();
         let crm = format!("[[auth.clients]]\nname = \"crm\"\nkey_sha256 = [{}]\n", keys.join(", "));

@@ -1,4 +1,4 @@
-//! What callers get wrong: a clear 4xx that lists every mistake, and nothing sent upstream.
+//! What clients get wrong: a clear 4xx that lists every mistake, and nothing sent upstream.
 
 use axum::body::Body;
 use http::Request;
@@ -170,7 +170,7 @@ async fn every_mistake_in_a_body_is_listed_and_nothing_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_over_the_limit_is_refused_with_and_without_a_declared_length() {
+async fn a_body_over_the_limit_is_refused_with_or_without_length() {
     let app = TestApp::new().start().await;
     let path = attributes_of(CALL);
     let mebibyte = format!(r#"{{"attributes":{{"a":"{}"}}}}"#, "x".repeat(1 << 20));
@@ -194,7 +194,7 @@ async fn a_body_over_the_limit_is_refused_with_and_without_a_declared_length() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_uuid_names_no_conversation_whatever_it_is_encoded_as() {
+async fn an_id_that_is_no_uuid_is_refused_in_every_encoding() {
     let app = TestApp::new().start().await;
     for step in [
         "nope",
@@ -369,7 +369,7 @@ async fn headers_that_cannot_be_honoured_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_path_or_method_that_is_not_there_is_told_with_the_methods_that_are() {
+async fn an_unknown_method_lists_the_allowed_ones() {
     let app = TestApp::new().start().await;
     let attributes = attributes_of(CALL);
     let call = format!("/v1/conversations/{CALL}");
@@ -406,7 +406,7 @@ async fn a_path_or_method_that_is_not_there_is_told_with_the_methods_that_are() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_thousands_of_mistakes_a_hundred_are_told_and_the_others_counted() {
+async fn of_thousands_of_violations_a_hundred_are_listed() {
     let app = TestApp::new().start().await;
     let path = attributes_of(CALL);
     let query = "a&".repeat(32_000);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use attribute_gateway::simulator::{Action, Call, Fault, Kind, Writer};
+use genesys_simulator::{FaultAction, RequestKind, ScriptedFault, SimulatedCall, WriteSource};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -47,8 +47,8 @@ async fn two_hundred_keys(existing: bool) {
     let key = |number: usize| format!("k{number:03}");
     let held: Vec<(String, &str)> = (0..200).map(|number| (key(number), "old")).collect();
     let held = if existing { held } else { Vec::new() };
-    let call =
-        Call::new(CALL).customer(CUSTOMER, held.iter().map(|(key, old)| (key.as_str(), *old)));
+    let call = SimulatedCall::new(CALL)
+        .customer(CUSTOMER, held.iter().map(|(key, old)| (key.as_str(), *old)));
     let app = far_away().without_calls().with_call(call).start().await;
     let start = Instant::now();
     let tasks = (0..200).map(|number| writing(&app, "", 5, &[(&key(number), "new")])).collect();
@@ -85,7 +85,7 @@ async fn two_hundred_writers_of_one_key_are_told_what_became_of_each() {
     let ledger = app.simulator.ledger();
     let applied: Vec<&str> = ledger
         .iter()
-        .filter(|entry| entry.writer == Writer::Gateway)
+        .filter(|entry| entry.writer == WriteSource::Gateway)
         .filter_map(|entry| entry.changes["tier"].as_deref())
         .collect();
     assert!(applied.len() > 3 && applied.len() < 20, "{applied:?}");
@@ -105,14 +105,14 @@ async fn two_hundred_writers_of_one_key_are_told_what_became_of_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_to_an_idle_participant_is_sent_at_once_and_the_next_batch_goes_beside_its_proof() {
+async fn the_next_batch_does_not_wait_for_the_read_back() {
     let app = far_away().with_lag(ms(30_000)).start().await;
     let first = writing(&app, "", 60, &[("a", "1")]);
     tokio::time::sleep(ms(60)).await;
     let late = [writing(&app, "", 2, &[("b", "1")]), writing(&app, "", 2, &[("c", "1")])];
     tokio::time::sleep(ms(1_000)).await;
     // The pre-read, then the first alone, and the others together as soon as that was answered.
-    assert_eq!(app.sent(Kind::Patch), [50, 100]);
+    assert_eq!(app.sent(RequestKind::Patch), [50, 100]);
     assert_eq!(app.patches()[1], json!({"attributes": {"b": "1", "c": "1"}}));
     for task in late {
         let answer = task.await.expect("no panic");
@@ -124,9 +124,9 @@ async fn a_write_to_an_idle_participant_is_sent_at_once_and_the_next_batch_goes_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_passes_in_the_queue_removes_that_change_alone() {
+async fn a_deadline_in_the_queue_removes_only_that_write() {
     // The first PATCH hangs for the time of an attempt.
-    let app = far_away().with_fault(Fault::on_patch(Action::Hang)).start().await;
+    let app = far_away().with_fault(ScriptedFault::on_patch(FaultAction::Hang)).start().await;
     let stuck = writing(&app, "", 10, &[("a", "1")]);
     tokio::time::sleep(ms(60)).await;
     let impatient = writing(&app, "", 1, &[("b", "1")]);
@@ -145,8 +145,8 @@ async fn a_deadline_that_passes_in_the_queue_removes_that_change_alone() {
 #[tokio::test(start_paused = true)]
 async fn nothing_leaves_for_a_member_that_was_told_that_it_did_not() {
     // Upstream throttles for a while: the batch waits, and its most impatient member leaves.
-    let busy = Action::Throttle { retry_after: Some(1) };
-    let app = far_away().with_fault(Fault::on_patch(busy).times(2)).start().await;
+    let busy = FaultAction::Throttle { retry_after: Some(1) };
+    let app = far_away().with_fault(ScriptedFault::on_patch(busy).times(2)).start().await;
     let impatient = writing(&app, "", 2, &[("b", "1")]);
     let patient = writing(&app, "", 10, &[("c", "1")]);
     let impatient = impatient.await.expect("no panic");
@@ -157,7 +157,7 @@ async fn nothing_leaves_for_a_member_that_was_told_that_it_did_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_change_that_crosses_the_limit_is_taken_out_and_the_others_go() {
+async fn the_change_over_the_limit_is_removed_and_others_go() {
     let app = far_away().start().await;
     let large = "x".repeat(6_000);
     let opener = writing(&app, "", 5, &[("opener", "1")]);
@@ -168,15 +168,15 @@ async fn the_change_that_crosses_the_limit_is_taken_out_and_the_others_go() {
         task.await.expect("no panic").assert_status(200);
     }
     crosses.await.expect("no panic").assert_problem(422, "attributes-too-large", "notApplied");
-    assert_eq!(app.simulator.count(Kind::Patch), 1, "{}", app.order());
+    assert_eq!(app.simulator.count(RequestKind::Patch), 1, "{}", app.order());
     assert!(!app.truth(CUSTOMER).contains_key("second"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_of_a_rejected_batch_are_sent_once_more_singly_in_order() {
+async fn writes_of_a_rejected_batch_are_sent_singly_in_order() {
     for status in [400, 413, 422] {
-        let rejection = Action::Status { code: status, body: None, retry_after: None };
-        let app = far_away().with_fault(Fault::on_patch(rejection).times(2)).start().await;
+        let rejection = FaultAction::Status { code: status, body: None, retry_after: None };
+        let app = far_away().with_fault(ScriptedFault::on_patch(rejection).times(2)).start().await;
         let tasks: Vec<_> = ["a", "b", "c"].map(|key| writing(&app, "", 5, &[(key, "1")])).into();
         let answers = all(tasks).await;
         // The batch was rejected, and then the first of its members alone.
@@ -193,7 +193,7 @@ async fn members_of_a_rejected_batch_are_sent_once_more_singly_in_order() {
 #[tokio::test(start_paused = true)]
 async fn an_attribute_of_another_participant_does_not_wait() {
     // It is the customer's PATCH that hangs.
-    let app = far_away().with_fault(Fault::on_patch(Action::Hang)).start().await;
+    let app = far_away().with_fault(ScriptedFault::on_patch(FaultAction::Hang)).start().await;
     let customer = writing(&app, "", 10, &[("a", "1")]);
     tokio::time::sleep(ms(60)).await;
     let agent = writing(&app, "?participant=agent", 10, &[("desk", "8")]).await.expect("no panic");
@@ -204,20 +204,21 @@ async fn an_attribute_of_another_participant_does_not_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_patch_of_unknown_fate_is_settled_for_every_member_and_sent_again_together() {
-    let app = far_away().with_fault(Fault::on_patch(Action::ResetBefore)).start().await;
+async fn an_unknown_batch_outcome_is_settled_for_all_members() {
+    let app =
+        far_away().with_fault(ScriptedFault::on_patch(FaultAction::ResetBefore)).start().await;
     let tasks: Vec<_> = ["a", "b", "c"].map(|key| writing(&app, "", 5, &[(key, "1")])).into();
     for answer in all(tasks).await {
         answer.assert_status(200);
     }
-    assert_eq!(app.simulator.count(Kind::Patch), 2, "{}", app.order());
+    assert_eq!(app.simulator.count(RequestKind::Patch), 2, "{}", app.order());
     assert_eq!(app.patches()[1], json!({"attributes": {"a": "1", "b": "1", "c": "1"}}));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conflict_is_read_merged_and_sent_again_for_all_members_together() {
-    let conflict = Action::Status { code: 409, body: None, retry_after: None };
-    let app = far_away().with_fault(Fault::on_patch(conflict)).start().await;
+async fn a_conflict_is_merged_and_sent_again_for_all_members() {
+    let conflict = FaultAction::Status { code: 409, body: None, retry_after: None };
+    let app = far_away().with_fault(ScriptedFault::on_patch(conflict)).start().await;
     let tasks: Vec<_> = ["a", "b", "c"].map(|key| writing(&app, "", 5, &[(key, "1")])).into();
     for answer in all(tasks).await {
         answer.assert_status(200);
@@ -236,9 +237,10 @@ async fn a_dry_run_never_enters_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lasting_conflict_is_met_a_few_times_whatever_the_deadlines_of_the_members() {
-    let conflict = Action::Status { code: 409, body: None, retry_after: None };
-    let app = far_away().with_fault(Fault::on_patch(conflict).always()).allowing_leftovers();
+async fn a_lasting_conflict_is_retried_a_few_times() {
+    let conflict = FaultAction::Status { code: 409, body: None, retry_after: None };
+    let app =
+        far_away().with_fault(ScriptedFault::on_patch(conflict).always()).allowing_leftovers();
     let app = app.start().await;
     let mut tasks = Vec::new();
     for number in 0..20 {
@@ -249,12 +251,12 @@ async fn a_lasting_conflict_is_met_a_few_times_whatever_the_deadlines_of_the_mem
     for answer in all(tasks).await {
         answer.assert_problem(409, "upstream-conflict", "notApplied");
     }
-    assert!(app.simulator.count(Kind::Patch) <= 12, "{}", app.order());
+    assert!(app.simulator.count(RequestKind::Patch) <= 12, "{}", app.order());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_passes_in_the_queue_is_no_defect_whoever_else_waits() {
-    let hang = Fault::on_patch(Action::Hang).always();
+async fn a_deadline_in_the_queue_is_no_defect() {
+    let hang = ScriptedFault::on_patch(FaultAction::Hang).always();
     let app = far_away().with_fault(hang).allowing_leftovers().start().await;
     let start = Instant::now();
     let mut tasks = vec![writing(&app, "", 9, &[("a", "1")])];
@@ -273,8 +275,8 @@ async fn a_deadline_that_passes_in_the_queue_is_no_defect_whoever_else_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_end_of_a_drain_those_who_wait_for_their_turn_are_told_so() {
-    let app = far_away().with_fault(Fault::on_patch(Action::Hang)).start().await;
+async fn a_drain_answers_the_writes_that_still_wait() {
+    let app = far_away().with_fault(ScriptedFault::on_patch(FaultAction::Hang)).start().await;
     let sent = writing(&app, "", 30, &[("a", "1")]);
     tokio::time::sleep(ms(60)).await;
     let waiting = [writing(&app, "", 30, &[("b", "1")]), writing(&app, "", 30, &[("c", "1")])];

@@ -1,6 +1,6 @@
 //! Merge patches, and what it takes to clear a key on a platform that documents no deletion.
 
-use attribute_gateway::simulator::{EmptyHandling, NullHandling};
+use genesys_simulator::{EmptyHandling, NullHandling};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Builder, CALL, CUSTOMER, TestApp, attributes_of, ms};
@@ -41,7 +41,7 @@ async fn a_merge_patch_sets_and_clears_keys_and_leaves_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_merge_patch_can_come_as_text_and_takes_all_that_a_put_takes() {
+async fn a_merge_patch_may_be_text_with_all_options_of_a_put() {
     let app = TestApp::new().reading_first().with_lag(ms(10)).start().await;
     let embedded = json!({"attributesJson": r#"{"tier":null,"new":"1","source":""}"#});
     let dry = patch(&app, "?dryRun=true", embedded.clone()).await;
@@ -77,7 +77,7 @@ async fn a_merge_patch_is_under_the_same_conditions_as_a_put() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_merge_patch_of_attributes_is_refused_and_nothing_sent() {
+async fn an_invalid_merge_patch_is_refused_and_nothing_is_sent() {
     let app = TestApp::new().start().await;
     let null = "is null; it has to be an object of strings";
     for (document, mistakes) in [

@@ -1,4 +1,4 @@
-//! Callers that are known: who is let in, by what, and how often.
+//! Clients that are known: who is let in, by what, and how often.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::harness::{CALL, TestApp, attributes_of, client, ms, replace, request, send, shown};
 use crate::problems::endless;
 
-/// A caller of each kind; their keys are their names with `-key` behind.
+/// A client of each kind; their keys are their names with `-key` behind.
 fn everybody() -> Vec<String> {
     vec![
         client("reader", "reader-key", "access = \"read\""),
@@ -27,7 +27,7 @@ async fn guarded() -> TestApp {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_credential_may_stand_in_any_of_its_places_and_must_not_contradict_another() {
+async fn a_key_may_be_in_any_header_but_must_not_conflict() {
     let app = guarded().await;
     let path = attributes_of(CALL);
     let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
@@ -85,7 +85,7 @@ async fn without_callers_nobody_is_asked_who_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_over_its_own_rate_is_told_when_to_come_back_and_others_are_not_held_up() {
+async fn a_client_over_its_rate_gets_429_and_others_go_on() {
     let clients =
         [client("fast", "fast-key", "requests_per_minute = 600"), client("calm", "calm-key", "")];
     let app = TestApp::new().with_budget(100_000).with_clients(&clients).start().await;
@@ -121,12 +121,12 @@ async fn who_is_over_its_own_rate_is_told_when_to_come_back_and_others_are_not_h
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_are_changed_twice_while_callers_call_and_none_with_a_good_key_is_refused() {
+async fn a_key_rotation_refuses_no_client_with_a_valid_key() {
     let entry = |keys: &[&str]| {
         let digests: Vec<_> = keys
             .iter()
             .map(|key| {
-                let digest = attribute_gateway::app::digest_of(key.as_bytes());
+                let digest = attribute_gateway::app::key_digest(key.as_bytes());
                 format!("\"{}\"", digest.to_hex())
             })
             .collect();
@@ -137,7 +137,7 @@ async fn keys_are_changed_twice_while_callers_call_and_none_with_a_good_key_is_r
         let request = request("GET", "/v1/nothing").header("x-api-key", key);
         send(app.router(), request.body(Body::empty()).expect("a request"))
     };
-    // Both keys count, then the caller changes over, then the old one is gone.
+    // Both keys count, then the client changes over, then the old one is gone.
     let (mut now, mut refused, mut asked) = ("one", 0, 0);
     for (old, new) in [("one", "two"), ("two", "three")] {
         for (text, next) in [(entry(&[old, new]), new), (entry(&[new]), new)] {
@@ -156,7 +156,7 @@ async fn keys_are_changed_twice_while_callers_call_and_none_with_a_good_key_is_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_file_changes_nothing_and_is_complained_of_until_it_is_good_again() {
+async fn an_invalid_file_is_reported_until_it_is_fixed() {
     let app = TestApp::new()
         .with_clients(&[client("crm", "one", "requests_per_minute = 10")])
         .start()
@@ -178,9 +178,9 @@ async fn a_bad_file_changes_nothing_and_is_complained_of_until_it_is_good_again(
         let checks = ask("/readyz?verbose", "one").await;
         checks.assert_status(200);
         assert!(checks.text.contains("auth.clients_file: failed"), "{}", checks.text);
-        let figures = ask("/metrics", "one").await;
-        assert!(figures.text.contains("clients_file_rejected 1"), "{}", figures.text);
-        let told = [app.logs.text(), checks.text, figures.text].concat();
+        let metrics = ask("/metrics", "one").await;
+        assert!(metrics.text.contains("clients_file_rejected 1"), "{}", metrics.text);
+        let told = [app.logs.text(), checks.text, metrics.text].concat();
         assert!(!told.contains("canary"), "{told}");
     }
     std::fs::remove_file(&file).expect("removed");
@@ -217,7 +217,7 @@ async fn a_pipe_in_the_place_of_the_file_is_told_and_holds_nothing_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_still_being_written_is_not_taken_although_half_of_it_is_sound() {
+async fn a_half_written_clients_file_is_not_loaded() {
     let [crm, ivr] = ["crm", "ivr"].map(|name| client(name, name, ""));
     let app = TestApp::new().with_clients(&[crm.clone(), ivr.clone()]).start().await;
     let ask = async |key| app.ask(("GET", "/metrics"), &[shown(key)], "").await.status;

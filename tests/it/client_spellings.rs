@@ -1,7 +1,7 @@
 //! What real clients, proxies and other writers send: spellings that are understood, and mistakes whose
 //! answer names the cause to somebody who does not know the service.
 
-use attribute_gateway::simulator::{Action, Call, Fault, Kind};
+use genesys_simulator::{FaultAction, RequestKind, ScriptedFault, SimulatedCall};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -54,7 +54,7 @@ async fn a_number_finds_its_call_however_it_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_number_without_a_country_code_is_searched_as_given_and_the_answer_says_so() {
+async fn a_number_without_a_country_code_is_searched_as_given() {
     let app = TestApp::new().start().await;
     let found = app.post(SEARCH, json!({"ani": "(555) 010-0111", "dnis": "+15550100199"})).await;
     assert_eq!(found.at("/conversations"), json!([]));
@@ -66,7 +66,7 @@ async fn a_number_without_a_country_code_is_searched_as_given_and_the_answer_say
         "{warning}"
     );
     assert!(!warning.contains("555 010"), "{warning}");
-    let sent = app.simulator.calls().into_iter().find(|call| call.kind == Kind::Analytics);
+    let sent = app.simulator.calls().into_iter().find(|call| call.kind == RequestKind::Analytics);
     let query = sent.expect("a query").body.expect("JSON").to_string();
     assert!(query.contains("\"5550100111\""), "{query}");
     let headers = [JSON, ("accept", "text/plain")];
@@ -92,25 +92,25 @@ async fn half_a_surrogate_pair_in_a_body_is_told_with_its_key() {
 }
 
 /// A read of the call as upstream shows it, with half an emoji in one value.
-fn half(tier: &str) -> Action {
+fn half(tier: &str) -> FaultAction {
     let body = json!({"id": CALL, "startTime": "2026-01-07T09:30:00.000Z", "participants": [{
         "id": CUSTOMER, "purpose": "customer", "name": "HALF",
         "attributes": {"note": "cut HALF", "tier": tier, "whole": "HALF"},
         "calls": [{"state": "connected"}],
     }]});
     let body = body.to_string().replace("HALF", r"\ud83d");
-    Action::Status { code: 200, body: Some(Value::String(body)), retry_after: None }
+    FaultAction::Status { code: 200, body: Some(Value::String(body)), retry_after: None }
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_surrogate_pair_of_upstream_is_shown_and_does_not_stop_other_keys() {
-    let call =
-        Call::new(CALL).customer(CUSTOMER, [("tier", "silver"), ("note", "x"), ("whole", "y")]);
+async fn an_upstream_half_surrogate_does_not_stop_other_keys() {
+    let call = SimulatedCall::new(CALL)
+        .customer(CUSTOMER, [("tier", "silver"), ("note", "x"), ("whole", "y")]);
     let app = TestApp::new()
         .without_calls()
         .with_call(call)
-        .with_fault(Fault::on_read(half("silver")).times(4))
-        .with_fault(Fault::on_read(half("gold")))
+        .with_fault(ScriptedFault::on_read(half("silver")).times(4))
+        .with_fault(ScriptedFault::on_read(half("gold")))
         .start()
         .await;
     let read = app.read(CALL, "").await;
@@ -132,7 +132,7 @@ async fn half_a_surrogate_pair_of_upstream_is_shown_and_does_not_stop_other_keys
 
 #[tokio::test(start_paused = true)]
 async fn writing_the_shown_text_repairs_a_damaged_value() {
-    let app = TestApp::new().with_fault(Fault::on_read(half("silver"))).start().await;
+    let app = TestApp::new().with_fault(ScriptedFault::on_read(half("silver"))).start().await;
     let write = app.write(CALL, "", json!({"note": "cut \u{fffd}"})).await;
     write.assert_status(200).assert_outcomes(&[("note", "verified")]);
     assert_eq!(app.patches(), [json!({"attributes": {"note": "cut \u{fffd}"}})]);
@@ -171,8 +171,8 @@ async fn a_byte_order_mark_is_skipped_and_other_encodings_are_named() {
 
 #[tokio::test(start_paused = true)]
 async fn every_answer_names_the_participant_that_was_found() {
-    let refused = Action::Status { code: 400, body: None, retry_after: None };
-    let app = TestApp::new().with_fault(Fault::on_patch(refused)).start().await;
+    let refused = FaultAction::Status { code: 400, body: None, retry_after: None };
+    let app = TestApp::new().with_fault(ScriptedFault::on_patch(refused)).start().await;
     let path = attributes_of(CALL);
     let agent =
         json!({"id": AGENT, "purpose": "agent", "state": "connected", "chosenBy": "purpose"});
@@ -220,7 +220,7 @@ async fn a_participant_that_a_client_may_not_use_is_not_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_near_miss_of_a_key_is_suggested_but_never_one_that_is_hidden() {
+async fn a_similar_key_is_suggested_unless_it_is_hidden() {
     let limited = client("limited", "limited-key", "deny = [\"tier\"]");
     let open = client("open", "open-key", "");
     let app = TestApp::new().with_clients(&[limited, open]).start().await;
@@ -269,7 +269,7 @@ async fn long_keys_are_told_whole_or_cut_in_their_middle() {
 async fn one_size_counts_emptied_keys_everywhere() {
     let held = [("a", "1"), ("gone", ""), ("left", "")];
     let bytes = r#"{"a":"1","gone":"","left":""}"#.len();
-    let call = Call::new(CALL).customer(CUSTOMER, held);
+    let call = SimulatedCall::new(CALL).customer(CUSTOMER, held);
     let app = TestApp::new().without_calls().with_call(call).start().await;
     assert_eq!(app.read(CALL, "").await.at("/size/bytes"), bytes);
     assert_eq!(app.read(CALL, "?keys=a").await.at("/size/bytes"), bytes);
@@ -283,7 +283,8 @@ async fn one_size_counts_emptied_keys_everywhere() {
 #[tokio::test(start_paused = true)]
 async fn a_map_full_of_emptied_keys_is_not_advised_to_clear_them() {
     let names: Vec<_> = (0..10).map(|number| format!("key_{number}_that_was_cleared")).collect();
-    let call = Call::new(CALL).customer(CUSTOMER, names.iter().map(|name| (name.as_str(), "")));
+    let call =
+        SimulatedCall::new(CALL).customer(CUSTOMER, names.iter().map(|name| (name.as_str(), "")));
     let app = TestApp::new().with_env("GATEWAY__LIMITS__TOTAL_BYTES", "300");
     let app = app.without_calls().with_call(call).start().await;
     let answer = app.write(CALL, "", json!({"another_key": "a value"})).await;
@@ -336,7 +337,8 @@ async fn a_path_that_lacks_the_key_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_over_the_limit_names_the_setting() {
-    let app = TestApp::new().with_fault(Fault::on_read(Action::Oversized { bytes: 3 << 20 }));
+    let app = TestApp::new()
+        .with_fault(ScriptedFault::on_read(FaultAction::Oversized { bytes: 3 << 20 }));
     let answer = app.start().await.read(CALL, "").await;
     answer.assert_problem(502, "upstream-invalid-response", "notApplied");
     assert!(text(&answer, "/detail").contains("genesys.max_response_bytes"), "{}", answer.text);

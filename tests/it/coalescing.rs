@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use attribute_gateway::simulator::{Action, Call, Fault, Kind};
 use axum::body::Body;
+use genesys_simulator::{FaultAction, RequestKind, ScriptedFault, SimulatedCall};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ fn reading_within(app: &TestApp, seconds: u64) -> tokio::task::JoinHandle<Answer
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_hundred_readers_of_one_conversation_take_at_most_three_reads() {
+async fn five_hundred_readers_of_a_conversation_cost_three_reads() {
     let app = TestApp::new().start().await;
     let mut readers = Vec::new();
     for number in 0..500 {
@@ -41,7 +41,8 @@ async fn five_hundred_readers_of_one_conversation_take_at_most_three_reads() {
 async fn a_reader_after_a_verified_write_never_sees_an_older_value() {
     let app = TestApp::new().with_lag(ms(30)).start().await;
     // A slow read leaves, then a write is made and proved beside it.
-    app.simulator.inject(Fault::on_read(Action::Delay { by: ms(800), after_apply: true }));
+    app.simulator
+        .inject(ScriptedFault::on_read(FaultAction::Delay { by: ms(800), after_apply: true }));
     let slow = reading(&app, CALL, "");
     tokio::time::sleep(ms(1)).await;
     app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
@@ -71,7 +72,7 @@ async fn one_read_back_serves_writes_to_different_participants() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_participant_seen_less_than_ten_seconds_ago_needs_no_read_before_a_write() {
+async fn a_recent_snapshot_saves_the_read_before_a_write() {
     let app = TestApp::new().with_lag(ms(10)).start().await;
     app.read(CALL, "").await.assert_status(200);
     app.simulator.clear_calls();
@@ -96,7 +97,7 @@ async fn a_warm_write_to_somebody_who_was_not_there_reads_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_warm_write_that_would_not_fit_is_refused_by_a_fresh_read_alone() {
+async fn a_warm_write_over_the_limit_is_refused_after_a_fresh_read() {
     let app = TestApp::new().with_lag(ms(10)).start().await;
     let large = "x".repeat(6_000);
     app.write(CALL, "", json!({"one": large})).await.assert_status(200);
@@ -107,7 +108,7 @@ async fn a_warm_write_that_would_not_fit_is_refused_by_a_fresh_read_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_warm_write_counts_with_holds_also_what_was_written_and_not_seen_yet() {
+async fn a_warm_write_includes_unseen_accepted_values() {
     let app = TestApp::new().with_lag(ms(60_000)).start().await;
     let large = "x".repeat(6_000);
     app.write(CALL, "?verify=none", json!({"one": large})).await.assert_status(202);
@@ -133,7 +134,7 @@ async fn what_is_remembered_is_bounded_and_forgotten_after_a_while() {
     app = app.with_env("GATEWAY__WRITES__REMEMBER_BYTES", "64 KiB");
     let id = |number: usize| format!("5eed0000-0000-4000-8000-1{number:011}");
     for number in 0..500 {
-        app = app.with_call(Call::new(id(number)).customer(CUSTOMER, [("a", "1")]));
+        app = app.with_call(SimulatedCall::new(id(number)).customer(CUSTOMER, [("a", "1")]));
     }
     let app = app.start().await;
     for number in 0..500 {
@@ -152,10 +153,11 @@ async fn what_is_remembered_is_bounded_and_forgotten_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_too_large_to_be_remembered_pushes_no_other_out() {
+async fn a_conversation_too_large_to_cache_evicts_no_other() {
     let large = "5eed0000-0000-4000-8000-000000000002";
     let app = TestApp::new().with_env("GATEWAY__WRITES__REMEMBER_BYTES", "64 KiB");
-    let app = app.with_call(Call::new(large).customer(CUSTOMER, [("a", "x".repeat(70_000))]));
+    let app =
+        app.with_call(SimulatedCall::new(large).customer(CUSTOMER, [("a", "x".repeat(70_000))]));
     let app = app.with_lag(ms(1)).start().await;
     app.read(CALL, "").await.assert_status(200);
     app.read(large, "").await.assert_status(200);
@@ -205,24 +207,28 @@ async fn a_reader_who_leaves_takes_nobody_along() {
 
 #[tokio::test(start_paused = true)]
 async fn a_read_that_hangs_holds_up_nobody_who_may_not_join_it() {
-    let app = TestApp::new().with_lag(ms(1)).with_fault(Fault::on_read(Action::Hang)).start().await;
+    let app = TestApp::new()
+        .with_lag(ms(1))
+        .with_fault(ScriptedFault::on_read(FaultAction::Hang))
+        .start()
+        .await;
     let stuck = reading(&app, CALL, "");
     tokio::time::sleep(ms(1)).await;
     let start = Instant::now();
     app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
     assert!(start.elapsed() < ms(300), "{:?}", start.elapsed());
     stuck.await.expect("no panic").assert_status(200);
-    let reads: BTreeSet<_> = app.sent(Kind::Read).into_iter().collect();
+    let reads: BTreeSet<_> = app.sent(RequestKind::Read).into_iter().collect();
     assert_eq!(reads.len(), 4, "{reads:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_with_other_deadlines_share_and_each_is_told_in_its_own_time() {
+async fn readers_with_different_deadlines_share_a_read() {
     for action in [
-        Action::Throttle { retry_after: Some(3) },
-        Action::Status { code: 503, body: None, retry_after: Some(3) },
+        FaultAction::Throttle { retry_after: Some(3) },
+        FaultAction::Status { code: 503, body: None, retry_after: Some(3) },
     ] {
-        let app = TestApp::new().with_fault(Fault::on_read(action)).start().await;
+        let app = TestApp::new().with_fault(ScriptedFault::on_read(action)).start().await;
         let patient = reading_within(&app, 20);
         let impatient = reading_within(&app, 2);
         tokio::time::sleep(ms(1)).await;
@@ -244,8 +250,8 @@ async fn readers_with_other_deadlines_share_and_each_is_told_in_its_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_impatient_reader_does_not_join_one_that_may_be_retried_for_longer() {
-    let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) });
+async fn a_short_deadline_does_not_join_a_read_with_retries() {
+    let throttled = ScriptedFault::on_read(FaultAction::Throttle { retry_after: Some(3) });
     let app = TestApp::new().with_fault(throttled).start().await;
     let patient = reading_within(&app, 20);
     tokio::time::sleep(ms(1)).await;

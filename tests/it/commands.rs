@@ -12,7 +12,7 @@ const CREDENTIALS: [(&str, &str); 2] =
     [("GENESYS_CLIENT_ID", "demo"), ("GENESYS_CLIENT_SECRET", "demo-secret")];
 
 #[tokio::test]
-async fn without_credentials_the_start_fails_at_once_and_names_them_and_the_demo() {
+async fn a_start_without_credentials_fails_and_names_them() {
     for args in [&["serve"] as &[&str], &[]] {
         let ended = once(args, &[]).await;
         assert_eq!((ended.code, ended.out.as_str()), (1, ""));
@@ -89,7 +89,7 @@ async fn a_level_that_does_not_exist_is_an_error_with_the_likely_one() {
 }
 
 #[tokio::test]
-async fn variables_that_look_like_settings_are_named_by_check_config_and_at_the_start() {
+async fn check_config_names_misspelt_variables() {
     let near_misses = [
         ("GATEWAY_SERVER_BIND", "canary", "GATEWAY__SERVER__BIND"),
         ("GENESYS_REGION", "canary", "GENESYS_ENVIRONMENT"),
@@ -125,7 +125,7 @@ async fn variables_that_look_like_settings_are_named_by_check_config_and_at_the_
 }
 
 #[tokio::test]
-async fn a_file_is_taken_before_and_after_the_command_and_its_typos_are_named() {
+async fn a_config_file_works_on_both_sides_and_typos_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("gateway.toml");
     let path = file.to_str().expect("text");
@@ -191,7 +191,7 @@ async fn check_config_online_tries_the_credentials() {
     for line in ["settings: valid", token.as_str(), "conversations: can be read", list] {
         assert!(good.out.contains(line), "{}", good.out);
     }
-    // Callers' hints are of no use to an operator.
+    // Clients' hints are of no use to an operator.
     let fault = json!({"on": {"kind": "analytics"}, "action": "status", "code": 403});
     let sent = fetch("POST", &format!("{url}/__sim/faults"), fault.to_string()).await;
     assert_eq!(sent.status(), 201);
@@ -217,7 +217,7 @@ async fn check_config_online_tries_the_credentials() {
 }
 
 #[tokio::test]
-async fn serve_works_against_the_simulator_and_healthcheck_tells_whether_it_is_ready() {
+async fn serve_works_with_the_simulator_and_the_healthcheck() {
     let (_simulator, url) = simulator(&[], &[]).await;
     let hosts = [
         ("GATEWAY__GENESYS__API_URL", url.as_str()),
@@ -345,7 +345,7 @@ async fn demo_serves_conversations_captured_from_a_real_organisation() {
 }
 
 #[tokio::test]
-async fn simulate_serves_them_to_a_gateway_of_its_own_and_refuses_what_is_no_conversation() {
+async fn simulate_serves_captured_calls_and_refuses_bad_ones() {
     let files = FIXTURES.map(fixture);
     let args = ["--load", files[0].as_str(), files[1].as_str(), files[2].as_str()];
     let (_simulator, url) = simulator(&args, &[]).await;
@@ -365,7 +365,7 @@ async fn simulate_serves_them_to_a_gateway_of_its_own_and_refuses_what_is_no_con
 }
 
 #[tokio::test(start_paused = true)]
-async fn captured_calls_are_written_and_proved_under_lag_with_each_participant_found() {
+async fn captured_calls_are_written_and_verified_under_lag() {
     let app = TestApp::new().with_lag(ms(300)).start().await;
     for name in FIXTURES {
         let text = std::fs::read_to_string(fixture(name)).expect("a fixture");
@@ -433,7 +433,7 @@ async fn a_key_that_could_not_be_printed_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_service_that_others_get_through_to_is_warned_of_where_nobody_is_known() {
+async fn an_open_service_on_a_reachable_address_is_warned_of() {
     for (name, value) in [
         ("GATEWAY__SERVER__PUBLIC_URL", "https://gateway.example.com"),
         ("GATEWAY__SERVER__TRUSTED_PROXIES", "127.0.0.1"),

@@ -1,8 +1,8 @@
-//! Conditional writes: no update is lost between callers that read before they write.
+//! Conditional writes: no update is lost between clients that read before they write.
 
-use attribute_gateway::simulator::{Action, Fault, Kind};
 use axum::Router;
 use axum::body::Body;
+use genesys_simulator::{FaultAction, RequestKind, ScriptedFault};
 use serde_json::json;
 
 use crate::harness::{Answer, CALL, CUSTOMER, TestApp, attributes_of, ms, request, send};
@@ -68,7 +68,7 @@ async fn a_counter_kept_by_many_clients_under_lag_ends_exact() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_tag_of_a_narrowed_read_is_good_for_a_write_with_the_same_keys() {
+async fn the_etag_of_some_keys_works_for_a_write_of_these_keys() {
     counted("?keys=counter").await;
     let app = TestApp::new().with_lag(ms(10)).start().await;
     let tag = app.read(CALL, "?key=tier").await.header("etag").to_owned();
@@ -80,13 +80,13 @@ async fn the_tag_of_a_narrowed_read_is_good_for_a_write_with_the_same_keys() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mismatch_is_told_with_the_tag_of_now_also_where_the_wanted_values_are_there() {
+async fn a_mismatch_returns_the_current_etag() {
     let app = TestApp::new().with_lag(ms(10)).start().await;
     let there = put(app.router(), "", ("if-match", "\"old\""), json!({"tier": "silver"})).await;
     there.assert_problem(412, "precondition-failed", "notApplied");
     let read = app.read(CALL, "").await;
     assert_eq!(there.header("etag"), read.header("etag"));
-    assert_eq!(app.simulator.count(Kind::Patch), 0);
+    assert_eq!(app.simulator.count(RequestKind::Patch), 0);
     // With that tag it is as it should be, and nothing has to be sent.
     let same = put(app.router(), "", ("if-match", there.header("etag")), json!({"tier": "silver"}));
     same.await.assert_outcomes(&[("tier", "unchanged")]);
@@ -94,7 +94,7 @@ async fn a_mismatch_is_told_with_the_tag_of_now_also_where_the_wanted_values_are
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_is_accepted_and_not_visible_yet_counts_in_the_check() {
+async fn an_accepted_invisible_write_counts_in_the_condition() {
     let app = TestApp::new().with_lag(ms(20_000)).start().await;
     let tag = app.read(CALL, "").await.header("etag").to_owned();
     app.write(CALL, "?verify=none", json!({"tier": "gold"})).await.assert_status(202);
@@ -127,8 +127,12 @@ async fn of_several_with_one_tag_the_first_to_arrive_wins() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_lost_to_a_write_that_then_failed_is_judged_again() {
-    let rejection = Action::Status { code: 403, body: None, retry_after: None };
-    let app = TestApp::new().with_lag(ms(50)).with_fault(Fault::on_patch(rejection)).start().await;
+    let rejection = FaultAction::Status { code: 403, body: None, retry_after: None };
+    let app = TestApp::new()
+        .with_lag(ms(50))
+        .with_fault(ScriptedFault::on_patch(rejection))
+        .start()
+        .await;
     let tag = app.read(CALL, "").await.header("etag").to_owned();
     let with = |value: &'static str| {
         let (router, tag) = (app.router(), tag.clone());
@@ -144,8 +148,8 @@ async fn whoever_lost_to_a_write_that_then_failed_is_judged_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_condition_waits_for_the_fate_of_an_earlier_write() {
-    // That one was applied, but nobody knows: it hung, and its caller has long been answered.
-    let hang = Fault::on_patch(Action::HangAfterApply);
+    // That one was applied, but nobody knows: it hung, and its client has long been answered.
+    let hang = ScriptedFault::on_patch(FaultAction::HangAfterApply);
     let app = TestApp::new().with_lag(ms(10)).with_fault(hang).start().await;
     let tag = app.read(CALL, "").await.header("etag").to_owned();
     let unknown = app.write_within(1, "", json!({"tier": "gold"})).await;
@@ -153,7 +157,7 @@ async fn a_condition_waits_for_the_fate_of_an_earlier_write() {
     let after = put(app.router(), "", ("if-match", &tag), json!({"tier": "platinum"})).await;
     after.assert_problem(412, "precondition-failed", "notApplied");
     // And where it was not, the condition holds in the end.
-    let app = TestApp::new().with_fault(Fault::on_patch(Action::Hang)).start().await;
+    let app = TestApp::new().with_fault(ScriptedFault::on_patch(FaultAction::Hang)).start().await;
     let tag = app.read(CALL, "").await.header("etag").to_owned();
     let unknown = app.write_within(1, "", json!({"tier": "gold"})).await;
     unknown.assert_problem(504, "deadline-exceeded", "unknown");
@@ -219,10 +223,10 @@ async fn a_dry_run_judges_the_condition_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_only_a_batch_mate_has_changed_is_sent_and_proved_as_well() {
+async fn a_key_changed_by_another_write_of_the_batch_is_sent() {
     // The first opens the turn, and takes so long that the others are ready to share the next batch:
     // the one with a condition reads before.
-    let slow = Fault::on_patch(Action::Delay { by: ms(100), after_apply: false });
+    let slow = ScriptedFault::on_patch(FaultAction::Delay { by: ms(100), after_apply: false });
     let app = TestApp::new().with_lag(ms(50)).with_fault(slow).start().await;
     let plain = |key: &'static str, value: &'static str| {
         let router = app.router();
@@ -242,7 +246,7 @@ async fn what_only_a_batch_mate_has_changed_is_sent_and_proved_as_well() {
     let guarded = guarded.await.expect("no panic");
     guarded.assert_outcomes(&[("tier", "verified")]);
     assert_eq!(guarded.at("/attributes/tier"), "gold", "it was read back");
-    assert_eq!(app.simulator.count(Kind::Patch), 2, "{}", app.order());
+    assert_eq!(app.simulator.count(RequestKind::Patch), 2, "{}", app.order());
 }
 
 /// One round: four clients with the same tag, at random moments; how many were told yes.
@@ -280,8 +284,8 @@ async fn of_four_with_one_tag_exactly_one_is_told_yes_while_reads_lag() {
 async fn a_map_that_was_read_before_an_accepted_write_was_seen_judges_no_condition() {
     // Reads: the tag, the first write's own, its first read-back, and the second write's own. That
     // one is handled before the first write shows, and answered long after a read-back has shown it.
-    let slow = Action::Delay { by: ms(200), after_apply: true };
-    let app = TestApp::new().with_lag(ms(80)).with_fault(Fault::on_read(slow).skip(3));
+    let slow = FaultAction::Delay { by: ms(200), after_apply: true };
+    let app = TestApp::new().with_lag(ms(80)).with_fault(ScriptedFault::on_read(slow).skip(3));
     let app = app.start().await;
     let tag = app.read(CALL, "").await.header("etag").to_owned();
     let with = |value: &'static str| {

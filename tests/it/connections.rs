@@ -92,7 +92,7 @@ async fn an_address_over_its_share_is_refused_and_another_is_served() {
 }
 
 #[tokio::test]
-async fn a_connection_waits_for_the_next_request_longer_than_for_a_head_to_end() {
+async fn the_idle_timeout_is_longer_than_the_header_timeout() {
     let times =
         [("GATEWAY__SERVER__HEADER_TIMEOUT", "400ms"), ("GATEWAY__SERVER__IDLE_TIMEOUT", "2s")];
     let demo = Process::demo(&[], &times).await;
@@ -114,9 +114,9 @@ async fn a_connection_waits_for_the_next_request_longer_than_for_a_head_to_end()
     let waited = waits_for_end(&mut idle).await;
     assert!(waited > ms(1600), "{waited:?}");
     until("the connections are gone", async || {
-        let figures = figures(&demo).await;
+        let metrics = figures(&demo).await;
         // The one that asks is there itself.
-        figures.contains("attribute_gateway_connections 1\n").then_some(())
+        metrics.contains("attribute_gateway_connections 1\n").then_some(())
     })
     .await;
 }
@@ -250,7 +250,7 @@ async fn asks_for_much(demo: &Demo, room: u32) -> TcpStream {
 }
 
 #[tokio::test]
-async fn who_takes_nothing_of_an_answer_is_cut_and_who_takes_it_slowly_is_not() {
+async fn a_client_that_reads_nothing_is_cut_a_slow_one_is_not() {
     let demo = Process::demo(&[], &[("GATEWAY__SERVER__BODY_TIMEOUT", "1s")]).await;
     let _silent = asks_for_much(&demo, 4096).await;
     let mut slow = asks_for_much(&demo, 1 << 20).await;
@@ -279,7 +279,7 @@ async fn an_answer_that_is_still_taken_when_a_drain_ends_is_not_cut() {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(1 << 16).expect("a small one");
     let mut stream = socket.connect(to).await.expect("it listens");
-    // The echo of it is more than systems commonly keep for a caller who does not read.
+    // The echo of it is more than systems commonly keep for a client who does not read.
     let body = "x".repeat(8 << 20);
     let head = "POST /v1/debug/echo HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n";
     let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());
@@ -301,7 +301,7 @@ async fn an_answer_that_is_still_taken_when_a_drain_ends_is_not_cut() {
 }
 
 #[tokio::test]
-async fn without_open_files_left_the_server_says_so_and_accepts_again_later() {
+async fn without_free_files_the_server_accepts_again_later() {
     let demo = Process::demo(&[], &[]).await;
     let mut idle = connect(&demo, "127.0.0.1").await;
     assert!(says(&mut idle, LIVEZ).await.starts_with("HTTP/1.1 200"));

@@ -1,6 +1,6 @@
 //! One conversation as a whole: who is in it, and which words mean whom.
 
-use attribute_gateway::simulator::{Action, Call, Fault, NO_ATTRIBUTES};
+use genesys_simulator::{FaultAction, NO_ATTRIBUTES, ScriptedFault, SimulatedCall};
 use serde_json::{Value, json};
 
 use crate::harness::{AGENT, CALL, CUSTOMER, IVR, TestApp, ms};
@@ -38,7 +38,7 @@ async fn a_live_call_is_shown_in_one_call_with_a_row_a_participant() {
 
 #[tokio::test(start_paused = true)]
 async fn every_word_that_is_told_reads_and_writes_that_participant() {
-    let call = Call::new(OTHER)
+    let call = SimulatedCall::new(OTHER)
         .external(FIRST, [("a", "1")])
         .agent(SECOND, NO_ATTRIBUTES)
         .participant("Agent", AGENT, "alerting", NO_ATTRIBUTES)
@@ -63,7 +63,7 @@ async fn every_word_that_is_told_reads_and_writes_that_participant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ended_call_says_when_it_ended_and_a_voice_route_says_what_it_knows() {
+async fn an_ended_call_shows_its_end_time() {
     let app = TestApp::new().start().await;
     app.simulator.end_conversation(CALL);
     let seen = app.get(&of(CALL)).await.json();
@@ -75,7 +75,7 @@ async fn an_ended_call_says_when_it_ended_and_a_voice_route_says_what_it_knows()
 }
 
 #[tokio::test(start_paused = true)]
-async fn lookers_share_a_read_with_each_other_and_with_readers_of_attributes() {
+async fn conversation_views_share_reads_with_attribute_reads() {
     let app = TestApp::new().start().await;
     let path = of(CALL);
     let (one, two, three) = tokio::join!(app.get(&path), app.get(&path), app.read(CALL, ""));
@@ -99,9 +99,9 @@ async fn mistakes_and_failures_are_told_as_everywhere() {
     app.get_as("text/html", &of(CALL)).await.assert_problem(406, "not-acceptable", "notApplied");
     assert_eq!(app.upstream_calls(), 0);
     app.get(&of(OTHER)).await.assert_problem(404, "conversation-not-found", "notApplied");
-    let status = Action::Status { code: 503, body: None, retry_after: None };
+    let status = FaultAction::Status { code: 503, body: None, retry_after: None };
     let app = TestApp::new()
-        .with_fault(Fault::on_read(status).always())
+        .with_fault(ScriptedFault::on_read(status).always())
         .allowing_leftovers()
         .start()
         .await;

@@ -1,16 +1,16 @@
-//! One deadline over everything, callers that leave, drains, and waiting that is bounded.
+//! One deadline over everything, clients that leave, drains, and waiting that is bounded.
 
 use std::time::Duration;
 
-use attribute_gateway::simulator::{Action, Fault};
 use axum::body::Body;
+use genesys_simulator::{FaultAction, ScriptedFault};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::harness::{Answer, Builder, CALL, CUSTOMER, TestApp, attributes_of, ms, request, send};
 
 /// Answers come at most so much after the deadline.
-const GRACE: Duration = ms(100);
+const DEADLINE_MARGIN: Duration = ms(100);
 
 /// A write on a task of its own.
 fn writing(app: &TestApp, query: &str, tier: &str) -> JoinHandle<Answer> {
@@ -20,7 +20,7 @@ fn writing(app: &TestApp, query: &str, tier: &str) -> JoinHandle<Answer> {
     tokio::spawn(send(app.router(), request.expect("a request")))
 }
 
-fn hanging(fault: Fault) -> Builder {
+fn hanging(fault: ScriptedFault) -> Builder {
     TestApp::new().with_fault(fault.always()).allowing_leftovers()
 }
 
@@ -30,17 +30,21 @@ async fn whatever_hangs_the_answer_comes_by_the_deadline_and_is_true() {
     // A token endpoint that hangs is an outage, not the deadline's fault.
     let token = (503, "upstream-unavailable");
     for (fault, (status, code), effect) in [
-        (Fault::on_token(Action::Hang), token, "notApplied"),
-        (Fault::on_read(Action::Hang), deadline, "notApplied"),
-        (Fault::on_patch(Action::Hang), deadline, "unknown"),
-        (Fault::on_patch(Action::HangAfterApply), deadline, "unknown"),
+        (ScriptedFault::on_token(FaultAction::Hang), token, "notApplied"),
+        (ScriptedFault::on_read(FaultAction::Hang), deadline, "notApplied"),
+        (ScriptedFault::on_patch(FaultAction::Hang), deadline, "unknown"),
+        (ScriptedFault::on_patch(FaultAction::HangAfterApply), deadline, "unknown"),
     ] {
         for seconds in [1, 2, 5] {
             let app = hanging(fault.clone()).with_lag(ms(30_000)).start().await;
             let answer = app.write_within(seconds, "", json!({"tier": "gold"})).await;
             let wait = Duration::from_secs(seconds);
             answer.assert_problem(status, code, effect);
-            assert!(answer.took <= wait + GRACE, "{fault:?}: {:?} of {wait:?}", answer.took);
+            assert!(
+                answer.took <= wait + DEADLINE_MARGIN,
+                "{fault:?}: {:?} of {wait:?}",
+                answer.took
+            );
             assert_eq!(answer.header("preference-applied"), format!("wait={seconds}"));
         }
     }
@@ -48,25 +52,30 @@ async fn whatever_hangs_the_answer_comes_by_the_deadline_and_is_true() {
 
 #[tokio::test(start_paused = true)]
 async fn a_read_back_that_hangs_leaves_the_write_accepted() {
-    let app = hanging(Fault::on_read(Action::Hang).skip(1)).start().await;
+    let app = hanging(ScriptedFault::on_read(FaultAction::Hang).skip(1)).start().await;
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
     answer.assert_status(202);
     answer.assert_outcomes(&[("tier", "unverified")]);
-    assert!(answer.took <= ms(5000) + GRACE);
+    assert!(answer.took <= ms(5000) + DEADLINE_MARGIN);
     assert!(!answer.at("/warnings").as_array().expect("warnings").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_read_that_hangs_is_answered_by_the_deadline() {
-    let app = hanging(Fault::on_read(Action::Hang)).start().await;
+    let app = hanging(ScriptedFault::on_read(FaultAction::Hang)).start().await;
     let answer = app.read(CALL, "").await;
     answer.assert_problem(504, "deadline-exceeded", "notApplied");
-    assert!(answer.took >= ms(5000) && answer.took <= ms(5000) + GRACE, "{:?}", answer.took);
+    assert!(
+        answer.took >= ms(5000) && answer.took <= ms(5000) + DEADLINE_MARGIN,
+        "{:?}",
+        answer.took
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_is_the_services_own_unless_the_caller_names_one() {
-    let app = hanging(Fault::on_read(Action::Hang)).with_env("GATEWAY__SERVER__DEADLINE", "3s");
+    let app = hanging(ScriptedFault::on_read(FaultAction::Hang))
+        .with_env("GATEWAY__SERVER__DEADLINE", "3s");
     // One attempt a call: many that hang are an upstream in trouble, and refused before a minute is over.
     let app = app.with_env("GATEWAY__GENESYS__ATTEMPT_TIMEOUT", "60s").start().await;
     let slow = app.read(CALL, "").await;
@@ -86,12 +95,12 @@ async fn a_longer_deadline_lets_a_slow_write_be_proved() {
 
 #[tokio::test(start_paused = true)]
 async fn the_write_of_a_caller_that_hung_up_runs_to_its_end() {
-    // The caller leaves while the pre-read is under way, before anything was sent.
+    // The client leaves while the pre-read is under way, before anything was sent.
     let app = TestApp::new().start().await;
-    let caller = writing(&app, "", "gold");
+    let client = writing(&app, "", "gold");
     tokio::time::sleep(ms(10)).await;
-    caller.abort();
-    assert!(caller.await.is_err_and(|error| error.is_cancelled()));
+    client.abort();
+    assert!(client.await.is_err_and(|error| error.is_cancelled()));
     assert_eq!(app.order(), "R");
     tokio::time::sleep(ms(1000)).await;
     assert_eq!(app.truth(CUSTOMER)["tier"], "gold");
@@ -102,10 +111,10 @@ async fn the_write_of_a_caller_that_hung_up_runs_to_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn the_write_of_a_caller_that_hung_up_keeps_its_deadline() {
-    let app = hanging(Fault::on_read(Action::Hang)).start().await;
-    let caller = writing(&app, "", "gold");
+    let app = hanging(ScriptedFault::on_read(FaultAction::Hang)).start().await;
+    let client = writing(&app, "", "gold");
     tokio::time::sleep(ms(10)).await;
-    caller.abort();
+    client.abort();
     tokio::time::sleep(ms(5100)).await;
     app.simulator.clear_faults();
     tokio::time::sleep(ms(60_000)).await;
@@ -140,9 +149,9 @@ async fn at_the_end_of_a_drain_every_write_is_answered_truly() {
         assert_eq!(answer.took, ms(1500));
         answer
     };
-    let unsent = drained(hanging(Fault::on_read(Action::Hang)).start().await).await;
+    let unsent = drained(hanging(ScriptedFault::on_read(FaultAction::Hang)).start().await).await;
     unsent.assert_problem(503, "shutting-down", "notApplied");
-    let sent = drained(hanging(Fault::on_patch(Action::Hang)).start().await).await;
+    let sent = drained(hanging(ScriptedFault::on_patch(FaultAction::Hang)).start().await).await;
     sent.assert_problem(504, "deadline-exceeded", "unknown");
     let accepted = drained(TestApp::new().with_lag(ms(60_000)).start().await).await;
     accepted.assert_status(202);
@@ -167,7 +176,7 @@ async fn more_writes_than_may_wait_are_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_writes_to_one_participant_than_may_wait_are_refused_and_others_go_on() {
+async fn too_many_waiting_writes_to_one_participant_are_refused() {
     let app = TestApp::new().with_env("GATEWAY__LIMITS__WAITING_PER_PARTICIPANT", "2");
     let app = app.start().await;
     let waiting: Vec<_> = (0..2).map(|n| writing(&app, "", &format!("w{n}"))).collect();

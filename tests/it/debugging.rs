@@ -1,7 +1,7 @@
 //! The debug aids: the echo, and the trace of a conversation.
 
-use attribute_gateway::simulator::{Action, Fault};
 use axum::body::Body;
+use genesys_simulator::{FaultAction, ScriptedFault};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Builder, CALL, TestApp, attributes_of, ms, request};
@@ -87,7 +87,7 @@ async fn an_echo_shows_what_arrived_and_masks_secrets() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_body_in_which_secrets_cannot_be_told_an_echo_shows_the_length_alone() {
+async fn an_echo_shows_only_the_length_of_an_opaque_body() {
     let app = debugging().start().await;
     let part =
         "--x\r\ncontent-disposition: form-data; name=\"password\"\r\n\r\ncanary\r\n--x--\r\n";
@@ -163,7 +163,8 @@ async fn an_echo_tells_of_any_body_what_it_is_up_to_the_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_trace_tells_who_did_what_with_each_call_and_no_value() {
-    let app = debugging().with_fault(Fault::on_patch(Action::Throttle { retry_after: Some(1) }));
+    let app = debugging()
+        .with_fault(ScriptedFault::on_patch(FaultAction::Throttle { retry_after: Some(1) }));
     let app = app.start().await;
     let headers = [("user-agent", "flow/1"), ("x-request-id", "crm-1")];
     let body = json!({"attributes": {"tier": "canary-value", "language": "en"}}).to_string();
@@ -203,8 +204,8 @@ async fn a_trace_tells_who_did_what_with_each_call_and_no_value() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_never_was_answered_is_in_the_trace_of_the_write_that_waited_for_it() {
-    let app = debugging().with_fault(Fault::on_patch(Action::Hang).always());
+async fn an_unanswered_call_is_in_the_trace_of_its_write() {
+    let app = debugging().with_fault(ScriptedFault::on_patch(FaultAction::Hang).always());
     let app = app.allowing_leftovers().start().await;
     let headers = [("prefer", "wait=1")];
     let body = json!({"attributes": {"tier": "gold"}}).to_string();
@@ -247,7 +248,7 @@ async fn a_shared_call_is_in_the_trace_of_each_who_shared_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trace_is_bounded_however_many_requests_and_however_long_their_words() {
+async fn a_trace_is_bounded_in_requests_and_bytes() {
     let app = debugging().start().await;
     let (method, path) = ("M".repeat(500), attributes_of(CALL));
     for _ in 0..103 {

@@ -21,7 +21,7 @@ fn plain(sent: &[u8], encoding: &str) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_page_and_its_parts_come_from_the_gateway_under_a_strict_policy() {
+async fn the_docs_page_is_self_hosted_under_a_strict_policy() {
     let app = TestApp::new().start().await;
     let page = app.get("/docs").await;
     page.assert_status(200);

@@ -1,4 +1,4 @@
-//! Several callers and one budget: each has its share by weight, and what it does not need is lent.
+//! Several clients and one budget: each has its share by weight, and what it does not need is lent.
 //!
 //! Every answer of upstream takes 20 ms. It grants 300 calls in any ten seconds, of which two percent
 //! are kept for writes that have begun; weights 1 : 2 : 1 make that 73, 147 and 73 calls.
@@ -8,17 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attribute_gateway::app::{App, ReadRequest, WriteOptions, WriteRequest};
-use attribute_gateway::domain::{AttributeKey, AttributeValue, Change, Client, Patch, Rights};
-use attribute_gateway::ports::Cycle;
-use attribute_gateway::simulator::{Action, Call, Fault, Kind};
+use attribute_gateway::domain::{
+    AttributeKey, AttributeValue, Client, ClientRights, KeyChange, Patch,
+};
+use attribute_gateway::ports::RequestContext;
 use axum::body::Body;
+use genesys_simulator::{FaultAction, RequestKind, ScriptedFault, SimulatedCall};
 use serde_json::json;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::harness::{Answer, TestApp, attributes_of, client, ms, request, send, shown};
 
-/// Conversations of one caller: reads of one conversation at one time would share.
+/// Conversations of one client: reads of one conversation at one time would share.
 const CONVERSATIONS: u64 = 300;
 /// What every load runs for.
 const END: u64 = 40_000;
@@ -26,7 +28,7 @@ const END: u64 = 40_000;
 pub fn caller(name: &str, share: u32) -> Arc<Client> {
     let share = share.try_into().expect("a weight");
     let name = name.parse().expect("a name");
-    Arc::new(Client { name, rights: Rights::default(), share, requests_per_minute: None })
+    Arc::new(Client { name, rights: ClientRights::default(), share, requests_per_minute: None })
 }
 
 pub fn conversation(caller: usize, number: u64) -> String {
@@ -52,7 +54,8 @@ pub async fn platform_with(callers: &[Arc<Client>], settings: &[(&str, &str)]) -
     for caller in 0..callers.len() {
         for number in 0..CONVERSATIONS {
             let customer = format!("c0000000-0000-4000-8000-{caller}{number:011}");
-            let call = Call::new(conversation(caller, number)).customer(&customer, [("a", "1")]);
+            let call =
+                SimulatedCall::new(conversation(caller, number)).customer(&customer, [("a", "1")]);
             app = app.with_call(call);
         }
     }
@@ -63,7 +66,7 @@ pub async fn platform_with(callers: &[Arc<Client>], settings: &[(&str, &str)]) -
     app.with_clients(&known.collect::<Vec<_>>()).start().await
 }
 
-/// What one caller asks for: a read, or a write, each so often.
+/// What one client asks for: a read, or a write, each so often.
 #[derive(Clone, Copy)]
 struct Load {
     caller: usize,
@@ -82,7 +85,7 @@ fn writes(caller: usize, every: u64) -> Load {
 /// What became of a request: whose it was, how long it took, and whether it was served.
 type Told = (usize, Duration, bool);
 
-/// Reads or writes on behalf of a caller; how long it took, and whether it was served.
+/// Reads or writes on behalf of a client; how long it took, and whether it was served.
 async fn ask(
     service: App,
     client: Arc<Client>,
@@ -90,18 +93,18 @@ async fn ask(
     write: Option<String>,
 ) -> (Duration, bool) {
     let (begun, deadline) = (Instant::now(), Instant::now() + ms(5_000));
-    let cycle = Cycle::new(deadline).on_behalf_of(client);
+    let context = RequestContext::new(deadline).with_client(client);
     let (conversation, no_cache) = (conversation.parse().expect("an id"), true);
     let selector = "customer".parse().expect("a word");
     let served = if let Some(value) = write {
-        let value = Change::to(AttributeValue::new(&value));
+        let value = KeyChange::to(AttributeValue::new(&value));
         let patch: Patch = [(AttributeKey::existing("a"), value)].into_iter().collect();
         let options = WriteOptions { verify: true, dry_run: false, allow_ended: false };
         let condition = None;
-        let write = WriteRequest { conversation, selector, patch, condition, options, cycle };
+        let write = WriteRequest { conversation, selector, patch, condition, options, context };
         service.write(write).await.is_ok()
     } else {
-        service.read(ReadRequest { conversation, selector, no_cache, cycle }).await.is_ok()
+        service.read(ReadRequest { conversation, selector, no_cache, context }).await.is_ok()
     };
     (begun.elapsed(), served)
 }
@@ -135,7 +138,7 @@ async fn run(app: &TestApp, callers: &[Arc<Client>], loads: &[Load]) -> Vec<Told
     tasks.join_all().await.concat()
 }
 
-/// The 99th percentile of a caller's latency, and how many of its requests were not served.
+/// The 99th percentile of a client's latency, and how many of its requests were not served.
 fn p99(told: &[Told], caller: usize) -> (Duration, usize) {
     let own: Vec<_> = told.iter().filter(|told| told.0 == caller).collect();
     let mut took: Vec<_> = own.iter().map(|told| told.1).collect();
@@ -143,11 +146,13 @@ fn p99(told: &[Told], caller: usize) -> (Duration, usize) {
     (took[(took.len() - 1) * 99 / 100], own.iter().filter(|told| !told.2).count())
 }
 
-/// Calls that upstream has seen for each caller since `from`, and those that it refused.
+/// Calls that upstream has seen for each client since `from`, and those that it refused.
 fn seen(app: &TestApp, start: Instant, from: u64) -> ([usize; 3], usize) {
     let mut each = [0; 3];
     let calls = app.simulator.calls();
-    for call in calls.iter().filter(|call| matches!(call.kind, Kind::Read | Kind::Patch)) {
+    for call in
+        calls.iter().filter(|call| matches!(call.kind, RequestKind::Read | RequestKind::Patch))
+    {
         let of = call.conversation.as_deref().and_then(|id| id.as_bytes().get(24));
         if let Some(of) = of.filter(|_| (start + ms(from)..start + ms(END)).contains(&call.at)) {
             each[usize::from(of - b'0')] += 1;
@@ -157,7 +162,7 @@ fn seen(app: &TestApp, start: Instant, from: u64) -> ([usize; 3], usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_at_twenty_times_its_share_delays_nobody_who_keeps_to_his() {
+async fn a_client_at_twenty_times_its_share_delays_no_other() {
     let callers = [caller("flood", 1), caller("crm", 2), caller("ivr", 1)];
     // Reads and writes of three calls: four fifths of the shares.
     let others = [reads(1, 170), writes(1, 510), writes(2, 510)];
@@ -208,7 +213,7 @@ async fn what_a_caller_does_not_need_others_get() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_on_the_account_of_another_is_had_at_once_by_who_can_pay_for_it() {
+async fn a_client_with_budget_takes_over_a_waiting_shared_read() {
     let callers = [caller("flood", 1), caller("crm", 2), caller("ivr", 1)];
     let app = platform(&callers).await;
     let asked = |caller: usize, number: u64, write: bool| {
@@ -255,7 +260,7 @@ async fn a_caller_that_has_never_called_finds_room_after_any_flood() {
     }
 }
 
-/// A write of one more key to the first conversation of the first caller.
+/// A write of one more key to the first conversation of the first client.
 fn writing(app: &TestApp, caller: &Client, number: usize) -> JoinHandle<Answer> {
     let (name, key) = shown(caller.name.as_str());
     let write = request("PUT", &attributes_of(&conversation(0, 0)))
@@ -266,11 +271,12 @@ fn writing(app: &TestApp, caller: &Client, number: usize) -> JoinHandle<Answer> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_of_a_rejected_batch_go_on_the_share_of_their_own_caller() {
+async fn writes_of_a_rejected_batch_use_the_share_of_their_client() {
     let callers = [caller("flood", 1), caller("crm", 2), caller("ivr", 1)];
     let app = platform(&callers).await;
-    let rejects = Action::Status { code: 400, body: None, retry_after: None };
-    app.simulator.inject(Fault::on_patch(rejects).conversation(conversation(0, 0)).always());
+    let rejects = FaultAction::Status { code: 400, body: None, retry_after: None };
+    app.simulator
+        .inject(ScriptedFault::on_patch(rejects).conversation(conversation(0, 0)).always());
     let start = Instant::now();
     let mut crowd: Vec<_> = (0..200).map(|number| writing(&app, &callers[0], number)).collect();
     tokio::time::sleep(ms(1_000)).await;

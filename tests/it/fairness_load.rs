@@ -1,12 +1,12 @@
-//! What one caller takes up that is there for all: places, and what others want as well. Who keeps to
+//! What one client takes up that is there for all: places, and what others want as well. Who keeps to
 //! his part notices nothing of it.
 
 use std::sync::Arc;
 
 use attribute_gateway::domain::Client;
-use attribute_gateway::simulator::Kind;
 use axum::Router;
 use axum::body::Body;
+use genesys_simulator::RequestKind;
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -28,8 +28,8 @@ fn ask(router: Router, method: &str, path: &str, who: &str, body: Body) -> JoinH
     tokio::spawn(send(router, asked.body(body).expect("a request")))
 }
 
-async fn read(app: &TestApp, who: &str, caller: usize, number: u64) -> Answer {
-    let path = attributes_of(&conversation(caller, number));
+async fn read(app: &TestApp, who: &str, client: usize, number: u64) -> Answer {
+    let path = attributes_of(&conversation(client, number));
     ask(app.router(), "GET", &path, who, Body::empty()).await.expect("no panic")
 }
 
@@ -50,7 +50,7 @@ async fn spend_share(app: &TestApp) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_holds_all_the_places_it_can_get_leaves_room_for_others() {
+async fn a_client_at_its_limit_leaves_room_for_others() {
     let app = platform_with(&callers(), &[("GATEWAY__LIMITS__REQUESTS", "16")]).await;
     let flood: Vec<_> = (0..20).map(|_| held_write(&app, "flood")).collect();
     sleep(ms(1)).await;
@@ -94,10 +94,10 @@ async fn who_is_refused_for_another_reason_takes_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_waits_on_the_account_of_another_keeps_nobody_waiting() {
+async fn a_list_waiting_on_another_account_delays_no_client() {
     let app = platform_with(&callers(), &[]).await;
     spend_share(&app).await;
-    let asked = || app.simulator.count(Kind::Analytics);
+    let asked = || app.simulator.count(RequestKind::Analytics);
     let list = |who: &str| ask(app.router(), "GET", LIST, who, Body::empty());
     let flood = list("flood");
     sleep(ms(1)).await;
@@ -115,14 +115,14 @@ async fn a_list_that_waits_on_the_account_of_another_keeps_nobody_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_has_its_calls_takes_along_those_who_wait_for_theirs() {
+async fn a_write_with_calls_takes_waiting_writes_along() {
     // Nine calls in ten seconds, and one that is kept for what has begun.
     let app = TestApp::new().with_budget(60).with_env("GATEWAY__GENESYS__RATE_WINDOW", "10s");
-    let latency = |settings: &mut attribute_gateway::simulator::Settings| settings.latency = ms(20);
+    let latency = |settings: &mut genesys_simulator::SimulatorSettings| settings.latency = ms(20);
     let mut app = app.with_settings(latency).with_lag(ms(1)).without_calls();
     for number in 0..6 {
         let customer = format!("c0000000-0000-4000-8000-{number:012}");
-        let call = attribute_gateway::simulator::Call::new(conversation(0, number));
+        let call = genesys_simulator::SimulatedCall::new(conversation(0, number));
         app = app.with_call(call.customer(&customer, [("a", "1")]));
     }
     let app = app.start().await;
@@ -154,7 +154,7 @@ async fn a_write_that_has_its_calls_takes_along_those_who_wait_for_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn figures_tell_which_caller_asks_and_on_whose_account_calls_are_made() {
+async fn metrics_show_requests_and_calls_by_client() {
     let app = platform_with(&callers(), &[]).await;
     for number in 0..3 {
         read(&app, "flood", 0, number).await.assert_status(200);

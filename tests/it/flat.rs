@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use attribute_gateway::simulator::{Action, Call, Fault};
+use genesys_simulator::{FaultAction, ScriptedFault, SimulatedCall};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Builder, CALL, CUSTOMER, TestApp, attributes_of, customer_call, ms};
@@ -64,7 +64,7 @@ fn about_customer(code: &str, retry_after_seconds: u64) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flat_read_has_the_attributes_as_text_and_the_named_keys_as_members() {
+async fn a_flat_read_has_named_keys_as_members() {
     let app = TestApp::new().start().await;
     let all = json!({"language": "en", "source": "web", "tier": "silver"});
     let read = app.read(CALL, "?view=flat").await;
@@ -80,7 +80,7 @@ async fn a_key_that_is_called_like_a_member_stands_in_the_text_alone() {
     let names = ["ok", "code", "message", "accepted", "retryAfterSeconds", "conversationId"];
     let names = [&names[..], &["participantId", "attributesJson", "value"]].concat();
     let map = names.iter().map(|name| (*name, "mine"));
-    let call = Call::new(CALL).customer(CUSTOMER, map.clone().collect::<Vec<_>>());
+    let call = SimulatedCall::new(CALL).customer(CUSTOMER, map.clone().collect::<Vec<_>>());
     let app = TestApp::new().without_calls().with_call(call).start().await;
     let read = app.read(CALL, &format!("?view=flat&keys={}", names.join(","))).await;
     let map: BTreeMap<_, _> = map.collect();
@@ -88,7 +88,7 @@ async fn a_key_that_is_called_like_a_member_stands_in_the_text_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flat_read_of_one_key_has_its_value_also_where_there_is_none() {
+async fn a_flat_read_of_one_missing_key_has_an_empty_value() {
     let app = TestApp::new().start().await;
     let path = attributes_of(CALL);
     let read = app.get(&format!("{path}/tier?view=flat")).await;
@@ -103,7 +103,7 @@ async fn a_flat_read_of_one_key_has_its_value_also_where_there_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flat_write_tells_its_worst_outcome_and_whether_it_was_accepted() {
+async fn a_flat_write_has_its_worst_outcome_and_acceptance() {
     let app = TestApp::new().reading_first().with_lag(ms(10)).start().await;
     let map = |tier: &str| json!({"language": "en", "source": "web", "tier": tier});
     let same = put(&app, "", json!({"tier": "silver"})).await;
@@ -135,19 +135,19 @@ async fn accepted_without_ok_means_sent_and_not_seen() {
     assert_eq!(unseen.header("etag"), "");
     // Another writer's value in the place of ours was accepted as well.
     let other = BTreeMap::from([("tier".to_owned(), Some("theirs".to_owned()))]);
-    let foreign = Action::ForeignWriteAfter { participant: None, map: other };
-    let app = TestApp::new().with_fault(Fault::on_patch(foreign)).start().await;
+    let foreign = FaultAction::ForeignWriteAfter { participant: None, map: other };
+    let app = TestApp::new().with_fault(ScriptedFault::on_patch(foreign)).start().await;
     let replaced = put(&app, "&key=tier", json!({"tier": "gold"})).await;
     let now = json!({"language": "en", "source": "web", "tier": "theirs"});
     let superseded = told(false, "superseded", true, now);
     assert_eq!(flat(&replaced), with(superseded, &[("tier", "theirs")]));
 }
 
-fn status(code: u16) -> Action {
-    Action::Status { code, body: None, retry_after: None }
+fn status(code: u16) -> FaultAction {
+    FaultAction::Status { code, body: None, retry_after: None }
 }
 
-async fn failing(fault: Fault) -> TestApp {
+async fn failing(fault: ScriptedFault) -> TestApp {
     let fails: Builder = TestApp::new().with_fault(fault.always()).allowing_leftovers();
     fails.start().await
 }
@@ -170,14 +170,14 @@ async fn what_a_flow_has_to_branch_on_is_told_with_status_200() {
     assert_eq!(stale.header("etag"), app.read(CALL, "").await.header("etag"));
     app.simulator.end_conversation(CALL);
     assert_eq!(flat(&put(&app, "", write()).await), about_customer("conversation-ended", 0));
-    let throttle = Fault::on_patch(Action::Throttle { retry_after: Some(30) });
+    let throttle = ScriptedFault::on_patch(FaultAction::Throttle { retry_after: Some(30) });
     for (fault, code, retry_after) in [
         (throttle, "upstream-rate-limited", 30),
-        (Fault::on_read(status(503)), "upstream-unavailable", 1),
-        (Fault::on_patch(status(403)), "upstream-forbidden", 0),
-        (Fault::on_patch(status(409)), "upstream-conflict", 0),
-        (Fault::on_read(Action::Html), "upstream-invalid-response", 0),
-        (Fault::on_patch(Action::Hang), "deadline-exceeded", 0),
+        (ScriptedFault::on_read(status(503)), "upstream-unavailable", 1),
+        (ScriptedFault::on_patch(status(403)), "upstream-forbidden", 0),
+        (ScriptedFault::on_patch(status(409)), "upstream-conflict", 0),
+        (ScriptedFault::on_read(FaultAction::Html), "upstream-invalid-response", 0),
+        (ScriptedFault::on_patch(FaultAction::Hang), "deadline-exceeded", 0),
     ] {
         // A failed read finds nobody.
         let was_found = !["upstream-unavailable", "upstream-invalid-response"].contains(&code);
@@ -301,10 +301,10 @@ async fn the_view_of_a_conversation_has_a_flat_form_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_of_a_conversation_are_not_told_absent_where_nobody_was_looked_at() {
+async fn keys_are_not_reported_absent_without_a_read() {
     let second = "c0000000-0000-4000-8000-000000000002";
     let twice = customer_call().customer(second, [("tier", "gold")]);
-    let nobody = Call::new(NOWHERE);
+    let nobody = SimulatedCall::new(NOWHERE);
     let app = TestApp::new().without_calls().with_call(twice).with_call(nobody).start().await;
     for (id, code) in [(CALL, "ambiguous-participant"), (NOWHERE, "participant-not-found")] {
         let path = format!("/v1/conversations/{id}?view=flat");

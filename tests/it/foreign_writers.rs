@@ -1,8 +1,10 @@
-//! One caller, one foreign writer, and a PATCH of unknown fate again and again, in random order:
-//! once a read has shown another writer's value, nothing of ours is sent over it. With a single caller
+//! One client, one foreign writer, and a PATCH of unknown fate again and again, in random order:
+//! once a read has shown another writer's value, nothing of ours is sent over it. With a single client
 //! the simulator's records tell which read came before which PATCH, so the judgement is exact.
 
-use attribute_gateway::simulator::{Action, Answer, Fault, Kind, LedgerEntry, Simulator};
+use genesys_simulator::{
+    FaultAction, LedgerEntry, RequestKind, RequestOutcome, ScriptedFault, Simulator,
+};
 use serde_json::json;
 
 use crate::harness::{CALL, CUSTOMER, TestApp, attributes_of, ms, request, send};
@@ -21,20 +23,22 @@ async fn a_foreign_value_that_a_read_has_shown_is_never_written_over() {
 
 async fn run(seed: u64) -> Simulator {
     let mut random = fastrand::Rng::with_seed(seed);
-    let status = |code| Action::Status { code, body: None, retry_after: None };
+    let status = |code| FaultAction::Status { code, body: None, retry_after: None };
     let among = vec![
         status(502),
         status(504),
-        Action::ResetBefore,
-        Action::ResetAfter,
-        Action::HangAfterApply,
-        Action::Hang,
+        FaultAction::ResetBefore,
+        FaultAction::ResetAfter,
+        FaultAction::HangAfterApply,
+        FaultAction::Hang,
     ];
     let app = TestApp::new()
         .with_lag(ms(random.u64(1..150)))
         .with_seed(seed)
         .with_env("RUST_LOG", "off")
-        .with_fault(Fault::on_patch(Action::Random { percent: 60, seed, among }).always())
+        .with_fault(
+            ScriptedFault::on_patch(FaultAction::Random { percent: 60, seed, among }).always(),
+        )
         .allowing_leftovers()
         .start()
         .await;
@@ -61,8 +65,10 @@ fn judge(seed: u64, simulator: &Simulator) -> usize {
     let mut last_read = None;
     for call in &calls {
         match call.kind {
-            Kind::Read if call.answer == Answer::Status(200) => last_read = Some(call.at),
-            Kind::Patch => {
+            RequestKind::Read if call.answer == RequestOutcome::Status(200) => {
+                last_read = Some(call.at)
+            }
+            RequestKind::Patch => {
                 patches += 1;
                 let sends_tier = call
                     .body
@@ -71,13 +77,16 @@ fn judge(seed: u64, simulator: &Simulator) -> usize {
                 let read = last_read.expect("a read comes before every PATCH");
                 let shown = tier_shown_at(&ledger, read);
                 let foreign = shown.as_deref().is_some_and(|tier| tier.starts_with("foreign"));
-                // The first PATCH is what the caller wants: it may replace what stands there.
+                // The first PATCH is what the client wants: it may replace what stands there.
                 assert!(
                     patches == 1 || !(sends_tier && foreign),
                     "seed {seed}: a read had shown {shown:?}, and it was written over"
                 );
             }
-            Kind::Read | Kind::Token | Kind::Analytics | Kind::Other => {}
+            RequestKind::Read
+            | RequestKind::Token
+            | RequestKind::Analytics
+            | RequestKind::Other => {}
         }
     }
     patches - 1

@@ -1,4 +1,4 @@
-//! A caller that hangs up changes nothing: a write whose body was valid runs to its end.
+//! A client that hangs up changes nothing: a write whose body was valid runs to its end.
 
 use axum::body::Body;
 use http::Request;
@@ -26,9 +26,9 @@ async fn a_write_lands_and_is_proved_whenever_its_caller_hangs_up() {
         assert!(under_way.contains("attribute_gateway_writes_in_flight 1\n"), "{under_way}");
         tokio::time::sleep(ms(1000)).await;
         assert_eq!(app.truth(CUSTOMER)["tier"], "gold", "hung up after {patience} ms");
-        let figures = app.get("/metrics").await.text;
+        let metrics = app.get("/metrics").await.text;
         for line in ["writes_in_flight 0", r#"write_outcomes_total{outcome="verified"} 1"#] {
-            assert!(figures.contains(&format!("attribute_gateway_{line}\n")), "{figures}");
+            assert!(metrics.contains(&format!("attribute_gateway_{line}\n")), "{metrics}");
         }
         let log = app.logs.text();
         let lines: Vec<_> =
@@ -39,18 +39,18 @@ async fn a_write_lands_and_is_proved_whenever_its_caller_hangs_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_without_its_caller_keeps_to_the_deadline_that_it_came_with() {
+async fn a_write_after_a_hang_up_keeps_its_deadline() {
     let app = TestApp::new().with_lag(ms(60_000)).start().await;
     let mut write = write();
     write.headers_mut().insert("prefer", "wait=2".parse().expect("a value"));
     let start = Instant::now();
     assert!(tokio::time::timeout(ms(10), send(app.router(), write)).await.is_err());
-    let mut figures = String::new();
-    while start.elapsed() < ms(10_000) && !figures.contains("gateway_write_outcomes_total") {
+    let mut metrics = String::new();
+    while start.elapsed() < ms(10_000) && !metrics.contains("gateway_write_outcomes_total") {
         tokio::time::sleep(ms(10)).await;
-        figures = app.get("/metrics").await.text;
+        metrics = app.get("/metrics").await.text;
     }
-    assert!(figures.contains(r#"write_outcomes_total{outcome="unverified"} 1"#), "{figures}");
+    assert!(metrics.contains(r#"write_outcomes_total{outcome="unverified"} 1"#), "{metrics}");
     assert!(start.elapsed() > ms(1900) && start.elapsed() <= ms(2100), "{:?}", start.elapsed());
 }
 

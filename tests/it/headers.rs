@@ -1,7 +1,7 @@
 //! The headers of answers.
 
-use attribute_gateway::simulator::Kind;
 use axum::body::Body;
+use genesys_simulator::RequestKind;
 use serde_json::json;
 
 use crate::harness::{AGENT, Answer, CALL, CUSTOMER, TestApp, attributes_of, ms, request};
@@ -38,7 +38,7 @@ async fn a_caller_that_knows_the_map_gets_304_until_it_changes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tag_covers_what_was_asked_for_and_stands_only_where_it_was_just_read() {
+async fn an_etag_covers_the_requested_keys_of_a_fresh_read() {
     let app = TestApp::new().start().await;
     let tag = async |query: &str| app.read(CALL, query).await.header("etag").to_owned();
     let whole = tag("").await;
@@ -90,7 +90,7 @@ async fn a_trace_is_logged_and_passed_on() {
     let app = TestApp::new().start().await;
     read(&app, &[("traceparent", TRACE), ("x-request-id", "r-1")]).await.assert_status(200);
     read(&app, &[("traceparent", "nonsense"), ("x-request-id", "r-2")]).await.assert_status(200);
-    let calls = app.simulator.calls().into_iter().filter(|call| call.kind == Kind::Read);
+    let calls = app.simulator.calls().into_iter().filter(|call| call.kind == RequestKind::Read);
     let traces: Vec<_> = calls.map(|call| call.headers.get("traceparent").cloned()).collect();
     let [Some(passed), None] = traces.as_slice() else { panic!("{traces:?}") };
     assert_eq!(passed[..35], TRACE[..35], "the same trace");
@@ -181,7 +181,7 @@ async fn a_connection_that_cannot_be_used_again_is_said_to_be_closing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_asks_what_a_patch_may_be_or_sends_something_else_is_told() {
+async fn accept_patch_is_sent_on_options_and_415() {
     let app = TestApp::new().start().await;
     let (path, yaml) = (attributes_of(CALL), [("content-type", "application/yaml")]);
     let told = "application/json, application/merge-patch+json";

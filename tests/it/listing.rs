@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use attribute_gateway::simulator::{Action, Call, Fault, Kind, NO_ATTRIBUTES};
+use genesys_simulator::{FaultAction, NO_ATTRIBUTES, RequestKind, ScriptedFault, SimulatedCall};
 use serde_json::{Value, json};
 
 use crate::harness::{AGENT, Answer, Builder, CALL, CUSTOMER, IVR, TestApp, ms, request};
@@ -27,9 +27,9 @@ fn customer(number: u64) -> String {
 
 /// So many calls, of which number 1 is the newest.
 fn with_calls(count: u64) -> Builder {
-    let ended = Call::new(ENDED).customer(IVR, NO_ATTRIBUTES).ended();
+    let ended = SimulatedCall::new(ENDED).customer(IVR, NO_ATTRIBUTES).ended();
     let calls = (1..=count).map(|number| {
-        Call::new(id(number))
+        SimulatedCall::new(id(number))
             .customer(customer(number), [("secret", "canary")])
             .started_ago(Duration::from_secs(60 + number))
     });
@@ -44,7 +44,7 @@ fn ids(answer: &Answer) -> Vec<String> {
 
 fn queries(app: &TestApp) -> Vec<Value> {
     let calls = app.simulator.calls().into_iter();
-    calls.filter(|call| call.kind == Kind::Analytics).filter_map(|call| call.body).collect()
+    calls.filter(|call| call.kind == RequestKind::Analytics).filter_map(|call| call.body).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,13 +61,13 @@ async fn live_calls_are_listed_the_newest_first_without_attributes() {
     assert_eq!(answer.at("/conversations/0"), expected);
     assert_eq!((answer.at("/nextCursor"), answer.took), (Value::Null, ms(20)));
     assert!(answer.header("cache-control") == "no-store" && !answer.text.contains("canary"));
-    assert_eq!((app.simulator.count(Kind::Analytics), app.upstream_calls()), (1, 0));
+    assert_eq!((app.simulator.count(RequestKind::Analytics), app.upstream_calls()), (1, 0));
     let none = with_calls(0).start().await.get(LIST).await;
     assert_eq!(none.json(), json!({"conversations": [], "nextCursor": null}));
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_filter_narrows_and_a_search_takes_numbers_bare_and_as_uri() {
+async fn each_filter_narrows_and_numbers_may_be_bare_or_uris() {
     let app = TestApp::new().start().await;
     for (query, found) in [
         ("state=live", true),
@@ -110,13 +110,14 @@ async fn a_list_is_walked_to_its_end_while_calls_begin_and_end() {
         // One that was shown ends, and newer ones push the rest down.
         app.simulator.end_conversation(&id(pages));
         for number in 0..3 {
-            let new = Call::new(id(1000 * pages + number)).started_ago(Duration::from_secs(1));
+            let new =
+                SimulatedCall::new(id(1000 * pages + number)).started_ago(Duration::from_secs(1));
             app.simulator.add_call(new.customer(customer(7), NO_ATTRIBUTES)).expect("a call");
         }
     }
     assert_eq!((pages, seen.len()), (3, 60), "25, 25 and the rest");
     assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 60, "none twice");
-    assert_eq!(app.simulator.count(Kind::Analytics), 3);
+    assert_eq!(app.simulator.count(RequestKind::Analytics), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,7 +136,7 @@ async fn a_cursor_is_good_only_with_the_filters_it_came_from() {
     let app = with_calls(30).start().await;
     let cursor = app.get(&format!("{LIST}?direction=inbound")).await.at("/nextCursor");
     let cursor = cursor.as_str().expect("a cursor");
-    let sent = app.simulator.count(Kind::Analytics);
+    let sent = app.simulator.count(RequestKind::Analytics);
     let mut changed = cursor.to_owned();
     changed.replace_range(3..4, if &cursor[3..4] == "A" { "B" } else { "A" });
     for query in [
@@ -153,7 +154,7 @@ async fn a_cursor_is_good_only_with_the_filters_it_came_from() {
         app.post(SEARCH, json!({"cursor": cursor, "direction": "inbound", "ani": CALLER})).await;
     answer.assert_problem(400, "invalid-json", "notApplied");
     assert_eq!(answer.at("/errors/0/pointer"), "#/cursor");
-    assert_eq!(app.simulator.count(Kind::Analytics), sent, "nothing was sent");
+    assert_eq!(app.simulator.count(RequestKind::Analytics), sent, "nothing was sent");
     let rest =
         app.post(SEARCH, json!({"cursor": cursor, "direction": "inbound", "limit": 3})).await;
     assert_eq!(ids(&rest), [id(26), id(27), id(28)], "by the other way as well");
@@ -191,15 +192,15 @@ async fn mistakes_are_all_listed_and_nothing_is_sent() {
     }
     let plain = request("POST", SEARCH).body("{}".into()).expect("a request");
     app.send(plain).await.assert_problem(415, "unsupported-media-type", "notApplied");
-    assert_eq!(app.simulator.count(Kind::Analytics), 0);
+    assert_eq!(app.simulator.count(RequestKind::Analytics), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn numbers_stand_in_no_log_line_and_in_no_message_that_repeats_them() {
+async fn telephone_numbers_are_in_no_log_line_or_message() {
     let own =
         json!({"code": "bad.request", "status": 400, "message": format!("tel:{CALLER} is odd")});
-    let refusal = Action::Status { code: 400, body: Some(own), retry_after: None };
-    let app = TestApp::new().with_fault(Fault::on_analytics(refusal)).start().await;
+    let refusal = FaultAction::Status { code: 400, body: Some(own), retry_after: None };
+    let app = TestApp::new().with_fault(ScriptedFault::on_analytics(refusal)).start().await;
     let refused = app.post(SEARCH, json!({"ani": CALLER})).await;
     refused.assert_problem(502, "upstream-rejected", "notApplied");
     assert!(!refused.text.contains("5550100111"), "{}", refused.text);
@@ -211,10 +212,10 @@ async fn numbers_stand_in_no_log_line_and_in_no_message_that_repeats_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_permission_is_named() {
-    let status = Action::Status { code: 403, body: None, retry_after: None };
-    let silent = Action::Status { code: 403, body: Some(json!({})), retry_after: None };
+    let status = FaultAction::Status { code: 403, body: None, retry_after: None };
+    let silent = FaultAction::Status { code: 403, body: Some(json!({})), retry_after: None };
     for fault in [status, silent] {
-        let app = TestApp::new().with_fault(Fault::on_analytics(fault)).start().await;
+        let app = TestApp::new().with_fault(ScriptedFault::on_analytics(fault)).start().await;
         let answer = app.get(LIST).await;
         answer.assert_problem(502, "upstream-forbidden", "notApplied");
         let detail = answer.at("/detail").to_string();
@@ -224,15 +225,15 @@ async fn a_missing_permission_is_named() {
 
 #[tokio::test(start_paused = true)]
 async fn a_429_to_the_query_stops_only_the_query() {
-    let throttle = Action::Throttle { retry_after: Some(30) };
-    let app = TestApp::new().with_fault(Fault::on_analytics(throttle)).start().await;
+    let throttle = FaultAction::Throttle { retry_after: Some(30) };
+    let app = TestApp::new().with_fault(ScriptedFault::on_analytics(throttle)).start().await;
     let refused = app.get(LIST).await;
     refused.assert_problem(503, "upstream-rate-limited", "notApplied");
     assert_eq!(refused.header("retry-after"), "30");
     assert!(refused.text.contains("analytics query"), "{}", refused.text);
     let again = app.get(LIST).await;
     again.assert_problem(503, "upstream-rate-limited", "notApplied");
-    assert_eq!((app.simulator.count(Kind::Analytics), again.took), (1, ms(0)));
+    assert_eq!((app.simulator.count(RequestKind::Analytics), again.took), (1, ms(0)));
     let read = app.read(CALL, "").await;
     assert_eq!(read.assert_status(200).took, ms(20));
     assert!(app.figure("rate_limit_throttled").await < 0.5, "not the budget");
@@ -242,12 +243,12 @@ async fn a_429_to_the_query_stops_only_the_query() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_to_anything_else_stops_the_query_as_well_and_the_budget_is_shared() {
-    let throttle = Action::Throttle { retry_after: Some(30) };
-    let app = TestApp::new().with_fault(Fault::on_read(throttle)).start().await;
+async fn a_429_elsewhere_also_stops_the_list_query() {
+    let throttle = FaultAction::Throttle { retry_after: Some(30) };
+    let app = TestApp::new().with_fault(ScriptedFault::on_read(throttle)).start().await;
     app.read(CALL, "").await.assert_problem(503, "upstream-rate-limited", "notApplied");
     app.get(LIST).await.assert_problem(503, "upstream-rate-limited", "notApplied");
-    assert_eq!(app.simulator.count(Kind::Analytics), 0);
+    assert_eq!(app.simulator.count(RequestKind::Analytics), 0);
     let app = TestApp::new().with_budget(4).start().await;
     for _ in 0..3 {
         app.get(LIST).await.assert_status(200);
@@ -257,14 +258,14 @@ async fn a_429_to_anything_else_stops_the_query_as_well_and_the_budget_is_shared
 
 #[tokio::test(start_paused = true)]
 async fn the_query_is_retried_and_counted_under_its_own_name() {
-    let status = Action::Status { code: 503, body: None, retry_after: None };
-    let app = TestApp::new().with_fault(Fault::on_analytics(status)).start().await;
+    let status = FaultAction::Status { code: 503, body: None, retry_after: None };
+    let app = TestApp::new().with_fault(ScriptedFault::on_analytics(status)).start().await;
     assert_eq!(ids(&app.get(LIST).await), [CALL]);
-    let figures = app.get("/metrics").await.text;
+    let metrics = app.get("/metrics").await.text;
     for line in [r#"operation="analytics",answer="503""#, r#"operation="analytics",answer="200""#] {
-        assert!(figures.contains(line), "{line} in {figures}");
+        assert!(metrics.contains(line), "{line} in {metrics}");
     }
-    let hang = TestApp::new().with_fault(Fault::on_analytics(Action::Hang).always());
+    let hang = TestApp::new().with_fault(ScriptedFault::on_analytics(FaultAction::Hang).always());
     let app = hang.allowing_leftovers().start().await;
     let wait = request("GET", LIST).header("prefer", "wait=1");
     let answer = app.send(wait.body(axum::body::Body::empty()).expect("a request")).await;
@@ -274,19 +275,19 @@ async fn the_query_is_retried_and_counted_under_its_own_name() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_none_is_told_as_such() {
-    for action in [Action::Html, Action::Empty { status: 200, applied: true }] {
-        let app = TestApp::new().with_fault(Fault::on_analytics(action)).start().await;
+    for action in [FaultAction::Html, FaultAction::Empty { status: 200, applied: true }] {
+        let app = TestApp::new().with_fault(ScriptedFault::on_analytics(action)).start().await;
         app.get(LIST).await.assert_problem(502, "upstream-invalid-response", "notApplied");
     }
 }
 
 /// How many queries upstream has seen.
 fn asked(app: &TestApp) -> usize {
-    app.simulator.count(Kind::Analytics)
+    app.simulator.count(RequestKind::Analytics)
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_want_the_same_page_at_the_same_moment_share_one_query() {
+async fn concurrent_requests_for_one_page_share_one_query() {
     let app = with_calls(60).start().await;
     let inbound = format!("{LIST}?direction=inbound");
     let (first, second, searched, other) = tokio::join!(
@@ -306,8 +307,8 @@ async fn those_who_want_the_same_page_at_the_same_moment_share_one_query() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_others_wait_for_survives_the_hang_up_of_the_first() {
-    let slow = |settings: &mut attribute_gateway::simulator::Settings| settings.latency = ms(500);
+async fn a_shared_list_survives_the_hang_up_of_the_first_client() {
+    let slow = |settings: &mut genesys_simulator::SimulatorSettings| settings.latency = ms(500);
     let app = with_calls(1).with_settings(slow).start().await;
     app.get(LIST).await.assert_status(200);
     let router = app.router();
@@ -328,7 +329,7 @@ async fn a_list_that_others_wait_for_survives_the_hang_up_of_the_first() {
 
 #[tokio::test(start_paused = true)]
 async fn those_who_share_a_list_are_each_told_in_their_own_time() {
-    let app = with_calls(1).with_fault(Fault::on_analytics(Action::Hang).always());
+    let app = with_calls(1).with_fault(ScriptedFault::on_analytics(FaultAction::Hang).always());
     let app = app.allowing_leftovers().start().await;
     let (impatient, usual, patient) =
         tokio::join!(get_from(app.router(), "wait=1"), get_from(app.router(), "wait=3"), async {
@@ -343,9 +344,9 @@ async fn those_who_share_a_list_are_each_told_in_their_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_little_time_waits_for_no_list_that_may_be_tried_again() {
-    let app =
-        with_calls(1).with_fault(Fault::on_analytics(Action::Throttle { retry_after: Some(3) }));
+async fn a_short_deadline_does_not_join_a_list_with_retries() {
+    let app = with_calls(1)
+        .with_fault(ScriptedFault::on_analytics(FaultAction::Throttle { retry_after: Some(3) }));
     let app = app.start().await;
     let (patient, impatient) = tokio::join!(get_from(app.router(), "wait=30"), async {
         tokio::time::sleep(ms(50)).await;

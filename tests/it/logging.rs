@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use attribute_gateway::audit::Captured;
-use attribute_gateway::error::Code;
-use attribute_gateway::simulator::{Action, Call, Fault};
-use attribute_gateway::telemetry::{Format, Sink, Telemetry};
+use attribute_gateway::audit::MemoryOutput;
+use attribute_gateway::error::ErrorCode;
+use attribute_gateway::telemetry::{LogLineFormat, LogWriter, TelemetryOutput};
 use axum::body::Body;
+use genesys_simulator::{FaultAction, ScriptedFault, SimulatedCall};
 use http::Request;
 use serde_json::{Value, json};
 
@@ -25,14 +25,14 @@ fn marked(format: &str, ears: &Overheard) -> Builder {
     let values = [("language", "canary-en"), ("tier", "canary-silver"), ("source", "canary-web")];
     TestApp::new()
         .without_calls()
-        .with_call(Call::new(CALL).customer(CUSTOMER, values).named("canary Doe"))
+        .with_call(SimulatedCall::new(CALL).customer(CUSTOMER, values).named("canary Doe"))
         .with_settings(|settings| SECRET.clone_into(&mut settings.client_secret))
         .with_env("GENESYS_CLIENT_SECRET", SECRET)
         .with_env("GATEWAY__LOG__FORMAT", format)
         .with_env("GATEWAY__DEBUG__ENABLED", "true")
         .with_env("GATEWAY__TRACING__HEADERS", "x-key=canary-key")
         .with_env("GATEWAY__TRACING__ENDPOINT", "https://collector.test")
-        .recorded_in(&Captured::default())
+        .recorded_in(&MemoryOutput::default())
         .overheard_by(ears)
 }
 
@@ -51,7 +51,7 @@ async fn everything_it_tells(app: &TestApp) -> String {
     let mut told = app.logs.text();
     let trace = format!("/v1/conversations/{CALL}/trace");
     for path in ["/metrics", "/readyz?verbose", &trace] {
-        // Where callers are known, this is the key of one; elsewhere it is nothing.
+        // Where clients are known, this is the key of one; elsewhere it is nothing.
         told.push_str(&app.ask(("GET", path), &[shown("k")], "").await.text);
     }
     let spans = app.spans().await;
@@ -59,7 +59,7 @@ async fn everything_it_tells(app: &TestApp) -> String {
     told + &app.records.text() + &app.collector.bodies()
 }
 
-/// A problem without what its caller may see: the map in the answer to a superseded write.
+/// A problem without what its client may see: the map in the answer to a superseded write.
 fn without_the_map(answer: &Answer) -> String {
     let mut problem = answer.json();
     if problem["code"] == "write-superseded" {
@@ -69,7 +69,7 @@ fn without_the_map(answer: &Answer) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_value_secret_or_token_is_in_log_figures_or_problems_whatever_goes_wrong() {
+async fn no_value_or_secret_is_in_logs_metrics_or_problems() {
     for format in ["json", "text"] {
         let mut tokens = 0;
         for (code, ..) in ROWS {
@@ -86,14 +86,14 @@ async fn no_value_secret_or_token_is_in_log_figures_or_problems_whatever_goes_wr
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_writes_and_a_rejection_that_repeats_the_values_are_told_without_them() {
+async fn a_rejection_that_repeats_values_is_logged_without_them() {
     let ears = Overheard::default();
-    let status = Action::Status { code: 401, body: None, retry_after: None };
+    let status = FaultAction::Status { code: 401, body: None, retry_after: None };
     let app = marked("json", &ears)
-        .with_fault(Fault::on_patch(Action::EchoRejection))
-        .with_fault(Fault::on_read(Action::GarbageJson).skip(2))
-        .with_fault(Fault::on_patch(Action::ResetAfter))
-        .with_fault(Fault::on_read(status).skip(4))
+        .with_fault(ScriptedFault::on_patch(FaultAction::EchoRejection))
+        .with_fault(ScriptedFault::on_read(FaultAction::GarbageJson).skip(2))
+        .with_fault(ScriptedFault::on_patch(FaultAction::ResetAfter))
+        .with_fault(ScriptedFault::on_read(status).skip(4))
         .start()
         .await;
     let awkward =
@@ -117,9 +117,9 @@ async fn reads_writes_and_a_rejection_that_repeats_the_values_are_told_without_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn single_keys_merge_patches_and_the_flat_form_are_told_without_values_as_well() {
+async fn other_write_forms_are_logged_without_values() {
     let ears = Overheard::default();
-    let rejects = Fault::on_patch(Action::EchoRejection);
+    let rejects = ScriptedFault::on_patch(FaultAction::EchoRejection);
     let app = marked("json", &ears).with_fault(rejects).start().await;
     let path = attributes_of(CALL);
     let (one, flat) = (format!("{path}/tier"), format!("{path}/tier?view=flat"));
@@ -147,9 +147,9 @@ async fn single_keys_merge_patches_and_the_flat_form_are_told_without_values_as_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_is_logged_by_its_place_alone_and_a_write_that_met_it_has_an_unknown_effect() {
-    let (sink, log) = Sink::captured(Format::Json);
-    let telemetry = Telemetry::new(sink, Format::Json, "trace").expect("a filter");
+async fn a_panic_is_logged_by_location_with_unknown_effect() {
+    let (sink, log) = LogWriter::captured(LogLineFormat::Json);
+    let telemetry = TelemetryOutput::new(sink, LogLineFormat::Json, "trace").expect("a filter");
     let _here = tracing::dispatcher::set_default(telemetry.dispatch());
     let before = std::panic::take_hook();
     telemetry.install();
@@ -282,5 +282,5 @@ async fn the_line_holds_the_same_as_text() {
              conversation.id={CALL} upstream.calls=3 effect=applied"
         )
     );
-    assert!(!Code::ALL.iter().any(|code| text.contains(code.as_str())), "{text}");
+    assert!(!ErrorCode::ALL.iter().any(|code| text.contains(code.as_str())), "{text}");
 }

@@ -1,9 +1,9 @@
-//! The figures at `/metrics`.
+//! The metrics at `/metrics`.
 
 use std::collections::BTreeSet;
 
-use attribute_gateway::simulator::{Action, Fault};
 use axum::body::Body;
+use genesys_simulator::{FaultAction, ScriptedFault};
 use serde_json::json;
 
 use crate::harness::{CALL, TestApp, attributes_of, ms, request, send};
@@ -19,15 +19,15 @@ async fn figures(app: &TestApp) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_shown(figures: &[String], expected: &[&str]) {
+fn assert_shown(metrics: &[String], expected: &[&str]) {
     for line in expected {
         let line = format!("attribute_gateway_{line}");
-        assert!(figures.contains(&line), "{line} is not in\n{}", figures.join("\n"));
+        assert!(metrics.contains(&line), "{line} is not in\n{}", metrics.join("\n"));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_is_counted_with_its_calls_outcomes_read_backs_and_the_lag_it_met() {
+async fn a_write_is_counted_with_calls_outcomes_and_lag() {
     // Answers take 20 ms, and reads show a write 100 ms after it was applied: not the read-backs
     // that leave 0 and 70 ms after the acceptance, but the one 100 ms later.
     let app = TestApp::new().with_lag(ms(100)).start().await;
@@ -63,10 +63,10 @@ async fn a_write_is_counted_with_its_calls_outcomes_read_backs_and_the_lag_it_me
 
 #[tokio::test(start_paused = true)]
 async fn retries_and_lasting_failures_are_told_apart() {
-    let status = |code| Action::Status { code, body: None, retry_after: None };
+    let status = |code| FaultAction::Status { code, body: None, retry_after: None };
     let app = TestApp::new()
-        .with_fault(Fault::on_read(status(503)))
-        .with_fault(Fault::on_read(status(403)).skip(1))
+        .with_fault(ScriptedFault::on_read(status(503)))
+        .with_fault(ScriptedFault::on_read(status(403)).skip(1))
         .start()
         .await;
     app.read(CALL, "").await.assert_status(200);
@@ -138,7 +138,7 @@ async fn no_label_can_grow_without_bound_or_name_anybody() {
 
 #[tokio::test(start_paused = true)]
 async fn turns_show_who_waits_how_long_and_how_many_share_a_patch() {
-    let app = TestApp::new().with_fault(Fault::on_patch(Action::Hang)).start().await;
+    let app = TestApp::new().with_fault(ScriptedFault::on_patch(FaultAction::Hang)).start().await;
     let write = |key: &str| {
         let request = request("PUT", &attributes_of(CALL))
             .header("content-type", "application/json")

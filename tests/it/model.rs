@@ -2,7 +2,7 @@
 //!
 //! No HTTP and no simulator: the use cases over a port that answers after random times, sometimes
 //! wrongly. Schedules are random; deadlines and hang-ups cut every write at every point at which it
-//! can wait. Whatever the schedule, what each caller is told must be true of the log, and without
+//! can wait. Whatever the schedule, what each client is told must be true of the log, and without
 //! trouble the log must come to the same as the writes one after another, in order of arrival.
 
 mod upstream;
@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use attribute_gateway::app::{App, AppParts, Callers, WriteOptions, WriteRequest};
-use attribute_gateway::domain::{AttributeKey, AttributeValue, Change, Outcome, WriteReport};
-use attribute_gateway::error::{Effect, Error, Failure};
-use attribute_gateway::ports::{Conversations, Cycle, Unlimited};
-use attribute_gateway::shutdown::Shutdown;
-use attribute_gateway::telemetry::Metrics;
+use attribute_gateway::app::{App, AppParts, ClientRegistry, WriteOptions, WriteRequest};
+use attribute_gateway::domain::{AttributeKey, AttributeValue, KeyChange, KeyOutcome, WriteReport};
+use attribute_gateway::error::{Effect, Error, RequestFailure};
+use attribute_gateway::ports::{ConversationsPort, RequestContext, UnlimitedBudget};
+use attribute_gateway::shutdown::ShutdownSignal;
+use attribute_gateway::telemetry::ServiceMetrics;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
@@ -34,7 +34,7 @@ struct Plan {
     keys: Vec<usize>,
     deadline: u64,
     verify: bool,
-    /// The caller leaves after so many polls.
+    /// The client leaves after so many polls.
     hangs_up: Option<u8>,
 }
 
@@ -55,7 +55,7 @@ async fn polled<T>(future: impl Future<Output = T>, polls: Option<u8>) -> Option
     .await
 }
 
-type Told = Option<Result<WriteReport, Failure>>;
+type Told = Option<Result<WriteReport, RequestFailure>>;
 
 struct Run {
     told: Vec<(Plan, Instant, Instant, Told)>,
@@ -70,12 +70,12 @@ fn run_against(plans: &[Plan], upstream: Upstream) -> Run {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
-        let (upstream, shutdown) = (Arc::new(upstream), Shutdown::default());
+        let (upstream, shutdown) = (Arc::new(upstream), ShutdownSignal::default());
         let app = App::new(AppParts {
-            callers: Callers::anybody(),
-            conversations: Arc::clone(&upstream) as Arc<dyn Conversations>,
-            pacing: Arc::new(Unlimited),
-            meter: Arc::new(Metrics::new(&[])),
+            client_registry: ClientRegistry::unauthenticated(),
+            conversations: Arc::clone(&upstream) as Arc<dyn ConversationsPort>,
+            call_budget: Arc::new(UnlimitedBudget),
+            recorder: Arc::new(ServiceMetrics::new(&[])),
             settings: app_settings(),
             shutdown: shutdown.clone(),
             random: Box::new(|| 0.5),
@@ -108,14 +108,14 @@ fn run_against(plans: &[Plan], upstream: Upstream) -> Run {
 
 fn request(number: usize, plan: &Plan) -> WriteRequest {
     let value = AttributeValue::new(&number.to_string());
-    let change = |&key: &usize| (AttributeKey::existing(KEYS[key]), Change::to(value.clone()));
+    let change = |&key: &usize| (AttributeKey::existing(KEYS[key]), KeyChange::to(value.clone()));
     WriteRequest {
         conversation: CALL.parse().expect("an id"),
         selector: "customer".parse().expect("a selector"),
         patch: plan.keys.iter().map(change).collect(),
         condition: None,
         options: WriteOptions { verify: plan.verify, dry_run: false, allow_ended: false },
-        cycle: Cycle::new(Instant::now() + ms(plan.deadline)),
+        context: RequestContext::new(Instant::now() + ms(plan.deadline)),
     }
 }
 
@@ -148,11 +148,11 @@ fn judge_report(run: &Run, number: usize, end: Instant, report: &WriteReport, co
     for (key, outcome) in &report.outcomes {
         let entries = entries(&run.log, key.as_str(), number);
         match outcome {
-            Outcome::Verified | Outcome::Unchanged => {
+            KeyOutcome::Verified | KeyOutcome::Unchanged => {
                 let seen = entries.iter().any(|(_, applied)| applied.visible <= end);
                 assert!(seen, "{key} was not visible: {context}");
             }
-            Outcome::Unverified => {
+            KeyOutcome::Unverified => {
                 let accepted = entries.iter().any(|(_, applied)| applied.at <= end);
                 assert!(accepted, "{key} was not accepted: {context}");
             }
@@ -236,7 +236,7 @@ fn a_deadline_at_any_moment_cuts_one_write_and_no_other() {
 
 /// The same with trouble: whoever is cut, and wherever, nobody is told anything untrue.
 #[test]
-fn a_deadline_at_any_moment_of_any_trouble_leaves_no_untrue_answer() {
+fn a_deadline_at_any_moment_gives_no_untrue_answer() {
     for seed in 0..4 {
         for cut in (1..400).step_by(3) {
             let write = |deadline| Plan {
@@ -261,13 +261,14 @@ fn a_drain_at_any_moment_leaves_no_untrue_answer_and_no_defect() {
         let run = run_against(&[write(), write(), write(), write()], upstream);
         judge(&run);
         for (.., told) in &run.told {
-            let defect = matches!(told, Some(Err(Failure { error: Error::Internal(_), .. })));
+            let defect =
+                matches!(told, Some(Err(RequestFailure { error: Error::Internal(_), .. })));
             assert!(!defect, "drained at {at}: {told:?}");
         }
     }
 }
 
-/// The same schedule, left by one caller after another at every point at which it waits.
+/// The same schedule, left by one client after another at every point at which it waits.
 #[test]
 fn a_caller_that_hangs_up_at_any_point_changes_nothing() {
     let base = |hangs_up| Plan { pause: 7, keys: vec![0], deadline: 5_000, verify: true, hangs_up };

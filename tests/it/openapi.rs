@@ -1,8 +1,8 @@
-//! The document that callers program against, held against what they get.
+//! The document that clients program against, held against what they get.
 
 use std::collections::BTreeMap;
 
-use attribute_gateway::error::Code;
+use attribute_gateway::error::ErrorCode;
 use axum::body::Body;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ async fn the_document_that_is_served_is_the_one_in_the_repository() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_document_is_kept_by_callers_and_sent_again_only_when_it_is_another() {
+async fn the_openapi_document_has_an_etag_and_answers_304() {
     let app = TestApp::new().start().await;
     let mut tags = Vec::new();
     for path in ["/openapi.yaml", "/openapi.json"] {
@@ -65,14 +65,14 @@ async fn the_form_of_one_key_can_be_asked_for_as_it_is_documented() {
 }
 
 /// Codes that a request can meet before it has found its operation.
-const OUTSIDE: [(Code, &str); 3] = [
-    (Code::NotFound, "NotFound"),
-    (Code::MethodNotAllowed, "MethodNotAllowed"),
-    (Code::Internal, "Internal"),
+const OUTSIDE: [(ErrorCode, &str); 3] = [
+    (ErrorCode::NotFound, "NotFound"),
+    (ErrorCode::MethodNotAllowed, "MethodNotAllowed"),
+    (ErrorCode::Internal, "Internal"),
 ];
 
 #[tokio::test(start_paused = true)]
-async fn every_status_and_code_that_is_answered_is_documented_with_an_example_of_it() {
+async fn every_answered_status_and_code_is_documented() {
     let app = TestApp::new().start().await;
     let document = document(&app).await;
     for (code, status, ..) in ROWS {
@@ -80,7 +80,7 @@ async fn every_status_and_code_that_is_answered_is_documented_with_an_example_of
         let component = OUTSIDE.iter().find(|(outside, _)| *outside == code);
         let response = match component {
             Some((_, name)) => &document["components"]["responses"][name],
-            None if code == Code::AttributeNotFound => {
+            None if code == ErrorCode::AttributeNotFound => {
                 &document["paths"][ATTRIBUTE]["get"]["responses"][status.to_string()]
             }
             None => &document["paths"][ATTRIBUTES]["put"]["responses"][status.to_string()],
@@ -103,22 +103,22 @@ async fn every_status_and_code_that_is_answered_is_documented_with_an_example_of
 }
 
 /// Codes that only a write meets.
-const WRITING: [Code; 15] = [
-    Code::ReadOnlyClient,
-    Code::InvalidJson,
-    Code::InvalidHeader,
-    Code::RequestTimeout,
-    Code::ConversationEnded,
-    Code::WriteSuperseded,
-    Code::UpstreamConflict,
-    Code::PreconditionFailed,
-    Code::PreconditionRequired,
-    Code::BodyTooLarge,
-    Code::UnsupportedMediaType,
-    Code::InvalidAttributes,
-    Code::AttributesTooLarge,
-    Code::Overloaded,
-    Code::AuditUnavailable,
+const WRITING: [ErrorCode; 15] = [
+    ErrorCode::ReadOnlyClient,
+    ErrorCode::InvalidJson,
+    ErrorCode::InvalidHeader,
+    ErrorCode::RequestTimeout,
+    ErrorCode::ConversationEnded,
+    ErrorCode::WriteSuperseded,
+    ErrorCode::UpstreamConflict,
+    ErrorCode::PreconditionFailed,
+    ErrorCode::PreconditionRequired,
+    ErrorCode::BodyTooLarge,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::InvalidAttributes,
+    ErrorCode::AttributesTooLarge,
+    ErrorCode::Overloaded,
+    ErrorCode::AuditUnavailable,
 ];
 
 /// Members that an answer has or has not for reasons of its own.
@@ -129,12 +129,12 @@ async fn a_read_meets_only_what_is_documented_of_it() {
     let app = TestApp::new().start().await;
     let document = document(&app).await;
     let responses = &document["paths"][ATTRIBUTES]["get"]["responses"];
-    let outside = |code: &Code| OUTSIDE.iter().any(|(outside, _)| outside == code);
+    let outside = |code: &ErrorCode| OUTSIDE.iter().any(|(outside, _)| outside == code);
     for (code, status, ..) in ROWS.iter().filter(|row| !outside(&row.0)) {
         let examples =
             &responses[status.to_string()]["content"]["application/problem+json"]["examples"];
         let documented = examples.get(code.as_str()).is_some();
-        let met = !WRITING.contains(code) && *code != Code::AttributeNotFound;
+        let met = !WRITING.contains(code) && *code != ErrorCode::AttributeNotFound;
         assert_eq!(documented, met, "`{}` of a read", code.as_str());
     }
     let cases = [
@@ -176,7 +176,7 @@ async fn a_write_answers_with_the_members_that_are_documented() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn merge_patches_single_keys_and_the_flat_form_answer_with_what_is_documented() {
+async fn other_write_forms_answer_as_documented() {
     let app = TestApp::new().start().await;
     let document = document(&app).await;
     let path = attributes_of(CALL);

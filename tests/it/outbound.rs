@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use attribute_gateway::simulator::{Settings, Simulator};
 use axum::body::Body;
+use genesys_simulator::{Simulator, SimulatorSettings};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -31,7 +31,7 @@ async fn platform(authority: &Authority) -> SocketAddr {
         .with_single_cert(chain, key)
         .expect("they go together");
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let router = Simulator::new(Settings::default()).router();
+    let router = Simulator::new(SimulatorSettings::default()).router();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -78,7 +78,7 @@ async fn proxy() -> (SocketAddr, Arc<Mutex<String>>) {
 
 /// `check-config --online` against this platform.
 async fn tried(platform: SocketAddr, env: &[(&str, &str)]) -> Ended {
-    let settings = Settings::default();
+    let settings = SimulatorSettings::default();
     let url = format!("https://localhost:{}", platform.port());
     let account = [
         ("GENESYS_CLIENT_ID", settings.client_id.as_str()),
@@ -91,7 +91,7 @@ async fn tried(platform: SocketAddr, env: &[(&str, &str)]) -> Ended {
 }
 
 #[tokio::test]
-async fn a_platform_that_nobody_vouches_for_is_refused_until_its_authority_is_configured() {
+async fn an_unknown_upstream_authority_needs_configuration() {
     let (authority, folder) = (Authority::new("ours"), tempfile::tempdir().expect("a folder"));
     let platform = platform(&authority).await;
     let file = folder.path().join("ca.pem");
@@ -114,7 +114,7 @@ async fn a_platform_that_nobody_vouches_for_is_refused_until_its_authority_is_co
 }
 
 #[tokio::test]
-async fn calls_go_through_the_proxy_and_its_password_is_shown_to_nobody_else() {
+async fn calls_use_the_proxy_and_only_it_gets_the_password() {
     let (authority, folder) = (Authority::new("ours"), tempfile::tempdir().expect("a folder"));
     let platform = platform(&authority).await;
     let file = folder.path().join("ca.pem");
@@ -143,7 +143,7 @@ async fn calls_go_through_the_proxy_and_its_password_is_shown_to_nobody_else() {
 }
 
 #[tokio::test]
-async fn the_proxy_of_the_environment_is_used_except_for_its_exceptions() {
+async fn the_proxy_of_the_environment_has_exceptions() {
     let (authority, folder) = (Authority::new("ours"), tempfile::tempdir().expect("a folder"));
     let platform = platform(&authority).await;
     let file = folder.path().join("ca.pem");

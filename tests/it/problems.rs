@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use attribute_gateway::audit::Captured;
-use attribute_gateway::error::Code;
-use attribute_gateway::simulator::{Action, Call, Fault};
+use attribute_gateway::audit::MemoryOutput;
+use attribute_gateway::error::ErrorCode;
 use attribute_gateway::telemetry::AccessLog;
 use axum::body::Body;
+use genesys_simulator::{FaultAction, ScriptedFault, SimulatedCall};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
@@ -20,52 +20,52 @@ use crate::harness::{
 pub const CANARY: &str = "canary-sent-2f7c";
 
 /// Code, status, effect, and `Retry-After`.
-pub type Row = (Code, u16, &'static str, Option<u64>);
+pub type Row = (ErrorCode, u16, &'static str, Option<u64>);
 
 /// What each code has to look like when [`provoke`] has provoked it.
 pub const ROWS: [Row; 38] = [
-    (Code::InvalidConversationId, 400, "notApplied", None),
-    (Code::InvalidParticipant, 400, "notApplied", None),
-    (Code::InvalidJson, 400, "notApplied", None),
-    (Code::InvalidQuery, 400, "notApplied", None),
-    (Code::InvalidHeader, 400, "notApplied", None),
-    (Code::Unauthenticated, 401, "notApplied", None),
-    (Code::AttributeNotAllowed, 403, "notApplied", None),
-    (Code::ParticipantNotAllowed, 403, "notApplied", None),
-    (Code::ReadOnlyClient, 403, "notApplied", None),
-    (Code::NotFound, 404, "notApplied", None),
-    (Code::ConversationNotFound, 404, "notApplied", None),
-    (Code::ParticipantNotFound, 404, "notApplied", None),
-    (Code::AttributeNotFound, 404, "notApplied", None),
-    (Code::MethodNotAllowed, 405, "notApplied", None),
-    (Code::NotAcceptable, 406, "notApplied", None),
-    (Code::RequestTimeout, 408, "notApplied", None),
-    (Code::AmbiguousParticipant, 409, "notApplied", None),
-    (Code::ConversationEnded, 409, "notApplied", None),
-    (Code::WriteSuperseded, 409, "applied", None),
-    (Code::UpstreamConflict, 409, "notApplied", None),
-    (Code::PreconditionFailed, 412, "notApplied", None),
-    (Code::BodyTooLarge, 413, "notApplied", None),
-    (Code::UnsupportedMediaType, 415, "notApplied", None),
-    (Code::InvalidAttributes, 422, "notApplied", None),
-    (Code::AttributesTooLarge, 422, "notApplied", None),
-    (Code::PreconditionRequired, 428, "notApplied", None),
-    (Code::ClientRateLimited, 429, "notApplied", Some(60)),
-    (Code::Internal, 500, "notApplied", None),
-    (Code::UpstreamRejected, 502, "notApplied", None),
-    (Code::UpstreamForbidden, 502, "notApplied", None),
-    (Code::UpstreamAuthFailed, 502, "notApplied", None),
-    (Code::UpstreamInvalidResponse, 502, "notApplied", None),
-    (Code::UpstreamRateLimited, 503, "notApplied", Some(30)),
-    (Code::UpstreamUnavailable, 503, "notApplied", Some(1)),
-    (Code::Overloaded, 503, "notApplied", Some(1)),
-    (Code::AuditUnavailable, 503, "notApplied", Some(1)),
-    (Code::ShuttingDown, 503, "notApplied", Some(1)),
-    (Code::DeadlineExceeded, 504, "unknown", None),
+    (ErrorCode::InvalidConversationId, 400, "notApplied", None),
+    (ErrorCode::InvalidParticipant, 400, "notApplied", None),
+    (ErrorCode::InvalidJson, 400, "notApplied", None),
+    (ErrorCode::InvalidQuery, 400, "notApplied", None),
+    (ErrorCode::InvalidHeader, 400, "notApplied", None),
+    (ErrorCode::Unauthenticated, 401, "notApplied", None),
+    (ErrorCode::AttributeNotAllowed, 403, "notApplied", None),
+    (ErrorCode::ParticipantNotAllowed, 403, "notApplied", None),
+    (ErrorCode::ReadOnlyClient, 403, "notApplied", None),
+    (ErrorCode::NotFound, 404, "notApplied", None),
+    (ErrorCode::ConversationNotFound, 404, "notApplied", None),
+    (ErrorCode::ParticipantNotFound, 404, "notApplied", None),
+    (ErrorCode::AttributeNotFound, 404, "notApplied", None),
+    (ErrorCode::MethodNotAllowed, 405, "notApplied", None),
+    (ErrorCode::NotAcceptable, 406, "notApplied", None),
+    (ErrorCode::RequestTimeout, 408, "notApplied", None),
+    (ErrorCode::AmbiguousParticipant, 409, "notApplied", None),
+    (ErrorCode::ConversationEnded, 409, "notApplied", None),
+    (ErrorCode::WriteSuperseded, 409, "applied", None),
+    (ErrorCode::UpstreamConflict, 409, "notApplied", None),
+    (ErrorCode::PreconditionFailed, 412, "notApplied", None),
+    (ErrorCode::BodyTooLarge, 413, "notApplied", None),
+    (ErrorCode::UnsupportedMediaType, 415, "notApplied", None),
+    (ErrorCode::InvalidAttributes, 422, "notApplied", None),
+    (ErrorCode::AttributesTooLarge, 422, "notApplied", None),
+    (ErrorCode::PreconditionRequired, 428, "notApplied", None),
+    (ErrorCode::ClientRateLimited, 429, "notApplied", Some(60)),
+    (ErrorCode::Internal, 500, "notApplied", None),
+    (ErrorCode::UpstreamRejected, 502, "notApplied", None),
+    (ErrorCode::UpstreamForbidden, 502, "notApplied", None),
+    (ErrorCode::UpstreamAuthFailed, 502, "notApplied", None),
+    (ErrorCode::UpstreamInvalidResponse, 502, "notApplied", None),
+    (ErrorCode::UpstreamRateLimited, 503, "notApplied", Some(30)),
+    (ErrorCode::UpstreamUnavailable, 503, "notApplied", Some(1)),
+    (ErrorCode::Overloaded, 503, "notApplied", Some(1)),
+    (ErrorCode::AuditUnavailable, 503, "notApplied", Some(1)),
+    (ErrorCode::ShuttingDown, 503, "notApplied", Some(1)),
+    (ErrorCode::DeadlineExceeded, 504, "unknown", None),
 ];
 
 /// Makes the service answer with this code. `base` is the platform and the call behind it.
-pub async fn provoke(code: Code, base: Builder) -> (TestApp, Answer) {
+pub async fn provoke(code: ErrorCode, base: Builder) -> (TestApp, Answer) {
     if let Some(request) = mistake(code) {
         let app = base.start().await;
         let answer = app.send(request).await;
@@ -85,76 +85,80 @@ pub async fn provoke(code: Code, base: Builder) -> (TestApp, Answer) {
 }
 
 /// A request that is answered with this code whatever the platform does.
-fn mistake(code: Code) -> Option<Request<Body>> {
+fn mistake(code: ErrorCode) -> Option<Request<Body>> {
     let ended = "e0000000-0000-4000-8000-000000000009";
     let large = json!({"attributes": {"a": format!("{CANARY}{}", "x".repeat(10_240))}});
     Some(match code {
-        Code::InvalidConversationId => put("nope", "", &[]),
-        Code::InvalidParticipant => put(CALL, "?participant=a%20b", &[]),
-        Code::InvalidJson => put_body(CALL, format!(r#"{{"attributes":{{"a":"{CANARY}""#)),
-        Code::InvalidQuery => put(CALL, "?x=1", &[]),
-        Code::InvalidHeader => put(CALL, "", &[("if-match", "unquoted")]),
-        Code::PreconditionFailed => put(CALL, "", &[("if-match", "\"x\"")]),
-        Code::NotFound => request("GET", "/v1/nothing").body(Body::empty()).expect("a request"),
-        Code::ConversationNotFound => put(ended, "", &[]),
-        Code::ParticipantNotFound => put(CALL, "?participant=supervisor", &[]),
-        Code::AttributeNotFound => {
+        ErrorCode::InvalidConversationId => put("nope", "", &[]),
+        ErrorCode::InvalidParticipant => put(CALL, "?participant=a%20b", &[]),
+        ErrorCode::InvalidJson => put_body(CALL, format!(r#"{{"attributes":{{"a":"{CANARY}""#)),
+        ErrorCode::InvalidQuery => put(CALL, "?x=1", &[]),
+        ErrorCode::InvalidHeader => put(CALL, "", &[("if-match", "unquoted")]),
+        ErrorCode::PreconditionFailed => put(CALL, "", &[("if-match", "\"x\"")]),
+        ErrorCode::NotFound => {
+            request("GET", "/v1/nothing").body(Body::empty()).expect("a request")
+        }
+        ErrorCode::ConversationNotFound => put(ended, "", &[]),
+        ErrorCode::ParticipantNotFound => put(CALL, "?participant=supervisor", &[]),
+        ErrorCode::AttributeNotFound => {
             let path = format!("{}/nothing", attributes_of(CALL));
             request("GET", &path).body(Body::empty()).expect("a request")
         }
-        Code::MethodNotAllowed => {
+        ErrorCode::MethodNotAllowed => {
             request("DELETE", &attributes_of(CALL)).body(Body::empty()).expect("a request")
         }
-        Code::NotAcceptable => put(CALL, "", &[("accept", "text/html")]),
-        Code::RequestTimeout => put_body(CALL, endless()),
-        Code::BodyTooLarge => put_body(CALL, CANARY.repeat(10_000)),
-        Code::UnsupportedMediaType => put(CALL, "", &[("content-encoding", "gzip")]),
-        Code::InvalidAttributes => {
+        ErrorCode::NotAcceptable => put(CALL, "", &[("accept", "text/html")]),
+        ErrorCode::RequestTimeout => put_body(CALL, endless()),
+        ErrorCode::BodyTooLarge => put_body(CALL, CANARY.repeat(10_000)),
+        ErrorCode::UnsupportedMediaType => put(CALL, "", &[("content-encoding", "gzip")]),
+        ErrorCode::InvalidAttributes => {
             put_body(CALL, format!(r#"{{"attributes":{{"a":"{CANARY}","b":["{CANARY}"]}}}}"#))
         }
-        Code::AttributesTooLarge => put_body(CALL, large.to_string()),
+        ErrorCode::AttributesTooLarge => put_body(CALL, large.to_string()),
         _ => return None,
     })
 }
 
 /// What upstream has to do to a sound write for this code.
-fn trouble(code: Code) -> Option<Fault> {
-    let status = |code| Action::Status { code, body: None, retry_after: None };
+fn trouble(code: ErrorCode) -> Option<ScriptedFault> {
+    let status = |code| FaultAction::Status { code, body: None, retry_after: None };
     let other = [("a".to_owned(), Some("canary-foreign".to_owned()))];
-    let foreign = Action::ForeignWriteAfter { participant: None, map: other.into() };
+    let foreign = FaultAction::ForeignWriteAfter { participant: None, map: other.into() };
     Some(match code {
-        Code::WriteSuperseded => Fault::on_patch(foreign),
-        Code::UpstreamConflict => Fault::on_patch(status(409)).always(),
-        Code::UpstreamRejected => Fault::on_patch(Action::EchoRejection),
-        Code::UpstreamForbidden => Fault::on_patch(status(403)),
-        Code::UpstreamAuthFailed => Fault::on_read(Action::Unauthorized).always(),
-        Code::UpstreamInvalidResponse => Fault::on_read(Action::Html),
-        Code::UpstreamRateLimited => Fault::on_patch(Action::Throttle { retry_after: Some(30) }),
-        Code::UpstreamUnavailable => Fault::on_read(status(503)).always(),
-        Code::DeadlineExceeded => Fault::on_patch(Action::Hang).always(),
-        Code::ConversationEnded => Fault::on_read(Action::EndConversation),
+        ErrorCode::WriteSuperseded => ScriptedFault::on_patch(foreign),
+        ErrorCode::UpstreamConflict => ScriptedFault::on_patch(status(409)).always(),
+        ErrorCode::UpstreamRejected => ScriptedFault::on_patch(FaultAction::EchoRejection),
+        ErrorCode::UpstreamForbidden => ScriptedFault::on_patch(status(403)),
+        ErrorCode::UpstreamAuthFailed => ScriptedFault::on_read(FaultAction::Unauthorized).always(),
+        ErrorCode::UpstreamInvalidResponse => ScriptedFault::on_read(FaultAction::Html),
+        ErrorCode::UpstreamRateLimited => {
+            ScriptedFault::on_patch(FaultAction::Throttle { retry_after: Some(30) })
+        }
+        ErrorCode::UpstreamUnavailable => ScriptedFault::on_read(status(503)).always(),
+        ErrorCode::DeadlineExceeded => ScriptedFault::on_patch(FaultAction::Hang).always(),
+        ErrorCode::ConversationEnded => ScriptedFault::on_read(FaultAction::EndConversation),
         _ => return None,
     })
 }
 
 /// What takes more than one request or fault.
-async fn special(code: Code, base: Builder) -> (TestApp, Answer) {
+async fn special(code: ErrorCode, base: Builder) -> (TestApp, Answer) {
     match code {
-        Code::AmbiguousParticipant => {
-            let two = Call::new(TWO_AGENTS)
+        ErrorCode::AmbiguousParticipant => {
+            let two = SimulatedCall::new(TWO_AGENTS)
                 .agent("a0000000-0000-4000-8000-000000000021", [("a", CANARY)])
                 .agent("a0000000-0000-4000-8000-000000000022", [("a", CANARY)]);
             let app = base.with_call(two).start().await;
             let answer = app.send(put(TWO_AGENTS, "?participant=agent", &[])).await;
             (app, answer)
         }
-        Code::Internal => {
+        ErrorCode::Internal => {
             let app = base.start().await;
             let access = AccessLog::disabled();
             let answer = send(defective(CANARY, &access), put(CALL, "", &[])).await;
             (app, answer)
         }
-        Code::Overloaded => {
+        ErrorCode::Overloaded => {
             let app = base.with_env("GATEWAY__LIMITS__WAITING", "1").start().await;
             let first = tokio::spawn(send(app.router(), put(CALL, "", &[])));
             tokio::time::sleep(ms(1)).await;
@@ -162,13 +166,13 @@ async fn special(code: Code, base: Builder) -> (TestApp, Answer) {
             first.await.expect("it does not panic").assert_status(200);
             (app, answer)
         }
-        Code::AuditUnavailable => unrecorded(base).await,
-        Code::PreconditionRequired => {
+        ErrorCode::AuditUnavailable => unrecorded(base).await,
+        ErrorCode::PreconditionRequired => {
             let app = base.with_env("GATEWAY__WRITES__REQUIRE_IF_MATCH", "true").start().await;
             let answer = app.send(put(CALL, "", &[])).await;
             (app, answer)
         }
-        Code::ShuttingDown => {
+        ErrorCode::ShuttingDown => {
             let app = base.start().await;
             app.service().shutdown().begin(Duration::from_secs(1));
             let answer = app.send(put(CALL, "", &[])).await;
@@ -179,7 +183,7 @@ async fn special(code: Code, base: Builder) -> (TestApp, Answer) {
 }
 
 async fn unrecorded(base: Builder) -> (TestApp, Answer) {
-    let records = Captured::default();
+    let records = MemoryOutput::default();
     records.fill(true);
     let app = base.recorded_in(&records).start().await;
     let answer = app.send(put(CALL, "", &[])).await;
@@ -187,20 +191,20 @@ async fn unrecorded(base: Builder) -> (TestApp, Answer) {
 }
 
 /// Rights, and a key, with which a write is refused with this code.
-fn rights_without(code: Code) -> Option<(&'static str, &'static str)> {
+fn rights_without(code: ErrorCode) -> Option<(&'static str, &'static str)> {
     Some(match code {
-        Code::Unauthenticated => ("", "another"),
-        Code::AttributeNotAllowed => ("deny = [\"*\"]", "k"),
-        Code::ParticipantNotAllowed => ("participants = [\"agent\"]", "k"),
-        Code::ReadOnlyClient => ("access = \"read\"", "k"),
-        Code::ClientRateLimited => ("requests_per_minute = 1", "k"),
+        ErrorCode::Unauthenticated => ("", "another"),
+        ErrorCode::AttributeNotAllowed => ("deny = [\"*\"]", "k"),
+        ErrorCode::ParticipantNotAllowed => ("participants = [\"agent\"]", "k"),
+        ErrorCode::ReadOnlyClient => ("access = \"read\"", "k"),
+        ErrorCode::ClientRateLimited => ("requests_per_minute = 1", "k"),
         _ => return None,
     })
 }
 
-async fn refused(code: Code, base: Builder, key: &str) -> (TestApp, Answer) {
+async fn refused(code: ErrorCode, base: Builder, key: &str) -> (TestApp, Answer) {
     let app = base.start().await;
-    if code == Code::ClientRateLimited {
+    if code == ErrorCode::ClientRateLimited {
         let nowhere = request("GET", "/v1/nothing").header("x-api-key", key);
         app.send(nowhere.body(Body::empty()).expect("a request")).await.assert_status(404);
     }
@@ -233,8 +237,8 @@ pub fn endless() -> Body {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_code_of_the_catalogue_can_be_provoked_and_is_told_in_full() {
-    assert_eq!(ROWS.map(|row| row.0), Code::ALL, "a row for each code, in the same order");
+async fn every_error_code_can_be_provoked_and_is_complete() {
+    assert_eq!(ROWS.map(|row| row.0), ErrorCode::ALL, "a row for each code, in the same order");
     for (code, status, effect, retry_after) in ROWS {
         let (app, answer) = provoke(code, TestApp::new()).await;
         answer.assert_problem(status, code.as_str(), effect);
@@ -248,15 +252,15 @@ async fn every_code_of_the_catalogue_can_be_provoked_and_is_told_in_full() {
         assert_eq!(answer.header("retry-after"), header, "{}", code.as_str());
         let answered = app.simulator.calls().into_iter().any(|call| {
             call.conversation.is_some()
-                && matches!(call.answer, attribute_gateway::simulator::Answer::Status(_))
+                && matches!(call.answer, genesys_simulator::RequestOutcome::Status(_))
         });
         // The page in the place of an answer has no such header, and the calls of the write that
         // was not refused are not of this request.
-        let none = matches!(code, Code::UpstreamInvalidResponse | Code::Overloaded);
+        let none = matches!(code, ErrorCode::UpstreamInvalidResponse | ErrorCode::Overloaded);
         let told = answered && !none;
         assert_eq!(problem["correlationId"].is_string(), told, "{}", code.as_str());
         let there = app.truth(CUSTOMER).contains_key("a");
-        let applied = matches!(code, Code::WriteSuperseded | Code::Overloaded);
+        let applied = matches!(code, ErrorCode::WriteSuperseded | ErrorCode::Overloaded);
         assert_eq!(there, applied, "the effect of `{}` is true", code.as_str());
     }
 }
@@ -278,30 +282,30 @@ async fn every_problem_names_a_page_that_explains_it() {
 #[tokio::test(start_paused = true)]
 async fn the_members_of_a_problem_tell_what_its_code_is_about() {
     let told = async |code| provoke(code, TestApp::new()).await.1.json();
-    let ambiguous = told(Code::AmbiguousParticipant).await;
+    let ambiguous = told(ErrorCode::AmbiguousParticipant).await;
     let candidate = |id: &str| json!({"id": id, "purpose": "agent", "state": "connected"});
     let candidates = [
         candidate("a0000000-0000-4000-8000-000000000021"),
         candidate("a0000000-0000-4000-8000-000000000022"),
     ];
     assert_eq!(ambiguous["candidates"], json!(candidates));
-    let unknown = told(Code::ParticipantNotFound).await;
+    let unknown = told(ErrorCode::ParticipantNotFound).await;
     assert_eq!(unknown["purposes"], json!(["customer", "ivr", "agent"]));
-    let large = told(Code::AttributesTooLarge).await;
+    let large = told(ErrorCode::AttributesTooLarge).await;
     let before = r#"{"language":"en","source":"web","tier":"silver"}"#.len();
     let value = CANARY.len() + 10_240;
     assert_eq!(large["bytes"], before + r#","a":"""#.len() + value);
     assert_eq!(large["limitBytes"], 10_240);
     assert_eq!(large["largest"][0], json!({"key": "a", "bytes": value + 6}));
-    let rejected = told(Code::UpstreamRejected).await;
+    let rejected = told(ErrorCode::UpstreamRejected).await;
     assert_eq!(rejected["upstream"]["status"], 400);
     assert_eq!(rejected["upstream"]["code"], "invalid.value");
     assert_eq!(rejected["upstream"]["message"], "Invalid attribute values: a=[value removed]");
-    let forbidden = told(Code::UpstreamForbidden).await;
+    let forbidden = told(ErrorCode::UpstreamForbidden).await;
     let sentence = "the OAuth client may not do this; \
                     it needs the permission `conversation:communication:view`";
     assert_eq!(forbidden["detail"], sentence);
-    let superseded = told(Code::WriteSuperseded).await;
+    let superseded = told(ErrorCode::WriteSuperseded).await;
     assert_eq!(superseded["outcomes"], json!({"a": "superseded"}));
     assert_eq!(superseded["attributes"]["a"], "canary-foreign");
     assert_eq!(superseded["verification"]["status"], "superseded");

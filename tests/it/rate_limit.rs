@@ -3,8 +3,8 @@
 //!
 //! Every answer of upstream takes 20 ms. Where upstream enforces a budget, it is 50 calls in 10 s.
 
-use attribute_gateway::simulator::{Action, Call, Fault, Kind};
 use axum::body::Body;
+use genesys_simulator::{FaultAction, RequestKind, ScriptedFault, SimulatedCall};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
@@ -29,7 +29,9 @@ fn generous(calls: usize) -> Builder {
     let app = TestApp::new();
     (0..calls).fold(app, |app, number| {
         let customer = format!("c0000000-0000-4000-8000-1{number:011}");
-        app.with_call(Call::new(conversation(number)).customer(&customer, [("tier", "gold")]))
+        app.with_call(
+            SimulatedCall::new(conversation(number)).customer(&customer, [("tier", "gold")]),
+        )
     })
 }
 
@@ -54,7 +56,8 @@ fn seconds(answer: &Answer) -> u64 {
 
 /// The most calls in any ten seconds, and how many upstream refused.
 fn seen(app: &TestApp) -> (usize, usize) {
-    let mut sent: Vec<_> = [Kind::Read, Kind::Patch].map(|kind| app.sent(kind)).concat();
+    let mut sent: Vec<_> =
+        [RequestKind::Read, RequestKind::Patch].map(|kind| app.sent(kind)).concat();
     sent.sort_unstable();
     let within = |(index, first): (usize, &u128)| {
         sent[index..].iter().take_while(|at| **at < first + 10_000).count()
@@ -77,7 +80,7 @@ async fn the_budget_is_used_and_never_exceeded() {
         waits.push(seconds(answer));
     }
     assert!(late <= 20, "{late} of {} were not known at once", waits.len());
-    let served = app.sent(Kind::Read).len();
+    let served = app.sent(RequestKind::Read).len();
     assert!(served >= 100, "{served} of 37 in each ten seconds");
     assert!(waits.iter().all(|wait| *wait <= 10), "never beyond the window: {waits:?}");
     let (most, refused) = seen(&app);
@@ -108,7 +111,7 @@ async fn writes_and_reads_together_stay_within_it() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_429_nobody_calls_until_its_time_and_then_one_by_one() {
-    let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) });
+    let throttled = ScriptedFault::on_read(FaultAction::Throttle { retry_after: Some(3) });
     let app = generous(4).with_fault(throttled).start().await;
     let read = |number, wait| reading(&app, &conversation(number), wait);
     let first = read(0, 10);
@@ -124,7 +127,7 @@ async fn after_a_429_nobody_calls_until_its_time_and_then_one_by_one() {
         answer.assert_status(200);
     }
     // A minute holds 300 calls: one every 200 ms.
-    assert_eq!(app.sent(Kind::Read), [0, 3020, 3220, 3420]);
+    assert_eq!(app.sent(RequestKind::Read), [0, 3020, 3220, 3420]);
     assert!(app.figure("rate_limit_throttled").await < 0.1);
     assert!((app.figure(r#"upstream_throttled_total{operation="read"}"#).await - 1.0).abs() < 0.1);
     assert!((app.figure("rate_limit_refused_total").await - 1.0).abs() < 0.1);
@@ -133,7 +136,7 @@ async fn after_a_429_nobody_calls_until_its_time_and_then_one_by_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_under_way_waits_out_what_another_call_was_told() {
-    let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) }).skip(1);
+    let throttled = ScriptedFault::on_read(FaultAction::Throttle { retry_after: Some(3) }).skip(1);
     let app = TestApp::new().with_fault(throttled).start().await;
     let body = json!({"attributes": {"tier": "gold"}}).to_string();
     let write = request("PUT", &attributes_of(CALL)).header("prefer", "wait=10");
@@ -144,13 +147,13 @@ async fn a_write_under_way_waits_out_what_another_call_was_told() {
     let read = reading(&app, CALL, 10);
     write.await.expect("it does not panic").assert_status(200);
     read.await.expect("it does not panic").assert_status(200);
-    let sent = app.sent(Kind::Read);
+    let sent = app.sent(RequestKind::Read);
     assert!(sent.iter().filter(|at| (46..3045).contains(*at)).count() == 0, "{sent:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_three_minutes_all_are_refused_but_one_a_minute_whose_success_ends_it() {
-    let daily = || Fault::on_read(Action::Throttle { retry_after: Some(7200) });
+async fn in_a_long_throttle_one_call_a_minute_probes() {
+    let daily = || ScriptedFault::on_read(FaultAction::Throttle { retry_after: Some(7200) });
     let app = TestApp::new().with_fault(daily().times(2)).start().await;
     let told = app.read(CALL, "").await;
     told.assert_problem(503, "upstream-rate-limited", "notApplied");
@@ -184,7 +187,10 @@ async fn a_new_token_does_not_begin_a_new_budget() {
     for answer in all(reads).await {
         answer.assert_status(200);
     }
-    assert!(app.simulator.count(Kind::Token) >= 2, "upstream would grant the new one 50 more");
+    assert!(
+        app.simulator.count(RequestKind::Token) >= 2,
+        "upstream would grant the new one 50 more"
+    );
     let (most, refused) = seen(&app);
     assert!(most <= 50 && refused == 0, "{most}, {refused}");
 }
@@ -199,7 +205,7 @@ fn writing(app: &TestApp, number: usize) -> JoinHandle<Answer> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sixty_writes_at_the_limit_are_proved_for_three_calls_each_or_refused_at_once() {
+async fn sixty_writes_are_verified_with_three_calls_or_refused() {
     // Without lag beyond what the way takes, so that a read-back is never too early.
     let app = scarce(60).with_lag(ms(1)).start().await;
     let mut writes = Vec::new();
@@ -289,7 +295,7 @@ fn five_in_ten_seconds() -> Builder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proof_that_was_booked_is_not_held_up_by_a_read_that_waits_for_calls() {
+async fn a_reserved_read_back_is_not_delayed_by_waiting_reads() {
     let app = five_in_ten_seconds().start().await;
     let read = proof_beside(&app, || reading(&app, CALL, 30)).await;
     // The read shares what has been booked for the proof.
@@ -314,7 +320,7 @@ async fn nor_by_a_write_that_waits_for_all_of_its_calls() {
 
 #[tokio::test(start_paused = true)]
 async fn a_proof_that_a_429_held_back_goes_before_the_reads_that_wait() {
-    let throttled = Fault::on_read(Action::Throttle { retry_after: Some(3) }).skip(1);
+    let throttled = ScriptedFault::on_read(FaultAction::Throttle { retry_after: Some(3) }).skip(1);
     let app = generous(60).with_fault(throttled).with_lag(ms(1)).start().await;
     let write = request("PUT", &attributes_of(CALL)).header("prefer", "wait=10");
     let body = json!({"attributes": {"tier": "gold"}}).to_string();

@@ -1,6 +1,6 @@
 //! Reading: which participant is meant, and what is shown of it.
 
-use attribute_gateway::simulator::{Call, Kind, NO_ATTRIBUTES};
+use genesys_simulator::{NO_ATTRIBUTES, RequestKind, SimulatedCall};
 use serde_json::{Value, json};
 
 use crate::harness::{AGENT, CALL, CUSTOMER, IVR, TestApp, ms};
@@ -12,7 +12,7 @@ const SECOND: &str = "b0000000-0000-4000-8000-000000000002";
 const THIRD: &str = "b0000000-0000-4000-8000-000000000003";
 
 /// A service that knows this call alone.
-async fn over(call: Call) -> TestApp {
+async fn over(call: SimulatedCall) -> TestApp {
     TestApp::new().without_calls().with_call(call).start().await
 }
 
@@ -43,18 +43,20 @@ async fn a_read_shows_the_customer_in_one_call() {
 
 #[tokio::test(start_paused = true)]
 async fn the_customer_is_the_caller_also_before_it_reaches_a_queue() {
-    let call = Call::new(OTHER).ivr(FIRST, NO_ATTRIBUTES).external(SECOND, [("a", "1")]);
+    let call = SimulatedCall::new(OTHER).ivr(FIRST, NO_ATTRIBUTES).external(SECOND, [("a", "1")]);
     let app = over(call).await;
     assert_eq!(chosen(&app, "").await, (json!(SECOND), json!("external")));
     // Once both are there, the true customer wins.
-    let call = Call::new(OTHER).external(FIRST, NO_ATTRIBUTES).customer(SECOND, NO_ATTRIBUTES);
+    let call =
+        SimulatedCall::new(OTHER).external(FIRST, NO_ATTRIBUTES).customer(SECOND, NO_ATTRIBUTES);
     let app = over(call).await;
     assert_eq!(chosen(&app, "").await, (json!(SECOND), json!("purpose")));
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_caller_a_read_takes_the_first_participant_and_a_write_must_name_it() {
-    let app = over(Call::new(OTHER).agent(FIRST, [("a", "1")]).ivr(SECOND, NO_ATTRIBUTES)).await;
+async fn without_a_customer_reads_take_the_first_participant() {
+    let app =
+        over(SimulatedCall::new(OTHER).agent(FIRST, [("a", "1")]).ivr(SECOND, NO_ATTRIBUTES)).await;
     assert_eq!(chosen(&app, "").await, (json!(FIRST), json!("first")));
     let answer = app.write(OTHER, "", json!({"a": "2"})).await;
     answer.assert_problem(404, "participant-not-found", "notApplied");
@@ -68,7 +70,7 @@ async fn without_a_caller_a_read_takes_the_first_participant_and_a_write_must_na
 
 #[tokio::test(start_paused = true)]
 async fn of_several_live_agents_none_is_guessed() {
-    let call = Call::new(OTHER)
+    let call = SimulatedCall::new(OTHER)
         .customer(FIRST, NO_ATTRIBUTES)
         .agent(SECOND, NO_ATTRIBUTES)
         .participant("Agent", THIRD, "alerting", NO_ATTRIBUTES);
@@ -86,12 +88,12 @@ async fn of_several_live_agents_none_is_guessed() {
     assert_eq!(chosen(&app, &format!("?participant={SECOND}")).await.1, "id");
     let answer = app.write(OTHER, "?participant=agent", json!({"a": "2"})).await;
     answer.assert_problem(409, "ambiguous-participant", "notApplied");
-    assert_eq!(app.simulator.count(Kind::Patch), 0);
+    assert_eq!(app.simulator.count(RequestKind::Patch), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_participant_wins_over_those_that_left_and_of_those_the_last() {
-    let call = Call::new(OTHER)
+async fn a_live_participant_wins_over_those_that_left() {
+    let call = SimulatedCall::new(OTHER)
         .agent(FIRST, NO_ATTRIBUTES)
         .participant("agent", SECOND, "terminated", NO_ATTRIBUTES)
         .participant("ivr", THIRD, "terminated", NO_ATTRIBUTES)
@@ -104,7 +106,7 @@ async fn a_live_participant_wins_over_those_that_left_and_of_those_the_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_word_or_an_id_that_nobody_bears_is_answered_with_the_purposes_that_are_there() {
+async fn an_unknown_participant_lists_the_purposes_there() {
     let app = TestApp::new().start().await;
     for nobody in ["dialer", "dialer:last", "b0000000-0000-4000-8000-00000000dead"] {
         let answer = app.read(CALL, &format!("?participant={nobody}")).await;
@@ -115,7 +117,7 @@ async fn a_word_or_an_id_that_nobody_bears_is_answered_with_the_purposes_that_ar
 
 #[tokio::test(start_paused = true)]
 async fn a_conversation_without_participants_says_so() {
-    let app = over(Call::new(OTHER)).await;
+    let app = over(SimulatedCall::new(OTHER)).await;
     for query in ["", "?participant=first", "?participant=agent"] {
         let answer = app.read(OTHER, query).await;
         answer.assert_problem(404, "participant-not-found", "notApplied");
@@ -159,9 +161,9 @@ async fn attributes_that_are_null_missing_or_blank_are_no_attributes() {
     }
 }
 
-fn answering(body: Value) -> attribute_gateway::simulator::Fault {
-    use attribute_gateway::simulator::{Action, Fault};
-    Fault::on_read(Action::Status { code: 200, body: Some(body), retry_after: None })
+fn answering(body: Value) -> genesys_simulator::ScriptedFault {
+    use genesys_simulator::{FaultAction, ScriptedFault};
+    ScriptedFault::on_read(FaultAction::Status { code: 200, body: Some(body), retry_after: None })
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,8 +187,8 @@ async fn an_ended_conversation_can_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_of_200_participants_and_300_kilobytes_is_read_and_written() {
-    let app = over(Call::crowded(OTHER, FIRST)).await;
+async fn a_conversation_of_200_participants_is_read_and_written() {
+    let app = over(SimulatedCall::crowded(OTHER, FIRST)).await;
     assert_eq!(app.read(OTHER, "").await.at("/attributes"), json!({"segment": "gold"}));
     let all = app.read(OTHER, "?participant=all").await;
     assert_eq!(all.at("/participants").as_array().map(Vec::len), Some(200));
@@ -195,9 +197,9 @@ async fn a_conversation_of_200_participants_and_300_kilobytes_is_read_and_writte
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_keys_asked_for_are_shown_with_the_size_of_the_whole_map() {
-    let call =
-        Call::new(OTHER).customer(FIRST, [("a", "1"), ("b,c", "2"), (" d", "3"), ("A", "4")]);
+async fn only_requested_keys_are_shown_with_the_size_of_the_map() {
+    let call = SimulatedCall::new(OTHER)
+        .customer(FIRST, [("a", "1"), ("b,c", "2"), (" d", "3"), ("A", "4")]);
     let app = over(call).await;
     let whole = app.read(OTHER, "").await.at("/size");
     for (query, shown) in [

@@ -1,6 +1,6 @@
-//! What a caller may not read is to it as if it were absent, wherever it looks.
+//! What a client may not read is to it as if it were absent, wherever it looks.
 
-use attribute_gateway::simulator::{Action, Call, Fault, PatchSemantics};
+use genesys_simulator::{FaultAction, PatchSemantics, ScriptedFault, SimulatedCall};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -12,14 +12,14 @@ use crate::harness::{
 const HIDING: &str = "hide = [\"source\"]";
 
 /// The call as it would be without the key that is hidden.
-fn plain_call() -> Call {
-    Call::new(CALL)
+fn plain_call() -> SimulatedCall {
+    SimulatedCall::new(CALL)
         .customer(CUSTOMER, [("language", "en"), ("tier", "silver")])
         .ivr(IVR, [("menu", "2")])
         .agent(AGENT, [("desk", "7")])
 }
 
-fn over(call: Call, rights: &str) -> Builder {
+fn over(call: SimulatedCall, rights: &str) -> Builder {
     let clients = [client("crm", "crm-key", rights), client("all", "all-key", "")];
     TestApp::new().without_calls().with_call(call).with_clients(&clients)
 }
@@ -97,7 +97,7 @@ const ALL: &[Asked] = &[
 ];
 
 #[tokio::test(start_paused = true)]
-async fn every_answer_is_the_same_whether_there_is_a_hidden_key_or_not() {
+async fn every_answer_is_the_same_with_or_without_a_hidden_key() {
     let [with, without] = pair().await;
     for (method, path, headers, body) in ALL {
         let path = format!("/v1/conversations/{CALL}{path}");
@@ -119,7 +119,7 @@ async fn tags_and_conditions_are_about_what_the_caller_sees() {
     let tag = first.header("etag").to_owned();
     let whole = app.ask(("GET", &path), &[shown("all-key")], "").await;
     assert_ne!(whole.header("etag"), tag);
-    // Another caller changes what this one does not see: its tag still holds.
+    // Another client changes what this one does not see: its tag still holds.
     let change = r#"{"attributes":{"source":"phone"}}"#;
     let headers = [shown("all-key"), ("content-type", "application/json")];
     app.ask(("PUT", &path), &headers, change).await.assert_outcomes(&[("source", "verified")]);
@@ -142,7 +142,7 @@ async fn tags_and_conditions_are_about_what_the_caller_sees() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_keys_are_listed_all_at_once_with_the_rule_and_nothing_is_sent() {
+async fn refused_keys_are_all_listed_with_their_rule() {
     let rights =
         "allow = [\"crm_*\", \"tier\", \"id\"]\ndeny = [\"crm_secret_*\"]\nhide = [\"id\"]";
     let app = over(customer_call(), rights).start().await;
@@ -183,7 +183,7 @@ async fn refused_keys_are_listed_all_at_once_with_the_rule_and_nothing_is_sent()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_participant_is_judged_on_the_selector_and_on_whom_an_id_turns_out_to_be() {
+async fn participant_rights_apply_to_selectors_and_ids() {
     const SECOND: &str = "a0000000-0000-4000-8000-000000000002";
     let call = || customer_call().agent(SECOND, [("desk", "8")]);
     for (permitted, selector, status) in [
@@ -223,7 +223,9 @@ async fn a_participant_is_judged_on_the_selector_and_on_whom_an_id_turns_out_to_
 
 #[tokio::test(start_paused = true)]
 async fn whom_a_caller_may_not_name_it_sees_no_attributes_of() {
-    let call = Call::new(CALL).ivr(IVR, [("menu", "2")]).agent(AGENT, [("desk", "7"), ("b", "1")]);
+    let call = SimulatedCall::new(CALL)
+        .ivr(IVR, [("menu", "2")])
+        .agent(AGENT, [("desk", "7"), ("b", "1")]);
     let app = over(call, "participants = [\"customer\", \"ivr\"]").start().await;
     let view = format!("/v1/conversations/{CALL}");
     let counts = ask(&app, ("GET", &view), &[], "").await;
@@ -242,7 +244,7 @@ async fn whom_a_caller_may_not_name_it_sees_no_attributes_of() {
     assert_eq!(named("crm-key").await, [robin, Value::Null]);
     // `customer` falls back to the first participant in a read: here somebody whom it may name.
     ask(&app, ("GET", &attributes_of(CALL)), &[], "").await.assert_status(200);
-    let call = Call::new(CALL).agent(AGENT, [("desk", "7")]);
+    let call = SimulatedCall::new(CALL).agent(AGENT, [("desk", "7")]);
     let app = over(call, "participants = [\"customer\"]").start().await;
     let read = ask(&app, ("GET", &attributes_of(CALL)), &[], "").await;
     read.assert_problem(403, "participant-not-allowed", "notApplied");
@@ -254,9 +256,9 @@ async fn whom_a_caller_may_not_name_it_sees_no_attributes_of() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limit_counts_every_key_and_the_refusal_tells_of_those_that_are_seen() {
-    let call =
-        Call::new(CALL).customer(CUSTOMER, [("source", "s".repeat(9_000).as_str()), ("a", "1")]);
+async fn the_size_limit_counts_hidden_keys_without_showing_them() {
+    let call = SimulatedCall::new(CALL)
+        .customer(CUSTOMER, [("source", "s".repeat(9_000).as_str()), ("a", "1")]);
     let app = over(call, HIDING).start().await;
     let body = json!({"attributes": {"note": "n".repeat(2_000)}}).to_string();
     let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], &body).await;
@@ -269,8 +271,8 @@ async fn the_limit_counts_every_key_and_the_refusal_tells_of_those_that_are_seen
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_a_platform_drops_are_not_named_to_a_client_that_does_not_see_them() {
-    let call = Call::new(CALL).customer(CUSTOMER, [("source", "web"), ("origin", "x")]);
+async fn dropped_keys_are_not_named_to_clients_without_rights() {
+    let call = SimulatedCall::new(CALL).customer(CUSTOMER, [("source", "web"), ("origin", "x")]);
     let app = over(call, "allow = [\"note\"]")
         .with_settings(|settings| settings.semantics = PatchSemantics::Replace)
         .start()
@@ -284,10 +286,11 @@ async fn keys_that_a_platform_drops_are_not_named_to_a_client_that_does_not_see_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_lost_replaced_or_rejected_is_told_as_far_as_it_is_seen() {
+async fn lost_or_rejected_keys_are_shown_only_if_visible() {
     let gone = [("source".to_owned(), None)];
-    let foreign = Action::ForeignWriteAfter { participant: None, map: gone.into() };
-    let app = over(customer_call(), HIDING).with_fault(Fault::on_patch(foreign)).start().await;
+    let foreign = FaultAction::ForeignWriteAfter { participant: None, map: gone.into() };
+    let app =
+        over(customer_call(), HIDING).with_fault(ScriptedFault::on_patch(foreign)).start().await;
     let body = r#"{"attributes":{"tier":"gold"}}"#;
     let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], body).await;
     answer.assert_outcomes(&[("tier", "verified")]);
@@ -298,26 +301,27 @@ async fn what_is_lost_replaced_or_rejected_is_told_as_far_as_it_is_seen() {
     );
     let app = over(customer_call(), HIDING)
         .with_env("GATEWAY__GENESYS__PATCH_BODY", "full")
-        .with_fault(Fault::on_patch(Action::EchoRejection))
+        .with_fault(ScriptedFault::on_patch(FaultAction::EchoRejection))
         .start()
         .await;
     let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], body).await;
     answer.assert_problem(502, "upstream-rejected", "notApplied");
     assert!(!answer.text.contains("source"), "{}", answer.text);
     let other = [("tier".to_owned(), Some("other".to_owned()))];
-    let foreign = Action::ForeignWriteAfter { participant: None, map: other.into() };
-    let app = over(customer_call(), HIDING).with_fault(Fault::on_patch(foreign)).start().await;
+    let foreign = FaultAction::ForeignWriteAfter { participant: None, map: other.into() };
+    let app =
+        over(customer_call(), HIDING).with_fault(ScriptedFault::on_patch(foreign)).start().await;
     let answer = ask(&app, ("PUT", &attributes_of(CALL)), &[], body).await;
     answer.assert_problem(409, "write-superseded", "applied");
     assert_eq!(answer.at("/attributes"), json!({"language": "en", "tier": "other"}));
 }
 
 #[tokio::test(start_paused = true)]
-async fn upstreams_words_about_what_others_wrote_are_kept_from_whom_their_keys_are() {
+async fn upstream_messages_about_hidden_keys_are_withheld() {
     let words =
         json!({"status": 403, "code": "not.authorized", "message": "salary may not be set"});
-    let refuses = Action::Status { code: 403, body: Some(words), retry_after: None };
-    let fault = Fault::on_patch(refuses).always();
+    let refuses = FaultAction::Status { code: 403, body: Some(words), retry_after: None };
+    let fault = ScriptedFault::on_patch(refuses).always();
     let app = over(customer_call(), "allow = [\"tier\"]").with_fault(fault).allowing_leftovers();
     let app = app.start().await;
     let path = attributes_of(CALL);
@@ -340,7 +344,7 @@ async fn upstreams_words_about_what_others_wrote_are_kept_from_whom_their_keys_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_about_keys_that_were_left_out_of_its_trace_is_not_in_that_of_a_limited_caller() {
+async fn a_limited_client_does_not_see_traces_with_omitted_keys() {
     let app = over(customer_call(), HIDING).with_env("GATEWAY__DEBUG__ENABLED", "true");
     let app = app.start().await;
     // Too long to be kept, so that nobody knows any more whose it was.

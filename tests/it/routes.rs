@@ -1,6 +1,6 @@
 //! The three routes upstream: any conversation, voice alone, and an operator's own templates.
 
-use attribute_gateway::simulator::{Action, Fault, Kind};
+use genesys_simulator::{FaultAction, RequestKind, ScriptedFault};
 use serde_json::json;
 
 use crate::harness::{Builder, CALL, CUSTOMER, TestApp, ms};
@@ -23,7 +23,7 @@ fn customer(query: &str) -> String {
 /// Method and path of every API call, in order.
 fn requests(app: &TestApp) -> Vec<String> {
     let calls = app.simulator.calls();
-    let api = calls.iter().filter(|call| call.kind != Kind::Token);
+    let api = calls.iter().filter(|call| call.kind != RequestKind::Token);
     api.map(|call| format!("{} {}", call.method, call.path)).collect()
 }
 
@@ -58,7 +58,7 @@ async fn the_route_for_voice_reads_and_writes_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_paths_of_the_tutorial_work_against_a_proxy_that_serves_them() {
+async fn the_tutorial_paths_work_with_a_proxy_that_serves_them() {
     let app = tutorial().reading_first().start().await;
     let read = app.read(CALL, &customer("")).await;
     read.assert_status(200);
@@ -80,7 +80,7 @@ async fn the_paths_of_the_tutorial_work_against_a_proxy_that_serves_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_route_without_conversations_knows_participants_by_their_ids_alone() {
+async fn a_route_without_conversations_needs_participant_ids() {
     let app = tutorial().start().await;
     for query in ["", "?participant=agent", "?participant=first", "?participant=agent:last"] {
         app.read(CALL, query).await.assert_problem(400, "invalid-participant", "notApplied");
@@ -108,7 +108,7 @@ async fn a_participant_that_a_custom_route_does_not_know_is_not_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_custom_route_with_conversations_allows_words_and_knows_who_is_live() {
+async fn a_custom_route_with_conversations_allows_selectors() {
     let app = tutorial().reading_first();
     let app = app.with_env(
         "GATEWAY__GENESYS__CUSTOM__CONVERSATION",
@@ -129,10 +129,10 @@ async fn a_custom_route_with_conversations_allows_words_and_knows_who_is_live() 
 #[tokio::test(start_paused = true)]
 async fn on_a_custom_route_any_2xx_is_acceptance() {
     for status in [200, 201, 202, 204] {
-        let accepted = Action::Empty { status, applied: true };
-        let app = tutorial().with_fault(Fault::on_patch(accepted)).start().await;
+        let accepted = FaultAction::Empty { status, applied: true };
+        let app = tutorial().with_fault(ScriptedFault::on_patch(accepted)).start().await;
         let answer = app.write(CALL, &customer(""), json!({"tier": "gold"})).await;
         answer.assert_outcomes(&[("tier", "verified")]);
-        assert_eq!(app.simulator.count(Kind::Patch), 1);
+        assert_eq!(app.simulator.count(RequestKind::Patch), 1);
     }
 }

@@ -55,7 +55,7 @@ async fn one_key_is_read_as_json_or_as_its_bare_value() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_absent_or_empty_is_not_found_and_keys_are_never_folded_or_trimmed() {
+async fn keys_are_exact_and_empty_ones_are_not_found() {
     let app = TestApp::new().with_lag(ms(10)).start().await;
     put(&app, "language", "").await.assert_status(200).assert_outcomes(&[("language", "cleared")]);
     for step in ["language", "nothing", "Tier", "tier%20", "%20tier", "tier%00", "desk"] {
@@ -165,7 +165,7 @@ async fn the_tag_of_a_key_covers_that_key_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_of_a_key_is_held_to_that_keys_tag_whatever_becomes_of_others() {
+async fn a_write_of_a_key_checks_the_etag_of_that_key_alone() {
     let app = TestApp::new().with_lag(ms(10)).start().await;
     let tag = get(&app, "tier", &[]).await.header("etag").to_owned();
     app.write(CALL, "", json!({"language": "de"})).await.assert_status(200);
@@ -356,7 +356,7 @@ const MISTAKES: [(Wrong, u16, &str, &str); 23] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_with_a_request_for_one_key_is_told_and_nothing_is_sent() {
+async fn an_invalid_request_for_one_key_is_refused_unsent() {
     let app = TestApp::new().start().await;
     for ((method, step, headers, body), status, code, told) in MISTAKES {
         let answer = app.ask((method, &path(step)), headers, body).await;

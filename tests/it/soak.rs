@@ -1,4 +1,4 @@
-//! Thousands of random interleavings of callers, foreign writers and faults, judged by the
+//! Thousands of random interleavings of clients, foreign writers and faults, judged by the
 //! simulator's own ledger: whatever happens, no answer is untrue, and nobody's key is lost.
 //!
 //! Every write uses values of its own, so that the ledger tells whose change it shows. A failing
@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use attribute_gateway::simulator::{Action, Fault, LedgerEntry, On, Writer};
+use genesys_simulator::{FaultAction, FaultScope, LedgerEntry, ScriptedFault, WriteSource};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ const WRITES: usize = 12;
 const KEYS: [&str; 5] = ["tier", "language", "crm", "queue", "note"];
 
 #[tokio::test(start_paused = true)]
-async fn no_answer_is_untrue_and_no_foreign_key_is_lost_whatever_the_order_of_events() {
+async fn answers_are_true_and_foreign_keys_kept_in_any_order() {
     let only = std::env::var("SOAK_SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds: Vec<u64> = only.map_or_else(|| (0..SEEDS).collect(), |seed| vec![seed]);
     let mut met = BTreeSet::new();
@@ -42,8 +42,8 @@ async fn run(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
     let lag = ms(random.u64(1..400));
     let mut app = TestApp::new().with_lag(lag).with_seed(seed).allowing_leftovers();
     app = app.with_env("RUST_LOG", "off").with_settings(|settings| settings.size_limit = None);
-    for on in [On::Patch, On::Read] {
-        app = app.with_fault(Fault::new(chance(seed, on)).on(on).always());
+    for on in [FaultScope::Patch, FaultScope::Read] {
+        app = app.with_fault(ScriptedFault::new(chance(seed, on)).on(on).always());
     }
     let app = app.start().await;
     let mut tasks = Vec::new();
@@ -75,31 +75,31 @@ async fn run(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
 }
 
 /// One request in four meets trouble.
-fn chance(seed: u64, on: On) -> Action {
-    let status = |code| Action::Status { code, body: None, retry_after: None };
+fn chance(seed: u64, on: FaultScope) -> FaultAction {
+    let status = |code| FaultAction::Status { code, body: None, retry_after: None };
     let mut among = vec![
-        Action::Throttle { retry_after: Some(1) },
+        FaultAction::Throttle { retry_after: Some(1) },
         status(500),
         status(502),
         status(503),
-        Action::ResetBefore,
-        Action::Hang,
-        Action::Html,
-        Action::ForeignWrite {
+        FaultAction::ResetBefore,
+        FaultAction::Hang,
+        FaultAction::Html,
+        FaultAction::ForeignWrite {
             participant: Some(CUSTOMER.to_owned()),
             map: BTreeMap::from([("tier".to_owned(), Some("foreign-between".to_owned()))]),
         },
     ];
-    if on == On::Patch {
+    if on == FaultScope::Patch {
         among.extend([
             status(409),
-            Action::ResetAfter,
-            Action::HangAfterApply,
-            Action::ApplyLate { after: ms(2500) },
-            Action::Empty { status: 200, applied: true },
+            FaultAction::ResetAfter,
+            FaultAction::HangAfterApply,
+            FaultAction::ApplyLate { after: ms(2500) },
+            FaultAction::Empty { status: 200, applied: true },
         ]);
     }
-    Action::Random { percent: 25, seed: seed.wrapping_mul(31).wrapping_add(on as u64), among }
+    FaultAction::Random { percent: 25, seed: seed.wrapping_mul(31).wrapping_add(on as u64), among }
 }
 
 fn wanted(random: &mut fastrand::Rng, number: usize) -> BTreeMap<String, String> {
@@ -121,7 +121,7 @@ fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry], met: &mut BTreeSet<Stri
     let body = answer.json();
     let applied = |key: &str, value: &str| {
         ledger.iter().any(|entry| {
-            entry.writer == Writer::Gateway
+            entry.writer == WriteSource::Gateway
                 && entry.changes.get(key).is_some_and(|change| change.as_deref() == Some(value))
         })
     };
@@ -180,9 +180,9 @@ fn was_visible(ledger: &[LedgerEntry], key: &str, value: &str, from: Instant, to
     })
 }
 
-/// Nothing went upstream that no caller asked for.
+/// Nothing went upstream that no client asked for.
 fn judge_ledger(seed: u64, told: &[Told], ledger: &[LedgerEntry]) {
-    for entry in ledger.iter().filter(|entry| entry.writer == Writer::Gateway) {
+    for entry in ledger.iter().filter(|entry| entry.writer == WriteSource::Gateway) {
         assert_eq!(entry.participant, CUSTOMER, "SOAK_SEED={seed}");
         for (key, change) in &entry.changes {
             let asked = told.iter().any(|one| one.wanted.get(key) == change.as_ref());

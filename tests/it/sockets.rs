@@ -1,4 +1,4 @@
-//! What only sockets and processes show: hang-ups, slow and flooding callers, and signals. In real
+//! What only sockets and processes show: hang-ups, slow and flooding clients, and signals. In real
 //! time, so nothing here asserts how long something took but by generous bounds.
 
 use std::time::Duration;
@@ -110,7 +110,7 @@ async fn a_caller_that_sends_too_slowly_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_flood_of_headers_or_nonsense_is_refused_and_the_service_lives() {
+async fn a_flood_of_headers_or_garbage_is_refused() {
     let demo = Process::demo(&[], &[]).await;
     let many = (0..5000).map(|n| format!("X-Flood-{n}: {n}\r\n")).collect::<Vec<_>>().concat();
     let long = format!("X-Flood: {}\r\n", "x".repeat(1 << 20));
@@ -264,7 +264,7 @@ async fn log_lines_lost_to_a_full_disk_are_counted_and_told() {
 }
 
 #[tokio::test]
-async fn who_waits_to_be_accepted_at_the_end_is_answered_and_not_reset() {
+async fn a_connection_in_the_backlog_is_answered_during_a_drain() {
     let mut demo = Process::demo(&[], &[]).await;
     // Stopped, it accepts nobody; the system makes connections in its name all the same.
     demo.process.signal("STOP");
@@ -309,7 +309,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn the_log_at_trace_level_tells_no_value_secret_or_token_over_real_connections() {
+async fn the_trace_level_log_has_no_value_or_secret() {
     let secret = "canary-secret-77d0";
     let collector = Collector::default();
     let collecting = collector.serve().await;
@@ -380,7 +380,7 @@ async fn sigterm_in_the_middle_of_writes_loses_no_audit_record() {
 }
 
 #[tokio::test]
-async fn a_limit_of_the_size_of_files_is_told_as_a_full_disk_is_and_ends_nobody() {
+async fn a_file_size_limit_is_reported_like_a_full_disk() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let path = directory.path().join("audit.jsonl");
     let mut demo =
@@ -424,7 +424,7 @@ async fn recording_into_a_pipe() -> (Demo, tokio::net::unix::pipe::Receiver, tem
 }
 
 #[tokio::test]
-async fn a_second_signal_gives_the_audit_a_second_and_tells_what_is_lost() {
+async fn a_second_signal_flushes_the_audit_for_a_second() {
     for reads in [true, false] {
         let (mut demo, mut reader, _directory) = recording_into_a_pipe().await;
         writes_much(&demo).await;
@@ -458,7 +458,7 @@ async fn a_second_signal_gives_the_audit_a_second_and_tells_what_is_lost() {
 }
 
 #[tokio::test]
-async fn records_that_still_wait_for_a_slow_reader_are_written_before_the_process_ends() {
+async fn pending_records_are_written_before_the_process_ends() {
     let (mut demo, reader, _directory) = recording_into_a_pipe().await;
     writes_much(&demo).await;
     demo.process.signal("TERM");
@@ -474,7 +474,7 @@ async fn records_that_still_wait_for_a_slow_reader_are_written_before_the_proces
 }
 
 #[tokio::test]
-async fn on_a_full_disk_writes_are_refused_or_go_on_as_configured_and_both_are_loud() {
+async fn on_a_full_disk_writes_follow_the_configured_mode() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let link = directory.path().join("audit.jsonl");
     // A link, so that nothing could ever rename the device itself.
@@ -487,9 +487,9 @@ async fn on_a_full_disk_writes_are_refused_or_go_on_as_configured_and_both_are_l
         assert_eq!(answer.status(), status, "{on_failure}");
         let entries = demo.sim("ledger").await.as_array().expect("entries").len();
         assert_eq!(entries, usize::from(status == 200), "{on_failure}");
-        let figures = fetch("GET", &format!("{}/metrics", demo.gateway), "").await;
-        let figures = String::from_utf8_lossy(figures.body()).into_owned();
-        assert!(figures.contains("attribute_gateway_audit_lost_total 1\n"), "{figures}");
+        let metrics = fetch("GET", &format!("{}/metrics", demo.gateway), "").await;
+        let metrics = String::from_utf8_lossy(metrics.body()).into_owned();
+        assert!(metrics.contains("attribute_gateway_audit_lost_total 1\n"), "{metrics}");
         demo.process.wrote("audit records cannot be written").await;
         let ready = fetch("GET", &format!("{}/readyz?verbose", demo.gateway), "").await;
         let text = String::from_utf8_lossy(ready.body()).into_owned();
@@ -499,7 +499,7 @@ async fn on_a_full_disk_writes_are_refused_or_go_on_as_configured_and_both_are_l
 }
 
 #[tokio::test]
-async fn records_on_standard_output_are_whole_lines_between_those_of_the_log() {
+async fn records_on_standard_output_are_whole_lines() {
     let mut demo = Process::demo(&[], &[("GATEWAY__AUDIT__TO", "stdout")]).await;
     for number in 0..20 {
         let body = json!({"attributes": {"tier": number.to_string()}}).to_string();

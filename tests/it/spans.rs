@@ -1,7 +1,7 @@
-//! Spans for a collector: one a request, one an exchange with upstream, in the caller's trace or one of
+//! Spans for a collector: one a request, one an exchange with upstream, in the client's trace or one of
 //! their own.
 
-use attribute_gateway::simulator::{Action, Fault};
+use genesys_simulator::{FaultAction, ScriptedFault};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -42,7 +42,7 @@ fn passed_on(app: &TestApp) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_is_a_span_below_its_caller_s_with_one_for_each_exchange() {
+async fn a_write_is_a_span_with_one_child_for_each_exchange() {
     let (app, _) = traced();
     let app = app.with_lag(ms(0)).start().await;
     let place = parent("01");
@@ -82,7 +82,7 @@ async fn a_write_is_a_span_below_its_caller_s_with_one_for_each_exchange() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_without_a_trace_begins_one_and_one_in_so_many_is_kept() {
+async fn a_request_without_a_trace_starts_one_and_is_sampled() {
     let (app, _) = traced();
     let app = app.start().await;
     app.read(CALL, "").await.assert_status(200);
@@ -120,10 +120,10 @@ async fn a_caller_who_does_not_keep_its_trace_gets_no_spans() {
 #[tokio::test(start_paused = true)]
 async fn failures_are_told_by_their_kind() {
     let (app, _) = traced();
-    let refused = Action::Status { code: 503, body: None, retry_after: None };
+    let refused = FaultAction::Status { code: 503, body: None, retry_after: None };
     let app = app
-        .with_fault(Fault::on_read(refused))
-        .with_fault(Fault::on_read(Action::ResetBefore))
+        .with_fault(ScriptedFault::on_read(refused))
+        .with_fault(ScriptedFault::on_read(FaultAction::ResetBefore))
         .start()
         .await;
     app.read(CALL, "").await.assert_status(200);
@@ -141,7 +141,7 @@ async fn failures_are_told_by_their_kind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exchange_for_several_requests_stands_below_the_first_and_the_others_lead_there() {
+async fn a_shared_exchange_is_linked_from_the_other_requests() {
     let (app, _) = traced();
     let app = app.start().await;
     let reads = tokio::join!(app.read(CALL, ""), app.read(CALL, ""), app.read(CALL, ""));
@@ -164,7 +164,7 @@ async fn an_exchange_for_several_requests_stands_below_the_first_and_the_others_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_done_after_the_caller_hung_up_is_told_below_its_request() {
+async fn work_after_a_hang_up_is_a_span_of_its_request() {
     let (app, _) = traced();
     let app = app.start().await;
     let (path, body) = (attributes_of(CALL), json!({"attributes": {"tier": "gold"}}).to_string());
@@ -182,7 +182,7 @@ async fn what_is_done_after_the_caller_hung_up_is_told_below_its_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_collector_hears_who_speaks_and_what_is_asked_by_others_is_left_out() {
+async fn the_collector_gets_the_service_name_and_no_health_checks() {
     let (app, collector) = traced();
     let app = app
         .with_env("GATEWAY__TRACING__ENDPOINT", "http://localhost:4318/base")

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use attribute_gateway::simulator::{Action, Call, Fault, Kind, PatchSemantics};
+use genesys_simulator::{FaultAction, PatchSemantics, RequestKind, ScriptedFault, SimulatedCall};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Builder, CALL, CUSTOMER, TestApp, customer_call, ms};
@@ -18,13 +18,13 @@ fn replacing() -> Builder {
 }
 
 /// Another writer removes these keys after a request was handled, or before.
-fn removal(keys: &[&str], after: bool) -> Action {
+fn removal(keys: &[&str], after: bool) -> FaultAction {
     let map: BTreeMap<_, _> = keys.iter().map(|key| ((*key).to_owned(), None)).collect();
     let participant = Some(CUSTOMER.to_owned());
     if after {
-        Action::ForeignWriteAfter { participant, map }
+        FaultAction::ForeignWriteAfter { participant, map }
     } else {
-        Action::ForeignWrite { participant, map }
+        FaultAction::ForeignWrite { participant, map }
     }
 }
 
@@ -47,14 +47,14 @@ async fn lost(app: &TestApp) -> u32 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_replaces_is_told_after_two_reads_and_nothing_is_written_back() {
+async fn a_replacing_upstream_is_reported_after_two_reads() {
     let app = replacing().start().await;
     assert!(app.readiness().await.text.contains("upstream.merging: ok"));
     let answer = write(&app, "gold").await;
     assert_eq!(answer.at("/warnings"), gone("`language`, `source`"));
     assert_eq!(app.patches(), [json!({"attributes": {"tier": "gold"}})]);
     // The reads at 230 and 450 show nothing but our PATCH.
-    assert_eq!(app.sent(Kind::Read), [0, 40, 110, 230, 450]);
+    assert_eq!(app.sent(RequestKind::Read), [0, 40, 110, 230, 450]);
     assert_eq!(lost(&app).await, 2);
     assert!(app.logs.text().contains("upstream replaced the attributes with what a PATCH held"));
     let readiness = app.readiness().await;
@@ -72,24 +72,24 @@ async fn it_is_told_as_well_after_a_write_that_was_merged() {
     app.simulator.set_settings(|settings| settings.semantics = PatchSemantics::Replace);
     let answer = write(&app, "platinum").await;
     assert_eq!(answer.at("/warnings"), gone("`language`, `source`"));
-    assert_eq!((app.simulator.count(Kind::Patch), lost(&app).await), (2, 2));
+    assert_eq!((app.simulator.count(RequestKind::Patch), lost(&app).await), (2, 2));
     assert!(app.readiness().await.text.contains(ADVICE));
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_other_key_that_is_gone_is_told_and_is_no_evidence_of_replacing() {
-    let call = Call::new(CALL).customer(CUSTOMER, [("tier", "silver"), ("source", "web")]);
+async fn one_missing_foreign_key_is_no_evidence_of_replacing() {
+    let call = SimulatedCall::new(CALL).customer(CUSTOMER, [("tier", "silver"), ("source", "web")]);
     let app = replacing().without_calls().with_call(call).start().await;
     assert_eq!(write(&app, "gold").await.at("/warnings"), gone("`source`"));
     assert!(app.readiness().await.text.contains("upstream.merging: ok"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_another_writer_removes_are_told_and_not_brought_back() {
-    let app = TestApp::new().with_fault(Fault::on_patch(removal(&["source"], true)));
+async fn keys_removed_by_another_writer_are_not_restored() {
+    let app = TestApp::new().with_fault(ScriptedFault::on_patch(removal(&["source"], true)));
     let app = app.start().await;
     assert_eq!(write(&app, "gold").await.at("/warnings"), gone("`source`"));
-    assert_eq!((app.simulator.count(Kind::Patch), lost(&app).await), (1, 1));
+    assert_eq!((app.simulator.count(RequestKind::Patch), lost(&app).await), (1, 1));
     assert!(!app.truth(CUSTOMER).contains_key("source"));
 }
 
@@ -99,19 +99,20 @@ async fn an_upstream_that_merges_is_never_suspected_whatever_its_lag() {
         let app = TestApp::new().with_lag(ms(lag)).start().await;
         let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
         assert!(answer.status < 300 && !answer.text.contains("gone"), "{}", answer.text);
-        assert_eq!((app.simulator.count(Kind::Patch), lost(&app).await), (1, 0), "{lag}");
+        assert_eq!((app.simulator.count(RequestKind::Patch), lost(&app).await), (1, 0), "{lag}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_are_missing_in_one_read_alone_are_there_by_the_last() {
+async fn keys_missing_in_a_single_read_are_not_lost() {
     let back = ["language", "source"].into_iter().zip(["en", "web"]);
     let map = back.map(|(key, value)| (key.to_owned(), Some(value.to_owned()))).collect();
-    let back = Action::ForeignWrite { participant: Some(CUSTOMER.to_owned()), map };
+    let back = FaultAction::ForeignWrite { participant: Some(CUSTOMER.to_owned()), map };
     // Another writer takes them away, and puts them back before the next read.
     let app = TestApp::new().with_lag(ms(1));
-    let app = app.with_fault(Fault::on_read(removal(&["language", "source"], false)).skip(1));
-    let app = app.with_fault(Fault::on_read(back).skip(1)).start().await;
+    let app =
+        app.with_fault(ScriptedFault::on_read(removal(&["language", "source"], false)).skip(1));
+    let app = app.with_fault(ScriptedFault::on_read(back).skip(1)).start().await;
     let answer = write(&app, "gold").await;
     assert_eq!(
         answer.at("/attributes"),

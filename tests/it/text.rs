@@ -1,7 +1,7 @@
 //! What people see: tables in a terminal, and pages.
 
-use attribute_gateway::error::Code;
-use attribute_gateway::simulator::{Call, NO_ATTRIBUTES};
+use attribute_gateway::error::ErrorCode;
+use genesys_simulator::{NO_ATTRIBUTES, SimulatedCall};
 use serde_json::Value;
 
 use crate::harness::{AGENT, Answer, CALL, CUSTOMER, IVR, TestApp, attributes_of};
@@ -25,7 +25,7 @@ async fn attributes_are_an_aligned_table_whatever_is_in_them() {
         ("note", "one\ntwo\u{1b}[31m\u{202e}"),
         ("empty", ""),
     ];
-    let call = Call::new(CALL).customer(CUSTOMER, attributes).ivr(IVR, NO_ATTRIBUTES);
+    let call = SimulatedCall::new(CALL).customer(CUSTOMER, attributes).ivr(IVR, NO_ATTRIBUTES);
     let app = TestApp::new().without_calls().with_call(call).start().await;
     let by_format = app.read(CALL, "?format=text").await;
     let by_accept = app.get_as("text/plain", &attributes_of(CALL)).await;
@@ -72,7 +72,7 @@ async fn a_conversation_is_a_table_with_a_line_a_participant() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_is_a_table_that_tells_how_to_go_on() {
-    let other = Call::new("5eed0000-0000-4000-8000-000000000002");
+    let other = SimulatedCall::new("5eed0000-0000-4000-8000-000000000002");
     let other =
         other.customer(CUSTOMER, NO_ATTRIBUTES).started_ago(std::time::Duration::from_secs(400));
     let app = TestApp::new().with_call(other).start().await;
@@ -118,7 +118,7 @@ async fn the_root_names_the_service_its_version_and_where_to_look() {
 async fn every_error_has_a_page_as_text_and_as_html_that_runs_nothing() {
     let app = TestApp::new().start().await;
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-    for code in Code::ALL {
+    for code in ErrorCode::ALL {
         let path = format!("/problems/{}", code.as_str());
         let plain = app.get_as("*/*", &path).await;
         assert!(text(&plain).contains(code.cause()) && plain.text.contains(code.hint()));
@@ -177,7 +177,7 @@ async fn every_answer_whose_form_depends_on_what_is_accepted_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_is_told_check_by_check_to_those_who_ask_for_that_alone() {
+async fn readiness_lists_its_checks_only_on_request() {
     let app = TestApp::new().start().await;
     for query in ["?verbose", "?verbose=", "?verbose=true", "?verbose=1", "?&%76erbose&"] {
         assert!(app.get(&format!("/readyz{query}")).await.text.contains("token: ok"), "{query}");

@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::harness::{Authority, Demo, Identity, Process, client, ms, once, until};
 
-/// A gateway with TLS, and whom its callers have to trust.
+/// A gateway with TLS, and whom its clients have to trust.
 pub(crate) struct Secured {
     pub(crate) demo: Demo,
     pub(crate) authority: Authority,
@@ -40,8 +40,8 @@ impl Secured {
         Self { demo, authority, folder }
     }
 
-    /// One that knows the caller `crm` by its certificate and `web` by the key `k`, and its authority of
-    /// callers with the file that it stands in.
+    /// One that knows the client `crm` by its certificate and `web` by the key `k`, and its authority of
+    /// clients with the file that it stands in.
     async fn knowing(client_auth: &str) -> (Self, Authority, PathBuf) {
         let (callers, folder) = (Authority::new("callers"), tempfile::tempdir().expect("a folder"));
         let folder = folder.keep();
@@ -57,7 +57,7 @@ impl Secured {
         (Self::start(&env).await, callers, ca)
     }
 
-    /// One that asks its callers for certificates.
+    /// One that asks its clients for certificates.
     async fn asking(client_auth: &str) -> (Self, Authority) {
         Self::asking_with(client_auth, &[]).await
     }
@@ -86,7 +86,7 @@ impl Secured {
         change(builder.timeout(Duration::from_secs(15))).build().expect("a client")
     }
 
-    /// The status of `/livez` for a caller with this certificate; `None` if it gets no answer.
+    /// The status of `/livez` for a client with this certificate; `None` if it gets no answer.
     async fn status_for(&self, identity: Option<&Identity>) -> Option<u16> {
         self.status_on("/livez", identity).await
     }
@@ -96,7 +96,7 @@ impl Secured {
         self.ask(path, identity, None).await.map(|answer| answer.status().as_u16())
     }
 
-    /// What a caller with this certificate and this key is answered.
+    /// What a client with this certificate and this key is answered.
     async fn ask(
         &self,
         path: &str,
@@ -117,7 +117,7 @@ impl Secured {
 
     async fn text(&self, path: &str) -> String {
         let client = self.client(|builder| builder);
-        // Where callers are known, this is the key of one; elsewhere it is nothing.
+        // Where clients are known, this is the key of one; elsewhere it is nothing.
         let asks = client.get(format!("{}{path}", self.demo.gateway)).bearer_auth("k");
         asks.send().await.expect("an answer").text().await.expect("text")
     }
@@ -216,7 +216,7 @@ async fn a_handshake_that_does_not_go_on_is_ended() {
 }
 
 #[tokio::test]
-async fn where_certificates_are_required_only_a_good_one_opens_the_door() {
+async fn required_certificates_must_be_valid() {
     let (gateway, callers) = Secured::asking("required").await;
     let foreign = Authority::new("callers").client("crm.example");
     assert_eq!(gateway.status_for(Some(&callers.client("crm.example"))).await, Some(200));
@@ -226,7 +226,7 @@ async fn where_certificates_are_required_only_a_good_one_opens_the_door() {
 }
 
 #[tokio::test]
-async fn where_certificates_are_optional_none_is_fine_and_a_bad_one_is_not() {
+async fn optional_certificates_may_be_absent_but_not_invalid() {
     let (gateway, callers) = Secured::asking("optional").await;
     let foreign = Authority::new("callers").client("crm.example");
     assert_eq!(gateway.status_for(None).await, Some(200));
@@ -236,7 +236,7 @@ async fn where_certificates_are_optional_none_is_fine_and_a_bad_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_caller_is_known_by_the_subject_of_its_certificate_while_that_is_good() {
+async fn a_client_is_known_by_its_valid_certificate_subject() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("clients.toml");
     let entry = "[[auth.clients]]\nname = \"crm\"\ncertificate = \"CN=crm.example\"\n";
@@ -319,16 +319,16 @@ async fn certificates_change_under_load_and_no_caller_is_refused() {
     assert!(served.load(Ordering::Relaxed) > 50, "{served:?}");
     let log = gateway.demo.process.wrote("those from before stay in use").await;
     assert!(!log.contains("PRIVATE"), "{log}");
-    let figures = gateway.text("/metrics").await;
+    let metrics = gateway.text("/metrics").await;
     for line in
         [r#"tls_reloads_total{outcome="taken"} 2"#, r#"tls_reloads_total{outcome="refused"} 1"#]
     {
-        assert!(figures.contains(line), "{line} is not in {figures}");
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
 }
 
 #[tokio::test]
-async fn a_pipe_in_the_place_of_a_file_holds_up_neither_the_gateway_nor_its_end() {
+async fn a_pipe_as_a_certificate_file_blocks_nothing() {
     let mut gateway = Secured::start(&[]).await;
     let pipe = gateway.folder.path().join("tls.key");
     std::fs::remove_file(&pipe).expect("it was there");
@@ -369,7 +369,7 @@ async fn is_closed(stream: &mut TlsStream<TcpStream>) -> bool {
 }
 
 #[tokio::test]
-async fn a_kept_connection_is_known_by_its_certificate_while_its_authority_is_trusted() {
+async fn a_connection_needs_a_trusted_authority_for_each_request() {
     let (gateway, old, file) = Secured::knowing("optional").await;
     let (new, own) = (Authority::new("new"), old.client("crm.example"));
     let mut kept = gateway.handshake_as(Some(&own), &[&TLS13], &[]).await.expect("known");
@@ -395,7 +395,7 @@ async fn a_kept_connection_is_known_by_its_certificate_while_its_authority_is_tr
 }
 
 #[tokio::test]
-async fn a_kept_connection_is_known_by_its_certificate_until_that_ends() {
+async fn a_connection_is_known_until_its_certificate_expires() {
     for client_auth in ["optional", "required"] {
         let (gateway, authority, _) = Secured::knowing(client_auth).await;
         let own = authority.client_for("crm.example", time::Duration::seconds(4));
@@ -408,7 +408,7 @@ async fn a_kept_connection_is_known_by_its_certificate_until_that_ends() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_good_today_takes_the_place_of_none_that_is() {
+async fn an_invalid_certificate_does_not_replace_a_valid_one() {
     let gateway = Secured::start(&[]).await;
     let good = gateway.shown().await;
     for (hours, told) in [((-48, -24), "expired on"), ((24, 48), "not good before")] {
@@ -426,7 +426,7 @@ async fn a_certificate_that_is_not_good_today_takes_the_place_of_none_that_is() 
 }
 
 #[tokio::test]
-async fn who_starts_with_a_certificate_that_is_not_good_is_told_and_gets_the_next_one() {
+async fn a_start_with_an_invalid_certificate_waits_for_the_next() {
     let (authority, folder) = (Authority::new("ours"), tempfile::tempdir().expect("a folder"));
     let [certificate, key] = authority.server_between(-48, -24).put_into(folder.path());
     let env = [
@@ -480,7 +480,7 @@ impl Secured {
         })
     }
 
-    /// The certificate that is shown to a new caller.
+    /// The certificate that is shown to a new client.
     async fn shown(&self) -> Vec<u8> {
         let stream = self.handshake(&[&TLS13], &[]).await.expect("a handshake");
         stream.get_ref().1.peer_certificates().expect("one is shown")[0].to_vec()
@@ -509,7 +509,7 @@ async fn healthcheck_asks_a_service_with_tls_whatever_its_certificate() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named_at_the_start_and_by_check_config() {
+async fn unusable_files_are_named_at_the_start_and_by_check() {
     let folder = tempfile::tempdir().expect("a folder");
     let authority = Authority::new("ours");
     let [certificate, key] = authority.server().put_into(folder.path());

@@ -1,12 +1,12 @@
 //! One token for everybody: fetched once, renewed ahead, replaced when the API refuses it; and
-//! what callers and operators are told when there is none.
+//! what clients and operators are told when there is none.
 //!
 //! The token endpoint answers at once, everything else after 20 ms.
 
 use std::time::Duration;
 
-use attribute_gateway::genesys::Jitter;
-use attribute_gateway::simulator::{Action, Fault, Kind};
+use attribute_gateway::genesys::JitterSource;
+use genesys_simulator::{FaultAction, RequestKind, ScriptedFault};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, CALL, TestApp, attributes_of, ms, request, send};
@@ -32,26 +32,26 @@ async fn crowd(app: &TestApp, readers: usize) -> Vec<Answer> {
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_requests_share_one_fetch() {
-    let slow = Action::Delay { by: ms(500), after_apply: false };
-    let app = TestApp::new().with_fault(Fault::on_token(slow)).start_without_token();
+    let slow = FaultAction::Delay { by: ms(500), after_apply: false };
+    let app = TestApp::new().with_fault(ScriptedFault::on_token(slow)).start_without_token();
     let answers = crowd(&app, 100).await;
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.took == ms(520)));
-    assert_eq!(app.simulator.count(Kind::Token), 1);
+    assert_eq!(app.simulator.count(RequestKind::Token), 1);
     assert!(answers[0].header("server-timing").contains("token;dur=500"), "{:?}", answers[0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_renewed_ahead_of_its_end_while_the_old_one_is_served() {
-    let slow = Action::Delay { by: ms(1500), after_apply: false };
-    let app = TestApp::new().with_fault(Fault::on_token(slow).skip(1));
+async fn a_token_is_renewed_early_while_the_old_one_is_used() {
+    let slow = FaultAction::Delay { by: ms(1500), after_apply: false };
+    let app = TestApp::new().with_fault(ScriptedFault::on_token(slow).skip(1));
     let app = app.with_settings(|settings| settings.token_lifetime = secs(300)).start().await;
     // A minute ahead, and up to a quarter of that more.
-    let spread = ms(15_000).mul_f64(Jitter::seeded(7).unit());
+    let spread = ms(15_000).mul_f64(JitterSource::seeded(7).unit());
     let renewal = secs(240).saturating_sub(spread).as_micros().div_ceil(1000);
     tokio::time::sleep(ms(u64::try_from(renewal).expect("small") + 500)).await;
     let answers = crowd(&app, 20).await;
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.took == ms(20)));
-    assert_eq!(app.sent(Kind::Token), [0, renewal], "by one task, once");
+    assert_eq!(app.sent(RequestKind::Token), [0, renewal], "by one task, once");
     tokio::time::sleep(ms(1500)).await;
     app.read(CALL, "").await.assert_status(200);
     let tokens: Vec<_> = app.simulator.calls().iter().filter_map(|call| call.token).collect();
@@ -59,7 +59,7 @@ async fn a_token_is_renewed_ahead_of_its_end_while_the_old_one_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_lived_token_is_renewed_at_half_of_its_life_and_no_request_meets_a_dead_one() {
+async fn a_short_lived_token_is_renewed_at_half_of_its_life() {
     let app = TestApp::new().with_settings(|settings| settings.token_lifetime = secs(30));
     let app = app.start().await;
     for _ in 0..300 {
@@ -67,7 +67,7 @@ async fn a_short_lived_token_is_renewed_at_half_of_its_life_and_no_request_meets
         tokio::time::sleep(ms(980)).await;
     }
     assert!(app.simulator.calls().iter().all(|call| !call.was_answered(401)));
-    let fetches = app.simulator.count(Kind::Token);
+    let fetches = app.simulator.count(RequestKind::Token);
     assert!((20..=27).contains(&fetches), "{fetches} in 300 s: every 11 to 15 s");
 }
 
@@ -77,35 +77,39 @@ async fn a_token_that_dies_early_is_replaced_once_for_all_who_saw_it() {
     app.simulator.kill_tokens();
     let answers = crowd(&app, 100).await;
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.took == ms(40)));
-    assert_eq!(app.simulator.count(Kind::Token), 2);
+    assert_eq!(app.simulator.count(RequestKind::Token), 2);
     // In the middle of a write, too.
-    let app = TestApp::new().with_fault(Fault::on_patch(Action::Unauthorized)).start().await;
+    let app =
+        TestApp::new().with_fault(ScriptedFault::on_patch(FaultAction::Unauthorized)).start().await;
     app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
-    assert_eq!((app.simulator.count(Kind::Token), app.simulator.count(Kind::Patch)), (2, 2));
+    assert_eq!(
+        (app.simulator.count(RequestKind::Token), app.simulator.count(RequestKind::Patch)),
+        (2, 2)
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_that_refuses_every_token_is_an_authentication_failure_and_no_flood_of_fetches() {
-    let refused = Action::Status { code: 401, body: None, retry_after: None };
-    let app = TestApp::new().with_fault(Fault::on_read(refused.clone()).always());
-    let app = app.with_fault(Fault::on_patch(refused)).allowing_leftovers().start().await;
+async fn refused_tokens_fail_without_a_flood_of_fetches() {
+    let refused = FaultAction::Status { code: 401, body: None, retry_after: None };
+    let app = TestApp::new().with_fault(ScriptedFault::on_read(refused.clone()).always());
+    let app = app.with_fault(ScriptedFault::on_patch(refused)).allowing_leftovers().start().await;
     let answer = app.read(CALL, "").await;
     answer.assert_problem(502, "upstream-auth-failed", "notApplied");
-    assert_eq!((app.order().as_str(), app.simulator.count(Kind::Token)), ("RR", 2));
+    assert_eq!((app.order().as_str(), app.simulator.count(RequestKind::Token)), ("RR", 2));
     for _ in 0..100 {
         app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(502);
     }
     // 5 in reserve and one more every ten seconds; this took 4 s at most.
-    assert_eq!(app.simulator.count(Kind::Token), 6);
+    assert_eq!(app.simulator.count(RequestKind::Token), 6);
     tokio::time::sleep(secs(10)).await;
     app.read(CALL, "").await.assert_status(502);
-    assert_eq!(app.simulator.count(Kind::Token), 7);
+    assert_eq!(app.simulator.count(RequestKind::Token), 7);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_fresh_tokens_shows_in_readiness_until_one_is_taken() {
-    let refused = Action::Status { code: 401, body: None, retry_after: None };
-    let app = TestApp::new().with_fault(Fault::on_read(refused).times(2)).start().await;
+async fn refused_tokens_show_in_readiness_until_one_works() {
+    let refused = FaultAction::Status { code: 401, body: None, retry_after: None };
+    let app = TestApp::new().with_fault(ScriptedFault::on_read(refused).times(2)).start().await;
     app.read(CALL, "").await.assert_problem(502, "upstream-auth-failed", "notApplied");
     let readiness = app.readiness().await;
     readiness.assert_status(200);
@@ -116,7 +120,7 @@ async fn a_refusal_of_fresh_tokens_shows_in_readiness_until_one_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_secret_fails_at_once_says_why_and_heals_without_a_restart() {
+async fn a_wrong_secret_fails_at_once_and_heals_without_restart() {
     for status in [400, 401] {
         let app = TestApp::new().with_settings(|settings| {
             settings.client_secret = "rotated".to_owned();
@@ -138,7 +142,7 @@ async fn a_wrong_secret_fails_at_once_says_why_and_heals_without_a_restart() {
             assert!(!text.contains("demo-secret") && !text.contains("ZGVtbzpkZW1v"));
         }
         tokio::time::sleep(secs(600)).await;
-        let tries = app.sent(Kind::Token);
+        let tries = app.sent(RequestKind::Token);
         let longest = tries.windows(2).map(|pair| pair[1] - pair[0]).max();
         assert!(tries.len() < 25 && longest.is_some_and(|wait| wait <= 60_000), "{tries:?}");
         app.simulator.set_settings(|settings| settings.client_secret = "demo-secret".to_owned());
@@ -149,44 +153,45 @@ async fn a_wrong_secret_fails_at_once_says_why_and_heals_without_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_credentials_are_tried_again_within_a_minute_whatever_retry_after_says() {
+async fn refused_credentials_are_retried_within_a_minute() {
     let body = json!({"error": "invalid_client", "error_description": "authentication failed"});
-    let refused = Action::Status { code: 400, body: Some(body), retry_after: Some(3600) };
-    let app = TestApp::new().with_fault(Fault::on_token(refused)).start().await;
+    let refused = FaultAction::Status { code: 400, body: Some(body), retry_after: Some(3600) };
+    let app = TestApp::new().with_fault(ScriptedFault::on_token(refused)).start().await;
     app.read(CALL, "").await.assert_problem(502, "upstream-auth-failed", "notApplied");
     tokio::time::sleep(secs(1)).await;
     app.read(CALL, "").await.assert_status(200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_token_endpoint_is_waited_for_and_not_taken_for_bad_credentials() {
-    let app = TestApp::new().with_fault(Fault::on_token(Action::TokenThrottle).times(2));
+async fn a_throttled_token_endpoint_is_no_credential_failure() {
+    let app =
+        TestApp::new().with_fault(ScriptedFault::on_token(FaultAction::TokenThrottle).times(2));
     let app = app.start().await;
     assert_eq!(app.readiness().await.status, 200);
     let answer = app.read(CALL, "").await;
     answer.assert_status(200);
     // Half of a second and half of two are certain, the rest is chance.
-    let twin = Jitter::seeded(7);
+    let twin = JitterSource::seeded(7);
     let wait = [500, 1000].map(|half| ms(half) + ms(half).mul_f64(twin.unit()));
     let expected = (wait[0].as_micros().div_ceil(1000), wait[1].as_micros().div_ceil(1000));
     assert_eq!(answer.took.as_millis(), expected.0 + expected.1 + 20);
-    assert_eq!(app.sent(Kind::Token), [0, expected.0, expected.0 + expected.1]);
+    assert_eq!(app.sent(RequestKind::Token), [0, expected.0, expected.0 + expected.1]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_endpoint_that_asks_for_no_wait_is_asked_once_a_second_all_the_same() {
-    let now = Action::Status { code: 429, body: None, retry_after: Some(0) };
-    let app = TestApp::new().with_fault(Fault::on_token(now).always()).allowing_leftovers();
+async fn a_token_endpoint_is_asked_at_most_once_a_second() {
+    let now = FaultAction::Status { code: 429, body: None, retry_after: Some(0) };
+    let app = TestApp::new().with_fault(ScriptedFault::on_token(now).always()).allowing_leftovers();
     let app = app.start().await;
     tokio::time::sleep(secs(10)).await;
-    let asked = app.simulator.count(Kind::Token);
+    let asked = app.simulator.count(RequestKind::Token);
     assert!((9..=11).contains(&asked), "{asked}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn throttling_of_the_token_endpoint_that_outlasts_the_deadline_says_when_to_return() {
-    let later = Action::Status { code: 429, body: None, retry_after: Some(30) };
-    let app = TestApp::new().with_fault(Fault::on_token(later)).start().await;
+async fn long_token_throttling_sets_retry_after() {
+    let later = FaultAction::Status { code: 429, body: None, retry_after: Some(30) };
+    let app = TestApp::new().with_fault(ScriptedFault::on_token(later)).start().await;
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
     answer.assert_problem(503, "upstream-rate-limited", "notApplied");
     assert_eq!((answer.header("retry-after"), answer.took), ("30", ms(0)));
@@ -196,8 +201,8 @@ async fn throttling_of_the_token_endpoint_that_outlasts_the_deadline_says_when_t
 
 #[tokio::test(start_paused = true)]
 async fn a_token_endpoint_that_is_down_is_an_outage_until_it_is_back() {
-    for down in [Action::ResetBefore, Action::Hang, status(503)] {
-        let app = TestApp::new().with_fault(Fault::on_token(down).always());
+    for down in [FaultAction::ResetBefore, FaultAction::Hang, status(503)] {
+        let app = TestApp::new().with_fault(ScriptedFault::on_token(down).always());
         let app = app.allowing_leftovers().start().await;
         let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
         answer.assert_problem(503, "upstream-unavailable", "notApplied");
@@ -211,13 +216,13 @@ async fn a_token_endpoint_that_is_down_is_an_outage_until_it_is_back() {
     }
 }
 
-fn status(code: u16) -> Action {
-    Action::Status { code, body: None, retry_after: None }
+fn status(code: u16) -> FaultAction {
+    FaultAction::Status { code, body: None, retry_after: None }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_fails_does_no_harm_while_the_old_token_is_good() {
-    let app = TestApp::new().with_fault(Fault::on_token(status(503)).skip(1).times(3));
+async fn a_failed_renewal_is_harmless_while_the_token_is_valid() {
+    let app = TestApp::new().with_fault(ScriptedFault::on_token(status(503)).skip(1).times(3));
     let app = app.with_settings(|settings| settings.token_lifetime = secs(300)).start().await;
     for _ in 0..600 {
         let answer = app.read(CALL, "").await;
@@ -226,13 +231,17 @@ async fn a_renewal_that_fails_does_no_harm_while_the_old_token_is_good() {
         let _ = app.readiness().await.assert_status(200);
         tokio::time::sleep(ms(900)).await;
     }
-    assert_eq!(app.simulator.count(Kind::Token), 1 + (3 + 1) + 1, "two renewals, one of them hard");
+    assert_eq!(
+        app.simulator.count(RequestKind::Token),
+        1 + (3 + 1) + 1,
+        "two renewals, one of them hard"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_token_is_an_invalid_response_in_time_and_is_asked_for_again() {
-    let lives = |value: Value| Action::TokenExpiresIn { value };
-    let body = |body: Value| Action::Status { code: 200, body: Some(body), retry_after: None };
+async fn an_unusable_token_answer_is_invalid_and_retried() {
+    let lives = |value: Value| FaultAction::TokenExpiresIn { value };
+    let body = |body: Value| FaultAction::Status { code: 200, body: Some(body), retry_after: None };
     let answers = [
         lives(json!(0)),
         lives(json!("soon")),
@@ -242,15 +251,15 @@ async fn what_is_no_token_is_an_invalid_response_in_time_and_is_asked_for_again(
         body(json!({"expires_in": 300})),
         body(json!({"access_token": "line\nbreak", "expires_in": 300})),
         body(json!({"access_token": 7, "expires_in": 300})),
-        Action::Html,
-        Action::Empty { status: 200, applied: false },
-        Action::Empty { status: 204, applied: false },
-        Action::GarbageJson,
-        Action::Truncated,
-        Action::Oversized { bytes: 3 << 20 },
+        FaultAction::Html,
+        FaultAction::Empty { status: 200, applied: false },
+        FaultAction::Empty { status: 204, applied: false },
+        FaultAction::GarbageJson,
+        FaultAction::Truncated,
+        FaultAction::Oversized { bytes: 3 << 20 },
     ];
     for action in answers {
-        let app = TestApp::new().with_fault(Fault::on_token(action.clone())).start().await;
+        let app = TestApp::new().with_fault(ScriptedFault::on_token(action.clone())).start().await;
         let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
         answer.assert_problem(502, "upstream-invalid-response", "notApplied");
         assert!(answer.took <= ms(5100), "{action:?}");
@@ -261,38 +270,45 @@ async fn what_is_no_token_is_an_invalid_response_in_time_and_is_asked_for_again(
 }
 
 #[tokio::test(start_paused = true)]
-async fn lives_in_other_spellings_are_used_and_a_missing_one_counts_as_short() {
+async fn a_missing_token_lifetime_counts_as_short() {
     let values = [json!("172800"), json!(172_800.5), Value::Null];
     for (value, renewed) in values.into_iter().zip([false, false, true]) {
-        let fault = Fault::on_token(Action::TokenExpiresIn { value: value.clone() });
+        let fault = ScriptedFault::on_token(FaultAction::TokenExpiresIn { value: value.clone() });
         let app = TestApp::new().with_fault(fault);
         let app = app.with_settings(|settings| settings.token_lifetime = secs(172_800));
         let app = app.start().await;
         app.read(CALL, "").await.assert_status(200);
         tokio::time::sleep(secs(300)).await;
-        assert_eq!(app.simulator.count(Kind::Token) == 2, renewed, "{value}");
+        assert_eq!(app.simulator.count(RequestKind::Token) == 2, renewed, "{value}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_with_a_token_is_named_with_field_status_and_host() {
+async fn a_bad_token_answer_is_named_with_field_and_host() {
     let life = "answered 200 with an `expires_in` that is no number of seconds above 0";
     let page = |status| format!("answered {status} with `text/html; charset=utf-8`");
     let answers = [
-        (Action::TokenExpiresIn { value: json!(0) }, life.to_owned()),
-        (Action::Html, page(200)),
-        (Action::Page { status: 302 }, page(302)),
-        (Action::Page { status: 403 }, page(403)),
-        (Action::Page { status: 401 }, page(401)),
-        (Action::Empty { status: 204, applied: false }, "answered 204 with no content".to_owned()),
+        (FaultAction::TokenExpiresIn { value: json!(0) }, life.to_owned()),
+        (FaultAction::Html, page(200)),
+        (FaultAction::Page { status: 302 }, page(302)),
+        (FaultAction::Page { status: 403 }, page(403)),
+        (FaultAction::Page { status: 401 }, page(401)),
         (
-            Action::Status { code: 200, body: Some(json!({"expires_in": 300})), retry_after: None },
+            FaultAction::Empty { status: 204, applied: false },
+            "answered 204 with no content".to_owned(),
+        ),
+        (
+            FaultAction::Status {
+                code: 200,
+                body: Some(json!({"expires_in": 300})),
+                retry_after: None,
+            },
             "answered 200 without a text in `access_token`".to_owned(),
         ),
     ];
     for (action, reason) in answers {
         let app = TestApp::new().with_env("GENESYS_ENVIRONMENT", "mypurecloud.ie");
-        let app = app.with_fault(Fault::on_token(action)).start().await;
+        let app = app.with_fault(ScriptedFault::on_token(action)).start().await;
         let answer = app.read(CALL, "").await;
         answer.assert_problem(502, "upstream-invalid-response", "notApplied");
         let reason = format!("`login.mypurecloud.ie` {reason}");
@@ -311,16 +327,16 @@ async fn a_token_that_cannot_be_used_counts_as_a_failure_everywhere() {
     const EXPIRY: &str = "token_expiry_timestamp_seconds";
     const SUCCESS: &str = "token_last_success_timestamp_seconds";
     const FAILURE: &str = "token_last_failure_timestamp_seconds";
-    for action in [Action::TokenExpiresIn { value: json!(0) }, Action::Html] {
-        let app = TestApp::new().with_fault(Fault::on_token(action)).start().await;
-        let figures = app.get("/metrics").await.text;
+    for action in [FaultAction::TokenExpiresIn { value: json!(0) }, FaultAction::Html] {
+        let app = TestApp::new().with_fault(ScriptedFault::on_token(action)).start().await;
+        let metrics = app.get("/metrics").await.text;
         for name in [EXPIRY, SUCCESS] {
-            assert!(!figures.contains(&format!("\nattribute_gateway_{name}")), "{figures}");
+            assert!(!metrics.contains(&format!("\nattribute_gateway_{name}")), "{metrics}");
         }
         assert!(app.figure(FAILURE).await > 1.7e9);
         let attempts = r#"upstream_attempts_total{operation="token",answer="invalid"}"#;
-        assert!((app.figure(attempts).await - 1.0).abs() < 0.1, "{figures}");
-        assert!(!figures.contains(r#"{operation="token",answer="200"}"#), "{figures}");
+        assert!((app.figure(attempts).await - 1.0).abs() < 0.1, "{metrics}");
+        assert!(!metrics.contains(r#"{operation="token",answer="200"}"#), "{metrics}");
         let readiness = app.readiness().await.text;
         assert!(readiness.contains("upstream.token: ok: 1 requests, 0 accepts"), "{readiness}");
         tokio::time::sleep(secs(2)).await;
@@ -329,22 +345,22 @@ async fn a_token_that_cannot_be_used_counts_as_a_failure_everywhere() {
     }
     let app = TestApp::new().start().await;
     assert!(app.figure(FAILURE).await < 0.5);
-    let refused = Action::Status { code: 401, body: None, retry_after: None };
-    app.simulator.inject(Fault::on_read(refused).times(2));
+    let refused = FaultAction::Status { code: 401, body: None, retry_after: None };
+    app.simulator.inject(ScriptedFault::on_read(refused).times(2));
     let _ = app.read(CALL, "").await;
     assert!(app.figure(FAILURE).await > 1.7e9, "a token that the API refuses is no use either");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_that_is_a_date_is_understood_also_of_the_token_endpoint() {
-    let until = Action::ThrottleUntil { seconds: 40 };
-    let app = TestApp::new().with_fault(Fault::on_token(until.clone())).start().await;
+async fn the_token_endpoint_may_send_retry_after_as_a_date() {
+    let until = FaultAction::ThrottleUntil { seconds: 40 };
+    let app = TestApp::new().with_fault(ScriptedFault::on_token(until.clone())).start().await;
     let answer = app.read(CALL, "").await;
     answer.assert_problem(503, "upstream-rate-limited", "notApplied");
     let wait: u64 = answer.header("retry-after").parse().expect("seconds");
     assert!((38..=40).contains(&wait), "{wait}");
     tokio::time::sleep(secs(40)).await;
-    app.simulator.inject(Fault::on_read(until));
+    app.simulator.inject(ScriptedFault::on_read(until));
     let answer = app.read(CALL, "").await;
     answer.assert_problem(503, "upstream-rate-limited", "notApplied");
     let wait: u64 = answer.header("retry-after").parse().expect("seconds");
@@ -352,7 +368,7 @@ async fn a_retry_after_that_is_a_date_is_understood_also_of_the_token_endpoint()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_was_rotated_in_its_file_is_used_without_a_restart() {
+async fn a_rotated_secret_file_is_used_without_a_restart() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let file = folder.path().join("secret");
     std::fs::write(&file, "demo-secret\n").expect("written");
@@ -365,7 +381,7 @@ async fn a_secret_that_was_rotated_in_its_file_is_used_without_a_restart() {
     app.simulator.set_settings(|settings| settings.client_secret = "rotated-secret".to_owned());
     app.simulator.kill_tokens();
     app.read(CALL, "").await.assert_status(200);
-    assert_eq!(app.simulator.count(Kind::Token), 2, "the old one was not even tried");
+    assert_eq!(app.simulator.count(RequestKind::Token), 2, "the old one was not even tried");
     // A file that is away or empty for a moment changes nothing.
     std::fs::write(&file, "").expect("written");
     app.simulator.kill_tokens();
@@ -383,22 +399,22 @@ async fn a_secret_that_was_rotated_in_its_file_is_used_without_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_claims_to_live_for_ever_is_used_and_renewed_after_two_days() {
-    let endless = Action::TokenExpiresIn { value: json!(u64::MAX) };
-    let app = TestApp::new().with_fault(Fault::on_token(endless));
+async fn an_endless_token_is_renewed_after_two_days() {
+    let endless = FaultAction::TokenExpiresIn { value: json!(u64::MAX) };
+    let app = TestApp::new().with_fault(ScriptedFault::on_token(endless));
     let app = app.with_settings(|settings| settings.token_lifetime = secs(172_800)).start().await;
     app.read(CALL, "").await.assert_status(200);
     tokio::time::sleep(Duration::from_hours(48)).await;
     app.read(CALL, "").await.assert_status(200);
-    assert_eq!(app.simulator.count(Kind::Token), 2);
+    assert_eq!(app.simulator.count(RequestKind::Token), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_token_endpoint_says_is_passed_on_as_short_plain_text() {
+async fn token_endpoint_messages_are_passed_on_as_short_text() {
     let text = format!("no\u{1b}[2J \u{202e}caf\u{e9} {}", "x".repeat(5_000));
     let body = json!({"error": "what\nis `this`", "error_description": text});
-    let refused = Action::Status { code: 400, body: Some(body), retry_after: None };
-    let app = TestApp::new().with_fault(Fault::on_token(refused)).start().await;
+    let refused = FaultAction::Status { code: 400, body: Some(body), retry_after: None };
+    let app = TestApp::new().with_fault(ScriptedFault::on_token(refused)).start().await;
     let answer = app.read(CALL, "").await;
     answer.assert_problem(502, "upstream-auth-failed", "notApplied");
     let detail = answer.at("/detail").as_str().expect("a sentence").to_owned();

@@ -1,12 +1,12 @@
 //! Answers of upstream that cannot be used: pages, nothing, halves, too much, other JSON.
 
-use attribute_gateway::simulator::{Action, Fault, Kind};
+use genesys_simulator::{FaultAction, RequestKind, ScriptedFault};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Builder, CALL, TestApp, ms};
 
-fn failing_patch(action: Action) -> Builder {
-    TestApp::new().with_fault(Fault::on_patch(action))
+fn failing_patch(action: FaultAction) -> Builder {
+    TestApp::new().with_fault(ScriptedFault::on_patch(action))
 }
 
 async fn gold(app: &TestApp) -> Answer {
@@ -14,17 +14,17 @@ async fn gold(app: &TestApp) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_answer_of_the_platform_is_an_invalid_response_to_a_read() {
+async fn an_unusable_answer_to_a_read_is_an_invalid_response() {
     let no_conversation =
-        |body: Value| Action::Status { code: 200, body: Some(body), retry_after: None };
+        |body: Value| FaultAction::Status { code: 200, body: Some(body), retry_after: None };
     let answers = [
-        Action::Html,
-        Action::Empty { status: 204, applied: false },
-        Action::Empty { status: 200, applied: false },
-        Action::Truncated,
-        Action::GarbageJson,
-        Action::Oversized { bytes: 3 << 20 },
-        Action::Status { code: 302, body: None, retry_after: None },
+        FaultAction::Html,
+        FaultAction::Empty { status: 204, applied: false },
+        FaultAction::Empty { status: 200, applied: false },
+        FaultAction::Truncated,
+        FaultAction::GarbageJson,
+        FaultAction::Oversized { bytes: 3 << 20 },
+        FaultAction::Status { code: 302, body: None, retry_after: None },
         no_conversation(json!({})),
         no_conversation(json!([])),
         no_conversation(json!("text")),
@@ -32,7 +32,10 @@ async fn what_is_no_answer_of_the_platform_is_an_invalid_response_to_a_read() {
         no_conversation(json!({"id": CALL, "participants": [{"attributes": 1}]})),
     ];
     for action in answers {
-        let app = TestApp::new().with_fault(Fault::on_read(action.clone()).times(2)).start().await;
+        let app = TestApp::new()
+            .with_fault(ScriptedFault::on_read(action.clone()).times(2))
+            .start()
+            .await;
         let read = app.read(CALL, "").await;
         read.assert_problem(502, "upstream-invalid-response", "notApplied");
         assert_eq!(read.took, ms(20), "{action:?}");
@@ -43,16 +46,17 @@ async fn what_is_no_answer_of_the_platform_is_an_invalid_response_to_a_read() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_to_a_read_that_breaks_off_is_asked_for_again() {
-    let app = TestApp::new().with_fault(Fault::on_read(Action::WrongLength)).start().await;
+    let app =
+        TestApp::new().with_fault(ScriptedFault::on_read(FaultAction::WrongLength)).start().await;
     app.read(CALL, "").await.assert_status(200);
     assert_eq!(app.order(), "RR");
 }
 
 #[tokio::test(start_paused = true)]
 async fn how_large_an_answer_may_be_is_a_setting() {
-    let larger = Action::Oversized { bytes: 3 << 20 };
+    let larger = FaultAction::Oversized { bytes: 3 << 20 };
     let app = TestApp::new().with_env("GATEWAY__GENESYS__MAX_RESPONSE_BYTES", "4 MiB");
-    let app = app.with_fault(Fault::on_read(larger)).start().await;
+    let app = app.with_fault(ScriptedFault::on_read(larger)).start().await;
     // It is read, and nobody is in it.
     app.read(CALL, "").await.assert_problem(404, "participant-not-found", "notApplied");
     let app =
@@ -65,18 +69,18 @@ async fn how_large_an_answer_may_be_is_a_setting() {
 #[tokio::test(start_paused = true)]
 async fn a_patch_answered_with_2xx_is_accepted_whatever_its_body() {
     let bodies = [
-        Action::Empty { status: 200, applied: true },
-        Action::Empty { status: 204, applied: true },
-        Action::Truncated,
+        FaultAction::Empty { status: 200, applied: true },
+        FaultAction::Empty { status: 204, applied: true },
+        FaultAction::Truncated,
     ];
     for action in bodies {
         let app = failing_patch(action).start().await;
         let answer = gold(&app).await;
         answer.assert_outcomes(&[("tier", "verified")]);
-        assert_eq!(app.simulator.count(Kind::Patch), 1);
+        assert_eq!(app.simulator.count(RequestKind::Patch), 1);
     }
     // Not applied, and nobody can know: accepted, and never seen.
-    for action in [Action::GarbageJson, Action::Empty { status: 200, applied: false }] {
+    for action in [FaultAction::GarbageJson, FaultAction::Empty { status: 200, applied: false }] {
         let app = failing_patch(action).start().await;
         let answer = gold(&app).await;
         answer.assert_status(202);
@@ -86,8 +90,8 @@ async fn a_patch_answered_with_2xx_is_accepted_whatever_its_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_patch_answered_with_a_page_or_too_much_is_looked_at_before_it_is_sent_again() {
-    for action in [Action::Html, Action::Oversized { bytes: 3 << 20 }] {
+async fn a_patch_with_an_unusable_answer_is_read_before_a_retry() {
+    for action in [FaultAction::Html, FaultAction::Oversized { bytes: 3 << 20 }] {
         let app = failing_patch(action.clone()).with_lag(ms(1)).start().await;
         gold(&app).await.assert_outcomes(&[("tier", "verified")]);
         assert_eq!(app.order(), "RPRPR", "{action:?}");

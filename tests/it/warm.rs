@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use attribute_gateway::simulator::{Action, Call, Fault, Kind, NO_ATTRIBUTES};
+use genesys_simulator::{FaultAction, NO_ATTRIBUTES, RequestKind, ScriptedFault, SimulatedCall};
 use serde_json::json;
 
 use crate::harness::{AGENT, CALL, CUSTOMER, IVR, TestApp, attributes_of, ms};
@@ -18,10 +18,10 @@ async fn read(app: &TestApp) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_word_that_may_mean_somebody_else_by_now_is_chosen_by_a_fresh_read() {
+async fn a_selector_that_may_have_moved_needs_a_fresh_read() {
     let app = TestApp::new().with_lag(ms(10)).start().await;
     read(&app).await;
-    let transferred = Call::new(CALL)
+    let transferred = SimulatedCall::new(CALL)
         .customer(CUSTOMER, [("tier", "silver")])
         .participant("agent", AGENT, "disconnected", NO_ATTRIBUTES)
         .agent(NEXT_AGENT, NO_ATTRIBUTES);
@@ -38,11 +38,12 @@ async fn a_word_that_may_mean_somebody_else_by_now_is_chosen_by_a_fresh_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_customer_who_has_joined_is_written_to_and_not_the_external_one_of_before() {
-    let before = Call::new(CALL).external(IVR, NO_ATTRIBUTES);
+async fn a_customer_that_joined_later_is_written_to() {
+    let before = SimulatedCall::new(CALL).external(IVR, NO_ATTRIBUTES);
     let app = TestApp::new().without_calls().with_call(before).with_lag(ms(10)).start().await;
     read(&app).await;
-    let joined = Call::new(CALL).external(IVR, NO_ATTRIBUTES).customer(CUSTOMER, NO_ATTRIBUTES);
+    let joined =
+        SimulatedCall::new(CALL).external(IVR, NO_ATTRIBUTES).customer(CUSTOMER, NO_ATTRIBUTES);
     app.simulator.replace_call(joined).expect("a sound call");
     let answer = app.write(CALL, "", json!({"note": "x"})).await;
     answer.assert_status(200);
@@ -53,7 +54,7 @@ async fn a_customer_who_has_joined_is_written_to_and_not_the_external_one_of_bef
 async fn a_participant_that_is_gone_is_chosen_again_after_the_404() {
     let app = TestApp::new().with_lag(ms(10)).start().await;
     read(&app).await;
-    let other = Call::new(CALL).customer(NEXT_AGENT, NO_ATTRIBUTES);
+    let other = SimulatedCall::new(CALL).customer(NEXT_AGENT, NO_ATTRIBUTES);
     app.simulator.replace_call(other).expect("a sound call");
     let answer = app.write(CALL, "", json!({"note": "x"})).await;
     answer.assert_status(200).assert_outcomes(&[("note", "verified")]);
@@ -61,9 +62,10 @@ async fn a_participant_that_is_gone_is_chosen_again_after_the_404() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_remembered_size_near_the_limit_neither_refuses_nor_lets_through() {
+async fn a_cached_size_near_the_limit_decides_nothing() {
     let large = |bytes: usize| "x".repeat(bytes);
-    let call = |bytes| Call::new(CALL).customer(CUSTOMER, [("big", large(bytes).as_str())]);
+    let call =
+        |bytes| SimulatedCall::new(CALL).customer(CUSTOMER, [("big", large(bytes).as_str())]);
     let app = TestApp::new().without_calls().with_call(call(9_900)).with_lag(ms(1)).start().await;
     read(&app).await;
     // Another writer has made room.
@@ -95,8 +97,8 @@ async fn a_call_that_has_ended_meanwhile_is_told_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_customer_who_has_left_while_the_agent_works_on_is_written_to_with_a_warning() {
-    let wrap_up = Call::new(CALL)
+async fn a_write_to_a_customer_that_left_has_a_warning() {
+    let wrap_up = SimulatedCall::new(CALL)
         .participant("customer", CUSTOMER, "disconnected", NO_ATTRIBUTES)
         .agent(AGENT, NO_ATTRIBUTES);
     let app = TestApp::new().without_calls().with_call(wrap_up).with_lag(ms(10)).start().await;
@@ -108,8 +110,9 @@ async fn a_customer_who_has_left_while_the_agent_works_on_is_written_to_with_a_w
 
 #[tokio::test(start_paused = true)]
 async fn one_transient_failure_of_a_warm_write_is_no_other_writer() {
-    let busy = Action::Status { code: 502, body: None, retry_after: None };
-    let app = TestApp::new().with_lag(ms(10)).with_fault(Fault::on_patch(busy)).start().await;
+    let busy = FaultAction::Status { code: 502, body: None, retry_after: None };
+    let app =
+        TestApp::new().with_lag(ms(10)).with_fault(ScriptedFault::on_patch(busy)).start().await;
     read(&app).await;
     app.simulator.write_as_other(CALL, CUSTOMER, [("tier", "bronze")]);
     tokio::time::sleep(ms(20)).await;
@@ -135,7 +138,7 @@ async fn a_value_that_stood_before_a_warm_write_is_no_later_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeated_write_and_a_clear_of_nothing_cost_one_read_and_create_nothing() {
+async fn a_repeated_write_costs_one_read() {
     let app = TestApp::new().with_lag(ms(10)).start().await;
     read(&app).await;
     let same = app.write(CALL, "", json!({"tier": "silver", "absent": ""})).await;
@@ -192,7 +195,7 @@ async fn many_first_writes_at_once_learn_the_lag_from_one_of_them() {
     let id = |number: usize| format!("5eed0000-0000-4000-8000-1000000000{number:02}");
     let mut app = TestApp::new().with_lag(ms(300)).with_budget(100_000);
     for number in 0..50 {
-        app = app.with_call(Call::new(id(number)).customer(id(number), NO_ATTRIBUTES));
+        app = app.with_call(SimulatedCall::new(id(number)).customer(id(number), NO_ATTRIBUTES));
     }
     let app = app.start().await;
     let mut tasks = Vec::new();
@@ -215,15 +218,15 @@ async fn many_first_writes_at_once_learn_the_lag_from_one_of_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_upstream_does_not_fail_writes_that_have_time() {
-    let slow = Action::Delay { by: ms(2_200), after_apply: false };
-    let app = TestApp::new().with_lag(ms(10)).with_fault(Fault::on_read(slow).always());
+    let slow = FaultAction::Delay { by: ms(2_200), after_apply: false };
+    let app = TestApp::new().with_lag(ms(10)).with_fault(ScriptedFault::on_read(slow).always());
     let app = app.allowing_leftovers().start().await;
     for tier in ["gold", "platinum"] {
         let answer =
             app.write_within(10, "?participant=customer:last", json!({"tier": tier})).await;
         answer.assert_status(200).assert_outcomes(&[("tier", "verified")]);
     }
-    assert_eq!(app.simulator.count(Kind::Read), 4, "{}", app.order());
+    assert_eq!(app.simulator.count(RequestKind::Read), 4, "{}", app.order());
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +234,7 @@ async fn what_was_written_before_and_shows_late_is_no_later_value() {
     let map = BTreeMap::from([("tier".to_owned(), Some("bronze".to_owned()))]);
     let foreign = || {
         let map = BTreeMap::clone(&map);
-        Fault::on_patch(Action::ForeignWrite { participant: None, map })
+        ScriptedFault::on_patch(FaultAction::ForeignWrite { participant: None, map })
     };
     let app = TestApp::new().with_lag(ms(4_000)).with_env("GATEWAY__VERIFY__SETTLE", "10s");
     let app = app.reading_first().with_fault(foreign()).start().await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use attribute_gateway::simulator::{Action, EmptyHandling, Fault, Kind, PatchSemantics};
+use genesys_simulator::{EmptyHandling, FaultAction, PatchSemantics, RequestKind, ScriptedFault};
 use serde_json::json;
 
 use crate::harness::{CALL, CUSTOMER, TestApp, ms};
@@ -20,7 +20,7 @@ async fn a_write_sends_only_what_changes_and_is_read_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_without_lag_costs_three_calls_and_one_that_changes_nothing_costs_one() {
+async fn a_write_costs_three_calls_and_a_no_op_one() {
     let app = TestApp::new().reading_first().with_lag(ms(0)).start().await;
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
     assert_eq!(answer.at("/upstreamCalls"), 3);
@@ -32,12 +32,12 @@ async fn a_write_without_lag_costs_three_calls_and_one_that_changes_nothing_cost
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_keys_stay_also_those_that_another_writer_adds_meanwhile() {
-    let between = Action::ForeignWrite {
+async fn keys_of_other_writers_stay() {
+    let between = FaultAction::ForeignWrite {
         participant: None,
         map: BTreeMap::from([("flow".to_owned(), Some("queue".to_owned()))]),
     };
-    let app = TestApp::new().with_fault(Fault::on_patch(between)).start().await;
+    let app = TestApp::new().with_fault(ScriptedFault::on_patch(between)).start().await;
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
     answer.assert_outcomes(&[("tier", "verified")]);
     assert_eq!(app.patches(), [json!({"attributes": {"tier": "gold"}})]);
@@ -70,7 +70,7 @@ async fn clearing_what_is_not_there_sends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ended_conversation_is_written_to_only_where_the_caller_allows_it() {
+async fn an_ended_conversation_needs_allow_ended() {
     let app = TestApp::new().start().await;
     app.simulator.end_conversation(CALL);
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
@@ -112,7 +112,7 @@ fn with_note(note: &str) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_map_of_exactly_the_limit_is_sent_and_one_byte_more_is_refused_with_the_numbers() {
+async fn one_byte_over_the_size_limit_is_refused() {
     let app = TestApp::new().start().await;
     let fits = "é".repeat(5000);
     let fits = fits.clone() + &"x".repeat(10_240 - with_note(&fits));
@@ -146,7 +146,7 @@ async fn a_map_that_is_too_large_already_may_shrink_but_not_grow() {
     answer.assert_problem(422, "attributes-too-large", "notApplied");
     let answer = app.write(CALL, "", json!({"note": "x".repeat(11_999)})).await;
     answer.assert_outcomes(&[("note", "verified")]);
-    assert_eq!(app.simulator.count(Kind::Patch), 1);
+    assert_eq!(app.simulator.count(RequestKind::Patch), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +177,7 @@ async fn for_an_upstream_that_replaces_the_whole_merged_map_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_with_a_write_that_was_not_seen_yet_is_sent_even_if_it_looks_right() {
+async fn a_key_with_an_unseen_write_is_always_sent() {
     let app = TestApp::new().with_lag(ms(60_000)).start().await;
     app.write(CALL, "?verify=none", json!({"tier": "gold"})).await.assert_status(202);
     // Reads still show `silver`, and `gold` is on its way.
@@ -188,7 +188,7 @@ async fn a_key_with_a_write_that_was_not_seen_yet_is_sent_even_if_it_looks_right
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_thirty_seconds_a_write_that_was_never_seen_no_longer_counts() {
+async fn an_unseen_write_expires_after_thirty_seconds() {
     let app = TestApp::new().with_lag(ms(90_000)).start().await;
     app.write(CALL, "?verify=none", json!({"tier": "gold"})).await.assert_status(202);
     // Counted from the moment of the answer, and looked at after a read of 20 ms.
@@ -206,11 +206,11 @@ async fn once_a_read_has_shown_a_write_its_key_can_be_unchanged_again() {
     tokio::time::sleep(ms(500)).await;
     let answer = app.write(CALL, "", json!({"tier": "gold"})).await;
     answer.assert_outcomes(&[("tier", "unchanged")]);
-    assert_eq!(app.simulator.count(Kind::Patch), 1);
+    assert_eq!(app.simulator.count(RequestKind::Patch), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_captured_from_a_real_organisation_are_read_written_and_verified() {
+async fn captured_calls_are_read_written_and_verified() {
     let fixtures = [
         include_str!("../../crates/genesys-simulator/fixtures/calls-live.json"),
         include_str!("../../crates/genesys-simulator/fixtures/callback-live.json"),
@@ -240,11 +240,11 @@ async fn calls_captured_from_a_real_organisation_are_read_written_and_verified()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_whole_map_is_not_sent_on_top_of_one_that_could_not_be_read_anew() {
+async fn a_full_patch_needs_a_fresh_read() {
     let app = TestApp::new().with_env("GATEWAY__GENESYS__PATCH_BODY", "full").with_lag(ms(1));
     let app = app.with_settings(|settings| settings.semantics = PatchSemantics::Replace);
-    let slow = Action::Delay { by: ms(500), after_apply: false };
-    let app = app.with_fault(Fault::on_patch(slow)).allowing_leftovers().start().await;
+    let slow = FaultAction::Delay { by: ms(500), after_apply: false };
+    let app = app.with_fault(ScriptedFault::on_patch(slow)).allowing_leftovers().start().await;
     let first = app.write(CALL, "", json!({"tier": "gold"}));
     // Waits for its turn, with a map that is old when that comes.
     let second = async {
@@ -255,7 +255,8 @@ async fn a_whole_map_is_not_sent_on_top_of_one_that_could_not_be_read_anew() {
         tokio::time::sleep(ms(530)).await;
         let code = 403;
         app.simulator.inject(
-            Fault::on_read(Action::Status { code, body: None, retry_after: None }).times(2),
+            ScriptedFault::on_read(FaultAction::Status { code, body: None, retry_after: None })
+                .times(2),
         );
         tokio::time::sleep(ms(15)).await;
         app.simulator.write_as_other(CALL, CUSTOMER, [("queue", "theirs")]);

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Changes, settings::duration_text};
+use super::{AttributeChanges, settings::duration_text};
 
 /// What happens to a request that is hit. Unless it says otherwise, the request is not applied.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Action {
+pub enum FaultAction {
     /// 429 in the platform's words, with `Retry-After` in whole seconds if given.
     Throttle {
         /// Seconds to wait.
@@ -93,15 +93,15 @@ pub enum Action {
         #[serde(default)]
         participant: Option<String>,
         /// Keys with their new values; `null` removes.
-        map: Changes,
+        map: AttributeChanges,
     },
     /// Another writer writes just after the request was handled as usual.
     ForeignWriteAfter {
-        /// As for [`Action::ForeignWrite`].
+        /// As for [`FaultAction::ForeignWrite`].
         #[serde(default)]
         participant: Option<String>,
         /// Keys with their new values; `null` removes.
-        map: Changes,
+        map: AttributeChanges,
     },
     /// The conversation of the request ends, just before the request is handled as usual.
     EndConversation,
@@ -122,11 +122,11 @@ pub enum Action {
         #[serde(default)]
         seed: u64,
         /// What to choose from.
-        among: Vec<Action>,
+        among: Vec<FaultAction>,
     },
 }
 
-impl Action {
+impl FaultAction {
     /// What the types cannot say.
     pub(super) fn check(&self) -> Result<(), serde_json::Error> {
         let refuse = |message: String| Err(serde::de::Error::custom(message));

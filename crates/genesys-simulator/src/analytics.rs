@@ -9,26 +9,26 @@ use time::{Duration, OffsetDateTime, Time, format_description::well_known::Rfc33
 
 use super::shapes::LEGS;
 
-const MOST_DAYS: i64 = 31;
+const MAX_DAYS: i64 = 31;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Query {
+struct AnalyticsQuery {
     interval: String,
     #[serde(default)]
-    order: Order,
+    order: SortOrder,
     order_by: Option<String>,
     #[serde(default)]
-    paging: Paging,
+    paging: PageRequest,
     #[serde(default)]
-    conversation_filters: Vec<Filter>,
+    conversation_filters: Vec<QueryFilter>,
     #[serde(default)]
-    segment_filters: Vec<Filter>,
+    segment_filters: Vec<QueryFilter>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Order {
+enum SortOrder {
     #[default]
     Asc,
     Desc,
@@ -36,12 +36,12 @@ enum Order {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Paging {
+struct PageRequest {
     page_size: usize,
     page_number: usize,
 }
 
-impl Default for Paging {
+impl Default for PageRequest {
     fn default() -> Self {
         Self { page_size: 25, page_number: 1 }
     }
@@ -49,61 +49,61 @@ impl Default for Paging {
 
 /// Predicates and inner clauses, joined by `and` or `or`.
 #[derive(Deserialize)]
-struct Filter {
+struct QueryFilter {
     #[serde(rename = "type")]
-    kind: Junction,
+    kind: FilterJunction,
     #[serde(default)]
-    predicates: Vec<Predicate>,
+    predicates: Vec<FilterPredicate>,
     #[serde(default)]
-    clauses: Vec<Filter>,
+    clauses: Vec<QueryFilter>,
 }
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Junction {
+enum FilterJunction {
     And,
     Or,
 }
 
 #[derive(Deserialize)]
-struct Predicate {
+struct FilterPredicate {
     dimension: String,
     #[serde(default)]
-    operator: Operator,
+    operator: PredicateOperator,
     value: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Operator {
+enum PredicateOperator {
     #[default]
     Matches,
     Exists,
     NotExists,
 }
 
-impl Filter {
+impl QueryFilter {
     fn holds(&self, row: &Map<String, Value>) -> bool {
         let mut all = self.predicates.iter().map(|predicate| predicate.holds(row));
         let mut inner = self.clauses.iter().map(|clause| clause.holds(row));
         match self.kind {
-            Junction::And => all.all(|holds| holds) && inner.all(|holds| holds),
-            Junction::Or => all.any(|holds| holds) || inner.any(|holds| holds),
+            FilterJunction::And => all.all(|holds| holds) && inner.all(|holds| holds),
+            FilterJunction::Or => all.any(|holds| holds) || inner.any(|holds| holds),
         }
     }
 }
 
-impl Predicate {
+impl FilterPredicate {
     fn holds(&self, row: &Map<String, Value>) -> bool {
         let actual = row.get(&self.dimension).filter(|value| !value.is_null());
         match (self.operator, actual) {
-            (Operator::Exists, actual) => actual.is_some(),
-            (Operator::NotExists, actual) => actual.is_none(),
-            (Operator::Matches, Some(Value::Array(several))) => {
+            (PredicateOperator::Exists, actual) => actual.is_some(),
+            (PredicateOperator::NotExists, actual) => actual.is_none(),
+            (PredicateOperator::Matches, Some(Value::Array(several))) => {
                 several.iter().any(|one| one.as_str() == self.value.as_deref())
             }
-            (Operator::Matches, Some(actual)) => actual.as_str() == self.value.as_deref(),
-            (Operator::Matches, None) => self.value.is_none(),
+            (PredicateOperator::Matches, Some(actual)) => actual.as_str() == self.value.as_deref(),
+            (PredicateOperator::Matches, None) => self.value.is_none(),
         }
     }
 }
@@ -113,7 +113,8 @@ pub(super) fn query<'a>(
     body: &[u8],
     conversations: impl Iterator<Item = &'a Value>,
 ) -> Result<Value, String> {
-    let query: Query = serde_json::from_slice(body).map_err(|problem| problem.to_string())?;
+    let query: AnalyticsQuery =
+        serde_json::from_slice(body).map_err(|problem| problem.to_string())?;
     let (from, to) = days(&query.interval)?;
     if query.paging.page_size == 0 || query.paging.page_number == 0 {
         return Err("pageSize and pageNumber start at 1".to_owned());
@@ -126,8 +127,8 @@ pub(super) fn query<'a>(
     let key = query.order_by.as_deref().unwrap_or("conversationStart").to_owned();
     let text = |row: &Value| row[&key].as_str().unwrap_or_default().to_owned();
     match query.order {
-        Order::Asc => found.sort_by_key(text),
-        Order::Desc => found.sort_by_key(|row| Reverse(text(row))),
+        SortOrder::Asc => found.sort_by_key(text),
+        SortOrder::Desc => found.sort_by_key(|row| Reverse(text(row))),
     }
     let total = found.len();
     let skipped = query.paging.page_size.saturating_mul(query.paging.page_number - 1);
@@ -146,8 +147,8 @@ fn days(interval: &str) -> Result<(OffsetDateTime, OffsetDateTime), String> {
     let (from, to) = interval.split_once('/').ok_or_else(wrong)?;
     let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong());
     let (from, to) = (time(from)?, time(to)?);
-    if to < from || to - from > Duration::days(MOST_DAYS) {
-        return Err(format!("an interval may span 0 to {MOST_DAYS} days"));
+    if to < from || to - from > Duration::days(MAX_DAYS) {
+        return Err(format!("an interval may span 0 to {MAX_DAYS} days"));
     }
     let first = from.replace_time(Time::MIDNIGHT);
     let last = to.replace_time(Time::MIDNIGHT);
@@ -160,7 +161,7 @@ fn parse(value: &Value) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()
 }
 
-fn selected(row: &Value, query: &Query) -> bool {
+fn selected(row: &Value, query: &AnalyticsQuery) -> bool {
     let Some(conversation) = row.as_object() else {
         return false;
     };
@@ -254,7 +255,7 @@ fn without_nulls(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Call, NO_ATTRIBUTES};
+    use crate::{NO_ATTRIBUTES, SimulatedCall};
 
     fn noon() -> OffsetDateTime {
         OffsetDateTime::parse("2026-01-07T12:00:00Z", &Rfc3339).expect("well formed")
@@ -262,7 +263,7 @@ mod tests {
 
     fn documents() -> Vec<Value> {
         let call = |id: &str, minutes: u64| {
-            Call::new(id)
+            SimulatedCall::new(id)
                 .started_ago(std::time::Duration::from_secs(minutes * 60))
                 .customer(format!("{id}-customer"), [("secret", "x")])
                 .agent(format!("{id}-agent"), NO_ATTRIBUTES)
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn only_days_that_the_interval_touches_count_and_bad_ones_are_refused() {
+    fn only_days_in_the_interval_count_and_bad_ones_are_refused() {
         let interval = |text: &str| ask(&json!({"interval": text}));
         assert_eq!(interval("2026-01-07T23:00:00Z/2026-01-07T23:30:00Z")["totalHits"], 3);
         assert_eq!(interval("2026-01-06T00:00:00Z/2026-01-07T00:00:00Z")["totalHits"], 0);

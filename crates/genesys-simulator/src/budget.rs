@@ -5,18 +5,18 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Settings;
+use super::SimulatorSettings;
 
 /// Calls that are allowed in any window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Budget {
+pub(super) struct WindowBudget {
     pub(super) allowed: u64,
     pub(super) window: Duration,
 }
 
-impl Budget {
+impl WindowBudget {
     /// The budget of each token, unless there is no limit.
-    pub(super) fn of(settings: &Settings) -> Option<Self> {
+    pub(super) fn from_settings(settings: &SimulatorSettings) -> Option<Self> {
         let (a_minute, window) = (u128::from(settings.requests_per_minute?), settings.rate_window);
         let share = a_minute * window.as_millis() / 60_000;
         // A short window of a small budget would else allow nothing at all.
@@ -27,7 +27,7 @@ impl Budget {
 
 /// Where a call stands in the budget of its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct BudgetStanding {
     /// Calls in the window, this one included.
     pub(super) count: u64,
     /// Calls that are allowed in it.
@@ -36,7 +36,7 @@ pub(super) struct Standing {
     pub(super) reset: u64,
 }
 
-impl Standing {
+impl BudgetStanding {
     /// Whether it is one too many.
     pub(super) fn is_refused(&self) -> bool {
         self.count > self.allowed
@@ -45,11 +45,11 @@ impl Standing {
 
 /// The calls of one token.
 #[derive(Default)]
-pub(super) struct Used(VecDeque<Instant>);
+pub(super) struct TokenUsage(VecDeque<Instant>);
 
-impl Used {
+impl TokenUsage {
     /// Counts a call. One that is refused takes no place from later ones.
-    pub(super) fn count(&mut self, budget: Budget, now: Instant) -> Standing {
+    pub(super) fn count(&mut self, budget: WindowBudget, now: Instant) -> BudgetStanding {
         while self.0.front().is_some_and(|first| *first + budget.window <= now) {
             self.0.pop_front();
         }
@@ -60,7 +60,7 @@ impl Used {
         let oldest = self.0.front().map_or(now, |first| *first);
         let left = (oldest + budget.window).saturating_duration_since(now);
         let reset = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        Standing { count: before + 1, allowed: budget.allowed, reset }
+        BudgetStanding { count: before + 1, allowed: budget.allowed, reset }
     }
 }
 
@@ -71,8 +71,8 @@ mod tests {
     #[test]
     fn the_window_slides() {
         let (start, budget) =
-            (Instant::now(), Budget { allowed: 2, window: Duration::from_secs(10) });
-        let mut used = Used::default();
+            (Instant::now(), WindowBudget { allowed: 2, window: Duration::from_secs(10) });
+        let mut used = TokenUsage::default();
         let mut count = |millis| {
             let standing = used.count(budget, start + Duration::from_millis(millis));
             (standing.count, standing.reset, standing.is_refused())
@@ -87,8 +87,12 @@ mod tests {
     fn the_budget_is_the_share_of_the_minute() {
         let allowed = |requests_per_minute, millis| {
             let rate_window = Duration::from_millis(millis);
-            let settings = Settings { requests_per_minute, rate_window, ..Settings::default() };
-            Budget::of(&settings).map(|budget| budget.allowed)
+            let settings = SimulatorSettings {
+                requests_per_minute,
+                rate_window,
+                ..SimulatorSettings::default()
+            };
+            WindowBudget::from_settings(&settings).map(|budget| budget.allowed)
         };
         assert_eq!((allowed(Some(300), 60_000), allowed(Some(300), 10_000)), (Some(300), Some(50)));
         assert_eq!((allowed(Some(7), 30_000), allowed(Some(1), 100)), (Some(3), Some(1)));

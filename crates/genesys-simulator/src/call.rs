@@ -6,7 +6,7 @@ use std::{fmt::Display, time::Duration};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{Attributes, shapes::leg_id, wall_text};
+use super::{AttributeMap, shapes::leg_id, wall_text};
 
 /// For participants that start without attributes.
 pub const NO_ATTRIBUTES: [(&str, &str); 0] = [];
@@ -18,24 +18,24 @@ const DIALLED: &str = "tel:+15550100199";
 
 /// A voice conversation to be served.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct SimulatedCall {
     pub(super) id: String,
     pub(super) description: String,
-    participants: Vec<Party>,
+    participants: Vec<CallParty>,
     started_ago: Duration,
     ended: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Party {
+struct CallParty {
     purpose: String,
     id: String,
     state: String,
     name: Option<String>,
-    attributes: Attributes,
+    attributes: AttributeMap,
 }
 
-impl Call {
+impl SimulatedCall {
     /// A live call without participants that began five minutes ago.
     pub fn new(id: impl Display) -> Self {
         Self {
@@ -137,7 +137,7 @@ impl Call {
         K: Into<String>,
         V: Into<String>,
     {
-        self.participants.push(Party {
+        self.participants.push(CallParty {
             purpose: purpose.to_owned(),
             id: id.to_string(),
             state: state.to_owned(),
@@ -189,7 +189,7 @@ impl Call {
         document
     }
 
-    fn person(&self, party: &Party, start: &str, now: &str) -> Value {
+    fn person(&self, party: &CallParty, start: &str, now: &str) -> Value {
         let left = self.ended || matches!(party.state.as_str(), "disconnected" | "terminated");
         let mut person = json!({
             "id": party.id,
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_built_call_has_the_generic_shape() {
-        let call = Call::new("c").customer("p", [("a", "1")]).ivr("i", NO_ATTRIBUTES);
+        let call = SimulatedCall::new("c").customer("p", [("a", "1")]).ivr("i", NO_ATTRIBUTES);
         let document = call.document(OffsetDateTime::UNIX_EPOCH + Duration::from_mins(5));
         assert_eq!(document["startTime"], "1970-01-01T00:00:00.000Z");
         assert_eq!(document.get("endTime"), None);
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_crowded_call_has_200_participants_and_300_kilobytes() {
-        let document = Call::crowded("c", "p").document(OffsetDateTime::UNIX_EPOCH);
+        let document = SimulatedCall::crowded("c", "p").document(OffsetDateTime::UNIX_EPOCH);
         assert_eq!(document["participants"].as_array().map(Vec::len), Some(200));
         let size = document.to_string().len();
         assert!((290_000..340_000).contains(&size), "{size}");

@@ -17,14 +17,14 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Changes, Fault, LedgerEntry, Simulator, Writer,
+    AttributeChanges, LedgerEntry, ScriptedFault, Simulator, WriteSource,
     journal::{micros, millis},
 };
 
 /// An answer, or a status with a sentence on what was wrong.
-type Answered = Result<Json<Value>, (StatusCode, Json<Value>)>;
-/// As [`Answered`], for what makes something new.
-type Created = Result<(StatusCode, Json<Value>), (StatusCode, Json<Value>)>;
+type ControlResult = Result<Json<Value>, (StatusCode, Json<Value>)>;
+/// As [`ControlResult`], for what makes something new.
+type CreateResult = Result<(StatusCode, Json<Value>), (StatusCode, Json<Value>)>;
 
 pub(super) fn routes() -> Router<Simulator> {
     Router::new()
@@ -63,8 +63,8 @@ async fn faults(State(simulator): State<Simulator>) -> Json<Value> {
 }
 
 /// One fault or a list of them; of a list with a mistake none is taken.
-async fn inject(State(simulator): State<Simulator>, body: Bytes) -> Created {
-    let faults: Vec<Fault> = match parse::<Value>(&body)? {
+async fn inject(State(simulator): State<Simulator>, body: Bytes) -> CreateResult {
+    let faults: Vec<ScriptedFault> = match parse::<Value>(&body)? {
         list @ Value::Array(_) => parse(list.to_string().as_bytes())?,
         one => vec![parse(one.to_string().as_bytes())?],
     };
@@ -105,7 +105,7 @@ async fn ledger(State(simulator): State<Simulator>) -> Json<Value> {
             "at_us": micros(start, entry.at),
             "conversation": entry.conversation,
             "participant": entry.participant,
-            "writer": if entry.writer == Writer::Gateway { "gateway" } else { "other" },
+            "writer": if entry.writer == WriteSource::Gateway { "gateway" } else { "other" },
             "changes": entry.changes,
             "before": entry.before,
             "after": entry.after,
@@ -129,7 +129,7 @@ async fn conversations(State(simulator): State<Simulator>) -> Json<Value> {
     Json(listed.collect())
 }
 
-async fn load(State(simulator): State<Simulator>, body: Bytes) -> Created {
+async fn load(State(simulator): State<Simulator>, body: Bytes) -> CreateResult {
     let document: Value = parse(&body)?;
     let id = simulator
         .add_conversation(&document)
@@ -137,7 +137,7 @@ async fn load(State(simulator): State<Simulator>, body: Bytes) -> Created {
     Ok((StatusCode::CREATED, Json(json!({"id": id}))))
 }
 
-async fn end(State(simulator): State<Simulator>, Path(id): Path<String>) -> Answered {
+async fn end(State(simulator): State<Simulator>, Path(id): Path<String>) -> ControlResult {
     if simulator.end_conversation(&id) {
         return Ok(Json(json!({"id": id, "live": false})));
     }
@@ -150,13 +150,13 @@ struct ForeignWrite {
     conversation: String,
     participant: String,
     /// `null` removes a key.
-    attributes: Changes,
+    attributes: AttributeChanges,
     /// Reads show it only after this time, such as `"300ms"`.
     #[serde(default, with = "super::settings::duration_text")]
     lag: Duration,
 }
 
-async fn write(State(simulator): State<Simulator>, body: Bytes) -> Answered {
+async fn write(State(simulator): State<Simulator>, body: Bytes) -> ControlResult {
     let write: ForeignWrite = parse(&body)?;
     let (conversation, participant) = (&write.conversation, &write.participant);
     if simulator.change_as_other_late(conversation, participant, write.attributes, write.lag) {
@@ -172,7 +172,7 @@ async fn settings(State(simulator): State<Simulator>) -> Json<Value> {
     Json(simulator.settings().shown())
 }
 
-async fn change_settings(State(simulator): State<Simulator>, body: Bytes) -> Answered {
+async fn change_settings(State(simulator): State<Simulator>, body: Bytes) -> ControlResult {
     let changes: Map<String, Value> = parse(&body)?;
     let (mut world, _) = simulator.world();
     world.settings = world
@@ -192,7 +192,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::{Action, Call, On, Settings};
+    use crate::{FaultAction, FaultScope, SimulatedCall, SimulatorSettings};
 
     async fn ask(simulator: &Simulator, line: &str, body: &Value) -> (u16, Value) {
         let (method, path) = line.split_once(' ').expect("a method and a path");
@@ -205,8 +205,8 @@ mod tests {
     }
 
     fn simulator() -> Simulator {
-        let simulator = Simulator::new(Settings::default());
-        let call = Call::new("c").described("one").customer("p", [("a", "1")]);
+        let simulator = Simulator::new(SimulatorSettings::default());
+        let call = SimulatedCall::new("c").described("one").customer("p", [("a", "1")]);
         simulator.add_call(call).expect("the first");
         simulator
     }
@@ -218,8 +218,11 @@ mod tests {
             json!({"on": {"kind": "patch"}, "times": 2, "action": "throttle", "retry_after": 3});
         let answer = ask(&simulator, "POST /__sim/faults", &one).await;
         assert_eq!(answer, (201, json!({"faults_left": 2})));
-        let throttle = Action::Throttle { retry_after: Some(3) };
-        assert_eq!(simulator.faults(), [Fault::new(throttle).on(On::Patch).times(2)]);
+        let throttle = FaultAction::Throttle { retry_after: Some(3) };
+        assert_eq!(
+            simulator.faults(),
+            [ScriptedFault::new(throttle).on(FaultScope::Patch).times(2)]
+        );
         let list = json!([{"action": "hang"}, {"action": "no_such"}]);
         assert_eq!(ask(&simulator, "POST /__sim/faults", &list).await.0, 400);
         assert_eq!(simulator.faults_left(), 2);
@@ -252,7 +255,7 @@ mod tests {
         assert_eq!(ask(&simulator, "POST /__sim/write", &write).await.0, 200);
         let seen = || {
             let (world, at) = simulator.world();
-            let view = world.state.view("c", crate::shapes::Shape::Generic, at.now);
+            let view = world.state.view("c", crate::shapes::DocumentShape::Generic, at.now);
             view.expect("it exists")["participants"][0]["attributes"]["a"].clone()
         };
         assert_eq!(seen(), "1");

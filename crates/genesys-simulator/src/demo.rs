@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{Call, NO_ATTRIBUTES, Simulator};
+use super::{NO_ATTRIBUTES, SimulatedCall, Simulator};
 
 /// A demo call, for printing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,7 +39,7 @@ impl Simulator {
         calls.into_iter().map(|(call, live)| self.demo_call(call, live)).collect()
     }
 
-    fn demo_call(&self, call: Call, live: bool) -> DemoCall {
+    fn demo_call(&self, call: SimulatedCall, live: bool) -> DemoCall {
         let participant = |(id, purpose): (&str, &str)| DemoParticipant {
             id: id.to_owned(),
             purpose: purpose.to_owned(),
@@ -56,8 +56,8 @@ impl Simulator {
     }
 }
 
-fn with_agent() -> Call {
-    Call::new("11111111-1111-4111-8111-111111111111")
+fn with_agent() -> SimulatedCall {
+    SimulatedCall::new("11111111-1111-4111-8111-111111111111")
         .described("a customer talks to an agent")
         .customer(
             "c1111111-1111-4111-8111-111111111111",
@@ -67,23 +67,23 @@ fn with_agent() -> Call {
         .agent("a1111111-1111-4111-8111-111111111111", NO_ATTRIBUTES)
 }
 
-fn in_the_ivr() -> Call {
-    Call::new("22222222-2222-4222-8222-222222222222")
+fn in_the_ivr() -> SimulatedCall {
+    SimulatedCall::new("22222222-2222-4222-8222-222222222222")
         .described("a caller in the IVR, still `external`, before any queue")
         .external("e2222222-2222-4222-8222-222222222222", [("language", "nl")])
         .participant("ivr", "f2222222-2222-4222-8222-222222222222", "connected", NO_ATTRIBUTES)
 }
 
-fn two_agents() -> Call {
-    Call::new("33333333-3333-4333-8333-333333333333")
+fn two_agents() -> SimulatedCall {
+    SimulatedCall::new("33333333-3333-4333-8333-333333333333")
         .described("a customer in a conference with two agents")
         .customer("c3333333-3333-4333-8333-333333333333", [("customer_tier", "silver")])
         .agent("a3333333-3333-4333-8333-333333333333", [("role", "first line")])
         .agent("b3333333-3333-4333-8333-333333333333", [("role", "expert")])
 }
 
-fn over() -> Call {
-    Call::new("44444444-4444-4444-8444-444444444444")
+fn over() -> SimulatedCall {
+    SimulatedCall::new("44444444-4444-4444-8444-444444444444")
         .described("a call that is over")
         .customer("c4444444-4444-4444-8444-444444444444", [("customer_tier", "bronze")])
         .agent("a4444444-4444-4444-8444-444444444444", NO_ATTRIBUTES)
@@ -92,11 +92,11 @@ fn over() -> Call {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Settings;
+    use crate::SimulatorSettings;
 
     #[test]
     fn there_is_one_of_each_kind_and_asking_twice_is_harmless() {
-        let simulator = Simulator::new(Settings::default());
+        let simulator = Simulator::new(SimulatorSettings::default());
         let calls = simulator.demo_calls();
         assert_eq!(
             calls.iter().map(|call| call.live).collect::<Vec<_>>(),

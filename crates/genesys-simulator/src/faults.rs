@@ -1,4 +1,4 @@
-//! Scripted misbehaviour: which requests it hits and how often. What then happens is an [`Action`],
+//! Scripted misbehaviour: which requests it hits and how often. What then happens is an [`FaultAction`],
 //! and acting on it is the business of the request's course in `routes.rs`.
 //!
 //! At most one fault hits a request. Faults are asked in the order they were injected; one that
@@ -7,12 +7,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::action::Action;
+use super::action::FaultAction;
 
 /// What a request is, as far as faults and counts are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum RequestKind {
     /// `POST /oauth/token`.
     Token,
     /// A GET of one conversation.
@@ -28,7 +28,7 @@ pub enum Kind {
 /// The kinds that a fault is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum On {
+pub enum FaultScope {
     /// Reads of a conversation.
     Read,
     /// The PATCH of attributes.
@@ -45,21 +45,21 @@ pub enum On {
 /// Which requests a fault is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Matcher {
+pub struct FaultMatcher {
     /// Of this kind,
-    pub kind: On,
+    pub kind: FaultScope,
     /// and on this conversation, if one is named.
     pub conversation: Option<String>,
 }
 
-impl Matcher {
-    fn matches(&self, kind: Kind, conversation: Option<&str>) -> bool {
+impl FaultMatcher {
+    fn matches(&self, kind: RequestKind, conversation: Option<&str>) -> bool {
         let kind_matches = match self.kind {
-            On::Any => true,
-            On::Read => kind == Kind::Read,
-            On::Patch => kind == Kind::Patch,
-            On::Token => kind == Kind::Token,
-            On::Analytics => kind == Kind::Analytics,
+            FaultScope::Any => true,
+            FaultScope::Read => kind == RequestKind::Read,
+            FaultScope::Patch => kind == RequestKind::Patch,
+            FaultScope::Token => kind == RequestKind::Token,
+            FaultScope::Analytics => kind == RequestKind::Analytics,
         };
         kind_matches && self.conversation.as_deref().is_none_or(|id| Some(id) == conversation)
     }
@@ -71,47 +71,47 @@ impl Matcher {
 /// `{"on": {"kind": "patch"}, "times": 2, "action": "throttle", "retry_after": 3}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
-pub struct Fault {
+pub struct ScriptedFault {
     /// Which requests.
-    pub on: Matcher,
+    pub on: FaultMatcher,
     /// How many of them pass first.
     pub skip: u32,
     /// How many it hits after that.
     pub times: u32,
     /// What happens to those.
     #[serde(flatten)]
-    pub action: Action,
+    pub action: FaultAction,
 }
 
-impl Fault {
+impl ScriptedFault {
     /// Hits the next request, whatever it is.
-    pub fn new(action: Action) -> Self {
-        Self { on: Matcher::default(), skip: 0, times: 1, action }
+    pub fn new(action: FaultAction) -> Self {
+        Self { on: FaultMatcher::default(), skip: 0, times: 1, action }
     }
 
     /// Hits the next read of a conversation.
-    pub fn on_read(action: Action) -> Self {
-        Self::new(action).on(On::Read)
+    pub fn on_read(action: FaultAction) -> Self {
+        Self::new(action).on(FaultScope::Read)
     }
 
     /// Hits the next PATCH.
-    pub fn on_patch(action: Action) -> Self {
-        Self::new(action).on(On::Patch)
+    pub fn on_patch(action: FaultAction) -> Self {
+        Self::new(action).on(FaultScope::Patch)
     }
 
     /// Hits the next request for a token.
-    pub fn on_token(action: Action) -> Self {
-        Self::new(action).on(On::Token)
+    pub fn on_token(action: FaultAction) -> Self {
+        Self::new(action).on(FaultScope::Token)
     }
 
     /// Hits the next details query.
-    pub fn on_analytics(action: Action) -> Self {
-        Self::new(action).on(On::Analytics)
+    pub fn on_analytics(action: FaultAction) -> Self {
+        Self::new(action).on(FaultScope::Analytics)
     }
 
     /// Only requests of this kind.
     #[must_use]
-    pub fn on(mut self, kind: On) -> Self {
+    pub fn on(mut self, kind: FaultScope) -> Self {
         self.on.kind = kind;
         self
     }
@@ -144,7 +144,7 @@ impl Fault {
     }
 }
 
-impl TryFrom<Map<String, Value>> for Fault {
+impl TryFrom<Map<String, Value>> for ScriptedFault {
     type Error = serde_json::Error;
 
     /// By hand, because a derived `flatten` would let misspelt fields pass.
@@ -153,7 +153,7 @@ impl TryFrom<Map<String, Value>> for Fault {
         let on = take("on").map(serde_json::from_value).transpose()?.unwrap_or_default();
         let skip = take("skip").map(serde_json::from_value).transpose()?.unwrap_or(0);
         let times = take("times").map(serde_json::from_value).transpose()?.unwrap_or(1);
-        let action: Action = serde_json::from_value(Value::Object(fields))?;
+        let action: FaultAction = serde_json::from_value(Value::Object(fields))?;
         action.check()?;
         Ok(Self { on, skip, times, action })
     }
@@ -161,19 +161,19 @@ impl TryFrom<Map<String, Value>> for Fault {
 
 /// The faults still to come.
 #[derive(Default)]
-pub(super) struct Script {
-    armed: Vec<Armed>,
+pub(super) struct FaultScript {
+    armed: Vec<ArmedFault>,
 }
 
-struct Armed {
-    fault: Fault,
+struct ArmedFault {
+    fault: ScriptedFault,
     random: fastrand::Rng,
 }
 
-impl Script {
-    pub(super) fn inject(&mut self, fault: Fault) {
-        let seed = if let Action::Random { seed, .. } = fault.action { seed } else { 0 };
-        self.armed.push(Armed { fault, random: fastrand::Rng::with_seed(seed) });
+impl FaultScript {
+    pub(super) fn inject(&mut self, fault: ScriptedFault) {
+        let seed = if let FaultAction::Random { seed, .. } = fault.action { seed } else { 0 };
+        self.armed.push(ArmedFault { fault, random: fastrand::Rng::with_seed(seed) });
     }
 
     pub(super) fn clear(&mut self) {
@@ -181,12 +181,16 @@ impl Script {
     }
 
     /// The faults that can still hit, with their remaining counts.
-    pub(super) fn left(&self) -> impl Iterator<Item = &Fault> {
+    pub(super) fn left(&self) -> impl Iterator<Item = &ScriptedFault> {
         self.armed.iter().map(|armed| &armed.fault)
     }
 
     /// What is to happen to this request, and counts it.
-    pub(super) fn strike(&mut self, kind: Kind, conversation: Option<&str>) -> Option<Action> {
+    pub(super) fn strike(
+        &mut self,
+        kind: RequestKind,
+        conversation: Option<&str>,
+    ) -> Option<FaultAction> {
         let struck = self.armed.iter_mut().find_map(|armed| {
             let fault = &mut armed.fault;
             if fault.times == 0 || !fault.on.matches(kind, conversation) {
@@ -218,35 +222,37 @@ mod tests {
 
     #[test]
     fn a_fault_skips_then_hits_then_is_gone() {
-        let mut script = Script::default();
-        script.inject(Fault::on_patch(Action::Hang).skip(1).times(2));
+        let mut script = FaultScript::default();
+        script.inject(ScriptedFault::on_patch(FaultAction::Hang).skip(1).times(2));
         let mut strike = |kind| script.strike(kind, None);
-        assert_eq!(strike(Kind::Read), None);
-        assert_eq!(strike(Kind::Patch), None);
-        assert_eq!(strike(Kind::Patch), Some(Action::Hang));
-        assert_eq!(strike(Kind::Patch), Some(Action::Hang));
-        assert_eq!(strike(Kind::Patch), None);
+        assert_eq!(strike(RequestKind::Read), None);
+        assert_eq!(strike(RequestKind::Patch), None);
+        assert_eq!(strike(RequestKind::Patch), Some(FaultAction::Hang));
+        assert_eq!(strike(RequestKind::Patch), Some(FaultAction::Hang));
+        assert_eq!(strike(RequestKind::Patch), None);
         assert_eq!(script.left().count(), 0);
     }
 
     #[test]
     fn one_fault_hits_at_a_time_in_order() {
-        let mut script = Script::default();
-        script.inject(Fault::new(Action::Hang).conversation("c"));
-        script.inject(Fault::new(Action::Html));
-        script.inject(Fault::new(Action::GarbageJson));
-        assert_eq!(script.strike(Kind::Read, Some("c")), Some(Action::Hang));
-        assert_eq!(script.strike(Kind::Read, Some("c")), Some(Action::Html));
-        assert_eq!(script.strike(Kind::Token, None), Some(Action::GarbageJson));
+        let mut script = FaultScript::default();
+        script.inject(ScriptedFault::new(FaultAction::Hang).conversation("c"));
+        script.inject(ScriptedFault::new(FaultAction::Html));
+        script.inject(ScriptedFault::new(FaultAction::GarbageJson));
+        assert_eq!(script.strike(RequestKind::Read, Some("c")), Some(FaultAction::Hang));
+        assert_eq!(script.strike(RequestKind::Read, Some("c")), Some(FaultAction::Html));
+        assert_eq!(script.strike(RequestKind::Token, None), Some(FaultAction::GarbageJson));
     }
 
     #[test]
-    fn random_faults_repeat_with_their_seed_and_hit_as_often_as_told() {
+    fn random_faults_repeat_with_their_seed_at_their_rate() {
         let run = |seed| {
-            let mut script = Script::default();
-            let among = vec![Action::Hang, Action::Html];
-            script.inject(Fault::new(Action::Random { percent: 30, seed, among }).always());
-            (0..1000).map(|_| script.strike(Kind::Read, None)).collect::<Vec<_>>()
+            let mut script = FaultScript::default();
+            let among = vec![FaultAction::Hang, FaultAction::Html];
+            script.inject(
+                ScriptedFault::new(FaultAction::Random { percent: 30, seed, among }).always(),
+            );
+            (0..1000).map(|_| script.strike(RequestKind::Read, None)).collect::<Vec<_>>()
         };
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
@@ -260,10 +266,12 @@ mod tests {
             "on": {"kind": "patch", "conversation": "c"}, "skip": 1, "times": 2,
             "action": "apply_late", "after": "1s 500ms",
         });
-        let fault: Fault = serde_json::from_value(text.clone()).expect("well formed");
+        let fault: ScriptedFault = serde_json::from_value(text.clone()).expect("well formed");
         let after = Duration::from_millis(1500);
-        let expected =
-            Fault::on_patch(Action::ApplyLate { after }).conversation("c").skip(1).times(2);
+        let expected = ScriptedFault::on_patch(FaultAction::ApplyLate { after })
+            .conversation("c")
+            .skip(1)
+            .times(2);
         assert_eq!(fault, expected);
         assert_eq!(json!(fault), text);
     }
@@ -271,7 +279,7 @@ mod tests {
     #[test]
     fn misspelt_faults_are_refused() {
         let refused = |value: Value| {
-            serde_json::from_value::<Fault>(value).expect_err("misspelt").to_string()
+            serde_json::from_value::<ScriptedFault>(value).expect_err("misspelt").to_string()
         };
         let text = refused(json!({"action": "throttle", "retry_aftre": 3}));
         assert!(text.contains("unknown field `retry_aftre`"), "{text}");

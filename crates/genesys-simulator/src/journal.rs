@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::faults::Kind;
+use super::faults::RequestKind;
 
 /// Headers that tests ask for.
 const OF_INTEREST: [&str; 8] = [
@@ -23,7 +23,7 @@ const OF_INTEREST: [&str; 8] = [
 
 /// How a request went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum RequestOutcome {
     /// Not answered yet, or the caller left before.
     Pending,
     /// Answered with this status.
@@ -48,13 +48,13 @@ pub struct CallRecord {
     /// Its path, without the query.
     pub path: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: RequestKind,
     /// The conversation in its path.
     pub conversation: Option<String>,
     /// The participant in its path.
     pub participant: Option<String>,
     /// How it went.
-    pub answer: Answer,
+    pub answer: RequestOutcome,
     /// The body of a PATCH or a query, if it was JSON.
     pub body: Option<Value>,
     /// The headers worth asserting, names in lower case.
@@ -68,15 +68,15 @@ pub struct CallRecord {
 impl CallRecord {
     /// Whether it was answered with this status.
     pub fn was_answered(&self, status: u16) -> bool {
-        self.answer == Answer::Status(status)
+        self.answer == RequestOutcome::Status(status)
     }
 
     pub(super) fn to_json(&self, start: Instant) -> Value {
         let answer = match self.answer {
-            Answer::Pending => json!("pending"),
-            Answer::Status(status) => json!(status),
-            Answer::Reset => json!("reset"),
-            Answer::Hang => json!("hang"),
+            RequestOutcome::Pending => json!("pending"),
+            RequestOutcome::Status(status) => json!(status),
+            RequestOutcome::Reset => json!("reset"),
+            RequestOutcome::Hang => json!("hang"),
         };
         json!({
             "seq": self.seq,
@@ -112,12 +112,12 @@ pub(super) fn headers_of_interest(headers: &HeaderMap) -> BTreeMap<String, Strin
 
 /// The requests so far, the newest `keep` of them.
 #[derive(Default)]
-pub(super) struct Journal {
+pub(super) struct RequestJournal {
     records: VecDeque<CallRecord>,
     arrived: u64,
 }
 
-impl Journal {
+impl RequestJournal {
     /// Writes down an arrival under the next number, which is returned.
     pub(super) fn arrive(&mut self, mut record: CallRecord, keep: usize) -> u64 {
         record.seq = self.arrived;
@@ -130,7 +130,7 @@ impl Journal {
     }
 
     /// Writes down how a request went, if it is still kept.
-    pub(super) fn answer(&mut self, seq: u64, answer: Answer) {
+    pub(super) fn answer(&mut self, seq: u64, answer: RequestOutcome) {
         if let Some(record) = self.record(seq) {
             record.answer = answer;
         }

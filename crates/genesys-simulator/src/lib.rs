@@ -13,11 +13,11 @@
 //! with the control API under `/__sim/`.
 //!
 //! ```
-//! use genesys_simulator::{Action, Call, Fault, Settings, Simulator};
+//! use genesys_simulator::{FaultAction, SimulatedCall, ScriptedFault, SimulatorSettings, Simulator};
 //!
-//! let simulator = Simulator::new(Settings::default());
-//! let id = simulator.add_call(Call::new("11111111-1111-4111-8111-111111111111"))?;
-//! simulator.inject(Fault::new(Action::ResetAfter));
+//! let simulator = Simulator::new(SimulatorSettings::default());
+//! let id = simulator.add_call(SimulatedCall::new("11111111-1111-4111-8111-111111111111"))?;
+//! simulator.inject(ScriptedFault::new(FaultAction::ResetAfter));
 //! let app = simulator.router(); // an axum router: serve it, or call it directly
 //! # let _ = (id, app);
 //! # Ok::<(), genesys_simulator::LoadError>(())
@@ -53,25 +53,25 @@ mod state;
 mod target;
 mod world;
 
-pub use action::Action;
-pub use call::{Call, NO_ATTRIBUTES};
+pub use action::FaultAction;
+pub use call::{NO_ATTRIBUTES, SimulatedCall};
 pub use demo::{DemoCall, DemoParticipant};
-pub use faults::{Fault, Kind, Matcher, On};
-pub use journal::{Answer, CallRecord};
+pub use faults::{FaultMatcher, FaultScope, RequestKind, ScriptedFault};
+pub use journal::{CallRecord, RequestOutcome};
 pub use load::LoadError;
-pub use settings::{AfterEnd, EmptyHandling, NullHandling, PatchSemantics, Settings};
-pub use state::{Attributes, Changes, LedgerEntry, Writer};
+pub use settings::{AfterEnd, EmptyHandling, NullHandling, PatchSemantics, SimulatorSettings};
+pub use state::{AttributeChanges, AttributeMap, LedgerEntry, WriteSource};
 
-use world::{Moment, World};
+use world::{ClockReading, SimulatedWorld};
 
 /// A simulated platform.
 #[derive(Clone)]
 pub struct Simulator {
-    shared: Arc<Shared>,
+    shared: Arc<SimulatorInner>,
 }
 
-struct Shared {
-    world: Mutex<World>,
+struct SimulatorInner {
+    world: Mutex<SimulatedWorld>,
     start: Instant,
     /// Wall time at `start`; later wall times are counted from it on tokio's clock.
     wall: OffsetDateTime,
@@ -79,21 +79,21 @@ struct Shared {
 
 impl Simulator {
     /// A platform without conversations.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: SimulatorSettings) -> Self {
         let start = Instant::now();
-        let world = Mutex::new(World::new(settings, start));
-        Self { shared: Arc::new(Shared { world, start, wall: wall_now() }) }
+        let world = Mutex::new(SimulatedWorld::new(settings, start));
+        Self { shared: Arc::new(SimulatorInner { world, start, wall: wall_now() }) }
     }
 
     /// Adds a conversation; its id.
-    pub fn add_call(&self, call: Call) -> Result<String, LoadError> {
+    pub fn add_call(&self, call: SimulatedCall) -> Result<String, LoadError> {
         let (mut world, at) = self.world();
         let loaded = load::load(&call.document(at.wall))?;
         world.state.add(loaded, call.description)
     }
 
     /// Puts a call in the place of the one with the same id, as after a transfer; its id.
-    pub fn replace_call(&self, call: Call) -> Result<String, LoadError> {
+    pub fn replace_call(&self, call: SimulatedCall) -> Result<String, LoadError> {
         self.world().0.state.remove(&call.id);
         self.add_call(call)
     }
@@ -104,7 +104,7 @@ impl Simulator {
     }
 
     /// Makes requests go wrong as told, after all faults injected before.
-    pub fn inject(&self, fault: Fault) {
+    pub fn inject(&self, fault: ScriptedFault) {
         self.world().0.script.inject(fault);
     }
 
@@ -114,7 +114,7 @@ impl Simulator {
     }
 
     /// The faults that can still hit, with what is left of their counts.
-    pub fn faults(&self) -> Vec<Fault> {
+    pub fn faults(&self) -> Vec<ScriptedFault> {
         self.world().0.script.left().cloned().collect()
     }
 
@@ -140,7 +140,12 @@ impl Simulator {
     }
 
     /// As [`Self::write_as_other`], and `None` removes a key.
-    pub fn change_as_other(&self, conversation: &str, participant: &str, changes: Changes) -> bool {
+    pub fn change_as_other(
+        &self,
+        conversation: &str,
+        participant: &str,
+        changes: AttributeChanges,
+    ) -> bool {
         self.change_as_other_late(conversation, participant, changes, Duration::ZERO)
     }
 
@@ -149,7 +154,7 @@ impl Simulator {
         &self,
         conversation: &str,
         participant: &str,
-        changes: Changes,
+        changes: AttributeChanges,
         lag: Duration,
     ) -> bool {
         let (mut world, at) = self.world();
@@ -169,17 +174,17 @@ impl Simulator {
 
     /// Changes settings from the next request on. `change` must not call the simulator: it runs
     /// while the state is locked.
-    pub fn set_settings(&self, change: impl FnOnce(&mut Settings)) {
+    pub fn set_settings(&self, change: impl FnOnce(&mut SimulatorSettings)) {
         change(&mut self.world().0.settings);
     }
 
     /// The settings in force.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> SimulatorSettings {
         self.world().0.settings.clone()
     }
 
     /// A participant's attributes as they truly are, whatever reads still show.
-    pub fn attributes(&self, conversation: &str, participant: &str) -> Option<Attributes> {
+    pub fn attributes(&self, conversation: &str, participant: &str) -> Option<AttributeMap> {
         self.world().0.state.truth(conversation, participant).cloned()
     }
 
@@ -194,7 +199,7 @@ impl Simulator {
     }
 
     /// How many requests of this kind arrived.
-    pub fn count(&self, kind: Kind) -> usize {
+    pub fn count(&self, kind: RequestKind) -> usize {
         self.world().0.journal.records().filter(|record| record.kind == kind).count()
     }
 
@@ -204,14 +209,14 @@ impl Simulator {
     }
 
     /// The state as of now, with writes that were to land late. Never held across an await.
-    fn world(&self) -> (MutexGuard<'_, World>, Moment) {
+    fn world(&self) -> (MutexGuard<'_, SimulatedWorld>, ClockReading) {
         let shared = &self.shared;
         // Each step leaves the state whole, so one that panicked does not spoil it for the others.
         let mut world = shared.world.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         world.settle(now);
         let wall = shared.wall + now.saturating_duration_since(shared.start);
-        (world, Moment { now, wall })
+        (world, ClockReading { now, wall })
     }
 }
 

@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::{
-    Attributes,
-    shapes::{self, Shape},
+    AttributeMap,
+    shapes::{self, DocumentShape},
 };
 
 /// Why a document cannot be served as a conversation.
@@ -35,17 +35,17 @@ pub enum LoadError {
 }
 
 /// A conversation ready to be served: both views of it, and the attributes taken out of them.
-pub(super) struct Loaded {
+pub(super) struct LoadedConversation {
     pub(super) id: String,
     pub(super) generic: Value,
     pub(super) calls: Value,
     pub(super) ended: bool,
     /// Id and attributes of each participant, in the order of the document.
-    pub(super) participants: Vec<(String, Attributes)>,
+    pub(super) participants: Vec<(String, AttributeMap)>,
 }
 
 /// Reads a document of either shape.
-pub(super) fn load(document: &Value) -> Result<Loaded, LoadError> {
+pub(super) fn load(document: &Value) -> Result<LoadedConversation, LoadError> {
     if !document.is_object() {
         return Err(LoadError::NotAnObject);
     }
@@ -55,13 +55,13 @@ pub(super) fn load(document: &Value) -> Result<Loaded, LoadError> {
         people.iter().enumerate().map(participant).collect::<Result<Vec<_>, LoadError>>()?;
     let shape = shapes::detect(document).ok_or(LoadError::UnknownShape)?;
     let (generic, calls) = match shape {
-        Shape::Generic => (document.clone(), shapes::calls_from_generic(document)),
-        Shape::Calls => (shapes::generic_from_calls(document), document.clone()),
+        DocumentShape::Generic => (document.clone(), shapes::calls_from_generic(document)),
+        DocumentShape::Calls => (shapes::generic_from_calls(document), document.clone()),
     };
     let ended = shapes::has_ended(document, shape);
     // They are kept apart from here on, so each read need not copy them with the rest first.
     let (generic, calls) = (without_attributes(generic), without_attributes(calls));
-    Ok(Loaded { id, generic, calls, ended, participants })
+    Ok(LoadedConversation { id, generic, calls, ended, participants })
 }
 
 fn without_attributes(mut document: Value) -> Value {
@@ -71,10 +71,10 @@ fn without_attributes(mut document: Value) -> Value {
     document
 }
 
-fn participant((index, value): (usize, &Value)) -> Result<(String, Attributes), LoadError> {
+fn participant((index, value): (usize, &Value)) -> Result<(String, AttributeMap), LoadError> {
     let id = value["id"].as_str().ok_or(LoadError::NoParticipantId(index))?.to_owned();
     let attributes = match &value["attributes"] {
-        Value::Null => Attributes::new(),
+        Value::Null => AttributeMap::new(),
         map => {
             serde_json::from_value(map.clone()).map_err(|_| LoadError::Attributes(id.clone()))?
         }
@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn fixture(text: &str) -> Loaded {
+    fn fixture(text: &str) -> LoadedConversation {
         let document: Value = serde_json::from_str(text).expect("the fixture is JSON");
         load(&document).expect("the fixture is a conversation")
     }

@@ -8,20 +8,20 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    Settings,
-    budget::{Budget, Standing, Used},
-    reply::Reply,
+    SimulatorSettings,
+    budget::{BudgetStanding, TokenUsage, WindowBudget},
+    reply::SimulatedReply,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// A count that starts anew with the first request after a minute.
-struct Window {
+struct MinuteWindow {
     start: Instant,
     count: u32,
 }
 
-impl Window {
+impl MinuteWindow {
     /// Counts one request; how many that makes.
     fn count(&mut self, now: Instant) -> u32 {
         if now >= self.start + MINUTE {
@@ -32,44 +32,45 @@ impl Window {
     }
 }
 
-struct Token {
+struct IssuedToken {
     serial: u64,
     dies: Instant,
-    used: Used,
+    used: TokenUsage,
 }
 
 /// What is known of the token on a request of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Presented {
+pub(super) struct PresentedToken {
     /// Which of the issued tokens, from 1.
     pub(super) serial: u64,
     /// What it has used of its calls; nothing if there is no limit.
-    pub(super) standing: Option<Standing>,
+    pub(super) standing: Option<BudgetStanding>,
 }
 
 /// The tokens that are alive.
-pub(super) struct Tokens {
-    live: HashMap<String, Token>,
+pub(super) struct TokenStore {
+    live: HashMap<String, IssuedToken>,
     issued: u64,
-    window: Window,
+    window: MinuteWindow,
 }
 
-impl Tokens {
+impl TokenStore {
     pub(super) fn new(now: Instant) -> Self {
-        Self { live: HashMap::new(), issued: 0, window: Window { start: now, count: 0 } }
+        Self { live: HashMap::new(), issued: 0, window: MinuteWindow { start: now, count: 0 } }
     }
 
     /// Counts a request that presents `token`; nothing if it is not alive.
     pub(super) fn present(
         &mut self,
         token: &str,
-        settings: &Settings,
+        settings: &SimulatorSettings,
         now: Instant,
-    ) -> Option<Presented> {
+    ) -> Option<PresentedToken> {
         self.live.retain(|_, token| token.dies > now);
         let token = self.live.get_mut(token)?;
-        let standing = Budget::of(settings).map(|budget| token.used.count(budget, now));
-        Some(Presented { serial: token.serial, standing })
+        let standing =
+            WindowBudget::from_settings(settings).map(|budget| token.used.count(budget, now));
+        Some(PresentedToken { serial: token.serial, standing })
     }
 
     pub(super) fn kill(&mut self, token: &str) {
@@ -87,10 +88,10 @@ impl Tokens {
     pub(super) fn grant(
         &mut self,
         request: &TokenRequest<'_>,
-        settings: &Settings,
+        settings: &SimulatorSettings,
         random: &mut fastrand::Rng,
         now: Instant,
-    ) -> Reply {
+    ) -> SimulatedReply {
         let count = self.window.count(now);
         if settings.token_requests_per_minute.is_some_and(|limit| count > limit) {
             return throttled();
@@ -107,8 +108,9 @@ impl Tokens {
             "expires_in": lifetime.as_secs(),
         });
         let dies = now + lifetime;
-        self.live.insert(token, Token { serial: self.issued, dies, used: Used::default() });
-        Reply::json(axum::http::StatusCode::OK, &body)
+        self.live
+            .insert(token, IssuedToken { serial: self.issued, dies, used: TokenUsage::default() });
+        SimulatedReply::json(axum::http::StatusCode::OK, &body)
     }
 }
 
@@ -120,12 +122,12 @@ pub(super) struct TokenRequest<'a> {
 }
 
 impl TokenRequest<'_> {
-    fn refusal(&self, settings: &Settings) -> Option<Reply> {
+    fn refusal(&self, settings: &SimulatorSettings) -> Option<SimulatedReply> {
         let form =
             self.content_type.is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
         if !form {
             let text = "the content type must be application/x-www-form-urlencoded";
-            return Some(Reply::oauth_error(400, "invalid_request", text));
+            return Some(SimulatedReply::oauth_error(400, "invalid_request", text));
         }
         let expected = format!("{}:{}", settings.client_id, settings.client_secret);
         if self.basic_credentials().as_deref() != Some(expected.as_bytes()) {
@@ -134,7 +136,7 @@ impl TokenRequest<'_> {
         let mut fields = self.body.split(|byte| *byte == b'&');
         if !fields.any(|field| field == b"grant_type=client_credentials") {
             let text = "the grant type must be client_credentials";
-            return Some(Reply::oauth_error(400, "unsupported_grant_type", text));
+            return Some(SimulatedReply::oauth_error(400, "unsupported_grant_type", text));
         }
         None
     }
@@ -146,14 +148,18 @@ impl TokenRequest<'_> {
 }
 
 /// The answer to wrong credentials.
-pub(super) fn refused(settings: &Settings) -> Reply {
-    Reply::oauth_error(settings.invalid_client_status, "invalid_client", "authentication failed")
+pub(super) fn refused(settings: &SimulatorSettings) -> SimulatedReply {
+    SimulatedReply::oauth_error(
+        settings.invalid_client_status,
+        "invalid_client",
+        "authentication failed",
+    )
 }
 
 /// The answer to too many requests: a 400, other than everywhere else.
-pub(super) fn throttled() -> Reply {
+pub(super) fn throttled() -> SimulatedReply {
     let text = "rate limit exceeded; please wait before requesting another token";
-    Reply::oauth_error(400, "invalid_request", text)
+    SimulatedReply::oauth_error(400, "invalid_request", text)
 }
 
 #[cfg(test)]
@@ -164,7 +170,12 @@ mod tests {
 
     const FORM: &str = "application/x-www-form-urlencoded";
 
-    fn ask(tokens: &mut Tokens, settings: &Settings, secret: &str, now: Instant) -> (u16, Value) {
+    fn ask(
+        tokens: &mut TokenStore,
+        settings: &SimulatorSettings,
+        secret: &str,
+        now: Instant,
+    ) -> (u16, Value) {
         let authorization = format!("Basic {}", BASE64_STANDARD.encode(format!("demo:{secret}")));
         let request = TokenRequest {
             authorization: Some(&authorization),
@@ -178,8 +189,9 @@ mod tests {
     #[test]
     fn a_token_lives_for_its_lifetime() {
         let (start, lifetime) = (Instant::now(), Duration::from_mins(5));
-        let settings = Settings { token_lifetime: lifetime, ..Settings::default() };
-        let mut tokens = Tokens::new(start);
+        let settings =
+            SimulatorSettings { token_lifetime: lifetime, ..SimulatorSettings::default() };
+        let mut tokens = TokenStore::new(start);
         let (status, body) = ask(&mut tokens, &settings, "demo-secret", start);
         assert_eq!((status, &body["expires_in"]), (200, &json!(300)));
         assert_eq!(body["token_type"], "bearer");
@@ -192,7 +204,8 @@ mod tests {
     #[test]
     fn wrong_credentials_get_the_body_seen_in_the_wild() {
         let now = Instant::now();
-        let (status, body) = ask(&mut Tokens::new(now), &Settings::default(), "wrong", now);
+        let (status, body) =
+            ask(&mut TokenStore::new(now), &SimulatorSettings::default(), "wrong", now);
         let text = "authentication failed";
         let expected =
             json!({"error": "invalid_client", "description": text, "error_description": text});
@@ -202,8 +215,11 @@ mod tests {
     #[test]
     fn asking_too_often_is_a_400_until_the_minute_is_over() {
         let now = Instant::now();
-        let settings = Settings { token_requests_per_minute: Some(1), ..Settings::default() };
-        let mut tokens = Tokens::new(now);
+        let settings = SimulatorSettings {
+            token_requests_per_minute: Some(1),
+            ..SimulatorSettings::default()
+        };
+        let mut tokens = TokenStore::new(now);
         assert_eq!(ask(&mut tokens, &settings, "demo-secret", now).0, 200);
         let (status, body) = ask(&mut tokens, &settings, "demo-secret", now);
         assert_eq!((status, &body["error"]), (400, &json!("invalid_request")));
@@ -216,11 +232,12 @@ mod tests {
     #[test]
     fn each_token_has_a_window_of_its_own() {
         let start = Instant::now();
-        let settings = Settings { requests_per_minute: Some(9), ..Settings::default() };
-        let mut tokens = Tokens::new(start);
+        let settings =
+            SimulatorSettings { requests_per_minute: Some(9), ..SimulatorSettings::default() };
+        let mut tokens = TokenStore::new(start);
         let (_, body) = ask(&mut tokens, &settings, "demo-secret", start);
         let token = body["access_token"].as_str().expect("a text");
-        let count = |tokens: &mut Tokens| {
+        let count = |tokens: &mut TokenStore| {
             let presented = tokens.present(token, &settings, start)?;
             presented.standing.map(|standing| (presented.serial, standing.count))
         };

@@ -4,15 +4,18 @@
 use serde_json::Value;
 
 use super::{
-    Changes, Settings,
+    AttributeChanges, SimulatorSettings,
     settings::{EmptyHandling, NullHandling},
 };
 
 /// Code and message of the 400.
-pub(super) type Rejection = (&'static str, String);
+pub(super) type PatchRejection = (&'static str, String);
 
 /// The changes that a body asks for.
-pub(super) fn read(body: &[u8], settings: &Settings) -> Result<Changes, Rejection> {
+pub(super) fn read(
+    body: &[u8],
+    settings: &SimulatorSettings,
+) -> Result<AttributeChanges, PatchRejection> {
     let parsed: Value = serde_json::from_slice(body).map_err(|_| {
         bad("The request could not be understood by the server due to malformed syntax.")
     })?;
@@ -24,36 +27,40 @@ pub(super) fn read(body: &[u8], settings: &Settings) -> Result<Changes, Rejectio
         }
         Some(value) => value.as_object().ok_or_else(|| bad("`attributes` must be a map."))?,
     };
-    let mut changes = Changes::new();
+    let mut changes = AttributeChanges::new();
     for (key, value) in attributes {
         match effect(key, value, settings)? {
-            Effect::Set(text) => changes.insert(key.clone(), Some(text)),
-            Effect::Remove => changes.insert(key.clone(), None),
-            Effect::Nothing => None,
+            KeyEffect::Set(text) => changes.insert(key.clone(), Some(text)),
+            KeyEffect::Remove => changes.insert(key.clone(), None),
+            KeyEffect::Nothing => None,
         };
     }
     Ok(changes)
 }
 
 /// What one value does to its key.
-enum Effect {
+enum KeyEffect {
     Set(String),
     Remove,
     Nothing,
 }
 
-fn effect(key: &str, value: &Value, settings: &Settings) -> Result<Effect, Rejection> {
+fn effect(
+    key: &str,
+    value: &Value,
+    settings: &SimulatorSettings,
+) -> Result<KeyEffect, PatchRejection> {
     Ok(match (value, settings.null) {
         (Value::String(text), _) if text.is_empty() => match settings.empty {
-            EmptyHandling::Store => Effect::Set(String::new()),
-            EmptyHandling::Delete => Effect::Remove,
+            EmptyHandling::Store => KeyEffect::Set(String::new()),
+            EmptyHandling::Delete => KeyEffect::Remove,
         },
-        (Value::String(text), _) => Effect::Set(text.clone()),
+        (Value::String(text), _) => KeyEffect::Set(text.clone()),
         // The official tutorial sends `true`, so scalars pass and become text.
-        (Value::Bool(_) | Value::Number(_), _) => Effect::Set(value.to_string()),
-        (Value::Null, NullHandling::Ignore) => Effect::Nothing,
-        (Value::Null, NullHandling::Delete) => Effect::Remove,
-        (Value::Null, NullHandling::StoreEmpty) => Effect::Set(String::new()),
+        (Value::Bool(_) | Value::Number(_), _) => KeyEffect::Set(value.to_string()),
+        (Value::Null, NullHandling::Ignore) => KeyEffect::Nothing,
+        (Value::Null, NullHandling::Delete) => KeyEffect::Remove,
+        (Value::Null, NullHandling::StoreEmpty) => KeyEffect::Set(String::new()),
         (Value::Null, NullHandling::Reject) => {
             return Err(bad(&format!("The value of {key} is null.")));
         }
@@ -63,7 +70,7 @@ fn effect(key: &str, value: &Value, settings: &Settings) -> Result<Effect, Rejec
     })
 }
 
-fn bad(message: &str) -> Rejection {
+fn bad(message: &str) -> PatchRejection {
     ("bad.request", message.to_owned())
 }
 
@@ -73,14 +80,14 @@ mod tests {
 
     use super::*;
 
-    fn read_json(attributes: &Value, settings: &Settings) -> Value {
+    fn read_json(attributes: &Value, settings: &SimulatorSettings) -> Value {
         let body = json!({"attributes": attributes}).to_string();
         read(body.as_bytes(), settings).map_or_else(|refused| json!(refused.0), |c| json!(c))
     }
 
     #[test]
     fn scalars_become_text_and_the_rest_is_refused() {
-        let settings = Settings::default();
+        let settings = SimulatorSettings::default();
         let read = |attributes: Value| read_json(&attributes, &settings);
         let scalars = json!({"a": "x", "b": true, "c": 1.5, " d": ""});
         assert_eq!(read(scalars), json!({"a": "x", "b": "true", "c": "1.5", " d": ""}));
@@ -93,18 +100,25 @@ mod tests {
 
     #[test]
     fn null_and_the_empty_string_are_treated_as_set() {
-        let null = |null| read_json(&json!({"a": null}), &Settings { null, ..Settings::default() });
+        let null = |null| {
+            read_json(
+                &json!({"a": null}),
+                &SimulatorSettings { null, ..SimulatorSettings::default() },
+            )
+        };
         assert_eq!(null(NullHandling::Delete), json!({"a": null}));
         assert_eq!(null(NullHandling::Ignore), json!({}));
         assert_eq!(null(NullHandling::StoreEmpty), json!({"a": ""}));
-        let settings = Settings { empty: EmptyHandling::Delete, ..Settings::default() };
+        let settings =
+            SimulatorSettings { empty: EmptyHandling::Delete, ..SimulatorSettings::default() };
         assert_eq!(read_json(&json!({"a": ""}), &settings), json!({"a": null}));
     }
 
     #[test]
     fn bodies_that_are_no_objects_are_refused() {
         for body in ["", "{", "[]", "\"x\""] {
-            let refused = read(body.as_bytes(), &Settings::default()).expect_err("no object");
+            let refused =
+                read(body.as_bytes(), &SimulatorSettings::default()).expect_err("no object");
             assert_eq!(refused.0, "bad.request", "{body}");
         }
     }

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 /// An answer before it is sent, so that it can still be spoilt.
 #[derive(Clone, Debug)]
-pub(super) struct Reply {
+pub(super) struct SimulatedReply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
-impl Reply {
+impl SimulatedReply {
     pub(super) fn empty(status: StatusCode) -> Self {
         Self { status, headers: HeaderMap::new(), body: Bytes::new() }
     }
@@ -195,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_429_is_word_for_word_that_of_the_platform() {
-        let response = Reply::throttled(Some(42), "abc").respond();
+        let response = SimulatedReply::throttled(Some(42), "abc").respond();
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "42");
         assert_eq!(response.headers()["content-type"], "application/json");
@@ -212,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn broken_answers_fail_when_their_body_is_read() {
         assert!(body(reset()).await.is_err());
-        let whole = Reply::json(StatusCode::OK, &json!({"a": "12345"}));
+        let whole = SimulatedReply::json(StatusCode::OK, &json!({"a": "12345"}));
         let response = whole.clone().cut_short();
         assert_eq!(response.headers()["content-length"], "13");
         assert!(body(response).await.is_err());
@@ -221,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_answer_can_be_spoilt_too() {
-        let response = Reply::empty(StatusCode::ACCEPTED).halved().respond();
+        let response = SimulatedReply::empty(StatusCode::ACCEPTED).halved().respond();
         assert_eq!(&body(response).await.expect("whole")[..], br#"{"attribu"#);
     }
 }

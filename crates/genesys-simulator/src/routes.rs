@@ -15,15 +15,15 @@ use axum::{
 
 use super::{
     Simulator,
-    action::Action,
+    action::FaultAction,
     control,
-    faults::Kind,
-    journal::{Answer, CallRecord, headers_of_interest},
+    faults::RequestKind,
+    journal::{CallRecord, RequestOutcome, headers_of_interest},
     patch,
-    reply::{self, Reply},
+    reply::{self, SimulatedReply},
     scripted,
-    target::Target,
-    world::{Admission, Arrival, Late, MOST_BYTES},
+    target::RequestTarget,
+    world::{DelayedPatch, MAX_BODY_BYTES, RequestAdmission, RequestArrival},
 };
 
 impl Simulator {
@@ -34,10 +34,10 @@ impl Simulator {
 
     fn receive(
         &self,
-        arrival: &Arrival,
+        arrival: &RequestArrival,
         method: &str,
         path: &str,
-    ) -> (Exchange<'_>, Option<Action>) {
+    ) -> (RequestExchange<'_>, Option<FaultAction>) {
         let (mut guard, at) = self.world();
         // One borrow of the whole, so that the parts can be borrowed side by side.
         let world = &mut *guard;
@@ -56,7 +56,7 @@ impl Simulator {
             kind: target.kind(),
             conversation: target.conversation().map(ToOwned::to_owned),
             participant: target.participant().map(ToOwned::to_owned),
-            answer: Answer::Pending,
+            answer: RequestOutcome::Pending,
             // The token request is a form, so its body never gets in here.
             body: serde_json::from_slice(arrival.bytes()).ok(),
             headers: headers_of_interest(&arrival.headers),
@@ -65,18 +65,18 @@ impl Simulator {
         };
         let seq = world.journal.arrive(record, world.settings.keep_records);
         let action = world.script.strike(target.kind(), target.conversation());
-        let admission = Admission { correlation, presented };
-        (Exchange { simulator: self, seq, admission }, action)
+        let admission = RequestAdmission { correlation, presented };
+        (RequestExchange { simulator: self, seq, admission }, action)
     }
 }
 
 async fn platform(State(simulator): State<Simulator>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    let arrival = Arrival {
-        target: Target::of(&parts.method, path),
+    let arrival = RequestArrival {
+        target: RequestTarget::parse(&parts.method, path),
         headers: parts.headers,
-        body: axum::body::to_bytes(body, MOST_BYTES).await.ok(),
+        body: axum::body::to_bytes(body, MAX_BODY_BYTES).await.ok(),
     };
     let (exchange, action) = simulator.receive(&arrival, parts.method.as_str(), path);
     match action {
@@ -86,66 +86,68 @@ async fn platform(State(simulator): State<Simulator>, request: Request) -> Respo
 }
 
 /// One request under way.
-struct Exchange<'a> {
+struct RequestExchange<'a> {
     simulator: &'a Simulator,
     seq: u64,
-    admission: Admission,
+    admission: RequestAdmission,
 }
 
-impl Exchange<'_> {
-    fn handle(&self, arrival: &Arrival) -> Reply {
+impl RequestExchange<'_> {
+    fn handle(&self, arrival: &RequestArrival) -> SimulatedReply {
         let (mut world, at) = self.simulator.world();
         world.journal.handle(self.seq, at.now);
         world.handle(arrival, &self.admission, at)
     }
 
     /// The course of a request that a fault has hit.
-    async fn suffer(&self, arrival: &Arrival, action: Action) -> Response {
+    async fn suffer(&self, arrival: &RequestArrival, action: FaultAction) -> Response {
         self.before(arrival, &action).await;
         if let Some(reply) = scripted::instead(arrival, &action, &self.admission.correlation) {
             return self.send(arrival, reply).await;
         }
         match action {
-            Action::ResetBefore => return self.reset(),
+            FaultAction::ResetBefore => return self.reset(),
             // A proxy's page has none of the platform's headers.
-            Action::Html => {
-                return self.deliver(arrival, scripted::html(), Reply::respond).await;
+            FaultAction::Html => {
+                return self.deliver(arrival, scripted::html(), SimulatedReply::respond).await;
             }
             _ => {}
         }
         let mut reply = self.handle(arrival);
         self.after(arrival, &action).await;
         match action {
-            Action::ResetAfter => return self.reset(),
-            Action::WrongLength => {
-                return self.deliver(arrival, self.signed(reply), Reply::cut_short).await;
+            FaultAction::ResetAfter => return self.reset(),
+            FaultAction::WrongLength => {
+                return self.deliver(arrival, self.signed(reply), SimulatedReply::cut_short).await;
             }
-            Action::Truncated => reply = reply.halved(),
-            Action::Empty { status, .. } => reply = Reply::empty(scripted::status_of(status)),
-            Action::TokenExpiresIn { value } => reply = scripted::expiring_in(&reply, value),
+            FaultAction::Truncated => reply = reply.halved(),
+            FaultAction::Empty { status, .. } => {
+                reply = SimulatedReply::empty(scripted::status_of(status))
+            }
+            FaultAction::TokenExpiresIn { value } => reply = scripted::expiring_in(&reply, value),
             _ => {}
         }
         self.send(arrival, reply).await
     }
 
     /// What an action does ahead of the request; does not return if there will be no answer.
-    async fn before(&self, arrival: &Arrival, action: &Action) {
+    async fn before(&self, arrival: &RequestArrival, action: &FaultAction) {
         match action {
-            Action::Hang => self.hang().await,
-            Action::ApplyLate { after } => {
+            FaultAction::Hang => self.hang().await,
+            FaultAction::ApplyLate { after } => {
                 self.apply_late(arrival, *after);
                 self.hang().await;
             }
-            Action::Delay { by, after_apply: false } => tokio::time::sleep(*by).await,
-            Action::Unauthorized => {
+            FaultAction::Delay { by, after_apply: false } => tokio::time::sleep(*by).await,
+            FaultAction::Unauthorized => {
                 if let Some(token) = arrival.bearer() {
                     self.simulator.world().0.tokens.kill(token);
                 }
             }
-            Action::ForeignWrite { participant, map } => {
+            FaultAction::ForeignWrite { participant, map } => {
                 self.foreign_write(arrival, participant.as_deref(), map.clone());
             }
-            Action::EndConversation => {
+            FaultAction::EndConversation => {
                 if let Some(conversation) = arrival.target.conversation() {
                     self.simulator.end_conversation(conversation);
                 }
@@ -155,18 +157,23 @@ impl Exchange<'_> {
     }
 
     /// What an action does once the request was handled.
-    async fn after(&self, arrival: &Arrival, action: &Action) {
+    async fn after(&self, arrival: &RequestArrival, action: &FaultAction) {
         match action {
-            Action::HangAfterApply => self.hang().await,
-            Action::Delay { by, after_apply: true } => tokio::time::sleep(*by).await,
-            Action::ForeignWriteAfter { participant, map } => {
+            FaultAction::HangAfterApply => self.hang().await,
+            FaultAction::Delay { by, after_apply: true } => tokio::time::sleep(*by).await,
+            FaultAction::ForeignWriteAfter { participant, map } => {
                 self.foreign_write(arrival, participant.as_deref(), map.clone());
             }
             _ => {}
         }
     }
 
-    fn foreign_write(&self, arrival: &Arrival, named: Option<&str>, changes: super::Changes) {
+    fn foreign_write(
+        &self,
+        arrival: &RequestArrival,
+        named: Option<&str>,
+        changes: super::AttributeChanges,
+    ) {
         let Some(conversation) = arrival.target.conversation() else {
             return;
         };
@@ -180,7 +187,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn apply_late(&self, arrival: &Arrival, after: Duration) {
+    fn apply_late(&self, arrival: &RequestArrival, after: Duration) {
         let target = &arrival.target;
         let (Some(conversation), Some(participant)) = (target.conversation(), target.participant())
         else {
@@ -188,7 +195,7 @@ impl Exchange<'_> {
         };
         let (mut world, at) = self.simulator.world();
         if let Ok(changes) = patch::read(arrival.bytes(), &world.settings) {
-            world.late.push(Late {
+            world.late.push(DelayedPatch {
                 due: at.now + after,
                 conversation: conversation.to_owned(),
                 participant: participant.to_owned(),
@@ -199,21 +206,21 @@ impl Exchange<'_> {
     }
 
     async fn hang(&self) {
-        self.record(Answer::Hang);
+        self.record(RequestOutcome::Hang);
         std::future::pending::<()>().await;
     }
 
     fn reset(&self) -> Response {
-        self.record(Answer::Reset);
+        self.record(RequestOutcome::Reset);
         reply::reset()
     }
 
-    async fn send(&self, arrival: &Arrival, reply: Reply) -> Response {
-        self.deliver(arrival, self.signed(reply), Reply::respond).await
+    async fn send(&self, arrival: &RequestArrival, reply: SimulatedReply) -> Response {
+        self.deliver(arrival, self.signed(reply), SimulatedReply::respond).await
     }
 
     /// An answer with the headers that all of the platform's own carry.
-    fn signed(&self, mut reply: Reply) -> Reply {
+    fn signed(&self, mut reply: SimulatedReply) -> SimulatedReply {
         if let Ok(correlation) = self.admission.correlation.parse() {
             let name = HeaderName::from_static("inin-correlation-id");
             reply.headers.insert(name, correlation);
@@ -229,20 +236,20 @@ impl Exchange<'_> {
 
     async fn deliver(
         &self,
-        arrival: &Arrival,
-        reply: Reply,
-        form: fn(Reply) -> Response,
+        arrival: &RequestArrival,
+        reply: SimulatedReply,
+        form: fn(SimulatedReply) -> Response,
     ) -> Response {
         let latency = self.simulator.world().0.settings.latency;
         // A sleep of nothing would still let other tasks in.
-        if !latency.is_zero() && arrival.target.kind() != Kind::Token {
+        if !latency.is_zero() && arrival.target.kind() != RequestKind::Token {
             tokio::time::sleep(latency).await;
         }
-        self.record(Answer::Status(reply.status.as_u16()));
+        self.record(RequestOutcome::Status(reply.status.as_u16()));
         form(reply)
     }
 
-    fn record(&self, answer: Answer) {
+    fn record(&self, answer: RequestOutcome) {
         self.simulator.world().0.journal.answer(self.seq, answer);
     }
 }

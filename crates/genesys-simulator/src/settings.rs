@@ -59,7 +59,7 @@ pub enum AfterEnd {
 /// As JSON, durations are texts such as `"300ms"`; names that do not exist are refused.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub struct SimulatorSettings {
     /// The one OAuth client that exists.
     pub client_id: String,
     /// Its secret.
@@ -104,7 +104,7 @@ pub struct Settings {
     pub seed: u64,
 }
 
-impl Default for Settings {
+impl Default for SimulatorSettings {
     fn default() -> Self {
         Self {
             client_id: "demo".to_owned(),
@@ -130,7 +130,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl SimulatorSettings {
     /// These settings with the named ones changed; none is changed when one cannot be read.
     pub fn changed(&self, changes: Map<String, Value>) -> Result<Self, serde_json::Error> {
         let mut all = serde_json::to_value(self)?;
@@ -153,7 +153,7 @@ impl Settings {
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for SimulatorSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Settings {}", self.shown())
     }
@@ -188,11 +188,11 @@ mod tests {
 
     #[test]
     fn named_settings_change_and_the_others_stay() {
-        let settings = Settings::default();
+        let settings = SimulatorSettings::default();
         let changed = settings
             .changed(changes(&json!({"lag": "300ms", "null": "delete", "size_limit": null})))
             .expect("all are known");
-        let expected = Settings {
+        let expected = SimulatorSettings {
             lag: Duration::from_millis(300),
             null: NullHandling::Delete,
             size_limit: None,
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn unknown_names_and_bad_values_are_refused() {
-        let settings = Settings::default();
+        let settings = SimulatorSettings::default();
         let error = settings.changed(changes(&json!({"lagg": "1s"}))).expect_err("a typo");
         assert!(error.to_string().contains("unknown field `lagg`"), "{error}");
         let error = settings.changed(changes(&json!({"lag": "soon"}))).expect_err("no duration");
@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn the_secret_is_not_printed() {
-        let settings = Settings { client_secret: "hush".to_owned(), ..Settings::default() };
+        let settings =
+            SimulatorSettings { client_secret: "hush".to_owned(), ..SimulatorSettings::default() };
         assert!(!format!("{settings:?}").contains("hush"));
     }
 }

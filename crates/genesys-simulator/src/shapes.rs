@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 /// Which of the two views a document is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum DocumentShape {
     /// `GET /api/v2/conversations/{id}`.
     Generic,
     /// `GET /api/v2/conversations/calls/{id}`.
@@ -65,33 +65,33 @@ const REFERENCES: [(&str, &str, &str); 6] = [
 ];
 
 /// Which view a document is, from what only one of the two can have.
-pub(super) fn detect(document: &Value) -> Option<Shape> {
+pub(super) fn detect(document: &Value) -> Option<DocumentShape> {
     let participants = || document["participants"].as_array().into_iter().flatten();
     let has_legs = |p: &Value| LEGS.iter().any(|(name, _)| p[name].is_array());
     if document["startTime"].is_string() || participants().any(has_legs) {
-        return Some(Shape::Generic);
+        return Some(DocumentShape::Generic);
     }
     let flat = participants().any(|p| p["state"].is_string() || p["direction"].is_string());
-    (flat || document["otherMediaUris"].is_array()).then_some(Shape::Calls)
+    (flat || document["otherMediaUris"].is_array()).then_some(DocumentShape::Calls)
 }
 
 /// Whether the document's conversation is over, by the rule of its view.
-pub(super) fn has_ended(document: &Value, shape: Shape) -> bool {
+pub(super) fn has_ended(document: &Value, shape: DocumentShape) -> bool {
     match shape {
-        Shape::Generic => document["endTime"].is_string(),
-        Shape::Calls => participants(document).iter().all(|p| p["endTime"].is_string()),
+        DocumentShape::Generic => document["endTime"].is_string(),
+        DocumentShape::Calls => participants(document).iter().all(|p| p["endTime"].is_string()),
     }
 }
 
 /// Marks a document's conversation, participants and legs as ended at `when`, where still open.
-pub(super) fn end(document: &mut Value, shape: Shape, when: &str) {
-    if shape == Shape::Generic {
+pub(super) fn end(document: &mut Value, shape: DocumentShape, when: &str) {
+    if shape == DocumentShape::Generic {
         fill(document, "endTime", when);
     }
     let people = document["participants"].as_array_mut().into_iter().flatten();
     for person in people.filter(|p| !p["endTime"].is_string()) {
         fill(person, "endTime", when);
-        if shape == Shape::Calls {
+        if shape == DocumentShape::Calls {
             person["state"] = json!("terminated");
             fill(person, "disconnectType", "peer");
             continue;
@@ -126,7 +126,7 @@ pub(super) fn generic_from_calls(calls: &Value) -> Value {
     let times =
         |name: &'static str| participants(calls).iter().filter_map(move |p| p[name].as_str());
     fields.insert("startTime".to_owned(), json!(times("startTime").min()));
-    if has_ended(calls, Shape::Calls) {
+    if has_ended(calls, DocumentShape::Calls) {
         fields.insert("endTime".to_owned(), json!(times("endTime").max()));
     }
     fields.insert("recordingState".to_owned(), upper(calls["recordingState"].as_str()));
@@ -297,13 +297,18 @@ mod tests {
     fn each_view_is_recognised_and_ends_in_its_own_way() {
         let mut calls = flat();
         let mut generic = generic_from_calls(&calls);
-        assert_eq!(detect(&calls), Some(Shape::Calls));
-        assert_eq!(detect(&generic), Some(Shape::Generic));
+        assert_eq!(detect(&calls), Some(DocumentShape::Calls));
+        assert_eq!(detect(&generic), Some(DocumentShape::Generic));
         assert_eq!(detect(&json!({"id": "c", "participants": []})), None);
-        assert!(!has_ended(&calls, Shape::Calls) && !has_ended(&generic, Shape::Generic));
-        end(&mut calls, Shape::Calls, "2026-01-07T10:09:00.000Z");
-        end(&mut generic, Shape::Generic, "2026-01-07T10:09:00.000Z");
-        assert!(has_ended(&calls, Shape::Calls) && has_ended(&generic, Shape::Generic));
+        assert!(
+            !has_ended(&calls, DocumentShape::Calls)
+                && !has_ended(&generic, DocumentShape::Generic)
+        );
+        end(&mut calls, DocumentShape::Calls, "2026-01-07T10:09:00.000Z");
+        end(&mut generic, DocumentShape::Generic, "2026-01-07T10:09:00.000Z");
+        assert!(
+            has_ended(&calls, DocumentShape::Calls) && has_ended(&generic, DocumentShape::Generic)
+        );
         assert_eq!(calls.get("endTime"), None);
         assert_eq!(calls["participants"][0]["state"], "terminated");
         assert_eq!(generic["participants"][0]["calls"][0]["state"], "terminated");

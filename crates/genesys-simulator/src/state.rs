@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    load::{LoadError, Loaded},
-    shapes::{self, Shape},
+    load::{LoadError, LoadedConversation},
+    shapes::{self, DocumentShape},
 };
 
 /// A participant's attributes.
-pub type Attributes = BTreeMap<String, String>;
+pub type AttributeMap = BTreeMap<String, String>;
 /// What a write does to each key that it names: a new value, or removal.
-pub type Changes = BTreeMap<String, Option<String>>;
+pub type AttributeChanges = BTreeMap<String, Option<String>>;
 
 /// Who wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writer {
+pub enum WriteSource {
     /// A PATCH of the API, which in our tests is the gateway.
     Gateway,
     /// Somebody else: a flow, another integration.
@@ -40,13 +40,13 @@ pub struct LedgerEntry {
     /// Whose attributes.
     pub participant: String,
     /// By whom.
-    pub writer: Writer,
+    pub writer: WriteSource,
     /// What it did to each key; replacing removes the keys it does not name.
-    pub changes: Changes,
+    pub changes: AttributeChanges,
     /// The true map before.
-    pub before: Attributes,
+    pub before: AttributeMap,
     /// The true map after.
-    pub after: Attributes,
+    pub after: AttributeMap,
     /// From when reads show it.
     pub visible_at: Instant,
     /// The `x-request-id` header of the PATCH, if it had one.
@@ -55,11 +55,11 @@ pub struct LedgerEntry {
 
 /// A write to be applied.
 #[derive(Clone, Debug)]
-pub(super) struct Write {
+pub(super) struct PendingWrite {
     pub(super) conversation: String,
     pub(super) participant: String,
-    pub(super) writer: Writer,
-    pub(super) changes: Changes,
+    pub(super) writer: WriteSource,
+    pub(super) changes: AttributeChanges,
     /// Also remove the keys that `changes` does not name.
     pub(super) replace: bool,
     pub(super) at: Instant,
@@ -69,32 +69,32 @@ pub(super) struct Write {
 
 /// Why a write was not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum WriteRefusal {
     NoConversation,
     NoParticipant,
     TooLarge,
     Ended,
 }
 
-pub(super) struct Conversation {
+pub(super) struct StoredConversation {
     pub(super) description: String,
     pub(super) ended: bool,
     pub(super) generic: Value,
     calls: Value,
-    participants: Vec<Participant>,
+    participants: Vec<StoredParticipant>,
 }
 
-struct Participant {
+struct StoredParticipant {
     id: String,
-    truth: Attributes,
+    truth: AttributeMap,
     /// What every read sees, before `unsettled`.
-    base: Attributes,
+    base: AttributeMap,
     /// Writes from the first that some read may not see yet, in order of application.
-    unsettled: Vec<(Instant, Changes)>,
+    unsettled: Vec<(Instant, AttributeChanges)>,
 }
 
-impl Participant {
-    fn visible(&self, now: Instant) -> Attributes {
+impl StoredParticipant {
+    fn visible(&self, now: Instant) -> AttributeMap {
         let mut map = self.base.clone();
         for (_, changes) in self.unsettled.iter().filter(|(from, _)| *from <= now) {
             apply(&mut map, changes);
@@ -111,7 +111,7 @@ impl Participant {
     }
 }
 
-fn apply(map: &mut Attributes, changes: &Changes) {
+fn apply(map: &mut AttributeMap, changes: &AttributeChanges) {
     for (key, value) in changes {
         match value {
             Some(value) => map.insert(key.clone(), value.clone()),
@@ -122,28 +122,32 @@ fn apply(map: &mut Attributes, changes: &Changes) {
 
 /// All conversations and the ledger of writes.
 #[derive(Default)]
-pub(super) struct State {
-    conversations: BTreeMap<String, Conversation>,
+pub(super) struct PlatformState {
+    conversations: BTreeMap<String, StoredConversation>,
     ledger: VecDeque<LedgerEntry>,
     applied: u64,
 }
 
-impl State {
-    pub(super) fn add(&mut self, loaded: Loaded, description: String) -> Result<String, LoadError> {
-        let Loaded { id, generic, calls, ended, participants } = loaded;
+impl PlatformState {
+    pub(super) fn add(
+        &mut self,
+        loaded: LoadedConversation,
+        description: String,
+    ) -> Result<String, LoadError> {
+        let LoadedConversation { id, generic, calls, ended, participants } = loaded;
         if self.conversations.contains_key(&id) {
             return Err(LoadError::Duplicate(id));
         }
         let participants = participants
             .into_iter()
-            .map(|(id, map)| Participant {
+            .map(|(id, map)| StoredParticipant {
                 id,
                 truth: map.clone(),
                 base: map,
                 unsettled: Vec::new(),
             })
             .collect();
-        let conversation = Conversation { description, ended, generic, calls, participants };
+        let conversation = StoredConversation { description, ended, generic, calls, participants };
         self.conversations.insert(id.clone(), conversation);
         Ok(id)
     }
@@ -152,11 +156,11 @@ impl State {
         self.conversations.remove(id);
     }
 
-    pub(super) fn get(&self, id: &str) -> Option<&Conversation> {
+    pub(super) fn get(&self, id: &str) -> Option<&StoredConversation> {
         self.conversations.get(id)
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = (&String, &Conversation)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (&String, &StoredConversation)> {
         self.conversations.iter()
     }
 
@@ -165,7 +169,7 @@ impl State {
     }
 
     /// The true map, whatever reads show.
-    pub(super) fn truth(&self, conversation: &str, participant: &str) -> Option<&Attributes> {
+    pub(super) fn truth(&self, conversation: &str, participant: &str) -> Option<&AttributeMap> {
         let found = self.get(conversation)?.participants.iter().find(|p| p.id == participant)?;
         Some(&found.truth)
     }
@@ -180,18 +184,18 @@ impl State {
         let Some(found) = self.conversations.get_mut(id) else {
             return false;
         };
-        shapes::end(&mut found.generic, Shape::Generic, when);
-        shapes::end(&mut found.calls, Shape::Calls, when);
+        shapes::end(&mut found.generic, DocumentShape::Generic, when);
+        shapes::end(&mut found.calls, DocumentShape::Calls, when);
         found.ended = true;
         true
     }
 
     /// One conversation as a read at `now` sees it.
-    pub(super) fn view(&self, id: &str, shape: Shape, now: Instant) -> Option<Value> {
+    pub(super) fn view(&self, id: &str, shape: DocumentShape, now: Instant) -> Option<Value> {
         let found = self.get(id)?;
         let mut document = match shape {
-            Shape::Generic => found.generic.clone(),
-            Shape::Calls => found.calls.clone(),
+            DocumentShape::Generic => found.generic.clone(),
+            DocumentShape::Calls => found.calls.clone(),
         };
         let people = document["participants"].as_array_mut().into_iter().flatten();
         for (person, known) in people.zip(&found.participants) {
@@ -204,14 +208,15 @@ impl State {
     /// `keep` bounds the ledger.
     pub(super) fn write(
         &mut self,
-        write: Write,
+        write: PendingWrite,
         size_limit: Option<usize>,
         keep: usize,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), WriteRefusal> {
         let conversation =
-            self.conversations.get_mut(&write.conversation).ok_or(Refused::NoConversation)?;
+            self.conversations.get_mut(&write.conversation).ok_or(WriteRefusal::NoConversation)?;
         let mut people = conversation.participants.iter_mut();
-        let found = people.find(|p| p.id == write.participant).ok_or(Refused::NoParticipant)?;
+        let found =
+            people.find(|p| p.id == write.participant).ok_or(WriteRefusal::NoParticipant)?;
         let mut changes = write.changes;
         if write.replace {
             for key in found.truth.keys() {
@@ -221,7 +226,7 @@ impl State {
         let mut after = found.truth.clone();
         apply(&mut after, &changes);
         if size_limit.is_some_and(|limit| json!(after).to_string().len() > limit) {
-            return Err(Refused::TooLarge);
+            return Err(WriteRefusal::TooLarge);
         }
         let before = std::mem::replace(&mut found.truth, after.clone());
         found.unsettled.push((write.visible_at, changes.clone()));
@@ -253,8 +258,8 @@ mod tests {
     use super::*;
     use crate::load::load;
 
-    fn state() -> State {
-        let mut state = State::default();
+    fn state() -> PlatformState {
+        let mut state = PlatformState::default();
         let document = json!({
             "id": "c", "startTime": "2026-01-07T10:00:00.000Z",
             "participants": [{"id": "p", "attributes": {"a": "0"}}],
@@ -263,13 +268,13 @@ mod tests {
         state
     }
 
-    fn write(changes: &[(&str, Option<&str>)], at: Instant, lag: u64) -> Write {
+    fn write(changes: &[(&str, Option<&str>)], at: Instant, lag: u64) -> PendingWrite {
         let owned =
             |(key, value): &(&str, Option<&str>)| ((*key).to_owned(), value.map(ToOwned::to_owned));
-        Write {
+        PendingWrite {
             conversation: "c".to_owned(),
             participant: "p".to_owned(),
-            writer: Writer::Gateway,
+            writer: WriteSource::Gateway,
             changes: changes.iter().map(owned).collect(),
             replace: false,
             at,
@@ -278,8 +283,8 @@ mod tests {
         }
     }
 
-    fn seen(state: &State, now: Instant) -> Value {
-        let view = state.view("c", Shape::Generic, now).expect("it exists");
+    fn seen(state: &PlatformState, now: Instant) -> Value {
+        let view = state.view("c", DocumentShape::Generic, now).expect("it exists");
         view["participants"][0]["attributes"].clone()
     }
 
@@ -306,7 +311,7 @@ mod tests {
     #[test]
     fn replacing_removes_the_keys_not_named_and_the_ledger_says_so() {
         let (mut state, now) = (state(), Instant::now());
-        let replacing = Write { replace: true, ..write(&[("b", Some("1"))], now, 0) };
+        let replacing = PendingWrite { replace: true, ..write(&[("b", Some("1"))], now, 0) };
         state.write(replacing, None, 9).expect("fits");
         let entry = state.ledger().next().expect("one write");
         assert_eq!(json!(entry.changes), json!({"a": null, "b": "1"}));
@@ -319,7 +324,7 @@ mod tests {
         let (mut state, now) = (state(), Instant::now());
         // {"a":"0","b":"1"} is 17 bytes.
         let wanted = write(&[("b", Some("1"))], now, 0);
-        assert_eq!(state.write(wanted.clone(), Some(16), 9), Err(Refused::TooLarge));
+        assert_eq!(state.write(wanted.clone(), Some(16), 9), Err(WriteRefusal::TooLarge));
         assert_eq!(json!(state.truth("c", "p")), json!({"a": "0"}));
         assert_eq!(state.write(wanted, Some(17), 9), Ok(()));
     }

@@ -2,23 +2,23 @@
 
 use axum::http::Method;
 
-use super::{faults::Kind, shapes::Shape};
+use super::{faults::RequestKind, shapes::DocumentShape};
 
 /// An operation with the ids in its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum RequestTarget {
     Token,
-    Conversation { shape: Shape, conversation: String },
-    Attributes { shape: Shape, conversation: String, participant: String },
+    Conversation { shape: DocumentShape, conversation: String },
+    Attributes { shape: DocumentShape, conversation: String, participant: String },
     VoiceParticipant { conversation: String, participant: String, patch: bool },
     Details,
-    OwnConversations(Shape),
+    OwnConversations(DocumentShape),
     TokenCheck,
     Unknown,
 }
 
-impl Target {
-    pub(super) fn of(method: &Method, path: &str) -> Self {
+impl RequestTarget {
+    pub(super) fn parse(method: &Method, path: &str) -> Self {
         if let (&Method::POST, "/oauth/token") = (method, path) {
             return Self::Token;
         }
@@ -37,17 +37,21 @@ impl Target {
     fn conversations(method: &str, parts: &[&str]) -> Self {
         let own = |id: &&str| (*id).to_owned();
         match (method, parts) {
-            ("GET", []) => Self::OwnConversations(Shape::Generic),
-            ("GET", ["calls"]) => Self::OwnConversations(Shape::Calls),
+            ("GET", []) => Self::OwnConversations(DocumentShape::Generic),
+            ("GET", ["calls"]) => Self::OwnConversations(DocumentShape::Calls),
             ("GET", ["calls", id]) => {
-                Self::Conversation { shape: Shape::Calls, conversation: own(id) }
+                Self::Conversation { shape: DocumentShape::Calls, conversation: own(id) }
             }
-            ("GET", [id]) => Self::Conversation { shape: Shape::Generic, conversation: own(id) },
-            ("PATCH", ["calls", c, "participants", p, "attributes"]) => {
-                Self::Attributes { shape: Shape::Calls, conversation: own(c), participant: own(p) }
+            ("GET", [id]) => {
+                Self::Conversation { shape: DocumentShape::Generic, conversation: own(id) }
             }
+            ("PATCH", ["calls", c, "participants", p, "attributes"]) => Self::Attributes {
+                shape: DocumentShape::Calls,
+                conversation: own(c),
+                participant: own(p),
+            },
             ("PATCH", [c, "participants", p, "attributes"]) => Self::Attributes {
-                shape: Shape::Generic,
+                shape: DocumentShape::Generic,
                 conversation: own(c),
                 participant: own(p),
             },
@@ -60,13 +64,17 @@ impl Target {
         }
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> RequestKind {
         match self {
-            Self::Token => Kind::Token,
-            Self::Conversation { .. } | Self::VoiceParticipant { patch: false, .. } => Kind::Read,
-            Self::Attributes { .. } | Self::VoiceParticipant { patch: true, .. } => Kind::Patch,
-            Self::Details => Kind::Analytics,
-            Self::OwnConversations(_) | Self::TokenCheck | Self::Unknown => Kind::Other,
+            Self::Token => RequestKind::Token,
+            Self::Conversation { .. } | Self::VoiceParticipant { patch: false, .. } => {
+                RequestKind::Read
+            }
+            Self::Attributes { .. } | Self::VoiceParticipant { patch: true, .. } => {
+                RequestKind::Patch
+            }
+            Self::Details => RequestKind::Analytics,
+            Self::OwnConversations(_) | Self::TokenCheck | Self::Unknown => RequestKind::Other,
         }
     }
 
@@ -95,16 +103,18 @@ mod tests {
 
     #[test]
     fn paths_mean_operations() {
-        let kind = |method: Method, path: &str| Target::of(&method, path).kind();
-        assert_eq!(kind(Method::POST, "/oauth/token"), Kind::Token);
-        assert_eq!(kind(Method::GET, "/api/v2/conversations/c"), Kind::Read);
-        assert_eq!(kind(Method::GET, "/api/v2/conversations/calls/c"), Kind::Read);
-        assert_eq!(kind(Method::GET, "/api/v2/conversations/calls"), Kind::Other);
+        let kind = |method: Method, path: &str| RequestTarget::parse(&method, path).kind();
+        assert_eq!(kind(Method::POST, "/oauth/token"), RequestKind::Token);
+        assert_eq!(kind(Method::GET, "/api/v2/conversations/c"), RequestKind::Read);
+        assert_eq!(kind(Method::GET, "/api/v2/conversations/calls/c"), RequestKind::Read);
+        assert_eq!(kind(Method::GET, "/api/v2/conversations/calls"), RequestKind::Other);
         let attributes = "/api/v2/conversations/c/participants/p/attributes";
-        assert_eq!(kind(Method::PATCH, attributes), Kind::Patch);
-        assert_eq!(kind(Method::PUT, attributes), Kind::Other);
-        let target =
-            Target::of(&Method::PATCH, "/api/v2/conversations/calls/c/participants/p/attributes");
+        assert_eq!(kind(Method::PATCH, attributes), RequestKind::Patch);
+        assert_eq!(kind(Method::PUT, attributes), RequestKind::Other);
+        let target = RequestTarget::parse(
+            &Method::PATCH,
+            "/api/v2/conversations/calls/c/participants/p/attributes",
+        );
         assert_eq!((target.conversation(), target.participant()), (Some("c"), Some("p")));
     }
 }

@@ -12,38 +12,38 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::{
-    Changes, Settings, analytics,
-    budget::Standing,
-    faults::{Kind, Script},
-    journal::Journal,
-    oauth::{Presented, TokenRequest, Tokens},
+    AttributeChanges, SimulatorSettings, analytics,
+    budget::BudgetStanding,
+    faults::{FaultScript, RequestKind},
+    journal::RequestJournal,
+    oauth::{PresentedToken, TokenRequest, TokenStore},
     patch,
-    reply::Reply,
+    reply::SimulatedReply,
     settings::{AfterEnd, PatchSemantics},
-    shapes::Shape,
-    state::{Refused, State, Write, Writer},
-    target::Target,
+    shapes::DocumentShape,
+    state::{PendingWrite, PlatformState, WriteRefusal, WriteSource},
+    target::RequestTarget,
 };
 
 /// Largest request body that the platform takes.
-pub(super) const MOST_BYTES: usize = 512_000;
+pub(super) const MAX_BODY_BYTES: usize = 512_000;
 
 /// Now, on the clock that waits are measured by and on the one that answers show.
 #[derive(Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct ClockReading {
     pub(super) now: Instant,
     pub(super) wall: OffsetDateTime,
 }
 
 /// A request as far as operations care.
-pub(super) struct Arrival {
-    pub(super) target: Target,
+pub(super) struct RequestArrival {
+    pub(super) target: RequestTarget,
     pub(super) headers: HeaderMap,
-    /// Absent if it was larger than [`MOST_BYTES`].
+    /// Absent if it was larger than [`MAX_BODY_BYTES`].
     pub(super) body: Option<Bytes>,
 }
 
-impl Arrival {
+impl RequestArrival {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -63,39 +63,39 @@ impl Arrival {
 }
 
 /// What was found out about a request on its arrival.
-pub(super) struct Admission {
+pub(super) struct RequestAdmission {
     pub(super) correlation: String,
-    pub(super) presented: Option<Presented>,
+    pub(super) presented: Option<PresentedToken>,
 }
 
 /// A PATCH that was taken in and is to be applied later.
-pub(super) struct Late {
+pub(super) struct DelayedPatch {
     pub(super) due: Instant,
     pub(super) conversation: String,
     pub(super) participant: String,
-    pub(super) changes: Changes,
+    pub(super) changes: AttributeChanges,
     pub(super) request_id: Option<String>,
 }
 
-pub(super) struct World {
-    pub(super) settings: Settings,
-    pub(super) state: State,
-    pub(super) script: Script,
-    pub(super) journal: Journal,
-    pub(super) tokens: Tokens,
+pub(super) struct SimulatedWorld {
+    pub(super) settings: SimulatorSettings,
+    pub(super) state: PlatformState,
+    pub(super) script: FaultScript,
+    pub(super) journal: RequestJournal,
+    pub(super) tokens: TokenStore,
     pub(super) random: fastrand::Rng,
-    pub(super) late: Vec<Late>,
+    pub(super) late: Vec<DelayedPatch>,
 }
 
-impl World {
-    pub(super) fn new(settings: Settings, now: Instant) -> Self {
+impl SimulatedWorld {
+    pub(super) fn new(settings: SimulatorSettings, now: Instant) -> Self {
         Self {
             random: fastrand::Rng::with_seed(settings.seed),
             settings,
-            state: State::default(),
-            script: Script::default(),
-            journal: Journal::default(),
-            tokens: Tokens::new(now),
+            state: PlatformState::default(),
+            script: FaultScript::default(),
+            journal: RequestJournal::default(),
+            tokens: TokenStore::new(now),
             late: Vec::new(),
         }
     }
@@ -114,13 +114,13 @@ impl World {
         }
     }
 
-    pub(super) fn write_as_gateway(&mut self, write: Late) -> Result<(), Refused> {
+    pub(super) fn write_as_gateway(&mut self, write: DelayedPatch) -> Result<(), WriteRefusal> {
         let replace = self.settings.semantics == PatchSemantics::Replace;
         let visible_at = write.due + self.settings.lag + self.spread();
-        let write = Write {
+        let write = PendingWrite {
             conversation: write.conversation,
             participant: write.participant,
-            writer: Writer::Gateway,
+            writer: WriteSource::Gateway,
             changes: write.changes,
             replace,
             at: write.due,
@@ -130,7 +130,7 @@ impl World {
         if self.settings.after_end == AfterEnd::Reject
             && self.state.get(&write.conversation).is_some_and(|found| found.ended)
         {
-            return Err(Refused::Ended);
+            return Err(WriteRefusal::Ended);
         }
         self.state.write(write, self.settings.size_limit, self.settings.keep_records)
     }
@@ -150,13 +150,13 @@ impl World {
         &mut self,
         conversation: &str,
         participant: &str,
-        changes: Changes,
+        changes: AttributeChanges,
         (now, lag): (Instant, Duration),
     ) -> bool {
-        let write = Write {
+        let write = PendingWrite {
             conversation: conversation.to_owned(),
             participant: participant.to_owned(),
-            writer: Writer::Other,
+            writer: WriteSource::Other,
             changes,
             replace: false,
             at: now,
@@ -167,8 +167,13 @@ impl World {
     }
 
     /// The platform's answer to a request that no fault has spoilt.
-    pub(super) fn handle(&mut self, arrival: &Arrival, admitted: &Admission, at: Moment) -> Reply {
-        if arrival.target == Target::Token {
+    pub(super) fn handle(
+        &mut self,
+        arrival: &RequestArrival,
+        admitted: &RequestAdmission,
+        at: ClockReading,
+    ) -> SimulatedReply {
+        if arrival.target == RequestTarget::Token {
             let request = TokenRequest {
                 authorization: arrival.header("authorization"),
                 content_type: arrival.header("content-type"),
@@ -179,94 +184,123 @@ impl World {
         let correlation = admitted.correlation.as_str();
         let Some(presented) = admitted.presented else {
             if arrival.bearer().is_some() {
-                return Reply::usual(401, correlation);
+                return SimulatedReply::usual(401, correlation);
             }
             let message = "No authentication bearer token specified in authorization header.";
-            return Reply::error(401, "authentication.required", message, correlation);
+            return SimulatedReply::error(401, "authentication.required", message, correlation);
         };
-        if let Some(standing) = presented.standing.filter(Standing::is_refused) {
-            return Reply::throttled(Some(standing.reset), correlation);
+        if let Some(standing) = presented.standing.filter(BudgetStanding::is_refused) {
+            return SimulatedReply::throttled(Some(standing.reset), correlation);
         }
         if arrival.body.is_none() {
-            return Reply::usual(413, correlation);
+            return SimulatedReply::usual(413, correlation);
         }
         self.operate(arrival, correlation, at.now)
     }
 
-    fn operate(&mut self, arrival: &Arrival, correlation: &str, now: Instant) -> Reply {
+    fn operate(
+        &mut self,
+        arrival: &RequestArrival,
+        correlation: &str,
+        now: Instant,
+    ) -> SimulatedReply {
         match &arrival.target {
-            Target::Conversation { shape, conversation } => {
+            RequestTarget::Conversation { shape, conversation } => {
                 self.read(*shape, conversation, correlation, now)
             }
-            Target::VoiceParticipant { .. } => self.voice(arrival, correlation, now),
-            Target::Attributes { shape, .. } => match self.patch(arrival, correlation, now) {
-                Err(refusal) => *refusal,
-                Ok(_) if *shape == Shape::Generic => Reply::empty(StatusCode::ACCEPTED),
-                // Whether the platform echoes or tells the merged map is not known.
-                Ok(changes) => Reply::json(StatusCode::ACCEPTED, &json!({"attributes": changes})),
-            },
-            Target::Details => self.details(arrival, correlation),
-            Target::OwnConversations(Shape::Calls) => {
+            RequestTarget::VoiceParticipant { .. } => self.voice(arrival, correlation, now),
+            RequestTarget::Attributes { shape, .. } => {
+                match self.patch(arrival, correlation, now) {
+                    Err(refusal) => *refusal,
+                    Ok(_) if *shape == DocumentShape::Generic => {
+                        SimulatedReply::empty(StatusCode::ACCEPTED)
+                    }
+                    // Whether the platform echoes or tells the merged map is not known.
+                    Ok(changes) => {
+                        SimulatedReply::json(StatusCode::ACCEPTED, &json!({"attributes": changes}))
+                    }
+                }
+            }
+            RequestTarget::Details => self.details(arrival, correlation),
+            RequestTarget::OwnConversations(DocumentShape::Calls) => {
                 let message = "This request requires a user context. Client credentials cannot be \
                                used for requests to this resource.";
-                Reply::error(400, "not.a.user", message, correlation)
+                SimulatedReply::error(400, "not.a.user", message, correlation)
             }
-            Target::OwnConversations(Shape::Generic) => {
-                Reply::json(StatusCode::OK, &json!({"entities": []}))
+            RequestTarget::OwnConversations(DocumentShape::Generic) => {
+                SimulatedReply::json(StatusCode::OK, &json!({"entities": []}))
             }
-            Target::TokenCheck => Reply::empty(StatusCode::OK),
-            Target::Token | Target::Unknown => Reply::usual(404, correlation),
+            RequestTarget::TokenCheck => SimulatedReply::empty(StatusCode::OK),
+            RequestTarget::Token | RequestTarget::Unknown => {
+                SimulatedReply::usual(404, correlation)
+            }
         }
     }
 
-    fn read(&self, shape: Shape, id: &str, correlation: &str, now: Instant) -> Reply {
+    fn read(
+        &self,
+        shape: DocumentShape,
+        id: &str,
+        correlation: &str,
+        now: Instant,
+    ) -> SimulatedReply {
         match (self.state.view(id, shape, now), shape) {
-            (Some(document), _) => Reply::json(StatusCode::OK, &document),
-            (None, Shape::Generic) => Reply::usual(404, correlation),
-            (None, Shape::Calls) => {
+            (Some(document), _) => SimulatedReply::json(StatusCode::OK, &document),
+            (None, DocumentShape::Generic) => SimulatedReply::usual(404, correlation),
+            (None, DocumentShape::Calls) => {
                 let code = "conversation.error.conversation.not.found";
-                Reply::error(404, code, "The requested conversation was not found.", correlation)
+                SimulatedReply::error(
+                    404,
+                    code,
+                    "The requested conversation was not found.",
+                    correlation,
+                )
             }
         }
     }
 
     /// The participant that some describe and the platform does not have, if it is switched on.
-    fn voice(&mut self, arrival: &Arrival, correlation: &str, now: Instant) -> Reply {
+    fn voice(
+        &mut self,
+        arrival: &RequestArrival,
+        correlation: &str,
+        now: Instant,
+    ) -> SimulatedReply {
         if !self.settings.voice_paths {
-            return Reply::usual(404, correlation);
+            return SimulatedReply::usual(404, correlation);
         }
-        if arrival.target.kind() == Kind::Patch
+        if arrival.target.kind() == RequestKind::Patch
             && let Err(refusal) = self.patch(arrival, correlation, now)
         {
             return *refusal;
         }
         match self.participant(&arrival.target, now) {
-            Some(found) => Reply::json(StatusCode::OK, &found),
-            None => Reply::usual(404, correlation),
+            Some(found) => SimulatedReply::json(StatusCode::OK, &found),
+            None => SimulatedReply::usual(404, correlation),
         }
     }
 
-    fn participant(&self, target: &Target, now: Instant) -> Option<Value> {
+    fn participant(&self, target: &RequestTarget, now: Instant) -> Option<Value> {
         let id = target.participant()?;
-        let document = self.state.view(target.conversation()?, Shape::Calls, now)?;
+        let document = self.state.view(target.conversation()?, DocumentShape::Calls, now)?;
         document["participants"].as_array()?.iter().find(|person| person["id"] == id).cloned()
     }
 
     /// Applies a PATCH: what it asked for, or the refusal to send.
     fn patch(
         &mut self,
-        arrival: &Arrival,
+        arrival: &RequestArrival,
         correlation: &str,
         now: Instant,
-    ) -> Result<Changes, Box<Reply>> {
+    ) -> Result<AttributeChanges, Box<SimulatedReply>> {
         let json =
             arrival.header("content-type").is_some_and(|t| t.starts_with("application/json"));
         if !json {
-            return Err(Box::new(Reply::usual(415, correlation)));
+            return Err(Box::new(SimulatedReply::usual(415, correlation)));
         }
         let changes = patch::read(arrival.bytes(), &self.settings)
-            .map_err(|(code, message)| Reply::error(400, code, &message, correlation))?;
-        let write = Late {
+            .map_err(|(code, message)| SimulatedReply::error(400, code, &message, correlation))?;
+        let write = DelayedPatch {
             due: now,
             conversation: arrival.target.conversation().unwrap_or_default().to_owned(),
             participant: arrival.target.participant().unwrap_or_default().to_owned(),
@@ -274,21 +308,23 @@ impl World {
             request_id: arrival.request_id(),
         };
         self.write_as_gateway(write).map_err(|refused| match refused {
-            Refused::NoConversation | Refused::NoParticipant => Reply::usual(404, correlation),
-            Refused::TooLarge => Reply::too_large(correlation),
-            Refused::Ended => {
+            WriteRefusal::NoConversation | WriteRefusal::NoParticipant => {
+                SimulatedReply::usual(404, correlation)
+            }
+            WriteRefusal::TooLarge => SimulatedReply::too_large(correlation),
+            WriteRefusal::Ended => {
                 let message = "The conversation is no longer active.";
-                Reply::error(400, "bad.request", message, correlation)
+                SimulatedReply::error(400, "bad.request", message, correlation)
             }
         })?;
         Ok(changes)
     }
 
-    fn details(&self, arrival: &Arrival, correlation: &str) -> Reply {
+    fn details(&self, arrival: &RequestArrival, correlation: &str) -> SimulatedReply {
         let documents = self.state.all().map(|(_, conversation)| &conversation.generic);
         match analytics::query(arrival.bytes(), documents) {
-            Ok(answer) => Reply::json(StatusCode::OK, &answer),
-            Err(message) => Reply::error(400, "bad.request", &message, correlation),
+            Ok(answer) => SimulatedReply::json(StatusCode::OK, &answer),
+            Err(message) => SimulatedReply::error(400, "bad.request", &message, correlation),
         }
     }
 }

@@ -5,194 +5,232 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::merge::{Merge, Part};
-use super::worker::Runner;
-use super::{Fare, Losses, Seat, Told};
+use super::merge::{MergeContribution, PatchMerger};
+use super::worker::BatchWorker;
+use super::{LostKeyReport, QueuedWrite, ReservedCalls, SubmissionResult};
 use crate::app::access_filter;
-use crate::app::coalesced_reads::{Cause, Wanted};
-use crate::app::pending_writes::Mark;
-use crate::domain::{AttributeKey, AttributeMap, Patch, Unseen};
+use crate::app::coalesced_reads::{CoalescedRead, Freshness};
+use crate::app::pending_writes::PendingWriteId;
+use crate::domain::{AttributeKey, AttributeMap, Patch, UnconfirmedValues};
 use crate::error::Error;
-use crate::ports::{CallFailure, Class, Cycle, Fate, PatchCall, Permit, Permits, Phase, Stood};
+use crate::ports::{
+    CallPermit, CallPermits, PatchFate, PriorityClass, RequestContext, RequestPhase, StateBefore,
+    UpstreamFailure, UpstreamPatch,
+};
 
 /// How old a read may be that a condition is judged on, or that a whole map is sent on top of.
-const FRESH: Duration = Duration::from_secs(1);
+const MAX_BASE_AGE: Duration = Duration::from_secs(1);
 
 /// First and longest pause of a conditional write that waits for the fate of an earlier one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// The map that a batch starts from.
-struct Basis {
+struct MergeBase {
     /// As read.
     shown: Arc<AttributeMap>,
     shown_at: Instant,
     /// With what we have written and not seen yet.
-    stood: Arc<Stood>,
+    state_before: Arc<StateBefore>,
     /// Values of ours that reads may show before they show what is sent now.
-    unseen: Arc<Unseen>,
+    unseen: Arc<UnconfirmedValues>,
 }
 
 /// A batch that is ready to leave.
-struct Batch {
-    seats: Vec<Seat>,
-    parts: Vec<Part>,
+struct WriteBatch {
+    queued_writes: Vec<QueuedWrite>,
+    parts: Vec<MergeContribution>,
     patch: Arc<Patch>,
-    basis: Basis,
-    cycle: Cycle,
-    permits: Vec<Permit>,
+    merge_base: MergeBase,
+    context: RequestContext,
+    permits: Vec<CallPermit>,
     /// Names its PATCH in the memory of open writes, once it leaves.
-    mark: Option<Mark>,
+    pending_id: Option<PendingWriteId>,
 }
 
-impl Runner {
-    /// Takes `seats` along in one PATCH.
-    pub(super) async fn ride(&self, seats: Vec<Seat>, permits: Vec<Permit>, cycle: Cycle) {
-        let Some(batch) = self.batch(seats, permits, cycle).await else { return };
-        for mut seat in self.send(batch).await {
+impl BatchWorker {
+    /// Takes `queued_writes` along in one PATCH.
+    pub(super) async fn run_batch(
+        &self,
+        queued_writes: Vec<QueuedWrite>,
+        permits: Vec<CallPermit>,
+        context: RequestContext,
+    ) {
+        let Some(batch) = self.batch(queued_writes, permits, context).await else { return };
+        for mut queued_write in self.send(batch).await {
             // Its batch was rejected, perhaps for another member's sake: each on its own, in order,
             // and with calls that are booked for it alone.
-            seat.alone = true;
-            self.put_back(seat);
+            queued_write.alone = true;
+            self.requeue(queued_write);
         }
     }
 
     async fn batch(
         &self,
-        seats: Vec<Seat>,
-        mut permits: Vec<Permit>,
-        cycle: Cycle,
-    ) -> Option<Batch> {
-        let (seats, basis) = self.basis(seats, &mut permits, &cycle).await?;
-        let (seats, merge) = self.merge(seats, &basis);
+        queued_writes: Vec<QueuedWrite>,
+        mut permits: Vec<CallPermit>,
+        context: RequestContext,
+    ) -> Option<WriteBatch> {
+        let (queued_writes, merge_base) =
+            self.merge_base(queued_writes, &mut permits, &context).await?;
+        let (queued_writes, merge) = self.merge(queued_writes, &merge_base);
         let (patch, parts) = merge.finish();
         let patch = Arc::new(patch);
-        (!seats.is_empty()).then_some(Batch {
-            seats,
+        (!queued_writes.is_empty()).then_some(WriteBatch {
+            queued_writes,
             parts,
             patch,
-            basis,
-            cycle,
+            merge_base,
+            context,
             permits,
-            mark: None,
+            pending_id: None,
         })
     }
 
     /// The newest map that any member knows. It is read again where a condition has to be judged,
     /// or a whole map is sent, and that map may be too old.
-    async fn basis(
+    async fn merge_base(
         &self,
-        mut seats: Vec<Seat>,
-        permits: &mut Vec<Permit>,
-        cycle: &Cycle,
-    ) -> Option<(Vec<Seat>, Basis)> {
+        mut queued_writes: Vec<QueuedWrite>,
+        permits: &mut Vec<CallPermit>,
+        context: &RequestContext,
+    ) -> Option<(Vec<QueuedWrite>, MergeBase)> {
         let begun = Instant::now();
-        seats = self.put_off_unsettled(seats);
-        let newest = seats.iter().max_by_key(|seat| seat.ride.shown_at)?;
-        let (mut shown, mut shown_at) = (newest.ride.shown.clone(), newest.ride.shown_at);
-        while seats.iter().any(|seat| self.is_stale(seat, shown_at, begun)) {
-            match self.read(permits.pop(), cycle).await {
+        queued_writes = self.put_off_unsettled(queued_writes);
+        let newest =
+            queued_writes.iter().max_by_key(|queued_write| queued_write.submission.shown_at)?;
+        let (mut shown, mut shown_at) =
+            (newest.submission.shown.clone(), newest.submission.shown_at);
+        while queued_writes.iter().any(|queued_write| self.is_stale(queued_write, shown_at, begun))
+        {
+            match self.read(permits.pop(), context).await {
                 Ok((map, sent)) => (shown, shown_at) = (map, sent),
                 Err(error) => {
                     // An old map that is sent as a whole would take others' changes back.
                     let full = self.shared.settings.patch_full;
-                    let needs_it = |seat: &Seat| full || seat.ride.condition.is_some();
-                    let (judged, rest): (Vec<_>, Vec<_>) = seats.into_iter().partition(needs_it);
-                    for seat in judged {
-                        seat.ride.cycle.share(cycle);
-                        seat.tell(Told::Refused(error.clone()));
+                    let needs_it = |queued_write: &QueuedWrite| {
+                        full || queued_write.submission.condition.is_some()
+                    };
+                    let (judged, rest): (Vec<_>, Vec<_>) =
+                        queued_writes.into_iter().partition(needs_it);
+                    for queued_write in judged {
+                        queued_write.submission.context.add_usage_of(context);
+                        queued_write.complete(SubmissionResult::Refused(error.clone()));
                     }
-                    seats = rest;
+                    queued_writes = rest;
                 }
             }
         }
-        let stood = Arc::new(self.shared.held.standing(self.place, &shown));
-        let unseen = Arc::new(self.shared.held.unseen_values(self.place));
-        Some((seats, Basis { shown: Arc::new(shown), shown_at, stood, unseen }))
+        let state_before =
+            Arc::new(self.shared.pending_writes.expected_state(self.participant_key, &shown));
+        let unseen = Arc::new(self.shared.pending_writes.unseen_values(self.participant_key));
+        Some((queued_writes, MergeBase { shown: Arc::new(shown), shown_at, state_before, unseen }))
     }
 
     /// Whether a map that was read at `shown_at` is too old for this member. An accepted write that
     /// a later read has settled is neither in that map for certain, nor in the overlay any more.
-    fn is_stale(&self, seat: &Seat, shown_at: Instant, begun: Instant) -> bool {
-        let (held, place) = (&self.shared.held, self.place);
-        let judged = seat.ride.condition.is_some();
+    fn is_stale(&self, queued_write: &QueuedWrite, shown_at: Instant, begun: Instant) -> bool {
+        let (pending_writes, participant_key) = (&self.shared.pending_writes, self.participant_key);
+        let judged = queued_write.submission.condition.is_some();
         if !judged && !self.shared.settings.patch_full {
             return false;
         }
         let settle = self.shared.settle().measured;
-        shown_at + FRESH < begun
-            || held.answered_last(place).is_some_and(|at| shown_at <= at)
-            || held.is_outdated(place, shown_at)
+        shown_at + MAX_BASE_AGE < begun
+            || pending_writes.answered_last(participant_key).is_some_and(|at| shown_at <= at)
+            || pending_writes.is_outdated(participant_key, shown_at)
             || judged
-                && (shown_at < seat.ride.arrived
-                    || held.is_unsettled(place, &seat.ride.marks, shown_at, settle))
+                && (shown_at < queued_write.submission.arrived
+                    || pending_writes.is_unsettled(
+                        participant_key,
+                        &queued_write.submission.marks,
+                        shown_at,
+                        settle,
+                    ))
     }
 
     async fn read(
         &self,
-        permit: Option<Permit>,
-        cycle: &Cycle,
+        permit: Option<CallPermit>,
+        context: &RequestContext,
     ) -> Result<(AttributeMap, Instant), Error> {
-        let wanted = Wanted {
-            subject: self.shared.subject(self.place.0, Some(self.place.1)),
-            cause: Cause::Since(Instant::now()),
-            class: Class::Admitted,
+        let wanted = CoalescedRead {
+            read_target: self.shared.subject(self.participant_key.0, Some(self.participant_key.1)),
+            cause: Freshness::SentAfter(Instant::now()),
+            class: PriorityClass::Committed,
             retries: true,
             permit,
             reserve: 0,
         };
-        let (sight, _) = self.shared.reads.read(wanted, cycle).await?;
-        let participant = sight.conversation.participant(self.place.1);
+        let (snapshot, _) = self.shared.reads.read(wanted, context).await?;
+        let participant = snapshot.conversation.participant(self.participant_key.1);
         let map = participant.map(|participant| participant.attributes.clone());
-        Ok((map.unwrap_or_default(), sight.sent))
+        Ok((map.unwrap_or_default(), snapshot.sent))
     }
 
     /// While the fate of an earlier write is unknown, nothing can be said about a condition.
-    fn put_off_unsettled(&self, seats: Vec<Seat>) -> Vec<Seat> {
+    fn put_off_unsettled(&self, queued_writes: Vec<QueuedWrite>) -> Vec<QueuedWrite> {
         let settle = self.shared.settle().measured;
-        let unsettled = |seat: &Seat| {
-            let own = &seat.ride.marks;
-            seat.ride.condition.is_some()
-                && self.shared.held.is_unsettled(self.place, own, Instant::now(), settle)
+        let unsettled = |queued_write: &QueuedWrite| {
+            let own = &queued_write.submission.marks;
+            queued_write.submission.condition.is_some()
+                && self.shared.pending_writes.is_unsettled(
+                    self.participant_key,
+                    own,
+                    Instant::now(),
+                    settle,
+                )
         };
-        let (waiting, ready): (Vec<_>, Vec<_>) = seats.into_iter().partition(unsettled);
-        for mut seat in waiting {
-            let pause = FIRST_PAUSE.saturating_mul(1 << seat.put_off.min(10)).min(LONGEST_PAUSE);
-            seat.put_off += 1;
-            seat.not_before = Some(Instant::now() + pause);
-            self.put_back(seat);
+        let (waiting, ready): (Vec<_>, Vec<_>) = queued_writes.into_iter().partition(unsettled);
+        for mut queued_write in waiting {
+            let pause =
+                FIRST_PAUSE.saturating_mul(1 << queued_write.put_off.min(10)).min(MAX_PAUSE);
+            queued_write.put_off += 1;
+            queued_write.not_before = Some(Instant::now() + pause);
+            self.requeue(queued_write);
         }
         ready
     }
 
     /// Merges in order of arrival. Whoever cannot be part of it is told, or waits for the next.
-    fn merge(&self, seats: Vec<Seat>, basis: &Basis) -> (Vec<Seat>, Merge) {
-        let mut merge = Merge::onto(basis.stood.map.clone(), self.shared.settings.limits);
-        let mut members = Vec::with_capacity(seats.len());
-        for seat in seats {
-            let ride = &seat.ride;
-            if let Some(condition) = &ride.condition
-                && !condition.holds(self.place.1, merge.map(), &ride.patch)
+    fn merge(
+        &self,
+        queued_writes: Vec<QueuedWrite>,
+        merge_base: &MergeBase,
+    ) -> (Vec<QueuedWrite>, PatchMerger) {
+        let mut merge =
+            PatchMerger::new(merge_base.state_before.map.clone(), self.shared.settings.limits);
+        let mut members = Vec::with_capacity(queued_writes.len());
+        for queued_write in queued_writes {
+            let submission = &queued_write.submission;
+            if let Some(condition) = &submission.condition
+                && !condition.holds(self.participant_key.1, merge.map(), &submission.patch)
             {
-                if condition.holds(self.place.1, &basis.stood.map, &ride.patch) {
+                if condition.holds(
+                    self.participant_key.1,
+                    &merge_base.state_before.map,
+                    &submission.patch,
+                ) {
                     // Only the batch stands against it, which may fail yet: judged again after it.
-                    self.put_back(seat);
+                    self.requeue(queued_write);
                 } else {
-                    let current = condition.current(self.place.1, &basis.stood.map);
-                    seat.fail(Error::PreconditionFailed { current });
+                    let current =
+                        condition.current(self.participant_key.1, &merge_base.state_before.map);
+                    queued_write.fail(Error::PreconditionFailed { current });
                 }
                 continue;
             }
-            let wanted = self.wanted(&seat, basis, merge.map());
-            let held = &self.shared.held;
+            let wanted = self.wanted(&queued_write, merge_base, merge.map());
+            let pending_writes = &self.shared.pending_writes;
             // An older map than the write itself must not let it through, nor refuse it.
-            let is_remembered = basis.shown_at < ride.arrived;
-            let added = merge.add((ride.arrival, is_remembered), &wanted, |key, change| {
-                held.is_overtaken(self.place, key, ride.arrival, change)
+            let is_remembered = merge_base.shown_at < submission.arrived;
+            let added = merge.add((submission.arrival, is_remembered), &wanted, |key, change| {
+                pending_writes.is_overtaken(self.participant_key, key, submission.arrival, change)
             });
             match added {
-                Ok(()) => members.push(seat),
-                Err(excess) => seat.tell(Told::Refused(Error::AttributesTooLarge(excess))),
+                Ok(()) => members.push(queued_write),
+                Err(excess) => queued_write
+                    .complete(SubmissionResult::Refused(Error::AttributesTooLarge(excess))),
             }
         }
         (members, merge)
@@ -200,117 +238,148 @@ impl Runner {
 
     /// What a member wants to be sent. A conditional one is judged and compared here; the others
     /// have left out what they saw in place.
-    fn wanted(&self, seat: &Seat, basis: &Basis, now: &AttributeMap) -> Patch {
-        let ride = &seat.ride;
-        if ride.condition.is_none() {
-            return ride.patch.clone();
+    fn wanted(
+        &self,
+        queued_write: &QueuedWrite,
+        merge_base: &MergeBase,
+        now: &AttributeMap,
+    ) -> Patch {
+        let submission = &queued_write.submission;
+        if submission.condition.is_none() {
+            return submission.patch.clone();
         }
         // What only stands there with changes that nobody has seen yet is sent as well: it would be
         // called unchanged without ever having been read.
-        let (unseen, undone) = (ride.patch.missing_in(&basis.shown), ride.patch.missing_in(now));
-        let held = &self.shared.held;
-        ride.patch.only(|key| {
-            unseen.get(key).is_some() || undone.get(key).is_some() || held.is_open(self.place, key)
+        let (unseen, undone) =
+            (submission.patch.missing_in(&merge_base.shown), submission.patch.missing_in(now));
+        let pending_writes = &self.shared.pending_writes;
+        submission.patch.only(|key| {
+            unseen.get(key).is_some()
+                || undone.get(key).is_some()
+                || pending_writes.is_open(self.participant_key, key)
         })
     }
 
     /// Sends a batch, and tells its members. Comes back with those that have to be sent singly.
-    async fn send(&self, mut batch: Batch) -> Vec<Seat> {
+    async fn send(&self, mut batch: WriteBatch) -> Vec<QueuedWrite> {
         if batch.patch.is_empty() {
-            self.tell(batch, &Ok(Instant::now()));
+            self.report_result(batch, &Ok(Instant::now()));
             return Vec::new();
         }
-        let (held, place) = (&self.shared.held, self.place);
-        let arrivals = Merge::arrivals(&batch.parts);
-        let mark = held.sending(place, &batch.patch, &batch.basis.shown, &arrivals);
-        batch.mark = Some(mark);
-        let call = PatchCall {
-            conversation: place.0,
-            participant: place.1,
+        let (pending_writes, participant_key) = (&self.shared.pending_writes, self.participant_key);
+        let arrivals = PatchMerger::arrivals(&batch.parts);
+        let pending_id = pending_writes.sending(
+            participant_key,
+            &batch.patch,
+            &batch.merge_base.shown,
+            &arrivals,
+        );
+        batch.pending_id = Some(pending_id);
+        let call = UpstreamPatch {
+            conversation: participant_key.0,
+            participant: participant_key.1,
             attributes: self.body(&batch),
-            again: batch.seats.iter().all(|seat| !seat.ride.marks.is_empty()),
+            again: batch
+                .queued_writes
+                .iter()
+                .all(|queued_write| !queued_write.submission.marks.is_empty()),
             permit: batch.permits.pop(),
         };
-        self.shared.meter.batch(batch.seats.len());
+        self.shared.recorder.batch(batch.queued_writes.len());
         let start = Instant::now();
-        let result = self.shared.conversations.patch(call, &batch.cycle).await;
-        batch.cycle.spend(Phase::Patch, start.elapsed());
+        let result = self.shared.conversations.patch(call, &batch.context).await;
+        batch.context.spend(RequestPhase::Patch, start.elapsed());
         match &result {
-            Ok(()) => held.accepted(place, mark),
-            Err(CallFailure { fate: Fate::NotApplied, .. }) => held.refused(place, mark),
-            Err(CallFailure { fate: Fate::Unknown | Fate::UnknownOnce, .. }) => {}
+            Ok(()) => pending_writes.accepted(participant_key, pending_id),
+            Err(UpstreamFailure { fate: PatchFate::NotApplied, .. }) => {
+                pending_writes.refused(participant_key, pending_id)
+            }
+            Err(UpstreamFailure { fate: PatchFate::Unknown | PatchFate::UnknownOnce, .. }) => {}
         }
-        held.answered(place);
-        self.shared.reads.patched(place);
+        pending_writes.answered(participant_key);
+        self.shared.reads.patched(participant_key);
         match result {
-            Err(failure) if batch.seats.len() > 1 && is_rejection(&failure) => {
-                batch.seats.iter().for_each(|seat| seat.ride.cycle.share(&batch.cycle));
-                batch.seats
+            Err(failure) if batch.queued_writes.len() > 1 && is_rejection(&failure) => {
+                batch.queued_writes.iter().for_each(|queued_write| {
+                    queued_write.submission.context.add_usage_of(&batch.context)
+                });
+                batch.queued_writes
             }
             result => {
-                self.tell(batch, &result.map(|()| Instant::now()));
+                self.report_result(batch, &result.map(|()| Instant::now()));
                 Vec::new()
             }
         }
     }
 
-    fn body(&self, batch: &Batch) -> AttributeMap {
+    fn body(&self, batch: &WriteBatch) -> AttributeMap {
         if self.shared.settings.patch_full {
             // A map that replaces must not lose what we wrote and cannot see yet.
-            batch.patch.applied_to(&batch.basis.stood.map)
+            batch.patch.applied_to(&batch.merge_base.state_before.map)
         } else {
             batch.patch.as_sent()
         }
     }
 
-    fn tell(&self, batch: Batch, result: &Result<Instant, CallFailure>) {
-        let Batch { seats, parts, patch, basis, cycle, mut permits, mark } = batch;
-        let fare = permits.pop().map(|permit| Fare::new(Permits::from(permit))).unwrap_or_default();
-        let (unit, losses) = ((self.shared.random)(), Arc::<Losses>::default());
-        for (mut seat, part) in seats.into_iter().zip(parts) {
-            let result = seat.told_of(result, &patch, &part);
+    fn report_result(&self, batch: WriteBatch, result: &Result<Instant, UpstreamFailure>) {
+        let WriteBatch {
+            queued_writes,
+            parts,
+            patch,
+            merge_base,
+            context,
+            mut permits,
+            pending_id,
+        } = batch;
+        let reserved_calls = permits
+            .pop()
+            .map(|permit| ReservedCalls::new(CallPermits::from(permit)))
+            .unwrap_or_default();
+        let (unit, losses) = ((self.shared.random)(), Arc::<LostKeyReport>::default());
+        for (mut queued_write, part) in queued_writes.into_iter().zip(parts) {
+            let result = queued_write.result_of(result, &patch, &part);
             let result = &result;
-            seat.ride.cycle.share(&cycle);
-            if let Some(wait) = pause_before_another(&seat, result, &cycle) {
-                seat.not_before = Some(Instant::now() + wait);
-                self.put_back(seat);
+            queued_write.submission.context.add_usage_of(&context);
+            if let Some(wait) = pause_before_another(&queued_write, result, &context) {
+                queued_write.not_before = Some(Instant::now() + wait);
+                self.requeue(queued_write);
                 continue;
             }
-            let told = super::Sent {
+            let told = super::BatchReceipt {
                 carried: part.carried,
                 overtaken: part.overtaken,
                 patch: Arc::clone(&patch),
-                shown: Arc::clone(&basis.shown),
-                shown_at: basis.shown_at,
-                stood: Arc::clone(&basis.stood),
-                unseen: Arc::clone(&basis.unseen),
+                shown: Arc::clone(&merge_base.shown),
+                shown_at: merge_base.shown_at,
+                state_before: Arc::clone(&merge_base.state_before),
+                unseen: Arc::clone(&merge_base.unseen),
                 result: result.clone(),
-                mark,
-                fare: fare.clone(),
+                pending_id,
+                reserved_calls: reserved_calls.clone(),
                 losses: Arc::clone(&losses),
                 unit,
             };
-            seat.tell(Told::Sent(Box::new(told)));
+            queued_write.complete(SubmissionResult::Sent(Box::new(told)));
         }
     }
 }
 
-impl Seat {
+impl QueuedWrite {
     /// What became of the PATCH, as far as this member may know of what others put into it.
-    fn told_of(
+    fn result_of(
         &self,
-        result: &Result<Instant, CallFailure>,
+        result: &Result<Instant, UpstreamFailure>,
         patch: &Patch,
-        part: &Part,
-    ) -> Result<Instant, CallFailure> {
-        let rights = &self.ride.cycle.client().rights;
+        part: &MergeContribution,
+    ) -> Result<Instant, UpstreamFailure> {
+        let rights = &self.submission.context.client().rights;
         let own =
             |key: &AttributeKey| part.carried.get(key).is_some() || part.overtaken.contains(key);
         result.clone().map_err(|failure| {
             if patch.keys().all(own) {
                 return failure;
             }
-            CallFailure {
+            UpstreamFailure {
                 error: access_filter::refusal_of_shared(failure.error, rights),
                 ..failure
             }
@@ -321,22 +390,25 @@ impl Seat {
 /// How long a member waits for another batch, where its own failed only because a more impatient
 /// member came along, and there is time yet.
 fn pause_before_another(
-    seat: &Seat,
-    result: &Result<Instant, CallFailure>,
-    cycle: &Cycle,
+    queued_write: &QueuedWrite,
+    result: &Result<Instant, UpstreamFailure>,
+    context: &RequestContext,
 ) -> Option<Duration> {
-    let Err(CallFailure { error, fate: Fate::NotApplied, .. }) = result else { return None };
-    if !cycle.was_hurried() {
+    let Err(UpstreamFailure { error, fate: PatchFate::NotApplied, .. }) = result else {
+        return None;
+    };
+    if !context.was_cut_short() {
         return None;
     }
     let wait = error.retry_after().unwrap_or_default();
-    let fits = Instant::now() + wait < seat.deadline() && seat.deadline() > cycle.start_by();
+    let fits = Instant::now() + wait < queued_write.deadline()
+        && queued_write.deadline() > context.start_by();
     fits.then_some(wait)
 }
 
 /// Whether upstream has refused what the PATCH holds, and might not have, had it held less.
-fn is_rejection(failure: &CallFailure) -> bool {
-    failure.fate == Fate::NotApplied
+fn is_rejection(failure: &UpstreamFailure) -> bool {
+    failure.fate == PatchFate::NotApplied
         && match &failure.error {
             Error::AttributesTooLarge(_) => true,
             Error::UpstreamRejected { status, .. } => matches!(status, 400 | 413 | 422),

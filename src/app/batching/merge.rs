@@ -1,35 +1,35 @@
-//! What the changes of several callers come to, in order of arrival. Pure.
+//! What the changes of several clients come to, in order of arrival. Pure.
 //!
-//! A later caller's change of a key stands in place of an earlier one's. A change that would make
+//! A later client's change of a key stands in place of an earlier one's. A change that would make
 //! the map too large is taken out, and the others go on without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::{AttributeKey, AttributeMap, Change, Limits, Patch, SizeExcess};
+use crate::domain::{AttributeKey, AttributeLimits, AttributeMap, KeyChange, Patch, SizeExcess};
 
-/// The changes of several callers as one.
+/// The changes of several clients as one.
 #[derive(Debug)]
-pub struct Merge {
-    limits: Limits,
+pub struct PatchMerger {
+    limits: AttributeLimits,
     merged: AttributeMap,
     patch: Patch,
-    parts: Vec<Part>,
+    parts: Vec<MergeContribution>,
 }
 
-/// What became of the changes of one caller.
+/// What became of the changes of one client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct MergeContribution {
     /// The number of its arrival.
     pub arrival: u64,
     /// Changes that are part of the whole.
     pub carried: Patch,
-    /// Keys that a later caller has changed to something else.
+    /// Keys that a later client has changed to something else.
     pub overtaken: BTreeSet<AttributeKey>,
 }
 
-impl Merge {
+impl PatchMerger {
     /// Nothing yet, on top of `base`.
-    pub fn onto(base: AttributeMap, limits: Limits) -> Self {
+    pub fn new(base: AttributeMap, limits: AttributeLimits) -> Self {
         Self { limits, merged: base, patch: Patch::default(), parts: Vec::new() }
     }
 
@@ -38,8 +38,8 @@ impl Merge {
         &self.merged
     }
 
-    /// Adds the changes of the next caller in order of arrival. `is_overtaken` tells which keys a
-    /// later caller has sent already. Of a base that is remembered the map must stay well below the
+    /// Adds the changes of the next client in order of arrival. `is_overtaken` tells which keys a
+    /// later client has sent already. Of a base that is remembered the map must stay well below the
     /// limit.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Merge {
         &mut self,
         (arrival, is_remembered): (u64, bool),
         patch: &Patch,
-        is_overtaken: impl Fn(&AttributeKey, &Change) -> bool,
+        is_overtaken: impl Fn(&AttributeKey, &KeyChange) -> bool,
     ) -> Result<(), SizeExcess> {
         let lost = |key: &AttributeKey| patch.get(key).is_some_and(|to| is_overtaken(key, to));
         let overtaken: BTreeSet<_> = patch.keys().filter(|key| lost(key)).cloned().collect();
@@ -58,13 +58,13 @@ impl Merge {
         limits.check(&self.merged, &merged)?;
         self.merged = merged;
         self.patch = std::mem::take(&mut self.patch).then(carried.clone());
-        self.parts.push(Part { arrival, carried, overtaken });
+        self.parts.push(MergeContribution { arrival, carried, overtaken });
         Ok(())
     }
 
-    /// The whole, and what became of each caller's part: carried is what the whole holds as the
-    /// caller wants it, whoever else wants the same.
-    pub fn finish(mut self) -> (Patch, Vec<Part>) {
+    /// The whole, and what became of each client's part: carried is what the whole holds as the
+    /// client wants it, whoever else wants the same.
+    pub fn finish(mut self) -> (Patch, Vec<MergeContribution>) {
         for part in &mut self.parts {
             let holds = |key: &AttributeKey| self.patch.get(key) == part.carried.get(key);
             let carried = part.carried.only(holds);
@@ -75,9 +75,9 @@ impl Merge {
         (self.patch, self.parts)
     }
 
-    /// The last caller of each key that the whole holds.
-    pub fn arrivals(parts: &[Part]) -> BTreeMap<AttributeKey, u64> {
-        let each = |part: &Part| {
+    /// The last client of each key that the whole holds.
+    pub fn arrivals(parts: &[MergeContribution]) -> BTreeMap<AttributeKey, u64> {
+        let each = |part: &MergeContribution| {
             let arrival = part.arrival;
             part.carried.keys().map(|key| (key.clone(), arrival)).collect::<Vec<_>>()
         };
@@ -94,16 +94,19 @@ mod tests {
 
     fn patch(changes: &[(String, String)]) -> Patch {
         let change = |(key, value): &(String, String)| {
-            (AttributeKey::existing(key), Change::to(AttributeValue::new(value)))
+            (AttributeKey::existing(key), KeyChange::to(AttributeValue::new(value)))
         };
         changes.iter().map(change).collect()
     }
 
-    fn merged(callers: &[&[(&str, &str)]], limit: usize) -> (Patch, Vec<Part>, Vec<u64>) {
-        let limits = Limits { total_bytes: limit };
-        let mut merge = Merge::onto(AttributeMap::default(), limits);
+    fn merged(
+        client_registry: &[&[(&str, &str)]],
+        limit: usize,
+    ) -> (Patch, Vec<MergeContribution>, Vec<u64>) {
+        let limits = AttributeLimits { total_bytes: limit };
+        let mut merge = PatchMerger::new(AttributeMap::default(), limits);
         let mut refused = Vec::new();
-        for (arrival, changes) in (0_u64..).zip(callers) {
+        for (arrival, changes) in (0_u64..).zip(client_registry) {
             let changes: Vec<_> =
                 changes.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
             if merge.add((arrival, false), &patch(&changes), |_, _| false).is_err() {
@@ -130,15 +133,18 @@ mod tests {
     }
 
     #[test]
-    fn whoever_wants_what_is_sent_is_carried_whatever_came_in_between() {
+    fn a_write_of_the_sent_value_joins_the_batch() {
         let (_, parts, _) = merged(&[&[("a", "1")], &[("a", "2")], &[("a", "1")]], 1000);
         let lost: Vec<_> = parts.iter().map(|part| part.overtaken.len()).collect();
         assert_eq!(lost, [0, 1, 0]);
-        assert_eq!(Merge::arrivals(&parts), BTreeMap::from([(AttributeKey::existing("a"), 2)]));
+        assert_eq!(
+            PatchMerger::arrivals(&parts),
+            BTreeMap::from([(AttributeKey::existing("a"), 2)])
+        );
     }
 
     #[test]
-    fn the_change_that_crosses_the_limit_is_taken_out_and_later_ones_go_on() {
+    fn the_change_over_the_limit_is_removed_and_later_ones_stay() {
         let (patch, _, refused) =
             merged(&[&[("a", "1234")], &[("b", "12345678901234567890")], &[("c", "1")]], 24);
         assert_eq!((keys(patch.keys()), refused), (vec!["a", "c"], vec![1]));
@@ -146,7 +152,8 @@ mod tests {
 
     #[test]
     fn what_a_later_caller_has_sent_already_is_not_sent_again() {
-        let mut merge = Merge::onto(AttributeMap::default(), Limits { total_bytes: 1000 });
+        let mut merge =
+            PatchMerger::new(AttributeMap::default(), AttributeLimits { total_bytes: 1000 });
         let wanted = patch(&[("a".into(), "1".into()), ("b".into(), "1".into())]);
         merge.add((0, false), &wanted, |key, _| key.as_str() == "a").expect("fits");
         let (whole, parts) = merge.finish();
@@ -156,22 +163,22 @@ mod tests {
     proptest! {
         #[test]
         fn a_merge_is_the_same_as_one_change_after_another(
-            callers in proptest::collection::vec(
+            client_registry in proptest::collection::vec(
                 proptest::collection::vec(("[a-d]", "[x-z]?"), 1..4), 1..8)
         ) {
-            let mut merge = Merge::onto(AttributeMap::default(), Limits { total_bytes: 10_000 });
+            let mut merge = PatchMerger::new(AttributeMap::default(), AttributeLimits { total_bytes: 10_000 });
             let mut one_by_one = AttributeMap::default();
-            for (arrival, caller) in (0_u64..).zip(&callers) {
-                let patch = patch(caller);
+            for (arrival, client) in (0_u64..).zip(&client_registry) {
+                let patch = patch(client);
                 merge.add((arrival, false), &patch, |_, _| false).expect("fits");
                 one_by_one = patch.applied_to(&one_by_one);
             }
             prop_assert_eq!(merge.map(), &one_by_one);
             let (whole, parts) = merge.finish();
             prop_assert_eq!(&whole.applied_to(&AttributeMap::default()), &one_by_one);
-            for (part, caller) in parts.iter().zip(&callers) {
-                // Every key of every caller is told of, once, and carried exactly if it came true.
-                let patch = patch(caller);
+            for (part, client) in parts.iter().zip(&client_registry) {
+                // Every key of every client is told of, once, and carried exactly if it came true.
+                let patch = patch(client);
                 prop_assert_eq!(part.carried.len() + part.overtaken.len(), patch.len());
                 prop_assert!(part.carried.missing_in(&one_by_one).is_empty());
                 let lost = patch.only(|key| part.overtaken.contains(key));

@@ -4,28 +4,38 @@
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::worker::{Next, Runner};
-use super::{Seat, Told};
+use super::worker::{BatchWorker, PlannedBatch};
+use super::{QueuedWrite, SubmissionResult};
 use crate::app::budget_accounts;
 use crate::error::Error;
-use crate::ports::{Booking, BoxFuture, Payer, Permit, Permits, Wish};
+use crate::ports::{
+    BoxFuture, BudgetAccount, CallPermit, CallPermits, Reservation, ReservationRequest,
+};
 
 /// Ends when what was booked is granted, or never will be.
-type Granted = BoxFuture<'static, Result<Permits, Error>>;
+type GrantFuture = BoxFuture<'static, Result<CallPermits, Error>>;
 
-impl Runner {
+impl BatchWorker {
     /// Gets the permits that are missing. `None` if there will be none, or nobody waits any more.
-    pub(super) async fn book(&self, next: Next, changed: &Notify) -> Option<Vec<Permit>> {
-        let Next { wish, mut permits, .. } = next;
-        if wish.calls == 0 {
+    pub(super) async fn reserve(
+        &self,
+        next: PlannedBatch,
+        changed: &Notify,
+    ) -> Option<Vec<CallPermit>> {
+        let PlannedBatch { reservation_request, mut permits, .. } = next;
+        if reservation_request.calls == 0 {
             return Some(permits);
         }
-        let payers = self.payers();
-        let granted = match budget_accounts::book(&*self.shared.pacing, wish, &payers) {
-            Ok(Booking::Now(granted)) => Ok(each(granted, Vec::new())),
-            Ok(Booking::Later { expected, granted }) => {
-                self.expect(expected, wish);
-                self.granted(wish, payers, (expected, granted), changed).await?
+        let accounts = self.payers();
+        let granted = match budget_accounts::reserve(
+            &*self.shared.call_budget,
+            reservation_request,
+            &accounts,
+        ) {
+            Ok(Reservation::Now(granted)) => Ok(each(granted, Vec::new())),
+            Ok(Reservation::Later { expected, granted }) => {
+                self.record_expected_start(expected, reservation_request);
+                self.granted(reservation_request, accounts, (expected, granted), changed).await?
             }
             Err(refusal) => Err(refusal),
         };
@@ -36,7 +46,9 @@ impl Runner {
             }
             Err(refusal) => {
                 // Who came later with more time is booked for anew.
-                self.refuse(&refusal, |seat| !seat.alone && seat.deadline() <= wish.deadline);
+                self.refuse(&refusal, |queued_write| {
+                    !queued_write.alone && queued_write.deadline() <= reservation_request.deadline
+                });
                 None
             }
         }
@@ -46,18 +58,18 @@ impl Runner {
     /// as much already. `None` if nobody waits any more.
     async fn granted(
         &self,
-        wish: Wish,
-        mut payers: Vec<Payer>,
-        (mut expected, mut granted): (Instant, Granted),
+        reservation_request: ReservationRequest,
+        mut accounts: Vec<BudgetAccount>,
+        (mut expected, mut granted): (Instant, GrantFuture),
         changed: &Notify,
-    ) -> Option<Result<Vec<Permit>, Error>> {
-        let (mut brought, mut missing) = (Vec::new(), wish.calls);
+    ) -> Option<Result<Vec<CallPermit>, Error>> {
+        let (mut brought, mut missing) = (Vec::new(), reservation_request.calls);
         loop {
             tokio::select! {
                 granted = &mut granted => return Some(granted.map(|all| each(all, brought))),
                 () = changed.notified() => if self.is_deserted() { return None },
             }
-            let here = self.brought(missing);
+            let here = self.take_prereserved(missing);
             let fewer = !here.is_empty();
             missing = missing.saturating_sub(u32::try_from(here.len()).unwrap_or(missing));
             brought.extend(here);
@@ -66,78 +78,102 @@ impl Runner {
             }
             let mut who = self.payers();
             // For fewer calls anybody may get them sooner, and else whoever was not asked yet.
-            who.retain(|payer| fewer || !payers.contains(payer));
+            who.retain(|account| fewer || !accounts.contains(account));
             if who.is_empty() {
                 continue;
             }
-            match budget_accounts::book(&*self.shared.pacing, Wish { calls: missing, ..wish }, &who)
-            {
-                Ok(Booking::Now(permits)) => return Some(Ok(each(permits, brought))),
-                Ok(Booking::Later { expected: sooner, granted: other }) if sooner < expected => {
+            match budget_accounts::reserve(
+                &*self.shared.call_budget,
+                ReservationRequest { calls: missing, ..reservation_request },
+                &who,
+            ) {
+                Ok(Reservation::Now(permits)) => return Some(Ok(each(permits, brought))),
+                Ok(Reservation::Later { expected: sooner, granted: other })
+                    if sooner < expected =>
+                {
                     (expected, granted) = (sooner, other);
                 }
-                Ok(Booking::Later { .. }) | Err(_) => {}
+                Ok(Reservation::Later { .. }) | Err(_) => {}
             }
-            for payer in who {
-                budget_accounts::add(&mut payers, payer);
+            for account in who {
+                budget_accounts::add_account(&mut accounts, account);
             }
-            self.expect(expected, wish);
+            self.record_expected_start(expected, reservation_request);
         }
     }
 
     /// Calls that members have booked before they came, so many at most.
-    fn brought(&self, calls: u32) -> Vec<Permit> {
-        let lines = self.shared.turns.lines();
-        let Some(line) = lines.get(&self.place) else { return Vec::new() };
+    fn take_prereserved(&self, calls: u32) -> Vec<CallPermit> {
+        let queues = self.shared.write_queues.queues();
+        let Some(queue) = queues.get(&self.participant_key) else { return Vec::new() };
         let now = Instant::now();
-        let ready = line.seats.values().filter(|seat| !seat.alone && seat.is_ready(now));
-        let fares = ready.flat_map(|seat| std::iter::from_fn(|| seat.ride.fare.take()));
+        let ready = queue
+            .queued_writes
+            .values()
+            .filter(|queued_write| !queued_write.alone && queued_write.is_ready(now));
+        let fares = ready.flat_map(|queued_write| {
+            std::iter::from_fn(|| queued_write.submission.reserved_calls.take())
+        });
         fares.take(calls as usize).collect()
     }
 
     /// Everybody on whose account the next batch can be booked.
-    fn payers(&self) -> Vec<Payer> {
-        let mut lines = self.shared.turns.lines();
-        let Some(line) = lines.get_mut(&self.place) else { return Vec::new() };
-        for seat in line.seats.values().filter(|seat| !seat.alone) {
-            budget_accounts::add(&mut line.payers, seat.ride.cycle.payer());
+    fn payers(&self) -> Vec<BudgetAccount> {
+        let mut queues = self.shared.write_queues.queues();
+        let Some(queue) = queues.get_mut(&self.participant_key) else { return Vec::new() };
+        for queued_write in queue.queued_writes.values().filter(|queued_write| !queued_write.alone)
+        {
+            budget_accounts::add_account(
+                &mut queue.accounts,
+                queued_write.submission.context.budget_account(),
+            );
         }
-        line.payers.clone()
+        queue.accounts.clone()
     }
 
     /// The next batch cannot leave before `expected`: whoever must be answered by then is told now.
-    fn expect(&self, expected: Instant, wish: Wish) {
-        if let Some(line) = self.shared.turns.lines().get_mut(&self.place) {
-            line.expected = Some(expected);
+    fn record_expected_start(&self, expected: Instant, reservation_request: ReservationRequest) {
+        if let Some(queue) = self.shared.write_queues.queues().get_mut(&self.participant_key) {
+            queue.expected = Some(expected);
         }
-        let is_late = |seat: &Seat| !seat.alone && seat.deadline() <= expected;
-        let lines = self.shared.turns.lines();
-        let any = lines.get(&self.place).is_some_and(|line| line.seats.values().any(is_late));
-        drop(lines);
+        let is_late =
+            |queued_write: &QueuedWrite| !queued_write.alone && queued_write.deadline() <= expected;
+        let queues = self.shared.write_queues.queues();
+        let any = queues
+            .get(&self.participant_key)
+            .is_some_and(|queue| queue.queued_writes.values().any(is_late));
+        drop(queues);
         if any {
-            let refusal = self.shared.pacing.refusal(wish.payer, wish.calls);
+            let refusal = self
+                .shared
+                .call_budget
+                .refusal(reservation_request.account, reservation_request.calls);
             self.refuse(&refusal, is_late);
         }
     }
 
-    pub(super) fn refuse(&self, refusal: &Error, which: impl Fn(&Seat) -> bool) {
-        let refused = match self.shared.turns.lines().get_mut(&self.place) {
-            Some(line) => line.take(which),
+    pub(super) fn refuse(&self, refusal: &Error, which: impl Fn(&QueuedWrite) -> bool) {
+        let refused = match self.shared.write_queues.queues().get_mut(&self.participant_key) {
+            Some(queue) => queue.take(which),
             None => return,
         };
-        for seat in refused {
-            self.shared.meter.writes_waiting(-1);
-            seat.tell(Told::Refused(refusal.clone()));
+        for queued_write in refused {
+            self.shared.recorder.writes_waiting(-1);
+            queued_write.complete(SubmissionResult::Refused(refusal.clone()));
         }
     }
 
     fn is_deserted(&self) -> bool {
-        self.shared.turns.lines().get(&self.place).is_none_or(|line| line.seats.is_empty())
+        self.shared
+            .write_queues
+            .queues()
+            .get(&self.participant_key)
+            .is_none_or(|queue| queue.queued_writes.is_empty())
     }
 }
 
 /// Permits one by one, beside others.
-fn each(mut permits: Permits, mut others: Vec<Permit>) -> Vec<Permit> {
+fn each(mut permits: CallPermits, mut others: Vec<CallPermit>) -> Vec<CallPermit> {
     others.extend(std::iter::from_fn(|| permits.take()));
     others
 }

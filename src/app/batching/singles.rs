@@ -1,7 +1,7 @@
-//! Members of a rejected batch: each goes alone, in order of arrival, on the account of its own caller.
+//! Members of a rejected batch: each goes alone, in order of arrival, on the account of its own client.
 //!
 //! There may be as many as a batch had members, each with calls of its own, so nothing of it was
-//! booked before. Where a caller has no calls left for them, they wait as anything else of it would,
+//! booked before. Where a client has no calls left for them, they wait as anything else of it would,
 //! and whoever else writes to this participant goes meanwhile.
 
 use std::time::Duration;
@@ -9,81 +9,87 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::worker::{Next, Runner};
-use super::{Line, Seat};
+use super::worker::{BatchWorker, PlannedBatch};
+use super::{ParticipantQueue, QueuedWrite};
 use crate::error::Error;
-use crate::ports::{Booking, Payer, Permit, Wish};
+use crate::ports::{BudgetAccount, CallPermit, Reservation, ReservationRequest};
 
 /// Who is put off is looked at again no sooner: the time that was reckoned may have come already.
-const LEAST_PAUSE: Duration = Duration::from_millis(10);
+const MIN_PAUSE: Duration = Duration::from_millis(10);
 
 /// Who goes along in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Group {
+pub(super) enum BatchKind {
     /// Everybody who need not go alone.
-    Together,
+    Shared,
     /// The one that arrived with this number.
-    Alone(u64),
+    Single(u64),
 }
 
-impl Group {
-    /// Whether `seat` is one of them.
-    pub(super) fn has(self, seat: &Seat) -> bool {
+impl BatchKind {
+    /// Whether `queued_write` is one of them.
+    pub(super) fn has(self, queued_write: &QueuedWrite) -> bool {
         match self {
-            Self::Together => !seat.alone,
-            Self::Alone(arrival) => seat.ride.arrival == arrival,
+            Self::Shared => !queued_write.alone,
+            Self::Single(arrival) => queued_write.submission.arrival == arrival,
         }
     }
 }
 
-impl Line {
+impl ParticipantQueue {
     /// Who goes next: the first of those who can, and all who go with it. Between two that go alone
     /// everybody else has a turn.
-    pub(super) fn ready(&self, now: Instant) -> (Group, Vec<&Seat>) {
-        let mut ready: Vec<&Seat> = self.seats.values().filter(|seat| seat.is_ready(now)).collect();
-        let others_turn = self.alone_went && ready.iter().any(|seat| !seat.alone);
+    pub(super) fn ready(&self, now: Instant) -> (BatchKind, Vec<&QueuedWrite>) {
+        let mut ready: Vec<&QueuedWrite> =
+            self.queued_writes.values().filter(|queued_write| queued_write.is_ready(now)).collect();
+        let others_turn = self.alone_went && ready.iter().any(|queued_write| !queued_write.alone);
         let group = match ready.first() {
-            Some(first) if first.alone && !others_turn => Group::Alone(first.ride.arrival),
-            Some(_) | None => Group::Together,
+            Some(first) if first.alone && !others_turn => {
+                BatchKind::Single(first.submission.arrival)
+            }
+            Some(_) | None => BatchKind::Shared,
         };
-        ready.retain(|seat| group.has(seat));
+        ready.retain(|queued_write| group.has(queued_write));
         (group, ready)
     }
 }
 
-impl Seat {
+impl QueuedWrite {
     /// Whether it has not been put off, or no longer.
     pub(super) fn is_ready(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|moment| moment <= now)
     }
 
-    /// Whether it goes alone, on the account of `payer`.
-    fn is_alone_for(&self, payer: Payer) -> bool {
-        self.alone && self.ride.cycle.payer() == payer
+    /// Whether it goes alone, on the account of `account`.
+    fn is_alone_for(&self, account: BudgetAccount) -> bool {
+        self.alone && self.submission.context.budget_account() == account
     }
 }
 
-impl Runner {
+impl BatchWorker {
     /// Gets the permits for one that goes alone. `None` if there are none yet, or will be none.
-    pub(super) async fn book_alone(
+    pub(super) async fn reserve_single(
         &self,
         arrival: u64,
-        next: Next,
+        next: PlannedBatch,
         changed: &Notify,
-    ) -> Option<Vec<Permit>> {
-        let Next { wish, mut permits, .. } = next;
-        let granted = match self.shared.pacing.book(wish) {
-            Ok(Booking::Now(granted)) => Ok(granted),
-            Ok(Booking::Later { expected, granted }) => {
-                self.refuse_alone(
-                    &self.shared.pacing.refusal(wish.payer, wish.calls),
-                    wish,
+    ) -> Option<Vec<CallPermit>> {
+        let PlannedBatch { reservation_request, mut permits, .. } = next;
+        let granted = match self.shared.call_budget.reserve(reservation_request) {
+            Ok(Reservation::Now(granted)) => Ok(granted),
+            Ok(Reservation::Later { expected, granted }) => {
+                self.refuse_single(
+                    &self
+                        .shared
+                        .call_budget
+                        .refusal(reservation_request.account, reservation_request.calls),
+                    reservation_request,
                     expected,
                 );
                 tokio::select! {
                     granted = granted => granted,
-                    () = self.company(arrival, wish.payer, changed) => {
-                        self.put_off(wish.payer, expected);
+                    () = self.other_writer_waiting(arrival, reservation_request.account, changed) => {
+                        self.defer(reservation_request.account, expected);
                         return None;
                     }
                 }
@@ -96,20 +102,23 @@ impl Runner {
                 Some(permits)
             }
             Err(refusal) => {
-                self.refuse_alone(&refusal, wish, wish.deadline);
+                self.refuse_single(&refusal, reservation_request, reservation_request.deadline);
                 None
             }
         }
     }
 
-    /// Ends when somebody waits who could go in place of those who go alone for `payer`, or when the
+    /// Ends when somebody waits who could go in place of those who go alone for `account`, or when the
     /// one that is booked for has left.
-    async fn company(&self, arrival: u64, payer: Payer, changed: &Notify) {
+    async fn other_writer_waiting(&self, arrival: u64, account: BudgetAccount, changed: &Notify) {
         loop {
-            let waits = match self.shared.turns.lines().get(&self.place) {
-                Some(line) => {
-                    line.seats.contains_key(&arrival)
-                        && line.seats.values().all(|seat| seat.is_alone_for(payer))
+            let waits = match self.shared.write_queues.queues().get(&self.participant_key) {
+                Some(queue) => {
+                    queue.queued_writes.contains_key(&arrival)
+                        && queue
+                            .queued_writes
+                            .values()
+                            .all(|queued_write| queued_write.is_alone_for(account))
                 }
                 None => false,
             };
@@ -120,17 +129,29 @@ impl Runner {
         }
     }
 
-    fn put_off(&self, payer: Payer, expected: Instant) {
-        let until = expected.max(Instant::now() + LEAST_PAUSE);
-        if let Some(line) = self.shared.turns.lines().get_mut(&self.place) {
-            for seat in line.seats.values_mut().filter(|seat| seat.is_alone_for(payer)) {
-                seat.not_before = Some(until);
+    fn defer(&self, account: BudgetAccount, expected: Instant) {
+        let until = expected.max(Instant::now() + MIN_PAUSE);
+        if let Some(queue) = self.shared.write_queues.queues().get_mut(&self.participant_key) {
+            for queued_write in queue
+                .queued_writes
+                .values_mut()
+                .filter(|queued_write| queued_write.is_alone_for(account))
+            {
+                queued_write.not_before = Some(until);
             }
         }
     }
 
     /// Tells those who go alone as well and cannot wait so long.
-    fn refuse_alone(&self, refusal: &Error, wish: Wish, until: Instant) {
-        self.refuse(refusal, |seat| seat.is_alone_for(wish.payer) && seat.deadline() <= until);
+    fn refuse_single(
+        &self,
+        refusal: &Error,
+        reservation_request: ReservationRequest,
+        until: Instant,
+    ) {
+        self.refuse(refusal, |queued_write| {
+            queued_write.is_alone_for(reservation_request.account)
+                && queued_write.deadline() <= until
+        });
     }
 }

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use super::Flow;
-use crate::domain::{AttributeKey, AttributeMap, Candidate, WriteReport};
-use crate::error::{Effect, Error, Failure};
-use crate::ports::{Finding, KeyEnd, Stood};
+use super::WriteOperation;
+use crate::domain::{AttributeKey, AttributeMap, ParticipantSummary, WriteReport};
+use crate::error::{Effect, Error, RequestFailure};
+use crate::ports::{KeyResult, StateBefore, WriteFindings};
 
-impl Flow {
-    /// Hands back the dossier of this write, if it has one. Before its caller is told: who reads the
+impl WriteOperation {
+    /// Hands back the dossier of this write, if it has one. Before its client is told: who reads the
     /// answer must not be quicker than the record.
-    pub(super) fn account_for(&mut self, result: &Result<WriteReport, Failure>) {
-        let Some(custody) = self.custody.take() else { return };
+    pub(super) fn finish_audit(&mut self, result: &Result<WriteReport, RequestFailure>) {
+        let Some(audit_scope) = self.audit_scope.take() else { return };
         let (report, effect, code) = match result {
             Ok(report) => (Some(report), self.effect, None),
-            Err(Failure { error, effect }) => {
+            Err(RequestFailure { error, effect }) => {
                 let report = match error {
                     Error::Superseded(report) => Some(&**report),
                     _ => None,
@@ -24,40 +24,43 @@ impl Flow {
         };
         let outcome = |key: &AttributeKey| match report.and_then(|report| report.outcomes.get(key))
         {
-            Some(outcome) => KeyEnd::Outcome(*outcome),
+            Some(outcome) => KeyResult::Outcome(*outcome),
             None => self.end_of(key, effect),
         };
         let target = self.target.as_ref().map(|target| {
-            let Candidate { id, purpose, .. } = &target.participant;
+            let ParticipantSummary { id, purpose, .. } = &target.participant;
             (*id, purpose.to_string())
         });
-        let stood = self.stood.clone();
+        let state_before = self.state_before.clone();
         let ends = self.request.patch.keys().map(outcome).collect();
-        custody.settle(Finding { effect, code, target, stood, ends });
+        audit_scope.complete(WriteFindings { effect, code, target, state_before, ends });
     }
 
     /// Takes note of the map before what is to be sent.
-    pub(super) fn starts_from(&mut self, now: &AttributeMap) {
+    pub(super) fn set_baseline(&mut self, now: &AttributeMap) {
         self.before = now.clone();
         // Once something has left, what stood there before it is not to be seen any more.
-        if let (Some(_), Ok(place), true) = (&self.custody, self.place(), self.batch.is_empty()) {
-            self.stood = Some(Arc::new(self.shared.held.standing(place, now)));
+        if let (Some(_), Ok(participant_key), true) =
+            (&self.audit_scope, self.place(), self.batch.is_empty())
+        {
+            self.state_before =
+                Some(Arc::new(self.shared.pending_writes.expected_state(participant_key, now)));
         }
     }
 
     /// Something has left while this stood there. What leaves later finds the first already there.
-    pub(super) fn left_from(&mut self, stood: Arc<Stood>) {
+    pub(super) fn set_state_before(&mut self, state_before: Arc<StateBefore>) {
         if self.effect == Effect::NotApplied {
-            self.stood = Some(stood);
+            self.state_before = Some(state_before);
         }
     }
 
     /// What became of a key of a write that failed.
-    fn end_of(&self, key: &AttributeKey, effect: Effect) -> KeyEnd {
+    fn end_of(&self, key: &AttributeKey, effect: Effect) -> KeyResult {
         match effect {
-            Effect::NotApplied => KeyEnd::NotSent,
-            Effect::Unknown | Effect::Applied if self.taken.contains(key) => KeyEnd::Accepted,
-            Effect::Unknown | Effect::Applied => KeyEnd::Unknown,
+            Effect::NotApplied => KeyResult::NotSent,
+            Effect::Unknown | Effect::Applied if self.taken.contains(key) => KeyResult::Accepted,
+            Effect::Unknown | Effect::Applied => KeyResult::Unknown,
         }
     }
 }

@@ -3,20 +3,28 @@
 //! What is remembered never refuses: where it says that nothing has to be sent, that the call is
 //! over, or that the map is nearly full, a fresh read comes first.
 
-use super::{Cause, Class, Flow, Intent, Phase, Sight, Wanted, choose};
+use super::{
+    CoalescedRead, Freshness, PriorityClass, RequestPhase, SelectorIntent, Snapshot,
+    WriteOperation, choose,
+};
 use crate::domain::{
-    AttributeKey, AttributeMap, Candidate, ChosenBy, Conversation, Outcome, Patch, Watch,
+    AttributeKey, AttributeMap, Conversation, KeyOutcome, ParticipantSummary, Patch, SelectionRule,
+    WriteVerifier,
 };
 use crate::error::Error;
 use std::time::Duration;
 use tokio::time::Instant;
 
-impl Flow {
+impl WriteOperation {
     /// Finds the participant, and what has to be sent to it.
-    pub(super) async fn plan(&mut self) -> Result<Patch, Error> {
+    pub(super) async fn prepare(&mut self) -> Result<Patch, Error> {
         let start = Instant::now();
-        let planned = if self.may_go_unread() { self.glimpse().await } else { self.look().await };
-        self.request.cycle.spend(Phase::Read, start.elapsed());
+        let planned = if self.may_go_unread() {
+            self.diff_from_cache().await
+        } else {
+            self.read_and_diff().await
+        };
+        self.request.context.spend(RequestPhase::Read, start.elapsed());
         planned
     }
 
@@ -30,38 +38,38 @@ impl Flow {
     }
 
     /// Reads, and compares.
-    async fn look(&mut self) -> Result<Patch, Error> {
-        let (reads, cycle) = (self.shared.reads.clone(), self.request.cycle.clone());
-        let (sight, fare) = reads.read(self.first_read(), &cycle).await?;
-        self.fare = fare;
-        self.compare(&sight, false)
+    async fn read_and_diff(&mut self) -> Result<Patch, Error> {
+        let (reads, context) = (self.shared.reads.clone(), self.request.context.clone());
+        let (snapshot, reserved_calls) = reads.read(self.first_read(), &context).await?;
+        self.reserved_calls = reserved_calls;
+        self.compare(&snapshot, false)
     }
 
     /// The same, unless a read of moments ago is enough, or one that ends before ours is sent.
-    async fn glimpse(&mut self) -> Result<Patch, Error> {
+    async fn diff_from_cache(&mut self) -> Result<Patch, Error> {
         let warm_for = self.shared.settings.warm_for;
-        let (reads, cycle) = (self.shared.reads.clone(), self.request.cycle.clone());
-        let subject = self.subject();
-        let remembered = self.shared.memory.recall(subject, warm_for);
-        if let Some(sight) = remembered
-            && self.is_enough(&sight)
+        let (reads, context) = (self.shared.reads.clone(), self.request.context.clone());
+        let read_target = self.subject();
+        let remembered = self.shared.memory.recall(read_target, warm_for);
+        if let Some(snapshot) = remembered
+            && self.is_enough(&snapshot)
         {
-            return self.compare(&sight, sight.sent <= self.arrived);
+            return self.compare(&snapshot, snapshot.sent <= self.arrived);
         }
-        let mut follower = reads.follow(subject);
-        let own = reads.read(self.first_read(), &cycle);
+        let mut subscription = reads.subscribe(read_target);
+        let own = reads.read(self.first_read(), &context);
         tokio::pin!(own);
         loop {
             tokio::select! {
                 biased;
                 read = &mut own => {
-                    let (sight, fare) = read?;
-                    self.fare = fare;
-                    return self.compare(&sight, false);
+                    let (snapshot, reserved_calls) = read?;
+                    self.reserved_calls = reserved_calls;
+                    return self.compare(&snapshot, false);
                 }
-                sight = follower.next(None) => {
-                    if self.is_enough(&sight) {
-                        return self.compare(&sight, sight.sent <= self.arrived);
+                snapshot = subscription.next(None) => {
+                    if self.is_enough(&snapshot) {
+                        return self.compare(&snapshot, snapshot.sent <= self.arrived);
                     }
                 }
             }
@@ -69,45 +77,45 @@ impl Flow {
     }
 
     /// The read that this write would make, with the calls that follow it.
-    fn first_read(&self) -> Wanted {
+    fn first_read(&self) -> CoalescedRead {
         let options = &self.request.options;
         let (class, reserve) = match (options.dry_run, options.verify) {
-            (true, _) => (Class::Read, 0),
-            (false, true) => (Class::Write, 2),
-            (false, false) => (Class::Write, 1),
+            (true, _) => (PriorityClass::Read, 0),
+            (false, true) => (PriorityClass::Write, 2),
+            (false, false) => (PriorityClass::Write, 1),
         };
-        let (subject, cause) = (self.subject(), Cause::Since(self.arrived));
-        Wanted { subject, cause, class, retries: true, permit: None, reserve }
+        let (read_target, cause) = (self.subject(), Freshness::SentAfter(self.arrived));
+        CoalescedRead { read_target, cause, class, retries: true, permit: None, reserve }
     }
 
-    fn compare(&mut self, sight: &Sight, is_remembered: bool) -> Result<Patch, Error> {
+    fn compare(&mut self, snapshot: &Snapshot, is_remembered: bool) -> Result<Patch, Error> {
         self.is_remembered = is_remembered;
-        let now = self.look_at(sight)?;
-        self.starts_from(&now);
+        let now = self.apply_snapshot(snapshot)?;
+        self.set_baseline(&now);
         self.pending(&now)
     }
 
     /// Whether this read is enough to begin with. One that was sent before this write arrived may
     /// choose the participant and say what to send, but it proves and refuses nothing.
-    fn is_enough(&self, sight: &Sight) -> bool {
-        let conversation = &sight.conversation;
+    fn is_enough(&self, snapshot: &Snapshot) -> bool {
+        let conversation = &snapshot.conversation;
         let over = conversation.live == Some(false) && !self.request.options.allow_ended;
-        let Ok(chosen) = choose(&self.request.selector, conversation, Intent::Write) else {
+        let Ok(chosen) = choose(&self.request.selector, conversation, SelectorIntent::Write) else {
             return false;
         };
         if over {
             return false;
         }
-        if sight.sent > self.arrived {
+        if snapshot.sent > self.arrived {
             return true;
         }
         // The customer may have come in the place of the external one since.
-        if chosen.by == ChosenBy::External {
+        if chosen.by == SelectionRule::External {
             return false;
         }
-        let place = (conversation.id, chosen.participant.id);
+        let participant_key = (conversation.id, chosen.participant.id);
         let map = &chosen.participant.attributes;
-        let pending = self.to_send(place, map);
+        let pending = self.to_send(participant_key, map);
         let kept = self.request.patch.len() - pending.len();
         // Without a read-back nothing would show the keys that are not sent.
         let shows_kept = kept == 0 || self.request.options.verify;
@@ -116,24 +124,25 @@ impl Flow {
     }
 
     /// The changes that `now` does not show, or that are not certain to stay as shown.
-    fn to_send(&self, place: super::Place, now: &AttributeMap) -> Patch {
+    fn to_send(&self, participant_key: super::ParticipantKey, now: &AttributeMap) -> Patch {
         let wanted = &self.request.patch;
         let missing = wanted.missing_in(now);
-        let held = &self.shared.held;
-        wanted.only(|key| missing.get(key).is_some() || held.is_open(place, key))
+        let pending_writes = &self.shared.pending_writes;
+        wanted
+            .only(|key| missing.get(key).is_some() || pending_writes.is_open(participant_key, key))
     }
 
     /// The same of the participant that was chosen; the others are watched.
     pub(super) fn pending(&mut self, now: &AttributeMap) -> Result<Patch, Error> {
         let pending = self.to_send(self.place()?, now);
         let kept = self.request.patch.only(|key| pending.get(key).is_none());
-        self.keep(&kept, now);
+        self.track_unchanged(&kept, now);
         Ok(pending)
     }
 
     /// Watches keys that `now` shows as wanted. If that is remembered, a read-back has to show it.
-    pub(super) fn keep(&mut self, kept: &Patch, now: &AttributeMap) {
-        self.kept = Watch::new(kept, now);
+    pub(super) fn track_unchanged(&mut self, kept: &Patch, now: &AttributeMap) {
+        self.kept = WriteVerifier::new(kept, now);
         if !self.is_remembered {
             self.kept.observe(now, Duration::ZERO);
         }
@@ -142,8 +151,9 @@ impl Flow {
     /// Keys that were not sent and that no read of this write has shown.
     pub(super) fn unread(&self) -> impl Iterator<Item = &AttributeKey> {
         let settle = self.shared.settle();
-        let unread =
-            move |key: &&AttributeKey| self.kept.outcome(key, settle) == Some(Outcome::Unverified);
+        let unread = move |key: &&AttributeKey| {
+            self.kept.outcome(key, settle) == Some(KeyOutcome::Unverified)
+        };
         self.request.patch.keys().filter(unread)
     }
 
@@ -165,8 +175,8 @@ impl Flow {
         let Some(target) = &mut self.target else { return };
         let Some(found) = conversation.participant(target.participant.id) else { return };
         let (now, left) = (found.candidate(), found.is_customer_who_left() && !self.ended);
-        let before: Candidate = std::mem::replace(&mut target.participant, now.clone());
-        let meant = choose(&self.request.selector, conversation, Intent::Write);
+        let before: ParticipantSummary = std::mem::replace(&mut target.participant, now.clone());
+        let meant = choose(&self.request.selector, conversation, SelectorIntent::Write);
         target.has_moved = !meant.is_ok_and(|chosen| chosen.participant.id == now.id);
         let has_moved = target.has_moved;
         if left {

@@ -2,24 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use super::{Flow, access_filter, since};
-use crate::domain::{AttributeKey, Outcome, Verification, VerificationStatus, WriteReport};
-use crate::error::{Effect, Error, Failure};
+use super::{WriteOperation, access_filter, since};
+use crate::domain::{
+    AttributeKey, KeyOutcome, VerificationStatus, VerificationSummary, WriteReport,
+};
+use crate::error::{Effect, Error, RequestFailure};
 
-impl Flow {
+impl WriteOperation {
     /// Makes the answer out of how the flow ended.
-    pub(super) fn finish(&mut self, ended: Result<(), Error>) -> Result<WriteReport, Failure> {
+    pub(super) fn finish(
+        &mut self,
+        ended: Result<(), Error>,
+    ) -> Result<WriteReport, RequestFailure> {
         let dry_run = self.request.options.dry_run;
-        if let Some(ticket) = self.ticket.take() {
+        if let Some(handle) = self.handle.take() {
             // Cut while waiting, or on its way; only in a PATCH that is out can it be applied.
-            if let Some(spent) = ticket.spent() {
-                self.request.cycle.share(&spent);
+            if let Some(spent) = handle.spent() {
+                self.request.context.add_usage_of(&spent);
             }
-            if ticket.is_exposed() {
+            if handle.is_ambiguous() {
                 self.effect = self.effect.max(Effect::Unknown);
             }
         }
-        self.shared.meter.write_calls(self.request.cycle.calls());
+        self.shared.recorder.write_calls(self.request.context.calls());
         self.tell_lost();
         match ended {
             Ok(()) if dry_run || !self.is_undecided() => {}
@@ -27,7 +32,7 @@ impl Flow {
             Ok(()) => return Err(self.failed(None)),
             // Once upstream has accepted it, nothing makes an error of it any more.
             Err(error) if self.effect == Effect::Applied && !self.is_undecided() => {
-                let error = self.as_told(error);
+                let error = self.explain(error);
                 self.warn(format!("not verified: {error}"));
             }
             Err(error) => return Err(self.failed(Some(error))),
@@ -35,20 +40,20 @@ impl Flow {
         self.warn_of_doubts();
         let report = self.report(dry_run);
         for outcome in report.outcomes.values() {
-            self.shared.meter.outcome(*outcome);
+            self.shared.recorder.outcome(*outcome);
         }
-        self.request.cycle.note_outcomes(|key| report.outcomes.get(key).copied());
-        self.shared.meter.read_backs(self.reads);
-        if report.worst() == Outcome::Superseded {
+        self.request.context.note_outcomes(|key| report.outcomes.get(key).copied());
+        self.shared.recorder.read_backs(self.reads);
+        if report.worst() == KeyOutcome::Superseded {
             let error = Error::Superseded(Box::new(report));
-            return Err(Failure { error, effect: self.effect });
+            return Err(RequestFailure { error, effect: self.effect });
         }
         Ok(report)
     }
 
-    /// The error, as far as the caller may know of it.
-    pub(super) fn as_told(&self, error: Error) -> Error {
-        let rights = &self.request.cycle.client().rights;
+    /// The error, as far as the client may know of it.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        let rights = &self.request.context.client().rights;
         access_filter::error(error, rights, self.shared.settings.patch_full)
     }
 
@@ -57,25 +62,25 @@ impl Flow {
         let settle = self.shared.settle();
         let undecided = |key: &AttributeKey| {
             let outcome = self.watch.outcome(key, settle);
-            outcome.is_none_or(|outcome| outcome == Outcome::Unverified)
+            outcome.is_none_or(|outcome| outcome == KeyOutcome::Unverified)
         };
         self.sent.keys().any(|key| !self.taken.contains(key) && undecided(key))
             || !self.kept.third().is_empty()
     }
 
-    fn failed(&mut self, error: Option<Error>) -> Failure {
+    fn failed(&mut self, error: Option<Error>) -> RequestFailure {
         let error = error.or_else(|| self.failure.take());
         let error = error.unwrap_or(Error::DeadlineExceeded("waiting for Genesys Cloud"));
-        Failure { error: self.reason(error), effect: self.effect }
+        RequestFailure { error: self.reason(error), effect: self.effect }
     }
 
-    /// Counts the keys of others that are gone, and names those that the caller sees.
+    /// Counts the keys of others that are gone, and names those that the client sees.
     fn tell_lost(&mut self) {
         if self.lost.is_empty() {
             return;
         }
-        self.shared.meter.keys_lost(self.losses.count(&self.lost));
-        let rights = &self.request.cycle.client().rights;
+        self.shared.recorder.keys_lost(self.losses.count(&self.lost));
+        let rights = &self.request.context.client().rights;
         let known = self.lost.iter().filter(|key| rights.sees(key.as_str()));
         let names: Vec<_> = known.map(|key| format!("`{key}`")).collect();
         if !names.is_empty() {
@@ -91,7 +96,7 @@ impl Flow {
     fn warn_of_doubts(&mut self) {
         let settle = self.shared.settle();
         let open =
-            |key: &&AttributeKey| self.watch.outcome(key, settle) == Some(Outcome::Unverified);
+            |key: &&AttributeKey| self.watch.outcome(key, settle) == Some(KeyOutcome::Unverified);
         let names = |keys: &mut dyn Iterator<Item = &AttributeKey>| {
             keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
         };
@@ -133,7 +138,7 @@ impl Flow {
             attributes: self.shown.clone(),
             fresh: self.accepted.is_none() || self.shown_after,
             outcomes,
-            verification: Verification {
+            verification: VerificationSummary {
                 status,
                 reads: self.reads,
                 elapsed_ms: u64::try_from(since(self.accepted).as_millis()).unwrap_or(u64::MAX),
@@ -146,37 +151,37 @@ impl Flow {
         report
     }
 
-    fn outcomes(&self, dry_run: bool) -> BTreeMap<AttributeKey, Outcome> {
+    fn outcomes(&self, dry_run: bool) -> BTreeMap<AttributeKey, KeyOutcome> {
         let settle = self.shared.settle();
         let outcome = |key: &AttributeKey| {
             if self.sent.get(key).is_some() {
                 return match self.watch.outcome(key, settle) {
-                    _ if dry_run => Outcome::WouldSend,
+                    _ if dry_run => KeyOutcome::WouldSend,
                     Some(outcome) => outcome,
-                    None => Outcome::Unverified,
+                    None => KeyOutcome::Unverified,
                 };
             }
             if self.overtaken.contains(key) {
-                return Outcome::Superseded;
+                return KeyOutcome::Superseded;
             }
             match self.kept.outcome(key, settle) {
                 // A key that nothing is known of was certainly not seen in place.
-                Some(Outcome::Superseded) | None => Outcome::Superseded,
-                Some(Outcome::Unverified) => Outcome::Unverified,
-                Some(_) => Outcome::Unchanged,
+                Some(KeyOutcome::Superseded) | None => KeyOutcome::Superseded,
+                Some(KeyOutcome::Unverified) => KeyOutcome::Unverified,
+                Some(_) => KeyOutcome::Unchanged,
             }
         };
         self.request.patch.keys().map(|key| (key.clone(), outcome(key))).collect()
     }
 
-    fn status(&self, outcomes: &BTreeMap<AttributeKey, Outcome>) -> VerificationStatus {
-        let worst = outcomes.values().copied().max().unwrap_or(Outcome::Unchanged);
+    fn status(&self, outcomes: &BTreeMap<AttributeKey, KeyOutcome>) -> VerificationStatus {
+        let worst = outcomes.values().copied().max().unwrap_or(KeyOutcome::Unchanged);
         match worst {
-            Outcome::Unchanged | Outcome::WouldSend => VerificationStatus::NotNeeded,
-            Outcome::Verified | Outcome::Cleared => VerificationStatus::Verified,
-            Outcome::Unverified if !self.request.options.verify => VerificationStatus::Skipped,
-            Outcome::Unverified => VerificationStatus::Unverified,
-            Outcome::Superseded => VerificationStatus::Superseded,
+            KeyOutcome::Unchanged | KeyOutcome::WouldSend => VerificationStatus::NotNeeded,
+            KeyOutcome::Verified | KeyOutcome::Cleared => VerificationStatus::Verified,
+            KeyOutcome::Unverified if !self.request.options.verify => VerificationStatus::Skipped,
+            KeyOutcome::Unverified => VerificationStatus::Unverified,
+            KeyOutcome::Superseded => VerificationStatus::Superseded,
         }
     }
 }

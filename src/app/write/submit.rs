@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Cause, Class, Cycle, Flow, Wanted};
-use crate::app::batching::{Ride, Sent, Told, Turns};
-use crate::domain::{AttributeMap, Patch, Watch};
+use super::{CoalescedRead, Freshness, PriorityClass, RequestContext, WriteOperation};
+use crate::app::batching::{BatchReceipt, SubmissionResult, WriteQueues, WriteSubmission};
+use crate::domain::{AttributeMap, Patch, WriteVerifier};
 use crate::error::{Effect, Error};
-use crate::ports::{CallFailure, Fate, Phase};
+use crate::ports::{PatchFate, RequestPhase, UpstreamFailure};
 
 /// How often a PATCH of unknown fate is looked at, at most.
-const MOST_UNKNOWN: u32 = 8;
+const MAX_UNKNOWN: u32 = 8;
 
 /// What is known of the tries so far.
 #[derive(Default)]
-struct Tries {
+struct RetryCounters {
     conflicts: u32,
     /// How often the fate of a PATCH was unknown.
     unknown: u32,
@@ -28,27 +28,28 @@ struct Tries {
     last_chance: bool,
 }
 
-impl Flow {
+impl WriteOperation {
     /// Sends `pending` until upstream has accepted it, or shows it.
     pub(super) async fn send(&mut self, mut pending: Patch) -> Result<(), Error> {
-        let (mut tries, cycle) = (Tries::default(), self.request.cycle.clone());
+        let (mut tries, context) = (RetryCounters::default(), self.request.context.clone());
         loop {
-            let Err(CallFailure { error, fate, wait }) = self.send_once(&pending, &cycle).await
+            let Err(UpstreamFailure { error, fate, wait }) =
+                self.send_once(&pending, &context).await
             else {
                 return Ok(());
             };
             let rest = match fate {
-                Fate::NotApplied => self.after_refusal(error, &pending, &mut tries).await?,
-                Fate::Unknown | Fate::UnknownOnce => {
+                PatchFate::NotApplied => self.after_refusal(error, &pending, &mut tries).await?,
+                PatchFate::Unknown | PatchFate::UnknownOnce => {
                     self.failure = Some(error.clone());
                     let asked = Instant::now() + wait.unwrap_or_default();
-                    let is_last = fate == Fate::UnknownOnce
+                    let is_last = fate == PatchFate::UnknownOnce
                         && std::mem::replace(&mut tries.last_chance, true);
                     let (rest, in_time) = self.settle_fate(&mut tries, is_last).await?;
                     // No third try, none without a pause, none before upstream wants one, and none
                     // to somebody whom the selector does not mean any more.
                     let has_moved = self.target.as_ref().is_some_and(|target| target.has_moved);
-                    let fits = in_time && !is_last && asked < cycle.deadline() && !has_moved;
+                    let fits = in_time && !is_last && asked < context.deadline() && !has_moved;
                     if rest.is_some() {
                         if !fits {
                             return Err(error);
@@ -70,29 +71,29 @@ impl Flow {
         &mut self,
         error: Error,
         pending: &Patch,
-        tries: &mut Tries,
+        tries: &mut RetryCounters,
     ) -> Result<Option<Patch>, Error> {
         if matches!(error, Error::UpstreamConflict)
             && tries.conflicts < self.shared.settings.conflict_retries
         {
             tries.conflicts += 1;
             let wait = self.pause_after(tries.conflicts);
-            if wait >= self.request.cycle.time_left() {
+            if wait >= self.request.context.time_left() {
                 return Err(error);
             }
             tokio::time::sleep(wait).await;
-            return self.look_again().await;
+            return self.reread_and_diff().await;
         }
         let is_warm = self.target.as_ref().is_some_and(|target| target.is_remembered);
         if !is_warm || self.effect != Effect::NotApplied || !is_refusal(&error) {
             return Err(self.with_numbers(error, pending));
         }
-        let (place, map) = (self.place()?, self.shown.clone());
-        let rest = self.look_again().await?;
+        let (participant_key, map) = (self.place()?, self.shown.clone());
+        let rest = self.reread_and_diff().await?;
         // Our own check refuses early, while the map is only remembered.
         let by_memory =
             matches!(&error, Error::AttributesTooLarge(excess) if !excess.said_upstream);
-        if rest.is_none() || by_memory || self.place()? != place || self.shown != map {
+        if rest.is_none() || by_memory || self.place()? != participant_key || self.shown != map {
             return Ok(rest);
         }
         Err(self.with_numbers(error, pending))
@@ -102,23 +103,23 @@ impl Flow {
     /// to send, whether there was time for the wait.
     async fn settle_fate(
         &mut self,
-        tries: &mut Tries,
+        tries: &mut RetryCounters,
         is_last: bool,
     ) -> Result<(Option<Patch>, bool), Error> {
         loop {
             tries.unknown += 1;
             let wait = self.pause_after(tries.unknown);
-            let in_time = wait < self.request.cycle.time_left();
+            let in_time = wait < self.request.context.time_left();
             if in_time && !is_last {
                 tokio::time::sleep(wait).await;
             }
-            match self.look_again().await {
+            match self.reread_and_diff().await {
                 Ok(rest) => return Ok((rest, in_time)),
                 // That the fate could not be learnt says less than why it is unknown.
                 Err(error) if error.code().retryable() || is_late(&error) => {
                     let wait = error.retry_after().unwrap_or_default();
-                    let fits = in_time && wait < self.request.cycle.time_left();
-                    if !fits || is_late(&error) || tries.unknown >= MOST_UNKNOWN {
+                    let fits = in_time && wait < self.request.context.time_left();
+                    if !fits || is_late(&error) || tries.unknown >= MAX_UNKNOWN {
                         return Err(self.failure.clone().unwrap_or(error));
                     }
                 }
@@ -131,12 +132,12 @@ impl Flow {
     pub(super) async fn send_once(
         &mut self,
         pending: &Patch,
-        cycle: &Cycle,
-    ) -> Result<(), CallFailure> {
-        let unsent = |error| CallFailure { error, fate: Fate::NotApplied, wait: None };
-        let place = self.place().map_err(unsent)?;
+        context: &RequestContext,
+    ) -> Result<(), UpstreamFailure> {
+        let unsent = |error| UpstreamFailure { error, fate: PatchFate::NotApplied, wait: None };
+        let participant_key = self.place().map_err(unsent)?;
         let condition = self.request.condition.clone();
-        let ride = Ride {
+        let submission = WriteSubmission {
             arrival: self.arrival,
             arrived: self.arrived,
             // Where a condition is judged, it is found out then what has to be sent; but nothing is
@@ -151,16 +152,19 @@ impl Flow {
             condition,
             marks: self.marks.clone(),
             verify: self.request.options.verify,
-            cycle: cycle.clone(),
-            fare: std::mem::take(&mut self.fare),
+            context: context.clone(),
+            reserved_calls: std::mem::take(&mut self.reserved_calls),
         };
-        let ticket = Turns::enter(&self.shared, place, ride).map_err(unsent)?;
-        let told = self.ticket.insert(ticket).told().await;
-        let exposed = self.ticket.take().is_some_and(|ticket| ticket.is_exposed());
+        let handle =
+            WriteQueues::submit(&self.shared, participant_key, submission).map_err(unsent)?;
+        let told = self.handle.insert(handle).result().await;
+        let exposed = self.handle.take().is_some_and(|handle| handle.is_ambiguous());
         match told {
-            Told::Refused(error) => Err(unsent(error)),
-            Told::Unsettled(error) => Err(CallFailure { error, fate: Fate::Unknown, wait: None }),
-            Told::Lost => {
+            SubmissionResult::Refused(error) => Err(unsent(error)),
+            SubmissionResult::Unsettled(error) => {
+                Err(UpstreamFailure { error, fate: PatchFate::Unknown, wait: None })
+            }
+            SubmissionResult::Lost => {
                 // The hook has logged where it panicked.
                 if exposed {
                     self.effect = self.effect.max(Effect::Unknown);
@@ -171,27 +175,27 @@ impl Flow {
                     Error::Internal("the task of a turn ended without a word".to_owned())
                 }))
             }
-            Told::Sent(sent) => self.account(*sent),
+            SubmissionResult::Sent(sent) => self.record_receipt(*sent),
         }
     }
 
     /// Takes note of how it went with the batch.
-    fn account(&mut self, sent: Sent) -> Result<(), CallFailure> {
-        let Sent { carried, overtaken, result, .. } = sent;
-        (self.unit, self.fare) = (sent.unit, sent.fare);
-        if matches!(&result, Err(CallFailure { fate: Fate::NotApplied, .. })) {
+    fn record_receipt(&mut self, sent: BatchReceipt) -> Result<(), UpstreamFailure> {
+        let BatchReceipt { carried, overtaken, result, .. } = sent;
+        (self.unit, self.reserved_calls) = (sent.unit, sent.reserved_calls);
+        if matches!(&result, Err(UpstreamFailure { fate: PatchFate::NotApplied, .. })) {
             return result.map(drop);
         }
-        self.left_from(Arc::clone(&sent.stood));
+        self.set_state_before(Arc::clone(&sent.state_before));
         if self.request.condition.is_some() {
             let asked = |key: &_| carried.get(key).is_none() && !overtaken.contains(key);
             let kept = self.request.patch.only(asked);
-            self.keep(&kept, &sent.shown);
+            self.track_unchanged(&kept, &sent.shown);
             self.shown = (*sent.shown).clone();
             self.last_read = Some(sent.shown_at);
         }
         if carried.is_empty() {
-            // Nothing of it was sent. It is overtaken only if the later caller's change arrived.
+            // Nothing of it was sent. It is overtaken only if the later client's change arrived.
             if result.is_ok() {
                 self.overtaken.extend(overtaken);
             }
@@ -202,7 +206,7 @@ impl Flow {
         self.sent = std::mem::take(&mut self.sent).then(carried.clone());
         self.sends.push(carried.clone());
         self.watch.add(&carried, &sent.shown, &sent.unseen, sent.shown_at < self.arrived);
-        (self.batch, self.batch_stood, self.losses) = (sent.patch, sent.stood, sent.losses);
+        (self.batch, self.batch_stood, self.losses) = (sent.patch, sent.state_before, sent.losses);
         self.before = (*sent.shown).clone();
         match result {
             Ok(accepted) => {
@@ -214,7 +218,7 @@ impl Flow {
             }
             Err(failure) => {
                 self.effect = self.effect.max(Effect::Unknown);
-                self.marks.extend(sent.mark);
+                self.marks.extend(sent.pending_id);
                 Err(failure)
             }
         }
@@ -222,29 +226,29 @@ impl Flow {
 
     /// Reads after a PATCH that was refused for a conflict, or whose fate is unknown. `None` if
     /// nothing is left to send.
-    async fn look_again(&mut self) -> Result<Option<Patch>, Error> {
+    async fn reread_and_diff(&mut self) -> Result<Option<Patch>, Error> {
         if self.effect == Effect::NotApplied {
             // Whom memory has chosen is chosen again.
             self.target.take_if(|target| target.is_remembered);
         }
-        let (cycle, start) = (self.request.cycle.clone(), Instant::now());
-        let wanted = Wanted {
-            subject: self.subject(),
-            cause: Cause::Since(start),
-            class: Class::Admitted,
+        let (context, start) = (self.request.context.clone(), Instant::now());
+        let wanted = CoalescedRead {
+            read_target: self.subject(),
+            cause: Freshness::SentAfter(start),
+            class: PriorityClass::Committed,
             retries: true,
             permit: None,
             reserve: 0,
         };
-        let read = self.read(wanted, &cycle).await;
-        cycle.spend(Phase::Read, start.elapsed());
+        let read = self.read(wanted, &context).await;
+        context.spend(RequestPhase::Read, start.elapsed());
         let now = read?;
         if self.effect == Effect::NotApplied {
             return self.start_over(&now);
         }
-        self.take_note(&now);
+        self.observe_read(&now);
         // A third value beside a remembered one may be the one before: what was sent is then what
-        // the caller wants in its place.
+        // the client wants in its place.
         self.watch.correct_memory();
         let mut rest = self.watch.still_before();
         if self.effect != Effect::Applied {
@@ -265,8 +269,8 @@ impl Flow {
 
     /// Nothing of ours can be there: start over from what is.
     fn start_over(&mut self, now: &AttributeMap) -> Result<Option<Patch>, Error> {
-        self.starts_from(now);
-        (self.watch, self.sent) = (Watch::default(), Patch::default());
+        self.set_baseline(now);
+        (self.watch, self.sent) = (WriteVerifier::default(), Patch::default());
         self.sends.clear();
         self.overtaken.clear();
         let pending = self.pending(now)?;

@@ -12,46 +12,46 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 use super::{
-    AttributeMap, Cause, Class, Cycle, Duration, Effect, Fare, Flow, Phase, Shared, Sight, Wanted,
-    log_id,
+    AppInner, AttributeMap, CoalescedRead, Duration, Effect, Freshness, PriorityClass,
+    RequestContext, RequestPhase, ReservedCalls, Snapshot, WriteOperation, log_id,
 };
-use crate::domain::Watch;
+use crate::domain::WriteVerifier;
 use crate::error::Error;
-use crate::policy::{LONGEST_FIRST_WAIT, ReadBackSchedule};
+use crate::policy::{MAX_FIRST_WAIT, ReadBackSchedule};
 
 /// Added to what a read took last, when the last read is placed before the deadline.
-const MARGIN: Duration = Duration::from_millis(5);
+const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
 
 /// A lag that was only bounded from above counts a little less, so that the first read-back moves
 /// forward again once upstream has become quicker.
 const DECAY: f64 = 0.95;
 
 /// Timers tell no shorter waits apart: below it the first read-back leaves at once.
-const SHORTEST: Duration = Duration::from_millis(1);
+const MIN_WAIT: Duration = Duration::from_millis(1);
 
 /// Reads that show an upstream that replaces, before that is told.
 const EVIDENCE: u32 = 2;
 
-impl Flow {
+impl WriteOperation {
     /// Reads back under the deadline of the request.
     pub(super) async fn read_back(&mut self) {
-        let (cycle, start) = (self.request.cycle.clone(), Instant::now());
-        self.read_until_settled(&cycle).await;
+        let (context, start) = (self.request.context.clone(), Instant::now());
+        self.read_until_settled(&context).await;
         // What was booked for the proof and not needed goes back.
-        self.fare = Fare::default();
+        self.reserved_calls = ReservedCalls::default();
         // The waits between the reads are what proving a write takes.
-        cycle.spend(Phase::Verify, start.elapsed());
+        context.spend(RequestPhase::Verify, start.elapsed());
     }
 
-    async fn read_until_settled(&mut self, cycle: &Cycle) {
-        let explorer = Explorer::start(&self.shared);
+    async fn read_until_settled(&mut self, context: &RequestContext) {
+        let explorer = LagProbe::start(&self.shared);
         let mut measured = self.shared.measured.subscribe();
         let mut schedule = ReadBackSchedule::new(self.shared.settings.max_reads);
-        let mut follower = self.shared.reads.follow(self.subject());
+        let mut subscription = self.shared.reads.subscribe(self.subject());
         while !self.is_settled() {
             let known = *measured.borrow_and_update();
-            let cost = self.read_cost + self.read_cost / 4 + MARGIN;
-            let (left, asked) = (cycle.time_left(), self.throttled_for());
+            let cost = self.read_cost + self.read_cost / 4 + DEADLINE_MARGIN;
+            let (left, asked) = (context.time_left(), self.throttled_for());
             let (least, mut ahead) = (self.wait_for_lag(explorer.is_some()), schedule);
             let Some(wait) = ahead.next(least, left, cost).filter(|_| asked + cost <= left) else {
                 break;
@@ -63,9 +63,9 @@ impl Flow {
             tokio::select! {
                 biased;
                 // What others read is proof as well, and puts our own next read off.
-                sight = follower.next(newest) => {
-                    cycle.share(&sight.spent);
-                    if let Err(error) = self.read_back_shared(&sight) {
+                snapshot = subscription.next(newest) => {
+                    context.add_usage_of(&snapshot.spent);
+                    if let Err(error) = self.read_back_shared(&snapshot) {
                         self.warn(format!("a read-back failed: {error}"));
                     }
                     continue;
@@ -74,7 +74,7 @@ impl Flow {
                 () = until(due) => {}
             }
             schedule = ahead;
-            if let Err(error) = self.read_back_once(cycle).await {
+            if let Err(error) = self.read_back_once(context).await {
                 self.warn(format!("a read-back failed: {error}"));
                 // A page of HTML may be a proxy's hiccup; what is refused stays so.
                 let unusable = matches!(error, Error::UpstreamInvalidResponse(_));
@@ -91,7 +91,7 @@ impl Flow {
         if self.reads == 0 {
             self.first_wait = lag;
         }
-        let lag = lag.unwrap_or(if explores { Duration::ZERO } else { LONGEST_FIRST_WAIT });
+        let lag = lag.unwrap_or(if explores { Duration::ZERO } else { MAX_FIRST_WAIT });
         let due = self.accepted.map(|accepted| accepted + lag);
         due.map(|due| due.saturating_duration_since(Instant::now())).unwrap_or_default()
     }
@@ -109,33 +109,33 @@ impl Flow {
     }
 
     /// One read-back.
-    async fn read_back_once(&mut self, cycle: &Cycle) -> Result<(), Error> {
+    async fn read_back_once(&mut self, context: &RequestContext) -> Result<(), Error> {
         // A read that was sent after the last one, and after the PATCH was accepted, is new.
         let cause = self.arrived.max(self.accepted.max(self.last_read).unwrap_or(self.arrived));
-        let permit = self.fare.take();
-        let wanted = Wanted {
-            subject: self.subject(),
-            cause: Cause::Since(cause),
-            class: Class::Extra,
+        let permit = self.reserved_calls.take();
+        let wanted = CoalescedRead {
+            read_target: self.subject(),
+            cause: Freshness::SentAfter(cause),
+            class: PriorityClass::ReadBack,
             // Repeated by their own schedule alone.
             retries: false,
             permit,
             reserve: 0,
         };
-        let read = self.read(wanted, cycle).await;
+        let read = self.read(wanted, context).await;
         if let Err(Error::UpstreamRateLimited { retry_after, .. }) = &read {
             self.throttled = Some(Instant::now() + *retry_after);
         }
         let now = read?;
-        self.take_note(&now);
+        self.observe_read(&now);
         Ok(())
     }
 
     /// A read-back that somebody else has made.
-    fn read_back_shared(&mut self, sight: &Sight) -> Result<(), Error> {
-        (self.fare, self.is_remembered) = (Fare::default(), false);
-        let now = self.look_at(sight)?;
-        self.take_note(&now);
+    fn read_back_shared(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        (self.reserved_calls, self.is_remembered) = (ReservedCalls::default(), false);
+        let now = self.apply_snapshot(snapshot)?;
+        self.observe_read(&now);
         Ok(())
     }
 
@@ -146,7 +146,7 @@ impl Flow {
     }
 
     /// Takes note of what a read after a PATCH shows of ours, and of everybody else's.
-    pub(super) fn take_note(&mut self, now: &AttributeMap) {
+    pub(super) fn observe_read(&mut self, now: &AttributeMap) {
         let had_shown = self.watch.all_wanted();
         let at = self.shared.clock.now();
         self.reads += 1;
@@ -157,7 +157,7 @@ impl Flow {
         if self.watch.all_wanted() && !had_shown {
             self.record_lag();
         }
-        self.look_after_others(now);
+        self.check_other_keys(now);
     }
 
     /// A key that shows its value proves one of the `PATCH`es that held it, and with that the keys that
@@ -181,32 +181,32 @@ impl Flow {
             return;
         };
         let waited = read.saturating_duration_since(accepted);
-        self.shared.meter.visibility_lag(waited);
+        self.shared.recorder.visibility_lag(waited);
         // The wait as it was meant: timers round up to whole milliseconds, which would add up.
         let bound = self.first_wait.filter(|_| self.reads == 1);
         let lag = bound.map_or(waited, |meant| meant.min(waited).mul_f64(DECAY));
-        let lag = if lag < SHORTEST { Duration::ZERO } else { lag };
+        let lag = if lag < MIN_WAIT { Duration::ZERO } else { lag };
         self.shared.lags().record(self.shared.clock.now(), waited, lag);
         self.shared.measured.send_if_modified(|known| !std::mem::replace(known, true));
     }
 
     /// Looks for keys of others that are gone. A read that shows nothing of ours proves nothing.
-    fn look_after_others(&mut self, now: &AttributeMap) {
+    fn check_other_keys(&mut self, now: &AttributeMap) {
         if self.shared.settings.patch_full || !self.watch.shows_any() {
             return;
         }
-        let Ok(place) = self.place() else { return };
-        let held = &self.shared.held;
-        let stood = &self.batch_stood;
+        let Ok(participant_key) = self.place() else { return };
+        let pending_writes = &self.shared.pending_writes;
+        let state_before = &self.batch_stood;
         // A key that another write of ours has cleared, or may have, is not lost.
         let ours = |key: &_| {
-            stood.map.get(crate::domain::AttributeKey::as_str(key)).is_none()
-                || stood.doubtful.contains(key)
-                || held.is_cleared(place, key)
+            state_before.map.get(crate::domain::AttributeKey::as_str(key)).is_none()
+                || state_before.doubtful.contains(key)
+                || pending_writes.is_cleared(participant_key, key)
         };
-        self.lost = Watch::lost(&self.batch, &self.before, now);
+        self.lost = WriteVerifier::lost(&self.batch, &self.before, now);
         self.lost.retain(|key| !ours(key));
-        if !Watch::looks_replaced(&self.batch, &self.before, now) {
+        if !WriteVerifier::looks_replaced(&self.batch, &self.before, now) {
             self.replaced_reads = 0;
             return;
         }
@@ -214,7 +214,7 @@ impl Flow {
         if self.replaced_reads == EVIDENCE && self.losses.is_first_evidence() {
             self.shared.replaces.store(true, Ordering::Relaxed);
             tracing::error!(
-                conversation.id = log_id(place.0),
+                conversation.id = log_id(participant_key.0),
                 "upstream replaced the attributes with what a PATCH held, and other keys are lost; \
                  set genesys.patch_body = \"full\"",
             );
@@ -223,18 +223,18 @@ impl Flow {
 }
 
 /// The one write that measures the first lag.
-struct Explorer(Arc<Shared>);
+struct LagProbe(Arc<AppInner>);
 
-impl Explorer {
+impl LagProbe {
     /// `None` if a lag is known, or another write measures it.
-    fn start(shared: &Arc<Shared>) -> Option<Self> {
+    fn start(shared: &Arc<AppInner>) -> Option<Self> {
         let is_known = *shared.measured.borrow();
         let explores = !is_known && !shared.exploring.swap(true, Ordering::Relaxed);
         explores.then(|| Self(Arc::clone(shared)))
     }
 }
 
-impl Drop for Explorer {
+impl Drop for LagProbe {
     fn drop(&mut self) {
         self.0.exploring.store(false, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Lists of callers: that of the configuration, and that of `auth.clients_file`.
+//! Lists of clients: that of the configuration, and that of `auth.clients_file`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,34 +8,34 @@ use std::path::Path;
 
 use ::config::{FileFormat, Map, Source as _, Value, ValueKind};
 
-use super::Auth;
+use super::AuthConfig;
 use super::entry::{self, ClientEntry};
 use crate::config::layers::without_quotes;
 use crate::domain::ClientName;
 
-/// Largest file of callers that is read: thousands of them.
-const LARGEST_FILE: u64 = 4 * 1024 * 1024;
+/// Largest file of clients that is read: thousands of them.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Everything that is wrong with a file of callers.
+/// Everything that is wrong with a file of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallersError {
+pub struct ClientsFileError {
     file: String,
     mistakes: Vec<String>,
 }
 
-impl fmt::Display for CallersError {
+impl fmt::Display for ClientsFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.file, self.mistakes.join("; "))
     }
 }
 
-impl std::error::Error for CallersError {}
+impl std::error::Error for ClientsFileError {}
 
-/// The content of a file of callers.
+/// The content of a file of clients.
 ///
 /// # Errors
 /// If it cannot be read, or is too long for one.
-pub fn read_clients(path: &Path) -> Result<String, CallersError> {
+pub fn read_clients(path: &Path) -> Result<String, ClientsFileError> {
     let mut text = String::new();
     // To open a pipe may take for ever.
     let regular = std::fs::metadata(path).and_then(|found| {
@@ -43,17 +43,17 @@ pub fn read_clients(path: &Path) -> Result<String, CallersError> {
     });
     let read = regular
         .and_then(|()| File::open(path))
-        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
-        .map_err(|error| CallersError::of(path, vec![format!("cannot be read: {error}")]))?;
-    if read as u64 > LARGEST_FILE {
-        let mistake = format!("is longer than {LARGEST_FILE} bytes");
-        return Err(CallersError::of(path, vec![mistake]));
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
+        .map_err(|error| ClientsFileError::new(path, vec![format!("cannot be read: {error}")]))?;
+    if read as u64 > MAX_FILE_BYTES {
+        let mistake = format!("is longer than {MAX_FILE_BYTES} bytes");
+        return Err(ClientsFileError::new(path, vec![mistake]));
     }
     Ok(text)
 }
 
-impl CallersError {
-    /// One of the callers has a key that everybody knows.
+impl ClientsFileError {
+    /// One of the clients has a key that everybody knows.
     pub fn public_key(path: Option<&Path>, client: &ClientName, key: &str) -> Self {
         let mistake = format!(
             "client `{client}` has the key `{key}` of the examples, which everybody knows, and \
@@ -61,30 +61,30 @@ impl CallersError {
              new-key {client}`"
         );
         match path {
-            Some(path) => Self::of(path, vec![mistake]),
+            Some(path) => Self::new(path, vec![mistake]),
             None => Self { file: "auth.clients".to_owned(), mistakes: vec![mistake] },
         }
     }
 
-    /// A file that named callers names none any more, although the configuration has some.
+    /// A file that named clients names none any more, although the configuration has some.
     pub fn emptied(path: &Path) -> Self {
         let mistake = "names no client, and named some before; to take out the last of them, start \
                        without auth.clients_file";
-        Self::of(path, vec![mistake.to_owned()])
+        Self::new(path, vec![mistake.to_owned()])
     }
 
-    fn of(path: &Path, mistakes: Vec<String>) -> Self {
+    fn new(path: &Path, mistakes: Vec<String>) -> Self {
         let path = path.display().to_string().replace(char::is_control, "?");
         Self { file: format!("{path} (auth.clients_file)"), mistakes }
     }
 }
 
-impl Auth {
-    /// Every caller: those of the configuration, and those of the file, which is read now.
+impl AuthConfig {
+    /// Every client: those of the configuration, and those of the file, which is read now.
     ///
     /// # Errors
     /// With everything that is wrong with the file, alone or beside the configuration.
-    pub fn callers(&self) -> Result<Vec<ClientEntry>, CallersError> {
+    pub fn callers(&self) -> Result<Vec<ClientEntry>, ClientsFileError> {
         match &self.clients_file {
             None => Ok(self.clients.clone()),
             Some(path) => self.callers_with(path, &read_clients(path)?),
@@ -94,8 +94,12 @@ impl Auth {
     /// The same, with this text as the content of the file.
     ///
     /// # Errors
-    /// As for [`Auth::callers`].
-    pub fn callers_with(&self, path: &Path, text: &str) -> Result<Vec<ClientEntry>, CallersError> {
+    /// As for [`AuthConfig::callers`].
+    pub fn callers_with(
+        &self,
+        path: &Path,
+        text: &str,
+    ) -> Result<Vec<ClientEntry>, ClientsFileError> {
         let mut mistakes = Vec::new();
         let found = of_file(text, &mut mistakes);
         let all: Vec<_> = self.clients.iter().cloned().chain(found).collect();
@@ -104,11 +108,11 @@ impl Auth {
             // An emptied file must not shut everybody out, and must not let everybody in.
             mistakes.push("names no client".to_owned());
         }
-        if mistakes.is_empty() { Ok(all) } else { Err(CallersError::of(path, mistakes)) }
+        if mistakes.is_empty() { Ok(all) } else { Err(ClientsFileError::new(path, mistakes)) }
     }
 }
 
-/// The callers of a file with `[[auth.clients]]` and nothing else.
+/// The clients of a file with `[[auth.clients]]` and nothing else.
 fn of_file(text: &str, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
     let mut table = match ::config::File::from_str(text, FileFormat::Toml).collect() {
         Ok(table) => table,
@@ -139,7 +143,7 @@ fn of_file(text: &str, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
     clients.map_or_else(Vec::new, |clients| list(clients, mistakes))
 }
 
-/// The callers of the configuration itself.
+/// The clients of the configuration itself.
 pub(super) fn of_list(clients: Value, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
     let found = list(clients, mistakes);
     check_unique(&found, mistakes);
@@ -167,7 +171,7 @@ fn list(clients: Value, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
 }
 
 /// Whoever a credential belongs to has to be one. A certificate that goes with keys is told apart by
-/// those: the same one may stand with each of several callers.
+/// those: the same one may stand with each of several clients.
 fn check_unique(all: &[ClientEntry], mistakes: &mut Vec<String>) {
     let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
     let (mut subjects, mut alone) = (BTreeSet::new(), BTreeSet::new());

@@ -1,4 +1,4 @@
-//! One caller, as a table of the configuration spells it.
+//! One client, as a table of the configuration spells it.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ::config::{Map, Value, ValueKind};
 
 use crate::domain::{
-    Access, Client, ClientName, KeyDigest, KeyPattern, ParticipantSelector, Rights,
+    AccessMode, Client, ClientName, ClientRights, KeyDigest, KeyPattern, ParticipantSelector,
 };
 
 /// Every key of an entry.
@@ -24,12 +24,12 @@ const KEYS: [&str; 10] = [
 ];
 
 /// Largest weight: more would leave the others nothing.
-const LARGEST_SHARE: u32 = 1000;
+const MAX_SHARE: u32 = 1000;
 
-/// A caller, and how it is known. `Debug` shows no key.
+/// A client, and how it is known. `Debug` shows no key.
 #[derive(Clone, Debug)]
 pub struct ClientEntry {
-    /// The caller.
+    /// The client.
     pub client: Client,
     /// Digests of its keys: more than one while a new key replaces an old one.
     pub keys: Vec<KeyDigest>,
@@ -48,7 +48,7 @@ pub(super) fn read(
         Some(Ok(name)) => format!("client `{name}`"),
         _ => format!("the client at place {place}"),
     };
-    let mut entry = Entry { who, table, mistakes };
+    let mut entry = RawClientEntry { who, table, mistakes };
     let name = match name {
         Some(Ok(name)) => Some(name),
         Some(Err(invalid)) => {
@@ -62,7 +62,7 @@ pub(super) fn read(
     };
     entry.check_names();
     let (keys, certificate) = (entry.keys(), entry.certificate());
-    let rights = Rights {
+    let rights = ClientRights {
         access: entry.access(),
         allow: entry.list::<KeyPattern>("allow"),
         deny: entry.list::<KeyPattern>("deny").unwrap_or_default(),
@@ -70,18 +70,18 @@ pub(super) fn read(
         participants: entry.list::<ParticipantSelector>("participants"),
     };
     let requests_per_minute = entry.number("requests_per_minute", u32::MAX);
-    let share = entry.number("share", LARGEST_SHARE).unwrap_or(NonZeroU32::MIN);
+    let share = entry.number("share", MAX_SHARE).unwrap_or(NonZeroU32::MIN);
     let client = Client { name: name?, rights, share, requests_per_minute };
     Some(ClientEntry { client, keys, certificate })
 }
 
-struct Entry<'a> {
+struct RawClientEntry<'a> {
     who: String,
     table: Map<String, Value>,
     mistakes: &'a mut Vec<String>,
 }
 
-impl Entry<'_> {
+impl RawClientEntry<'_> {
     fn mistake(&mut self, key: &str, what: &str) {
         self.mistakes.push(format!("{}: `{key}` {what}", self.who));
     }
@@ -103,7 +103,7 @@ impl Entry<'_> {
     fn keys(&mut self) -> Vec<KeyDigest> {
         let texts = match self.table.get("key_sha256") {
             None => return Vec::new(),
-            // More than one, so that a caller can change its key in its own time.
+            // More than one, so that a client can change its key in its own time.
             Some(Value { kind: ValueKind::Array(items), .. }) => items.iter().map(text).collect(),
             Some(value) => text(value).map(|text| vec![text]),
         };
@@ -133,13 +133,13 @@ impl Entry<'_> {
         None
     }
 
-    fn access(&mut self) -> Access {
+    fn access(&mut self) -> AccessMode {
         match self.table.get("access").map(text) {
-            None | Some(Some("write")) => Access::Write,
-            Some(Some("read")) => Access::Read,
+            None | Some(Some("write")) => AccessMode::Write,
+            Some(Some("read")) => AccessMode::Read,
             Some(_) => {
                 self.mistake("access", "must be `read` or `write`");
-                Access::Read
+                AccessMode::Read
             }
         }
     }

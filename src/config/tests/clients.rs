@@ -1,7 +1,7 @@
 //! `[auth]`: who may call.
 
 use super::*;
-use crate::domain::{Access, KeyDigest, ParticipantSelector};
+use crate::domain::{AccessMode, KeyDigest, ParticipantSelector};
 
 /// Sixty-four digits.
 fn digest(digit: char) -> String {
@@ -30,7 +30,7 @@ fn an_entry_is_read_in_full_and_most_of_it_has_a_default() {
     assert_eq!(digests, [one, two.to_lowercase()]);
     assert_eq!(crm.certificate.as_deref(), Some("CN=crm.example"));
     let rights = &crm.client.rights;
-    assert_eq!(rights.access, Access::Read);
+    assert_eq!(rights.access, AccessMode::Read);
     assert!(rights.sees("crm_x") && !rights.sees("crm_secret_x") && !rights.sees("id"));
     let selectors: Vec<ParticipantSelector> = rights.participants.clone().expect("a list");
     let selectors: Vec<_> = selectors.iter().map(ToString::to_string).collect();
@@ -42,7 +42,7 @@ fn an_entry_is_read_in_full_and_most_of_it_has_a_default() {
 }
 
 #[test]
-fn everything_that_is_wrong_with_the_callers_is_told_at_once_and_no_key() {
+fn all_client_errors_are_reported_at_once_without_keys() {
     let (a, b) = (digest('a'), digest('b'));
     let text = [
         entry("crm", &format!("key_sha256 = \"{a}\"\nalow = [\"x\"]\nallow = [\"\", \"a\", 3]")),
@@ -86,7 +86,7 @@ fn everything_that_is_wrong_with_the_callers_is_told_at_once_and_no_key() {
 }
 
 #[test]
-fn a_list_of_callers_comes_from_files_alone_and_contradicts_no_mode() {
+fn clients_come_from_files_alone_and_match_the_mode() {
     let told = only_problem(&env(&[("GATEWAY__AUTH__CLIENTS", "crm")]));
     assert!(told.starts_with("auth.clients: must be tables"), "{told}");
     assert!(only_problem(&env(&[("GATEWAY__AUTH__MODE", "open")])).starts_with("auth.mode: "));
@@ -96,7 +96,7 @@ fn a_list_of_callers_comes_from_files_alone_and_contradicts_no_mode() {
 }
 
 #[test]
-fn an_address_that_others_reach_needs_callers_or_the_word_that_it_does_not() {
+fn a_reachable_address_needs_clients_or_an_explicit_opt_out() {
     let exposed = |pairs: &[(&str, &str)]| {
         let config = config(&[&[("GATEWAY__SERVER__BIND", "0.0.0.0:1")], pairs].concat());
         config.auth.check_exposure(config.server.bind)
@@ -112,7 +112,7 @@ fn an_address_that_others_reach_needs_callers_or_the_word_that_it_does_not() {
 }
 
 #[test]
-fn a_file_of_callers_holds_callers_and_nothing_else_and_is_taken_with_those_of_the_configuration() {
+fn a_clients_file_holds_clients_alone_and_adds_to_the_config() {
     let (source, directory) = file(&entry("crm", &format!("key_sha256 = \"{}\"", digest('a'))));
     let path = write(&directory, "clients.toml", "");
     let mut source = source;
@@ -140,13 +140,13 @@ fn a_file_of_callers_holds_callers_and_nothing_else_and_is_taken_with_those_of_t
         assert!(error.contains(told) && error.contains("clients.toml"), "{told} in {error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
-    // Sound to its end, and far too long for a list of callers.
+    // Sound to its end, and far too long for a list of clients.
     let told = names(&(good + &"#".repeat(4 * 1024 * 1024))).expect_err("too long");
     assert!(told.contains("is longer than 4194304 bytes"), "{told}");
     std::fs::remove_file(&path).expect("removed");
     assert!(auth.callers().expect_err("gone").to_string().contains("cannot be read"));
-    // Alone, a file without callers would let nobody in, or everybody.
-    let alone = Auth { clients: Vec::new(), ..auth };
+    // Alone, a file without clients would let nobody in, or everybody.
+    let alone = AuthConfig { clients: Vec::new(), ..auth };
     std::fs::write(&path, "").expect("written");
     assert!(alone.callers().expect_err("empty").to_string().contains("names no client"));
 }

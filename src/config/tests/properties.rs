@@ -11,7 +11,7 @@ proptest! {
     fn no_file_makes_loading_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let directory = TempDir::new().expect("a directory");
         let path = write(&directory, "gateway.toml", bytes);
-        let _ = load(&Source { file: Some(path), ..Source::default() });
+        let _ = load(&ConfigSource { file: Some(path), ..ConfigSource::default() });
     }
 
     #[test]
@@ -19,7 +19,7 @@ proptest! {
         index in any::<prop::sample::Index>(),
         value in "\\PC{0,20}|-?[0-9.eE_]{1,25}|\"[^\"\\\\]{0,20}\"|\\[[0-9,\"a]{0,9}\\]|\\{a=[0-9]\\}",
     ) {
-        let keys: Vec<schema::Key> = schema::keys().collect();
+        let keys: Vec<schema::ConfigKey> = schema::keys().collect();
         let key = keys[index.index(keys.len())];
         let (source, _directory) = file(&format!("[{}]\n{} = {value}", key.section, key.name));
         if let Ok(loaded) = load(&source) {
@@ -34,7 +34,7 @@ proptest! {
         value in any::<String>(),
         number in "[0-9]{1,30}(ms|s|y| KiB| GiB|\\.[0-9]+s)?",
     ) {
-        let keys: Vec<schema::Key> = schema::keys().collect();
+        let keys: Vec<schema::ConfigKey> = schema::keys().collect();
         let variable = keys[index.index(keys.len())].variable();
         for value in [&value, &number] {
             for source in [env(&[(&variable, value)]), env(&[(&name, value)])] {

@@ -158,7 +158,7 @@ fn unknown(key: &str, likely: &str) -> String {
 }
 
 #[test]
-fn unknown_keys_are_named_in_the_environment_with_the_likely_one() {
+fn unknown_variables_are_named_with_the_likely_setting() {
     for (variable, key, likely) in [
         ("GATEWAY__SERVER__BNID", "server.bnid", "GATEWAY__SERVER__BIND"),
         ("GATEWAY__SERVER_BIND", "server_bind", "GATEWAY__SERVER__BIND"),
@@ -219,7 +219,7 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
-fn keys_that_disagree_are_all_told_but_not_what_follows_from_a_bad_value() {
+fn all_conflicting_keys_are_reported_without_follow_up_errors() {
     let insecure = [
         ("GATEWAY__GENESYS__API_URL", "http://a.com"),
         ("GATEWAY__GENESYS__LOGIN_URL", "http://b.com"),
@@ -234,7 +234,8 @@ fn keys_that_disagree_are_all_told_but_not_what_follows_from_a_bad_value() {
 
 #[test]
 fn a_file_that_cannot_be_used_is_named() {
-    let missing = Source { file: Some("/no/such/gateway.toml".into()), ..Source::default() };
+    let missing =
+        ConfigSource { file: Some("/no/such/gateway.toml".into()), ..ConfigSource::default() };
     let problem = only_problem(&missing);
     assert!(problem.starts_with("file /no/such/gateway.toml: cannot be read: "), "{problem}");
 
@@ -272,14 +273,14 @@ const BOTH: &str = "/c/{conversationId}/p/{participantId}";
 
 #[test]
 fn a_custom_route_has_its_templates() {
-    let Route::Custom(route) =
+    let UpstreamRoute::Custom(route) =
         config(&[ROUTE, (PARTICIPANT, BOTH), (ATTRIBUTES, BOTH)]).genesys.route
     else {
         panic!("not a custom route")
     };
     assert_eq!(route.participant.as_str(), BOTH);
     assert_eq!(route.conversation, None);
-    assert_eq!(config(&[("GATEWAY__GENESYS__ROUTE", "calls")]).genesys.route, Route::Calls);
+    assert_eq!(config(&[("GATEWAY__GENESYS__ROUTE", "calls")]).genesys.route, UpstreamRoute::Calls);
 }
 
 #[test]

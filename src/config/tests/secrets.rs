@@ -69,7 +69,7 @@ fn no_debug_output_holds_a_secret() {
     ];
     let source = env(&pairs);
     let loaded = load(&source).expect("valid");
-    let credentials = Credentials {
+    let credentials = OauthCredentials {
         client_id: "x".to_owned(),
         client_secret: SECRET.into(),
         client_secret_file: None,
@@ -105,17 +105,17 @@ fn a_demonstration_sees_no_real_account() {
     assert!(loaded.config.credentials().is_err());
     assert_eq!(loaded.config.genesys.api_base().as_str(), "https://api.mypurecloud.com");
     assert_eq!(loaded.config.genesys.login_base().as_str(), "https://login.mypurecloud.com");
-    assert_eq!(loaded.config.genesys.route, Route::Calls);
+    assert_eq!(loaded.config.genesys.route, UpstreamRoute::Calls);
     assert_eq!(loaded.config.server.bind.port(), 9);
     assert!(!loaded.render().contains("real"));
 }
 
 #[test]
-fn the_audit_goes_nowhere_unless_it_is_told_and_its_key_may_come_from_a_file() {
-    use crate::config::{AuditTo, OnFailure};
-    assert_eq!(config(&[]).audit.to, AuditTo::Off);
-    assert_eq!(config(&[]).audit.on_failure, OnFailure::Block);
-    assert_eq!(config(&[("GATEWAY__AUDIT__TO", "stdout")]).audit.to, AuditTo::Stdout);
+fn the_audit_is_off_by_default_and_its_key_may_be_in_a_file() {
+    use crate::config::{AuditDestination, AuditFailureMode};
+    assert_eq!(config(&[]).audit.to, AuditDestination::Off);
+    assert_eq!(config(&[]).audit.on_failure, AuditFailureMode::Block);
+    assert_eq!(config(&[("GATEWAY__AUDIT__TO", "stdout")]).audit.to, AuditDestination::Stdout);
     let directory = TempDir::new().expect("a directory");
     let key = write(&directory, "key", format!("{SECRET}\n"));
     let audit = config(&[
@@ -123,6 +123,6 @@ fn the_audit_goes_nowhere_unless_it_is_told_and_its_key_may_come_from_a_file() {
         ("GATEWAY__AUDIT__KEY_FILE", key.to_str().expect("plain")),
     ])
     .audit;
-    assert_eq!(audit.to, AuditTo::File("./a.jsonl".into()));
+    assert_eq!(audit.to, AuditDestination::File("./a.jsonl".into()));
     assert_eq!(audit.key.expect("set").expose_secret(), SECRET);
 }

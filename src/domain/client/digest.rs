@@ -1,4 +1,4 @@
-//! What is kept of a caller's key.
+//! What is kept of a client's key.
 
 use std::fmt;
 use std::hint::black_box;
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sixty_four_hexadecimal_digits_are_read_and_written_and_nothing_else_is() {
+    fn only_sixty_four_hexadecimal_digits_are_a_digest() {
         let text = "00ff10aB".repeat(8);
         let digest: KeyDigest = text.parse().expect("a digest");
         assert_eq!(digest.to_hex(), text.to_lowercase());

@@ -1,7 +1,7 @@
 //! Which of upstream's pages to fetch for a page of ours, and what of them was shown already.
 //!
 //! Upstream's pages are cut by number from a list that changes: calls that begin push the rest down,
-//! calls that end let it move up. So a cursor does not say how far a caller has come by a number but by
+//! calls that end let it move up. So a cursor does not say how far a client has come by a number but by
 //! the last call that it was shown; the number only says where to look for that. What is newer is
 //! skipped, and where the place has moved up, an earlier page is looked at. So nothing is shown twice,
 //! and nothing is left out that was there all the time.
@@ -9,18 +9,18 @@
 use std::collections::BTreeSet;
 
 use super::super::ids::ConversationId;
-use super::{ListPage, Listed, PAGE_SIZE};
+use super::{ListPage, ListedConversation, PAGE_SIZE};
 
-/// Pages fetched for one answer. A caller whose place has moved further gets a short answer, and a
+/// Pages fetched for one answer. A client whose place has moved further gets a short answer, and a
 /// cursor to go on with.
-const MOST_PAGES: u32 = 5;
+const MAX_PAGES: u32 = 5;
 
 /// Conversations of one millisecond that a bookmark can tell apart.
-const MOST_TWINS: usize = 100;
+const MAX_TWINS: usize = 100;
 
-/// How far a caller has come: the last conversation that it was shown.
+/// How far a client has come: the last conversation that it was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bookmark {
+pub struct CursorPosition {
     /// Upstream's page on which that stood, from 1 on.
     pub page: u32,
     /// When it began, in milliseconds since 1970.
@@ -29,35 +29,35 @@ pub struct Bookmark {
     pub shown: Vec<ConversationId>,
 }
 
-/// An answer to a caller.
+/// An answer to a client.
 #[derive(Clone, Debug)]
-pub struct Listing {
+pub struct ListingPage {
     /// Its conversations, the newest first.
-    pub conversations: Vec<Listed>,
+    pub conversations: Vec<ListedConversation>,
     /// Where to go on, unless that was all.
-    pub next: Option<Bookmark>,
+    pub next: Option<CursorPosition>,
 }
 
 /// An answer while it is gathered.
 #[derive(Clone, Debug)]
-pub struct Pages {
+pub struct PageWalker {
     limit: usize,
-    mark: Option<Bookmark>,
+    mark: Option<CursorPosition>,
     /// The page to fetch next.
     page: u32,
     asked: u32,
     /// The place of the bookmark is known to be here or later.
     is_placed: bool,
     /// With the page on which each stood.
-    found: Vec<(u32, Listed)>,
+    found: Vec<(u32, ListedConversation)>,
     seen: BTreeSet<ConversationId>,
     done: bool,
     more: bool,
 }
 
-impl Pages {
+impl PageWalker {
     /// `limit` conversations after those up to `mark`.
-    pub fn new(limit: usize, mark: Option<Bookmark>) -> Self {
+    pub fn new(limit: usize, mark: Option<CursorPosition>) -> Self {
         let page = mark.as_ref().map_or(1, |mark| mark.page.max(1));
         let is_placed = mark.is_none();
         let (found, seen) = (Vec::new(), BTreeSet::new());
@@ -72,7 +72,7 @@ impl Pages {
     /// Takes the page that was wanted.
     pub fn take(&mut self, page: ListPage) {
         self.asked += 1;
-        let is_last_try = self.asked >= MOST_PAGES;
+        let is_last_try = self.asked >= MAX_PAGES;
         if !self.is_placed && !is_last_try && self.page > 1 && !self.begins_before_mark(&page) {
             self.page -= 1;
             return;
@@ -94,28 +94,28 @@ impl Pages {
     }
 
     /// The answer.
-    pub fn finish(mut self) -> Listing {
+    pub fn finish(mut self) -> ListingPage {
         // Pages that shifted while they were fetched may overlap.
         self.found.sort_by_key(|(_, row)| std::cmp::Reverse(row.at));
         self.found.truncate(self.limit);
         let next = self.more.then(|| self.next_mark());
         let conversations = self.found.into_iter().map(|(_, row)| row).collect();
-        Listing { conversations, next }
+        ListingPage { conversations, next }
     }
 
-    fn next_mark(&self) -> Bookmark {
+    fn next_mark(&self) -> CursorPosition {
         let Some((page, last)) = self.found.last() else {
             let (at, shown) = self
                 .mark
                 .as_ref()
                 .map_or((i64::MAX, Vec::new()), |mark| (mark.at, mark.shown.clone()));
-            return Bookmark { page: self.page, at, shown };
+            return CursorPosition { page: self.page, at, shown };
         };
         let twins = self.found.iter().rev().take_while(|(_, row)| row.at == last.at);
         let earlier = self.mark.iter().filter(|mark| mark.at == last.at);
         let earlier = earlier.flat_map(|mark| mark.shown.iter().copied());
-        let shown = twins.map(|(_, row)| row.id).chain(earlier).take(MOST_TWINS).collect();
-        Bookmark { page: *page, at: last.at, shown }
+        let shown = twins.map(|(_, row)| row.id).chain(earlier).take(MAX_TWINS).collect();
+        CursorPosition { page: *page, at: last.at, shown }
     }
 
     /// Whether the place of the bookmark is certainly on this page, or on a later one.
@@ -124,7 +124,7 @@ impl Pages {
         self.mark.as_ref().is_none_or(|mark| first.is_some_and(|at| at > mark.at))
     }
 
-    fn is_after_mark(&self, row: &Listed) -> bool {
+    fn is_after_mark(&self, row: &ListedConversation) -> bool {
         self.mark.as_ref().is_none_or(|mark| {
             row.at < mark.at || (row.at == mark.at && !mark.shown.contains(&row.id))
         })
@@ -154,8 +154,8 @@ mod tests {
         }
 
         /// One answer, with the pages that were fetched for it.
-        fn list(&self, limit: usize, mark: Option<Bookmark>) -> (Listing, Vec<u32>) {
-            let (mut pages, mut fetched) = (Pages::new(limit, mark), Vec::new());
+        fn list(&self, limit: usize, mark: Option<CursorPosition>) -> (ListingPage, Vec<u32>) {
+            let (mut pages, mut fetched) = (PageWalker::new(limit, mark), Vec::new());
             while let Some(page) = pages.wanted() {
                 fetched.push(page);
                 pages.take(self.page(page));
@@ -164,9 +164,9 @@ mod tests {
         }
     }
 
-    fn row((at, number): &(i64, u32)) -> Listed {
+    fn row((at, number): &(i64, u32)) -> ListedConversation {
         let id = id(*number);
-        Listed { id, at: *at, start: None, direction: None, participants: Vec::new() }
+        ListedConversation { id, at: *at, start: None, direction: None, participants: Vec::new() }
     }
 
     fn id(number: u32) -> ConversationId {
@@ -202,12 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_has_moved_far_down_is_reached_over_several_answers() {
+    fn a_position_far_down_is_reached_over_several_pages() {
         let mut world = quiet(50);
         let (first, _) = world.list(10, None);
         (0..700).for_each(|number| world.add(2_000_000, 1000 + number));
         let (none, fetched) = world.list(10, first.next);
-        assert_eq!((none.conversations.len(), fetched.len()), (0, MOST_PAGES as usize));
+        assert_eq!((none.conversations.len(), fetched.len()), (0, MAX_PAGES as usize));
         let (rest, _) = world.list(10, none.next);
         assert_eq!(rest.conversations[0].id, id(10));
     }
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_row_that_is_pushed_from_one_page_to_the_next_is_shown_once() {
         let mut world = quiet(150);
-        let mut pages = Pages::new(2 * PAGE_SIZE, None);
+        let mut pages = PageWalker::new(2 * PAGE_SIZE, None);
         pages.take(world.page(1));
         // Ten calls begin before the second page is asked for.
         (0..10).for_each(|number| world.add(2_000_000, 1000 + number));
@@ -228,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_shown_twice_and_nothing_left_out_that_was_there_all_the_time(
+        fn paging_shows_each_lasting_conversation_exactly_once(
             calls in 0_u32..260,
             spread in 1_i64..40,
             limit in 1_usize..=100,

@@ -1,16 +1,20 @@
 //! Selectors as permissions: which others they include, and whom they mean.
 
-use super::{CUSTOMER, Conversation, EXTERNAL, Intent, Kind, Participant, ParticipantSelector};
+use super::{
+    CUSTOMER, Conversation, EXTERNAL, Participant, ParticipantSelector, SelectorIntent,
+    SelectorKind,
+};
 
 impl ParticipantSelector {
     /// Whether whoever may use this selector may use the `other`. A purpose includes its positions;
     /// `all` includes everything.
     pub fn includes(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Kind::All, _) => true,
-            (Kind::Purpose { word, position: None }, Kind::Purpose { word: asked, .. }) => {
-                word == asked
-            }
+            (SelectorKind::All, _) => true,
+            (
+                SelectorKind::Purpose { word, position: None },
+                SelectorKind::Purpose { word: asked, .. },
+            ) => word == asked,
             (one, other) => one == other,
         }
     }
@@ -20,9 +24,9 @@ impl ParticipantSelector {
     pub fn means(&self, one: &Participant, conversation: &Conversation, whole: bool) -> bool {
         let bears = |purpose: &str| one.purpose.eq_ignore_ascii_case(purpose);
         match &self.0 {
-            Kind::All => true,
-            Kind::Id(id) => *id == one.id,
-            Kind::Purpose { word, position: None } => {
+            SelectorKind::All => true,
+            SelectorKind::Id(id) => *id == one.id,
+            SelectorKind::Purpose { word, position: None } => {
                 let customers = || conversation.participants.iter();
                 let caller = || {
                     let customer =
@@ -31,8 +35,8 @@ impl ParticipantSelector {
                 };
                 bears(word) || caller()
             }
-            Kind::First | Kind::Purpose { position: Some(_), .. } => {
-                let chosen = || self.choose(conversation, Intent::Write);
+            SelectorKind::First | SelectorKind::Purpose { position: Some(_), .. } => {
+                let chosen = || self.choose(conversation, SelectorIntent::Write);
                 whole && chosen().is_ok_and(|chosen| chosen.participant.id == one.id)
             }
         }

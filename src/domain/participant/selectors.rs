@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    CUSTOMER, Choice, ChosenBy, Conversation, EXTERNAL, FIRST, LONGEST_WORD, Participant,
-    ParticipantId, Position, among,
+    CUSTOMER, Conversation, EXTERNAL, FIRST, MAX_WORD_BYTES, Participant, ParticipantId,
+    ParticipantResolution, SelectionRule, SelectorPosition, among,
 };
 
 impl Conversation {
@@ -17,19 +17,21 @@ impl Conversation {
             let word = participant.purpose.to_ascii_lowercase();
             bearers.entry(word).or_default().push(participant);
         }
-        let mut found = Found::new(self);
+        let mut found = SelectorWords::new(self);
         let callers = bearers.get(CUSTOMER).or_else(|| bearers.get(EXTERNAL));
         let named = bearers.iter().filter(|(word, _)| is_word(word) && *word != CUSTOMER);
         let named = named.map(|(word, bearers)| (word.as_str(), bearers));
         let words: Vec<_> =
             callers.map(|callers| (CUSTOMER, callers)).into_iter().chain(named).collect();
         for (word, bearers) in &words {
-            found.note((*word).to_owned(), among(bearers, None, ChosenBy::Purpose).as_ref());
+            found.note((*word).to_owned(), among(bearers, None, SelectionRule::Purpose).as_ref());
         }
         found.note(FIRST.to_owned(), super::first(&self.participants).as_ref());
         for (word, bearers) in &words {
-            for (suffix, position) in [(":first", Position::First), (":last", Position::Last)] {
-                let choice = among(bearers, Some(position), ChosenBy::Position);
+            for (suffix, position) in
+                [(":first", SelectorPosition::First), (":last", SelectorPosition::Last)]
+            {
+                let choice = among(bearers, Some(position), SelectionRule::Position);
                 found.note(format!("{word}{suffix}"), choice.as_ref());
             }
         }
@@ -37,20 +39,20 @@ impl Conversation {
     }
 }
 
-/// Whether a caller can write this, and mean a purpose by it.
+/// Whether a client can write this, and mean a purpose by it.
 fn is_word(purpose: &str) -> bool {
     let letters = purpose.bytes().all(|byte| byte.is_ascii_alphabetic());
-    let length = (1..=LONGEST_WORD).contains(&purpose.len());
+    let length = (1..=MAX_WORD_BYTES).contains(&purpose.len());
     letters && length && purpose != "all" && purpose != FIRST
 }
 
 /// The words of each participant.
-struct Found {
+struct SelectorWords {
     places: BTreeMap<ParticipantId, usize>,
     words: Vec<Vec<String>>,
 }
 
-impl Found {
+impl SelectorWords {
     fn new(conversation: &Conversation) -> Self {
         let places = conversation.participants.iter().enumerate();
         // Of two with one id, the first is the one that a selector finds.
@@ -58,7 +60,7 @@ impl Found {
         Self { places, words: vec![Vec::new(); conversation.participants.len()] }
     }
 
-    fn note(&mut self, word: String, choice: Option<&Choice<'_>>) {
+    fn note(&mut self, word: String, choice: Option<&ParticipantResolution<'_>>) {
         if let Some(Ok(chosen)) = choice
             && let Some(place) = self.places.get(&chosen.participant.id)
         {

@@ -10,13 +10,13 @@ fn conversation(participants: &[(&str, bool)]) -> Conversation {
             state: None,
             live: *live,
             name: None,
-            span: Span::default(),
+            span: TimeRange::default(),
             attributes: AttributeMap::default(),
         });
     Conversation {
         id: "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid"),
         live: Some(true),
-        span: Span::default(),
+        span: TimeRange::default(),
         participants: participants.collect(),
     }
 }
@@ -29,7 +29,7 @@ fn id(index: usize) -> ParticipantId {
 fn choose(
     selector: &str,
     participants: &[(&str, bool)],
-    intent: Intent,
+    intent: SelectorIntent,
 ) -> Result<(usize, &'static str), String> {
     let conversation = conversation(participants);
     let selector: ParticipantSelector = selector.parse().expect("a selector");
@@ -44,8 +44,8 @@ fn choose(
 }
 
 #[test]
-fn the_customer_is_the_customer_else_the_external_else_the_first_for_reads_alone() {
-    use Intent::{Read, Write};
+fn reads_fall_back_from_customer_to_external_to_first() {
+    use SelectorIntent::{Read, Write};
     let with_customer = [("ivr", true), ("external", true), ("Customer", true)];
     assert_eq!(choose("customer", &with_customer, Write), Ok((2, "purpose")));
     let with_external = [("ivr", true), ("external", true)];
@@ -60,29 +60,35 @@ fn the_customer_is_the_customer_else_the_external_else_the_first_for_reads_alone
 #[test]
 fn the_live_one_wins_and_of_those_who_left_the_last() {
     let agents = [("agent", false), ("agent", true), ("agent", false)];
-    assert_eq!(choose("agent", &agents, Intent::Write), Ok((1, "purpose")));
+    assert_eq!(choose("agent", &agents, SelectorIntent::Write), Ok((1, "purpose")));
     let left = [("agent", false), ("agent", false), ("ivr", true)];
-    assert_eq!(choose("AGENT", &left, Intent::Write), Ok((1, "purpose")));
+    assert_eq!(choose("AGENT", &left, SelectorIntent::Write), Ok((1, "purpose")));
 }
 
 #[test]
 fn several_live_ones_are_ambiguous_until_a_position_is_named() {
     let agents = [("agent", false), ("agent", true), ("agent", true)];
-    let error = choose("agent", &agents, Intent::Read).expect_err("ambiguous");
-    assert!(error.contains("Ambiguous") && error.matches("Candidate").count() == 2, "{error}");
-    assert_eq!(choose("agent:first", &agents, Intent::Read), Ok((1, "position")));
-    assert_eq!(choose("agent:last", &agents, Intent::Read), Ok((2, "position")));
+    let error = choose("agent", &agents, SelectorIntent::Read).expect_err("ambiguous");
+    assert!(
+        error.contains("Ambiguous") && error.matches("ParticipantSummary").count() == 2,
+        "{error}"
+    );
+    assert_eq!(choose("agent:first", &agents, SelectorIntent::Read), Ok((1, "position")));
+    assert_eq!(choose("agent:last", &agents, SelectorIntent::Read), Ok((2, "position")));
     let left = [("agent", false), ("agent", false)];
-    assert_eq!(choose("agent:first", &left, Intent::Read), Ok((0, "position")));
+    assert_eq!(choose("agent:first", &left, SelectorIntent::Read), Ok((0, "position")));
 }
 
 #[test]
 fn an_unknown_word_tells_which_purposes_are_there() {
-    let error =
-        choose("dialer", &[("customer", true), ("agent", true), ("Agent", false)], Intent::Read)
-            .expect_err("nobody");
+    let error = choose(
+        "dialer",
+        &[("customer", true), ("agent", true), ("Agent", false)],
+        SelectorIntent::Read,
+    )
+    .expect_err("nobody");
     assert!(error.contains(r#"["customer", "agent"]"#), "{error}");
-    let error = choose("customer", &[], Intent::Read).expect_err("nobody at all");
+    let error = choose("customer", &[], SelectorIntent::Read).expect_err("nobody at all");
     assert!(error.contains("purposes: []"), "{error}");
 }
 
@@ -125,7 +131,7 @@ proptest! {
     fn whoever_is_chosen_bears_the_purpose_and_is_live_if_anyone_is(
         crowd in crowds(), word in prop::sample::select(vec!["agent", "external", "ivr"])
     ) {
-        if let Ok((index, _)) = choose(word, &crowd, Intent::Write) {
+        if let Ok((index, _)) = choose(word, &crowd, SelectorIntent::Write) {
             prop_assert_eq!(crowd[index].0, word);
             let any_live = crowd.iter().any(|(purpose, live)| *purpose == word && *live);
             prop_assert_eq!(crowd[index].1, any_live);
@@ -137,13 +143,13 @@ proptest! {
     }
 
     #[test]
-    fn a_participant_is_told_every_word_that_chooses_it_and_no_other(crowd in crowds()) {
+    fn a_participant_lists_exactly_the_words_that_select_it(crowd in crowds()) {
         let told = conversation(&crowd).selectors();
         for purpose in ["customer", "external", "agent", "ivr", "acd", "first"] {
             for suffix in ["", ":first", ":last"] {
                 let word = format!("{purpose}{suffix}");
                 let Ok(selector) = word.parse::<ParticipantSelector>() else { continue };
-                let chosen = choose(&selector.to_string(), &crowd, Intent::Write).ok();
+                let chosen = choose(&selector.to_string(), &crowd, SelectorIntent::Write).ok();
                 for (index, words) in told.iter().enumerate() {
                     let chosen = chosen.as_ref().is_some_and(|(chosen, _)| *chosen == index);
                     prop_assert_eq!(words.contains(&word), chosen, "{} of {}", word, index);
@@ -154,7 +160,7 @@ proptest! {
 
     #[test]
     fn a_write_never_lands_on_somebody_who_was_not_named(crowd in crowds()) {
-        if let Ok((index, _)) = choose("customer", &crowd, Intent::Write) {
+        if let Ok((index, _)) = choose("customer", &crowd, SelectorIntent::Write) {
             prop_assert!(["customer", "external"].contains(&crowd[index].0));
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Longest pattern in bytes; keys are far shorter.
-const LONGEST: usize = 256;
+const MAX_PATTERN_BYTES: usize = 256;
 
 /// What stands for any text, also for none. There is no other wildcard, and no way to mean the
 /// character itself.
@@ -27,7 +27,7 @@ pub enum InvalidPattern {
     #[error("the pattern has a control character")]
     Control,
     /// Too long.
-    #[error("the pattern has more than {LONGEST} bytes")]
+    #[error("the pattern has more than {MAX_PATTERN_BYTES} bytes")]
     Long,
 }
 
@@ -60,7 +60,7 @@ impl FromStr for KeyPattern {
         if text.is_empty() {
             return Err(InvalidPattern::Empty);
         }
-        if text.len() > LONGEST {
+        if text.len() > MAX_PATTERN_BYTES {
             return Err(InvalidPattern::Long);
         }
         if text.chars().any(char::is_control) {
@@ -115,7 +115,7 @@ mod tests {
         let parsed = |text: &str| text.parse::<KeyPattern>().map(|pattern| pattern.to_string());
         assert_eq!(parsed(""), Err(InvalidPattern::Empty));
         assert_eq!(parsed("a\n"), Err(InvalidPattern::Control));
-        assert_eq!(parsed(&"x".repeat(LONGEST + 1)), Err(InvalidPattern::Long));
+        assert_eq!(parsed(&"x".repeat(MAX_PATTERN_BYTES + 1)), Err(InvalidPattern::Long));
         assert_eq!(parsed(" a *"), Ok(" a *".to_owned()));
     }
 

@@ -5,12 +5,12 @@ fn patterns(texts: &[&str]) -> Vec<KeyPattern> {
     texts.iter().map(|text| text.parse().expect("a pattern")).collect()
 }
 
-fn limited() -> Rights {
-    Rights {
+fn limited() -> ClientRights {
+    ClientRights {
         allow: Some(patterns(&["crm_*", "tier", "national_id"])),
         deny: patterns(&["crm_secret_*"]),
         hide: patterns(&["national_id"]),
-        ..Rights::default()
+        ..ClientRights::default()
     }
 }
 
@@ -25,30 +25,30 @@ fn a_key_has_to_be_allowed_and_neither_denied_nor_hidden() {
 }
 
 #[test]
-fn without_patterns_every_key_is_seen_and_with_an_empty_list_none() {
-    assert!(Rights::default().sees_all() && Rights::default().sees("any"));
-    let none = Rights { allow: Some(Vec::new()), ..Rights::default() };
+fn no_patterns_show_every_key_and_an_empty_list_shows_none() {
+    assert!(ClientRights::default().sees_all() && ClientRights::default().sees("any"));
+    let none = ClientRights { allow: Some(Vec::new()), ..ClientRights::default() };
     assert!(!none.sees_all() && !none.sees("any"));
-    let all = Rights { allow: Some(patterns(&["a", "*"])), ..Rights::default() };
+    let all = ClientRights { allow: Some(patterns(&["a", "*"])), ..ClientRights::default() };
     assert!(all.sees_all());
-    let hiding = Rights { hide: patterns(&["x"]), ..Rights::default() };
+    let hiding = ClientRights { hide: patterns(&["x"]), ..ClientRights::default() };
     assert!(!hiding.sees_all());
 }
 
 #[test]
-fn a_map_is_copied_only_if_something_is_kept_back_and_then_empty_entries_are_as_well() {
+fn a_map_is_copied_only_if_a_key_is_hidden() {
     let all = map(&[("crm_id", "1"), ("crm_secret_x", ""), ("other", "2")]);
-    assert!(matches!(Rights::default().seen(&all), Cow::Borrowed(_)));
+    assert!(matches!(ClientRights::default().seen(&all), Cow::Borrowed(_)));
     assert_eq!(*limited().seen(&all), map(&[("crm_id", "1")]));
     let seen = map(&[("crm_id", "1")]);
     assert!(matches!(limited().seen(&seen), Cow::Borrowed(_)));
 }
 
 #[test]
-fn a_permitted_word_includes_its_positions_but_not_the_other_way_round() {
+fn a_permitted_word_includes_its_positions() {
     let naming = |permitted: &[&str], selector: &str| {
         let permitted = permitted.iter().map(|text| text.parse().expect("a selector")).collect();
-        let rights = Rights { participants: Some(permitted), ..Rights::default() };
+        let rights = ClientRights { participants: Some(permitted), ..ClientRights::default() };
         rights.may_name(&selector.parse().expect("a selector"))
     };
     for (permitted, selector, expected) in [

@@ -8,15 +8,15 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use tokio::time::Instant;
 
-use super::{Again, call};
+use super::{RequestTemplate, call};
 use crate::genesys::error::UpstreamError;
-use crate::genesys::token::{Token, TokenCache};
-use crate::genesys::transport::Transport;
-use crate::ports::{Cycle, Phase};
+use crate::genesys::token::{AccessToken, TokenCache};
+use crate::genesys::transport::HttpTransport;
+use crate::ports::{RequestContext, RequestPhase};
 
 /// Authorises requests with tokens of `cache`.
-pub fn layer(cache: TokenCache, inner: Transport) -> Transport {
-    Transport::of(move |request: Request<Bytes>| {
+pub fn layer(cache: TokenCache, inner: HttpTransport) -> HttpTransport {
+    HttpTransport::from_fn(move |request: Request<Bytes>| {
         let (inner, cache) = (inner.clone(), cache.clone());
         async move { authorised(&cache, inner, request).await }
     })
@@ -24,46 +24,46 @@ pub fn layer(cache: TokenCache, inner: Transport) -> Transport {
 
 async fn authorised(
     cache: &TokenCache,
-    inner: Transport,
+    inner: HttpTransport,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
-    let cycle = call(&request).cycle.clone();
+    let context = call(&request).context.clone();
     let token = match cache.current() {
         Some(token) => token,
-        None => waited(&cycle, cache.get(cycle.deadline())).await?,
+        None => waited(&context, cache.get(context.deadline())).await?,
     };
-    let again = Again::of(&request);
+    let again = RequestTemplate::from_request(&request);
     let answer = inner.exchange(with(&token, request)).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
-        cache.taken_by_api();
+        cache.mark_accepted();
         return Ok(answer);
     }
     // Tokens can die early: an idle time-out of the organisation, a client that was disabled.
-    let renewal = cache.renewed(token.generation(), cycle.deadline());
-    let answer = match waited(&cycle, renewal).await? {
+    let renewal = cache.renewed(token.generation(), context.deadline());
+    let answer = match waited(&context, renewal).await? {
         Some(token) => inner.exchange(with(&token, again.request())).await?,
         None => answer,
     };
     if answer.status() == StatusCode::UNAUTHORIZED {
-        cache.refused_by_api();
+        cache.mark_rejected();
     } else {
-        cache.taken_by_api();
+        cache.mark_accepted();
     }
     Ok(answer)
 }
 
 async fn waited<T>(
-    cycle: &Cycle,
+    context: &RequestContext,
     token: impl Future<Output = Result<T, UpstreamError>>,
 ) -> Result<T, UpstreamError> {
     let start = Instant::now();
     let result = token.await;
     let wait: Duration = start.elapsed();
-    cycle.spend(Phase::Token, wait);
+    context.spend(RequestPhase::Token, wait);
     result
 }
 
-fn with(token: &Token, mut request: Request<Bytes>) -> Request<Bytes> {
+fn with(token: &AccessToken, mut request: Request<Bytes>) -> Request<Bytes> {
     request.headers_mut().insert(header::AUTHORIZATION, token.header());
     request
 }

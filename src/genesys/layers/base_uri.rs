@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Request, Uri, header};
 
 use super::call;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::Transport;
+use crate::genesys::transport::HttpTransport;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const USER_AGENT: HeaderValue =
@@ -17,15 +17,15 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A base URL in parts, so that nothing of it has to be read again for each request.
 #[derive(Clone)]
-struct Base {
+struct BaseUri {
     scheme: Scheme,
     authority: Authority,
     /// Its own path, without a slash at the end.
     path: String,
 }
 
-impl Base {
-    fn of(url: &str) -> Option<Self> {
+impl BaseUri {
+    fn parse(url: &str) -> Option<Self> {
         let parts = Uri::try_from(url).ok()?.into_parts();
         let path = parts.path_and_query.as_ref().map_or("", PathAndQuery::path);
         let path = path.trim_end_matches('/').to_owned();
@@ -45,9 +45,9 @@ impl Base {
 }
 
 /// Sends requests to `base`, which may have a path of its own and ends without a slash.
-pub fn layer(base: &str, inner: Transport) -> Transport {
-    let base = Arc::new(Base::of(base));
-    Transport::of(move |mut request: Request<Bytes>| {
+pub fn layer(base: &str, inner: HttpTransport) -> HttpTransport {
+    let base = Arc::new(BaseUri::parse(base));
+    HttpTransport::from_fn(move |mut request: Request<Bytes>| {
         let (inner, base) = (inner.clone(), Arc::clone(&base));
         async move {
             let uri = base.as_ref().as_ref().and_then(|base| base.uri(request.uri()));
@@ -81,9 +81,10 @@ mod tests {
             ("https://api.test:8443/", "/a", "https://api.test:8443/a"),
             ("http://[::1]:80/proxy/it", "/a%20b/c", "http://[::1]:80/proxy/it/a%20b/c"),
         ] {
-            let uri = Base::of(base).and_then(|base| base.uri(&path.parse().expect("a path")));
+            let uri =
+                BaseUri::parse(base).and_then(|base| base.uri(&path.parse().expect("a path")));
             assert_eq!(uri.map(|uri| uri.to_string()).as_deref(), Some(expected));
         }
-        assert!(Base::of("/nowhere").is_none());
+        assert!(BaseUri::parse("/nowhere").is_none());
     }
 }

@@ -5,26 +5,26 @@ use http::{Request, Response};
 
 use super::call;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::Transport;
+use crate::genesys::transport::HttpTransport;
 
 /// Ends a call at the deadline of its request. The layers inside keep to the deadline by
 /// themselves; this one holds it whatever they do.
-pub fn layer(inner: Transport) -> Transport {
-    Transport::of(move |request: Request<Bytes>| {
+pub fn layer(inner: HttpTransport) -> HttpTransport {
+    HttpTransport::from_fn(move |request: Request<Bytes>| {
         let inner = inner.clone();
         async move { within(inner, request).await }
     })
 }
 
 async fn within(
-    inner: Transport,
+    inner: HttpTransport,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
-    let cycle = call(&request).cycle.clone();
-    let calls_before = cycle.calls();
-    match tokio::time::timeout_at(cycle.deadline(), inner.exchange(request)).await {
+    let context = call(&request).context.clone();
+    let calls_before = context.calls();
+    match tokio::time::timeout_at(context.deadline(), inner.exchange(request)).await {
         Ok(result) => result,
-        Err(_) if cycle.calls() > calls_before => Err(UpstreamError::Timeout { full: false }),
+        Err(_) if context.calls() > calls_before => Err(UpstreamError::Timeout { full: false }),
         Err(_) => Err(UpstreamError::NotSentInTime),
     }
 }

@@ -7,58 +7,58 @@ use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use tokio::time::Instant;
 
-use super::{Call, Unusable, call};
+use super::{CallMetadata, UnusableToken, call};
 use crate::genesys::error::{UpstreamError, status_is_ambiguous};
-use crate::genesys::transport::Transport;
-use crate::ports::{Answer, Attempt, Meter, Operation};
+use crate::genesys::transport::HttpTransport;
+use crate::ports::{AttemptOutcome, MetricsRecorder, PlatformOperation, UpstreamAttempt};
 
 /// Genesys' correlation id: on every answer of the platform.
 const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");
 
 /// Observes calls as a whole.
-pub fn calls(meter: Arc<dyn Meter>, inner: Transport) -> Transport {
-    Transport::of(move |request: Request<Bytes>| {
-        let (inner, meter) = (inner.clone(), Arc::clone(&meter));
+pub fn calls(recorder: Arc<dyn MetricsRecorder>, inner: HttpTransport) -> HttpTransport {
+    HttpTransport::from_fn(move |request: Request<Bytes>| {
+        let (inner, recorder) = (inner.clone(), Arc::clone(&recorder));
         async move {
             let (operation, start) = (call(&request).operation, Instant::now());
             let result = inner.exchange(request).await;
-            meter.call(operation, answer_of(&result), start.elapsed());
+            recorder.call(operation, answer_of(&result), start.elapsed());
             result
         }
     })
 }
 
 /// Observes every attempt.
-pub fn attempts(meter: Arc<dyn Meter>, inner: Transport) -> Transport {
-    Transport::of(move |mut request: Request<Bytes>| {
-        let (inner, meter) = (inner.clone(), Arc::clone(&meter));
+pub fn attempts(recorder: Arc<dyn MetricsRecorder>, inner: HttpTransport) -> HttpTransport {
+    HttpTransport::from_fn(move |mut request: Request<Bytes>| {
+        let (inner, recorder) = (inner.clone(), Arc::clone(&recorder));
         async move {
             let (call, start) = (call(&request).clone(), Instant::now());
-            if call.operation != Operation::Token {
-                call.cycle.count_call();
+            if call.operation != PlatformOperation::Token {
+                call.context.count_call();
             }
             // An attempt that is cut short never returns here; its metric is written on drop.
-            let mut record = Record {
-                meter,
+            let mut record = AttemptRecorder {
+                recorder,
                 operation: call.operation,
                 start,
-                answer: Answer::Timeout,
-                noted: call.cycle.note_attempt(call.operation),
+                answer: AttemptOutcome::Timeout,
+                noted: call.context.note_attempt(call.operation),
                 correlation_id: None,
             };
             hand_on(record.noted.as_ref(), &mut request);
-            if call.operation == Operation::Patch {
-                call.cycle.expose(true);
+            if call.operation == PlatformOperation::Patch {
+                call.context.mark_ambiguous(true);
             }
             let result = inner.exchange(request).await;
-            if call.operation == Operation::Patch {
-                call.cycle.expose(may_have_been_applied(&result));
+            if call.operation == PlatformOperation::Patch {
+                call.context.mark_ambiguous(may_have_been_applied(&result));
             }
             record.answer = answer_of(&result);
-            call.cycle.set_last_attempt(start.elapsed());
+            call.context.set_last_attempt(start.elapsed());
             let id = result.as_ref().ok().and_then(|answer| answer.headers().get(CORRELATION_ID));
             if let Some(id) = id.and_then(|id| id.to_str().ok()) {
-                call.cycle.set_correlation_id(id);
+                call.context.set_correlation_id(id);
                 record.correlation_id = record.noted.is_some().then(|| id.to_owned());
             }
             tracing::debug!(
@@ -73,8 +73,8 @@ pub fn attempts(meter: Arc<dyn Meter>, inner: Transport) -> Transport {
 }
 
 /// Lets the layers inside know which attempt it is.
-fn hand_on(noted: Option<&Arc<Attempt>>, request: &mut Request<Bytes>) {
-    if let (Some(noted), Some(call)) = (noted, request.extensions_mut().get_mut::<Call>()) {
+fn hand_on(noted: Option<&Arc<UpstreamAttempt>>, request: &mut Request<Bytes>) {
+    if let (Some(noted), Some(call)) = (noted, request.extensions_mut().get_mut::<CallMetadata>()) {
         call.attempt = Some(Arc::clone(noted));
     }
 }
@@ -86,29 +86,31 @@ fn may_have_been_applied(result: &Result<Response<Bytes>, UpstreamError>) -> boo
     }
 }
 
-fn answer_of(result: &Result<Response<Bytes>, UpstreamError>) -> Answer {
+fn answer_of(result: &Result<Response<Bytes>, UpstreamError>) -> AttemptOutcome {
     match result {
-        Ok(answer) if answer.extensions().get::<Unusable>().is_some() => Answer::Invalid,
-        Ok(answer) => Answer::Status(answer.status().as_u16()),
+        Ok(answer) if answer.extensions().get::<UnusableToken>().is_some() => {
+            AttemptOutcome::Invalid
+        }
+        Ok(answer) => AttemptOutcome::Status(answer.status().as_u16()),
         Err(error) => error.answer(),
     }
 }
 
-struct Record {
-    meter: Arc<dyn Meter>,
-    operation: Operation,
+struct AttemptRecorder {
+    recorder: Arc<dyn MetricsRecorder>,
+    operation: PlatformOperation,
     start: Instant,
-    answer: Answer,
+    answer: AttemptOutcome,
     /// Its step in the trail of the request, where that is recorded.
-    noted: Option<Arc<Attempt>>,
+    noted: Option<Arc<UpstreamAttempt>>,
     correlation_id: Option<String>,
 }
 
-impl Drop for Record {
+impl Drop for AttemptRecorder {
     fn drop(&mut self) {
         if let Some(attempt) = &self.noted {
             attempt.end(self.answer, self.correlation_id.as_deref());
         }
-        self.meter.attempt(self.operation, self.answer, self.start.elapsed());
+        self.recorder.attempt(self.operation, self.answer, self.start.elapsed());
     }
 }

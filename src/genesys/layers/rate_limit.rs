@@ -10,12 +10,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::{Call, call};
+use super::{CallMetadata, call};
 use crate::genesys::error::{self, UpstreamError};
-use crate::genesys::limiter::{CallFeedback, Limiter};
-use crate::genesys::transport::Transport;
+use crate::genesys::limiter::{CallFeedback, CallLimiter};
+use crate::genesys::transport::HttpTransport;
 use crate::policy::{CallStart, RateLimitHeaders};
-use crate::ports::{Operation, Permit, Phase};
+use crate::ports::{CallPermit, PlatformOperation, RequestPhase};
 
 /// Calls that Genesys has counted in its window.
 const COUNT: HeaderName = HeaderName::from_static("inin-ratelimit-count");
@@ -28,15 +28,15 @@ const RESET: HeaderName = HeaderName::from_static("inin-ratelimit-reset");
 #[derive(Clone)]
 pub struct CallLimiters {
     /// The budget of the token, for every operation.
-    pub budget: Limiter,
+    pub budget: CallLimiter,
     /// The details query waits for this one, too: upstream throttles it separately, and a 429 to it
     /// stops nothing else.
-    pub analytics: Limiter,
+    pub analytics: CallLimiter,
 }
 
 /// Keeps attempts within `limits`.
-pub fn layer(limits: CallLimiters, inner: Transport) -> Transport {
-    Transport::of(move |request: Request<Bytes>| {
+pub fn layer(limits: CallLimiters, inner: HttpTransport) -> HttpTransport {
+    HttpTransport::from_fn(move |request: Request<Bytes>| {
         let (inner, limits) = (inner.clone(), limits.clone());
         async move { limited(&limits, inner, request).await }
     })
@@ -44,11 +44,11 @@ pub fn layer(limits: CallLimiters, inner: Transport) -> Transport {
 
 async fn limited(
     limits: &CallLimiters,
-    inner: Transport,
+    inner: HttpTransport,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
     let call = call(&request).clone();
-    let lane = (call.operation == Operation::Analytics).then_some(&limits.analytics);
+    let lane = (call.operation == PlatformOperation::Analytics).then_some(&limits.analytics);
     let (mut attempt, starts) = admitted(&limits.budget, lane, &call).await?;
     let result = inner.exchange(request).await;
     match &result {
@@ -77,14 +77,14 @@ fn give_feedback(limits: &CallLimiters, (start, lane): CallStarts, feedback: &Ca
 /// Waits until the attempt may start. A permit from before a 429 is not good any more. The lane is
 /// waited for first: nobody keeps calls of the budget meanwhile.
 async fn admitted(
-    budget: &Limiter,
-    lane: Option<&Limiter>,
-    call: &Call,
+    budget: &CallLimiter,
+    lane: Option<&CallLimiter>,
+    call: &CallMetadata,
 ) -> Result<(HeldPermits, CallStarts), UpstreamError> {
     let mut held = call.permit.take();
     loop {
-        if call.cycle.time_to_start().is_zero() {
-            call.cycle.hurry();
+        if call.context.time_to_start().is_zero() {
+            call.context.mark_cut_short();
             return Err(UpstreamError::NotSentInTime);
         }
         let waited = match lane {
@@ -117,19 +117,20 @@ fn of_lane(error: UpstreamError) -> UpstreamError {
     }
 }
 
-async fn booked(limiter: &Limiter, call: &Call) -> Result<Permit, UpstreamError> {
+async fn booked(limiter: &CallLimiter, call: &CallMetadata) -> Result<CallPermit, UpstreamError> {
     let start = Instant::now();
-    let permits = limiter.permits(call.class, call.cycle.payer(), call.cycle.start_by()).await;
-    call.cycle.spend(Phase::Queue, start.elapsed());
+    let permits =
+        limiter.permits(call.class, call.context.budget_account(), call.context.start_by()).await;
+    call.context.spend(RequestPhase::Queue, start.elapsed());
     if permits.is_err() {
         // There may be calls before the deadline, if not before something has to leave.
-        call.cycle.hurry();
+        call.context.mark_cut_short();
     }
     permits?.take().ok_or(UpstreamError::NotSentInTime)
 }
 
 /// The permits of an attempt that is under way.
-struct HeldPermits([Option<Permit>; 2]);
+struct HeldPermits([Option<CallPermit>; 2]);
 
 impl HeldPermits {
     fn give_back(&mut self) {
@@ -147,7 +148,7 @@ impl Drop for HeldPermits {
     }
 }
 
-fn feedback(call: &Call, answer: &Response<Bytes>) -> CallFeedback {
+fn feedback(call: &CallMetadata, answer: &Response<Bytes>) -> CallFeedback {
     let headers = answer.headers();
     let throttled = (answer.status() == StatusCode::TOO_MANY_REQUESTS)
         .then(|| error::retry_after(headers).unwrap_or(error::DEFAULT_THROTTLE));

@@ -12,47 +12,47 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::{Again, Call, call};
-use crate::clock::Monotonic;
+use super::{CallMetadata, RequestTemplate, call};
+use crate::clock::MonotonicClock;
 use crate::genesys::error::{self, UpstreamError};
-use crate::genesys::random::Jitter;
-use crate::genesys::transport::Transport;
-use crate::policy::{Backoff, BudgetState, RetryBudget, RetryDecision, Stop, decide};
-use crate::ports::{Meter, Operation};
+use crate::genesys::random::JitterSource;
+use crate::genesys::transport::HttpTransport;
+use crate::policy::{Backoff, BudgetState, RetryBudget, RetryDecision, StopReason, decide};
+use crate::ports::{MetricsRecorder, PlatformOperation};
 
 /// What retries of all calls share.
-pub struct Retries {
+pub struct RetryPolicy {
     /// Waits where upstream names none.
     pub backoff: Backoff,
     /// How many retries the traffic pays for.
     pub budget: Mutex<RetryBudget>,
     /// Where jitter comes from.
-    pub jitter: Jitter,
+    pub jitter: JitterSource,
     /// Where retries are counted.
-    pub meter: Arc<dyn Meter>,
+    pub recorder: Arc<dyn MetricsRecorder>,
     /// The time.
-    pub clock: Monotonic,
+    pub clock: MonotonicClock,
 }
 
 /// Retries calls within their deadline.
-pub fn layer(retries: Arc<Retries>, inner: Transport) -> Transport {
-    Transport::of(move |request: Request<Bytes>| {
+pub fn layer(retries: Arc<RetryPolicy>, inner: HttpTransport) -> HttpTransport {
+    HttpTransport::from_fn(move |request: Request<Bytes>| {
         let (inner, retries) = (inner.clone(), Arc::clone(&retries));
         async move { retries.run(inner, request).await }
     })
 }
 
-impl Retries {
+impl RetryPolicy {
     /// The budget of the last ten seconds, for `/readyz`.
     pub fn budget_state(&self) -> BudgetState {
         self.budget().state(self.clock.now())
     }
 }
 
-type Exchanged = Result<Response<Bytes>, UpstreamError>;
+type RetryResult = Result<Response<Bytes>, UpstreamError>;
 
-impl Retries {
-    async fn run(&self, inner: Transport, request: Request<Bytes>) -> Exchanged {
+impl RetryPolicy {
+    async fn run(&self, inner: HttpTransport, request: Request<Bytes>) -> RetryResult {
         let call = call(&request).clone();
         if call.again {
             self.pay_for_repetition(&call).await?;
@@ -62,7 +62,7 @@ impl Retries {
         if !call.retries {
             return inner.exchange(request).await;
         }
-        let again = Again::of(&request);
+        let again = RequestTemplate::from_request(&request);
         let (mut failures, mut next) = (0, Some(request));
         loop {
             let request = next.take().unwrap_or_else(|| again.request());
@@ -82,17 +82,17 @@ impl Retries {
     }
 
     /// The use case repeats a PATCH of unknown fate, after a read and a wait of its own.
-    async fn pay_for_repetition(&self, call: &Call) -> Result<(), UpstreamError> {
+    async fn pay_for_repetition(&self, call: &CallMetadata) -> Result<(), UpstreamError> {
         match self.pay(call, Duration::ZERO).await {
             Ok(_) => Ok(()),
-            Err(Stop::NoTime) => Err(UpstreamError::NotSentInTime),
-            Err(Stop::NoBudget) => Err(UpstreamError::NoBudget),
+            Err(StopReason::NoTime) => Err(UpstreamError::NotSentInTime),
+            Err(StopReason::NoBudget) => Err(UpstreamError::NoBudget),
         }
     }
 
     /// Takes a retry that starts after `wait` out of the budget, and tells what is left to wait. A
     /// spent budget is waited for, if there is budget again before the deadline.
-    async fn pay(&self, call: &Call, wait: Duration) -> Result<Duration, Stop> {
+    async fn pay(&self, call: &CallMetadata, wait: Duration) -> Result<Duration, StopReason> {
         let start = Instant::now() + wait;
         loop {
             let wait = start.saturating_duration_since(Instant::now());
@@ -104,23 +104,25 @@ impl Retries {
         }
     }
 
-    fn decide(&self, call: &Call, wait: Duration) -> RetryDecision {
-        let left = call.cycle.time_left().min(call.cycle.time_to_start());
+    fn decide(&self, call: &CallMetadata, wait: Duration) -> RetryDecision {
+        let left = call.context.time_left().min(call.context.time_to_start());
         let decision = decide(wait, left, &mut self.budget(), self.clock.now());
         match decision {
-            RetryDecision::After(_) => self.meter.retry(call.operation),
+            RetryDecision::After(_) => self.recorder.retry(call.operation),
             RetryDecision::AskAfter(_) => {}
-            RetryDecision::Stop(Stop::NoBudget) => self.meter.retry_refused(call.operation),
-            RetryDecision::Stop(Stop::NoTime) => {
-                if wait < call.cycle.time_left() {
-                    call.cycle.hurry();
+            RetryDecision::Stop(StopReason::NoBudget) => {
+                self.recorder.retry_refused(call.operation)
+            }
+            RetryDecision::Stop(StopReason::NoTime) => {
+                if wait < call.context.time_left() {
+                    call.context.mark_cut_short();
                 }
             }
         }
         decision
     }
 
-    fn wait_after(&self, result: &Exchanged, failures: u32) -> Duration {
+    fn wait_after(&self, result: &RetryResult, failures: u32) -> Duration {
         let asked = result.as_ref().ok().and_then(|answer| error::retry_after(answer.headers()));
         let asked = asked.or(is_throttled(result).then_some(error::DEFAULT_THROTTLE));
         asked.unwrap_or_else(|| self.backoff.delay(failures, self.jitter.unit()))
@@ -131,12 +133,12 @@ impl Retries {
     }
 }
 
-fn is_throttled(result: &Exchanged) -> bool {
+fn is_throttled(result: &RetryResult) -> bool {
     result.as_ref().is_ok_and(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// Whether this ending is transient, and safe to repeat for this operation.
-fn may_repeat(result: &Exchanged, operation: Operation, failures: u32) -> bool {
+fn may_repeat(result: &RetryResult, operation: PlatformOperation, failures: u32) -> bool {
     let (transient, ambiguous) = match result {
         Ok(answer) => {
             let status = answer.status();
@@ -148,14 +150,14 @@ fn may_repeat(result: &Exchanged, operation: Operation, failures: u32) -> bool {
         }
         Err(error) => (error.is_transient(), error.may_have_been_applied()),
     };
-    transient && !(ambiguous && operation == Operation::Patch)
+    transient && !(ambiguous && operation == PlatformOperation::Patch)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn repeats(status: u16, operation: Operation, failures: u32) -> bool {
+    fn repeats(status: u16, operation: PlatformOperation, failures: u32) -> bool {
         let answer = Response::builder().status(status).body(Bytes::new()).expect("valid");
         may_repeat(&Ok(answer), operation, failures)
     }
@@ -163,28 +165,28 @@ mod tests {
     #[test]
     fn a_patch_that_may_have_been_applied_is_left_to_the_use_case() {
         for status in [408, 500, 502, 503, 504, 507, 520, 599] {
-            assert!(!repeats(status, Operation::Patch, 1), "{status}");
-            assert!(repeats(status, Operation::Read, 1), "{status}");
+            assert!(!repeats(status, PlatformOperation::Patch, 1), "{status}");
+            assert!(repeats(status, PlatformOperation::Read, 1), "{status}");
         }
         for error in [UpstreamError::Timeout { full: true }, UpstreamError::Reset(String::new())] {
-            assert!(!may_repeat(&Err(error.clone()), Operation::Patch, 1));
-            assert!(may_repeat(&Err(error), Operation::Read, 1));
+            assert!(!may_repeat(&Err(error.clone()), PlatformOperation::Patch, 1));
+            assert!(may_repeat(&Err(error), PlatformOperation::Read, 1));
         }
     }
 
     #[test]
     fn what_was_certainly_not_applied_is_repeated_also_for_a_patch() {
-        assert!(repeats(429, Operation::Patch, 5));
+        assert!(repeats(429, PlatformOperation::Patch, 5));
         let refused = Err(UpstreamError::Connect(String::new()));
-        assert!(may_repeat(&refused, Operation::Patch, 5));
+        assert!(may_repeat(&refused, PlatformOperation::Patch, 5));
     }
 
     #[test]
     fn answers_are_not_repeated_and_500_once_only() {
         for status in [200, 202, 400, 401, 403, 404, 409, 413, 501] {
-            assert!(!repeats(status, Operation::Read, 1), "{status}");
-            assert!(!repeats(status, Operation::Patch, 1), "{status}");
+            assert!(!repeats(status, PlatformOperation::Read, 1), "{status}");
+            assert!(!repeats(status, PlatformOperation::Patch, 1), "{status}");
         }
-        assert!(!repeats(500, Operation::Read, 2));
+        assert!(!repeats(500, PlatformOperation::Read, 2));
     }
 }

@@ -11,15 +11,16 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tokio::sync::Notify;
 
-use super::{Call, Unusable, call};
-use crate::clock::Monotonic;
+use super::{CallMetadata, UnusableToken, call};
+use crate::clock::MonotonicClock;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::random::Jitter;
-use crate::genesys::transport::Transport;
+use crate::genesys::random::JitterSource;
+use crate::genesys::transport::HttpTransport;
 use crate::policy::{
-    AdaptiveThrottle, CallPermit, CallResult, Moment, ThrottleRefusal, ThrottleState, Throttling,
+    AdaptiveThrottle, CallPermit, CallResult, MonoTime, ThrottleLevel, ThrottleRefusal,
+    ThrottleState,
 };
-use crate::ports::{Meter, Operation};
+use crate::ports::{MetricsRecorder, PlatformOperation};
 
 /// Trouble is logged once in this time.
 const BETWEEN_WARNINGS: Duration = Duration::from_mins(1);
@@ -27,15 +28,15 @@ const BETWEEN_WARNINGS: Duration = Duration::from_mins(1);
 /// The throttle of one upstream, shared by all its calls.
 pub struct UpstreamThrottle {
     upstream: &'static str,
-    state: Mutex<State>,
+    state: Mutex<ThrottleInner>,
     probe_ended: Notify,
-    jitter: Jitter,
-    meter: Arc<dyn Meter>,
-    clock: Monotonic,
+    jitter: JitterSource,
+    recorder: Arc<dyn MetricsRecorder>,
+    clock: MonotonicClock,
 }
 
 #[derive(Default)]
-struct State {
+struct ThrottleInner {
     throttle: AdaptiveThrottle,
     report: TroubleReport,
 }
@@ -45,7 +46,7 @@ struct State {
 struct TroubleReport {
     /// Calls refused since the last warning.
     refused: u64,
-    warned: Option<Moment>,
+    warned: Option<MonoTime>,
     /// A warning is not followed by the line that says it is over yet.
     is_open: bool,
 }
@@ -54,12 +55,12 @@ impl UpstreamThrottle {
     /// The throttle for the upstream of this name.
     pub fn new(
         upstream: &'static str,
-        jitter: Jitter,
-        meter: Arc<dyn Meter>,
-        clock: Monotonic,
+        jitter: JitterSource,
+        recorder: Arc<dyn MetricsRecorder>,
+        clock: MonotonicClock,
     ) -> Self {
         let (state, probe_ended) = (Mutex::default(), Notify::new());
-        Self { upstream, state, probe_ended, jitter, meter, clock }
+        Self { upstream, state, probe_ended, jitter, recorder, clock }
     }
 
     /// How things stand, for `/readyz?verbose`.
@@ -69,7 +70,7 @@ impl UpstreamThrottle {
 
     async fn run(
         &self,
-        inner: Transport,
+        inner: HttpTransport,
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, UpstreamError> {
         let permit = self.permit(call(&request)).await?;
@@ -81,7 +82,7 @@ impl UpstreamThrottle {
     }
 
     /// The right to make this call. It waits at most once, for the probing call that is under way.
-    async fn permit(&self, call: &Call) -> Result<CallPermit, UpstreamError> {
+    async fn permit(&self, call: &CallMetadata) -> Result<CallPermit, UpstreamError> {
         let source = call.conversation.map(|id| u128::from_be_bytes(*id.as_bytes()));
         let mut has_waited = false;
         loop {
@@ -99,13 +100,13 @@ impl UpstreamThrottle {
                 return Err(self.refuse(refusal));
             }
             has_waited = true;
-            let longest = refusal.retry_after.min(call.cycle.time_to_start());
+            let longest = refusal.retry_after.min(call.context.time_to_start());
             let _ = tokio::time::timeout(longest, probe_ended).await;
         }
     }
 
     fn refuse(&self, refusal: ThrottleRefusal) -> UpstreamError {
-        self.meter.refused_by_throttle(self.upstream);
+        self.recorder.refused_by_throttle(self.upstream);
         let mut state = self.lock();
         state.report.refused += 1;
         self.warn(&mut state);
@@ -123,7 +124,7 @@ impl UpstreamThrottle {
         let (mut state, now) = (self.lock(), self.clock.now());
         state.throttle.record(permit, result, now);
         match state.throttle.state(now).throttling {
-            Throttling::Nothing if state.report.is_open && result == CallResult::Accepted => {
+            ThrottleLevel::Nothing if state.report.is_open && result == CallResult::Accepted => {
                 state.report.is_open = false;
                 let refused = std::mem::take(&mut state.report.refused);
                 drop(state);
@@ -133,12 +134,13 @@ impl UpstreamThrottle {
                     "upstream answers again: no calls are refused any more"
                 );
             }
-            Throttling::AllButProbes => self.warn(&mut state),
-            Throttling::Nothing | Throttling::Share | Throttling::FailingConversations => {}
+            ThrottleLevel::AllButProbes => self.warn(&mut state),
+            ThrottleLevel::Nothing | ThrottleLevel::Share | ThrottleLevel::FailingConversations => {
+            }
         }
     }
 
-    fn warn(&self, state: &mut State) {
+    fn warn(&self, state: &mut ThrottleInner) {
         let now = self.clock.now();
         if state.report.warned.is_some_and(|last| now < last + BETWEEN_WARNINGS) {
             return;
@@ -155,7 +157,7 @@ impl UpstreamThrottle {
         state.report = TroubleReport { refused: 0, warned: Some(now), is_open: true };
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ThrottleInner> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -176,7 +178,7 @@ impl Drop for PendingCall<'_> {
 fn result_of(result: &Result<Response<Bytes>, UpstreamError>) -> CallResult {
     let failed = match result {
         Ok(answer) => {
-            let is_unusable = answer.extensions().get::<Unusable>().is_some();
+            let is_unusable = answer.extensions().get::<UnusableToken>().is_some();
             Some(answer.status().is_server_error() || is_unusable)
         }
         Err(error) => error.is_upstream_failure(),
@@ -199,11 +201,11 @@ pub struct ApiThrottles {
 }
 
 /// Throttles each operation of the API with the others of its upstream.
-pub fn by_operation(throttles: ApiThrottles, inner: Transport) -> Transport {
-    Transport::of(move |request: Request<Bytes>| {
+pub fn by_operation(throttles: ApiThrottles, inner: HttpTransport) -> HttpTransport {
+    HttpTransport::from_fn(move |request: Request<Bytes>| {
         let throttle = match call(&request).operation {
-            Operation::Analytics => Arc::clone(&throttles.analytics),
-            Operation::Read | Operation::Patch | Operation::Token => {
+            PlatformOperation::Analytics => Arc::clone(&throttles.analytics),
+            PlatformOperation::Read | PlatformOperation::Patch | PlatformOperation::Token => {
                 Arc::clone(&throttles.conversations)
             }
         };
@@ -213,8 +215,8 @@ pub fn by_operation(throttles: ApiThrottles, inner: Transport) -> Transport {
 }
 
 /// Throttles an upstream.
-pub fn layer(throttle: Arc<UpstreamThrottle>, inner: Transport) -> Transport {
-    Transport::of(move |request: Request<Bytes>| {
+pub fn layer(throttle: Arc<UpstreamThrottle>, inner: HttpTransport) -> HttpTransport {
+    HttpTransport::from_fn(move |request: Request<Bytes>| {
         let (inner, throttle) = (inner.clone(), Arc::clone(&throttle));
         async move { throttle.run(inner, request).await }
     })

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::call;
 use crate::genesys::error::UpstreamError;
-use crate::genesys::transport::Transport;
+use crate::genesys::transport::HttpTransport;
 
 /// How often as long as a usual answer an attempt may take.
 const SLACK: u32 = 2;
@@ -53,11 +53,11 @@ impl AttemptTimeout {
 }
 
 /// Ends an attempt after its time, or at the deadline of its request if that is sooner.
-pub fn layer(timeout: AttemptTimeout, inner: Transport) -> Transport {
-    Transport::of(move |request: Request<Bytes>| {
+pub fn layer(timeout: AttemptTimeout, inner: HttpTransport) -> HttpTransport {
+    HttpTransport::from_fn(move |request: Request<Bytes>| {
         let (inner, timeout) = (inner.clone(), timeout.clone());
         async move {
-            let (start, left) = (Instant::now(), call(&request).cycle.time_left());
+            let (start, left) = (Instant::now(), call(&request).context.time_left());
             let limit = timeout.limit(left);
             match tokio::time::timeout(limit.min(left), inner.exchange(request)).await {
                 Ok(result) => {
@@ -73,7 +73,7 @@ pub fn layer(timeout: AttemptTimeout, inner: Transport) -> Transport {
 }
 
 /// Whether an attempt had long enough for its time-out to say something of upstream. Three
-/// quarters, so that callers whose deadline is just the time of one attempt count as well.
+/// quarters, so that clients whose deadline is just the time of one attempt count as well.
 fn is_telling(limit: Duration, had: Duration) -> bool {
     had >= limit.mul_f64(0.75)
 }
@@ -85,7 +85,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn an_attempt_gets_more_time_under_a_later_deadline_and_never_less_than_configured() {
+    fn a_later_deadline_gives_an_attempt_more_time() {
         let timeout = AttemptTimeout::new(2 * SECOND, 5 * SECOND);
         assert_eq!(timeout.limit(10 * SECOND), 4 * SECOND);
         assert_eq!(timeout.limit(5 * SECOND), 2 * SECOND);

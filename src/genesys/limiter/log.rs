@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LimiterInner, State};
+use super::{LimiterInner, LimiterState};
 use crate::policy::BudgetSettings;
 
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
@@ -37,7 +37,7 @@ impl SpentLog {
 
 impl LimiterInner {
     /// Counts a request that was not served at once.
-    pub(super) fn count(&self, state: &mut State, count: impl FnOnce(&mut SpentLog)) {
+    pub(super) fn count(&self, state: &mut LimiterState, count: impl FnOnce(&mut SpentLog)) {
         if !self.is_budget {
             return;
         }

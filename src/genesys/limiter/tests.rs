@@ -1,21 +1,26 @@
 use std::time::Duration;
 
 use super::*;
-use crate::policy::Ceilings;
+use crate::policy::PriorityCeilings;
 use crate::ports::NoMeter;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn limiter(limit: u64) -> Limiter {
-    let settings = BudgetSettings { limit, window: 10 * SECOND, ceilings: Ceilings::NONE };
-    Limiter::new(settings, Arc::new(NoMeter), Monotonic::start())
+fn limiter(limit: u64) -> CallLimiter {
+    let settings = BudgetSettings { limit, window: 10 * SECOND, ceilings: PriorityCeilings::NONE };
+    CallLimiter::new(settings, Arc::new(NoMeter), MonotonicClock::start())
 }
 
-fn wish(calls: u32, class: Class, within: Duration) -> Wish {
-    Wish { calls, class, deadline: Instant::now() + within, payer: Payer::NOBODY }
+fn wish(calls: u32, class: PriorityClass, within: Duration) -> ReservationRequest {
+    ReservationRequest {
+        calls,
+        class,
+        deadline: Instant::now() + within,
+        account: BudgetAccount::SHARED,
+    }
 }
 
-fn spend_all(mut permits: Permits) {
+fn spend_all(mut permits: CallPermits) {
     while let Some(permit) = permits.take() {
         permit.spend();
     }
@@ -26,14 +31,14 @@ async fn who_waits_is_granted_at_the_very_time_that_was_expected() {
     let (limiter, start) = (limiter(3), Instant::now());
     spend_all(
         limiter
-            .book(wish(3, Class::Write, SECOND))
+            .reserve(wish(3, PriorityClass::Write, SECOND))
             .expect("free")
             .granted()
             .await
             .expect("granted"),
     );
     tokio::time::sleep(SECOND).await;
-    let booking = limiter.book(wish(2, Class::Write, 60 * SECOND)).expect("waits");
+    let booking = limiter.reserve(wish(2, PriorityClass::Write, 60 * SECOND)).expect("waits");
     assert_eq!(booking.expected(), start + 10 * SECOND);
     let permits = booking.granted().await.expect("granted");
     assert_eq!((start.elapsed(), permits.calls()), (10 * SECOND, 2));
@@ -42,8 +47,8 @@ async fn who_waits_is_granted_at_the_very_time_that_was_expected() {
 #[tokio::test(start_paused = true)]
 async fn a_place_that_is_given_back_goes_to_the_next_at_once() {
     let (limiter, start) = (limiter(1), Instant::now());
-    let held = limiter.book(wish(1, Class::Read, SECOND)).expect("free").granted().await;
-    let waiting = limiter.book(wish(1, Class::Read, 60 * SECOND)).expect("waits");
+    let held = limiter.reserve(wish(1, PriorityClass::Read, SECOND)).expect("free").granted().await;
+    let waiting = limiter.reserve(wish(1, PriorityClass::Read, 60 * SECOND)).expect("waits");
     let waiting = tokio::spawn(waiting.granted());
     tokio::time::sleep(SECOND).await;
     drop(held);
@@ -54,9 +59,10 @@ async fn a_place_that_is_given_back_goes_to_the_next_at_once() {
 #[tokio::test(start_paused = true)]
 async fn whoever_drops_a_booking_leaves_the_queue() {
     let limiter = limiter(3);
-    let held = limiter.book(wish(2, Class::Write, SECOND)).expect("free");
-    let large = limiter.book(wish(3, Class::Write, 60 * SECOND)).expect("waits");
-    let small = limiter.book(wish(1, Class::Write, 60 * SECOND)).expect("waits behind it");
+    let held = limiter.reserve(wish(2, PriorityClass::Write, SECOND)).expect("free");
+    let large = limiter.reserve(wish(3, PriorityClass::Write, 60 * SECOND)).expect("waits");
+    let small =
+        limiter.reserve(wish(1, PriorityClass::Write, 60 * SECOND)).expect("waits behind it");
     let start = Instant::now();
     drop(large);
     small.granted().await.expect("granted");
@@ -69,16 +75,23 @@ async fn whoever_drops_a_booking_leaves_the_queue() {
 async fn at_its_deadline_a_wish_is_told_when_to_return() {
     let limiter = limiter(1);
     // Nobody knows that this one will be held so long.
-    let mut held =
-        limiter.book(wish(1, Class::Read, SECOND)).expect("free").granted().await.expect("granted");
-    let waiting = limiter.book(wish(1, Class::Read, 11 * SECOND)).expect("waits");
+    let mut held = limiter
+        .reserve(wish(1, PriorityClass::Read, SECOND))
+        .expect("free")
+        .granted()
+        .await
+        .expect("granted");
+    let waiting = limiter.reserve(wish(1, PriorityClass::Read, 11 * SECOND)).expect("waits");
     let start = Instant::now();
     let refused = waiting.granted().await.expect_err("it never comes");
     assert_eq!(start.elapsed(), 11 * SECOND);
     assert_eq!(refused.retry_after(), Some(10 * SECOND));
     held.take().expect("one").spend();
     tokio::time::sleep(10 * SECOND).await;
-    assert!(matches!(limiter.book(wish(1, Class::Read, SECOND)), Ok(Booking::Now(_))));
+    assert!(matches!(
+        limiter.reserve(wish(1, PriorityClass::Read, SECOND)),
+        Ok(Reservation::Now(_))
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,7 +100,7 @@ async fn what_cannot_come_in_time_is_refused_at_once_and_spread() {
     for _ in 0..2 {
         spend_all(
             limiter
-                .book(wish(1, Class::Read, SECOND))
+                .reserve(wish(1, PriorityClass::Read, SECOND))
                 .expect("free")
                 .granted()
                 .await
@@ -95,19 +108,22 @@ async fn what_cannot_come_in_time_is_refused_at_once_and_spread() {
         );
         tokio::time::sleep(SECOND).await;
     }
-    let refused = || limiter.book(wish(1, Class::Read, SECOND)).expect_err("used up").retry_after();
+    let refused = || {
+        limiter.reserve(wish(1, PriorityClass::Read, SECOND)).expect_err("used up").retry_after()
+    };
     assert_eq!([refused(), refused(), refused()], [8, 9, 10].map(|s| Some(s * SECOND)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_long_throttle_refuses_also_those_who_wait() {
     let limiter = limiter(1);
-    let held = limiter.book(wish(1, Class::Read, SECOND)).expect("free").granted().await;
-    let waiting = limiter.book(wish(1, Class::Read, 60 * SECOND)).expect("waits");
+    let held = limiter.reserve(wish(1, PriorityClass::Read, SECOND)).expect("free").granted().await;
+    let waiting = limiter.reserve(wish(1, PriorityClass::Read, 60 * SECOND)).expect("waits");
     let start = limiter.start().expect("not throttled");
     let throttled = Some(Duration::from_hours(1));
     let headers = RateLimitHeaders::default();
-    limiter.feedback(start, &CallFeedback { operation: Operation::Read, throttled, headers });
+    limiter
+        .feedback(start, &CallFeedback { operation: PlatformOperation::Read, throttled, headers });
     let refused = waiting.granted().await.expect_err("refused");
     assert_eq!(refused.retry_after(), Some(60 * SECOND), "the next probe");
     assert!(refused.to_string().contains("throttles"));
@@ -120,7 +136,7 @@ fn permits_outlive_the_runtime_without_harm() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.expect("a runtime");
     let limiter = runtime.block_on(async { limiter(1) });
-    let held = runtime.block_on(async { limiter.book(wish(1, Class::Read, SECOND)) });
+    let held = runtime.block_on(async { limiter.reserve(wish(1, PriorityClass::Read, SECOND)) });
     drop(runtime);
     drop(held);
 }

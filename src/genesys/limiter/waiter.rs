@@ -6,42 +6,42 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Grant, LimiterInner};
-use crate::policy::{CallRequest, CallRequestId, Refusal};
+use super::{GrantResult, LimiterInner};
+use crate::policy::{CallRefusal, CallRequest, CallRequestId};
 
 /// The place of a request in the queue. Dropping it leaves the queue.
-pub(super) struct Waiter {
+pub(super) struct LimiterWaiter {
     inner: Arc<LimiterInner>,
     id: CallRequestId,
     request: CallRequest,
     deadline: Instant,
-    receiver: oneshot::Receiver<Grant>,
+    receiver: oneshot::Receiver<GrantResult>,
 }
 
-impl Waiter {
+impl LimiterWaiter {
     pub(super) fn new(
         inner: Arc<LimiterInner>,
         id: CallRequestId,
         (request, deadline): (CallRequest, Instant),
-        receiver: oneshot::Receiver<Grant>,
+        receiver: oneshot::Receiver<GrantResult>,
     ) -> Self {
         Self { inner, id, request, deadline, receiver }
     }
 
     /// The answer, if it has come.
-    pub(super) fn ready(&mut self) -> Option<Grant> {
+    pub(super) fn ready(&mut self) -> Option<GrantResult> {
         self.receiver.try_recv().ok()
     }
 
     /// Waits for the permits, or for the deadline of the request.
-    pub(super) async fn answer(mut self) -> Grant {
+    pub(super) async fn answer(mut self) -> GrantResult {
         match tokio::time::timeout_at(self.deadline, &mut self.receiver).await {
             Ok(Ok(grant)) => grant,
             Ok(Err(_)) | Err(_) => self.give_up().await,
         }
     }
 
-    async fn give_up(&mut self) -> Grant {
+    async fn give_up(&mut self) -> GrantResult {
         let CallRequest { account, priority, calls, .. } = self.request;
         let refused = (account, priority, calls);
         let left =
@@ -54,13 +54,13 @@ impl Waiter {
             // Another thread has taken it out of the queue, and answers in this very moment.
             None => match (&mut self.receiver).await {
                 Ok(grant) => grant,
-                Err(_) => Err(Refusal { retry_after: Duration::ZERO, throttled: false }),
+                Err(_) => Err(CallRefusal { retry_after: Duration::ZERO, throttled: false }),
             },
         }
     }
 }
 
-impl Drop for Waiter {
+impl Drop for LimiterWaiter {
     fn drop(&mut self) {
         self.inner.leave(self.id, |policy, _| policy.cancel(self.id));
     }

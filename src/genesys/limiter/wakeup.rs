@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Grant, LimiterInner, State};
-use crate::policy::Moment;
+use super::{GrantResult, LimiterInner, LimiterState};
+use crate::policy::MonoTime;
 
 /// The task that looks at the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wakeup {
+pub(super) enum WakeupTimer {
     /// There is none.
     Off,
     /// It sleeps until then, or until it is woken.
-    On(Option<Moment>),
+    On(Option<MonoTime>),
 }
 
 impl LimiterInner {
@@ -21,9 +21,9 @@ impl LimiterInner {
     /// permits that nobody takes come back at once.
     pub(super) fn settle(
         &self,
-        state: &mut State,
-        now: Moment,
-    ) -> Vec<(oneshot::Sender<Grant>, Grant)> {
+        state: &mut LimiterState,
+        now: MonoTime,
+    ) -> Vec<(oneshot::Sender<GrantResult>, GrantResult)> {
         let mut answers = Vec::new();
         if !state.policy.is_idle() {
             while let Some((id, refusal)) = state.policy.reject_next(now) {
@@ -43,24 +43,26 @@ impl LimiterInner {
         answers
     }
 
-    fn set_wakeup(&self, state: &mut State, now: Moment) {
+    fn set_wakeup(&self, state: &mut LimiterState, now: MonoTime) {
         if state.policy.is_idle() {
-            if state.wakeup != Wakeup::Off {
+            if state.wakeup != WakeupTimer::Off {
                 self.kick.notify_one();
             }
             return;
         }
         let wakes = state.policy.next_wakeup(now);
         match state.wakeup {
-            Wakeup::Off => {
-                state.wakeup = Wakeup::On(wakes);
+            WakeupTimer::Off => {
+                state.wakeup = WakeupTimer::On(wakes);
                 tokio::spawn(self.this().keep_time());
             }
-            Wakeup::On(set) if wakes.is_some_and(|wakes| set.is_none_or(|set| wakes < set)) => {
-                state.wakeup = Wakeup::On(wakes);
+            WakeupTimer::On(set)
+                if wakes.is_some_and(|wakes| set.is_none_or(|set| wakes < set)) =>
+            {
+                state.wakeup = WakeupTimer::On(wakes);
                 self.kick.notify_one();
             }
-            Wakeup::On(_) => {}
+            WakeupTimer::On(_) => {}
         }
     }
 
@@ -69,13 +71,13 @@ impl LimiterInner {
             let wakes = {
                 let mut state = self.state();
                 if state.policy.is_idle() {
-                    state.wakeup = Wakeup::Off;
+                    state.wakeup = WakeupTimer::Off;
                     return;
                 }
                 let now = self.clock.now();
                 let answers = self.settle(&mut state, now);
                 let wakes = state.policy.next_wakeup(now);
-                state.wakeup = Wakeup::On(wakes);
+                state.wakeup = WakeupTimer::On(wakes);
                 drop(state);
                 answer(answers);
                 wakes
@@ -92,7 +94,7 @@ impl LimiterInner {
 }
 
 /// Answers requests that wait. Not under the lock: permits that nobody takes come back at once.
-pub(super) fn answer(answers: Vec<(oneshot::Sender<Grant>, Grant)>) {
+pub(super) fn answer(answers: Vec<(oneshot::Sender<GrantResult>, GrantResult)>) {
     for (waiter, answer) in answers {
         // Without a receiver the permits go back by being dropped.
         let _ = waiter.send(answer);

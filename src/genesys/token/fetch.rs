@@ -14,12 +14,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-use super::Credentials;
+use super::ClientCredentials;
 use crate::genesys::error::{TokenFailure, UpstreamError, retry_after};
-use crate::genesys::layers::{Call, HeldPermit, Unusable};
-use crate::genesys::transport::Transport;
+use crate::genesys::layers::{CallMetadata, PermitSlot, UnusableToken};
+use crate::genesys::transport::HttpTransport;
 use crate::genesys::wire::{TokenBody, TokenErrorBody, without_secrets};
-use crate::ports::{Class, Cycle, Operation};
+use crate::ports::{PlatformOperation, PriorityClass, RequestContext};
 
 /// Path of the token endpoint on the login host.
 const TOKEN_PATH: &str = "/oauth/token";
@@ -33,19 +33,19 @@ const UNNAMED_LIFE: Duration = Duration::from_mins(5);
 
 /// The longest life that a client's tokens can be given, by the models of the Python SDK 269. More
 /// than that is a mistake, and an instant that lies too far ahead cannot be told.
-const LONGEST_LIFE: Duration = Duration::from_hours(48);
+const MAX_LIFETIME: Duration = Duration::from_hours(48);
 
 /// Fetches tokens.
-pub struct Fetch {
-    pub credentials: Credentials,
-    pub stack: Transport,
+pub struct TokenFetcher {
+    pub credentials: ClientCredentials,
+    pub stack: HttpTransport,
     pub timeout: Duration,
     /// Host of the token endpoint, as messages name it.
     pub host: String,
 }
 
 /// A token as fetched.
-pub struct Fetched {
+pub struct TokenGrant {
     pub header: HeaderValue,
     pub lifetime: Duration,
 }
@@ -56,9 +56,9 @@ pub struct FetchFailure {
     pub retry_after: Option<Duration>,
 }
 
-impl Fetch {
+impl TokenFetcher {
     /// Fetches a token.
-    pub async fn run(&self) -> Result<Fetched, FetchFailure> {
+    pub async fn run(&self) -> Result<TokenGrant, FetchFailure> {
         let answer = self.stack.clone().oneshot(self.request()).await;
         let answer = answer.map_err(|error| FetchFailure {
             retry_after: match error {
@@ -110,7 +110,7 @@ impl Fetch {
 
     /// Id and secret, as HTTP Basic sends them.
     fn basic(&self) -> String {
-        let Credentials { client_id, client_secret, .. } = &self.credentials;
+        let ClientCredentials { client_id, client_secret, .. } = &self.credentials;
         STANDARD.encode(format!("{client_id}:{}", client_secret.expose_secret()))
     }
 
@@ -157,15 +157,15 @@ impl Fetch {
         *request.uri_mut() = http::Uri::from_static(TOKEN_PATH);
         request.headers_mut().insert(header::AUTHORIZATION, basic);
         request.headers_mut().insert(header::CONTENT_TYPE, form);
-        request.extensions_mut().insert(Call {
-            operation: Operation::Token,
+        request.extensions_mut().insert(CallMetadata {
+            operation: PlatformOperation::Token,
             conversation: None,
-            cycle: Cycle::new(Instant::now() + self.timeout),
+            context: RequestContext::new(Instant::now() + self.timeout),
             retries: false,
             again: false,
             // Neither matters: a token spends none of the API's budget.
-            class: Class::Admitted,
-            permit: HeldPermit::default(),
+            class: PriorityClass::Committed,
+            permit: PermitSlot::default(),
             attempt: None,
         });
         request
@@ -185,7 +185,7 @@ fn described(answer: &Response<Bytes>) -> String {
 }
 
 /// The token of a good answer; else the answer's status and what is wrong with it.
-fn token(answer: &Response<Bytes>) -> Result<Fetched, String> {
+fn token(answer: &Response<Bytes>) -> Result<TokenGrant, String> {
     let status = answer.status().as_u16();
     let body: TokenBody = serde_json::from_slice(answer.body())
         .map_err(|_| format!("{}, which holds no JSON of a token", described(answer)))?;
@@ -198,7 +198,7 @@ fn token(answer: &Response<Bytes>) -> Result<Fetched, String> {
     let mut header = HeaderValue::try_from(format!("Bearer {token}"))
         .map_err(|_| format!("{status} with an `access_token` that cannot be sent in a header"))?;
     header.set_sensitive(true);
-    Ok(Fetched { header, lifetime })
+    Ok(TokenGrant { header, lifetime })
 }
 
 /// A life of at least a second, in whole seconds.
@@ -209,18 +209,18 @@ fn lifetime(expires_in: &Value) -> Option<Duration> {
         Value::String(text) => text.trim().parse::<f64>().ok(),
         Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }?;
-    let longest = LONGEST_LIFE.as_secs_f64();
+    let longest = MAX_LIFETIME.as_secs_f64();
     (seconds >= 1.0).then(|| Duration::from_secs_f64(seconds.floor().min(longest)))
 }
 
 /// Marks answers of a good status that hold no usable token, so that they are counted as failures.
-pub fn mark_unusable(inner: Transport) -> Transport {
-    Transport::of(move |request: Request<Bytes>| {
+pub fn mark_unusable(inner: HttpTransport) -> HttpTransport {
+    HttpTransport::from_fn(move |request: Request<Bytes>| {
         let inner = inner.clone();
         async move {
             let mut answer = inner.exchange(request).await?;
             if answer.status().is_success() && token(&answer).is_err() {
-                answer.extensions_mut().insert(Unusable);
+                answer.extensions_mut().insert(UnusableToken);
             }
             Ok(answer)
         }
@@ -234,14 +234,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lives_are_understood_in_other_spellings_and_a_missing_one_counts_as_short() {
+    fn token_lifetimes_have_several_spellings() {
         let day = Some(Duration::from_hours(24));
         for value in [json!(86_400), json!("86400"), json!(86_400.5), json!(" 86400.5 ")] {
             assert_eq!(lifetime(&value), day, "{value}");
         }
         assert_eq!(lifetime(&Value::Null), Some(UNNAMED_LIFE));
         for value in [json!(u64::MAX), json!(1e300), json!("inf")] {
-            assert_eq!(lifetime(&value), Some(LONGEST_LIFE), "{value}");
+            assert_eq!(lifetime(&value), Some(MAX_LIFETIME), "{value}");
         }
         let dead = [json!(0), json!(-5), json!(0.5), json!("soon"), json!(""), json!("NaN")];
         for value in dead.into_iter().chain([json!(true), json!([300]), json!({})]) {

@@ -6,41 +6,41 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::fetch::{Fetch, FetchFailure, Fetched};
-use super::{News, Token, TokenSettings, Trouble};
+use super::fetch::{FetchFailure, TokenFetcher, TokenGrant};
+use super::{AccessToken, RefreshFailure, TokenSettings, TokenState};
 use crate::genesys::error::TokenFailure;
-use crate::genesys::random::Jitter;
+use crate::genesys::random::JitterSource;
 use crate::policy::Backoff;
-use crate::ports::Meter;
+use crate::ports::MetricsRecorder;
 
 /// Waits after failures that pass by themselves: an outage, or throttling. The vendor's Terraform
 /// provider keeps trying a throttled endpoint for a minute.
-const PASSING: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+const TRANSIENT_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// Waits after refusals, so that a client that was repaired recovers without a restart.
-const REFUSED: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
+const REFUSED_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
 /// The longest wait that the endpoint may ask for. Without a token nothing works, so a try every
 /// few minutes is worth its while whatever the endpoint says.
-const LONGEST_ASKED: Duration = Duration::from_mins(3);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(3);
 /// The shortest that is heeded: an endpoint that asks for none must not be asked without a pause.
-const SHORTEST_ASKED: Duration = Duration::from_secs(1);
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How far renewals are spread, as a share of the time ahead: replicas that started together
 /// should not renew together.
 const SPREAD: f64 = 0.25;
 
 /// Fetches, publishes, waits, and starts again.
-pub struct Refresh {
-    pub fetch: Fetch,
+pub struct TokenRefresher {
+    pub fetch: TokenFetcher,
     pub settings: TokenSettings,
-    pub jitter: Jitter,
-    pub meter: Arc<dyn Meter>,
-    pub publish: watch::Sender<News>,
+    pub jitter: JitterSource,
+    pub recorder: Arc<dyn MetricsRecorder>,
+    pub publish: watch::Sender<TokenState>,
     pub stale: watch::Receiver<u64>,
 }
 
-impl Refresh {
+impl TokenRefresher {
     /// Runs until it is dropped.
     pub async fn run(mut self) {
-        let (mut token, mut generation, mut failures) = (None::<Token>, 0, 0);
+        let (mut token, mut generation, mut failures) = (None::<AccessToken>, 0, 0);
         loop {
             let wait = match self.fetch.run().await {
                 Ok(fetched) => {
@@ -57,22 +57,22 @@ impl Refresh {
             if self.told_stale_within(wait, generation).await {
                 // Whoever asks from now on waits for the next token.
                 token = None;
-                self.publish.send_replace(News::Replacing);
+                self.publish.send_replace(TokenState::Replacing);
             }
             self.fetch.reload_secret().await;
         }
     }
 
-    fn accept(&self, fetched: Fetched, generation: u64) -> (Token, Duration) {
-        let Fetched { header, lifetime } = fetched;
-        self.meter.token_fetched(lifetime);
-        let token = Token { header, generation, expires: Instant::now() + lifetime };
+    fn accept(&self, fetched: TokenGrant, generation: u64) -> (AccessToken, Duration) {
+        let TokenGrant { header, lifetime } = fetched;
+        self.recorder.token_fetched(lifetime);
+        let token = AccessToken { header, generation, expires: Instant::now() + lifetime };
         tracing::info!(
             token.lifetime_s = lifetime.as_secs(),
             token.generation = generation,
             "token fetched"
         );
-        self.publish.send_replace(News::Ready { token: token.clone(), trouble: None });
+        self.publish.send_replace(TokenState::Ready { token: token.clone(), trouble: None });
         let ahead = self.settings.refresh_ahead.min(lifetime / 2);
         let spread = ahead.mul_f64(SPREAD * self.jitter.unit());
         (token, lifetime.saturating_sub(ahead + spread))
@@ -80,17 +80,25 @@ impl Refresh {
 
     /// Publishes a failure, and says how long to wait before the next try. A token that is still
     /// good is served on.
-    fn report(&self, failure: FetchFailure, failures: u32, token: Option<&Token>) -> Duration {
+    fn report(
+        &self,
+        failure: FetchFailure,
+        failures: u32,
+        token: Option<&AccessToken>,
+    ) -> Duration {
         let FetchFailure { failure, retry_after } = failure;
-        self.meter.token_failed();
+        self.recorder.token_failed();
         let (backoff, may_ask) = match failure {
-            TokenFailure::Refused(_) | TokenFailure::Invalid(_) => (REFUSED, false),
-            TokenFailure::Throttled { .. } | TokenFailure::Unavailable { .. } => (PASSING, true),
+            TokenFailure::Refused(_) | TokenFailure::Invalid(_) => (REFUSED_BACKOFF, false),
+            TokenFailure::Throttled { .. } | TokenFailure::Unavailable { .. } => {
+                (TRANSIENT_BACKOFF, true)
+            }
         };
         // Half of the wait is certain: full jitter could mean none at all.
         let half = backoff.ceiling(failures) / 2;
-        let asked =
-            retry_after.filter(|_| may_ask).map(|asked| asked.clamp(SHORTEST_ASKED, LONGEST_ASKED));
+        let asked = retry_after
+            .filter(|_| may_ask)
+            .map(|asked| asked.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER));
         let wait = asked.unwrap_or_else(|| half + half.mul_f64(self.jitter.unit()));
         tracing::error!(
             genesys.login = self.fetch.host,
@@ -98,10 +106,10 @@ impl Refresh {
             next_try_s = wait.as_secs_f64(),
             "no token"
         );
-        let trouble = Trouble { failure, next_try: Instant::now() + wait };
+        let trouble = RefreshFailure { failure, next_try: Instant::now() + wait };
         self.publish.send_replace(match token.filter(|token| token.is_good()) {
-            Some(token) => News::Ready { token: token.clone(), trouble: Some(trouble) },
-            None => News::Failed { trouble },
+            Some(token) => TokenState::Ready { token: token.clone(), trouble: Some(trouble) },
+            None => TokenState::Failed { trouble },
         });
         wait
     }
@@ -118,7 +126,7 @@ impl Refresh {
     }
 }
 
-impl News {
+impl TokenState {
     fn is_without_token(&self) -> bool {
         !matches!(self, Self::Ready { .. })
     }

@@ -11,7 +11,7 @@ use http::{Method, Request, Response};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy};
 use rustls::pki_types::CertificateDer;
 
-use super::{ExchangeResult, Transport};
+use super::{ExchangeResult, HttpTransport};
 use crate::genesys::error::{UpstreamError, innermost};
 
 /// How long an idle connection is kept: below the minute after which load balancers commonly
@@ -49,7 +49,7 @@ impl HttpClientSettings {
     ///
     /// # Errors
     /// If TLS cannot be set up, for example because the system has no CA certificates.
-    pub fn transport(mut self) -> Result<Transport, reqwest::Error> {
+    pub fn transport(mut self) -> Result<HttpTransport, reqwest::Error> {
         // reqwest takes the provider of the process. If one is set already, it is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let body_limit = self.body_limit;
@@ -65,7 +65,7 @@ impl HttpClientSettings {
             None => encrypted,
         };
         let encrypted = encrypted.build()?;
-        Ok(Transport::of(move |request: Request<Bytes>| {
+        Ok(HttpTransport::from_fn(move |request: Request<Bytes>| {
             let is_encrypted = request.uri().scheme() == Some(&Scheme::HTTPS);
             let client = if is_encrypted { &encrypted } else { &direct };
             exchange(client.clone(), request, body_limit)
@@ -89,7 +89,7 @@ impl HttpClientSettings {
 pub fn over_http(
     connect_timeout: Duration,
     body_limit: usize,
-) -> Result<Transport, reqwest::Error> {
+) -> Result<HttpTransport, reqwest::Error> {
     HttpClientSettings::new(connect_timeout, body_limit).transport()
 }
 
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_ends_without_an_answer_is_a_reset_and_none_is_no_connection() {
+    async fn resets_and_failed_connects_are_told_apart() {
         let reset = answered(Method::PATCH, b"").await;
         assert!(matches!(reset, Err(UpstreamError::Reset(_))), "{reset:?}");
         let transport = over_http(Duration::from_secs(1), 1024).expect("a client");

@@ -35,8 +35,8 @@ impl<'de> Deserialize<'de> for WireAttributes {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut attributes = AttributeMap::default();
-                while let Some(Key(key)) = map.next_key()? {
-                    let Value(value) = map.next_value()?;
+                while let Some(WireKey(key)) = map.next_key()? {
+                    let WireValue(value) = map.next_value()?;
                     attributes.insert(key, value);
                 }
                 Ok(attributes)
@@ -46,9 +46,9 @@ impl<'de> Deserialize<'de> for WireAttributes {
     }
 }
 
-struct Key(AttributeKey);
+struct WireKey(AttributeKey);
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for WireKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;
         impl Visitor<'_> for Text {
@@ -66,9 +66,9 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-struct Value(AttributeValue);
+struct WireValue(AttributeValue);
 
-impl<'de> Deserialize<'de> for Value {
+impl<'de> Deserialize<'de> for WireValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyValue).map(Self)
     }

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Date, Duration, OffsetDateTime};
 
-use super::parts::Text;
+use super::parts::WireText;
 use super::repaired;
 use crate::domain::{
-    ConversationFilter, ListPage, Listed, ListedParticipant, MarkedJson, PAGE_SIZE, PhoneNumber,
-    Timestamp,
+    ConversationFilter, ListPage, ListedConversation, ListedParticipant, MarkedJson, PAGE_SIZE,
+    PhoneNumber, Timestamp,
 };
 
 /// How many days before today a call may have begun to be found. An interval is needed, and a wide one
@@ -75,33 +75,33 @@ fn any_of(dimension: &str, number: &PhoneNumber) -> Value {
 /// `AnalyticsConversationQueryResponse`; the list is left out where it would be empty.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+struct DetailsResponse<'a> {
     #[serde(borrow)]
-    conversations: Option<Vec<Row<'a>>>,
+    conversations: Option<Vec<DetailsRow<'a>>>,
     total_hits: Option<u64>,
 }
 
 /// `AnalyticsConversationWithoutAttributes`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Row<'a> {
+struct DetailsRow<'a> {
     #[serde(borrow)]
-    conversation_id: Option<Text<'a>>,
+    conversation_id: Option<WireText<'a>>,
     #[serde(borrow)]
-    conversation_start: Option<Text<'a>>,
+    conversation_start: Option<WireText<'a>>,
     #[serde(borrow)]
-    originating_direction: Option<Text<'a>>,
+    originating_direction: Option<WireText<'a>>,
     #[serde(borrow)]
-    participants: Option<Vec<Person<'a>>>,
+    participants: Option<Vec<DetailsParticipant<'a>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Person<'a> {
+struct DetailsParticipant<'a> {
     #[serde(borrow)]
-    participant_id: Option<Text<'a>>,
+    participant_id: Option<WireText<'a>>,
     #[serde(borrow)]
-    purpose: Option<Text<'a>>,
+    purpose: Option<WireText<'a>>,
 }
 
 /// Reads one page of the answer.
@@ -119,40 +119,41 @@ pub fn details(body: &[u8]) -> Result<ListPage, &'static str> {
 }
 
 fn page(text: &str, not_json: &'static str) -> Result<ListPage, &'static str> {
-    let answer: Answer = serde_json::from_str(text).map_err(|_| not_json)?;
+    let answer: DetailsResponse = serde_json::from_str(text).map_err(|_| not_json)?;
     if answer.conversations.is_none() && answer.total_hits.is_none() {
         return Err("it is JSON, but not of a conversation details query");
     }
     let rows = answer.conversations.unwrap_or_default();
     let received = rows.len();
-    let rows = rows.into_iter().filter_map(Row::into_domain).collect();
+    let rows = rows.into_iter().filter_map(DetailsRow::into_domain).collect();
     Ok(ListPage { rows, received, total: answer.total_hits })
 }
 
-impl Row<'_> {
+impl DetailsRow<'_> {
     /// `None` without an id by which it could be asked for.
-    fn into_domain(self) -> Option<Listed> {
+    fn into_domain(self) -> Option<ListedConversation> {
         let start = self.conversation_start;
-        let at = start.as_ref().and_then(|Text(start)| OffsetDateTime::parse(start, &Rfc3339).ok());
+        let at =
+            start.as_ref().and_then(|WireText(start)| OffsetDateTime::parse(start, &Rfc3339).ok());
         let millis = at.map(|at| at.unix_timestamp_nanos() / 1_000_000);
         let people = self.participants.unwrap_or_default();
-        Some(Listed {
+        Some(ListedConversation {
             id: self.conversation_id?.0.parse().ok()?,
             // What has no time comes last, and is shown all the same.
             at: millis.and_then(|millis| i64::try_from(millis).ok()).unwrap_or_default(),
-            start: start.and_then(|Text(start)| Timestamp::parse(&start)),
-            direction: self.originating_direction.map(Text::into_owned),
-            participants: people.into_iter().filter_map(Person::into_domain).collect(),
+            start: start.and_then(|WireText(start)| Timestamp::parse(&start)),
+            direction: self.originating_direction.map(WireText::into_owned),
+            participants: people.into_iter().filter_map(DetailsParticipant::into_domain).collect(),
         })
     }
 }
 
-impl Person<'_> {
+impl DetailsParticipant<'_> {
     fn into_domain(self) -> Option<ListedParticipant> {
         let id = self.participant_id?.0.parse().ok()?;
         Some(ListedParticipant {
             id,
-            purpose: self.purpose.map(Text::into_owned).unwrap_or_default(),
+            purpose: self.purpose.map(WireText::into_owned).unwrap_or_default(),
         })
     }
 }
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn live_voice_calls_of_three_days_are_asked_for_the_newest_first() {
+    fn the_query_asks_for_live_voice_calls_newest_first() {
         let query = query(&ConversationFilter::default());
         assert_eq!(query["interval"], "2026-02-27T00:00:00.000Z/2026-03-02T00:00:00.000Z");
         assert_eq!((&query["order"], &query["paging"]["pageNumber"]), (&json!("desc"), &json!(3)));
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn each_filter_is_about_a_segment_of_its_own_and_numbers_have_all_their_spellings() {
+    fn each_filter_has_its_segment_and_all_number_spellings() {
         let id = "9e000000-0000-4000-8000-000000000001";
         let query = query(&ConversationFilter {
             queue: id.parse().ok(),
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_an_id_are_left_out_and_every_other_field_may_be_missing() {
+    fn a_row_needs_an_id_and_nothing_else() {
         let id = "8e0f1a2b-0000-4000-8000-000000000000";
         let body = json!({"conversations": [
             {"conversationId": "nope"}, {"conversationStart": "2026-01-07T00:00:00Z"},

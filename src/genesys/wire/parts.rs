@@ -11,9 +11,9 @@ use crate::domain::Timestamp;
 
 /// A value of which only matters that it is there, and not `null`.
 #[derive(Debug)]
-pub struct Present;
+pub struct PresenceFlag;
 
-impl<'de> Deserialize<'de> for Present {
+impl<'de> Deserialize<'de> for PresenceFlag {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         IgnoredAny::deserialize(deserializer).map(|_| Self)
     }
@@ -21,44 +21,44 @@ impl<'de> Deserialize<'de> for Present {
 
 /// A time. That there is one matters more than whether it can be read: `endTime` ends a conversation.
 #[derive(Debug)]
-pub struct Time(pub Option<Timestamp>);
+pub struct WireTime(pub Option<Timestamp>);
 
-impl<'de> Deserialize<'de> for Time {
+impl<'de> Deserialize<'de> for WireTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Moment;
         impl<'de> Visitor<'de> for Moment {
-            type Value = Time;
+            type Value = WireTime;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a time")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Time, E> {
-                Ok(Time(Timestamp::parse(text)))
+            fn visit_str<E>(self, text: &str) -> Result<WireTime, E> {
+                Ok(WireTime(Timestamp::parse(text)))
             }
 
-            fn visit_bool<E>(self, _: bool) -> Result<Time, E> {
-                Ok(Time(None))
+            fn visit_bool<E>(self, _: bool) -> Result<WireTime, E> {
+                Ok(WireTime(None))
             }
 
-            fn visit_i64<E>(self, _: i64) -> Result<Time, E> {
-                Ok(Time(None))
+            fn visit_i64<E>(self, _: i64) -> Result<WireTime, E> {
+                Ok(WireTime(None))
             }
 
-            fn visit_u64<E>(self, _: u64) -> Result<Time, E> {
-                Ok(Time(None))
+            fn visit_u64<E>(self, _: u64) -> Result<WireTime, E> {
+                Ok(WireTime(None))
             }
 
-            fn visit_f64<E>(self, _: f64) -> Result<Time, E> {
-                Ok(Time(None))
+            fn visit_f64<E>(self, _: f64) -> Result<WireTime, E> {
+                Ok(WireTime(None))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Time, A::Error> {
-                IgnoredAny.visit_map(map).map(|_| Time(None))
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WireTime, A::Error> {
+                IgnoredAny.visit_map(map).map(|_| WireTime(None))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Time, A::Error> {
-                IgnoredAny.visit_seq(seq).map(|_| Time(None))
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<WireTime, A::Error> {
+                IgnoredAny.visit_seq(seq).map(|_| WireTime(None))
             }
         }
         deserializer.deserialize_any(Moment)
@@ -70,15 +70,15 @@ impl<'de> Deserialize<'de> for Time {
 /// shows its length alone, since it may be a name.
 #[derive(Deserialize)]
 #[serde(transparent)]
-pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+pub struct WireText<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-impl fmt::Debug for Text<'_> {
+impl fmt::Debug for WireText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{} bytes>", self.0.len())
     }
 }
 
-impl Text<'_> {
+impl WireText<'_> {
     /// The text on its own.
     pub fn into_owned(self) -> SmolStr {
         self.0.into()
@@ -87,19 +87,19 @@ impl Text<'_> {
 
 /// The last of a participant's communications of one media: its state is the participant's.
 #[derive(Debug)]
-pub struct LastLeg<'a>(Option<Text<'a>>);
+pub struct LastLeg<'a>(Option<WireText<'a>>);
 
 impl<'a> LastLeg<'a> {
     /// Its state; `None` of no communication at all, or of one without a state.
-    pub fn into_state(self) -> Option<Text<'a>> {
+    pub fn into_state(self) -> Option<WireText<'a>> {
         self.0
     }
 }
 
 #[derive(Deserialize)]
-struct Leg<'a> {
+struct MediaLeg<'a> {
     #[serde(borrow)]
-    state: Option<Text<'a>>,
+    state: Option<WireText<'a>>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for LastLeg<'a> {
@@ -114,7 +114,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for LastLeg<'a> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut legs: A) -> Result<Self::Value, A::Error> {
                 let mut last = None;
-                while let Some(Leg { state }) = legs.next_element()? {
+                while let Some(MediaLeg { state }) = legs.next_element()? {
                     last = state;
                 }
                 Ok(LastLeg(last))

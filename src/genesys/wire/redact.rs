@@ -1,4 +1,4 @@
-//! Cuts values that we sent out of messages that upstream sends back: they go to callers and
+//! Cuts values that we sent out of messages that upstream sends back: they go to clients and
 //! logs, and a value is personal data.
 //!
 //! What is repeated as it was sent is cut out. Upstream may as well have shortened it, changed its
@@ -19,23 +19,23 @@ const CUT: &str = "[value removed]";
 /// What stands in the place of a message that could not be cleaned.
 const LEFT_OUT: &str = "(its message is left out, since it seems to repeat a value)";
 /// Longest message passed on, in characters: a sentence, not a document.
-const LONGEST_MESSAGE: usize = 500;
+const MAX_MESSAGE_BYTES: usize = 500;
 /// What is looked at of a message.
-const LONGEST_READ: usize = 4 * LONGEST_MESSAGE;
+const MAX_READ_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
 /// Longest code passed on: Genesys' own are below.
-const LONGEST_CODE: usize = 64;
+const MAX_CODE_BYTES: usize = 64;
 /// Values shorter than this are only cut where they stand alone: `1` or `no` inside a word is
 /// chance, and cutting it would make the message unreadable.
-const SHORT: usize = 4;
+const MIN_WORD_BYTES: usize = 4;
 /// Bytes in a row that are no chance.
-const TELLING: usize = 8;
+const MIN_MATCH_BYTES: usize = 8;
 
 /// `message` without the values that were `sent`.
 pub fn without_values(message: &str, sent: &[&str]) -> String {
     let mut values: Vec<&str> = sent.iter().copied().filter(|value| !value.is_empty()).collect();
     // A value may contain another one: the longer goes first, so that nothing of it is left.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    let mut text: String = message.chars().take(LONGEST_READ).collect();
+    let mut text: String = message.chars().take(MAX_READ_BYTES).collect();
     for value in &values {
         text = cut(&text, value);
         let escaped = serde_json::to_string(value).unwrap_or_default();
@@ -45,16 +45,16 @@ pub fn without_values(message: &str, sent: &[&str]) -> String {
             text = cut(&text, escaped);
         }
     }
-    if Traces::of(&values).are_in(&text.replace(CUT, "\n")) {
+    if ValueIndex::new(&values).are_in(&text.replace(CUT, "\n")) {
         return LEFT_OUT.to_owned();
     }
-    text.chars().take(LONGEST_MESSAGE).collect()
+    text.chars().take(MAX_MESSAGE_BYTES).collect()
 }
 
 /// Whether this text, in which only single words are expected, shares anything with what was `sent`.
 pub fn repeats_a_value(text: &str, sent: &[&str]) -> bool {
     let values: Vec<&str> = sent.iter().copied().filter(|value| !value.is_empty()).collect();
-    Traces::of(&values).are_in(text)
+    ValueIndex::new(&values).are_in(text)
 }
 
 /// A code goes into answers as it is: what does not look like one is none.
@@ -62,31 +62,31 @@ pub fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
     let code = Option::<String>::deserialize(deserializer)?;
     let looks_like_one = |code: &String| {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        code.len() <= LONGEST_CODE && code.bytes().all(known)
+        code.len() <= MAX_CODE_BYTES && code.bytes().all(known)
     };
     Ok(code.filter(looks_like_one))
 }
 
 /// What would show that one of some values is repeated.
-struct Traces {
+struct ValueIndex {
     /// Every so many bytes in a row of those that have as many.
-    rows: HashSet<[u8; TELLING]>,
+    rows: HashSet<[u8; MIN_MATCH_BYTES]>,
     /// Those that are shorter, whole.
     whole: Vec<String>,
     /// Those that tell something only where they stand alone.
     alone: Vec<String>,
 }
 
-impl Traces {
-    fn of(values: &[&str]) -> Self {
+impl ValueIndex {
+    fn new(values: &[&str]) -> Self {
         let (mut rows, mut whole, mut alone) = (HashSet::new(), Vec::new(), Vec::new());
         // As it is, and letters and digits alone: a number may be repeated with other dashes.
         for form in values.iter().flat_map(|value| [folded(value), bare(&folded(value))]) {
             match form.len() {
                 0 => {}
-                1..SHORT => alone.push(form),
-                SHORT..TELLING => whole.push(form),
-                _ => rows.extend(form.as_bytes().windows(TELLING).map(row)),
+                1..MIN_WORD_BYTES => alone.push(form),
+                MIN_WORD_BYTES..MIN_MATCH_BYTES => whole.push(form),
+                _ => rows.extend(form.as_bytes().windows(MIN_MATCH_BYTES).map(row)),
             }
         }
         Self { rows, whole, alone }
@@ -100,7 +100,7 @@ impl Traces {
     }
 
     fn show_in(&self, reading: &str) -> bool {
-        reading.as_bytes().windows(TELLING).any(|found| self.rows.contains(&row(found)))
+        reading.as_bytes().windows(MIN_MATCH_BYTES).any(|found| self.rows.contains(&row(found)))
             || self.whole.iter().any(|value| reading.contains(value.as_str()))
     }
 
@@ -115,7 +115,7 @@ impl Traces {
     }
 }
 
-fn row(bytes: &[u8]) -> [u8; TELLING] {
+fn row(bytes: &[u8]) -> [u8; MIN_MATCH_BYTES] {
     std::array::from_fn(|at| bytes[at])
 }
 
@@ -126,7 +126,7 @@ pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     let text = secrets.fold(text.to_owned(), |text, secret| text.replace(*secret, CUT));
     // One takes the place of another, so that nothing is joined that stood apart.
     let shown = |character: char| if matches!(character, ' '..='~') { character } else { '?' };
-    text.chars().map(shown).take(LONGEST_MESSAGE).collect()
+    text.chars().map(shown).take(MAX_MESSAGE_BYTES).collect()
 }
 
 /// `text` with the value cut out, in whatever case its letters of ASCII are.
@@ -142,7 +142,7 @@ fn cut(text: &str, value: &str) -> String {
         let (before, after) = (&text[..at], &text[at + value.len()..]);
         let in_word = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
         let alone = !in_word(before.chars().next_back()) && !in_word(after.chars().next());
-        if alone || value.len() >= SHORT {
+        if alone || value.len() >= MIN_WORD_BYTES {
             kept.push_str(&text[done..at]);
             kept.push_str(CUT);
             done = at + value.len();
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(text, "no?pe: [value removed] ([value removed])");
         let text = without_secrets("hun\u{7}ter2 hun\u{200b}ter2 \u{202e}ü\u{1b}[2J", &["hunter2"]);
         assert_eq!(text, "hun?ter2 hun?ter2 ???[2J");
-        assert_eq!(without_secrets(&"é".repeat(900), &[]), "?".repeat(LONGEST_MESSAGE));
+        assert_eq!(without_secrets(&"é".repeat(900), &[]), "?".repeat(MAX_MESSAGE_BYTES));
     }
 
     #[test]

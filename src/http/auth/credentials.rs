@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::app::digest_of;
+use crate::app::key_digest;
 use crate::domain::KeyDigest;
 
 /// Carries a key alone.
@@ -13,7 +13,7 @@ pub(in crate::http) const X_API_KEY: HeaderName = HeaderName::from_static("x-api
 
 /// Why a header holds no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(super) enum MalformedCredentials {
     /// Another scheme than those that are taken.
     Scheme,
     /// A header for a key, and none in it.
@@ -23,14 +23,14 @@ pub(super) enum Unusable {
 }
 
 /// A key, and the name that it was given with.
-pub(super) type Given = (KeyDigest, Option<String>);
+pub(super) type HeaderKey = (KeyDigest, Option<String>);
 
 /// Every key that the headers hold.
 ///
 /// # Errors
 /// If one of them is meant to hold a key, and does not: another may be right, but nobody can tell
 /// which was meant.
-pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Given>, Unusable> {
+pub(super) fn from_headers(headers: &HeaderMap) -> Result<Vec<HeaderKey>, MalformedCredentials> {
     let authorized = headers.get_all(AUTHORIZATION).iter().map(|value| scheme(value.as_bytes()));
     let plain = headers.get_all(X_API_KEY).iter().map(|value| key(value.as_bytes()));
     authorized.chain(plain).collect()
@@ -38,7 +38,7 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Given>, Unusable> {
 
 /// `Bearer KEY` or `Basic base64(name:KEY)`; the scheme is compared without case (RFC 9110,
 /// section 11.1).
-fn scheme(value: &[u8]) -> Result<Given, Unusable> {
+fn scheme(value: &[u8]) -> Result<HeaderKey, MalformedCredentials> {
     let value = value.trim_ascii();
     let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
@@ -47,26 +47,26 @@ fn scheme(value: &[u8]) -> Result<Given, Unusable> {
     } else if scheme.eq_ignore_ascii_case(b"basic") {
         basic(rest.trim_ascii())
     } else {
-        Err(Unusable::Scheme)
+        Err(MalformedCredentials::Scheme)
     }
 }
 
-fn key(text: &[u8]) -> Result<Given, Unusable> {
+fn key(text: &[u8]) -> Result<HeaderKey, MalformedCredentials> {
     match text.trim_ascii() {
-        [] => Err(Unusable::Empty),
-        key => Ok((digest_of(key), None)),
+        [] => Err(MalformedCredentials::Empty),
+        key => Ok((key_digest(key), None)),
     }
 }
 
-fn basic(encoded: &[u8]) -> Result<Given, Unusable> {
-    let pair = STANDARD.decode(encoded).map_err(|_| Unusable::Basic)?;
-    let colon = pair.iter().position(|byte| *byte == b':').ok_or(Unusable::Basic)?;
+fn basic(encoded: &[u8]) -> Result<HeaderKey, MalformedCredentials> {
+    let pair = STANDARD.decode(encoded).map_err(|_| MalformedCredentials::Basic)?;
+    let colon = pair.iter().position(|byte| *byte == b':').ok_or(MalformedCredentials::Basic)?;
     let (name, key) = (&pair[..colon], &pair[colon + 1..]);
     if key.is_empty() {
-        return Err(Unusable::Empty);
+        return Err(MalformedCredentials::Empty);
     }
     // A name that is no text is nobody's, as another wrong one.
-    Ok((digest_of(key), Some(String::from_utf8_lossy(name).into_owned())))
+    Ok((key_digest(key), Some(String::from_utf8_lossy(name).into_owned())))
 }
 
 #[cfg(test)]
@@ -84,9 +84,12 @@ mod tests {
         headers
     }
 
-    fn names(lines: &[(HeaderName, &str)], key: &str) -> Result<Vec<Option<String>>, Unusable> {
-        let given = of(&headers(lines))?;
-        assert!(given.iter().all(|(digest, _)| digest.is(&digest_of(key.as_bytes()))));
+    fn names(
+        lines: &[(HeaderName, &str)],
+        key: &str,
+    ) -> Result<Vec<Option<String>>, MalformedCredentials> {
+        let given = from_headers(&headers(lines))?;
+        assert!(given.iter().all(|(digest, _)| digest.is(&key_digest(key.as_bytes()))));
         Ok(given.into_iter().map(|(_, name)| name).collect())
     }
 
@@ -113,15 +116,15 @@ mod tests {
     fn a_header_that_holds_no_key_is_not_passed_over() {
         let bad = |name: HeaderName, value: &str| names(&[(X_API_KEY, "k"), (name, value)], "k");
         for value in ["Digest k", "k", "", "Bearerk"] {
-            assert_eq!(bad(AUTHORIZATION, value), Err(Unusable::Scheme), "{value}");
+            assert_eq!(bad(AUTHORIZATION, value), Err(MalformedCredentials::Scheme), "{value}");
         }
         for value in ["Bearer", "Bearer  ", &basic("crm:")] {
-            assert_eq!(bad(AUTHORIZATION, value), Err(Unusable::Empty), "{value}");
+            assert_eq!(bad(AUTHORIZATION, value), Err(MalformedCredentials::Empty), "{value}");
         }
         for value in ["Basic", "Basic !", "Basic Y3Jt"] {
-            assert_eq!(bad(AUTHORIZATION, value), Err(Unusable::Basic), "{value}");
+            assert_eq!(bad(AUTHORIZATION, value), Err(MalformedCredentials::Basic), "{value}");
         }
-        assert_eq!(bad(X_API_KEY, " "), Err(Unusable::Empty));
+        assert_eq!(bad(X_API_KEY, " "), Err(MalformedCredentials::Empty));
     }
 
     proptest! {
@@ -134,7 +137,7 @@ mod tests {
             let bytes = [prefix.as_bytes(), &value].concat();
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 for header in [AUTHORIZATION, X_API_KEY] {
-                    let _ = of(&HeaderMap::from_iter([(header, value.clone())]));
+                    let _ = from_headers(&HeaderMap::from_iter([(header, value.clone())]));
                 }
             }
             let given = names(&[(AUTHORIZATION, &basic(&format!("{name}:{key}")))], &key);

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde::de::MapAccess;
 
 use super::{
-    Anything, ENCODING, HALF, Halves, Kind, NULL, ROOT, STRINGS, Seed, WHOLE_CHARACTERS, member,
-    of_root, parse, sentence, text, unknown_member, utf8,
+    ENCODING, HALF, HalfSurrogates, IgnoredTarget, JsonTarget, NULL, ROOT, STRINGS, TargetSeed,
+    WHOLE_CHARACTERS, describe, member, of_root, parse, text, unknown_member, utf8,
 };
-use crate::domain::{AttributeValue, Change, Violation};
-use crate::error::Code;
+use crate::domain::{AttributeValue, KeyChange, Violation};
+use crate::error::ErrorCode;
 use crate::http::problem::Problem;
-use crate::http::violations::Mistakes;
+use crate::http::violations::ViolationList;
 
 const KEY: &str = "key";
 const VALUE: &str = "value";
@@ -20,69 +20,71 @@ const VALUE: &str = "value";
 pub(super) const MEMBERS: &str = "Send {\"value\": \"…\"}, or the bare value with Content-Type: text/plain; the path names the key.";
 
 /// The change of `key` that a JSON body asks for.
-pub(in crate::http) fn change(body: &[u8], key: &str) -> Result<Change, Problem> {
-    let mut found = Found {
+pub(in crate::http) fn change(body: &[u8], key: &str) -> Result<KeyChange, Problem> {
+    let mut found = SingleParseState {
         key,
         change: None,
-        mistakes: Mistakes::default(),
+        mistakes: ViolationList::default(),
         members: BTreeSet::new(),
-        halves: Halves::default(),
+        halves: HalfSurrogates::default(),
         place: None,
     };
     let text = found.halves.marked(text(body)?);
-    parse(&text, Document(&mut found)).map_err(|error| {
+    parse(&text, SingleBodyTarget(&mut found)).map_err(|error| {
         let place = found.place.unwrap_or(ROOT);
-        Problem::listing(Code::InvalidJson, Violation::at(place, sentence(&error)))
+        Problem::listing(ErrorCode::InvalidJson, Violation::new(place, describe(&error)))
             .with_hint(MEMBERS)
     })?;
     found.finish()
 }
 
 /// The change that a body of plain text asks for: all of it is the value, its line ends included.
-pub(in crate::http) fn plain(body: &[u8]) -> Result<Change, Problem> {
+pub(in crate::http) fn plain(body: &[u8]) -> Result<KeyChange, Problem> {
     let value = utf8(body)
-        .map_err(|detail| Problem::listing(Code::InvalidAttributes, Violation::at(ROOT, detail)))
+        .map_err(|detail| {
+            Problem::listing(ErrorCode::InvalidAttributes, Violation::new(ROOT, detail))
+        })
         .map_err(|problem| problem.with_hint(ENCODING))?;
-    Ok(Change::to(AttributeValue::new(value)))
+    Ok(KeyChange::to(AttributeValue::new(value)))
 }
 
-struct Found<'a> {
+struct SingleParseState<'a> {
     /// The key that the path names.
     key: &'a str,
-    change: Option<Change>,
-    mistakes: Mistakes,
+    change: Option<KeyChange>,
+    mistakes: ViolationList,
     /// Members that stood already.
     members: BTreeSet<String>,
-    halves: Halves,
+    halves: HalfSurrogates,
     /// The member whose value broke the syntax.
     place: Option<&'static str>,
 }
 
-impl Found<'_> {
+impl SingleParseState<'_> {
     fn mistake(
         &mut self,
         hint: &'static str,
         pointer: impl Into<String>,
         detail: impl Into<String>,
     ) {
-        self.mistakes.note_hinted(hint, || Violation::at(pointer, detail));
+        self.mistakes.note_hinted(hint, || Violation::new(pointer, detail));
     }
 
-    fn finish(mut self) -> Result<Change, Problem> {
+    fn finish(mut self) -> Result<KeyChange, Problem> {
         if self.mistakes.is_empty() && self.change.is_none() {
             self.mistake(MEMBERS, member(VALUE), "is missing");
         }
         match self.change {
             Some(change) if self.mistakes.is_empty() => Ok(change),
-            Some(_) | None => Err(Problem::listing(Code::InvalidAttributes, self.mistakes)),
+            Some(_) | None => Err(Problem::listing(ErrorCode::InvalidAttributes, self.mistakes)),
         }
     }
 }
 
 /// The whole document.
-struct Document<'a, 'b>(&'a mut Found<'b>);
+struct SingleBodyTarget<'a, 'b>(&'a mut SingleParseState<'b>);
 
-impl Kind for Document<'_, '_> {
+impl JsonTarget for SingleBodyTarget<'_, '_> {
     fn wrong(self, found: &'static str) {
         self.0.mistake(MEMBERS, ROOT, of_root(found));
     }
@@ -91,7 +93,7 @@ impl Kind for Document<'_, '_> {
         while let Some(name) = members.next_key::<String>()? {
             let known = name == KEY || name == VALUE;
             if known && self.0.members.insert(name.clone()) {
-                let read = members.next_value_seed(Seed(Member(self.0, name == KEY)));
+                let read = members.next_value_seed(TargetSeed(MemberTarget(self.0, name == KEY)));
                 if read.is_err() {
                     self.0.place = Some(if name == KEY { "#/key" } else { "#/value" });
                 }
@@ -105,16 +107,16 @@ impl Kind for Document<'_, '_> {
                 let (detail, hint) = unknown_member(&name, [VALUE, KEY]);
                 self.0.mistake(hint, member(&name), detail);
             }
-            members.next_value_seed(Seed(Anything))?;
+            members.next_value_seed(TargetSeed(IgnoredTarget))?;
         }
         Ok(())
     }
 }
 
 /// One of the two members, and whether it is `key`.
-struct Member<'a, 'b>(&'a mut Found<'b>, bool);
+struct MemberTarget<'a, 'b>(&'a mut SingleParseState<'b>, bool);
 
-impl Kind for Member<'_, '_> {
+impl JsonTarget for MemberTarget<'_, '_> {
     fn wrong(self, found: &'static str) {
         let Self(all, is_key) = self;
         let cure =
@@ -130,7 +132,7 @@ impl Kind for Member<'_, '_> {
             return all.mistake(WHOLE_CHARACTERS, member(name), HALF);
         }
         if !is_key {
-            all.change = Some(Change::to(AttributeValue::new(text)));
+            all.change = Some(KeyChange::to(AttributeValue::new(text)));
         } else if text != all.key {
             all.mistake(MEMBERS, member(KEY), "is not the key that the path names");
         }
@@ -145,12 +147,12 @@ mod tests {
 
     fn mistakes(body: &str) -> Vec<(String, String)> {
         let problem = change(body.as_bytes(), " a/b").expect_err(body);
-        assert_eq!(problem.code(), Code::InvalidAttributes, "{body}");
+        assert_eq!(problem.code(), ErrorCode::InvalidAttributes, "{body}");
         let pairs = problem.errors().iter();
         pairs.map(|violation| (violation.pointer.clone(), violation.detail.clone())).collect()
     }
 
-    fn wanted(change: Result<Change, Problem>) -> String {
+    fn wanted(change: Result<KeyChange, Problem>) -> String {
         change.expect("a change").sent().expose().to_owned()
     }
 
@@ -198,25 +200,28 @@ mod tests {
     fn what_is_no_json_or_no_text_is_told_with_its_place() {
         for body in ["", "{", r#"{"value":"canary"} x"#, r#"{"value":"\udcanary"}"#, "canary"] {
             let problem = change(body.as_bytes(), "a").expect_err("not JSON");
-            assert_eq!(problem.code(), Code::InvalidJson, "{body}");
+            assert_eq!(problem.code(), ErrorCode::InvalidJson, "{body}");
             assert!(!problem.errors()[0].detail.contains("canary"), "{body}");
         }
         let problem = plain(b"canary \xff").expect_err("not UTF-8");
-        assert_eq!(problem.code(), Code::InvalidAttributes);
+        assert_eq!(problem.code(), ErrorCode::InvalidAttributes);
         assert_eq!(problem.errors()[0].pointer, "#");
         assert!(problem.errors()[0].detail.contains("not UTF-8, from byte 7 on"));
     }
 
     #[test]
-    fn what_breaks_the_syntax_or_is_half_a_character_is_told_with_its_member() {
+    fn broken_syntax_and_half_characters_name_their_member() {
         let told = |body: &str| {
             let problem = change(body.as_bytes(), "a").expect_err(body);
             assert_eq!(problem.errors().len(), 1, "{body}");
             (problem.code(), problem.errors()[0].pointer.clone())
         };
-        assert_eq!(told(r#"{"value":"\ud800"}"#), (Code::InvalidAttributes, "#/value".to_owned()));
-        assert_eq!(told(r#"{"key":"\udc00"}"#), (Code::InvalidAttributes, "#/key".to_owned()));
-        assert_eq!(told(r#"{"value":"\x"}"#), (Code::InvalidJson, "#/value".to_owned()));
+        assert_eq!(
+            told(r#"{"value":"\ud800"}"#),
+            (ErrorCode::InvalidAttributes, "#/value".to_owned())
+        );
+        assert_eq!(told(r#"{"key":"\udc00"}"#), (ErrorCode::InvalidAttributes, "#/key".to_owned()));
+        assert_eq!(told(r#"{"value":"\x"}"#), (ErrorCode::InvalidJson, "#/value".to_owned()));
         assert_eq!(told(r#"{"v":"\ud800","value":""}"#).1, "#/v");
     }
 

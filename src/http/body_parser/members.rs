@@ -3,14 +3,14 @@
 use serde::de::MapAccess;
 use serde_json::Value;
 
-use super::{Halves, Kind, not_json, of_root, parse, sentence, text};
+use super::{HalfSurrogates, JsonTarget, describe, not_json, of_root, parse, text};
 use crate::http::problem::Problem;
 
 /// The members of the object in their order, those that stand twice included.
-pub(in crate::http) fn of(body: &[u8]) -> Result<Vec<(String, Value)>, Problem> {
-    let (mut found, mut halves) = (Ok(Vec::new()), Halves::default());
+pub(in crate::http) fn parse_members(body: &[u8]) -> Result<Vec<(String, Value)>, Problem> {
+    let (mut found, mut halves) = (Ok(Vec::new()), HalfSurrogates::default());
     let text = halves.marked(text(body)?);
-    parse(&text, Document(&mut found)).map_err(|error| not_json(sentence(&error)))?;
+    parse(&text, MembersTarget(&mut found)).map_err(|error| not_json(describe(&error)))?;
     let members = found.map_err(|kind| not_json(of_root(kind)))?;
     let shown = |(name, value): (String, Value)| match value {
         Value::String(text) => (halves.shown(&name), Value::String(halves.shown(&text))),
@@ -20,9 +20,9 @@ pub(in crate::http) fn of(body: &[u8]) -> Result<Vec<(String, Value)>, Problem> 
 }
 
 /// The whole document: its members, or what it is instead.
-struct Document<'a>(&'a mut Result<Vec<(String, Value)>, &'static str>);
+struct MembersTarget<'a>(&'a mut Result<Vec<(String, Value)>, &'static str>);
 
-impl Kind for Document<'_> {
+impl JsonTarget for MembersTarget<'_> {
     fn wrong(self, found: &'static str) {
         *self.0 = Err(found);
     }

@@ -4,8 +4,8 @@ use super::*;
 use crate::domain::AttributeMap;
 
 fn mistakes(body: &str) -> Vec<(String, String)> {
-    let problem = patch(body.as_bytes(), Null::Refused).expect_err(body);
-    assert_eq!(problem.code(), Code::InvalidAttributes, "{body}");
+    let problem = patch(body.as_bytes(), NullPolicy::Refused).expect_err(body);
+    assert_eq!(problem.code(), ErrorCode::InvalidAttributes, "{body}");
     let pairs = problem.errors().iter();
     pairs.map(|violation| (violation.pointer.clone(), violation.detail.clone())).collect()
 }
@@ -15,7 +15,7 @@ fn pointers(body: &str) -> Vec<String> {
 }
 
 fn wanted(body: &str) -> Vec<(String, String)> {
-    let patch = patch(body.as_bytes(), Null::Refused).expect(body);
+    let patch = patch(body.as_bytes(), NullPolicy::Refused).expect(body);
     let changes = patch.iter();
     changes.map(|(key, change)| (key.to_string(), change.sent().expose().to_owned())).collect()
 }
@@ -104,21 +104,21 @@ fn what_is_not_json_is_told_with_its_place_and_no_excerpt() {
         &deep("{\"attributes\":", 4_000),
         &format!("{{\"attributes\":{{\"a\":{}{}}}}}", deep("[", 30_000), deep("]", 30_000)),
     ] {
-        let problem = patch(body.as_bytes(), Null::Refused).expect_err("not JSON");
+        let problem = patch(body.as_bytes(), NullPolicy::Refused).expect_err("not JSON");
         let shown = format!("{body:.80}");
-        assert_eq!(problem.code(), Code::InvalidJson, "{shown}");
+        assert_eq!(problem.code(), ErrorCode::InvalidJson, "{shown}");
         assert_eq!(problem.errors().len(), 1, "{shown}");
         let detail = &problem.errors()[0].detail;
         assert!(!detail.contains("canary") && detail.len() < 120, "{shown}: {detail}");
     }
     let problem =
-        patch(b"{\"attributes\":{\"a\":\"\xff\"}}", Null::Refused).expect_err("not UTF-8");
-    assert_eq!(problem.code(), Code::InvalidJson);
+        patch(b"{\"attributes\":{\"a\":\"\xff\"}}", NullPolicy::Refused).expect_err("not UTF-8");
+    assert_eq!(problem.code(), ErrorCode::InvalidJson);
     assert!(problem.errors()[0].detail.contains("not UTF-8, from byte 20 on"));
 }
 
 #[test]
-fn half_a_surrogate_pair_is_told_with_the_key_and_without_the_value() {
+fn a_half_surrogate_error_names_the_key_not_the_value() {
     for (body, pointer, says) in [
         (r#"{"attributes":{"a":"\ud800 canary"}}"#, "#/attributes/a", "the value has half"),
         (
@@ -162,8 +162,8 @@ fn what_breaks_the_syntax_within_a_value_is_told_with_its_key() {
         (r#"{"attributes":{"a":"\u12"}}"#, "#/attributes/a"),
         (r#"{"attributes":{"a":"1",}}"#, "#"),
     ] {
-        let problem = patch(body.as_bytes(), Null::Refused).expect_err(body);
-        assert_eq!(problem.code(), Code::InvalidJson, "{body}");
+        let problem = patch(body.as_bytes(), NullPolicy::Refused).expect_err(body);
+        assert_eq!(problem.code(), ErrorCode::InvalidJson, "{body}");
         assert_eq!(problem.errors()[0].pointer, pointer, "{body}");
     }
 }
@@ -193,7 +193,7 @@ fn the_hint_belongs_to_the_first_mistake() {
         ("{}", "missing", "{\"attributes\": {\"key\": \"value\"}}"),
         (r#"{"attributes":{"a":"\ud83d"}}"#, "half", "between characters"),
     ] {
-        let problem = patch(body.as_bytes(), Null::Clears).expect_err(body);
+        let problem = patch(body.as_bytes(), NullPolicy::Clears).expect_err(body);
         assert!(problem.errors()[0].detail.contains(detail), "{body}: {:?}", problem.errors());
         assert!(problem.hint().contains(hint), "{body}: {}", problem.hint());
     }
@@ -202,15 +202,15 @@ fn the_hint_belongs_to_the_first_mistake() {
 proptest! {
     #[test]
     fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = patch(&body, Null::Refused);
-        let _ = patch(&body, Null::Clears);
+        let _ = patch(&body, NullPolicy::Refused);
+        let _ = patch(&body, NullPolicy::Clears);
     }
 
     #[test]
-    fn no_json_like_text_panics_or_is_taken_when_serde_json_refuses_it(
+    fn the_parser_accepts_nothing_that_serde_json_refuses(
         body in r#"(\{|\}|\[|\]|"attributes"|"a"|"\\ud800"|:|,|null|1e9|-|true| ){0,24}"#
     ) {
-        if patch(body.as_bytes(), Null::Refused).is_ok() {
+        if patch(body.as_bytes(), NullPolicy::Refused).is_ok() {
             prop_assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
         }
     }
@@ -231,7 +231,7 @@ proptest! {
             "[a-g]", proptest::option::of("[x-z]{0,2}"), 1..6),
     ) {
         let body = serde_json::json!({ "attributes": document }).to_string();
-        let change = patch(body.as_bytes(), Null::Clears).expect("a merge patch");
+        let change = patch(body.as_bytes(), NullPolicy::Clears).expect("a merge patch");
         let map: AttributeMap = held
             .iter()
             .map(|(key, value)| (AttributeKey::existing(key), AttributeValue::new(value)))
@@ -261,8 +261,8 @@ proptest! {
         beside in "[a-c]",
     ) {
         let body = serde_json::json!({"attributes": {"k": value, beside: null}}).to_string();
-        let problem = patch(body.as_bytes(), Null::Clears).expect_err("no texts");
-        prop_assert_eq!(problem.code(), Code::InvalidAttributes);
+        let problem = patch(body.as_bytes(), NullPolicy::Clears).expect_err("no texts");
+        prop_assert_eq!(problem.code(), ErrorCode::InvalidAttributes);
         prop_assert_eq!(problem.errors().len(), 1);
         prop_assert_eq!(&problem.errors()[0].pointer, "#/attributes/k");
     }

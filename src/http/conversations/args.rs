@@ -5,101 +5,107 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 
-use super::filters::{self, Criteria};
+use super::filters::{self, ListFilters};
 use crate::app::{ListRequest, ViewRequest};
-use crate::http::extract::{conversation, exchange, keys, read_body, rights};
-use crate::http::flat::Ask;
+use crate::http::extract::{conversation, keys, read_body, request_context, rights};
+use crate::http::flat::FlatRequest;
 use crate::http::negotiate::{self, JSON};
 use crate::http::problem::Problem;
-use crate::http::query::Query;
-use crate::http::request_context::Exchange;
-use crate::http::response_format::{FORMAT, Form};
+use crate::http::query::QueryString;
+use crate::http::request_context::HttpRequestContext;
+use crate::http::response_format::{FORMAT, ResponseFormat};
 use crate::http::state::AppState;
 
 /// A look at a conversation that can be had.
-pub(in crate::http) struct ViewCall {
+pub(in crate::http) struct ViewArgs {
     pub request: ViewRequest,
-    pub form: Form,
+    pub form: ResponseFormat,
     /// What is asked for in the flat form.
-    pub flat: Option<Arc<Ask>>,
+    pub flat: Option<Arc<FlatRequest>>,
 }
 
 /// A list that can be made.
-pub(in crate::http) struct ListCall {
+pub(in crate::http) struct ListArgs {
     pub request: ListRequest,
-    pub form: Form,
+    pub form: ResponseFormat,
     /// What a person should know about how it was understood.
     pub warnings: Vec<String>,
 }
 
 /// The same, asked for by a body.
-pub(in crate::http) struct SearchCall(pub ListCall);
+pub(in crate::http) struct SearchArgs(pub ListArgs);
 
-impl FromRequestParts<AppState> for ViewCall {
+impl FromRequestParts<AppState> for ViewArgs {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
-        let Exchange { client, cycle, flat, .. } = exchange(parts)?;
+        let HttpRequestContext { client, context, flat, .. } = request_context(parts)?;
         let conversation = conversation(&parts.uri)?;
         let (asked, named) = view_query(parts.uri.query(), flat.is_some())?;
         rights::check_named(&client.rights, named.iter().map(|key| ("keys", key.as_str())))?;
-        let form = Form::unless_flat(flat.is_some(), asked, &parts.headers)?;
+        let form = ResponseFormat::unless_flat(flat.is_some(), asked, &parts.headers)?;
         let no_cache = negotiate::wants_no_cache(&parts.headers);
-        Ok(Self { request: ViewRequest { conversation, no_cache, cycle }, form, flat })
+        Ok(Self { request: ViewRequest { conversation, no_cache, context }, form, flat })
     }
 }
 
-impl FromRequestParts<AppState> for ListCall {
+impl FromRequestParts<AppState> for ListArgs {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let cycle = exchange(parts)?.cycle;
+        let context = request_context(parts)?.context;
         let (criteria, asked) = filters::of_query(parts.uri.query(), &state.settings.etag)?;
-        let form = Form::of(asked, &parts.headers)?;
-        let (request, warnings) = request(criteria, cycle);
+        let form = ResponseFormat::negotiate(asked, &parts.headers)?;
+        let (request, warnings) = request(criteria, context);
         Ok(Self { request, form, warnings })
     }
 }
 
-impl FromRequest<AppState> for SearchCall {
+impl FromRequest<AppState> for SearchArgs {
     type Rejection = Problem;
 
     async fn from_request(request_in: Request, state: &AppState) -> Result<Self, Problem> {
         let (parts, stream) = request_in.into_parts();
-        let exchange = exchange(&parts)?;
+        let request_context = request_context(&parts)?;
         let asked = format_alone(parts.uri.query())?;
-        let form = Form::of(asked, &parts.headers)?;
+        let form = ResponseFormat::negotiate(asked, &parts.headers)?;
         negotiate::declared(&parts.headers, &[JSON])?;
-        let bytes = read_body(&parts, stream, &exchange, &state.settings).await?;
+        let bytes = read_body(&parts, stream, &request_context, &state.settings).await?;
         let criteria = filters::of_body(&bytes, &state.settings.etag)?;
-        let (request, warnings) = request(criteria, exchange.cycle);
-        Ok(Self(ListCall { request, form, warnings }))
+        let (request, warnings) = request(criteria, request_context.context);
+        Ok(Self(ListArgs { request, form, warnings }))
     }
 }
 
-fn request(criteria: Criteria, cycle: crate::ports::Cycle) -> (ListRequest, Vec<String>) {
-    let Criteria { filter, limit, after, warnings } = criteria;
-    (ListRequest { filter, limit, after, cycle }, warnings)
+fn request(
+    criteria: ListFilters,
+    context: crate::ports::RequestContext,
+) -> (ListRequest, Vec<String>) {
+    let ListFilters { filter, limit, after, warnings } = criteria;
+    (ListRequest { filter, limit, after, context }, warnings)
 }
 
 /// Keys can be named where the answer has a place for them, which is in the flat form.
-fn view_query(raw: Option<&str>, is_flat: bool) -> Result<(Option<Form>, Vec<String>), Problem> {
+fn view_query(
+    raw: Option<&str>,
+    is_flat: bool,
+) -> Result<(Option<ResponseFormat>, Vec<String>), Problem> {
     let mut query = if is_flat {
-        Query::read(raw, &["view", FORMAT, "keys"], &["key"])
+        QueryString::read(raw, &["view", FORMAT, "keys"], &["key"])
     } else {
-        Query::read(raw, &["view", FORMAT], &[])
+        QueryString::read(raw, &["view", FORMAT], &[])
     };
     query.word("view", &["flat"]);
-    let asked = Form::asked(&mut query, is_flat);
+    let asked = ResponseFormat::asked(&mut query, is_flat);
     let named = if is_flat { keys(&mut query) } else { None };
     query.finish()?;
     Ok((asked, named.unwrap_or_default()))
 }
 
 /// Reads a query in which nothing but `format` may stand.
-fn format_alone(raw: Option<&str>) -> Result<Option<Form>, Problem> {
-    let mut query = Query::read(raw, &[FORMAT], &[]);
-    let asked = Form::asked(&mut query, false);
+fn format_alone(raw: Option<&str>) -> Result<Option<ResponseFormat>, Problem> {
+    let mut query = QueryString::read(raw, &[FORMAT], &[]);
+    let asked = ResponseFormat::asked(&mut query, false);
     query.finish()?;
     Ok(asked)
 }

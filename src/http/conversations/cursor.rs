@@ -1,10 +1,10 @@
-//! Cursors: how far a caller has come in a list, as a text that is good only with the filters it came
+//! Cursors: how far a client has come in a list, as a text that is good only with the filters it came
 //! from and that nobody else can make. Replicas of one gateway understand each other's.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::domain::{Bookmark, ConversationFilter, ConversationId};
+use crate::domain::{ConversationFilter, ConversationId, CursorPosition};
 use crate::http::etag::EtagKey;
 
 /// The form of what follows; another form needs another number.
@@ -20,10 +20,10 @@ const HEAD: usize = 1 + 4 + 8;
 const ID: usize = 16;
 
 /// Longer texts are no cursors, and need no look.
-pub(super) const LONGEST: usize = 4096;
+pub(super) const MAX_CURSOR_BYTES: usize = 4096;
 
 /// The cursor that goes on after `mark`.
-pub(super) fn write(mark: &Bookmark, filter: &ConversationFilter, key: &EtagKey) -> String {
+pub(super) fn write(mark: &CursorPosition, filter: &ConversationFilter, key: &EtagKey) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(&mark.page.to_be_bytes());
     bytes.extend_from_slice(&mark.at.to_be_bytes());
@@ -36,8 +36,12 @@ pub(super) fn write(mark: &Bookmark, filter: &ConversationFilter, key: &EtagKey)
 }
 
 /// Where a cursor goes on; `None` if it was not given for this filter.
-pub(super) fn read(text: &str, filter: &ConversationFilter, key: &EtagKey) -> Option<Bookmark> {
-    if text.len() > LONGEST {
+pub(super) fn read(
+    text: &str,
+    filter: &ConversationFilter,
+    key: &EtagKey,
+) -> Option<CursorPosition> {
+    if text.len() > MAX_CURSOR_BYTES {
         return None;
     }
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
@@ -48,7 +52,7 @@ pub(super) fn read(text: &str, filter: &ConversationFilter, key: &EtagKey) -> Op
     }
     let (head, ids) = content.split_at_checked(HEAD)?;
     let shown = ids.chunks(ID).map(|id| Some(ConversationId::from_bytes(id.try_into().ok()?)));
-    Some(Bookmark {
+    Some(CursorPosition {
         page: u32::from_be_bytes(head.get(1..5)?.try_into().ok()?),
         at: i64::from_be_bytes(head.get(5..)?.try_into().ok()?),
         shown: shown.collect::<Option<_>>()?,
@@ -81,7 +85,10 @@ mod tests {
         let none = ConversationFilter::default;
         vec![
             none(),
-            ConversationFilter { direction: crate::domain::Direction::parse("inbound"), ..none() },
+            ConversationFilter {
+                direction: crate::domain::CallDirection::parse("inbound"),
+                ..none()
+            },
             ConversationFilter { queue: id.parse().ok(), ..none() },
             ConversationFilter { user: id.parse().ok(), ..none() },
             ConversationFilter { ani: "+15550100111".parse().ok(), ..none() },
@@ -89,9 +96,9 @@ mod tests {
         ]
     }
 
-    fn mark(page: u32, at: i64, ids: &[u128]) -> Bookmark {
+    fn mark(page: u32, at: i64, ids: &[u128]) -> CursorPosition {
         let shown = ids.iter().map(|id| ConversationId::from_bytes(id.to_be_bytes())).collect();
-        Bookmark { page, at, shown }
+        CursorPosition { page, at, shown }
     }
 
     #[test]
@@ -110,7 +117,7 @@ mod tests {
     fn the_longest_cursor_is_read() {
         let ids: Vec<u128> = (0..100).collect();
         let text = write(&mark(u32::MAX, i64::MIN, &ids), &ConversationFilter::default(), &key());
-        assert!(text.len() < LONGEST);
+        assert!(text.len() < MAX_CURSOR_BYTES);
         assert_eq!(
             read(&text, &ConversationFilter::default(), &key()).map(|m| m.shown.len()),
             Some(100)

@@ -9,15 +9,15 @@ use utoipa::ToSchema;
 
 use super::cursor;
 use crate::domain::{
-    Bookmark, ConversationFilter, Direction, PhoneNumber, Violation, closest_word,
+    CallDirection, ConversationFilter, CursorPosition, PhoneNumber, Violation, closest_word,
 };
-use crate::error::Code;
+use crate::error::ErrorCode;
 use crate::http::body_parser;
 use crate::http::etag::EtagKey;
 use crate::http::problem::Problem;
-use crate::http::query::Query;
-use crate::http::response_format::{FORMAT, Form};
-use crate::http::violations::Mistakes;
+use crate::http::query::QueryString;
+use crate::http::response_format::{FORMAT, ResponseFormat};
+use crate::http::violations::ViolationList;
 
 const STATE: &str = "state";
 const DIRECTION: &str = "direction";
@@ -31,10 +31,10 @@ const NUMBERS: [&str; 2] = ["ani", "dnis"];
 /// What may stand in a query string.
 const IN_QUERY: [&str; 6] = [STATE, DIRECTION, QUEUE, USER, LIMIT, CURSOR];
 
-/// How many conversations an answer has if the caller does not say.
-const USUAL_LIMIT: usize = 25;
+/// How many conversations an answer has if the client does not say.
+const DEFAULT_LIMIT: usize = 25;
 /// How many it may have: what one page of upstream holds.
-const LARGEST_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 100;
 
 /// What to search for; each member narrows the list further. Numbers are taken as people write them
 /// (`+1 555 010 0111`, `0015550100111`, `tel:…`, `sip:…@host`). One without a country code is searched
@@ -42,8 +42,8 @@ const LARGEST_LIMIT: usize = 100;
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes what `of_body` reads without building it")]
-pub(in crate::http) struct SearchBody {
-    /// Number of the caller.
+pub(in crate::http) struct SearchRequestBody {
+    /// Number of the client.
     #[schema(example = "+15550100111")]
     ani: Option<String>,
     /// Number that was called.
@@ -65,11 +65,11 @@ pub(in crate::http) struct SearchBody {
     cursor: Option<String>,
 }
 
-/// What a caller wants to have listed.
-pub(super) struct Criteria {
+/// What a client wants to have listed.
+pub(super) struct ListFilters {
     pub filter: ConversationFilter,
     pub limit: usize,
-    pub after: Option<Bookmark>,
+    pub after: Option<CursorPosition>,
     /// What a person should know about how it was understood.
     pub warnings: Vec<String>,
 }
@@ -104,16 +104,16 @@ const UNKNOWN: &str = "is no member of this request";
 pub(super) fn of_query(
     raw: Option<&str>,
     key: &EtagKey,
-) -> Result<(Criteria, Option<Form>), Problem> {
+) -> Result<(ListFilters, Option<ResponseFormat>), Problem> {
     let known = [IN_QUERY.as_slice(), NUMBERS.as_slice(), &[FORMAT]].concat();
-    let mut query = Query::read(raw, &known, &[]);
-    let form = Form::asked(&mut query, false);
+    let mut query = QueryString::read(raw, &known, &[]);
+    let form = ResponseFormat::asked(&mut query, false);
     for name in NUMBERS {
         if !query.take(name).is_empty() {
             query.mistake(name, "would stand in access logs; send it in the body of a POST to /v1/conversations/search");
         }
     }
-    let mut given = Given::default();
+    let mut given = RawFilters::default();
     for name in IN_QUERY {
         if let Some(value) = query.take(name).pop() {
             given.values.insert(name, value);
@@ -128,10 +128,10 @@ pub(super) fn of_query(
 }
 
 /// Reads a body.
-pub(super) fn of_body(body: &[u8], key: &EtagKey) -> Result<Criteria, Problem> {
-    let mut given = Given::default();
+pub(super) fn of_body(body: &[u8], key: &EtagKey) -> Result<ListFilters, Problem> {
+    let mut given = RawFilters::default();
     for (name, value) in
-        body_parser::members::of(body).map_err(|problem| problem.with_hint(SEARCH))?
+        body_parser::members::parse_members(body).map_err(|problem| problem.with_hint(SEARCH))?
     {
         given.member(&name, value);
     }
@@ -139,22 +139,22 @@ pub(super) fn of_body(body: &[u8], key: &EtagKey) -> Result<Criteria, Problem> {
     if given.mistakes.is_empty() {
         return Ok(criteria);
     }
-    let mut mistakes = Mistakes::default();
+    let mut mistakes = ViolationList::default();
     for (name, detail) in given.mistakes {
         let hint = hint_for(&name, &detail);
-        mistakes.note_hinted(hint, || Violation::at(body_parser::member(&name), detail));
+        mistakes.note_hinted(hint, || Violation::new(body_parser::member(&name), detail));
     }
-    Err(Problem::listing(Code::InvalidJson, mistakes))
+    Err(Problem::listing(ErrorCode::InvalidJson, mistakes))
 }
 
 /// What was given, as text, and what is wrong with it.
 #[derive(Default)]
-struct Given {
+struct RawFilters {
     values: BTreeMap<&'static str, String>,
     mistakes: Vec<(String, String)>,
 }
 
-impl Given {
+impl RawFilters {
     fn mistake(&mut self, name: &str, detail: impl Into<String>) {
         self.mistakes.push((name.to_owned(), detail.into()));
     }
@@ -183,13 +183,13 @@ impl Given {
     }
 
     /// The criteria; only good if there is no mistake.
-    fn judged(&mut self, key: &EtagKey) -> Criteria {
+    fn judged(&mut self, key: &EtagKey) -> ListFilters {
         if self.values.get(STATE).is_some_and(|state| state != "live") {
             self.mistake(STATE, "has to be `live`; ended conversations are not listed");
         }
-        let direction = self.values.get(DIRECTION).map(|word| Direction::parse(word));
+        let direction = self.values.get(DIRECTION).map(|word| CallDirection::parse(word));
         if direction == Some(None) {
-            self.mistake(DIRECTION, format!("has to be `{}`", Direction::WORDS.join("` or `")));
+            self.mistake(DIRECTION, format!("has to be `{}`", CallDirection::WORDS.join("` or `")));
         }
         let filter = ConversationFilter {
             direction: direction.flatten(),
@@ -204,7 +204,7 @@ impl Given {
         let warnings =
             warnings.filter_map(|(name, number)| without_country_code(name, number.as_ref()));
         let warnings = warnings.collect();
-        Criteria { filter, limit, after, warnings }
+        ListFilters { filter, limit, after, warnings }
     }
 
     fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
@@ -219,14 +219,14 @@ impl Given {
 
     fn limit(&mut self) -> usize {
         let limit = self.values.get(LIMIT).map(|text| text.parse().unwrap_or_default());
-        if limit.is_some_and(|limit| !(1..=LARGEST_LIMIT).contains(&limit)) {
-            self.mistake(LIMIT, format!("has to be a whole number from 1 to {LARGEST_LIMIT}"));
+        if limit.is_some_and(|limit| !(1..=MAX_LIMIT).contains(&limit)) {
+            self.mistake(LIMIT, format!("has to be a whole number from 1 to {MAX_LIMIT}"));
         }
-        limit.unwrap_or(USUAL_LIMIT)
+        limit.unwrap_or(DEFAULT_LIMIT)
     }
 
     /// A cursor can be judged only where its filters are good.
-    fn cursor(&mut self, filter: &ConversationFilter, key: &EtagKey) -> Option<Bookmark> {
+    fn cursor(&mut self, filter: &ConversationFilter, key: &EtagKey) -> Option<CursorPosition> {
         let text = self.values.get(CURSOR).filter(|_| self.mistakes.is_empty())?;
         let mark = cursor::read(text, filter, key);
         if mark.is_none() {
@@ -264,9 +264,9 @@ mod tests {
             "userId": id, "limit": 7, "ani": null});
         let by_body = of_body(body.to_string().as_bytes(), &key()).expect("sound");
         assert_eq!((&by_query.filter, by_query.limit), (&by_body.filter, by_body.limit));
-        assert_eq!(by_query.filter.direction, Some(Direction::Outbound));
-        assert_eq!((by_query.limit, form), (7, Some(Form::Text)));
-        assert_eq!(of_body(b"{}", &key()).expect("sound").limit, USUAL_LIMIT);
+        assert_eq!(by_query.filter.direction, Some(CallDirection::Outbound));
+        assert_eq!((by_query.limit, form), (7, Some(ResponseFormat::Text)));
+        assert_eq!(of_body(b"{}", &key()).expect("sound").limit, DEFAULT_LIMIT);
     }
 
     proptest! {

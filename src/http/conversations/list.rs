@@ -4,18 +4,20 @@ use serde::Serialize;
 use smol_str::SmolStr;
 use utoipa::ToSchema;
 
-use crate::domain::{ConversationId, Listed, ListedParticipant, ParticipantId, Timestamp};
-use crate::http::response_format::Shown;
+use crate::domain::{
+    ConversationId, ListedConversation, ListedParticipant, ParticipantId, Timestamp,
+};
+use crate::http::response_format::ToText;
 use crate::http::responses::shown;
-use crate::http::text_table::{NOTHING, Table, plain, warnings};
+use crate::http::text_table::{NOTHING, TextTable, plain, warnings};
 
 /// Some of the live conversations, the newest first.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ConversationList)]
-pub(in crate::http) struct ListAnswer {
+pub(in crate::http) struct ConversationListResponse {
     /// The conversations.
-    conversations: Vec<ListedView>,
+    conversations: Vec<ListedConversationDto>,
     /// What to pass as `cursor` for those that follow; `null` if there are none.
     next_cursor: Option<String>,
     /// Things that a person should know about how the request was understood.
@@ -28,7 +30,7 @@ pub(in crate::http) struct ListAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ListedConversation)]
-pub(in crate::http) struct ListedView {
+pub(in crate::http) struct ListedConversationDto {
     /// Its id.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
@@ -39,14 +41,14 @@ pub(in crate::http) struct ListedView {
     #[schema(value_type = Option<String>)]
     direction: Option<SmolStr>,
     /// Everybody who ever joined.
-    participants: Vec<ListedParticipantView>,
+    participants: Vec<ListedParticipantDto>,
 }
 
 /// A participant of a listed conversation.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ListedParticipant)]
-pub(in crate::http) struct ListedParticipantView {
+pub(in crate::http) struct ListedParticipantDto {
     /// Its id.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
@@ -56,19 +58,19 @@ pub(in crate::http) struct ListedParticipantView {
     purpose: SmolStr,
 }
 
-impl ListAnswer {
+impl ConversationListResponse {
     pub(in crate::http) fn new(
-        listed: Vec<Listed>,
+        listed: Vec<ListedConversation>,
         next_cursor: Option<String>,
         warnings: Vec<String>,
     ) -> Self {
-        let conversations = listed.into_iter().map(ListedView::from).collect();
+        let conversations = listed.into_iter().map(ListedConversationDto::from).collect();
         Self { conversations, next_cursor, warnings }
     }
 }
 
-impl From<Listed> for ListedView {
-    fn from(listed: Listed) -> Self {
+impl From<ListedConversation> for ListedConversationDto {
+    fn from(listed: ListedConversation) -> Self {
         Self {
             conversation_id: listed.id,
             start_time: listed.start.as_ref().map(Timestamp::to_string),
@@ -78,24 +80,24 @@ impl From<Listed> for ListedView {
     }
 }
 
-impl From<ListedParticipant> for ListedParticipantView {
+impl From<ListedParticipant> for ListedParticipantDto {
     fn from(participant: ListedParticipant) -> Self {
         Self { participant_id: participant.id, purpose: participant.purpose }
     }
 }
 
-impl Shown for ListAnswer {
+impl ToText for ConversationListResponse {
     fn text(&self) -> String {
         let mut text = if self.conversations.is_empty() {
             "(no conversations)\n".to_owned()
         } else {
-            let mut table = Table::new(["CONVERSATION", "BEGAN", "DIRECTION", "PARTICIPANTS"]);
+            let mut table = TextTable::new(["CONVERSATION", "BEGAN", "DIRECTION", "PARTICIPANTS"]);
             for one in &self.conversations {
                 table.row([
                     &one.conversation_id.to_string(),
                     one.start_time.as_deref().unwrap_or(NOTHING),
                     one.direction.as_deref().unwrap_or(NOTHING),
-                    &told(&one.participants),
+                    &describe(&one.participants),
                 ]);
             }
             table.finish()
@@ -108,8 +110,8 @@ impl Shown for ListAnswer {
     }
 }
 
-fn told(participants: &[ListedParticipantView]) -> String {
-    let one = |one: &ListedParticipantView| {
+fn describe(participants: &[ListedParticipantDto]) -> String {
+    let one = |one: &ListedParticipantDto| {
         let purpose = if one.purpose.is_empty() { NOTHING } else { &one.purpose };
         format!("{purpose} {}", one.participant_id)
     };

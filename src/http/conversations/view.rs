@@ -5,17 +5,17 @@ use smol_str::SmolStr;
 use utoipa::ToSchema;
 
 use crate::domain::{
-    Conversation, ConversationId, Participant, ParticipantId, PersonName, Span, Timestamp,
+    Conversation, ConversationId, Participant, ParticipantId, PersonName, TimeRange, Timestamp,
 };
-use crate::http::response_format::Shown;
+use crate::http::response_format::ToText;
 use crate::http::responses::shown;
-use crate::http::text_table::{NOTHING, Table, facts};
+use crate::http::text_table::{NOTHING, TextTable, facts};
 
 /// A conversation with everybody who ever joined.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Conversation)]
-pub(in crate::http) struct ConversationAnswer {
+pub(in crate::http) struct ConversationResponse {
     /// The conversation.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
@@ -27,14 +27,14 @@ pub(in crate::http) struct ConversationAnswer {
     /// When it ended; `null` while it is live.
     end_time: Option<String>,
     /// Everybody who ever joined, in order of joining.
-    participants: Vec<MemberView>,
+    participants: Vec<MemberDto>,
 }
 
 /// A participant, without its attributes.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Member)]
-pub(in crate::http) struct MemberView {
+pub(in crate::http) struct MemberDto {
     /// Its id.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
@@ -46,7 +46,7 @@ pub(in crate::http) struct MemberView {
     #[schema(value_type = Option<String>)]
     state: Option<SmolStr>,
     /// Its name.
-    #[serde(serialize_with = "told")]
+    #[serde(serialize_with = "serialize_name")]
     #[schema(value_type = Option<String>)]
     name: Option<PersonName>,
     /// When it joined.
@@ -60,7 +60,7 @@ pub(in crate::http) struct MemberView {
     selectors: Vec<String>,
 }
 
-impl From<&Conversation> for ConversationAnswer {
+impl From<&Conversation> for ConversationResponse {
     fn from(conversation: &Conversation) -> Self {
         let [start_time, end_time] = times(conversation.span);
         let words = conversation.selectors();
@@ -70,12 +70,12 @@ impl From<&Conversation> for ConversationAnswer {
             state: conversation.live.map(|live| if live { "live" } else { "ended" }),
             start_time,
             end_time,
-            participants: participants.map(|(one, words)| MemberView::new(one, words)).collect(),
+            participants: participants.map(|(one, words)| MemberDto::new(one, words)).collect(),
         }
     }
 }
 
-impl MemberView {
+impl MemberDto {
     fn new(participant: &Participant, selectors: Vec<String>) -> Self {
         let [start_time, end_time] = times(participant.span);
         Self {
@@ -93,15 +93,18 @@ impl MemberView {
 
 /// The name itself, for whoever asked; the type is masked wherever else it may get to.
 #[expect(clippy::ref_option, reason = "serde wants it so")]
-fn told<S: Serializer>(name: &Option<PersonName>, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_name<S: Serializer>(
+    name: &Option<PersonName>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     name.as_ref().map(PersonName::expose).serialize(serializer)
 }
 
-fn times(span: Span) -> [Option<String>; 2] {
+fn times(span: TimeRange) -> [Option<String>; 2] {
     [span.start, span.end].map(|time| time.as_ref().map(Timestamp::to_string))
 }
 
-impl Shown for ConversationAnswer {
+impl ToText for ConversationResponse {
     fn text(&self) -> String {
         let head = facts([
             ("conversation", &self.conversation_id.to_string()),
@@ -112,7 +115,7 @@ impl Shown for ConversationAnswer {
         if self.participants.is_empty() {
             return format!("{head}\n(no participants)\n");
         }
-        let mut table = Table::new([
+        let mut table = TextTable::new([
             "PURPOSE",
             "STATE",
             "ATTRIBUTES",
@@ -163,10 +166,10 @@ mod tests {
             state: None,
             live: true,
             name: Some(PersonName::new("Canary Doe")),
-            span: Span::default(),
+            span: TimeRange::default(),
             attributes: crate::domain::AttributeMap::default(),
         };
-        let view = MemberView::new(&participant, Vec::new());
+        let view = MemberDto::new(&participant, Vec::new());
         let shown = format!("{view:?} {participant:?}");
         assert!(!shown.contains("Canary") && shown.contains("customer"), "{shown}");
         let json = serde_json::to_value(&view).expect("JSON");

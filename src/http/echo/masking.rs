@@ -34,7 +34,7 @@ const PARTS: [&str; 17] = [
 const OF_PARAMETERS: [&str; 3] = ["sig", "key", "code"];
 
 /// How often the whole text is looked through for ends that are not there.
-const PATIENCE: usize = 16;
+const MAX_ROUNDS: usize = 16;
 
 /// Schemes of `Authorization`
 /// (<https://www.iana.org/assignments/http-authschemes/http-authschemes.xhtml>, and those of Amazon
@@ -62,12 +62,12 @@ const SCHEMES: [&str; 16] = [
 const NAMING: [&str; 4] = ["<", ":", "=", "--"];
 
 /// URLs within parameters of URLs that are looked into; what goes deeper is masked as a whole.
-const DEEPEST: usize = 3;
+const MAX_DEPTH: usize = 3;
 
 /// The value of a header.
 pub(super) fn header(name: &str, value: &str) -> String {
     if !is_secret(name, false) {
-        return within(value, DEEPEST);
+        return within(value, MAX_DEPTH);
     }
     let bears_scheme = ["authorization", "proxy-authorization"].contains(&name);
     let known = |word: &str| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme));
@@ -81,7 +81,7 @@ pub(super) fn header(name: &str, value: &str) -> String {
 /// The decoded value of a parameter; `None` is a name that cannot be decoded, and may be any.
 pub(super) fn parameter(name: Option<&str>, value: &str) -> String {
     match name {
-        Some(name) if !is_secret(name, true) => within(value, DEEPEST),
+        Some(name) if !is_secret(name, true) => within(value, MAX_DEPTH),
         Some(_) | None => mask(value),
     }
 }
@@ -99,7 +99,7 @@ pub(super) fn body(text: &str, is_form: bool) -> Option<String> {
     let spaced = text.trim_end().contains(char::is_whitespace);
     let like_a_form = text.contains('=') && (is_form || !spaced);
     if like_a_form && !text.trim_end().contains(['<', '\n']) {
-        return Some(pairs(text, DEEPEST));
+        return Some(pairs(text, MAX_DEPTH));
     }
     let names = NAMING.iter().any(|sign| text.contains(sign));
     (!names).then(|| text.to_owned())
@@ -185,7 +185,7 @@ fn pair(part: &str, deepest: usize) -> String {
 /// string of other JSON. The rest of the text stays as it is.
 fn members(text: &str) -> String {
     let (mut shown, mut done, mut from) = (String::with_capacity(text.len()), 0, 0);
-    let mut patience = PATIENCE.saturating_mul(text.len());
+    let mut patience = MAX_ROUNDS.saturating_mul(text.len());
     while let Some(quote) = text[from..].find('"').map(|found| from + found) {
         from = quote + 1;
         let Some(value) = value_after(text, from) else { continue };
@@ -215,7 +215,7 @@ fn value_after(text: &str, from: usize) -> Option<usize> {
 
 fn unescaped(name: &str) -> String {
     let mut name = name.trim_end_matches('\\').to_owned();
-    for _ in 0..DEEPEST {
+    for _ in 0..MAX_DEPTH {
         match serde_json::from_str(&format!("\"{name}\"")) {
             Ok(plain) if name.contains('\\') => name = plain,
             Ok(_) | Err(_) => break,

@@ -7,23 +7,23 @@ use axum::extract::{MatchedPath, Request};
 use tokio::time::{Instant, timeout_at};
 
 use super::LoggedResult;
-use crate::http::auth::Recognition;
+use crate::http::auth::RequestAuthentication;
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::state::AppState;
-use crate::ports::{Caller, Cycle, Dossier, Ending};
+use crate::ports::{AuditEntry, RequestContext, RequestOrigin, ResponseSummary};
 
 /// How long after its deadline an answer may wait for its record.
-const PATIENCE: Duration = Duration::from_millis(50);
+const RECORD_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The dossier of a write of attributes, where writes are recorded. One that goes no further for who
 /// asks is only counted.
 pub(super) fn open(
     state: &AppState,
     request: &Request,
-    asks: &Recognition,
+    asks: &RequestAuthentication,
     request_id: &str,
-) -> Option<Dossier> {
+) -> Option<AuditEntry> {
     let audit = state.ops.audit.as_ref()?;
     let pattern = request.extensions().get::<MatchedPath>()?;
     if request.method().is_safe() || !paths::is_of_attributes(pattern.as_str()) {
@@ -33,34 +33,40 @@ pub(super) fn open(
         audit.refused(refusal.code());
         return None;
     }
-    let caller = Caller {
+    let caller = RequestOrigin {
         client: asks.client.known_name().map(str::to_owned),
         address: peer_of(request).map(|peer| peer.address.ip()),
         request_id: request_id.to_owned(),
         method: request.method().to_string(),
     };
     let conversation = paths::conversation_of(request.uri().path());
-    Some(Dossier::open(Arc::clone(audit), caller, conversation))
+    Some(AuditEntry::new(Arc::clone(audit), caller, conversation))
 }
 
 /// Has an answer recorded. Ends when it may leave; a disk that hangs delays it to little more than its
 /// deadline.
-pub(super) async fn answered(cycle: &Cycle, result: LoggedResult) {
-    if let Some(dossier) = cycle.dossier() {
-        let recorded = dossier.answered(ending(cycle, result));
-        let _ = timeout_at(cycle.deadline().max(Instant::now()) + PATIENCE, recorded).await;
+pub(super) async fn answered(context: &RequestContext, result: LoggedResult) {
+    if let Some(audit_entry) = context.audit_entry() {
+        let recorded = audit_entry.answered(ending(context, result));
+        let _ = timeout_at(context.deadline().max(Instant::now()) + RECORD_TIMEOUT, recorded).await;
     }
 }
 
-/// Has it recorded that the caller hung up, unless somebody still works for him.
-pub(super) fn hung_up(cycle: &Cycle, result: LoggedResult) {
-    if let Some(dossier) = cycle.dossier() {
-        dossier.hung_up(ending(cycle, result));
+/// Has it recorded that the client hung up, unless somebody still works for him.
+pub(super) fn hung_up(context: &RequestContext, result: LoggedResult) {
+    if let Some(audit_entry) = context.audit_entry() {
+        audit_entry.client_disconnected(ending(context, result));
     }
 }
 
-fn ending(cycle: &Cycle, result: LoggedResult) -> Ending {
+fn ending(context: &RequestContext, result: LoggedResult) -> ResponseSummary {
     let LoggedResult { status, effect, code } = result;
-    let correlation_id = cycle.correlation_id();
-    Ending { status: status.as_u16(), code, effect, correlation_id, upstream_calls: cycle.calls() }
+    let correlation_id = context.correlation_id();
+    ResponseSummary {
+        status: status.as_u16(),
+        code,
+        effect,
+        correlation_id,
+        upstream_calls: context.calls(),
+    }
 }

@@ -4,37 +4,41 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderMap;
 
 use super::audit;
-use crate::http::auth::Recognition;
-use crate::http::request_context::{Exchange, traceparent};
+use crate::http::auth::RequestAuthentication;
+use crate::http::request_context::{HttpRequestContext, traceparent};
 use crate::http::state::AppState;
 use crate::http::{flat, paths};
-use crate::ports::Span;
+use crate::ports::TraceSpan;
 use crate::telemetry::SpanExport;
 
-/// Puts the [`Exchange`] into the extensions of the request. Needs the [`Recognition`] there.
+/// Puts the [`HttpRequestContext`] into the extensions of the request. Needs the [`RequestAuthentication`] there.
 pub(super) async fn open(State(state): State<AppState>, mut request: Request) -> Request {
-    let asks = request.extensions().get::<Recognition>().cloned().unwrap_or_default();
+    let asks = request.extensions().get::<RequestAuthentication>().cloned().unwrap_or_default();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let pattern = route.as_ref().map(MatchedPath::as_str);
     let is_api = pattern.is_some_and(paths::is_api);
     let span = span_of(request.headers(), state.ops.spans.as_ref().filter(|_| is_api));
-    let mut exchange =
-        Exchange::open(request.headers(), &state.settings, asks.client.clone(), span);
-    exchange.flat = flat::Ask::of(pattern, request.uri().query(), request.method().is_safe());
+    let mut request_context =
+        HttpRequestContext::open(request.headers(), &state.settings, asks.client.clone(), span);
+    request_context.flat =
+        flat::FlatRequest::from_request(pattern, request.uri().query(), request.method().is_safe());
     // A client without rights cannot displace what is kept of others.
     let is_kept = state.ops.recent.is_some() && asks.refusal.is_none();
-    let is_exported = exchange.cycle.span().is_some_and(|span| span.spans().is_some());
-    let dossier = audit::open(&state, &request, &asks, &exchange.request_id);
-    exchange.cycle = exchange.cycle.recorded(is_kept || is_exported).audited(dossier);
-    request.extensions_mut().insert(exchange);
+    let is_exported = request_context.context.span().is_some_and(|span| span.spans().is_some());
+    let audit_entry = audit::open(&state, &request, &asks, &request_context.request_id);
+    request_context.context = request_context
+        .context
+        .with_attempt_log(is_kept || is_exported)
+        .with_audit_entry(audit_entry);
+    request.extensions_mut().insert(request_context);
     request
 }
 
 /// The place of the request in a trace: below the client's span, or, without export, that span itself.
-fn span_of(headers: &HeaderMap, spans: Option<&SpanExport>) -> Option<Span> {
+fn span_of(headers: &HeaderMap, spans: Option<&SpanExport>) -> Option<TraceSpan> {
     let given = traceparent(headers);
     match spans {
         Some(spans) => Some(spans.open(given)),
-        None => given.map(Span::passed_on),
+        None => given.map(TraceSpan::passed_on),
     }
 }

@@ -8,25 +8,27 @@ use axum::response::Response;
 
 use crate::http::paths;
 use crate::http::prefer::PREFERENCE_APPLIED;
-use crate::http::request_context::Exchange;
+use crate::http::request_context::HttpRequestContext;
 use crate::http::responses::not_to_be_stored;
 use crate::http::server_timing::server_timing;
 use crate::http::state::AppState;
-use crate::ports::Phase;
+use crate::ports::RequestPhase;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Adds `Vary` to negotiated answers, `Connection: close` where the connection is of no more use, and
 /// to answers of the API `Cache-Control`, `Preference-Applied` and `Server-Timing`.
 pub(super) async fn add(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let Some(exchange) = Exchange::of(&request).cloned() else { return next.run(request).await };
+    let Some(request_context) = HttpRequestContext::of(&request).cloned() else {
+        return next.run(request).await;
+    };
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
     let is_negotiated = paths::is_negotiated(route, request.method());
     let mut response = next.run(request).await;
     let is_minimal = response.status() == StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    if exchange.leaves_body_unread() || state.ops.readiness.draining() {
+    if request_context.leaves_body_unread() || state.ops.readiness.draining() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if is_negotiated {
@@ -35,10 +37,10 @@ pub(super) async fn add(State(state): State<AppState>, request: Request, next: N
     }
     if paths::is_api(route) {
         not_to_be_stored(headers);
-        if let Some(applied) = exchange.prefer.applied(is_minimal) {
+        if let Some(applied) = request_context.prefer.applied(is_minimal) {
             headers.insert(PREFERENCE_APPLIED, applied);
         }
-        if let Ok(timing) = HeaderValue::try_from(timing(&exchange)) {
+        if let Ok(timing) = HeaderValue::try_from(timing(&request_context)) {
             headers.insert(SERVER_TIMING, timing);
         }
     }
@@ -46,7 +48,8 @@ pub(super) async fn add(State(state): State<AppState>, request: Request, next: N
 }
 
 /// Where the time of the request went.
-fn timing(exchange: &Exchange) -> String {
-    let spent = Phase::ALL.map(|phase| (phase.as_str(), exchange.cycle.spent(phase)));
-    server_timing(spent.into_iter().chain([("total", exchange.arrived.elapsed())]))
+fn timing(request_context: &HttpRequestContext) -> String {
+    let spent =
+        RequestPhase::ALL.map(|phase| (phase.as_str(), request_context.context.spent(phase)));
+    server_timing(spent.into_iter().chain([("total", request_context.arrived.elapsed())]))
 }

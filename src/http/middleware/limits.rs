@@ -6,11 +6,11 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use crate::error::{Error, Failure};
+use crate::error::{Error, RequestFailure};
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::problem::Problem;
-use crate::http::request_context::Exchange;
+use crate::http::request_context::HttpRequestContext;
 use crate::http::state::AppState;
 
 /// Holds a token while the request is under way; a drain waits until none is held.
@@ -41,14 +41,20 @@ pub(super) async fn limit_concurrency(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let client = Exchange::of(&request).map(|exchange| exchange.client.clone());
+    let client =
+        HttpRequestContext::of(&request).map(|request_context| request_context.client.clone());
     let Some(client) = client.filter(|_| is_api(&request)) else {
         return Ok(next.run(request).await);
     };
     let peer = peer_of(&request);
-    let of_address = state.ops.crowd.as_ref().map(|crowd| crowd.enter(peer)).transpose();
+    let of_address = state
+        .ops
+        .address_limiter
+        .as_ref()
+        .map(|address_limiter| address_limiter.acquire(peer))
+        .transpose();
     let _of_address = of_address.map_err(|_| refused(Error::Overloaded("from this address")))?;
-    let _of_client = state.ops.requests.enter(&client).map_err(refused)?;
+    let _of_client = state.ops.requests.acquire(&client).map_err(refused)?;
     Ok(next.run(request).await)
 }
 
@@ -57,5 +63,5 @@ fn is_api(request: &Request) -> bool {
 }
 
 fn refused(error: Error) -> Problem {
-    Failure::harmless(error).into()
+    RequestFailure::harmless(error).into()
 }

@@ -11,13 +11,13 @@ use tracing::Level;
 
 use super::audit;
 use crate::domain::ConversationId;
-use crate::error::{Code, Effect};
-use crate::http::auth::Recognition;
+use crate::error::{Effect, ErrorCode};
+use crate::http::auth::RequestAuthentication;
 use crate::http::paths;
 use crate::http::peer::peer_of;
-use crate::http::request_context::Exchange;
+use crate::http::request_context::HttpRequestContext;
 use crate::http::state::AppState;
-use crate::telemetry::{AccessRecord, Arrival, HttpFigures, RecentRequest};
+use crate::telemetry::{AccessRecord, HttpRequestMetrics, RecentRequest, RequestOrigin};
 
 /// Longer names of methods are cut where they are kept or logged.
 const MAX_METHOD_BYTES: usize = 32;
@@ -37,7 +37,7 @@ pub(in crate::http) struct LoggedResult {
     /// Whether anything was changed.
     pub effect: Effect,
     /// The code of the error.
-    pub code: Option<Code>,
+    pub code: Option<ErrorCode>,
 }
 
 /// Reports the request when its answer is complete. The answer leaves once it is on record.
@@ -57,24 +57,25 @@ pub(super) async fn observe(
 /// A request under way. If it is dropped unfinished, the client hung up.
 struct RequestGuard {
     state: AppState,
-    exchange: Exchange,
+    request_context: HttpRequestContext,
     method: Method,
     uri: Uri,
     route: Option<MatchedPath>,
     /// Where it came from, as far as that is known.
     address: Option<IpAddr>,
     /// Who asked, if the request is kept for debugging.
-    arrival: Option<Arrival>,
+    arrival: Option<RequestOrigin>,
     is_finished: bool,
 }
 
 impl RequestGuard {
     fn new(state: AppState, request: &Request) -> Option<Self> {
         let extensions = request.extensions();
-        let is_refused = extensions.get::<Recognition>().is_some_and(|asks| asks.refusal.is_some());
+        let is_refused =
+            extensions.get::<RequestAuthentication>().is_some_and(|asks| asks.refusal.is_some());
         let is_kept = state.ops.recent.is_some() && !is_refused;
         Some(Self {
-            exchange: Exchange::of(request)?.clone(),
+            request_context: HttpRequestContext::of(request)?.clone(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             route: extensions.get::<MatchedPath>().cloned(),
@@ -89,7 +90,7 @@ impl RequestGuard {
     async fn finish(mut self, result: LoggedResult) {
         self.is_finished = true;
         self.report(result);
-        audit::answered(&self.exchange.cycle, result).await;
+        audit::answered(&self.request_context.context, result).await;
     }
 
     fn route(&self) -> Option<&str> {
@@ -111,41 +112,41 @@ impl RequestGuard {
     }
 
     fn report(&self, result: LoggedResult) {
-        let (ops, cycle) = (&self.state.ops, &self.exchange.cycle);
-        let (took, status) = (self.exchange.arrived.elapsed(), result.status.as_u16());
-        ops.metrics.http(HttpFigures {
+        let (ops, context) = (&self.state.ops, &self.request_context.context);
+        let (took, status) = (self.request_context.arrived.elapsed(), result.status.as_u16());
+        ops.metrics.http(HttpRequestMetrics {
             method: self.method.as_str(),
             route: self.route(),
-            client: self.exchange.client.known_name(),
+            client: self.request_context.client.known_name(),
             status,
             took,
         });
-        let correlation_id = cycle.correlation_id();
+        let correlation_id = context.correlation_id();
         let record = AccessRecord {
             level: self.level(result.code),
             method: self.logged_method(),
             route: self.route().unwrap_or("-"),
             status,
             took,
-            request_id: &self.exchange.request_id,
-            client: self.exchange.client.known_name(),
+            request_id: &self.request_context.request_id,
+            client: self.request_context.client.known_name(),
             client_address: self.address,
             conversation: self.conversation(),
-            upstream_calls: cycle.calls(),
+            upstream_calls: context.calls(),
             effect: self.is_api().then_some(result.effect),
             correlation_id: correlation_id.as_deref(),
-            trace_id: self.exchange.trace_id(),
+            trace_id: self.request_context.trace_id(),
             code: result.code,
         };
         ops.access.write(&record);
         if let Some(spans) = &ops.spans {
-            spans.request(&record, cycle);
+            spans.request(&record, context);
         }
         self.keep(result, &record);
     }
 
     /// Probes and scrapers ask all the time, which matters only if they are refused.
-    fn level(&self, code: Option<Code>) -> Level {
+    fn level(&self, code: Option<ErrorCode>) -> Level {
         let is_probe = self.route().is_some_and(paths::is_probed);
         if is_probe && code.is_none() { Level::DEBUG } else { Level::INFO }
     }
@@ -157,7 +158,7 @@ impl RequestGuard {
         let (Some(conversation), Some(route)) = (record.conversation, route) else { return };
         recent.add(RecentRequest {
             arrival: arrival.clone(),
-            arrived: self.exchange.arrived,
+            arrived: self.request_context.arrived,
             conversation,
             method: self.logged_method().to_owned(),
             route: route.to_owned(),
@@ -165,8 +166,8 @@ impl RequestGuard {
             code: result.code,
             effect: result.effect,
             took: record.took,
-            request_id: self.exchange.request_id.clone(),
-            cycle: self.exchange.cycle.clone(),
+            request_id: self.request_context.request_id.clone(),
+            context: self.request_context.context.clone(),
         });
     }
 }
@@ -181,12 +182,12 @@ impl Drop for RequestGuard {
         let effect = if may_write { Effect::Unknown } else { Effect::NotApplied };
         let result = LoggedResult { status: CLIENT_CLOSED_REQUEST, effect, code: None };
         self.report(result);
-        audit::hung_up(&self.exchange.cycle, result);
+        audit::hung_up(&self.request_context.context, result);
     }
 }
 
-fn arrival(request: &Request) -> Arrival {
+fn arrival(request: &Request) -> RequestOrigin {
     let address = peer_of(request).map(|peer| peer.address);
     let agent = request.headers().get(USER_AGENT).and_then(|name| name.to_str().ok());
-    Arrival::now(address, agent)
+    RequestOrigin::now(address, agent)
 }

@@ -10,12 +10,12 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::LoggedResult;
-use crate::error::{Code, Effect};
+use crate::error::{Effect, ErrorCode};
 use crate::http::negotiate::PATCHES;
 use crate::http::paths;
-use crate::http::problem::{About, Problem};
-use crate::http::request_context::Exchange;
-use crate::http::responses::ChosenView;
+use crate::http::problem::{Problem, ProblemContext};
+use crate::http::request_context::HttpRequestContext;
+use crate::http::responses::ResolvedParticipantDto;
 use crate::http::state::AppState;
 
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
@@ -26,28 +26,30 @@ pub(super) async fn render(
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(exchange) = Exchange::of(&request).cloned() else { return next.run(request).await };
+    let Some(request_context) = HttpRequestContext::of(&request).cloned() else {
+        return next.run(request).await;
+    };
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let found = exchange.cycle.participant().map(ChosenView::from);
+    let found = request_context.context.participant().map(ResolvedParticipantDto::from);
     let problem = problem.about_participant(found);
     let mut parts = response.into_parts().0;
-    let correlation = exchange.cycle.correlation_id();
-    let about = About {
+    let correlation = request_context.context.correlation_id();
+    let about = ProblemContext {
         instance: uri.path(),
         public_url: state.ops.documents.public_url(),
-        request_id: &exchange.request_id,
+        request_id: &request_context.request_id,
         correlation_id: correlation.as_deref(),
-        upstream_calls: exchange.cycle.calls(),
+        upstream_calls: request_context.context.calls(),
         total_bytes: state.settings.total_bytes,
     };
     // A safe method changes nothing, whatever a panic leaves open.
     let effect = if method.is_safe() { Effect::NotApplied } else { problem.effect() };
     let problem = problem.with_effect(effect);
     let conversation = paths::conversation_of(uri.path());
-    let flat = exchange.flat.as_deref();
+    let flat = request_context.flat.as_deref();
     let flat = flat.and_then(|ask| ask.problem(&problem, conversation, &mut parts));
     let body = flat.unwrap_or_else(|| problem.write(&about, &mut parts));
     add_accept_patch(&problem, &method, route.as_ref(), &mut parts);
@@ -64,8 +66,10 @@ fn add_accept_patch(
     parts: &mut Parts,
 ) {
     let applies = match problem.code() {
-        Code::UnsupportedMediaType => method == Method::PATCH,
-        Code::MethodNotAllowed => route.is_some_and(|route| route.as_str() == paths::ATTRIBUTES),
+        ErrorCode::UnsupportedMediaType => method == Method::PATCH,
+        ErrorCode::MethodNotAllowed => {
+            route.is_some_and(|route| route.as_str() == paths::ATTRIBUTES)
+        }
         _ => false,
     };
     if applies {

@@ -17,22 +17,23 @@ use tower::ServiceExt;
 use super::*;
 use crate::http::paths;
 
-use crate::app::{App, Requests};
+use crate::app::{App, RequestLimiter};
 use crate::http::{
-    Check, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, router,
+    EtagKey, HealthCheck, HttpSettings, OpenApiFiles, OpsState, ReadinessProvider, ReadinessReport,
+    router,
 };
-use crate::telemetry::{AccessLog, Captured, Format, Metrics, Sink};
+use crate::telemetry::{AccessLog, CapturedLog, LogLineFormat, LogWriter, ServiceMetrics};
 
 const ID: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
 
 #[derive(Default)]
 struct Switch(AtomicBool);
 
-impl Readiness for Switch {
+impl ReadinessProvider for Switch {
     fn report(&self) -> ReadinessReport {
         ReadinessReport {
             ready: !self.draining(),
-            checks: vec![Check {
+            checks: vec![HealthCheck {
                 name: "drain",
                 ok: !self.draining(),
                 detail: "as told".to_owned(),
@@ -48,25 +49,25 @@ impl Readiness for Switch {
 struct Service {
     state: AppState,
     draining: Arc<Switch>,
-    log: Captured,
+    log: CapturedLog,
 }
 
 impl Service {
     fn new() -> Self {
         let draining = Arc::<Switch>::default();
-        let (sink, log) = Sink::captured(Format::Json);
+        let (sink, log) = LogWriter::captured(LogLineFormat::Json);
         let state = AppState {
             app: App::for_tests(),
-            ops: Arc::new(Ops {
-                readiness: Arc::clone(&draining) as Arc<dyn Readiness>,
-                metrics: Metrics::new(paths::ALL),
-                access: AccessLog::new(sink, Format::Json, Some(tracing::Level::TRACE)),
+            ops: Arc::new(OpsState {
+                readiness: Arc::clone(&draining) as Arc<dyn ReadinessProvider>,
+                metrics: ServiceMetrics::new(paths::ALL),
+                access: AccessLog::new(sink, LogLineFormat::Json, Some(tracing::Level::TRACE)),
                 spans: None,
                 recent: None,
-                documents: Documents::default(),
+                documents: OpenApiFiles::default(),
                 audit: None,
-                requests: Arc::new(Requests::at_most(2)),
-                crowd: None,
+                requests: Arc::new(RequestLimiter::new(2)),
+                address_limiter: None,
                 in_flight: TaskTracker::new(),
             }),
             settings: Arc::new(HttpSettings {
@@ -167,13 +168,13 @@ async fn everything_the_framework_refuses_is_a_problem() {
 }
 
 /// What a write gets wrong: query, headers, body; and the status and code of the answer.
-type Mistake =
+type ProblemViolation =
     (&'static str, &'static [(&'static str, &'static str)], &'static str, u16, &'static str);
 
 const GOOD: &str = r#"{"attributes":{"a":"b"}}"#;
 const LONG: &str = r#"{"attributes":{"a":"0123456789012345678901234567890123456789012345"}}"#;
 
-const MISTAKES: [Mistake; 11] = [
+const MISTAKES: [ProblemViolation; 11] = [
     ("?participant=all", &[JSON], GOOD, 400, "invalid-participant"),
     ("?verify=readback&x=1", &[JSON], GOOD, 400, "invalid-query"),
     ("", &[JSON, ("accept", "text/html")], GOOD, 406, "not-acceptable"),
@@ -188,7 +189,7 @@ const MISTAKES: [Mistake; 11] = [
 ];
 
 #[tokio::test]
-async fn what_a_write_gets_wrong_is_refused_before_the_application_sees_it() {
+async fn a_bad_write_is_refused_before_the_use_case_runs() {
     let service = Service::new();
     for (query, headers, body, status, code) in MISTAKES {
         let path = attributes() + query;
@@ -353,7 +354,7 @@ proptest! {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_request_too_many_is_refused_at_once_and_places_are_free_again() {
+async fn one_request_too_many_is_refused_and_slots_are_freed() {
     let service = Service::new();
     let endless = || {
         let end = std::future::pending::<Option<Result<HeaderMap, Infallible>>>();
@@ -387,7 +388,7 @@ async fn one_request_too_many_is_refused_at_once_and_places_are_free_again() {
 async fn links_begin_with_the_public_url_where_there_is_one() {
     let mut service = Service::new();
     let ops = Arc::get_mut(&mut service.state.ops).expect("nobody else has it");
-    ops.documents = Documents::at("https://gateway.example/x", false);
+    ops.documents = OpenApiFiles::new("https://gateway.example/x", false);
     let problem = service.answer(request("GET", "/nothing", &[], "")).await.problem();
     assert_eq!(problem["type"], "https://gateway.example/x/problems/not-found");
     assert_eq!(problem["instance"], "https://gateway.example/x/nothing");

@@ -39,7 +39,7 @@ pub(super) fn operation(operation: &mut Operation, method: &Method) {
     for parameter in operation.parameters.iter_mut().flatten() {
         let RefOr::T(parameter) = parameter else { continue };
         never_null(parameter);
-        if let Some(schema) = of(parameter, method, of_all) {
+        if let Some(schema) = constraint_for(parameter, method, of_all) {
             parameter.schema = Some(schema.into());
             if CHANGES_MUCH.contains(&parameter.name.as_str()) {
                 let described = ParameterBuilder::from(parameter.clone());
@@ -65,7 +65,7 @@ fn never_null(parameter: &mut Parameter) {
     }
 }
 
-fn of(parameter: &Parameter, method: &Method, of_all: bool) -> Option<Schema> {
+fn constraint_for(parameter: &Parameter, method: &Method, of_all: bool) -> Option<Schema> {
     let matching = |pattern: &str| Some(text().pattern(Some(pattern)).build().into());
     match (&parameter.parameter_in, parameter.name.as_str()) {
         (ParameterIn::Query, "participant") if of_all => matching(READ_SELECTOR),

@@ -7,7 +7,7 @@ use utoipa::openapi::link::{Link, LinkBuilder};
 use utoipa::openapi::path::Operation;
 
 /// One link.
-struct Next {
+struct OperationLink {
     /// From this answer.
     from: (&'static str, &'static [&'static str]),
     name: &'static str,
@@ -21,22 +21,22 @@ const TRACE: &str = "getTrace";
 
 const SAME: (&str, &str) = ("conversationId", "$request.path.conversationId");
 
-const ALL: &[Next] = &[
-    Next {
+const ALL: &[OperationLink] = &[
+    OperationLink {
         from: ("getAttributes", &["200"]),
         name: "writeIfUnchanged",
         to: "putAttributes",
         with: &[SAME, ("header.If-Match", "$response.header.ETag")],
         why: "Write, provided that nothing has changed since",
     },
-    Next {
+    OperationLink {
         from: ("putAttributes", &["200", "202"]),
         name: "readBack",
         to: "getAttributes",
         with: &[SAME],
         why: "Read what stands there now",
     },
-    Next {
+    OperationLink {
         from: ("putAttributes", &["200", "202"]),
         name: "trace",
         to: TRACE,
@@ -48,7 +48,7 @@ const ALL: &[Next] = &[
 /// Adds its links to the answers of an operation: those to operations that there are.
 pub(super) fn add(operation: &mut Operation, debug: bool) {
     let name = operation.operation_id.clone().unwrap_or_default();
-    let there = |next: &&Next| next.from.0 == name && (debug || next.to != TRACE);
+    let there = |next: &&OperationLink| next.from.0 == name && (debug || next.to != TRACE);
     for next in ALL.iter().filter(there) {
         for status in next.from.1 {
             if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(*status) {
@@ -58,7 +58,7 @@ pub(super) fn add(operation: &mut Operation, debug: bool) {
     }
 }
 
-impl Next {
+impl OperationLink {
     fn link(&self) -> Link {
         let link = LinkBuilder::new().operation_id(self.to).description(self.why);
         let parameters = self.with.iter();
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_link_leads_from_an_operation_to_another_that_takes_its_parameters() {
+    fn every_link_targets_an_operation_with_its_parameters() {
         let mut api = crate::http::openapi::document();
         let items = api.paths.paths.values_mut();
         let operations: Vec<_> = items.flat_map(crate::http::openapi::operations).collect();

@@ -7,17 +7,17 @@ use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::{Ref, Response, ResponseBuilder};
 
 use super::{described, example, headers};
-use crate::error::Code;
+use crate::error::ErrorCode;
 use crate::http::paths;
-use crate::http::problem::{self, About, PROBLEM_JSON, Problem, ProblemBody};
+use crate::http::problem::{self, PROBLEM_JSON, Problem, ProblemBody, ProblemContext};
 use crate::http::responses::examples;
 
 /// Limit of the attributes in the examples; the default.
 const LIMIT: usize = 10_240;
 
 /// The problem answers with these codes, by status.
-pub(super) fn of(codes: &[Code], path: &str) -> BTreeMap<String, Response> {
-    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+pub(super) fn responses_for(codes: &[ErrorCode], path: &str) -> BTreeMap<String, Response> {
+    let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in codes {
         by_status.entry(problem::status(*code).as_u16()).or_default().push(*code);
     }
@@ -27,7 +27,7 @@ pub(super) fn of(codes: &[Code], path: &str) -> BTreeMap<String, Response> {
         .collect()
 }
 
-pub(super) fn response(codes: &[Code], path: &str) -> Response {
+pub(super) fn response(codes: &[ErrorCode], path: &str) -> Response {
     let titles: Vec<_> =
         codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
     let examples =
@@ -52,14 +52,14 @@ pub(super) fn response(codes: &[Code], path: &str) -> Response {
 }
 
 /// The body of the example of a code.
-fn example_body(code: Code, path: &str) -> serde_json::Value {
+fn example_body(code: ErrorCode, path: &str) -> serde_json::Value {
     let path = path
         .replace("{conversationId}", examples::CONVERSATION)
         .replace("{key}", "loyalty_tier")
         .replace("{code}", "no-such-code")
         .replace("{file}", "no-such-file.js");
     let problem = Problem::example(code);
-    let about = About {
+    let about = ProblemContext {
         instance: &path,
         public_url: "",
         request_id: "crm-4711",
@@ -71,7 +71,7 @@ fn example_body(code: Code, path: &str) -> serde_json::Value {
 }
 
 /// Whether a call to Genesys Cloud comes before this problem.
-fn called_upstream(code: Code) -> bool {
+fn called_upstream(code: ErrorCode) -> bool {
     matches!(problem::status(code).as_u16(), 404 | 409 | 502 | 504)
-        && !matches!(code, Code::NotFound | Code::UpstreamAuthFailed)
+        && !matches!(code, ErrorCode::NotFound | ErrorCode::UpstreamAuthFailed)
 }

@@ -1,4 +1,4 @@
-//! How a caller says who it is, and which operations ask.
+//! How a client says who it is, and which operations ask.
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{

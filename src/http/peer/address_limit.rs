@@ -1,34 +1,34 @@
 //! How many requests of one address behind a trusted proxy are under way.
 //!
-//! Connections of a proxy are those of many callers, and so bounded by no address. Without this, one
+//! Connections of a proxy are those of many clients, and so bounded by no address. Without this, one
 //! host behind it could take up every place there is.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Peer, Source};
+use super::{AddressKey, PeerInfo};
 
 /// Counts API requests that came by a proxy, by who asks. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Crowd {
+pub struct AddressLimiter {
     most: usize,
-    under_way: Arc<Mutex<BTreeMap<Source, usize>>>,
+    under_way: Arc<Mutex<BTreeMap<AddressKey, usize>>>,
 }
 
 /// A request that is counted, until this is dropped.
 #[derive(Debug)]
-pub struct Member {
-    crowd: Crowd,
-    source: Source,
+pub struct AddressSlot {
+    address_limiter: AddressLimiter,
+    source: AddressKey,
 }
 
 /// So many requests are under way from where it came from that it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crowded;
+pub struct AddressLimitReached;
 
-impl Crowd {
+impl AddressLimiter {
     /// That many of one address at once, and no more.
-    pub fn at_most(most: usize) -> Self {
+    pub fn new(most: usize) -> Self {
         Self { most, under_way: Arc::default() }
     }
 
@@ -36,27 +36,30 @@ impl Crowd {
     ///
     /// # Errors
     /// If it is one too many.
-    pub(in crate::http) fn enter(&self, peer: Option<&Peer>) -> Result<Option<Member>, Crowded> {
+    pub(in crate::http) fn acquire(
+        &self,
+        peer: Option<&PeerInfo>,
+    ) -> Result<Option<AddressSlot>, AddressLimitReached> {
         let Some(peer) = peer.filter(|peer| peer.address != peer.socket) else { return Ok(None) };
-        let source = Source::of(peer.address.ip());
+        let source = AddressKey::from_address(peer.address.ip());
         let mut under_way = self.under_way();
         let of_source = under_way.entry(source).or_default();
         if *of_source >= self.most {
-            return Err(Crowded);
+            return Err(AddressLimitReached);
         }
         *of_source += 1;
         drop(under_way);
-        Ok(Some(Member { crowd: self.clone(), source }))
+        Ok(Some(AddressSlot { address_limiter: self.clone(), source }))
     }
 
-    fn under_way(&self) -> MutexGuard<'_, BTreeMap<Source, usize>> {
+    fn under_way(&self) -> MutexGuard<'_, BTreeMap<AddressKey, usize>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Member {
+impl Drop for AddressSlot {
     fn drop(&mut self) {
-        let mut under_way = self.crowd.under_way();
+        let mut under_way = self.address_limiter.under_way();
         if let Some(of_source) = under_way.get_mut(&self.source) {
             *of_source -= 1;
             if *of_source == 0 {
@@ -70,34 +73,34 @@ impl Drop for Member {
 mod tests {
     use super::*;
 
-    fn peer(address: &str) -> Peer {
-        let mut peer = Peer::at("10.0.0.1:1".parse().expect("an address"));
+    fn peer(address: &str) -> PeerInfo {
+        let mut peer = PeerInfo::from_address("10.0.0.1:1".parse().expect("an address"));
         peer.address = address.parse().expect("an address");
         peer
     }
 
     #[test]
-    fn each_address_behind_a_proxy_has_so_many_and_gets_its_places_back() {
-        let crowd = Crowd::at_most(2);
+    fn each_proxied_address_has_a_limit_and_frees_its_slots() {
+        let address_limiter = AddressLimiter::new(2);
         let (one, other) = (peer("192.0.2.1:0"), peer("192.0.2.2:0"));
-        let first = crowd.enter(Some(&one)).expect("room");
-        let second = crowd.enter(Some(&one)).expect("room");
-        assert!(first.is_some() && crowd.enter(Some(&one)).is_err());
-        assert!(crowd.enter(Some(&other)).is_ok());
+        let first = address_limiter.acquire(Some(&one)).expect("room");
+        let second = address_limiter.acquire(Some(&one)).expect("room");
+        assert!(first.is_some() && address_limiter.acquire(Some(&one)).is_err());
+        assert!(address_limiter.acquire(Some(&other)).is_ok());
         drop(first);
-        assert!(crowd.enter(Some(&one)).is_ok());
+        assert!(address_limiter.acquire(Some(&one)).is_ok());
         drop(second);
-        assert!(crowd.under_way().is_empty(), "nothing is kept of who has gone");
+        assert!(address_limiter.under_way().is_empty(), "nothing is kept of who has gone");
     }
 
     #[test]
     fn who_connects_himself_is_bounded_by_his_connections_alone() {
-        let crowd = Crowd::at_most(1);
+        let address_limiter = AddressLimiter::new(1);
         let direct = peer("10.0.0.1:1");
         for peer in [Some(&direct), None] {
-            let all = [crowd.enter(peer), crowd.enter(peer)];
+            let all = [address_limiter.acquire(peer), address_limiter.acquire(peer)];
             assert!(all.iter().all(|member| matches!(member, Ok(None))));
         }
-        assert!(crowd.under_way().is_empty());
+        assert!(address_limiter.under_way().is_empty());
     }
 }

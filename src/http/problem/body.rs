@@ -5,14 +5,14 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::{Extra, Problem};
+use super::{Problem, ProblemExtra};
 use crate::domain::Violation;
-use crate::error::Code;
-use crate::http::responses::{CandidateView, ChosenView, WriteAnswer};
+use crate::error::ErrorCode;
+use crate::http::responses::{CandidateDto, ResolvedParticipantDto, WriteResponse};
 
 /// What the middleware adds to a problem.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::http) struct About<'a> {
+pub(in crate::http) struct ProblemContext<'a> {
     /// Path of the request.
     pub instance: &'a str,
     /// What stands before the paths of links.
@@ -34,7 +34,7 @@ pub(in crate::http) struct About<'a> {
 pub(in crate::http) struct ProblemBody<'a> {
     /// Path of a page that explains the code.
     #[schema(value_type = String, format = "uri-reference")]
-    r#type: Page<'a>,
+    r#type: TypeRef<'a>,
     /// Name of the problem, the same for each occurrence.
     title: &'static str,
     /// The HTTP status.
@@ -43,7 +43,7 @@ pub(in crate::http) struct ProblemBody<'a> {
     detail: &'a str,
     /// Path of the request.
     #[schema(value_type = String)]
-    instance: Below<'a>,
+    instance: InstanceRef<'a>,
     /// Stable name of the problem, to switch on.
     code: &'static str,
     /// The same as `detail`, under the name that Architect looks for.
@@ -65,7 +65,7 @@ pub(in crate::http) struct ProblemBody<'a> {
     /// Every mistake of the request, up to a hundred.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    errors: Vec<Mistake<'a>>,
+    errors: Vec<ProblemViolation<'a>>,
     /// How many more there are, if not all of them are told.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -73,14 +73,14 @@ pub(in crate::http) struct ProblemBody<'a> {
     /// The participant that was found, if the request came that far.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    participant: Option<&'a ChosenView>,
+    participant: Option<&'a ResolvedParticipantDto>,
     #[serde(flatten)]
     extra: ExtraBody<'a>,
 }
 
 /// One mistake in a request.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct Mistake<'a> {
+pub(in crate::http) struct ProblemViolation<'a> {
     /// A JSON pointer into the body, or the name of a parameter or header.
     pointer: &'a str,
     /// What is wrong with it; never the value of an attribute.
@@ -94,7 +94,7 @@ pub(in crate::http) struct Mistake<'a> {
 struct ExtraBody<'a> {
     /// `ambiguous-participant`: those that match.
     #[serde(skip_serializing_if = "Option::is_none")]
-    candidates: Option<&'a [CandidateView]>,
+    candidates: Option<&'a [CandidateDto]>,
     /// `participant-not-found`: the purposes that are there.
     #[serde(skip_serializing_if = "Option::is_none")]
     purposes: Option<&'a [String]>,
@@ -106,19 +106,19 @@ struct ExtraBody<'a> {
     limit_bytes: Option<usize>,
     /// `attributes-too-large`: the largest entries, largest first.
     #[serde(skip_serializing_if = "Option::is_none")]
-    largest: Option<Vec<Entry<'a>>>,
+    largest: Option<Vec<LargeEntry<'a>>>,
     /// `upstream-rejected`, `participant-not-found` of a PATCH: what Genesys Cloud said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<Upstream<'a>>,
+    upstream: Option<UpstreamDetail<'a>>,
     /// `write-superseded`: the members of the answer to a write.
     #[serde(flatten)]
     #[schema(ignore)]
-    report: Option<WriteAnswer>,
+    report: Option<WriteResponse>,
 }
 
 /// A large entry of a map.
 #[derive(Serialize, ToSchema)]
-struct Entry<'a> {
+struct LargeEntry<'a> {
     /// The key.
     key: &'a str,
     /// Bytes of key and value as JSON.
@@ -127,7 +127,7 @@ struct Entry<'a> {
 
 /// What Genesys Cloud said.
 #[derive(Serialize, ToSchema)]
-struct Upstream<'a> {
+struct UpstreamDetail<'a> {
     /// HTTP status of its answer.
     status: u16,
     /// Its error code.
@@ -138,38 +138,38 @@ struct Upstream<'a> {
     message: Option<&'a str>,
 }
 
-struct Page<'a>(&'a str, Code);
+struct TypeRef<'a>(&'a str, ErrorCode);
 
-impl fmt::Display for Page<'_> {
+impl fmt::Display for TypeRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/problems/{}", self.0, self.1.as_str())
     }
 }
 
-impl Serialize for Page<'_> {
+impl Serialize for TypeRef<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-/// A path of this service, as its callers reach it.
-struct Below<'a>(&'a str, &'a str);
+/// A path of this service, as its clients reach it.
+struct InstanceRef<'a>(&'a str, &'a str);
 
-impl Serialize for Below<'_> {
+impl Serialize for InstanceRef<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{}{}", self.0, self.1))
     }
 }
 
 impl<'a> ProblemBody<'a> {
-    pub(in crate::http) fn new(problem: &'a Problem, about: &About<'a>) -> Self {
+    pub(in crate::http) fn new(problem: &'a Problem, about: &ProblemContext<'a>) -> Self {
         let inner = &problem.0;
         Self {
-            r#type: Page(about.public_url, inner.code),
+            r#type: TypeRef(about.public_url, inner.code),
             title: inner.code.title(),
             status: problem.status().as_u16(),
             detail: &inner.detail,
-            instance: Below(about.public_url, about.instance),
+            instance: InstanceRef(about.public_url, about.instance),
             code: inner.code.as_str(),
             message: &inner.detail,
             request_id: about.request_id,
@@ -178,8 +178,8 @@ impl<'a> ProblemBody<'a> {
             retry_after_seconds: problem.retry_after_seconds(),
             effect: inner.effect.as_str(),
             hint: problem.hint(),
-            errors: inner.errors.told().iter().map(Mistake::from).collect(),
-            errors_left_out: Some(inner.errors.left_out()).filter(|left_out| *left_out > 0),
+            errors: inner.errors.reported().iter().map(ProblemViolation::from).collect(),
+            errors_left_out: Some(inner.errors.omitted()).filter(|left_out| *left_out > 0),
             // The report of a write names it itself.
             participant: problem.report().is_none().then_some(inner.participant.as_ref()).flatten(),
             extra: ExtraBody::new(&inner.extra, about),
@@ -187,21 +187,21 @@ impl<'a> ProblemBody<'a> {
     }
 }
 
-impl<'a> From<&'a Violation> for Mistake<'a> {
+impl<'a> From<&'a Violation> for ProblemViolation<'a> {
     fn from(violation: &'a Violation) -> Self {
         Self { pointer: &violation.pointer, detail: &violation.detail }
     }
 }
 
 impl<'a> ExtraBody<'a> {
-    fn new(extra: &'a Extra, about: &About<'_>) -> Self {
+    fn new(extra: &'a ProblemExtra, about: &ProblemContext<'_>) -> Self {
         let mut body = Self::default();
         match extra {
-            Extra::None | Extra::Current(_) => {}
-            Extra::Candidates(candidates) => body.candidates = Some(candidates),
-            Extra::Purposes(purposes) => body.purposes = Some(purposes),
-            Extra::Size(size) => {
-                let entry = |(key, bytes): &'a (crate::domain::AttributeKey, usize)| Entry {
+            ProblemExtra::None | ProblemExtra::Current(_) => {}
+            ProblemExtra::Candidates(candidates) => body.candidates = Some(candidates),
+            ProblemExtra::Purposes(purposes) => body.purposes = Some(purposes),
+            ProblemExtra::Size(size) => {
+                let entry = |(key, bytes): &'a (crate::domain::AttributeKey, usize)| LargeEntry {
                     key: key.as_str(),
                     bytes: *bytes,
                 };
@@ -209,12 +209,12 @@ impl<'a> ExtraBody<'a> {
                 body.limit_bytes = Some(size.limit_bytes);
                 body.largest = Some(size.largest().map(entry).collect());
             }
-            Extra::Report(report) => {
-                let report = WriteAnswer::clone(report);
+            ProblemExtra::Report(report) => {
+                let report = WriteResponse::clone(report);
                 body.report = Some(report.completed(about.total_bytes, about.upstream_calls));
             }
-            Extra::Upstream { status, code, message } => {
-                body.upstream = Some(Upstream {
+            ProblemExtra::Upstream { status, code, message } => {
+                body.upstream = Some(UpstreamDetail {
                     status: *status,
                     code: code.as_deref(),
                     message: message.as_deref(),

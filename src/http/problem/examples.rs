@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::Problem;
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Candidate, ChosenBy, ConversationId, Outcome,
-    ParticipantId, SizeExcess, Verification, VerificationStatus, Violation, WriteReport,
+    AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, ParticipantId,
+    ParticipantSummary, SelectionRule, SizeExcess, VerificationStatus, VerificationSummary,
+    Violation, WriteReport,
 };
-use crate::error::{Code, Effect, Error, Failure};
-use crate::http::violations::Mistakes;
+use crate::error::{Effect, Error, ErrorCode, RequestFailure};
+use crate::http::violations::ViolationList;
 
 const CONVERSATION: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
 const FIRST: &str = "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0";
@@ -18,80 +19,85 @@ const SECOND: &str = "0b1c2d3e-4f50-4617-a829-3a4b5c6d7e8f";
 
 impl Problem {
     /// A plausible problem with this code.
-    pub(in crate::http) fn example(code: Code) -> Self {
+    pub(in crate::http) fn example(code: ErrorCode) -> Self {
         match code {
-            Code::InvalidConversationId
-            | Code::InvalidJson
-            | Code::InvalidQuery
-            | Code::InvalidHeader
-            | Code::AttributeNotAllowed
-            | Code::InvalidAttributes => Self::listing(code, Mistakes::from_iter(mistakes(code))),
-            Code::AttributeNotFound
-            | Code::Unauthenticated
-            | Code::NotFound
-            | Code::MethodNotAllowed
-            | Code::NotAcceptable
-            | Code::RequestTimeout
-            | Code::BodyTooLarge
-            | Code::PreconditionRequired
-            | Code::UnsupportedMediaType => Self::new(code, sentence(code)),
-            Code::InvalidParticipant
-            | Code::ConversationNotFound
-            | Code::ParticipantNotFound
-            | Code::AmbiguousParticipant
-            | Code::ConversationEnded
-            | Code::ParticipantNotAllowed
-            | Code::ReadOnlyClient
-            | Code::ClientRateLimited
-            | Code::WriteSuperseded
-            | Code::UpstreamConflict
-            | Code::PreconditionFailed
-            | Code::AttributesTooLarge
-            | Code::Internal
-            | Code::UpstreamRejected
-            | Code::UpstreamForbidden
-            | Code::UpstreamAuthFailed
-            | Code::UpstreamInvalidResponse
-            | Code::UpstreamRateLimited
-            | Code::UpstreamUnavailable
-            | Code::Overloaded
-            | Code::AuditUnavailable
-            | Code::ShuttingDown
-            | Code::DeadlineExceeded => failure(code).into(),
+            ErrorCode::InvalidConversationId
+            | ErrorCode::InvalidJson
+            | ErrorCode::InvalidQuery
+            | ErrorCode::InvalidHeader
+            | ErrorCode::AttributeNotAllowed
+            | ErrorCode::InvalidAttributes => {
+                Self::listing(code, ViolationList::from_iter(mistakes(code)))
+            }
+            ErrorCode::AttributeNotFound
+            | ErrorCode::Unauthenticated
+            | ErrorCode::NotFound
+            | ErrorCode::MethodNotAllowed
+            | ErrorCode::NotAcceptable
+            | ErrorCode::RequestTimeout
+            | ErrorCode::BodyTooLarge
+            | ErrorCode::PreconditionRequired
+            | ErrorCode::UnsupportedMediaType => Self::new(code, description(code)),
+            ErrorCode::InvalidParticipant
+            | ErrorCode::ConversationNotFound
+            | ErrorCode::ParticipantNotFound
+            | ErrorCode::AmbiguousParticipant
+            | ErrorCode::ConversationEnded
+            | ErrorCode::ParticipantNotAllowed
+            | ErrorCode::ReadOnlyClient
+            | ErrorCode::ClientRateLimited
+            | ErrorCode::WriteSuperseded
+            | ErrorCode::UpstreamConflict
+            | ErrorCode::PreconditionFailed
+            | ErrorCode::AttributesTooLarge
+            | ErrorCode::Internal
+            | ErrorCode::UpstreamRejected
+            | ErrorCode::UpstreamForbidden
+            | ErrorCode::UpstreamAuthFailed
+            | ErrorCode::UpstreamInvalidResponse
+            | ErrorCode::UpstreamRateLimited
+            | ErrorCode::UpstreamUnavailable
+            | ErrorCode::Overloaded
+            | ErrorCode::AuditUnavailable
+            | ErrorCode::ShuttingDown
+            | ErrorCode::DeadlineExceeded => failure(code).into(),
         }
     }
 }
 
-const fn sentence(code: Code) -> &'static str {
+const fn description(code: ErrorCode) -> &'static str {
     match code {
-        Code::AttributeNotFound => "the attribute `loyalty_tier` is absent or empty",
-        Code::Unauthenticated => "the request shows no credential",
-        Code::MethodNotAllowed => "this path does not have this method",
-        Code::NotAcceptable => "the Accept header excludes application/json",
-        Code::RequestTimeout => "the body did not arrive in time",
-        Code::BodyTooLarge => "the body is longer than 65536 bytes",
-        Code::PreconditionRequired => "this gateway takes no write without If-Match",
-        Code::UnsupportedMediaType => "the Content-Type is not application/json",
+        ErrorCode::AttributeNotFound => "the attribute `loyalty_tier` is absent or empty",
+        ErrorCode::Unauthenticated => "the request shows no credential",
+        ErrorCode::MethodNotAllowed => "this path does not have this method",
+        ErrorCode::NotAcceptable => "the Accept header excludes application/json",
+        ErrorCode::RequestTimeout => "the body did not arrive in time",
+        ErrorCode::BodyTooLarge => "the body is longer than 65536 bytes",
+        ErrorCode::PreconditionRequired => "this gateway takes no write without If-Match",
+        ErrorCode::UnsupportedMediaType => "the Content-Type is not application/json",
         _ => "there is nothing at this path",
     }
 }
 
-fn mistakes(code: Code) -> Vec<Violation> {
+fn mistakes(code: ErrorCode) -> Vec<Violation> {
     match code {
-        Code::InvalidConversationId => {
-            vec![Violation::at("conversationId", "is not a UUID of the form 8-4-4-4-12")]
+        ErrorCode::InvalidConversationId => {
+            vec![Violation::new("conversationId", "is not a UUID of the form 8-4-4-4-12")]
         }
-        Code::InvalidJson => {
-            vec![Violation::at("#", "EOF while parsing an object at line 1 column 42")]
+        ErrorCode::InvalidJson => {
+            vec![Violation::new("#", "EOF while parsing an object at line 1 column 42")]
         }
-        Code::InvalidQuery => {
-            vec![Violation::at("dryrun", "is no parameter of this request; did you mean `dryRun`?")]
+        ErrorCode::InvalidQuery => {
+            vec![Violation::new(
+                "dryrun",
+                "is no parameter of this request; did you mean `dryRun`?",
+            )]
         }
-        Code::InvalidHeader => vec![Violation::at(
+        ErrorCode::InvalidHeader => vec![Violation::new(
             "If-Match",
             "is neither `*` nor a list of entity tags in quotes, as the ETag header has them",
         )],
-        Code::AttributeNotAllowed => vec![
+        ErrorCode::AttributeNotAllowed => vec![
             Violation::of_attribute("crm_secret_pin", "`deny` of this caller has `crm_secret_*`"),
             Violation::of_attribute("notes", "no pattern in `allow` of this caller fits the key"),
         ],
@@ -103,41 +109,43 @@ fn mistakes(code: Code) -> Vec<Violation> {
 }
 
 /// A failure of a use case with this code.
-fn failure(code: Code) -> Failure {
+fn failure(code: ErrorCode) -> RequestFailure {
     let effect = match code {
-        Code::WriteSuperseded => Effect::Applied,
-        Code::DeadlineExceeded => Effect::Unknown,
+        ErrorCode::WriteSuperseded => Effect::Applied,
+        ErrorCode::DeadlineExceeded => Effect::Unknown,
         _ => Effect::NotApplied,
     };
-    Failure { error: of_request(code).unwrap_or_else(|| of_upstream(code)), effect }
+    RequestFailure { error: of_request(code).unwrap_or_else(|| of_upstream(code)), effect }
 }
 
-fn of_request(code: Code) -> Option<Error> {
+fn of_request(code: ErrorCode) -> Option<Error> {
     Some(match code {
-        Code::InvalidParticipant => {
+        ErrorCode::InvalidParticipant => {
             Error::InvalidParticipant("`all` names nobody in particular; this request needs one")
         }
-        Code::ConversationNotFound => Error::ConversationNotFound(conversation()),
-        Code::ConversationEnded => Error::ConversationEnded(conversation()),
-        Code::ParticipantNotFound => Error::ParticipantNotFound {
+        ErrorCode::ConversationNotFound => Error::ConversationNotFound(conversation()),
+        ErrorCode::ConversationEnded => Error::ConversationEnded(conversation()),
+        ErrorCode::ParticipantNotFound => Error::ParticipantNotFound {
             asked: "agent".to_owned(),
             purposes: vec!["customer".to_owned(), "ivr".to_owned()],
             first_needs_naming: false,
         },
-        Code::AmbiguousParticipant => Error::AmbiguousParticipant {
+        ErrorCode::AmbiguousParticipant => Error::AmbiguousParticipant {
             asked: "agent".to_owned(),
             candidates: vec![candidate(FIRST, "agent"), candidate(SECOND, "agent")],
         },
-        Code::PreconditionFailed => {
+        ErrorCode::PreconditionFailed => {
             Error::PreconditionFailed { current: "\"1mU5vnWHbP0oRkZVq8n2Bg\"".to_owned() }
         }
-        Code::ParticipantNotAllowed => Error::ParticipantNotAllowed { asked: "agent".to_owned() },
-        Code::ReadOnlyClient => Error::ReadOnlyClient,
-        Code::ClientRateLimited => {
+        ErrorCode::ParticipantNotAllowed => {
+            Error::ParticipantNotAllowed { asked: "agent".to_owned() }
+        }
+        ErrorCode::ReadOnlyClient => Error::ReadOnlyClient,
+        ErrorCode::ClientRateLimited => {
             Error::ClientRateLimited { per_minute: 600, retry_after: Duration::from_millis(1_700) }
         }
-        Code::WriteSuperseded => Error::Superseded(Box::new(report())),
-        Code::AttributesTooLarge => Error::AttributesTooLarge(SizeExcess {
+        ErrorCode::WriteSuperseded => Error::Superseded(Box::new(report())),
+        ErrorCode::AttributesTooLarge => Error::AttributesTooLarge(SizeExcess {
             bytes: 10_512,
             limit_bytes: 10_240,
             entries: vec![
@@ -151,36 +159,38 @@ fn of_request(code: Code) -> Option<Error> {
     })
 }
 
-fn of_upstream(code: Code) -> Error {
+fn of_upstream(code: ErrorCode) -> Error {
     match code {
-        Code::UpstreamConflict => Error::UpstreamConflict,
-        Code::UpstreamRejected => Error::UpstreamRejected {
+        ErrorCode::UpstreamConflict => Error::UpstreamConflict,
+        ErrorCode::UpstreamRejected => Error::UpstreamRejected {
             status: 400,
             code: Some("bad.request".to_owned()),
             message: Some("The request could not be understood by the server.".to_owned()),
         },
-        Code::UpstreamForbidden => Error::UpstreamForbidden {
+        ErrorCode::UpstreamForbidden => Error::UpstreamForbidden {
             permission: Some("conversation:communication:view".to_owned()),
             message: None,
         },
-        Code::UpstreamAuthFailed => {
+        ErrorCode::UpstreamAuthFailed => {
             Error::UpstreamAuthFailed("invalid_client: client not found".to_owned())
         }
-        Code::UpstreamInvalidResponse => {
+        ErrorCode::UpstreamInvalidResponse => {
             Error::UpstreamInvalidResponse("the body is not JSON".to_owned())
         }
-        Code::UpstreamRateLimited => Error::UpstreamRateLimited {
+        ErrorCode::UpstreamRateLimited => Error::UpstreamRateLimited {
             reason: "Genesys Cloud throttles this client",
             retry_after: Duration::from_secs(12),
         },
-        Code::UpstreamUnavailable => Error::UpstreamUnavailable {
+        ErrorCode::UpstreamUnavailable => Error::UpstreamUnavailable {
             reason: "the last answer was 503".to_owned(),
             retry_after: Duration::from_secs(2),
         },
-        Code::Overloaded => Error::Overloaded("for this participant"),
-        Code::AuditUnavailable => Error::AuditUnavailable,
-        Code::ShuttingDown => Error::ShuttingDown,
-        Code::DeadlineExceeded => Error::DeadlineExceeded("waiting for the answer to the PATCH"),
+        ErrorCode::Overloaded => Error::Overloaded("for this participant"),
+        ErrorCode::AuditUnavailable => Error::AuditUnavailable,
+        ErrorCode::ShuttingDown => Error::ShuttingDown,
+        ErrorCode::DeadlineExceeded => {
+            Error::DeadlineExceeded("waiting for the answer to the PATCH")
+        }
         _ => Error::Internal("an example".to_owned()),
     }
 }
@@ -192,17 +202,18 @@ pub(in crate::http) fn report() -> WriteReport {
         .map(attribute)
         .into_iter()
         .collect();
-    let outcomes = [("crm_customer_id", Outcome::Verified), ("loyalty_tier", Outcome::Superseded)];
+    let outcomes =
+        [("crm_customer_id", KeyOutcome::Verified), ("loyalty_tier", KeyOutcome::Superseded)];
     WriteReport {
         conversation: conversation(),
         participant: candidate(FIRST, "customer"),
-        chosen_by: ChosenBy::Purpose,
+        chosen_by: SelectionRule::Purpose,
         attributes,
         fresh: false,
         outcomes: BTreeMap::from(
             outcomes.map(|(key, outcome)| (AttributeKey::existing(key), outcome)),
         ),
-        verification: Verification {
+        verification: VerificationSummary {
             status: VerificationStatus::Superseded,
             reads: 3,
             elapsed_ms: 1_240,
@@ -217,8 +228,12 @@ fn conversation() -> ConversationId {
     CONVERSATION.parse().expect("a UUID")
 }
 
-fn candidate(id: &str, purpose: &str) -> Candidate {
-    Candidate { id: participant(id), purpose: purpose.into(), state: Some("connected".into()) }
+fn candidate(id: &str, purpose: &str) -> ParticipantSummary {
+    ParticipantSummary {
+        id: participant(id),
+        purpose: purpose.into(),
+        state: Some("connected".into()),
+    }
 }
 
 fn participant(id: &str) -> ParticipantId {

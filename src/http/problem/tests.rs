@@ -3,8 +3,8 @@ use http_body_util::BodyExt;
 
 use super::*;
 
-fn about() -> About<'static> {
-    About {
+fn about() -> ProblemContext<'static> {
+    ProblemContext {
         instance: "/v1/conversations/8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b/attributes",
         public_url: "",
         request_id: "req-1",
@@ -24,7 +24,7 @@ async fn written(problem: &Problem) -> (StatusCode, HeaderMap, serde_json::Value
 
 #[tokio::test]
 async fn every_code_has_a_stable_body() {
-    for code in Code::ALL {
+    for code in ErrorCode::ALL {
         let (status, headers, json) = written(&Problem::example(code)).await;
         assert_eq!(json["status"], status.as_u16());
         assert_eq!(json["code"], code.as_str());
@@ -48,7 +48,7 @@ async fn every_code_has_a_stable_body() {
 #[tokio::test]
 async fn retry_after_is_whole_seconds_rounded_up_and_at_least_one() {
     for (wait, seconds) in [(0, 1), (1, 1), (999, 1), (1_000, 1), (1_001, 2), (61_500, 62)] {
-        let problem = Problem::from(Failure::harmless(Error::UpstreamRateLimited {
+        let problem = Problem::from(RequestFailure::harmless(Error::UpstreamRateLimited {
             reason: "throttled",
             retry_after: Duration::from_millis(wait),
         }));
@@ -60,7 +60,7 @@ async fn retry_after_is_whole_seconds_rounded_up_and_at_least_one() {
 
 #[tokio::test]
 async fn a_superseded_write_has_the_members_of_its_answer_too() {
-    let (status, headers, json) = written(&Problem::example(Code::WriteSuperseded)).await;
+    let (status, headers, json) = written(&Problem::example(ErrorCode::WriteSuperseded)).await;
     assert_eq!(status, 409);
     assert!(!headers.contains_key("etag"));
     assert_eq!(json["retryable"], false);
@@ -72,9 +72,9 @@ async fn a_superseded_write_has_the_members_of_its_answer_too() {
 
 #[tokio::test]
 async fn an_internal_cause_is_logged_with_the_request_and_not_shown() {
-    use crate::telemetry::{Format, Sink, Telemetry};
-    let (sink, captured) = Sink::captured(Format::Json);
-    let telemetry = Telemetry::new(sink, Format::Json, "info").expect("a filter");
+    use crate::telemetry::{LogLineFormat, LogWriter, TelemetryOutput};
+    let (sink, captured) = LogWriter::captured(LogLineFormat::Json);
+    let telemetry = TelemetryOutput::new(sink, LogLineFormat::Json, "info").expect("a filter");
     let guard = tracing::dispatcher::set_default(telemetry.dispatch());
     let (status, _, json) = written(&Problem::internal("the cause")).await;
     drop(guard);

@@ -5,7 +5,9 @@ use http_body_util::BodyExt;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::{AttributeKey, AttributeValue, Candidate, Verification, VerificationStatus};
+use crate::domain::{
+    AttributeKey, AttributeValue, ParticipantSummary, VerificationStatus, VerificationSummary,
+};
 use crate::http::etag::EtagKey;
 use crate::http::responses::examples;
 
@@ -35,36 +37,36 @@ fn participant() -> Participant {
         state: None,
         live: true,
         name: None,
-        span: crate::domain::Span::default(),
+        span: crate::domain::TimeRange::default(),
         attributes: map(),
     }
 }
 
-fn view(keys: &[&str], known: &str) -> ReadView {
+fn view(keys: &[&str], known: &str) -> ReadResponder {
     let headers = HeaderMap::from_iter([(IF_NONE_MATCH, known.parse().expect("value"))]);
-    ReadView {
+    ReadResponder {
         conversation: examples::CONVERSATION.parse().expect("id"),
-        cover: match keys {
-            [] => Cover::Whole,
-            keys => Cover::Narrowed(keys.iter().map(|&key| key.to_owned()).collect()),
+        scope: match keys {
+            [] => EtagScope::Whole,
+            keys => EtagScope::Narrowed(keys.iter().map(|&key| key.to_owned()).collect()),
         },
-        form: Form::Json,
+        form: ResponseFormat::Json,
         flat: None,
-        known: Tags::of(&headers, &IF_NONE_MATCH).unwrap_or_default(),
+        known: EntityTags::from_headers(&headers, &IF_NONE_MATCH).unwrap_or_default(),
     }
 }
 
-fn reading() -> Reading {
-    Reading::One { participant: participant(), chosen_by: ChosenBy::Purpose, fresh: true }
+fn reading() -> ReadOutcome {
+    ReadOutcome::One { participant: participant(), chosen_by: SelectionRule::Purpose, fresh: true }
 }
 
-fn read(view: &ReadView) -> Response {
-    view.of(reading(), &settings()).expect("no problem")
+fn read(view: &ReadResponder) -> Response {
+    view.from_request(reading(), &settings()).expect("no problem")
 }
 
 /// How one key is read.
-fn view_of(key: &str, form: Form, known: &str) -> ReadView {
-    ReadView { cover: Cover::Key(key.to_owned()), form, ..view(&[], known) }
+fn view_of(key: &str, form: ResponseFormat, known: &str) -> ReadResponder {
+    ReadResponder { scope: EtagScope::Key(key.to_owned()), form, ..view(&[], known) }
 }
 
 async fn text(response: Response) -> String {
@@ -73,8 +75,8 @@ async fn text(response: Response) -> String {
 }
 
 fn written(report: WriteReport, minimal: bool, calls: u32) -> Result<Response, Problem> {
-    let view = WriteView { cover: Cover::Whole, minimal, flat: None };
-    view.of(report, calls, &settings())
+    let view = WriteResponder { scope: EtagScope::Whole, minimal, flat: None };
+    view.from_request(report, calls, &settings())
 }
 
 async fn json(response: Response) -> serde_json::Value {
@@ -124,7 +126,8 @@ fn a_known_tag_is_answered_with_304_and_the_tag() {
 
 #[tokio::test]
 async fn all_participants_are_narrowed_and_untagged() {
-    let response = view(&["a"], "*").of(Reading::All(vec![participant()]), &settings());
+    let response =
+        view(&["a"], "*").from_request(ReadOutcome::All(vec![participant()]), &settings());
     let response = response.expect("no problem");
     assert!(!response.headers().contains_key(ETAG));
     let body = json(response).await;
@@ -133,8 +136,8 @@ async fn all_participants_are_narrowed_and_untagged() {
 }
 
 #[tokio::test]
-async fn one_key_is_shown_as_json_or_as_its_bare_value_with_a_tag_of_its_own() {
-    let plain = read(&view_of("b", Form::Json, "\"x\""));
+async fn one_key_is_shown_as_json_or_text_with_its_own_etag() {
+    let plain = read(&view_of("b", ResponseFormat::Json, "\"x\""));
     assert_ne!(tag(&plain), tag(&read(&view(&["b"], "\"x\""))));
     let known = tag(&plain);
     assert_eq!(
@@ -149,52 +152,63 @@ async fn one_key_is_shown_as_json_or_as_its_bare_value_with_a_tag_of_its_own() {
             "value": "2"
         })
     );
-    let bare = read(&view_of("b", Form::Text, "\"x\""));
+    let bare = read(&view_of("b", ResponseFormat::Text, "\"x\""));
     assert_eq!(bare.headers()[CONTENT_TYPE], "text/plain; charset=utf-8");
     assert_eq!((tag(&bare), text(bare).await), (known.clone(), "2".to_owned()));
-    assert_eq!(read(&view_of("b", Form::Text, &known)).status(), StatusCode::NOT_MODIFIED);
+    assert_eq!(
+        read(&view_of("b", ResponseFormat::Text, &known)).status(),
+        StatusCode::NOT_MODIFIED
+    );
 }
 
 #[test]
-fn a_key_that_is_absent_or_empty_is_not_found_whatever_the_caller_knows() {
+fn an_absent_or_empty_key_is_not_found_despite_if_none_match() {
     for key in ["missing", "cleared", "A", " a"] {
-        let problem = view_of(key, Form::Json, "*").of(reading(), &settings()).expect_err(key);
-        assert_eq!(problem.code(), Code::AttributeNotFound, "{key}");
+        let problem = view_of(key, ResponseFormat::Json, "*")
+            .from_request(reading(), &settings())
+            .expect_err(key);
+        assert_eq!(problem.code(), ErrorCode::AttributeNotFound, "{key}");
         let meant = problem.detail().contains("did you mean `a`?");
         assert_eq!(meant, ["A", " a"].contains(&key), "{}", problem.detail());
     }
     let long = "k".repeat(5_000);
-    let problem = view_of(&long, Form::Text, "*").of(reading(), &settings()).expect_err("absent");
+    let problem = view_of(&long, ResponseFormat::Text, "*")
+        .from_request(reading(), &settings())
+        .expect_err("absent");
     assert!(problem.detail().len() < 250, "{}", problem.detail());
 }
 
-fn report(outcome: Outcome) -> WriteReport {
+fn report(outcome: KeyOutcome) -> WriteReport {
     WriteReport {
         conversation: examples::CONVERSATION.parse().expect("id"),
-        participant: Candidate { id: participant().id, purpose: "customer".into(), state: None },
-        chosen_by: ChosenBy::Purpose,
+        participant: ParticipantSummary {
+            id: participant().id,
+            purpose: "customer".into(),
+            state: None,
+        },
+        chosen_by: SelectionRule::Purpose,
         attributes: map(),
         fresh: true,
         outcomes: BTreeMap::from([(AttributeKey::existing("a"), outcome)]),
-        verification: Verification {
+        verification: VerificationSummary {
             status: VerificationStatus::Verified,
             reads: 1,
             elapsed_ms: 38,
         },
         warnings: Vec::new(),
         resulting: None,
-        dry_run: outcome == Outcome::WouldSend,
+        dry_run: outcome == KeyOutcome::WouldSend,
     }
 }
 
 #[test]
 fn the_worst_outcome_decides_status_tag_and_effect() {
     for (outcome, status, tagged, effect) in [
-        (Outcome::Unchanged, 200, true, Effect::NotApplied),
-        (Outcome::WouldSend, 200, true, Effect::NotApplied),
-        (Outcome::Verified, 200, true, Effect::Applied),
-        (Outcome::Cleared, 200, true, Effect::Applied),
-        (Outcome::Unverified, 202, false, Effect::Applied),
+        (KeyOutcome::Unchanged, 200, true, Effect::NotApplied),
+        (KeyOutcome::WouldSend, 200, true, Effect::NotApplied),
+        (KeyOutcome::Verified, 200, true, Effect::Applied),
+        (KeyOutcome::Cleared, 200, true, Effect::Applied),
+        (KeyOutcome::Unverified, 202, false, Effect::Applied),
     ] {
         let response = written(report(outcome), false, 3).expect("no problem");
         assert_eq!(response.status().as_u16(), status, "{outcome:?}");
@@ -205,9 +219,9 @@ fn the_worst_outcome_decides_status_tag_and_effect() {
             "{outcome:?}"
         );
     }
-    let problem = written(report(Outcome::Superseded), false, 3).expect_err("409");
+    let problem = written(report(KeyOutcome::Superseded), false, 3).expect_err("409");
     assert_eq!(problem.status(), StatusCode::CONFLICT);
-    let stale = WriteReport { fresh: false, ..report(Outcome::Verified) };
+    let stale = WriteReport { fresh: false, ..report(KeyOutcome::Verified) };
     let response = written(stale, false, 3).expect("no problem");
     assert!(!response.headers().contains_key(ETAG));
 }
@@ -218,16 +232,16 @@ fn minimal_is_for_what_went_well_and_has_nothing_to_tell() {
         let response = written(report, true, 3).expect("no problem");
         response.status().as_u16()
     };
-    assert_eq!(status(report(Outcome::Verified)), 204);
-    assert_eq!(status(report(Outcome::Unverified)), 202);
-    assert_eq!(status(report(Outcome::WouldSend)), 200);
-    let warned = WriteReport { warnings: vec!["w".to_owned()], ..report(Outcome::Verified) };
+    assert_eq!(status(report(KeyOutcome::Verified)), 204);
+    assert_eq!(status(report(KeyOutcome::Unverified)), 202);
+    assert_eq!(status(report(KeyOutcome::WouldSend)), 200);
+    let warned = WriteReport { warnings: vec!["w".to_owned()], ..report(KeyOutcome::Verified) };
     assert_eq!(status(warned), 200);
 }
 
 #[tokio::test]
 async fn a_written_answer_has_the_members_of_the_contract() {
-    let response = written(report(Outcome::Verified), false, 3).expect("no problem");
+    let response = written(report(KeyOutcome::Verified), false, 3).expect("no problem");
     let body = json(response).await;
     assert_eq!(body["outcomes"], serde_json::json!({"a": "verified"}));
     assert_eq!(
@@ -237,7 +251,7 @@ async fn a_written_answer_has_the_members_of_the_contract() {
     assert_eq!(body["upstreamCalls"], 3);
     assert_eq!(body["size"]["limitBytes"], 10_240);
     assert!(body.get("warnings").is_none() && body.get("dryRun").is_none());
-    let dry = written(report(Outcome::WouldSend), false, 1).expect("no problem");
+    let dry = written(report(KeyOutcome::WouldSend), false, 1).expect("no problem");
     let dry = json(dry).await;
     assert_eq!(dry["dryRun"], true);
     assert!(dry.get("verification").is_none());

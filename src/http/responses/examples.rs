@@ -3,19 +3,20 @@
 use serde_json::{Value, json, to_value};
 
 use super::{
-    BTreeMap, CandidateView, ChosenView, KeyAnswer, ParticipantView, ReadAllAnswer, ReadAnswer,
-    SizeView, WriteAnswer,
+    AllAttributesResponse, AttributeResponse, AttributesResponse, BTreeMap, CandidateDto,
+    ParticipantAttributesDto, ResolvedParticipantDto, SizeDto, WriteResponse,
 };
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Candidate, ChosenBy, Conversation, ConversationId,
-    Listed, ListedParticipant, Outcome, Participant, ParticipantId, PersonName, Span, Timestamp,
-    Verification, VerificationStatus, WriteReport,
+    AttributeKey, AttributeMap, AttributeValue, Conversation, ConversationId, KeyOutcome,
+    ListedConversation, ListedParticipant, Participant, ParticipantId, ParticipantSummary,
+    PersonName, SelectionRule, TimeRange, Timestamp, VerificationStatus, VerificationSummary,
+    WriteReport,
 };
 use crate::error::Effect;
-use crate::http::conversations::{ConversationAnswer, ListAnswer};
-use crate::http::flat::{Ask, FlatAnswer};
+use crate::http::conversations::{ConversationListResponse, ConversationResponse};
+use crate::http::flat::{FlatRequest, FlatResponse};
 use crate::http::negotiate::TEXT;
-use crate::http::response_format::Shown as _;
+use crate::http::response_format::ToText as _;
 
 /// The conversation of all examples.
 pub(in crate::http) const CONVERSATION: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
@@ -25,7 +26,7 @@ const PARTICIPANT: &str = "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0";
 const LIMIT: usize = 10_240;
 
 /// The examples of an answer of an operation in a media type, by name.
-pub(in crate::http) fn of(
+pub(in crate::http) fn examples_for(
     operation: &str,
     status: &str,
     media: &str,
@@ -40,7 +41,7 @@ pub(in crate::http) fn of(
             ("all", to_value(all())),
             (
                 "flat",
-                to_value(Ask::naming("loyalty_tier").read(
+                to_value(FlatRequest::naming("loyalty_tier").read(
                     conversation(),
                     Some(participant()),
                     &attributes(),
@@ -51,7 +52,11 @@ pub(in crate::http) fn of(
             ("one", to_value(entry())),
             (
                 "flat",
-                to_value(Ask::of_value().read(conversation(), Some(participant()), &single())),
+                to_value(FlatRequest::of_value().read(
+                    conversation(),
+                    Some(participant()),
+                    &single(),
+                )),
             ),
         ],
         ("getConversation", "200") => vec![("live", to_value(seen()))],
@@ -59,12 +64,12 @@ pub(in crate::http) fn of(
             vec![("more", to_value(listed()))]
         }
         (_, "200") if is_write => vec![
-            ("verified", to_value(written(Outcome::Verified))),
-            ("unchanged", to_value(written(Outcome::Unchanged))),
-            ("dryRun", to_value(written(Outcome::WouldSend))),
+            ("verified", to_value(written(KeyOutcome::Verified))),
+            ("unchanged", to_value(written(KeyOutcome::Unchanged))),
+            ("dryRun", to_value(written(KeyOutcome::WouldSend))),
             ("flat", to_value(flat_write())),
         ],
-        (_, "202") if is_write => vec![("unverified", to_value(written(Outcome::Unverified)))],
+        (_, "202") if is_write => vec![("unverified", to_value(written(KeyOutcome::Unverified)))],
         ("getTrace", "200") => vec![("write", Ok(trace()))],
         ("echo", "200") => vec![("dataAction", Ok(echo()))],
         _ => Vec::new(),
@@ -87,15 +92,15 @@ fn as_text(operation: &str, status: &str) -> Vec<(&'static str, Value)> {
     }
 }
 
-fn one() -> ReadAnswer {
+fn one() -> AttributesResponse {
     let attributes = attributes();
-    ReadAnswer {
+    AttributesResponse {
         conversation_id: conversation(),
-        participant: ChosenView {
+        participant: ResolvedParticipantDto {
             participant: customer().into(),
-            chosen_by: ChosenBy::Purpose.as_str(),
+            chosen_by: SelectionRule::Purpose.as_str(),
         },
-        size: SizeView { bytes: attributes.json_bytes(), limit_bytes: LIMIT },
+        size: SizeDto { bytes: attributes.json_bytes(), limit_bytes: LIMIT },
         attributes,
         warnings: Vec::new(),
     }
@@ -153,12 +158,12 @@ fn echo() -> Value {
     })
 }
 
-fn entry() -> KeyAnswer {
-    KeyAnswer {
+fn entry() -> AttributeResponse {
+    AttributeResponse {
         conversation_id: conversation(),
-        participant: ChosenView {
+        participant: ResolvedParticipantDto {
             participant: customer().into(),
-            chosen_by: ChosenBy::Purpose.as_str(),
+            chosen_by: SelectionRule::Purpose.as_str(),
         },
         key: AttributeKey::existing("loyalty_tier"),
         value: AttributeValue::new("gold"),
@@ -166,13 +171,13 @@ fn entry() -> KeyAnswer {
     }
 }
 
-fn flat_write() -> FlatAnswer {
-    let report = report(Outcome::Unverified);
-    Ask::naming("loyalty_tier").written(&report, false, Effect::Applied)
+fn flat_write() -> FlatResponse {
+    let report = report(KeyOutcome::Unverified);
+    FlatRequest::naming("loyalty_tier").written(&report, false, Effect::Applied)
 }
 
-fn seen() -> ConversationAnswer {
-    let began = Span { start: Timestamp::parse("2026-01-07T09:30:00.000Z"), end: None };
+fn seen() -> ConversationResponse {
+    let began = TimeRange { start: Timestamp::parse("2026-01-07T09:30:00.000Z"), end: None };
     let customer = Participant {
         id: PARTICIPANT.parse().expect("a UUID"),
         purpose: "customer".into(),
@@ -183,11 +188,11 @@ fn seen() -> ConversationAnswer {
         attributes: attributes(),
     };
     let (id, live, participants) = (conversation(), Some(true), vec![customer]);
-    ConversationAnswer::from(&Conversation { id, live, span: began, participants })
+    ConversationResponse::from(&Conversation { id, live, span: began, participants })
 }
 
-fn listed() -> ListAnswer {
-    let listed = Listed {
+fn listed() -> ConversationListResponse {
+    let listed = ListedConversation {
         id: conversation(),
         at: 0,
         start: Timestamp::parse("2026-01-07T09:30:00.000Z"),
@@ -197,54 +202,54 @@ fn listed() -> ListAnswer {
             purpose: "customer".into(),
         }],
     };
-    ListAnswer::new(
+    ConversationListResponse::new(
         vec![listed],
         Some("AQAAAAEAAAGbl3TtQI4PGis8TU5fimt8jZ4PGiubr4kZ".to_owned()),
         Vec::new(),
     )
 }
 
-fn all() -> ReadAllAnswer {
-    ReadAllAnswer {
+fn all() -> AllAttributesResponse {
+    AllAttributesResponse {
         conversation_id: conversation(),
-        participants: vec![ParticipantView {
-            participant: CandidateView::from(customer()),
+        participants: vec![ParticipantAttributesDto {
+            participant: CandidateDto::from(customer()),
             attributes: attributes(),
         }],
         warnings: Vec::new(),
     }
 }
 
-fn written(outcome: Outcome) -> WriteAnswer {
-    let sent = matches!(outcome, Outcome::Verified | Outcome::Unverified);
-    WriteAnswer::from(report(outcome)).completed(LIMIT, if sent { 3 } else { 1 })
+fn written(outcome: KeyOutcome) -> WriteResponse {
+    let sent = matches!(outcome, KeyOutcome::Verified | KeyOutcome::Unverified);
+    WriteResponse::from(report(outcome)).completed(LIMIT, if sent { 3 } else { 1 })
 }
 
-fn report(outcome: Outcome) -> WriteReport {
-    let sent = matches!(outcome, Outcome::Verified | Outcome::Unverified);
+fn report(outcome: KeyOutcome) -> WriteReport {
+    let sent = matches!(outcome, KeyOutcome::Verified | KeyOutcome::Unverified);
     let status = match outcome {
-        Outcome::Verified => VerificationStatus::Verified,
-        Outcome::Unverified => VerificationStatus::Unverified,
+        KeyOutcome::Verified => VerificationStatus::Verified,
+        KeyOutcome::Unverified => VerificationStatus::Unverified,
         _ => VerificationStatus::NotNeeded,
     };
-    let outcomes = [("crm_customer_id", outcome), ("loyalty_tier", Outcome::Unchanged)];
+    let outcomes = [("crm_customer_id", outcome), ("loyalty_tier", KeyOutcome::Unchanged)];
     WriteReport {
         conversation: conversation(),
         participant: customer(),
-        chosen_by: ChosenBy::Purpose,
+        chosen_by: SelectionRule::Purpose,
         attributes: attributes(),
-        fresh: outcome != Outcome::Unverified,
+        fresh: outcome != KeyOutcome::Unverified,
         outcomes: outcomes
             .map(|(key, outcome)| (AttributeKey::existing(key), outcome))
             .into_iter()
             .collect::<BTreeMap<_, _>>(),
-        verification: Verification {
+        verification: VerificationSummary {
             status,
             reads: u32::from(sent),
             elapsed_ms: if sent { 38 } else { 0 },
         },
         warnings: Vec::new(),
-        dry_run: outcome == Outcome::WouldSend,
+        dry_run: outcome == KeyOutcome::WouldSend,
         resulting: None,
     }
 }
@@ -264,8 +269,12 @@ fn participant() -> ParticipantId {
     PARTICIPANT.parse().expect("a UUID")
 }
 
-fn customer() -> Candidate {
-    Candidate { id: participant(), purpose: "customer".into(), state: Some("connected".into()) }
+fn customer() -> ParticipantSummary {
+    ParticipantSummary {
+        id: participant(),
+        purpose: "customer".into(),
+        state: Some("connected".into()),
+    }
 }
 
 fn conversation() -> ConversationId {

@@ -1,29 +1,29 @@
 //! Attributes as a person reads them.
 
-use super::{AttributeMap, CandidateView, ReadAllAnswer, ReadAnswer};
-use crate::http::response_format::Shown;
-use crate::http::text_table::{NOTHING, Table, facts, warnings};
+use super::{AllAttributesResponse, AttributeMap, AttributesResponse, CandidateDto};
+use crate::http::response_format::ToText;
+use crate::http::text_table::{NOTHING, TextTable, facts, warnings};
 
-impl Shown for ReadAnswer {
+impl ToText for AttributesResponse {
     fn text(&self) -> String {
         let chosen = &self.participant;
         let head = facts([
             ("conversation", &self.conversation_id.to_string()),
             ("participant", &chosen.participant.id.to_string()),
-            ("", &format!("{}, chosen by {}", told(&chosen.participant), chosen.chosen_by)),
+            ("", &format!("{}, chosen by {}", describe(&chosen.participant), chosen.chosen_by)),
             ("size", &format!("{} of {} bytes", self.size.bytes, self.size.limit_bytes)),
         ]);
         format!("{head}\n{}{}", table(&self.attributes), warnings(&self.warnings))
     }
 }
 
-impl Shown for ReadAllAnswer {
+impl ToText for AllAttributesResponse {
     fn text(&self) -> String {
         let mut text = facts([("conversation", &self.conversation_id.to_string())]);
         for one in &self.participants {
             let participant = &one.participant;
             let id = participant.id.to_string();
-            let head = facts([("participant", &id), ("", &told(participant))]);
+            let head = facts([("participant", &id), ("", &describe(participant))]);
             text.push_str(&["\n", &head, "\n", &table(&one.attributes)].concat());
         }
         if self.participants.is_empty() {
@@ -34,7 +34,7 @@ impl Shown for ReadAllAnswer {
     }
 }
 
-fn told(participant: &CandidateView) -> String {
+fn describe(participant: &CandidateDto) -> String {
     let purpose = match participant.purpose.as_str() {
         "" => "(no purpose)",
         purpose => purpose,
@@ -46,7 +46,7 @@ fn table(map: &AttributeMap) -> String {
     if map.is_empty() {
         return "(no attributes)\n".to_owned();
     }
-    let mut table = Table::new(["KEY", "VALUE"]);
+    let mut table = TextTable::new(["KEY", "VALUE"]);
     for (key, value) in map.iter() {
         table.row([key.as_str(), value.expose()]);
     }

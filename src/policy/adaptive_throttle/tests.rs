@@ -14,7 +14,7 @@ fn call(
     throttle: &mut AdaptiveThrottle,
     source: u128,
     chance: f64,
-    (fails, now): (bool, Moment),
+    (fails, now): (bool, MonoTime),
 ) -> bool {
     let Ok(permit) = throttle.ask(Some(source), || chance, now) else {
         return false;
@@ -25,7 +25,7 @@ fn call(
 }
 
 /// A throttle whose upstream has only failed, for twenty conversations, at this moment.
-fn in_trouble(now: Moment) -> AdaptiveThrottle {
+fn in_trouble(now: MonoTime) -> AdaptiveThrottle {
     let mut throttle = AdaptiveThrottle::default();
     for source in 0..20 {
         assert!(call(&mut throttle, source, NEVER, (true, now)));
@@ -80,7 +80,7 @@ fn two_broken_conversations_cost_the_others_nothing_either() {
 }
 
 #[test]
-fn when_all_calls_fail_one_a_second_gets_through_after_the_first_two() {
+fn when_all_calls_fail_one_call_a_second_passes() {
     for (sources, every) in [(1, 5), (1, 100), (2, 50), (3, 100), (500, 2), (500, 100)] {
         let mut throttle = AdaptiveThrottle::default();
         let mut made = Vec::new();
@@ -105,30 +105,30 @@ fn calls_that_hang_count_from_when_they_were_made() {
     for permit in permits {
         throttle.record(permit, CallResult::Failed, 2 * SECOND);
     }
-    assert_eq!(throttle.state(2 * SECOND).throttling, Throttling::AllButProbes);
+    assert_eq!(throttle.state(2 * SECOND).throttling, ThrottleLevel::AllButProbes);
 }
 
 #[test]
-fn a_failure_after_a_quiet_minute_is_no_trouble_and_nor_are_eleven() {
+fn a_few_failures_after_a_quiet_minute_do_not_throttle() {
     let mut throttle = AdaptiveThrottle::default();
     assert!(call(&mut throttle, 0, NEVER, (false, ms(0))));
     for number in 0..11 {
         let now = 60 * SECOND + ms(300 * number);
         assert!(call(&mut throttle, u128::from(number), 0.0, (true, now)));
-        assert_eq!(throttle.state(now).throttling, Throttling::Nothing);
+        assert_eq!(throttle.state(now).throttling, ThrottleLevel::Nothing);
     }
     // Those of long ago are forgotten.
     assert!(call(&mut throttle, 11, 0.0, (true, 600 * SECOND)));
-    assert_eq!(throttle.state(600 * SECOND).throttling, Throttling::Nothing);
+    assert_eq!(throttle.state(600 * SECOND).throttling, ThrottleLevel::Nothing);
 }
 
 #[test]
 fn the_first_success_drops_the_history_and_service_is_full() {
     let mut throttle = in_trouble(ms(0));
-    assert_eq!(throttle.state(ms(0)).throttling, Throttling::AllButProbes);
+    assert_eq!(throttle.state(ms(0)).throttling, ThrottleLevel::AllButProbes);
     assert!(!call(&mut throttle, 99, 0.0, (false, ms(999))));
     assert!(call(&mut throttle, 99, 0.0, (false, ms(1000))));
-    let state = ThrottleState { requests: 1, accepts: 1, throttling: Throttling::Nothing };
+    let state = ThrottleState { requests: 1, accepts: 1, throttling: ThrottleLevel::Nothing };
     assert_eq!(throttle.state(ms(1000)), state);
     for source in 0..1000 {
         assert!(call(&mut throttle, source, 0.0, (false, ms(1000))));
@@ -136,7 +136,7 @@ fn the_first_success_drops_the_history_and_service_is_full() {
 }
 
 #[test]
-fn a_refusal_tells_when_the_next_probe_is_and_whether_one_is_under_way() {
+fn a_refusal_has_the_time_of_the_next_probe() {
     let mut throttle = in_trouble(ms(0));
     let refused = |retry_after, is_probing| Err(ThrottleRefusal { retry_after, is_probing });
     assert_eq!(throttle.ask(Some(50), || 0.0, ms(300)), refused(ms(700), false));
@@ -154,10 +154,10 @@ fn a_probe_that_says_nothing_makes_the_next_call_the_probe() {
     let mut throttle = in_trouble(ms(0));
     let probe = throttle.ask(None, || 0.0, ms(1000)).expect("a probe");
     throttle.record(probe, CallResult::Unknown, ms(1200));
-    assert_eq!(throttle.state(ms(1200)).throttling, Throttling::AllButProbes);
+    assert_eq!(throttle.state(ms(1200)).throttling, ThrottleLevel::AllButProbes);
     let probe = throttle.ask(None, || 0.0, ms(1200)).expect("the next one");
     throttle.record(probe, CallResult::Accepted, ms(1300));
-    assert_eq!(throttle.state(ms(1300)).throttling, Throttling::Nothing);
+    assert_eq!(throttle.state(ms(1300)).throttling, ThrottleLevel::Nothing);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn between_half_and_all_failing_the_formula_refuses_its_share() {
     }
     // (50 - 2 * 10) / 51
     assert!(throttle.ask(Some(77), || 0.58, ms(0)).is_err());
-    let state = ThrottleState { requests: 51, accepts: 10, throttling: Throttling::Share };
+    let state = ThrottleState { requests: 51, accepts: 10, throttling: ThrottleLevel::Share };
     assert_eq!(throttle.state(ms(0)), state, "what is refused counts as well");
     assert!(throttle.ask(Some(78), || 0.61, ms(0)).is_ok());
     assert!(throttle.ask(Some(78), || 0.0, 10 * SECOND).is_ok(), "ten seconds later");

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::pace::Pace;
-use super::types::{BudgetAccount, Priority};
+use super::pace::CallPace;
+use super::types::{BudgetAccount, CallPriority};
 use super::window_log::SlidingWindowLog;
-use crate::policy::Moment;
+use crate::policy::MonoTime;
 
-const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
+const IDLE_TIMEOUT: Duration = Duration::from_hours(1);
 /// In the first window of a busy client, this part of its share is spread over the window. Else many
 /// clients that begin together would all wait for the end of the window.
 const SPREAD_ONE_IN: u64 = 2;
@@ -31,16 +31,16 @@ pub(super) struct ClientUsage {
     /// Granted reads and read-backs within its share.
     reads: SlidingWindowLog,
     /// The pace of each class while its requests have to wait.
-    pub(super) pace: [Pace; Priority::ALL.len()],
+    pub(super) pace: [CallPace; CallPriority::ALL.len()],
     /// Its place in the order of start-time fair queueing.
     pub(super) virtual_finish: u128,
     /// Calls of its refused requests, by the time at which they are asked to return.
-    pub(super) promised: VecDeque<(Moment, u64)>,
+    pub(super) promised: VecDeque<(MonoTime, u64)>,
     /// Most calls of its share in the window, in the period before and in this one.
     peak: [u64; 2],
     /// When it began to use the window, after it had used nothing of it.
-    began: Moment,
-    last_request: Moment,
+    began: MonoTime,
+    last_request: MonoTime,
     is_configured: bool,
 }
 
@@ -53,12 +53,12 @@ impl ClientUsage {
             spent: log.clone(),
             lent: log.clone(),
             reads: log,
-            pace: [Pace::default(); Priority::ALL.len()],
+            pace: [CallPace::default(); CallPriority::ALL.len()],
             virtual_finish: 0,
             promised: VecDeque::new(),
             peak: [0; 2],
-            began: Moment::ZERO,
-            last_request: Moment::ZERO,
+            began: MonoTime::ZERO,
+            last_request: MonoTime::ZERO,
             is_configured: false,
         }
     }
@@ -84,7 +84,7 @@ impl ClientUsage {
 
     /// What of a share it will probably use: what it used lately, or in its first window what it will
     /// have used at this rate.
-    pub(super) fn demand(&self, share: u64, window: Duration, now: Moment) -> u64 {
+    pub(super) fn demand(&self, share: u64, window: Duration, now: MonoTime) -> u64 {
         let peak = self.peak[0].max(self.peak[1]);
         let age = now.saturating_sub(self.began).clamp(window / BELIEVED_AFTER, window);
         let projected = u128::from(peak) * window.as_nanos() / age.as_nanos().max(1);
@@ -92,17 +92,17 @@ impl ClientUsage {
     }
 
     /// When `calls` of its calls have left the window, if those in flight end now.
-    pub(super) fn leaves(&self, calls: u64, window: Duration, now: Moment) -> Moment {
+    pub(super) fn leaves(&self, calls: u64, window: Duration, now: MonoTime) -> MonoTime {
         if calls == 0 { now } else { self.spent.nth(calls).unwrap_or(now + window) }
     }
 
     /// Whether it began less than a window ago, after it had used nothing.
-    pub(super) fn is_young(&self, window: Duration, now: Moment) -> bool {
+    pub(super) fn is_young(&self, window: Duration, now: MonoTime) -> bool {
         self.used() == 0 || now < self.began + window
     }
 
     /// What of a share it may use by `now` at once, after it had used nothing.
-    pub(super) fn burst(&self, share: u64, window: Duration, now: Moment) -> u64 {
+    pub(super) fn burst(&self, share: u64, window: Duration, now: MonoTime) -> u64 {
         if !self.is_young(window, now) {
             return share;
         }
@@ -115,7 +115,13 @@ impl ClientUsage {
     }
 
     /// The other way round: when a burst of so many calls within the share is possible.
-    pub(super) fn burst_at(&self, calls: u64, share: u64, window: Duration, now: Moment) -> Moment {
+    pub(super) fn burst_at(
+        &self,
+        calls: u64,
+        share: u64,
+        window: Duration,
+        now: MonoTime,
+    ) -> MonoTime {
         let spread = share / SPREAD_ONE_IN;
         let grown = calls.saturating_sub(share - spread).min(spread);
         let age = window.as_nanos() * u128::from(grown) / u128::from(spread.max(1));
@@ -124,7 +130,7 @@ impl ClientUsage {
     }
 
     /// Calls were granted.
-    pub(super) fn take(&mut self, calls: u32, priority: Priority, lent: bool, now: Moment) {
+    pub(super) fn take(&mut self, calls: u32, priority: CallPriority, lent: bool, now: MonoTime) {
         if self.used() == 0 {
             self.began = now;
         }
@@ -134,20 +140,20 @@ impl ClientUsage {
             self.lent.record(now, calls);
         }
         self.peak[1] = self.peak[1].max(self.own());
-        if !lent && priority >= Priority::Read {
+        if !lent && priority >= CallPriority::Read {
             self.reads.record(now, calls);
         }
     }
 
     /// Calls have ended, or were not made (`made`).
-    pub(super) fn release(&mut self, calls: u64, made: bool, now: Moment) {
+    pub(super) fn release(&mut self, calls: u64, made: bool, now: MonoTime) {
         self.in_flight = self.in_flight.saturating_sub(calls);
         if made {
             self.spent.record(now, calls);
         }
     }
 
-    fn expire(&mut self, now: Moment) {
+    fn expire(&mut self, now: MonoTime) {
         self.spent.expire(now);
         self.lent.expire(now);
         self.reads.expire(now);
@@ -163,12 +169,12 @@ pub(super) struct ClientUsages {
     clients: BTreeMap<u64, ClientUsage>,
     weights: u64,
     /// When the next period begins.
-    period: Moment,
+    period: MonoTime,
 }
 
 impl ClientUsages {
     pub(super) fn new(window: Duration, limit: u64) -> Self {
-        Self { window, limit, clients: BTreeMap::new(), weights: 0, period: Moment::ZERO }
+        Self { window, limit, clients: BTreeMap::new(), weights: 0, period: MonoTime::ZERO }
     }
 
     /// Whether there is more than one.
@@ -177,7 +183,7 @@ impl ClientUsages {
     }
 
     /// Takes note of a client that asks for calls. Weights change with the configuration.
-    pub(super) fn register(&mut self, account: BudgetAccount, now: Moment) -> &mut ClientUsage {
+    pub(super) fn register(&mut self, account: BudgetAccount, now: MonoTime) -> &mut ClientUsage {
         let (weight, window, limit) = (u64::from(account.weight.get()), self.window, self.limit);
         let new = || ClientUsage::new(weight, window, limit);
         let is_new = !self.clients.contains_key(&account.id);
@@ -190,7 +196,7 @@ impl ClientUsages {
     }
 
     /// These are configured, and no others any more.
-    pub(super) fn configure(&mut self, accounts: &[BudgetAccount], now: Moment) {
+    pub(super) fn configure(&mut self, accounts: &[BudgetAccount], now: MonoTime) {
         self.clients.values_mut().for_each(|client| client.is_configured = false);
         for account in accounts {
             self.register(*account, now).is_configured = true;
@@ -198,7 +204,7 @@ impl ClientUsages {
     }
 
     /// Drops what has left the window, and clients that are gone. `waits` tells who waits.
-    pub(super) fn expire(&mut self, now: Moment, waits: impl Fn(u64) -> bool) {
+    pub(super) fn expire(&mut self, now: MonoTime, waits: impl Fn(u64) -> bool) {
         self.clients.values_mut().for_each(|client| client.expire(now));
         if now < self.period {
             return;
@@ -206,7 +212,7 @@ impl ClientUsages {
         self.period = now + self.window;
         self.clients.retain(|id, client| {
             client.peak = [client.peak[1], client.own()];
-            let is_idle = client.used() == 0 && now >= client.last_request + FORGOTTEN_AFTER;
+            let is_idle = client.used() == 0 && now >= client.last_request + IDLE_TIMEOUT;
             client.is_configured || !is_idle || waits(*id)
         });
         self.weights = self.clients.values().map(|client| client.weight).sum();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::client_usage::ClientUsage;
 use super::pace::gap;
-use super::{BudgetAccount, CallBudget, CallRequest, Moment, Priority, Refusal};
+use super::{BudgetAccount, CallPriority, CallRefusal, CallRequest, MonoTime, TokenBudget};
 
 /// Refused requests that are remembered for each client.
 const MAX_PROMISES: usize = 10_000;
@@ -16,14 +16,14 @@ const MAX_PROMISES: usize = 10_000;
 const OVERFLOW_ONE_IN: u32 = 12;
 const OVERFLOW_STEPS: u32 = 16;
 
-impl CallBudget {
+impl TokenBudget {
     /// When `request` would be granted if it joined the queue now.
-    pub(super) fn expected(&self, request: &CallRequest, now: Moment) -> Moment {
+    pub(super) fn expected(&self, request: &CallRequest, now: MonoTime) -> MonoTime {
         self.expected_after(0, request, now)
     }
 
     /// The same after `promised` calls of refused requests that will return.
-    fn expected_after(&self, promised: u64, request: &CallRequest, now: Moment) -> Moment {
+    fn expected_after(&self, promised: u64, request: &CallRequest, now: MonoTime) -> MonoTime {
         let Some(client) = self.clients.get(request.account.id) else { return now };
         let id = request.account.id;
         let (waiting, ahead) = self.ahead(client, request, now);
@@ -33,7 +33,7 @@ impl CallBudget {
         let limit_gap = gap(self.settings.window, self.limit());
         let throttle = self.throttle.opens_after(ahead + before, limit_gap, now);
         let all = need + before;
-        if request.priority == Priority::Committed {
+        if request.priority == CallPriority::Committed {
             return throttle.max(self.room_for(all, self.limit(), now));
         }
         let whole = self.own_ceiling(request.priority);
@@ -58,15 +58,15 @@ impl CallBudget {
         &self,
         client: &ClientUsage,
         request: &CallRequest,
-        now: Moment,
+        now: MonoTime,
     ) -> (BTreeMap<u64, u64>, u64) {
         let waiting = self.queue.calls_up_to(request.priority);
         let of = |waiting: &BTreeMap<u64, u64>| waiting.get(&request.account.id).copied();
         let ahead = of(&waiting).unwrap_or_default();
-        if request.priority != Priority::Read {
+        if request.priority != CallPriority::Read {
             return (waiting, ahead);
         }
-        let above = self.queue.calls_up_to(Priority::Write);
+        let above = self.queue.calls_up_to(CallPriority::Write);
         let reads = ahead - of(&above).unwrap_or_default();
         let calls = u32::try_from(reads).unwrap_or(u32::MAX).saturating_add(request.calls);
         if self.is_below_floor(client, &CallRequest { calls, ..*request }, now) {
@@ -93,8 +93,8 @@ impl CallBudget {
         client: &ClientUsage,
         request: &CallRequest,
         need: u64,
-        now: Moment,
-    ) -> Moment {
+        now: MonoTime,
+    ) -> MonoTime {
         let window = self.settings.window;
         let calls = u32::try_from(need).unwrap_or(u32::MAX);
         if self.is_own(client, &CallRequest { calls, ..*request }, now) {
@@ -110,17 +110,17 @@ impl CallBudget {
     fn own_pace_at(
         &self,
         client: &ClientUsage,
-        priority: Priority,
+        priority: CallPriority,
         ahead: u64,
-        now: Moment,
-    ) -> Moment {
+        now: MonoTime,
+    ) -> MonoTime {
         let gap = self.own_gap(client, priority);
         let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
         client.pace[priority as usize].opens(now).saturating_add(gap.saturating_mul(ahead))
     }
 
     /// When so many calls fit into the window below `ceiling`.
-    fn room_for(&self, calls: u64, ceiling: u64, now: Moment) -> Moment {
+    fn room_for(&self, calls: u64, ceiling: u64, now: MonoTime) -> MonoTime {
         let rank = self.used().saturating_add(calls).saturating_sub(ceiling);
         if rank == 0 {
             return now;
@@ -136,7 +136,7 @@ impl CallBudget {
 
     /// Whether the answers would not come in time. At most half of the time left is set aside for
     /// them: upstream may be faster than it was.
-    pub(super) fn is_late(&self, request: &CallRequest, expected: Moment, now: Moment) -> bool {
+    pub(super) fn is_late(&self, request: &CallRequest, expected: MonoTime, now: MonoTime) -> bool {
         let left = request.deadline.saturating_sub(now);
         let calls = self.typical.saturating_mul(request.calls).min(left / 2);
         expected.saturating_add(calls) >= request.deadline
@@ -147,14 +147,14 @@ impl CallBudget {
     pub(super) fn refuse(
         &mut self,
         account: BudgetAccount,
-        (priority, calls): (Priority, u32),
-        now: Moment,
-    ) -> Refusal {
+        (priority, calls): (CallPriority, u32),
+        now: MonoTime,
+    ) -> CallRefusal {
         if let Some(probe) = self.throttle.next_probe(now) {
             let retry_after = probe.saturating_sub(now);
-            return Refusal { retry_after, throttled: true };
+            return CallRefusal { retry_after, throttled: true };
         }
-        let request = self.whole(CallRequest { calls, priority, deadline: Moment::MAX, account });
+        let request = self.whole(CallRequest { calls, priority, deadline: MonoTime::MAX, account });
         let left = self.throttle.left(now);
         let window = self.settings.window;
         let latest = now + window.max(left.map_or(Duration::ZERO, |left| left + window / 4));
@@ -171,6 +171,6 @@ impl CallBudget {
         client.promised.push_back((at, request.calls.into()));
         let class = priority as usize;
         client.pace[class].hold(now, now + window);
-        Refusal { retry_after: at.saturating_sub(now), throttled: left.is_some() }
+        CallRefusal { retry_after: at.saturating_sub(now), throttled: left.is_some() }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::policy::Moment;
+use crate::policy::MonoTime;
 
 /// Groups that are kept apart. Further calls join the last group.
 const MAX_GROUPS: usize = 16;
@@ -21,7 +21,7 @@ pub struct RateLimitHeaders {
 /// Calls that leave together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ExternalCalls {
-    pub(super) leaves: Moment,
+    pub(super) leaves: MonoTime,
     pub(super) calls: u64,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct ExternalUsage {
 
 impl ExternalUsage {
     /// Adds calls that leave at `leaves`.
-    pub(super) fn add(&mut self, leaves: Moment, calls: u64) {
+    pub(super) fn add(&mut self, leaves: MonoTime, calls: u64) {
         self.calls += calls;
         let is_full = self.groups.len() >= MAX_GROUPS;
         match self.groups.last_mut() {
@@ -50,7 +50,7 @@ impl ExternalUsage {
     }
 
     /// Drops what has left by `now`.
-    pub(super) fn expire(&mut self, now: Moment) {
+    pub(super) fn expire(&mut self, now: MonoTime) {
         while let Some(first) = self.groups.first()
             && first.leaves <= now
         {
@@ -65,7 +65,7 @@ impl ExternalUsage {
     }
 
     /// How many of them have left at `then`.
-    pub(super) fn leaving_by(&self, then: Moment) -> u64 {
+    pub(super) fn leaving_by(&self, then: MonoTime) -> u64 {
         self.groups.iter().filter(|group| group.leaves <= then).map(|group| group.calls).sum()
     }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::client_usage::ClientUsage;
-use super::types::{CallRequest, CallRequestId, Priority};
+use super::types::{CallPriority, CallRequest, CallRequestId};
 
 /// Virtual time of one call at weight 1.
 const CALL: u128 = 1 << 32;
@@ -54,7 +54,7 @@ impl FairQueue {
     }
 
     /// Calls that each client waits for, in this class and those above it.
-    pub(super) fn calls_up_to(&self, priority: Priority) -> BTreeMap<u64, u64> {
+    pub(super) fn calls_up_to(&self, priority: CallPriority) -> BTreeMap<u64, u64> {
         let mut calls = BTreeMap::new();
         for request in self.requests.values().filter(|request| request.priority <= priority) {
             *calls.entry(request.account.id).or_default() += u64::from(request.calls);

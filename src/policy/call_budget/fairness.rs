@@ -29,9 +29,9 @@ fn a_burst_of_reads_leaves_room_for_writes() {
     let outcomes =
         play(shipped(), &[burst, Load::writes(one, 2_000).between(300, 60_000)], 20, 60_000);
     let one = &outcomes[&A];
-    assert!(one.calls_of(Priority::Read, 0, 60_000) >= 112);
-    assert!(one.calls_of(Priority::Read, 0, 60_000) <= 225, "three quarters");
-    let writes = one.calls_of(Priority::Write, 0, 60_000);
+    assert!(one.calls_of(CallPriority::Read, 0, 60_000) >= 112);
+    assert!(one.calls_of(CallPriority::Read, 0, 60_000) <= 225, "three quarters");
+    let writes = one.calls_of(CallPriority::Write, 0, 60_000);
     assert_eq!(writes, 3 * 30, "all of them");
 }
 
@@ -48,9 +48,9 @@ fn a_burst_of_writes_leaves_room_for_reads() {
     ] {
         let outcomes = play(shipped(), &loads, 20, shift + 60_000);
         let one = &outcomes[&A];
-        let writes = one.calls_of(Priority::Write, shift, shift + 60_000);
+        let writes = one.calls_of(CallPriority::Write, shift, shift + 60_000);
         assert!((112..=285).contains(&writes), "{writes}");
-        let reads = one.calls_of(Priority::Read, shift, shift + 60_000);
+        let reads = one.calls_of(CallPriority::Read, shift, shift + 60_000);
         assert!(reads >= 35, "{reads} of 60");
     }
 }
@@ -61,7 +61,7 @@ fn reads_get_a_fifth_under_any_flood_of_writes() {
     let loads = [Load::writes(one, 50), Load::reads(one, 100)];
     let outcomes = play(shipped(), &loads, 20, 300_000);
     for from in [60_000, 120_000, 180_000] {
-        let reads = outcomes[&A].calls_of(Priority::Read, from, from + 60_000);
+        let reads = outcomes[&A].calls_of(CallPriority::Read, from, from + 60_000);
         assert!(reads >= 54, "{reads} of 60 at {from}");
     }
     assert!(outcomes[&A].longest_gap(0, 300_000) <= 10_000);

@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use crate::policy::Moment;
+use crate::policy::MonoTime;
 
 /// Calls that may follow at once after a pause in which others were due.
 const CATCH_UP: u32 = 2;
 
 /// Keeps calls a gap apart for as long as it holds.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
-    next: Moment,
-    until: Moment,
+pub(super) struct CallPace {
+    next: MonoTime,
+    until: MonoTime,
 }
 
-impl Pace {
+impl CallPace {
     /// A pace that holds for ever.
-    pub(super) const ALWAYS: Self = Self { next: Moment::ZERO, until: Moment::MAX };
+    pub(super) const ALWAYS: Self = Self { next: MonoTime::ZERO, until: MonoTime::MAX };
 
     /// Lets it hold from `from` until `until`; it never ends earlier than before.
-    pub(super) fn hold(&mut self, from: Moment, until: Moment) {
+    pub(super) fn hold(&mut self, from: MonoTime, until: MonoTime) {
         if from >= self.until {
             self.next = from;
         }
@@ -27,12 +27,12 @@ impl Pace {
     }
 
     /// When the next call may go.
-    pub(super) fn opens(&self, now: Moment) -> Moment {
+    pub(super) fn opens(&self, now: MonoTime) -> MonoTime {
         if now < self.until { now.max(self.next).min(self.until) } else { now }
     }
 
     /// The same for a call after `ahead` others.
-    pub(super) fn opens_after(&self, ahead: u64, gap: Duration, now: Moment) -> Moment {
+    pub(super) fn opens_after(&self, ahead: u64, gap: Duration, now: MonoTime) -> MonoTime {
         if now >= self.until {
             return now;
         }
@@ -41,7 +41,7 @@ impl Pace {
     }
 
     /// Calls were granted.
-    pub(super) fn take(&mut self, calls: u32, gap: Duration, now: Moment) {
+    pub(super) fn take(&mut self, calls: u32, gap: Duration, now: MonoTime) {
         if now < self.until {
             let earliest = now.saturating_sub(gap.saturating_mul(CATCH_UP));
             self.next = self.next.max(earliest).saturating_add(gap.saturating_mul(calls));
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn calls_keep_their_distance_while_it_holds() {
-        let mut pace = Pace::default();
+        let mut pace = CallPace::default();
         assert_eq!(pace.opens(5 * SECOND), 5 * SECOND);
         pace.hold(5 * SECOND, 20 * SECOND);
         pace.take(3, SECOND, 5 * SECOND);

@@ -30,36 +30,36 @@ fn of(client: u64) -> BudgetAccount {
 
 /// A call under way.
 struct InFlight {
-    ends: Moment,
-    counted: Moment,
+    ends: MonoTime,
+    counted: MonoTime,
     made: bool,
     account: BudgetAccount,
 }
 
 /// Plays a load through, every grant at the moment at which it is possible.
 struct Play {
-    budget: CallBudget,
+    budget: TokenBudget,
     in_flight: Vec<InFlight>,
     waiting: BTreeMap<CallRequestId, Vec<Way>>,
     /// When upstream counted a call.
-    counted: Vec<Moment>,
+    counted: Vec<MonoTime>,
 }
 
 impl Play {
-    fn run(budget: CallBudget, steps: Vec<Step>) -> Vec<Moment> {
+    fn run(budget: TokenBudget, steps: Vec<Step>) -> Vec<MonoTime> {
         let (in_flight, waiting, counted) = (Vec::new(), BTreeMap::new(), Vec::new());
-        let (mut play, mut now) = (Self { budget, in_flight, waiting, counted }, Moment::ZERO);
+        let (mut play, mut now) = (Self { budget, in_flight, waiting, counted }, MonoTime::ZERO);
         for (gap, calls, class, patience, client, ways) in steps {
             let next = now + ms(gap);
             play.until(now, next);
             now = next;
-            let priority = Priority::ALL[usize::from(class)];
+            let priority = CallPriority::ALL[usize::from(class)];
             let account = of(client);
             let request = CallRequest { calls, priority, deadline: now + ms(patience), account };
             match play.budget.request(request, now) {
-                Admission::Granted(granted) => play.fly((granted, account), &ways, now),
-                Admission::Queued(id, _) => drop(play.waiting.insert(id, ways)),
-                Admission::Refused(refusal) => assert!(refusal.retry_after <= WINDOW),
+                CallAdmission::Granted(granted) => play.fly((granted, account), &ways, now),
+                CallAdmission::Queued(id, _) => drop(play.waiting.insert(id, ways)),
+                CallAdmission::Refused(refusal) => assert!(refusal.retry_after <= WINDOW),
             }
             play.grant(now);
         }
@@ -68,14 +68,14 @@ impl Play {
         play.counted
     }
 
-    fn fly(&mut self, (granted, account): (u32, BudgetAccount), ways: &[Way], now: Moment) {
+    fn fly(&mut self, (granted, account): (u32, BudgetAccount), ways: &[Way], now: MonoTime) {
         for (part, took, returned) in &ways[..granted as usize] {
             let (ends, counted) = (now + ms(*took), now + ms(took * part / 100));
             self.in_flight.push(InFlight { ends, counted, made: !returned, account });
         }
     }
 
-    fn grant(&mut self, now: Moment) {
+    fn grant(&mut self, now: MonoTime) {
         while let Some((id, request)) = self.budget.grant(now) {
             let ways = self.waiting.remove(&id).expect("it waits");
             assert!(request.deadline > now);
@@ -84,7 +84,7 @@ impl Play {
     }
 
     /// Ends calls and grants places until `end`, in the order in which both happen.
-    fn until(&mut self, mut now: Moment, end: Moment) {
+    fn until(&mut self, mut now: MonoTime, end: MonoTime) {
         loop {
             let flight = self.in_flight.iter().map(|call| call.ends).min();
             let next = [flight, self.budget.next_wakeup(now)].into_iter().flatten().min();
@@ -107,8 +107,8 @@ impl Play {
 }
 
 /// The most calls that upstream counted in any window.
-fn most_in_a_window(counted: &[Moment]) -> usize {
-    let in_window = |(index, first): (usize, &Moment)| {
+fn most_in_a_window(counted: &[MonoTime]) -> usize {
+    let in_window = |(index, first): (usize, &MonoTime)| {
         counted[index..].partition_point(|at| *at < *first + WINDOW)
     };
     counted.iter().enumerate().map(in_window).max().unwrap_or_default()
@@ -120,7 +120,7 @@ proptest! {
         limit in 1_u64..30, in_sub_windows in prop::bool::ANY, steps in steps(),
     ) {
         let settings = BudgetSettings { limit, window: WINDOW, ceilings: CEILINGS };
-        let mut budget = CallBudget::new(settings);
+        let mut budget = TokenBudget::new(settings);
         if in_sub_windows {
             budget.log = SlidingWindowLog::new(WINDOW, u64::MAX);
         }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use super::*;
 
-pub fn ms(millis: u64) -> Moment {
+pub fn ms(millis: u64) -> MonoTime {
     Duration::from_millis(millis)
 }
 
@@ -13,7 +13,8 @@ pub fn account(id: u64, weight: u32) -> BudgetAccount {
     BudgetAccount { id, weight: NonZeroU32::new(weight).expect("a weight") }
 }
 
-pub const CEILINGS: Ceilings = Ceilings { committed: 100, writes: 95, reads: 75, read_backs: 60 };
+pub const CEILINGS: PriorityCeilings =
+    PriorityCeilings { committed: 100, writes: 95, reads: 75, read_backs: 60 };
 
 /// As shipped: 300 calls a minute.
 pub fn shipped() -> BudgetSettings {
@@ -26,7 +27,7 @@ pub struct Load {
     pub account: BudgetAccount,
     pub every: u64,
     pub calls: u32,
-    pub priority: Priority,
+    pub priority: CallPriority,
     pub patience: u64,
     pub from: u64,
     pub to: u64,
@@ -36,7 +37,7 @@ pub struct Load {
 
 impl Load {
     pub fn reads(account: BudgetAccount, every: u64) -> Self {
-        let (calls, priority) = (1, Priority::Read);
+        let (calls, priority) = (1, CallPriority::Read);
         Self {
             account,
             every,
@@ -50,7 +51,7 @@ impl Load {
     }
 
     pub fn writes(account: BudgetAccount, every: u64) -> Self {
-        Self { calls: 3, priority: Priority::Write, ..Self::reads(account, every) }
+        Self { calls: 3, priority: CallPriority::Write, ..Self::reads(account, every) }
     }
 
     pub fn between(self, from: u64, to: u64) -> Self {
@@ -62,7 +63,7 @@ impl Load {
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// When calls were granted, and in which class.
-    pub granted: Vec<(u64, Priority)>,
+    pub granted: Vec<(u64, CallPriority)>,
     /// How long each granted request waited.
     pub waits: Vec<u64>,
     /// Of each refused request, when it was refused and for how long.
@@ -79,8 +80,8 @@ impl Outcome {
         self.granted.iter().filter(|(at, _)| (from..to).contains(at)).count()
     }
 
-    pub fn calls_of(&self, priority: Priority, from: u64, to: u64) -> usize {
-        let within = |(at, of): &&(u64, Priority)| (from..to).contains(at) && *of == priority;
+    pub fn calls_of(&self, priority: CallPriority, from: u64, to: u64) -> usize {
+        let within = |(at, of): &&(u64, CallPriority)| (from..to).contains(at) && *of == priority;
         self.granted.iter().filter(within).count()
     }
 
@@ -106,7 +107,7 @@ struct Waiting {
 }
 
 struct Simulation {
-    budget: CallBudget,
+    budget: TokenBudget,
     took: u64,
     outcomes: BTreeMap<u64, Outcome>,
     waiting: BTreeMap<CallRequestId, (CallRequest, Waiting)>,
@@ -121,9 +122,9 @@ pub fn play(
     took: u64,
     end: u64,
 ) -> BTreeMap<u64, Outcome> {
-    let mut budget = CallBudget::new(settings);
+    let mut budget = TokenBudget::new(settings);
     let accounts: Vec<_> = loads.iter().map(|load| load.account).collect();
-    budget.set_known_clients(&accounts, Moment::ZERO);
+    budget.set_known_clients(&accounts, MonoTime::ZERO);
     let mut simulation = Simulation {
         budget,
         took,
@@ -186,13 +187,13 @@ impl Simulation {
         let request = CallRequest { calls, priority, deadline: ms(at + patience), account };
         self.outcome(&waiting).returned += usize::from(waiting.returned);
         match self.budget.request(request, ms(at)) {
-            Admission::Granted(calls) => self.fly(calls, waiting, at),
-            Admission::Queued(id, _) => drop(self.waiting.insert(id, (request, waiting))),
-            Admission::Refused(refusal) => self.refused(waiting, refusal, at),
+            CallAdmission::Granted(calls) => self.fly(calls, waiting, at),
+            CallAdmission::Queued(id, _) => drop(self.waiting.insert(id, (request, waiting))),
+            CallAdmission::Refused(refusal) => self.refused(waiting, refusal, at),
         }
     }
 
-    fn refused(&mut self, waiting: Waiting, refusal: Refusal, at: u64) {
+    fn refused(&mut self, waiting: Waiting, refusal: CallRefusal, at: u64) {
         let seconds = u64::try_from(refusal.retry_after.as_millis()).expect("small").div_ceil(1000);
         let back = at + seconds.max(1) * 1000;
         self.outcome(&waiting).refused.push((at, seconds));

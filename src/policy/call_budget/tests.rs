@@ -2,41 +2,41 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn at(seconds: u64) -> Moment {
+fn at(seconds: u64) -> MonoTime {
     SECOND * u32::try_from(seconds).expect("small")
 }
 
 /// A budget without a reserve, in windows of ten seconds.
-fn budget(limit: u64) -> CallBudget {
-    CallBudget::new(BudgetSettings { limit, window: at(10), ceilings: Ceilings::NONE })
+fn budget(limit: u64) -> TokenBudget {
+    TokenBudget::new(BudgetSettings { limit, window: at(10), ceilings: PriorityCeilings::NONE })
 }
 
-fn want(calls: u32, priority: Priority) -> CallRequest {
-    CallRequest { calls, priority, deadline: Moment::MAX, account: BudgetAccount::NOBODY }
+fn want(calls: u32, priority: CallPriority) -> CallRequest {
+    CallRequest { calls, priority, deadline: MonoTime::MAX, account: BudgetAccount::SHARED }
 }
 
-fn spend(limit: &mut CallBudget, calls: u32, now: Moment) {
-    let verdict = limit.request(want(calls, Priority::Write), now);
-    assert_eq!(verdict, Admission::Granted(calls), "at {now:?}");
-    (0..calls).for_each(|_| limit.spent(BudgetAccount::NOBODY, now));
+fn spend(limit: &mut TokenBudget, calls: u32, now: MonoTime) {
+    let verdict = limit.request(want(calls, CallPriority::Write), now);
+    assert_eq!(verdict, CallAdmission::Granted(calls), "at {now:?}");
+    (0..calls).for_each(|_| limit.spent(BudgetAccount::SHARED, now));
 }
 
-fn queued(limit: &mut CallBudget, want: CallRequest, now: Moment) -> (CallRequestId, Moment) {
+fn queued(limit: &mut TokenBudget, want: CallRequest, now: MonoTime) -> (CallRequestId, MonoTime) {
     match limit.request(want, now) {
-        Admission::Queued(id, expected) => (id, expected),
+        CallAdmission::Queued(id, expected) => (id, expected),
         verdict => panic!("{verdict:?}"),
     }
 }
 
-fn refused(limit: &mut CallBudget, calls: u32, now: Moment) -> Refusal {
+fn refused(limit: &mut TokenBudget, calls: u32, now: MonoTime) -> CallRefusal {
     let want = CallRequest {
         calls,
-        priority: Priority::Read,
+        priority: CallPriority::Read,
         deadline: now + SECOND / 1000,
-        account: BudgetAccount::NOBODY,
+        account: BudgetAccount::SHARED,
     };
     match limit.request(want, now) {
-        Admission::Refused(refusal) => refusal,
+        CallAdmission::Refused(refusal) => refusal,
         verdict => panic!("{verdict:?}"),
     }
 }
@@ -44,7 +44,8 @@ fn refused(limit: &mut CallBudget, calls: u32, now: Moment) -> Refusal {
 #[test]
 fn the_limit_is_the_share_of_the_minute_and_at_least_one() {
     let limit = |calls, millis| {
-        BudgetSettings::per_minute(calls, Duration::from_millis(millis), Ceilings::NONE).limit
+        BudgetSettings::per_minute(calls, Duration::from_millis(millis), PriorityCeilings::NONE)
+            .limit
     };
     assert_eq!((limit(300, 60_000), limit(300, 10_000), limit(7, 30_000)), (300, 50, 3));
     assert_eq!((limit(1, 100), limit(u64::MAX, 60_000)), (1, u64::MAX));
@@ -54,10 +55,10 @@ fn the_limit_is_the_share_of_the_minute_and_at_least_one() {
 #[test]
 fn a_call_occupies_the_window_until_one_window_after_its_end() {
     let mut limit = budget(2);
-    assert_eq!(limit.request(want(2, Priority::Write), at(0)), Admission::Granted(2));
+    assert_eq!(limit.request(want(2, CallPriority::Write), at(0)), CallAdmission::Granted(2));
     assert_eq!(limit.room(at(100)), 0, "under way");
-    limit.spent(BudgetAccount::NOBODY, at(100));
-    limit.returned(BudgetAccount::NOBODY, 1, Moment::ZERO);
+    limit.spent(BudgetAccount::SHARED, at(100));
+    limit.returned(BudgetAccount::SHARED, 1, MonoTime::ZERO);
     assert_eq!((limit.room(at(100)), limit.room(at(109)), limit.room(at(110))), (1, 1, 2));
 }
 
@@ -66,10 +67,10 @@ fn three_calls_are_not_starved_by_single_ones() {
     let mut limit = budget(10);
     spend(&mut limit, 10, at(0));
     limit.in_flight = 2; // two of them are still under way
-    let (large, _) = queued(&mut limit, want(10, Priority::Write), at(0));
-    let (small, _) = queued(&mut limit, want(1, Priority::Write), at(0));
+    let (large, _) = queued(&mut limit, want(10, CallPriority::Write), at(0));
+    let (small, _) = queued(&mut limit, want(1, CallPriority::Write), at(0));
     assert_eq!(limit.grant(at(10)), None, "eight places are free, and wait for ten");
-    limit.returned(BudgetAccount::NOBODY, 2, Moment::ZERO);
+    limit.returned(BudgetAccount::SHARED, 2, MonoTime::ZERO);
     let granted = limit.grant(at(10)).map(|(id, request)| (id, request.calls));
     assert_eq!((granted, limit.grant(at(10))), (Some((large, 10)), None));
     assert!(limit.cancel(small).is_some());
@@ -81,35 +82,35 @@ fn what_is_of_no_use_any_more_is_not_granted() {
     spend(&mut limit, 1, at(0));
     let late = CallRequest {
         calls: 1,
-        priority: Priority::Read,
+        priority: CallPriority::Read,
         deadline: at(11),
-        account: BudgetAccount::NOBODY,
+        account: BudgetAccount::SHARED,
     };
     queued(&mut limit, late, at(0));
     assert_eq!((limit.grant(at(11)), limit.is_idle()), (None, true));
-    assert!(matches!(limit.request(late, at(11)), Admission::Refused(_)));
+    assert!(matches!(limit.request(late, at(11)), CallAdmission::Refused(_)));
 }
 
 #[test]
-fn half_of_the_time_left_at_most_is_kept_for_the_calls_themselves() {
+fn at_most_half_of_the_time_left_is_kept_for_the_calls() {
     let mut limit = budget(1);
     let start = limit.start(at(0)).expect("open");
     limit.answered(start, at(4));
     let soon = CallRequest {
         calls: 1,
-        priority: Priority::Read,
+        priority: CallPriority::Read,
         deadline: at(5),
-        account: BudgetAccount::NOBODY,
+        account: BudgetAccount::SHARED,
     };
     assert_eq!(
         limit.request(soon, at(4)),
-        Admission::Granted(1),
+        CallAdmission::Granted(1),
         "upstream may be faster this time"
     );
-    limit.spent(BudgetAccount::NOBODY, at(4));
+    limit.spent(BudgetAccount::SHARED, at(4));
     let after = |seconds| CallRequest { deadline: at(seconds), ..soon };
-    assert!(matches!(limit.request(after(18), at(4)), Admission::Refused(_)));
-    assert!(matches!(limit.request(after(19), at(4)), Admission::Queued(..)));
+    assert!(matches!(limit.request(after(18), at(4)), CallAdmission::Refused(_)));
+    assert!(matches!(limit.request(after(19), at(4)), CallAdmission::Queued(..)));
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn classes_go_in_their_order() {
     let mut limit = budget(10);
     spend(&mut limit, 10, at(0));
     let [_, write, read, committed] =
-        [Priority::ReadBack, Priority::Write, Priority::Read, Priority::Committed]
+        [CallPriority::ReadBack, CallPriority::Write, CallPriority::Read, CallPriority::Committed]
             .map(|priority| queued(&mut limit, want(1, priority), at(1)).0);
     assert_eq!(limit.grant(at(9)), None);
     let order: Vec<_> = std::iter::from_fn(|| limit.grant(at(10))).map(|(id, _)| id).collect();
@@ -127,20 +128,20 @@ fn classes_go_in_their_order() {
 
 #[test]
 fn each_class_has_its_ceiling() {
-    let ceilings = Ceilings { committed: 100, writes: 95, reads: 75, read_backs: 60 };
+    let ceilings = PriorityCeilings { committed: 100, writes: 95, reads: 75, read_backs: 60 };
     for (priority, most) in [
-        (Priority::ReadBack, 60),
-        (Priority::Read, 75),
-        (Priority::Write, 95),
-        (Priority::Committed, 100),
+        (CallPriority::ReadBack, 60),
+        (CallPriority::Read, 75),
+        (CallPriority::Write, 95),
+        (CallPriority::Committed, 100),
     ] {
-        let mut limit = CallBudget::new(BudgetSettings { limit: 100, window: at(10), ceilings });
+        let mut limit = TokenBudget::new(BudgetSettings { limit: 100, window: at(10), ceilings });
         let mut granted = 0;
         for step in 0..2_000 {
             let now = SECOND * step / 200;
             let deadline = now + SECOND / 1000;
             let admission = limit.request(CallRequest { deadline, ..want(1, priority) }, now);
-            granted += u32::from(admission == Admission::Granted(1));
+            granted += u32::from(admission == CallAdmission::Granted(1));
             granted += u32::from(limit.grant(now).is_some());
         }
         assert!(granted <= most && granted * 10 >= most * 9, "{granted} of {most}: {priority:?}");
@@ -152,7 +153,7 @@ fn after_a_429_nobody_goes_and_then_one_by_one() {
     let mut limit = budget(10);
     limit.throttled(at(5), at(0));
     assert_eq!((limit.room(at(4)), limit.throttle_left(at(4))), (0, Some(at(1))));
-    let ids = [1, 2, 1].map(|calls| queued(&mut limit, want(calls, Priority::Write), at(0)).0);
+    let ids = [1, 2, 1].map(|calls| queued(&mut limit, want(calls, CallPriority::Write), at(0)).0);
     for (id, opens) in ids.into_iter().zip([5, 6, 8]) {
         let before = at(opens).saturating_sub(SECOND / 10);
         assert_eq!((limit.grant(before), limit.next_wakeup(before)), (None, Some(at(opens))));
@@ -161,11 +162,11 @@ fn after_a_429_nobody_goes_and_then_one_by_one() {
 }
 
 #[test]
-fn a_request_that_the_window_cannot_hold_any_more_gets_what_it_can() {
+fn a_request_beyond_the_window_gets_what_fits() {
     let mut limit = budget(3);
     let start = limit.start(at(0)).expect("open");
     spend(&mut limit, 3, at(0));
-    let (large, _) = queued(&mut limit, want(3, Priority::Write), at(0));
+    let (large, _) = queued(&mut limit, want(3, CallPriority::Write), at(0));
     let headers = RateLimitHeaders { allowed: Some(2), ..RateLimitHeaders::default() };
     limit.corrected(start, headers, at(1));
     assert_eq!(limit.grant(at(1)), None);
@@ -190,7 +191,7 @@ fn a_long_throttle_refuses_all_but_one_wish_a_minute() {
     let refusal = refused(&mut limit, 1, at(1));
     assert_eq!((refusal.retry_after, refusal.throttled), (at(59), true), "the next probe");
     assert_eq!(refused(&mut limit, 1, at(59)).retry_after, at(1));
-    assert_eq!(limit.request(want(3, Priority::Write), at(60)), Admission::Granted(3));
+    assert_eq!(limit.request(want(3, CallPriority::Write), at(60)), CallAdmission::Granted(3));
     let start = limit.start(at(60)).expect("it was let through");
     refused(&mut limit, 1, at(61));
     limit.answered(start, at(61));
@@ -227,12 +228,13 @@ fn what_upstream_grants_lowers_the_limit_and_never_raises_it() {
 
 #[test]
 fn a_limit_without_bound_costs_nothing() {
-    let settings = BudgetSettings::per_minute(u64::MAX, Duration::from_mins(1), Ceilings::NONE);
-    let mut limit = CallBudget::new(settings);
+    let settings =
+        BudgetSettings::per_minute(u64::MAX, Duration::from_mins(1), PriorityCeilings::NONE);
+    let mut limit = TokenBudget::new(settings);
     for step in 0..100_000 {
         let now = Duration::from_millis(step);
-        assert_eq!(limit.request(want(3, Priority::Read), now), Admission::Granted(3));
-        limit.spent(BudgetAccount::NOBODY, now);
-        limit.returned(BudgetAccount::NOBODY, 2, Moment::ZERO);
+        assert_eq!(limit.request(want(3, CallPriority::Read), now), CallAdmission::Granted(3));
+        limit.spent(BudgetAccount::SHARED, now);
+        limit.returned(BudgetAccount::SHARED, 2, MonoTime::ZERO);
     }
 }

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::pace::Pace;
-use crate::policy::Moment;
+use super::pace::CallPace;
+use crate::policy::MonoTime;
 
 /// A longer `Retry-After` is a limit of another kind; the official SDKs give up beyond it.
 pub const MAX_THROTTLE_WAIT: Duration = Duration::from_mins(3);
@@ -15,9 +15,9 @@ pub const MAX_THROTTLE_WAIT: Duration = Duration::from_mins(3);
 pub const PROBE_INTERVAL: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug)]
-struct Probing {
+struct ProbeState {
     /// When the next probe may go.
-    next: Moment,
+    next: MonoTime,
     /// Calls of the last one that have not started yet.
     calls: u32,
 }
@@ -27,23 +27,23 @@ struct Probing {
 pub(super) struct ThrottleWindow {
     window: Duration,
     /// No call is granted before.
-    until: Moment,
+    until: MonoTime,
     /// For one window after it.
-    pace: Pace,
+    pace: CallPace,
     /// When the last 429 came.
-    since: Moment,
-    probing: Option<Probing>,
+    since: MonoTime,
+    probing: Option<ProbeState>,
 }
 
 impl ThrottleWindow {
     /// No throttle. Grants will be paced for one `window` after each.
     pub(super) fn new(window: Duration) -> Self {
-        let pace = Pace::default();
-        Self { window, until: Moment::ZERO, pace, since: Moment::ZERO, probing: None }
+        let pace = CallPace::default();
+        Self { window, until: MonoTime::ZERO, pace, since: MonoTime::ZERO, probing: None }
     }
 
     /// A 429 came, with a `Retry-After` of `wait`. It never shortens the one before.
-    pub(super) fn begin(&mut self, wait: Duration, now: Moment) {
+    pub(super) fn begin(&mut self, wait: Duration, now: MonoTime) {
         let is_over = now >= self.until;
         self.since = now;
         if let Some(probing) = &mut self.probing {
@@ -54,27 +54,27 @@ impl ThrottleWindow {
             self.probing = None;
         }
         if wait > MAX_THROTTLE_WAIT && self.probing.is_none() {
-            self.probing = Some(Probing { next: now + PROBE_INTERVAL, calls: 0 });
+            self.probing = Some(ProbeState { next: now + PROBE_INTERVAL, calls: 0 });
         }
         self.end_at(self.until.max(now + wait));
     }
 
-    fn end_at(&mut self, until: Moment) {
+    fn end_at(&mut self, until: MonoTime) {
         self.until = until;
-        self.pace = Pace::default();
+        self.pace = CallPace::default();
         self.pace.hold(until, until + self.window);
     }
 
     /// When the next probe may go, while all other requests are refused at once.
-    pub(super) fn next_probe(&self, now: Moment) -> Option<Moment> {
+    pub(super) fn next_probe(&self, now: MonoTime) -> Option<MonoTime> {
         self.probing.filter(|_| now < self.until).map(|probing| probing.next)
     }
 
     /// Lets one request a minute through while all others are refused.
-    pub(super) fn probe(&mut self, calls: u32, now: Moment) -> bool {
+    pub(super) fn probe(&mut self, calls: u32, now: MonoTime) -> bool {
         match &mut self.probing {
             Some(probing) if now >= probing.next => {
-                *probing = Probing { next: now + PROBE_INTERVAL, calls };
+                *probing = ProbeState { next: now + PROBE_INTERVAL, calls };
                 true
             }
             _ => false,
@@ -83,7 +83,7 @@ impl ThrottleWindow {
 
     /// A call that was sent at `sent` was answered, and not with 429. If it was sent after the 429,
     /// a long throttle is over.
-    pub(super) fn answered(&mut self, sent: Moment, now: Moment) {
+    pub(super) fn answered(&mut self, sent: MonoTime, now: MonoTime) {
         if self.next_probe(now).is_some() && sent > self.since {
             self.probing = None;
             self.end_at(now);
@@ -91,7 +91,7 @@ impl ThrottleWindow {
     }
 
     /// Whether a granted call may leave; those granted before the 429 may not.
-    pub(super) fn may_start(&mut self, now: Moment) -> bool {
+    pub(super) fn may_start(&mut self, now: MonoTime) -> bool {
         if now >= self.until {
             return true;
         }
@@ -105,18 +105,18 @@ impl ThrottleWindow {
     }
 
     /// What is left of the time in which nobody calls.
-    pub(super) fn left(&self, now: Moment) -> Option<Duration> {
+    pub(super) fn left(&self, now: MonoTime) -> Option<Duration> {
         self.until.checked_sub(now).filter(|left| !left.is_zero())
     }
 
     /// When a call can be granted after `ahead` others that are `gap` apart, as far as the throttle
     /// decides.
-    pub(super) fn opens_after(&self, ahead: u64, gap: Duration, now: Moment) -> Moment {
+    pub(super) fn opens_after(&self, ahead: u64, gap: Duration, now: MonoTime) -> MonoTime {
         self.pace.opens_after(ahead, gap, now.max(self.until))
     }
 
     /// Calls were granted.
-    pub(super) fn granted(&mut self, calls: u32, gap: Duration, now: Moment) {
+    pub(super) fn granted(&mut self, calls: u32, gap: Duration, now: MonoTime) {
         self.pace.take(calls, gap, now);
     }
 }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_three_minutes_one_a_minute_goes_and_its_answer_ends_it() {
+    fn after_three_minutes_one_probe_a_minute_ends_the_throttle() {
         let mut throttle = ThrottleWindow::new(60 * SECOND);
         throttle.begin(181 * SECOND, Duration::ZERO);
         assert!(

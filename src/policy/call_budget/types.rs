@@ -3,11 +3,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::policy::Moment;
+use crate::policy::MonoTime;
 
 /// Who goes first when calls are scarce, the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Priority {
+pub enum CallPriority {
     /// Further calls of writes that have begun.
     Committed,
     /// All calls that a new write needs.
@@ -18,7 +18,7 @@ pub enum Priority {
     ReadBack,
 }
 
-impl Priority {
+impl CallPriority {
     /// All of them, in order.
     pub const ALL: [Self; 4] = [Self::Committed, Self::Write, Self::Read, Self::ReadBack];
 }
@@ -34,7 +34,7 @@ pub struct BudgetAccount {
 
 impl BudgetAccount {
     /// The only account, where clients are not told apart.
-    pub const NOBODY: Self = Self { id: 0, weight: NonZeroU32::MIN };
+    pub const SHARED: Self = Self { id: 0, weight: NonZeroU32::MIN };
 }
 
 /// Calls that are wanted together, all or none.
@@ -43,9 +43,9 @@ pub struct CallRequest {
     /// How many. At least one is granted, and never more than the window holds.
     pub calls: u32,
     /// How important they are.
-    pub priority: Priority,
+    pub priority: CallPriority,
     /// From this moment on they are of no use.
-    pub deadline: Moment,
+    pub deadline: MonoTime,
     /// The client that pays.
     pub account: BudgetAccount,
 }
@@ -56,18 +56,18 @@ pub struct CallRequestId(pub(super) u64);
 
 /// The answer to a [`CallRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub enum CallAdmission {
     /// So many calls are granted.
     Granted(u32),
     /// The request waits, and is expected to be granted at this moment.
-    Queued(CallRequestId, Moment),
+    Queued(CallRequestId, MonoTime),
     /// It cannot be granted in time.
-    Refused(Refusal),
+    Refused(CallRefusal),
 }
 
 /// Why there are no calls, and when to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct CallRefusal {
     /// An estimate for this client, different for each of its refused requests.
     pub retry_after: Duration,
     /// Whether upstream throttles; else the budget is spent.
@@ -76,7 +76,7 @@ pub struct Refusal {
 
 /// Most of the window that a class and those below it may fill, in percent of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ceilings {
+pub struct PriorityCeilings {
     /// Writes that have begun.
     pub committed: u8,
     /// New writes.
@@ -87,16 +87,16 @@ pub struct Ceilings {
     pub read_backs: u8,
 }
 
-impl Ceilings {
+impl PriorityCeilings {
     /// No class leaves room for another one.
     pub const NONE: Self = Self { committed: 100, writes: 100, reads: 100, read_backs: 100 };
 
-    pub(super) fn of(self, priority: Priority) -> u8 {
+    pub(super) fn of(self, priority: CallPriority) -> u8 {
         match priority {
-            Priority::Committed => self.committed,
-            Priority::Write => self.writes,
-            Priority::Read => self.reads,
-            Priority::ReadBack => self.read_backs,
+            CallPriority::Committed => self.committed,
+            CallPriority::Write => self.writes,
+            CallPriority::Read => self.reads,
+            CallPriority::ReadBack => self.read_backs,
         }
     }
 }
@@ -109,12 +109,12 @@ pub struct BudgetSettings {
     /// Length of the window.
     pub window: Duration,
     /// What each class may use of it.
-    pub ceilings: Ceilings,
+    pub ceilings: PriorityCeilings,
 }
 
 impl BudgetSettings {
     /// A budget of so many calls a minute, counted in windows of this length.
-    pub fn per_minute(calls: u64, window: Duration, ceilings: Ceilings) -> Self {
+    pub fn per_minute(calls: u64, window: Duration, ceilings: PriorityCeilings) -> Self {
         let minute = Duration::from_mins(1).as_nanos();
         let limit = u128::from(calls).saturating_mul(window.as_nanos()) / minute;
         let limit = u64::try_from(limit).unwrap_or(u64::MAX).max(1);

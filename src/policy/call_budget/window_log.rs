@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::policy::Moment;
+use crate::policy::MonoTime;
 
 /// Up to so many calls a window each has a time stamp of its own (some 240 KB at most).
 const MAX_EXACT: u64 = 10_000;
@@ -18,7 +18,7 @@ pub(super) struct SlidingWindowLog {
     /// Length of a sub-window; zero for exact time stamps.
     quantum: Duration,
     /// When entries leave, and how many entries there have ever been up to and including them.
-    entries: VecDeque<(Moment, u64)>,
+    entries: VecDeque<(MonoTime, u64)>,
     recorded: u64,
     gone: u64,
 }
@@ -32,7 +32,7 @@ impl SlidingWindowLog {
     }
 
     /// Adds calls that ended at `at`.
-    pub(super) fn record(&mut self, at: Moment, calls: u64) {
+    pub(super) fn record(&mut self, at: MonoTime, calls: u64) {
         self.recorded += calls;
         let leaves = self.end_of_sub_window(at).saturating_add(self.window);
         match self.entries.back_mut() {
@@ -42,7 +42,7 @@ impl SlidingWindowLog {
         }
     }
 
-    fn end_of_sub_window(&self, at: Moment) -> Moment {
+    fn end_of_sub_window(&self, at: MonoTime) -> MonoTime {
         if self.quantum.is_zero() {
             return at;
         }
@@ -52,7 +52,7 @@ impl SlidingWindowLog {
     }
 
     /// Drops what has left by `now`.
-    pub(super) fn expire(&mut self, now: Moment) {
+    pub(super) fn expire(&mut self, now: MonoTime) {
         while let Some(&(leaves, up_to)) = self.entries.front()
             && leaves <= now
         {
@@ -77,14 +77,14 @@ impl SlidingWindowLog {
     }
 
     /// When the entry leaves that is number `rank` from now, counted from 1.
-    pub(super) fn nth(&self, rank: u64) -> Option<Moment> {
+    pub(super) fn nth(&self, rank: u64) -> Option<MonoTime> {
         let wanted = self.gone.checked_add(rank)?;
         let index = self.entries.partition_point(|(_, up_to)| *up_to < wanted);
         self.entries.get(index).map(|(leaves, _)| *leaves)
     }
 
     /// How many of the entries have left at `then`.
-    pub(super) fn leaving_by(&self, then: Moment) -> u64 {
+    pub(super) fn leaving_by(&self, then: MonoTime) -> u64 {
         let index = self.entries.partition_point(|(leaves, _)| *leaves <= then);
         match index.checked_sub(1).and_then(|last| self.entries.get(last)) {
             Some((_, up_to)) => up_to - self.gone,
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_budget_takes_bounded_memory_and_entries_never_leave_early() {
+    fn a_large_budget_has_bounded_memory_and_no_early_expiry() {
         let mut log = SlidingWindowLog::new(10 * SECOND, u64::MAX);
         for step in 0..100_000 {
             let at = Duration::from_micros(step * 200);

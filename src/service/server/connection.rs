@@ -22,26 +22,26 @@ use tower::Service as _;
 
 use super::ConnectionLimits;
 use super::connection_state::ConnectionState;
-use crate::config::Network;
-use crate::http::{Peer, forwarded};
+use crate::config::IpNetwork;
+use crate::http::{PeerInfo, forwarded};
 use crate::ports::BoxFuture;
-use crate::service::tls::{ClientCertificate, Tls};
-use crate::telemetry::{Ended, Metrics};
+use crate::service::tls::{ClientCertificate, ServerTls};
+use crate::telemetry::{CloseReason, ServiceMetrics};
 
 /// How connections are served.
 pub struct ConnectionHandler {
     /// The routes.
     pub router: Router,
     /// TLS; `None` for plain HTTP.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// Proxies whose word about the address of a client counts.
-    pub trusted_proxies: Arc<[Network]>,
+    pub trusted_proxies: Arc<[IpNetwork]>,
     /// How HTTP is spoken.
     pub http: http1::Builder,
     /// Limits of each connection.
     pub limits: ConnectionLimits,
     /// The metrics.
-    pub metrics: Metrics,
+    pub metrics: ServiceMetrics,
 }
 
 /// HTTP with heads of about this size at most. hyper looks at the size of its buffer after each read, so
@@ -56,13 +56,13 @@ pub fn http(header_bytes: usize) -> http1::Builder {
 
 impl ConnectionHandler {
     /// Serves one connection to its end, or until `closing` and the request under way is answered.
-    pub async fn serve(&self, stream: TcpStream, peer: Peer, closing: CancellationToken) {
+    pub async fn serve(&self, stream: TcpStream, peer: PeerInfo, closing: CancellationToken) {
         // Buffers are made once the client sends something: a silent connection costs little.
         let first_bytes = timeout(self.limits.header_timeout, stream.readable());
         match first_bytes.await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
-            Err(_) => return self.metrics.connection_ended(Ended::HeaderTimeout),
+            Err(_) => return self.metrics.connection_ended(CloseReason::HeaderTimeout),
         }
         match &self.tls {
             None => self.serve_http(stream, (peer, None), closing).await,
@@ -73,15 +73,15 @@ impl ConnectionHandler {
 
     async fn serve_tls(
         &self,
-        tls: &Arc<Tls>,
+        tls: &Arc<ServerTls>,
         stream: TcpStream,
-        mut peer: Peer,
+        mut peer: PeerInfo,
         closing: CancellationToken,
     ) {
         match timeout(self.limits.handshake_timeout, tls.acceptor().accept(stream)).await {
-            Err(_) => self.metrics.connection_ended(Ended::HandshakeTimeout),
+            Err(_) => self.metrics.connection_ended(CloseReason::HandshakeTimeout),
             Ok(Err(error)) => {
-                self.metrics.connection_ended(Ended::HandshakeFailed);
+                self.metrics.connection_ended(CloseReason::HandshakeFailed);
                 tracing::debug!(peer.address = %peer.socket, %error, "the TLS handshake failed");
             }
             Ok(Ok(stream)) => {
@@ -97,7 +97,7 @@ impl ConnectionHandler {
     /// Reloads the TLS files whenever they change, for ever.
     pub async fn keep_tls(&self) {
         match &self.tls {
-            Some(tls) => tls.keep(&self.metrics).await,
+            Some(tls) => tls.watch_files(&self.metrics).await,
             None => std::future::pending().await,
         }
     }
@@ -106,7 +106,7 @@ impl ConnectionHandler {
     async fn serve_http(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
-        (peer, lapse): (Peer, Option<BoxFuture<'static, ()>>),
+        (peer, lapse): (PeerInfo, Option<BoxFuture<'static, ()>>),
         closing: CancellationToken,
     ) {
         let state = Arc::new(ConnectionState::new());
@@ -133,7 +133,7 @@ impl ConnectionHandler {
                     return self.metrics.connection_ended(reason);
                 }
                 () = closing.cancelled(), if !is_closing => {
-                    self.metrics.connection_ended(Ended::Shutdown);
+                    self.metrics.connection_ended(CloseReason::Shutdown);
                 }
                 () = &mut lapse, if !is_closing => {}
             }
@@ -143,13 +143,13 @@ impl ConnectionHandler {
     }
 }
 
-/// The requests of one connection. Each of them carries its [`Peer`].
+/// The requests of one connection. Each of them carries its [`PeerInfo`].
 struct ConnectionService {
     router: Router,
     header_bytes: usize,
-    peer: Peer,
+    peer: PeerInfo,
     /// If the other end is one of them.
-    proxies: Option<Arc<[Network]>>,
+    proxies: Option<Arc<[IpNetwork]>>,
     state: Arc<ConnectionState>,
 }
 

@@ -10,44 +10,44 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::ConnectionLimits;
-use crate::config::Network;
-use crate::http::Source;
-use crate::telemetry::Metrics;
+use crate::config::IpNetwork;
+use crate::http::AddressKey;
+use crate::telemetry::ServiceMetrics;
 
 /// The connections that are open.
 pub struct ConnectionSlots {
     limits: ConnectionLimits,
     /// A proxy brings connections of many clients, so the limit of an address does not hold for it.
-    trusted_proxies: Arc<[Network]>,
-    metrics: Metrics,
+    trusted_proxies: Arc<[IpNetwork]>,
+    metrics: ServiceMetrics,
     open: Mutex<OpenConnections>,
 }
 
 #[derive(Default)]
 struct OpenConnections {
-    by_address: BTreeMap<Source, usize>,
+    by_address: BTreeMap<AddressKey, usize>,
     total: usize,
 }
 
 /// An open connection, which counts until this is dropped.
 pub struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
-    source: Source,
+    source: AddressKey,
 }
 
 impl ConnectionSlots {
     /// No connections yet.
     pub fn new(
         limits: ConnectionLimits,
-        trusted_proxies: Arc<[Network]>,
-        metrics: Metrics,
+        trusted_proxies: Arc<[IpNetwork]>,
+        metrics: ServiceMetrics,
     ) -> Self {
         Self { limits, trusted_proxies, metrics, open: Mutex::default() }
     }
 
     /// A slot for a new connection from this address, if there is one.
     pub fn acquire(self: &Arc<Self>, address: SocketAddr) -> Option<ConnectionSlot> {
-        let source = Source::of(address.ip());
+        let source = AddressKey::from_address(address.ip());
         let is_proxy = self.trusted_proxies.iter().any(|proxy| proxy.contains(address.ip()));
         let mut open = self.open.lock();
         let of_address = open.by_address.get(&source).copied().unwrap_or_default();
@@ -96,7 +96,7 @@ mod tests {
             answer_timeout: second,
         };
         let proxies = ["10.0.0.0/8".parse().expect("a network")];
-        Arc::new(ConnectionSlots::new(limits, proxies.into(), Metrics::new(paths::ALL)))
+        Arc::new(ConnectionSlots::new(limits, proxies.into(), ServiceMetrics::new(paths::ALL)))
     }
 
     #[test]

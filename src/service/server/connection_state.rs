@@ -5,7 +5,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::telemetry::Ended;
+use crate::telemetry::CloseReason;
 
 /// Limits of connections.
 #[derive(Clone, Copy, Debug)]
@@ -96,22 +96,22 @@ impl ConnectionState {
     }
 
     /// Why the time of the connection is up; `None` if it is not.
-    pub fn timed_out(&self, limits: &ConnectionLimits) -> Option<Ended> {
+    pub fn timed_out(&self, limits: &ConnectionLimits) -> Option<CloseReason> {
         let times = self.0.lock();
         // Also while a request is handled: its answer has to wait for an earlier one.
         if times.blocked_since.is_some_and(|since| since.elapsed() >= limits.answer_timeout) {
-            return Some(Ended::AnswerTimeout);
+            return Some(CloseReason::AnswerTimeout);
         }
         let (limit, reason) = match times.phase {
             ConnectionPhase::Handle | ConnectionPhase::WriteAnswer => return None,
-            ConnectionPhase::ReadHead => (limits.header_timeout, Ended::HeaderTimeout),
-            ConnectionPhase::KeepAlive => (limits.idle_timeout, Ended::IdleTimeout),
+            ConnectionPhase::ReadHead => (limits.header_timeout, CloseReason::HeaderTimeout),
+            ConnectionPhase::KeepAlive => (limits.idle_timeout, CloseReason::IdleTimeout),
         };
         (times.since.elapsed() >= limit).then_some(reason)
     }
 
     /// Waits until the time of the connection is up.
-    pub async fn timeout(&self, limits: &ConnectionLimits) -> Ended {
+    pub async fn timeout(&self, limits: &ConnectionLimits) -> CloseReason {
         loop {
             tokio::time::sleep(limits.check_interval()).await;
             if let Some(reason) = self.timed_out(limits) {
@@ -144,7 +144,7 @@ mod tests {
         answer_timeout: Duration::from_secs(7),
     };
 
-    async fn after(state: &ConnectionState, seconds: u64) -> Option<Ended> {
+    async fn after(state: &ConnectionState, seconds: u64) -> Option<CloseReason> {
         advance(Duration::from_secs(seconds)).await;
         state.timed_out(&LIMITS)
     }
@@ -153,7 +153,7 @@ mod tests {
     async fn a_head_has_less_time_than_an_idle_connection() {
         let state = ConnectionState::new();
         assert_eq!(after(&state, 9).await, None);
-        assert_eq!(after(&state, 1).await, Some(Ended::HeaderTimeout));
+        assert_eq!(after(&state, 1).await, Some(CloseReason::HeaderTimeout));
         state.request_started();
         assert_eq!(after(&state, 1000).await, None, "the deadline of the request decides");
         state.answer_started();
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(after(&state, 74).await, None);
         state.received();
         assert_eq!(after(&state, 9).await, None);
-        assert_eq!(after(&state, 1).await, Some(Ended::HeaderTimeout));
+        assert_eq!(after(&state, 1).await, Some(CloseReason::HeaderTimeout));
     }
 
     #[tokio::test(start_paused = true)]
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(after(&state, 80).await, None, "a flush before the answer means nothing");
         state.answer_started();
         state.flushed();
-        assert_eq!(after(&state, 75).await, Some(Ended::IdleTimeout));
+        assert_eq!(after(&state, 75).await, Some(CloseReason::IdleTimeout));
     }
 
     #[tokio::test(start_paused = true)]
@@ -185,6 +185,6 @@ mod tests {
             state.wrote(true);
         }
         state.wrote(false);
-        assert_eq!(after(&state, 7).await, Some(Ended::AnswerTimeout));
+        assert_eq!(after(&state, 7).await, Some(CloseReason::AnswerTimeout));
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
 
-use super::Tls;
-use super::x509::{Term, subject};
+use super::ServerTls;
+use super::x509::{ValidityPeriod, subject};
 use crate::clock;
 use crate::http::CertificateSubject;
 use crate::ports::BoxFuture;
@@ -28,14 +28,14 @@ impl ClientCertificate {
     pub fn new(chain: &[CertificateDer<'_>]) -> Option<Self> {
         let own = chain.first()?;
         Some(Self {
-            expires: Term::of(own)?.expires,
+            expires: ValidityPeriod::parse(own)?.expires,
             subject: subject(own),
             chain: chain.iter().map(|one| one.clone().into_owned()).collect(),
         })
     }
 }
 
-impl Tls {
+impl ServerTls {
     /// Ends when no new connection could be made with this certificate any more.
     pub fn lapse(self: &Arc<Self>, certificate: ClientCertificate) -> BoxFuture<'static, ()> {
         let (tls, mut reloads) = (Arc::clone(self), self.reloads.subscribe());

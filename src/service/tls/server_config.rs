@@ -11,25 +11,25 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
-use super::x509::Term;
+use super::x509::ValidityPeriod;
 use crate::config::{self, ClientCertificates};
 
 /// The one version of HTTP that is spoken.
 const ALPN: &[u8] = b"http/1.1";
 
 /// What was made of the files.
-pub struct Material {
+pub struct TlsMaterial {
     /// The configuration; TLS 1.2 and 1.3, which is all that the library speaks.
     pub server: Arc<ServerConfig>,
-    /// Whom it lets in, where it asks callers for certificates.
+    /// Whom it lets in, where it asks clients for certificates.
     pub verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// When the certificate of the gateway and that of its issuer are good.
-    pub term: Term,
+    pub term: ValidityPeriod,
 }
 
-impl Material {
+impl TlsMaterial {
     /// Reads the files, and sees that they go together.
-    pub fn load(settings: &config::Tls) -> anyhow::Result<Self> {
+    pub fn load(settings: &config::TlsConfig) -> anyhow::Result<Self> {
         let chain = certificates(&settings.certificate)?;
         let term = term_of(&chain).with_context(|| unusable(&settings.certificate))?;
         let key = PrivateKeyDer::from_pem_file(&settings.key).with_context(|| {
@@ -58,11 +58,12 @@ impl Material {
     }
 }
 
-/// Of the gateway's own certificate and the one after it, which is its issuer's: no caller can do
-/// without these. What follows is often there for old callers alone.
-fn term_of(chain: &[CertificateDer<'_>]) -> Option<Term> {
-    let terms: Option<Vec<_>> = chain.iter().take(2).map(|one| Term::of(one)).collect();
-    terms?.into_iter().reduce(Term::within)
+/// Of the gateway's own certificate and the one after it, which is its issuer's: no client can do
+/// without these. What follows is often there for old clients alone.
+fn term_of(chain: &[CertificateDer<'_>]) -> Option<ValidityPeriod> {
+    let terms: Option<Vec<_>> =
+        chain.iter().take(2).map(|one| ValidityPeriod::parse(one)).collect();
+    terms?.into_iter().reduce(ValidityPeriod::within)
 }
 
 /// The certificates of a PEM file, one at least.

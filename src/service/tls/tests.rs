@@ -24,29 +24,29 @@ fn put(folder: &Path, until: OffsetDateTime) {
     std::fs::write(folder.join("tls.key"), key.serialize_pem()).expect("written");
 }
 
-/// Files that are good until then, and TLS that asks callers for certificates.
-fn asking(until: OffsetDateTime) -> (TempDir, Arc<Tls>) {
+/// Files that are good until then, and TLS that asks clients for certificates.
+fn asking(until: OffsetDateTime) -> (TempDir, Arc<ServerTls>) {
     let folder = TempDir::new().expect("a folder");
     put(folder.path(), until);
     let at = |name| folder.path().join(name);
-    let settings = config::Tls {
+    let settings = config::TlsConfig {
         certificate: at("tls.crt"),
         key: at("tls.key"),
         clients: ClientCertificates::Optional(at("ca.crt")),
         handshake_timeout: Duration::from_secs(5),
     };
-    let tls = Arc::new(Tls::load(&settings).expect("they go together"));
+    let tls = Arc::new(ServerTls::load(&settings).expect("they go together"));
     (folder, tls)
 }
 
 /// What is in use, to be compared.
-fn in_use(tls: &Tls) -> Arc<Material> {
+fn in_use(tls: &ServerTls) -> Arc<TlsMaterial> {
     Arc::clone(&tls.lock().material)
 }
 
-fn keeps(tls: &Arc<Tls>) {
-    let (tls, metrics) = (Arc::clone(tls), Metrics::new(paths::ALL));
-    tokio::spawn(async move { tls.keep(&metrics).await });
+fn keeps(tls: &Arc<ServerTls>) {
+    let (tls, metrics) = (Arc::clone(tls), ServiceMetrics::new(paths::ALL));
+    tokio::spawn(async move { tls.watch_files(&metrics).await });
 }
 
 #[test]

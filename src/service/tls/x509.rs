@@ -16,16 +16,16 @@ pub fn subject(der: &[u8]) -> Option<CertificateSubject> {
 
 /// From when until when something is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Term {
+pub struct ValidityPeriod {
     /// Its first moment.
     pub begins: OffsetDateTime,
     /// Its last one.
     pub expires: OffsetDateTime,
 }
 
-impl Term {
+impl ValidityPeriod {
     /// The term of a certificate.
-    pub fn of(der: &[u8]) -> Option<Self> {
+    pub fn parse(der: &[u8]) -> Option<Self> {
         let certificate = Certificate::from_der(der).ok()?;
         let validity = certificate.tbs_certificate().validity();
         let moment = |since_1970: std::time::Duration| {
@@ -76,27 +76,30 @@ mod tests {
         params.self_signed(&key).expect("a certificate").der().to_vec()
     }
 
-    fn told(names: &[(DnType, &str)]) -> Option<String> {
+    fn describe(names: &[(DnType, &str)]) -> Option<String> {
         subject(&certificate(names)).map(|subject| subject.to_string())
     }
 
     #[test]
-    fn a_subject_is_written_from_its_last_part_with_what_needs_it_escaped() {
-        assert_eq!(told(&[(DnType::CommonName, "crm.example")]).as_deref(), Some("CN=crm.example"));
+    fn a_subject_is_written_last_part_first_and_escaped() {
+        assert_eq!(
+            describe(&[(DnType::CommonName, "crm.example")]).as_deref(),
+            Some("CN=crm.example")
+        );
         let names = [
             (DnType::CountryName, "IE"),
             (DnType::OrganizationName, "Example, Inc."),
             (DnType::CommonName, "#1 + \"crm\" "),
         ];
-        let text = told(&names);
+        let text = describe(&names);
         assert_eq!(text.as_deref(), Some(r#"CN=\#1 \+ \"crm\"\ ,O=Example\, Inc.,C=IE"#));
-        assert_eq!(told(&[]), None);
+        assert_eq!(describe(&[]), None);
         assert_eq!(subject(b"nonsense"), None);
     }
 
     #[test]
     fn its_end_is_told_to_the_second() {
-        let term = Term::of(&certificate(&[])).expect("a certificate");
+        let term = ValidityPeriod::parse(&certificate(&[])).expect("a certificate");
         assert_eq!(term.expires.unix_timestamp(), END);
         let second = time::Duration::SECOND;
         assert_eq!(term.fault(term.begins), None);
@@ -109,7 +112,8 @@ mod tests {
     #[test]
     fn two_are_good_while_each_of_them_is() {
         let moment = |seconds| OffsetDateTime::from_unix_timestamp(seconds).expect("a time");
-        let term = |begins, expires| Term { begins: moment(begins), expires: moment(expires) };
+        let term =
+            |begins, expires| ValidityPeriod { begins: moment(begins), expires: moment(expires) };
         assert_eq!(term(1, 9).within(term(3, 20)), term(3, 9));
         assert_eq!(term(4, 30).within(term(3, 20)), term(4, 20));
     }

@@ -5,7 +5,7 @@ use super::*;
 /// An output that stands still until it is told to go on.
 struct Stuck {
     go_on: mpsc::Receiver<()>,
-    inner: Collector,
+    inner: LogCollector,
 }
 
 impl Write for Stuck {
@@ -21,7 +21,7 @@ impl Write for Stuck {
 
 /// An output whose end can be waited for.
 struct Ending {
-    inner: Collector,
+    inner: LogCollector,
     _ended: mpsc::Sender<()>,
 }
 
@@ -34,13 +34,13 @@ impl Write for Ending {
     }
 }
 
-fn say(sink: &Sink, text: &str) {
+fn say(sink: &LogWriter, text: &str) {
     sink.line(|bytes| bytes.extend_from_slice(text.as_bytes()));
 }
 
 #[test]
 fn lines_arrive_in_order_and_whole() {
-    let (sink, captured) = Sink::captured(Format::Text);
+    let (sink, captured) = LogWriter::captured(LogLineFormat::Text);
     let writers: Vec<_> = (0..4)
         .map(|writer| {
             let sink = sink.clone();
@@ -66,7 +66,7 @@ fn lines_arrive_in_order_and_whole() {
 #[test]
 fn a_line_leaves_without_a_flush() {
     let bytes = Arc::<Mutex<Vec<u8>>>::default();
-    let sink = Sink::over(Collector(Arc::clone(&bytes)), Format::Text);
+    let sink = LogWriter::new(LogCollector(Arc::clone(&bytes)), LogLineFormat::Text);
     say(&sink, "one");
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     while bytes.lock().expect("not poisoned").is_empty() {
@@ -79,13 +79,13 @@ fn a_line_leaves_without_a_flush() {
 fn memory_is_bounded_and_what_is_lost_is_counted() {
     let (go_on, stop) = mpsc::channel();
     let bytes = Arc::<Mutex<Vec<u8>>>::default();
-    let stuck = Stuck { go_on: stop, inner: Collector(Arc::clone(&bytes)) };
-    let sink = Sink::over(stuck, Format::Json);
+    let stuck = Stuck { go_on: stop, inner: LogCollector(Arc::clone(&bytes)) };
+    let sink = LogWriter::new(stuck, LogLineFormat::Json);
     let line = "x".repeat(1023);
     for _ in 0..4096 {
         say(&sink, &line);
     }
-    assert!(sink.shared.lock().bytes.len() <= CAPACITY);
+    assert!(sink.shared.lock().bytes.len() <= BUFFER_CAPACITY);
     drop(go_on);
     sink.flush();
     let text = String::from_utf8(bytes.lock().expect("not poisoned").clone()).expect("UTF-8");
@@ -106,8 +106,10 @@ fn memory_is_bounded_and_what_is_lost_is_counted() {
 fn the_last_handle_writes_what_is_left() {
     let bytes = Arc::<Mutex<Vec<u8>>>::default();
     let (done, ended) = mpsc::channel::<()>();
-    let sink =
-        Sink::over(Ending { inner: Collector(Arc::clone(&bytes)), _ended: done }, Format::Text);
+    let sink = LogWriter::new(
+        Ending { inner: LogCollector(Arc::clone(&bytes)), _ended: done },
+        LogLineFormat::Text,
+    );
     say(&sink, "last words");
     drop(sink);
     assert!(ended.recv().is_err(), "the thread drops its output at its end");
@@ -118,24 +120,27 @@ fn the_last_handle_writes_what_is_left() {
 fn a_line_beyond_all_measure_is_left_out_and_told() {
     for (format, told) in [
         (
-            Format::Json,
+            LogLineFormat::Json,
             r#"{"level":"WARN","target":"log","message":"a log line was left out, because it was too long","bytes":32769}"#,
         ),
-        (Format::Text, "WARN log: a log line was left out, because it was too long bytes=32769"),
+        (
+            LogLineFormat::Text,
+            "WARN log: a log line was left out, because it was too long bytes=32769",
+        ),
     ] {
-        let (sink, log) = Sink::captured(format);
-        sink.line(|bytes| bytes.extend_from_slice("a".repeat(LONGEST_LINE - 1).as_bytes()));
-        sink.line(|bytes| bytes.extend_from_slice("b".repeat(LONGEST_LINE).as_bytes()));
+        let (sink, log) = LogWriter::captured(format);
+        sink.line(|bytes| bytes.extend_from_slice("a".repeat(MAX_LINE_BYTES - 1).as_bytes()));
+        sink.line(|bytes| bytes.extend_from_slice("b".repeat(MAX_LINE_BYTES).as_bytes()));
         let text = log.text();
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!((lines[0].len(), lines[1], lines.len()), (LONGEST_LINE - 1, told, 2));
+        assert_eq!((lines[0].len(), lines[1], lines.len()), (MAX_LINE_BYTES - 1, told, 2));
     }
 }
 
 /// An output that has room for so many bytes, until it is given more.
 struct Disk {
     room: Arc<Mutex<usize>>,
-    inner: Collector,
+    inner: LogCollector,
 }
 
 impl Write for Disk {
@@ -155,10 +160,10 @@ impl Write for Disk {
 }
 
 #[test]
-fn lines_lost_to_a_full_disk_are_counted_and_told_when_there_is_room_again() {
+fn lines_lost_to_a_full_disk_are_counted_and_logged_later() {
     let (room, bytes) = (Arc::new(Mutex::new(8)), Arc::<Mutex<Vec<u8>>>::default());
-    let disk = Disk { room: Arc::clone(&room), inner: Collector(Arc::clone(&bytes)) };
-    let sink = Sink::over(disk, Format::Text);
+    let disk = Disk { room: Arc::clone(&room), inner: LogCollector(Arc::clone(&bytes)) };
+    let sink = LogWriter::new(disk, LogLineFormat::Text);
     say(&sink, "first");
     sink.flush();
     assert_eq!((sink.losses().lines(), sink.losses().fault()), (0, None));
@@ -174,6 +179,6 @@ fn lines_lost_to_a_full_disk_are_counted_and_told_when_there_is_room_again() {
     sink.flush();
     assert_eq!((sink.losses().lines(), sink.losses().fault()), (2, None));
     let text = String::from_utf8(bytes.lock().expect("no panic").clone()).expect("text");
-    let told = lost(Format::Text, 2);
+    let told = lost(LogLineFormat::Text, 2);
     assert_eq!(text, format!("first\nse\nfourth\n{told}"));
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Verdict::{self, Answered, NoConnection};
 
-/// A request, and what each kind of caller is answered, in the order of [`super::Caller::ALL`].
+/// A request, and what each kind of client is answered, in the order of [`super::Caller::ALL`].
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Its method.

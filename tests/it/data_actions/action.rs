@@ -13,7 +13,7 @@ use super::translation::Translation;
 use crate::harness::TestApp;
 
 /// Longest name of an action.
-const LONGEST_NAME: usize = 256;
+const MAX_NAME_BYTES: usize = 256;
 
 /// A `*.custom.json` file.
 #[derive(Clone, Debug, Deserialize)]
@@ -109,7 +109,7 @@ impl Action {
     }
 
     fn refused(&self) -> Option<String> {
-        if self.name.is_empty() || self.name.len() > LONGEST_NAME {
+        if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES {
             return Some("a name of 1 to 256 characters is needed".into());
         }
         if self.integration != "custom-rest-actions" || self.kind != "custom" {

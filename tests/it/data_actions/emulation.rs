@@ -1,5 +1,5 @@
 //! The emulation itself: what it makes of sound templates, contracts and translations, and that it
-//! refuses those that the platform would choke on, at import or while a caller waits.
+//! refuses those that the platform would choke on, at import or while a client waits.
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ fn refused(template: &str) -> String {
 }
 
 #[test]
-fn variables_are_printed_as_they_are_and_never_read_as_templates_again() {
+fn variables_are_never_expanded_as_templates_again() {
     assert_eq!(rendered("[${input.text}]"), "[say \"hi\"\n$5 #1 ${input.other}]");
     assert_eq!(rendered("[${input.template}]"), "[${input.number}]");
     assert_eq!(rendered("$input.number/${input.yes}, $input.number."), "7/true, 7.");
@@ -187,7 +187,7 @@ fn files_that_cannot_work_are_refused_at_import() {
 }
 
 #[test]
-fn translations_and_contracts_that_cannot_work_are_refused_at_import() {
+fn broken_translations_and_contracts_are_refused_at_import() {
     refused_at_import(
         RESPONSE,
         &[
@@ -217,7 +217,7 @@ fn translations_and_contracts_that_cannot_work_are_refused_at_import() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_execution_sends_translates_and_tells_on_which_path_it_ends() {
+async fn an_execution_sends_translates_and_ends_on_its_path() {
     let app = TestApp::new().start().await;
     let key = json!({"key": "k"});
     let sound = action(&[]).expect("sound");
@@ -261,7 +261,7 @@ async fn an_answer_that_does_not_fit_the_contract_is_a_failure() {
 }
 
 #[test]
-fn a_path_that_finds_nothing_has_a_default_and_one_that_finds_null_has_none() {
+fn a_missing_path_has_a_default_and_null_has_none() {
     let translation = |defaults: Value| -> Translation {
         serde_json::from_value(json!({
             "translationMap": {"a": "$.one['two words']", "b": "$.b"},

@@ -1,6 +1,6 @@
 //! Each action, run as a flow would run it: what it writes and reads, whatever the values hold.
 
-use attribute_gateway::simulator::{Call, NO_ATTRIBUTES};
+use genesys_simulator::{NO_ATTRIBUTES, SimulatedCall};
 use serde_json::{Value, json};
 
 use super::pack::{KEY, PLACEHOLDER, files, folder, guarded, import, run, succeed};
@@ -56,7 +56,7 @@ fn every_file_imports_and_keeps_to_what_architect_can_use() {
 }
 
 #[test]
-fn every_file_escapes_what_it_puts_in_and_sends_the_same_headers() {
+fn every_file_escapes_its_inputs_and_sends_the_same_headers() {
     for name in files().into_keys() {
         let request = import(&name).config.request;
         assert!(request.request_url_template.starts_with(PLACEHOLDER), "{name}");
@@ -87,7 +87,7 @@ fn the_key_is_sent_in_a_header_and_nowhere_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_action_is_let_in_by_its_key_and_without_it_ends_as_a_failure() {
+async fn each_action_needs_its_key() {
     let app = guarded().start().await;
     let inputs = json!({"conversationId": CALL, "key": "tier", "value": "gold", "attributesJson": "{\"tier\":\"gold\"}"});
     for name in files().into_keys() {
@@ -170,7 +170,7 @@ async fn ten_kilobytes_fit_into_a_text_of_several_attributes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn inputs_that_are_left_out_or_empty_mean_the_customer_and_all_keys() {
+async fn empty_inputs_mean_the_customer_and_all_keys() {
     let app = guarded().start().await;
     for optional in [json!({}), json!({"participant": "", "keys": ""})] {
         let mut inputs = json!({"conversationId": CALL});
@@ -199,7 +199,7 @@ async fn inputs_that_are_left_out_or_empty_mean_the_customer_and_all_keys() {
 async fn the_customer_is_found_also_before_any_queue() {
     const WAITING: &str = "5eed0000-0000-4000-8000-000000000002";
     const CALLER: &str = "e0000000-0000-4000-8000-000000000002";
-    let caller = Call::new(WAITING).external(CALLER, [("language", "nl")]);
+    let caller = SimulatedCall::new(WAITING).external(CALLER, [("language", "nl")]);
     let app = TestApp::new().with_call(caller).start().await;
     for (conversation, customer) in [(CALL, CUSTOMER), (WAITING, CALLER)] {
         let inputs = json!({"conversationId": conversation});
@@ -210,11 +210,12 @@ async fn the_customer_is_found_also_before_any_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_customer_the_first_is_found_and_not_written_to_and_of_two_none_is_guessed() {
+async fn without_a_customer_a_write_does_not_guess_a_participant() {
     const OTHER: &str = "5eed0000-0000-4000-8000-000000000002";
     const SECOND: &str = "c0000000-0000-4000-8000-000000000009";
-    let call = Call::new(CALL).agent(AGENT, [("desk", "7")]);
-    let two = Call::new(OTHER).customer(CUSTOMER, NO_ATTRIBUTES).customer(SECOND, NO_ATTRIBUTES);
+    let call = SimulatedCall::new(CALL).agent(AGENT, [("desk", "7")]);
+    let two =
+        SimulatedCall::new(OTHER).customer(CUSTOMER, NO_ATTRIBUTES).customer(SECOND, NO_ATTRIBUTES);
     let app = TestApp::new().without_calls().with_call(call).with_call(two).start().await;
     let found = succeed(&app, "find-customer", json!({"conversationId": CALL})).await;
     assert_eq!((&found["ok"], &found["participantId"]), (&json!(true), &json!(AGENT)));

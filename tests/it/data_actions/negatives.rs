@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use attribute_gateway::simulator::{Action, Fault};
+use genesys_simulator::{FaultAction, ScriptedFault};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::pack::succeed;
 use crate::harness::{CALL, CUSTOMER, TestApp, ms};
 
-/// A flow's caller waits in silence; `Prefer: wait=2`, and 100 ms for the answer.
+/// A flow's client waits in silence; `Prefer: wait=2`, and 100 ms for the answer.
 const IN_TIME: Duration = ms(2100);
 
 /// A write and a read of `tier`, each with its inputs.
@@ -48,7 +48,7 @@ async fn a_conversation_that_is_not_there_is_told_by_a_flag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attribute_or_participant_that_is_not_there_is_told_by_a_flag() {
+async fn a_missing_attribute_or_participant_is_shown_by_a_flag() {
     let app = TestApp::new().start().await;
     let inputs = json!({"conversationId": CALL, "key": "none"});
     let output = succeed(&app, "get-attribute", inputs).await;
@@ -85,11 +85,12 @@ async fn a_write_that_does_not_show_in_time_is_accepted_but_not_ok() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_another_writer_replaced_is_told_by_a_flag() {
-    let other = Action::ForeignWriteAfter {
+    let other = FaultAction::ForeignWriteAfter {
         participant: None,
         map: [("tier".to_owned(), Some("bronze".to_owned()))].into_iter().collect(),
     };
-    let app = TestApp::new().with_lag(ms(0)).with_fault(Fault::on_patch(other)).start().await;
+    let app =
+        TestApp::new().with_lag(ms(0)).with_fault(ScriptedFault::on_patch(other)).start().await;
     let inputs = json!({"conversationId": CALL, "key": "tier", "value": "gold"});
     let output = succeed(&app, "set-attribute", inputs).await;
     assert_eq!(flags(&output), json!([false, "superseded", true, 0]), "{output:#}");
@@ -98,8 +99,8 @@ async fn a_write_that_another_writer_replaced_is_told_by_a_flag() {
 #[tokio::test(start_paused = true)]
 async fn a_throttled_platform_is_told_with_the_time_to_wait() {
     for (name, inputs) in each() {
-        let throttle = Action::Throttle { retry_after: Some(30) };
-        let app = TestApp::new().with_fault(Fault::on_read(throttle)).start().await;
+        let throttle = FaultAction::Throttle { retry_after: Some(30) };
+        let app = TestApp::new().with_fault(ScriptedFault::on_read(throttle)).start().await;
         let start = Instant::now();
         let output = succeed(&app, name, inputs).await;
         assert!(start.elapsed() <= IN_TIME, "{name} took {:?}", start.elapsed());
@@ -115,7 +116,7 @@ async fn a_throttled_platform_is_told_with_the_time_to_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_platform_that_hangs_is_told_before_the_flow_gives_up() {
     for (name, inputs) in each() {
-        let hang = Fault::on_read(Action::Hang).times(9);
+        let hang = ScriptedFault::on_read(FaultAction::Hang).times(9);
         let app = TestApp::new().with_fault(hang).allowing_leftovers().start().await;
         let start = Instant::now();
         let output = succeed(&app, name, inputs).await;

@@ -13,7 +13,7 @@ pub const PLACEHOLDER: &str = "https://attributes.example.com/";
 /// The API key that the actions send in the tests.
 pub const KEY: &str = "ak-0123456789";
 
-/// A gateway that knows the caller with this key, and nobody else.
+/// A gateway that knows the client with this key, and nobody else.
 pub fn guarded() -> Builder {
     TestApp::new().with_clients(&[client("architect", KEY, "")])
 }

@@ -33,16 +33,10 @@ fn every_page_below_docs_is_linked_from_the_readme() {
     assert!(missing.is_empty(), "not linked from README.md: {missing:?}");
 }
 
-/// Pages that name files which do not exist yet.
-const AHEAD: [&str; 1] = ["docs/architecture.md"];
-
 #[test]
 fn every_file_that_the_documentation_names_is_there() {
     let mut missing = Vec::new();
     for page in pages() {
-        if AHEAD.iter().any(|ahead| page == Path::new(ahead)) {
-            continue;
-        }
         for path in named_files(&prose(&text_of(&page))) {
             if !Path::new(ROOT).join(&path).exists() {
                 missing.push(format!("{}: {path}", page.display()));

@@ -1,4 +1,4 @@
-//! Everything that parses bytes from outside, given bytes that nobody meant: what callers send, what
+//! Everything that parses bytes from outside, given bytes that nobody meant: what clients send, what
 //! upstream answers, what operators configure.
 //!
 //! Each target has a corpus in `corpus/`, readable as far as can be, of sound inputs and of those that
@@ -65,12 +65,12 @@ fn no_request_makes_it_panic_answer_500_or_send_what_it_refuses() {
 }
 
 #[test]
-fn no_caller_sees_or_changes_what_is_kept_from_it_and_no_stranger_gets_in() {
+fn no_client_sees_or_changes_what_is_hidden_from_it() {
     corpus_and_some("callers");
 }
 
 #[test]
-fn no_answer_of_upstream_makes_it_panic_answer_500_or_repeat_a_value() {
+fn no_upstream_answer_causes_a_panic_500_or_a_leaked_value() {
     corpus_and_some("upstream");
 }
 

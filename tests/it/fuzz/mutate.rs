@@ -5,7 +5,7 @@
 const DICTIONARY: &str = include_str!("words.dict");
 
 /// Longest input; what is larger is refused for its size alone.
-const LONGEST: usize = 16 * 1024;
+const MAX_INPUT_BYTES: usize = 16 * 1024;
 
 /// What parsers look for, or stumble over.
 pub fn words() -> Vec<Vec<u8>> {
@@ -40,7 +40,7 @@ pub fn mutated(corpus: &[Vec<u8>], words: &[Vec<u8>], random: &mut fastrand::Rng
             change(&mut input, corpus, random);
         }
     }
-    input.truncate(LONGEST);
+    input.truncate(MAX_INPUT_BYTES);
     input
 }
 

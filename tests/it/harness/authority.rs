@@ -46,7 +46,7 @@ impl Authority {
         })
     }
 
-    /// For a caller with this common name.
+    /// For a client with this common name.
     pub fn client(&self, name: &str) -> Identity {
         self.issue(name, |_| {})
     }

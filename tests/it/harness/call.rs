@@ -1,6 +1,6 @@
 //! The call that most tests are about.
 
-use attribute_gateway::simulator::Call;
+use genesys_simulator::SimulatedCall;
 
 /// A live call.
 pub const CALL: &str = "5eed0000-0000-4000-8000-000000000001";
@@ -12,8 +12,8 @@ pub const IVR: &str = "f0000000-0000-4000-8000-000000000001";
 pub const AGENT: &str = "a0000000-0000-4000-8000-000000000001";
 
 /// The call: the customer holds three attributes.
-pub fn customer_call() -> Call {
-    Call::new(CALL)
+pub fn customer_call() -> SimulatedCall {
+    SimulatedCall::new(CALL)
         .customer(CUSTOMER, [("language", "en"), ("tier", "silver"), ("source", "web")])
         .ivr(IVR, [("menu", "2")])
         .agent(AGENT, [("desk", "7")])

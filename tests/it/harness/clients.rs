@@ -1,12 +1,12 @@
-//! Callers of a service that knows its callers.
+//! Clients of a service that knows its clients.
 
 use std::path::Path;
 
-use attribute_gateway::app::digest_of;
+use attribute_gateway::app::key_digest;
 
-/// A table of a caller with this key; `rights` is more of it.
+/// A table of a client with this key; `rights` is more of it.
 pub fn client(name: &str, key: &str, rights: &str) -> String {
-    let digest = digest_of(key.as_bytes()).to_hex();
+    let digest = key_digest(key.as_bytes()).to_hex();
     format!("[[auth.clients]]\nname = \"{name}\"\nkey_sha256 = \"{digest}\"\n{rights}\n")
 }
 

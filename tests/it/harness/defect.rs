@@ -3,18 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use attribute_gateway::app::{App, AppParts, AppSettings, Callers, Requests};
-use attribute_gateway::domain::{AttributeMap, Conversation, Limits, ListPage, Participant, Span};
+use attribute_gateway::app::{App, AppParts, AppSettings, ClientRegistry, RequestLimiter};
+use attribute_gateway::domain::{
+    AttributeLimits, AttributeMap, Conversation, ListPage, Participant, TimeRange,
+};
 use attribute_gateway::error::Error;
 use attribute_gateway::http::{
-    AppState, Documents, EtagKey, HttpSettings, Ops, Readiness, ReadinessReport, paths, router,
+    AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, ReadinessProvider, ReadinessReport,
+    paths, router,
 };
 use attribute_gateway::policy::Backoff;
 use attribute_gateway::ports::{
-    BoxFuture, CallFailure, Conversations, Cycle, FindCall, PatchCall, ReadCall, Unlimited,
+    BoxFuture, ConversationsPort, RequestContext, UnlimitedBudget, UpstreamFailure, UpstreamPatch,
+    UpstreamQuery, UpstreamRead,
 };
-use attribute_gateway::shutdown::Shutdown;
-use attribute_gateway::telemetry::{AccessLog, Metrics};
+use attribute_gateway::shutdown::ShutdownSignal;
+use attribute_gateway::telemetry::{AccessLog, ServiceMetrics};
 use axum::Router;
 
 use super::call::CUSTOMER;
@@ -30,23 +34,23 @@ pub fn defective_in_patch(payload: &'static str, access: &AccessLog) -> Router {
 }
 
 fn service_over(defect: Defect, access: &AccessLog) -> Router {
-    let metrics = Metrics::new(paths::ALL);
-    let shutdown = Shutdown::default();
+    let metrics = ServiceMetrics::new(paths::ALL);
+    let shutdown = ShutdownSignal::default();
     let in_flight = shutdown.tasks().clone();
     let app = App::new(AppParts {
-        callers: Callers::anybody(),
+        client_registry: ClientRegistry::unauthenticated(),
         conversations: Arc::new(defect),
-        pacing: Arc::new(Unlimited),
-        meter: Arc::new(metrics.clone()),
+        call_budget: Arc::new(UnlimitedBudget),
+        recorder: Arc::new(metrics.clone()),
         settings: app_settings(),
         shutdown,
         random: Box::new(|| 0.5),
     });
     let readiness = Arc::new(Ready);
-    let (access, documents) = (access.clone(), Documents::default());
+    let (access, documents) = (access.clone(), OpenApiFiles::default());
     let (recent, audit, spans, crowd) = (None, None, None, None);
-    let requests = Arc::new(Requests::at_most(5000));
-    let ops = Arc::new(Ops {
+    let requests = Arc::new(RequestLimiter::new(5000));
+    let ops = Arc::new(OpsState {
         readiness,
         metrics,
         access,
@@ -55,7 +59,7 @@ fn service_over(defect: Defect, access: &AccessLog) -> Router {
         audit,
         documents,
         requests,
-        crowd,
+        address_limiter: crowd,
         in_flight,
     });
     router(AppState { app, ops, settings: Arc::new(http_settings()) })
@@ -66,15 +70,15 @@ struct Defect {
     reads: bool,
 }
 
-impl Conversations for Defect {
+impl ConversationsPort for Defect {
     fn reads_participants_singly(&self) -> bool {
         false
     }
 
     fn read<'a>(
         &'a self,
-        call: ReadCall,
-        _: &'a Cycle,
+        call: UpstreamRead,
+        _: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Conversation, Error>> {
         let customer = Participant {
             id: CUSTOMER.parse().expect("an id"),
@@ -82,30 +86,34 @@ impl Conversations for Defect {
             state: Some("connected".into()),
             live: true,
             name: None,
-            span: Span::default(),
+            span: TimeRange::default(),
             attributes: AttributeMap::default(),
         };
         let (id, participants) = (call.conversation, vec![customer]);
         Box::pin(async move {
             if self.reads {
-                Ok(Conversation { id, live: Some(true), span: Span::default(), participants })
+                Ok(Conversation { id, live: Some(true), span: TimeRange::default(), participants })
             } else {
                 panics(self.payload)
             }
         })
     }
 
-    fn find<'a>(&'a self, _: FindCall<'a>, _: &'a Cycle) -> BoxFuture<'a, Result<ListPage, Error>> {
+    fn find<'a>(
+        &'a self,
+        _: UpstreamQuery<'a>,
+        _: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
         Box::pin(async { panics(self.payload) })
     }
 
     fn patch<'a>(
         &'a self,
-        _: PatchCall,
-        cycle: &'a Cycle,
-    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        _: UpstreamPatch,
+        context: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
         Box::pin(async {
-            cycle.expose(true);
+            context.mark_ambiguous(true);
             panics(self.payload)
         })
     }
@@ -117,7 +125,7 @@ fn panics(payload: &str) -> ! {
 
 struct Ready;
 
-impl Readiness for Ready {
+impl ReadinessProvider for Ready {
     fn report(&self) -> ReadinessReport {
         ReadinessReport { ready: true, checks: Vec::new() }
     }
@@ -130,7 +138,7 @@ impl Readiness for Ready {
 /// Settings of the use cases as they are by default.
 pub fn app_settings() -> AppSettings {
     AppSettings {
-        limits: Limits { total_bytes: 10_240 },
+        limits: AttributeLimits { total_bytes: 10_240 },
         patch_full: false,
         max_reads: 12,
         settle: Duration::from_secs(10),

@@ -1,16 +1,16 @@
-//! A write, what its caller was told, and what the ledger says to that.
+//! A write, what its client was told, and what the ledger says to that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use attribute_gateway::simulator::{LedgerEntry, Writer};
 use axum::Router;
+use genesys_simulator::{LedgerEntry, WriteSource};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Answer, attributes_of, ms, request, send};
 
-/// A write, and what its caller was told.
+/// A write, and what its client was told.
 pub struct Told {
     pub conversation: String,
     pub wanted: BTreeMap<String, String>,
@@ -44,12 +44,12 @@ impl Told {
         assert!(took <= self.deadline + ms(100), "late by {took:?}: {context}");
     }
 
-    /// Whether another value was there when it was answered, to be seen or as a later caller's of the
+    /// Whether another value was there when it was answered, to be seen or as a later client's of the
     /// same batch.
     pub fn was_replaced(&self, ledger: &[LedgerEntry], key: &str) -> bool {
         let value = self.wanted.get(key).map(String::as_str);
         ledger.iter().any(|entry| {
-            let ours = entry.writer == Writer::Gateway;
+            let ours = entry.writer == WriteSource::Gateway;
             let since = if ours { entry.at } else { entry.visible_at };
             let other = |change: &Option<String>| change.as_deref() != value;
             entry.conversation == self.conversation

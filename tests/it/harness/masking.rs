@@ -1,9 +1,9 @@
-//! Looks at what a test has caused: upstream's side of it, figures, readiness.
+//! Looks at what a test has caused: upstream's side of it, metrics, readiness.
 
 use std::time::Duration;
 
-use attribute_gateway::genesys::Jitter;
-use attribute_gateway::simulator::{CallRecord, Kind};
+use attribute_gateway::genesys::JitterSource;
+use genesys_simulator::{CallRecord, RequestKind};
 use serde_json::Value;
 
 use super::{Answer, TestApp};
@@ -11,7 +11,7 @@ use super::{Answer, TestApp};
 impl TestApp {
     /// When reads, writes or token requests arrived upstream, in milliseconds since the service
     /// was ready.
-    pub fn sent(&self, kind: Kind) -> Vec<u128> {
+    pub fn sent(&self, kind: RequestKind) -> Vec<u128> {
         let calls = self.simulator.calls();
         let of_kind = calls.iter().filter(|call| call.kind == kind);
         of_kind.map(|call| call.at.saturating_duration_since(self.ready).as_millis()).collect()
@@ -25,9 +25,9 @@ impl TestApp {
     /// The kinds of all API calls, in order: `R` for a read, `P` for a PATCH.
     pub fn order(&self) -> String {
         let letter = |call: &CallRecord| match call.kind {
-            Kind::Read => Some('R'),
-            Kind::Patch => Some('P'),
-            Kind::Token | Kind::Analytics | Kind::Other => None,
+            RequestKind::Read => Some('R'),
+            RequestKind::Patch => Some('P'),
+            RequestKind::Token | RequestKind::Analytics | RequestKind::Other => None,
         };
         self.simulator.calls().iter().filter_map(letter).collect()
     }
@@ -36,7 +36,7 @@ impl TestApp {
     /// but the first token has taken a random number yet. `base` is `genesys.backoff_base`; sleeps
     /// end at whole milliseconds.
     pub fn backoffs<const N: usize>(&self, base: Duration) -> [u128; N] {
-        let twin = Jitter::seeded(self.seed);
+        let twin = JitterSource::seeded(self.seed);
         let _token = twin.unit();
         let mut ceiling = base;
         std::array::from_fn(|_| {
@@ -46,7 +46,7 @@ impl TestApp {
         })
     }
 
-    /// A figure of `/metrics`, by its name without the prefix and with its labels.
+    /// A metric of `/metrics`, by its name without the prefix and with its labels.
     pub async fn figure(&self, series: &str) -> f64 {
         let text = self.get("/metrics").await.text;
         let name = format!("attribute_gateway_{series} ");

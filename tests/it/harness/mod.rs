@@ -25,15 +25,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use attribute_gateway::audit::Captured;
+use attribute_gateway::audit::MemoryOutput;
 use attribute_gateway::config::{self, Config, LogFormat};
-use attribute_gateway::genesys::{Jitter, in_process};
-use attribute_gateway::service::{KnownCallers, Parts, Service, span_export};
-use attribute_gateway::simulator::{Call, Fault, Kind, Settings, Simulator};
-use attribute_gateway::telemetry::{Captured as Log, Format, Sink, SpanExport, Telemetry};
+use attribute_gateway::genesys::{JitterSource, in_process};
+use attribute_gateway::service::{ClientSource, Service, ServiceParts, span_export};
+use attribute_gateway::telemetry::{
+    CapturedLog as Log, LogLineFormat, LogWriter, SpanExport, TelemetryOutput,
+};
 use axum::Router;
 use axum::body::Body;
 use axum::middleware::{Next, from_fn};
+use genesys_simulator::{RequestKind, ScriptedFault, SimulatedCall, Simulator, SimulatorSettings};
 use http::Request;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -52,20 +54,20 @@ pub use process::{Demo, Ended, Process, fetch, once, until};
 /// The `Authorization` headers that a platform was sent.
 pub type Overheard = Arc<Mutex<BTreeSet<String>>>;
 
-/// Name of the file of callers.
+/// Name of the file of clients.
 const CLIENTS: &str = "clients.toml";
 
 /// A service under test, being put together.
 #[must_use]
 pub struct Builder {
     env: BTreeMap<String, String>,
-    settings: Settings,
-    calls: Vec<Call>,
-    faults: Vec<Fault>,
+    settings: SimulatorSettings,
+    calls: Vec<SimulatedCall>,
+    faults: Vec<ScriptedFault>,
     seed: u64,
     leftovers_allowed: bool,
     overheard: Overheard,
-    records: Option<Captured>,
+    records: Option<MemoryOutput>,
     collector: Option<Collector>,
     clients: Option<TempDir>,
 }
@@ -77,7 +79,7 @@ pub struct TestApp {
     /// What the service wrote to its log. Only events of this thread, and access lines.
     pub logs: Log,
     /// The audit of its writes.
-    pub records: Captured,
+    pub records: MemoryOutput,
     /// Where its spans go.
     pub collector: Collector,
     spans: Option<SpanExport>,
@@ -94,7 +96,8 @@ impl TestApp {
     /// A service over a platform with one live call, [`CALL`].
     #[expect(clippy::new_ret_no_self, reason = "reads as the scenario: TestApp::new().with_…")]
     pub fn new() -> Builder {
-        let settings = Settings { latency: ms(20), lag: ms(100), ..Settings::default() };
+        let settings =
+            SimulatorSettings { latency: ms(20), lag: ms(100), ..SimulatorSettings::default() };
         Builder {
             env: BTreeMap::from([
                 ("GENESYS_CLIENT_ID".into(), settings.client_id.clone()),
@@ -173,7 +176,7 @@ impl TestApp {
         Answer::read(answer, start.elapsed()).await
     }
 
-    /// The file of callers.
+    /// The file of clients.
     pub fn clients_file(&self) -> PathBuf {
         self.clients.as_ref().expect("callers are known").path().join(CLIENTS)
     }
@@ -195,7 +198,7 @@ impl TestApp {
 
     /// How many API calls upstream has seen, the token's not counted.
     pub fn upstream_calls(&self) -> usize {
-        self.simulator.count(Kind::Read) + self.simulator.count(Kind::Patch)
+        self.simulator.count(RequestKind::Read) + self.simulator.count(RequestKind::Patch)
     }
 
     /// The body of each PATCH so far.
@@ -203,7 +206,7 @@ impl TestApp {
         let calls = self.simulator.calls();
         calls
             .into_iter()
-            .filter(|call| call.kind == Kind::Patch)
+            .filter(|call| call.kind == RequestKind::Patch)
             .filter_map(|call| call.body)
             .collect()
     }
@@ -214,7 +217,7 @@ impl Drop for TestApp {
         if std::thread::panicking() {
             return;
         }
-        let unknown = self.simulator.count(Kind::Other);
+        let unknown = self.simulator.count(RequestKind::Other);
         assert_eq!(unknown, 0, "requests to paths that the platform does not have");
         if !self.leftovers_allowed {
             assert_eq!(self.simulator.faults_left(), 0, "a scripted fault was not met");
@@ -229,7 +232,7 @@ impl Builder {
         self
     }
 
-    /// Knows these callers, each a table as [`client`] makes it, and nobody else.
+    /// Knows these clients, each a table as [`client`] makes it, and nobody else.
     pub fn with_clients(mut self, clients: &[String]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join(CLIENTS);
@@ -239,7 +242,7 @@ impl Builder {
     }
 
     /// Changes the platform.
-    pub fn with_settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    pub fn with_settings(mut self, change: impl FnOnce(&mut SimulatorSettings)) -> Self {
         change(&mut self.settings);
         self
     }
@@ -260,7 +263,7 @@ impl Builder {
     }
 
     /// Adds a conversation, beside or in place of [`CALL`].
-    pub fn with_call(mut self, call: Call) -> Self {
+    pub fn with_call(mut self, call: SimulatedCall) -> Self {
         self.calls.push(call);
         self
     }
@@ -272,7 +275,7 @@ impl Builder {
     }
 
     /// Scripts a fault.
-    pub fn with_fault(mut self, fault: Fault) -> Self {
+    pub fn with_fault(mut self, fault: ScriptedFault) -> Self {
         self.faults.push(fault);
         self
     }
@@ -296,7 +299,7 @@ impl Builder {
     }
 
     /// Has its writes recorded there.
-    pub fn recorded_in(mut self, records: &Captured) -> Self {
+    pub fn recorded_in(mut self, records: &MemoryOutput) -> Self {
         self.records = Some(records.clone());
         self
     }
@@ -320,23 +323,23 @@ impl Builder {
         let (config, loaded) = self.config();
         let simulator = simulated(self.settings, self.calls, self.faults);
         let is_text = config.log.format == LogFormat::Text;
-        let format = if is_text { Format::Text } else { Format::Json };
-        let (sink, logs) = Sink::captured(format);
-        let telemetry = Telemetry::new(sink, format, &config.log.level).expect("a filter");
+        let format = if is_text { LogLineFormat::Text } else { LogLineFormat::Json };
+        let (sink, logs) = LogWriter::captured(format);
+        let telemetry = TelemetryOutput::new(sink, format, &config.log.level).expect("a filter");
         let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
         let collector = self.collector.unwrap_or_default();
         let spans = span_export(&config.tracing, in_process(collector.router(), 1024));
         let spans = spans.expect("a sound endpoint");
-        let parts = Parts {
+        let parts = ServiceParts {
             transport: in_process(
                 listened_to(simulator.router(), self.overheard),
                 config.genesys.max_response_bytes.as_usize(),
             ),
-            jitter: Jitter::seeded(self.seed),
+            jitter: JitterSource::seeded(self.seed),
             access: telemetry.access().clone(),
             audit: self.records.clone().map(|records| Box::new(records) as _),
             tls: None,
-            callers: KnownCallers::of(&config.auth).expect("sound callers"),
+            client_registry: ClientSource::from_auth(&config.auth).expect("sound callers"),
             spans: spans.clone(),
         };
         let service = Service::build(&config, &loaded, parts);
@@ -356,8 +359,8 @@ impl Builder {
         }
     }
 
-    fn config(&self) -> (Config, config::Credentials) {
-        let source = config::Source { file: None, env: self.env.clone() };
+    fn config(&self) -> (Config, config::OauthCredentials) {
+        let source = config::ConfigSource { file: None, env: self.env.clone() };
         let config = config::load(&source).expect("a sound configuration").config;
         let credentials = config.credentials().expect("both are set");
         (config, credentials)
@@ -365,7 +368,11 @@ impl Builder {
 }
 
 /// The platform, with these calls and faults.
-fn simulated(settings: Settings, calls: Vec<Call>, faults: Vec<Fault>) -> Simulator {
+fn simulated(
+    settings: SimulatorSettings,
+    calls: Vec<SimulatedCall>,
+    faults: Vec<ScriptedFault>,
+) -> Simulator {
     let simulator = Simulator::new(settings);
     for call in calls {
         simulator.add_call(call).expect("a sound conversation");

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 
 /// A process that does not get somewhere within this time never will.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Between two looks at something that is to happen.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -39,7 +39,7 @@ pub struct Process {
 
 /// Runs the program until it ends.
 pub async fn once(args: &[&str], env: &[(&str, &str)]) -> Ended {
-    let output = tokio::time::timeout(PATIENCE, command(args, env).output()).await;
+    let output = tokio::time::timeout(PROCESS_TIMEOUT, command(args, env).output()).await;
     let output = output.expect("it ends").expect("it starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     Ended {
@@ -125,7 +125,7 @@ impl Process {
             }
             self.child.wait().await.expect("a child")
         };
-        tokio::time::timeout(PATIENCE, end).await.expect("it ends")
+        tokio::time::timeout(PROCESS_TIMEOUT, end).await.expect("it ends")
     }
 }
 
@@ -163,8 +163,11 @@ pub async fn fetch(method: &str, url: &str, body: impl Into<Bytes>) -> Response<
         .header("content-type", "application/json")
         .body(body.into())
         .expect("a request");
-    let transport = over_http(PATIENCE, 16 << 20).expect("a client");
-    tokio::time::timeout(PATIENCE, transport.oneshot(request)).await.expect("an answer").expect(url)
+    let transport = over_http(PROCESS_TIMEOUT, 16 << 20).expect("a client");
+    tokio::time::timeout(PROCESS_TIMEOUT, transport.oneshot(request))
+        .await
+        .expect("an answer")
+        .expect(url)
 }
 
 /// Waits until `look` finds something.
@@ -177,7 +180,7 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("never: {what}"))
+    tokio::time::timeout(PROCESS_TIMEOUT, looking).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
 async fn collect(from: impl AsyncRead + Unpin, into: Arc<Mutex<String>>) {

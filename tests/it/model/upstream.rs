@@ -3,10 +3,11 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use attribute_gateway::domain::{AttributeMap, Conversation, ListPage, Participant, Span};
+use attribute_gateway::domain::{AttributeMap, Conversation, ListPage, Participant, TimeRange};
 use attribute_gateway::error::Error;
 use attribute_gateway::ports::{
-    BoxFuture, CallFailure, Conversations, Cycle, Fate, FindCall, PatchCall, ReadCall,
+    BoxFuture, ConversationsPort, PatchFate, RequestContext, UpstreamFailure, UpstreamPatch,
+    UpstreamQuery, UpstreamRead,
 };
 use tokio::time::Instant;
 
@@ -70,7 +71,7 @@ impl Upstream {
         self.log.lock().expect("no panic").push(Applied { at, visible: at + self.lag, map });
     }
 
-    async fn answer_read(&self, read: ReadCall) -> Result<Conversation, Error> {
+    async fn answer_read(&self, read: UpstreamRead) -> Result<Conversation, Error> {
         tokio::time::sleep(ms(self.draw(20))).await;
         if self.fails() {
             return Err(unavailable());
@@ -81,7 +82,7 @@ impl Upstream {
             state: None,
             live: true,
             name: None,
-            span: Span::default(),
+            span: TimeRange::default(),
             attributes: self.shown(),
         };
         tokio::time::sleep(ms(self.draw(20))).await;
@@ -89,36 +90,43 @@ impl Upstream {
         Ok(Conversation {
             id: read.conversation,
             live: Some(true),
-            span: Span::default(),
+            span: TimeRange::default(),
             participants,
         })
     }
 
-    async fn answer_patch(&self, patch: PatchCall, cycle: &Cycle) -> Result<(), CallFailure> {
-        if cycle.time_to_start().is_zero() {
-            return Err(failure(Error::DeadlineExceeded("waiting to be sent"), Fate::NotApplied));
+    async fn answer_patch(
+        &self,
+        patch: UpstreamPatch,
+        context: &RequestContext,
+    ) -> Result<(), UpstreamFailure> {
+        if context.time_to_start().is_zero() {
+            return Err(failure(
+                Error::DeadlineExceeded("waiting to be sent"),
+                PatchFate::NotApplied,
+            ));
         }
-        cycle.expose(true);
+        context.mark_ambiguous(true);
         tokio::time::sleep(ms(self.draw(20))).await;
         assert!(self.panics_at.is_none_or(|key| patch.attributes.get(key).is_none()), "on purpose");
         let fate = match self.draw(3) {
             _ if !self.fails() => None,
-            0 => Some((unavailable(), Fate::NotApplied)),
-            1 => Some((Error::UpstreamConflict, Fate::NotApplied)),
-            2 => Some((unavailable(), Fate::Unknown)),
-            _ => Some((unavailable(), Fate::UnknownOnce)),
+            0 => Some((unavailable(), PatchFate::NotApplied)),
+            1 => Some((Error::UpstreamConflict, PatchFate::NotApplied)),
+            2 => Some((unavailable(), PatchFate::Unknown)),
+            _ => Some((unavailable(), PatchFate::UnknownOnce)),
         };
         let applied = match &fate {
             None => true,
-            Some((_, Fate::NotApplied)) => false,
+            Some((_, PatchFate::NotApplied)) => false,
             Some(_) => self.draw(1) == 0,
         };
         if applied {
             self.apply(patch.attributes);
         }
         tokio::time::sleep(ms(self.draw(20))).await;
-        if matches!(fate, Some((_, Fate::NotApplied))) {
-            cycle.expose(false);
+        if matches!(fate, Some((_, PatchFate::NotApplied))) {
+            context.mark_ambiguous(false);
         }
         fate.map_or(Ok(()), |(error, fate)| Err(failure(error, fate)))
     }
@@ -128,39 +136,43 @@ fn unavailable() -> Error {
     Error::UpstreamUnavailable { reason: "trouble".to_owned(), retry_after: ms(30) }
 }
 
-fn failure(error: Error, fate: Fate) -> CallFailure {
-    CallFailure { error, fate, wait: None }
+fn failure(error: Error, fate: PatchFate) -> UpstreamFailure {
+    UpstreamFailure { error, fate, wait: None }
 }
 
-impl Conversations for Upstream {
+impl ConversationsPort for Upstream {
     fn reads_participants_singly(&self) -> bool {
         false
     }
 
     fn read<'a>(
         &'a self,
-        read: ReadCall,
-        cycle: &'a Cycle,
+        read: UpstreamRead,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Conversation, Error>> {
         Box::pin(async move {
-            let answer = tokio::time::timeout_at(cycle.deadline(), self.answer_read(read)).await;
+            let answer = tokio::time::timeout_at(context.deadline(), self.answer_read(read)).await;
             answer.unwrap_or(Err(Error::DeadlineExceeded("reading")))
         })
     }
 
-    fn find<'a>(&'a self, _: FindCall<'a>, _: &'a Cycle) -> BoxFuture<'a, Result<ListPage, Error>> {
+    fn find<'a>(
+        &'a self,
+        _: UpstreamQuery<'a>,
+        _: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<ListPage, Error>> {
         Box::pin(async { Ok(ListPage::default()) })
     }
 
     fn patch<'a>(
         &'a self,
-        patch: PatchCall,
-        cycle: &'a Cycle,
-    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        patch: UpstreamPatch,
+        context: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
         Box::pin(async move {
-            let answer = self.answer_patch(patch, cycle);
-            let answer = tokio::time::timeout_at(cycle.deadline(), answer).await;
-            let late = || failure(Error::DeadlineExceeded("sending"), Fate::Unknown);
+            let answer = self.answer_patch(patch, context);
+            let answer = tokio::time::timeout_at(context.deadline(), answer).await;
+            let late = || failure(Error::DeadlineExceeded("sending"), PatchFate::Unknown);
             answer.unwrap_or_else(|_| Err(late()))
         })
     }

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 /// How often a text may have been escaped: as JSON in a URL in HTML, say.
-const DEEPEST: usize = 4;
+const MAX_DEPTH: usize = 4;
 
 /// The text as it stands, and with its escapes undone, once and again.
 pub fn readings(text: &str) -> Vec<Cow<'_, str>> {
     let mut readings = vec![Cow::Borrowed(text)];
-    for _ in 0..DEEPEST {
+    for _ in 0..MAX_DEPTH {
         let last = readings.last().map_or(text, AsRef::as_ref);
         let next = unescaped(last);
         if next == last {
@@ -39,13 +39,13 @@ fn unescaped(text: &str) -> String {
             '%' => percent(rest),
             '&' => entity(rest),
             '\\' => backslash(rest),
-            '+' => Some((Piece::Character(' '), 1)),
+            '+' => Some((EscapePiece::Character(' '), 1)),
             _ => None,
         };
-        let (piece, length) = found.unwrap_or((Piece::Character(first), first.len_utf8()));
+        let (piece, length) = found.unwrap_or((EscapePiece::Character(first), first.len_utf8()));
         match piece {
-            Piece::Byte(byte) => plain.push(byte),
-            Piece::Character(character) => {
+            EscapePiece::Byte(byte) => plain.push(byte),
+            EscapePiece::Character(character) => {
                 plain.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             }
         }
@@ -55,20 +55,20 @@ fn unescaped(text: &str) -> String {
 }
 
 /// What an escape stands for.
-enum Piece {
+enum EscapePiece {
     /// One byte of UTF-8.
     Byte(u8),
     Character(char),
 }
 
 /// Of a URL: `%C3`.
-fn percent(text: &str) -> Option<(Piece, usize)> {
+fn percent(text: &str) -> Option<(EscapePiece, usize)> {
     let byte = u8::from_str_radix(text.get(1..3)?, 16).ok()?;
-    Some((Piece::Byte(byte), 3))
+    Some((EscapePiece::Byte(byte), 3))
 }
 
 /// Of HTML: `&amp;`, `&#252;`, `&#xFC;`.
-fn entity(text: &str) -> Option<(Piece, usize)> {
+fn entity(text: &str) -> Option<(EscapePiece, usize)> {
     let end = text.bytes().take(12).position(|byte| byte == b';')?;
     let name = &text[1..end];
     let character = match name.to_ascii_lowercase().as_str() {
@@ -87,25 +87,25 @@ fn entity(text: &str) -> Option<(Piece, usize)> {
             char::from_u32(value.ok()?)?
         }
     };
-    Some((Piece::Character(character), end + 1))
+    Some((EscapePiece::Character(character), end + 1))
 }
 
 /// Of JSON and of programs: `\n`, `\"`, `\u00fc`, `\u{fc}`, `\xfc`.
-fn backslash(text: &str) -> Option<(Piece, usize)> {
+fn backslash(text: &str) -> Option<(EscapePiece, usize)> {
     let character = match text.as_bytes().get(1)? {
         b'n' => '\n',
         b'r' => '\r',
         b't' => '\t',
-        b'x' => return Some((Piece::Character(hex(text.get(2..4)?)?), 4)),
+        b'x' => return Some((EscapePiece::Character(hex(text.get(2..4)?)?), 4)),
         b'u' if text[2..].starts_with('{') => {
             let end = text.find('}')?;
-            return Some((Piece::Character(hex(&text[3..end])?), end + 1));
+            return Some((EscapePiece::Character(hex(&text[3..end])?), end + 1));
         }
         b'u' => return code_units(text),
         byte if byte.is_ascii_punctuation() => char::from(*byte),
         _ => return None,
     };
-    Some((Piece::Character(character), 2))
+    Some((EscapePiece::Character(character), 2))
 }
 
 fn hex(digits: &str) -> Option<char> {
@@ -113,7 +113,7 @@ fn hex(digits: &str) -> Option<char> {
 }
 
 /// `\u00fc`, or two of them that are one character.
-fn code_units(text: &str) -> Option<(Piece, usize)> {
+fn code_units(text: &str) -> Option<(EscapePiece, usize)> {
     let unit = |at: usize| {
         let escape = text.get(at..at + 6)?.strip_prefix("\\u")?;
         u16::from_str_radix(escape, 16).ok()
@@ -121,7 +121,7 @@ fn code_units(text: &str) -> Option<(Piece, usize)> {
     let units = [Some(unit(0)?), unit(6)];
     let mut decoded = char::decode_utf16(units.into_iter().flatten());
     let character = decoded.next()?.ok()?;
-    Some((Piece::Character(character), 6 * character.len_utf16()))
+    Some((EscapePiece::Character(character), 6 * character.len_utf16()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use attribute_gateway::config::Network;
+use attribute_gateway::config::IpNetwork;
 use attribute_gateway::http::forwarded;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -19,7 +19,7 @@ pub fn run(input: &[u8]) {
     let mut lines = text.lines();
     let (Some(networks), Some(socket)) = (lines.next(), lines.next()) else { return };
     let Ok(socket) = socket.parse::<SocketAddr>() else { return };
-    let networks: Vec<Network> =
+    let networks: Vec<IpNetwork> =
         networks.split([' ', ',']).filter_map(|network| network.parse().ok()).collect();
     networks.iter().for_each(sound);
     let lines: Vec<HeaderValue> = lines.filter_map(|line| line.parse().ok()).collect();
@@ -46,7 +46,7 @@ pub fn run(input: &[u8]) {
 }
 
 /// A network is read as it is shown, and means an address of version 4 in each of its two spellings.
-fn sound(network: &Network) {
+fn sound(network: &IpNetwork) {
     assert_eq!(network.to_string().parse().as_ref(), Ok(network));
     let (address, _) =
         network.to_string().split_once('/').map(|(a, b)| (a.to_owned(), b.len())).expect("both");

@@ -1,19 +1,19 @@
-//! What callers send where callers are known: credentials in each of their places, and requests by
+//! What clients send where clients are known: credentials in each of their places, and requests by
 //! those whose rights are narrow.
 //!
 //! An input is as for `requests`; `x-client-certificate` is the subject of the certificate that was
-//! shown. No caller may see some attributes of the call. It is played twice, once over a call that does
+//! shown. No client may see some attributes of the call. It is played twice, once over a call that does
 //! not have them: nobody can tell which was which.
 
 use std::sync::LazyLock;
 
-use attribute_gateway::app::digest_of;
+use attribute_gateway::app::key_digest;
 use attribute_gateway::config::Config;
-use attribute_gateway::http::Peer;
-use attribute_gateway::simulator::{Call, Kind, Settings, Simulator};
+use attribute_gateway::http::PeerInfo;
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use genesys_simulator::{RequestKind, SimulatedCall, Simulator, SimulatorSettings};
 use http::Request;
 
 use super::input::{holds, parts, written_request};
@@ -25,7 +25,7 @@ const AGENT: &str = "5eed0000-0000-4000-8000-0000000000a1";
 /// The value of all that is hidden.
 const HIDDEN: &str = "canary-hidden-5e1f";
 
-/// Keys that no caller may see.
+/// Keys that no client may see.
 const KEPT_FROM_ALL: [&str; 2] = ["national_id", "crm_secret_pin"];
 
 /// Name, key, certificate, and rights. None may see what is hidden, or reach the agent.
@@ -70,11 +70,11 @@ participants = ["customer"]"#,
     ),
 ];
 
-/// The key of the only caller that may not write.
+/// The key of the only client that may not write.
 const READER: &str = "key-report";
 
 /// More requests of one input are left out.
-const MOST: usize = 4;
+const MAX_ENTRIES: usize = 4;
 
 static GUARDED: LazyLock<Config> = LazyLock::new(|| {
     let line = |name: &str, value: &str| {
@@ -82,7 +82,7 @@ static GUARDED: LazyLock<Config> = LazyLock::new(|| {
     };
     let tables = CALLERS.map(|(name, key, certificate, rights)| {
         let digest =
-            if key.is_empty() { String::new() } else { digest_of(key.as_bytes()).to_hex() };
+            if key.is_empty() { String::new() } else { key_digest(key.as_bytes()).to_hex() };
         let known_by = line("key_sha256", &digest) + &line("certificate", certificate);
         format!("[[auth.clients]]\nname = \"{name}\"\n{known_by}{rights}\n")
     });
@@ -91,7 +91,7 @@ static GUARDED: LazyLock<Config> = LazyLock::new(|| {
 
 /// Sends these requests to two services, of which one has something to hide.
 pub fn run(input: &[u8]) {
-    let requests = || parts(input).into_iter().take(MOST).filter_map(written_request);
+    let requests = || parts(input).into_iter().take(MAX_ENTRIES).filter_map(written_request);
     if requests().next().is_none() {
         return;
     }
@@ -109,12 +109,12 @@ pub fn run(input: &[u8]) {
 }
 
 async fn play(requests: impl Iterator<Item = Request<Body>>, hidden: &[&str]) -> Vec<Told> {
-    let settings = Settings { size_limit: None, ..Settings::default() };
+    let settings = SimulatorSettings { size_limit: None, ..SimulatorSettings::default() };
     let simulator = Simulator::new(settings);
     let open = [("language", "en"), ("tier", "silver")];
     let kept = KEPT_FROM_ALL.into_iter().zip(hidden.iter().copied());
     let desk = hidden.first().map(|value| ("desk", *value));
-    let call = Call::new(CALL).customer(CUSTOMER, open.into_iter().chain(kept));
+    let call = SimulatedCall::new(CALL).customer(CUSTOMER, open.into_iter().chain(kept));
     simulator.add_call(call.agent(AGENT, desk)).expect("sound");
     let before = [CUSTOMER, AGENT].map(|id| hidden_of(&simulator, id));
     let fuzzed = Fuzzed::over(simulator.router(), &GUARDED, "debug");
@@ -123,9 +123,9 @@ async fn play(requests: impl Iterator<Item = Request<Body>>, hidden: &[&str]) ->
     for request in requests {
         let shown = Shown::by(&request);
         let path = request.uri().path().to_owned();
-        let sent = simulator.count(Kind::Patch);
+        let sent = simulator.count(RequestKind::Patch);
         let told = fuzzed.send(request).await;
-        let wrote = simulator.count(Kind::Patch) > sent;
+        let wrote = simulator.count(RequestKind::Patch) > sent;
         shown.check(&path, told.status, wrote);
         let counts = path != "/metrics" && path != "/readyz";
         answers.extend(counts.then_some(told));
@@ -136,7 +136,7 @@ async fn play(requests: impl Iterator<Item = Request<Body>>, hidden: &[&str]) ->
     answers
 }
 
-/// What no caller may change: keys that all may not see, and everything of the agent.
+/// What no client may change: keys that all may not see, and everything of the agent.
 fn hidden_of(simulator: &Simulator, participant: &str) -> Vec<(String, String)> {
     let all = simulator.attributes(CALL, participant).expect("there is one");
     let of_all = |key: &str| key == "national_id" || key.starts_with("crm_secret_");
@@ -145,14 +145,15 @@ fn hidden_of(simulator: &Simulator, participant: &str) -> Vec<(String, String)> 
 
 /// What a request shows of who makes it, looked at as generously as can be.
 struct Shown {
-    /// Keys of callers that stand anywhere in it, plainly or in base64.
+    /// Keys of clients that stand anywhere in it, plainly or in base64.
     keys: Vec<&'static str>,
     certificate: String,
 }
 
 impl Shown {
     fn by(request: &Request<Body>) -> Self {
-        let subject = request.extensions().get::<Peer>().and_then(|peer| peer.certificate.as_ref());
+        let subject =
+            request.extensions().get::<PeerInfo>().and_then(|peer| peer.certificate.as_ref());
         let values = || request.headers().values();
         let stands = |key: &&str| values().any(|value| is_in(key, value.as_bytes()));
         let keys = CALLERS.map(|caller| caller.1).into_iter().filter(|key| !key.is_empty());
@@ -162,7 +163,7 @@ impl Shown {
         }
     }
 
-    /// Whether it may be this caller: it shows all that the caller is known by.
+    /// Whether it may be this client: it shows all that the client is known by.
     fn may_be(&self, (_, key, certificate, _): (&str, &str, &str, &str)) -> bool {
         let known_by = key.is_empty() || self.keys.contains(&key);
         known_by && (certificate.is_empty() || certificate == self.certificate)

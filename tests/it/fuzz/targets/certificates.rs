@@ -1,4 +1,4 @@
-//! Certificates of callers: whom they name, and until when they are good.
+//! Certificates of clients: whom they name, and until when they are good.
 //!
 //! An input is a certificate in DER, or what claims to be one. The TLS library has looked at it before,
 //! and whoever signed it is trusted, but not every name in it need be.
@@ -12,7 +12,7 @@ mod x509;
 
 /// Reads the certificate; two names are never written alike, so that nobody is taken for another.
 pub fn run(input: &[u8]) {
-    if let Some(term) = x509::Term::of(input) {
+    if let Some(term) = x509::ValidityPeriod::parse(input) {
         assert_eq!(term.within(term), term);
         assert_eq!(term.fault(term.begins).is_some(), term.begins > term.expires);
     }

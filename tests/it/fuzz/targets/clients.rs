@@ -1,4 +1,4 @@
-//! Files of callers, as `auth.clients_file` names them, and the rights that they give.
+//! Files of clients, as `auth.clients_file` names them, and the rights that they give.
 //!
 //! An input is such a file.
 
@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use attribute_gateway::config::ClientEntry;
-use attribute_gateway::domain::{Access, AttributeKey, AttributeMap, AttributeValue, Rights};
+use attribute_gateway::domain::{
+    AccessMode, AttributeKey, AttributeMap, AttributeValue, ClientRights,
+};
 
 use super::service::OPEN;
 
@@ -16,7 +18,7 @@ const SECRET: &str = "hunter2";
 /// Keys of attributes, as they are found.
 const KEYS: [&str; 6] = ["crm_id", "crm_secret_pin", "tier", "national_id", " a  b", "*"];
 
-/// Reads the file; the callers in it are known apart, and their rights do not contradict themselves.
+/// Reads the file; the clients in it are known apart, and their rights do not contradict themselves.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     match OPEN.auth.callers_with(Path::new("clients.toml"), text) {
@@ -60,7 +62,7 @@ fn known_apart(callers: &[ClientEntry]) {
 }
 
 /// Seeing is not being refused, a map shows exactly what is seen, and patterns fit what they must.
-fn sound(rights: &Rights) {
+fn sound(rights: &ClientRights) {
     let entry = |key: &&str| (AttributeKey::existing(key), AttributeValue::new("x"));
     let map: AttributeMap = KEYS.iter().map(entry).collect();
     let seen = rights.seen(&map);
@@ -72,5 +74,5 @@ fn sound(rights: &Rights) {
         let allowed = rights.allow.iter().flatten().any(|pattern| pattern.matches(key));
         assert_eq!(rights.sees(key), !kept && (allowed || rights.allow.is_none()), "{key}");
     }
-    assert_eq!(rights.may_write(), rights.access == Access::Write);
+    assert_eq!(rights.may_write(), rights.access == AccessMode::Write);
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
-use attribute_gateway::config::{self, Source};
+use attribute_gateway::config::{self, ConfigSource};
 
 /// Stands for a secret, wherever an input has it.
 const SECRET: &str = "hunter2";
@@ -27,7 +27,7 @@ pub fn run(input: &[u8]) {
         .collect();
     let mut toml = tempfile::NamedTempFile::new().expect("a file");
     toml.write_all(file).expect("written");
-    let source = Source { file: Some(toml.path().to_owned()), env };
+    let source = ConfigSource { file: Some(toml.path().to_owned()), env };
     let discreet = keeps_secrets_in_place(file, &source.env);
     match config::load(&source) {
         Ok(loaded) => {

@@ -1,7 +1,7 @@
 //! Inputs that are written as people write requests and answers: a first line, a header a line, an empty
 //! line, the body. `----` on a line of its own parts one from the next.
 
-use attribute_gateway::http::{CertificateSubject, Peer};
+use attribute_gateway::http::{CertificateSubject, PeerInfo};
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Request};
 
@@ -61,7 +61,7 @@ pub fn request(
     headers: &[Header<'_>],
     body: &[u8],
 ) -> Option<Request<Body>> {
-    let mut peer = Peer::at("192.0.2.7:4711".parse().expect("an address"));
+    let mut peer = PeerInfo::from_address("192.0.2.7:4711".parse().expect("an address"));
     let mut request = Request::builder().method(method).uri(target);
     for (name, value) in headers {
         if name.eq_ignore_ascii_case(CERTIFICATE) {

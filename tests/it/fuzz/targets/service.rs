@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use attribute_gateway::config::{self, Config};
-use attribute_gateway::genesys::{Jitter, in_process};
+use attribute_gateway::genesys::{JitterSource, in_process};
 use attribute_gateway::http::paths;
-use attribute_gateway::service::{KnownCallers, Parts, Service};
-use attribute_gateway::telemetry::{Captured, Format, Sink, Telemetry};
+use attribute_gateway::service::{ClientSource, Service, ServiceParts};
+use attribute_gateway::telemetry::{CapturedLog, LogLineFormat, LogWriter, TelemetryOutput};
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request};
@@ -25,7 +25,7 @@ const OF_UPSTREAM: [u16; 3] = [502, 503, 504];
 
 /// Longest that any answer may take, on the paused clock: the longest deadline, and what may come on
 /// top of it.
-const LONGEST: Duration = Duration::from_millis(60_100);
+const MAX_RUN_TIME: Duration = Duration::from_millis(60_100);
 
 /// For every service.
 const SETTINGS: &str = r#"
@@ -44,7 +44,7 @@ pub static OPEN: LazyLock<Config> = LazyLock::new(|| configured(""));
 /// A service over some platform.
 pub struct Fuzzed {
     pub service: Service,
-    pub logs: Captured,
+    pub logs: CapturedLog,
     _subscriber: tracing::subscriber::DefaultGuard,
 }
 
@@ -66,7 +66,7 @@ pub fn paused<T>(input: impl Future<Output = T>) -> T {
 pub fn configured(more: &str) -> Config {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all([SETTINGS, more].concat().as_bytes()).expect("written");
-    let source = config::Source { file: Some(file.path().to_owned()), env: BTreeMap::new() };
+    let source = config::ConfigSource { file: Some(file.path().to_owned()), env: BTreeMap::new() };
     config::load(&source).expect("a sound configuration").config
 }
 
@@ -74,17 +74,17 @@ impl Fuzzed {
     /// A service over this platform. Needs a runtime.
     pub fn over(platform: Router, config: &Config, level: &str) -> Self {
         let credentials = config.credentials().expect("both are set");
-        let (sink, logs) = Sink::captured(Format::Json);
-        let telemetry = Telemetry::new(sink, Format::Json, level).expect("a filter");
+        let (sink, logs) = LogWriter::captured(LogLineFormat::Json);
+        let telemetry = TelemetryOutput::new(sink, LogLineFormat::Json, level).expect("a filter");
         let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
-        let parts = Parts {
+        let parts = ServiceParts {
             transport: in_process(platform, config.genesys.max_response_bytes.as_usize()),
-            jitter: Jitter::seeded(7),
+            jitter: JitterSource::seeded(7),
             access: telemetry.access().clone(),
             tls: None,
             audit: None,
             spans: None,
-            callers: KnownCallers::of(&config.auth).expect("sound callers"),
+            client_registry: ClientSource::from_auth(&config.auth).expect("sound callers"),
         };
         let service = Service::build(config, &credentials, parts);
         Self { service, logs, _subscriber: subscriber }
@@ -95,7 +95,7 @@ impl Fuzzed {
         let start = Instant::now();
         let readiness = request.uri().path() == paths::READYZ;
         let answer = self.service.router().oneshot(request).await.expect("infallible");
-        assert!(start.elapsed() <= LONGEST, "late by the clock: {:?}", start.elapsed());
+        assert!(start.elapsed() <= MAX_RUN_TIME, "late by the clock: {:?}", start.elapsed());
         let (head, body) = answer.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes().to_vec();
         let told = Told { status: head.status.as_u16(), headers: head.headers, body };
@@ -122,7 +122,7 @@ impl Told {
         let problem: serde_json::Value = serde_json::from_slice(&self.body).expect("a problem");
         assert_eq!(problem["status"], self.status, "{problem}");
         let code = problem["code"].as_str().expect("a code");
-        assert!(attribute_gateway::error::Code::parse(code).is_some(), "{problem}");
+        assert!(attribute_gateway::error::ErrorCode::parse(code).is_some(), "{problem}");
         assert!(problem["effect"].is_string() && problem["hint"].is_string(), "{problem}");
     }
 }

@@ -5,15 +5,15 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use attribute_gateway::config::{BaseUrl, ByteSize, Network, PathTemplate, Proxy, Region};
+use attribute_gateway::config::{BaseUrl, ByteSize, HttpProxy, IpNetwork, PathTemplate, Region};
 use attribute_gateway::domain::{
-    AttributeKey, AttributeMap, AttributeValue, ClientName, ConversationId, Direction, KeyDigest,
-    KeyPattern, ParticipantId, ParticipantSelector, PhoneNumber, ResourceId, Timestamp,
+    AttributeKey, AttributeMap, AttributeValue, CallDirection, ClientName, ConversationId,
+    KeyDigest, KeyPattern, ParticipantId, ParticipantSelector, PhoneNumber, ResourceId, Timestamp,
 };
-use attribute_gateway::error::Code;
+use attribute_gateway::error::ErrorCode;
 
 /// Longer texts take the plain search for a pattern too long.
-const LONGEST: usize = 24;
+const MAX_TEXT_BYTES: usize = 24;
 
 /// Reads the text; what was read is read again from what it is shown as.
 pub fn run(input: &[u8]) {
@@ -26,7 +26,7 @@ pub fn run(input: &[u8]) {
         "selector" => shown_as_read::<ParticipantSelector>(text),
         "client" => shown_as_read::<ClientName>(text),
         "size" => shown_as_read::<ByteSize>(text),
-        "network" => shown_as_read::<Network>(text),
+        "network" => shown_as_read::<IpNetwork>(text),
         "url" => url(text),
         "region" => shown_as_read::<Region>(text),
         "pattern" => pattern(text),
@@ -44,9 +44,11 @@ pub fn run(input: &[u8]) {
             let digest = text.parse::<KeyDigest>().map(|digest| digest.to_hex());
             assert!(digest.is_err() || digest == Ok(text.to_lowercase()), "{text}");
         }
-        "code" => assert!(Code::parse(text).is_none_or(|code| code.as_str() == text), "{text}"),
+        "code" => {
+            assert!(ErrorCode::parse(text).is_none_or(|code| code.as_str() == text), "{text}")
+        }
         "direction" => {
-            assert!(Direction::parse(text).is_none_or(|one| one.as_str() == text), "{text}");
+            assert!(CallDirection::parse(text).is_none_or(|one| one.as_str() == text), "{text}");
         }
         _ => {}
     }
@@ -71,10 +73,13 @@ fn url(text: &str) {
 
 /// Nothing of a proxy but its address is shown.
 fn proxy(text: &str) {
-    let Ok(proxy) = text.parse::<Proxy>() else { return };
+    let Ok(proxy) = text.parse::<HttpProxy>() else { return };
     let address = proxy.to_string();
     assert!(address.parse::<http::Uri>().is_ok(), "{address}");
-    assert!(address.parse::<Proxy>().is_ok_and(|bare| bare.credentials().is_none()), "{address}");
+    assert!(
+        address.parse::<HttpProxy>().is_ok_and(|bare| bare.credentials().is_none()),
+        "{address}"
+    );
 }
 
 /// A pattern, a line end, and a key: they fit if every text was tried for each star.
@@ -82,7 +87,7 @@ fn pattern(text: &str) {
     let (pattern, key) = text.split_once('\n').unwrap_or((text, "tier"));
     shown_as_read::<KeyPattern>(pattern);
     let Ok(parsed) = pattern.parse::<KeyPattern>() else { return };
-    if text.len() <= LONGEST {
+    if text.len() <= MAX_TEXT_BYTES {
         let letters = |text: &str| text.chars().collect::<Vec<_>>();
         assert_eq!(parsed.matches(key), fits(&letters(pattern), &letters(key)), "{text}");
     }
