@@ -140,8 +140,6 @@ struct WriteOperation {
     kept: WriteVerifier,
     /// Everything of this client that was sent.
     sent: Patch,
-    /// The same, PATCH by PATCH.
-    sends: Vec<Patch>,
     /// The PATCH that it was part of last, other clients' changes included.
     batch: Arc<Patch>,
     /// What stood there before it, as far as that is known.
@@ -205,7 +203,6 @@ impl WriteOperation {
             shown_after: false,
             kept: WriteVerifier::default(),
             sent: Patch::default(),
-            sends: Vec::new(),
             batch: Arc::default(),
             batch_stood: Arc::default(),
             taken: BTreeSet::new(),

@@ -36,7 +36,7 @@ def check(answer, status, kind):
 
 
 def body(**attributes):
-    return models.WriteBody(attributes=models.WriteBodyAttributes.from_dict(attributes))
+    return models.WriteRequestBody(attributes=models.WriteRequestBodyAttributes.from_dict(attributes))
 
 
 def main():
@@ -48,14 +48,14 @@ def main():
         return put_attributes.sync_detailed(conversation, client=client, **options)
 
     answer = get_attributes.sync_detailed(LIVE, client=client)
-    read = check(answer, 200, models.ReadAnswer)
+    read = check(answer, 200, models.AttributesResponse)
     assert read.conversation_id == LIVE and read.participant.purpose == "customer"
     assert read.attributes["customer_tier"] == "gold" and read.size.limit_bytes == 10240
     tag = answer.headers["etag"]
     seen = get_attributes.sync_detailed(LIVE, client=client, if_none_match=tag)
     assert seen.status_code == 304 and seen.parsed is None
 
-    wrote = check(put(body=body(loyalty_tier=str(uuid4())), if_match=tag), 200, models.WriteAnswer)
+    wrote = check(put(body=body(loyalty_tier=str(uuid4())), if_match=tag), 200, models.WriteResponse)
     assert wrote.outcomes["loyalty_tier"] == "verified" and wrote.verification.status == "verified"
     late = check(put(body=body(loyalty_tier="silver"), if_match=tag), 412, models.Problem)
     assert late.code == "precondition-failed" and late.effect == models.ProblemEffect.NOTAPPLIED
@@ -66,35 +66,35 @@ def main():
     assert large.bytes_ > large.limit_bytes == 10240
     ended = check(put(ENDED, body=body(note="x")), 409, models.Problem)
     assert ended.code == "conversation-ended" and not ended.retryable and ended.retry_after_seconds is UNSET
-    dry = check(put(body=body(note="x"), dry_run=True), 200, models.WriteAnswer)
+    dry = check(put(body=body(note="x"), dry_run=True), 200, models.WriteResponse)
     assert dry.dry_run and dry.outcomes["note"] == "wouldSend" and dry.verification is UNSET
 
-    null = models.PatchBodyAttributes.from_dict({"loyalty_tier": None, "visits": "3"})
-    patch = models.PatchBody(attributes=null)
-    patched = check(patch_attributes.sync_detailed(LIVE, client=client, body=patch), 200, models.WriteAnswer)
+    null = models.PatchRequestBodyAttributes.from_dict({"loyalty_tier": None, "visits": "3"})
+    patch = models.PatchRequestBody(attributes=null)
+    patched = check(patch_attributes.sync_detailed(LIVE, client=client, body=patch), 200, models.WriteResponse)
     assert patched.outcomes.to_dict() == {"loyalty_tier": "cleared", "visits": "verified"}
 
     key = "50 % / ümlaut?"
-    one = models.KeyBody(value="there")
-    check(put_attribute.sync_detailed(LIVE, key, client=client, body=one), 200, models.WriteAnswer)
-    found = check(get_attribute.sync_detailed(LIVE, key, client=client), 200, models.KeyAnswer)
+    one = models.AttributeRequestBody(value="there")
+    check(put_attribute.sync_detailed(LIVE, key, client=client, body=one), 200, models.WriteResponse)
+    found = check(get_attribute.sync_detailed(LIVE, key, client=client), 200, models.AttributeResponse)
     assert (found.key, found.value) == (key, "there")
-    gone = check(delete_attribute.sync_detailed(LIVE, key, client=client), 200, models.WriteAnswer)
+    gone = check(delete_attribute.sync_detailed(LIVE, key, client=client), 200, models.WriteResponse)
     assert gone.outcomes[key] == "cleared"
     missing = check(get_attribute.sync_detailed(LIVE, key, client=client), 404, models.Problem)
     assert missing.code == "attribute-not-found"
 
     flat = models.GetAttributesView.FLAT
     flat = get_attributes.sync_detailed(NOBODY, client=client, view=flat, keys="visits")
-    told = check(flat, 200, models.FlatAnswer)
+    told = check(flat, 200, models.FlatResponse)
     assert not told.ok and told.code == "conversation-not-found" and told["visits"] == ""
     everybody = get_attributes.sync_detailed(LIVE, client=client, participant="all")
-    assert check(everybody, 200, models.ReadAllAnswer).participants[0].attributes["visits"] == "3"
+    assert check(everybody, 200, models.AllAttributesResponse).participants[0].attributes["visits"] == "3"
     seen = check(get_conversation.sync_detailed(LIVE, client=client), 200, models.Conversation)
     assert seen.state == "live" and "customer" in seen.participants[0].selectors
     page = check(list_conversations.sync_detailed(client=client, limit=1), 200, models.ConversationList)
     assert len(page.conversations) == 1 and page.next_cursor
-    search = models.SearchBody(ani="no number")
+    search = models.SearchRequestBody(ani="no number")
     refused = check(search_conversations.sync_detailed(client=client, body=search), 400, models.Problem)
     assert refused.errors[0].pointer == "#/ani"
     print("the generated Python client: all as documented")

@@ -204,7 +204,6 @@ impl WriteOperation {
         self.overtaken.retain(|key| carried.get(key).is_none());
         self.overtaken.extend(overtaken);
         self.sent = std::mem::take(&mut self.sent).then(carried.clone());
-        self.sends.push(carried.clone());
         self.watch.add(&carried, &sent.shown, &sent.unseen, sent.shown_at < self.arrived);
         (self.batch, self.batch_stood, self.losses) = (sent.patch, sent.state_before, sent.losses);
         self.before = (*sent.shown).clone();
@@ -271,7 +270,6 @@ impl WriteOperation {
     fn start_over(&mut self, now: &AttributeMap) -> Result<Option<Patch>, Error> {
         self.set_baseline(now);
         (self.watch, self.sent) = (WriteVerifier::default(), Patch::default());
-        self.sends.clear();
         self.overtaken.clear();
         let pending = self.pending(now)?;
         let wanted = !pending.is_empty() || self.request.condition.is_some();
