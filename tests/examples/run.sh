@@ -53,12 +53,13 @@ compile_typescript() {
         --outDir "$node" deploy/examples/set-attribute.ts
 }
 
-# Starts a demo on ports that the system chooses, and the scenarios with a client against it.
+# Starts a demo on ports that the system chooses, and the scenarios with a client against it. The settle time
+# is short, so that a client learns of a replaced value before its patience ends.
 # $1: its name; then the client's command
 try_client() {
     local name=$1 log=$work/$1-demo.log tries urls
     shift
-    GATEWAY__SERVER__BIND=127.0.0.1:0 GATEWAY__SIMULATOR__BIND=127.0.0.1:0 \
+    GATEWAY__VERIFY__SETTLE=1s GATEWAY__SERVER__BIND=127.0.0.1:0 GATEWAY__SIMULATOR__BIND=127.0.0.1:0 \
         "$target/debug/attribute-gateway" demo >"$log" 2>&1 &
     demos+=($!)
     for ((tries = 0; tries < 100; tries++)); do
