@@ -288,3 +288,26 @@ async fn a_drain_answers_the_writes_that_still_wait() {
         answer.assert_problem(503, "shutting-down", "notApplied");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_write_never_undoes_a_later_one_when_it_tries_again() {
+    let mut overtaken = 0;
+    for seed in 0..8 {
+        let conflict = FaultAction::Status { code: 409, body: None, retry_after: None };
+        let app = far_away()
+            .with_seed(seed)
+            .with_env("GATEWAY__GENESYS__BACKOFF_BASE", "1s")
+            .with_fault(ScriptedFault::on_patch(conflict))
+            .start()
+            .await;
+        let first = writing(&app, "", 5, &[("tier", "first")]);
+        // The PATCH of the first has met its conflict by then, and waits before it tries again.
+        tokio::time::sleep(ms(120)).await;
+        let second = writing(&app, "", 5, &[("tier", "second")]);
+        second.await.expect("no panic").assert_status(200);
+        let first = first.await.expect("no panic");
+        assert_eq!(app.truth(CUSTOMER)["tier"], "second", "seed {seed}: {}", first.text);
+        overtaken += usize::from(first.text.contains("write-superseded"));
+    }
+    assert!(overtaken > 0, "no write tried again after the later one");
+}
