@@ -101,7 +101,7 @@ mod tests {
         ]
     }
 
-    fn mark(page: u32, at: i64, ids: &[u128]) -> CursorPosition {
+    fn position(page: u32, at: i64, ids: &[u128]) -> CursorPosition {
         let shown = ids.iter().map(|id| ConversationId::from_bytes(id.to_be_bytes())).collect();
         CursorPosition { page, at, shown }
     }
@@ -110,7 +110,7 @@ mod tests {
     fn a_cursor_is_valid_only_with_its_filter_and_key() {
         let filters = filters();
         for (index, filter) in filters.iter().enumerate() {
-            let text = write(&mark(3, 7, &[1, 2]), filter, &key());
+            let text = write(&position(3, 7, &[1, 2]), filter, &key());
             for (other, judged) in filters.iter().enumerate() {
                 assert_eq!(read(&text, judged, &key()).is_some(), index == other, "{other}");
             }
@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn the_longest_cursor_is_read() {
         let ids: Vec<u128> = (0..100).collect();
-        let text = write(&mark(u32::MAX, i64::MIN, &ids), &ConversationFilter::default(), &key());
+        let text =
+            write(&position(u32::MAX, i64::MIN, &ids), &ConversationFilter::default(), &key());
         assert!(text.len() < MAX_CURSOR_BYTES);
         assert_eq!(
             read(&text, &ConversationFilter::default(), &key()).map(|m| m.shown.len()),
@@ -137,16 +138,16 @@ mod tests {
             ids in proptest::collection::vec(any::<u128>(), 0..5),
             filter in 0_usize..6,
         ) {
-            let (mark, filter) = (mark(page, at, &ids), &filters()[filter]);
-            let text = write(&mark, filter, &key());
+            let (position, filter) = (position(page, at, &ids), &filters()[filter]);
+            let text = write(&position, filter, &key());
             prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
-            prop_assert_eq!(read(&text, filter, &key()), Some(mark));
+            prop_assert_eq!(read(&text, filter, &key()), Some(position));
         }
 
         #[test]
         fn a_changed_cursor_is_refused(at: i64, place: usize, other in "[A-Za-z0-9_-]") {
             let filter = ConversationFilter::default();
-            let text = write(&mark(1, at, &[9]), &filter, &key());
+            let text = write(&position(1, at, &[9]), &filter, &key());
             let place = place % text.len();
             let changed = format!("{}{other}{}", &text[..place], &text[place + 1..]);
             prop_assume!(changed != text);
