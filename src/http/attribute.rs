@@ -1,4 +1,4 @@
-//! One attribute of a participant: `GET`, `PUT` and `DELETE`.
+//! Handlers for one attribute of a participant: `GET`, `PUT` and `DELETE`.
 
 use std::sync::Arc;
 
@@ -20,21 +20,21 @@ use super::responses::{AttributeResponse, WriteResponse};
 use super::state::HttpSettings;
 use crate::app::App;
 
-/// What a key should hold.
+/// The value to write. The path names the key.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what `wire` reads without building it")]
+#[expect(dead_code, reason = "describes what `body_parser` reads without building it")]
 pub(super) struct AttributeRequestBody {
-    /// The key that the path names, if it is to be said again.
+    /// Optional; if present, it must be the key in the path.
     #[schema(required = false)]
     key: String,
-    /// The value; `""` clears the key.
+    /// The value; `""` clears the attribute.
     value: String,
 }
 
-/// What a read of one key can answer with.
+/// The attribute; with `view=flat`, the flat form.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the answers of one operation")]
+#[expect(dead_code, reason = "describes the responses of one operation")]
 pub(super) enum AnyAttributeResponse {
     Plain(AttributeResponse),
     Flat(FlatResponse),
@@ -42,8 +42,8 @@ pub(super) enum AnyAttributeResponse {
 
 /// Read one attribute
 ///
-/// Reads one attribute of one participant, fresh from Genesys Cloud. One that is absent or empty is
-/// a 404. Its `ETag` covers this key alone.
+/// Returns one attribute of one participant as Genesys Cloud currently shows it. If the attribute is
+/// absent or empty, the response is 404. The `ETag` covers only this key.
 #[utoipa::path(
     get,
     path = paths::ATTRIBUTE,
@@ -51,9 +51,9 @@ pub(super) enum AnyAttributeResponse {
     tag = "attributes",
     params(ConversationParam, KeyParam, ParticipantParam, ViewParam, FormatParam, IfNoneMatchHeader),
     responses(
-        (status = 200, description = "The attribute, as JSON or as its bare value",
+        (status = 200, description = "The attribute as JSON, or its bare value as text",
             content((AnyAttributeResponse = "application/json"), (String = "text/plain"))),
-        (status = 304, description = "It is as the caller knows it"),
+        (status = 304, description = "The attribute still matches the `ETag` in `If-None-Match`"),
     )
 )]
 pub(super) async fn get_attribute(
@@ -67,8 +67,8 @@ pub(super) async fn get_attribute(
 
 /// Write one attribute
 ///
-/// Makes sure that this key holds this value; other keys stay. Sent and read back as in a write of
-/// several. An empty value clears the key.
+/// Sets one attribute and leaves all others unchanged. The gateway sends the value only if it differs and
+/// reads it back, as for a write of several attributes. An empty value clears the attribute.
 #[utoipa::path(
     put,
     path = paths::ATTRIBUTE,
@@ -80,9 +80,9 @@ pub(super) async fn get_attribute(
         (String = "text/plain", example = "gold"),
     )),
     responses(
-        (status = 200, body = AnyWriteResponse, description = "The key holds its value; or, with `view=flat`, whatever became of it"),
-        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write; no read showed it yet"),
-        (status = 204, description = "The key holds its value, and the caller prefers `return=minimal`"),
+        (status = 200, body = AnyWriteResponse, description = "The attribute has the requested value; with `view=flat`, also other results"),
+        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write, but no read has shown it yet"),
+        (status = 204, description = "The attribute has the requested value, and the client prefers `return=minimal`"),
     )
 )]
 pub(super) async fn put_attribute(
@@ -95,8 +95,8 @@ pub(super) async fn put_attribute(
 
 /// Clear one attribute
 ///
-/// Makes sure that this key is absent or empty, which is one state. It is `cleared` when a read
-/// has shown it so, and `unchanged` if it was so before.
+/// Clears one attribute by writing an empty value; absent and empty are the same state. The outcome is
+/// `cleared` once a read shows this state, and `unchanged` if the attribute was already absent or empty.
 #[utoipa::path(
     delete,
     path = paths::ATTRIBUTE,
@@ -104,9 +104,9 @@ pub(super) async fn put_attribute(
     tag = "attributes",
     params(ConversationParam, KeyParam, ParticipantParam, WriteParams, ViewParam, ConditionHeaders),
     responses(
-        (status = 200, body = AnyWriteResponse, description = "The key is absent or empty; or, with `view=flat`, whatever became of it"),
-        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write; no read showed it yet"),
-        (status = 204, description = "The key is absent or empty, and the caller prefers `return=minimal`"),
+        (status = 200, body = AnyWriteResponse, description = "The attribute is absent or empty; with `view=flat`, also other results"),
+        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write, but no read has shown it yet"),
+        (status = 204, description = "The attribute is absent or empty, and the client prefers `return=minimal`"),
     )
 )]
 pub(super) async fn delete_attribute(

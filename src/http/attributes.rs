@@ -1,4 +1,4 @@
-//! The attributes of a participant: `GET`, `PUT` and `PATCH`.
+//! Handlers for the attributes of a participant: `GET`, `PUT` and `PATCH`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,22 +20,23 @@ use super::responses::{AllAttributesResponse, AttributesResponse, WriteResponse}
 use super::state::HttpSettings;
 use crate::app::App;
 
-/// What a write wants. One of the two members has to be there.
+/// The attributes to write. Send exactly one of the two members.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "describes what `wire` reads without building it")]
+#[expect(dead_code, reason = "describes what `body_parser` reads without building it")]
 pub(super) struct WriteRequestBody {
-    /// The keys to write; `""` clears one. Keys that are not named stay as they are.
+    /// The attributes to set; `""` clears one. Attributes that are not named stay unchanged.
     #[schema(required = false)]
     attributes: BTreeMap<String, String>,
-    /// The same object as text, for clients that can only send strings.
+    /// The same object as a JSON string, for clients that can only send strings.
     #[schema(required = false)]
     attributes_json: String,
 }
 
 /// Read attributes
 ///
-/// Reads the attributes of one participant, fresh from Genesys Cloud, or those of all.
+/// Returns the attributes of one participant, or of all participants, as Genesys Cloud currently shows
+/// them.
 #[utoipa::path(
     get,
     path = paths::ATTRIBUTES,
@@ -44,14 +45,14 @@ pub(super) struct WriteRequestBody {
     params(
         ConversationParam,
         ("participant" = Option<String>, Query, example = "customer",
-            description = "Whose attributes: a participant's UUID, `all`, or a purpose (`customer`, `agent`, `first`, …), optionally with `:first` or `:last`; `customer` if absent"),
+            description = "The participant: a UUID, `all`, `first`, or a purpose such as `customer` or `agent`, optionally with `:first` or `:last`; default `customer`"),
         KeyFilterParams, ViewParam, FormatParam, IfNoneMatchHeader,
     ),
     responses(
         (status = 200, description = "The attributes", content(
             (ReadResponse = "application/json"), (String = "text/plain"),
         )),
-        (status = 304, description = "They are as the caller knows them"),
+        (status = 304, description = "The attributes still match the `ETag` in `If-None-Match`"),
     )
 )]
 pub(super) async fn get_attributes(
@@ -65,8 +66,8 @@ pub(super) async fn get_attributes(
 
 /// Write attributes
 ///
-/// Makes sure that these keys hold these values; other keys stay. Only keys that differ are sent,
-/// and the answer comes after they were read back, or at the deadline. Repeating it is safe.
+/// Sets these attributes and leaves all others unchanged. The gateway sends only values that differ. It
+/// responds when a read has shown them, or at the deadline. Repeating the request is safe.
 #[utoipa::path(
     put,
     path = paths::ATTRIBUTES,
@@ -75,9 +76,9 @@ pub(super) async fn get_attributes(
     params(ConversationParam, ParticipantParam, WriteParams, FlatKeyParams, ViewParam, ConditionHeaders),
     request_body(content = WriteRequestBody, example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": "gold"}})),
     responses(
-        (status = 200, body = AnyWriteResponse, description = "Every key holds its value; or, with `view=flat`, whatever became of it"),
-        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write; no read showed all of it yet"),
-        (status = 204, description = "Every key holds its value, and the caller prefers `return=minimal`"),
+        (status = 200, body = AnyWriteResponse, description = "Every attribute has the requested value; with `view=flat`, also other results"),
+        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write, but no read has shown all of it yet"),
+        (status = 204, description = "Every attribute has the requested value, and the client prefers `return=minimal`"),
     )
 )]
 pub(super) async fn put_attributes(
@@ -90,8 +91,8 @@ pub(super) async fn put_attributes(
 
 /// Write and clear attributes
 ///
-/// As `PUT`, and `null` clears a key: a merge patch (RFC 7396) of the document
-/// `{"attributes":{…}}`. A key that is not named stays as it is.
+/// Works like `PUT`, except that `null` clears an attribute. The body is a JSON merge patch (RFC 7396) of
+/// the document `{"attributes":{…}}`. Attributes that are not named stay unchanged.
 #[utoipa::path(
     patch,
     path = paths::ATTRIBUTES,
@@ -103,9 +104,9 @@ pub(super) async fn put_attributes(
         (PatchRequestBody = "application/json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
     )),
     responses(
-        (status = 200, body = AnyWriteResponse, description = "Every key holds its value; or, with `view=flat`, whatever became of it"),
-        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write; no read showed all of it yet"),
-        (status = 204, description = "Every key holds its value, and the caller prefers `return=minimal`"),
+        (status = 200, body = AnyWriteResponse, description = "Every attribute has the requested value; with `view=flat`, also other results"),
+        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write, but no read has shown all of it yet"),
+        (status = 204, description = "Every attribute has the requested value, and the client prefers `return=minimal`"),
     )
 )]
 pub(super) async fn patch_attributes(
@@ -116,7 +117,7 @@ pub(super) async fn patch_attributes(
     write(&app, call, &settings).await
 }
 
-/// What all writes come to.
+/// Carries out a write; all write handlers call it.
 pub(super) async fn write(
     app: &App,
     call: WriteArgs,
@@ -127,33 +128,33 @@ pub(super) async fn write(
     call.view.from_request(report, context.calls(), settings)
 }
 
-/// What a merge patch wants. One of the two members has to be there.
+/// The attributes to set or clear. Send exactly one of the two members.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "describes what `wire` reads without building it")]
+#[expect(dead_code, reason = "describes what `body_parser` reads without building it")]
 pub(super) struct PatchRequestBody {
-    /// The keys to write; `null` or `""` clears one. Keys that are not named stay as they are.
+    /// The attributes to set; `null` or `""` clears one. Attributes that are not named stay unchanged.
     #[schema(required = false)]
     attributes: BTreeMap<String, Option<String>>,
-    /// The same object as text, for clients that can only send strings.
+    /// The same object as a JSON string, for clients that can only send strings.
     #[schema(required = false)]
     attributes_json: String,
 }
 
-/// What a read can answer with.
+/// The attributes of one participant, or of all with `participant=all`; the flat form with `view=flat`.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the answers of one operation")]
+#[expect(dead_code, reason = "describes the responses of one operation")]
 pub(super) enum ReadResponse {
     One(AttributesResponse),
     All(AllAttributesResponse),
     Flat(FlatResponse),
 }
 
-/// What a write can answer with.
+/// The result of a write; with `view=flat`, the flat form.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the answers of one operation")]
+#[expect(dead_code, reason = "describes the responses of one operation")]
 pub(super) enum AnyWriteResponse {
     Plain(WriteResponse),
     Flat(FlatResponse),

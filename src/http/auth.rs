@@ -1,7 +1,7 @@
-//! Who makes a request: found out in front of everything but the open paths, before a body is read.
+//! Authenticates the client of a request before the body is read.
 //!
-//! Without a credential every path that is not open is a 401, also one that there is not: so nobody
-//! learns which there are, and whoever forgot the key is told that, and not sent looking for a typo.
+//! Without a valid credential, every path except the open ones gets 401, even an unknown path. The
+//! response therefore reveals no paths, and a client that forgot its key learns this at once.
 
 mod credentials;
 
@@ -23,8 +23,8 @@ use crate::app::{AuthFailure, ClientRegistry, PresentedCredentials};
 use crate::domain::Client;
 use crate::error::{Error, ErrorCode, RequestFailure};
 
-/// Paths that need no credential; of readiness, the plain answer alone.
-const OPEN: [&str; 8] = [
+/// Paths that need no credential. For `/readyz` this covers only the response without checks.
+const OPEN_PATHS: [&str; 8] = [
     paths::ROOT,
     paths::LIVEZ,
     paths::READYZ,
@@ -35,30 +35,31 @@ const OPEN: [&str; 8] = [
     paths::PROBLEM,
 ];
 
-/// Which client makes a request, and why the request is refused, if it is. An extension of the request.
+/// The client of a request, and the refusal if the request is not allowed. An extension of the request.
 #[derive(Clone, Debug)]
 pub(super) struct RequestAuthentication {
     pub client: Arc<Client>,
     pub refusal: Option<Problem>,
 }
 
-/// Without a judgement, the client is anonymous and refused.
+/// The fallback for a request that was not authenticated: anonymous and refused.
 impl Default for RequestAuthentication {
     fn default() -> Self {
         Self::refused("the request was not authenticated")
     }
 }
 
-/// Identifies the client, and puts the [`RequestAuthentication`] into the extensions of the request.
+/// Identifies the client and adds a [`RequestAuthentication`] to the extensions of the request.
 pub(super) async fn identify(State(state): State<AppState>, mut request: Request) -> Request {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let pattern = route.as_ref().map(MatchedPath::as_str);
-    let recognition = RequestAuthentication::from_request(state.app.callers(), &request, pattern);
-    request.extensions_mut().insert(recognition);
+    let authentication =
+        RequestAuthentication::from_request(state.app.callers(), &request, pattern);
+    request.extensions_mut().insert(authentication);
     request
 }
 
-/// Refuses a request that [`identify`] found no client for, or whose client is over its own rate.
+/// Refuses a request if [`identify`] found no client, or if the client exceeds its rate limit.
 pub(super) async fn require(request: Request, next: Next) -> Result<Response, Problem> {
     match request.extensions().get::<RequestAuthentication>().cloned().unwrap_or_default().refusal {
         Some(refusal) => Err(refusal),
@@ -67,7 +68,7 @@ pub(super) async fn require(request: Request, next: Next) -> Result<Response, Pr
 }
 
 impl RequestAuthentication {
-    /// Judges a request that matches this pattern. Costs nothing where anybody may call.
+    /// Authenticates a request to this route. Does no work if authentication is off.
     pub(super) fn from_request(
         client_registry: &ClientRegistry,
         request: &Request,
@@ -79,16 +80,16 @@ impl RequestAuthentication {
         if is_open(route, request.uri()) {
             return Self::granted(Client::anonymous());
         }
-        let shown = match credentials::from_headers(request.headers()) {
+        let presented = match credentials::from_headers(request.headers()) {
             Ok(keys) => {
                 let peer = peer_of(request).and_then(|peer| peer.certificate.as_ref());
                 PresentedCredentials { keys, certificate: peer.map(CertificateSubject::as_str) }
             }
             Err(unusable) => return Self::refused(unusable.describe()),
         };
-        let known = match client_table.authenticate(&shown) {
+        let known = match client_table.authenticate(&presented) {
             Ok(known) => known,
-            Err(auth_failure) => return Self::refused(&describe(auth_failure, &shown)),
+            Err(auth_failure) => return Self::refused(&describe(auth_failure, &presented)),
         };
         let client = known.client();
         let counts = paths::is_api(request.uri().path());
@@ -116,31 +117,31 @@ fn is_open(route: Option<&str>, uri: &Uri) -> bool {
     })
 }
 
-/// Whether this pattern needs no credential.
+/// Whether this route needs no credential.
 pub(super) fn is_open_path(route: &str) -> bool {
-    OPEN.contains(&route)
+    OPEN_PATHS.contains(&route)
 }
 
-/// Whether it needs one for what only operators should know.
+/// Whether this open route needs a credential for details that are meant for operators.
 pub(super) fn is_half_open(route: &str) -> bool {
     route == paths::READYZ
 }
 
-/// Why nobody is known by what was shown. A subject is told as it would have to stand in the
-/// configuration, since every program prints it in another form; its bearer knows it anyway.
-fn describe(auth_failure: AuthFailure, shown: &PresentedCredentials<'_>) -> Cow<'static, str> {
-    match (auth_failure, shown.certificate) {
+/// Explains an authentication failure. The text shows a certificate subject in the form that the
+/// configuration needs, since every program prints subjects differently. The client knows its subject.
+fn describe(auth_failure: AuthFailure, presented: &PresentedCredentials<'_>) -> Cow<'static, str> {
+    match (auth_failure, presented.certificate) {
         (AuthFailure::Nothing, _) => "the request shows no credential".into(),
-        (AuthFailure::Unknown, Some(subject)) if shown.keys.is_empty() => {
-            format!("no caller is known by a certificate of the subject {subject:?}").into()
+        (AuthFailure::Unknown, Some(subject)) if presented.keys.is_empty() => {
+            format!("no client is configured with the certificate subject {subject:?}").into()
         }
-        (AuthFailure::Unknown, _) => "the credential is none of a known caller".into(),
+        (AuthFailure::Unknown, _) => "the credential does not belong to a known client".into(),
         (AuthFailure::Contradicting, _) => "the credentials contradict each other; send one".into(),
         (AuthFailure::WithoutCertificate, _) => {
-            "this caller has to show its client certificate as well as its key".into()
+            "this client must present its certificate as well as its key".into()
         }
         (AuthFailure::WithoutKey, _) => {
-            "this caller has to show a key as well as its client certificate".into()
+            "this client must present a key as well as its certificate".into()
         }
     }
 }
@@ -150,7 +151,7 @@ impl MalformedCredentials {
         match self {
             Self::Scheme => "the scheme of the Authorization header is neither Bearer nor Basic",
             Self::Empty => "the key is empty",
-            Self::Basic => "what follows Basic is not the base64 of `name:key`",
+            Self::Basic => "the text after Basic is not the base64 encoding of `name:key`",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading a request's body: no longer, and for no longer, than it may be.
+//! Reads the body of a request within a size limit and a deadline.
 
 use axum::body::Body;
 use http_body_util::BodyExt;
@@ -7,8 +7,11 @@ use tokio::time::{Instant, timeout_at};
 use super::problem::Problem;
 use crate::error::ErrorCode;
 
-/// Reads the whole body. `declared` is its length as the request head has it, judged before
-/// anything is read; a chunked body is judged while it arrives.
+/// Reads the whole body. `declared` is its length in bytes from the request head; the check happens
+/// before the read. A chunked body is checked while it arrives.
+///
+/// # Errors
+/// The body is longer than `limit` bytes, breaks off, or does not arrive by `until`.
 pub(super) async fn read(
     body: Body,
     declared: Option<u64>,
@@ -28,9 +31,9 @@ async fn gather(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
     let mut gathered = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
-            Problem::new(ErrorCode::InvalidJson, "the body broke off before its end")
+            Problem::new(ErrorCode::InvalidJson, "the body ended before it was complete")
         })?;
-        // What is no data is a trailer, which nothing here asks for.
+        // The other frames are trailers, which the gateway ignores.
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -81,10 +84,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_end_is_given_up_at_its_time() {
+    async fn a_body_that_does_not_end_times_out() {
         let (start, until) = (Instant::now(), soon());
-        let given_up = read(endless("{"), Some(5), 5, until).await;
-        assert_eq!(given_up.expect_err("never ends").code(), ErrorCode::RequestTimeout);
+        let refused = read(endless("{"), Some(5), 5, until).await;
+        assert_eq!(refused.expect_err("never ends").code(), ErrorCode::RequestTimeout);
         assert_eq!(start.elapsed(), Duration::from_secs(2));
     }
 }

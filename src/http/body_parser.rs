@@ -1,8 +1,8 @@
-//! The body of a write, from bytes to a patch: of all attributes, or of a single one.
+//! Parses the body of a write into a patch: of all attributes, or of a single one.
 //!
-//! Read in one pass without a tree in between, so that duplicate members are seen, every mistake
-//! is listed with its place, and nothing is copied twice. No sentence made here holds a value:
-//! what is wrong is told by its kind.
+//! The parser reads the body in one pass and builds no JSON tree. It therefore sees duplicate members,
+//! lists every mistake with its pointer, and copies nothing twice. Its messages name the kind of a
+//! wrong value, such as "a number", and never quote the value.
 
 pub(super) mod attribute;
 mod encoding;
@@ -26,23 +26,23 @@ use crate::error::ErrorCode;
 /// The member that holds the attributes.
 const ATTRIBUTES: &str = "attributes";
 
-/// The same as text, for clients that cannot send an object.
+/// The member that holds the attributes as a JSON string, for clients that cannot send an object.
 const ATTRIBUTES_JSON: &str = "attributesJson";
 
-/// The root of the document, as a pointer.
+/// JSON pointer to the root of the document.
 const ROOT: &str = "#";
 
-/// What `null` as the value of an attribute means.
+/// How `null` as the value of an attribute is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum NullPolicy {
-    /// Nothing: it is a mistake.
+    /// `null` is a mistake.
     #[default]
     Refused,
-    /// The key is to be cleared, as in a merge patch (RFC 7396).
+    /// `null` clears the key, as in a merge patch (RFC 7396).
     Clears,
 }
 
-/// The patch that a body asks for.
+/// Parses a body into a patch.
 pub(super) fn patch(body: &[u8], null: NullPolicy) -> Result<Patch, Problem> {
     let mut found = ParseState { null, ..ParseState::default() };
     let text = found.halves.marked(text(body)?);
@@ -56,12 +56,13 @@ pub(super) fn patch(body: &[u8], null: NullPolicy) -> Result<Patch, Problem> {
     found.finish()
 }
 
-/// Documents of one request with half surrogates in them, marked: the body, and what is embedded in it.
+/// Documents of one request that contain half surrogates, which are marked so that they parse: the
+/// body and the JSON embedded in it.
 #[derive(Default)]
 struct HalfSurrogates(Vec<MarkedJson>);
 
 impl HalfSurrogates {
-    /// The document as it can be parsed.
+    /// Returns the document in a form that can be parsed.
     fn marked<'a>(&mut self, json: &'a str) -> Cow<'a, str> {
         let Some(marked) = MarkedJson::new(json) else { return json.into() };
         let text = marked.text().to_owned();
@@ -69,7 +70,7 @@ impl HalfSurrogates {
         text.into()
     }
 
-    /// The string as it can be shown, if it has half a surrogate pair.
+    /// Returns a printable form of the string if it contains half of a surrogate pair.
     fn in_string(&self, parsed: &str) -> Option<String> {
         self.0.iter().any(|marked| marked.marks(parsed)).then(|| self.shown(parsed))
     }
@@ -79,37 +80,36 @@ impl HalfSurrogates {
     }
 }
 
-/// What is wrong with a string that no text can hold.
-const HALF: &str = "has half of a surrogate pair, so it is not valid Unicode; this happens when a text is cut inside an emoji";
+/// Mistake: a string contains half of a surrogate pair.
+const HALF: &str = "has half of a surrogate pair, so it is not valid Unicode; this happens when text is cut inside an emoji";
 
-/// What to do about it.
-const WHOLE_CHARACTERS: &str = "Shorten texts between characters, never inside one, and send U+FFFD or nothing for a half that is left.";
+/// Hint for [`HALF`].
+const WHOLE_CHARACTERS: &str = "Cut texts between characters, never inside one; replace a leftover half by U+FFFD or remove it.";
 
-/// What to do about another encoding.
+/// Hint for a body in another encoding.
 const ENCODING: &str =
-    "Convert the text to UTF-8 before it is sent; a charset in the Content-Type changes nothing.";
+    "Convert the text to UTF-8 before you send it; the charset in Content-Type has no effect.";
 
-/// What to do about values that are no strings.
-const STRINGS: &str = "Send every value as a string, numbers and booleans in quotes; \"\" clears a key, and in a PATCH null does too.";
+/// Hint for values that are not strings.
+const STRINGS: &str = "Send every value as a string, numbers and booleans in quotes; \"\" clears a key, and so does null in a PATCH.";
 
-/// What to do about keys that cannot be used.
-const KEYS: &str =
-    "Give each key once; a key is a string that is not empty and has no control characters.";
+/// Hint for invalid keys.
+const KEYS: &str = "Send each key once; a key is a non-empty string without control characters.";
 
-/// What to do about a body that has no attributes.
+/// Hint for a body without attributes.
 const SHAPE: &str = "Send {\"attributes\": {\"key\": \"value\"}} with at least one key; attributesJson takes the same object as a string.";
 
-/// What to do about members that a write does not have.
+/// Hint for unknown members.
 const MEMBERS: &str =
-    "Put the keys and values into the member `attributes`, and send no other member.";
+    "Put the keys and values into the member `attributes` and send no other member.";
 
-/// What to do about members that are parameters of the query.
-const IN_QUERY: &str = "Move it from the body to the query, as in ?participant=agent; the body holds the attributes alone.";
+/// Hint for members that are query parameters.
+const IN_QUERY: &str = "Move it from the body to the query, as in ?participant=agent; the body contains only the attributes.";
 
-/// What to do about a conversation in the body.
-const IN_PATH: &str = "Leave it out: the path names the conversation.";
+/// Hint for a conversation id in the body.
+const IN_PATH: &str = "Remove it: the path names the conversation.";
 
-/// Members that clients put into a body and that have a place elsewhere, with that place.
+/// Members that clients often put into a body although they belong elsewhere: names, correct place, hint.
 const ELSEWHERE: [(&[&str], &str, &str); 6] = [
     (
         &["participant", "participantid", "purpose", "participantpurpose", "selector"],
@@ -123,10 +123,9 @@ const ELSEWHERE: [(&[&str], &str, &str); 6] = [
     (&["conversationid", "conversation"], "the path names the conversation", IN_PATH),
 ];
 
-/// What is wrong with a member that a write does not have, and what to do about it. `known` are those
-/// that it has, the usual one first.
+/// Describes an unknown member and gives a hint. `known` lists the valid members, the usual one first.
 fn unknown_member(name: &str, known: [&str; 2]) -> (String, &'static str) {
-    const UNKNOWN: &str = "is no member of this request";
+    const UNKNOWN: &str = "is not a member of this request";
     let plain = name.to_ascii_lowercase().replace(['_', '-', ' '], "");
     let elsewhere = ELSEWHERE.iter().find(|(names, ..)| names.contains(&plain.as_str()));
     if let Some((_, place, hint)) = elsewhere {
@@ -138,13 +137,16 @@ fn unknown_member(name: &str, known: [&str; 2]) -> (String, &'static str) {
     match near {
         Some(near) => (format!("{UNKNOWN}; did you mean `{near}`?"), hint),
         None if known[0] == ATTRIBUTES => {
-            (format!("{UNKNOWN}; attributes stand in `{ATTRIBUTES}`"), hint)
+            (format!("{UNKNOWN}; put attributes into `{ATTRIBUTES}`"), hint)
         }
-        None => (format!("{UNKNOWN}; the value stands in `{}`", known[0]), hint),
+        None => (format!("{UNKNOWN}; put the value into `{}`", known[0]), hint),
     }
 }
 
-/// The body as text, of which there has to be some.
+/// Returns the body as text.
+///
+/// # Errors
+/// The body is empty or not UTF-8.
 fn text(body: &[u8]) -> Result<&str, Problem> {
     let text = utf8(body).map_err(|detail| not_json(detail).with_hint(ENCODING))?;
     if text.is_empty() {
@@ -157,8 +159,8 @@ fn not_json(detail: String) -> Problem {
     Problem::listing(ErrorCode::InvalidJson, Violation::new(ROOT, detail))
 }
 
-/// What is wrong with a document that is no object.
-fn of_root(found: &str) -> String {
+/// Describes a document that is not an object.
+fn not_an_object(found: &str) -> String {
     format!("the body is {found}; it has to be an object")
 }
 
@@ -168,8 +170,8 @@ fn parse(text: &str, kind: impl JsonTarget) -> Result<(), serde_json::Error> {
     json.end()
 }
 
-/// What is wrong with the syntax, and where. The parser's own sentences are fixed texts in the
-/// categories let through; in others they may quote the document.
+/// Describes a syntax error and its position. In the categories `Syntax` and `Eof` the messages of
+/// `serde_json` are fixed texts; in the others they may quote the document.
 fn describe(error: &serde_json::Error) -> String {
     match error.classify() {
         Category::Syntax | Category::Eof => error.to_string(),
@@ -180,16 +182,16 @@ fn describe(error: &serde_json::Error) -> String {
     }
 }
 
-/// What has been found so far.
+/// The state of the parse.
 #[derive(Default)]
 struct ParseState {
     null: NullPolicy,
     patch: Patch,
     mistakes: ViolationList,
-    /// Members of the document that stood already.
+    /// Members of the document seen so far.
     members: BTreeSet<String>,
     halves: HalfSurrogates,
-    /// The attribute whose value broke the syntax.
+    /// Pointer to the attribute whose value has a syntax error.
     place: Option<String>,
 }
 
@@ -234,16 +236,16 @@ impl ParseState {
     }
 }
 
-/// Pointer to a member of the document.
+/// JSON pointer to a member of the document.
 pub(super) fn member(name: &str) -> String {
     let within = Violation::of_attribute(name, "").pointer;
     within.replacen("/attributes", "", 1)
 }
 
-/// What one place of the document wants to hold: told what stands there, whatever it is, so that
-/// only the syntax can end the parse.
+/// Receives the value at one position of the document. It accepts any type and notes a wrong one, so
+/// that only a syntax error ends the parse.
 trait JsonTarget: Sized {
-    /// Something of this kind, which was not wanted, stands here.
+    /// The value has this type, which is not expected here.
     fn wrong(self, found: &'static str);
 
     fn text(self, _text: &str) {
@@ -263,12 +265,12 @@ fn skip<'de, A: MapAccess<'de>>(mut members: A) -> Result<(), A::Error> {
     Ok(())
 }
 
-/// The whole document.
+/// Receives the whole document.
 struct BodyTarget<'a>(&'a mut ParseState);
 
 impl JsonTarget for BodyTarget<'_> {
     fn wrong(self, found: &'static str) {
-        self.0.mistake(SHAPE, ROOT, of_root(found));
+        self.0.mistake(SHAPE, ROOT, not_an_object(found));
     }
 
     fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
@@ -280,7 +282,7 @@ impl JsonTarget for BodyTarget<'_> {
                 self.0.mistake(hint, member(&name), detail);
                 members.next_value_seed(TargetSeed(IgnoredTarget))?;
             } else if !self.0.members.insert(name.clone()) {
-                self.0.mistake(SHAPE, member(&name), "stands more than once");
+                self.0.mistake(SHAPE, member(&name), "appears more than once");
                 members.next_value_seed(TargetSeed(IgnoredTarget))?;
             } else if name == ATTRIBUTES {
                 members.next_value_seed(TargetSeed(AttributesTarget(self.0, ATTRIBUTES)))?;
@@ -292,7 +294,7 @@ impl JsonTarget for BodyTarget<'_> {
     }
 }
 
-/// The object of attributes, and the member that it came in.
+/// Receives the object of attributes; the second field is the name of the member that contains it.
 struct AttributesTarget<'a>(&'a mut ParseState, &'static str);
 
 impl JsonTarget for AttributesTarget<'_> {
@@ -303,7 +305,7 @@ impl JsonTarget for AttributesTarget<'_> {
 
     fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let Self(found, name) = self;
-        // Not those of another object: that there are two is a mistake of its own.
+        // Duplicates count within this object only. `finish` reports a second object.
         let mut keys = BTreeSet::new();
         while let Some(key) = members.next_key::<String>()? {
             if let Err(invalid) = AttributeKey::new(&key) {
@@ -313,7 +315,7 @@ impl JsonTarget for AttributesTarget<'_> {
                 found.wrong_key(WHOLE_CHARACTERS, &key, format!("the key {HALF}"));
             }
             if !keys.insert(AttributeKey::existing(&key)) {
-                found.wrong_key(KEYS, &key, "the key stands more than once");
+                found.wrong_key(KEYS, &key, "the key appears more than once");
             }
             let read = members.next_value_seed(TargetSeed(ValueTarget(found, &key)));
             if read.is_err() && found.place.is_none() {
@@ -329,7 +331,7 @@ impl JsonTarget for AttributesTarget<'_> {
     }
 }
 
-/// The object of attributes as text.
+/// Receives the object of attributes as a JSON string.
 struct EmbeddedTarget<'a>(&'a mut ParseState);
 
 impl JsonTarget for EmbeddedTarget<'_> {
@@ -341,14 +343,14 @@ impl JsonTarget for EmbeddedTarget<'_> {
     fn text(self, text: &str) {
         let text = self.0.halves.marked(text.strip_prefix('\u{feff}').unwrap_or(text));
         if let Err(error) = parse(&text, AttributesTarget(self.0, ATTRIBUTES_JSON)) {
-            let detail = format!("holds no JSON: {}", describe(&error));
+            let detail = format!("is not valid JSON: {}", describe(&error));
             let place = self.0.place.take().unwrap_or_else(|| member(ATTRIBUTES_JSON));
             self.0.mistake(SHAPE, place, detail);
         }
     }
 }
 
-/// The value of one attribute.
+/// Receives the value of one attribute.
 struct ValueTarget<'a>(&'a mut ParseState, &'a str);
 
 impl JsonTarget for ValueTarget<'_> {
@@ -357,8 +359,8 @@ impl JsonTarget for ValueTarget<'_> {
             self.0.set(self.1, KeyChange::Clear);
             return;
         }
-        let cure = if found == NULL { "; send \"\" to clear a key" } else { "" };
-        let detail = format!("the value is {found}; it has to be a string{cure}");
+        let remedy = if found == NULL { "; send \"\" to clear a key" } else { "" };
+        let detail = format!("the value is {found}; it has to be a string{remedy}");
         self.0.wrong_key(STRINGS, self.1, detail);
     }
 
@@ -370,7 +372,7 @@ impl JsonTarget for ValueTarget<'_> {
     }
 }
 
-/// What is not looked at, but read all the same: its syntax counts, and its depth.
+/// Receives and ignores a value. The parser still checks its syntax and depth.
 struct IgnoredTarget;
 
 impl JsonTarget for IgnoredTarget {
@@ -379,7 +381,7 @@ impl JsonTarget for IgnoredTarget {
 
 const NULL: &str = "null";
 
-/// Reads whatever stands at a place and tells its [`JsonTarget`].
+/// Reads a value of any type and passes it to its [`JsonTarget`].
 struct TargetSeed<K>(K);
 
 impl<'de, K: JsonTarget> DeserializeSeed<'de> for TargetSeed<K> {

@@ -1,4 +1,4 @@
-//! Conversations: one as a whole, and the list of those that are live.
+//! Handlers for conversations: view one, and list or search the live ones.
 
 mod args;
 mod cursor;
@@ -26,10 +26,10 @@ pub(super) use self::filters::SearchRequestBody;
 pub(super) use self::list::ConversationListResponse;
 pub(super) use self::view::ConversationResponse;
 
-/// See a conversation
+/// View a conversation
 ///
-/// Whether it is live, and everybody who ever joined, each with the words by which `participant=` means
-/// exactly it.
+/// Returns the state of the conversation and everyone who has ever joined it. Each participant comes with
+/// the selectors that identify it in `participant=`.
 #[utoipa::path(
     get,
     path = paths::CONVERSATION,
@@ -48,9 +48,9 @@ pub(super) async fn get_conversation(
     let client = Arc::clone(call.request.context.client());
     let conversation = app.view(call.request).await?;
     Ok(match call.flat {
-        Some(ask) => {
-            let whom = (&settings.default_participant, &client.rights);
-            Json(ask.seen(&conversation, whom)?).into_response()
+        Some(flat) => {
+            let selected = (&settings.default_participant, &client.rights);
+            Json(flat.conversation(&conversation, selected)?).into_response()
         }
         None => call.form.respond(&ConversationResponse::from(&*conversation)),
     })
@@ -58,9 +58,9 @@ pub(super) async fn get_conversation(
 
 /// List live conversations
 ///
-/// Live voice conversations, the newest first, that began today or on the two days before (UTC). It is
-/// the analytics query of Genesys Cloud, which knows of a call a little later than the call begins and
-/// needs the permission `analytics:conversationDetail:view`. To search by telephone number, see
+/// Returns live voice conversations that began today or on the two days before (UTC), newest first. The
+/// gateway uses the analytics query of Genesys Cloud, which shows a call shortly after it begins. The
+/// query needs the permission `analytics:conversationDetail:view`. To search by phone number, use
 /// `searchConversations`.
 #[utoipa::path(
     get,
@@ -68,19 +68,19 @@ pub(super) async fn get_conversation(
     operation_id = "listConversations",
     tag = "conversations",
     params(
-        ("state" = Option<String>, Query, example = "live", description = "`live`, which is all there is"),
+        ("state" = Option<String>, Query, example = "live", description = "`live`, the only value"),
         ("direction" = Option<String>, Query, example = "inbound", description = "`inbound` or `outbound`"),
         ("queueId" = Option<String>, Query, format = "uuid",
-            description = "Those that are in this queue, or with an agent of it, now"),
+            description = "Only conversations that are now in this queue or with one of its agents"),
         ("userId" = Option<String>, Query, format = "uuid",
-            description = "Those that this user takes part in now"),
+            description = "Only conversations in which this user now takes part"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, example = 25,
-            description = "How many at most; 25 if absent"),
+            description = "Maximum number of conversations; default 25"),
         ("cursor" = Option<String>, Query,
-            description = "`nextCursor` of the answer before; good only with the filters it came from"),
+            description = "`nextCursor` of the previous response; valid only with the same filters"),
         FormatParam,
     ),
-    responses((status = 200, description = "Some of the live conversations; an answer may have fewer than `limit` of them, and `nextCursor` all the same", content(
+    responses((status = 200, description = "One page of the live conversations. A page with fewer than `limit` conversations can still have a `nextCursor`", content(
         (ConversationListResponse = "application/json"), (String = "text/plain"),
     )))
 )]
@@ -89,13 +89,13 @@ pub(super) async fn list_conversations(
     State(settings): State<Arc<HttpSettings>>,
     call: ListArgs,
 ) -> Result<Response, Problem> {
-    answer(&app, &settings, call).await
+    respond(&app, &settings, call).await
 }
 
 /// Search live conversations
 ///
-/// The same as `listConversations`, with the filters in the body, among them telephone numbers: so they
-/// do not stand in access logs. Which call is my customer on?
+/// Works like `listConversations`, but takes the filters in the body, including phone numbers. Phone
+/// numbers therefore do not appear in access logs. Use it to find the call of a customer.
 #[utoipa::path(
     post,
     path = paths::SEARCH,
@@ -103,7 +103,7 @@ pub(super) async fn list_conversations(
     tag = "conversations",
     params(FormatParam),
     request_body(content = SearchRequestBody, example = json!({"ani": "+15550100111"})),
-    responses((status = 200, description = "Some of the conversations that match", content(
+    responses((status = 200, description = "One page of the matching conversations", content(
         (ConversationListResponse = "application/json"), (String = "text/plain"),
     )))
 )]
@@ -112,13 +112,13 @@ pub(super) async fn search_conversations(
     State(settings): State<Arc<HttpSettings>>,
     args::SearchArgs(call): args::SearchArgs,
 ) -> Result<Response, Problem> {
-    answer(&app, &settings, call).await
+    respond(&app, &settings, call).await
 }
 
-async fn answer(app: &App, settings: &HttpSettings, call: ListArgs) -> Result<Response, Problem> {
+async fn respond(app: &App, settings: &HttpSettings, call: ListArgs) -> Result<Response, Problem> {
     let filter = call.request.filter.clone();
     let listing = app.list(call.request).await?;
-    let next = listing.next.map(|mark| cursor::write(&mark, &filter, &settings.etag));
+    let next = listing.next.map(|position| cursor::write(&position, &filter, &settings.etag));
     Ok(call.form.respond(&ConversationListResponse::new(
         listing.conversations,
         next,
@@ -126,10 +126,10 @@ async fn answer(app: &App, settings: &HttpSettings, call: ListArgs) -> Result<Re
     )))
 }
 
-/// What a look at a conversation can answer with.
+/// The conversation; with `view=flat`, the flat form.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the answers of one operation")]
+#[expect(dead_code, reason = "describes the responses of one operation")]
 pub(super) enum ConversationViewResponse {
     Conversation(ConversationResponse),
     Flat(FlatResponse),

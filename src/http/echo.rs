@@ -1,10 +1,9 @@
-//! `POST /v1/debug/echo`: what has just arrived, so that nobody needs a tunnel to see what a data
-//! action, or a proxy before the gateway, really sends.
+//! `POST /v1/debug/echo`: returns the request as it arrived. It shows what a data action, or a proxy in
+//! front of the gateway, really sends.
 //!
-//! What looks like a secret is masked, in headers, the query and the body, since answers get pasted
-//! into tickets. A body in which secrets cannot be told from the rest, such as XML or parts of a
-//! multipart body, is told by its length alone. Nothing is kept. There is such a path only with
-//! `debug.enabled`.
+//! Likely secrets in headers, query and body are masked, since users paste responses into tickets. For a
+//! body in which secrets cannot be recognised, such as XML or multipart, only the length is returned. The
+//! gateway stores nothing. The path exists only with `debug.enabled`.
 
 mod masking;
 
@@ -29,9 +28,9 @@ use super::problem::Problem;
 use super::request_context::X_REQUEST_ID;
 use super::state::HttpSettings;
 
-/// Why a body is told by its length alone.
-const NOT_SHOWN: &str = "it is neither JSON nor a form nor a bare text, and what is secret in anything \
-else cannot be told";
+/// Why a response contains only the length of a body.
+const NOT_SHOWN: &str = "the body is neither JSON nor a form nor plain text without names, so secrets in it \
+cannot be recognised";
 
 /// Media type of forms.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -45,13 +44,13 @@ pub(super) struct EchoResponse {
     method: String,
     /// Path without query.
     path: String,
-    /// Version of HTTP that the last proxy spoke.
+    /// HTTP version used by the client or the last proxy.
     http_version: String,
-    /// Parameters of the query, decoded.
+    /// Query parameters, decoded.
     query: Vec<EchoPairDto>,
-    /// Header fields in the order of arrival; those of one name stand together.
+    /// Header fields in order of arrival; fields with the same name are grouped.
     headers: Vec<EchoPairDto>,
-    /// Bytes of the names and values of the headers.
+    /// Total length of the header names and values in bytes.
     header_bytes: usize,
     /// The body.
     body: EchoBodyDto,
@@ -63,7 +62,7 @@ pub(super) struct EchoResponse {
 struct EchoPairDto {
     /// The name.
     name: String,
-    /// The value; of a secret, its scheme and length alone.
+    /// The value; for a secret, only its scheme and length.
     value: String,
 }
 
@@ -72,17 +71,17 @@ struct EchoPairDto {
 #[serde(rename_all = "camelCase")]
 #[schema(as = EchoedBody)]
 struct EchoBodyDto {
-    /// Its length.
+    /// Length of the body in bytes.
     bytes: usize,
-    /// Why nothing else is told of it, if so.
+    /// Why the content of the body is not shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     not_shown: Option<&'static str>,
-    /// The body as text, secrets masked; absent if it is no UTF-8.
+    /// The body as text with secrets masked; absent if it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     text: Option<String>,
-    /// The body in base64, if it is no UTF-8.
+    /// The body in base64, if it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     base64: Option<String>,
@@ -90,26 +89,26 @@ struct EchoBodyDto {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     json: Option<Value>,
-    /// Why it is no JSON, if it is declared as such.
+    /// The parse error, if the body is declared as JSON but is not valid JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     json_error: Option<String>,
 }
 
-/// See what arrives
+/// Echo a request
 ///
-/// Answers with the request itself, secrets masked. Only with `debug.enabled`; 404 `not-found`
-/// otherwise.
+/// Returns the request as it arrived, with secrets masked. Available only with `debug.enabled`;
+/// otherwise the response is 404 `not-found`.
 #[utoipa::path(post, path = paths::ECHO, operation_id = "echo", tag = "debugging",
-    request_body(content((Value = "application/json", example = json!({"attributes": {"tier": "gold"}})), (String = "text/plain")), description = "Anything"),
-    responses((status = 200, body = EchoResponse, description = "What arrived")))]
+    request_body(content((Value = "application/json", example = json!({"attributes": {"tier": "gold"}})), (String = "text/plain")), description = "Any body"),
+    responses((status = 200, body = EchoResponse, description = "The request as it arrived")))]
 pub(super) async fn echo(
     State(settings): State<Arc<HttpSettings>>,
     request: Request,
 ) -> Result<Json<EchoResponse>, Problem> {
     let (mut parts, content) = request.into_parts();
     let request_context = request_context(&parts)?;
-    // The middleware may have made it. The answer carries it in any case.
+    // The middleware may have generated this id. The response has it as a header in any case.
     parts.headers.remove(X_REQUEST_ID);
     let content = read_body(&parts, content, &request_context, &settings).await?;
     Ok(Json(EchoResponse {
@@ -146,7 +145,7 @@ fn header((name, value): (&HeaderName, &HeaderValue)) -> EchoPairDto {
 }
 
 impl EchoBodyDto {
-    /// `declares` tells whether it is declared as a media type.
+    /// `declares` returns whether the Content-Type is one of these media types.
     fn from_content(content: &[u8], declares: impl Fn(&'static [&'static str]) -> bool) -> Self {
         let json_error = match serde_json::from_slice::<IgnoredAny>(content) {
             Err(error) if declares(&[JSON]) => Some(error.to_string()),
@@ -161,7 +160,7 @@ impl EchoBodyDto {
         let json = is_text.then(|| serde_json::from_str(&masked).ok()).flatten();
         let (text, base64) = match text {
             Cow::Borrowed(_) => (Some(masked), None),
-            // What has no secret is shown byte for byte.
+            // Without a secret, the body is returned byte for byte.
             Cow::Owned(text) if text == masked => (None, Some(STANDARD.encode(content))),
             Cow::Owned(_) => (None, Some(STANDARD.encode(masked))),
         };
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_told_as_what_it_is() {
+    fn a_body_is_shown_as_text_json_or_base64() {
         let json = describe(b"{\"a\": [1]}", JSON);
         assert_eq!((json.bytes, json.json), (10, Some(serde_json::json!({"a": [1]}))));
         let broken = describe(b"{\"a\":", JSON);

@@ -1,11 +1,11 @@
-//! Entity tags as clients send them in `If-Match` and `If-None-Match` (RFC 9110, section 8.8.3), read
-//! in one place for reads and writes.
+//! Parses the entity tags in `If-Match` and `If-None-Match` (RFC 9110, section 8.8.3), for reads and
+//! writes.
 //!
-//! Read as bytes: a tag knows no escape, and may hold what is no ASCII.
+//! The parser works on bytes: a tag has no escapes and may contain bytes that are not ASCII.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// What a header with entity tags says.
+/// The content of a header with entity tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EntityTags {
     /// `*`
@@ -18,16 +18,16 @@ pub(super) enum EntityTags {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EntityTag {
     weak: bool,
-    /// With its quotes.
+    /// The tag including its quotes.
     opaque: Vec<u8>,
 }
 
-/// The header is there and holds something else.
+/// The header is present, but its content is neither `*` nor a list of tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InvalidEntityTags;
 
 impl EntityTags {
-    /// What the header says; `None` without one. Its lines count as one list.
+    /// Parses the header; `None` if it is absent. Several header lines form one list.
     pub(super) fn from_headers(
         headers: &HeaderMap,
         name: &HeaderName,
@@ -39,11 +39,11 @@ impl EntityTags {
         parse(&lines.join(&b',')).map(Some).ok_or(InvalidEntityTags)
     }
 
-    /// Whether the current tag is among them, weak or strong.
+    /// Whether the current tag is in the list, weak or strong.
     ///
-    /// RFC 9110 wants `If-Match` to compare strongly. A proxy that compresses changes our tags, though:
-    /// nginx weakens them, Apache and Jetty append the coding. Ours are of the map, not of the bytes, so
-    /// such a tag still names the same map.
+    /// RFC 9110 requires a strong comparison for `If-Match`. But compressing proxies change tags: nginx
+    /// weakens them, Apache and Jetty append the coding. The gateway's tags identify the map and not the
+    /// bytes, so a changed tag still identifies the same map.
     pub(super) fn name(&self, current: &str) -> bool {
         match self {
             Self::Any => true,
@@ -52,7 +52,7 @@ impl EntityTags {
     }
 }
 
-/// What proxies append to the tag of an answer that they compress.
+/// Suffixes that proxies append to the tag of a response when they compress it.
 const CODINGS: [&[u8]; 6] = [b"-gzip", b"-br", b"-deflate", b"-zstd", b"--gzip", b";gzip"];
 
 fn is_same(given: &[u8], current: &[u8]) -> bool {
@@ -71,7 +71,7 @@ fn parse(list: &[u8]) -> Option<EntityTags> {
     }
     let (mut tags, mut rest) = (Vec::new(), list.trim_ascii());
     while !rest.is_empty() {
-        // Nothing between two commas counts as nothing (section 5.6.1).
+        // Empty list elements are ignored (RFC 9110, section 5.6.1).
         if rest[0] != b',' {
             let (tag, after) = tag(rest)?;
             tags.push(tag);
@@ -86,11 +86,11 @@ fn parse(list: &[u8]) -> Option<EntityTags> {
     (!tags.is_empty()).then_some(EntityTags::These(tags))
 }
 
-/// The tag that stands first, and what comes after it.
+/// Parses the first tag and returns it with the remaining text.
 fn tag(text: &[u8]) -> Option<(EntityTag, &[u8])> {
     let (weak, text) = text.strip_prefix(b"W/").map_or((false, text), |text| (true, text));
     let inner = text.strip_prefix(b"\"")?;
-    let end = inner.iter().position(|byte| !is_of_a_tag(*byte))?;
+    let end = inner.iter().position(|byte| !is_tag_byte(*byte))?;
     if inner[end] != b'"' {
         return None;
     }
@@ -98,7 +98,7 @@ fn tag(text: &[u8]) -> Option<(EntityTag, &[u8])> {
     Some((EntityTag { weak, opaque: opaque.to_owned() }, after))
 }
 
-fn is_of_a_tag(byte: u8) -> bool {
+fn is_tag_byte(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x7e | 0x80..)
 }
 
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_tags_is_told_as_such() {
+    fn an_invalid_list_of_tags_is_refused() {
         for bad in [
             "tag",
             "\"a",
@@ -174,7 +174,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_list_of_tags_is_read_as_it_was_written(
+        fn every_written_list_of_tags_is_parsed(
             tags in proptest::collection::vec(
                 (any::<bool>(), "[!#-~\u{80}-\u{ff}]{0,8}", "[ \t]{0,2}(,[ \t]{0,2}){1,3}"), 1..6
             ),
@@ -196,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic_and_what_is_read_can_be_written(
+        fn no_bytes_panic_and_parsed_tags_round_trip(
             list in proptest::collection::vec(prop_oneof![
                 3 => proptest::sample::select(b"\"\"W/,* \\a".to_vec()), 1 => any::<u8>(),
             ], 0..24),

@@ -1,7 +1,7 @@
-//! `ETag`s of attribute maps: a keyed hash, so that replicas agree and nobody can try out values.
+//! `ETag`s of attribute maps: a keyed hash, so that replicas agree and clients cannot guess values.
 //!
-//! The key comes from the client secret, which all replicas of one gateway share; what is hashed
-//! is written with lengths in front, so that no two maps are written alike.
+//! The key is derived from the client secret, which all replicas of one gateway share. The hash input
+//! has length prefixes, so that two different maps never have the same input.
 
 use std::fmt;
 
@@ -11,25 +11,25 @@ use ring::hmac;
 
 use crate::domain::{AttributeMap, ParticipantId};
 
-/// What the key is for; another use of the same secret must take another label.
+/// Label of the derived key. Any other use of the same secret needs another label.
 const LABEL: &[u8] = b"attribute-gateway etag v1";
 
-/// Bytes of the hash that are shown: beyond finding two maps that share them by accident.
+/// Length of a tag in bytes; long enough to rule out accidental collisions.
 const TAG_BYTES: usize = 16;
 
-/// Room for what is hashed of a usual map; a larger one grows it. From a kilobyte on, allocating takes
-/// many times as long.
+/// Initial capacity for the hash input in bytes; it fits a typical map. Allocations from 1 KiB on are many
+/// times slower.
 const TYPICAL_MAP_BYTES: usize = 960;
 
-/// What of a participant's map a tag is taken of.
+/// The part of a participant's map that a tag covers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum EtagScope {
-    /// All of it.
+    /// The whole map.
     #[default]
     Whole,
-    /// The map as narrowed to these keys.
+    /// Only these keys.
     Narrowed(Vec<String>),
-    /// One key alone, whatever becomes of the others.
+    /// A single key.
     Key(String),
 }
 
@@ -51,8 +51,7 @@ impl EtagKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
     }
 
-    /// The tag of what a client sees of the participant's map. Of a key that is absent it is the
-    /// tag of its absence.
+    /// Returns the tag of the part of the map that a client sees. An absent key has a tag as well.
     pub(super) fn tag(
         &self,
         participant: ParticipantId,
@@ -93,7 +92,7 @@ impl EtagKey {
 }
 
 impl EtagScope {
-    /// The keys that it names.
+    /// The keys in the scope; none for the whole map.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         let keys = match self {
             Self::Whole => &[],
@@ -103,7 +102,7 @@ impl EtagScope {
         keys.iter().map(String::as_str)
     }
 
-    /// The key, where there is one alone.
+    /// The key of a single-key scope.
     pub(super) fn only_key(&self) -> Option<&str> {
         match self {
             Self::Key(key) => Some(key),
@@ -111,13 +110,13 @@ impl EtagScope {
         }
     }
 
-    /// The keys that it names, each with where it names them.
+    /// The keys in the scope, each with the request part that names it: `key` or `keys`.
     pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let place = if matches!(self, Self::Key(_)) { "key" } else { "keys" };
         self.keys().map(move |key| (place, key))
     }
 
-    /// The part of a map that is shown.
+    /// Narrows a map to the scope.
     pub(super) fn narrowed(&self, map: AttributeMap) -> AttributeMap {
         match self {
             Self::Whole => map,
@@ -135,27 +134,27 @@ impl EtagScope {
     }
 }
 
-/// What the seals of cursors are for, under the same key.
+/// Label of the key for cursor seals.
 const SEAL_LABEL: &str = "attribute-gateway cursor v1";
 
 impl EtagKey {
-    /// What proves that this gateway, or a replica of it, put `content` and `parts` together.
+    /// Seals `content` and `parts`. The seal proves that this gateway or a replica combined them.
     pub(super) fn seal(&self, content: &[u8], parts: &[&str]) -> hmac::Tag {
-        hmac::sign(&self.seals(), &sealed(content, parts))
+        hmac::sign(&self.seal_key(), &seal_input(content, parts))
     }
 
-    /// Whether this is their seal; how long the look takes does not tell how much of it is.
+    /// Whether `seal` is the seal of `content` and `parts`. The comparison takes constant time.
     pub(super) fn has_sealed(&self, content: &[u8], parts: &[&str], seal: &[u8]) -> bool {
-        hmac::verify(&self.seals(), &sealed(content, parts), seal).is_ok()
+        hmac::verify(&self.seal_key(), &seal_input(content, parts), seal).is_ok()
     }
 
-    fn seals(&self) -> hmac::Key {
+    fn seal_key(&self) -> hmac::Key {
         let own = hmac::sign(&self.0, SEAL_LABEL.as_bytes());
         hmac::Key::new(hmac::HMAC_SHA256, own.as_ref())
     }
 }
 
-fn sealed(content: &[u8], parts: &[&str]) -> Vec<u8> {
+fn seal_input(content: &[u8], parts: &[&str]) -> Vec<u8> {
     let mut hashed = LengthPrefixed(Vec::with_capacity(TYPICAL_MAP_BYTES));
     hashed.count(content.len());
     hashed.0.extend_from_slice(content);
@@ -165,7 +164,7 @@ fn sealed(content: &[u8], parts: &[&str]) -> Vec<u8> {
     hashed.0
 }
 
-/// What is hashed, gathered first: the hash costs more for each call of it than for a few bytes.
+/// Collects the hash input first, since each call of the hash costs more than a few extra bytes.
 struct LengthPrefixed(Vec<u8>);
 
 impl LengthPrefixed {
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_differs_gives_another_tag() {
+    fn every_difference_changes_the_tag() {
         let key = EtagKey::derive("secret");
         let tags = [
             tag(&key, ONE, &[], None),
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_callers_see_alike_has_one_tag() {
+    fn maps_that_look_the_same_to_clients_share_a_tag() {
         let key = EtagKey::derive("secret");
         let plain = tag(&key, ONE, &[("a", "b")], None);
         assert_eq!(plain, tag(&key, ONE, &[("a", "b"), ("cleared", "")], None));

@@ -1,10 +1,9 @@
-//! From a request to a call of a use case: everything a client can get wrong is told here, before
-//! anything is asked of upstream.
+//! Extractors that turn a request into a call of a use case. They report every mistake of the client
+//! before the gateway calls Genesys Cloud.
 
 pub(super) mod rights;
 mod writing;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -29,10 +28,10 @@ use crate::error::ErrorCode;
 
 pub(super) use writing::{WriteArgs, read_body};
 
-/// On whose behalf a request is made.
-pub(super) struct CallerIdentity(pub Arc<Client>);
+/// The client that makes the request.
+pub(super) struct ClientIdentity(pub Arc<Client>);
 
-impl FromRequestParts<AppState> for CallerIdentity {
+impl FromRequestParts<AppState> for ClientIdentity {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
@@ -40,7 +39,7 @@ impl FromRequestParts<AppState> for CallerIdentity {
     }
 }
 
-/// A read that can be made: of attributes, or of a single one where the path names its key.
+/// A validated read: of attributes, or of a single one if the path names its key.
 pub(super) struct ReadArgs {
     pub request: ReadRequest,
     pub view: ReadResponder,
@@ -70,7 +69,7 @@ impl FromRequestParts<AppState> for ReadArgs {
                 scope,
                 form,
                 flat: request_context.flat,
-                // One that cannot be understood matches nothing.
+                // An invalid header matches nothing.
                 known: EntityTags::from_headers(&parts.headers, &IF_NONE_MATCH).unwrap_or_default(),
             },
         })
@@ -79,10 +78,11 @@ impl FromRequestParts<AppState> for ReadArgs {
 
 pub(super) fn request_context(parts: &Parts) -> Result<HttpRequestContext, Problem> {
     let request_context = parts.extensions.get::<HttpRequestContext>().cloned();
-    request_context.ok_or_else(|| Problem::internal("a handler was reached without the edge"))
+    request_context
+        .ok_or_else(|| Problem::internal("a handler ran without the request context middleware"))
 }
 
-/// The conversation that the path names.
+/// Parses the conversation id in the path.
 pub(super) fn conversation(uri: &Uri) -> Result<ConversationId, Problem> {
     paths::conversation_of(uri.path()).ok_or_else(|| {
         let mistake = Violation::new("conversationId", "is not a UUID of the form 8-4-4-4-12");
@@ -90,7 +90,7 @@ pub(super) fn conversation(uri: &Uri) -> Result<ConversationId, Problem> {
     })
 }
 
-/// The key that the path names, if it names one. No route takes an empty one.
+/// Decodes the key in the path, if there is one. No route matches an empty key.
 fn key(parts: &Parts) -> Result<Option<String>, Problem> {
     let Some(step) = paths::key_of(parts.uri.path()) else { return Ok(None) };
     let key = decoded_step(step).ok_or_else(|| {
@@ -100,13 +100,13 @@ fn key(parts: &Parts) -> Result<Option<String>, Problem> {
     key.map(Some)
 }
 
-type ReadRejection = (ParticipantSelector, EtagScope, Option<ResponseFormat>);
+type ReadQuery = (ParticipantSelector, EtagScope, Option<ResponseFormat>);
 
 fn read_query(
     raw: Option<&str>,
     key: Option<String>,
     settings: &HttpSettings,
-) -> Result<ReadRejection, Problem> {
+) -> Result<ReadQuery, Problem> {
     let mut query = match key {
         Some(_) => QueryString::read(raw, &["participant", "view", FORMAT], &[]),
         None => QueryString::read(raw, &["participant", "view", FORMAT, "keys"], &["key"]),
@@ -125,22 +125,6 @@ fn read_query(
 fn etag_scope(key: Option<String>, query: &mut QueryString) -> EtagScope {
     match key {
         Some(key) => EtagScope::Key(key),
-        None => keys(query).map_or(EtagScope::Whole, EtagScope::Narrowed),
+        None => query.keys().map_or(EtagScope::Whole, EtagScope::Narrowed),
     }
-}
-
-/// Keys that the client is interested in, by `keys` and `key`, each once.
-pub(super) fn keys(query: &mut QueryString) -> Option<Vec<String>> {
-    let mut keys = query.take("key");
-    for list in query.take("keys") {
-        if list.split(',').any(str::is_empty) {
-            query.mistake("keys", "names an empty key");
-        }
-        keys.extend(list.split(',').map(str::to_owned));
-    }
-    if keys.len() > 1 {
-        let mut named = HashSet::with_capacity(keys.len());
-        keys.retain(|key| named.insert(key.clone()));
-    }
-    (!keys.is_empty()).then_some(keys)
 }

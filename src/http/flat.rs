@@ -1,8 +1,8 @@
-//! `view=flat`: answers of one level without arrays, for clients that cannot read more.
+//! `view=flat`: a response of one level without arrays, for clients that cannot read nested JSON.
 //!
-//! An Architect data action sees an answer through a contract that was fixed when it was published:
-//! so every member is always there, whatever happened, and what a flow has to branch on is told
-//! with status 200 and a flag. Mistakes of the request keep their status: a flow cannot mend them.
+//! A Genesys Cloud data action reads a response through a contract that is fixed when the action is
+//! published. Every member is therefore always present, and results that a flow branches on have status
+//! 200 and the flag `ok`. Client errors and 500 keep their status, since a flow cannot correct them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::negotiate::JSON;
+use super::paths;
 use super::problem::{self, Problem};
 use super::query::QueryString;
 use super::responses::{WriteResponse, damage};
-use super::{extract, paths};
 use crate::app;
 use crate::domain::{
     AttributeMap, ClientRights, Conversation, ConversationId, KeyOutcome, ParticipantId,
@@ -26,44 +26,45 @@ use crate::domain::{
 };
 use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 
-/// Resources that have a flat form.
+/// Routes that support the flat form.
 const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE, paths::CONVERSATION];
 
-/// The code of a read that went well.
+/// The code of a successful read.
 const OK: &str = "ok";
 
-/// What a client who wants the flat form has asked for.
+/// What a client asks for with `view=flat`.
 #[derive(Debug, Default)]
 pub(super) struct FlatRequest {
-    /// Keys that are to stand as members of their own.
+    /// Keys to return as members of their own.
     keys: Vec<String>,
-    /// Whether it reads one key, and so finds its value in `value`.
+    /// Whether the request reads a single key, whose value is then returned in `value`.
     has_value: bool,
 }
 
-/// An answer of one level. The keys that `keys` and `key` name stand beside these members, each
-/// as a string, `""` if absent; one that is called like a member above stands in `attributesJson`
-/// alone.
+/// A response of one level. Each key named by `keys` or `key` is returned as an additional string
+/// member, `""` if absent. A key with the name of a member of this schema is returned only in
+/// `attributesJson`.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FlatResponse {
-    /// Whether all is as it was asked for, seen in a read.
+    /// `true` if a read shows that everything is as requested.
     ok: bool,
-    /// `ok` for a read, the worst outcome for a write, else the code of the problem.
+    /// `ok` for a read, the worst outcome of a key for a write, or the code of the problem.
     code: &'static str,
-    /// The same as a sentence.
+    /// The result as a sentence.
     message: String,
-    /// Whether Genesys Cloud took the write; with `ok` false: sent, and not seen yet, or replaced.
+    /// Whether Genesys Cloud accepted the write. With `ok: false`, the write was sent, but no read has
+    /// shown it yet or another writer has replaced it.
     accepted: bool,
-    /// When to come back, in seconds; 0 where there is no such time.
+    /// Seconds to wait before a retry; 0 if there is no such time.
     retry_after_seconds: u64,
-    /// The conversation.
+    /// Id of the conversation.
     conversation_id: String,
-    /// The participant; `""` if none was found.
+    /// Id of the participant; `""` if none was found.
     participant_id: String,
-    /// The attributes as a JSON object in a string; `"{}"` if there are none to tell.
+    /// The attributes as a JSON object in a string; `"{}"` if there are none.
     attributes_json: String,
-    /// The value of the key; of a read of one key alone.
+    /// The value of the attribute; present only when a single attribute is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, value_type = String)]
     value: Option<String>,
@@ -71,7 +72,7 @@ pub(super) struct FlatResponse {
     members: BTreeMap<String, String>,
 }
 
-/// Names that no key can take.
+/// Names of the fixed members; a key with such a name gets no member of its own.
 const MEMBERS: [&str; 8] = [
     "ok",
     "code",
@@ -84,8 +85,8 @@ const MEMBERS: [&str; 8] = [
 ];
 
 impl FlatRequest {
-    /// What the query of a request asks for, if it wants the flat form and its resource has one.
-    /// Mistakes in the query are told by whoever takes the request.
+    /// Parses the query of a request that asks for the flat form on a route that supports it.
+    /// Mistakes in the query are ignored here; the extractor of the handler reports them.
     pub(super) fn from_request(
         route: Option<&str>,
         query: Option<&str>,
@@ -99,24 +100,24 @@ impl FlatRequest {
         if query.take("view").pop().as_deref() != Some("flat") {
             return None;
         }
-        // Where the path names the key, there is no such parameter, whoever refuses it.
+        // Where the path names the key, the query has no `keys`; the extractor refuses it.
         let names_key = route == paths::ATTRIBUTE;
-        let keys = if names_key { None } else { extract::keys(&mut query) };
+        let keys = if names_key { None } else { query.keys() };
         let has_value = names_key && is_safe;
         Some(Arc::new(Self { keys: keys.unwrap_or_default(), has_value }))
     }
 
-    /// As if this key were named, for examples.
+    /// A request that names this key, for examples.
     pub(super) fn naming(key: &str) -> Self {
         Self { keys: vec![key.to_owned()], has_value: false }
     }
 
-    /// As if one key were read, for examples.
+    /// A request that reads a single key, for examples.
     pub(super) fn of_value() -> Self {
         Self { keys: Vec::new(), has_value: true }
     }
 
-    /// The answer to a read.
+    /// Builds the response to a read.
     pub(super) fn read(
         &self,
         conversation: ConversationId,
@@ -133,22 +134,23 @@ impl FlatRequest {
         }
     }
 
-    /// The answer to a look at a conversation: whom a read of it would show, if there is somebody.
+    /// Builds the response to a view of a conversation. It shows the participant that a read with this
+    /// selector would choose, if there is one.
     ///
     /// # Errors
-    /// Why there is nobody, or nobody whom the client may name, where keys are named: `""` would say
-    /// that they are absent.
-    pub(super) fn seen(
+    /// The request names keys, and the selector matches no participant or one that the client may not
+    /// name. In that case `""` would wrongly say that the keys are absent.
+    pub(super) fn conversation(
         &self,
         conversation: &Conversation,
-        (whom, rights): (&ParticipantSelector, &ClientRights),
+        (selector, rights): (&ParticipantSelector, &ClientRights),
     ) -> Result<FlatResponse, Problem> {
         let nothing = AttributeMap::default();
-        // A look shows a conversation as a whole, or is refused.
-        let chosen = app::choose(whom, conversation, SelectorIntent::Read).and_then(|chosen| {
+        // A view always reads the whole conversation.
+        let chosen = app::choose(selector, conversation, SelectorIntent::Read).and_then(|chosen| {
             let participant = chosen.participant;
             let reached = rights.reaches(participant, conversation, true);
-            let asked = || Error::ParticipantNotAllowed { asked: whom.to_string() };
+            let asked = || Error::ParticipantNotAllowed { asked: selector.to_string() };
             reached.then_some(participant).ok_or_else(asked)
         });
         match chosen {
@@ -160,7 +162,7 @@ impl FlatRequest {
         }
     }
 
-    /// The answer to a write that is no problem.
+    /// Builds the response to a successful write.
     pub(super) fn written(&self, report: &WriteReport, ok: bool, effect: Effect) -> FlatResponse {
         let sentences = [describe(report.worst())].into_iter().map(str::to_owned);
         let warnings = report.warnings.iter().cloned().chain(damage(&report.attributes));
@@ -176,7 +178,8 @@ impl FlatRequest {
         }
     }
 
-    /// Writes a problem as an answer with status 200; `None` if it keeps its status and form.
+    /// Turns a problem into a flat response with status 200. Returns `None` if it keeps its status and
+    /// format.
     pub(super) fn problem(
         &self,
         problem: &Problem,
@@ -205,11 +208,11 @@ impl FlatRequest {
         parts.status = StatusCode::OK;
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         problem.add_headers(&mut parts.headers);
-        // Strings, numbers and flags: nothing in it can fail to serialise.
+        // Strings, numbers and flags always serialise.
         Some(serde_json::to_vec(&answer).unwrap_or_default().into())
     }
 
-    /// An answer that shows these attributes, and says nothing else yet.
+    /// A response with these attributes and otherwise empty members.
     fn showing(&self, map: &AttributeMap) -> FlatResponse {
         let value = |key: &str| map.get(key).map(|value| value.expose().to_owned());
         let own = self.keys.iter().filter(|key| !MEMBERS.contains(&key.as_str()));
@@ -224,15 +227,15 @@ impl FlatRequest {
             conversation_id: String::new(),
             participant_id: String::new(),
             attributes_json: serde_json::to_string(map).unwrap_or_default(),
-            // A read of one key shows no other.
+            // The map of a single-key read contains no other key.
             value: self.has_value.then(|| first.unwrap_or_default()),
             members,
         }
     }
 }
 
-/// What a flow can do nothing about, and who built it should see: mistakes in the request, refused
-/// clients, our own defects. A 404 is one of these only where the path leads nowhere.
+/// Whether a problem keeps its status. These are errors that the author of a flow has to correct:
+/// mistakes in the request, refused clients, internal errors, and a 404 for an unknown path.
 fn keeps_status(code: ErrorCode) -> bool {
     match problem::status(code).as_u16() {
         404 => code == ErrorCode::NotFound,
@@ -240,10 +243,10 @@ fn keeps_status(code: ErrorCode) -> bool {
     }
 }
 
-/// An outcome as a sentence.
+/// Describes an outcome in a sentence.
 const fn describe(worst: KeyOutcome) -> &'static str {
     match worst {
-        KeyOutcome::Unchanged => "every key held its value already",
+        KeyOutcome::Unchanged => "every key already had its value",
         KeyOutcome::WouldSend => "a dry run: nothing was sent",
         KeyOutcome::Verified | KeyOutcome::Cleared => "written and read back",
         KeyOutcome::Unverified => "Genesys Cloud accepted the write; no read has shown it yet",
@@ -282,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn only_resources_that_have_the_flat_form_are_asked_for_it() {
+    fn only_routes_with_a_flat_form_parse_it() {
         let asks = |route: &str, query: &str| {
             FlatRequest::from_request(Some(route), Some(query), true).is_some()
         };
@@ -298,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_found_also_where_the_query_has_mistakes() {
+    fn keys_are_found_even_if_the_query_has_mistakes() {
         let ask = FlatRequest::from_request(
             Some(paths::ATTRIBUTES),
             Some("view=flat&x=%zz&keys=a,b,a&key=c,d&key=b"),

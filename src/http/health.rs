@@ -1,4 +1,5 @@
-//! What operators ask for, and the documents. Nothing here needs upstream.
+//! Handlers for health, metrics and the OpenAPI document, and the fallbacks for unknown paths and
+//! methods. None of them calls Genesys Cloud.
 
 use std::sync::Arc;
 
@@ -16,28 +17,31 @@ use super::state::{OpsState, ReadinessReport};
 use crate::domain::Violation;
 use crate::error::ErrorCode;
 
-/// The parameter that asks for readiness check by check.
+/// The parameter that lists the readiness checks.
 const VERBOSE: &str = "verbose";
 
-/// Media type of the metrics (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+/// Media type of OpenMetrics (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Is the process alive?
+/// Check liveness
+///
+/// Returns 200 while the process runs.
 #[utoipa::path(get, path = paths::LIVEZ, operation_id = "getLiveness", tag = "operations",
-    responses((status = 200, body = String, content_type = "text/plain", description = "It is", example = "ok")))]
+    responses((status = 200, body = String, content_type = "text/plain", description = "The process is alive", example = "ok")))]
 pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Does the service want requests?
+/// Check readiness
 ///
-/// With `?verbose` each check has a line of its own. Throttling or an outage of Genesys Cloud
-/// does not make the service unready: another instance would fare no better.
+/// Returns 200 if the gateway accepts requests. With `?verbose`, the response has one line for each check.
+/// Throttling or an outage of Genesys Cloud does not make the gateway unready, since another instance would
+/// have the same problem.
 #[utoipa::path(get, path = paths::READYZ, operation_id = "getReadiness", tag = "operations",
-    params(("verbose" = Option<String>, Query, description = "List the checks; `true`, or without a value", example = "true")),
+    params(("verbose" = Option<String>, Query, description = "List the checks: `true`, or no value", example = "true")),
     responses(
-        (status = 200, body = String, content_type = "text/plain", description = "It does", example = "ready"),
-        (status = 503, body = String, content_type = "text/plain", description = "It does not: it starts, drains, or its credentials are refused", example = "not ready: token"),
+        (status = 200, body = String, content_type = "text/plain", description = "The gateway is ready", example = "ready"),
+        (status = 503, body = String, content_type = "text/plain", description = "The gateway is not ready: it is starting or draining, or Genesys Cloud refuses its credentials", example = "not ready: token"),
     ))]
 pub(super) async fn readyz(
     State(ops): State<Arc<OpsState>>,
@@ -51,7 +55,7 @@ pub(super) async fn readyz(
     Ok((status, text_report(&report, verbose)).into_response())
 }
 
-/// Whether a query may ask for readiness check by check, whatever else is wrong with it.
+/// Whether a query may ask for the checks, even if it has other mistakes.
 pub(super) fn wants_checks(query: Option<&str>) -> bool {
     let names = query.unwrap_or_default().split('&').map(|part| part.split('=').next());
     names.flatten().any(|name| decoded_query(name).is_none_or(|name| name == VERBOSE))
@@ -74,58 +78,60 @@ fn text_report(report: &ReadinessReport, verbose: bool) -> String {
     text
 }
 
-/// The metrics, as Prometheus scrapes them
+/// Get the metrics
+///
+/// Returns the metrics in the OpenMetrics text format, for Prometheus.
 #[utoipa::path(get, path = paths::METRICS, operation_id = "getMetrics", tag = "operations",
-    responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "The figures")))]
+    responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "The metrics")))]
 pub(super) async fn metrics(State(ops): State<Arc<OpsState>>) -> Result<Response, Problem> {
     let text = ops.metrics.encode().map_err(|error| Problem::internal(error.to_string()))?;
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
 
-/// This document, as YAML
+/// Get this document as YAML
 #[utoipa::path(get, path = paths::OPENAPI_YAML, operation_id = "getOpenapiYaml", tag = "documentation",
     params(IfNoneMatchHeader),
     responses(
         (status = 200, body = Object, content_type = "application/yaml", description = "This document",
-            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`: to be kept, and asked for again"))),
-        (status = 304, description = "It is as the caller knows it",
-            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`"))),
+            headers(("ETag" = String, description = "Entity tag of the document"), ("Cache-Control" = String, description = "`no-cache`: caches must revalidate the document"))),
+        (status = 304, description = "The document still matches the `ETag` in `If-None-Match`",
+            headers(("ETag" = String, description = "Entity tag of the document"), ("Cache-Control" = String, description = "`no-cache`"))),
     ))]
 pub(super) async fn openapi_yaml(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> Response {
     ops.documents.yaml().answer(&headers)
 }
 
-/// This document, as JSON
+/// Get this document as JSON
 #[utoipa::path(get, path = paths::OPENAPI_JSON, operation_id = "getOpenapiJson", tag = "documentation",
     params(IfNoneMatchHeader),
     responses(
         (status = 200, body = Object, content_type = "application/json", description = "This document",
-            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`: to be kept, and asked for again"))),
-        (status = 304, description = "It is as the caller knows it",
-            headers(("ETag" = String, description = "Of its bytes"), ("Cache-Control" = String, description = "`no-cache`"))),
+            headers(("ETag" = String, description = "Entity tag of the document"), ("Cache-Control" = String, description = "`no-cache`: caches must revalidate the document"))),
+        (status = 304, description = "The document still matches the `ETag` in `If-None-Match`",
+            headers(("ETag" = String, description = "Entity tag of the document"), ("Cache-Control" = String, description = "`no-cache`"))),
     ))]
 pub(super) async fn openapi_json(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> Response {
     ops.documents.json().answer(&headers)
 }
 
-/// A path that leads nowhere, or that lacks the key at its end.
+/// Fallback for an unknown path, and for a path without the key at its end.
 pub(super) async fn not_found(uri: Uri) -> Problem {
     if !paths::lacks_key(uri.path()) {
         return Problem::new(ErrorCode::NotFound, "there is nothing at this path");
     }
-    let detail = "is missing: the path ends where the name of the attribute should stand";
+    let detail = "is missing: the path ends where the name of the attribute belongs";
     Problem::listing(ErrorCode::InvalidAttributes, Violation::new("key", detail)).with_hint(
-        "Name the attribute in the path, as in …/attributes/loyalty_tier; for all attributes leave out the last `/`.",
+        "Name the attribute in the path, as in …/attributes/loyalty_tier; for all attributes, remove the last `/`.",
     )
 }
 
-/// A method that the path does not have; the framework adds which it has.
+/// Fallback for a method that the path does not support; axum adds `Allow`.
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let problem = |detail, hint| Problem::new(ErrorCode::MethodNotAllowed, detail).with_hint(hint);
     let path = uri.path();
     if paths::is_attributes(path) && method == Method::DELETE {
         return problem(
-            "DELETE clears one attribute, and the path names none",
+            "DELETE clears one attribute, but the path names none",
             "Name the attribute in the path, as in …/attributes/loyalty_tier; to clear several, PATCH {\"attributes\": {\"key\": null}}.",
         );
     }
@@ -158,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn readiness_is_one_line_and_verbosely_a_line_a_check() {
+    fn readiness_is_one_line_or_one_line_per_check() {
         assert_eq!(text_report(&report(true), false), "ready\n");
         assert_eq!(text_report(&report(false), false), "not ready: token, retries\n");
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Conditions on a write: `If-Match` and `If-None-Match` (RFC 9110, section 13.1).
 //!
-//! Parsed here, judged by the use case inside the participant's turn, where nobody else's change
-//! of ours can come in between.
+//! This module parses them. The write queue of the participant evaluates them, so that no other write of
+//! this gateway can come between the check and the PATCH.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::app::WritePrecondition;
 use crate::domain::{AttributeMap, Client, ParticipantId, Patch, Violation};
 use crate::error::ErrorCode;
 
-/// What must be true for a write to be made.
+/// The condition of a write.
 #[derive(Debug)]
 pub(super) struct MatchCondition {
     if_match: Option<EntityTags>,
     if_none_match: Option<EntityTags>,
-    /// What the tags were taken of.
+    /// The part of the map that the tags cover.
     scope: EtagScope,
     etag: EtagKey,
-    /// Who has seen what they were taken of.
+    /// The client; its rights decide which keys the tags cover.
     client: Arc<Client>,
 }
 
@@ -36,7 +36,7 @@ impl WritePrecondition for MatchCondition {
         let matches = match &self.if_match {
             None => true,
             Some(EntityTags::Any) => match &self.scope {
-                // A participant that was found has attributes, if only none.
+                // A participant that exists always has a map, even an empty one.
                 EtagScope::Whole | EtagScope::Narrowed(_) => true,
                 EtagScope::Key(key) => map.get(key).is_some(),
             },
@@ -55,10 +55,11 @@ impl WritePrecondition for MatchCondition {
     }
 }
 
-/// The condition of a write, if it has one.
+/// Parses the condition of a write; `None` if the write has none.
 ///
 /// # Errors
-/// All mistakes in the two headers; or that this service takes no write without a condition.
+/// A header is invalid (all mistakes are listed), or `writes.require_if_match` requires a condition and the
+/// write has none.
 pub(super) fn from_headers(
     headers: &HeaderMap,
     (scope, client): (&EtagScope, &Arc<Client>),
@@ -71,10 +72,10 @@ pub(super) fn from_headers(
     if !mistakes.is_empty() {
         return Err(Problem::listing(ErrorCode::InvalidHeader, mistakes));
     }
-    // That it is not as some old tag says guards against nothing.
+    // `If-None-Match` with tags does not protect another client's change.
     let guards = if_match.is_some() || if_none_match == Some(EntityTags::Any);
     if settings.require_if_match && !guards && !dry_run {
-        let detail = "this gateway takes no write without If-Match, or If-None-Match: *";
+        let detail = "this gateway requires If-Match, or If-None-Match: *, for every write";
         return Err(Problem::new(ErrorCode::PreconditionRequired, detail));
     }
     if if_match.is_none() && if_none_match.is_none() {
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn if_match_wants_one_of_its_tags_weakened_or_not() {
+    fn if_match_needs_one_of_its_tags_weak_or_strong() {
         for list in ["TAG", "\"other\", TAG", "*", "W/TAG", "W/\"other\", W/TAG"] {
             assert!(holds(IF_MATCH, list, &[("a", "1")]), "{list}");
         }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn if_none_match_wants_none_of_its_tags_or_none_of_the_keys() {
+    fn if_none_match_needs_no_matching_tag_or_no_existing_key() {
         assert!(!holds(IF_NONE_MATCH, "W/TAG", &[("a", "1")]));
         assert!(holds(IF_NONE_MATCH, "TAG", &[("a", "2")]));
         assert!(holds(IF_NONE_MATCH, "*", &[("a", "1")]));
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_key_the_condition_looks_at_that_key_alone() {
+    fn the_condition_of_one_key_covers_only_that_key() {
         let holds = |header, value, now: &[(&str, &str)]| {
             holds_of(EtagScope::Key("a".to_owned()), header, value, now)
         };

@@ -1,6 +1,7 @@
 //! Query strings, read strictly: an unknown or doubled parameter is a mistake, since ignoring it
 //! would do something other than what was asked for. All mistakes are listed.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::percent::decoded_query;
@@ -135,6 +136,22 @@ impl QueryString {
             }
         }
         default.clone()
+    }
+
+    /// Takes the keys named by `key` and `keys`, without duplicates.
+    pub(super) fn keys(&mut self) -> Option<Vec<String>> {
+        let mut keys = self.take("key");
+        for list in self.take("keys") {
+            if list.split(',').any(str::is_empty) {
+                self.mistake("keys", "names an empty key");
+            }
+            keys.extend(list.split(',').map(str::to_owned));
+        }
+        if keys.len() > 1 {
+            let mut named = HashSet::with_capacity(keys.len());
+            keys.retain(|key| named.insert(key.clone()));
+        }
+        (!keys.is_empty()).then_some(keys)
     }
 
     /// Ends with all mistakes that were found, if any.

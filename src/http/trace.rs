@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::extract::{CallerIdentity, conversation};
+use super::extract::{ClientIdentity, conversation};
 use super::openapi_params::ConversationParam;
 use super::paths;
 use super::problem::Problem;
@@ -144,7 +144,7 @@ struct TracedAttemptDto {
     responses((status = 200, body = TraceResponse, description = "What was done")))]
 pub(super) async fn get_trace(
     State(ops): State<Arc<OpsState>>,
-    CallerIdentity(client): CallerIdentity,
+    ClientIdentity(client): ClientIdentity,
     uri: Uri,
 ) -> Result<Json<TraceResponse>, Problem> {
     let conversation = conversation(&uri)?;

@@ -105,22 +105,22 @@ const NO_ATTRIBUTES: [(&str, Mistakes); 17] = [
     (
         r#"{"attributes":{"a":"1","b":"2","a":"1","b":3}}"#,
         &[
-            ("#/attributes/a", "the key stands more than once"),
-            ("#/attributes/b", "the key stands more than once"),
+            ("#/attributes/a", "the key appears more than once"),
+            ("#/attributes/b", "the key appears more than once"),
             ("#/attributes/b", "the value is a number; it has to be a string"),
         ],
     ),
     (
         r#"{"attributes":{"a":"1"},"attributes":{"b":"2"}}"#,
-        &[("#/attributes", "stands more than once")],
+        &[("#/attributes", "appears more than once")],
     ),
     (
         r#"{"attributes":{"a":"1"},"tier":"gold","view":1}"#,
         &[
-            ("#/tier", "is no member of this request; attributes stand in `attributes`"),
+            ("#/tier", "is not a member of this request; put attributes into `attributes`"),
             (
                 "#/view",
-                "is no member of this request; it belongs in the query: `?view=flat&keys=…`",
+                "is not a member of this request; it belongs in the query: `?view=flat&keys=…`",
             ),
         ],
     ),
@@ -134,13 +134,16 @@ const NO_ATTRIBUTES: [(&str, Mistakes); 17] = [
     ),
     (
         r#"{"attributesJson":"{"}"#,
-        &[("#/attributesJson", "holds no JSON: EOF while parsing an object at line 1 column 1")],
+        &[(
+            "#/attributesJson",
+            "is not valid JSON: EOF while parsing an object at line 1 column 1",
+        )],
     ),
     (
         r#"{"attributesJson":"{\"a\":1,\"a\":\"2\"}"}"#,
         &[
             ("#/attributes/a", "the value is a number; it has to be a string"),
-            ("#/attributes/a", "the key stands more than once"),
+            ("#/attributes/a", "the key appears more than once"),
         ],
     ),
 ];

@@ -94,7 +94,7 @@ async fn an_invalid_merge_patch_is_refused_and_nothing_is_sent() {
                 ("#/attributes/a", "the value is an object; it has to be a string"),
                 ("#/attributes/d", "the value is an array; it has to be a string"),
                 ("#/attributes/f", "the value is a number; it has to be a string"),
-                ("#/other", "is no member of this request; attributes stand in `attributes`"),
+                ("#/other", "is not a member of this request; put attributes into `attributes`"),
             ],
         ),
         (json!({"attributes": {"": null}}), vec![("#/attributes/", "the key is empty")]),

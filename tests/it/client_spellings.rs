@@ -302,8 +302,8 @@ async fn the_hint_of_a_search_is_about_searching() {
     for (body, detail, hint) in [
         (json!({"ani": "anonymous"}), "no telephone number", "+15550100111"),
         (json!({"anni": "1"}), "did you mean `ani`?", "`ani`, `dnis`"),
-        (json!({"phone": "1"}), "is no member", "`ani`, `dnis`"),
-        (json!({"state": "ended"}), "has to be `live`", "narrows the search"),
+        (json!({"phone": "1"}), "is not a member", "`ani`, `dnis`"),
+        (json!({"state": "ended"}), "has to be `live`", "filter is optional"),
         (json!([]), "has to be an object", "\"ani\""),
     ] {
         let answer = app.post(SEARCH, body).await;

@@ -1,4 +1,4 @@
-//! Keys in the headers of a request. What is kept of a key is its digest.
+//! API keys in the headers of a request. The gateway keeps only their digests.
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderName};
@@ -8,28 +8,28 @@ use base64::engine::general_purpose::STANDARD;
 use crate::app::key_digest;
 use crate::domain::KeyDigest;
 
-/// Carries a key alone.
+/// A header that contains only an API key.
 pub(in crate::http) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Why a header holds no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MalformedCredentials {
-    /// Another scheme than those that are taken.
+    /// The scheme of `Authorization` is neither `Bearer` nor `Basic`.
     Scheme,
-    /// A header for a key, and none in it.
+    /// The header contains no key.
     Empty,
-    /// What follows `Basic` holds no name and key.
+    /// The text after `Basic` is not the base64 encoding of a name and a key.
     Basic,
 }
 
-/// A key, and the name that it was given with.
+/// The digest of a key, and the name that came with it.
 pub(super) type HeaderKey = (KeyDigest, Option<String>);
 
-/// Every key that the headers hold.
+/// Returns every key in the headers.
 ///
 /// # Errors
-/// If one of them is meant to hold a key, and does not: another may be right, but nobody can tell
-/// which was meant.
+/// A header that should contain a key contains none. Another header may have a valid key, but it is
+/// unclear which one the client meant.
 pub(super) fn from_headers(headers: &HeaderMap) -> Result<Vec<HeaderKey>, MalformedCredentials> {
     let authorized = headers.get_all(AUTHORIZATION).iter().map(|value| scheme(value.as_bytes()));
     let plain = headers.get_all(X_API_KEY).iter().map(|value| key(value.as_bytes()));
@@ -65,7 +65,7 @@ fn basic(encoded: &[u8]) -> Result<HeaderKey, MalformedCredentials> {
     if key.is_empty() {
         return Err(MalformedCredentials::Empty);
     }
-    // A name that is no text is nobody's, as another wrong one.
+    // A name that is not UTF-8 matches no client, like any other wrong name.
     Ok((key_digest(key), Some(String::from_utf8_lossy(name).into_owned())))
 }
 
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stands_in_any_of_three_places_and_schemes_have_no_case() {
+    fn a_key_is_found_in_three_places_and_schemes_ignore_case() {
         let (crm, colon) = (basic("crm:k"), basic("crm:k:1"));
         assert_eq!(names(&[], "k"), Ok(vec![]));
         assert_eq!(names(&[(AUTHORIZATION, "Bearer k")], "k"), Ok(vec![None]));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_holds_no_key_is_not_passed_over() {
+    fn a_header_without_a_key_is_not_ignored() {
         let bad = |name: HeaderName, value: &str| names(&[(X_API_KEY, "k"), (name, value)], "k");
         for value in ["Digest k", "k", "", "Bearerk"] {
             assert_eq!(bad(AUTHORIZATION, value), Err(MalformedCredentials::Scheme), "{value}");

@@ -1,4 +1,4 @@
-//! The body of a write of one key: `{"key","value"}`, or the value itself as text.
+//! Parses the body of a write of one key: `{"key","value"}`, or the bare value as text.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde::de::MapAccess;
 
 use super::{
     ENCODING, HALF, HalfSurrogates, IgnoredTarget, JsonTarget, NULL, ROOT, STRINGS, TargetSeed,
-    WHOLE_CHARACTERS, describe, member, of_root, parse, text, unknown_member, utf8,
+    WHOLE_CHARACTERS, describe, member, not_an_object, parse, text, unknown_member, utf8,
 };
 use crate::domain::{AttributeValue, KeyChange, Violation};
 use crate::error::ErrorCode;
@@ -16,10 +16,10 @@ use crate::http::violations::ViolationList;
 const KEY: &str = "key";
 const VALUE: &str = "value";
 
-/// What to do about a body of another form.
+/// Hint for a body of another form.
 pub(super) const MEMBERS: &str = "Send {\"value\": \"…\"}, or the bare value with Content-Type: text/plain; the path names the key.";
 
-/// The change of `key` that a JSON body asks for.
+/// Parses a JSON body into the change of `key`.
 pub(in crate::http) fn change(body: &[u8], key: &str) -> Result<KeyChange, Problem> {
     let mut found = SingleParseState {
         key,
@@ -38,7 +38,7 @@ pub(in crate::http) fn change(body: &[u8], key: &str) -> Result<KeyChange, Probl
     found.finish()
 }
 
-/// The change that a body of plain text asks for: all of it is the value, its line ends included.
+/// Turns a plain text body into a change. The whole body is the value, including line ends.
 pub(in crate::http) fn plain(body: &[u8]) -> Result<KeyChange, Problem> {
     let value = utf8(body)
         .map_err(|detail| {
@@ -53,10 +53,10 @@ struct SingleParseState<'a> {
     key: &'a str,
     change: Option<KeyChange>,
     mistakes: ViolationList,
-    /// Members that stood already.
+    /// Members seen so far.
     members: BTreeSet<String>,
     halves: HalfSurrogates,
-    /// The member whose value broke the syntax.
+    /// Pointer to the member whose value has a syntax error.
     place: Option<&'static str>,
 }
 
@@ -81,12 +81,12 @@ impl SingleParseState<'_> {
     }
 }
 
-/// The whole document.
+/// Receives the whole document.
 struct SingleBodyTarget<'a, 'b>(&'a mut SingleParseState<'b>);
 
 impl JsonTarget for SingleBodyTarget<'_, '_> {
     fn wrong(self, found: &'static str) {
-        self.0.mistake(MEMBERS, ROOT, of_root(found));
+        self.0.mistake(MEMBERS, ROOT, not_an_object(found));
     }
 
     fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
@@ -102,7 +102,7 @@ impl JsonTarget for SingleBodyTarget<'_, '_> {
             }
             let name = self.0.halves.shown(&name);
             if known {
-                self.0.mistake(MEMBERS, member(&name), "stands more than once");
+                self.0.mistake(MEMBERS, member(&name), "appears more than once");
             } else {
                 let (detail, hint) = unknown_member(&name, [VALUE, KEY]);
                 self.0.mistake(hint, member(&name), detail);
@@ -113,16 +113,16 @@ impl JsonTarget for SingleBodyTarget<'_, '_> {
     }
 }
 
-/// One of the two members, and whether it is `key`.
+/// Receives one of the two members; the flag says whether it is `key`.
 struct MemberTarget<'a, 'b>(&'a mut SingleParseState<'b>, bool);
 
 impl JsonTarget for MemberTarget<'_, '_> {
     fn wrong(self, found: &'static str) {
         let Self(all, is_key) = self;
-        let cure =
+        let remedy =
             if found == NULL && !is_key { "; send \"\", or DELETE, to clear it" } else { "" };
         let name = if is_key { KEY } else { VALUE };
-        all.mistake(STRINGS, member(name), format!("is {found}; it has to be a string{cure}"));
+        all.mistake(STRINGS, member(name), format!("is {found}; it has to be a string{remedy}"));
     }
 
     fn text(self, text: &str) {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_value_is_taken_as_it_is_and_the_key_may_stand_beside_it() {
+    fn the_value_is_kept_unchanged_and_the_key_is_optional() {
         let value = |body: &str| wanted(change(body.as_bytes(), " a/b"));
         assert_eq!(value(r#"{"key":" a/b","value":" \"x\"\n"}"#), " \"x\"\n");
         assert_eq!(value(r#"{"value":"x"}"#), "x");
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_listed_with_its_place_and_without_its_value() {
+    fn every_mistake_is_listed_with_its_pointer_without_its_value() {
         let found = mistakes(
             r#"{"key":"a/b","value":null,"canary":"canary","value":"canary","key":1,"x~/":[]}"#,
         );
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_or_no_text_is_told_with_its_place() {
+    fn invalid_json_and_invalid_utf_8_are_reported() {
         for body in ["", "{", r#"{"value":"canary"} x"#, r#"{"value":"\udcanary"}"#, "canary"] {
             let problem = change(body.as_bytes(), "a").expect_err("not JSON");
             assert_eq!(problem.code(), ErrorCode::InvalidJson, "{body}");
@@ -211,18 +211,21 @@ mod tests {
 
     #[test]
     fn broken_syntax_and_half_characters_name_their_member() {
-        let told = |body: &str| {
+        let parsed = |body: &str| {
             let problem = change(body.as_bytes(), "a").expect_err(body);
             assert_eq!(problem.errors().len(), 1, "{body}");
             (problem.code(), problem.errors()[0].pointer.clone())
         };
         assert_eq!(
-            told(r#"{"value":"\ud800"}"#),
+            parsed(r#"{"value":"\ud800"}"#),
             (ErrorCode::InvalidAttributes, "#/value".to_owned())
         );
-        assert_eq!(told(r#"{"key":"\udc00"}"#), (ErrorCode::InvalidAttributes, "#/key".to_owned()));
-        assert_eq!(told(r#"{"value":"\x"}"#), (ErrorCode::InvalidJson, "#/value".to_owned()));
-        assert_eq!(told(r#"{"v":"\ud800","value":""}"#).1, "#/v");
+        assert_eq!(
+            parsed(r#"{"key":"\udc00"}"#),
+            (ErrorCode::InvalidAttributes, "#/key".to_owned())
+        );
+        assert_eq!(parsed(r#"{"value":"\x"}"#), (ErrorCode::InvalidJson, "#/value".to_owned()));
+        assert_eq!(parsed(r#"{"v":"\ud800","value":""}"#).1, "#/v");
     }
 
     proptest! {
@@ -233,10 +236,10 @@ mod tests {
         }
 
         #[test]
-        fn every_text_is_taken_as_it_is(text in ".{0,40}") {
+        fn every_text_is_kept_unchanged(text in ".{0,40}") {
             let body = serde_json::json!({"key": "a", "value": text}).to_string();
             prop_assert_eq!(wanted(change(body.as_bytes(), "a")), text.clone());
-            // A byte order mark is none of the text, and zero bytes are a sign of UTF-16.
+            // A leading byte order mark is not part of the text, and zero bytes indicate UTF-16.
             if !text.starts_with('\u{feff}') && !text.contains('\0') {
                 prop_assert_eq!(wanted(plain(text.as_bytes())), text);
             }

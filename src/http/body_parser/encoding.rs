@@ -1,12 +1,12 @@
-//! From the bytes of a body to its text: UTF-8, with or without a byte order mark.
+//! Decodes a body as UTF-8, with or without a byte order mark.
 //!
-//! Other encodings are not guessed at, since a wrong guess would store wrong text. They are recognised,
-//! though, so that the error names the cause.
+//! The gateway does not convert other encodings, since a wrong guess would store wrong text. It only
+//! recognises them, so that the error can name the cause.
 
-/// What programs on Windows write in front of UTF-8.
+/// The mark that Windows programs often write at the start of UTF-8 text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// First bytes, and what they show.
+/// The first bytes of other encodings, with their names.
 const SIGNATURES: [(&[u8], &str); 9] = [
     (&[0xff, 0xfe, 0, 0], "in UTF-32"),
     (&[0, 0, 0xfe, 0xff], "in UTF-32"),
@@ -19,10 +19,10 @@ const SIGNATURES: [(&[u8], &str); 9] = [
     (&[0x78, 0xda], "compressed with deflate"),
 ];
 
-/// The text of a body, without its byte order mark.
+/// Returns the text of a body without its byte order mark.
 ///
 /// # Errors
-/// A sentence that names the likely encoding and holds nothing of the body.
+/// A sentence that names the likely encoding and quotes nothing from the body.
 pub(super) fn utf8(body: &[u8]) -> Result<&str, String> {
     if let Some(cause) = other_encoding(body) {
         return Err(format!("the body is {cause}; send it as UTF-8"));
@@ -39,14 +39,14 @@ pub(super) fn utf8(body: &[u8]) -> Result<&str, String> {
 
 fn other_encoding(body: &[u8]) -> Option<&'static str> {
     let signature = SIGNATURES.iter().find(|(bytes, _)| body.starts_with(bytes));
-    // The letter x and a control character could be a text.
+    // The bytes of deflate can also be text: the letter x and a control character.
     let signature =
         signature.filter(|(bytes, _)| bytes[0] != 0x78 || std::str::from_utf8(body).is_err());
     signature.map(|(_, name)| *name).or_else(|| by_zero_bytes(body))
 }
 
-/// UTF-16 and UTF-32 without a mark: ASCII letters come with zero bytes there. No JSON and no
-/// readable text has one in UTF-8.
+/// Recognises UTF-16 and UTF-32 without a mark by the zero bytes in ASCII letters. JSON and readable
+/// text in UTF-8 contain none.
 fn by_zero_bytes(body: &[u8]) -> Option<&'static str> {
     let start: Vec<bool> = body.iter().take(4).map(|byte| *byte == 0).collect();
     match start[..] {

@@ -33,7 +33,7 @@ fn a_good_body_becomes_a_patch() {
 }
 
 #[test]
-fn every_mistake_is_listed_with_its_place_and_without_its_value() {
+fn every_mistake_is_listed_with_its_pointer_without_its_value() {
     let body = r#"{"attributes":{"n":4711,"t":true,"f":1.5,"o":{"k":"canary"},"a":["canary"],"z":null,
         "":"canary","c\u0007":"canary","d":"canary","d":"canary2","s/l~":1},
         "extra":"canary","attributes":{"x":"canary"}}"#;
@@ -87,7 +87,7 @@ fn a_body_without_usable_attributes_says_what_is_missing() {
 }
 
 #[test]
-fn what_is_not_json_is_told_with_its_place_and_no_excerpt() {
+fn a_json_error_has_a_position_and_no_excerpt() {
     let deep = |open: &str, times: usize| open.repeat(times);
     for body in [
         "",
@@ -138,7 +138,7 @@ fn a_half_surrogate_error_names_the_key_not_the_value() {
             "#/attributes/a",
             "the value has half",
         ),
-        (r#"{"x\ud83d":1}"#, "#/x%EF%BF%BD", "is no member"),
+        (r#"{"x\ud83d":1}"#, "#/x%EF%BF%BD", "is not a member"),
     ] {
         let found = mistakes(body);
         assert_eq!(found.len(), 1, "{body}: {found:?}");
@@ -154,7 +154,7 @@ fn a_half_surrogate_error_names_the_key_not_the_value() {
 }
 
 #[test]
-fn what_breaks_the_syntax_within_a_value_is_told_with_its_key() {
+fn a_syntax_error_within_a_value_names_its_key() {
     for (body, pointer) in [
         (r#"{"attributes":{"a":"1","b/c":"\x"}}"#, "#/attributes/b~1c"),
         ("{\"attributes\":{\"a\":\"line\nbreak\"}}", "#/attributes/a"),
@@ -169,7 +169,7 @@ fn what_breaks_the_syntax_within_a_value_is_told_with_its_key() {
 }
 
 #[test]
-fn a_byte_order_mark_is_skipped_wherever_a_document_begins() {
+fn a_byte_order_mark_is_skipped_at_the_start_of_each_document() {
     let expected = [("a".to_owned(), "b".to_owned())];
     assert_eq!(wanted("\u{feff}{\"attributes\":{\"a\":\"b\"}}"), expected);
     assert_eq!(wanted("{\"attributesJson\":\"\u{feff}{\\\"a\\\":\\\"b\\\"}\"}"), expected);
@@ -186,7 +186,7 @@ fn the_hint_belongs_to_the_first_mistake() {
         (r#"{"Attributes":{"a":"b"}}"#, "did you mean `attributes`?", "member `attributes`"),
         (r#"{"atributes":{"a":"b"}}"#, "did you mean `attributes`?", "member `attributes`"),
         (r#"{"attributes_json":"{}"}"#, "did you mean `attributesJson`?", "member `attributes`"),
-        (r#"{"tier":"gold"}"#, "stand in `attributes`", "member `attributes`"),
+        (r#"{"tier":"gold"}"#, "into `attributes`", "member `attributes`"),
         (r#"{"attributes":{"a":1}}"#, "a number", "as a string"),
         (r#"{"attributes":{"":"x"}}"#, "empty", "each key once"),
         (r#"{"attributes":{}}"#, "name at least one key", "{\"attributes\": {\"key\": \"value\"}}"),
@@ -216,7 +216,7 @@ proptest! {
     }
 
     #[test]
-    fn every_map_of_texts_is_taken_as_it_is(
+    fn every_map_of_strings_is_accepted_unchanged(
         entries in proptest::collection::btree_map("[^\\p{Cc}]{1,12}", ".{0,20}", 1..6)
     ) {
         let body = serde_json::json!({ "attributes": entries }).to_string();
@@ -225,7 +225,7 @@ proptest! {
     }
 
     #[test]
-    fn a_merge_patch_does_to_a_map_what_rfc_7396_says(
+    fn a_merge_patch_changes_a_map_as_rfc_7396_defines(
         held in proptest::collection::btree_map("[a-e]", "[x-z]{1,2}", 0..5),
         document in proptest::collection::btree_map(
             "[a-g]", proptest::option::of("[x-z]{0,2}"), 1..6),
@@ -236,7 +236,7 @@ proptest! {
             .iter()
             .map(|(key, value)| (AttributeKey::existing(key), AttributeValue::new(value)))
             .collect();
-        // The algorithm of section 2 for members that are no objects, absent and "" being one.
+        // The algorithm of RFC 7396, section 2, for members that are not objects; "" counts as absent.
         let mut expected = held;
         for (key, value) in document {
             match value.filter(|text| !text.is_empty()) {
@@ -250,7 +250,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_no_text_is_as_little_taken_from_a_merge_patch(
+    fn a_merge_patch_with_a_non_string_is_refused(
         value in prop_oneof![
             any::<i64>().prop_map(serde_json::Value::from),
             any::<bool>().prop_map(serde_json::Value::from),
@@ -258,9 +258,9 @@ proptest! {
             Just(serde_json::json!({"a": null})),
             Just(serde_json::json!([null])),
         ],
-        beside in "[a-c]",
+        other in "[a-c]",
     ) {
-        let body = serde_json::json!({"attributes": {"k": value, beside: null}}).to_string();
+        let body = serde_json::json!({"attributes": {"k": value, other: null}}).to_string();
         let problem = patch(body.as_bytes(), NullPolicy::Clears).expect_err("no texts");
         prop_assert_eq!(problem.code(), ErrorCode::InvalidAttributes);
         prop_assert_eq!(problem.errors().len(), 1);

@@ -1,4 +1,4 @@
-//! From a request to a call of a use case, for conversations.
+//! Extractors that turn requests about conversations into calls of the use cases.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 
 use super::filters::{self, ListFilters};
 use crate::app::{ListRequest, ViewRequest};
-use crate::http::extract::{conversation, keys, read_body, request_context, rights};
+use crate::http::extract::{conversation, read_body, request_context, rights};
 use crate::http::flat::FlatRequest;
 use crate::http::negotiate::{self, JSON};
 use crate::http::problem::Problem;
@@ -16,23 +16,23 @@ use crate::http::request_context::HttpRequestContext;
 use crate::http::response_format::{FORMAT, ResponseFormat};
 use crate::http::state::AppState;
 
-/// A look at a conversation that can be had.
+/// A validated request to view a conversation.
 pub(in crate::http) struct ViewArgs {
     pub request: ViewRequest,
     pub form: ResponseFormat,
-    /// What is asked for in the flat form.
+    /// The flat form, if the client asks for it.
     pub flat: Option<Arc<FlatRequest>>,
 }
 
-/// A list that can be made.
+/// A validated request to list conversations.
 pub(in crate::http) struct ListArgs {
     pub request: ListRequest,
     pub form: ResponseFormat,
-    /// What a person should know about how it was understood.
+    /// Warnings for the client about how its filters were interpreted.
     pub warnings: Vec<String>,
 }
 
-/// The same, asked for by a body.
+/// A list request with its filters in the body.
 pub(in crate::http) struct SearchArgs(pub ListArgs);
 
 impl FromRequestParts<AppState> for ViewArgs {
@@ -54,9 +54,9 @@ impl FromRequestParts<AppState> for ListArgs {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let context = request_context(parts)?.context;
-        let (criteria, asked) = filters::of_query(parts.uri.query(), &state.settings.etag)?;
+        let (filters, asked) = filters::from_query(parts.uri.query(), &state.settings.etag)?;
         let form = ResponseFormat::negotiate(asked, &parts.headers)?;
-        let (request, warnings) = request(criteria, context);
+        let (request, warnings) = list_request(filters, context);
         Ok(Self { request, form, warnings })
     }
 }
@@ -64,28 +64,28 @@ impl FromRequestParts<AppState> for ListArgs {
 impl FromRequest<AppState> for SearchArgs {
     type Rejection = Problem;
 
-    async fn from_request(request_in: Request, state: &AppState) -> Result<Self, Problem> {
-        let (parts, stream) = request_in.into_parts();
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let (parts, stream) = request.into_parts();
         let request_context = request_context(&parts)?;
-        let asked = format_alone(parts.uri.query())?;
+        let asked = only_format(parts.uri.query())?;
         let form = ResponseFormat::negotiate(asked, &parts.headers)?;
         negotiate::declared(&parts.headers, &[JSON])?;
         let bytes = read_body(&parts, stream, &request_context, &state.settings).await?;
-        let criteria = filters::of_body(&bytes, &state.settings.etag)?;
-        let (request, warnings) = request(criteria, request_context.context);
+        let filters = filters::from_body(&bytes, &state.settings.etag)?;
+        let (request, warnings) = list_request(filters, request_context.context);
         Ok(Self(ListArgs { request, form, warnings }))
     }
 }
 
-fn request(
-    criteria: ListFilters,
+fn list_request(
+    filters: ListFilters,
     context: crate::ports::RequestContext,
 ) -> (ListRequest, Vec<String>) {
-    let ListFilters { filter, limit, after, warnings } = criteria;
+    let ListFilters { filter, limit, after, warnings } = filters;
     (ListRequest { filter, limit, after, context }, warnings)
 }
 
-/// Keys can be named where the answer has a place for them, which is in the flat form.
+/// Parses the query of a view. Only the flat form has members for keys, so only it accepts `keys`.
 fn view_query(
     raw: Option<&str>,
     is_flat: bool,
@@ -97,13 +97,13 @@ fn view_query(
     };
     query.word("view", &["flat"]);
     let asked = ResponseFormat::asked(&mut query, is_flat);
-    let named = if is_flat { keys(&mut query) } else { None };
+    let named = if is_flat { query.keys() } else { None };
     query.finish()?;
     Ok((asked, named.unwrap_or_default()))
 }
 
-/// Reads a query in which nothing but `format` may stand.
-fn format_alone(raw: Option<&str>) -> Result<Option<ResponseFormat>, Problem> {
+/// Parses a query that may contain only `format`.
+fn only_format(raw: Option<&str>) -> Result<Option<ResponseFormat>, Problem> {
     let mut query = QueryString::read(raw, &[FORMAT], &[]);
     let asked = ResponseFormat::asked(&mut query, false);
     query.finish()?;

@@ -1,5 +1,5 @@
-//! Cursors: how far a client has come in a list, as a text that is good only with the filters it came
-//! from and that nobody else can make. Replicas of one gateway understand each other's.
+//! Cursors: a position in a list as text. A seal binds a cursor to its filters and proves that a replica
+//! of this gateway made it; all replicas accept it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,35 +7,39 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::domain::{ConversationFilter, ConversationId, CursorPosition};
 use crate::http::etag::EtagKey;
 
-/// The form of what follows; another form needs another number.
+/// Version of the format.
 const VERSION: u8 = 2;
 
-/// Bytes of the seal: all of it, since only so it is compared in constant time.
-const SEAL: usize = 32;
+/// Length of the seal in bytes. It is not shortened, so that the comparison takes constant time.
+const SEAL_BYTES: usize = 32;
 
-/// Version, page, time.
-const HEAD: usize = 1 + 4 + 8;
+/// Length of version, page and time in bytes.
+const HEAD_BYTES: usize = 1 + 4 + 8;
 
-/// Bytes of an id.
-const ID: usize = 16;
+/// Length of an id in bytes.
+const ID_BYTES: usize = 16;
 
-/// Longer texts are no cursors, and need no look.
+/// Maximum length of a cursor. Longer texts are refused without decoding.
 pub(super) const MAX_CURSOR_BYTES: usize = 4096;
 
-/// The cursor that goes on after `mark`.
-pub(super) fn write(mark: &CursorPosition, filter: &ConversationFilter, key: &EtagKey) -> String {
+/// Returns the cursor that continues after `position`.
+pub(super) fn write(
+    position: &CursorPosition,
+    filter: &ConversationFilter,
+    key: &EtagKey,
+) -> String {
     let mut bytes = vec![VERSION];
-    bytes.extend_from_slice(&mark.page.to_be_bytes());
-    bytes.extend_from_slice(&mark.at.to_be_bytes());
-    for id in &mark.shown {
+    bytes.extend_from_slice(&position.page.to_be_bytes());
+    bytes.extend_from_slice(&position.at.to_be_bytes());
+    for id in &position.shown {
         bytes.extend_from_slice(id.as_bytes());
     }
-    let seal = bound(filter, |parts| key.seal(&bytes, parts));
+    let seal = with_filter_parts(filter, |parts| key.seal(&bytes, parts));
     bytes.extend_from_slice(seal.as_ref());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Where a cursor goes on; `None` if it was not given for this filter.
+/// Returns the position of a cursor; `None` if the gateway did not issue it for this filter.
 pub(super) fn read(
     text: &str,
     filter: &ConversationFilter,
@@ -45,13 +49,14 @@ pub(super) fn read(
         return None;
     }
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (content, sealed) = bytes.split_at_checked(bytes.len().checked_sub(SEAL)?)?;
-    let is_ours = bound(filter, |parts| key.has_sealed(content, parts, sealed));
+    let (content, sealed) = bytes.split_at_checked(bytes.len().checked_sub(SEAL_BYTES)?)?;
+    let is_ours = with_filter_parts(filter, |parts| key.has_sealed(content, parts, sealed));
     if !is_ours || content.first() != Some(&VERSION) {
         return None;
     }
-    let (head, ids) = content.split_at_checked(HEAD)?;
-    let shown = ids.chunks(ID).map(|id| Some(ConversationId::from_bytes(id.try_into().ok()?)));
+    let (head, ids) = content.split_at_checked(HEAD_BYTES)?;
+    let shown =
+        ids.chunks(ID_BYTES).map(|id| Some(ConversationId::from_bytes(id.try_into().ok()?)));
     Some(CursorPosition {
         page: u32::from_be_bytes(head.get(1..5)?.try_into().ok()?),
         at: i64::from_be_bytes(head.get(5..)?.try_into().ok()?),
@@ -59,8 +64,8 @@ pub(super) fn read(
     })
 }
 
-/// Hands over what binds a cursor to its filter.
-fn bound<T>(filter: &ConversationFilter, with: impl FnOnce(&[&str]) -> T) -> T {
+/// Calls `with` with the parts of the filter that the seal covers.
+fn with_filter_parts<T>(filter: &ConversationFilter, with: impl FnOnce(&[&str]) -> T) -> T {
     let ConversationFilter { direction, queue, user, ani, dnis } = filter;
     let mut parts = vec![direction.map(|direction| direction.as_str().to_owned())];
     parts.extend([queue, user].map(|id| id.map(|id| id.to_string())));
@@ -96,16 +101,16 @@ mod tests {
         ]
     }
 
-    fn mark(page: u32, at: i64, ids: &[u128]) -> CursorPosition {
+    fn position(page: u32, at: i64, ids: &[u128]) -> CursorPosition {
         let shown = ids.iter().map(|id| ConversationId::from_bytes(id.to_be_bytes())).collect();
         CursorPosition { page, at, shown }
     }
 
     #[test]
-    fn a_cursor_is_good_with_its_own_filter_and_key_alone() {
+    fn a_cursor_is_valid_only_with_its_filter_and_key() {
         let filters = filters();
         for (index, filter) in filters.iter().enumerate() {
-            let text = write(&mark(3, 7, &[1, 2]), filter, &key());
+            let text = write(&position(3, 7, &[1, 2]), filter, &key());
             for (other, judged) in filters.iter().enumerate() {
                 assert_eq!(read(&text, judged, &key()).is_some(), index == other, "{other}");
             }
@@ -116,7 +121,8 @@ mod tests {
     #[test]
     fn the_longest_cursor_is_read() {
         let ids: Vec<u128> = (0..100).collect();
-        let text = write(&mark(u32::MAX, i64::MIN, &ids), &ConversationFilter::default(), &key());
+        let text =
+            write(&position(u32::MAX, i64::MIN, &ids), &ConversationFilter::default(), &key());
         assert!(text.len() < MAX_CURSOR_BYTES);
         assert_eq!(
             read(&text, &ConversationFilter::default(), &key()).map(|m| m.shown.len()),
@@ -132,16 +138,16 @@ mod tests {
             ids in proptest::collection::vec(any::<u128>(), 0..5),
             filter in 0_usize..6,
         ) {
-            let (mark, filter) = (mark(page, at, &ids), &filters()[filter]);
-            let text = write(&mark, filter, &key());
+            let (position, filter) = (position(page, at, &ids), &filters()[filter]);
+            let text = write(&position, filter, &key());
             prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
-            prop_assert_eq!(read(&text, filter, &key()), Some(mark));
+            prop_assert_eq!(read(&text, filter, &key()), Some(position));
         }
 
         #[test]
-        fn a_cursor_that_was_changed_anywhere_is_refused(at: i64, place: usize, other in "[A-Za-z0-9_-]") {
+        fn a_changed_cursor_is_refused(at: i64, place: usize, other in "[A-Za-z0-9_-]") {
             let filter = ConversationFilter::default();
-            let text = write(&mark(1, at, &[9]), &filter, &key());
+            let text = write(&position(1, at, &[9]), &filter, &key());
             let place = place % text.len();
             let changed = format!("{}{other}{}", &text[..place], &text[place + 1..]);
             prop_assume!(changed != text);

@@ -1,4 +1,4 @@
-//! What a list is narrowed by, out of a query string or a body: the same words with the same rules.
+//! The filters of a list, from a query string or a body, with the same names and rules in both.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,66 +25,66 @@ const QUEUE: &str = "queueId";
 const USER: &str = "userId";
 const LIMIT: &str = "limit";
 const CURSOR: &str = "cursor";
-/// The numbers, which do not stand in a query string.
+/// Phone numbers, which a query string may not contain.
 const NUMBERS: [&str; 2] = ["ani", "dnis"];
 
-/// What may stand in a query string.
+/// Filters that a query string may contain.
 const IN_QUERY: [&str; 6] = [STATE, DIRECTION, QUEUE, USER, LIMIT, CURSOR];
 
-/// How many conversations an answer has if the client does not say.
+/// Number of conversations in a response if the client sets no limit.
 const DEFAULT_LIMIT: usize = 25;
-/// How many it may have: what one page of upstream holds.
+/// Maximum number of conversations in a response: one page of the analytics query.
 const MAX_LIMIT: usize = 100;
 
-/// What to search for; each member narrows the list further. Numbers are taken as people write them
-/// (`+1 555 010 0111`, `0015550100111`, `tel:…`, `sip:…@host`). One without a country code is searched
-/// for as given, and `warnings` says so.
+/// The filters of a search; each one narrows the list further. Phone numbers are accepted in the usual
+/// notations (`+1 555 010 0111`, `0015550100111`, `tel:…`, `sip:…@host`). A number without a country code
+/// is searched for as given, with an entry in `warnings`.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "describes what `of_body` reads without building it")]
+#[expect(dead_code, reason = "describes what `from_body` reads without building it")]
 pub(in crate::http) struct SearchRequestBody {
-    /// Number of the client.
+    /// Phone number of the caller (ANI).
     #[schema(example = "+15550100111")]
     ani: Option<String>,
-    /// Number that was called.
+    /// Phone number that was called (DNIS).
     dnis: Option<String>,
-    /// `live`, which is all there is.
+    /// `live`, the only value.
     state: Option<String>,
     /// `inbound` or `outbound`.
     direction: Option<String>,
-    /// Those that are in this queue, or with an agent of it, now.
+    /// Only conversations that are now in this queue or with one of its agents.
     #[schema(format = "uuid")]
     queue_id: Option<String>,
-    /// Those that this user takes part in now.
+    /// Only conversations in which this user now takes part.
     #[schema(format = "uuid")]
     user_id: Option<String>,
-    /// How many at most; 25 if absent.
+    /// Maximum number of conversations; default 25.
     #[schema(minimum = 1, maximum = 100)]
     limit: Option<u32>,
-    /// `nextCursor` of the answer before.
+    /// `nextCursor` of the previous response.
     cursor: Option<String>,
 }
 
-/// What a client wants to have listed.
+/// The validated filters of a list.
 pub(super) struct ListFilters {
     pub filter: ConversationFilter,
     pub limit: usize,
     pub after: Option<CursorPosition>,
-    /// What a person should know about how it was understood.
+    /// Warnings for the client about how its filters were interpreted.
     pub warnings: Vec<String>,
 }
 
-/// What to do about a member that a search does not have.
+/// Hint for unknown members.
 const KNOWN_MEMBERS: &str = "A search takes `ani`, `dnis`, `state`, `direction`, `queueId`, `userId`, `limit` and `cursor`, all of them optional.";
 
-/// What to do about something that is no number.
+/// Hint for an invalid phone number.
 const NUMBER: &str = "Write the number with its country code, such as +15550100111, 0015550100111 or tel:+15550100111; spaces, hyphens and brackets are ignored.";
 
-/// What to do about any other mistake.
+/// Hint for any other mistake.
 const FILTERS: &str =
-    "Correct the members listed in `errors`, or leave them out: each one only narrows the search.";
+    "Correct the members listed in `errors`, or leave them out: every filter is optional.";
 
-/// What to do about a body that is no search.
+/// Hint for a body that is not a JSON object.
 const SEARCH: &str =
     "Send a JSON object such as {\"ani\": \"+15550100111\"}; {} lists all live conversations.";
 
@@ -98,10 +98,10 @@ fn hint_for(name: &str, detail: &str) -> &'static str {
     }
 }
 
-const UNKNOWN: &str = "is no member of this request";
+const UNKNOWN: &str = "is not a member of this request";
 
-/// Reads a query string: the criteria, and the form that is asked for.
-pub(super) fn of_query(
+/// Parses a query string into the filters and the requested response format.
+pub(super) fn from_query(
     raw: Option<&str>,
     key: &EtagKey,
 ) -> Result<(ListFilters, Option<ResponseFormat>), Problem> {
@@ -110,7 +110,7 @@ pub(super) fn of_query(
     let form = ResponseFormat::asked(&mut query, false);
     for name in NUMBERS {
         if !query.take(name).is_empty() {
-            query.mistake(name, "would stand in access logs; send it in the body of a POST to /v1/conversations/search");
+            query.mistake(name, "would appear in access logs; send it in the body of a POST to /v1/conversations/search");
         }
     }
     let mut given = RawFilters::default();
@@ -119,25 +119,25 @@ pub(super) fn of_query(
             given.values.insert(name, value);
         }
     }
-    let criteria = given.judged(key);
+    let filters = given.validated(key);
     for (name, detail) in &given.mistakes {
         query.mistake(name, detail);
     }
     query.finish()?;
-    Ok((criteria, form))
+    Ok((filters, form))
 }
 
-/// Reads a body.
-pub(super) fn of_body(body: &[u8], key: &EtagKey) -> Result<ListFilters, Problem> {
+/// Parses a body.
+pub(super) fn from_body(body: &[u8], key: &EtagKey) -> Result<ListFilters, Problem> {
     let mut given = RawFilters::default();
     for (name, value) in
         body_parser::members::parse_members(body).map_err(|problem| problem.with_hint(SEARCH))?
     {
         given.member(&name, value);
     }
-    let criteria = given.judged(key);
+    let filters = given.validated(key);
     if given.mistakes.is_empty() {
-        return Ok(criteria);
+        return Ok(filters);
     }
     let mut mistakes = ViolationList::default();
     for (name, detail) in given.mistakes {
@@ -147,7 +147,7 @@ pub(super) fn of_body(body: &[u8], key: &EtagKey) -> Result<ListFilters, Problem
     Err(Problem::listing(ErrorCode::InvalidJson, mistakes))
 }
 
-/// What was given, as text, and what is wrong with it.
+/// The filters as text, and the mistakes found so far.
 #[derive(Default)]
 struct RawFilters {
     values: BTreeMap<&'static str, String>,
@@ -159,7 +159,7 @@ impl RawFilters {
         self.mistakes.push((name.to_owned(), detail.into()));
     }
 
-    /// A member of a body; `null` is as good as none.
+    /// Adds a member of a body; `null` counts as absent.
     fn member(&mut self, name: &str, value: Value) {
         let known = || IN_QUERY.into_iter().chain(NUMBERS);
         let Some(known) = known().find(|known| *known == name) else {
@@ -168,7 +168,7 @@ impl RawFilters {
         };
         let text = match value {
             Value::Null => return,
-            // JSON knows no difference between 7 and 7.0.
+            // JSON makes no difference between 7 and 7.0.
             Value::Number(number) if known == LIMIT => {
                 let text = number.to_string();
                 text.strip_suffix(".0").unwrap_or(&text).to_owned()
@@ -178,12 +178,12 @@ impl RawFilters {
             _ => return self.mistake(name, "has to be a string"),
         };
         if self.values.insert(known, text).is_some() {
-            self.mistake(name, "stands more than once");
+            self.mistake(name, "appears more than once");
         }
     }
 
-    /// The criteria; only good if there is no mistake.
-    fn judged(&mut self, key: &EtagKey) -> ListFilters {
+    /// Validates the filters. The result is meaningful only if there is no mistake.
+    fn validated(&mut self, key: &EtagKey) -> ListFilters {
         if self.values.get(STATE).is_some_and(|state| state != "live") {
             self.mistake(STATE, "has to be `live`; ended conversations are not listed");
         }
@@ -225,21 +225,21 @@ impl RawFilters {
         limit.unwrap_or(DEFAULT_LIMIT)
     }
 
-    /// A cursor can be judged only where its filters are good.
+    /// Decodes the cursor. Its seal covers the filters, so they must be valid first.
     fn cursor(&mut self, filter: &ConversationFilter, key: &EtagKey) -> Option<CursorPosition> {
         let text = self.values.get(CURSOR).filter(|_| self.mistakes.is_empty())?;
-        let mark = cursor::read(text, filter, key);
-        if mark.is_none() {
-            self.mistake(CURSOR, "is none that was given for these filters; begin without one");
+        let position = cursor::read(text, filter, key);
+        if position.is_none() {
+            self.mistake(CURSOR, "was not issued for these filters; start again without a cursor");
         }
-        mark
+        position
     }
 }
 
 fn without_country_code(name: &str, number: Option<&PhoneNumber>) -> Option<String> {
     number.filter(|number| !number.has_country_code())?;
     Some(format!(
-        "`{name}` has no country code, so it was searched for as given; Genesys Cloud mostly holds \
+        "`{name}` has no country code, so it was searched for as given; Genesys Cloud mostly stores \
          numbers as +15550100111"
     ))
 }
@@ -255,26 +255,26 @@ mod tests {
     }
 
     #[test]
-    fn query_and_body_are_read_alike() {
+    fn query_and_body_are_parsed_alike() {
         let id = "9e000000-0000-4000-8000-000000000001";
         let query =
             format!("state=live&direction=outbound&queueId={id}&userId={id}&limit=7&format=text");
-        let (by_query, form) = of_query(Some(&query), &key()).expect("sound");
+        let (by_query, form) = from_query(Some(&query), &key()).expect("sound");
         let body = serde_json::json!({"state": "live", "direction": "outbound", "queueId": id,
             "userId": id, "limit": 7, "ani": null});
-        let by_body = of_body(body.to_string().as_bytes(), &key()).expect("sound");
+        let by_body = from_body(body.to_string().as_bytes(), &key()).expect("sound");
         assert_eq!((&by_query.filter, by_query.limit), (&by_body.filter, by_body.limit));
         assert_eq!(by_query.filter.direction, Some(CallDirection::Outbound));
         assert_eq!((by_query.limit, form), (7, Some(ResponseFormat::Text)));
-        assert_eq!(of_body(b"{}", &key()).expect("sound").limit, DEFAULT_LIMIT);
+        assert_eq!(from_body(b"{}", &key()).expect("sound").limit, DEFAULT_LIMIT);
     }
 
     proptest! {
         #[test]
-        fn nothing_that_is_sent_panics(text in ".{0,80}", name in "[a-z]{0,8}", value in ".{0,20}") {
-            let _ = of_query(Some(&text), &key());
-            let _ = of_body(text.as_bytes(), &key());
-            let _ = of_body(serde_json::json!({name: value}).to_string().as_bytes(), &key());
+        fn no_input_panics(text in ".{0,80}", name in "[a-z]{0,8}", value in ".{0,20}") {
+            let _ = from_query(Some(&text), &key());
+            let _ = from_body(text.as_bytes(), &key());
+            let _ = from_body(serde_json::json!({name: value}).to_string().as_bytes(), &key());
         }
     }
 }

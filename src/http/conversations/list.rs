@@ -1,4 +1,4 @@
-//! The JSON of the list, and its text.
+//! The list of conversations as JSON and as text.
 
 use serde::Serialize;
 use smol_str::SmolStr;
@@ -11,36 +11,36 @@ use crate::http::response_format::ToText;
 use crate::http::responses::shown;
 use crate::http::text_table::{NOTHING, TextTable, plain, warnings};
 
-/// Some of the live conversations, the newest first.
+/// One page of the live conversations, newest first.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ConversationList)]
 pub(in crate::http) struct ConversationListResponse {
     /// The conversations.
     conversations: Vec<ListedConversationDto>,
-    /// What to pass as `cursor` for those that follow; `null` if there are none.
+    /// The `cursor` for the next page; `null` on the last page.
     next_cursor: Option<String>,
-    /// Things that a person should know about how the request was understood.
+    /// Warnings about how the filters were interpreted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     warnings: Vec<String>,
 }
 
-/// A live conversation. The analytics query knows no attributes.
+/// A live conversation, without attributes: the analytics query does not return them.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ListedConversation)]
 pub(in crate::http) struct ListedConversationDto {
-    /// Its id.
+    /// Id of the conversation.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
-    /// When it began, as Genesys Cloud spells it.
+    /// When the conversation began, in the format of Genesys Cloud.
     start_time: Option<String>,
     /// `inbound` or `outbound`.
     #[schema(value_type = Option<String>)]
     direction: Option<SmolStr>,
-    /// Everybody who ever joined.
+    /// Everyone who has ever joined.
     participants: Vec<ListedParticipantDto>,
 }
 
@@ -49,11 +49,11 @@ pub(in crate::http) struct ListedConversationDto {
 #[serde(rename_all = "camelCase")]
 #[schema(as = ListedParticipant)]
 pub(in crate::http) struct ListedParticipantDto {
-    /// Its id.
+    /// Id of the participant.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     participant_id: ParticipantId,
-    /// Its purpose, such as `customer`.
+    /// Purpose of the participant, such as `customer`.
     #[schema(value_type = String)]
     purpose: SmolStr,
 }

@@ -1,4 +1,4 @@
-//! The JSON of one conversation, and its text.
+//! One conversation as JSON and as text.
 
 use serde::{Serialize, Serializer};
 use smol_str::SmolStr;
@@ -11,66 +11,69 @@ use crate::http::response_format::ToText;
 use crate::http::responses::shown;
 use crate::http::text_table::{NOTHING, TextTable, facts};
 
-/// A conversation with everybody who ever joined.
+/// A conversation with everyone who has ever joined it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Conversation)]
 pub(in crate::http) struct ConversationResponse {
-    /// The conversation.
+    /// Id of the conversation.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
-    /// `live` or `ended`; `null` where the configured route does not tell.
+    /// `live` or `ended`; `null` if the configured route does not provide it.
     state: Option<&'static str>,
-    /// When it began, as Genesys Cloud spells it; `null` where the route does not tell.
+    /// When the conversation began, in the format of Genesys Cloud; `null` if the configured route does not
+    /// provide it.
     start_time: Option<String>,
-    /// When it ended; `null` while it is live.
+    /// When the conversation ended; `null` while it is live.
     end_time: Option<String>,
-    /// Everybody who ever joined, in order of joining.
+    /// Everyone who has ever joined, in order of joining.
     participants: Vec<MemberDto>,
 }
 
-/// A participant, without its attributes.
+/// A participant, without attributes.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Member)]
 pub(in crate::http) struct MemberDto {
-    /// Its id.
+    /// Id of the participant.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     id: ParticipantId,
-    /// Its purpose, such as `customer`, as Genesys Cloud spells it.
+    /// Purpose of the participant, such as `customer`, as spelled by Genesys Cloud.
     #[schema(value_type = String)]
     purpose: SmolStr,
-    /// State of its last communication, such as `connected`.
+    /// State of the participant's last communication, such as `connected`.
     #[schema(value_type = Option<String>)]
     state: Option<SmolStr>,
-    /// Its name.
+    /// Name of the participant.
     #[serde(serialize_with = "serialize_name")]
     #[schema(value_type = Option<String>)]
     name: Option<PersonName>,
-    /// When it joined.
+    /// When the participant joined.
     start_time: Option<String>,
-    /// When it left; `null` while it is there.
+    /// When the participant left; `null` while connected.
     end_time: Option<String>,
-    /// How many attributes it holds, empty ones not counted.
+    /// Number of attributes; empty ones are not counted.
     attribute_count: usize,
-    /// Every word that means exactly this participant in `participant=`, for a read as for a write;
-    /// plain words first.
+    /// All values of `participant=` that select exactly this participant, for reads and writes; plain
+    /// words come first.
     selectors: Vec<String>,
 }
 
 impl From<&Conversation> for ConversationResponse {
     fn from(conversation: &Conversation) -> Self {
         let [start_time, end_time] = times(conversation.span);
-        let words = conversation.selectors();
-        let participants = conversation.participants.iter().zip(words);
+        let selectors = conversation.selectors();
+        let participants = conversation.participants.iter().zip(selectors);
         Self {
             conversation_id: conversation.id,
             state: conversation.live.map(|live| if live { "live" } else { "ended" }),
             start_time,
             end_time,
-            participants: participants.map(|(one, words)| MemberDto::new(one, words)).collect(),
+            participants: participants
+                .map(|(one, selectors)| MemberDto::new(one, selectors))
+                .collect(),
         }
     }
 }
@@ -91,8 +94,8 @@ impl MemberDto {
     }
 }
 
-/// The name itself, for whoever asked; the type is masked wherever else it may get to.
-#[expect(clippy::ref_option, reason = "serde wants it so")]
+/// Serialises the name for the client. [`PersonName`] masks it everywhere else.
+#[expect(clippy::ref_option, reason = "serde requires this signature")]
 fn serialize_name<S: Serializer>(
     name: &Option<PersonName>,
     serializer: S,
@@ -145,13 +148,13 @@ fn some(text: &str) -> &str {
     if text.is_empty() { NOTHING } else { text }
 }
 
-/// The words without those that only say more than another one of them.
-fn shortest(words: &[String]) -> Vec<&str> {
+/// Drops `agent:first` and the like if the plain word is also in the list.
+fn shortest(selectors: &[String]) -> Vec<&str> {
     let longer = |word: &String| {
         let (plain, position) = word.split_once(':').unwrap_or((word, ""));
-        !position.is_empty() && words.iter().any(|other| other == plain)
+        !position.is_empty() && selectors.iter().any(|other| other == plain)
     };
-    words.iter().filter(|word| !longer(word)).map(String::as_str).collect()
+    selectors.iter().filter(|word| !longer(word)).map(String::as_str).collect()
 }
 
 #[cfg(test)]
@@ -159,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_told_to_who_asks_and_shown_to_nobody_else() {
+    fn a_name_is_serialised_but_masked_in_debug() {
         let participant = Participant {
             id: "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0".parse().expect("an id"),
             purpose: "customer".into(),

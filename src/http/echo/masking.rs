@@ -1,15 +1,14 @@
-//! What of an echoed request nobody should see, told by the names that it goes by, and what stands in
-//! its place.
+//! Finds secrets in an echoed request by their names, and masks them.
 //!
-//! Names are compared without case and however their words are joined. Bodies are masked as text and
-//! not as a tree: what is echoed is often no JSON because of one quote too many, and then its secrets
-//! are still there. Rather too much is masked than too little.
+//! Names are compared without case and regardless of how their words are joined. Bodies are masked as
+//! text, not as a JSON tree: an echoed body is often invalid JSON and still contains secrets. In doubt,
+//! a value is masked.
 
 mod userinfo;
 
 use super::super::percent::decoded_query;
 
-/// What the name of a secret holds, without what joins its words.
+/// Parts of names of secrets, without separators between words.
 const PARTS: [&str; 17] = [
     "auth",
     "cookie",
@@ -30,15 +29,15 @@ const PARTS: [&str; 17] = [
     "principal",
 ];
 
-/// Whole words that mean a secret in a query or form: in a body of JSON, or a header, they do not.
+/// Words that name a secret in a query or form, but not in JSON or a header.
 const OF_PARAMETERS: [&str; 3] = ["sig", "key", "code"];
 
-/// How often the whole text is looked through for ends that are not there.
+/// Bounds the work for unterminated values: how often the length of the whole text may be searched.
 const MAX_ROUNDS: usize = 16;
 
 /// Schemes of `Authorization`
 /// (<https://www.iana.org/assignments/http-authschemes/http-authschemes.xhtml>, and those of Amazon
-/// and Microsoft). Another first word may be part of the secret.
+/// and Microsoft). Any other first word may be part of the secret.
 const SCHEMES: [&str; 16] = [
     "basic",
     "bearer",
@@ -58,27 +57,28 @@ const SCHEMES: [&str; 16] = [
     "ntlm",
 ];
 
-/// Signs by which texts name their parts, in markup, lists of settings, and the like.
+/// Signs that a text has named parts, as in markup or settings.
 const NAMING: [&str; 4] = ["<", ":", "=", "--"];
 
-/// URLs within parameters of URLs that are looked into; what goes deeper is masked as a whole.
+/// How deep URLs nested in URL parameters are inspected. Deeper values are masked as a whole.
 const MAX_DEPTH: usize = 3;
 
-/// The value of a header.
+/// Masks the value of a header.
 pub(super) fn header(name: &str, value: &str) -> String {
     if !is_secret(name, false) {
         return within(value, MAX_DEPTH);
     }
-    let bears_scheme = ["authorization", "proxy-authorization"].contains(&name);
+    let has_scheme = ["authorization", "proxy-authorization"].contains(&name);
     let known = |word: &str| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme));
     match value.split_once(' ') {
-        // `Basic` where `Bearer` is wanted is a common mistake.
-        Some((word, rest)) if bears_scheme && known(word) => format!("{word} {}", mask(rest)),
+        // The scheme stays visible: `Basic` instead of `Bearer` is a common mistake.
+        Some((word, rest)) if has_scheme && known(word) => format!("{word} {}", mask(rest)),
         Some(_) | None => mask(value),
     }
 }
 
-/// The decoded value of a parameter; `None` is a name that cannot be decoded, and may be any.
+/// Masks the decoded value of a parameter. The name is `None` if it cannot be decoded; it may then be
+/// the name of a secret.
 pub(super) fn parameter(name: Option<&str>, value: &str) -> String {
     match name {
         Some(name) if !is_secret(name, true) => within(value, MAX_DEPTH),
@@ -86,15 +86,15 @@ pub(super) fn parameter(name: Option<&str>, value: &str) -> String {
     }
 }
 
-/// A body that is JSON, or was meant to be, a form, or a text without any names; `None` of any other,
-/// in which secrets may go by names that are not seen.
+/// Masks a body that looks like JSON, a form, or text without names. Returns `None` for any other body, in
+/// which the names of secrets cannot be recognised.
 pub(super) fn body(text: &str, is_form: bool) -> Option<String> {
     let begins = text.trim_start().chars().next();
     if begins.is_some_and(|character| "{[\"".contains(character)) {
         let masked = userinfo::masked(&members(text));
-        // An escape may hide what is told by its signs.
-        let told = serde_json::from_str(&masked).is_ok_and(|json| userinfo::is_in(&json));
-        return (!told).then_some(masked);
+        // Escapes can hide a URL from the search in the text.
+        let leaks = serde_json::from_str(&masked).is_ok_and(|json| userinfo::is_in(&json));
+        return (!leaks).then_some(masked);
     }
     let spaced = text.trim_end().contains(char::is_whitespace);
     let like_a_form = text.contains('=') && (is_form || !spaced);
@@ -112,14 +112,14 @@ fn mask(value: &str) -> String {
 fn is_secret(name: &str, of_parameter: bool) -> bool {
     let spelled = spelled(name);
     let joined = spelled.replace('-', "");
-    // That one is to be seen: whoever repeats a request has to know it.
+    // An idempotency key is not a secret, and a client needs it to repeat a request.
     let is_key = !spelled.ends_with("idempotency-key");
     PARTS.iter().any(|part| joined.contains(part))
         || (is_key && spelled.ends_with("-key"))
         || (is_key && of_parameter && spelled.split('-').any(|word| OF_PARAMETERS.contains(&word)))
 }
 
-/// The words of a name, in small letters and with `-` between them.
+/// Returns the words of a name in lower case, separated by `-`.
 fn spelled(name: &str) -> String {
     let mut spelled = String::with_capacity(name.len());
     let mut after_small = false;
@@ -137,7 +137,7 @@ fn spelled(name: &str) -> String {
     spelled
 }
 
-/// Masks the parameters that a value holds, of a URL or bare.
+/// Masks the parameters in a value, with or without a URL before them.
 fn within(value: &str, deepest: usize) -> String {
     let value = &*userinfo::masked(value);
     if !value.contains('=') {
@@ -155,7 +155,7 @@ fn within(value: &str, deepest: usize) -> String {
     [before, sign, &*pairs(query, deepest - 1), &*within(after, deepest - 1)].concat()
 }
 
-/// Masks in parameters as they stand in a URL or form. Some separate them by `;`.
+/// Masks the parameters of a URL or form. Some programs separate parameters with `;`.
 fn pairs(text: &str, deepest: usize) -> String {
     let parts = text.split('&').map(|part| {
         if hides(part) {
@@ -181,11 +181,11 @@ fn pair(part: &str, deepest: usize) -> String {
     if shown == decoded { part.to_owned() } else { format!("{name}={shown}") }
 }
 
-/// Masks the members of secret names in what is JSON, or was meant to be, also where it stands in a
-/// string of other JSON. The rest of the text stays as it is.
+/// Masks the values of members with secret names in valid or broken JSON, including JSON embedded in a
+/// string. The rest of the text stays unchanged.
 fn members(text: &str) -> String {
     let (mut shown, mut done, mut from) = (String::with_capacity(text.len()), 0, 0);
-    let mut patience = MAX_ROUNDS.saturating_mul(text.len());
+    let mut budget = MAX_ROUNDS.saturating_mul(text.len());
     while let Some(quote) = text[from..].find('"').map(|found| from + found) {
         from = quote + 1;
         let Some(value) = value_after(text, from) else { continue };
@@ -194,7 +194,7 @@ fn members(text: &str) -> String {
             continue;
         }
         let escapes = escapes_before(text, quote);
-        let end = value + length(&text[value..], &mut patience);
+        let end = value + length(&text[value..], &mut budget);
         if matches!(text[value..end].trim_end(), "" | "null") {
             continue;
         }
@@ -207,7 +207,7 @@ fn members(text: &str) -> String {
     shown + &text[done..]
 }
 
-/// Where the value begins, if a name ends at `from`.
+/// Returns where the value begins if a member name ends at `from`.
 fn value_after(text: &str, from: usize) -> Option<usize> {
     let value = text[from..].trim_start().strip_prefix(':')?.trim_start();
     Some(text.len() - value.len())
@@ -228,10 +228,10 @@ fn escapes_before(text: &str, quote: usize) -> usize {
     text[..quote].bytes().rev().take_while(|byte| *byte == b'\\').count()
 }
 
-/// How long the value is that the text begins with. What has no end is looked for through all that
-/// follows: where there is too much of that, everything is the value.
-fn length(text: &str, patience: &mut usize) -> usize {
-    if *patience < text.len() {
+/// Returns the length of the value at the start of the text. The search for a missing end reads all the
+/// rest of the text. `budget` bounds these searches; once it is spent, the whole rest is the value.
+fn length(text: &str, budget: &mut usize) -> usize {
+    if *budget < text.len() {
         return text.len();
     }
     let end = match text.trim_start_matches('\\').bytes().next() {
@@ -244,13 +244,13 @@ fn length(text: &str, patience: &mut usize) -> usize {
         after.is_empty() || after.starts_with([',', '}', ']'])
     };
     end.filter(ends).unwrap_or_else(|| {
-        *patience -= text.len();
+        *budget -= text.len();
         broken(text)
     })
 }
 
-/// Where the string ends that begins at `from`, its escapes included: within a string of other JSON
-/// its quotes have some as well, and those that it holds have more.
+/// Returns where the string that begins at `from` ends, including its escapes. In JSON embedded in a
+/// string, the quotes of an inner string are escaped too, and quotes inside it have more escapes.
 fn string(text: &str, from: usize) -> Option<usize> {
     let opening = from + text[from..].find('"')?;
     let escapes = escapes_before(text, opening);
@@ -264,7 +264,7 @@ fn string(text: &str, from: usize) -> Option<usize> {
     }
 }
 
-/// Where the object or array ends that the text begins with.
+/// Returns where the object or array at the start of the text ends.
 fn tree(text: &str) -> Option<usize> {
     let (mut open, mut at) = (0_usize, 0);
     loop {
@@ -284,7 +284,7 @@ fn tree(text: &str) -> Option<usize> {
     }
 }
 
-/// What is no value ends where another member seems to begin, or with its line.
+/// Returns where a broken value ends: at the next apparent member, or at the end of the line.
 fn broken(text: &str) -> usize {
     let begins = |(at, _): &(usize, &str)| {
         text[at + 1..].trim_start().trim_start_matches('\\').starts_with('"')

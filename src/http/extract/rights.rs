@@ -1,4 +1,4 @@
-//! What the client of a request may not do, told before anything is asked of upstream.
+//! Checks the rights of the client before the gateway calls Genesys Cloud.
 
 use crate::domain::{AttributeKey, ClientRights, ParticipantSelector, Patch, Violation};
 use crate::error::{Error, ErrorCode, RequestFailure};
@@ -6,7 +6,7 @@ use crate::http::problem::Problem;
 use crate::http::query::shortened;
 use crate::http::violations::ViolationList;
 
-/// Refuses a selector or keys that the client may not use; of keys, all at once.
+/// Refuses a selector or keys that the client may not use. The problem lists all refused keys.
 pub(in crate::http) fn check<'a>(
     rights: &ClientRights,
     selector: &ParticipantSelector,
@@ -28,7 +28,7 @@ pub(in crate::http) fn check_selector(
     Err(RequestFailure::harmless(Error::ParticipantNotAllowed { asked }).into())
 }
 
-/// Refuses keys that the client may not read, all at once.
+/// Refuses keys that the client may not read. The problem lists all of them.
 pub(in crate::http) fn check_named<'a>(
     rights: &ClientRights,
     named: impl Iterator<Item = (&'static str, &'a str)>,
@@ -36,7 +36,7 @@ pub(in crate::http) fn check_named<'a>(
     all_allowed(refused(rights, named))
 }
 
-/// The named keys that the client may not read.
+/// Lists the named keys that the client may not read.
 pub(in crate::http) fn refused<'a>(
     rights: &ClientRights,
     named: impl Iterator<Item = (&'static str, &'a str)>,
@@ -48,7 +48,7 @@ pub(in crate::http) fn refused<'a>(
     named.filter_map(refused).collect()
 }
 
-/// Refuses a client that may only read. Needs no more than the head of the request.
+/// Refuses a client that may only read. The check needs only the request head.
 pub(in crate::http) fn check_writing(rights: &ClientRights) -> Result<(), Problem> {
     if rights.may_write() {
         Ok(())
@@ -57,7 +57,7 @@ pub(in crate::http) fn check_writing(rights: &ClientRights) -> Result<(), Proble
     }
 }
 
-/// The keys of a body that the client may not write.
+/// Lists the keys of a body that the client may not write.
 pub(in crate::http) fn refused_of(
     rights: &ClientRights,
     patch: &Patch,
@@ -69,12 +69,12 @@ pub(in crate::http) fn refused_of(
     patch.keys().filter_map(refused)
 }
 
-/// Refuses a request if there are keys in it that the client may not use.
+/// Refuses a request if it names keys that the client may not use.
 pub(in crate::http) fn all_allowed(refused: ViolationList) -> Result<(), Problem> {
     if refused.is_empty() { Ok(()) } else { Err(not_allowed(refused)) }
 }
 
-/// The refusal of these keys.
+/// Builds the refusal of these keys.
 pub(in crate::http) fn not_allowed(refused: ViolationList) -> Problem {
     Problem::listing(ErrorCode::AttributeNotAllowed, refused)
 }

@@ -1,4 +1,4 @@
-//! Writes: of attributes by `PUT` and `PATCH`, of a single one by `PUT` and `DELETE`.
+//! Extractor for writes: of attributes by `PUT` and `PATCH`, of a single one by `PUT` and `DELETE`.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::http::request_context::HttpRequestContext;
 use crate::http::respond::WriteResponder;
 use crate::http::state::{AppState, HttpSettings};
 
-/// A write that can be made.
+/// A validated write.
 pub(in crate::http) struct WriteArgs {
     pub request: WriteRequest,
     pub view: WriteResponder,
@@ -43,7 +43,7 @@ impl FromRequest<AppState> for WriteArgs {
         let mut refused = rights::refused(&client.rights, scope.named());
         let asked = (&scope, &client, options.dry_run);
         let read = read(&parts, body, (&request_context, settings), asked).await;
-        // Whatever else is wrong with it, it may not be.
+        // Refused keys take precedence over every other mistake.
         let (condition, patch) = match read {
             Err(_) if !refused.is_empty() => return Err(rights::not_allowed(refused)),
             read => read?,
@@ -52,7 +52,7 @@ impl FromRequest<AppState> for WriteArgs {
         if let Some(audit_entry) = context.audit_entry() {
             audit_entry.ask(conversation, &selector, &patch, options.dry_run);
         }
-        // On record before it is refused. The key of a path is in both.
+        // The audit entry is filled before a refusal. The scope already contains the key of a path.
         if key.is_none() {
             rights::refused_of(&client.rights, &patch).for_each(|mistake| refused.note(mistake));
         }
@@ -64,26 +64,26 @@ impl FromRequest<AppState> for WriteArgs {
     }
 }
 
-type WriteQuery<'a> = (&'a EtagScope, &'a Arc<Client>, bool);
-type BodyReader = (Option<Arc<dyn WritePrecondition>>, Patch);
+type ConditionInput<'a> = (&'a EtagScope, &'a Arc<Client>, bool);
+type ConditionAndPatch = (Option<Arc<dyn WritePrecondition>>, Patch);
 
-/// What stands in the rest of the head, and in the body.
+/// Reads the remaining headers and the body.
 async fn read(
     parts: &Parts,
     body: Body,
     (request_context, settings): (&HttpRequestContext, &HttpSettings),
-    (scope, client, dry_run): WriteQuery<'_>,
-) -> Result<BodyReader, Problem> {
+    (scope, client, dry_run): ConditionInput<'_>,
+) -> Result<ConditionAndPatch, Problem> {
     negotiate::accepts_json(&parts.headers)?;
     let condition = if_match::from_headers(&parts.headers, (scope, client), dry_run, settings)?;
     let patch = match key(parts)? {
-        None => of_attributes(parts, body, request_context, settings).await?,
-        Some(key) => of_one(&key, parts, body, request_context, settings).await?,
+        None => parse_attributes(parts, body, request_context, settings).await?,
+        Some(key) => parse_attribute(&key, parts, body, request_context, settings).await?,
     };
     Ok((condition, patch))
 }
 
-async fn of_attributes(
+async fn parse_attributes(
     parts: &Parts,
     body: Body,
     request_context: &HttpRequestContext,
@@ -95,7 +95,7 @@ async fn of_attributes(
     body_parser::patch(&body, if merges { NullPolicy::Clears } else { NullPolicy::Refused })
 }
 
-async fn of_one(
+async fn parse_attribute(
     key: &str,
     parts: &Parts,
     body: Body,
@@ -107,7 +107,7 @@ async fn of_one(
         Problem::listing(ErrorCode::InvalidAttributes, mistake)
     })?;
     let change = if parts.method == Method::DELETE {
-        // A body of a DELETE has no meaning (RFC 9110, section 9.3.5); the edge leaves it unread.
+        // The body of a DELETE has no meaning (RFC 9110, section 9.3.5) and stays unread.
         KeyChange::Clear
     } else {
         let declared = negotiate::declared(&parts.headers, &[JSON, TEXT])?;
@@ -117,7 +117,7 @@ async fn of_one(
     Ok([(attribute, change)].into_iter().collect())
 }
 
-/// Reads the body of a request, as long as it may take.
+/// Reads the body of a request until its deadline or the body timeout, whichever is earlier.
 pub(in crate::http) async fn read_body(
     parts: &Parts,
     body: Body,
@@ -132,13 +132,13 @@ pub(in crate::http) async fn read_body(
     Ok(body)
 }
 
-type BodyParser = (ParticipantSelector, EtagScope, WriteOptions);
+type WriteQuery = (ParticipantSelector, EtagScope, WriteOptions);
 
 fn write_query(
     raw: Option<&str>,
     key: Option<String>,
     settings: &HttpSettings,
-) -> Result<BodyParser, Problem> {
+) -> Result<WriteQuery, Problem> {
     let known = ["participant", "verify", "dryRun", "allowEnded", "view", "keys"];
     let mut query = match key {
         Some(_) => QueryString::read(raw, &known[..5], &[]),
@@ -146,7 +146,7 @@ fn write_query(
     };
     let selector = query.participant(&settings.default_participant, false);
     let scope = etag_scope(key, &mut query);
-    // What it asks for is in the exchange.
+    // The request context has the flat form already.
     let _ = query.word("view", &["flat"]);
     let options = WriteOptions {
         verify: query.word("verify", &["none"]).is_none(),

@@ -100,7 +100,7 @@ async fn each_action_needs_its_key() {
         let calls = app.upstream_calls();
         let wrong = action.execute(&app, &inputs, &json!({ "apiKey": "wrong" })).await;
         let told = format!("{:?}", wrong.expect_err("a failure"));
-        assert!(told.contains("401") && told.contains("known caller"), "{name}: {told}");
+        assert!(told.contains("401") && told.contains("known client"), "{name}: {told}");
         assert_eq!(app.upstream_calls(), calls, "{name}");
     }
 }

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Names that mean a secret everywhere, in a query or form alone, and nowhere.
+/// Names that mean a secret everywhere, only in a query or form, and nowhere.
 const NAMES: [&str; 3] = [
     "authorization cookie x-api-key X-ApiKey access_token clientSecret new-password userPwd \
      passPhrase passphrase x-credential SessionId x-hub-signature-256 cf-access-jwt-assertion \
@@ -14,13 +14,13 @@ const NAMES: [&str; 3] = [
      x-request-id postcode passenger",
 ];
 
-/// What is shown of a body of which something is.
+/// The masked body; it must not be `None`.
 fn text_of(text: &str, is_form: bool) -> String {
     body(text, is_form).expect("it is shown")
 }
 
 #[test]
-fn what_a_secret_may_be_called() {
+fn names_of_secrets_are_recognised() {
     for (names, expected) in NAMES.iter().zip([[true, true], [false, true], [false, false]]) {
         for name in names.split(' ').filter(|name| !name.is_empty()) {
             let found = [is_secret(name, false), is_secret(name, true)];
@@ -30,7 +30,7 @@ fn what_a_secret_may_be_called() {
 }
 
 #[test]
-fn a_scheme_stays_where_there_can_be_one_and_is_one() {
+fn a_known_scheme_stays_visible_in_authorization() {
     assert_eq!(header("authorization", "Bearer abc.def"), "Bearer [masked, 7 bytes]");
     assert_eq!(header("proxy-authorization", "bAsIc eA=="), "bAsIc [masked, 4 bytes]");
     assert_eq!(header("authorization", "correct horse"), "[masked, 13 bytes]");
@@ -39,7 +39,7 @@ fn a_scheme_stays_where_there_can_be_one_and_is_one() {
 }
 
 #[test]
-fn parameters_are_masked_wherever_they_stand() {
+fn parameters_are_masked_in_urls_and_forms() {
     for (value, shown) in [
         ("/a?b=1&token=canary&c=2", "/a?b=1&token=[masked, 6 bytes]&c=2"),
         ("https://x/#access_token=canary", "https://x/#access_token=[masked, 6 bytes]"),
@@ -67,7 +67,7 @@ fn parameters_are_masked_wherever_they_stand() {
 }
 
 #[test]
-fn forms_are_masked_whatever_they_are_declared_as() {
+fn forms_are_masked_for_every_content_type() {
     let shown = "grant_type=x&code=[masked, 6 bytes]&client_secret=[masked, 6 bytes]";
     let form = "grant_type=x&code=canary&client_secret=canary";
     assert_eq!((text_of(form, true), text_of(form, false)), (shown.into(), shown.into()));
@@ -75,11 +75,11 @@ fn forms_are_masked_whatever_they_are_declared_as() {
     assert_eq!(text_of("token=can ary", true), "token=[masked, 7 bytes]");
     let json = "{\"token\": \"canary\", \"a\": \"x=1&code=2\"}";
     let masked = "{\"token\": \"[masked, 6 bytes]\", \"a\": \"x=1&code=2\"}";
-    assert_eq!(text_of(json, true), masked, "curl declares a form unless it is told otherwise");
+    assert_eq!(text_of(json, true), masked, "curl declares a form by default");
 }
 
 #[test]
-fn members_are_masked_and_the_rest_is_as_it_was() {
+fn members_are_masked_and_the_rest_is_unchanged() {
     for (text, shown) in [
         (r#"{ "pwd" : "canary", "a":1}"#, r#"{ "pwd" : "[masked, 6 bytes]", "a":1}"#),
         (r#"{"token":12345,"a":[1]}"#, r#"{"token":"[masked, 5 bytes]","a":[1]}"#),
@@ -101,7 +101,7 @@ fn members_are_masked_and_the_rest_is_as_it_was() {
 }
 
 #[test]
-fn what_was_meant_to_be_json_hides_its_secrets_as_well() {
+fn secrets_in_broken_json_are_masked() {
     for text in [
         r#"{"password":"ca"canary", "a":1}"#,
         r#"{"a":"x"y","password":"canary"}"#,
@@ -117,7 +117,7 @@ fn what_was_meant_to_be_json_hides_its_secrets_as_well() {
 }
 
 #[test]
-fn what_is_not_understood_is_not_shown() {
+fn a_body_of_unknown_format_is_not_shown() {
     for text in [
         "<login><password>canary</password></login>",
         "--x\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\ncanary\r\n--x--",
@@ -138,7 +138,7 @@ fn what_is_not_understood_is_not_shown() {
 }
 
 #[test]
-fn passwords_in_urls_are_masked_wherever_they_stand() {
+fn passwords_in_urls_are_masked() {
     let shown = "https://[masked, 9 bytes]@crm.example/a";
     assert_eq!(header("referer", "https://me:canary@crm.example/a"), shown);
     assert_eq!(parameter(Some("next"), "https://me:canary@crm.example/a"), shown);
@@ -164,14 +164,14 @@ fn unterminated_secrets_are_masked_to_the_end() {
                 let bytes = rest.split(' ').next().and_then(|number| number.parse::<usize>().ok());
                 (count + 1, most.max(bytes.expect("a number")))
             });
-        // As often as there is patience, and once for all the rest.
+        // One mask per search that the budget allows, and one for the rest.
         assert!(masks <= MAX_ROUNDS + 2 && longest > text.len() / 2, "{masks} {longest}");
     }
 }
 
 proptest! {
     #[test]
-    fn whatever_the_secret_is_json_stays_json_without_it(
+    fn masked_json_stays_valid_json_without_the_secret(
         secret in "canary.{0,12}", other in ".{0,12}", depth in 0_usize..3,
     ) {
         prop_assume!(!other.contains("canary"));

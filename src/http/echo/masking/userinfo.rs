@@ -1,10 +1,10 @@
-//! Names and passwords in URLs, such as `https://me:secret@host`.
+//! Masks names and passwords in URLs, such as `https://me:secret@host`.
 
 use serde_json::Value;
 
 use super::mask;
 
-/// The text with what stands before the `@` of its URLs masked.
+/// Masks the part before the `@` in every URL of the text.
 pub(super) fn masked(text: &str) -> String {
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(after) = after_slashes(rest) {
@@ -19,7 +19,7 @@ pub(super) fn masked(text: &str) -> String {
     shown + rest
 }
 
-/// Whether a text anywhere in it has such a URL.
+/// Whether any string in the JSON contains such a URL.
 pub(super) fn is_in(json: &Value) -> bool {
     match json {
         Value::String(text) => masked(text) != *text,
@@ -31,7 +31,8 @@ pub(super) fn is_in(json: &Value) -> bool {
     }
 }
 
-/// Where the next two slashes end. JSON may write them as `\/\/`, and within a string with more.
+/// Returns where the next two slashes end. JSON may write them as `\/\/`, and embedded JSON with more
+/// backslashes.
 fn after_slashes(text: &str) -> Option<usize> {
     let mut from = 0;
     loop {
@@ -45,7 +46,7 @@ fn after_slashes(text: &str) -> Option<usize> {
     }
 }
 
-/// How much of what follows the slashes is name and password.
+/// Returns the length of the name and password after the slashes.
 fn length(url: &str) -> usize {
     let ends = |character: char| character.is_whitespace() || "\"<>\\".contains(character);
     let url = &url[..url.find(ends).unwrap_or(url.len())];
@@ -53,7 +54,7 @@ fn length(url: &str) -> usize {
     if let Some(at) = authority.rfind('@') {
         return at;
     }
-    // A password that is not encoded may have a slash in it; a port has digits alone.
+    // An unencoded password may contain a slash; a port has only digits.
     let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
     let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
     if is_port { 0 } else { url.rfind('@').unwrap_or(0) }
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_before_the_at_of_a_url_is_masked() {
+    fn name_and_password_of_a_url_are_masked() {
         for (text, shown) in [
             ("https://me:canary@x/a?b=c", "https://[masked, 9 bytes]@x/a?b=c"),
             ("https://canary@x:80", "https://[masked, 6 bytes]@x:80"),
