@@ -21,9 +21,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
-pub(super) use self::observe::LoggedResult;
 use super::auth::{self, X_API_KEY};
 use super::host;
+#[cfg(doc)]
+use super::logged_result::LoggedResult;
 #[cfg(doc)]
 use super::request_context::HttpRequestContext;
 use super::request_context::{NewRequestId, X_REQUEST_ID, remove_malformed_request_id};

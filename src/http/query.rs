@@ -5,15 +5,13 @@ use std::fmt;
 
 use super::percent::decoded_query;
 use super::problem::Problem;
+use super::shorten::shortened;
 use super::violations::ViolationList;
 use crate::domain::{ParticipantSelector, Violation, closest_word};
 use crate::error::ErrorCode;
 
 /// The parameter that names a participant; its mistakes have a code of their own.
 const PARTICIPANT: &str = "participant";
-
-/// Characters of a longer name that are repeated to the client, from its beginning and its end.
-const MAX_NAMED: [usize; 2] = [100, 60];
 
 /// What can stand behind the name of a switch: nothing, or one of these.
 pub(super) const SWITCH: [&str; 5] = ["", "true", "1", "false", "0"];
@@ -153,17 +151,6 @@ impl QueryString {
     }
 }
 
-/// A name as it is, or with `…` for the middle of a very long one.
-pub(super) fn shortened(text: &str) -> String {
-    let [start, end] = MAX_NAMED;
-    let count = text.chars().count();
-    if count <= start + end {
-        return text.to_owned();
-    }
-    let (first, last) = (text.chars().take(start), text.chars().skip(count - end));
-    first.chain(['…']).chain(last).collect()
-}
-
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     if let Some(near) = closest_word(name, known.clone()) {
         return format!("is no parameter of this request; did you mean `{near}`?");
@@ -243,15 +230,6 @@ mod tests {
             ["dryRun has to be `true` or `false`, in lower case"]
         );
         assert_eq!(mistakes(read("dryRun=1")), ["dryRun has to be `true` or `false`"]);
-    }
-
-    #[test]
-    fn a_name_is_whole_or_cut_in_its_middle() {
-        let key = "conversationDetails.participantData.Account Number";
-        assert_eq!(shortened(key), key);
-        let (one, two) = ("k".repeat(300) + "one", "k".repeat(300) + "two");
-        assert!(shortened(&one).contains('…') && shortened(&one).ends_with("one"));
-        assert_ne!(shortened(&one), shortened(&two));
     }
 
     #[test]

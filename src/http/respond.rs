@@ -9,16 +9,16 @@ use axum::response::{IntoResponse, Response};
 use super::entity_tags::EntityTags;
 use super::etag::EtagScope;
 use super::flat::FlatRequest;
-use super::middleware::LoggedResult;
+use super::logged_result::LoggedResult;
 use super::negotiate::PLAIN_TEXT;
 use super::problem::Problem;
-use super::query::shortened;
 use super::response_format::ResponseFormat;
 use super::response_format::json;
 use super::responses::{
     AllAttributesResponse, AttributeResponse, AttributesResponse, ParticipantAttributesDto,
     WriteResponse,
 };
+use super::shorten::shortened;
 use super::state::HttpSettings;
 use crate::app::ReadOutcome;
 use crate::domain::{

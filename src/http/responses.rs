@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use smol_str::SmolStr;
 use utoipa::ToSchema;
 
-use super::query::shortened;
+use super::shorten::shortened;
 use crate::domain::{
     AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, Participant,
     ParticipantId, ParticipantSummary, SelectionRule, VerificationSummary, WriteReport,

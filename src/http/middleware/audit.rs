@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::extract::{MatchedPath, Request};
 use tokio::time::{Instant, timeout_at};
 
-use super::LoggedResult;
 use crate::http::auth::RequestAuthentication;
+use crate::http::logged_result::LoggedResult;
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::state::AppState;

@@ -13,6 +13,7 @@ use super::audit;
 use crate::domain::ConversationId;
 use crate::error::{Effect, ErrorCode};
 use crate::http::auth::RequestAuthentication;
+use crate::http::logged_result::LoggedResult;
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::request_context::HttpRequestContext;
@@ -27,18 +28,6 @@ const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
 };
-
-/// What logs, metrics and the audit show of an answer, as an extension of it. An answer without it
-/// shows its own status, and changed nothing.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::http) struct LoggedResult {
-    /// The status; the flat form answers 200 in its place.
-    pub status: StatusCode,
-    /// Whether anything was changed.
-    pub effect: Effect,
-    /// The code of the error.
-    pub code: Option<ErrorCode>,
-}
 
 /// Reports the request when its answer is complete. The answer leaves once it is on record.
 pub(super) async fn observe(

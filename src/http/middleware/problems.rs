@@ -9,8 +9,8 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::LoggedResult;
 use crate::error::{Effect, ErrorCode};
+use crate::http::logged_result::LoggedResult;
 use crate::http::negotiate::PATCHES;
 use crate::http::paths;
 use crate::http::problem::{Problem, ProblemContext};

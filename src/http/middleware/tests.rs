@@ -20,9 +20,17 @@ use crate::http::paths;
 use crate::app::{App, RequestLimiter};
 use crate::http::{
     EtagKey, HealthCheck, HttpSettings, OpenApiFiles, OpsState, ReadinessProvider, ReadinessReport,
-    router,
+    openapi, router,
 };
 use crate::telemetry::{AccessLog, CapturedLog, LogLineFormat, LogWriter, ServiceMetrics};
+
+fn documents(public_url: &'static str) -> OpenApiFiles {
+    OpenApiFiles::new(
+        public_url,
+        || openapi::yaml(public_url, false),
+        || openapi::json(public_url, false),
+    )
+}
 
 const ID: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
 
@@ -64,7 +72,7 @@ impl Service {
                 access: AccessLog::new(sink, LogLineFormat::Json, Some(tracing::Level::TRACE)),
                 spans: None,
                 recent: None,
-                documents: OpenApiFiles::default(),
+                documents: documents(""),
                 audit: None,
                 requests: Arc::new(RequestLimiter::new(2)),
                 address_limiter: None,
@@ -388,7 +396,7 @@ async fn one_request_too_many_is_refused_and_slots_are_freed() {
 async fn links_begin_with_the_public_url_where_there_is_one() {
     let mut service = Service::new();
     let ops = Arc::get_mut(&mut service.state.ops).expect("nobody else has it");
-    ops.documents = OpenApiFiles::new("https://gateway.example/x", false);
+    ops.documents = documents("https://gateway.example/x");
     let problem = service.answer(request("GET", "/nothing", &[], "")).await.problem();
     assert_eq!(problem["type"], "https://gateway.example/x/problems/not-found");
     assert_eq!(problem["instance"], "https://gateway.example/x/nothing");
