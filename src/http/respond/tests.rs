@@ -64,7 +64,7 @@ fn read(view: &ReadResponder) -> Response {
     view.from_request(reading(), &settings()).expect("no problem")
 }
 
-/// How one key is read.
+/// A read of one key.
 fn view_of(key: &str, form: ResponseFormat, known: &str) -> ReadResponder {
     ReadResponder { scope: EtagScope::Key(key.to_owned()), form, ..view(&[], known) }
 }
@@ -227,7 +227,7 @@ fn the_worst_outcome_decides_status_tag_and_effect() {
 }
 
 #[test]
-fn minimal_is_for_what_went_well_and_has_nothing_to_tell() {
+fn minimal_applies_to_success_without_warnings() {
     let status = |report| {
         let response = written(report, true, 3).expect("no problem");
         response.status().as_u16()
