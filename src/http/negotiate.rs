@@ -101,14 +101,14 @@ pub(super) fn declared(
     };
     if let Some(charset) = parts.find_map(other_charset) {
         let charset: String =
-            charset.chars().take(MAX_CHARSET).flat_map(char::escape_debug).collect();
+            charset.chars().take(MAX_CHARSET_CHARS).flat_map(char::escape_debug).collect();
         return refused(&format!("the charset of the body is `{charset}`; send it as UTF-8"));
     }
     Ok(known)
 }
 
 /// Characters of an unknown charset that the error repeats.
-const MAX_CHARSET: usize = 40;
+const MAX_CHARSET_CHARS: usize = 40;
 
 /// Names of UTF-8 and of its subset ASCII, without hyphens and underscores.
 const UTF8_NAMES: [&str; 8] =

@@ -101,7 +101,8 @@ pub fn json(public_url: &str, debug: bool) -> String {
     served_at(public_url, debug).to_pretty_json().unwrap_or_default()
 }
 
-/// The document of a service that clients reach at `public_url`. If that is empty, the server URL is relative.
+/// The document of a service that clients reach at `public_url`; an empty one makes the server URL
+/// relative.
 fn served_at(public_url: &str, debug: bool) -> OpenApi {
     let mut api = document_of(debug);
     if !public_url.is_empty() {

@@ -101,9 +101,9 @@ pub(super) struct IfNoneMatchHeader {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(super) struct ConditionHeaders {
-    /// `ETag`s of earlier reads of the same resource, or `*`. The gateway writes only if one of them still
-    /// matches (`*`: if the attribute exists), and returns 412 otherwise. A tag that a proxy weakened
-    /// (`W/"…"`) counts as the original tag
+    /// `ETag`s of earlier reads of the same resource, or `*`. The gateway writes only if one of them
+    /// still matches (`*`: if an attribute exists), and returns 412 otherwise. A tag that a proxy
+    /// weakened (`W/"…"`) counts as the original tag
     #[param(rename = "If-Match")]
     if_match: Option<String>,
     /// `*`: write only if none of the keys exists yet. `ETag`s: write only if none of them matches

@@ -14,7 +14,7 @@ use crate::error::ErrorCode;
 const PARTICIPANT: &str = "participant";
 
 /// The values of a switch; an absent value turns the switch on.
-pub(super) const SWITCH: [&str; 5] = ["", "true", "1", "false", "0"];
+pub(super) const SWITCH_VALUES: [&str; 5] = ["", "true", "1", "false", "0"];
 
 /// A query string during parsing. `Debug` shows names only, since values can be personal data.
 pub(super) struct QueryString {

@@ -54,7 +54,7 @@ pub(super) struct WriteResponder {
 
 impl ReadResponder {
     /// The response that shows the result of a read.
-    pub(super) fn from_request(
+    pub(super) fn respond(
         &self,
         reading: ReadOutcome,
         settings: &HttpSettings,
@@ -134,7 +134,7 @@ impl ReadResponder {
 
 impl WriteResponder {
     /// The response that shows the result of a write.
-    pub(super) fn from_request(
+    pub(super) fn respond(
         &self,
         report: WriteReport,
         upstream_calls: u32,

@@ -16,7 +16,7 @@ const MAX_DETAIL_BYTES: usize = 300;
 const CUT: &str = "…";
 
 /// Bytes kept at the end, where long keys mostly differ.
-const MAX_END: usize = 100;
+const END_BYTES: usize = 100;
 
 /// The mistakes in a request.
 #[derive(Clone, Debug, Default)]
@@ -92,11 +92,11 @@ fn cut(text: String) -> String {
     if text.len() <= MAX_DETAIL_BYTES {
         return text;
     }
-    let mut end = text.floor_char_boundary(MAX_DETAIL_BYTES - CUT.len() - MAX_END);
+    let mut end = text.floor_char_boundary(MAX_DETAIL_BYTES - CUT.len() - END_BYTES);
     if let Some(escape) = text[..end].rfind('%').filter(|escape| end - escape < "%00".len()) {
         end = escape;
     }
-    let mut rest = text.ceil_char_boundary(text.len() - MAX_END);
+    let mut rest = text.ceil_char_boundary(text.len() - END_BYTES);
     let inside = |at: usize| text[..at].bytes().rev().take(2).any(|byte| byte == b'%');
     while inside(rest) {
         rest = text.ceil_char_boundary(rest + 1);

@@ -13,7 +13,7 @@ use utoipa::openapi::{RefOr, Required, Schema};
 
 use super::text;
 use crate::error::Effect;
-use crate::http::query::SWITCH;
+use crate::http::query::SWITCH_VALUES;
 
 /// A word with an optional position, or a UUID. `all` and `first` take no position.
 const READ_SELECTOR: &str = "^(?!([aA][lL]{2}|[fF][iI][rR][sS][tT]):)([A-Za-z]{1,40}(:(first|last))?|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$";
@@ -80,7 +80,7 @@ fn constraint_for(parameter: &Parameter, method: &Method, of_all: bool) -> Optio
         (ParameterIn::Query, "verify") => Some(word(["none"])),
         (ParameterIn::Query, "view") => Some(word(["flat"])),
         (ParameterIn::Query, "format") => Some(word(["text", "json"])),
-        (ParameterIn::Query, "verbose") => Some(word(SWITCH)),
+        (ParameterIn::Query, "verbose") => Some(word(SWITCH_VALUES)),
         (ParameterIn::Query, "state") => Some(word(["live"])),
         (ParameterIn::Query, "direction") => Some(word(["inbound", "outbound"])),
         // A read treats a malformed tag as one that does not match, so any text is valid there.
