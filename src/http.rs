@@ -1,8 +1,8 @@
-//! The HTTP face of the service: routes, extraction, problem details, and the middleware around them.
+//! The HTTP layer: routes, extraction, problem details, and the middleware around them.
 //!
-//! It turns requests into calls of the use cases and their results into answers, and decides
-//! nothing about attributes itself. Every answer passes the middleware, framework rejections and panics
-//! included: it gives ids, writes problems, and logs and counts the request.
+//! This layer turns requests into calls of the use cases, and results into responses. It makes no
+//! decision about attributes. Every response passes the middleware, also framework rejections and
+//! panics. The middleware assigns request ids, writes problems, and logs and counts the request.
 
 mod attribute;
 mod attributes;
@@ -18,6 +18,7 @@ mod flat;
 mod health;
 mod host;
 mod if_match;
+mod logged_result;
 mod middleware;
 mod negotiate;
 pub mod openapi;
@@ -36,6 +37,7 @@ mod response_format;
 mod responses;
 mod router;
 mod server_timing;
+mod shorten;
 mod state;
 mod swagger_ui;
 mod text_table;

@@ -26,7 +26,7 @@ use crate::config::{self, BaseUrl, Config, IpNetwork};
 use crate::domain::AttributeLimits;
 use crate::genesys::{HttpTransport, JitterSource, TokenCache};
 use crate::http::{
-    AddressLimiter, AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, paths, router,
+    AddressLimiter, AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, openapi, paths, router,
 };
 use crate::ports::MetricsRecorder;
 use crate::shutdown::ShutdownSignal;
@@ -283,10 +283,16 @@ fn app_settings(config: &Config) -> AppSettings {
     }
 }
 
-/// The description of the API as it is configured.
+/// The `OpenAPI` document of the API as it is configured.
 fn documents(config: &Config) -> OpenApiFiles {
     let public_url = config.server.public_url.as_ref().map_or("", BaseUrl::as_str);
-    OpenApiFiles::new(public_url, config.debug.enabled)
+    let (for_yaml, for_json, debug) =
+        (public_url.to_owned(), public_url.to_owned(), config.debug.enabled);
+    OpenApiFiles::new(
+        public_url,
+        move || openapi::yaml(&for_yaml, debug),
+        move || openapi::json(&for_json, debug),
+    )
 }
 
 fn http_settings(config: &Config, credentials: &config::OauthCredentials) -> HttpSettings {

@@ -61,7 +61,7 @@ pub(super) async fn get_attributes(
     call: ReadArgs,
 ) -> Result<Response, Problem> {
     let reading = app.read(call.request).await?;
-    call.view.from_request(reading, &settings)
+    call.view.respond(reading, &settings)
 }
 
 /// Write attributes
@@ -125,7 +125,7 @@ pub(super) async fn write(
 ) -> Result<Response, Problem> {
     let context = call.request.context.clone();
     let report = app.write(call.request).await?;
-    call.view.from_request(report, context.calls(), settings)
+    call.view.respond(report, context.calls(), settings)
 }
 
 /// The attributes to set or clear. Send exactly one of the two members.

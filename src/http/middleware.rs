@@ -1,9 +1,9 @@
 //! The middleware of the service, outermost first.
 //!
-//! Two values travel in extensions. A layer that writes one says so:
-//! [`HttpRequestContext`] is the context of a request, from the layer that opens it down to the handlers.
-//! [`LoggedResult`] is what logs and metrics show of an answer, from handlers and the problem
-//! layer up to the layer that observes.
+//! Two values are stored in extensions, and each layer that stores one documents it.
+//! [`HttpRequestContext`] is the context of a request, from the layer that opens it to the handlers.
+//! [`LoggedResult`] is what logs and metrics record of a response, from handlers and the problem
+//! layer to the layer that observes.
 
 mod audit;
 mod context;
@@ -21,9 +21,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
-pub(super) use self::observe::LoggedResult;
 use super::auth::{self, X_API_KEY};
 use super::host;
+#[cfg(doc)]
+use super::logged_result::LoggedResult;
 #[cfg(doc)]
 use super::request_context::HttpRequestContext;
 use super::request_context::{NewRequestId, X_REQUEST_ID, remove_malformed_request_id};
@@ -38,7 +39,7 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
             .layer(map_request(remove_malformed_request_id))
             // Every request has an id: the one of its client, or a new one.
             .layer(SetRequestIdLayer::new(X_REQUEST_ID, NewRequestId))
-            // Every answer carries the id.
+            // Every response carries the id.
             .layer(PropagateRequestIdLayer::new(X_REQUEST_ID))
             // `Debug` of a request shows no credential.
             .layer(SetSensitiveRequestHeadersLayer::new([
@@ -51,7 +52,7 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
             .layer(map_request_with_state(state(), auth::identify))
             // Opens the context: deadline, preferences, trace, audit entry.
             .layer(map_request_with_state(state(), context::open))
-            // Drain: a stopping process waits for requests under way, up to their audit record.
+            // Drain: a stopping process waits for requests in progress, up to their audit record.
             .layer(from_fn_with_state(state(), limits::count_in_flight))
             // Logs, counts, traces and audits each request once, also if the client hangs up.
             .layer(from_fn_with_state(state(), observe::observe))
@@ -59,7 +60,7 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
             .layer(from_fn_with_state(state(), headers::add))
             // Writes each error as problem details, or in the flat form.
             .layer(from_fn_with_state(state(), problems::render))
-            // A panic is an error as any other. Its payload is dropped unseen.
+            // A panic becomes an error response. Its payload is discarded.
             .layer(CatchPanicLayer::custom(panics::respond))
             // Authentication: 401 without a valid credential, 429 over the client's own rate.
             .layer(from_fn(auth::require))
@@ -67,7 +68,7 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
             .layer(from_fn(host::require))
             // Drain: a stopping process refuses new requests at once.
             .layer(from_fn_with_state(state(), limits::refuse_while_draining))
-            // Limits: one request too many is refused at once, for its address or for its client.
+            // Limits: a request over the limit of its address or client is refused at once.
             .layer(from_fn_with_state(state(), limits::limit_concurrency)),
     )
 }

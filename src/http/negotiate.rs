@@ -1,4 +1,4 @@
-//! What the headers of a request ask for or declare, judged before a body is read.
+//! Content negotiation, and the declared type of a body, checked before the body is read.
 
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
@@ -11,13 +11,13 @@ use crate::error::ErrorCode;
 pub(super) const JSON: &str = "application/json";
 /// Media type of merge patches (RFC 7396).
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
-/// What a PATCH may be, as `Accept-Patch` tells (RFC 5789).
+/// Media types of a PATCH, for `Accept-Patch` (RFC 5789).
 pub(super) const PATCHES: &str = "application/json, application/merge-patch+json";
-/// Media type of text, as it is declared by us.
+/// `Content-Type` of text responses.
 pub(super) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 /// Media type of text.
 pub(super) const TEXT: &str = "text/plain";
-/// Media type of pages.
+/// Media type of HTML pages.
 pub(super) const HTML: &str = "text/html";
 
 /// Refuses a request that does not accept JSON.
@@ -28,14 +28,14 @@ pub(super) fn accepts_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(ErrorCode::NotAcceptable, "the Accept header excludes application/json"))
 }
 
-/// How much the client likes this media type, from 0, not at all, to 1.
+/// The quality that `Accept` gives this media type, from 0 (excluded) to 1.
 pub(super) fn quality(headers: &HeaderMap, wanted: &str) -> f32 {
     let mut best: Option<(u8, f32)> = None;
     for header in headers.get_all(ACCEPT) {
         let text = header.to_str().unwrap_or_default();
-        let ranges = split_outside_quotes(text, ',').filter_map(|range| likes(range, wanted));
+        let ranges = split_outside_quotes(text, ',').filter_map(|range| quality_in(range, wanted));
         for (precision, quality) in ranges {
-            // The most precise range that fits decides, whatever the others say.
+            // The most specific range that matches decides.
             if best.is_none_or(|(known, _)| precision > known) {
                 best = Some((precision, quality));
             }
@@ -48,8 +48,8 @@ pub(super) fn quality(headers: &HeaderMap, wanted: &str) -> f32 {
     }
 }
 
-/// How precisely a range of an `Accept` header names this media type, and how much it likes it.
-fn likes(range: &str, wanted: &str) -> Option<(u8, f32)> {
+/// How specifically a range of an `Accept` header matches this media type, and its quality.
+fn quality_in(range: &str, wanted: &str) -> Option<(u8, f32)> {
     let mut parts = split_outside_quotes(range, ';').map(str::trim);
     let named = parts.next()?.to_ascii_lowercase();
     let precision = match named.strip_suffix("/*") {
@@ -62,12 +62,12 @@ fn likes(range: &str, wanted: &str) -> Option<(u8, f32)> {
         let (name, value) = part.split_once('=')?;
         name.trim().eq_ignore_ascii_case("q").then_some(value)
     });
-    // What is no number is no reason to refuse.
+    // An invalid quality is ignored rather than refused.
     let quality = quality.and_then(|q| q.trim().parse().ok()).filter(|q: &f32| q.is_finite());
     Some((precision, quality.unwrap_or(1.0)))
 }
 
-/// Whether the client wants no answer out of a memory.
+/// Whether the client asks for a response that is not cached.
 pub(super) fn wants_no_cache(headers: &HeaderMap) -> bool {
     let directives = |value: &HeaderValue| {
         let text = value.to_str().unwrap_or_default();
@@ -77,7 +77,10 @@ pub(super) fn wants_no_cache(headers: &HeaderMap) -> bool {
     headers.get_all(CACHE_CONTROL).iter().any(directives)
 }
 
-/// Which of these media types the body is declared as, in UTF-8; any other is refused.
+/// The declared media type of the body, one of `types` in UTF-8.
+///
+/// # Errors
+/// 415 for any other type, charset or encoding.
 pub(super) fn declared(
     headers: &HeaderMap,
     types: &'static [&'static str],
@@ -85,7 +88,7 @@ pub(super) fn declared(
     let refused = |detail: &str| Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
     let encodings = headers.get_all(CONTENT_ENCODING);
     if encodings.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return refused("the body has a Content-Encoding; only `identity` is read");
+        return refused("the body has a Content-Encoding; only `identity` is supported");
     }
     let mut given = headers.get_all(CONTENT_TYPE).iter();
     let (Some(given), None) = (given.next(), given.next()) else {
@@ -98,16 +101,16 @@ pub(super) fn declared(
     };
     if let Some(charset) = parts.find_map(other_charset) {
         let charset: String =
-            charset.chars().take(MAX_CHARSET).flat_map(char::escape_debug).collect();
+            charset.chars().take(MAX_CHARSET_CHARS).flat_map(char::escape_debug).collect();
         return refused(&format!("the charset of the body is `{charset}`; send it as UTF-8"));
     }
     Ok(known)
 }
 
-/// Longest charset that is repeated.
-const MAX_CHARSET: usize = 40;
+/// Characters of an unknown charset that the error repeats.
+const MAX_CHARSET_CHARS: usize = 40;
 
-/// Names of UTF-8, and of ASCII, which is a part of it, without hyphens and underscores.
+/// Names of UTF-8 and of its subset ASCII, without hyphens and underscores.
 const UTF8_NAMES: [&str; 8] =
     ["utf8", "usascii", "ascii", "ansix3.41968", "iso646us", "csutf8", "csascii", "utf8bom"];
 
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_types_the_declared_one_is_told() {
+    fn the_declared_type_of_several_is_returned() {
         let types = &[JSON, TEXT];
         for (value, found) in [
             ("application/json", Some(JSON)),
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cache_is_heard_among_other_directives() {
+    fn no_cache_is_found_among_other_directives() {
         for (value, wanted) in
             [("no-cache", true), ("max-age=0, No-Cache", true), ("no-store", false)]
         {

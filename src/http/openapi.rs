@@ -1,7 +1,7 @@
-//! The `OpenAPI` document: from the handlers, and from the catalogue of codes what goes wrong.
+//! The `OpenAPI` document: operations from the handlers, problems from the catalogue of codes.
 //!
-//! The committed `openapi.yaml` is this document; a test holds them equal and, with
-//! `UPDATE_OPENAPI=1` in the environment, writes the file anew.
+//! The committed `openapi.yaml` is this document. A test compares them; with `UPDATE_OPENAPI=1` in
+//! the environment, the test rewrites the file.
 
 mod constraints;
 mod links;
@@ -30,31 +30,32 @@ use super::responses::{WriteResponse, examples};
 use super::{paths, router};
 
 const DESCRIPTION: &str = "Reads and writes the participant attributes of live Genesys Cloud \
-calls. A write is answered when it was read back, with an outcome for each key, or at the \
-deadline. Every error is a problem detail (RFC 9457) with a stable `code`, a `hint`, and an \
-`effect` that says whether anything was changed. Callers show a key or a client certificate; a \
-gateway that is configured without callers, which answers its own machine alone, asks for none. What \
-a caller may not read is to it as if it were absent, also in `size`, `ETag` and counts.";
+calls. The gateway answers a write once a read has confirmed it, or at the deadline, with an outcome \
+for each key. Every error is a problem detail (RFC 9457) with a stable `code`, a `hint`, and an \
+`effect` that says whether attributes were changed. Clients authenticate with a key or a client \
+certificate. A gateway without configured clients needs no credential and serves its own machine \
+only. An attribute that a client may not read looks absent to that client, also in `size`, `ETag` \
+and counts.";
 
 const SERVER: &str = "The gateway that serves this document";
 
 /// The schema of the members that only some problems have.
 const PROBLEM_MEMBERS: &str = "ProblemMembers";
 
-/// Schemas of what a write wants.
+/// Schemas of the bodies of writes.
 const WRITE_BODIES: [&str; 3] = ["WriteRequestBody", "PatchRequestBody", "AttributeRequestBody"];
 
-/// The document of a service with everything switched on.
+/// The document of a service with debugging enabled.
 pub fn document() -> OpenApi {
     document_of(true)
 }
 
-/// The document of a service, with or without the aids for debugging.
+/// The document of a service, with or without the debugging operations.
 fn document_of(debug: bool) -> OpenApi {
     let (_, mut api) = router::documented(debug).split_for_parts();
     api.info = info();
     api.tags = Some(tags(debug));
-    // Whatever serves the document is what it describes, below whatever path.
+    // A relative URL: the document describes the gateway that serves it, below any path.
     api.servers = Some(vec![ServerBuilder::new().url("/").description(Some(SERVER)).build()]);
     api.security = Some(security::required());
     for (path, item) in &mut api.paths.paths {
@@ -74,14 +75,14 @@ fn document_of(debug: bool) -> OpenApi {
             for (status, mut response) in problems::responses_for(&codes, path) {
                 if status == "415" && method == Method::PATCH {
                     let header = described(
-                        "What is read: `application/json` and `application/merge-patch+json`",
+                        "The accepted media types: `application/json` and `application/merge-patch+json`",
                     );
                     response.headers.insert("Accept-Patch".to_owned(), header.into());
                 }
                 operation.responses.responses.insert(status, response.into());
             }
             if negotiated {
-                tell_what_varies(operation);
+                add_vary(operation);
             }
         }
     }
@@ -91,7 +92,7 @@ fn document_of(debug: bool) -> OpenApi {
 
 /// The document as YAML.
 pub fn yaml(public_url: &str, debug: bool) -> String {
-    // Strings, numbers and maps: nothing in the document can fail to serialise.
+    // Serialisation cannot fail: the document holds only strings, numbers and maps.
     yaml::quoted(&served_at(public_url, debug).to_yaml().unwrap_or_default())
 }
 
@@ -100,7 +101,8 @@ pub fn json(public_url: &str, debug: bool) -> String {
     served_at(public_url, debug).to_pretty_json().unwrap_or_default()
 }
 
-/// The document of a service that clients reach there; wherever it is asked, if that is empty.
+/// The document of a service that clients reach at `public_url`; an empty one makes the server URL
+/// relative.
 fn served_at(public_url: &str, debug: bool) -> OpenApi {
     let mut api = document_of(debug);
     if !public_url.is_empty() {
@@ -134,16 +136,16 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
     operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// The tag of what is there with `debug.enabled` alone.
+/// The tag of operations that exist only with `debug.enabled`.
 const DEBUGGING: &str = "debugging";
 
 fn tags(debug: bool) -> Vec<utoipa::openapi::Tag> {
     [
-        ("attributes", "Attributes of the participants of a call"),
-        (DEBUGGING, "Aids that are off unless `debug.enabled` is set"),
-        ("conversations", "Calls, and who is in them"),
-        ("operations", "For those who run the gateway"),
-        ("documentation", "For those who program against it"),
+        ("attributes", "Read and write the attributes of the participants of a call"),
+        (DEBUGGING, "Debugging operations, available only with `debug.enabled`"),
+        ("conversations", "Find live calls and their participants"),
+        ("operations", "Health checks and metrics for operators"),
+        ("documentation", "The API description and the explanations of errors"),
     ]
     .into_iter()
     .filter(|(name, _)| debug || *name != DEBUGGING)
@@ -151,22 +153,22 @@ fn tags(debug: bool) -> Vec<utoipa::openapi::Tag> {
     .collect()
 }
 
-/// Adds what every operation of the API has: headers of the request and of good answers, and
-/// examples of these.
+/// Adds what every operation of the API has: request headers, response headers, and examples of
+/// successful responses.
 fn complete(operation: &mut Operation) {
     let parameters = operation.parameters.get_or_insert_default();
     parameters.extend([
         header_parameter(
             "Prefer",
-            "`wait=N`: answer within N seconds, 1 or more (over 60 counts as 60; 0 is ignored: `verify=none` does not wait for the read-back). `return=minimal`: a write that went well is answered 204. What cannot be used is ignored.",
+            "`wait=N`: respond within N seconds, from 1 to 60; a larger N counts as 60. 0 is ignored: to skip the read-back, use `verify=none`. `return=minimal`: respond to a successful write with 204. Invalid preferences are ignored.",
         ),
         header_parameter(
             "X-Request-Id",
-            "Names the request in logs, as `crm-4711`; 1 to 128 of `A-Z a-z 0-9 . _ : -`. Made if absent",
+            "Identifies the request in logs, such as `crm-4711`: 1 to 128 characters of `A-Z a-z 0-9 . _ : -`. The gateway generates an id if the header is absent or malformed.",
         ),
         header_parameter(
             "traceparent",
-            "W3C trace context, logged and passed on",
+            "W3C trace context. The gateway logs it and passes it on.",
         ),
     ].map(RefOr::from));
     let name = operation.operation_id.clone().unwrap_or_default();
@@ -180,17 +182,17 @@ fn complete(operation: &mut Operation) {
     }
 }
 
-/// Adds what every answer has whose form depends on what the client accepts.
-fn tell_what_varies(operation: &mut Operation) {
+/// Adds `Vary` to the responses whose format depends on the `Accept` header.
+fn add_vary(operation: &mut Operation) {
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
-            let header = described("`Accept`: the form of the answer depends on it");
+            let header = described("`Accept`: the format of the response depends on it");
             response.headers.insert("Vary".to_owned(), header.into());
         }
     }
 }
 
-/// The same of one answer of the operation with this name.
+/// Adds headers and examples to one response of the named operation.
 fn complete_response(response: &mut Response, status: &str, (name, takes_view): (&str, bool)) {
     for (header, description) in headers(status) {
         let has = match header {
@@ -210,7 +212,7 @@ fn complete_response(response: &mut Response, status: &str, (name, takes_view): 
     }
 }
 
-/// Without an example: pages fill it in, and then everybody's request has the same name.
+/// A header without an example. Swagger UI prefills examples, so all its requests would share one id.
 fn header_parameter(name: &str, description: &str) -> Parameter {
     ParameterBuilder::new()
         .name(name)
@@ -233,32 +235,32 @@ fn example(summary: &str, value: serde_json::Value) -> RefOr<utoipa::openapi::ex
     ExampleBuilder::new().summary(summary).value(Some(value)).build().into()
 }
 
-/// Headers of the answers with this status.
+/// Headers of the responses with this status.
 fn headers(status: &str) -> Vec<(&'static str, &'static str)> {
     let mut headers = vec![
-        ("X-Request-Id", "Id of the request"),
+        ("X-Request-Id", "Id of the request, as in the log"),
         ("Cache-Control", "`no-store`"),
         (
             "Server-Timing",
-            "Milliseconds in `queue`, `token`, `read`, `patch`, `verify`, and `total`",
+            "Milliseconds spent in `queue`, `token`, `read`, `patch` and `verify`, and in `total`",
         ),
-        ("Preference-Applied", "The preferences that counted"),
+        ("Preference-Applied", "The preferences that the gateway applied"),
     ];
     if status == "200" {
-        headers.push(("Retry-After", "As `retryAfterSeconds` of the flat form"));
+        headers.push(("Retry-After", "With `view=flat`: the same as `retryAfterSeconds`"));
     }
     match status {
         "200" | "204" | "304" => headers.push((
             "ETag",
-            "Of one participant's map as it was just read; absent for `participant=all` and where the last read proves nothing",
+            "Entity tag of one participant's attributes as just read. Absent for `participant=all`, and if the last read did not confirm the state.",
         )),
         "405" => headers.extend([
-            ("Allow", "The methods of the path"),
-            ("Accept-Patch", "What a `PATCH` may be, of a path that has that method"),
+            ("Allow", "The methods that the path supports"),
+            ("Accept-Patch", "The media types that `PATCH` accepts, on a path that supports it"),
         ]),
-        "412" => headers.push(("ETag", "Of what is there now")),
-        "401" => headers.push(("WWW-Authenticate", "How to say who one is: `Bearer` and `Basic`")),
-        "429" | "503" => headers.push(("Retry-After", "Whole seconds until it makes sense to come back")),
+        "412" => headers.push(("ETag", "Entity tag of the current attributes")),
+        "401" => headers.push(("WWW-Authenticate", "The authentication schemes: `Bearer` and `Basic`")),
+        "429" | "503" => headers.push(("Retry-After", "Whole seconds to wait before the next attempt")),
         _ => {}
     }
     headers
@@ -269,7 +271,7 @@ fn complete_components(components: &mut Components) {
     let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
     ProblemBody::schemas(&mut schemas);
     components.schemas.extend(schemas);
-    lend_members(&mut components.schemas);
+    copy_write_members(&mut components.schemas);
     constraints::answers(&mut components.schemas);
     for name in WRITE_BODIES {
         if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
@@ -285,15 +287,15 @@ fn complete_components(components: &mut Components) {
     }
 }
 
-/// A superseded write has the members of the answer to a write in its problem. Other problems do
-/// not, so none of them is required there.
-fn lend_members(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+/// Copies the members of a write response into the problem schema, where none of them is required:
+/// only `write-superseded` has them.
+fn copy_write_members(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
     let Some(RefOr::T(Schema::Object(write))) = schemas.get(&*WriteResponse::name()) else {
         return;
     };
-    let lent = write.properties.clone();
+    let copied = write.properties.clone();
     if let Some(RefOr::T(Schema::Object(members))) = schemas.get_mut(PROBLEM_MEMBERS) {
-        members.properties.extend(lent);
+        members.properties.extend(copied);
     }
 }
 
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_switched_off_is_not_in_the_document() {
+    fn debugging_is_absent_from_the_document_unless_enabled() {
         for document in [json("", false), yaml("", false)] {
             for absent in [
                 "/debug/echo",

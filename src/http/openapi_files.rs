@@ -1,7 +1,9 @@
-//! The description of the API as it is served: made when it is first asked for, and the same bytes from
-//! then on.
+//! The `OpenAPI` document as it is served, in YAML and JSON.
+//!
+//! Each form is rendered on first request. Later requests get the same bytes.
 
-use std::sync::OnceLock;
+use std::fmt;
+use std::sync::LazyLock;
 
 use axum::body::Bytes;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
@@ -13,30 +15,26 @@ use ring::digest::{SHA256, digest};
 
 use super::entity_tags::EntityTags;
 use super::negotiate::JSON;
-use super::openapi;
 
 /// Media type of YAML (RFC 9512).
 const YAML: &str = "application/yaml";
 
-/// It changes with the version alone, and nobody can tell when that will be: whoever keeps it asks.
-const KEPT_AND_ASKED_FOR: &str = "no-cache";
+/// A cache must ask before each use: a new version of the gateway can change the document any time.
+const REVALIDATE: &str = "no-cache";
 
-/// Bytes of the hash that the tag shows.
+/// Bytes of the hash that become the `ETag`.
 const TAG_BYTES: usize = 16;
 
-/// Both spellings of the description.
-#[derive(Debug, Default)]
+type LazyFile = LazyLock<OpenApiFile, Box<dyn FnOnce() -> OpenApiFile + Send>>;
+
+/// The document in YAML and in JSON.
 pub struct OpenApiFiles {
-    /// Where clients reach the service; empty if that is where it is asked.
     public_url: String,
-    /// Whether the aids for debugging are switched on.
-    debug: bool,
-    yaml: OnceLock<OpenApiFile>,
-    json: OnceLock<OpenApiFile>,
+    yaml: LazyFile,
+    json: LazyFile,
 }
 
-/// One of them.
-#[derive(Debug)]
+/// The document in one of the two forms.
 pub(super) struct OpenApiFile {
     media: &'static str,
     bytes: Bytes,
@@ -44,24 +42,44 @@ pub(super) struct OpenApiFile {
 }
 
 impl OpenApiFiles {
-    /// The description of a service that clients reach there, with or without the aids for debugging.
-    pub fn new(public_url: &str, debug: bool) -> Self {
-        Self { public_url: public_url.to_owned(), debug, ..Self::default() }
+    /// The document of a service that clients reach at `public_url`, which may be empty. Both
+    /// functions render it, and run at most once.
+    pub fn new(
+        public_url: &str,
+        yaml: impl FnOnce() -> String + Send + 'static,
+        json: impl FnOnce() -> String + Send + 'static,
+    ) -> Self {
+        Self {
+            public_url: public_url.to_owned(),
+            yaml: LazyLock::new(Box::new(|| OpenApiFile::new(YAML, yaml()))),
+            json: LazyLock::new(Box::new(|| OpenApiFile::new(JSON, json()))),
+        }
     }
 
-    /// What stands before the paths of links.
+    /// The prefix of the links in responses; empty for links relative to this service.
     pub(super) fn public_url(&self) -> &str {
         &self.public_url
     }
 
     pub(super) fn yaml(&self) -> &OpenApiFile {
-        self.yaml
-            .get_or_init(|| OpenApiFile::new(YAML, openapi::yaml(&self.public_url, self.debug)))
+        &self.yaml
     }
 
     pub(super) fn json(&self) -> &OpenApiFile {
-        self.json
-            .get_or_init(|| OpenApiFile::new(JSON, openapi::json(&self.public_url, self.debug)))
+        &self.json
+    }
+}
+
+/// Empty files, for a router without documentation.
+impl Default for OpenApiFiles {
+    fn default() -> Self {
+        Self::new("", String::new, String::new)
+    }
+}
+
+impl fmt::Debug for OpenApiFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenApiFiles").field("public_url", &self.public_url).finish_non_exhaustive()
     }
 }
 
@@ -72,9 +90,9 @@ impl OpenApiFile {
         Self { media, bytes: text.into(), tag }
     }
 
-    /// The answer to a request with these headers.
+    /// The response to a request with these headers.
     pub(super) fn answer(&self, headers: &HeaderMap) -> Response {
-        let about = [(ETAG, self.tag.as_str()), (CACHE_CONTROL, KEPT_AND_ASKED_FOR)];
+        let about = [(ETAG, self.tag.as_str()), (CACHE_CONTROL, REVALIDATE)];
         let known = EntityTags::from_headers(headers, &IF_NONE_MATCH).unwrap_or_default();
         if known.is_some_and(|tags| tags.name(&self.tag)) {
             return (StatusCode::NOT_MODIFIED, about).into_response();
@@ -88,10 +106,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_made_once() {
-        let documents = OpenApiFiles::default();
-        let [first, second] = [(); 2].map(|()| documents.yaml().bytes.as_ptr());
+    fn a_document_is_rendered_once() {
+        let files = OpenApiFiles::new("", || "openapi: 3.1.0".to_owned(), || "{}".to_owned());
+        let [first, second] = [(); 2].map(|()| files.yaml().bytes.as_ptr());
         assert_eq!(first, second);
-        assert_ne!(documents.yaml().tag, documents.json().tag);
+        assert_ne!(files.yaml().tag, files.json().tag);
     }
 }

@@ -1,11 +1,11 @@
-//! Parameters that several operations have, described once for the `OpenAPI` document. What takes
-//! them out of a request is in `extract`; nothing ever builds these.
+//! Parameters that several operations share, described once for the `OpenAPI` document. The module
+//! `extract` parses them; no code builds these types.
 
-#![expect(dead_code, reason = "describes what `extract` reads without building it")]
+#![expect(dead_code, reason = "describes what `extract` parses")]
 
 use utoipa::IntoParams;
 
-/// The conversation that a path is about.
+/// The conversation in a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(super) struct ConversationParam {
@@ -14,99 +14,99 @@ pub(super) struct ConversationParam {
     conversation: String,
 }
 
-/// The key that a path is about.
+/// The attribute key in a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(super) struct KeyParam {
-    /// The key, percent-encoded (a `/` as `%2F`); taken as it is, neither trimmed nor folded
+    /// The key, percent-encoded (`/` as `%2F`). Keys are compared exactly: case and spaces count
     #[param(example = "loyalty_tier")]
     key: String,
 }
 
-/// Whom an operation is about, where that is one participant.
+/// The participant of an operation on one participant.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ParticipantParam {
-    /// Whose attributes: a participant's UUID or a purpose (`customer`, `agent`, `first`, …), optionally
-    /// with `:first` or `:last`; `customer` if absent
+    /// The participant: its UUID, or a purpose (`customer`, `agent`, `first`, …), optionally with
+    /// `:first` or `:last`. Default: `customer`
     #[param(example = "customer")]
     participant: Option<String>,
 }
 
-/// The flat form.
+/// The flat form of a response.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ViewParam {
-    /// `flat`: an answer of one level without arrays, for data actions; keys that are named are members
-    /// of it, and whatever a flow has to branch on is told with status 200 and `ok`
+    /// `flat`: a response of one level without arrays, for data actions. Each named key is a member of
+    /// it. Every outcome that a flow handles has status 200, with `ok` and `code`
     #[param(example = "flat")]
     view: Option<String>,
 }
 
-/// The form of an answer.
+/// The format of a response.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct FormatParam {
-    /// `json` or `text`, whatever is accepted
+    /// `json` or `text`. Overrides the `Accept` header
     #[param(example = "text")]
     format: Option<String>,
 }
 
-/// How to go about a write.
+/// Options of a write.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(super) struct WriteParams {
-    /// `none` does not wait for the read-back: keys that were sent are `unverified`
+    /// `none`: do not wait for the read-back. The outcome of keys that were sent is then `unverified`
     #[param(example = "none")]
     verify: Option<String>,
-    /// Only tell what would be sent
+    /// Only report what would be sent
     dry_run: Option<bool>,
-    /// Write to a conversation that has ended, too; analytics will not keep it
+    /// Also write if the conversation has ended. Analytics does not keep such a write
     allow_ended: Option<bool>,
 }
 
-/// Keys that a read is narrowed to.
+/// Keys that limit a read.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct KeyFilterParams {
-    /// Only these keys, separated by commas
+    /// Return only these keys, separated by commas
     #[param(example = "crm_customer_id,loyalty_tier")]
     keys: Option<String>,
-    /// Only this key, taken as it is; may be repeated and stand beside `keys`
+    /// Return only this key, which may contain commas. Can be repeated, and combined with `keys`
     key: Option<Vec<String>>,
 }
 
-/// Keys that are members of a flat answer.
+/// Keys that are members of a flat response.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct FlatKeyParams {
-    /// With `view=flat`: these keys, separated by commas, as members of their own. In a write also as in
-    /// the read whose `ETag` is given in `If-Match`
+    /// With `view=flat`: include these keys, separated by commas, as members. In a write with `If-Match`:
+    /// the keys of the read that returned the `ETag`
     #[param(example = "crm_customer_id,loyalty_tier")]
     keys: Option<String>,
-    /// The same, one key each
+    /// As `keys`, but a single key, which may contain commas. Can be repeated
     key: Option<Vec<String>>,
 }
 
-/// What a client of a read knows already.
+/// Entity tags of responses that a client has stored.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(super) struct IfNoneMatchHeader {
-    /// `ETag`s that the client knows
+    /// `ETag`s of responses that the client has stored. If one still matches, the response is 304
     #[param(rename = "If-None-Match")]
     if_none_match: Option<String>,
 }
 
-/// What must be true for a write to be made.
+/// Preconditions of a write.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(super) struct ConditionHeaders {
-    /// `ETag`s of a read of the same resource, or `*`: the write is made only if it is still as one of
-    /// them says (`*`: if it is there), else 412. A tag that a proxy has weakened (`W/"…"`) counts as the tag
+    /// `ETag`s of earlier reads of the same resource, or `*`. The gateway writes only if one of them
+    /// still matches (`*`: if an attribute exists), and returns 412 otherwise. A tag that a proxy
+    /// weakened (`W/"…"`) counts as the original tag
     #[param(rename = "If-Match")]
     if_match: Option<String>,
-    /// `*`: the write is made only if none of its keys is there yet; `ETag`s: only if it is not as one of
-    /// them says
+    /// `*`: write only if none of the keys exists yet. `ETag`s: write only if none of them matches
     #[param(rename = "If-None-Match")]
     if_none_match: Option<String>,
 }

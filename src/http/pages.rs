@@ -1,4 +1,4 @@
-//! Pages for people who look around: what this is, and what an error means.
+//! Pages for people: what this service is, and what an error code means.
 
 use std::sync::Arc;
 
@@ -20,39 +20,39 @@ use super::text_table::facts;
 use super::{paths, problem};
 use crate::error::ErrorCode;
 
-/// A page loads and runs nothing.
-const NOTHING_FROM_ANYWHERE: HeaderValue =
+/// The pages load and run nothing.
+const PAGE_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
 
-/// What this service is, and where to look.
+/// What this service is, and its most important URLs.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Service)]
 pub(super) struct ServiceResponse {
-    /// Its name.
+    /// Name of the service.
     service: &'static str,
-    /// Its version.
+    /// Version of the service.
     version: &'static str,
-    /// What it does.
+    /// What the service does.
     description: &'static str,
-    /// Where the live conversations are.
+    /// URL of the list of live conversations.
     conversations: String,
-    /// Where the attributes of one are.
+    /// URL template of the attributes of a conversation.
     attributes: String,
-    /// The API, to read and to try out.
+    /// URL of the interactive API documentation.
     docs: String,
-    /// Its description for programs.
+    /// URL of the OpenAPI document.
     openapi: String,
-    /// What an error code means.
+    /// URL template of the page that explains an error code.
     problems: String,
-    /// Whether it wants requests.
+    /// URL of the readiness check.
     readiness: String,
-    /// The metrics.
+    /// URL of the metrics.
     metrics: String,
 }
 
 impl ServiceResponse {
-    /// Of a service that clients reach there.
+    /// The URLs of a service that clients reach at `public_url`.
     fn new(public_url: &str) -> Self {
         let below = |path: &str| format!("{public_url}{path}");
         Self {
@@ -75,20 +75,22 @@ impl ToText for ServiceResponse {
         let places = facts([
             ("live calls", &self.conversations),
             ("attributes", &self.attributes),
-            ("the API", &self.docs),
-            ("for programs", &self.openapi),
-            ("an error", &self.problems),
+            ("API docs", &self.docs),
+            ("OpenAPI", &self.openapi),
+            ("error codes", &self.problems),
             ("readiness", &self.readiness),
-            ("figures", &self.metrics),
+            ("metrics", &self.metrics),
         ]);
         format!("{} {}\n{}\n\n{places}", self.service, self.version, self.description)
     }
 }
 
-/// What is this?
+/// Describe the service
+///
+/// Name, version, and the URLs of the main resources.
 #[utoipa::path(get, path = paths::ROOT, operation_id = "getService", tag = "documentation",
     params(FormatParam),
-    responses((status = 200, description = "Name, version, and where to look", content(
+    responses((status = 200, description = "The service and its URLs", content(
         (ServiceResponse = "application/json"), (String = "text/plain"),
     ))))]
 pub(super) async fn root(
@@ -103,12 +105,12 @@ pub(super) async fn root(
         .respond(&ServiceResponse::new(ops.documents.public_url())))
 }
 
-/// The page about a problem code
+/// Explain a problem code
 ///
-/// Problems name it as their `type`. HTML for those who accept that rather than text.
+/// The `type` of each problem links to this page. HTML for clients that prefer it, otherwise text.
 #[utoipa::path(get, path = paths::PROBLEM, operation_id = "getProblemPage", tag = "documentation",
     params(("code" = String, Path, description = "A problem code", example = "write-superseded")),
-    responses((status = 200, description = "What the code means and what to do", content(
+    responses((status = 200, description = "What the code means, and what to do", content(
         (String = "text/plain"), (String = "text/html"),
     ))))]
 pub(super) async fn problem_page(
@@ -120,7 +122,7 @@ pub(super) async fn problem_page(
         .and_then(|Path(code)| ErrorCode::parse(&code))
         .ok_or_else(|| Problem::new(ErrorCode::NotFound, "there is no such problem code"))?;
     if quality(&headers, HTML) > quality(&headers, TEXT) {
-        let policy = [(CONTENT_SECURITY_POLICY, NOTHING_FROM_ANYWHERE)];
+        let policy = [(CONTENT_SECURITY_POLICY, PAGE_POLICY)];
         return Ok((policy, Html(page_in_html(code))).into_response());
     }
     Ok(([(CONTENT_TYPE, PLAIN_TEXT)], page(code)).into_response())
@@ -128,9 +130,9 @@ pub(super) async fn problem_page(
 
 fn retryable(code: ErrorCode) -> &'static str {
     if code.retryable() {
-        "yes: the same request can succeed when it is repeated"
+        "yes: the same request can succeed if you repeat it"
     } else {
-        "no: not before something was changed, or decided"
+        "no: first change the request, or what caused the problem"
     }
 }
 
@@ -152,13 +154,13 @@ fn page_in_html(code: ErrorCode) -> String {
          <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title></head>\n\
          <body>\n<h1>{title}</h1>\n<p><code>{code}</code>, status {status}</p>\n\
          <h2>What happened</h2>\n<p>{cause}</p>\n<h2>What to do</h2>\n<p>{hint}</p>\n\
-         <h2>Can it be repeated?</h2>\n<p>{retryable}</p>\n</body>\n</html>\n",
+         <h2>Can I repeat the request?</h2>\n<p>{retryable}</p>\n</body>\n</html>\n",
         code = code.as_str(),
         retryable = escaped(retryable(code)),
     )
 }
 
-/// Text within an element.
+/// Text with HTML characters escaped.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

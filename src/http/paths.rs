@@ -1,25 +1,25 @@
-//! The paths of the service, once. The parameter names are those of the contract.
+//! The paths of the service. The parameter names are part of the API contract.
 
 use axum::http::Method;
 
 use super::percent::decoded_step;
 use crate::domain::ConversationId;
 
-/// What this is.
+/// The description of the service.
 pub const ROOT: &str = "/";
 /// The list of live conversations.
 pub const CONVERSATIONS: &str = "/v1/conversations";
-/// The same, narrowed by a body.
+/// The search for live conversations, with filters in the body.
 pub const SEARCH: &str = "/v1/conversations/search";
 /// One conversation.
 pub const CONVERSATION: &str = "/v1/conversations/{conversationId}";
-/// Attributes of one participant, or of all.
+/// Attributes of one or all participants.
 pub const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
 /// One attribute of one participant.
 pub const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attributes/{key}";
-/// Whether the process lives.
+/// The liveness check.
 pub const LIVEZ: &str = "/livez";
-/// Whether it wants requests.
+/// The readiness check.
 pub const READYZ: &str = "/readyz";
 /// The metrics.
 pub const METRICS: &str = "/metrics";
@@ -27,15 +27,15 @@ pub const METRICS: &str = "/metrics";
 pub const OPENAPI_YAML: &str = "/openapi.yaml";
 /// The `OpenAPI` document, as JSON.
 pub const OPENAPI_JSON: &str = "/openapi.json";
-/// The documentation as a page.
+/// The documentation page.
 pub const DOCS: &str = "/docs";
-/// The files of that page.
+/// The files of the documentation page.
 pub const DOCS_FILE: &str = "/docs/{file}";
-/// What has just arrived; with `debug.enabled` only.
+/// The echo of a request; only with `debug.enabled`.
 pub const ECHO: &str = "/v1/debug/echo";
-/// The last operations on a conversation; with `debug.enabled` only.
+/// Recent requests about a conversation; only with `debug.enabled`.
 pub const TRACE: &str = "/v1/conversations/{conversationId}/trace";
-/// The page about a problem code; problems name it as their `type`.
+/// The page about a problem code; the `type` of a problem links to it.
 pub const PROBLEM: &str = "/problems/{code}";
 
 /// Every path, for the labels of metrics.
@@ -58,7 +58,7 @@ pub const ALL: &[&str] = &[
     PROBLEM,
 ];
 
-/// What the paths of the API start with, as opposed to operations and documentation.
+/// Prefix of the paths of the API. Operations and documentation do not have it.
 const API: &str = "/v1/";
 
 /// Whether this path or pattern belongs to the API.
@@ -66,30 +66,30 @@ pub(super) fn is_api(path: &str) -> bool {
     path.starts_with(API)
 }
 
-/// Whether this pattern is one that programs ask for again and again.
+/// Whether monitoring programs request this pattern regularly.
 pub(super) fn is_probed(pattern: &str) -> bool {
     [LIVEZ, READYZ, METRICS].contains(&pattern)
 }
 
-/// Patterns whose answers come in several forms, by what the client accepts.
+/// Patterns whose responses have several formats, selected by `Accept`.
 const NEGOTIATED: [&str; 7] =
     [ROOT, PROBLEM, CONVERSATIONS, SEARCH, CONVERSATION, ATTRIBUTES, ATTRIBUTE];
 
-/// Whether an answer on this pattern takes its form from what the client accepts. Writes are answered
-/// in one form alone.
+/// Whether `Accept` selects the format of a response on this pattern. Responses to writes have only
+/// one format.
 pub(super) fn is_negotiated(pattern: &str, method: &Method) -> bool {
     NEGOTIATED.contains(&pattern) && (method.is_safe() || pattern == SEARCH)
 }
 
-/// Whether what is not safe on this pattern is a write of attributes.
+/// Whether an unsafe method on this pattern writes attributes.
 pub(super) fn is_of_attributes(pattern: &str) -> bool {
     pattern == ATTRIBUTES || pattern == ATTRIBUTE
 }
 
-/// The conversation that an API path names, percent-decoded; `None` if what stands there is no id.
+/// The conversation id in an API path, percent-decoded; `None` if it is not an id.
 pub(super) fn conversation_of(path: &str) -> Option<ConversationId> {
     let step = path.strip_prefix("/v1/conversations/")?.split('/').next()?;
-    // Hardly anybody encodes what has no need of it.
+    // Ids need no encoding, so decoding is rarely necessary.
     if step.contains('%') { decoded_step(step)?.parse().ok() } else { step.parse().ok() }
 }
 
@@ -104,7 +104,7 @@ pub(super) fn lacks_key(path: &str) -> bool {
     path.strip_suffix('/').is_some_and(is_attributes)
 }
 
-/// The step of an API path that names the attribute, as it stands there.
+/// The attribute key in an API path, still percent-encoded.
 pub(super) fn key_of(path: &str) -> Option<&str> {
     let (_, key) = path.strip_prefix("/v1/conversations/")?.split_once("/attributes/")?;
     Some(key)

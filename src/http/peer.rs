@@ -1,4 +1,4 @@
-//! Who is at the other end of a request: known by the connection, not by what the request says.
+//! The peer of a request: its address and certificate, known from the connection.
 
 mod address_key;
 mod address_limit;
@@ -13,36 +13,36 @@ use axum::http::{HeaderMap, HeaderName};
 pub use self::address_key::AddressKey;
 pub use self::address_limit::AddressLimiter;
 
-/// What proxies tell about who asked them.
+/// Header in which proxies list the addresses of their clients.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The other end of a request, as an extension of it. Absent where a router is called without a
+/// The peer of a request, stored in its extensions. Absent if the router is called without a
 /// connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerInfo {
-    /// Who asks: for limits, debugging and audit.
+    /// Address of the client, for limits, debugging and audit.
     pub address: SocketAddr,
-    /// The other end of the connection itself.
+    /// Address of the peer of the connection, which may be a proxy.
     pub socket: SocketAddr,
-    /// Whom the client certificate names, if one was shown and it was good.
+    /// Subject of the client certificate, if the client presented a valid one.
     pub certificate: Option<CertificateSubject>,
 }
 
 impl PeerInfo {
-    /// Somebody who connects from this address, without a certificate.
+    /// A peer with this address and without a certificate.
     pub fn from_address(address: SocketAddr) -> Self {
         let address = canonical(address);
         Self { address, socket: address, certificate: None }
     }
 }
 
-/// The subject of a verified client certificate, written as RFC 4514 has it, such as
+/// The subject of a verified client certificate in the form of RFC 4514, such as
 /// `CN=crm.example,O=Example`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateSubject(Arc<str>);
 
 impl CertificateSubject {
-    /// The subject that is written so.
+    /// The subject with this text.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
@@ -59,18 +59,18 @@ impl fmt::Display for CertificateSubject {
     }
 }
 
-/// An address of version 4 is told as one, also where it came as one of version 6.
+/// An IPv4-mapped IPv6 address becomes an IPv4 address.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The other end of this request, if it came over a connection.
+/// The peer of the request, if it came over a connection.
 pub(super) fn peer_of(request: &Request) -> Option<&PeerInfo> {
     request.extensions().get()
 }
 
-/// Who asks, where the other end of the connection may be a proxy of ours: the rightmost address of
-/// `X-Forwarded-For` that is none of them. What stands further left, anybody can have written.
+/// The address of the client, if the peer of the connection may be a trusted proxy: the rightmost
+/// address in `X-Forwarded-For` that is not a trusted proxy. Clients can forge the addresses before it.
 pub fn forwarded(
     socket: SocketAddr,
     headers: &HeaderMap,
@@ -82,7 +82,7 @@ pub fn forwarded(
     }
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
     for hop in lines.flat_map(|line| line.to_str().unwrap_or("?").rsplit(',')) {
-        // What a trusted proxy cannot name is not known; the proxy itself is.
+        // An unreadable hop ends the search, so the last trusted address counts as the client.
         let Some(address) = address_of(hop.trim()) else { return nearest };
         nearest = canonical(address);
         if !trusted(address.ip()) {
@@ -92,7 +92,7 @@ pub fn forwarded(
     nearest
 }
 
-/// An address with or without port, version 6 with or without brackets.
+/// An address with or without port; IPv6 with or without brackets.
 fn address_of(text: &str) -> Option<SocketAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let without_port = bare.parse().map(|address: IpAddr| SocketAddr::new(address, 0));
@@ -104,14 +104,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_version_4_is_told_as_one() {
+    fn a_mapped_ipv4_address_becomes_an_ipv4_address() {
         let peer = PeerInfo::from_address("[::ffff:192.0.2.1]:5".parse().expect("an address"));
         assert_eq!((peer.address.to_string(), peer.socket), ("192.0.2.1:5".into(), peer.address));
     }
 
-    /// Who asks, as the lines of the header have it; our proxies are those of
-    /// 10.0.0.0/8 and one of version 6.
-    fn who(socket: &str, lines: &[&str]) -> String {
+    /// The client address according to the header lines. The trusted proxies are 10.0.0.0/8 and one
+    /// IPv6 address.
+    fn client_address(socket: &str, lines: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(X_FORWARDED_FOR, line.parse().expect("a value"));
@@ -125,15 +125,15 @@ mod tests {
     }
 
     #[test]
-    fn the_rightmost_address_that_is_no_proxy_of_ours_is_who_asks() {
+    fn the_rightmost_untrusted_address_is_the_client() {
         for (socket, lines, expected) in [
-            // Nobody else is believed.
+            // An untrusted peer cannot set the address.
             ("192.0.2.1", &["198.51.100.1"][..], "192.0.2.1"),
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
             ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
             ("fd00::1", &["2001:db8::7"], "2001:db8::7"),
-            // A client who writes the header himself moves to the left.
+            // A client can only add forged addresses at the left.
             ("10.0.0.1", &["203.0.113.9, 198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1", &["203.0.113.9", "198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1", &["10.9.9.9, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
@@ -142,13 +142,13 @@ mod tests {
             ("10.0.0.1", &["::ffff:198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1", &["[2001:db8::7]:4711"], "2001:db8::7"),
             ("10.0.0.1", &["[2001:db8::7]"], "2001:db8::7"),
-            // What cannot be read ends the search: what is left of it may be made up.
+            // An unreadable address ends the search: those before it may be forged.
             ("10.0.0.1", &["198.51.100.1, unknown"], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1, unknown, 10.0.0.2"], "10.0.0.2"),
             ("10.0.0.1", &["198.51.100.1, "], "10.0.0.1"),
             ("10.0.0.1", &["999.1.1.1"], "10.0.0.1"),
         ] {
-            assert_eq!(who(socket, lines), expected, "{socket} {lines:?}");
+            assert_eq!(client_address(socket, lines), expected, "{socket} {lines:?}");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Percent-encoding (RFC 3986, section 2.1), read strictly: what is badly encoded or no UTF-8 is
-//! told as a mistake, since a key that was guessed at would be another key.
+//! Strict percent-decoding (RFC 3986, section 2.1). Malformed escapes and invalid UTF-8 are errors:
+//! a guess could address another key.
 
-/// The text behind a step of a path.
+/// The text of a path segment.
 pub(super) fn decoded_step(step: &str) -> Option<String> {
     decoded(step, b'+')
 }
 
-/// The text behind a name or value of a query, where `+` is a space.
+/// The text of a name or value in a query, where `+` is a space.
 pub(super) fn decoded_query(part: &str) -> Option<String> {
     decoded(part, b' ')
 }
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_badly_encoded_or_no_text_is_refused() {
+    fn malformed_escapes_and_invalid_utf_8_are_refused() {
         for bad in ["%", "%a", "%zz", "a%2", "%ff", "%C3", "%C3+", "%+1", "%e"] {
             assert_eq!((decoded_step(bad), decoded_query(bad)), (None, None), "{bad}");
         }
@@ -57,7 +57,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_comes_back_whichever_of_its_bytes_were_encoded(
+        fn every_encoding_of_a_text_decodes_to_it(
             text in "\\PC{0,24}", which in any::<u64>(), upper in any::<bool>()
         ) {
             let mut encoded = String::new();

@@ -1,52 +1,51 @@
-//! The `PreferHeader` header (RFC 7240): `wait=N` and `return=minimal`.
+//! The `Prefer` header (RFC 7240): `wait=N` and `return=minimal`.
 //!
-//! A preference is a wish: what cannot be used is ignored, never an error. Of a repeated one the
-//! first counts.
+//! An unknown or invalid preference is ignored. The first of repeated preferences applies.
 
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Longest wait, in seconds; a wish for more counts as this.
+/// Maximum wait in seconds; a longer one counts as this.
 const MAX_WAIT: u64 = 60;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// Tells the client which preferences counted.
+/// Lists the preferences that were applied.
 pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// What the client prefers.
+/// The preferences of the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PreferHeader {
-    /// Seconds that the request may take.
+    /// Maximum duration of the request in seconds.
     wait: Option<u64>,
-    /// No body where all is well.
+    /// Whether a successful write needs no body.
     pub minimal: bool,
 }
 
 impl PreferHeader {
     pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         let mut wait = None;
-        let mut answer = None;
+        let mut minimal = None;
         for header in headers.get_all(PREFER) {
             let Ok(text) = header.to_str() else { continue };
             for (name, value) in split_outside_quotes(text, ',').map(preference) {
                 if name.eq_ignore_ascii_case("wait") {
                     wait.get_or_insert_with(|| seconds(value));
                 } else if name.eq_ignore_ascii_case("return") {
-                    answer.get_or_insert_with(|| value.eq_ignore_ascii_case("minimal"));
+                    minimal.get_or_insert_with(|| value.eq_ignore_ascii_case("minimal"));
                 }
             }
         }
-        Self { wait: wait.flatten(), minimal: answer.unwrap_or(false) }
+        Self { wait: wait.flatten(), minimal: minimal.unwrap_or(false) }
     }
 
-    /// The wait that counts.
+    /// The wait that applies.
     pub(super) fn wait(self) -> Option<Duration> {
         self.wait.map(Duration::from_secs)
     }
 
-    /// What `Preference-Applied` says; `minimal` is whether the answer really was.
+    /// The value of `Preference-Applied`; `minimal` says whether the response has no body.
     pub(super) fn applied(self, minimal: bool) -> Option<HeaderValue> {
         let text = match (self.wait, minimal) {
             (None, false) => return None,
@@ -58,7 +57,7 @@ impl PreferHeader {
     }
 }
 
-/// Name and value of one preference; its parameters after `;` mean nothing to us.
+/// Name and value of one preference. Parameters after `;` are ignored.
 fn preference(text: &str) -> (&str, &str) {
     let own = split_outside_quotes(text, ';').next().unwrap_or_default();
     let (name, value) = own.split_once('=').unwrap_or((own, ""));
@@ -74,12 +73,12 @@ fn seconds(value: &str) -> Option<u64> {
     if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // More digits than a number holds are still a wish for more than the longest wait.
-    let reservation_request = value.parse().unwrap_or(u64::MAX);
-    (reservation_request > 0).then_some(reservation_request.min(MAX_WAIT))
+    // A number with too many digits still exceeds the maximum.
+    let wait = value.parse().unwrap_or(u64::MAX);
+    (wait > 0).then_some(wait.min(MAX_WAIT))
 }
 
-/// The parts of a header value between separators that stand in no quoted string.
+/// The parts of a header value between separators outside quoted strings.
 pub(super) fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let mut escaped = false;
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_several_counts() {
+    fn the_first_of_several_applies() {
         assert_eq!(prefer(&["wait=3, wait=4", "wait=5"]).wait, Some(3));
         assert_eq!(prefer(&["wait=never", "wait=5"]).wait, None);
         let both = prefer(&["foo", "return=minimal", "Wait=5", "return=representation"]);
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_counted_is_said_to_be_applied() {
+    fn only_applied_preferences_are_listed() {
         let applied = |text: &str, minimal| prefer(&[text]).applied(minimal);
         assert_eq!(applied("wait=90", false).expect("applied"), "wait=60");
         assert_eq!(applied("wait=x", false), None);

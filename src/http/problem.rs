@@ -1,7 +1,7 @@
-//! Problem details (RFC 9457): the one form in which anything but success leaves.
+//! Problem details (RFC 9457), the form of every error response.
 //!
-//! The only file that turns error codes into statuses. A handler or extractor returns a
-//! [`Problem`]; the middleware, which knows the id of the request and what it spent, writes it out.
+//! Only this file maps error codes to statuses. A handler or extractor returns a [`Problem`]. The
+//! middleware writes the response, since it knows the request id and the upstream calls.
 
 mod body;
 mod examples;
@@ -26,12 +26,12 @@ use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 /// Media type of problem details.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// How a client can say who it is (RFC 9110, section 11.6.1); one header line each, since not every
-/// client parses a list of challenges.
+/// The authentication schemes (RFC 9110, section 11.6.1). Each gets its own header line, since not
+/// every client parses a list.
 const CHALLENGES: [&str; 2] =
     ["Bearer realm=\"attribute-gateway\"", "Basic realm=\"attribute-gateway\", charset=\"UTF-8\""];
 
-/// Everything about one failed request but what the middleware adds.
+/// A failed request, without what the middleware adds.
 #[derive(Clone, Debug)]
 pub(super) struct Problem(Box<ProblemInner>);
 
@@ -42,23 +42,23 @@ struct ProblemInner {
     effect: Effect,
     retry_after: Option<Duration>,
     errors: ViolationList,
-    /// What to do next, where the hint of the code does not fit.
+    /// Replaces the hint of the code where that does not fit.
     hint: Option<&'static str>,
-    /// Who was found before it went wrong.
+    /// The participant that was found before the request failed.
     participant: Option<ResolvedParticipantDto>,
     extra: ProblemExtra,
-    /// For the log alone.
+    /// Logged, never sent.
     cause: Option<String>,
 }
 
-/// Members that only some problems have.
+/// Members of some problems only.
 #[derive(Clone, Debug)]
 enum ProblemExtra {
     None,
     Candidates(Vec<CandidateDto>),
     Purposes(Vec<String>),
     Size(SizeExcess),
-    /// The `ETag` of what is there now; a header alone.
+    /// The current `ETag`; sent as a header only.
     Current(String),
     Report(Box<WriteResponse>),
     Upstream {
@@ -84,14 +84,14 @@ impl Problem {
         }))
     }
 
-    /// A problem with a list of mistakes, of which the first is told in the detail.
+    /// A problem with a list of violations. The detail names the first one.
     pub(super) fn listing(code: ErrorCode, errors: impl Into<ViolationList>) -> Self {
         let errors = errors.into();
         let detail = match (errors.reported(), errors.omitted()) {
             ([], _) => code.title().to_owned(),
             ([only], _) => format!("{}: {}", only.pointer, only.detail),
-            ([first, others @ ..], left_out) => {
-                let more = others.len() + left_out;
+            ([first, others @ ..], omitted) => {
+                let more = others.len() + omitted;
                 format!("{}: {} (and {more} more)", first.pointer, first.detail)
             }
         };
@@ -101,13 +101,13 @@ impl Problem {
         problem
     }
 
-    /// The same with a hint that fits better than that of the code.
+    /// Replaces the hint of the code.
     pub(super) fn with_hint(mut self, hint: &'static str) -> Self {
         self.0.hint = Some(hint);
         self
     }
 
-    /// The same about this participant.
+    /// Adds the participant that was found.
     pub(super) fn about_participant(mut self, participant: Option<ResolvedParticipantDto>) -> Self {
         self.0.participant = participant;
         self
@@ -122,12 +122,13 @@ impl Problem {
         self.0.hint.unwrap_or_else(|| self.0.code.hint())
     }
 
-    /// A defect of ours: `cause` goes into the log and nowhere else.
+    /// A defect of the gateway. `cause` is logged and never sent.
     pub(super) fn internal(cause: impl Into<String>) -> Self {
         RequestFailure::harmless(Error::Internal(cause.into())).into()
     }
 
-    /// A panic, which may have cut a write short. The panic hook logs its place, nothing its payload.
+    /// A panic, which may have interrupted a write. The panic hook logs its location; its payload is
+    /// never logged.
     pub(super) fn panicked() -> Self {
         Self::internal("a handler panicked").with_effect(Effect::Unknown)
     }
@@ -150,12 +151,12 @@ impl Problem {
         self.0.errors.reported()
     }
 
-    /// What went wrong this time; never a value.
+    /// What went wrong this time; never an attribute value.
     pub(super) fn detail(&self) -> &str {
         &self.0.detail
     }
 
-    /// What a write that was superseded came to.
+    /// The report of a superseded write.
     pub(super) fn report(&self) -> Option<&WriteResponse> {
         match &self.0.extra {
             ProblemExtra::Report(report) => Some(report),
@@ -168,7 +169,7 @@ impl Problem {
         status(self.0.code)
     }
 
-    /// Writes this problem as the answer, and into the log what only the log may know.
+    /// Writes this problem as the response, and logs the internal cause.
     pub(super) fn write(&self, about: &ProblemContext<'_>, parts: &mut Parts) -> Body {
         if let Some(cause) = &self.0.cause {
             tracing::error!(request.id = about.request_id, cause, "internal error");
@@ -176,11 +177,11 @@ impl Problem {
         parts.status = self.status();
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         self.add_headers(&mut parts.headers);
-        // Strings, numbers and maps with string keys: nothing in it can fail to serialise.
+        // Serialisation cannot fail: the body holds only strings, numbers and maps with string keys.
         serde_json::to_vec(&ProblemBody::new(self, about)).unwrap_or_default().into()
     }
 
-    /// Adds the headers that tell about it, whatever the form of the body.
+    /// Adds the headers of this problem. They do not depend on the form of the body.
     pub(super) fn add_headers(&self, headers: &mut HeaderMap) {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, seconds.into());
@@ -196,16 +197,16 @@ impl Problem {
             headers.insert(ETAG, tag);
         }
         if matches!(self.0.code, ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge) {
-            // The rest of the body is still on its way; this connection is of no more use.
+            // The rest of the body is still arriving, so the connection cannot be reused.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
 
-    /// Whole seconds, rounded up, so that nobody comes back too early.
+    /// Whole seconds, rounded up, so that no client retries too early.
     pub(super) fn retry_after_seconds(&self) -> Option<u64> {
         let wait = self.0.retry_after?;
-        let begun = u64::from(wait.subsec_nanos() > 0);
-        Some((wait.as_secs() + begun).max(1))
+        let partial = u64::from(wait.subsec_nanos() > 0);
+        Some((wait.as_secs() + partial).max(1))
     }
 }
 
@@ -276,7 +277,7 @@ impl From<Error> for ProblemExtra {
             }
             Error::ParticipantNotFound { purposes, .. } => Self::Purposes(purposes),
             Error::AttributesTooLarge(size) => Self::Size(size),
-            // The middleware completes the report: the limit and the calls are not the error's.
+            // The middleware adds the limit and the number of calls to the report.
             Error::Superseded(report) => Self::Report(Box::new(WriteResponse::from(*report))),
             Error::ParticipantLeft { code, message, .. } => {
                 Self::Upstream { status: StatusCode::NOT_FOUND.as_u16(), code, message }
@@ -307,7 +308,7 @@ impl From<Error> for ProblemExtra {
     }
 }
 
-/// Leaves the problem for the middleware to write.
+/// Attaches the problem to the response. The middleware writes the body.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();

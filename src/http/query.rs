@@ -1,25 +1,23 @@
-//! Query strings, read strictly: an unknown or doubled parameter is a mistake, since ignoring it
-//! would do something other than what was asked for. All mistakes are listed.
+//! Strict parsing of query strings. An unknown or repeated parameter is a mistake: to ignore it would
+//! be to do something else than the client asked for. The error lists all mistakes.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use super::percent::decoded_query;
 use super::problem::Problem;
+use super::shorten::shortened;
 use super::violations::ViolationList;
 use crate::domain::{ParticipantSelector, Violation, closest_word};
 use crate::error::ErrorCode;
 
-/// The parameter that names a participant; its mistakes have a code of their own.
+/// The parameter that names a participant. Its mistakes have their own error code.
 const PARTICIPANT: &str = "participant";
 
-/// Characters of a longer name that are repeated to the client, from its beginning and its end.
-const MAX_NAMED: [usize; 2] = [100, 60];
+/// The values of a switch; an absent value turns the switch on.
+pub(super) const SWITCH_VALUES: [&str; 5] = ["", "true", "1", "false", "0"];
 
-/// What can stand behind the name of a switch: nothing, or one of these.
-pub(super) const SWITCH: [&str; 5] = ["", "true", "1", "false", "0"];
-
-/// A query string while it is taken apart. `Debug` shows names alone: values are the client's.
+/// A query string during parsing. `Debug` shows names only, since values can be personal data.
 pub(super) struct QueryString {
     pairs: Vec<(String, String)>,
     mistakes: ViolationList,
@@ -32,12 +30,12 @@ impl fmt::Debug for QueryString {
 }
 
 impl QueryString {
-    /// Reads a query in which only `known` parameters may stand, each once, but `repeatable` ones.
+    /// Parses a query that may contain the `known` parameters once each, and `repeatable` ones often.
     pub(super) fn read(raw: Option<&str>, known: &[&str], repeatable: &[&str]) -> Self {
         Self::read_with(raw, known, repeatable, &[])
     }
 
-    /// The same where those of `known` that are `bare` may stand without a value.
+    /// The same, but the `bare` ones of `known` may have no value.
     pub(super) fn read_with(
         raw: Option<&str>,
         known: &[&str],
@@ -60,7 +58,7 @@ impl QueryString {
             } else if value.is_empty() && !bare.contains(&name.as_str()) {
                 query.mistake(&name, "has no value");
             } else if known.contains(&name.as_str()) && query.has(&name) {
-                query.mistake(&name, "stands more than once");
+                query.mistake(&name, "is given more than once");
             } else {
                 query.pairs.push((name, value));
             }
@@ -72,29 +70,29 @@ impl QueryString {
         self.pairs.iter().any(|(known, _)| known == name)
     }
 
-    /// Notes what is wrong with a parameter.
+    /// Records what is wrong with a parameter.
     pub(super) fn mistake(&mut self, name: &str, detail: &str) {
         self.mistakes.note(Violation::new(name, detail));
     }
 
-    /// Takes the values of a parameter, as they are.
+    /// Takes the decoded values of a parameter.
     pub(super) fn take(&mut self, name: &str) -> Vec<String> {
         let taken = self.pairs.extract_if(.., |(known, _)| known == name);
         taken.map(|(_, value)| value).collect()
     }
 
-    /// Takes a parameter that is `true` or `false`, and false if absent.
+    /// Takes a parameter that is `true` or `false`; an absent one is false.
     pub(super) fn flag(&mut self, name: &str) -> bool {
         self.word(name, &["true", "false"]).as_deref() == Some("true")
     }
 
-    /// Takes a parameter that switches something on, by `true` or `1` or without a value.
+    /// Takes a switch: on with `true`, `1` or no value.
     pub(super) fn is_switched_on(&mut self, name: &str) -> bool {
         match self.take(name).pop().as_deref() {
             Some("" | "true" | "1") => true,
             None | Some("false" | "0") => false,
             Some(_) => {
-                self.mistake(name, "has to be `true` or `false`, or to stand without a value");
+                self.mistake(name, "has to be `true` or `false`, or without a value");
                 false
             }
         }
@@ -113,7 +111,7 @@ impl QueryString {
         None
     }
 
-    /// Takes the participant; `default` if none is named.
+    /// Takes the participant; `default` if the parameter is absent.
     pub(super) fn participant(
         &mut self,
         default: &ParticipantSelector,
@@ -126,7 +124,7 @@ impl QueryString {
             Ok(selector) if selector.is_all() && !all_allowed => {
                 self.mistake(
                     PARTICIPANT,
-                    "`all` names nobody in particular; this request needs one",
+                    "`all` does not name one participant; this request needs one",
                 );
             }
             Ok(selector) => return selector,
@@ -154,7 +152,10 @@ impl QueryString {
         (!keys.is_empty()).then_some(keys)
     }
 
-    /// Ends with all mistakes that were found, if any.
+    /// Ends the parsing.
+    ///
+    /// # Errors
+    /// All mistakes that were found.
     pub(super) fn finish(self) -> Result<(), Problem> {
         if self.mistakes.is_empty() {
             return Ok(());
@@ -170,26 +171,15 @@ impl QueryString {
     }
 }
 
-/// A name as it is, or with `…` for the middle of a very long one.
-pub(super) fn shortened(text: &str) -> String {
-    let [start, end] = MAX_NAMED;
-    let count = text.chars().count();
-    if count <= start + end {
-        return text.to_owned();
-    }
-    let (first, last) = (text.chars().take(start), text.chars().skip(count - end));
-    first.chain(['…']).chain(last).collect()
-}
-
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     if let Some(near) = closest_word(name, known.clone()) {
-        return format!("is no parameter of this request; did you mean `{near}`?");
+        return format!("is not a parameter of this request; did you mean `{near}`?");
     }
     let known: Vec<_> = known.collect();
     if known.is_empty() {
-        return "is no parameter of this request, which takes none".to_owned();
+        return "is not a parameter of this request, which has none".to_owned();
     }
-    format!("is no parameter of this request, which takes `{}`", known.join("`, `"))
+    format!("is not a parameter of this request, which takes `{}`", known.join("`, `"))
 }
 
 #[cfg(test)]
@@ -239,11 +229,11 @@ mod tests {
         assert_eq!(
             found,
             [
-                "participnt is no parameter of this request; did you mean `participant`?",
-                "kyes is no parameter of this request; did you mean `keys`?",
-                "dryrun is no parameter of this request; did you mean `dryRun`?",
-                "view is no parameter of this request, which takes `participant`, `keys`, `dryRun`, `key`",
-                "keys stands more than once",
+                "participnt is not a parameter of this request; did you mean `participant`?",
+                "kyes is not a parameter of this request; did you mean `keys`?",
+                "dryrun is not a parameter of this request; did you mean `dryRun`?",
+                "view is not a parameter of this request, which takes `participant`, `keys`, `dryRun`, `key`",
+                "keys is given more than once",
                 "key has no value",
                 "key is not percent-encoded UTF-8",
                 "key is not percent-encoded UTF-8",
@@ -254,21 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn a_word_in_another_case_is_told_so() {
+    fn a_word_in_the_wrong_case_gets_a_hint() {
         assert_eq!(
             mistakes(read("dryRun=True")),
             ["dryRun has to be `true` or `false`, in lower case"]
         );
         assert_eq!(mistakes(read("dryRun=1")), ["dryRun has to be `true` or `false`"]);
-    }
-
-    #[test]
-    fn a_name_is_whole_or_cut_in_its_middle() {
-        let key = "conversationDetails.participantData.Account Number";
-        assert_eq!(shortened(key), key);
-        let (one, two) = ("k".repeat(300) + "one", "k".repeat(300) + "two");
-        assert!(shortened(&one).contains('…') && shortened(&one).ends_with("one"));
-        assert_ne!(shortened(&one), shortened(&two));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The context of one request in this layer: its id, deadline, preferences and trace.
+//! The context of one request in the HTTP layer: its id, deadline, preferences and trace.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,36 +16,35 @@ use super::state::HttpSettings;
 use crate::domain::Client;
 use crate::ports::{RequestContext, TraceContext, TraceId, TraceSpan};
 
-/// Names a request across logs; taken from the client or made.
+/// Header with the request id. The client sends it, or the gateway generates one.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Longest request id that is taken from a client.
+/// Maximum length of a request id from a client.
 const MAX_ID_BYTES: usize = 128;
 
-/// The context of a request, as an extension of it.
+/// The context of a request, stored in its extensions.
 #[derive(Clone, Debug)]
 pub(super) struct HttpRequestContext {
-    /// On whose behalf it is made.
+    /// The client that sent the request.
     pub client: Arc<Client>,
     /// When the request head arrived; the deadline counts from here.
     pub arrived: Instant,
-    /// Deadline and spending; all clones count together.
+    /// Deadline and upstream calls; all clones share the counters.
     pub context: RequestContext,
-    /// What the client prefers.
+    /// The preferences of the client.
     pub prefer: PreferHeader,
-    /// What it asks for, if it wants the flat form.
+    /// The flat form, if the client asked for it.
     pub flat: Option<Arc<FlatRequest>>,
-    /// Names the request across logs.
+    /// The request id.
     pub request_id: String,
-    /// Whether a body that the head announces is still to be read; `None` without a body.
-    body_waits: Option<Arc<AtomicBool>>,
+    /// Whether an announced body is still unread; `None` without a body.
+    unread_body: Option<Arc<AtomicBool>>,
 }
 
 impl HttpRequestContext {
-    /// Opens the exchange of a request whose head has arrived just now, as part of a trace if it is of
-    /// one.
+    /// Opens the context of a request whose head has just arrived, within `span` if it is traced.
     pub(super) fn open(
         headers: &HeaderMap,
         settings: &HttpSettings,
@@ -55,32 +54,32 @@ impl HttpRequestContext {
         let arrived = Instant::now();
         let prefer = PreferHeader::from_headers(headers);
         let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
-        let body_waits = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
+        let unread_body = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
         let context = RequestContext::traced(deadline, span).with_client(Arc::clone(&client));
         let request_id = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
         let request_id = request_id.unwrap_or_default().to_owned();
-        Self { client, arrived, context, prefer, flat: None, request_id, body_waits }
+        Self { client, arrived, context, prefer, flat: None, request_id, unread_body }
     }
 
-    /// The context of a request, which the middleware has put into its extensions.
+    /// The context that the middleware stored in the extensions of the request.
     pub(super) fn of(request: &Request) -> Option<&Self> {
         request.extensions().get()
     }
 
-    /// The body has been read to its end.
+    /// Records that the body was read completely.
     pub(super) fn body_was_read(&self) {
-        if let Some(waits) = &self.body_waits {
-            waits.store(false, Ordering::Relaxed);
+        if let Some(unread) = &self.unread_body {
+            unread.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Whether the connection still holds a body that nobody will read: it cannot be used again,
-    /// and the client has to know.
+    /// Whether the connection still holds an unread body. Such a connection cannot be reused, and the
+    /// response must say so.
     pub(super) fn leaves_body_unread(&self) -> bool {
-        self.body_waits.as_ref().is_some_and(|waits| waits.load(Ordering::Relaxed))
+        self.unread_body.as_ref().is_some_and(|unread| unread.load(Ordering::Relaxed))
     }
 
-    /// Id of the trace that it is part of.
+    /// Id of the trace that the request is part of.
     pub(super) fn trace_id(&self) -> Option<TraceId> {
         Some(self.context.span()?.context().trace())
     }
@@ -100,7 +99,7 @@ pub(super) async fn remove_malformed_request_id(mut request: Request) -> Request
     request
 }
 
-/// Makes the id of a request whose client sent none.
+/// Generates the id of a request whose client sent none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NewRequestId;
 
@@ -110,13 +109,13 @@ impl MakeRequestId for NewRequestId {
     }
 }
 
-/// Ids go into logs and headers as they are, so nothing that could break either is taken.
+/// Ids are copied into logs and headers, so only characters that are safe in both are accepted.
 fn is_well_formed(id: &str) -> bool {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
     (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(harmless)
 }
 
-/// What the client's `traceparent` says, if there is one of them and it is valid.
+/// The trace context of the client's `traceparent`, if there is exactly one and it is valid.
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<TraceContext> {
     let mut given = headers.get_all(TRACEPARENT).iter();
     match (given.next(), given.next()) {
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_traceparent_that_is_given_twice_is_none() {
+    fn a_repeated_traceparent_is_ignored() {
         let mut headers = with(TRACEPARENT, TRACE);
         assert_eq!(traceparent(&headers).map(|trace| trace.to_string()).as_deref(), Some(TRACE));
         headers.append(TRACEPARENT, TRACE.parse().expect("header value"));

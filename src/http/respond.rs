@@ -1,4 +1,4 @@
-//! From results of the use cases to answers, in the form that the client wants.
+//! Turns results of the use cases into responses, in the form that the client asked for.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use axum::response::{IntoResponse, Response};
 use super::entity_tags::EntityTags;
 use super::etag::EtagScope;
 use super::flat::FlatRequest;
-use super::middleware::LoggedResult;
+use super::logged_result::LoggedResult;
 use super::negotiate::PLAIN_TEXT;
 use super::problem::Problem;
-use super::query::shortened;
 use super::response_format::ResponseFormat;
 use super::response_format::json;
 use super::responses::{
     AllAttributesResponse, AttributeResponse, AttributesResponse, ParticipantAttributesDto,
     WriteResponse,
 };
+use super::shorten::shortened;
 use super::state::HttpSettings;
 use crate::app::ReadOutcome;
 use crate::domain::{
@@ -27,41 +27,41 @@ use crate::domain::{
 };
 use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 
-/// How a client wants to see what was read.
+/// Makes the response to a read.
 #[derive(Debug)]
 pub(super) struct ReadResponder {
     pub conversation: ConversationId,
-    /// What of the map is shown.
+    /// The part of the attributes to show.
     pub scope: EtagScope,
     /// JSON or text.
     pub form: ResponseFormat,
-    /// What is asked for in the flat form.
+    /// The flat form, if the client asked for it.
     pub flat: Option<Arc<FlatRequest>>,
-    /// The tags that the client knows.
+    /// The tags in `If-None-Match`.
     pub known: Option<EntityTags>,
 }
 
-/// How a client wants to see what was written.
+/// Makes the response to a write.
 #[derive(Debug)]
 pub(super) struct WriteResponder {
-    /// What its `ETag` is taken of.
+    /// The part of the attributes that the `ETag` covers.
     pub scope: EtagScope,
-    /// The client needs no body where all is well.
+    /// Whether the client prefers an empty body after success.
     pub minimal: bool,
-    /// What is asked for in the flat form.
+    /// The flat form, if the client asked for it.
     pub flat: Option<Arc<FlatRequest>>,
 }
 
 impl ReadResponder {
-    /// The answer that shows this.
-    pub(super) fn from_request(
+    /// The response that shows the result of a read.
+    pub(super) fn respond(
         &self,
         reading: ReadOutcome,
         settings: &HttpSettings,
     ) -> Result<Response, Problem> {
         match reading {
             ReadOutcome::One { participant, chosen_by, fresh } => {
-                // A map out of a memory has no tag: nobody may base a write on it.
+                // A cached map gets no tag: no conditional write may rely on it.
                 let tag = fresh.then(|| {
                     settings.etag.tag(participant.id, &participant.attributes, &self.scope)
                 });
@@ -94,7 +94,7 @@ impl ReadResponder {
             return Err(no_attribute(key, near.as_ref()));
         }
         let response = if let Some(ask) = &self.flat {
-            // A body is what the flat form is about: it knows no 304.
+            // A data action needs a body, so the flat form has no 304.
             json(&ask.read(self.conversation, Some(found.id), &map))
         } else if tag.is_some_and(|tag| self.known.as_ref().is_some_and(|tags| tags.name(tag))) {
             StatusCode::NOT_MODIFIED.into_response()
@@ -115,7 +115,7 @@ impl ReadResponder {
         Ok(tagged(response, tag))
     }
 
-    /// The one entry of a map.
+    /// The response with the only entry of the map.
     fn entry(&self, chosen: (Participant, SelectionRule), map: &AttributeMap) -> Response {
         let entry = map.iter().next().map(|(key, value)| (key.clone(), value.clone()));
         match (entry, self.form) {
@@ -125,14 +125,16 @@ impl ReadResponder {
             (Some(entry), ResponseFormat::Json) => {
                 json(&AttributeResponse::new(self.conversation, chosen, entry))
             }
-            (None, _) => Problem::internal("an entry of an empty map").into_response(),
+            (None, _) => {
+                Problem::internal("a response for one key without a value").into_response()
+            }
         }
     }
 }
 
 impl WriteResponder {
-    /// The answer to a write.
-    pub(super) fn from_request(
+    /// The response that shows the result of a write.
+    pub(super) fn respond(
         &self,
         report: WriteReport,
         upstream_calls: u32,
@@ -172,7 +174,7 @@ impl WriteResponder {
     }
 }
 
-/// The key of the map that was likely meant. The map holds what the client may see, and nothing else.
+/// The key that the client likely meant. The map contains only keys that the client may see.
 fn near_key(key: &str, map: &AttributeMap) -> Option<AttributeKey> {
     if map.get(key).is_some() {
         return None;
@@ -185,10 +187,10 @@ fn no_attribute(key: &str, near: Option<&AttributeKey>) -> Problem {
     let Some(near) = near else { return Problem::new(ErrorCode::AttributeNotFound, detail) };
     detail.extend(["; did you mean `", &shortened(near.as_str()), "`?"]);
     Problem::new(ErrorCode::AttributeNotFound, detail)
-        .with_hint("Keys are compared exactly: case, spaces and punctuation count. Use the key as `detail` has it.")
+        .with_hint("Keys are compared exactly: case, spaces and punctuation count. Use the key that `detail` suggests.")
 }
 
-/// Whether a write that succeeded changed anything.
+/// Whether a successful write changed attributes.
 fn effect(report: &WriteReport) -> Effect {
     let untouched =
         |outcome: &KeyOutcome| matches!(outcome, KeyOutcome::Unchanged | KeyOutcome::WouldSend);

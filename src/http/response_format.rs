@@ -1,4 +1,4 @@
-//! Whether an answer is JSON or text: what the client accepts, or asks for by `format`.
+//! Whether a response is JSON or text, from the `Accept` header or the `format` parameter.
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
@@ -10,27 +10,27 @@ use super::problem::Problem;
 use super::query::QueryString;
 use crate::error::ErrorCode;
 
-/// The parameter that asks for a form, whatever is accepted.
+/// The parameter that selects the format and overrides `Accept`.
 pub(super) const FORMAT: &str = "format";
 
-/// Bytes of a usual answer, headers left out.
+/// Bytes of a typical response body.
 const TYPICAL_BODY_BYTES: usize = 1000;
 
-/// A form in which something can be shown.
+/// The format of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseFormat {
     Json,
     Text,
 }
 
-/// An answer that has both forms.
+/// A response body that has both formats.
 pub(super) trait ToText: Serialize {
-    /// The answer as a person reads it.
+    /// The body as text for a person.
     fn text(&self) -> String;
 }
 
 impl ResponseFormat {
-    /// The form that `format` asks for, if it does. An answer in the flat form is no text.
+    /// The format that the `format` parameter selects. The flat form cannot be text.
     pub(super) fn asked(query: &mut QueryString, is_flat: bool) -> Option<Self> {
         let word = query.word(FORMAT, &["text", "json"])?;
         if word == "json" {
@@ -42,11 +42,11 @@ impl ResponseFormat {
         Some(Self::Text)
     }
 
-    /// The form that was `asked` for, else the one that the client likes best; JSON if it likes both
-    /// the same.
+    /// The format that was `asked` for, or else the one with the higher quality in `Accept`; JSON if
+    /// both are equal.
     ///
     /// # Errors
-    /// 406 if it accepts neither.
+    /// 406 if the client accepts neither.
     pub(super) fn negotiate(asked: Option<Self>, headers: &HeaderMap) -> Result<Self, Problem> {
         if let Some(asked) = asked {
             return Ok(asked);
@@ -59,7 +59,7 @@ impl ResponseFormat {
         Ok(if text > json { Self::Text } else { Self::Json })
     }
 
-    /// The same of a resource that has a flat form too, which is JSON.
+    /// The same for a resource with a flat form, which is always JSON.
     pub(super) fn unless_flat(
         is_flat: bool,
         asked: Option<Self>,
@@ -72,7 +72,7 @@ impl ResponseFormat {
         }
     }
 
-    /// The answer in this form.
+    /// The response in this format.
     pub(super) fn respond(self, answer: &impl ToText) -> Response {
         match self {
             Self::Json => json(answer),
@@ -81,12 +81,12 @@ impl ResponseFormat {
     }
 }
 
-/// An answer in JSON. Most fit into its first room, which `axum::Json` would grow into by four steps.
+/// A JSON response. The initial capacity fits most bodies; `axum::Json` would reallocate four times.
 pub(super) fn json(answer: &impl Serialize) -> Response {
     let mut text = Vec::with_capacity(TYPICAL_BODY_BYTES);
     match serde_json::to_writer(&mut text, answer) {
         Ok(()) => ([(CONTENT_TYPE, HeaderValue::from_static(JSON))], text).into_response(),
-        Err(_) => Problem::internal("an answer that is no JSON").into_response(),
+        Err(_) => Problem::internal("a response that cannot be serialised").into_response(),
     }
 }
 
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_for_those_who_like_it_better() {
+    fn text_needs_a_higher_quality_than_json() {
         for (accept, expected) in [
             ("", Some(ResponseFormat::Json)),
             ("*/*", Some(ResponseFormat::Json)),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_wins_over_what_is_accepted() {
+    fn the_format_parameter_overrides_accept() {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text/html"))]);
         assert_eq!(
             ResponseFormat::negotiate(Some(ResponseFormat::Text), &headers).ok(),

@@ -1,4 +1,4 @@
-//! The JSON of successful answers.
+//! JSON bodies of successful responses.
 
 pub(super) mod examples;
 mod text;
@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use smol_str::SmolStr;
 use utoipa::ToSchema;
 
-use super::query::shortened;
+use super::shorten::shortened;
 use crate::domain::{
     AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, Participant,
     ParticipantId, ParticipantSummary, SelectionRule, VerificationSummary, WriteReport,
@@ -26,14 +26,14 @@ pub(super) struct AttributesResponse {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
-    /// Whose attributes these are, and why this participant.
+    /// The participant, and the rule that selected it.
     participant: ResolvedParticipantDto,
-    /// The attributes, by key; empty ones are absent.
+    /// The attributes by key. Empty attributes are omitted.
     #[schema(value_type = BTreeMap<String, String>)]
     attributes: AttributeMap,
-    /// Size of the whole map, also where only some keys were asked for.
+    /// Size of all attributes, even if the request names only some keys.
     size: SizeDto,
-    /// Things that a person should know of the values.
+    /// Warnings about the values, as text for a person.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     warnings: Vec<String>,
@@ -47,23 +47,23 @@ pub(super) struct AttributeResponse {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
-    /// Whose attribute this is, and why this participant.
+    /// The participant, and the rule that selected it.
     participant: ResolvedParticipantDto,
     /// The key.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String)]
     key: AttributeKey,
-    /// Its value, which is not empty.
+    /// The value, never empty.
     #[serde(serialize_with = "exposed")]
     #[schema(value_type = String)]
     value: AttributeValue,
-    /// Things that a person should know of the value.
+    /// Warnings about the value, as text for a person.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     warnings: Vec<String>,
 }
 
-/// The attributes of every participant.
+/// The attributes of all participants.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AllAttributesResponse {
@@ -71,63 +71,63 @@ pub(super) struct AllAttributesResponse {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
-    /// Everybody who ever joined, in order of joining.
+    /// All participants of the conversation, in order of joining.
     participants: Vec<ParticipantAttributesDto>,
-    /// Things that a person should know of the values.
+    /// Warnings about the values, as text for a person.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     warnings: Vec<String>,
 }
 
-/// A participant with its attributes.
+/// A participant and its attributes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ParticipantAttributesDto {
     #[serde(flatten)]
     participant: CandidateDto,
-    /// The attributes, by key; empty ones are absent.
+    /// The attributes by key. Empty attributes are omitted.
     #[schema(value_type = BTreeMap<String, String>)]
     attributes: AttributeMap,
 }
 
-/// A participant.
+/// A participant of a conversation.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Participant)]
 pub(super) struct CandidateDto {
-    /// Its id.
+    /// Id of the participant.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     id: ParticipantId,
-    /// Its purpose, such as `customer`, as Genesys Cloud spells it.
+    /// Purpose of the participant, such as `customer`, spelled as in Genesys Cloud.
     #[schema(value_type = String)]
     purpose: SmolStr,
-    /// State of its last communication, such as `connected`.
+    /// State of the participant's last communication, such as `connected`.
     #[schema(value_type = Option<String>)]
     state: Option<SmolStr>,
 }
 
-/// The participant that was chosen.
+/// The participant that the request refers to.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ChosenParticipant)]
 pub(super) struct ResolvedParticipantDto {
     #[serde(flatten)]
     participant: CandidateDto,
-    /// By which rule: `id`, `purpose`, `external`, `first` or `position`.
+    /// The rule that selected it: `id`, `purpose`, `external`, `first` or `position`.
     chosen_by: &'static str,
 }
 
-/// Size of a map of attributes.
+/// Size of the attributes of a participant.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Size)]
 pub(super) struct SizeDto {
-    /// Bytes as compact UTF-8 JSON.
+    /// Size in bytes, as compact UTF-8 JSON.
     bytes: usize,
-    /// Bytes it may have.
+    /// The limit in bytes.
     limit_bytes: usize,
 }
 
-/// What a write came to.
+/// The result of a write.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WriteResponse {
@@ -135,50 +135,50 @@ pub(super) struct WriteResponse {
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
-    /// Whose attributes were written, and why this participant.
+    /// The participant, and the rule that selected it.
     participant: ResolvedParticipantDto,
-    /// The whole map as last read; empty ones are absent.
+    /// All attributes as last read. Empty attributes are omitted.
     #[schema(value_type = BTreeMap<String, String>)]
     attributes: AttributeMap,
-    /// What became of each key: `unchanged`, `verified`, `cleared`, `unverified`, `superseded`, or
+    /// The outcome of each key: `unchanged`, `verified`, `cleared`, `unverified`, `superseded`, or
     /// `wouldSend` in a dry run.
     #[serde(serialize_with = "outcomes")]
     #[schema(value_type = BTreeMap<String, String>)]
     outcomes: BTreeMap<AttributeKey, KeyOutcome>,
-    /// How it was proved; absent in a dry run.
+    /// How the gateway verified the write. Absent in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     verification: Option<VerificationDto>,
-    /// Size of the whole map.
+    /// Size of all attributes.
     size: SizeDto,
-    /// Calls to the platform API that this request took, not counting the token's.
+    /// Calls to the Genesys Cloud API for this request, without token requests.
     upstream_calls: u32,
-    /// Things that went less than well, for a person to read.
+    /// Warnings about the write, as text for a person.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     warnings: Vec<String>,
-    /// Nothing was sent, because the request was a dry run.
+    /// `true` if the request was a dry run, so that nothing was sent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     dry_run: bool,
 }
 
-/// How a write was proved.
+/// How the gateway verified a write.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = VerificationSummary)]
 pub(super) struct VerificationDto {
     /// `verified`, `unverified`, `superseded`, `notNeeded` or `skipped`.
     status: &'static str,
-    /// Read-backs that were made.
+    /// Number of read-backs.
     reads: u32,
-    /// From the acceptance of the PATCH to the answer, in milliseconds.
+    /// Milliseconds from the accepted PATCH to the response.
     elapsed_ms: u64,
 }
 
-/// Keys that a warning names.
+/// Maximum number of keys that a warning names.
 const MAX_WARNED: usize = 10;
 
-/// What has to be said of values that upstream holds as no Unicode text.
+/// A warning about values that upstream stores as invalid Unicode, if there are any.
 pub(super) fn damage(map: &AttributeMap) -> Option<String> {
     map.damaged_keys().next()?;
     Some(damage_of(map.damaged_keys()))
@@ -192,19 +192,19 @@ fn damage_of<'a>(keys: impl IntoIterator<Item = &'a AttributeKey>) -> String {
         more => format!(" and {more} more"),
     };
     format!(
-        "Genesys Cloud holds half of a surrogate pair, which is no Unicode character, in {}{more}; it is \
-         shown as U+FFFD. Write the value again to repair it",
+        "Genesys Cloud holds half of a surrogate pair, which is no Unicode character, in {}{more}. \
+         Responses show it as U+FFFD. Write the value again to repair it",
         named.join(", ")
     )
 }
 
-/// Attributes are personal data of the moment: no cache between us and the client keeps them.
+/// Forbids caches to store the response: attributes are personal data, and they change.
 pub(super) fn not_to_be_stored(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
 impl AttributesResponse {
-    /// `size` is that of the whole map, and its limit, in bytes.
+    /// `size` is the size of all attributes and its limit, in bytes.
     pub(super) fn new(
         conversation_id: ConversationId,
         chosen: (Participant, SelectionRule),
@@ -241,7 +241,7 @@ impl AllAttributesResponse {
 }
 
 impl ParticipantAttributesDto {
-    /// The participant, with those of its attributes that are shown.
+    /// The participant with the attributes to show.
     pub(super) fn new(participant: Participant, attributes: AttributeMap) -> Self {
         Self { participant: participant.into(), attributes }
     }
@@ -253,12 +253,12 @@ impl WriteResponse {
         &self.attributes
     }
 
-    /// The participant written to.
+    /// The participant that was written.
     pub(super) fn participant_id(&self) -> ParticipantId {
         self.participant.participant.id
     }
 
-    /// The answer with what the report does not know.
+    /// Adds what the report lacks: the size limit and the number of upstream calls.
     pub(super) fn completed(mut self, limit_bytes: usize, upstream_calls: u32) -> Self {
         self.size.limit_bytes = limit_bytes;
         self.upstream_calls = upstream_calls;
@@ -266,7 +266,7 @@ impl WriteResponse {
     }
 }
 
-/// Still without limit and calls; see [`WriteResponse::completed`].
+/// Without limit and calls; [`WriteResponse::completed`] adds them.
 impl From<WriteReport> for WriteResponse {
     fn from(report: WriteReport) -> Self {
         let bytes = report.sized().json_bytes();

@@ -1,4 +1,4 @@
-//! Every route, with the middleware around them.
+//! The routes, with the middleware around them.
 
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
@@ -8,7 +8,7 @@ use super::middleware::with_middleware;
 use super::state::AppState;
 use super::{attribute, attributes, conversations, echo, health, pages, swagger_ui, trace};
 
-/// The whole HTTP service.
+/// The router of the HTTP service.
 pub fn router(state: AppState) -> Router {
     let (router, _) = documented(state.ops.recent.is_some()).split_for_parts();
     let router =
@@ -16,17 +16,17 @@ pub fn router(state: AppState) -> Router {
     with_middleware(router, &state).with_state(state)
 }
 
-/// Every route with its documentation; those for debugging only if they are switched on.
+/// The routes with their documentation. `debug` adds the debugging routes.
 pub(super) fn documented(debug: bool) -> OpenApiRouter<AppState> {
-    let always = always();
+    let standard = standard();
     if !debug {
-        return always;
+        return standard;
     }
-    always.routes(routes!(trace::get_trace)).routes(routes!(echo::echo))
+    standard.routes(routes!(trace::get_trace)).routes(routes!(echo::echo))
 }
 
 /// The routes that do not depend on settings.
-fn always() -> OpenApiRouter<AppState> {
+fn standard() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(conversations::list_conversations))
         .routes(routes!(conversations::search_conversations))

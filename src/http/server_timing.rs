@@ -1,11 +1,11 @@
-//! `Server-Timing` (<https://www.w3.org/TR/server-timing/>): where the time of a request went.
+//! `Server-Timing` (<https://www.w3.org/TR/server-timing/>): how a request spent its time.
 //!
-//! Written digit by digit: six numbers for every answer take the formatting machinery as long as all
-//! its other headers together.
+//! The digits are written by hand. `format!` would need as long for the six numbers of a response as
+//! all its other headers take.
 
 use std::time::Duration;
 
-/// The value of the header: durations by name, in milliseconds with three decimals.
+/// The header value: named durations in milliseconds with three decimals.
 pub(super) fn server_timing(spent: impl Iterator<Item = (&'static str, Duration)>) -> String {
     let mut text = String::with_capacity(128);
     for (name, time) in spent {
@@ -21,11 +21,11 @@ pub(super) fn server_timing(spent: impl Iterator<Item = (&'static str, Duration)
     text
 }
 
-/// Appends a number, with zeros in front to have at least so many digits.
-fn push_digits(text: &mut String, number: u64, at_least: usize) {
-    let mut digits = [b'0'; 20]; // as many as the largest has
+/// Appends a number with leading zeros up to `min_digits`.
+fn push_digits(text: &mut String, number: u64, min_digits: usize) {
+    let mut digits = [b'0'; 20]; // the length of the largest number
     let (mut rest, mut used) = (number, 0);
-    while rest > 0 || used < at_least {
+    while rest > 0 || used < min_digits {
         used += 1;
         digits[20 - used] = b'0' + u8::try_from(rest % 10).unwrap_or_default();
         rest /= 10;

@@ -1,4 +1,4 @@
-//! What handlers and the edge are given. Everything is cheap to clone.
+//! The state that handlers and the middleware receive. It is cheap to clone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,86 +14,86 @@ use crate::domain::ParticipantSelector;
 use crate::ports::AuditPort;
 use crate::telemetry::{AccessLog, RecentRequests, ServiceMetrics, SpanExport};
 
-/// The state of the router; handlers take the part they need. It is cloned several times a request,
-/// so each part is one shared pointer.
+/// The state of the router. Handlers extract the part they need. It is cloned several times per
+/// request, so each part is one shared pointer.
 #[derive(Clone)]
 pub struct AppState {
     /// The use cases.
     pub app: App,
-    /// What operations need.
+    /// What monitoring, logging and limits need.
     pub ops: Arc<OpsState>,
-    /// The settings of this layer.
+    /// The settings of the HTTP layer.
     pub settings: Arc<HttpSettings>,
 }
 
 /// Settings of the HTTP layer.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// Deadline of a request that asks for none, from the arrival of its head.
+    /// Default deadline of a request, from the arrival of its head.
     pub deadline: Duration,
-    /// Longest body in bytes.
+    /// Maximum size of a body in bytes.
     pub body_limit: usize,
-    /// How long a body may take to arrive.
+    /// Maximum time for a body to arrive.
     pub body_timeout: Duration,
-    /// The participant of a request that names none.
+    /// The participant if the request names none.
     pub default_participant: ParticipantSelector,
-    /// The limit told in `size.limitBytes`.
+    /// Size limit of the attributes, shown in `size.limitBytes`.
     pub total_bytes: usize,
-    /// Key of the `ETag`s.
+    /// Key for the `ETag`s.
     pub etag: EtagKey,
-    /// Whether a write needs `If-Match`, or `If-None-Match: *`.
+    /// Whether a write must have `If-Match`, or `If-None-Match: *`.
     pub require_if_match: bool,
 }
 
-/// What operations need.
+/// What monitoring, logging and limits need.
 pub struct OpsState {
-    /// Tells whether the service wants requests.
+    /// Reports whether the service is ready.
     pub readiness: Arc<dyn ReadinessProvider>,
     /// The metrics.
     pub metrics: ServiceMetrics,
-    /// Where access lines go.
+    /// The access log.
     pub access: AccessLog,
-    /// Where spans go, if they are exported.
+    /// The exporter of spans, if configured.
     pub spans: Option<SpanExport>,
-    /// The last requests, if debugging is on; there are no paths for that otherwise.
+    /// The last requests, if debugging is enabled. Otherwise the debugging paths do not exist.
     pub recent: Option<RecentRequests>,
-    /// The description of the API.
+    /// The `OpenAPI` document.
     pub documents: OpenApiFiles,
-    /// Where writes are recorded, if they are.
+    /// The audit log of writes, if configured.
     pub audit: Option<Arc<dyn AuditPort>>,
-    /// The places for API requests.
+    /// Limits the concurrent API requests of each client.
     pub requests: Arc<RequestLimiter>,
-    /// How many requests each address behind a proxy has, where there are proxies.
+    /// Limits the concurrent requests of each address behind a proxy, if there are trusted proxies.
     pub address_limiter: Option<AddressLimiter>,
-    /// Holds a token for each API request under way: a drain waits for it to be empty.
+    /// Holds a token for each API request in progress. A drain waits until it is empty.
     pub in_flight: TaskTracker,
 }
 
-/// Whether the service wants requests.
+/// Reports whether the service is ready for requests.
 pub trait ReadinessProvider: Send + Sync {
-    /// What `/readyz` tells.
+    /// The report for `/readyz`.
     fn report(&self) -> ReadinessReport;
-    /// Whether the service is going down: API requests are then refused at once.
+    /// Whether the service is shutting down and refuses API requests.
     fn draining(&self) -> bool;
 }
 
-/// What `/readyz` tells.
+/// The content of `/readyz`.
 #[derive(Clone, Debug)]
 pub struct ReadinessReport {
-    /// Whether requests are wanted.
+    /// Whether the service is ready.
     pub ready: bool,
-    /// What was looked at; a failed check need not make the service unready.
+    /// The checks. Some of them can fail while the service stays ready.
     pub checks: Vec<HealthCheck>,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug)]
 pub struct HealthCheck {
     /// A short stable name.
     pub name: &'static str,
-    /// Whether it is as it should be.
+    /// Whether the check passed.
     pub ok: bool,
-    /// What was found, for a person; never a secret.
+    /// The result as text for a person; never a secret.
     pub detail: String,
 }
 

@@ -1,7 +1,7 @@
-//! `/docs`: a page to read the API on and to try it from.
+//! `/docs`: interactive API documentation.
 //!
-//! Swagger UI over `/openapi.json`. All of it is compiled in, so it works without internet, and
-//! under a policy by which a browser runs nothing inline and asks no other origin for anything.
+//! The page is Swagger UI over `/openapi.json`. It is compiled in, so it works without internet
+//! access. Its content security policy forbids inline scripts and requests to other origins.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,52 +23,52 @@ use crate::error::ErrorCode;
 const PAGE: &str = include_str!("swagger_ui/page.html");
 const START: &str = include_str!("swagger_ui/start.js");
 
-/// Name of the script that is ours.
+/// Name of our own script.
 const START_NAME: &str = "start.js";
 
-/// The files of Swagger UI that the page needs; it brings more.
+/// The files of Swagger UI that the page needs. Others are not served.
 const FILES: [&str; 4] =
     ["swagger-ui.css", "index.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
 
-/// The page is of this origin alone. Icons are `data:` URLs within the style sheet.
+/// Only this origin. The style sheet contains icons as `data:` URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Files change with the version only; a day bounds how long an old one lingers.
-const A_DAY: &str = "max-age=86400";
+/// Files change only with the version. A browser uses an old file for at most one day.
+const MAX_AGE_ONE_DAY: &str = "max-age=86400";
 
-/// The documentation, as a page
+/// Show the API documentation
 ///
-/// Reads this document, and makes requests to the gateway that serves it.
+/// An interactive page (Swagger UI) that shows this document and sends requests to the gateway.
 #[utoipa::path(get, path = paths::DOCS, operation_id = "getDocs", tag = "documentation",
     responses((status = 200, body = String, content_type = "text/html", description = "The page",
-        headers(("Content-Security-Policy" = String, description = "What the page may do: nothing beyond this origin")))))]
+        headers(("Content-Security-Policy" = String, description = "Restricts the page to this origin")))))]
 pub(super) async fn page() -> Response {
-    (guards("no-cache"), Html(PAGE)).into_response()
+    (response_headers("no-cache"), Html(PAGE)).into_response()
 }
 
-/// A part of the documentation's page
+/// Get a file of the documentation page
 ///
-/// Always compressed, whatever the request accepts; browsers do not mind.
+/// Large files are always compressed with gzip, regardless of `Accept-Encoding`.
 #[utoipa::path(get, path = paths::DOCS_FILE, operation_id = "getDocsFile", tag = "documentation",
-    params(("file" = String, Path, description = "Name of a script, style sheet or picture", example = "start.js")),
+    params(("file" = String, Path, description = "Name of a script, style sheet or image", example = "start.js")),
     responses((status = 200, description = "The file",
         content((String = "text/javascript"), (String = "text/css"), (String = "image/png")),
         headers(("Content-Encoding" = String, description = "`gzip`, unless the file is small")))))]
 pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
-    let found = name.ok().and_then(|Path(name)| named(&name));
+    let found = name.ok().and_then(|Path(name)| asset(&name));
     found.ok_or_else(|| Problem::new(ErrorCode::NotFound, "the documentation has no such file"))
 }
 
-fn named(name: &str) -> Option<Response> {
+fn asset(name: &str) -> Option<Response> {
     if name == START_NAME {
         let script = [(CONTENT_TYPE, "text/javascript")];
-        return Some((guards(A_DAY), script, START).into_response());
+        return Some((response_headers(MAX_AGE_ONE_DAY), script, START).into_response());
     }
     let name = FILES.iter().find(|known| **known == name)?;
     let config = Arc::new(Config::from(paths::OPENAPI_JSON));
     let file = utoipa_swagger_ui::serve(name, config).ok()??;
-    let mut headers = guards(A_DAY);
+    let mut headers = response_headers(MAX_AGE_ONE_DAY);
     headers.insert(CONTENT_TYPE, HeaderValue::try_from(file.content_type).ok()?);
     if file.gzpipped {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -79,14 +79,14 @@ fn named(name: &str) -> Option<Response> {
     })
 }
 
-fn guards(cache: &'static str) -> HeaderMap {
-    let guards: [(HeaderName, &'static str); 4] = [
+fn response_headers(cache: &'static str) -> HeaderMap {
+    let headers: [(HeaderName, &'static str); 4] = [
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (CACHE_CONTROL, cache),
     ];
-    guards.map(|(name, value)| (name, HeaderValue::from_static(value))).into_iter().collect()
+    headers.map(|(name, value)| (name, HeaderValue::from_static(value))).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -98,11 +98,11 @@ mod tests {
         let named_files = PAGE.split("\"docs/").skip(1).filter_map(|rest| rest.split('"').next());
         let mut found = 0;
         for name in named_files {
-            assert!(named(name).is_some(), "{name}");
+            assert!(asset(name).is_some(), "{name}");
             found += 1;
         }
         assert_eq!(found, FILES.len() + 1);
-        assert!(named("swagger-initializer.js").is_none(), "only what is needed is served");
+        assert!(asset("swagger-initializer.js").is_none(), "only what is needed is served");
     }
 
     #[test]

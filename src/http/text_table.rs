@@ -1,30 +1,30 @@
-//! Answers as text for a terminal: tables whose columns stand in line, whatever is in them.
+//! Text tables for a terminal, with aligned columns.
 //!
-//! What comes from outside may hold anything, escape sequences included. Nothing leaves here that
-//! a terminal would obey, and nothing that would make a line read otherwise than it is.
+//! Cells can contain any text, also escape sequences. This module writes out every character that
+//! a terminal would interpret, and every character that would disguise the content of a line.
 
 use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr as _;
 
-/// Cells wider than this stick out instead of pushing the columns of all other rows aside.
+/// Cells wider than this overflow their column, so that they do not widen it for all rows.
 const MAX_COLUMN_WIDTH: usize = 60;
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
 
-/// What stands in the place of something that is not there.
+/// Stands for an absent value.
 pub(super) const NOTHING: &str = "-";
 
-/// A table, while it is filled. Cells hold values, so it cannot be shown by `Debug`.
+/// A table under construction. It has no `Debug`, since cells contain attribute values.
 pub(super) struct TextTable {
     rows: Vec<Vec<String>>,
 }
 
 impl TextTable {
-    /// A table with these heads.
-    pub(super) fn new<const N: usize>(heads: [&str; N]) -> Self {
-        Self { rows: vec![heads.map(str::to_owned).into()] }
+    /// A table with these headings.
+    pub(super) fn new<const N: usize>(headings: [&str; N]) -> Self {
+        Self { rows: vec![headings.map(str::to_owned).into()] }
     }
 
     /// Adds a row.
@@ -32,19 +32,19 @@ impl TextTable {
         self.rows.push(cells.map(plain).into());
     }
 
-    /// The table, a line a row.
+    /// The text of the table, one line per row.
     pub(super) fn finish(self) -> String {
         aligned(&self.rows)
     }
 }
 
-/// Named facts, a line each.
+/// Names and values, one line each.
 pub(super) fn facts<const N: usize>(facts: [(&str, &str); N]) -> String {
     let rows = facts.map(|(name, fact)| vec![name.to_owned(), plain(fact)]);
     aligned(&rows)
 }
 
-/// Warnings below what they are about, a line each.
+/// Warnings, one line each.
 pub(super) fn warnings(warnings: &[String]) -> String {
     let lines = warnings.iter().map(|warning| ["\nwarning: ", &plain(warning), "\n"].concat());
     lines.collect()
@@ -59,7 +59,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
     for row in rows {
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
             text.push_str(cell);
-            // Nothing stands at the end of a line but its last cell.
+            // The last cell gets no trailing spaces.
             if column + 1 < row.len() {
                 let rest = width.saturating_sub(cell.width()) + GAP;
                 text.extend(std::iter::repeat_n(' ', rest));
@@ -70,8 +70,8 @@ fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Text that a terminal shows and does not obey: control and formatting characters are written out,
-/// and the backslash as well, so that it is clear what was.
+/// Text that is safe on a terminal. Control and formatting characters are escaped, and so are
+/// backslashes, so that the escaped text is unambiguous.
 pub(super) fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -81,7 +81,7 @@ pub(super) fn plain(text: &str) -> String {
             '\t' => shown.push_str("\\t"),
             '\\' => shown.push_str("\\\\"),
             other if is_unsafe(other) => {
-                // Writing into a text cannot fail.
+                // Writing to a string cannot fail.
                 let _ = write!(shown, "\\u{{{:x}}}", u32::from(other));
             }
             other => shown.push(other),
@@ -90,8 +90,8 @@ pub(super) fn plain(text: &str) -> String {
     shown
 }
 
-/// Characters that steer a terminal, turn the direction of a line, or cannot be seen. Joiners stay:
-/// scripts and emoji need them.
+/// Characters that control a terminal, change the direction of a line, or are invisible. Joiners
+/// are kept, since scripts and emoji need them.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_written_out() {
+    fn terminal_control_characters_are_escaped() {
         assert_eq!(plain("a\u{1b}[31mb\u{7}\u{9b}"), r"a\u{1b}[31mb\u{7}\u{9b}");
         assert_eq!(plain("x\u{202e}y\u{200b}\r\n\t"), r"x\u{202e}y\u{200b}\r\n\t");
         assert_eq!(
@@ -147,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_written_out() {
+    fn invisible_characters_are_escaped() {
         let invisible =
             "\u{115f}\u{1160}\u{3164}\u{ffa0}\u{34f}\u{17b4}\u{17b5}\u{e0100}\u{e01ef}\u{180b}";
         for character in invisible.chars() {
             let expected = format!("a\\u{{{:x}}}b", u32::from(character));
             assert_eq!(plain(&format!("a{character}b")), expected);
         }
-        assert_eq!(plain("❤\u{fe0f}"), "❤\u{fe0f}", "emoji are chosen by it");
+        assert_eq!(plain("❤\u{fe0f}"), "❤\u{fe0f}", "it selects the emoji form");
     }
 
     proptest! {
@@ -167,7 +167,7 @@ mod tests {
             prop_assert!(text.chars().all(|character| character == '\n' || !is_unsafe(character)));
             let lines: Vec<_> = text.lines().collect();
             prop_assert_eq!(lines.len(), rows.len() + 1);
-            let begins = lines[0].find("BB").expect("a head");
+            let begins = lines[0].find("BB").expect("a heading");
             for (line, [first, second, _]) in lines[1..].iter().zip(cells) {
                 let first = plain(first);
                 if first.width() <= MAX_COLUMN_WIDTH {
@@ -180,7 +180,7 @@ mod tests {
         }
 
         #[test]
-        fn what_was_there_can_be_told_from_what_is_shown(one in ".{0,6}", two in ".{0,6}") {
+        fn different_texts_stay_different(one in ".{0,6}", two in ".{0,6}") {
             prop_assert_eq!(plain(&one) == plain(&two), one == two);
         }
     }

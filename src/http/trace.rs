@@ -1,6 +1,6 @@
-//! `GET …/trace`: the last requests about a conversation, each with its steps. Never a value.
+//! `GET …/trace`: the last requests about a conversation, with their upstream calls, without values.
 //!
-//! There is such a path only with `debug.enabled`.
+//! The path exists only with `debug.enabled`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::error::ErrorCode;
 use crate::ports::{AttemptLog, AttemptLogSnapshot, AttemptOutcome, UpstreamAttempt};
 use crate::telemetry::{RecentRequest, RecentRequests, milliseconds};
 
-/// What was done about a conversation lately.
+/// Recent requests about a conversation.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Trace)]
@@ -32,116 +32,117 @@ pub(super) struct TraceResponse {
     /// The conversation.
     #[schema(format = "uuid")]
     conversation_id: String,
-    /// Those of the last 1,000 requests of the process that were about this conversation, the newest
-    /// first, at most 100.
+    /// At most 100 requests about this conversation, newest first, out of the last 1,000 requests that
+    /// this gateway process served.
     requests: Vec<TracedRequestDto>,
-    /// How many more of them there were.
+    /// Number of further requests that `requests` omits.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     requests_left_out: usize,
 }
 
-/// One request.
+/// A request about the conversation.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TracedRequest)]
 struct TracedRequestDto {
-    /// When it arrived.
+    /// Time of arrival.
     #[schema(format = "date-time")]
     at: String,
-    /// Its id, as in `X-Request-Id` and the log.
+    /// Id of the request, as in `X-Request-Id` and the log.
     request_id: String,
-    /// Who sent it.
+    /// The client that sent the request.
     caller: TracedCallerDto,
     /// HTTP method.
     method: String,
-    /// The path, with the name of the conversation in the place of its id.
+    /// The path, with `{conversationId}` instead of the id.
     route: String,
-    /// Status of the answer; 499 if the client hung up before there was one.
+    /// Status of the response; 499 if the client disconnected before it.
     status: u16,
-    /// Code of the problem that was answered.
+    /// Code of the problem in the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     code: Option<&'static str>,
-    /// Whether attributes were changed, as it was known then.
+    /// Whether attributes were changed, as known at the time of the response.
     effect: &'static str,
-    /// Milliseconds until the answer.
+    /// Milliseconds until the response.
     duration_ms: f64,
-    /// The keys that it was about; none of them means all.
+    /// The keys in the request. Empty for a request about all keys.
     keys: Vec<String>,
-    /// What became of them; complete once the write has ended, be it after the answer.
+    /// The outcome of each key. Complete once the write has ended, which can be after the response.
     outcomes: BTreeMap<String, &'static str>,
-    /// How many more keys there were.
+    /// Number of further keys that `keys` omits.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     keys_left_out: usize,
-    /// Calls to the platform API, shared ones included.
+    /// Calls to the Genesys Cloud API, including calls shared with other requests.
     upstream_calls: u32,
-    /// Those calls, retries singly.
+    /// The calls; each retry is an entry.
     attempts: Vec<TracedAttemptDto>,
-    /// How many more there were.
+    /// Number of further calls that `attempts` omits.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     attempts_left_out: usize,
 }
 
-/// Who sent a request.
+/// The sender of a request.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TracedCaller)]
 struct TracedCallerDto {
-    /// Its name, where clients are known.
+    /// Name of the client, if clients are configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     client: Option<String>,
-    /// The other end of the connection.
+    /// Address of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     address: Option<String>,
-    /// Its `User-Agent`.
+    /// `User-Agent` of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     user_agent: Option<String>,
 }
 
-/// One call to Genesys Cloud.
+/// A call to Genesys Cloud.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TracedAttempt)]
 struct TracedAttemptDto {
     /// `read` or `patch`.
     operation: &'static str,
-    /// Milliseconds from the arrival of the request until it left; negative for a read that was under
-    /// way already.
+    /// Milliseconds from the arrival of the request to the start of the call. Negative for a shared read
+    /// that was already in progress.
     at_ms: f64,
-    /// Milliseconds before it in which nothing was under way for this request: waiting for its turn,
-    /// a token, the budget, a `Retry-After`, or the next look.
+    /// Milliseconds before the call without any call in progress: the wait for the queue, a token, the
+    /// call budget, a `Retry-After`, or the next read-back.
     wait_ms: f64,
-    /// Milliseconds until it had ended; absent while it is under way.
+    /// Duration of the call in milliseconds. Absent while the call is in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     took_ms: Option<f64>,
-    /// HTTP status of the answer, if there was one.
+    /// HTTP status of the response of Genesys Cloud. Absent if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     status: Option<u16>,
-    /// Why there was none: `timeout`, `connect`, `reset`, `invalid` or `notSent`.
+    /// Why there was no response: `timeout`, `connect`, `reset`, `invalid` or `notSent`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     failure: Option<&'static str>,
-    /// `ININ-Correlation-Id` of the answer.
+    /// `ININ-Correlation-Id` of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     correlation_id: Option<String>,
 }
 
-/// See what was done about a conversation
+/// Trace recent requests about a conversation
 ///
-/// The last requests about it, with keys, outcomes and calls to Genesys Cloud; never values. Only
-/// with `debug.enabled`; 404 `not-found` otherwise. One gateway process knows of its own requests.
+/// Shows the last requests with their keys, outcomes and calls to Genesys Cloud, without attribute
+/// values. Available only with `debug.enabled`, otherwise 404 `not-found`. Each gateway process shows
+/// only the requests that it served itself.
 #[utoipa::path(get, path = paths::TRACE, operation_id = "getTrace", tag = "debugging",
     params(ConversationParam),
-    responses((status = 200, body = TraceResponse, description = "What was done")))]
+    responses((status = 200, body = TraceResponse, description = "The recent requests")))]
 pub(super) async fn get_trace(
     State(ops): State<Arc<OpsState>>,
     ClientIdentity(client): ClientIdentity,
@@ -150,12 +151,12 @@ pub(super) async fn get_trace(
     let conversation = conversation(&uri)?;
     QueryString::read(uri.query(), &[], &[]).finish()?;
     let about = |recent: &RecentRequests| recent.about(conversation);
-    let (kept, left_out) = ops.recent.as_ref().map(about).unwrap_or_default();
+    let (kept, omitted) = ops.recent.as_ref().map(about).unwrap_or_default();
     let rights = &client.rights;
     let requests =
         kept.iter().filter_map(|request| TracedRequestDto::from_recent(request, rights)).collect();
-    // Nobody knows any more what those were about.
-    let requests_left_out = if rights.sees_all() { left_out } else { 0 };
+    // The keys of these requests are unknown, so a client with limited rights may not learn of them.
+    let requests_left_out = if rights.sees_all() { omitted } else { 0 };
     Ok(Json(TraceResponse {
         conversation_id: conversation.to_string(),
         requests,
@@ -164,13 +165,13 @@ pub(super) async fn get_trace(
 }
 
 impl TracedRequestDto {
-    /// The request, as whoever has these rights may know of it; `None` if it was about keys that are
-    /// kept from it, and no others.
+    /// The part of the request that a client with these rights may see; `None` if the request names
+    /// only keys that are hidden from the client.
     fn from_recent(request: &RecentRequest, rights: &ClientRights) -> Option<Self> {
         let mut steps = request.context.attempt_log().map(AttemptLog::snapshot).unwrap_or_default();
         let names_keys = !steps.keys.is_empty() || steps.keys_left_out > 0;
         if !rights.sees_all() && names_keys {
-            // Nobody knows any more which keys were left out.
+            // The omitted keys are unknown, so hidden ones cannot be excluded from the count.
             steps.keys_left_out = 0;
             steps.keys.retain(|(key, _)| rights.sees(key));
             if steps.keys.is_empty() {
@@ -250,7 +251,7 @@ fn describe_outcome(answer: AttemptOutcome) -> (Option<u16>, Option<&'static str
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }

@@ -1,73 +1,73 @@
-//! The mistakes of one request: all of them, as long as that helps anybody.
+//! The mistakes in one request.
 //!
-//! Whoever fixes a request wants to see all that is wrong with it. A request may hold thousands of
-//! mistakes, though, and each is longer told than made: what is told is bounded here, in number and
-//! in length, and what is left out is counted.
+//! A client sees all mistakes at once, so that one correction is enough. A request can contain
+//! thousands, and a report is longer than the mistake. So the number and the length of the reports
+//! are limited; further mistakes are counted.
 
 use crate::domain::Violation;
 
-/// Mistakes that are told. A person fixes no more at once, and what made more makes them all alike.
+/// Mistakes that are reported. A program that made more of them likely made them all alike.
 const MAX_REPORTED: usize = 100;
 
-/// Bytes of a place, and of a sentence, that are told: a key may be as long as a body.
+/// Maximum bytes of a pointer, and of a detail. A key can be as long as a body.
 const MAX_DETAIL_BYTES: usize = 300;
 
-/// What stands for the middle of a longer one.
+/// Replaces the middle of a longer text.
 const CUT: &str = "…";
 
-/// Bytes of the end that are kept: long keys mostly differ there.
-const MAX_END: usize = 100;
+/// Bytes kept at the end, where long keys mostly differ.
+const END_BYTES: usize = 100;
 
-/// What is wrong with a request.
+/// The mistakes in a request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ViolationList {
-    told: Vec<Violation>,
-    left_out: usize,
+    reported: Vec<Violation>,
+    omitted: usize,
     hint: Option<&'static str>,
 }
 
 impl ViolationList {
-    /// Notes one.
+    /// Adds a mistake.
     pub(super) fn note(&mut self, Violation { pointer, detail }: Violation) {
         self.note_with(|| Violation { pointer, detail });
     }
 
-    /// Notes one that has a hint of its own. The first mistake of a request decides on its hint.
+    /// Adds a mistake with its own hint. The hint of the first mistake is used.
     pub(super) fn note_hinted(&mut self, hint: &'static str, mistake: impl FnOnce() -> Violation) {
-        if self.told.is_empty() {
+        if self.reported.is_empty() {
             self.hint = Some(hint);
         }
         self.note_with(mistake);
     }
 
-    /// What to do about the first mistake, where the hint of the code says less.
+    /// The hint of the first mistake; it replaces the hint of the code.
     pub(super) fn hint(&self) -> Option<&'static str> {
         self.hint
     }
 
-    /// Notes one that takes some work to tell, which is not done for one that is left out.
+    /// Adds a mistake, and describes it only if it is reported.
     pub(super) fn note_with(&mut self, mistake: impl FnOnce() -> Violation) {
-        if self.told.len() < MAX_REPORTED {
+        if self.reported.len() < MAX_REPORTED {
             let Violation { pointer, detail } = mistake();
-            self.told.push(Violation { pointer: cut(pointer), detail: cut(detail) });
+            self.reported.push(Violation { pointer: cut(pointer), detail: cut(detail) });
         } else {
-            self.left_out += 1;
+            self.omitted += 1;
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no mistakes.
     pub(super) fn is_empty(&self) -> bool {
-        self.told.is_empty()
+        self.reported.is_empty()
     }
 
-    /// Those that are told, in their order.
+    /// The reported mistakes, in order.
     pub(super) fn reported(&self) -> &[Violation] {
-        &self.told
+        &self.reported
     }
 
-    /// How many there are besides.
+    /// The number of further mistakes.
     pub(super) fn omitted(&self) -> usize {
-        self.left_out
+        self.omitted
     }
 }
 
@@ -87,16 +87,16 @@ impl From<Violation> for ViolationList {
     }
 }
 
-/// The text, or its beginning and its end; no escape of a pointer is cut in two.
+/// The text, or its beginning and end. Percent escapes in a pointer are kept whole.
 fn cut(text: String) -> String {
     if text.len() <= MAX_DETAIL_BYTES {
         return text;
     }
-    let mut end = text.floor_char_boundary(MAX_DETAIL_BYTES - CUT.len() - MAX_END);
+    let mut end = text.floor_char_boundary(MAX_DETAIL_BYTES - CUT.len() - END_BYTES);
     if let Some(escape) = text[..end].rfind('%').filter(|escape| end - escape < "%00".len()) {
         end = escape;
     }
-    let mut rest = text.ceil_char_boundary(text.len() - MAX_END);
+    let mut rest = text.ceil_char_boundary(text.len() - END_BYTES);
     let inside = |at: usize| text[..at].bytes().rev().take(2).any(|byte| byte == b'%');
     while inside(rest) {
         rest = text.ceil_char_boundary(rest + 1);
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hundred_are_told_and_more_are_counted() {
+    fn a_hundred_are_reported_and_more_are_counted() {
         let all = |count: usize| -> ViolationList {
             (0..count).map(|number| Violation::new(number.to_string(), "is wrong")).collect()
         };
@@ -121,22 +121,22 @@ mod tests {
     }
 
     #[test]
-    fn long_keys_that_differ_at_their_end_are_told_apart() {
-        let told = |end: &str| {
+    fn long_keys_that_differ_at_their_end_stay_different() {
+        let pointer = |end: &str| {
             let key = "k".repeat(400) + end;
             ViolationList::from(Violation::of_attribute(&key, "")).reported()[0].pointer.clone()
         };
-        assert!(told("one").ends_with("one") && told("two").ends_with("two"));
+        assert!(pointer("one").ends_with("one") && pointer("two").ends_with("two"));
     }
 
     #[test]
     fn a_long_place_is_cut_between_its_escapes() {
-        let told = |key: &str| -> String {
+        let pointer = |key: &str| -> String {
             ViolationList::from(Violation::of_attribute(key, "")).reported()[0].pointer.clone()
         };
-        assert_eq!(told(&"k".repeat(200)).len(), "#/attributes/".len() + 200);
+        assert_eq!(pointer(&"k".repeat(200)).len(), "#/attributes/".len() + 200);
         for filler in 0..3 {
-            let place = told(&("k".repeat(filler) + &"é".repeat(10_000)));
+            let place = pointer(&("k".repeat(filler) + &"é".repeat(10_000)));
             assert!(
                 place.len() <= MAX_DETAIL_BYTES && place.len() > MAX_DETAIL_BYTES - 15,
                 "{place}"

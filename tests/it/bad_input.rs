@@ -249,15 +249,15 @@ const QUERIES: [(&str, &str, &str, Mistakes); 15] = [
         "GET",
         "participant=agent&participant=acd",
         "invalid-participant",
-        &[("participant", "stands more than once")],
+        &[("participant", "is given more than once")],
     ),
     (
         "PUT",
         "participant=all",
         "invalid-participant",
-        &[("participant", "`all` names nobody in particular; this request needs one")],
+        &[("participant", "`all` does not name one participant; this request needs one")],
     ),
-    ("GET", "keys=a&keys=b", "invalid-query", &[("keys", "stands more than once")]),
+    ("GET", "keys=a&keys=b", "invalid-query", &[("keys", "is given more than once")]),
     ("GET", "keys=a,,b", "invalid-query", &[("keys", "names an empty key")]),
     ("GET", "key=", "invalid-query", &[("key", "has no value")]),
     (
@@ -272,7 +272,7 @@ const QUERIES: [(&str, &str, &str, Mistakes); 15] = [
         "invalid-query",
         &[(
             "verify",
-            "is no parameter of this request, which takes `participant`, `view`, `format`, `keys`, `key`",
+            "is not a parameter of this request, which takes `participant`, `view`, `format`, `keys`, `key`",
         )],
     ),
     (
@@ -280,7 +280,7 @@ const QUERIES: [(&str, &str, &str, Mistakes); 15] = [
         "kyes=a&dryRun=True",
         "invalid-query",
         &[
-            ("kyes", "is no parameter of this request; did you mean `keys`?"),
+            ("kyes", "is not a parameter of this request; did you mean `keys`?"),
             ("dryRun", "has to be `true` or `false`, in lower case"),
         ],
     ),
@@ -289,7 +289,7 @@ const QUERIES: [(&str, &str, &str, Mistakes); 15] = [
         "PUT",
         "dryrun=true",
         "invalid-query",
-        &[("dryrun", "is no parameter of this request; did you mean `dryRun`?")],
+        &[("dryrun", "is not a parameter of this request; did you mean `dryRun`?")],
     ),
     (
         "PUT",
@@ -306,10 +306,10 @@ const QUERIES: [(&str, &str, &str, Mistakes); 15] = [
         "participant=a%20b&dryRun=true&dryRun=true&x=1",
         "invalid-query",
         &[
-            ("dryRun", "stands more than once"),
+            ("dryRun", "is given more than once"),
             (
                 "x",
-                "is no parameter of this request, which takes `participant`, `verify`, `dryRun`, `allowEnded`, `view`, `keys`, `key`",
+                "is not a parameter of this request, which takes `participant`, `verify`, `dryRun`, `allowEnded`, `view`, `keys`, `key`",
             ),
             (
                 "participant",

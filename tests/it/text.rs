@@ -186,11 +186,11 @@ async fn readiness_lists_its_checks_only_on_request() {
         assert_eq!(app.get(&format!("/readyz{query}")).await.text, "ready\n", "{query}");
     }
     for (query, detail) in [
-        ("?verbosely", "is no parameter of this request; did you mean `verbose`?"),
-        ("?Verbose", "is no parameter of this request; did you mean `verbose`?"),
-        ("?x=1", "is no parameter of this request, which takes `verbose`"),
-        ("?verbose=yes", "has to be `true` or `false`, or to stand without a value"),
-        ("?verbose&verbose", "stands more than once"),
+        ("?verbosely", "is not a parameter of this request; did you mean `verbose`?"),
+        ("?Verbose", "is not a parameter of this request; did you mean `verbose`?"),
+        ("?x=1", "is not a parameter of this request, which takes `verbose`"),
+        ("?verbose=yes", "has to be `true` or `false`, or without a value"),
+        ("?verbose&verbose", "is given more than once"),
     ] {
         let answer = app.get(&format!("/readyz{query}")).await;
         answer.assert_problem(400, "invalid-query", "notApplied");

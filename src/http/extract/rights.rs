@@ -3,7 +3,7 @@
 use crate::domain::{AttributeKey, ClientRights, ParticipantSelector, Patch, Violation};
 use crate::error::{Error, ErrorCode, RequestFailure};
 use crate::http::problem::Problem;
-use crate::http::query::shortened;
+use crate::http::shorten::shortened;
 use crate::http::violations::ViolationList;
 
 /// Refuses a selector or keys that the client may not use. The problem lists all refused keys.

@@ -1,4 +1,4 @@
-//! What the middleware contributes to the audit of writes: who asked, and how it was answered.
+//! The part of the middleware in the audit of writes: the origin of a request and its response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,22 +6,22 @@ use std::time::Duration;
 use axum::extract::{MatchedPath, Request};
 use tokio::time::{Instant, timeout_at};
 
-use super::LoggedResult;
 use crate::http::auth::RequestAuthentication;
+use crate::http::logged_result::LoggedResult;
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::state::AppState;
 use crate::ports::{AuditEntry, RequestContext, RequestOrigin, ResponseSummary};
 
-/// How long after its deadline an answer may wait for its record.
+/// How long after its deadline a response may wait for its audit record.
 const RECORD_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The dossier of a write of attributes, where writes are recorded. One that goes no further for who
-/// asks is only counted.
+/// The audit entry of a write of attributes, if the audit is enabled. A write that authentication
+/// refuses is only counted.
 pub(super) fn open(
     state: &AppState,
     request: &Request,
-    asks: &RequestAuthentication,
+    authentication: &RequestAuthentication,
     request_id: &str,
 ) -> Option<AuditEntry> {
     let audit = state.ops.audit.as_ref()?;
@@ -29,12 +29,12 @@ pub(super) fn open(
     if request.method().is_safe() || !paths::is_of_attributes(pattern.as_str()) {
         return None;
     }
-    if let Some(refusal) = &asks.refusal {
+    if let Some(refusal) = &authentication.refusal {
         audit.refused(refusal.code());
         return None;
     }
     let caller = RequestOrigin {
-        client: asks.client.known_name().map(str::to_owned),
+        client: authentication.client.known_name().map(str::to_owned),
         address: peer_of(request).map(|peer| peer.address.ip()),
         request_id: request_id.to_owned(),
         method: request.method().to_string(),
@@ -43,23 +43,23 @@ pub(super) fn open(
     Some(AuditEntry::new(Arc::clone(audit), caller, conversation))
 }
 
-/// Has an answer recorded. Ends when it may leave; a disk that hangs delays it to little more than its
-/// deadline.
+/// Records a response, and returns when the response may be sent. A blocked disk delays it at most
+/// [`RECORD_TIMEOUT`] beyond its deadline.
 pub(super) async fn answered(context: &RequestContext, result: LoggedResult) {
     if let Some(audit_entry) = context.audit_entry() {
-        let recorded = audit_entry.answered(ending(context, result));
+        let recorded = audit_entry.answered(summary(context, result));
         let _ = timeout_at(context.deadline().max(Instant::now()) + RECORD_TIMEOUT, recorded).await;
     }
 }
 
-/// Has it recorded that the client hung up, unless somebody still works for him.
+/// Records that the client disconnected, unless its write is still in progress.
 pub(super) fn hung_up(context: &RequestContext, result: LoggedResult) {
     if let Some(audit_entry) = context.audit_entry() {
-        audit_entry.client_disconnected(ending(context, result));
+        audit_entry.client_disconnected(summary(context, result));
     }
 }
 
-fn ending(context: &RequestContext, result: LoggedResult) -> ResponseSummary {
+fn summary(context: &RequestContext, result: LoggedResult) -> ResponseSummary {
     let LoggedResult { status, effect, code } = result;
     let correlation_id = context.correlation_id();
     ResponseSummary {

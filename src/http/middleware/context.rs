@@ -1,4 +1,4 @@
-//! Opens the context of a request: who asks, until when, in which trace, and what is recorded.
+//! Opens the context of a request: its client, deadline, trace and audit entry.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderMap;
@@ -11,21 +11,27 @@ use crate::http::{flat, paths};
 use crate::ports::TraceSpan;
 use crate::telemetry::SpanExport;
 
-/// Puts the [`HttpRequestContext`] into the extensions of the request. Needs the [`RequestAuthentication`] there.
+/// Stores the [`HttpRequestContext`] in the extensions of the request. Requires a
+/// [`RequestAuthentication`] there.
 pub(super) async fn open(State(state): State<AppState>, mut request: Request) -> Request {
-    let asks = request.extensions().get::<RequestAuthentication>().cloned().unwrap_or_default();
+    let authentication =
+        request.extensions().get::<RequestAuthentication>().cloned().unwrap_or_default();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let pattern = route.as_ref().map(MatchedPath::as_str);
     let is_api = pattern.is_some_and(paths::is_api);
     let span = span_of(request.headers(), state.ops.spans.as_ref().filter(|_| is_api));
-    let mut request_context =
-        HttpRequestContext::open(request.headers(), &state.settings, asks.client.clone(), span);
+    let mut request_context = HttpRequestContext::open(
+        request.headers(),
+        &state.settings,
+        authentication.client.clone(),
+        span,
+    );
     request_context.flat =
         flat::FlatRequest::from_request(pattern, request.uri().query(), request.method().is_safe());
-    // A client without rights cannot displace what is kept of others.
-    let is_kept = state.ops.recent.is_some() && asks.refusal.is_none();
+    // A refused request must not displace stored requests of other clients.
+    let is_kept = state.ops.recent.is_some() && authentication.refusal.is_none();
     let is_exported = request_context.context.span().is_some_and(|span| span.spans().is_some());
-    let audit_entry = audit::open(&state, &request, &asks, &request_context.request_id);
+    let audit_entry = audit::open(&state, &request, &authentication, &request_context.request_id);
     request_context.context = request_context
         .context
         .with_attempt_log(is_kept || is_exported)
@@ -34,7 +40,7 @@ pub(super) async fn open(State(state): State<AppState>, mut request: Request) ->
     request
 }
 
-/// The place of the request in a trace: below the client's span, or, without export, that span itself.
+/// The span of the request: a child of the client's span, or without export the client's span itself.
 fn span_of(headers: &HeaderMap, spans: Option<&SpanExport>) -> Option<TraceSpan> {
     let given = traceparent(headers);
     match spans {

@@ -1,4 +1,4 @@
-//! Headers of an answer that depend on its request.
+//! Response headers that depend on the request.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{ACCEPT, CONNECTION, VARY};
@@ -16,8 +16,8 @@ use crate::ports::RequestPhase;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Adds `Vary` to negotiated answers, `Connection: close` where the connection is of no more use, and
-/// to answers of the API `Cache-Control`, `Preference-Applied` and `Server-Timing`.
+/// Adds `Vary` to negotiated responses, and `Connection: close` if the connection cannot be reused.
+/// API responses also get `Cache-Control`, `Preference-Applied` and `Server-Timing`.
 pub(super) async fn add(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let Some(request_context) = HttpRequestContext::of(&request).cloned() else {
         return next.run(request).await;
@@ -32,7 +32,7 @@ pub(super) async fn add(State(state): State<AppState>, request: Request, next: N
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if is_negotiated {
-        // Also of a 304 and of a refusal: the next answer depends on it as well.
+        // Also on a 304 and on an error: the next response depends on `Accept` as well.
         headers.append(VARY, ACCEPT.into());
     }
     if paths::is_api(route) {
@@ -47,7 +47,7 @@ pub(super) async fn add(State(state): State<AppState>, request: Request, next: N
     response
 }
 
-/// Where the time of the request went.
+/// How the request spent its time.
 fn timing(request_context: &HttpRequestContext) -> String {
     let spent =
         RequestPhase::ALL.map(|phase| (phase.as_str(), request_context.context.spent(phase)));

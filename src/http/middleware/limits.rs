@@ -1,6 +1,6 @@
-//! How many requests are under way: counted for a drain, bounded for each address and each client.
+//! Counts requests in progress for the drain, and limits them per address and per client.
 //!
-//! Only requests of the API count. Probes and documents are answered in any case.
+//! Only API requests count. Probes and documents are always served.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 use crate::http::request_context::HttpRequestContext;
 use crate::http::state::AppState;
 
-/// Holds a token while the request is under way; a drain waits until none is held.
+/// Holds a token while the request is in progress. A drain waits until all tokens are released.
 pub(super) async fn count_in_flight(
     State(state): State<AppState>,
     request: Request,
@@ -23,7 +23,7 @@ pub(super) async fn count_in_flight(
     next.run(request).await
 }
 
-/// Refuses requests of the API while the process stops.
+/// Refuses API requests while the process is shutting down.
 pub(super) async fn refuse_while_draining(
     State(state): State<AppState>,
     request: Request,
@@ -35,7 +35,7 @@ pub(super) async fn refuse_while_draining(
     Ok(next.run(request).await)
 }
 
-/// Refuses one request too many of an address behind a proxy, or of a client.
+/// Refuses requests over the limit of an address behind a proxy, or of a client.
 pub(super) async fn limit_concurrency(
     State(state): State<AppState>,
     request: Request,

@@ -1,4 +1,4 @@
-//! Logs, counts, traces and audits each request exactly once, also where the client hangs up.
+//! Logs, counts, traces and audits each request exactly once, also if the client disconnects.
 
 use std::net::IpAddr;
 
@@ -13,34 +13,23 @@ use super::audit;
 use crate::domain::ConversationId;
 use crate::error::{Effect, ErrorCode};
 use crate::http::auth::RequestAuthentication;
+use crate::http::logged_result::LoggedResult;
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::request_context::HttpRequestContext;
 use crate::http::state::AppState;
 use crate::telemetry::{AccessRecord, HttpRequestMetrics, RecentRequest, RequestOrigin};
 
-/// Longer names of methods are cut where they are kept or logged.
+/// Longer method names are truncated in logs and in the trace.
 const MAX_METHOD_BYTES: usize = 32;
 
-/// The status in logs and metrics of a request whose client hung up; nginx's number.
+/// The status in logs and metrics of a request whose client disconnected, as in nginx.
 const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
 };
 
-/// What logs, metrics and the audit show of an answer, as an extension of it. An answer without it
-/// shows its own status, and changed nothing.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::http) struct LoggedResult {
-    /// The status; the flat form answers 200 in its place.
-    pub status: StatusCode,
-    /// Whether anything was changed.
-    pub effect: Effect,
-    /// The code of the error.
-    pub code: Option<ErrorCode>,
-}
-
-/// Reports the request when its answer is complete. The answer leaves once it is on record.
+/// Reports the request when its response is complete. The response is sent after its audit record.
 pub(super) async fn observe(
     State(state): State<AppState>,
     request: Request,
@@ -54,16 +43,16 @@ pub(super) async fn observe(
     response
 }
 
-/// A request under way. If it is dropped unfinished, the client hung up.
+/// A request in progress. If it is dropped unfinished, the client disconnected.
 struct RequestGuard {
     state: AppState,
     request_context: HttpRequestContext,
     method: Method,
     uri: Uri,
     route: Option<MatchedPath>,
-    /// Where it came from, as far as that is known.
+    /// Address of the client, if known.
     address: Option<IpAddr>,
-    /// Who asked, if the request is kept for debugging.
+    /// Origin of the request, if the request is stored for debugging.
     arrival: Option<RequestOrigin>,
     is_finished: bool,
 }
@@ -71,8 +60,9 @@ struct RequestGuard {
 impl RequestGuard {
     fn new(state: AppState, request: &Request) -> Option<Self> {
         let extensions = request.extensions();
-        let is_refused =
-            extensions.get::<RequestAuthentication>().is_some_and(|asks| asks.refusal.is_some());
+        let is_refused = extensions
+            .get::<RequestAuthentication>()
+            .is_some_and(|authentication| authentication.refusal.is_some());
         let is_kept = state.ops.recent.is_some() && !is_refused;
         Some(Self {
             request_context: HttpRequestContext::of(request)?.clone(),
@@ -86,7 +76,7 @@ impl RequestGuard {
         })
     }
 
-    /// Reports the answer. Ends when the audit has it, or gives up on that.
+    /// Reports the response. Returns when the audit recorded it, or timed out.
     async fn finish(mut self, result: LoggedResult) {
         self.is_finished = true;
         self.report(result);
@@ -101,7 +91,7 @@ impl RequestGuard {
         paths::conversation_of(self.uri.path())
     }
 
-    /// The method as logged. Clients can make up long ones; all are ASCII.
+    /// The method as logged. A client can invent long methods; all are ASCII.
     fn logged_method(&self) -> &str {
         let method = self.method.as_str();
         &method[..method.len().min(MAX_METHOD_BYTES)]
@@ -145,13 +135,13 @@ impl RequestGuard {
         self.keep(result, &record);
     }
 
-    /// Probes and scrapers ask all the time, which matters only if they are refused.
+    /// Probes and scrapers are frequent, and interesting only if they fail.
     fn level(&self, code: Option<ErrorCode>) -> Level {
         let is_probe = self.route().is_some_and(paths::is_probed);
         if is_probe && code.is_none() { Level::DEBUG } else { Level::INFO }
     }
 
-    /// Keeps it for debugging, if it was about a conversation and not a look at what is kept.
+    /// Stores the request for debugging, if it names a conversation and is not itself a trace.
     fn keep(&self, result: LoggedResult, record: &AccessRecord<'_>) {
         let (Some(recent), Some(arrival)) = (&self.state.ops.recent, &self.arrival) else { return };
         let route = self.route().filter(|route| *route != paths::TRACE);
@@ -177,7 +167,7 @@ impl Drop for RequestGuard {
         if self.is_finished {
             return;
         }
-        // A write goes on without its client, so its effect is open.
+        // A write continues without its client, so its effect is unknown.
         let may_write = self.is_api() && !self.method.is_safe();
         let effect = if may_write { Effect::Unknown } else { Effect::NotApplied };
         let result = LoggedResult { status: CLIENT_CLOSED_REQUEST, effect, code: None };

@@ -1,4 +1,4 @@
-//! A panic in a handler becomes a problem like any other.
+//! Turns a panic in a handler into a problem.
 
 use std::any::Any;
 
@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::http::problem::Problem;
 
-/// The answer to a request whose handler panicked. The panic hook has logged the place.
+/// The response to a request whose handler panicked. The panic hook has logged the location.
 pub(super) fn respond(_payload: Box<dyn Any + Send>) -> Response {
     Problem::panicked().into_response()
 }

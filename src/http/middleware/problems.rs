@@ -1,7 +1,7 @@
-//! Errors leave as problem details, or in the flat form where the request asked for that.
+//! Writes errors as problem details, or in the flat form if the request asked for it.
 //!
-//! A handler or layer returns a [`Problem`]. Only here it is completed: with the path, the id of the
-//! request, and what the request spent.
+//! A handler or layer returns a [`Problem`]. This layer adds the path, the request id, and the number
+//! of upstream calls.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::response::Parts;
@@ -9,8 +9,8 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::LoggedResult;
 use crate::error::{Effect, ErrorCode};
+use crate::http::logged_result::LoggedResult;
 use crate::http::negotiate::PATCHES;
 use crate::http::paths;
 use crate::http::problem::{Problem, ProblemContext};
@@ -20,7 +20,7 @@ use crate::http::state::AppState;
 
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
-/// Writes the problem of an answer as its body, and leaves a [`LoggedResult`].
+/// Writes the problem of a response as its body, and stores a [`LoggedResult`] in the extensions.
 pub(super) async fn render(
     State(state): State<AppState>,
     request: Request,
@@ -45,12 +45,12 @@ pub(super) async fn render(
         upstream_calls: request_context.context.calls(),
         total_bytes: state.settings.total_bytes,
     };
-    // A safe method changes nothing, whatever a panic leaves open.
+    // A safe method changes nothing, even if it panics.
     let effect = if method.is_safe() { Effect::NotApplied } else { problem.effect() };
     let problem = problem.with_effect(effect);
     let conversation = paths::conversation_of(uri.path());
     let flat = request_context.flat.as_deref();
-    let flat = flat.and_then(|ask| ask.problem(&problem, conversation, &mut parts));
+    let flat = flat.and_then(|form| form.problem(&problem, conversation, &mut parts));
     let body = flat.unwrap_or_else(|| problem.write(&about, &mut parts));
     add_accept_patch(&problem, &method, route.as_ref(), &mut parts);
     let (status, code) = (problem.status(), Some(problem.code()));
@@ -58,7 +58,7 @@ pub(super) async fn render(
     Response::from_parts(parts, body)
 }
 
-/// Says what a PATCH may be, to a client that sent something else or another method.
+/// Adds `Accept-Patch` if a PATCH had the wrong type, or if the method is not supported.
 fn add_accept_patch(
     problem: &Problem,
     method: &Method,

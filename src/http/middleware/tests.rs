@@ -20,9 +20,17 @@ use crate::http::paths;
 use crate::app::{App, RequestLimiter};
 use crate::http::{
     EtagKey, HealthCheck, HttpSettings, OpenApiFiles, OpsState, ReadinessProvider, ReadinessReport,
-    router,
+    openapi, router,
 };
 use crate::telemetry::{AccessLog, CapturedLog, LogLineFormat, LogWriter, ServiceMetrics};
+
+fn documents(public_url: &'static str) -> OpenApiFiles {
+    OpenApiFiles::new(
+        public_url,
+        || openapi::yaml(public_url, false),
+        || openapi::json(public_url, false),
+    )
+}
 
 const ID: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
 
@@ -36,7 +44,7 @@ impl ReadinessProvider for Switch {
             checks: vec![HealthCheck {
                 name: "drain",
                 ok: !self.draining(),
-                detail: "as told".to_owned(),
+                detail: "drain".to_owned(),
             }],
         }
     }
@@ -64,7 +72,7 @@ impl Service {
                 access: AccessLog::new(sink, LogLineFormat::Json, Some(tracing::Level::TRACE)),
                 spans: None,
                 recent: None,
-                documents: OpenApiFiles::default(),
+                documents: documents(""),
                 audit: None,
                 requests: Arc::new(RequestLimiter::new(2)),
                 address_limiter: None,
@@ -167,7 +175,7 @@ async fn everything_the_framework_refuses_is_a_problem() {
     assert_eq!(answer.header("allow"), Some("GET,HEAD,PUT,PATCH"));
 }
 
-/// What a write gets wrong: query, headers, body; and the status and code of the answer.
+/// A bad write: query, headers and body, then the status and code of the response.
 type ProblemViolation =
     (&'static str, &'static [(&'static str, &'static str)], &'static str, u16, &'static str);
 
@@ -203,7 +211,7 @@ async fn a_bad_write_is_refused_before_the_use_case_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_is_a_408_and_names_the_preference() {
+async fn a_body_that_does_not_arrive_is_a_408() {
     let service = Service::new();
     let end = std::future::pending::<Option<Result<HeaderMap, std::convert::Infallible>>>();
     let body = Body::new(http_body_util::Full::from("{").with_trailers(end));
@@ -230,11 +238,11 @@ async fn operations_answer_and_head_works() {
         assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
         assert_eq!(service.line()["effect"], serde_json::Value::Null);
     }
-    let figures = service.answer(request("GET", "/metrics", &[], "")).await;
+    let metrics = service.answer(request("GET", "/metrics", &[], "")).await;
     let counted = r#"http_requests_total{method="HEAD",route="/livez",status="200"} 1"#;
-    assert!(figures.body.contains(counted), "{}", figures.body);
+    assert!(metrics.body.contains(counted), "{}", metrics.body);
     assert!(
-        figures
+        metrics
             .header("content-type")
             .is_some_and(|kind| kind.starts_with("application/openmetrics-text"))
     );
@@ -301,7 +309,7 @@ async fn ids_preferences_and_times_are_in_headers_and_log() {
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_is_logged_and_let_go() {
+async fn a_client_that_disconnects_is_logged_and_released() {
     let service = Service::new();
     let router = Router::new()
         .route("/v1/hangs", get(std::future::pending::<()>).put(std::future::pending::<()>));
@@ -316,7 +324,7 @@ async fn a_caller_that_hangs_up_is_logged_and_let_go() {
 }
 
 #[tokio::test]
-async fn a_drain_can_wait_for_requests_under_way() {
+async fn a_drain_can_wait_for_requests_in_progress() {
     let service = Service::new();
     let tracker = service.state.ops.in_flight.clone();
     let seen = tracker.clone();
@@ -385,15 +393,15 @@ async fn one_request_too_many_is_refused_and_slots_are_freed() {
 }
 
 #[tokio::test]
-async fn links_begin_with_the_public_url_where_there_is_one() {
+async fn links_begin_with_the_public_url() {
     let mut service = Service::new();
-    let ops = Arc::get_mut(&mut service.state.ops).expect("nobody else has it");
-    ops.documents = OpenApiFiles::new("https://gateway.example/x", false);
+    let ops = Arc::get_mut(&mut service.state.ops).expect("the only reference");
+    ops.documents = documents("https://gateway.example/x");
     let problem = service.answer(request("GET", "/nothing", &[], "")).await.problem();
     assert_eq!(problem["type"], "https://gateway.example/x/problems/not-found");
     assert_eq!(problem["instance"], "https://gateway.example/x/nothing");
-    let told = service.answer(request("GET", "/", &[], "")).await.body;
-    assert_eq!(told.matches("\"https://gateway.example/x/").count(), 7, "{told}");
+    let root = service.answer(request("GET", "/", &[], "")).await.body;
+    assert_eq!(root.matches("\"https://gateway.example/x/").count(), 7, "{root}");
     let yaml = service.answer(request("GET", "/openapi.yaml", &[], "")).await.body;
     assert!(yaml.contains("servers:\n- url: https://gateway.example/x\n"), "{yaml}");
 }

@@ -1,7 +1,7 @@
-//! What types do not tell of parameters and bodies: patterns, lengths, words.
+//! Constraints on parameters and bodies that Rust types cannot express: patterns, lengths, words.
 //!
-//! With them a generated client refuses what the service would refuse, and a generator of tests knows
-//! what it has to take. Kept by name, so that the same parameter is described alike everywhere.
+//! With them, a generated client rejects what the gateway would reject, and a test generator makes
+//! valid requests. They are keyed by name, so that a parameter is described the same way everywhere.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use utoipa::openapi::{RefOr, Required, Schema};
 
 use super::text;
 use crate::error::Effect;
-use crate::http::query::SWITCH;
+use crate::http::query::SWITCH_VALUES;
 
-/// A word with an optional position, or a UUID. Of all and of the first there is one.
+/// A word with an optional position, or a UUID. `all` and `first` take no position.
 const READ_SELECTOR: &str = "^(?!([aA][lL]{2}|[fF][iI][rR][sS][tT]):)([A-Za-z]{1,40}(:(first|last))?|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$";
 
-/// The same, but not all.
+/// The same without `all`.
 const WRITE_SELECTOR: &str = "^(?![aA][lL]{2}(:|$)|[fF][iI][rR][sS][tT]:)([A-Za-z]{1,40}(:(first|last))?|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$";
 
 /// A list without an empty part.
@@ -27,13 +27,14 @@ const KEYS: &str = "^[^,]+(,[^,]+)*$";
 /// `*`, or entity tags as `ETag` has them.
 const TAGS: &str = r#"^(\*|(W/)?"[!#-~\u0080-\u00ff]*"(, *(W/)?"[!#-~\u0080-\u00ff]*")*)$"#;
 
-/// Options without an example: pages fill it in, and would then send what nobody asked for.
-const CHANGES_MUCH: [&str; 6] = ["keys", "verify", "view", "format", "If-Match", "If-None-Match"];
+/// Options without an example. Swagger UI prefills examples, and these would change the request.
+const WITHOUT_EXAMPLE: [&str; 6] =
+    ["keys", "verify", "view", "format", "If-Match", "If-None-Match"];
 
 /// Anything but control characters.
 const KEY: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 
-/// Sharpens an operation.
+/// Adds the constraints to the parameters of an operation.
 pub(super) fn operation(operation: &mut Operation, method: &Method) {
     let of_all = operation.operation_id.as_deref() == Some("getAttributes");
     for parameter in operation.parameters.iter_mut().flatten() {
@@ -41,7 +42,7 @@ pub(super) fn operation(operation: &mut Operation, method: &Method) {
         never_null(parameter);
         if let Some(schema) = constraint_for(parameter, method, of_all) {
             parameter.schema = Some(schema.into());
-            if CHANGES_MUCH.contains(&parameter.name.as_str()) {
+            if WITHOUT_EXAMPLE.contains(&parameter.name.as_str()) {
                 let described = ParameterBuilder::from(parameter.clone());
                 *parameter = described.example(None).build();
             }
@@ -54,8 +55,8 @@ pub(super) fn operation(operation: &mut Operation, method: &Method) {
     }
 }
 
-/// A parameter is there or not, and never `null`, though an `Option` comes to that: a generated client
-/// would have a type for what cannot be sent.
+/// Removes `null` from the type of an optional parameter. A query cannot express `null`, and a
+/// generated client would have to handle it.
 fn never_null(parameter: &mut Parameter) {
     if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
         && let SchemaType::Array(kinds) = &schema.schema_type
@@ -79,10 +80,10 @@ fn constraint_for(parameter: &Parameter, method: &Method, of_all: bool) -> Optio
         (ParameterIn::Query, "verify") => Some(word(["none"])),
         (ParameterIn::Query, "view") => Some(word(["flat"])),
         (ParameterIn::Query, "format") => Some(word(["text", "json"])),
-        (ParameterIn::Query, "verbose") => Some(word(SWITCH)),
+        (ParameterIn::Query, "verbose") => Some(word(SWITCH_VALUES)),
         (ParameterIn::Query, "state") => Some(word(["live"])),
         (ParameterIn::Query, "direction") => Some(word(["inbound", "outbound"])),
-        // A read takes one that it cannot understand for one that does not match.
+        // A read treats a malformed tag as one that does not match, so any text is valid there.
         (ParameterIn::Header, "If-Match" | "If-None-Match") if *method != Method::GET => {
             matching(TAGS)
         }
@@ -94,8 +95,8 @@ fn word<const N: usize>(words: [&str; N]) -> Schema {
     text().enum_values(Some(words)).build().into()
 }
 
-/// Whether anything was changed is told in three words for ever. Codes and outcomes name none: v1 may get
-/// new ones, and a generated client would refuse to read them.
+/// Restricts `effect` to its three words, which are fixed. Codes and outcomes get no such list: v1
+/// may add new ones, and a generated client would reject those.
 pub(super) fn answers(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
     let effects = Effect::ALL.map(|effect| Value::from(effect.as_str())).to_vec();
     for schema in ["Problem", "TracedRequest"] {
@@ -107,7 +108,7 @@ pub(super) fn answers(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
     }
 }
 
-/// A member that a schema has beside those of others.
+/// A member of a schema itself or of an inline part of its `allOf`.
 fn own_member<'a>(schema: &'a mut Schema, name: &str) -> Option<&'a mut RefOr<Schema>> {
     match schema {
         Schema::Object(object) => object.properties.get_mut(name),
@@ -122,7 +123,7 @@ fn own_member<'a>(schema: &'a mut Schema, name: &str) -> Option<&'a mut RefOr<Sc
 /// A telephone number, with the separators that people write.
 const NUMBER: &str = r"^([tT][eE][lL]:)?[ .()-]*\+?[ .()-]*([0-9][ .()-]*){1,32}$";
 
-/// Sharpens the body of a search.
+/// Adds the constraints to the body of a search.
 pub(super) fn search(schema: &mut Object) {
     schema.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     for (name, member) in &mut schema.properties {
@@ -138,8 +139,8 @@ pub(super) fn search(schema: &mut Object) {
     }
 }
 
-/// Sharpens the body of a write: no other members, one of two that say the same, and keys as the
-/// service takes them.
+/// Adds the constraints to the body of a write: no unknown members, one of the two equivalent
+/// members, and valid keys.
 pub(super) fn body(schema: &mut Object) {
     schema.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     if schema.properties.contains_key("attributesJson") {

@@ -1,14 +1,14 @@
-//! What can be done next with an answer: links from one operation to another.
+//! Links from the response of one operation to the next operation.
 //!
-//! Generated clients and tests of sequences of requests follow them.
+//! Generated clients and tests of request sequences follow them.
 
 use utoipa::openapi::RefOr;
 use utoipa::openapi::link::{Link, LinkBuilder};
 use utoipa::openapi::path::Operation;
 
-/// One link.
+/// A link from one operation to another.
 struct OperationLink {
-    /// From this answer.
+    /// The operation, and the statuses of its responses that carry the link.
     from: (&'static str, &'static [&'static str]),
     name: &'static str,
     to: &'static str,
@@ -16,7 +16,7 @@ struct OperationLink {
     why: &'static str,
 }
 
-/// There with `debug.enabled` alone.
+/// Exists only with `debug.enabled`.
 const TRACE: &str = "getTrace";
 
 const SAME: (&str, &str) = ("conversationId", "$request.path.conversationId");
@@ -27,29 +27,29 @@ const ALL: &[OperationLink] = &[
         name: "writeIfUnchanged",
         to: "putAttributes",
         with: &[SAME, ("header.If-Match", "$response.header.ETag")],
-        why: "Write, provided that nothing has changed since",
+        why: "Write, provided that the attributes are unchanged",
     },
     OperationLink {
         from: ("putAttributes", &["200", "202"]),
         name: "readBack",
         to: "getAttributes",
         with: &[SAME],
-        why: "Read what stands there now",
+        why: "Read the current attributes",
     },
     OperationLink {
         from: ("putAttributes", &["200", "202"]),
         name: "trace",
         to: TRACE,
         with: &[SAME],
-        why: "See how it came about",
+        why: "See how the gateway processed the write",
     },
 ];
 
-/// Adds its links to the answers of an operation: those to operations that there are.
+/// Adds the links to the responses of an operation. Skips links to operations that do not exist.
 pub(super) fn add(operation: &mut Operation, debug: bool) {
     let name = operation.operation_id.clone().unwrap_or_default();
-    let there = |next: &&OperationLink| next.from.0 == name && (debug || next.to != TRACE);
-    for next in ALL.iter().filter(there) {
+    let exists = |next: &&OperationLink| next.from.0 == name && (debug || next.to != TRACE);
+    for next in ALL.iter().filter(exists) {
         for status in next.from.1 {
             if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(*status) {
                 response.links.insert(next.name.to_owned(), next.link().into());

@@ -1,18 +1,18 @@
-//! Which problems each operation can meet.
+//! The problem codes that each operation can return.
 
 use crate::error::ErrorCode;
 
-/// What can go wrong where one participant is chosen.
+/// Codes of operations that choose one participant.
 const CHOOSING: &[ErrorCode] = &[ErrorCode::ParticipantNotFound, ErrorCode::AmbiguousParticipant];
 
-/// What can go wrong where a conversation is named.
+/// Codes of operations that name a conversation.
 const NAMING: &[ErrorCode] = &[
     ErrorCode::InvalidConversationId,
     ErrorCode::InvalidParticipant,
     ErrorCode::ConversationNotFound,
 ];
 
-/// What can go wrong with every request of the API.
+/// Codes of every operation of the API.
 const COMMON: &[ErrorCode] = &[
     ErrorCode::InvalidQuery,
     ErrorCode::Unauthenticated,
@@ -29,10 +29,10 @@ const COMMON: &[ErrorCode] = &[
     ErrorCode::DeadlineExceeded,
 ];
 
-/// What can go wrong where attributes are named.
+/// Codes of operations that name attributes.
 const TOUCHING: &[ErrorCode] = &[ErrorCode::AttributeNotAllowed, ErrorCode::ParticipantNotAllowed];
 
-/// What can go wrong with a write besides.
+/// Additional codes of writes.
 const WRITING: &[ErrorCode] = &[
     ErrorCode::ReadOnlyClient,
     ErrorCode::InvalidJson,
@@ -51,7 +51,7 @@ const WRITING: &[ErrorCode] = &[
     ErrorCode::AuditUnavailable,
 ];
 
-/// What can go wrong with a look at what was done.
+/// Codes of the trace.
 const TRACING: &[ErrorCode] = &[
     ErrorCode::InvalidConversationId,
     ErrorCode::InvalidQuery,
@@ -62,7 +62,7 @@ const TRACING: &[ErrorCode] = &[
     ErrorCode::ShuttingDown,
 ];
 
-/// What can go wrong with an echo.
+/// Codes of the echo.
 const ECHOING: &[ErrorCode] = &[
     ErrorCode::InvalidJson,
     ErrorCode::Unauthenticated,
@@ -74,7 +74,7 @@ const ECHOING: &[ErrorCode] = &[
     ErrorCode::ShuttingDown,
 ];
 
-/// What can go wrong with a body that is no write.
+/// Additional codes of a search.
 const SEARCHING: &[ErrorCode] = &[
     ErrorCode::InvalidJson,
     ErrorCode::RequestTimeout,
@@ -82,17 +82,17 @@ const SEARCHING: &[ErrorCode] = &[
     ErrorCode::UnsupportedMediaType,
 ];
 
-/// The answer to any request that meets a defect, as a component.
+/// Name of the component for the response to an internal error.
 pub(super) const INTERNAL: &str = "Internal";
 
-/// What can go wrong outside the API, or before a request finds its operation.
+/// Codes outside the API, or before a request is routed to its operation.
 pub(super) const OUTSIDE: [(ErrorCode, &str); 3] = [
     (ErrorCode::NotFound, "NotFound"),
     (ErrorCode::MethodNotAllowed, "MethodNotAllowed"),
     (ErrorCode::Internal, INTERNAL),
 ];
 
-/// What can go wrong with an operation, by its id.
+/// The codes of an operation, by its id.
 pub(super) fn codes_for(operation: &str) -> Vec<ErrorCode> {
     let of_attributes = || [COMMON, NAMING, CHOOSING, TOUCHING].concat();
     match operation {
@@ -119,7 +119,7 @@ pub(super) fn codes_for(operation: &str) -> Vec<ErrorCode> {
     }
 }
 
-/// What can go wrong with a write whose request has no body.
+/// The codes without those that need a request body.
 fn without_body(codes: Vec<ErrorCode>) -> Vec<ErrorCode> {
     let of_bodies = [
         ErrorCode::InvalidJson,

@@ -1,4 +1,4 @@
-//! The problem answers of an operation, each with the example that its code would really give.
+//! The problem responses of an operation, with an example for each code made by the real code.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::http::responses::examples;
 /// Limit of the attributes in the examples; the default.
 const LIMIT: usize = 10_240;
 
-/// The problem answers with these codes, by status.
+/// The problem responses with these codes, by status.
 pub(super) fn responses_for(codes: &[ErrorCode], path: &str) -> BTreeMap<String, Response> {
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in codes {
@@ -70,7 +70,7 @@ fn example_body(code: ErrorCode, path: &str) -> serde_json::Value {
     serde_json::to_value(ProblemBody::new(&problem, &about)).unwrap_or_default()
 }
 
-/// Whether a call to Genesys Cloud comes before this problem.
+/// Whether the gateway calls Genesys Cloud before it returns this problem.
 fn called_upstream(code: ErrorCode) -> bool {
     matches!(problem::status(code).as_u16(), 404 | 409 | 502 | 504)
         && !matches!(code, ErrorCode::NotFound | ErrorCode::UpstreamAuthFailed)

@@ -1,4 +1,4 @@
-//! How a client says who it is, and which operations ask.
+//! The authentication schemes, and the operations that require them.
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{
@@ -13,31 +13,25 @@ const API_KEY: &str = "apiKey";
 const BASIC: &str = "basic";
 const CERTIFICATE: &str = "clientCertificate";
 
-/// Any one of them is enough.
+/// A client needs one of them.
 const SCHEMES: [&str; 4] = [BEARER, API_KEY, BASIC, CERTIFICATE];
 
-/// Describes the ways.
+/// Adds the schemes to the document.
 pub(super) fn describe(components: &mut Components) {
     let http = |scheme, description: &str| {
         let scheme = HttpBuilder::new().scheme(scheme).description(Some(description)).build();
         SecurityScheme::Http(scheme)
     };
     let schemes = [
-        (BEARER, http(HttpAuthScheme::Bearer, "A key that `attribute-gateway new-key` has made")),
+        (BEARER, http(HttpAuthScheme::Bearer, "A key that `attribute-gateway new-key` generated")),
         (
             API_KEY,
             SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
                 "X-API-Key",
-                "The same key in a header of its own",
+                "The same key in its own header",
             ))),
         ),
-        (
-            BASIC,
-            http(
-                HttpAuthScheme::Basic,
-                "The name of the caller as the user, the key as the password",
-            ),
-        ),
+        (BASIC, http(HttpAuthScheme::Basic, "The client's name as user name, its key as password")),
         (
             CERTIFICATE,
             SecurityScheme::MutualTls {
@@ -51,12 +45,12 @@ pub(super) fn describe(components: &mut Components) {
     components.security_schemes.extend(schemes);
 }
 
-/// What the document asks for where an operation says nothing else.
+/// The requirement of an operation that states none itself.
 pub(super) fn required() -> Vec<SecurityRequirement> {
     SCHEMES.iter().map(|name| SecurityRequirement::new(*name, [""; 0])).collect()
 }
 
-/// Marks an operation that needs no credential, or only for a part of what it tells.
+/// Marks an operation that needs no credential, or needs one only for details.
 pub(super) fn mark(operation: &mut Operation, path: &str) {
     if !auth::is_open_path(path) {
         return;

@@ -1,16 +1,16 @@
-//! YAML that readers of version 1.1, such as those of Python and Ruby, take as version 1.2 means it.
+//! YAML that YAML 1.1 parsers, such as those of Python and Ruby, read like YAML 1.2 parsers.
 //!
-//! The serialiser leaves a text plain where YAML 1.2 reads it as a text. Version 1.1 has more forms of
-//! other types: it makes dates of timestamps, numbers of `12:30`, and flags of `yes`. Such texts are
-//! quoted here.
+//! The serialiser leaves a string plain if YAML 1.2 reads it as a string. YAML 1.1 reads some of them
+//! as another type: timestamps as dates, `12:30` as a number, `yes` as a boolean. This module quotes
+//! such strings.
 
-/// Words that YAML 1.1 takes for flags. `true` and `false` are left out, since they are flags.
+/// Words that only YAML 1.1 reads as booleans. `true` and `false` are booleans in both versions.
 const FLAGS: [&str; 6] = ["y", "n", "yes", "no", "on", "off"];
 
-/// The document with quotes around each plain text that YAML 1.1 would read as something else.
+/// The document with quotes around each plain string that YAML 1.1 would read as another type.
 pub(super) fn quoted(document: &str) -> String {
     let mut written = String::with_capacity(document.len());
-    // Indentation of the key that a block of literal text belongs to.
+    // Indentation of the key of the current literal block.
     let mut block = None::<usize>;
     for line in document.split_inclusive('\n') {
         let text = line.trim_end_matches('\n');
@@ -25,7 +25,7 @@ pub(super) fn quoted(document: &str) -> String {
         if scalar.starts_with(['|', '>']) {
             block = Some(indentation);
         }
-        if is_no_text_in_yaml_1_1(scalar) {
+        if is_not_a_string_in_yaml_1_1(scalar) {
             written.push_str(&[&text[..at], "'", scalar, "'", &line[text.len()..]].concat());
         } else {
             written.push_str(line);
@@ -34,7 +34,7 @@ pub(super) fn quoted(document: &str) -> String {
     written
 }
 
-/// Where the scalar of a line begins: behind the dashes of lists and the key.
+/// Where the scalar of a line begins: after the dashes of lists and after the key.
 fn scalar_start(line: &str) -> usize {
     let mut at = line.len() - line.trim_start().len();
     while line[at..].starts_with("- ") {
@@ -45,24 +45,24 @@ fn scalar_start(line: &str) -> usize {
     key.map_or(at, |colon| at + colon + 2)
 }
 
-fn is_no_text_in_yaml_1_1(scalar: &str) -> bool {
+fn is_not_a_string_in_yaml_1_1(scalar: &str) -> bool {
     FLAGS.contains(&scalar.to_ascii_lowercase().as_str())
         || is_date(scalar)
         || is_number_of_yaml_1_1(scalar)
 }
 
-/// `2026-01-07`, with or without a time behind it.
+/// `2026-01-07`, with or without a time.
 fn is_date(scalar: &str) -> bool {
     let date = scalar.split(['T', 't', ' ']).next().unwrap_or_default();
     let parts: Vec<_> = date.split('-').collect();
-    let is_part = |part: &&str, most: usize| {
-        (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    let is_part = |part: &&str, max: usize| {
+        (1..=max).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
     };
     matches!(&parts[..], [year, month, day]
         if year.len() == 4 && is_part(year, 4) && is_part(month, 2) && is_part(day, 2))
 }
 
-/// Sexagesimal and octal numbers, and those with underscores: no number of JSON is written so.
+/// Sexagesimal and octal numbers, and numbers with underscores. JSON numbers never look like that.
 fn is_number_of_yaml_1_1(scalar: &str) -> bool {
     let digits = scalar.strip_prefix(['+', '-']).unwrap_or(scalar);
     let begins = digits.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(quoted(document), document.replace("b: 2026-01-07", "b: '2026-01-07'"));
     }
 
-    /// Readers of both versions have to see the same; the committed document is what they read.
+    /// Parsers of both versions must read the committed document alike.
     #[test]
     fn the_document_has_no_plain_date() {
         let document = crate::http::openapi::yaml("", true);

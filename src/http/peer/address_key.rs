@@ -1,14 +1,14 @@
-//! Whom a connection or a request counts for.
+//! The key by which connections and requests of an address are counted.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Those whose connections and requests count together: an address of version 4, or a network of version 6, of
-/// which a single machine commonly has 2^64 addresses.
+/// Addresses whose connections and requests count together: an IPv4 address, or an IPv6 /64 network,
+/// since a single machine commonly has a whole /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AddressKey(IpAddr);
 
 impl AddressKey {
-    /// Whom connections from this address count for.
+    /// The key of an address.
     pub fn from_address(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(address) if !address.is_loopback() => {

@@ -1,69 +1,69 @@
-//! How many requests of one address behind a trusted proxy are under way.
+//! Limits the concurrent requests of each address behind a trusted proxy.
 //!
-//! Connections of a proxy are those of many clients, and so bounded by no address. Without this, one
-//! host behind it could take up every place there is.
+//! A proxy's connections serve many clients, so no connection limit applies to an address behind it.
+//! Without this limit, one such host could use all request slots.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{AddressKey, PeerInfo};
 
-/// Counts API requests that came by a proxy, by who asks. Cheap to clone.
+/// Counts API requests that came through a proxy, by client address. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AddressLimiter {
-    most: usize,
-    under_way: Arc<Mutex<BTreeMap<AddressKey, usize>>>,
+    max: usize,
+    in_flight: Arc<Mutex<BTreeMap<AddressKey, usize>>>,
 }
 
-/// A request that is counted, until this is dropped.
+/// A counted request. It counts until this value is dropped.
 #[derive(Debug)]
 pub struct AddressSlot {
     address_limiter: AddressLimiter,
     source: AddressKey,
 }
 
-/// So many requests are under way from where it came from that it is refused.
+/// The address already has the maximum number of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressLimitReached;
 
 impl AddressLimiter {
-    /// That many of one address at once, and no more.
-    pub fn new(most: usize) -> Self {
-        Self { most, under_way: Arc::default() }
+    /// Allows `max` concurrent requests per address.
+    pub fn new(max: usize) -> Self {
+        Self { max, in_flight: Arc::default() }
     }
 
-    /// Counts a request if it came by a proxy that told who asks.
+    /// Counts a request, if it came through a proxy that named the client.
     ///
     /// # Errors
-    /// If it is one too many.
+    /// If the address already has the maximum number of requests.
     pub(in crate::http) fn acquire(
         &self,
         peer: Option<&PeerInfo>,
     ) -> Result<Option<AddressSlot>, AddressLimitReached> {
         let Some(peer) = peer.filter(|peer| peer.address != peer.socket) else { return Ok(None) };
         let source = AddressKey::from_address(peer.address.ip());
-        let mut under_way = self.under_way();
-        let of_source = under_way.entry(source).or_default();
-        if *of_source >= self.most {
+        let mut in_flight = self.in_flight();
+        let of_source = in_flight.entry(source).or_default();
+        if *of_source >= self.max {
             return Err(AddressLimitReached);
         }
         *of_source += 1;
-        drop(under_way);
+        drop(in_flight);
         Ok(Some(AddressSlot { address_limiter: self.clone(), source }))
     }
 
-    fn under_way(&self) -> MutexGuard<'_, BTreeMap<AddressKey, usize>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_flight(&self) -> MutexGuard<'_, BTreeMap<AddressKey, usize>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for AddressSlot {
     fn drop(&mut self) {
-        let mut under_way = self.address_limiter.under_way();
-        if let Some(of_source) = under_way.get_mut(&self.source) {
+        let mut in_flight = self.address_limiter.in_flight();
+        if let Some(of_source) = in_flight.get_mut(&self.source) {
             *of_source -= 1;
             if *of_source == 0 {
-                under_way.remove(&self.source);
+                in_flight.remove(&self.source);
             }
         }
     }
@@ -90,17 +90,17 @@ mod tests {
         drop(first);
         assert!(address_limiter.acquire(Some(&one)).is_ok());
         drop(second);
-        assert!(address_limiter.under_way().is_empty(), "nothing is kept of who has gone");
+        assert!(address_limiter.in_flight().is_empty(), "addresses without requests are removed");
     }
 
     #[test]
-    fn who_connects_himself_is_bounded_by_his_connections_alone() {
+    fn direct_connections_are_not_limited_here() {
         let address_limiter = AddressLimiter::new(1);
         let direct = peer("10.0.0.1:1");
         for peer in [Some(&direct), None] {
             let all = [address_limiter.acquire(peer), address_limiter.acquire(peer)];
             assert!(all.iter().all(|member| matches!(member, Ok(None))));
         }
-        assert!(address_limiter.under_way().is_empty());
+        assert!(address_limiter.in_flight().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The JSON of a problem.
+//! The JSON body of a problem.
 
 use std::fmt;
 
@@ -10,32 +10,32 @@ use crate::domain::Violation;
 use crate::error::ErrorCode;
 use crate::http::responses::{CandidateDto, ResolvedParticipantDto, WriteResponse};
 
-/// What the middleware adds to a problem.
+/// The part of a problem that the middleware adds.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct ProblemContext<'a> {
     /// Path of the request.
     pub instance: &'a str,
-    /// What stands before the paths of links.
+    /// Prefix of the paths of links; may be empty.
     pub public_url: &'a str,
     /// Id of the request.
     pub request_id: &'a str,
-    /// Genesys' correlation id of the last call.
+    /// `ININ-Correlation-Id` of the last call.
     pub correlation_id: Option<&'a str>,
-    /// Calls to the platform API.
+    /// Calls to the Genesys Cloud API.
     pub upstream_calls: u32,
-    /// Limit of the attributes in bytes.
+    /// Size limit of the attributes in bytes.
     pub total_bytes: usize,
 }
 
-/// A problem as RFC 9457 has it, with the members that this service adds.
+/// A problem (RFC 9457), with additional members.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Problem)]
 pub(in crate::http) struct ProblemBody<'a> {
-    /// Path of a page that explains the code.
+    /// URL of a page that explains the code.
     #[schema(value_type = String, format = "uri-reference")]
     r#type: TypeRef<'a>,
-    /// Name of the problem, the same for each occurrence.
+    /// Short summary, the same for each problem with this code.
     title: &'static str,
     /// The HTTP status.
     status: u16,
@@ -44,33 +44,33 @@ pub(in crate::http) struct ProblemBody<'a> {
     /// Path of the request.
     #[schema(value_type = String)]
     instance: InstanceRef<'a>,
-    /// Stable name of the problem, to switch on.
+    /// Stable name of the problem, for programs to compare.
     code: &'static str,
-    /// The same as `detail`, under the name that Architect looks for.
+    /// The same as `detail`, under the name that Genesys Architect reads.
     message: &'a str,
     /// Id of the request, as in `X-Request-Id` and the log.
     request_id: &'a str,
     /// `ININ-Correlation-Id` of the last call to Genesys Cloud, if one was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
-    /// Whether the same request can succeed when it is repeated unchanged.
+    /// Whether the same request can succeed if repeated unchanged.
     retryable: bool,
-    /// When to come back, as in `Retry-After`.
+    /// Seconds to wait before a retry, as in `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
     /// Whether attributes were changed: `notApplied`, `applied` or `unknown`.
     effect: &'static str,
-    /// What to do next.
+    /// What the client can do next.
     hint: &'static str,
-    /// Every mistake of the request, up to a hundred.
+    /// The mistakes in the request, at most 100.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<ProblemViolation<'a>>,
-    /// How many more there are, if not all of them are told.
+    /// Number of further mistakes that `errors` omits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     errors_left_out: Option<usize>,
-    /// The participant that was found, if the request came that far.
+    /// The participant that the gateway found before the request failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     participant: Option<&'a ResolvedParticipantDto>,
@@ -83,57 +83,57 @@ pub(in crate::http) struct ProblemBody<'a> {
 pub(in crate::http) struct ProblemViolation<'a> {
     /// A JSON pointer into the body, or the name of a parameter or header.
     pointer: &'a str,
-    /// What is wrong with it; never the value of an attribute.
+    /// What is wrong there; never an attribute value.
     detail: &'a str,
 }
 
-/// Members that only some codes have.
+/// Members that only some codes have; each description starts with its code.
 #[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ProblemMembers)]
 struct ExtraBody<'a> {
-    /// `ambiguous-participant`: those that match.
+    /// `ambiguous-participant`: the participants that match.
     #[serde(skip_serializing_if = "Option::is_none")]
     candidates: Option<&'a [CandidateDto]>,
-    /// `participant-not-found`: the purposes that are there.
+    /// `participant-not-found`: the purposes of the participants in the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     purposes: Option<&'a [String]>,
-    /// `attributes-too-large`: what the merged attributes would take as JSON.
+    /// `attributes-too-large`: size of the merged attributes as JSON, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<usize>,
-    /// `attributes-too-large`: what they may take.
+    /// `attributes-too-large`: the limit in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit_bytes: Option<usize>,
     /// `attributes-too-large`: the largest entries, largest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     largest: Option<Vec<LargeEntry<'a>>>,
-    /// `upstream-rejected`, `participant-not-found` of a PATCH: what Genesys Cloud said.
+    /// `upstream-rejected`, and `participant-not-found` after a PATCH: the response of Genesys Cloud.
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<UpstreamDetail<'a>>,
-    /// `write-superseded`: the members of the answer to a write.
+    /// `write-superseded`: the members of a write response.
     #[serde(flatten)]
     #[schema(ignore)]
     report: Option<WriteResponse>,
 }
 
-/// A large entry of a map.
+/// A large attribute.
 #[derive(Serialize, ToSchema)]
 struct LargeEntry<'a> {
     /// The key.
     key: &'a str,
-    /// Bytes of key and value as JSON.
+    /// Size of key and value as JSON, in bytes.
     bytes: usize,
 }
 
-/// What Genesys Cloud said.
+/// The response of Genesys Cloud.
 #[derive(Serialize, ToSchema)]
 struct UpstreamDetail<'a> {
-    /// HTTP status of its answer.
+    /// The HTTP status.
     status: u16,
-    /// Its error code.
+    /// The error code.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
-    /// Its message; values that were sent are cut out.
+    /// The message, without attribute values.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
 }
@@ -152,7 +152,7 @@ impl Serialize for TypeRef<'_> {
     }
 }
 
-/// A path of this service, as its clients reach it.
+/// Public URL and path of the request.
 struct InstanceRef<'a>(&'a str, &'a str);
 
 impl Serialize for InstanceRef<'_> {
@@ -179,8 +179,8 @@ impl<'a> ProblemBody<'a> {
             effect: inner.effect.as_str(),
             hint: problem.hint(),
             errors: inner.errors.reported().iter().map(ProblemViolation::from).collect(),
-            errors_left_out: Some(inner.errors.omitted()).filter(|left_out| *left_out > 0),
-            // The report of a write names it itself.
+            errors_left_out: Some(inner.errors.omitted()).filter(|omitted| *omitted > 0),
+            // The report of a write already contains the participant.
             participant: problem.report().is_none().then_some(inner.participant.as_ref()).flatten(),
             extra: ExtraBody::new(&inner.extra, about),
         }

@@ -1,5 +1,5 @@
-//! One plausible problem for each code: the examples of the `OpenAPI` document, made by the same
-//! code that makes real ones.
+//! A plausible problem for each code, for the `OpenAPI` document. The code that makes real problems
+//! makes these as well.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -90,7 +90,7 @@ fn mistakes(code: ErrorCode) -> Vec<Violation> {
         ErrorCode::InvalidQuery => {
             vec![Violation::new(
                 "dryrun",
-                "is no parameter of this request; did you mean `dryRun`?",
+                "is not a parameter of this request; did you mean `dryRun`?",
             )]
         }
         ErrorCode::InvalidHeader => vec![Violation::new(
@@ -108,7 +108,7 @@ fn mistakes(code: ErrorCode) -> Vec<Violation> {
     }
 }
 
-/// A failure of a use case with this code.
+/// A use case failure with this code.
 fn failure(code: ErrorCode) -> RequestFailure {
     let effect = match code {
         ErrorCode::WriteSuperseded => Effect::Applied,
@@ -121,7 +121,7 @@ fn failure(code: ErrorCode) -> RequestFailure {
 fn of_request(code: ErrorCode) -> Option<Error> {
     Some(match code {
         ErrorCode::InvalidParticipant => {
-            Error::InvalidParticipant("`all` names nobody in particular; this request needs one")
+            Error::InvalidParticipant("`all` does not name one participant; this request needs one")
         }
         ErrorCode::ConversationNotFound => Error::ConversationNotFound(conversation()),
         ErrorCode::ConversationEnded => Error::ConversationEnded(conversation()),
@@ -195,7 +195,7 @@ fn of_upstream(code: ErrorCode) -> Error {
     }
 }
 
-/// A write that another writer overwrote in part.
+/// A write that another writer partly overwrote.
 pub(in crate::http) fn report() -> WriteReport {
     let attribute = |(key, value)| (AttributeKey::existing(key), AttributeValue::new(value));
     let attributes: AttributeMap = [("crm_customer_id", "CRM-998877"), ("loyalty_tier", "silver")]

@@ -1,4 +1,4 @@
-//! Examples of good answers, for the `OpenAPI` document.
+//! Examples of successful responses, for the `OpenAPI` document.
 
 use serde_json::{Value, json, to_value};
 
@@ -25,7 +25,7 @@ const PARTICIPANT: &str = "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0";
 
 const LIMIT: usize = 10_240;
 
-/// The examples of an answer of an operation in a media type, by name.
+/// Examples of a response of an operation in a media type, each with its name.
 pub(in crate::http) fn examples_for(
     operation: &str,
     status: &str,
@@ -77,7 +77,7 @@ pub(in crate::http) fn examples_for(
     examples.into_iter().filter_map(|(name, value)| Some((name, value.ok()?))).collect()
 }
 
-/// The same for people.
+/// The examples as text.
 fn as_text(operation: &str, status: &str) -> Vec<(&'static str, Value)> {
     match (operation, status) {
         ("getAttributes", "200") => {
@@ -106,7 +106,7 @@ fn one() -> AttributesResponse {
     }
 }
 
-/// Of a write by a data action, proved by its second read-back.
+/// The trace of a write by a data action, verified by its second read-back.
 fn trace() -> Value {
     let attempt = |operation: &str, status: u16, at: f64, wait: f64| {
         json!({

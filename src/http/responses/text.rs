@@ -1,4 +1,4 @@
-//! Attributes as a person reads them.
+//! Attributes as text for a person.
 
 use super::{AllAttributesResponse, AttributeMap, AttributesResponse, CandidateDto};
 use crate::http::response_format::ToText;

@@ -1,11 +1,11 @@
 "use strict";
-// A file of its own, since the page allows no inline script. The URL is relative: the page also works
-// behind a proxy that puts the gateway below a path.
+// In a separate file, since the page allows no inline scripts. The URL is relative, so the page also
+// works behind a proxy that serves the gateway below a path.
 window.ui = SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,
-  // No question to a validator on the internet.
+  // Do not contact the online validator.
   validatorUrl: null,
 });
