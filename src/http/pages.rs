@@ -10,7 +10,7 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::negotiate::{HTML, PLAIN_TEXT, TEXT, quality};
+use super::negotiate::{HTML, JSON, PLAIN_TEXT, TEXT, quality};
 use super::openapi_params::FormatParam;
 use super::problem::Problem;
 use super::query::QueryString;
@@ -20,9 +20,10 @@ use super::text_table::facts;
 use super::{paths, problem};
 use crate::error::ErrorCode;
 
-/// The pages load and run nothing.
-const PAGE_POLICY: HeaderValue =
-    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
+/// The pages load the stylesheet of this origin, and run nothing.
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
 
 /// What this service is, and its most important URLs.
 #[derive(Debug, Serialize, ToSchema)]
@@ -87,11 +88,11 @@ impl ToText for ServiceResponse {
 
 /// Describe the service
 ///
-/// Name, version, and the URLs of the main resources.
+/// Name, version, and the URLs of the main resources. HTML for clients that prefer it, such as browsers.
 #[utoipa::path(get, path = paths::ROOT, operation_id = "getService", tag = "documentation",
     params(FormatParam),
     responses((status = 200, description = "The service and its URLs", content(
-        (ServiceResponse = "application/json"), (String = "text/plain"),
+        (ServiceResponse = "application/json"), (String = "text/plain"), (String = "text/html"),
     ))))]
 pub(super) async fn root(
     State(ops): State<Arc<OpsState>>,
@@ -101,8 +102,14 @@ pub(super) async fn root(
     let mut query = QueryString::read(query.as_deref(), &[FORMAT], &[]);
     let asked = ResponseFormat::asked(&mut query, false);
     query.finish()?;
-    Ok(ResponseFormat::negotiate(asked, &headers)?
-        .respond(&ServiceResponse::new(ops.documents.public_url())))
+    let public_url = ops.documents.public_url();
+    let service = ServiceResponse::new(public_url);
+    let prefers_html =
+        quality(&headers, HTML) > quality(&headers, JSON).max(quality(&headers, TEXT));
+    if asked.is_none() && prefers_html {
+        return Ok(html(landing_page(&service, public_url)));
+    }
+    Ok(ResponseFormat::negotiate(asked, &headers)?.respond(&service))
 }
 
 /// Explain a problem code
@@ -114,6 +121,7 @@ pub(super) async fn root(
         (String = "text/plain"), (String = "text/html"),
     ))))]
 pub(super) async fn problem_page(
+    State(ops): State<Arc<OpsState>>,
     headers: HeaderMap,
     code: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
@@ -122,10 +130,13 @@ pub(super) async fn problem_page(
         .and_then(|Path(code)| ErrorCode::parse(&code))
         .ok_or_else(|| Problem::new(ErrorCode::NotFound, "there is no such problem code"))?;
     if quality(&headers, HTML) > quality(&headers, TEXT) {
-        let policy = [(CONTENT_SECURITY_POLICY, PAGE_POLICY)];
-        return Ok((policy, Html(page_in_html(code))).into_response());
+        return Ok(html(page_in_html(code, ops.documents.public_url())));
     }
     Ok(([(CONTENT_TYPE, PLAIN_TEXT)], page(code)).into_response())
+}
+
+fn html(page: String) -> Response {
+    ([(CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page)).into_response()
 }
 
 fn retryable(code: ErrorCode) -> &'static str {
@@ -146,23 +157,63 @@ fn page(code: ErrorCode) -> String {
     format!("{title}\n\n{facts}\nWhat happened: {cause}\n\nWhat to do: {hint}\n")
 }
 
-fn page_in_html(code: ErrorCode) -> String {
+fn page_in_html(code: ErrorCode, public_url: &str) -> String {
     let [title, cause, hint, status] =
         [code.title(), code.cause(), code.hint(), &problem::status(code).to_string()].map(escaped);
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title></head>\n\
-         <body>\n<h1>{title}</h1>\n<p><code>{code}</code>, status {status}</p>\n\
+    let body = format!(
+        "<nav><a href=\"{home}\">Attribute gateway</a></nav>\n\
+         <h1>{title}</h1>\n<p><code>{code}</code>, status {status}</p>\n\
          <h2>What happened</h2>\n<p>{cause}</p>\n<h2>What to do</h2>\n<p>{hint}</p>\n\
-         <h2>Can I repeat the request?</h2>\n<p>{retryable}</p>\n</body>\n</html>\n",
+         <h2>Can I repeat the request?</h2>\n<p>{retryable}</p>",
+        home = escaped(&format!("{public_url}{}", paths::ROOT)),
         code = code.as_str(),
         retryable = escaped(retryable(code)),
+    );
+    document(&title, &body, public_url)
+}
+
+/// The landing page: what the service is, and its links.
+fn landing_page(service: &ServiceResponse, public_url: &str) -> String {
+    let link = |url: &str, what: &str| {
+        let url = escaped(url);
+        format!("<dt><a href=\"{url}\">{what}</a></dt>\n<dd><code>{url}</code></dd>\n")
+    };
+    let template = |url: &str, what: &str| {
+        format!("<dt>{what}</dt>\n<dd><code>{}</code></dd>\n", escaped(url))
+    };
+    let links = [
+        link(&service.docs, "API documentation"),
+        link(&service.openapi, "OpenAPI document"),
+        link(&service.readiness, "Readiness"),
+        link(&service.metrics, "Metrics"),
+        link(&service.conversations, "Live conversations"),
+        template(&service.attributes, "Attributes of a conversation"),
+        template(&service.problems, "Explanation of an error code"),
+    ];
+    let body = format!(
+        "<h1>Attribute gateway</h1>\n<p>{description}.</p>\n<dl>\n{links}</dl>\n\
+         <p>Version {version}. Metrics and the API need a key where clients are configured.</p>",
+        description = escaped(service.description),
+        links = links.concat(),
+        version = service.version,
+    );
+    document("Attribute gateway", &body, public_url)
+}
+
+/// A page with the stylesheet of the service. `title` and `body` are HTML.
+fn document(title: &str, body: &str, public_url: &str) -> String {
+    let style = escaped(&format!("{public_url}{}", paths::STYLESHEET));
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{title}</title><link rel=\"stylesheet\" href=\"{style}\"></head>\n\
+         <body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 }
 
-/// Text with HTML characters escaped.
+/// Text with HTML characters escaped, also for attributes.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -175,7 +226,7 @@ mod tests {
             let text = page(code);
             assert!(text.starts_with(code.title()), "{text}");
             assert!(text.contains(code.hint()) && text.contains(code.cause()), "{text}");
-            let html = page_in_html(code);
+            let html = page_in_html(code, "");
             for part in [code.title(), code.hint(), code.cause()] {
                 assert!(html.contains(&escaped(part)), "{html}");
             }

@@ -29,6 +29,8 @@ pub const OPENAPI_YAML: &str = "/openapi.yaml";
 pub const OPENAPI_JSON: &str = "/openapi.json";
 /// The documentation page.
 pub const DOCS: &str = "/docs";
+/// The stylesheet of the pages, a file of [`DOCS_FILE`].
+pub const STYLESHEET: &str = "/docs/style.css";
 /// The files of the documentation page.
 pub const DOCS_FILE: &str = "/docs/{file}";
 /// The echo of a request; only with `debug.enabled`.

@@ -21,10 +21,14 @@ use super::problem::Problem;
 use crate::error::ErrorCode;
 
 const PAGE: &str = include_str!("swagger_ui/page.html");
+const STYLE: &str = include_str!("pages/style.css");
 const START: &str = include_str!("swagger_ui/start.js");
 
 /// Name of our own script.
 const START_NAME: &str = "start.js";
+
+/// Name of the stylesheet of all pages.
+const STYLE_NAME: &str = "style.css";
 
 /// The files of Swagger UI that the page needs. Others are not served.
 const FILES: [&str; 4] =
@@ -65,6 +69,10 @@ fn asset(name: &str) -> Option<Response> {
         let script = [(CONTENT_TYPE, "text/javascript")];
         return Some((response_headers(MAX_AGE_ONE_DAY), script, START).into_response());
     }
+    if name == STYLE_NAME {
+        let style = [(CONTENT_TYPE, "text/css")];
+        return Some((response_headers(MAX_AGE_ONE_DAY), style, STYLE).into_response());
+    }
     let name = FILES.iter().find(|known| **known == name)?;
     let config = Arc::new(Config::from(paths::OPENAPI_JSON));
     let file = utoipa_swagger_ui::serve(name, config).ok()??;
@@ -101,7 +109,7 @@ mod tests {
             assert!(asset(name).is_some(), "{name}");
             found += 1;
         }
-        assert_eq!(found, FILES.len() + 1);
+        assert_eq!(found, FILES.len() + 2);
         assert!(asset("swagger-initializer.js").is_none(), "only what is needed is served");
     }
 

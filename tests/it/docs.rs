@@ -68,3 +68,23 @@ async fn the_docs_page_is_self_hosted_under_a_strict_policy() {
     }
     app.get("/docs/swagger-initializer.js").await.assert_problem(404, "not-found", "notApplied");
 }
+
+#[tokio::test(start_paused = true)]
+async fn browsers_get_pages_with_one_stylesheet_and_other_clients_do_not() {
+    let app = TestApp::new().start().await;
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    for path in ["/", "/problems/write-superseded"] {
+        let page = app.get_as(browser, path).await;
+        assert!(page.header("content-type").starts_with("text/html"), "{path}");
+        assert!(page.header("content-security-policy").contains("style-src 'self'"), "{path}");
+        assert!(page.text.contains(r#"<link rel="stylesheet" href="/docs/style.css">"#), "{path}");
+        assert!(page.text.contains("width=device-width"), "readable on a phone: {path}");
+    }
+    assert!(app.get_as(browser, "/").await.text.contains(r#"href="/docs""#));
+    assert!(app.get_as("*/*", "/").await.header("content-type").starts_with("application/json"));
+    let forced = app.get_as(browser, "/?format=text").await;
+    assert!(forced.header("content-type").starts_with("text/plain"));
+    let style = app.get("/docs/style.css").await;
+    assert_eq!(style.header("content-type"), "text/css");
+    assert!(style.text.contains("prefers-color-scheme: dark"));
+}
