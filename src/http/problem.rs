@@ -211,6 +211,7 @@ impl Problem {
 }
 
 /// The status of each code.
+#[expect(clippy::too_many_lines, reason = "one arm for each status")]
 pub(super) const fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidConversationId

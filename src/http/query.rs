@@ -14,7 +14,7 @@ use crate::error::ErrorCode;
 /// The parameter that names a participant. Its mistakes have their own error code.
 const PARTICIPANT: &str = "participant";
 
-/// The values of a switch; an absent value turns the switch on.
+/// The values of a switch. An empty one stands for a switch without a value, which is on.
 pub(super) const SWITCH_VALUES: [&str; 5] = ["", "true", "1", "false", "0"];
 
 /// A query string during parsing. `Debug` shows names only, since values can be personal data.
@@ -30,7 +30,8 @@ impl fmt::Debug for QueryString {
 }
 
 impl QueryString {
-    /// Parses a query that may contain the `known` parameters once each, and `repeatable` ones often.
+    /// Parses a query that may contain each of `known` once, and each of `repeatable` any number of
+    /// times.
     pub(super) fn read(raw: Option<&str>, known: &[&str], repeatable: &[&str]) -> Self {
         Self::read_with(raw, known, repeatable, &[])
     }

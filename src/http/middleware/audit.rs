@@ -33,14 +33,14 @@ pub(super) fn open(
         audit.refused(refusal.code());
         return None;
     }
-    let caller = RequestOrigin {
+    let origin = RequestOrigin {
         client: authentication.client.known_name().map(str::to_owned),
         address: peer_of(request).map(|peer| peer.address.ip()),
         request_id: request_id.to_owned(),
         method: request.method().to_string(),
     };
     let conversation = paths::conversation_of(request.uri().path());
-    Some(AuditEntry::new(Arc::clone(audit), caller, conversation))
+    Some(AuditEntry::new(Arc::clone(audit), origin, conversation))
 }
 
 /// Records a response, and returns when the response may be sent. A blocked disk delays it at most
