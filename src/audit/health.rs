@@ -1,9 +1,10 @@
 //! How the audit fares, and who is told: metrics for each record, the log at the first loss, from
 //! then on now and again, and when it works again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::ports::MetricsRecorder;
@@ -94,6 +95,6 @@ impl AuditHealth {
     }
 
     fn inner(&self) -> MutexGuard<'_, AuditHealthInner> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        self.books.lock()
     }
 }

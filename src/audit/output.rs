@@ -1,8 +1,10 @@
 //! Where lines go.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Takes whole lines. Each is with the operating system when it returns.
 pub trait LineOutput: Send {
@@ -47,7 +49,7 @@ pub struct MemoryOutput {
 impl MemoryOutput {
     /// All that was written.
     pub fn text(&self) -> String {
-        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.bytes.lock();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -62,7 +64,7 @@ impl LineOutput for MemoryOutput {
         if self.full.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(line);
+        self.bytes.lock().extend_from_slice(line);
         Ok(())
     }
 

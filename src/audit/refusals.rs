@@ -3,8 +3,9 @@
 //! Whoever reaches the port can make as many as he likes. A record for each would push true ones out of
 //! the files that are kept, and fill the queue that writes wait for.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::ErrorCode;
 
@@ -33,6 +34,6 @@ impl RefusalCounter {
     }
 
     fn counts(&self) -> MutexGuard<'_, Vec<(ErrorCode, u64)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

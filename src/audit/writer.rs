@@ -1,9 +1,10 @@
 //! From the requests to the output: a queue that is bounded in bytes, and a thread at its end.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::health::AuditHealth;
@@ -62,7 +63,7 @@ impl AuditWriter {
         let (told, answer) = oneshot::channel();
         match &self.way {
             AuditBackend::Direct(output) => {
-                let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut output = output.lock();
                 let _ = told.send(append(&mut **output, &entry, &self.ledger));
             }
             AuditBackend::Thread(sender) => self.queue(sender.as_ref(), entry, told),
@@ -168,7 +169,7 @@ mod tests {
     impl LineOutput for Slow {
         fn append(&mut self, line: &[u8]) -> io::Result<()> {
             self.gate.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
-            self.taken.lock().expect("not poisoned").extend_from_slice(line);
+            self.taken.lock().extend_from_slice(line);
             Ok(())
         }
 
@@ -206,7 +207,7 @@ mod tests {
         let_in.send(()).expect("the thread lives");
         stream.flushed().await;
         assert_eq!(stream.waiting(), 0);
-        assert_eq!(taken.lock().expect("not poisoned").len(), 7);
+        assert_eq!(taken.lock().len(), 7);
     }
 
     #[tokio::test]
@@ -220,7 +221,7 @@ mod tests {
         let_in.send(()).expect("the thread lives");
         let_in.send(()).expect("the thread lives");
         assert_eq!((waits.await, fits.await), (Ok(()), Ok(())));
-        assert_eq!(taken.lock().expect("not poisoned").len(), QUEUE_CAPACITY);
+        assert_eq!(taken.lock().len(), QUEUE_CAPACITY);
         // There is room again.
         let_in.send(()).expect("the thread lives");
         assert_eq!(stream.write(entry(QUEUE_CAPACITY)).await, Ok(()));

@@ -4,8 +4,8 @@
 //! anybody may call there are none of these metrics.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -55,7 +55,7 @@ impl ClientMetrics {
             (BudgetAccount::from(client).id, self.calls.get_or_create_owned(&labels))
         };
         let accounts = clients.map(account).collect();
-        *self.accounts.write().unwrap_or_else(PoisonError::into_inner) = accounts;
+        *self.accounts.write() = accounts;
     }
 
     pub(super) fn answered(&self, client: &str, status: u16) {
@@ -67,7 +67,7 @@ impl ClientMetrics {
         if account == BudgetAccount::SHARED {
             return;
         }
-        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let accounts = self.accounts.read();
         if let Some(calls) = accounts.get(&account.id) {
             calls.inc();
         }

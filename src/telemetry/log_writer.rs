@@ -9,10 +9,11 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -67,7 +68,7 @@ impl LogLosses {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.fault.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.fault.lock()
     }
 }
 
@@ -157,9 +158,10 @@ impl LogWriter {
         let mut buffer = self.shared.lock();
         buffer.urgent = true;
         self.shared.filled.notify_one();
-        let _ = self.shared.emptied.wait_timeout_while(buffer, FLUSH_TIMEOUT, |buffer| {
+        let is_pending = |buffer: &mut LineBuffer| {
             buffer.writing || !buffer.bytes.is_empty() || buffer.dropped > 0
-        });
+        };
+        self.shared.emptied.wait_while_for(&mut buffer, is_pending, FLUSH_TIMEOUT);
     }
 
     fn append(&self, urgent: bool, write: impl FnOnce(&mut Vec<u8>)) {
@@ -188,7 +190,7 @@ impl LogWriter {
 
 impl LogWriterInner {
     fn lock(&self) -> MutexGuard<'_, LineBuffer> {
-        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.buffer.lock()
     }
 
     fn drain_into(&self, mut output: impl Write) {
@@ -235,10 +237,9 @@ impl LogWriterInner {
         let gathering = |buffer: &mut LineBuffer| {
             buffer.bytes.len() < MIN_WRITE_BYTES && !buffer.closed && !buffer.urgent
         };
-        let buffer = self.filled.wait_while(self.lock(), idle);
-        let buffer = buffer.unwrap_or_else(PoisonError::into_inner);
-        let gathered = self.filled.wait_timeout_while(buffer, GATHER_INTERVAL, gathering);
-        let (mut buffer, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = self.lock();
+        self.filled.wait_while(&mut buffer, idle);
+        self.filled.wait_while_for(&mut buffer, gathering, GATHER_INTERVAL);
         std::mem::swap(&mut buffer.bytes, batch);
         *untold += std::mem::take(&mut buffer.dropped);
         buffer.urgent = false;
@@ -331,7 +332,7 @@ impl CapturedLog {
     /// All of it up to now.
     pub fn text(&self) -> String {
         self.sink.flush();
-        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.bytes.lock();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
@@ -355,7 +356,7 @@ struct LogCollector(Arc<Mutex<Vec<u8>>>);
 
 impl Write for LogCollector {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::access_log::WallTime;
@@ -101,7 +102,7 @@ impl RecentRequests {
     /// Keeps a request, in the place of the oldest if there is no other.
     pub fn add(&self, request: RecentRequest) {
         let bytes = request.bytes();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         while kept.requests.len() >= MAX_REQUESTS || kept.bytes + bytes > MAX_BYTES {
             let Some((freed, _)) = kept.requests.pop_front() else { break };
             kept.bytes -= freed;
@@ -112,7 +113,7 @@ impl RecentRequests {
 
     /// The last ones about a conversation, the newest first, and how many more there are.
     pub fn about(&self, conversation: ConversationId) -> (Vec<Arc<RecentRequest>>, usize) {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.lock();
         let requests = kept.requests.iter().rev().map(|(_, request)| request);
         let mut about = requests.filter(|request| request.conversation == conversation);
         let told = about.by_ref().take(MAX_SHOWN).cloned().collect();
@@ -176,7 +177,7 @@ mod tests {
             }
             ring.add(RecentRequest { context, ..request(id, number) });
         }
-        let kept = ring.0.lock().expect("no panic");
+        let kept = ring.0.lock();
         assert!(kept.bytes <= MAX_BYTES && kept.bytes > MAX_BYTES / 10 * 9, "{}", kept.bytes);
         let sum: usize = kept.requests.iter().map(|(_, request)| request.bytes()).sum();
         assert_eq!(sum, kept.bytes);
