@@ -6,9 +6,9 @@
 
 mod access_log;
 mod budget;
-mod cached_family;
 mod clients;
 mod connections;
+mod labels;
 mod log_writer;
 mod metrics;
 mod panic;

@@ -5,12 +5,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::cached_family::{CachedFamily, OperationLabels};
+use super::labels::OperationLabels;
 use crate::ports::PlatformOperation;
 
 /// What became of the budget.
 pub(super) struct BudgetMetrics {
-    throttled: CachedFamily<OperationLabels, Counter>,
+    throttled: Family<OperationLabels, Counter>,
     refused: Counter,
     room: Gauge,
     shut: Gauge,
@@ -19,7 +19,7 @@ pub(super) struct BudgetMetrics {
 impl BudgetMetrics {
     pub(super) fn new() -> Self {
         Self {
-            throttled: CachedFamily::new(PlatformOperation::ALL.len(), Family::default()),
+            throttled: Family::default(),
             refused: Counter::default(),
             room: Gauge::default(),
             shut: Gauge::default(),
@@ -27,7 +27,7 @@ impl BudgetMetrics {
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
-        let throttled = self.throttled.family.clone();
+        let throttled = self.throttled.clone();
         registry.register("upstream_throttled", "Answers 429 of Genesys Cloud", throttled);
         registry.register(
             "rate_limit_refused",
@@ -47,10 +47,7 @@ impl BudgetMetrics {
     }
 
     pub(super) fn throttled(&self, operation: PlatformOperation) {
-        let labels = || OperationLabels { operation: operation.as_str() };
-        self.throttled.with(Some(operation as usize), labels, |counter| {
-            counter.inc();
-        });
+        self.throttled.get_or_create(&OperationLabels::new(operation)).inc();
     }
 
     pub(super) fn refused(&self) {

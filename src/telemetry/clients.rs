@@ -60,7 +60,7 @@ impl ClientMetrics {
 
     pub(super) fn answered(&self, client: &str, status: u16) {
         let labels = AnswerLabels { client: client.to_owned(), status };
-        self.requests.get_or_create_owned(&labels).inc();
+        self.requests.get_or_create(&labels).inc();
     }
 
     pub(super) fn called(&self, account: BudgetAccount) {

@@ -112,7 +112,7 @@ impl ConnectionMetrics {
 
     pub(super) fn reloaded(&self, taken: bool) {
         let outcome = if taken { "taken" } else { "refused" };
-        self.reloads.get_or_create_owned(&TakenLabels { outcome }).inc();
+        self.reloads.get_or_create(&TakenLabels { outcome }).inc();
     }
 
     pub(super) fn expires(&self, at: i64) {
@@ -120,6 +120,6 @@ impl ConnectionMetrics {
     }
 
     pub(super) fn ended(&self, ended: CloseReason) {
-        self.ended.get_or_create_owned(&ReasonLabels { reason: ended.as_str() }).inc();
+        self.ended.get_or_create(&ReasonLabels { reason: ended.as_str() }).inc();
     }
 }

@@ -17,11 +17,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::budget::BudgetMetrics;
-use super::cached_family::{
-    CachedFamily, EndpointLabels, RequestLabels, RouteLabels, count, seconds,
-};
 use super::clients::ClientMetrics;
 use super::connections::{CloseReason, ConnectionMetrics};
+use super::labels::{RequestLabels, RouteLabels, seconds};
 use super::log_writer::LogLosses;
 use super::process;
 use super::upstream::UpstreamMetrics;
@@ -30,9 +28,6 @@ use crate::domain::{Client, KeyOutcome};
 use crate::ports::{AttemptOutcome, BudgetAccount, MetricsRecorder, PlatformOperation};
 
 const PREFIX: &str = "attribute_gateway";
-
-/// Label of requests that no route took, since clients can make paths up.
-const UNMATCHED: &str = "unmatched";
 
 /// All metrics of one service. Cheap to clone.
 #[derive(Clone)]
@@ -56,8 +51,8 @@ pub struct HttpRequestMetrics<'a> {
 struct MetricsInner {
     registry: Registry,
     routes: &'static [&'static str],
-    requests: CachedFamily<RequestLabels, Counter>,
-    request_seconds: CachedFamily<RouteLabels, Histogram>,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<RouteLabels, Histogram>,
     upstream: UpstreamMetrics,
     budget: BudgetMetrics,
     clients: ClientMetrics,
@@ -76,18 +71,11 @@ struct MetricsInner {
 impl ServiceMetrics {
     /// Fresh metrics, all at zero. `routes` are the patterns that requests can match.
     pub fn new(routes: &'static [&'static str]) -> Self {
-        let endpoints = EndpointLabels::slots(routes.len());
         let mut metrics = MetricsInner {
             registry: Registry::with_prefix(PREFIX),
             routes,
-            requests: CachedFamily::new(
-                EndpointLabels::request_slots(routes.len()),
-                Family::default(),
-            ),
-            request_seconds: CachedFamily::new(
-                endpoints,
-                Family::new_with_constructor(seconds as fn() -> Histogram),
-            ),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
             upstream: UpstreamMetrics::new(),
             budget: BudgetMetrics::new(),
             clients: ClientMetrics::default(),
@@ -107,21 +95,10 @@ impl ServiceMetrics {
 
     /// Counts an answered request.
     pub fn http(&self, request: HttpRequestMetrics<'_>) {
-        let known =
-            request.route.and_then(|route| self.0.routes.iter().position(|known| *known == route));
-        let index = known.unwrap_or(self.0.routes.len());
-        let name = known.map_or(UNMATCHED, |index| self.0.routes[index]);
-        let endpoint = EndpointLabels::new(request.method, index, name);
-        self.0.requests.with(
-            endpoint.request_slot(request.status),
-            || endpoint.request_labels(request.status),
-            count,
-        );
-        self.0.request_seconds.with(
-            Some(endpoint.slot()),
-            || endpoint.labels(),
-            |histogram| histogram.observe(request.took.as_secs_f64()),
-        );
+        let known = |route: &str| self.0.routes.iter().copied().find(|known| *known == route);
+        let labels = RouteLabels::new(request.method, request.route.and_then(known));
+        self.0.requests.get_or_create(&labels.with_status(request.status)).inc();
+        self.0.request_seconds.get_or_create(&labels).observe(request.took.as_secs_f64());
         if let Some(client) = request.client {
             self.0.clients.answered(client, request.status);
         }
@@ -211,9 +188,9 @@ impl MetricsInner {
     }
 
     fn register_http(&mut self) {
-        let requests = self.requests.family.clone();
+        let requests = self.requests.clone();
         self.add("http_requests", "Requests answered", requests);
-        let durations = self.request_seconds.family.clone();
+        let durations = self.request_seconds.clone();
         self.add("http_request_duration_seconds", "From the request head to the answer", durations);
     }
 

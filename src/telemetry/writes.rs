@@ -8,12 +8,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::cached_family::{CachedFamily, OutcomeLabels, seconds};
+use super::labels::{OutcomeLabels, seconds};
 use crate::domain::KeyOutcome;
 
 /// What became of writes, and what they took.
 pub(super) struct WriteMetrics {
-    outcomes: CachedFamily<OutcomeLabels, Counter>,
+    outcomes: Family<OutcomeLabels, Counter>,
     pub(super) visibility_lag: Histogram,
     pub(super) read_backs: Histogram,
     pub(super) keys_lost: Counter,
@@ -30,7 +30,7 @@ pub(super) struct WriteMetrics {
 impl WriteMetrics {
     pub(super) fn new() -> Self {
         Self {
-            outcomes: CachedFamily::new(KeyOutcome::Superseded as usize + 1, Family::default()),
+            outcomes: Family::default(),
             visibility_lag: seconds(),
             read_backs: Histogram::new((0..=12).map(f64::from)),
             keys_lost: Counter::default(),
@@ -46,7 +46,7 @@ impl WriteMetrics {
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
-        let outcomes = self.outcomes.family.clone();
+        let outcomes = self.outcomes.clone();
         registry.register("write_outcomes", "Keys answered, by outcome", outcomes);
         let lost = "Keys that a write did not send, and that were gone after it";
         registry.register("keys_lost", lost, self.keys_lost.clone());
@@ -91,10 +91,7 @@ impl WriteMetrics {
     }
 
     pub(super) fn outcome(&self, outcome: KeyOutcome) {
-        let labels = || OutcomeLabels { outcome: outcome.as_str() };
-        self.outcomes.with(Some(outcome as usize), labels, |counter| {
-            counter.inc();
-        });
+        self.outcomes.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
     }
 
     pub(super) fn waited(&self, time: Duration) {
