@@ -7,7 +7,6 @@
 //! compare the records of two deployments.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use ring::hmac;
 
@@ -51,11 +50,7 @@ impl FingerprintKey {
         context.update(b"\0");
         context.update(value.expose().as_bytes());
         let hash = context.sign();
-        let mut text = String::with_capacity(2 * TAG_BYTES);
-        for byte in &hash.as_ref()[..TAG_BYTES] {
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        hex::encode(&hash.as_ref()[..TAG_BYTES])
     }
 }
 

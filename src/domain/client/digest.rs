@@ -1,8 +1,9 @@
 //! What is kept of a client's key.
 
 use std::fmt;
-use std::hint::black_box;
 use std::str::FromStr;
+
+use subtle::ConstantTimeEq as _;
 
 /// Bytes of a SHA-256.
 const BYTES: usize = 32;
@@ -25,15 +26,12 @@ impl KeyDigest {
 
     /// Whether the two are the same, found out in a time that does not depend on where they differ.
     pub fn is(&self, other: &Self) -> bool {
-        let pairs = self.0.iter().zip(&other.0);
-        black_box(pairs.fold(0, |differing, (one, other)| black_box(differing | (one ^ other))))
-            == 0
+        self.0.ct_eq(&other.0).into()
     }
 
     /// The digest in hexadecimal digits, for an entry of the configuration.
     pub fn to_hex(&self) -> String {
-        let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
-        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+        hex::encode(self.0)
     }
 }
 
@@ -41,14 +39,8 @@ impl FromStr for KeyDigest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        let value =
-            |digit: &u8| char::from(*digit).to_digit(16).and_then(|one| u8::try_from(one).ok());
-        let digits: Option<Vec<u8>> = text.as_bytes().iter().map(value).collect();
-        let digits = digits.filter(|digits| digits.len() == 2 * BYTES).ok_or(InvalidDigest)?;
         let mut bytes = [0; BYTES];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = pair[0] << 4 | pair[1];
-        }
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidDigest)?;
         Ok(Self(bytes))
     }
 }
