@@ -1,4 +1,4 @@
-//! Metrics of the budget of calls.
+//! Metrics of the call budget.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -8,12 +8,12 @@ use prometheus_client::registry::Registry;
 use super::labels::OperationLabels;
 use crate::ports::PlatformOperation;
 
-/// What became of the budget.
+/// Metrics of the call budget and of throttling by upstream.
 pub(super) struct BudgetMetrics {
     throttled: Family<OperationLabels, Counter>,
     refused: Counter,
     room: Gauge,
-    shut: Gauge,
+    paused: Gauge,
 }
 
 impl BudgetMetrics {
@@ -22,27 +22,27 @@ impl BudgetMetrics {
             throttled: Family::default(),
             refused: Counter::default(),
             room: Gauge::default(),
-            shut: Gauge::default(),
+            paused: Gauge::default(),
         }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
         let throttled = self.throttled.clone();
-        registry.register("upstream_throttled", "Answers 429 of Genesys Cloud", throttled);
+        registry.register("upstream_throttled", "429 answers of Genesys Cloud", throttled);
         registry.register(
             "rate_limit_refused",
-            "Bookings of calls refused, because there are none in time",
+            "Reservations refused because no call was free before the deadline",
             self.refused.clone(),
         );
         registry.register(
             "rate_limit_room",
-            "Calls that could be made at this moment",
+            "Calls that the budget allows at this moment",
             self.room.clone(),
         );
         registry.register(
             "rate_limit_throttled",
-            "1 while a 429 keeps all calls back, else 0",
-            self.shut.clone(),
+            "1 while a 429 delays all calls, else 0",
+            self.paused.clone(),
         );
     }
 
@@ -56,6 +56,6 @@ impl BudgetMetrics {
 
     pub(super) fn window(&self, room: u64, throttled: bool) {
         self.room.set(i64::try_from(room).unwrap_or(i64::MAX));
-        self.shut.set(i64::from(throttled));
+        self.paused.set(i64::from(throttled));
     }
 }

@@ -1,5 +1,5 @@
-//! Metrics of what goes to Genesys Cloud: attempts, calls with all their attempts, retries,
-//! refusals while it is in trouble, and the token.
+//! Metrics of traffic to Genesys Cloud: attempts, calls with their retries, refused calls, and the
+//! token.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::labels::{AttemptLabels, OperationLabels, UpstreamLabels, seconds};
 use crate::clock;
 use crate::ports::{AttemptOutcome, PlatformOperation};
 
-/// What goes upstream.
+/// Metrics of traffic to upstream.
 pub(super) struct UpstreamMetrics {
     attempts: ExchangeMetrics,
     calls: ExchangeMetrics,
@@ -27,7 +27,7 @@ pub(super) struct UpstreamMetrics {
     token: TokenTimes,
 }
 
-/// A time in seconds since 1970; absent until it is known, because 0 would be a date.
+/// A time in seconds since 1970. The metric is absent until the time is known.
 #[derive(Clone, Debug, Default)]
 struct TimeGauge(Arc<AtomicI64>);
 
@@ -57,7 +57,7 @@ struct TokenTimes {
     failure: TimeGauge,
 }
 
-/// How often, with what answer, and how long.
+/// Count by answer, and duration.
 struct ExchangeMetrics {
     answers: Family<AttemptLabels, Counter>,
     seconds: Family<OperationLabels, Histogram>,
@@ -98,22 +98,22 @@ impl UpstreamMetrics {
             self.attempts.seconds.clone(),
         );
         let calls = self.calls.answers.clone();
-        registry.register("upstream_calls", "Calls to Genesys Cloud, retries included", calls);
+        registry.register("upstream_calls", "Calls to Genesys Cloud; a call includes its retries", calls);
         registry.register(
             "upstream_call_duration_seconds",
-            "Time of one call to Genesys Cloud, with its retries and waits",
+            "Time of one call to Genesys Cloud, including retries and waits",
             self.calls.seconds.clone(),
         );
         let retries = self.retries.clone();
-        registry.register("upstream_retries", "Attempts that were tried again", retries);
+        registry.register("upstream_retries", "Attempts that were retried", retries);
         registry.register(
             "retry_budget_exhausted",
-            "Retries not made because the retry budget was spent",
+            "Retries not made because the retry budget was used up",
             self.retries_refused.clone(),
         );
         registry.register(
             "adaptive_throttle_refused",
-            "Calls not made because too many calls to this upstream failed lately",
+            "Calls not made because too many recent calls to this upstream failed",
             self.throttled.clone(),
         );
         self.token.register(registry);
@@ -164,11 +164,11 @@ impl UpstreamMetrics {
 impl TokenTimes {
     fn register(&self, registry: &mut Registry) {
         let times = [
-            ("expiry", "When the newest token ends, in seconds since 1970", &self.expiry),
-            ("last_success", "When a token was last fetched, in seconds since 1970", &self.success),
+            ("expiry", "Expiry of the newest token, in seconds since 1970", &self.expiry),
+            ("last_success", "Time of the last successful token fetch, in seconds since 1970", &self.success),
             (
                 "last_failure",
-                "When a token could last not be fetched or used, in seconds since 1970",
+                "Time of the last failed token fetch or refused token, in seconds since 1970",
                 &self.failure,
             ),
         ];
