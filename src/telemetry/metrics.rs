@@ -191,7 +191,11 @@ impl MetricsInner {
         let requests = self.requests.clone();
         self.add("http_requests", "Requests answered", requests);
         let durations = self.request_seconds.clone();
-        self.add("http_request_duration_seconds", "Time from the request head to the answer", durations);
+        self.add(
+            "http_request_duration_seconds",
+            "Time from the request head to the answer",
+            durations,
+        );
     }
 
     fn add(&mut self, name: &str, help: &str, metric: impl Metric) {

@@ -98,7 +98,11 @@ impl UpstreamMetrics {
             self.attempts.seconds.clone(),
         );
         let calls = self.calls.answers.clone();
-        registry.register("upstream_calls", "Calls to Genesys Cloud; a call includes its retries", calls);
+        registry.register(
+            "upstream_calls",
+            "Calls to Genesys Cloud; a call includes its retries",
+            calls,
+        );
         registry.register(
             "upstream_call_duration_seconds",
             "Time of one call to Genesys Cloud, including retries and waits",
@@ -165,7 +169,11 @@ impl TokenTimes {
     fn register(&self, registry: &mut Registry) {
         let times = [
             ("expiry", "Expiry of the newest token, in seconds since 1970", &self.expiry),
-            ("last_success", "Time of the last successful token fetch, in seconds since 1970", &self.success),
+            (
+                "last_success",
+                "Time of the last successful token fetch, in seconds since 1970",
+                &self.success,
+            ),
             (
                 "last_failure",
                 "Time of the last failed token fetch or refused token, in seconds since 1970",
