@@ -109,10 +109,10 @@ fn restrict_to_owner(file: &File, path: &Path) {
     let path = path.display();
     match file.set_permissions(fs::Permissions::from_mode(MODE)) {
         Ok(()) => {
-            tracing::warn!("other users could read the audit file {path}; its mode is now 0600")
+            tracing::warn!("other users could read the audit file {path}; its mode is now 0600");
         }
         Err(error) => {
-            tracing::error!(%error, "other users may read the audit file {path}, and its mode cannot be changed")
+            tracing::error!(%error, "other users may read the audit file {path}, and its mode cannot be changed");
         }
     }
 }
