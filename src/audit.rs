@@ -1,9 +1,9 @@
-//! The audit stream: one JSON object a line for each write request, never a value. Of requests that
-//! were refused before they were looked at it tells how many there were.
+//! The audit log: one JSON line per write request, without values. Requests that are refused early are
+//! only counted.
 //!
-//! Implements the port of the use cases. A record is made into a line where it happens, and written
-//! by a thread of its own, so that a slow disk stalls no request but those that have to wait for
-//! their record. A record that is lost is counted, shown by `/readyz?verbose`, and told in the log.
+//! [`AuditLog`] implements [`AuditPort`]. The request encodes its record, and a thread writes it. So a
+//! slow disk delays only requests that must wait for their record. The gateway counts lost records,
+//! logs them, and shows them in `/readyz?verbose`.
 
 mod file;
 mod fingerprint;
@@ -28,60 +28,60 @@ use crate::ports::{
     AuditPort, AuditRecord, AuditWriteError, BoxFuture, MetricsRecorder, RecordKind,
 };
 
-/// What an audit log is made of.
+/// The parts of an audit log.
 pub struct AuditParts {
-    /// Where lines go.
+    /// The output of the lines.
     pub output: Box<dyn LineOutput>,
-    /// What values are shown by.
+    /// The key of the fingerprints that replace values.
     pub key: FingerprintKey,
-    /// Whether a write may be sent only once it has been recorded.
+    /// Whether the gateway sends a write only after its record is written.
     pub blocks: bool,
-    /// Where metrics go.
+    /// Receives the metrics.
     pub recorder: Arc<dyn MetricsRecorder>,
 }
 
 /// The audit log. Cheap to clone.
 #[derive(Clone)]
 pub struct AuditLog {
-    stream: Arc<AuditWriter>,
-    ledger: Arc<AuditHealth>,
+    writer: Arc<AuditWriter>,
+    health: Arc<AuditHealth>,
     refusals: Arc<RefusalCounter>,
     key: Arc<FingerprintKey>,
     blocks: bool,
 }
 
 impl AuditLog {
-    /// A log over these parts, with a thread of its own unless the output needs none.
+    /// An audit log of these parts. It starts a thread if the output may stall.
     pub fn new(parts: AuditParts) -> Self {
         let AuditParts { output, key, blocks, recorder } = parts;
-        let ledger = Arc::new(AuditHealth::new(recorder));
-        let stream = Arc::new(AuditWriter::new(output, Arc::clone(&ledger)));
-        Self { stream, ledger, refusals: Arc::default(), key: Arc::new(key), blocks }
+        let health = Arc::new(AuditHealth::new(recorder));
+        let writer = Arc::new(AuditWriter::new(output, Arc::clone(&health)));
+        Self { writer, health, refusals: Arc::default(), key: Arc::new(key), blocks }
     }
 
-    /// How the audit fares.
+    /// The health of the audit log.
     pub fn state(&self) -> AuditHealthState {
-        self.ledger.state()
+        self.health.state()
     }
 
-    /// Records that are on their way to the output.
+    /// Number of records that are not written yet.
     pub fn waiting(&self) -> usize {
-        self.stream.waiting()
+        self.writer.waiting()
     }
 
-    /// Ends when everything that was recorded before has been written, or was lost.
+    /// Waits until every earlier record is written or lost.
     pub async fn flushed(&self) {
         self.report_refusals();
-        self.stream.flushed().await;
+        self.writer.flushed().await;
     }
 }
 
 impl AuditLog {
     fn report_refusals(&self) {
         for (code, count) in self.refusals.take() {
-            let line = line::of_refused(code, count);
-            // Nobody waits for it.
-            drop(self.stream.write(writer::QueuedLine { line, counts: true }));
+            let line = line::encode_refusals(code, count);
+            // No request waits for this line.
+            drop(self.writer.write(writer::QueuedLine { line, counts: true }));
         }
     }
 }
@@ -116,10 +116,10 @@ impl AuditPort for AuditLog {
 
     fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), AuditWriteError>> {
         let line = line::encode(&record);
-        // A write whose intent cannot be recorded is refused, and the refusal has a record of its
-        // own: only that one can be lost.
+        // If an intent cannot be recorded, the gateway refuses the write and records the refusal. Only
+        // the second record counts as lost.
         let counts = record.stage != RecordKind::Intent;
-        let written = self.stream.write(writer::QueuedLine { line, counts });
+        let written = self.writer.write(writer::QueuedLine { line, counts });
         Box::pin(written)
     }
 }

@@ -1,8 +1,7 @@
-//! What attributes mean: keys, values, patches, participants, who may touch them, and when a write
-//! counts as proved.
+//! The domain: attributes, patches, participants, the rights of clients, and write verification.
 //!
-//! Pure: no async, no sockets, no clock. Time comes in as an argument, so every rule of the
-//! contract can be tested as a table.
+//! The module is pure: no async, no sockets, no clock. Time is an argument, so tables of cases can
+//! test each rule of the API.
 
 mod attributes;
 mod client;

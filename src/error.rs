@@ -1,9 +1,9 @@
-//! The one error of the service: what went wrong, in the terms of the domain.
+//! The error type of the gateway, in terms of the domain.
 //!
-//! It refuses to know HTTP: `http/problem.rs` alone turns a [`ErrorCode`] into a status. Every question
-//! about an error is an exhaustive `match`, so that a new variant does not compile until all of
-//! them are answered. Nothing in here carries an attribute value or a secret: the sentences are
-//! shown to clients and written to logs as they are.
+//! This module does not know HTTP: only `http/problem.rs` maps an [`ErrorCode`] to a status. Every
+//! property of an error is an exhaustive `match`, so a new variant does not compile until each
+//! property is defined. No error carries an attribute value or a secret, because clients and logs
+//! show the sentences unchanged.
 
 mod code;
 mod explanations;
@@ -18,19 +18,19 @@ use crate::domain::{ConversationId, ParticipantId, ParticipantSummary, SizeExces
 /// Whether a request changed something upstream; the `effect` member of every error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
-    /// Nothing was changed: repeating the request is the whole cure.
+    /// Nothing was changed, so the client can repeat the request.
     NotApplied,
-    /// A PATCH left and its fate was not learnt; it may have been applied, or may yet be.
+    /// A PATCH was sent, and its result is not known. It may have been applied, or may still be.
     Unknown,
     /// Upstream accepted at least one key of this request.
     Applied,
 }
 
 impl Effect {
-    /// All there are, and ever will be in v1.
+    /// Every effect. v1 adds no other.
     pub const ALL: [Self; 3] = [Self::NotApplied, Self::Applied, Self::Unknown];
 
-    /// The spelling used in problem details and in the request log.
+    /// The spelling in problem details and in the access log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotApplied => "notApplied",
@@ -46,151 +46,153 @@ impl fmt::Display for Effect {
     }
 }
 
-/// What went wrong, for everyone above the upstream client.
+/// What went wrong, for all code above the upstream client.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The participant selector cannot be used here (`all` in a write, a word on a route that
-    /// only knows ids).
+    /// This request does not support the participant selector, such as `all` in a write or a word
+    /// on a route that takes only ids.
     #[error("{0}")]
     InvalidParticipant(&'static str),
-    /// The merged map would be over the size limit; also upstream's own refusal for size.
+    /// The merged map would exceed the size limit, or upstream refused it for its size.
     #[error("{0}")]
     AttributesTooLarge(SizeExcess),
-    /// Upstream has no such conversation, or does not show it to this OAuth client.
-    #[error("conversation `{0}` does not exist, or this OAuth client may not see it")]
+    /// Upstream answered 404: no such conversation, or the OAuth client may not see it.
+    #[error("conversation `{0}` does not exist, or the OAuth client may not see it")]
     ConversationNotFound(ConversationId),
-    /// The conversation is over; analytics would not keep the write.
+    /// The conversation has ended. Analytics would not keep the write.
     #[error("conversation `{0}` has ended")]
     ConversationEnded(ConversationId),
-    /// Nobody in the conversation bears the name or id that was asked for.
+    /// No participant of the conversation has the purpose or id of the request.
     #[error("{}", no_such_participant(.asked, .purposes, *.first_needs_naming))]
     ParticipantNotFound {
         /// The selector, as the client wrote it.
         asked: String,
-        /// Purposes that are there, without repetition, in order of joining.
+        /// The purposes in the conversation, each once, in order of joining.
         purposes: Vec<String>,
-        /// A read would have fallen back to the first participant; a write must name it.
+        /// A read would have fallen back to the first participant. A write must name it.
         first_needs_naming: bool,
     },
-    /// Upstream answered 404 to the PATCH of a participant that a read had shown.
-    #[error("participant `{participant}` may have left the conversation: Genesys Cloud does not know it{}", upstream_words(.code.as_deref(), .message.as_deref()))]
+    /// Upstream answered 404 to the PATCH, although a read had shown the participant.
+    #[error("participant `{participant}` may have left the conversation: Genesys Cloud answered 404{}", upstream_words(.code.as_deref(), .message.as_deref()))]
     ParticipantLeft {
-        /// The participant that was written to.
+        /// The participant of the write.
         participant: ParticipantId,
-        /// Genesys' own error code.
+        /// The error code of Genesys Cloud.
         code: Option<String>,
-        /// Genesys' message, values that we sent cut out.
+        /// The message of Genesys Cloud, without the values that the gateway sent.
         message: Option<String>,
     },
-    /// Several live participants match; the client has to say which.
+    /// Several live participants match. The client must choose one.
     #[error("`{asked}` matches {} live participants", .candidates.len())]
     AmbiguousParticipant {
         /// The selector, as the client wrote it.
         asked: String,
-        /// Those that match.
+        /// The participants that match.
         candidates: Vec<ParticipantSummary>,
     },
-    /// The client may not use this selector, or touch whom it means.
-    #[error("this caller may not use participant `{asked}`: its `participants` does not allow it")]
+    /// The client may not use this selector, or the participant that it selects.
+    #[error(
+        "this client may not use participant `{asked}`, because its `participants` does not include it"
+    )]
     ParticipantNotAllowed {
         /// The selector, as the client wrote it.
         asked: String,
     },
-    /// The client may not change anything.
-    #[error("this caller may only read: it has `access = \"read\"`")]
+    /// The client may not write.
+    #[error("this client may only read: it has `access = \"read\"`")]
     ReadOnlyClient,
-    /// The client is over its own rate.
-    #[error("this caller is over its own rate of {per_minute} requests a minute")]
+    /// The client exceeded its own rate.
+    #[error("this client exceeded its own rate of {per_minute} requests a minute")]
     ClientRateLimited {
-        /// Its rate.
+        /// The rate of the client.
         per_minute: u32,
-        /// When to come back.
+        /// How long the client should wait.
         retry_after: Duration,
     },
-    /// Our value was replaced by another writer's before this request was answered.
+    /// Another writer replaced a value of this write before the request was answered.
     #[error("another writer replaced {} of the keys of this write", .0.superseded().count())]
     Superseded(Box<WriteReport>),
-    /// Upstream answered 409 until the tries or the time ran out.
-    #[error("Genesys Cloud kept answering 409 to this write")]
+    /// Upstream answered 409 until the attempts or the time ran out.
+    #[error("Genesys Cloud answered 409 to every attempt of this write")]
     UpstreamConflict,
-    /// The map is not as the condition of the write wants it.
-    #[error("the attributes have changed since, or are there already")]
+    /// The map does not meet the condition of the write.
+    #[error("the attributes have changed since the ETag was read, or they already exist")]
     PreconditionFailed {
-        /// The `ETag` of the map as it is now.
+        /// The current `ETag` of the map.
         current: String,
     },
-    /// Upstream refused with a status that repeating will not change.
+    /// Upstream refused the request, and repeating it would not help.
     #[error("Genesys Cloud answered {status}{}", upstream_words(.code.as_deref(), .message.as_deref()))]
     UpstreamRejected {
-        /// HTTP status of the refusal.
+        /// HTTP status of upstream's answer.
         status: u16,
-        /// Genesys' own error code.
+        /// The error code of Genesys Cloud.
         code: Option<String>,
-        /// Genesys' message, values that we sent cut out.
+        /// The message of Genesys Cloud, without the values that the gateway sent.
         message: Option<String>,
     },
-    /// Upstream answered 403; the sentence names the permission where upstream did.
+    /// Upstream answered 403. The sentence names the permission if upstream did.
     #[error("the OAuth client may not do this{}", missing_permission(.permission.as_deref(), .message.as_deref()))]
     UpstreamForbidden {
-        /// The permission that Genesys names as missing.
+        /// The missing permission, if Genesys Cloud names it.
         permission: Option<String>,
-        /// Genesys' message.
+        /// The message of Genesys Cloud.
         message: Option<String>,
     },
-    /// No usable token: refused credentials, or a fresh token that the API refuses.
+    /// No usable token: upstream refused the credentials, or refused a new token.
     #[error("authentication with Genesys Cloud failed: {0}")]
     UpstreamAuthFailed(String),
-    /// Upstream answered something that cannot be understood.
-    #[error("Genesys Cloud gave an unusable answer: {0}")]
+    /// The gateway cannot use upstream's answer.
+    #[error("Genesys Cloud returned an unusable answer: {0}")]
     UpstreamInvalidResponse(String),
-    /// An answer of upstream is over our own limit.
+    /// Upstream's answer exceeds the limit of the gateway.
     #[error(
-        "the answer of Genesys Cloud is larger than {limit} bytes, which is what this gateway reads \
+        "the answer of Genesys Cloud is larger than {limit} bytes, the limit of this gateway \
          (genesys.max_response_bytes)"
     )]
     UpstreamAnswerTooLarge {
         /// The limit in bytes.
         limit: usize,
     },
-    /// Upstream throttles, and the wait does not fit the deadline.
+    /// Upstream throttles, and the wait would exceed the deadline.
     #[error("{reason}")]
     UpstreamRateLimited {
-        /// Which limit it was.
+        /// Which limit was reached.
         reason: &'static str,
-        /// When to come back.
+        /// How long the client should wait.
         retry_after: Duration,
     },
-    /// Upstream is down, failing or unreachable.
+    /// Upstream cannot be reached, or fails.
     #[error("Genesys Cloud is unavailable: {reason}")]
     UpstreamUnavailable {
-        /// What was seen last.
+        /// The last failure.
         reason: String,
-        /// When to come back.
+        /// How long the client should wait.
         retry_after: Duration,
     },
-    /// Too many requests are under way already.
-    #[error("too many requests are under way {0}")]
+    /// Too many requests are in progress.
+    #[error("too many requests are in progress {0}")]
     Overloaded(&'static str),
-    /// The write cannot be recorded, and may not be sent unrecorded.
-    #[error("the audit record of this write could not be written, so it was not sent")]
+    /// The write could not be recorded, and the configuration forbids unrecorded writes.
+    #[error("the write was not sent, because its audit record could not be written")]
     AuditUnavailable,
-    /// The service is going down and did not send this write.
-    #[error("the service is shutting down")]
+    /// The gateway is stopping and did not send this write.
+    #[error("the gateway is shutting down")]
     ShuttingDown,
     /// The deadline of the request passed.
     #[error("the deadline passed while {0}")]
     DeadlineExceeded(&'static str),
-    /// A defect of ours. The text is for the log; clients see a fixed sentence.
+    /// A defect of the gateway. The text is for the log; clients see a fixed sentence.
     #[error("internal error")]
     Internal(String),
 }
 
-/// Waits that clients are told where upstream named none: long enough to let a hiccup pass, short
-/// enough for a live call.
+/// The wait that clients get if upstream named none. It lets a brief fault pass, and is short enough
+/// for a live call.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 impl Error {
-    /// The stable code that clients switch on.
+    /// The stable code, for clients to match on.
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::InvalidParticipant(_) => ErrorCode::InvalidParticipant,
@@ -223,7 +225,7 @@ impl Error {
         }
     }
 
-    /// When a client should come back, where there is such a time.
+    /// How long the client should wait before it repeats the request, if that is known.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::ClientRateLimited { retry_after, .. }
@@ -252,7 +254,7 @@ impl Error {
         }
     }
 
-    /// What to do next, where the hint of the code does not fit this case.
+    /// A hint that replaces the hint of the code in this case.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::UpstreamAnswerTooLarge { .. } => Some(
@@ -261,25 +263,25 @@ impl Error {
             Self::AttributesTooLarge(size) if size.emptied().0 > 0 => Some(
                 "Shorten the values listed in `largest`, or store a reference instead. Keys that were cleared cannot be freed: Genesys Cloud keeps their names.",
             ),
-            Self::ParticipantNotFound { first_needs_naming: true, .. } => Some(
-                "Name the participant: ?participant=first, one of the purposes that are there, or a UUID.",
-            ),
+            Self::ParticipantNotFound { first_needs_naming: true, .. } => {
+                Some("Name the participant: ?participant=first, one of the `purposes`, or a UUID.")
+            }
             _ => None,
         }
     }
 }
 
-/// An [`Error`] with what the client of this one request must know besides.
+/// An [`Error`] and the effect of the request that failed.
 #[derive(Debug)]
 pub struct RequestFailure {
     /// What went wrong.
     pub error: Error,
-    /// What it did to the attributes.
+    /// Whether the request changed attributes.
     pub effect: Effect,
 }
 
 impl RequestFailure {
-    /// A failure that certainly changed nothing.
+    /// A failure that changed nothing.
     pub const fn harmless(error: Error) -> Self {
         Self { error, effect: Effect::NotApplied }
     }
@@ -298,11 +300,11 @@ fn no_such_participant(asked: &str, purposes: &[String], first_needs_naming: boo
     let there = purposes.join(", ");
     if first_needs_naming {
         format!(
-            "no participant matches `{asked}`; there are: {there}; \
+            "no participant matches `{asked}`; the conversation has: {there}; \
              a write to the first participant must say `participant=first`"
         )
     } else {
-        format!("no participant matches `{asked}`; there are: {there}")
+        format!("no participant matches `{asked}`; the conversation has: {there}")
     }
 }
 

@@ -1,14 +1,14 @@
 //! Telemetry: log events, one access line per request, metrics, and spans.
 //!
-//! Everything written goes through one [`LogWriter`], so that lines never interleave and no request
-//! waits for a terminal. Nothing in here is global but what [`TelemetryOutput::install`] installs;
-//! tests build as many as they like. No token, secret or attribute value is ever given to it.
+//! All log lines go through one [`LogWriter`], so lines never interleave and no request waits for the
+//! output. Only [`TelemetryOutput::install`] changes global state, so tests can create many
+//! instances. Callers never pass a token, secret or attribute value.
 
 mod access_log;
 mod budget;
-mod cached_family;
 mod clients;
 mod connections;
+mod labels;
 mod log_writer;
 mod metrics;
 mod panic;
@@ -30,12 +30,12 @@ pub use metrics::{HttpRequestMetrics, ServiceMetrics};
 pub use recent::{RecentRequest, RecentRequests, RequestOrigin};
 pub use spans::SpanExport;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLineFormat {
-    /// One JSON object a line, for log collectors.
+    /// One JSON object per line, for log collectors.
     Json,
-    /// Text, for people.
+    /// Plain text, for people.
     Text,
 }
 
@@ -46,12 +46,12 @@ impl LogLineFormat {
     }
 }
 
-/// The filter directives cannot be read.
+/// The filter directives are invalid.
 #[derive(Debug, thiserror::Error)]
-#[error("the log filter cannot be read: {0}")]
+#[error("the log filter is invalid: {0}")]
 pub struct InvalidFilter(#[from] tracing_subscriber::filter::ParseError);
 
-/// A log subscriber and the access log, over one sink.
+/// A log subscriber and the access log, with one output.
 #[derive(Clone)]
 pub struct TelemetryOutput {
     dispatch: Dispatch,
@@ -60,7 +60,7 @@ pub struct TelemetryOutput {
 }
 
 impl TelemetryOutput {
-    /// Builds both; `filter` is in the syntax of `RUST_LOG`. Nothing is installed yet.
+    /// Creates both. `filter` has the syntax of `RUST_LOG`. [`Self::install`] makes them global.
     pub fn new(
         sink: LogWriter,
         format: LogLineFormat,
@@ -75,7 +75,7 @@ impl TelemetryOutput {
             LogLineFormat::Json => Dispatch::new(events.json().flatten_event(true).finish()),
             LogLineFormat::Text => Dispatch::new(events.finish()),
         };
-        // The filter can only be asked through the subscriber that holds it.
+        // Only the subscriber can evaluate its filter.
         let finest = tracing::dispatcher::with_default(&dispatch, || {
             if tracing::enabled!(target: access_log::TARGET, Level::DEBUG) {
                 return Some(Level::DEBUG);
@@ -86,10 +86,10 @@ impl TelemetryOutput {
         Ok(Self { dispatch, access, sink })
     }
 
-    /// Makes this the subscriber of the process and logs panics through it. Only the first call
-    /// in a process has the first effect.
+    /// Makes this the subscriber of the process and logs panics through it. Later calls do not replace
+    /// the subscriber.
     pub fn install(&self) {
-        // A second subscriber can only mean a test that runs the whole service twice.
+        // This fails only in tests, which run the service several times in one process.
         let _ = tracing::dispatcher::set_global_default(self.dispatch.clone());
         panic::log_through(self.sink.clone());
     }
@@ -104,7 +104,7 @@ impl TelemetryOutput {
         &self.access
     }
 
-    /// Where everything goes; flush it before the process ends.
+    /// The log output. Flush it before the process ends.
     pub fn sink(&self) -> &LogWriter {
         &self.sink
     }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn events_leave_as_one_flat_json_object_a_line() {
+    fn each_event_is_one_flat_json_object_on_one_line() {
         let (telemetry, captured) = telemetry(LogLineFormat::Json, "info");
         tracing::dispatcher::with_default(telemetry.dispatch(), || {
             tracing::info!(conversation.id = "c", "hello");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_decides_about_the_access_log_too() {
+    fn the_filter_applies_to_the_access_log_too() {
         for (filter, wanted) in
             [("info", true), ("warn", false), ("info,access=off", false), ("off,access=info", true)]
         {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_probes_ask_for_is_logged_at_debug() {
+    fn requests_of_probes_are_logged_at_debug() {
         for (filter, wanted) in
             [("info", false), ("debug", true), ("info,access=debug", true), ("access=off", false)]
         {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_cannot_be_read_is_an_error() {
+    fn an_invalid_filter_is_an_error() {
         let (sink, _captured) = LogWriter::captured(LogLineFormat::Json);
         assert!(TelemetryOutput::new(sink, LogLineFormat::Json, "a=b=c").is_err());
     }

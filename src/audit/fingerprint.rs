@@ -1,25 +1,23 @@
-//! What stands for a value in a record.
+//! The fingerprint that replaces a value in an audit record.
 //!
-//! A keyed hash over conversation, key and value. So it shows that a value stood there again, or was
-//! replaced; and whoever has the key and a guess can check it, which is what an audit is for. Because
-//! the conversation and the key are part of it, nobody can see from the records that two clients
-//! share a value, or count how often one occurs; because it is keyed, nobody can try out values, or
-//! compare the records of two deployments.
+//! It is a keyed hash of conversation, attribute key and value. An auditor with the secret can check a
+//! guess, and sees whether a value changed or came back. Because conversation and key are hashed too,
+//! the records do not show that two conversations share a value. Without the secret, trying values or
+//! comparing two deployments is impossible.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use ring::hmac;
 
 use crate::domain::{AttributeKey, AttributeValue, ConversationId};
 
-/// What the key is for; another use of the same secret takes another label.
+/// Purpose of the derived key. Another use of the secret needs another label.
 const LABEL: &[u8] = b"attribute-gateway audit v1";
 
-/// Bytes of the hash that are shown: beyond finding two values that share them by accident.
+/// Bytes of the hash in a record, enough to rule out accidental collisions.
 const TAG_BYTES: usize = 16;
 
-/// The key of all fingerprints. `Debug` does not show it.
+/// The secret key of all fingerprints. `Debug` does not show it.
 pub struct FingerprintKey(hmac::Key);
 
 impl fmt::Debug for FingerprintKey {
@@ -36,8 +34,8 @@ impl FingerprintKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
     }
 
-    /// The fingerprint of a value. What is hashed is unambiguous: the id has a fixed length, and no
-    /// key that can be written holds a control character.
+    /// The fingerprint of a value. The hashed text is unambiguous: the id has a fixed length, and a key
+    /// that a client can write contains no control character.
     pub fn fingerprint(
         &self,
         conversation: ConversationId,
@@ -51,11 +49,7 @@ impl FingerprintKey {
         context.update(b"\0");
         context.update(value.expose().as_bytes());
         let hash = context.sign();
-        let mut text = String::with_capacity(2 * TAG_BYTES);
-        for byte in &hash.as_ref()[..TAG_BYTES] {
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        hex::encode(&hash.as_ref()[..TAG_BYTES])
     }
 }
 
@@ -88,10 +82,10 @@ mod tests {
         assert!(plain.len() == 32 && plain.bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
 
-    /// As docs/operations.md has it, made with
+    /// The example of docs/operations.md, computed with
     /// `printf … | openssl dgst -sha256 -mac HMAC -macopt hexkey:$(printf … | openssl dgst …)`.
     #[test]
-    fn it_can_be_computed_elsewhere() {
+    fn other_tools_compute_the_same_fingerprint() {
         assert_eq!(print("demo-secret", ONE, "tier", "gold"), "6deef2e129506bc7de6ee2b9bf74733c");
     }
 }

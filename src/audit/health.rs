@@ -1,69 +1,70 @@
-//! How the audit fares, and who is told: metrics for each record, the log at the first loss, from
-//! then on now and again, and when it works again.
+//! Health of the audit log. Metrics count each record. The log reports the first loss, further losses
+//! at most every 10 s, and the recovery.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::ports::MetricsRecorder;
 
-/// Between two lines of the log about losses.
+/// Least time between two log lines about losses.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// An output that has not taken a line for this long stands still.
+/// An output that needs longer than this for one line has stalled.
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How the audit fares.
+/// State of the audit log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditHealthState {
-    /// Why the last record could not be written.
+    /// Why the last record could not be written, if it could not.
     pub failing: Option<String>,
     /// Records lost since the start.
     pub lost: u64,
 }
 
-/// The books of one audit log.
+/// Tracks the state of one audit log.
 pub(super) struct AuditHealth {
     recorder: Arc<dyn MetricsRecorder>,
-    books: Mutex<AuditHealthInner>,
+    inner: Mutex<AuditHealthInner>,
 }
 
 #[derive(Default)]
 struct AuditHealthInner {
     state: AuditHealthState,
-    told: Option<Instant>,
-    /// Since when a line is being written.
+    logged_at: Option<Instant>,
+    /// When the current write began.
     writing: Option<Instant>,
 }
 
 impl AuditHealth {
     pub(super) fn new(recorder: Arc<dyn MetricsRecorder>) -> Self {
-        Self { recorder, books: Mutex::default() }
+        Self { recorder, inner: Mutex::default() }
     }
 
     pub(super) fn state(&self) -> AuditHealthState {
-        let books = self.inner();
-        let mut state = books.state.clone();
-        if books.writing.is_some_and(|since| since.elapsed() >= STALL_TIMEOUT) {
-            state.failing.get_or_insert_with(|| "the output stands still".to_owned());
+        let inner = self.lock();
+        let mut state = inner.state.clone();
+        if inner.writing.is_some_and(|since| since.elapsed() >= STALL_TIMEOUT) {
+            state.failing.get_or_insert_with(|| "the output has stalled".to_owned());
         }
         state
     }
 
-    /// A line is being written: with an output that stands still it will be for long.
-    pub(super) fn begins(&self) {
-        self.inner().writing = Some(Instant::now());
+    /// A write begins.
+    pub(super) fn write_started(&self) {
+        self.lock().writing = Some(Instant::now());
     }
 
-    /// The line was written, or could not be.
-    pub(super) fn ended(&self) {
-        self.inner().writing = None;
+    /// The write ended, with or without success.
+    pub(super) fn write_ended(&self) {
+        self.lock().writing = None;
     }
 
     #[cfg(test)]
     pub(super) fn is_writing(&self) -> bool {
-        self.inner().writing.is_some()
+        self.lock().writing.is_some()
     }
 
     /// A record was written.
@@ -71,10 +72,10 @@ impl AuditHealth {
         if counts {
             self.recorder.audited(true);
         }
-        let mut books = self.inner();
-        if books.state.failing.take().is_some() {
-            books.told = None;
-            tracing::warn!(audit.lost = books.state.lost, "audit records are written again");
+        let mut inner = self.lock();
+        if inner.state.failing.take().is_some() {
+            inner.logged_at = None;
+            tracing::warn!(audit.lost = inner.state.lost, "audit records are written again");
         }
     }
 
@@ -83,17 +84,17 @@ impl AuditHealth {
         if counts {
             self.recorder.audited(false);
         }
-        let mut books = self.inner();
-        books.state.lost += u64::from(counts);
-        books.state.failing = Some(reason.to_owned());
-        if books.told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
-            books.told = Some(Instant::now());
-            let lost = books.state.lost;
+        let mut inner = self.lock();
+        inner.state.lost += u64::from(counts);
+        inner.state.failing = Some(reason.to_owned());
+        if inner.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            inner.logged_at = Some(Instant::now());
+            let lost = inner.state.lost;
             tracing::error!(audit.lost = lost, reason, "audit records cannot be written");
         }
     }
 
-    fn inner(&self) -> MutexGuard<'_, AuditHealthInner> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, AuditHealthInner> {
+        self.inner.lock()
     }
 }

@@ -1,5 +1,4 @@
-//! A record as a line: one JSON object, its fields named as in the log, so that both can be searched
-//! alike.
+//! Encodes an audit record as one line of JSON, with the field names of the log.
 
 use std::fmt;
 
@@ -10,19 +9,19 @@ use crate::domain::{ConversationId, ParticipantId};
 use crate::error::{Effect, ErrorCode};
 use crate::ports::{AuditRecord, KeyRecord, KeyResult, RecordKind, ValueFingerprint};
 
-/// Tells audit lines from those of the log, where both go to one output.
+/// Distinguishes audit lines from log lines if both go to one output.
 const TARGET: &str = "audit";
 
-/// The line of a record, with its end.
+/// Encodes a record, with line end.
 pub(super) fn encode(record: &AuditRecord) -> Vec<u8> {
-    // Strings, numbers and lists of them: nothing in it can fail to serialise.
+    // Strings, numbers and lists always serialise.
     let mut line = serde_json::to_vec(&RecordLine::from_record(record)).unwrap_or_default();
     line.push(b'\n');
     line
 }
 
-/// The line of so many write requests that were refused with this code before they were looked at.
-pub(super) fn of_refused(code: ErrorCode, count: u64) -> Vec<u8> {
+/// Encodes the number of write requests that were refused early with this code.
+pub(super) fn encode_refusals(code: ErrorCode, count: u64) -> Vec<u8> {
     let line = RefusalLine {
         timestamp: clock::timestamp(),
         target: TARGET,
@@ -59,11 +58,11 @@ struct RecordLine<'a> {
     #[serde(rename = "http.method")]
     method: &'a str,
     #[serde(rename = "conversation.id", skip_serializing_if = "Option::is_none")]
-    conversation: Option<FingerprintText<ConversationId>>,
+    conversation: Option<DisplayText<ConversationId>>,
     #[serde(rename = "participant.selector", skip_serializing_if = "Option::is_none")]
     selector: Option<&'a str>,
     #[serde(rename = "participant.id", skip_serializing_if = "Option::is_none")]
-    participant: Option<FingerprintText<ParticipantId>>,
+    participant: Option<DisplayText<ParticipantId>>,
     #[serde(rename = "participant.purpose", skip_serializing_if = "Option::is_none")]
     purpose: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -91,7 +90,7 @@ struct ResponseLine<'a> {
 #[derive(Serialize)]
 struct KeyLine<'a> {
     key: &'a str,
-    /// Left out where it is not known; `null` where nothing stood there.
+    /// Absent if it is unknown; `null` if the key was absent.
     #[serde(skip_serializing_if = "is_unknown", serialize_with = "print")]
     old: &'a ValueFingerprint,
     #[serde(serialize_with = "print")]
@@ -116,9 +115,9 @@ impl<'a> RecordLine<'a> {
             client: record.origin.client.as_deref(),
             address: record.origin.address.map(|address| address.to_string()),
             method: &record.origin.method,
-            conversation: record.conversation.map(FingerprintText),
+            conversation: record.conversation.map(DisplayText),
             selector: record.selector.as_deref(),
-            participant: participant.map(FingerprintText),
+            participant: participant.map(DisplayText),
             purpose: purpose.map(String::as_str),
             dry_run: record.dry_run,
             keys: record.keys.iter().map(KeyLine::from_record).collect(),
@@ -141,7 +140,7 @@ impl<'a> KeyLine<'a> {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
 fn is_unknown(print: &&ValueFingerprint) -> bool {
     **print == ValueFingerprint::Unknown
 }
@@ -153,9 +152,9 @@ fn print<S: Serializer>(print: &ValueFingerprint, serializer: S) -> Result<S::Ok
     }
 }
 
-struct FingerprintText<T>(T);
+struct DisplayText<T>(T);
 
-impl<T: fmt::Display> Serialize for FingerprintText<T> {
+impl<T: fmt::Display> Serialize for DisplayText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }

@@ -1,27 +1,29 @@
-//! Where lines go.
+//! Outputs of the audit log.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-/// Takes whole lines. Each is with the operating system when it returns.
+use parking_lot::Mutex;
+
+/// Accepts whole lines. When a call returns, the operating system has the line.
 pub trait LineOutput: Send {
-    /// Appends a line, which has its end.
+    /// Appends a line, which includes its line end.
     ///
     /// # Errors
-    /// If it could not be written, or not all of it.
+    /// If the line, or part of it, could not be written.
     fn append(&mut self, line: &[u8]) -> io::Result<()>;
 
-    /// What it is, for a person.
+    /// Name of the output for error messages.
     fn name(&self) -> String;
 
-    /// Whether it may take its time, and so needs a thread.
+    /// Whether a write may block, so that the output needs a thread.
     fn may_stall(&self) -> bool {
         true
     }
 }
 
-/// Standard output, which the log may use as well: both write whole lines.
+/// Standard output. The log may use it too, because both write whole lines.
 #[derive(Debug)]
 pub struct StdoutOutput;
 
@@ -37,7 +39,7 @@ impl LineOutput for StdoutOutput {
     }
 }
 
-/// Keeps everything, for tests that look at what was recorded. Clones are the same one.
+/// Keeps all lines in memory, for tests. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryOutput {
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -45,13 +47,13 @@ pub struct MemoryOutput {
 }
 
 impl MemoryOutput {
-    /// All that was written.
+    /// All lines so far.
     pub fn text(&self) -> String {
-        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.bytes.lock();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Takes nothing any more, as a full disk does; or does so again.
+    /// Sets whether writes fail, as on a full disk.
     pub fn fill(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
     }
@@ -62,7 +64,7 @@ impl LineOutput for MemoryOutput {
         if self.full.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(line);
+        self.bytes.lock().extend_from_slice(line);
         Ok(())
     }
 

@@ -1,22 +1,23 @@
-//! Write requests that were refused before they were looked at: counted, and told together.
+//! Counts write requests that are refused before the gateway processes them.
 //!
-//! Whoever reaches the port can make as many as he likes. A record for each would push true ones out of
-//! the files that are kept, and fill the queue that writes wait for.
+//! Anyone who reaches the port can send many of them. One record for each would displace real records
+//! in the rotated files, and would fill the queue that other writes need.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::ErrorCode;
 
-/// For so long they are counted before they are told.
+/// How long refusals are counted before one line reports them.
 pub(super) const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The counts that have not been told yet.
+/// The refusals since the last report, by code.
 #[derive(Default)]
 pub(super) struct RefusalCounter(Mutex<Vec<(ErrorCode, u64)>>);
 
 impl RefusalCounter {
-    /// Counts one more. Whether it is the first since they were told.
+    /// Counts a refusal. Returns true for the first since the last report.
     pub(super) fn add(&self, code: ErrorCode) -> bool {
         let mut counts = self.counts();
         let is_first = counts.is_empty();
@@ -27,12 +28,12 @@ impl RefusalCounter {
         is_first
     }
 
-    /// How many there were of each code since this was asked last.
+    /// Returns the counts since the last call, and resets them.
     pub(super) fn take(&self) -> Vec<(ErrorCode, u64)> {
         std::mem::take(&mut *self.counts())
     }
 
     fn counts(&self) -> MutexGuard<'_, Vec<(ErrorCode, u64)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

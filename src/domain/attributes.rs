@@ -1,9 +1,9 @@
 //! Attribute keys, values and maps.
 //!
-//! Keys are taken as they are: case-sensitive, never trimmed or folded, since production keys
-//! carry leading and double spaces. Absent and empty are one state for clients, because upstream
-//! documents no deletion and clearing writes `""`; the map still remembers empty entries, since
-//! they take up room upstream. `Debug` never shows a value.
+//! Keys are case-sensitive and never trimmed, because production keys contain leading and double
+//! spaces. For clients, an absent and an empty attribute are the same: upstream documents no
+//! deletion, so clearing a key writes `""`. The map keeps empty entries, because they count towards
+//! the size limit of upstream. `Debug` never shows a value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,13 +12,13 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use smol_str::SmolStr;
 
-/// Why a text cannot be the key of a write.
+/// Why a write cannot use a text as a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
     /// The empty string.
     #[error("the key is empty")]
     Empty,
-    /// A control character, which no console or log shows as what it is.
+    /// A control character, which consoles and logs do not show.
     #[error("the key has a control character")]
     Control,
 }
@@ -39,7 +39,7 @@ impl AttributeKey {
         Ok(Self(text.into()))
     }
 
-    /// A key that stands upstream already, whoever made it: nothing is refused.
+    /// A key that exists upstream. Every text is accepted.
     pub fn existing(text: &str) -> Self {
         Self(text.into())
     }
@@ -62,34 +62,34 @@ impl fmt::Display for AttributeKey {
     }
 }
 
-/// Value of an attribute: personal data, so `Debug` shows its length alone and there is no
+/// Value of an attribute. It is personal data: `Debug` shows only its length, and there is no
 /// `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AttributeValue {
     text: SmolStr,
-    /// The JSON literal of upstream, if it is no Unicode text. It makes the value differ from every
-    /// value that a client can send, so that a write of the shown text replaces it.
+    /// Upstream's JSON literal, if the value is not Unicode text. With it, the value differs from
+    /// every value that a client can send, so a write of the displayed text replaces it.
     damaged: Option<Arc<str>>,
 }
 
 impl AttributeValue {
-    /// Any text is a value.
+    /// A value with this text. Every text is valid.
     pub fn new(text: &str) -> Self {
         Self { text: text.into(), damaged: None }
     }
 
-    /// A value of upstream that holds half of a surrogate pair: `text` shows it with U+FFFD, `json` is
-    /// the string literal that keeps it as it is.
+    /// A value of upstream that contains half of a surrogate pair. `text` shows U+FFFD in its place;
+    /// `json` is the original string literal.
     pub fn damaged(text: &str, json: &str) -> Self {
         Self { text: text.into(), damaged: Some(json.into()) }
     }
 
-    /// The value itself, for the wire only.
+    /// The value itself, only to be sent to clients and upstream.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// The JSON literal that keeps a damaged value as it is upstream.
+    /// The original JSON literal of a damaged value.
     pub fn damaged_json(&self) -> Option<&str> {
         self.damaged.as_deref()
     }
@@ -101,8 +101,8 @@ impl fmt::Debug for AttributeValue {
     }
 }
 
-/// The attributes of one participant, as upstream holds them. Clones share the entries until one of
-/// them changes: a read is looked at by many, and changed by none.
+/// The attributes of one participant, as upstream holds them. Clones share the entries until one
+/// clone changes, because many requests use the result of one read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttributeMap(Arc<BTreeMap<AttributeKey, AttributeValue>>);
 
@@ -112,22 +112,22 @@ impl AttributeMap {
         self.0.get(key).filter(|value| !value.expose().is_empty())
     }
 
-    /// Puts a value in place; `""` is kept, as upstream keeps it.
+    /// Sets a value. The map keeps `""`, as upstream does.
     pub fn insert(&mut self, key: AttributeKey, value: AttributeValue) {
         Arc::make_mut(&mut self.0).insert(key, value);
     }
 
-    /// The attributes that clients see, by key.
+    /// The attributes that clients see, ordered by key.
     pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &AttributeValue)> {
         self.0.iter().filter(|(_, value)| !value.expose().is_empty())
     }
 
-    /// Every entry that upstream holds, empty ones included: what a full PATCH repeats.
+    /// Every entry that upstream holds, empty ones included. A full PATCH sends all of them.
     pub fn iter_held(&self) -> impl Iterator<Item = (&AttributeKey, &AttributeValue)> {
         self.0.iter()
     }
 
-    /// Keys of values that upstream holds as no Unicode text; they are shown with U+FFFD.
+    /// Keys whose values are not Unicode text upstream. Clients see U+FFFD in them.
     pub fn damaged_keys(&self) -> impl Iterator<Item = &AttributeKey> {
         self.0.iter().filter(|(_, value)| value.damaged.is_some()).map(|(key, _)| key)
     }
@@ -137,13 +137,13 @@ impl AttributeMap {
         self.iter().count()
     }
 
-    /// Whether clients see nothing.
+    /// Whether clients see no attributes.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 
-    /// Bytes of the whole map as compact UTF-8 JSON, emptied keys included: upstream keeps them, so the
-    /// size limit counts them.
+    /// Bytes of the whole map as compact UTF-8 JSON. Emptied keys count, because upstream keeps
+    /// them.
     pub fn json_bytes(&self) -> usize {
         let mut bytes = 2; // the braces
         for (index, (key, value)) in self.0.iter().enumerate() {
@@ -152,7 +152,7 @@ impl AttributeMap {
         bytes
     }
 
-    /// Only these keys, as clients see them: a look for each, since both may be many.
+    /// Only these keys, as clients see them. Looks up each key, because map and list may be long.
     #[must_use]
     pub fn narrowed(&self, keys: &[String]) -> Self {
         let entry = |key: &String| {
@@ -169,7 +169,7 @@ impl FromIterator<(AttributeKey, AttributeValue)> for AttributeMap {
     }
 }
 
-/// Shows what clients see: empty entries are left out.
+/// Serialises what clients see, so without empty entries.
 impl Serialize for AttributeMap {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -188,7 +188,7 @@ pub(super) fn entry_bytes(key: &AttributeKey, value: &AttributeValue) -> usize {
 /// Bytes of a JSON string with its quotes, escaped as `serde_json` escapes it.
 fn string_bytes(text: &str) -> usize {
     let is_escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    // Looked at as a whole first, which takes a fraction of the time and nearly always ends here.
+    // Most texts need no escape, and one pass over the whole text is much faster.
     if !text.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
         return 2 + text.len();
     }
@@ -222,7 +222,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_empty_value_is_absent_for_callers_but_held() {
+    fn an_empty_value_is_absent_for_clients_but_held() {
         let map = map(&[("a", "1"), ("gone", "")]);
         assert_eq!(map.get("gone"), None);
         assert_eq!(map.len(), 1);

@@ -1,4 +1,4 @@
-//! On whose behalf a request is made.
+//! The clients of the gateway, as the configuration names them.
 
 mod digest;
 
@@ -11,14 +11,14 @@ pub use digest::{InvalidDigest, KeyDigest};
 
 use super::rights::ClientRights;
 
-/// Longest name of a client: it stands in every line of the log.
+/// Longest name of a client. Each line of the access log contains it.
 const MAX_NAME_BYTES: usize = 64;
 
-/// What a client is called where no clients are configured.
+/// Name of the client if no clients are configured.
 const ANONYMOUS: &str = "anonymous";
 
-/// A constant that is made once, so that a request without a client of its own costs no memory.
-static NOBODY: LazyLock<Arc<Client>> = LazyLock::new(|| {
+/// Built once, so that a request without authentication allocates nothing.
+static ANONYMOUS_CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
     Arc::new(Client {
         name: ClientName(ANONYMOUS.into()),
         rights: ClientRights::default(),
@@ -30,36 +30,36 @@ static NOBODY: LazyLock<Arc<Client>> = LazyLock::new(|| {
 /// A client, as it is configured.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// What it is called: in the log, in metrics, and as the user of HTTP Basic.
+    /// Its name in logs and metrics, and the user name of HTTP Basic.
     pub name: ClientName,
-    /// What it may do.
+    /// Its rights.
     pub rights: ClientRights,
-    /// Its weight where clients compete for the upstream budget.
+    /// Its weight when clients compete for the call budget.
     pub share: NonZeroU32,
-    /// Its own rate; `None` for no limit of its own.
+    /// Its own rate limit, if it has one.
     pub requests_per_minute: Option<NonZeroU32>,
 }
 
 impl Client {
-    /// Whoever calls where no clients are configured: all rights, and no rate of its own.
+    /// The client of every request if no clients are configured. It has all rights and no rate limit.
     pub fn anonymous() -> Arc<Self> {
-        Arc::clone(&NOBODY)
+        Arc::clone(&ANONYMOUS_CLIENT)
     }
 
-    /// Its name, unless it is nobody in particular.
+    /// Its name, unless it is anonymous.
     pub fn known_name(&self) -> Option<&str> {
         Some(self.name.as_str()).filter(|name| *name != ANONYMOUS)
     }
 }
 
-/// Name of a client. No secret.
+/// Name of a client. It is not a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientName(Arc<str>);
 
-/// The text cannot be the name of a client.
+/// The text is not a valid client name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is not a name of 1 to {MAX_NAME_BYTES} letters, digits, `.`, `_` and `-`, other than `{ANONYMOUS}`"
+    "is not a name of 1 to {MAX_NAME_BYTES} letters, digits, `.`, `_` or `-` (`{ANONYMOUS}` is reserved)"
 )]
 pub struct InvalidName;
 
@@ -74,9 +74,9 @@ impl FromStr for ClientName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let fits = (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(harmless);
-        // Nobody is to be taken for the client of a service that knows no clients.
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let fits = (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_plain);
+        // Logs use the reserved name if no clients are configured.
         if fits && text != ANONYMOUS { Ok(Self(text.into())) } else { Err(InvalidName) }
     }
 }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_short_plain_and_not_that_of_nobody() {
+    fn a_name_is_short_plain_and_not_reserved() {
         let longest = "x".repeat(MAX_NAME_BYTES);
         for good in ["crm", "crm-2.eu_west", longest.as_str()] {
             assert_eq!(
@@ -106,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn nobody_may_do_everything() {
-        let nobody = Client::anonymous();
-        assert!(nobody.rights.sees_all() && nobody.rights.may_write());
-        assert!(nobody.rights.participants.is_none());
-        assert_eq!(nobody.known_name(), None);
-        assert_eq!((nobody.share.get(), nobody.requests_per_minute), (1, None));
-        assert!(Arc::ptr_eq(&nobody, &Client::anonymous()));
+    fn the_anonymous_client_has_all_rights() {
+        let anonymous = Client::anonymous();
+        assert!(anonymous.rights.sees_all() && anonymous.rights.may_write());
+        assert!(anonymous.rights.participants.is_none());
+        assert_eq!(anonymous.known_name(), None);
+        assert_eq!((anonymous.share.get(), anonymous.requests_per_minute), (1, None));
+        assert!(Arc::ptr_eq(&anonymous, &Client::anonymous()));
     }
 }

@@ -1,19 +1,21 @@
-//! JSON in which an escape names half of a surrogate pair, such as `"\ud83d"` with nothing behind it.
+//! JSON that escapes half of a surrogate pair, such as `"\ud83d"` without a second half.
 //!
-//! RFC 8259 allows it, Unicode has no character for it, and parsers refuse the whole document. It
-//! comes from texts that were cut inside an emoji. Here such halves become a marker that every parser
-//! takes, so that the string that holds them can be found afterwards.
+//! RFC 8259 allows this, but Unicode has no such character, and parsers reject the whole document.
+//! It occurs if a program cuts a text inside an emoji. This module replaces each half by a marker
+//! that every parser accepts, so that the affected strings can be found after parsing.
 
 use std::fmt::Write as _;
 
-/// Characters that no text uses (Unicode noncharacters): one of them becomes the marker.
+/// Unicode noncharacters, which no text uses. The first that the document lacks is the marker.
 const MARKERS: std::ops::RangeInclusive<char> = '\u{fdd0}'..='\u{fdef}';
 
-/// The first half that there is, and the private characters that stand for all of them.
+/// The first surrogate.
 const FIRST_HALF: u16 = 0xd800;
+
+/// The first private-use character. After the marker, it and its successors encode the surrogates.
 const FIRST_PRIVATE: u32 = 0xe000;
 
-/// A document whose half surrogates are marked.
+/// A JSON document with markers in place of half surrogates.
 #[derive(Clone)]
 pub struct MarkedJson {
     text: String,
@@ -21,7 +23,7 @@ pub struct MarkedJson {
 }
 
 impl MarkedJson {
-    /// `None` if the document has no half surrogate.
+    /// The marked document; `None` if it contains no half surrogate.
     pub fn new(json: &str) -> Option<Self> {
         half_surrogates(json).next()?;
         let lower = json.to_ascii_lowercase();
@@ -46,7 +48,7 @@ impl MarkedJson {
         &self.text
     }
 
-    /// Whether a parsed string has a half surrogate.
+    /// Whether a parsed string contains a half surrogate.
     pub fn marks(&self, parsed: &str) -> bool {
         parsed.contains(self.marker)
     }
@@ -56,7 +58,7 @@ impl MarkedJson {
         self.replaced(parsed, |text, _| text.push(char::REPLACEMENT_CHARACTER), str::to_owned)
     }
 
-    /// A parsed string as the JSON literal that it was, half surrogates included.
+    /// The original JSON literal of a parsed string, half surrogates included.
     pub fn literal(&self, parsed: &str) -> String {
         let inner = |part: &str| {
             let quoted = serde_json::Value::from(part).to_string();
@@ -92,12 +94,12 @@ const ESCAPE_BYTES: usize = 6;
 
 fn escape(unit: u32) -> String {
     let mut text = String::with_capacity(ESCAPE_BYTES);
-    // Writing into a text cannot fail.
+    // Writing to a `String` cannot fail.
     let _ = write!(text, "\\u{unit:04x}");
     text
 }
 
-/// Where half surrogates are escaped, and which.
+/// Byte offset and code unit of each escaped half surrogate.
 fn half_surrogates(json: &str) -> impl Iterator<Item = (usize, u16)> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -120,7 +122,7 @@ fn half_surrogates(json: &str) -> impl Iterator<Item = (usize, u16)> {
     })
 }
 
-/// The code unit of `\uXXXX` at this place.
+/// The code unit of the `\uXXXX` at this offset.
 fn escaped_unit(json: &str, at: usize) -> Option<u16> {
     let escape = json.as_bytes().get(at..at + ESCAPE_BYTES)?;
     let digits = escape.strip_prefix(b"\\u").filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))?;

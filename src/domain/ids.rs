@@ -1,14 +1,13 @@
-//! Ids of conversations and participants: UUIDs in their usual form, nothing else.
+//! Ids of conversations and participants: UUIDs in their hyphenated form.
 //!
-//! Whatever goes into an upstream path has passed through here, so a path can never be steered by
-//! a client.
+//! Every id in an upstream path is of these types, so no client can manipulate a path.
 
 use std::fmt;
 use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// Length of the usual form, hyphens included.
+/// Length of the hyphenated form.
 const HYPHENATED: usize = 36;
 
 /// The text is not a UUID of the form 8-4-4-4-12.
@@ -17,7 +16,7 @@ const HYPHENATED: usize = 36;
 pub struct InvalidId;
 
 pub(super) fn hyphenated(text: &str) -> Result<Uuid, InvalidId> {
-    // `Uuid` also reads braces, URNs and bare digits; upstream knows none of them.
+    // `Uuid` also accepts braces, URNs and bare digits, which upstream does not.
     if text.len() != HYPHENATED {
         return Err(InvalidId);
     }
@@ -39,7 +38,7 @@ impl ConversationId {
         self.0.as_bytes()
     }
 
-    /// The id of these bytes.
+    /// The id with these bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }

@@ -1,24 +1,23 @@
-//! Limits on what may be written, and the list of what a request did wrong.
+//! The size limit of writes, and the list of mistakes in a request.
 //!
-//! Genesys publishes no limit for API writes; 10,240 bytes for the whole map is what the platform
-//! was seen to enforce, so the number is configuration, not a constant. Violations are collected,
-//! never cut short at the first.
+//! Genesys publishes no limit for API writes. The platform was observed to enforce 10,240 bytes for
+//! the whole map, so the limit is a setting. A request reports all its mistakes, not only the first.
 
 use std::fmt::{self, Write as _};
 
 use super::attributes::{AttributeKey, AttributeMap, AttributeValue, entry_bytes};
 use super::rights::ClientRights;
 
-/// How many of the largest keys an error names: enough to find the culprit, short enough to read.
+/// How many of the largest keys an error names.
 const MAX_NAMED_ENTRIES: usize = 5;
 
-/// One mistake in a request, at a place a client can find.
+/// One mistake in a request, with its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Where: a JSON pointer as URI fragment (`#/attributes/key`), or the name of a parameter or
-    /// header.
+    /// The location: a JSON pointer as URI fragment (`#/attributes/key`), or the name of a parameter
+    /// or header.
     pub pointer: String,
-    /// What is wrong, without the value.
+    /// The mistake, without the value.
     pub detail: String,
 }
 
@@ -28,7 +27,7 @@ impl Violation {
         Self { pointer: format!("#/attributes/{}", fragment(key)), detail: detail.into() }
     }
 
-    /// A mistake anywhere else.
+    /// A mistake at any other location.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
     }
@@ -78,19 +77,19 @@ pub struct AttributeLimits {
     pub total_bytes: usize,
 }
 
-/// By how much a map would be too large.
+/// The size of a map that is too large.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SizeExcess {
-    /// Bytes the map would have, as far as whoever is told may know of it; 0 if only upstream
-    /// knows.
+    /// Bytes that the map would have, counting only the keys that the client may see; 0 if only
+    /// upstream knows.
     pub bytes: usize,
-    /// Bytes it may have.
+    /// Bytes that it may have.
     pub limit_bytes: usize,
-    /// The entries, largest first: key, and bytes of the entry.
+    /// Key and bytes of each entry, largest first.
     pub entries: Vec<(AttributeKey, usize)>,
-    /// The entries are not all of the map: those that a client may not see are missing.
+    /// `entries` and `bytes` omit keys that the client may not see.
     pub is_partial: bool,
-    /// Upstream refused for size, although our own check had passed.
+    /// Upstream refused the map for its size, although the check of the gateway had passed.
     pub said_upstream: bool,
 }
 
@@ -103,13 +102,13 @@ impl fmt::Display for SizeExcess {
             write!(
                 f,
                 "the merged attributes would take more than {} bytes as JSON; those that this \
-                 caller sees take {}; the largest keys: ",
+                 client may see would take {}; the largest keys: ",
                 self.limit_bytes, self.bytes
             )?;
         } else {
             write!(
                 f,
-                "the merged attributes take {} bytes as JSON, the limit is {}; the largest keys: ",
+                "the merged attributes would take {} bytes as JSON; the limit is {}; the largest keys: ",
                 self.bytes, self.limit_bytes
             )?;
         }
@@ -131,27 +130,27 @@ impl fmt::Display for SizeExcess {
 }
 
 impl SizeExcess {
-    /// The largest entries that hold a value, as many as help to find the culprit. To clear a key that
-    /// is empty already gains nothing.
+    /// The largest entries that hold a value, for the error. Empty keys are left out, because
+    /// clearing them again would free nothing.
     pub fn largest(&self) -> impl Iterator<Item = &(AttributeKey, usize)> {
         self.entries.iter().filter(|entry| !is_emptied(entry)).take(MAX_NAMED_ENTRIES)
     }
 
-    /// How many entries are empty, and the bytes that they take.
+    /// Number and total bytes of the empty entries.
     pub fn emptied(&self) -> (usize, usize) {
         let emptied = self.entries.iter().filter(|entry| is_emptied(entry));
         emptied.fold((0, 0), |(count, sum), (_, bytes)| (count + 1, sum + bytes))
     }
 
-    /// The same for a client that may not know of every key. That the whole is over the limit cannot
-    /// be kept from it, but by how much can.
+    /// The excess as a client with these rights may see it. The client learns that the map exceeds
+    /// the limit, but not by how much.
     #[must_use]
     pub fn seen_by(mut self, rights: &ClientRights) -> Self {
         if rights.sees_all() {
             return self;
         }
         self.entries.retain(|(key, _)| rights.sees(key.as_str()));
-        // The braces, and a comma between each two.
+        // Two braces, and a comma between entries.
         let commas = self.entries.len().saturating_sub(1);
         self.bytes = 2 + commas + self.entries.iter().map(|(_, bytes)| bytes).sum::<usize>();
         self.is_partial = true;
@@ -164,15 +163,15 @@ fn is_emptied((key, bytes): &(AttributeKey, usize)) -> bool {
 }
 
 impl AttributeLimits {
-    /// What a map may take that is known from an earlier read alone: 90 % of the limit, since other
-    /// writers may have added to it.
+    /// The limit for a map from an earlier read: 90 %, because other writers may have added keys
+    /// since.
     #[must_use]
     pub fn remembered(self) -> Self {
         Self { total_bytes: self.total_bytes / 10 * 9 }
     }
 
-    /// Refuses a merged map that is over the limit and larger than before: making a map that is
-    /// too large smaller must always be possible.
+    /// Refuses a merged map that exceeds the limit and has grown. A client can always make a map
+    /// smaller, even if it stays above the limit.
     pub fn check(&self, before: &AttributeMap, merged: &AttributeMap) -> Result<(), SizeExcess> {
         let bytes = merged.json_bytes();
         if bytes <= self.total_bytes || bytes <= before.json_bytes() {
@@ -181,7 +180,7 @@ impl AttributeLimits {
         Err(self.excess(merged, false))
     }
 
-    /// The report of a map that is too large; `said_upstream` if upstream refused it.
+    /// Describes a map that is too large. `said_upstream` says that upstream refused it.
     pub fn excess(&self, merged: &AttributeMap, said_upstream: bool) -> SizeExcess {
         let mut entries: Vec<_> =
             merged.iter_held().map(|(key, value)| (key.clone(), entry_bytes(key, value))).collect();
@@ -240,14 +239,14 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not_see_a_key_is_told_neither_its_name_nor_its_size() {
+    fn the_error_hides_name_and_size_of_hidden_keys() {
         let limits = AttributeLimits { total_bytes: 20 };
         let merged = map(&[("secret", "0123456789"), ("a", "1"), ("b", "22")]);
         let hide = vec!["secret".parse().expect("a pattern")];
         let rights = ClientRights { hide, ..ClientRights::default() };
-        let told = limits.excess(&merged, false).seen_by(&rights);
-        assert_eq!(told.bytes, map(&[("a", "1"), ("b", "22")]).json_bytes());
-        let text = told.to_string();
+        let visible = limits.excess(&merged, false).seen_by(&rights);
+        assert_eq!(visible.bytes, map(&[("a", "1"), ("b", "22")]).json_bytes());
+        let text = visible.to_string();
         assert!(!text.contains("secret") && !text.contains("42"), "{text}");
         assert!(text.contains("more than 20 bytes") && text.contains("`b` (8), `a` (7)"), "{text}");
         let all = limits.excess(&merged, false);

@@ -1,4 +1,4 @@
-//! Which live conversations there are: what a list is narrowed by, and its rows.
+//! Lists of live conversations: their filters and rows.
 
 mod pages;
 mod phone;
@@ -16,21 +16,20 @@ use super::timestamp::Timestamp;
 pub use self::pages::{CursorPosition, ListingPage, PageWalker};
 pub use self::phone::{InvalidNumber, PhoneNumber};
 
-/// Rows of upstream's pages: what the vendor's own examples ask for. The most that it would give is
-/// not published.
+/// Rows of one upstream page, as in the vendor's examples. The vendor publishes no maximum.
 pub const PAGE_SIZE: usize = 100;
 
-/// Who called whom.
+/// Direction of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallDirection {
     /// The customer called.
     Inbound,
-    /// The customer was called.
+    /// The contact center called the customer.
     Outbound,
 }
 
 impl CallDirection {
-    /// Both, in the spelling of upstream.
+    /// Both spellings of upstream.
     pub const WORDS: [&str; 2] = ["inbound", "outbound"];
 
     /// The spelling of upstream.
@@ -47,7 +46,7 @@ impl CallDirection {
     }
 }
 
-/// Id of a queue or a user, which nothing is done with but to compare.
+/// Id of a queue or a user. The gateway only compares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResourceId(Uuid);
 
@@ -65,37 +64,37 @@ impl fmt::Display for ResourceId {
     }
 }
 
-/// Which conversations are wanted, of those that are live and voice.
+/// Which of the live voice conversations a list contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConversationFilter {
-    /// Those that began like this.
+    /// Only calls in this direction.
     pub direction: Option<CallDirection>,
-    /// Those that are in this queue, or with an agent of it, now.
+    /// Only calls that are now in this queue, or with an agent of it.
     pub queue: Option<ResourceId>,
-    /// Those that this user takes part in now.
+    /// Only calls in which this user now takes part.
     pub user: Option<ResourceId>,
-    /// Those from this number.
+    /// Only calls from this number.
     pub ani: Option<PhoneNumber>,
-    /// Those to this number.
+    /// Only calls to this number.
     pub dnis: Option<PhoneNumber>,
 }
 
-/// A live conversation, as the list has it.
+/// A live conversation in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedConversation {
     /// Its id.
     pub id: ConversationId,
-    /// When it began, in milliseconds since 1970: what lists are ordered by, the newest first.
+    /// Its start in milliseconds since 1970. Lists are ordered by it, newest first.
     pub at: i64,
-    /// The same as upstream spells it.
+    /// Its start, in upstream's spelling.
     pub start: Option<Timestamp>,
-    /// Who called whom, as upstream spells it.
+    /// Its direction, in upstream's spelling.
     pub direction: Option<SmolStr>,
-    /// Everybody who ever joined.
+    /// All participants, including those that have left.
     pub participants: Vec<ListedParticipant>,
 }
 
-/// A participant, as the list has it.
+/// A participant in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedParticipant {
     /// Its id.
@@ -104,13 +103,13 @@ pub struct ListedParticipant {
     pub purpose: SmolStr,
 }
 
-/// One page of upstream's.
+/// One page of upstream's list.
 #[derive(Clone, Debug, Default)]
 pub struct ListPage {
-    /// Its rows, those without an id left out.
+    /// Its rows, without those that lack an id.
     pub rows: Vec<ListedConversation>,
-    /// How many rows it had.
+    /// Number of rows that upstream sent.
     pub received: usize,
-    /// How many rows there are on all pages, as far as upstream tells.
+    /// Number of rows on all pages, if upstream says so.
     pub total: Option<u64>,
 }

@@ -1,9 +1,9 @@
-//! Conversations, their participants, and which participant a request means.
+//! Conversations, their participants, and which participant a request selects.
 //!
-//! Purposes are compared without case. The client may be `external` until it reaches a queue and
-//! `customer` afterwards while its id stays the same, so the word `customer` knows both. Where
-//! several fit, a live one wins over those that left; several live ones are an error with the
-//! candidates, never a guess.
+//! Purposes are compared without case. The person who calls may be `external` until the call reaches
+//! a queue, and `customer` afterwards, with the same id. The selector `customer` therefore matches
+//! both. If several participants match, a live one takes precedence over those that have left. If
+//! several live ones match, the request fails and lists them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,35 +17,35 @@ use super::timestamp::TimeRange;
 mod permitted;
 mod selectors;
 
-/// Longest word accepted as a purpose.
+/// Longest word that a selector accepts as a purpose.
 const MAX_WORD_BYTES: usize = 40;
 
-/// How a participant without a purpose is listed.
+/// Listed for a participant without a purpose.
 const NO_PURPOSE: &str = "(none)";
 
 const CUSTOMER: &str = "customer";
 const EXTERNAL: &str = "external";
 const FIRST: &str = "first";
 
-/// A conversation as one read showed it.
+/// A conversation, from one read.
 #[derive(Clone, Debug)]
 pub struct Conversation {
     /// Its id.
     pub id: ConversationId,
-    /// Whether it is live; `None` where the route cannot tell.
+    /// Whether it is live; `None` if the upstream route does not say.
     pub live: Option<bool>,
-    /// From when until when, where the route tells.
+    /// Its start and end, if the upstream route says so.
     pub span: TimeRange,
-    /// Everybody who ever joined, in order of joining.
+    /// All participants, including those that have left, in order of joining.
     pub participants: Vec<Participant>,
 }
 
-/// A participant as one read showed it.
+/// A participant, from one read.
 #[derive(Clone, Debug)]
 pub struct Participant {
     /// Its id.
     pub id: ParticipantId,
-    /// Its purpose as upstream spells it; empty if upstream named none.
+    /// Its purpose in upstream's spelling; empty if upstream sent none.
     pub purpose: SmolStr,
     /// State of its last communication, such as `connected`.
     pub state: Option<SmolStr>,
@@ -53,23 +53,23 @@ pub struct Participant {
     pub live: bool,
     /// Its name, if it has one.
     pub name: Option<PersonName>,
-    /// From when until when it took part.
+    /// When it joined and left.
     pub span: TimeRange,
     /// Its attributes.
     pub attributes: AttributeMap,
 }
 
-/// What a participant is called. Personal, so `Debug` does not show it.
+/// Name of a participant. It is personal data, so `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PersonName(SmolStr);
 
 impl PersonName {
-    /// The name in this text.
+    /// A name with this text.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The name itself, for whoever asked for it.
+    /// The name itself, only for answers that contain names.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -89,25 +89,25 @@ impl Conversation {
 }
 
 impl Participant {
-    /// Whether it is the person who called, or was called, and has left.
+    /// Whether it is the customer, and has left.
     pub fn is_customer_who_left(&self) -> bool {
         let is_customer =
             [CUSTOMER, EXTERNAL].iter().any(|one| self.purpose.eq_ignore_ascii_case(one));
         is_customer && !self.live
     }
 
-    /// What names it to a client.
+    /// Its summary, which lets a client name it.
     pub fn candidate(&self) -> ParticipantSummary {
         ParticipantSummary { id: self.id, purpose: self.purpose.clone(), state: self.state.clone() }
     }
 }
 
-/// What a request may do with the participant that it names.
+/// What a request does with the participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectorIntent {
-    /// Only look: a missing customer may fall back to the first participant.
+    /// It only reads, so `customer` may fall back to the first participant.
     Read,
-    /// Change attributes: never on somebody the client did not name.
+    /// It changes attributes, and only those of a participant that the client named.
     Write,
 }
 
@@ -117,7 +117,7 @@ enum SelectorPosition {
     Last,
 }
 
-/// Which participant a request means, as the client named it.
+/// Which participant a request selects, as the client wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParticipantSelector(SelectorKind);
 
@@ -129,7 +129,7 @@ enum SelectorKind {
     Purpose { word: SmolStr, position: Option<SelectorPosition> },
 }
 
-/// The text names no participant.
+/// The text is not a selector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a UUID, `all`, or a word of 1 to 40 letters, optionally with `:first` or `:last`")]
 pub struct InvalidSelector;
@@ -178,18 +178,18 @@ impl fmt::Display for ParticipantSelector {
     }
 }
 
-/// By which rule a participant was chosen; told in every answer.
+/// The rule that selected a participant. Each answer names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectionRule {
-    /// Its id was named.
+    /// The request named its id.
     Id,
-    /// Its purpose was named.
+    /// The request named its purpose.
     Purpose,
-    /// `customer` was asked for and the client is still `external`.
+    /// The request named `customer`, and the customer is still `external`.
     External,
-    /// It is the first: asked for, or the last resort of a read for `customer`.
+    /// It is the first participant. The request named `first`, or is a read of `customer`.
     First,
-    /// The purpose was named with `:first` or `:last`.
+    /// The request named its purpose with `:first` or `:last`.
     Position,
 }
 
@@ -206,16 +206,16 @@ impl SelectionRule {
     }
 }
 
-/// The participant that a request means.
+/// The participant that a request selects.
 #[derive(Clone, Copy, Debug)]
 pub struct ResolvedParticipant<'a> {
     /// The participant.
     pub participant: &'a Participant,
-    /// The rule that chose it.
+    /// The rule that selected it.
     pub by: SelectionRule,
 }
 
-/// One of several participants that match: enough to name it in the next request.
+/// A participant in an answer: enough for the next request to name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParticipantSummary {
     /// Its id.
@@ -226,29 +226,29 @@ pub struct ParticipantSummary {
     pub state: Option<SmolStr>,
 }
 
-/// Why no participant could be chosen.
+/// Why a selector does not resolve to one participant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnresolvedParticipant {
-    /// `all` names nobody in particular.
+    /// `all` selects more than one.
     NotOne,
-    /// Nobody matches.
+    /// No participant matches.
     NotFound {
-        /// Purposes that are there, each once.
+        /// The purposes in the conversation, each once.
         purposes: Vec<String>,
-        /// A read would have taken the first participant.
+        /// A read would have used the first participant.
         first_needs_naming: bool,
     },
-    /// Several live ones match.
+    /// Several live participants match.
     Ambiguous(Vec<ParticipantSummary>),
 }
 
 impl ParticipantSelector {
-    /// Whether every participant is meant.
+    /// Whether it selects every participant.
     pub fn is_all(&self) -> bool {
         self.0 == SelectorKind::All
     }
 
-    /// The id, where one was named.
+    /// The id, if the selector is one.
     pub fn id(&self) -> Option<ParticipantId> {
         match self.0 {
             SelectorKind::Id(id) => Some(id),
@@ -256,7 +256,7 @@ impl ParticipantSelector {
         }
     }
 
-    /// The participant of `conversation` that is meant.
+    /// Resolves the selector to a participant of `conversation`.
     pub fn choose<'a>(
         &self,
         conversation: &'a Conversation,
@@ -288,8 +288,8 @@ impl ParticipantSelector {
         })
     }
 
-    /// Whether it means the same participant for as long as that one is there: an id, and plain
-    /// `customer`. Calls are transferred, so any other word may soon mean somebody else.
+    /// Whether it selects the same participant for the whole conversation. That is true of an id and of
+    /// plain `customer`. After a transfer, any other word may select another participant.
     pub fn is_stable(&self) -> bool {
         match &self.0 {
             SelectorKind::Id(_) => true,
@@ -303,14 +303,14 @@ impl ParticipantSelector {
     }
 }
 
-/// A choice that was made, or could not be.
+/// The result of resolving a selector.
 type ParticipantResolution<'a> = Result<ResolvedParticipant<'a>, UnresolvedParticipant>;
 
 fn first(all: &[Participant]) -> Option<ParticipantResolution<'_>> {
     all.first().map(|participant| Ok(ResolvedParticipant { participant, by: SelectionRule::First }))
 }
 
-/// The one of this purpose, `None` if nobody bears it.
+/// Selects among the participants with this purpose; `None` if there are none.
 fn by_purpose<'a>(
     all: &'a [Participant],
     purpose: &str,
@@ -324,7 +324,7 @@ fn by_purpose<'a>(
     among(&matching, position, rule)
 }
 
-/// The one of those who bear a purpose, `None` if there are none.
+/// Selects one of `matching`; `None` if it is empty.
 fn among<'a>(
     matching: &[&'a Participant],
     position: Option<SelectorPosition>,

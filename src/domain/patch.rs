@@ -1,28 +1,28 @@
-//! A patch: what one client wants some keys to hold.
+//! A patch: the values that one client wants for some keys.
 //!
-//! Only keys that differ are ever sent. Sending a map back as it was read would overwrite what a
-//! flow, a script or an agent changed in between.
+//! The gateway sends only keys that differ. Sending the whole map would overwrite changes that a
+//! flow, a script or an agent made since the read.
 
 use std::collections::BTreeMap;
 
 use super::attributes::{AttributeKey, AttributeMap, AttributeValue};
 
-/// What one key should become.
+/// The change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyChange {
-    /// It should hold this value, which is not empty.
+    /// Set this value, which is not empty.
     Set(AttributeValue),
-    /// It should be absent or empty.
+    /// Make the key absent or empty.
     Clear,
 }
 
 impl KeyChange {
-    /// `""` asks for a clear: absent and empty are one state.
+    /// The change to `value`. `""` clears the key, because absent and empty are the same.
     pub fn to(value: AttributeValue) -> Self {
         if value.expose().is_empty() { Self::Clear } else { Self::Set(value) }
     }
 
-    /// The value wanted, in the form in which a map answers for a key.
+    /// The wanted value, comparable with [`AttributeMap::get`].
     pub fn wanted(&self) -> Option<&AttributeValue> {
         match self {
             Self::Set(value) => Some(value),
@@ -30,7 +30,7 @@ impl KeyChange {
         }
     }
 
-    /// What is sent: upstream documents no deletion, so a clear sends `""`.
+    /// The value to send. Upstream documents no deletion, so a clear sends `""`.
     pub fn sent(&self) -> AttributeValue {
         match self {
             Self::Set(value) => value.clone(),
@@ -49,17 +49,17 @@ impl Patch {
         self.0.get(key)
     }
 
-    /// Adds a change; the last one for a key counts.
+    /// Adds a change, which replaces an earlier change of the key.
     pub fn insert(&mut self, key: AttributeKey, change: KeyChange) {
         self.0.insert(key, change);
     }
 
-    /// The changes, by key.
+    /// The changes, ordered by key.
     pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &KeyChange)> {
         self.0.iter()
     }
 
-    /// The keys, in order.
+    /// The keys, ordered.
     pub fn keys(&self) -> impl Iterator<Item = &AttributeKey> {
         self.0.keys()
     }
@@ -74,32 +74,32 @@ impl Patch {
         self.0.is_empty()
     }
 
-    /// This patch and then `later`, as one.
+    /// One patch with the effect of this one followed by `later`.
     #[must_use]
     pub fn then(mut self, later: Self) -> Self {
         self.0.extend(later.0);
         self
     }
 
-    /// Only the keys for which `keep` says so.
+    /// The changes of the keys for which `keep` returns true.
     #[must_use]
     pub fn only(&self, keep: impl Fn(&AttributeKey) -> bool) -> Self {
         let kept = self.0.iter().filter(|(key, _)| keep(key));
         Self(kept.map(|(key, change)| (key.clone(), change.clone())).collect())
     }
 
-    /// The part that `map` does not show yet.
+    /// The changes that `map` does not show yet.
     #[must_use]
     pub fn missing_in(&self, map: &AttributeMap) -> Self {
         self.only(|key| self.0.get(key).is_some_and(|change| !change.shown_in(key, map)))
     }
 
-    /// Whether `map` shows all of it.
+    /// Whether `map` shows every change.
     pub fn is_shown_in(&self, map: &AttributeMap) -> bool {
         self.0.iter().all(|(key, change)| change.shown_in(key, map))
     }
 
-    /// `map` after this patch.
+    /// `map` with this patch applied.
     #[must_use]
     pub fn applied_to(&self, map: &AttributeMap) -> AttributeMap {
         let mut merged = map.clone();
@@ -109,14 +109,14 @@ impl Patch {
         merged
     }
 
-    /// What is sent for this patch alone.
+    /// The map to send for this patch.
     pub fn as_sent(&self) -> AttributeMap {
         self.0.iter().map(|(key, change)| (key.clone(), change.sent())).collect()
     }
 }
 
 impl KeyChange {
-    /// Whether `map` shows this change as done.
+    /// Whether `map` shows this change.
     pub fn shown_in(&self, key: &AttributeKey, map: &AttributeMap) -> bool {
         map.get(key.as_str()) == self.wanted()
     }

@@ -1,4 +1,4 @@
-//! What a write came to: an outcome for each key, and the state that was read last.
+//! The result of a write: the outcome of each key, and the attributes of the last read.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use super::attributes::{AttributeKey, AttributeMap};
 use super::ids::ConversationId;
 use super::participant::{ParticipantSummary, SelectionRule};
 
-/// What became of one key. Ordered from best to worst: the worst decides the status.
+/// Outcome of one key, ordered from best to worst. The worst outcome decides the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyOutcome {
-    /// A read sent after the request arrived showed the wanted value; nothing was sent.
+    /// A read after the arrival of the request showed the wanted value, so nothing was sent.
     Unchanged,
     /// A dry run would have sent it.
     WouldSend,
-    /// Sent, and the last read-back shows the wanted value.
+    /// The gateway sent it, and the last read-back shows the wanted value.
     Verified,
-    /// Asked to be removed, sent, and read back absent or empty.
+    /// The gateway cleared it, and the last read-back shows it absent or empty.
     Cleared,
-    /// Accepted upstream, not seen before the answer was due.
+    /// Upstream accepted it, but no read-back showed it in time.
     Unverified,
-    /// Another writer's value stands in the place of ours.
+    /// Another writer's value has replaced it.
     Superseded,
 }
 
@@ -37,18 +37,18 @@ impl KeyOutcome {
     }
 }
 
-/// Where the proof of a write stands.
+/// Result of the verification of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerificationStatus {
-    /// Every key shows its value.
+    /// Every key shows the wanted value.
     Verified,
-    /// Accepted, not seen yet.
+    /// Upstream accepted the write, but no read-back has shown it yet.
     Unverified,
-    /// Seen replaced.
+    /// Another writer replaced a value.
     Superseded,
-    /// Nothing had to be sent.
+    /// The gateway had nothing to send.
     NotNeeded,
-    /// The client asked not to wait (`verify=none`).
+    /// The client asked for no verification (`verify=none`).
     Skipped,
 }
 
@@ -65,14 +65,14 @@ impl VerificationStatus {
     }
 }
 
-/// How a write was proved.
+/// How the gateway verified a write.
 #[derive(Clone, Copy, Debug)]
 pub struct VerificationSummary {
-    /// Where it stands.
+    /// The result.
     pub status: VerificationStatus,
-    /// Read-backs that were made.
+    /// Number of read-backs.
     pub reads: u32,
-    /// From the acceptance of the PATCH to the answer, in milliseconds.
+    /// Milliseconds from the acceptance of the PATCH to the answer.
     pub elapsed_ms: u64,
 }
 
@@ -81,39 +81,39 @@ pub struct VerificationSummary {
 pub struct WriteReport {
     /// The conversation.
     pub conversation: ConversationId,
-    /// The participant written to.
+    /// The participant of the write.
     pub participant: ParticipantSummary,
-    /// The rule that chose it.
+    /// The rule that selected it.
     pub chosen_by: SelectionRule,
-    /// The whole map as last read.
+    /// The whole map from the last read.
     pub attributes: AttributeMap,
-    /// Whether `attributes` was read after the last PATCH was accepted, so that its ETag describes
-    /// a state that this write has come to.
+    /// Whether `attributes` was read after upstream accepted the last PATCH. Only then does its ETag
+    /// describe the result of this write.
     pub fresh: bool,
-    /// What became of each key that was asked for.
+    /// The outcome of each key in the request.
     pub outcomes: BTreeMap<AttributeKey, KeyOutcome>,
-    /// How it was proved.
+    /// How it was verified.
     pub verification: VerificationSummary,
-    /// Things that went less than well, for a person to read; never values.
+    /// Warnings for a person to read, without values.
     pub warnings: Vec<String>,
-    /// It was a dry run: nothing was sent, whatever the outcomes say would be.
+    /// It was a dry run, so nothing was sent.
     pub dry_run: bool,
-    /// The map that would result; of a dry run alone.
+    /// The map that a dry run would result in.
     pub resulting: Option<AttributeMap>,
 }
 
 impl WriteReport {
-    /// The map whose size is told: as last read, or as a dry run would leave it.
+    /// The map whose size the answer states: the last read, or the result of a dry run.
     pub fn sized(&self) -> &AttributeMap {
         self.resulting.as_ref().unwrap_or(&self.attributes)
     }
 
-    /// The worst outcome; of nothing at all, `unchanged`.
+    /// The worst outcome; `unchanged` if there are no keys.
     pub fn worst(&self) -> KeyOutcome {
         self.outcomes.values().copied().max().unwrap_or(KeyOutcome::Unchanged)
     }
 
-    /// Keys that another writer replaced.
+    /// The keys whose values another writer replaced.
     pub fn superseded(&self) -> impl Iterator<Item = &AttributeKey> {
         let replaced =
             |(_, outcome): &(&AttributeKey, &KeyOutcome)| **outcome == KeyOutcome::Superseded;

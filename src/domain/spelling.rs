@@ -1,13 +1,13 @@
 //! Suggestions for misspelt words: "did you mean …?".
 
-/// Edits that still count as a slip, in a long word.
+/// Most edits in a misspelt long word.
 const MAX_EDITS: usize = 2;
 
 /// The known word that `word` is most likely a misspelling of.
 ///
-/// Compared without case, so that a word that differs in case alone comes first. Swapped neighbours
-/// count as one edit. A short word needs a closer match, since a word of two letters is two edits away
-/// from every other one.
+/// The comparison ignores case, so a word that differs only in case comes first. Two swapped letters
+/// count as one edit. A short word needs a closer match, because every word of two letters is within
+/// two edits of every other.
 pub fn closest_word<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = folded(word);
     let length = folded.chars().count();
@@ -25,7 +25,7 @@ const fn allowed_edits(length: usize) -> usize {
     if third < MAX_EDITS { third } else { MAX_EDITS }
 }
 
-/// Case, hyphens, underscores and outer spaces are what people mix up most: they count for nothing.
+/// Ignores what people mix up most: case, hyphens, underscores and outer spaces.
 fn folded(word: &str) -> String {
     word.trim().to_lowercase().replace(['-', ' '], "_")
 }
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_word_in_another_case_comes_before_a_similar_one() {
+    fn the_word_in_another_case_precedes_a_similar_one() {
         let keys = ["tier", "Tiers", "TIE", "a", "b"];
         assert_eq!(closest_word("Tier", keys), Some("tier"));
         assert_eq!(closest_word(" tier", keys), Some("tier"));

@@ -1,12 +1,12 @@
-//! Times as upstream writes them: kept as text, since nothing is reckoned with them.
+//! Times of upstream, kept as text because the gateway does not calculate with them.
 
 use std::fmt;
 
-/// Longest time that is kept: `2026-01-07T12:00:00.000000000Z`, or one with an offset.
+/// Longest accepted time, such as `2026-01-07T12:00:00.000000000+01:00`.
 const MAX_BYTES: usize = 35;
 
-/// A time in the spelling of upstream (ISO 8601). It lies within the struct: reading a conversation
-/// allocates nothing for its many times.
+/// A time in upstream's spelling (ISO 8601). The text is stored inline, so the many times of a
+/// conversation need no allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp {
     bytes: [u8; MAX_BYTES],
@@ -14,11 +14,12 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// The time in this text; `None` if it has letters or a length that no time has.
+    /// The time in this text; `None` if its characters or length are not those of a time.
     pub fn parse(text: &str) -> Option<Self> {
-        let of_a_time = |byte: &u8| byte.is_ascii_digit() || b"-+:.TtZz".contains(byte);
-        let begins = text.as_bytes().first().is_some_and(u8::is_ascii_digit);
-        if !begins || text.len() > MAX_BYTES || !text.as_bytes().iter().all(of_a_time) {
+        let is_time_byte = |byte: &u8| byte.is_ascii_digit() || b"-+:.TtZz".contains(byte);
+        let starts_with_digit = text.as_bytes().first().is_some_and(u8::is_ascii_digit);
+        if !starts_with_digit || text.len() > MAX_BYTES || !text.as_bytes().iter().all(is_time_byte)
+        {
             return None;
         }
         let mut bytes = [0; MAX_BYTES];
@@ -26,9 +27,9 @@ impl Timestamp {
         Some(Self { bytes, length: u8::try_from(text.len()).ok()? })
     }
 
-    /// The spelling of upstream.
+    /// The time in upstream's spelling.
     pub fn as_str(&self) -> &str {
-        // Only ASCII was let in.
+        // `parse` accepts only ASCII.
         std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
     }
 }
@@ -45,12 +46,12 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// From when until when something was there.
+/// Start and end of a conversation or of a participant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeRange {
-    /// When it began, where that is told.
+    /// The start, if upstream sent it.
     pub start: Option<Timestamp>,
-    /// When it ended; `None` while it lasts, or where that is not told.
+    /// The end; `None` before it, or if upstream did not send it.
     pub end: Option<Timestamp>,
 }
 

@@ -1,11 +1,11 @@
-//! The catalogue of error codes: everything that is fixed about a code, in one place.
+//! The catalogue of error codes: spelling, title, hint and whether repeating can help.
 //!
-//! Clients switch on the code, people read its page. `docs/errors.md`, the pages behind
-//! `/problems/{code}` and the examples in `openapi.yaml` are all made from here.
+//! `docs/errors.md`, the pages at `/problems/{code}` and the examples in `openapi.yaml` are
+//! generated from it.
 
 /// A stable, machine-readable name of an error. Codes are never renamed within v1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each variant is described by `title` and `hint` below")]
+#[expect(missing_docs, reason = "`title` and `hint` below describe each variant")]
 pub enum ErrorCode {
     InvalidConversationId,
     InvalidParticipant,
@@ -48,7 +48,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// Every code, by status and then by meaning; the order of the tables made from it.
+    /// Every code, ordered by status and then by meaning. Generated tables keep this order.
     pub const ALL: [Self; 38] = [
         Self::InvalidConversationId,
         Self::InvalidParticipant,
@@ -183,7 +183,7 @@ impl ErrorCode {
         }
     }
 
-    /// What a person can do about it; the `hint` of every problem.
+    /// What the reader can do: the `hint` of every problem.
     pub const fn hint(self) -> &'static str {
         match self {
             Self::InvalidConversationId => {

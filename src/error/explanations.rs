@@ -1,10 +1,10 @@
-//! What lies behind each code, for the pages that explain them.
+//! The cause of each error, for `/problems/{code}` and `docs/errors.md`.
 
 use super::ErrorCode;
 
 impl ErrorCode {
-    /// What has happened when a request is answered with this code, for a person.
-    #[expect(clippy::too_many_lines, reason = "one sentence a code")]
+    /// What happened when a request is answered with this code.
+    #[expect(clippy::too_many_lines, reason = "one text for each code")]
     pub const fn cause(self) -> &'static str {
         match self {
             Self::InvalidConversationId => {

@@ -1,8 +1,8 @@
-//! The access log: one line a request, at target `access`, level INFO. What probes and scrapers ask
-//! for is logged at DEBUG.
+//! The access log: one line per request with target `access` and level INFO. Requests of probes and
+//! scrapers have level DEBUG.
 //!
-//! Written by hand into the sink's buffer and not as a `tracing` event, which costs as much as
-//! the rest of the request's handling. Paths and queries are left out: they may name keys.
+//! The lines go directly into the buffer of the [`LogWriter`]. A `tracing` event would cost as much as
+//! the rest of the request. Lines contain no path or query, because these may contain keys.
 
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -20,10 +20,10 @@ use crate::error::{Effect, ErrorCode};
 use crate::ports::TraceContext;
 use crate::ports::TraceId;
 
-/// Target of the lines, for filters.
+/// Target of the lines, to be used in filters.
 pub(super) const TARGET: &str = "access";
 
-/// Where access lines go, if anywhere. Cheap to clone.
+/// Writes access lines, unless it is disabled. Cheap to clone.
 #[derive(Clone)]
 pub struct AccessLog {
     output: Option<(LogWriter, LogLineFormat)>,
@@ -31,51 +31,51 @@ pub struct AccessLog {
     finest: Option<Level>,
 }
 
-/// What there is to say about one request.
+/// The fields of one access line.
 #[derive(Clone, Debug)]
 pub struct AccessRecord<'a> {
-    /// INFO, or DEBUG.
+    /// INFO or DEBUG.
     pub level: Level,
     /// HTTP method.
     pub method: &'a str,
-    /// The pattern that matched, never the path.
+    /// The pattern of the matched route, never the path.
     pub route: &'a str,
-    /// Status of the answer; 499 if the client hung up before there was one.
+    /// Status of the answer; 499 if the client disconnected before it.
     pub status: u16,
-    /// From the arrival of the request head to the answer.
+    /// Time from the arrival of the request head to the answer.
     pub took: Duration,
     /// Id of the request.
     pub request_id: &'a str,
-    /// The client, where clients are known.
+    /// The client, if the request is authenticated.
     pub client: Option<&'a str>,
-    /// Where it came from: the other end of the connection, or who stands before trusted proxies.
+    /// Address of the client: the peer of the connection, or the client of a trusted proxy.
     pub client_address: Option<IpAddr>,
-    /// The conversation, where the path names one.
+    /// The conversation, if the path names one.
     pub conversation: Option<ConversationId>,
-    /// Calls to the platform API.
+    /// Number of calls to the platform API.
     pub upstream_calls: u32,
-    /// Whether something was changed upstream; `None` outside the API.
+    /// Whether the request changed anything upstream; `None` outside the API.
     pub effect: Option<Effect>,
-    /// Genesys' correlation id of the last call.
+    /// The correlation id of Genesys Cloud for the last call.
     pub correlation_id: Option<&'a str>,
-    /// The trace that it is part of.
+    /// The trace of the request.
     pub trace_id: Option<TraceId>,
-    /// Code of the problem that was answered.
+    /// Code of the problem in the answer.
     pub code: Option<ErrorCode>,
 }
 
 impl AccessLog {
-    /// Writes lines of `finest` level and above to this sink, or none.
+    /// Writes lines of `finest` level and above; without a level, none.
     pub fn new(sink: LogWriter, format: LogLineFormat, finest: Option<Level>) -> Self {
         Self { output: Some((sink, format)), finest }
     }
 
-    /// Writes nothing.
+    /// An access log that writes nothing.
     pub const fn disabled() -> Self {
         Self { output: None, finest: None }
     }
 
-    /// The lines that the output of the log did not take.
+    /// The lines that could not be written.
     pub fn losses(&self) -> Option<&LogLosses> {
         self.output.as_ref().map(|(sink, _)| sink.losses())
     }
@@ -86,7 +86,7 @@ impl AccessLog {
         match self.output.as_ref().filter(|_| wanted) {
             None => {}
             Some((sink, LogLineFormat::Json)) => {
-                // Writing into a `Vec` cannot fail, and the line has no map with odd keys.
+                // Writing to a `Vec` cannot fail, and every key of the line is a string.
                 sink.line(|bytes| {
                     drop(serde_json::to_writer(bytes, &AccessLine::from_record(record)))
                 });
@@ -117,7 +117,7 @@ struct AccessLine<'a> {
     #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
     client_address: Option<IpAddr>,
     #[serde(rename = "conversation.id", skip_serializing_if = "Option::is_none")]
-    conversation: Option<RequestFields<ConversationId>>,
+    conversation: Option<DisplayText<ConversationId>>,
     #[serde(rename = "upstream.calls")]
     upstream_calls: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +125,7 @@ struct AccessLine<'a> {
     #[serde(rename = "correlation.id", skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
     #[serde(rename = "trace.id", skip_serializing_if = "Option::is_none")]
-    trace_id: Option<RequestFields<TraceId>>,
+    trace_id: Option<DisplayText<TraceId>>,
     #[serde(rename = "problem.code", skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
 }
@@ -143,17 +143,17 @@ impl<'a> AccessLine<'a> {
             request_id: record.request_id,
             client: record.client,
             client_address: record.client_address,
-            conversation: record.conversation.map(RequestFields),
+            conversation: record.conversation.map(DisplayText),
             upstream_calls: record.upstream_calls,
             effect: record.effect.map(Effect::as_str),
             correlation_id: record.correlation_id,
-            trace_id: record.trace_id.map(RequestFields),
+            trace_id: record.trace_id.map(DisplayText),
             code: record.code.map(ErrorCode::as_str),
         }
     }
 }
 
-/// Whole microseconds, in milliseconds, as a person is shown them.
+/// A duration in milliseconds, rounded to whole microseconds.
 pub fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -185,7 +185,7 @@ fn text(record: &AccessRecord<'_>) -> String {
         add("effect", &effect);
     }
     if let Some(id) = record.correlation_id {
-        // Upstream's word: it must not be able to forge a line of ours.
+        // Upstream sends this text, and must not be able to forge a log line.
         add("correlation.id", &id.escape_debug());
     }
     if let Some(id) = record.trace_id {
@@ -197,7 +197,7 @@ fn text(record: &AccessRecord<'_>) -> String {
     line
 }
 
-/// The wall time at which it is written, spelled as in events.
+/// Formats the current time, in the same way as events.
 pub(super) struct WallTime;
 
 impl fmt::Display for WallTime {
@@ -212,9 +212,9 @@ impl Serialize for WallTime {
     }
 }
 
-struct RequestFields<T>(T);
+struct DisplayText<T>(T);
 
-impl<T: fmt::Display> Serialize for RequestFields<T> {
+impl<T: fmt::Display> Serialize for DisplayText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
@@ -222,7 +222,7 @@ impl<T: fmt::Display> Serialize for RequestFields<T> {
 
 #[cfg(test)]
 impl AccessRecord<'static> {
-    /// A record with everything in it.
+    /// A record with every field set.
     pub(crate) fn example() -> Self {
         Self {
             level: Level::INFO,
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_holds_every_field_under_its_dotted_name() {
+    fn json_contains_every_field_under_its_dotted_name() {
         let (sink, captured) = LogWriter::captured(LogLineFormat::Json);
         AccessLog::new(sink, LogLineFormat::Json, Some(Level::INFO))
             .write(&AccessRecord::example());
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stays_on_one_line_whatever_upstream_says() {
+    fn text_from_upstream_cannot_break_the_line() {
         let (sink, captured) = LogWriter::captured(LogLineFormat::Text);
         AccessLog::new(sink, LogLineFormat::Text, Some(Level::INFO))
             .write(&AccessRecord::example());
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_fields_are_left_out() {
         let record = AccessRecord {
             client: None,
             client_address: None,

@@ -1,56 +1,53 @@
-//! Metrics of the budget of calls.
+//! Metrics of the call budget.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::cached_family::{CachedFamily, OperationLabels};
+use super::labels::OperationLabels;
 use crate::ports::PlatformOperation;
 
-/// What became of the budget.
+/// Metrics of the call budget and of throttling by upstream.
 pub(super) struct BudgetMetrics {
-    throttled: CachedFamily<OperationLabels, Counter>,
+    throttled: Family<OperationLabels, Counter>,
     refused: Counter,
     room: Gauge,
-    shut: Gauge,
+    paused: Gauge,
 }
 
 impl BudgetMetrics {
     pub(super) fn new() -> Self {
         Self {
-            throttled: CachedFamily::new(PlatformOperation::ALL.len(), Family::default()),
+            throttled: Family::default(),
             refused: Counter::default(),
             room: Gauge::default(),
-            shut: Gauge::default(),
+            paused: Gauge::default(),
         }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
-        let throttled = self.throttled.family.clone();
-        registry.register("upstream_throttled", "Answers 429 of Genesys Cloud", throttled);
+        let throttled = self.throttled.clone();
+        registry.register("upstream_throttled", "429 answers of Genesys Cloud", throttled);
         registry.register(
             "rate_limit_refused",
-            "Bookings of calls refused, because there are none in time",
+            "Reservations refused because no call was free before the deadline",
             self.refused.clone(),
         );
         registry.register(
             "rate_limit_room",
-            "Calls that could be made at this moment",
+            "Calls that the budget allows at this moment",
             self.room.clone(),
         );
         registry.register(
             "rate_limit_throttled",
-            "1 while a 429 keeps all calls back, else 0",
-            self.shut.clone(),
+            "1 while a 429 delays all calls, else 0",
+            self.paused.clone(),
         );
     }
 
     pub(super) fn throttled(&self, operation: PlatformOperation) {
-        let labels = || OperationLabels { operation: operation.as_str() };
-        self.throttled.with(Some(operation as usize), labels, |counter| {
-            counter.inc();
-        });
+        self.throttled.get_or_create(&OperationLabels::new(operation)).inc();
     }
 
     pub(super) fn refused(&self) {
@@ -59,6 +56,6 @@ impl BudgetMetrics {
 
     pub(super) fn window(&self, room: u64, throttled: bool) {
         self.room.set(i64::try_from(room).unwrap_or(i64::MAX));
-        self.shut.set(i64::from(throttled));
+        self.paused.set(i64::from(throttled));
     }
 }

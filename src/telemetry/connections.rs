@@ -1,4 +1,4 @@
-//! Metrics of the listening side.
+//! Metrics of client connections and of TLS.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
-/// Why the service ended a connection, where its client did not.
+/// Why the gateway closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The TLS handshake did not end in time.
+    /// The TLS handshake did not complete in time.
     HandshakeTimeout,
-    /// The TLS handshake failed, for want of a good certificate for instance.
+    /// The TLS handshake failed, for example because of an invalid certificate.
     HandshakeFailed,
     /// The head of a request did not arrive in time.
     HeaderTimeout,
-    /// There was no further request in time.
+    /// No further request arrived in time.
     IdleTimeout,
-    /// Nothing of an answer was taken for too long.
+    /// The client did not read the answer in time.
     AnswerTimeout,
-    /// There was no place for it.
+    /// The connection limit was reached.
     Refused,
-    /// The service goes down.
+    /// The gateway is stopping.
     Shutdown,
 }
 
@@ -50,25 +50,25 @@ struct ReasonLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct TakenLabels {
+struct ReloadLabels {
     outcome: &'static str,
 }
 
-/// What became of connections.
+/// Metrics of connections and TLS reloads.
 #[derive(Default)]
 pub(super) struct ConnectionMetrics {
     open: Gauge<i64, AtomicI64>,
     ended: Family<ReasonLabels, Counter>,
-    reloads: Family<TakenLabels, Counter>,
+    reloads: Family<ReloadLabels, Counter>,
     expires: CertificateExpiry,
 }
 
-/// When the certificate of the gateway ends. Absent without TLS: a 0 would look like a certificate that
-/// ended in 1970.
+/// Expiry of the gateway's certificate. The metric is absent without TLS, because 0 would look like an
+/// expiry in 1970.
 #[derive(Clone, Debug)]
 struct CertificateExpiry(Arc<AtomicI64>);
 
-/// Stands for no certificate.
+/// Marks a missing certificate.
 const NO_CERTIFICATE: i64 = i64::MIN;
 
 impl Default for CertificateExpiry {
@@ -83,7 +83,7 @@ impl Collector for CertificateExpiry {
         if expires == NO_CERTIFICATE {
             return Ok(());
         }
-        let help = "When the certificate of the gateway ends, in seconds since 1970";
+        let help = "Expiry of the gateway's certificate, in seconds since 1970";
         let metric = ConstGauge::new(expires);
         let name = "tls_certificate_expiry_seconds";
         metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
@@ -92,15 +92,15 @@ impl Collector for CertificateExpiry {
 
 impl ConnectionMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register("connections", "Connections of callers", self.open.clone());
+        registry.register("connections", "Open client connections", self.open.clone());
         registry.register(
             "connections_ended",
-            "Connections that the gateway ended or refused, by reason",
+            "Connections that the gateway closed or refused, by reason",
             self.ended.clone(),
         );
         registry.register(
             "tls_reloads",
-            "Changes of the TLS files, by whether they could be used",
+            "Reloads of changed TLS files, by outcome",
             self.reloads.clone(),
         );
         registry.register_collector(Box::new(self.expires.clone()));
@@ -110,9 +110,9 @@ impl ConnectionMetrics {
         self.open.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    pub(super) fn reloaded(&self, taken: bool) {
-        let outcome = if taken { "taken" } else { "refused" };
-        self.reloads.get_or_create_owned(&TakenLabels { outcome }).inc();
+    pub(super) fn reloaded(&self, accepted: bool) {
+        let outcome = if accepted { "taken" } else { "refused" };
+        self.reloads.get_or_create(&ReloadLabels { outcome }).inc();
     }
 
     pub(super) fn expires(&self, at: i64) {
@@ -120,6 +120,6 @@ impl ConnectionMetrics {
     }
 
     pub(super) fn ended(&self, ended: CloseReason) {
-        self.ended.get_or_create_owned(&ReasonLabels { reason: ended.as_str() }).inc();
+        self.ended.get_or_create(&ReasonLabels { reason: ended.as_str() }).inc();
     }
 }

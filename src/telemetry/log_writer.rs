@@ -1,42 +1,46 @@
-//! Where log lines go: a bounded buffer, written out by one thread.
+//! The log output: a bounded buffer and one thread that writes it.
 //!
-//! A request only appends to memory. The thread writes some milliseconds after the first line of
-//! a batch, at once when much has gathered or an error was logged, and sleeps without any timer
-//! while there is nothing to write. If the output stands still, the buffer fills and further lines
-//! are counted and dropped; so are lines that cannot be written, to a full disk for instance. How many
-//! were lost is told in the log when it is written again, and in the meantime by [`LogLosses`].
+//! A request only appends to memory. The thread writes 50 ms after the first line of a batch, or at
+//! once after an error or 64 KiB. Without lines it sleeps and needs no timer. If the output stalls,
+//! the buffer fills, and the writer drops and counts further lines. It also counts lines that it
+//! cannot write, for example to a full disk. [`LogLosses`] shows the count, and so does the log once
+//! the output works again.
+//!
+//! This is not `tracing-appender`, whose non-blocking writer bounds its queue in lines rather than
+//! bytes. It also does not count lines that the output refuses.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::LogLineFormat;
 
-/// Most that is kept in memory: some seconds of output at full load.
+/// Most bytes in memory: some seconds of output at full load.
 const BUFFER_CAPACITY: usize = 1024 * 1024;
 
-/// A line that is longer is left out: something from outside has found its way into it whole.
+/// Longest line. A longer one is left out, because it must contain external data in full.
 const MAX_LINE_BYTES: usize = 32 * 1024;
 
-/// From here on waiting saves nothing: one write of this size is as cheap a byte as any larger.
+/// A batch of this size is written at once, because a larger write would not be cheaper per byte.
 const MIN_WRITE_BYTES: usize = 64 * 1024;
 
-/// How long the first line of a batch waits for company.
+/// How long the first line of a batch waits for more lines.
 const GATHER_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long [`LogWriter::flush`] waits for an output that does not move.
+/// How long [`LogWriter::flush`] waits for a stalled output.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long an output is left alone that would block, as a terminal set so by another program.
+/// Pause after `WouldBlock`, which occurs if another program made the terminal non-blocking.
 const BLOCKED_PAUSE: Duration = Duration::from_millis(10);
 
-/// The log lines that the output did not take, and why. Cheap to clone.
+/// Number and cause of lost log lines. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct LogLosses(Arc<LossCounters>);
 
@@ -47,12 +51,12 @@ struct LossCounters {
 }
 
 impl LogLosses {
-    /// How many lines were lost since the start.
+    /// Number of lines lost since the start.
     pub fn lines(&self) -> u64 {
         self.0.lines.load(Ordering::Relaxed)
     }
 
-    /// Why lines are being lost now, if they are.
+    /// Why the writer currently loses lines, if it does.
     pub fn fault(&self) -> Option<String> {
         self.lock().clone()
     }
@@ -62,12 +66,12 @@ impl LogLosses {
         *self.lock() = Some(fault.to_owned());
     }
 
-    fn over(&self) {
+    fn clear_fault(&self) {
         *self.lock() = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.fault.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.fault.lock()
     }
 }
 
@@ -95,7 +99,7 @@ struct LineBuffer {
     closed: bool,
 }
 
-/// Ends the thread when the last handle is gone.
+/// Stops the thread when the last handle is dropped.
 struct WriterGuard(Arc<LogWriterInner>);
 
 impl Drop for WriterGuard {
@@ -106,7 +110,7 @@ impl Drop for WriterGuard {
 }
 
 impl LogWriter {
-    /// A sink over standard output.
+    /// A writer to standard output.
     pub fn stdout(format: LogLineFormat) -> Self {
         match io::stdout().as_fd().try_clone_to_owned() {
             Ok(output) => Self::new(UnbufferedStdout(output.into()), format),
@@ -114,12 +118,12 @@ impl LogWriter {
         }
     }
 
-    /// The lines that the output did not take.
+    /// The lost lines.
     pub fn losses(&self) -> &LogLosses {
         &self.shared.losses
     }
 
-    /// A sink over any output. It ends, with all that was written, when its last clone is dropped.
+    /// A writer to any output. Dropping the last clone writes the remaining lines and stops the thread.
     pub fn new(output: impl Write + Send + 'static, format: LogLineFormat) -> Self {
         let shared = Arc::new(LogWriterInner {
             buffer: Mutex::default(),
@@ -128,15 +132,15 @@ impl LogWriter {
             format,
             losses: LogLosses::default(),
         });
-        let theirs = Arc::clone(&shared);
-        // Without its thread the sink still works: it fills up, and then counts what it drops.
+        let for_thread = Arc::clone(&shared);
+        // Without its thread, the writer fills its buffer and then counts each dropped line.
         let _ = std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || theirs.drain_into(output));
+            .spawn(move || for_thread.drain_into(output));
         Self { _closer: Arc::new(WriterGuard(Arc::clone(&shared))), shared }
     }
 
-    /// A sink that keeps everything, for tests that look at what was logged.
+    /// A writer that keeps all lines, for tests.
     pub fn captured(format: LogLineFormat) -> (Self, CapturedLog) {
         let bytes = Arc::<Mutex<Vec<u8>>>::default();
         let sink = Self::new(LogCollector(Arc::clone(&bytes)), format);
@@ -144,7 +148,7 @@ impl LogWriter {
         (sink, captured)
     }
 
-    /// Appends one line; `write` leaves out the line end. A line that does not fit is counted.
+    /// Appends one line. `write` must not add the line end. Drops and counts a line that does not fit.
     pub fn line(&self, write: impl FnOnce(&mut Vec<u8>)) {
         self.append(false, |bytes| {
             write(bytes);
@@ -152,14 +156,15 @@ impl LogWriter {
         });
     }
 
-    /// Waits until all that was appended before has been written, but no longer than a second.
+    /// Waits until all earlier lines are written, but at most one second.
     pub fn flush(&self) {
         let mut buffer = self.shared.lock();
         buffer.urgent = true;
         self.shared.filled.notify_one();
-        let _ = self.shared.emptied.wait_timeout_while(buffer, FLUSH_TIMEOUT, |buffer| {
+        let is_pending = |buffer: &mut LineBuffer| {
             buffer.writing || !buffer.bytes.is_empty() || buffer.dropped > 0
-        });
+        };
+        self.shared.emptied.wait_while_for(&mut buffer, is_pending, FLUSH_TIMEOUT);
     }
 
     fn append(&self, urgent: bool, write: impl FnOnce(&mut Vec<u8>)) {
@@ -169,13 +174,13 @@ impl LogWriter {
         if buffer.bytes.len() - before > MAX_LINE_BYTES {
             let bytes = buffer.bytes.len() - before;
             buffer.bytes.truncate(before);
-            buffer.bytes.extend_from_slice(too_long(self.shared.format, bytes).as_bytes());
+            buffer.bytes.extend_from_slice(too_long_line(self.shared.format, bytes).as_bytes());
         }
         let after = buffer.bytes.len();
         if after > BUFFER_CAPACITY {
             buffer.bytes.truncate(before);
             buffer.dropped += 1;
-            self.shared.losses.add(1, "the output takes no lines");
+            self.shared.losses.add(1, "the output does not accept lines");
             return;
         }
         buffer.urgent |= urgent;
@@ -188,33 +193,33 @@ impl LogWriter {
 
 impl LogWriterInner {
     fn lock(&self) -> MutexGuard<'_, LineBuffer> {
-        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.buffer.lock()
     }
 
     fn drain_into(&self, mut output: impl Write) {
         let mut batch = Vec::new();
-        // Losses that no line tells of yet, and whether the last line that was written lacks its end.
-        let (mut untold, mut torn) = (0, false);
+        // Losses not yet logged, and whether the output ends with part of a line.
+        let (mut unreported, mut is_torn) = (0, false);
         loop {
-            let closed = self.next_batch(&mut batch, &mut untold);
-            if torn && !batch.is_empty() {
+            let closed = self.next_batch(&mut batch, &mut unreported);
+            if is_torn && !batch.is_empty() {
                 batch.insert(0, b'\n');
             }
-            // A closed pipe or a full disk must not stop the service.
-            match written(&mut output, &batch) {
+            // A closed pipe or a full disk must not stop the gateway.
+            match write_all(&mut output, &batch) {
                 Ok(()) if batch.is_empty() => {}
                 Ok(()) => {
-                    (untold, torn) = (0, false);
-                    self.losses.over();
+                    (unreported, is_torn) = (0, false);
+                    self.losses.clear_fault();
                 }
                 Err((rest, error)) => {
-                    let begun = batch.len() - rest.len();
+                    let written = batch.len() - rest.len();
                     let lines = rest.split(|byte| *byte == b'\n').count() as u64 - 1;
-                    // The end of a torn line, and the line that tells of losses, are none themselves.
-                    let own = u64::from(untold > 0) + u64::from(torn && begun == 0);
+                    // The rest of a torn line and the report of losses do not count as lost lines.
+                    let own = u64::from(unreported > 0) + u64::from(is_torn && written == 0);
                     let lost = lines.saturating_sub(own);
-                    torn = if begun == 0 { torn } else { batch[begun - 1] != b'\n' };
-                    untold += lost;
+                    is_torn = if written == 0 { is_torn } else { batch[written - 1] != b'\n' };
+                    unreported += lost;
                     self.losses.add(lost, &error.to_string());
                 }
             }
@@ -228,32 +233,34 @@ impl LogWriterInner {
         }
     }
 
-    /// Waits for lines and moves them into `batch`; true if these were the last.
-    fn next_batch(&self, batch: &mut Vec<u8>, untold: &mut u64) -> bool {
+    /// Waits for lines and moves them into `batch`. Returns true if these are the last.
+    fn next_batch(&self, batch: &mut Vec<u8>, unreported: &mut u64) -> bool {
         let idle =
             |buffer: &mut LineBuffer| buffer.bytes.is_empty() && !buffer.closed && !buffer.urgent;
         let gathering = |buffer: &mut LineBuffer| {
             buffer.bytes.len() < MIN_WRITE_BYTES && !buffer.closed && !buffer.urgent
         };
-        let buffer = self.filled.wait_while(self.lock(), idle);
-        let buffer = buffer.unwrap_or_else(PoisonError::into_inner);
-        let gathered = self.filled.wait_timeout_while(buffer, GATHER_INTERVAL, gathering);
-        let (mut buffer, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = self.lock();
+        self.filled.wait_while(&mut buffer, idle);
+        self.filled.wait_while_for(&mut buffer, gathering, GATHER_INTERVAL);
         std::mem::swap(&mut buffer.bytes, batch);
-        *untold += std::mem::take(&mut buffer.dropped);
+        *unreported += std::mem::take(&mut buffer.dropped);
         buffer.urgent = false;
         buffer.writing = true;
         let closed = buffer.closed;
         drop(buffer);
-        if *untold > 0 {
-            batch.extend_from_slice(lost(self.format, *untold).as_bytes());
+        if *unreported > 0 {
+            batch.extend_from_slice(losses_line(self.format, *unreported).as_bytes());
         }
         closed
     }
 }
 
-/// Writes all of it; or tells what is left of it, and why.
-fn written<'a>(output: &mut impl Write, mut bytes: &'a [u8]) -> Result<(), (&'a [u8], io::Error)> {
+/// Writes all bytes. On an error, returns the unwritten rest and the error.
+fn write_all<'a>(
+    output: &mut impl Write,
+    mut bytes: &'a [u8],
+) -> Result<(), (&'a [u8], io::Error)> {
     while !bytes.is_empty() {
         match output.write(bytes) {
             Ok(0) => return Err((bytes, ErrorKind::WriteZero.into())),
@@ -268,8 +275,8 @@ fn written<'a>(output: &mut impl Write, mut bytes: &'a [u8]) -> Result<(), (&'a 
     output.flush().map_err(|error| (bytes, error))
 }
 
-fn too_long(format: LogLineFormat, bytes: usize) -> String {
-    const WHAT: &str = "a log line was left out, because it was too long";
+fn too_long_line(format: LogLineFormat, bytes: usize) -> String {
+    const WHAT: &str = "a log line was left out because it was too long";
     match format {
         LogLineFormat::Json => {
             format!(
@@ -280,8 +287,8 @@ fn too_long(format: LogLineFormat, bytes: usize) -> String {
     }
 }
 
-fn lost(format: LogLineFormat, lines: u64) -> String {
-    const WHAT: &str = "log lines were dropped, because the output did not take them";
+fn losses_line(format: LogLineFormat, lines: u64) -> String {
+    const WHAT: &str = "log lines were dropped because they could not be written";
     match format {
         LogLineFormat::Json => {
             format!(
@@ -304,7 +311,7 @@ impl<'a> MakeWriter<'a> for LogWriter {
     }
 }
 
-/// Takes a whole formatted event at once, line end included.
+/// Receives each formatted event in one call, with its line end.
 pub struct EventWriter<'a> {
     sink: &'a LogWriter,
     urgent: bool,
@@ -321,28 +328,28 @@ impl Write for EventWriter<'_> {
     }
 }
 
-/// What a sink of [`LogWriter::captured`] was given.
+/// The lines of [`LogWriter::captured`].
 pub struct CapturedLog {
     sink: LogWriter,
     bytes: Arc<Mutex<Vec<u8>>>,
 }
 
 impl CapturedLog {
-    /// All of it up to now.
+    /// All lines so far.
     pub fn text(&self) -> String {
         self.sink.flush();
-        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.bytes.lock();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-/// Standard output without the buffer of the standard library, which hides how much of a batch could
-/// not be written. Its lock is still taken: audit records may go to the same place.
+/// Standard output without the buffer of the standard library, which hides how much of a batch failed.
+/// Writes take the lock of standard output, because audit records may go there too.
 struct UnbufferedStdout(File);
 
 impl Write for UnbufferedStdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _alone = io::stdout().lock();
+        let _guard = io::stdout().lock();
         self.0.write(bytes)
     }
 
@@ -355,7 +362,7 @@ struct LogCollector(Arc<Mutex<Vec<u8>>>);
 
 impl Write for LogCollector {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,7 +1,7 @@
-//! The metrics behind `/metrics`, as the text that Prometheus scrapes.
+//! The metrics at `/metrics`, in the text format of Prometheus.
 //!
-//! Each instance has a registry of its own, so that tests can run several services in a process.
-//! Labels come from closed sets: no id, key, path or value is ever one.
+//! Each instance has its own registry, so tests can run several services in one process. Labels come
+//! from closed sets and never contain an id, key, path or value.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -17,11 +17,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::budget::BudgetMetrics;
-use super::cached_family::{
-    CachedFamily, EndpointLabels, RequestLabels, RouteLabels, count, seconds,
-};
 use super::clients::ClientMetrics;
 use super::connections::{CloseReason, ConnectionMetrics};
+use super::labels::{RequestLabels, RouteLabels, seconds};
 use super::log_writer::LogLosses;
 use super::process;
 use super::upstream::UpstreamMetrics;
@@ -30,9 +28,6 @@ use crate::domain::{Client, KeyOutcome};
 use crate::ports::{AttemptOutcome, BudgetAccount, MetricsRecorder, PlatformOperation};
 
 const PREFIX: &str = "attribute_gateway";
-
-/// Label of requests that no route took, since clients can make paths up.
-const UNMATCHED: &str = "unmatched";
 
 /// All metrics of one service. Cheap to clone.
 #[derive(Clone)]
@@ -43,26 +38,26 @@ pub struct ServiceMetrics(Arc<MetricsInner>);
 pub struct HttpRequestMetrics<'a> {
     /// Method of the request.
     pub method: &'a str,
-    /// Pattern of the route that took it.
+    /// Pattern of the matched route.
     pub route: Option<&'a str>,
-    /// Name of the client, where clients are told apart.
+    /// Name of the client, if the request is authenticated.
     pub client: Option<&'a str>,
     /// Status of the answer.
     pub status: u16,
-    /// From the request head to the answer.
+    /// Time from the request head to the answer.
     pub took: Duration,
 }
 
 struct MetricsInner {
     registry: Registry,
     routes: &'static [&'static str],
-    requests: CachedFamily<RequestLabels, Counter>,
-    request_seconds: CachedFamily<RouteLabels, Histogram>,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<RouteLabels, Histogram>,
     upstream: UpstreamMetrics,
     budget: BudgetMetrics,
     clients: ClientMetrics,
     connections: ConnectionMetrics,
-    /// Brings metrics up to date that change with time alone.
+    /// Updates metrics that change with time alone.
     refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
     writes: WriteMetrics,
     audit_records: Counter,
@@ -74,20 +69,13 @@ struct MetricsInner {
 }
 
 impl ServiceMetrics {
-    /// Fresh metrics, all at zero. `routes` are the patterns that requests can match.
+    /// New metrics, all zero. `routes` are the patterns of all routes.
     pub fn new(routes: &'static [&'static str]) -> Self {
-        let endpoints = EndpointLabels::slots(routes.len());
         let mut metrics = MetricsInner {
             registry: Registry::with_prefix(PREFIX),
             routes,
-            requests: CachedFamily::new(
-                EndpointLabels::request_slots(routes.len()),
-                Family::default(),
-            ),
-            request_seconds: CachedFamily::new(
-                endpoints,
-                Family::new_with_constructor(seconds as fn() -> Histogram),
-            ),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
             upstream: UpstreamMetrics::new(),
             budget: BudgetMetrics::new(),
             clients: ClientMetrics::default(),
@@ -107,63 +95,52 @@ impl ServiceMetrics {
 
     /// Counts an answered request.
     pub fn http(&self, request: HttpRequestMetrics<'_>) {
-        let known =
-            request.route.and_then(|route| self.0.routes.iter().position(|known| *known == route));
-        let index = known.unwrap_or(self.0.routes.len());
-        let name = known.map_or(UNMATCHED, |index| self.0.routes[index]);
-        let endpoint = EndpointLabels::new(request.method, index, name);
-        self.0.requests.with(
-            endpoint.request_slot(request.status),
-            || endpoint.request_labels(request.status),
-            count,
-        );
-        self.0.request_seconds.with(
-            Some(endpoint.slot()),
-            || endpoint.labels(),
-            |histogram| histogram.observe(request.took.as_secs_f64()),
-        );
+        let known = |route: &str| self.0.routes.iter().copied().find(|known| *known == route);
+        let labels = RouteLabels::new(request.method, request.route.and_then(known));
+        self.0.requests.get_or_create(&labels.with_status(request.status)).inc();
+        self.0.request_seconds.get_or_create(&labels).observe(request.took.as_secs_f64());
         if let Some(client) = request.client {
             self.0.clients.answered(client, request.status);
         }
     }
 
-    /// Who the clients are, each of whom has metrics from now on.
+    /// Sets the clients that have metrics of their own.
     pub fn know_clients(&self, clients: &[Arc<Client>]) {
-        self.0.clients.know(clients.iter().map(|client| &**client));
+        self.0.clients.set_clients(clients.iter().map(|client| &**client));
     }
 
-    /// Tells how many connections there are.
+    /// Sets the number of open connections.
     pub fn connections(&self, count: usize) {
         self.0.connections.open(count);
     }
 
-    /// Counts a connection that the service ended.
+    /// Counts a connection that the gateway closed.
     pub fn connection_ended(&self, ended: CloseReason) {
         self.0.connections.ended(ended);
     }
 
-    /// Counts a change of the TLS files, which were taken or not.
-    pub fn tls_reloaded(&self, taken: bool) {
-        self.0.connections.reloaded(taken);
+    /// Counts a reload of changed TLS files, which were accepted or refused.
+    pub fn tls_reloaded(&self, accepted: bool) {
+        self.0.connections.reloaded(accepted);
     }
 
-    /// Tells when the certificate of the gateway ends, in seconds since 1970.
+    /// Sets the expiry of the gateway's certificate, in seconds since 1970.
     pub fn certificate_expires(&self, at: i64) {
         self.0.connections.expires(at);
     }
 
-    /// Has `refresh` called before the metrics are read, for those that change with time alone. It
-    /// must not keep them alive. The first one stays.
+    /// Calls `refresh` before each scrape, for metrics that change with time alone. `refresh` must not
+    /// own these metrics. Only the first call has an effect.
     pub fn refreshed_by(&self, refresh: impl Fn() + Send + Sync + 'static) {
         let _ = self.0.refresh.set(Box::new(refresh));
     }
 
-    /// Whether the file of clients cannot be used as it stands.
+    /// Sets whether the clients file is invalid.
     pub fn clients_file_rejected(&self, rejected: bool) {
         self.0.clients_file_rejected.set(rejected.into());
     }
 
-    /// The same, which also show the lines that a log lost. The first log stays.
+    /// Includes the lines that this log lost. Only the first log has an effect.
     #[must_use]
     pub fn watching(self, log: Option<&LogLosses>) -> Self {
         if let Some(log) = log {
@@ -172,7 +149,7 @@ impl ServiceMetrics {
         self
     }
 
-    /// All metrics as the text that Prometheus scrapes.
+    /// All metrics in the text format of Prometheus.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         if let Some(refresh) = self.0.refresh.get() {
             refresh();
@@ -201,20 +178,24 @@ impl MetricsInner {
         let rejected = self.clients_file_rejected.clone();
         self.add(
             "clients_file_rejected",
-            "1 while auth.clients_file cannot be used and the callers from before count, else 0",
+            "1 while auth.clients_file is invalid and the previous clients stay in force, else 0",
             rejected,
         );
         let lost = self.log_lines_lost.clone();
-        self.add("log_lines_lost", "Log lines that the output did not take", lost);
+        self.add("log_lines_lost", "Log lines that could not be written", lost);
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         self.add("build", "Version of the gateway", version);
     }
 
     fn register_http(&mut self) {
-        let requests = self.requests.family.clone();
+        let requests = self.requests.clone();
         self.add("http_requests", "Requests answered", requests);
-        let durations = self.request_seconds.family.clone();
-        self.add("http_request_duration_seconds", "From the request head to the answer", durations);
+        let durations = self.request_seconds.clone();
+        self.add(
+            "http_request_duration_seconds",
+            "Time from the request head to the answer",
+            durations,
+        );
     }
 
     fn add(&mut self, name: &str, help: &str, metric: impl Metric) {
@@ -398,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_certificate_is_absent_without_tls() {
+    fn the_certificate_expiry_is_absent_without_tls() {
         assert!(!text(&ServiceMetrics::new(ROUTES)).contains("tls_certificate_expiry"));
     }
 

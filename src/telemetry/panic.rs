@@ -1,12 +1,10 @@
-//! Panics in the log: where, never what. A payload is formatted from the data at hand, which may
-//! be an attribute value.
+//! Logs the location of panics. The payload is left out, because it may contain an attribute value.
 
 use std::panic::PanicHookInfo;
 
 use super::LogWriter;
 
-/// Logs every panic of the process from now on, and writes the log out, since the process may be
-/// about to end.
+/// Installs a hook that logs every panic and flushes the log, because the process may be about to end.
 pub(super) fn log_through(sink: LogWriter) {
     std::panic::set_hook(Box::new(move |info| {
         report(info);

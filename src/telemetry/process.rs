@@ -1,9 +1,9 @@
-//! The standard metrics of a process, under the names that every Prometheus client library has. They
-//! are read from `/proc`; where there is none, they are absent.
+//! The standard process metrics, with the names that all Prometheus client libraries use. Their source
+//! is `/proc`, so they exist only on Linux.
 
 use prometheus_client::registry::Registry;
 
-/// A registry with these metrics alone: they have no prefix.
+/// A registry of its own, because these metrics have no prefix.
 pub(super) fn registry() -> Registry {
     let mut registry = Registry::default();
     #[cfg(target_os = "linux")]
@@ -28,7 +28,7 @@ mod linux {
     impl Collector for ProcessCollector {
         fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
             let Ok(process) = Process::myself() else { return Ok(()) };
-            let mut metrics = ServiceMetrics(encoder);
+            let mut metrics = MetricEncoder(encoder);
             if let Ok(stat) = process.stat() {
                 let ticks = procfs::ticks_per_second();
                 let seconds = |count: u64| exact(count) / exact(ticks);
@@ -51,21 +51,21 @@ mod linux {
             if let Ok(limits) = process.limits()
                 && let LimitValue::Value(most) = limits.max_open_files.soft_limit
             {
-                metrics.gauge("process_max_fds", "Most file descriptors that may be open", most)?;
+                metrics.gauge("process_max_fds", "Limit of open file descriptors", most)?;
             }
             Ok(())
         }
     }
 
-    /// Times in ticks are far below 2^52.
-    #[expect(clippy::cast_precision_loss, reason = "no process lives for so many ticks")]
+    /// Converts a count far below 2^52 without loss.
+    #[expect(clippy::cast_precision_loss, reason = "no process runs for so many ticks")]
     fn exact(count: u64) -> f64 {
         count as f64
     }
 
-    struct ServiceMetrics<'a>(DescriptorEncoder<'a>);
+    struct MetricEncoder<'a>(DescriptorEncoder<'a>);
 
-    impl ServiceMetrics<'_> {
+    impl MetricEncoder<'_> {
         fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
             self.add(name, help, &ConstGauge::new(value))
         }

@@ -1,13 +1,14 @@
-//! The last requests about conversations, for `GET …/trace`: one ring for the process.
+//! The last requests for conversations, for `GET …/trace`, in one ring buffer.
 //!
-//! There is none unless `debug.enabled`. It holds no value and no header but `User-Agent`; what it
-//! knows of upstream is in each request's own trail, which goes on after the answer.
+//! It exists only with `debug.enabled`. It contains no value, and no header except `User-Agent`. The
+//! attempt log of each request holds its upstream calls, also those after the answer.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::access_log::WallTime;
@@ -15,73 +16,73 @@ use crate::domain::ConversationId;
 use crate::error::{Effect, ErrorCode};
 use crate::ports::{AttemptLog, RequestContext};
 
-/// Requests that are kept.
+/// Most requests in the buffer.
 const MAX_REQUESTS: usize = 1000;
 
-/// Bytes that they may take, as far as is known when they are added: what a request does after its
-/// answer comes on top, at most 16 KiB each.
+/// Most bytes of these requests, measured when each is added. Attempts after the answer can add at most
+/// 16 KiB to each.
 const MAX_BYTES: usize = 8 << 20;
 
-/// Requests that are told of one conversation.
+/// Most requests in one answer.
 const MAX_SHOWN: usize = 100;
 
-/// What a request takes beside its texts and its trail.
+/// Bytes of a request without its texts and its attempt log.
 const OVERHEAD: usize = 512;
 
-/// Characters of a `User-Agent` that are kept.
+/// Longest stored `User-Agent`, in characters.
 const MAX_USER_AGENT_BYTES: usize = 200;
 
-/// The ring. Clones are the same one.
+/// The ring buffer. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct RecentRequests(Arc<Mutex<RingBuffer>>);
 
 #[derive(Debug, Default)]
 struct RingBuffer {
-    /// With the bytes that each was taken for.
+    /// Each request with its size in bytes when it was added.
     requests: VecDeque<(usize, Arc<RecentRequest>)>,
     bytes: usize,
 }
 
-/// Who asked, and when, as it is known at the arrival.
+/// Origin of a request: time, address and program.
 #[derive(Clone, Debug)]
 pub struct RequestOrigin {
-    /// The wall time, as RFC 3339 has it.
+    /// The time of arrival, in RFC 3339 format.
     pub at: String,
-    /// The other end of the connection; a proxy, where there is one.
+    /// The peer of the connection, which may be a proxy.
     pub address: Option<SocketAddr>,
-    /// What the client calls its program.
+    /// The `User-Agent` of the client.
     pub user_agent: Option<String>,
 }
 
 /// One request.
 #[derive(Debug)]
 pub struct RecentRequest {
-    /// Who and when.
+    /// The origin.
     pub arrival: RequestOrigin,
-    /// When, on the clock that attempts are timed by.
+    /// The time of arrival, on the clock of the attempts.
     pub arrived: Instant,
     /// The conversation.
     pub conversation: ConversationId,
     /// HTTP method.
     pub method: String,
-    /// The pattern that matched.
+    /// The pattern of the matched route.
     pub route: String,
-    /// Status of the answer; 499 if the client hung up before there was one.
+    /// Status of the answer; 499 if the client disconnected before it.
     pub status: u16,
-    /// Code of the problem that was answered.
+    /// Code of the problem in the answer.
     pub code: Option<ErrorCode>,
-    /// What it was known to have done when it was answered.
+    /// Its effect, as known at the time of the answer.
     pub effect: Effect,
-    /// From the arrival of the request head to the answer.
+    /// Time from the arrival of the request head to the answer.
     pub took: Duration,
     /// Id of the request.
     pub request_id: String,
-    /// Its spending and its trail, also of what was done after the answer.
+    /// Its durations and attempts, also those after the answer.
     pub context: RequestContext,
 }
 
 impl RequestOrigin {
-    /// A request that arrives now.
+    /// The origin of a request that arrives now.
     pub fn now(address: Option<SocketAddr>, user_agent: Option<&str>) -> Self {
         let user_agent = user_agent.map(|name| name.chars().take(MAX_USER_AGENT_BYTES).collect());
         Self { at: WallTime.to_string(), address, user_agent }
@@ -89,7 +90,7 @@ impl RequestOrigin {
 }
 
 impl RecentRequest {
-    /// About how many bytes it takes.
+    /// Its approximate size in bytes.
     fn bytes(&self) -> usize {
         let agent = self.arrival.user_agent.as_ref().map_or(0, String::len);
         let texts = agent + self.method.len() + self.route.len() + self.request_id.len();
@@ -98,25 +99,25 @@ impl RecentRequest {
 }
 
 impl RecentRequests {
-    /// Keeps a request, in the place of the oldest if there is no other.
+    /// Adds a request. Removes the oldest ones if the buffer is full.
     pub fn add(&self, request: RecentRequest) {
         let bytes = request.bytes();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while kept.requests.len() >= MAX_REQUESTS || kept.bytes + bytes > MAX_BYTES {
-            let Some((freed, _)) = kept.requests.pop_front() else { break };
-            kept.bytes -= freed;
+        let mut buffer = self.0.lock();
+        while buffer.requests.len() >= MAX_REQUESTS || buffer.bytes + bytes > MAX_BYTES {
+            let Some((freed, _)) = buffer.requests.pop_front() else { break };
+            buffer.bytes -= freed;
         }
-        kept.bytes += bytes;
-        kept.requests.push_back((bytes, Arc::new(request)));
+        buffer.bytes += bytes;
+        buffer.requests.push_back((bytes, Arc::new(request)));
     }
 
-    /// The last ones about a conversation, the newest first, and how many more there are.
+    /// The last requests for a conversation, newest first, and the number of those left out.
     pub fn about(&self, conversation: ConversationId) -> (Vec<Arc<RecentRequest>>, usize) {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let requests = kept.requests.iter().rev().map(|(_, request)| request);
+        let buffer = self.0.lock();
+        let requests = buffer.requests.iter().rev().map(|(_, request)| request);
         let mut about = requests.filter(|request| request.conversation == conversation);
-        let told = about.by_ref().take(MAX_SHOWN).cloned().collect();
-        (told, about.count())
+        let shown = about.by_ref().take(MAX_SHOWN).cloned().collect();
+        (shown, about.count())
     }
 }
 
@@ -158,9 +159,9 @@ mod tests {
             kept[0].arrival.user_agent.as_ref().map(String::len),
             Some(MAX_USER_AGENT_BYTES)
         );
-        let (told, left_out) = ring.about(other);
-        assert_eq!((told.len(), left_out), (MAX_SHOWN, MAX_REQUESTS - 48 - MAX_SHOWN));
-        assert_eq!(told[0].request_id, (MAX_REQUESTS + 1).to_string());
+        let (shown, left_out) = ring.about(other);
+        assert_eq!((shown.len(), left_out), (MAX_SHOWN, MAX_REQUESTS - 48 - MAX_SHOWN));
+        assert_eq!(shown[0].request_id, (MAX_REQUESTS + 1).to_string());
     }
 
     #[test]
@@ -176,10 +177,10 @@ mod tests {
             }
             ring.add(RecentRequest { context, ..request(id, number) });
         }
-        let kept = ring.0.lock().expect("no panic");
-        assert!(kept.bytes <= MAX_BYTES && kept.bytes > MAX_BYTES / 10 * 9, "{}", kept.bytes);
-        let sum: usize = kept.requests.iter().map(|(_, request)| request.bytes()).sum();
-        assert_eq!(sum, kept.bytes);
-        assert_eq!(kept.requests.back().map(|(_, last)| last.request_id.as_str()), Some("999"));
+        let buffer = ring.0.lock();
+        assert!(buffer.bytes <= MAX_BYTES && buffer.bytes > MAX_BYTES / 10 * 9, "{}", buffer.bytes);
+        let sum: usize = buffer.requests.iter().map(|(_, request)| request.bytes()).sum();
+        assert_eq!(sum, buffer.bytes);
+        assert_eq!(buffer.requests.back().map(|(_, last)| last.request_id.as_str()), Some("999"));
     }
 }

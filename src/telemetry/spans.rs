@@ -1,10 +1,9 @@
-//! Spans for an OpenTelemetry collector: one a request to the API, and below it one for each exchange
-//! with upstream. Without a collector there are none.
+//! Spans for an OpenTelemetry collector: one per API request, with one child per exchange with
+//! upstream. Without a collector, the gateway creates none.
 //!
-//! They are made when they have ended, of what is noted anyway for the access line and the trail of
-//! the request: nothing has to be kept open, and a span can tell no more than those do. No path, key
-//! or value is in one. The SDK's batches go from a thread of their own; what does not fit into its
-//! queue is dropped, and the SDK warns.
+//! The gateway creates a span when it has ended, from the data of the access line and the attempt log.
+//! So no span stays open, and none contains a path, key or value. The SDK sends batches from its own
+//! thread. If its queue is full, it drops spans and logs a warning.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,27 +23,27 @@ use crate::ports::{
     TraceSpan, UpstreamAttempt,
 };
 
-/// From which status on the service has failed, and not its client.
+/// The lowest status of a failure of the gateway itself.
 const SERVER_ERROR: u16 = 500;
 
-/// How long the end of the process waits for the last batch.
+/// How long a stopping process waits for the last batch.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where spans go. Clones are the same one.
+/// Exports spans. Clones share the exporter.
 #[derive(Clone, Debug)]
 pub struct SpanExport(Arc<SpanRecorder>);
 
 #[derive(Debug)]
 struct SpanRecorder {
     processor: BatchSpanProcessor,
-    /// One in so many of the traces that begin here is kept.
+    /// The gateway samples one in this many of the traces that it starts.
     keep_one_in: u32,
     scope: InstrumentationScope,
 }
 
 impl SpanExport {
-    /// To this exporter, under the name of a service. Of traces that begin here one in so many is
-    /// kept; about others their clients have decided.
+    /// Exports to `exporter` under the name `service`. Samples one in `keep_one_in` of the traces that
+    /// the gateway starts. For other traces, the client decides.
     pub fn new(exporter: impl SpanExporter + 'static, service: String, keep_one_in: u32) -> Self {
         let mut processor = BatchSpanProcessor::builder(exporter).build();
         processor.set_resource(&Resource::builder().with_service_name(service).build());
@@ -54,7 +53,7 @@ impl SpanExport {
         Self(Arc::new(SpanRecorder { processor, keep_one_in, scope }))
     }
 
-    /// The span of a request that arrives, below its client's if it has one.
+    /// The span of a new request, as a child of the client's span if there is one.
     pub fn open(&self, given: Option<TraceContext>) -> TraceSpan {
         let begin = || TraceContext::begin(fastrand::u32(..self.0.keep_one_in.max(1)) == 0);
         let context = given.map_or_else(begin, TraceContext::next);
@@ -62,7 +61,7 @@ impl SpanExport {
         TraceSpan::new(context, given, kept)
     }
 
-    /// A request was answered, or its client hung up.
+    /// Exports the span of a request that was answered, or whose client disconnected.
     pub fn request(&self, record: &AccessRecord<'_>, context: &RequestContext) {
         let Some(span) = context.span().filter(|span| span.spans().is_some()) else { return };
         let name = format!("{} {}", record.method, record.route);
@@ -75,7 +74,7 @@ impl SpanExport {
         self.0.processor.on_end(data);
     }
 
-    /// Waits until what there is has been sent, or could not be. For a moment before the end.
+    /// Waits until the SDK has sent or failed to send all spans so far.
     pub async fn flush(&self) {
         let recorder = Arc::clone(&self.0);
         let flushed = tokio::task::spawn_blocking(move || recorder.processor.force_flush());
@@ -84,7 +83,7 @@ impl SpanExport {
         }
     }
 
-    /// Sends what there is, and ends.
+    /// Sends all spans so far and stops the exporter.
     pub async fn finish(&self) {
         let recorder = Arc::clone(&self.0);
         let ended = tokio::task::spawn_blocking(move || {
@@ -129,7 +128,7 @@ impl TraceExporter for SpanRecorder {
 }
 
 impl SpanRecorder {
-    /// A span that has ended just now, and took so long.
+    /// A span that ends now, with its duration.
     fn ended(
         &self,
         span: &TraceSpan,
@@ -161,7 +160,7 @@ fn context_of(context: TraceContext, remote: bool) -> SpanContext {
     SpanContext::new(trace, context.span().into(), flags, remote, TraceState::default())
 }
 
-/// Exchanges that were made for several requests stand below the first of them; the others lead there.
+/// Links to shared exchanges. Their span is a child of the first request that needed them.
 fn joined(span: &TraceSpan, context: &RequestContext) -> SpanLinks {
     let mut links = SpanLinks::default();
     let attempts = context

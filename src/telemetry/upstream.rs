@@ -1,5 +1,5 @@
-//! Metrics of what goes to Genesys Cloud: attempts, calls with all their attempts, retries,
-//! refusals while it is in trouble, and the token.
+//! Metrics of traffic to Genesys Cloud: attempts, calls with their retries, refused calls, and the
+//! token.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,23 +13,21 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::cached_family::{
-    AttemptLabels, CachedFamily, OPERATION_ANSWERS, OperationLabels, UpstreamLabels, count, seconds,
-};
+use super::labels::{AttemptLabels, OperationLabels, UpstreamLabels, seconds};
 use crate::clock;
 use crate::ports::{AttemptOutcome, PlatformOperation};
 
-/// What goes upstream.
+/// Metrics of traffic to upstream.
 pub(super) struct UpstreamMetrics {
     attempts: ExchangeMetrics,
     calls: ExchangeMetrics,
-    retries: CachedFamily<OperationLabels, Counter>,
-    retries_refused: CachedFamily<OperationLabels, Counter>,
+    retries: Family<OperationLabels, Counter>,
+    retries_refused: Family<OperationLabels, Counter>,
     throttled: Family<UpstreamLabels, Counter>,
     token: TokenTimes,
 }
 
-/// A time in seconds since 1970; absent until it is known, because 0 would be a date.
+/// A time in seconds since 1970. The metric is absent until the time is known.
 #[derive(Clone, Debug, Default)]
 struct TimeGauge(Arc<AtomicI64>);
 
@@ -59,70 +57,67 @@ struct TokenTimes {
     failure: TimeGauge,
 }
 
-/// How often, with what answer, and how long.
+/// Count by answer, and duration.
 struct ExchangeMetrics {
-    answers: CachedFamily<AttemptLabels, Counter>,
-    seconds: CachedFamily<OperationLabels, Histogram>,
+    answers: Family<AttemptLabels, Counter>,
+    seconds: Family<OperationLabels, Histogram>,
 }
 
 impl ExchangeMetrics {
     fn new() -> Self {
-        let durations = Family::new_with_constructor(seconds as fn() -> Histogram);
         Self {
-            answers: CachedFamily::new(OPERATION_ANSWERS, Family::default()),
-            seconds: CachedFamily::new(PlatformOperation::ALL.len(), durations),
+            answers: Family::default(),
+            seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
         }
     }
 
     fn observe(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration) {
-        let slot = AttemptLabels::slot(operation, answer);
-        self.answers.with(slot, || AttemptLabels::new(operation, answer), count);
-        self.seconds.with(
-            Some(operation as usize),
-            || labels(operation),
-            |histogram| histogram.observe(took.as_secs_f64()),
-        );
+        self.answers.get_or_create(&AttemptLabels::new(operation, answer)).inc();
+        self.seconds.get_or_create(&OperationLabels::new(operation)).observe(took.as_secs_f64());
     }
 }
 
 impl UpstreamMetrics {
     pub(super) fn new() -> Self {
-        let operations = PlatformOperation::ALL.len();
         Self {
             attempts: ExchangeMetrics::new(),
             calls: ExchangeMetrics::new(),
-            retries: CachedFamily::new(operations, Family::default()),
-            retries_refused: CachedFamily::new(operations, Family::default()),
+            retries: Family::default(),
+            retries_refused: Family::default(),
             throttled: Family::default(),
             token: TokenTimes::default(),
         }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
-        let attempts = self.attempts.answers.family.clone();
+        let attempts = self.attempts.answers.clone();
         registry.register("upstream_attempts", "HTTP exchanges with Genesys Cloud", attempts);
         registry.register(
             "upstream_attempt_duration_seconds",
             "Time of one HTTP exchange with Genesys Cloud",
-            self.attempts.seconds.family.clone(),
+            self.attempts.seconds.clone(),
         );
-        let calls = self.calls.answers.family.clone();
-        registry.register("upstream_calls", "Calls to Genesys Cloud, retries included", calls);
+        let calls = self.calls.answers.clone();
+        registry.register(
+            "upstream_calls",
+            "Calls to Genesys Cloud; a call includes its retries",
+            calls,
+        );
         registry.register(
             "upstream_call_duration_seconds",
-            "Time of one call to Genesys Cloud, with its retries and waits",
-            self.calls.seconds.family.clone(),
+            "Time of one call to Genesys Cloud, including retries and waits",
+            self.calls.seconds.clone(),
         );
-        let retries = self.retries.family.clone();
-        registry.register("upstream_retries", "Attempts that were tried again", retries);
+        let retries = self.retries.clone();
+        registry.register("upstream_retries", "Attempts that were retried", retries);
         registry.register(
             "retry_budget_exhausted",
-            "Retries not made because the retry budget was spent",
-            self.retries_refused.family.clone(),
+            "Retries not made because the retry budget was used up",
+            self.retries_refused.clone(),
         );
         registry.register(
             "adaptive_throttle_refused",
-            "Calls not made because too many calls to this upstream failed lately",
+            "Calls not made because too many recent calls to this upstream failed",
             self.throttled.clone(),
         );
         self.token.register(registry);
@@ -147,15 +142,15 @@ impl UpstreamMetrics {
     }
 
     pub(super) fn retry(&self, operation: PlatformOperation) {
-        self.retries.with(Some(operation as usize), || labels(operation), count);
+        self.retries.get_or_create(&OperationLabels::new(operation)).inc();
     }
 
     pub(super) fn retry_refused(&self, operation: PlatformOperation) {
-        self.retries_refused.with(Some(operation as usize), || labels(operation), count);
+        self.retries_refused.get_or_create(&OperationLabels::new(operation)).inc();
     }
 
     pub(super) fn refused_by_throttle(&self, upstream: &'static str) {
-        self.throttled.get_or_create_owned(&UpstreamLabels { upstream }).inc();
+        self.throttled.get_or_create(&UpstreamLabels { upstream }).inc();
     }
 
     pub(super) fn token_fetched(&self, lifetime: Duration) {
@@ -173,11 +168,15 @@ impl UpstreamMetrics {
 impl TokenTimes {
     fn register(&self, registry: &mut Registry) {
         let times = [
-            ("expiry", "When the newest token ends, in seconds since 1970", &self.expiry),
-            ("last_success", "When a token was last fetched, in seconds since 1970", &self.success),
+            ("expiry", "Expiry of the newest token, in seconds since 1970", &self.expiry),
+            (
+                "last_success",
+                "Time of the last successful token fetch, in seconds since 1970",
+                &self.success,
+            ),
             (
                 "last_failure",
-                "When a token could last not be fetched or used, in seconds since 1970",
+                "Time of the last failed token fetch or refused token, in seconds since 1970",
                 &self.failure,
             ),
         ];
@@ -185,8 +184,4 @@ impl TokenTimes {
             registry.register(format!("token_{name}_timestamp_seconds"), help, gauge.clone());
         }
     }
-}
-
-const fn labels(operation: PlatformOperation) -> OperationLabels {
-    OperationLabels { operation: operation.as_str() }
 }

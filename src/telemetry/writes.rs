@@ -1,4 +1,4 @@
-//! Metrics of writes: who waits, who shares, what it costs, what became of it.
+//! Metrics of writes: queue, batches, upstream calls and outcomes.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::cached_family::{CachedFamily, OutcomeLabels, seconds};
+use super::labels::{OutcomeLabels, seconds};
 use crate::domain::KeyOutcome;
 
-/// What became of writes, and what they took.
+/// Metrics of writes.
 pub(super) struct WriteMetrics {
-    outcomes: CachedFamily<OutcomeLabels, Counter>,
+    outcomes: Family<OutcomeLabels, Counter>,
     pub(super) visibility_lag: Histogram,
     pub(super) read_backs: Histogram,
     pub(super) keys_lost: Counter,
@@ -30,7 +30,7 @@ pub(super) struct WriteMetrics {
 impl WriteMetrics {
     pub(super) fn new() -> Self {
         Self {
-            outcomes: CachedFamily::new(KeyOutcome::Superseded as usize + 1, Family::default()),
+            outcomes: Family::default(),
             visibility_lag: seconds(),
             read_backs: Histogram::new((0..=12).map(f64::from)),
             keys_lost: Counter::default(),
@@ -46,9 +46,9 @@ impl WriteMetrics {
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
-        let outcomes = self.outcomes.family.clone();
+        let outcomes = self.outcomes.clone();
         registry.register("write_outcomes", "Keys answered, by outcome", outcomes);
-        let lost = "Keys that a write did not send, and that were gone after it";
+        let lost = "Keys that a write did not send and that were missing after it";
         registry.register("keys_lost", lost, self.keys_lost.clone());
         for (name, help, histogram) in self.histograms() {
             registry.register(name, help, histogram.clone());
@@ -62,39 +62,36 @@ impl WriteMetrics {
         [
             (
                 "visibility_lag_seconds",
-                "From the acceptance of a PATCH until a read showed it",
+                "Time from the acceptance of a PATCH until a read showed it",
                 &self.visibility_lag,
             ),
-            ("read_backs", "Read-backs that one write took", &self.read_backs),
+            ("read_backs", "Read-backs of one write", &self.read_backs),
             (
                 "write_wait_seconds",
-                "How long a write waited for its participant's turn",
+                "Time that a write waited in the queue of its participant",
                 &self.wait_seconds,
             ),
-            ("batch_writes", "Writes whose changes left in one PATCH", &self.batch),
-            ("write_calls", "Upstream calls of one write, shared ones included", &self.calls),
+            ("batch_writes", "Writes sent in one PATCH", &self.batch),
+            ("write_calls", "Upstream calls of one write, including shared calls", &self.calls),
         ]
     }
 
     fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 5] {
         [
-            ("writes_waiting", "Writes that wait for their participant's turn", &self.waiting),
-            ("writes_in_flight", "Writes under way", &self.in_flight),
-            ("participants_held", "Participants remembered", &self.participants_held),
+            ("writes_waiting", "Writes waiting in the queue of their participant", &self.waiting),
+            ("writes_in_flight", "Writes in progress", &self.in_flight),
+            ("participants_held", "Participants with state in memory", &self.participants_held),
             (
                 "remembered_conversations",
-                "Conversations remembered for warm writes",
+                "Conversations in the cache for warm writes",
                 &self.remembered,
             ),
-            ("remembered_bytes", "Memory that they take, roughly", &self.remembered_bytes),
+            ("remembered_bytes", "Approximate memory of this cache", &self.remembered_bytes),
         ]
     }
 
     pub(super) fn outcome(&self, outcome: KeyOutcome) {
-        let labels = || OutcomeLabels { outcome: outcome.as_str() };
-        self.outcomes.with(Some(outcome as usize), labels, |counter| {
-            counter.inc();
-        });
+        self.outcomes.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
     }
 
     pub(super) fn waited(&self, time: Duration) {
@@ -107,7 +104,7 @@ impl WriteMetrics {
     }
 }
 
-/// A gauge is signed; no count here comes near the difference.
+/// Converts a count for a gauge, which is signed.
 pub(super) fn clamp_to_gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

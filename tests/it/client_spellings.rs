@@ -300,7 +300,7 @@ async fn a_map_full_of_emptied_keys_is_not_advised_to_clear_them() {
 async fn the_hint_of_a_search_is_about_searching() {
     let app = TestApp::new().start().await;
     for (body, detail, hint) in [
-        (json!({"ani": "anonymous"}), "no telephone number", "+15550100111"),
+        (json!({"ani": "anonymous"}), "not a telephone number", "+15550100111"),
         (json!({"anni": "1"}), "did you mean `ani`?", "`ani`, `dnis`"),
         (json!({"phone": "1"}), "is not a member", "`ani`, `dnis`"),
         (json!({"state": "ended"}), "has to be `live`", "filter is optional"),

@@ -156,7 +156,7 @@ async fn at_the_end_of_a_drain_every_write_is_answered_truly() {
     let accepted = drained(TestApp::new().with_lag(ms(60_000)).start().await).await;
     accepted.assert_status(202);
     accepted.assert_outcomes(&[("tier", "unverified")]);
-    assert_eq!(accepted.at("/warnings"), json!(["not verified: the service is shutting down"]));
+    assert_eq!(accepted.at("/warnings"), json!(["not verified: the gateway is shutting down"]));
 }
 
 #[tokio::test(start_paused = true)]

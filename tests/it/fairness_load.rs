@@ -59,7 +59,7 @@ async fn a_client_at_its_limit_leaves_room_for_others() {
     for one in refused {
         let answer = one.await.expect("no panic");
         answer.assert_problem(503, "overloaded", "notApplied");
-        assert_eq!(answer.at("/detail"), "too many requests are under way for this caller");
+        assert_eq!(answer.at("/detail"), "too many requests are in progress for this caller");
     }
     for (number, who) in [(1, "crm"), (2, "ivr"), (3, "crm")] {
         assert_eq!(read(&app, who, 1, number).await.assert_status(200).took, ms(20), "{who}");
@@ -68,7 +68,7 @@ async fn a_client_at_its_limit_leaves_room_for_others() {
     sleep(ms(1)).await;
     let full = read(&app, "crm", 1, 4).await;
     full.assert_problem(503, "overloaded", "notApplied");
-    assert_eq!(full.at("/detail"), "too many requests are under way in this gateway");
+    assert_eq!(full.at("/detail"), "too many requests are in progress in this gateway");
     for one in held.into_iter().chain(last) {
         assert_eq!(one.await.expect("no panic").status, 408);
     }

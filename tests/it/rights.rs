@@ -152,9 +152,9 @@ async fn refused_keys_are_all_listed_with_their_rule() {
         let answer = ask(&app, (method, &path), &[], body).await;
         answer.assert_problem(403, "attribute-not-allowed", "notApplied");
         let errors = json!([
-            {"pointer": "#/attributes/a~1b", "detail": "no pattern in `allow` of this caller fits the key"},
-            {"pointer": "#/attributes/crm_secret_b", "detail": "`deny` of this caller has `crm_secret_*`"},
-            {"pointer": "#/attributes/id", "detail": "`hide` of this caller has `id`"},
+            {"pointer": "#/attributes/a~1b", "detail": "no pattern in `allow` of this client matches the key"},
+            {"pointer": "#/attributes/crm_secret_b", "detail": "`deny` of this client contains `crm_secret_*`"},
+            {"pointer": "#/attributes/id", "detail": "`hide` of this client contains `id`"},
         ]);
         assert_eq!(answer.at("/errors"), errors);
     }

@@ -1,18 +1,19 @@
-//! What is kept of a client's key.
+//! The digest of a client's key, which the configuration holds in place of the key.
 
 use std::fmt;
-use std::hint::black_box;
 use std::str::FromStr;
 
-/// Bytes of a SHA-256.
+use subtle::ConstantTimeEq as _;
+
+/// Bytes of a SHA-256 digest.
 const BYTES: usize = 32;
 
-/// SHA-256 of a key. The keys are long and random, so nobody finds one by trying; `Debug` does not
-/// show it all the same.
+/// SHA-256 of a key. Keys are long and random, so an attacker cannot find one by trial. `Debug` does
+/// not show the digest either.
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; BYTES]);
 
-/// The text is no SHA-256. Says nothing of the text: it may be a key, put where its digest belongs.
+/// The text is not a SHA-256 digest. The message omits the text, which may be a key by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be the SHA-256 of a key in 64 hexadecimal digits")]
 pub struct InvalidDigest;
@@ -23,17 +24,14 @@ impl KeyDigest {
         Self(bytes)
     }
 
-    /// Whether the two are the same, found out in a time that does not depend on where they differ.
+    /// Whether both digests are equal, compared in constant time.
     pub fn is(&self, other: &Self) -> bool {
-        let pairs = self.0.iter().zip(&other.0);
-        black_box(pairs.fold(0, |differing, (one, other)| black_box(differing | (one ^ other))))
-            == 0
+        self.0.ct_eq(&other.0).into()
     }
 
-    /// The digest in hexadecimal digits, for an entry of the configuration.
+    /// The digest in hexadecimal digits, as the configuration contains it.
     pub fn to_hex(&self) -> String {
-        let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
-        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+        hex::encode(self.0)
     }
 }
 
@@ -41,14 +39,8 @@ impl FromStr for KeyDigest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        let value =
-            |digit: &u8| char::from(*digit).to_digit(16).and_then(|one| u8::try_from(one).ok());
-        let digits: Option<Vec<u8>> = text.as_bytes().iter().map(value).collect();
-        let digits = digits.filter(|digits| digits.len() == 2 * BYTES).ok_or(InvalidDigest)?;
         let mut bytes = [0; BYTES];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = pair[0] << 4 | pair[1];
-        }
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidDigest)?;
         Ok(Self(bytes))
     }
 }
@@ -75,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn two_are_the_same_only_if_every_byte_is() {
+    fn digests_are_equal_only_if_every_byte_is() {
         let digest = KeyDigest::new([7; BYTES]);
         assert!(digest.is(&KeyDigest::new([7; BYTES])));
         for at in 0..BYTES {

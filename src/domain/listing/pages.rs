@@ -1,54 +1,53 @@
-//! Which of upstream's pages to fetch for a page of ours, and what of them was shown already.
+//! Which upstream pages to fetch for one page of ours, and which of their rows the client has seen.
 //!
-//! Upstream's pages are cut by number from a list that changes: calls that begin push the rest down,
-//! calls that end let it move up. So a cursor does not say how far a client has come by a number but by
-//! the last call that it was shown; the number only says where to look for that. What is newer is
-//! skipped, and where the place has moved up, an earlier page is looked at. So nothing is shown twice,
-//! and nothing is left out that was there all the time.
+//! Upstream numbers the pages of a list that changes: a new call pushes all rows down, and an ended
+//! call moves them up. Our cursor therefore names the last call that the client saw. Its page number
+//! only says where to look for that call. The walker skips newer calls, and goes back a page if the
+//! rows have moved up. So the client sees no call twice and misses no call that lasts.
 
 use std::collections::BTreeSet;
 
 use super::super::ids::ConversationId;
 use super::{ListPage, ListedConversation, PAGE_SIZE};
 
-/// Pages fetched for one answer. A client whose place has moved further gets a short answer, and a
-/// cursor to go on with.
+/// Most pages fetched for one answer. If the position has moved further, the answer is short and
+/// contains a cursor to continue with.
 const MAX_PAGES: u32 = 5;
 
-/// Conversations of one millisecond that a bookmark can tell apart.
+/// Most conversations of one millisecond that a cursor can distinguish.
 const MAX_TWINS: usize = 100;
 
-/// How far a client has come: the last conversation that it was shown.
+/// The last conversation that a client has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CursorPosition {
-    /// Upstream's page on which that stood, from 1 on.
+    /// The upstream page that contained it, counted from 1.
     pub page: u32,
-    /// When it began, in milliseconds since 1970.
+    /// Its start in milliseconds since 1970.
     pub at: i64,
-    /// Those that began just then and were shown.
+    /// The conversations with this start that the client has seen.
     pub shown: Vec<ConversationId>,
 }
 
-/// An answer to a client.
+/// One page for a client.
 #[derive(Clone, Debug)]
 pub struct ListingPage {
-    /// Its conversations, the newest first.
+    /// Its conversations, newest first.
     pub conversations: Vec<ListedConversation>,
-    /// Where to go on, unless that was all.
+    /// The position of the next page, if there is one.
     pub next: Option<CursorPosition>,
 }
 
-/// An answer while it is gathered.
+/// Collects one page for a client from upstream's pages.
 #[derive(Clone, Debug)]
 pub struct PageWalker {
     limit: usize,
     mark: Option<CursorPosition>,
-    /// The page to fetch next.
+    /// The upstream page to fetch next.
     page: u32,
     asked: u32,
-    /// The place of the bookmark is known to be here or later.
+    /// The cursor's position is known to be on this page or later.
     is_placed: bool,
-    /// With the page on which each stood.
+    /// Each conversation with its upstream page.
     found: Vec<(u32, ListedConversation)>,
     seen: BTreeSet<ConversationId>,
     done: bool,
@@ -56,7 +55,7 @@ pub struct PageWalker {
 }
 
 impl PageWalker {
-    /// `limit` conversations after those up to `mark`.
+    /// Collects up to `limit` conversations after `mark`.
     pub fn new(limit: usize, mark: Option<CursorPosition>) -> Self {
         let page = mark.as_ref().map_or(1, |mark| mark.page.max(1));
         let is_placed = mark.is_none();
@@ -64,12 +63,12 @@ impl PageWalker {
         Self { limit, mark, page, asked: 0, is_placed, found, seen, done: false, more: false }
     }
 
-    /// The page to fetch, if another one is needed.
+    /// The upstream page to fetch, if another one is needed.
     pub fn wanted(&self) -> Option<u32> {
         (!self.done).then_some(self.page)
     }
 
-    /// Takes the page that was wanted.
+    /// Adds the page that [`Self::wanted`] named.
     pub fn take(&mut self, page: ListPage) {
         self.asked += 1;
         let is_last_try = self.asked >= MAX_PAGES;
@@ -93,9 +92,9 @@ impl PageWalker {
         }
     }
 
-    /// The answer.
+    /// The collected page.
     pub fn finish(mut self) -> ListingPage {
-        // Pages that shifted while they were fetched may overlap.
+        // Pages may overlap, because the list changes between the fetches.
         self.found.sort_by_key(|(_, row)| std::cmp::Reverse(row.at));
         self.found.truncate(self.limit);
         let next = self.more.then(|| self.next_mark());
@@ -118,7 +117,7 @@ impl PageWalker {
         CursorPosition { page: *page, at: last.at, shown }
     }
 
-    /// Whether the place of the bookmark is certainly on this page, or on a later one.
+    /// Whether the cursor's position is certainly on this page or a later one.
     fn begins_before_mark(&self, page: &ListPage) -> bool {
         let first = page.rows.first().map(|row| row.at);
         self.mark.as_ref().is_none_or(|mark| first.is_some_and(|at| at > mark.at))
@@ -137,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// Live calls as upstream has them, the newest first: when each began, and its number.
+    /// Upstream's live calls, newest first: the start and number of each.
     #[derive(Clone, Debug, Default)]
     struct World(Vec<(i64, u32)>);
 
@@ -153,7 +152,7 @@ mod tests {
             ListPage { received: rows.len(), rows, total: Some(self.0.len() as u64) }
         }
 
-        /// One answer, with the pages that were fetched for it.
+        /// One page for a client, and the upstream pages fetched for it.
         fn list(&self, limit: usize, mark: Option<CursorPosition>) -> (ListingPage, Vec<u32>) {
             let (mut pages, mut fetched) = (PageWalker::new(limit, mark), Vec::new());
             while let Some(page) = pages.wanted() {
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_has_moved_up_is_found_on_an_earlier_page() {
+    fn a_position_that_moved_up_is_found_on_an_earlier_page() {
         let mut world = quiet(250);
         let (_, next) =
             (0..4).fold((0, None), |(_, mark), round| (round, world.list(40, mark).0.next));
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_pushed_from_one_page_to_the_next_is_shown_once() {
+    fn a_row_pushed_to_the_next_page_is_shown_once() {
         let mut world = quiet(150);
         let mut pages = PageWalker::new(2 * PAGE_SIZE, None);
         pages.take(world.page(1));
@@ -235,7 +234,7 @@ mod tests {
             changes in proptest::collection::vec((any::<bool>(), 0_u32..60, any::<u32>()), 0..40),
         ) {
             let mut world = World::default();
-            // Many of them begin in the same millisecond.
+            // Many calls begin in the same millisecond.
             (0..calls).for_each(|number| world.add(i64::from(number) / spread, number));
             let mut lasting: BTreeSet<u32> = (0..calls).collect();
             let (mut shown, mut mark, mut fresh) = (BTreeSet::new(), None, calls);

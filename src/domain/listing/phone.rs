@@ -3,23 +3,24 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest number: E.164 has 15 digits, extensions and national prefixes come on top.
+/// Longest number: the 15 digits of E.164, plus extensions and national prefixes.
 const MAX_DIGITS: usize = 32;
 
-/// How often URI schemes that hold a number begin.
+/// Schemes of URIs that contain a number.
 const SCHEMES: [&str; 4] = ["tel:", "sips:", "sip:", "callto:"];
 
-/// What introduces an extension, or a parameter of a URI. Neither belongs to the number.
+/// Prefixes of an extension or a URI parameter, which are not part of the number.
 const SUFFIXES: [&str; 6] = [";", ",", "?", "#", "ext", "x"];
 
-/// A telephone number without scheme, parameters and separators. Personal, so `Debug` does not show it.
+/// A telephone number without scheme, parameters and separators. It is personal data, so `Debug`
+/// does not show it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PhoneNumber(String);
 
-/// The text is no telephone number.
+/// The text is not a telephone number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no telephone number: it takes 1 to 32 digits, best with the country code, such as `+15550100111`"
+    "not a telephone number: use 1 to 32 digits, preferably with country code, such as `+15550100111`"
 )]
 pub struct InvalidNumber;
 
@@ -36,7 +37,7 @@ impl FromStr for PhoneNumber {
         let (number, trunk) = without_trunk_prefix(number);
         let number = number.replace(['(', ')'], "");
         let (is_international, digits) = match number.strip_prefix(['+', '\u{ff0b}']) {
-            // `+00` is a `+` too many.
+            // `+00` has a redundant `+`.
             Some(digits) => (true, digits.strip_prefix("00").unwrap_or(digits)),
             None => match number.strip_prefix("00") {
                 Some(digits) => (true, digits),
@@ -49,27 +50,28 @@ impl FromStr for PhoneNumber {
         }
         Ok(match (is_international, trunk) {
             (true, _) => Self(format!("+{digits}")),
-            // Without a country code in front the zero is dialled.
+            // Without a country code, the zero is part of the number.
             (false, true) => Self(format!("0{digits}")),
             (false, false) => Self(digits.to_owned()),
         })
     }
 }
 
-/// What stands behind `tel:` or `sip:`: of a SIP address its user part.
+/// The part after `tel:` or `sip:`. For a SIP address, only its user.
 fn without_scheme(text: &str) -> String {
-    // `"Ann" <sip:+15550100111@host>`, as the headers of SIP have it.
+    // SIP headers use `"Ann" <sip:+15550100111@host>`.
     let inner = text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
     let text = inner.map_or(text, |(inner, _)| inner);
     let scheme = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
     let number = scheme.unwrap_or(text).trim_start_matches('/');
     let user = number.split_once('@').map_or(number, |(user, _)| user);
-    // A password may follow the user; its place is long deprecated.
+    // Drops a password, which is deprecated but may follow the user.
     let user = user.split_once(':').map_or(user, |(user, _)| user);
     user.replace("%2b", "+").replace("%20", " ")
 }
 
-/// Drops the `(0)` of `+44 (0)20`, which is dialled only inside the country. Says whether there was one.
+/// Drops the `(0)` of `+44 (0)20`, which is dialled only inside the country. The flag says that the
+/// number began with it.
 fn without_trunk_prefix(number: String) -> (String, bool) {
     match number.split_once("(0)") {
         Some((before, after)) if !before.is_empty() => ([before, after].concat(), false),
@@ -78,8 +80,8 @@ fn without_trunk_prefix(number: String) -> (String, bool) {
     }
 }
 
-/// Spaces, hyphens, dots and slashes, and the invisible marks that come with copied numbers. Brackets
-/// are dropped later, since `(0)` has a meaning.
+/// Whether this is a space, hyphen, dot, slash, or an invisible mark from a copied number. Brackets are
+/// dropped later, because `(0)` has a meaning.
 fn is_separator(character: char) -> bool {
     character.is_whitespace()
         || matches!(
@@ -97,20 +99,20 @@ impl fmt::Debug for PhoneNumber {
 }
 
 impl PhoneNumber {
-    /// The number, with `+` if it was given with a country code.
+    /// The number, with `+` if it has a country code.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is known to begin with a country code.
+    /// Whether it is known to have a country code.
     pub fn has_country_code(&self) -> bool {
         self.0.starts_with('+')
     }
 
-    /// As upstream may have it: as a URI or bare, and with `+` also where that was left out.
+    /// The spellings that upstream may use: with and without `tel:`, and with a `+` if it is missing.
     pub fn spellings(&self) -> Vec<String> {
         let mut numbers = vec![self.0.clone()];
-        // No country code begins with 0.
+        // A country code never begins with 0.
         if !self.0.starts_with(['+', '0']) {
             numbers.insert(0, format!("+{}", self.0));
         }
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused() {
+    fn text_that_is_not_a_number_is_refused() {
         let long = "1".repeat(MAX_DIGITS + 1);
         for text in [
             "",
@@ -215,12 +217,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_is_sent_panics(text in ".{0,40}|[+()0-9 <>@:;x-]{0,40}") {
+        fn no_input_panics(text in ".{0,40}|[+()0-9 <>@:;x-]{0,40}") {
             let _ = text.parse::<PhoneNumber>();
         }
 
         #[test]
-        fn what_was_read_is_read_again_as_the_same(text in "[+()0-9 ./-]{1,20}") {
+        fn parsing_is_idempotent(text in "[+()0-9 ./-]{1,20}") {
             if let Ok(number) = text.parse::<PhoneNumber>() {
                 prop_assert_eq!(number.expose().parse(), Ok(number.clone()));
             }

@@ -1,4 +1,4 @@
-//! Selectors as permissions: which others they include, and whom they mean.
+//! Selectors as permissions: which selectors and participants they include.
 
 use super::{
     CUSTOMER, Conversation, EXTERNAL, Participant, ParticipantSelector, SelectorIntent,
@@ -6,7 +6,7 @@ use super::{
 };
 
 impl ParticipantSelector {
-    /// Whether whoever may use this selector may use the `other`. A purpose includes its positions;
+    /// Whether permission for this selector includes the `other`. A purpose includes its positions, and
     /// `all` includes everything.
     pub fn includes(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
@@ -19,21 +19,24 @@ impl ParticipantSelector {
         }
     }
 
-    /// Whether this selector means `one`. Where the `conversation` is not shown as a `whole`, its
-    /// order and who else is there are unknown.
+    /// Whether this selector selects `one`. If `conversation` is not `whole`, its order and its other
+    /// participants are unknown.
     pub fn means(&self, one: &Participant, conversation: &Conversation, whole: bool) -> bool {
-        let bears = |purpose: &str| one.purpose.eq_ignore_ascii_case(purpose);
+        let has_purpose = |purpose: &str| one.purpose.eq_ignore_ascii_case(purpose);
         match &self.0 {
             SelectorKind::All => true,
             SelectorKind::Id(id) => *id == one.id,
             SelectorKind::Purpose { word, position: None } => {
-                let customers = || conversation.participants.iter();
-                let caller = || {
+                let participants = || conversation.participants.iter();
+                let is_external_customer = || {
                     let customer =
                         |other: &Participant| other.purpose.eq_ignore_ascii_case(CUSTOMER);
-                    whole && word == CUSTOMER && bears(EXTERNAL) && !customers().any(customer)
+                    whole
+                        && word == CUSTOMER
+                        && has_purpose(EXTERNAL)
+                        && !participants().any(customer)
                 };
-                bears(word) || caller()
+                has_purpose(word) || is_external_customer()
             }
             SelectorKind::First | SelectorKind::Purpose { position: Some(_), .. } => {
                 let chosen = || self.choose(conversation, SelectorIntent::Write);

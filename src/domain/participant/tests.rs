@@ -25,7 +25,7 @@ fn id(index: usize) -> ParticipantId {
     format!("00000000-0000-4000-8000-{index:012}").parse().expect("valid")
 }
 
-/// Position and rule of the one chosen, or the error as text.
+/// Position and rule of the selected participant, or the error as text.
 fn choose(
     selector: &str,
     participants: &[(&str, bool)],
@@ -58,7 +58,7 @@ fn reads_fall_back_from_customer_to_external_to_first() {
 }
 
 #[test]
-fn the_live_one_wins_and_of_those_who_left_the_last() {
+fn the_live_one_wins_then_the_last_that_left() {
     let agents = [("agent", false), ("agent", true), ("agent", false)];
     assert_eq!(choose("agent", &agents, SelectorIntent::Write), Ok((1, "purpose")));
     let left = [("agent", false), ("agent", false), ("ivr", true)];
@@ -80,20 +80,20 @@ fn several_live_ones_are_ambiguous_until_a_position_is_named() {
 }
 
 #[test]
-fn an_unknown_word_tells_which_purposes_are_there() {
+fn an_unknown_word_lists_the_purposes() {
     let error = choose(
         "dialer",
         &[("customer", true), ("agent", true), ("Agent", false)],
         SelectorIntent::Read,
     )
-    .expect_err("nobody");
+    .expect_err("no dialer");
     assert!(error.contains(r#"["customer", "agent"]"#), "{error}");
-    let error = choose("customer", &[], SelectorIntent::Read).expect_err("nobody at all");
+    let error = choose("customer", &[], SelectorIntent::Read).expect_err("no participants");
     assert!(error.contains("purposes: []"), "{error}");
 }
 
 #[test]
-fn what_is_no_word_is_refused() {
+fn text_that_is_not_a_word_is_refused() {
     for text in [
         "",
         ":first",
@@ -114,43 +114,43 @@ fn what_is_no_word_is_refused() {
 }
 
 #[test]
-fn a_purpose_that_no_caller_can_write_has_no_word() {
+fn a_purpose_that_is_not_a_word_has_no_selector() {
     let odd = "x".repeat(41);
-    let crowd = [("all", true), ("voice mail", true), ("First", true), (odd.as_str(), true)];
-    let told = conversation(&crowd).selectors();
-    assert_eq!(told, [vec!["first".to_owned()], vec![], vec![], vec![]]);
+    let list = [("all", true), ("voice mail", true), ("First", true), (odd.as_str(), true)];
+    let selectors = conversation(&list).selectors();
+    assert_eq!(selectors, [vec!["first".to_owned()], vec![], vec![], vec![]]);
 }
 
-fn crowds() -> impl Strategy<Value = Vec<(&'static str, bool)>> {
+fn participants() -> impl Strategy<Value = Vec<(&'static str, bool)>> {
     let purpose = prop::sample::select(vec!["customer", "external", "agent", "ivr", "acd", ""]);
     proptest::collection::vec((purpose, any::<bool>()), 0..7)
 }
 
 proptest! {
     #[test]
-    fn whoever_is_chosen_bears_the_purpose_and_is_live_if_anyone_is(
-        crowd in crowds(), word in prop::sample::select(vec!["agent", "external", "ivr"])
+    fn the_choice_has_the_purpose_and_is_live_if_any_is(
+        list in participants(), word in prop::sample::select(vec!["agent", "external", "ivr"])
     ) {
-        if let Ok((index, _)) = choose(word, &crowd, SelectorIntent::Write) {
-            prop_assert_eq!(crowd[index].0, word);
-            let any_live = crowd.iter().any(|(purpose, live)| *purpose == word && *live);
-            prop_assert_eq!(crowd[index].1, any_live);
+        if let Ok((index, _)) = choose(word, &list, SelectorIntent::Write) {
+            prop_assert_eq!(list[index].0, word);
+            let any_live = list.iter().any(|(purpose, live)| *purpose == word && *live);
+            prop_assert_eq!(list[index].1, any_live);
         } else {
-            let live = crowd.iter().filter(|(purpose, live)| *purpose == word && *live).count();
-            let there = crowd.iter().any(|(purpose, _)| *purpose == word);
+            let live = list.iter().filter(|(purpose, live)| *purpose == word && *live).count();
+            let there = list.iter().any(|(purpose, _)| *purpose == word);
             prop_assert!(live > 1 || !there);
         }
     }
 
     #[test]
-    fn a_participant_lists_exactly_the_words_that_select_it(crowd in crowds()) {
-        let told = conversation(&crowd).selectors();
+    fn a_participant_lists_exactly_the_words_that_select_it(list in participants()) {
+        let selectors = conversation(&list).selectors();
         for purpose in ["customer", "external", "agent", "ivr", "acd", "first"] {
             for suffix in ["", ":first", ":last"] {
                 let word = format!("{purpose}{suffix}");
                 let Ok(selector) = word.parse::<ParticipantSelector>() else { continue };
-                let chosen = choose(&selector.to_string(), &crowd, SelectorIntent::Write).ok();
-                for (index, words) in told.iter().enumerate() {
+                let chosen = choose(&selector.to_string(), &list, SelectorIntent::Write).ok();
+                for (index, words) in selectors.iter().enumerate() {
                     let chosen = chosen.as_ref().is_some_and(|(chosen, _)| *chosen == index);
                     prop_assert_eq!(words.contains(&word), chosen, "{} of {}", word, index);
                 }
@@ -159,14 +159,14 @@ proptest! {
     }
 
     #[test]
-    fn a_write_never_lands_on_somebody_who_was_not_named(crowd in crowds()) {
-        if let Ok((index, _)) = choose("customer", &crowd, SelectorIntent::Write) {
-            prop_assert!(["customer", "external"].contains(&crowd[index].0));
+    fn a_write_never_selects_an_unnamed_participant(list in participants()) {
+        if let Ok((index, _)) = choose("customer", &list, SelectorIntent::Write) {
+            prop_assert!(["customer", "external"].contains(&list[index].0));
         }
     }
 
     #[test]
-    fn no_text_panics_and_what_is_read_is_written_the_same(text in ".{0,50}") {
+    fn no_text_panics_and_selectors_round_trip(text in ".{0,50}") {
         if let Ok(selector) = text.parse::<ParticipantSelector>() {
             prop_assert_eq!(selector.to_string().parse(), Ok(selector));
         }

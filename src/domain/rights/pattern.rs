@@ -1,45 +1,43 @@
-//! Patterns for keys of attributes: `crm_*` and the like.
+//! Patterns for attribute keys, such as `crm_*`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest pattern in bytes; keys are far shorter.
+/// Longest pattern. Keys are far shorter.
 const MAX_PATTERN_BYTES: usize = 256;
 
-/// What stands for any text, also for none. There is no other wildcard, and no way to mean the
-/// character itself.
+/// The only wildcard: it matches any text, including the empty text. It cannot be escaped.
 const ANY: char = '*';
 
-/// A text in which `*` stands for any text. Everything else is compared as it stands: keys are
-/// case-sensitive, and so are patterns.
+/// A text in which `*` matches any text. Patterns are case-sensitive, like keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPattern {
     text: Box<str>,
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
-    /// The empty string; no key is empty.
+    /// The empty string, which is not a key.
     #[error("the pattern is empty")]
     Empty,
-    /// A control character, which no key has.
-    #[error("the pattern has a control character")]
+    /// A control character, which a key cannot contain.
+    #[error("the pattern contains a control character")]
     Control,
-    /// Too long.
-    #[error("the pattern has more than {MAX_PATTERN_BYTES} bytes")]
+    /// It is too long.
+    #[error("the pattern is longer than {MAX_PATTERN_BYTES} bytes")]
     Long,
 }
 
 impl KeyPattern {
-    /// Whether the key is one of those that are meant. Takes time in proportion to the two lengths:
-    /// each part between wildcards is looked for once, behind the one before it.
+    /// Whether the pattern matches the key. Each part between wildcards is searched once, after the
+    /// previous part, so there is no backtracking.
     pub fn matches(&self, key: &str) -> bool {
         let Some((head, rest)) = self.text.split_once(ANY) else { return *self.text == *key };
         let Some(key) = key.strip_prefix(head) else { return false };
         let (middle, tail) = rest.rsplit_once(ANY).unwrap_or(("", rest));
         let Some(mut key) = key.strip_suffix(tail) else { return false };
-        // The leftmost place leaves the most for the parts that follow.
+        // The leftmost match leaves the longest rest for the following parts.
         for part in middle.split(ANY) {
             let Some(at) = key.find(part) else { return false };
             key = &key[at + part.len()..];
@@ -47,7 +45,7 @@ impl KeyPattern {
         true
     }
 
-    /// Whether every key is meant.
+    /// Whether the pattern matches every key.
     pub fn matches_all(&self) -> bool {
         self.text.chars().all(|character| character == ANY)
     }
@@ -87,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_any_text_and_everything_else_for_itself() {
+    fn a_star_matches_any_text_and_other_characters_themselves() {
         for (pattern, key, expected) in [
             ("crm_*", "crm_", true),
             ("crm_*", "crm_id", true),
@@ -111,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_key_can_be_is_no_pattern() {
+    fn texts_that_match_no_key_are_not_patterns() {
         let parsed = |text: &str| text.parse::<KeyPattern>().map(|pattern| pattern.to_string());
         assert_eq!(parsed(""), Err(InvalidPattern::Empty));
         assert_eq!(parsed("a\n"), Err(InvalidPattern::Control));
@@ -119,7 +117,7 @@ mod tests {
         assert_eq!(parsed(" a *"), Ok(" a *".to_owned()));
     }
 
-    /// Tries every text that a star can stand for.
+    /// Tries every text that a star can match.
     fn naive(pattern: &[char], key: &[char]) -> bool {
         match pattern.split_first() {
             None => key.is_empty(),

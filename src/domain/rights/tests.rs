@@ -15,13 +15,13 @@ fn limited() -> ClientRights {
 }
 
 #[test]
-fn a_key_has_to_be_allowed_and_neither_denied_nor_hidden() {
+fn a_key_must_be_allowed_and_neither_denied_nor_hidden() {
     let rights = limited();
     assert!(["crm_id", "tier"].iter().all(|key| rights.sees(key)));
-    let told = |key: &str| rights.refuses(key).expect("refused").to_string();
-    assert!(told("crm_secret_pin").contains("`crm_secret_*`"));
-    assert!(told("national_id").contains("`hide`"));
-    assert!(told("Tier").contains("`allow`"));
+    let reason = |key: &str| rights.refuses(key).expect("refused").to_string();
+    assert!(reason("crm_secret_pin").contains("`crm_secret_*`"));
+    assert!(reason("national_id").contains("`hide`"));
+    assert!(reason("Tier").contains("`allow`"));
 }
 
 #[test]

@@ -99,8 +99,14 @@ fn mistakes(code: ErrorCode) -> Vec<Violation> {
             "is neither `*` nor a list of entity tags in quotes, as the ETag header has them",
         )],
         ErrorCode::AttributeNotAllowed => vec![
-            Violation::of_attribute("crm_secret_pin", "`deny` of this caller has `crm_secret_*`"),
-            Violation::of_attribute("notes", "no pattern in `allow` of this caller fits the key"),
+            Violation::of_attribute(
+                "crm_secret_pin",
+                "`deny` of this client contains `crm_secret_*`",
+            ),
+            Violation::of_attribute(
+                "notes",
+                "no pattern in `allow` of this client matches the key",
+            ),
         ],
         _ => vec![
             Violation::of_attribute("visits", "the value is a number; it has to be a string"),

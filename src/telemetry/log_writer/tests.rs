@@ -2,15 +2,15 @@ use std::sync::mpsc;
 
 use super::*;
 
-/// An output that stands still until it is told to go on.
-struct Stuck {
-    go_on: mpsc::Receiver<()>,
+/// An output that blocks until it receives a message.
+struct BlockedOutput {
+    resume: mpsc::Receiver<()>,
     inner: LogCollector,
 }
 
-impl Write for Stuck {
+impl Write for BlockedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = self.go_on.recv();
+        let _ = self.resume.recv();
         self.inner.write(bytes)
     }
 
@@ -19,13 +19,13 @@ impl Write for Stuck {
     }
 }
 
-/// An output whose end can be waited for.
-struct Ending {
+/// An output whose drop a test can await.
+struct DropSignal {
     inner: LogCollector,
     _ended: mpsc::Sender<()>,
 }
 
-impl Write for Ending {
+impl Write for DropSignal {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.inner.write(bytes)
     }
@@ -69,26 +69,26 @@ fn a_line_leaves_without_a_flush() {
     let sink = LogWriter::new(LogCollector(Arc::clone(&bytes)), LogLineFormat::Text);
     say(&sink, "one");
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
-    while bytes.lock().expect("not poisoned").is_empty() {
+    while bytes.lock().is_empty() {
         assert!(tokio::time::Instant::now() < deadline, "nothing was written");
         std::thread::yield_now();
     }
 }
 
 #[test]
-fn memory_is_bounded_and_what_is_lost_is_counted() {
-    let (go_on, stop) = mpsc::channel();
+fn memory_is_bounded_and_lost_lines_are_counted() {
+    let (resume_sender, resume) = mpsc::channel();
     let bytes = Arc::<Mutex<Vec<u8>>>::default();
-    let stuck = Stuck { go_on: stop, inner: LogCollector(Arc::clone(&bytes)) };
-    let sink = LogWriter::new(stuck, LogLineFormat::Json);
+    let blocked = BlockedOutput { resume, inner: LogCollector(Arc::clone(&bytes)) };
+    let sink = LogWriter::new(blocked, LogLineFormat::Json);
     let line = "x".repeat(1023);
     for _ in 0..4096 {
         say(&sink, &line);
     }
     assert!(sink.shared.lock().bytes.len() <= BUFFER_CAPACITY);
-    drop(go_on);
+    drop(resume_sender);
     sink.flush();
-    let text = String::from_utf8(bytes.lock().expect("not poisoned").clone()).expect("UTF-8");
+    let text = String::from_utf8(bytes.lock().clone()).expect("UTF-8");
     let kept = text.lines().filter(|at| *at == line).count();
     let lost: usize = text
         .lines()
@@ -103,29 +103,29 @@ fn memory_is_bounded_and_what_is_lost_is_counted() {
 }
 
 #[test]
-fn the_last_handle_writes_what_is_left() {
+fn dropping_the_last_handle_writes_the_rest() {
     let bytes = Arc::<Mutex<Vec<u8>>>::default();
     let (done, ended) = mpsc::channel::<()>();
     let sink = LogWriter::new(
-        Ending { inner: LogCollector(Arc::clone(&bytes)), _ended: done },
+        DropSignal { inner: LogCollector(Arc::clone(&bytes)), _ended: done },
         LogLineFormat::Text,
     );
     say(&sink, "last words");
     drop(sink);
     assert!(ended.recv().is_err(), "the thread drops its output at its end");
-    assert_eq!(*bytes.lock().expect("not poisoned"), b"last words\n");
+    assert_eq!(*bytes.lock(), b"last words\n");
 }
 
 #[test]
-fn a_line_beyond_all_measure_is_left_out_and_told() {
-    for (format, told) in [
+fn a_line_that_is_too_long_is_left_out_and_reported() {
+    for (format, report) in [
         (
             LogLineFormat::Json,
-            r#"{"level":"WARN","target":"log","message":"a log line was left out, because it was too long","bytes":32769}"#,
+            r#"{"level":"WARN","target":"log","message":"a log line was left out because it was too long","bytes":32769}"#,
         ),
         (
             LogLineFormat::Text,
-            "WARN log: a log line was left out, because it was too long bytes=32769",
+            "WARN log: a log line was left out because it was too long bytes=32769",
         ),
     ] {
         let (sink, log) = LogWriter::captured(format);
@@ -133,19 +133,19 @@ fn a_line_beyond_all_measure_is_left_out_and_told() {
         sink.line(|bytes| bytes.extend_from_slice("b".repeat(MAX_LINE_BYTES).as_bytes()));
         let text = log.text();
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!((lines[0].len(), lines[1], lines.len()), (MAX_LINE_BYTES - 1, told, 2));
+        assert_eq!((lines[0].len(), lines[1], lines.len()), (MAX_LINE_BYTES - 1, report, 2));
     }
 }
 
-/// An output that has room for so many bytes, until it is given more.
-struct Disk {
+/// An output with room for a limited number of bytes.
+struct LimitedDisk {
     room: Arc<Mutex<usize>>,
     inner: LogCollector,
 }
 
-impl Write for Disk {
+impl Write for LimitedDisk {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut room = self.room.lock().expect("no panic");
+        let mut room = self.room.lock();
         if *room == 0 {
             return Err(ErrorKind::StorageFull.into());
         }
@@ -162,7 +162,7 @@ impl Write for Disk {
 #[test]
 fn lines_lost_to_a_full_disk_are_counted_and_logged_later() {
     let (room, bytes) = (Arc::new(Mutex::new(8)), Arc::<Mutex<Vec<u8>>>::default());
-    let disk = Disk { room: Arc::clone(&room), inner: LogCollector(Arc::clone(&bytes)) };
+    let disk = LimitedDisk { room: Arc::clone(&room), inner: LogCollector(Arc::clone(&bytes)) };
     let sink = LogWriter::new(disk, LogLineFormat::Text);
     say(&sink, "first");
     sink.flush();
@@ -174,11 +174,11 @@ fn lines_lost_to_a_full_disk_are_counted_and_logged_later() {
     let fault = sink.losses().fault().expect("the disk is full");
     assert_eq!(sink.losses().lines(), 2);
     assert_eq!(fault, io::Error::from(ErrorKind::StorageFull).to_string());
-    *room.lock().expect("no panic") = 1000;
+    *room.lock() = 1000;
     say(&sink, "fourth");
     sink.flush();
     assert_eq!((sink.losses().lines(), sink.losses().fault()), (2, None));
-    let text = String::from_utf8(bytes.lock().expect("no panic").clone()).expect("text");
-    let told = lost(LogLineFormat::Text, 2);
-    assert_eq!(text, format!("first\nse\nfourth\n{told}"));
+    let text = String::from_utf8(bytes.lock().clone()).expect("text");
+    let report = losses_line(LogLineFormat::Text, 2);
+    assert_eq!(text, format!("first\nse\nfourth\n{report}"));
 }
