@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::layers::printable;
 use super::schema::{self, ConfigKey};
-use super::spelling::nearest;
+use super::spelling::{nearest, printable};
 
 /// Longer names are cut.
 const MAX_NAME: usize = 80;

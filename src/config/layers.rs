@@ -14,7 +14,7 @@ use ::config::{Environment, FileFormat, Map, Source, Value, ValueKind};
 use super::error::{ConfigProblem, ValueOrigin, is_within};
 use super::ignored::likely_variable;
 use super::schema::{self, ConfigKey};
-use super::spelling::{nearest, with_likely};
+use super::spelling::{nearest, printable, with_likely};
 
 /// Largest file that is read for one credential; a path such as `/dev/zero` has no end.
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
@@ -146,11 +146,6 @@ fn likely_path(path: &str) -> Option<String> {
     let sections = schema::keys().map(|key| key.section);
     let known = paths.iter().map(String::as_str).chain(sections);
     nearest(path, known).filter(|likely| *likely != path).map(str::to_owned)
-}
-
-/// The name of an unknown key, fit for one line of a message.
-pub(super) fn printable(name: &str) -> String {
-    name.replace(char::is_control, "?")
 }
 
 /// The variables that Genesys' tutorials and SDKs use.

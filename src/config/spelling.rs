@@ -29,3 +29,8 @@ pub(super) fn with_likely(message: &str, likely: Option<&str>) -> String {
         None => message.to_owned(),
     }
 }
+
+/// The name of an unknown key or variable, fit for one line of a message.
+pub(super) fn printable(name: &str) -> String {
+    name.replace(char::is_control, "?")
+}
