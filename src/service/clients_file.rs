@@ -6,12 +6,13 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -156,7 +157,7 @@ impl ClientSource {
 
     /// What there is to tell of the file, if there is one.
     pub fn check(&self) -> Option<HealthCheck> {
-        let state = self.watched.as_ref()?.state();
+        let state = self.watched.as_ref()?.state.lock();
         let detail = match &state.trouble {
             None => format!("{} callers", state.client_registry),
             Some(trouble) => format!("the callers from before count: {trouble}"),
@@ -203,10 +204,6 @@ impl ClientSource {
 }
 
 impl WatchedClients {
-    fn state(&self) -> MutexGuard<'_, ClientSourceState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes note of another look at the file, and has the clients replaced if it is not as it was, and
     /// was the same at the look before: until then somebody may still be writing it. If an operator
     /// asked for it, the file counts as it is now.
@@ -216,7 +213,7 @@ impl WatchedClients {
         client_registry: &ClientRegistry,
         asked: bool,
     ) -> ReloadOutcome {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if asked {
             (state.seen, state.judged) = (seen, true);
             return self.take(&mut state, client_registry);

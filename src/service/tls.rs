@@ -9,10 +9,11 @@ mod server_config;
 mod x509;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
@@ -80,16 +81,16 @@ impl ServerTls {
 
     /// Makes the handshake of one connection.
     pub fn acceptor(&self) -> TlsAcceptor {
-        Arc::clone(&self.lock().material.server).into()
+        Arc::clone(&self.state.lock().material.server).into()
     }
 
     /// Takes the files anew whenever they change, for ever.
     pub async fn watch_files(&self, metrics: &ServiceMetrics) {
-        metrics.certificate_expires(self.lock().material.term.expires.unix_timestamp());
+        metrics.certificate_expires(self.state.lock().material.term.expires.unix_timestamp());
         let mut watched = FileWatcher::new(files(&self.settings));
         self.take(metrics, ReloadReason::Start);
         loop {
-            let has_fault = self.lock().fault.is_some();
+            let has_fault = self.state.lock().fault.is_some();
             let cause = tokio::select! {
                 () = watched.changed() => ReloadReason::Changed,
                 () = self.reload.notified() => ReloadReason::Asked,
@@ -107,7 +108,7 @@ impl ServerTls {
             Ok(material) => {
                 let expires = material.term.expires;
                 metrics.certificate_expires(expires.unix_timestamp());
-                *self.lock() = TlsState { material: Arc::new(material), fault: None };
+                *self.state.lock() = TlsState { material: Arc::new(material), fault: None };
                 self.reloads.send_replace(());
                 if cause != ReloadReason::Start {
                     metrics.tls_reloaded(true);
@@ -124,7 +125,7 @@ impl ServerTls {
                          stay in use"
                     );
                 }
-                self.lock().fault = Some(fault);
+                self.state.lock().fault = Some(fault);
             }
         }
     }
@@ -133,7 +134,7 @@ impl ServerTls {
     fn load_anew(&self) -> anyhow::Result<TlsMaterial> {
         let (material, now) = (loaded(&self.settings)?, clock::now());
         if let Some(fault) = material.term.fault(now)
-            && self.lock().material.term.fault(now).is_none()
+            && self.state.lock().material.term.fault(now).is_none()
         {
             bail!("the certificate in {} is {fault}", self.settings.certificate.display());
         }
@@ -147,7 +148,7 @@ impl ServerTls {
 
     /// How it stands with the files and the certificate.
     pub fn check(&self) -> HealthCheck {
-        let state = self.lock();
+        let state = self.state.lock();
         let term = state.material.term;
         let bad = term.fault(clock::now());
         let ok = bad.is_none() && state.fault.is_none();
@@ -157,10 +158,6 @@ impl ServerTls {
             detail = format!("{detail}; the files have changed since and cannot be used: {fault}");
         }
         HealthCheck { name: "tls", ok, detail }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, TlsState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -54,7 +54,7 @@ impl ServerTls {
     }
 
     fn trusts(&self, certificate: &ClientCertificate) -> bool {
-        let Some(verifier) = self.lock().material.verifier.clone() else { return false };
+        let Some(verifier) = self.state.lock().material.verifier.clone() else { return false };
         let since_1970 = (clock::now() - OffsetDateTime::UNIX_EPOCH).unsigned_abs();
         let Some((own, issuers)) = certificate.chain.split_first() else { return false };
         let now = UnixTime::since_unix_epoch(since_1970);

@@ -41,7 +41,7 @@ fn asking(until: OffsetDateTime) -> (TempDir, Arc<ServerTls>) {
 
 /// What is in use, to be compared.
 fn in_use(tls: &ServerTls) -> Arc<TlsMaterial> {
-    Arc::clone(&tls.lock().material)
+    Arc::clone(&tls.state.lock().material)
 }
 
 fn keeps(tls: &Arc<ServerTls>) {
