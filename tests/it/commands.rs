@@ -440,6 +440,6 @@ async fn an_open_service_on_a_reachable_address_is_warned_of() {
     ] {
         let process =
             Process::start(&["serve"], &[CREDENTIALS.as_slice(), &[(name, value)]].concat());
-        process.wrote("no caller is configured: whoever gets through").await;
+        process.wrote("no client is configured: any program that reaches").await;
     }
 }
