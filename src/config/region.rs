@@ -198,7 +198,7 @@ mod tests {
             ("mypurecloud.ie.evil.com", None),
             ("", None),
         ] {
-            let Err(error) = text.parse::<Region>() else { panic!("{text} was taken") };
+            let Err(error) = text.parse::<Region>() else { panic!("{text} was accepted") };
             assert!(error.starts_with(&format!("`{text}` is not a region")), "{error}");
             match near {
                 Some(near) => {
@@ -210,7 +210,7 @@ mod tests {
             assert!(error.contains("ap-northeast-3"), "{error}");
         }
         for text in ["mypurecloud.ie@evil.com", "https://mypurecloud.ie:443@evil.com/"] {
-            let Err(error) = text.parse::<Region>() else { panic!("{text} was taken") };
+            let Err(error) = text.parse::<Region>() else { panic!("{text} was accepted") };
             assert!(error.starts_with("`…@evil.com") && !error.contains("443"), "{error}");
         }
     }

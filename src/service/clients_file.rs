@@ -204,7 +204,7 @@ impl ClientSource {
 
 impl WatchedClients {
     /// Handles a poll of the file. Changed content is applied once two polls in a row find it, because
-    /// the file may still be being written. With `is_forced`, it is applied at once.
+    /// a program may still be writing the file. With `is_forced`, it is applied at once.
     fn reload(
         &self,
         seen: Result<String, ClientsFileError>,

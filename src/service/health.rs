@@ -70,7 +70,7 @@ impl HealthChecks {
     fn token(&self) -> (bool, HealthCheck) {
         let (ready, ok, detail) = match self.tokens.status() {
             TokenStatus::Starting => (false, false, "being fetched".to_owned()),
-            TokenStatus::Good(left) => (true, true, format!("good for {} s", left.as_secs())),
+            TokenStatus::Good(left) => (true, true, format!("valid for {} s", left.as_secs())),
             TokenStatus::Refused(reason) => (false, false, reason),
             TokenStatus::Unavailable(reason) => (true, false, reason),
         };
