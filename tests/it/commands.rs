@@ -403,7 +403,11 @@ async fn the_key_of_the_examples_is_refused_in_front_of_the_platform() {
         for command in ["check-config", "serve"] {
             let ended = once(&[command], &env(platform)).await;
             assert_eq!(ended.code, 1, "{ended:?}");
-            assert!(ended.err.contains("client `demo` has the key `demo-key`"), "{}", ended.err);
+            assert!(
+                ended.err.contains("client `demo` has the public key `demo-key`"),
+                "{}",
+                ended.err
+            );
             assert!(ended.err.contains("new-key demo"), "{}", ended.err);
         }
     }

@@ -317,7 +317,7 @@ async fn certificates_change_under_load_and_no_caller_is_refused() {
         caller.await.expect("nobody was refused");
     }
     assert!(served.load(Ordering::Relaxed) > 50, "{served:?}");
-    let log = gateway.demo.process.wrote("those from before stay in use").await;
+    let log = gateway.demo.process.wrote("the previous ones stay in use").await;
     assert!(!log.contains("PRIVATE"), "{log}");
     let metrics = gateway.text("/metrics").await;
     for line in
