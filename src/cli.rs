@@ -1,4 +1,4 @@
-//! The commands of the program, one function each.
+//! The command line: one function per command.
 
 mod check;
 mod healthcheck;
@@ -17,13 +17,14 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, LogFormat};
 use crate::telemetry::{LogLineFormat, LogWriter, TelemetryOutput};
 
-/// Reads and writes the participant attributes of live Genesys Cloud calls, and proves the writes.
+/// Reads and writes the participant attributes of live Genesys Cloud calls, and verifies each write.
 ///
-/// Without a command it serves. To try it without a Genesys Cloud account: attribute-gateway demo
+/// Without a command, it runs the service. To try it without a Genesys Cloud account, run
+/// `attribute-gateway demo`.
 #[derive(Debug, Parser)]
 #[command(name = "attribute-gateway", version, after_help = EXAMPLES)]
 struct Cli {
-    /// TOML file with settings that differ from the defaults; see `print-config` for all of them.
+    /// TOML file with the settings that differ from the defaults. `print-config` shows all settings.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -33,11 +34,11 @@ struct Cli {
 const EXAMPLES: &str = "\
 Environment:
   GENESYS_CLIENT_ID, GENESYS_CLIENT_SECRET   OAuth client (grant: client credentials);
-                                             with _FILE appended: a file that holds it
+                                             with _FILE appended: the path of a file with the value
   GENESYS_ENVIRONMENT                        region (eu-west-1) or domain (mypurecloud.ie);
                                              default us-east-1
   GATEWAY__SECTION__KEY                      any setting, e.g. GATEWAY__SERVER__BIND=0.0.0.0:8080
-  RUST_LOG                                   what is logged, e.g. debug
+  RUST_LOG                                   log level, e.g. debug
 
 Examples:
   attribute-gateway demo
@@ -46,50 +47,50 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service (the default). SIGTERM, SIGQUIT or Ctrl-C drains it, a second one ends it at
-    /// once. SIGHUP reads the clients file and the TLS files again at once. SIGUSR1, SIGUSR2 and
-    /// SIGPIPE are ignored.
+    /// Run the service (the default). SIGTERM, SIGQUIT or Ctrl-C drains it; a second one ends it at
+    /// once. SIGHUP reloads the clients file and the TLS files. SIGUSR1, SIGUSR2 and SIGPIPE are
+    /// ignored.
     Serve,
-    /// Run the service against the built-in simulator, with a few live calls and curl lines to
-    /// paste. Never uses real credentials.
+    /// Run the service against the built-in simulator, with a few live calls and curl commands to
+    /// copy. Never uses real credentials.
     Demo {
-        /// Conversations to serve besides: the JSON of a GET, as captured from an organisation.
+        /// Files with further conversations, each the JSON response of a GET in an organisation.
         #[arg(long, value_name = "FILE", num_args = 1..)]
         load: Vec<PathBuf>,
     },
-    /// Run the simulator of Genesys Cloud alone, for tests of your own.
+    /// Run only the simulator of Genesys Cloud, for your own tests.
     Simulate {
-        /// Conversations to serve besides: the JSON of a GET, as captured from an organisation.
+        /// Files with further conversations, each the JSON response of a GET in an organisation.
         #[arg(long, value_name = "FILE", num_args = 1..)]
         load: Vec<PathBuf>,
     },
-    /// Check the settings as the start would, and say what is wrong with them.
+    /// Check the settings as `serve` does at its start, and print every problem.
     CheckConfig {
-        /// Fetch a token, too, and try to read a conversation and to list live ones.
+        /// Also fetch a token, read a conversation and list live ones.
         #[arg(long)]
         online: bool,
     },
-    /// Print the effective settings and where each comes from, secrets masked.
+    /// Print the effective settings and the origin of each, with secrets masked.
     PrintConfig,
-    /// Make a key for a client, and print it once, with the entry of the configuration by which the
-    /// service knows it.
+    /// Create a key for a client, and print it with the matching entry of the configuration. The key
+    /// is not stored.
     NewKey {
         /// Name of the client: letters, digits, `.`, `_` and `-`.
         name: String,
     },
-    /// Ask a running service whether it is ready; exit with 0 or 1. For containers without curl.
+    /// Ask a running service whether it is ready, and exit with 0 or 1. For containers without curl.
     Healthcheck {
-        /// What to ask instead of the service on `server.bind`.
+        /// URL to ask instead of the service on `server.bind`.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
 }
 
-/// Runs the command of the command line.
+/// Parses the command line and runs the command.
 pub async fn run() -> ExitCode {
     let cli = Cli::parse();
     let source = config::ConfigSource { file: cli.config, env: environment() };
-    let done = match cli.command.unwrap_or(Command::Serve) {
+    let result = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(&source).await,
         Command::Demo { load } => serve::demo(&source, &load).await,
         Command::Simulate { load } => simulate::simulate(&source, &load).await,
@@ -98,11 +99,11 @@ pub async fn run() -> ExitCode {
         Command::NewKey { name } => new_key::new_key(&name),
         Command::Healthcheck { url } => healthcheck::healthcheck(&source, url).await,
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             warn_of_ignored(&source);
-            complain(&format!("attribute-gateway: {error:#}"));
+            print_error(&format!("attribute-gateway: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -114,21 +115,21 @@ fn print_config(source: &config::ConfigSource) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Names the variables that look like settings and are not read, on standard error.
+/// Warns on standard error of variables that look like settings but are not read.
 fn warn_of_ignored(source: &config::ConfigSource) {
     for variable in config::ignored_variables(source) {
-        complain(&format!("warning: {variable}"));
+        print_error(&format!("warning: {variable}"));
     }
 }
 
-/// The environment, read here and nowhere else. What is not Unicode cannot be a setting.
+/// The environment, which only this function reads. Variables that are not Unicode are no settings.
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
-/// Starts the log as configured.
+/// Starts the configured log.
 fn telemetry(log: &config::LogConfig) -> anyhow::Result<TelemetryOutput> {
     let format = match log.format {
         LogFormat::Auto => LogLineFormat::for_stdout(),
@@ -140,13 +141,13 @@ fn telemetry(log: &config::LogConfig) -> anyhow::Result<TelemetryOutput> {
     Ok(telemetry)
 }
 
-/// Prints to standard output; a closed pipe is no reason to fail.
+/// Prints to standard output, and ignores a closed pipe.
 fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
 /// Prints to standard error.
-fn complain(text: &str) {
+fn print_error(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
 }
 
@@ -160,7 +161,7 @@ mod tests {
     fn the_config_option_works_before_and_after_the_command() {
         Cli::command().debug_assert();
         for line in [["x", "--config", "f", "demo"], ["x", "demo", "--config", "f"]] {
-            let cli = Cli::try_parse_from(line).expect("both are fine");
+            let cli = Cli::try_parse_from(line).expect("both are valid");
             assert_eq!(cli.config, Some(PathBuf::from("f")));
         }
         assert!(Cli::try_parse_from(["x"]).expect("serves").command.is_none());

@@ -1,22 +1,22 @@
-//! Time for the policies: moments on the tokio clock, so that paused time moves them; and the date.
+//! Wall time, and monotonic time on the tokio clock, which tests can pause.
 
 use time::{Date, OffsetDateTime};
 use tokio::time::Instant;
 
 use crate::policy::MonoTime;
 
-/// The wall time, in UTC.
+/// The current wall time, in UTC.
 #[expect(clippy::disallowed_methods, reason = "this is where wall time comes from")]
 pub fn now() -> OffsetDateTime {
     std::time::SystemTime::now().into()
 }
 
-/// The date of today, in UTC.
+/// The current date, in UTC.
 pub fn today() -> Date {
     now().date()
 }
 
-/// Now, in UTC, as RFC 3339 has it, to the millisecond.
+/// The current time in UTC, in the notation of RFC 3339 with milliseconds.
 #[expect(clippy::disallowed_methods, reason = "this is where wall time comes from")]
 pub fn timestamp() -> String {
     let now = OffsetDateTime::from(std::time::SystemTime::now());
@@ -24,7 +24,7 @@ pub fn timestamp() -> String {
     format!("{date}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
-/// Turns instants into the moments that policies calculate with. Clones share their origin.
+/// Converts instants to the [`MonoTime`] of the policies. Clones share their origin.
 #[derive(Clone, Copy, Debug)]
 pub struct MonotonicClock {
     origin: Instant,
@@ -36,17 +36,17 @@ impl MonotonicClock {
         Self { origin: Instant::now() }
     }
 
-    /// The present moment.
+    /// The current time.
     pub fn now(&self) -> MonoTime {
         self.origin.elapsed()
     }
 
-    /// An instant as a moment; what lies before the start of this clock is its start.
+    /// Converts an instant; one before the start of this clock becomes its start.
     pub fn moment(&self, instant: Instant) -> MonoTime {
         instant.saturating_duration_since(self.origin)
     }
 
-    /// A moment as an instant.
+    /// Converts to an instant.
     pub fn instant(&self, moment: MonoTime) -> Instant {
         self.origin + moment
     }

@@ -1,12 +1,12 @@
-//! The configuration: where it comes from, what it may say, and where each value came from.
+//! The configuration: its sources, its validation, and the origin of each value.
 //!
 //! Later layers win: the defaults that are compiled in (`config/default.toml`), the file of
 //! `--config`, `GENESYS_CLIENT_ID`, `GENESYS_CLIENT_SECRET` and `GENESYS_ENVIRONMENT`,
-//! `GATEWAY__SECTION__KEY`, and `RUST_LOG` for `log.level`. The environment is an argument: nothing
-//! here reads that of the process.
+//! `GATEWAY__SECTION__KEY`, and `RUST_LOG` for `log.level`. The environment is passed in; this
+//! module never reads that of the process.
 //!
-//! A [`Config`] that exists is valid: sections are built from checked values alone. A key that
-//! nothing knows is an error, wherever it stands.
+//! Every [`Config`] is valid, because each section checks its values while it is deserialized. An
+//! unknown key is an error in every source.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -76,40 +76,40 @@ pub use writes::WritesConfig;
 use layers::ConfigLayer;
 use render::ConfigLine;
 
-/// All settings, one member a section. `DebugConfig` shows no secret.
+/// All settings, one field per section. `Debug` shows no secret.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The listening side.
     pub server: ServerConfig,
-    /// Who may call.
+    /// Which clients may send requests.
     pub auth: AuthConfig,
-    /// The upstream.
+    /// The upstream, Genesys Cloud.
     pub genesys: GenesysConfig,
-    /// Sizes beyond which a request is refused.
+    /// Largest sizes and numbers that are accepted.
     pub limits: LimitsConfig,
-    /// How a write is proved.
+    /// How a write is verified.
     pub verify: VerifyConfig,
-    /// Conduct of a write otherwise.
+    /// Other settings of writes.
     pub writes: WritesConfig,
-    /// Conduct of a read.
+    /// Settings of reads.
     pub reads: ReadsConfig,
-    /// Which participant a request means.
+    /// The participant that a request means by default.
     pub participants: ParticipantsConfig,
-    /// What is logged.
+    /// The log.
     pub log: LogConfig,
     /// Where writes are recorded.
     pub audit: AuditConfig,
-    /// Where spans go.
+    /// Where spans are exported to.
     pub tracing: TracingConfig,
-    /// Aids for debugging.
+    /// Debugging endpoints.
     pub debug: DebugConfig,
     /// The simulator of `demo` and `simulate`.
     pub simulator: SimulatorConfig,
 }
 
 impl Config {
-    /// The credentials for upstream, or the names of all that are missing.
+    /// The credentials for Genesys Cloud, or which of them are missing.
     pub fn credentials(&self) -> Result<OauthCredentials, MissingCredentials> {
         match (&self.genesys.client_id, &self.genesys.client_secret) {
             (Some(id), Some(secret)) => Ok(OauthCredentials {
@@ -129,11 +129,11 @@ pub struct OauthCredentials {
     pub client_id: String,
     /// The secret; never empty.
     pub client_secret: SecretString,
-    /// The file that it came from, if it did.
+    /// The file that the secret was read from, if any.
     pub client_secret_file: Option<PathBuf>,
 }
 
-/// Which of the credentials are not set. Displayed with the variables to set.
+/// Which credentials are not set. `Display` names the variables to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissingCredentials {
     id: bool,
@@ -151,19 +151,19 @@ impl fmt::Display for MissingCredentials {
 
 impl std::error::Error for MissingCredentials {}
 
-/// What a configuration is read from, beside the defaults. `DebugConfig` shows names alone.
+/// The sources of a configuration in addition to the defaults. `Debug` shows names only.
 #[derive(Clone, Default)]
 pub struct ConfigSource {
     /// The file of `--config`, in TOML.
     pub file: Option<PathBuf>,
-    /// The environment variables, also those that have nothing to do with the gateway.
+    /// All environment variables, including those that the gateway does not use.
     pub env: BTreeMap<String, String>,
 }
 
 impl ConfigSource {
-    /// The same without the variables that lead to a real organisation: all of `GENESYS_…`, and
-    /// those of `GATEWAY__GENESYS__…` that hold credentials, region or URLs. The file stays;
-    /// [`demo`] ignores the same keys in it.
+    /// A copy without the variables that identify a real organisation: all `GENESYS_…`, and the
+    /// credentials, region and URLs in `GATEWAY__GENESYS__…`. The file stays; [`demo`] ignores the
+    /// same keys in it.
     #[must_use]
     pub fn without_credentials(&self) -> Self {
         let mut real = vec![];
@@ -183,7 +183,7 @@ impl fmt::Debug for ConfigSource {
     }
 }
 
-/// A valid configuration, and where its values came from.
+/// A valid configuration and the origin of its values.
 #[derive(Clone, Debug)]
 pub struct LoadedConfig {
     /// The settings.
@@ -192,19 +192,22 @@ pub struct LoadedConfig {
 }
 
 impl LoadedConfig {
-    /// The effective configuration as TOML: every key, with its origin in a comment, and secrets
-    /// masked. Without masked secrets it can be used as a `--config` file.
+    /// The effective configuration as TOML: every key with its origin in a comment. Secrets are
+    /// masked. If there are none, the result can be used as a `--config` file.
     pub fn render(&self) -> String {
         render::render(&self.lines)
     }
 }
 
-/// The variables that look like settings of this program and are not read.
+/// Environment variables that look like settings of this program but are not read.
 pub fn ignored_variables(source: &ConfigSource) -> Vec<IgnoredVariable> {
     ignored::find(&source.env)
 }
 
-/// Reads and checks everything. On failure the error tells of every problem that was found.
+/// Reads and checks all sources.
+///
+/// # Errors
+/// With every problem that was found.
 pub fn load(source: &ConfigSource) -> Result<LoadedConfig, ConfigError> {
     let mut problems = Vec::new();
     let layers = layers::collect(source, &mut problems);
@@ -221,13 +224,16 @@ const CLIENT_SECRET: &str = "genesys.client_secret";
 /// Reads a secret again from its file.
 ///
 /// # Errors
-/// If the file cannot be read or is no secret. The text holds nothing of the file.
+/// If the file cannot be read or holds no secret. The message never quotes the file.
 pub fn read_secret(path: &Path) -> Result<String, String> {
     layers::read_line(path)
 }
 
-/// As [`load`], but blind to credentials, region and URLs of a real organisation, in the
-/// environment and in the file; the files that hold them are not opened.
+/// As [`load`], but ignores credentials, region and URLs of a real organisation in the environment
+/// and in the file. Files that hold them are not opened.
+///
+/// # Errors
+/// As for [`load`].
 pub fn demo(source: &ConfigSource) -> Result<LoadedConfig, ConfigError> {
     let mut problems = Vec::new();
     let mut layers = layers::collect(&source.without_credentials(), &mut problems);
@@ -241,10 +247,10 @@ fn resolve(
     layers: &[ConfigLayer],
     mut problems: Vec<ConfigProblem>,
 ) -> Result<LoadedConfig, ConfigError> {
-    // Reading stops at the first fault; with defaults in its place, the next one is found.
-    let mut mended = ConfigLayer::default();
+    // Deserializing stops at the first problem. A default in its place makes the next one visible.
+    let mut defaulted = ConfigLayer::default();
     loop {
-        let (path, message) = match merge(layers, &mended) {
+        let (path, message) = match merge(layers, &defaulted) {
             Ok(config) if problems.is_empty() => {
                 let lines = lines(layers, &config);
                 return Ok(LoadedConfig { config, lines });
@@ -256,19 +262,18 @@ fn resolve(
             let (_, origin) = effective(layers, &path);
             problems.push(ConfigProblem::of_key(&path, origin, &message));
         } else if !problems.iter().any(|problem| problem.is_within(&path)) {
-            // Otherwise the keys may only disagree because one of them was mended.
+            // Keys may also conflict only because a default replaced one of them: report no such conflict.
             problems.extend(disagreements(layers, &path, &message));
         }
-        let before = mended.0.len();
-        mended.mend(&path, &layers[0]);
-        if mended.0.len() == before {
+        let before = defaulted.0.len();
+        defaulted.add_defaults(&path, &layers[0]);
+        if defaulted.0.len() == before {
             return Err(ConfigError::new(problems));
         }
     }
 }
 
-/// The problems of a section whose keys do not go together, from the text of
-/// `Mismatches`.
+/// The problems of a section whose keys conflict, parsed from the text of `KeyMismatches`.
 fn disagreements(layers: &[ConfigLayer], section: &str, message: &str) -> Vec<ConfigProblem> {
     let problem = |line: &str| {
         let (name, message) = line.split_once(": ")?;
@@ -280,14 +285,14 @@ fn disagreements(layers: &[ConfigLayer], section: &str, message: &str) -> Vec<Co
     found.unwrap_or_else(|| vec![ConfigProblem::of_key(section, ValueOrigin::Default, message)])
 }
 
-fn merge(layers: &[ConfigLayer], mended: &ConfigLayer) -> Result<Config, ::config::ConfigError> {
+fn merge(layers: &[ConfigLayer], defaulted: &ConfigLayer) -> Result<Config, ::config::ConfigError> {
     let builder = layers
         .iter()
         .fold(::config::Config::builder(), |builder, layer| builder.add_source(layer.clone()));
-    builder.add_source(mended.clone()).build()?.try_deserialize()
+    builder.add_source(defaulted.clone()).build()?.try_deserialize()
 }
 
-/// The value that wins, and where it came from.
+/// The value that wins, and its origin.
 fn effective(layers: &[ConfigLayer], path: &str) -> (Value, ValueOrigin) {
     let found = layers.iter().rev().find_map(|layer| layer.0.get(path));
     found.cloned().unwrap_or_else(|| (Value::new(None, ""), ValueOrigin::Default))
@@ -299,7 +304,7 @@ fn lines(layers: &[ConfigLayer], config: &Config) -> Vec<ConfigLine> {
         let (value, origin) = effective(layers, &path);
         let (default, _) = effective(&layers[..1], &path);
         let line = ConfigLine::new(key, &value, &default, origin);
-        // The value itself stays empty: in a file it would outlast a change of the region.
+        // The value is shown as empty: copied into a file, it would survive a change of the region.
         match path.as_str() {
             "genesys.api_url" => line.following("genesys.environment", &config.genesys.api_base()),
             "genesys.login_url" => {
@@ -311,16 +316,16 @@ fn lines(layers: &[ConfigLayer], config: &Config) -> Vec<ConfigLine> {
     schema::keys().map(line).collect()
 }
 
-/// The dotted path of the value or section at fault, and what is wrong with it.
+/// The dotted path of the invalid value or section, and what is wrong with it.
 fn describe(error: ::config::ConfigError) -> (String, String) {
     use ::config::ConfigError::{At, Message, Type};
     let (key, message) = match error {
         At { error, key, .. } => (key.unwrap_or_default(), describe(*error).1),
-        // The value stays out, it may be a secret.
+        // The value is left out, because it may be a secret.
         Type { expected, key, .. } => (key.unwrap_or_default(), format!("must be {expected}")),
         Message(message) => (String::new(), message),
         other => (String::new(), other.to_string()),
     };
-    // An item of a list belongs to the key of the list.
+    // A problem in an item is reported for the key of the list.
     (key.split('[').next().unwrap_or_default().to_owned(), message)
 }

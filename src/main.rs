@@ -1,4 +1,4 @@
-//! The program `attribute-gateway`. Everything it can do is in the library.
+//! The program `attribute-gateway`, a thin layer over the library.
 
 use std::process::ExitCode;
 use std::thread::available_parallelism;
@@ -8,13 +8,12 @@ use attribute_gateway::cli;
 use mimalloc::MiMalloc;
 use tokio::runtime::{Builder, Runtime};
 
-/// Requests under way interleave their allocations, which the allocator of the C library serves on its slow
-/// path: a tenth of the processor time of a read.
+/// Concurrent requests interleave their allocations, which glibc serves on its slow path. That would
+/// take a tenth of the CPU time of a read.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// What still blocks when all is done, such as a look at a file on a disk that hangs, is not waited for
-/// longer.
+/// How long the exit waits for blocking tasks, such as a read from a disk that hangs.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> std::io::Result<ExitCode> {
@@ -24,11 +23,11 @@ fn main() -> std::io::Result<ExitCode> {
     Ok(code)
 }
 
-/// One thread where only one processor may be used, by affinity or by the limit of a container: being
-/// ready to share work among threads costs a tenth of a request.
+/// A single thread if affinity or a container limit allows only one CPU. There, the multi-threaded
+/// scheduler would cost a tenth of a request.
 fn runtime() -> std::io::Result<Runtime> {
-    let alone = available_parallelism().is_ok_and(|processors| processors.get() == 1);
+    let is_single = available_parallelism().is_ok_and(|processors| processors.get() == 1);
     let mut builder =
-        if alone { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+        if is_single { Builder::new_current_thread() } else { Builder::new_multi_thread() };
     builder.enable_all().build()
 }

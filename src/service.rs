@@ -1,4 +1,4 @@
-//! The composition root: the only file that names every concrete type.
+//! The composition root: builds the service from its parts.
 
 mod audit;
 mod client_weights;
@@ -45,29 +45,29 @@ pub use self::upstream_transport::transport;
 pub use self::watched_files::WatchedFiles;
 use secrecy::ExposeSecret as _;
 
-/// What differs between the real service and a test of it.
+/// The parts that differ between the real service and a test of it.
 pub struct ServiceParts {
-    /// How requests reach upstream.
+    /// The transport to upstream.
     pub transport: HttpTransport,
-    /// Where jitter comes from.
+    /// The source of jitter.
     pub jitter: JitterSource,
-    /// Where access lines go.
+    /// The access log.
     pub access: AccessLog,
-    /// Where writes are recorded, if they are.
+    /// The output of the audit log, if any.
     pub audit: Option<Box<dyn LineOutput>>,
     /// TLS of the listening side; `None` for plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
-    /// Who may call.
+    /// The clients.
     pub client_registry: ClientSource,
-    /// Where spans go, if they go anywhere.
+    /// The export of spans, if any.
     pub spans: Option<SpanExport>,
 }
 
 impl ServiceParts {
-    /// The parts of the real service: over the network, with true jitter.
+    /// The parts of the real service: network transport and random jitter.
     ///
     /// # Errors
-    /// If TLS cannot be set up, the audit file cannot be opened, or the file of clients cannot be used.
+    /// If TLS cannot be set up, the audit file cannot be opened, or the clients file is invalid.
     pub fn over_http(config: &Config, access: AccessLog) -> anyhow::Result<Self> {
         let tls = config.server.tls.as_ref().map(ServerTls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
@@ -85,7 +85,7 @@ impl ServiceParts {
     }
 }
 
-/// The service, ready to serve. Its token is fetched and renewed as long as it lives.
+/// The service, ready to serve. It fetches and renews its token until it is dropped.
 pub struct Service {
     router: Router,
     shutdown: ShutdownSignal,
@@ -94,14 +94,14 @@ pub struct Service {
     limits: ConnectionLimits,
     audit: Option<AuditLog>,
     spans: Option<SpanExport>,
-    trusted: Arc<[IpNetwork]>,
+    trusted_proxies: Arc<[IpNetwork]>,
     files: WatchedFiles,
-    shares: ClientWeightsPublisher,
+    weights: ClientWeightsPublisher,
     _tasks: DropGuard,
 }
 
 impl Service {
-    /// Puts the service together and starts to fetch a token. Needs a runtime.
+    /// Builds the service and starts to fetch a token. Needs a tokio runtime.
     pub fn build(
         config: &Config,
         credentials: &config::OauthCredentials,
@@ -110,28 +110,32 @@ impl Service {
         let metrics = ServiceMetrics::new(paths::ALL).watching(access.losses());
         let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
         let (shutdown, stop) = (ShutdownSignal::default(), CancellationToken::new());
-        let (jitters, meters, stops) = (jitter.clone(), Arc::clone(&recorder), stop.clone());
-        let parts = UpstreamParts { transport, jitter: jitters, recorder: meters, stop: stops };
+        let parts = UpstreamParts {
+            transport,
+            jitter: jitter.clone(),
+            recorder: Arc::clone(&recorder),
+            stop: stop.clone(),
+        };
         let upstream = UpstreamSide::connect(config, credentials, parts);
         let audit = audit::log(&config.audit, credentials, audit, &recorder);
-        let (who, tokens) = (client_registry.client_registry.clone(), upstream.tokens.clone());
-        let app = app(config, &upstream, (who, recorder), &shutdown, jitter);
-        let shares =
+        let (registry, tokens) = (client_registry.client_registry.clone(), upstream.tokens.clone());
+        let app = app(config, &upstream, (registry, recorder), &shutdown, jitter);
+        let weights =
             ClientWeightsPublisher::new(&app, &upstream.limiter, config.limits.requests, &metrics);
-        client_registry.watch(&metrics, stop.clone(), shares.clone());
+        client_registry.watch(&metrics, stop.clone(), weights.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
         let files = WatchedFiles { client_registry: client_registry.clone(), tls: tls.clone() };
-        let checked = (client_registry, audit.clone(), tls, access.losses().cloned());
+        let checks = (client_registry, audit.clone(), tls, access.losses().cloned());
         let ops = Arc::new(OpsState {
             documents: documents(config),
-            requests: Arc::clone(&shares.requests),
-            readiness: Arc::new(health(upstream, &app, &shutdown, checked)),
+            requests: Arc::clone(&weights.requests),
+            readiness: Arc::new(health(upstream, &app, &shutdown, checks)),
             metrics: metrics.clone(),
             access,
             spans: spans.clone(),
             recent: config.debug.enabled.then(RecentRequests::default),
             audit: audit.clone().map(|audit| Arc::new(audit) as _),
-            address_limiter: crowd(config),
+            address_limiter: address_limiter(config),
             in_flight: shutdown.tasks().clone(),
         });
         let settings = Arc::new(http_settings(config, credentials));
@@ -143,24 +147,24 @@ impl Service {
             limits: connection_limits(config),
             audit,
             spans,
-            trusted: config.server.trusted_proxies.clone().into(),
+            trusted_proxies: config.server.trusted_proxies.clone().into(),
             files,
-            shares,
+            weights,
             _tasks: stop.drop_guard(),
         }
     }
 
-    /// The routes, for clients in this process.
+    /// The routes, for use within this process.
     pub fn router(&self) -> Router {
         self.router.clone()
     }
 
-    /// The use cases, for clients in this process.
+    /// The use cases, for use within this process.
     pub fn app(&self) -> &App {
-        &self.shares.app
+        &self.weights.app
     }
 
-    /// Going down.
+    /// The shutdown signal.
     pub fn shutdown(&self) -> &ShutdownSignal {
         &self.shutdown
     }
@@ -175,17 +179,17 @@ impl Service {
         self.files.clone()
     }
 
-    /// What has to be written yet, for whoever ends the process.
+    /// The audit records to write before the process ends.
     pub fn last_records(&self) -> LastRecords {
         LastRecords(self.audit.clone())
     }
 
-    /// Waits until the first token was fetched, or could not be.
+    /// Waits until the first fetch of a token has succeeded or failed.
     pub async fn started(&self) {
         self.tokens.started().await;
     }
 
-    /// Serves on `listener` until a drain has begun and ended.
+    /// Serves on `listener` until a drain has ended.
     ///
     /// # Errors
     /// If the listener cannot be used.
@@ -195,7 +199,7 @@ impl Service {
             tls: self.files.tls,
             shutdown: self.shutdown,
             metrics: self.metrics,
-            trusted_proxies: self.trusted,
+            trusted_proxies: self.trusted_proxies,
         };
         let served = HttpServer::new(deps, self.limits).run(listener).await;
         LastRecords(self.audit).written(audit::FLUSH_TIMEOUT).await;
@@ -224,13 +228,13 @@ fn app(
     })
 }
 
-/// Who connects himself is bounded by connections; behind a proxy, requests take their place.
-fn crowd(config: &Config) -> Option<AddressLimiter> {
-    let most = config.limits.connections_per_address.get();
-    (!config.server.trusted_proxies.is_empty()).then(|| AddressLimiter::new(most))
+/// The limit of concurrent requests per address, which replaces that of connections behind a proxy.
+fn address_limiter(config: &Config) -> Option<AddressLimiter> {
+    let max = config.limits.connections_per_address.get();
+    (!config.server.trusted_proxies.is_empty()).then(|| AddressLimiter::new(max))
 }
 
-/// What `/readyz` tells of beside upstream.
+/// The parts that `/readyz` checks in addition to upstream.
 type ReadinessChecks = (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, Option<LogLosses>);
 
 fn health(
@@ -301,7 +305,7 @@ fn http_settings(config: &Config, credentials: &config::OauthCredentials) -> Htt
         deadline: config.server.deadline,
         body_limit: config.limits.body_bytes.as_usize(),
         body_timeout: config.server.body_timeout,
-        default_participant: word.parse().expect("the configuration accepts words only"),
+        default_participant: word.parse().expect("the configuration accepts only words"),
         total_bytes: config.limits.total_bytes.as_usize(),
         etag: EtagKey::derive(credentials.client_secret.expose_secret()),
         require_if_match: config.writes.require_if_match,

@@ -1,4 +1,4 @@
-//! Going down in two steps: soft (no new work, running work may finish) and hard (end now).
+//! The shutdown signal: first a drain, in which running work may finish, then the end.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -7,38 +7,38 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The state of going down, shared by everything that has to notice. Cheap to clone.
+/// The state of the shutdown, shared by all parts of the service. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ShutdownSignal {
-    soft: CancellationToken,
+    draining: CancellationToken,
     ends: Arc<OnceLock<Instant>>,
     tasks: TaskTracker,
 }
 
 impl ShutdownSignal {
-    /// Begins to drain: running work has `drain` to finish. Further calls change nothing.
+    /// Begins the drain, which lasts `drain` at most. Further calls have no effect.
     pub fn begin(&self, drain: Duration) {
         self.ends.get_or_init(|| Instant::now() + drain);
         self.tasks.close();
-        self.soft.cancel();
+        self.draining.cancel();
     }
 
-    /// Whether draining has begun.
+    /// Whether the drain has begun.
     pub fn is_draining(&self) -> bool {
-        self.soft.is_cancelled()
+        self.draining.is_cancelled()
     }
 
-    /// Whether the time of the drain is over.
+    /// Whether the time limit of the drain has passed.
     pub fn is_over(&self) -> bool {
         self.ends.get().is_some_and(|ends| *ends <= Instant::now())
     }
 
-    /// Waits until draining begins.
+    /// Waits until the drain begins.
     pub async fn draining(&self) {
-        self.soft.cancelled().await;
+        self.draining.cancelled().await;
     }
 
-    /// Waits until the time of the drain is over; for ever if it never begins.
+    /// Waits until the time limit of the drain has passed; forever if no drain begins.
     pub async fn drain_over(&self) {
         self.draining().await;
         if let Some(ends) = self.ends.get() {
@@ -51,7 +51,7 @@ impl ShutdownSignal {
         &self.tasks
     }
 
-    /// Waits until all tracked work is done, or the time of the drain and `grace` are over.
+    /// Waits until all tracked work is done, or until `grace` after the time limit of the drain.
     pub async fn finished(&self, grace: Duration) {
         tokio::select! {
             () = self.tasks.wait() => {}
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_ends_when_work_is_done_or_its_time_is_over() {
+    async fn a_drain_ends_with_the_work_or_at_its_limit() {
         let shutdown = ShutdownSignal::default();
         let start = Instant::now();
         shutdown.tasks().spawn(tokio::time::sleep(Duration::from_secs(3)));

@@ -48,7 +48,7 @@ catch (RefusedException refused)
     return refused.Status == HttpStatusCode.Conflict ? 4 : 1;
 }
 
-/// <summary>The gateway said no, and asking again would not help.</summary>
+/// <summary>The gateway refused, and a retry would not help.</summary>
 sealed class RefusedException(HttpStatusCode status, string message) : Exception(message)
 {
     public HttpStatusCode Status { get; } = status;
@@ -126,7 +126,7 @@ sealed class Gateway
         }
     }
 
-    /// <summary>How long to wait before starting again, and why; an exception if that is no use.</summary>
+    /// <summary>How long to wait before starting again, and why; an exception if a retry would not help.</summary>
     private static async Task<(TimeSpan Wait, string Why)> NextAsync(HttpResponseMessage answer)
     {
         var problem = await ProblemAsync(answer);
@@ -136,11 +136,11 @@ sealed class Gateway
         var code = Text("code") is { Length: > 0 } known ? known : $"HTTP {(int)answer.StatusCode}";
         switch ((int)answer.StatusCode)
         {
-            case 412: // somebody was quicker: read and decide anew
+            case 412: // another client was faster: read and decide again
                 return (TimeSpan.FromSeconds(1), "changed meanwhile");
-            case 409 when Text("retryable") == bool.TrueString: // the platform itself was of two minds
+            case 409 when Text("retryable") == bool.TrueString: // the platform answered inconsistently
                 return (TimeSpan.FromSeconds(1), code);
-            case 429 or 503 or 504: // Retry-After is in whole seconds, and holds
+            case 429 or 503 or 504: // Retry-After is in whole seconds
                 return (answer.Headers.RetryAfter?.Delta ?? TimeSpan.FromSeconds(1), code);
             default:
                 throw new RefusedException(
@@ -203,7 +203,7 @@ sealed class Gateway
     private static async Task<JsonDocument> BodyAsync(HttpResponseMessage answer) =>
         JsonDocument.Parse(await answer.Content.ReadAsStreamAsync());
 
-    /// <summary>The problem in an error; nothing if something in between answered.</summary>
+    /// <summary>The problem in an error; empty if a proxy answered.</summary>
     private static async Task<JsonElement> ProblemAsync(HttpResponseMessage answer)
     {
         try

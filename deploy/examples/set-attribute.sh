@@ -36,7 +36,7 @@ header() {
     tr -d '\r' <"$answer/head" | sed -n "s/^$1: //Ip" | tail -n 1
 }
 
-# A member of the answer; empty if something in between answered, and not the gateway.
+# A member of the answer; empty if a proxy answered instead of the gateway.
 member() {
     jq -r "$1 // empty" "$answer/body" 2>/dev/null || true
 }
@@ -45,7 +45,7 @@ problem() {
     member '"\(.code): \(.message) \(.hint) (request \(.requestId))"' | grep . || echo "HTTP $status"
 }
 
-# Waits so many seconds, if there is time for them.
+# Waits this number of seconds, or gives up if there is not enough time.
 pause() {
     if ((SECONDS + $1 > patience)); then
         echo "out of patience: $2" >&2
@@ -85,17 +85,17 @@ while true; do
         esac
     fi
     case $status in
-        412) # somebody was quicker: read and decide anew
+        412) # another client was faster: read and decide again
             pause 1 "changed meanwhile"
             ;;
-        409) # retryable only where the platform itself was of two minds
+        409) # retryable only if the platform answered inconsistently
             if [[ $(member .retryable) != true ]]; then
                 problem >&2
                 exit 4
             fi
             pause 1 "$(problem)"
             ;;
-        429 | 503 | 504) # Retry-After is in whole seconds, and holds
+        429 | 503 | 504) # Retry-After is in whole seconds
             after=$(header retry-after)
             pause "${after:-1}" "$(problem)"
             ;;

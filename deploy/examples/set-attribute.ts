@@ -94,18 +94,18 @@ class Gateway {
   }
 
   async #next(answer: Response): Promise<{ wait: number; why: string }> {
-    // Something in between may have answered, and not the gateway.
+    // A proxy may have answered instead of the gateway.
     const problem = (await answer.json().catch(() => ({}))) as Problem;
     const why = problem.code ?? `HTTP ${answer.status}`;
     switch (answer.status) {
-      case 412: // somebody was quicker: read and decide anew
+      case 412: // another client was faster: read and decide again
         return { wait: 1, why: "changed meanwhile" };
-      case 409: // retryable only where the platform itself was of two minds
+      case 409: // retryable only if the platform answered inconsistently
         if (problem.retryable) return { wait: 1, why };
         throw new Refused(answer.status, problem);
       case 429:
       case 503:
-      case 504: // Retry-After is in whole seconds, and holds
+      case 504: // Retry-After is in whole seconds
         return { wait: Number(answer.headers.get("Retry-After") ?? 1), why };
       default:
         throw new Refused(answer.status, problem);

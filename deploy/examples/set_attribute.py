@@ -5,9 +5,9 @@ participant's attributes have not changed in between.
     python set_attribute.py CONVERSATION KEY VALUE
 
 GATEWAY_URL (http://127.0.0.1:8080), GATEWAY_KEY (sent as Authorization: Bearer), GATEWAY_WAIT (how
-long one answer may take, 5 s) and PATIENCE (how long all of it may take, 30 s) come from the
-environment. Exit status: 0 it is there; 1 refused, or out of patience; 3 accepted, but not seen yet;
-4 it cannot be, since another writer's value stands or the call is over.
+long one answer may take, 5 s) and PATIENCE (how long everything may take, 30 s) come from the
+environment. Exit status: 0 written; 1 refused, or out of time; 3 accepted, but not visible yet;
+4 impossible: another writer's value stands, or the call has ended.
 """
 
 import os
@@ -18,13 +18,13 @@ import requests
 
 
 class Refused(Exception):
-    """The gateway said no, and asking again would not help."""
+    """The gateway refused, and a retry would not help."""
 
     def __init__(self, answer):
         self.status = answer.status_code
         try:
             problem = answer.json()
-        except ValueError:  # something in between answered, not the gateway
+        except ValueError:  # a proxy answered instead of the gateway
             problem = {}
         self.code = problem.get("code", f"HTTP {answer.status_code}")
         super().__init__(
@@ -75,7 +75,7 @@ class Gateway:
             time.sleep(wait)
 
     def _next(self, answer):
-        """How many seconds to wait before starting again, and why; an exception if that is no use."""
+        """How many seconds to wait before starting again, and why; an exception if a retry would not help."""
         if answer.status_code == 412:  # another client was faster: read and decide again
             return 1, "changed meanwhile"
         if answer.status_code in (409, 429, 503, 504):

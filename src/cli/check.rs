@@ -1,4 +1,4 @@
-//! `check-config`: the checks of the start, and with `--online` what the credentials can do.
+//! `check-config`: the checks of the start, and with `--online` those of the credentials.
 
 use anyhow::{Context as _, bail};
 
@@ -6,7 +6,7 @@ use super::{say, warn_of_ignored};
 use crate::config;
 use crate::service::{CheckFailure, ClientSource, ServerTls, online_check, transport};
 
-/// Says that the settings are fine, or fails with everything that is wrong.
+/// Prints that the settings are valid, or fails with all problems.
 pub async fn check_config(source: &config::ConfigSource, online: bool) -> anyhow::Result<()> {
     let config = config::load(source)?.config;
     let credentials = config.credentials()?;
@@ -26,7 +26,7 @@ pub async fn check_config(source: &config::ConfigSource, online: bool) -> anyhow
     say(&format!("token: fetched from {login}"));
     let read = describe(
         "conversations",
-        "can be read (asked for one that does not exist, and was told so)",
+        "can be read (the call asked for one that does not exist)",
         ("cannot be read", found.read),
     );
     let list = describe(
@@ -34,7 +34,7 @@ pub async fn check_config(source: &config::ConfigSource, online: bool) -> anyhow
         "live conversations can be listed",
         ("live conversations cannot be listed or searched", found.list),
     );
-    say("writes: not tried, since that would change a call");
+    say("writes: not checked, because a write would change a call");
     let failures: Vec<String> = [read, list].into_iter().flatten().collect();
     if !failures.is_empty() {
         bail!("{}", failures.join("\n"));
@@ -42,7 +42,7 @@ pub async fn check_config(source: &config::ConfigSource, online: bool) -> anyhow
     Ok(())
 }
 
-/// Prints what works; gives back what does not.
+/// Prints a success; returns the text of a failure.
 fn describe(
     what: &str,
     works: &str,

@@ -4,7 +4,7 @@ use super::simulate::reachable;
 use crate::config;
 use crate::service::{ProbeTarget, ask, readiness_url};
 
-/// Fails unless the answer is a 2xx. Needs no credentials.
+/// Fails unless the response is a 2xx. Needs no credentials.
 pub async fn healthcheck(source: &config::ConfigSource, url: Option<String>) -> anyhow::Result<()> {
     if let Some(url) = url {
         return ask(&url, ProbeTarget::Other).await;

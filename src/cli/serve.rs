@@ -17,8 +17,8 @@ pub async fn serve(source: &config::ConfigSource) -> anyhow::Result<()> {
     let signals = SignalListener::listen()?;
     let config = config::load(source)?.config;
     let credentials = config.credentials().context(
-        "cannot serve without an OAuth client of Genesys Cloud; set the variables named, \
-         or try `attribute-gateway demo`, which needs none",
+        "cannot serve without an OAuth client of Genesys Cloud; set these variables, or try \
+         `attribute-gateway demo`, which needs none",
     )?;
     config.auth.check_exposure(config.server.bind)?;
     let log = telemetry(&config.log)?;
@@ -34,7 +34,7 @@ pub async fn serve(source: &config::ConfigSource) -> anyhow::Result<()> {
     run((service, listener), signals, &config, &log).await
 }
 
-/// Runs the service against the simulator, and prints what to try.
+/// Runs the service against the simulator, and prints commands to try.
 pub async fn demo(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Result<()> {
     let signals = SignalListener::listen()?;
     let mut config = config::demo(source)?.config;
@@ -46,18 +46,17 @@ pub async fn demo(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Re
         client_secret: config.simulator.client_secret.clone(),
         client_secret_file: None,
     };
-    // Where clients have to be known, the lines that are printed are one's.
+    // If clients must authenticate, the printed commands contain a key.
     let key = guard_demo(&mut config.auth, config.server.bind);
     let log = telemetry(&config.log)?;
-    // The variables of a real organisation are left alone on purpose.
+    // `demo` ignores the variables of a real organisation on purpose.
     warn_of_ignored(&source.without_credentials());
     let (service, listener, address) = start(&config, &credentials, &log)?;
     say(&simulation.banner(address, config.server.tls.is_some(), key));
     run((service, listener), signals, &config, &log).await
 }
 
-/// Sees to it that the demonstration is open to this machine alone, or to clients with a key; tells
-/// one that works.
+/// Opens the demo to this machine only, or to clients with a key. Returns a key if one is needed.
 fn guard_demo(auth: &mut config::AuthConfig, bind: SocketAddr) -> Option<&'static str> {
     if auth.check_exposure(bind).is_ok() && !auth.is_guarded() {
         return None;
@@ -78,12 +77,12 @@ fn start(
     Ok((Service::build(config, credentials, parts), listener, address))
 }
 
-/// Connections that may wait to be accepted: a burst of them is no reason to let clients try again.
+/// Length of the listen backlog, so that a burst of connections is not refused.
 const BACKLOG: u32 = 4096;
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Otherwise connections of the last process would keep this one from the port for a minute.
+    // Otherwise, connections of the previous process would block the port for a minute.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
@@ -109,33 +108,33 @@ async fn run(
     ended
 }
 
-/// Names the variables that look like settings and are not read.
+/// Logs the variables that look like settings but are not read.
 fn warn_of_ignored(source: &config::ConfigSource) {
     for variable in config::ignored_variables(source) {
         tracing::warn!("{variable}");
     }
 }
 
-/// What an operator should hear at the start.
+/// Logs risky settings at the start.
 fn warn_about(config: &Config, source: &config::ConfigSource) {
     warn_of_ignored(source);
     if config.auth.mode == config::AuthMode::None {
         tracing::warn!(
             server.address = %config.server.bind,
-            "auth.mode is \"none\": whoever reaches this address can read and write attributes",
+            "auth.mode is \"none\": any program that reaches this address can read and write attributes",
         );
     }
     let server = &config.server;
     let is_reached = server.public_url.is_some() || !server.trusted_proxies.is_empty();
     if config.auth.mode == config::AuthMode::Clients && !config.auth.is_guarded() && is_reached {
         tracing::warn!(
-            "server.public_url or server.trusted_proxies is set and no caller is configured: whoever \
-             gets through to this service from outside can read and write attributes",
+            "server.public_url or server.trusted_proxies is set, but no client is configured: any \
+             program that reaches this service from outside can read and write attributes",
         );
     }
     if config.debug.enabled {
         tracing::warn!(
-            "debug.enabled: /v1/debug/echo and the traces of conversations are open to every caller",
+            "debug.enabled: every client can use /v1/debug/echo and the traces of conversations",
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What signals do to a running service.
+//! Signal handling of a running service.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::service::{LastRecords, WatchedFiles};
 use crate::shutdown::ShutdownSignal;
 use crate::telemetry::TelemetryOutput;
 
-/// How long "at once" may take where audit records still wait to be written.
+/// Time for the last audit records after a second signal.
 const FORCED_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Exit status of a process that a second signal ended: as if by SIGINT.
+/// Exit status after a second signal, the same as after SIGINT.
 const INTERRUPTED_STATUS: i32 = 130;
 
-/// The signals that the service listens to. From then on none of them ends the process by itself.
+/// The signals that the service handles. None of them ends the process by default any more.
 pub struct SignalListener {
     interrupt: Signal,
     terminate: Signal,
@@ -25,20 +25,20 @@ pub struct SignalListener {
     _ignored: [Signal; 4],
 }
 
-/// What ends the service.
+/// What the handler needs to end the service.
 pub struct ShutdownCause {
     /// Begins the drain.
     pub shutdown: ShutdownSignal,
-    /// How long the drain may take.
+    /// Time limit of the drain.
     pub drain: Duration,
-    /// Audit records that are to be written before the end.
+    /// The audit records to write before the end.
     pub records: LastRecords,
-    /// The log, written out before the end.
+    /// The log, flushed before the end.
     pub log: TelemetryOutput,
 }
 
 impl SignalListener {
-    /// Begins to listen.
+    /// Installs the handlers.
     ///
     /// # Errors
     /// If the system refuses.
@@ -60,19 +60,19 @@ impl SignalListener {
     /// The first SIGINT, SIGTERM or SIGQUIT begins the drain, the second ends the process. SIGHUP
     /// reloads files.
     pub async fn handle(mut self, files: WatchedFiles, ends: ShutdownCause) {
-        self.end(&files).await;
+        self.end_signal(&files).await;
         let drain = ends.drain;
         tracing::info!(drain_s = drain.as_secs(), "draining; a second signal ends at once");
         ends.shutdown.begin(drain);
-        self.end(&files).await;
+        self.end_signal(&files).await;
         tracing::warn!("ended at once by a second signal");
         ends.records.written(FORCED_FLUSH_TIMEOUT).await;
         ends.log.sink().flush();
         std::process::exit(INTERRUPTED_STATUS);
     }
 
-    /// Waits for a signal to end.
-    async fn end(&mut self, files: &WatchedFiles) {
+    /// Waits for a signal that ends the service; handles SIGHUP meanwhile.
+    async fn end_signal(&mut self, files: &WatchedFiles) {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return,

@@ -1,4 +1,4 @@
-//! `simulate`, and the simulator that `demo` runs.
+//! `simulate`, and the simulator of `demo`.
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -11,16 +11,16 @@ use super::say;
 use crate::config::{self, PatchMode};
 use genesys_simulator::{DemoCall, PatchSemantics, Simulator, SimulatorSettings};
 
-/// What to do when the configured port is taken.
+/// What to do if the configured port is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortConflict {
-    /// Say so, and end: somebody relies on that port.
+    /// Fail, because other programs rely on that port.
     Fail,
-    /// Take any other: nobody has to know it.
+    /// Use any free port, because only the gateway of this process connects to it.
     AnyPort,
 }
 
-/// A simulator that is being served.
+/// A running simulator.
 pub struct SimulatorServer {
     address: SocketAddr,
     calls: Vec<DemoCall>,
@@ -40,7 +40,7 @@ pub async fn simulate(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow
     Ok(())
 }
 
-/// Starts the simulator with the demonstration calls and those of `load`.
+/// Starts the simulator with the demo calls and those in the files of `load`.
 pub fn start(
     config: &config::SimulatorConfig,
     load: &[PathBuf],
@@ -65,7 +65,7 @@ pub fn start(
         .with_context(|| format!("cannot listen on {} (simulator.bind)", config.bind))?;
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
-    // The control interface wants to know who asks.
+    // The control API checks the address of its client.
     let service = simulator.router().into_make_service_with_connect_info::<SocketAddr>();
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::spawn(async move { axum::serve(listener, service).await });
@@ -96,17 +96,17 @@ fn settings(config: &config::SimulatorConfig) -> SimulatorSettings {
 }
 
 impl SimulatorServer {
-    /// Where it is reached from this machine.
+    /// Its URL from this machine.
     pub fn url(&self) -> String {
         format!("http://{}", reachable(self.address))
     }
 
-    /// What `simulate` prints.
+    /// The text that `simulate` prints.
     fn description(&self) -> String {
         let url = self.url();
         format!(
             "Simulator of Genesys Cloud on {url}\n\n{}\n\
-             Point a gateway at it:\n  \
+             Connect a gateway to it:\n  \
              GATEWAY__GENESYS__API_URL={url} GATEWAY__GENESYS__LOGIN_URL={url} \\\n    \
              GENESYS_CLIENT_ID=demo GENESYS_CLIENT_SECRET=demo-secret attribute-gateway\n\
              Script a fault, here a 429 for the next PATCH:\n  \
@@ -116,7 +116,7 @@ impl SimulatorServer {
         )
     }
 
-    /// What `demo` prints: lines that work as they stand, with this key if one is needed.
+    /// The text that `demo` prints: commands to copy, with this key if one is needed.
     pub fn banner(&self, gateway: SocketAddr, encrypted: bool, key: Option<&str>) -> String {
         let scheme = if encrypted { "https" } else { "http" };
         let attributes = |call: &DemoCall| {
@@ -140,9 +140,9 @@ impl SimulatorServer {
             );
             let _ = write!(
                 text,
-                "\nWrite two attributes of the customer, and have it proved:\n  {put}{live}\n\n\
+                "\nWrite two attributes of the customer; the response confirms both:\n  {put}{live}\n\n\
                  Read them:\n  curl -i {key}{live}\n\n\
-                 An error on purpose, a write to a call that has ended:\n  {put}{ended}\n\n\
+                 An intentional error, a write to a call that has ended:\n  {put}{ended}\n\n\
                  Ctrl-C ends it."
             );
         }
@@ -161,7 +161,7 @@ impl SimulatorServer {
     }
 }
 
-/// An address that can be connected to: "any" as an address to listen on means this machine.
+/// An address to connect to: loopback for a listener on all addresses.
 pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {

@@ -1,4 +1,4 @@
-//! `[audit]`: where writes are recorded.
+//! `[audit]`: the audit log of writes.
 
 use std::path::PathBuf;
 
@@ -9,26 +9,26 @@ use serde::{Deserialize, Deserializer};
 use super::bytes::ByteSize;
 use super::values::{self, WordSetting};
 
-/// Least length of a key of one's own: whoever guesses it can try out values.
+/// Shortest key that is accepted: a key that can be guessed lets an attacker test values.
 const MIN_KEY_BYTES: usize = 16;
 
-/// Where writes are recorded, and how.
+/// The audit log of writes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditConfig {
     /// Where records go.
     #[serde(deserialize_with = "destination")]
     pub to: AuditDestination,
-    /// Bytes from which on a file is renamed; 4 KiB to 1 TiB.
+    /// Size at which a file is rotated; 4 KiB to 1 TiB.
     #[serde(deserialize_with = "values::size::<4_096, 1_099_511_627_776, _>")]
     pub rotate_at: ByteSize,
-    /// Older files that stay; 1 to 1000.
+    /// Number of older files that are kept; 1 to 1000.
     #[serde(deserialize_with = "values::number::<1, 1000, _, _>")]
     pub keep: u32,
-    /// What becomes of a write that cannot be recorded.
+    /// What happens to a write that cannot be recorded.
     #[serde(deserialize_with = "values::choice")]
     pub on_failure: AuditFailureMode,
-    /// What fingerprints are made with; the client secret if there is none.
+    /// The key for fingerprints; `None` uses the client secret.
     #[serde(deserialize_with = "key")]
     pub key: Option<SecretString>,
 }
@@ -44,12 +44,12 @@ pub enum AuditDestination {
     File(PathBuf),
 }
 
-/// What becomes of a write that cannot be recorded.
+/// What happens to a write that cannot be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditFailureMode {
-    /// It is refused.
+    /// The gateway refuses it.
     Block,
-    /// It is made all the same, and the record is lost.
+    /// The gateway carries it out, and the record is lost.
     Drop,
 }
 

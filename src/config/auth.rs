@@ -1,4 +1,4 @@
-//! `[auth]`: who may call, and what each client may do.
+//! `[auth]`: the clients and their rights.
 
 mod clients;
 mod entry;
@@ -14,24 +14,24 @@ use super::values::{self, WordSetting};
 pub use clients::{ClientsFileError, read_clients};
 pub use entry::ClientEntry;
 
-/// Who may call.
+/// Which clients may send requests.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "RawAuth")]
 pub struct AuthConfig {
-    /// Whether clients have to be known.
+    /// Whether clients must authenticate.
     pub mode: AuthMode,
-    /// A file with more clients, which is watched.
+    /// A file with more clients, which the service watches.
     pub clients_file: Option<PathBuf>,
-    /// The clients of the configuration itself; no name, key or certificate stands twice.
+    /// The clients of the configuration itself; their credentials are unique.
     pub clients: Vec<ClientEntry>,
 }
 
-/// Whether clients have to be known.
+/// Whether clients must authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMode {
-    /// Known clients only. Where none is configured, those on this machine.
+    /// Only the configured clients. If there are none, any program on this machine.
     Clients,
-    /// Anybody.
+    /// Any program may send requests.
     None,
 }
 
@@ -71,7 +71,7 @@ impl TryFrom<RawAuth> for AuthConfig {
     }
 }
 
-/// What is wrong with the section, a line each that begins with the name of its key.
+/// The problems of the section, one per line, each after the name of its key.
 #[derive(Debug)]
 pub struct AuthProblems(Vec<String>);
 
@@ -82,22 +82,23 @@ impl fmt::Display for AuthProblems {
 }
 
 impl AuthConfig {
-    /// Whether clients are known, and nobody else may call.
+    /// Whether only configured clients may send requests.
     pub fn is_guarded(&self) -> bool {
         !self.clients.is_empty() || self.clients_file.is_some()
     }
 
-    /// Refuses an address that other machines can reach where anybody may call and nobody has said so.
+    /// Refuses an address that other machines can reach, unless clients are configured or
+    /// `auth.mode` is `none`.
     ///
     /// # Errors
-    /// With what can be done.
+    /// With what the operator can do.
     pub fn check_exposure(&self, bind: SocketAddr) -> Result<(), UnprotectedAddress> {
-        let meant = self.mode == AuthMode::None || self.is_guarded();
-        if meant || bind.ip().is_loopback() { Ok(()) } else { Err(UnprotectedAddress(bind)) }
+        let is_intended = self.mode == AuthMode::None || self.is_guarded();
+        if is_intended || bind.ip().is_loopback() { Ok(()) } else { Err(UnprotectedAddress(bind)) }
     }
 }
 
-/// Anybody who reaches this address could read and write attributes.
+/// Any program that reaches this address could read and write attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnprotectedAddress(SocketAddr);
 
@@ -105,11 +106,11 @@ impl fmt::Display for UnprotectedAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "server.bind is {}, which other machines may reach, and no caller is configured: \
-             whoever gets there could read and write attributes. Either add a caller \
+            "server.bind is {}, which other machines may reach, and no client is configured: \
+             any program that reaches it could read and write attributes. Add a client \
              (`attribute-gateway new-key NAME` prints a key and its entry for [[auth.clients]] or \
-             the file in auth.clients_file), or bind to 127.0.0.1, or, where something in front \
-             authenticates callers, write auth.mode = \"none\" (GATEWAY__AUTH__MODE=none)",
+             the file in auth.clients_file), or bind to 127.0.0.1. If a proxy in front of the \
+             gateway authenticates clients, set auth.mode = \"none\" (GATEWAY__AUTH__MODE=none)",
             self.0
         )
     }

@@ -1,16 +1,19 @@
 //! Sizes in bytes, as people write them.
+//!
+//! Not the `bytesize` crate: it accepts fractions and any letter case, and it rounds what it prints.
+//! Here every size is exact, so `print-config` and the messages show the value that applies.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// An amount of bytes, written as a number (`10240`) or with a unit (`"16 KiB"`).
+/// A number of bytes, written as a number (`10240`) or with a unit (`"16 KiB"`).
 ///
 /// KiB, MiB and GiB are powers of 1024; kB, MB and GB are powers of 1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(u64);
 
 impl ByteSize {
-    /// A size of so many bytes.
+    /// A size of `bytes` bytes.
     pub const fn new(bytes: u64) -> Self {
         Self(bytes)
     }
@@ -20,8 +23,7 @@ impl ByteSize {
         self.0
     }
 
-    /// The number of bytes for comparison with lengths in memory; the largest `usize` if it does
-    /// not fit.
+    /// The number of bytes as a length in memory; `usize::MAX` if it does not fit.
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -83,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_refused() {
+    fn invalid_sizes_are_refused() {
         for text in [
             "",
             "KiB",

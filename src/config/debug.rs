@@ -1,8 +1,8 @@
-//! `[debug]`: aids that show what arrives and what was done.
+//! `[debug]`: endpoints for debugging.
 
 use serde::Deserialize;
 
-/// Aids for debugging, off unless asked for.
+/// Endpoints for debugging, off by default.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DebugConfig {

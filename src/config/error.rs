@@ -1,9 +1,9 @@
-//! What is wrong with a configuration: every problem at once, each with its key and its origin.
+//! The problems of a configuration, each with its key and its origin.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueOrigin {
     /// The defaults that are compiled in.
@@ -20,7 +20,7 @@ impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            // A line break would end the comment that this is shown in.
+            // A line break would end the comment that shows the origin.
             Self::File(path) => {
                 write!(f, "file {}", path.display().to_string().replace(char::is_control, "?"))
             }
@@ -33,12 +33,12 @@ impl fmt::Display for ValueOrigin {
     }
 }
 
-/// One thing that is wrong. Never holds the value of a secret.
+/// One problem. It never holds the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// The key's dotted path; `None` if a whole source cannot be used.
+    /// The dotted path of the key; `None` if a whole source cannot be used.
     pub key: Option<String>,
-    /// Where the value, or the unknown key, came from.
+    /// The origin of the value, or of the unknown key.
     pub origin: ValueOrigin,
     /// What is wrong.
     pub message: String,
@@ -49,7 +49,7 @@ impl ConfigProblem {
         Self { key: Some(key.into()), origin, message: message.to_owned() }
     }
 
-    /// Whether it is about this key, or one in this section; every key is in the section "".
+    /// Whether the problem concerns the key or section at `path`. The path "" covers every key.
     pub(super) fn is_within(&self, path: &str) -> bool {
         self.key.as_deref().is_some_and(|key| is_within(key, path))
     }
@@ -59,7 +59,7 @@ impl ConfigProblem {
     }
 }
 
-/// Whether the key's path is, or lies below, the other one.
+/// Whether the path of the key is equal to `path` or below it.
 pub(super) fn is_within(key: &str, path: &str) -> bool {
     let below = key.strip_prefix(path);
     below.is_some_and(|rest| path.is_empty() || rest.is_empty() || rest.starts_with('.'))
@@ -74,7 +74,7 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// A configuration that cannot be used, with everything that is wrong with it.
+/// An invalid configuration, with all its problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<ConfigProblem>,

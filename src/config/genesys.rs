@@ -1,4 +1,4 @@
-//! `[genesys]`: the upstream, its credentials and how hard it is leant on.
+//! `[genesys]`: the upstream, its credentials and the budget of calls to it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::route::{CustomRoute, PathTemplate, UpstreamRoute};
 use super::url::BaseUrl;
 use super::values::{self, WordSetting};
 
-/// The upstream: where it is, who we are there, and how calls to it are made.
+/// The upstream: its address, the credentials for it, and how calls are made.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "RawGenesys")]
 pub struct GenesysConfig {
@@ -22,43 +22,43 @@ pub struct GenesysConfig {
     pub client_id: Option<String>,
     /// Secret of the OAuth client, if set.
     pub client_secret: Option<SecretString>,
-    /// The file that the secret came from, if it did; set once all sources are read.
+    /// The file that the secret was read from, if any; set once all sources are read.
     pub client_secret_file: Option<PathBuf>,
     /// Region of the organisation.
     pub environment: Region,
-    /// Base URL of the API in place of the region's.
+    /// Base URL of the API, instead of the region's.
     pub api_url: Option<BaseUrl>,
-    /// Base URL of the token endpoint in place of the region's.
+    /// Base URL of the token endpoint, instead of the region's.
     pub login_url: Option<BaseUrl>,
-    /// Whether the two may be plain http to other machines.
+    /// Whether both URLs may be plain http to other machines.
     pub allow_insecure: bool,
-    /// PEM file with authorities that are trusted beside the system's.
+    /// PEM file with authorities to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// The way out, if it is not direct.
+    /// The proxy for calls, if any.
     pub proxy: Option<HttpProxy>,
     /// Which endpoints read and write.
     pub route: UpstreamRoute,
     /// What a PATCH carries.
     pub patch_body: PatchBody,
-    /// What a PATCH carries for a key that is to be cleared.
+    /// What a PATCH carries for a key to clear.
     pub clear_with: ClearWith,
     /// Budget of calls per minute, at least 1.
     pub requests_per_minute: u64,
-    /// Window in which the budget is counted; 100 ms to 1 h.
+    /// Length of the sliding window in which the budget is counted; 100 ms to 1 h.
     pub rate_window: Duration,
-    /// What each class of calls may use of that window.
+    /// How far each class of calls may fill that window.
     pub ceilings: RateCeilings,
-    /// Time for one try of one call; at most 60 s.
+    /// Time for one attempt of one call; at most 60 s.
     pub attempt_timeout: Duration,
     /// Time to open a connection; at most 60 s.
     pub connect_timeout: Duration,
-    /// First wait before a retry; at most `backoff_cap`.
+    /// First delay before a retry; at most `backoff_cap`.
     pub backoff_base: Duration,
-    /// Longest wait before a retry; at most 60 s.
+    /// Longest delay before a retry; at most 60 s.
     pub backoff_cap: Duration,
-    /// How long before its end a token is renewed; 0 to 1 h.
+    /// How long before its expiry a token is renewed; 0 to 1 h.
     pub token_refresh_ahead: Duration,
-    /// Largest answer that is read; 1 KiB to 256 MiB.
+    /// Largest response that is read; 1 KiB to 256 MiB.
     pub max_response_bytes: ByteSize,
 }
 
@@ -95,7 +95,7 @@ pub struct RateCeilings {
 }
 
 impl RateCeilings {
-    /// A class that may use more than the one above it would not leave room for that.
+    /// No class may use more than the class above it, because that class needs the rest.
     fn check(self) -> Vec<KeyMismatch> {
         let steps = [
             ("ceilings.writes", self.writes > self.committed, COMMITTED),
@@ -114,9 +114,9 @@ const READS: &str = "must not be above genesys.ceilings.reads";
 /// What a PATCH carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchBody {
-    /// The changed keys alone.
+    /// Only the changed keys.
     Changes,
-    /// The whole map, for an upstream that replaces.
+    /// The whole map, for an upstream that replaces it.
     Full,
 }
 
@@ -125,7 +125,7 @@ impl WordSetting for PatchBody {
         &[("changes", Self::Changes), ("full", Self::Full)];
 }
 
-/// What a PATCH carries for a key that is to be cleared.
+/// What a PATCH carries for a key to clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClearWith {
     /// `""`.
@@ -150,7 +150,7 @@ impl WordSetting for RouteName {
         &[("conversations", Self::Conversations), ("calls", Self::Calls), ("custom", Self::Custom)];
 }
 
-/// The section as written; what several keys decide together is checked on the way out of it.
+/// The section as written. Conflicts between keys are found when it is converted.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawGenesys {
@@ -250,7 +250,7 @@ impl TryFrom<RawGenesys> for GenesysConfig {
     }
 }
 
-/// The URLs by which credentials would leave the machine readable by anyone.
+/// The URLs that would send credentials unencrypted to other machines.
 fn unencrypted(raw: &RawGenesys) -> Vec<KeyMismatch> {
     let urls = [("api_url", &raw.api_url), ("login_url", &raw.login_url)];
     let leaves = |url: &Option<BaseUrl>| url.as_ref().is_some_and(BaseUrl::leaves_unencrypted);
@@ -283,7 +283,7 @@ fn route(word: RouteName, custom: RawCustom) -> Result<UpstreamRoute, KeyMismatc
     }
 }
 
-/// Refuses templates that another route would ignore in silence.
+/// Refuses templates that the selected route would silently ignore.
 fn without_templates(custom: &RawCustom) -> Result<(), KeyMismatch> {
     let templates = [
         (PARTICIPANT, &custom.participant),

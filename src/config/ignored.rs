@@ -1,25 +1,24 @@
-//! Environment variables that look like settings of this program, and are not read.
+//! Environment variables that look like settings of this program but are not read.
 //!
-//! A misspelt variable changes nothing, and the service then runs with a default: the credentials
-//! may go to the wrong region. Only names are looked at and shown, since a value may be a secret.
+//! A misspelt variable has no effect, so the service runs with a default and may send the credentials
+//! to the wrong region. Messages contain names only, because a value may be a secret.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::layers::printable;
 use super::schema::{self, ConfigKey};
-use super::spelling::nearest;
+use super::spelling::{nearest, printable};
 
-/// Longer names are cut.
+/// How many characters of a name a message shows.
 const MAX_NAME: usize = 80;
 
-/// The variables that have no section in their name.
+/// The variables without a section in their name.
 const PLAIN: [&str; 3] = ["GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS_ENVIRONMENT"];
 
-/// How the vendor's name is written elsewhere.
+/// Spellings of the vendor's name in other programs.
 const BRANDS: [&str; 4] = ["GENESYSCLOUD", "PURECLOUD", "GENESYS", "GENESIS"];
 
-/// Names of settings in other programs, and the end of the variable that does the same here.
+/// Names of settings in other programs, and the suffix of the equivalent variable here.
 const SYNONYMS: [(&str, &str); 27] = [
     ("REGION", "ENVIRONMENT"),
     ("AWSREGION", "ENVIRONMENT"),
@@ -50,7 +49,7 @@ const SYNONYMS: [(&str, &str); 27] = [
     ("SERVERTIMEOUT", "SERVERDEADLINE"),
 ];
 
-/// A variable that is set and not read. Displayed with the likely name, never with its value.
+/// A variable that is set but not read. `Display` shows the likely name, never the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IgnoredVariable {
     name: String,
@@ -71,8 +70,8 @@ impl fmt::Display for IgnoredVariable {
     }
 }
 
-/// All of them, in the order of their names. What begins with `GATEWAY__` is an error elsewhere if
-/// it is unknown.
+/// All such variables, sorted by name. Those that begin with `GATEWAY__` are left out: if they are
+/// unknown, loading fails.
 pub(super) fn find(env: &BTreeMap<String, String>) -> Vec<IgnoredVariable> {
     let set = env.iter().filter(|(_, value)| !value.is_empty());
     let names = set.filter(|(name, value)| !is_service_link(name, value)).map(|(name, _)| name);
@@ -92,7 +91,7 @@ fn is_read(name: &str) -> bool {
     name == "RUST_LOG" || PLAIN.contains(&name) || PLAIN[..2].iter().any(of_file)
 }
 
-/// Kubernetes and Docker describe a service called `gateway` in such variables.
+/// Whether Kubernetes or Docker set the variable to describe a service called `gateway`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let parts: Vec<&str> = name.split('_').collect();
@@ -109,7 +108,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || (name.ends_with("_PORT") && value.contains("://"))
 }
 
-/// Whether the name without a likely one is still in a namespace of this program.
+/// Whether the name has a prefix of this program, although no setting resembles it.
 fn has_own_prefix(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     let of_section = |rest: &str| {
@@ -119,7 +118,7 @@ fn has_own_prefix(name: &str) -> bool {
     upper.starts_with("GENESYS_") || upper.strip_prefix("GATEWAY_").is_some_and(of_section)
 }
 
-/// The variable that this name is probably a slip of.
+/// The variable that this name probably misspells.
 pub(super) fn likely_variable(name: &str) -> Option<String> {
     let compact = compact(name);
     let compact = compact.strip_prefix("ATTRIBUTE").unwrap_or(&compact);
@@ -132,7 +131,7 @@ pub(super) fn likely_variable(name: &str) -> Option<String> {
     if let Some(rest) = BRANDS.iter().find_map(|brand| compact.strip_prefix(brand)) {
         return found(rest, &of_genesys());
     }
-    // A slip in the prefix counts only if the rest is right: other programs have names, too.
+    // If the prefix is misspelt, the rest must be exact: other programs have similar variables.
     let first = name.split(['_', '-', '.']).next().unwrap_or_default();
     let rest = &compact[first.len().min(compact.len())..];
     let exact =
@@ -143,12 +142,12 @@ pub(super) fn likely_variable(name: &str) -> Option<String> {
     }
 }
 
-/// The name in capitals, without anything but letters and digits.
+/// The letters and digits of the name, in capitals.
 fn compact(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
 }
 
-/// The end of a name, and the variable that has it.
+/// The suffix of a name, and the variable that has it.
 type KnownVariable = (String, String);
 
 fn found(rest: &str, known: &[KnownVariable]) -> Option<String> {
@@ -162,14 +161,14 @@ fn found(rest: &str, known: &[KnownVariable]) -> Option<String> {
     found.map(|(_, variable)| variable.clone())
 }
 
-/// What may follow `GATEWAY`: a path or, after all paths, the name of a key alone.
+/// The suffixes after `GATEWAY`: all paths first, then the names of keys without a section.
 fn of_gateway() -> Vec<KnownVariable> {
     let mut known: Vec<KnownVariable> = schema::keys().flat_map(with_file).collect();
     known.extend(schema::keys().map(|key| (compact(key.name), key.variable())));
     known
 }
 
-/// What may follow `GENESYS`: the plain variables first, then the other keys of that section.
+/// The suffixes after `GENESYS`: the plain variables first, then the other keys of that section.
 fn of_genesys() -> Vec<KnownVariable> {
     let plain = |name: &str| (compact(&name["GENESYS_".len()..]), name.to_owned());
     let mut known: Vec<KnownVariable> = PLAIN.iter().map(|name| plain(name)).collect();
@@ -190,7 +189,7 @@ fn with_file(key: ConfigKey) -> Vec<KnownVariable> {
 mod tests {
     use super::*;
 
-    fn told(name: &str, value: &str) -> Option<String> {
+    fn warning(name: &str, value: &str) -> Option<String> {
         let env = BTreeMap::from([(name.to_owned(), value.to_owned())]);
         find(&env).first().map(ToString::to_string)
     }
@@ -235,16 +234,20 @@ mod tests {
     #[test]
     fn a_misspelt_variable_is_named_with_the_likely_setting() {
         for (name, likely) in NEAR_MISSES {
-            let told = told(name, "hunter2").unwrap_or_else(|| panic!("nothing of {name}"));
-            assert!(told.ends_with(&format!("did you mean `{likely}`?")), "{name}: {told}");
-            assert!(told.contains(&format!("`{name}`")) && !told.contains("hunter2"), "{told}");
+            let warning =
+                warning(name, "hunter2").unwrap_or_else(|| panic!("no warning about {name}"));
+            assert!(warning.ends_with(&format!("did you mean `{likely}`?")), "{name}: {warning}");
+            assert!(
+                warning.contains(&format!("`{name}`")) && !warning.contains("hunter2"),
+                "{warning}"
+            );
         }
-        let told = told("GENESYS_FAVOURITE_COLOUR", "hunter2").expect("its prefix is ours");
-        assert!(told.contains("it reads GENESYS_CLIENT_ID"), "{told}");
+        let warning = warning("GENESYS_FAVOURITE_COLOUR", "hunter2").expect("its prefix is ours");
+        assert!(warning.contains("it reads GENESYS_CLIENT_ID"), "{warning}");
     }
 
     #[test]
-    fn what_is_read_or_belongs_to_others_is_not_warned_of() {
+    fn variables_of_other_programs_cause_no_warning() {
         for (name, value) in [
             ("GENESYS_CLIENT_ID", "x"),
             ("GENESYS_CLIENT_SECRET_FILE", "x"),
@@ -261,7 +264,7 @@ mod tests {
             ("HOSTNAME", "x"),
             ("PATH", "x"),
         ] {
-            assert_eq!(told(name, value), None);
+            assert_eq!(warning(name, value), None);
         }
     }
 }

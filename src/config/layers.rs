@@ -1,7 +1,7 @@
-//! The sources of a configuration, each read into a layer of known keys.
+//! Reads each source of the configuration into a layer of known keys.
 //!
-//! Unknown keys stop here, before anything is merged: the merge takes a key for an expression, and
-//! would build a list of a billion items for one named `a[999999999]`.
+//! Unknown keys are rejected here, before the merge. The merge treats a key as an expression, and
+//! would build a list of a billion items for a key named `a[999999999]`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,18 +14,18 @@ use ::config::{Environment, FileFormat, Map, Source, Value, ValueKind};
 use super::error::{ConfigProblem, ValueOrigin, is_within};
 use super::ignored::likely_variable;
 use super::schema::{self, ConfigKey};
-use super::spelling::{nearest, with_likely};
+use super::spelling::{nearest, printable, with_likely};
 
-/// Largest file that is read for one credential; a path such as `/dev/zero` has no end.
+/// Largest file that is read for a credential; a path such as `/dev/zero` has no end.
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
 
-/// Values of one source by dotted path. `Debug` shows the paths alone.
+/// Values of one source by dotted path. `Debug` shows the paths only.
 #[derive(Clone, Default)]
 pub(super) struct ConfigLayer(pub BTreeMap<String, (Value, ValueOrigin)>);
 
 impl ConfigLayer {
-    /// Puts the defaults in place of the value, or of all values of the section, at `path`.
-    pub fn mend(&mut self, path: &str, defaults: &Self) {
+    /// Adds the defaults for the value, or for all values of the section, at `path`.
+    pub fn add_defaults(&mut self, path: &str, defaults: &Self) {
         let within = |key: &str| is_within(key, path);
         let values = defaults.0.iter().filter(|(key, _)| within(key));
         self.0.extend(values.map(|(key, value)| (key.clone(), value.clone())));
@@ -52,7 +52,7 @@ impl Source for ConfigLayer {
     }
 }
 
-/// All layers, lowest first; what cannot be read or is unknown goes to `problems`.
+/// All layers, lowest first. Unreadable sources and unknown keys go to `problems`.
 pub(super) fn collect(
     source: &super::ConfigSource,
     problems: &mut Vec<ConfigProblem>,
@@ -98,7 +98,7 @@ fn toml(text: &str, origin: &ValueOrigin, problems: &mut Vec<ConfigProblem>) -> 
     layer
 }
 
-/// What the parser of TOML says, in one line. It quotes the line at fault, which may hold a secret.
+/// The message of the TOML parser in one line, without its quote of the line, which may hold a secret.
 pub(super) fn without_quotes(message: &str) -> String {
     let quotes = |line: &str| {
         line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|')
@@ -115,7 +115,7 @@ fn flatten(
 ) {
     for (name, value) in table {
         let path = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
-        // A quoted "server.bind" is another key than `bind` in `[server]`.
+        // A quoted "server.bind" is not the key `bind` in `[server]`.
         let plain = !name.contains('.');
         let unknown;
         let problem = match value.kind {
@@ -140,7 +140,7 @@ fn flatten(
     }
 }
 
-/// The key or section that this path is probably a slip of.
+/// The key or section that this path probably misspells.
 fn likely_path(path: &str) -> Option<String> {
     let paths: Vec<String> = schema::keys().map(ConfigKey::path).collect();
     let sections = schema::keys().map(|key| key.section);
@@ -148,12 +148,7 @@ fn likely_path(path: &str) -> Option<String> {
     nearest(path, known).filter(|likely| *likely != path).map(str::to_owned)
 }
 
-/// The name of an unknown key, fit for one line of a message.
-pub(super) fn printable(name: &str) -> String {
-    name.replace(char::is_control, "?")
-}
-
-/// The variables that Genesys' tutorials and SDKs use.
+/// The variables that the vendor's tutorials and SDKs use.
 fn plain_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<ConfigProblem>) -> ConfigLayer {
     let mut layer = ConfigLayer::default();
     for name in ["client_id", "client_secret", "environment"] {
@@ -169,7 +164,7 @@ fn plain_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<ConfigProblem>
     layer
 }
 
-/// The variables that name a key of this program, `GATEWAY__SECTION__KEY`.
+/// The variables of this program, `GATEWAY__SECTION__KEY`.
 fn own_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<ConfigProblem>) -> ConfigLayer {
     let mut layer = ConfigLayer::default();
     unknown_variables(env, problems);
@@ -216,7 +211,7 @@ fn unknown_variables(env: &BTreeMap<&str, &str>, problems: &mut Vec<ConfigProble
     }
 }
 
-/// Takes the value from the file that `{variable}_FILE` names, if that is set.
+/// Reads the value from the file that `{variable}_FILE` names, if it is set.
 fn from_file(
     key: ConfigKey,
     variable: &str,
@@ -237,14 +232,14 @@ fn from_file(
     match read_line(Path::new(path)) {
         Ok(text) => layer.put_text(&key.path(), &text, origin),
         Err(reason) => {
-            // The path stays out: a frequent mistake is to put the secret itself there.
+            // The path is left out: a frequent mistake is to put the secret itself there.
             let message = format!("the file {reason}");
             problems.push(ConfigProblem::of_key(key.path(), origin, &message));
         }
     }
 }
 
-/// The content of a file without the line break at its end; says nothing of it in an error.
+/// The content of a file without its final line break. Errors never quote it.
 pub(super) fn read_line(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");

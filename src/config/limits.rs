@@ -1,4 +1,4 @@
-//! `[limits]`: sizes beyond which a request is refused.
+//! `[limits]`: the largest sizes and numbers that are accepted.
 
 use std::num::NonZeroUsize;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::bytes::ByteSize;
 use super::values;
 
-/// Sizes beyond which a request is refused before anything is sent upstream.
+/// The largest sizes and numbers that are accepted. A request over a limit is not sent upstream.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
@@ -20,14 +20,14 @@ pub struct LimitsConfig {
     /// Head of one request; 8 KiB to 1 MiB.
     #[serde(deserialize_with = "values::size::<8_192, 1_048_576, _>")]
     pub header_bytes: ByteSize,
-    /// Connections of clients at most.
+    /// Maximum number of connections.
     pub connections: NonZeroUsize,
-    /// Connections of clients from one address at most.
+    /// Maximum number of connections of one address.
     pub connections_per_address: NonZeroUsize,
-    /// Requests under way at most.
+    /// Maximum number of concurrent requests.
     pub requests: NonZeroUsize,
-    /// Writes under way at most.
+    /// Maximum number of concurrent writes.
     pub waiting: NonZeroUsize,
-    /// Writes to one participant under way at most.
+    /// Maximum number of concurrent writes to one participant.
     pub waiting_per_participant: NonZeroUsize,
 }

@@ -1,4 +1,4 @@
-//! `[log]`: what is logged and in which form.
+//! `[log]`: what is logged, and in which format.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -7,26 +7,26 @@ use tracing_subscriber::EnvFilter;
 use super::spelling::{nearest, with_likely};
 use super::values::{self, WordSetting};
 
-/// What is logged and in which form.
+/// What is logged, and in which format.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogConfig {
-    /// Form of a line.
+    /// Format of a line.
     #[serde(deserialize_with = "values::choice")]
     pub format: LogFormat,
-    /// Filter directives, known to parse as an [`EnvFilter`].
+    /// Filter directives that parse as an [`EnvFilter`].
     #[serde(deserialize_with = "directives")]
     pub level: String,
 }
 
-/// Form of a log line.
+/// Format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     Auto,
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -37,7 +37,7 @@ impl WordSetting for LogFormat {
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// Words that other programs use for a level.
+/// Words for a level in other programs.
 const SYNONYMS: [(&str, &str); 12] = [
     ("fatal", "error"),
     ("critical", "error"),
@@ -53,17 +53,17 @@ const SYNONYMS: [(&str, &str); 12] = [
     ("false", "off"),
 ];
 
-/// The targets of this program's lines.
+/// The log targets of this program.
 const TARGETS: [&str; 2] = ["attribute_gateway", "access"];
 
 fn directives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = values::text(deserializer)?;
     let directives = text.trim();
-    // The parts of a span's filter have their own syntax.
+    // Span filters have their own syntax, which only `EnvFilter` checks.
     if !directives.contains('[') {
         directives.split(',').try_for_each(check).map_err(D::Error::custom)?;
     }
-    // An empty filter parses, and then silently logs errors alone.
+    // An empty filter parses, but logs errors only.
     let found = Some(directives).filter(|directives| !directives.is_empty());
     match found.map(|directives| EnvFilter::builder().parse(directives)) {
         Some(Ok(_)) => Ok(directives.to_owned()),
@@ -74,7 +74,7 @@ fn directives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
     }
 }
 
-/// Refuses what the filter would take for the name of a target that does not exist. Such a filter
+/// Refuses words that the filter would take for the name of an unknown target. Such a filter
 /// silences every other target.
 fn check(directive: &str) -> Result<(), String> {
     let directive = directive.trim();

@@ -1,11 +1,11 @@
-//! Keys of one section that do not go together.
+//! Keys of one section that conflict.
 
 use std::fmt;
 
-/// A key that does not go with the others of its section, and why.
+/// A key that conflicts with others of its section, and the reason.
 pub(super) struct KeyMismatch(pub &'static str, pub &'static str);
 
-/// All of them. Displayed with one `key: message` a line, from which the loader takes the paths.
+/// All conflicts of a section. `Display` writes one `key: message` per line, which the loader parses.
 pub(super) struct KeyMismatches(pub Vec<KeyMismatch>);
 
 impl fmt::Display for KeyMismatches {

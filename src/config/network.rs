@@ -4,34 +4,22 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// The addresses that share the first bits with one of them, such as `10.0.0.0/8`.
+use ipnet::{IpNet, Ipv4Net};
+
+/// A network such as `10.0.0.0/8`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IpNetwork {
-    address: IpAddr,
-    bits: u8,
-}
+pub struct IpNetwork(IpNet);
 
 impl IpNetwork {
-    /// Whether this address is one of them. Addresses of version 4 in those of version 6 count as what
-    /// they are.
+    /// Whether the address belongs to the network. An IPv4 address mapped into IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differing = (own.to_bits() ^ other.to_bits()).leading_zeros();
-                differing >= u32::from(self.bits)
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differing = (own.to_bits() ^ other.to_bits()).leading_zeros();
-                differing >= u32::from(self.bits)
-            }
-            _ => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
 impl fmt::Display for IpNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
+        self.0.fmt(f)
     }
 }
 
@@ -39,22 +27,20 @@ impl FromStr for IpNetwork {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refused =
-            || format!("must be an address or a network such as `10.0.0.0/8`, not `{text}`");
-        let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
-        let address: IpAddr = address.parse().map_err(|_| refused())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            Some(bits) => bits.parse().ok().filter(|bits| *bits <= most).ok_or_else(refused)?,
-            None => most,
-        };
-        // Those of version 4 that are written as of version 6 are what addresses are compared as.
-        Ok(match (address.to_canonical(), bits) {
-            (canonical @ IpAddr::V4(_), 96..) if address.is_ipv6() => {
-                Self { address: canonical, bits: bits - 96 }
-            }
-            _ => Self { address, bits },
-        })
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let network = network.map_err(|_| {
+            format!("must be an address or a network such as `10.0.0.0/8`, not `{text}`")
+        })?;
+        Ok(Self(mapped(network).unwrap_or(network)))
+    }
+}
+
+/// The IPv4 network that is mapped into this one: addresses are compared in that form.
+fn mapped(network: IpNet) -> Option<IpNet> {
+    let bits = network.prefix_len().checked_sub(96)?;
+    match network.addr().to_canonical() {
+        IpAddr::V4(address) => Some(Ipv4Net::new(address, bits).ok()?.into()),
+        IpAddr::V6(_) => None,
     }
 }
 
@@ -63,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_holds_what_shares_its_first_bits() {
+    fn a_network_contains_what_shares_its_prefix() {
         for (network, inside, outside) in [
             ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
             ("10.1.2.3/31", "10.1.2.2", "10.1.2.4"),

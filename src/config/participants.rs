@@ -1,18 +1,18 @@
-//! `[participants]`: which participant a request means.
+//! `[participants]`: the participant that a request means by default.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::values;
 
-/// Longest purpose that is taken; Genesys' own are far below.
+/// Longest purpose that is accepted, far above those of Genesys Cloud.
 const MAX_PURPOSE_LETTERS: usize = 40;
 
-/// Choice of the participant where a request leaves it open.
+/// The participant of requests that name none.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParticipantsConfig {
-    /// Purpose of the participant that is meant when none is named; 1 to 40 ASCII letters.
+    /// Purpose of that participant; 1 to 40 ASCII letters.
     #[serde(deserialize_with = "purpose")]
     pub default: String,
 }
@@ -22,7 +22,7 @@ fn purpose<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
     let word = text.trim();
     let letters = word.chars().all(|c| c.is_ascii_alphabetic());
     if word.eq_ignore_ascii_case("all") {
-        return Err(D::Error::custom("must mean one participant, not `all`"));
+        return Err(D::Error::custom("must select one participant, not `all`"));
     }
     if letters && (1..=MAX_PURPOSE_LETTERS).contains(&word.len()) {
         return Ok(word.to_owned());

@@ -1,4 +1,4 @@
-//! The way out: a proxy between the gateway and Genesys Cloud.
+//! A proxy between the gateway and Genesys Cloud.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,30 +40,33 @@ impl FromStr for HttpProxy {
         let url = Url::parse(text.trim()).map_err(|_| example)?;
         let host = url.host_str().ok_or(example)?;
         if url.scheme() != "http" {
-            // What goes through it is encrypted from here to upstream all the same.
-            return Err("must begin with `http://`: the proxy itself is spoken to in plain HTTP");
+            // Calls through the proxy are still encrypted between the gateway and upstream.
+            return Err(
+                "must begin with `http://`: the gateway connects to the proxy in plain HTTP",
+            );
         }
         if url.path().len() > 1 || url.query().is_some() || url.fragment().is_some() {
-            return Err("must not have anything behind host and port");
+            return Err("must not have a path, query or fragment after the host and port");
         }
-        let plain =
-            |text: &str| decoded(text).ok_or("must have percent-encoded UTF-8 for the user");
+        let plain = |text: &str| {
+            decoded(text).ok_or("must have percent-encoded UTF-8 as user and password")
+        };
         let user = plain(url.username())?;
         let password = plain(url.password().unwrap_or_default())?;
         let address = format!("http://{host}:{}", url.port().unwrap_or(80));
-        // Browsers take more than can be connected to, such as braces in a host.
+        // `Url` accepts hosts that `Uri` refuses, such as those with braces.
         if address.parse::<http::Uri>().is_err() {
-            return Err("must not have characters in the host that no host has");
+            return Err("must not have invalid characters in the host");
         }
         let given = !user.is_empty() || !password.is_empty();
         if user.contains(':') || [&user, &password].iter().any(|t| t.contains(char::is_control)) {
-            return Err("must not have a colon in the user, nor control characters");
+            return Err("must not have a colon in the user, or control characters");
         }
         Ok(Self { address, credentials: given.then(|| (user, SecretString::from(password))) })
     }
 }
 
-/// The text with its percent-encoded bytes as they are meant.
+/// The percent-decoded text.
 fn decoded(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();
@@ -82,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_decoded_and_shown_to_nobody() {
+    fn credentials_are_decoded_and_never_shown() {
         let proxy: HttpProxy =
             "http://me:hunter2%40%C3%BC@proxy.local:3128".parse().expect("a proxy");
         assert_eq!(proxy.address(), "http://proxy.local:3128");
@@ -92,12 +95,12 @@ mod tests {
         let open: HttpProxy = "http://[::1]/".parse().expect("a proxy");
         assert_eq!((open.address(), open.credentials().is_none()), ("http://[::1]:80", true));
         let nameless: HttpProxy = "http://:hunter2@proxy.local".parse().expect("a proxy");
-        let (user, password) = nameless.credentials().expect("a password alone is some");
+        let (user, password) = nameless.credentials().expect("a password without a user counts");
         assert_eq!((user, password.expose_secret()), ("", "hunter2"));
     }
 
     #[test]
-    fn what_is_no_proxy_is_refused_without_being_quoted() {
+    fn errors_about_an_invalid_proxy_do_not_quote_it() {
         for bad in [
             "https://me:hunter2@proxy.local",
             "socks5://proxy.local",

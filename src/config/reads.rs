@@ -1,4 +1,4 @@
-//! `[reads]`: whether a read may be served without asking upstream.
+//! `[reads]`: whether the cache may answer a read.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use serde::Deserialize;
 
 use super::values;
 
-/// Conduct of a read.
+/// Settings of reads.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadsConfig {
-    /// How old another read may be that answers this one; 0 for no cache, at most 60 s.
+    /// Maximum age of an earlier read that may answer another request; at most 60 s, 0 for no cache.
     #[serde(deserialize_with = "values::duration::<0, 60_000, _>")]
     pub max_age: Duration,
 }

@@ -29,8 +29,8 @@ const REGIONS: [(&str, &str); 18] = [
 
 /// One of the known regions.
 ///
-/// Unknown domains are refused, since a typing error would send the credentials to whoever owns
-/// the domain; a region newer than this table is reached with `genesys.api_url` and `login_url`.
+/// Unknown domains are refused: a typing error could send the credentials to the owner of another
+/// domain. For a region that is newer than this table, set `genesys.api_url` and `login_url`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     name: &'static str,
@@ -48,7 +48,7 @@ impl Region {
         self.name
     }
 
-    /// The domain below which all hosts are, such as `mypurecloud.ie`.
+    /// The parent domain of all hosts, such as `mypurecloud.ie`.
     pub fn domain(self) -> &'static str {
         self.domain
     }
@@ -63,8 +63,8 @@ impl fmt::Display for Region {
 impl FromStr for Region {
     type Err = String;
 
-    /// Takes the AWS name, the short name or the domain, as the vendor's tools spell them, and the
-    /// address of any page below one of the known hosts.
+    /// Accepts the AWS name, the short name or the domain in the spellings of the vendor's tools, and
+    /// the URL of any page of a known host.
     fn from_str(text: &str) -> Result<Self, String> {
         let wanted = text.trim().trim_matches(['"', '\'', '`']).to_ascii_lowercase();
         let wanted = wanted.strip_prefix(SDK_ENUM).unwrap_or(&wanted);
@@ -77,13 +77,13 @@ impl FromStr for Region {
     }
 }
 
-/// What stands before the region in code that uses the vendor's SDKs.
+/// The prefix of a region in code that uses the vendor's SDKs.
 const SDK_ENUM: &str = "purecloudregionhosts.";
 
-/// Hosts of every region, before its domain.
+/// Host names that every region has below its domain.
 const HOSTS: [&str; 5] = ["api.", "login.", "apps.", "www.", "apps-api."];
 
-/// The domain in an address: without scheme, port, path and the name of a known host.
+/// The domain in an address, without scheme, known host name, port and path.
 fn domain_of(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -95,7 +95,7 @@ fn domain_of(address: &str) -> &str {
 }
 
 impl Region {
-    /// The name in the hosts of newer regions, such as `euw2` of `eu-west-2`.
+    /// The name in the hosts of newer regions, such as `euw2` for `eu-west-2`.
     fn short_name(self) -> String {
         if self.name.starts_with("eusc-") {
             return self.domain.split('.').next().unwrap_or_default().to_owned();
@@ -112,7 +112,7 @@ impl Region {
     }
 }
 
-/// The longest part of a wrong region that is repeated.
+/// How many characters of an unknown region the message repeats.
 const MAX_SHOWN: usize = 80;
 
 fn unknown(text: &str, name: &str, domain: &str) -> String {
@@ -127,12 +127,12 @@ fn unknown(text: &str, name: &str, domain: &str) -> String {
     let suggestion = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
     let known: Vec<String> =
         Region::all().map(|region| format!("{region} ({})", region.domain)).collect();
-    // What stands before an `@` may be a password.
+    // The text before an `@` may be a password.
     let shown = text.rsplit_once('@').map_or(text.to_owned(), |(_, rest)| format!("…@{rest}"));
     let shown: String = shown.chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect();
     format!(
-        "`{shown}` is no region of Genesys Cloud; {suggestion}known are {}; for another one set \
-         genesys.api_url and genesys.login_url",
+        "`{shown}` is not a region of Genesys Cloud; {suggestion}the regions are {}; for another one, \
+         set genesys.api_url and genesys.login_url",
         known.join(", ")
     )
 }
@@ -198,8 +198,8 @@ mod tests {
             ("mypurecloud.ie.evil.com", None),
             ("", None),
         ] {
-            let Err(error) = text.parse::<Region>() else { panic!("{text} was taken") };
-            assert!(error.starts_with(&format!("`{text}` is no region")), "{error}");
+            let Err(error) = text.parse::<Region>() else { panic!("{text} was accepted") };
+            assert!(error.starts_with(&format!("`{text}` is not a region")), "{error}");
             match near {
                 Some(near) => {
                     assert!(error.contains(&format!("did you mean `{near}")), "{text}: {error}");
@@ -210,7 +210,7 @@ mod tests {
             assert!(error.contains("ap-northeast-3"), "{error}");
         }
         for text in ["mypurecloud.ie@evil.com", "https://mypurecloud.ie:443@evil.com/"] {
-            let Err(error) = text.parse::<Region>() else { panic!("{text} was taken") };
+            let Err(error) = text.parse::<Region>() else { panic!("{text} was accepted") };
             assert!(error.starts_with("`…@evil.com") && !error.contains("443"), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! The effective configuration as TOML, with where each value came from and without secrets.
+//! Renders the effective configuration as TOML, with the origin of each value and without secrets.
 
 use std::fmt::Write as _;
 
@@ -7,33 +7,33 @@ use ::config::{Value, ValueKind};
 use super::error::ValueOrigin;
 use super::schema::ConfigKey;
 
-/// What stands in place of a secret.
+/// The text that is shown instead of a secret.
 pub(super) const MASK: &str = "********";
 
-/// Members of tables in a list that are shown to nobody.
+/// Members of tables in a list whose values are never shown.
 const SECRET_MEMBERS: [&str; 1] = ["key_sha256"];
 
-/// One key as it is shown.
+/// One key and its value, as shown.
 #[derive(Clone, Debug)]
 pub(super) struct ConfigLine {
     key: ConfigKey,
     shown: String,
     origin: ValueOrigin,
-    /// The key that decides in place of this one while it is not set, and what follows from that.
+    /// If the key is not set: the key that decides instead, and the resulting value.
     followed: Option<(&'static str, String)>,
 }
 
 impl ConfigLine {
-    /// The line for a value; `default` tells whether a text from the environment means a number.
+    /// The line for a value. `default` tells whether a text from the environment is a number.
     pub fn new(key: ConfigKey, value: &Value, default: &Value, origin: ValueOrigin) -> Self {
         let unset = matches!(&value.kind, ValueKind::String(text) if text.is_empty());
-        // A default is public, and masked it could not be fed back.
+        // A default is public, and a masked one could not be loaded again.
         let hidden = key.is_secret() && !unset && value.kind != default.kind;
         let shown = if hidden { quote(MASK) } else { show(&value.kind, &default.kind) };
         Self { key, shown, origin, followed: None }
     }
 
-    /// The same with the value that follows from another key, if this one is not set.
+    /// Adds the value that follows from another key, if this one is not set.
     pub fn following(mut self, other: &'static str, value: &impl std::fmt::Display) -> Self {
         self.followed = (self.shown == "\"\"").then(|| (other, value.to_string()));
         self
@@ -64,7 +64,7 @@ fn show(value: &ValueKind, default: &ValueKind) -> String {
     match (value, default) {
         (ValueKind::String(text), ValueKind::I64(_) | ValueKind::Boolean(_)) => {
             let text = text.trim();
-            // TOML's integers end where those of 64 bits with a sign do.
+            // TOML's integers are signed and have 64 bits.
             let plain = text.parse::<i64>().map(|number| number.to_string());
             let plain = plain.or_else(|_| text.parse::<bool>().map(|flag| flag.to_string()));
             plain.unwrap_or_else(|_| quote(text))
@@ -75,7 +75,7 @@ fn show(value: &ValueKind, default: &ValueKind) -> String {
             format!("[{}]", items.join(", "))
         }
         (ValueKind::Table(table), _) => {
-            // A table knows no order, and what is shown should not change from run to run.
+            // A table is unordered, and the output should be the same in each run.
             let mut names: Vec<&String> = table.keys().collect();
             names.sort_by_key(|name| (*name != "name", *name));
             let entry = |name: &&String| {
@@ -90,7 +90,7 @@ fn show(value: &ValueKind, default: &ValueKind) -> String {
     }
 }
 
-/// A name as TOML has it.
+/// A name as a TOML key, quoted if necessary.
 fn bare(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !name.is_empty() && name.chars().all(plain) { name.to_owned() } else { quote(name) }

@@ -1,18 +1,18 @@
-//! Which upstream endpoints carry reads and writes.
+//! The upstream endpoints for reads and writes.
 
 use std::str::FromStr;
 
 const CONVERSATION: &str = "conversationId";
 const PARTICIPANT: &str = "participantId";
 
-/// Which upstream endpoints carry reads and writes.
+/// The upstream endpoints for reads and writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamRoute {
     /// `/api/v2/conversations/…`, any media.
     Conversations,
-    /// `/api/v2/conversations/calls/…`, voice alone.
+    /// `/api/v2/conversations/calls/…`, voice only.
     Calls,
-    /// Paths of the operator's own.
+    /// Paths that the operator configured.
     Custom(CustomRoute),
 }
 
@@ -23,7 +23,7 @@ pub struct CustomRoute {
     pub participant: PathTemplate,
     /// PATCH of the attributes; holds both ids.
     pub attributes: PathTemplate,
-    /// GET of the conversation; holds the conversation id alone.
+    /// GET of the conversation; holds the conversation id only.
     pub conversation: Option<PathTemplate>,
 }
 
@@ -32,7 +32,7 @@ pub struct CustomRoute {
 pub struct PathTemplate(String);
 
 impl PathTemplate {
-    /// The template as it was written.
+    /// The template as configured.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -64,11 +64,11 @@ impl FromStr for PathTemplate {
             path_characters(&rest[..at])?;
             let Some((name, after)) = rest[at..].strip_prefix('{').and_then(|t| t.split_once('}'))
             else {
-                return Err("has a brace without its other half".to_owned());
+                return Err("has an unmatched brace".to_owned());
             };
             if ![CONVERSATION, PARTICIPANT].contains(&name) {
                 return Err(format!(
-                    "knows only {{conversationId}} and {{participantId}}, not `{{{name}}}`"
+                    "must hold only {{conversationId}} and {{participantId}}, not `{{{name}}}`"
                 ));
             }
             rest = after;
@@ -81,7 +81,9 @@ impl FromStr for PathTemplate {
 fn path_characters(text: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
     match text.chars().find(|&c| !allowed(c)) {
-        Some(other) => Err(format!("must be a path without query; `{other}` cannot be in it")),
+        Some(other) => {
+            Err(format!("must be a path without a query; it must not contain `{other}`"))
+        }
         None => Ok(()),
     }
 }
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_template_is_refused() {
+    fn invalid_templates_are_refused() {
         for text in [
             "",
             "v1/{conversationId}",

@@ -1,7 +1,7 @@
-//! The keys that exist, in the order in which `config/default.toml` explains them.
+//! All keys, in the order of `config/default.toml`.
 //!
-//! That file is the only list of keys: what it does not hold is unknown in a file and in the
-//! environment alike, and a key that a section needs but the file lacks fails the first load.
+//! That file is the only list of keys. A key that it lacks is unknown in every source, and if a
+//! section needs such a key, the first load fails.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use super::error::is_within;
 /// The defaults layer, and the reference of all keys.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
-/// Keys whose values are shown to nobody.
+/// Keys whose values are never shown.
 const SECRETS: [&str; 5] = [
     "genesys.client_secret",
     "genesys.proxy",
@@ -19,7 +19,7 @@ const SECRETS: [&str; 5] = [
     "simulator.client_secret",
 ];
 
-/// Keys by which `genesys` reaches a real organisation.
+/// Keys that identify a real organisation.
 const ACCOUNT: [&str; 7] = [
     "genesys.client_id",
     "genesys.client_secret",
@@ -30,7 +30,7 @@ const ACCOUNT: [&str; 7] = [
     "genesys.proxy",
 ];
 
-/// Keys that may also be read from a file which a variable with `_FILE` at its end names.
+/// Keys whose value may also come from a file, named by a variable with the suffix `_FILE`.
 pub(super) const FROM_FILE: [&str; 5] =
     ["genesys.client_id", "genesys.client_secret", "genesys.proxy", "audit.key", "tracing.headers"];
 
@@ -59,13 +59,13 @@ impl ConfigKey {
         SECRETS.contains(&self.path().as_str())
     }
 
-    /// Whether the key belongs to a real organisation, and so not to a demonstration.
+    /// Whether the key identifies a real organisation, so that `demo` ignores it.
     pub fn is_account(self) -> bool {
         ACCOUNT.contains(&self.path().as_str())
     }
 }
 
-/// Read out of the defaults once: each key of a file is looked up more than once.
+/// Parsed from the defaults once, because each key of a file is looked up more than once.
 static KEYS: LazyLock<Vec<ConfigKey>> = LazyLock::new(|| {
     let mut section = "";
     let key = |line: &'static str| {
@@ -90,7 +90,7 @@ pub(super) fn find(path: &str) -> Option<ConfigKey> {
     keys().find(|key| key.section == section && key.name == name)
 }
 
-/// Whether the path is a section, or holds one.
+/// Whether the path is a section, or contains one.
 pub(super) fn is_section(path: &str) -> bool {
     keys().any(|key| !path.is_empty() && is_within(key.section, path))
 }

@@ -1,4 +1,4 @@
-//! `[simulator]`: the pretended Genesys Cloud of `demo` and `simulate`.
+//! `[simulator]`: the simulated Genesys Cloud of `demo` and `simulate`.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -12,32 +12,32 @@ use serde::{Deserialize, Deserializer};
 use super::bytes::ByteSize;
 use super::values::{self, WordSetting};
 
-/// How the simulator behaves before anybody tells it otherwise.
+/// Initial behaviour of the simulator.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SimulatorConfig {
     /// Address and port of the command `simulate`.
     #[serde(deserialize_with = "values::address")]
     pub bind: SocketAddr,
-    /// The client id that gets a token; never empty.
+    /// The client id that it accepts; never empty.
     #[serde(deserialize_with = "client_id")]
     pub client_id: String,
-    /// The secret that goes with it.
+    /// The client secret that it accepts.
     #[serde(deserialize_with = "values::secret")]
     pub client_secret: SecretString,
-    /// Time that every answer takes; 0 to 60 s.
+    /// Time that every response takes; 0 to 60 s.
     #[serde(deserialize_with = "values::duration::<0, 60_000, _>")]
     pub latency: Duration,
-    /// How long reads stay behind writes; 0 to 10 min.
+    /// How long reads still show the state before a write; 0 to 10 min.
     #[serde(deserialize_with = "values::duration::<0, 600_000, _>")]
     pub lag: Duration,
-    /// Life of a token; 1 s to 30 days.
+    /// Lifetime of a token; 1 s to 30 days.
     #[serde(deserialize_with = "values::duration::<1_000, 2_592_000_000, _>")]
     pub token_lifetime: Duration,
     /// Calls per minute and token; `None` (written as 0) for no limit.
     #[serde(deserialize_with = "rate")]
     pub requests_per_minute: Option<NonZeroU64>,
-    /// Window in which they are counted; 100 ms to 1 h.
+    /// Length of the sliding window in which they are counted; 100 ms to 1 h.
     #[serde(deserialize_with = "values::duration::<100, 3_600_000, _>")]
     pub rate_window: Duration,
     /// Token requests per minute; `None` (written as 0) for no limit.

@@ -1,9 +1,9 @@
-//! What a misspelt word was probably meant to be.
+//! Suggestions for misspelt words.
 
 use strsim::damerau_levenshtein;
 
-/// The candidate that `word` is probably a slip of. Letter case does not count, and two letters
-/// that changed places count once.
+/// The candidate that `word` probably misspells. Letter case does not matter, and two swapped
+/// letters count as one mistake.
 pub(super) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -28,4 +28,9 @@ pub(super) fn with_likely(message: &str, likely: Option<&str>) -> String {
         Some(likely) => format!("{message}; did you mean `{likely}`?"),
         None => message.to_owned(),
     }
+}
+
+/// The name of an unknown key or variable, fit for one line of a message.
+pub(super) fn printable(name: &str) -> String {
+    name.replace(char::is_control, "?")
 }

@@ -1,4 +1,4 @@
-//! Loading as a whole: which layer wins, what a value becomes, and how it is shown.
+//! Loading as a whole: precedence of layers, conversion of values, and rendering.
 
 use std::path::Path;
 use std::time::Duration;

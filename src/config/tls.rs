@@ -11,28 +11,28 @@ use super::values::{self, WordSetting};
 /// TLS of the listening side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// PEM file with the certificate of the gateway, and those that lead from it to a root.
+    /// PEM file with the certificate of the gateway and its chain.
     pub certificate: PathBuf,
     /// PEM file with its private key.
     pub key: PathBuf,
-    /// Whether clients show certificates.
+    /// Whether clients present certificates.
     pub clients: ClientCertificates,
     /// Time for a handshake; at most 1 min.
     pub handshake_timeout: Duration,
 }
 
-/// Whether clients show certificates, and the PEM file with the authorities that issue them.
+/// Whether clients present certificates, and the PEM file with the authorities that issue them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientCertificates {
-    /// They are not asked for any.
+    /// The gateway does not request one.
     None,
-    /// They may; a bad one is refused.
+    /// A client may present one; an invalid one is refused.
     Optional(PathBuf),
-    /// Nobody is let in without.
+    /// Every client must present one.
     Required(PathBuf),
 }
 
-/// The section as written; without certificate there is no TLS.
+/// The converted section; `None` without a certificate.
 #[derive(Deserialize)]
 #[serde(try_from = "RawTls")]
 pub(super) struct RawTlsSection(pub Option<TlsConfig>);
@@ -81,11 +81,11 @@ impl TryFrom<RawTls> for RawTlsSection {
         }
         if raw.client_auth != ClientAuth::None {
             if raw.client_ca.is_none() {
-                let message = "is needed when callers are asked for certificates";
+                let message = "is needed when server.tls.client_auth is `optional` or `required`";
                 wrong.push(KeyMismatch("client_ca", message));
             }
             if raw.certificate.is_none() {
-                let message = "is needed when callers are asked for certificates";
+                let message = "is needed when server.tls.client_auth is `optional` or `required`";
                 wrong.push(KeyMismatch("certificate", message));
             }
         }

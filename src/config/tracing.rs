@@ -1,4 +1,4 @@
-//! `[tracing]`: where spans go.
+//! `[tracing]`: the export of spans.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,21 +12,21 @@ use super::mismatch::{KeyMismatch, KeyMismatches};
 use super::url::BaseUrl;
 use super::values;
 
-/// Where spans go, and of which requests.
+/// Where spans are exported to, and of which requests.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "RawTracing")]
 pub struct TracingConfig {
-    /// Base URL of the collector; `None` if there is none.
+    /// Base URL of the collector; `None` exports nothing.
     pub endpoint: Option<BaseUrl>,
-    /// What it is sent beside the spans.
+    /// Headers that are sent to the collector.
     pub headers: SpanHeaders,
     /// The name of this service in a trace; never empty.
     pub service_name: String,
-    /// One in so many of the traces that begin here is kept; at least 1.
+    /// One in this number of traces that begin here is kept; at least 1.
     pub keep_one_in: u32,
 }
 
-/// Headers for the collector. `Debug` shows none.
+/// Headers for the collector. `Debug` shows only their number.
 #[derive(Clone, Default)]
 pub struct SpanHeaders(Vec<(String, SecretString)>);
 
@@ -46,19 +46,22 @@ impl fmt::Debug for SpanHeaders {
 impl FromStr for SpanHeaders {
     type Err = &'static str;
 
-    /// As `name=value,name=value`. The messages leave the text out, because it may hold a key.
+    /// Parses `name=value,name=value`. The messages leave the text out, because it may hold a key.
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let headers = text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').ok_or("must be `name=value,name=value`")?;
             let (name, value) = (name.trim(), value.trim());
-            let sound = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok();
-            sound.then(|| (name.to_owned(), value.into())).ok_or("must hold sound headers")
+            let is_valid =
+                HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok();
+            is_valid
+                .then(|| (name.to_owned(), value.into()))
+                .ok_or("must hold valid header names and values")
         });
         headers.collect::<Result<_, _>>().map(Self)
     }
 }
 
-/// The section as written; what several keys decide together is checked on the way out of it.
+/// The section as written. Conflicts between keys are found when it is converted.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTracing {
@@ -77,10 +80,10 @@ impl TryFrom<RawTracing> for TracingConfig {
 
     fn try_from(raw: RawTracing) -> Result<Self, KeyMismatches> {
         let RawTracing { endpoint, headers, service_name, keep_one_in } = raw;
-        let some = headers.iter().next().is_some();
+        let has_headers = headers.iter().next().is_some();
         let message = match &endpoint {
-            None if some => Some("are set, but tracing.endpoint is not"),
-            Some(url) if some && url.leaves_unencrypted() => {
+            None if has_headers => Some("are set, but tracing.endpoint is not"),
+            Some(url) if has_headers && url.leaves_unencrypted() => {
                 Some("need a tracing.endpoint with https, unless its host is this machine")
             }
             _ => None,
@@ -108,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_a_list_and_shown_to_nobody() {
+    fn headers_are_a_list_and_never_shown() {
         let headers: SpanHeaders = " x-key = hunter2==, b=2,".parse().expect("headers");
         let read: Vec<_> =
             headers.iter().map(|(name, value)| (name, value.expose_secret())).collect();

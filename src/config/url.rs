@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use url::Url;
 
-/// An absolute `http` or `https` URL without user, query and fragment, and without a slash at the
-/// end, so that a path can be appended.
+/// An absolute `http` or `https` URL without user, query, fragment and final slash, so that a path
+/// can be appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
     text: String,
@@ -16,22 +16,22 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
-    /// The URL; the path of a request is appended as it is.
+    /// The URL. Append the path of a request to it.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether requests would go to another machine in plain http.
+    /// Whether requests would go unencrypted to another machine.
     pub fn leaves_unencrypted(&self) -> bool {
         self.leaves_unencrypted
     }
 
-    /// Whether something else than the platform may be there: it is on this machine, or speaks plain http.
+    /// Whether a simulator may be there: the host is this machine, or the scheme is http.
     pub fn may_be_simulated(&self) -> bool {
         self.may_be_simulated
     }
 
-    /// The host of one of the known regions; `https` without anything behind it.
+    /// The `https` URL of a host of a known region.
     pub(super) fn of_host(host: fmt::Arguments<'_>) -> Self {
         let text = format!("https://{host}");
         Self { text, leaves_unencrypted: false, may_be_simulated: false }
@@ -55,7 +55,7 @@ impl FromStr for BaseUrl {
         if !matches!(url.scheme(), "http" | "https") {
             return Err("must begin with `https://` (or `http://`)");
         }
-        // Userinfo also hides hosts: `http://localhost@example.com` goes to example.com.
+        // A user can also disguise the host: `http://localhost@example.com` goes to example.com.
         if !url.username().is_empty() || url.password().is_some() {
             return Err("must not hold a user name or password");
         }
@@ -65,9 +65,9 @@ impl FromStr for BaseUrl {
         let (is_plain, is_local) = (url.scheme() == "http", is_loopback(host));
         let (leaves_unencrypted, may_be_simulated) = (is_plain && !is_local, is_plain || is_local);
         let text = url.as_str().trim_end_matches('/').to_owned();
-        // Browsers take more than requests can be sent to, such as braces in a host.
+        // `Url` accepts hosts that `Uri` refuses, such as those with braces.
         if text.parse::<http::Uri>().is_err() {
-            return Err("must not have characters that no request can be sent to");
+            return Err("must not have characters that are invalid in a URL");
         }
         Ok(Self { text, leaves_unencrypted, may_be_simulated })
     }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_is_refused_without_being_quoted() {
+    fn errors_about_an_invalid_url_do_not_quote_it() {
         let bad = [
             "http://localhost@evil.com",
             "https://user:hunter2@example.com",

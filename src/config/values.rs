@@ -1,7 +1,7 @@
-//! Readers for single values, shared by the sections.
+//! Deserializers for single values, shared by the sections.
 //!
-//! A value comes from TOML with its own type or from the environment as text; both are taken, but
-//! nothing is rounded or guessed: `2.7` is no whole number and `yes` is no switch.
+//! A value has a type in TOML and is text in the environment. Both are accepted, but nothing is
+//! rounded or guessed: `2.7` is not a whole number, and `yes` is not a flag.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 use super::bytes::ByteSize;
 
-/// A setting that is one of a few words.
+/// A setting whose value is one of a few words.
 pub(super) trait WordSetting: Copy + 'static {
-    /// Every word with what it stands for.
+    /// Every word with its meaning.
     const WORDS: &'static [(&'static str, Self)];
 }
 
@@ -61,7 +61,7 @@ impl Visitor<'_> for ScalarVisitor {
     }
 }
 
-/// A text as it stands. The message leaves the value out, since it may be a secret.
+/// A text, unchanged. The message leaves the value out, because it may be a secret.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     match ScalarValue::deserialize(deserializer)? {
         ScalarValue::Text(text) => Ok(text),
@@ -71,7 +71,7 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
     }
 }
 
-/// A text that is parsed; empty or blank is `None`.
+/// A parsed text; empty or blank is `None`.
 pub(super) fn optional<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: std::str::FromStr<Err: fmt::Display>,
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// A text that is parsed and must be there.
+/// A parsed text.
 pub(super) fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: std::str::FromStr<Err: fmt::Display>,
@@ -93,7 +93,7 @@ where
     text(deserializer)?.trim().parse().map_err(D::Error::custom)
 }
 
-/// An address with a port; names are refused, since they would have to be resolved first.
+/// An address with a port. Host names are refused, because they would have to be resolved.
 pub(super) fn address<'de, D>(deserializer: D) -> Result<std::net::SocketAddr, D::Error>
 where
     D: Deserializer<'de>,
@@ -103,7 +103,7 @@ where
     text.trim().parse().map_err(|_| D::Error::custom(format!("{example}, not `{text}`")))
 }
 
-/// One line of visible text, such as an id or a password. Never quoted in a message.
+/// One line of text without control characters, such as an id or a password. No message quotes it.
 pub(super) fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = text(deserializer)?;
     if text.chars().any(char::is_control) {
@@ -115,7 +115,7 @@ pub(super) fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Str
     Ok(text)
 }
 
-/// An id; surrounding blanks, as copied from a web page, are dropped. Empty is `None`.
+/// An id. Surrounding blanks, as copied from a web page, are removed. Empty is `None`.
 pub(super) fn optional_id<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
 where
     D: Deserializer<'de>,
@@ -253,7 +253,7 @@ impl<'de> Visitor<'de> for PathsVisitor {
     }
 }
 
-/// Things that are parsed, as a list or as one text with commas.
+/// Parsed items, as a list or as one text with commas.
 pub(super) fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: std::str::FromStr<Err: fmt::Display>,

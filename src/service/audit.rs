@@ -1,4 +1,4 @@
-//! The audit log, as the configuration wants it.
+//! Builds the configured audit log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::audit::{
 use crate::config::{AuditConfig, AuditDestination, AuditFailureMode, OauthCredentials};
 use crate::ports::MetricsRecorder;
 
-/// How long the end of the process waits for a disk that does not move.
+/// How long the end of the process waits for a disk that hangs.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where records go. A file is opened here, so that one that cannot be is told at the start.
+/// The output for records. It opens the file, so that the start fails if that is impossible.
 pub fn output(settings: &AuditConfig) -> anyhow::Result<Option<Box<dyn LineOutput>>> {
     Ok(match &settings.to {
         AuditDestination::Off => None,
@@ -31,7 +31,7 @@ pub fn output(settings: &AuditConfig) -> anyhow::Result<Option<Box<dyn LineOutpu
     })
 }
 
-/// The log over an output, if there is one.
+/// The audit log on an output, if there is one.
 pub fn log(
     settings: &AuditConfig,
     credentials: &OauthCredentials,
@@ -48,15 +48,15 @@ pub fn log(
     output.map(|output| AuditLog::new(parts(output)))
 }
 
-/// Sees to it that records are written before the process ends. Cheap to clone.
+/// Waits for the last records before the process ends. Cheap to clone.
 #[derive(Clone)]
 pub struct LastRecords(pub(super) Option<AuditLog>);
 
 impl LastRecords {
-    /// Waits until all of them are, or for so long; tells what is lost then.
-    pub async fn written(&self, patience: Duration) {
+    /// Waits until all records are written. After `limit`, it logs how many are lost.
+    pub async fn written(&self, limit: Duration) {
         let Some(audit) = &self.0 else { return };
-        if tokio::time::timeout(patience, audit.flushed()).await.is_err() {
+        if tokio::time::timeout(limit, audit.flushed()).await.is_err() {
             let lost = audit.waiting();
             tracing::error!(
                 audit.lost = lost,

@@ -1,5 +1,4 @@
-//! Who shares the budget of calls and the places for requests and writes: told to all of them whenever
-//! it changes.
+//! Publishes the clients and their weights to everything that they share.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -10,21 +9,21 @@ use crate::genesys::CallLimiter;
 use crate::ports::BudgetAccount;
 use crate::telemetry::ServiceMetrics;
 
-/// What clients share.
+/// The resources that clients share.
 #[derive(Clone)]
 pub struct ClientWeightsPublisher {
-    /// The use cases, with the places for writes.
+    /// The use cases, with the limits of concurrent writes.
     pub app: App,
-    /// The budget.
+    /// The call budget.
     pub limiter: CallLimiter,
-    /// The metrics of each of them.
+    /// The metrics per client.
     pub metrics: ServiceMetrics,
-    /// The places for requests.
+    /// The limit of concurrent requests.
     pub requests: Arc<RequestLimiter>,
 }
 
 impl ClientWeightsPublisher {
-    /// What is shared of these, and so many places for requests.
+    /// A publisher to these parts, with `requests` concurrent requests at most.
     pub fn new(
         app: &App,
         limiter: &CallLimiter,
@@ -35,11 +34,11 @@ impl ClientWeightsPublisher {
         Self { app, limiter, metrics, requests: Arc::new(RequestLimiter::new(requests.get())) }
     }
 
-    /// Sees to it that each of these clients has its part, whether it has called yet or not.
-    pub fn publish(&self, client_registry: &[Arc<Client>]) {
-        self.metrics.know_clients(client_registry);
+    /// Gives each of these clients its share, even if it has sent no request yet.
+    pub fn publish(&self, clients: &[Arc<Client>]) {
+        self.metrics.know_clients(clients);
         let accounts: Vec<_> =
-            client_registry.iter().map(|client| BudgetAccount::from(&**client)).collect();
+            clients.iter().map(|client| BudgetAccount::from(&**client)).collect();
         self.limiter.set_known_clients(&accounts);
         self.app.set_known_clients(&accounts);
         self.requests.set_known_clients(&accounts);

@@ -1,17 +1,18 @@
-//! Who may call, from the configuration; and the watch over the file that names more of them.
+//! The clients of the configuration and of the clients file, which is watched.
 //!
-//! The file is looked at every second and read whole: it is small, and neither its time nor its length
-//! tells for certain that it is as it was. A change is taken at the second look that finds the same:
-//! the file may be gone for a moment, and half of it may be as sound as the whole.
+//! The service reads the whole file every second: it is small, and neither its time nor its length
+//! shows reliably that it has not changed. A change takes effect when two polls find the same content,
+//! because a half-written file can be valid and a file can be missing for a moment.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -23,51 +24,51 @@ use crate::domain::{Client, ClientName, ClientRights};
 use crate::http::HealthCheck;
 use crate::telemetry::ServiceMetrics;
 
-/// How often the file is looked at.
+/// Time between two polls of the file.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Name of the check in `/readyz?verbose`.
 const CHECK: &str = "auth.clients_file";
 
-/// Marks a key as one of this gateway's, for people and for programs that look for leaked secrets.
+/// Marks a key as one of this gateway, for people and for scanners that search for leaked secrets.
 const PREFIX: &str = "agk_";
 
-/// Nobody finds one by trying: the entry may lie in a file that others can read.
+/// Too many to guess, because other users may be able to read the digests in the entries.
 const RANDOM_BYTES: usize = 32;
 
-/// The key by which the lines that `demo` prints work: of no use where there is something to protect.
+/// The key in the examples that `demo` prints. It is accepted only in front of a simulator.
 pub const DEMO_KEY: &str = "demo-key";
 
-/// A fresh key for a client. No `Debug`: the key is told once.
+/// A new key for a client. It has no `Debug`, because the key is shown only once.
 pub struct FreshKey {
     /// The client.
     pub name: ClientName,
     /// The key.
     pub key: String,
-    /// What the configuration holds of it.
+    /// The SHA-256 of the key, for the configuration.
     pub digest: String,
 }
 
-/// Makes a key for the client of this name.
+/// Creates a key for the client of this name.
 ///
 /// # Errors
-/// If it is no name, or the system has no random numbers to give.
+/// If the name is invalid, or the system provides no random numbers.
 pub fn fresh_key(name: &str) -> anyhow::Result<FreshKey> {
     let name = name.parse().with_context(|| format!("`{}`", name.escape_debug()))?;
     let mut bytes = [0; RANDOM_BYTES];
-    SystemRandom::new().fill(&mut bytes).ok().context("the system gives no random numbers")?;
+    SystemRandom::new().fill(&mut bytes).ok().context("the system provides no random numbers")?;
     let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
     let digest = key_digest(key.as_bytes()).to_hex();
     Ok(FreshKey { name, key, digest })
 }
 
-/// The client of the lines that `demo` prints, with all rights.
+/// The client in the examples that `demo` prints, with all rights.
 ///
 /// # Panics
-/// Never: its name is one.
+/// Never: its name is valid.
 pub fn demo_client() -> ClientEntry {
     let client = Client {
-        name: "demo".parse().expect("it is a name"),
+        name: "demo".parse().expect("a valid name"),
         rights: ClientRights::default(),
         share: NonZeroU32::MIN,
         requests_per_minute: None,
@@ -75,127 +76,126 @@ pub fn demo_client() -> ClientEntry {
     ClientEntry { client, keys: vec![key_digest(DEMO_KEY.as_bytes())], certificate: None }
 }
 
-/// Who may call, and the file that more of them stand in.
+/// The registry of clients, and the clients file that updates it.
 #[derive(Clone)]
 pub struct ClientSource {
-    /// Who may call.
+    /// The registry of clients.
     pub client_registry: ClientRegistry,
     watched: Option<Arc<WatchedClients>>,
 }
 
 struct WatchedClients {
     auth: AuthConfig,
-    /// Whether the key that everybody knows may be that of a client.
-    takes_demo_key: bool,
+    /// Whether a client may have [`DEMO_KEY`].
+    accepts_demo_key: bool,
     path: PathBuf,
     state: Mutex<ClientSourceState>,
-    /// Told when the file is to be read at once.
+    /// Notified when the file should be read at once.
     reload: Notify,
 }
 
 struct ClientSourceState {
-    /// What was found at the last look.
+    /// The content at the last poll.
     seen: Result<String, ClientsFileError>,
-    /// Whether that is what counts, or was found not to be usable; told in the log then.
-    judged: bool,
-    /// How many clients there are.
-    client_registry: usize,
-    /// Why the file counts for nothing as it is.
-    trouble: Option<String>,
+    /// Whether that content was applied, or was rejected and logged.
+    is_handled: bool,
+    /// Number of clients in force.
+    clients: usize,
+    /// Why the file as it is now was rejected.
+    error: Option<String>,
 }
 
-/// What came of a look at the file.
+/// The result of a poll of the file.
 struct ReloadOutcome {
-    /// Whether what counts is what the file says.
-    usable: bool,
-    /// Whether there are other clients now.
-    replaced: bool,
+    /// Whether the clients in force are those of the file.
+    is_valid: bool,
+    /// Whether the registry was updated.
+    is_replaced: bool,
 }
 
 impl ClientSource {
-    /// The clients that are configured; the file is read now.
+    /// The configured clients. Reads the clients file.
     ///
     /// # Errors
-    /// If the file cannot be used: a service does not start with fewer clients than it should know.
-    /// And if one of them has a key that everybody knows, unless there is only a simulator to protect.
+    /// If the file is invalid, or if a client has [`DEMO_KEY`] and upstream is not a simulator.
     pub fn from_config(config: &Config) -> Result<Self, ClientsFileError> {
         Self::read(&config.auth, config.genesys.api_base().may_be_simulated())
     }
 
-    /// The same where what is protected is known to be simulated.
+    /// The same in front of a simulator.
     ///
     /// # Errors
-    /// If the file cannot be used.
+    /// If the file is invalid.
     pub fn from_auth(auth: &AuthConfig) -> Result<Self, ClientsFileError> {
         Self::read(auth, true)
     }
 
-    fn read(auth: &AuthConfig, takes_demo_key: bool) -> Result<Self, ClientsFileError> {
+    fn read(auth: &AuthConfig, accepts_demo_key: bool) -> Result<Self, ClientsFileError> {
         let Some(path) = auth.clients_file.clone() else {
-            refuse_demo_key(takes_demo_key, None, &auth.clients)?;
+            refuse_demo_key(accepts_demo_key, None, &auth.clients)?;
             return Ok(Self { client_registry: registry(auth.clients.clone()), watched: None });
         };
         let text = config::read_clients(&path)?;
-        let entries = auth.callers_with(&path, &text)?;
-        refuse_demo_key(takes_demo_key, Some(&path), &entries)?;
+        let entries = auth.all_clients_with(&path, &text)?;
+        refuse_demo_key(accepts_demo_key, Some(&path), &entries)?;
         let state = ClientSourceState {
             seen: Ok(text),
-            judged: true,
-            client_registry: entries.len(),
-            trouble: None,
+            is_handled: true,
+            clients: entries.len(),
+            error: None,
         };
         let (auth, state, reload) = (auth.clone(), Mutex::new(state), Notify::new());
-        let watched = WatchedClients { auth, takes_demo_key, path, state, reload };
+        let watched = WatchedClients { auth, accepts_demo_key, path, state, reload };
         Ok(Self { client_registry: registry(entries), watched: Some(Arc::new(watched)) })
     }
 
-    /// Anybody may call.
+    /// No authentication: any program may send requests.
     pub fn unauthenticated() -> Self {
         Self { client_registry: ClientRegistry::unauthenticated(), watched: None }
     }
 
-    /// What there is to tell of the file, if there is one.
+    /// The health check of the file, if there is one.
     pub fn check(&self) -> Option<HealthCheck> {
-        let state = self.watched.as_ref()?.state();
-        let detail = match &state.trouble {
-            None => format!("{} callers", state.client_registry),
-            Some(trouble) => format!("the callers from before count: {trouble}"),
+        let state = self.watched.as_ref()?.state.lock();
+        let detail = match &state.error {
+            None => format!("{} clients", state.clients),
+            Some(error) => format!("the previous clients stay in force: {error}"),
         };
-        Some(HealthCheck { name: CHECK, ok: state.trouble.is_none(), detail })
+        Some(HealthCheck { name: CHECK, ok: state.error.is_none(), detail })
     }
 
-    /// Has the file read at once, also if it has not changed. False if there is none.
+    /// Reloads the file at once, changed or not. False if there is none.
     pub fn reload(&self) -> bool {
         self.watched.iter().for_each(|watched| watched.reload.notify_one());
         self.watched.is_some()
     }
 
-    /// Tells `shares` who they are, and watches the file until `stop`.
+    /// Publishes the clients to `weights`, and watches the file until `stop`.
     pub fn watch(
         &self,
         metrics: &ServiceMetrics,
         stop: CancellationToken,
-        shares: ClientWeightsPublisher,
+        weights: ClientWeightsPublisher,
     ) {
-        shares.publish(&self.client_registry.clients());
+        weights.publish(&self.client_registry.clients());
         let Some(watched) = self.watched.clone() else { return };
         let (client_registry, metrics) = (self.client_registry.clone(), metrics.clone());
         tokio::spawn(stop.run_until_cancelled_owned(async move {
             loop {
-                let asked = tokio::select! {
+                let is_forced = tokio::select! {
                     () = tokio::time::sleep(POLL_INTERVAL) => false,
                     () = watched.reload.notified() => true,
                 };
                 let path = watched.path.clone();
-                // A file may lie on a disk that takes its time.
+                // The disk may be slow.
                 let read = tokio::task::spawn_blocking(move || config::read_clients(&path));
                 if let Ok(seen) = read.await {
-                    let ReloadOutcome { usable, replaced } =
-                        watched.reload(seen, &client_registry, asked);
-                    if replaced {
-                        shares.publish(&client_registry.clients());
+                    let ReloadOutcome { is_valid, is_replaced } =
+                        watched.reload(seen, &client_registry, is_forced);
+                    if is_replaced {
+                        weights.publish(&client_registry.clients());
                     }
-                    metrics.clients_file_rejected(!usable);
+                    metrics.clients_file_rejected(!is_valid);
                 }
             }
         }));
@@ -203,75 +203,70 @@ impl ClientSource {
 }
 
 impl WatchedClients {
-    fn state(&self) -> MutexGuard<'_, ClientSourceState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes note of another look at the file, and has the clients replaced if it is not as it was, and
-    /// was the same at the look before: until then somebody may still be writing it. If an operator
-    /// asked for it, the file counts as it is now.
+    /// Handles a poll of the file. Changed content is applied once two polls in a row find it, because
+    /// a program may still be writing the file. With `is_forced`, it is applied at once.
     fn reload(
         &self,
         seen: Result<String, ClientsFileError>,
         client_registry: &ClientRegistry,
-        asked: bool,
+        is_forced: bool,
     ) -> ReloadOutcome {
-        let mut state = self.state();
-        if asked {
-            (state.seen, state.judged) = (seen, true);
-            return self.take(&mut state, client_registry);
+        let mut state = self.state.lock();
+        if is_forced {
+            (state.seen, state.is_handled) = (seen, true);
+            return self.apply(&mut state, client_registry);
         }
         if seen != state.seen {
-            (state.seen, state.judged) = (seen, false);
-        } else if !std::mem::replace(&mut state.judged, true) {
-            return self.take(&mut state, client_registry);
+            (state.seen, state.is_handled) = (seen, false);
+        } else if !std::mem::replace(&mut state.is_handled, true) {
+            return self.apply(&mut state, client_registry);
         }
-        ReloadOutcome { usable: state.trouble.is_none(), replaced: false }
+        ReloadOutcome { is_valid: state.error.is_none(), is_replaced: false }
     }
 
-    fn take(
+    fn apply(
         &self,
         state: &mut ClientSourceState,
         client_registry: &ClientRegistry,
     ) -> ReloadOutcome {
-        match self.judged(state) {
+        match self.validate(state) {
             Ok(entries) => {
-                tracing::info!(callers = entries.len(), "the callers were read anew");
-                (state.client_registry, state.trouble) = (entries.len(), None);
+                tracing::info!(callers = entries.len(), "clients file reloaded");
+                (state.clients, state.error) = (entries.len(), None);
                 client_registry.replace(registered_clients(entries));
-                ReloadOutcome { usable: true, replaced: true }
+                ReloadOutcome { is_valid: true, is_replaced: true }
             }
             Err(error) => {
-                tracing::error!(%error, "the callers from before still count");
-                state.trouble = Some(error.to_string());
-                ReloadOutcome { usable: false, replaced: false }
+                tracing::error!(%error, "the clients file is invalid; the previous clients stay in force");
+                state.error = Some(error.to_string());
+                ReloadOutcome { is_valid: false, is_replaced: false }
             }
         }
     }
 
-    /// The clients of the file as it was seen, if they can be taken for those of before.
-    fn judged(&self, state: &ClientSourceState) -> Result<Vec<ClientEntry>, ClientsFileError> {
+    /// All clients with those of the file as last read, if they may replace the current ones.
+    fn validate(&self, state: &ClientSourceState) -> Result<Vec<ClientEntry>, ClientsFileError> {
         let entries =
-            self.auth.callers_with(&self.path, state.seen.as_ref().map_err(Clone::clone)?)?;
+            self.auth.all_clients_with(&self.path, state.seen.as_ref().map_err(Clone::clone)?)?;
         let own = self.auth.clients.len();
-        if entries.len() == own && state.client_registry > own {
-            // Rather half a file than one that was emptied on purpose.
+        if entries.len() == own && state.clients > own {
+            // The file is more likely half-written than emptied on purpose.
             return Err(ClientsFileError::emptied(&self.path));
         }
-        refuse_demo_key(self.takes_demo_key, Some(&self.path), &entries)?;
+        refuse_demo_key(self.accepts_demo_key, Some(&self.path), &entries)?;
         Ok(entries)
     }
 }
 
-/// Refuses a client whom everybody could pass for, where there is something to protect.
+/// Refuses a client with [`DEMO_KEY`], unless upstream is a simulator.
 fn refuse_demo_key(
-    taken: bool,
+    is_accepted: bool,
     path: Option<&Path>,
     entries: &[ClientEntry],
 ) -> Result<(), ClientsFileError> {
     let digest = key_digest(DEMO_KEY.as_bytes());
     let has_it = |entry: &&ClientEntry| entry.keys.iter().any(|key| key.is(&digest));
-    match entries.iter().find(has_it).filter(|_| !taken) {
+    match entries.iter().find(has_it).filter(|_| !is_accepted) {
         Some(entry) => Err(ClientsFileError::public_key(path, &entry.client.name, DEMO_KEY)),
         None => Ok(()),
     }
@@ -299,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_keys_are_alike_and_each_can_be_told_by_its_prefix() {
+    fn keys_are_unique_and_have_a_prefix() {
         let key = || fresh_key("crm").expect("a key");
         let (one, other) = (key(), key());
         assert_ne!(one.key, other.key);
@@ -324,20 +319,20 @@ mod tests {
             clients_file: Some(path),
             clients: vec![demo_client()],
         };
-        let known = ClientSource::from_auth(&auth).expect("sound");
+        let known = ClientSource::from_auth(&auth).expect("valid");
         let watched = known.watched.clone().expect("a file");
-        let look = |text: &str| {
-            let look = || watched.reload(Ok(text.to_owned()), &known.client_registry, false);
-            let first = look();
-            assert!(!first.replaced);
-            let ReloadOutcome { usable, replaced } = look();
-            (usable, replaced, known.client_registry.clients().len())
+        let reload = |text: &str| {
+            let poll = || watched.reload(Ok(text.to_owned()), &known.client_registry, false);
+            let first = poll();
+            assert!(!first.is_replaced);
+            let ReloadOutcome { is_valid, is_replaced } = poll();
+            (is_valid, is_replaced, known.client_registry.clients().len())
         };
         for empty in ["", "# nothing yet\n"] {
-            assert_eq!(look(empty), (false, false, 2));
+            assert_eq!(reload(empty), (false, false, 2));
         }
-        assert!(known.check().expect("a file").detail.contains("names no client, and named some"));
-        assert_eq!(look(&entry("ivr")), (true, true, 2), "whether it is the same or not");
-        assert_eq!(look(&[entry("ivr"), entry("bot")].concat()), (true, true, 3));
+        assert!(known.check().expect("a file").detail.contains("names no client any more"));
+        assert_eq!(reload(&entry("ivr")), (true, true, 2), "even if it is the same");
+        assert_eq!(reload(&[entry("ivr"), entry("bot")].concat()), (true, true, 3));
     }
 }

@@ -1,7 +1,7 @@
-//! Files that are read again when they change.
+//! Watches files for changes.
 //!
-//! They are compared by what they hold: a mounted secret changes by links, without any event that
-//! would be the same everywhere.
+//! The watcher polls and compares contents: a mounted secret changes by links, and the events for that
+//! differ between systems.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,39 +9,39 @@ use std::time::Duration;
 use anyhow::bail;
 use ring::digest::{SHA256, digest};
 
-/// Time between two looks. A change is taken after the second one that finds it unchanged since
-/// the first, because several files are seldom replaced in one moment.
+/// Time between two polls. A change counts once two polls in a row find the same content, because
+/// several files are seldom replaced at the same moment.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the files hold, told by digests; `None` for one that cannot be read.
+/// The digests of the files; `None` for a file that cannot be read.
 type FileDigests = Vec<Option<[u8; 32]>>;
 
-/// Some files, as they were when they were last taken.
+/// The watched files, and their contents at the last reported change.
 pub struct FileWatcher {
     files: Vec<PathBuf>,
-    taken: FileDigests,
+    reported: FileDigests,
 }
 
 impl FileWatcher {
-    /// The files as they are now. To be made before they are read.
+    /// Watches these files from now on. Create it before you read them.
     pub fn new(files: Vec<PathBuf>) -> Self {
-        let taken = state(&files);
-        Self { files, taken }
+        let reported = digests(&files);
+        Self { files, reported }
     }
 
-    /// Waits until they have changed, and stand still.
+    /// Waits until the files have changed and are stable.
     pub async fn changed(&mut self) {
         let mut seen = None;
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
             let files = self.files.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || state(&files)).await else {
+            let Ok(now) = tokio::task::spawn_blocking(move || digests(&files)).await else {
                 continue;
             };
-            if now == self.taken {
+            if now == self.reported {
                 seen = None;
             } else if seen.as_ref() == Some(&now) {
-                self.taken = now;
+                self.reported = now;
                 return;
             } else {
                 seen = Some(now);
@@ -50,18 +50,18 @@ impl FileWatcher {
     }
 }
 
-/// Fails if one of them is there and no file: to read a pipe may take for ever, and takes away what others
-/// would read.
+/// Fails if a path is not a regular file. Reading a pipe can block forever, and takes its content away
+/// from other readers.
 pub fn check_regular(files: &[PathBuf]) -> anyhow::Result<()> {
-    let odd = files.iter().find(|file| file.metadata().is_ok_and(|found| !found.is_file()));
-    odd.map_or(Ok(()), |file| bail!("{} is not a regular file", file.display()))
+    let irregular = files.iter().find(|file| file.metadata().is_ok_and(|found| !found.is_file()));
+    irregular.map_or(Ok(()), |file| bail!("{} is not a regular file", file.display()))
 }
 
-fn state(files: &[PathBuf]) -> FileDigests {
-    files.iter().map(|file| print(file)).collect()
+fn digests(files: &[PathBuf]) -> FileDigests {
+    files.iter().map(|file| file_digest(file)).collect()
 }
 
-fn print(file: &Path) -> Option<[u8; 32]> {
+fn file_digest(file: &Path) -> Option<[u8; 32]> {
     let content = file.metadata().ok()?.is_file().then(|| std::fs::read(file))?.ok()?;
     digest(&SHA256, &content).as_ref().try_into().ok()
 }
@@ -73,9 +73,9 @@ mod tests {
 
     use super::*;
 
-    /// What a file holds at first, and then at half past these seconds (`None`: it is gone); when the
-    /// change is taken, in seconds.
-    async fn taken_at(changes: &[Option<&str>]) -> u64 {
+    /// Changes a file every second, from 0.5 s on (`None` removes it). Returns the second at which the
+    /// watcher reports the change.
+    async fn reported_at(changes: &[Option<&str>]) -> u64 {
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join("file");
         std::fs::write(&file, "one").expect("written");
@@ -100,11 +100,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_is_taken_when_it_has_stood_for_two_looks() {
-        assert_eq!(taken_at(&[Some("two")]).await, 2);
-        assert_eq!(taken_at(&[Some("tw"), Some("two")]).await, 3, "half of it is none");
-        assert_eq!(taken_at(&[Some("two"), Some("one"), Some("two")]).await, 4, "nor half of two");
-        assert_eq!(taken_at(&[None]).await, 2, "that it is gone is a change");
-        assert_eq!(taken_at(&[None, Some("one"), Some("two")]).await, 4);
+    async fn a_change_counts_once_two_polls_find_it() {
+        assert_eq!(reported_at(&[Some("two")]).await, 2);
+        assert_eq!(reported_at(&[Some("tw"), Some("two")]).await, 3, "half a change");
+        assert_eq!(
+            reported_at(&[Some("two"), Some("one"), Some("two")]).await,
+            4,
+            "one poll is not enough"
+        );
+        assert_eq!(reported_at(&[None]).await, 2, "a removal is a change");
+        assert_eq!(reported_at(&[None, Some("one"), Some("two")]).await, 4);
     }
 }

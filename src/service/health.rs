@@ -1,4 +1,4 @@
-//! What `/readyz` tells: whether the service wants requests, and what an operator should know.
+//! The readiness checks behind `/readyz`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::policy::{BudgetState, ThrottleLevel, ThrottleState};
 use crate::shutdown::ShutdownSignal;
 use crate::telemetry::LogLosses;
 
-/// Looks at everything that readiness depends on.
+/// The parts that are checked.
 pub struct HealthChecks {
     pub client_registry: ClientSource,
     pub tokens: TokenCache,
@@ -27,9 +27,9 @@ pub struct HealthChecks {
 }
 
 impl ReadinessProvider for HealthChecks {
-    /// Not ready only while starting, draining, or with refused credentials. An outage
-    /// or throttling would be the same behind every replica: taking all of them out of rotation
-    /// would turn clear errors into none at all.
+    /// The service is unready only while it starts or drains, or if its credentials are refused. An
+    /// outage or throttling of upstream affects every replica. If all became unready, clients would
+    /// get no clear errors.
     fn report(&self) -> ReadinessReport {
         let (authenticated, token) = self.token();
         let running = !self.shutdown.is_draining();
@@ -39,15 +39,17 @@ impl ReadinessProvider for HealthChecks {
             ok: running,
             detail: if running { "running" } else { "draining" }.to_owned(),
         });
-        checks.extend(self.throttles.iter().map(|(name, one)| throttle(name, one.state())));
+        checks.extend(
+            self.throttles.iter().map(|(name, throttle)| throttle_check(name, throttle.state())),
+        );
         checks.push(rate_limit(&self.limiter));
         checks.push(retry_budget(&self.retries));
         checks.extend(self.tls.as_ref().map(|tls| tls.check()));
-        let advised = self.app.advises_full_patches();
+        let replaces = self.app.advises_full_patches();
         checks.push(HealthCheck {
             name: "upstream.merging",
-            ok: !advised,
-            detail: if advised {
+            ok: !replaces,
+            detail: if replaces {
                 "upstream replaces the map: set genesys.patch_body = \"full\"".to_owned()
             } else {
                 "no sign of upstream replacing the map".to_owned()
@@ -68,7 +70,7 @@ impl HealthChecks {
     fn token(&self) -> (bool, HealthCheck) {
         let (ready, ok, detail) = match self.tokens.status() {
             TokenStatus::Starting => (false, false, "being fetched".to_owned()),
-            TokenStatus::Good(left) => (true, true, format!("good for {} s", left.as_secs())),
+            TokenStatus::Good(left) => (true, true, format!("valid for {} s", left.as_secs())),
             TokenStatus::Refused(reason) => (false, false, reason),
             TokenStatus::Unavailable(reason) => (true, false, reason),
         };
@@ -76,8 +78,8 @@ impl HealthChecks {
     }
 }
 
-/// Records that are lost are told here, and make nothing unready: where writes need their record, each
-/// is refused with what is wrong, and reads go on.
+/// Lost records do not make the service unready. If `audit.on_failure` is `block`, each write is
+/// refused with the reason, and reads still work.
 fn audit(audit: &AuditLog) -> HealthCheck {
     let state = audit.state();
     let lost = match state.lost {
@@ -91,7 +93,7 @@ fn audit(audit: &AuditLog) -> HealthCheck {
     HealthCheck { name: "audit", ok: state.failing.is_none(), detail }
 }
 
-/// A log that cannot be written makes nothing unready: requests are served all the same.
+/// A log that cannot be written does not make the service unready: it can still serve requests.
 fn log(losses: &LogLosses) -> HealthCheck {
     let lost = match losses.lines() {
         0 => "no line lost".to_owned(),
@@ -105,7 +107,7 @@ fn log(losses: &LogLosses) -> HealthCheck {
     HealthCheck { name: "log", ok: fault.is_none(), detail }
 }
 
-/// That there is no room is no fault of anything: it is what the limit is for.
+/// An exhausted budget is normal operation. Only a throttle window of upstream is a failure.
 fn rate_limit(limiter: &CallLimiter) -> HealthCheck {
     let throttled = limiter.throttle_left();
     let detail = match throttled {
@@ -118,13 +120,13 @@ fn rate_limit(limiter: &CallLimiter) -> HealthCheck {
 fn retry_budget(retries: &RetryPolicy) -> HealthCheck {
     let BudgetState { made, paid_for, has_room } = retries.budget_state();
     let detail = format!(
-        "{made} retries made in the last ten seconds; the calls pay for {paid_for}, and three a \
+        "{made} retries made in the last ten seconds; calls have earned {paid_for}, and three a \
          second are free"
     );
     HealthCheck { name: "upstream.retry_budget", ok: has_room, detail }
 }
 
-fn throttle(name: &'static str, state: ThrottleState) -> HealthCheck {
+fn throttle_check(name: &'static str, state: ThrottleState) -> HealthCheck {
     let refused = match state.throttling {
         ThrottleLevel::Nothing => "no calls are refused",
         ThrottleLevel::Share => "a part of the calls is refused",

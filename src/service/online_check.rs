@@ -1,4 +1,4 @@
-//! What a set of credentials is good for, found out by one call of each kind that changes nothing.
+//! Checks the credentials online, with one harmless call of each kind.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use crate::ports::{
 };
 use crate::telemetry::ServiceMetrics;
 
-/// The id of no conversation.
+/// An id that no conversation has.
 const NO_CONVERSATION: &str = "00000000-0000-4000-8000-000000000000";
 
-/// What worked, and what did not.
+/// The results of the calls.
 pub struct OnlineCheck {
-    /// Whether conversations can be read: asked for one that does not exist.
+    /// Whether conversations can be read. The call asks for one that does not exist.
     pub read: Result<(), CheckFailure>,
     /// Whether live conversations can be listed by the analytics details query.
     pub list: Result<(), CheckFailure>,
 }
 
-/// Why a call failed, and what an operator can do. Displayed with both.
+/// Why a call failed, and what the operator can do. `Display` shows both.
 #[derive(Debug)]
 pub struct CheckFailure {
     error: Error,
@@ -44,10 +44,10 @@ impl fmt::Display for CheckFailure {
 
 impl std::error::Error for CheckFailure {}
 
-/// Fetches a token, reads a conversation that does not exist, and asks for the first page of the list.
+/// Fetches a token, reads a conversation that does not exist, and fetches the first page of the list.
 ///
 /// # Errors
-/// If TLS cannot be set up, or there is no token.
+/// If TLS cannot be set up, or no token can be fetched.
 ///
 /// # Panics
 /// Never: the id of that conversation is a UUID.
@@ -98,11 +98,11 @@ fn failure(error: Error, host: &str) -> CheckFailure {
         ),
         ErrorCode::UpstreamRateLimited => {
             "Other programs use up the calls of this OAuth client. Wait a \
-             minute, or create an OAuth client for the gateway alone"
+             minute, or create an OAuth client for the gateway only"
                 .to_owned()
         }
         ErrorCode::UpstreamInvalidResponse => format!(
-            "Check that Genesys Cloud itself answers at {host}: look at genesys.api_url, \
+            "Check that Genesys Cloud itself answers at {host}: see genesys.api_url, \
              genesys.login_url and the proxies in between"
         ),
         _ => format!("Check genesys.route and genesys.api_url; the call went to {host}"),

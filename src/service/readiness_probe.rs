@@ -1,4 +1,4 @@
-//! How another process asks a running service whether it is ready.
+//! Asks a running service whether it is ready, for `healthcheck`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,27 +11,26 @@ use tower::ServiceExt as _;
 use crate::genesys::{HttpClientSettings, HttpTransport};
 use crate::http::paths;
 
-/// A service that takes longer than this to tell is not well.
+/// A service that takes longer than this counts as unhealthy.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Longest answer read: it is a word, or a sentence.
+/// Largest response that is read; a usual one is a word or a sentence.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
-/// How the TLS library names the alert of a service that wants a certificate first.
+/// The name of the TLS alert of a service that requires a client certificate.
 const WANTS_CERTIFICATE: &str = "CertificateRequired";
 
-/// Whom is asked.
+/// The service to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeTarget {
-    /// The service of this configuration, on this machine. Its certificate names another host, and the
-    /// file may hold a newer one already: neither says anything of its health, and nothing secret is
-    /// sent. So its certificate is not looked at.
+    /// The service of this configuration, on this machine. Its certificate is not verified: it names
+    /// another host, and the probe sends nothing secret.
     Own,
-    /// Whatever the URL names; its certificate is verified.
+    /// The service at a URL. Its certificate is verified.
     Other,
 }
 
-/// Where a service on this address tells whether it is ready.
+/// The readiness URL of a service on this address.
 pub fn readiness_url(address: SocketAddr, encrypted: bool) -> String {
     let scheme = if encrypted { "https" } else { "http" };
     format!("{scheme}://{address}{}", paths::READYZ)
@@ -40,12 +39,12 @@ pub fn readiness_url(address: SocketAddr, encrypted: bool) -> String {
 /// Asks a running service whether it is ready.
 ///
 /// # Errors
-/// Unless the answer is a 2xx, and comes in time. A service that wants a certificate before it
-/// answers lives, and no more can be known of it.
-pub async fn ask(url: &str, asked: ProbeTarget) -> anyhow::Result<()> {
+/// Unless a 2xx response arrives in time. A service that requires a client certificate counts as
+/// ready, because the probe cannot find out more.
+pub async fn ask(url: &str, target: ProbeTarget) -> anyhow::Result<()> {
     let mut request = Request::new(Bytes::new());
     *request.uri_mut() = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
-    let answer = tokio::time::timeout(PROBE_TIMEOUT, transport(asked)?.oneshot(request)).await;
+    let answer = tokio::time::timeout(PROBE_TIMEOUT, transport(target)?.oneshot(request)).await;
     let answer =
         match answer.with_context(|| format!("no answer from {url} in {PROBE_TIMEOUT:?}"))? {
             Err(error) if error.to_string().contains(WANTS_CERTIFICATE) => return Ok(()),
@@ -58,9 +57,9 @@ pub async fn ask(url: &str, asked: ProbeTarget) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn transport(asked: ProbeTarget) -> anyhow::Result<HttpTransport> {
+fn transport(target: ProbeTarget) -> anyhow::Result<HttpTransport> {
     let mut settings = HttpClientSettings::new(PROBE_TIMEOUT, MAX_RESPONSE_BYTES);
-    settings.verifies_certificate = asked == ProbeTarget::Other;
+    settings.verifies_certificate = target == ProbeTarget::Other;
     Ok(settings.transport()?)
 }
 
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_service_that_says_nothing_is_not_waited_for() {
+    async fn a_silent_service_fails_the_probe_in_time() {
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = readiness_url(silent.local_addr().expect("an address"), false);
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! The listening side: accepts connections within their limits, and ends them on a drain.
+//! The listening side: accepts connections within their limits and closes them after a drain.
 
 mod connection;
 mod connection_slots;
@@ -25,32 +25,32 @@ use crate::http::PeerInfo;
 use crate::shutdown::ShutdownSignal;
 use crate::telemetry::{CloseReason, ServiceMetrics};
 
-/// How long answers may still be on their way to clients after a drain.
+/// Time for the last responses to reach their clients after a drain.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the server waits when the system gives it no connection: some will have ended by then.
+/// Delay after a failed accept; by then, other connections may have closed.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// How often the log tells that no connection can be accepted.
+/// Minimum time between two log lines about failed accepts.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long the server waits for a connection that the system has made and it has not accepted yet.
+/// Time to wait for each connection in the listen backlog.
 const BACKLOG_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// Connections that are accepted at most once a drain is over.
+/// Maximum number of connections that are accepted from the backlog after a drain.
 const MAX_BACKLOG: usize = 4096;
 
-/// What the server needs.
+/// The dependencies of the server.
 pub struct ServerDeps {
     /// The routes.
     pub router: Router,
     /// TLS; `None` for plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
-    /// Going down.
+    /// The shutdown signal.
     pub shutdown: ShutdownSignal,
     /// The metrics.
     pub metrics: ServiceMetrics,
-    /// Proxies whose word about the address of a client counts.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Arc<[IpNetwork]>,
 }
 
@@ -61,14 +61,14 @@ pub struct HttpServer {
     shutdown: ShutdownSignal,
     metrics: ServiceMetrics,
     tasks: TaskTracker,
-    /// Connections finish the request under way, and close.
+    /// Connections finish the request in flight and close.
     closing: CancellationToken,
-    /// Connections end at once.
+    /// Connections close at once.
     abort: CancellationToken,
 }
 
 impl HttpServer {
-    /// A server within these limits, or narrower ones if the open files of the process demand it.
+    /// A server with these limits, or fewer connections if the limit on open files requires it.
     pub fn new(deps: ServerDeps, mut limits: ConnectionLimits) -> Self {
         let ServerDeps { router, tls, shutdown, metrics, trusted_proxies } = deps;
         limits.connections = open_files::connections_that_fit(limits.connections);
@@ -92,22 +92,22 @@ impl HttpServer {
         }
     }
 
-    /// Serves on `listener` until a drain has begun and ended.
+    /// Serves on `listener` until a drain has ended.
     ///
     /// # Errors
     /// If the listener cannot be used.
     pub async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
         listener.set_nonblocking(true).context("cannot use the listener")?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        // The listener stays open during a drain, so that /readyz can say what is going on and late
-        // clients get an answer.
+        // The listener stays open during a drain, so that /readyz answers and late clients get a
+        // response.
         let drained = async {
             self.shutdown.draining().await;
             self.shutdown.finished(CLOSE_TIMEOUT).await;
         };
         tokio::select! {
             () = self.accept_all(&listener) => {}
-            () = self.handler.keep_tls() => {}
+            () = self.handler.watch_tls() => {}
             () = drained => {}
         }
         self.closing.cancel();
@@ -116,7 +116,7 @@ impl HttpServer {
         self.tasks.close();
         if timeout(CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
             self.abort.cancel();
-            // What they had begun has to be on record before the audit is closed.
+            // The aborted requests must be recorded before the audit log closes.
             let _ = timeout(CLOSE_TIMEOUT, self.tasks.wait()).await;
         }
         Ok(())
@@ -127,11 +127,11 @@ impl HttpServer {
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => self.spawn(stream, address),
-                Err(error) if is_of_client(&error) => {}
+                Err(error) if is_client_error(&error) => {}
                 Err(error) => {
                     if logged.is_none_or(|at| at.elapsed() > LOG_INTERVAL) {
                         logged = Some(Instant::now());
-                        tracing::error!(%error, "no connection can be accepted");
+                        tracing::error!(%error, "cannot accept connections");
                     }
                     sleep(ACCEPT_RETRY_DELAY).await;
                 }
@@ -139,12 +139,12 @@ impl HttpServer {
         }
     }
 
-    /// Accepts connections that the system has made already. It would reset them with the listener.
+    /// Accepts the connections in the backlog, which the system would reset with the listener.
     async fn accept_backlog(&self, listener: &tokio::net::TcpListener) {
         for _ in 0..MAX_BACKLOG {
             match timeout(BACKLOG_TIMEOUT, listener.accept()).await {
                 Ok(Ok((stream, address))) => self.spawn(stream, address),
-                Ok(Err(error)) if is_of_client(&error) => {}
+                Ok(Err(error)) if is_client_error(&error) => {}
                 Ok(Err(_)) | Err(_) => return,
             }
         }
@@ -155,7 +155,7 @@ impl HttpServer {
             self.metrics.connection_ended(CloseReason::Refused);
             return;
         };
-        // Answers leave as one piece each, so holding one back gains nothing.
+        // Each response is written as a whole, so Nagle's algorithm would only delay it.
         let _ = stream.set_nodelay(true);
         let (handler, abort) = (Arc::clone(&self.handler), self.abort.clone());
         let closing = self.closing.clone();
@@ -169,8 +169,8 @@ impl HttpServer {
     }
 }
 
-/// Whether the client was gone before it was accepted, which says nothing about the listener.
-fn is_of_client(error: &std::io::Error) -> bool {
+/// Whether the client was gone before the accept, so that the listener is not at fault.
+fn is_client_error(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

@@ -1,4 +1,4 @@
-//! Where spans go, as the configuration wants it: to a collector, by OTLP over HTTP.
+//! Exports spans to the configured collector, by OTLP over HTTP.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,19 +17,19 @@ use crate::config::TracingConfig;
 use crate::genesys::{HttpClientSettings, HttpTransport};
 use crate::telemetry::SpanExport;
 
-/// Time for one batch.
+/// Timeout for one batch.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time to connect to the collector.
+/// Timeout for a connection to the collector.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Largest answer of a collector that is read.
+/// Largest response of a collector that is read.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// Where a collector takes spans, behind its base URL.
+/// The path for spans, below the base URL of a collector.
 const PATH: &str = "/v1/traces";
 
-/// The export of spans, if there is to be one. Needs a runtime.
+/// The configured export of spans, if any. Needs a tokio runtime.
 pub(super) fn export(settings: &TracingConfig) -> anyhow::Result<Option<SpanExport>> {
     if settings.endpoint.is_none() {
         return Ok(None);
@@ -39,7 +39,7 @@ pub(super) fn export(settings: &TracingConfig) -> anyhow::Result<Option<SpanExpo
     span_export(settings, transport)
 }
 
-/// The export of spans over this transport, if there is to be one. Needs a runtime.
+/// The configured export of spans over this transport, if any. Needs a tokio runtime.
 ///
 /// # Errors
 /// If the collector's URL cannot be used.
@@ -64,7 +64,7 @@ pub fn span_export(
     Ok(Some(SpanExport::new(exporter, settings.service_name.clone(), settings.keep_one_in)))
 }
 
-/// Reaches the collector. The SDK sends from a thread without a runtime, so the exchange is made on ours.
+/// Sends batches to the collector. The SDK calls it from a thread without a runtime, so it uses ours.
 struct CollectorClient {
     transport: HttpTransport,
     runtime: Handle,
@@ -72,7 +72,7 @@ struct CollectorClient {
 
 impl std::fmt::Debug for CollectorClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Collector")
+        f.write_str("CollectorClient")
     }
 }
 
@@ -88,7 +88,7 @@ impl HttpClient for CollectorClient {
         Self: 'sending,
     {
         let transport = self.transport.clone();
-        // The clock of a runtime is there for tasks on it alone.
+        // `timeout` works only on a task of the runtime.
         let exchange = async move { timeout(BATCH_TIMEOUT, transport.exchange(request)).await };
         let sent = self.runtime.spawn(exchange);
         Box::pin(async { Ok(sent.await???) })

@@ -1,18 +1,19 @@
-//! TLS of the listening side: which certificate it shows, whom it lets in, and how both change
-//! without a restart.
+//! TLS of the listening side, with reload of the certificates.
 //!
-//! Files are taken anew when they change. If they cannot be used, or not at this time while those
-//! from before can, the old state stays, and the log, `/readyz?verbose` and the metrics say so.
+//! The service reloads the files when they change. If they are invalid, the old ones stay in use, and
+//! the log, `/readyz?verbose` and the metrics show the error. The same applies to a new certificate
+//! outside its validity period, while the old one is valid.
 
 mod client_certificate;
 mod server_config;
 mod x509;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
@@ -26,48 +27,47 @@ use crate::config::{self, ClientCertificates};
 use crate::http::{CertificateSubject, HealthCheck};
 use crate::telemetry::ServiceMetrics;
 
-/// After which time files that could not be taken are tried again: a certificate may have been put
-/// there a little before its time.
+/// Time after which rejected files are tried again: the validity of a new certificate may begin soon.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why files are taken.
+/// Why the files are loaded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ReloadReason {
     /// They may have changed since they were read at the start.
     Start,
     /// They have changed.
     Changed,
-    /// They could not be taken when they had changed.
-    Again,
-    /// An operator asked for it.
-    Asked,
+    /// They were rejected before.
+    Retry,
+    /// An operator requested it.
+    Requested,
 }
 
-/// The certificate in use, and who may come in.
+/// The certificate in use, and the authorities for client certificates.
 pub struct ServerTls {
     settings: config::TlsConfig,
     state: Mutex<TlsState>,
-    /// Says that the files were taken.
+    /// Signals each reload.
     reloads: watch::Sender<()>,
-    /// Told when the files are to be read at once.
+    /// Notified when the files should be read at once.
     reload: Notify,
 }
 
 struct TlsState {
     material: Arc<TlsMaterial>,
-    /// Why the files as they are now could not be taken.
+    /// Why the files as they are now were rejected.
     fault: Option<String>,
 }
 
 impl ServerTls {
-    /// Reads the files.
+    /// Loads the files.
     ///
     /// # Errors
-    /// If they cannot be used.
+    /// If they are invalid.
     pub fn load(settings: &config::TlsConfig) -> anyhow::Result<Self> {
-        let material = loaded(settings).context("cannot use the files of server.tls")?;
+        let material = load_material(settings).context("cannot use the files of server.tls")?;
         if let Some(fault) = material.term.fault(clock::now()) {
-            tracing::warn!("the certificate of server.tls is {fault}: callers will refuse it");
+            tracing::warn!("the certificate of server.tls is {fault}: clients will refuse it");
         }
         let state = TlsState { material: Arc::new(material), fault: None };
         Ok(Self {
@@ -78,93 +78,88 @@ impl ServerTls {
         })
     }
 
-    /// Makes the handshake of one connection.
+    /// The acceptor for the handshake of one connection.
     pub fn acceptor(&self) -> TlsAcceptor {
-        Arc::clone(&self.lock().material.server).into()
+        Arc::clone(&self.state.lock().material.server).into()
     }
 
-    /// Takes the files anew whenever they change, for ever.
+    /// Reloads the files whenever they change. Never returns.
     pub async fn watch_files(&self, metrics: &ServiceMetrics) {
-        metrics.certificate_expires(self.lock().material.term.expires.unix_timestamp());
+        metrics.certificate_expires(self.state.lock().material.term.expires.unix_timestamp());
         let mut watched = FileWatcher::new(files(&self.settings));
-        self.take(metrics, ReloadReason::Start);
+        self.apply(metrics, ReloadReason::Start);
         loop {
-            let has_fault = self.lock().fault.is_some();
+            let has_fault = self.state.lock().fault.is_some();
             let cause = tokio::select! {
                 () = watched.changed() => ReloadReason::Changed,
-                () = self.reload.notified() => ReloadReason::Asked,
-                () = tokio::time::sleep(RETRY_INTERVAL), if has_fault => ReloadReason::Again,
+                () = self.reload.notified() => ReloadReason::Requested,
+                () = tokio::time::sleep(RETRY_INTERVAL), if has_fault => ReloadReason::Retry,
             };
-            if cause == ReloadReason::Asked {
+            if cause == ReloadReason::Requested {
                 watched = FileWatcher::new(files(&self.settings));
             }
-            self.take(metrics, cause);
+            self.apply(metrics, cause);
         }
     }
 
-    fn take(&self, metrics: &ServiceMetrics, cause: ReloadReason) {
-        match self.load_anew() {
+    fn apply(&self, metrics: &ServiceMetrics, cause: ReloadReason) {
+        match self.load_replacement() {
             Ok(material) => {
                 let expires = material.term.expires;
                 metrics.certificate_expires(expires.unix_timestamp());
-                *self.lock() = TlsState { material: Arc::new(material), fault: None };
+                *self.state.lock() = TlsState { material: Arc::new(material), fault: None };
                 self.reloads.send_replace(());
                 if cause != ReloadReason::Start {
                     metrics.tls_reloaded(true);
-                    tracing::info!(expires = %when(expires), "the files of server.tls were taken");
+                    tracing::info!(expires = %when(expires), "the files of server.tls were reloaded");
                 }
             }
             Err(error) => {
                 let fault = format!("{error:#}");
-                if cause != ReloadReason::Again {
+                if cause != ReloadReason::Retry {
                     metrics.tls_reloaded(false);
                     tracing::error!(
                         error = fault,
-                        "the files of server.tls cannot be used as they are now; those from before \
-                         stay in use"
+                        "the files of server.tls are invalid; the previous ones stay in use"
                     );
                 }
-                self.lock().fault = Some(fault);
+                self.state.lock().fault = Some(fault);
             }
         }
     }
 
-    /// The files as they are now, unless what they hold is not good today and what is in use is.
-    fn load_anew(&self) -> anyhow::Result<TlsMaterial> {
-        let (material, now) = (loaded(&self.settings)?, clock::now());
+    /// Loads the files, unless their certificate is outside its validity period and the current one is not.
+    fn load_replacement(&self) -> anyhow::Result<TlsMaterial> {
+        let (material, now) = (load_material(&self.settings)?, clock::now());
         if let Some(fault) = material.term.fault(now)
-            && self.lock().material.term.fault(now).is_none()
+            && self.state.lock().material.term.fault(now).is_none()
         {
             bail!("the certificate in {} is {fault}", self.settings.certificate.display());
         }
         Ok(material)
     }
 
-    /// Has the files read at once, also if they have not changed.
+    /// Reloads the files at once, changed or not.
     pub fn reload(&self) {
         self.reload.notify_one();
     }
 
-    /// How it stands with the files and the certificate.
+    /// The health check of the files and the certificate.
     pub fn check(&self) -> HealthCheck {
-        let state = self.lock();
+        let state = self.state.lock();
         let term = state.material.term;
-        let bad = term.fault(clock::now());
-        let ok = bad.is_none() && state.fault.is_none();
-        let told = bad.unwrap_or_else(|| format!("good until {}", when(term.expires)));
-        let mut detail = format!("certificate {told}");
+        let invalid = term.fault(clock::now());
+        let ok = invalid.is_none() && state.fault.is_none();
+        let validity = invalid.unwrap_or_else(|| format!("valid until {}", when(term.expires)));
+        let mut detail = format!("certificate {validity}");
         if let Some(fault) = &state.fault {
-            detail = format!("{detail}; the files have changed since and cannot be used: {fault}");
+            detail = format!("{detail}; the files have changed and are invalid: {fault}");
         }
         HealthCheck { name: "tls", ok, detail }
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, TlsState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-fn loaded(settings: &config::TlsConfig) -> anyhow::Result<TlsMaterial> {
+fn load_material(settings: &config::TlsConfig) -> anyhow::Result<TlsMaterial> {
     check_regular(&files(settings))?;
     TlsMaterial::load(settings)
 }

@@ -1,4 +1,4 @@
-//! The upstream side of the service: transport, stacks, token cache and client, put together.
+//! Builds the upstream side of the service: transport, stacks, token cache and client.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::genesys::{
 use crate::policy::{Backoff, BudgetSettings, PriorityCeilings};
 use crate::ports::MetricsRecorder;
 
-/// What the upstream side is made of.
+/// The parts of the upstream side.
 pub struct UpstreamParts {
     pub transport: HttpTransport,
     pub jitter: JitterSource,
@@ -23,7 +23,7 @@ pub struct UpstreamParts {
     pub stop: CancellationToken,
 }
 
-/// The upstream side: the client, and what stands behind it.
+/// The upstream side: the client and the parts behind it.
 pub struct UpstreamSide {
     pub client: Arc<GenesysClient>,
     pub tokens: TokenCache,
@@ -33,7 +33,7 @@ pub struct UpstreamSide {
 }
 
 impl UpstreamSide {
-    /// Connects, and starts to fetch a token.
+    /// Builds the upstream side and starts to fetch a token.
     pub fn connect(
         config: &Config,
         credentials: &config::OauthCredentials,
@@ -132,7 +132,7 @@ fn upstream_paths(route: &UpstreamRoute) -> RoutePaths {
     }
 }
 
-/// Waits between tries, of calls and of writes alike.
+/// The delays between attempts, for calls and for writes.
 pub fn backoff(config: &Config) -> Backoff {
     Backoff::new(config.genesys.backoff_base, config.genesys.backoff_cap)
 }

@@ -1,4 +1,4 @@
-//! The transport to upstream, as configured.
+//! Builds the transport to upstream.
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
@@ -7,10 +7,10 @@ use super::tls::certificates;
 use crate::config::{self, Config};
 use crate::genesys::{HttpClientSettings, HttpTransport};
 
-/// Reaches upstream as configured.
+/// The configured transport to upstream.
 ///
 /// # Errors
-/// If TLS cannot be set up, or the file of authorities cannot be used.
+/// If TLS cannot be set up, or `genesys.ca_file` or `genesys.proxy` is invalid.
 pub fn transport(config: &Config) -> anyhow::Result<HttpTransport> {
     let genesys = &config.genesys;
     let body_limit = genesys.max_response_bytes.as_usize();

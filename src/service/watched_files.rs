@@ -1,11 +1,11 @@
-//! The files that are read again when they change, or when an operator asks for it.
+//! The files that the service reloads when they change or on SIGHUP.
 
 use std::sync::Arc;
 
 use super::clients_file::ClientSource;
 use super::tls::ServerTls;
 
-/// The files of a running service. Cheap to clone.
+/// The watched files of a running service. Cheap to clone.
 #[derive(Clone)]
 pub struct WatchedFiles {
     pub(super) client_registry: ClientSource,
@@ -13,8 +13,7 @@ pub struct WatchedFiles {
 }
 
 impl WatchedFiles {
-    /// Has all of them read again at once, also those that have not changed. Gives back the settings
-    /// that name them.
+    /// Reloads all files at once, changed or not. Returns the settings that name them.
     pub fn reload(&self) -> Vec<&'static str> {
         let client_registry = self.client_registry.reload().then_some("auth.clients_file");
         let tls = self.tls.as_ref().map(|tls| {

@@ -67,7 +67,7 @@ async fn an_open_reachable_address_needs_an_explicit_setting() {
     assert_eq!(once(&["check-config"], &meant).await.code, 0);
     let serve = Process::start(&["serve"], &meant);
     let log = serve.wrote("\"serving\"").await;
-    assert!(log.contains("whoever reaches this address can read and write"), "{log}");
+    assert!(log.contains("any program that reaches this address can read and write"), "{log}");
 }
 
 #[tokio::test]

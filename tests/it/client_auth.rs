@@ -187,12 +187,12 @@ async fn an_invalid_file_is_reported_until_it_is_fixed() {
     tokio::time::sleep(ms(2500)).await;
     ask("/metrics", "one").await.assert_status(200);
     assert!(ask("/readyz?verbose", "one").await.text.contains("cannot be read"));
-    let complaints = app.logs.text().matches("the callers from before still count").count();
+    let complaints = app.logs.text().matches("the previous clients stay in force").count();
     assert_eq!(complaints, 5, "one for each state of the file");
     std::fs::write(&file, client("crm", "two", "requests_per_minute = 10")).expect("written");
     tokio::time::sleep(ms(2500)).await;
     ask("/metrics", "one").await.assert_status(401);
-    assert!(ask("/readyz?verbose", "two").await.text.contains("auth.clients_file: ok: 1 callers"));
+    assert!(ask("/readyz?verbose", "two").await.text.contains("auth.clients_file: ok: 1 clients"));
     assert!(ask("/metrics", "two").await.text.contains("clients_file_rejected 0"));
     // 9 s have passed since the one request that was made: the next is due after 6.
     ask("/v1/nothing", "two").await.assert_status(404);
@@ -228,7 +228,7 @@ async fn a_half_written_clients_file_is_not_loaded() {
         tokio::time::sleep(ms(1_000)).await;
         assert_eq!((ask("crm").await, ask("ivr").await), (200, 200));
     }
-    assert!(!app.logs.text().contains("the callers"), "nothing is taken, nor complained of");
+    assert!(!app.logs.text().contains("clients file"), "nothing is taken, nor complained of");
     std::fs::write(&file, format!("{crm}{ivr}")).expect("written");
     tokio::time::sleep(ms(2_000)).await;
     assert_eq!((ask("crm").await, ask("ivr").await), (200, 200));

@@ -403,7 +403,11 @@ async fn the_key_of_the_examples_is_refused_in_front_of_the_platform() {
         for command in ["check-config", "serve"] {
             let ended = once(&[command], &env(platform)).await;
             assert_eq!(ended.code, 1, "{ended:?}");
-            assert!(ended.err.contains("client `demo` has the key `demo-key`"), "{}", ended.err);
+            assert!(
+                ended.err.contains("client `demo` has the public key `demo-key`"),
+                "{}",
+                ended.err
+            );
             assert!(ended.err.contains("new-key demo"), "{}", ended.err);
         }
     }
@@ -440,6 +444,6 @@ async fn an_open_service_on_a_reachable_address_is_warned_of() {
     ] {
         let process =
             Process::start(&["serve"], &[CREDENTIALS.as_slice(), &[(name, value)]].concat());
-        process.wrote("no caller is configured: whoever gets through").await;
+        process.wrote("no client is configured: any program that reaches").await;
     }
 }

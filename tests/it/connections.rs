@@ -314,7 +314,7 @@ async fn without_free_files_the_server_accepts_again_later() {
     };
     limited(files - 3);
     let mut newcomer = connect(&demo, "127.0.0.1").await;
-    demo.process.wrote("no connection can be accepted").await;
+    demo.process.wrote("cannot accept connections").await;
     assert!(says(&mut idle, LIVEZ).await.starts_with("HTTP/1.1 200"), "an open one is served");
     limited(files + 500);
     assert!(says(&mut newcomer, LIVEZ).await.starts_with("HTTP/1.1 200"));

@@ -223,11 +223,11 @@ async fn sighup_reloads_the_clients_at_once() {
     let demo = Process::demo(&[], &env).await;
     // A file that has not changed is read again only if somebody asks for it.
     demo.process.signal("HUP");
-    let log = demo.process.wrote(r#""message":"the callers were read anew","callers":2"#).await;
+    let log = demo.process.wrote(r#""message":"clients file reloaded","callers":2"#).await;
     assert!(log.contains("SIGHUP: reloading auth.clients_file"), "{log}");
     std::fs::write(&file, "[[auth.clients]]\nname = 1\n").expect("written");
     demo.process.signal("HUP");
-    demo.process.wrote("the callers from before still count").await;
+    demo.process.wrote("the previous clients stay in force").await;
 }
 
 #[tokio::test]

@@ -307,7 +307,7 @@ async fn certificates_change_under_load_and_no_caller_is_refused() {
     std::fs::write(gateway.folder.path().join("tls.key"), other.key).expect("writable");
     let told = until("the fault is told", async || {
         let told = gateway.text("/readyz?verbose").await;
-        told.contains("do not go together").then_some(told)
+        told.contains("do not match").then_some(told)
     })
     .await;
     assert!(told.starts_with("ready"), "{told}");
@@ -317,7 +317,7 @@ async fn certificates_change_under_load_and_no_caller_is_refused() {
         caller.await.expect("nobody was refused");
     }
     assert!(served.load(Ordering::Relaxed) > 50, "{served:?}");
-    let log = gateway.demo.process.wrote("those from before stay in use").await;
+    let log = gateway.demo.process.wrote("the previous ones stay in use").await;
     assert!(!log.contains("PRIVATE"), "{log}");
     let metrics = gateway.text("/metrics").await;
     for line in
@@ -411,7 +411,7 @@ async fn a_connection_is_known_until_its_certificate_expires() {
 async fn an_invalid_certificate_does_not_replace_a_valid_one() {
     let gateway = Secured::start(&[]).await;
     let good = gateway.shown().await;
-    for (hours, told) in [((-48, -24), "expired on"), ((24, 48), "not good before")] {
+    for (hours, told) in [((-48, -24), "expired on"), ((24, 48), "not valid before")] {
         gateway.authority.server_between(hours.0, hours.1).put_into(gateway.folder.path());
         until("the fault is told", async || {
             gateway.text("/readyz?verbose").await.contains(told).then_some(())
@@ -422,7 +422,7 @@ async fn an_invalid_certificate_does_not_replace_a_valid_one() {
     gateway.authority.server_between(-1, 1).put_into(gateway.folder.path());
     until("the good one is shown", async || (gateway.shown().await != good).then_some(())).await;
     let checks = gateway.text("/readyz?verbose").await;
-    assert!(checks.contains("tls: ok: certificate good until"), "{checks}");
+    assert!(checks.contains("tls: ok: certificate valid until"), "{checks}");
 }
 
 #[tokio::test]
@@ -437,14 +437,14 @@ async fn a_start_with_an_invalid_certificate_waits_for_the_next() {
     demo.process.wrote("the certificate of server.tls is expired on").await;
     // Another one that is over is no worse than the one in use.
     authority.server_between(-24, -12).put_into(folder.path());
-    demo.process.wrote("the files of server.tls were taken").await;
+    demo.process.wrote("the files of server.tls were reloaded").await;
 }
 
 #[tokio::test]
 async fn sighup_takes_the_files_also_if_they_have_not_changed() {
     let secured = Secured::start(&[]).await;
     secured.demo.process.signal("HUP");
-    let log = secured.demo.process.wrote("the files of server.tls were taken").await;
+    let log = secured.demo.process.wrote("the files of server.tls were reloaded").await;
     assert!(log.contains("SIGHUP: reloading server.tls"), "{log}");
     assert_eq!(secured.status_for(None).await, Some(200));
     assert!(secured.text("/metrics").await.contains("_tls_certificate_expiry_seconds "));

@@ -1,4 +1,4 @@
-//! Lists of clients: that of the configuration, and that of `auth.clients_file`.
+//! The clients of the configuration and those of `auth.clients_file`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,10 +13,10 @@ use super::entry::{self, ClientEntry};
 use crate::config::layers::without_quotes;
 use crate::domain::ClientName;
 
-/// Largest file of clients that is read: thousands of them.
+/// Largest clients file that is read; it has room for thousands of clients.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Everything that is wrong with a file of clients.
+/// All problems of a clients file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientsFileError {
     file: String,
@@ -31,13 +31,13 @@ impl fmt::Display for ClientsFileError {
 
 impl std::error::Error for ClientsFileError {}
 
-/// The content of a file of clients.
+/// The content of a clients file.
 ///
 /// # Errors
-/// If it cannot be read, or is too long for one.
+/// If it cannot be read, or is too long.
 pub fn read_clients(path: &Path) -> Result<String, ClientsFileError> {
     let mut text = String::new();
-    // To open a pipe may take for ever.
+    // Opening a pipe can block forever.
     let regular = std::fs::metadata(path).and_then(|found| {
         if found.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
     });
@@ -53,11 +53,11 @@ pub fn read_clients(path: &Path) -> Result<String, ClientsFileError> {
 }
 
 impl ClientsFileError {
-    /// One of the clients has a key that everybody knows.
+    /// A client has the public key of the examples.
     pub fn public_key(path: Option<&Path>, client: &ClientName, key: &str) -> Self {
         let mistake = format!(
-            "client `{client}` has the key `{key}` of the examples, which everybody knows, and \
-             genesys.api_url is that of no simulator; make a key of its own with `attribute-gateway \
+            "client `{client}` has the public key `{key}` of the examples, which is accepted only in \
+             front of a simulator (genesys.api_url); create another key with `attribute-gateway \
              new-key {client}`"
         );
         match path {
@@ -66,10 +66,10 @@ impl ClientsFileError {
         }
     }
 
-    /// A file that named clients names none any more, although the configuration has some.
+    /// The file has lost all its clients.
     pub fn emptied(path: &Path) -> Self {
-        let mistake = "names no client, and named some before; to take out the last of them, start \
-                       without auth.clients_file";
+        let mistake = "names no client any more; to remove the last one, restart without \
+                       auth.clients_file";
         Self::new(path, vec![mistake.to_owned()])
     }
 
@@ -80,22 +80,22 @@ impl ClientsFileError {
 }
 
 impl AuthConfig {
-    /// Every client: those of the configuration, and those of the file, which is read now.
+    /// All clients: those of the configuration, and those of the file, which is read now.
     ///
     /// # Errors
-    /// With everything that is wrong with the file, alone or beside the configuration.
-    pub fn callers(&self) -> Result<Vec<ClientEntry>, ClientsFileError> {
+    /// With all problems of the file, including conflicts with the configuration.
+    pub fn all_clients(&self) -> Result<Vec<ClientEntry>, ClientsFileError> {
         match &self.clients_file {
             None => Ok(self.clients.clone()),
-            Some(path) => self.callers_with(path, &read_clients(path)?),
+            Some(path) => self.all_clients_with(path, &read_clients(path)?),
         }
     }
 
-    /// The same, with this text as the content of the file.
+    /// The same, with `text` as the content of the file.
     ///
     /// # Errors
-    /// As for [`AuthConfig::callers`].
-    pub fn callers_with(
+    /// As for [`AuthConfig::all_clients`].
+    pub fn all_clients_with(
         &self,
         path: &Path,
         text: &str,
@@ -105,14 +105,14 @@ impl AuthConfig {
         let all: Vec<_> = self.clients.iter().cloned().chain(found).collect();
         check_unique(&all, &mut mistakes);
         if all.is_empty() && mistakes.is_empty() {
-            // An emptied file must not shut everybody out, and must not let everybody in.
+            // An emptied file must neither lock all clients out nor let every program in.
             mistakes.push("names no client".to_owned());
         }
         if mistakes.is_empty() { Ok(all) } else { Err(ClientsFileError::new(path, mistakes)) }
     }
 }
 
-/// The clients of a file with `[[auth.clients]]` and nothing else.
+/// The clients of a file that holds only `[[auth.clients]]`.
 fn of_file(text: &str, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
     let mut table = match ::config::File::from_str(text, FileFormat::Toml).collect() {
         Ok(table) => table,
@@ -138,7 +138,7 @@ fn of_file(text: &str, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
     unknown.sort();
     for key in unknown {
         let key = key.replace(char::is_control, "?");
-        mistakes.push(format!("`{key}` has no place here, only [[auth.clients]] has"));
+        mistakes.push(format!("`{key}` is not allowed here, only [[auth.clients]] is"));
     }
     clients.map_or_else(Vec::new, |clients| list(clients, mistakes))
 }
@@ -164,24 +164,24 @@ fn list(clients: Value, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
         };
         match table {
             Some(table) => found.extend(entry::read(index + 1, table, mistakes)),
-            None => mistakes.push(format!("the client at place {} is no table", index + 1)),
+            None => mistakes.push(format!("client number {} is not a table", index + 1)),
         }
     }
     found
 }
 
-/// Whoever a credential belongs to has to be one. A certificate that goes with keys is told apart by
-/// those: the same one may stand with each of several clients.
+/// Each credential must identify one client. Clients with keys may share a certificate, because
+/// their keys identify them.
 fn check_unique(all: &[ClientEntry], mistakes: &mut Vec<String>) {
     let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
     let (mut subjects, mut alone) = (BTreeSet::new(), BTreeSet::new());
     for ClientEntry { client, keys: own, certificate } in all {
         let name = &client.name;
         if !names.insert(name) {
-            mistakes.push(format!("client `{name}` stands more than once"));
+            mistakes.push(format!("client `{name}` is defined more than once"));
         }
         if own.iter().any(|key| !keys.insert(key.to_hex())) {
-            mistakes.push(format!("client `{name}`: `key_sha256` has a key that stands before"));
+            mistakes.push(format!("client `{name}`: `key_sha256` has a key of an earlier client"));
         }
         let Some(subject) = certificate else { continue };
         let is_new = subjects.insert(subject);

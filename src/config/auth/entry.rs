@@ -1,4 +1,4 @@
-//! One client, as a table of the configuration spells it.
+//! One client entry of the configuration.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -23,32 +23,32 @@ const KEYS: [&str; 10] = [
     "share",
 ];
 
-/// Largest weight: more would leave the others nothing.
+/// Largest weight: a larger one would leave almost nothing to other clients.
 const MAX_SHARE: u32 = 1000;
 
-/// A client, and how it is known. `Debug` shows no key.
+/// A client and its credentials. `Debug` shows no key.
 #[derive(Clone, Debug)]
 pub struct ClientEntry {
     /// The client.
     pub client: Client,
     /// Digests of its keys: more than one while a new key replaces an old one.
     pub keys: Vec<KeyDigest>,
-    /// Subject of its certificate, shown in place of a key or, where there are keys, with one of them.
+    /// Subject of its certificate. If there are keys too, a request needs both.
     pub certificate: Option<String>,
 }
 
-/// Reads the entry at this place of the list, counted from 1. `None` if its name cannot be used.
+/// Reads the entry at this position of the list, counted from 1. `None` if its name is invalid.
 pub(super) fn read(
-    place: usize,
+    position: usize,
     table: Map<String, Value>,
     mistakes: &mut Vec<String>,
 ) -> Option<ClientEntry> {
     let name = table.get("name").and_then(text).map(str::parse::<ClientName>);
-    let who = match &name {
+    let label = match &name {
         Some(Ok(name)) => format!("client `{name}`"),
-        _ => format!("the client at place {place}"),
+        _ => format!("client number {position}"),
     };
-    let mut entry = RawClientEntry { who, table, mistakes };
+    let mut entry = RawClientEntry { label, table, mistakes };
     let name = match name {
         Some(Ok(name)) => Some(name),
         Some(Err(invalid)) => {
@@ -56,7 +56,7 @@ pub(super) fn read(
             None
         }
         None => {
-            entry.mistake("name", "is missing, or no text");
+            entry.mistake("name", "is missing or not a text");
             None
         }
     };
@@ -76,17 +76,17 @@ pub(super) fn read(
 }
 
 struct RawClientEntry<'a> {
-    who: String,
+    label: String,
     table: Map<String, Value>,
     mistakes: &'a mut Vec<String>,
 }
 
 impl RawClientEntry<'_> {
     fn mistake(&mut self, key: &str, what: &str) {
-        self.mistakes.push(format!("{}: `{key}` {what}", self.who));
+        self.mistakes.push(format!("{}: `{key}` {what}", self.label));
     }
 
-    /// An unknown key would be a right that is silently not limited.
+    /// Rejects unknown keys: a misspelt one would silently leave a right unlimited.
     fn check_names(&mut self) {
         let known = |name: &String| KEYS.contains(&name.as_str());
         let mut unknown: Vec<String> =
@@ -103,7 +103,7 @@ impl RawClientEntry<'_> {
     fn keys(&mut self) -> Vec<KeyDigest> {
         let texts = match self.table.get("key_sha256") {
             None => return Vec::new(),
-            // More than one, so that a client can change its key in its own time.
+            // More than one, so that a client can change its key when it is ready.
             Some(Value { kind: ValueKind::Array(items), .. }) => items.iter().map(text).collect(),
             Some(value) => text(value).map(|text| vec![text]),
         };
@@ -111,7 +111,7 @@ impl RawClientEntry<'_> {
         let keys: Option<Result<Vec<_>, _>> = texts.map(parsed);
         match keys {
             Some(Ok(keys)) if !keys.is_empty() => keys,
-            // The value is not told: it may be a key.
+            // The message leaves the value out, because it may be a key.
             Some(_) | None => {
                 self.mistake("key_sha256", &crate::domain::InvalidDigest.to_string());
                 Vec::new()
@@ -144,7 +144,7 @@ impl RawClientEntry<'_> {
         }
     }
 
-    /// A list of texts that are parsed; `None` if it is not there.
+    /// A list of parsed texts; `None` if it is absent.
     fn list<T: FromStr<Err: std::fmt::Display>>(&mut self, key: &str) -> Option<Vec<T>> {
         let Some(Value { kind: ValueKind::Array(items), .. }) = self.table.get(key) else {
             if self.table.contains_key(key) {
@@ -168,15 +168,15 @@ impl RawClientEntry<'_> {
         Some(parsed)
     }
 
-    fn number(&mut self, key: &str, most: u32) -> Option<NonZeroU32> {
+    fn number(&mut self, key: &str, max: u32) -> Option<NonZeroU32> {
         let value = self.table.get(key)?;
         let number = match value.kind {
             ValueKind::I64(number) => u32::try_from(number).ok(),
             _ => None,
         };
-        let number = number.filter(|number| *number <= most).and_then(NonZeroU32::new);
+        let number = number.filter(|number| *number <= max).and_then(NonZeroU32::new);
         if number.is_none() {
-            self.mistake(key, &format!("must be a whole number from 1 to {most}"));
+            self.mistake(key, &format!("must be a whole number from 1 to {max}"));
         }
         number
     }

@@ -1,4 +1,4 @@
-//! `[auth]`: who may call.
+//! `[auth]`: the clients and their rights.
 
 use super::*;
 use crate::domain::{AccessMode, KeyDigest, ParticipantSelector};
@@ -57,42 +57,46 @@ fn all_client_errors_are_reported_at_once_without_keys() {
     ];
     let (source, _directory) = file(&text.concat());
     let problems = problems(&source);
-    for told in [
+    for message in [
         "client `crm`: `alow` is an unknown key",
         "client `crm`: `allow` has ``: the pattern is empty",
         "client `crm`: `allow` must be a list of texts",
-        "client `crm` stands more than once",
+        "client `crm` is defined more than once",
         "client `crm`: `key_sha256` must be the SHA-256 of a key in 64 hexadecimal digits",
-        "the client at place 3: `name` is not a name of 1 to 64",
+        "client number 3: `name` is not a name of 1 to 64",
         "client `web`: `key_sha256` is missing, and there is no `certificate` either",
         "client `web`: `participants` has `a b`: not a UUID",
         "client `web`: `share` must be a whole number from 1 to 1000",
         "client `web`: `requests_per_minute` must be a whole number",
         "client `ivr`: `access` must be `read` or `write`",
-        "client `ivr`: `key_sha256` has a key that stands before",
+        "client `ivr`: `key_sha256` has a key of an earlier client",
         "client `bot`: `certificate` is that of another client, and one of the two has no key",
         "client `bot`: `deny` must be a list of texts",
         "client `tax`: `certificate` must be the subject of a certificate",
         "client `tax`: `share` must be a whole number from 1 to 1000",
         "client `fax`: `key_sha256` must be the SHA-256 of a key",
-        "the client at place 9: `name` is missing",
+        "client number 9: `name` is missing",
     ] {
         let found = problems.iter().any(|problem| {
-            problem.starts_with(&format!("auth.clients: {told}")) && problem.contains("(from file ")
+            problem.starts_with(&format!("auth.clients: {message}"))
+                && problem.contains("(from file ")
         });
-        assert!(found, "{told} in {problems:#?}");
+        assert!(found, "{message} in {problems:#?}");
     }
     assert_eq!(problems.len(), 18, "{problems:#?}");
 }
 
 #[test]
 fn clients_come_from_files_alone_and_match_the_mode() {
-    let told = only_problem(&env(&[("GATEWAY__AUTH__CLIENTS", "crm")]));
-    assert!(told.starts_with("auth.clients: must be tables"), "{told}");
+    let message = only_problem(&env(&[("GATEWAY__AUTH__CLIENTS", "crm")]));
+    assert!(message.starts_with("auth.clients: must be tables"), "{message}");
     assert!(only_problem(&env(&[("GATEWAY__AUTH__MODE", "open")])).starts_with("auth.mode: "));
     let both = [("GATEWAY__AUTH__MODE", "none"), ("GATEWAY__AUTH__CLIENTS_FILE", "/f")];
-    let told = only_problem(&env(&both));
-    assert!(told.starts_with("auth.mode: is \"none\" although clients are configured"), "{told}");
+    let message = only_problem(&env(&both));
+    assert!(
+        message.starts_with("auth.mode: is \"none\" although clients are configured"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -101,9 +105,9 @@ fn a_reachable_address_needs_clients_or_an_explicit_opt_out() {
         let config = config(&[&[("GATEWAY__SERVER__BIND", "0.0.0.0:1")], pairs].concat());
         config.auth.check_exposure(config.server.bind)
     };
-    let told = exposed(&[]).expect_err("exposed").to_string();
+    let message = exposed(&[]).expect_err("exposed").to_string();
     for cure in ["0.0.0.0:1", "new-key", "auth.mode", "127.0.0.1", "GATEWAY__AUTH__MODE=none"] {
-        assert!(told.contains(cure), "{cure} in {told}");
+        assert!(message.contains(cure), "{cure} in {message}");
     }
     assert!(exposed(&[("GATEWAY__SERVER__BIND", "[::]:1")]).is_err());
     assert_eq!(exposed(&[("GATEWAY__SERVER__BIND", "[::1]:1")]), Ok(()));
@@ -121,34 +125,34 @@ fn a_clients_file_holds_clients_alone_and_adds_to_the_config() {
     let auth = load(&source).expect("valid").config.auth;
     let names = |text: &str| {
         std::fs::write(&path, text).expect("written");
-        let all = auth.callers().map_err(|error| error.to_string())?;
+        let all = auth.all_clients().map_err(|error| error.to_string())?;
         Ok::<_, String>(all.iter().map(|one| one.client.name.to_string()).collect::<Vec<_>>())
     };
     let good = entry("ivr", &format!("key_sha256 = \"{}\"", digest('b')));
     assert_eq!(names(&good), Ok(vec!["crm".to_owned(), "ivr".to_owned()]));
     let crm = vec!["crm".to_owned()];
     assert_eq!([names(""), names("[auth]\n")], [Ok(crm.clone()), Ok(crm)]);
-    for (text, told) in [
-        ("[server]\nbind = \"1\"\n", "`server` has no place here"),
-        ("[auth]\nmode = \"none\"\n", "`auth.mode` has no place here"),
+    for (text, message) in [
+        ("[server]\nbind = \"1\"\n", "`server` is not allowed here"),
+        ("[auth]\nmode = \"none\"\n", "`auth.mode` is not allowed here"),
         ("hunter2 = ", "(auth.clients_file)"),
         ("[[auth.clients]]\nname = \"x\"\nkey_sha256 = \"hunter2\"\n", "64 hexadecimal digits"),
-        (&entry("crm", &format!("key_sha256 = \"{}\"", digest('c'))), "stands more than once"),
-        (&entry("web", &format!("key_sha256 = \"{}\"", digest('a'))), "a key that stands before"),
+        (&entry("crm", &format!("key_sha256 = \"{}\"", digest('c'))), "is defined more than once"),
+        (&entry("web", &format!("key_sha256 = \"{}\"", digest('a'))), "a key of an earlier client"),
     ] {
         let error = names(text).expect_err("refused");
-        assert!(error.contains(told) && error.contains("clients.toml"), "{told} in {error}");
+        assert!(error.contains(message) && error.contains("clients.toml"), "{message} in {error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
-    // Sound to its end, and far too long for a list of clients.
-    let told = names(&(good + &"#".repeat(4 * 1024 * 1024))).expect_err("too long");
-    assert!(told.contains("is longer than 4194304 bytes"), "{told}");
+    // Valid to its end, but too long for a list of clients.
+    let message = names(&(good + &"#".repeat(4 * 1024 * 1024))).expect_err("too long");
+    assert!(message.contains("is longer than 4194304 bytes"), "{message}");
     std::fs::remove_file(&path).expect("removed");
-    assert!(auth.callers().expect_err("gone").to_string().contains("cannot be read"));
-    // Alone, a file without clients would let nobody in, or everybody.
+    assert!(auth.all_clients().expect_err("gone").to_string().contains("cannot be read"));
+    // Without other clients, an empty file would let no client in, or every program.
     let alone = AuthConfig { clients: Vec::new(), ..auth };
     std::fs::write(&path, "").expect("written");
-    assert!(alone.callers().expect_err("empty").to_string().contains("names no client"));
+    assert!(alone.all_clients().expect_err("empty").to_string().contains("names no client"));
 }
 
 #[test]
@@ -164,14 +168,14 @@ fn keys_are_masked_wherever_the_configuration_is_shown() {
 }
 
 #[test]
-fn callers_with_keys_may_have_the_same_certificate() {
+fn clients_with_keys_may_have_the_same_certificate() {
     let one = |name: &str, key: char| {
         entry(name, &format!("key_sha256 = \"{}\"\ncertificate = \"CN=x\"", digest(key)))
     };
     let (source, _directory) = file(&[one("crm", 'a'), one("ivr", 'b')].concat());
-    assert_eq!(load(&source).expect("sound").config.auth.clients.len(), 2);
+    assert_eq!(load(&source).expect("valid").config.auth.clients.len(), 2);
     let alone = entry("bot", "certificate = \"CN=x\"");
     let (source, _directory) = file(&[alone, one("crm", 'a')].concat());
-    let told = "`crm`: `certificate` is that of another client, and one of the two has no key";
-    assert!(problems(&source)[0].contains(told));
+    let message = "`crm`: `certificate` is that of another client, and one of the two has no key";
+    assert!(problems(&source)[0].contains(message));
 }

@@ -1,4 +1,4 @@
-//! Nothing that can be written into a file or a variable makes loading panic.
+//! No content of a file or a variable makes loading panic.
 
 use proptest::prelude::*;
 

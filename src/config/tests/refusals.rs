@@ -1,8 +1,8 @@
-//! What is refused, and how the message names it.
+//! Invalid values and keys, and the messages about them.
 
 use super::*;
 
-/// Values that a key refuses when everything else is as in the defaults.
+/// Invalid values of a key, with the defaults for all others.
 const BAD_VALUES: &[(&str, &[&str])] = &[
     ("server.bind", &["localhost:80", "127.0.0.1", ":80", "1"]),
     ("server.deadline", &["0s", "61s", "5", "-1s", "soon", "99999999999999999999y"]),
@@ -115,7 +115,7 @@ fn a_value_of_the_wrong_kind_is_named_and_secrets_are_not_shown() {
 }
 
 #[test]
-fn headers_for_a_collector_need_one_to_whom_they_go_unread() {
+fn collector_headers_need_an_encrypted_endpoint() {
     let headers = ("GATEWAY__TRACING__HEADERS", "x-key=hunter2");
     let problem = only_problem(&env(&[headers]));
     assert!(problem.starts_with("tracing.headers: are set, but tracing.endpoint"), "{problem}");
@@ -175,7 +175,7 @@ fn unknown_variables_are_named_with_the_likely_setting() {
     assert!(problem.starts_with("simulator.client_secret_file: unknown key"), "{problem}");
     let problem = only_problem(&env(&[("GATEWAY__server__BIND", "127.0.0.1:1")]));
     assert!(problem.contains("server.bind: the variable must be in capitals"), "{problem}");
-    // With one underscore it is Kubernetes talking about a service of that name.
+    // With one underscore, Kubernetes describes a service of that name.
     let others = env(&[("GATEWAY_SERVICE_HOST", "10.0.0.1"), ("GENESYS_OTHER", "x")]);
     let ignored = ignored_variables(&others);
     assert!(ignored.len() == 1 && ignored[0].to_string().contains("GENESYS_OTHER"), "{ignored:?}");
@@ -185,7 +185,7 @@ fn unknown_variables_are_named_with_the_likely_setting() {
 const GENESYS_SECRET: &str = "GATEWAY__GENESYS__CLIENT_SECRET";
 
 #[test]
-fn tls_keys_that_do_not_go_together_are_named() {
+fn conflicting_tls_keys_are_named() {
     for (text, keys) in [
         ("certificate = \"a\"", vec!["server.tls.key"]),
         ("key = \"a\"", vec!["server.tls.certificate"]),
@@ -205,7 +205,7 @@ fn tls_keys_that_do_not_go_together_are_named() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let (mut source, _directory) =
         file("[server]\ndeadline = \"0s\"\nbnid = 1\n[verify]\nmax_reads = 0");
     source.env = env(&[("GATEWAY__LOG__FORMAT", "xml"), ("GATEWAY__GENESYS__ROUTE", "x")]).env;

@@ -1,4 +1,4 @@
-//! Credentials: where they come from, and where they never show.
+//! Credentials: their sources, and the places that must never show them.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn credentials_come_from_files() {
         let both = format!("genesys.client_secret: {variable} and {secret_file} are both set");
         assert!(problem.starts_with(&both), "{problem}");
     }
-    // Of different layers, the upper one wins as ever.
+    // A later layer still wins.
     let config =
         config(&[("GENESYS_CLIENT_SECRET", "x"), ("GATEWAY__GENESYS__CLIENT_SECRET_FILE", secret)]);
     assert_eq!(config.genesys.client_secret.expect("set").expose_secret(), SECRET);
@@ -45,7 +45,7 @@ fn a_secret_file_that_cannot_be_used_is_named() {
         assert!(problem.starts_with("genesys.client_secret: "), "{problem}");
         assert!(problem.ends_with("(from file named by GENESYS_CLIENT_SECRET_FILE)"), "{problem}");
     }
-    // The secret itself where its file should be named.
+    // The variable holds the secret itself instead of a path.
     let problem = only_problem(&env(&[("GENESYS_CLIENT_SECRET_FILE", "hunter2")]));
     assert!(problem.contains("the file cannot be read: "), "{problem}");
 }

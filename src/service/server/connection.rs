@@ -28,15 +28,15 @@ use crate::ports::BoxFuture;
 use crate::service::tls::{ClientCertificate, ServerTls};
 use crate::telemetry::{CloseReason, ServiceMetrics};
 
-/// How connections are served.
+/// Serves connections.
 pub struct ConnectionHandler {
     /// The routes.
     pub router: Router,
     /// TLS; `None` for plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
-    /// Proxies whose word about the address of a client counts.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Arc<[IpNetwork]>,
-    /// How HTTP is spoken.
+    /// The settings of HTTP.
     pub http: http1::Builder,
     /// Limits of each connection.
     pub limits: ConnectionLimits,
@@ -44,20 +44,20 @@ pub struct ConnectionHandler {
     pub metrics: ServiceMetrics,
 }
 
-/// HTTP with heads of about this size at most. hyper looks at the size of its buffer after each read, so
-/// that a head may be half as long again; [`exceeds_head_limit`] holds the limit itself.
+/// HTTP with a buffer for heads of about this size. hyper checks its buffer only after each read, so a
+/// head can be half as long again. [`exceeds_head_limit`] enforces the exact limit.
 pub fn http(header_bytes: usize) -> http1::Builder {
     let mut http = http1::Builder::new();
-    // A client that closes its side has hung up; without half-close the server notices that at once.
-    // The state of the connection bounds the time for a head.
+    // Without half-close, the server notices at once that a client has hung up.
+    // `ConnectionState` limits the time for a head, so hyper need not.
     http.half_close(false).header_read_timeout(None).max_buf_size(header_bytes + header_bytes / 16);
     http
 }
 
 impl ConnectionHandler {
-    /// Serves one connection to its end, or until `closing` and the request under way is answered.
+    /// Serves one connection to its end. After `closing`, it answers only the request in flight.
     pub async fn serve(&self, stream: TcpStream, peer: PeerInfo, closing: CancellationToken) {
-        // Buffers are made once the client sends something: a silent connection costs little.
+        // Buffers are allocated once the client sends something, so a silent connection costs little.
         let first_bytes = timeout(self.limits.header_timeout, stream.readable());
         match first_bytes.await {
             Ok(Ok(())) => {}
@@ -66,7 +66,7 @@ impl ConnectionHandler {
         }
         match &self.tls {
             None => self.serve_http(stream, (peer, None), closing).await,
-            // Boxed, so that a plain connection takes up no room for TLS.
+            // Boxed, so that a plain connection needs no memory for TLS.
             Some(tls) => Box::pin(self.serve_tls(tls, stream, peer, closing)).await,
         }
     }
@@ -94,15 +94,15 @@ impl ConnectionHandler {
         }
     }
 
-    /// Reloads the TLS files whenever they change, for ever.
-    pub async fn keep_tls(&self) {
+    /// Reloads the TLS files whenever they change. Never returns.
+    pub async fn watch_tls(&self) {
         match &self.tls {
             Some(tls) => tls.watch_files(&self.metrics).await,
             None => std::future::pending().await,
         }
     }
 
-    /// `lapse` ends when the client certificate is no longer good.
+    /// `lapse` resolves when the client certificate is no longer valid.
     async fn serve_http(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
@@ -125,9 +125,9 @@ impl ConnectionHandler {
         let mut is_closing = false;
         loop {
             tokio::select! {
-                // First, so that a request that has arrived is answered before the connection closes.
+                // In this order, so that a request that has arrived is answered before the close.
                 biased;
-                // How it ended is nothing that the service could do something about.
+                // The service can do nothing about a failed connection.
                 _ = connection.as_mut() => return,
                 reason = state.timeout(&self.limits) => {
                     return self.metrics.connection_ended(reason);
@@ -143,12 +143,12 @@ impl ConnectionHandler {
     }
 }
 
-/// The requests of one connection. Each of them carries its [`PeerInfo`].
+/// Handles the requests of one connection, and attaches its [`PeerInfo`] to each.
 struct ConnectionService {
     router: Router,
     header_bytes: usize,
     peer: PeerInfo,
-    /// If the other end is one of them.
+    /// The trusted proxies, if the peer is one of them.
     proxies: Option<Arc<[IpNetwork]>>,
     state: Arc<ConnectionState>,
 }
@@ -181,7 +181,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     }
 }
 
-/// Whether the head is over this limit, counted as it is written with one space behind each colon.
+/// Whether the head exceeds the limit. It is counted with one space after each colon.
 fn exceeds_head_limit(request: &Request<Body>, header_bytes: usize) -> bool {
     let target = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n\r\n".len();
@@ -190,16 +190,15 @@ fn exceeds_head_limit(request: &Request<Body>, header_bytes: usize) -> bool {
     line + headers.sum::<usize>() > header_bytes
 }
 
-/// Answers a head over the limit. hyper answers much longer ones with the same status.
+/// The response to a head over the limit. hyper sends the same status for much longer heads.
 fn refuse_head(header_bytes: usize) -> Response {
-    let text = format!(
-        "the head of the request is longer than {header_bytes} bytes (limits.header_bytes)\n"
-    );
+    let text =
+        format!("the request head is longer than {header_bytes} bytes (limits.header_bytes)\n");
     let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     (status, [(CONNECTION, "close")], text).into_response()
 }
 
-/// A stream that reports to the state of its connection.
+/// A stream that reports its reads and writes to the state of its connection.
 struct TrackedIo<S> {
     stream: S,
     state: Arc<ConnectionState>,

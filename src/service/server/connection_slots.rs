@@ -1,7 +1,7 @@
-//! How many connections there are, in all and for each address.
+//! Limits the number of connections, in total and for each address.
 //!
-//! A connection beyond either limit is closed at once. Idle connections end by their timeout, so the
-//! limit for an address is what keeps one client from taking all slots.
+//! The server closes a connection over either limit at once. The limit per address prevents that one
+//! client takes all slots.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use crate::config::IpNetwork;
 use crate::http::AddressKey;
 use crate::telemetry::ServiceMetrics;
 
-/// The connections that are open.
+/// The open connections.
 pub struct ConnectionSlots {
     limits: ConnectionLimits,
-    /// A proxy brings connections of many clients, so the limit of an address does not hold for it.
+    /// A proxy has connections of many clients, so the limit per address does not apply to it.
     trusted_proxies: Arc<[IpNetwork]>,
     metrics: ServiceMetrics,
     open: Mutex<OpenConnections>,
@@ -29,7 +29,7 @@ struct OpenConnections {
     total: usize,
 }
 
-/// An open connection, which counts until this is dropped.
+/// An open connection, counted until this guard is dropped.
 pub struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
     source: AddressKey,
@@ -45,14 +45,14 @@ impl ConnectionSlots {
         Self { limits, trusted_proxies, metrics, open: Mutex::default() }
     }
 
-    /// A slot for a new connection from this address, if there is one.
+    /// A slot for a new connection from this address; `None` if a limit is reached.
     pub fn acquire(self: &Arc<Self>, address: SocketAddr) -> Option<ConnectionSlot> {
         let source = AddressKey::from_address(address.ip());
         let is_proxy = self.trusted_proxies.iter().any(|proxy| proxy.contains(address.ip()));
         let mut open = self.open.lock();
         let of_address = open.by_address.get(&source).copied().unwrap_or_default();
-        let is_over_share = of_address >= self.limits.per_address && !is_proxy;
-        if is_over_share || open.total >= self.limits.connections {
+        let is_over_limit = of_address >= self.limits.per_address && !is_proxy;
+        if is_over_limit || open.total >= self.limits.connections {
             return None;
         }
         open.by_address.insert(source, of_address + 1);
@@ -100,19 +100,19 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_share_and_gets_it_back() {
+    fn an_address_gets_its_slots_back() {
         let slots = slots(10, 2);
         let from = |text: &str| slots.acquire(text.parse().expect("an address"));
         let first = from("192.0.2.1:1").expect("a slot");
         let _second = from("192.0.2.1:2").expect("a slot");
         assert!(from("192.0.2.1:3").is_none());
-        assert!(from("192.0.2.2:1").is_some(), "another address has its own share");
+        assert!(from("192.0.2.2:1").is_some(), "another address has its own slots");
         drop(first);
         assert!(from("192.0.2.1:3").is_some());
     }
 
     #[test]
-    fn a_proxy_is_bounded_by_the_total_alone() {
+    fn only_the_total_limits_a_proxy() {
         let slots = slots(3, 1);
         let held: Vec<_> = (0..4)
             .filter_map(|port| slots.acquire(SocketAddr::from(([10, 0, 0, 1], port))))
@@ -120,6 +120,6 @@ mod tests {
         assert_eq!(held.len(), 3);
         assert!(slots.acquire("192.0.2.1:1".parse().expect("an address")).is_none());
         drop(held);
-        assert!(slots.open.lock().by_address.is_empty(), "nothing is kept of closed connections");
+        assert!(slots.open.lock().by_address.is_empty(), "closed connections leave no entry");
     }
 }

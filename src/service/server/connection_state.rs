@@ -1,4 +1,4 @@
-//! What a connection is doing, and when its time is up.
+//! The state of a connection and its timeouts.
 
 use std::time::Duration;
 
@@ -10,95 +10,95 @@ use crate::telemetry::CloseReason;
 /// Limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// Connections in all.
+    /// Maximum number of connections.
     pub connections: usize,
-    /// Connections of one address.
+    /// Maximum number of connections of one address.
     pub per_address: usize,
-    /// Bytes of the head of a request.
+    /// Largest head of a request, in bytes.
     pub header_bytes: usize,
-    /// Time for a head to arrive.
+    /// Time for the head of a request to arrive.
     pub header_timeout: Duration,
-    /// Time between an answer and the next request.
+    /// Time between a response and the next request.
     pub idle_timeout: Duration,
     /// Time for a TLS handshake.
     pub handshake_timeout: Duration,
-    /// Time in which a client takes nothing of its answer.
+    /// Time in which a client may read nothing of its response.
     pub answer_timeout: Duration,
 }
 
 impl ConnectionLimits {
-    /// Time between two looks at a connection: how much longer it may last than its limit says.
+    /// Time between two checks of a connection, and so the inaccuracy of its timeouts.
     fn check_interval(&self) -> Duration {
         let shortest = self.header_timeout.min(self.idle_timeout).min(self.answer_timeout);
         (shortest / 4).max(Duration::from_millis(20))
     }
 }
 
-/// What a connection is doing.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ConnectionPhase {
-    /// The head of a request is awaited on a new connection, or arrives.
+    /// The connection is new, or the head of a request arrives.
     ReadHead,
-    /// A request is answered; its body may still arrive.
+    /// A request is being handled; its body may still arrive.
     Handle,
-    /// The answer is there, and the client has not taken all of it yet.
+    /// The response exists, and the client has not read all of it yet.
     WriteAnswer,
-    /// The client took the last answer, and sent nothing since.
+    /// The client has read the last response and sent nothing since.
     KeepAlive,
 }
 
-/// The state of one connection. Its I/O and its requests report here.
+/// The state of one connection, reported by its I/O and its requests.
 pub struct ConnectionState(Mutex<PhaseTimes>);
 
 struct PhaseTimes {
     phase: ConnectionPhase,
     since: Instant,
-    /// Since when the client has taken nothing of what is sent.
+    /// The time since which the client has read nothing of the response.
     blocked_since: Option<Instant>,
 }
 
 impl ConnectionState {
-    /// A new connection.
+    /// The state of a new connection.
     pub fn new() -> Self {
         let (phase, since) = (ConnectionPhase::ReadHead, Instant::now());
         Self(Mutex::new(PhaseTimes { phase, since, blocked_since: None }))
     }
 
-    /// Bytes arrived.
+    /// Reports that bytes arrived.
     pub fn received(&self) {
         self.change(ConnectionPhase::KeepAlive, ConnectionPhase::ReadHead);
     }
 
-    /// A request begins.
+    /// Reports that a request begins.
     pub fn request_started(&self) {
         let mut times = self.0.lock();
         (times.phase, times.since) = (ConnectionPhase::Handle, Instant::now());
     }
 
-    /// Its answer is there.
+    /// Reports that its response exists.
     pub fn answer_started(&self) {
         self.change(ConnectionPhase::Handle, ConnectionPhase::WriteAnswer);
     }
 
-    /// The client took a piece of what is sent, or takes nothing at this moment.
-    pub fn wrote(&self, took: bool) {
+    /// Reports whether the client accepted bytes of the response.
+    pub fn wrote(&self, accepted: bool) {
         let mut times = self.0.lock();
-        if took {
+        if accepted {
             times.blocked_since = None;
         } else if times.blocked_since.is_none() {
             times.blocked_since = Some(Instant::now());
         }
     }
 
-    /// The client took everything.
+    /// Reports that the client has accepted all bytes.
     pub fn flushed(&self) {
         self.change(ConnectionPhase::WriteAnswer, ConnectionPhase::KeepAlive);
     }
 
-    /// Why the time of the connection is up; `None` if it is not.
+    /// The timeout that the connection has exceeded, if any.
     pub fn timed_out(&self, limits: &ConnectionLimits) -> Option<CloseReason> {
         let times = self.0.lock();
-        // Also while a request is handled: its answer has to wait for an earlier one.
+        // This applies while a request is handled, too: its response waits for an earlier one.
         if times.blocked_since.is_some_and(|since| since.elapsed() >= limits.answer_timeout) {
             return Some(CloseReason::AnswerTimeout);
         }
@@ -110,7 +110,7 @@ impl ConnectionState {
         (times.since.elapsed() >= limit).then_some(reason)
     }
 
-    /// Waits until the time of the connection is up.
+    /// Waits until the connection exceeds a timeout.
     pub async fn timeout(&self, limits: &ConnectionLimits) -> CloseReason {
         loop {
             tokio::time::sleep(limits.check_interval()).await;
@@ -169,14 +169,14 @@ mod tests {
         let state = ConnectionState::new();
         state.request_started();
         state.flushed();
-        assert_eq!(after(&state, 80).await, None, "a flush before the answer means nothing");
+        assert_eq!(after(&state, 80).await, None, "a flush before the response has no effect");
         state.answer_started();
         state.flushed();
         assert_eq!(after(&state, 75).await, Some(CloseReason::IdleTimeout));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_is_cut_and_a_slow_one_is_not() {
+    async fn a_stalled_client_times_out_and_a_slow_one_does_not() {
         let state = ConnectionState::new();
         state.request_started();
         for _ in 0..5 {

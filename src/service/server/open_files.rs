@@ -1,12 +1,12 @@
-//! How many connections the open files of the process allow.
+//! The number of connections that the limit on open files allows.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit of open files as far as the process may, and tells how many of these connections
-/// can then be held: three quarters of the files, since calls to upstream need some too.
+/// Raises the limit on open files as far as allowed, and returns how many of the `wanted` connections
+/// fit. They get three quarters of the files, because upstream calls need some too.
 pub fn connections_that_fit(wanted: usize) -> usize {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Shells commonly give 1,024 of many more, for the sake of programs older than this one's kind.
+    // Shells commonly set a soft limit of 1,024, for old programs that use `select`.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
     let fit = usize::try_from(files / 4 * 3).unwrap_or(usize::MAX);
@@ -15,8 +15,8 @@ pub fn connections_that_fit(wanted: usize) -> usize {
             limits.connections = wanted,
             process.open_files = files,
             connections = fit,
-            "the process may not have open files for as many connections as are configured; raise its \
-             limit (`ulimit -n`, LimitNOFILE=)",
+            "the limit on open files allows fewer connections than configured; raise it \
+             (`ulimit -n`, LimitNOFILE=)",
         );
     }
     fit.min(wanted)

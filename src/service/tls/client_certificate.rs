@@ -1,7 +1,7 @@
-//! The certificate that a client showed in its handshake, for as long as it is good.
+//! The certificate that a client presented in its handshake.
 //!
-//! A connection may be kept for hours. It ends when its certificate expires, and when a reload of the
-//! authorities takes the trust in its issuer away.
+//! A connection can last for hours. The server closes it when the certificate expires, or when a reload
+//! of the authorities removes its issuer.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::clock;
 use crate::http::CertificateSubject;
 use crate::ports::BoxFuture;
 
-/// The certificate that a connection was made with.
+/// The client certificate of a connection.
 pub struct ClientCertificate {
-    /// As the client showed it, with those of its issuers.
+    /// The certificate and those of its issuers, as presented.
     chain: Vec<CertificateDer<'static>>,
     expires: OffsetDateTime,
-    /// The client that it names.
+    /// The subject of the certificate.
     pub subject: Option<CertificateSubject>,
 }
 
 impl ClientCertificate {
-    /// Of a chain that the handshake has verified. `None` without a certificate that can be read.
+    /// The certificate of a verified chain. `None` if it cannot be parsed.
     pub fn new(chain: &[CertificateDer<'_>]) -> Option<Self> {
         let own = chain.first()?;
         Some(Self {
@@ -36,12 +36,12 @@ impl ClientCertificate {
 }
 
 impl ServerTls {
-    /// Ends when no new connection could be made with this certificate any more.
+    /// Resolves when the certificate expires or is no longer trusted.
     pub fn lapse(self: &Arc<Self>, certificate: ClientCertificate) -> BoxFuture<'static, ()> {
         let (tls, mut reloads) = (Arc::clone(self), self.reloads.subscribe());
         Box::pin(async move {
             let left = certificate.expires - clock::now();
-            // The certificate is good up to and including its last second.
+            // The certificate is valid up to and including its last second.
             let left = left + time::Duration::SECOND;
             let expiry = tokio::time::sleep(left.try_into().unwrap_or_default());
             let distrust =
@@ -54,7 +54,7 @@ impl ServerTls {
     }
 
     fn trusts(&self, certificate: &ClientCertificate) -> bool {
-        let Some(verifier) = self.lock().material.verifier.clone() else { return false };
+        let Some(verifier) = self.state.lock().material.verifier.clone() else { return false };
         let since_1970 = (clock::now() - OffsetDateTime::UNIX_EPOCH).unsigned_abs();
         let Some((own, issuers)) = certificate.chain.split_first() else { return false };
         let now = UnixTime::since_unix_epoch(since_1970);

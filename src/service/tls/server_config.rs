@@ -1,4 +1,4 @@
-//! From files to a TLS configuration.
+//! Builds the TLS configuration from the files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use rustls::{RootCertStore, ServerConfig};
 use super::x509::ValidityPeriod;
 use crate::config::{self, ClientCertificates};
 
-/// The one version of HTTP that is spoken.
+/// The only supported version of HTTP.
 const ALPN: &[u8] = b"http/1.1";
 
-/// What was made of the files.
+/// The TLS configuration built from the files.
 pub struct TlsMaterial {
-    /// The configuration; TLS 1.2 and 1.3, which is all that the library speaks.
+    /// The configuration, for TLS 1.2 and 1.3.
     pub server: Arc<ServerConfig>,
-    /// Whom it lets in, where it asks clients for certificates.
+    /// Verifies client certificates, if the server requests them.
     pub verifier: Option<Arc<dyn ClientCertVerifier>>,
-    /// When the certificate of the gateway and that of its issuer are good.
+    /// The validity of the gateway's certificate and that of its issuer.
     pub term: ValidityPeriod,
 }
 
 impl TlsMaterial {
-    /// Reads the files, and sees that they go together.
+    /// Reads the files, and checks that they match.
     pub fn load(settings: &config::TlsConfig) -> anyhow::Result<Self> {
         let chain = certificates(&settings.certificate)?;
         let term = term_of(&chain).with_context(|| unusable(&settings.certificate))?;
@@ -39,18 +39,18 @@ impl TlsMaterial {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
         let verifier = verifier(&settings.clients, provider)?;
-        let asks = verifier.is_some();
+        let requests_certificate = verifier.is_some();
         let builder = match verifier.clone() {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
         let mut server = builder.with_single_cert(chain, key).with_context(|| {
             let (certificate, key) = (settings.certificate.display(), settings.key.display());
-            format!("{certificate} and {key} do not go together")
+            format!("{certificate} and {key} do not match")
         })?;
         server.alpn_protocols = vec![ALPN.to_vec()];
-        if asks {
-            // A resumed session would bring a certificate that was looked at in another hour.
+        if requests_certificate {
+            // A resumed session would reuse a certificate that was verified long ago.
             server.session_storage = Arc::new(NoServerSessionStorage {});
             server.send_tls13_tickets = 0;
         }
@@ -58,15 +58,15 @@ impl TlsMaterial {
     }
 }
 
-/// Of the gateway's own certificate and the one after it, which is its issuer's: no client can do
-/// without these. What follows is often there for old clients alone.
+/// The validity of the gateway's certificate and that of its issuer, which every client checks.
+/// Further certificates are often there for old clients only.
 fn term_of(chain: &[CertificateDer<'_>]) -> Option<ValidityPeriod> {
     let terms: Option<Vec<_>> =
         chain.iter().take(2).map(|one| ValidityPeriod::parse(one)).collect();
     terms?.into_iter().reduce(ValidityPeriod::within)
 }
 
-/// The certificates of a PEM file, one at least.
+/// The certificates of a PEM file; at least one.
 pub fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
     let found: Vec<_> = found.with_context(|| unusable(file))?;

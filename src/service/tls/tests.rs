@@ -13,7 +13,7 @@ fn day(days: i64) -> OffsetDateTime {
     clock::now() + time::Duration::days(days)
 }
 
-/// Puts a certificate that is good until then, and its key, into a folder; it vouches for itself.
+/// Writes a self-signed certificate that is valid until then, and its key, into a folder.
 fn put(folder: &Path, until: OffsetDateTime) {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
     params.not_after = until;
@@ -24,8 +24,8 @@ fn put(folder: &Path, until: OffsetDateTime) {
     std::fs::write(folder.join("tls.key"), key.serialize_pem()).expect("written");
 }
 
-/// Files that are good until then, and TLS that asks clients for certificates.
-fn asking(until: OffsetDateTime) -> (TempDir, Arc<ServerTls>) {
+/// Files that are valid until then, and TLS that requests client certificates.
+fn tls_with_client_auth(until: OffsetDateTime) -> (TempDir, Arc<ServerTls>) {
     let folder = TempDir::new().expect("a folder");
     put(folder.path(), until);
     let at = |name| folder.path().join(name);
@@ -35,52 +35,52 @@ fn asking(until: OffsetDateTime) -> (TempDir, Arc<ServerTls>) {
         clients: ClientCertificates::Optional(at("ca.crt")),
         handshake_timeout: Duration::from_secs(5),
     };
-    let tls = Arc::new(ServerTls::load(&settings).expect("they go together"));
+    let tls = Arc::new(ServerTls::load(&settings).expect("they match"));
     (folder, tls)
 }
 
-/// What is in use, to be compared.
+/// The material in use, for comparison.
 fn in_use(tls: &ServerTls) -> Arc<TlsMaterial> {
-    Arc::clone(&tls.lock().material)
+    Arc::clone(&tls.state.lock().material)
 }
 
-fn keeps(tls: &Arc<ServerTls>) {
+fn watch_files(tls: &Arc<ServerTls>) {
     let (tls, metrics) = (Arc::clone(tls), ServiceMetrics::new(paths::ALL));
     tokio::spawn(async move { tls.watch_files(&metrics).await });
 }
 
 #[test]
-fn a_certificate_of_its_own_that_has_expired_is_told() {
-    let (_folder, good) = asking(day(2));
-    assert!(good.check().ok && good.check().detail.starts_with("certificate good until "));
-    let (_folder, over) = asking(day(-1));
+fn an_expired_server_certificate_fails_the_check() {
+    let (_folder, good) = tls_with_client_auth(day(2));
+    assert!(good.check().ok && good.check().detail.starts_with("certificate valid until "));
+    let (_folder, over) = tls_with_client_auth(day(-1));
     assert!(!over.check().ok && over.check().detail.starts_with("certificate expired on "));
 }
 
 #[test]
-fn where_callers_show_certificates_no_session_is_resumed() {
-    let (_folder, tls) = asking(day(2));
+fn client_certificates_disable_session_resumption() {
+    let (_folder, tls) = tls_with_client_auth(day(2));
     let server = Arc::clone(&in_use(&tls).server);
     assert_eq!((server.send_tls13_tickets, server.session_storage.can_cache()), (0, false));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_authorities_of_callers_are_taken_anew_as_well() {
-    let (folder, tls) = asking(day(2));
-    keeps(&tls);
+async fn client_authorities_are_reloaded() {
+    let (folder, tls) = tls_with_client_auth(day(2));
+    watch_files(&tls);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let before = in_use(&tls);
-    let (other, _) = asking(day(2));
+    let (other, _) = tls_with_client_auth(day(2));
     std::fs::copy(other.path().join("ca.crt"), folder.path().join("ca.crt")).expect("copied");
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(!Arc::ptr_eq(&before, &in_use(&tls)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_changed_before_anybody_watched_is_taken() {
-    let (folder, tls) = asking(day(2));
+async fn a_change_before_the_watch_begins_is_loaded() {
+    let (folder, tls) = tls_with_client_auth(day(2));
     put(folder.path(), day(9));
-    keeps(&tls);
+    watch_files(&tls);
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(in_use(&tls).term.expires > day(8));
 }

@@ -1,4 +1,4 @@
-//! What is read out of a certificate that the TLS library has checked, or is to show.
+//! Reads the subject and the validity of a certificate.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -7,24 +7,24 @@ use x509_cert::der::Decode as _;
 
 use super::CertificateSubject;
 
-/// Whom a certificate names, as RFC 4514 writes it; `None` if it names nobody.
+/// The subject of a certificate in the notation of RFC 4514; `None` if it is empty.
 pub fn subject(der: &[u8]) -> Option<CertificateSubject> {
     let certificate = Certificate::from_der(der).ok()?;
     let text = certificate.tbs_certificate().subject().to_string();
     (!text.is_empty()).then(|| CertificateSubject::new(&text))
 }
 
-/// From when until when something is good.
+/// The validity period of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValidityPeriod {
-    /// Its first moment.
+    /// Its first second.
     pub begins: OffsetDateTime,
-    /// Its last one.
+    /// Its last second.
     pub expires: OffsetDateTime,
 }
 
 impl ValidityPeriod {
-    /// The term of a certificate.
+    /// The validity period of a DER certificate.
     pub fn parse(der: &[u8]) -> Option<Self> {
         let certificate = Certificate::from_der(der).ok()?;
         let validity = certificate.tbs_certificate().validity();
@@ -35,23 +35,23 @@ impl ValidityPeriod {
         Some(Self { begins, expires: moment(validity.not_after.to_unix_duration())? })
     }
 
-    /// When both are good.
+    /// The period in which both are valid.
     #[must_use]
     pub fn within(self, other: Self) -> Self {
         let (begins, expires) = (self.begins.max(other.begins), self.expires.min(other.expires));
         Self { begins, expires }
     }
 
-    /// Why it is not good at this moment; `None` if it is.
+    /// Why the certificate is not valid at this time; `None` if it is.
     pub fn fault(&self, now: OffsetDateTime) -> Option<String> {
         if now < self.begins {
-            return Some(format!("not good before {}", when(self.begins)));
+            return Some(format!("not valid before {}", when(self.begins)));
         }
         (now > self.expires).then(|| format!("expired on {}", when(self.expires)))
     }
 }
 
-/// A moment, as RFC 3339 has it.
+/// A time in the notation of RFC 3339.
 pub fn when(moment: OffsetDateTime) -> String {
     moment.format(&Rfc3339).unwrap_or_else(|_| moment.unix_timestamp().to_string())
 }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn its_end_is_told_to_the_second() {
+    fn validity_ends_after_the_last_second() {
         let term = ValidityPeriod::parse(&certificate(&[])).expect("a certificate");
         assert_eq!(term.expires.unix_timestamp(), END);
         let second = time::Duration::SECOND;
@@ -106,11 +106,11 @@ mod tests {
         assert_eq!(term.fault(term.expires), None);
         let late = term.fault(term.expires + second);
         assert_eq!(late.as_deref(), Some("expired on 2031-02-03T04:05:06Z"));
-        assert!(term.fault(term.begins - second).expect("early").starts_with("not good before "));
+        assert!(term.fault(term.begins - second).expect("early").starts_with("not valid before "));
     }
 
     #[test]
-    fn two_are_good_while_each_of_them_is() {
+    fn a_common_period_is_the_overlap() {
         let moment = |seconds| OffsetDateTime::from_unix_timestamp(seconds).expect("a time");
         let term =
             |begins, expires| ValidityPeriod { begins: moment(begins), expires: moment(expires) };

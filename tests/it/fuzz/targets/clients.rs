@@ -21,7 +21,7 @@ const KEYS: [&str; 6] = ["crm_id", "crm_secret_pin", "tier", "national_id", " a 
 /// Reads the file; the clients in it are known apart, and their rights do not contradict themselves.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    match OPEN.auth.callers_with(Path::new("clients.toml"), text) {
+    match OPEN.auth.all_clients_with(Path::new("clients.toml"), text) {
         Ok(callers) => {
             assert!(!callers.is_empty(), "nobody could call");
             known_apart(&callers);
