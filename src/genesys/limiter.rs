@@ -99,10 +99,10 @@ impl CallLimiter {
     /// Adjusts the budget to what upstream answered to a call.
     pub fn feedback(&self, start: CallStart, feedback: &CallFeedback) {
         self.0.act(|policy, now| {
-            policy.corrected(start, feedback.headers, now);
+            policy.apply_headers(start, feedback.headers, now);
             match feedback.throttled {
-                Some(wait) => policy.throttled(wait, now),
-                None => policy.answered(start, now),
+                Some(wait) => policy.record_throttle(wait, now),
+                None => policy.record_answer(start, now),
             }
         });
         if let Some(wait) = feedback.throttled {
@@ -194,7 +194,7 @@ impl CallBudget for CallLimiter {
         let now = self.0.clock.now();
         self.0.record_refused(&mut state);
         let class = if calls > 1 { CallPriority::Write } else { CallPriority::Read };
-        error(state.policy.turn_away(None, (account, class, calls), now))
+        error(state.policy.reject(None, (account, class, calls), now))
     }
 }
 

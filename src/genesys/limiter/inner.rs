@@ -117,7 +117,7 @@ impl LimiterInner {
                     Some(waiter) => {
                         answers.push((waiter, Ok(self.permits(request.account, request.calls))));
                     }
-                    None => state.policy.returned(request.account, request.calls, now),
+                    None => state.policy.return_calls(request.account, request.calls, now),
                 }
             }
         }
@@ -218,10 +218,10 @@ impl PermitPool for LimiterInner {
         if self.is_budget {
             self.recorder.paid(account);
         }
-        self.act(|policy, now| policy.spent(account, now));
+        self.act(|policy, now| policy.finish_call(account, now));
     }
 
     fn returned(&self, account: BudgetAccount, calls: u32) {
-        self.act(|policy, now| policy.returned(account, calls, now));
+        self.act(|policy, now| policy.return_calls(account, calls, now));
     }
 }

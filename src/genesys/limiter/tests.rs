@@ -38,7 +38,8 @@ async fn a_waiting_request_is_granted_at_the_expected_time() {
             .expect("granted"),
     );
     tokio::time::sleep(SECOND).await;
-    let reservation = limiter.reserve(request(2, PriorityClass::Write, 60 * SECOND)).expect("waits");
+    let reservation =
+        limiter.reserve(request(2, PriorityClass::Write, 60 * SECOND)).expect("waits");
     assert_eq!(reservation.expected(), start + 10 * SECOND);
     let permits = reservation.granted().await.expect("granted");
     assert_eq!((start.elapsed(), permits.calls()), (10 * SECOND, 2));
@@ -47,7 +48,8 @@ async fn a_waiting_request_is_granted_at_the_expected_time() {
 #[tokio::test(start_paused = true)]
 async fn a_returned_permit_goes_to_the_next_request_at_once() {
     let (limiter, start) = (limiter(1), Instant::now());
-    let held = limiter.reserve(request(1, PriorityClass::Read, SECOND)).expect("free").granted().await;
+    let held =
+        limiter.reserve(request(1, PriorityClass::Read, SECOND)).expect("free").granted().await;
     let waiting = limiter.reserve(request(1, PriorityClass::Read, 60 * SECOND)).expect("waits");
     let waiting = tokio::spawn(waiting.granted());
     tokio::time::sleep(SECOND).await;
@@ -117,7 +119,8 @@ async fn requests_too_late_are_refused_at_once_and_spread() {
 #[tokio::test(start_paused = true)]
 async fn a_long_throttle_also_refuses_waiting_requests() {
     let limiter = limiter(1);
-    let held = limiter.reserve(request(1, PriorityClass::Read, SECOND)).expect("free").granted().await;
+    let held =
+        limiter.reserve(request(1, PriorityClass::Read, SECOND)).expect("free").granted().await;
     let waiting = limiter.reserve(request(1, PriorityClass::Read, 60 * SECOND)).expect("waits");
     let start = limiter.start().expect("not throttled");
     let throttled = Some(Duration::from_hours(1));

@@ -45,7 +45,7 @@ impl LimiterWaiter {
         let CallRequest { account, priority, calls, .. } = self.request;
         let refused = (account, priority, calls);
         let left =
-            self.inner.leave(self.id, |policy, now| policy.turn_away(Some(self.id), refused, now));
+            self.inner.leave(self.id, |policy, now| policy.reject(Some(self.id), refused, now));
         match left {
             Some(refusal) => {
                 self.inner.record_refused(&mut self.inner.state());
