@@ -1,8 +1,9 @@
-//! The typed client of the Genesys Cloud platform API; implements [`crate::ports::ConversationsPort`].
+//! The typed client of the Genesys Cloud platform API; implements
+//! [`crate::ports::ConversationsPort`].
 //!
-//! This module hides the details of the platform: paths, JSON shapes, error bodies, tokens, throttling.
-//! Facts about the platform are cited where they are used. What the vendor does not publish is
-//! configuration.
+//! This module hides the details of the platform: paths, JSON shapes, error bodies, tokens,
+//! throttling. Facts about the platform are cited where they are used. What the vendor does not
+//! publish is configuration.
 
 mod client;
 mod error;

@@ -1,7 +1,7 @@
 //! Decides how many calls the gateway makes, and when: budget, throttle, retries, read-backs.
 //!
-//! These modules are pure. The caller passes in the time as a [`MonoTime`] and randomness as a number.
-//! Nothing here sleeps, so tests can check every decision as a table.
+//! These modules are pure. The caller passes in the time as a [`MonoTime`] and randomness as a
+//! number. Nothing here sleeps, so tests can check every decision as a table.
 
 mod adaptive_throttle;
 mod backoff;

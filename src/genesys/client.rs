@@ -1,8 +1,8 @@
 //! The upstream operations: each method builds a request, and reads the answer.
 //!
-//! A 2xx to a PATCH means "accepted", and not yet "visible": the platform answers 202 and applies the change
-//! later (<https://help.mypurecloud.com>, FAQ on the Set Participant Data action). If a failed PATCH may have
-//! been applied, the error says so. The use case decides what to do.
+//! A 2xx to a PATCH means "accepted", and not yet "visible": the platform answers 202 and applies the
+//! change later (<https://help.mypurecloud.com>, FAQ on the Set Participant Data action). If a failed
+//! PATCH may have been applied, the error says so. The use case decides what to do.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ use crate::ports::{
 /// request.
 const DETAILS: &str = "/api/v2/analytics/conversations/details/query";
 
-/// The paths of reads and writes. The platform API has no `/conversations/voice/`: voice is `calls`. Templates
-/// serve proxies that have other paths.
+/// The paths of reads and writes. The platform API has no `/conversations/voice/`: voice is `calls`.
+/// Templates serve proxies that have other paths.
 #[derive(Clone, Debug)]
 pub enum RoutePaths {
     /// `/api/v2/conversations/{id}`: any media.
@@ -232,8 +232,8 @@ fn keep_correlation_id(answer: &Response<Bytes>, context: &RequestContext) {
     }
 }
 
-/// Accepts a successful answer to a PATCH whatever its body: the platform documents none, or an echo. HTML
-/// comes from another server, so it is an error.
+/// Accepts a successful answer to a PATCH whatever its body: the platform documents none, or an echo.
+/// HTML comes from another server, so it is an error.
 fn accepted(answer: &Response<Bytes>) -> Result<(), UpstreamFailure> {
     let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_page = kind.is_some_and(|kind| kind.trim_start().starts_with("text/html"));

@@ -1,7 +1,7 @@
 //! The layers of the upstream stack, one per file. Their order is in `stack.rs`.
 //!
-//! Each layer reads the [`CallMetadata`] of the request, asks a policy, and calls the next layer. All layers are
-//! always ready: they wait inside their future, where the deadline of the call applies.
+//! Each layer reads the [`CallMetadata`] of the request, asks a policy, and calls the next layer. All
+//! layers are always ready: they wait inside their future, where the deadline of the call applies.
 
 pub mod auth;
 pub mod base_uri;
@@ -32,8 +32,8 @@ pub struct CallMetadata {
     pub conversation: Option<ConversationId>,
     /// The request that needs the call: its deadline, and where its time is spent.
     pub context: RequestContext,
-    /// Whether the retry layer may repeat the call. Read-backs and token fetches have their own schedules, and
-    /// must not be repeated on two levels.
+    /// Whether the retry layer may repeat the call. Read-backs and token fetches have their own
+    /// schedules, and must not be repeated on two levels.
     pub retries: bool,
     /// Whether the call repeats an earlier one, and so uses the retry budget.
     pub again: bool,
@@ -73,8 +73,8 @@ impl PermitSlot {
     }
 }
 
-/// The parts of a request that are needed to repeat it. They are cheap to clone. A clone of the request would
-/// copy its extensions, which costs more and is rarely needed.
+/// The parts of a request that are needed to repeat it. They are cheap to clone. A clone of the
+/// request would copy its extensions, which costs more and is rarely needed.
 pub struct RequestTemplate {
     method: Method,
     uri: Uri,

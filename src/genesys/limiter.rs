@@ -58,8 +58,8 @@ impl CallLimiter {
         limiter
     }
 
-    /// A second limiter for an operation that upstream throttles separately. Its calls need a permit of
-    /// the budget, too.
+    /// A second limiter for an operation that upstream throttles separately. Its calls need a permit
+    /// of the budget, too.
     pub fn lane(
         settings: BudgetSettings,
         recorder: Arc<dyn MetricsRecorder>,

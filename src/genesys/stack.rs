@@ -102,8 +102,8 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: CallLimiters) -
     ApiStack { transport: stack, throttles, retries }
 }
 
-/// Builds the stack of the token endpoint. It has no retries: the task that fetches tokens has its own
-/// schedule.
+/// Builds the stack of the token endpoint. It has no retries: the task that fetches tokens has its
+/// own schedule.
 pub fn token_stack(parts: &StackParts) -> (HttpTransport, Arc<UpstreamThrottle>) {
     let StackParts { settings, transport, recorder, jitter, clock } = parts.clone();
     let throttle = Arc::new(UpstreamThrottle::new("token", jitter, Arc::clone(&recorder), clock));

@@ -1,8 +1,8 @@
-//! Sends requests over HTTP, or directly to a router in this process. Tests use the router: it needs no
-//! socket, so time can be paused.
+//! Sends requests over HTTP, or directly to a router in this process. Tests use the router: it needs
+//! no socket, so time can be paused.
 //!
-//! The transport reads the whole body of an answer, up to a limit that protects our memory. The layers above
-//! work on bytes.
+//! The transport reads the whole body of an answer, up to a limit that protects our memory. The
+//! layers above work on bytes.
 
 mod http_client;
 
@@ -24,9 +24,9 @@ use crate::ports::BoxFuture;
 /// The result of one HTTP exchange.
 type ExchangeResult = Result<Response<Bytes>, UpstreamError>;
 
-/// A service that makes one HTTP exchange: the transport itself, which expects absolute URIs, or layers around
-/// it. Clones share it, because each layer clones the inner one for every call. Futures are boxed: nine nested
-/// layers have a future of eight kilobytes, which every layer would copy.
+/// A service that makes one HTTP exchange: the transport itself, which expects absolute URIs, or
+/// layers around it. Clones share it, because each layer clones the inner one for every call. Futures
+/// are boxed: nine nested layers have a future of eight kilobytes, which every layer would copy.
 #[derive(Clone)]
 pub struct HttpTransport(
     Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, ExchangeResult> + Send + Sync>,

@@ -1,13 +1,13 @@
 //! Adaptive throttling: makes fewer calls to an upstream that fails, and probes whether it is back.
 //!
 //! The formula comes from the SRE book, chapter "Handling Overload": the more calls of the last ten
-//! seconds failed, the more calls are refused. While a quarter of the calls fail, none is refused. The
-//! formula alone lets too many calls through after a healthy period, and recovers too slowly. So there are
-//! two more rules: an upstream that only fails gets one probe a second, and its first success clears the
-//! history.
+//! seconds failed, the more calls are refused. While a quarter of the calls fail, none is refused.
+//! The formula alone lets too many calls through after a healthy period, and recovers too slowly. So
+//! there are two more rules: an upstream that only fails gets one probe a second, and its first
+//! success clears the history.
 //!
-//! One broken conversation must not affect the others. Each conversation counts with one call a second.
-//! While only one or two conversations fail, only their own calls are refused.
+//! One broken conversation must not affect the others. Each conversation counts with one call a
+//! second. While only one or two conversations fail, only their own calls are refused.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use super::{MonoTime, RollingCounter};
 
 /// How many requests an accepted one pays for. With 2, nothing is refused while less than half fails.
 const REQUESTS_PER_ACCEPT: u32 = 2;
-/// The formula needs this many counted calls. With fewer, half may fail by chance although only a quarter
-/// fails in the long run.
+/// The formula needs this many counted calls. With fewer, half may fail by chance although only a
+/// quarter fails in the long run.
 const MEANINGFUL_REQUESTS: u32 = 40;
 /// After this many counted failures in a row, an upstream gets only probes.
 const FAILURES_IN_A_ROW: u32 = 20;
@@ -27,8 +27,8 @@ const WITHOUT_SUCCESS: Duration = Duration::from_secs(1);
 const FAILURES_WITHOUT_SUCCESS: u32 = 12;
 /// The time between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// The conversation of a failed probe waits this much longer, so that a busy broken one cannot use every
-/// probe.
+/// The conversation of a failed probe waits this much longer, so that a busy broken one cannot use
+/// every probe.
 const SAME_SOURCE_DELAY: Duration = Duration::from_millis(500);
 /// A run of failures is forgotten after this time without another one.
 const MEMORY: Duration = Duration::from_secs(10);
@@ -146,8 +146,8 @@ impl Default for AdaptiveThrottle {
 }
 
 impl AdaptiveThrottle {
-    /// Asks for the right to make a call for `source`, a conversation. `chance` draws a number from 0 to 1. It
-    /// is called only if the formula needs one.
+    /// Asks for the right to make a call for `source`, a conversation. `chance` draws a number from 0
+    /// to 1. It is called only if the formula needs one.
     ///
     /// # Errors
     /// If the call must not be made.

@@ -15,8 +15,8 @@ impl Backoff {
         Self { base, cap }
     }
 
-    /// The wait after failure number `failures` (1 for the first): the part `unit` of the longest wait. `unit`
-    /// is a random number from 0 to 1.
+    /// The wait after failure number `failures` (1 for the first): the part `unit` of the longest
+    /// wait. `unit` is a random number from 0 to 1.
     pub fn delay(&self, failures: u32, unit: f64) -> Duration {
         self.ceiling(failures).mul_f64(unit.clamp(0.0, 1.0))
     }

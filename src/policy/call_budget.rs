@@ -6,15 +6,16 @@
 //! 1. **Limit** (`window_log`): the window never holds more calls than the limit. A call occupies it
 //!    from its grant until one window after its end, because upstream counts it at some moment in
 //!    between. A granted call that is not made leaves the window at once.
-//! 2. **Ceilings** (`priority`): each priority may fill the window up to its own ceiling. A fifth of the
-//!    window is reserved for reads.
-//! 3. **Shares** (`client_usage`, `priority`): each client owns a share of the window by its weight. A
-//!    client may use its share in one burst. Once its requests wait, they are granted at an even pace
-//!    (`pace`). Unused capacity is lent to other clients, also at an even pace.
+//! 2. **Ceilings** (`priority`): each priority may fill the window up to its own ceiling. A fifth of
+//!    the window is reserved for reads.
+//! 3. **Shares** (`client_usage`, `priority`): each client owns a share of the window by its weight.
+//!    A client may use its share in one burst. Once its requests wait, they are granted at an even
+//!    pace (`pace`). Unused capacity is lent to other clients, also at an even pace.
 //! 4. **Order** (`fair_queue`): clients take turns by start-time fair queueing.
-//! 5. **Deadlines** (`estimate`): a request that cannot be served before its deadline is refused, with
-//!    the time at which the client can return.
-//! 6. **Throttling** (`throttle_window`): after a 429 nothing is granted until `Retry-After` has passed.
+//! 5. **Deadlines** (`estimate`): a request that cannot be served before its deadline is refused,
+//!    with the time at which the client can return.
+//! 6. **Throttling** (`throttle_window`): after a 429 nothing is granted until `Retry-After` has
+//!    passed.
 //! 7. **Other users of the token** (`external_usage`): the headers of upstream show their calls, and
 //!    these occupy the window, too.
 
@@ -103,8 +104,8 @@ impl TokenBudget {
         self.clients.configure(accounts, now);
     }
 
-    /// Grants calls, queues the request, or refuses it. Call [`Self::grant`] after a request was queued:
-    /// it may be possible at once.
+    /// Grants calls, queues the request, or refuses it. Call [`Self::grant`] after a request was
+    /// queued: it may be possible at once.
     pub fn request(&mut self, request: CallRequest, now: MonoTime) -> CallAdmission {
         self.expire(now);
         let request = self.clamped(request);
@@ -163,8 +164,8 @@ impl TokenBudget {
                 return Some((id, request));
             }
             if offer.opens <= now {
-                // This request waits for room alone. Later requests must not overtake it: a write needs
-                // several calls at once and would starve behind reads.
+                // This request waits for room alone. Later requests must not overtake it: a write
+                // needs several calls at once and would starve behind reads.
                 return None;
             }
         }
@@ -255,9 +256,10 @@ impl TokenBudget {
         self.throttle.record_answer(start.at, now);
     }
 
-    /// Adjusts the budget to the headers of an answer. Calls that upstream counted and the gateway did not
-    /// make belong to other users of the token. They leave the window when upstream says so, and after two
-    /// windows at the latest. A limit of 0 is ignored: an upstream that means it answers 429.
+    /// Adjusts the budget to the headers of an answer. Calls that upstream counted and the gateway
+    /// did not make belong to other users of the token. They leave the window when upstream says so,
+    /// and after two windows at the latest. A limit of 0 is ignored: an upstream that means it
+    /// answers 429.
     pub fn apply_headers(&mut self, start: CallStart, headers: RateLimitHeaders, now: MonoTime) {
         self.expire(now);
         if let Some(allowed) = headers.allowed.filter(|allowed| *allowed > 0) {

@@ -10,8 +10,8 @@ const MINUTE_NANOS: u64 = 60_000_000_000;
 /// One part in ten of the requests of a minute may come at once.
 const BURST_ONE_IN: u32 = 10;
 
-/// A rate limiter (GCRA). Each request moves the time at which the next one is due. A request that comes
-/// too far ahead of that time is refused, and does not count.
+/// A rate limiter (GCRA). Each request moves the time at which the next one is due. A request that
+/// comes too far ahead of that time is refused, and does not count.
 #[derive(Clone, Debug)]
 pub struct ClientRateLimiter {
     per_minute: NonZeroU32,
@@ -36,8 +36,8 @@ impl ClientRateLimiter {
     /// Admits a request now.
     ///
     /// # Errors
-    /// The time after which the request will be admitted, at most a minute. Refused requests get different
-    /// times, one interval apart, so that all are admitted when they return.
+    /// The time after which the request will be admitted, at most a minute. Refused requests get
+    /// different times, one interval apart, so that all are admitted when they return.
     pub fn admit(&mut self, now: MonoTime) -> Result<(), Duration> {
         let due = self.due.max(now);
         let ahead = due.saturating_sub(now).saturating_sub(self.slack());

@@ -1,8 +1,8 @@
 //! A concurrency limit that several clients share by weight.
 //!
-//! Clients take slots in the order of their requests. The last eighth is reserved for clients that hold
-//! less than their share. So a client may use all slots that others do not need, and still cannot keep
-//! the others out.
+//! Clients take slots in the order of their requests. The last eighth is reserved for clients that
+//! hold less than their share. So a client may use all slots that others do not need, and still
+//! cannot keep the others out.
 
 use std::collections::BTreeMap;
 

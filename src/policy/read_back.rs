@@ -64,8 +64,8 @@ impl LagStatistics {
         Some((*median).min(MAX_FIRST_WAIT))
     }
 
-    /// How long a third value must stay visible before it counts as a later write: four times the longest lag
-    /// of the last ten minutes, or `unmeasured` without enough measurements.
+    /// How long a third value must stay visible before it counts as a later write: four times the
+    /// longest lag of the last ten minutes, or `unmeasured` without enough measurements.
     pub fn settle(&self, now: MonoTime, unmeasured: Duration) -> Duration {
         let fresh = self.slices.iter().filter(|(start, ..)| now.saturating_sub(*start) <= RECENT);
         let (count, longest) = fresh.fold((0, Duration::ZERO), |(sum, most), (_, count, one)| {
@@ -91,9 +91,10 @@ impl ReadBackSchedule {
         Self { max_reads, made: 0 }
     }
 
-    /// How long to wait before the next read, from the end of the previous one. `None` if there is no further
-    /// read. The wait is at least `least`; the first read waits no longer than that. `left` is the time to the
-    /// deadline, and `cost` the duration of a read. The last read ends just before the deadline.
+    /// How long to wait before the next read, from the end of the previous one. `None` if there is no
+    /// further read. The wait is at least `least`; the first read waits no longer than that. `left`
+    /// is the time to the deadline, and `cost` the duration of a read. The last read ends just before
+    /// the deadline.
     pub fn next(&mut self, least: Duration, left: Duration, cost: Duration) -> Option<Duration> {
         if self.made >= self.max_reads {
             return None;

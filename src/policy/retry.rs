@@ -1,7 +1,7 @@
 //! Decides whether to repeat a failed attempt: within the deadline, and within the retry budget.
 //!
-//! The retry budget limits retries to a part of the traffic. So an outage causes a fraction of additional
-//! load, and not a multiple.
+//! The retry budget limits retries to a part of the traffic. So an outage causes a fraction of
+//! additional load, and not a multiple.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use super::{MonoTime, RollingCounter};
 
 /// Retries allowed per call of the last ten seconds.
 const SHARE: f64 = 0.5;
-/// Retries allowed in every second without traffic, so that a quiet service can retry. They count by the
-/// second: ten seconds' worth at once would leave nothing for the next ten seconds.
+/// Retries allowed in every second without traffic, so that a quiet service can retry. They count by
+/// the second: ten seconds' worth at once would leave nothing for the next ten seconds.
 const FLOOR: u32 = 3;
 
 /// Limits retries to a part of the calls of the last ten seconds.
@@ -81,8 +81,9 @@ pub enum RetryDecision {
     Stop(StopReason),
 }
 
-/// Decides about a failure that is transient and safe to repeat. `wait` is `Retry-After` or the backoff,
-/// `left` the time to the deadline. The budget is charged last: a retry that comes too late costs nothing.
+/// Decides about a failure that is transient and safe to repeat. `wait` is `Retry-After` or the
+/// backoff, `left` the time to the deadline. The budget is charged last: a retry that comes too late
+/// costs nothing.
 pub fn decide(
     wait: Duration,
     left: Duration,

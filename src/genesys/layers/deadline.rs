@@ -7,8 +7,8 @@ use super::call;
 use crate::genesys::error::UpstreamError;
 use crate::genesys::transport::HttpTransport;
 
-/// Ends a call at the deadline of its request. The inner layers respect the deadline themselves; this layer
-/// guarantees it.
+/// Ends a call at the deadline of its request. The inner layers respect the deadline themselves; this
+/// layer guarantees it.
 pub fn layer(inner: HttpTransport) -> HttpTransport {
     HttpTransport::from_fn(move |request: Request<Bytes>| {
         let inner = inner.clone();

@@ -1,5 +1,5 @@
-//! Records metrics of every attempt (innermost) and of every call with all its attempts (outermost). Keeps
-//! Genesys' correlation id, which its support asks for.
+//! Records metrics of every attempt (innermost) and of every call with all its attempts (outermost).
+//! Keeps Genesys' correlation id, which its support asks for.
 
 use std::sync::Arc;
 

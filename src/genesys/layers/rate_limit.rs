@@ -1,7 +1,8 @@
 //! Gives every attempt a permit of the call budget, and reports the answers to the limiter.
 //!
-//! The first attempt uses the permit of its call, if it has one. All other attempts wait for a permit here. A
-//! permit is spent when its attempt has ended, with any result: only then has upstream certainly counted it.
+//! The first attempt uses the permit of its call, if it has one. All other attempts wait for a permit
+//! here. A permit is spent when its attempt has ended, with any result: only then has upstream
+//! certainly counted it.
 
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ const RESET: HeaderName = HeaderName::from_static("inin-ratelimit-reset");
 pub struct CallLimiters {
     /// The budget of the token, for every operation.
     pub budget: CallLimiter,
-    /// The second limiter of the details query: upstream throttles it separately, and a 429 to it must not
-    /// stop other calls.
+    /// The second limiter of the details query: upstream throttles it separately, and a 429 to it
+    /// must not stop other calls.
     pub analytics: CallLimiter,
 }
 
@@ -73,8 +74,8 @@ fn give_feedback(limits: &CallLimiters, (start, lane): CallStarts, feedback: &Ca
         .feedback(lane, &CallFeedback { headers: RateLimitHeaders::default(), ..*feedback });
 }
 
-/// Waits until the attempt may start. A permit that was granted before a 429 is replaced. The lane comes
-/// first, so that the attempt holds no permit of the budget while it waits for the lane.
+/// Waits until the attempt may start. A permit that was granted before a 429 is replaced. The lane
+/// comes first, so that the attempt holds no permit of the budget while it waits for the lane.
 async fn admit(
     budget: &CallLimiter,
     lane: Option<&CallLimiter>,

@@ -1,8 +1,8 @@
 //! Repeats calls that failed with a transient error, within the deadline and the retry budget.
 //!
-//! A PATCH that may have been applied is not repeated here: the use case reads first. The layer waits for
-//! `Retry-After` if upstream sent one, and otherwise for the backoff. Without time or budget for another
-//! attempt, it returns the last result.
+//! A PATCH that may have been applied is not repeated here: the use case reads first. The layer waits
+//! for `Retry-After` if upstream sent one, and otherwise for the backoff. Without time or budget for
+//! another attempt, it returns the last result.
 
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
@@ -90,8 +90,8 @@ impl RetryPolicy {
         }
     }
 
-    /// Charges a retry that starts after `wait`, and returns the remaining wait. If the budget is spent, it
-    /// waits until there is budget again, provided that this is before the deadline.
+    /// Charges a retry that starts after `wait`, and returns the remaining wait. If the budget is
+    /// spent, it waits until there is budget again, provided that this is before the deadline.
     async fn pay(&self, call: &CallMetadata, wait: Duration) -> Result<Duration, StopReason> {
         let start = Instant::now() + wait;
         loop {
@@ -142,8 +142,8 @@ fn may_repeat(result: &RetryResult, operation: PlatformOperation, failures: u32)
     let (transient, ambiguous) = match result {
         Ok(answer) => {
             let status = answer.status();
-            // Genesys' list of retryable statuses does not hold 500 and most other 5xx. One more attempt
-            // is worth it, except for 501: a retry cannot change it.
+            // Genesys' list of retryable statuses does not hold 500 and most other 5xx. One more
+            // attempt is worth it, except for 501: a retry cannot change it.
             let once_more =
                 failures == 1 && status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
             (error::status_is_transient(status) || once_more, error::status_is_ambiguous(status))

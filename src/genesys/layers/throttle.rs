@@ -1,8 +1,8 @@
 //! Refuses calls while upstream fails, with the adaptive throttle of that upstream.
 //!
-//! This layer is outside the timeout, so a call that hangs counts as a failure. A call that arrives while a
-//! probe is in flight waits for its result. So clients that follow `Retry-After` are served once upstream is
-//! back.
+//! This layer is outside the timeout, so a call that hangs counts as a failure. A call that arrives
+//! while a probe is in flight waits for its result. So clients that follow `Retry-After` are served
+//! once upstream is back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

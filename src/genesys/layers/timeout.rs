@@ -1,8 +1,8 @@
-//! Limits the time of one attempt. This layer is inside the rate limit: waiting for a permit does not count as
-//! a slow upstream.
+//! Limits the time of one attempt. This layer is inside the rate limit: waiting for a permit does not
+//! count as a slow upstream.
 //!
-//! With a fixed timeout, every attempt would fail as soon as upstream is slightly slower. So the timeout grows
-//! with the deadline of the request, and with the time of recent answers.
+//! With a fixed timeout, every attempt would fail as soon as upstream is slightly slower. So the
+//! timeout grows with the deadline of the request, and with the time of recent answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,8 +42,8 @@ impl AttemptTimeout {
         grown.max(usual * SLACK)
     }
 
-    /// Records the time of an answer. A faster answer moves the average by an eighth of the difference. A slower
-    /// one moves it by half: otherwise the next attempt would time out.
+    /// Records the time of an answer. A faster answer moves the average by an eighth of the
+    /// difference. A slower one moves it by half: otherwise the next attempt would time out.
     fn record(&self, took: Duration) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let usual = self.usual.load(Ordering::Relaxed);
@@ -72,8 +72,8 @@ pub fn layer(timeout: AttemptTimeout, inner: HttpTransport) -> HttpTransport {
     })
 }
 
-/// Whether an attempt had enough time, so that its timeout says something about upstream. Three quarters are
-/// enough: a client's deadline may be just the time of one attempt.
+/// Whether an attempt had enough time, so that its timeout says something about upstream. Three
+/// quarters are enough: a client's deadline may be just the time of one attempt.
 fn is_meaningful(limit: Duration, left: Duration) -> bool {
     left >= limit.mul_f64(0.75)
 }

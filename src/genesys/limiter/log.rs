@@ -1,4 +1,5 @@
-//! What the log says about a spent budget: at most one warning a minute, and one line when it is over.
+//! What the log says about a spent budget: at most one warning a minute, and one line when it is
+//! over.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ impl SpentLog {
         Self { settings, is_spent: false, refused: 0, waited: 0 }
     }
 
-    /// Logs the first request of a shortage. Returns `true` for it: call [`Self::is_over`] from then on,
-    /// once each [`LOG_INTERVAL`].
+    /// Logs the first request of a shortage. Returns `true` for it: call [`Self::is_over`] from then
+    /// on, once each [`LOG_INTERVAL`].
     pub(super) fn begin(&mut self) -> bool {
         if self.is_spent {
             return false;
@@ -31,8 +32,8 @@ impl SpentLog {
         true
     }
 
-    /// Logs the requests since the last line, or that there were none. Returns whether the shortage is
-    /// over.
+    /// Logs the requests since the last line, or that there were none. Returns whether the shortage
+    /// is over.
     pub(super) fn is_over(&mut self) -> bool {
         if self.refused + self.waited > 0 {
             self.warn();

@@ -1,7 +1,8 @@
-//! Sends requests over HTTP(S) with `reqwest`: pooled connections, rustls, proxies, compressed answers.
+//! Sends requests over HTTP(S) with `reqwest`: pooled connections, rustls, proxies, compressed
+//! answers.
 //!
-//! Its own retries, redirects and timeouts are off. The layers above handle retries and timeouts. A redirect
-//! would send the token to another host.
+//! Its own retries, redirects and timeouts are off. The layers above handle retries and timeouts. A
+//! redirect would send the token to another host.
 
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use rustls::pki_types::CertificateDer;
 use super::{ExchangeResult, HttpTransport};
 use crate::genesys::error::{UpstreamError, innermost};
 
-/// How long an idle connection is kept. Load balancers commonly close theirs after a minute, and a request
-/// must not use a connection that is being closed.
+/// How long an idle connection is kept. Load balancers commonly close theirs after a minute, and a
+/// request must not use a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Settings of the HTTP client.
@@ -44,8 +45,9 @@ impl HttpClientSettings {
         }
     }
 
-    /// Builds a transport over HTTP(S). It repeats a request only if the request was never sent because its idle
-    /// connection was closed. Plain http never uses a proxy: it serves loopback and internal stand-ins.
+    /// Builds a transport over HTTP(S). It repeats a request only if the request was never sent
+    /// because its idle connection was closed. Plain http never uses a proxy: it serves loopback and
+    /// internal stand-ins.
     ///
     /// # Errors
     /// If TLS cannot be set up, for example because the system has no CA certificates.

@@ -1,7 +1,7 @@
 //! How much of the window each client uses.
 //!
-//! A client is known from the configuration or from its first request. A client that is not configured
-//! is forgotten after an hour without a request.
+//! A client is known from the configuration or from its first request. A client that is not
+//! configured is forgotten after an hour without a request.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::window_log::SlidingWindowLog;
 use crate::policy::MonoTime;
 
 const IDLE_TIMEOUT: Duration = Duration::from_hours(1);
-/// In the first window of a busy client, this part of its share becomes usable gradually. Otherwise many
-/// clients that start together would all wait for the end of the window.
+/// In the first window of a busy client, this part of its share becomes usable gradually. Otherwise
+/// many clients that start together would all wait for the end of the window.
 const SPREAD_ONE_IN: u64 = 2;
 /// A new client's rate is measured over at least this part of the window.
 const MIN_RATE_PERIOD_ONE_IN: u32 = 8;
@@ -84,8 +84,8 @@ impl ClientUsage {
         self.reads.len()
     }
 
-    /// How much of `share` the client will probably use: its recent peak. In its first window, the peak is
-    /// projected to a whole window.
+    /// How much of `share` the client will probably use: its recent peak. In its first window, the
+    /// peak is projected to a whole window.
     pub(super) fn demand(&self, share: u64, window: Duration, now: MonoTime) -> u64 {
         let peak = self.peak[0].max(self.peak[1]);
         let age = now.saturating_sub(self.began).clamp(window / MIN_RATE_PERIOD_ONE_IN, window);

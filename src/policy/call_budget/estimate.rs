@@ -1,8 +1,9 @@
 //! Estimates when a request will be granted, and tells refused clients when to return.
 //!
-//! The estimate adds up the calls that go first: queued requests of the same client, queued requests of
-//! others that the fair order puts before it, and refused requests that will return. It then takes the
-//! latest of three times: when the window has room, when the pace allows it, and when a throttle ends.
+//! The estimate adds up the calls that go first: queued requests of the same client, queued requests
+//! of others that the fair order puts before it, and refused requests that will return. It then takes
+//! the latest of three times: when the window has room, when the pace allows it, and when a throttle
+//! ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,8 +56,8 @@ impl TokenBudget {
         own.min(lent).max(throttle)
     }
 
-    /// Queued calls that may go first: by client, and of this client alone. Reads below their floor go
-    /// before all writes, so queued writes do not count for them.
+    /// Queued calls that may go first: by client, and of this client alone. Reads below their floor
+    /// go before all writes, so queued writes do not count for them.
     fn ahead(
         &self,
         client: &ClientUsage,
@@ -138,16 +139,16 @@ impl TokenBudget {
         external.map_or(own, |external| external.min(own))
     }
 
-    /// Whether the calls would end after the deadline. The calls are assumed to take at most half of the
-    /// remaining time: upstream may be faster than before.
+    /// Whether the calls would end after the deadline. The calls are assumed to take at most half of
+    /// the remaining time: upstream may be faster than before.
     pub(super) fn is_late(&self, request: &CallRequest, expected: MonoTime, now: MonoTime) -> bool {
         let left = request.deadline.saturating_sub(now);
         let calls = self.typical_latency.saturating_mul(request.calls).min(left / 2);
         expected.saturating_add(calls) >= request.deadline
     }
 
-    /// Refuses a request, and estimates when the client can return. Refused requests of one client get
-    /// different times, spread at the rate at which the client is served, within one window.
+    /// Refuses a request, and estimates when the client can return. Refused requests of one client
+    /// get different times, spread at the rate at which the client is served, within one window.
     pub(super) fn refuse(
         &mut self,
         account: BudgetAccount,

@@ -1,8 +1,8 @@
 //! Queued requests, and the fair order of their clients (start-time fair queueing).
 //!
 //! Each granted call advances its client's virtual time by `1 / weight`. The client with the earliest
-//! virtual time goes next. An idle client starts again at the current virtual time: it neither saves up
-//! unused calls nor owes calls that it borrowed.
+//! virtual time goes next. An idle client starts again at the current virtual time: it neither saves
+//! up unused calls nor owes calls that it borrowed.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use super::types::{CallPriority, CallRequest, CallRequestId};
 /// Virtual time of one call at weight 1.
 const CALL: u128 = 1 << 32;
 
-/// Requests in the order of their arrival, and the virtual time. The queue holds a few hundred requests
-/// at most, so scanning it is cheap.
+/// Requests in the order of their arrival, and the virtual time. The queue holds a few hundred
+/// requests at most, so scanning it is cheap.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FairQueue {
     requests: BTreeMap<CallRequestId, CallRequest>,

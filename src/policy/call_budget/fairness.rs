@@ -178,8 +178,8 @@ fn many_idle_clients_keep_little_from_a_busy_one() {
     }
 }
 
-/// Plays clients that follow `Retry-After`. Returns the part of returning requests that is served, and the
-/// most requests of one client that return in the same second.
+/// Plays clients that follow `Retry-After`. Returns the part of returning requests that is served,
+/// and the most requests of one client that return in the same second.
 fn returns(loads: &[Load]) -> (f64, usize) {
     let outcomes = play(shipped(), loads, 100, 300_000);
     let (mut returned, mut served, mut same_second) = (0, 0, BTreeMap::<_, usize>::new());

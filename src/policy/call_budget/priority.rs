@@ -1,11 +1,11 @@
 //! Which request goes next, and whether it may go now.
 //!
-//! A request is *own* if it fits into the share of its client, and *lent* if it borrows unused capacity.
-//! Own requests go first. Two parts of the window are never lent: what its owners used lately, and a
-//! sixteenth, so that an idle client can start at once.
+//! A request is *own* if it fits into the share of its client, and *lent* if it borrows unused
+//! capacity. Own requests go first. Two parts of the window are never lent: what its owners used
+//! lately, and a sixteenth, so that an idle client can start at once.
 //!
-//! [`TokenBudget::offer`] decides how one request can be served. [`TokenBudget::candidates`] sorts the
-//! queue.
+//! [`TokenBudget::offer`] decides how one request can be served. [`TokenBudget::candidates`] sorts
+//! the queue.
 
 use std::time::Duration;
 
@@ -76,8 +76,8 @@ impl TokenBudget {
         self.clients.share(client, self.ceiling(priority))
     }
 
-    /// The share of a client, which new clients gain gradually. Writes of a new client leave the reads'
-    /// floor free.
+    /// The share of a client, which new clients gain gradually. Writes of a new client leave the
+    /// reads' floor free.
     pub(super) fn early_share(
         &self,
         client: &ClientUsage,
@@ -111,8 +111,8 @@ impl TokenBudget {
         request.priority == CallPriority::Read && client.reads() + u64::from(request.calls) <= floor
     }
 
-    /// Whether a request fits into the share of its client. Reads leave a part of the share to writes: they
-    /// stop half way between the two ceilings.
+    /// Whether a request fits into the share of its client. Reads leave a part of the share to
+    /// writes: they stop half way between the two ceilings.
     pub(super) fn is_own(
         &self,
         client: &ClientUsage,

@@ -9,12 +9,12 @@ use super::*;
 
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// A call: when upstream counts it (in percent of its duration), its duration in milliseconds, and whether
-/// it is returned instead of made.
+/// A call: when upstream counts it (in percent of its duration), its duration in milliseconds, and
+/// whether it is returned instead of made.
 type CallPlan = (u64, u64, bool);
 
-/// A request: milliseconds since the previous one, calls, priority, milliseconds until its deadline, client,
-/// and its calls.
+/// A request: milliseconds since the previous one, calls, priority, milliseconds until its deadline,
+/// client, and its calls.
 type Step = (u64, u32, u8, u64, u64, Vec<CallPlan>);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

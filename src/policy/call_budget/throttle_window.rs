@@ -1,8 +1,8 @@
 //! The effect of a 429: no calls until `Retry-After` has passed, then calls at an even pace.
 //!
-//! Upstream reports a daily limit in the same way, with a `Retry-After` of hours. Clients cannot wait that
-//! long, and the limit may be raised before. So all requests are refused at once, except one probe a
-//! minute that finds out whether the throttle is over.
+//! Upstream reports a daily limit in the same way, with a `Retry-After` of hours. Clients cannot wait
+//! that long, and the limit may be raised before. So all requests are refused at once, except one
+//! probe a minute that finds out whether the throttle is over.
 
 use std::time::Duration;
 
@@ -81,8 +81,8 @@ impl ThrottleWindow {
         }
     }
 
-    /// Records an answer that is not a 429, to a call that started at `sent`. If that was after the 429, a
-    /// long throttle is over.
+    /// Records an answer that is not a 429, to a call that started at `sent`. If that was after the
+    /// 429, a long throttle is over.
     pub(super) fn record_answer(&mut self, sent: MonoTime, now: MonoTime) {
         if self.next_probe(now).is_some() && sent > self.since {
             self.probing = None;

@@ -10,8 +10,8 @@ const MAX_EXACT: u64 = 10_000;
 /// Larger budgets are counted in this many sub-windows.
 const SUB_WINDOWS: u32 = 1000;
 
-/// Calls that each stay for one window. With sub-windows, a call leaves one window after the end of its
-/// sub-window: it may leave late, and never early.
+/// Calls that each stay for one window. With sub-windows, a call leaves one window after the end of
+/// its sub-window: it may leave late, and never early.
 #[derive(Clone, Debug)]
 pub(super) struct SlidingWindowLog {
     window: Duration,
