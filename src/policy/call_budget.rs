@@ -110,15 +110,8 @@ impl TokenBudget {
         self.expire(now);
         let request = self.clamped(request);
         self.clients.register(request.account, now);
-        let refused = (request.priority, request.calls);
         if self.throttle.next_probe(now).is_some() {
-            let ceiling = self.ceiling(request.priority);
-            let has_room = self.used() + u64::from(request.calls) <= ceiling;
-            if has_room && self.throttle.probe(request.calls, now) {
-                self.take(&request, false, now);
-                return CallAdmission::Granted(request.calls);
-            }
-            return CallAdmission::Refused(self.refuse(request.account, refused, now));
+            return self.request_probe(&request, now);
         }
         if self.queue.is_empty() && request.deadline > now {
             let offer = self.offer(&request, self.reserved(request.priority, now), now);
@@ -129,6 +122,7 @@ impl TokenBudget {
         }
         let expected = self.expected(&request, now);
         if self.is_late(&request, expected, now) {
+            let refused = (request.priority, request.calls);
             return CallAdmission::Refused(self.refuse(request.account, refused, now));
         }
         if expected > now {
@@ -138,6 +132,19 @@ impl TokenBudget {
         CallAdmission::Queued(self.queue.push(request), expected)
     }
 
+    /// During a long throttle, a request is granted as the probe that is due, or refused.
+    fn request_probe(&mut self, request: &CallRequest, now: MonoTime) -> CallAdmission {
+        let ceiling = self.ceiling(request.priority);
+        let has_room = self.used() + u64::from(request.calls) <= ceiling;
+        if has_room && self.throttle.probe(request.calls, now) {
+            self.take(request, false, now);
+            return CallAdmission::Granted(request.calls);
+        }
+        let refused = (request.priority, request.calls);
+        CallAdmission::Refused(self.refuse(request.account, refused, now))
+    }
+
+    /// Whether throttle, window and pace allow a request now.
     fn may_go(
         &self,
         request: &CallRequest,

@@ -37,14 +37,17 @@ impl TokenBudget {
         let limit_gap = gap(self.settings.window, self.limit());
         let throttle = self.throttle.opens_after(ahead + before, limit_gap, now);
         let all = need + before;
+        // Committed calls need only room.
         if request.priority == CallPriority::Committed {
             return throttle.max(self.room_for(all, self.limit(), now));
         }
+        // As an own request: within the share, at its pace, with room below its ceiling.
         let own_ceiling = self.own_ceiling(request.priority);
         let own = self
             .own_share_at(client, request, need, now)
             .max(self.own_pace_at(client, request.priority, ahead, now))
             .max(self.room_for(need, own_ceiling, now));
+        // As a lent request: at the pace of lending, with room that is not reserved.
         let reserved = self.reserved(request.priority, now);
         let offer = self.offer(request, reserved, now);
         let ceiling = if offer.lent { offer.ceiling } else { self.ceiling(request.priority) };

@@ -136,26 +136,29 @@ impl TokenBudget {
 
     /// The part of the window that is not lent to calls of this priority.
     pub(super) fn reserved(&self, priority: CallPriority, now: MonoTime) -> ReservedCapacity {
-        let whole = self.ceiling(CallPriority::Write);
+        let ceiling = self.ceiling(CallPriority::Write);
         let floor = self.unused_floor();
-        let (mut needed, mut own, mut may_begin) = (0, 0, false);
+        // What clients use of their shares, what they will probably still need, and whether a part of
+        // a share is idle.
+        let (mut demand_of_all, mut still_needed, mut has_idle_share) = (0, 0, false);
         for (_, client) in self.clients.iter() {
             let share = self.share(client, CallPriority::Write);
             let demand = client.demand(share, self.settings.window, now);
-            needed += demand.saturating_sub(client.own());
-            own += demand.min(self.share(client, priority));
-            may_begin |= demand < share;
+            still_needed += demand.saturating_sub(client.own());
+            demand_of_all += demand.min(self.share(client, priority));
+            has_idle_share |= demand < share;
         }
         // Own calls cannot fill more than this.
-        let within_shares = whole.saturating_sub(floor) + self.clients.lent();
+        let max_own = ceiling.saturating_sub(floor) + self.clients.lent();
         let several = self.clients.are_several();
-        let room = if several { within_shares.saturating_sub(self.used()) } else { 0 };
-        let needed = needed.min(room);
-        let own = own.min(within_shares);
-        let begins = if may_begin && several { whole } else { 0 };
-        let reads = if priority == CallPriority::Write { floor } else { 0 };
-        let reserve = (begins / NEVER_LENT_ONE_IN).max(reads / FLOOR_NEVER_LENT_ONE_IN);
-        let (calls, own) = (needed + reserve, own.min(whole.saturating_sub(reads)) + reserve);
+        let room = if several { max_own.saturating_sub(self.used()) } else { 0 };
+        // Keep a sixteenth for idle clients that start, and a third of the reads' unused floor.
+        let for_starters = if has_idle_share && several { ceiling / NEVER_LENT_ONE_IN } else { 0 };
+        let for_reads = if priority == CallPriority::Write { floor } else { 0 };
+        let never_lent = for_starters.max(for_reads / FLOOR_NEVER_LENT_ONE_IN);
+        let calls = still_needed.min(room) + never_lent;
+        // Lent calls spread over the part of the window that own calls leave.
+        let own = demand_of_all.min(max_own).min(ceiling.saturating_sub(for_reads)) + never_lent;
         let spare = self.ceiling(priority).saturating_sub(own);
         ReservedCapacity { calls, gap: gap(self.settings.window, spare) }
     }
