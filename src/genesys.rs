@@ -1,7 +1,9 @@
-//! The typed client of the Genesys Cloud platform API; implements [`crate::ports::ConversationsPort`].
+//! The typed client of the Genesys Cloud platform API; implements
+//! [`crate::ports::ConversationsPort`].
 //!
-//! Upstream's quirks end here: paths, shapes, error bodies, tokens, throttling. Facts about the
-//! platform are cited where they are used; what the vendor does not publish is configuration.
+//! This module hides the details of the platform: paths, JSON shapes, error bodies, tokens,
+//! throttling. Facts about the platform are cited where they are used. What the vendor does not
+//! publish is configuration.
 
 mod client;
 mod error;

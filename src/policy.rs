@@ -1,7 +1,7 @@
-//! How hard the gateway leans on the upstream.
+//! Decides how many calls the gateway makes, and when: budget, throttle, retries, read-backs.
 //!
-//! Pure: the time is a [`MonoTime`] that the caller passes in, randomness is a number it passes in.
-//! Nothing here sleeps; every decision can be tested as a table.
+//! These modules are pure. The caller passes in the time as a [`MonoTime`] and randomness as a
+//! number. Nothing here sleeps, so tests can check every decision as a table.
 
 mod adaptive_throttle;
 mod backoff;
@@ -29,5 +29,5 @@ pub use read_back::{LagStatistics, MAX_FIRST_WAIT, ReadBackSchedule};
 pub use retry::{BudgetState, RetryBudget, RetryDecision, StopReason, decide};
 pub use rolling_counter::RollingCounter;
 
-/// A point in time, as a duration since an origin that the caller chose. Only differences count.
+/// A point in time, as a duration since an origin of the caller's choice. Only differences matter.
 pub type MonoTime = Duration;

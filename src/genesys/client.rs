@@ -1,8 +1,8 @@
-//! One method per upstream operation: builds the request, and reads what came back.
+//! The upstream operations: each method builds a request, and reads the answer.
 //!
-//! A 2xx to a PATCH means accepted, never visible: the platform answers 202 and works on
-//! (<https://help.mypurecloud.com>, FAQ on the Set Participant Data action). What may have been
-//! applied is reported as such, and decided on by the use case.
+//! A 2xx to a PATCH means "accepted", and not yet "visible": the platform answers 202 and applies the
+//! change later (<https://help.mypurecloud.com>, FAQ on the Set Participant Data action). If a failed
+//! PATCH may have been applied, the error says so. The use case decides what to do.
 
 use std::sync::Arc;
 
@@ -21,16 +21,17 @@ use crate::ports::{
     UpstreamFailure, UpstreamPatch, UpstreamQuery, UpstreamRead,
 };
 
-/// The conversation details query of analytics: the only list that a client without a user can ask for.
+/// The conversation details query of analytics: the only list that an OAuth client without a user may
+/// request.
 const DETAILS: &str = "/api/v2/analytics/conversations/details/query";
 
-/// Where reads and writes go. There is no `/conversations/voice/` in the platform API: voice is
-/// `calls`; templates serve proxies that have other paths.
+/// The paths of reads and writes. The platform API has no `/conversations/voice/`: voice is `calls`.
+/// Templates serve proxies that have other paths.
 #[derive(Clone, Debug)]
 pub enum RoutePaths {
     /// `/api/v2/conversations/{id}`: any media.
     Conversations,
-    /// `/api/v2/conversations/calls/{id}`: voice alone.
+    /// `/api/v2/conversations/calls/{id}`: only voice.
     Calls,
     /// Templates with `{conversationId}` and `{participantId}`.
     Custom {
@@ -38,19 +39,19 @@ pub enum RoutePaths {
         participant: String,
         /// PATCH of its attributes.
         attributes: String,
-        /// GET of the conversation, where there is one.
+        /// GET of the conversation, if the proxy has one.
         conversation: Option<String>,
     },
 }
 
-/// The client.
+/// The client of the platform API.
 pub struct GenesysClient {
     stack: HttpTransport,
     paths: RoutePaths,
     clearing: wire::ClearMode,
 }
 
-/// How an answer is read.
+/// Reads the body of an answer.
 type ResponseParser = fn(ConversationId, &[u8]) -> Result<Conversation, &'static str>;
 
 impl RoutePaths {
@@ -188,7 +189,7 @@ impl GenesysClient {
             context: context.clone(),
             retries: true,
             again: patch.again,
-            // It has begun, be it by its pre-read: it goes before what has not.
+            // The write has started, at least with its pre-read, and goes before new requests.
             class: PriorityClass::Committed,
             permit: PermitSlot::new(patch.permit),
             attempt: None,
@@ -222,7 +223,7 @@ fn fate(ambiguous: bool, transient: bool) -> PatchFate {
     }
 }
 
-/// Where the header is missing, the body of an error has the id too.
+/// Takes the correlation id from the body of an error if the header is missing.
 fn keep_correlation_id(answer: &Response<Bytes>, context: &RequestContext) {
     if context.correlation_id().is_none()
         && let Some(id) = wire::ErrorBody::parse(answer.body()).context_id
@@ -231,13 +232,13 @@ fn keep_correlation_id(answer: &Response<Bytes>, context: &RequestContext) {
     }
 }
 
-/// The body of a good answer is not relied on: the platform declares none, or an echo. A page of
-/// HTML, however, is not the platform speaking.
+/// Accepts a successful answer to a PATCH whatever its body: the platform documents none, or an echo.
+/// HTML comes from another server, so it is an error.
 fn accepted(answer: &Response<Bytes>) -> Result<(), UpstreamFailure> {
     let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_page = kind.is_some_and(|kind| kind.trim_start().starts_with("text/html"));
     if is_page && !answer.body().is_empty() {
-        let error = Error::UpstreamInvalidResponse("a page of HTML to a PATCH".to_owned());
+        let error = Error::UpstreamInvalidResponse("an HTML page in answer to a PATCH".to_owned());
         return Err(UpstreamFailure { error, fate: PatchFate::Unknown, wait: None });
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What can go wrong between us and upstream, and what it means for a retry and for the client.
+//! Failures of upstream calls, and what they mean for retries and for the client.
 
 use std::time::Duration;
 
@@ -14,35 +14,35 @@ use crate::error::Error;
 use crate::policy::{CallRefusal, MAX_THROTTLE_WAIT, PROBE_INTERVAL};
 use crate::ports::AttemptOutcome;
 
-/// An exchange that brought no answer.
+/// Why an exchange brought no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum UpstreamError {
     /// No connection: nothing was sent.
     #[error("no connection: {0}")]
     Connect(String),
-    /// No answer within the time of an attempt. `full` unless the deadline cut it short, which
-    /// says nothing about upstream.
+    /// No answer within the timeout of the attempt, or before the deadline.
     #[error("no answer in time")]
     Timeout {
-        /// Whether it had the time of an attempt, or nearly so.
+        /// Whether the attempt had nearly its whole timeout. Otherwise the deadline ended it early,
+        /// which says nothing about upstream.
         full: bool,
     },
-    /// The connection broke after the request had left.
+    /// The connection broke after the request was sent.
     #[error("the connection broke: {0}")]
     Reset(String),
-    /// The answer is over the limit.
+    /// The answer is larger than the limit.
     #[error("the answer is larger than {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The answer is not what it should be.
+    /// The answer is malformed.
     #[error("{0}")]
     Invalid(&'static str),
-    /// Not sent: upstream is in trouble.
-    #[error("too many calls failed lately, none are made for the moment")]
+    /// Not sent: upstream fails.
+    #[error("too many calls failed lately, so the gateway makes no calls for the moment")]
     InTrouble {
-        /// Until the next probing call.
+        /// Time until the next probe.
         retry_after: Duration,
     },
     /// Not sent: there is no token.
@@ -51,15 +51,15 @@ pub enum UpstreamError {
     /// Not sent again: the retry budget is spent.
     #[error("too many calls failed lately, this one is not repeated")]
     NoBudget,
-    /// Not sent: the deadline came first.
-    #[error("the deadline came before it was sent")]
+    /// Not sent: the deadline passed before.
+    #[error("the deadline passed before the call was sent")]
     NotSentInTime,
-    /// Not sent: upstream throttles, or the budget of calls is used up.
+    /// Not sent: upstream throttles, or the call budget is spent.
     #[error("{reason}")]
     RateLimited {
         /// Which of the two.
         reason: &'static str,
-        /// Until there are calls again.
+        /// Time until calls are possible again.
         retry_after: Duration,
     },
 }
@@ -67,39 +67,39 @@ pub enum UpstreamError {
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenFailure {
-    /// The credentials are refused. The reason holds no secret.
+    /// The token endpoint refuses the credentials. The reason holds no secret.
     Refused(String),
     /// The token endpoint throttles.
     Throttled {
-        /// When it is tried next.
+        /// Time until the next try.
         retry_after: Duration,
     },
-    /// The token endpoint cannot be reached, or fails.
+    /// The token endpoint fails, or cannot be reached.
     Unavailable {
-        /// What was seen.
+        /// What happened.
         reason: String,
-        /// When it is tried next.
+        /// Time until the next try.
         retry_after: Duration,
     },
-    /// The token endpoint answers something that is no token.
+    /// The answer of the token endpoint holds no token.
     Invalid(String),
 }
 
-/// When a client should come back if upstream did not say.
+/// `Retry-After` for clients if upstream sent none.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The same for a 429 without `Retry-After`; the official SDKs wait three seconds.
+/// The wait after a 429 without `Retry-After`. The official SDKs wait three seconds.
 pub const DEFAULT_THROTTLE: Duration = Duration::from_secs(3);
-/// Why nothing is sent after a 429.
+/// The reason of an error after a 429.
 const THROTTLED: &str = "Genesys Cloud throttles this OAuth client";
-/// The same for the details query alone, which has a limit of its own.
+/// The same for the details query, which has its own limit.
 pub const QUERY_THROTTLED: &str = "Genesys Cloud throttles the analytics query";
-/// What the details query takes; the vendor's SDKs name it.
+/// The permission of the details query, as the vendor's SDKs name it.
 const LISTING_PERMISSION: &str = "analytics:conversationDetail:view";
-/// Why nothing is sent although upstream would still take it.
-const USED_UP: &str =
+/// The reason of an error if the call budget is spent.
+const BUDGET_SPENT: &str =
     "the budget of calls to Genesys Cloud (genesys.requests_per_minute) is used up";
 
-/// What is at the bottom of an error: the layers above it say little more than that there was one.
+/// The innermost cause of an error. The outer ones add little to it.
 pub fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -114,7 +114,7 @@ impl UpstreamError {
         if error.is_connect() { Self::Connect(reason) } else { Self::Reset(reason) }
     }
 
-    /// The metric label.
+    /// How the attempt ended, for metrics and logs.
     pub fn answer(&self) -> AttemptOutcome {
         match self {
             Self::Connect(_) => AttemptOutcome::Connect,
@@ -129,7 +129,7 @@ impl UpstreamError {
         }
     }
 
-    /// Whether a PATCH that ended like this may have been applied.
+    /// Whether a PATCH with this error may have been applied.
     pub fn may_have_been_applied(&self) -> bool {
         match self {
             Self::Timeout { .. } | Self::Reset(_) | Self::TooLarge { .. } | Self::Invalid(_) => {
@@ -144,7 +144,7 @@ impl UpstreamError {
         }
     }
 
-    /// Whether another attempt may fare better.
+    /// Whether another attempt may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Timeout { .. } | Self::Reset(_) => true,
@@ -158,8 +158,8 @@ impl UpstreamError {
         }
     }
 
-    /// Whether it counts against upstream in its adaptive throttle; `None` if it says nothing of
-    /// upstream, because it never got there or was cut short.
+    /// Whether the adaptive throttle counts this as a failure of upstream. `None` if the error says
+    /// nothing about upstream: the call was not sent, or ended early.
     pub fn is_upstream_failure(&self) -> Option<bool> {
         match self {
             Self::Connect(_) | Self::Timeout { full: true } | Self::Reset(_) => Some(true),
@@ -173,7 +173,8 @@ impl UpstreamError {
         }
     }
 
-    /// What the client is told. `deadline_passed` tells a slow upstream from an impatient client.
+    /// The error for the client. `deadline_passed` distinguishes a short deadline from a slow
+    /// upstream.
     pub fn into_error(self, deadline_passed: bool) -> Error {
         match self {
             Self::NotSentInTime => Error::DeadlineExceeded("waiting to be sent"),
@@ -201,7 +202,7 @@ impl UpstreamError {
 
 impl From<CallRefusal> for UpstreamError {
     fn from(refusal: CallRefusal) -> Self {
-        let reason = if refusal.throttled { THROTTLED } else { USED_UP };
+        let reason = if refusal.throttled { THROTTLED } else { BUDGET_SPENT };
         Self::RateLimited { reason, retry_after: refusal.retry_after }
     }
 }
@@ -225,38 +226,38 @@ impl TokenFailure {
     }
 }
 
-/// Whether a PATCH answered with this status may have been applied: 408 and every 5xx but 501.
-/// An edge may answer 503 for a call that went through; proxies have numbers such as 520 and 599.
+/// Whether a PATCH with this status may have been applied: 408, and every 5xx except 501. An edge
+/// server may answer 503 although the call went through. Proxies use statuses such as 520 and 599.
 pub fn status_is_ambiguous(status: StatusCode) -> bool {
     status == StatusCode::REQUEST_TIMEOUT
         || status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
-/// Whether another attempt may fare better: what the official SDKs retry, and 408.
+/// Whether another attempt may succeed: the statuses that the official SDKs retry, and 408.
 pub fn status_is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504)
 }
 
-/// How long a client is asked to wait after a 429: never hours, but until the next probe.
+/// `Retry-After` for clients after a 429. A wait of hours is replaced by the time of the next probe.
 fn throttle_wait(headers: &HeaderMap) -> Duration {
     let wait = retry_after(headers).unwrap_or(DEFAULT_THROTTLE);
     if wait > MAX_THROTTLE_WAIT { PROBE_INTERVAL } else { wait }
 }
 
-/// What was refused.
+/// The operation that upstream refused.
 #[derive(Clone, Copy, Debug)]
 pub enum RefusalSubject<'a> {
     /// The GET of a conversation.
     Read(ConversationId),
-    /// A PATCH of this participant with these entries.
+    /// A PATCH of this participant with these attributes.
     Patch(ParticipantId, &'a AttributeMap),
-    /// The details query for these.
+    /// The details query with this filter.
     Query(&'a ConversationFilter),
 }
 
 impl RefusalSubject<'_> {
-    /// What upstream said, without what we sent, which may be personal.
-    fn discreet(self, body: ErrorBody) -> ErrorBody {
+    /// The error body without the values that we sent, which may be personal data.
+    fn redact(self, body: ErrorBody) -> ErrorBody {
         let spellings: Vec<String> = match self {
             Self::Query(filter) => {
                 let numbers = filter.ani.iter().chain(&filter.dnis);
@@ -275,7 +276,7 @@ impl RefusalSubject<'_> {
         }
     }
 
-    /// The permission that it takes, where upstream names none.
+    /// The permission that the operation needs, if it is known.
     fn permission(self) -> Option<String> {
         match self {
             Self::Query(_) => Some(LISTING_PERMISSION.to_owned()),
@@ -284,14 +285,14 @@ impl RefusalSubject<'_> {
     }
 }
 
-/// What a refusal of the API means.
+/// Turns an unsuccessful answer of the API into an error.
 pub fn refusal(response: &Response<Bytes>, refused: RefusalSubject<'_>) -> Error {
     let status = response.status();
     let body = ErrorBody::parse(response.body());
-    // Judged before anything is left out of it.
-    let said_too_large = body.message.as_deref().is_some_and(speaks_of_size)
+    // Check the message before redaction.
+    let said_too_large = body.message.as_deref().is_some_and(mentions_size)
         || status == StatusCode::PAYLOAD_TOO_LARGE;
-    let ErrorBody { code, message, .. } = refused.discreet(body);
+    let ErrorBody { code, message, .. } = refused.redact(body);
     match (status.as_u16(), refused) {
         (401, _) => Error::UpstreamAuthFailed(format!(
             "the API answered 401{}, and renewing the token did not help",
@@ -302,7 +303,7 @@ pub fn refusal(response: &Response<Bytes>, refused: RefusalSubject<'_>) -> Error
             Error::UpstreamForbidden { permission: named.or_else(|| refused.permission()), message }
         }
         (404, RefusalSubject::Read(id)) => Error::ConversationNotFound(id),
-        // A read has shown the conversation and this participant a moment before.
+        // A read has just shown the conversation with this participant.
         (404, RefusalSubject::Patch(participant, _)) => {
             Error::ParticipantLeft { participant, code, message }
         }
@@ -334,12 +335,12 @@ fn permission_in(message: &str) -> Option<String> {
     permission.contains(':').then(|| permission.to_owned())
 }
 
-fn speaks_of_size(message: &str) -> bool {
+fn mentions_size(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     message.contains("size exceeds limit") || message.contains("exceeds the size limit")
 }
 
-/// Only the use case knows the merged map; it fills in the numbers.
+/// Only the use case knows the merged map. It fills in the sizes.
 fn too_large() -> Error {
     Error::AttributesTooLarge(SizeExcess {
         bytes: 0,
@@ -372,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn upstreams_size_error_is_ours() {
+    fn upstreams_size_error_becomes_ours() {
         let body =
             r#"{"code":"bad.request","message":"Participant attributes size exceeds limit"}"#;
         assert!(matches!(answer(400, body), Error::AttributesTooLarge(_)));
@@ -382,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_429_with_a_long_wait_sends_clients_back_at_the_next_probe() {
-        for (asked, told) in [("17", 17), ("180", 180), ("3600", 60), ("99999999999", 60)] {
+        for (asked, expected) in [("17", 17), ("180", 180), ("3600", 60), ("99999999999", 60)] {
             let response = Response::builder().status(429).header("retry-after", asked);
             let id = "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid");
             let error =
@@ -390,7 +391,7 @@ mod tests {
             let Error::UpstreamRateLimited { retry_after, .. } = error else {
                 panic!("{error}");
             };
-            assert_eq!(retry_after.as_secs(), told);
+            assert_eq!(retry_after.as_secs(), expected);
         }
     }
 

@@ -1,8 +1,7 @@
-//! The layers of the upstream stack, one a file. Their order is in `stack.rs`.
+//! The layers of the upstream stack, one per file. Their order is in `stack.rs`.
 //!
-//! Layers are thin: each takes a [`CallMetadata`] out of the request, asks a policy, and passes on. All
-//! of them are always ready; what a layer has to wait for, it waits for inside its future, under
-//! the deadline of the call.
+//! Each layer reads the [`CallMetadata`] of the request, asks a policy, and calls the next layer. All
+//! layers are always ready: they wait inside their future, where the deadline of the call applies.
 
 pub mod auth;
 pub mod base_uri;
@@ -24,46 +23,46 @@ use crate::ports::{
     UpstreamAttempt,
 };
 
-/// What the layers need to know of a call; travels in the extensions of its request.
+/// What the layers need to know about a call. The extensions of the request carry it.
 #[derive(Clone, Debug)]
 pub struct CallMetadata {
-    /// Which operation it is.
+    /// The operation of the call.
     pub operation: PlatformOperation,
-    /// The conversation that it is about, if it is about one.
+    /// The conversation that the call reads or writes; `None` for lists and tokens.
     pub conversation: Option<ConversationId>,
-    /// The request on whose behalf it is made: deadline and spending.
+    /// The request that needs the call: its deadline, and where its time is spent.
     pub context: RequestContext,
-    /// Whether the retry layer may repeat it. Read-backs are repeated by their own schedule, and
-    /// the token's fetch by its own loop: never on two levels.
+    /// Whether the retry layer may repeat the call. Read-backs and token fetches have their own
+    /// schedules, and must not be repeated on two levels.
     pub retries: bool,
-    /// Whether it repeats an earlier call, and is to be paid from the retry budget.
+    /// Whether the call repeats an earlier one, and so uses the retry budget.
     pub again: bool,
-    /// How important further attempts are, and the first if it comes without a permit.
+    /// The priority of attempts that come without a permit.
     pub class: PriorityClass,
-    /// The right to make the first attempt. Goes back with the call if that is never made.
+    /// The permit for the first attempt. If the call is never made, dropping it returns the permit.
     pub permit: PermitSlot,
-    /// The attempt that is under way, where attempts are noted.
+    /// The current attempt, if attempts are logged.
     pub attempt: Option<Arc<UpstreamAttempt>>,
 }
 
 impl CallMetadata {
-    /// What upstream is told of the trace: the attempt's place in it, or the request's.
+    /// The trace context that is sent upstream: that of the attempt, or that of the request.
     pub fn trace(&self) -> Option<TraceContext> {
         let attempt = self.attempt.as_ref().and_then(|attempt| attempt.span());
         attempt.or(self.context.span()).map(TraceSpan::context)
     }
 }
 
-/// Marks an answer of the token endpoint that has a good status and holds no usable token.
+/// Marks a successful answer of the token endpoint that holds no usable token.
 #[derive(Clone, Copy, Debug)]
 pub struct UnusableToken;
 
-/// A permit that an attempt takes out; clones are the same one.
+/// Holds a permit until an attempt takes it. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct PermitSlot(Arc<Mutex<Option<CallPermit>>>);
 
 impl PermitSlot {
-    /// Holds a permit, if there is one.
+    /// A slot with this permit, or an empty one.
     pub fn new(permit: Option<CallPermit>) -> Self {
         Self(Arc::new(Mutex::new(permit)))
     }
@@ -74,8 +73,8 @@ impl PermitSlot {
     }
 }
 
-/// What it takes to make a request once more. It shares what is in it; a clone of the request would
-/// copy its extensions, which is dear and nearly always for nothing.
+/// The parts of a request that are needed to repeat it. They are cheap to clone. A clone of the
+/// request would copy its extensions, which costs more and is rarely needed.
 pub struct RequestTemplate {
     method: Method,
     uri: Uri,
@@ -85,7 +84,7 @@ pub struct RequestTemplate {
 }
 
 impl RequestTemplate {
-    /// What makes this request again.
+    /// A template of this request.
     pub fn from_request(request: &Request<Bytes>) -> Self {
         Self {
             method: request.method().clone(),
@@ -96,7 +95,7 @@ impl RequestTemplate {
         }
     }
 
-    /// The request, once more.
+    /// Builds the request.
     pub fn request(&self) -> Request<Bytes> {
         let mut request = Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
@@ -107,10 +106,10 @@ impl RequestTemplate {
     }
 }
 
-/// The call that a request belongs to.
+/// The call of a request.
 ///
 /// # Panics
-/// If the client forgot it, which every test of the stack would show.
+/// If the request has no [`CallMetadata`]. [`super::client`] adds it to every request.
 pub fn call(request: &Request<Bytes>) -> &CallMetadata {
-    request.extensions().get().expect("the client puts a Call into every request")
+    request.extensions().get().expect("every request has call metadata")
 }

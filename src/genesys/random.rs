@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct JitterSource(Arc<Mutex<fastrand::Rng>>);
 
 impl JitterSource {
-    /// Seeded from the system.
+    /// A source with a random seed.
     pub fn random() -> Self {
         Self(Arc::new(Mutex::new(fastrand::Rng::new())))
     }
 
-    /// The same numbers every time.
+    /// A source that returns the same numbers every time.
     pub fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
     }
 
-    /// A number from 0 up to 1.
+    /// A random number from 0 to 1, without 1.
     pub fn unit(&self) -> f64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).f64()
     }

@@ -1,4 +1,4 @@
-//! `Retry-After`: seconds, or the date of an HTTP header (RFC 9110, section 10.2.3).
+//! Reads `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
 //!
 //! Genesys sends whole seconds. Proxies and login hosts in front of it send dates too.
 
@@ -8,18 +8,18 @@ use http::{HeaderMap, HeaderName, header};
 
 use crate::clock;
 
-/// No plan goes further ahead, and an instant that lies too far ahead cannot be written down.
+/// Longer waits are cut to a day. An instant too far in the future cannot be represented.
 const MAX: Duration = Duration::from_hours(24);
 
-/// The wait that an answer asks for, at most a day; a date in the past asks for none.
+/// The wait that an answer asks for, at most a day. A date in the past means no wait.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let wait = if is_number {
-        // What has too many digits for a number is longer than a day all the same.
+        // A number that does not fit is longer than a day, too.
         text.parse().map_or(MAX, Duration::from_secs)
     } else {
-        // The sender's own clock counts, so that a wrong clock on either side does no harm.
+        // Both dates come from the sender, so a wrong clock on either side does no harm.
         let sent = date(headers, &header::DATE).unwrap_or_else(|| clock::now().into());
         let until = date(headers, &header::RETRY_AFTER)?;
         until.duration_since(sent).unwrap_or_default()
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_read_by_the_clock_of_the_sender() {
+    fn dates_are_relative_to_the_clock_of_the_sender() {
         let sent = Some("Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(wait("Sun, 06 Nov 1994 08:50:07 GMT", sent), Some(30));
         assert_eq!(wait("Sunday, 06-Nov-94 08:50:07 GMT", sent), Some(30));
@@ -65,9 +65,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_date_of_the_answer_the_own_clock_counts() {
+    fn without_a_date_header_our_own_clock_counts() {
         let until = SystemTime::from(clock::now()) + Duration::from_secs(30);
-        let told = wait(&httpdate::fmt_http_date(until), None).expect("a wait");
-        assert!((28..=30).contains(&told), "{told}");
+        let wait = wait(&httpdate::fmt_http_date(until), None).expect("a wait");
+        assert!((28..=30).contains(&wait), "{wait}");
     }
 }

@@ -19,37 +19,37 @@ use crate::clock::MonotonicClock;
 use crate::policy::{Backoff, RetryBudget};
 use crate::ports::MetricsRecorder;
 
-/// Numbers of the stack.
+/// Settings of the stack.
 #[derive(Clone, Debug)]
 pub struct StackSettings {
-    /// Time of one attempt under the usual deadline.
+    /// Time of one attempt under the default deadline.
     pub attempt_timeout: Duration,
-    /// The usual deadline of a request.
+    /// The default deadline of a request.
     pub deadline: Duration,
-    /// Waits between attempts where upstream names none.
+    /// Waits between attempts if upstream sends no `Retry-After`.
     pub backoff: Backoff,
-    /// Base URL of the API, without a slash at its end.
+    /// Base URL of the API, without a trailing slash.
     pub api_base: String,
-    /// Base URL of the login host, without a slash at its end.
+    /// Base URL of the login host, without a trailing slash.
     pub login_base: String,
 }
 
-/// What both stacks are made of.
+/// The parts that both stacks need.
 #[derive(Clone)]
 pub struct StackParts {
-    /// Numbers.
+    /// Settings.
     pub settings: StackSettings,
-    /// The wire.
+    /// Sends requests.
     pub transport: HttpTransport,
-    /// Where everything is counted.
+    /// Records metrics.
     pub recorder: Arc<dyn MetricsRecorder>,
-    /// Where jitter comes from.
+    /// Source of jitter.
     pub jitter: JitterSource,
-    /// The time.
+    /// The clock.
     pub clock: MonotonicClock,
 }
 
-/// The stack of the platform API, and what `/readyz` tells of it.
+/// The stack of the platform API, and its parts that `/readyz` shows.
 pub struct ApiStack {
     /// The stack.
     pub transport: HttpTransport,
@@ -59,7 +59,7 @@ pub struct ApiStack {
     pub retries: Arc<RetryPolicy>,
 }
 
-/// The stack of the platform API within these limits.
+/// Builds the stack of the platform API with these limits.
 pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: CallLimiters) -> ApiStack {
     let StackParts { settings, transport, recorder, jitter, clock } = parts.clone();
     let throttle = |upstream| {
@@ -76,44 +76,44 @@ pub fn api_stack(parts: &StackParts, tokens: TokenCache, limits: CallLimiters) -
         clock,
     });
     let api_base = settings.api_base;
-    let (asked, call_meter) = (throttles.clone(), Arc::clone(&recorder));
-    let repeating = Arc::clone(&retries);
+    let (layer_throttle, call_meter) = (throttles.clone(), Arc::clone(&recorder));
+    let retry_policy = Arc::clone(&retries);
     let attempt = AttemptTimeout::new(settings.attempt_timeout, settings.deadline);
     let stack = ServiceBuilder::new()
-        // Outermost, so that nothing below can be late.
+        // Outermost: ends the call at the deadline of the request.
         .layer(layer_fn(deadline::layer))
-        // One record a call, whatever it takes.
+        // Records each call once, with all its attempts.
         .layer(layer_fn(move |inner| observe::calls(Arc::clone(&call_meter), inner)))
-        // Outside auth: each attempt gets a live token.
-        .layer(layer_fn(move |inner| retry::layer(Arc::clone(&repeating), inner)))
-        // Asked before a token is fetched for a call that is not made.
-        .layer(layer_fn(move |inner| throttle::by_operation(asked.clone(), inner)))
-        // Outside the rate limit: a token spends none of its budget.
+        // Outside auth: each attempt gets a valid token.
+        .layer(layer_fn(move |inner| retry::layer(Arc::clone(&retry_policy), inner)))
+        // Outside auth: a refused call needs no token.
+        .layer(layer_fn(move |inner| throttle::by_operation(layer_throttle.clone(), inner)))
+        // Outside the rate limit: fetching a token does not use the call budget.
         .layer(layer_fn(move |inner| auth::layer(tokens.clone(), inner)))
-        // Takes the permit that a call brings, or waits for one.
+        // Uses the permit of the call, or waits for one.
         .layer(layer_fn(move |inner| rate_limit::layer(limits.clone(), inner)))
-        // Inside the rate limit: waiting for that is not the upstream being slow.
+        // Inside the rate limit: waiting for a permit does not count as a slow upstream.
         .layer(layer_fn(move |inner| timeout::layer(attempt.clone(), inner)))
-        // One record an attempt.
+        // Records each attempt.
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&recorder), inner)))
-        // From path to host.
+        // Adds the host to the path.
         .layer(layer_fn(move |inner| base_uri::layer(&api_base, inner)))
         .service(transport);
     ApiStack { transport: stack, throttles, retries }
 }
 
-/// The stack of the token endpoint. It has no retries: the task that fetches tokens has a schedule
-/// of its own.
+/// Builds the stack of the token endpoint. It has no retries: the task that fetches tokens has its
+/// own schedule.
 pub fn token_stack(parts: &StackParts) -> (HttpTransport, Arc<UpstreamThrottle>) {
     let StackParts { settings, transport, recorder, jitter, clock } = parts.clone();
     let throttle = Arc::new(UpstreamThrottle::new("token", jitter, Arc::clone(&recorder), clock));
-    let (asked, login_base) = (Arc::clone(&throttle), settings.login_base);
+    let (layer_throttle, login_base) = (Arc::clone(&throttle), settings.login_base);
     let attempt = AttemptTimeout::new(settings.attempt_timeout, settings.deadline);
     let stack = ServiceBuilder::new()
-        .layer(layer_fn(move |inner| throttle::layer(Arc::clone(&asked), inner)))
+        .layer(layer_fn(move |inner| throttle::layer(Arc::clone(&layer_throttle), inner)))
         .layer(layer_fn(move |inner| timeout::layer(attempt.clone(), inner)))
         .layer(layer_fn(move |inner| observe::attempts(Arc::clone(&recorder), inner)))
-        // Inside the records of attempts, so that they see it.
+        // Inside the records, which count an unusable token as a failure.
         .layer(layer_fn(mark_unusable))
         .layer(layer_fn(move |inner| base_uri::layer(&login_base, inner)))
         .service(transport);

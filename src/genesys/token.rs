@@ -1,8 +1,8 @@
-//! One token for all requests: fetched once, renewed before it dies, by one task.
+//! One token for all requests: one task fetches it, and renews it before it expires.
 //!
-//! The task publishes what it has; callers take it, or wait for the next news, so that a crowd
-//! shares one fetch and its result. Genesys warns against fetching many tokens, and throttles the
-//! endpoint with a 400 that must not be taken for bad credentials.
+//! The task publishes its state. Callers take the token, or wait for the next state, so all of them
+//! share one fetch and its result. Genesys warns against fetching many tokens. It throttles the
+//! endpoint with a 400 that must not be mistaken for bad credentials.
 
 pub(super) mod fetch;
 mod refresh;
@@ -23,21 +23,21 @@ use super::random::JitterSource;
 use super::transport::HttpTransport;
 use crate::ports::MetricsRecorder;
 
-/// Credentials of an OAuth client with the client-credentials grant.
+/// Credentials of an OAuth client for the client-credentials grant.
 #[derive(Clone, Debug)]
 pub struct ClientCredentials {
     /// Client id.
     pub client_id: String,
     /// Client secret.
     pub client_secret: SecretString,
-    /// Where the secret can be read again, if it came from a file.
+    /// Reads the secret again, if it came from a file.
     pub secret_source: Option<SecretSource>,
 }
 
-/// Why a secret could not be read again. It never holds the secret.
+/// The secret, or why it could not be read. The reason never holds the secret.
 pub type SecretResult = Result<SecretString, String>;
 
-/// Reads the client secret again. It may block.
+/// Reads the client secret again. Reading may block.
 #[derive(Clone)]
 pub struct SecretSource(Arc<dyn Fn() -> SecretResult + Send + Sync>);
 
@@ -58,19 +58,19 @@ impl fmt::Debug for SecretSource {
     }
 }
 
-/// Numbers of the cache.
+/// Settings of the cache.
 #[derive(Clone, Debug)]
 pub struct TokenSettings {
-    /// How long before its end a token is renewed. Tokens that live shorter than twice this are
-    /// renewed at half of their life.
+    /// How long before it expires a token is renewed. A token with less than twice this lifetime is
+    /// renewed at half of it.
     pub refresh_ahead: Duration,
-    /// The longest wait for one answer of the endpoint.
+    /// Timeout of one request to the endpoint.
     pub attempt_timeout: Duration,
     /// Host of the token endpoint, for messages.
     pub login_host: String,
 }
 
-/// A token that can be sent.
+/// A token, ready to be sent.
 #[derive(Clone)]
 pub struct AccessToken {
     header: HeaderValue,
@@ -84,7 +84,7 @@ impl AccessToken {
         self.header.clone()
     }
 
-    /// Which fetch it came from.
+    /// The number of the fetch that brought the token.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -100,35 +100,35 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// What the task last published.
+/// The state that the task publishes.
 #[derive(Clone, Debug)]
 enum TokenState {
-    /// The first fetch is under way.
+    /// The first fetch is in progress.
     Fetching,
-    /// The API has refused the token, and a new one is being fetched.
+    /// The API has refused the token, and the task fetches a new one.
     Replacing,
-    /// There is a token. `trouble` is what kept it from being renewed since.
+    /// There is a token. `trouble` is the failure of its last renewal, if it failed.
     Ready { token: AccessToken, trouble: Option<RefreshFailure> },
-    /// There is none, and there will be no other try before `next_try`.
+    /// There is no token. The next try comes at `next_try` of the failure.
     Failed { trouble: RefreshFailure },
 }
 
-/// Whether a token is at hand; for `/readyz`.
+/// Whether there is a token, for `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenStatus {
-    /// The first fetch is not through yet.
+    /// The first fetch has not ended.
     Starting,
-    /// A token is at hand, for so much longer.
+    /// There is a token, valid for this time.
     Good(Duration),
-    /// The credentials are refused.
+    /// The token endpoint refuses the credentials.
     Refused(String),
     /// There is no token for another reason.
     Unavailable(String),
 }
 
-/// Renewals that 401s may force in quick succession; one comes back every
-/// [`FORCED_REFRESH_INTERVAL`]. An API that answers every token with 401 must not make us flood the
-/// token endpoint.
+/// How many renewals 401s may force in quick succession. One more is allowed every
+/// [`FORCED_REFRESH_INTERVAL`]. If the API answers every token with 401, we must not flood the token
+/// endpoint.
 const MAX_FORCED_REFRESHES: u32 = 5;
 const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -137,10 +137,10 @@ const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 pub struct TokenCache(Arc<TokenCacheInner>);
 
 struct TokenCacheInner {
-    news: watch::Receiver<TokenState>,
+    updates: watch::Receiver<TokenState>,
     stale: watch::Sender<u64>,
     forced: Mutex<ForcedRefreshQuota>,
-    /// The API has answered 401 to a token that was fetched because of a 401.
+    /// Whether the API answered 401 to a token that was fetched because of a 401.
     refused: AtomicBool,
     recorder: Arc<dyn MetricsRecorder>,
 }
@@ -151,7 +151,7 @@ struct ForcedRefreshQuota {
 }
 
 impl TokenCache {
-    /// Starts the task that fetches and renews, and ends with `stop`.
+    /// Starts the task that fetches and renews tokens. It ends with `stop`.
     pub fn start(
         credentials: ClientCredentials,
         settings: TokenSettings,
@@ -159,23 +159,23 @@ impl TokenCache {
         (jitter, recorder): (JitterSource, Arc<dyn MetricsRecorder>),
         stop: CancellationToken,
     ) -> Self {
-        let (publish, news) = watch::channel(TokenState::Fetching);
-        let (stale, stale_news) = watch::channel(0);
+        let (publish, updates) = watch::channel(TokenState::Fetching);
+        let (stale, stale_updates) = watch::channel(0);
         let (timeout, host) = (settings.attempt_timeout, settings.login_host.clone());
         let fetch = fetch::TokenFetcher { credentials, stack, timeout, host };
-        let (meters, stale_seen) = (Arc::clone(&recorder), stale_news);
+        let (task_recorder, task_stale) = (Arc::clone(&recorder), stale_updates);
         let task = refresh::TokenRefresher {
             fetch,
             settings,
             jitter,
-            recorder: meters,
+            recorder: task_recorder,
             publish,
-            stale: stale_seen,
+            stale: task_stale,
         };
         tokio::spawn(stop.run_until_cancelled_owned(task.run()));
         let forced = ForcedRefreshQuota { left: MAX_FORCED_REFRESHES, since: Instant::now() };
         Self(Arc::new(TokenCacheInner {
-            news,
+            updates,
             stale,
             forced: Mutex::new(forced),
             refused: AtomicBool::new(false),
@@ -183,9 +183,9 @@ impl TokenCache {
         }))
     }
 
-    /// The token, if a good one is at hand.
+    /// The token, if there is a valid one.
     pub fn current(&self) -> Option<AccessToken> {
-        match &*self.0.news.borrow() {
+        match &*self.0.updates.borrow() {
             TokenState::Ready { token, .. } if token.is_good() => Some(token.clone()),
             TokenState::Ready { .. }
             | TokenState::Fetching
@@ -194,19 +194,20 @@ impl TokenCache {
         }
     }
 
-    /// A good token, waited for until `deadline`.
+    /// Waits for a valid token until `deadline`.
     ///
     /// # Errors
-    /// At once if the credentials are refused, or no other try comes before the deadline.
+    /// At once if the token endpoint refuses the credentials, or if no other try comes before the
+    /// deadline.
     pub async fn get(&self, deadline: Instant) -> Result<AccessToken, UpstreamError> {
         self.newer_than(0, deadline).await
     }
 
-    /// A token newer than `generation`, which the API has refused: one fetch for all who saw
-    /// that. `None` if renewals have not helped lately and no other one is made for the moment.
+    /// A token newer than `generation`, which the API has refused. All requests that saw this refusal
+    /// share one fetch. `None` if too many renewals were forced lately.
     ///
     /// # Errors
-    /// As [`TokenCache::get`].
+    /// See [`TokenCache::get`].
     pub async fn renewed(
         &self,
         generation: u64,
@@ -214,10 +215,10 @@ impl TokenCache {
     ) -> Result<Option<AccessToken>, UpstreamError> {
         let is_newest = self.current().is_none_or(|token| token.generation <= generation);
         let mut granted = true;
-        // Under the lock of the channel, so that a crowd that saw one 401 spends one renewal.
+        // Under the lock of the channel: requests that saw the same 401 use up one renewal.
         self.0.stale.send_if_modified(|stale| {
             let first = is_newest && *stale < generation;
-            granted = !first || self.allowance().take();
+            granted = !first || self.forced_quota().take();
             if first && granted {
                 *stale = generation;
             }
@@ -234,15 +235,15 @@ impl TokenCache {
         generation: u64,
         deadline: Instant,
     ) -> Result<AccessToken, UpstreamError> {
-        let mut news = self.0.news.clone();
+        let mut updates = self.0.updates.clone();
         loop {
-            match &*news.borrow_and_update() {
+            match &*updates.borrow_and_update() {
                 TokenState::Ready { token, .. }
                     if token.is_good() && token.generation > generation =>
                 {
                     return Ok(token.clone());
                 }
-                // A token that has died while it could not be renewed is no token any more.
+                // An expired token that could not be renewed counts as none.
                 TokenState::Failed { trouble }
                 | TokenState::Ready { trouble: Some(trouble), .. }
                     if trouble.is_final(deadline) =>
@@ -254,18 +255,18 @@ impl TokenCache {
                 | TokenState::Fetching
                 | TokenState::Replacing => {}
             }
-            match tokio::time::timeout_at(deadline, news.changed()).await {
+            match tokio::time::timeout_at(deadline, updates.changed()).await {
                 Ok(Ok(())) => {}
-                // The task has ended: the service is going down.
+                // The task has ended: the service shuts down.
                 Ok(Err(_)) => return Err(UpstreamError::NotSentInTime),
                 Err(_) => return Err(self.reason_at_deadline()),
             }
         }
     }
 
-    /// At the deadline the last failure says more than "too late".
+    /// The last failure, if there is one. It says more than "too late".
     fn reason_at_deadline(&self) -> UpstreamError {
-        match &*self.0.news.borrow() {
+        match &*self.0.updates.borrow() {
             TokenState::Failed { trouble } | TokenState::Ready { trouble: Some(trouble), .. } => {
                 UpstreamError::NoToken(trouble.now())
             }
@@ -275,28 +276,28 @@ impl TokenCache {
         }
     }
 
-    /// The API refuses also tokens that are fresh. Said in the log once; requests go on trying,
-    /// since the reason may lie in a single conversation.
+    /// Records that the API refuses even a fresh token. The log shows it once. Requests continue,
+    /// because the reason may be a single conversation.
     pub fn mark_rejected(&self) {
         self.0.recorder.token_failed();
         if !self.0.refused.swap(true, Ordering::Relaxed) {
-            tracing::error!("the API answers 401 also to a fresh token");
+            tracing::error!("the API answers 401 even to a fresh token");
         }
     }
 
-    /// The API has taken a token.
+    /// Records that the API has accepted a token.
     pub fn mark_accepted(&self) {
         if self.0.refused.load(Ordering::Relaxed) {
             self.0.refused.store(false, Ordering::Relaxed);
         }
     }
 
-    /// How things stand.
+    /// The state of the token, for `/readyz`.
     pub fn status(&self) -> TokenStatus {
-        match &*self.0.news.borrow() {
+        match &*self.0.updates.borrow() {
             TokenState::Fetching => TokenStatus::Starting,
             TokenState::Replacing => TokenStatus::Unavailable(
-                "the API refused the token, a new one is being fetched".to_owned(),
+                "the API refused the token; the gateway fetches a new one".to_owned(),
             ),
             TokenState::Ready { trouble: Some(RefreshFailure { failure, .. }), .. }
             | TokenState::Failed { trouble: RefreshFailure { failure, .. } }
@@ -305,7 +306,7 @@ impl TokenCache {
                 TokenStatus::Refused(reason.clone())
             }
             TokenState::Ready { .. } if self.0.refused.load(Ordering::Relaxed) => {
-                TokenStatus::Unavailable("the API answers 401 also to a fresh token".to_owned())
+                TokenStatus::Unavailable("the API answers 401 even to a fresh token".to_owned())
             }
             TokenState::Ready { token, .. } => {
                 TokenStatus::Good(token.expires.saturating_duration_since(Instant::now()))
@@ -314,14 +315,14 @@ impl TokenCache {
         }
     }
 
-    /// Waits until the first fetch has ended, one way or the other.
+    /// Waits until the first fetch has succeeded or failed.
     pub async fn started(&self) {
-        let mut news = self.0.news.clone();
-        // An error means that the task has ended: nothing to wait for any more.
-        let _ = news.wait_for(|news| !matches!(news, TokenState::Fetching)).await;
+        let mut updates = self.0.updates.clone();
+        // An error means that the task has ended.
+        let _ = updates.wait_for(|updates| !matches!(updates, TokenState::Fetching)).await;
     }
 
-    fn allowance(&self) -> std::sync::MutexGuard<'_, ForcedRefreshQuota> {
+    fn forced_quota(&self) -> std::sync::MutexGuard<'_, ForcedRefreshQuota> {
         self.0.forced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -341,7 +342,7 @@ impl ForcedRefreshQuota {
     }
 }
 
-/// A fetch that failed, and when there is another.
+/// A failed fetch, and when the next one starts.
 #[derive(Clone, Debug)]
 struct RefreshFailure {
     failure: TokenFailure,
@@ -349,7 +350,7 @@ struct RefreshFailure {
 }
 
 impl RefreshFailure {
-    /// Whether waiting on until `deadline` is pointless.
+    /// Whether no token can arrive before `deadline`.
     fn is_final(&self, deadline: Instant) -> bool {
         match self.failure {
             TokenFailure::Refused(_) | TokenFailure::Invalid(_) => true,
@@ -359,7 +360,7 @@ impl RefreshFailure {
         }
     }
 
-    /// The failure with the wait that is left from now on.
+    /// The failure, with the wait that remains from now on.
     fn now(&self) -> TokenFailure {
         let left = self.next_try.saturating_duration_since(Instant::now());
         match self.failure.clone() {

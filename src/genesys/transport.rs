@@ -1,8 +1,8 @@
-//! How a request leaves the process: over HTTP, or straight into a router of this process, which is how
-//! tests run under paused time without a socket.
+//! Sends requests over HTTP, or directly to a router in this process. Tests use the router: it needs
+//! no socket, so time can be paused.
 //!
-//! The body of an answer is read here, up to a limit, so that everything above works on bytes and
-//! no upstream can fill our memory.
+//! The transport reads the whole body of an answer, up to a limit that protects our memory. The
+//! layers above work on bytes.
 
 mod http_client;
 
@@ -21,27 +21,26 @@ pub use self::http_client::{HttpClientSettings, over_http};
 use super::error::UpstreamError;
 use crate::ports::BoxFuture;
 
-/// What comes of one HTTP exchange.
+/// The result of one HTTP exchange.
 type ExchangeResult = Result<Response<Bytes>, UpstreamError>;
 
-/// A service that makes one HTTP exchange: the wire itself, whose request URIs are absolute, or layers
-/// around it. Each layer takes a clone of the one inside it for every call, so clones share it, and its
-/// future is boxed: that of nine layers within each other has eight kilobytes, and would be copied by
-/// each of them.
+/// A service that makes one HTTP exchange: the transport itself, which expects absolute URIs, or
+/// layers around it. Clones share it, because each layer clones the inner one for every call. Futures
+/// are boxed: nine nested layers have a future of eight kilobytes, which every layer would copy.
 #[derive(Clone)]
 pub struct HttpTransport(
     Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, ExchangeResult> + Send + Sync>,
 );
 
 impl HttpTransport {
-    /// Exchanges as `exchange` does.
+    /// A transport that calls `exchange`.
     pub fn from_fn<F: Future<Output = ExchangeResult> + Send + 'static>(
         exchange: impl Fn(Request<Bytes>) -> F + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(move |request| Box::pin(exchange(request))))
     }
 
-    /// Makes one exchange. It is always ready for another.
+    /// Makes one exchange. The transport is always ready for another.
     pub fn exchange(&self, request: Request<Bytes>) -> BoxFuture<'static, ExchangeResult> {
         (self.0)(request)
     }
@@ -61,7 +60,7 @@ impl Service<Request<Bytes>> for HttpTransport {
     }
 }
 
-/// Exchanges with a router of this process.
+/// A transport to a router in this process.
 pub fn in_process(router: Router, body_limit: usize) -> HttpTransport {
     HttpTransport::from_fn(move |request| {
         let router = router.clone();
@@ -76,8 +75,8 @@ pub fn in_process(router: Router, body_limit: usize) -> HttpTransport {
                 }
             })?;
             let body = body.to_bytes();
-            // Over a socket the connection would end in the middle of such a body.
-            if announced(&head.headers).is_some_and(|length| length > body.len()) {
+            // Over a socket, the connection would break in the middle of this body.
+            if content_length(&head.headers).is_some_and(|length| length > body.len()) {
                 return Err(UpstreamError::Reset("the body ended early".to_owned()));
             }
             Ok(Response::from_parts(head, body))
@@ -85,6 +84,6 @@ pub fn in_process(router: Router, body_limit: usize) -> HttpTransport {
     })
 }
 
-fn announced(headers: &HeaderMap) -> Option<usize> {
+fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

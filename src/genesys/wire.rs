@@ -1,7 +1,7 @@
-//! Upstream's JSON as upstream spells it, and its way into the domain.
+//! Reads and writes the JSON of upstream, and converts it to and from the domain.
 //!
-//! Only the fields that are needed are declared; others are skipped unread. No field is relied on
-//! that the vendor's SDK models leave optional, which is nearly all of them.
+//! The types declare only the fields that the gateway needs. Nearly all fields are optional, as in
+//! the models of the vendor's SDKs.
 
 mod attributes;
 mod details;
@@ -25,10 +25,10 @@ use crate::domain::{
     Participant, PersonName, TimeRange,
 };
 
-/// Room for the participants of most calls: a customer, a flow, a queue, an agent, and one more.
+/// Capacity for the participants of most calls: a customer, a flow, a queue, an agent, and one more.
 const TYPICAL_PARTICIPANTS: usize = 5;
 
-/// Body of both GETs of a conversation. Source: models `Conversation` and `CallConversation` of
+/// The body of both GETs of a conversation. Source: models `Conversation` and `CallConversation` of
 /// the Python SDK 269.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,8 +39,8 @@ struct WireConversation {
     participants: Option<WireParticipants>,
 }
 
-/// A participant in either shape: `CallMediaParticipant` has a `state` of its own, `Participant`
-/// has one per communication.
+/// A participant in either shape: `CallMediaParticipant` has its own `state`, and `Participant` has
+/// one per communication.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireParticipant<'a> {
@@ -70,10 +70,10 @@ struct WireParticipant<'a> {
 }
 
 impl WireParticipant<'_> {
-    /// `None` without an id by which it could be addressed.
+    /// `None` without a usable id: clients could not address this participant.
     fn into_domain(self) -> Option<Participant> {
         let gone = self.state.as_ref().is_some_and(|WireText(state)| {
-            // Enums are compared without case, as the vendor's SDKs do.
+            // Enums are case-insensitive, as in the vendor's SDKs.
             state.eq_ignore_ascii_case("disconnected") || state.eq_ignore_ascii_case("terminated")
         });
         let legs =
@@ -91,41 +91,42 @@ impl WireParticipant<'_> {
     }
 }
 
-/// Participants, each brought into the domain before the next is read: the wire's form of one is large.
+/// Participants. Each is converted to the domain before the next is read, because its JSON form is
+/// large.
 #[derive(Debug, Default)]
 struct WireParticipants(Vec<Participant>);
 
 impl<'de> Deserialize<'de> for WireParticipants {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Seats;
-        impl<'de> Visitor<'de> for Seats {
+        struct ParticipantList;
+        impl<'de> Visitor<'de> for ParticipantList {
             type Value = WireParticipants;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of participants")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seats: A) -> Result<Self::Value, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
                 let mut participants = Vec::with_capacity(TYPICAL_PARTICIPANTS);
-                while let Some(participant) = seats.next_element::<WireParticipant>()? {
+                while let Some(participant) = items.next_element::<WireParticipant>()? {
                     participants.extend(participant.into_domain());
                 }
                 Ok(WireParticipants(participants))
             }
         }
-        deserializer.deserialize_seq(Seats)
+        deserializer.deserialize_seq(ParticipantList)
     }
 }
 
 fn span(start: Option<WireTime>, end: Option<WireTime>) -> TimeRange {
-    let told = |time: Option<WireTime>| time.and_then(|WireTime(time)| time);
-    TimeRange { start: told(start), end: told(end) }
+    let parsed = |time: Option<WireTime>| time.and_then(|WireTime(time)| time);
+    TimeRange { start: parsed(start), end: parsed(end) }
 }
 
 /// Reads the body of a GET of a conversation.
 ///
 /// # Errors
-/// A sentence, without any of the body, if it is no conversation.
+/// If the body is not a conversation: a sentence that repeats nothing of the body.
 pub fn conversation(id: ConversationId, body: &[u8]) -> Result<Conversation, &'static str> {
     readable(body, "it is not the JSON of a conversation", |text| whole(id, text))
 }
@@ -137,8 +138,8 @@ fn whole(id: ConversationId, text: &str) -> Result<Conversation, &'static str> {
         return Err("it is JSON, but not of a conversation");
     }
     let participants = wire.participants.unwrap_or_default().0;
-    // Only the generic shape has times of the conversation, and its `endTime` decides; its `state`
-    // never has a value when read. The voice shape is live as long as anybody is.
+    // Only the generic shape has times of the conversation. Its `endTime` decides, because its
+    // `state` is always empty. The voice shape is live while one of its participants is.
     let live = if wire.start_time.is_some() || wire.end_time.is_some() {
         Some(wire.end_time.is_none())
     } else if participants.is_empty() {
@@ -150,11 +151,11 @@ fn whole(id: ConversationId, text: &str) -> Result<Conversation, &'static str> {
     Ok(Conversation { id, live, span, participants })
 }
 
-/// Reads the body of a GET of a single participant, as a `custom` route serves it. Such a route
-/// says nothing about whether the conversation is live.
+/// Reads the body of a GET of a single participant from a `custom` route. It does not say whether the
+/// conversation is live.
 ///
 /// # Errors
-/// A sentence, without any of the body, if it is no participant.
+/// If the body is not a participant: a sentence that repeats nothing of the body.
 pub fn lone_participant(id: ConversationId, body: &[u8]) -> Result<Conversation, &'static str> {
     readable(body, "it is not the JSON of a participant", |text| lone(id, text))
 }
@@ -167,14 +168,14 @@ fn lone(id: ConversationId, text: &str) -> Result<Conversation, &'static str> {
     Ok(Conversation { id, live: None, span, participants: vec![participant] })
 }
 
-/// Reads a body that may hold half surrogates, which parsers refuse: one writer's cut emoji must not make
-/// the whole conversation unreadable. They are shown as U+FFFD, and the values marked as damaged.
+/// Reads a body that may hold unpaired surrogates, which parsers refuse. One truncated emoji must not
+/// make the whole conversation unreadable: it is shown as U+FFFD, and its value is marked as damaged.
 fn readable(
     body: &[u8],
     unreadable: &'static str,
     read: impl Fn(&str) -> Result<Conversation, &'static str>,
 ) -> Result<Conversation, &'static str> {
-    // Checked as text once: string by string it takes several times as long.
+    // Checking the whole body as UTF-8 is several times faster than checking string by string.
     let text = std::str::from_utf8(body).map_or_else(|_| repaired(body).into(), Cow::Borrowed);
     read(&text).or_else(|error| {
         if error != unreadable {
@@ -187,7 +188,7 @@ fn readable(
     })
 }
 
-/// The text of a body, with half of a surrogate pair for what is no UTF-8.
+/// The text of a body, with an unpaired surrogate in place of invalid UTF-8.
 fn repaired(body: &[u8]) -> String {
     let mut text = String::with_capacity(body.len());
     for chunk in body.utf8_chunks() {
@@ -214,7 +215,7 @@ fn show_damage(participant: &mut Participant, marked: &MarkedJson) {
     participant.attributes = participant.attributes.iter_held().map(entry).collect();
 }
 
-/// What stands for an empty value in a PATCH. The platform documents no deletion, and its model no
+/// How a PATCH clears an attribute. The platform documents no deletion, and its model allows no
 /// `null`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClearMode {
@@ -224,60 +225,60 @@ pub enum ClearMode {
     Null,
 }
 
-/// Body of a PATCH: `ParticipantAttributes`, and nothing but it.
+/// The body of a PATCH: `ParticipantAttributes`.
 ///
 /// # Panics
 /// Never: strings always serialise.
 pub fn patch_body(attributes: &AttributeMap, clearing: ClearMode) -> Vec<u8> {
     #[derive(serde::Serialize)]
     struct Body<'a> {
-        attributes: Held<'a>,
+        attributes: SentMap<'a>,
     }
-    struct Held<'a>(&'a AttributeMap, ClearMode);
-    impl serde::Serialize for Held<'_> {
+    struct SentMap<'a>(&'a AttributeMap, ClearMode);
+    impl serde::Serialize for SentMap<'_> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let Self(map, clearing) = *self;
             let entries = map.iter_held();
             serializer
-                .collect_map(entries.map(|(key, value)| (key.as_str(), Sent(value, clearing))))
+                .collect_map(entries.map(|(key, value)| (key.as_str(), SentValue(value, clearing))))
         }
     }
-    struct Sent<'a>(&'a AttributeValue, ClearMode);
-    impl serde::Serialize for Sent<'_> {
+    struct SentValue<'a>(&'a AttributeValue, ClearMode);
+    impl serde::Serialize for SentValue<'_> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let Self(value, clearing) = *self;
-            // A whole map repeats what it does not change: a damaged value as it is, not as it is shown.
+            // A whole map repeats unchanged values. A damaged one must be sent as upstream holds it.
             if let Some(json) = value.damaged_json() {
                 let raw: &RawValue =
                     serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
                 return raw.serialize(serializer);
             }
-            // Empty values are what clears a key: they are sent, although clients never see them.
+            // An empty value clears the key, so it must be sent.
             if value.expose().is_empty() && clearing == ClearMode::Null {
                 return serializer.serialize_none();
             }
             serializer.serialize_str(value.expose())
         }
     }
-    serde_json::to_vec(&Body { attributes: Held(attributes, clearing) })
+    serde_json::to_vec(&Body { attributes: SentMap(attributes, clearing) })
         .expect("a map of strings always serialises")
 }
 
-/// `ErrorBody` of the platform API. It may be absent, or the HTML of a proxy.
+/// `ErrorBody` of the platform API. The body may be missing, or be the HTML of a proxy.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorBody {
     /// Genesys' code, such as `bad.request`.
     #[serde(default, deserialize_with = "redact::code")]
     pub code: Option<String>,
-    /// A sentence; it may repeat what was sent.
+    /// A sentence, which may repeat values that we sent.
     pub message: Option<String>,
     /// The correlation id.
     pub context_id: Option<String>,
 }
 
 impl ErrorBody {
-    /// What can be understood of a body.
+    /// Reads as much as possible of a body.
     pub fn parse(body: &[u8]) -> Self {
         if let Ok(found) = serde_json::from_slice(body) {
             return found;
@@ -294,19 +295,20 @@ impl ErrorBody {
     }
 }
 
-/// Body of a good answer of the token endpoint. Source: `AuthResponse` of the SDK templates.
+/// The body of a successful answer of the token endpoint. Source: `AuthResponse` of the SDK
+/// templates.
 #[derive(Deserialize)]
 pub struct TokenBody {
-    /// The token: never logged, never part of an error.
+    /// The token. It must never appear in a log or an error.
     #[serde(default)]
     pub access_token: Value,
-    /// Seconds until it dies: 300 to 172,800, by the settings of the OAuth client. Some hosts write
-    /// them as a text, as a fraction, or not at all.
+    /// Lifetime in seconds: 300 to 172,800, a setting of the OAuth client. Some hosts send a string,
+    /// a fraction, or nothing.
     #[serde(default)]
     pub expires_in: Value,
 }
 
-/// Body of a refusal of the token endpoint: the OAuth form, with a second spelling of the text.
+/// The body of an error of the token endpoint: the format of OAuth, with a second name for the text.
 #[derive(Default, Deserialize)]
 pub struct TokenErrorBody {
     /// OAuth's error code.
@@ -314,7 +316,7 @@ pub struct TokenErrorBody {
     pub error: Option<String>,
     /// OAuth's text.
     pub error_description: Option<String>,
-    /// Genesys' other spelling of it.
+    /// Genesys' other name for the text.
     pub description: Option<String>,
 }
 

@@ -1,47 +1,47 @@
-//! Adaptive throttling: calls fewer times when an upstream fails, and finds out when it is back.
+//! Adaptive throttling: makes fewer calls to an upstream that fails, and probes whether it is back.
 //!
-//! The formula is that of the SRE book, chapter "Handling Overload": the more of the calls of the
-//! last ten seconds failed, the likelier a call is refused here. With a quarter of the calls failing
-//! it refuses nothing. Two rules stand next to it, because the formula alone lets too much through
-//! after a healthy time and recovers too slowly: an upstream that only fails gets one probing call a
-//! second, and its first success drops the history.
+//! The formula comes from the SRE book, chapter "Handling Overload": the more calls of the last ten
+//! seconds failed, the more calls are refused. While a quarter of the calls fail, none is refused.
+//! The formula alone lets too many calls through after a healthy period, and recovers too slowly. So
+//! there are two more rules: an upstream that only fails gets one probe a second, and its first
+//! success clears the history.
 //!
-//! One broken conversation must not spoil the others. Of each conversation one call a second is
-//! counted, and while only one or two conversations fail, only their own calls are refused.
+//! One broken conversation must not affect the others. Each conversation counts with one call a
+//! second. While only one or two conversations fail, only their own calls are refused.
 
 use std::time::Duration;
 
 use super::{MonoTime, RollingCounter};
 
-/// How many requests an accepted one pays for: below half of failures nothing is refused.
+/// How many requests an accepted one pays for. With 2, nothing is refused while less than half fails.
 const REQUESTS_PER_ACCEPT: u32 = 2;
-/// Counted calls below which the formula says nothing: of fewer calls, half can fail by chance
-/// although only a quarter fails in the long run.
+/// The formula needs this many counted calls. With fewer, half may fail by chance although only a
+/// quarter fails in the long run.
 const MEANINGFUL_REQUESTS: u32 = 40;
-/// Counted failures in a row after which an upstream only gets probes.
+/// After this many counted failures in a row, an upstream gets only probes.
 const FAILURES_IN_A_ROW: u32 = 20;
-/// Time without any success after which it only gets probes.
+/// After this time without a success, an upstream gets only probes.
 const WITHOUT_SUCCESS: Duration = Duration::from_secs(1);
-/// Failures that this time must hold at least, counted or not. One failure after a quiet minute is
-/// no trouble; twelve in a row happen once in ten million calls where a quarter fails.
+/// The least number of failures, counted or not, in that time. One failure after a quiet minute means
+/// nothing. Where a quarter of the calls fail, twelve in a row happen once in ten million calls.
 const FAILURES_WITHOUT_SUCCESS: u32 = 12;
-/// Between two probing calls.
+/// The time between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// What the conversation of a failed probe waits longer, so that a busy broken one cannot take
+/// The conversation of a failed probe waits this much longer, so that a busy broken one cannot use
 /// every probe.
 const SAME_SOURCE_DELAY: Duration = Duration::from_millis(500);
-/// Failures in a row are forgotten after so long without another one.
+/// A run of failures is forgotten after this time without another one.
 const MEMORY: Duration = Duration::from_secs(10);
-/// Of each conversation one call is counted in this time.
+/// Each conversation counts with one call in this time.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
-/// When a client should come back whose call the formula refused.
+/// `Retry-After` for a call that the formula refuses.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// So many failing conversations are trouble of the upstream, and not of those conversations.
+/// If this many conversations fail, the upstream is the cause, and not the conversations.
 const SEVERAL_SOURCES: usize = 3;
-/// Slots of the table of counted conversations. Two that share a slot are counted as one.
+/// Slots of the table of counted conversations. Two conversations in one slot count as one.
 const SLOTS: usize = 256;
 
-/// The right to make one call. Give it back with what came of the call.
+/// The right to make one call. Return it to [`AdaptiveThrottle::record`] with the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallPermit {
     asked: MonoTime,
@@ -50,42 +50,42 @@ pub struct CallPermit {
 }
 
 impl CallPermit {
-    /// Whether this call finds out if upstream is back.
+    /// Whether this call probes if upstream is back.
     pub fn is_probe(self) -> bool {
         self.is_probe
     }
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallResult {
-    /// Upstream answered, also with a refusal.
+    /// Upstream answered. A 4xx counts, too.
     Accepted,
     /// No connection, no answer in time, or a 5xx.
     Failed,
-    /// The call says nothing about upstream: it was not sent, or was cut short.
+    /// The call says nothing about upstream: it was not sent, or it was cancelled.
     Unknown,
 }
 
-/// A call is not to be made.
+/// The throttle refuses a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThrottleRefusal {
-    /// Time until the next probing call.
+    /// Time until the next probe.
     pub retry_after: Duration,
-    /// A probing call is under way: its result may come first.
+    /// Whether a probe is in flight. Its result may arrive before `retry_after`.
     pub is_probing: bool,
 }
 
-/// What an upstream gets at the moment.
+/// Which calls are refused at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThrottleLevel {
-    /// Every call.
+    /// No call.
     Nothing,
-    /// A part of the calls is refused.
+    /// A part of the calls.
     Share,
-    /// One probing call a second, of the few conversations that fail; all other calls.
+    /// Calls of the one or two conversations that fail, except one probe a second.
     FailingConversations,
-    /// One probing call a second.
+    /// All calls, except one probe a second.
     AllButProbes,
 }
 
@@ -94,9 +94,9 @@ pub enum ThrottleLevel {
 pub struct ThrottleState {
     /// Counted calls.
     pub requests: u32,
-    /// Those of them that upstream answered.
+    /// Counted calls that upstream answered.
     pub accepts: u32,
-    /// What is refused.
+    /// Which calls are refused.
     pub throttling: ThrottleLevel,
 }
 
@@ -105,12 +105,12 @@ pub struct ThrottleState {
 struct FailureRun {
     failures: u32,
     counted: u32,
-    /// When the earliest of these calls was made, or the last success came, if that was later.
+    /// When the earliest of these calls was made, or when the last success arrived if that was later.
     since: MonoTime,
     latest: MonoTime,
-    /// The first conversations that failed, until there are several.
+    /// The first conversations that failed, up to `SEVERAL_SOURCES`.
     sources: Vec<u128>,
-    /// A call that belongs to no conversation failed.
+    /// Whether a call without a conversation failed.
     has_other: bool,
 }
 
@@ -118,7 +118,7 @@ struct FailureRun {
 struct ThrottleProbe {
     asked: MonoTime,
     source: Option<u128>,
-    is_under_way: bool,
+    is_in_flight: bool,
 }
 
 /// The throttle of one upstream.
@@ -146,11 +146,11 @@ impl Default for AdaptiveThrottle {
 }
 
 impl AdaptiveThrottle {
-    /// The right to call now for `source`, a conversation. `chance` draws a number from 0 to 1, and
-    /// only if the formula needs one.
+    /// Asks for the right to make a call for `source`, a conversation. `chance` draws a number from 0
+    /// to 1. It is called only if the formula needs one.
     ///
     /// # Errors
-    /// If the call is not to be made.
+    /// If the call must not be made.
     pub fn ask(
         &mut self,
         source: Option<u128>,
@@ -162,7 +162,7 @@ impl AdaptiveThrottle {
         }
         let refused_share = self.refused_share(now);
         if refused_share > 0.0 && chance() < refused_share {
-            if self.is_to_be_counted(source, now) {
+            if self.counts_now(source, now) {
                 self.window.record(now, true);
             }
             return Err(ThrottleRefusal { retry_after: RETRY_AFTER, is_probing: false });
@@ -170,7 +170,7 @@ impl AdaptiveThrottle {
         Ok(CallPermit { asked: now, source, is_probe: false })
     }
 
-    /// Takes note of what came of a call.
+    /// Records the result of a call.
     pub fn record(&mut self, permit: CallPermit, result: CallResult, now: MonoTime) {
         self.end_probe(permit, result, now);
         match result {
@@ -180,7 +180,7 @@ impl AdaptiveThrottle {
         }
     }
 
-    /// How things stand.
+    /// The counts of the last ten seconds, and which calls are refused.
     pub fn state(&self, now: MonoTime) -> ThrottleState {
         let (requests, failures) = self.window.totals(now);
         let throttling = if self.run.is_trouble(now) {
@@ -212,11 +212,11 @@ impl AdaptiveThrottle {
         if now < due {
             return Err(ThrottleRefusal {
                 retry_after: due.saturating_sub(now),
-                is_probing: self.probe.is_some_and(|probe| probe.is_under_way),
+                is_probing: self.probe.is_some_and(|probe| probe.is_in_flight),
             });
         }
         self.next_probe = Some(now + PROBE_INTERVAL);
-        self.probe = Some(ThrottleProbe { asked: now, source, is_under_way: true });
+        self.probe = Some(ThrottleProbe { asked: now, source, is_in_flight: true });
         Ok(CallPermit { asked: now, source, is_probe: true })
     }
 
@@ -225,7 +225,7 @@ impl AdaptiveThrottle {
             return;
         };
         if permit.is_probe {
-            probe.is_under_way = false;
+            probe.is_in_flight = false;
             if result == CallResult::Unknown {
                 self.next_probe = Some(now);
             }
@@ -239,13 +239,13 @@ impl AdaptiveThrottle {
         }
         self.run = FailureRun::default();
         (self.next_probe, self.probe, self.last_success) = (None, None, now);
-        if self.is_to_be_counted(permit.source, now) {
+        if self.counts_now(permit.source, now) {
             self.window.record(now, false);
         }
     }
 
     fn record_failure(&mut self, permit: CallPermit, now: MonoTime) {
-        let is_counted = self.is_to_be_counted(permit.source, now);
+        let is_counted = self.counts_now(permit.source, now);
         if is_counted {
             self.window.record(now, true);
         }
@@ -268,8 +268,8 @@ impl AdaptiveThrottle {
         f64::from(requests.saturating_sub(paid_for)) / (f64::from(requests) + 1.0)
     }
 
-    /// Whether this call of its conversation counts. At most one a second does.
-    fn is_to_be_counted(&mut self, source: Option<u128>, now: MonoTime) -> bool {
+    /// Whether a call of this conversation counts now: at most one a second does.
+    fn counts_now(&mut self, source: Option<u128>, now: MonoTime) -> bool {
         let Some(source) = source else {
             return true;
         };
@@ -309,7 +309,7 @@ impl FailureRun {
         now >= self.latest + MEMORY
     }
 
-    /// Whether so much failed that only probes are to be made.
+    /// Whether so many calls failed that only probes are made.
     fn is_trouble(&self, now: MonoTime) -> bool {
         let is_long = now >= self.since + WITHOUT_SUCCESS;
         let many = self.counted >= FAILURES_IN_A_ROW
@@ -317,7 +317,7 @@ impl FailureRun {
         many && !self.is_forgotten(now)
     }
 
-    /// Whether the trouble is the upstream's, and not that of one or two conversations.
+    /// Whether several conversations fail, so that the upstream is the cause.
     fn is_of_several(&self) -> bool {
         self.has_other || self.sources.len() >= SEVERAL_SOURCES
     }

@@ -1,9 +1,8 @@
-//! Exponential backoff with full jitter: spreads the retries of many clients over the whole wait
-//! instead of sending them back together.
+//! Exponential backoff with full jitter: spreads the retries of many clients over the whole wait.
 
 use std::time::Duration;
 
-/// Waits between the tries of one call.
+/// The waits between the attempts of one call.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     base: Duration,
@@ -11,13 +10,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits of up to `base` after the first failure, doubling up to `cap`.
+    /// Waits up to `base` after the first failure, and doubles the wait up to `cap`.
     pub const fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap }
     }
 
-    /// The wait after failure number `failures` (1 for the first). `unit` is a random number from
-    /// 0 up to 1 and decides where between nothing and the full wait it falls.
+    /// The wait after failure number `failures` (1 for the first): the part `unit` of the longest
+    /// wait. `unit` is a random number from 0 to 1.
     pub fn delay(&self, failures: u32, unit: f64) -> Duration {
         self.ceiling(failures).mul_f64(unit.clamp(0.0, 1.0))
     }

@@ -1,15 +1,23 @@
-//! The call budget: how many calls may be made, and who makes the next.
+//! The call budget: how many calls the gateway may make, and which request gets the next ones.
 //!
-//! 1. A sliding-window log never holds more calls than the limit. A call occupies it from its grant
-//!    until one window after its end, since upstream counts it at some moment in between. What was
-//!    granted and is not used frees its place at once.
-//! 2. Each class may fill the window up to its ceiling only, and reads always have a fifth of it.
-//! 3. Each client owns a share by weight. It may burst up to it; once its requests have to wait, they
-//!    are served at an even pace. The rest is lent, also at an even pace (`priority`).
-//! 4. Clients take turns by start-time fair queueing (`fair_queue`).
-//! 5. What cannot be served before its deadline is refused, with an estimate (`estimate`).
-//! 6. An upstream that throttles overrides all of this (`throttle_window`); its headers correct the
-//!    count (`external_usage`).
+//! A [`CallRequest`] is granted, queued or refused by [`TokenBudget::request`]. Queued requests are
+//! granted by [`TokenBudget::grant`]. The rules, and the files that hold them:
+//!
+//! 1. **Limit** (`window_log`): the window never holds more calls than the limit. A call occupies it
+//!    from its grant until one window after its end, because upstream counts it at some moment in
+//!    between. A granted call that is not made leaves the window at once.
+//! 2. **Ceilings** (`priority`): each priority may fill the window up to its own ceiling. A fifth of
+//!    the window is reserved for reads.
+//! 3. **Shares** (`client_usage`, `priority`): each client owns a share of the window by its weight.
+//!    A client may use its share in one burst. Once its requests wait, they are granted at an even
+//!    pace (`pace`). Unused capacity is lent to other clients, also at an even pace.
+//! 4. **Order** (`fair_queue`): clients take turns by start-time fair queueing.
+//! 5. **Deadlines** (`estimate`): a request that cannot be served before its deadline is refused,
+//!    with the time at which the client can return.
+//! 6. **Throttling** (`throttle_window`): after a 429 nothing is granted until `Retry-After` has
+//!    passed.
+//! 7. **Other users of the token** (`external_usage`): the headers of upstream show their calls, and
+//!    these occupy the window, too.
 
 mod client_usage;
 mod estimate;
@@ -37,37 +45,38 @@ pub use self::types::{
 use self::window_log::SlidingWindowLog;
 use super::MonoTime;
 
-/// Weight of a new measurement of how long a call takes: one in so many.
-const SMOOTHING: u32 = 8;
-/// While requests wait, they are looked at so often in a window: shares grow with time.
-const LOOKS: u32 = 100;
+/// A new measurement moves the typical latency by one part in eight.
+const LATENCY_SMOOTHING: u32 = 8;
+/// Queued requests are checked at least this often in each window, because shares grow with time.
+const CHECKS_PER_WINDOW: u32 = 100;
 
-/// When a call started, and what upstream may have counted by then.
+/// When a call started, and how many calls had left the window by then.
 #[derive(Clone, Copy, Debug)]
 pub struct CallStart {
     at: MonoTime,
     gone: u64,
 }
 
-/// The budget of one token.
+/// The budget of one OAuth token.
 #[derive(Clone, Debug)]
 pub struct TokenBudget {
     settings: BudgetSettings,
-    /// The limit that upstream names; [`u64::MAX`] if it names none.
+    /// The limit that upstream states; [`u64::MAX`] if it states none.
     allowed: u64,
-    /// Calls that were granted and have not ended.
+    /// Granted calls that have not ended.
     in_flight: u64,
+    /// Calls that ended less than one window ago.
     log: SlidingWindowLog,
-    /// Reads and read-backs of the window, by the time of their grant.
+    /// Reads and read-backs, from their grant for one window.
     reads: SlidingWindowLog,
     external: ExternalUsage,
     clients: ClientUsages,
     queue: FairQueue,
-    /// The pace at which calls are lent.
-    loans: CallPace,
+    /// The pace at which unused capacity is lent.
+    lending_pace: CallPace,
     throttle: ThrottleWindow,
-    /// What a call typically takes.
-    typical: Duration,
+    /// Smoothed duration of a call.
+    typical_latency: Duration,
 }
 
 impl TokenBudget {
@@ -83,36 +92,29 @@ impl TokenBudget {
             external: ExternalUsage::default(),
             clients: ClientUsages::new(window, limit),
             queue: FairQueue::default(),
-            loans: CallPace::ALWAYS,
+            lending_pace: CallPace::ALWAYS,
             throttle: ThrottleWindow::new(window),
-            typical: Duration::ZERO,
+            typical_latency: Duration::ZERO,
         }
     }
 
-    /// Gives each of these clients its share from now on, also before it has called at all.
+    /// Gives each of these clients its share from now on, even before its first call.
     pub fn set_known_clients(&mut self, accounts: &[BudgetAccount], now: MonoTime) {
         self.expire(now);
         self.clients.configure(accounts, now);
     }
 
-    /// Grants calls, queues the request, or refuses it. Ask [`Self::grant`] after a request was
-    /// queued: it may not have to wait.
+    /// Grants calls, queues the request, or refuses it. Call [`Self::grant`] after a request was
+    /// queued: it may be possible at once.
     pub fn request(&mut self, request: CallRequest, now: MonoTime) -> CallAdmission {
         self.expire(now);
-        let request = self.whole(request);
+        let request = self.clamped(request);
         self.clients.register(request.account, now);
-        let refused = (request.priority, request.calls);
         if self.throttle.next_probe(now).is_some() {
-            let ceiling = self.ceiling(request.priority);
-            let has_room = self.used() + u64::from(request.calls) <= ceiling;
-            if has_room && self.throttle.probe(request.calls, now) {
-                self.take(&request, false, now);
-                return CallAdmission::Granted(request.calls);
-            }
-            return CallAdmission::Refused(self.refuse(request.account, refused, now));
+            return self.request_probe(&request, now);
         }
         if self.queue.is_empty() && request.deadline > now {
-            let offer = self.offer(&request, self.kept(request.priority, now), now);
+            let offer = self.offer(&request, self.reserved(request.priority, now), now);
             if self.may_go(&request, offer, now) {
                 self.take(&request, offer.lent, now);
                 return CallAdmission::Granted(request.calls);
@@ -120,6 +122,7 @@ impl TokenBudget {
         }
         let expected = self.expected(&request, now);
         if self.is_late(&request, expected, now) {
+            let refused = (request.priority, request.calls);
             return CallAdmission::Refused(self.refuse(request.account, refused, now));
         }
         if expected > now {
@@ -129,6 +132,19 @@ impl TokenBudget {
         CallAdmission::Queued(self.queue.push(request), expected)
     }
 
+    /// During a long throttle, a request is granted as the probe that is due, or refused.
+    fn request_probe(&mut self, request: &CallRequest, now: MonoTime) -> CallAdmission {
+        let ceiling = self.ceiling(request.priority);
+        let has_room = self.used() + u64::from(request.calls) <= ceiling;
+        if has_room && self.throttle.probe(request.calls, now) {
+            self.take(request, false, now);
+            return CallAdmission::Granted(request.calls);
+        }
+        let refused = (request.priority, request.calls);
+        CallAdmission::Refused(self.refuse(request.account, refused, now))
+    }
+
+    /// Whether throttle, window and pace allow a request now.
     fn may_go(
         &self,
         request: &CallRequest,
@@ -140,7 +156,7 @@ impl TokenBudget {
         fits && offer.opens <= now && throttle <= now
     }
 
-    /// The next request that can be granted now, with its calls. Ask until there is none, after
+    /// Grants the next queued request that is possible now. Repeat it until it returns `None`, after
     /// every change and at [`Self::next_wakeup`].
     pub fn grant(&mut self, now: MonoTime) -> Option<(CallRequestId, CallRequest)> {
         self.expire(now);
@@ -155,14 +171,15 @@ impl TokenBudget {
                 return Some((id, request));
             }
             if offer.opens <= now {
-                // It waits for room. Nobody overtakes it, or writes would starve behind reads.
+                // This request waits for room alone. Later requests must not overtake it: a write
+                // needs several calls at once and would starve behind reads.
                 return None;
             }
         }
         None
     }
 
-    /// When there may be something to grant, if nothing happens before. `None` if nobody waits.
+    /// When to call [`Self::grant`] next, if nothing changes before. `None` if the queue is empty.
     pub fn next_wakeup(&self, now: MonoTime) -> Option<MonoTime> {
         if self.queue.is_empty() {
             return None;
@@ -175,17 +192,17 @@ impl TokenBudget {
         }
         let later = opens.filter(|at| *at > now);
         let wakes = later.chain(leaves).chain(self.log.nth(1)).min();
-        let look = now + self.settings.window / LOOKS;
-        Some(wakes.map_or(look, |at| at.min(look)))
+        let check = now + self.settings.window / CHECKS_PER_WINDOW;
+        Some(wakes.map_or(check, |at| at.min(check)))
     }
 
-    /// Takes a request out of the queue, if it is there.
+    /// Removes a request from the queue, if it is still there.
     pub fn cancel(&mut self, id: CallRequestId) -> Option<CallRequest> {
         self.queue.remove(id)
     }
 
-    /// Refuses a request that cannot be served before its deadline; also one that waits.
-    pub fn turn_away(
+    /// Refuses a request that cannot be served before its deadline. `id` names it if it was queued.
+    pub fn reject(
         &mut self,
         id: Option<CallRequestId>,
         (account, priority, calls): (BudgetAccount, CallPriority, u32),
@@ -196,7 +213,7 @@ impl TokenBudget {
         self.refuse(account, (priority, calls), now)
     }
 
-    /// The next request that waits in vain, since all are refused at once.
+    /// Refuses the next queued request during a long throttle, when nothing may wait.
     pub fn reject_next(&mut self, now: MonoTime) -> Option<(CallRequestId, CallRefusal)> {
         self.throttle.next_probe(now)?;
         let id = self.queue.first()?;
@@ -204,8 +221,8 @@ impl TokenBudget {
         Some((id, self.refuse(request.account, (request.priority, request.calls), now)))
     }
 
-    /// A call has ended.
-    pub fn spent(&mut self, account: BudgetAccount, now: MonoTime) {
+    /// Records that a call has ended.
+    pub fn finish_call(&mut self, account: BudgetAccount, now: MonoTime) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.log.record(now, 1);
         if let Some(client) = self.clients.get_mut(account.id) {
@@ -213,48 +230,50 @@ impl TokenBudget {
         }
     }
 
-    /// Calls were granted and not made.
-    pub fn returned(&mut self, account: BudgetAccount, calls: u32, now: MonoTime) {
+    /// Takes back granted calls that were not made.
+    pub fn return_calls(&mut self, account: BudgetAccount, calls: u32, now: MonoTime) {
         self.in_flight = self.in_flight.saturating_sub(u64::from(calls));
         if let Some(client) = self.clients.get_mut(account.id) {
             client.release(u64::from(calls), false, now);
         }
     }
 
-    /// Whether a granted call may start now. One granted before a 429 may not.
+    /// Starts a granted call. `None` if a 429 has arrived since its grant.
     pub fn start(&mut self, now: MonoTime) -> Option<CallStart> {
         self.expire(now);
         let gone = self.log.gone();
         self.throttle.may_start(now).then_some(CallStart { at: now, gone })
     }
 
-    /// A call was answered with 429 and this `Retry-After`. Over three minutes, all requests that
-    /// wait are to be refused ([`Self::reject_next`]).
-    pub fn throttled(&mut self, wait: Duration, now: MonoTime) {
+    /// Records a 429 with this `Retry-After`. If it is longer than [`MAX_THROTTLE_WAIT`], refuse all
+    /// queued requests ([`Self::reject_next`]).
+    pub fn record_throttle(&mut self, wait: Duration, now: MonoTime) {
         self.throttle.begin(wait, now);
     }
 
-    /// A call was answered, and not with 429.
-    pub fn answered(&mut self, start: CallStart, now: MonoTime) {
+    /// Records an answer that is not a 429.
+    pub fn record_answer(&mut self, start: CallStart, now: MonoTime) {
         let took = now.saturating_sub(start.at);
-        self.typical = if self.typical.is_zero() {
+        self.typical_latency = if self.typical_latency.is_zero() {
             took
         } else {
-            (self.typical * (SMOOTHING - 1)).saturating_add(took) / SMOOTHING
+            (self.typical_latency * (LATENCY_SMOOTHING - 1)).saturating_add(took)
+                / LATENCY_SMOOTHING
         };
-        self.throttle.answered(start.at, now);
+        self.throttle.record_answer(start.at, now);
     }
 
-    /// The headers of an answer. What upstream counted and we did not are calls of others with the
-    /// same token; they go when upstream says so, and within two windows whatever it says. A limit
-    /// of 0 counts as none: an upstream that means it answers 429.
-    pub fn corrected(&mut self, start: CallStart, headers: RateLimitHeaders, now: MonoTime) {
+    /// Adjusts the budget to the headers of an answer. Calls that upstream counted and the gateway
+    /// did not make belong to other users of the token. They leave the window when upstream says so,
+    /// and after two windows at the latest. A limit of 0 is ignored: an upstream that means it
+    /// answers 429.
+    pub fn apply_headers(&mut self, start: CallStart, headers: RateLimitHeaders, now: MonoTime) {
         self.expire(now);
         if let Some(allowed) = headers.allowed.filter(|allowed| *allowed > 0) {
             self.allowed = allowed;
         }
         let (Some(count), Some(reset)) = (headers.count, headers.reset) else { return };
-        // What has left since the call started may still have been counted.
+        // Upstream may still count calls that have left our window since this call started.
         let ours = self.in_flight.saturating_add(self.log.since(start.gone));
         let others = count.saturating_sub(ours).min(self.settings.limit);
         let new = others.saturating_sub(self.external.calls());
@@ -263,19 +282,19 @@ impl TokenBudget {
         }
     }
 
-    /// Calls that new writes could make now.
+    /// How many calls new writes could make now.
     pub fn room(&mut self, now: MonoTime) -> u64 {
         self.expire(now);
         let room = self.ceiling(CallPriority::Write).saturating_sub(self.used());
         if self.throttle.left(now).is_some() { 0 } else { room }
     }
 
-    /// For how long upstream wants no calls.
+    /// How long upstream still wants no calls.
     pub fn throttle_left(&self, now: MonoTime) -> Option<Duration> {
         self.throttle.left(now)
     }
 
-    /// Whether no request waits.
+    /// Whether the queue is empty.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty()
     }
@@ -288,13 +307,15 @@ impl TokenBudget {
         self.clients.expire(now, |client| queue.waits(client));
     }
 
+    /// Calls that occupy the window.
     fn used(&self) -> u64 {
         self.in_flight.saturating_add(self.log.len()).saturating_add(self.external.calls())
     }
 
+    /// Books granted calls.
     fn take(&mut self, request: &CallRequest, lent: bool, now: MonoTime) {
         let (calls, class) = (request.calls, request.priority);
-        let loan_gap = if lent { self.loan_gap(class, now) } else { Duration::ZERO };
+        let lending_gap = if lent { self.lending_gap(class, now) } else { Duration::ZERO };
         let client = self.clients.get(request.account.id);
         let own_gap = client.map_or(Duration::ZERO, |client| self.own_gap(client, class));
         self.in_flight = self.in_flight.saturating_add(u64::from(calls));
@@ -303,7 +324,7 @@ impl TokenBudget {
             self.reads.record(now, u64::from(calls));
         }
         if lent {
-            self.loans.take(calls, loan_gap, now);
+            self.lending_pace.take(calls, lending_gap, now);
         }
         if let Some(client) = self.clients.get_mut(request.account.id) {
             if !lent {

@@ -1,4 +1,4 @@
-//! A client's own rate: so many requests a minute, and a tenth of them at once.
+//! The rate limit of one client: a number of requests a minute, of which a tenth may come at once.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,37 +7,37 @@ use super::MonoTime;
 
 const MINUTE_NANOS: u64 = 60_000_000_000;
 
-/// Which part of a minute's number may come at once.
-const BURST: u32 = 10;
+/// One part in ten of the requests of a minute may come at once.
+const BURST_ONE_IN: u32 = 10;
 
-/// Requests that are spaced evenly in the long run. Each one moves the time at which all of them so
-/// far would be due; whoever is too far ahead of that time is refused, and costs nothing.
+/// A rate limiter (GCRA). Each request moves the time at which the next one is due. A request that
+/// comes too far ahead of that time is refused, and does not count.
 #[derive(Clone, Debug)]
 pub struct ClientRateLimiter {
     per_minute: NonZeroU32,
-    /// When the next request would be due, had all come evenly spaced.
+    /// When the next request is due, if all requests come evenly spaced.
     due: MonoTime,
-    /// When the next refused request is asked to return, at the earliest.
+    /// The earliest time at which the next refused request may return.
     next_return: MonoTime,
 }
 
 impl ClientRateLimiter {
-    /// So many a minute, none of them made yet.
+    /// An unused limiter for this many requests a minute.
     pub fn new(per_minute: NonZeroU32) -> Self {
         Self { per_minute, due: MonoTime::ZERO, next_return: MonoTime::ZERO }
     }
 
-    /// The same requests made, under another number.
+    /// The same state with another rate.
     #[must_use]
     pub fn per_minute(&self, per_minute: NonZeroU32) -> Self {
         Self { per_minute, due: self.due, next_return: self.next_return }
     }
 
-    /// Makes a request now.
+    /// Admits a request now.
     ///
     /// # Errors
-    /// With the time after which one is admitted, if none is made before. Each refused request gets
-    /// a later time, one interval apart, so that they are admitted when they return; a minute at most.
+    /// The time after which the request will be admitted, at most a minute. Refused requests get
+    /// different times, one interval apart, so that all are admitted when they return.
     pub fn admit(&mut self, now: MonoTime) -> Result<(), Duration> {
         let due = self.due.max(now);
         let ahead = due.saturating_sub(now).saturating_sub(self.slack());
@@ -53,14 +53,14 @@ impl ClientRateLimiter {
         Ok(())
     }
 
-    /// Rounded up, so that never more are admitted than there may be.
+    /// Rounded up, so that the rate is never exceeded.
     fn interval(&self) -> Duration {
         Duration::from_nanos(MINUTE_NANOS.div_ceil(self.per_minute.get().into()))
     }
 
-    /// How far ahead of its time a request may come.
+    /// How far ahead of its due time a request may come.
     fn slack(&self) -> Duration {
-        self.interval() * (self.per_minute.get() / BURST).saturating_sub(1)
+        self.interval() * (self.per_minute.get() / BURST_ONE_IN).saturating_sub(1)
     }
 }
 
@@ -87,19 +87,19 @@ mod tests {
         let mut rate = rate(600);
         let start = ms(5_000);
         assert_eq!(at_once(&mut rate, start), 60);
-        // The first refused one returns after 100 ms, and each further one 100 ms later.
+        // The first refused request returns after 100 ms, and each further one 100 ms later.
         assert_eq!(rate.admit(start), Err(ms(200)));
         assert_eq!(rate.admit(start + ms(99)), Err(ms(201)));
         assert_eq!(rate.admit(start + ms(100)), Ok(()));
         assert_eq!(at_once(&mut rate, start + ms(2_100)), 20);
-        assert_eq!(at_once(&mut rate, start + ms(600_000)), 60, "no more is saved up");
+        assert_eq!(at_once(&mut rate, start + ms(600_000)), 60, "the burst stays at a tenth");
     }
 
     #[test]
-    fn of_a_few_a_minute_one_at_a_time_is_admitted() {
+    fn a_low_rate_admits_one_request_at_a_time() {
         let mut rate = rate(6);
         assert_eq!(at_once(&mut rate, ms(0)), 1);
-        assert_eq!(rate.admit(ms(1)), Err(ms(19_999)), "after the one refused before");
+        assert_eq!(rate.admit(ms(1)), Err(ms(19_999)), "after the previously refused request");
         assert_eq!(at_once(&mut rate, ms(10_000)), 1);
     }
 
@@ -111,17 +111,17 @@ mod tests {
         assert_eq!(returning, (1..=60).collect::<Vec<_>>());
         returning.retain(|second| rate.admit(Duration::from_secs(*second)).is_err());
         assert!(returning.is_empty(), "{returning:?}");
-        // Beyond a minute they start again.
+        // Beyond a minute the times start again.
         let waits: Vec<_> = (0..200).filter_map(|_| rate.admit(ms(60_000)).err()).collect();
         assert!(waits.iter().all(|wait| *wait <= Duration::from_mins(1)));
     }
 
     #[test]
-    fn under_another_number_what_was_made_still_counts() {
+    fn requests_still_count_after_a_change_of_the_rate() {
         let mut slow = rate(60);
         assert_eq!(at_once(&mut slow, ms(0)), 6);
         let mut fast = slow.per_minute(NonZeroU32::new(600).expect("not zero"));
-        assert_eq!(at_once(&mut fast, ms(0)), 0, "six seconds ahead, as it may be");
+        assert_eq!(at_once(&mut fast, ms(0)), 0, "six seconds ahead, which is the burst");
         assert_eq!(at_once(&mut fast, ms(1_000)), 10);
     }
 
@@ -144,7 +144,7 @@ mod tests {
                 let _ = rate.admit(now);
                 let minute = Duration::from_mins(1);
                 let within = made.iter().filter(|at| now.saturating_sub(minute) < **at).count();
-                let most = (per_minute + (per_minute / BURST).max(1)) as usize;
+                let most = (per_minute + (per_minute / BURST_ONE_IN).max(1)) as usize;
                 prop_assert!(within <= most, "{within} of {per_minute}");
             }
         }

@@ -1,44 +1,44 @@
-//! When to read back: how long upstream has lately taken to show a write.
+//! When to read back: measures how long upstream takes to show a write, and plans the reads.
 //!
-//! Reading too early costs a call that proves nothing; too late costs the client's time.
+//! A read that comes too early wastes a call. A read that comes too late wastes the client's time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::MonoTime;
 
-/// Lags that the median is taken of.
-const REMEMBERED: usize = 32;
-/// How far back lags count for the settle time.
+/// The median is taken over this many lags.
+const MEDIAN_SAMPLES: usize = 32;
+/// The settle time considers lags of this period.
 const RECENT: Duration = Duration::from_mins(10);
-/// They are counted by slices of this length.
+/// The period is counted in slices of this length.
 const SLICE: Duration = Duration::from_secs(10);
-/// So many of them say what the longest lag is.
-const ENOUGH: u32 = 20;
-/// A third value stands at least this long before it counts as a later one.
+/// The longest lag is meaningful with this many lags.
+const MIN_SAMPLES: u32 = 20;
+/// A third value must stay visible at least this long before it counts as a later write.
 const MIN_SETTLE: Duration = Duration::from_secs(1);
-/// The settle time is so many times the longest lag.
+/// The settle time is this many times the longest lag.
 const SETTLE_FACTOR: u32 = 4;
-/// The first read-back is never later than this: a burst of slow writes must not slow the next.
+/// The first read-back is never later than this: a burst of slow writes must not delay the next one.
 pub const MAX_FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The wait between the first and the second read-back; later ones double.
+/// The wait between the first and the second read-back. Later waits double.
 const SECOND_WAIT: Duration = Duration::from_millis(50);
 /// The longest wait between two read-backs.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// Visibility lags measured lately.
+/// Recently measured visibility lags.
 #[derive(Clone, Debug, Default)]
 pub struct LagStatistics {
-    /// What the first wait is taken of.
+    /// Estimated lags, for the first wait.
     recent: VecDeque<Duration>,
-    /// Start of each slice, how many lags were measured in it, and the longest.
+    /// For each slice: its start, the number of lags, and the longest lag.
     slices: VecDeque<(MonoTime, u32, Duration)>,
 }
 
 impl LagStatistics {
-    /// Takes note of a lag: it was at most `longest`, and most likely `estimate`.
+    /// Records a lag: at most `longest`, and most likely `estimate`.
     pub fn record(&mut self, now: MonoTime, longest: Duration, estimate: Duration) {
-        if self.recent.len() == REMEMBERED {
+        if self.recent.len() == MEDIAN_SAMPLES {
             self.recent.pop_front();
         }
         self.recent.push_back(estimate);
@@ -52,10 +52,10 @@ impl LagStatistics {
         }
     }
 
-    /// When to read back first: after the median lag; `None` while nothing is known.
+    /// When to read back first: after the median lag. `None` without measurements.
     pub fn first_wait(&self) -> Option<Duration> {
         let middle = self.recent.len().checked_sub(1)? / 2;
-        // An upstream that shows writes at once is asked for this at every one of many.
+        // Fast path for an upstream that shows writes at once: every write asks.
         if self.recent.iter().all(Duration::is_zero) {
             return Some(Duration::ZERO);
         }
@@ -64,21 +64,21 @@ impl LagStatistics {
         Some((*median).min(MAX_FIRST_WAIT))
     }
 
-    /// How long a third value has to stand before it counts as a later one: four times the longest
-    /// lag of the last ten minutes, or `unmeasured` until there are enough of them.
+    /// How long a third value must stay visible before it counts as a later write: four times the
+    /// longest lag of the last ten minutes, or `unmeasured` without enough measurements.
     pub fn settle(&self, now: MonoTime, unmeasured: Duration) -> Duration {
         let fresh = self.slices.iter().filter(|(start, ..)| now.saturating_sub(*start) <= RECENT);
         let (count, longest) = fresh.fold((0, Duration::ZERO), |(sum, most), (_, count, one)| {
             (sum + count, most.max(*one))
         });
-        if count < ENOUGH {
+        if count < MIN_SAMPLES {
             return unmeasured;
         }
         (longest * SETTLE_FACTOR).max(MIN_SETTLE)
     }
 }
 
-/// When the read-backs of one cycle are made.
+/// The schedule of the read-backs of one write.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadBackSchedule {
     max_reads: u32,
@@ -91,10 +91,10 @@ impl ReadBackSchedule {
         Self { max_reads, made: 0 }
     }
 
-    /// How long to wait for the next read, counted from the end of the one before; `None` if
-    /// there is to be none. It is at least `least`, and zero otherwise for the first. `left` is the
-    /// time to the deadline, `cost` how long a read takes. The last read is placed so that it ends
-    /// just before the deadline.
+    /// How long to wait before the next read, from the end of the previous one. `None` if there is no
+    /// further read. The wait is at least `least`; the first read waits no longer than that. `left`
+    /// is the time to the deadline, and `cost` the duration of a read. The last read ends just before
+    /// the deadline.
     pub fn next(&mut self, least: Duration, left: Duration, cost: Duration) -> Option<Duration> {
         if self.made >= self.max_reads {
             return None;
@@ -108,7 +108,7 @@ impl ReadBackSchedule {
             self.made = self.max_reads;
             return Some(latest);
         }
-        // The only read of a cycle comes early, when it most likely answers at once.
+        // If only one read is allowed, it comes early: most likely it already shows the write.
         Some(if last_allowed && !first { latest } else { wait })
     }
 }
@@ -148,18 +148,18 @@ mod tests {
     }
 
     #[test]
-    fn the_last_read_allowed_is_kept_for_the_end() {
+    fn the_last_allowed_read_comes_at_the_deadline() {
         assert_eq!(reads(0, 3, 60_000, 20), [0, 70, 59_980]);
         assert_eq!(reads(0, 1, 60_000, 20), [0]);
     }
 
     #[test]
-    fn without_time_for_a_read_there_is_none() {
+    fn without_time_for_a_read_there_is_no_read() {
         assert!(reads(0, 12, 19, 20).is_empty());
     }
 
     #[test]
-    fn a_lag_that_is_learnt_meanwhile_puts_the_next_read_off() {
+    fn a_newly_measured_lag_delays_the_next_read() {
         let mut schedule = ReadBackSchedule::new(12);
         assert_eq!(schedule.next(ms(0), ms(5000), ms(20)), Some(ms(0)));
         assert_eq!(schedule.next(ms(280), ms(4980), ms(20)), Some(ms(280)));

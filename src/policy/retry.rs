@@ -1,7 +1,7 @@
-//! Whether a failed attempt is made again: it must be worth it, safe, affordable and in time.
+//! Decides whether to repeat a failed attempt: within the deadline, and within the retry budget.
 //!
-//! The budget ties retries to the traffic there is, so that an outage is met with a fraction more
-//! load instead of a multiple of it.
+//! The retry budget limits retries to a part of the traffic. So an outage causes a fraction of
+//! additional load, and not a multiple.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use super::{MonoTime, RollingCounter};
 
 /// Retries allowed per call of the last ten seconds.
 const SHARE: f64 = 0.5;
-/// Retries allowed in any second whatever the traffic, so that a quiet service can retry at all. They
-/// are counted by the second: ten seconds' worth at once would leave nothing for the next ten.
+/// Retries allowed in every second without traffic, so that a quiet service can retry. They count by
+/// the second: ten seconds' worth at once would leave nothing for the next ten seconds.
 const FLOOR: u32 = 3;
 
-/// How many retries the traffic of the last ten seconds pays for.
+/// Limits retries to a part of the calls of the last ten seconds.
 #[derive(Clone, Debug, Default)]
 pub struct RetryBudget {
     window: RollingCounter,
 }
 
-/// The budget of the last ten seconds.
+/// The state of the retry budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetState {
-    /// Retries made.
+    /// Retries made in the last ten seconds.
     pub made: u32,
-    /// Retries that the calls pay for; three a second may be made in any case.
+    /// Retries that the calls of the last ten seconds allow. Three a second are always allowed.
     pub paid_for: u32,
-    /// Whether a retry could be made now.
+    /// Whether a retry is possible now.
     pub has_room: bool,
 }
 
@@ -36,21 +36,21 @@ impl RetryBudget {
         self.window.record(now, false);
     }
 
-    /// How things stand.
+    /// The state of the budget.
     pub fn state(&self, now: MonoTime) -> BudgetState {
         let (events, made) = self.window.totals(now);
         let share = f64::from(events - made) * SHARE;
-        // A share of a u32 is one, and never negative.
+        // A share of a u32 fits into a u32, and is never negative.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
         let paid_for = share.ceil() as u32;
         let has_room = made < paid_for || self.window.marked_in_second(now) < FLOOR;
         BudgetState { made, paid_for, has_room }
     }
 
-    /// Takes one retry out of the budget; if it is spent, tells when there is budget again.
+    /// Takes one retry out of the budget.
     ///
     /// # Errors
-    /// If the budget is spent: the time until the next second, which has a few of its own.
+    /// If the budget is spent: the time until the next second, which allows three more.
     pub fn withdraw(&mut self, now: MonoTime) -> Result<(), Duration> {
         if self.state(now).has_room {
             self.window.record(now, true);
@@ -61,7 +61,7 @@ impl RetryBudget {
     }
 }
 
-/// Why a failed attempt is not made again.
+/// Why a failed attempt is not repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
     /// The wait would not fit before the deadline.
@@ -81,9 +81,9 @@ pub enum RetryDecision {
     Stop(StopReason),
 }
 
-/// Decides about a failure that is transient and safe to repeat. `wait` is what upstream asked
-/// for, or the backoff; `left` is the time to the deadline. The budget is asked last, so that a
-/// retry that would come too late is not paid for.
+/// Decides about a failure that is transient and safe to repeat. `wait` is `Retry-After` or the
+/// backoff, `left` the time to the deadline. The budget is charged last: a retry that comes too late
+/// costs nothing.
 pub fn decide(
     wait: Duration,
     left: Duration,
@@ -126,11 +126,11 @@ mod tests {
         (0..1000).for_each(|_| budget.deposit(SECOND));
         let granted = (0..1000).filter(|_| budget.withdraw(SECOND).is_ok()).count();
         assert_eq!(granted, 500);
-        assert!(budget.withdraw(2 * SECOND).is_ok(), "and three a second in any case");
+        assert!(budget.withdraw(2 * SECOND).is_ok(), "three a second are always allowed");
     }
 
     #[test]
-    fn a_spent_budget_is_waited_for_if_there_is_time() {
+    fn a_spent_budget_means_waiting_if_there_is_time() {
         let (mut budget, half) = (RetryBudget::default(), SECOND / 2);
         let mut decide_at = |left, now| decide(Duration::ZERO, left, &mut budget, now);
         for _ in 0..3 {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_does_not_fit_stops_without_paying() {
+    fn a_wait_past_the_deadline_stops_without_a_charge() {
         let mut budget = RetryBudget::default();
         for _ in 0..100 {
             let decision = decide(SECOND, SECOND, &mut budget, Duration::ZERO);
@@ -166,7 +166,7 @@ mod tests {
                     retries += 1;
                 }
             }
-            // Three for each second begun, and half of everything.
+            // Three for each second, and half of all calls.
             let seconds = u32::try_from(now.as_secs() + 1).expect("small");
             prop_assert!(f64::from(retries) <= f64::from(seconds * FLOOR) + f64::from(calls) * SHARE + 1.0);
         }

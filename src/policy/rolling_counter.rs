@@ -1,5 +1,4 @@
-//! Two counters over the last ten seconds, in slots of one second: enough for a retry budget and
-//! a failure rate, in a fixed few bytes.
+//! Two counters over the last ten seconds, in slots of one second and constant memory.
 
 use super::MonoTime;
 
@@ -12,7 +11,7 @@ struct CounterSlot {
     marked: u32,
 }
 
-/// Events of the last ten seconds, and how many of them were marked (as retries, as failures).
+/// Counts the events of the last ten seconds, and those that are marked as a retry or a failure.
 #[derive(Clone, Debug, Default)]
 pub struct RollingCounter {
     slots: [CounterSlot; SLOTS],
@@ -30,7 +29,7 @@ impl RollingCounter {
         slot.marked = slot.marked.saturating_add(u32::from(marked));
     }
 
-    /// Events and marked events of the last ten seconds.
+    /// Returns all events and the marked events of the last ten seconds.
     pub fn totals(&self, now: MonoTime) -> (u32, u32) {
         let oldest = now.as_secs().saturating_sub(SLOTS as u64 - 1);
         let fresh =
@@ -40,14 +39,14 @@ impl RollingCounter {
         })
     }
 
-    /// Marked events of the second of `now`.
+    /// Marked events in the second of `now`.
     pub fn marked_in_second(&self, now: MonoTime) -> u32 {
         let second = now.as_secs();
         let slot = self.slots.iter().find(|slot| slot.second == second);
         slot.map_or(0, |slot| slot.marked)
     }
 
-    /// Forgets everything.
+    /// Clears all counts.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_older_than_ten_seconds_does_not_count() {
+    fn events_older_than_ten_seconds_do_not_count() {
         let at = Duration::from_millis;
         let mut window = RollingCounter::default();
         window.record(at(0), true);

@@ -113,8 +113,8 @@ async fn refused_tokens_show_in_readiness_until_one_works() {
     app.read(CALL, "").await.assert_problem(502, "upstream-auth-failed", "notApplied");
     let readiness = app.readiness().await;
     readiness.assert_status(200);
-    assert!(readiness.text.contains("the API answers 401 also to a fresh token"));
-    assert!(app.logs.text().contains("the API answers 401 also to a fresh token"));
+    assert!(readiness.text.contains("the API answers 401 even to a fresh token"));
+    assert!(app.logs.text().contains("the API answers 401 even to a fresh token"));
     app.read(CALL, "").await.assert_status(200);
     assert!(!app.readiness().await.text.contains("401"));
 }
@@ -285,7 +285,7 @@ async fn a_missing_token_lifetime_counts_as_short() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bad_token_answer_is_named_with_field_and_host() {
-    let life = "answered 200 with an `expires_in` that is no number of seconds above 0";
+    let life = "answered 200 with an `expires_in` that is not a number of seconds above 0";
     let page = |status| format!("answered {status} with `text/html; charset=utf-8`");
     let answers = [
         (FaultAction::TokenExpiresIn { value: json!(0) }, life.to_owned()),

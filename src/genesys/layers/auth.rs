@@ -1,6 +1,6 @@
-//! Gives every attempt a live token, and answers a 401 with one renewal and one more try.
+//! Adds a valid token to every attempt. After a 401 it renews the token and tries once more.
 //!
-//! It stands outside the rate limit: fetching a token spends none of the API's budget.
+//! This layer is outside the rate limit: fetching a token does not use the call budget.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::genesys::token::{AccessToken, TokenCache};
 use crate::genesys::transport::HttpTransport;
 use crate::ports::{RequestContext, RequestPhase};
 
-/// Authorises requests with tokens of `cache`.
+/// Authorises requests with the tokens of `cache`.
 pub fn layer(cache: TokenCache, inner: HttpTransport) -> HttpTransport {
     HttpTransport::from_fn(move |request: Request<Bytes>| {
         let (inner, cache) = (inner.clone(), cache.clone());
-        async move { authorised(&cache, inner, request).await }
+        async move { authorise(&cache, inner, request).await }
     })
 }
 
-async fn authorised(
+async fn authorise(
     cache: &TokenCache,
     inner: HttpTransport,
     request: Request<Bytes>,
@@ -30,18 +30,18 @@ async fn authorised(
     let context = call(&request).context.clone();
     let token = match cache.current() {
         Some(token) => token,
-        None => waited(&context, cache.get(context.deadline())).await?,
+        None => record_wait(&context, cache.get(context.deadline())).await?,
     };
     let again = RequestTemplate::from_request(&request);
-    let answer = inner.exchange(with(&token, request)).await?;
+    let answer = inner.exchange(with_token(&token, request)).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
         cache.mark_accepted();
         return Ok(answer);
     }
-    // Tokens can die early: an idle time-out of the organisation, a client that was disabled.
+    // A token can end early: the organisation has an idle timeout, or the OAuth client was disabled.
     let renewal = cache.renewed(token.generation(), context.deadline());
-    let answer = match waited(&context, renewal).await? {
-        Some(token) => inner.exchange(with(&token, again.request())).await?,
+    let answer = match record_wait(&context, renewal).await? {
+        Some(token) => inner.exchange(with_token(&token, again.request())).await?,
         None => answer,
     };
     if answer.status() == StatusCode::UNAUTHORIZED {
@@ -52,7 +52,7 @@ async fn authorised(
     Ok(answer)
 }
 
-async fn waited<T>(
+async fn record_wait<T>(
     context: &RequestContext,
     token: impl Future<Output = Result<T, UpstreamError>>,
 ) -> Result<T, UpstreamError> {
@@ -63,7 +63,7 @@ async fn waited<T>(
     result
 }
 
-fn with(token: &AccessToken, mut request: Request<Bytes>) -> Request<Bytes> {
+fn with_token(token: &AccessToken, mut request: Request<Bytes>) -> Request<Bytes> {
     request.headers_mut().insert(header::AUTHORIZATION, token.header());
     request
 }

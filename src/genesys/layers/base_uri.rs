@@ -1,4 +1,4 @@
-//! Turns the path of a request into the URI of a host, and adds the headers of every request.
+//! Turns the path of a request into an absolute URI, and adds the common headers.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("attribute-gateway/", env!("CARGO_PKG_VERSION")));
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A base URL in parts, so that nothing of it has to be read again for each request.
+/// A base URL, parsed once for all requests.
 #[derive(Clone)]
 struct BaseUri {
     scheme: Scheme,
     authority: Authority,
-    /// Its own path, without a slash at the end.
+    /// Its path, without a trailing slash.
     path: String,
 }
 
@@ -32,7 +32,7 @@ impl BaseUri {
         Some(Self { scheme: parts.scheme?, authority: parts.authority?, path })
     }
 
-    /// The URI of a path of ours.
+    /// The absolute URI of a path.
     fn uri(&self, path: &Uri) -> Option<Uri> {
         let path = path.path_and_query()?;
         let path = match self.path.as_str() {
@@ -44,7 +44,7 @@ impl BaseUri {
     }
 }
 
-/// Sends requests to `base`, which may have a path of its own and ends without a slash.
+/// Sends requests to `base`, which may have a path and has no trailing slash.
 pub fn layer(base: &str, inner: HttpTransport) -> HttpTransport {
     let base = Arc::new(BaseUri::parse(base));
     HttpTransport::from_fn(move |mut request: Request<Bytes>| {
@@ -57,7 +57,7 @@ pub fn layer(base: &str, inner: HttpTransport) -> HttpTransport {
             let has_body = !request.body().is_empty();
             let headers = request.headers_mut();
             if has_body {
-                // The token endpoint's is a form, and says so itself.
+                // The body of a token request is a form, and has its content type already.
                 headers.entry(header::CONTENT_TYPE).or_insert(JSON);
             }
             headers.insert(header::ACCEPT, JSON);
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_put_behind_the_path_of_its_base() {
+    fn a_path_is_appended_to_the_path_of_its_base() {
         for (base, path, expected) in [
             ("https://api.test", "/api/v2/x?y=1", "https://api.test/api/v2/x?y=1"),
             ("https://api.test:8443/", "/a", "https://api.test:8443/a"),

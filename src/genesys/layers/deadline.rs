@@ -1,4 +1,4 @@
-//! The outermost layer: nothing inside may outlast the deadline of the request.
+//! The outermost layer: ends every call at the deadline of its request.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -7,8 +7,8 @@ use super::call;
 use crate::genesys::error::UpstreamError;
 use crate::genesys::transport::HttpTransport;
 
-/// Ends a call at the deadline of its request. The layers inside keep to the deadline by
-/// themselves; this one holds it whatever they do.
+/// Ends a call at the deadline of its request. The inner layers respect the deadline themselves; this
+/// layer guarantees it.
 pub fn layer(inner: HttpTransport) -> HttpTransport {
     HttpTransport::from_fn(move |request: Request<Bytes>| {
         let inner = inner.clone();

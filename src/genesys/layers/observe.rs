@@ -1,5 +1,5 @@
-//! Counts and times what goes upstream, twice: every attempt (innermost), and every call with
-//! all its attempts (outermost). Keeps Genesys' correlation id, which its support asks for.
+//! Records metrics of every attempt (innermost) and of every call with all its attempts (outermost).
+//! Keeps Genesys' correlation id, which its support asks for.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::genesys::error::{UpstreamError, status_is_ambiguous};
 use crate::genesys::transport::HttpTransport;
 use crate::ports::{AttemptOutcome, MetricsRecorder, PlatformOperation, UpstreamAttempt};
 
-/// Genesys' correlation id: on every answer of the platform.
+/// Genesys' correlation id, a header of every answer of the platform.
 const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");
 
-/// Observes calls as a whole.
+/// Records calls as a whole.
 pub fn calls(recorder: Arc<dyn MetricsRecorder>, inner: HttpTransport) -> HttpTransport {
     HttpTransport::from_fn(move |request: Request<Bytes>| {
         let (inner, recorder) = (inner.clone(), Arc::clone(&recorder));
@@ -28,7 +28,7 @@ pub fn calls(recorder: Arc<dyn MetricsRecorder>, inner: HttpTransport) -> HttpTr
     })
 }
 
-/// Observes every attempt.
+/// Records every attempt.
 pub fn attempts(recorder: Arc<dyn MetricsRecorder>, inner: HttpTransport) -> HttpTransport {
     HttpTransport::from_fn(move |mut request: Request<Bytes>| {
         let (inner, recorder) = (inner.clone(), Arc::clone(&recorder));
@@ -37,16 +37,16 @@ pub fn attempts(recorder: Arc<dyn MetricsRecorder>, inner: HttpTransport) -> Htt
             if call.operation != PlatformOperation::Token {
                 call.context.count_call();
             }
-            // An attempt that is cut short never returns here; its metric is written on drop.
+            // A cancelled attempt never gets past the exchange below; `drop` records it.
             let mut record = AttemptRecorder {
                 recorder,
                 operation: call.operation,
                 start,
                 answer: AttemptOutcome::Timeout,
-                noted: call.context.note_attempt(call.operation),
+                attempt_entry: call.context.note_attempt(call.operation),
                 correlation_id: None,
             };
-            hand_on(record.noted.as_ref(), &mut request);
+            set_attempt(record.attempt_entry.as_ref(), &mut request);
             if call.operation == PlatformOperation::Patch {
                 call.context.mark_ambiguous(true);
             }
@@ -59,7 +59,7 @@ pub fn attempts(recorder: Arc<dyn MetricsRecorder>, inner: HttpTransport) -> Htt
             let id = result.as_ref().ok().and_then(|answer| answer.headers().get(CORRELATION_ID));
             if let Some(id) = id.and_then(|id| id.to_str().ok()) {
                 call.context.set_correlation_id(id);
-                record.correlation_id = record.noted.is_some().then(|| id.to_owned());
+                record.correlation_id = record.attempt_entry.is_some().then(|| id.to_owned());
             }
             tracing::debug!(
                 upstream.operation = call.operation.as_str(),
@@ -72,10 +72,12 @@ pub fn attempts(recorder: Arc<dyn MetricsRecorder>, inner: HttpTransport) -> Htt
     })
 }
 
-/// Lets the layers inside know which attempt it is.
-fn hand_on(noted: Option<&Arc<UpstreamAttempt>>, request: &mut Request<Bytes>) {
-    if let (Some(noted), Some(call)) = (noted, request.extensions_mut().get_mut::<CallMetadata>()) {
-        call.attempt = Some(Arc::clone(noted));
+/// Tells the inner layers which attempt this is.
+fn set_attempt(attempt_entry: Option<&Arc<UpstreamAttempt>>, request: &mut Request<Bytes>) {
+    if let (Some(attempt_entry), Some(call)) =
+        (attempt_entry, request.extensions_mut().get_mut::<CallMetadata>())
+    {
+        call.attempt = Some(Arc::clone(attempt_entry));
     }
 }
 
@@ -101,14 +103,14 @@ struct AttemptRecorder {
     operation: PlatformOperation,
     start: Instant,
     answer: AttemptOutcome,
-    /// Its step in the trail of the request, where that is recorded.
-    noted: Option<Arc<UpstreamAttempt>>,
+    /// Its entry in the attempt log of the request, if attempts are logged.
+    attempt_entry: Option<Arc<UpstreamAttempt>>,
     correlation_id: Option<String>,
 }
 
 impl Drop for AttemptRecorder {
     fn drop(&mut self) {
-        if let Some(attempt) = &self.noted {
+        if let Some(attempt) = &self.attempt_entry {
             attempt.end(self.answer, self.correlation_id.as_deref());
         }
         self.recorder.attempt(self.operation, self.answer, self.start.elapsed());

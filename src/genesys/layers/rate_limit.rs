@@ -1,8 +1,8 @@
-//! Lets an attempt go only with a permit, and gives the limiter what upstream said to it.
+//! Gives every attempt a permit of the call budget, and reports the answers to the limiter.
 //!
-//! The first attempt brings the permit that its call was given; others, and calls without one, wait
-//! for theirs here. A permit is spent when its attempt has ended, in whatever way, since only then
-//! upstream has certainly counted it.
+//! The first attempt uses the permit of its call, if it has one. All other attempts wait for a permit
+//! here. A permit is spent when its attempt has ended, with any result: only then has upstream
+//! certainly counted it.
 
 use std::time::Duration;
 
@@ -17,53 +17,53 @@ use crate::genesys::transport::HttpTransport;
 use crate::policy::{CallStart, RateLimitHeaders};
 use crate::ports::{CallPermit, PlatformOperation, RequestPhase};
 
-/// Calls that Genesys has counted in its window.
+/// Calls that upstream has counted in its window.
 const COUNT: HeaderName = HeaderName::from_static("inin-ratelimit-count");
-/// Calls that it grants a window.
+/// Calls that upstream allows in a window.
 const ALLOWED: HeaderName = HeaderName::from_static("inin-ratelimit-allowed");
-/// Seconds until the count starts again.
+/// Seconds until upstream starts a new count.
 const RESET: HeaderName = HeaderName::from_static("inin-ratelimit-reset");
 
-/// What attempts are kept within. Clones share it.
+/// The limiters of all attempts. Clones share them.
 #[derive(Clone)]
 pub struct CallLimiters {
     /// The budget of the token, for every operation.
     pub budget: CallLimiter,
-    /// The details query waits for this one, too: upstream throttles it separately, and a 429 to it
-    /// stops nothing else.
+    /// The second limiter of the details query: upstream throttles it separately, and a 429 to it
+    /// must not stop other calls.
     pub analytics: CallLimiter,
 }
 
-/// Keeps attempts within `limits`.
+/// Keeps attempts within the limits.
 pub fn layer(limits: CallLimiters, inner: HttpTransport) -> HttpTransport {
     HttpTransport::from_fn(move |request: Request<Bytes>| {
         let (inner, limits) = (inner.clone(), limits.clone());
-        async move { limited(&limits, inner, request).await }
+        async move { limit(&limits, inner, request).await }
     })
 }
 
-async fn limited(
+async fn limit(
     limits: &CallLimiters,
     inner: HttpTransport,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, UpstreamError> {
     let call = call(&request).clone();
     let lane = (call.operation == PlatformOperation::Analytics).then_some(&limits.analytics);
-    let (mut attempt, starts) = admitted(&limits.budget, lane, &call).await?;
+    let (mut attempt, starts) = admit(&limits.budget, lane, &call).await?;
     let result = inner.exchange(request).await;
     match &result {
         Ok(answer) => give_feedback(limits, starts, &feedback(&call, answer)),
-        // Nothing was sent: nothing can have been counted.
+        // Nothing was sent, so upstream has counted nothing.
         Err(UpstreamError::Connect(_) | UpstreamError::NotSentInTime) => attempt.give_back(),
         Err(_) => {}
     }
     result
 }
 
-/// When an attempt started, by the budget and by its lane.
+/// The start of an attempt: in the budget, and in the lane if it has one.
 type CallStarts = (CallStart, Option<CallStart>);
 
-/// Tells each limiter what concerns it.
+/// Reports an answer to the limiters. A 429 with a lane concerns only the lane.
 fn give_feedback(limits: &CallLimiters, (start, lane): CallStarts, feedback: &CallFeedback) {
     let Some(lane) = lane else { return limits.budget.feedback(start, feedback) };
     if feedback.throttled.is_none() {
@@ -74,9 +74,9 @@ fn give_feedback(limits: &CallLimiters, (start, lane): CallStarts, feedback: &Ca
         .feedback(lane, &CallFeedback { headers: RateLimitHeaders::default(), ..*feedback });
 }
 
-/// Waits until the attempt may start. A permit from before a 429 is not good any more. The lane is
-/// waited for first: nobody keeps calls of the budget meanwhile.
-async fn admitted(
+/// Waits until the attempt may start. A permit that was granted before a 429 is replaced. The lane
+/// comes first, so that the attempt holds no permit of the budget while it waits for the lane.
+async fn admit(
     budget: &CallLimiter,
     lane: Option<&CallLimiter>,
     call: &CallMetadata,
@@ -88,12 +88,12 @@ async fn admitted(
             return Err(UpstreamError::NotSentInTime);
         }
         let waited = match lane {
-            Some(lane) => Some((lane, booked(lane, call).await.map_err(of_lane)?)),
+            Some(lane) => Some((lane, permit(lane, call).await.map_err(lane_error)?)),
             None => None,
         };
         let permit = match held.take() {
             Some(permit) => permit,
-            None => booked(budget, call).await?,
+            None => permit(budget, call).await?,
         };
         let (lane_permit, lane_start) = match waited {
             Some((lane, permit)) => match lane.start() {
@@ -108,7 +108,7 @@ async fn admitted(
     }
 }
 
-fn of_lane(error: UpstreamError) -> UpstreamError {
+fn lane_error(error: UpstreamError) -> UpstreamError {
     match error {
         UpstreamError::RateLimited { retry_after, .. } => {
             UpstreamError::RateLimited { reason: error::QUERY_THROTTLED, retry_after }
@@ -117,19 +117,19 @@ fn of_lane(error: UpstreamError) -> UpstreamError {
     }
 }
 
-async fn booked(limiter: &CallLimiter, call: &CallMetadata) -> Result<CallPermit, UpstreamError> {
+async fn permit(limiter: &CallLimiter, call: &CallMetadata) -> Result<CallPermit, UpstreamError> {
     let start = Instant::now();
     let permits =
         limiter.permits(call.class, call.context.budget_account(), call.context.start_by()).await;
     call.context.spend(RequestPhase::Queue, start.elapsed());
     if permits.is_err() {
-        // There may be calls before the deadline, if not before something has to leave.
+        // The call may still be possible before the deadline, but not by the time it must start.
         call.context.mark_cut_short();
     }
     permits?.take().ok_or(UpstreamError::NotSentInTime)
 }
 
-/// The permits of an attempt that is under way.
+/// The permits of an attempt in flight.
 struct HeldPermits([Option<CallPermit>; 2]);
 
 impl HeldPermits {
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_that_are_absent_or_no_numbers_say_nothing() {
+    fn missing_or_malformed_headers_are_ignored() {
         let mut headers = HeaderMap::new();
         assert_eq!(rate_limit_headers(&headers), RateLimitHeaders::default());
         headers.insert(COUNT, "17".parse().expect("valid"));

@@ -1,8 +1,8 @@
-//! Tries again what is transient, certainly not applied, affordable and in time.
+//! Repeats calls that failed with a transient error, within the deadline and the retry budget.
 //!
-//! A PATCH that may have been applied is not repeated here: the use case reads first. `Retry-After`
-//! is waited for where upstream named one, else the backoff. An answer that says "not now" is
-//! handed on as it is when there is no time or budget to try again.
+//! A PATCH that may have been applied is not repeated here: the use case reads first. The layer waits
+//! for `Retry-After` if upstream sent one, and otherwise for the backoff. Without time or budget for
+//! another attempt, it returns the last result.
 
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
@@ -20,17 +20,17 @@ use crate::genesys::transport::HttpTransport;
 use crate::policy::{Backoff, BudgetState, RetryBudget, RetryDecision, StopReason, decide};
 use crate::ports::{MetricsRecorder, PlatformOperation};
 
-/// What retries of all calls share.
+/// The state that retries of all calls share.
 pub struct RetryPolicy {
-    /// Waits where upstream names none.
+    /// Waits if upstream sends no `Retry-After`.
     pub backoff: Backoff,
-    /// How many retries the traffic pays for.
+    /// Limits retries to a part of the traffic.
     pub budget: Mutex<RetryBudget>,
-    /// Where jitter comes from.
+    /// Source of jitter.
     pub jitter: JitterSource,
-    /// Where retries are counted.
+    /// Records metrics.
     pub recorder: Arc<dyn MetricsRecorder>,
-    /// The time.
+    /// The clock.
     pub clock: MonotonicClock,
 }
 
@@ -43,7 +43,7 @@ pub fn layer(retries: Arc<RetryPolicy>, inner: HttpTransport) -> HttpTransport {
 }
 
 impl RetryPolicy {
-    /// The budget of the last ten seconds, for `/readyz`.
+    /// The state of the retry budget, for `/readyz`.
     pub fn budget_state(&self) -> BudgetState {
         self.budget().state(self.clock.now())
     }
@@ -73,7 +73,7 @@ impl RetryPolicy {
             }
             let wait = self.wait_after(&result, failures);
             match self.pay(&call, wait).await {
-                // After a 429 everybody waits: the next attempt does so in the rate limit.
+                // After a 429 all calls wait in the rate limit, and so does the next attempt.
                 Ok(_) if is_throttled(&result) => {}
                 Ok(wait) => tokio::time::sleep(wait).await,
                 Err(_) => return result,
@@ -81,7 +81,7 @@ impl RetryPolicy {
         }
     }
 
-    /// The use case repeats a PATCH of unknown fate, after a read and a wait of its own.
+    /// Charges a PATCH that the use case repeats because the fate of the first one is unknown.
     async fn pay_for_repetition(&self, call: &CallMetadata) -> Result<(), UpstreamError> {
         match self.pay(call, Duration::ZERO).await {
             Ok(_) => Ok(()),
@@ -90,8 +90,8 @@ impl RetryPolicy {
         }
     }
 
-    /// Takes a retry that starts after `wait` out of the budget, and tells what is left to wait. A
-    /// spent budget is waited for, if there is budget again before the deadline.
+    /// Charges a retry that starts after `wait`, and returns the remaining wait. If the budget is
+    /// spent, it waits until there is budget again, provided that this is before the deadline.
     async fn pay(&self, call: &CallMetadata, wait: Duration) -> Result<Duration, StopReason> {
         let start = Instant::now() + wait;
         loop {
@@ -111,7 +111,7 @@ impl RetryPolicy {
             RetryDecision::After(_) => self.recorder.retry(call.operation),
             RetryDecision::AskAfter(_) => {}
             RetryDecision::Stop(StopReason::NoBudget) => {
-                self.recorder.retry_refused(call.operation)
+                self.recorder.retry_refused(call.operation);
             }
             RetryDecision::Stop(StopReason::NoTime) => {
                 if wait < call.context.time_left() {
@@ -137,13 +137,13 @@ fn is_throttled(result: &RetryResult) -> bool {
     result.as_ref().is_ok_and(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS)
 }
 
-/// Whether this ending is transient, and safe to repeat for this operation.
+/// Whether this result is transient, and the operation safe to repeat.
 fn may_repeat(result: &RetryResult, operation: PlatformOperation, failures: u32) -> bool {
     let (transient, ambiguous) = match result {
         Ok(answer) => {
             let status = answer.status();
-            // 500 and its kin are not on Genesys' list of retryable statuses; one more try is worth
-            // it. What is not implemented stays so.
+            // Genesys' list of retryable statuses does not hold 500 and most other 5xx. One more
+            // attempt is worth it, except for 501: a retry cannot change it.
             let once_more =
                 failures == 1 && status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
             (error::status_is_transient(status) || once_more, error::status_is_ambiguous(status))
@@ -175,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_certainly_not_applied_is_repeated_also_for_a_patch() {
+    fn a_patch_that_was_certainly_not_applied_is_repeated() {
         assert!(repeats(429, PlatformOperation::Patch, 5));
         let refused = Err(UpstreamError::Connect(String::new()));
         assert!(may_repeat(&refused, PlatformOperation::Patch, 5));
     }
 
     #[test]
-    fn answers_are_not_repeated_and_500_once_only() {
+    fn final_answers_are_not_repeated_and_500_only_once() {
         for status in [200, 202, 400, 401, 403, 404, 409, 413, 501] {
             assert!(!repeats(status, PlatformOperation::Read, 1), "{status}");
             assert!(!repeats(status, PlatformOperation::Patch, 1), "{status}");

@@ -1,8 +1,8 @@
-//! Refuses calls while upstream fails, by the adaptive throttle of that upstream.
+//! Refuses calls while upstream fails, with the adaptive throttle of that upstream.
 //!
-//! It is asked before a token is fetched and hears the result after the time-out, so a call that
-//! hangs counts. A call that comes while a probing call is under way waits for the result of that:
-//! clients who return when they were asked to are served if upstream is back.
+//! This layer is outside the timeout, so a call that hangs counts as a failure. A call that arrives
+//! while a probe is in flight waits for its result. So clients that follow `Retry-After` are served
+//! once upstream is back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,8 +22,8 @@ use crate::policy::{
 };
 use crate::ports::{MetricsRecorder, PlatformOperation};
 
-/// Trouble is logged once in this time.
-const BETWEEN_WARNINGS: Duration = Duration::from_mins(1);
+/// A failing upstream is logged at most once in this time.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The throttle of one upstream, shared by all its calls.
 pub struct UpstreamThrottle {
@@ -41,18 +41,18 @@ struct ThrottleInner {
     report: TroubleReport,
 }
 
-/// What the log was told of the trouble.
+/// What the log shows of a failing upstream.
 #[derive(Default)]
 struct TroubleReport {
     /// Calls refused since the last warning.
     refused: u64,
     warned: Option<MonoTime>,
-    /// A warning is not followed by the line that says it is over yet.
+    /// Whether a warning was logged, and its end was not.
     is_open: bool,
 }
 
 impl UpstreamThrottle {
-    /// The throttle for the upstream of this name.
+    /// The throttle of the upstream with this name.
     pub fn new(
         upstream: &'static str,
         jitter: JitterSource,
@@ -63,7 +63,7 @@ impl UpstreamThrottle {
         Self { upstream, state, probe_ended, jitter, recorder, clock }
     }
 
-    /// How things stand, for `/readyz?verbose`.
+    /// The state of the throttle, for `/readyz?verbose`.
     pub fn state(&self) -> ThrottleState {
         self.lock().throttle.state(self.clock.now())
     }
@@ -81,18 +81,18 @@ impl UpstreamThrottle {
         result
     }
 
-    /// The right to make this call. It waits at most once, for the probing call that is under way.
+    /// The permit for this call. It waits at most once, for the probe in flight.
     async fn permit(&self, call: &CallMetadata) -> Result<CallPermit, UpstreamError> {
         let source = call.conversation.map(|id| u128::from_be_bytes(*id.as_bytes()));
         let mut has_waited = false;
         loop {
             let probe_ended = self.probe_ended.notified();
             tokio::pin!(probe_ended);
-            // From here on no end of a probe is missed.
+            // Register before asking, so that the end of a probe is never missed.
             probe_ended.as_mut().enable();
             let now = self.clock.now();
-            let asked = self.lock().throttle.ask(source, || self.jitter.unit(), now);
-            let refusal = match asked {
+            let admission = self.lock().throttle.ask(source, || self.jitter.unit(), now);
+            let refusal = match admission {
                 Ok(permit) => return Ok(permit),
                 Err(refusal) => refusal,
             };
@@ -114,13 +114,13 @@ impl UpstreamThrottle {
     }
 
     fn record(&self, permit: CallPermit, result: CallResult) {
-        self.note(permit, result);
+        self.update(permit, result);
         if permit.is_probe() || result == CallResult::Accepted {
             self.probe_ended.notify_waiters();
         }
     }
 
-    fn note(&self, permit: CallPermit, result: CallResult) {
+    fn update(&self, permit: CallPermit, result: CallResult) {
         let (mut state, now) = (self.lock(), self.clock.now());
         state.throttle.record(permit, result, now);
         match state.throttle.state(now).throttling {
@@ -142,7 +142,7 @@ impl UpstreamThrottle {
 
     fn warn(&self, state: &mut ThrottleInner) {
         let now = self.clock.now();
-        if state.report.warned.is_some_and(|last| now < last + BETWEEN_WARNINGS) {
+        if state.report.warned.is_some_and(|last| now < last + WARNING_INTERVAL) {
             return;
         }
         let ThrottleState { requests, accepts, throttling } = state.throttle.state(now);
@@ -162,7 +162,7 @@ impl UpstreamThrottle {
     }
 }
 
-/// A call under way. A call that is cut short ends by being dropped.
+/// A call in flight. A cancelled call is recorded when it is dropped.
 struct PendingCall<'a> {
     throttle: &'a UpstreamThrottle,
     permit: CallPermit,
@@ -190,17 +190,16 @@ fn result_of(result: &Result<Response<Bytes>, UpstreamError>) -> CallResult {
     }
 }
 
-/// The throttles of the platform API: analytics fails for reasons of its own, and must not take the
-/// attributes along.
+/// The throttles of the platform API. Analytics has its own: its failures must not affect attributes.
 #[derive(Clone)]
 pub struct ApiThrottles {
-    /// Of reads and writes.
+    /// For reads and writes.
     pub conversations: Arc<UpstreamThrottle>,
-    /// Of the details query.
+    /// For the details query.
     pub analytics: Arc<UpstreamThrottle>,
 }
 
-/// Throttles each operation of the API with the others of its upstream.
+/// Throttles each operation with the throttle of its upstream.
 pub fn by_operation(throttles: ApiThrottles, inner: HttpTransport) -> HttpTransport {
     HttpTransport::from_fn(move |request: Request<Bytes>| {
         let throttle = match call(&request).operation {
@@ -214,7 +213,7 @@ pub fn by_operation(throttles: ApiThrottles, inner: HttpTransport) -> HttpTransp
     })
 }
 
-/// Throttles an upstream.
+/// Throttles all calls to one upstream.
 pub fn layer(throttle: Arc<UpstreamThrottle>, inner: HttpTransport) -> HttpTransport {
     HttpTransport::from_fn(move |request: Request<Bytes>| {
         let (inner, throttle) = (inner.clone(), Arc::clone(&throttle));

@@ -1,8 +1,8 @@
-//! The time of one attempt. It stands inside the rate limit: waiting for that is not the upstream
-//! being slow.
+//! Limits the time of one attempt. This layer is inside the rate limit: waiting for a permit does not
+//! count as a slow upstream.
 //!
-//! A fixed time would fail every attempt of an upstream that is a little slower than it. So it grows
-//! with the deadline of the request, and with the time that good answers took lately.
+//! With a fixed timeout, every attempt would fail as soon as upstream is slightly slower. So the
+//! timeout grows with the deadline of the request, and with the time of recent answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use super::call;
 use crate::genesys::error::UpstreamError;
 use crate::genesys::transport::HttpTransport;
 
-/// How often as long as a usual answer an attempt may take.
+/// An attempt may take this many times the usual time of an answer.
 const SLACK: u32 = 2;
 
 /// How long one attempt may take.
@@ -24,17 +24,17 @@ const SLACK: u32 = 2;
 pub struct AttemptTimeout {
     least: Duration,
     deadline: Duration,
-    /// Smoothed time of the answers, in microseconds.
+    /// Smoothed time of recent answers, in microseconds.
     usual: Arc<AtomicU64>,
 }
 
 impl AttemptTimeout {
-    /// At least `least`, which is meant for requests with this `deadline`.
+    /// A timeout of at least `least`, for requests with this `deadline`.
     pub fn new(least: Duration, deadline: Duration) -> Self {
         Self { least, deadline, usual: Arc::default() }
     }
 
-    /// The time for an attempt of a request that has `left` until its deadline.
+    /// The timeout of an attempt whose request has `left` until its deadline.
     fn limit(&self, left: Duration) -> Duration {
         let share = left.as_secs_f64() / self.deadline.as_secs_f64();
         let grown = self.least.mul_f64(share.max(1.0));
@@ -42,8 +42,8 @@ impl AttemptTimeout {
         grown.max(usual * SLACK)
     }
 
-    /// Takes note of the time of an answer: an eighth of the difference counts, but a slower one
-    /// counts by half, since the next attempt would be cut short.
+    /// Records the time of an answer. A faster answer moves the average by an eighth of the
+    /// difference. A slower one moves it by half: otherwise the next attempt would time out.
     fn record(&self, took: Duration) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let usual = self.usual.load(Ordering::Relaxed);
@@ -52,7 +52,7 @@ impl AttemptTimeout {
     }
 }
 
-/// Ends an attempt after its time, or at the deadline of its request if that is sooner.
+/// Ends an attempt after its timeout, or at the deadline of its request if that is sooner.
 pub fn layer(timeout: AttemptTimeout, inner: HttpTransport) -> HttpTransport {
     HttpTransport::from_fn(move |request: Request<Bytes>| {
         let (inner, timeout) = (inner.clone(), timeout.clone());
@@ -66,16 +66,16 @@ pub fn layer(timeout: AttemptTimeout, inner: HttpTransport) -> HttpTransport {
                     }
                     result
                 }
-                Err(_) => Err(UpstreamError::Timeout { full: is_telling(timeout.least, left) }),
+                Err(_) => Err(UpstreamError::Timeout { full: is_meaningful(timeout.least, left) }),
             }
         }
     })
 }
 
-/// Whether an attempt had long enough for its time-out to say something of upstream. Three
-/// quarters, so that clients whose deadline is just the time of one attempt count as well.
-fn is_telling(limit: Duration, had: Duration) -> bool {
-    had >= limit.mul_f64(0.75)
+/// Whether an attempt had enough time, so that its timeout says something about upstream. Three
+/// quarters are enough: a client's deadline may be just the time of one attempt.
+fn is_meaningful(limit: Duration, left: Duration) -> bool {
+    left >= limit.mul_f64(0.75)
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! What the log says about a spent budget: a warning a minute at most, and one line when it is over.
+//! What the log says about a spent budget: at most one warning a minute, and one line when it is
+//! over.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LimiterInner, LimiterState};
 use crate::policy::BudgetSettings;
 
-const LOG_INTERVAL: Duration = Duration::from_mins(1);
+/// The time between two lines.
+pub(super) const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Requests since the last line that the budget could not serve at once.
+/// Counts requests that the budget could not serve at once, since the last line.
 pub(super) struct SpentLog {
     settings: BudgetSettings,
     is_spent: bool,
@@ -19,6 +19,29 @@ pub(super) struct SpentLog {
 impl SpentLog {
     pub(super) fn new(settings: BudgetSettings) -> Self {
         Self { settings, is_spent: false, refused: 0, waited: 0 }
+    }
+
+    /// Logs the first request of a shortage. Returns `true` for it: call [`Self::is_over`] from then
+    /// on, once each [`LOG_INTERVAL`].
+    pub(super) fn begin(&mut self) -> bool {
+        if self.is_spent {
+            return false;
+        }
+        self.is_spent = true;
+        self.warn();
+        true
+    }
+
+    /// Logs the requests since the last line, or that there were none. Returns whether the shortage
+    /// is over.
+    pub(super) fn is_over(&mut self) -> bool {
+        if self.refused + self.waited > 0 {
+            self.warn();
+            return false;
+        }
+        self.is_spent = false;
+        tracing::info!("the call budget suffices again: no request had to wait for a minute");
+        true
     }
 
     fn warn(&mut self) {
@@ -32,34 +55,5 @@ impl SpentLog {
             "the call budget is spent: requests wait or are refused"
         );
         (self.refused, self.waited) = (0, 0);
-    }
-}
-
-impl LimiterInner {
-    /// Counts a request that was not served at once.
-    pub(super) fn count(&self, state: &mut LimiterState, count: impl FnOnce(&mut SpentLog)) {
-        if !self.is_budget {
-            return;
-        }
-        count(&mut state.spent);
-        if !state.spent.is_spent {
-            state.spent.is_spent = true;
-            state.spent.warn();
-            tokio::spawn(follow(Arc::downgrade(&self.this())));
-        }
-    }
-}
-
-async fn follow(inner: std::sync::Weak<LimiterInner>) {
-    loop {
-        tokio::time::sleep(LOG_INTERVAL).await;
-        let Some(inner) = inner.upgrade() else { return };
-        let mut state = inner.state();
-        if state.spent.refused + state.spent.waited == 0 {
-            state.spent.is_spent = false;
-            tracing::info!("the call budget suffices again: no request had to wait for a minute");
-            return;
-        }
-        state.spent.warn();
     }
 }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+//! The limiter under paused time.
 
 use super::*;
 use crate::policy::PriorityCeilings;
@@ -11,7 +11,7 @@ fn limiter(limit: u64) -> CallLimiter {
     CallLimiter::new(settings, Arc::new(NoMeter), MonotonicClock::start())
 }
 
-fn wish(calls: u32, class: PriorityClass, within: Duration) -> ReservationRequest {
+fn request(calls: u32, class: PriorityClass, within: Duration) -> ReservationRequest {
     ReservationRequest {
         calls,
         class,
@@ -27,28 +27,30 @@ fn spend_all(mut permits: CallPermits) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_is_granted_at_the_very_time_that_was_expected() {
+async fn a_waiting_request_is_granted_at_the_expected_time() {
     let (limiter, start) = (limiter(3), Instant::now());
     spend_all(
         limiter
-            .reserve(wish(3, PriorityClass::Write, SECOND))
+            .reserve(request(3, PriorityClass::Write, SECOND))
             .expect("free")
             .granted()
             .await
             .expect("granted"),
     );
     tokio::time::sleep(SECOND).await;
-    let booking = limiter.reserve(wish(2, PriorityClass::Write, 60 * SECOND)).expect("waits");
-    assert_eq!(booking.expected(), start + 10 * SECOND);
-    let permits = booking.granted().await.expect("granted");
+    let reservation =
+        limiter.reserve(request(2, PriorityClass::Write, 60 * SECOND)).expect("waits");
+    assert_eq!(reservation.expected(), start + 10 * SECOND);
+    let permits = reservation.granted().await.expect("granted");
     assert_eq!((start.elapsed(), permits.calls()), (10 * SECOND, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_that_is_given_back_goes_to_the_next_at_once() {
+async fn a_returned_permit_goes_to_the_next_request_at_once() {
     let (limiter, start) = (limiter(1), Instant::now());
-    let held = limiter.reserve(wish(1, PriorityClass::Read, SECOND)).expect("free").granted().await;
-    let waiting = limiter.reserve(wish(1, PriorityClass::Read, 60 * SECOND)).expect("waits");
+    let held =
+        limiter.reserve(request(1, PriorityClass::Read, SECOND)).expect("free").granted().await;
+    let waiting = limiter.reserve(request(1, PriorityClass::Read, 60 * SECOND)).expect("waits");
     let waiting = tokio::spawn(waiting.granted());
     tokio::time::sleep(SECOND).await;
     drop(held);
@@ -57,31 +59,31 @@ async fn a_place_that_is_given_back_goes_to_the_next_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_drops_a_booking_leaves_the_queue() {
+async fn a_dropped_reservation_leaves_the_queue() {
     let limiter = limiter(3);
-    let held = limiter.reserve(wish(2, PriorityClass::Write, SECOND)).expect("free");
-    let large = limiter.reserve(wish(3, PriorityClass::Write, 60 * SECOND)).expect("waits");
+    let held = limiter.reserve(request(2, PriorityClass::Write, SECOND)).expect("free");
+    let large = limiter.reserve(request(3, PriorityClass::Write, 60 * SECOND)).expect("waits");
     let small =
-        limiter.reserve(wish(1, PriorityClass::Write, 60 * SECOND)).expect("waits behind it");
+        limiter.reserve(request(1, PriorityClass::Write, 60 * SECOND)).expect("waits behind it");
     let start = Instant::now();
     drop(large);
     small.granted().await.expect("granted");
     assert_eq!(start.elapsed(), Duration::ZERO);
     drop(held);
-    assert_eq!(limiter.room(), 3, "all is given back");
+    assert_eq!(limiter.room(), 3, "all permits are back");
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_its_deadline_a_wish_is_told_when_to_return() {
+async fn at_its_deadline_a_request_learns_when_to_retry() {
     let limiter = limiter(1);
-    // Nobody knows that this one will be held so long.
+    // The estimate cannot know that this call takes so long.
     let mut held = limiter
-        .reserve(wish(1, PriorityClass::Read, SECOND))
+        .reserve(request(1, PriorityClass::Read, SECOND))
         .expect("free")
         .granted()
         .await
         .expect("granted");
-    let waiting = limiter.reserve(wish(1, PriorityClass::Read, 11 * SECOND)).expect("waits");
+    let waiting = limiter.reserve(request(1, PriorityClass::Read, 11 * SECOND)).expect("waits");
     let start = Instant::now();
     let refused = waiting.granted().await.expect_err("it never comes");
     assert_eq!(start.elapsed(), 11 * SECOND);
@@ -89,18 +91,18 @@ async fn at_its_deadline_a_wish_is_told_when_to_return() {
     held.take().expect("one").spend();
     tokio::time::sleep(10 * SECOND).await;
     assert!(matches!(
-        limiter.reserve(wish(1, PriorityClass::Read, SECOND)),
+        limiter.reserve(request(1, PriorityClass::Read, SECOND)),
         Ok(Reservation::Now(_))
     ));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_come_in_time_is_refused_at_once_and_spread() {
+async fn requests_too_late_are_refused_at_once_and_spread() {
     let limiter = limiter(2);
     for _ in 0..2 {
         spend_all(
             limiter
-                .reserve(wish(1, PriorityClass::Read, SECOND))
+                .reserve(request(1, PriorityClass::Read, SECOND))
                 .expect("free")
                 .granted()
                 .await
@@ -109,16 +111,17 @@ async fn what_cannot_come_in_time_is_refused_at_once_and_spread() {
         tokio::time::sleep(SECOND).await;
     }
     let refused = || {
-        limiter.reserve(wish(1, PriorityClass::Read, SECOND)).expect_err("used up").retry_after()
+        limiter.reserve(request(1, PriorityClass::Read, SECOND)).expect_err("used up").retry_after()
     };
     assert_eq!([refused(), refused(), refused()], [8, 9, 10].map(|s| Some(s * SECOND)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_throttle_refuses_also_those_who_wait() {
+async fn a_long_throttle_also_refuses_waiting_requests() {
     let limiter = limiter(1);
-    let held = limiter.reserve(wish(1, PriorityClass::Read, SECOND)).expect("free").granted().await;
-    let waiting = limiter.reserve(wish(1, PriorityClass::Read, 60 * SECOND)).expect("waits");
+    let held =
+        limiter.reserve(request(1, PriorityClass::Read, SECOND)).expect("free").granted().await;
+    let waiting = limiter.reserve(request(1, PriorityClass::Read, 60 * SECOND)).expect("waits");
     let start = limiter.start().expect("not throttled");
     let throttled = Some(Duration::from_hours(1));
     let headers = RateLimitHeaders::default();
@@ -127,16 +130,16 @@ async fn a_long_throttle_refuses_also_those_who_wait() {
     let refused = waiting.granted().await.expect_err("refused");
     assert_eq!(refused.retry_after(), Some(60 * SECOND), "the next probe");
     assert!(refused.to_string().contains("throttles"));
-    assert!(limiter.start().is_none(), "nor may a call start that was granted before");
+    assert!(limiter.start().is_none(), "a call granted before may not start either");
     drop(held);
 }
 
 #[test]
-fn permits_outlive_the_runtime_without_harm() {
+fn permits_may_outlive_the_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.expect("a runtime");
     let limiter = runtime.block_on(async { limiter(1) });
-    let held = runtime.block_on(async { limiter.reserve(wish(1, PriorityClass::Read, SECOND)) });
+    let held = runtime.block_on(async { limiter.reserve(request(1, PriorityClass::Read, SECOND)) });
     drop(runtime);
     drop(held);
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{GrantResult, LimiterInner};
+use super::inner::{GrantResult, LimiterInner};
 use crate::policy::{CallRefusal, CallRequest, CallRequestId};
 
-/// The place of a request in the queue. Dropping it leaves the queue.
+/// A request in the queue. Dropping it takes it out of the queue.
 pub(super) struct LimiterWaiter {
     inner: Arc<LimiterInner>,
     id: CallRequestId,
@@ -28,12 +28,12 @@ impl LimiterWaiter {
         Self { inner, id, request, deadline, receiver }
     }
 
-    /// The answer, if it has come.
+    /// The answer, if it has arrived.
     pub(super) fn ready(&mut self) -> Option<GrantResult> {
         self.receiver.try_recv().ok()
     }
 
-    /// Waits for the permits, or for the deadline of the request.
+    /// Waits for the permits, until the deadline of the request.
     pub(super) async fn answer(mut self) -> GrantResult {
         match tokio::time::timeout_at(self.deadline, &mut self.receiver).await {
             Ok(Ok(grant)) => grant,
@@ -45,13 +45,13 @@ impl LimiterWaiter {
         let CallRequest { account, priority, calls, .. } = self.request;
         let refused = (account, priority, calls);
         let left =
-            self.inner.leave(self.id, |policy, now| policy.turn_away(Some(self.id), refused, now));
+            self.inner.leave(self.id, |policy, now| policy.reject(Some(self.id), refused, now));
         match left {
             Some(refusal) => {
-                self.inner.refused(&mut self.inner.state());
+                self.inner.record_refused(&mut self.inner.state());
                 Err(refusal)
             }
-            // Another thread has taken it out of the queue, and answers in this very moment.
+            // Another thread has just taken the request out of the queue, and sends its answer.
             None => match (&mut self.receiver).await {
                 Ok(grant) => grant,
                 Err(_) => Err(CallRefusal { retry_after: Duration::ZERO, throttled: false }),

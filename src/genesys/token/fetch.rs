@@ -1,7 +1,7 @@
-//! One fetch of a token, and what its failure means.
+//! Fetches a token, and classifies failures.
 //!
-//! The endpoint answers in OAuth's form, not in that of the API. The status of `invalid_client` is
-//! not documented (400 and 401 were both seen), so the JSON decides.
+//! The endpoint answers with the error format of OAuth, and not with that of the API. The status of
+//! `invalid_client` is not documented: both 400 and 401 occur. So the JSON decides.
 
 use std::time::Duration;
 
@@ -23,16 +23,16 @@ use crate::ports::{PlatformOperation, PriorityClass, RequestContext};
 
 /// Path of the token endpoint on the login host.
 const TOKEN_PATH: &str = "/oauth/token";
-/// How the token endpoint words its throttling, a 400 with `invalid_request`. Source: the retry of
-/// the vendor's Terraform provider.
+/// The text of a throttled token endpoint, in a 400 with `invalid_request`. Source: the retry of the
+/// vendor's Terraform provider.
 const THROTTLED: &str = "rate limit exceeded";
 
-/// The life of a token whose answer names none: the shortest that a client's tokens can be given, by
-/// the same models. A token that lives longer is only renewed earlier than it need be.
-const UNNAMED_LIFE: Duration = Duration::from_mins(5);
+/// The assumed lifetime if the answer states none: the shortest that an OAuth client can have, by the
+/// models of the Python SDK 269. A token with a longer lifetime is merely renewed early.
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 
-/// The longest life that a client's tokens can be given, by the models of the Python SDK 269. More
-/// than that is a mistake, and an instant that lies too far ahead cannot be told.
+/// The longest lifetime that an OAuth client can have, by the same models. Longer ones are cut to it:
+/// an instant too far in the future cannot be represented.
 const MAX_LIFETIME: Duration = Duration::from_hours(48);
 
 /// Fetches tokens.
@@ -40,17 +40,17 @@ pub struct TokenFetcher {
     pub credentials: ClientCredentials,
     pub stack: HttpTransport,
     pub timeout: Duration,
-    /// Host of the token endpoint, as messages name it.
+    /// Host of the token endpoint, for messages.
     pub host: String,
 }
 
-/// A token as fetched.
+/// A fetched token.
 pub struct TokenGrant {
     pub header: HeaderValue,
     pub lifetime: Duration,
 }
 
-/// Why there is none, and when upstream wants to be asked again.
+/// Why a fetch failed, and the `Retry-After` of the answer.
 pub struct FetchFailure {
     pub failure: TokenFailure,
     pub retry_after: Option<Duration>,
@@ -80,14 +80,13 @@ impl TokenFetcher {
         })
     }
 
-    /// Text of the answer without what was sent: it is shown to clients.
+    /// Removes the credentials that we sent from a text. Clients see the text.
     fn clean(&self, text: &str) -> String {
         let secrets = [self.credentials.client_secret.expose_secret(), &self.basic()];
         without_secrets(text, &secrets)
     }
 
-    /// Reads the secret again from where it came, if that is a file. A secret that is rotated there
-    /// is used from the next fetch on.
+    /// Reads the secret again, if it came from a file. The next fetch uses a rotated secret.
     pub async fn reload_secret(&mut self) {
         let Some(source) = self.credentials.secret_source.clone() else {
             return;
@@ -95,20 +94,22 @@ impl TokenFetcher {
         match tokio::task::spawn_blocking(move || source.read()).await {
             Ok(Ok(secret)) => {
                 if secret.expose_secret() != self.credentials.client_secret.expose_secret() {
-                    tracing::info!("the client secret in its file has changed and is used");
+                    tracing::info!(
+                        "the file of the client secret has changed: the new secret is used"
+                    );
                     self.credentials.client_secret = secret;
                 }
             }
             Ok(Err(reason)) => tracing::warn!(
                 reason,
-                "the file of the client secret cannot be used: the secret from before is kept"
+                "the file of the client secret cannot be used: the previous secret stays in force"
             ),
-            // The runtime is going down.
+            // The runtime shuts down.
             Err(_) => {}
         }
     }
 
-    /// Id and secret, as HTTP Basic sends them.
+    /// Id and secret in the encoding of HTTP Basic.
     fn basic(&self) -> String {
         let ClientCredentials { client_id, client_secret, .. } = &self.credentials;
         STANDARD.encode(format!("{client_id}:{}", client_secret.expose_secret()))
@@ -136,9 +137,9 @@ impl TokenFetcher {
                 error.unwrap_or_default()
             ))
         } else {
-            // A page of a proxy, or of another host, says nothing about the credentials.
+            // A page of a proxy or another host says nothing about the credentials.
             TokenFailure::Invalid(format!(
-                "`{}` answered {}, which is no answer of a token endpoint: check \
+                "`{}` answered {}, which is not an answer of a token endpoint: check \
                  genesys.environment, genesys.login_url and any proxy",
                 self.host,
                 self.clean(&described(answer))
@@ -163,7 +164,7 @@ impl TokenFetcher {
             context: RequestContext::new(Instant::now() + self.timeout),
             retries: false,
             again: false,
-            // Neither matters: a token spends none of the API's budget.
+            // Neither has an effect: fetching a token does not use the call budget.
             class: PriorityClass::Committed,
             permit: PermitSlot::default(),
             attempt: None,
@@ -176,7 +177,7 @@ fn unavailable(reason: String) -> TokenFailure {
     TokenFailure::Unavailable { reason, retry_after: Duration::ZERO }
 }
 
-/// Status and content type.
+/// The status and content type of an answer.
 fn described(answer: &Response<Bytes>) -> String {
     let kind = answer.headers().get(header::CONTENT_TYPE);
     let kind = kind.map(|kind| String::from_utf8_lossy(kind.as_bytes()).into_owned());
@@ -184,16 +185,16 @@ fn described(answer: &Response<Bytes>) -> String {
     format!("{} with {kind}", answer.status().as_u16())
 }
 
-/// The token of a good answer; else the answer's status and what is wrong with it.
+/// The token of a successful answer, or the status and what is wrong with the answer.
 fn token(answer: &Response<Bytes>) -> Result<TokenGrant, String> {
     let status = answer.status().as_u16();
     let body: TokenBody = serde_json::from_slice(answer.body())
-        .map_err(|_| format!("{}, which holds no JSON of a token", described(answer)))?;
+        .map_err(|_| format!("{}, whose body is not the JSON of a token", described(answer)))?;
     let Some(token) = body.access_token.as_str().filter(|token| !token.trim().is_empty()) else {
         return Err(format!("{status} without a text in `access_token`"));
     };
     let lifetime = lifetime(&body.expires_in).ok_or_else(|| {
-        format!("{status} with an `expires_in` that is no number of seconds above 0")
+        format!("{status} with an `expires_in` that is not a number of seconds above 0")
     })?;
     let mut header = HeaderValue::try_from(format!("Bearer {token}"))
         .map_err(|_| format!("{status} with an `access_token` that cannot be sent in a header"))?;
@@ -201,10 +202,10 @@ fn token(answer: &Response<Bytes>) -> Result<TokenGrant, String> {
     Ok(TokenGrant { header, lifetime })
 }
 
-/// A life of at least a second, in whole seconds.
+/// Parses a lifetime of at least a second, in whole seconds.
 fn lifetime(expires_in: &Value) -> Option<Duration> {
     let seconds = match expires_in {
-        Value::Null => return Some(UNNAMED_LIFE),
+        Value::Null => return Some(DEFAULT_LIFETIME),
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse::<f64>().ok(),
         Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
@@ -213,7 +214,8 @@ fn lifetime(expires_in: &Value) -> Option<Duration> {
     (seconds >= 1.0).then(|| Duration::from_secs_f64(seconds.floor().min(longest)))
 }
 
-/// Marks answers of a good status that hold no usable token, so that they are counted as failures.
+/// Marks successful answers without a usable token, so that metrics and throttle count them as
+/// failures.
 pub fn mark_unusable(inner: HttpTransport) -> HttpTransport {
     HttpTransport::from_fn(move |request: Request<Bytes>| {
         let inner = inner.clone();
@@ -234,12 +236,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn token_lifetimes_have_several_spellings() {
+    fn token_lifetimes_have_several_formats() {
         let day = Some(Duration::from_hours(24));
         for value in [json!(86_400), json!("86400"), json!(86_400.5), json!(" 86400.5 ")] {
             assert_eq!(lifetime(&value), day, "{value}");
         }
-        assert_eq!(lifetime(&Value::Null), Some(UNNAMED_LIFE));
+        assert_eq!(lifetime(&Value::Null), Some(DEFAULT_LIFETIME));
         for value in [json!(u64::MAX), json!(1e300), json!("inf")] {
             assert_eq!(lifetime(&value), Some(MAX_LIFETIME), "{value}");
         }

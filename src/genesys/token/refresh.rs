@@ -1,4 +1,4 @@
-//! The task that keeps the token fresh.
+//! The task that fetches and renews the token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use crate::genesys::random::JitterSource;
 use crate::policy::Backoff;
 use crate::ports::MetricsRecorder;
 
-/// Waits after failures that pass by themselves: an outage, or throttling. The vendor's Terraform
-/// provider keeps trying a throttled endpoint for a minute.
+/// Waits after transient failures: an outage, or throttling. The vendor's Terraform provider retries
+/// a throttled endpoint for a minute.
 const TRANSIENT_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
-/// Waits after refusals, so that a client that was repaired recovers without a restart.
+/// Waits after refusals. A repaired OAuth client works again without a restart of the gateway.
 const REFUSED_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
-/// The longest wait that the endpoint may ask for. Without a token nothing works, so a try every
-/// few minutes is worth its while whatever the endpoint says.
+/// Longer `Retry-After` values of the endpoint are cut to this. Nothing works without a token, so a
+/// try every few minutes is worth it.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(3);
-/// The shortest that is heeded: an endpoint that asks for none must not be asked without a pause.
+/// Shorter `Retry-After` values are raised to this: a value of 0 must not cause a busy loop.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How far renewals are spread, as a share of the time ahead: replicas that started together
-/// should not renew together.
+/// Renewals are spread over this part of the time ahead, so that replicas that started together do
+/// not renew together.
 const SPREAD: f64 = 0.25;
 
-/// Fetches, publishes, waits, and starts again.
+/// Fetches a token, publishes it, waits, and starts again.
 pub struct TokenRefresher {
     pub fetch: TokenFetcher,
     pub settings: TokenSettings,
@@ -54,8 +54,8 @@ impl TokenRefresher {
                     self.report(failure, failures, token.as_ref())
                 }
             };
-            if self.told_stale_within(wait, generation).await {
-                // Whoever asks from now on waits for the next token.
+            if self.is_refused_within(wait, generation).await {
+                // Requests wait for the next token from now on.
                 token = None;
                 self.publish.send_replace(TokenState::Replacing);
             }
@@ -78,8 +78,8 @@ impl TokenRefresher {
         (token, lifetime.saturating_sub(ahead + spread))
     }
 
-    /// Publishes a failure, and says how long to wait before the next try. A token that is still
-    /// good is served on.
+    /// Publishes a failure, and returns the wait before the next try. A token that is still valid
+    /// stays in use.
     fn report(
         &self,
         failure: FetchFailure,
@@ -94,7 +94,7 @@ impl TokenRefresher {
                 (TRANSIENT_BACKOFF, true)
             }
         };
-        // Half of the wait is certain: full jitter could mean none at all.
+        // Only half of the wait is random: full jitter could mean no wait at all.
         let half = backoff.ceiling(failures) / 2;
         let asked = retry_after
             .filter(|_| may_ask)
@@ -114,15 +114,15 @@ impl TokenRefresher {
         wait
     }
 
-    /// Waits; `true` if the API refused the current token meanwhile.
-    async fn told_stale_within(&mut self, wait: Duration, generation: u64) -> bool {
-        // A token that was reported already, and could not be replaced since, is no news.
+    /// Waits. Returns early with `true` if the API refuses the current token.
+    async fn is_refused_within(&mut self, wait: Duration, generation: u64) -> bool {
+        // Without a token there is nothing to refuse. An earlier report must not end the wait.
         if self.publish.borrow().is_without_token() {
             tokio::time::sleep(wait).await;
             return false;
         }
-        let told = self.stale.wait_for(|stale| *stale >= generation && generation > 0);
-        matches!(tokio::time::timeout(wait, told).await, Ok(Ok(_)))
+        let refused = self.stale.wait_for(|stale| *stale >= generation && generation > 0);
+        matches!(tokio::time::timeout(wait, refused).await, Ok(Ok(_)))
     }
 }
 

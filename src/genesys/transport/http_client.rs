@@ -1,7 +1,8 @@
-//! Exchanges over HTTP(S) by `reqwest`: pooled connections, rustls, proxies and compressed answers.
+//! Sends requests over HTTP(S) with `reqwest`: pooled connections, rustls, proxies, compressed
+//! answers.
 //!
-//! Retries, redirects and time-outs of its own are off. The layers above decide about all three, and a
-//! redirect would carry the token to another host.
+//! Its own retries, redirects and timeouts are off. The layers above handle retries and timeouts. A
+//! redirect would send the token to another host.
 
 use std::time::Duration;
 
@@ -14,26 +15,26 @@ use rustls::pki_types::CertificateDer;
 use super::{ExchangeResult, HttpTransport};
 use crate::genesys::error::{UpstreamError, innermost};
 
-/// How long an idle connection is kept: below the minute after which load balancers commonly
-/// close theirs, so that a request seldom meets a connection that is being closed.
+/// How long an idle connection is kept. Load balancers commonly close theirs after a minute, and a
+/// request must not use a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// How upstream is reached.
+/// Settings of the HTTP client.
 pub struct HttpClientSettings {
-    /// Time to connect, TLS and proxy included.
+    /// Time to connect, including TLS and the proxy.
     pub connect_timeout: Duration,
-    /// Largest body of an answer in bytes, after decompression.
+    /// Maximum size of an answer's body in bytes, after decompression.
     pub body_limit: usize,
-    /// Authorities to trust in addition to those of the system.
+    /// Certificate authorities to trust in addition to those of the system.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// The proxy for https. Without it, the proxy variables of the environment count.
+    /// The proxy for https. Without it, the proxy variables of the environment apply.
     pub proxy: Option<Proxy>,
-    /// Whether the certificate of the server is verified. Off only for a probe of our own process.
+    /// Whether to verify the server's certificate. Off only for a probe of our own process.
     pub verifies_certificate: bool,
 }
 
 impl HttpClientSettings {
-    /// With the proxies of the environment and the authorities of the system.
+    /// Settings with the proxies of the environment and the authorities of the system.
     pub fn new(connect_timeout: Duration, body_limit: usize) -> Self {
         Self {
             connect_timeout,
@@ -44,16 +45,17 @@ impl HttpClientSettings {
         }
     }
 
-    /// Exchanges over HTTP(S). A request is repeated only if it never left, because its idle connection
-    /// was closed. Plain http never uses a proxy: it serves loopback and internal stand-ins.
+    /// Builds a transport over HTTP(S). It repeats a request only if the request was never sent
+    /// because its idle connection was closed. Plain http never uses a proxy: it serves loopback and
+    /// internal stand-ins.
     ///
     /// # Errors
     /// If TLS cannot be set up, for example because the system has no CA certificates.
     pub fn transport(mut self) -> Result<HttpTransport, reqwest::Error> {
-        // reqwest takes the provider of the process. If one is set already, it is the same.
+        // reqwest uses the provider of the process. If one is set already, it is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let body_limit = self.body_limit;
-        // It never speaks TLS, so it loads no authorities.
+        // This client never uses TLS, so it loads no authorities.
         let direct = self.builder().no_proxy().tls_certs_only([]).build()?;
         let certificates = self.authorities.iter().map(|der| Certificate::from_der(der));
         let encrypted = self
@@ -82,10 +84,10 @@ impl HttpClientSettings {
     }
 }
 
-/// Exchanges over HTTP(S) as [`HttpClientSettings::new`] has it.
+/// Builds a transport over HTTP(S) with the defaults of [`HttpClientSettings::new`].
 ///
 /// # Errors
-/// As [`HttpClientSettings::transport`].
+/// See [`HttpClientSettings::transport`].
 pub fn over_http(
     connect_timeout: Duration,
     body_limit: usize,
@@ -104,7 +106,7 @@ async fn exchange(client: Client, request: Request<Bytes>, body_limit: usize) ->
     *head.headers_mut() = std::mem::take(answer.headers_mut());
     let body = match read_body(&mut answer, body_limit).await {
         Ok(body) => body,
-        // Accepted is accepted: nothing is read from the body of a good answer to a PATCH.
+        // The PATCH was accepted: a broken body does not change that.
         Err(_) if is_patch && head.status().is_success() => Bytes::new(),
         Err(error) => return Err(error),
     };
@@ -122,13 +124,13 @@ async fn read_body(
         if body.len() + chunk.len() > body_limit {
             return Err(UpstreamError::TooLarge { limit: body_limit });
         }
-        // Most answers are one chunk, which needs no copy.
+        // Most answers have one chunk, which needs no copy.
         body = if body.is_empty() { chunk } else { append(body, &chunk) };
     }
     Ok(body)
 }
 
-/// Appends in place where the buffer has one owner.
+/// Appends in place if the buffer has one owner.
 fn append(body: Bytes, chunk: &[u8]) -> Bytes {
     let mut body = BytesMut::from(body);
     body.extend_from_slice(chunk);
@@ -145,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// What comes of a request that a server answers with `answer`, and then hangs up.
+    /// The result of a request to a server that sends `answer` and then closes the connection.
     async fn answered(
         method: Method,
         answer: &'static [u8],
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_good_answer_to_a_patch_stands_whatever_becomes_of_its_body() {
+    async fn a_successful_patch_stands_with_a_broken_body() {
         const BROKEN: &[u8] = b"HTTP/1.1 202 Accepted\r\ncontent-length: 100\r\n\r\nshort";
         let accepted = answered(Method::PATCH, BROKEN).await.expect("accepted");
         assert_eq!((accepted.status().as_u16(), accepted.body().len()), (202, 0));
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn resets_and_failed_connects_are_told_apart() {
+    async fn resets_and_failed_connects_are_distinguished() {
         let reset = answered(Method::PATCH, b"").await;
         assert!(matches!(reset, Err(UpstreamError::Reset(_))), "{reset:?}");
         let transport = over_http(Duration::from_secs(1), 1024).expect("a client");
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_compressed_answer_is_read_and_counted_unpacked() {
+    async fn the_body_limit_counts_the_decompressed_body() {
         let zeros = gzip(&[b'0'; 1000]);
         let answer = |body: &[u8]| {
             let head = format!(

@@ -1,8 +1,8 @@
-//! The attributes of a participant as upstream writes them.
+//! Reads the attributes of a participant.
 //!
-//! The model says strings. The official tutorial writes `true`, so scalars are taken as their
-//! text; `null` is an empty value. Nothing that another writer stored may make a conversation
-//! unreadable.
+//! The model allows only strings, but the official tutorial writes `true`. So scalars are read as
+//! their text, and `null` as an empty value. A value from another writer must never make a
+//! conversation unreadable.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::domain::{AttributeKey, AttributeMap, AttributeValue};
 
-/// A map of attributes on the wire.
+/// A map of attributes in JSON.
 #[derive(Debug)]
 pub struct WireAttributes(AttributeMap);
 
 impl WireAttributes {
-    /// The map as the domain knows it.
+    /// The map of the domain.
     pub fn into_map(self) -> AttributeMap {
         self.0
     }
@@ -25,8 +25,8 @@ impl WireAttributes {
 
 impl<'de> Deserialize<'de> for WireAttributes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
+        struct EntryMap;
+        impl<'de> Visitor<'de> for EntryMap {
             type Value = AttributeMap;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,7 +42,7 @@ impl<'de> Deserialize<'de> for WireAttributes {
                 Ok(attributes)
             }
         }
-        deserializer.deserialize_map(Entries).map(Self)
+        deserializer.deserialize_map(EntryMap).map(Self)
     }
 }
 
@@ -50,8 +50,8 @@ struct WireKey(AttributeKey);
 
 impl<'de> Deserialize<'de> for WireKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
             type Value = AttributeKey;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for WireKey {
                 Ok(AttributeKey::existing(text))
             }
         }
-        deserializer.deserialize_str(Text).map(Self)
+        deserializer.deserialize_str(KeyVisitor).map(Self)
     }
 }
 
@@ -116,7 +116,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 }
 
-/// Structures are not foreseen; their compact JSON loses nothing and can be read.
+/// Arrays and objects become their compact JSON, which loses nothing.
 #[expect(clippy::needless_pass_by_value, reason = "fits `Result::map`")]
 fn as_text(value: serde_json::Value) -> AttributeValue {
     AttributeValue::new(&value.to_string())

@@ -1,4 +1,4 @@
-//! The conversation details query of analytics, and its rows. It carries no attributes
+//! The conversation details query of analytics, and its rows, which hold no attributes
 //! (<https://developer.genesys.cloud/analyticsdatamanagement/analytics/detail/conversation-query>).
 
 use std::borrow::Cow;
@@ -15,14 +15,13 @@ use crate::domain::{
     PhoneNumber, Timestamp,
 };
 
-/// How many days before today a call may have begun to be found. An interval is needed, and a wide one
-/// is dear to upstream; calls that are older than two nights are sessions that were never closed.
+/// The query finds calls that started at most this many days before today. It needs an interval, and
+/// a long one is expensive for upstream. Older "calls" are sessions that were never closed.
 const DAYS_BACK: Duration = Duration::days(2);
 
-/// The body of the query for one page, from 1 on.
+/// The body of the query for one page. Pages count from 1.
 ///
-/// The interval ends with tomorrow: what matters is on which days a call began, and an end of "now"
-/// would make each page one of another list.
+/// The interval ends with tomorrow. If it ended "now", each page would belong to a different list.
 pub fn details_query(filter: &ConversationFilter, page: u32, today: Date) -> Vec<u8> {
     let from = today.checked_sub(DAYS_BACK).unwrap_or(today);
     let to = today.next_day().unwrap_or(today);
@@ -33,12 +32,13 @@ pub fn details_query(filter: &ConversationFilter, page: u32, today: Date) -> Vec
         conversation.push(is("originatingDirection", direction.as_str()));
     }
     let voice = vec![is("mediaType", "voice")];
-    let mut segments = vec![lasting(voice)];
-    // Each in a filter of its own: one segment need not fulfil all of them.
+    let mut segments = vec![open_segment(voice)];
+    // A filter for each, because different segments may match them.
     let ids = [("queueId", filter.queue), ("userId", filter.user)];
     segments.extend(
-        ids.into_iter()
-            .filter_map(|(dimension, id)| Some(lasting(vec![is(dimension, &id?.to_string())]))),
+        ids.into_iter().filter_map(|(dimension, id)| {
+            Some(open_segment(vec![is(dimension, &id?.to_string())]))
+        }),
     );
     segments.extend(filter.ani.as_ref().map(|number| any_of("ani", number)));
     segments.extend(filter.dnis.as_ref().map(|number| any_of("dnis", number)));
@@ -58,8 +58,8 @@ fn is(dimension: &str, value: &str) -> Value {
     json!({"type": "dimension", "dimension": dimension, "operator": "matches", "value": value})
 }
 
-/// That some segment is like this, and not over.
-fn lasting(mut predicates: Vec<Value>) -> Value {
+/// Matches a segment with these predicates that has not ended.
+fn open_segment(mut predicates: Vec<Value>) -> Value {
     predicates.push(json!({
         "type": "dimension", "dimension": "segmentEnd", "operator": "notExists"
     }));
@@ -72,7 +72,7 @@ fn any_of(dimension: &str, number: &PhoneNumber) -> Value {
     json!({"type": "or", "predicates": predicates})
 }
 
-/// `AnalyticsConversationQueryResponse`; the list is left out where it would be empty.
+/// `AnalyticsConversationQueryResponse`. Upstream omits an empty list.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct DetailsResponse<'a> {
@@ -107,12 +107,13 @@ struct DetailsParticipant<'a> {
 /// Reads one page of the answer.
 ///
 /// # Errors
-/// A sentence, without any of the body, if it is no such answer.
+/// If the body is not such an answer: a sentence that repeats nothing of the body.
 pub fn details(body: &[u8]) -> Result<ListPage, &'static str> {
     let text = std::str::from_utf8(body).map_or_else(|_| repaired(body).into(), Cow::Borrowed);
     let not_json = "it is not the JSON of a conversation details query";
     page(&text, not_json).or_else(|error| {
-        // Half surrogates are shown as U+FFFD. None of the texts that are kept of a row is ever a key.
+        // Unpaired surrogates are shown as U+FFFD. No string of a row is used as a key, so this is
+        // safe.
         let marked = MarkedJson::new(&text).filter(|_| error == not_json).ok_or(error)?;
         page(&marked.shown(marked.text()), not_json)
     })
@@ -130,7 +131,7 @@ fn page(text: &str, not_json: &'static str) -> Result<ListPage, &'static str> {
 }
 
 impl DetailsRow<'_> {
-    /// `None` without an id by which it could be asked for.
+    /// `None` without a usable id: clients could not read this conversation.
     fn into_domain(self) -> Option<ListedConversation> {
         let start = self.conversation_start;
         let at =
@@ -139,7 +140,7 @@ impl DetailsRow<'_> {
         let people = self.participants.unwrap_or_default();
         Some(ListedConversation {
             id: self.conversation_id?.0.parse().ok()?,
-            // What has no time comes last, and is shown all the same.
+            // Without a time, the row comes last.
             at: millis.and_then(|millis| i64::try_from(millis).ok()).unwrap_or_default(),
             start: start.and_then(|WireText(start)| Timestamp::parse(&start)),
             direction: self.originating_direction.map(WireText::into_owned),

@@ -1,4 +1,4 @@
-//! Pieces of a body of which little is kept: most of it is skipped without an allocation.
+//! Parts of a body that skip most of their JSON without an allocation.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use crate::domain::Timestamp;
 
-/// A value of which only matters that it is there, and not `null`.
+/// A value that only shows whether a field is present and not `null`.
 #[derive(Debug)]
 pub struct PresenceFlag;
 
@@ -19,14 +19,14 @@ impl<'de> Deserialize<'de> for PresenceFlag {
     }
 }
 
-/// A time. That there is one matters more than whether it can be read: `endTime` ends a conversation.
+/// A time, or `None` if it is unreadable. Even an unreadable `endTime` ends a conversation.
 #[derive(Debug)]
 pub struct WireTime(pub Option<Timestamp>);
 
 impl<'de> Deserialize<'de> for WireTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Moment;
-        impl<'de> Visitor<'de> for Moment {
+        struct TimeVisitor;
+        impl<'de> Visitor<'de> for TimeVisitor {
             type Value = WireTime;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,13 +61,13 @@ impl<'de> Deserialize<'de> for WireTime {
                 IgnoredAny.visit_seq(seq).map(|_| WireTime(None))
             }
         }
-        deserializer.deserialize_any(Moment)
+        deserializer.deserialize_any(TimeVisitor)
     }
 }
 
-/// A text, borrowed from the body unless something in it is escaped. An `Option<Cow<str>>` without
-/// this type around the `Cow` is always a copy: serde borrows into a field's own `Cow` alone. `Debug`
-/// shows its length alone, since it may be a name.
+/// A string, borrowed from the body unless it contains escapes. Without this wrapper, serde copies
+/// the string of an `Option<Cow<str>>`. `Debug` shows only the length, because the string may be a
+/// name.
 #[derive(Deserialize)]
 #[serde(transparent)]
 pub struct WireText<'a>(#[serde(borrow)] pub Cow<'a, str>);
@@ -79,18 +79,19 @@ impl fmt::Debug for WireText<'_> {
 }
 
 impl WireText<'_> {
-    /// The text on its own.
+    /// An owned copy.
     pub fn into_owned(self) -> SmolStr {
         self.0.into()
     }
 }
 
-/// The last of a participant's communications of one media: its state is the participant's.
+/// The last of a participant's communications of one media type. Its state is the participant's
+/// state.
 #[derive(Debug)]
 pub struct LastLeg<'a>(Option<WireText<'a>>);
 
 impl<'a> LastLeg<'a> {
-    /// Its state; `None` of no communication at all, or of one without a state.
+    /// Its state; `None` without a communication, or without a state.
     pub fn into_state(self) -> Option<WireText<'a>> {
         self.0
     }
@@ -104,8 +105,8 @@ struct MediaLeg<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for LastLeg<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Legs;
-        impl<'de> Visitor<'de> for Legs {
+        struct LegList;
+        impl<'de> Visitor<'de> for LegList {
             type Value = LastLeg<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,6 +121,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for LastLeg<'a> {
                 Ok(LastLeg(last))
             }
         }
-        deserializer.deserialize_seq(Legs)
+        deserializer.deserialize_seq(LegList)
     }
 }

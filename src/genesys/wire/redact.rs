@@ -1,9 +1,9 @@
-//! Cuts values that we sent out of messages that upstream sends back: they go to clients and
-//! logs, and a value is personal data.
+//! Removes the values that we sent from upstream's messages. The messages go to clients and logs, and
+//! values are personal data.
 //!
-//! What is repeated as it was sent is cut out. Upstream may as well have shortened it, changed its
-//! case, or written it as HTML, JSON or a URL would. So what is left is compared once more, with all
-//! of that undone; where it still shares anything with a value, nothing of the message is passed on.
+//! Exact copies of a value are cut out. Upstream may also shorten a value, change its case, or escape
+//! it as HTML, JSON or a URL. So the rest is decoded and compared once more. If it still shares
+//! anything with a value, the whole message is withheld.
 
 mod plain;
 
@@ -14,28 +14,28 @@ use serde::de::Deserializer;
 
 use self::plain::{bare, folded, readings};
 
-/// What stands in the place of a value.
+/// Replaces a value.
 const CUT: &str = "[value removed]";
-/// What stands in the place of a message that could not be cleaned.
-const LEFT_OUT: &str = "(its message is left out, since it seems to repeat a value)";
-/// Longest message passed on, in characters: a sentence, not a document.
-const MAX_MESSAGE_BYTES: usize = 500;
-/// What is looked at of a message.
-const MAX_READ_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
-/// Longest code passed on: Genesys' own are below.
+/// Replaces a message that could not be cleaned.
+const WITHHELD: &str = "(message withheld: it seems to repeat a value)";
+/// Longest message that is passed on, in characters: about a paragraph.
+const MAX_MESSAGE_CHARS: usize = 500;
+/// Only this many characters of a message are read.
+const MAX_READ_CHARS: usize = 4 * MAX_MESSAGE_CHARS;
+/// Longest code that is passed on. Genesys' own codes are shorter.
 const MAX_CODE_BYTES: usize = 64;
-/// Values shorter than this are only cut where they stand alone: `1` or `no` inside a word is
-/// chance, and cutting it would make the message unreadable.
+/// Shorter values are cut only as whole words. `1` or `no` inside a word is a coincidence, and
+/// cutting it would make the message unreadable.
 const MIN_WORD_BYTES: usize = 4;
-/// Bytes in a row that are no chance.
+/// This many equal bytes in a row are no coincidence.
 const MIN_MATCH_BYTES: usize = 8;
 
-/// `message` without the values that were `sent`.
+/// Returns `message` without the values in `sent`.
 pub fn without_values(message: &str, sent: &[&str]) -> String {
     let mut values: Vec<&str> = sent.iter().copied().filter(|value| !value.is_empty()).collect();
-    // A value may contain another one: the longer goes first, so that nothing of it is left.
+    // Cut longer values first: one value may contain another.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    let mut text: String = message.chars().take(MAX_READ_BYTES).collect();
+    let mut text: String = message.chars().take(MAX_READ_CHARS).collect();
     for value in &values {
         text = cut(&text, value);
         let escaped = serde_json::to_string(value).unwrap_or_default();
@@ -45,19 +45,20 @@ pub fn without_values(message: &str, sent: &[&str]) -> String {
             text = cut(&text, escaped);
         }
     }
-    if ValueIndex::new(&values).are_in(&text.replace(CUT, "\n")) {
-        return LEFT_OUT.to_owned();
+    if ValueIndex::new(&values).occur_in(&text.replace(CUT, "\n")) {
+        return WITHHELD.to_owned();
     }
-    text.chars().take(MAX_MESSAGE_BYTES).collect()
+    text.chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
-/// Whether this text, in which only single words are expected, shares anything with what was `sent`.
+/// Whether a short text, such as a code, shares anything with the values in `sent`.
 pub fn repeats_a_value(text: &str, sent: &[&str]) -> bool {
     let values: Vec<&str> = sent.iter().copied().filter(|value| !value.is_empty()).collect();
-    ValueIndex::new(&values).are_in(text)
+    ValueIndex::new(&values).occur_in(text)
 }
 
-/// A code goes into answers as it is: what does not look like one is none.
+/// Reads a code, which goes into answers unchanged. A string that does not look like a code is
+/// ignored.
 pub fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let code = Option::<String>::deserialize(deserializer)?;
     let looks_like_one = |code: &String| {
@@ -67,20 +68,20 @@ pub fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
     Ok(code.filter(looks_like_one))
 }
 
-/// What would show that one of some values is repeated.
+/// The parts of values that show a repetition.
 struct ValueIndex {
-    /// Every so many bytes in a row of those that have as many.
+    /// All runs of [`MIN_MATCH_BYTES`] bytes of long values.
     rows: HashSet<[u8; MIN_MATCH_BYTES]>,
-    /// Those that are shorter, whole.
+    /// Shorter values as a whole.
     whole: Vec<String>,
-    /// Those that tell something only where they stand alone.
+    /// Very short values, which count only as whole words.
     alone: Vec<String>,
 }
 
 impl ValueIndex {
     fn new(values: &[&str]) -> Self {
         let (mut rows, mut whole, mut alone) = (HashSet::new(), Vec::new(), Vec::new());
-        // As it is, and letters and digits alone: a number may be repeated with other dashes.
+        // With and without punctuation: upstream may repeat a number with other dashes.
         for form in values.iter().flat_map(|value| [folded(value), bare(&folded(value))]) {
             match form.len() {
                 0 => {}
@@ -92,19 +93,21 @@ impl ValueIndex {
         Self { rows, whole, alone }
     }
 
-    fn are_in(&self, text: &str) -> bool {
+    fn occur_in(&self, text: &str) -> bool {
         readings(text).iter().any(|reading| {
             let reading = folded(reading);
-            self.show_in(&reading) || self.show_in(&bare(&reading)) || self.stand_in(&reading)
+            self.occur_in_part(&reading)
+                || self.occur_in_part(&bare(&reading))
+                || self.occur_as_words(&reading)
         })
     }
 
-    fn show_in(&self, reading: &str) -> bool {
+    fn occur_in_part(&self, reading: &str) -> bool {
         reading.as_bytes().windows(MIN_MATCH_BYTES).any(|found| self.rows.contains(&row(found)))
             || self.whole.iter().any(|value| reading.contains(value.as_str()))
     }
 
-    fn stand_in(&self, reading: &str) -> bool {
+    fn occur_as_words(&self, reading: &str) -> bool {
         let in_word = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
         self.alone.iter().any(|value| {
             reading.match_indices(value.as_str()).any(|(at, _)| {
@@ -119,19 +122,19 @@ fn row(bytes: &[u8]) -> [u8; MIN_MATCH_BYTES] {
     std::array::from_fn(|at| bytes[at])
 }
 
-/// `text` without these secrets, as a short sentence of printable ASCII: what OAuth allows there (RFC
-/// 6749, section 5.2), and what a terminal shows as what it is.
+/// Returns `text` without these secrets, shortened, in printable ASCII: OAuth allows nothing else
+/// there (RFC 6749, section 5.2), and it is safe in a terminal.
 pub fn without_secrets(text: &str, secrets: &[&str]) -> String {
     let secrets = secrets.iter().filter(|secret| !secret.is_empty());
     let text = secrets.fold(text.to_owned(), |text, secret| text.replace(*secret, CUT));
-    // One takes the place of another, so that nothing is joined that stood apart.
+    // Replace other characters one by one, so that separate parts are not joined.
     let shown = |character: char| if matches!(character, ' '..='~') { character } else { '?' };
-    text.chars().map(shown).take(MAX_MESSAGE_BYTES).collect()
+    text.chars().map(shown).take(MAX_MESSAGE_CHARS).collect()
 }
 
-/// `text` with the value cut out, in whatever case its letters of ASCII are.
+/// Returns `text` with the value cut out, ignoring the case of ASCII letters.
 fn cut(text: &str, value: &str) -> String {
-    // Of the same length as the text, and with the same characters at the same places.
+    // Changing the case of ASCII letters keeps all positions.
     let (folded, value) = (text.to_ascii_lowercase(), value.to_ascii_lowercase());
     if value.is_empty() {
         return text.to_owned();
@@ -166,13 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn a_short_value_is_cut_where_it_stands_alone() {
+    fn a_short_value_is_cut_as_a_whole_word() {
         let text = without_values("value no is not known: no", &["no"]);
         assert_eq!(text, "value [value removed] is not known: [value removed]");
     }
 
     #[test]
-    fn a_value_inside_a_longer_one_leaves_nothing_of_it() {
+    fn a_value_inside_a_longer_one_leaves_nothing() {
         let text = without_values("got 4111-1111-secret", &["1111", "4111-1111-secret"]);
         assert_eq!(text, "got [value removed]");
     }
@@ -183,11 +186,11 @@ mod tests {
         assert_eq!(text, "no?pe: [value removed] ([value removed])");
         let text = without_secrets("hun\u{7}ter2 hun\u{200b}ter2 \u{202e}ü\u{1b}[2J", &["hunter2"]);
         assert_eq!(text, "hun?ter2 hun?ter2 ???[2J");
-        assert_eq!(without_secrets(&"é".repeat(900), &[]), "?".repeat(MAX_MESSAGE_BYTES));
+        assert_eq!(without_secrets(&"é".repeat(900), &[]), "?".repeat(MAX_MESSAGE_CHARS));
     }
 
     #[test]
-    fn what_does_not_look_like_a_code_is_none() {
+    fn a_string_that_does_not_look_like_a_code_is_ignored() {
         let code = |text: &str| super::super::ErrorBody::parse(text.as_bytes()).code;
         assert_eq!(code(r#"{"code":"bad.request"}"#).as_deref(), Some("bad.request"));
         assert_eq!(code(r#"{"code":"value `CRM 1` is bad"}"#), None);
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_a_value_in_another_form_is_left_out() {
+    fn a_message_with_an_altered_value_is_withheld() {
         for (message, value) in [
             ("value 'CRM-9988…' is too long", "CRM-998877"),
             ("no such number: 49 89 123-456", "+49 (89) 123456"),
@@ -209,7 +212,7 @@ mod tests {
             ("%2525%3C gold %3E", "<GOLD>"),
             ("王小明… is bad", "王小明先生"),
         ] {
-            assert_eq!(without_values(message, &[value]), LEFT_OUT, "{message}");
+            assert_eq!(without_values(message, &[value]), WITHHELD, "{message}");
             assert!(repeats_a_value(message, &[value]), "{message}");
         }
         assert_eq!(without_values("'crm-1 2' is bad", &["CRM-1 2"]), "'[value removed]' is bad");
@@ -219,9 +222,9 @@ mod tests {
     }
 
     #[test]
-    fn a_value_too_long_to_be_looked_at_whole_does_not_pass() {
+    fn a_value_longer_than_the_read_limit_does_not_pass() {
         let value = "abcdefghi ".repeat(900);
-        assert_eq!(without_values(&format!("bad: {value}"), &[&value]), LEFT_OUT);
+        assert_eq!(without_values(&format!("bad: {value}"), &[&value]), WITHHELD);
     }
 
     fn each_as<T>(pieces: Vec<T>, write: impl Fn(T) -> String) -> String {
@@ -253,25 +256,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_value_comes_through_however_it_is_repeated(
+        fn no_value_passes_in_any_encoding(
             value in "[A-Za-zäß&<\" 0-9-]{12,24}", first in 0_usize..13, second in 0_usize..13,
             around in "[A-Z (:]{0,9}",
         ) {
             prop_assume!(bare(&value).len() >= 12);
             let written = repeated(&repeated(&value, first), second);
             let message = format!("{around}{written}{around}");
-            let told = without_values(&message, &[&value]);
-            // Whatever it is read as, no eight letters of it in a row are left.
-            let shown: Vec<_> = readings(&told).iter().map(|text| bare(&folded(text))).collect();
+            let cleaned = without_values(&message, &[&value]);
+            // In no reading are eight letters of the value left in a row.
+            let shown: Vec<_> = readings(&cleaned).iter().map(|text| bare(&folded(text))).collect();
             let own = bare(&folded(&value));
             let own: Vec<char> = own.chars().collect();
             for part in own.windows(8).map(|part| part.iter().collect::<String>()) {
-                prop_assert!(!shown.iter().any(|text| text.contains(&part)), "{told}");
+                prop_assert!(!shown.iter().any(|text| text.contains(&part)), "{cleaned}");
             }
         }
 
         #[test]
-        fn no_value_of_some_length_survives(value in "[a-z0-9]{4,12}", around in "[A-Z ]{0,9}") {
+        fn no_value_of_four_or_more_characters_passes(value in "[a-z0-9]{4,12}", around in "[A-Z ]{0,9}") {
             let message = format!("{around}{value}{around}");
             prop_assert!(!without_values(&message, &[&value]).contains(&value));
         }

@@ -1,3 +1,5 @@
+//! Bodies of upstream as tables and as random bytes.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -24,7 +26,7 @@ fn the_end_time_decides_whether_a_conversation_is_live() {
 }
 
 #[test]
-fn the_voice_shape_is_live_as_long_as_anybody_is() {
+fn the_voice_shape_is_live_while_a_participant_is() {
     let with = |state: &str, end: &str| {
         read(&format!(
             r#"{{"id":"x","participants":[{{"id":"{PARTICIPANT}","state":"{state}"{end}}}]}}"#
@@ -38,7 +40,7 @@ fn the_voice_shape_is_live_as_long_as_anybody_is() {
 }
 
 #[test]
-fn a_text_is_read_alike_whether_something_in_it_is_escaped() {
+fn escaped_and_plain_strings_are_read_alike() {
     let json = format!(
         r#"{{"participants":[{{"id":"{PARTICIPANT}","purpose":"cust\u006fmer","calls":[{{"state":"al\u0065rting"}}]}},
         {{"id":"{PARTICIPANT}","purpose":"customer","calls":[{{"state":"alerting"}}]}}]}}"#
@@ -58,7 +60,7 @@ fn missing_or_null_attributes_are_an_empty_map() {
 }
 
 #[test]
-fn values_that_are_no_strings_are_read_as_their_text() {
+fn values_that_are_not_strings_are_read_as_text() {
     let json = format!(
         r#"{{"participants":[{{"id":"{PARTICIPANT}","attributes":{{"b":true,"n":-1,"f":1.5,"o":{{"x":[1]}},"z":null," k ":"v"}}}}]}}"#
     );
@@ -84,7 +86,7 @@ fn the_state_of_the_generic_shape_is_that_of_the_last_leg() {
 }
 
 #[test]
-fn what_is_no_conversation_is_said_to_be_none() {
+fn a_body_that_is_not_a_conversation_is_an_error() {
     for body in ["", "null", "[]", "{}", "<html>", r#"{"participants":3}"#, "{\"id\":\"\u{0}"] {
         assert!(conversation(id(), body.as_bytes()).is_err(), "{body}");
     }
@@ -116,13 +118,13 @@ fn a_clear_is_sent_as_an_empty_string_or_as_null() {
 }
 
 #[test]
-fn half_surrogates_and_wrong_bytes_round_trip() {
+fn unpaired_surrogates_and_invalid_bytes_round_trip() {
     let json = format!(
         r#"{{"id":"x","participants":[{{"id":"{PARTICIPANT}","purpose":"cust\ud83d","name":"A\udc00",
         "attributes":{{"k\ude00":"y","cut":"a\ud83d\"","pair":"\ud83d\ude00","raw":"RAW","other":"z"}}}}]}}"#
     );
     let bytes = json.replace("RAW", "M\u{fc}ller").into_bytes();
-    // In ISO-8859-1, which no JSON is in.
+    // In ISO-8859-1, which is invalid in JSON.
     let at = bytes.windows(2).position(|two| two == "\u{fc}".as_bytes()).expect("there");
     let bytes = [&bytes[..at], &[0xfc], &bytes[at + 2..]].concat();
     let found = conversation(id(), &bytes).expect("a conversation");
@@ -136,7 +138,7 @@ fn half_surrogates_and_wrong_bytes_round_trip() {
     let damaged: Vec<_> = one.attributes.damaged_keys().map(AttributeKey::as_str).collect();
     assert_eq!(damaged, ["cut", "raw"]);
     assert_ne!(one.attributes.get("cut"), Some(&AttributeValue::new("a\u{fffd}\"")));
-    // A PATCH of the whole map repeats the value as upstream holds it, not as it is shown.
+    // A PATCH of the whole map repeats the value as upstream holds it.
     let sent = String::from_utf8(patch_body(&one.attributes, ClearMode::Null)).expect("UTF-8");
     assert!(sent.contains(r#""cut":"a\ud83d\"""#) && sent.contains(r#""other":"z""#), "{sent}");
     assert!(!sent.contains("a\u{fffd}"), "{sent}");

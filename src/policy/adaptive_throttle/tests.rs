@@ -1,4 +1,4 @@
-//! The throttle as tables and runs of calls, without time or chance of its own.
+//! Decisions of the throttle as tables and runs of calls, with given times and random numbers.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// One call that ends at once; whether it was made.
+/// Makes a call that ends at once. Returns whether the throttle allowed it.
 fn call(
     throttle: &mut AdaptiveThrottle,
     source: u128,
@@ -24,7 +24,7 @@ fn call(
     true
 }
 
-/// A throttle whose upstream has only failed, for twenty conversations, at this moment.
+/// A throttle whose upstream has just failed for twenty conversations.
 fn in_trouble(now: MonoTime) -> AdaptiveThrottle {
     let mut throttle = AdaptiveThrottle::default();
     for source in 0..20 {
@@ -34,7 +34,7 @@ fn in_trouble(now: MonoTime) -> AdaptiveThrottle {
 }
 
 #[test]
-fn a_quarter_of_failures_refuses_nothing_whatever_the_dice_say() {
+fn a_quarter_of_failures_refuses_nothing_for_any_seed() {
     for seed in 0..40 {
         for (sources, every) in [(1, 300), (1, 20), (5, 150), (200, 20), (200, 2)] {
             let mut random = fastrand::Rng::with_seed(seed);
@@ -51,7 +51,7 @@ fn a_quarter_of_failures_refuses_nothing_whatever_the_dice_say() {
 }
 
 #[test]
-fn one_broken_conversation_spoils_no_other_at_any_rate() {
+fn one_broken_conversation_affects_no_other_at_any_rate() {
     for broken_every in [2, 10, 100, 1000] {
         for healthy_every in [50, 400, 1500, 7000] {
             let mut throttle = AdaptiveThrottle::default();
@@ -69,7 +69,7 @@ fn one_broken_conversation_spoils_no_other_at_any_rate() {
 }
 
 #[test]
-fn two_broken_conversations_cost_the_others_nothing_either() {
+fn two_broken_conversations_affect_no_other() {
     let mut throttle = AdaptiveThrottle::default();
     for millis in 0..60_000 {
         call(&mut throttle, u128::from(millis % 2), 0.0, (true, ms(millis)));
@@ -91,7 +91,7 @@ fn when_all_calls_fail_one_call_a_second_passes() {
             }
         }
         let late: Vec<_> = made.into_iter().filter(|at| *at >= 2 * SECOND).collect();
-        assert!(late.len() >= 11, "{sources} and {every}: it looks whether upstream is back");
+        assert!(late.len() >= 11, "{sources} and {every}: probes continue");
         let apart = late.windows(2).all(|pair| pair[1].checked_sub(pair[0]) >= Some(SECOND));
         assert!(apart, "{sources} and {every}: {late:?}");
     }
@@ -117,7 +117,7 @@ fn a_few_failures_after_a_quiet_minute_do_not_throttle() {
         assert!(call(&mut throttle, u128::from(number), 0.0, (true, now)));
         assert_eq!(throttle.state(now).throttling, ThrottleLevel::Nothing);
     }
-    // Those of long ago are forgotten.
+    // Old failures are forgotten.
     assert!(call(&mut throttle, 11, 0.0, (true, 600 * SECOND)));
     assert_eq!(throttle.state(600 * SECOND).throttling, ThrottleLevel::Nothing);
 }
@@ -144,13 +144,20 @@ fn a_refusal_has_the_time_of_the_next_probe() {
     assert_eq!(throttle.ask(Some(51), || 0.0, ms(1400)), refused(ms(600), true));
     throttle.record(probe, CallResult::Failed, ms(1500));
     assert_eq!(throttle.ask(Some(51), || 0.0, ms(1500)), refused(ms(500), false));
-    assert_eq!(throttle.ask(Some(50), || 0.0, ms(1500)), refused(ms(1000), false), "others first");
+    assert_eq!(
+        throttle.ask(Some(50), || 0.0, ms(1500)),
+        refused(ms(1000), false),
+        "other conversations probe first"
+    );
     assert!(throttle.ask(Some(51), || 0.0, ms(2000)).is_ok());
-    assert!(throttle.ask(Some(51), || 0.0, ms(9000)).is_ok(), "a lost probe is not waited for");
+    assert!(
+        throttle.ask(Some(51), || 0.0, ms(9000)).is_ok(),
+        "a lost probe does not block the next"
+    );
 }
 
 #[test]
-fn a_probe_that_says_nothing_makes_the_next_call_the_probe() {
+fn after_an_unknown_result_the_next_call_is_the_probe() {
     let mut throttle = in_trouble(ms(0));
     let probe = throttle.ask(None, || 0.0, ms(1000)).expect("a probe");
     throttle.record(probe, CallResult::Unknown, ms(1200));
@@ -162,7 +169,7 @@ fn a_probe_that_says_nothing_makes_the_next_call_the_probe() {
 
 #[test]
 fn between_half_and_all_failing_the_formula_refuses_its_share() {
-    // Eight of ten fail, each call of another conversation.
+    // Eight of ten calls fail, each in another conversation.
     let mut throttle = AdaptiveThrottle::default();
     for source in 0..50 {
         call(&mut throttle, source, NEVER, (source % 5 != 0, ms(0)));
@@ -170,13 +177,13 @@ fn between_half_and_all_failing_the_formula_refuses_its_share() {
     // (50 - 2 * 10) / 51
     assert!(throttle.ask(Some(77), || 0.58, ms(0)).is_err());
     let state = ThrottleState { requests: 51, accepts: 10, throttling: ThrottleLevel::Share };
-    assert_eq!(throttle.state(ms(0)), state, "what is refused counts as well");
+    assert_eq!(throttle.state(ms(0)), state, "refused calls count, too");
     assert!(throttle.ask(Some(78), || 0.61, ms(0)).is_ok());
     assert!(throttle.ask(Some(78), || 0.0, 10 * SECOND).is_ok(), "ten seconds later");
 }
 
 #[test]
-fn of_a_conversation_one_call_a_second_is_counted() {
+fn each_conversation_counts_with_one_call_a_second() {
     let mut throttle = AdaptiveThrottle::default();
     for millis in (0..3000).step_by(100) {
         call(&mut throttle, 0, NEVER, (millis % 300 == 0, ms(millis)));

@@ -1,7 +1,7 @@
-//! What each client has of the window.
+//! How much of the window each client uses.
 //!
-//! Clients are known from the configuration, or learnt from what they ask for. A learnt client is
-//! forgotten when it has asked for nothing for an hour.
+//! A client is known from the configuration or from its first request. A client that is not
+//! configured is forgotten after an hour without a request.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,33 +12,35 @@ use super::window_log::SlidingWindowLog;
 use crate::policy::MonoTime;
 
 const IDLE_TIMEOUT: Duration = Duration::from_hours(1);
-/// In the first window of a busy client, this part of its share is spread over the window. Else many
-/// clients that begin together would all wait for the end of the window.
+/// In the first window of a busy client, this part of its share becomes usable gradually. Otherwise
+/// many clients that start together would all wait for the end of the window.
 const SPREAD_ONE_IN: u64 = 2;
-/// How soon the rate of a client that has just begun is believed, as a part of the window.
-const BELIEVED_AFTER: u32 = 8;
-/// Calls of a write: a share is never less, nor a burst.
+/// A new client's rate is measured over at least this part of the window.
+const MIN_RATE_PERIOD_ONE_IN: u32 = 8;
+/// Calls of a write. No share and no burst is smaller.
 const CALLS_OF_A_WRITE: u64 = 3;
 
-/// What one client has of the window, and when it is served next.
+/// The use of the window by one client, and its pace.
 #[derive(Clone, Debug)]
 pub(super) struct ClientUsage {
     weight: u64,
+    /// Granted calls that have not ended.
     in_flight: u64,
+    /// Calls that ended less than one window ago.
     spent: SlidingWindowLog,
-    /// Granted calls beyond its share.
+    /// Borrowed calls: granted beyond the client's share.
     lent: SlidingWindowLog,
-    /// Granted reads and read-backs within its share.
+    /// Granted reads and read-backs within the share.
     reads: SlidingWindowLog,
-    /// The pace of each class while its requests have to wait.
+    /// The pace of each priority while its requests wait.
     pub(super) pace: [CallPace; CallPriority::ALL.len()],
-    /// Its place in the order of start-time fair queueing.
+    /// Virtual finish time of its last grant, in start-time fair queueing.
     pub(super) virtual_finish: u128,
-    /// Calls of its refused requests, by the time at which they are asked to return.
+    /// Refused requests: the time at which each may return, and its calls.
     pub(super) promised: VecDeque<(MonoTime, u64)>,
-    /// Most calls of its share in the window, in the period before and in this one.
+    /// Highest number of own calls in the window, for the previous period and the current one.
     peak: [u64; 2],
-    /// When it began to use the window, after it had used nothing of it.
+    /// When the client made its first call after it had none in the window.
     began: MonoTime,
     last_request: MonoTime,
     is_configured: bool,
@@ -67,41 +69,42 @@ impl ClientUsage {
         self.weight
     }
 
-    /// Calls in the window.
+    /// All its calls in the window.
     pub(super) fn used(&self) -> u64 {
         self.in_flight + self.spent.len()
     }
 
-    /// The same without those beyond its share.
+    /// Own calls in the window: all but the borrowed ones.
     pub(super) fn own(&self) -> u64 {
         self.used().saturating_sub(self.lent.len())
     }
 
-    /// Reads and read-backs within its share.
+    /// Reads and read-backs within the share.
     pub(super) fn reads(&self) -> u64 {
         self.reads.len()
     }
 
-    /// What of a share it will probably use: what it used lately, or in its first window what it will
-    /// have used at this rate.
+    /// How much of `share` the client will probably use: its recent peak. In its first window, the
+    /// peak is projected to a whole window.
     pub(super) fn demand(&self, share: u64, window: Duration, now: MonoTime) -> u64 {
         let peak = self.peak[0].max(self.peak[1]);
-        let age = now.saturating_sub(self.began).clamp(window / BELIEVED_AFTER, window);
+        let age = now.saturating_sub(self.began).clamp(window / MIN_RATE_PERIOD_ONE_IN, window);
         let projected = u128::from(peak) * window.as_nanos() / age.as_nanos().max(1);
         u64::try_from(projected).unwrap_or(u64::MAX).min(share)
     }
 
-    /// When `calls` of its calls have left the window, if those in flight end now.
+    /// When `calls` of its calls will have left the window, if the calls in flight end now.
     pub(super) fn leaves(&self, calls: u64, window: Duration, now: MonoTime) -> MonoTime {
         if calls == 0 { now } else { self.spent.nth(calls).unwrap_or(now + window) }
     }
 
-    /// Whether it began less than a window ago, after it had used nothing.
+    /// Whether the client is new: idle, or active for less than one window.
     pub(super) fn is_young(&self, window: Duration, now: MonoTime) -> bool {
         self.used() == 0 || now < self.began + window
     }
 
-    /// What of a share it may use by `now` at once, after it had used nothing.
+    /// How much of `share` the client may have used by `now`. A new client starts with half of it and
+    /// gains the rest over one window.
     pub(super) fn burst(&self, share: u64, window: Duration, now: MonoTime) -> u64 {
         if !self.is_young(window, now) {
             return share;
@@ -114,7 +117,7 @@ impl ClientUsage {
         burst.max(CALLS_OF_A_WRITE).min(share)
     }
 
-    /// The other way round: when a burst of so many calls within the share is possible.
+    /// The inverse of [`Self::burst`]: when it reaches `calls`.
     pub(super) fn burst_at(
         &self,
         calls: u64,
@@ -129,7 +132,7 @@ impl ClientUsage {
         now.max(began + Duration::from_nanos(u64::try_from(age).unwrap_or(u64::MAX)))
     }
 
-    /// Calls were granted.
+    /// Books granted calls.
     pub(super) fn take(&mut self, calls: u32, priority: CallPriority, lent: bool, now: MonoTime) {
         if self.used() == 0 {
             self.began = now;
@@ -145,7 +148,7 @@ impl ClientUsage {
         }
     }
 
-    /// Calls have ended, or were not made (`made`).
+    /// Ends calls. `made` is false for granted calls that were not made.
     pub(super) fn release(&mut self, calls: u64, made: bool, now: MonoTime) {
         self.in_flight = self.in_flight.saturating_sub(calls);
         if made {
@@ -167,8 +170,9 @@ pub(super) struct ClientUsages {
     window: Duration,
     limit: u64,
     clients: BTreeMap<u64, ClientUsage>,
+    /// Sum of all weights.
     weights: u64,
-    /// When the next period begins.
+    /// When the next period of the peaks begins.
     period: MonoTime,
 }
 
@@ -182,7 +186,7 @@ impl ClientUsages {
         self.clients.len() > 1
     }
 
-    /// Takes note of a client that asks for calls. Weights change with the configuration.
+    /// Records that a client asks for calls, with its current weight.
     pub(super) fn register(&mut self, account: BudgetAccount, now: MonoTime) -> &mut ClientUsage {
         let (weight, window, limit) = (u64::from(account.weight.get()), self.window, self.limit);
         let new = || ClientUsage::new(weight, window, limit);
@@ -195,7 +199,7 @@ impl ClientUsages {
         client
     }
 
-    /// These are configured, and no others any more.
+    /// Replaces the configured clients.
     pub(super) fn configure(&mut self, accounts: &[BudgetAccount], now: MonoTime) {
         self.clients.values_mut().for_each(|client| client.is_configured = false);
         for account in accounts {
@@ -203,7 +207,8 @@ impl ClientUsages {
         }
     }
 
-    /// Drops what has left the window, and clients that are gone. `waits` tells who waits.
+    /// Drops calls that have left the window, and idle clients. `waits` tells whether a client has a
+    /// queued request.
     pub(super) fn expire(&mut self, now: MonoTime, waits: impl Fn(u64) -> bool) {
         self.clients.values_mut().for_each(|client| client.expire(now));
         if now < self.period {
@@ -230,19 +235,19 @@ impl ClientUsages {
         self.clients.iter().map(|(id, client)| (*id, client))
     }
 
-    /// The part of `calls` that is due to a client; enough for a write at least.
+    /// The client's part of `calls` by weight, and at least enough for a write.
     pub(super) fn share(&self, client: &ClientUsage, calls: u64) -> u64 {
         let share = u128::from(calls) * u128::from(client.weight);
         let share = u64::try_from(share / u128::from(self.weights.max(1))).unwrap_or(u64::MAX);
         share.max(CALLS_OF_A_WRITE).min(calls)
     }
 
-    /// Calls of the window that are lent.
+    /// Borrowed calls in the window.
     pub(super) fn lent(&self) -> u64 {
         self.clients.values().map(|client| client.lent.len()).sum()
     }
 
-    /// The weights of all.
+    /// Sum of all weights.
     #[cfg(test)]
     pub(super) fn weights(&self) -> u64 {
         self.weights

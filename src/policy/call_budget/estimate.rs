@@ -1,5 +1,9 @@
-//! When a request will probably be granted: an estimate from the places that leave the window, the
-//! pace, and what waits before it.
+//! Estimates when a request will be granted, and tells refused clients when to return.
+//!
+//! The estimate adds up the calls that go first: queued requests of the same client, queued requests
+//! of others that the fair order puts before it, and refused requests that will return. It then takes
+//! the latest of three times: when the window has room, when the pace allows it, and when a throttle
+//! ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,11 +12,11 @@ use super::client_usage::ClientUsage;
 use super::pace::gap;
 use super::{BudgetAccount, CallPriority, CallRefusal, CallRequest, MonoTime, TokenBudget};
 
-/// Refused requests that are remembered for each client.
+/// How many refused requests are remembered for each client.
 const MAX_PROMISES: usize = 10_000;
 
-/// Requests beyond what a window can serve return in its last part, one in so many of the window,
-/// in so many steps.
+/// Refused requests that one window cannot serve return during the last twelfth of the window, spread
+/// over 16 steps.
 const OVERFLOW_ONE_IN: u32 = 12;
 const OVERFLOW_STEPS: u32 = 16;
 
@@ -22,7 +26,7 @@ impl TokenBudget {
         self.expected_after(0, request, now)
     }
 
-    /// The same after `promised` calls of refused requests that will return.
+    /// The same, when `promised` calls of returning requests go first.
     fn expected_after(&self, promised: u64, request: &CallRequest, now: MonoTime) -> MonoTime {
         let Some(client) = self.clients.get(request.account.id) else { return now };
         let id = request.account.id;
@@ -33,27 +37,30 @@ impl TokenBudget {
         let limit_gap = gap(self.settings.window, self.limit());
         let throttle = self.throttle.opens_after(ahead + before, limit_gap, now);
         let all = need + before;
+        // Committed calls need only room.
         if request.priority == CallPriority::Committed {
             return throttle.max(self.room_for(all, self.limit(), now));
         }
-        let whole = self.own_ceiling(request.priority);
+        // As an own request: within the share, at its pace, with room below its ceiling.
+        let own_ceiling = self.own_ceiling(request.priority);
         let own = self
             .own_share_at(client, request, need, now)
             .max(self.own_pace_at(client, request.priority, ahead, now))
-            .max(self.room_for(need, whole, now));
-        let kept = self.kept(request.priority, now);
-        let offer = self.offer(request, kept, now);
+            .max(self.room_for(need, own_ceiling, now));
+        // As a lent request: at the pace of lending, with room that is not reserved.
+        let reserved = self.reserved(request.priority, now);
+        let offer = self.offer(request, reserved, now);
         let ceiling = if offer.lent { offer.ceiling } else { self.ceiling(request.priority) };
-        let loan_gap = self.loan_gap(request.priority, now);
+        let lending_gap = self.lending_gap(request.priority, now);
         let lent = self
-            .loans
-            .opens_after(ahead + before, loan_gap, now)
+            .lending_pace
+            .opens_after(ahead + before, lending_gap, now)
             .max(self.room_for(all, ceiling, now));
         own.min(lent).max(throttle)
     }
 
-    /// Calls that wait in the classes that count, of all and of this client. Reads below their floor
-    /// go before all writes.
+    /// Queued calls that may go first: by client, and of this client alone. Reads below their floor
+    /// go before all writes, so queued writes do not count for them.
     fn ahead(
         &self,
         client: &ClientUsage,
@@ -76,7 +83,7 @@ impl TokenBudget {
         (waiting, ahead)
     }
 
-    /// Calls of other clients that go before, when `ahead` of this one do.
+    /// Queued calls of other clients that go first, when `ahead` calls of this client do.
     fn before(&self, waiting: &BTreeMap<u64, u64>, id: u64, ahead: u64) -> u64 {
         let Some(client) = self.clients.get(id) else { return 0 };
         let others = waiting.iter().filter(|(other, _)| **other != id);
@@ -87,7 +94,7 @@ impl TokenBudget {
         turns.sum()
     }
 
-    /// When so many further calls are within the share of the client.
+    /// When `need` further calls will fit into the client's share.
     fn own_share_at(
         &self,
         client: &ClientUsage,
@@ -107,6 +114,7 @@ impl TokenBudget {
         client.leaves(beyond, window, now).max(grown).min(now + window)
     }
 
+    /// When the pace of the client's own calls allows a call after `ahead` others.
     fn own_pace_at(
         &self,
         client: &ClientUsage,
@@ -119,7 +127,7 @@ impl TokenBudget {
         client.pace[priority as usize].opens(now).saturating_add(gap.saturating_mul(ahead))
     }
 
-    /// When so many calls fit into the window below `ceiling`.
+    /// When `calls` more calls will fit into the window below `ceiling`.
     fn room_for(&self, calls: u64, ceiling: u64, now: MonoTime) -> MonoTime {
         let rank = self.used().saturating_add(calls).saturating_sub(ceiling);
         if rank == 0 {
@@ -128,22 +136,22 @@ impl TokenBudget {
         let gone = |then| self.log.leaving_by(then) + self.external.leaving_by(then);
         let groups = self.external.groups().iter().map(|group| group.leaves);
         let external = groups.filter(|then| gone(*then) >= rank).min();
-        // Calls in flight are taken to end after the typical time.
-        let in_flight = now + self.settings.window + self.typical;
+        // Assume that calls in flight end after the typical latency.
+        let in_flight = now + self.settings.window + self.typical_latency;
         let own = self.log.nth(rank).unwrap_or(in_flight);
         external.map_or(own, |external| external.min(own))
     }
 
-    /// Whether the answers would not come in time. At most half of the time left is set aside for
-    /// them: upstream may be faster than it was.
+    /// Whether the calls would end after the deadline. The calls are assumed to take at most half of
+    /// the remaining time: upstream may be faster than before.
     pub(super) fn is_late(&self, request: &CallRequest, expected: MonoTime, now: MonoTime) -> bool {
         let left = request.deadline.saturating_sub(now);
-        let calls = self.typical.saturating_mul(request.calls).min(left / 2);
+        let calls = self.typical_latency.saturating_mul(request.calls).min(left / 2);
         expected.saturating_add(calls) >= request.deadline
     }
 
-    /// Tells a client when to return. Its refused requests are spread at the rate at which it is
-    /// served; over the window at most.
+    /// Refuses a request, and estimates when the client can return. Refused requests of one client
+    /// get different times, spread at the rate at which the client is served, within one window.
     pub(super) fn refuse(
         &mut self,
         account: BudgetAccount,
@@ -154,7 +162,8 @@ impl TokenBudget {
             let retry_after = probe.saturating_sub(now);
             return CallRefusal { retry_after, throttled: true };
         }
-        let request = self.whole(CallRequest { calls, priority, deadline: MonoTime::MAX, account });
+        let request =
+            self.clamped(CallRequest { calls, priority, deadline: MonoTime::MAX, account });
         let left = self.throttle.left(now);
         let window = self.settings.window;
         let latest = now + window.max(left.map_or(Duration::ZERO, |left| left + window / 4));
@@ -164,7 +173,7 @@ impl TokenBudget {
         let client = self.clients.register(account, now);
         let refused = client.promised.len();
         if at > latest || refused >= MAX_PROMISES {
-            // More than a window can serve: they are spread over its end.
+            // One window cannot serve them all: spread the rest over its end.
             let step = u32::try_from(refused).unwrap_or_default() % OVERFLOW_STEPS;
             at = latest.saturating_sub(window / OVERFLOW_ONE_IN / OVERFLOW_STEPS * step);
         }

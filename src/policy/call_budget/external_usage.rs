@@ -1,31 +1,31 @@
-//! Calls of others with the same token, as far as upstream's headers show them.
+//! Calls by other users of the token, as far as upstream's headers show them.
 
 use std::time::Duration;
 
 use crate::policy::MonoTime;
 
-/// Groups that are kept apart. Further calls join the last group.
+/// How many groups are kept. Further calls join the last group.
 const MAX_GROUPS: usize = 16;
 
-/// What upstream says about its own counting, in the headers of an answer.
+/// The rate-limit headers of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateLimitHeaders {
-    /// Calls that it has counted in its window.
+    /// Calls that upstream has counted in its window.
     pub count: Option<u64>,
-    /// Calls that it grants a window.
+    /// Calls that upstream allows in a window.
     pub allowed: Option<u64>,
-    /// Until it has forgotten those that it counted.
+    /// Time until upstream starts a new count.
     pub reset: Option<Duration>,
 }
 
-/// Calls that leave together.
+/// Calls that leave the window together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ExternalCalls {
     pub(super) leaves: MonoTime,
     pub(super) calls: u64,
 }
 
-/// Calls of others that are taken to occupy the window.
+/// Calls of other users that occupy the window.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ExternalUsage {
     groups: Vec<ExternalCalls>,
@@ -33,7 +33,7 @@ pub(super) struct ExternalUsage {
 }
 
 impl ExternalUsage {
-    /// Adds calls that leave at `leaves`.
+    /// Adds calls that leave the window at `leaves`.
     pub(super) fn add(&mut self, leaves: MonoTime, calls: u64) {
         self.calls += calls;
         let is_full = self.groups.len() >= MAX_GROUPS;
@@ -49,7 +49,7 @@ impl ExternalUsage {
         }
     }
 
-    /// Drops what has left by `now`.
+    /// Drops the calls that have left the window by `now`.
     pub(super) fn expire(&mut self, now: MonoTime) {
         while let Some(first) = self.groups.first()
             && first.leaves <= now
@@ -59,17 +59,17 @@ impl ExternalUsage {
         }
     }
 
-    /// How many there are.
+    /// The number of calls.
     pub(super) fn calls(&self) -> u64 {
         self.calls
     }
 
-    /// How many of them have left at `then`.
+    /// How many calls will have left the window at `then`.
     pub(super) fn leaving_by(&self, then: MonoTime) -> u64 {
         self.groups.iter().filter(|group| group.leaves <= then).map(|group| group.calls).sum()
     }
 
-    /// In the order in which they leave.
+    /// The groups, in the order in which they leave the window.
     pub(super) fn groups(&self) -> &[ExternalCalls] {
         &self.groups
     }

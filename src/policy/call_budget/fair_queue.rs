@@ -1,8 +1,8 @@
-//! Requests that wait, in start-time fair queueing over the weights of their clients.
+//! Queued requests, and the fair order of their clients (start-time fair queueing).
 //!
-//! Each granted call moves its client's virtual time on by one over its weight. The client with the
-//! earliest virtual time goes next. A client that was idle starts at the present virtual time: it
-//! saves nothing up, and owes nothing for what it was lent.
+//! Each granted call advances its client's virtual time by `1 / weight`. The client with the earliest
+//! virtual time goes next. An idle client starts again at the current virtual time: it neither saves
+//! up unused calls nor owes calls that it borrowed.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use super::types::{CallPriority, CallRequest, CallRequestId};
 /// Virtual time of one call at weight 1.
 const CALL: u128 = 1 << 32;
 
-/// Requests in the order of their arrival, and the virtual time. There are a few hundred at most, so
-/// that a look at all of them is cheap.
+/// Requests in the order of their arrival, and the virtual time. The queue holds a few hundred
+/// requests at most, so scanning it is cheap.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FairQueue {
     requests: BTreeMap<CallRequestId, CallRequest>,
@@ -26,7 +26,7 @@ impl FairQueue {
         self.requests.is_empty()
     }
 
-    /// Puts a request at the end.
+    /// Appends a request.
     pub(super) fn push(&mut self, request: CallRequest) -> CallRequestId {
         self.last_id += 1;
         let id = CallRequestId(self.last_id);
@@ -34,17 +34,17 @@ impl FairQueue {
         id
     }
 
-    /// Takes a request out; `None` if it is not there any more.
+    /// Removes a request; `None` if it has left the queue.
     pub(super) fn remove(&mut self, id: CallRequestId) -> Option<CallRequest> {
         self.requests.remove(&id)
     }
 
-    /// The request that came first.
+    /// The oldest request.
     pub(super) fn first(&self) -> Option<CallRequestId> {
         self.requests.first_key_value().map(|(id, _)| *id)
     }
 
-    /// The first request of each client and class.
+    /// The oldest request of each client and priority.
     pub(super) fn heads(&self) -> Vec<(CallRequestId, CallRequest)> {
         let mut heads = BTreeMap::new();
         for (id, request) in &self.requests {
@@ -53,7 +53,7 @@ impl FairQueue {
         heads.into_values().collect()
     }
 
-    /// Calls that each client waits for, in this class and those above it.
+    /// Queued calls of each client, of this priority and higher ones.
     pub(super) fn calls_up_to(&self, priority: CallPriority) -> BTreeMap<u64, u64> {
         let mut calls = BTreeMap::new();
         for request in self.requests.values().filter(|request| request.priority <= priority) {
@@ -62,7 +62,7 @@ impl FairQueue {
         calls
     }
 
-    /// Calls that `other` gets until `client` had `calls` more, in the fair order.
+    /// How many calls the fair order gives `other` before `client` has had `calls` more.
     pub(super) fn before(&self, client: &ClientUsage, calls: u64, other: &ClientUsage) -> u64 {
         let until = self.start_tag(client) + u128::from(calls) * CALL / u128::from(client.weight());
         let ahead = until.saturating_sub(self.start_tag(other));
@@ -70,17 +70,17 @@ impl FairQueue {
         u64::try_from(calls).unwrap_or(u64::MAX)
     }
 
-    /// Whether a client waits.
+    /// Whether a client has a queued request.
     pub(super) fn waits(&self, client: u64) -> bool {
         self.requests.values().any(|request| request.account.id == client)
     }
 
-    /// Where a client stands in the fair order; the least goes first.
+    /// The client's virtual start time. The lowest goes first.
     pub(super) fn start_tag(&self, client: &ClientUsage) -> u128 {
         client.virtual_finish.max(self.virtual_time)
     }
 
-    /// Calls of a client were granted.
+    /// Advances the virtual time of a client by its granted calls.
     pub(super) fn advance(&mut self, client: &mut ClientUsage, calls: u32) {
         let start = self.start_tag(client);
         self.virtual_time = start;

@@ -1,4 +1,4 @@
-//! Shares, ceilings, an even pace and true refusals, played through in virtual time.
+//! Simulations of shares, ceilings, the pace and the refusals, in virtual time.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ fn a_burst_of_reads_leaves_room_for_writes() {
     assert!(one.calls_of(CallPriority::Read, 0, 60_000) >= 112);
     assert!(one.calls_of(CallPriority::Read, 0, 60_000) <= 225, "three quarters");
     let writes = one.calls_of(CallPriority::Write, 0, 60_000);
-    assert_eq!(writes, 3 * 30, "all of them");
+    assert_eq!(writes, 3 * 30, "all writes are served");
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_burst_of_writes_leaves_room_for_reads() {
     let one = account(A, 1);
     let burst = Load::writes(one, 1).between(0, 150);
     let reads = Load::reads(one, 1_000).between(150, 60_000);
-    // Also when the client was busy before.
+    // The same for a client that was busy before.
     let before = Load::writes(one, 20_000).between(0, 70_000);
     for (loads, shift) in [
         (vec![burst, reads], 0),
@@ -68,14 +68,15 @@ fn reads_get_a_fifth_under_any_flood_of_writes() {
 }
 
 #[test]
-fn nine_tenths_are_used_of_what_a_class_may_use() {
+fn a_flood_uses_nine_tenths_of_its_ceiling() {
     let flood = |load: fn(BudgetAccount, u64) -> Load, account| load(account, 50);
     for (ceiling, load) in
         [(225, Load::reads as fn(_, _) -> _), (285, Load::writes as fn(_, _) -> _)]
     {
         let alone = vec![flood(load, account(A, 1))];
-        let beside = [account(B, 2), account(C, 1)].map(|idle| Load::reads(idle, 1).between(0, 0));
-        let several = [&alone[..], &beside[..]].concat();
+        let idle_clients =
+            [account(B, 2), account(C, 1)].map(|idle| Load::reads(idle, 1).between(0, 0));
+        let several = [&alone[..], &idle_clients[..]].concat();
         let all = abc().map(|one| flood(load, one)).to_vec();
         for loads in [alone, several, all] {
             let outcomes = play(shipped(), &loads, 100, 240_000);
@@ -99,9 +100,9 @@ fn ten_busy_clients_are_served_evenly() {
             let gap = one.longest_gap(0, 300_000);
             assert!(gap <= 20_000, "client {id} had nothing for {gap} ms");
             let gap = one.longest_gap(60_000, 300_000);
-            assert!(gap <= 17_000, "client {id} had nothing for {gap} ms later");
+            assert!(gap <= 17_000, "client {id} had nothing for {gap} ms after the first minute");
         }
-        // After the first minute no second sees a burst.
+        // After the first minute there are no bursts.
         let busiest = (60..300).map(|second| total(&outcomes, second * 1000, second * 1000 + 1000));
         let busiest = busiest.max();
         assert!(busiest <= Some(45), "{busiest:?}");
@@ -117,7 +118,7 @@ fn while_all_have_work_each_has_its_share() {
         let all: usize = got.iter().sum();
         for (got, share) in got.into_iter().zip([1, 2, 1]) {
             let due = all * share / 4;
-            assert!(got.abs_diff(due) * 10 <= due, "{got} of {all}, due are {due}");
+            assert!(got.abs_diff(due) * 10 <= due, "{got} of {all} instead of {due}");
         }
     }
 }
@@ -125,7 +126,7 @@ fn while_all_have_work_each_has_its_share() {
 #[test]
 fn a_flood_delays_no_client_that_keeps_to_its_share() {
     let [a, b, c] = abc();
-    // Four fifths of their shares, in reads and in writes.
+    // Both clients use four fifths of their shares, in reads and writes.
     let others = [
         Load::reads(b, 170).between(3_000, u64::MAX),
         Load::writes(b, 510).between(3_000, u64::MAX),
@@ -147,13 +148,13 @@ fn a_flood_delays_no_client_that_keeps_to_its_share() {
 }
 
 #[test]
-fn what_others_leave_is_lent() {
+fn unused_shares_are_lent() {
     let [a, b, c] = abc();
     let idle = [Load::reads(b, 1).between(0, 1), Load::reads(c, 1).between(0, 1)];
     let outcomes = play(quick(), &[&idle[..], &[Load::writes(a, 21)]].concat(), 20, 100_000);
     let got = outcomes[&A].calls(10_000, 100_000);
     assert!(got >= 9 * 256, "{got} of {}", 9 * 285);
-    // By weight, too.
+    // Lending follows the weights.
     let idle = Load::reads(account(9, 3), 1).between(0, 1);
     let outcomes = play(quick(), &[idle, Load::writes(a, 21), Load::writes(b, 21)], 20, 60_000);
     let [one, two] = [A, B].map(|id| outcomes[&id].calls(10_000, 60_000));
@@ -173,41 +174,47 @@ fn many_idle_clients_keep_little_from_a_busy_one() {
         let mut loads = vec![Load::writes(account(1, 1), 30)];
         loads.extend((2..others + 2).map(|id| Load::reads(account(id, 1), 1).between(0, 0)));
         let calls = play(quick(), &loads, 20, 30_000)[&1].calls(10_000, 30_000);
-        assert!(calls >= 2 * 256, "{calls} calls beside {others}");
+        assert!(calls >= 2 * 256, "{calls} calls with {others} idle clients");
     }
 }
 
-/// Clients that return when they are told to: how many requests were served then, and how many of
-/// one client were sent to the same second.
+/// Plays clients that follow `Retry-After`. Returns the part of returning requests that is served,
+/// and the most requests of one client that return in the same second.
 fn returns(loads: &[Load]) -> (f64, usize) {
     let outcomes = play(shipped(), loads, 100, 300_000);
-    let (mut returned, mut served, mut crowd) = (0, 0, BTreeMap::<_, usize>::new());
+    let (mut returned, mut served, mut same_second) = (0, 0, BTreeMap::<_, usize>::new());
     for (id, one) in &outcomes {
-        assert!(one.refused.iter().all(|(_, wait)| *wait <= 60), "never beyond the window");
+        assert!(
+            one.refused.iter().all(|(_, wait)| *wait <= 60),
+            "no wait is longer than the window"
+        );
         returned += one.returned;
         served += one.returned_served;
         for (at, wait) in &one.refused {
-            *crowd.entry((*id, at / 1000 + wait)).or_default() += 1;
+            *same_second.entry((*id, at / 1000 + wait)).or_default() += 1;
         }
     }
     assert!(returned > 20, "{returned}");
     let part = f64::from(u32::try_from(served).expect("few"))
         / f64::from(u32::try_from(returned).expect("few"));
-    (part, crowd.values().copied().max().unwrap_or_default())
+    (part, same_second.values().copied().max().unwrap_or_default())
 }
 
 #[test]
-fn a_client_that_returns_when_told_to_is_nearly_always_served() {
+fn clients_that_follow_retry_after_are_served() {
     let one = account(A, 1);
-    let obeys = |load: Load| Load { returns: true, patience: 5_000, ..load };
-    // More than a window can serve is not promised: the rest returns at its end.
+    let obeys = |load: Load| Load { returns: true, timeout: 5_000, ..load };
+    // Requests that one window cannot serve return at its end, without a guarantee.
     let cases = [
         (0.99, 5, Load::reads(one, 1).between(0, 200)),
         (0.99, 5, Load::writes(one, 1).between(0, 70)),
         (0.70, 100, Load::reads(one, 1).between(0, 300)),
     ];
     for (least, most, load) in cases {
-        let (part, crowd) = returns(&[obeys(load)]);
-        assert!(part >= least && crowd <= most, "{part} served, {crowd} at once: {load:?}");
+        let (part, same_second) = returns(&[obeys(load)]);
+        assert!(
+            part >= least && same_second <= most,
+            "{part} served, {same_second} in one second: {load:?}"
+        );
     }
 }

@@ -1,8 +1,11 @@
 //! Which request goes next, and whether it may go now.
 //!
-//! Each client owns a share of the window by its weight. What it does not use is lent to others, at
-//! an even pace, but for what it used lately and for a sixteenth of the window, with which any client
-//! can begin. Requests within the client's share go before those that borrow.
+//! A request is *own* if it fits into the share of its client, and *lent* if it borrows unused
+//! capacity. Own requests go first. Two parts of the window are never lent: what its owners used
+//! lately, and a sixteenth, so that an idle client can start at once.
+//!
+//! [`TokenBudget::offer`] decides how one request can be served. [`TokenBudget::candidates`] sorts
+//! the queue.
 
 use std::time::Duration;
 
@@ -10,43 +13,43 @@ use super::client_usage::ClientUsage;
 use super::pace::gap;
 use super::{CallPriority, CallRequest, CallRequestId, MonoTime, TokenBudget};
 
-/// Reads are always left this part of the window, in percent of the limit.
+/// The part of the window that is reserved for reads, in percent of the limit.
 const READS_FLOOR: u64 = 20;
-/// Calls of a write. A window that cannot hold them and the floor of reads has no floor.
+/// Calls of a write. A window that cannot hold a write and the floor has no floor.
 const CALLS_OF_A_WRITE: u64 = 3;
 /// This part of the window is never lent.
 const NEVER_LENT_ONE_IN: u64 = 16;
-
-/// This part of what is left for reads is never lent to writes.
+/// This part of the unused floor of reads is never lent to writes.
 const FLOOR_NEVER_LENT_ONE_IN: u64 = 3;
-/// Precision of what a client has for its weight.
-const WHOLE: u128 = 1 << 32;
+/// Fixed-point scale of "own calls per weight".
+const WEIGHT_SCALE: u128 = 1 << 32;
 
 /// How a request can be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AdmissionOffer {
-    /// Whether it needs calls beyond the share of its client.
+    /// Whether it borrows calls beyond the share of its client.
     pub(super) lent: bool,
-    /// When the pace lets it go.
+    /// When the pace allows it.
     pub(super) opens: MonoTime,
-    /// Up to here it may fill the window.
+    /// How far it may fill the window.
     pub(super) ceiling: u64,
 }
 
-/// What of the window is not for lending, for all clients together.
+/// The part of the window that is not lent, for all clients together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReservedCapacity {
     calls: u64,
+    /// The gap between lent calls that leaves this part free.
     gap: Duration,
 }
 
 impl TokenBudget {
-    /// Calls in any window, as configured and as upstream says.
+    /// Calls in any window: the lower of the configured limit and upstream's.
     pub(super) fn limit(&self) -> u64 {
         self.settings.limit.min(self.allowed)
     }
 
-    /// How far a class and those below it may fill the window.
+    /// How far this priority may fill the window.
     pub(super) fn ceiling(&self, priority: CallPriority) -> u64 {
         self.percent(self.settings.ceilings.of(priority).into()).max(1)
     }
@@ -55,25 +58,26 @@ impl TokenBudget {
         u64::try_from(u128::from(self.limit()) * u128::from(percent) / 100).unwrap_or(u64::MAX)
     }
 
-    /// Reads of a client below this go before all writes.
+    /// The floor of a client: its reads below this go before all writes.
     fn reads_floor(&self, client: &ClientUsage) -> u64 {
         let floor = self.percent(READS_FLOOR);
         if floor < CALLS_OF_A_WRITE { 0 } else { self.clients.share(client, floor) }
     }
 
-    /// What reads have not used of their fifth. Writes leave it free, or borrow it.
+    /// The part of the reads' fifth that reads have not used. Writes leave it free or borrow it.
     pub(super) fn unused_floor(&self) -> u64 {
         let floor = self.percent(READS_FLOOR);
         let fits = self.ceiling(CallPriority::Write) >= floor + CALLS_OF_A_WRITE;
         if fits { floor.saturating_sub(self.reads.len()) } else { 0 }
     }
 
-    /// A client's share for this class.
+    /// A client's share for this priority.
     pub(super) fn share(&self, client: &ClientUsage, priority: CallPriority) -> u64 {
         self.clients.share(client, self.ceiling(priority))
     }
 
-    /// The share that a client grows into while it is young. It leaves to reads what is theirs.
+    /// The share of a client, which new clients gain gradually. Writes of a new client leave the
+    /// reads' floor free.
     pub(super) fn early_share(
         &self,
         client: &ClientUsage,
@@ -87,7 +91,7 @@ impl TokenBudget {
         self.clients.share(client, ceiling.saturating_sub(floor))
     }
 
-    /// How far requests within a share may fill the window.
+    /// How far own requests may fill the window.
     pub(super) fn own_ceiling(&self, priority: CallPriority) -> u64 {
         let ceiling = self.ceiling(priority.min(CallPriority::Write));
         if priority != CallPriority::Write {
@@ -96,7 +100,7 @@ impl TokenBudget {
         ceiling.min(ceiling.saturating_sub(self.unused_floor()) + self.clients.lent())
     }
 
-    /// Whether reads of this client have less than their floor.
+    /// Whether this is a read that fits into the client's floor.
     pub(super) fn is_below_floor(
         &self,
         client: &ClientUsage,
@@ -107,8 +111,8 @@ impl TokenBudget {
         request.priority == CallPriority::Read && client.reads() + u64::from(request.calls) <= floor
     }
 
-    /// Whether a request is within the share of its client. Reads of a client leave some of its
-    /// share to its writes: they stop half way between the two ceilings.
+    /// Whether a request fits into the share of its client. Reads leave a part of the share to
+    /// writes: they stop half way between the two ceilings.
     pub(super) fn is_own(
         &self,
         client: &ClientUsage,
@@ -130,37 +134,40 @@ impl TokenBudget {
         }
     }
 
-    /// What is not for lending to calls of this class.
-    pub(super) fn kept(&self, priority: CallPriority, now: MonoTime) -> ReservedCapacity {
-        let whole = self.ceiling(CallPriority::Write);
+    /// The part of the window that is not lent to calls of this priority.
+    pub(super) fn reserved(&self, priority: CallPriority, now: MonoTime) -> ReservedCapacity {
+        let ceiling = self.ceiling(CallPriority::Write);
         let floor = self.unused_floor();
-        let (mut needed, mut own, mut may_begin) = (0, 0, false);
+        // What clients use of their shares, what they will probably still need, and whether a part of
+        // a share is idle.
+        let (mut demand_of_all, mut still_needed, mut has_idle_share) = (0, 0, false);
         for (_, client) in self.clients.iter() {
             let share = self.share(client, CallPriority::Write);
             let demand = client.demand(share, self.settings.window, now);
-            needed += demand.saturating_sub(client.own());
-            own += demand.min(self.share(client, priority));
-            may_begin |= demand < share;
+            still_needed += demand.saturating_sub(client.own());
+            demand_of_all += demand.min(self.share(client, priority));
+            has_idle_share |= demand < share;
         }
-        // What is within the shares cannot fill more than this.
-        let within_shares = whole.saturating_sub(floor) + self.clients.lent();
+        // Own calls cannot fill more than this.
+        let max_own = ceiling.saturating_sub(floor) + self.clients.lent();
         let several = self.clients.are_several();
-        let room = if several { within_shares.saturating_sub(self.used()) } else { 0 };
-        let needed = needed.min(room);
-        let own = own.min(within_shares);
-        let begins = if may_begin && several { whole } else { 0 };
-        let reads = if priority == CallPriority::Write { floor } else { 0 };
-        let reserve = (begins / NEVER_LENT_ONE_IN).max(reads / FLOOR_NEVER_LENT_ONE_IN);
-        let (calls, own) = (needed + reserve, own.min(whole.saturating_sub(reads)) + reserve);
+        let room = if several { max_own.saturating_sub(self.used()) } else { 0 };
+        // Keep a sixteenth for idle clients that start, and a third of the reads' unused floor.
+        let for_starters = if has_idle_share && several { ceiling / NEVER_LENT_ONE_IN } else { 0 };
+        let for_reads = if priority == CallPriority::Write { floor } else { 0 };
+        let never_lent = for_starters.max(for_reads / FLOOR_NEVER_LENT_ONE_IN);
+        let calls = still_needed.min(room) + never_lent;
+        // Lent calls spread over the part of the window that own calls leave.
+        let own = demand_of_all.min(max_own).min(ceiling.saturating_sub(for_reads)) + never_lent;
         let spare = self.ceiling(priority).saturating_sub(own);
         ReservedCapacity { calls, gap: gap(self.settings.window, spare) }
     }
 
-    /// How a request of this client can be served. `kept` is what is not for lending.
+    /// How a request can be served: as the client's own, or lent.
     pub(super) fn offer(
         &self,
         request: &CallRequest,
-        kept: ReservedCapacity,
+        reserved: ReservedCapacity,
         now: MonoTime,
     ) -> AdmissionOffer {
         let Some(client) = self.clients.get(request.account.id) else {
@@ -179,26 +186,26 @@ impl TokenBudget {
         if class == CallPriority::Committed || (is_own && own_opens <= now && !borrows_floor) {
             return AdmissionOffer { lent: false, opens: now, ceiling };
         }
-        let opens = self.loans.opens(now);
+        let opens = self.lending_pace.opens(now);
         let opens = if is_own && !borrows_floor { opens.min(own_opens) } else { opens };
         AdmissionOffer {
             lent: true,
             opens,
-            ceiling: self.ceiling(class).saturating_sub(kept.calls),
+            ceiling: self.ceiling(class).saturating_sub(reserved.calls),
         }
     }
 
-    /// Requests that wait, in the order in which they are served, and how each can be.
+    /// Queued requests in the order in which they are served, each with its offer.
     pub(super) fn candidates(
         &self,
         now: MonoTime,
     ) -> Vec<(CallRequestId, CallRequest, AdmissionOffer)> {
-        let kept = CallPriority::ALL.map(|priority| self.kept(priority, now));
+        let reserved = CallPriority::ALL.map(|priority| self.reserved(priority, now));
         let heads = self.queue.heads().into_iter();
         let mut candidates: Vec<_> = heads
-            .map(|(id, request)| (id, self.whole(request)))
+            .map(|(id, request)| (id, self.clamped(request)))
             .map(|(id, request)| {
-                let offer = self.offer(&request, kept[request.priority as usize], now);
+                let offer = self.offer(&request, reserved[request.priority as usize], now);
                 (id, request, offer)
             })
             .collect();
@@ -218,7 +225,7 @@ impl TokenBudget {
                 if offer.lent {
                     self.queue.start_tag(client)
                 } else {
-                    u128::from(client.own()) * WHOLE / u128::from(client.weight())
+                    u128::from(client.own()) * WEIGHT_SCALE / u128::from(client.weight())
                 }
             });
             (rank, order, *id)
@@ -226,19 +233,19 @@ impl TokenBudget {
         candidates
     }
 
-    /// A request for more than the window holds could never be granted whole. The window may have
-    /// shrunk while the request waited.
-    pub(super) fn whole(&self, request: CallRequest) -> CallRequest {
+    /// Limits a request to what the window can hold: more could never be granted. The limit may have
+    /// dropped while the request waited.
+    pub(super) fn clamped(&self, request: CallRequest) -> CallRequest {
         let most = u32::try_from(self.ceiling(request.priority)).unwrap_or(u32::MAX);
         CallRequest { calls: request.calls.clamp(1, most), ..request }
     }
 
-    /// The distance of calls that are lent.
-    pub(super) fn loan_gap(&self, priority: CallPriority, now: MonoTime) -> Duration {
-        self.kept(priority, now).gap
+    /// The gap between lent calls.
+    pub(super) fn lending_gap(&self, priority: CallPriority, now: MonoTime) -> Duration {
+        self.reserved(priority, now).gap
     }
 
-    /// The distance of a client's own calls while they are paced. Writes leave to reads what is theirs.
+    /// The gap between a client's own calls while they are paced. Writes leave the reads' floor free.
     pub(super) fn own_gap(&self, client: &ClientUsage, priority: CallPriority) -> Duration {
         let floor = if priority == CallPriority::Write { self.unused_floor() } else { 0 };
         let calls = self.ceiling(priority).saturating_sub(floor);

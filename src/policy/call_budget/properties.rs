@@ -1,4 +1,4 @@
-//! What holds under any load.
+//! Properties that hold under any load.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use super::*;
 
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Of a call: the part of its way, in percent, at which upstream counts it, how many milliseconds it
-/// takes, and whether it is given back instead of made.
-type Way = (u64, u64, bool);
+/// A call: when upstream counts it (in percent of its duration), its duration in milliseconds, and
+/// whether it is returned instead of made.
+type CallPlan = (u64, u64, bool);
 
-/// A request: milliseconds since the one before, calls, class, milliseconds until its deadline, and
-/// its client.
-type Step = (u64, u32, u8, u64, u64, Vec<Way>);
+/// A request: milliseconds since the previous one, calls, priority, milliseconds until its deadline,
+/// client, and its calls.
+type Step = (u64, u32, u8, u64, u64, Vec<CallPlan>);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let call = (0_u64..=100, 0_u64..4000, prop::bool::weighted(0.15));
@@ -28,7 +28,7 @@ fn of(client: u64) -> BudgetAccount {
     account(client, u32::try_from(client).expect("small") + 1)
 }
 
-/// A call under way.
+/// A call in flight.
 struct InFlight {
     ends: MonoTime,
     counted: MonoTime,
@@ -36,12 +36,12 @@ struct InFlight {
     account: BudgetAccount,
 }
 
-/// Plays a load through, every grant at the moment at which it is possible.
+/// Plays a load. Every grant happens as soon as it is possible.
 struct Play {
     budget: TokenBudget,
     in_flight: Vec<InFlight>,
-    waiting: BTreeMap<CallRequestId, Vec<Way>>,
-    /// When upstream counted a call.
+    waiting: BTreeMap<CallRequestId, Vec<CallPlan>>,
+    /// When upstream counted each call.
     counted: Vec<MonoTime>,
 }
 
@@ -49,27 +49,34 @@ impl Play {
     fn run(budget: TokenBudget, steps: Vec<Step>) -> Vec<MonoTime> {
         let (in_flight, waiting, counted) = (Vec::new(), BTreeMap::new(), Vec::new());
         let (mut play, mut now) = (Self { budget, in_flight, waiting, counted }, MonoTime::ZERO);
-        for (gap, calls, class, patience, client, ways) in steps {
+        for (gap, calls, class, timeout, client, plans) in steps {
             let next = now + ms(gap);
-            play.until(now, next);
+            play.advance(now, next);
             now = next;
             let priority = CallPriority::ALL[usize::from(class)];
             let account = of(client);
-            let request = CallRequest { calls, priority, deadline: now + ms(patience), account };
+            let request = CallRequest { calls, priority, deadline: now + ms(timeout), account };
             match play.budget.request(request, now) {
-                CallAdmission::Granted(granted) => play.fly((granted, account), &ways, now),
-                CallAdmission::Queued(id, _) => drop(play.waiting.insert(id, ways)),
+                CallAdmission::Granted(granted) => {
+                    play.start_calls((granted, account), &plans, now)
+                }
+                CallAdmission::Queued(id, _) => drop(play.waiting.insert(id, plans)),
                 CallAdmission::Refused(refusal) => assert!(refusal.retry_after <= WINDOW),
             }
             play.grant(now);
         }
-        play.until(now, now + WINDOW * 20);
+        play.advance(now, now + WINDOW * 20);
         play.counted.sort_unstable();
         play.counted
     }
 
-    fn fly(&mut self, (granted, account): (u32, BudgetAccount), ways: &[Way], now: MonoTime) {
-        for (part, took, returned) in &ways[..granted as usize] {
+    fn start_calls(
+        &mut self,
+        (granted, account): (u32, BudgetAccount),
+        plans: &[CallPlan],
+        now: MonoTime,
+    ) {
+        for (part, took, returned) in &plans[..granted as usize] {
             let (ends, counted) = (now + ms(*took), now + ms(took * part / 100));
             self.in_flight.push(InFlight { ends, counted, made: !returned, account });
         }
@@ -77,14 +84,14 @@ impl Play {
 
     fn grant(&mut self, now: MonoTime) {
         while let Some((id, request)) = self.budget.grant(now) {
-            let ways = self.waiting.remove(&id).expect("it waits");
+            let plans = self.waiting.remove(&id).expect("it waits");
             assert!(request.deadline > now);
-            self.fly((request.calls, request.account), &ways, now);
+            self.start_calls((request.calls, request.account), &plans, now);
         }
     }
 
-    /// Ends calls and grants places until `end`, in the order in which both happen.
-    fn until(&mut self, mut now: MonoTime, end: MonoTime) {
+    /// Ends calls and grants requests until `end`, in the order of time.
+    fn advance(&mut self, mut now: MonoTime, end: MonoTime) {
         loop {
             let flight = self.in_flight.iter().map(|call| call.ends).min();
             let next = [flight, self.budget.next_wakeup(now)].into_iter().flatten().min();
@@ -95,10 +102,10 @@ impl Play {
             self.in_flight = flying;
             for InFlight { counted, made, account, .. } in over {
                 if made {
-                    self.budget.spent(account, now);
+                    self.budget.finish_call(account, now);
                     self.counted.push(counted);
                 } else {
-                    self.budget.returned(account, 1, now);
+                    self.budget.return_calls(account, 1, now);
                 }
             }
             self.grant(now);
@@ -106,7 +113,7 @@ impl Play {
     }
 }
 
-/// The most calls that upstream counted in any window.
+/// The highest number of calls that upstream counted in any window.
 fn most_in_a_window(counted: &[MonoTime]) -> usize {
     let in_window = |(index, first): (usize, &MonoTime)| {
         counted[index..].partition_point(|at| *at < *first + WINDOW)
@@ -145,7 +152,7 @@ proptest! {
         for (id, weight) in (1_u64..).zip(weights) {
             let got = outcomes[&id].calls(10_000, 40_000);
             let due = sum * weight as usize / all as usize;
-            prop_assert!(got.abs_diff(due) * 10 <= due, "{got} of {sum}, due are {due}");
+            prop_assert!(got.abs_diff(due) * 10 <= due, "{got} of {sum} instead of {due}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Plays loads through in virtual time, a millisecond at a time, as the limiter would.
+//! Simulates the limiter in virtual time, one millisecond at a time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
@@ -16,22 +16,22 @@ pub fn account(id: u64, weight: u32) -> BudgetAccount {
 pub const CEILINGS: PriorityCeilings =
     PriorityCeilings { committed: 100, writes: 95, reads: 75, read_backs: 60 };
 
-/// As shipped: 300 calls a minute.
+/// The default settings: 300 calls a minute.
 pub fn shipped() -> BudgetSettings {
     BudgetSettings::per_minute(300, ms(60_000), CEILINGS)
 }
 
-/// Requests of one client: one every so many milliseconds, from when to when.
+/// Requests of one client: one every `every` milliseconds, between `from` and `to`.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     pub account: BudgetAccount,
     pub every: u64,
     pub calls: u32,
     pub priority: CallPriority,
-    pub patience: u64,
+    pub timeout: u64,
     pub from: u64,
     pub to: u64,
-    /// Whether a refused request returns at the time that it was given.
+    /// Whether refused requests return after `Retry-After`.
     pub returns: bool,
 }
 
@@ -43,7 +43,7 @@ impl Load {
             every,
             calls,
             priority,
-            patience: 5_000,
+            timeout: 5_000,
             from: 0,
             to: u64::MAX,
             returns: false,
@@ -59,19 +59,20 @@ impl Load {
     }
 }
 
-/// What became of the requests of one client.
+/// The results of one client's requests.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// When calls were granted, and in which class.
+    /// When each call was granted, and its priority.
     pub granted: Vec<(u64, CallPriority)>,
     /// How long each granted request waited.
     pub waits: Vec<u64>,
-    /// Of each refused request, when it was refused and for how long.
+    /// When each request was refused (in milliseconds), and its `Retry-After` in seconds.
     pub refused: Vec<(u64, u64)>,
-    /// How many waited in vain.
+    /// How many requests waited until their deadline.
     pub late: usize,
-    /// Requests that returned as they were asked to, and those of them that were served.
+    /// Requests that returned after `Retry-After`.
     pub returned: usize,
+    /// Returned requests that were served.
     pub returned_served: usize,
 }
 
@@ -115,7 +116,7 @@ struct Simulation {
     returning: BTreeMap<u64, Vec<Load>>,
 }
 
-/// Plays `loads` until `end`; each call takes `took`.
+/// Plays `loads` until `end`. Each call takes `took`.
 pub fn play(
     settings: BudgetSettings,
     loads: &[Load],
@@ -139,7 +140,10 @@ pub fn play(
         if simulation.step(at, loads) || due {
             simulation.grant(at);
             wakeup = simulation.budget.next_wakeup(ms(at));
-            assert!(wakeup.is_none_or(|wakeup| wakeup > ms(at)), "it would not sleep");
+            assert!(
+                wakeup.is_none_or(|wakeup| wakeup > ms(at)),
+                "the wake-up must lie in the future"
+            );
         }
     }
     simulation.outcomes
@@ -149,7 +153,7 @@ impl Simulation {
     fn step(&mut self, at: u64, loads: &[Load]) -> bool {
         let mut any = self.give_up(at);
         while let Some((_, account)) = self.in_flight.pop_front_if(|(ends, _)| *ends <= at) {
-            self.budget.spent(account, ms(at));
+            self.budget.finish_call(account, ms(at));
             any = true;
         }
         for load in self.returning.remove(&at).unwrap_or_default() {
@@ -171,7 +175,7 @@ impl Simulation {
         for (id, (request, waiting)) in &late {
             self.waiting.remove(id);
             let refused = (request.account, request.priority, request.calls);
-            let refusal = self.budget.turn_away(Some(*id), refused, ms(at));
+            let refusal = self.budget.reject(Some(*id), refused, ms(at));
             self.outcome(waiting).late += 1;
             self.refused(*waiting, refusal, at);
         }
@@ -183,11 +187,11 @@ impl Simulation {
     }
 
     fn request(&mut self, waiting: Waiting, at: u64) {
-        let Load { account, calls, priority, patience, .. } = waiting.load;
-        let request = CallRequest { calls, priority, deadline: ms(at + patience), account };
+        let Load { account, calls, priority, timeout, .. } = waiting.load;
+        let request = CallRequest { calls, priority, deadline: ms(at + timeout), account };
         self.outcome(&waiting).returned += usize::from(waiting.returned);
         match self.budget.request(request, ms(at)) {
-            CallAdmission::Granted(calls) => self.fly(calls, waiting, at),
+            CallAdmission::Granted(calls) => self.start_calls(calls, waiting, at),
             CallAdmission::Queued(id, _) => drop(self.waiting.insert(id, (request, waiting))),
             CallAdmission::Refused(refusal) => self.refused(waiting, refusal, at),
         }
@@ -205,11 +209,11 @@ impl Simulation {
     fn grant(&mut self, at: u64) {
         while let Some((id, request)) = self.budget.grant(ms(at)) {
             let (_, waiting) = self.waiting.remove(&id).expect("it waits");
-            self.fly(request.calls, waiting, at);
+            self.start_calls(request.calls, waiting, at);
         }
     }
 
-    fn fly(&mut self, calls: u32, waiting: Waiting, at: u64) {
+    fn start_calls(&mut self, calls: u32, waiting: Waiting, at: u64) {
         let Load { account, priority, .. } = waiting.load;
         let outcome = self.outcome(&waiting);
         outcome.granted.extend((0..calls).map(|_| (at, priority)));
@@ -219,7 +223,7 @@ impl Simulation {
     }
 }
 
-/// The most calls of all in any window, counted when they are granted.
+/// The highest number of granted calls in any window.
 pub fn most_in_a_window(outcomes: &BTreeMap<u64, Outcome>, window: u64) -> usize {
     let mut all: Vec<u64> =
         outcomes.values().flat_map(|one| one.granted.iter().map(|(at, _)| *at)).collect();

@@ -1,3 +1,5 @@
+//! Decisions of the call budget as tables.
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -6,38 +8,42 @@ fn at(seconds: u64) -> MonoTime {
     SECOND * u32::try_from(seconds).expect("small")
 }
 
-/// A budget without a reserve, in windows of ten seconds.
+/// A budget without ceilings, in windows of ten seconds.
 fn budget(limit: u64) -> TokenBudget {
     TokenBudget::new(BudgetSettings { limit, window: at(10), ceilings: PriorityCeilings::NONE })
 }
 
-fn want(calls: u32, priority: CallPriority) -> CallRequest {
+fn request(calls: u32, priority: CallPriority) -> CallRequest {
     CallRequest { calls, priority, deadline: MonoTime::MAX, account: BudgetAccount::SHARED }
 }
 
 fn spend(limit: &mut TokenBudget, calls: u32, now: MonoTime) {
-    let verdict = limit.request(want(calls, CallPriority::Write), now);
-    assert_eq!(verdict, CallAdmission::Granted(calls), "at {now:?}");
-    (0..calls).for_each(|_| limit.spent(BudgetAccount::SHARED, now));
+    let admission = limit.request(request(calls, CallPriority::Write), now);
+    assert_eq!(admission, CallAdmission::Granted(calls), "at {now:?}");
+    (0..calls).for_each(|_| limit.finish_call(BudgetAccount::SHARED, now));
 }
 
-fn queued(limit: &mut TokenBudget, want: CallRequest, now: MonoTime) -> (CallRequestId, MonoTime) {
-    match limit.request(want, now) {
+fn queued(
+    limit: &mut TokenBudget,
+    request: CallRequest,
+    now: MonoTime,
+) -> (CallRequestId, MonoTime) {
+    match limit.request(request, now) {
         CallAdmission::Queued(id, expected) => (id, expected),
-        verdict => panic!("{verdict:?}"),
+        admission => panic!("{admission:?}"),
     }
 }
 
 fn refused(limit: &mut TokenBudget, calls: u32, now: MonoTime) -> CallRefusal {
-    let want = CallRequest {
+    let request = CallRequest {
         calls,
         priority: CallPriority::Read,
         deadline: now + SECOND / 1000,
         account: BudgetAccount::SHARED,
     };
-    match limit.request(want, now) {
+    match limit.request(request, now) {
         CallAdmission::Refused(refusal) => refusal,
-        verdict => panic!("{verdict:?}"),
+        admission => panic!("{admission:?}"),
     }
 }
 
@@ -49,16 +55,16 @@ fn the_limit_is_the_share_of_the_minute_and_at_least_one() {
     };
     assert_eq!((limit(300, 60_000), limit(300, 10_000), limit(7, 30_000)), (300, 50, 3));
     assert_eq!((limit(1, 100), limit(u64::MAX, 60_000)), (1, u64::MAX));
-    assert_eq!(limit(u64::MAX, 3_600_000), u64::MAX, "as many as can be counted");
+    assert_eq!(limit(u64::MAX, 3_600_000), u64::MAX, "the largest number");
 }
 
 #[test]
 fn a_call_occupies_the_window_until_one_window_after_its_end() {
     let mut limit = budget(2);
-    assert_eq!(limit.request(want(2, CallPriority::Write), at(0)), CallAdmission::Granted(2));
-    assert_eq!(limit.room(at(100)), 0, "under way");
-    limit.spent(BudgetAccount::SHARED, at(100));
-    limit.returned(BudgetAccount::SHARED, 1, MonoTime::ZERO);
+    assert_eq!(limit.request(request(2, CallPriority::Write), at(0)), CallAdmission::Granted(2));
+    assert_eq!(limit.room(at(100)), 0, "both calls are in flight");
+    limit.finish_call(BudgetAccount::SHARED, at(100));
+    limit.return_calls(BudgetAccount::SHARED, 1, MonoTime::ZERO);
     assert_eq!((limit.room(at(100)), limit.room(at(109)), limit.room(at(110))), (1, 1, 2));
 }
 
@@ -66,18 +72,18 @@ fn a_call_occupies_the_window_until_one_window_after_its_end() {
 fn three_calls_are_not_starved_by_single_ones() {
     let mut limit = budget(10);
     spend(&mut limit, 10, at(0));
-    limit.in_flight = 2; // two of them are still under way
-    let (large, _) = queued(&mut limit, want(10, CallPriority::Write), at(0));
-    let (small, _) = queued(&mut limit, want(1, CallPriority::Write), at(0));
-    assert_eq!(limit.grant(at(10)), None, "eight places are free, and wait for ten");
-    limit.returned(BudgetAccount::SHARED, 2, MonoTime::ZERO);
+    limit.in_flight = 2; // two calls are still in flight
+    let (large, _) = queued(&mut limit, request(10, CallPriority::Write), at(0));
+    let (small, _) = queued(&mut limit, request(1, CallPriority::Write), at(0));
+    assert_eq!(limit.grant(at(10)), None, "eight calls are free, and the first request needs ten");
+    limit.return_calls(BudgetAccount::SHARED, 2, MonoTime::ZERO);
     let granted = limit.grant(at(10)).map(|(id, request)| (id, request.calls));
     assert_eq!((granted, limit.grant(at(10))), (Some((large, 10)), None));
     assert!(limit.cancel(small).is_some());
 }
 
 #[test]
-fn what_is_of_no_use_any_more_is_not_granted() {
+fn a_request_past_its_deadline_is_not_granted() {
     let mut limit = budget(1);
     spend(&mut limit, 1, at(0));
     let late = CallRequest {
@@ -92,10 +98,10 @@ fn what_is_of_no_use_any_more_is_not_granted() {
 }
 
 #[test]
-fn at_most_half_of_the_time_left_is_kept_for_the_calls() {
+fn at_most_half_of_the_time_left_is_reserved_for_calls() {
     let mut limit = budget(1);
     let start = limit.start(at(0)).expect("open");
-    limit.answered(start, at(4));
+    limit.record_answer(start, at(4));
     let soon = CallRequest {
         calls: 1,
         priority: CallPriority::Read,
@@ -107,7 +113,7 @@ fn at_most_half_of_the_time_left_is_kept_for_the_calls() {
         CallAdmission::Granted(1),
         "upstream may be faster this time"
     );
-    limit.spent(BudgetAccount::SHARED, at(4));
+    limit.finish_call(BudgetAccount::SHARED, at(4));
     let after = |seconds| CallRequest { deadline: at(seconds), ..soon };
     assert!(matches!(limit.request(after(18), at(4)), CallAdmission::Refused(_)));
     assert!(matches!(limit.request(after(19), at(4)), CallAdmission::Queued(..)));
@@ -119,7 +125,7 @@ fn classes_go_in_their_order() {
     spend(&mut limit, 10, at(0));
     let [_, write, read, committed] =
         [CallPriority::ReadBack, CallPriority::Write, CallPriority::Read, CallPriority::Committed]
-            .map(|priority| queued(&mut limit, want(1, priority), at(1)).0);
+            .map(|priority| queued(&mut limit, request(1, priority), at(1)).0);
     assert_eq!(limit.grant(at(9)), None);
     let order: Vec<_> = std::iter::from_fn(|| limit.grant(at(10))).map(|(id, _)| id).collect();
     assert_eq!(&order[..2], [committed, write]);
@@ -140,7 +146,7 @@ fn each_class_has_its_ceiling() {
         for step in 0..2_000 {
             let now = SECOND * step / 200;
             let deadline = now + SECOND / 1000;
-            let admission = limit.request(CallRequest { deadline, ..want(1, priority) }, now);
+            let admission = limit.request(CallRequest { deadline, ..request(1, priority) }, now);
             granted += u32::from(admission == CallAdmission::Granted(1));
             granted += u32::from(limit.grant(now).is_some());
         }
@@ -149,11 +155,12 @@ fn each_class_has_its_ceiling() {
 }
 
 #[test]
-fn after_a_429_nobody_goes_and_then_one_by_one() {
+fn after_a_429_calls_stop_and_then_resume_one_by_one() {
     let mut limit = budget(10);
-    limit.throttled(at(5), at(0));
+    limit.record_throttle(at(5), at(0));
     assert_eq!((limit.room(at(4)), limit.throttle_left(at(4))), (0, Some(at(1))));
-    let ids = [1, 2, 1].map(|calls| queued(&mut limit, want(calls, CallPriority::Write), at(0)).0);
+    let ids =
+        [1, 2, 1].map(|calls| queued(&mut limit, request(calls, CallPriority::Write), at(0)).0);
     for (id, opens) in ids.into_iter().zip([5, 6, 8]) {
         let before = at(opens).saturating_sub(SECOND / 10);
         assert_eq!((limit.grant(before), limit.next_wakeup(before)), (None, Some(at(opens))));
@@ -162,19 +169,19 @@ fn after_a_429_nobody_goes_and_then_one_by_one() {
 }
 
 #[test]
-fn a_request_beyond_the_window_gets_what_fits() {
+fn a_request_larger_than_the_window_is_cut_to_fit() {
     let mut limit = budget(3);
     let start = limit.start(at(0)).expect("open");
     spend(&mut limit, 3, at(0));
-    let (large, _) = queued(&mut limit, want(3, CallPriority::Write), at(0));
+    let (large, _) = queued(&mut limit, request(3, CallPriority::Write), at(0));
     let headers = RateLimitHeaders { allowed: Some(2), ..RateLimitHeaders::default() };
-    limit.corrected(start, headers, at(1));
+    limit.apply_headers(start, headers, at(1));
     assert_eq!(limit.grant(at(1)), None);
-    assert_eq!(limit.grant(at(10)).map(|(id, want)| (id, want.calls)), Some((large, 2)));
+    assert_eq!(limit.grant(at(10)).map(|(id, request)| (id, request.calls)), Some((large, 2)));
 }
 
 #[test]
-fn a_client_that_is_not_known_any_more_has_no_share() {
+fn a_removed_client_has_no_share() {
     let account = |id| simulation::account(id, 3);
     let mut limit = budget(300);
     limit.set_known_clients(&[1, 2, 3].map(account), at(0));
@@ -185,16 +192,16 @@ fn a_client_that_is_not_known_any_more_has_no_share() {
 }
 
 #[test]
-fn a_long_throttle_refuses_all_but_one_wish_a_minute() {
+fn a_long_throttle_admits_one_probe_a_minute() {
     let mut limit = budget(10);
-    limit.throttled(at(181), at(0));
+    limit.record_throttle(at(181), at(0));
     let refusal = refused(&mut limit, 1, at(1));
     assert_eq!((refusal.retry_after, refusal.throttled), (at(59), true), "the next probe");
     assert_eq!(refused(&mut limit, 1, at(59)).retry_after, at(1));
-    assert_eq!(limit.request(want(3, CallPriority::Write), at(60)), CallAdmission::Granted(3));
-    let start = limit.start(at(60)).expect("it was let through");
+    assert_eq!(limit.request(request(3, CallPriority::Write), at(60)), CallAdmission::Granted(3));
+    let start = limit.start(at(60)).expect("the probe may start");
     refused(&mut limit, 1, at(61));
-    limit.answered(start, at(61));
+    limit.record_answer(start, at(61));
     assert_eq!((limit.throttle_left(at(61)), limit.room(at(61))), (None, 7));
 }
 
@@ -203,38 +210,42 @@ fn calls_of_others_with_the_same_token_count() {
     let mut limit = budget(10);
     let start = limit.start(at(0)).expect("open");
     spend(&mut limit, 2, at(0));
-    let told = RateLimitHeaders { count: Some(6), allowed: Some(100), reset: Some(at(7)) };
-    limit.corrected(start, told, at(0));
-    limit.corrected(start, told, at(0));
-    assert_eq!(limit.room(at(0)), 4, "told twice, counted once");
+    let headers = RateLimitHeaders { count: Some(6), allowed: Some(100), reset: Some(at(7)) };
+    limit.apply_headers(start, headers, at(0));
+    limit.apply_headers(start, headers, at(0));
+    assert_eq!(limit.room(at(0)), 4, "reported twice, counted once");
     assert_eq!((limit.room(at(6)), limit.room(at(7)), limit.room(at(10))), (4, 8, 10));
 }
 
 #[test]
-fn what_upstream_grants_lowers_the_limit_and_never_raises_it() {
+fn upstreams_limit_lowers_ours_and_never_raises_it() {
     let mut limit = budget(10);
     let start = limit.start(at(0)).expect("open");
     let mut room = |allowed| {
-        limit.corrected(start, RateLimitHeaders { allowed, ..RateLimitHeaders::default() }, at(0));
+        limit.apply_headers(
+            start,
+            RateLimitHeaders { allowed, ..RateLimitHeaders::default() },
+            at(0),
+        );
         limit.room(at(0))
     };
     assert_eq!([room(Some(4)), room(None), room(Some(0))], [4, 4, 4], "no header, no change");
     assert_eq!([room(Some(6)), room(Some(1000))], [6, 10]);
     let absurd =
         RateLimitHeaders { count: Some(u64::MAX), allowed: None, reset: Some(Duration::MAX) };
-    limit.corrected(start, absurd, at(0));
+    limit.apply_headers(start, absurd, at(0));
     assert_eq!((limit.room(at(0)), limit.room(at(20))), (0, 10));
 }
 
 #[test]
-fn a_limit_without_bound_costs_nothing() {
+fn an_unlimited_budget_grants_everything() {
     let settings =
         BudgetSettings::per_minute(u64::MAX, Duration::from_mins(1), PriorityCeilings::NONE);
     let mut limit = TokenBudget::new(settings);
     for step in 0..100_000 {
         let now = Duration::from_millis(step);
-        assert_eq!(limit.request(want(3, CallPriority::Read), now), CallAdmission::Granted(3));
-        limit.spent(BudgetAccount::SHARED, now);
-        limit.returned(BudgetAccount::SHARED, 2, MonoTime::ZERO);
+        assert_eq!(limit.request(request(3, CallPriority::Read), now), CallAdmission::Granted(3));
+        limit.finish_call(BudgetAccount::SHARED, now);
+        limit.return_calls(BudgetAccount::SHARED, 2, MonoTime::ZERO);
     }
 }

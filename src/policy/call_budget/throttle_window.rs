@@ -1,24 +1,24 @@
-//! What a 429 does: nobody calls for a while, then calls resume at an even pace.
+//! The effect of a 429: no calls until `Retry-After` has passed, then calls at an even pace.
 //!
-//! Upstream reports a daily limit in the same way, with a `Retry-After` of hours. To wait for that
-//! makes no sense, and to trust it would keep the service down after the limit was raised. So all
-//! requests are refused then, but for one a minute that finds out whether it is over.
+//! Upstream reports a daily limit in the same way, with a `Retry-After` of hours. Clients cannot wait
+//! that long, and the limit may be raised before. So all requests are refused at once, except one
+//! probe a minute that finds out whether the throttle is over.
 
 use std::time::Duration;
 
 use super::pace::CallPace;
 use crate::policy::MonoTime;
 
-/// A longer `Retry-After` is a limit of another kind; the official SDKs give up beyond it.
+/// A longer `Retry-After` means a limit of another kind. The official SDKs give up beyond it.
 pub const MAX_THROTTLE_WAIT: Duration = Duration::from_mins(3);
 /// Between the calls that find out whether a long throttle is over.
 pub const PROBE_INTERVAL: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug)]
 struct ProbeState {
-    /// When the next probe may go.
+    /// When the next probe may start.
     next: MonoTime,
-    /// Calls of the last one that have not started yet.
+    /// Calls of the last probe that have not started.
     calls: u32,
 }
 
@@ -26,28 +26,28 @@ struct ProbeState {
 #[derive(Clone, Debug)]
 pub(super) struct ThrottleWindow {
     window: Duration,
-    /// No call is granted before.
+    /// The end of the throttle: no call is granted before.
     until: MonoTime,
-    /// For one window after it.
+    /// Paces calls for one window after the end.
     pace: CallPace,
-    /// When the last 429 came.
+    /// When the last 429 arrived.
     since: MonoTime,
     probing: Option<ProbeState>,
 }
 
 impl ThrottleWindow {
-    /// No throttle. Grants will be paced for one `window` after each.
+    /// No throttle. After each one, calls are paced for one `window`.
     pub(super) fn new(window: Duration) -> Self {
         let pace = CallPace::default();
         Self { window, until: MonoTime::ZERO, pace, since: MonoTime::ZERO, probing: None }
     }
 
-    /// A 429 came, with a `Retry-After` of `wait`. It never shortens the one before.
+    /// Records a 429 with a `Retry-After` of `wait`. It never shortens an earlier throttle.
     pub(super) fn begin(&mut self, wait: Duration, now: MonoTime) {
         let is_over = now >= self.until;
         self.since = now;
         if let Some(probing) = &mut self.probing {
-            // The probe of this minute has failed; its other calls may not start.
+            // The probe has failed: its other calls may not start.
             probing.calls = 0;
         }
         if is_over {
@@ -65,12 +65,12 @@ impl ThrottleWindow {
         self.pace.hold(until, until + self.window);
     }
 
-    /// When the next probe may go, while all other requests are refused at once.
+    /// During a long throttle: when the next probe may start. All other requests are refused at once.
     pub(super) fn next_probe(&self, now: MonoTime) -> Option<MonoTime> {
         self.probing.filter(|_| now < self.until).map(|probing| probing.next)
     }
 
-    /// Lets one request a minute through while all others are refused.
+    /// Grants a probe of `calls` during a long throttle, if one is due.
     pub(super) fn probe(&mut self, calls: u32, now: MonoTime) -> bool {
         match &mut self.probing {
             Some(probing) if now >= probing.next => {
@@ -81,16 +81,16 @@ impl ThrottleWindow {
         }
     }
 
-    /// A call that was sent at `sent` was answered, and not with 429. If it was sent after the 429,
-    /// a long throttle is over.
-    pub(super) fn answered(&mut self, sent: MonoTime, now: MonoTime) {
+    /// Records an answer that is not a 429, to a call that started at `sent`. If that was after the
+    /// 429, a long throttle is over.
+    pub(super) fn record_answer(&mut self, sent: MonoTime, now: MonoTime) {
         if self.next_probe(now).is_some() && sent > self.since {
             self.probing = None;
             self.end_at(now);
         }
     }
 
-    /// Whether a granted call may leave; those granted before the 429 may not.
+    /// Whether a granted call may start. Calls granted before the 429 may not.
     pub(super) fn may_start(&mut self, now: MonoTime) -> bool {
         if now >= self.until {
             return true;
@@ -104,18 +104,17 @@ impl ThrottleWindow {
         }
     }
 
-    /// What is left of the time in which nobody calls.
+    /// The time until the throttle ends; `None` without one.
     pub(super) fn left(&self, now: MonoTime) -> Option<Duration> {
         self.until.checked_sub(now).filter(|left| !left.is_zero())
     }
 
-    /// When a call can be granted after `ahead` others that are `gap` apart, as far as the throttle
-    /// decides.
+    /// When the throttle allows a call after `ahead` others that are `gap` apart.
     pub(super) fn opens_after(&self, ahead: u64, gap: Duration, now: MonoTime) -> MonoTime {
         self.pace.opens_after(ahead, gap, now.max(self.until))
     }
 
-    /// Calls were granted.
+    /// Records granted calls.
     pub(super) fn granted(&mut self, calls: u32, gap: Duration, now: MonoTime) {
         self.pace.take(calls, gap, now);
     }
@@ -144,7 +143,7 @@ mod tests {
         assert_eq!(
             throttle.opens_after(0, GAP, 66 * SECOND),
             66 * SECOND,
-            "as if nothing had happened"
+            "one window later the pace has ended"
         );
     }
 
@@ -156,11 +155,11 @@ mod tests {
         assert_eq!(throttle.opens_after(0, GAP, 2 * SECOND), 31 * SECOND);
         throttle.begin(40 * SECOND, 3 * SECOND);
         assert_eq!(throttle.opens_after(0, GAP, 3 * SECOND), 43 * SECOND);
-        throttle.answered(4 * SECOND, 5 * SECOND);
+        throttle.record_answer(4 * SECOND, 5 * SECOND);
         assert_eq!(
             throttle.opens_after(0, GAP, 5 * SECOND),
             43 * SECOND,
-            "only a long one ends early"
+            "only a long throttle ends early"
         );
     }
 
@@ -175,11 +174,14 @@ mod tests {
         assert!(
             (0..3).all(|_| throttle.may_start(60 * SECOND)) && !throttle.may_start(60 * SECOND)
         );
-        throttle.answered(Duration::ZERO, 60 * SECOND);
-        assert!(throttle.next_probe(60 * SECOND).is_some(), "a straggler from before");
-        throttle.answered(60 * SECOND, 61 * SECOND);
+        throttle.record_answer(Duration::ZERO, 60 * SECOND);
+        assert!(
+            throttle.next_probe(60 * SECOND).is_some(),
+            "an answer to an earlier call proves nothing"
+        );
+        throttle.record_answer(60 * SECOND, 61 * SECOND);
         assert!(throttle.next_probe(61 * SECOND).is_none() && throttle.may_start(61 * SECOND));
         throttle.begin(180 * SECOND, 62 * SECOND);
-        assert!(throttle.next_probe(62 * SECOND).is_none(), "three minutes are waited for");
+        assert!(throttle.next_probe(62 * SECOND).is_none(), "clients can wait for three minutes");
     }
 }

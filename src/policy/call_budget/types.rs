@@ -1,94 +1,94 @@
-//! What is asked of the call budget, and what it answers.
+//! Requests to the call budget, its answers, and its settings.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::policy::MonoTime;
 
-/// Who goes first when calls are scarce, the most important first.
+/// The order in which requests are served when calls are scarce, the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CallPriority {
-    /// Further calls of writes that have begun.
+    /// Further calls of a write that has started.
     Committed,
-    /// All calls that a new write needs.
+    /// All calls of a new write.
     Write,
     /// A read.
     Read,
-    /// Second and further read-backs: the first to be dropped.
+    /// The second and later read-backs, which are dropped first.
     ReadBack,
 }
 
 impl CallPriority {
-    /// All of them, in order.
+    /// All priorities, in order.
     pub const ALL: [Self; 4] = [Self::Committed, Self::Write, Self::Read, Self::ReadBack];
 }
 
 /// The client that calls are charged to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetAccount {
-    /// Tells clients apart.
+    /// Identifies the client.
     pub id: u64,
-    /// Its weight among them.
+    /// Its weight among all clients.
     pub weight: NonZeroU32,
 }
 
 impl BudgetAccount {
-    /// The only account, where clients are not told apart.
+    /// The only account, where clients are not distinguished.
     pub const SHARED: Self = Self { id: 0, weight: NonZeroU32::MIN };
 }
 
-/// Calls that are wanted together, all or none.
+/// A request for calls, which are granted all or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallRequest {
-    /// How many. At least one is granted, and never more than the window holds.
+    /// How many calls. At least one is granted, and never more than the window holds.
     pub calls: u32,
-    /// How important they are.
+    /// How important the calls are.
     pub priority: CallPriority,
-    /// From this moment on they are of no use.
+    /// The calls are useless from this moment on.
     pub deadline: MonoTime,
     /// The client that pays.
     pub account: BudgetAccount,
 }
 
-/// Names a request that waits.
+/// Identifies a queued request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallRequestId(pub(super) u64);
 
 /// The answer to a [`CallRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallAdmission {
-    /// So many calls are granted.
+    /// This many calls are granted.
     Granted(u32),
-    /// The request waits, and is expected to be granted at this moment.
+    /// The request is queued. The budget expects to grant it at this moment.
     Queued(CallRequestId, MonoTime),
-    /// It cannot be granted in time.
+    /// The request cannot be granted before its deadline.
     Refused(CallRefusal),
 }
 
-/// Why there are no calls, and when to try again.
+/// Why a request is refused, and when to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallRefusal {
-    /// An estimate for this client, different for each of its refused requests.
+    /// Estimated for this client, and different for each of its refused requests.
     pub retry_after: Duration,
-    /// Whether upstream throttles; else the budget is spent.
+    /// Whether upstream throttles. Otherwise the budget is spent.
     pub throttled: bool,
 }
 
-/// Most of the window that a class and those below it may fill, in percent of the limit.
+/// How far each priority may fill the window, in percent of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PriorityCeilings {
-    /// Writes that have begun.
+    /// Writes that have started.
     pub committed: u8,
     /// New writes.
     pub writes: u8,
     /// Reads.
     pub reads: u8,
-    /// Second and further read-backs.
+    /// The second and later read-backs.
     pub read_backs: u8,
 }
 
 impl PriorityCeilings {
-    /// No class leaves room for another one.
+    /// Every priority may fill the window.
     pub const NONE: Self = Self { committed: 100, writes: 100, reads: 100, read_backs: 100 };
 
     pub(super) fn of(self, priority: CallPriority) -> u8 {
@@ -101,19 +101,19 @@ impl PriorityCeilings {
     }
 }
 
-/// Size of the budget.
+/// The size of a budget.
 #[derive(Clone, Copy, Debug)]
 pub struct BudgetSettings {
-    /// Calls in any window; at least 1.
+    /// Calls in any window, at least 1.
     pub limit: u64,
     /// Length of the window.
     pub window: Duration,
-    /// What each class may use of it.
+    /// How far each priority may fill the window.
     pub ceilings: PriorityCeilings,
 }
 
 impl BudgetSettings {
-    /// A budget of so many calls a minute, counted in windows of this length.
+    /// A budget of `calls` a minute, counted in windows of the length `window`.
     pub fn per_minute(calls: u64, window: Duration, ceilings: PriorityCeilings) -> Self {
         let minute = Duration::from_mins(1).as_nanos();
         let limit = u128::from(calls).saturating_mul(window.as_nanos()) / minute;

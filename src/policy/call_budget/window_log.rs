@@ -1,30 +1,32 @@
-//! The sliding-window log: calls that occupy the window, in the order in which they leave it.
+//! The sliding-window log: calls in the window, in the order in which they leave it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::policy::MonoTime;
 
-/// Up to so many calls a window each has a time stamp of its own (some 240 KB at most).
+/// Up to this many calls a window, each call has its own time stamp (240 KB at most).
 const MAX_EXACT: u64 = 10_000;
-/// Sub-windows in which more than that are counted.
+/// Larger budgets are counted in this many sub-windows.
 const SUB_WINDOWS: u32 = 1000;
 
-/// Entries that stay for one window each. A large budget is counted in sub-windows: an entry then
-/// leaves one window after the end of its sub-window, so later than it might and never earlier.
+/// Calls that each stay for one window. With sub-windows, a call leaves one window after the end of
+/// its sub-window: it may leave late, and never early.
 #[derive(Clone, Debug)]
 pub(super) struct SlidingWindowLog {
     window: Duration,
-    /// Length of a sub-window; zero for exact time stamps.
+    /// Length of a sub-window. Zero means exact time stamps.
     quantum: Duration,
-    /// When entries leave, and how many entries there have ever been up to and including them.
+    /// When a group of calls leaves, and the running total of calls up to and including it.
     entries: VecDeque<(MonoTime, u64)>,
+    /// Running total of all calls.
     recorded: u64,
+    /// How many of them have left.
     gone: u64,
 }
 
 impl SlidingWindowLog {
-    /// An empty log for at most `limit` entries a window.
+    /// An empty log for at most `limit` calls a window.
     pub(super) fn new(window: Duration, limit: u64) -> Self {
         let exact = limit <= MAX_EXACT;
         let quantum = if exact { Duration::ZERO } else { window / SUB_WINDOWS };
@@ -36,7 +38,7 @@ impl SlidingWindowLog {
         self.recorded += calls;
         let leaves = self.end_of_sub_window(at).saturating_add(self.window);
         match self.entries.back_mut() {
-            // Never before an older one, should two threads have read the clock in another order.
+            // Keep the order if two threads read the clock in a different order.
             Some(last) if last.0 >= leaves => last.1 = self.recorded,
             _ => self.entries.push_back((leaves, self.recorded)),
         }
@@ -51,7 +53,7 @@ impl SlidingWindowLog {
         u64::try_from(end).map_or(Duration::MAX, Duration::from_nanos)
     }
 
-    /// Drops what has left by `now`.
+    /// Drops the calls that have left by `now`.
     pub(super) fn expire(&mut self, now: MonoTime) {
         while let Some(&(leaves, up_to)) = self.entries.front()
             && leaves <= now
@@ -61,29 +63,29 @@ impl SlidingWindowLog {
         }
     }
 
-    /// How many entries there are.
+    /// How many calls are in the window.
     pub(super) fn len(&self) -> u64 {
         self.recorded - self.gone
     }
 
-    /// How many entries have left so far.
+    /// How many calls have left so far.
     pub(super) fn gone(&self) -> u64 {
         self.gone
     }
 
-    /// How many entries there have been since `gone` of them had left.
+    /// How many calls were in the window when `gone` calls had left, or came later.
     pub(super) fn since(&self, gone: u64) -> u64 {
         self.recorded.saturating_sub(gone)
     }
 
-    /// When the entry leaves that is number `rank` from now, counted from 1.
+    /// When the call number `rank` leaves, counted from 1.
     pub(super) fn nth(&self, rank: u64) -> Option<MonoTime> {
         let wanted = self.gone.checked_add(rank)?;
         let index = self.entries.partition_point(|(_, up_to)| *up_to < wanted);
         self.entries.get(index).map(|(leaves, _)| *leaves)
     }
 
-    /// How many of the entries have left at `then`.
+    /// How many calls will have left at `then`.
     pub(super) fn leaving_by(&self, then: MonoTime) -> u64 {
         let index = self.entries.partition_point(|(leaves, _)| *leaves <= then);
         match index.checked_sub(1).and_then(|last| self.entries.get(last)) {

@@ -1,11 +1,11 @@
-//! What a text may stand for: its escapes undone, its letters made small.
+//! Normalises a text for comparison: decodes escapes, and folds the case.
 
 use std::borrow::Cow;
 
-/// How often a text may have been escaped: as JSON in a URL in HTML, say.
+/// How many layers of escapes are decoded, for example JSON in a URL in HTML.
 const MAX_DEPTH: usize = 4;
 
-/// The text as it stands, and with its escapes undone, once and again.
+/// The text itself, and the results of decoding its escapes again and again.
 pub fn readings(text: &str) -> Vec<Cow<'_, str>> {
     let mut readings = vec![Cow::Borrowed(text)];
     for _ in 0..MAX_DEPTH {
@@ -19,18 +19,18 @@ pub fn readings(text: &str) -> Vec<Cow<'_, str>> {
     readings
 }
 
-/// In small letters.
+/// The text in lower case.
 pub fn folded(text: &str) -> String {
-    // There and back, so that what two small letters stand for is one: `ß` and `SS`.
+    // Upper case first, so that `ß` and `SS` become equal.
     text.to_uppercase().to_lowercase()
 }
 
-/// Letters and digits alone.
+/// Only the letters and digits of a text.
 pub fn bare(text: &str) -> String {
     text.chars().filter(|character| character.is_alphanumeric()).collect()
 }
 
-/// One layer of escapes undone, of whichever kind. What is none stays.
+/// Decodes one layer of escapes of any kind. Everything else stays.
 fn unescaped(text: &str) -> String {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -54,20 +54,20 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&plain).into_owned()
 }
 
-/// What an escape stands for.
+/// The meaning of an escape.
 enum EscapePiece {
     /// One byte of UTF-8.
     Byte(u8),
     Character(char),
 }
 
-/// Of a URL: `%C3`.
+/// Decodes an escape of a URL: `%C3`.
 fn percent(text: &str) -> Option<(EscapePiece, usize)> {
     let byte = u8::from_str_radix(text.get(1..3)?, 16).ok()?;
     Some((EscapePiece::Byte(byte), 3))
 }
 
-/// Of HTML: `&amp;`, `&#252;`, `&#xFC;`.
+/// Decodes an escape of HTML: `&amp;`, `&#252;`, `&#xFC;`.
 fn entity(text: &str) -> Option<(EscapePiece, usize)> {
     let end = text.bytes().take(12).position(|byte| byte == b';')?;
     let name = &text[1..end];
@@ -90,7 +90,7 @@ fn entity(text: &str) -> Option<(EscapePiece, usize)> {
     Some((EscapePiece::Character(character), end + 1))
 }
 
-/// Of JSON and of programs: `\n`, `\"`, `\u00fc`, `\u{fc}`, `\xfc`.
+/// Decodes an escape of JSON and source code: `\n`, `\"`, `\u00fc`, `\u{fc}`, `\xfc`.
 fn backslash(text: &str) -> Option<(EscapePiece, usize)> {
     let character = match text.as_bytes().get(1)? {
         b'n' => '\n',
@@ -112,7 +112,7 @@ fn hex(digits: &str) -> Option<char> {
     char::from_u32(u32::from_str_radix(digits, 16).ok()?)
 }
 
-/// `\u00fc`, or two of them that are one character.
+/// Decodes `\u00fc`, or two such escapes that form one character.
 fn code_units(text: &str) -> Option<(EscapePiece, usize)> {
     let unit = |at: usize| {
         let escape = text.get(at..at + 6)?.strip_prefix("\\u")?;
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_usual_escape_is_undone() {
+    fn every_usual_escape_is_decoded() {
         for escaped in [
             "Jürgen <&> \"x\"",
             "J%C3%BCrgen+%3c%26%3E+%22x%22",
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_escape_stays() {
+    fn text_without_escapes_stays() {
         for text in ["100% sure", "a & b", "%zz", "&nothing;", "\\q", "\\u12", "&#xffffffff;", "%é"]
         {
             assert_eq!(unescaped(text), text);
