@@ -87,7 +87,7 @@ const WHOLE_CHARACTERS: &str = "Shorten texts between characters, never inside o
 
 /// What to do about another encoding.
 const ENCODING: &str =
-    "Convert the text to UTF-8 before it is sent; a charset in the Content-Type changes nothing.";
+    "Send the text in UTF-8, uncompressed; a charset in the Content-Type changes nothing.";
 
 /// What to do about values that are no strings.
 const STRINGS: &str = "Send every value as a string, numbers and booleans in quotes; \"\" clears a key, and in a PATCH null does too.";

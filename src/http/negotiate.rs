@@ -85,7 +85,8 @@ pub(super) fn declared(
     let refused = |detail: &str| Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
     let encodings = headers.get_all(CONTENT_ENCODING);
     if encodings.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return refused("the body has a Content-Encoding; only `identity` is read");
+        return refused("the body has a Content-Encoding; only `identity` is read")
+            .map_err(|problem| problem.with_hint(UNCOMPRESSED));
     }
     let mut given = headers.get_all(CONTENT_TYPE).iter();
     let (Some(given), None) = (given.next(), given.next()) else {
@@ -99,10 +100,18 @@ pub(super) fn declared(
     if let Some(charset) = parts.find_map(other_charset) {
         let charset: String =
             charset.chars().take(MAX_CHARSET).flat_map(char::escape_debug).collect();
-        return refused(&format!("the charset of the body is `{charset}`; send it as UTF-8"));
+        return refused(&format!("the charset of the body is `{charset}`; send it as UTF-8"))
+            .map_err(|problem| problem.with_hint(IN_UTF8));
     }
     Ok(known)
 }
+
+/// What to do about a compressed body.
+const UNCOMPRESSED: &str = "Send the body uncompressed, without a Content-Encoding.";
+
+/// What to do about another charset.
+const IN_UTF8: &str =
+    "Send the body in UTF-8, and leave out the charset or name utf-8 in the Content-Type.";
 
 /// Longest charset that is repeated.
 const MAX_CHARSET: usize = 40;
