@@ -73,7 +73,7 @@ pub enum Error {
         first_needs_naming: bool,
     },
     /// Upstream answered 404 to the PATCH of a participant that a read had shown.
-    #[error("participant `{participant}` may have left the conversation: Genesys Cloud does not know it{}", upstream_words(.code.as_deref(), .message.as_deref()))]
+    #[error("participant `{participant}` may have left the conversation: Genesys Cloud answered 404{}", upstream_words(.code.as_deref(), .message.as_deref()))]
     ParticipantLeft {
         /// The participant that was written to.
         participant: ParticipantId,
@@ -260,6 +260,9 @@ impl Error {
             ),
             Self::AttributesTooLarge(size) if size.emptied().0 > 0 => Some(
                 "Shorten the values listed in `largest`, or store a reference instead. Keys that were cleared cannot be freed: Genesys Cloud keeps their names.",
+            ),
+            Self::ParticipantLeft { .. } => Some(
+                "Read the conversation to see who takes part, then write to one who is still there.",
             ),
             Self::ParticipantNotFound { first_needs_naming: true, .. } => Some(
                 "Name the participant: ?participant=first, one of the purposes that are there, or a UUID.",
