@@ -263,6 +263,9 @@ impl Error {
             Self::AttributesTooLarge(size) if size.emptied().0 > 0 => Some(
                 "Shorten the values listed in `largest`, or store a reference instead. Keys that were cleared cannot be freed: Genesys Cloud keeps their names.",
             ),
+            Self::ParticipantLeft { .. } => Some(
+                "Read the conversation to see who takes part, then write to a participant who is still there.",
+            ),
             Self::ParticipantNotFound { first_needs_naming: true, .. } => {
                 Some("Name the participant: ?participant=first, one of the `purposes`, or a UUID.")
             }

@@ -126,7 +126,8 @@ pub(super) fn likely_variable(name: &str) -> Option<String> {
         return Some("RUST_LOG".to_owned());
     }
     if let Some(rest) = compact.strip_prefix("GATEWAY") {
-        return found(rest, &of_gateway());
+        let of_section = || found(rest.strip_prefix("GENESYS")?, &of_genesys());
+        return found(rest, &of_gateway()).or_else(of_section);
     }
     if let Some(rest) = BRANDS.iter().find_map(|brand| compact.strip_prefix(brand)) {
         return found(rest, &of_genesys());

@@ -118,10 +118,10 @@ impl fmt::Display for SizeExcess {
         }
         let (count, bytes) = self.emptied();
         if count > 0 {
-            let keys = if count == 1 { "key" } else { "keys" };
+            let keys = if count == 1 { "key takes" } else { "keys take" };
             write!(
                 f,
-                "; {count} emptied {keys} take {bytes} bytes: Genesys Cloud keeps the name of a \
+                "; {count} emptied {keys} {bytes} bytes: Genesys Cloud keeps the name of a \
                  cleared key"
             )?;
         }
@@ -236,6 +236,9 @@ mod tests {
         assert_eq!(named, ["b"]);
         let text = excess.to_string();
         assert!(text.contains("2 emptied keys take 39 bytes"), "{text}");
+        let one =
+            AttributeLimits { total_bytes: 10 }.excess(&map(&[("b", "1"), ("gone", "")]), false);
+        assert!(one.to_string().contains("1 emptied key takes 9 bytes"), "{one}");
     }
 
     #[test]

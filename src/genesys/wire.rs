@@ -206,8 +206,9 @@ fn show_damage(participant: &mut Participant, marked: &MarkedJson) {
     let name = participant.name.as_ref();
     participant.name = name.map(|name| PersonName::new(&marked.shown(name.expose())));
     let entry = |(key, value): (&AttributeKey, &AttributeValue)| {
-        let (key, text) = (AttributeKey::existing(&marked.shown(key.as_str())), value.expose());
-        if !marked.marks(text) {
+        let (name, text) = (key.as_str(), value.expose());
+        let key = AttributeKey::existing(&marked.shown(name));
+        if !marked.marks(name) && !marked.marks(text) {
             return (key, value.clone());
         }
         (key, AttributeValue::damaged(&marked.shown(text), &marked.literal(text)))

@@ -88,7 +88,7 @@ const WHOLE_CHARACTERS: &str = "Cut texts between characters, never inside one; 
 
 /// Hint for a body in another encoding.
 const ENCODING: &str =
-    "Convert the text to UTF-8 before you send it; the charset in Content-Type has no effect.";
+    "Send the text in UTF-8, uncompressed; the charset in Content-Type has no effect.";
 
 /// Hint for values that are not strings.
 const STRINGS: &str = "Send every value as a string, numbers and booleans in quotes; \"\" clears a key, and so does null in a PATCH.";

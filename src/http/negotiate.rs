@@ -88,7 +88,8 @@ pub(super) fn declared(
     let refused = |detail: &str| Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
     let encodings = headers.get_all(CONTENT_ENCODING);
     if encodings.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return refused("the body has a Content-Encoding; only `identity` is supported");
+        return refused("the body has a Content-Encoding; only `identity` is supported")
+            .map_err(|problem| problem.with_hint(UNCOMPRESSED));
     }
     let mut given = headers.get_all(CONTENT_TYPE).iter();
     let (Some(given), None) = (given.next(), given.next()) else {
@@ -102,10 +103,18 @@ pub(super) fn declared(
     if let Some(charset) = parts.find_map(other_charset) {
         let charset: String =
             charset.chars().take(MAX_CHARSET_CHARS).flat_map(char::escape_debug).collect();
-        return refused(&format!("the charset of the body is `{charset}`; send it as UTF-8"));
+        return refused(&format!("the charset of the body is `{charset}`; send it as UTF-8"))
+            .map_err(|problem| problem.with_hint(IN_UTF8));
     }
     Ok(known)
 }
+
+/// Hint for a compressed body.
+const UNCOMPRESSED: &str = "Send the body uncompressed, without a Content-Encoding.";
+
+/// Hint for another charset.
+const IN_UTF8: &str =
+    "Send the body in UTF-8, and leave out the charset or name utf-8 in the Content-Type.";
 
 /// Characters of an unknown charset that the error repeats.
 const MAX_CHARSET_CHARS: usize = 40;

@@ -192,8 +192,8 @@ fn damage_of<'a>(keys: impl IntoIterator<Item = &'a AttributeKey>) -> String {
         more => format!(" and {more} more"),
     };
     format!(
-        "Genesys Cloud holds half of a surrogate pair, which is no Unicode character, in {}{more}. \
-         Responses show it as U+FFFD. Write the value again to repair it",
+        "Genesys Cloud holds half of a surrogate pair, which is no Unicode character, in {}{more}; it is \
+         shown as U+FFFD. A new write repairs a value; the name of a key stays as it is",
         named.join(", ")
     )
 }

@@ -38,7 +38,9 @@ pub struct CheckFailure {
 
 impl fmt::Display for CheckFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {}", self.error, self.hint)
+        // Messages of Genesys Cloud mostly end with a full stop of their own.
+        let error = self.error.to_string();
+        write!(f, "{}. {}", error.trim_end_matches('.'), self.hint)
     }
 }
 
@@ -108,4 +110,18 @@ fn failure(error: Error, host: &str) -> CheckFailure {
         _ => format!("Check genesys.route and genesys.api_url; the call went to {host}"),
     };
     CheckFailure { error, hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_ends_with_a_full_stop_gets_no_second_one() {
+        for message in ["no such thing.", "no such thing"] {
+            let error = Error::UpstreamAuthFailed(message.to_owned());
+            let shown = failure(error, "https://api.example").to_string();
+            assert!(shown.contains("no such thing. Check the client id"), "{shown}");
+        }
+    }
 }

@@ -164,6 +164,11 @@ async fn a_byte_order_mark_is_skipped_and_other_encodings_are_named() {
     let answer = app.ask(("PUT", &path), &kind, wide).await;
     answer.assert_problem(415, "unsupported-media-type", "notApplied");
     assert!(text(&answer, "/detail").contains("`utf-16`"), "{}", answer.text);
+    assert!(text(&answer, "/hint").contains("in UTF-8"), "{}", answer.text);
+    let packed = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    let answer = app.ask(("PUT", &path), &packed, GOOD).await;
+    answer.assert_problem(415, "unsupported-media-type", "notApplied");
+    assert!(text(&answer, "/hint").contains("uncompressed"), "{}", answer.text);
     let latin = b"{\"attributes\":{\"tier\":\"M\xfcller\"}}".as_slice();
     let answer = app.put(&path, &[], latin).await;
     assert!(text(&answer, "/detail").contains("Windows-1252"), "{}", answer.text);

@@ -127,6 +127,8 @@ async fn a_404_to_the_patch_names_the_participant() {
     answer.assert_problem(404, "participant-not-found", "notApplied");
     let detail = answer.at("/detail").to_string();
     assert!(detail.contains(CUSTOMER) && detail.contains("may have left"), "{detail}");
+    let hint = answer.at("/hint").to_string();
+    assert!(!hint.contains("`purposes`"), "the answer has none: {hint}");
     assert_eq!(answer.at("/upstream/status"), 404, "{}", answer.text);
     assert_eq!(answer.at("/upstream/code"), "not.found", "{}", answer.text);
 }

@@ -166,6 +166,7 @@ fn unknown_variables_are_named_with_the_likely_setting() {
         ("GATEWAY__", "", ""),
         ("GATEWAY__SERVER__BIND__X", "server.bind.x", "GATEWAY__SERVER__BIND"),
         ("GATEWAY__A[999999999999]", "a[999999999999]", ""),
+        ("GATEWAY__GENESYS__REGION", "genesys.region", "GENESYS_ENVIRONMENT"),
         ("GATEWAY__GENESYS__CLIENT_SECRT", "genesys.client_secrt", GENESYS_SECRET),
     ] {
         let expected = format!("{} (from environment {variable})", unknown(key, likely));

@@ -136,7 +136,7 @@ fn unpaired_surrogates_and_invalid_bytes_round_trip() {
     assert_eq!((value("pair"), value("raw")), (Some("\u{1f600}"), Some("M\u{fffd}ller")));
     assert_eq!((value("k\u{fffd}"), value("other")), (Some("y"), Some("z")));
     let damaged: Vec<_> = one.attributes.damaged_keys().map(AttributeKey::as_str).collect();
-    assert_eq!(damaged, ["cut", "raw"]);
+    assert_eq!(damaged, ["cut", "k\u{fffd}", "raw"]);
     assert_ne!(one.attributes.get("cut"), Some(&AttributeValue::new("a\u{fffd}\"")));
     // A PATCH of the whole map repeats the value as upstream holds it.
     let sent = String::from_utf8(patch_body(&one.attributes, ClearMode::Null)).expect("UTF-8");

@@ -25,7 +25,8 @@ const SIGNATURES: [(&[u8], &str); 9] = [
 /// A sentence that names the likely encoding and quotes nothing from the body.
 pub(super) fn utf8(body: &[u8]) -> Result<&str, String> {
     if let Some(cause) = other_encoding(body) {
-        return Err(format!("the body is {cause}; send it as UTF-8"));
+        let instead = if cause.starts_with("compressed") { "uncompressed" } else { "as UTF-8" };
+        return Err(format!("the body is {cause}; send it {instead}"));
     }
     let text = std::str::from_utf8(body).map_err(|error| {
         format!(
@@ -96,7 +97,7 @@ mod tests {
         let wider: Vec<u8> = JSON.chars().flat_map(|one| u32::from(one).to_be_bytes()).collect();
         assert_eq!(utf8(&wider), Err("the body is in UTF-32; send it as UTF-8".to_owned()));
         let error = utf8(b"\x1f\x8b\x08\x00").expect_err("gzip");
-        assert_eq!(error, "the body is compressed with gzip; send it as UTF-8");
+        assert_eq!(error, "the body is compressed with gzip; send it uncompressed");
         let error = utf8(b"{\"attributes\":{\"a\":\"\xe9\"}}").expect_err("Latin-1");
         assert!(error.contains("from byte 20 on") && error.contains("Windows-1252"), "{error}");
     }
