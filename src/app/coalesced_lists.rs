@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::coalesced_reads::DEADLINE_MARGIN;
 use crate::domain::{ConversationFilter, ListPage};
 use crate::error::Error;
-use crate::ports::{ConversationsPort, RequestContext, UpstreamQuery};
+use crate::ports::{ContextParts, ConversationsPort, RequestContext, UpstreamQuery};
 use crate::shutdown::ShutdownSignal;
 
 /// What is looked for: the page with this number.
@@ -106,8 +106,11 @@ impl ListCoalescer {
             return (query.deadline, query.told.subscribe());
         }
         let (told, waits) = watch::channel(None);
-        let spent = RequestContext::traced(context.deadline(), context.span().cloned())
-            .with_client(Arc::clone(context.client()));
+        let spent = RequestContext::from_parts(ContextParts {
+            span: context.span().cloned(),
+            client: Arc::clone(context.client()),
+            ..ContextParts::new(context.deadline())
+        });
         let query = InFlightQuery { deadline: context.deadline(), spent, told };
         here.push(query.clone());
         drop(in_flight);

@@ -9,11 +9,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{BoxFuture, RequestContext};
+use super::BoxFuture;
 use crate::domain::{
     AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, ParticipantId, Patch,
 };
-use crate::error::{Effect, Error, ErrorCode};
+use crate::error::{Effect, ErrorCode};
 
 /// Keys of one request that are recorded; more than fit into a participant's attributes.
 const MAX_KEYS: usize = 2000;
@@ -182,25 +182,25 @@ pub struct WriteFindings {
 
 /// What is known so far of one write request.
 pub struct AuditEntry {
-    audit: Arc<dyn AuditPort>,
+    pub(super) audit: Arc<dyn AuditPort>,
     origin: RequestOrigin,
     state: Mutex<AuditEntryState>,
 }
 
 #[derive(Default)]
-struct AuditEntryState {
-    conversation: Option<ConversationId>,
+pub(super) struct AuditEntryState {
+    pub(super) conversation: Option<ConversationId>,
     selector: Option<String>,
-    dry_run: bool,
-    keys: Vec<KeyRecord>,
+    pub(super) dry_run: bool,
+    pub(super) keys: Vec<KeyRecord>,
     keys_left_out: usize,
-    participant: Option<(ParticipantId, String)>,
+    pub(super) participant: Option<(ParticipantId, String)>,
     /// A use case works on it.
-    taken: bool,
+    pub(super) taken: bool,
     /// The effect and the code that the use case ended with.
-    found: Option<(Effect, Option<ErrorCode>)>,
+    pub(super) found: Option<(Effect, Option<ErrorCode>)>,
     /// The status that stands for the client's hang-up.
-    hung_up: Option<u16>,
+    pub(super) hung_up: Option<u16>,
 }
 
 impl fmt::Debug for AuditEntry {
@@ -297,7 +297,7 @@ impl AuditEntry {
         ValueFingerprint::Of(self.audit.fingerprint(on, key, value))
     }
 
-    fn old(
+    pub(super) fn old(
         &self,
         on: ConversationId,
         key: &AttributeKey,
@@ -312,7 +312,7 @@ impl AuditEntry {
             .map_or(ValueFingerprint::Absent, |value| self.fingerprint(on, key, value))
     }
 
-    fn outcome(&self, state: &AuditEntryState, ending: ResponseSummary) -> AuditRecord {
+    pub(super) fn outcome(&self, state: &AuditEntryState, ending: ResponseSummary) -> AuditRecord {
         let mut record = self.record(state, RecordKind::Outcome);
         // What no use case has seen was not sent.
         let untold = if state.taken { KeyResult::Unknown } else { KeyResult::NotSent };
@@ -323,7 +323,7 @@ impl AuditEntry {
         record
     }
 
-    fn record(&self, state: &AuditEntryState, stage: RecordKind) -> AuditRecord {
+    pub(super) fn record(&self, state: &AuditEntryState, stage: RecordKind) -> AuditRecord {
         AuditRecord {
             stage,
             origin: self.origin.clone(),
@@ -337,96 +337,7 @@ impl AuditEntry {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, AuditEntryState> {
+    pub(super) fn state(&self) -> MutexGuard<'_, AuditEntryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The dossier in the hands of a use case. Dropped without a finding, as by a panic, it tells that
-/// nothing is known.
-#[derive(Debug)]
-pub struct AuditScope {
-    context: RequestContext,
-    settled: bool,
-}
-
-impl RequestContext {
-    /// Takes the dossier of this request over, if it has one.
-    pub fn take_audit_scope(&self) -> Option<AuditScope> {
-        self.audit_entry()?.state().taken = true;
-        Some(AuditScope { context: self.clone(), settled: false })
-    }
-}
-
-impl AuditScope {
-    /// Records what is about to be done, where a write may not be sent without.
-    ///
-    /// # Errors
-    /// If that cannot be written, or not before the deadline.
-    pub async fn intend(&self) -> Result<(), Error> {
-        let Some(audit_entry) = self.context.audit_entry() else { return Ok(()) };
-        let record = {
-            let state = audit_entry.state();
-            if state.dry_run || !audit_entry.audit.blocks() {
-                return Ok(());
-            }
-            audit_entry.record(&state, RecordKind::Intent)
-        };
-        let recorded = audit_entry.audit.record(record);
-        match tokio::time::timeout_at(self.context.deadline(), recorded).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(AuditWriteError)) | Err(_) => Err(Error::AuditUnavailable),
-        }
-    }
-
-    /// Hands the dossier back, with what became of the write.
-    pub fn complete(mut self, findings: WriteFindings) {
-        self.hand_back(findings);
-    }
-
-    fn hand_back(&mut self, findings: WriteFindings) {
-        self.settled = true;
-        let Some(audit_entry) = self.context.audit_entry() else { return };
-        let mut state = audit_entry.state();
-        state.found = Some((findings.effect, findings.code));
-        let AuditEntryState { keys, conversation, .. } = &mut *state;
-        if let (Some(state_before), Some(conversation)) = (&findings.state_before, *conversation) {
-            for key in keys.iter_mut() {
-                key.old = audit_entry.old(conversation, &key.key, state_before);
-            }
-        }
-        for (key, end) in keys.iter_mut().zip(findings.ends) {
-            key.end = Some(end);
-        }
-        state.participant = findings.target;
-        if let Some(status) = state.hung_up {
-            let ending = ResponseSummary {
-                status,
-                code: findings.code,
-                effect: findings.effect,
-                correlation_id: self.context.correlation_id(),
-                upstream_calls: self.context.calls(),
-            };
-            let record = audit_entry.outcome(&state, ending);
-            drop(state);
-            drop(audit_entry.audit.record(record));
-        }
-    }
-}
-
-impl Drop for AuditScope {
-    fn drop(&mut self) {
-        if self.settled {
-            return;
-        }
-        let keys =
-            self.context.audit_entry().map_or(0, |audit_entry| audit_entry.state().keys.len());
-        self.hand_back(WriteFindings {
-            effect: Effect::Unknown,
-            code: Some(ErrorCode::Internal),
-            target: None,
-            state_before: None,
-            ends: vec![KeyResult::Unknown; keys],
-        });
     }
 }

@@ -4,9 +4,15 @@
 //! upstream. Where spans are exported, those of the gateway stand between the two.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use super::attempt_log::UpstreamAttempt;
+use tokio::time::Instant;
+
+use super::metrics::{AttemptOutcome, PlatformOperation};
+
+/// Correlation ids are UUIDs; longer ones are cut, since they go into logs and answers.
+pub(super) const MAX_CORRELATION_ID_BYTES: usize = 64;
 
 /// The bit of the flags that says that whoever began the trace keeps it.
 const SAMPLED: u8 = 1;
@@ -159,6 +165,60 @@ impl TraceSpan {
     }
 }
 
+/// One exchange with upstream. Shared by all requests that it was made for.
+#[derive(Debug)]
+pub struct UpstreamAttempt {
+    /// What it was.
+    pub operation: PlatformOperation,
+    /// When it left.
+    pub start: Instant,
+    /// Its place in the trace of the request that it was begun for.
+    span: Option<TraceSpan>,
+    end: OnceLock<AttemptEnd>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub struct AttemptEnd {
+    /// How long it took.
+    pub took: Duration,
+    /// What came back.
+    pub answer: AttemptOutcome,
+    /// Genesys' correlation id.
+    pub correlation_id: Option<String>,
+}
+
+impl UpstreamAttempt {
+    /// An attempt that leaves now.
+    pub(super) fn begin(operation: PlatformOperation, span: Option<TraceSpan>) -> Self {
+        Self { operation, start: Instant::now(), span, end: OnceLock::new() }
+    }
+
+    /// It has ended; the first word counts.
+    pub fn end(&self, answer: AttemptOutcome, correlation_id: Option<&str>) {
+        let correlation_id =
+            correlation_id.map(|id| id.chars().take(MAX_CORRELATION_ID_BYTES).collect());
+        let end = AttemptEnd { took: self.start.elapsed(), answer, correlation_id };
+        // A second word about one attempt would be a defect, and not worth failing for.
+        if self.end.set(end).is_err() {
+            return;
+        }
+        if let Some((span, spans)) = self.span().and_then(|span| Some((span, span.spans()?))) {
+            spans.attempt(span, self);
+        }
+    }
+
+    /// Its place in the trace of the request that it was begun for, if there is one.
+    pub fn span(&self) -> Option<&TraceSpan> {
+        self.span.as_ref()
+    }
+
+    /// How it ended; `None` while it is under way.
+    pub fn ended(&self) -> Option<&AttemptEnd> {
+        self.end.get()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,5 +299,16 @@ mod tests {
     fn what_is_only_passed_on_has_no_steps_of_its_own() {
         let context = TraceContext::read(TRACE).expect("valid");
         assert_eq!(TraceSpan::passed_on(context).step().context(), context);
+    }
+
+    #[test]
+    fn an_attempt_is_under_way_until_it_has_ended_once() {
+        let attempt = UpstreamAttempt::begin(PlatformOperation::Patch, None);
+        assert!(attempt.ended().is_none());
+        attempt.end(AttemptOutcome::Status(202), Some(&"x".repeat(100)));
+        attempt.end(AttemptOutcome::Timeout, None);
+        let end = attempt.ended().expect("ended");
+        assert_eq!(end.answer, AttemptOutcome::Status(202));
+        assert_eq!(end.correlation_id.as_ref().map(String::len), Some(64));
     }
 }

@@ -12,8 +12,8 @@ use super::{
 use crate::domain::Client;
 use crate::error::Error;
 use crate::ports::{
-    BudgetAccount, CallPermit, PriorityClass, RequestContext, RequestPhase, ReservationRequest,
-    TraceSpan,
+    BudgetAccount, CallPermit, ContextParts, PriorityClass, RequestContext, RequestPhase,
+    ReservationRequest, TraceSpan,
 };
 
 /// Works on the turn of a participant.
@@ -220,9 +220,14 @@ fn cycle_of(queued_writes: &[QueuedWrite]) -> RequestContext {
     let client = queued_writes.first().map_or_else(Client::anonymous, |queued_write| {
         Arc::clone(queued_write.submission.context.client())
     });
-    let context = RequestContext::traced(latest, span).with_attempt_log(recorded);
-    let context = context.with_client(client);
-    context.starting_by(deadlines().min().unwrap_or(now))
+    RequestContext::from_parts(ContextParts {
+        deadline: latest,
+        start_by: Some(deadlines().min().unwrap_or(now)),
+        client,
+        span,
+        has_attempt_log: recorded,
+        audit_entry: None,
+    })
 }
 
 /// Ends the turn when its task ends, however it does: whoever waits gets a new one.

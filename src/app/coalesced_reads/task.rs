@@ -11,8 +11,8 @@ use crate::app::budget_accounts;
 use crate::domain::Client;
 use crate::error::Error;
 use crate::ports::{
-    BudgetAccount, CallPermit, CallPermits, PriorityClass, RequestContext, RequestPhase,
-    ReservationRequest, TraceSpan, UpstreamRead,
+    BudgetAccount, CallPermit, CallPermits, ContextParts, PriorityClass, RequestContext,
+    RequestPhase, ReservationRequest, TraceSpan, UpstreamRead,
 };
 
 /// A read that takes longer than this does not hold up the next one.
@@ -338,10 +338,14 @@ impl ReadCoalescer {
             permit,
             class: if of_a_write { PriorityClass::Committed } else { job.class },
         };
-        let context =
-            RequestContext::traced(deadline, job.span.take()).with_attempt_log(job.recorded);
-        let context = context.with_client(job.client.clone().unwrap_or_else(Client::anonymous));
-        let context = context.starting_by(job.start_by.unwrap_or(deadline));
+        let context = RequestContext::from_parts(ContextParts {
+            deadline,
+            start_by: job.start_by,
+            client: job.client.clone().unwrap_or_else(Client::anonymous),
+            span: job.span.take(),
+            has_attempt_log: job.recorded,
+            audit_entry: None,
+        });
         target.sent.push(job);
         Some((call, context, sent))
     }
