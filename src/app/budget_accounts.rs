@@ -1,8 +1,36 @@
 //! Who pays for what several clients share: whoever gets the calls first.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use crate::error::Error;
 use crate::policy::{self, SlotsExhausted};
-use crate::ports::{BudgetAccount, CallBudget, Reservation, ReservationRequest};
+use crate::ports::{
+    BudgetAccount, CallBudget, CallPermit, CallPermits, Reservation, ReservationRequest,
+};
+
+/// Rights to further calls, shared by those who booked them together.
+#[derive(Clone, Debug, Default)]
+pub struct ReservedCalls(Option<Arc<Mutex<CallPermits>>>);
+
+impl ReservedCalls {
+    /// Shares these; none at all is free of charge.
+    pub fn new(permits: CallPermits) -> Self {
+        Self((permits.calls() > 0).then(|| Arc::new(Mutex::new(permits))))
+    }
+
+    /// Whether there is one left.
+    pub fn is_paid(&self) -> bool {
+        let left = |all: &Arc<Mutex<CallPermits>>| {
+            all.lock().unwrap_or_else(PoisonError::into_inner).calls() > 0
+        };
+        self.0.as_ref().is_some_and(left)
+    }
+
+    /// Takes one out, if there is one left.
+    pub fn take(&self) -> Option<CallPermit> {
+        self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 /// Books `reservation_request` on the account of that one of `accounts` who gets it first.
 pub fn reserve(

@@ -9,6 +9,7 @@
 //! collects joiners meanwhile. It runs in a task of its own, so that nobody's hang-up ends it.
 
 mod reserve;
+mod run;
 mod task;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,94 +19,18 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use self::task::ReadResult;
 use self::task::ReadTask;
-use super::ById;
-use super::pending_writes::{ParticipantKey, PendingWrites};
+pub use self::task::{CoalescedRead, Freshness};
+use super::budget_accounts::ReservedCalls;
+use super::lag::LagTracker;
+use super::pending_writes::PendingWrites;
+use super::snapshot::{ById, ParticipantKey, ReadTarget, Snapshot};
 use super::snapshot_cache::SnapshotCache;
-use crate::domain::{Conversation, ConversationId, ParticipantId};
+use crate::domain::{ConversationId, ParticipantId};
 use crate::error::Error;
-use crate::ports::{
-    CallBudget, CallPermit, CallPermits, ConversationsPort, PriorityClass, RequestContext,
-};
+use crate::ports::{CallBudget, ConversationsPort, RequestContext};
 use crate::shutdown::ShutdownSignal;
-
-/// What is read: a conversation, or one participant where the route can do no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ReadTarget {
-    /// The conversation.
-    pub conversation: ConversationId,
-    /// The participant, on a route that reads participants singly.
-    pub participant: Option<ParticipantId>,
-}
-
-/// What one read showed.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// When it was sent, or a little before.
-    pub sent: Instant,
-    /// What it showed.
-    pub conversation: Arc<Conversation>,
-    /// What it cost: everybody who shares it counts its calls.
-    pub spent: RequestContext,
-}
-
-/// What a read must not have been sent before.
-#[derive(Clone, Copy, Debug)]
-pub enum Freshness {
-    /// The last answer to a PATCH of ours to this conversation.
-    AfterLastWrite,
-    /// This moment.
-    SentAfter(Instant),
-}
-
-/// A read that somebody wants.
-#[derive(Debug)]
-pub struct CoalescedRead {
-    /// Of what.
-    pub read_target: ReadTarget,
-    /// What it must not have been sent before.
-    pub cause: Freshness,
-    /// How important it is.
-    pub class: PriorityClass,
-    /// Whether it is repeated when it fails. Read-backs have a schedule of their own.
-    pub retries: bool,
-    /// The right to make it, if that was booked before.
-    pub permit: Option<CallPermit>,
-    /// Calls to book together with it, for the write that follows.
-    pub reserve: u32,
-}
-
-/// Rights to further calls, shared by those who booked them together.
-#[derive(Clone, Debug, Default)]
-pub struct ReservedCalls(Option<Arc<Mutex<CallPermits>>>);
-
-impl ReservedCalls {
-    /// Shares these; none at all is free of charge.
-    pub fn new(permits: CallPermits) -> Self {
-        Self((permits.calls() > 0).then(|| Arc::new(Mutex::new(permits))))
-    }
-
-    /// Whether there is one left.
-    pub fn is_paid(&self) -> bool {
-        let left = |all: &Arc<Mutex<CallPermits>>| {
-            all.lock().unwrap_or_else(PoisonError::into_inner).calls() > 0
-        };
-        self.0.as_ref().is_some_and(left)
-    }
-
-    /// Takes one out, if there is one left.
-    pub fn take(&self) -> Option<CallPermit> {
-        self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// How a read ended, for each who joined it.
-#[derive(Clone, Debug)]
-struct ReadResult {
-    result: Result<Snapshot, Error>,
-    spent: RequestContext,
-    reserved_calls: ReservedCalls,
-}
 
 /// The reads of one subject.
 #[derive(Default)]
@@ -137,9 +62,10 @@ pub struct ReadParts {
     pub memory: Arc<SnapshotCache>,
     /// What we have written and not seen yet.
     pub pending_writes: PendingWrites,
-    /// How long a third value has to stand before it counts as another writer's.
-    pub settle: Box<dyn Fn() -> Duration + Send + Sync>,
-    /// Going down.
+    /// Measured lags, which tell how long a third value has to stand before it counts as another
+    /// writer's.
+    pub lags: Arc<LagTracker>,
+    /// Tells of a shutdown.
     pub shutdown: ShutdownSignal,
 }
 
@@ -151,6 +77,20 @@ impl ReadCoalescer {
     /// Reads made of these parts.
     pub fn new(parts: ReadParts) -> Self {
         Self { parts: Arc::new(parts), targets: Arc::default(), ids: Arc::default() }
+    }
+
+    /// Whether a read shows every participant of a conversation.
+    pub fn reads_whole(&self) -> bool {
+        !self.parts.conversations.reads_participants_singly()
+    }
+
+    /// What has to be read to see this participant.
+    pub fn target(
+        &self,
+        conversation: ConversationId,
+        participant: Option<ParticipantId>,
+    ) -> ReadTarget {
+        ReadTarget { conversation, participant: participant.filter(|_| !self.reads_whole()) }
     }
 
     /// Joins a read that may serve, or makes one.

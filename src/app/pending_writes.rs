@@ -14,16 +14,14 @@ use tokio::time::Instant;
 mod write_admission;
 
 pub use self::write_admission::WriteAdmission;
-use super::{AppSettings, ById};
+use super::settings::AppSettings;
+use super::snapshot::{ById, ParticipantKey};
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Conversation, ConversationId, KeyChange,
-    ParticipantId, Patch, UnconfirmedValues,
+    AttributeKey, AttributeMap, AttributeValue, Conversation, ConversationId, KeyChange, Patch,
+    UnconfirmedValues,
 };
 use crate::policy::{ClientWeights, WeightedSlots};
 use crate::ports::{MetricsRecorder, StateBefore};
-
-/// A participant of a conversation.
-pub type ParticipantKey = (ConversationId, ParticipantId);
 
 /// Marks the keys of one PATCH; they are taken back by it if the PATCH was certainly not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::coalesced_reads::{CoalescedRead, Freshness, ReadTarget, Snapshot};
+use super::coalesced_reads::{CoalescedRead, Freshness};
+use super::snapshot::{ReadTarget, Snapshot};
 use super::{App, access_filter, choose};
 use crate::domain::{
     Conversation, ConversationId, Participant, ParticipantSelector, SelectionRule, SelectorIntent,
@@ -62,7 +63,7 @@ impl App {
         let ReadRequest { conversation, selector, no_cache, context } = request;
         let rights = &context.client().rights;
         access_filter::check_named(&selector, rights)?;
-        let read_target = self.shared.subject(conversation, selector.id());
+        let read_target = self.shared.reads.target(conversation, selector.id());
         let (snapshot, fresh) = self.seen(read_target, no_cache, &context).await?;
         if selector.is_all() {
             let all = snapshot.conversation.participants.iter().cloned();
@@ -76,7 +77,7 @@ impl App {
             chosen.participant,
             &snapshot.conversation,
             named,
-            self.shared.reads_whole(),
+            self.shared.reads.reads_whole(),
         )?;
         context.note_participant(chosen.participant.candidate(), chosen.by);
         let participant = access_filter::participant(chosen.participant.clone(), rights);
@@ -89,10 +90,14 @@ impl App {
     /// Of upstream, or of a route that reads participants singly.
     pub async fn view(&self, request: ViewRequest) -> Result<Arc<Conversation>, RequestFailure> {
         let ViewRequest { conversation, no_cache, context } = request;
-        let read_target = self.shared.subject(conversation, None);
+        let read_target = self.shared.reads.target(conversation, None);
         let (snapshot, _) = self.seen(read_target, no_cache, &context).await?;
         let rights = &context.client().rights;
-        Ok(access_filter::conversation(snapshot.conversation, rights, self.shared.reads_whole()))
+        Ok(access_filter::conversation(
+            snapshot.conversation,
+            rights,
+            self.shared.reads.reads_whole(),
+        ))
     }
 
     /// What a read shows, and whether it was made for this request.

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::ById;
-use super::coalesced_reads::{ReadTarget, Snapshot};
-use super::pending_writes::ParticipantKey;
+use super::snapshot::{ById, ParticipantKey, ReadTarget, Snapshot};
 use crate::domain::Conversation;
 use crate::ports::MetricsRecorder;
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{App, AppParts, AppSettings, ClientRegistry};
+use super::client_registry::ClientRegistry;
+use super::settings::AppSettings;
+use super::{App, AppParts};
 use crate::domain::{AttributeLimits, Conversation, ListPage};
 use crate::error::Error;
 use crate::policy::Backoff;

@@ -18,9 +18,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::batching::{LostKeyReport, SubmissionHandle, WritePrecondition};
-use super::coalesced_reads::{CoalescedRead, Freshness, ReadTarget, ReservedCalls, Snapshot};
-use super::pending_writes::{ParticipantKey, PendingWriteId, WriteAdmission};
-use super::{App, AppInner, access_filter, choose, log_id};
+use super::budget_accounts::ReservedCalls;
+use super::coalesced_reads::{CoalescedRead, Freshness};
+use super::pending_writes::{PendingWriteId, WriteAdmission};
+use super::snapshot::{ParticipantKey, ReadTarget, Snapshot, log_id};
+use super::{App, AppInner, access_filter, choose};
 use crate::domain::{
     AttributeKey, AttributeMap, Conversation, ConversationId, ParticipantSelector,
     ParticipantSummary, Patch, SelectionRule, SelectorIntent, WriteReport, WriteVerifier,
@@ -302,7 +304,7 @@ impl WriteOperation {
     fn subject(&self) -> ReadTarget {
         let target = self.target.as_ref().map(|target| target.participant.id);
         let participant = target.or(self.request.selector.id());
-        self.shared.subject(self.request.conversation, participant)
+        self.shared.reads.target(self.request.conversation, participant)
     }
 
     /// Chooses the participant, or sees to it that it is still there.
@@ -326,7 +328,7 @@ impl WriteOperation {
         }
         let chosen = choose(&self.request.selector, conversation, SelectorIntent::Write)?;
         let named = (&self.request.selector, &self.request.context.client().rights);
-        let whole = self.shared.reads_whole();
+        let whole = self.shared.reads.reads_whole();
         access_filter::check_reached(chosen.participant, conversation, named, whole)?;
         let participant_key = (conversation.id, chosen.participant.id);
         if let Some(admitted) = &mut self.admitted {
@@ -349,7 +351,7 @@ impl WriteOperation {
         let rights = &context.client().rights;
         if self.target.is_none()
             && let Ok(chosen) = choose(&self.request.selector, conversation, SelectorIntent::Write)
-            && rights.reaches(chosen.participant, conversation, self.shared.reads_whole())
+            && rights.reaches(chosen.participant, conversation, self.shared.reads.reads_whole())
         {
             context.note_participant(chosen.participant.candidate(), chosen.by);
         }

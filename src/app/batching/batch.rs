@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::merge::{MergeContribution, PatchMerger};
+use super::queue::QueuedWrite;
+use super::submission::{BatchReceipt, LostKeyReport, SubmissionResult};
 use super::worker::BatchWorker;
-use super::{LostKeyReport, QueuedWrite, ReservedCalls, SubmissionResult};
 use crate::app::access_filter;
+use crate::app::budget_accounts::ReservedCalls;
 use crate::app::coalesced_reads::{CoalescedRead, Freshness};
 use crate::app::pending_writes::PendingWriteId;
 use crate::domain::{AttributeKey, AttributeMap, Patch, UnconfirmedValues};
@@ -107,7 +109,7 @@ impl BatchWorker {
                 Ok((map, sent)) => (shown, shown_at) = (map, sent),
                 Err(error) => {
                     // An old map that is sent as a whole would take others' changes back.
-                    let full = self.shared.settings.patch_full;
+                    let full = self.shared.parts.settings.patch_full;
                     let needs_it = |queued_write: &QueuedWrite| {
                         full || queued_write.submission.condition.is_some()
                     };
@@ -122,20 +124,21 @@ impl BatchWorker {
             }
         }
         let state_before =
-            Arc::new(self.shared.pending_writes.expected_state(self.participant_key, &shown));
-        let unseen = Arc::new(self.shared.pending_writes.unseen_values(self.participant_key));
+            Arc::new(self.shared.parts.pending_writes.expected_state(self.participant_key, &shown));
+        let unseen = Arc::new(self.shared.parts.pending_writes.unseen_values(self.participant_key));
         Some((queued_writes, MergeBase { shown: Arc::new(shown), shown_at, state_before, unseen }))
     }
 
     /// Whether a map that was read at `shown_at` is too old for this member. An accepted write that
     /// a later read has settled is neither in that map for certain, nor in the overlay any more.
     fn is_stale(&self, queued_write: &QueuedWrite, shown_at: Instant, begun: Instant) -> bool {
-        let (pending_writes, participant_key) = (&self.shared.pending_writes, self.participant_key);
+        let (pending_writes, participant_key) =
+            (&self.shared.parts.pending_writes, self.participant_key);
         let judged = queued_write.submission.condition.is_some();
-        if !judged && !self.shared.settings.patch_full {
+        if !judged && !self.shared.parts.settings.patch_full {
             return false;
         }
-        let settle = self.shared.settle().measured;
+        let settle = self.shared.parts.lags.settle().measured;
         shown_at + MAX_BASE_AGE < begun
             || pending_writes.answered_last(participant_key).is_some_and(|at| shown_at <= at)
             || pending_writes.is_outdated(participant_key, shown_at)
@@ -155,14 +158,18 @@ impl BatchWorker {
         context: &RequestContext,
     ) -> Result<(AttributeMap, Instant), Error> {
         let wanted = CoalescedRead {
-            read_target: self.shared.subject(self.participant_key.0, Some(self.participant_key.1)),
+            read_target: self
+                .shared
+                .parts
+                .reads
+                .target(self.participant_key.0, Some(self.participant_key.1)),
             cause: Freshness::SentAfter(Instant::now()),
             class: PriorityClass::Committed,
             retries: true,
             permit,
             reserve: 0,
         };
-        let (snapshot, _) = self.shared.reads.read(wanted, context).await?;
+        let (snapshot, _) = self.shared.parts.reads.read(wanted, context).await?;
         let participant = snapshot.conversation.participant(self.participant_key.1);
         let map = participant.map(|participant| participant.attributes.clone());
         Ok((map.unwrap_or_default(), snapshot.sent))
@@ -170,11 +177,11 @@ impl BatchWorker {
 
     /// While the fate of an earlier write is unknown, nothing can be said about a condition.
     fn put_off_unsettled(&self, queued_writes: Vec<QueuedWrite>) -> Vec<QueuedWrite> {
-        let settle = self.shared.settle().measured;
+        let settle = self.shared.parts.lags.settle().measured;
         let unsettled = |queued_write: &QueuedWrite| {
             let own = &queued_write.submission.marks;
             queued_write.submission.condition.is_some()
-                && self.shared.pending_writes.is_unsettled(
+                && self.shared.parts.pending_writes.is_unsettled(
                     self.participant_key,
                     own,
                     Instant::now(),
@@ -198,8 +205,10 @@ impl BatchWorker {
         queued_writes: Vec<QueuedWrite>,
         merge_base: &MergeBase,
     ) -> (Vec<QueuedWrite>, PatchMerger) {
-        let mut merge =
-            PatchMerger::new(merge_base.state_before.map.clone(), self.shared.settings.limits);
+        let mut merge = PatchMerger::new(
+            merge_base.state_before.map.clone(),
+            self.shared.parts.settings.limits,
+        );
         let mut members = Vec::with_capacity(queued_writes.len());
         for queued_write in queued_writes {
             let submission = &queued_write.submission;
@@ -221,7 +230,7 @@ impl BatchWorker {
                 continue;
             }
             let wanted = self.wanted(&queued_write, merge_base, merge.map());
-            let pending_writes = &self.shared.pending_writes;
+            let pending_writes = &self.shared.parts.pending_writes;
             // An older map than the write itself must not let it through, nor refuse it.
             let is_remembered = merge_base.shown_at < submission.arrived;
             let added = merge.add((submission.arrival, is_remembered), &wanted, |key, change| {
@@ -252,7 +261,7 @@ impl BatchWorker {
         // called unchanged without ever having been read.
         let (unseen, undone) =
             (submission.patch.missing_in(&merge_base.shown), submission.patch.missing_in(now));
-        let pending_writes = &self.shared.pending_writes;
+        let pending_writes = &self.shared.parts.pending_writes;
         submission.patch.only(|key| {
             unseen.get(key).is_some()
                 || undone.get(key).is_some()
@@ -266,7 +275,8 @@ impl BatchWorker {
             self.report_result(batch, &Ok(Instant::now()));
             return Vec::new();
         }
-        let (pending_writes, participant_key) = (&self.shared.pending_writes, self.participant_key);
+        let (pending_writes, participant_key) =
+            (&self.shared.parts.pending_writes, self.participant_key);
         let arrivals = PatchMerger::arrivals(&batch.parts);
         let pending_id = pending_writes.sending(
             participant_key,
@@ -285,9 +295,9 @@ impl BatchWorker {
                 .all(|queued_write| !queued_write.submission.marks.is_empty()),
             permit: batch.permits.pop(),
         };
-        self.shared.recorder.batch(batch.queued_writes.len());
+        self.shared.parts.recorder.batch(batch.queued_writes.len());
         let start = Instant::now();
-        let result = self.shared.conversations.patch(call, &batch.context).await;
+        let result = self.shared.parts.conversations.patch(call, &batch.context).await;
         batch.context.spend(RequestPhase::Patch, start.elapsed());
         match &result {
             Ok(()) => pending_writes.accepted(participant_key, pending_id),
@@ -297,7 +307,7 @@ impl BatchWorker {
             Err(UpstreamFailure { fate: PatchFate::Unknown | PatchFate::UnknownOnce, .. }) => {}
         }
         pending_writes.answered(participant_key);
-        self.shared.reads.patched(participant_key);
+        self.shared.parts.reads.patched(participant_key);
         match result {
             Err(failure) if batch.queued_writes.len() > 1 && is_rejection(&failure) => {
                 batch.queued_writes.iter().for_each(|queued_write| {
@@ -313,7 +323,7 @@ impl BatchWorker {
     }
 
     fn body(&self, batch: &WriteBatch) -> AttributeMap {
-        if self.shared.settings.patch_full {
+        if self.shared.parts.settings.patch_full {
             // A map that replaces must not lose what we wrote and cannot see yet.
             batch.patch.applied_to(&batch.merge_base.state_before.map)
         } else {
@@ -335,7 +345,7 @@ impl BatchWorker {
             .pop()
             .map(|permit| ReservedCalls::new(CallPermits::from(permit)))
             .unwrap_or_default();
-        let (unit, losses) = ((self.shared.random)(), Arc::<LostKeyReport>::default());
+        let (unit, losses) = ((self.shared.parts.random)(), Arc::<LostKeyReport>::default());
         for (mut queued_write, part) in queued_writes.into_iter().zip(parts) {
             let result = queued_write.result_of(result, &patch, &part);
             let result = &result;
@@ -345,7 +355,7 @@ impl BatchWorker {
                 self.requeue(queued_write);
                 continue;
             }
-            let told = super::BatchReceipt {
+            let told = BatchReceipt {
                 carried: part.carried,
                 overtaken: part.overtaken,
                 patch: Arc::clone(&patch),

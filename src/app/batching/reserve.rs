@@ -4,8 +4,9 @@
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::queue::QueuedWrite;
+use super::submission::SubmissionResult;
 use super::worker::{BatchWorker, PlannedBatch};
-use super::{QueuedWrite, SubmissionResult};
 use crate::app::budget_accounts;
 use crate::error::Error;
 use crate::ports::{
@@ -28,7 +29,7 @@ impl BatchWorker {
         }
         let accounts = self.payers();
         let granted = match budget_accounts::reserve(
-            &*self.shared.call_budget,
+            &*self.shared.parts.call_budget,
             reservation_request,
             &accounts,
         ) {
@@ -83,7 +84,7 @@ impl BatchWorker {
                 continue;
             }
             match budget_accounts::reserve(
-                &*self.shared.call_budget,
+                &*self.shared.parts.call_budget,
                 ReservationRequest { calls: missing, ..reservation_request },
                 &who,
             ) {
@@ -104,7 +105,7 @@ impl BatchWorker {
 
     /// Calls that members have booked before they came, so many at most.
     fn take_prereserved(&self, calls: u32) -> Vec<CallPermit> {
-        let queues = self.shared.write_queues.queues();
+        let queues = self.shared.queues();
         let Some(queue) = queues.get(&self.participant_key) else { return Vec::new() };
         let now = Instant::now();
         let ready = queue
@@ -119,7 +120,7 @@ impl BatchWorker {
 
     /// Everybody on whose account the next batch can be booked.
     fn payers(&self) -> Vec<BudgetAccount> {
-        let mut queues = self.shared.write_queues.queues();
+        let mut queues = self.shared.queues();
         let Some(queue) = queues.get_mut(&self.participant_key) else { return Vec::new() };
         for queued_write in queue.queued_writes.values().filter(|queued_write| !queued_write.alone)
         {
@@ -133,12 +134,12 @@ impl BatchWorker {
 
     /// The next batch cannot leave before `expected`: whoever must be answered by then is told now.
     fn record_expected_start(&self, expected: Instant, reservation_request: ReservationRequest) {
-        if let Some(queue) = self.shared.write_queues.queues().get_mut(&self.participant_key) {
+        if let Some(queue) = self.shared.queues().get_mut(&self.participant_key) {
             queue.expected = Some(expected);
         }
         let is_late =
             |queued_write: &QueuedWrite| !queued_write.alone && queued_write.deadline() <= expected;
-        let queues = self.shared.write_queues.queues();
+        let queues = self.shared.queues();
         let any = queues
             .get(&self.participant_key)
             .is_some_and(|queue| queue.queued_writes.values().any(is_late));
@@ -146,6 +147,7 @@ impl BatchWorker {
         if any {
             let refusal = self
                 .shared
+                .parts
                 .call_budget
                 .refusal(reservation_request.account, reservation_request.calls);
             self.refuse(&refusal, is_late);
@@ -153,19 +155,18 @@ impl BatchWorker {
     }
 
     pub(super) fn refuse(&self, refusal: &Error, which: impl Fn(&QueuedWrite) -> bool) {
-        let refused = match self.shared.write_queues.queues().get_mut(&self.participant_key) {
+        let refused = match self.shared.queues().get_mut(&self.participant_key) {
             Some(queue) => queue.take(which),
             None => return,
         };
         for queued_write in refused {
-            self.shared.recorder.writes_waiting(-1);
+            self.shared.parts.recorder.writes_waiting(-1);
             queued_write.complete(SubmissionResult::Refused(refusal.clone()));
         }
     }
 
     fn is_deserted(&self) -> bool {
         self.shared
-            .write_queues
             .queues()
             .get(&self.participant_key)
             .is_none_or(|queue| queue.queued_writes.is_empty())

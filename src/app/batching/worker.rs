@@ -5,10 +5,9 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::singles::BatchKind;
-use super::{
-    AppInner, ParticipantKey, ParticipantQueue, QueuedWrite, SubmissionResult, SubmissionState,
-};
+use super::queue::{BatchKind, QueuedWrite, QueuesInner, SubmissionState};
+use super::submission::SubmissionResult;
+use crate::app::snapshot::ParticipantKey;
 use crate::domain::Client;
 use crate::error::Error;
 use crate::ports::{
@@ -18,7 +17,7 @@ use crate::ports::{
 
 /// Works on the turn of a participant.
 pub(super) struct BatchWorker {
-    pub(super) shared: Arc<AppInner>,
+    pub(super) shared: Arc<QueuesInner>,
     pub(super) participant_key: ParticipantKey,
 }
 
@@ -42,14 +41,14 @@ pub(super) struct PlannedBatch {
 
 impl BatchWorker {
     /// Starts on the turn of a participant.
-    pub(super) fn start(shared: Arc<AppInner>, participant_key: ParticipantKey) {
-        let tasks = shared.shutdown.tasks().clone();
+    pub(super) fn start(shared: Arc<QueuesInner>, participant_key: ParticipantKey) {
+        let tasks = shared.parts.shutdown.tasks().clone();
         // Boxed, since a task is copied several times on its way into the runtime.
         tasks.spawn(Box::pin(Self { shared, participant_key }.run()));
     }
 
     async fn run(self) {
-        let shutdown = self.shared.shutdown.clone();
+        let shutdown = self.shared.parts.shutdown.clone();
         // Whatever ends this task, a panic of upstream's client included: it takes nobody with it
         // who is not on the way.
         let mut ends = WorkerGuard {
@@ -95,14 +94,14 @@ impl BatchWorker {
 
     fn next_step(&self) -> NextStep {
         let now = Instant::now();
-        let mut queues = self.shared.write_queues.queues();
+        let mut queues = self.shared.queues();
         let Some(queue) = queues.get_mut(&self.participant_key) else { return NextStep::Over };
         queue.expected = None;
         queue.accounts.clear();
         for late in
             queue.take(|queued_write| queued_write.deadline() <= now || queued_write.is_gone())
         {
-            self.shared.recorder.writes_waiting(-1);
+            self.shared.parts.recorder.writes_waiting(-1);
             late.complete(SubmissionResult::Refused(Error::DeadlineExceeded(
                 "waiting for its turn",
             )));
@@ -120,7 +119,7 @@ impl BatchWorker {
                 .min();
             return NextStep::Later(until.unwrap_or(now), Arc::clone(&queue.changed));
         };
-        let judges = self.shared.settings.patch_full
+        let judges = self.shared.parts.settings.patch_full
             || ready.iter().any(|queued_write| queued_write.submission.condition.is_some());
         let proofs = ready.iter().any(|queued_write| queued_write.submission.verify);
         let needed = 1 + u32::from(judges) + u32::from(proofs);
@@ -150,7 +149,7 @@ impl BatchWorker {
     /// Takes along whoever of the group waits at this moment.
     fn take_batch(&self, group: BatchKind) -> (Vec<QueuedWrite>, RequestContext) {
         let now = Instant::now();
-        let queued_writes = match self.shared.write_queues.queues().get_mut(&self.participant_key) {
+        let queued_writes = match self.shared.queues().get_mut(&self.participant_key) {
             Some(queue) => {
                 queue.expected = None;
                 queue.alone_went = group != BatchKind::Shared;
@@ -159,8 +158,8 @@ impl BatchWorker {
             None => Vec::new(),
         };
         for queued_write in &queued_writes {
-            self.shared.recorder.writes_waiting(-1);
-            self.shared.recorder.waited(queued_write.entered.elapsed());
+            self.shared.parts.recorder.writes_waiting(-1);
+            self.shared.parts.recorder.waited(queued_write.entered.elapsed());
             queued_write
                 .submission
                 .context
@@ -177,7 +176,7 @@ impl BatchWorker {
     /// Waits for another batch, unless its client has left meanwhile.
     pub(super) fn requeue(&self, mut queued_write: QueuedWrite) {
         queued_write.entered = Instant::now();
-        let mut queues = self.shared.write_queues.queues();
+        let mut queues = self.shared.queues();
         {
             let mut state = queued_write.state();
             if matches!(*state, SubmissionState::Cancelled) {
@@ -188,18 +187,7 @@ impl BatchWorker {
         let queue = queues.entry(self.participant_key).or_default();
         queue.running = true;
         queue.queued_writes.insert(queued_write.submission.arrival, queued_write);
-        self.shared.recorder.writes_waiting(1);
-    }
-}
-
-impl ParticipantQueue {
-    /// Takes out those for whom `which` says so, in order of arrival.
-    pub(super) fn take(&mut self, which: impl Fn(&QueuedWrite) -> bool) -> Vec<QueuedWrite> {
-        let (taken, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queued_writes)
-            .into_iter()
-            .partition(|(_, queued_write)| which(queued_write));
-        self.queued_writes = rest.into_iter().collect();
-        taken.into_iter().map(|(_, queued_write)| queued_write).collect()
+        self.shared.parts.recorder.writes_waiting(1);
     }
 }
 
@@ -232,7 +220,7 @@ fn cycle_of(queued_writes: &[QueuedWrite]) -> RequestContext {
 
 /// Ends the turn when its task ends, however it does: whoever waits gets a new one.
 struct WorkerGuard {
-    shared: Arc<AppInner>,
+    shared: Arc<QueuesInner>,
     participant_key: ParticipantKey,
     /// It has ended as it should; the next turn, if there is one, is not ours.
     is_over: bool,
@@ -244,10 +232,10 @@ impl Drop for WorkerGuard {
             return;
         }
         // What it had sent is of unknown fate from now on.
-        self.shared.pending_writes.answered(self.participant_key);
-        let mut queues = self.shared.write_queues.queues();
+        self.shared.parts.pending_writes.answered(self.participant_key);
+        let mut queues = self.shared.queues();
         let Some(queue) = queues.get_mut(&self.participant_key) else { return };
-        if queue.queued_writes.is_empty() || self.shared.shutdown.is_over() {
+        if queue.queued_writes.is_empty() || self.shared.parts.shutdown.is_over() {
             queues.remove(&self.participant_key);
         } else {
             BatchWorker::start(Arc::clone(&self.shared), self.participant_key);

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::task::{ReadTask, ReadWaiter, notify_waiters};
-use super::{ReadCoalescer, ReadResult, ReadTarget};
+use super::ReadCoalescer;
+use super::task::{ReadResult, ReadTask, ReadWaiter, notify_waiters};
 use crate::app::budget_accounts;
+use crate::app::snapshot::ReadTarget;
 use crate::error::Error;
 use crate::ports::{BoxFuture, BudgetAccount, CallPermits, Reservation, ReservationRequest};
 

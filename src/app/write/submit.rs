@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{CoalescedRead, Freshness, PriorityClass, RequestContext, WriteOperation};
-use crate::app::batching::{BatchReceipt, SubmissionResult, WriteQueues, WriteSubmission};
+use crate::app::batching::{BatchReceipt, SubmissionResult, WriteSubmission};
 use crate::domain::{AttributeMap, Patch, WriteVerifier};
 use crate::error::{Effect, Error};
 use crate::ports::{PatchFate, RequestPhase, UpstreamFailure};
@@ -156,7 +156,7 @@ impl WriteOperation {
             reserved_calls: std::mem::take(&mut self.reserved_calls),
         };
         let handle =
-            WriteQueues::submit(&self.shared, participant_key, submission).map_err(unsent)?;
+            self.shared.write_queues.submit(participant_key, submission).map_err(unsent)?;
         let told = self.handle.insert(handle).result().await;
         let exposed = self.handle.take().is_some_and(|handle| handle.is_ambiguous());
         match told {

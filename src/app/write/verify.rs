@@ -6,15 +6,15 @@
 //! While no lag is known, one write reads early and often to measure it. The others wait for what
 //! it finds, so that many first writes at once do not all find it out by themselves.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
 use super::{
-    AppInner, AttributeMap, CoalescedRead, Duration, Effect, Freshness, PriorityClass,
-    RequestContext, RequestPhase, ReservedCalls, Snapshot, WriteOperation, log_id,
+    AttributeMap, CoalescedRead, Duration, Effect, Freshness, PriorityClass, RequestContext,
+    RequestPhase, ReservedCalls, Snapshot, WriteOperation, log_id,
 };
+use crate::app::lag::LagProbe;
 use crate::domain::WriteVerifier;
 use crate::error::Error;
 use crate::policy::{MAX_FIRST_WAIT, ReadBackSchedule};
@@ -44,8 +44,8 @@ impl WriteOperation {
     }
 
     async fn read_until_settled(&mut self, context: &RequestContext) {
-        let explorer = LagProbe::start(&self.shared);
-        let mut measured = self.shared.measured.subscribe();
+        let explorer = LagProbe::start(&self.shared.lags);
+        let mut measured = self.shared.lags.subscribe();
         let mut schedule = ReadBackSchedule::new(self.shared.settings.max_reads);
         let mut subscription = self.shared.reads.subscribe(self.subject());
         while !self.is_settled() {
@@ -87,7 +87,7 @@ impl WriteOperation {
 
     /// How long no read can be expected to show what upstream has accepted.
     fn wait_for_lag(&mut self, explores: bool) -> Duration {
-        let lag = self.shared.lags().first_wait();
+        let lag = self.shared.lags.first_wait();
         if self.reads == 0 {
             self.first_wait = lag;
         }
@@ -148,7 +148,7 @@ impl WriteOperation {
     /// Takes note of what a read after a PATCH shows of ours, and of everybody else's.
     pub(super) fn observe_read(&mut self, now: &AttributeMap) {
         let had_shown = self.watch.all_wanted();
-        let at = self.shared.clock.now();
+        let at = self.shared.lags.now();
         self.reads += 1;
         self.shown_after = true;
         self.watch.observe(now, at);
@@ -186,8 +186,7 @@ impl WriteOperation {
         let bound = self.first_wait.filter(|_| self.reads == 1);
         let lag = bound.map_or(waited, |meant| meant.min(waited).mul_f64(DECAY));
         let lag = if lag < MIN_WAIT { Duration::ZERO } else { lag };
-        self.shared.lags().record(self.shared.clock.now(), waited, lag);
-        self.shared.measured.send_if_modified(|known| !std::mem::replace(known, true));
+        self.shared.lags.record(waited, lag);
     }
 
     /// Looks for keys of others that are gone. A read that shows nothing of ours proves nothing.
@@ -219,24 +218,6 @@ impl WriteOperation {
                  set genesys.patch_body = \"full\"",
             );
         }
-    }
-}
-
-/// The one write that measures the first lag.
-struct LagProbe(Arc<AppInner>);
-
-impl LagProbe {
-    /// `None` if a lag is known, or another write measures it.
-    fn start(shared: &Arc<AppInner>) -> Option<Self> {
-        let is_known = *shared.measured.borrow();
-        let explores = !is_known && !shared.exploring.swap(true, Ordering::Relaxed);
-        explores.then(|| Self(Arc::clone(shared)))
-    }
-}
-
-impl Drop for LagProbe {
-    fn drop(&mut self) {
-        self.0.exploring.store(false, Ordering::Relaxed);
     }
 }
 
