@@ -61,16 +61,16 @@ struct AppInner {
     settings: Arc<AppSettings>,
     shutdown: ShutdownSignal,
     reads: ReadCoalescer,
-    finds: ListCoalescer,
+    lists: ListCoalescer,
     write_queues: WriteQueues,
-    memory: Arc<SnapshotCache>,
+    cache: Arc<SnapshotCache>,
     lags: Arc<LagTracker>,
     pending_writes: PendingWrites,
     /// A write has shown that upstream replaces the whole map.
     replaces: AtomicBool,
 }
 
-/// What the use cases are made of.
+/// What the use cases need.
 pub struct AppParts {
     /// The clients that may call.
     pub client_registry: ClientRegistry,
@@ -103,17 +103,17 @@ impl App {
         let settings = Arc::new(settings);
         let pending_writes = PendingWrites::new(&settings, Arc::clone(&recorder));
         let keep_for = settings.warm_for.max(settings.max_age);
-        let memory = Arc::new(SnapshotCache::new(keep_for, settings.memory, Arc::clone(&recorder)));
+        let cache = Arc::new(SnapshotCache::new(keep_for, settings.memory, Arc::clone(&recorder)));
         let lags = Arc::new(LagTracker::new(settings.settle));
         let reads = ReadCoalescer::new(ReadParts {
             conversations: Arc::clone(&conversations),
             call_budget: Arc::clone(&call_budget),
-            memory: Arc::clone(&memory),
+            cache: Arc::clone(&cache),
             pending_writes: pending_writes.clone(),
             lags: Arc::clone(&lags),
             shutdown: shutdown.clone(),
         });
-        let finds = ListCoalescer::new(Arc::clone(&conversations), shutdown.clone());
+        let lists = ListCoalescer::new(Arc::clone(&conversations), shutdown.clone());
         let write_queues = WriteQueues::new(BatchingParts {
             conversations,
             call_budget,
@@ -131,9 +131,9 @@ impl App {
             settings,
             shutdown,
             reads,
-            finds,
+            lists,
             write_queues,
-            memory,
+            cache,
             lags,
             pending_writes,
             replaces: AtomicBool::new(false),
@@ -151,7 +151,7 @@ impl App {
         self.shared.pending_writes.set_known_clients(accounts);
     }
 
-    /// Whether a write has shown that upstream replaces the map although changes are sent: the
+    /// Whether a write has shown that upstream replaces the map although only changes are sent: the
     /// operator should set `genesys.patch_body = "full"`.
     pub fn advises_full_patches(&self) -> bool {
         self.shared.replaces.load(Ordering::Relaxed)

@@ -1,6 +1,6 @@
 //! What the use cases need from outside, as small object-safe traits.
 //!
-//! Held as `Arc<dyn …>`, so that no type parameter of the upstream client reaches a handler.
+//! They are used as `Arc<dyn …>`, so handlers have no type parameter for the upstream client.
 
 mod attempt_log;
 mod audit;
@@ -35,28 +35,28 @@ use crate::domain::{
 };
 use crate::error::Error;
 
-/// A boxed future, as an object-safe trait needs it.
+/// A boxed future, as object-safe traits need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Whether a call that failed may have changed something.
+/// Whether a failed PATCH may have been applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchFate {
-    /// Certainly nothing was applied: it never left, or was refused.
+    /// It was certainly not applied: it was not sent, or it was refused.
     NotApplied,
-    /// It left, and what became of it is not known.
+    /// It was sent, and may have been applied.
     Unknown,
-    /// The same, and upstream failed in a way that is worth one more try only.
+    /// As `Unknown`, but the failure is worth only one more try.
     UnknownOnce,
 }
 
-/// A call to upstream that failed for good, as far as the client may decide.
+/// A PATCH that failed after the retries of the upstream client.
 #[derive(Clone, Debug)]
 pub struct UpstreamFailure {
     /// What went wrong.
     pub error: Error,
-    /// Whether it may have been applied all the same.
+    /// Whether the PATCH may have been applied.
     pub fate: PatchFate,
-    /// How long upstream asks to be left alone, if it says so (`Retry-After`).
+    /// How long upstream asks us to wait (`Retry-After`).
     pub wait: Option<Duration>,
 }
 
@@ -65,17 +65,17 @@ pub struct UpstreamFailure {
 pub struct UpstreamRead {
     /// The conversation.
     pub conversation: ConversationId,
-    /// The id that the client named, for a route that can read single participants only.
+    /// The participant's id, for a route that can only read single participants.
     pub participant: Option<ParticipantId>,
-    /// Whether the client may try again. Read-backs are repeated by their own schedule.
+    /// Whether a failed read is retried. Read-backs are repeated by their own schedule.
     pub retries: bool,
-    /// The right to make the first try; without it, the client books one.
+    /// The permit for the first try; without it, the upstream client reserves one.
     pub permit: Option<CallPermit>,
-    /// How important further tries are.
+    /// The priority of further tries.
     pub class: PriorityClass,
 }
 
-/// What a PATCH is to do.
+/// What to write.
 #[derive(Debug)]
 pub struct UpstreamPatch {
     /// The conversation.
@@ -86,22 +86,22 @@ pub struct UpstreamPatch {
     pub attributes: AttributeMap,
     /// Whether this request has sent a PATCH before: it then counts as a retry.
     pub again: bool,
-    /// The right to make the first try; without it, the client books one.
+    /// The permit for the first try; without it, the upstream client reserves one.
     pub permit: Option<CallPermit>,
 }
 
-/// One page of the live conversations.
+/// One page of the list of live conversations.
 #[derive(Debug)]
 pub struct UpstreamQuery<'a> {
-    /// Which of them.
+    /// Which conversations.
     pub filter: &'a ConversationFilter,
-    /// Its number, from 1 on.
+    /// The page number, from 1 on.
     pub page: u32,
 }
 
 /// The attributes of conversations, upstream.
 pub trait ConversationsPort: Send + Sync {
-    /// Whether a read shows the one participant that it names, and no other.
+    /// Whether a read shows only the participant that it names.
     fn reads_participants_singly(&self) -> bool;
 
     /// Reads a conversation.
@@ -111,14 +111,14 @@ pub trait ConversationsPort: Send + Sync {
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Conversation, Error>>;
 
-    /// Looks for live conversations, a page at a time and the newest first.
+    /// Lists live conversations, one page at a time, newest first.
     fn find<'a>(
         &'a self,
         find: UpstreamQuery<'a>,
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<ListPage, Error>>;
 
-    /// Sends a PATCH. `Ok` means that upstream accepted it, not that it can be seen.
+    /// Sends a PATCH. `Ok` means that upstream accepted it, not that reads show it.
     fn patch<'a>(
         &'a self,
         patch: UpstreamPatch,

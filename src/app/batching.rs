@@ -35,14 +35,14 @@ use crate::ports::RequestContext;
 /// The write queues of all participants.
 pub struct WriteQueues(Arc<QueuesInner>);
 
-/// A member's own end of its seat. Dropping it is leaving.
+/// The submitter's handle of a queued write. Dropping it cancels the write.
 #[derive(Debug)]
 pub struct SubmissionHandle {
     shared: Weak<QueuesInner>,
     participant_key: ParticipantKey,
     arrival: u64,
     state: Arc<Mutex<SubmissionState>>,
-    told: oneshot::Receiver<SubmissionResult>,
+    receiver: oneshot::Receiver<SubmissionResult>,
 }
 
 impl WriteQueues {
@@ -56,17 +56,17 @@ impl WriteQueues {
         self.0.arrivals.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Joins the turn of a participant.
+    /// Adds a write to the queue of a participant.
     ///
     /// # Errors
-    /// If it is known already that its deadline comes before the next batch can leave.
+    /// If the next batch is known to leave only after the deadline.
     pub fn submit(
         &self,
         participant_key: ParticipantKey,
         submission: WriteSubmission,
     ) -> Result<SubmissionHandle, Error> {
         let shared = &self.0;
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let (arrival, deadline) = (submission.arrival, submission.context.deadline());
         let state = Arc::new(Mutex::new(SubmissionState::Queued));
         let entered = Instant::now();
@@ -74,7 +74,7 @@ impl WriteQueues {
         let queue = queues.entry(participant_key).or_default();
         let account = submission.context.budget_account();
         let is_late = queue.expected.is_some_and(|expected| expected >= deadline);
-        // Whoever pays in place of others, or has calls already, may move it forward.
+        // A write with another account, or with reserved calls, may let the batch leave earlier.
         if is_late && queue.accounts.contains(&account) && !submission.reserved_calls.is_paid() {
             drop(queues);
             return Err(shared.parts.call_budget.refusal(account, 2));
@@ -82,7 +82,7 @@ impl WriteQueues {
         let queued_write = QueuedWrite {
             submission,
             state: Arc::clone(&state),
-            tell,
+            sender,
             not_before: None,
             put_off: 0,
             alone: false,
@@ -100,23 +100,23 @@ impl WriteQueues {
             participant_key,
             arrival,
             state,
-            told,
+            receiver,
         })
     }
 }
 
 impl SubmissionHandle {
-    /// Waits until it was this member's turn.
+    /// Waits for the result.
     pub async fn result(&mut self) -> SubmissionResult {
-        (&mut self.told).await.unwrap_or(SubmissionResult::Lost)
+        (&mut self.receiver).await.unwrap_or(SubmissionResult::Lost)
     }
 
-    /// Whether a PATCH with changes of this member is out, and may have been applied.
+    /// Whether a PATCH with changes of this write was sent and may have been applied.
     pub fn is_ambiguous(&self) -> bool {
         self.spent().is_some_and(|context| context.is_ambiguous())
     }
 
-    /// What its batch has spent, if it is on its way.
+    /// The context of its batch, while it is in flight.
     pub fn spent(&self) -> Option<RequestContext> {
         match &*self.state() {
             SubmissionState::InFlight(context) => Some(context.clone()),
@@ -132,7 +132,7 @@ impl SubmissionHandle {
 impl Drop for SubmissionHandle {
     fn drop(&mut self) {
         let Some(shared) = self.shared.upgrade() else { return };
-        // In this order, as whoever puts a seat back takes the two locks.
+        // The same lock order as in `requeue`.
         let mut queues = shared.queues();
         *self.state() = SubmissionState::Cancelled;
         if let Some(queue) = queues.get_mut(&self.participant_key)

@@ -1,4 +1,4 @@
-//! Who pays for what several clients share: whoever gets the calls first.
+//! Which client pays for a call that several clients share: the one that gets the permits first.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,17 +8,17 @@ use crate::ports::{
     BudgetAccount, CallBudget, CallPermit, CallPermits, Reservation, ReservationRequest,
 };
 
-/// Rights to further calls, shared by those who booked them together.
+/// Permits for further calls, shared by the requests that reserved them together.
 #[derive(Clone, Debug, Default)]
 pub struct ReservedCalls(Option<Arc<Mutex<CallPermits>>>);
 
 impl ReservedCalls {
-    /// Shares these; none at all is free of charge.
+    /// Shares these permits.
     pub fn new(permits: CallPermits) -> Self {
         Self((permits.calls() > 0).then(|| Arc::new(Mutex::new(permits))))
     }
 
-    /// Whether there is one left.
+    /// Whether a permit is left.
     pub fn is_paid(&self) -> bool {
         let left = |all: &Arc<Mutex<CallPermits>>| {
             all.lock().unwrap_or_else(PoisonError::into_inner).calls() > 0
@@ -26,13 +26,13 @@ impl ReservedCalls {
         self.0.as_ref().is_some_and(left)
     }
 
-    /// Takes one out, if there is one left.
+    /// Takes a permit out, if one is left.
     pub fn take(&self) -> Option<CallPermit> {
         self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// Books `reservation_request` on the account of that one of `accounts` who gets it first.
+/// Reserves calls on the one of `accounts` that gets them first.
 pub fn reserve(
     call_budget: &dyn CallBudget,
     reservation_request: ReservationRequest,
@@ -60,19 +60,19 @@ pub fn reserve(
     best
 }
 
-/// Adds an account to those who are known.
+/// Adds an account, unless it is in the list.
 pub fn add_account(accounts: &mut Vec<BudgetAccount>, account: BudgetAccount) {
     if !accounts.contains(&account) {
         accounts.push(account);
     }
 }
 
-/// An account, as policies know it.
+/// The account as the policies know it.
 pub fn to_policy_account(BudgetAccount { id, weight }: BudgetAccount) -> policy::BudgetAccount {
     policy::BudgetAccount { id, weight }
 }
 
-/// What somebody is told for whom there is no place; `which` are the places that are taken.
+/// The error for a client without a free slot; `which` names the slots.
 pub fn slots_exhausted_error(full: SlotsExhausted, which: &'static str) -> Error {
     Error::Overloaded(match full {
         SlotsExhausted::ForAll => which,

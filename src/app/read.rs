@@ -1,4 +1,4 @@
-//! Reading: one upstream read, one participant chosen from it, or all of them.
+//! Reads: one upstream read, and one participant or all of them from it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,40 +14,40 @@ use crate::domain::{
 use crate::error::{Error, RequestFailure};
 use crate::ports::{PriorityClass, RequestContext, RequestPhase};
 
-/// What a client wants to read.
+/// A read that a client asks for.
 #[derive(Clone, Debug)]
 pub struct ReadRequest {
     /// The conversation.
     pub conversation: ConversationId,
-    /// Whose attributes.
+    /// The participant.
     pub selector: ParticipantSelector,
-    /// Whether it must be read now, although a read of moments ago might serve.
+    /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// Deadline and spending.
+    /// The request's context.
     pub context: RequestContext,
 }
 
-/// A conversation that a client wants to see as a whole.
+/// A client's request for a whole conversation.
 #[derive(Clone, Debug)]
 pub struct ViewRequest {
     /// The conversation.
     pub conversation: ConversationId,
-    /// Whether it must be read now, although a read of moments ago might serve.
+    /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// Deadline and spending.
+    /// The request's context.
     pub context: RequestContext,
 }
 
-/// What a read found.
+/// The result of a read.
 #[derive(Clone, Debug)]
 pub enum ReadOutcome {
     /// One participant.
     One {
-        /// The participant, attributes included.
+        /// The participant with its attributes.
         participant: Participant,
         /// The rule that chose it.
         chosen_by: SelectionRule,
-        /// Whether it was read for this request, and not before.
+        /// Whether it was read for this request, not taken from the cache.
         fresh: bool,
     },
     /// Every participant, in order of joining (`participant=all`).
@@ -55,10 +55,10 @@ pub enum ReadOutcome {
 }
 
 impl App {
-    /// Reads attributes, together with whoever wants to read the same at this moment.
+    /// Reads attributes, sharing the upstream read with other requests.
     ///
     /// # Errors
-    /// Of upstream, or if the selector names nobody, or more than one.
+    /// Of upstream, or if the selector matches no participant, or more than one.
     pub async fn read(&self, request: ReadRequest) -> Result<ReadOutcome, RequestFailure> {
         let ReadRequest { conversation, selector, no_cache, context } = request;
         let rights = &context.client().rights;
@@ -84,10 +84,10 @@ impl App {
         Ok(ReadOutcome::One { participant, chosen_by: chosen.by, fresh })
     }
 
-    /// Reads a conversation as a whole: who is in it, and since when.
+    /// Reads a whole conversation: its participants, and since when they are in it.
     ///
     /// # Errors
-    /// Of upstream, or of a route that reads participants singly.
+    /// Of upstream, or if the route can only read single participants.
     pub async fn view(&self, request: ViewRequest) -> Result<Arc<Conversation>, RequestFailure> {
         let ViewRequest { conversation, no_cache, context } = request;
         let read_target = self.shared.reads.target(conversation, None);
@@ -100,7 +100,7 @@ impl App {
         ))
     }
 
-    /// What a read shows, and whether it was made for this request.
+    /// A snapshot, and whether it was read for this request.
     async fn seen(
         &self,
         read_target: ReadTarget,
@@ -108,7 +108,7 @@ impl App {
         context: &RequestContext,
     ) -> Result<(Snapshot, bool), Error> {
         let max_age = if no_cache { Duration::ZERO } else { self.shared.settings.max_age };
-        match self.shared.memory.recall_unwritten(read_target, max_age) {
+        match self.shared.cache.recall_unwritten(read_target, max_age) {
             Some(snapshot) => Ok((snapshot, false)),
             None => Ok((self.look(read_target, context).await?, true)),
         }

@@ -10,27 +10,27 @@ use crate::policy::Backoff;
 pub struct AppSettings {
     /// Limits on attributes.
     pub limits: AttributeLimits,
-    /// Whether a PATCH holds the merged map, for an upstream that replaces.
+    /// Whether a PATCH contains the merged map, for an upstream that replaces.
     pub patch_full: bool,
     /// Read-backs of one write at most.
     pub max_reads: u32,
     /// How long a third value has to stand before it counts as a later one, until enough lags were
     /// measured.
     pub settle: Duration,
-    /// How long a write that was not seen keeps its keys from counting as unchanged.
+    /// How long the keys of an unconfirmed write do not count as unchanged.
     pub outstanding: Duration,
     /// How often a 409 is answered by reading, merging and sending again.
     pub conflict_retries: u32,
-    /// Waits before a PATCH of unknown fate is looked at.
+    /// The pauses before a read after a PATCH of unknown result.
     pub backoff: Backoff,
-    /// How long after a read a write needs none of its own.
+    /// How long after a read a write needs no read of its own.
     pub warm_for: Duration,
-    /// Bytes of conversations remembered for that.
+    /// The size of the read cache, in bytes.
     pub memory: usize,
-    /// How old a read may be that serves another reader; zero for no cache at all.
+    /// The maximum age of a read that is served to another client; zero for no cache.
     pub max_age: Duration,
-    /// Writes under way at most.
+    /// Writes in flight at most.
     pub waiting: usize,
-    /// Writes to one participant under way at most.
+    /// Writes in flight to one participant at most.
     pub waiting_per_participant: usize,
 }

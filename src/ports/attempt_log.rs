@@ -1,52 +1,52 @@
-//! What one request did, step by step, for the trace of its conversation: the keys that it is about,
-//! what became of them, and each call to upstream. Never a value.
+//! The steps of one request, for the trace of its conversation: its keys, their outcomes, and each
+//! call to upstream. Never a value.
 //!
-//! Collected only where tracing is on; a request without a trail allocates nothing for it. What a
-//! trail holds is bounded: what is beyond is counted, and left out.
+//! Kept only where tracing is on; other requests allocate nothing for it. A log is bounded; what
+//! does not fit is counted.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::span::UpstreamAttempt;
 use crate::domain::KeyOutcome;
 
-/// Bytes of keys that are kept of one request: about a hundred keys of the usual length.
+/// Bytes of keys kept of one request: about a hundred keys of typical length.
 const MAX_KEY_BYTES: usize = 8192;
 
-/// What a key takes beside its own bytes: short ones could take many times as much as they say.
+/// Bytes added for each key, so that many short keys cannot exceed the bound.
 const KEY_OVERHEAD: usize = 64;
 
-/// Attempts that are kept of one request; more than its deadline and the budget of calls leave.
+/// Attempts kept of one request; more than its deadline and the call budget allow.
 const MAX_ATTEMPTS: usize = 64;
 
-/// What an attempt takes at most, its correlation id included.
+/// Bytes of one attempt at most, with its correlation id.
 const ATTEMPT_BYTES: usize = 256;
 
-/// The trail of one request.
+/// The log of one request.
 #[derive(Debug, Default)]
 pub struct AttemptLog(Mutex<AttemptLogSnapshot>);
 
-/// What a trail holds.
+/// The content of a log.
 #[derive(Clone, Debug, Default)]
 pub struct AttemptLogSnapshot {
-    /// The keys that were asked for, each with what became of it where that is known.
+    /// The keys of the request, each with its outcome once that is known.
     pub keys: Vec<(String, Option<KeyOutcome>)>,
-    /// Keys beyond what is kept.
+    /// The number of keys that did not fit.
     pub keys_left_out: usize,
-    /// Calls to upstream, retries counted singly, in the order in which they were made or joined.
+    /// Calls to upstream, each retry counted, in the order in which they were made or joined.
     pub attempts: Vec<Arc<UpstreamAttempt>>,
-    /// Attempts beyond what is kept.
+    /// The number of attempts that did not fit.
     pub attempts_left_out: usize,
     key_bytes: usize,
 }
 
 impl AttemptLog {
-    /// About how many bytes it takes so far.
+    /// Its approximate size in bytes.
     pub fn bytes(&self) -> usize {
         let steps = self.lock();
         steps.key_bytes + steps.attempts.len() * ATTEMPT_BYTES
     }
 
-    /// What there is so far.
+    /// A copy of its content.
     pub fn snapshot(&self) -> AttemptLogSnapshot {
         self.lock().clone()
     }

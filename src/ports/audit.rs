@@ -1,8 +1,8 @@
-//! The audit of writes, as a port: who wrote what where, and what became of it. Never a value.
+//! The audit of writes, as a port: which client wrote what where, and the outcome. Never a value.
 //!
-//! Each write request has a [`AuditEntry`], which the edge opens and the use case takes over for as
-//! long as it works on it. Whoever of the two ends last has it recorded, so that a write whose
-//! client hung up is recorded with its true outcome, and each request exactly once.
+//! Each write request has an [`AuditEntry`]. The HTTP layer opens it, and the use case takes it
+//! over while it works. Whichever of the two ends last records it: a write whose client hung up is
+//! recorded with its true outcome, and each request exactly once.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,16 +15,16 @@ use crate::domain::{
 };
 use crate::error::{Effect, ErrorCode};
 
-/// Keys of one request that are recorded; more than fit into a participant's attributes.
+/// Keys recorded of one request; more than fit into a participant's attributes.
 const MAX_KEYS: usize = 2000;
 
-/// Where records go.
+/// Receives audit records.
 pub trait AuditPort: Send + Sync {
     /// Whether a write may be sent only once it has been recorded.
     fn blocks(&self) -> bool;
 
-    /// What stands for a value in a record: equal for equal values of one key of one conversation,
-    /// and of no use without the key that it was made with.
+    /// The fingerprint of a value: equal for equal values of one key of one conversation, and
+    /// useless without the key that it was made with.
     fn fingerprint(
         &self,
         conversation: ConversationId,
@@ -32,12 +32,12 @@ pub trait AuditPort: Send + Sync {
         value: &AttributeValue,
     ) -> String;
 
-    /// Takes note of a write request that was refused with this code before it was looked at: by a
-    /// stranger, or over a client's own rate. There may be any number, so they are only counted.
+    /// Counts a write request that was refused before it was read: unauthenticated, or over a
+    /// client's own rate. There may be any number of them, so they are only counted.
     fn refused(&self, code: ErrorCode);
 
-    /// Takes a record, at once and not when the future is first polled. The future ends when the
-    /// record was written, or, where nobody has to wait for that, is ready.
+    /// Accepts a record at once, not when the future is first polled. The future ends when the
+    /// record was written; it is ready at once where writes need not wait for that.
     fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), AuditWriteError>>;
 }
 
@@ -46,35 +46,35 @@ pub trait AuditPort: Send + Sync {
 #[error("an audit record could not be written")]
 pub struct AuditWriteError;
 
-/// What a record is of.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// A write that is about to be sent. Only where records block.
     Intent,
-    /// A write request that is over.
+    /// A write request that has ended.
     Outcome,
 }
 
 /// One line of the audit.
 #[derive(Clone, Debug)]
 pub struct AuditRecord {
-    /// What it is of.
+    /// Its kind.
     pub stage: RecordKind,
-    /// Who asked.
+    /// The sender of the request.
     pub origin: RequestOrigin,
     /// The conversation, where the path names one.
     pub conversation: Option<ConversationId>,
-    /// Whose attributes were asked for, where the request could be read.
+    /// The participant selector of the request, if the request could be read.
     pub selector: Option<String>,
-    /// Who was chosen: id and purpose.
+    /// The chosen participant: id and purpose.
     pub participant: Option<(ParticipantId, String)>,
-    /// The keys that were asked for, where the request could be read.
+    /// The keys of the request, if it could be read.
     pub keys: Vec<KeyRecord>,
-    /// Keys beyond what is recorded.
+    /// The number of keys that are not recorded.
     pub keys_left_out: usize,
-    /// Nothing was to be sent.
+    /// Whether the request was a dry run.
     pub dry_run: bool,
-    /// How it ended; nothing yet for an intent.
+    /// How the request ended; `None` for an intent.
     pub ending: Option<ResponseSummary>,
 }
 
@@ -83,18 +83,18 @@ pub struct AuditRecord {
 pub struct KeyRecord {
     /// The key.
     pub key: AttributeKey,
-    /// What stood there before.
+    /// The value before the write.
     pub old: ValueFingerprint,
-    /// What was asked for.
+    /// The requested value.
     pub new: ValueFingerprint,
-    /// What became of it; `None` in an intent.
+    /// The result; `None` in an intent.
     pub end: Option<KeyResult>,
 }
 
 /// A value in a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ValueFingerprint {
-    /// It is not known what stood there.
+    /// The value is not known.
     #[default]
     Unknown,
     /// Nothing: absent or empty.
@@ -103,10 +103,10 @@ pub enum ValueFingerprint {
     Of(String),
 }
 
-/// What became of a key.
+/// The result of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyResult {
-    /// The outcome that the client was told, or would have been.
+    /// The outcome in the answer, even if the client had hung up.
     Outcome(KeyOutcome),
     /// Upstream accepted it, and then the request failed.
     Accepted,
@@ -128,12 +128,12 @@ impl KeyResult {
     }
 }
 
-/// Who sent a request, as the edge knows it.
+/// The sender of a request, as the HTTP layer knows it.
 #[derive(Clone, Debug)]
 pub struct RequestOrigin {
-    /// Its name, if it was recognised.
+    /// Name of the client, if it was authenticated.
     pub client: Option<String>,
-    /// Where from.
+    /// Its address.
     pub address: Option<IpAddr>,
     /// Id of the request.
     pub request_id: String,
@@ -148,7 +148,7 @@ pub struct ResponseSummary {
     pub status: u16,
     /// Code of the problem.
     pub code: Option<ErrorCode>,
-    /// What it did upstream.
+    /// The effect upstream.
     pub effect: Effect,
     /// Genesys' correlation id of the last call.
     pub correlation_id: Option<String>,
@@ -156,27 +156,27 @@ pub struct ResponseSummary {
     pub upstream_calls: u32,
 }
 
-/// What stands upstream at some moment, as far as that is known.
+/// What the participant holds upstream at some moment, as far as that is known.
 #[derive(Clone, Debug, Default)]
 pub struct StateBefore {
-    /// As last read, with what upstream has accepted since.
+    /// The map as last read, with what upstream has accepted since.
     pub map: AttributeMap,
-    /// Keys that it cannot be told of: what was sent last may or may not have been applied.
+    /// Keys whose value is uncertain: the last change sent may or may not have been applied.
     pub doubtful: BTreeSet<AttributeKey>,
 }
 
 /// What the use case found out about a write.
 #[derive(Debug)]
 pub struct WriteFindings {
-    /// What it did upstream.
+    /// The effect upstream.
     pub effect: Effect,
     /// The code of its failure.
     pub code: Option<ErrorCode>,
-    /// Who was chosen.
+    /// The chosen participant: id and purpose.
     pub target: Option<(ParticipantId, String)>,
-    /// What stood there before anything was sent, if that is known at all.
+    /// The map before anything was sent, if it is known.
     pub state_before: Option<Arc<StateBefore>>,
-    /// What became of each key, in the order of the patch.
+    /// The result of each key, in the order of the patch.
     pub ends: Vec<KeyResult>,
 }
 
@@ -197,9 +197,9 @@ pub(super) struct AuditEntryState {
     pub(super) participant: Option<(ParticipantId, String)>,
     /// A use case works on it.
     pub(super) taken: bool,
-    /// The effect and the code that the use case ended with.
+    /// The effect and the error code that the use case ended with.
     pub(super) found: Option<(Effect, Option<ErrorCode>)>,
-    /// The status that stands for the client's hang-up.
+    /// The status recorded for a client that hung up.
     pub(super) hung_up: Option<u16>,
 }
 
@@ -210,7 +210,7 @@ impl fmt::Debug for AuditEntry {
 }
 
 impl AuditEntry {
-    /// The dossier of a request that has just arrived.
+    /// The entry of a request that has just arrived.
     pub fn new(
         audit: Arc<dyn AuditPort>,
         origin: RequestOrigin,
@@ -220,7 +220,7 @@ impl AuditEntry {
         Self { audit, origin, state: Mutex::new(state) }
     }
 
-    /// The request could be read: this is what it asks for.
+    /// Adds what the request asks for, once it was read.
     pub fn ask(
         &self,
         conversation: ConversationId,
@@ -247,12 +247,12 @@ impl AuditEntry {
         state.dry_run = dry_run;
     }
 
-    /// The answer is about to leave. Ends when the record was written, where that is to be waited
-    /// for.
+    /// Records the answer that is about to be sent. The future ends when the record was written, if
+    /// the settings require that.
     pub fn answered(&self, mut ending: ResponseSummary) -> BoxFuture<'static, ()> {
         let state = self.state();
         if let Some((effect, _)) = state.found {
-            // The use case knows it at first hand.
+            // The use case knows the effect first-hand.
             ending.effect = effect;
         }
         let record = self.outcome(&state, ending);
@@ -261,14 +261,14 @@ impl AuditEntry {
         if !self.audit.blocks() {
             return Box::pin(async {});
         }
-        // That it was lost is the business of whoever writes it: the answer stays true.
+        // The audit writer reports a lost record; the answer stays true.
         Box::pin(async {
             let _ = recorded.await;
         })
     }
 
-    /// The client hung up before there was an answer. A use case that is at work records it when it
-    /// ends.
+    /// Records that the client hung up before it was answered. A use case that still works writes
+    /// the record when it ends.
     pub fn client_disconnected(&self, mut ending: ResponseSummary) {
         let mut state = self.state();
         match state.found {
@@ -277,7 +277,7 @@ impl AuditEntry {
                 state.hung_up = Some(ending.status);
                 return;
             }
-            // Nothing had begun.
+            // Nothing had started.
             None => ending.effect = Effect::NotApplied,
         }
         let record = self.outcome(&state, ending);
@@ -314,7 +314,7 @@ impl AuditEntry {
 
     pub(super) fn outcome(&self, state: &AuditEntryState, ending: ResponseSummary) -> AuditRecord {
         let mut record = self.record(state, RecordKind::Outcome);
-        // What no use case has seen was not sent.
+        // A key that no use case has handled was not sent.
         let untold = if state.taken { KeyResult::Unknown } else { KeyResult::NotSent };
         for key in &mut record.keys {
             key.end.get_or_insert(untold);

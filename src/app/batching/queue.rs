@@ -48,33 +48,33 @@ pub(super) struct QueuesInner {
 
 #[derive(Default)]
 pub(super) struct ParticipantQueue {
-    /// By number of arrival.
+    /// By arrival number.
     pub queued_writes: BTreeMap<u64, QueuedWrite>,
     pub running: bool,
-    /// Whether the last to go went alone.
+    /// Whether the last batch was a single write.
     pub alone_went: bool,
-    /// When the next batch can leave at the earliest, where the budget of calls decides that.
+    /// The earliest time of the next batch, if the call budget decides it.
     pub expected: Option<Instant>,
-    /// On whose account they have been booked.
+    /// The accounts that calls were requested on for it.
     pub accounts: Vec<BudgetAccount>,
     pub changed: Arc<Notify>,
 }
 
-/// A member that waits, or is on its way.
+/// A write that waits, or is in flight.
 #[derive(Debug)]
 pub(super) struct QueuedWrite {
     pub submission: WriteSubmission,
     pub state: Arc<Mutex<SubmissionState>>,
-    pub tell: oneshot::Sender<SubmissionResult>,
-    /// It has been put off until then.
+    pub sender: oneshot::Sender<SubmissionResult>,
+    /// It is deferred until then.
     pub not_before: Option<Instant>,
     pub put_off: u32,
-    /// Its batch was rejected, perhaps for another member's sake: it goes with nobody any more.
+    /// Its batch was rejected, perhaps because of another member: from now on it is sent alone.
     pub alone: bool,
     pub entered: Instant,
 }
 
-/// Where a member is, as far as it can still change its mind.
+/// Where a queued write is, as seen by its submitter.
 #[derive(Debug)]
 pub(super) enum SubmissionState {
     Queued,
@@ -82,17 +82,17 @@ pub(super) enum SubmissionState {
     Cancelled,
 }
 
-/// Who goes along in a batch.
+/// The members of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BatchKind {
-    /// Everybody who need not go alone.
+    /// Every write that need not be sent alone.
     Shared,
-    /// The one that arrived with this number.
+    /// The write with this arrival number.
     Single(u64),
 }
 
 impl BatchKind {
-    /// Whether `queued_write` is one of them.
+    /// Whether `queued_write` is a member.
     pub(super) fn has(self, queued_write: &QueuedWrite) -> bool {
         match self {
             Self::Shared => !queued_write.alone,
@@ -114,8 +114,8 @@ impl QueuesInner {
 }
 
 impl ParticipantQueue {
-    /// Who goes next: the first of those who can, and all who go with it. Between two that go alone
-    /// everybody else has a turn.
+    /// The next batch: the first write that is ready, and all that go with it. Between two single
+    /// writes, the others have a turn.
     pub fn ready(&self, now: Instant) -> (BatchKind, Vec<&QueuedWrite>) {
         let mut ready: Vec<&QueuedWrite> =
             self.queued_writes.values().filter(|queued_write| queued_write.is_ready(now)).collect();
@@ -130,7 +130,7 @@ impl ParticipantQueue {
         (group, ready)
     }
 
-    /// Takes out those for whom `which` says so, in order of arrival.
+    /// Takes out the writes that `which` selects, in order of arrival.
     pub fn take(&mut self, which: impl Fn(&QueuedWrite) -> bool) -> Vec<QueuedWrite> {
         let (taken, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queued_writes)
             .into_iter()
@@ -153,11 +153,11 @@ impl QueuedWrite {
         self.submission.context.deadline()
     }
 
-    /// Comes along. Whoever has left does not, and who should have been answered by now is told.
+    /// Marks it as in flight. A cancelled write is dropped, and one past its deadline is refused.
     pub fn mark_in_flight(self, context: &RequestContext) -> Option<Self> {
         if self.deadline() <= Instant::now() {
             self.complete(SubmissionResult::Refused(Error::DeadlineExceeded(
-                "waiting for its turn",
+                "waiting in the write queue",
             )));
             return None;
         }
@@ -171,30 +171,30 @@ impl QueuedWrite {
         Some(self)
     }
 
-    /// Cannot be part of it. What it has sent before may have been applied all the same, and may be
-    /// what stands against it: then it has to look again.
+    /// Refuses it for this batch. If an earlier PATCH of its own may be the reason, it has to read
+    /// again.
     pub fn fail(self, error: Error) {
-        if self.submission.marks.is_empty() {
+        if self.submission.pending_ids.is_empty() {
             return self.complete(SubmissionResult::Refused(error));
         }
         self.complete(SubmissionResult::Unsettled(error));
     }
 
-    pub fn complete(self, told: SubmissionResult) {
-        if matches!(told, SubmissionResult::Refused(_) | SubmissionResult::Unsettled(_)) {
-            // Whatever leaves with its batch now is nothing of it.
+    pub fn complete(self, result: SubmissionResult) {
+        if matches!(result, SubmissionResult::Refused(_) | SubmissionResult::Unsettled(_)) {
+            // A PATCH that is sent now holds no change of it.
             *self.state() = SubmissionState::Cancelled;
         }
-        // Whoever has left does not want it any more.
-        let _ = self.tell.send(told);
+        // A write that was cancelled gets no result.
+        let _ = self.sender.send(result);
     }
 
-    /// Whether it has not been put off, or no longer.
+    /// Whether it is not deferred, or no longer.
     pub fn is_ready(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|moment| moment <= now)
     }
 
-    /// Whether it goes alone, on the account of `account`.
+    /// Whether it is sent alone, on `account`.
     pub fn is_alone_for(&self, account: BudgetAccount) -> bool {
         self.alone && self.submission.context.budget_account() == account
     }

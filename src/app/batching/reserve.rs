@@ -1,5 +1,6 @@
-//! How a turn comes by the calls of its next batch: it books for those who wait, again when somebody
-//! comes who pays for it or brings calls along, and tells those who cannot wait so long.
+//! Reserves the calls of the next batch for the writes that wait. It reserves again when a write
+//! comes with another account or with reserved calls, and refuses writes that cannot wait that
+//! long.
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -13,11 +14,11 @@ use crate::ports::{
     BoxFuture, BudgetAccount, CallPermit, CallPermits, Reservation, ReservationRequest,
 };
 
-/// Ends when what was booked is granted, or never will be.
+/// Ends when the calls are granted or refused.
 type GrantFuture = BoxFuture<'static, Result<CallPermits, Error>>;
 
 impl BatchWorker {
-    /// Gets the permits that are missing. `None` if there will be none, or nobody waits any more.
+    /// Gets the missing permits. `None` if there will be none, or no write waits.
     pub(super) async fn reserve(
         &self,
         next: PlannedBatch,
@@ -46,7 +47,7 @@ impl BatchWorker {
                 Some(permits)
             }
             Err(refusal) => {
-                // Who came later with more time is booked for anew.
+                // Calls for writes that came later, with more time, are requested again.
                 self.refuse(&refusal, |queued_write| {
                     !queued_write.alone && queued_write.deadline() <= reservation_request.deadline
                 });
@@ -55,8 +56,8 @@ impl BatchWorker {
         }
     }
 
-    /// Waits for what was booked, on the account of whoever gets it first, or for members who have booked
-    /// as much already. `None` if nobody waits any more.
+    /// Waits for the calls: on the account that gets them first, or from members that have reserved
+    /// calls. `None` if no write waits.
     async fn granted(
         &self,
         reservation_request: ReservationRequest,
@@ -78,7 +79,8 @@ impl BatchWorker {
                 return Some(Ok(brought));
             }
             let mut who = self.payers();
-            // For fewer calls anybody may get them sooner, and else whoever was not asked yet.
+            // Any account may get fewer calls earlier; for the same number, only new accounts are
+            // asked.
             who.retain(|account| fewer || !accounts.contains(account));
             if who.is_empty() {
                 continue;
@@ -103,7 +105,7 @@ impl BatchWorker {
         }
     }
 
-    /// Calls that members have booked before they came, so many at most.
+    /// Takes at most `calls` calls that members have reserved earlier.
     fn take_prereserved(&self, calls: u32) -> Vec<CallPermit> {
         let queues = self.shared.queues();
         let Some(queue) = queues.get(&self.participant_key) else { return Vec::new() };
@@ -112,13 +114,13 @@ impl BatchWorker {
             .queued_writes
             .values()
             .filter(|queued_write| !queued_write.alone && queued_write.is_ready(now));
-        let fares = ready.flat_map(|queued_write| {
+        let permits = ready.flat_map(|queued_write| {
             std::iter::from_fn(|| queued_write.submission.reserved_calls.take())
         });
-        fares.take(calls as usize).collect()
+        permits.take(calls as usize).collect()
     }
 
-    /// Everybody on whose account the next batch can be booked.
+    /// All accounts that the next batch can be charged to.
     fn payers(&self) -> Vec<BudgetAccount> {
         let mut queues = self.shared.queues();
         let Some(queue) = queues.get_mut(&self.participant_key) else { return Vec::new() };
@@ -132,7 +134,8 @@ impl BatchWorker {
         queue.accounts.clone()
     }
 
-    /// The next batch cannot leave before `expected`: whoever must be answered by then is told now.
+    /// The next batch cannot leave before `expected`: writes with an earlier deadline are refused
+    /// now.
     fn record_expected_start(&self, expected: Instant, reservation_request: ReservationRequest) {
         if let Some(queue) = self.shared.queues().get_mut(&self.participant_key) {
             queue.expected = Some(expected);
@@ -173,7 +176,7 @@ impl BatchWorker {
     }
 }
 
-/// Permits one by one, beside others.
+/// Adds the permits one by one to `others`.
 fn each(mut permits: CallPermits, mut others: Vec<CallPermit>) -> Vec<CallPermit> {
     others.extend(std::iter::from_fn(|| permits.take()));
     others

@@ -1,8 +1,9 @@
-//! Members of a rejected batch: each goes alone, in order of arrival, on the account of its own client.
+//! Members of a rejected batch: each is sent alone, in order of arrival, on its own client's
+//! account.
 //!
-//! There may be as many as a batch had members, each with calls of its own, so nothing of it was
-//! booked before. Where a client has no calls left for them, they wait as anything else of it would,
-//! and whoever else writes to this participant goes meanwhile.
+//! There may be as many as the batch had members, each with calls of its own, so none were reserved
+//! before. If a client has no calls left, its writes wait like all its requests, and other clients'
+//! writes to the participant go meanwhile.
 
 use std::time::Duration;
 
@@ -13,11 +14,11 @@ use super::worker::{BatchWorker, PlannedBatch};
 use crate::error::Error;
 use crate::ports::{BudgetAccount, CallPermit, Reservation, ReservationRequest};
 
-/// Who is put off is looked at again no sooner: the time that was reckoned may have come already.
+/// The minimum pause of a deferred write: the expected time may have passed already.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 
 impl BatchWorker {
-    /// Gets the permits for one that goes alone. `None` if there are none yet, or will be none.
+    /// Gets the permits of a single write. `None` if there are none yet, or will be none.
     pub(super) async fn reserve_single(
         &self,
         arrival: u64,
@@ -59,8 +60,8 @@ impl BatchWorker {
         }
     }
 
-    /// Ends when somebody waits who could go in place of those who go alone for `account`, or when the
-    /// one that is booked for has left.
+    /// Ends when a write waits that is not a single write on `account`, or when the write with this
+    /// arrival number has left.
     async fn other_writer_waiting(&self, arrival: u64, account: BudgetAccount, changed: &Notify) {
         loop {
             let waits = match self.shared.queues().get(&self.participant_key) {
@@ -93,7 +94,7 @@ impl BatchWorker {
         }
     }
 
-    /// Tells those who go alone as well and cannot wait so long.
+    /// Refuses single writes on the same account that cannot wait that long.
     fn refuse_single(
         &self,
         refusal: &Error,

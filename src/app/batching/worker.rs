@@ -1,4 +1,4 @@
-//! The task that works on the turn of one participant, batch after batch, until nobody waits.
+//! The worker of a participant's queue: it sends batch after batch until no write waits.
 
 use std::sync::Arc;
 
@@ -15,48 +15,48 @@ use crate::ports::{
     ReservationRequest, TraceSpan,
 };
 
-/// Works on the turn of a participant.
+/// The worker of one queue.
 pub(super) struct BatchWorker {
     pub(super) shared: Arc<QueuesInner>,
     pub(super) participant_key: ParticipantKey,
 }
 
-/// What the next batch would be, were it to leave now.
+/// What the worker does next.
 enum NextStep {
-    /// Nobody waits.
+    /// No write waits: end.
     Over,
-    /// Everybody who waits has been put off until then.
+    /// All waiting writes are deferred until then.
     Later(Instant, Arc<Notify>),
-    /// Somebody waits, and this is to be booked.
+    /// Reserve calls for this batch and send it.
     Ready(PlannedBatch, Arc<Notify>),
 }
 
-/// The next batch, and what is to be booked for it.
+/// The next batch, and the calls to reserve for it.
 pub(super) struct PlannedBatch {
     pub(super) group: BatchKind,
     pub(super) reservation_request: ReservationRequest,
-    /// What its members have brought.
+    /// The permits that its members already have.
     pub(super) permits: Vec<CallPermit>,
 }
 
 impl BatchWorker {
-    /// Starts on the turn of a participant.
+    /// Starts the worker of a queue.
     pub(super) fn start(shared: Arc<QueuesInner>, participant_key: ParticipantKey) {
         let tasks = shared.parts.shutdown.tasks().clone();
-        // Boxed, since a task is copied several times on its way into the runtime.
+        // Boxed: a task is copied several times on its way into the runtime.
         tasks.spawn(Box::pin(Self { shared, participant_key }.run()));
     }
 
     async fn run(self) {
         let shutdown = self.shared.parts.shutdown.clone();
-        // Whatever ends this task, a panic of upstream's client included: it takes nobody with it
-        // who is not on the way.
+        // If this task ends in any other way, as by a panic in the upstream client, writes that are
+        // not in flight must survive it.
         let mut ends = WorkerGuard {
             shared: Arc::clone(&self.shared),
             participant_key: self.participant_key,
             is_over: false,
         };
-        // Whoever is ready at this very moment comes along.
+        // Writes that are ready at this very moment join the first batch.
         tokio::task::yield_now().await;
         tokio::select! {
             biased;
@@ -103,7 +103,7 @@ impl BatchWorker {
         {
             self.shared.parts.recorder.writes_waiting(-1);
             late.complete(SubmissionResult::Refused(Error::DeadlineExceeded(
-                "waiting for its turn",
+                "waiting in the write queue",
             )));
         }
         if queue.queued_writes.is_empty() {
@@ -128,9 +128,10 @@ impl BatchWorker {
         });
         let permits: Vec<CallPermit> = brought.take(needed as usize).collect();
         let calls = needed - u32::try_from(permits.len()).unwrap_or(needed);
-        let has_begun = ready.iter().all(|queued_write| !queued_write.submission.marks.is_empty());
-        // Of those who go alone there may be as many as a batch had members: that is no longer the
-        // write that was booked for.
+        let has_begun =
+            ready.iter().all(|queued_write| !queued_write.submission.pending_ids.is_empty());
+        // There may be as many single writes as the batch had members: the calls of the original
+        // write do not cover them.
         let class = if has_begun && group == BatchKind::Shared {
             PriorityClass::Committed
         } else {
@@ -146,7 +147,7 @@ impl BatchWorker {
         )
     }
 
-    /// Takes along whoever of the group waits at this moment.
+    /// Takes the members of the batch that wait at this moment.
     fn take_batch(&self, group: BatchKind) -> (Vec<QueuedWrite>, RequestContext) {
         let now = Instant::now();
         let queued_writes = match self.shared.queues().get_mut(&self.participant_key) {
@@ -173,7 +174,7 @@ impl BatchWorker {
         (queued_writes, context)
     }
 
-    /// Waits for another batch, unless its client has left meanwhile.
+    /// Puts a write back into the queue, unless it was cancelled meanwhile.
     pub(super) fn requeue(&self, mut queued_write: QueuedWrite) {
         queued_write.entered = Instant::now();
         let mut queues = self.shared.queues();
@@ -191,8 +192,8 @@ impl BatchWorker {
     }
 }
 
-/// One cycle for all members: it may last as long as the most patient one waits, but nothing leaves
-/// any more once the most impatient one was answered.
+/// One context for all members: it lasts until the latest deadline, but nothing is sent after the
+/// earliest one.
 fn cycle_of(queued_writes: &[QueuedWrite]) -> RequestContext {
     let now = Instant::now();
     let deadlines =
@@ -218,11 +219,11 @@ fn cycle_of(queued_writes: &[QueuedWrite]) -> RequestContext {
     })
 }
 
-/// Ends the turn when its task ends, however it does: whoever waits gets a new one.
+/// Cleans up when the worker's task ends in any way: writes that still wait get a new worker.
 struct WorkerGuard {
     shared: Arc<QueuesInner>,
     participant_key: ParticipantKey,
-    /// It has ended as it should; the next turn, if there is one, is not ours.
+    /// The worker ended normally; a later worker of the same queue is not ours.
     is_over: bool,
 }
 
@@ -231,7 +232,7 @@ impl Drop for WorkerGuard {
         if self.is_over {
             return;
         }
-        // What it had sent is of unknown fate from now on.
+        // The result of a PATCH in flight is unknown from now on.
         self.shared.parts.pending_writes.answered(self.participant_key);
         let mut queues = self.shared.queues();
         let Some(queue) = queues.get_mut(&self.participant_key) else { return };

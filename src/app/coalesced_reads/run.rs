@@ -16,12 +16,13 @@ use crate::ports::{
     CallPermits, ContextParts, PriorityClass, RequestContext, RequestPhase, UpstreamRead,
 };
 
-/// A read that takes longer than this does not hold up the next one.
+/// A read that takes longer than this does not delay the next one.
 const OVERLAP_DELAY: Duration = Duration::from_millis(100);
 
 impl ReadCoalescer {
     pub(super) async fn run(self, read_target: ReadTarget, id: u64) {
-        // Whatever ends this task, a panic of upstream's client included: nobody is left waiting.
+        // If this task ends in any other way, as by a panic in the upstream client, no waiter is
+        // left waiting.
         let mut ends = ReadTaskGuard { reads: self, read_target, id, is_over: false };
         ends.reads.after_those_before(read_target, id).await;
         if let Some(permits) = ends.reads.book(read_target, id).await {
@@ -29,7 +30,7 @@ impl ReadCoalescer {
         }
     }
 
-    /// Waits until no other read of the subject is on its way, or it has been for too long.
+    /// Waits until no other read of the target is in flight, or only slow ones are.
     async fn after_those_before(&self, read_target: ReadTarget, id: u64) {
         let mut had_to_wait = false;
         loop {
@@ -50,12 +51,12 @@ impl ReadCoalescer {
             }
         }
         if had_to_wait {
-            // What that read showed may be enough for some who wait for this one: they go first.
+            // The last read may be enough for some waiters of this one: they go first.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Makes the read. Whether it ended as it should, so that nothing is left of the job.
+    /// Makes the read. Returns whether it ended normally, so that no trace of it is left.
     async fn make(&self, read_target: ReadTarget, id: u64, mut permits: CallPermits) -> bool {
         let Some((call, context, sent)) = self.leave_early(read_target, id, &mut permits) else {
             return false;
@@ -64,7 +65,7 @@ impl ReadCoalescer {
         let read = tokio::select! {
             biased;
             read = self.parts.conversations.read(call, &context) => read,
-            // Nobody waits for its retries either.
+            // Without waiters, it is not retried either.
             () = self.deserted(read_target, id) => return true,
             () = self.parts.shutdown.drain_over() => Err(Error::ShuttingDown),
         };
@@ -84,8 +85,8 @@ impl ReadCoalescer {
                     );
                 }
                 let stale = self.with(read_target, id, |job| job.stale).unwrap_or(true);
-                if self.parts.memory.remember(read_target, snapshot, stale) {
-                    tokio::spawn(Arc::clone(&self.parts.memory).sweep());
+                if self.parts.cache.remember(read_target, snapshot, stale) {
+                    tokio::spawn(Arc::clone(&self.parts.cache).sweep());
                 }
             }
             Err(error) if context.was_cut_short() => {
@@ -101,8 +102,8 @@ impl ReadCoalescer {
         true
     }
 
-    /// Lets those wait for another read who can, where this one was given up for the sake of the
-    /// most impatient.
+    /// Moves waiters that have time left to another read, if this one was given up because of the
+    /// earliest deadline.
     fn go_again(&self, read_target: ReadTarget, id: u64, wait: Duration) {
         let mut targets = self.targets();
         let Some(target) = targets.get_mut(&read_target) else { return };
@@ -130,7 +131,7 @@ impl ReadCoalescer {
         }
     }
 
-    /// Waits until nobody waits for this read any more; then nobody can join it either.
+    /// Waits until no request waits for this read; then none can join it either.
     async fn deserted(&self, read_target: ReadTarget, id: u64) {
         loop {
             let changed = {
@@ -153,7 +154,7 @@ impl ReadCoalescer {
         }
     }
 
-    /// From here on it is sent, and only those may join it whose cause is older.
+    /// Marks the read as sent: from now on only requests with an older cause may join it.
     fn leave_early(
         &self,
         read_target: ReadTarget,
@@ -167,7 +168,7 @@ impl ReadCoalescer {
         job.sent = Some(sent);
         let deadline = job.latest_deadline()?;
         job.start_by = job.waiters.iter().map(|waiter| waiter.deadline).min();
-        // What was booked by a write that goes on is part of it, also when it is tried again.
+        // A permit that a write has reserved stays part of that write, also for a retry.
         let permit = job.take_permit().or_else(|| permits.take());
         let of_a_write = job.class <= PriorityClass::Write;
         let call = UpstreamRead {
@@ -189,7 +190,7 @@ impl ReadCoalescer {
         Some((call, context, sent))
     }
 
-    /// Tells everybody, and makes way for the next.
+    /// Answers all waiters, and starts the next read.
     fn end(&self, read_target: ReadTarget, id: u64, ended: &ReadResult) {
         let Some(job) = self.remove(read_target, id, ended.result.as_ref().ok()) else { return };
         notify_waiters(job.waiters, ended);
@@ -221,19 +222,19 @@ impl ReadCoalescer {
     }
 }
 
-/// Removes a job when its task ends, however it does.
+/// Removes a read when its task ends in any way.
 struct ReadTaskGuard {
     reads: ReadCoalescer,
     read_target: ReadTarget,
     id: u64,
-    /// The job is removed already.
+    /// The read is removed already.
     is_over: bool,
 }
 
 impl Drop for ReadTaskGuard {
     fn drop(&mut self) {
         if !self.is_over {
-            // Joiners that were not told see their channel close.
+            // Waiters without an answer see their channel close.
             self.reads.remove(self.read_target, self.id, None);
         }
     }

@@ -23,24 +23,24 @@ pub enum Freshness {
     SentAfter(Instant),
 }
 
-/// A read that somebody wants.
+/// A read that a request needs.
 #[derive(Debug)]
 pub struct CoalescedRead {
-    /// Of what.
+    /// What to read.
     pub read_target: ReadTarget,
     /// What it must not have been sent before.
     pub cause: Freshness,
-    /// How important it is.
+    /// Its priority.
     pub class: PriorityClass,
-    /// Whether it is repeated when it fails. Read-backs have a schedule of their own.
+    /// Whether a failed read is retried. Read-backs have a schedule of their own.
     pub retries: bool,
-    /// The right to make it, if that was booked before.
+    /// A permit for it, if one was reserved before.
     pub permit: Option<CallPermit>,
-    /// Calls to book together with it, for the write that follows.
+    /// Calls to reserve together with it, for the write that follows.
     pub reserve: u32,
 }
 
-/// How a read ended, for each who joined it.
+/// The result of a read, for each waiter.
 #[derive(Clone, Debug)]
 pub(super) struct ReadResult {
     pub result: Result<Snapshot, Error>,
@@ -48,40 +48,40 @@ pub(super) struct ReadResult {
     pub reserved_calls: ReservedCalls,
 }
 
-/// A read that somebody waits for.
+/// A read that requests wait for.
 pub struct ReadTask {
     pub id: u64,
-    /// When it was sent; it is collecting joiners until then.
+    /// When it was sent; until then requests can join it.
     pub sent: Option<Instant>,
     /// A PATCH was answered since it was sent.
     pub stale: bool,
     pub(super) waiters: Vec<ReadWaiter>,
-    /// The deadline of its most impatient joiner, once it is sent: nothing is tried again after it.
+    /// The earliest deadline of its waiters, once it is sent: there are no retries after it.
     pub start_by: Option<Instant>,
-    /// It is not to be sent before, because another one was told to wait.
+    /// Do not send before this moment; set when the previous read was throttled.
     pub(super) not_before: Option<Instant>,
     pub(super) class: PriorityClass,
     pub(super) retries: bool,
     pub(super) permit: Option<CallPermit>,
     pub(super) reserve: u32,
-    /// On whose behalf it is made: of whoever was there first.
+    /// The client of the first request; the read is made for it.
     pub(super) client: Option<Arc<Client>>,
-    /// Everybody on whose account it can be made.
+    /// All accounts that it can be charged to.
     pub(super) accounts: Vec<BudgetAccount>,
-    /// When it can be sent at the earliest, as far as can be told.
+    /// The earliest time when it can be sent, as far as it is known.
     pub(super) expected: Option<Instant>,
-    /// The trace that it is part of: an exported one, if any joiner's is.
+    /// The trace that it is part of: an exported one, if any waiter has one.
     pub(super) span: Option<TraceSpan>,
-    /// Whether somebody wants to know what it did.
+    /// Whether its attempts are recorded.
     pub(super) recorded: bool,
-    /// Somebody joined or left, or a read before it ended.
+    /// A waiter joined or left, or an earlier read ended.
     pub(super) changed: Arc<Notify>,
 }
 
 pub(super) struct ReadWaiter {
     number: u64,
     pub(super) deadline: Instant,
-    tell: oneshot::Sender<ReadResult>,
+    sender: oneshot::Sender<ReadResult>,
 }
 
 impl ReadTask {
@@ -106,8 +106,8 @@ impl ReadTask {
         }
     }
 
-    /// Whether it is known that this deadline comes before it can be sent. Whoever brings a permit
-    /// along, is more important, or pays for it in place of others, may move it forward.
+    /// Whether this deadline is known to come before the read can be sent. A request with a permit,
+    /// a higher priority or another account may move the read forward.
     pub fn is_too_late_for(&self, wanted: &CoalescedRead, context: &RequestContext) -> bool {
         let deadline = context.deadline();
         let waits = wanted.permit.is_none() && wanted.class >= self.class;
@@ -116,15 +116,15 @@ impl ReadTask {
             && self.expected.is_some_and(|expected| expected >= deadline)
     }
 
-    /// Adds a joiner.
+    /// Adds a waiter.
     pub fn join(
         &mut self,
         number: u64,
         wanted: CoalescedRead,
         context: &RequestContext,
     ) -> oneshot::Receiver<ReadResult> {
-        let (tell, ended) = oneshot::channel();
-        self.waiters.push(ReadWaiter { number, deadline: context.deadline(), tell });
+        let (sender, ended) = oneshot::channel();
+        self.waiters.push(ReadWaiter { number, deadline: context.deadline(), sender });
         if self.sent.is_none() {
             self.class = self.class.min(wanted.class);
             self.retries |= wanted.retries;
@@ -148,13 +148,13 @@ impl ReadTask {
     }
 
     pub(super) fn latest_deadline(&mut self) -> Option<Instant> {
-        self.waiters.retain(|waiter| !waiter.tell.is_closed());
+        self.waiters.retain(|waiter| !waiter.sender.is_closed());
         self.waiters.iter().map(|waiter| waiter.deadline).max()
     }
 
-    /// What has to be booked: nothing if a permit was brought along. Who would book more together
-    /// with the read has it for nothing then, and books the rest in its turn: a read that was booked
-    /// as the proof of a write waits for nobody.
+    /// The reservation to make: no calls if there is a permit. A request that would reserve more
+    /// calls with the read then gets it for free, and reserves the rest in its batch. A read
+    /// reserved to verify a write waits for no other request.
     pub(super) fn reservation_request(&mut self) -> Option<ReservationRequest> {
         let deadline = self.latest_deadline()?;
         let calls = if self.permit.is_some() { 0 } else { 1 + self.reserve };
@@ -162,16 +162,16 @@ impl ReadTask {
         Some(ReservationRequest { calls, class: self.class, deadline, account })
     }
 
-    /// Takes the permit that was brought along, as part of a write that goes on: should it be no good
-    /// any more, its read goes before what has not begun.
+    /// Takes the permit, as part of the write that reserved it. If the permit is no longer valid,
+    /// the read still goes before calls of writes that have not started.
     pub(super) fn take_permit(&mut self) -> Option<CallPermit> {
         let permit = self.permit.take()?;
         self.class = PriorityClass::Committed;
         Some(permit)
     }
 
-    /// Those who wait longer than the most impatient one, and long enough for another try after
-    /// `wait`, where this one has failed for the sake of him.
+    /// Takes out the waiters with a later deadline than the earliest, and with time for another try
+    /// after `wait`.
     pub(super) fn take_patient(&mut self, wait: Duration) -> Vec<ReadWaiter> {
         let again = Instant::now() + wait;
         let is_patient = |waiter: &ReadWaiter| {
@@ -183,7 +183,7 @@ impl ReadTask {
         patient
     }
 
-    /// Takes out those whose deadline is not after `moment`.
+    /// Takes out the waiters whose deadline is not after `moment`.
     pub(super) fn take_until(&mut self, moment: Instant) -> Vec<ReadWaiter> {
         let (late, rest) = std::mem::take(&mut self.waiters)
             .into_iter()
@@ -195,8 +195,8 @@ impl ReadTask {
 
 pub(super) fn notify_waiters(waiters: Vec<ReadWaiter>, ended: &ReadResult) {
     for waiter in waiters {
-        // Whoever has left does not want it any more.
-        let _ = waiter.tell.send(ended.clone());
+        // A waiter that has left needs no answer.
+        let _ = waiter.sender.send(ended.clone());
     }
 }
 

@@ -1,4 +1,4 @@
-//! The answer to a write: whatever happened, what is said of it is true.
+//! The answer to a write: true, whatever happened.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::domain::{
 use crate::error::{Effect, Error, RequestFailure};
 
 impl WriteOperation {
-    /// Makes the answer out of how the flow ended.
+    /// Makes the answer from how the write ended.
     pub(super) fn finish(
         &mut self,
         ended: Result<(), Error>,
     ) -> Result<WriteReport, RequestFailure> {
         let dry_run = self.request.options.dry_run;
         if let Some(handle) = self.handle.take() {
-            // Cut while waiting, or on its way; only in a PATCH that is out can it be applied.
+            // Stopped while it waited or was in a batch. Only a PATCH that was sent can be applied.
             if let Some(spent) = handle.spent() {
                 self.request.context.add_usage_of(&spent);
             }
@@ -28,9 +28,9 @@ impl WriteOperation {
         self.tell_lost();
         match ended {
             Ok(()) if dry_run || !self.is_undecided() => {}
-            // Another writer's value stood there after a PATCH of unknown fate.
+            // Another writer's value stood there after a PATCH of unknown result.
             Ok(()) => return Err(self.failed(None)),
-            // Once upstream has accepted it, nothing makes an error of it any more.
+            // Once upstream has accepted the write, no error replaces the answer.
             Err(error) if self.effect == Effect::Applied && !self.is_undecided() => {
                 let error = self.explain(error);
                 self.warn(format!("not verified: {error}"));
@@ -51,13 +51,13 @@ impl WriteOperation {
         Ok(report)
     }
 
-    /// The error, as far as the client may know of it.
+    /// The error, without what the client must not see.
     pub(super) fn explain(&self, error: Error) -> Error {
         let rights = &self.request.context.client().rights;
         access_filter::error(error, rights, self.shared.settings.patch_full)
     }
 
-    /// Whether a key is not decided, and no PATCH with it was accepted.
+    /// Whether a key is undecided although no PATCH with it was accepted.
     fn is_undecided(&self) -> bool {
         let settle = self.shared.settle();
         let undecided = |key: &AttributeKey| {
@@ -74,7 +74,7 @@ impl WriteOperation {
         RequestFailure { error: self.reason(error), effect: self.effect }
     }
 
-    /// Counts the keys of others that are gone, and names those that the client sees.
+    /// Counts the lost keys of other writers, and names those that the client may see.
     fn tell_lost(&mut self) {
         if self.lost.is_empty() {
             return;
@@ -92,7 +92,7 @@ impl WriteOperation {
         }
     }
 
-    /// Says why keys are unverified, where more is known than that they did not show.
+    /// Adds warnings for unverified keys, where more is known than that no read showed them.
     fn warn_of_doubts(&mut self) {
         let settle = self.shared.settle();
         let open =
@@ -115,7 +115,7 @@ impl WriteOperation {
         }
     }
 
-    /// A deadline or a drain that met a PATCH under way says so.
+    /// A drain that met a PATCH in flight is reported as a missed deadline.
     fn reason(&self, error: Error) -> Error {
         match (error, self.effect) {
             (Error::ShuttingDown, Effect::Unknown) => {
@@ -129,8 +129,8 @@ impl WriteOperation {
         let outcomes = self.outcomes(dry_run);
         let status = self.status(&outcomes);
         let target = self.target.take();
-        // Every way here leads through a read that chose the participant.
-        let target = target.expect("a flow without an error has chosen its participant");
+        // Every path here leads through a read that chose the participant.
+        let target = target.expect("a write without an error has chosen its participant");
         let report = WriteReport {
             conversation: self.request.conversation,
             participant: target.participant.clone(),
@@ -165,7 +165,7 @@ impl WriteOperation {
                 return KeyOutcome::Superseded;
             }
             match self.kept.outcome(key, settle) {
-                // A key that nothing is known of was certainly not seen in place.
+                // A key without an outcome was certainly not seen in place.
                 Some(KeyOutcome::Superseded) | None => KeyOutcome::Superseded,
                 Some(KeyOutcome::Unverified) => KeyOutcome::Unverified,
                 Some(_) => KeyOutcome::Unchanged,
