@@ -8,28 +8,29 @@
 mod audit;
 mod prepare;
 mod report;
+mod state;
 mod submit;
 mod verify;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::batching::{LostKeyReport, SubmissionHandle, WritePrecondition};
+use self::state::{SentChanges, VerificationState, WriteBaseline};
+use super::batching::{SubmissionHandle, WritePrecondition};
 use super::budget_accounts::ReservedCalls;
 use super::coalesced_reads::{CoalescedRead, Freshness};
-use super::pending_writes::{PendingWriteId, WriteAdmission};
+use super::pending_writes::WriteAdmission;
 use super::snapshot::{ParticipantKey, ReadTarget, Snapshot, log_id};
 use super::{App, AppInner, access_filter, choose};
 use crate::domain::{
     AttributeKey, AttributeMap, Conversation, ConversationId, ParticipantSelector,
-    ParticipantSummary, Patch, SelectionRule, SelectorIntent, WriteReport, WriteVerifier,
+    ParticipantSummary, Patch, SelectionRule, SelectorIntent, WriteReport,
 };
 use crate::error::{Effect, Error, RequestFailure};
-use crate::ports::{AuditScope, PriorityClass, RequestContext, RequestPhase, StateBefore};
+use crate::ports::{AuditScope, PriorityClass, RequestContext, RequestPhase};
 
 /// A write that a client asks for.
 #[derive(Clone, Debug)]
@@ -85,7 +86,7 @@ impl App {
         let audit_scope = request.context.take_audit_scope();
         let (reply, answer) = oneshot::channel();
         let mut operation =
-            WriteOperation::new(Arc::clone(&self.shared), request, (admitted, audit_scope));
+            WriteOperation::new(Arc::clone(&self.shared), request, admitted, audit_scope);
         self.shared.shutdown.tasks().spawn(Box::pin(async move {
             let result = operation.run_to_deadline().await;
             drop(operation);
@@ -131,56 +132,14 @@ struct WriteOperation {
     /// The audit entry of this write, until it is answered.
     audit_scope: Option<AuditScope>,
     target: Option<WriteTarget>,
-    /// The map before the last batch.
-    before: AttributeMap,
-    /// The map before anything of this write was sent, for its audit entry.
-    state_before: Option<Arc<StateBefore>>,
-    /// The map as last read.
-    shown: AttributeMap,
-    /// Whether `shown` was read after the last PATCH was accepted.
-    shown_after: bool,
-    /// Keys that need no sending; read-backs check that they stay.
-    kept: WriteVerifier,
-    /// All changes of this client that were sent.
-    sent: Patch,
-    /// The same, by PATCH.
-    sends: Vec<Patch>,
-    /// The last PATCH that carried changes of it, with those of other clients.
-    batch: Arc<Patch>,
-    /// The state before that PATCH, as far as it is known.
-    batch_stood: Arc<StateBefore>,
-    /// Keys that upstream has accepted in a PATCH.
-    taken: BTreeSet<AttributeKey>,
-    /// Keys whose change was replaced by a later client's.
-    overtaken: BTreeSet<AttributeKey>,
-    /// Keys that were sent, until a read shows them.
-    watch: WriteVerifier,
+    baseline: WriteBaseline,
+    sent: SentChanges,
+    verification: VerificationState,
     effect: Effect,
     /// Its place in the queue or in a batch.
     handle: Option<SubmissionHandle>,
-    /// Its `PATCH`es whose result is unknown.
-    pending_ids: Vec<PendingWriteId>,
     /// Calls reserved for the next steps.
     reserved_calls: ReservedCalls,
-    /// A number from 0 up to 1, the same for all members of the last batch.
-    unit: f64,
-    accepted: Option<Instant>,
-    reads: u32,
-    /// The planned wait before the first read-back.
-    first_wait: Option<Duration>,
-    last_read: Option<Instant>,
-    /// Upstream asked for no read-back before this moment.
-    throttled: Option<Instant>,
-    /// The duration of the last read.
-    read_cost: Duration,
-    /// The number of consecutive reads that showed only our PATCH.
-    replaced_reads: u32,
-    /// Other writers' keys that are gone, by the last read that showed a change of ours.
-    lost: Vec<AttributeKey>,
-    /// The lost keys that members of the last batch have reported.
-    losses: Arc<LostKeyReport>,
-    /// The last map was read before this write arrived.
-    is_remembered: bool,
     /// Why the result of a PATCH is unknown.
     failure: Option<Error>,
     /// Whether the last read showed the conversation as ended.
@@ -192,7 +151,8 @@ impl WriteOperation {
     fn new(
         shared: Arc<AppInner>,
         request: WriteRequest,
-        (admitted, audit_scope): (WriteAdmission, Option<AuditScope>),
+        admitted: WriteAdmission,
+        audit_scope: Option<AuditScope>,
     ) -> Self {
         Self {
             arrival: shared.write_queues.arrival(),
@@ -202,33 +162,12 @@ impl WriteOperation {
             admitted: Some(admitted),
             audit_scope,
             target: None,
-            before: AttributeMap::default(),
-            state_before: None,
-            shown: AttributeMap::default(),
-            shown_after: false,
-            kept: WriteVerifier::default(),
-            sent: Patch::default(),
-            sends: Vec::new(),
-            batch: Arc::default(),
-            batch_stood: Arc::default(),
-            taken: BTreeSet::new(),
-            overtaken: BTreeSet::new(),
-            watch: WriteVerifier::default(),
+            baseline: WriteBaseline::default(),
+            sent: SentChanges::default(),
+            verification: VerificationState::default(),
             effect: Effect::NotApplied,
             handle: None,
-            pending_ids: Vec::new(),
             reserved_calls: ReservedCalls::default(),
-            unit: 0.0,
-            accepted: None,
-            reads: 0,
-            first_wait: None,
-            last_read: None,
-            throttled: None,
-            read_cost: Duration::ZERO,
-            replaced_reads: 0,
-            lost: Vec::new(),
-            losses: Arc::default(),
-            is_remembered: false,
             failure: None,
             ended: false,
             warnings: Vec::new(),
@@ -258,7 +197,7 @@ impl WriteOperation {
         if self.request.options.dry_run {
             self.check_condition()?;
             self.check_size(&pending)?;
-            self.sent = pending;
+            self.sent.changes = pending;
             return Ok(());
         }
         loop {
@@ -267,7 +206,7 @@ impl WriteOperation {
                 self.send(pending).await?;
             }
             // After a 409, or a later client's change, there may be nothing left to verify.
-            let in_doubt = !self.sent.is_empty() || self.has_unread();
+            let in_doubt = !self.sent.changes.is_empty() || self.has_unread();
             if self.request.options.verify && in_doubt {
                 self.read_back().await;
             }
@@ -286,20 +225,20 @@ impl WriteOperation {
     ) -> Result<AttributeMap, Error> {
         let reads = self.shared.reads.clone();
         let (snapshot, _) = reads.read(wanted, context).await?;
-        self.is_remembered = false;
+        self.baseline.is_remembered = false;
         self.apply_snapshot(&snapshot)
     }
 
     /// Applies what a read showed. The first read chooses the participant; later ones find it by
     /// its id.
     fn apply_snapshot(&mut self, snapshot: &Snapshot) -> Result<AttributeMap, Error> {
-        self.read_cost = snapshot.spent.last_attempt();
-        self.last_read = Some(snapshot.sent);
+        self.verification.read_cost = snapshot.spent.last_attempt();
+        self.verification.last_read = Some(snapshot.sent);
         self.resolve_target(&snapshot.conversation)?;
         let (_, id) = self.participant_key()?;
         let found = snapshot.conversation.participant(id);
-        self.shown = found.map(|found| found.attributes.clone()).unwrap_or_default();
-        Ok(self.shown.clone())
+        self.baseline.shown = found.map(|found| found.attributes.clone()).unwrap_or_default();
+        Ok(self.baseline.shown.clone())
     }
 
     fn subject(&self) -> ReadTarget {
@@ -340,7 +279,7 @@ impl WriteOperation {
             participant_key,
             participant: chosen.participant.candidate(),
             chosen_by: chosen.by,
-            is_remembered: self.is_remembered,
+            is_remembered: self.baseline.is_remembered,
             has_moved: false,
         });
         self.follow(conversation);
@@ -364,16 +303,19 @@ impl WriteOperation {
         let (Some(condition), (_, id)) = (&self.request.condition, self.participant_key()?) else {
             return Ok(());
         };
-        if condition.holds(id, &self.shown, &self.request.patch) {
+        if condition.holds(id, &self.baseline.shown, &self.request.patch) {
             return Ok(());
         }
-        Err(Error::PreconditionFailed { current: condition.current(id, &self.shown) })
+        Err(Error::PreconditionFailed { current: condition.current(id, &self.baseline.shown) })
     }
 
     /// Checks the size of the map that a dry run would send.
     fn check_size(&self, pending: &Patch) -> Result<(), Error> {
-        let checked =
-            self.shared.settings.limits.check(&self.shown, &pending.applied_to(&self.shown));
+        let checked = self
+            .shared
+            .settings
+            .limits
+            .check(&self.baseline.shown, &pending.applied_to(&self.baseline.shown));
         checked.map_err(Error::AttributesTooLarge)
     }
 

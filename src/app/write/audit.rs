@@ -31,19 +31,19 @@ impl WriteOperation {
             let ParticipantSummary { id, purpose, .. } = &target.participant;
             (*id, purpose.to_string())
         });
-        let state_before = self.state_before.clone();
+        let state_before = self.baseline.state_before.clone();
         let ends = self.request.patch.keys().map(outcome).collect();
         audit_scope.complete(WriteFindings { effect, code, target, state_before, ends });
     }
 
     /// Keeps the map before the next batch.
     pub(super) fn set_baseline(&mut self, now: &AttributeMap) {
-        self.before = now.clone();
+        self.baseline.before = now.clone();
         // Once something was sent, a read no longer shows the state before it.
         if let (Some(_), Ok(participant_key), true) =
-            (&self.audit_scope, self.participant_key(), self.batch.is_empty())
+            (&self.audit_scope, self.participant_key(), self.sent.batch.is_empty())
         {
-            self.state_before =
+            self.baseline.state_before =
                 Some(Arc::new(self.shared.pending_writes.expected_state(participant_key, now)));
         }
     }
@@ -51,7 +51,7 @@ impl WriteOperation {
     /// Keeps the state before the first batch that was sent.
     pub(super) fn set_state_before(&mut self, state_before: Arc<StateBefore>) {
         if self.effect == Effect::NotApplied {
-            self.state_before = Some(state_before);
+            self.baseline.state_before = Some(state_before);
         }
     }
 
@@ -59,7 +59,9 @@ impl WriteOperation {
     fn end_of(&self, key: &AttributeKey, effect: Effect) -> KeyResult {
         match effect {
             Effect::NotApplied => KeyResult::NotSent,
-            Effect::Unknown | Effect::Applied if self.taken.contains(key) => KeyResult::Accepted,
+            Effect::Unknown | Effect::Applied if self.sent.accepted_keys.contains(key) => {
+                KeyResult::Accepted
+            }
             Effect::Unknown | Effect::Applied => KeyResult::Unknown,
         }
     }

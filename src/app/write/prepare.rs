@@ -89,7 +89,7 @@ impl WriteOperation {
     }
 
     fn compare(&mut self, snapshot: &Snapshot, is_remembered: bool) -> Result<Patch, Error> {
-        self.is_remembered = is_remembered;
+        self.baseline.is_remembered = is_remembered;
         let now = self.apply_snapshot(snapshot)?;
         self.set_baseline(&now);
         self.pending(&now)
@@ -143,9 +143,9 @@ impl WriteOperation {
     /// Tracks keys that `now` shows as wanted. If `now` is from the cache, a read-back must show
     /// them.
     pub(super) fn track_unchanged(&mut self, kept: &Patch, now: &AttributeMap) {
-        self.kept = WriteVerifier::new(kept, now);
-        if !self.is_remembered {
-            self.kept.observe(now, Duration::ZERO);
+        self.verification.unchanged_keys = WriteVerifier::new(kept, now);
+        if !self.baseline.is_remembered {
+            self.verification.unchanged_keys.observe(now, Duration::ZERO);
         }
     }
 
@@ -153,7 +153,7 @@ impl WriteOperation {
     pub(super) fn unread(&self) -> impl Iterator<Item = &AttributeKey> {
         let settle = self.shared.settle();
         let unread = move |key: &&AttributeKey| {
-            self.kept.outcome(key, settle) == Some(KeyOutcome::Unverified)
+            self.verification.unchanged_keys.outcome(key, settle) == Some(KeyOutcome::Unverified)
         };
         self.request.patch.keys().filter(unread)
     }
@@ -165,8 +165,8 @@ impl WriteOperation {
 
     /// Keys that were not sent because they seemed to be in place, but are not.
     pub(super) fn take_missing(&mut self) -> Patch {
-        let missing = self.kept.third();
-        self.kept.remove(&missing);
+        let missing = self.verification.unchanged_keys.third();
+        self.verification.unchanged_keys.remove(&missing);
         missing
     }
 

@@ -43,7 +43,7 @@ impl WriteOperation {
             self.shared.recorder.outcome(*outcome);
         }
         self.request.context.note_outcomes(|key| report.outcomes.get(key).copied());
-        self.shared.recorder.read_backs(self.reads);
+        self.shared.recorder.read_backs(self.verification.reads);
         if report.worst() == KeyOutcome::Superseded {
             let error = Error::Superseded(Box::new(report));
             return Err(RequestFailure { error, effect: self.effect });
@@ -61,11 +61,11 @@ impl WriteOperation {
     fn is_undecided(&self) -> bool {
         let settle = self.shared.settle();
         let undecided = |key: &AttributeKey| {
-            let outcome = self.watch.outcome(key, settle);
+            let outcome = self.verification.sent_keys.outcome(key, settle);
             outcome.is_none_or(|outcome| outcome == KeyOutcome::Unverified)
         };
-        self.sent.keys().any(|key| !self.taken.contains(key) && undecided(key))
-            || !self.kept.third().is_empty()
+        self.sent.changes.keys().any(|key| !self.sent.accepted_keys.contains(key) && undecided(key))
+            || !self.verification.unchanged_keys.third().is_empty()
     }
 
     fn failed(&mut self, error: Option<Error>) -> RequestFailure {
@@ -76,12 +76,12 @@ impl WriteOperation {
 
     /// Counts the lost keys of other writers, and names those that the client may see.
     fn tell_lost(&mut self) {
-        if self.lost.is_empty() {
+        if self.verification.lost.is_empty() {
             return;
         }
-        self.shared.recorder.keys_lost(self.losses.count(&self.lost));
+        self.shared.recorder.keys_lost(self.verification.losses.count(&self.verification.lost));
         let rights = &self.request.context.client().rights;
-        let known = self.lost.iter().filter(|key| rights.sees(key.as_str()));
+        let known = self.verification.lost.iter().filter(|key| rights.sees(key.as_str()));
         let names: Vec<_> = known.map(|key| format!("`{key}`")).collect();
         if !names.is_empty() {
             self.warn(format!(
@@ -95,12 +95,13 @@ impl WriteOperation {
     /// Adds warnings for unverified keys, where more is known than that no read showed them.
     fn warn_of_doubts(&mut self) {
         let settle = self.shared.settle();
-        let open =
-            |key: &&AttributeKey| self.watch.outcome(key, settle) == Some(KeyOutcome::Unverified);
+        let open = |key: &&AttributeKey| {
+            self.verification.sent_keys.outcome(key, settle) == Some(KeyOutcome::Unverified)
+        };
         let names = |keys: &mut dyn Iterator<Item = &AttributeKey>| {
             keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
         };
-        let third = names(&mut self.watch.third().keys().filter(open));
+        let third = names(&mut self.verification.sent_keys.third().keys().filter(open));
         let kept = names(&mut self.unread());
         if !third.is_empty() {
             self.warn(format!(
@@ -135,16 +136,17 @@ impl WriteOperation {
             conversation: self.request.conversation,
             participant: target.participant.clone(),
             chosen_by: target.chosen_by,
-            attributes: self.shown.clone(),
-            fresh: self.accepted.is_none() || self.shown_after,
+            attributes: self.baseline.shown.clone(),
+            fresh: self.sent.accepted.is_none() || self.baseline.shown_after,
             outcomes,
             verification: VerificationSummary {
                 status,
-                reads: self.reads,
-                elapsed_ms: u64::try_from(since(self.accepted).as_millis()).unwrap_or(u64::MAX),
+                reads: self.verification.reads,
+                elapsed_ms: u64::try_from(since(self.sent.accepted).as_millis())
+                    .unwrap_or(u64::MAX),
             },
             warnings: self.warnings.clone(),
-            resulting: dry_run.then(|| self.sent.applied_to(&self.shown)),
+            resulting: dry_run.then(|| self.sent.changes.applied_to(&self.baseline.shown)),
             dry_run,
         };
         self.target = Some(target);
@@ -154,17 +156,17 @@ impl WriteOperation {
     fn outcomes(&self, dry_run: bool) -> BTreeMap<AttributeKey, KeyOutcome> {
         let settle = self.shared.settle();
         let outcome = |key: &AttributeKey| {
-            if self.sent.get(key).is_some() {
-                return match self.watch.outcome(key, settle) {
+            if self.sent.changes.get(key).is_some() {
+                return match self.verification.sent_keys.outcome(key, settle) {
                     _ if dry_run => KeyOutcome::WouldSend,
                     Some(outcome) => outcome,
                     None => KeyOutcome::Unverified,
                 };
             }
-            if self.overtaken.contains(key) {
+            if self.sent.overtaken.contains(key) {
                 return KeyOutcome::Superseded;
             }
-            match self.kept.outcome(key, settle) {
+            match self.verification.unchanged_keys.outcome(key, settle) {
                 // A key without an outcome was certainly not seen in place.
                 Some(KeyOutcome::Superseded) | None => KeyOutcome::Superseded,
                 Some(KeyOutcome::Unverified) => KeyOutcome::Unverified,

@@ -88,7 +88,7 @@ impl WriteOperation {
         if !is_warm || self.effect != Effect::NotApplied || !is_refusal(&error) {
             return Err(self.with_numbers(error, pending));
         }
-        let (participant_key, map) = (self.participant_key()?, self.shown.clone());
+        let (participant_key, map) = (self.participant_key()?, self.baseline.shown.clone());
         let rest = self.reread_and_diff().await?;
         // Our own size check refuses early while the map is from the cache.
         let by_memory =
@@ -96,7 +96,7 @@ impl WriteOperation {
         if rest.is_none()
             || by_memory
             || self.participant_key()? != participant_key
-            || self.shown != map
+            || self.baseline.shown != map
         {
             return Ok(rest);
         }
@@ -146,15 +146,15 @@ impl WriteOperation {
             arrived: self.arrived,
             // With a precondition, the batch decides what has to be sent. After an unknown result,
             // keys with another writer's value are not sent again.
-            patch: if condition.is_some() && self.pending_ids.is_empty() {
+            patch: if condition.is_some() && self.sent.pending_ids.is_empty() {
                 self.request.patch.clone()
             } else {
                 pending.clone()
             },
-            shown: self.shown.clone(),
-            shown_at: self.last_read.unwrap_or(self.arrived),
+            shown: self.baseline.shown.clone(),
+            shown_at: self.verification.last_read.unwrap_or(self.arrived),
             condition,
-            pending_ids: self.pending_ids.clone(),
+            pending_ids: self.sent.pending_ids.clone(),
             verify: self.request.options.verify,
             context: context.clone(),
             reserved_calls: std::mem::take(&mut self.reserved_calls),
@@ -186,7 +186,7 @@ impl WriteOperation {
     /// Records the result of the batch.
     fn record_receipt(&mut self, sent: BatchReceipt) -> Result<(), UpstreamFailure> {
         let BatchReceipt { carried, overtaken, result, .. } = sent;
-        (self.unit, self.reserved_calls) = (sent.unit, sent.reserved_calls);
+        (self.sent.unit, self.reserved_calls) = (sent.unit, sent.reserved_calls);
         if matches!(&result, Err(UpstreamFailure { fate: PatchFate::NotApplied, .. })) {
             return result.map(drop);
         }
@@ -195,35 +195,41 @@ impl WriteOperation {
             let asked = |key: &_| carried.get(key).is_none() && !overtaken.contains(key);
             let kept = self.request.patch.only(asked);
             self.track_unchanged(&kept, &sent.shown);
-            self.shown = (*sent.shown).clone();
-            self.last_read = Some(sent.shown_at);
+            self.baseline.shown = (*sent.shown).clone();
+            self.verification.last_read = Some(sent.shown_at);
         }
         if carried.is_empty() {
             // No change of this write was sent. It is superseded only if the later change was
             // accepted.
             if result.is_ok() {
-                self.overtaken.extend(overtaken);
+                self.sent.overtaken.extend(overtaken);
             }
             return result.map(drop);
         }
-        self.overtaken.retain(|key| carried.get(key).is_none());
-        self.overtaken.extend(overtaken);
-        self.sent = std::mem::take(&mut self.sent).then(carried.clone());
-        self.sends.push(carried.clone());
-        self.watch.add(&carried, &sent.shown, &sent.unseen, sent.shown_at < self.arrived);
-        (self.batch, self.batch_stood, self.losses) = (sent.patch, sent.state_before, sent.losses);
-        self.before = (*sent.shown).clone();
+        self.sent.overtaken.retain(|key| carried.get(key).is_none());
+        self.sent.overtaken.extend(overtaken);
+        self.sent.changes = std::mem::take(&mut self.sent.changes).then(carried.clone());
+        self.sent.patches.push(carried.clone());
+        self.verification.sent_keys.add(
+            &carried,
+            &sent.shown,
+            &sent.unseen,
+            sent.shown_at < self.arrived,
+        );
+        (self.sent.batch, self.sent.state_before_batch, self.verification.losses) =
+            (sent.patch, sent.state_before, sent.losses);
+        self.baseline.before = (*sent.shown).clone();
         match result {
             Ok(accepted) => {
                 self.effect = Effect::Applied;
-                self.taken.extend(carried.keys().cloned());
-                self.accepted = Some(accepted);
-                self.shown_after = false;
+                self.sent.accepted_keys.extend(carried.keys().cloned());
+                self.sent.accepted = Some(accepted);
+                self.baseline.shown_after = false;
                 Ok(())
             }
             Err(failure) => {
                 self.effect = self.effect.max(Effect::Unknown);
-                self.pending_ids.extend(sent.pending_id);
+                self.sent.pending_ids.extend(sent.pending_id);
                 Err(failure)
             }
         }
@@ -253,15 +259,15 @@ impl WriteOperation {
         self.observe_read(&now);
         // Next to a cached value, a third value may be the one before. The client then wants its
         // change in place of it.
-        self.watch.correct_memory();
-        let mut rest = self.watch.still_before();
+        self.verification.sent_keys.correct_memory();
+        let mut rest = self.verification.sent_keys.still_before();
         if self.effect != Effect::Applied {
             // The batch may not have been applied; then its changes did not supersede ours.
-            let as_before = |key: &str| now.get(key) == self.before.get(key);
+            let as_before = |key: &str| now.get(key) == self.baseline.before.get(key);
             rest = rest.then(
                 self.request
                     .patch
-                    .only(|key| self.overtaken.contains(key) && as_before(key.as_str())),
+                    .only(|key| self.sent.overtaken.contains(key) && as_before(key.as_str())),
             );
         }
         if rest.is_empty() {
@@ -274,9 +280,10 @@ impl WriteOperation {
     /// No change of ours can be there: start again from what is.
     fn start_over(&mut self, now: &AttributeMap) -> Result<Option<Patch>, Error> {
         self.set_baseline(now);
-        (self.watch, self.sent) = (WriteVerifier::default(), Patch::default());
-        self.sends.clear();
-        self.overtaken.clear();
+        (self.verification.sent_keys, self.sent.changes) =
+            (WriteVerifier::default(), Patch::default());
+        self.sent.patches.clear();
+        self.sent.overtaken.clear();
         let pending = self.pending(now)?;
         let wanted = !pending.is_empty() || self.request.condition.is_some();
         Ok(Some(pending).filter(|_| wanted))
@@ -285,14 +292,14 @@ impl WriteOperation {
     /// The pause before the next read. All members of a batch pause equally long and so stay
     /// together.
     fn pause_after(&self, failures: u32) -> std::time::Duration {
-        self.shared.settings.backoff.delay(failures, self.unit)
+        self.shared.settings.backoff.delay(failures, self.sent.unit)
     }
 
     /// Adds our own sizes to upstream's refusal, which has none.
     fn with_numbers(&self, error: Error, pending: &Patch) -> Error {
         match error {
             Error::AttributesTooLarge(excess) if excess.said_upstream => {
-                let merged = pending.applied_to(&self.shown);
+                let merged = pending.applied_to(&self.baseline.shown);
                 Error::AttributesTooLarge(self.shared.settings.limits.excess(&merged, true))
             }
             other => other,

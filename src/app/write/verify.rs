@@ -50,7 +50,8 @@ impl WriteOperation {
         let mut subscription = self.shared.reads.subscribe(self.subject());
         while !self.is_settled() {
             let known = *measured.borrow_and_update();
-            let cost = self.read_cost + self.read_cost / 4 + DEADLINE_MARGIN;
+            let cost =
+                self.verification.read_cost + self.verification.read_cost / 4 + DEADLINE_MARGIN;
             let (left, asked) = (context.time_left(), self.throttled_for());
             let (least, mut ahead) = (self.wait_for_lag(explorer.is_some()), schedule);
             let Some(wait) = ahead.next(least, left, cost).filter(|_| asked + cost <= left) else {
@@ -58,8 +59,8 @@ impl WriteOperation {
             };
             let due = Instant::now() + wait.max(asked);
             // A read sent at the moment of acceptance is new as well.
-            let accepted = self.accepted.map(|at| at - Duration::from_nanos(1));
-            let newest = accepted.max(self.last_read).max(Some(self.arrived));
+            let accepted = self.sent.accepted.map(|at| at - Duration::from_nanos(1));
+            let newest = accepted.max(self.verification.last_read).max(Some(self.arrived));
             tokio::select! {
                 biased;
                 // Other requests' reads verify too, and postpone our own next read.
@@ -88,30 +89,33 @@ impl WriteOperation {
     /// How long to wait until a read can show the accepted PATCH.
     fn wait_for_lag(&mut self, explores: bool) -> Duration {
         let lag = self.shared.lags.first_wait();
-        if self.reads == 0 {
-            self.first_wait = lag;
+        if self.verification.reads == 0 {
+            self.verification.first_wait = lag;
         }
         let lag = lag.unwrap_or(if explores { Duration::ZERO } else { MAX_FIRST_WAIT });
-        let due = self.accepted.map(|accepted| accepted + lag);
+        let due = self.sent.accepted.map(|accepted| accepted + lag);
         due.map(|due| due.saturating_duration_since(Instant::now())).unwrap_or_default()
     }
 
     /// Whether further reads could change nothing that matters.
     fn is_settled(&self) -> bool {
-        if self.reads == 0 {
+        if self.verification.reads == 0 {
             return false;
         }
         // Missing keys that were not sent are sent first.
-        let missing = !self.kept.third().is_empty();
-        let settled = self.watch.is_settled(self.shared.settle());
-        let in_doubt = self.replaced_reads > 0 && self.replaced_reads < EVIDENCE;
+        let missing = !self.verification.unchanged_keys.third().is_empty();
+        let settled = self.verification.sent_keys.is_settled(self.shared.settle());
+        let in_doubt =
+            self.verification.replaced_reads > 0 && self.verification.replaced_reads < EVIDENCE;
         missing || settled && !in_doubt
     }
 
     /// Makes one read-back.
     async fn read_back_once(&mut self, context: &RequestContext) -> Result<(), Error> {
         // A read is new if it was sent after the last one and after the acceptance.
-        let cause = self.arrived.max(self.accepted.max(self.last_read).unwrap_or(self.arrived));
+        let cause = self
+            .arrived
+            .max(self.sent.accepted.max(self.verification.last_read).unwrap_or(self.arrived));
         let permit = self.reserved_calls.take();
         let wanted = CoalescedRead {
             read_target: self.subject(),
@@ -124,7 +128,7 @@ impl WriteOperation {
         };
         let read = self.read(wanted, context).await;
         if let Err(Error::UpstreamRateLimited { retry_after, .. }) = &read {
-            self.throttled = Some(Instant::now() + *retry_after);
+            self.verification.throttled = Some(Instant::now() + *retry_after);
         }
         let now = read?;
         self.observe_read(&now);
@@ -133,7 +137,7 @@ impl WriteOperation {
 
     /// Uses a read-back of another request.
     fn read_back_shared(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        (self.reserved_calls, self.is_remembered) = (ReservedCalls::default(), false);
+        (self.reserved_calls, self.baseline.is_remembered) = (ReservedCalls::default(), false);
         let now = self.apply_snapshot(snapshot)?;
         self.observe_read(&now);
         Ok(())
@@ -141,20 +145,23 @@ impl WriteOperation {
 
     /// How long upstream still wants no read-back after a 429.
     fn throttled_for(&self) -> Duration {
-        let until = self.throttled.map(|until| until.saturating_duration_since(Instant::now()));
+        let until = self
+            .verification
+            .throttled
+            .map(|until| until.saturating_duration_since(Instant::now()));
         until.unwrap_or_default()
     }
 
     /// Applies what a read after a PATCH shows of our keys and of others.
     pub(super) fn observe_read(&mut self, now: &AttributeMap) {
-        let had_shown = self.watch.all_wanted();
+        let had_shown = self.verification.sent_keys.all_wanted();
         let at = self.shared.lags.now();
-        self.reads += 1;
-        self.shown_after = true;
-        self.watch.observe(now, at);
-        self.kept.observe(now, at);
+        self.verification.reads += 1;
+        self.baseline.shown_after = true;
+        self.verification.sent_keys.observe(now, at);
+        self.verification.unchanged_keys.observe(now, at);
         self.take_proofs();
-        if self.watch.all_wanted() && !had_shown {
+        if self.verification.sent_keys.all_wanted() && !had_shown {
             self.record_lag();
         }
         self.check_other_keys(now);
@@ -163,13 +170,14 @@ impl WriteOperation {
     /// A key that shows its value proves one of the `PATCH`es that held it, and with it the keys
     /// that all of those held.
     fn take_proofs(&mut self) {
-        let proved = self.sent.keys().filter(|key| self.watch.is_proved(key));
+        let proved =
+            self.sent.changes.keys().filter(|key| self.verification.sent_keys.is_proved(key));
         for key in proved {
-            let mut holders = self.sends.iter().filter(|sent| sent.get(key).is_some());
+            let mut holders = self.sent.patches.iter().filter(|sent| sent.get(key).is_some());
             let Some(first) = holders.next() else { continue };
             let others: Vec<_> = holders.collect();
             let is_common = |key: &&_| others.iter().all(|sent| sent.get(key).is_some());
-            self.taken.extend(first.keys().filter(is_common).cloned());
+            self.sent.accepted_keys.extend(first.keys().filter(is_common).cloned());
             self.effect = Effect::Applied;
         }
     }
@@ -178,13 +186,13 @@ impl WriteOperation {
     /// The end of the read would include its latency, and push the next first read-back back every
     /// time.
     fn record_lag(&self) {
-        let (Some(accepted), Some(read)) = (self.accepted, self.last_read) else {
+        let (Some(accepted), Some(read)) = (self.sent.accepted, self.verification.last_read) else {
             return;
         };
         let waited = read.saturating_duration_since(accepted);
         self.shared.recorder.visibility_lag(waited);
         // The planned wait: timers round up to whole milliseconds, which would add up.
-        let bound = self.first_wait.filter(|_| self.reads == 1);
+        let bound = self.verification.first_wait.filter(|_| self.verification.reads == 1);
         let lag = bound.map_or(waited, |meant| meant.min(waited).mul_f64(DECAY));
         let lag = if lag < MIN_WAIT { Duration::ZERO } else { lag };
         self.shared.lags.record(waited, lag);
@@ -192,26 +200,28 @@ impl WriteOperation {
 
     /// Looks for lost keys of other writers. A read that shows no change of ours proves nothing.
     fn check_other_keys(&mut self, now: &AttributeMap) {
-        if self.shared.settings.patch_full || !self.watch.shows_any() {
+        if self.shared.settings.patch_full || !self.verification.sent_keys.shows_any() {
             return;
         }
         let Ok(participant_key) = self.participant_key() else { return };
         let pending_writes = &self.shared.pending_writes;
-        let state_before = &self.batch_stood;
+        let state_before = &self.sent.state_before_batch;
         // A key that another write of ours has cleared, or may have, is not lost.
         let ours = |key: &_| {
             state_before.map.get(crate::domain::AttributeKey::as_str(key)).is_none()
                 || state_before.doubtful.contains(key)
                 || pending_writes.is_cleared(participant_key, key)
         };
-        self.lost = WriteVerifier::lost(&self.batch, &self.before, now);
-        self.lost.retain(|key| !ours(key));
-        if !WriteVerifier::looks_replaced(&self.batch, &self.before, now) {
-            self.replaced_reads = 0;
+        self.verification.lost = WriteVerifier::lost(&self.sent.batch, &self.baseline.before, now);
+        self.verification.lost.retain(|key| !ours(key));
+        if !WriteVerifier::looks_replaced(&self.sent.batch, &self.baseline.before, now) {
+            self.verification.replaced_reads = 0;
             return;
         }
-        self.replaced_reads += 1;
-        if self.replaced_reads == EVIDENCE && self.losses.is_first_evidence() {
+        self.verification.replaced_reads += 1;
+        if self.verification.replaced_reads == EVIDENCE
+            && self.verification.losses.is_first_evidence()
+        {
             self.shared.replaces.store(true, Ordering::Relaxed);
             tracing::error!(
                 conversation.id = log_id(participant_key.0),
