@@ -323,9 +323,9 @@ impl AuditEntry {
         record
     }
 
-    pub(super) fn record(&self, state: &AuditEntryState, stage: RecordKind) -> AuditRecord {
+    pub(super) fn record(&self, state: &AuditEntryState, kind: RecordKind) -> AuditRecord {
         AuditRecord {
-            stage,
+            stage: kind,
             origin: self.origin.clone(),
             conversation: state.conversation,
             selector: state.selector.clone(),

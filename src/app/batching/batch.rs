@@ -300,19 +300,11 @@ impl BatchWorker {
         let start = Instant::now();
         let result = self.shared.parts.conversations.patch(call, &batch.context).await;
         batch.context.spend(RequestPhase::Patch, start.elapsed());
-        match &result {
-            Ok(()) => pending_writes.accepted(participant_key, pending_id),
-            Err(UpstreamFailure { fate: PatchFate::NotApplied, .. }) => {
-                pending_writes.refused(participant_key, pending_id)
-            }
-            Err(UpstreamFailure { fate: PatchFate::Unknown | PatchFate::UnknownOnce, .. }) => {}
-        }
-        pending_writes.answered(participant_key);
-        self.shared.parts.reads.patched(participant_key);
+        self.record_result(pending_id, &result);
         match result {
             Err(failure) if batch.queued_writes.len() > 1 && is_rejection(&failure) => {
                 batch.queued_writes.iter().for_each(|queued_write| {
-                    queued_write.submission.context.add_usage_of(&batch.context)
+                    queued_write.submission.context.add_usage_of(&batch.context);
                 });
                 batch.queued_writes
             }
@@ -321,6 +313,21 @@ impl BatchWorker {
                 Vec::new()
             }
         }
+    }
+
+    /// Records the result of a PATCH in what is kept between requests.
+    fn record_result(&self, pending_id: PendingWriteId, result: &Result<(), UpstreamFailure>) {
+        let (pending_writes, participant_key) =
+            (&self.shared.parts.pending_writes, self.participant_key);
+        match result {
+            Ok(()) => pending_writes.accepted(participant_key, pending_id),
+            Err(UpstreamFailure { fate: PatchFate::NotApplied, .. }) => {
+                pending_writes.refused(participant_key, pending_id);
+            }
+            Err(UpstreamFailure { fate: PatchFate::Unknown | PatchFate::UnknownOnce, .. }) => {}
+        }
+        pending_writes.answered(participant_key);
+        self.shared.parts.reads.patched(participant_key);
     }
 
     fn body(&self, batch: &WriteBatch) -> AttributeMap {

@@ -119,6 +119,12 @@ impl BatchWorker {
                 .min();
             return NextStep::Later(until.unwrap_or(now), Arc::clone(&queue.changed));
         };
+        let plan = self.plan(group, &ready, deadline);
+        NextStep::Ready(plan, Arc::clone(&queue.changed))
+    }
+
+    /// The batch of these members, and the calls to reserve for it.
+    fn plan(&self, group: BatchKind, ready: &[&QueuedWrite], deadline: Instant) -> PlannedBatch {
         let judges = self.shared.parts.settings.patch_full
             || ready.iter().any(|queued_write| queued_write.submission.condition.is_some());
         let proofs = ready.iter().any(|queued_write| queued_write.submission.verify);
@@ -141,10 +147,7 @@ impl BatchWorker {
             queued_write.submission.context.budget_account()
         });
         let reservation_request = ReservationRequest { calls, class, deadline, account };
-        NextStep::Ready(
-            PlannedBatch { group, reservation_request, permits },
-            Arc::clone(&queue.changed),
-        )
+        PlannedBatch { group, reservation_request, permits }
     }
 
     /// Takes the members of the batch that wait at this moment.

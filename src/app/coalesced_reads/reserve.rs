@@ -53,7 +53,7 @@ impl ReadCoalescer {
             {
                 Some(Ok(permits)) => return Some(permits),
                 Some(Err(refusal)) => {
-                    self.refuse(read_target, id, reservation_request.deadline, &refusal)
+                    self.refuse(read_target, id, reservation_request.deadline, &refusal);
                 }
                 None => {}
             }
