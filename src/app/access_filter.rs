@@ -1,8 +1,8 @@
-//! What a client is told, as far as its rights go.
+//! Limits what a client sees to its rights.
 //!
-//! Inside, every rule works with whole maps: sizes and the survival of other clients' keys
-//! must not depend on who asks. What leaves goes through here, errors included. For a client that
-//! sees everything nothing is copied.
+//! Inside, every rule works with whole maps: sizes and the survival of other clients' keys must not
+//! depend on the client. All answers pass through here, errors included. For a client that may see
+//! everything, nothing is copied.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::domain::{ClientRights, Conversation, Participant, ParticipantSelector, WriteReport};
 use crate::error::{Error, RequestFailure};
 
-/// Refuses a selector that the client may not use, before anything is asked of upstream.
+/// Refuses a selector that the client may not use, before any upstream call.
 pub(super) fn check_named(
     selector: &ParticipantSelector,
     rights: &ClientRights,
@@ -18,7 +18,7 @@ pub(super) fn check_named(
     if rights.may_name(selector) { Ok(()) } else { Err(refused(selector)) }
 }
 
-/// Refuses a participant that none of the client's selectors means, however it was named.
+/// Refuses a participant that no selector of the client matches, however it was named.
 pub(super) fn check_reached(
     one: &Participant,
     conversation: &Conversation,
@@ -32,7 +32,7 @@ fn refused(selector: &ParticipantSelector) -> Error {
     Error::ParticipantNotAllowed { asked: selector.to_string() }
 }
 
-/// A participant with the attributes that the client sees.
+/// A participant with the attributes that the client may see.
 pub(super) fn participant(mut participant: Participant, rights: &ClientRights) -> Participant {
     if let Cow::Owned(seen) = rights.seen(&participant.attributes) {
         participant.attributes = seen;
@@ -40,8 +40,8 @@ pub(super) fn participant(mut participant: Participant, rights: &ClientRights) -
     participant
 }
 
-/// A conversation with the attributes that the client sees. Of participants that it may not name that
-/// is none, and neither is it told what they are called.
+/// A conversation with the attributes that the client may see. Participants that it may not name
+/// show neither attributes nor a name.
 pub(super) fn conversation(
     conversation: Arc<Conversation>,
     rights: &ClientRights,
@@ -62,7 +62,7 @@ pub(super) fn conversation(
     Arc::new(seen)
 }
 
-/// What a write came to.
+/// The report of a write, as the client may see it.
 pub(super) fn report(mut report: WriteReport, rights: &ClientRights) -> WriteReport {
     if let Cow::Owned(seen) = rights.seen(&report.attributes) {
         report.attributes = seen;
@@ -73,7 +73,7 @@ pub(super) fn report(mut report: WriteReport, rights: &ClientRights) -> WriteRep
     report
 }
 
-/// Why a write failed.
+/// The failure of a write, as the client may see it.
 pub(super) fn failure(
     failure: RequestFailure,
     rights: &ClientRights,
@@ -82,21 +82,21 @@ pub(super) fn failure(
     RequestFailure { error: error(failure.error, rights, whole_sent), effect: failure.effect }
 }
 
-/// An error. Where whole maps are sent, upstream's own words may name keys of anybody's; they are
-/// kept back from a client that does not see all of them.
+/// An error, as the client may see it. Where whole maps are sent, upstream's message may name other
+/// clients' keys; it is removed for a client that does not see all of them.
 pub(super) fn error(error: Error, rights: &ClientRights, whole_sent: bool) -> Error {
     if rights.sees_all() {
         return error;
     }
     match error {
         Error::AttributesTooLarge(excess) => Error::AttributesTooLarge(excess.seen_by(rights)),
-        Error::Superseded(told) => Error::Superseded(Box::new(report(*told, rights))),
+        Error::Superseded(written) => Error::Superseded(Box::new(report(*written, rights))),
         other if whole_sent => without_words(other),
         other => other,
     }
 }
 
-/// Why a PATCH was refused that held changes of others as well: upstream's own words may name them.
+/// The refusal of a PATCH with changes of several clients: upstream's message may name their keys.
 pub(super) fn refusal_of_shared(error: Error, rights: &ClientRights) -> Error {
     if rights.sees_all() { error } else { without_words(error) }
 }

@@ -1,10 +1,38 @@
-//! Who pays for what several clients share: whoever gets the calls first.
+//! Which client pays for a call that several clients share: the one that gets the permits first.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Error;
 use crate::policy::{self, SlotsExhausted};
-use crate::ports::{BudgetAccount, CallBudget, Reservation, ReservationRequest};
+use crate::ports::{
+    BudgetAccount, CallBudget, CallPermit, CallPermits, Reservation, ReservationRequest,
+};
 
-/// Books `reservation_request` on the account of that one of `accounts` who gets it first.
+/// Permits for further calls, shared by the requests that reserved them together.
+#[derive(Clone, Debug, Default)]
+pub struct ReservedCalls(Option<Arc<Mutex<CallPermits>>>);
+
+impl ReservedCalls {
+    /// Shares these permits.
+    pub fn new(permits: CallPermits) -> Self {
+        Self((permits.calls() > 0).then(|| Arc::new(Mutex::new(permits))))
+    }
+
+    /// Whether a permit is left.
+    pub fn is_paid(&self) -> bool {
+        let left = |all: &Arc<Mutex<CallPermits>>| {
+            all.lock().unwrap_or_else(PoisonError::into_inner).calls() > 0
+        };
+        self.0.as_ref().is_some_and(left)
+    }
+
+    /// Takes a permit out, if one is left.
+    pub fn take(&self) -> Option<CallPermit> {
+        self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Reserves calls on the one of `accounts` that gets them first.
 pub fn reserve(
     call_budget: &dyn CallBudget,
     reservation_request: ReservationRequest,
@@ -32,19 +60,19 @@ pub fn reserve(
     best
 }
 
-/// Adds an account to those who are known.
+/// Adds an account, unless it is in the list.
 pub fn add_account(accounts: &mut Vec<BudgetAccount>, account: BudgetAccount) {
     if !accounts.contains(&account) {
         accounts.push(account);
     }
 }
 
-/// An account, as policies know it.
+/// The account as the policies know it.
 pub fn to_policy_account(BudgetAccount { id, weight }: BudgetAccount) -> policy::BudgetAccount {
     policy::BudgetAccount { id, weight }
 }
 
-/// What somebody is told for whom there is no place; `which` are the places that are taken.
+/// The error for a client without a free slot; `which` names the slots.
 pub fn slots_exhausted_error(full: SlotsExhausted, which: &'static str) -> Error {
     Error::Overloaded(match full {
         SlotsExhausted::ForAll => which,

@@ -1,7 +1,7 @@
-//! Who may call: the clients that are configured, known by a key or a certificate.
+//! The clients that may call, each known by a key or a certificate.
 //!
-//! The list can be replaced while requests are under way: each is judged by the list that stood when
-//! it arrived, and what clients have used up of their own rates stays with them.
+//! The list can be replaced while requests are in flight. Each request is judged by the list in
+//! force when it arrived. Clients keep what they have used of their own rate limits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -13,56 +13,56 @@ use crate::clock::MonotonicClock;
 use crate::domain::{Client, KeyDigest};
 use crate::policy::ClientRateLimiter;
 
-/// The clients. Cheap to clone; clones are the same list.
+/// The registered clients. Cheap to clone; clones share one list.
 #[derive(Clone)]
 pub struct ClientRegistry(Arc<RegistryInner>);
 
 struct RegistryInner {
-    /// `None` where anybody may call.
+    /// `None` if authentication is off.
     client_table: Option<RwLock<Arc<ClientTable>>>,
     clock: MonotonicClock,
 }
 
-/// A client, and how it is known.
+/// A client and its credentials.
 #[derive(Clone, Debug)]
 pub struct RegisteredClient {
     /// The client.
     pub client: Arc<Client>,
     /// Digests of its keys.
     pub keys: Vec<KeyDigest>,
-    /// Subject of its certificate. Beside keys it has to be shown with one of them: an authority may
-    /// give the same to many, and a key alone may have been copied.
+    /// Subject of its certificate. A client that has keys too must show both: an authority may give
+    /// the same subject to many, and a key alone may have been copied.
     pub certificate: Option<String>,
 }
 
-/// A key, and the name that it was given with, if it was given with one.
+/// A key, and the client name sent with it, if any.
 pub type PresentedKey = (KeyDigest, Option<String>);
 
-/// What a request shows of who makes it.
+/// The credentials that a request shows.
 #[derive(Debug, Default)]
 pub struct PresentedCredentials<'a> {
     /// The keys.
     pub keys: Vec<PresentedKey>,
-    /// Subject of a certificate that was verified.
+    /// Subject of a verified certificate.
     pub certificate: Option<&'a str>,
 }
 
-/// Why a request is made by nobody that is known.
+/// Why a request could not be authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthFailure {
-    /// It shows nothing.
+    /// It shows no credentials.
     Nothing,
-    /// What it shows is nobody's. Which part of it was wrong is not told.
+    /// No client has these credentials. The error does not say which part was wrong.
     Unknown,
-    /// What it shows is not one client's.
+    /// The credentials belong to different clients.
     Contradicting,
-    /// The key is that of a client who has to show its certificate as well.
+    /// The client of the key must show its certificate as well.
     WithoutCertificate,
-    /// The certificate is that of clients who have to show a key as well.
+    /// The clients of the certificate must show a key as well.
     WithoutKey,
 }
 
-/// The list as it stands at one moment.
+/// The list of clients at one moment.
 #[derive(Debug)]
 pub struct ClientTable(Vec<ClientTableEntry>);
 
@@ -72,7 +72,7 @@ struct ClientTableEntry {
     rate: Option<Arc<Mutex<ClientRateLimiter>>>,
 }
 
-/// What is kept of a key.
+/// The digest that is stored in place of a key.
 pub fn key_digest(key: &[u8]) -> KeyDigest {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, key).as_ref());
@@ -80,19 +80,19 @@ pub fn key_digest(key: &[u8]) -> KeyDigest {
 }
 
 impl ClientRegistry {
-    /// Anybody may call.
+    /// A registry without authentication: every client may call.
     pub fn unauthenticated() -> Self {
         Self(Arc::new(RegistryInner { client_table: None, clock: MonotonicClock::start() }))
     }
 
-    /// These may call, and nobody else.
+    /// A registry of these clients.
     pub fn new(registered: Vec<RegisteredClient>) -> Self {
         let client_table = ClientTable::from_previous(registered, &ClientTable(Vec::new()));
         let client_table = Some(RwLock::new(Arc::new(client_table)));
         Self(Arc::new(RegistryInner { client_table, clock: MonotonicClock::start() }))
     }
 
-    /// From now on these may call, and nobody else. Means nothing where anybody may.
+    /// Replaces the list. Has no effect if authentication is off.
     pub fn replace(&self, registered: Vec<RegisteredClient>) {
         if let (Some(lock), Some(now)) = (&self.0.client_table, self.table()) {
             let next = Arc::new(ClientTable::from_previous(registered, &now));
@@ -100,13 +100,13 @@ impl ClientRegistry {
         }
     }
 
-    /// The list as it stands; `None` where anybody may call.
+    /// The current list; `None` if authentication is off.
     pub fn table(&self) -> Option<Arc<ClientTable>> {
         let lock = self.0.client_table.as_ref()?;
         Some(Arc::clone(&lock.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// All of them; none where anybody may call.
+    /// All clients; empty if authentication is off.
     pub fn clients(&self) -> Vec<Arc<Client>> {
         let client = |entry: &ClientTableEntry| Arc::clone(&entry.registered.client);
         self.table()
@@ -114,17 +114,17 @@ impl ClientRegistry {
             .unwrap_or_default()
     }
 
-    /// Counts a request of this client of the list.
+    /// Counts a request of this client against its own rate limit.
     ///
     /// # Errors
-    /// If it is over its own rate, with the time after which it is not.
+    /// If it is over the limit, with the time to wait.
     pub fn check_rate(&self, client: AuthenticatedClient<'_>) -> Result<(), Duration> {
         let Some(rate) = &client.0.rate else { return Ok(()) };
         rate.lock().unwrap_or_else(PoisonError::into_inner).admit(self.0.clock.now())
     }
 }
 
-/// A client that was recognised.
+/// A client that was authenticated.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthenticatedClient<'a>(&'a ClientTableEntry);
 
@@ -159,10 +159,10 @@ impl ClientTable {
         Self(registered.into_iter().map(entry).collect())
     }
 
-    /// Who shows this.
+    /// Finds the client of these credentials.
     ///
     /// # Errors
-    /// If it is nobody, or not one client alone.
+    /// If there is no such client, or more than one.
     pub fn authenticate(
         &self,
         shown: &PresentedCredentials<'_>,
@@ -191,14 +191,14 @@ impl ClientTable {
         }
     }
 
-    /// Whom a certificate alone is enough for.
+    /// The client that needs only this certificate.
     fn client_of_certificate(&self, read_target: &str) -> Option<AuthenticatedClient<'_>> {
         let bears =
             |entry: &&ClientTableEntry| entry.has(read_target) && entry.registered.keys.is_empty();
         self.0.iter().find(bears).map(AuthenticatedClient)
     }
 
-    /// Who shows no key, and no certificate that is enough.
+    /// Why credentials without a valid key are not enough.
     fn auth_failure(&self, certificate: Option<&str>) -> AuthFailure {
         match certificate {
             None => AuthFailure::Nothing,
@@ -209,8 +209,8 @@ impl ClientTable {
         }
     }
 
-    /// Whose these keys are. While a client changes its key, the old one may stand in one header and the
-    /// new one in another; more than two would only take our time.
+    /// The client of these keys. During a key change the old key may stand in one header and the
+    /// new one in another; more than two would only take time.
     fn holder_of_both(
         &self,
         key: &KeyDigest,
@@ -228,8 +228,8 @@ impl ClientTable {
         }
     }
 
-    /// Looks at every key of every client, whether one was found or not: the time that it takes does
-    /// not tell whose it was.
+    /// Compares with every key of every client, even after a match, so that the time does not tell
+    /// whose key it was.
     fn holder(&self, key: &KeyDigest) -> Option<AuthenticatedClient<'_>> {
         let mut found = None;
         for entry in &self.0 {

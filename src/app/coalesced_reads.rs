@@ -1,14 +1,16 @@
-//! Reads of conversations, shared by everybody who may use them.
+//! Reads of conversations, shared by the requests that can use them.
 //!
-//! The invariant: nobody is served by a read that was sent before its cause. A read is joined while
-//! it is not sent yet, or if it was sent after the cause of the joiner: for a reader the last answer
-//! to a PATCH of ours, for a write its arrival or the acceptance of what it sent. So one read-back
-//! serves every verification of a conversation that waits, whoever the participant.
+//! The invariant: no request gets a read that was sent before its cause. The cause of a client's
+//! read is the last answer to a PATCH of ours; the cause of a write's read is its arrival, or the
+//! acceptance of its PATCH. A read can be joined until it is sent, or if it was sent after the
+//! cause. So one read-back serves all verifications of a conversation that wait, for any
+//! participant.
 //!
-//! At most one read of a conversation is on its way at a time, unless it is slow; the next one
-//! collects joiners meanwhile. It runs in a task of its own, so that nobody's hang-up ends it.
+//! At most one read of a conversation is in flight, unless it is slow; the next one collects
+//! requests meanwhile. A read runs in its own task, so that a client that hangs up cannot end it.
 
 mod reserve;
+mod run;
 mod task;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,103 +20,27 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use self::task::ReadResult;
 use self::task::ReadTask;
-use super::ById;
-use super::pending_writes::{ParticipantKey, PendingWrites};
+pub use self::task::{CoalescedRead, Freshness};
+use super::budget_accounts::ReservedCalls;
+use super::lag::LagTracker;
+use super::pending_writes::PendingWrites;
+use super::snapshot::{ById, ParticipantKey, ReadTarget, Snapshot};
 use super::snapshot_cache::SnapshotCache;
-use crate::domain::{Conversation, ConversationId, ParticipantId};
+use crate::domain::{ConversationId, ParticipantId};
 use crate::error::Error;
-use crate::ports::{
-    CallBudget, CallPermit, CallPermits, ConversationsPort, PriorityClass, RequestContext,
-};
+use crate::ports::{CallBudget, ConversationsPort, RequestContext};
 use crate::shutdown::ShutdownSignal;
 
-/// What is read: a conversation, or one participant where the route can do no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ReadTarget {
-    /// The conversation.
-    pub conversation: ConversationId,
-    /// The participant, on a route that reads participants singly.
-    pub participant: Option<ParticipantId>,
-}
-
-/// What one read showed.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// When it was sent, or a little before.
-    pub sent: Instant,
-    /// What it showed.
-    pub conversation: Arc<Conversation>,
-    /// What it cost: everybody who shares it counts its calls.
-    pub spent: RequestContext,
-}
-
-/// What a read must not have been sent before.
-#[derive(Clone, Copy, Debug)]
-pub enum Freshness {
-    /// The last answer to a PATCH of ours to this conversation.
-    AfterLastWrite,
-    /// This moment.
-    SentAfter(Instant),
-}
-
-/// A read that somebody wants.
-#[derive(Debug)]
-pub struct CoalescedRead {
-    /// Of what.
-    pub read_target: ReadTarget,
-    /// What it must not have been sent before.
-    pub cause: Freshness,
-    /// How important it is.
-    pub class: PriorityClass,
-    /// Whether it is repeated when it fails. Read-backs have a schedule of their own.
-    pub retries: bool,
-    /// The right to make it, if that was booked before.
-    pub permit: Option<CallPermit>,
-    /// Calls to book together with it, for the write that follows.
-    pub reserve: u32,
-}
-
-/// Rights to further calls, shared by those who booked them together.
-#[derive(Clone, Debug, Default)]
-pub struct ReservedCalls(Option<Arc<Mutex<CallPermits>>>);
-
-impl ReservedCalls {
-    /// Shares these; none at all is free of charge.
-    pub fn new(permits: CallPermits) -> Self {
-        Self((permits.calls() > 0).then(|| Arc::new(Mutex::new(permits))))
-    }
-
-    /// Whether there is one left.
-    pub fn is_paid(&self) -> bool {
-        let left = |all: &Arc<Mutex<CallPermits>>| {
-            all.lock().unwrap_or_else(PoisonError::into_inner).calls() > 0
-        };
-        self.0.as_ref().is_some_and(left)
-    }
-
-    /// Takes one out, if there is one left.
-    pub fn take(&self) -> Option<CallPermit> {
-        self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// How a read ended, for each who joined it.
-#[derive(Clone, Debug)]
-struct ReadResult {
-    result: Result<Snapshot, Error>,
-    spent: RequestContext,
-    reserved_calls: ReservedCalls,
-}
-
-/// The reads of one subject.
+/// The reads of one target.
 #[derive(Default)]
 struct TargetReads {
-    /// Not sent yet; whoever comes joins it.
+    /// Not sent yet; new requests join it.
     next: Option<ReadTask>,
-    /// On their way.
+    /// In flight.
     sent: Vec<ReadTask>,
-    /// Shows every read that ends to those who follow.
+    /// Publishes every read that ends to the subscriptions.
     latest: Option<watch::Sender<Option<Snapshot>>>,
     followers: usize,
 }
@@ -133,27 +59,42 @@ pub struct ReadParts {
     pub conversations: Arc<dyn ConversationsPort>,
     /// The budget of calls.
     pub call_budget: Arc<dyn CallBudget>,
-    /// What was read last.
-    pub memory: Arc<SnapshotCache>,
-    /// What we have written and not seen yet.
+    /// The cache of the last reads.
+    pub cache: Arc<SnapshotCache>,
+    /// Writes that no read has shown yet.
     pub pending_writes: PendingWrites,
-    /// How long a third value has to stand before it counts as another writer's.
-    pub settle: Box<dyn Fn() -> Duration + Send + Sync>,
-    /// Going down.
+    /// Measured lags, which say how long a third value has to stand before it counts as another
+    /// writer's.
+    pub lags: Arc<LagTracker>,
+    /// Tells of a shutdown.
     pub shutdown: ShutdownSignal,
 }
 
-/// Joiners are told by the read itself when its time is up; this catches those whose own deadline
-/// is earlier. Well within the 100 ms that an answer may be late.
+/// A read refuses its waiters when its time is up; this timeout is for those with an earlier
+/// deadline. It is well within the 100 ms that an answer may be late.
 pub(super) const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 
 impl ReadCoalescer {
-    /// Reads made of these parts.
+    /// A coalescer that uses these parts.
     pub fn new(parts: ReadParts) -> Self {
         Self { parts: Arc::new(parts), targets: Arc::default(), ids: Arc::default() }
     }
 
-    /// Joins a read that may serve, or makes one.
+    /// Whether a read shows every participant of a conversation.
+    pub fn reads_whole(&self) -> bool {
+        !self.parts.conversations.reads_participants_singly()
+    }
+
+    /// What has to be read to see this participant.
+    pub fn target(
+        &self,
+        conversation: ConversationId,
+        participant: Option<ParticipantId>,
+    ) -> ReadTarget {
+        ReadTarget { conversation, participant: participant.filter(|_| !self.reads_whole()) }
+    }
+
+    /// Joins a read that can serve, or starts one.
     ///
     /// # Errors
     /// Of upstream, of the budget, or when the deadline comes first.
@@ -170,7 +111,7 @@ impl ReadCoalescer {
                 result.map(|snapshot| (snapshot, reserved_calls))
             }
             Ok(Err(_)) => {
-                Err(Error::Internal("the task of a read ended without a word".to_owned()))
+                Err(Error::Internal("the task of a read ended without a result".to_owned()))
             }
             Err(_) => Err(Error::DeadlineExceeded(if queued_write.was_sent() {
                 "waiting for Genesys Cloud"
@@ -180,7 +121,7 @@ impl ReadCoalescer {
         }
     }
 
-    /// Follows the reads of a subject that others make.
+    /// Subscribes to the reads of a target that other requests make.
     pub fn subscribe(&self, read_target: ReadTarget) -> ReadSubscription {
         let mut targets = self.targets();
         let target = targets.entry(read_target).or_default();
@@ -189,9 +130,9 @@ impl ReadCoalescer {
         ReadSubscription { reads: self.clone(), read_target, latest }
     }
 
-    /// A PATCH was answered, or will never be: reads that were sent before serve no reader any more.
+    /// A PATCH was answered or given up: reads sent before it serve no client any more.
     pub fn patched(&self, participant_key: ParticipantKey) {
-        self.parts.memory.patched(participant_key);
+        self.parts.cache.patched(participant_key);
         let mut targets = self.targets();
         for participant in [None, Some(participant_key.1)] {
             if let Some(target) =
@@ -228,12 +169,12 @@ impl ReadCoalescer {
         Ok((WaiterGuard { reads: self.clone(), read_target, id, number, is_taken: true }, ended))
     }
 
-    /// A number that nothing else has.
+    /// A unique number.
     fn number(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Works on a job; `None` if it has ended.
+    /// Applies `work` to a read; `None` if it has ended.
     fn with<T>(
         &self,
         read_target: ReadTarget,
@@ -249,8 +190,9 @@ impl ReadCoalescer {
 }
 
 impl TargetReads {
-    /// A read that serves this cause: on its way, or not sent yet. Whoever is more impatient than
-    /// all who wait for one on its way might have to wait for its retries.
+    /// A read that serves this cause: in flight, or not sent yet. A request with an earlier
+    /// deadline than all waiters does not join a read in flight, since it might have to wait for
+    /// its retries.
     fn joinable(&mut self, cause: Freshness, deadline: Instant) -> Option<&mut ReadTask> {
         let serves = |job: &&mut ReadTask| {
             let fresh = match cause {
@@ -271,13 +213,13 @@ impl TargetReads {
     }
 }
 
-/// A place among the joiners of a read; given up when it is dropped.
+/// A waiter of a read; it leaves when it is dropped.
 struct WaiterGuard {
     reads: ReadCoalescer,
     read_target: ReadTarget,
     id: u64,
     number: u64,
-    /// Whoever was told has left it.
+    /// Whether it is still waiting; a waiter that was answered has left.
     is_taken: bool,
 }
 
@@ -292,7 +234,7 @@ impl Drop for WaiterGuard {
         if !self.is_taken {
             return;
         }
-        // It may have gone over to a later read than the one it joined.
+        // It may have moved to a later read than the one it joined.
         let mut targets = self.reads.targets();
         if let Some(target) = targets.get_mut(&self.read_target) {
             let jobs = target.sent.iter_mut().chain(&mut target.next);
@@ -303,7 +245,7 @@ impl Drop for WaiterGuard {
     }
 }
 
-/// Sees the reads of a subject that others make.
+/// Sees the reads of a target that other requests make.
 pub struct ReadSubscription {
     reads: ReadCoalescer,
     read_target: ReadTarget,
@@ -311,11 +253,11 @@ pub struct ReadSubscription {
 }
 
 impl ReadSubscription {
-    /// The next read to end, if `moment` is given one that was sent after it.
+    /// The next read to end; if `moment` is given, the next that was sent after it.
     pub async fn next(&mut self, moment: Option<Instant>) -> Snapshot {
         loop {
             if self.latest.changed().await.is_err() {
-                // The sender lives as long as there are followers.
+                // The sender lives as long as there are subscriptions.
                 std::future::pending::<()>().await;
             }
             let latest = self.latest.borrow_and_update().clone();

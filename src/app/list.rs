@@ -1,4 +1,4 @@
-//! Listing: the live conversations, some at a time.
+//! Lists live conversations, page by page.
 
 use tokio::time::Instant;
 
@@ -7,22 +7,22 @@ use crate::domain::{ConversationFilter, CursorPosition, ListingPage, PageWalker}
 use crate::error::RequestFailure;
 use crate::ports::{RequestContext, RequestPhase};
 
-/// What a client wants to have listed.
+/// A list that a client asks for.
 #[derive(Clone, Debug)]
 pub struct ListRequest {
     /// Which conversations.
     pub filter: ConversationFilter,
     /// How many at most.
     pub limit: usize,
-    /// Where it left off; `None` from the newest on.
+    /// Where the previous page ended; `None` for the first page.
     pub after: Option<CursorPosition>,
-    /// Deadline and spending.
+    /// The request's context.
     pub context: RequestContext,
 }
 
 impl App {
-    /// Lists live voice conversations, the newest first, together with whoever wants the same page of
-    /// upstream at this moment. Ends with its client, unless others wait for the same.
+    /// Lists live voice conversations, newest first, sharing upstream pages with other requests. It
+    /// ends when its client hangs up, unless other requests wait for the same page.
     ///
     /// # Errors
     /// Of upstream.
@@ -33,7 +33,7 @@ impl App {
         while let Some(page) = pages.wanted() {
             let start = Instant::now();
             place.1 = page;
-            let found = self.shared.finds.find(&place, &context).await;
+            let found = self.shared.lists.find(&place, &context).await;
             context.spend(RequestPhase::Read, start.elapsed());
             pages.take(found?);
         }

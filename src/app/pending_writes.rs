@@ -1,9 +1,8 @@
-//! What is remembered of participants between requests: writes under way, and writes whose fate
-//! or visibility is still open.
+//! Writes that are in flight, and writes that no read has shown yet.
 //!
-//! A key that we have written and not seen since must not be reported as unchanged: a read may
-//! show the state before that write. Everything here is bounded: writes by the limits on waiting,
-//! open writes by their age.
+//! A key that was written but not seen since must not be reported as unchanged: a read may show the
+//! state before that write. Everything is bounded: writes in flight by the limits on waiting,
+//! pending writes by their age.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,48 +13,46 @@ use tokio::time::Instant;
 mod write_admission;
 
 pub use self::write_admission::WriteAdmission;
-use super::{AppSettings, ById};
+use super::settings::AppSettings;
+use super::snapshot::{ById, ParticipantKey};
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Conversation, ConversationId, KeyChange,
-    ParticipantId, Patch, UnconfirmedValues,
+    AttributeKey, AttributeMap, AttributeValue, Conversation, ConversationId, KeyChange, Patch,
+    UnconfirmedValues,
 };
 use crate::policy::{ClientWeights, WeightedSlots};
 use crate::ports::{MetricsRecorder, StateBefore};
 
-/// A participant of a conversation.
-pub type ParticipantKey = (ConversationId, ParticipantId);
-
-/// Marks the keys of one PATCH; they are taken back by it if the PATCH was certainly not applied.
+/// Identifies one PATCH. Its entries are removed if the PATCH was certainly not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingWriteId(u64);
 
-/// A value of ours that was sent and not seen yet.
+/// A value that was sent and that no read has shown yet.
 #[derive(Debug)]
 struct PendingWrite {
     pending_id: PendingWriteId,
     value: Option<AttributeValue>,
-    /// What stood there before.
+    /// The value before it.
     before: Option<AttributeValue>,
     sent: Instant,
     accepted: Option<Instant>,
-    /// When it was given up, if its fate is unknown.
+    /// When its result became unknown.
     given_up: Option<Instant>,
 }
 
 impl PendingWrite {
-    /// Whether the value differs from the one that stood there: else seeing it proves nothing.
+    /// Whether the value differs from the one before; otherwise a read proves nothing.
     fn is_telling(&self) -> bool {
         self.before != self.value
     }
 
-    /// Whether it may still surface: for `outstanding` after it was answered or given up, and for
-    /// as long as it is on its way.
+    /// Whether it may still appear: while it is in flight, and for `outstanding` after it was
+    /// answered or given up.
     fn is_live(&self, outstanding: Duration) -> bool {
         self.accepted.or(self.given_up).is_none_or(|ended| ended.elapsed() < outstanding)
     }
 }
 
-/// The last change of a key that was sent, while writes to its participant are under way.
+/// The last change sent of a key, kept while writes to its participant are in flight.
 #[derive(Debug)]
 struct LastApplied {
     pending_id: PendingWriteId,
@@ -67,40 +64,40 @@ struct LastApplied {
 struct ParticipantState {
     writes: WeightedSlots,
     open: BTreeMap<AttributeKey, Vec<PendingWrite>>,
-    /// Known to have been applied, by key: what is sent later must not undo it.
+    /// Changes known to be applied, by key: an earlier write must not undo them.
     latest: BTreeMap<AttributeKey, LastApplied>,
-    /// Not known to have been: nothing has been overtaken by these yet.
+    /// Changes that may have been applied. They do not overtake earlier writes yet.
     maybe: Vec<(AttributeKey, LastApplied)>,
-    /// When a PATCH was answered last, or given up.
+    /// When the last PATCH was answered or given up.
     answered: Option<Instant>,
-    /// The last read that settled an accepted write.
+    /// The last read that confirmed an accepted write.
     settled: Option<WriteSettlement>,
 }
 
-/// A read settled an accepted write: a read that was sent before the answer may not show that
-/// write, and the overlay does not hold it any more.
+/// A read has confirmed an accepted write. A read sent before the answer may not show that write,
+/// and the overlay no longer holds it.
 #[derive(Clone, Copy, Debug)]
 struct WriteSettlement {
     answered: Instant,
-    /// When it was sent, if it shows all that was settled before it, too.
+    /// When that read was sent, if it shows everything confirmed before it too.
     read: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct PendingWritesState {
-    places: ById<ParticipantKey, ParticipantState>,
-    /// Writes that have not found their participant yet.
+    participants: ById<ParticipantKey, ParticipantState>,
+    /// Writes whose participant is not known yet.
     arriving: ById<ConversationId, WeightedSlots>,
     writes: WeightedSlots,
-    /// Among whom places are divided.
-    parts: ClientWeights,
-    marks: u64,
+    /// The clients that share the slots.
+    weights: ClientWeights,
+    last_id: u64,
     swept: Option<Instant>,
-    /// A task forgets what expires while nobody writes.
+    /// Whether a task removes expired entries while no write comes.
     sweeping: bool,
 }
 
-/// The memory. Cheap to clone.
+/// The pending writes of all participants. Cheap to clone.
 #[derive(Clone)]
 pub struct PendingWrites {
     state: Arc<Mutex<PendingWritesState>>,
@@ -111,7 +108,7 @@ pub struct PendingWrites {
 }
 
 impl PendingWrites {
-    /// An empty memory with the bounds of `settings`.
+    /// No pending writes, with the bounds of `settings`.
     pub fn new(settings: &AppSettings, recorder: Arc<dyn MetricsRecorder>) -> Self {
         Self {
             state: Arc::default(),
@@ -122,8 +119,8 @@ impl PendingWrites {
         }
     }
 
-    /// Takes note of a PATCH that is about to leave, while the map reads `before`. `arrivals` are
-    /// the numbers of the requests whose changes it carries, by key.
+    /// Records a PATCH that is about to be sent, while the map reads `before`. `arrivals` has, by
+    /// key, the arrival number of the write whose change is sent.
     pub fn sending(
         &self,
         participant_key: ParticipantKey,
@@ -132,9 +129,9 @@ impl PendingWrites {
         arrivals: &BTreeMap<AttributeKey, u64>,
     ) -> PendingWriteId {
         let mut state = self.state();
-        state.marks += 1;
-        let pending_id = PendingWriteId(state.marks);
-        let entry = state.places.entry(participant_key).or_default();
+        state.last_id += 1;
+        let pending_id = PendingWriteId(state.last_id);
+        let entry = state.participants.entry(participant_key).or_default();
         for (key, change) in patch.iter() {
             if let Some(&arrival) = arrivals.get(key) {
                 let latest = LastApplied { pending_id, arrival, change: change.clone() };
@@ -152,8 +149,8 @@ impl PendingWrites {
         pending_id
     }
 
-    /// Whether a request that came after number `arrival` has sent another change of this key: to
-    /// send the earlier one now would undo the later.
+    /// Whether a write that arrived after `arrival` has sent another change of this key. Sending
+    /// the earlier one now would undo it.
     pub fn is_overtaken(
         &self,
         participant_key: ParticipantKey,
@@ -162,15 +159,16 @@ impl PendingWrites {
         to: &KeyChange,
     ) -> bool {
         let state = self.state();
-        let latest = state.places.get(&participant_key).and_then(|entry| entry.latest.get(key));
+        let latest =
+            state.participants.get(&participant_key).and_then(|entry| entry.latest.get(key));
         latest.is_some_and(|latest| latest.arrival > arrival && latest.change != *to)
     }
 
-    /// Values of ours that may stand upstream without having been seen, by key: where a read shows
-    /// one of them, no other writer was at work.
+    /// Values of ours that may stand upstream unseen, by key. A read that shows one of them shows
+    /// no other writer's value.
     pub fn unseen_values(&self, participant_key: ParticipantKey) -> UnconfirmedValues {
         let state = self.state();
-        let Some(entry) = state.places.get(&participant_key) else {
+        let Some(entry) = state.participants.get(&participant_key) else {
             return UnconfirmedValues::new();
         };
         let values =
@@ -178,8 +176,8 @@ impl PendingWrites {
         entry.open.iter().map(|(key, opens)| (key.clone(), values(opens))).collect()
     }
 
-    /// Whether the fate of a PATCH other than `own` is unknown, and a read that was sent at `read`
-    /// does not settle it: one that is `settle` younger than the PATCH does, whatever it shows.
+    /// Whether another PATCH than `own` has an unknown result that a read sent at `read` does not
+    /// settle. A read sent `settle` after the PATCH settles it, whatever it shows.
     pub fn is_unsettled(
         &self,
         participant_key: ParticipantKey,
@@ -188,7 +186,7 @@ impl PendingWrites {
         settle: Duration,
     ) -> bool {
         let state = self.state();
-        let Some(entry) = state.places.get(&participant_key) else { return false };
+        let Some(entry) = state.participants.get(&participant_key) else { return false };
         let open = |open: &PendingWrite| {
             let since = open.given_up.unwrap_or(open.sent);
             open.accepted.is_none() && !own.contains(&open.pending_id) && read < since + settle
@@ -196,23 +194,24 @@ impl PendingWrites {
         entry.open.values().flatten().any(open)
     }
 
-    /// When a PATCH to this participant was answered last, or given up.
+    /// When the last PATCH to this participant was answered or given up.
     pub fn answered_last(&self, participant_key: ParticipantKey) -> Option<Instant> {
-        self.state().places.get(&participant_key)?.answered
+        self.state().participants.get(&participant_key)?.answered
     }
 
-    /// Whether a map that was read at `shown_at` may lack an accepted write that the overlay does
-    /// not hold any more.
+    /// Whether a map read at `shown_at` may lack an accepted write that the overlay no longer
+    /// holds.
     pub fn is_outdated(&self, participant_key: ParticipantKey, shown_at: Instant) -> bool {
         let state = self.state();
-        let settled = state.places.get(&participant_key).and_then(|entry| entry.settled);
+        let settled = state.participants.get(&participant_key).and_then(|entry| entry.settled);
         settled.is_some_and(|last| shown_at <= last.answered && Some(shown_at) != last.read)
     }
 
-    /// Whether a write of ours has cleared this key lately, or may have: then it is not lost.
+    /// Whether a write of ours has, or may have, cleared this key recently. Then the key is not
+    /// lost.
     pub fn is_cleared(&self, participant_key: ParticipantKey, key: &AttributeKey) -> bool {
         let state = self.state();
-        let Some(entry) = state.places.get(&participant_key) else { return false };
+        let Some(entry) = state.participants.get(&participant_key) else { return false };
         let by = |latest: &LastApplied| latest.change == KeyChange::Clear;
         entry.latest.get(key).is_some_and(by)
             || entry.maybe.iter().any(|(one, latest)| one == key && by(latest))
@@ -222,9 +221,9 @@ impl PendingWrites {
                 .is_some_and(|opens| opens.iter().any(|open| open.value.is_none()))
     }
 
-    /// A PATCH was answered, or given up: from now on its fate is known, or unknown.
+    /// Records that the PATCH in flight was answered or given up.
     pub fn answered(&self, participant_key: ParticipantKey) {
-        if let Some(entry) = self.state().places.get_mut(&participant_key) {
+        if let Some(entry) = self.state().participants.get_mut(&participant_key) {
             let now = Instant::now();
             entry.answered = Some(now);
             let opens = entry.open.values_mut().flatten();
@@ -234,7 +233,7 @@ impl PendingWrites {
         }
     }
 
-    /// The PATCH was accepted.
+    /// Records that the PATCH was accepted.
     pub fn accepted(&self, participant_key: ParticipantKey, pending_id: PendingWriteId) {
         self.each_open(participant_key, |open| {
             if open.pending_id == pending_id {
@@ -242,50 +241,50 @@ impl PendingWrites {
             }
             true
         });
-        if let Some(entry) = self.state().places.get_mut(&participant_key) {
+        if let Some(entry) = self.state().participants.get_mut(&participant_key) {
             entry.take_as_applied(pending_id);
         }
     }
 
-    /// The PATCH was certainly not applied.
+    /// Records that the PATCH was certainly not applied.
     pub fn refused(&self, participant_key: ParticipantKey, pending_id: PendingWriteId) {
         self.each_open(participant_key, |open| open.pending_id != pending_id);
-        if let Some(entry) = self.state().places.get_mut(&participant_key) {
+        if let Some(entry) = self.state().participants.get_mut(&participant_key) {
             entry.maybe.retain(|(_, latest)| latest.pending_id != pending_id);
         }
     }
 
-    /// Takes note of a read that was sent at `read`, for everybody whom it showed: what it shows of
-    /// ours is proved, and so is everything that was accepted before that one was sent. A read that
-    /// left before a PATCH says nothing of it. One that left `settle` after its acceptance, and shows
-    /// neither our value nor the one before, or both where they are the same, ends the matter: another
-    /// writer was there.
+    /// Applies a read that was sent at `read` to every participant that it shows. Values of ours
+    /// that it shows are confirmed, with everything accepted before they were sent. A read sent
+    /// before a PATCH says nothing about it. A read sent `settle` after the acceptance ends the
+    /// matter even if it shows neither our value nor the one before, or if the two are equal:
+    /// another writer was there.
     pub fn apply_snapshot(&self, conversation: &Conversation, read: Instant, settle: Duration) {
         let mut state = self.state();
         for participant in &conversation.participants {
-            if let Some(entry) = state.places.get_mut(&(conversation.id, participant.id)) {
+            if let Some(entry) = state.participants.get_mut(&(conversation.id, participant.id)) {
                 entry.seen(&participant.attributes, read, settle);
             }
         }
     }
 
-    /// Whether there is nothing of ours that a read could prove.
+    /// Whether no value of ours waits for a read to confirm it.
     pub fn is_idle(&self) -> bool {
-        self.state().places.is_empty()
+        self.state().participants.is_empty()
     }
 
-    /// Whether a write of ours to this key is still unproved.
+    /// Whether a write of ours to this key is still unconfirmed.
     pub fn is_open(&self, participant_key: ParticipantKey, key: &AttributeKey) -> bool {
         let state = self.state();
-        let opens = state.places.get(&participant_key).and_then(|entry| entry.open.get(key));
+        let opens = state.participants.get(&participant_key).and_then(|entry| entry.open.get(key));
         opens.is_some_and(|opens| opens.iter().any(|open| open.is_live(self.outstanding)))
     }
 
-    /// Our values that upstream has accepted and no read has shown yet: what a map has to be
-    /// completed with before it is sent as a whole.
+    /// Values that upstream has accepted and no read has shown yet: a map that is sent as a whole
+    /// must contain them.
     pub fn accepted_unseen(&self, participant_key: ParticipantKey) -> Patch {
         let state = self.state();
-        let Some(entry) = state.places.get(&participant_key) else { return Patch::default() };
+        let Some(entry) = state.participants.get(&participant_key) else { return Patch::default() };
         let latest = entry.open.iter().filter_map(|(key, opens)| {
             let accepted =
                 |open: &&PendingWrite| open.accepted.is_some() && open.is_live(self.outstanding);
@@ -296,7 +295,7 @@ impl PendingWrites {
         latest.collect()
     }
 
-    /// What stands there, where a read has shown `shown` and nothing newer is known.
+    /// What the participant holds now, if a read has shown `shown` and nothing newer is known.
     pub fn expected_state(
         &self,
         participant_key: ParticipantKey,
@@ -308,7 +307,7 @@ impl PendingWrites {
             let last = opens.iter().rev().find(|open| open.is_live(self.outstanding));
             last.is_some_and(|open| open.accepted.is_none())
         };
-        let doubtful = state.places.get(&participant_key).map(|entry| {
+        let doubtful = state.participants.get(&participant_key).map(|entry| {
             let keys = entry.open.iter().filter(|(_, opens)| in_doubt(opens));
             keys.map(|(key, _)| key.clone()).collect()
         });
@@ -321,7 +320,7 @@ impl PendingWrites {
         mut keep: impl FnMut(&mut PendingWrite) -> bool,
     ) {
         let mut state = self.state();
-        let Some(entry) = state.places.get_mut(&participant_key) else {
+        let Some(entry) = state.participants.get_mut(&participant_key) else {
             return;
         };
         entry.open.retain(|_, opens| {

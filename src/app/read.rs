@@ -1,11 +1,12 @@
-//! Reading: one upstream read, one participant chosen from it, or all of them.
+//! Reads: one upstream read, and one participant or all of them from it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::coalesced_reads::{CoalescedRead, Freshness, ReadTarget, Snapshot};
+use super::coalesced_reads::{CoalescedRead, Freshness};
+use super::snapshot::{ReadTarget, Snapshot};
 use super::{App, access_filter, choose};
 use crate::domain::{
     Conversation, ConversationId, Participant, ParticipantSelector, SelectionRule, SelectorIntent,
@@ -13,40 +14,40 @@ use crate::domain::{
 use crate::error::{Error, RequestFailure};
 use crate::ports::{PriorityClass, RequestContext, RequestPhase};
 
-/// What a client wants to read.
+/// A read that a client asks for.
 #[derive(Clone, Debug)]
 pub struct ReadRequest {
     /// The conversation.
     pub conversation: ConversationId,
-    /// Whose attributes.
+    /// The participant.
     pub selector: ParticipantSelector,
-    /// Whether it must be read now, although a read of moments ago might serve.
+    /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// Deadline and spending.
+    /// The request's context.
     pub context: RequestContext,
 }
 
-/// A conversation that a client wants to see as a whole.
+/// A client's request for a whole conversation.
 #[derive(Clone, Debug)]
 pub struct ViewRequest {
     /// The conversation.
     pub conversation: ConversationId,
-    /// Whether it must be read now, although a read of moments ago might serve.
+    /// Whether the cache must not be used.
     pub no_cache: bool,
-    /// Deadline and spending.
+    /// The request's context.
     pub context: RequestContext,
 }
 
-/// What a read found.
+/// The result of a read.
 #[derive(Clone, Debug)]
 pub enum ReadOutcome {
     /// One participant.
     One {
-        /// The participant, attributes included.
+        /// The participant with its attributes.
         participant: Participant,
         /// The rule that chose it.
         chosen_by: SelectionRule,
-        /// Whether it was read for this request, and not before.
+        /// Whether it was read for this request, not taken from the cache.
         fresh: bool,
     },
     /// Every participant, in order of joining (`participant=all`).
@@ -54,15 +55,15 @@ pub enum ReadOutcome {
 }
 
 impl App {
-    /// Reads attributes, together with whoever wants to read the same at this moment.
+    /// Reads attributes, sharing the upstream read with other requests.
     ///
     /// # Errors
-    /// Of upstream, or if the selector names nobody, or more than one.
+    /// Of upstream, or if the selector matches no participant, or more than one.
     pub async fn read(&self, request: ReadRequest) -> Result<ReadOutcome, RequestFailure> {
         let ReadRequest { conversation, selector, no_cache, context } = request;
         let rights = &context.client().rights;
         access_filter::check_named(&selector, rights)?;
-        let read_target = self.shared.subject(conversation, selector.id());
+        let read_target = self.shared.reads.target(conversation, selector.id());
         let (snapshot, fresh) = self.seen(read_target, no_cache, &context).await?;
         if selector.is_all() {
             let all = snapshot.conversation.participants.iter().cloned();
@@ -76,26 +77,30 @@ impl App {
             chosen.participant,
             &snapshot.conversation,
             named,
-            self.shared.reads_whole(),
+            self.shared.reads.reads_whole(),
         )?;
         context.note_participant(chosen.participant.candidate(), chosen.by);
         let participant = access_filter::participant(chosen.participant.clone(), rights);
         Ok(ReadOutcome::One { participant, chosen_by: chosen.by, fresh })
     }
 
-    /// Reads a conversation as a whole: who is in it, and since when.
+    /// Reads a whole conversation: its participants, and since when they are in it.
     ///
     /// # Errors
-    /// Of upstream, or of a route that reads participants singly.
+    /// Of upstream, or if the route can only read single participants.
     pub async fn view(&self, request: ViewRequest) -> Result<Arc<Conversation>, RequestFailure> {
         let ViewRequest { conversation, no_cache, context } = request;
-        let read_target = self.shared.subject(conversation, None);
+        let read_target = self.shared.reads.target(conversation, None);
         let (snapshot, _) = self.seen(read_target, no_cache, &context).await?;
         let rights = &context.client().rights;
-        Ok(access_filter::conversation(snapshot.conversation, rights, self.shared.reads_whole()))
+        Ok(access_filter::conversation(
+            snapshot.conversation,
+            rights,
+            self.shared.reads.reads_whole(),
+        ))
     }
 
-    /// What a read shows, and whether it was made for this request.
+    /// A snapshot, and whether it was read for this request.
     async fn seen(
         &self,
         read_target: ReadTarget,
@@ -103,7 +108,7 @@ impl App {
         context: &RequestContext,
     ) -> Result<(Snapshot, bool), Error> {
         let max_age = if no_cache { Duration::ZERO } else { self.shared.settings.max_age };
-        match self.shared.memory.recall_unwritten(read_target, max_age) {
+        match self.shared.cache.recall_unwritten(read_target, max_age) {
             Some(snapshot) => Ok((snapshot, false)),
             None => Ok((self.look(read_target, context).await?, true)),
         }

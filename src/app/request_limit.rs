@@ -1,8 +1,8 @@
-//! How many requests are under way. One over the limit is refused at once: waiting would only add to
-//! what there is too much of.
+//! Limits the requests in flight. A request over the limit is refused at once: waiting would only
+//! add to the overload.
 //!
-//! Among several clients nobody keeps the others out (`policy::places`). Where anybody may call, they are
-//! counted and no more.
+//! With several clients, none can keep the others out (`policy::concurrency`). Without
+//! authentication, requests are only counted.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::policy::{ClientWeights, WeightedSlots};
 use crate::ports::BudgetAccount;
 
-/// Where there are too many, if it is not one client alone that has them.
+/// Names the limit that was reached, unless it is the client's own.
 const EVERYWHERE: &str = "in this gateway";
 
 /// A request that counts until this is dropped.
@@ -29,22 +29,22 @@ impl Drop for RequestSlot {
     }
 }
 
-/// The places for requests.
+/// The slots for requests.
 #[derive(Debug)]
 pub struct RequestLimiter {
-    most: usize,
-    /// Of whoever calls where anybody may.
-    anybodys: AtomicUsize,
+    max: usize,
+    /// Requests in flight without authentication.
+    anonymous: AtomicUsize,
     known: Mutex<(WeightedSlots, ClientWeights)>,
 }
 
 impl RequestLimiter {
-    /// That many at once, and no more.
-    pub fn new(most: usize) -> Self {
-        Self { most, anybodys: AtomicUsize::new(0), known: Mutex::default() }
+    /// A limiter for at max `max` requests at once.
+    pub fn new(max: usize) -> Self {
+        Self { max, anonymous: AtomicUsize::new(0), known: Mutex::default() }
     }
 
-    /// Sees to it that each of these has its part, whether it has called yet or not.
+    /// Reserves each of these clients its share, before its first request.
     pub fn set_known_clients(&self, accounts: &[BudgetAccount]) {
         let accounts: Vec<_> = accounts.iter().copied().map(to_policy_account).collect();
         self.known().1.set_known_clients(&accounts);
@@ -53,7 +53,7 @@ impl RequestLimiter {
     /// Counts a request of this client until the slot is dropped.
     ///
     /// # Errors
-    /// If there is no place for it.
+    /// If no slot is free.
     pub fn acquire(self: &Arc<Self>, client: &Arc<Client>) -> Result<RequestSlot, Error> {
         self.count(client)?;
         Ok(RequestSlot { requests: Arc::clone(self), client: Arc::clone(client) })
@@ -61,7 +61,7 @@ impl RequestLimiter {
 
     fn count(&self, client: &Client) -> Result<(), Error> {
         if client.known_name().is_none() {
-            if self.anybodys.fetch_add(1, Ordering::Relaxed) < self.most {
+            if self.anonymous.fetch_add(1, Ordering::Relaxed) < self.max {
                 return Ok(());
             }
             self.release(client);
@@ -72,16 +72,16 @@ impl RequestLimiter {
         let (slots, parts) = &mut *known;
         parts.register(account);
         slots
-            .admits(account, self.most, parts)
+            .admits(account, self.max, parts)
             .map_err(|full| slots_exhausted_error(full, EVERYWHERE))?;
         slots.take(account, parts);
         Ok(())
     }
 
-    /// A request of this client is over.
+    /// Ends the count of a request of this client.
     fn release(&self, client: &Client) {
         if client.known_name().is_none() {
-            self.anybodys.fetch_sub(1, Ordering::Relaxed);
+            self.anonymous.fetch_sub(1, Ordering::Relaxed);
         } else {
             self.known().0.leave(to_policy_account(BudgetAccount::from(client)));
         }

@@ -1,26 +1,25 @@
-//! What conversations looked like when they were read last, for a short while.
+//! The last read of each conversation, kept for a short while.
 //!
-//! A write to a participant seen moments ago needs no read before it: who is there, how large its
-//! map is and what the keys held is known well enough, and the read-back judges anyway. Nothing is
-//! ever reported as verified or unchanged out of here. Bounded in bytes, the oldest goes first.
+//! A write to a participant that was read moments ago needs no read of its own: the cache knows the
+//! participants, the size of the map and the old values well enough, and the read-back verifies
+//! anyway. Nothing from the cache is reported as verified or unchanged. The size is bounded in
+//! bytes; the oldest entry goes first.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::ById;
-use super::coalesced_reads::{ReadTarget, Snapshot};
-use super::pending_writes::ParticipantKey;
+use super::snapshot::{ById, ParticipantKey, ReadTarget, Snapshot};
 use crate::domain::Conversation;
 use crate::ports::MetricsRecorder;
 
-/// What a conversation or participant costs beside its texts: the structs, the map's node and the
-/// index below. Counted generously, so that the bound holds for the process, not only on paper.
+/// Bytes of a conversation or participant besides its texts: the structs, the map's node and the
+/// index below. Counted generously, so that the bound holds for the process.
 const CONVERSATION_OVERHEAD: usize = 320;
-/// The same for an attribute: two shared texts with their counters, and a place in a tree.
+/// The same for an attribute: two shared texts with their counters, and a tree entry.
 const ATTRIBUTE_OVERHEAD: usize = 160;
 
-/// Conversations as they were read last.
+/// A cache of the last reads.
 pub struct SnapshotCache {
     state: Mutex<CacheState>,
     recorder: Arc<dyn MetricsRecorder>,
@@ -31,7 +30,7 @@ pub struct SnapshotCache {
 #[derive(Default)]
 struct CacheState {
     seen: ById<ReadTarget, CacheEntry>,
-    /// By the order in which they were remembered, which is nearly that of their reads.
+    /// By the order of insertion, which is nearly the order of the reads.
     order: BTreeMap<u64, ReadTarget>,
     next: u64,
     bytes: usize,
@@ -41,19 +40,19 @@ struct CacheEntry {
     snapshot: Snapshot,
     order: u64,
     bytes: usize,
-    /// A PATCH of ours was answered since: no read may be served from it any more.
+    /// A PATCH of ours was answered since: no read may be served from it.
     overwritten: bool,
 }
 
 impl SnapshotCache {
-    /// Remembers for `keep_for` what fits into `bytes`.
+    /// A cache that keeps entries for `keep_for`, and at most `bytes`.
     pub fn new(keep_for: Duration, bytes: usize, recorder: Arc<dyn MetricsRecorder>) -> Self {
         Self { state: Mutex::default(), recorder, keep_for, bytes }
     }
 
-    /// Takes note of a read, unless a later one is known. `overwritten` tells that a PATCH was
-    /// answered since it was sent. `true` if nothing was remembered before:
-    /// somebody has to [`sweep`](Self::sweep) then, so that a quiet service forgets as well.
+    /// Keeps a read, unless a later one is known. `overwritten` says that a PATCH was answered
+    /// since it was sent. Returns `true` if the cache was empty: the caller then starts a
+    /// [`sweep`](Self::sweep), so that entries expire even without traffic.
     pub fn remember(
         &self,
         read_target: ReadTarget,
@@ -70,7 +69,7 @@ impl SnapshotCache {
         }
         let was_empty = state.seen.is_empty();
         state.forget(&read_target);
-        // What never fits must not push everything else out first.
+        // A conversation that is too large must not push out all others first.
         if bytes > self.bytes {
             self.recorder.remembered(state.seen.len(), state.bytes);
             return false;
@@ -88,14 +87,14 @@ impl SnapshotCache {
         was_empty
     }
 
-    /// The last read of a subject, if it was sent less than `within` ago.
+    /// The last read of a target, if it was sent less than `within` ago.
     pub fn recall(&self, read_target: ReadTarget, within: Duration) -> Option<Snapshot> {
         let state = self.state();
         let seen = state.seen.get(&read_target)?;
         (seen.snapshot.sent.elapsed() < within).then(|| seen.snapshot.clone())
     }
 
-    /// The same for a reader, who must not see less than what was written since.
+    /// The same for a client's read, which must show all that was written since.
     pub fn recall_unwritten(&self, read_target: ReadTarget, within: Duration) -> Option<Snapshot> {
         let overwritten = self.state().seen.get(&read_target).is_none_or(|seen| seen.overwritten);
         self.recall(read_target, within).filter(|_| !overwritten)
@@ -111,7 +110,7 @@ impl SnapshotCache {
         }
     }
 
-    /// Forgets what nobody may use any more, until nothing is left.
+    /// Removes expired entries, until nothing is left.
     pub async fn sweep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(self.keep_for).await;
@@ -120,7 +119,7 @@ impl SnapshotCache {
                 state.forget_oldest();
             }
             if state.seen.is_empty() {
-                // Maps keep the room that they once needed.
+                // Empty maps would keep their allocation.
                 *state = CacheState { next: state.next, ..CacheState::default() };
             }
             self.recorder.remembered(state.seen.len(), state.bytes);
@@ -158,7 +157,7 @@ impl CacheState {
     }
 }
 
-/// Bytes that a remembered conversation takes, roughly and rather too many.
+/// The approximate bytes of a conversation, estimated high.
 fn weight(conversation: &Conversation) -> usize {
     let participants = conversation.participants.iter().map(|participant| {
         let texts = participant.attributes.iter();
@@ -167,7 +166,7 @@ fn weight(conversation: &Conversation) -> usize {
         let name = participant.name.as_ref().map_or(0, |name| name.expose().len());
         CONVERSATION_OVERHEAD + name + texts.sum::<usize>()
     });
-    // There may be room for more of them than there are.
+    // The vector may have spare capacity.
     let spare = conversation.participants.capacity() - conversation.participants.len();
     (1 + spare) * CONVERSATION_OVERHEAD + participants.sum::<usize>()
 }

@@ -1,9 +1,11 @@
-//! Stand-ins for unit tests: an upstream that never answers, settings as they are by default.
+//! Stand-ins for unit tests: an upstream that never answers, and the default settings.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{App, AppParts, AppSettings, ClientRegistry};
+use super::client_registry::ClientRegistry;
+use super::settings::AppSettings;
+use super::{App, AppParts};
 use crate::domain::{AttributeLimits, Conversation, ListPage};
 use crate::error::Error;
 use crate::policy::Backoff;
@@ -46,7 +48,7 @@ impl ConversationsPort for Silence {
     }
 }
 
-/// Settings as they are by default.
+/// The default settings.
 pub fn settings() -> AppSettings {
     AppSettings {
         limits: AttributeLimits { total_bytes: 10_240 },
@@ -65,7 +67,7 @@ pub fn settings() -> AppSettings {
 }
 
 impl App {
-    /// An application for tests of requests that never reach it.
+    /// An application for tests whose requests never reach it.
     pub(crate) fn for_tests() -> Self {
         Self::new(AppParts {
             client_registry: ClientRegistry::unauthenticated(),

@@ -1,70 +1,74 @@
-//! Writing: read, send what differs in the participant's turn, read back.
+//! A write: read, send the differences in a batch, read back.
 //!
-//! [`WriteOperation`] is the state of one client's write; reads, `PATCH`es and read-backs are shared with others. Its future can be dropped at any await: what was learnt
-//! until then is in the flow, and an answer that is true can be made of it. That is how the
-//! deadline and a drain are kept whatever a call does.
+//! [`WriteOperation`] is the state of one client's write; reads, `PATCH`es and read-backs are
+//! shared with others. Its future can be dropped at any await: the state holds what was learnt
+//! until then, enough for a true answer. That is how the deadline and a drain are kept, whatever a
+//! call does.
 
 mod audit;
 mod prepare;
 mod report;
+mod state;
 mod submit;
 mod verify;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::batching::{LostKeyReport, SubmissionHandle, WritePrecondition};
-use super::coalesced_reads::{CoalescedRead, Freshness, ReadTarget, ReservedCalls, Snapshot};
-use super::pending_writes::{ParticipantKey, PendingWriteId, WriteAdmission};
-use super::{App, AppInner, access_filter, choose, log_id};
+use self::state::{SentChanges, VerificationState, WriteBaseline};
+use super::batching::{SubmissionHandle, WritePrecondition};
+use super::budget_accounts::ReservedCalls;
+use super::coalesced_reads::{CoalescedRead, Freshness};
+use super::pending_writes::WriteAdmission;
+use super::snapshot::{ParticipantKey, ReadTarget, Snapshot, log_id};
+use super::{App, AppInner, access_filter, choose};
 use crate::domain::{
     AttributeKey, AttributeMap, Conversation, ConversationId, ParticipantSelector,
-    ParticipantSummary, Patch, SelectionRule, SelectorIntent, WriteReport, WriteVerifier,
+    ParticipantSummary, Patch, SelectionRule, SelectorIntent, WriteReport,
 };
 use crate::error::{Effect, Error, RequestFailure};
-use crate::ports::{AuditScope, PriorityClass, RequestContext, RequestPhase, StateBefore};
+use crate::ports::{AuditScope, PriorityClass, RequestContext, RequestPhase};
 
-/// What a client wants to write.
+/// A write that a client asks for.
 #[derive(Clone, Debug)]
 pub struct WriteRequest {
     /// The conversation.
     pub conversation: ConversationId,
-    /// Whose attributes.
+    /// The participant.
     pub selector: ParticipantSelector,
-    /// What the keys should hold.
+    /// The wanted values.
     pub patch: Patch,
-    /// What must be true of the map for anything to be sent.
+    /// The precondition, if there is one.
     pub condition: Option<Arc<dyn WritePrecondition>>,
-    /// How to go about it.
+    /// How to write.
     pub options: WriteOptions,
-    /// Deadline and spending.
+    /// The request's context.
     pub context: RequestContext,
 }
 
-/// How to go about a write.
+/// How to write.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteOptions {
     /// Wait for the read-back.
     pub verify: bool,
-    /// Only tell what would be sent.
+    /// Only report what would be sent.
     pub dry_run: bool,
-    /// Write to a conversation that has ended, too.
+    /// Write even if the conversation has ended.
     pub allow_ended: bool,
 }
 
-/// How long after the deadline a flow that did not end by itself is ended. Timers that end with
-/// the deadline get to run first; the answer is still well within 100 ms.
+/// How long after the deadline a write that has not ended is stopped. Timers that end with the
+/// deadline run first; the answer is still well within 100 ms.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(20);
 
 impl App {
-    /// Writes attributes, and proves it. Goes on when the client hangs up.
+    /// Writes attributes and verifies them. Continues when the client hangs up.
     ///
     /// # Errors
-    /// With the effect that the write had, or may have had, until then.
+    /// With the effect that the write had, or may have had.
     pub async fn write(&self, request: WriteRequest) -> Result<WriteReport, RequestFailure> {
         if self.shared.shutdown.is_draining() {
             return Err(Error::ShuttingDown.into());
@@ -81,16 +85,16 @@ impl App {
             .admit(request.conversation, request.context.budget_account())?;
         let audit_scope = request.context.take_audit_scope();
         let (reply, answer) = oneshot::channel();
-        let mut flow =
-            WriteOperation::new(Arc::clone(&self.shared), request, (admitted, audit_scope));
+        let mut operation =
+            WriteOperation::new(Arc::clone(&self.shared), request, admitted, audit_scope);
         self.shared.shutdown.tasks().spawn(Box::pin(async move {
-            let result = flow.run_to_deadline().await;
-            drop(flow);
-            // A client who has hung up does not want it any more.
+            let result = operation.run_to_deadline().await;
+            drop(operation);
+            // A client that hung up gets no answer.
             let _ = reply.send(result);
         }));
         let ended = answer.await.unwrap_or_else(|_| {
-            // The task panicked; the hook has logged where.
+            // The task panicked; the panic hook has logged where.
             let error = Error::Internal("the task of a write panicked".to_owned());
             Err(RequestFailure { error, effect: Effect::Unknown })
         });
@@ -110,13 +114,13 @@ struct WriteTarget {
     participant_key: ParticipantKey,
     participant: ParticipantSummary,
     chosen_by: SelectionRule,
-    /// It was chosen by a read that was sent before this write arrived.
+    /// It was chosen from a read that was sent before this write arrived.
     is_remembered: bool,
-    /// The selector means somebody else by now.
+    /// The selector now matches another participant.
     has_moved: bool,
 }
 
-/// One write on its way.
+/// One write in progress.
 struct WriteOperation {
     shared: Arc<AppInner>,
     request: WriteRequest,
@@ -125,60 +129,20 @@ struct WriteOperation {
     arrived: Instant,
     /// Counts the write until it is answered.
     admitted: Option<WriteAdmission>,
-    /// The record of this write, until it is answered.
+    /// The audit entry of this write, until it is answered.
     audit_scope: Option<AuditScope>,
     target: Option<WriteTarget>,
-    /// The map before what was sent last.
-    before: AttributeMap,
-    /// What stood there before anything of this write was sent, for its record.
-    state_before: Option<Arc<StateBefore>>,
-    /// The map as last read.
-    shown: AttributeMap,
-    /// Whether `shown` was read after the last PATCH was accepted.
-    shown_after: bool,
-    /// Keys that need no sending, watched lest they are replaced.
-    kept: WriteVerifier,
-    /// Everything of this client that was sent.
-    sent: Patch,
-    /// The PATCH that it was part of last, other clients' changes included.
-    batch: Arc<Patch>,
-    /// What stood there before it, as far as that is known.
-    batch_stood: Arc<StateBefore>,
-    /// Keys that upstream has accepted in a PATCH.
-    taken: BTreeSet<AttributeKey>,
-    /// Keys that a later client's change was sent in place of.
-    overtaken: BTreeSet<AttributeKey>,
-    /// Keys that were sent, watched until they show.
-    watch: WriteVerifier,
+    baseline: WriteBaseline,
+    sent: SentChanges,
+    verification: VerificationState,
     effect: Effect,
-    /// While it waits for its turn, or is on its way in a batch.
+    /// Its place in the queue or in a batch.
     handle: Option<SubmissionHandle>,
-    /// `PATCH`es of ours whose fate is unknown.
-    marks: Vec<PendingWriteId>,
-    /// Calls that were booked for what comes next.
+    /// Calls reserved for the next steps.
     reserved_calls: ReservedCalls,
-    /// A number from 0 up to 1 that all members of the last batch have in common.
-    unit: f64,
-    accepted: Option<Instant>,
-    reads: u32,
-    /// How long the first read-back was to wait.
-    first_wait: Option<Duration>,
-    last_read: Option<Instant>,
-    /// Until when upstream wants to be left alone.
-    throttled: Option<Instant>,
-    /// What a read takes, as last measured.
-    read_cost: Duration,
-    /// Reads in a row that showed nothing but our PATCH.
-    replaced_reads: u32,
-    /// Keys of others that are gone, by the last read that showed something of ours.
-    lost: Vec<AttributeKey>,
-    /// What members of the last batch have told of them.
-    losses: Arc<LostKeyReport>,
-    /// The map was last read before this write arrived.
-    is_remembered: bool,
-    /// Why the fate of a PATCH is unknown.
+    /// Why the result of a PATCH is unknown.
     failure: Option<Error>,
-    /// Whether the last read showed the conversation as over.
+    /// Whether the last read showed the conversation as ended.
     ended: bool,
     warnings: Vec<String>,
 }
@@ -187,7 +151,8 @@ impl WriteOperation {
     fn new(
         shared: Arc<AppInner>,
         request: WriteRequest,
-        (admitted, audit_scope): (WriteAdmission, Option<AuditScope>),
+        admitted: WriteAdmission,
+        audit_scope: Option<AuditScope>,
     ) -> Self {
         Self {
             arrival: shared.write_queues.arrival(),
@@ -197,39 +162,19 @@ impl WriteOperation {
             admitted: Some(admitted),
             audit_scope,
             target: None,
-            before: AttributeMap::default(),
-            state_before: None,
-            shown: AttributeMap::default(),
-            shown_after: false,
-            kept: WriteVerifier::default(),
-            sent: Patch::default(),
-            batch: Arc::default(),
-            batch_stood: Arc::default(),
-            taken: BTreeSet::new(),
-            overtaken: BTreeSet::new(),
-            watch: WriteVerifier::default(),
+            baseline: WriteBaseline::default(),
+            sent: SentChanges::default(),
+            verification: VerificationState::default(),
             effect: Effect::NotApplied,
             handle: None,
-            marks: Vec::new(),
             reserved_calls: ReservedCalls::default(),
-            unit: 0.0,
-            accepted: None,
-            reads: 0,
-            first_wait: None,
-            last_read: None,
-            throttled: None,
-            read_cost: Duration::ZERO,
-            replaced_reads: 0,
-            lost: Vec::new(),
-            losses: Arc::default(),
-            is_remembered: false,
             failure: None,
             ended: false,
             warnings: Vec::new(),
         }
     }
 
-    /// Runs to its end, the deadline, or the end of a drain.
+    /// Runs until it ends, or the deadline or the end of a drain stops it.
     async fn run_to_deadline(&mut self) -> Result<WriteReport, RequestFailure> {
         let shutdown = self.shared.shutdown.clone();
         let deadline = self.request.context.deadline() + DEADLINE_MARGIN;
@@ -252,16 +197,16 @@ impl WriteOperation {
         if self.request.options.dry_run {
             self.check_condition()?;
             self.check_size(&pending)?;
-            self.sent = pending;
+            self.sent.changes = pending;
             return Ok(());
         }
         loop {
-            // A condition is judged also where nothing has to be sent.
+            // A precondition is checked even if there is nothing to send.
             if !pending.is_empty() || self.request.condition.is_some() {
                 self.send(pending).await?;
             }
-            // After a 409, or a later client, there may be nothing left to prove.
-            let in_doubt = !self.sent.is_empty() || self.has_unread();
+            // After a 409, or a later client's change, there may be nothing left to verify.
+            let in_doubt = !self.sent.changes.is_empty() || self.has_unread();
             if self.request.options.verify && in_doubt {
                 self.read_back().await;
             }
@@ -272,7 +217,7 @@ impl WriteOperation {
         }
     }
 
-    /// Reads, alone or with others who want to.
+    /// Reads, possibly together with other requests.
     async fn read(
         &mut self,
         wanted: CoalescedRead,
@@ -280,33 +225,34 @@ impl WriteOperation {
     ) -> Result<AttributeMap, Error> {
         let reads = self.shared.reads.clone();
         let (snapshot, _) = reads.read(wanted, context).await?;
-        self.is_remembered = false;
+        self.baseline.is_remembered = false;
         self.apply_snapshot(&snapshot)
     }
 
-    /// Takes in what a read showed. The first one chooses the participant; later ones find it
-    /// again by its id.
+    /// Applies what a read showed. The first read chooses the participant; later ones find it by
+    /// its id.
     fn apply_snapshot(&mut self, snapshot: &Snapshot) -> Result<AttributeMap, Error> {
-        self.read_cost = snapshot.spent.last_attempt();
-        self.last_read = Some(snapshot.sent);
+        self.verification.read_cost = snapshot.spent.last_attempt();
+        self.verification.last_read = Some(snapshot.sent);
         self.resolve_target(&snapshot.conversation)?;
-        let (_, id) = self.place()?;
+        let (_, id) = self.participant_key()?;
         let found = snapshot.conversation.participant(id);
-        self.shown = found.map(|found| found.attributes.clone()).unwrap_or_default();
-        Ok(self.shown.clone())
+        self.baseline.shown = found.map(|found| found.attributes.clone()).unwrap_or_default();
+        Ok(self.baseline.shown.clone())
     }
 
     fn subject(&self) -> ReadTarget {
         let target = self.target.as_ref().map(|target| target.participant.id);
         let participant = target.or(self.request.selector.id());
-        self.shared.subject(self.request.conversation, participant)
+        self.shared.reads.target(self.request.conversation, participant)
     }
 
-    /// Chooses the participant, or sees to it that it is still there.
+    /// Chooses the participant, or checks that it is still there.
     fn resolve_target(&mut self, conversation: &Conversation) -> Result<(), Error> {
         self.ended = conversation.live == Some(false);
         self.note_participant(conversation);
-        // Once a PATCH has left, a read is to show what became of it, also when all is over.
+        // Once a PATCH was sent, a read has to show its effect, even in a conversation that has
+        // ended.
         if self.effect == Effect::NotApplied {
             self.check_live()?;
         }
@@ -323,7 +269,7 @@ impl WriteOperation {
         }
         let chosen = choose(&self.request.selector, conversation, SelectorIntent::Write)?;
         let named = (&self.request.selector, &self.request.context.client().rights);
-        let whole = self.shared.reads_whole();
+        let whole = self.shared.reads.reads_whole();
         access_filter::check_reached(chosen.participant, conversation, named, whole)?;
         let participant_key = (conversation.id, chosen.participant.id);
         if let Some(admitted) = &mut self.admitted {
@@ -333,44 +279,47 @@ impl WriteOperation {
             participant_key,
             participant: chosen.participant.candidate(),
             chosen_by: chosen.by,
-            is_remembered: self.is_remembered,
+            is_remembered: self.baseline.is_remembered,
             has_moved: false,
         });
         self.follow(conversation);
         Ok(())
     }
 
-    /// Keeps the participant that the request means, so that errors name it.
+    /// Records the participant that the request names, so that errors can name it.
     fn note_participant(&self, conversation: &Conversation) {
         let context = &self.request.context;
         let rights = &context.client().rights;
         if self.target.is_none()
             && let Ok(chosen) = choose(&self.request.selector, conversation, SelectorIntent::Write)
-            && rights.reaches(chosen.participant, conversation, self.shared.reads_whole())
+            && rights.reaches(chosen.participant, conversation, self.shared.reads.reads_whole())
         {
             context.note_participant(chosen.participant.candidate(), chosen.by);
         }
     }
 
-    /// Whether the condition is true of what a dry run has read.
+    /// Checks the precondition of a dry run.
     fn check_condition(&self) -> Result<(), Error> {
-        let (Some(condition), (_, id)) = (&self.request.condition, self.place()?) else {
+        let (Some(condition), (_, id)) = (&self.request.condition, self.participant_key()?) else {
             return Ok(());
         };
-        if condition.holds(id, &self.shown, &self.request.patch) {
+        if condition.holds(id, &self.baseline.shown, &self.request.patch) {
             return Ok(());
         }
-        Err(Error::PreconditionFailed { current: condition.current(id, &self.shown) })
+        Err(Error::PreconditionFailed { current: condition.current(id, &self.baseline.shown) })
     }
 
-    /// Whether what a dry run would send fits to what it has read.
+    /// Checks the size of the map that a dry run would send.
     fn check_size(&self, pending: &Patch) -> Result<(), Error> {
-        let checked =
-            self.shared.settings.limits.check(&self.shown, &pending.applied_to(&self.shown));
+        let checked = self
+            .shared
+            .settings
+            .limits
+            .check(&self.baseline.shown, &pending.applied_to(&self.baseline.shown));
         checked.map_err(Error::AttributesTooLarge)
     }
 
-    /// Whether there may be sent to this conversation.
+    /// Whether writes to this conversation are allowed.
     fn check_live(&self) -> Result<(), Error> {
         if self.ended && !self.request.options.allow_ended {
             return Err(Error::ConversationEnded(self.request.conversation));
@@ -378,7 +327,7 @@ impl WriteOperation {
         Ok(())
     }
 
-    fn place(&self) -> Result<ParticipantKey, Error> {
+    fn participant_key(&self) -> Result<ParticipantKey, Error> {
         let participant_key = self.target.as_ref().map(|target| target.participant_key);
         participant_key.ok_or_else(|| Error::Internal("no participant was chosen".to_owned()))
     }
@@ -391,7 +340,7 @@ impl WriteOperation {
     }
 }
 
-/// Time since `since`, or nothing if there is no such time.
+/// The time since `since`; zero if it is `None`.
 fn since(since: Option<Instant>) -> Duration {
     since.map(|since| since.elapsed()).unwrap_or_default()
 }

@@ -14,7 +14,7 @@ use super::flat::FlatRequest;
 use super::prefer::PreferHeader;
 use super::state::HttpSettings;
 use crate::domain::Client;
-use crate::ports::{RequestContext, TraceContext, TraceId, TraceSpan};
+use crate::ports::{AuditEntry, ContextParts, RequestContext, TraceContext, TraceId, TraceSpan};
 
 /// Header with the request id. The client sends it, or the gateway generates one.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -43,21 +43,45 @@ pub(super) struct HttpRequestContext {
     unread_body: Option<Arc<AtomicBool>>,
 }
 
+/// What is known of a request besides its headers, and what is recorded of it.
+pub(super) struct RequestRecording {
+    /// The client.
+    pub client: Arc<Client>,
+    /// The id of the request.
+    pub request_id: String,
+    /// Its place in a trace.
+    pub span: Option<TraceSpan>,
+    /// Whether its attempts are recorded.
+    pub has_attempt_log: bool,
+    /// Its audit entry.
+    pub audit_entry: Option<AuditEntry>,
+}
+
+/// The id of a request; empty if it has none.
+pub(super) fn request_id(headers: &HeaderMap) -> String {
+    let request_id = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    request_id.unwrap_or_default().to_owned()
+}
+
 impl HttpRequestContext {
     /// Opens the context of a request whose head has just arrived, within `span` if it is traced.
     pub(super) fn open(
         headers: &HeaderMap,
         settings: &HttpSettings,
-        client: Arc<Client>,
-        span: Option<TraceSpan>,
+        recording: RequestRecording,
     ) -> Self {
+        let RequestRecording { client, request_id, span, has_attempt_log, audit_entry } = recording;
         let arrived = Instant::now();
         let prefer = PreferHeader::from_headers(headers);
         let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
         let unread_body = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
-        let context = RequestContext::traced(deadline, span).with_client(Arc::clone(&client));
-        let request_id = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
-        let request_id = request_id.unwrap_or_default().to_owned();
+        let context = RequestContext::from_parts(ContextParts {
+            client: Arc::clone(&client),
+            span,
+            has_attempt_log,
+            audit_entry,
+            ..ContextParts::new(deadline)
+        });
         Self { client, arrived, context, prefer, flat: None, request_id, unread_body }
     }
 

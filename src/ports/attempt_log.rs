@@ -1,110 +1,52 @@
-//! What one request did, step by step, for the trace of its conversation: the keys that it is about,
-//! what became of them, and each call to upstream. Never a value.
+//! The steps of one request, for the trace of its conversation: its keys, their outcomes, and each
+//! call to upstream. Never a value.
 //!
-//! Collected only where tracing is on; a request without a trail allocates nothing for it. What a
-//! trail holds is bounded: what is beyond is counted, and left out.
+//! Kept only where tracing is on; other requests allocate nothing for it. A log is bounded; what
+//! does not fit is counted.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::time::Instant;
-
-use super::metrics::{AttemptOutcome, PlatformOperation};
-use super::span::TraceSpan;
+use super::span::UpstreamAttempt;
 use crate::domain::KeyOutcome;
 
-/// Bytes of keys that are kept of one request: about a hundred keys of the usual length.
+/// Bytes of keys kept of one request: about a hundred keys of typical length.
 const MAX_KEY_BYTES: usize = 8192;
 
-/// What a key takes beside its own bytes: short ones could take many times as much as they say.
+/// Bytes added for each key, so that many short keys cannot exceed the bound.
 const KEY_OVERHEAD: usize = 64;
 
-/// Attempts that are kept of one request; more than its deadline and the budget of calls leave.
+/// Attempts kept of one request; more than its deadline and the call budget allow.
 const MAX_ATTEMPTS: usize = 64;
 
-/// What an attempt takes at most, its correlation id included.
+/// Bytes of one attempt at most, with its correlation id.
 const ATTEMPT_BYTES: usize = 256;
 
-/// The trail of one request.
+/// The log of one request.
 #[derive(Debug, Default)]
 pub struct AttemptLog(Mutex<AttemptLogSnapshot>);
 
-/// What a trail holds.
+/// The content of a log.
 #[derive(Clone, Debug, Default)]
 pub struct AttemptLogSnapshot {
-    /// The keys that were asked for, each with what became of it where that is known.
+    /// The keys of the request, each with its outcome once that is known.
     pub keys: Vec<(String, Option<KeyOutcome>)>,
-    /// Keys beyond what is kept.
+    /// The number of keys that did not fit.
     pub keys_left_out: usize,
-    /// Calls to upstream, retries counted singly, in the order in which they were made or joined.
+    /// Calls to upstream, each retry counted, in the order in which they were made or joined.
     pub attempts: Vec<Arc<UpstreamAttempt>>,
-    /// Attempts beyond what is kept.
+    /// The number of attempts that did not fit.
     pub attempts_left_out: usize,
     key_bytes: usize,
 }
 
-/// One exchange with upstream. Shared by all requests that it was made for.
-#[derive(Debug)]
-pub struct UpstreamAttempt {
-    /// What it was.
-    pub operation: PlatformOperation,
-    /// When it left.
-    pub start: Instant,
-    /// Its place in the trace of the request that it was begun for.
-    span: Option<TraceSpan>,
-    end: OnceLock<AttemptEnd>,
-}
-
-/// How an attempt ended.
-#[derive(Clone, Debug)]
-pub struct AttemptEnd {
-    /// How long it took.
-    pub took: Duration,
-    /// What came back.
-    pub answer: AttemptOutcome,
-    /// Genesys' correlation id.
-    pub correlation_id: Option<String>,
-}
-
-impl UpstreamAttempt {
-    /// An attempt that leaves now.
-    pub(super) fn begin(operation: PlatformOperation, span: Option<TraceSpan>) -> Self {
-        Self { operation, start: Instant::now(), span, end: OnceLock::new() }
-    }
-
-    /// It has ended; the first word counts.
-    pub fn end(&self, answer: AttemptOutcome, correlation_id: Option<&str>) {
-        let correlation_id =
-            correlation_id.map(|id| id.chars().take(super::MAX_CORRELATION_ID_BYTES).collect());
-        let end = AttemptEnd { took: self.start.elapsed(), answer, correlation_id };
-        // A second word about one attempt would be a defect, and not worth failing for.
-        if self.end.set(end).is_err() {
-            return;
-        }
-        if let Some((span, spans)) = self.span().and_then(|span| Some((span, span.spans()?))) {
-            spans.attempt(span, self);
-        }
-    }
-
-    /// Its place in the trace of the request that it was begun for, if there is one.
-    pub fn span(&self) -> Option<&TraceSpan> {
-        self.span.as_ref()
-    }
-
-    /// How it ended; `None` while it is under way.
-    pub fn ended(&self) -> Option<&AttemptEnd> {
-        self.end.get()
-    }
-}
-
 impl AttemptLog {
-    /// About how many bytes it takes so far.
+    /// Its approximate size in bytes.
     pub fn bytes(&self) -> usize {
         let steps = self.lock();
         steps.key_bytes + steps.attempts.len() * ATTEMPT_BYTES
     }
 
-    /// What there is so far.
+    /// A copy of its content.
     pub fn snapshot(&self) -> AttemptLogSnapshot {
         self.lock().clone()
     }
@@ -150,6 +92,7 @@ impl AttemptLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::PlatformOperation;
 
     #[test]
     fn a_trail_keeps_so_much_and_counts_the_rest() {
@@ -179,16 +122,5 @@ mod tests {
         let steps = attempt_log.snapshot();
         assert_eq!(steps.keys.len() + steps.keys_left_out, keys.len());
         assert!((100..=128).contains(&steps.keys.len()), "{}", steps.keys.len());
-    }
-
-    #[test]
-    fn an_attempt_is_under_way_until_it_has_ended_once() {
-        let attempt = UpstreamAttempt::begin(PlatformOperation::Patch, None);
-        assert!(attempt.ended().is_none());
-        attempt.end(AttemptOutcome::Status(202), Some(&"x".repeat(100)));
-        attempt.end(AttemptOutcome::Timeout, None);
-        let end = attempt.ended().expect("ended");
-        assert_eq!(end.answer, AttemptOutcome::Status(202));
-        assert_eq!(end.correlation_id.as_ref().map(String::len), Some(64));
     }
 }

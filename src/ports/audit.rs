@@ -1,30 +1,30 @@
-//! The audit of writes, as a port: who wrote what where, and what became of it. Never a value.
+//! The audit of writes, as a port: which client wrote what where, and the outcome. Never a value.
 //!
-//! Each write request has a [`AuditEntry`], which the edge opens and the use case takes over for as
-//! long as it works on it. Whoever of the two ends last has it recorded, so that a write whose
-//! client hung up is recorded with its true outcome, and each request exactly once.
+//! Each write request has an [`AuditEntry`]. The HTTP layer opens it, and the use case takes it
+//! over while it works. Whichever of the two ends last records it: a write whose client hung up is
+//! recorded with its true outcome, and each request exactly once.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{BoxFuture, RequestContext};
+use super::BoxFuture;
 use crate::domain::{
     AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, ParticipantId, Patch,
 };
-use crate::error::{Effect, Error, ErrorCode};
+use crate::error::{Effect, ErrorCode};
 
-/// Keys of one request that are recorded; more than fit into a participant's attributes.
+/// Keys recorded of one request; more than fit into a participant's attributes.
 const MAX_KEYS: usize = 2000;
 
-/// Where records go.
+/// Receives audit records.
 pub trait AuditPort: Send + Sync {
     /// Whether a write may be sent only once it has been recorded.
     fn blocks(&self) -> bool;
 
-    /// What stands for a value in a record: equal for equal values of one key of one conversation,
-    /// and of no use without the key that it was made with.
+    /// The fingerprint of a value: equal for equal values of one key of one conversation, and
+    /// useless without the key that it was made with.
     fn fingerprint(
         &self,
         conversation: ConversationId,
@@ -32,12 +32,12 @@ pub trait AuditPort: Send + Sync {
         value: &AttributeValue,
     ) -> String;
 
-    /// Takes note of a write request that was refused with this code before it was looked at: by a
-    /// stranger, or over a client's own rate. There may be any number, so they are only counted.
+    /// Counts a write request that was refused before it was read: unauthenticated, or over a
+    /// client's own rate. There may be any number of them, so they are only counted.
     fn refused(&self, code: ErrorCode);
 
-    /// Takes a record, at once and not when the future is first polled. The future ends when the
-    /// record was written, or, where nobody has to wait for that, is ready.
+    /// Accepts a record at once, not when the future is first polled. The future ends when the
+    /// record was written; it is ready at once where writes need not wait for that.
     fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), AuditWriteError>>;
 }
 
@@ -46,35 +46,35 @@ pub trait AuditPort: Send + Sync {
 #[error("an audit record could not be written")]
 pub struct AuditWriteError;
 
-/// What a record is of.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// A write that is about to be sent. Only where records block.
     Intent,
-    /// A write request that is over.
+    /// A write request that has ended.
     Outcome,
 }
 
 /// One line of the audit.
 #[derive(Clone, Debug)]
 pub struct AuditRecord {
-    /// What it is of.
+    /// Its kind.
     pub stage: RecordKind,
-    /// Who asked.
+    /// The sender of the request.
     pub origin: RequestOrigin,
     /// The conversation, where the path names one.
     pub conversation: Option<ConversationId>,
-    /// Whose attributes were asked for, where the request could be read.
+    /// The participant selector of the request, if the request could be read.
     pub selector: Option<String>,
-    /// Who was chosen: id and purpose.
+    /// The chosen participant: id and purpose.
     pub participant: Option<(ParticipantId, String)>,
-    /// The keys that were asked for, where the request could be read.
+    /// The keys of the request, if it could be read.
     pub keys: Vec<KeyRecord>,
-    /// Keys beyond what is recorded.
+    /// The number of keys that are not recorded.
     pub keys_left_out: usize,
-    /// Nothing was to be sent.
+    /// Whether the request was a dry run.
     pub dry_run: bool,
-    /// How it ended; nothing yet for an intent.
+    /// How the request ended; `None` for an intent.
     pub ending: Option<ResponseSummary>,
 }
 
@@ -83,18 +83,18 @@ pub struct AuditRecord {
 pub struct KeyRecord {
     /// The key.
     pub key: AttributeKey,
-    /// What stood there before.
+    /// The value before the write.
     pub old: ValueFingerprint,
-    /// What was asked for.
+    /// The requested value.
     pub new: ValueFingerprint,
-    /// What became of it; `None` in an intent.
+    /// The result; `None` in an intent.
     pub end: Option<KeyResult>,
 }
 
 /// A value in a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ValueFingerprint {
-    /// It is not known what stood there.
+    /// The value is not known.
     #[default]
     Unknown,
     /// Nothing: absent or empty.
@@ -103,10 +103,10 @@ pub enum ValueFingerprint {
     Of(String),
 }
 
-/// What became of a key.
+/// The result of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyResult {
-    /// The outcome that the client was told, or would have been.
+    /// The outcome in the answer, even if the client had hung up.
     Outcome(KeyOutcome),
     /// Upstream accepted it, and then the request failed.
     Accepted,
@@ -128,12 +128,12 @@ impl KeyResult {
     }
 }
 
-/// Who sent a request, as the edge knows it.
+/// The sender of a request, as the HTTP layer knows it.
 #[derive(Clone, Debug)]
 pub struct RequestOrigin {
-    /// Its name, if it was recognised.
+    /// Name of the client, if it was authenticated.
     pub client: Option<String>,
-    /// Where from.
+    /// Its address.
     pub address: Option<IpAddr>,
     /// Id of the request.
     pub request_id: String,
@@ -148,7 +148,7 @@ pub struct ResponseSummary {
     pub status: u16,
     /// Code of the problem.
     pub code: Option<ErrorCode>,
-    /// What it did upstream.
+    /// The effect upstream.
     pub effect: Effect,
     /// Genesys' correlation id of the last call.
     pub correlation_id: Option<String>,
@@ -156,51 +156,51 @@ pub struct ResponseSummary {
     pub upstream_calls: u32,
 }
 
-/// What stands upstream at some moment, as far as that is known.
+/// What the participant holds upstream at some moment, as far as that is known.
 #[derive(Clone, Debug, Default)]
 pub struct StateBefore {
-    /// As last read, with what upstream has accepted since.
+    /// The map as last read, with what upstream has accepted since.
     pub map: AttributeMap,
-    /// Keys that it cannot be told of: what was sent last may or may not have been applied.
+    /// Keys whose value is uncertain: the last change sent may or may not have been applied.
     pub doubtful: BTreeSet<AttributeKey>,
 }
 
 /// What the use case found out about a write.
 #[derive(Debug)]
 pub struct WriteFindings {
-    /// What it did upstream.
+    /// The effect upstream.
     pub effect: Effect,
     /// The code of its failure.
     pub code: Option<ErrorCode>,
-    /// Who was chosen.
+    /// The chosen participant: id and purpose.
     pub target: Option<(ParticipantId, String)>,
-    /// What stood there before anything was sent, if that is known at all.
+    /// The map before anything was sent, if it is known.
     pub state_before: Option<Arc<StateBefore>>,
-    /// What became of each key, in the order of the patch.
+    /// The result of each key, in the order of the patch.
     pub ends: Vec<KeyResult>,
 }
 
 /// What is known so far of one write request.
 pub struct AuditEntry {
-    audit: Arc<dyn AuditPort>,
+    pub(super) audit: Arc<dyn AuditPort>,
     origin: RequestOrigin,
     state: Mutex<AuditEntryState>,
 }
 
 #[derive(Default)]
-struct AuditEntryState {
-    conversation: Option<ConversationId>,
+pub(super) struct AuditEntryState {
+    pub(super) conversation: Option<ConversationId>,
     selector: Option<String>,
-    dry_run: bool,
-    keys: Vec<KeyRecord>,
+    pub(super) dry_run: bool,
+    pub(super) keys: Vec<KeyRecord>,
     keys_left_out: usize,
-    participant: Option<(ParticipantId, String)>,
+    pub(super) participant: Option<(ParticipantId, String)>,
     /// A use case works on it.
-    taken: bool,
-    /// The effect and the code that the use case ended with.
-    found: Option<(Effect, Option<ErrorCode>)>,
-    /// The status that stands for the client's hang-up.
-    hung_up: Option<u16>,
+    pub(super) taken: bool,
+    /// The effect and the error code that the use case ended with.
+    pub(super) found: Option<(Effect, Option<ErrorCode>)>,
+    /// The status recorded for a client that hung up.
+    pub(super) hung_up: Option<u16>,
 }
 
 impl fmt::Debug for AuditEntry {
@@ -210,7 +210,7 @@ impl fmt::Debug for AuditEntry {
 }
 
 impl AuditEntry {
-    /// The dossier of a request that has just arrived.
+    /// The entry of a request that has just arrived.
     pub fn new(
         audit: Arc<dyn AuditPort>,
         origin: RequestOrigin,
@@ -220,7 +220,7 @@ impl AuditEntry {
         Self { audit, origin, state: Mutex::new(state) }
     }
 
-    /// The request could be read: this is what it asks for.
+    /// Adds what the request asks for, once it was read.
     pub fn ask(
         &self,
         conversation: ConversationId,
@@ -247,12 +247,12 @@ impl AuditEntry {
         state.dry_run = dry_run;
     }
 
-    /// The answer is about to leave. Ends when the record was written, where that is to be waited
-    /// for.
+    /// Records the answer that is about to be sent. The future ends when the record was written, if
+    /// the settings require that.
     pub fn answered(&self, mut ending: ResponseSummary) -> BoxFuture<'static, ()> {
         let state = self.state();
         if let Some((effect, _)) = state.found {
-            // The use case knows it at first hand.
+            // The use case knows the effect first-hand.
             ending.effect = effect;
         }
         let record = self.outcome(&state, ending);
@@ -261,14 +261,14 @@ impl AuditEntry {
         if !self.audit.blocks() {
             return Box::pin(async {});
         }
-        // That it was lost is the business of whoever writes it: the answer stays true.
+        // The audit writer reports a lost record; the answer stays true.
         Box::pin(async {
             let _ = recorded.await;
         })
     }
 
-    /// The client hung up before there was an answer. A use case that is at work records it when it
-    /// ends.
+    /// Records that the client hung up before it was answered. A use case that still works writes
+    /// the record when it ends.
     pub fn client_disconnected(&self, mut ending: ResponseSummary) {
         let mut state = self.state();
         match state.found {
@@ -277,7 +277,7 @@ impl AuditEntry {
                 state.hung_up = Some(ending.status);
                 return;
             }
-            // Nothing had begun.
+            // Nothing had started.
             None => ending.effect = Effect::NotApplied,
         }
         let record = self.outcome(&state, ending);
@@ -297,7 +297,7 @@ impl AuditEntry {
         ValueFingerprint::Of(self.audit.fingerprint(on, key, value))
     }
 
-    fn old(
+    pub(super) fn old(
         &self,
         on: ConversationId,
         key: &AttributeKey,
@@ -312,9 +312,9 @@ impl AuditEntry {
             .map_or(ValueFingerprint::Absent, |value| self.fingerprint(on, key, value))
     }
 
-    fn outcome(&self, state: &AuditEntryState, ending: ResponseSummary) -> AuditRecord {
+    pub(super) fn outcome(&self, state: &AuditEntryState, ending: ResponseSummary) -> AuditRecord {
         let mut record = self.record(state, RecordKind::Outcome);
-        // What no use case has seen was not sent.
+        // A key that no use case has handled was not sent.
         let untold = if state.taken { KeyResult::Unknown } else { KeyResult::NotSent };
         for key in &mut record.keys {
             key.end.get_or_insert(untold);
@@ -323,9 +323,9 @@ impl AuditEntry {
         record
     }
 
-    fn record(&self, state: &AuditEntryState, stage: RecordKind) -> AuditRecord {
+    pub(super) fn record(&self, state: &AuditEntryState, kind: RecordKind) -> AuditRecord {
         AuditRecord {
-            stage,
+            stage: kind,
             origin: self.origin.clone(),
             conversation: state.conversation,
             selector: state.selector.clone(),
@@ -337,96 +337,7 @@ impl AuditEntry {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, AuditEntryState> {
+    pub(super) fn state(&self) -> MutexGuard<'_, AuditEntryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The dossier in the hands of a use case. Dropped without a finding, as by a panic, it tells that
-/// nothing is known.
-#[derive(Debug)]
-pub struct AuditScope {
-    context: RequestContext,
-    settled: bool,
-}
-
-impl RequestContext {
-    /// Takes the dossier of this request over, if it has one.
-    pub fn take_audit_scope(&self) -> Option<AuditScope> {
-        self.audit_entry()?.state().taken = true;
-        Some(AuditScope { context: self.clone(), settled: false })
-    }
-}
-
-impl AuditScope {
-    /// Records what is about to be done, where a write may not be sent without.
-    ///
-    /// # Errors
-    /// If that cannot be written, or not before the deadline.
-    pub async fn intend(&self) -> Result<(), Error> {
-        let Some(audit_entry) = self.context.audit_entry() else { return Ok(()) };
-        let record = {
-            let state = audit_entry.state();
-            if state.dry_run || !audit_entry.audit.blocks() {
-                return Ok(());
-            }
-            audit_entry.record(&state, RecordKind::Intent)
-        };
-        let recorded = audit_entry.audit.record(record);
-        match tokio::time::timeout_at(self.context.deadline(), recorded).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(AuditWriteError)) | Err(_) => Err(Error::AuditUnavailable),
-        }
-    }
-
-    /// Hands the dossier back, with what became of the write.
-    pub fn complete(mut self, findings: WriteFindings) {
-        self.hand_back(findings);
-    }
-
-    fn hand_back(&mut self, findings: WriteFindings) {
-        self.settled = true;
-        let Some(audit_entry) = self.context.audit_entry() else { return };
-        let mut state = audit_entry.state();
-        state.found = Some((findings.effect, findings.code));
-        let AuditEntryState { keys, conversation, .. } = &mut *state;
-        if let (Some(state_before), Some(conversation)) = (&findings.state_before, *conversation) {
-            for key in keys.iter_mut() {
-                key.old = audit_entry.old(conversation, &key.key, state_before);
-            }
-        }
-        for (key, end) in keys.iter_mut().zip(findings.ends) {
-            key.end = Some(end);
-        }
-        state.participant = findings.target;
-        if let Some(status) = state.hung_up {
-            let ending = ResponseSummary {
-                status,
-                code: findings.code,
-                effect: findings.effect,
-                correlation_id: self.context.correlation_id(),
-                upstream_calls: self.context.calls(),
-            };
-            let record = audit_entry.outcome(&state, ending);
-            drop(state);
-            drop(audit_entry.audit.record(record));
-        }
-    }
-}
-
-impl Drop for AuditScope {
-    fn drop(&mut self) {
-        if self.settled {
-            return;
-        }
-        let keys =
-            self.context.audit_entry().map_or(0, |audit_entry| audit_entry.state().keys.len());
-        self.hand_back(WriteFindings {
-            effect: Effect::Unknown,
-            code: Some(ErrorCode::Internal),
-            target: None,
-            state_before: None,
-            ends: vec![KeyResult::Unknown; keys],
-        });
     }
 }

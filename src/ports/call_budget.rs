@@ -1,7 +1,8 @@
-//! The right to call upstream, as a port: calls are scarce, so they are booked before they are made.
+//! The call budget, as a port: calls to upstream are scarce, so they are reserved before they are
+//! made.
 //!
-//! A write books everything it needs together, so that it is not stranded between its PATCH and the
-//! read that proves it; what it does not use goes back.
+//! A write reserves all its calls together, so that it cannot get stuck between its PATCH and the
+//! read that verifies it. Unused calls are returned.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -14,16 +15,16 @@ use super::BoxFuture;
 use crate::domain::Client;
 use crate::error::Error;
 
-/// Who goes first when calls are scarce, the most important first.
+/// The priority of calls, highest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PriorityClass {
-    /// Further calls of a write that has begun: retries, and the read that settles its fate.
+    /// Further calls of a write that has started: retries, and the read after an unknown result.
     Committed,
-    /// All that a write needs, booked together.
+    /// All calls that a write needs, reserved together.
     Write,
-    /// A read that somebody asked for.
+    /// A read that a client asked for.
     Read,
-    /// Second and further read-backs: the first to be dropped.
+    /// The second and later read-backs: dropped first.
     ReadBack,
 }
 
@@ -38,47 +39,47 @@ impl From<&Client> for BudgetAccount {
     }
 }
 
-/// Calls that somebody would like to make.
+/// A request for calls.
 #[derive(Clone, Copy, Debug)]
 pub struct ReservationRequest {
-    /// How many, together.
+    /// How many, reserved together.
     pub calls: u32,
-    /// How important they are.
+    /// Their priority.
     pub class: PriorityClass,
-    /// From when on they are of no use.
+    /// After this moment they are of no use.
     pub deadline: Instant,
-    /// On whose account.
+    /// The account that pays for them.
     pub account: BudgetAccount,
 }
 
 /// Grants calls within the budget of the token.
 pub trait CallBudget: Send + Sync {
-    /// Books calls, to be made at once or at a time before their deadline.
+    /// Reserves calls, to be made now or at a time before their deadline.
     ///
     /// # Errors
-    /// At once, if they cannot be made before their deadline, with the time at which they could.
+    /// If the calls cannot be made before the deadline, with the time when they could be.
     fn reserve(&self, reservation_request: ReservationRequest) -> Result<Reservation, Error>;
 
-    /// What to tell somebody who cannot wait for the calls that others have booked for him: when
-    /// there will be as many again.
+    /// The error for a request that cannot wait for calls that others have reserved. It says when
+    /// so many calls are available again.
     fn refusal(&self, account: BudgetAccount, calls: u32) -> Error;
 }
 
-/// An answer to a [`ReservationRequest`].
+/// The answer to a [`ReservationRequest`].
 pub enum Reservation {
     /// The calls can be made now.
     Now(CallPermits),
     /// They can be made later.
     Later {
-        /// When, as far as can be told.
+        /// The expected time.
         expected: Instant,
-        /// Ends when they can, or with an error at the deadline of the wish.
+        /// Ends when the calls can be made, or with an error at the deadline.
         granted: BoxFuture<'static, Result<CallPermits, Error>>,
     },
 }
 
 impl Reservation {
-    /// When the calls can be made, as far as can be told.
+    /// The expected time of the calls.
     pub fn expected(&self) -> Instant {
         match self {
             Self::Now(_) => Instant::now(),
@@ -89,7 +90,7 @@ impl Reservation {
     /// Waits for the calls.
     ///
     /// # Errors
-    /// If the deadline of the wish comes first.
+    /// If the deadline comes first.
     pub async fn granted(self) -> Result<CallPermits, Error> {
         match self {
             Self::Now(permits) => Ok(permits),
@@ -104,19 +105,19 @@ impl fmt::Debug for Reservation {
     }
 }
 
-/// Where permits come from, and where they are accounted for.
+/// Issues permits and takes them back.
 pub trait PermitPool: Send + Sync {
-    /// A permit was used: upstream has seen the call by now, if it ever does.
+    /// A permit was used: the call has ended.
     fn spent(&self, account: BudgetAccount);
     /// Permits were not needed.
     fn returned(&self, account: BudgetAccount, calls: u32);
 }
 
-/// The right to make one call. Goes back when it is dropped unused.
+/// The right to make one call. It is returned when it is dropped unused.
 #[derive(Debug)]
 pub struct CallPermit(CallPermits);
 
-/// The right to make some calls. What is left of it goes back when it is dropped.
+/// The right to make some calls. Unused ones are returned when it is dropped.
 pub struct CallPermits {
     permit_pool: Arc<dyn PermitPool>,
     account: BudgetAccount,
@@ -124,17 +125,17 @@ pub struct CallPermits {
 }
 
 impl CallPermits {
-    /// The right to make `calls` calls, which `permit_pool` has set aside on the account of `account`.
+    /// `calls` permits that `permit_pool` has reserved on `account`.
     pub fn new(permit_pool: Arc<dyn PermitPool>, account: BudgetAccount, calls: u32) -> Self {
         Self { permit_pool, account, calls }
     }
 
-    /// How many calls may be made.
+    /// The number of calls left.
     pub fn calls(&self) -> u32 {
         self.calls
     }
 
-    /// Takes one out.
+    /// Takes one permit out.
     pub fn take(&mut self) -> Option<CallPermit> {
         self.calls = self.calls.checked_sub(1)?;
         Some(CallPermit(Self {
@@ -152,8 +153,8 @@ impl From<CallPermit> for CallPermits {
 }
 
 impl CallPermit {
-    /// The call was made. To be told when it has ended: upstream counts it at some moment between
-    /// its sending and its answer, and only the later of the two is never too early.
+    /// Marks the permit as used. Call it when the exchange has ended: upstream counts a call at
+    /// some moment between request and response, and only the end is never too early.
     pub fn spend(mut self) {
         self.0.calls = 0;
         self.0.permit_pool.spent(self.0.account);
@@ -174,7 +175,7 @@ impl fmt::Debug for CallPermits {
     }
 }
 
-/// No budget at all: for tests of what stands above it.
+/// An unlimited budget, for tests of what builds on a budget.
 #[derive(Clone, Copy, Debug)]
 pub struct UnlimitedBudget;
 

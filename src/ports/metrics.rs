@@ -1,7 +1,6 @@
-//! What is counted and timed, as a port: layers and use cases report here and know no metrics
-//! library.
+//! The metrics, as a port: layers and use cases report here and know no metrics library.
 //!
-//! No label ever carries a conversation id, a key or a value.
+//! No label carries a conversation id, a key or a value.
 
 use std::time::Duration;
 
@@ -41,70 +40,69 @@ impl PlatformOperation {
 pub enum AttemptOutcome {
     /// An HTTP status.
     Status(u16),
-    /// Nothing in time.
+    /// No response in time.
     Timeout,
     /// No connection.
     Connect,
-    /// The connection broke after the request had left.
+    /// The connection broke after the request was sent.
     Reset,
-    /// An answer that is not HTTP, or too large.
+    /// A response that is not HTTP, or too large.
     Invalid,
-    /// Not sent: upstream is in trouble, no token, no budget or no time.
+    /// Not sent: the throttle is closed, or there was no token, no budget or no time.
     NotSent,
 }
 
-/// Where the metrics of `/metrics` come from.
+/// Records the metrics of `/metrics`.
 pub trait MetricsRecorder: Send + Sync {
-    /// One HTTP exchange with upstream, retries counted singly.
+    /// One HTTP exchange with upstream; each retry counts.
     fn attempt(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration);
-    /// One logical call, with all its retries.
+    /// One call with all its retries.
     fn call(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration);
-    /// A failed attempt is tried again.
+    /// A failed attempt is retried.
     fn retry(&self, operation: PlatformOperation);
     /// A retry was not made because the retry budget is spent.
     fn retry_refused(&self, operation: PlatformOperation);
     /// Upstream answered 429 to an operation.
     fn throttled(&self, operation: PlatformOperation);
-    /// Calls were refused because the budget, or upstream's throttling, leaves none in time.
+    /// Calls were refused because the budget, or a 429 of upstream, leaves none in time.
     fn rate_refused(&self);
-    /// A call of the budget was made on the account of `account`.
+    /// A call was made on `account`.
     fn paid(&self, account: BudgetAccount);
-    /// How things stand with the budget: calls that could be made now, and whether a 429 keeps all
-    /// of them back.
+    /// The state of the budget: calls that could be made now, and whether a 429 blocks all of them.
     fn rate_window(&self, room: u64, throttled: bool);
-    /// A call was refused because this upstream is in trouble.
+    /// The adaptive throttle refused a call to this upstream.
     fn refused_by_throttle(&self, upstream: &'static str);
-    /// A token was fetched that lives this long.
+    /// A token with this lifetime was fetched.
     fn token_fetched(&self, lifetime: Duration);
-    /// No token was fetched, or none that can be used.
+    /// No usable token was fetched.
     fn token_failed(&self);
-    /// A key was answered with this outcome.
+    /// A key was reported with this outcome.
     fn outcome(&self, outcome: KeyOutcome);
-    /// From the acceptance of a PATCH until a read showed it.
+    /// The time from the acceptance of a PATCH until a read showed it.
     fn visibility_lag(&self, lag: Duration);
-    /// Read-backs that one write took.
+    /// The read-backs of one write.
     fn read_backs(&self, reads: u32);
-    /// So many keys that a write did not send were gone after it.
+    /// The number of keys that were gone after a write that did not send them.
     fn keys_lost(&self, keys: usize);
-    /// So many more writes wait for their turn, or so many less.
+    /// The change of the number of writes waiting in the queue.
     fn writes_waiting(&self, change: i64);
-    /// A write has waited for its turn this long.
+    /// The time that a write waited in the queue.
     fn waited(&self, time: Duration);
-    /// A PATCH left with the changes of this many writes.
+    /// A PATCH was sent with the changes of this many writes.
     fn batch(&self, writes: usize);
-    /// Upstream calls that one write took, shared ones included.
+    /// The upstream calls of one write, shared ones included.
     fn write_calls(&self, calls: u32);
-    /// Conversations remembered now, and the bytes that they take.
+    /// The conversations in the cache, and their size.
     fn remembered(&self, conversations: usize, bytes: usize);
-    /// Writes that are under way now.
+    /// The number of writes in flight.
     fn writes_in_flight(&self, count: usize);
-    /// Participants of whom something is remembered now.
+    /// The number of participants with writes in flight or pending.
     fn participants_held(&self, count: usize);
-    /// An audit record was written, or was lost.
+    /// An audit record was written or lost.
     fn audited(&self, written: bool);
 }
 
-/// Counts nothing: for unit tests of what reports.
+/// Records nothing, for unit tests.
 #[cfg(test)]
 pub struct NoMeter;
 

@@ -1,19 +1,25 @@
-//! Places in a distributed trace: which trace a request belongs to, and where its steps are told.
+//! Distributed tracing: the trace that a request belongs to, and where its spans go.
 //!
-//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): a client's `traceparent` goes on to
-//! upstream. Where spans are exported, those of the gateway stand between the two.
+//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): a client's `traceparent` is passed
+//! on to upstream. Where spans are exported, the gateway's own spans stand between the two.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use super::attempt_log::UpstreamAttempt;
+use tokio::time::Instant;
 
-/// The bit of the flags that says that whoever began the trace keeps it.
+use super::metrics::{AttemptOutcome, PlatformOperation};
+
+/// Correlation ids are UUIDs; longer ones are cut, since they go into logs and answers.
+pub(super) const MAX_CORRELATION_ID_BYTES: usize = 64;
+
+/// The flag that says that the trace is sampled.
 const SAMPLED: u8 = 1;
 
-/// Where spans go once they have ended.
+/// Receives spans that have ended.
 pub trait TraceExporter: Send + Sync + fmt::Debug {
-    /// An exchange with upstream has ended. Never waits.
+    /// Exports an exchange with upstream that has ended. Never blocks.
     fn attempt(&self, span: &TraceSpan, attempt: &UpstreamAttempt);
 }
 
@@ -21,7 +27,7 @@ pub trait TraceExporter: Send + Sync + fmt::Debug {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId(u128);
 
-/// What a `traceparent` says: a trace, and one span in it.
+/// The content of a `traceparent`: a trace, and one span in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     trace: TraceId,
@@ -51,7 +57,7 @@ impl fmt::Display for TraceId {
 }
 
 impl TraceContext {
-    /// A new trace, whose first span this is.
+    /// A new trace with its first span.
     pub fn begin(sampled: bool) -> Self {
         let trace = u128::from(fastrand::u64(1..)) << 64 | u128::from(fastrand::u64(..));
         Self { trace: TraceId(trace), span: fastrand::u64(1..), flags: u8::from(sampled) }
@@ -63,8 +69,8 @@ impl TraceContext {
         Self { span: fastrand::u64(1..), ..self }
     }
 
-    /// Reads a `traceparent`; `None` if it is not a valid one, which then starts no trace. Of a later
-    /// version is kept what this one knows, and not what was appended, however long.
+    /// Parses a `traceparent`; `None` if it is invalid. Of a later version only the parts known
+    /// here are kept.
     pub fn read(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let mut hex = |length: usize| {
@@ -74,24 +80,24 @@ impl TraceContext {
                 .then(|| u128::from_str_radix(part, 16).ok())?
         };
         let (version, trace, span, flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
-        // Only versions to come may append parts of their own.
+        // Only later versions may append parts of their own.
         let complete = parts.next().is_none() || version != 0;
         let valid = version != 0xff && trace != 0 && span != 0 && complete;
         let (span, flags) = (u64::try_from(span).ok()?, u8::try_from(flags).ok()?);
         valid.then_some(Self { trace: TraceId(trace), span, flags })
     }
 
-    /// Its trace.
+    /// The trace.
     pub const fn trace(self) -> TraceId {
         self.trace
     }
 
-    /// Id of its span; never zero.
+    /// The id of the span; never zero.
     pub const fn span(self) -> u64 {
         self.span
     }
 
-    /// Whether whoever began the trace keeps it.
+    /// Whether the trace is sampled.
     pub const fn is_sampled(self) -> bool {
         self.flags & SAMPLED != 0
     }
@@ -105,12 +111,12 @@ impl fmt::Display for TraceContext {
 }
 
 impl TraceSpan {
-    /// Somebody else's, which stands for every step made on its behalf: none is exported.
+    /// The span of a client, used unchanged for every step; none is exported.
     pub fn passed_on(context: TraceContext) -> Self {
         Self { context, parent: None, spans: None }
     }
 
-    /// One of our own below `parent`; told to `spans`, if there are any.
+    /// A span of the gateway below `parent`, exported to `spans` if given.
     pub fn new(
         context: TraceContext,
         parent: Option<TraceContext>,
@@ -119,7 +125,7 @@ impl TraceSpan {
         Self { context, parent, spans }
     }
 
-    /// A step of this one; this one itself where steps are not exported.
+    /// A child span; the span itself where spans are not exported.
     #[must_use]
     pub fn step(&self) -> Self {
         match &self.spans {
@@ -130,8 +136,8 @@ impl TraceSpan {
         }
     }
 
-    /// Which of several requests' spans the work stands under that is done for all of them: the
-    /// first that is exported, else the first.
+    /// Chooses the parent span for work shared by several requests: the first that is exported,
+    /// otherwise the first.
     pub fn prefer(chosen: &mut Option<Self>, other: Option<&Self>) {
         let is_better = match (&*chosen, other) {
             (None, _) => true,
@@ -143,19 +149,73 @@ impl TraceSpan {
         }
     }
 
-    /// Its place in the trace.
+    /// Its context.
     pub fn context(&self) -> TraceContext {
         self.context
     }
 
-    /// The place of the span that caused it.
+    /// The context of its parent.
     pub fn parent(&self) -> Option<TraceContext> {
         self.parent
     }
 
-    /// Where it goes when it has ended, if it goes anywhere.
+    /// The exporter, if there is one.
     pub fn spans(&self) -> Option<&dyn TraceExporter> {
         self.spans.as_deref()
+    }
+}
+
+/// One exchange with upstream, shared by all requests that it is made for.
+#[derive(Debug)]
+pub struct UpstreamAttempt {
+    /// The operation.
+    pub operation: PlatformOperation,
+    /// When it was sent.
+    pub start: Instant,
+    /// The span of the request that it was first made for.
+    span: Option<TraceSpan>,
+    end: OnceLock<AttemptEnd>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub struct AttemptEnd {
+    /// How long it took.
+    pub took: Duration,
+    /// The result.
+    pub answer: AttemptOutcome,
+    /// Genesys' correlation id.
+    pub correlation_id: Option<String>,
+}
+
+impl UpstreamAttempt {
+    /// An attempt that is sent now.
+    pub(super) fn begin(operation: PlatformOperation, span: Option<TraceSpan>) -> Self {
+        Self { operation, start: Instant::now(), span, end: OnceLock::new() }
+    }
+
+    /// Records how it ended; only the first call counts.
+    pub fn end(&self, answer: AttemptOutcome, correlation_id: Option<&str>) {
+        let correlation_id =
+            correlation_id.map(|id| id.chars().take(MAX_CORRELATION_ID_BYTES).collect());
+        let end = AttemptEnd { took: self.start.elapsed(), answer, correlation_id };
+        // A second call would be a defect, but not one worth failing for.
+        if self.end.set(end).is_err() {
+            return;
+        }
+        if let Some((span, spans)) = self.span().and_then(|span| Some((span, span.spans()?))) {
+            spans.attempt(span, self);
+        }
+    }
+
+    /// The span of the request that it was first made for, if there is one.
+    pub fn span(&self) -> Option<&TraceSpan> {
+        self.span.as_ref()
+    }
+
+    /// How it ended; `None` while it is in flight.
+    pub fn ended(&self) -> Option<&AttemptEnd> {
+        self.end.get()
     }
 }
 
@@ -239,5 +299,16 @@ mod tests {
     fn what_is_only_passed_on_has_no_steps_of_its_own() {
         let context = TraceContext::read(TRACE).expect("valid");
         assert_eq!(TraceSpan::passed_on(context).step().context(), context);
+    }
+
+    #[test]
+    fn an_attempt_is_under_way_until_it_has_ended_once() {
+        let attempt = UpstreamAttempt::begin(PlatformOperation::Patch, None);
+        assert!(attempt.ended().is_none());
+        attempt.end(AttemptOutcome::Status(202), Some(&"x".repeat(100)));
+        attempt.end(AttemptOutcome::Timeout, None);
+        let end = attempt.ended().expect("ended");
+        assert_eq!(end.answer, AttemptOutcome::Status(202));
+        assert_eq!(end.correlation_id.as_ref().map(String::len), Some(64));
     }
 }

@@ -124,6 +124,7 @@ impl RecentRequests {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::ContextParts;
 
     fn request(conversation: ConversationId, number: usize) -> RecentRequest {
         RecentRequest {
@@ -169,7 +170,8 @@ mod tests {
         let id = "8e0f1a2b-0000-4000-8000-000000000001".parse().expect("an id");
         let ring = RecentRequests::default();
         for number in 0..MAX_REQUESTS {
-            let context = RequestContext::new(Instant::now()).with_attempt_log(true);
+            let parts = ContextParts { has_attempt_log: true, ..ContextParts::new(Instant::now()) };
+            let context = RequestContext::from_parts(parts);
             let keys: Vec<_> = (0..1000).map(|key| format!("{key}{}", "k".repeat(400))).collect();
             context.note_keys(keys.iter().map(String::as_str));
             for _ in 0..100 {

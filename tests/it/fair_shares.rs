@@ -11,7 +11,7 @@ use attribute_gateway::app::{App, ReadRequest, WriteOptions, WriteRequest};
 use attribute_gateway::domain::{
     AttributeKey, AttributeValue, Client, ClientRights, KeyChange, Patch,
 };
-use attribute_gateway::ports::RequestContext;
+use attribute_gateway::ports::{ContextParts, RequestContext};
 use axum::body::Body;
 use genesys_simulator::{FaultAction, RequestKind, ScriptedFault, SimulatedCall};
 use serde_json::json;
@@ -93,7 +93,8 @@ async fn ask(
     write: Option<String>,
 ) -> (Duration, bool) {
     let (begun, deadline) = (Instant::now(), Instant::now() + ms(5_000));
-    let context = RequestContext::new(deadline).with_client(client);
+    let context =
+        RequestContext::from_parts(ContextParts { client, ..ContextParts::new(deadline) });
     let (conversation, no_cache) = (conversation.parse().expect("an id"), true);
     let selector = "customer".parse().expect("a word");
     let served = if let Some(value) = write {

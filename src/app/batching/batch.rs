@@ -1,4 +1,4 @@
-//! One batch: the map that it starts from, what its members want together, and its PATCH.
+//! One batch: the map that it starts from, the merged changes of its members, and its PATCH.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::merge::{MergeContribution, PatchMerger};
+use super::queue::QueuedWrite;
+use super::submission::{BatchReceipt, LostKeyReport, SubmissionResult};
 use super::worker::BatchWorker;
-use super::{LostKeyReport, QueuedWrite, ReservedCalls, SubmissionResult};
 use crate::app::access_filter;
+use crate::app::budget_accounts::ReservedCalls;
 use crate::app::coalesced_reads::{CoalescedRead, Freshness};
 use crate::app::pending_writes::PendingWriteId;
 use crate::domain::{AttributeKey, AttributeMap, Patch, UnconfirmedValues};
@@ -18,25 +20,25 @@ use crate::ports::{
     UpstreamFailure, UpstreamPatch,
 };
 
-/// How old a read may be that a condition is judged on, or that a whole map is sent on top of.
+/// The maximum age of a read that a precondition is checked on, or that a whole map is sent on.
 const MAX_BASE_AGE: Duration = Duration::from_secs(1);
 
-/// First and longest pause of a conditional write that waits for the fate of an earlier one.
+/// The first and the longest pause of a conditional write that waits for an earlier result.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// The map that a batch starts from.
 struct MergeBase {
-    /// As read.
+    /// As last read.
     shown: Arc<AttributeMap>,
     shown_at: Instant,
-    /// With what we have written and not seen yet.
+    /// With our own writes that no read has shown yet.
     state_before: Arc<StateBefore>,
-    /// Values of ours that reads may show before they show what is sent now.
+    /// Our values that reads may show before they show this batch.
     unseen: Arc<UnconfirmedValues>,
 }
 
-/// A batch that is ready to leave.
+/// A batch that is ready to be sent.
 struct WriteBatch {
     queued_writes: Vec<QueuedWrite>,
     parts: Vec<MergeContribution>,
@@ -44,12 +46,12 @@ struct WriteBatch {
     merge_base: MergeBase,
     context: RequestContext,
     permits: Vec<CallPermit>,
-    /// Names its PATCH in the memory of open writes, once it leaves.
+    /// Identifies its PATCH among the pending writes, once it is sent.
     pending_id: Option<PendingWriteId>,
 }
 
 impl BatchWorker {
-    /// Takes `queued_writes` along in one PATCH.
+    /// Sends `queued_writes` in one PATCH.
     pub(super) async fn run_batch(
         &self,
         queued_writes: Vec<QueuedWrite>,
@@ -58,8 +60,8 @@ impl BatchWorker {
     ) {
         let Some(batch) = self.batch(queued_writes, permits, context).await else { return };
         for mut queued_write in self.send(batch).await {
-            // Its batch was rejected, perhaps for another member's sake: each on its own, in order,
-            // and with calls that are booked for it alone.
+            // The batch was rejected, perhaps because of another member: each is sent alone, in
+            // order, with calls reserved for it alone.
             queued_write.alone = true;
             self.requeue(queued_write);
         }
@@ -87,8 +89,8 @@ impl BatchWorker {
         })
     }
 
-    /// The newest map that any member knows. It is read again where a condition has to be judged,
-    /// or a whole map is sent, and that map may be too old.
+    /// The newest map that any member knows. It is read again if it is too old for a precondition
+    /// or for a whole map.
     async fn merge_base(
         &self,
         mut queued_writes: Vec<QueuedWrite>,
@@ -106,8 +108,8 @@ impl BatchWorker {
             match self.read(permits.pop(), context).await {
                 Ok((map, sent)) => (shown, shown_at) = (map, sent),
                 Err(error) => {
-                    // An old map that is sent as a whole would take others' changes back.
-                    let full = self.shared.settings.patch_full;
+                    // A whole map that is stale would undo other writers' changes.
+                    let full = self.shared.parts.settings.patch_full;
                     let needs_it = |queued_write: &QueuedWrite| {
                         full || queued_write.submission.condition.is_some()
                     };
@@ -122,20 +124,21 @@ impl BatchWorker {
             }
         }
         let state_before =
-            Arc::new(self.shared.pending_writes.expected_state(self.participant_key, &shown));
-        let unseen = Arc::new(self.shared.pending_writes.unseen_values(self.participant_key));
+            Arc::new(self.shared.parts.pending_writes.expected_state(self.participant_key, &shown));
+        let unseen = Arc::new(self.shared.parts.pending_writes.unseen_values(self.participant_key));
         Some((queued_writes, MergeBase { shown: Arc::new(shown), shown_at, state_before, unseen }))
     }
 
-    /// Whether a map that was read at `shown_at` is too old for this member. An accepted write that
-    /// a later read has settled is neither in that map for certain, nor in the overlay any more.
+    /// Whether a map read at `shown_at` is too old for this member. It may lack an accepted write
+    /// that a later read has confirmed, and that the overlay no longer holds.
     fn is_stale(&self, queued_write: &QueuedWrite, shown_at: Instant, begun: Instant) -> bool {
-        let (pending_writes, participant_key) = (&self.shared.pending_writes, self.participant_key);
+        let (pending_writes, participant_key) =
+            (&self.shared.parts.pending_writes, self.participant_key);
         let judged = queued_write.submission.condition.is_some();
-        if !judged && !self.shared.settings.patch_full {
+        if !judged && !self.shared.parts.settings.patch_full {
             return false;
         }
-        let settle = self.shared.settle().measured;
+        let settle = self.shared.parts.lags.settle().measured;
         shown_at + MAX_BASE_AGE < begun
             || pending_writes.answered_last(participant_key).is_some_and(|at| shown_at <= at)
             || pending_writes.is_outdated(participant_key, shown_at)
@@ -143,7 +146,7 @@ impl BatchWorker {
                 && (shown_at < queued_write.submission.arrived
                     || pending_writes.is_unsettled(
                         participant_key,
-                        &queued_write.submission.marks,
+                        &queued_write.submission.pending_ids,
                         shown_at,
                         settle,
                     ))
@@ -155,26 +158,30 @@ impl BatchWorker {
         context: &RequestContext,
     ) -> Result<(AttributeMap, Instant), Error> {
         let wanted = CoalescedRead {
-            read_target: self.shared.subject(self.participant_key.0, Some(self.participant_key.1)),
+            read_target: self
+                .shared
+                .parts
+                .reads
+                .target(self.participant_key.0, Some(self.participant_key.1)),
             cause: Freshness::SentAfter(Instant::now()),
             class: PriorityClass::Committed,
             retries: true,
             permit,
             reserve: 0,
         };
-        let (snapshot, _) = self.shared.reads.read(wanted, context).await?;
+        let (snapshot, _) = self.shared.parts.reads.read(wanted, context).await?;
         let participant = snapshot.conversation.participant(self.participant_key.1);
         let map = participant.map(|participant| participant.attributes.clone());
         Ok((map.unwrap_or_default(), snapshot.sent))
     }
 
-    /// While the fate of an earlier write is unknown, nothing can be said about a condition.
+    /// A precondition cannot be checked while the result of an earlier write is unknown.
     fn put_off_unsettled(&self, queued_writes: Vec<QueuedWrite>) -> Vec<QueuedWrite> {
-        let settle = self.shared.settle().measured;
+        let settle = self.shared.parts.lags.settle().measured;
         let unsettled = |queued_write: &QueuedWrite| {
-            let own = &queued_write.submission.marks;
+            let own = &queued_write.submission.pending_ids;
             queued_write.submission.condition.is_some()
-                && self.shared.pending_writes.is_unsettled(
+                && self.shared.parts.pending_writes.is_unsettled(
                     self.participant_key,
                     own,
                     Instant::now(),
@@ -192,14 +199,16 @@ impl BatchWorker {
         ready
     }
 
-    /// Merges in order of arrival. Whoever cannot be part of it is told, or waits for the next.
+    /// Merges in order of arrival. Members that do not fit are refused, or wait for the next batch.
     fn merge(
         &self,
         queued_writes: Vec<QueuedWrite>,
         merge_base: &MergeBase,
     ) -> (Vec<QueuedWrite>, PatchMerger) {
-        let mut merge =
-            PatchMerger::new(merge_base.state_before.map.clone(), self.shared.settings.limits);
+        let mut merge = PatchMerger::new(
+            merge_base.state_before.map.clone(),
+            self.shared.parts.settings.limits,
+        );
         let mut members = Vec::with_capacity(queued_writes.len());
         for queued_write in queued_writes {
             let submission = &queued_write.submission;
@@ -211,7 +220,8 @@ impl BatchWorker {
                     &merge_base.state_before.map,
                     &submission.patch,
                 ) {
-                    // Only the batch stands against it, which may fail yet: judged again after it.
+                    // Only this batch contradicts the precondition, and it may fail: checked again
+                    // after it.
                     self.requeue(queued_write);
                 } else {
                     let current =
@@ -221,8 +231,8 @@ impl BatchWorker {
                 continue;
             }
             let wanted = self.wanted(&queued_write, merge_base, merge.map());
-            let pending_writes = &self.shared.pending_writes;
-            // An older map than the write itself must not let it through, nor refuse it.
+            let pending_writes = &self.shared.parts.pending_writes;
+            // A map older than the write itself must neither admit nor refuse it.
             let is_remembered = merge_base.shown_at < submission.arrived;
             let added = merge.add((submission.arrival, is_remembered), &wanted, |key, change| {
                 pending_writes.is_overtaken(self.participant_key, key, submission.arrival, change)
@@ -236,8 +246,8 @@ impl BatchWorker {
         (members, merge)
     }
 
-    /// What a member wants to be sent. A conditional one is judged and compared here; the others
-    /// have left out what they saw in place.
+    /// The changes of a member. With a precondition they are compared here; the others have already
+    /// left out what is in place.
     fn wanted(
         &self,
         queued_write: &QueuedWrite,
@@ -248,11 +258,11 @@ impl BatchWorker {
         if submission.condition.is_none() {
             return submission.patch.clone();
         }
-        // What only stands there with changes that nobody has seen yet is sent as well: it would be
-        // called unchanged without ever having been read.
+        // Values that only stand there through unseen changes are sent too: they would be called
+        // unchanged without ever having been read.
         let (unseen, undone) =
             (submission.patch.missing_in(&merge_base.shown), submission.patch.missing_in(now));
-        let pending_writes = &self.shared.pending_writes;
+        let pending_writes = &self.shared.parts.pending_writes;
         submission.patch.only(|key| {
             unseen.get(key).is_some()
                 || undone.get(key).is_some()
@@ -260,13 +270,14 @@ impl BatchWorker {
         })
     }
 
-    /// Sends a batch, and tells its members. Comes back with those that have to be sent singly.
+    /// Sends a batch and reports the result. Returns the members that have to be sent alone.
     async fn send(&self, mut batch: WriteBatch) -> Vec<QueuedWrite> {
         if batch.patch.is_empty() {
             self.report_result(batch, &Ok(Instant::now()));
             return Vec::new();
         }
-        let (pending_writes, participant_key) = (&self.shared.pending_writes, self.participant_key);
+        let (pending_writes, participant_key) =
+            (&self.shared.parts.pending_writes, self.participant_key);
         let arrivals = PatchMerger::arrivals(&batch.parts);
         let pending_id = pending_writes.sending(
             participant_key,
@@ -282,26 +293,18 @@ impl BatchWorker {
             again: batch
                 .queued_writes
                 .iter()
-                .all(|queued_write| !queued_write.submission.marks.is_empty()),
+                .all(|queued_write| !queued_write.submission.pending_ids.is_empty()),
             permit: batch.permits.pop(),
         };
-        self.shared.recorder.batch(batch.queued_writes.len());
+        self.shared.parts.recorder.batch(batch.queued_writes.len());
         let start = Instant::now();
-        let result = self.shared.conversations.patch(call, &batch.context).await;
+        let result = self.shared.parts.conversations.patch(call, &batch.context).await;
         batch.context.spend(RequestPhase::Patch, start.elapsed());
-        match &result {
-            Ok(()) => pending_writes.accepted(participant_key, pending_id),
-            Err(UpstreamFailure { fate: PatchFate::NotApplied, .. }) => {
-                pending_writes.refused(participant_key, pending_id)
-            }
-            Err(UpstreamFailure { fate: PatchFate::Unknown | PatchFate::UnknownOnce, .. }) => {}
-        }
-        pending_writes.answered(participant_key);
-        self.shared.reads.patched(participant_key);
+        self.record_result(pending_id, &result);
         match result {
             Err(failure) if batch.queued_writes.len() > 1 && is_rejection(&failure) => {
                 batch.queued_writes.iter().for_each(|queued_write| {
-                    queued_write.submission.context.add_usage_of(&batch.context)
+                    queued_write.submission.context.add_usage_of(&batch.context);
                 });
                 batch.queued_writes
             }
@@ -312,9 +315,24 @@ impl BatchWorker {
         }
     }
 
+    /// Records the result of a PATCH in what is kept between requests.
+    fn record_result(&self, pending_id: PendingWriteId, result: &Result<(), UpstreamFailure>) {
+        let (pending_writes, participant_key) =
+            (&self.shared.parts.pending_writes, self.participant_key);
+        match result {
+            Ok(()) => pending_writes.accepted(participant_key, pending_id),
+            Err(UpstreamFailure { fate: PatchFate::NotApplied, .. }) => {
+                pending_writes.refused(participant_key, pending_id);
+            }
+            Err(UpstreamFailure { fate: PatchFate::Unknown | PatchFate::UnknownOnce, .. }) => {}
+        }
+        pending_writes.answered(participant_key);
+        self.shared.parts.reads.patched(participant_key);
+    }
+
     fn body(&self, batch: &WriteBatch) -> AttributeMap {
-        if self.shared.settings.patch_full {
-            // A map that replaces must not lose what we wrote and cannot see yet.
+        if self.shared.parts.settings.patch_full {
+            // A whole map must contain our own writes that no read has shown yet.
             batch.patch.applied_to(&batch.merge_base.state_before.map)
         } else {
             batch.patch.as_sent()
@@ -335,7 +353,7 @@ impl BatchWorker {
             .pop()
             .map(|permit| ReservedCalls::new(CallPermits::from(permit)))
             .unwrap_or_default();
-        let (unit, losses) = ((self.shared.random)(), Arc::<LostKeyReport>::default());
+        let (unit, losses) = ((self.shared.parts.random)(), Arc::<LostKeyReport>::default());
         for (mut queued_write, part) in queued_writes.into_iter().zip(parts) {
             let result = queued_write.result_of(result, &patch, &part);
             let result = &result;
@@ -345,7 +363,7 @@ impl BatchWorker {
                 self.requeue(queued_write);
                 continue;
             }
-            let told = super::BatchReceipt {
+            let receipt = BatchReceipt {
                 carried: part.carried,
                 overtaken: part.overtaken,
                 patch: Arc::clone(&patch),
@@ -359,13 +377,13 @@ impl BatchWorker {
                 losses: Arc::clone(&losses),
                 unit,
             };
-            queued_write.complete(SubmissionResult::Sent(Box::new(told)));
+            queued_write.complete(SubmissionResult::Sent(Box::new(receipt)));
         }
     }
 }
 
 impl QueuedWrite {
-    /// What became of the PATCH, as far as this member may know of what others put into it.
+    /// The result of the PATCH, without what this member must not see of the others.
     fn result_of(
         &self,
         result: &Result<Instant, UpstreamFailure>,
@@ -387,8 +405,8 @@ impl QueuedWrite {
     }
 }
 
-/// How long a member waits for another batch, where its own failed only because a more impatient
-/// member came along, and there is time yet.
+/// How long a member waits for another batch, if its own failed only because of another member's
+/// earlier deadline and there is time left.
 fn pause_before_another(
     queued_write: &QueuedWrite,
     result: &Result<Instant, UpstreamFailure>,
@@ -406,7 +424,7 @@ fn pause_before_another(
     fits.then_some(wait)
 }
 
-/// Whether upstream has refused what the PATCH holds, and might not have, had it held less.
+/// Whether upstream refused the content of the PATCH, and might accept less.
 fn is_rejection(failure: &UpstreamFailure) -> bool {
     failure.fate == PatchFate::NotApplied
         && match &failure.error {

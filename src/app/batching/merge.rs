@@ -1,13 +1,13 @@
-//! What the changes of several clients come to, in order of arrival. Pure.
+//! Merges the changes of several clients, in order of arrival. Pure.
 //!
-//! A later client's change of a key stands in place of an earlier one's. A change that would make
-//! the map too large is taken out, and the others go on without it.
+//! For each key the latest change wins. A write that would make the map too large is left out, and
+//! the others go on without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{AttributeKey, AttributeLimits, AttributeMap, KeyChange, Patch, SizeExcess};
 
-/// The changes of several clients as one.
+/// The merged changes of several clients.
 #[derive(Debug)]
 pub struct PatchMerger {
     limits: AttributeLimits,
@@ -16,19 +16,19 @@ pub struct PatchMerger {
     parts: Vec<MergeContribution>,
 }
 
-/// What became of the changes of one client.
+/// What one client contributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MergeContribution {
-    /// The number of its arrival.
+    /// Its arrival number.
     pub arrival: u64,
-    /// Changes that are part of the whole.
+    /// Its changes that are part of the merged patch.
     pub carried: Patch,
     /// Keys that a later client has changed to something else.
     pub overtaken: BTreeSet<AttributeKey>,
 }
 
 impl PatchMerger {
-    /// Nothing yet, on top of `base`.
+    /// No changes yet, on top of `base`.
     pub fn new(base: AttributeMap, limits: AttributeLimits) -> Self {
         Self { limits, merged: base, patch: Patch::default(), parts: Vec::new() }
     }
@@ -38,12 +38,12 @@ impl PatchMerger {
         &self.merged
     }
 
-    /// Adds the changes of the next client in order of arrival. `is_overtaken` tells which keys a
-    /// later client has sent already. Of a base that is remembered the map must stay well below the
+    /// Adds the changes of the next client in order of arrival. `is_overtaken` says which keys a
+    /// later client has already sent. On a map from the cache the size must stay well below the
     /// limit.
     ///
     /// # Errors
-    /// If the map would grow beyond the limit; nothing was added then.
+    /// If the map would grow beyond the limit; then nothing was added.
     pub fn add(
         &mut self,
         (arrival, is_remembered): (u64, bool),
@@ -62,8 +62,8 @@ impl PatchMerger {
         Ok(())
     }
 
-    /// The whole, and what became of each client's part: carried is what the whole holds as the
-    /// client wants it, whoever else wants the same.
+    /// The merged patch, and each client's contribution. A change is carried if the patch holds the
+    /// value that the client wants, even if another client wants it too.
     pub fn finish(mut self) -> (Patch, Vec<MergeContribution>) {
         for part in &mut self.parts {
             let holds = |key: &AttributeKey| self.patch.get(key) == part.carried.get(key);
@@ -75,7 +75,7 @@ impl PatchMerger {
         (self.patch, self.parts)
     }
 
-    /// The last client of each key that the whole holds.
+    /// The last client of each key in the merged patch.
     pub fn arrivals(parts: &[MergeContribution]) -> BTreeMap<AttributeKey, u64> {
         let each = |part: &MergeContribution| {
             let arrival = part.arrival;
@@ -177,7 +177,8 @@ mod tests {
             let (whole, parts) = merge.finish();
             prop_assert_eq!(&whole.applied_to(&AttributeMap::default()), &one_by_one);
             for (part, client) in parts.iter().zip(&client_registry) {
-                // Every key of every client is told of, once, and carried exactly if it came true.
+                // Every key of every client is reported once, and carried exactly if the map holds
+                // it.
                 let patch = patch(client);
                 prop_assert_eq!(part.carried.len() + part.overtaken.len(), patch.len());
                 prop_assert!(part.carried.missing_in(&one_by_one).is_empty());

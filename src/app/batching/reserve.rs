@@ -1,22 +1,24 @@
-//! How a turn comes by the calls of its next batch: it books for those who wait, again when somebody
-//! comes who pays for it or brings calls along, and tells those who cannot wait so long.
+//! Reserves the calls of the next batch for the writes that wait. It reserves again when a write
+//! comes with another account or with reserved calls, and refuses writes that cannot wait that
+//! long.
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::queue::QueuedWrite;
+use super::submission::SubmissionResult;
 use super::worker::{BatchWorker, PlannedBatch};
-use super::{QueuedWrite, SubmissionResult};
 use crate::app::budget_accounts;
 use crate::error::Error;
 use crate::ports::{
     BoxFuture, BudgetAccount, CallPermit, CallPermits, Reservation, ReservationRequest,
 };
 
-/// Ends when what was booked is granted, or never will be.
+/// Ends when the calls are granted or refused.
 type GrantFuture = BoxFuture<'static, Result<CallPermits, Error>>;
 
 impl BatchWorker {
-    /// Gets the permits that are missing. `None` if there will be none, or nobody waits any more.
+    /// Gets the missing permits. `None` if there will be none, or no write waits.
     pub(super) async fn reserve(
         &self,
         next: PlannedBatch,
@@ -28,7 +30,7 @@ impl BatchWorker {
         }
         let accounts = self.payers();
         let granted = match budget_accounts::reserve(
-            &*self.shared.call_budget,
+            &*self.shared.parts.call_budget,
             reservation_request,
             &accounts,
         ) {
@@ -45,7 +47,7 @@ impl BatchWorker {
                 Some(permits)
             }
             Err(refusal) => {
-                // Who came later with more time is booked for anew.
+                // Calls for writes that came later, with more time, are requested again.
                 self.refuse(&refusal, |queued_write| {
                     !queued_write.alone && queued_write.deadline() <= reservation_request.deadline
                 });
@@ -54,8 +56,8 @@ impl BatchWorker {
         }
     }
 
-    /// Waits for what was booked, on the account of whoever gets it first, or for members who have booked
-    /// as much already. `None` if nobody waits any more.
+    /// Waits for the calls: on the account that gets them first, or from members that have reserved
+    /// calls. `None` if no write waits.
     async fn granted(
         &self,
         reservation_request: ReservationRequest,
@@ -77,13 +79,14 @@ impl BatchWorker {
                 return Some(Ok(brought));
             }
             let mut who = self.payers();
-            // For fewer calls anybody may get them sooner, and else whoever was not asked yet.
+            // Any account may get fewer calls earlier; for the same number, only new accounts are
+            // asked.
             who.retain(|account| fewer || !accounts.contains(account));
             if who.is_empty() {
                 continue;
             }
             match budget_accounts::reserve(
-                &*self.shared.call_budget,
+                &*self.shared.parts.call_budget,
                 ReservationRequest { calls: missing, ..reservation_request },
                 &who,
             ) {
@@ -102,24 +105,24 @@ impl BatchWorker {
         }
     }
 
-    /// Calls that members have booked before they came, so many at most.
+    /// Takes at most `calls` calls that members have reserved earlier.
     fn take_prereserved(&self, calls: u32) -> Vec<CallPermit> {
-        let queues = self.shared.write_queues.queues();
+        let queues = self.shared.queues();
         let Some(queue) = queues.get(&self.participant_key) else { return Vec::new() };
         let now = Instant::now();
         let ready = queue
             .queued_writes
             .values()
             .filter(|queued_write| !queued_write.alone && queued_write.is_ready(now));
-        let fares = ready.flat_map(|queued_write| {
+        let permits = ready.flat_map(|queued_write| {
             std::iter::from_fn(|| queued_write.submission.reserved_calls.take())
         });
-        fares.take(calls as usize).collect()
+        permits.take(calls as usize).collect()
     }
 
-    /// Everybody on whose account the next batch can be booked.
+    /// All accounts that the next batch can be charged to.
     fn payers(&self) -> Vec<BudgetAccount> {
-        let mut queues = self.shared.write_queues.queues();
+        let mut queues = self.shared.queues();
         let Some(queue) = queues.get_mut(&self.participant_key) else { return Vec::new() };
         for queued_write in queue.queued_writes.values().filter(|queued_write| !queued_write.alone)
         {
@@ -131,14 +134,15 @@ impl BatchWorker {
         queue.accounts.clone()
     }
 
-    /// The next batch cannot leave before `expected`: whoever must be answered by then is told now.
+    /// The next batch cannot leave before `expected`: writes with an earlier deadline are refused
+    /// now.
     fn record_expected_start(&self, expected: Instant, reservation_request: ReservationRequest) {
-        if let Some(queue) = self.shared.write_queues.queues().get_mut(&self.participant_key) {
+        if let Some(queue) = self.shared.queues().get_mut(&self.participant_key) {
             queue.expected = Some(expected);
         }
         let is_late =
             |queued_write: &QueuedWrite| !queued_write.alone && queued_write.deadline() <= expected;
-        let queues = self.shared.write_queues.queues();
+        let queues = self.shared.queues();
         let any = queues
             .get(&self.participant_key)
             .is_some_and(|queue| queue.queued_writes.values().any(is_late));
@@ -146,6 +150,7 @@ impl BatchWorker {
         if any {
             let refusal = self
                 .shared
+                .parts
                 .call_budget
                 .refusal(reservation_request.account, reservation_request.calls);
             self.refuse(&refusal, is_late);
@@ -153,26 +158,25 @@ impl BatchWorker {
     }
 
     pub(super) fn refuse(&self, refusal: &Error, which: impl Fn(&QueuedWrite) -> bool) {
-        let refused = match self.shared.write_queues.queues().get_mut(&self.participant_key) {
+        let refused = match self.shared.queues().get_mut(&self.participant_key) {
             Some(queue) => queue.take(which),
             None => return,
         };
         for queued_write in refused {
-            self.shared.recorder.writes_waiting(-1);
+            self.shared.parts.recorder.writes_waiting(-1);
             queued_write.complete(SubmissionResult::Refused(refusal.clone()));
         }
     }
 
     fn is_deserted(&self) -> bool {
         self.shared
-            .write_queues
             .queues()
             .get(&self.participant_key)
             .is_none_or(|queue| queue.queued_writes.is_empty())
     }
 }
 
-/// Permits one by one, beside others.
+/// Adds the permits one by one to `others`.
 fn each(mut permits: CallPermits, mut others: Vec<CallPermit>) -> Vec<CallPermit> {
     others.extend(std::iter::from_fn(|| permits.take()));
     others

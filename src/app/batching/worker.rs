@@ -1,63 +1,62 @@
-//! The task that works on the turn of one participant, batch after batch, until nobody waits.
+//! The worker of a participant's queue: it sends batch after batch until no write waits.
 
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::singles::BatchKind;
-use super::{
-    AppInner, ParticipantKey, ParticipantQueue, QueuedWrite, SubmissionResult, SubmissionState,
-};
+use super::queue::{BatchKind, QueuedWrite, QueuesInner, SubmissionState};
+use super::submission::SubmissionResult;
+use crate::app::snapshot::ParticipantKey;
 use crate::domain::Client;
 use crate::error::Error;
 use crate::ports::{
-    BudgetAccount, CallPermit, PriorityClass, RequestContext, RequestPhase, ReservationRequest,
-    TraceSpan,
+    BudgetAccount, CallPermit, ContextParts, PriorityClass, RequestContext, RequestPhase,
+    ReservationRequest, TraceSpan,
 };
 
-/// Works on the turn of a participant.
+/// The worker of one queue.
 pub(super) struct BatchWorker {
-    pub(super) shared: Arc<AppInner>,
+    pub(super) shared: Arc<QueuesInner>,
     pub(super) participant_key: ParticipantKey,
 }
 
-/// What the next batch would be, were it to leave now.
+/// What the worker does next.
 enum NextStep {
-    /// Nobody waits.
+    /// No write waits: end.
     Over,
-    /// Everybody who waits has been put off until then.
+    /// All waiting writes are deferred until then.
     Later(Instant, Arc<Notify>),
-    /// Somebody waits, and this is to be booked.
+    /// Reserve calls for this batch and send it.
     Ready(PlannedBatch, Arc<Notify>),
 }
 
-/// The next batch, and what is to be booked for it.
+/// The next batch, and the calls to reserve for it.
 pub(super) struct PlannedBatch {
     pub(super) group: BatchKind,
     pub(super) reservation_request: ReservationRequest,
-    /// What its members have brought.
+    /// The permits that its members already have.
     pub(super) permits: Vec<CallPermit>,
 }
 
 impl BatchWorker {
-    /// Starts on the turn of a participant.
-    pub(super) fn start(shared: Arc<AppInner>, participant_key: ParticipantKey) {
-        let tasks = shared.shutdown.tasks().clone();
-        // Boxed, since a task is copied several times on its way into the runtime.
+    /// Starts the worker of a queue.
+    pub(super) fn start(shared: Arc<QueuesInner>, participant_key: ParticipantKey) {
+        let tasks = shared.parts.shutdown.tasks().clone();
+        // Boxed: a task is copied several times on its way into the runtime.
         tasks.spawn(Box::pin(Self { shared, participant_key }.run()));
     }
 
     async fn run(self) {
-        let shutdown = self.shared.shutdown.clone();
-        // Whatever ends this task, a panic of upstream's client included: it takes nobody with it
-        // who is not on the way.
+        let shutdown = self.shared.parts.shutdown.clone();
+        // If this task ends in any other way, as by a panic in the upstream client, writes that are
+        // not in flight must survive it.
         let mut ends = WorkerGuard {
             shared: Arc::clone(&self.shared),
             participant_key: self.participant_key,
             is_over: false,
         };
-        // Whoever is ready at this very moment comes along.
+        // Writes that are ready at this very moment join the first batch.
         tokio::task::yield_now().await;
         tokio::select! {
             biased;
@@ -95,16 +94,16 @@ impl BatchWorker {
 
     fn next_step(&self) -> NextStep {
         let now = Instant::now();
-        let mut queues = self.shared.write_queues.queues();
+        let mut queues = self.shared.queues();
         let Some(queue) = queues.get_mut(&self.participant_key) else { return NextStep::Over };
         queue.expected = None;
         queue.accounts.clear();
         for late in
             queue.take(|queued_write| queued_write.deadline() <= now || queued_write.is_gone())
         {
-            self.shared.recorder.writes_waiting(-1);
+            self.shared.parts.recorder.writes_waiting(-1);
             late.complete(SubmissionResult::Refused(Error::DeadlineExceeded(
-                "waiting for its turn",
+                "waiting in the write queue",
             )));
         }
         if queue.queued_writes.is_empty() {
@@ -120,7 +119,13 @@ impl BatchWorker {
                 .min();
             return NextStep::Later(until.unwrap_or(now), Arc::clone(&queue.changed));
         };
-        let judges = self.shared.settings.patch_full
+        let plan = self.plan(group, &ready, deadline);
+        NextStep::Ready(plan, Arc::clone(&queue.changed))
+    }
+
+    /// The batch of these members, and the calls to reserve for it.
+    fn plan(&self, group: BatchKind, ready: &[&QueuedWrite], deadline: Instant) -> PlannedBatch {
+        let judges = self.shared.parts.settings.patch_full
             || ready.iter().any(|queued_write| queued_write.submission.condition.is_some());
         let proofs = ready.iter().any(|queued_write| queued_write.submission.verify);
         let needed = 1 + u32::from(judges) + u32::from(proofs);
@@ -129,9 +134,10 @@ impl BatchWorker {
         });
         let permits: Vec<CallPermit> = brought.take(needed as usize).collect();
         let calls = needed - u32::try_from(permits.len()).unwrap_or(needed);
-        let has_begun = ready.iter().all(|queued_write| !queued_write.submission.marks.is_empty());
-        // Of those who go alone there may be as many as a batch had members: that is no longer the
-        // write that was booked for.
+        let has_begun =
+            ready.iter().all(|queued_write| !queued_write.submission.pending_ids.is_empty());
+        // There may be as many single writes as the batch had members: the calls of the original
+        // write do not cover them.
         let class = if has_begun && group == BatchKind::Shared {
             PriorityClass::Committed
         } else {
@@ -141,16 +147,13 @@ impl BatchWorker {
             queued_write.submission.context.budget_account()
         });
         let reservation_request = ReservationRequest { calls, class, deadline, account };
-        NextStep::Ready(
-            PlannedBatch { group, reservation_request, permits },
-            Arc::clone(&queue.changed),
-        )
+        PlannedBatch { group, reservation_request, permits }
     }
 
-    /// Takes along whoever of the group waits at this moment.
+    /// Takes the members of the batch that wait at this moment.
     fn take_batch(&self, group: BatchKind) -> (Vec<QueuedWrite>, RequestContext) {
         let now = Instant::now();
-        let queued_writes = match self.shared.write_queues.queues().get_mut(&self.participant_key) {
+        let queued_writes = match self.shared.queues().get_mut(&self.participant_key) {
             Some(queue) => {
                 queue.expected = None;
                 queue.alone_went = group != BatchKind::Shared;
@@ -159,8 +162,8 @@ impl BatchWorker {
             None => Vec::new(),
         };
         for queued_write in &queued_writes {
-            self.shared.recorder.writes_waiting(-1);
-            self.shared.recorder.waited(queued_write.entered.elapsed());
+            self.shared.parts.recorder.writes_waiting(-1);
+            self.shared.parts.recorder.waited(queued_write.entered.elapsed());
             queued_write
                 .submission
                 .context
@@ -174,10 +177,10 @@ impl BatchWorker {
         (queued_writes, context)
     }
 
-    /// Waits for another batch, unless its client has left meanwhile.
+    /// Puts a write back into the queue, unless it was cancelled meanwhile.
     pub(super) fn requeue(&self, mut queued_write: QueuedWrite) {
         queued_write.entered = Instant::now();
-        let mut queues = self.shared.write_queues.queues();
+        let mut queues = self.shared.queues();
         {
             let mut state = queued_write.state();
             if matches!(*state, SubmissionState::Cancelled) {
@@ -188,23 +191,12 @@ impl BatchWorker {
         let queue = queues.entry(self.participant_key).or_default();
         queue.running = true;
         queue.queued_writes.insert(queued_write.submission.arrival, queued_write);
-        self.shared.recorder.writes_waiting(1);
+        self.shared.parts.recorder.writes_waiting(1);
     }
 }
 
-impl ParticipantQueue {
-    /// Takes out those for whom `which` says so, in order of arrival.
-    pub(super) fn take(&mut self, which: impl Fn(&QueuedWrite) -> bool) -> Vec<QueuedWrite> {
-        let (taken, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queued_writes)
-            .into_iter()
-            .partition(|(_, queued_write)| which(queued_write));
-        self.queued_writes = rest.into_iter().collect();
-        taken.into_iter().map(|(_, queued_write)| queued_write).collect()
-    }
-}
-
-/// One cycle for all members: it may last as long as the most patient one waits, but nothing leaves
-/// any more once the most impatient one was answered.
+/// One context for all members: it lasts until the latest deadline, but nothing is sent after the
+/// earliest one.
 fn cycle_of(queued_writes: &[QueuedWrite]) -> RequestContext {
     let now = Instant::now();
     let deadlines =
@@ -220,16 +212,21 @@ fn cycle_of(queued_writes: &[QueuedWrite]) -> RequestContext {
     let client = queued_writes.first().map_or_else(Client::anonymous, |queued_write| {
         Arc::clone(queued_write.submission.context.client())
     });
-    let context = RequestContext::traced(latest, span).with_attempt_log(recorded);
-    let context = context.with_client(client);
-    context.starting_by(deadlines().min().unwrap_or(now))
+    RequestContext::from_parts(ContextParts {
+        deadline: latest,
+        start_by: Some(deadlines().min().unwrap_or(now)),
+        client,
+        span,
+        has_attempt_log: recorded,
+        audit_entry: None,
+    })
 }
 
-/// Ends the turn when its task ends, however it does: whoever waits gets a new one.
+/// Cleans up when the worker's task ends in any way: writes that still wait get a new worker.
 struct WorkerGuard {
-    shared: Arc<AppInner>,
+    shared: Arc<QueuesInner>,
     participant_key: ParticipantKey,
-    /// It has ended as it should; the next turn, if there is one, is not ours.
+    /// The worker ended normally; a later worker of the same queue is not ours.
     is_over: bool,
 }
 
@@ -238,11 +235,11 @@ impl Drop for WorkerGuard {
         if self.is_over {
             return;
         }
-        // What it had sent is of unknown fate from now on.
-        self.shared.pending_writes.answered(self.participant_key);
-        let mut queues = self.shared.write_queues.queues();
+        // The result of a PATCH in flight is unknown from now on.
+        self.shared.parts.pending_writes.answered(self.participant_key);
+        let mut queues = self.shared.queues();
         let Some(queue) = queues.get_mut(&self.participant_key) else { return };
-        if queue.queued_writes.is_empty() || self.shared.shutdown.is_over() {
+        if queue.queued_writes.is_empty() || self.shared.parts.shutdown.is_over() {
             queues.remove(&self.participant_key);
         } else {
             BatchWorker::start(Arc::clone(&self.shared), self.participant_key);

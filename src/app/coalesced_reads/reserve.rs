@@ -1,22 +1,24 @@
-//! How a shared read comes by its permits: it books for those who wait, again when that changes, and
-//! tells those who cannot wait so long.
+//! Reserves the permits of a shared read for the requests that wait. It reserves again when they
+//! change, and refuses those that cannot wait that long.
 
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::task::{ReadTask, ReadWaiter, notify_waiters};
-use super::{ReadCoalescer, ReadResult, ReadTarget};
+use super::ReadCoalescer;
+use super::task::{ReadResult, ReadTask, ReadWaiter, notify_waiters};
 use crate::app::budget_accounts;
+use crate::app::snapshot::ReadTarget;
 use crate::error::Error;
 use crate::ports::{BoxFuture, BudgetAccount, CallPermits, Reservation, ReservationRequest};
 
-/// Ends when what was booked is granted, or never will be.
+/// Ends when the calls are granted or refused.
 type GrantFuture = BoxFuture<'static, Result<CallPermits, Error>>;
 
 impl ReadCoalescer {
-    /// Gets the permits for a read, and for what is booked with it. `None` once nobody waits.
+    /// Gets the permits for a read, and for the calls reserved with it. `None` once no request
+    /// waits.
     pub(super) async fn book(&self, read_target: ReadTarget, id: u64) -> Option<CallPermits> {
         loop {
             let (reservation_request, changed) = self.wish(read_target, id)?;
@@ -51,7 +53,7 @@ impl ReadCoalescer {
             {
                 Some(Ok(permits)) => return Some(permits),
                 Some(Err(refusal)) => {
-                    self.refuse(read_target, id, reservation_request.deadline, &refusal)
+                    self.refuse(read_target, id, reservation_request.deadline, &refusal);
                 }
                 None => {}
             }
@@ -59,7 +61,8 @@ impl ReadCoalescer {
         }
     }
 
-    /// It cannot be sent before `expected`: whoever must be answered by then is told now.
+    /// The read cannot be sent before `expected`: requests with an earlier deadline are refused
+    /// now.
     fn expect(
         &self,
         (read_target, id): (ReadTarget, u64),
@@ -81,7 +84,7 @@ impl ReadCoalescer {
         Some(())
     }
 
-    /// Waits for what was booked. `None` if something else is to be booked instead.
+    /// Waits for the calls. `None` if another reservation is needed instead.
     async fn granted(
         &self,
         (read_target, id): (ReadTarget, u64),
@@ -95,11 +98,11 @@ impl ReadCoalescer {
                 () = changed.notified() => {}
             }
             let (now, _) = self.wish(read_target, id)?;
-            // More important company moves it forward, and needs more calls perhaps.
+            // A more important request moves the read forward, and may need more calls.
             if now.class < reservation_request.class || now.calls != reservation_request.calls {
                 return None;
             }
-            // And so does company that pays for it, and gets the calls sooner.
+            // A request with another account may get the calls earlier.
             let all = self.with(read_target, id, |job| job.accounts.clone())?;
             let new: Vec<_> =
                 all.into_iter().filter(|account| !accounts.contains(account)).collect();
@@ -125,8 +128,8 @@ impl ReadCoalescer {
         }
     }
 
-    /// What has to be booked. Without joiners the read is removed in the same moment, so that nobody
-    /// joins what will not be made.
+    /// The reservation to make. Without waiters the read is removed under the same lock, so that no
+    /// request joins it.
     fn wish(&self, read_target: ReadTarget, id: u64) -> Option<(ReservationRequest, Arc<Notify>)> {
         let mut targets = self.targets();
         let target = targets.get_mut(&read_target)?;
@@ -143,7 +146,7 @@ impl ReadCoalescer {
         reservation_request
     }
 
-    /// Refuses those whose deadline is not after `until`.
+    /// Refuses the waiters whose deadline is not after `until`.
     fn refuse(&self, read_target: ReadTarget, id: u64, until: Instant, refusal: &Error) {
         let refused = self.with(read_target, id, |job| job.take_until(until)).unwrap_or_default();
         notify_waiters(refused, &ReadResult::failed(refusal.clone()));

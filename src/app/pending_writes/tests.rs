@@ -26,7 +26,7 @@ impl PendingWrites {
         settle: Duration,
     ) {
         let mut state = self.state();
-        if let Some(entry) = state.places.get_mut(&participant_key) {
+        if let Some(entry) = state.participants.get_mut(&participant_key) {
             entry.seen(attributes, read, settle);
         }
     }
@@ -155,10 +155,10 @@ async fn nothing_is_held_of_participants_whose_writes_are_over() {
             pending_writes.seen(place(participant), &shows("new"), Instant::now(), SETTLE);
         }
     }
-    assert_eq!(pending_writes.state().places.len(), 500, "those that are open");
+    assert_eq!(pending_writes.state().participants.len(), 500, "those that are open");
     tokio::time::advance(OUTSTANDING).await;
     drop(pending_writes.admit(place(1).0, BudgetAccount::SHARED));
-    assert_eq!(pending_writes.state().places.len(), 0);
+    assert_eq!(pending_writes.state().participants.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,9 @@
-//! Who is let in: writes are counted, in all, for each participant and for each client, and what is
-//! held of a participant goes when nobody needs it any more.
+//! Admits writes: they are counted in total, for each participant and for each client. Entries of a
+//! participant are removed when no write needs them.
 //!
-//! Among several clients the last eighth of the places is for those who hold less than their part of
-//! all places, by weight (`policy::concurrency`): so nobody who floods the service, or one participant, takes
-//! the place of others.
+//! With several clients, the last eighth of the slots is reserved for clients below their weighted
+//! share (`policy::concurrency`). A client that floods the service, or one participant, cannot take
+//! the slots of others.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use crate::error::Error;
 use crate::policy;
 use crate::ports::BudgetAccount;
 
-/// Where there are too many, if it is not one client alone that has them.
+/// Names the limit that was reached, unless it is the client's own.
 const EVERYWHERE: &str = "in this gateway";
 const HERE: &str = "for this participant";
-/// How often entries that only hold expired writes are looked for.
+/// How often entries with only expired writes are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 impl PendingWrites {
-    /// Admits a write to the service, on the account of `account`.
+    /// Admits a write, on the account of `account`.
     pub fn admit(
         &self,
         conversation: ConversationId,
@@ -32,11 +32,11 @@ impl PendingWrites {
         let mut state = self.state();
         let state = &mut *state;
         let account = to_policy_account(account);
-        state.parts.register(account);
-        let parts = &state.parts;
+        state.weights.register(account);
+        let parts = &state.weights;
         let all = state.writes.admits(account, self.waiting, parts);
         all.map_err(|full| slots_exhausted_error(full, EVERYWHERE))?;
-        // Whoever they are for, more of them could not enter the turn of one participant.
+        // No more writes are admitted to a conversation than one participant can take.
         let arriving = state.arriving.entry(conversation).or_default();
         let here = arriving.admits(account, self.waiting_per_participant, parts);
         here.map_err(|full| slots_exhausted_error(full, HERE))?;
@@ -51,13 +51,13 @@ impl PendingWrites {
         })
     }
 
-    /// Clients that have their part of the places, and no others.
+    /// Sets the clients that have a share of the slots.
     pub fn set_known_clients(&self, accounts: &[BudgetAccount]) {
         let accounts: Vec<_> = accounts.iter().copied().map(to_policy_account).collect();
-        self.state().parts.set_known_clients(&accounts);
+        self.state().weights.set_known_clients(&accounts);
     }
 
-    /// Forgets what expires while nobody writes, until nothing is left.
+    /// Removes expired entries while no write comes, until nothing is left.
     fn sweep(self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
@@ -66,8 +66,8 @@ impl PendingWrites {
                 let mut state = self.state();
                 state.swept = None;
                 state.drop_expired(None, self.outstanding);
-                self.recorder.participants_held(state.places.len());
-                if state.places.is_empty() {
+                self.recorder.participants_held(state.participants.len());
+                if state.participants.is_empty() {
                     state.sweeping = false;
                     return;
                 }
@@ -87,7 +87,7 @@ impl PendingWritesState {
         }
     }
 
-    /// Forgets what has expired; all of it only now and then.
+    /// Removes what has expired in one entry, and now and then in all.
     fn drop_expired(&mut self, participant_key: Option<ParticipantKey>, outstanding: Duration) {
         let arriving = &self.arriving;
         let is_live = |participant_key: &ParticipantKey, entry: &mut ParticipantState| {
@@ -99,20 +99,20 @@ impl PendingWritesState {
                 entry.latest.clear();
                 entry.maybe.clear();
             }
-            // Those who are on their way here may have read before the last write was settled.
+            // Writes on their way here may have read before the last write was confirmed.
             let awaited = entry.settled.is_some() && arriving.contains_key(&participant_key.0);
             entry.writes.taken() > 0 || !entry.open.is_empty() || awaited
         };
         if self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP_INTERVAL) {
             self.swept = Some(Instant::now());
-            self.places.retain(|participant_key, entry| is_live(participant_key, entry));
+            self.participants.retain(|participant_key, entry| is_live(participant_key, entry));
         } else if let Some(participant_key) = participant_key
             && self
-                .places
+                .participants
                 .get_mut(&participant_key)
                 .is_some_and(|entry| !is_live(&participant_key, entry))
         {
-            self.places.remove(&participant_key);
+            self.participants.remove(&participant_key);
         }
     }
 }
@@ -126,32 +126,32 @@ pub struct WriteAdmission {
 }
 
 impl WriteAdmission {
-    /// The write is to this participant.
+    /// Counts the write for this participant.
     pub fn acquire(&mut self, participant_key: ParticipantKey) -> Result<(), Error> {
         if self.participant_key == Some(participant_key) {
             return Ok(());
         }
         let mut state = self.pending_writes.state();
         let state = &mut *state;
-        let entry = state.places.entry(participant_key).or_default();
+        let entry = state.participants.entry(participant_key).or_default();
         let room = entry.writes.admits(
             self.account,
             self.pending_writes.waiting_per_participant,
-            &state.parts,
+            &state.weights,
         );
         room.map_err(|full| slots_exhausted_error(full, HERE))?;
-        entry.writes.take(self.account, &state.parts);
+        entry.writes.take(self.account, &state.weights);
         match self.participant_key.replace(participant_key) {
             None => state.arrived(self.conversation, self.account),
-            // The first choice was from memory, and a fresh read has corrected it.
+            // The first choice came from the cache, and a fresh read has corrected it.
             Some(left) => {
-                if let Some(entry) = state.places.get_mut(&left) {
+                if let Some(entry) = state.participants.get_mut(&left) {
                     entry.writes.leave(self.account);
                 }
                 state.drop_expired(Some(left), self.pending_writes.outstanding);
             }
         }
-        self.pending_writes.recorder.participants_held(state.places.len());
+        self.pending_writes.recorder.participants_held(state.participants.len());
         Ok(())
     }
 }
@@ -163,15 +163,15 @@ impl Drop for WriteAdmission {
         match self.participant_key {
             None => state.arrived(self.conversation, self.account),
             Some(participant_key) => {
-                if let Some(entry) = state.places.get_mut(&participant_key) {
+                if let Some(entry) = state.participants.get_mut(&participant_key) {
                     entry.writes.leave(self.account);
                 }
             }
         }
         state.drop_expired(self.participant_key, self.pending_writes.outstanding);
         self.pending_writes.recorder.writes_in_flight(state.writes.taken());
-        self.pending_writes.recorder.participants_held(state.places.len());
-        let is_last = state.writes.taken() == 0 && !state.places.is_empty();
+        self.pending_writes.recorder.participants_held(state.participants.len());
+        let is_last = state.writes.taken() == 0 && !state.participants.is_empty();
         if is_last && !std::mem::replace(&mut state.sweeping, true) {
             drop(state);
             self.pending_writes.clone().sweep();

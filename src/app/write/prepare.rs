@@ -1,7 +1,7 @@
-//! What has to be sent: found out by a read, or from what another read showed moments ago.
+//! Finds out what has to be sent, from a read or from the cache.
 //!
-//! What is remembered never refuses: where it says that nothing has to be sent, that the call is
-//! over, or that the map is nearly full, a fresh read comes first.
+//! A cached read never causes a refusal. Where it says that there is nothing to send, that the
+//! conversation has ended, or that the map is nearly full, a fresh read comes first.
 
 use super::{
     CoalescedRead, Freshness, PriorityClass, RequestPhase, SelectorIntent, Snapshot,
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 impl WriteOperation {
-    /// Finds the participant, and what has to be sent to it.
+    /// Finds the participant, and the changes to send.
     pub(super) async fn prepare(&mut self) -> Result<Patch, Error> {
         let start = Instant::now();
         let planned = if self.may_go_unread() {
@@ -28,16 +28,15 @@ impl WriteOperation {
         planned
     }
 
-    /// Whether the participant may be known from an earlier read. A dry run tells what is there
-    /// now, and a condition is judged on it.
+    /// Whether the cache may be used. A dry run and a precondition need the state of now.
     fn may_go_unread(&self) -> bool {
-        // A whole map that is sent must not be an old one.
+        // A whole map that is sent must be fresh.
         let warm = !self.shared.settings.warm_for.is_zero() && !self.shared.settings.patch_full;
         let plain = !self.request.options.dry_run && self.request.condition.is_none();
         warm && plain && self.request.selector.is_stable()
     }
 
-    /// Reads, and compares.
+    /// Reads and compares.
     async fn read_and_diff(&mut self) -> Result<Patch, Error> {
         let (reads, context) = (self.shared.reads.clone(), self.request.context.clone());
         let (snapshot, reserved_calls) = reads.read(self.first_read(), &context).await?;
@@ -45,12 +44,13 @@ impl WriteOperation {
         self.compare(&snapshot, false)
     }
 
-    /// The same, unless a read of moments ago is enough, or one that ends before ours is sent.
+    /// Compares with a recent read if one is enough, or with one that ends before this write's
+    /// read.
     async fn diff_from_cache(&mut self) -> Result<Patch, Error> {
         let warm_for = self.shared.settings.warm_for;
         let (reads, context) = (self.shared.reads.clone(), self.request.context.clone());
         let read_target = self.subject();
-        let remembered = self.shared.memory.recall(read_target, warm_for);
+        let remembered = self.shared.cache.recall(read_target, warm_for);
         if let Some(snapshot) = remembered
             && self.is_enough(&snapshot)
         {
@@ -76,7 +76,7 @@ impl WriteOperation {
         }
     }
 
-    /// The read that this write would make, with the calls that follow it.
+    /// The read of this write, with the calls reserved together with it.
     fn first_read(&self) -> CoalescedRead {
         let options = &self.request.options;
         let (class, reserve) = match (options.dry_run, options.verify) {
@@ -89,14 +89,14 @@ impl WriteOperation {
     }
 
     fn compare(&mut self, snapshot: &Snapshot, is_remembered: bool) -> Result<Patch, Error> {
-        self.is_remembered = is_remembered;
+        self.baseline.is_remembered = is_remembered;
         let now = self.apply_snapshot(snapshot)?;
         self.set_baseline(&now);
         self.pending(&now)
     }
 
-    /// Whether this read is enough to begin with. One that was sent before this write arrived may
-    /// choose the participant and say what to send, but it proves and refuses nothing.
+    /// Whether this read is enough to start with. A read sent before this write arrived may choose
+    /// the participant and the changes, but it neither verifies nor refuses.
     fn is_enough(&self, snapshot: &Snapshot) -> bool {
         let conversation = &snapshot.conversation;
         let over = conversation.live == Some(false) && !self.request.options.allow_ended;
@@ -109,7 +109,7 @@ impl WriteOperation {
         if snapshot.sent > self.arrived {
             return true;
         }
-        // The customer may have come in the place of the external one since.
+        // The selector prefers a customer, who may have joined since.
         if chosen.by == SelectionRule::External {
             return false;
         }
@@ -117,13 +117,13 @@ impl WriteOperation {
         let map = &chosen.participant.attributes;
         let pending = self.to_send(participant_key, map);
         let kept = self.request.patch.len() - pending.len();
-        // Without a read-back nothing would show the keys that are not sent.
+        // Without a read-back, no read would show the keys that are not sent.
         let shows_kept = kept == 0 || self.request.options.verify;
         let limits = self.shared.settings.limits.remembered();
         !pending.is_empty() && shows_kept && limits.check(map, &pending.applied_to(map)).is_ok()
     }
 
-    /// The changes that `now` does not show, or that are not certain to stay as shown.
+    /// The changes that `now` does not show, or that may still be undone.
     fn to_send(&self, participant_key: super::ParticipantKey, now: &AttributeMap) -> Patch {
         let wanted = &self.request.patch;
         let missing = wanted.missing_in(now);
@@ -132,19 +132,20 @@ impl WriteOperation {
             .only(|key| missing.get(key).is_some() || pending_writes.is_open(participant_key, key))
     }
 
-    /// The same of the participant that was chosen; the others are watched.
+    /// The changes to send to the chosen participant; the other keys are tracked.
     pub(super) fn pending(&mut self, now: &AttributeMap) -> Result<Patch, Error> {
-        let pending = self.to_send(self.place()?, now);
+        let pending = self.to_send(self.participant_key()?, now);
         let kept = self.request.patch.only(|key| pending.get(key).is_none());
         self.track_unchanged(&kept, now);
         Ok(pending)
     }
 
-    /// Watches keys that `now` shows as wanted. If that is remembered, a read-back has to show it.
+    /// Tracks keys that `now` shows as wanted. If `now` is from the cache, a read-back must show
+    /// them.
     pub(super) fn track_unchanged(&mut self, kept: &Patch, now: &AttributeMap) {
-        self.kept = WriteVerifier::new(kept, now);
-        if !self.is_remembered {
-            self.kept.observe(now, Duration::ZERO);
+        self.verification.unchanged_keys = WriteVerifier::new(kept, now);
+        if !self.baseline.is_remembered {
+            self.verification.unchanged_keys.observe(now, Duration::ZERO);
         }
     }
 
@@ -152,25 +153,25 @@ impl WriteOperation {
     pub(super) fn unread(&self) -> impl Iterator<Item = &AttributeKey> {
         let settle = self.shared.settle();
         let unread = move |key: &&AttributeKey| {
-            self.kept.outcome(key, settle) == Some(KeyOutcome::Unverified)
+            self.verification.unchanged_keys.outcome(key, settle) == Some(KeyOutcome::Unverified)
         };
         self.request.patch.keys().filter(unread)
     }
 
-    /// Whether there are any.
+    /// Whether there are such keys.
     pub(super) fn has_unread(&self) -> bool {
         self.unread().next().is_some()
     }
 
-    /// Keys that were not sent, since they seemed to be in place, and are not.
+    /// Keys that were not sent because they seemed to be in place, but are not.
     pub(super) fn take_missing(&mut self) -> Patch {
-        let missing = self.kept.third();
-        self.kept.remove(&missing);
+        let missing = self.verification.unchanged_keys.third();
+        self.verification.unchanged_keys.remove(&missing);
         missing
     }
 
-    /// Takes in what a read shows of the participant that was chosen, and of whom the selector
-    /// means: the answer says what is true now.
+    /// Applies what a read shows of the chosen participant, so that the answer describes it as of
+    /// now.
     pub(super) fn follow(&mut self, conversation: &Conversation) {
         let Some(target) = &mut self.target else { return };
         let Some(found) = conversation.participant(target.participant.id) else { return };

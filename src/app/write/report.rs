@@ -1,4 +1,4 @@
-//! The answer to a write: whatever happened, what is said of it is true.
+//! The answer to a write: true, whatever happened.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::domain::{
 use crate::error::{Effect, Error, RequestFailure};
 
 impl WriteOperation {
-    /// Makes the answer out of how the flow ended.
+    /// Makes the answer from how the write ended.
     pub(super) fn finish(
         &mut self,
         ended: Result<(), Error>,
     ) -> Result<WriteReport, RequestFailure> {
         let dry_run = self.request.options.dry_run;
         if let Some(handle) = self.handle.take() {
-            // Cut while waiting, or on its way; only in a PATCH that is out can it be applied.
+            // Stopped while it waited or was in a batch. Only a PATCH that was sent can be applied.
             if let Some(spent) = handle.spent() {
                 self.request.context.add_usage_of(&spent);
             }
@@ -28,9 +28,9 @@ impl WriteOperation {
         self.tell_lost();
         match ended {
             Ok(()) if dry_run || !self.is_undecided() => {}
-            // Another writer's value stood there after a PATCH of unknown fate.
+            // Another writer's value stood there after a PATCH of unknown result.
             Ok(()) => return Err(self.failed(None)),
-            // Once upstream has accepted it, nothing makes an error of it any more.
+            // Once upstream has accepted the write, no error replaces the answer.
             Err(error) if self.effect == Effect::Applied && !self.is_undecided() => {
                 let error = self.explain(error);
                 self.warn(format!("not verified: {error}"));
@@ -43,7 +43,7 @@ impl WriteOperation {
             self.shared.recorder.outcome(*outcome);
         }
         self.request.context.note_outcomes(|key| report.outcomes.get(key).copied());
-        self.shared.recorder.read_backs(self.reads);
+        self.shared.recorder.read_backs(self.verification.reads);
         if report.worst() == KeyOutcome::Superseded {
             let error = Error::Superseded(Box::new(report));
             return Err(RequestFailure { error, effect: self.effect });
@@ -51,21 +51,21 @@ impl WriteOperation {
         Ok(report)
     }
 
-    /// The error, as far as the client may know of it.
+    /// The error, without what the client must not see.
     pub(super) fn explain(&self, error: Error) -> Error {
         let rights = &self.request.context.client().rights;
         access_filter::error(error, rights, self.shared.settings.patch_full)
     }
 
-    /// Whether a key is not decided, and no PATCH with it was accepted.
+    /// Whether a key is undecided although no PATCH with it was accepted.
     fn is_undecided(&self) -> bool {
         let settle = self.shared.settle();
         let undecided = |key: &AttributeKey| {
-            let outcome = self.watch.outcome(key, settle);
+            let outcome = self.verification.sent_keys.outcome(key, settle);
             outcome.is_none_or(|outcome| outcome == KeyOutcome::Unverified)
         };
-        self.sent.keys().any(|key| !self.taken.contains(key) && undecided(key))
-            || !self.kept.third().is_empty()
+        self.sent.changes.keys().any(|key| !self.sent.accepted_keys.contains(key) && undecided(key))
+            || !self.verification.unchanged_keys.third().is_empty()
     }
 
     fn failed(&mut self, error: Option<Error>) -> RequestFailure {
@@ -74,14 +74,14 @@ impl WriteOperation {
         RequestFailure { error: self.reason(error), effect: self.effect }
     }
 
-    /// Counts the keys of others that are gone, and names those that the client sees.
+    /// Counts the lost keys of other writers, and names those that the client may see.
     fn tell_lost(&mut self) {
-        if self.lost.is_empty() {
+        if self.verification.lost.is_empty() {
             return;
         }
-        self.shared.recorder.keys_lost(self.losses.count(&self.lost));
+        self.shared.recorder.keys_lost(self.verification.losses.count(&self.verification.lost));
         let rights = &self.request.context.client().rights;
-        let known = self.lost.iter().filter(|key| rights.sees(key.as_str()));
+        let known = self.verification.lost.iter().filter(|key| rights.sees(key.as_str()));
         let names: Vec<_> = known.map(|key| format!("`{key}`")).collect();
         if !names.is_empty() {
             self.warn(format!(
@@ -92,15 +92,16 @@ impl WriteOperation {
         }
     }
 
-    /// Says why keys are unverified, where more is known than that they did not show.
+    /// Adds warnings for unverified keys, where more is known than that no read showed them.
     fn warn_of_doubts(&mut self) {
         let settle = self.shared.settle();
-        let open =
-            |key: &&AttributeKey| self.watch.outcome(key, settle) == Some(KeyOutcome::Unverified);
+        let open = |key: &&AttributeKey| {
+            self.verification.sent_keys.outcome(key, settle) == Some(KeyOutcome::Unverified)
+        };
         let names = |keys: &mut dyn Iterator<Item = &AttributeKey>| {
             keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
         };
-        let third = names(&mut self.watch.third().keys().filter(open));
+        let third = names(&mut self.verification.sent_keys.third().keys().filter(open));
         let kept = names(&mut self.unread());
         if !third.is_empty() {
             self.warn(format!(
@@ -115,7 +116,7 @@ impl WriteOperation {
         }
     }
 
-    /// A deadline or a drain that met a PATCH under way says so.
+    /// A drain that met a PATCH in flight is reported as a missed deadline.
     fn reason(&self, error: Error) -> Error {
         match (error, self.effect) {
             (Error::ShuttingDown, Effect::Unknown) => {
@@ -129,22 +130,23 @@ impl WriteOperation {
         let outcomes = self.outcomes(dry_run);
         let status = self.status(&outcomes);
         let target = self.target.take();
-        // Every way here leads through a read that chose the participant.
-        let target = target.expect("a flow without an error has chosen its participant");
+        // Every path here leads through a read that chose the participant.
+        let target = target.expect("a write without an error has chosen its participant");
         let report = WriteReport {
             conversation: self.request.conversation,
             participant: target.participant.clone(),
             chosen_by: target.chosen_by,
-            attributes: self.shown.clone(),
-            fresh: self.accepted.is_none() || self.shown_after,
+            attributes: self.baseline.shown.clone(),
+            fresh: self.sent.accepted.is_none() || self.baseline.shown_after,
             outcomes,
             verification: VerificationSummary {
                 status,
-                reads: self.reads,
-                elapsed_ms: u64::try_from(since(self.accepted).as_millis()).unwrap_or(u64::MAX),
+                reads: self.verification.reads,
+                elapsed_ms: u64::try_from(since(self.sent.accepted).as_millis())
+                    .unwrap_or(u64::MAX),
             },
             warnings: self.warnings.clone(),
-            resulting: dry_run.then(|| self.sent.applied_to(&self.shown)),
+            resulting: dry_run.then(|| self.sent.changes.applied_to(&self.baseline.shown)),
             dry_run,
         };
         self.target = Some(target);
@@ -154,18 +156,18 @@ impl WriteOperation {
     fn outcomes(&self, dry_run: bool) -> BTreeMap<AttributeKey, KeyOutcome> {
         let settle = self.shared.settle();
         let outcome = |key: &AttributeKey| {
-            if self.sent.get(key).is_some() {
-                return match self.watch.outcome(key, settle) {
+            if self.sent.changes.get(key).is_some() {
+                return match self.verification.sent_keys.outcome(key, settle) {
                     _ if dry_run => KeyOutcome::WouldSend,
                     Some(outcome) => outcome,
                     None => KeyOutcome::Unverified,
                 };
             }
-            if self.overtaken.contains(key) {
+            if self.sent.overtaken.contains(key) {
                 return KeyOutcome::Superseded;
             }
-            match self.kept.outcome(key, settle) {
-                // A key that nothing is known of was certainly not seen in place.
+            match self.verification.unchanged_keys.outcome(key, settle) {
+                // A key without an outcome was certainly not seen in place.
                 Some(KeyOutcome::Superseded) | None => KeyOutcome::Superseded,
                 Some(KeyOutcome::Unverified) => KeyOutcome::Unverified,
                 Some(_) => KeyOutcome::Unchanged,

@@ -1,35 +1,35 @@
-//! Sending in the participant's turn, and again where that is safe.
+//! Sends through the write queue, and again where that is safe.
 //!
-//! After a 409 everything is read and merged again: the stale body is never sent twice. After a
-//! PATCH that may have been applied comes a read, and only keys that still look as before are
-//! sent again; a third value is another writer's, and stays. Where the participant or the map was
-//! known from memory, a refusal causes a fresh read, a fresh choice and one more try.
+//! After a 409 the map is read and merged again: the stale body is never sent twice. After a PATCH
+//! that may have been applied comes a read, and only keys that still have the value from before are
+//! sent again. A third value is another writer's and stays. If the participant or the map came from
+//! the cache, a refusal causes a fresh read, a fresh choice and one more try.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::{CoalescedRead, Freshness, PriorityClass, RequestContext, WriteOperation};
-use crate::app::batching::{BatchReceipt, SubmissionResult, WriteQueues, WriteSubmission};
+use crate::app::batching::{BatchReceipt, SubmissionResult, WriteSubmission};
 use crate::domain::{AttributeMap, Patch, WriteVerifier};
 use crate::error::{Effect, Error};
 use crate::ports::{PatchFate, RequestPhase, UpstreamFailure};
 
-/// How often a PATCH of unknown fate is looked at, at most.
+/// How many reads at most try to settle a PATCH of unknown result.
 const MAX_UNKNOWN: u32 = 8;
 
-/// What is known of the tries so far.
+/// Counts the tries of one write.
 #[derive(Default)]
 struct RetryCounters {
     conflicts: u32,
-    /// How often the fate of a PATCH was unknown.
+    /// How often the result of a PATCH was unknown.
     unknown: u32,
-    /// Of those, the ones that are worth one more try only.
+    /// Whether one of these failures was worth only one more try.
     last_chance: bool,
 }
 
 impl WriteOperation {
-    /// Sends `pending` until upstream has accepted it, or shows it.
+    /// Sends `pending` until upstream has accepted it or shows it.
     pub(super) async fn send(&mut self, mut pending: Patch) -> Result<(), Error> {
         let (mut tries, context) = (RetryCounters::default(), self.request.context.clone());
         loop {
@@ -46,8 +46,8 @@ impl WriteOperation {
                     let is_last = fate == PatchFate::UnknownOnce
                         && std::mem::replace(&mut tries.last_chance, true);
                     let (rest, in_time) = self.settle_fate(&mut tries, is_last).await?;
-                    // No third try, none without a pause, none before upstream wants one, and none
-                    // to somebody whom the selector does not mean any more.
+                    // No third try, none without a pause, none before upstream allows it, and none
+                    // if the selector now matches another participant.
                     let has_moved = self.target.as_ref().is_some_and(|target| target.has_moved);
                     let fits = in_time && !is_last && asked < context.deadline() && !has_moved;
                     if rest.is_some() {
@@ -66,7 +66,7 @@ impl WriteOperation {
         }
     }
 
-    /// What to send after a PATCH that was certainly not applied, `None` for nothing.
+    /// What to send after a PATCH that was certainly not applied; `None` for nothing.
     async fn after_refusal(
         &mut self,
         error: Error,
@@ -88,19 +88,23 @@ impl WriteOperation {
         if !is_warm || self.effect != Effect::NotApplied || !is_refusal(&error) {
             return Err(self.with_numbers(error, pending));
         }
-        let (participant_key, map) = (self.place()?, self.shown.clone());
+        let (participant_key, map) = (self.participant_key()?, self.baseline.shown.clone());
         let rest = self.reread_and_diff().await?;
-        // Our own check refuses early, while the map is only remembered.
+        // Our own size check refuses early while the map is from the cache.
         let by_memory =
             matches!(&error, Error::AttributesTooLarge(excess) if !excess.said_upstream);
-        if rest.is_none() || by_memory || self.place()? != participant_key || self.shown != map {
+        if rest.is_none()
+            || by_memory
+            || self.participant_key()? != participant_key
+            || self.baseline.shown != map
+        {
             return Ok(rest);
         }
         Err(self.with_numbers(error, pending))
     }
 
-    /// Waits and reads after a PATCH of unknown fate, again if the read fails. Besides what is left
-    /// to send, whether there was time for the wait.
+    /// Waits and reads after a PATCH of unknown result, and again if the read fails. Returns what
+    /// is left to send, and whether there was time for the wait.
     async fn settle_fate(
         &mut self,
         tries: &mut RetryCounters,
@@ -115,7 +119,7 @@ impl WriteOperation {
             }
             match self.reread_and_diff().await {
                 Ok(rest) => return Ok((rest, in_time)),
-                // That the fate could not be learnt says less than why it is unknown.
+                // The failed read says less than the reason why the result is unknown.
                 Err(error) if error.code().retryable() || is_late(&error) => {
                     let wait = error.retry_after().unwrap_or_default();
                     let fits = in_time && wait < self.request.context.time_left();
@@ -128,61 +132,61 @@ impl WriteOperation {
         }
     }
 
-    /// Takes `pending` along in the participant's next batch.
+    /// Sends `pending` in the participant's next batch.
     pub(super) async fn send_once(
         &mut self,
         pending: &Patch,
         context: &RequestContext,
     ) -> Result<(), UpstreamFailure> {
         let unsent = |error| UpstreamFailure { error, fate: PatchFate::NotApplied, wait: None };
-        let participant_key = self.place().map_err(unsent)?;
+        let participant_key = self.participant_key().map_err(unsent)?;
         let condition = self.request.condition.clone();
         let submission = WriteSubmission {
             arrival: self.arrival,
             arrived: self.arrived,
-            // Where a condition is judged, it is found out then what has to be sent; but nothing is
-            // sent again where another writer's value was found in its place.
-            patch: if condition.is_some() && self.marks.is_empty() {
+            // With a precondition, the batch decides what has to be sent. After an unknown result,
+            // keys with another writer's value are not sent again.
+            patch: if condition.is_some() && self.sent.pending_ids.is_empty() {
                 self.request.patch.clone()
             } else {
                 pending.clone()
             },
-            shown: self.shown.clone(),
-            shown_at: self.last_read.unwrap_or(self.arrived),
+            shown: self.baseline.shown.clone(),
+            shown_at: self.verification.last_read.unwrap_or(self.arrived),
             condition,
-            marks: self.marks.clone(),
+            pending_ids: self.sent.pending_ids.clone(),
             verify: self.request.options.verify,
             context: context.clone(),
             reserved_calls: std::mem::take(&mut self.reserved_calls),
         };
         let handle =
-            WriteQueues::submit(&self.shared, participant_key, submission).map_err(unsent)?;
-        let told = self.handle.insert(handle).result().await;
+            self.shared.write_queues.submit(participant_key, submission).map_err(unsent)?;
+        let result = self.handle.insert(handle).result().await;
         let exposed = self.handle.take().is_some_and(|handle| handle.is_ambiguous());
-        match told {
+        match result {
             SubmissionResult::Refused(error) => Err(unsent(error)),
             SubmissionResult::Unsettled(error) => {
                 Err(UpstreamFailure { error, fate: PatchFate::Unknown, wait: None })
             }
             SubmissionResult::Lost => {
-                // The hook has logged where it panicked.
+                // The panic hook has logged where it panicked.
                 if exposed {
                     self.effect = self.effect.max(Effect::Unknown);
                 }
                 Err(unsent(if self.shared.shutdown.is_over() {
                     Error::ShuttingDown
                 } else {
-                    Error::Internal("the task of a turn ended without a word".to_owned())
+                    Error::Internal("the worker of a write queue ended without a result".to_owned())
                 }))
             }
             SubmissionResult::Sent(sent) => self.record_receipt(*sent),
         }
     }
 
-    /// Takes note of how it went with the batch.
+    /// Records the result of the batch.
     fn record_receipt(&mut self, sent: BatchReceipt) -> Result<(), UpstreamFailure> {
         let BatchReceipt { carried, overtaken, result, .. } = sent;
-        (self.unit, self.reserved_calls) = (sent.unit, sent.reserved_calls);
+        (self.sent.unit, self.reserved_calls) = (sent.unit, sent.reserved_calls);
         if matches!(&result, Err(UpstreamFailure { fate: PatchFate::NotApplied, .. })) {
             return result.map(drop);
         }
@@ -191,43 +195,49 @@ impl WriteOperation {
             let asked = |key: &_| carried.get(key).is_none() && !overtaken.contains(key);
             let kept = self.request.patch.only(asked);
             self.track_unchanged(&kept, &sent.shown);
-            self.shown = (*sent.shown).clone();
-            self.last_read = Some(sent.shown_at);
+            self.baseline.shown = (*sent.shown).clone();
+            self.verification.last_read = Some(sent.shown_at);
         }
         if carried.is_empty() {
-            // Nothing of it was sent. It is overtaken only if the later client's change arrived.
+            // No change of this write was sent. It is superseded only if the later change was
+            // accepted.
             if result.is_ok() {
-                self.overtaken.extend(overtaken);
+                self.sent.overtaken.extend(overtaken);
             }
             return result.map(drop);
         }
-        self.overtaken.retain(|key| carried.get(key).is_none());
-        self.overtaken.extend(overtaken);
-        self.sent = std::mem::take(&mut self.sent).then(carried.clone());
-        self.watch.add(&carried, &sent.shown, &sent.unseen, sent.shown_at < self.arrived);
-        (self.batch, self.batch_stood, self.losses) = (sent.patch, sent.state_before, sent.losses);
-        self.before = (*sent.shown).clone();
+        self.sent.overtaken.retain(|key| carried.get(key).is_none());
+        self.sent.overtaken.extend(overtaken);
+        self.sent.changes = std::mem::take(&mut self.sent.changes).then(carried.clone());
+        self.verification.sent_keys.add(
+            &carried,
+            &sent.shown,
+            &sent.unseen,
+            sent.shown_at < self.arrived,
+        );
+        (self.sent.batch, self.sent.state_before_batch, self.verification.losses) =
+            (sent.patch, sent.state_before, sent.losses);
+        self.baseline.before = (*sent.shown).clone();
         match result {
             Ok(accepted) => {
                 self.effect = Effect::Applied;
-                self.taken.extend(carried.keys().cloned());
-                self.accepted = Some(accepted);
-                self.shown_after = false;
+                self.sent.accepted_keys.extend(carried.keys().cloned());
+                self.sent.accepted = Some(accepted);
+                self.baseline.shown_after = false;
                 Ok(())
             }
             Err(failure) => {
                 self.effect = self.effect.max(Effect::Unknown);
-                self.marks.extend(sent.pending_id);
+                self.sent.pending_ids.extend(sent.pending_id);
                 Err(failure)
             }
         }
     }
 
-    /// Reads after a PATCH that was refused for a conflict, or whose fate is unknown. `None` if
-    /// nothing is left to send.
+    /// Reads after a conflict or an unknown result. `None` if nothing is left to send.
     async fn reread_and_diff(&mut self) -> Result<Option<Patch>, Error> {
         if self.effect == Effect::NotApplied {
-            // Whom memory has chosen is chosen again.
+            // A participant chosen from the cache is chosen again.
             self.target.take_if(|target| target.is_remembered);
         }
         let (context, start) = (self.request.context.clone(), Instant::now());
@@ -246,17 +256,17 @@ impl WriteOperation {
             return self.start_over(&now);
         }
         self.observe_read(&now);
-        // A third value beside a remembered one may be the one before: what was sent is then what
-        // the client wants in its place.
-        self.watch.correct_memory();
-        let mut rest = self.watch.still_before();
+        // Next to a cached value, a third value may be the one before. The client then wants its
+        // change in place of it.
+        self.verification.sent_keys.correct_memory();
+        let mut rest = self.verification.sent_keys.still_before();
         if self.effect != Effect::Applied {
-            // The batch may not have been applied, and then nothing has been overtaken either.
-            let as_before = |key: &str| now.get(key) == self.before.get(key);
+            // The batch may not have been applied; then its changes did not supersede ours.
+            let as_before = |key: &str| now.get(key) == self.baseline.before.get(key);
             rest = rest.then(
                 self.request
                     .patch
-                    .only(|key| self.overtaken.contains(key) && as_before(key.as_str())),
+                    .only(|key| self.sent.overtaken.contains(key) && as_before(key.as_str())),
             );
         }
         if rest.is_empty() {
@@ -266,27 +276,28 @@ impl WriteOperation {
         Ok(Some(rest))
     }
 
-    /// Nothing of ours can be there: start over from what is.
+    /// No change of ours can be there: start again from what is.
     fn start_over(&mut self, now: &AttributeMap) -> Result<Option<Patch>, Error> {
         self.set_baseline(now);
-        (self.watch, self.sent) = (WriteVerifier::default(), Patch::default());
-        self.overtaken.clear();
+        (self.verification.sent_keys, self.sent.changes) =
+            (WriteVerifier::default(), Patch::default());
+        self.sent.overtaken.clear();
         let pending = self.pending(now)?;
         let wanted = !pending.is_empty() || self.request.condition.is_some();
         Ok(Some(pending).filter(|_| wanted))
     }
 
-    /// How long to wait before the next look. All members of a batch wait equally long, and so go
-    /// on together.
+    /// The pause before the next read. All members of a batch pause equally long and so stay
+    /// together.
     fn pause_after(&self, failures: u32) -> std::time::Duration {
-        self.shared.settings.backoff.delay(failures, self.unit)
+        self.shared.settings.backoff.delay(failures, self.sent.unit)
     }
 
-    /// Upstream's refusal for size comes without numbers; they are ours to give.
+    /// Adds our own sizes to upstream's refusal, which has none.
     fn with_numbers(&self, error: Error, pending: &Patch) -> Error {
         match error {
             Error::AttributesTooLarge(excess) if excess.said_upstream => {
-                let merged = pending.applied_to(&self.shown);
+                let merged = pending.applied_to(&self.baseline.shown);
                 Error::AttributesTooLarge(self.shared.settings.limits.excess(&merged, true))
             }
             other => other,
@@ -294,7 +305,7 @@ impl WriteOperation {
     }
 }
 
-/// Whether upstream, or our own check, has refused a PATCH for what it holds or for whom it is.
+/// Whether a PATCH was refused because of its content or its participant.
 fn is_refusal(error: &Error) -> bool {
     matches!(
         error,

@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 
 use super::audit;
 use crate::http::auth::RequestAuthentication;
-use crate::http::request_context::{HttpRequestContext, traceparent};
+use crate::http::request_context::{HttpRequestContext, RequestRecording, request_id, traceparent};
 use crate::http::state::AppState;
 use crate::http::{flat, paths};
 use crate::ports::TraceSpan;
@@ -20,22 +20,21 @@ pub(super) async fn open(State(state): State<AppState>, mut request: Request) ->
     let pattern = route.as_ref().map(MatchedPath::as_str);
     let is_api = pattern.is_some_and(paths::is_api);
     let span = span_of(request.headers(), state.ops.spans.as_ref().filter(|_| is_api));
-    let mut request_context = HttpRequestContext::open(
-        request.headers(),
-        &state.settings,
-        authentication.client.clone(),
-        span,
-    );
-    request_context.flat =
-        flat::FlatRequest::from_request(pattern, request.uri().query(), request.method().is_safe());
     // A refused request must not displace stored requests of other clients.
     let is_kept = state.ops.recent.is_some() && authentication.refusal.is_none();
-    let is_exported = request_context.context.span().is_some_and(|span| span.spans().is_some());
-    let audit_entry = audit::open(&state, &request, &authentication, &request_context.request_id);
-    request_context.context = request_context
-        .context
-        .with_attempt_log(is_kept || is_exported)
-        .with_audit_entry(audit_entry);
+    let is_exported = span.as_ref().is_some_and(|span| span.spans().is_some());
+    let request_id = request_id(request.headers());
+    let recording = RequestRecording {
+        audit_entry: audit::open(&state, &request, &authentication, &request_id),
+        client: authentication.client,
+        request_id,
+        span,
+        has_attempt_log: is_kept || is_exported,
+    };
+    let mut request_context =
+        HttpRequestContext::open(request.headers(), &state.settings, recording);
+    request_context.flat =
+        flat::FlatRequest::from_request(pattern, request.uri().query(), request.method().is_safe());
     request.extensions_mut().insert(request_context);
     request
 }

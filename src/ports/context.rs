@@ -1,0 +1,304 @@
+//! The context of one request: its deadline, its client, and what it has used so far.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::attempt_log::AttemptLog;
+use super::audit::AuditEntry;
+use super::call_budget::BudgetAccount;
+use super::metrics::PlatformOperation;
+use super::span::{MAX_CORRELATION_ID_BYTES, TraceSpan, UpstreamAttempt};
+use crate::domain::{Client, KeyOutcome, ParticipantSummary, SelectionRule};
+
+/// The phases that the time of a request is spent in; the entries of `Server-Timing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestPhase {
+    /// Waiting in the write queue.
+    Queue,
+    /// Waiting for a token.
+    Token,
+    /// Reading before the write, or for a read.
+    Read,
+    /// The PATCH, with its retries.
+    Patch,
+    /// Reading back.
+    Verify,
+}
+
+impl RequestPhase {
+    /// Every phase, in the order in which a write goes through them.
+    pub const ALL: [Self; 5] = [Self::Queue, Self::Token, Self::Read, Self::Patch, Self::Verify];
+
+    /// The metric name in `Server-Timing`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Token => "token",
+            Self::Read => "read",
+            Self::Patch => "patch",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// The context of one request: its deadline, its client, and what it has used so far. Cheap to
+/// clone; all clones share their counters.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    deadline: Instant,
+    start_by: Instant,
+    shared: Arc<ContextInner>,
+}
+
+#[derive(Debug)]
+struct ContextInner {
+    client: Arc<Client>,
+    calls: AtomicU32,
+    micros: [AtomicU64; RequestPhase::ALL.len()],
+    /// A PATCH may have been applied; see `mark_ambiguous`.
+    ambiguous: AtomicBool,
+    /// Something was given up only because of `start_by`.
+    cut_short: AtomicBool,
+    last_attempt_micros: AtomicU64,
+    correlation: Mutex<Option<String>>,
+    /// The participant that was found.
+    participant: Mutex<Option<(ParticipantSummary, SelectionRule)>>,
+    span: Option<TraceSpan>,
+    attempt_log: Option<AttemptLog>,
+    audit_entry: Option<AuditEntry>,
+}
+
+/// What is known of a request when its context is made.
+#[derive(Debug)]
+pub struct ContextParts {
+    /// When it has to be answered.
+    pub deadline: Instant,
+    /// Nothing may be sent from this moment on, if that is before the deadline. Several requests that
+    /// share a call set it: the call must not leave after the first of them was refused.
+    pub start_by: Option<Instant>,
+    /// The client that the request is made for.
+    pub client: Arc<Client>,
+    /// Its place in a trace, if it is part of one.
+    pub span: Option<TraceSpan>,
+    /// Whether its attempts are recorded.
+    pub has_attempt_log: bool,
+    /// Its audit entry, if one is kept.
+    pub audit_entry: Option<AuditEntry>,
+}
+
+impl ContextParts {
+    /// The parts of an anonymous request that is neither traced nor recorded.
+    pub fn new(deadline: Instant) -> Self {
+        Self {
+            deadline,
+            start_by: None,
+            client: Client::anonymous(),
+            span: None,
+            has_attempt_log: false,
+            audit_entry: None,
+        }
+    }
+}
+
+impl RequestContext {
+    /// A context for an anonymous request that has to be answered by `deadline`.
+    pub fn new(deadline: Instant) -> Self {
+        Self::from_parts(ContextParts::new(deadline))
+    }
+
+    /// A context made of these parts. They cannot be changed later.
+    pub fn from_parts(parts: ContextParts) -> Self {
+        let ContextParts { deadline, start_by, client, span, has_attempt_log, audit_entry } = parts;
+        let shared = ContextInner {
+            client,
+            calls: AtomicU32::default(),
+            micros: <[AtomicU64; RequestPhase::ALL.len()]>::default(),
+            ambiguous: AtomicBool::default(),
+            cut_short: AtomicBool::default(),
+            last_attempt_micros: AtomicU64::default(),
+            correlation: Mutex::default(),
+            participant: Mutex::default(),
+            span,
+            attempt_log: has_attempt_log.then(AttemptLog::default),
+            audit_entry,
+        };
+        let start_by = start_by.map_or(deadline, |start_by| start_by.min(deadline));
+        Self { deadline, start_by, shared: Arc::new(shared) }
+    }
+
+    /// The client that the calls are made for.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.shared.client
+    }
+
+    /// The budget account that pays for the calls.
+    pub fn budget_account(&self) -> BudgetAccount {
+        BudgetAccount::from(&**self.client())
+    }
+
+    /// Its audit entry, if one is kept.
+    pub fn audit_entry(&self) -> Option<&AuditEntry> {
+        self.shared.audit_entry.as_ref()
+    }
+
+    /// Its attempts so far, where they are recorded.
+    pub fn attempt_log(&self) -> Option<&AttemptLog> {
+        self.shared.attempt_log.as_ref()
+    }
+
+    /// Records the keys that the request is about.
+    pub fn note_keys<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        if let Some(attempt_log) = self.attempt_log() {
+            attempt_log.record_keys(keys);
+        }
+    }
+
+    /// Records the outcomes of these keys.
+    pub fn note_outcomes(&self, outcome: impl Fn(&str) -> Option<KeyOutcome>) {
+        if let Some(attempt_log) = self.attempt_log() {
+            attempt_log.record_outcomes(outcome);
+        }
+    }
+
+    /// Records an attempt that leaves now; the layer that makes it records its end. `None` if
+    /// attempts of the request are neither recorded nor exported.
+    pub fn note_attempt(&self, operation: PlatformOperation) -> Option<Arc<UpstreamAttempt>> {
+        let exported = self.span().is_some_and(|span| span.spans().is_some());
+        if self.attempt_log().is_none() && !exported {
+            return None;
+        }
+        let attempt = Arc::new(UpstreamAttempt::begin(operation, self.span().map(TraceSpan::step)));
+        if let Some(attempt_log) = self.attempt_log() {
+            attempt_log.add([Arc::clone(&attempt)]);
+        }
+        Some(attempt)
+    }
+
+    /// When it has to be answered.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The time left until the deadline.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Nothing may be sent from this moment on: the deadline, or earlier if several requests share.
+    pub fn start_by(&self) -> Instant {
+        self.start_by
+    }
+
+    /// The time left until `start_by`.
+    pub fn time_to_start(&self) -> Duration {
+        self.start_by.saturating_duration_since(Instant::now())
+    }
+
+    /// Adds the usage of another context whose calls were made for this request too.
+    pub fn add_usage_of(&self, other: &Self) {
+        self.shared.calls.fetch_add(other.calls(), Ordering::Relaxed);
+        for phase in [RequestPhase::Token, RequestPhase::Patch] {
+            self.spend(phase, other.spent(phase));
+        }
+        self.shared
+            .last_attempt_micros
+            .store(other.shared.last_attempt_micros.load(Ordering::Relaxed), Ordering::Relaxed);
+        if let Some(id) = other.correlation_id() {
+            self.set_correlation_id(&id);
+        }
+        if let (Some(attempt_log), Some(others)) = (self.attempt_log(), other.attempt_log()) {
+            attempt_log.add(others.snapshot().attempts);
+        }
+    }
+
+    /// Records that something was given up because of `start_by`, although the deadline left time for
+    /// it. Has an effect only where several requests share.
+    pub fn mark_cut_short(&self) {
+        if self.start_by < self.deadline {
+            self.shared.cut_short.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether something was given up because of the earliest deadline among the sharing requests.
+    pub fn was_cut_short(&self) -> bool {
+        self.shared.cut_short.load(Ordering::Relaxed)
+    }
+
+    /// Counts one call to the platform API (not the token endpoint).
+    pub fn count_call(&self) {
+        self.shared.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls to the platform API so far.
+    pub fn calls(&self) -> u32 {
+        self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// Adds to the time spent in a phase.
+    pub fn spend(&self, phase: RequestPhase, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.shared.micros[phase as usize].fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Time spent in a phase so far.
+    pub fn spent(&self, phase: RequestPhase) -> Duration {
+        Duration::from_micros(self.shared.micros[phase as usize].load(Ordering::Relaxed))
+    }
+
+    /// Records how long the last exchange with upstream took, without the waits around it.
+    pub fn set_last_attempt(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.shared.last_attempt_micros.store(micros, Ordering::Relaxed);
+    }
+
+    /// How long the last exchange with upstream took.
+    pub fn last_attempt(&self) -> Duration {
+        Duration::from_micros(self.shared.last_attempt_micros.load(Ordering::Relaxed))
+    }
+
+    /// Records whether a PATCH may have been applied: set when it leaves, cleared when it certainly was
+    /// not applied.
+    ///
+    /// The result of a PATCH is what the port returns. This flag is for the one case without a return
+    /// value: the future of the call is dropped, by a deadline, a drain or a panic, while it runs.
+    /// Only the layer that sends the bytes knows whether that was before or after they left.
+    pub fn mark_ambiguous(&self, may_be_applied: bool) {
+        self.shared.ambiguous.store(may_be_applied, Ordering::Relaxed);
+    }
+
+    /// Whether a PATCH may have been applied, for a write whose call did not return.
+    pub fn is_ambiguous(&self) -> bool {
+        self.shared.ambiguous.load(Ordering::Relaxed)
+    }
+
+    /// Records Genesys' correlation id of the last call; their support asks for it.
+    pub fn set_correlation_id(&self, id: &str) {
+        let mut kept = self.shared.correlation.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(id.chars().take(MAX_CORRELATION_ID_BYTES).collect());
+    }
+
+    /// Genesys' correlation id of the last call that had one.
+    pub fn correlation_id(&self) -> Option<String> {
+        self.shared.correlation.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records the participant that was found, so that errors can name it. It must be one that the
+    /// client may see.
+    pub fn note_participant(&self, participant: ParticipantSummary, by: SelectionRule) {
+        let mut kept = self.shared.participant.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some((participant, by));
+    }
+
+    /// The participant that was found.
+    pub fn participant(&self) -> Option<(ParticipantSummary, SelectionRule)> {
+        self.shared.participant.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its place in a trace, if it is part of one.
+    pub fn span(&self) -> Option<&TraceSpan> {
+        self.shared.span.as_ref()
+    }
+}
