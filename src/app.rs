@@ -134,8 +134,8 @@ pub struct AppParts {
 
 impl App {
     /// The use cases over these parts.
-    pub fn new(parts: AppParts) -> Self {
-        let AppParts {
+    pub fn new(
+        AppParts {
             client_registry,
             conversations,
             call_budget,
@@ -143,7 +143,8 @@ impl App {
             settings,
             shutdown,
             random,
-        } = parts;
+        }: AppParts,
+    ) -> Self {
         let pending_writes = PendingWrites::new(&settings, Arc::clone(&recorder));
         let keep_for = settings.warm_for.max(settings.max_age);
         let memory = Arc::new(SnapshotCache::new(keep_for, settings.memory, Arc::clone(&recorder)));

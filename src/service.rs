@@ -134,9 +134,8 @@ impl Service {
             address_limiter: crowd(config),
             in_flight: shutdown.tasks().clone(),
         });
-        let settings = Arc::new(http_settings(config, credentials));
         Self {
-            router: router(AppState { app, ops, settings }),
+            router: router(AppState { app, ops, settings: http_settings(config, credentials) }),
             shutdown,
             tokens,
             metrics,
@@ -289,9 +288,9 @@ fn documents(config: &Config) -> OpenApiFiles {
     OpenApiFiles::new(public_url, config.debug.enabled)
 }
 
-fn http_settings(config: &Config, credentials: &config::OauthCredentials) -> HttpSettings {
+fn http_settings(config: &Config, credentials: &config::OauthCredentials) -> Arc<HttpSettings> {
     let word = &config.participants.default;
-    HttpSettings {
+    Arc::new(HttpSettings {
         deadline: config.server.deadline,
         body_limit: config.limits.body_bytes.as_usize(),
         body_timeout: config.server.body_timeout,
@@ -299,5 +298,5 @@ fn http_settings(config: &Config, credentials: &config::OauthCredentials) -> Htt
         total_bytes: config.limits.total_bytes.as_usize(),
         etag: EtagKey::derive(credentials.client_secret.expose_secret()),
         require_if_match: config.writes.require_if_match,
-    }
+    })
 }

@@ -62,7 +62,7 @@ pub(super) async fn get_attribute(
     call: ReadArgs,
 ) -> Result<Response, Problem> {
     let reading = app.read(call.request).await?;
-    call.view.from_request(reading, &settings)
+    call.view.respond(reading, &settings)
 }
 
 /// Write one attribute

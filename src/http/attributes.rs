@@ -60,7 +60,7 @@ pub(super) async fn get_attributes(
     call: ReadArgs,
 ) -> Result<Response, Problem> {
     let reading = app.read(call.request).await?;
-    call.view.from_request(reading, &settings)
+    call.view.respond(reading, &settings)
 }
 
 /// Write attributes
@@ -124,7 +124,7 @@ pub(super) async fn write(
 ) -> Result<Response, Problem> {
     let context = call.request.context.clone();
     let report = app.write(call.request).await?;
-    call.view.from_request(report, context.calls(), settings)
+    call.view.respond(report, context.calls(), settings)
 }
 
 /// What a merge patch wants. One of the two members has to be there.

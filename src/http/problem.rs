@@ -210,6 +210,7 @@ impl Problem {
 }
 
 /// The status of each code.
+#[expect(clippy::too_many_lines, reason = "one line for each code")]
 pub(super) const fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidConversationId

@@ -54,7 +54,7 @@ pub(super) struct WriteResponder {
 
 impl ReadResponder {
     /// The answer that shows this.
-    pub(super) fn from_request(
+    pub(super) fn respond(
         &self,
         reading: ReadOutcome,
         settings: &HttpSettings,
@@ -132,7 +132,7 @@ impl ReadResponder {
 
 impl WriteResponder {
     /// The answer to a write.
-    pub(super) fn from_request(
+    pub(super) fn respond(
         &self,
         report: WriteReport,
         upstream_calls: u32,

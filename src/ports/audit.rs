@@ -315,17 +315,17 @@ impl AuditEntry {
     fn outcome(&self, state: &AuditEntryState, ending: ResponseSummary) -> AuditRecord {
         let mut record = self.record(state, RecordKind::Outcome);
         // What no use case has seen was not sent.
-        let untold = if state.taken { KeyResult::Unknown } else { KeyResult::NotSent };
+        let not_reported = if state.taken { KeyResult::Unknown } else { KeyResult::NotSent };
         for key in &mut record.keys {
-            key.end.get_or_insert(untold);
+            key.end.get_or_insert(not_reported);
         }
         record.ending = Some(ending);
         record
     }
 
-    fn record(&self, state: &AuditEntryState, stage: RecordKind) -> AuditRecord {
+    fn record(&self, state: &AuditEntryState, kind: RecordKind) -> AuditRecord {
         AuditRecord {
-            stage,
+            stage: kind,
             origin: self.origin.clone(),
             conversation: state.conversation,
             selector: state.selector.clone(),

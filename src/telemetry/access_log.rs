@@ -88,7 +88,7 @@ impl AccessLog {
             Some((sink, LogLineFormat::Json)) => {
                 // Writing into a `Vec` cannot fail, and the line has no map with odd keys.
                 sink.line(|bytes| {
-                    drop(serde_json::to_writer(bytes, &AccessLine::from_record(record)))
+                    drop(serde_json::to_writer(bytes, &AccessLine::from_record(record)));
                 });
             }
             Some((sink, LogLineFormat::Text)) => {

@@ -66,7 +66,7 @@ fn judge(seed: u64, simulator: &Simulator) -> usize {
     for call in &calls {
         match call.kind {
             RequestKind::Read if call.answer == RequestOutcome::Status(200) => {
-                last_read = Some(call.at)
+                last_read = Some(call.at);
             }
             RequestKind::Patch => {
                 patches += 1;

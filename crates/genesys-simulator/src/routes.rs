@@ -122,7 +122,7 @@ impl RequestExchange<'_> {
             }
             FaultAction::Truncated => reply = reply.halved(),
             FaultAction::Empty { status, .. } => {
-                reply = SimulatedReply::empty(scripted::status_of(status))
+                reply = SimulatedReply::empty(scripted::status_of(status));
             }
             FaultAction::TokenExpiresIn { value } => reply = scripted::expiring_in(&reply, value),
             _ => {}

@@ -20,14 +20,7 @@ pub(super) fn instead(
         FaultAction::Throttle { retry_after } => {
             SimulatedReply::throttled(*retry_after, correlation)
         }
-        FaultAction::ThrottleUntil { seconds } => {
-            let until = SystemTime::from(super::wall_now()) + Duration::from_secs(*seconds);
-            let reply = SimulatedReply::throttled(None, correlation);
-            match HeaderValue::try_from(httpdate::fmt_http_date(until)) {
-                Ok(date) => reply.with_header(header::RETRY_AFTER, date),
-                Err(_) => reply,
-            }
-        }
+        FaultAction::ThrottleUntil { seconds } => throttled_until(*seconds, correlation),
         FaultAction::Page { status } => page(*status),
         FaultAction::Status { code: 403, body: None, .. }
             if arrival.target == RequestTarget::Details =>
@@ -57,6 +50,16 @@ pub(super) fn instead(
         FaultAction::TokenThrottle => oauth::throttled(),
         _ => return None,
     })
+}
+
+/// A 429 whose `Retry-After` is a date, not a number of seconds.
+fn throttled_until(seconds: u64, correlation: &str) -> SimulatedReply {
+    let until = SystemTime::from(super::wall_now()) + Duration::from_secs(seconds);
+    let reply = SimulatedReply::throttled(None, correlation);
+    match HeaderValue::try_from(httpdate::fmt_http_date(until)) {
+        Ok(date) => reply.with_header(header::RETRY_AFTER, date),
+        Err(_) => reply,
+    }
 }
 
 pub(super) fn status_of(code: u16) -> StatusCode {

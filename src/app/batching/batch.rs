@@ -266,6 +266,24 @@ impl BatchWorker {
             self.report_result(batch, &Ok(Instant::now()));
             return Vec::new();
         }
+        let result = self.patch(&mut batch).await;
+        self.shared.reads.patched(self.participant_key);
+        match result {
+            Err(failure) if batch.queued_writes.len() > 1 && is_rejection(&failure) => {
+                for queued_write in &batch.queued_writes {
+                    queued_write.submission.context.add_usage_of(&batch.context);
+                }
+                batch.queued_writes
+            }
+            result => {
+                self.report_result(batch, &result.map(|()| Instant::now()));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Makes the PATCH of a batch, which counts among the pending writes from here on.
+    async fn patch(&self, batch: &mut WriteBatch) -> Result<(), UpstreamFailure> {
         let (pending_writes, participant_key) = (&self.shared.pending_writes, self.participant_key);
         let arrivals = PatchMerger::arrivals(&batch.parts);
         let pending_id = pending_writes.sending(
@@ -278,7 +296,7 @@ impl BatchWorker {
         let call = UpstreamPatch {
             conversation: participant_key.0,
             participant: participant_key.1,
-            attributes: self.body(&batch),
+            attributes: self.body(batch),
             again: batch
                 .queued_writes
                 .iter()
@@ -292,24 +310,12 @@ impl BatchWorker {
         match &result {
             Ok(()) => pending_writes.accepted(participant_key, pending_id),
             Err(UpstreamFailure { fate: PatchFate::NotApplied, .. }) => {
-                pending_writes.refused(participant_key, pending_id)
+                pending_writes.refused(participant_key, pending_id);
             }
             Err(UpstreamFailure { fate: PatchFate::Unknown | PatchFate::UnknownOnce, .. }) => {}
         }
         pending_writes.answered(participant_key);
-        self.shared.reads.patched(participant_key);
-        match result {
-            Err(failure) if batch.queued_writes.len() > 1 && is_rejection(&failure) => {
-                batch.queued_writes.iter().for_each(|queued_write| {
-                    queued_write.submission.context.add_usage_of(&batch.context)
-                });
-                batch.queued_writes
-            }
-            result => {
-                self.report_result(batch, &result.map(|()| Instant::now()));
-                Vec::new()
-            }
-        }
+        result
     }
 
     fn body(&self, batch: &WriteBatch) -> AttributeMap {

@@ -120,6 +120,12 @@ impl BatchWorker {
                 .min();
             return NextStep::Later(until.unwrap_or(now), Arc::clone(&queue.changed));
         };
+        let planned = self.plan(group, &ready, deadline);
+        NextStep::Ready(planned, Arc::clone(&queue.changed))
+    }
+
+    /// The calls that a batch of these writes needs, less those that they have reserved already.
+    fn plan(&self, group: BatchKind, ready: &[&QueuedWrite], deadline: Instant) -> PlannedBatch {
         let judges = self.shared.settings.patch_full
             || ready.iter().any(|queued_write| queued_write.submission.condition.is_some());
         let proofs = ready.iter().any(|queued_write| queued_write.submission.verify);
@@ -141,10 +147,7 @@ impl BatchWorker {
             queued_write.submission.context.budget_account()
         });
         let reservation_request = ReservationRequest { calls, class, deadline, account };
-        NextStep::Ready(
-            PlannedBatch { group, reservation_request, permits },
-            Arc::clone(&queue.changed),
-        )
+        PlannedBatch { group, reservation_request, permits }
     }
 
     /// Takes along whoever of the group waits at this moment.

@@ -235,20 +235,7 @@ impl ReadCoalescer {
             Snapshot { sent, conversation, spent: context.clone() }
         });
         match &result {
-            Ok(snapshot) => {
-                if !self.parts.pending_writes.is_idle() {
-                    let settle = (self.parts.settle)();
-                    self.parts.pending_writes.apply_snapshot(
-                        &snapshot.conversation,
-                        snapshot.sent,
-                        settle,
-                    );
-                }
-                let stale = self.with(read_target, id, |job| job.stale).unwrap_or(true);
-                if self.parts.memory.remember(read_target, snapshot, stale) {
-                    tokio::spawn(Arc::clone(&self.parts.memory).sweep());
-                }
-            }
+            Ok(snapshot) => self.keep(read_target, id, snapshot),
             Err(error) if context.was_cut_short() => {
                 self.go_again(read_target, id, error.retry_after().unwrap_or_default());
             }
@@ -260,6 +247,18 @@ impl ReadCoalescer {
             &ReadResult { result, spent: context, reserved_calls: ReservedCalls::new(permits) },
         );
         true
+    }
+
+    /// Compares a snapshot with the pending writes, and caches it.
+    fn keep(&self, read_target: ReadTarget, id: u64, snapshot: &Snapshot) {
+        let super::ReadParts { pending_writes, memory, settle, .. } = &*self.parts;
+        if !pending_writes.is_idle() {
+            pending_writes.apply_snapshot(&snapshot.conversation, snapshot.sent, settle());
+        }
+        let stale = self.with(read_target, id, |job| job.stale).unwrap_or(true);
+        if memory.remember(read_target, snapshot, stale) {
+            tokio::spawn(Arc::clone(memory).sweep());
+        }
     }
 
     /// Lets those wait for another read who can, where this one was given up for the sake of the

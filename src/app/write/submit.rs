@@ -169,11 +169,9 @@ impl WriteOperation {
                 if exposed {
                     self.effect = self.effect.max(Effect::Unknown);
                 }
-                Err(unsent(if self.shared.shutdown.is_over() {
-                    Error::ShuttingDown
-                } else {
-                    Error::Internal("the task of a turn ended without a word".to_owned())
-                }))
+                let is_over = self.shared.shutdown.is_over();
+                let defect = || Error::Internal("the batch worker ended early".to_owned());
+                Err(unsent(if is_over { Error::ShuttingDown } else { defect() }))
             }
             SubmissionResult::Sent(sent) => self.record_receipt(*sent),
         }

@@ -111,7 +111,7 @@ impl RetryPolicy {
             RetryDecision::After(_) => self.recorder.retry(call.operation),
             RetryDecision::AskAfter(_) => {}
             RetryDecision::Stop(StopReason::NoBudget) => {
-                self.recorder.retry_refused(call.operation)
+                self.recorder.retry_refused(call.operation);
             }
             RetryDecision::Stop(StopReason::NoTime) => {
                 if wait < call.context.time_left() {

@@ -19,6 +19,7 @@ const SECOND: &str = "0b1c2d3e-4f50-4617-a829-3a4b5c6d7e8f";
 
 impl Problem {
     /// A plausible problem with this code.
+    #[expect(clippy::too_many_lines, reason = "one line for each code")]
     pub(in crate::http) fn example(code: ErrorCode) -> Self {
         match code {
             ErrorCode::InvalidConversationId

@@ -61,7 +61,7 @@ fn reading() -> ReadOutcome {
 }
 
 fn read(view: &ReadResponder) -> Response {
-    view.from_request(reading(), &settings()).expect("no problem")
+    view.respond(reading(), &settings()).expect("no problem")
 }
 
 /// How one key is read.
@@ -76,7 +76,7 @@ async fn text(response: Response) -> String {
 
 fn written(report: WriteReport, minimal: bool, calls: u32) -> Result<Response, Problem> {
     let view = WriteResponder { scope: EtagScope::Whole, minimal, flat: None };
-    view.from_request(report, calls, &settings())
+    view.respond(report, calls, &settings())
 }
 
 async fn json(response: Response) -> serde_json::Value {
@@ -126,8 +126,7 @@ fn a_known_tag_is_answered_with_304_and_the_tag() {
 
 #[tokio::test]
 async fn all_participants_are_narrowed_and_untagged() {
-    let response =
-        view(&["a"], "*").from_request(ReadOutcome::All(vec![participant()]), &settings());
+    let response = view(&["a"], "*").respond(ReadOutcome::All(vec![participant()]), &settings());
     let response = response.expect("no problem");
     assert!(!response.headers().contains_key(ETAG));
     let body = json(response).await;
@@ -164,16 +163,15 @@ async fn one_key_is_shown_as_json_or_text_with_its_own_etag() {
 #[test]
 fn an_absent_or_empty_key_is_not_found_despite_if_none_match() {
     for key in ["missing", "cleared", "A", " a"] {
-        let problem = view_of(key, ResponseFormat::Json, "*")
-            .from_request(reading(), &settings())
-            .expect_err(key);
+        let problem =
+            view_of(key, ResponseFormat::Json, "*").respond(reading(), &settings()).expect_err(key);
         assert_eq!(problem.code(), ErrorCode::AttributeNotFound, "{key}");
         let meant = problem.detail().contains("did you mean `a`?");
         assert_eq!(meant, ["A", " a"].contains(&key), "{}", problem.detail());
     }
     let long = "k".repeat(5_000);
     let problem = view_of(&long, ResponseFormat::Text, "*")
-        .from_request(reading(), &settings())
+        .respond(reading(), &settings())
         .expect_err("absent");
     assert!(problem.detail().len() < 250, "{}", problem.detail());
 }

@@ -39,25 +39,11 @@ pub(in crate::http) fn examples_for(
         ("getAttributes", "200") => vec![
             ("one", to_value(one())),
             ("all", to_value(all())),
-            (
-                "flat",
-                to_value(FlatRequest::naming("loyalty_tier").read(
-                    conversation(),
-                    Some(participant()),
-                    &attributes(),
-                )),
-            ),
+            ("flat", to_value(flat_read(&FlatRequest::naming("loyalty_tier"), &attributes()))),
         ],
         ("getAttribute", "200") => vec![
             ("one", to_value(entry())),
-            (
-                "flat",
-                to_value(FlatRequest::of_value().read(
-                    conversation(),
-                    Some(participant()),
-                    &single(),
-                )),
-            ),
+            ("flat", to_value(flat_read(&FlatRequest::of_value(), &single()))),
         ],
         ("getConversation", "200") => vec![("live", to_value(seen()))],
         ("listConversations" | "searchConversations", "200") => {
@@ -169,6 +155,10 @@ fn entry() -> AttributeResponse {
         value: AttributeValue::new("gold"),
         warnings: Vec::new(),
     }
+}
+
+fn flat_read(request: &FlatRequest, attributes: &AttributeMap) -> FlatResponse {
+    request.read(conversation(), Some(participant()), attributes)
 }
 
 fn flat_write() -> FlatResponse {

@@ -45,7 +45,7 @@ pub fn run(input: &[u8]) {
             assert!(digest.is_err() || digest == Ok(text.to_lowercase()), "{text}");
         }
         "code" => {
-            assert!(ErrorCode::parse(text).is_none_or(|code| code.as_str() == text), "{text}")
+            assert!(ErrorCode::parse(text).is_none_or(|code| code.as_str() == text), "{text}");
         }
         "direction" => {
             assert!(CallDirection::parse(text).is_none_or(|one| one.as_str() == text), "{text}");
