@@ -35,6 +35,7 @@ use tokio::time::Instant;
 
 mod action;
 mod analytics;
+mod attributes;
 mod budget;
 mod call;
 mod control;
@@ -54,13 +55,14 @@ mod target;
 mod world;
 
 pub use action::FaultAction;
+pub use attributes::{AttributeChanges, AttributeMap};
 pub use call::{NO_ATTRIBUTES, SimulatedCall};
 pub use demo::{DemoCall, DemoParticipant};
 pub use faults::{FaultMatcher, FaultScope, RequestKind, ScriptedFault};
 pub use journal::{CallRecord, RequestOutcome};
 pub use load::LoadError;
 pub use settings::{AfterEnd, EmptyHandling, NullHandling, PatchSemantics, SimulatorSettings};
-pub use state::{AttributeChanges, AttributeMap, LedgerEntry, WriteSource};
+pub use state::{LedgerEntry, WriteSource};
 
 use world::{ClockReading, SimulatedWorld};
 

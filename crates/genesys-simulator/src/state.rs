@@ -10,14 +10,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
+    attributes::{AttributeChanges, AttributeMap},
     load::{LoadError, LoadedConversation},
     shapes::{self, DocumentShape},
 };
-
-/// A participant's attributes.
-pub type AttributeMap = BTreeMap<String, String>;
-/// What a write does to each key that it names: a new value, or removal.
-pub type AttributeChanges = BTreeMap<String, Option<String>>;
 
 /// Who wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
