@@ -81,7 +81,7 @@ pub fn judge(name: &str, calm: &[Run], flooded: &[Run]) -> anyhow::Result<()> {
         for run in flooded {
             let answers = statuses(&run.told, caller);
             let bad = answers.keys().any(|status| *status >= 300 || *status == 0);
-            ensure!(!bad, "{who} was told {answers:?}");
+            ensure!(!bad, "{who} got {answers:?}");
         }
     }
     Ok(())

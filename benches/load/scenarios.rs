@@ -152,7 +152,7 @@ async fn one_key(program: &str) -> anyhow::Result<()> {
         let effect = if was_applied { "applied" } else { "notApplied" };
         let truth = answer.status == 200 && was_applied
             || answer.status == 409 && answer.body["effect"] == effect;
-        ensure!(truth, "v{number} was told {} {}", answer.status, answer.body);
+        ensure!(truth, "v{number} got {} {}", answer.status, answer.body);
     }
     let (reads, patches, _) = pair.calls();
     println!(

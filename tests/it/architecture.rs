@@ -6,7 +6,7 @@ use import_graph::ImportGraph;
 
 mod import_graph;
 
-/// Each module with those that it may name, beside itself. What is not listed may name none.
+/// Each module with the other modules that it may name. A module without a row may name none.
 /// `error`, `clock`, `shutdown` and `ports` are the vocabulary that layers share; `telemetry` is
 /// known where requests are reported, `config` where the program is put together.
 const ARROWS: [(&str, &[&str]); 15] = [

@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 
 use crate::harness::{TestApp, request};
 
-/// What the page and its parts tell of where they may be named, and how long they may be kept.
+/// The `Referrer-Policy` and `Cache-Control` of the page and of its parts.
 const GUARDS: [(&str, &str); 2] = [("no-referrer", "no-cache"), ("no-referrer", "max-age=86400")];
 
 /// What was sent, as a browser reads it.

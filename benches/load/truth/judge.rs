@@ -294,7 +294,7 @@ impl Answer<'_> {
         }
         let live = told.body["participant"]["state"] == "connected";
         if live && ended.is_some_and(|(_, to)| *to < self.from()) && proved {
-            verdict.accuse("told live, had ended", || told.describe());
+            verdict.accuse("reported live, had ended", || told.describe());
         }
         let Some(map) = told.body["attributes"].as_object() else {
             return;

@@ -114,7 +114,7 @@ fn number(text: &str) {
     }
 }
 
-/// The size of a map is told as it is: lines of `key=value`.
+/// The reported size of a map is exact: lines of `key=value`.
 fn map(text: &str) {
     let entries = text.lines().filter_map(|line| line.split_once('='));
     let map: AttributeMap = entries
