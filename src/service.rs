@@ -138,9 +138,8 @@ impl Service {
             address_limiter: address_limiter(config),
             in_flight: shutdown.tasks().clone(),
         });
-        let settings = Arc::new(http_settings(config, credentials));
         Self {
-            router: router(AppState { app, ops, settings }),
+            router: router(AppState { app, ops, settings: http_settings(config, credentials) }),
             shutdown,
             tokens,
             metrics,
@@ -299,9 +298,9 @@ fn documents(config: &Config) -> OpenApiFiles {
     )
 }
 
-fn http_settings(config: &Config, credentials: &config::OauthCredentials) -> HttpSettings {
+fn http_settings(config: &Config, credentials: &config::OauthCredentials) -> Arc<HttpSettings> {
     let word = &config.participants.default;
-    HttpSettings {
+    Arc::new(HttpSettings {
         deadline: config.server.deadline,
         body_limit: config.limits.body_bytes.as_usize(),
         body_timeout: config.server.body_timeout,
@@ -309,5 +308,5 @@ fn http_settings(config: &Config, credentials: &config::OauthCredentials) -> Htt
         total_bytes: config.limits.total_bytes.as_usize(),
         etag: EtagKey::derive(credentials.client_secret.expose_secret()),
         require_if_match: config.writes.require_if_match,
-    }
+    })
 }

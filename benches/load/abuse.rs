@@ -1,4 +1,4 @@
-//! What other clients see while somebody misuses connections: the service as it is shipped, over real
+//! What other clients see while one misuses connections: the service as it is shipped, over real
 //! sockets, with the simulator as its upstream in this process.
 //!
 //! `cargo run --release --example abuse -- target/release/attribute-gateway`, or `make load-abuse`. The
@@ -34,7 +34,7 @@ const BUILT_UP: Duration = Duration::from_secs(5);
 /// Requests of the other clients: one every so often, every tenth over a connection of its own.
 const PACE: Duration = Duration::from_millis(5);
 
-/// Until somebody who lost an idle connection opens it again; the others take a tenth of it.
+/// Until a client that lost an idle connection reopens it; the others take a tenth of it.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// What one who misuses connections does with each.

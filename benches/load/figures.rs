@@ -11,7 +11,7 @@ pub const CALLERS: [(&str, u64); 3] = [("flood", 1), ("crm", 3), ("ivr", 2)];
 pub const WEIGHTS: u64 = 6;
 
 /// What became of a request.
-pub struct Told {
+pub struct ClientAnswer {
     pub caller: usize,
     pub write: bool,
     pub status: u16,
@@ -20,13 +20,13 @@ pub struct Told {
 
 /// A load that was run, and what became of its requests.
 pub struct Run {
-    pub told: Vec<Told>,
+    pub told: Vec<ClientAnswer>,
     /// How late this process itself woke up, at the 99th percentile: what the machine does anyway.
     pub late: Duration,
 }
 
 /// Median and 99th percentile of the reads or the writes of a client.
-fn latency(told: &[Told], caller: usize, write: bool) -> (Duration, Duration) {
+fn latency(told: &[ClientAnswer], caller: usize, write: bool) -> (Duration, Duration) {
     let own = told.iter().filter(|told| told.caller == caller && told.write == write);
     let mut took: Vec<_> = own.map(|told| told.took).collect();
     took.sort_unstable();
@@ -36,7 +36,7 @@ fn latency(told: &[Told], caller: usize, write: bool) -> (Duration, Duration) {
     (at(50), at(99))
 }
 
-fn statuses(told: &[Told], caller: usize) -> BTreeMap<u16, usize> {
+fn statuses(told: &[ClientAnswer], caller: usize) -> BTreeMap<u16, usize> {
     let mut counts = BTreeMap::new();
     for one in told.iter().filter(|told| told.caller == caller) {
         *counts.entry(one.status).or_default() += 1;
@@ -81,7 +81,7 @@ pub fn judge(name: &str, calm: &[Run], flooded: &[Run]) -> anyhow::Result<()> {
         for run in flooded {
             let answers = statuses(&run.told, caller);
             let bad = answers.keys().any(|status| *status >= 300 || *status == 0);
-            ensure!(!bad, "{who} was told {answers:?}");
+            ensure!(!bad, "{who} got {answers:?}");
         }
     }
     Ok(())

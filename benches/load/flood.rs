@@ -3,8 +3,8 @@
 //! upstream in this process.
 //!
 //! `cargo run --release --example flood -- target/release/attribute-gateway`, or `make load-flood`. The
-//! same is tested exactly, under paused time, in `tests/it/fair_shares.rs`. Stops with an error where somebody
-//! who kept to his share was refused or delayed, or the shares are not as the weights.
+//! same is tested exactly, under paused time, in `tests/it/fair_shares.rs`. Stops with an error where a client
+//! within its share was refused or delayed, or the shares do not follow the weights.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]
 
@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::figures::{CALLERS, Run, Told, WEIGHTS, judge, judge_shares, show};
+use self::figures::{CALLERS, ClientAnswer, Run, WEIGHTS, judge, judge_shares, show};
 use self::gateway::Gateway;
 
 /// Calls that the platform grants a second, counted over ten; two percent are kept for what has begun.
@@ -119,7 +119,12 @@ impl Service {
     }
 
     /// One request; a connection that fails counts as status 0.
-    async fn ask(self: Arc<Self>, caller: usize, conversation: String, write: Option<u64>) -> Told {
+    async fn ask(
+        self: Arc<Self>,
+        caller: usize,
+        conversation: String,
+        write: Option<u64>,
+    ) -> ClientAnswer {
         let url =
             format!("http://{}/v1/conversations/{conversation}/attributes", self.gateway.address);
         let request = match write {
@@ -139,11 +144,11 @@ impl Service {
             }
             Err(_) => 0,
         };
-        Told { caller, write: write.is_some(), status, took: start.elapsed() }
+        ClientAnswer { caller, write: write.is_some(), status, took: start.elapsed() }
     }
 
     /// Asks as often as `load` says, whatever becomes of it. What was asked while it is measured.
-    async fn run(self: Arc<Self>, load: Load, write: bool) -> Vec<Told> {
+    async fn run(self: Arc<Self>, load: Load, write: bool) -> Vec<ClientAnswer> {
         let share = USABLE * f64::from(u32::try_from(CALLERS[load.caller].1).unwrap_or(1));
         let calls = if write { 3.0 } else { 1.0 };
         let every = Duration::from_secs_f64(
@@ -165,8 +170,8 @@ impl Service {
         tasks.join_all().await
     }
 
-    /// Runs all loads beside each other.
-    async fn all(self: &Arc<Self>, loads: &[Load]) -> Vec<Told> {
+    /// Runs all loads concurrently.
+    async fn all(self: &Arc<Self>, loads: &[Load]) -> Vec<ClientAnswer> {
         let mut tasks = JoinSet::new();
         for load in loads {
             for write in [false, true] {
@@ -229,7 +234,7 @@ async fn lateness() -> Duration {
     late.get(late.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default()
 }
 
-/// Runs `loads` on a fresh service, beside so many connections that hold places.
+/// Runs `loads` on a fresh service, while so many connections hold slots.
 async fn run(
     program: &str,
     name: &str,
@@ -281,7 +286,7 @@ async fn main() -> anyhow::Result<()> {
     let hungry = [0, 1, 2].map(|caller| Load { caller, times: 3.0, shares: false });
     let (_, each) = run(&program, "all are hungry", &hungry, (0, &[])).await?;
     println!();
-    // All are told, whichever of them is bad.
+    // All results are printed, also when one is bad.
     let crowded = judge("and holds places", &calm, &crowded);
     let flooded = judge("one floods", &calm, &flooded);
     judge_shares(each).and(flooded).and(crowded)

@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release --example scenarios -- target/release/attribute-gateway`, or
 //! `make load-scenarios`. Prints one line a scenario; the same is tested exactly, under paused time,
-//! in `tests/it`. Stops with an error where a client was told something untrue.
+//! in `tests/it`. Stops with an error where a client got an untrue answer.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]
 
@@ -29,7 +29,7 @@ struct Pair {
     base: String,
 }
 
-struct Told {
+struct ClientAnswer {
     status: u16,
     retry_after: Option<u64>,
     body: Value,
@@ -81,20 +81,23 @@ fn conversation(number: usize) -> String {
     format!("5eed0000-0000-4000-8000-{number:012}")
 }
 
-async fn told(number: usize, request: reqwest::RequestBuilder) -> anyhow::Result<(usize, Told)> {
+async fn told(
+    number: usize,
+    request: reqwest::RequestBuilder,
+) -> anyhow::Result<(usize, ClientAnswer)> {
     let start = Instant::now();
     let answer = request.send().await?;
     let status = answer.status().as_u16();
     let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
     let retry_after = retry_after.and_then(|text| text.parse().ok());
     let body = serde_json::from_slice(&answer.bytes().await?).unwrap_or(Value::Null);
-    Ok((number, Told { status, retry_after, body, took: start.elapsed() }))
+    Ok((number, ClientAnswer { status, retry_after, body, took: start.elapsed() }))
 }
 
 /// Sends all, each after its own pause; the answers by number, and how long all of them took.
 async fn all(
     requests: Vec<(Duration, reqwest::RequestBuilder)>,
-) -> anyhow::Result<(BTreeMap<usize, Told>, Duration)> {
+) -> anyhow::Result<(BTreeMap<usize, ClientAnswer>, Duration)> {
     let (mut tasks, start) = (JoinSet::new(), Instant::now());
     for (number, (pause, request)) in requests.into_iter().enumerate() {
         tasks.spawn(async move {
@@ -115,7 +118,7 @@ fn slow() -> SimulatorSettings {
     SimulatorSettings { latency, size_limit: None, ..SimulatorSettings::default() }
 }
 
-fn count(answers: &BTreeMap<usize, Told>, status: u16) -> usize {
+fn count(answers: &BTreeMap<usize, ClientAnswer>, status: u16) -> usize {
     answers.values().filter(|told| told.status == status).count()
 }
 
@@ -152,7 +155,7 @@ async fn one_key(program: &str) -> anyhow::Result<()> {
         let effect = if was_applied { "applied" } else { "notApplied" };
         let truth = answer.status == 200 && was_applied
             || answer.status == 409 && answer.body["effect"] == effect;
-        ensure!(truth, "v{number} was told {} {}", answer.status, answer.body);
+        ensure!(truth, "v{number} got {} {}", answer.status, answer.body);
     }
     let (reads, patches, _) = pair.calls();
     println!(

@@ -88,7 +88,7 @@ impl AccessLog {
             Some((sink, LogLineFormat::Json)) => {
                 // Writing to a `Vec` cannot fail, and every key of the line is a string.
                 sink.line(|bytes| {
-                    drop(serde_json::to_writer(bytes, &AccessLine::from_record(record)))
+                    drop(serde_json::to_writer(bytes, &AccessLine::from_record(record)));
                 });
             }
             Some((sink, LogLineFormat::Text)) => {

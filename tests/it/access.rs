@@ -216,9 +216,9 @@ impl Party {
                     Verdict::Answered(known, code) if *known == status => Some(*code),
                     _ => None,
                 });
-                // `HEAD` has no body to tell a code in.
-                let told = |code: &&str| row.method == "HEAD" || problem["code"] == **code;
-                let code = codes.clone().find(|code| status == 200 || told(code));
+                // `HEAD` has no body for a code.
+                let fits = |code: &&str| row.method == "HEAD" || problem["code"] == **code;
+                let code = codes.clone().find(|code| status == 200 || fits(code));
                 Verdict::Answered(status, code.unwrap_or("another code"))
             }
             Err(alert) => {

@@ -10,7 +10,7 @@ use genesys_simulator::{
 };
 use tokio::sync::Semaphore;
 
-use crate::harness::{CUSTOMER, TestApp, Told, ms};
+use crate::harness::{CUSTOMER, TestApp, WriteExchange, ms};
 
 const WRITES: usize = 1_500;
 const CONVERSATIONS: usize = 150;
@@ -44,7 +44,7 @@ fn trouble(seed: u64, on: FaultScope) -> ScriptedFault {
     ScriptedFault::new(FaultAction::Random { percent: 25, seed, among }).on(on).always()
 }
 
-async fn crowd(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
+async fn crowd(seed: u64) -> (Vec<WriteExchange>, Vec<LedgerEntry>) {
     let mut random = fastrand::Rng::with_seed(seed);
     let lag = ms(random.u64(1..400));
     let app = TestApp::new().without_calls().with_lag(lag).with_seed(seed).with_budget(1_000_000);
@@ -70,60 +70,65 @@ async fn crowd(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
             app.simulator.write_as_other(&other, CUSTOMER, [(key, format!("f{number}"))]);
         }
         tasks.push(tokio::spawn(async move {
-            let told = Told::by(router, place, wanted, wait).await;
+            let exchange = WriteExchange::by(router, place, wanted, wait).await;
             drop(permit);
-            told
+            exchange
         }));
     }
-    let mut told = Vec::new();
+    let mut exchanges = Vec::new();
     for task in tasks {
-        told.push(task.await.expect("no panic"));
+        exchanges.push(task.await.expect("no panic"));
     }
     tokio::time::sleep(Duration::from_mins(1)).await;
-    (told, app.simulator.ledger())
+    (exchanges, app.simulator.ledger())
 }
 
 /// The entries that set this key of the conversation to this value by `end`.
-fn applied<'a>(ledger: &'a [LedgerEntry], told: &Told, key: &str) -> Vec<&'a LedgerEntry> {
-    let value = Some(told.wanted[key].clone());
+fn applied<'a>(
+    ledger: &'a [LedgerEntry],
+    exchange: &WriteExchange,
+    key: &str,
+) -> Vec<&'a LedgerEntry> {
+    let value = Some(exchange.wanted[key].clone());
     let matching = |entry: &&LedgerEntry| {
-        entry.conversation == told.conversation && entry.changes.get(key) == Some(&value)
+        entry.conversation == exchange.conversation && entry.changes.get(key) == Some(&value)
     };
     ledger.iter().filter(matching).collect()
 }
 
-fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry]) {
-    let context = || format!("seed {seed}, wanted {:?}, told {}", told.wanted, told.answer.text);
-    told.assert_in_time(&context());
-    let body = told.answer.json();
-    let any = told.wanted.keys().any(|key| !applied(ledger, told, key).is_empty());
+fn judge(seed: u64, exchange: &WriteExchange, ledger: &[LedgerEntry]) {
+    let context =
+        || format!("seed {seed}, wanted {:?}, answer {}", exchange.wanted, exchange.answer.text);
+    exchange.assert_in_time(&context());
+    let body = exchange.answer.json();
+    let any = exchange.wanted.keys().any(|key| !applied(ledger, exchange, key).is_empty());
     if let Some(effect) = body["effect"].as_str() {
         assert!(effect != "notApplied" || !any, "it was applied: {}", context());
         assert!(effect != "applied" || any, "it was not: {}", context());
     }
     for (key, outcome) in body["outcomes"].as_object().into_iter().flatten() {
-        let entries = applied(ledger, told, key);
+        let entries = applied(ledger, exchange, key);
         match outcome.as_str().expect("a word") {
             // Every value is written once, so what shows it is the entry that applied it.
             "verified" | "unchanged" => {
-                let shown = entries.iter().any(|entry| entry.visible_at <= told.end);
+                let shown = entries.iter().any(|entry| entry.visible_at <= exchange.end);
                 assert!(shown, "{key} was never visible: {}", context());
             }
             "unverified" => assert!(!entries.is_empty(), "{key} not accepted: {}", context()),
             "superseded" => {
-                assert!(told.was_replaced(ledger, key), "nobody replaced {key}: {}", context());
+                assert!(exchange.was_replaced(ledger, key), "nobody replaced {key}: {}", context());
             }
             other => panic!("{other}: {}", context()),
         }
     }
 }
 
-/// What upstream holds in the end is what the last writer of each key wrote: nobody's key was
+/// What upstream holds in the end is what the last writer of each key wrote: no key was
 /// reverted or lost by us.
-fn judge_ledger(seed: u64, told: &[Told], ledger: &[LedgerEntry]) {
+fn judge_ledger(seed: u64, exchanges: &[WriteExchange], ledger: &[LedgerEntry]) {
     for entry in ledger.iter().filter(|entry| entry.writer == WriteSource::Gateway) {
         for (key, change) in &entry.changes {
-            let asked = told.iter().any(|one| {
+            let asked = exchanges.iter().any(|one| {
                 one.conversation == entry.conversation && one.wanted.get(key) == change.as_ref()
             });
             assert!(asked, "seed {seed}: nobody asked for {key}={change:?}");
@@ -139,12 +144,12 @@ fn judge_ledger(seed: u64, told: &[Told], ledger: &[LedgerEntry]) {
 async fn many_writers_get_true_answers_in_time_under_faults() {
     let only = std::env::var("CROWD_SEED").ok().and_then(|seed| seed.parse().ok());
     for seed in only.map_or_else(|| vec![1, 2], |seed| vec![seed]) {
-        let (told, ledger) = crowd(seed).await;
-        for one in &told {
+        let (exchanges, ledger) = crowd(seed).await;
+        for one in &exchanges {
             judge(seed, one, &ledger);
         }
-        judge_ledger(seed, &told, &ledger);
-        let statuses = told.iter().fold(BTreeMap::<u16, usize>::new(), |mut counts, one| {
+        judge_ledger(seed, &exchanges, &ledger);
+        let statuses = exchanges.iter().fold(BTreeMap::<u16, usize>::new(), |mut counts, one| {
             *counts.entry(one.answer.status).or_default() += 1;
             counts
         });

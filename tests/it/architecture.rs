@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-/// Each module with those that it may name, beside itself. What is not listed may name none.
+use import_graph::ImportGraph;
+
+mod import_graph;
+
+/// Each module with the other modules that it may name. A module without a row may name none.
 /// `error`, `clock`, `shutdown` and `ports` are the vocabulary that layers share; `telemetry` is
 /// known where requests are reported, `config` where the program is put together.
 const ARROWS: [(&str, &[&str]); 15] = [
@@ -109,7 +113,16 @@ pub fn sources(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn nobody_may_write_unsafe_code() {
+fn no_files_import_each_other_in_a_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["crates/genesys-simulator/src", "src"] {
+        let circles = ImportGraph::of(&root.join(folder)).circles();
+        assert!(circles.is_empty(), "files of {folder} that import each other: {circles:#?}");
+    }
+}
+
+#[test]
+fn unsafe_code_is_forbidden() {
     let manifest = include_str!("../../Cargo.toml");
     assert!(manifest.contains("[workspace.lints.rust]\nunsafe_code = \"forbid\"\n"), "{manifest}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

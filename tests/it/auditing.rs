@@ -1,4 +1,4 @@
-//! The audit: one record for each write request, true whatever became of it, and never a value.
+//! The audit: one record for each write request, true for every outcome, and without values.
 
 use std::time::Duration;
 
@@ -51,10 +51,10 @@ fn status(code: u16) -> FaultAction {
 }
 
 /// Effect, status, code, and the outcome of the key `tier`.
-type Told = (&'static str, u16, Option<&'static str>, &'static str);
+type ExpectedRecord = (&'static str, u16, Option<&'static str>, &'static str);
 
 #[track_caller]
-fn assert_told(record: &Value, (effect, status, code, outcome): Told) {
+fn assert_record(record: &Value, (effect, status, code, outcome): ExpectedRecord) {
     assert_eq!(record["record"], "outcome");
     assert_eq!(record["effect"], effect, "{record:#}");
     assert_eq!(record["http.status"], status, "{record:#}");
@@ -116,8 +116,8 @@ async fn the_next_write_records_the_previous_fingerprint_as_old() {
     assert_ne!(print(first, "/keys/0/new"), print(first, "/keys/1/new"));
 }
 
-/// Query, value of the key, what upstream does to the PATCH, and what is told.
-fn endings() -> Vec<(&'static str, &'static str, Option<ScriptedFault>, Told)> {
+/// Query, value of the key, what upstream does to the PATCH, and the expected record.
+fn endings() -> Vec<(&'static str, &'static str, Option<ScriptedFault>, ExpectedRecord)> {
     let foreign = [("tier".to_owned(), Some("foreign".to_owned()))];
     let foreign = FaultAction::ForeignWriteAfter { participant: None, map: foreign.into() };
     let nobody = ("notApplied", 404, Some("participant-not-found"), "notSent");
@@ -136,21 +136,21 @@ fn endings() -> Vec<(&'static str, &'static str, Option<ScriptedFault>, Told)> {
         ("", "gold", patched(status(403)), forbidden),
         ("", "gold", hangs, late),
         ("?participant=supervisor", "gold", None, nobody),
-        // Data actions are answered 200; the record tells the true status.
+        // Data actions get a 200; the record holds the original status.
         ("?view=flat&participant=supervisor", "gold", None, nobody),
     ]
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_end_of_a_write_has_one_record() {
-    for (query, tier, fault, told) in endings() {
+    for (query, tier, fault, expected) in endings() {
         let (mut builder, records) = recorded();
         if let Some(fault) = fault {
             builder = builder.with_fault(fault);
         }
         let app = builder.allowing_leftovers().start().await;
         let _ = app.send(put("one", query, &json!({ "tier": tier }))).await;
-        assert_told(&only(&records), told);
+        assert_record(&only(&records), expected);
         assert_eq!(only(&records)["dry_run"].is_boolean(), query.contains("dryRun"));
         tokio::time::sleep(Duration::from_mins(1)).await;
         only(&records);
@@ -184,7 +184,7 @@ async fn early_refusals_are_recorded_and_reads_are_not() {
     let cleared = app.ask(("DELETE", &one), &[], "").await;
     cleared.assert_status(200);
     let record = lines(&records).pop().expect("a record");
-    assert_told(&record, ("applied", 200, None, "cleared"));
+    assert_record(&record, ("applied", 200, None, "cleared"));
     assert_eq!(record["http.method"], "DELETE");
 }
 
@@ -199,10 +199,10 @@ async fn the_members_of_a_batch_have_a_record_each() {
     });
     let [one, two, three, four] = writes;
     let (one, two, three, four) = tokio::join!(one, two, three, four);
-    let told = [("one", one), ("two", two), ("three", three), ("four", four)];
-    assert_eq!(lines(&records).len(), told.len());
+    let expected = [("one", one), ("two", two), ("three", three), ("four", four)];
+    assert_eq!(lines(&records).len(), expected.len());
     let mut superseded = 0;
-    for (id, answer) in told {
+    for (id, answer) in expected {
         let all = lines(&records);
         let mut own = all.iter().filter(|record| record["request.id"] == id);
         let (record, None) = (own.next().expect("a record"), own.next()) else {
@@ -230,7 +230,7 @@ async fn a_write_after_a_hang_up_is_recorded_with_its_true_outcome() {
         assert!(tokio::time::timeout(ms(patience), call).await.is_err(), "it was too quick");
         assert_eq!(records.text(), "", "it is not over yet");
         tokio::time::sleep(ms(1000)).await;
-        assert_told(&only(&records), ("applied", 499, None, "verified"));
+        assert_record(&only(&records), ("applied", 499, None, "verified"));
         assert_eq!(only(&records)["upstream.calls"], app.upstream_calls());
         assert_eq!(only(&records)["participant.id"], CUSTOMER);
     }
@@ -239,7 +239,7 @@ async fn a_write_after_a_hang_up_is_recorded_with_its_true_outcome() {
     let call = send(app.router(), put("gone", "", &json!({"tier": "gold"})));
     assert!(tokio::time::timeout(ms(5), call).await.is_err(), "it was too quick");
     tokio::time::sleep(ms(1000)).await;
-    assert_told(&only(&records), ("notApplied", 499, Some("upstream-forbidden"), "notSent"));
+    assert_record(&only(&records), ("notApplied", 499, Some("upstream-forbidden"), "notSent"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,7 +273,7 @@ async fn with_block_the_intent_is_recorded_before_sending() {
     answer.assert_status(200);
     let lines = lines(&records);
     let [intent, outcome] = lines.as_slice() else { panic!("two records: {lines:#?}") };
-    assert_told(outcome, ("applied", 200, None, "verified"));
+    assert_record(outcome, ("applied", 200, None, "verified"));
     assert_eq!(intent["request.id"], outcome["request.id"]);
     assert_eq!(intent["keys"][0]["new"], outcome["keys"][0]["new"]);
     // What sends nothing needs no intent.
@@ -355,7 +355,7 @@ async fn records_name_the_client_and_its_refused_keys() {
     let refused = app.ask(("PUT", &path), &[json, shown("k")], body.clone()).await;
     refused.assert_problem(403, "attribute-not-allowed", "notApplied");
     let record = only(&records);
-    assert_told(&record, ("notApplied", 403, Some("attribute-not-allowed"), "notSent"));
+    assert_record(&record, ("notApplied", 403, Some("attribute-not-allowed"), "notSent"));
     assert_eq!(
         (&record["client.name"], &record["keys"][0]["key"]),
         (&json!("crm"), &json!("salary"))
@@ -386,7 +386,7 @@ async fn who_may_not_ask_at_all_is_counted_and_fills_no_record() {
     app.ask(("GET", &path), &[], "").await.assert_status(401);
     assert_eq!(lines(&records).len(), before, "nothing at once");
     tokio::time::sleep(ms(1_001)).await;
-    let told = |code: &str, count: u64| json!({"target": "audit", "record": "refused", "problem.code": code, "count": count});
+    let expected = |code: &str, count: u64| json!({"target": "audit", "record": "refused", "problem.code": code, "count": count});
     let since = |from: usize| {
         let mut lines = lines(&records).split_off(from);
         for line in &mut lines {
@@ -394,10 +394,13 @@ async fn who_may_not_ask_at_all_is_counted_and_fills_no_record() {
         }
         lines
     };
-    assert_eq!(since(before), [told("unauthenticated", 2_000), told("client-rate-limited", 1)]);
+    assert_eq!(
+        since(before),
+        [expected("unauthenticated", 2_000), expected("client-rate-limited", 1)]
+    );
     assert_eq!(asked(&[shown("wrong")]).await, 401);
     tokio::time::sleep(ms(5_000)).await;
-    assert_eq!(since(before + 2), [told("unauthenticated", 1)]);
+    assert_eq!(since(before + 2), [expected("unauthenticated", 1)]);
     // Nor does any of them push what others did out of the traces.
     let trace = format!("/v1/conversations/{CALL}/trace");
     let trace = app.ask(("GET", &trace), &[shown("k")], "").await;

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-use crate::commands::{pasted, told};
+use crate::commands::{banner_commands, pasted};
 use crate::harness::{Ended, Process, client, once, replace};
 
 const CREDENTIALS: [(&str, &str); 2] =
@@ -37,11 +37,11 @@ async fn new_key_prints_an_entry_that_authenticates_its_key() {
     let Ended { code, out, err } = once(&["new-key", "crm"], &[]).await;
     assert_eq!((code, err.as_str()), (0, ""));
     let key = out.split_whitespace().find(|word| word.starts_with("agk_")).expect("a key");
-    assert_eq!(out.matches(key).count(), 1, "it is told once: {out}");
+    assert_eq!(out.matches(key).count(), 1, "it is shown once: {out}");
     let (_, entry) = out.split_once("\n\n[[auth.clients]]").expect("an entry");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("clients.toml");
-    // Every line of it can be used, also those that are left to whoever wants them.
+    // Every line of it can be used, also the optional ones.
     let every = format!("[[auth.clients]]{}", entry.replace("\n#", "\n"));
     std::fs::write(&file, &every).expect("written");
     let env = ("GATEWAY__AUTH__CLIENTS_FILE", file.to_str().expect("text"));
@@ -74,7 +74,7 @@ async fn an_open_reachable_address_needs_an_explicit_setting() {
 async fn a_reachable_demo_prints_working_commands_with_a_key() {
     let demo = Process::demo(&[], &[("GATEWAY__SERVER__BIND", "0.0.0.0:0")]).await;
     let mut codes = Vec::new();
-    for line in told(&demo.banner) {
+    for line in banner_commands(&demo.banner) {
         assert!(line.contains("-H 'X-API-Key: demo-key'"), "{line}");
         codes.push(pasted(&line).await.0);
     }
@@ -88,7 +88,7 @@ async fn the_compose_file_brings_a_caller_whose_key_it_tells() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/compose/clients.toml");
     let env = ("GATEWAY__AUTH__CLIENTS_FILE", file);
     let compose = include_str!("../../docker-compose.yml");
-    assert!(compose.contains("-H 'X-API-Key: demo-key'"), "its key is told");
+    assert!(compose.contains("-H 'X-API-Key: demo-key'"), "its key is shown");
     assert!(compose.contains("./deploy/compose:/etc/attribute-gateway:ro"), "the file is there");
     let bind = ("GATEWAY__SERVER__BIND", "127.0.0.1:0");
     // In front of the platform itself this key is refused.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, CALL, TestApp, attributes_of, client, request, shown};
 
-/// A pointer, and what is told of it.
+/// A pointer, and the reason it gets.
 type Mistakes = &'static [(&'static str, &'static str)];
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -431,13 +431,13 @@ async fn of_thousands_of_violations_a_hundred_are_listed() {
         let answer = app.ask((method, &path), &[JSON], body.to_owned()).await;
         assert!(matches!(answer.status, 400 | 422), "{}", answer.text);
         assert!(answer.text.len() < 32_000, "{method} {path}: {}", answer.text.len());
-        let told = answer.at("/errors").as_array().expect("a list").len();
+        let listed = answer.at("/errors").as_array().expect("a list").len();
         let more = answer.json()["errorsLeftOut"].as_u64().unwrap_or_default();
         let detail = answer.at("/detail").as_str().expect("a sentence").to_owned();
         if left_out == 0 {
-            assert_eq!((told, more), (1, 0), "{detail}");
+            assert_eq!((listed, more), (1, 0), "{detail}");
         } else {
-            assert_eq!((told, more), (100, left_out), "{detail}");
+            assert_eq!((listed, more), (100, left_out), "{detail}");
             assert!(detail.ends_with(&format!("(and {} more)", left_out + 99)), "{detail}");
         }
     }

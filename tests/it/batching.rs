@@ -1,4 +1,4 @@
-//! Concurrent writers to one participant share turns: few calls, no lost key, each told the truth.
+//! Concurrent writers to one participant share batches: few calls, no lost key, true answers.
 
 use std::collections::BTreeMap;
 
@@ -93,7 +93,7 @@ async fn two_hundred_writers_of_one_key_are_told_what_became_of_each() {
     for (value, answer) in values.iter().zip(&answers) {
         let was_applied = applied.contains(&value.as_str());
         if answer.status == 200 {
-            assert!(was_applied, "{value} is told verified, but was never applied");
+            assert!(was_applied, "{value} was answered as verified, but was never applied");
             continue;
         }
         let effect = if was_applied { "applied" } else { "notApplied" };

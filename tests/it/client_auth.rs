@@ -52,11 +52,11 @@ async fn a_key_may_be_in_any_header_but_must_not_conflict() {
         assert_eq!(answer.status, status, "{headers:?}: {}", answer.text);
         assert!(!answer.text.contains("writer-key"), "{}", answer.text);
     }
-    let told =
+    let output =
         [app.logs.text(), app.ask(("GET", "/metrics"), &[shown("reader-key")], "").await.text];
-    assert!(told.iter().all(|told| !told.contains("-key")), "{told:?}");
-    let named = told[0].matches("\"client\":\"writer\"").count();
-    assert_eq!(named, 5, "the line names the caller: {}", told[0]);
+    assert!(output.iter().all(|output| !output.contains("-key")), "{output:?}");
+    let named = output[0].matches("\"client\":\"writer\"").count();
+    assert_eq!(named, 5, "the line names the caller: {}", output[0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,8 +180,8 @@ async fn an_invalid_file_is_reported_until_it_is_fixed() {
         assert!(checks.text.contains("auth.clients_file: failed"), "{}", checks.text);
         let metrics = ask("/metrics", "one").await;
         assert!(metrics.text.contains("clients_file_rejected 1"), "{}", metrics.text);
-        let told = [app.logs.text(), checks.text, metrics.text].concat();
-        assert!(!told.contains("canary"), "{told}");
+        let output = [app.logs.text(), checks.text, metrics.text].concat();
+        assert!(!output.contains("canary"), "{output}");
     }
     std::fs::remove_file(&file).expect("removed");
     tokio::time::sleep(ms(2500)).await;

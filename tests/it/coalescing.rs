@@ -40,7 +40,7 @@ async fn five_hundred_readers_of_a_conversation_cost_three_reads() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_after_a_verified_write_never_sees_an_older_value() {
     let app = TestApp::new().with_lag(ms(30)).start().await;
-    // A slow read leaves, then a write is made and proved beside it.
+    // A slow read leaves, then a write is made and proved meanwhile.
     app.simulator
         .inject(ScriptedFault::on_read(FaultAction::Delay { by: ms(800), after_apply: true }));
     let slow = reading(&app, CALL, "");

@@ -45,9 +45,9 @@ async fn help_tells_every_command_and_the_version_is_the_crates() {
 #[tokio::test]
 async fn check_config_tells_all_that_is_wrong_with_its_key_and_origin() {
     let good = once(&["check-config"], &CREDENTIALS).await;
-    let told = "settings: valid\nhosts: https://api.mypurecloud.com (API), \
+    let expected = "settings: valid\nhosts: https://api.mypurecloud.com (API), \
                 https://login.mypurecloud.com (login)\n";
-    assert_eq!((good.code, good.out.as_str(), good.err.as_str()), (0, told, ""));
+    assert_eq!((good.code, good.out.as_str(), good.err.as_str()), (0, expected, ""));
     let bad = [
         CREDENTIALS[0],
         CREDENTIALS[1],
@@ -70,7 +70,7 @@ async fn check_config_tells_all_that_is_wrong_with_its_key_and_origin() {
 
 #[tokio::test]
 async fn a_level_that_does_not_exist_is_an_error_with_the_likely_one() {
-    for (name, value, told) in [
+    for (name, value, expected) in [
         ("RUST_LOG", "warning", "log.level: `warning` is not a log level; did you mean `warn`?"),
         ("GATEWAY__LOG__LEVEL", "inof", "`inof` is not a log level; did you mean `info`?"),
         (
@@ -83,7 +83,7 @@ async fn a_level_that_does_not_exist_is_an_error_with_the_likely_one() {
         for command in ["check-config", "serve"] {
             let env = [CREDENTIALS[0], CREDENTIALS[1], any_port, (name, value)];
             let ended = once(&[command], &env).await;
-            assert!(ended.code == 1 && ended.err.contains(told), "{ended:?}");
+            assert!(ended.code == 1 && ended.err.contains(expected), "{ended:?}");
         }
     }
 }
@@ -104,11 +104,11 @@ async fn check_config_names_misspelt_variables() {
     let serve = Process::start(&["serve"], &env);
     let log = serve.wrote("\"serving\"").await;
     for (name, _, likely) in near_misses {
-        let told = format!(
+        let expected = format!(
             "the variable `{name}` is set, but this program does not read it; did you mean `{likely}`?"
         );
-        assert!(checked.err.contains(&format!("warning: {told}\n")), "{}", checked.err);
-        let line = log.lines().find(|line| line.contains(&told)).expect(name);
+        assert!(checked.err.contains(&format!("warning: {expected}\n")), "{}", checked.err);
+        let line = log.lines().find(|line| line.contains(&expected)).expect(name);
         assert!(line.contains(r#""level":"WARN""#), "{line}");
     }
     assert!(!checked.err.contains("canary") && !log.contains("canary"), "{log}");
@@ -169,7 +169,7 @@ async fn simulator(args: &[&str], env: &[(&str, &str)]) -> (Process, String) {
     (process, url)
 }
 
-/// Where a gateway serves, as its log tells.
+/// The address that a gateway logs as its own.
 async fn address(serve: &Process) -> String {
     let log = serve.wrote("\"serving\"").await;
     let line = log.lines().find(|line| line.contains("\"serving\"")).expect("the line");
@@ -198,8 +198,11 @@ async fn check_config_online_tries_the_credentials() {
     let bad = once(&["check-config", "--online"], &[&CREDENTIALS[..], &hosts].concat()).await;
     assert_eq!(bad.code, 1, "{bad:?}");
     assert!(bad.out.contains("conversations: can be read"), "{}", bad.out);
-    let told = "analytics: live conversations cannot be listed or searched: ";
-    assert!(bad.err.contains(told) && bad.err.contains("Admin > Integrations > OAuth"), "{bad:?}");
+    let expected = "analytics: live conversations cannot be listed or searched: ";
+    assert!(
+        bad.err.contains(expected) && bad.err.contains("Admin > Integrations > OAuth"),
+        "{bad:?}"
+    );
     let wrong = [CREDENTIALS[0], ("GENESYS_CLIENT_SECRET", "canary")];
     let bad = once(&["check-config", "--online"], &[&wrong[..], &hosts].concat()).await;
     assert_eq!(bad.code, 1);
@@ -241,8 +244,8 @@ async fn serve_works_with_the_simulator_and_the_healthcheck() {
     assert_eq!(nobody.code, 1);
 }
 
-/// The commands that the banner tells, each on one line.
-pub fn told(banner: &str) -> Vec<String> {
+/// The commands in the banner, each on one line.
+pub fn banner_commands(banner: &str) -> Vec<String> {
     let whole = banner.replace("\\\n", "");
     whole
         .lines()
@@ -275,7 +278,7 @@ async fn the_lines_that_demo_prints_work_as_they_stand() {
         Process::demo(&[], &[("GENESYS_CLIENT_ID", "x"), ("GENESYS_CLIENT_SECRET", "canary")])
             .await;
     assert!(!demo.process.written().contains("canary"));
-    let lines = told(&demo.banner);
+    let lines = banner_commands(&demo.banner);
     let mut statuses = Vec::new();
     for line in &lines {
         statuses.push(pasted(line).await);
@@ -426,13 +429,14 @@ async fn a_key_that_could_not_be_printed_is_a_failure() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("there");
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    for (output, told) in [(Stdio::from(full), "No space left"), (Stdio::from(writer), "pipe")] {
+    for (output, expected) in [(Stdio::from(full), "No space left"), (Stdio::from(writer), "pipe")]
+    {
         let mut command = Command::new(env!("CARGO_BIN_EXE_attribute-gateway"));
         command.args(["new-key", "crm"]).stdout(output).stderr(Stdio::piped());
         let ended = command.spawn().expect("it starts").wait_with_output().await.expect("it ends");
         let complaint = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(1), "{complaint}");
-        assert!(complaint.contains("make another") && complaint.contains(told), "{complaint}");
+        assert!(complaint.contains("make another") && complaint.contains(expected), "{complaint}");
     }
 }
 

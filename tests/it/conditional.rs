@@ -100,10 +100,10 @@ async fn an_accepted_invisible_write_counts_in_the_condition() {
     app.write(CALL, "?verify=none", json!({"tier": "gold"})).await.assert_status(202);
     let late = put(app.router(), "", ("if-match", &tag), json!({"tier": "platinum"})).await;
     late.assert_problem(412, "precondition-failed", "notApplied");
-    // The tag that it was told covers what upstream does not show yet.
-    let told = late.header("etag").to_owned();
+    // The tag in its answer covers what upstream does not show yet.
+    let tag = late.header("etag").to_owned();
     tokio::time::sleep(ms(20_000)).await;
-    assert_eq!(app.read(CALL, "").await.header("etag"), told);
+    assert_eq!(app.read(CALL, "").await.header("etag"), tag);
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +148,7 @@ async fn whoever_lost_to_a_write_that_then_failed_is_judged_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_condition_waits_for_the_fate_of_an_earlier_write() {
-    // That one was applied, but nobody knows: it hung, and its client has long been answered.
+    // That one was applied unnoticed: it hung, and its client has long been answered.
     let hang = ScriptedFault::on_patch(FaultAction::HangAfterApply);
     let app = TestApp::new().with_lag(ms(10)).with_fault(hang).start().await;
     let tag = app.read(CALL, "").await.header("etag").to_owned();
@@ -184,7 +184,7 @@ async fn where_conditions_are_required_a_write_without_one_is_refused() {
     let app = app.with_lag(ms(10)).start().await;
     let refused = app.write(CALL, "", json!({"tier": "gold"})).await;
     refused.assert_problem(428, "precondition-required", "notApplied");
-    // Whatever the attributes are, they are not as a tag says that never was.
+    // The attributes never match a tag that was never issued.
     let nonsense = ("if-none-match", "\"never-was\", W/\"x\"");
     let refused = put(app.router(), "", nonsense, json!({"tier": "gold"})).await;
     refused.assert_problem(428, "precondition-required", "notApplied");
@@ -249,7 +249,7 @@ async fn a_key_changed_by_another_write_of_the_batch_is_sent() {
     assert_eq!(app.simulator.count(RequestKind::Patch), 2, "{}", app.order());
 }
 
-/// One round: four clients with the same tag, at random moments; how many were told yes.
+/// One round: four clients with the same tag, at random moments; how many succeeded.
 async fn round(seed: u64) -> usize {
     let mut random = fastrand::Rng::with_seed(seed);
     let app = TestApp::new().with_budget(100_000).with_env("RUST_LOG", "off");
@@ -281,7 +281,7 @@ async fn of_four_with_one_tag_exactly_one_is_told_yes_while_reads_lag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_map_that_was_read_before_an_accepted_write_was_seen_judges_no_condition() {
+async fn a_map_read_before_an_accepted_write_judges_no_condition() {
     // Reads: the tag, the first write's own, its first read-back, and the second write's own. That
     // one is handled before the first write shows, and answered long after a read-back has shown it.
     let slow = FaultAction::Delay { by: ms(200), after_apply: true };

@@ -23,7 +23,7 @@ async fn connect(demo: &Demo, from: &str) -> TcpStream {
     socket.connect(to).await.expect("it listens")
 }
 
-/// Sends this, and tells what comes back, up to the end of an answer of `/livez`.
+/// Sends this, and returns what comes back, up to the end of an answer of `/livez`.
 async fn says(stream: &mut TcpStream, bytes: &str) -> String {
     stream.write_all(bytes.as_bytes()).await.expect("it reads");
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
@@ -206,7 +206,7 @@ async fn one_address_behind_a_proxy_leaves_room_for_the_others() {
     let refused = says(&mut third, "").await;
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("overloaded"), "{refused}");
     assert!(refused.contains("retry-after: ") && refused.contains("notApplied"), "{refused}");
-    // Nobody else is refused, and what needs no room in the API is served.
+    // Other clients are served, and so are paths outside the API.
     let mut other = connect(&demo, "127.0.0.8").await;
     begins_read(&mut other, "X-Forwarded-For: 198.51.100.8\r\n").await;
     assert!(says(&mut connect(&demo, "127.0.0.8").await, LIVEZ).await.starts_with("HTTP/1.1 200"));
@@ -327,7 +327,7 @@ async fn the_address_that_a_trusted_proxy_tells_is_who_asks() {
         ("GATEWAY__SERVER__TRUSTED_PROXIES", "127.0.0.8, 192.0.2.0/24"),
     ];
     let demo = Process::demo(&[], &env).await;
-    for (from, forwarded, told) in [
+    for (from, forwarded, received) in [
         ("127.0.0.8", "203.0.113.9, 198.51.100.7, 192.0.2.1", "198.51.100.7"),
         ("127.0.0.9", "198.51.100.8", "127.0.0.9"),
     ] {
@@ -341,8 +341,8 @@ async fn the_address_that_a_trusted_proxy_tells_is_who_asks() {
         let trace = fetch("GET", &trace, "").await;
         let trace: serde_json::Value = serde_json::from_slice(trace.body()).expect("JSON");
         let address = trace["requests"][0]["caller"]["address"].as_str().expect("an address");
-        assert!(address.starts_with(told), "{trace}");
-        demo.process.wrote(&format!(r#""client.address":"{told}""#)).await;
+        assert!(address.starts_with(received), "{trace}");
+        demo.process.wrote(&format!(r#""client.address":"{received}""#)).await;
     }
 }
 

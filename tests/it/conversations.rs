@@ -1,4 +1,4 @@
-//! One conversation as a whole: who is in it, and which words mean whom.
+//! One conversation as a whole: its participants, and the words that select them.
 
 use genesys_simulator::{FaultAction, NO_ATTRIBUTES, ScriptedFault, SimulatedCall};
 use serde_json::{Value, json};

@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 
 use crate::harness::{TestApp, request};
 
-/// What the page and its parts tell of where they may be named, and how long they may be kept.
+/// The `Referrer-Policy` and `Cache-Control` of the page and of its parts.
 const GUARDS: [(&str, &str); 2] = [("no-referrer", "no-cache"), ("no-referrer", "max-age=86400")];
 
 /// What was sent, as a browser reads it.
@@ -20,16 +20,17 @@ fn plain(sent: &[u8], encoding: &str) -> Vec<u8> {
     plain
 }
 
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                      img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'";
+
 #[tokio::test(start_paused = true)]
 async fn the_docs_page_is_self_hosted_under_a_strict_policy() {
     let app = TestApp::new().start().await;
     let page = app.get("/docs").await;
     page.assert_status(200);
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-    let expected = "default-src 'none'; script-src 'self'; style-src 'self'; \
-                    img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
-                    form-action 'none'; frame-ancestors 'none'";
-    assert_eq!(page.header("content-security-policy"), expected);
+    assert_eq!(page.header("content-security-policy"), POLICY);
     assert!(!page.text.contains("://"), "nothing from elsewhere");
     assert_eq!(page.header("x-content-type-options"), "nosniff");
     assert_eq!((page.header("referrer-policy"), page.header("cache-control")), GUARDS[0]);
@@ -55,16 +56,14 @@ async fn the_docs_page_is_self_hosted_under_a_strict_policy() {
         let (head, body) = part.into_parts();
         let header = |name| head.headers.get(name).map_or("", |text| text.to_str().expect("text"));
         assert!(header("content-type").starts_with(kind), "{name}");
-        assert_eq!(header("content-security-policy"), expected);
+        assert_eq!(header("content-security-policy"), POLICY);
         assert_eq!(header("x-content-type-options"), "nosniff");
         assert_eq!((header("referrer-policy"), header("cache-control")), GUARDS[1]);
         assert_eq!(header("content-encoding"), encoding, "{name}");
         let sent = body.collect().await.expect("a whole body").to_bytes();
         let bytes = plain(&sent, encoding);
-        assert!(
-            bytes.windows(holds.len()).any(|part| part == holds),
-            "{name} holds something else"
-        );
+        let found = bytes.windows(holds.len()).any(|part| part == holds);
+        assert!(found, "{name} holds something else");
     }
     app.get("/docs/swagger-initializer.js").await.assert_problem(404, "not-found", "notApplied");
 }

@@ -23,7 +23,7 @@ async fn each_status_says_whether_the_patch_may_have_been_applied() {
     for status in 300..600_u16 {
         let may_be = status == 408 || status >= 500 && status != 501;
         let answered = FaultAction::Empty { status, applied: may_be };
-        // Whatever comes later, it was applied, and no read shows it.
+        // It was applied, and no read shows it.
         let later = FaultAction::Throttle { retry_after: Some(60) };
         let app = TestApp::new().with_lag(ms(60_000)).with_env("RUST_LOG", "off");
         let app = app.with_fault(ScriptedFault::on_patch(answered)).allowing_leftovers();

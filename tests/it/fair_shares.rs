@@ -1,4 +1,4 @@
-//! Several clients and one budget: each has its share by weight, and what it does not need is lent.
+//! Several clients and one budget: each has its share by weight, and lends its unused calls.
 //!
 //! Every answer of upstream takes 20 ms. It grants 300 calls in any ten seconds, of which two percent
 //! are kept for writes that have begun; weights 1 : 2 : 1 make that 73, 147 and 73 calls.
@@ -83,7 +83,7 @@ fn writes(caller: usize, every: u64) -> Load {
 }
 
 /// What became of a request: whose it was, how long it took, and whether it was served.
-type Told = (usize, Duration, bool);
+type LoadResult = (usize, Duration, bool);
 
 /// Reads or writes on behalf of a client; how long it took, and whether it was served.
 async fn ask(
@@ -110,8 +110,8 @@ async fn ask(
     (begun.elapsed(), served)
 }
 
-/// Runs one load, each request beside the others.
-async fn one(service: App, client: Arc<Client>, load: Load) -> Vec<Told> {
+/// Runs one load, all requests concurrently.
+async fn one(service: App, client: Arc<Client>, load: Load) -> Vec<LoadResult> {
     let (start, mut requests, mut number) = (Instant::now(), JoinSet::new(), 0_u64);
     while start.elapsed() < ms(END) {
         let half = if load.writes { CONVERSATIONS / 2 } else { 0 };
@@ -129,8 +129,8 @@ async fn one(service: App, client: Arc<Client>, load: Load) -> Vec<Told> {
     requests.join_all().await
 }
 
-/// Runs all loads beside each other.
-async fn run(app: &TestApp, callers: &[Arc<Client>], loads: &[Load]) -> Vec<Told> {
+/// Runs all loads concurrently.
+async fn run(app: &TestApp, callers: &[Arc<Client>], loads: &[Load]) -> Vec<LoadResult> {
     let mut tasks = JoinSet::new();
     for load in loads {
         let (service, client) = (app.service().app().clone(), Arc::clone(&callers[load.caller]));
@@ -140,11 +140,11 @@ async fn run(app: &TestApp, callers: &[Arc<Client>], loads: &[Load]) -> Vec<Told
 }
 
 /// The 99th percentile of a client's latency, and how many of its requests were not served.
-fn p99(told: &[Told], caller: usize) -> (Duration, usize) {
-    let own: Vec<_> = told.iter().filter(|told| told.0 == caller).collect();
-    let mut took: Vec<_> = own.iter().map(|told| told.1).collect();
+fn p99(results: &[LoadResult], caller: usize) -> (Duration, usize) {
+    let own: Vec<_> = results.iter().filter(|result| result.0 == caller).collect();
+    let mut took: Vec<_> = own.iter().map(|result| result.1).collect();
     took.sort_unstable();
-    (took[(took.len() - 1) * 99 / 100], own.iter().filter(|told| !told.2).count())
+    (took[(took.len() - 1) * 99 / 100], own.iter().filter(|result| !result.2).count())
 }
 
 /// Calls that upstream has seen for each client since `from`, and those that it refused.
@@ -207,10 +207,10 @@ async fn what_a_caller_does_not_need_others_get() {
     let callers = [caller("busy", 1), caller("idle", 2), caller("calm", 1)];
     let app = platform(&callers).await;
     let start = Instant::now();
-    let told = run(&app, &callers, &[reads(0, 7), reads(2, 1_000)]).await;
+    let results = run(&app, &callers, &[reads(0, 7), reads(2, 1_000)]).await;
     let (each, _) = seen(&app, start, 10_000);
     assert!(each.iter().sum::<usize>() >= 3 * 200, "nine tenths of what reads may use: {each:?}");
-    assert_eq!(p99(&told, 2), (ms(20), 0));
+    assert_eq!(p99(&results, 2), (ms(20), 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,7 +222,7 @@ async fn a_client_with_budget_takes_over_a_waiting_shared_read() {
         let value = write.then(|| caller.to_string());
         tokio::spawn(ask(service, client, conversation(1, number), value))
     };
-    // Its own share is used up, what is lent comes slowly, and more waits for that.
+    // Its own share is used up, borrowed calls come slowly, and the rest waits.
     for number in 0..73 {
         assert!(asked(0, number, false).await.expect("no panic").1);
     }
@@ -297,9 +297,9 @@ async fn writes_of_a_rejected_batch_use_the_share_of_their_client() {
         assert_eq!(answer.at("/effect"), "notApplied", "{}", answer.text);
         *codes.entry(answer.at("/code").to_string()).or_insert(0) += 1;
     }
-    // As many as a window has for him are told what upstream said, the others when to return.
-    let told: Vec<&str> = codes.keys().map(String::as_str).collect();
-    assert_eq!(told, ["\"upstream-rate-limited\"", "\"upstream-rejected\""]);
+    // As many as fit into its window get upstream's answer, the others a `Retry-After`.
+    let results: Vec<&str> = codes.keys().map(String::as_str).collect();
+    assert_eq!(results, ["\"upstream-rate-limited\"", "\"upstream-rejected\""]);
     assert!(codes["\"upstream-rejected\""] >= 4 * 73, "{codes:?}");
     app.simulator.clear_faults();
 }

@@ -1,5 +1,5 @@
-//! What one client takes up that is there for all: places, and what others want as well. Who keeps to
-//! his part notices nothing of it.
+//! One client takes up what all share: concurrency slots and calls. Clients that keep to their share
+//! are served as before.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn held_write(app: &TestApp, who: &str) -> JoinHandle<Answer> {
     ask(app.router(), "PUT", &attributes_of(&conversation(0, 0)), who, endless())
 }
 
-/// The flood has had its share, and what is lent to it comes slowly.
+/// The flood has used its share, and borrowed calls come slowly.
 async fn spend_share(app: &TestApp) {
     for number in 0..73 {
         read(app, "flood", 0, number).await.assert_status(200);

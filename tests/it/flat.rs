@@ -35,7 +35,7 @@ fn flat(answer: &Answer) -> Value {
 }
 
 /// A flat answer about the customer of the call, where nothing had to be waited for.
-fn told(ok: bool, code: &str, accepted: bool, attributes: impl Into<Value>) -> Value {
+fn flat_body(ok: bool, code: &str, accepted: bool, attributes: impl Into<Value>) -> Value {
     json!({
         "ok": ok, "code": code, "accepted": accepted, "retryAfterSeconds": 0,
         "conversationId": CALL, "participantId": CUSTOMER, "attributesJson": attributes.into(),
@@ -50,7 +50,7 @@ fn with(mut flat: Value, members: &[(&str, &str)]) -> Value {
     flat
 }
 
-/// What is told where nobody was found, or nothing is known of who was.
+/// The answer where no participant was found, or the participant is unknown.
 fn failed(code: &str, retry_after_seconds: u64) -> Value {
     json!({
         "ok": false, "code": code, "accepted": false, "retryAfterSeconds": retry_after_seconds,
@@ -68,11 +68,14 @@ async fn a_flat_read_has_named_keys_as_members() {
     let app = TestApp::new().start().await;
     let all = json!({"language": "en", "source": "web", "tier": "silver"});
     let read = app.read(CALL, "?view=flat").await;
-    assert_eq!(flat(&read), told(true, "ok", false, all));
+    assert_eq!(flat(&read), flat_body(true, "ok", false, all));
     assert_eq!(read.header("etag"), app.read(CALL, "").await.header("etag"));
     let some = app.read(CALL, "?keys=tier,Tier&key=no%20such,key&view=flat&key=tier").await;
     let members = [("tier", "silver"), ("Tier", ""), ("no such,key", "")];
-    assert_eq!(flat(&some), with(told(true, "ok", false, json!({"tier": "silver"})), &members));
+    assert_eq!(
+        flat(&some),
+        with(flat_body(true, "ok", false, json!({"tier": "silver"})), &members)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,7 +87,7 @@ async fn a_key_that_is_called_like_a_member_stands_in_the_text_alone() {
     let app = TestApp::new().without_calls().with_call(call).start().await;
     let read = app.read(CALL, &format!("?view=flat&keys={}", names.join(","))).await;
     let map: BTreeMap<_, _> = map.collect();
-    assert_eq!(flat(&read), with(told(true, "ok", false, json!(map)), &[("value", "mine")]));
+    assert_eq!(flat(&read), with(flat_body(true, "ok", false, json!(map)), &[("value", "mine")]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +95,7 @@ async fn a_flat_read_of_one_missing_key_has_an_empty_value() {
     let app = TestApp::new().start().await;
     let path = attributes_of(CALL);
     let read = app.get(&format!("{path}/tier?view=flat")).await;
-    let there = told(true, "ok", false, json!({"tier": "silver"}));
+    let there = flat_body(true, "ok", false, json!({"tier": "silver"}));
     assert_eq!(flat(&read), with(there, &[("value", "silver")]));
     let absent = app.get(&format!("{path}/nothing?view=flat")).await;
     let expected = with(about_customer("attribute-not-found", 0), &[("value", "")]);
@@ -107,18 +110,18 @@ async fn a_flat_write_has_its_worst_outcome_and_acceptance() {
     let app = TestApp::new().reading_first().with_lag(ms(10)).start().await;
     let map = |tier: &str| json!({"language": "en", "source": "web", "tier": tier});
     let same = put(&app, "", json!({"tier": "silver"})).await;
-    assert_eq!(flat(&same), told(true, "unchanged", false, map("silver")));
+    assert_eq!(flat(&same), flat_body(true, "unchanged", false, map("silver")));
     let dry = put(&app, "&dryRun=true", json!({"tier": "gold"})).await;
-    assert_eq!(flat(&dry), told(true, "wouldSend", false, map("silver")));
+    assert_eq!(flat(&dry), flat_body(true, "wouldSend", false, map("silver")));
     let named = put(&app, "&keys=tier,other", json!({"tier": "gold", "language": "en"})).await;
-    let verified = told(true, "verified", true, map("gold"));
+    let verified = flat_body(true, "verified", true, map("gold"));
     assert_eq!(flat(&named), with(verified, &[("tier", "gold"), ("other", "")]));
     let path = format!("{}/tier?view=flat", attributes_of(CALL));
     let cleared = app.ask(("DELETE", &path), &[], "").await;
     let rest = json!({"language": "en", "source": "web"});
-    assert_eq!(flat(&cleared), told(true, "cleared", true, rest));
+    assert_eq!(flat(&cleared), flat_body(true, "cleared", true, rest));
     let set = app.ask(("PUT", &path), &[("content-type", "text/plain")], "x").await;
-    assert_eq!(flat(&set), told(true, "verified", true, map("x")));
+    assert_eq!(flat(&set), flat_body(true, "verified", true, map("x")));
     let path = format!("{}?view=flat", attributes_of(CALL));
     let document = json!({"attributes": {"tier": null}}).to_string();
     let patched = app.ask(("PATCH", &path), &[JSON], document).await;
@@ -130,7 +133,7 @@ async fn accepted_without_ok_means_sent_and_not_seen() {
     let app = TestApp::new().with_lag(ms(60_000)).start().await;
     let before = json!({"language": "en", "source": "web", "tier": "silver"});
     let unseen = put(&app, "&key=tier", json!({"tier": "gold"})).await;
-    let unverified = told(false, "unverified", true, before);
+    let unverified = flat_body(false, "unverified", true, before);
     assert_eq!(flat(&unseen), with(unverified, &[("tier", "silver")]));
     assert_eq!(unseen.header("etag"), "");
     // Another writer's value in the place of ours was accepted as well.
@@ -139,7 +142,7 @@ async fn accepted_without_ok_means_sent_and_not_seen() {
     let app = TestApp::new().with_fault(ScriptedFault::on_patch(foreign)).start().await;
     let replaced = put(&app, "&key=tier", json!({"tier": "gold"})).await;
     let now = json!({"language": "en", "source": "web", "tier": "theirs"});
-    let superseded = told(false, "superseded", true, now);
+    let superseded = flat_body(false, "superseded", true, now);
     assert_eq!(flat(&replaced), with(superseded, &[("tier", "theirs")]));
 }
 
@@ -179,7 +182,7 @@ async fn what_a_flow_has_to_branch_on_is_told_with_status_200() {
         (ScriptedFault::on_read(FaultAction::Html), "upstream-invalid-response", 0),
         (ScriptedFault::on_patch(FaultAction::Hang), "deadline-exceeded", 0),
     ] {
-        // A failed read finds nobody.
+        // A failed read finds no participant.
         let was_found = !["upstream-unavailable", "upstream-invalid-response"].contains(&code);
         let app = failing(fault).await;
         let expected = if was_found { about_customer } else { failed };
@@ -279,8 +282,8 @@ async fn the_view_of_a_conversation_has_a_flat_form_as_well() {
     let view = async |query: &str| app.get(&format!("/v1/conversations/{CALL}{query}")).await;
     let all = json!({"language": "en", "source": "web", "tier": "silver"});
     let whole = view("?view=flat").await;
-    assert_eq!(flat(&whole), told(true, "ok", false, all.clone()));
-    let mut named = told(true, "ok", false, all);
+    assert_eq!(flat(&whole), flat_body(true, "ok", false, all.clone()));
+    let mut named = flat_body(true, "ok", false, all);
     named["tier"] = json!("silver");
     named["absent"] = json!("");
     assert_eq!(flat(&view("?view=flat&keys=tier&key=absent").await), named);

@@ -1,6 +1,6 @@
 //! One client, one foreign writer, and a PATCH of unknown fate again and again, in random order:
 //! once a read has shown another writer's value, nothing of ours is sent over it. With a single client
-//! the simulator's records tell which read came before which PATCH, so the judgement is exact.
+//! the simulator's records show which read came before which PATCH, so the judgement is exact.
 
 use genesys_simulator::{
     FaultAction, LedgerEntry, RequestKind, RequestOutcome, ScriptedFault, Simulator,
@@ -66,7 +66,7 @@ fn judge(seed: u64, simulator: &Simulator) -> usize {
     for call in &calls {
         match call.kind {
             RequestKind::Read if call.answer == RequestOutcome::Status(200) => {
-                last_read = Some(call.at)
+                last_read = Some(call.at);
             }
             RequestKind::Patch => {
                 patches += 1;

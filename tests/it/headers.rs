@@ -184,12 +184,12 @@ async fn a_connection_that_cannot_be_used_again_is_said_to_be_closing() {
 async fn accept_patch_is_sent_on_options_and_415() {
     let app = TestApp::new().start().await;
     let (path, yaml) = (attributes_of(CALL), [("content-type", "application/yaml")]);
-    let told = "application/json, application/merge-patch+json";
+    let accepted = "application/json, application/merge-patch+json";
     for (method, path, status, accepted) in [
-        ("PATCH", path.as_str(), 415, told),
-        ("PATCH", &format!("{path}?view=flat"), 415, told),
-        ("OPTIONS", &path, 405, told),
-        ("POST", &path, 405, told),
+        ("PATCH", path.as_str(), 415, accepted),
+        ("PATCH", &format!("{path}?view=flat"), 415, accepted),
+        ("OPTIONS", &path, 405, accepted),
+        ("POST", &path, 405, accepted),
         ("PUT", &path, 415, ""),
         ("PATCH", &format!("{path}/tier"), 405, ""),
         ("OPTIONS", "/livez", 405, ""),

@@ -300,7 +300,7 @@ async fn concurrent_requests_for_one_page_share_one_query() {
     assert_eq!((ids(&first).len(), ids(&second).len()), (25, 3));
     assert_eq!((ids(&searched), ids(&other)), (ids(&first), ids(&first)));
     assert_eq!(asked(&app), 2, "one for each filter");
-    // Nothing is kept: whoever comes later sees what is there then.
+    // Nothing is kept: a later request sees the state of that moment.
     app.simulator.end_conversation(&id(1));
     assert_eq!(ids(&app.get(LIST).await)[0], id(2));
     assert_eq!(asked(&app), 3);

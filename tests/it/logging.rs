@@ -20,7 +20,7 @@ const SECRET: &str = "canary-secret-91ab";
 /// Stands in every value, of ours and of others.
 const MARK: &str = "canary";
 
-/// A platform on which everything that must not be told holds the mark.
+/// A platform on which every secret text holds the mark.
 fn marked(format: &str, ears: &Overheard) -> Builder {
     let values = [("language", "canary-en"), ("tier", "canary-silver"), ("source", "canary-web")];
     TestApp::new()
@@ -40,7 +40,7 @@ fn marked(format: &str, ears: &Overheard) -> Builder {
 #[track_caller]
 fn assert_discreet(what: &str, text: &str, ears: &Overheard) {
     assert!(!text.contains(MARK), "{what}: {text}");
-    let ears = ears.lock().expect("nobody panics with it");
+    let ears = ears.lock().expect("no holder panics");
     for sent in ears.iter() {
         let credential = sent.split(' ').nth(1).expect("a scheme and a credential");
         assert!(!text.contains(credential), "{what}: {text}");
@@ -48,15 +48,15 @@ fn assert_discreet(what: &str, text: &str, ears: &Overheard) {
 }
 
 async fn everything_it_tells(app: &TestApp) -> String {
-    let mut told = app.logs.text();
+    let mut output = app.logs.text();
     let trace = format!("/v1/conversations/{CALL}/trace");
     for path in ["/metrics", "/readyz?verbose", &trace] {
         // Where clients are known, this is the key of one; elsewhere it is nothing.
-        told.push_str(&app.ask(("GET", path), &[shown("k")], "").await.text);
+        output.push_str(&app.ask(("GET", path), &[shown("k")], "").await.text);
     }
     let spans = app.spans().await;
     assert!(!spans.is_empty(), "there are spans");
-    told + &app.records.text() + &app.collector.bodies()
+    output + &app.records.text() + &app.collector.bodies()
 }
 
 /// A problem without what its client may see: the map in the answer to a superseded write.
@@ -76,10 +76,10 @@ async fn no_value_or_secret_is_in_logs_metrics_or_problems() {
             let ears = Overheard::default();
             let (app, answer) = provoke(code, marked(format, &ears)).await;
             assert_discreet(code.as_str(), &without_the_map(&answer), &ears);
-            let told = everything_it_tells(&app).await;
-            assert!(told.contains("\nattribute_gateway_build_info"), "something is told");
-            assert_discreet(code.as_str(), &told, &ears);
-            tokens += ears.lock().expect("nobody panics with it").len();
+            let output = everything_it_tells(&app).await;
+            assert!(output.contains("\nattribute_gateway_build_info"), "the metrics were written");
+            assert_discreet(code.as_str(), &output, &ears);
+            tokens += ears.lock().expect("no holder panics").len();
         }
         assert!(tokens > ROWS.len(), "tokens were overheard");
     }
@@ -167,8 +167,8 @@ async fn a_panic_is_logged_by_location_with_unknown_effect() {
     write.assert_problem(500, "internal", "unknown");
     alive.assert_status(200);
     let text = log.text();
-    for told in [&read.text, &write.text, &text] {
-        assert!(!told.contains(MARK) && !told.contains("on purpose"), "{told}");
+    for output in [&read.text, &write.text, &text] {
+        assert!(!output.contains(MARK) && !output.contains("on purpose"), "{output}");
     }
     let place = r#""message":"panicked","code.file":"tests/it/harness/defect.rs","code.line":"#;
     assert_eq!(text.matches(place).count(), 3, "{text}");

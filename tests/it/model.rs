@@ -2,7 +2,7 @@
 //!
 //! No HTTP and no simulator: the use cases over a port that answers after random times, sometimes
 //! wrongly. Schedules are random; deadlines and hang-ups cut every write at every point at which it
-//! can wait. Whatever the schedule, what each client is told must be true of the log, and without
+//! can wait. In every schedule, each answer must be true of the log, and without
 //! trouble the log must come to the same as the writes one after another, in order of arrival.
 
 mod upstream;
@@ -55,10 +55,10 @@ async fn polled<T>(future: impl Future<Output = T>, polls: Option<u8>) -> Option
     .await
 }
 
-type Told = Option<Result<WriteReport, RequestFailure>>;
+type WriteResult = Option<Result<WriteReport, RequestFailure>>;
 
 struct Run {
-    told: Vec<(Plan, Instant, Instant, Told)>,
+    results: Vec<(Plan, Instant, Instant, WriteResult)>,
     log: Vec<Applied>,
 }
 
@@ -91,18 +91,18 @@ fn run_against(plans: &[Plan], upstream: Upstream) -> Run {
             tokio::time::sleep(ms(plan.pause)).await;
             let (app, plan, start) = (app.clone(), plan.clone(), Instant::now());
             tasks.push(tokio::spawn(async move {
-                let told = polled(app.write(request(number, &plan)), plan.hangs_up).await;
-                (plan, start, Instant::now(), told)
+                let result = polled(app.write(request(number, &plan)), plan.hangs_up).await;
+                (plan, start, Instant::now(), result)
             }));
         }
-        let mut told = Vec::new();
+        let mut results = Vec::new();
         for task in tasks {
-            told.push(task.await.expect("no panic"));
+            results.push(task.await.expect("no panic"));
         }
-        // Whoever has hung up is served to the end.
+        // A client that has hung up is served to the end.
         tokio::time::sleep(Duration::from_secs(30)).await;
         let log = upstream.log.lock().expect("no panic").clone();
-        Run { told, log }
+        Run { results, log }
     })
 }
 
@@ -129,11 +129,11 @@ fn entries<'a>(log: &'a [Applied], key: &str, number: usize) -> Vec<(usize, &'a 
 }
 
 fn judge(run: &Run) {
-    for (number, (plan, start, end, told)) in run.told.iter().enumerate() {
-        let context = format!("write {number} {plan:?}: {told:?}\n{:#?}", run.log);
+    for (number, (plan, start, end, result)) in run.results.iter().enumerate() {
+        let context = format!("write {number} {plan:?}: {result:?}\n{:#?}", run.log);
         let any = plan.keys.iter().any(|&key| !entries(&run.log, KEYS[key], number).is_empty());
         assert!(*end - *start <= ms(plan.deadline + 100), "late: {context}");
-        match told {
+        match result {
             None => {}
             Some(Err(failure)) => {
                 assert!(failure.effect != Effect::NotApplied || !any, "applied: {context}");
@@ -161,15 +161,15 @@ fn judge_report(run: &Run, number: usize, end: Instant, report: &WriteReport, co
     }
 }
 
-/// Without trouble: the last change of each key is that of the last to arrive, and everybody who
-/// was told of success or of being overtaken was.
+/// Without trouble: the last change of each key is that of the last to arrive, and each answer of
+/// success or of a superseded write is true.
 fn judge_order(run: &Run) {
     judge(run);
     for (index, key) in KEYS.iter().enumerate() {
         let wanted = |(number, (plan, ..)): (usize, &(Plan, _, _, _))| {
             plan.keys.contains(&index).then_some(number)
         };
-        let last = run.told.iter().enumerate().filter_map(wanted).next_back();
+        let last = run.results.iter().enumerate().filter_map(wanted).next_back();
         let held = run.log.iter().rev().find_map(|applied| applied.map.get(key));
         let expected = last.map(|number| number.to_string());
         assert_eq!(held.map(AttributeValue::expose), expected.as_deref(), "{key}: {:#?}", run.log);
@@ -221,20 +221,20 @@ fn a_deadline_at_any_moment_cuts_one_write_and_no_other() {
                 (0..3).map(|number| base(if number == victim { cut } else { 5_000 })).collect();
             let run = run(&plans, 42, 30, 0);
             judge(&run);
-            for (number, (.., told)) in run.told.iter().enumerate() {
-                let told = told.as_ref().expect("nobody hangs up");
+            for (number, (.., result)) in run.results.iter().enumerate() {
+                let result = result.as_ref().expect("nobody hangs up");
                 let superseded =
-                    matches!(told, Err(failure) if matches!(failure.error, Error::Superseded(_)));
+                    matches!(result, Err(failure) if matches!(failure.error, Error::Superseded(_)));
                 assert!(
-                    number == victim || told.is_ok() || superseded,
-                    "{victim} cut at {cut}: {number} was told {told:?}"
+                    number == victim || result.is_ok() || superseded,
+                    "{victim} cut at {cut}: {number} got {result:?}"
                 );
             }
         }
     }
 }
 
-/// The same with trouble: whoever is cut, and wherever, nobody is told anything untrue.
+/// The same with trouble: a call that is cut at any point leads to no untrue answer.
 #[test]
 fn a_deadline_at_any_moment_gives_no_untrue_answer() {
     for seed in 0..4 {
@@ -260,10 +260,10 @@ fn a_drain_at_any_moment_leaves_no_untrue_answer_and_no_defect() {
         let upstream = Upstream { drains_at: Some(at), ..Upstream::new(at, 30, 20) };
         let run = run_against(&[write(), write(), write(), write()], upstream);
         judge(&run);
-        for (.., told) in &run.told {
+        for (.., result) in &run.results {
             let defect =
-                matches!(told, Some(Err(RequestFailure { error: Error::Internal(_), .. })));
-            assert!(!defect, "drained at {at}: {told:?}");
+                matches!(result, Some(Err(RequestFailure { error: Error::Internal(_), .. })));
+            assert!(!defect, "drained at {at}: {result:?}");
         }
     }
 }
@@ -293,8 +293,9 @@ fn a_task_that_dies_takes_nobody_with_it() {
     let plans = [write(0, 0), write(60, 1), write(25, 2)];
     let upstream = Upstream { panics_at: Some("b"), ..Upstream::new(3, 30, 0) };
     let run = run_against(&plans, upstream);
-    let told: Vec<_> = run.told.iter().map(|(.., told)| told.as_ref().expect("answered")).collect();
-    assert!(told[0].is_ok() && told[2].is_ok(), "{told:?}");
-    let died = told[1].as_ref().expect_err("its task died");
+    let results: Vec<_> =
+        run.results.iter().map(|(.., result)| result.as_ref().expect("answered")).collect();
+    assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+    let died = results[1].as_ref().expect_err("its task died");
     assert!(matches!(died.error, Error::Internal(_)) && died.effect == Effect::Unknown, "{died:?}");
 }

@@ -66,7 +66,7 @@ async fn proxy() -> (SocketAddr, Arc<Mutex<String>>) {
                 let head = String::from_utf8(head).expect("text");
                 let target =
                     head.split(' ').nth(1).expect("a target").replace("localhost", "127.0.0.1");
-                notes.lock().expect("nobody panics with it").push_str(&head);
+                notes.lock().expect("no holder panics").push_str(&head);
                 let mut upstream = TcpStream::connect(target).await.expect("it listens");
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("it reads");
                 let _ = copy_bidirectional(&mut stream, &mut upstream).await;
@@ -127,7 +127,7 @@ async fn calls_use_the_proxy_and_only_it_gets_the_password() {
     ];
     let ended = tried(platform, &env).await;
     assert_eq!(ended.code, 0, "{ended:?}");
-    let asked = asked.lock().expect("nobody panics with it").clone();
+    let asked = asked.lock().expect("no holder panics").clone();
     assert!(
         asked.starts_with(&format!("CONNECT localhost:{} HTTP/1.1\r\n", platform.port())),
         "{asked}"

@@ -84,7 +84,7 @@ pub async fn provoke(code: ErrorCode, base: Builder) -> (TestApp, Answer) {
     }
 }
 
-/// A request that is answered with this code whatever the platform does.
+/// A request that gets this code independently of the platform.
 fn mistake(code: ErrorCode) -> Option<Request<Body>> {
     let ended = "e0000000-0000-4000-8000-000000000009";
     let large = json!({"attributes": {"a": format!("{CANARY}{}", "x".repeat(10_240))}});
@@ -257,8 +257,8 @@ async fn every_error_code_can_be_provoked_and_is_complete() {
         // The page in the place of an answer has no such header, and the calls of the write that
         // was not refused are not of this request.
         let none = matches!(code, ErrorCode::UpstreamInvalidResponse | ErrorCode::Overloaded);
-        let told = answered && !none;
-        assert_eq!(problem["correlationId"].is_string(), told, "{}", code.as_str());
+        let problem_of = answered && !none;
+        assert_eq!(problem["correlationId"].is_string(), problem_of, "{}", code.as_str());
         let there = app.truth(CUSTOMER).contains_key("a");
         let applied = matches!(code, ErrorCode::WriteSuperseded | ErrorCode::Overloaded);
         assert_eq!(there, applied, "the effect of `{}` is true", code.as_str());
@@ -281,31 +281,31 @@ async fn every_problem_names_a_page_that_explains_it() {
 
 #[tokio::test(start_paused = true)]
 async fn the_members_of_a_problem_tell_what_its_code_is_about() {
-    let told = async |code| provoke(code, TestApp::new()).await.1.json();
-    let ambiguous = told(ErrorCode::AmbiguousParticipant).await;
+    let problem_of = async |code| provoke(code, TestApp::new()).await.1.json();
+    let ambiguous = problem_of(ErrorCode::AmbiguousParticipant).await;
     let candidate = |id: &str| json!({"id": id, "purpose": "agent", "state": "connected"});
     let candidates = [
         candidate("a0000000-0000-4000-8000-000000000021"),
         candidate("a0000000-0000-4000-8000-000000000022"),
     ];
     assert_eq!(ambiguous["candidates"], json!(candidates));
-    let unknown = told(ErrorCode::ParticipantNotFound).await;
+    let unknown = problem_of(ErrorCode::ParticipantNotFound).await;
     assert_eq!(unknown["purposes"], json!(["customer", "ivr", "agent"]));
-    let large = told(ErrorCode::AttributesTooLarge).await;
+    let large = problem_of(ErrorCode::AttributesTooLarge).await;
     let before = r#"{"language":"en","source":"web","tier":"silver"}"#.len();
     let value = CANARY.len() + 10_240;
     assert_eq!(large["bytes"], before + r#","a":"""#.len() + value);
     assert_eq!(large["limitBytes"], 10_240);
     assert_eq!(large["largest"][0], json!({"key": "a", "bytes": value + 6}));
-    let rejected = told(ErrorCode::UpstreamRejected).await;
+    let rejected = problem_of(ErrorCode::UpstreamRejected).await;
     assert_eq!(rejected["upstream"]["status"], 400);
     assert_eq!(rejected["upstream"]["code"], "invalid.value");
     assert_eq!(rejected["upstream"]["message"], "Invalid attribute values: a=[value removed]");
-    let forbidden = told(ErrorCode::UpstreamForbidden).await;
+    let forbidden = problem_of(ErrorCode::UpstreamForbidden).await;
     let sentence = "the OAuth client may not do this; \
                     it needs the permission `conversation:communication:view`";
     assert_eq!(forbidden["detail"], sentence);
-    let superseded = told(ErrorCode::WriteSuperseded).await;
+    let superseded = problem_of(ErrorCode::WriteSuperseded).await;
     assert_eq!(superseded["outcomes"], json!({"a": "superseded"}));
     assert_eq!(superseded["attributes"]["a"], "canary-foreign");
     assert_eq!(superseded["verification"]["status"], "superseded");

@@ -155,9 +155,9 @@ async fn a_write_under_way_waits_out_what_another_call_was_told() {
 async fn in_a_long_throttle_one_call_a_minute_probes() {
     let daily = || ScriptedFault::on_read(FaultAction::Throttle { retry_after: Some(7200) });
     let app = TestApp::new().with_fault(daily().times(2)).start().await;
-    let told = app.read(CALL, "").await;
-    told.assert_problem(503, "upstream-rate-limited", "notApplied");
-    assert_eq!((seconds(&told), app.order().as_str()), (60, "R"), "the next probe");
+    let answer = app.read(CALL, "").await;
+    answer.assert_problem(503, "upstream-rate-limited", "notApplied");
+    assert_eq!((seconds(&answer), app.order().as_str()), (60, "R"), "the next probe");
     for minute in ["R", "RR"] {
         for _ in 0..59 {
             tokio::time::sleep(ms(1000)).await;
@@ -232,7 +232,7 @@ async fn sixty_writes_are_verified_with_three_calls_or_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_of_reads_leaves_room_for_writes_and_the_log_says_that_it_is_spent() {
+async fn a_burst_of_reads_leaves_room_for_writes_and_is_logged() {
     let app = scarce(200).with_lag(ms(1)).start().await;
     let reads = (0..150).map(|number| reading(&app, &conversation(number), 1)).collect();
     tokio::time::sleep(ms(100)).await;
@@ -288,7 +288,7 @@ async fn proof_beside(app: &TestApp, other: impl FnOnce() -> JoinHandle<Answer>)
     other.await.expect("no panic")
 }
 
-/// A platform that is granted five calls in ten seconds beside the reserve.
+/// A platform that grants five calls in ten seconds on top of the reserve.
 fn five_in_ten_seconds() -> Builder {
     let app = generous(2).with_lag(ms(1)).with_budget(36);
     app.with_env("GATEWAY__GENESYS__RATE_WINDOW", "10s")
@@ -327,7 +327,7 @@ async fn a_proof_that_a_429_held_back_goes_before_the_reads_that_wait() {
     let write = write.header("content-type", "application/json").body(Body::from(body));
     let write = tokio::spawn(send(app.router(), write.expect("a request")));
     tokio::time::sleep(ms(15)).await;
-    // Told at 35 ms to wait; the PATCH is out until 40.
+    // Upstream asks it at 35 ms to wait; the PATCH is out until 40.
     let mut reads = vec![reading(&app, &conversation(0), 10)];
     tokio::time::sleep(ms(22)).await;
     reads.extend((1..60).map(|number| reading(&app, &conversation(number), 10)));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{AGENT, CALL, CUSTOMER, IVR, TestApp, ms};
 
-/// A call beside the usual one.
+/// A call in addition to the usual one.
 const OTHER: &str = "5eed0000-0000-4000-8000-000000000002";
 const FIRST: &str = "b0000000-0000-4000-8000-000000000001";
 const SECOND: &str = "b0000000-0000-4000-8000-000000000002";
@@ -144,7 +144,7 @@ async fn everybody_is_read_in_one_call() {
 
 #[tokio::test(start_paused = true)]
 async fn attributes_that_are_null_missing_or_blank_are_no_attributes() {
-    // The simulator makes a map of everything it is told, so these bodies are scripted.
+    // The simulator makes a map of everything it receives, so these bodies are scripted.
     for (attributes, bytes) in
         [(json!({}), 2), (json!({"attributes": null}), 2), (json!({"attributes": {"a": ""}}), 8)]
     {

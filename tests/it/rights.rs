@@ -36,7 +36,7 @@ async fn ask(app: &TestApp, ask: (&str, &str), headers: &[(&str, &str)], body: &
 }
 
 /// An answer without what differs from request to request.
-fn told(answer: &Answer) -> (u16, String, String) {
+fn summary(answer: &Answer) -> (u16, String, String) {
     let mut text = answer.text.clone();
     if let Ok(mut json) = serde_json::from_str::<Value>(&text) {
         for name in ["requestId", "correlationId"] {
@@ -103,7 +103,7 @@ async fn every_answer_is_the_same_with_or_without_a_hidden_key() {
         let path = format!("/v1/conversations/{CALL}{path}");
         let one = ask(&with, (method, &path), headers, body).await;
         let other = ask(&without, (method, &path), headers, body).await;
-        assert_eq!(told(&one), told(&other), "{method} {path} {headers:?}");
+        assert_eq!(summary(&one), summary(&other), "{method} {path} {headers:?}");
         assert_eq!(one.took, other.took, "{method} {path}");
         assert!(!one.text.contains("\"web\"") && !one.text.contains("web\n"), "{}", one.text);
     }
@@ -133,7 +133,7 @@ async fn tags_and_conditions_are_about_what_the_caller_sees() {
     assert_eq!(written.at("/attributes"), json!({"language": "en", "tier": "gold"}));
     assert_eq!(written.at("/size/bytes"), r#"{"language":"en","tier":"gold"}"#.len());
     assert_eq!(get().await.header("etag"), written.header("etag"));
-    // And the 412 tells the tag of what it sees.
+    // And the 412 holds the tag of what the client may see.
     let refused = write(&tag, r#"{"attributes":{"tier":"x"}}"#).await;
     refused.assert_problem(412, "precondition-failed", "notApplied");
     assert_eq!(refused.header("etag"), written.header("etag"));
@@ -175,8 +175,8 @@ async fn refused_keys_are_all_listed_with_their_rule() {
     };
     let path = format!("{path}?keys=source,tier");
     let both = ask(&app, ("PUT", &path), &[], body).await;
-    let told = r##""keys" "#/attributes/a~1b" "#/attributes/crm_secret_b" "#/attributes/id""##;
-    assert_eq!(pointers(&both), told);
+    let summary = r##""keys" "#/attributes/a~1b" "#/attributes/crm_secret_b" "#/attributes/id""##;
+    assert_eq!(pointers(&both), summary);
     let broken = ask(&app, ("PUT", &path), &[("accept", "text/html")], "{").await;
     assert_eq!(pointers(&broken), r#""keys""#);
     assert_eq!(app.upstream_calls(), 0);
@@ -242,7 +242,7 @@ async fn whom_a_caller_may_not_name_it_sees_no_attributes_of() {
     let (robin, agent) = (json!("Robin Example"), json!("Agent Example"));
     assert_eq!(named("all-key").await, [robin.clone(), agent]);
     assert_eq!(named("crm-key").await, [robin, Value::Null]);
-    // `customer` falls back to the first participant in a read: here somebody whom it may name.
+    // `customer` falls back to the first participant in a read: here one that the client may name.
     ask(&app, ("GET", &attributes_of(CALL)), &[], "").await.assert_status(200);
     let call = SimulatedCall::new(CALL).agent(AGENT, [("desk", "7")]);
     let app = over(call, "participants = [\"customer\"]").start().await;
@@ -338,7 +338,7 @@ async fn upstream_messages_about_hidden_keys_are_withheld() {
     other.assert_problem(502, "upstream-forbidden", "notApplied");
     assert!(!limited.text.contains("salary"), "{}", limited.text);
     assert!(other.text.contains("salary may not be set"), "{}", other.text);
-    // What was refused of its own alone it is told in full.
+    // The refusal lists all of the client's own keys.
     let alone = write("crm-key", tier).await;
     assert!(alone.text.contains("salary may not be set"), "{}", alone.text);
 }
@@ -347,7 +347,7 @@ async fn upstream_messages_about_hidden_keys_are_withheld() {
 async fn a_limited_client_does_not_see_traces_with_omitted_keys() {
     let app = over(customer_call(), HIDING).with_env("GATEWAY__DEBUG__ENABLED", "true");
     let app = app.start().await;
-    // Too long to be kept, so that nobody knows any more whose it was.
+    // Too long to be kept, so its client is no longer known.
     let long = format!("{}?key={}", attributes_of(CALL), "x".repeat(9_000));
     app.ask(("GET", &long), &[shown("all-key")], "").await.assert_status(200);
     let trace = format!("/v1/conversations/{CALL}/trace");

@@ -264,7 +264,7 @@ async fn where_conditions_are_required_a_single_key_needs_one_too() {
     delete(&app, "tier", &[("if-match", "*")]).await.assert_status(200);
 }
 
-/// A request that is wrong, and what is told of it.
+/// A wrong request, and the error that it gets.
 type Wrong = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static [u8]);
 
 const NO_TEXT: &str = "key is not percent-encoded UTF-8";
@@ -358,7 +358,7 @@ const MISTAKES: [(Wrong, u16, &str, &str); 23] = [
 #[tokio::test(start_paused = true)]
 async fn an_invalid_request_for_one_key_is_refused_unsent() {
     let app = TestApp::new().start().await;
-    for ((method, step, headers, body), status, code, told) in MISTAKES {
+    for ((method, step, headers, body), status, code, expected) in MISTAKES {
         let answer = app.ask((method, &path(step)), headers, body).await;
         assert_eq!(answer.status, status, "{method} {step}: {}", answer.text);
         answer.assert_problem(status, code, "notApplied");
@@ -368,7 +368,7 @@ async fn an_invalid_request_for_one_key_is_refused_unsent() {
             format!("{} {}", part("pointer"), part("detail"))
         };
         let said: Vec<_> = errors.iter().map(said).collect();
-        assert_eq!(said.join("; "), told, "{method} {step}");
+        assert_eq!(said.join("; "), expected, "{method} {step}");
     }
     let empty = app.ask(("PUT", &path("")), &[TEXT], "x").await;
     empty.assert_problem(422, "invalid-attributes", "notApplied");

@@ -1,7 +1,7 @@
 //! Thousands of random interleavings of clients, foreign writers and faults, judged by the
-//! simulator's own ledger: whatever happens, no answer is untrue, and nobody's key is lost.
+//! simulator's own ledger: no answer is untrue, and no key is lost.
 //!
-//! Every write uses values of its own, so that the ledger tells whose change it shows. A failing
+//! Every write uses values of its own, so that the ledger shows who made each change. A failing
 //! seed is named by the panic; run it alone with `SOAK_SEED=n`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use genesys_simulator::{FaultAction, FaultScope, LedgerEntry, ScriptedFault, Wri
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::harness::{AGENT, CALL, CUSTOMER, TestApp, Told, ms};
+use crate::harness::{AGENT, CALL, CUSTOMER, TestApp, WriteExchange, ms};
 
 const SEEDS: u64 = 400;
 const WRITES: usize = 12;
@@ -23,11 +23,11 @@ async fn answers_are_true_and_foreign_keys_kept_in_any_order() {
     let seeds: Vec<u64> = only.map_or_else(|| (0..SEEDS).collect(), |seed| vec![seed]);
     let mut met = BTreeSet::new();
     for seed in seeds {
-        let (told, ledger) = run(seed).await;
-        for one in &told {
+        let (exchanges, ledger) = run(seed).await;
+        for one in &exchanges {
             judge(seed, one, &ledger, &mut met);
         }
-        judge_ledger(seed, &told, &ledger);
+        judge_ledger(seed, &exchanges, &ledger);
     }
     if only.is_none() {
         // A soak in which nothing went wrong would show nothing.
@@ -37,7 +37,7 @@ async fn answers_are_true_and_foreign_keys_kept_in_any_order() {
     }
 }
 
-async fn run(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
+async fn run(seed: u64) -> (Vec<WriteExchange>, Vec<LedgerEntry>) {
     let mut random = fastrand::Rng::with_seed(seed);
     let lag = ms(random.u64(1..400));
     let mut app = TestApp::new().with_lag(lag).with_seed(seed).allowing_leftovers();
@@ -54,7 +54,7 @@ async fn run(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
         let router = app.router();
         tasks.push(tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            Told::by(router, CALL.to_owned(), wanted, wait).await
+            WriteExchange::by(router, CALL.to_owned(), wanted, wait).await
         }));
     }
     for number in 0..6 {
@@ -63,15 +63,15 @@ async fn run(seed: u64) -> (Vec<Told>, Vec<LedgerEntry>) {
         let foreign = [(key, format!("foreign-{number}")), ("flow_state", format!("{number}"))];
         app.simulator.write_as_other(CALL, CUSTOMER, foreign);
     }
-    let mut told = Vec::new();
+    let mut exchanges = Vec::new();
     for task in tasks {
-        told.push(task.await.expect("a caller does not panic"));
+        exchanges.push(task.await.expect("a caller does not panic"));
     }
-    // Whatever was still on its way has landed by now.
+    // All writes under way have landed by now.
     tokio::time::sleep(Duration::from_mins(1)).await;
     let _ = app.simulator.attributes(CALL, CUSTOMER);
     assert!(app.simulator.attributes(CALL, AGENT).is_some_and(|agent| agent["desk"] == "7"));
-    (told, app.simulator.ledger())
+    (exchanges, app.simulator.ledger())
 }
 
 /// One request in four meets trouble.
@@ -114,10 +114,10 @@ fn wanted(random: &mut fastrand::Rng, number: usize) -> BTreeMap<String, String>
     wanted
 }
 
-fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry], met: &mut BTreeSet<String>) {
-    let Told { wanted, start, end, answer, .. } = told;
-    let context = format!("SOAK_SEED={seed}, wanted {wanted:?}, told {}", answer.text);
-    told.assert_in_time(&context);
+fn judge(seed: u64, exchange: &WriteExchange, ledger: &[LedgerEntry], met: &mut BTreeSet<String>) {
+    let WriteExchange { wanted, start, end, answer, .. } = exchange;
+    let context = format!("SOAK_SEED={seed}, wanted {wanted:?}, answer {}", answer.text);
+    exchange.assert_in_time(&context);
     let body = answer.json();
     let applied = |key: &str, value: &str| {
         ledger.iter().any(|entry| {
@@ -130,7 +130,7 @@ fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry], met: &mut BTreeSet<Stri
         met.insert(effect.to_owned());
         let any = own().any(|(key, value)| applied(key, value));
         assert!(effect != "notApplied" || !any, "it was applied, or is now: {context}");
-        // Somebody else may have written `en`, which nobody can tell from ours.
+        // Another writer may have written `en`, the same value as ours.
         let shared = wanted.values().any(|value| value == "en");
         assert!(effect != "applied" || any || shared, "never applied: {context}");
     }
@@ -151,7 +151,7 @@ fn judge(seed: u64, told: &Told, ledger: &[LedgerEntry], met: &mut BTreeSet<Stri
                 "{key} not accepted: {context}"
             ),
             "superseded" => {
-                assert!(told.was_replaced(ledger, key), "nobody superseded {key}: {context}");
+                assert!(exchange.was_replaced(ledger, key), "nobody superseded {key}: {context}");
             }
             other => panic!("unknown outcome {other}: {context}"),
         }
@@ -181,11 +181,11 @@ fn was_visible(ledger: &[LedgerEntry], key: &str, value: &str, from: Instant, to
 }
 
 /// Nothing went upstream that no client asked for.
-fn judge_ledger(seed: u64, told: &[Told], ledger: &[LedgerEntry]) {
+fn judge_ledger(seed: u64, exchanges: &[WriteExchange], ledger: &[LedgerEntry]) {
     for entry in ledger.iter().filter(|entry| entry.writer == WriteSource::Gateway) {
         assert_eq!(entry.participant, CUSTOMER, "SOAK_SEED={seed}");
         for (key, change) in &entry.changes {
-            let asked = told.iter().any(|one| one.wanted.get(key) == change.as_ref());
+            let asked = exchanges.iter().any(|one| one.wanted.get(key) == change.as_ref());
             assert!(asked, "SOAK_SEED={seed}: nobody asked for {key}={change:?}");
         }
         let untouched = |map: &BTreeMap<String, String>| -> Value {

@@ -101,7 +101,7 @@ async fn a_caller_that_sends_too_slowly_is_let_go() {
     assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
     assert!(text.contains(r#""code":"request-timeout""#), "{text}");
     assert!(text.to_ascii_lowercase().contains("connection: close"), "{text}");
-    // A head that does not end: nobody knows what was asked, and the connection just ends.
+    // A head that does not end holds no request, so the connection just ends.
     assert_eq!(answer(demo.sends("GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ").await).await, "");
     // The deadline of 5 s and the default patience of 10 s are further away.
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
@@ -231,7 +231,7 @@ async fn sighup_reloads_the_clients_at_once() {
 }
 
 #[tokio::test]
-async fn log_lines_lost_to_a_full_disk_are_counted_and_told() {
+async fn log_lines_lost_to_a_full_disk_are_counted_and_reported() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let bind = port.local_addr().expect("an address").to_string();
     drop(port);
@@ -247,12 +247,12 @@ async fn log_lines_lost_to_a_full_disk_are_counted_and_told() {
     let serve = serve.env_clear().envs(env).stdout(full).kill_on_drop(true).spawn();
     let _serve = serve.expect("it starts");
     until("it listens", async || TcpStream::connect(&bind).await.ok()).await;
-    until("a loss is told", async || {
+    until("the loss is reported", async || {
         let ready = fetch("GET", &format!("http://{bind}/readyz?verbose"), "").await;
         let text = String::from_utf8_lossy(ready.body()).into_owned();
-        let told = text.lines().find(|line| line.starts_with("log: "))?;
+        let line = text.lines().find(|line| line.starts_with("log: "))?;
         let full = "log: failed: cannot be written: No space left on device";
-        (told.starts_with(full) && told.ends_with("lost since the start")).then_some(())
+        (line.starts_with(full) && line.ends_with("lost since the start")).then_some(())
     })
     .await;
     let metrics = fetch("GET", &format!("http://{bind}/metrics"), "").await;
@@ -266,7 +266,7 @@ async fn log_lines_lost_to_a_full_disk_are_counted_and_told() {
 #[tokio::test]
 async fn a_connection_in_the_backlog_is_answered_during_a_drain() {
     let mut demo = Process::demo(&[], &[]).await;
-    // Stopped, it accepts nobody; the system makes connections in its name all the same.
+    // Stopped, it accepts no connection; the system still completes handshakes for it.
     demo.process.signal("STOP");
     let path = attributes_of(CALL);
     let mut waiting = Vec::new();
@@ -361,9 +361,9 @@ async fn sigterm_in_the_middle_of_writes_loses_no_audit_record() {
         .collect();
     demo.read_is_under_way().await;
     demo.process.signal("TERM");
-    let mut told = Vec::new();
+    let mut statuses = Vec::new();
     for write in writes {
-        told.push(write.await.expect("it does not panic"));
+        statuses.push(write.await.expect("it does not panic"));
     }
     assert_eq!(demo.process.ended().await.code(), Some(0));
     let text = std::fs::read_to_string(&file).expect("a file");
@@ -371,11 +371,11 @@ async fn sigterm_in_the_middle_of_writes_loses_no_audit_record() {
     let lines: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect();
     let of = |kind: &str| lines.iter().filter(|line| line["record"] == kind).count();
-    assert_eq!(of("outcome"), told.len(), "{text}");
-    let applied = told.iter().filter(|status| **status == 200).count();
+    assert_eq!(of("outcome"), statuses.len(), "{text}");
+    let applied = statuses.iter().filter(|status| **status == 200).count();
     let recorded = |line: &&Value| line["record"] == "outcome" && line["effect"] == "applied";
     assert_eq!(lines.iter().filter(recorded).count(), applied);
-    assert!(applied > 0 && of("intent") >= applied, "{told:?}");
+    assert!(applied > 0 && of("intent") >= applied, "{statuses:?}");
     assert_eq!(lines[0]["client.address"], "127.0.0.1");
 }
 
@@ -438,7 +438,7 @@ async fn a_second_signal_flushes_the_audit_for_a_second() {
         demo.process.signal("TERM");
         demo.process.wrote("ended at once").await;
         if !reads {
-            // Whoever reads while it lives takes what it holds to be lost.
+            // A reader that sees it alive takes its content as lost.
             assert_eq!(demo.process.ended().await.code(), Some(130));
         }
         // Takes all that comes until nothing does.

@@ -27,7 +27,7 @@ fn hex(bytes: &[u8]) -> String {
     format!("{number:0width$x}", width = 2 * bytes.len())
 }
 
-fn told(span: &Span, name: &str) -> String {
+fn attribute_text(span: &Span, name: &str) -> String {
     attribute(&span.attributes, name).unwrap_or_default()
 }
 
@@ -35,7 +35,7 @@ fn kind(spans: &[Span], kind: SpanKind) -> Vec<&Span> {
     spans.iter().filter(|span| span.kind == kind as i32).collect()
 }
 
-/// What upstream was told of traces, by operation.
+/// The trace headers that upstream received, by operation.
 fn passed_on(app: &TestApp) -> Vec<String> {
     let calls = app.simulator.calls();
     calls.into_iter().filter_map(|call| call.headers.get("traceparent").cloned()).collect()
@@ -64,18 +64,19 @@ async fn a_write_is_a_span_with_one_child_for_each_exchange() {
         ("upstream.calls", "3"),
         ("error.type", ""),
     ] {
-        assert_eq!(told(request, name), value, "{name}");
+        assert_eq!(attribute_text(request, name), value, "{name}");
     }
     let exchanges = kind(&spans, SpanKind::Client);
-    let operations: Vec<_> = exchanges.iter().map(|span| told(span, "genesys.operation")).collect();
+    let operations: Vec<_> =
+        exchanges.iter().map(|span| attribute_text(span, "genesys.operation")).collect();
     assert_eq!(operations, ["read", "patch", "read"]);
     for span in &exchanges {
         assert_eq!((hex(&span.trace_id), &span.parent_span_id), (TRACE.into(), &request.span_id));
-        assert!(!told(span, "genesys.correlation_id").is_empty());
+        assert!(!attribute_text(span, "genesys.correlation_id").is_empty());
         let took = span.end_time_unix_nano - span.start_time_unix_nano;
         assert_eq!(took, 20_000_000, "the simulator's latency");
     }
-    // Each exchange told upstream its own place, below the request's.
+    // Each call sent upstream its own span, a child of the request's.
     let places: Vec<_> =
         exchanges.iter().map(|span| format!("00-{TRACE}-{}-01", hex(&span.span_id))).collect();
     assert_eq!(passed_on(&app), places);
@@ -129,8 +130,9 @@ async fn failures_are_told_by_their_kind() {
     app.read(CALL, "").await.assert_status(200);
     app.read("5eed0000-0000-4000-8000-00000000ffff", "").await.assert_status(404);
     let spans = app.spans().await;
-    let kinds =
-        |spans: Vec<&Span>| spans.iter().map(|span| told(span, "error.type")).collect::<Vec<_>>();
+    let kinds = |spans: Vec<&Span>| {
+        spans.iter().map(|span| attribute_text(span, "error.type")).collect::<Vec<_>>()
+    };
     assert_eq!(kinds(kind(&spans, SpanKind::Client)), ["503", "reset", "", "404"]);
     let requests = kind(&spans, SpanKind::Server);
     assert_eq!(kinds(requests.clone()), ["", "conversation-not-found"]);
@@ -172,12 +174,12 @@ async fn work_after_a_hang_up_is_a_span_of_its_request() {
     assert!(tokio::time::timeout(ms(30), write).await.is_err(), "the PATCH is under way");
     let spans = app.spans().await;
     let [request] = kind(&spans, SpanKind::Server)[..] else { panic!("{spans:?}") };
-    assert_eq!(told(request, "http.response.status_code"), "499");
+    assert_eq!(attribute_text(request, "http.response.status_code"), "499");
     assert_eq!(kind(&spans, SpanKind::Client).len(), 1, "the read");
     tokio::time::sleep(ms(10_000)).await;
     let spans = app.spans().await;
     let exchanges = kind(&spans, SpanKind::Client);
-    assert_eq!(told(exchanges[1], "genesys.operation"), "patch");
+    assert_eq!(attribute_text(exchanges[1], "genesys.operation"), "patch");
     assert!(exchanges.iter().all(|span| span.parent_span_id == request.span_id));
 }
 

@@ -1,4 +1,4 @@
-//! Keys of others that vanish are told, and never written back.
+//! Keys of other writers that vanish are reported, and never written back.
 //!
 //! Every answer of upstream takes 20 ms, and reads show a write 100 ms after it was applied: the
 //! PATCH arrives at 20, the read-backs at 40, 110, 230, 450, …

@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::harness::{Authority, Demo, Identity, Process, client, ms, once, until};
 
-/// A gateway with TLS, and whom its clients have to trust.
+/// A gateway with TLS, and the CA that its clients have to trust.
 pub(crate) struct Secured {
     pub(crate) demo: Demo,
     pub(crate) authority: Authority,
@@ -75,7 +75,7 @@ impl Secured {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        let url = self.demo.gateway.strip_prefix("https://").expect("the banner tells https");
+        let url = self.demo.gateway.strip_prefix("https://").expect("the banner shows https");
         url.parse().expect("an address")
     }
 
@@ -272,12 +272,12 @@ async fn a_caller_with_a_key_and_a_certificate_has_to_show_both() {
     for key in ["crm-key", "ivr-key"] {
         assert_eq!(asked(Some(&theirs), Some(key)).await.0, 200);
         for identity in [None, Some(&other)] {
-            let (status, told) = asked(identity, Some(key)).await;
-            assert!(status == 401 && told.contains("its certificate as well"), "{told}");
+            let (status, report) = asked(identity, Some(key)).await;
+            assert!(status == 401 && report.contains("its certificate as well"), "{report}");
         }
     }
-    let (status, told) = asked(Some(&theirs), None).await;
-    assert!(status == 401 && told.contains("a key as well"), "{told}");
+    let (status, report) = asked(Some(&theirs), None).await;
+    assert!(status == 401 && report.contains("a key as well"), "{report}");
     assert_eq!(asked(Some(&theirs), Some("wrong")).await.0, 401);
 }
 
@@ -305,12 +305,12 @@ async fn certificates_change_under_load_and_no_caller_is_refused() {
     // A key that is not of the certificate: what was there stays in use.
     let other = gateway.authority.server();
     std::fs::write(gateway.folder.path().join("tls.key"), other.key).expect("writable");
-    let told = until("the fault is told", async || {
-        let told = gateway.text("/readyz?verbose").await;
-        told.contains("do not match").then_some(told)
+    let report = until("the fault is logged", async || {
+        let report = gateway.text("/readyz?verbose").await;
+        report.contains("do not match").then_some(report)
     })
     .await;
-    assert!(told.starts_with("ready"), "{told}");
+    assert!(report.starts_with("ready"), "{report}");
     assert_eq!(gateway.shown().await, shown);
     stop.store(true, Ordering::Relaxed);
     for caller in callers {
@@ -334,17 +334,17 @@ async fn a_pipe_as_a_certificate_file_blocks_nothing() {
     std::fs::remove_file(&pipe).expect("it was there");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.expect("mkfifo is there").success());
-    let told = until("the pipe is told", async || {
-        let told = gateway.text("/readyz?verbose").await;
-        told.contains("is not a regular file").then_some(told)
+    let report = until("the pipe is logged", async || {
+        let report = gateway.text("/readyz?verbose").await;
+        report.contains("is not a regular file").then_some(report)
     })
     .await;
-    assert!(told.starts_with("ready"), "{told}");
+    assert!(report.starts_with("ready"), "{report}");
     gateway.demo.process.signal("TERM");
     assert_eq!(gateway.demo.process.ended().await.code(), Some(0));
 }
 
-/// Asks for something over a connection that is kept; tells the status, and whether it is kept on.
+/// Asks for something over a connection that is kept; the status, and whether it stays open.
 async fn asks_over(stream: &mut TlsStream<TcpStream>, path: &str) -> (String, bool) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("it reads");
@@ -376,7 +376,7 @@ async fn a_connection_needs_a_trusted_authority_for_each_request() {
     let mut plain = gateway.handshake(&[&TLS13], &[]).await.expect("optional");
     let known = ("200".to_owned(), true);
     assert_eq!(asks_over(&mut kept, "/metrics").await, known);
-    // Both are trusted for a while, and nobody has to connect anew.
+    // Both are trusted for a while, and no client has to reconnect.
     std::fs::write(&file, old.pem() + &new.pem()).expect("writable");
     let theirs = new.client("crm.example");
     until("the new authority is trusted", async || {
@@ -411,10 +411,10 @@ async fn a_connection_is_known_until_its_certificate_expires() {
 async fn an_invalid_certificate_does_not_replace_a_valid_one() {
     let gateway = Secured::start(&[]).await;
     let good = gateway.shown().await;
-    for (hours, told) in [((-48, -24), "expired on"), ((24, 48), "not valid before")] {
+    for (hours, report) in [((-48, -24), "expired on"), ((24, 48), "not valid before")] {
         gateway.authority.server_between(hours.0, hours.1).put_into(gateway.folder.path());
-        until("the fault is told", async || {
-            gateway.text("/readyz?verbose").await.contains(told).then_some(())
+        until("the fault is logged", async || {
+            gateway.text("/readyz?verbose").await.contains(report).then_some(())
         })
         .await;
         assert_eq!(gateway.shown().await, good);
@@ -451,7 +451,7 @@ async fn sighup_takes_the_files_also_if_they_have_not_changed() {
 }
 
 impl Secured {
-    /// Asks again and again until told to stop, over new connections or over one, with a certificate or
+    /// Asks again and again until stopped, over new connections or over one, with a certificate or
     /// a key; counts the answers.
     fn asks_on(
         self: &Arc<Self>,
@@ -514,7 +514,7 @@ async fn unusable_files_are_named_at_the_start_and_by_check() {
     let authority = Authority::new("ours");
     let [certificate, key] = authority.server().put_into(folder.path());
     let [certificate, key] = [certificate, key].map(|file| file.to_str().expect("text").to_owned());
-    for (certificate, key, told) in [
+    for (certificate, key, report) in [
         ("/nowhere.crt", key.as_str(), "no certificate can be read from /nowhere.crt"),
         (&certificate, "/nowhere.key", "no private key can be read from /nowhere.key"),
         (&key, &key, "no certificate can be read from"),
@@ -530,7 +530,7 @@ async fn unusable_files_are_named_at_the_start_and_by_check() {
         for command in ["serve", "check-config"] {
             let ended = once(&[command], &env).await;
             assert_eq!(ended.code, 1, "{ended:?}");
-            assert!(ended.err.contains(told), "{ended:?}");
+            assert!(ended.err.contains(report), "{ended:?}");
             assert!(!ended.err.contains("PRIVATE"), "{ended:?}");
         }
     }

@@ -1,5 +1,5 @@
 //! One token for everybody: fetched once, renewed ahead, replaced when the API refuses it; and
-//! what clients and operators are told when there is none.
+//! what clients and operators see when there is none.
 //!
 //! The token endpoint answers at once, everything else after 20 ms.
 
@@ -315,8 +315,8 @@ async fn a_bad_token_answer_is_named_with_field_and_host() {
         assert!(answer.at("/detail").to_string().contains(&reason), "{}", answer.text);
         let readiness = app.readiness().await;
         assert_eq!(readiness.status, 200, "nothing is known of the credentials");
-        let told = format!("token: failed: no token: {reason}");
-        assert!(readiness.text.contains(&told), "{}", readiness.text);
+        let expected = format!("token: failed: no token: {reason}");
+        assert!(readiness.text.contains(&expected), "{}", readiness.text);
         let logs = app.logs.text();
         assert!(logs.contains("login.mypurecloud.ie") && logs.contains("no token"), "{logs}");
     }

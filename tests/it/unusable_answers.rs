@@ -57,7 +57,7 @@ async fn how_large_an_answer_may_be_is_a_setting() {
     let larger = FaultAction::Oversized { bytes: 3 << 20 };
     let app = TestApp::new().with_env("GATEWAY__GENESYS__MAX_RESPONSE_BYTES", "4 MiB");
     let app = app.with_fault(ScriptedFault::on_read(larger)).start().await;
-    // It is read, and nobody is in it.
+    // It is read, and has no participants.
     app.read(CALL, "").await.assert_problem(404, "participant-not-found", "notApplied");
     let app =
         TestApp::new().with_env("GATEWAY__GENESYS__MAX_RESPONSE_BYTES", "1 KiB").start().await;
@@ -79,7 +79,7 @@ async fn a_patch_answered_with_2xx_is_accepted_whatever_its_body() {
         answer.assert_outcomes(&[("tier", "verified")]);
         assert_eq!(app.simulator.count(RequestKind::Patch), 1);
     }
-    // Not applied, and nobody can know: accepted, and never seen.
+    // Not applied, which cannot be known: accepted, and never seen.
     for action in [FaultAction::GarbageJson, FaultAction::Empty { status: 200, applied: false }] {
         let app = failing_patch(action).start().await;
         let answer = gold(&app).await;

@@ -255,10 +255,10 @@ async fn other_refusals_are_passed_on_without_a_retry() {
     let app = failing_patch(status(415)).start().await;
     let answer = gold(&app).await;
     answer.assert_problem(502, "upstream-rejected", "notApplied");
-    let told = json!({
+    let expected = json!({
         "status": 415, "code": "unsupported.media.type", "message": "Unsupported Media Type"
     });
-    assert_eq!(answer.at("/upstream"), told);
+    assert_eq!(answer.at("/upstream"), expected);
     let calls = app.simulator.calls();
     let last = &calls.last().expect("a call").correlation_id;
     assert_eq!(answer.at("/correlationId"), json!(last));

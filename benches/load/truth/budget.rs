@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::exchange::{Ask, Told};
+use super::exchange::{Ask, ClientAnswer};
 use super::judge::seconds;
 use super::stack::{Stack, conversation};
 use super::steady::{arrivals, is_served, percent, served, stream};
@@ -131,8 +131,13 @@ async fn bursts(program: &str) -> anyhow::Result<bool> {
     Ok(good)
 }
 
-/// One loop of a client: reads and writes in turn, and waits as it is told.
-async fn client_loop(stack: Arc<Stack>, client: usize, part: usize, until: Instant) -> Vec<Told> {
+/// One loop of a client: reads and writes in turn, and waits as `Retry-After` says.
+async fn client_loop(
+    stack: Arc<Stack>,
+    client: usize,
+    part: usize,
+    until: Instant,
+) -> Vec<ClientAnswer> {
     let (mut told, mut number) = (Vec::new(), part);
     while Instant::now() < until {
         number += LOOPS;
@@ -164,7 +169,7 @@ async fn busy(program: &str) -> anyhow::Result<bool> {
             tasks.spawn(async move { (client, work.await) });
         }
     }
-    let mut told: Vec<Vec<Told>> = vec![Vec::new(); CLIENTS];
+    let mut told: Vec<Vec<ClientAnswer>> = vec![Vec::new(); CLIENTS];
     while let Some(done) = tasks.join_next().await {
         let (client, answers) = done?;
         told[client].extend(answers);
@@ -190,7 +195,7 @@ async fn busy(program: &str) -> anyhow::Result<bool> {
 }
 
 /// The longest time without a served answer.
-fn longest_gap(answers: &[Told], start: u64, end: u64) -> f64 {
+fn longest_gap(answers: &[ClientAnswer], start: u64, end: u64) -> f64 {
     let good = answers.iter().filter(|one| is_served(one)).map(|one| one.end);
     let mut at: BTreeSet<u64> = good.filter(|at| *at < end).collect();
     at.extend([start, end]);
@@ -198,9 +203,9 @@ fn longest_gap(answers: &[Told], start: u64, end: u64) -> f64 {
     seconds(at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0))
 }
 
-/// Prints what the refused were told, and how it went with those who came back then; the longest wait, and how many
+/// Prints the `Retry-After` of refusals, and how many clients were served when they returned; the longest wait, and how many
 /// of a hundred were served then.
-fn retries(told: &[Vec<Told>]) -> (u64, f64) {
+fn retries(told: &[Vec<ClientAnswer>]) -> (u64, f64) {
     let (mut waits, mut seconds_of) =
         (BTreeMap::<u64, usize>::new(), BTreeMap::<u64, usize>::new());
     let (mut refused, mut all) = (0, 0);
@@ -225,7 +230,7 @@ fn retries(told: &[Vec<Told>]) -> (u64, f64) {
 }
 
 /// Of the requests that followed a refusal in the same loop: served ones, and all.
-fn came_back(told: &[Vec<Told>]) -> (usize, usize) {
+fn came_back(told: &[Vec<ClientAnswer>]) -> (usize, usize) {
     let (mut served, mut all) = (0, 0);
     for client in told {
         // The answers of a client's loops stand one loop after the other.

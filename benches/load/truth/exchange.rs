@@ -125,10 +125,10 @@ impl Ask {
     }
 
     /// Asks, and waits for the answer.
-    pub async fn send(self, stack: &Stack) -> Told {
+    pub async fn send(self, stack: &Stack) -> ClientAnswer {
         let request = self.request(stack);
         let start = stack.now();
-        let mut told = Told {
+        let mut told = ClientAnswer {
             ask: self,
             start,
             end: start,
@@ -154,7 +154,7 @@ impl Ask {
 
 /// What was answered. A status of 0 is no answer.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct ClientAnswer {
     pub ask: Ask,
     /// Before it was sent, in the platform's microseconds.
     pub start: u64,
@@ -166,7 +166,7 @@ pub struct Told {
     pub body: Value,
 }
 
-impl Told {
+impl ClientAnswer {
     /// The problem's code, or nothing.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
@@ -181,7 +181,7 @@ impl Told {
         self.ask.form != Form::Read
     }
 
-    /// Whether a write was told that all of it is in place.
+    /// Whether the answer to a write says that all of it is in place.
     pub fn is_proved(&self) -> bool {
         let good = ["verified", "unchanged", "cleared"];
         let proved = |(key, _): &(String, String)| {

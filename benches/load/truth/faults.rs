@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::exchange::Told;
+use super::exchange::ClientAnswer;
 use super::history::History;
 use super::increments;
 use super::judge::Case;
@@ -159,7 +159,7 @@ async fn one(program: &str, plan: Plan, seed: u64) -> anyhow::Result<(Verdict, f
 }
 
 /// In which class an answer to a write counts.
-fn class(told: &Told) -> String {
+fn class(told: &ClientAnswer) -> String {
     let special = [
         (told.ask.is_short() && told.is_proved(), "short wait, proved"),
         (told.ask.is_short(), "short wait, other"),
@@ -187,9 +187,9 @@ fn class(told: &Told) -> String {
 }
 
 /// Prints what a seed came to; the share of proved and superseded writes among those that could be.
-fn show(seed: u64, told: &[Told], history: &History, took: Duration) -> f64 {
+fn show(seed: u64, told: &[ClientAnswer], history: &History, took: Duration) -> f64 {
     let mut classes: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
-    let writes: Vec<&Told> = told.iter().filter(|one| one.is_write()).collect();
+    let writes: Vec<&ClientAnswer> = told.iter().filter(|one| one.is_write()).collect();
     for one in &writes {
         *classes.entry(class(one)).or_default() += 1;
     }

@@ -1,10 +1,10 @@
-//! Counters that several clients raise by `If-Match`, and whether each raise that was told is there.
+//! Counters that several clients raise by `If-Match`, and whether each reported raise is there.
 //!
 //! Each raise writes the counter and, with it, a mark of its own, so that the ledger shows whose it was.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::exchange::{Ask, Told};
+use super::exchange::{Ask, ClientAnswer};
 use super::history::History;
 use super::judge::{seconds, tell};
 use super::stack::Stack;
@@ -13,9 +13,9 @@ use super::verdict::Verdict;
 /// The counter's key.
 pub const COUNTER: &str = "n";
 
-/// One raise: reads the counter and writes one more, on condition that nobody else did meanwhile.
+/// One raise: reads the counter and writes one more, on condition that no other client did meanwhile.
 /// The read comes first, then the write, if the read was answered.
-pub async fn raise(stack: &Stack, conversation: &str, mark: (&str, String)) -> Vec<Told> {
+pub async fn raise(stack: &Stack, conversation: &str, mark: (&str, String)) -> Vec<ClientAnswer> {
     let read = Ask::get(conversation).send(stack).await;
     let count = read.body["attributes"][COUNTER].as_str().and_then(|n| n.parse::<u64>().ok());
     let (Some(count), Some(tag)) = (count, read.etag.clone()) else {
@@ -28,18 +28,20 @@ pub async fn raise(stack: &Stack, conversation: &str, mark: (&str, String)) -> V
 }
 
 /// Judges the counters.
-pub fn judge(told: &[Told], history: &History, counters: &[String], verdict: &mut Verdict) {
+pub fn judge(told: &[ClientAnswer], history: &History, counters: &[String], verdict: &mut Verdict) {
     for conversation in counters {
-        let of = |one: &&Told| one.ask.conversation == *conversation && one.ask.if_match.is_some();
-        let raises: Vec<&Told> = told.iter().filter(of).collect();
+        let of = |one: &&ClientAnswer| {
+            one.ask.conversation == *conversation && one.ask.if_match.is_some()
+        };
+        let raises: Vec<&ClientAnswer> = told.iter().filter(of).collect();
         winners(&raises, verdict);
         ledger(conversation, &raises, history, verdict);
     }
 }
 
-/// Of all who wrote on one ETag, one at most may be told that it did.
-fn winners(raises: &[&Told], verdict: &mut Verdict) {
-    let mut winners: BTreeMap<&str, Vec<&Told>> = BTreeMap::new();
+/// Of all writes on one ETag, at most one may succeed.
+fn winners(raises: &[&ClientAnswer], verdict: &mut Verdict) {
+    let mut winners: BTreeMap<&str, Vec<&ClientAnswer>> = BTreeMap::new();
     for one in raises.iter().filter(|one| (200..300).contains(&one.status)) {
         winners.entry(one.ask.if_match.as_deref().unwrap_or_default()).or_default().push(one);
     }
@@ -51,7 +53,7 @@ fn winners(raises: &[&Told], verdict: &mut Verdict) {
 }
 
 /// Each write of the counter has to be one more than the one before, or the same raise sent again.
-fn ledger(conversation: &str, raises: &[&Told], history: &History, verdict: &mut Verdict) {
+fn ledger(conversation: &str, raises: &[&ClientAnswer], history: &History, verdict: &mut Verdict) {
     let Some(course) = history.courses.get(conversation) else {
         return;
     };
@@ -81,7 +83,7 @@ fn ledger(conversation: &str, raises: &[&Told], history: &History, verdict: &mut
 /// Which mark was written when: the counter was written in the same moment.
 fn marks<'a>(
     conversation: &str,
-    raises: &[&'a Told],
+    raises: &[&'a ClientAnswer],
     history: &History,
 ) -> HashMap<u64, &'a String> {
     let mut marks = HashMap::new();

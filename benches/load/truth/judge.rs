@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::exchange::{Form, Told};
+use super::exchange::{ClientAnswer, Form};
 use super::history::{Course, History, KeyWrite, PatchCall, Track};
 use super::verdict::Verdict;
 
@@ -15,7 +15,7 @@ const SHARED_READ: u64 = 3_000_000;
 
 /// A run, ready to be judged.
 pub struct Case<'a> {
-    pub told: &'a [Told],
+    pub told: &'a [ClientAnswer],
     pub history: &'a History,
     /// From when to when each conversation was being ended.
     pub ended: &'a HashMap<String, (u64, u64)>,
@@ -25,7 +25,7 @@ pub struct Case<'a> {
 
 impl<'a> Case<'a> {
     pub fn new(
-        told: &'a [Told],
+        told: &'a [ClientAnswer],
         history: &'a History,
         ended: &'a HashMap<String, (u64, u64)>,
     ) -> Self {
@@ -40,7 +40,7 @@ impl<'a> Case<'a> {
     }
 
     /// Whether this value stands for this one request.
-    fn is_unique(&self, told: &Told, key: &str, value: &str) -> bool {
+    fn is_unique(&self, told: &ClientAnswer, key: &str, value: &str) -> bool {
         let wanted = (told.ask.conversation.as_str(), key, value);
         !value.is_empty() && self.asked.get(&wanted).is_none_or(|count| *count <= 1)
     }
@@ -117,7 +117,7 @@ fn overwrote(course: &Course, track: &Track, key: &str, value: &str) -> bool {
 }
 
 /// The writes of a key around an answer.
-pub fn tell(track: &Track, told: &Told) -> String {
+pub fn tell(track: &Track, told: &ClientAnswer) -> String {
     let near = |at: u64| at + 3_000_000 > told.start && at < told.end + 3_000_000;
     let writes = track.writes.iter().filter(|write| near(write.at));
     let one = |write: &KeyWrite| {
@@ -139,7 +139,7 @@ pub fn seconds(micros: u64) -> f64 {
 
 struct Answer<'a> {
     case: &'a Case<'a>,
-    told: &'a Told,
+    told: &'a ClientAnswer,
     course: &'a Course,
 }
 
@@ -205,7 +205,7 @@ impl Answer<'_> {
     }
 
     fn unverified(&self, key: &str, value: &str) -> Option<&'static str> {
-        // Who sent a clear, or a value that was asked for twice, cannot be told.
+        // The sender of a clear, or of a value that was asked for twice, is unknown.
         if self.told.ask.dry_run || !self.case.is_unique(self.told, key, value) {
             return None;
         }
@@ -238,13 +238,13 @@ impl Answer<'_> {
         }
     }
 
-    /// Whether a PATCH of this request was applied, where another's can be told from it.
+    /// Whether a PATCH of this request was applied, where it differs from another request's.
     fn was_applied(&self, key: &str, value: &str) -> bool {
         let Some(track) = self.course.keys.get(key) else {
             return false;
         };
         let unique = self.case.is_unique(self.told, key, value);
-        // Several clients raise a counter to the same value; its mark tells who did.
+        // Several clients raise a counter to the same value; its mark shows which one did.
         if !unique && self.told.ask.if_match.is_some() {
             return false;
         }
@@ -294,7 +294,7 @@ impl Answer<'_> {
         }
         let live = told.body["participant"]["state"] == "connected";
         if live && ended.is_some_and(|(_, to)| *to < self.from()) && proved {
-            verdict.accuse("told live, had ended", || told.describe());
+            verdict.accuse("reported live, had ended", || told.describe());
         }
         let Some(map) = told.body["attributes"].as_object() else {
             return;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::exchange::{Ask, Told};
+use super::exchange::{Ask, ClientAnswer};
 use super::history::History;
 use super::stack::{Stack, conversation};
 use super::steady::{burst, percent, served, stream};
@@ -35,9 +35,9 @@ async fn stack(program: &str, lag: &str) -> anyhow::Result<Arc<Stack>> {
 }
 
 /// Calls for each of these writes, as the platform counts them: the mean, and the most.
-async fn calls(stack: &Stack, told: &[Told]) -> anyhow::Result<(f64, usize)> {
+async fn calls(stack: &Stack, told: &[ClientAnswer]) -> anyhow::Result<(f64, usize)> {
     let history = History::read(&[], &stack.calls().await?, &HashMap::new());
-    let of = |one: &Told| history.courses.get(&one.ask.conversation).map_or(0, |c| c.calls);
+    let of = |one: &ClientAnswer| history.courses.get(&one.ask.conversation).map_or(0, |c| c.calls);
     let counts: Vec<usize> = told.iter().map(of).collect();
     Ok((percent(counts.iter().sum(), counts.len()) / 100.0, counts.into_iter().max().unwrap_or(0)))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::exchange::{Ask, Told};
+use super::exchange::{Ask, ClientAnswer};
 use super::judge::seconds;
 use super::stack::{Stack, conversation};
 use super::steady::{arrivals, is_served, percent, served, stream};
@@ -88,7 +88,7 @@ pub async fn outage(program: &str) -> anyhow::Result<bool> {
 }
 
 /// From the end of the outage to the last request that still failed, in seconds.
-fn recovery(told: &[Told], healed: u64) -> f64 {
+fn recovery(told: &[ClientAnswer], healed: u64) -> f64 {
     let failed = told.iter().filter(|one| one.start > healed && !is_served(one));
     failed.map(|one| seconds(one.start.saturating_sub(healed))).fold(0.0, f64::max)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::exchange::Told;
+use super::exchange::ClientAnswer;
 use super::stack::Stack;
 use super::verdict::Verdict;
 
@@ -56,7 +56,7 @@ impl Pace {
     }
 
     /// Counts the late answers.
-    pub fn judge(&self, told: &[Told], verdict: &mut Verdict) {
+    pub fn judge(&self, told: &[ClientAnswer], verdict: &mut Verdict) {
         let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for one in told {
             let due = one.start + one.ask.deadline_ms() * 1000 + GRACE_US;

@@ -59,7 +59,7 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 }
 
 fn start(program: &str, command: &str, variables: &[(&str, &str)]) -> anyhow::Result<Ended> {
-    // Where the logs go if somebody wants them; they are not judged.
+    // The folder of the logs, for debugging; they are not judged.
     let log = std::env::var("TRUTH_LOGS").ok();
     let errors = log.map(|folder| format!("{folder}/{command}.log"));
     let errors = errors.map(std::fs::File::create).transpose()?;
@@ -186,7 +186,7 @@ impl Stack {
         self.control("POST", "conversations", &document).await.map(drop)
     }
 
-    /// Writes as somebody else, whom reads show after `lag_ms`.
+    /// Writes as another writer; reads show it after `lag_ms`.
     pub async fn foreign(
         &self,
         conversation: &str,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::exchange::{Ask, Told};
+use super::exchange::{Ask, ClientAnswer};
 use super::stack::Stack;
 
 /// Sends one request after the other at this distance, and waits for all answers.
@@ -15,7 +15,7 @@ pub async fn stream(
     every: Duration,
     lasting: Duration,
     mut make: impl FnMut(usize) -> Ask,
-) -> anyhow::Result<Vec<Told>> {
+) -> anyhow::Result<Vec<ClientAnswer>> {
     let (start, mut tasks) = (Instant::now(), JoinSet::new());
     for number in 0.. {
         let due = every * u32::try_from(number)?;
@@ -30,7 +30,7 @@ pub async fn stream(
 }
 
 /// Sends all of these at once, and waits for all answers.
-pub async fn burst(stack: &Arc<Stack>, asks: Vec<Ask>) -> anyhow::Result<Vec<Told>> {
+pub async fn burst(stack: &Arc<Stack>, asks: Vec<Ask>) -> anyhow::Result<Vec<ClientAnswer>> {
     let mut tasks = JoinSet::new();
     for ask in asks {
         let stack = Arc::clone(stack);
@@ -39,7 +39,7 @@ pub async fn burst(stack: &Arc<Stack>, asks: Vec<Ask>) -> anyhow::Result<Vec<Tol
     collect(tasks).await
 }
 
-async fn collect(mut tasks: JoinSet<Told>) -> anyhow::Result<Vec<Told>> {
+async fn collect(mut tasks: JoinSet<ClientAnswer>) -> anyhow::Result<Vec<ClientAnswer>> {
     let mut told = Vec::new();
     while let Some(one) = tasks.join_next().await {
         told.push(one?);
@@ -49,12 +49,12 @@ async fn collect(mut tasks: JoinSet<Told>) -> anyhow::Result<Vec<Told>> {
 }
 
 /// Whether the client got what it asked for.
-pub fn is_served(told: &Told) -> bool {
+pub fn is_served(told: &ClientAnswer) -> bool {
     (200..300).contains(&told.status)
 }
 
 /// How many of a hundred were served.
-pub fn served(told: &[Told]) -> f64 {
+pub fn served(told: &[ClientAnswer]) -> f64 {
     let good = told.iter().filter(|one| is_served(one)).count();
     percent(good, told.len())
 }

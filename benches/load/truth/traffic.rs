@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::exchange::{Ask, Form, Told};
+use super::exchange::{Ask, ClientAnswer, Form};
 use super::increments;
 use super::stack::{Stack, conversation};
 
@@ -39,7 +39,7 @@ pub struct Traffic {
     /// Writes to make.
     pub writes: usize,
     started: AtomicUsize,
-    told: Mutex<Vec<Told>>,
+    told: Mutex<Vec<ClientAnswer>>,
     ended: Mutex<HashMap<String, (u64, u64)>>,
     /// Keys that were asked for last, for others to come in between.
     recent: Mutex<VecDeque<(String, String)>>,
@@ -85,12 +85,12 @@ impl Traffic {
     }
 
     /// What was answered, and which conversations ended when.
-    pub fn results(&self) -> (Vec<Told>, HashMap<String, (u64, u64)>) {
+    pub fn results(&self) -> (Vec<ClientAnswer>, HashMap<String, (u64, u64)>) {
         let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
         (told, self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    fn keep(&self, told: Told) {
+    fn keep(&self, told: ClientAnswer) {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
     }
 
@@ -264,7 +264,7 @@ impl Worker {
         ask
     }
 
-    /// Removes a key that nobody else of ours writes; now and then sets it instead.
+    /// Removes a key that no other client of ours writes; now and then sets it instead.
     fn clear(&mut self, ask: &mut Ask) {
         let key = format!("clear_{}", self.number);
         let value = if self.random.u8(0..3) == 0 { self.value("c") } else { String::new() };

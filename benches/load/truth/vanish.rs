@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::exchange::{Ask, Told};
+use super::exchange::{Ask, ClientAnswer};
 use super::stack::{Stack, conversation};
 
 /// Keys of others, in each call.
@@ -14,7 +14,7 @@ fn write(number: usize, value: &str) -> Ask {
 }
 
 /// Which of these keys the warnings do not name.
-fn unnamed<'a>(told: &Told, gone: &[&'a str]) -> Vec<&'a str> {
+fn unnamed<'a>(told: &ClientAnswer, gone: &[&'a str]) -> Vec<&'a str> {
     let warnings = told.body["warnings"].to_string();
     gone.iter().copied().filter(|key| !warnings.contains(key)).collect()
 }

@@ -20,7 +20,7 @@ pub const KINDS: [&str; 18] = [
     "two winners of one ETag",
     "map that never was",
     "ended, was live",
-    "told live, had ended",
+    "reported live, had ended",
     "no answer",
 ];
 

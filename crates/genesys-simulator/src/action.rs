@@ -1,5 +1,4 @@
-//! What can be done to a request: the vocabulary of faults. That an action means what it says is the
-//! business of the request's course in `routes.rs` and of `scripted.rs`.
+//! The actions of faults: what can happen to a request. `routes.rs` and `scripted.rs` carry them out.
 
 use std::time::Duration;
 
@@ -44,7 +43,7 @@ pub enum FaultAction {
     ResetBefore,
     /// The connection breaks after the request was handled.
     ResetAfter,
-    /// No answer; a PATCH is handled after this time, even if the caller is gone by then.
+    /// No answer; a PATCH is handled after this time, even if the client has hung up.
     ApplyLate {
         /// From the arrival of the request.
         #[serde(with = "duration_text")]
@@ -74,7 +73,7 @@ pub enum FaultAction {
         /// Bytes of the body.
         bytes: usize,
     },
-    /// 200 with something that calls itself JSON.
+    /// 200 with a body that claims to be JSON, and is not.
     GarbageJson,
     /// 400 with a message that repeats the values sent.
     EchoRejection,

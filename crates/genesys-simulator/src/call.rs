@@ -1,5 +1,5 @@
 //! Describes a conversation in a line or two and makes its document, in the generic shape. For
-//! tests and for the demo calls; knows nothing of the running simulator.
+//! tests and demo calls; it does not know the running simulator.
 
 use std::{fmt::Display, time::Duration};
 

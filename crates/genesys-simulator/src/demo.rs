@@ -1,5 +1,5 @@
-//! The calls that `demo` and `simulate` start with: one of each kind that a caller of the gateway
-//! should know, under ids that can be typed.
+//! The calls that `demo` and `simulate` start with: one of each kind that a user of the gateway
+//! should know, with ids that are easy to type.
 
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ pub struct DemoParticipant {
 }
 
 impl Simulator {
-    /// Adds the demo calls, those that are not there yet, and tells about all of them.
+    /// Adds the demo calls that are missing, and describes all of them.
     pub fn demo_calls(&self) -> Vec<DemoCall> {
         let calls = [
             (with_agent(), true),
@@ -44,15 +44,15 @@ impl Simulator {
             id: id.to_owned(),
             purpose: purpose.to_owned(),
         };
-        let told = DemoCall {
+        let described = DemoCall {
             conversation_id: call.id.clone(),
             description: call.description.clone(),
             live,
             participants: call.cast().map(participant).collect(),
         };
-        // The only error possible is that the call is there from an earlier time, which is wanted.
+        // The only possible error is that the call exists already, which is fine.
         let _ = self.add_call(call);
-        told
+        described
     }
 }
 

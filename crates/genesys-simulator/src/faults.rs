@@ -1,5 +1,5 @@
-//! Scripted misbehaviour: which requests it hits and how often. What then happens is an [`FaultAction`],
-//! and acting on it is the business of the request's course in `routes.rs`.
+//! Scripted faults: the requests that they hit, and how often. A [`FaultAction`] says what then
+//! happens; `routes.rs` carries it out.
 //!
 //! At most one fault hits a request. Faults are asked in the order they were injected; one that
 //! still skips counts the request and passes it on to the next.
@@ -67,7 +67,7 @@ impl FaultMatcher {
 
 /// An action with the requests that it is for.
 ///
-/// As JSON the fields of the action stand beside the others:
+/// In JSON, the fields of the action are on the same level as the others:
 /// `{"on": {"kind": "patch"}, "times": 2, "action": "throttle", "retry_after": 3}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
@@ -84,7 +84,7 @@ pub struct ScriptedFault {
 }
 
 impl ScriptedFault {
-    /// Hits the next request, whatever it is.
+    /// Hits the next request of any kind.
     pub fn new(action: FaultAction) -> Self {
         Self { on: FaultMatcher::default(), skip: 0, times: 1, action }
     }

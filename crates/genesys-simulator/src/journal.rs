@@ -1,4 +1,4 @@
-//! Every request that arrived and how it was answered, for tests to count and judge. Bounded, and
+//! Every request that arrived and how it was answered, for tests to count and check. Bounded, and
 //! never holds a secret or a token: a token shows as its serial number.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,10 +21,10 @@ const OF_INTEREST: [&str; 8] = [
     "x-request-id",
 ];
 
-/// How a request went.
+/// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// Not answered yet, or the caller left before.
+    /// Not answered yet, or the client hung up before.
     Pending,
     /// Answered with this status.
     Status(u16),
@@ -53,7 +53,7 @@ pub struct CallRecord {
     pub conversation: Option<String>,
     /// The participant in its path.
     pub participant: Option<String>,
-    /// How it went.
+    /// How it ended.
     pub answer: RequestOutcome,
     /// The body of a PATCH or a query, if it was JSON.
     pub body: Option<Value>,
@@ -100,7 +100,7 @@ pub(super) fn millis(start: Instant, at: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(start).as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Microseconds from the simulator's start, for a judge that must tell what came first.
+/// Microseconds from the simulator's start, fine enough to order events.
 pub(super) fn micros(start: Instant, at: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(start).as_micros()).unwrap_or(u64::MAX)
 }
@@ -118,7 +118,7 @@ pub(super) struct RequestJournal {
 }
 
 impl RequestJournal {
-    /// Writes down an arrival under the next number, which is returned.
+    /// Records an arrival under the next number, and returns the number.
     pub(super) fn arrive(&mut self, mut record: CallRecord, keep: usize) -> u64 {
         record.seq = self.arrived;
         self.records.push_back(record);
@@ -129,14 +129,14 @@ impl RequestJournal {
         self.arrived - 1
     }
 
-    /// Writes down how a request went, if it is still kept.
+    /// Records how a request ended, if its record is still kept.
     pub(super) fn answer(&mut self, seq: u64, answer: RequestOutcome) {
         if let Some(record) = self.record(seq) {
             record.answer = answer;
         }
     }
 
-    /// Writes down when a request was handled, if it is still kept.
+    /// Records when a request was handled, if its record is still kept.
     pub(super) fn handle(&mut self, seq: u64, now: Instant) {
         if let Some(record) = self.record(seq) {
             record.handled = Some(now);

@@ -35,6 +35,7 @@ use tokio::time::Instant;
 
 mod action;
 mod analytics;
+mod attributes;
 mod budget;
 mod call;
 mod control;
@@ -54,13 +55,14 @@ mod target;
 mod world;
 
 pub use action::FaultAction;
+pub use attributes::{AttributeChanges, AttributeMap};
 pub use call::{NO_ATTRIBUTES, SimulatedCall};
 pub use demo::{DemoCall, DemoParticipant};
 pub use faults::{FaultMatcher, FaultScope, RequestKind, ScriptedFault};
 pub use journal::{CallRecord, RequestOutcome};
 pub use load::LoadError;
 pub use settings::{AfterEnd, EmptyHandling, NullHandling, PatchSemantics, SimulatorSettings};
-pub use state::{AttributeChanges, AttributeMap, LedgerEntry, WriteSource};
+pub use state::{LedgerEntry, WriteSource};
 
 use world::{ClockReading, SimulatedWorld};
 
@@ -85,25 +87,25 @@ impl Simulator {
         Self { shared: Arc::new(SimulatorInner { world, start, wall: wall_now() }) }
     }
 
-    /// Adds a conversation; its id.
+    /// Adds a conversation, and returns its id.
     pub fn add_call(&self, call: SimulatedCall) -> Result<String, LoadError> {
         let (mut world, at) = self.world();
         let loaded = load::load(&call.document(at.wall))?;
         world.state.add(loaded, call.description)
     }
 
-    /// Puts a call in the place of the one with the same id, as after a transfer; its id.
+    /// Replaces the call with the same id, as after a transfer, and returns the id.
     pub fn replace_call(&self, call: SimulatedCall) -> Result<String, LoadError> {
         self.world().0.state.remove(&call.id);
         self.add_call(call)
     }
 
-    /// Adds a captured conversation, the JSON of either GET; its id.
+    /// Adds a captured conversation, the JSON of either GET, and returns its id.
     pub fn add_conversation(&self, document: &Value) -> Result<String, LoadError> {
         self.world().0.state.add(load::load(document)?, "loaded".to_owned())
     }
 
-    /// Makes requests go wrong as told, after all faults injected before.
+    /// Injects a fault, to be tried after all faults injected before.
     pub fn inject(&self, fault: ScriptedFault) {
         self.world().0.script.inject(fault);
     }
@@ -123,7 +125,7 @@ impl Simulator {
         self.world().0.script.clear();
     }
 
-    /// Sets attributes as some other writer would: merged and visible at once, whatever the lag.
+    /// Sets attributes as another writer would: merged, and visible at once in spite of the lag.
     /// False if there is no such participant.
     pub fn write_as_other<K, V>(
         &self,
@@ -167,7 +169,7 @@ impl Simulator {
         world.state.end(conversation, &wall_text(at.wall))
     }
 
-    /// Makes all tokens issued so far invalid; how many there were.
+    /// Invalidates all tokens issued so far, and returns their number.
     pub fn kill_tokens(&self) -> usize {
         self.world().0.tokens.kill_all()
     }
@@ -183,7 +185,7 @@ impl Simulator {
         self.world().0.settings.clone()
     }
 
-    /// A participant's attributes as they truly are, whatever reads still show.
+    /// A participant's attributes as stored; reads may still show older ones.
     pub fn attributes(&self, conversation: &str, participant: &str) -> Option<AttributeMap> {
         self.world().0.state.truth(conversation, participant).cloned()
     }

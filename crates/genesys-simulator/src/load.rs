@@ -26,7 +26,7 @@ pub enum LoadError {
     /// A participant's `attributes` is not a map of texts.
     #[error("the attributes of participant `{0}` are not a map of texts")]
     Attributes(String),
-    /// Nothing tells which of the two GETs the document is from.
+    /// The document has the shape of neither GET.
     #[error("neither the shape of conversations/{{id}} nor that of conversations/calls/{{id}}")]
     UnknownShape,
     /// A conversation with this id is loaded already.

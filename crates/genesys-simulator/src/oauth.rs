@@ -15,7 +15,7 @@ use super::{
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// A count that starts anew with the first request after a minute.
+/// A count that restarts with the first request after a minute.
 struct MinuteWindow {
     start: Instant,
     count: u32,

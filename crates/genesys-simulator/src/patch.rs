@@ -1,5 +1,5 @@
 //! Reads the body of a PATCH the way the platform would: what it asks for, or why it is refused.
-//! Knows the settings that decide the undocumented cases, and nothing of the state.
+//! It knows the settings for the undocumented cases, but no state.
 
 use serde_json::Value;
 

@@ -11,7 +11,7 @@ use axum::{
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
-/// An answer before it is sent, so that it can still be spoilt.
+/// An answer before it is sent, so that a fault can still change it.
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedReply {
     pub(super) status: StatusCode,
@@ -53,7 +53,7 @@ impl SimulatedReply {
         Self::json(StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT), &body)
     }
 
-    /// The platform's error body for a status that came from nowhere in particular.
+    /// The platform's usual error body for a status.
     pub(super) fn usual(status: u16, correlation: &str) -> Self {
         let (code, message) = usual_error(status);
         Self::error(status, code, message, correlation)
@@ -101,7 +101,7 @@ impl SimulatedReply {
         Self::error(400, "bad.request", message, correlation)
     }
 
-    /// Only the first half of the body, whole as far as HTTP can tell.
+    /// The first half of the body, as a complete HTTP message.
     pub(super) fn halved(mut self) -> Self {
         self.never_empty();
         self.body.truncate(self.body.len().div_ceil(2));

@@ -1,8 +1,8 @@
-//! The simulator over HTTP: one way in for everything that is not `/__sim`, and the course of a
-//! request from arrival to answer, with the fault that hits it.
+//! The simulator over HTTP: one entry for all paths outside `/__sim`. A request is followed from
+//! arrival to answer, with the fault that hits it.
 //!
-//! The state is touched in single locked steps that never wait, so a caller that leaves in between
-//! finds it either before or after its request, never half way.
+//! Each access to the state is one locked step that never waits. A client that hangs up leaves the
+//! state as it was before or after its request, never half way.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Simulator {
         path: &str,
     ) -> (RequestExchange<'_>, Option<FaultAction>) {
         let (mut guard, at) = self.world();
-        // One borrow of the whole, so that the parts can be borrowed side by side.
+        // One borrow of the whole, so that its parts can be borrowed separately.
         let world = &mut *guard;
         let presented =
             arrival.bearer().and_then(|token| world.tokens.present(token, &world.settings, at.now));
@@ -122,7 +122,7 @@ impl RequestExchange<'_> {
             }
             FaultAction::Truncated => reply = reply.halved(),
             FaultAction::Empty { status, .. } => {
-                reply = SimulatedReply::empty(scripted::status_of(status))
+                reply = SimulatedReply::empty(scripted::status_of(status));
             }
             FaultAction::TokenExpiresIn { value } => reply = scripted::expiring_in(&reply, value),
             _ => {}
@@ -241,7 +241,7 @@ impl RequestExchange<'_> {
         form: fn(SimulatedReply) -> Response,
     ) -> Response {
         let latency = self.simulator.world().0.settings.latency;
-        // A sleep of nothing would still let other tasks in.
+        // Even a sleep of zero would let other tasks run.
         if !latency.is_zero() && arrival.target.kind() != RequestKind::Token {
             tokio::time::sleep(latency).await;
         }

@@ -1,5 +1,5 @@
-//! The answers that faults put in the place of the platform's, and what they do to good ones. Knows
-//! no state: a request and an action make an answer.
+//! The answers that faults send instead of the platform's, and the changes that they make to good
+//! ones. It knows no state: a request and an action make an answer.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use super::{
     action::FaultAction, oauth, reply::SimulatedReply, target::RequestTarget, world::RequestArrival,
 };
 
-/// The answer of an action that takes the place of handling the request.
+/// The answer of an action that replaces the handling of the request.
 pub(super) fn instead(
     arrival: &RequestArrival,
     action: &FaultAction,
@@ -20,14 +20,7 @@ pub(super) fn instead(
         FaultAction::Throttle { retry_after } => {
             SimulatedReply::throttled(*retry_after, correlation)
         }
-        FaultAction::ThrottleUntil { seconds } => {
-            let until = SystemTime::from(super::wall_now()) + Duration::from_secs(*seconds);
-            let reply = SimulatedReply::throttled(None, correlation);
-            match HeaderValue::try_from(httpdate::fmt_http_date(until)) {
-                Ok(date) => reply.with_header(header::RETRY_AFTER, date),
-                Err(_) => reply,
-            }
-        }
+        FaultAction::ThrottleUntil { seconds } => throttled_until(*seconds, correlation),
         FaultAction::Page { status } => page(*status),
         FaultAction::Status { code: 403, body: None, .. }
             if arrival.target == RequestTarget::Details =>
@@ -57,6 +50,16 @@ pub(super) fn instead(
         FaultAction::TokenThrottle => oauth::throttled(),
         _ => return None,
     })
+}
+
+/// A 429 whose `Retry-After` is a date, not a number of seconds.
+fn throttled_until(seconds: u64, correlation: &str) -> SimulatedReply {
+    let until = SystemTime::from(super::wall_now()) + Duration::from_secs(seconds);
+    let reply = SimulatedReply::throttled(None, correlation);
+    match HeaderValue::try_from(httpdate::fmt_http_date(until)) {
+        Ok(date) => reply.with_header(header::RETRY_AFTER, date),
+        Err(_) => reply,
+    }
 }
 
 pub(super) fn status_of(code: u16) -> StatusCode {
@@ -91,13 +94,13 @@ fn oversized(arrival: &RequestArrival, bytes: usize) -> SimulatedReply {
     SimulatedReply::json(StatusCode::OK, &body)
 }
 
-/// A rejection as unwelcome as real ones are: everything that was sent is in its text.
+/// A rejection that repeats all that was sent in its text, as real ones do.
 fn echo(arrival: &RequestArrival, correlation: &str) -> SimulatedReply {
     let body: Value = serde_json::from_slice(arrival.bytes()).unwrap_or_default();
     let values = body["attributes"].as_object().into_iter().flatten();
-    let told: Vec<String> =
+    let pairs: Vec<String> =
         values.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("?"))).collect();
-    let message = format!("Invalid attribute values: {}", told.join(", "));
+    let message = format!("Invalid attribute values: {}", pairs.join(", "));
     SimulatedReply::error(400, "invalid.value", &message, correlation)
 }
 

@@ -1,5 +1,5 @@
 //! What the simulated platform is like: its credentials, limits, delays and the behaviours that the
-//! vendor leaves undocumented. Knows nothing of requests; a change takes effect with the next one.
+//! vendor leaves undocumented. A change takes effect with the next request.
 
 use std::{fmt, time::Duration};
 
@@ -54,7 +54,7 @@ pub enum AfterEnd {
     Reject,
 }
 
-/// Everything about the simulator that can be turned, also while it runs.
+/// All settings of the simulator; each can change while it runs.
 ///
 /// As JSON, durations are texts such as `"300ms"`; names that do not exist are refused.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

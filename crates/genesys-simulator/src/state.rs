@@ -10,16 +10,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
+    attributes::{AttributeChanges, AttributeMap},
     load::{LoadError, LoadedConversation},
     shapes::{self, DocumentShape},
 };
 
-/// A participant's attributes.
-pub type AttributeMap = BTreeMap<String, String>;
-/// What a write does to each key that it names: a new value, or removal.
-pub type AttributeChanges = BTreeMap<String, Option<String>>;
-
-/// Who wrote.
+/// The writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteSource {
     /// A PATCH of the API, which in our tests is the gateway.
@@ -35,11 +31,11 @@ pub struct LedgerEntry {
     pub seq: u64,
     /// When it was applied.
     pub at: Instant,
-    /// Where.
+    /// The conversation.
     pub conversation: String,
-    /// Whose attributes.
+    /// The participant.
     pub participant: String,
-    /// By whom.
+    /// The writer.
     pub writer: WriteSource,
     /// What it did to each key; replacing removes the keys it does not name.
     pub changes: AttributeChanges,
@@ -168,13 +164,13 @@ impl PlatformState {
         self.ledger.iter()
     }
 
-    /// The true map, whatever reads show.
+    /// The stored map, which reads may not show yet.
     pub(super) fn truth(&self, conversation: &str, participant: &str) -> Option<&AttributeMap> {
         let found = self.get(conversation)?.participants.iter().find(|p| p.id == participant)?;
         Some(&found.truth)
     }
 
-    /// The one that is meant where a conversation is named but nobody in it.
+    /// The participant to use where only the conversation is named.
     pub(super) fn first_participant(&self, conversation: &str) -> Option<String> {
         self.get(conversation)?.participants.first().map(|participant| participant.id.clone())
     }

@@ -1,4 +1,4 @@
-//! Which operation of the platform a method and a path mean. Knows nothing of what operations do.
+//! Maps a method and a path to an operation of the platform. It does not carry operations out.
 
 use axum::http::Method;
 

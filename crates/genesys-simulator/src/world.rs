@@ -1,5 +1,5 @@
-//! All that one simulator remembers, and what each operation of the platform does to it. Every call
-//! gets the moment it happens at; nothing here waits, so a lock around it is short.
+//! The state of one simulator, and what each operation of the platform does to it. Each function
+//! gets the current time; none waits, so a lock around the state is short.
 
 use std::time::Duration;
 
@@ -28,14 +28,14 @@ use super::{
 /// Largest request body that the platform takes.
 pub(super) const MAX_BODY_BYTES: usize = 512_000;
 
-/// Now, on the clock that waits are measured by and on the one that answers show.
+/// The current time: on the clock that measures waits, and on the wall clock that answers show.
 #[derive(Clone, Copy)]
 pub(super) struct ClockReading {
     pub(super) now: Instant,
     pub(super) wall: OffsetDateTime,
 }
 
-/// A request as far as operations care.
+/// The parts of a request that operations need.
 pub(super) struct RequestArrival {
     pub(super) target: RequestTarget,
     pub(super) headers: HeaderMap,
@@ -62,13 +62,13 @@ impl RequestArrival {
     }
 }
 
-/// What was found out about a request on its arrival.
+/// What the simulator learns of a request on its arrival.
 pub(super) struct RequestAdmission {
     pub(super) correlation: String,
     pub(super) presented: Option<PresentedToken>,
 }
 
-/// A PATCH that was taken in and is to be applied later.
+/// A PATCH that was accepted, and that the simulator applies later.
 pub(super) struct DelayedPatch {
     pub(super) due: Instant,
     pub(super) conversation: String,
@@ -100,8 +100,8 @@ impl SimulatedWorld {
         }
     }
 
-    /// Applies the late writes that are due, each at its own time. To be called before anything else
-    /// looks, so that they need no task of their own.
+    /// Applies the late writes that are due, each at its own time. Must be called before any
+    /// other access, so that late writes need no task.
     pub(super) fn settle(&mut self, now: Instant) {
         if self.late.is_empty() {
             return;
@@ -109,7 +109,7 @@ impl SimulatedWorld {
         self.late.sort_by_key(|late| late.due);
         let due = self.late.partition_point(|late| late.due <= now);
         for late in self.late.drain(..due).collect::<Vec<_>>() {
-            // Nobody waits for the outcome; a write that is refused just does not land.
+            // No request waits for the outcome; a write that is refused is dropped.
             let _ = self.write_as_gateway(late);
         }
     }
@@ -166,7 +166,7 @@ impl SimulatedWorld {
         self.state.write(write, None, self.settings.keep_records).is_ok()
     }
 
-    /// The platform's answer to a request that no fault has spoilt.
+    /// The platform's answer to a request without a fault.
     pub(super) fn handle(
         &mut self,
         arrival: &RequestArrival,
@@ -215,7 +215,7 @@ impl SimulatedWorld {
                     Ok(_) if *shape == DocumentShape::Generic => {
                         SimulatedReply::empty(StatusCode::ACCEPTED)
                     }
-                    // Whether the platform echoes or tells the merged map is not known.
+                    // It is unknown whether the platform returns the changes or the merged map.
                     Ok(changes) => {
                         SimulatedReply::json(StatusCode::ACCEPTED, &json!({"attributes": changes}))
                     }
@@ -259,7 +259,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// The participant that some describe and the platform does not have, if it is switched on.
+    /// The voice participant of some descriptions, which the platform does not have; off by default.
     fn voice(
         &mut self,
         arrival: &RequestArrival,
@@ -286,7 +286,7 @@ impl SimulatedWorld {
         document["participants"].as_array()?.iter().find(|person| person["id"] == id).cloned()
     }
 
-    /// Applies a PATCH: what it asked for, or the refusal to send.
+    /// Applies a PATCH; returns its changes, or the refusal to send.
     fn patch(
         &mut self,
         arrival: &RequestArrival,

@@ -42,15 +42,8 @@ impl ReadCoalescer {
                 Reservation::Later { expected, granted } => (expected, granted),
             };
             self.expect((read_target, id), expected, reservation_request)?;
-            match self
-                .granted(
-                    (read_target, id),
-                    (reservation_request, accounts),
-                    &changed,
-                    (expected, granted),
-                )
-                .await
-            {
+            let (job, asked) = ((read_target, id), (reservation_request, accounts));
+            match self.granted(job, asked, &changed, (expected, granted)).await {
                 Some(Ok(permits)) => return Some(permits),
                 Some(Err(refusal)) => {
                     self.refuse(read_target, id, reservation_request.deadline, &refusal);

@@ -17,8 +17,8 @@ pub struct Row {
     pub verdicts: [Verdict; 6],
 }
 
-/// Without a credential, with a wrong one, with a certificate that has expired: no matter where. TLS
-/// tells the last one what is wrong, and there is no request.
+/// Without a credential, with a wrong one, with a certificate that has expired: on every path. The TLS
+/// handshake rejects the last one, so there is no request.
 const STRANGERS: [Verdict; 3] = [
     Answered(401, "unauthenticated"),
     Answered(401, "unauthenticated"),
@@ -39,12 +39,12 @@ const fn but(reader: Verdict, writer: Verdict, limited: Verdict) -> [Verdict; 6]
     [none, wrong, expired, reader, writer, limited]
 }
 
-/// The same answer for whoever comes as far as a request.
+/// The same answer for every client that gets as far as a request.
 const fn open(verdict: Verdict) -> [Verdict; 6] {
     [verdict, verdict, STRANGERS[2], verdict, verdict, verdict]
 }
 
-/// The same answer for whoever is known.
+/// The same answer for every known client.
 const fn known(verdict: Verdict) -> [Verdict; 6] {
     but(verdict, verdict, verdict)
 }
@@ -105,7 +105,7 @@ const WRITES: &[(&str, &str, &str, [Verdict; 6])] = &[
 const QUESTIONS: &[(&str, [Verdict; 6])] =
     &[("/v1/conversations/search", known(GOOD)), ("/v1/debug/echo", known(GOOD))];
 
-/// Methods that every path is asked with, if only to be told that it has none such.
+/// Methods that every path is asked with, also those that it does not have.
 const METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE"];
 

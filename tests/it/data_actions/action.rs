@@ -204,7 +204,7 @@ impl Outgoing {
         let body = if self.request_type == "GET" {
             Body::empty()
         } else {
-            // The platform sends in chunks unless told otherwise, so without a length.
+            // The platform sends in chunks by default, so without a length.
             request = request.header("transfer-encoding", "chunked");
             Body::from(render(&self.request_template)?)
         };

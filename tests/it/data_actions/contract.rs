@@ -39,7 +39,7 @@ pub struct Property {
     kind: String,
     #[serde(rename = "title")]
     _title: Option<String>,
-    /// What Architect shows beside the field.
+    /// What Architect shows next to the field.
     pub description: Option<String>,
     #[serde(default)]
     properties: BTreeMap<String, Property>,

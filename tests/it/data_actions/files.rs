@@ -1,4 +1,4 @@
-//! Each action, run as a flow would run it: what it writes and reads, whatever the values hold.
+//! Each action, run as a flow would run it: what it writes and reads, for values of every kind.
 
 use genesys_simulator::{NO_ATTRIBUTES, SimulatedCall};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ fn parsed(text: &Value) -> Value {
     serde_json::from_str(text.as_str().expect("text")).expect("JSON")
 }
 
-/// As much as fits beside what the customer holds already: 10 KB, escapes included.
+/// As much as fits in addition to the customer's attributes: 10 KB, escapes included.
 fn ten_kilobytes() -> String {
     let text = "ü😀 \"quoted\" \\ $x #y\n".repeat(100);
     let size = json!({ "note": text }).to_string().len();
@@ -99,8 +99,8 @@ async fn each_action_needs_its_key() {
         assert_eq!(good.expect("it is let in")["ok"], true, "{name}");
         let calls = app.upstream_calls();
         let wrong = action.execute(&app, &inputs, &json!({ "apiKey": "wrong" })).await;
-        let told = format!("{:?}", wrong.expect_err("a failure"));
-        assert!(told.contains("401") && told.contains("known client"), "{name}: {told}");
+        let message = format!("{:?}", wrong.expect_err("a failure"));
+        assert!(message.contains("401") && message.contains("known client"), "{name}: {message}");
         assert_eq!(app.upstream_calls(), calls, "{name}");
     }
 }
@@ -227,7 +227,7 @@ async fn without_a_customer_a_write_does_not_guess_a_participant() {
     assert_eq!(found["participantId"], "");
 }
 
-/// The flat form of the conversation would show the default participant, whoever that is set to be.
+/// The flat form of the conversation would show the default participant of the configuration.
 #[tokio::test(start_paused = true)]
 async fn the_customer_is_found_whoever_is_the_default_participant() {
     let app = TestApp::new().with_env("GATEWAY__PARTICIPANTS__DEFAULT", "agent").start().await;

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::action::{Action, Failure};
 use crate::harness::{Builder, TestApp, client};
 
-/// The host in the files, which whoever imports them replaces.
+/// The host in the files, which users replace after the import.
 pub const PLACEHOLDER: &str = "https://attributes.example.com/";
 /// The API key that the actions send in the tests.
 pub const KEY: &str = "ak-0123456789";
 
-/// A gateway that knows the client with this key, and nobody else.
+/// A gateway that knows only the client with this key.
 pub fn guarded() -> Builder {
     TestApp::new().with_clients(&[client("architect", KEY, "")])
 }

@@ -1,5 +1,5 @@
 //! The templates of data actions: as much of the Velocity language as the vendor documents for them,
-//! and nothing beside it. Where Velocity would print a mistake as it stands, or where its versions
+//! and nothing else. Where Velocity would print a mistake as it stands, or where its versions
 //! differ, this refuses: a file that passes here leaves nothing to the mood of the platform.
 //!
 //! What is as in Velocity: an unresolved `${x}` prints itself, `$!{x}` prints nothing, and what a
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::macros::Macro;
 use super::parser::Parser;
 
-/// What is wrong with a template, for whoever wrote it.
+/// What is wrong with a template, for its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed(pub String);
 
@@ -82,7 +82,7 @@ pub struct Condition {
 }
 
 impl Template {
-    /// Understands a template, or tells what is wrong with it.
+    /// Parses a template, or returns what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         Parser::new(text).whole().map(Self)
     }

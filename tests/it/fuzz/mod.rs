@@ -1,4 +1,4 @@
-//! Everything that parses bytes from outside, given bytes that nobody meant: what clients send, what
+//! Everything that parses bytes from outside, given arbitrary bytes: what clients send, what
 //! upstream answers, what operators configure.
 //!
 //! Each target has a corpus in `corpus/`, readable as far as can be, of sound inputs and of those that

@@ -10,7 +10,7 @@ pub fn client(name: &str, key: &str, rights: &str) -> String {
     format!("[[auth.clients]]\nname = \"{name}\"\nkey_sha256 = \"{digest}\"\n{rights}\n")
 }
 
-/// Puts a file in the place of another, as whoever does it well: nobody sees half of it.
+/// Replaces a file in one step, so that no reader sees half of it.
 pub fn replace(file: &Path, text: &str) {
     let fresh = file.with_extension("fresh");
     std::fs::write(&fresh, text).expect("written");

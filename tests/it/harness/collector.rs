@@ -24,13 +24,13 @@ impl Collector {
     /// The collector's routes.
     pub fn router(&self) -> Router {
         let take = async |State(collector): State<Self>, headers: HeaderMap, body: Bytes| {
-            collector.0.lock().expect("nobody panics with it").push((headers, body));
+            collector.0.lock().expect("no holder panics").push((headers, body));
         };
         let path = Router::new().route("/v1/traces", post(take)).with_state(self.clone());
         Router::new().nest("/base", path.clone()).merge(path)
     }
 
-    /// Serves on any free port for as long as the test runs; tells its base URL.
+    /// Serves on any free port for as long as the test runs; returns its base URL.
     pub async fn serve(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -41,19 +41,19 @@ impl Collector {
 
     /// The bodies of all batches as text: what is text in a span is readable in it.
     pub fn bodies(&self) -> String {
-        let arrived = self.0.lock().expect("nobody panics with it");
+        let arrived = self.0.lock().expect("no holder panics");
         arrived.iter().map(|(_, body)| String::from_utf8_lossy(body)).collect()
     }
 
     /// The headers of the batches.
     pub fn headers(&self) -> Vec<HeaderMap> {
-        let arrived = self.0.lock().expect("nobody panics with it");
+        let arrived = self.0.lock().expect("no holder panics");
         arrived.iter().map(|(headers, _)| headers.clone()).collect()
     }
 
     /// Each batch, decoded.
     pub fn batches(&self) -> Vec<ExportTraceServiceRequest> {
-        let arrived = self.0.lock().expect("nobody panics with it");
+        let arrived = self.0.lock().expect("no holder panics");
         let decode = |body: &Bytes| ExportTraceServiceRequest::decode(&body[..]).expect("protobuf");
         arrived.iter().map(|(_, body)| decode(body)).collect()
     }

@@ -1,4 +1,4 @@
-//! A service with a defect: whatever it asks of upstream panics, with a value in the payload.
+//! A service with a defect: every call upstream panics, with a value in the payload.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A write, what its client was told, and what the ledger says to that.
+//! A write, the answer to its client, and what the ledger shows of it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::{Answer, attributes_of, ms, request, send};
 
-/// A write, and what its client was told.
-pub struct Told {
+/// A write, and the answer to its client.
+pub struct WriteExchange {
     pub conversation: String,
     pub wanted: BTreeMap<String, String>,
     pub start: Instant,
@@ -20,7 +20,7 @@ pub struct Told {
     pub answer: Answer,
 }
 
-impl Told {
+impl WriteExchange {
     /// Writes, with so many seconds to wait.
     pub async fn by(
         router: Router,

@@ -48,7 +48,7 @@ pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
 pub use clients::{client, replace, shown};
 pub use collector::{Collector, attribute};
 pub use defect::{app_settings, defective, defective_in_patch};
-pub use log_events::Told;
+pub use log_events::WriteExchange;
 pub use process::{Demo, Ended, Process, fetch, once, until};
 
 /// The `Authorization` headers that a platform was sent.
@@ -169,7 +169,7 @@ impl TestApp {
         self.send(request.body(body.into()).expect("a request")).await
     }
 
-    /// Sends any request, and tells how long the answer took.
+    /// Sends any request, and measures how long the answer took.
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let start = Instant::now();
         let answer = self.router.clone().oneshot(request).await.expect("infallible");
@@ -232,7 +232,7 @@ impl Builder {
         self
     }
 
-    /// Knows these clients, each a table as [`client`] makes it, and nobody else.
+    /// Knows only these clients, each a table as [`client`] makes it.
     pub fn with_clients(mut self, clients: &[String]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join(CLIENTS);
@@ -262,7 +262,7 @@ impl Builder {
         self.with_env("GATEWAY__WRITES__WARM_FOR", "0s")
     }
 
-    /// Adds a conversation, beside or in place of [`CALL`].
+    /// Adds a conversation to [`CALL`], or replaces it.
     pub fn with_call(mut self, call: SimulatedCall) -> Self {
         self.calls.push(call);
         self
@@ -388,12 +388,12 @@ fn listened_to(platform: Router, ears: Overheard) -> Router {
     platform.layer(from_fn(move |request: Request<Body>, next: Next| {
         let sent = request.headers().get(http::header::AUTHORIZATION).cloned();
         let sent = sent.and_then(|value| Some(value.to_str().ok()?.to_owned()));
-        ears.lock().expect("nobody panics with it").extend(sent);
+        ears.lock().expect("no holder panics").extend(sent);
         next.run(request)
     }))
 }
 
-/// Sends a request to a service, and tells how long the answer took.
+/// Sends a request to a service, and measures how long the answer took.
 pub async fn send(router: Router, request: Request<Body>) -> Answer {
     let start = Instant::now();
     let answer = router.oneshot(request).await.expect("infallible");

@@ -83,7 +83,7 @@ impl Process {
         Demo { gateway: url(), simulator: url(), banner, process }
     }
 
-    /// Waits until it has written this, and tells all that it has written.
+    /// Waits until it has written this, and returns all of its output.
     pub async fn wrote(&self, text: &str) -> String {
         until(&format!("it writes `{text}`"), async || {
             let written = self.written();
@@ -94,7 +94,7 @@ impl Process {
 
     /// Everything written up to now.
     pub fn written(&self) -> String {
-        self.written.lock().expect("nobody panics with it").clone()
+        self.written.lock().expect("no holder panics").clone()
     }
 
     /// Its number.
@@ -186,7 +186,7 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
 async fn collect(from: impl AsyncRead + Unpin, into: Arc<Mutex<String>>) {
     let mut lines = BufReader::new(from).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let mut into = into.lock().expect("nobody panics with it");
+        let mut into = into.lock().expect("no holder panics");
         into.push_str(&line);
         into.push('\n');
     }

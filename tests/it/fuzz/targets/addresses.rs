@@ -13,7 +13,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// What somebody may write who wants to be taken for another.
 const MADE_UP: [&str; 4] = ["203.0.113.9", "[2001:db8::9]:1", "unknown", ",,"];
 
-/// Asks who sent such a request: nobody outside can choose the answer.
+/// Asks who sent such a request: a client cannot choose the answer.
 pub fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let mut lines = text.lines();
@@ -30,7 +30,7 @@ pub fn run(input: &[u8]) {
     };
     let found = who(&lines);
     assert!(trusted(socket.ip()) || found == socket, "a stranger was believed");
-    assert!(!lines.is_empty() || found == socket, "nothing was told");
+    assert!(!lines.is_empty() || found == socket, "there was no answer");
     // If each hop was one of ours, what stands before them is believed.
     if trusted(found.ip()) {
         return;

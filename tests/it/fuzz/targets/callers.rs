@@ -3,7 +3,7 @@
 //!
 //! An input is as for `requests`; `x-client-certificate` is the subject of the certificate that was
 //! shown. No client may see some attributes of the call. It is played twice, once over a call that does
-//! not have them: nobody can tell which was which.
+//! not have them: they cannot be distinguished.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ use genesys_simulator::{RequestKind, SimulatedCall, Simulator, SimulatorSettings
 use http::Request;
 
 use super::input::{holds, parts, written_request};
-use super::service::{CALL, Fuzzed, Told, configured, paused};
+use super::service::{CALL, FuzzAnswer, Fuzzed, configured, paused};
 
 const CUSTOMER: &str = "5eed0000-0000-4000-8000-0000000000c1";
 const AGENT: &str = "5eed0000-0000-4000-8000-0000000000a1";
@@ -98,17 +98,17 @@ pub fn run(input: &[u8]) {
     let one = paused(play(requests(), &[HIDDEN; 2]));
     // Who knows the value, or what upstream was sent with it, may see it.
     let (learnt, echoed) = (holds(input, HIDDEN), holds(input, "/v1/debug/echo"));
-    for told in &one {
-        let shown = format!("{:?}{}", told.headers, told.text());
+    for answer in &one {
+        let shown = format!("{:?}{}", answer.headers, answer.text());
         assert!(learnt || !shown.contains(HIDDEN), "{shown}");
         let named = KEPT_FROM_ALL.iter().any(|key| shown.contains(key));
-        assert!(told.status >= 300 || !named || echoed, "a hidden key in {shown}");
+        assert!(answer.status >= 300 || !named || echoed, "a hidden key in {shown}");
     }
     let other = paused(play(requests(), &[]));
     assert_eq!(comparable(&one), comparable(&other), "what is hidden makes a difference");
 }
 
-async fn play(requests: impl Iterator<Item = Request<Body>>, hidden: &[&str]) -> Vec<Told> {
+async fn play(requests: impl Iterator<Item = Request<Body>>, hidden: &[&str]) -> Vec<FuzzAnswer> {
     let settings = SimulatorSettings { size_limit: None, ..SimulatorSettings::default() };
     let simulator = Simulator::new(settings);
     let open = [("language", "en"), ("tier", "silver")];
@@ -124,11 +124,11 @@ async fn play(requests: impl Iterator<Item = Request<Body>>, hidden: &[&str]) ->
         let shown = Shown::by(&request);
         let path = request.uri().path().to_owned();
         let sent = simulator.count(RequestKind::Patch);
-        let told = fuzzed.send(request).await;
+        let answer = fuzzed.send(request).await;
         let wrote = simulator.count(RequestKind::Patch) > sent;
-        shown.check(&path, told.status, wrote);
+        shown.check(&path, answer.status, wrote);
         let counts = path != "/metrics" && path != "/readyz";
-        answers.extend(counts.then_some(told));
+        answers.extend(counts.then_some(answer));
     }
     let after = [CUSTOMER, AGENT].map(|id| hidden_of(&simulator, id));
     assert_eq!(before, after, "somebody changed what nobody may");
@@ -184,15 +184,17 @@ fn is_in(key: &str, value: &[u8]) -> bool {
 }
 
 /// Answers without what differs from one play to the next: ids of requests, and times.
-fn comparable(answers: &[Told]) -> Vec<String> {
-    let id = |told: &Told| told.headers["x-request-id"].to_str().unwrap_or_default().to_owned();
+fn comparable(answers: &[FuzzAnswer]) -> Vec<String> {
+    let id = |answer: &FuzzAnswer| {
+        answer.headers["x-request-id"].to_str().unwrap_or_default().to_owned()
+    };
     let mut ids: Vec<String> = answers.iter().map(id).collect();
     // Those that were made here before those that may be part of them.
     ids.sort_by_key(|id| std::cmp::Reverse(id.len()));
-    let plain = |told: &Told| {
-        let mut headers: Vec<_> = told.headers.iter().collect();
+    let plain = |answer: &FuzzAnswer| {
+        let mut headers: Vec<_> = answer.headers.iter().collect();
         headers.sort_by_key(|(name, _)| name.as_str());
-        let text = timeless(&format!("{} {headers:?} {}", told.status, told.text()));
+        let text = timeless(&format!("{} {headers:?} {}", answer.status, answer.text()));
         ids.iter().filter(|id| !id.is_empty()).fold(text, |text, id| text.replace(id, "ID"))
     };
     answers.iter().map(plain).collect()

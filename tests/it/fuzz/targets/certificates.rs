@@ -1,7 +1,7 @@
-//! Certificates of clients: whom they name, and until when they are good.
+//! Certificates of clients: the client that they name, and until when they are valid.
 //!
 //! An input is a certificate in DER, or what claims to be one. The TLS library has looked at it before,
-//! and whoever signed it is trusted, but not every name in it need be.
+//! and its issuer is trusted, but not every name in it need be.
 
 use attribute_gateway::http::CertificateSubject;
 use x509_cert::Certificate;
@@ -10,7 +10,7 @@ use x509_cert::der::Decode as _;
 #[path = "../../../../src/service/tls/x509.rs"]
 mod x509;
 
-/// Reads the certificate; two names are never written alike, so that nobody is taken for another.
+/// Reads the certificate; two names are never written alike, so no client passes for another.
 pub fn run(input: &[u8]) {
     if let Some(term) = x509::ValidityPeriod::parse(input) {
         assert_eq!(term.within(term), term);

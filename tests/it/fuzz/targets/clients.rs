@@ -31,12 +31,12 @@ pub fn run(input: &[u8]) {
             assert!(!text.contains("key_sha256 = \"hunter2"), "no digest");
         }
         Err(error) => {
-            let told = format!("{error}{error:?}");
-            assert!(told.contains("clients.toml"), "{told}");
+            let shown = format!("{error}{error:?}");
+            assert!(shown.contains("clients.toml"), "{shown}");
             let of_key = |line: &&str| line.starts_with("key_sha256 = ");
             let in_place = text.matches(SECRET).count() == text.lines().filter(of_key).count();
-            assert!(!in_place || !told.contains(SECRET), "{told}");
-            assert!(!told.contains('\n'), "more than one line: {told}");
+            assert!(!in_place || !shown.contains(SECRET), "{shown}");
+            assert!(!shown.contains('\n'), "more than one line: {shown}");
         }
     }
 }

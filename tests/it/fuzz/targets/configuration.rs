@@ -37,9 +37,9 @@ pub fn run(input: &[u8]) {
             assert!(!discreet || !(shown + &debug).contains(SECRET), "a secret is shown");
         }
         Err(error) => {
-            let told = format!("{error:?}{error}");
+            let message = format!("{error:?}{error}");
             assert!(!error.problems().is_empty(), "an error that says nothing");
-            assert!(!discreet || !told.contains(SECRET), "{told}");
+            assert!(!discreet || !message.contains(SECRET), "{message}");
         }
     }
 }
@@ -53,7 +53,7 @@ fn keeps_secrets_in_place(file: &[u8], env: &BTreeMap<String, String>) -> bool {
     };
     text.matches(SECRET).count() == text.lines().filter(of_secret).count()
         && !env.iter().any(|(name, value)| {
-            // Names are told, in small letters.
+            // The error names it, in small letters.
             name.to_lowercase().contains(SECRET) || value.contains(SECRET)
         })
 }

@@ -1,7 +1,7 @@
-//! What is fuzzed: functions of bytes that panic if something is wrong. The same are called by the tests
-//! beside, with mutations from a fixed seed, and by `fuzz/`, guided by coverage.
+//! What is fuzzed: functions of bytes that panic if something is wrong. The tests next to this folder
+//! call them with mutations from a fixed seed, and `fuzz/` calls them guided by coverage.
 //!
-//! The bytes come from whoever calls (`requests`, `callers`, `certificates`, `addresses`), from upstream
+//! The bytes come from clients (`requests`, `callers`, `certificates`, `addresses`), from upstream
 //! (`upstream`), and from operators (`configuration`, `clients`); `texts` are the words that all of them
 //! use. Where the whole service is needed, each input has one of its own, so that an input which finds
 //! something finds it again.

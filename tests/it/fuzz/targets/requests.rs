@@ -31,11 +31,11 @@ pub fn run(input: &[u8]) {
         fuzzed.service.started().await;
         for request in requests {
             let before = simulator.count(RequestKind::Patch);
-            let told = fuzzed.send(request).await;
+            let answer = fuzzed.send(request).await;
             let refused =
-                (400..500).contains(&told.status) && !AFTER_SENDING.contains(&told.status);
+                (400..500).contains(&answer.status) && !AFTER_SENDING.contains(&answer.status);
             let sent = simulator.count(RequestKind::Patch) > before;
-            assert!(!refused || !sent, "refused with {}, and sent", told.status);
+            assert!(!refused || !sent, "refused with {}, and sent", answer.status);
         }
         assert_eq!(
             simulator.count(RequestKind::Other),

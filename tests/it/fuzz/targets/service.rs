@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 /// A conversation, and its customer.
 pub const CALL: &str = "5eed0000-0000-4000-8000-000000000001";
 
-/// Codes that are told with a 5xx although nothing is wrong with us.
+/// Codes that come with a 5xx although the gateway has no fault.
 const OF_UPSTREAM: [u16; 3] = [502, 503, 504];
 
 /// Longest that any answer may take, on the paused clock: the longest deadline, and what may come on
@@ -49,7 +49,7 @@ pub struct Fuzzed {
 }
 
 /// What came back.
-pub struct Told {
+pub struct FuzzAnswer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
@@ -91,20 +91,20 @@ impl Fuzzed {
     }
 
     /// Sends a request, and sees to what is true of every answer.
-    pub async fn send(&self, request: Request<Body>) -> Told {
+    pub async fn send(&self, request: Request<Body>) -> FuzzAnswer {
         let start = Instant::now();
         let readiness = request.uri().path() == paths::READYZ;
         let answer = self.service.router().oneshot(request).await.expect("infallible");
         assert!(start.elapsed() <= MAX_RUN_TIME, "late by the clock: {:?}", start.elapsed());
         let (head, body) = answer.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes().to_vec();
-        let told = Told { status: head.status.as_u16(), headers: head.headers, body };
-        told.check(readiness);
-        told
+        let answer = FuzzAnswer { status: head.status.as_u16(), headers: head.headers, body };
+        answer.check(readiness);
+        answer
     }
 }
 
-impl Told {
+impl FuzzAnswer {
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

@@ -45,7 +45,7 @@ pub fn run(input: &[u8]) {
             assert!(digest.is_err() || digest == Ok(text.to_lowercase()), "{text}");
         }
         "code" => {
-            assert!(ErrorCode::parse(text).is_none_or(|code| code.as_str() == text), "{text}")
+            assert!(ErrorCode::parse(text).is_none_or(|code| code.as_str() == text), "{text}");
         }
         "direction" => {
             assert!(CallDirection::parse(text).is_none_or(|one| one.as_str() == text), "{text}");
@@ -114,7 +114,7 @@ fn number(text: &str) {
     }
 }
 
-/// The size of a map is told as it is: lines of `key=value`.
+/// The reported size of a map is exact: lines of `key=value`.
 fn map(text: &str) {
     let entries = text.lines().filter_map(|line| line.split_once('='));
     let map: AttributeMap = entries

@@ -1,4 +1,4 @@
-//! What Genesys Cloud answers, or whatever stands in its place: tokens, conversations, participants,
+//! What Genesys Cloud answers, or a server in its place: tokens, conversations, participants,
 //! lists, errors, `Retry-After` and the headers of the rate limit.
 //!
 //! An input is a list of answers: a first line such as `read 200` (or `patch`, `token`, `query`), a
@@ -14,7 +14,7 @@ use axum::extract::Request as Asked;
 use http::{HeaderName, HeaderValue, Method, Response};
 
 use super::input::{self, holds, message, parts};
-use super::service::{CALL, Fuzzed, OPEN, Told, paused};
+use super::service::{CALL, FuzzAnswer, Fuzzed, OPEN, paused};
 
 /// A value of ours, which upstream may repeat, and we may not.
 const SENT: &str = "canary-sent-8d31";
@@ -63,7 +63,7 @@ const ASKED: [(&str, &str, &str); 9] = [
 async fn ask(answers: Answers) {
     let answers = Arc::new(Mutex::new(answers));
     let platform = Router::new().fallback(move |asked: Asked| {
-        let answer = answer(&asked, &mut answers.lock().expect("nobody panics with it"));
+        let answer = answer(&asked, &mut answers.lock().expect("no holder panics"));
         async { answer }
     });
     let fuzzed = Fuzzed::over(platform, &OPEN, "info");
@@ -80,10 +80,10 @@ async fn ask(answers: Answers) {
 }
 
 /// A value may stand in what was read, and nowhere else.
-fn check(operations: bool, told: &Told) {
-    let text = told.text();
-    let read = told.status < 400 && !operations || text.contains(r#""code":"write-superseded""#);
-    assert!(read || !text.contains(SENT), "{} repeats a value: {text}", told.status);
+fn check(operations: bool, answer: &FuzzAnswer) {
+    let text = answer.text();
+    let read = answer.status < 400 && !operations || text.contains(r#""code":"write-superseded""#);
+    assert!(read || !text.contains(SENT), "{} repeats a value: {text}", answer.status);
 }
 
 fn kind_and_status(line: &[u8]) -> Option<(&'static str, u16)> {
