@@ -91,16 +91,8 @@ pub struct AppParts {
 impl App {
     /// Puts the use cases together from these parts.
     pub fn new(parts: AppParts) -> Self {
-        let AppParts {
-            client_registry,
-            conversations,
-            call_budget,
-            recorder,
-            settings,
-            shutdown,
-            random,
-        } = parts;
-        let settings = Arc::new(settings);
+        let AppParts { conversations, call_budget, recorder, shutdown, .. } = parts;
+        let settings = Arc::new(parts.settings);
         let pending_writes = PendingWrites::new(&settings, Arc::clone(&recorder));
         let keep_for = settings.warm_for.max(settings.max_age);
         let cache = Arc::new(SnapshotCache::new(keep_for, settings.memory, Arc::clone(&recorder)));
@@ -123,10 +115,10 @@ impl App {
             reads: reads.clone(),
             pending_writes: pending_writes.clone(),
             lags: Arc::clone(&lags),
-            random,
+            random: parts.random,
         });
         let shared = AppInner {
-            client_registry,
+            client_registry: parts.client_registry,
             recorder,
             settings,
             shutdown,

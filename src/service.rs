@@ -110,12 +110,7 @@ impl Service {
         let metrics = ServiceMetrics::new(paths::ALL).watching(access.losses());
         let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
         let (shutdown, stop) = (ShutdownSignal::default(), CancellationToken::new());
-        let parts = UpstreamParts {
-            transport,
-            jitter: jitter.clone(),
-            recorder: Arc::clone(&recorder),
-            stop: stop.clone(),
-        };
+        let parts = upstream_parts(transport, &jitter, &recorder, &stop);
         let upstream = UpstreamSide::connect(config, credentials, parts);
         let audit = audit::log(&config.audit, credentials, audit, &recorder);
         let (registry, tokens) = (client_registry.client_registry.clone(), upstream.tokens.clone());
@@ -284,6 +279,16 @@ fn app_settings(config: &Config) -> AppSettings {
         waiting: config.limits.waiting.get(),
         waiting_per_participant: config.limits.waiting_per_participant.get(),
     }
+}
+
+fn upstream_parts(
+    transport: HttpTransport,
+    jitter: &JitterSource,
+    recorder: &Arc<dyn MetricsRecorder>,
+    stop: &CancellationToken,
+) -> UpstreamParts {
+    let (jitter, recorder) = (jitter.clone(), Arc::clone(recorder));
+    UpstreamParts { transport, jitter, recorder, stop: stop.clone() }
 }
 
 /// The `OpenAPI` document of the API as it is configured.

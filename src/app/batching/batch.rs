@@ -286,16 +286,7 @@ impl BatchWorker {
             &arrivals,
         );
         batch.pending_id = Some(pending_id);
-        let call = UpstreamPatch {
-            conversation: participant_key.0,
-            participant: participant_key.1,
-            attributes: self.body(&batch),
-            again: batch
-                .queued_writes
-                .iter()
-                .all(|queued_write| !queued_write.submission.pending_ids.is_empty()),
-            permit: batch.permits.pop(),
-        };
+        let call = self.upstream_patch(&mut batch);
         self.shared.parts.recorder.batch(batch.queued_writes.len());
         let start = Instant::now();
         let result = self.shared.parts.conversations.patch(call, &batch.context).await;
@@ -312,6 +303,17 @@ impl BatchWorker {
                 self.report_result(batch, &result.map(|()| Instant::now()));
                 Vec::new()
             }
+        }
+    }
+
+    fn upstream_patch(&self, batch: &mut WriteBatch) -> UpstreamPatch {
+        let sent_before = |one: &QueuedWrite| !one.submission.pending_ids.is_empty();
+        UpstreamPatch {
+            conversation: self.participant_key.0,
+            participant: self.participant_key.1,
+            attributes: self.body(batch),
+            again: batch.queued_writes.iter().all(sent_before),
+            permit: batch.permits.pop(),
         }
     }
 

@@ -75,20 +75,7 @@ impl ReadCoalescer {
             Snapshot { sent, conversation, spent: context.clone() }
         });
         match &result {
-            Ok(snapshot) => {
-                if !self.parts.pending_writes.is_idle() {
-                    let settle = self.parts.lags.settle().measured;
-                    self.parts.pending_writes.apply_snapshot(
-                        &snapshot.conversation,
-                        snapshot.sent,
-                        settle,
-                    );
-                }
-                let stale = self.with(read_target, id, |job| job.stale).unwrap_or(true);
-                if self.parts.cache.remember(read_target, snapshot, stale) {
-                    tokio::spawn(Arc::clone(&self.parts.cache).sweep());
-                }
-            }
+            Ok(snapshot) => self.keep(read_target, id, snapshot),
             Err(error) if context.was_cut_short() => {
                 self.go_again(read_target, id, error.retry_after().unwrap_or_default());
             }
@@ -100,6 +87,19 @@ impl ReadCoalescer {
             &ReadResult { result, spent: context, reserved_calls: ReservedCalls::new(permits) },
         );
         true
+    }
+
+    /// Compares a snapshot with the pending writes, and caches it.
+    fn keep(&self, read_target: ReadTarget, id: u64, snapshot: &Snapshot) {
+        let super::ReadParts { pending_writes, cache, lags, .. } = &*self.parts;
+        if !pending_writes.is_idle() {
+            let settle = lags.settle().measured;
+            pending_writes.apply_snapshot(&snapshot.conversation, snapshot.sent, settle);
+        }
+        let stale = self.with(read_target, id, |job| job.stale).unwrap_or(true);
+        if cache.remember(read_target, snapshot, stale) {
+            tokio::spawn(Arc::clone(cache).sweep());
+        }
     }
 
     /// Moves waiters that have time left to another read, if this one was given up because of the

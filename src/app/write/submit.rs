@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{CoalescedRead, Freshness, PriorityClass, RequestContext, WriteOperation};
 use crate::app::batching::{BatchReceipt, SubmissionResult, WriteSubmission};
-use crate::domain::{AttributeMap, Patch, WriteVerifier};
+use crate::domain::{AttributeMap, Patch, UnconfirmedValues, WriteVerifier};
 use crate::error::{Effect, Error};
 use crate::ports::{PatchFate, RequestPhase, UpstreamFailure};
 
@@ -140,25 +140,7 @@ impl WriteOperation {
     ) -> Result<(), UpstreamFailure> {
         let unsent = |error| UpstreamFailure { error, fate: PatchFate::NotApplied, wait: None };
         let participant_key = self.participant_key().map_err(unsent)?;
-        let condition = self.request.condition.clone();
-        let submission = WriteSubmission {
-            arrival: self.arrival,
-            arrived: self.arrived,
-            // With a precondition, the batch decides what has to be sent. After an unknown result,
-            // keys with another writer's value are not sent again.
-            patch: if condition.is_some() && self.sent.pending_ids.is_empty() {
-                self.request.patch.clone()
-            } else {
-                pending.clone()
-            },
-            shown: self.baseline.shown.clone(),
-            shown_at: self.verification.last_read.unwrap_or(self.arrived),
-            condition,
-            pending_ids: self.sent.pending_ids.clone(),
-            verify: self.request.options.verify,
-            context: context.clone(),
-            reserved_calls: std::mem::take(&mut self.reserved_calls),
-        };
+        let submission = self.submission(pending, context);
         let handle =
             self.shared.write_queues.submit(participant_key, submission).map_err(unsent)?;
         let result = self.handle.insert(handle).result().await;
@@ -180,6 +162,28 @@ impl WriteOperation {
                 }))
             }
             SubmissionResult::Sent(sent) => self.record_receipt(*sent),
+        }
+    }
+
+    fn submission(&mut self, pending: &Patch, context: &RequestContext) -> WriteSubmission {
+        let condition = self.request.condition.clone();
+        WriteSubmission {
+            arrival: self.arrival,
+            arrived: self.arrived,
+            // With a precondition, the batch decides what has to be sent. After an unknown result,
+            // keys with another writer's value are not sent again.
+            patch: if condition.is_some() && self.sent.pending_ids.is_empty() {
+                self.request.patch.clone()
+            } else {
+                pending.clone()
+            },
+            shown: self.baseline.shown.clone(),
+            shown_at: self.verification.last_read.unwrap_or(self.arrived),
+            condition,
+            pending_ids: self.sent.pending_ids.clone(),
+            verify: self.request.options.verify,
+            context: context.clone(),
+            reserved_calls: std::mem::take(&mut self.reserved_calls),
         }
     }
 
@@ -208,16 +212,9 @@ impl WriteOperation {
         }
         self.sent.overtaken.retain(|key| carried.get(key).is_none());
         self.sent.overtaken.extend(overtaken);
-        self.sent.changes = std::mem::take(&mut self.sent.changes).then(carried.clone());
-        self.verification.sent_keys.add(
-            &carried,
-            &sent.shown,
-            &sent.unseen,
-            sent.shown_at < self.arrived,
-        );
+        self.watch_sent(&carried, &sent.shown, &sent.unseen, sent.shown_at);
         (self.sent.batch, self.sent.state_before_batch, self.verification.losses) =
             (sent.patch, sent.state_before, sent.losses);
-        self.baseline.before = (*sent.shown).clone();
         match result {
             Ok(accepted) => {
                 self.effect = Effect::Applied;
@@ -232,6 +229,20 @@ impl WriteOperation {
                 Err(failure)
             }
         }
+    }
+
+    /// Tracks the changes that a PATCH carried. They stood as in `shown`, read at `shown_at`.
+    fn watch_sent(
+        &mut self,
+        carried: &Patch,
+        shown: &AttributeMap,
+        unseen: &UnconfirmedValues,
+        shown_at: Instant,
+    ) {
+        self.sent.changes = std::mem::take(&mut self.sent.changes).then(carried.clone());
+        let is_remembered = shown_at < self.arrived;
+        self.verification.sent_keys.add(carried, shown, unseen, is_remembered);
+        self.baseline.before = shown.clone();
     }
 
     /// Reads after a conflict or an unknown result. `None` if nothing is left to send.

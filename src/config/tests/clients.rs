@@ -42,6 +42,7 @@ fn an_entry_is_read_in_full_and_most_of_it_has_a_default() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of entries and what is wrong with each")]
 fn all_client_errors_are_reported_at_once_without_keys() {
     let (a, b) = (digest('a'), digest('b'));
     let text = [

@@ -58,7 +58,7 @@ impl Play {
             let request = CallRequest { calls, priority, deadline: now + ms(timeout), account };
             match play.budget.request(request, now) {
                 CallAdmission::Granted(granted) => {
-                    play.start_calls((granted, account), &plans, now)
+                    play.start_calls((granted, account), &plans, now);
                 }
                 CallAdmission::Queued(id, _) => drop(play.waiting.insert(id, plans)),
                 CallAdmission::Refused(refusal) => assert!(refusal.retry_after <= WINDOW),
