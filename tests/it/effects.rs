@@ -70,6 +70,7 @@ async fn a_503_from_a_proxy_does_not_overwrite_another_writer() {
         let app = app.with_fault(ScriptedFault::on_read(foreign("bronze")).skip(1)).start().await;
         let answer = app.write_within(1, "", json!({"tier": "gold"})).await;
         answer.assert_problem(503, "upstream-unavailable", "unknown");
+        assert!(answer.text.contains("another value stands at `tier` now"), "{}", answer.text);
         assert_eq!(
             (app.truth(CUSTOMER)["tier"].as_str(), app.order().contains("PP")),
             ("bronze", false)

@@ -70,7 +70,16 @@ impl WriteOperation {
 
     fn failed(&mut self, error: Option<Error>) -> RequestFailure {
         let error = error.or_else(|| self.failure.take());
-        let error = error.unwrap_or(Error::DeadlineExceeded("waiting for Genesys Cloud"));
+        let mut error = error.unwrap_or(Error::DeadlineExceeded("waiting for Genesys Cloud"));
+        // A client that repeats the write would replace that value without knowing of it.
+        let third = quoted(self.verification.sent_keys.third().keys());
+        if let Error::UpstreamUnavailable { reason, .. } = &mut error
+            && !third.is_empty()
+        {
+            reason.push_str("; another value stands at ");
+            reason.push_str(&third);
+            reason.push_str(" now, so read the attributes before you repeat the write");
+        }
         RequestFailure { error: self.reason(error), effect: self.effect }
     }
 
@@ -98,11 +107,8 @@ impl WriteOperation {
         let open = |key: &&AttributeKey| {
             self.verification.sent_keys.outcome(key, settle) == Some(KeyOutcome::Unverified)
         };
-        let names = |keys: &mut dyn Iterator<Item = &AttributeKey>| {
-            keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
-        };
-        let third = names(&mut self.verification.sent_keys.third().keys().filter(open));
-        let kept = names(&mut self.unread());
+        let third = quoted(self.verification.sent_keys.third().keys().filter(open));
+        let kept = quoted(self.unread());
         if !third.is_empty() {
             self.warn(format!(
                 "another value stands at {third}; it may have been written before or after this one"
@@ -186,4 +192,9 @@ impl WriteOperation {
             KeyOutcome::Superseded => VerificationStatus::Superseded,
         }
     }
+}
+
+/// The keys as a list for a sentence.
+fn quoted<'a>(keys: impl Iterator<Item = &'a AttributeKey>) -> String {
+    keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
