@@ -1,6 +1,6 @@
 //! Limits the calls to the platform to the call budget, which all requests share.
 //!
-//! [`TokenBudget`] decides. This module adds the lock, the waiting and the metrics.
+//! `policy::TokenBudget` decides. This module adds the lock, the waiting and the metrics.
 
 mod inner;
 mod log;
