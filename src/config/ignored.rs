@@ -19,7 +19,9 @@ const PLAIN: [&str; 3] = ["GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS
 const BRANDS: [&str; 4] = ["GENESYSCLOUD", "PURECLOUD", "GENESYS", "GENESIS"];
 
 /// Names of settings in other programs, and the suffix of the equivalent variable here.
-const SYNONYMS: [(&str, &str); 27] = [
+const SYNONYMS: [(&str, &str); 29] = [
+    ("LOG", "LOGLEVEL"),
+    ("DEBUG", "DEBUGENABLED"),
     ("REGION", "ENVIRONMENT"),
     ("AWSREGION", "ENVIRONMENT"),
     ("ORGREGION", "ENVIRONMENT"),
@@ -195,7 +197,9 @@ mod tests {
         find(&env).first().map(ToString::to_string)
     }
 
-    const NEAR_MISSES: [(&str, &str); 34] = [
+    const NEAR_MISSES: [(&str, &str); 36] = [
+        ("GATEWAY_LOG", "GATEWAY__LOG__LEVEL"),
+        ("GATEWAY_DEBUG", "GATEWAY__DEBUG__ENABLED"),
         ("GATEWAY_SERVER_BIND", "GATEWAY__SERVER__BIND"),
         ("GATEWAY_SERVER__BIND", "GATEWAY__SERVER__BIND"),
         ("gateway__server__bind", "GATEWAY__SERVER__BIND"),

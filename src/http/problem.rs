@@ -47,6 +47,8 @@ struct ProblemInner {
     /// The participant that was found before the request failed.
     participant: Option<ResolvedParticipantDto>,
     extra: ProblemExtra,
+    /// Whether the same request can succeed when it is repeated.
+    retryable: bool,
     /// Logged, never sent.
     cause: Option<String>,
 }
@@ -78,6 +80,7 @@ impl Problem {
             retry_after: None,
             errors: ViolationList::default(),
             hint: None,
+            retryable: code.retryable(),
             participant: None,
             extra: ProblemExtra::None,
             cause: None,
@@ -262,6 +265,8 @@ impl From<RequestFailure> for Problem {
         problem.0.effect = effect;
         problem.0.retry_after = error.retry_after();
         problem.0.hint = error.hint();
+        // The conversation does not become smaller by itself.
+        problem.0.retryable &= !matches!(error, Error::UpstreamAnswerTooLarge { .. });
         if let Error::Internal(cause) = &error {
             problem.0.cause = Some(cause.clone());
         }

@@ -348,6 +348,7 @@ async fn an_answer_over_the_limit_names_the_setting() {
     answer.assert_problem(502, "upstream-invalid-response", "notApplied");
     assert!(text(&answer, "/detail").contains("genesys.max_response_bytes"), "{}", answer.text);
     assert!(text(&answer, "/hint").contains("genesys.max_response_bytes"), "{}", answer.text);
+    assert_eq!(answer.at("/retryable"), false, "{}", answer.text);
     assert!(!text(&answer, "/hint").contains("proxy"), "{}", answer.text);
 }
 

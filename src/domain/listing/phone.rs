@@ -34,6 +34,13 @@ impl FromStr for PhoneNumber {
             .chars()
             .filter(|character| !is_separator(*character))
             .collect();
+        let number = match context(&text) {
+            Some(context) if !number.starts_with('+') => {
+                context.chars().filter(|character| !is_separator(*character)).collect::<String>()
+                    + &number
+            }
+            _ => number,
+        };
         let (number, trunk) = without_trunk_prefix(number);
         let number = number.replace(['(', ')'], "");
         let (is_international, digits) = match number.strip_prefix(['+', '\u{ff0b}']) {
@@ -55,6 +62,12 @@ impl FromStr for PhoneNumber {
             (false, false) => Self(digits.to_owned()),
         })
     }
+}
+
+/// The global `phone-context` of a local `tel:` number (RFC 3966), such as `+1`.
+fn context(text: &str) -> Option<&str> {
+    let contexts = text.split(';').filter_map(|part| part.strip_prefix("phone-context="));
+    contexts.into_iter().find(|context| context.starts_with('+'))
 }
 
 /// The part after `tel:` or `sip:`. For a SIP address, only its user.
@@ -167,6 +180,21 @@ mod tests {
         assert_eq!(london.expose(), "+442079460018");
         let german: PhoneNumber = "0049 (0) 30 / 901820".parse().expect("a number");
         assert_eq!(german.expose(), "+4930901820");
+    }
+
+    #[test]
+    fn a_local_number_takes_the_country_code_of_its_context() {
+        for text in ["tel:555-010-0111;phone-context=+1", "tel:5550100111;ext=5;phone-context=+1-"]
+        {
+            let number: PhoneNumber = text.parse().expect(text);
+            assert_eq!(
+                (number.expose(), number.has_country_code()),
+                ("+15550100111", true),
+                "{text}"
+            );
+        }
+        let named: PhoneNumber = "tel:0111;phone-context=example.com".parse().expect("a number");
+        assert!(!named.has_country_code());
     }
 
     #[test]

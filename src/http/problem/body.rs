@@ -174,7 +174,7 @@ impl<'a> ProblemBody<'a> {
             message: &inner.detail,
             request_id: about.request_id,
             correlation_id: about.correlation_id,
-            retryable: inner.code.retryable(),
+            retryable: inner.retryable,
             retry_after_seconds: problem.retry_after_seconds(),
             effect: inner.effect.as_str(),
             hint: problem.hint(),
