@@ -237,3 +237,21 @@ async fn a_client_cannot_take_every_slot_of_a_participant() {
     drop(flood);
     more.acquire(place(1)).expect("all have left");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_map_older_than_the_proof_of_a_write_is_outdated() {
+    for is_accepted in [true, false] {
+        let pending_writes = held(10, 10);
+        let pending_id =
+            pending_writes.sending(place(1), &to("new"), &shows("old"), &BTreeMap::new());
+        if is_accepted {
+            pending_writes.accepted(place(1), pending_id);
+        }
+        let before = Instant::now();
+        tokio::time::advance(Duration::from_millis(5)).await;
+        let proof = Instant::now();
+        pending_writes.seen(place(1), &shows("new"), proof, SETTLE);
+        assert!(pending_writes.is_outdated(place(1), before), "accepted: {is_accepted}");
+        assert!(!pending_writes.is_outdated(place(1), proof), "the proof itself shows the write");
+    }
+}
