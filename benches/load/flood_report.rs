@@ -20,15 +20,15 @@ pub struct ClientAnswer {
 
 /// A load that was run, and what became of its requests.
 pub struct Run {
-    pub told: Vec<ClientAnswer>,
+    pub answers: Vec<ClientAnswer>,
     /// How late this process itself woke up, at the 99th percentile: what the machine does anyway.
     pub late: Duration,
 }
 
 /// Median and 99th percentile of the reads or the writes of a client.
-fn latency(told: &[ClientAnswer], caller: usize, write: bool) -> (Duration, Duration) {
-    let own = told.iter().filter(|told| told.caller == caller && told.write == write);
-    let mut took: Vec<_> = own.map(|told| told.took).collect();
+fn latency(answers: &[ClientAnswer], caller: usize, write: bool) -> (Duration, Duration) {
+    let own = answers.iter().filter(|one| one.caller == caller && one.write == write);
+    let mut took: Vec<_> = own.map(|one| one.took).collect();
     took.sort_unstable();
     let at = |percent: usize| {
         took.get(took.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
@@ -36,9 +36,9 @@ fn latency(told: &[ClientAnswer], caller: usize, write: bool) -> (Duration, Dura
     (at(50), at(99))
 }
 
-fn statuses(told: &[ClientAnswer], caller: usize) -> BTreeMap<u16, usize> {
+fn statuses(answers: &[ClientAnswer], caller: usize) -> BTreeMap<u16, usize> {
     let mut counts = BTreeMap::new();
-    for one in told.iter().filter(|told| told.caller == caller) {
+    for one in answers.iter().filter(|one| one.caller == caller) {
         *counts.entry(one.status).or_default() += 1;
     }
     counts
@@ -51,11 +51,12 @@ fn millis(time: Duration) -> f64 {
 /// Prints a line for each client.
 pub fn show(name: &str, run: &Run) {
     for (caller, (who, _)) in CALLERS.iter().enumerate() {
-        let answers = statuses(&run.told, caller);
+        let answers = statuses(&run.answers, caller);
         if answers.is_empty() {
             continue;
         }
-        let (reads, writes) = (latency(&run.told, caller, false), latency(&run.told, caller, true));
+        let (reads, writes) =
+            (latency(&run.answers, caller, false), latency(&run.answers, caller, true));
         println!(
             "| {name} | {who} | {:.0} / {:.0} ms | {:.0} / {:.0} ms | {answers:?} | {:.0} ms |",
             millis(reads.0),
@@ -71,7 +72,7 @@ pub fn show(name: &str, run: &Run) {
 pub fn judge(name: &str, calm: &[Run], flooded: &[Run]) -> anyhow::Result<()> {
     for (caller, (who, _)) in CALLERS.iter().enumerate().skip(1) {
         for (kind, write) in [("reads", false), ("writes", true)] {
-            let p99 = |run: &Run| latency(&run.told, caller, write).1.as_secs_f64();
+            let p99 = |run: &Run| latency(&run.answers, caller, write).1.as_secs_f64();
             let rounds = calm.iter().zip(flooded);
             let mut ratios: Vec<_> = rounds.map(|(calm, run)| p99(run) / p99(calm)).collect();
             ratios.sort_unstable_by(f64::total_cmp);
@@ -79,7 +80,7 @@ pub fn judge(name: &str, calm: &[Run], flooded: &[Run]) -> anyhow::Result<()> {
             ensure!(ratios[ratios.len() / 2] <= 1.5, "the flood delays others");
         }
         for run in flooded {
-            let answers = statuses(&run.told, caller);
+            let answers = statuses(&run.answers, caller);
             let bad = answers.keys().any(|status| *status >= 300 || *status == 0);
             ensure!(!bad, "{who} got {answers:?}");
         }
