@@ -21,7 +21,7 @@ pub use attributes::{AttributeKey, AttributeMap, AttributeValue, InvalidKey};
 pub use client::{Client, ClientName, InvalidDigest, InvalidName, KeyDigest};
 pub use half_surrogates::MarkedJson;
 pub use ids::{ConversationId, InvalidId, ParticipantId};
-pub use limits::{AttributeLimits, SizeExcess, Violation};
+pub use limits::{AttributeLimits, SizeExcess, Violation, json_pointer};
 pub use listing::{
     CallDirection, ConversationFilter, CursorPosition, InvalidNumber, ListPage, ListedConversation,
     ListedParticipant, ListingPage, PAGE_SIZE, PageWalker, PhoneNumber, ResourceId,

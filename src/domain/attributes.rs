@@ -75,7 +75,7 @@ pub struct AttributeValue {
 impl AttributeValue {
     /// A value with this text. Every text is valid.
     pub fn new(text: &str) -> Self {
-        Self { text: text.into(), damaged: None }
+        SmolStr::from(text).into()
     }
 
     /// A value of upstream that contains half of a surrogate pair. `text` shows U+FFFD in its place;
@@ -92,6 +92,12 @@ impl AttributeValue {
     /// The original JSON literal of a damaged value.
     pub fn damaged_json(&self) -> Option<&str> {
         self.damaged.as_deref()
+    }
+}
+
+impl From<SmolStr> for AttributeValue {
+    fn from(text: SmolStr) -> Self {
+        Self { text, damaged: None }
     }
 }
 

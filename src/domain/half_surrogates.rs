@@ -4,8 +4,6 @@
 //! It occurs if a program cuts a text inside an emoji. This module replaces each half by a marker
 //! that every parser accepts, so that the affected strings can be found after parsing.
 
-use std::fmt::Write as _;
-
 /// Unicode noncharacters, which no text uses. The first that the document lacks is the marker.
 const MARKERS: std::ops::RangeInclusive<char> = '\u{fdd0}'..='\u{fdef}';
 
@@ -27,8 +25,10 @@ impl MarkedJson {
     pub fn new(json: &str) -> Option<Self> {
         half_surrogates(json).next()?;
         let lower = json.to_ascii_lowercase();
-        let is_free =
-            |marker: &char| !json.contains(*marker) && !lower.contains(&escape(*marker as u32));
+        let is_free = |marker: &char| {
+            let escape = format!("\\u{:04x}", *marker as u32);
+            !json.contains(*marker) && !lower.contains(&escape)
+        };
         let marker = MARKERS.into_iter().find(is_free)?;
         let mut text = String::with_capacity(json.len());
         let mut copied = 0;
@@ -55,35 +55,29 @@ impl MarkedJson {
 
     /// A parsed string with U+FFFD for each half surrogate.
     pub fn shown(&self, parsed: &str) -> String {
-        self.replaced(parsed, |text, _| text.push(char::REPLACEMENT_CHARACTER), str::to_owned)
+        self.replaced(parsed, |_| char::REPLACEMENT_CHARACTER.into())
+    }
+
+    /// A parsed string with the escape of each half surrogate.
+    pub fn escaped(&self, parsed: &str) -> String {
+        self.replaced(parsed, |private| {
+            format!("\\u{:04x}", u32::from(FIRST_HALF) + private - FIRST_PRIVATE)
+        })
     }
 
     /// The original JSON literal of a parsed string, half surrogates included.
     pub fn literal(&self, parsed: &str) -> String {
-        let inner = |part: &str| {
-            let quoted = serde_json::Value::from(part).to_string();
-            quoted[1..quoted.len() - 1].to_owned()
-        };
-        let body = self.replaced(
-            parsed,
-            |text, private| text.push_str(&escape(u32::from(FIRST_HALF) + private - FIRST_PRIVATE)),
-            inner,
-        );
-        format!("\"{body}\"")
+        // JSON writes the marker and the character after it as they are.
+        self.escaped(&serde_json::Value::from(parsed).to_string())
     }
 
-    fn replaced(
-        &self,
-        parsed: &str,
-        half: impl Fn(&mut String, u32),
-        rest: impl Fn(&str) -> String,
-    ) -> String {
+    fn replaced(&self, parsed: &str, half: impl Fn(u32) -> String) -> String {
         let mut parts = parsed.split(self.marker);
-        let mut text = rest(parts.next().unwrap_or_default());
+        let mut text = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let mut characters = part.chars();
-            half(&mut text, characters.next().map_or(FIRST_PRIVATE, u32::from));
-            text.push_str(&rest(characters.as_str()));
+            text.push_str(&half(characters.next().map_or(FIRST_PRIVATE, u32::from)));
+            text.push_str(characters.as_str());
         }
         text
     }
@@ -91,13 +85,6 @@ impl MarkedJson {
 
 /// Bytes of `\uXXXX`.
 const ESCAPE_BYTES: usize = 6;
-
-fn escape(unit: u32) -> String {
-    let mut text = String::with_capacity(ESCAPE_BYTES);
-    // Writing to a `String` cannot fail.
-    let _ = write!(text, "\\u{unit:04x}");
-    text
-}
 
 /// Byte offset and code unit of each escaped half surrogate.
 fn half_surrogates(json: &str) -> impl Iterator<Item = (usize, u16)> {

@@ -24,7 +24,7 @@ pub struct Violation {
 impl Violation {
     /// A mistake in the attribute with this key.
     pub fn of_attribute(key: &str, detail: impl Into<String>) -> Self {
-        Self { pointer: format!("#/attributes/{}", fragment(key)), detail: detail.into() }
+        Self::new(json_pointer(&["attributes", key]), detail)
     }
 
     /// A mistake at any other location.
@@ -33,41 +33,27 @@ impl Violation {
     }
 }
 
-/// One step of a JSON pointer in a URI fragment (RFC 6901, section 6).
-fn fragment(step: &str) -> String {
-    let mut written = String::with_capacity(step.len());
-    for character in step.chars() {
-        match character {
-            '~' => written.push_str("~0"),
-            '/' => written.push_str("~1"),
-            'a'..='z'
-            | 'A'..='Z'
-            | '0'..='9'
-            | '-'
-            | '.'
-            | '_'
-            | '!'
-            | '$'
-            | '&'
-            | '\''
-            | '('
-            | ')'
-            | '*'
-            | '+'
-            | ','
-            | ';'
-            | '='
-            | ':'
-            | '@'
-            | '?' => written.push(character),
-            other => {
-                for byte in other.encode_utf8(&mut [0; 4]).bytes() {
-                    let _ = write!(written, "%{byte:02X}");
+/// A JSON pointer as URI fragment (RFC 6901, section 6).
+pub fn json_pointer(steps: &[impl AsRef<str>]) -> String {
+    let mut pointer = "#".to_owned();
+    for step in steps {
+        pointer.push('/');
+        for character in step.as_ref().chars() {
+            match character {
+                '~' => pointer.push_str("~0"),
+                '/' => pointer.push_str("~1"),
+                plain if plain.is_ascii_alphanumeric() || "-._!$&'()*+,;=:@?".contains(plain) => {
+                    pointer.push(plain);
+                }
+                other => {
+                    for byte in other.encode_utf8(&mut [0; 4]).bytes() {
+                        let _ = write!(pointer, "%{byte:02X}");
+                    }
                 }
             }
         }
     }
-    written
+    pointer
 }
 
 /// Limits on the attributes of one participant.

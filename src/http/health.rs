@@ -62,18 +62,14 @@ pub(super) fn wants_checks(query: Option<&str>) -> bool {
 }
 
 fn text_report(report: &ReadinessReport, verbose: bool) -> String {
-    let failed = report.checks.iter().filter(|check| !check.ok);
+    let failed = report.checks.iter().filter(|check| !check.ok && !report.ready);
     let failed: Vec<_> = failed.map(|check| check.name).collect();
-    let mut text = match (report.ready, failed.as_slice()) {
-        (true, _) => "ready\n".to_owned(),
-        (false, []) => "not ready\n".to_owned(),
-        (false, names) => format!("not ready: {}\n", names.join(", ")),
-    };
-    if verbose {
-        for check in &report.checks {
-            let mark = if check.ok { "ok" } else { "failed" };
-            text.push_str(&[check.name, ": ", mark, ": ", &check.detail, "\n"].concat());
-        }
+    let not = if report.ready { "" } else { "not " };
+    let colon = if failed.is_empty() { "" } else { ": " };
+    let mut text = format!("{not}ready{colon}{}\n", failed.join(", "));
+    for check in report.checks.iter().filter(|_| verbose) {
+        let mark = if check.ok { "ok" } else { "failed" };
+        text.push_str(&[check.name, ": ", mark, ": ", &check.detail, "\n"].concat());
     }
     text
 }
@@ -127,27 +123,24 @@ pub(super) async fn not_found(uri: Uri) -> Problem {
 
 /// Fallback for a method that the path does not support; axum adds `Allow`.
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    let problem = |detail, hint| Problem::new(ErrorCode::MethodNotAllowed, detail).with_hint(hint);
-    let path = uri.path();
-    if paths::is_attributes(path) && method == Method::DELETE {
-        return problem(
+    let is_attributes = paths::is_attributes(uri.path());
+    let is_attribute = paths::key_of(uri.path()).is_some();
+    let (detail, hint) = match method {
+        Method::DELETE if is_attributes => (
             "DELETE clears one attribute, but the path names none",
             "Name the attribute in the path, as in …/attributes/loyalty_tier; to clear several, PATCH {\"attributes\": {\"key\": null}}.",
-        );
-    }
-    if paths::is_attributes(path) && method == Method::POST {
-        return problem(
+        ),
+        Method::POST if is_attributes => (
             "attributes are written with PUT or PATCH, not with POST",
             "Send the same body with PUT (keys that are not named stay as they are) or with PATCH, in which null clears a key.",
-        );
-    }
-    if paths::key_of(path).is_some() && matches!(method, Method::PATCH | Method::POST) {
-        return problem(
+        ),
+        Method::PATCH | Method::POST if is_attribute => (
             "one attribute is written with PUT and cleared with DELETE",
             "Send PUT with {\"value\": \"…\"}, or send several attributes with PATCH to the path without the key.",
-        );
-    }
-    Problem::new(ErrorCode::MethodNotAllowed, "this path does not have this method")
+        ),
+        _ => ("this path does not have this method", ErrorCode::MethodNotAllowed.hint()),
+    };
+    Problem::new(ErrorCode::MethodNotAllowed, detail).with_hint(hint)
 }
 
 #[cfg(test)]

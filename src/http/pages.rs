@@ -69,20 +69,24 @@ impl ServiceResponse {
             metrics: below(paths::METRICS),
         }
     }
+
+    fn links(&self) -> [(&'static str, &str); 7] {
+        [
+            ("API documentation", &self.docs),
+            ("OpenAPI document", &self.openapi),
+            ("Readiness", &self.readiness),
+            ("Metrics", &self.metrics),
+            ("Live conversations", &self.conversations),
+            ("Attributes of a conversation", &self.attributes),
+            ("Explanation of an error code", &self.problems),
+        ]
+    }
 }
 
 impl ToText for ServiceResponse {
     fn text(&self) -> String {
-        let places = facts([
-            ("live calls", &self.conversations),
-            ("attributes", &self.attributes),
-            ("API docs", &self.docs),
-            ("OpenAPI", &self.openapi),
-            ("error codes", &self.problems),
-            ("readiness", &self.readiness),
-            ("metrics", &self.metrics),
-        ]);
-        format!("{} {}\n{}\n\n{places}", self.service, self.version, self.description)
+        let Self { service, version, description, .. } = self;
+        format!("{service} {version}\n{description}\n\n{}", facts(self.links()))
     }
 }
 
@@ -158,38 +162,28 @@ fn page(code: ErrorCode) -> String {
 }
 
 fn page_in_html(code: ErrorCode, public_url: &str) -> String {
-    let [title, cause, hint, status] =
-        [code.title(), code.cause(), code.hint(), &problem::status(code).to_string()].map(escaped);
+    let [title, cause, hint, retryable] =
+        [code.title(), code.cause(), code.hint(), retryable(code)].map(escaped);
+    let (home, status) = (escaped(&format!("{public_url}{}", paths::ROOT)), problem::status(code));
     let body = format!(
         "<nav><a href=\"{home}\">Attribute gateway</a></nav>\n\
          <h1>{title}</h1>\n<p><code>{code}</code>, status {status}</p>\n\
          <h2>What happened</h2>\n<p>{cause}</p>\n<h2>What to do</h2>\n<p>{hint}</p>\n\
          <h2>Can I repeat the request?</h2>\n<p>{retryable}</p>",
-        home = escaped(&format!("{public_url}{}", paths::ROOT)),
         code = code.as_str(),
-        retryable = escaped(retryable(code)),
     );
     document(&title, &body, public_url)
 }
 
 /// The landing page: what the service is, and its links.
 fn landing_page(service: &ServiceResponse, public_url: &str) -> String {
-    let link = |url: &str, what: &str| {
+    let links = service.links().map(|(what, url)| {
         let url = escaped(url);
-        format!("<dt><a href=\"{url}\">{what}</a></dt>\n<dd><code>{url}</code></dd>\n")
-    };
-    let template = |url: &str, what: &str| {
-        format!("<dt>{what}</dt>\n<dd><code>{}</code></dd>\n", escaped(url))
-    };
-    let links = [
-        link(&service.docs, "API documentation"),
-        link(&service.openapi, "OpenAPI document"),
-        link(&service.readiness, "Readiness"),
-        link(&service.metrics, "Metrics"),
-        link(&service.conversations, "Live conversations"),
-        template(&service.attributes, "Attributes of a conversation"),
-        template(&service.problems, "Explanation of an error code"),
-    ];
+        // A template is not a link.
+        let is_link = !url.contains('{');
+        let what = if is_link { format!("<a href=\"{url}\">{what}</a>") } else { what.to_owned() };
+        format!("<dt>{what}</dt>\n<dd><code>{url}</code></dd>\n")
+    });
     let body = format!(
         "<h1>Attribute gateway</h1>\n<p>{description}.</p>\n<dl>\n{links}</dl>\n\
          <p>Version {version}. Metrics and the API need a key where clients are configured.</p>",

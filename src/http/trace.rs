@@ -210,45 +210,35 @@ fn attempts(steps: &AttemptLogSnapshot, arrived: Instant) -> Vec<TracedAttemptDt
         steps.attempts.iter().map(|attempt| &**attempt).collect();
     attempts.sort_by_key(|attempt| attempt.start);
     let mut idle_since = arrived;
-    let mut views = Vec::with_capacity(attempts.len());
-    for attempt in attempts {
-        let wait = attempt.start.saturating_duration_since(idle_since);
-        views.push(TracedAttemptDto::from_attempt(attempt, arrived, wait));
-        let took = attempt.ended().map_or(Duration::ZERO, |end| end.took);
-        idle_since = idle_since.max(attempt.start + took);
-    }
-    views
-}
-
-impl TracedAttemptDto {
-    fn from_attempt(attempt: &UpstreamAttempt, arrived: Instant, wait: Duration) -> Self {
-        let (after, before) = (
-            attempt.start.saturating_duration_since(arrived),
-            arrived.saturating_duration_since(attempt.start),
-        );
-        let end = attempt.ended();
+    let since = |start: Instant, end: Instant| milliseconds(end.saturating_duration_since(start));
+    let view = |attempt: &UpstreamAttempt| {
+        let (start, end) = (attempt.start, attempt.ended());
+        let wait_ms = since(idle_since, start);
+        idle_since = idle_since.max(start + end.map_or(Duration::ZERO, |end| end.took));
         let (status, failure) = end.map_or((None, None), |end| describe_outcome(end.answer));
-        Self {
+        TracedAttemptDto {
             operation: attempt.operation.as_str(),
-            at_ms: milliseconds(after) - milliseconds(before),
-            wait_ms: milliseconds(wait),
+            at_ms: since(arrived, start) - since(start, arrived),
+            wait_ms,
             took_ms: end.map(|end| milliseconds(end.took)),
             status,
             failure,
             correlation_id: end.and_then(|end| end.correlation_id.clone()),
         }
-    }
+    };
+    attempts.into_iter().map(view).collect()
 }
 
 fn describe_outcome(answer: AttemptOutcome) -> (Option<u16>, Option<&'static str>) {
-    match answer {
-        AttemptOutcome::Status(status) => (Some(status), None),
-        AttemptOutcome::Timeout => (None, Some("timeout")),
-        AttemptOutcome::Connect => (None, Some("connect")),
-        AttemptOutcome::Reset => (None, Some("reset")),
-        AttemptOutcome::Invalid => (None, Some("invalid")),
-        AttemptOutcome::NotSent => (None, Some("notSent")),
-    }
+    let failure = match answer {
+        AttemptOutcome::Status(status) => return (Some(status), None),
+        AttemptOutcome::Timeout => "timeout",
+        AttemptOutcome::Connect => "connect",
+        AttemptOutcome::Reset => "reset",
+        AttemptOutcome::Invalid => "invalid",
+        AttemptOutcome::NotSent => "notSent",
+    };
+    (None, Some(failure))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

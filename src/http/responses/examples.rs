@@ -131,15 +131,16 @@ fn echo() -> Value {
         "httpVersion": "HTTP/1.1",
         "query": [],
         "headers": [
-            {"name": "authorization", "value": "Basic [masked, 28 bytes]"},
-            {"name": "content-type", "value": "application/json"},
-            {"name": "transfer-encoding", "value": "chunked"},
+            {"name": "authorization", "bytes": 34},
+            {"name": "content-type", "bytes": 16, "value": "application/json"},
         ],
-        "headerBytes": 95,
         "body": {
-            "bytes": 32,
-            "text": "{\"attributes\":{\"tier\":\"gold\"}}",
-            "json": {"attributes": {"tier": "gold"}},
+            "bytes": 30,
+            "members": [
+                "#: an object",
+                "#/attributes: an object",
+                "#/attributes/tier: a string, 4 bytes",
+            ],
         },
     })
 }
