@@ -110,7 +110,7 @@ pub async fn run() -> ExitCode {
 }
 
 fn print_config(source: &config::ConfigSource) -> anyhow::Result<()> {
-    say(&config::load(source)?.render());
+    say(config::load(source)?.render());
     warn_of_ignored(source);
     Ok(())
 }

@@ -256,7 +256,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
     ConnectionLimits {
         connections: config.limits.connections.get(),
         per_address: config.limits.connections_per_address.get(),
-        header_bytes: config.limits.header_bytes.as_usize(),
+        header_bytes: config.limits.header_bytes,
         header_timeout: config.server.header_timeout,
         idle_timeout: config.server.idle_timeout,
         handshake_timeout: handshake.unwrap_or(config.server.header_timeout),
@@ -266,7 +266,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
 
 fn app_settings(config: &Config) -> AppSettings {
     AppSettings {
-        limits: AttributeLimits { total_bytes: config.limits.total_bytes.as_usize() },
+        limits: AttributeLimits { total_bytes: config.limits.total_bytes },
         patch_full: config.genesys.patch_body == config::PatchBody::Full,
         max_reads: config.verify.max_reads,
         settle: config.verify.settle,
@@ -274,7 +274,7 @@ fn app_settings(config: &Config) -> AppSettings {
         conflict_retries: config.writes.conflict_retries,
         backoff: backoff(config),
         warm_for: config.writes.warm_for,
-        memory: config.writes.remember_bytes.as_usize(),
+        memory: config.writes.remember_bytes,
         max_age: config.reads.max_age,
         waiting: config.limits.waiting.get(),
         waiting_per_participant: config.limits.waiting_per_participant.get(),
@@ -304,13 +304,12 @@ fn documents(config: &Config) -> OpenApiFiles {
 }
 
 fn http_settings(config: &Config, credentials: &config::OauthCredentials) -> Arc<HttpSettings> {
-    let word = &config.participants.default;
     Arc::new(HttpSettings {
         deadline: config.server.deadline,
-        body_limit: config.limits.body_bytes.as_usize(),
+        body_limit: config.limits.body_bytes,
         body_timeout: config.server.body_timeout,
-        default_participant: word.parse().expect("the configuration accepts only words"),
-        total_bytes: config.limits.total_bytes.as_usize(),
+        default_participant: config.participants.default.clone(),
+        total_bytes: config.limits.total_bytes,
         etag: EtagKey::derive(credentials.client_secret.expose_secret()),
         require_if_match: config.writes.require_if_match,
     })

@@ -21,7 +21,7 @@ pub fn output(settings: &AuditConfig) -> anyhow::Result<Option<Box<dyn LineOutpu
         AuditDestination::Off => None,
         AuditDestination::Stdout => Some(Box::new(StdoutOutput)),
         AuditDestination::File(path) => {
-            let (rotate_at, keep) = (settings.rotate_at.bytes(), settings.keep);
+            let (rotate_at, keep) = (settings.rotate_at, settings.keep);
             let file = RotatedFile::open(FileSettings { path: path.clone(), rotate_at, keep });
             let file = file.with_context(|| {
                 format!("cannot open the audit file {} (audit.to)", path.display())

@@ -62,11 +62,7 @@ impl UpstreamSide {
             config::ClearWith::Null => ClearMode::Null,
         };
         Self {
-            client: GenesysClient::new(
-                api.transport,
-                upstream_paths(&config.genesys.route),
-                clearing,
-            ),
+            client: GenesysClient::new(api.transport, upstream_paths(&config.genesys), clearing),
             tokens,
             limiter,
             retries: api.retries,
@@ -117,18 +113,18 @@ fn host(base: &str) -> String {
 fn budget_settings(genesys: &config::GenesysConfig) -> BudgetSettings {
     let config::RateCeilings { committed, writes, reads, read_backs } = genesys.ceilings;
     let ceilings = PriorityCeilings { committed, writes, reads, read_backs };
-    BudgetSettings::per_minute(genesys.requests_per_minute, genesys.rate_window, ceilings)
+    BudgetSettings::per_minute(genesys.requests_per_minute.get(), genesys.rate_window, ceilings)
 }
 
-fn upstream_paths(route: &UpstreamRoute) -> RoutePaths {
-    match route {
-        UpstreamRoute::Conversations => RoutePaths::Conversations,
-        UpstreamRoute::Calls => RoutePaths::Calls,
-        UpstreamRoute::Custom(custom) => RoutePaths::Custom {
+fn upstream_paths(genesys: &config::GenesysConfig) -> RoutePaths {
+    match &genesys.custom {
+        Some(custom) => RoutePaths::Custom {
             participant: custom.participant.as_str().to_owned(),
             attributes: custom.attributes.as_str().to_owned(),
             conversation: custom.conversation.as_ref().map(|path| path.as_str().to_owned()),
         },
+        None if genesys.route == UpstreamRoute::Calls => RoutePaths::Calls,
+        None => RoutePaths::Conversations,
     }
 }
 

@@ -333,7 +333,7 @@ impl Builder {
         let parts = ServiceParts {
             transport: in_process(
                 listened_to(simulator.router(), self.overheard),
-                config.genesys.max_response_bytes.as_usize(),
+                config.genesys.max_response_bytes,
             ),
             jitter: JitterSource::seeded(self.seed),
             access: telemetry.access().clone(),

@@ -78,7 +78,7 @@ impl Fuzzed {
         let telemetry = TelemetryOutput::new(sink, LogLineFormat::Json, level).expect("a filter");
         let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
         let parts = ServiceParts {
-            transport: in_process(platform, config.genesys.max_response_bytes.as_usize()),
+            transport: in_process(platform, config.genesys.max_response_bytes),
             jitter: JitterSource::seeded(7),
             access: telemetry.access().clone(),
             tls: None,
