@@ -6,7 +6,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::bytes::ByteSize;
 use super::values::{self, WordSetting};
 
 /// Shortest key that is accepted: a key that can be guessed lets an attacker test values.
@@ -19,12 +18,6 @@ pub struct AuditConfig {
     /// Where records go.
     #[serde(deserialize_with = "destination")]
     pub to: AuditDestination,
-    /// Size at which a file is rotated; 4 KiB to 1 TiB.
-    #[serde(deserialize_with = "values::size::<4_096, 1_099_511_627_776, _>")]
-    pub rotate_at: ByteSize,
-    /// Number of older files that are kept; 1 to 1000.
-    #[serde(deserialize_with = "values::number::<1, 1000, _, _>")]
-    pub keep: u32,
     /// What happens to a write that cannot be recorded.
     #[serde(deserialize_with = "values::choice")]
     pub on_failure: AuditFailureMode,
