@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, LogFormat};
-use crate::telemetry::{LogLineFormat, LogWriter, TelemetryOutput};
+use crate::telemetry::{LogLineFormat, LogOutput, TelemetryOutput};
 
 /// Reads and writes the participant attributes of live Genesys Cloud calls, and verifies each write.
 ///
@@ -136,7 +136,7 @@ fn telemetry(log: &config::LogConfig) -> anyhow::Result<TelemetryOutput> {
         LogFormat::Text => LogLineFormat::Text,
         LogFormat::Json => LogLineFormat::Json,
     };
-    let telemetry = TelemetryOutput::new(LogWriter::stdout(format), format, &log.level)?;
+    let telemetry = TelemetryOutput::new(LogOutput::stdout(), format, &log.level)?;
     telemetry.install();
     Ok(telemetry)
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use attempt_log::{AttemptLog, AttemptLogSnapshot};
 pub use audit::{
     AuditEntry, AuditPort, AuditRecord, AuditWriteError, KeyRecord, KeyResult, RecordKind,
-    RequestOrigin, ResponseSummary, StateBefore, ValueFingerprint, WriteFindings,
+    ResponseSummary, StateBefore, WriteFindings,
 };
 pub use audit_scope::AuditScope;
 pub use call_budget::{
@@ -28,7 +28,7 @@ pub use context::{ContextParts, RequestContext, RequestPhase};
 #[cfg(test)]
 pub use metrics::NoMeter;
 pub use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation};
-pub use span::{AttemptEnd, TraceContext, TraceExporter, TraceId, TraceSpan, UpstreamAttempt};
+pub use span::{AttemptEnd, TraceContext, TraceExporter, TraceSpan, UpstreamAttempt};
 
 use crate::domain::{
     AttributeMap, Conversation, ConversationFilter, ConversationId, ListPage, ParticipantId,

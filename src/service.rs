@@ -30,7 +30,7 @@ use crate::http::{
 };
 use crate::ports::MetricsRecorder;
 use crate::shutdown::ShutdownSignal;
-use crate::telemetry::{AccessLog, LogLosses, RecentRequests, ServiceMetrics, SpanExport};
+use crate::telemetry::{LogLosses, RecentRequests, ServiceMetrics, SpanExport};
 
 pub use self::audit::LastRecords;
 use self::client_weights::ClientWeightsPublisher;
@@ -51,8 +51,8 @@ pub struct ServiceParts {
     pub transport: HttpTransport,
     /// The source of jitter.
     pub jitter: JitterSource,
-    /// The access log.
-    pub access: AccessLog,
+    /// The lines that the log has lost.
+    pub log: LogLosses,
     /// The output of the audit log, if any.
     pub audit: Option<Box<dyn LineOutput>>,
     /// TLS of the listening side; `None` for plain HTTP.
@@ -68,7 +68,7 @@ impl ServiceParts {
     ///
     /// # Errors
     /// If TLS cannot be set up, the audit file cannot be opened, or the clients file is invalid.
-    pub fn over_http(config: &Config, access: AccessLog) -> anyhow::Result<Self> {
+    pub fn over_http(config: &Config, log: LogLosses) -> anyhow::Result<Self> {
         let tls = config.server.tls.as_ref().map(ServerTls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
         let client_registry = ClientSource::from_config(config)?;
@@ -76,7 +76,7 @@ impl ServiceParts {
         Ok(Self {
             transport,
             jitter: JitterSource::random(),
-            access,
+            log,
             audit,
             tls,
             client_registry,
@@ -105,9 +105,9 @@ impl Service {
     pub fn build(
         config: &Config,
         credentials: &config::OauthCredentials,
-        ServiceParts { transport, jitter, access, audit, tls, client_registry, spans }: ServiceParts,
+        ServiceParts { transport, jitter, log, audit, tls, client_registry, spans }: ServiceParts,
     ) -> Self {
-        let metrics = ServiceMetrics::new(paths::ALL).watching(access.losses());
+        let metrics = ServiceMetrics::with_log(paths::ALL, log.clone());
         let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
         let (shutdown, stop) = (ShutdownSignal::default(), CancellationToken::new());
         let parts = upstream_parts(transport, &jitter, &recorder, &stop);
@@ -120,13 +120,12 @@ impl Service {
         client_registry.watch(&metrics, stop.clone(), weights.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
         let files = WatchedFiles { client_registry: client_registry.clone(), tls: tls.clone() };
-        let checks = (client_registry, audit.clone(), tls, access.losses().cloned());
+        let checks = (client_registry, audit.clone(), tls, log);
         let ops = Arc::new(OpsState {
             documents: documents(config),
             requests: Arc::clone(&weights.requests),
             readiness: Arc::new(health(upstream, &app, &shutdown, checks)),
             metrics: metrics.clone(),
-            access,
             spans: spans.clone(),
             recent: config.debug.enabled.then(RecentRequests::default),
             audit: audit.clone().map(|audit| Arc::new(audit) as _),
@@ -229,7 +228,7 @@ fn address_limiter(config: &Config) -> Option<AddressLimiter> {
 }
 
 /// The parts that `/readyz` checks in addition to upstream.
-type ReadinessChecks = (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, Option<LogLosses>);
+type ReadinessChecks = (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, LogLosses);
 
 fn health(
     upstream: UpstreamSide,

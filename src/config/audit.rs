@@ -14,10 +14,7 @@ use super::values;
 pub struct AuditConfig {
     #[serde(deserialize_with = "values::parsed")]
     pub to: AuditDestination,
-    #[serde(deserialize_with = "values::size::<4_096, 1_099_511_627_776, _, _>")]
-    pub rotate_at: u64,
-    #[serde(deserialize_with = "values::number::<1, 1000, _, _>")]
-    pub keep: u32,
+    /// What happens to a write that cannot be recorded.
     pub on_failure: AuditFailureMode,
     #[serde(default, deserialize_with = "values::optional_secret::<16, _>")]
     pub key: Option<SecretString>,

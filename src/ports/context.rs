@@ -166,7 +166,7 @@ impl RequestContext {
     /// Records an attempt that leaves now; the layer that makes it records its end. `None` if
     /// attempts of the request are neither recorded nor exported.
     pub fn note_attempt(&self, operation: PlatformOperation) -> Option<Arc<UpstreamAttempt>> {
-        let exported = self.span().is_some_and(|span| span.spans().is_some());
+        let exported = self.span().is_some_and(TraceSpan::is_exported);
         if self.attempt_log().is_none() && !exported {
             return None;
         }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use attribute_gateway::audit::MemoryOutput;
 use attribute_gateway::error::ErrorCode;
-use attribute_gateway::telemetry::AccessLog;
 use axum::body::Body;
 use genesys_simulator::{FaultAction, ScriptedFault, SimulatedCall};
 use http::{HeaderMap, Request};
@@ -154,8 +153,7 @@ async fn special(code: ErrorCode, base: Builder) -> (TestApp, Answer) {
         }
         ErrorCode::Internal => {
             let app = base.start().await;
-            let access = AccessLog::disabled();
-            let answer = send(defective(CANARY, &access), put(CALL, "", &[])).await;
+            let answer = send(defective(CANARY), put(CALL, "", &[])).await;
             (app, answer)
         }
         ErrorCode::Overloaded => {

@@ -5,8 +5,6 @@
 //! sent again. A third value is another writer's and stays. If the participant or the map came from
 //! the cache, a refusal causes a fresh read, a fresh choice and one more try.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
 use super::{CoalescedRead, Freshness, PriorityClass, RequestContext, WriteOperation};
@@ -194,7 +192,6 @@ impl WriteOperation {
         if matches!(&result, Err(UpstreamFailure { fate: PatchFate::NotApplied, .. })) {
             return result.map(drop);
         }
-        self.set_state_before(Arc::clone(&sent.state_before));
         if self.request.condition.is_some() {
             let asked = |key: &_| carried.get(key).is_none() && !overtaken.contains(key);
             let kept = self.request.patch.only(asked);

@@ -53,8 +53,6 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
     ("log.format", &["xml"]),
     ("log.level", &["a=b=c", " ", "inof", "warning", "attribute_gateway=inof", "info,acess=off"]),
     ("audit.to", &["sdtout", " ", "OFF", "/var/log/"]),
-    ("audit.rotate_at", &["0", "4095", "2 TiB"]),
-    ("audit.keep", &["0", "1001", "-1"]),
     ("audit.on_failure", &["ignore", "Block"]),
     ("audit.key", &["hunter2", "********"]),
     ("tracing.endpoint", &["localhost:4318", "https://a:hunter2@b.com", "grpc://a"]),

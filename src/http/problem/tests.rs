@@ -72,9 +72,9 @@ async fn a_superseded_write_has_the_members_of_its_answer_too() {
 
 #[tokio::test]
 async fn an_internal_cause_is_logged_with_the_request_and_not_shown() {
-    use crate::telemetry::{LogLineFormat, LogWriter, TelemetryOutput};
-    let (sink, captured) = LogWriter::captured(LogLineFormat::Json);
-    let telemetry = TelemetryOutput::new(sink, LogLineFormat::Json, "info").expect("a filter");
+    use crate::telemetry::{LogLineFormat, LogOutput, TelemetryOutput};
+    let (output, captured) = LogOutput::captured();
+    let telemetry = TelemetryOutput::new(output, LogLineFormat::Json, "info").expect("a filter");
     let guard = tracing::dispatcher::set_default(telemetry.dispatch());
     let (status, _, json) = written(&Problem::internal("the cause")).await;
     drop(guard);
