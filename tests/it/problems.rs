@@ -298,7 +298,7 @@ async fn the_members_of_a_problem_tell_what_its_code_is_about() {
     let rejected = problem_of(ErrorCode::UpstreamRejected).await;
     assert_eq!(rejected["upstream"]["status"], 400);
     assert_eq!(rejected["upstream"]["code"], "invalid.value");
-    assert_eq!(rejected["upstream"]["message"], "Invalid attribute values: a=[value removed]");
+    assert_eq!(rejected["upstream"]["message"], Value::Null, "it repeats a value");
     let forbidden = problem_of(ErrorCode::UpstreamForbidden).await;
     let sentence = "the OAuth client may not do this; \
                     it needs the permission `conversation:communication:view`";
