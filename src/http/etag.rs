@@ -60,34 +60,23 @@ impl EtagKey {
     ) -> String {
         let mut hashed = LengthPrefixed(Vec::with_capacity(TYPICAL_MAP_BYTES));
         hashed.part(&participant.to_string());
-        match scope {
-            EtagScope::Whole => hashed.part("whole"),
-            EtagScope::Narrowed(keys) => {
-                let mut keys: Vec<_> = keys.iter().collect();
-                keys.sort_unstable();
-                keys.dedup();
-                hashed.part("narrowed");
-                hashed.count(keys.len());
-                for key in keys {
-                    hashed.part(key);
-                }
-            }
-            EtagScope::Key(key) => {
-                hashed.part("single");
-                hashed.part(key);
-            }
-        }
-        let entries = map.iter().map(|(key, value)| (key.as_str(), value.expose()));
-        for (key, value) in entries.filter(|(key, _)| scope.shows(key)) {
-            hashed.part(key);
-            hashed.part(value);
+        hashed.part(match scope {
+            EtagScope::Whole => "whole",
+            EtagScope::Narrowed(_) => "narrowed",
+            EtagScope::Key(_) => "single",
+        });
+        let mut keys: Vec<_> = scope.keys().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        hashed.count(keys.len());
+        keys.into_iter().for_each(|key| hashed.part(key));
+        let is_covered = |key: &str| scope.only_key().is_none_or(|only| only == key);
+        for (key, value) in map.iter().filter(|(key, _)| is_covered(key.as_str())) {
+            hashed.part(key.as_str());
+            hashed.part(value.expose());
         }
         let tag = hmac::sign(&self.0, &hashed.0);
-        let mut quoted = String::with_capacity(TAG_BYTES * 4 / 3 + 4);
-        quoted.push('"');
-        URL_SAFE_NO_PAD.encode_string(&tag.as_ref()[..TAG_BYTES], &mut quoted);
-        quoted.push('"');
-        quoted
+        format!("\"{}\"", URL_SAFE_NO_PAD.encode(&tag.as_ref()[..TAG_BYTES]))
     }
 }
 
@@ -122,14 +111,6 @@ impl EtagScope {
             Self::Whole => map,
             Self::Narrowed(keys) => map.narrowed(keys),
             Self::Key(key) => map.narrowed(std::slice::from_ref(key)),
-        }
-    }
-
-    /// Whether the value of this key is part of the tag.
-    fn shows(&self, key: &str) -> bool {
-        match self {
-            Self::Whole | Self::Narrowed(_) => true,
-            Self::Key(only) => key == only,
         }
     }
 }

@@ -15,9 +15,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::negotiate::JSON;
+use super::params::{KeyParams, ViewParam};
 use super::paths;
 use super::problem::{self, Problem};
-use super::query::QueryString;
+use super::query::StrictQuery;
 use super::responses::{WriteResponse, damage};
 use crate::app;
 use crate::domain::{
@@ -96,25 +97,15 @@ impl FlatRequest {
         if !RESOURCES.contains(&route) || !(raw.contains("flat") || raw.contains('%')) {
             return None;
         }
-        let mut query = QueryString::read(Some(raw), &["view", "keys"], &["key"]);
-        if query.take("view").pop().as_deref() != Some("flat") {
+        let (view, keys): (ViewParam, KeyParams) = StrictQuery::valid_part(raw);
+        if !view.is_flat() {
             return None;
         }
         // Where the path names the key, the query has no `keys`; the extractor refuses it.
         let names_key = route == paths::ATTRIBUTE;
-        let keys = if names_key { None } else { query.keys() };
+        let keys = keys.named().filter(|_| !names_key);
         let has_value = names_key && is_safe;
         Some(Arc::new(Self { keys: keys.unwrap_or_default(), has_value }))
-    }
-
-    /// A request that names this key, for examples.
-    pub(super) fn naming(key: &str) -> Self {
-        Self { keys: vec![key.to_owned()], has_value: false }
-    }
-
-    /// A request that reads a single key, for examples.
-    pub(super) fn of_value() -> Self {
-        Self { keys: Vec::new(), has_value: true }
     }
 
     /// Builds the response to a read.

@@ -3,16 +3,20 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::openapi::schema::{Object, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::openapi_params::IfNoneMatchHeader;
+use super::params::IfNoneMatchHeader;
 use super::paths;
 use super::percent::decoded_query;
 use super::problem::Problem;
-use super::query::QueryString;
+use super::query::StrictQuery;
 use super::state::{OpsState, ReadinessReport};
 use crate::domain::Violation;
 use crate::error::ErrorCode;
@@ -32,24 +36,63 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
+/// What the readiness check shows.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReadinessParams {
+    /// List the checks: `true`, or no value
+    #[param(inline, example = "true")]
+    verbose: Option<SwitchValue>,
+}
+
+/// The values of a switch; it is on without a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+enum SwitchValue {
+    #[serde(rename = "")]
+    Present,
+    #[serde(rename = "true")]
+    True,
+    #[serde(rename = "1")]
+    One,
+    #[serde(rename = "false")]
+    False,
+    #[serde(rename = "0")]
+    Zero,
+}
+
+/// By hand, since the derived schema renames no word to an empty one.
+impl PartialSchema for SwitchValue {
+    fn schema() -> RefOr<Schema> {
+        let words = Object::builder().schema_type(Type::String);
+        words.enum_values(Some(["", "true", "1", "false", "0"])).build().into()
+    }
+}
+
+impl ToSchema for SwitchValue {}
+
+impl SwitchValue {
+    fn is_on(self) -> bool {
+        !matches!(self, Self::False | Self::Zero)
+    }
+}
+
 /// Check readiness
 ///
 /// Returns 200 if the gateway accepts requests. With `?verbose`, the response has one line for each check.
 /// Throttling or an outage of Genesys Cloud does not make the gateway unready, since another instance would
 /// have the same problem.
 #[utoipa::path(get, path = paths::READYZ, operation_id = "getReadiness", tag = "operations",
-    params(("verbose" = Option<String>, Query, description = "List the checks: `true`, or no value", example = "true")),
+    params(ReadinessParams),
     responses(
         (status = 200, body = String, content_type = "text/plain", description = "The gateway is ready", example = "ready"),
         (status = 503, body = String, content_type = "text/plain", description = "The gateway is not ready: it is starting or draining, or Genesys Cloud refuses its credentials", example = "not ready: token"),
     ))]
 pub(super) async fn readyz(
     State(ops): State<Arc<OpsState>>,
-    RawQuery(query): RawQuery,
+    StrictQuery(params): StrictQuery<ReadinessParams>,
 ) -> Result<Response, Problem> {
-    let mut query = QueryString::read_with(query.as_deref(), &[VERBOSE], &[], &[VERBOSE]);
-    let verbose = query.is_switched_on(VERBOSE);
-    query.finish()?;
+    let verbose = params.verbose.is_some_and(SwitchValue::is_on);
     let report = ops.readiness.report();
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, text_report(&report, verbose)).into_response())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{Html, IntoResponse, Response};
@@ -11,10 +11,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::negotiate::{HTML, JSON, PLAIN_TEXT, TEXT, quality};
-use super::openapi_params::FormatParam;
+use super::params::FormatParam;
 use super::problem::Problem;
-use super::query::QueryString;
-use super::response_format::{FORMAT, ResponseFormat, ToText};
+use super::query::StrictQuery;
+use super::response_format::{ResponseFormat, ToText};
 use super::state::OpsState;
 use super::text_table::facts;
 use super::{paths, problem};
@@ -101,19 +101,16 @@ impl ToText for ServiceResponse {
 pub(super) async fn root(
     State(ops): State<Arc<OpsState>>,
     headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    StrictQuery(asked): StrictQuery<FormatParam>,
 ) -> Result<Response, Problem> {
-    let mut query = QueryString::read(query.as_deref(), &[FORMAT], &[]);
-    let asked = ResponseFormat::asked(&mut query, false);
-    query.finish()?;
     let public_url = ops.documents.public_url();
     let service = ServiceResponse::new(public_url);
     let prefers_html =
         quality(&headers, HTML) > quality(&headers, JSON).max(quality(&headers, TEXT));
-    if asked.is_none() && prefers_html {
+    if asked.format.is_none() && prefers_html {
         return Ok(html(landing_page(&service, public_url)));
     }
-    Ok(ResponseFormat::negotiate(asked, &headers)?.respond(&service))
+    Ok(ResponseFormat::negotiate(asked.format, &headers)?.respond(&service))
 }
 
 /// Explain a problem code

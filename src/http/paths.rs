@@ -68,6 +68,11 @@ pub(super) fn is_negotiated(pattern: &str, method: &Method) -> bool {
     NEGOTIATED.contains(&pattern) && (method.is_safe() || pattern == SEARCH)
 }
 
+/// Whether responses on this pattern are compressed: documents, and lists of conversations.
+pub(super) fn is_compressed(pattern: &str) -> bool {
+    [CONVERSATIONS, SEARCH, OPENAPI_YAML, OPENAPI_JSON].contains(&pattern)
+}
+
 /// Whether an unsafe method on this pattern writes attributes.
 pub(super) fn is_of_attributes(pattern: &str) -> bool {
     pattern == ATTRIBUTES || pattern == ATTRIBUTE

@@ -6,11 +6,11 @@ use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::entity_tags::EntityTags;
 use super::etag::EtagScope;
 use super::flat::FlatRequest;
 use super::logged_result::LoggedResult;
 use super::negotiate::PLAIN_TEXT;
+use super::params::IfNoneMatchHeader;
 use super::problem::Problem;
 use super::response_format::ResponseFormat;
 use super::response_format::json;
@@ -37,8 +37,8 @@ pub(super) struct ReadResponder {
     pub form: ResponseFormat,
     /// The flat form, if the client asked for it.
     pub flat: Option<Arc<FlatRequest>>,
-    /// The tags in `If-None-Match`.
-    pub known: Option<EntityTags>,
+    /// The tags that the client knows.
+    pub known: IfNoneMatchHeader,
 }
 
 /// Makes the response to a write.
@@ -96,7 +96,7 @@ impl ReadResponder {
         let response = if let Some(ask) = &self.flat {
             // A data action needs a body, so the flat form has no 304.
             json(&ask.read(self.conversation, Some(found.id), &map))
-        } else if tag.is_some_and(|tag| self.known.as_ref().is_some_and(|tags| tags.name(tag))) {
+        } else if tag.is_some_and(|tag| self.known.matches(tag)) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             match &self.scope {

@@ -3,24 +3,22 @@
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::negotiate::{JSON, PLAIN_TEXT, TEXT, accepts_json, quality};
 use super::problem::Problem;
-use super::query::QueryString;
 use crate::error::ErrorCode;
-
-/// The parameter that selects the format and overrides `Accept`.
-pub(super) const FORMAT: &str = "format";
 
 /// Bytes of a typical response body.
 const TYPICAL_BODY_BYTES: usize = 1000;
 
 /// The format of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum ResponseFormat {
-    Json,
     Text,
+    Json,
 }
 
 /// A response body that has both formats.
@@ -30,19 +28,7 @@ pub(super) trait ToText: Serialize {
 }
 
 impl ResponseFormat {
-    /// The format that the `format` parameter selects. The flat form cannot be text.
-    pub(super) fn asked(query: &mut QueryString, is_flat: bool) -> Option<Self> {
-        let word = query.word(FORMAT, &["text", "json"])?;
-        if word == "json" {
-            return Some(Self::Json);
-        }
-        if is_flat {
-            query.mistake(FORMAT, "`text` contradicts view=flat, which is JSON");
-        }
-        Some(Self::Text)
-    }
-
-    /// The format that was `asked` for, or else the one with the higher quality in `Accept`; JSON if
+    /// The format that the client asks for, or else the one with the higher quality in `Accept`; JSON if
     /// both are equal.
     ///
     /// # Errors

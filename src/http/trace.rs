@@ -13,11 +13,12 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::extract::{ClientIdentity, conversation};
-use super::openapi_params::ConversationParam;
+use super::extract::ClientIdentity;
+use super::params::ConversationParam;
 use super::paths;
 use super::problem::Problem;
-use super::query::QueryString;
+use super::query::StrictQuery;
+use super::responses::effect_schema;
 use super::state::OpsState;
 use crate::domain::{ClientRights, KeyOutcome};
 use crate::error::ErrorCode;
@@ -64,6 +65,7 @@ struct TracedRequestDto {
     #[schema(nullable = false)]
     code: Option<&'static str>,
     /// Whether attributes were changed, as known at the time of the response.
+    #[schema(schema_with = effect_schema)]
     effect: &'static str,
     /// Milliseconds until the response.
     duration_ms: f64,
@@ -147,9 +149,9 @@ pub(super) async fn get_trace(
     State(ops): State<Arc<OpsState>>,
     ClientIdentity(client): ClientIdentity,
     uri: Uri,
+    StrictQuery(()): StrictQuery<()>,
 ) -> Result<Json<TraceResponse>, Problem> {
-    let conversation = conversation(&uri)?;
-    QueryString::read(uri.query(), &[], &[]).finish()?;
+    let ConversationParam { conversation } = ConversationParam::from_uri(&uri)?;
     let about = |recent: &RecentRequests| recent.about(conversation);
     let (kept, omitted) = ops.recent.as_ref().map(about).unwrap_or_default();
     let rights = &client.rights;
