@@ -5,6 +5,7 @@
 //! PATCH may have been applied, the error says so. The use case decides what to do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, Uri, header};
@@ -17,8 +18,8 @@ use crate::clock;
 use crate::domain::{Conversation, ConversationId, ListPage, ParticipantId};
 use crate::error::Error;
 use crate::ports::{
-    BoxFuture, ConversationsPort, PatchFate, PlatformOperation, PriorityClass, RequestContext,
-    UpstreamFailure, UpstreamPatch, UpstreamQuery, UpstreamRead,
+    BoxFuture, ConversationsPort, PatchOutcome, PlatformOperation, PriorityClass, RequestContext,
+    UnknownPatch, UpstreamPatch, UpstreamQuery, UpstreamRead,
 };
 
 /// The conversation details query of analytics: the only list that an OAuth client without a user may
@@ -177,11 +178,7 @@ impl GenesysClient {
         wire::details(answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
     }
 
-    async fn send_patch(
-        &self,
-        patch: UpstreamPatch,
-        context: &RequestContext,
-    ) -> Result<(), UpstreamFailure> {
+    async fn send_patch(&self, patch: UpstreamPatch, context: &RequestContext) -> PatchOutcome {
         let uri = self.paths.patch(patch.conversation, patch.participant);
         let call = CallMetadata {
             operation: PlatformOperation::Patch,
@@ -195,32 +192,36 @@ impl GenesysClient {
             attempt: None,
         };
         let body = wire::patch_body(&patch.attributes, self.clearing);
-        let answer = self.send(Method::PATCH, uri, body, call).await.map_err(|error| {
-            let fate = fate(error.may_have_been_applied(), error.is_transient());
-            UpstreamFailure {
-                error: error.into_error(context.time_left().is_zero()),
-                fate,
-                wait: None,
+        let answer = match self.send(Method::PATCH, uri, body, call).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let (is_ambiguous, is_transient) =
+                    (error.may_have_been_applied(), error.is_transient());
+                let error = error.into_error(context.time_left().is_zero());
+                return if is_ambiguous {
+                    unknown(error, is_transient, None)
+                } else {
+                    PatchOutcome::Refused(error)
+                };
             }
-        })?;
-        if answer.status().is_success() {
+        };
+        let status = answer.status();
+        if status.is_success() {
             return accepted(&answer);
         }
         keep_correlation_id(&answer, context);
-        let status = answer.status();
-        let fate = fate(error::status_is_ambiguous(status), error::status_is_transient(status));
         let error =
             error::refusal(&answer, RefusalSubject::Patch(patch.participant, &patch.attributes));
-        Err(UpstreamFailure { error, fate, wait: error::retry_after(answer.headers()) })
+        if error::status_is_ambiguous(status) {
+            let wait = error::retry_after(answer.headers());
+            return unknown(error, error::status_is_transient(status), wait);
+        }
+        PatchOutcome::Refused(error)
     }
 }
 
-fn fate(ambiguous: bool, transient: bool) -> PatchFate {
-    match (ambiguous, transient) {
-        (true, true) => PatchFate::Unknown,
-        (true, false) => PatchFate::UnknownOnce,
-        (false, _) => PatchFate::NotApplied,
-    }
+fn unknown(error: Error, is_transient: bool, retry_after: Option<Duration>) -> PatchOutcome {
+    PatchOutcome::Unknown(UnknownPatch { error, is_last_try: !is_transient, retry_after })
 }
 
 /// Takes the correlation id from the body of an error if the header is missing.
@@ -234,14 +235,14 @@ fn keep_correlation_id(answer: &Response<Bytes>, context: &RequestContext) {
 
 /// Accepts a successful answer to a PATCH whatever its body: the platform documents none, or an echo.
 /// HTML comes from another server, so it is an error.
-fn accepted(answer: &Response<Bytes>) -> Result<(), UpstreamFailure> {
+fn accepted(answer: &Response<Bytes>) -> PatchOutcome {
     let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_page = kind.is_some_and(|kind| kind.trim_start().starts_with("text/html"));
     if is_page && !answer.body().is_empty() {
         let error = Error::UpstreamInvalidResponse("an HTML page in answer to a PATCH".to_owned());
-        return Err(UpstreamFailure { error, fate: PatchFate::Unknown, wait: None });
+        return unknown(error, true, None);
     }
-    Ok(())
+    PatchOutcome::Accepted
 }
 
 impl ConversationsPort for GenesysClient {
@@ -269,7 +270,7 @@ impl ConversationsPort for GenesysClient {
         &'a self,
         patch: UpstreamPatch,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
+    ) -> BoxFuture<'a, PatchOutcome> {
         Box::pin(self.send_patch(patch, context))
     }
 }

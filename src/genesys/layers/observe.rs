@@ -8,7 +8,7 @@ use http::{HeaderName, Request, Response};
 use tokio::time::Instant;
 
 use super::{CallMetadata, UnusableToken, call};
-use crate::genesys::error::{UpstreamError, status_is_ambiguous};
+use crate::genesys::error::UpstreamError;
 use crate::genesys::transport::HttpTransport;
 use crate::ports::{AttemptOutcome, MetricsRecorder, PlatformOperation, UpstreamAttempt};
 
@@ -47,13 +47,7 @@ pub fn attempts(recorder: Arc<dyn MetricsRecorder>, inner: HttpTransport) -> Htt
                 correlation_id: None,
             };
             set_attempt(record.attempt_entry.as_ref(), &mut request);
-            if call.operation == PlatformOperation::Patch {
-                call.context.mark_ambiguous(true);
-            }
             let result = inner.exchange(request).await;
-            if call.operation == PlatformOperation::Patch {
-                call.context.mark_ambiguous(may_have_been_applied(&result));
-            }
             record.answer = answer_of(&result);
             call.context.set_last_attempt(start.elapsed());
             let id = result.as_ref().ok().and_then(|answer| answer.headers().get(CORRELATION_ID));
@@ -78,13 +72,6 @@ fn set_attempt(attempt_entry: Option<&Arc<UpstreamAttempt>>, request: &mut Reque
         (attempt_entry, request.extensions_mut().get_mut::<CallMetadata>())
     {
         call.attempt = Some(Arc::clone(attempt_entry));
-    }
-}
-
-fn may_have_been_applied(result: &Result<Response<Bytes>, UpstreamError>) -> bool {
-    match result {
-        Ok(answer) => answer.status().is_success() || status_is_ambiguous(answer.status()),
-        Err(error) => error.may_have_been_applied(),
     }
 }
 
