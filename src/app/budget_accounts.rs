@@ -18,14 +18,6 @@ impl ReservedCalls {
         Self((permits.calls() > 0).then(|| Arc::new(Mutex::new(permits))))
     }
 
-    /// Whether a permit is left.
-    pub fn is_paid(&self) -> bool {
-        let left = |all: &Arc<Mutex<CallPermits>>| {
-            all.lock().unwrap_or_else(PoisonError::into_inner).calls() > 0
-        };
-        self.0.as_ref().is_some_and(left)
-    }
-
     /// Takes a permit out, if one is left.
     pub fn take(&self) -> Option<CallPermit> {
         self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()

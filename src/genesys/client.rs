@@ -5,6 +5,7 @@
 //! PATCH may have been applied, the error says so. The use case decides what to do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Response, header};
@@ -17,8 +18,8 @@ use crate::clock;
 use crate::domain::{Conversation, ConversationId, ListPage, ParticipantId};
 use crate::error::Error;
 use crate::ports::{
-    BoxFuture, ConversationsPort, PatchFate, PlatformOperation, PriorityClass, RequestContext,
-    UpstreamFailure, UpstreamPatch, UpstreamQuery, UpstreamRead,
+    BoxFuture, ConversationsPort, PatchOutcome, PlatformOperation, PriorityClass, RequestContext,
+    UnknownPatch, UpstreamPatch, UpstreamQuery, UpstreamRead,
 };
 
 /// The conversation details query of analytics: the only list that an OAuth client without a user may
@@ -110,11 +111,7 @@ impl GenesysClient {
         wire::details(answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
     }
 
-    async fn send_patch(
-        &self,
-        patch: UpstreamPatch,
-        context: &RequestContext,
-    ) -> Result<(), UpstreamFailure> {
+    async fn send_patch(&self, patch: UpstreamPatch, context: &RequestContext) -> PatchOutcome {
         let target = filled(&self.paths.attributes, patch.conversation, patch.participant);
         let call = CallMetadata {
             conversation: Some(patch.conversation),
@@ -127,7 +124,13 @@ impl GenesysClient {
         let body = wire::patch_body(&patch.attributes, self.clears_with_null);
         let request = request(Method::PATCH, target, body, call);
         let subject = RefusalSubject::Patch(patch.participant, &patch.attributes);
-        accepted(&self.send(request, subject).await?)
+        match self.send(request, subject).await {
+            Ok(answer) => accepted(&answer),
+            Err(failure) if failure.is_ambiguous => {
+                unknown(failure.error, failure.is_transient, failure.retry_after)
+            }
+            Err(failure) => PatchOutcome::Refused(failure.error),
+        }
     }
 
     /// The successful answer to a request.
@@ -135,28 +138,45 @@ impl GenesysClient {
         &self,
         request: ApiRequest,
         subject: RefusalSubject<'_>,
-    ) -> Result<Response<Bytes>, UpstreamFailure> {
+    ) -> Result<Response<Bytes>, CallFailure> {
         let context = request.call.context.clone();
         let answer = self.stack.exchange(request).await.map_err(|error| {
-            let fate = fate(error.traits().may_be_applied, error.traits().is_transient);
-            let error = error.into_error(context.time_left().is_zero());
-            UpstreamFailure { error, fate, wait: None }
+            let traits = error.traits();
+            CallFailure {
+                is_ambiguous: traits.may_be_applied,
+                is_transient: traits.is_transient,
+                error: error.into_error(context.time_left().is_zero()),
+                retry_after: None,
+            }
         })?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
         }
-        let fate = fate(error::status_is_ambiguous(status), error::status_is_transient(status));
-        let error = error::refusal(&answer, subject, &context);
-        Err(UpstreamFailure { error, fate, wait: error::retry_after(answer.headers()) })
+        Err(CallFailure {
+            is_ambiguous: error::status_is_ambiguous(status),
+            is_transient: error::status_is_transient(status),
+            error: error::refusal(&answer, subject, &context),
+            retry_after: error::retry_after(answer.headers()),
+        })
     }
 }
 
 /// Reads the body of an answer.
 type ResponseParser = fn(ConversationId, &[u8]) -> Result<Conversation, &'static str>;
 
-impl From<UpstreamFailure> for Error {
-    fn from(failure: UpstreamFailure) -> Self {
+/// A call without a successful answer.
+struct CallFailure {
+    error: Error,
+    /// Whether upstream may have carried it out.
+    is_ambiguous: bool,
+    is_transient: bool,
+    /// How long upstream asks us to wait.
+    retry_after: Option<Duration>,
+}
+
+impl From<CallFailure> for Error {
+    fn from(failure: CallFailure) -> Self {
         failure.error
     }
 }
@@ -166,24 +186,20 @@ fn request(method: Method, path: String, body: Vec<u8>, call: CallMetadata) -> A
     ApiRequest { method, path, content_type: JSON, authorization: None, body, call }
 }
 
-fn fate(ambiguous: bool, transient: bool) -> PatchFate {
-    match (ambiguous, transient) {
-        (true, true) => PatchFate::Unknown,
-        (true, false) => PatchFate::UnknownOnce,
-        (false, _) => PatchFate::NotApplied,
-    }
+fn unknown(error: Error, is_transient: bool, retry_after: Option<Duration>) -> PatchOutcome {
+    PatchOutcome::Unknown(UnknownPatch { error, is_last_try: !is_transient, retry_after })
 }
 
 /// Accepts a successful answer to a PATCH whatever its body: the platform documents none, or an echo.
 /// HTML comes from another server, so it is an error.
-fn accepted(answer: &Response<Bytes>) -> Result<(), UpstreamFailure> {
+fn accepted(answer: &Response<Bytes>) -> PatchOutcome {
     let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_page = kind.is_some_and(|kind| kind.trim_start().starts_with("text/html"));
     if is_page && !answer.body().is_empty() {
         let error = Error::UpstreamInvalidResponse("an HTML page in answer to a PATCH".to_owned());
-        return Err(UpstreamFailure { error, fate: PatchFate::Unknown, wait: None });
+        return unknown(error, true, None);
     }
-    Ok(())
+    PatchOutcome::Accepted
 }
 
 impl ConversationsPort for GenesysClient {
@@ -211,7 +227,7 @@ impl ConversationsPort for GenesysClient {
         &'a self,
         patch: UpstreamPatch,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
+    ) -> BoxFuture<'a, PatchOutcome> {
         Box::pin(self.send_patch(patch, context))
     }
 }

@@ -33,15 +33,15 @@ impl PendingWrites {
         let state = &mut *state;
         let account = to_policy_account(account);
         state.weights.register(account);
-        let parts = &state.weights;
-        let all = state.writes.admits(account, self.waiting, parts);
+        let weights = &state.weights;
+        let all = state.writes.admits(account, self.waiting, weights);
         all.map_err(|full| slots_exhausted_error(full, EVERYWHERE))?;
         // No more writes are admitted to a conversation than one participant can take.
         let arriving = state.arriving.entry(conversation).or_default();
-        let here = arriving.admits(account, self.waiting_per_participant, parts);
+        let here = arriving.admits(account, self.waiting_per_participant, weights);
         here.map_err(|full| slots_exhausted_error(full, HERE))?;
-        arriving.take(account, parts);
-        state.writes.take(account, parts);
+        arriving.take(account, weights);
+        state.writes.take(account, weights);
         self.recorder.writes_in_flight(state.writes.taken());
         Ok(WriteAdmission {
             pending_writes: self.clone(),
@@ -91,10 +91,7 @@ impl PendingWritesState {
     fn drop_expired(&mut self, participant_key: Option<ParticipantKey>, outstanding: Duration) {
         let arriving = &self.arriving;
         let is_live = |participant_key: &ParticipantKey, entry: &mut ParticipantState| {
-            entry.open.retain(|_, opens| {
-                opens.retain(|open| open.is_live(outstanding));
-                !opens.is_empty()
-            });
+            entry.retain_open(|open| open.is_live(outstanding));
             if entry.writes.taken() == 0 {
                 entry.latest.clear();
                 entry.maybe.clear();

@@ -12,7 +12,7 @@ use http::HeaderName;
 use tokio::time::{Instant, timeout};
 
 use super::{ApiRequest, ApiService};
-use crate::genesys::error::{UpstreamError, status_is_ambiguous};
+use crate::genesys::error::UpstreamError;
 use crate::genesys::transport::ExchangeResult;
 use crate::ports::{AttemptOutcome, MetricsRecorder, PlatformOperation, UpstreamAttempt};
 
@@ -65,18 +65,12 @@ pub async fn run(
     let (operation, context) = (request.call.operation, request.call.context.clone());
     let left = context.time_left();
     let mut record = AttemptRecorder::start(&settings, &mut request);
-    if operation == PlatformOperation::Patch {
-        context.mark_ambiguous(true);
-    }
     let limit = settings.limit(left).min(left);
     let Ok(result) = timeout(limit, next.exchange(request)).await else {
         // Without enough time, a timeout says nothing about upstream. Three quarters are enough: a
         // client's deadline may be just the time of one attempt.
         return Err(UpstreamError::Timeout { full: left >= settings.least.mul_f64(0.75) });
     };
-    if operation == PlatformOperation::Patch {
-        context.mark_ambiguous(may_have_been_applied(&result));
-    }
     record.outcome = outcome_of(&result);
     let took = record.start.elapsed();
     context.set_last_attempt(took);
@@ -96,13 +90,6 @@ pub async fn run(
         "upstream answered",
     );
     result
-}
-
-fn may_have_been_applied(result: &ExchangeResult) -> bool {
-    match result {
-        Ok(answer) => answer.status().is_success() || status_is_ambiguous(answer.status()),
-        Err(error) => error.traits().may_be_applied,
-    }
 }
 
 pub fn outcome_of(result: &ExchangeResult) -> AttemptOutcome {

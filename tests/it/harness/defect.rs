@@ -14,7 +14,7 @@ use attribute_gateway::http::{
 };
 use attribute_gateway::policy::Backoff;
 use attribute_gateway::ports::{
-    BoxFuture, ConversationsPort, RequestContext, UnlimitedBudget, UpstreamFailure, UpstreamPatch,
+    BoxFuture, ConversationsPort, PatchOutcome, RequestContext, UnlimitedBudget, UpstreamPatch,
     UpstreamQuery, UpstreamRead,
 };
 use attribute_gateway::shutdown::ShutdownSignal;
@@ -110,9 +110,9 @@ impl ConversationsPort for Defect {
         &'a self,
         _: UpstreamPatch,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
+    ) -> BoxFuture<'a, PatchOutcome> {
         Box::pin(async {
-            context.mark_ambiguous(true);
+            context.count_call();
             panics(self.payload)
         })
     }
