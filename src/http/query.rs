@@ -108,6 +108,9 @@ pub(super) fn read_values<T: DeserializeOwned + Default>(
     kind: &str,
 ) -> (T, Vec<(String, String)>) {
     let (mut known, mut wrong) = (Vec::new(), Vec::new());
+    if values.is_empty() {
+        return (T::default(), wrong);
+    }
     let read = loop {
         known.clear();
         match T::deserialize(NamedValues { values: &values, known: &mut known }) {

@@ -89,7 +89,8 @@ impl ReadResponder {
         let bytes = found.attributes.json_bytes();
         let near = self.scope.only_key().and_then(|key| near_key(key, &found.attributes));
         let map = self.scope.narrowed(std::mem::take(&mut found.attributes));
-        let entry = map.iter().next().map(|(key, value)| (key.clone(), value.clone()));
+        let only = self.scope.only_key().and_then(|_| map.iter().next());
+        let entry = only.map(|(key, value)| (key.clone(), value.clone()));
         let response = match (&self.scope, entry, &self.flat) {
             (EtagScope::Key(key), None, _) => return Err(no_attribute(key, near.as_ref())),
             // A data action needs a body, so the flat form has no 304.
