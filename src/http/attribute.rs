@@ -1,10 +1,12 @@
 //! Handlers for one attribute of a participant: `GET`, `PUT` and `DELETE`.
 
 use axum::response::Response;
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::attributes::{OrFlat, WriteResponses};
+use super::attributes::WriteResponses;
 use super::extract::{ReadCall, WriteCall};
+use super::flat::FlatResponse;
 use super::if_match::ConditionHeaders;
 use super::params::{
     ConversationParam, FormatParam, IfNoneMatchHeader, KeyParam, ParticipantParam, ViewParam,
@@ -25,6 +27,15 @@ pub(super) struct AttributeRequestBody {
     value: String,
 }
 
+/// The attribute; with `view=flat`, the flat form.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the responses of one operation")]
+enum AnyAttributeResponse {
+    Plain(AttributeResponse),
+    Flat(FlatResponse),
+}
+
 /// Read one attribute
 ///
 /// Returns one attribute of one participant as Genesys Cloud currently shows it. If the attribute is
@@ -37,7 +48,7 @@ pub(super) struct AttributeRequestBody {
     params(ConversationParam, KeyParam, ParticipantParam, ViewParam, FormatParam, IfNoneMatchHeader),
     responses(
         (status = 200, description = "The attribute as JSON, or its bare value as text",
-            content((OrFlat<AttributeResponse> = "application/json"), (String = "text/plain"))),
+            content((AnyAttributeResponse = "application/json"), (String = "text/plain"))),
         (status = 304, description = "The attribute still matches the `ETag` in `If-None-Match`"),
     )
 )]

@@ -127,15 +127,6 @@ pub(super) enum WriteResponses {
     Minimal,
 }
 
-/// A response; with `view=flat`, the flat form.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "describes the responses of several operations")]
-pub(super) enum OrFlat<T> {
-    Plain(T),
-    Flat(FlatResponse),
-}
-
 /// The result of a write; with `view=flat`, the flat form.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]

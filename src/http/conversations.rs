@@ -7,9 +7,11 @@ mod list;
 mod view;
 
 use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use self::calls::{ListCall, SearchCall, ViewCall};
-use super::attributes::OrFlat;
+use super::flat::FlatResponse;
 use super::params::{ConversationParam, FormatParam, KeyParams, ViewParam};
 use super::paths;
 use super::problem::Problem;
@@ -29,7 +31,7 @@ pub(super) use self::view::ConversationResponse;
     tag = "conversations",
     params(ConversationParam, FormatParam, ViewParam, KeyParams),
     responses((status = 200, description = "The conversation", content(
-        (OrFlat<ConversationResponse> = "application/json"), (String = "text/plain"),
+        (ConversationViewResponse = "application/json"), (String = "text/plain"),
     )))
 )]
 pub(super) async fn get_conversation(call: ViewCall) -> Result<Response, Problem> {
@@ -75,4 +77,13 @@ pub(super) async fn search_conversations(
     SearchCall(call): SearchCall,
 ) -> Result<Response, Problem> {
     call.answer().await
+}
+
+/// The conversation; with `view=flat`, the flat form.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the responses of one operation")]
+enum ConversationViewResponse {
+    Conversation(ConversationResponse),
+    Flat(FlatResponse),
 }

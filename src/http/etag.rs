@@ -69,7 +69,9 @@ impl EtagKey {
         keys.sort_unstable();
         keys.dedup();
         hashed.count(keys.len());
-        keys.into_iter().for_each(|key| hashed.part(key));
+        for key in keys {
+            hashed.part(key);
+        }
         let is_covered = |key: &str| scope.only_key().is_none_or(|only| only == key);
         for (key, value) in map.iter().filter(|(key, _)| is_covered(key.as_str())) {
             hashed.part(key.as_str());
@@ -120,12 +122,12 @@ const SEAL_LABEL: &str = "attribute-gateway cursor v1";
 
 impl EtagKey {
     /// Seals `content` and `parts`. The seal proves that this gateway or a replica combined them.
-    pub(super) fn seal(&self, content: &[u8], parts: &[&str]) -> hmac::Tag {
+    pub(super) fn seal(&self, content: &[u8], parts: &[String]) -> hmac::Tag {
         hmac::sign(&self.seal_key(), &seal_input(content, parts))
     }
 
     /// Whether `seal` is the seal of `content` and `parts`. The comparison takes constant time.
-    pub(super) fn has_sealed(&self, content: &[u8], parts: &[&str], seal: &[u8]) -> bool {
+    pub(super) fn has_sealed(&self, content: &[u8], parts: &[String], seal: &[u8]) -> bool {
         hmac::verify(&self.seal_key(), &seal_input(content, parts), seal).is_ok()
     }
 
@@ -135,7 +137,7 @@ impl EtagKey {
     }
 }
 
-fn seal_input(content: &[u8], parts: &[&str]) -> Vec<u8> {
+fn seal_input(content: &[u8], parts: &[String]) -> Vec<u8> {
     let mut hashed = LengthPrefixed(Vec::with_capacity(TYPICAL_MAP_BYTES));
     hashed.count(content.len());
     hashed.0.extend_from_slice(content);

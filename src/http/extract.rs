@@ -61,7 +61,9 @@ impl FromRequestParts<AppState> for ReadCall {
         let ConversationParam { conversation } = ConversationParam::from_uri(&parts.uri)?;
         let (selector, scope, format) = read_query(&parts.uri)?;
         let selector = selector.unwrap_or_else(|| state.settings.default_participant.clone());
-        rights::check(&request_context.client.rights, &selector, scope.named())?;
+        let rights = &request_context.client.rights;
+        rights::check_selector(rights, &selector)?;
+        rights::all_allowed(rights::refused(rights, scope.named()))?;
         request_context.context.note_keys(scope.keys());
         let is_flat = request_context.flat.is_some();
         if is_flat && selector.is_all() {

@@ -135,16 +135,16 @@ mod tests {
     }
 
     fn holds(header: HeaderName, value: &str, now: &[(&str, &str)]) -> bool {
-        holds_of(EtagScope::Whole, header, value, now)
+        holds_of(&EtagScope::Whole, header, value, now)
     }
 
-    fn holds_of(scope: EtagScope, header: HeaderName, value: &str, now: &[(&str, &str)]) -> bool {
+    fn holds_of(scope: &EtagScope, header: HeaderName, value: &str, now: &[(&str, &str)]) -> bool {
         let etag = EtagKey::derive("secret");
         let one = ONE.parse().expect("id");
-        let value = value.replace("TAG", &etag.tag(one, &map(&[("a", "1")]), &scope));
+        let value = value.replace("TAG", &etag.tag(one, &map(&[("a", "1")]), scope));
         let headers = HeaderMap::from_iter([(header, value.parse().expect("value"))]);
         let headers = ConditionHeaders::from_headers(&headers).expect("valid headers");
-        let condition = headers.condition(&scope, &Client::anonymous(), &etag).expect("one");
+        let condition = headers.condition(scope, &Client::anonymous(), &etag).expect("one");
         let patch = [(AttributeKey::existing("k"), KeyChange::to(AttributeValue::new("new")))];
         condition.holds(one, &map(now), &patch.into_iter().collect())
     }
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn the_condition_of_one_key_covers_only_that_key() {
         let holds = |header, value, now: &[(&str, &str)]| {
-            holds_of(EtagScope::Key("a".to_owned()), header, value, now)
+            holds_of(&EtagScope::Key("a".to_owned()), header, value, now)
         };
         assert!(holds(IF_MATCH, "TAG", &[("a", "1"), ("b", "2")]));
         assert!(!holds(IF_MATCH, "TAG", &[("a", "2")]));

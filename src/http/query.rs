@@ -26,6 +26,9 @@ use crate::error::ErrorCode;
 /// The parameter that names a participant. Its mistakes have their own error code.
 const PARTICIPANT: &str = "participant";
 
+/// Unknown names that get a suggestion, as many as a problem lists. Suggestions take long.
+const MAX_EXPLAINED: usize = 100;
+
 /// The parameters of a query: a struct that documents them, or a tuple of such structs.
 #[derive(Debug)]
 pub(super) struct StrictQuery<T>(pub T);
@@ -105,6 +108,9 @@ pub(super) fn read_values<T: DeserializeOwned + Default>(
     kind: &str,
 ) -> (T, Vec<(String, String)>) {
     let (mut known, mut wrong) = (Vec::new(), Vec::new());
+    if values.is_empty() {
+        return (T::default(), wrong);
+    }
     let read = loop {
         known.clear();
         match T::deserialize(NamedValues { values: &values, known: &mut known }) {
@@ -121,8 +127,9 @@ pub(super) fn read_values<T: DeserializeOwned + Default>(
         }
     };
     values.retain(|(name, _)| !known.contains(&name.as_str()));
-    let unknown = values.into_iter().map(|(name, _)| {
-        let detail = unknown(&name, kind, &known);
+    let unknown = values.into_iter().enumerate().map(|(index, (name, _))| {
+        let is_explained = index < MAX_EXPLAINED;
+        let detail = if is_explained { unknown(&name, kind, &known) } else { String::new() };
         (name, detail)
     });
     (read, unknown.chain(wrong).collect())

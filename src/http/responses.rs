@@ -84,10 +84,10 @@ pub(super) struct AllAttributesResponse {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ParticipantAttributesDto {
     #[serde(flatten)]
-    participant: CandidateDto,
+    pub participant: CandidateDto,
     /// The attributes by key. Empty attributes are omitted.
     #[schema(value_type = BTreeMap<String, String>)]
-    attributes: AttributeMap,
+    pub attributes: AttributeMap,
 }
 
 /// A participant of a conversation.
@@ -238,13 +238,6 @@ impl AllAttributesResponse {
         let mut warnings: Vec<_> = damaged.collect();
         warnings.dedup();
         Self { conversation_id, participants, warnings }
-    }
-}
-
-impl ParticipantAttributesDto {
-    /// The participant with the attributes to show.
-    pub(super) fn new(participant: Participant, attributes: AttributeMap) -> Self {
-        Self { participant: participant.into(), attributes }
     }
 }
 

@@ -58,7 +58,7 @@ impl FromRequestParts<AppState> for ViewCall {
             let detail = "needs `view=flat`: the other forms show no attributes";
             return Err(contradiction("keys", detail));
         }
-        rights::check_named(&client.rights, named.named())?;
+        rights::all_allowed(rights::refused(&client.rights, named.named()))?;
         let form = ResponseFormat::unless_flat(flat.is_some(), format.format, &parts.headers)?;
         let no_cache = negotiate::wants_no_cache(&parts.headers);
         let request = ViewRequest { conversation, no_cache, context };
@@ -73,7 +73,7 @@ impl FromRequestParts<AppState> for ListCall {
         let context = request_context(parts)?.context;
         let (filters, format) = filters::from_query(parts.uri.query())?;
         let form = ResponseFormat::negotiate(format.format, &parts.headers)?;
-        let args = Self::new(filters, form, (context, state));
+        let args = Self::new(&filters, form, (context, state));
         args.map_err(|detail| contradiction(filters::CURSOR, detail))
     }
 }
@@ -89,7 +89,7 @@ impl FromRequest<AppState> for SearchCall {
         negotiate::declared(&parts.headers, &[JSON])?;
         let bytes = read_body(&parts, stream, &request_context, &state.settings).await?;
         let filters = filters::from_body(&bytes)?;
-        let args = ListCall::new(filters, form, (request_context.context, state));
+        let args = ListCall::new(&filters, form, (request_context.context, state));
         args.map(Self).map_err(|detail| {
             filters::wrong_members([(filters::CURSOR.to_owned(), detail.to_owned())])
         })
@@ -121,7 +121,7 @@ impl ListCall {
     /// # Errors
     /// What is wrong with the cursor.
     fn new(
-        filters: SearchRequestBody,
+        filters: &SearchRequestBody,
         form: ResponseFormat,
         (context, state): (RequestContext, &AppState),
     ) -> Result<Self, &'static str> {

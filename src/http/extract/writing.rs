@@ -60,11 +60,12 @@ impl FromRequest<AppState> for WriteCall {
             let patch = read_patch(&parts, body, scope.only_key(), (&request_context, settings));
             Ok::<_, Problem>((headers, patch.await?))
         };
-        // Refused keys take precedence over every other mistake.
-        let (headers, patch) = match read.await {
-            Err(_) if !refused.is_empty() => return Err(rights::not_allowed(refused)),
-            read => read?,
-        };
+        let read = read.await;
+        if read.is_err() {
+            // Refused keys take precedence over every other mistake.
+            rights::all_allowed(std::mem::take(&mut refused))?;
+        }
+        let (headers, patch) = read?;
         if let Some(audit_entry) = request_context.context.audit_entry() {
             audit_entry.ask(conversation, &selector, &patch, options.dry_run);
         }

@@ -10,162 +10,117 @@ pub(super) const OTHER_PARTICIPANT: &str = "0b1c2d3e-4f50-4617-a829-3a4b5c6d7e8f
 
 /// The names of the examples of an operation's JSON response.
 pub(super) fn names(operation: &str, status: u16) -> &'static [&'static str] {
-    let is_write = ["put", "patch", "delete"].iter().any(|method| operation.starts_with(method));
     match (operation, status) {
         ("getAttributes", 200) => &["attributes", "allAttributes", "flatRead"],
         ("getAttribute", 200) => &["attribute"],
         ("getConversation", 200) => &["conversation"],
         ("listConversations" | "searchConversations", 200) => &["conversationList"],
-        (_, 200) if is_write => &["verified", "unchanged", "dryRun", "flatWrite"],
-        (_, 202) if is_write => &["unverified"],
         ("getTrace", 200) => &["trace"],
         ("echo", 200) => &["echo"],
+        (write, 200) if write.contains("Attribute") => &["verified", "dryRun", "flatWrite"],
+        (write, 202) if write.contains("Attribute") => &["unverified"],
         _ => &[],
     }
 }
 
 /// The named example.
 pub(super) fn value(name: &str) -> Value {
+    let participant = json!({"id": PARTICIPANT, "purpose": "customer", "state": "connected"});
+    let began = "2026-01-07T09:30:00.000Z";
     match name {
-        "attributes" => json!({
-            "conversationId": CONVERSATION,
-            "participant": participant(),
-            "attributes": attributes(),
-            "size": {"bytes": 58, "limitBytes": 10_240},
-        }),
+        "attributes" => with(
+            one(),
+            json!({"attributes": attributes(), "size": {"bytes": 58, "limitBytes": 10_240}}),
+        ),
         "allAttributes" => json!({
             "conversationId": CONVERSATION,
-            "participants": [{
-                "id": PARTICIPANT, "purpose": "customer", "state": "connected",
-                "attributes": attributes(),
-            }],
+            "participants": [with(participant, json!({"attributes": attributes()}))],
         }),
-        "attribute" => json!({
+        "attribute" => with(one(), json!({"key": "loyalty_tier", "value": "gold"})),
+        "conversation" => json!({
             "conversationId": CONVERSATION,
-            "participant": participant(),
-            "key": "loyalty_tier",
-            "value": "gold",
+            "state": "live", "startTime": began, "endTime": null,
+            "participants": [with(participant, json!({
+                "name": "Springfield, IL", "startTime": began, "endTime": null,
+                "attributeCount": 2, "selectors": ["customer", "first", PARTICIPANT],
+            }))],
         }),
-        "conversation" => conversation(),
         "conversationList" => json!({
             "conversations": [{
-                "conversationId": CONVERSATION,
-                "startTime": "2026-01-07T09:30:00.000Z",
-                "direction": "inbound",
+                "conversationId": CONVERSATION, "startTime": began, "direction": "inbound",
                 "participants": [{"participantId": PARTICIPANT, "purpose": "customer"}],
             }],
             "nextCursor": "AQAAAAEAAAGbl3TtQI4PGis8TU5fimt8jZ4PGiubr4kZ",
         }),
-        "flatRead" => flat(true, "ok", "read"),
-        "flatWrite" => flat(false, "unverified", "no read has shown the write yet"),
+        "flatRead" => flat(true, "ok"),
+        "flatWrite" => flat(false, "unverified"),
         "trace" => trace(),
-        "echo" => echo(),
+        "echo" => json!({
+            "method": "POST", "path": "/v1/debug/echo", "httpVersion": "HTTP/1.1", "query": [],
+            "headers": [{"name": "authorization", "value": "Basic [masked, 28 bytes]"}],
+            "headerBytes": 42,
+            "body": {"bytes": 15, "text": "{\"tier\":\"gold\"}", "json": {"tier": "gold"}},
+        }),
         outcome => write(outcome),
     }
 }
 
 /// The result of a write: its outcome, or `dryRun`.
 pub(super) fn write(outcome: &str) -> Value {
-    let (sent, status) = match outcome {
-        "unchanged" => ("unchanged", "notNeeded"),
-        "dryRun" => ("wouldSend", "notNeeded"),
-        outcome => (outcome, outcome),
-    };
-    let is_sent = sent == status;
-    let mut response = json!({
-        "conversationId": CONVERSATION,
-        "participant": participant(),
+    let is_dry = outcome == "dryRun";
+    let sent = if is_dry { "wouldSend" } else { outcome };
+    let result = json!({
         "attributes": attributes(),
         "outcomes": {"crm_customer_id": sent, "loyalty_tier": "unchanged"},
         "size": {"bytes": 58, "limitBytes": 10_240},
-        "upstreamCalls": if is_sent { 3 } else { 1 },
+        "upstreamCalls": if is_dry { 1 } else { 3 },
     });
-    if outcome == "dryRun" {
-        response["dryRun"] = true.into();
+    let end = if is_dry {
+        json!({"dryRun": true})
     } else {
-        let reads = u32::from(is_sent);
-        response["verification"] =
-            json!({"status": status, "reads": reads, "elapsedMs": 38 * reads});
-    }
-    response
+        json!({"verification": {"status": outcome, "reads": 1, "elapsedMs": 38}})
+    };
+    with(with(one(), result), end)
 }
 
-fn participant() -> Value {
-    json!({"id": PARTICIPANT, "purpose": "customer", "state": "connected", "chosenBy": "purpose"})
+fn one() -> Value {
+    let participant = json!({"id": PARTICIPANT, "purpose": "customer", "state": "connected", "chosenBy": "purpose"});
+    json!({"conversationId": CONVERSATION, "participant": participant})
 }
 
 fn attributes() -> Value {
     json!({"crm_customer_id": "CRM-998877", "loyalty_tier": "gold"})
 }
 
-fn flat(ok: bool, code: &str, message: &str) -> Value {
+fn flat(ok: bool, code: &str) -> Value {
     json!({
-        "ok": ok, "code": code, "message": message, "accepted": code != "ok",
-        "retryAfterSeconds": 0,
+        "ok": ok, "code": code, "message": if ok { "read" } else { "no read has shown it yet" },
+        "accepted": !ok, "retryAfterSeconds": 0,
         "conversationId": CONVERSATION, "participantId": PARTICIPANT,
-        "attributesJson": attributes().to_string(),
-        "loyalty_tier": "gold",
+        "attributesJson": attributes().to_string(), "loyalty_tier": "gold",
     })
 }
 
-fn conversation() -> Value {
-    json!({
-        "conversationId": CONVERSATION,
-        "state": "live",
-        "startTime": "2026-01-07T09:30:00.000Z",
-        "endTime": null,
-        "participants": [{
-            "id": PARTICIPANT, "purpose": "customer", "state": "connected", "name": "Springfield, IL",
-            "startTime": "2026-01-07T09:30:00.000Z", "endTime": null,
-            "attributeCount": 2,
-            "selectors": ["customer", "first", PARTICIPANT],
-        }],
-    })
-}
-
-/// The trace of a verified write by a data action.
+/// The trace of a verified write.
 fn trace() -> Value {
-    let attempt = |operation: &str, status: u16, at: f64, wait: f64| {
-        json!({
-            "operation": operation, "atMs": at, "waitMs": wait, "tookMs": 22.4, "status": status,
-            "correlationId": "2d1f9a52-6f0e-4a61-9a51-2f4c1d7b8e90",
-        })
-    };
+    let attempt = |operation: &str, status: u16, at: f64| json!({"operation": operation, "atMs": at, "waitMs": 0.2, "tookMs": 22.4, "status": status});
     json!({
         "conversationId": CONVERSATION,
         "requests": [{
-            "at": "2026-11-22T09:41:07.180402Z",
-            "requestId": "crm-4711",
+            "at": "2026-11-22T09:41:07.180402Z", "requestId": "crm-4711",
             "caller": {"address": "10.0.4.17:51234", "userAgent": "PureCloud"},
-            "method": "PUT",
-            "route": "/v1/conversations/{conversationId}/attributes",
+            "method": "PUT", "route": "/v1/conversations/{conversationId}/attributes",
             "status": 200, "effect": "applied", "durationMs": 70.1,
             "keys": ["loyalty_tier"], "outcomes": {"loyalty_tier": "verified"},
-            "upstreamCalls": 3,
-            "attempts": [
-                attempt("read", 200, 0.2, 0.2),
-                attempt("patch", 202, 22.9, 0.3),
-                attempt("read", 200, 45.5, 0.2),
-            ],
+            "upstreamCalls": 2, "attempts": [attempt("patch", 202, 0.2), attempt("read", 200, 22.8)],
         }],
     })
 }
 
-fn echo() -> Value {
-    json!({
-        "method": "POST",
-        "path": "/v1/debug/echo",
-        "httpVersion": "HTTP/1.1",
-        "query": [],
-        "headers": [
-            {"name": "authorization", "value": "Basic [masked, 28 bytes]"},
-            {"name": "content-type", "value": "application/json"},
-        ],
-        "headerBytes": 67,
-        "body": {
-            "bytes": 32,
-            "text": "{\"attributes\":{\"tier\":\"gold\"}}",
-            "json": {"attributes": {"tier": "gold"}},
-        },
-    })
+/// The object with more members.
+pub(super) fn with(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(members), Value::Object(more)) = (&mut object, more) {
+        members.extend(more);
+    }
+    object
 }

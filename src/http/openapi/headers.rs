@@ -56,15 +56,17 @@ pub(super) fn add_to_problem(response: &mut Response, status: u16, is_api: bool)
         429 | 503 => &["Retry-After"],
         _ => &[],
     };
-    own.iter().for_each(|name| add(response, name));
+    for name in own {
+        add(response, name);
+    }
 }
 
 fn add_common(response: &mut Response, is_api: bool) {
     add(response, "X-Request-Id");
     if is_api {
-        ["Cache-Control", "Server-Timing", "Preference-Applied"]
-            .into_iter()
-            .for_each(|name| add(response, name));
+        for name in ["Cache-Control", "Server-Timing", "Preference-Applied"] {
+            add(response, name);
+        }
     }
 }
 

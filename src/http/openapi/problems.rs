@@ -93,10 +93,7 @@ fn body(code: ErrorCode) -> Value {
     if matches!(problem::status(code).as_u16(), 429 | 503) {
         body["retryAfterSeconds"] = 12.into();
     }
-    if let (Value::Object(body), Value::Object(members)) = (&mut body, members(code)) {
-        body.extend(members);
-    }
-    body
+    examples::with(body, members(code))
 }
 
 /// The members that only some codes have.
