@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::query::QueryString;
 use crate::error::ErrorCode;
 
-/// The parameter that selects the format and overrides `Accept`.
+/// The parameter that overrides `Accept`.
 pub(super) const FORMAT: &str = "format";
 
 /// Bytes of a typical response body.
@@ -48,15 +48,16 @@ impl ResponseFormat {
     /// # Errors
     /// 406 if the client accepts neither.
     pub(super) fn negotiate(asked: Option<Self>, headers: &HeaderMap) -> Result<Self, Problem> {
-        if let Some(asked) = asked {
-            return Ok(asked);
-        }
         let (json, text) = (quality(headers, JSON), quality(headers, TEXT));
-        if json <= 0.0 && text <= 0.0 {
-            let detail = "the Accept header excludes application/json and text/plain";
-            return Err(Problem::new(ErrorCode::NotAcceptable, detail));
+        match asked {
+            Some(asked) => Ok(asked),
+            None if text > json => Ok(Self::Text),
+            None if json > 0.0 => Ok(Self::Json),
+            None => {
+                let detail = "the Accept header excludes application/json and text/plain";
+                Err(Problem::new(ErrorCode::NotAcceptable, detail))
+            }
         }
-        Ok(if text > json { Self::Text } else { Self::Json })
     }
 
     /// The same for a resource with a flat form, which is always JSON.
@@ -72,7 +73,6 @@ impl ResponseFormat {
         }
     }
 
-    /// The response in this format.
     pub(super) fn respond(self, answer: &impl ToText) -> Response {
         match self {
             Self::Json => json(answer),
