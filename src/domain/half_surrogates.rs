@@ -7,7 +7,6 @@
 /// Unicode noncharacters, which no text uses. The first that the document lacks is the marker.
 const MARKERS: std::ops::RangeInclusive<char> = '\u{fdd0}'..='\u{fdef}';
 
-/// The first surrogate.
 const FIRST_HALF: u16 = 0xd800;
 
 /// The first private-use character. After the marker, it and its successors encode the surrogates.
@@ -21,7 +20,7 @@ pub struct MarkedJson {
 }
 
 impl MarkedJson {
-    /// The marked document; `None` if it contains no half surrogate.
+    /// `None` if the document contains no half surrogate.
     pub fn new(json: &str) -> Option<Self> {
         half_surrogates(json).next()?;
         let lower = json.to_ascii_lowercase();
@@ -43,7 +42,6 @@ impl MarkedJson {
         Some(Self { text, marker })
     }
 
-    /// The document, for a parser.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -81,27 +81,25 @@ pub struct SizeExcess {
 
 impl fmt::Display for SizeExcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, limit_bytes, .. } = self;
         if self.said_upstream {
-            write!(f, "Genesys Cloud refused the attributes as too large; ")?;
+            f.write_str("Genesys Cloud refused the attributes as too large; ")?;
         }
         if self.is_partial {
             write!(
                 f,
-                "the merged attributes would take more than {} bytes as JSON; those that this \
-                 client may see would take {}; the largest keys: ",
-                self.limit_bytes, self.bytes
+                "the merged attributes would take more than {limit_bytes} bytes as JSON; those that \
+                 this client may see would take {bytes}; the largest keys: "
             )?;
         } else {
             write!(
                 f,
-                "the merged attributes would take {} bytes as JSON; the limit is {}; the largest keys: ",
-                self.bytes, self.limit_bytes
+                "the merged attributes would take {bytes} bytes as JSON; the limit is {limit_bytes}; \
+                 the largest keys: "
             )?;
         }
-        for (index, (key, bytes)) in self.largest().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}`{key}` ({bytes})")?;
-        }
+        let largest = self.largest().map(|(key, bytes)| format!("`{key}` ({bytes})"));
+        f.write_str(&largest.collect::<Vec<_>>().join(", "))?;
         let (count, bytes) = self.emptied();
         if count > 0 {
             let keys = if count == 1 { "key takes" } else { "keys take" };
@@ -116,8 +114,7 @@ impl fmt::Display for SizeExcess {
 }
 
 impl SizeExcess {
-    /// The largest entries that hold a value, for the error. Empty keys are left out, because
-    /// clearing them again would free nothing.
+    /// The largest entries that hold a value. Clearing an empty key again would free nothing.
     pub fn largest(&self) -> impl Iterator<Item = &(AttributeKey, usize)> {
         self.entries.iter().filter(|entry| !is_emptied(entry)).take(MAX_NAMED_ENTRIES)
     }

@@ -138,16 +138,15 @@ impl FlatRequest {
     ) -> Result<FlatResponse, Problem> {
         let nothing = AttributeMap::default();
         // A view always reads the whole conversation.
-        let chosen = app::choose(selector, conversation, SelectorIntent::Read).and_then(|chosen| {
-            let participant = chosen.participant;
-            let reached = rights.reaches(participant, conversation, true);
-            let asked = || Error::ParticipantNotAllowed { asked: selector.to_string() };
-            reached.then_some(participant).ok_or_else(asked)
-        });
-        match chosen {
-            Ok(participant) => {
-                Ok(self.read(conversation.id, Some(participant.id), &participant.attributes))
+        let chosen = match app::choose(selector, conversation, SelectorIntent::Read) {
+            Ok(chosen) if rights.reaches(chosen.participant, conversation, true) => {
+                Ok(chosen.participant)
             }
+            Ok(_) => Err(Error::ParticipantNotAllowed { asked: selector.to_string() }),
+            Err(error) => Err(error),
+        };
+        match chosen {
+            Ok(one) => Ok(self.read(conversation.id, Some(one.id), &one.attributes)),
             Err(_) if self.keys.is_empty() => Ok(self.read(conversation.id, None, &nothing)),
             Err(error) => Err(RequestFailure::harmless(error).into()),
         }
@@ -155,9 +154,8 @@ impl FlatRequest {
 
     /// Builds the response to a successful write.
     pub(super) fn written(&self, report: &WriteReport, ok: bool, effect: Effect) -> FlatResponse {
-        let sentences = [describe(report.worst())].into_iter().map(str::to_owned);
-        let warnings = report.warnings.iter().cloned().chain(damage(&report.attributes));
-        let sentences: Vec<_> = sentences.chain(warnings).collect();
+        let mut sentences = vec![describe(report.worst()).to_owned()];
+        sentences.extend(report.warnings.iter().cloned().chain(damage(&report.attributes)));
         FlatResponse {
             ok,
             code: report.worst().as_str(),

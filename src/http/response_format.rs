@@ -34,15 +34,16 @@ impl ResponseFormat {
     /// # Errors
     /// 406 if the client accepts neither.
     pub(super) fn negotiate(asked: Option<Self>, headers: &HeaderMap) -> Result<Self, Problem> {
-        if let Some(asked) = asked {
-            return Ok(asked);
-        }
         let (json, text) = (quality(headers, JSON), quality(headers, TEXT));
-        if json <= 0.0 && text <= 0.0 {
-            let detail = "the Accept header excludes application/json and text/plain";
-            return Err(Problem::new(ErrorCode::NotAcceptable, detail));
+        match asked {
+            Some(asked) => Ok(asked),
+            None if text > json => Ok(Self::Text),
+            None if json > 0.0 => Ok(Self::Json),
+            None => {
+                let detail = "the Accept header excludes application/json and text/plain";
+                Err(Problem::new(ErrorCode::NotAcceptable, detail))
+            }
         }
-        Ok(if text > json { Self::Text } else { Self::Json })
     }
 
     /// The same for a resource with a flat form, which is always JSON.
@@ -58,7 +59,6 @@ impl ResponseFormat {
         }
     }
 
-    /// The response in this format.
     pub(super) fn respond(self, answer: &impl ToText) -> Response {
         match self {
             Self::Json => json(answer),

@@ -33,8 +33,7 @@ pub(super) struct TraceResponse {
     /// The conversation.
     #[schema(format = "uuid")]
     conversation_id: String,
-    /// At most 100 requests about this conversation, newest first, out of the last 1,000 requests that
-    /// this gateway process served.
+    /// At most 100 of the last 1,000 requests to this gateway process, newest first.
     requests: Vec<TracedRequestDto>,
     /// Number of further requests that `requests` omits.
     #[serde(skip_serializing_if = "is_zero")]
@@ -113,11 +112,9 @@ struct TracedCallerDto {
 struct TracedAttemptDto {
     /// `read` or `patch`.
     operation: &'static str,
-    /// Milliseconds from the arrival of the request to the start of the call. Negative for a shared read
-    /// that was already in progress.
+    /// Milliseconds from the arrival of the request to the call; negative for a shared read in progress.
     at_ms: f64,
-    /// Milliseconds before the call without any call in progress: the wait for the queue, a token, the
-    /// call budget, a `Retry-After`, or the next read-back.
+    /// Milliseconds before the call in which none was in progress, such as a wait for the call budget.
     wait_ms: f64,
     /// Duration of the call in milliseconds. Absent while the call is in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
