@@ -88,11 +88,6 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Whether the path of the key is equal to `path` or below it.
-pub(super) fn is_within(key: &str, path: &str) -> bool {
-    key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
 /// A text fit for one line of a message.
 pub(super) fn printable(text: &str) -> String {
     text.replace(char::is_control, "?")

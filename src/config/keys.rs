@@ -5,8 +5,6 @@
 
 use std::sync::LazyLock;
 
-use super::error::is_within;
-
 /// The defaults, and the reference of all keys.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
@@ -82,6 +80,11 @@ pub(super) fn find(path: &str) -> Option<&'static ConfigKey> {
 /// Whether the path is a section, or contains one.
 pub(super) fn is_section(path: &str) -> bool {
     all().any(|key| is_within(&key.section, path))
+}
+
+/// Whether the path of the key is equal to `path` or below it.
+pub(super) fn is_within(key: &str, path: &str) -> bool {
+    key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Every variable with its key. Later ones win.

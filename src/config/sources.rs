@@ -12,9 +12,9 @@ use std::sync::LazyLock;
 use toml::{Table, Value};
 
 use super::ConfigSource;
-use super::error::{ConfigProblem, ValueOrigin, is_within, printable, with_likely};
+use super::error::{ConfigProblem, ValueOrigin, printable, with_likely};
 use super::ignored::likely_variable;
-use super::keys::{self, ConfigKey};
+use super::keys::{self, ConfigKey, is_within};
 use crate::domain::closest_word;
 
 /// Largest file that is read for a credential; a path such as `/dev/zero` has no end.
