@@ -4,13 +4,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::log::{LOG_INTERVAL, SpentLog};
 use crate::clock::MonotonicClock;
-use crate::policy::{BudgetSettings, CallRefusal, CallRequestId, MonoTime, TokenBudget};
-use crate::ports::{BudgetAccount, CallPermits, MetricsRecorder, PermitPool};
+use crate::policy::{
+    BudgetAccount, BudgetSettings, CallRefusal, CallRequestId, MonoTime, TokenBudget,
+};
+use crate::ports::{CallPermits, MetricsRecorder, PermitPool};
+
+/// The minimum time between two warnings that the budget is spent.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The final answer to a request that waits.
 pub(super) type GrantResult = Result<CallPermits, CallRefusal>;
@@ -34,7 +39,15 @@ pub(super) struct LimiterState {
     pub(super) policy: TokenBudget,
     pub(super) waiters: HashMap<CallRequestId, oneshot::Sender<GrantResult>>,
     wakeup: WakeupTimer,
-    spent: SpentLog,
+    shortage: BudgetShortage,
+}
+
+/// Requests that the budget could not serve at once, since the last warning.
+#[derive(Default)]
+struct BudgetShortage {
+    refused: u64,
+    waited: u64,
+    next_warning: MonoTime,
 }
 
 /// The task that grants requests in time.
@@ -57,7 +70,7 @@ impl LimiterInner {
             policy: TokenBudget::new(settings),
             waiters: HashMap::new(),
             wakeup: WakeupTimer::Off,
-            spent: SpentLog::new(settings),
+            shortage: BudgetShortage::default(),
         };
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
@@ -117,7 +130,7 @@ impl LimiterInner {
                     Some(waiter) => {
                         answers.push((waiter, Ok(self.permits(request.account, request.calls))));
                     }
-                    None => state.policy.return_calls(request.account, request.calls, now),
+                    None => state.policy.return_calls(request.account, request.calls),
                 }
             }
         }
@@ -176,31 +189,27 @@ impl LimiterInner {
 
     pub(super) fn record_refused(&self, state: &mut LimiterState) {
         self.recorder.rate_refused();
-        self.count(state, |spent| spent.refused += 1);
+        state.shortage.refused += 1;
+        self.warn(state);
     }
 
     pub(super) fn record_waited(&self, state: &mut LimiterState) {
-        self.count(state, |spent| spent.waited += 1);
+        state.shortage.waited += 1;
+        self.warn(state);
     }
 
-    fn count(&self, state: &mut LimiterState, count: impl FnOnce(&mut SpentLog)) {
-        if !self.is_budget {
-            return;
-        }
-        count(&mut state.spent);
-        if state.spent.begin() {
-            tokio::spawn(log_until_over(Weak::clone(&self.this)));
-        }
-    }
-}
-
-/// Logs once a minute until the budget suffices again.
-async fn log_until_over(inner: Weak<LimiterInner>) {
-    loop {
-        tokio::time::sleep(LOG_INTERVAL).await;
-        let Some(inner) = inner.upgrade() else { return };
-        if inner.state().spent.is_over() {
-            return;
+    /// Logs that the budget is spent, at most once a minute.
+    fn warn(&self, state: &mut LimiterState) {
+        let now = self.clock.now();
+        let BudgetShortage { refused, waited, next_warning } = state.shortage;
+        if self.is_budget && now >= next_warning {
+            tracing::warn!(
+                refused,
+                waited,
+                "the call budget is spent: requests wait or are refused"
+            );
+            state.shortage =
+                BudgetShortage { next_warning: now + LOG_INTERVAL, ..Default::default() };
         }
     }
 }
@@ -218,10 +227,10 @@ impl PermitPool for LimiterInner {
         if self.is_budget {
             self.recorder.paid(account);
         }
-        self.act(|policy, now| policy.finish_call(account, now));
+        self.act(|policy, now| policy.finish_call(now));
     }
 
     fn returned(&self, account: BudgetAccount, calls: u32) {
-        self.act(|policy, now| policy.return_calls(account, calls, now));
+        self.act(|policy, _| policy.return_calls(account, calls));
     }
 }
