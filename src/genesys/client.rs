@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Response, header};
 
-use super::error::{self, RefusalSubject};
+use super::error::{self, RefusalSubject, ResultTraits};
 use super::layers::send::JSON;
 use super::layers::{ApiRequest, ApiService, CallMetadata, PermitSlot};
 use super::wire;
@@ -30,13 +30,10 @@ const DETAILS: &str = "/api/v2/analytics/conversations/details/query";
 pub struct RoutePaths {
     /// GET of the conversation. Without it, `participant` is read.
     pub conversation: Option<String>,
-    /// GET of one participant.
     pub participant: String,
-    /// PATCH of its attributes.
     pub attributes: String,
 }
 
-/// The client of the platform API.
 pub struct GenesysClient {
     stack: ApiService,
     paths: RoutePaths,
@@ -65,94 +62,30 @@ impl GenesysClient {
         Arc::new(Self { stack, paths, clears_with_null })
     }
 
-    async fn get(
-        &self,
-        read: UpstreamRead,
-        context: &RequestContext,
-    ) -> Result<Conversation, Error> {
-        let id = read.conversation;
-        let (path, parse): (_, ResponseParser) = match (&self.paths.conversation, read.participant)
-        {
-            (Some(template), _) => {
-                (template.replace("{conversationId}", &id.to_string()), wire::conversation)
-            }
-            (None, Some(participant)) => {
-                (filled(&self.paths.participant, id, participant), wire::lone_participant)
-            }
-            (None, None) => {
-                return Err(Error::InvalidParticipant(
-                    "this gateway reads single participants, so only a participant's UUID can be \
-                     used",
-                ));
-            }
-        };
-        let call = CallMetadata {
-            conversation: Some(id),
-            retries: read.retries,
-            class: read.class,
-            permit: PermitSlot::new(read.permit),
-            ..CallMetadata::new(PlatformOperation::Read, context.clone())
-        };
-        let request = request(Method::GET, path, Vec::new(), call);
-        let answer = self.send(request, RefusalSubject::Read(id)).await?;
-        parse(id, answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
-    }
-
-    async fn query(
-        &self,
-        find: UpstreamQuery<'_>,
-        context: &RequestContext,
-    ) -> Result<ListPage, Error> {
-        let call = CallMetadata::new(PlatformOperation::Analytics, context.clone());
-        let body = wire::details_query(find.filter, find.page, clock::today());
-        let request = request(Method::POST, DETAILS.to_owned(), body, call);
-        let answer = self.send(request, RefusalSubject::Query(find.filter)).await?;
-        wire::details(answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
-    }
-
-    async fn send_patch(
-        &self,
-        patch: UpstreamPatch,
-        context: &RequestContext,
-    ) -> Result<(), UpstreamFailure> {
-        let target = filled(&self.paths.attributes, patch.conversation, patch.participant);
-        let call = CallMetadata {
-            conversation: Some(patch.conversation),
-            again: patch.again,
-            // The write has started, at least with its pre-read, and goes before new requests.
-            class: PriorityClass::Committed,
-            permit: PermitSlot::new(patch.permit),
-            ..CallMetadata::new(PlatformOperation::Patch, context.clone())
-        };
-        let body = wire::patch_body(&patch.attributes, self.clears_with_null);
-        let request = request(Method::PATCH, target, body, call);
-        let subject = RefusalSubject::Patch(patch.participant, &patch.attributes);
-        accepted(&self.send(request, subject).await?)
-    }
-
-    /// The successful answer to a request.
     async fn send(
         &self,
         request: ApiRequest,
         subject: RefusalSubject<'_>,
     ) -> Result<Response<Bytes>, UpstreamFailure> {
         let context = request.call.context.clone();
-        let answer = self.stack.exchange(request).await.map_err(|error| {
-            let fate = fate(error.traits().may_be_applied, error.traits().is_transient);
-            let error = error.into_error(context.time_left().is_zero());
-            UpstreamFailure { error, fate, wait: None }
-        })?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let fate = fate(error::status_is_ambiguous(status), error::status_is_transient(status));
-        let error = error::refusal(&answer, subject, &context);
-        Err(UpstreamFailure { error, fate, wait: error::retry_after(answer.headers()) })
+        let result = self.stack.exchange(request).await;
+        let traits = ResultTraits::of(&result);
+        let fate = match (traits.may_be_applied, traits.is_transient) {
+            (true, true) => PatchFate::Unknown,
+            (true, false) => PatchFate::UnknownOnce,
+            (false, _) => PatchFate::NotApplied,
+        };
+        let (error, wait) = match result {
+            Ok(answer) if answer.status().is_success() => return Ok(answer),
+            Ok(answer) => {
+                (error::refusal(&answer, subject, &context), error::retry_after(answer.headers()))
+            }
+            Err(error) => (error.into_error(context.time_left().is_zero()), None),
+        };
+        Err(UpstreamFailure { error, fate, wait })
     }
 }
 
-/// Reads the body of an answer.
 type ResponseParser = fn(ConversationId, &[u8]) -> Result<Conversation, &'static str>;
 
 impl From<UpstreamFailure> for Error {
@@ -164,14 +97,6 @@ impl From<UpstreamFailure> for Error {
 fn request(method: Method, path: String, body: Vec<u8>, call: CallMetadata) -> ApiRequest {
     let (path, body) = (path.into(), Bytes::from(body));
     ApiRequest { method, path, content_type: JSON, authorization: None, body, call }
-}
-
-fn fate(ambiguous: bool, transient: bool) -> PatchFate {
-    match (ambiguous, transient) {
-        (true, true) => PatchFate::Unknown,
-        (true, false) => PatchFate::UnknownOnce,
-        (false, _) => PatchFate::NotApplied,
-    }
 }
 
 /// Accepts a successful answer to a PATCH whatever its body: the platform documents none, or an echo.
@@ -196,7 +121,36 @@ impl ConversationsPort for GenesysClient {
         read: UpstreamRead,
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Conversation, Error>> {
-        Box::pin(self.get(read, context))
+        Box::pin(async move {
+            let id = read.conversation;
+            let (path, parse): (_, ResponseParser) = match (
+                &self.paths.conversation,
+                read.participant,
+            ) {
+                (Some(template), _) => {
+                    (template.replace("{conversationId}", &id.to_string()), wire::conversation)
+                }
+                (None, Some(participant)) => {
+                    (filled(&self.paths.participant, id, participant), wire::lone_participant)
+                }
+                (None, None) => {
+                    return Err(Error::InvalidParticipant(
+                        "this gateway reads single participants, so only a participant's UUID can \
+                         be used",
+                    ));
+                }
+            };
+            let call = CallMetadata {
+                conversation: Some(id),
+                retries: read.retries,
+                class: read.class,
+                permit: PermitSlot::new(read.permit),
+                ..CallMetadata::new(PlatformOperation::Read, context.clone())
+            };
+            let request = request(Method::GET, path, Vec::new(), call);
+            let answer = self.send(request, RefusalSubject::Read(id)).await?;
+            parse(id, answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
+        })
     }
 
     fn find<'a>(
@@ -204,7 +158,14 @@ impl ConversationsPort for GenesysClient {
         find: UpstreamQuery<'a>,
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<ListPage, Error>> {
-        Box::pin(self.query(find, context))
+        Box::pin(async move {
+            let call = CallMetadata::new(PlatformOperation::Analytics, context.clone());
+            let body = wire::details_query(find.filter, find.page, clock::today());
+            let request = request(Method::POST, DETAILS.to_owned(), body, call);
+            let answer = self.send(request, RefusalSubject::Query(find.filter)).await?;
+            wire::details(answer.body())
+                .map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
+        })
     }
 
     fn patch<'a>(
@@ -212,6 +173,20 @@ impl ConversationsPort for GenesysClient {
         patch: UpstreamPatch,
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
-        Box::pin(self.send_patch(patch, context))
+        Box::pin(async move {
+            let target = filled(&self.paths.attributes, patch.conversation, patch.participant);
+            let call = CallMetadata {
+                conversation: Some(patch.conversation),
+                again: patch.again,
+                // The write has started, at least with its pre-read, and goes before new requests.
+                class: PriorityClass::Committed,
+                permit: PermitSlot::new(patch.permit),
+                ..CallMetadata::new(PlatformOperation::Patch, context.clone())
+            };
+            let body = wire::patch_body(&patch.attributes, self.clears_with_null);
+            let request = request(Method::PATCH, target, body, call);
+            let subject = RefusalSubject::Patch(patch.participant, &patch.attributes);
+            accepted(&self.send(request, subject).await?)
+        })
     }
 }
