@@ -32,12 +32,9 @@ pub type ApiService = SharedService<ApiRequest>;
 #[derive(Clone)]
 pub struct ApiRequest {
     pub method: Method,
-    /// The path below the base URL.
     pub path: Arc<str>,
     pub content_type: HeaderValue,
-    /// The auth layer sets it.
     pub authorization: Option<HeaderValue>,
-    /// The body; empty for none.
     pub body: Bytes,
     pub call: CallMetadata,
 }
@@ -46,7 +43,6 @@ pub struct ApiRequest {
 #[derive(Clone)]
 pub struct CallMetadata {
     pub operation: PlatformOperation,
-    /// The conversation that the call reads or writes; `None` for lists and tokens.
     pub conversation: Option<ConversationId>,
     /// The request that needs the call: its deadline, and where its time is spent.
     pub context: RequestContext,

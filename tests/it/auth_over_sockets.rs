@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::Request;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tower::ServiceExt as _;
 
 use crate::commands::{banner_commands, pasted};
 use crate::harness::{Ended, Process, client, once, replace};
@@ -34,7 +33,7 @@ async fn status(url: &str, key: &str) -> u16 {
 /// The same by a client that keeps its connections.
 async fn status_by(transport: HttpTransport, url: &str, key: &str) -> u16 {
     let request = Request::get(url).header("x-api-key", key).body(Bytes::new()).expect("a request");
-    transport.oneshot(request).await.expect("an answer").status().as_u16()
+    transport.send(request).await.expect("an answer").status().as_u16()
 }
 
 #[tokio::test]

@@ -12,7 +12,6 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
-use tower::ServiceExt as _;
 
 /// A process that does not get somewhere within this time never will.
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(20);
@@ -165,7 +164,7 @@ pub async fn fetch(method: &str, url: &str, body: impl Into<Bytes>) -> Response<
         .expect("a request");
     let transport =
         HttpClientSettings::new(PROCESS_TIMEOUT, 16 << 20).transport().expect("a client");
-    tokio::time::timeout(PROCESS_TIMEOUT, transport.oneshot(request))
+    tokio::time::timeout(PROCESS_TIMEOUT, transport.send(request))
         .await
         .expect("an answer")
         .expect(url)
