@@ -74,7 +74,7 @@ pub struct VerificationSummary {
 /// The answer to a write.
 #[derive(Clone, Debug)]
 pub struct WriteReport {
-    /// The conversation.
+    /// Its conversation.
     pub conversation: ConversationId,
     /// The participant of the write.
     pub participant: ParticipantSummary,
