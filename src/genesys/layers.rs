@@ -19,8 +19,7 @@ use http::{HeaderMap, Method, Request, Uri};
 
 use crate::domain::ConversationId;
 use crate::ports::{
-    CallPermit, PlatformOperation, PriorityClass, RequestContext, TraceContext, TraceSpan,
-    UpstreamAttempt,
+    CallPermit, PlatformOperation, PriorityClass, RequestContext, TraceContext, UpstreamAttempt,
 };
 
 /// What the layers need to know about a call. The extensions of the request carry it.
@@ -48,8 +47,8 @@ pub struct CallMetadata {
 impl CallMetadata {
     /// The trace context that is sent upstream: that of the attempt, or that of the request.
     pub fn trace(&self) -> Option<TraceContext> {
-        let attempt = self.attempt.as_ref().and_then(|attempt| attempt.span());
-        attempt.or(self.context.span()).map(TraceSpan::context)
+        let attempt = self.attempt.as_ref().and_then(|attempt| attempt.span.as_ref());
+        attempt.or(self.context.span()).map(|span| span.context)
     }
 }
 

@@ -227,27 +227,20 @@ impl TracedAttemptDto {
             arrived.saturating_duration_since(attempt.start),
         );
         let end = attempt.ended();
-        let (status, failure) = end.map_or((None, None), |end| describe_outcome(end.answer));
+        let answer = end.map(|end| end.answer);
+        let status = match answer {
+            Some(AttemptOutcome::Status(status)) => Some(status),
+            _ => None,
+        };
         Self {
             operation: attempt.operation.as_str(),
             at_ms: milliseconds(after) - milliseconds(before),
             wait_ms: milliseconds(wait),
             took_ms: end.map(|end| milliseconds(end.took)),
             status,
-            failure,
+            failure: answer.and_then(AttemptOutcome::failure),
             correlation_id: end.and_then(|end| end.correlation_id.clone()),
         }
-    }
-}
-
-fn describe_outcome(answer: AttemptOutcome) -> (Option<u16>, Option<&'static str>) {
-    match answer {
-        AttemptOutcome::Status(status) => (Some(status), None),
-        AttemptOutcome::Timeout => (None, Some("timeout")),
-        AttemptOutcome::Connect => (None, Some("connect")),
-        AttemptOutcome::Reset => (None, Some("reset")),
-        AttemptOutcome::Invalid => (None, Some("invalid")),
-        AttemptOutcome::NotSent => (None, Some("notSent")),
     }
 }
 
