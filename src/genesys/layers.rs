@@ -21,8 +21,7 @@ use tower::layer::layer_fn;
 use super::transport::{ExchangeResult, SharedService};
 use crate::domain::ConversationId;
 use crate::ports::{
-    CallPermit, PlatformOperation, PriorityClass, RequestContext, TraceContext, TraceSpan,
-    UpstreamAttempt,
+    CallPermit, PlatformOperation, PriorityClass, RequestContext, TraceContext, UpstreamAttempt,
 };
 
 /// The stack, or the part of it below a layer.
@@ -76,8 +75,8 @@ impl CallMetadata {
 
     /// The trace context that is sent upstream: that of the attempt, or that of the request.
     pub fn trace(&self) -> Option<TraceContext> {
-        let attempt = self.attempt.as_ref().and_then(|attempt| attempt.span());
-        attempt.or(self.context.span()).map(TraceSpan::context)
+        let attempt = self.attempt.as_ref().and_then(|attempt| attempt.span.as_ref());
+        attempt.or(self.context.span()).map(|span| span.context)
     }
 }
 

@@ -76,8 +76,10 @@ impl Process {
     pub async fn demo(args: &[&str], env: &[(&str, &str)]) -> Demo {
         let process = Self::start(&[&["demo"], args].concat(), env);
         let banner = process.wrote("Ctrl-C ends it.").await;
-        let mut urls =
-            banner.split_whitespace().filter_map(|word| word.find("http").map(|at| &word[at..]));
+        // Log lines may come before.
+        let lines = banner.lines().filter(|line| !line.starts_with('{'));
+        let words = lines.flat_map(str::split_whitespace);
+        let mut urls = words.filter_map(|word| word.find("http").map(|at| &word[at..]));
         let mut url = || urls.next().expect("two URLs").trim_matches([',', ')']).to_owned();
         Demo { gateway: url(), simulator: url(), banner, process }
     }
