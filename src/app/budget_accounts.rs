@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Error;
-use crate::policy::{self, SlotsExhausted};
+use crate::policy::SlotsExhausted;
 use crate::ports::{
     BudgetAccount, CallBudget, CallPermit, CallPermits, Reservation, ReservationRequest,
 };
@@ -57,11 +57,6 @@ pub fn add_account(accounts: &mut Vec<BudgetAccount>, account: BudgetAccount) {
     if !accounts.contains(&account) {
         accounts.push(account);
     }
-}
-
-/// The account as the policies know it.
-pub fn to_policy_account(BudgetAccount { id, weight }: BudgetAccount) -> policy::BudgetAccount {
-    policy::BudgetAccount { id, weight }
 }
 
 /// The error for a client without a free slot; `which` names the slots.
