@@ -65,9 +65,6 @@ pub struct ServiceParts {
 
 impl ServiceParts {
     /// The parts of the real service: network transport and random jitter.
-    ///
-    /// # Errors
-    /// If TLS cannot be set up, the audit file cannot be opened, or the clients file is invalid.
     pub fn over_http(config: &Config, access: AccessLog) -> anyhow::Result<Self> {
         let tls = config.server.tls.as_ref().map(ServerTls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
@@ -184,9 +181,6 @@ impl Service {
     }
 
     /// Serves on `listener` until a drain has ended.
-    ///
-    /// # Errors
-    /// If the listener cannot be used.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let deps = ServerDeps {
             router: self.router,
