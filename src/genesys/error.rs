@@ -31,9 +31,9 @@ pub enum UpstreamError {
     Reset(String),
     #[error("the answer is larger than {limit} bytes")]
     TooLarge { limit: usize },
-    /// A successful answer of the token endpoint: its status, and what is wrong with it.
+    /// An answer that its server cannot have meant, with what is wrong with it.
     #[error("{0}")]
-    UnusableToken(String),
+    UnusableAnswer(String),
     /// Not sent. The next probe comes after `retry_after`.
     #[error("too many calls failed lately, so the gateway makes no calls for the moment")]
     InTrouble { retry_after: Duration },
@@ -114,7 +114,7 @@ impl ResultTraits {
                 }
                 UpstreamError::Reset(_) => (AttemptOutcome::Reset, true, true, Failed),
                 UpstreamError::TooLarge { .. } => (AttemptOutcome::Invalid, true, false, Accepted),
-                UpstreamError::UnusableToken(_) => (AttemptOutcome::Invalid, false, false, Failed),
+                UpstreamError::UnusableAnswer(_) => (AttemptOutcome::Invalid, false, false, Failed),
                 UpstreamError::InTrouble { .. }
                 | UpstreamError::NoToken(_)
                 | UpstreamError::NoBudget
@@ -141,7 +141,7 @@ impl UpstreamError {
             Self::Connect(_) | Self::Timeout { .. } | Self::Reset(_) | Self::NoBudget => {
                 unavailable(self.to_string(), DEFAULT_RETRY_AFTER)
             }
-            Self::UnusableToken(what) => Error::UpstreamInvalidResponse(what),
+            Self::UnusableAnswer(what) => Error::UpstreamInvalidResponse(what),
             Self::TooLarge { limit } => Error::UpstreamAnswerTooLarge { limit },
             Self::InTrouble { retry_after } => unavailable(self.to_string(), retry_after),
             Self::RateLimited { reason, retry_after } => {

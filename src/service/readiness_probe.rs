@@ -36,10 +36,6 @@ pub fn readiness_url(address: SocketAddr, encrypted: bool) -> String {
 }
 
 /// Asks a running service whether it is ready.
-///
-/// # Errors
-/// Unless a 2xx response arrives in time. A service that requires a client certificate counts as
-/// ready, because the probe cannot find out more.
 pub async fn ask(url: &str, target: ProbeTarget) -> anyhow::Result<()> {
     let mut request = Request::new(Bytes::new());
     *request.uri_mut() = url.parse().with_context(|| format!("`{url}` is not a URL"))?;

@@ -40,9 +40,6 @@ pub(super) fn export(settings: &TracingConfig) -> anyhow::Result<Option<SpanExpo
 }
 
 /// The configured export of spans over this transport, if any. Needs a tokio runtime.
-///
-/// # Errors
-/// If the collector's URL cannot be used.
 pub fn span_export(
     settings: &TracingConfig,
     transport: HttpTransport,

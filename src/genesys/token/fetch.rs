@@ -74,7 +74,7 @@ impl TokenFetcher {
                 Ok(grant) if answer.status().is_success() => return Ok(grant),
                 _ => (self.refusal(&answer), retry_after(answer.headers())),
             },
-            Err(UpstreamError::UnusableToken(what)) => {
+            Err(UpstreamError::UnusableAnswer(what)) => {
                 let (host, what) = (&self.settings.login_host, self.clean(&what));
                 (TokenFailure::Invalid(format!("`{host}` answered {what}")), None)
             }
@@ -205,7 +205,7 @@ fn lifetime(expires_in: &Value) -> Option<Duration> {
 pub async fn check((): (), request: ApiRequest, next: ApiService) -> ExchangeResult {
     let answer = next.exchange(request).await?;
     if answer.status().is_success() {
-        token(&answer).map_err(UpstreamError::UnusableToken)?;
+        token(&answer).map_err(UpstreamError::UnusableAnswer)?;
     }
     Ok(answer)
 }
