@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, LogFormat};
-use crate::telemetry::{LogLineFormat, LogWriter, TelemetryOutput};
+use crate::telemetry::{LogLineFormat, LogOutput, TelemetryOutput};
 
 /// Reads and writes the participant attributes of live Genesys Cloud calls, and verifies each write.
 ///
@@ -110,7 +110,7 @@ pub async fn run() -> ExitCode {
 }
 
 fn print_config(source: &config::ConfigSource) -> anyhow::Result<()> {
-    say(&config::load(source)?.render());
+    say(config::load(source)?.render());
     warn_of_ignored(source);
     Ok(())
 }
@@ -136,7 +136,7 @@ fn telemetry(log: &config::LogConfig) -> anyhow::Result<TelemetryOutput> {
         LogFormat::Text => LogLineFormat::Text,
         LogFormat::Json => LogLineFormat::Json,
     };
-    let telemetry = TelemetryOutput::new(LogWriter::stdout(format), format, &log.level)?;
+    let telemetry = TelemetryOutput::new(LogOutput::stdout(), format, &log.level)?;
     telemetry.install();
     Ok(telemetry)
 }

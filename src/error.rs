@@ -16,7 +16,8 @@ pub use code::ErrorCode;
 use crate::domain::{ConversationId, ParticipantId, ParticipantSummary, SizeExcess, WriteReport};
 
 /// Whether a request changed something upstream; the `effect` member of every error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Effect {
     /// Nothing was changed, so the client can repeat the request.
     NotApplied,

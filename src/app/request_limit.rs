@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::budget_accounts::{slots_exhausted_error, to_policy_account};
+use super::budget_accounts::slots_exhausted_error;
 use crate::domain::Client;
 use crate::error::Error;
 use crate::policy::{ClientWeights, WeightedSlots};
@@ -46,8 +46,7 @@ impl RequestLimiter {
 
     /// Reserves each of these clients its share, before its first request.
     pub fn set_known_clients(&self, accounts: &[BudgetAccount]) {
-        let accounts: Vec<_> = accounts.iter().copied().map(to_policy_account).collect();
-        self.known().1.set_known_clients(&accounts);
+        self.known().1.set_known_clients(accounts);
     }
 
     /// Counts a request of this client until the slot is dropped.
@@ -67,7 +66,7 @@ impl RequestLimiter {
             self.release(client);
             return Err(Error::Overloaded(EVERYWHERE));
         }
-        let account = to_policy_account(BudgetAccount::from(client));
+        let account = BudgetAccount::from(client);
         let mut known = self.known();
         let (slots, parts) = &mut *known;
         parts.register(account);
@@ -83,7 +82,7 @@ impl RequestLimiter {
         if client.known_name().is_none() {
             self.anonymous.fetch_sub(1, Ordering::Relaxed);
         } else {
-            self.known().0.leave(to_policy_account(BudgetAccount::from(client)));
+            self.known().0.leave(BudgetAccount::from(client));
         }
     }
 

@@ -23,7 +23,8 @@ pub async fn serve(source: &config::ConfigSource) -> anyhow::Result<()> {
     config.auth.check_exposure(config.server.bind)?;
     let log = telemetry(&config.log)?;
     warn_about(&config, source);
-    let (service, listener, address) = start(&config, &credentials, &log)?;
+    let (parts, listener, address) = prepare(&config, &log)?;
+    let service = Service::build(&config, &credentials, parts);
     tracing::info!(
         server.address = %address,
         genesys.api = config.genesys.api_base().as_str(),
@@ -51,8 +52,10 @@ pub async fn demo(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Re
     let log = telemetry(&config.log)?;
     // `demo` ignores the variables of a real organisation on purpose.
     warn_of_ignored(&source.without_credentials());
-    let (service, listener, address) = start(&config, &credentials, &log)?;
+    let (parts, listener, address) = prepare(&config, &log)?;
+    // The service logs in a thread of its own, so it starts after the banner.
     say(&simulation.banner(address, config.server.tls.is_some(), key));
+    let service = Service::build(&config, &credentials, parts);
     run((service, listener), signals, &config, &log).await
 }
 
@@ -65,16 +68,16 @@ fn guard_demo(auth: &mut config::AuthConfig, bind: SocketAddr) -> Option<&'stati
     Some(service::DEMO_KEY)
 }
 
-fn start(
+/// Does what can fail before the service is built.
+fn prepare(
     config: &Config,
-    credentials: &OauthCredentials,
     log: &TelemetryOutput,
-) -> anyhow::Result<(Service, TcpListener, SocketAddr)> {
+) -> anyhow::Result<(ServiceParts, TcpListener, SocketAddr)> {
     let listener = listen(config.server.bind)
         .with_context(|| format!("cannot listen on {} (server.bind)", config.server.bind))?;
     let address = listener.local_addr()?;
-    let parts = ServiceParts::over_http(config, log.access().clone())?;
-    Ok((Service::build(config, credentials, parts), listener, address))
+    let parts = ServiceParts::over_http(config, log.losses().clone())?;
+    Ok((parts, listener, address))
 }
 
 /// Length of the listen backlog, so that a burst of connections is not refused.
@@ -104,7 +107,7 @@ async fn run(
     tokio::spawn(signals.handle(files, ends));
     let ended = service.serve(listener).await;
     tracing::info!("stopped");
-    log.sink().flush();
+    log.finish();
     ended
 }
 

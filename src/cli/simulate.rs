@@ -73,9 +73,7 @@ pub fn start(
 }
 
 fn settings(config: &config::SimulatorConfig) -> SimulatorSettings {
-    let per_minute = |limit: Option<std::num::NonZeroU64>| {
-        limit.map(|limit| u32::try_from(limit.get()).unwrap_or(u32::MAX))
-    };
+    let per_minute = |limit: u32| Some(limit).filter(|limit| *limit > 0);
     SimulatorSettings {
         client_id: config.client_id.clone(),
         client_secret: config.client_secret.expose_secret().to_owned(),
@@ -85,7 +83,7 @@ fn settings(config: &config::SimulatorConfig) -> SimulatorSettings {
         requests_per_minute: per_minute(config.requests_per_minute),
         rate_window: config.rate_window,
         token_requests_per_minute: per_minute(config.token_requests_per_minute),
-        size_limit: config.size_limit.map(config::ByteSize::as_usize),
+        size_limit: Some(config.size_limit).filter(|limit| *limit > 0),
         semantics: match config.patch {
             PatchMode::Merge => PatchSemantics::Merge,
             PatchMode::Replace => PatchSemantics::Replace,

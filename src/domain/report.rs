@@ -40,11 +40,8 @@ impl KeyOutcome {
 /// Result of the verification of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerificationStatus {
-    /// Every key shows the wanted value.
     Verified,
-    /// Upstream accepted the write, but no read-back has shown it yet.
     Unverified,
-    /// Another writer replaced a value.
     Superseded,
     /// The gateway had nothing to send.
     NotNeeded,
@@ -53,7 +50,6 @@ pub enum VerificationStatus {
 }
 
 impl VerificationStatus {
-    /// The spelling in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verified => "verified",
@@ -68,11 +64,10 @@ impl VerificationStatus {
 /// How the gateway verified a write.
 #[derive(Clone, Copy, Debug)]
 pub struct VerificationSummary {
-    /// The result.
     pub status: VerificationStatus,
     /// Number of read-backs.
     pub reads: u32,
-    /// Milliseconds from the acceptance of the PATCH to the answer.
+    /// From the acceptance of the PATCH to the answer.
     pub elapsed_ms: u64,
 }
 

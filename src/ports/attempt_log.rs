@@ -4,7 +4,9 @@
 //! Kept only where tracing is on; other requests allocate nothing for it. A log is bounded; what
 //! does not fit is counted.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::span::UpstreamAttempt;
 use crate::domain::KeyOutcome;
@@ -17,9 +19,6 @@ const KEY_OVERHEAD: usize = 64;
 
 /// Attempts kept of one request; more than its deadline and the call budget allow.
 const MAX_ATTEMPTS: usize = 64;
-
-/// Bytes of one attempt at most, with its correlation id.
-const ATTEMPT_BYTES: usize = 256;
 
 /// The log of one request.
 #[derive(Debug, Default)]
@@ -40,19 +39,13 @@ pub struct AttemptLogSnapshot {
 }
 
 impl AttemptLog {
-    /// Its approximate size in bytes.
-    pub fn bytes(&self) -> usize {
-        let steps = self.lock();
-        steps.key_bytes + steps.attempts.len() * ATTEMPT_BYTES
-    }
-
     /// A copy of its content.
     pub fn snapshot(&self) -> AttemptLogSnapshot {
-        self.lock().clone()
+        self.0.lock().clone()
     }
 
     pub(super) fn record_keys<'a>(&self, keys: impl Iterator<Item = &'a str>) {
-        let mut steps = self.lock();
+        let mut steps = self.0.lock();
         for key in keys {
             let bytes = key.len() + KEY_OVERHEAD;
             if steps.keys.iter().any(|(known, _)| known == key) {
@@ -68,13 +61,13 @@ impl AttemptLog {
     }
 
     pub(super) fn record_outcomes<'a>(&self, outcome: impl Fn(&str) -> Option<KeyOutcome> + 'a) {
-        for (key, known) in &mut self.lock().keys {
+        for (key, known) in &mut self.0.lock().keys {
             *known = outcome(key);
         }
     }
 
     pub(super) fn add(&self, attempts: impl IntoIterator<Item = Arc<UpstreamAttempt>>) {
-        let mut steps = self.lock();
+        let mut steps = self.0.lock();
         for attempt in attempts {
             if steps.attempts.len() < MAX_ATTEMPTS {
                 steps.attempts.push(attempt);
@@ -82,10 +75,6 @@ impl AttemptLog {
                 steps.attempts_left_out += 1;
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, AttemptLogSnapshot> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,7 +98,7 @@ mod tests {
         assert_eq!(kept, [(1, None), (3000, None), (3000, None), (1, Some(KeyOutcome::Verified))]);
         assert_eq!(steps.keys_left_out, 1);
         assert_eq!((steps.attempts.len(), steps.attempts_left_out), (MAX_ATTEMPTS, 3));
-        assert_eq!(attempt_log.bytes(), 6002 + 4 * KEY_OVERHEAD + MAX_ATTEMPTS * ATTEMPT_BYTES);
+        assert_eq!(steps.key_bytes, 6002 + 4 * KEY_OVERHEAD);
     }
 
     #[test]
@@ -118,8 +107,8 @@ mod tests {
             (AttemptLog::default(), (0..30_000).map(|number| format!("{number:x}")));
         let keys: Vec<_> = keys.collect();
         attempt_log.record_keys(keys.iter().map(String::as_str));
-        assert!(attempt_log.bytes() <= MAX_KEY_BYTES);
         let steps = attempt_log.snapshot();
+        assert!(steps.key_bytes <= MAX_KEY_BYTES);
         assert_eq!(steps.keys.len() + steps.keys_left_out, keys.len());
         assert!((100..=128).contains(&steps.keys.len()), "{}", steps.keys.len());
     }

@@ -23,14 +23,10 @@ pub trait TraceExporter: Send + Sync + fmt::Debug {
     fn attempt(&self, span: &TraceSpan, attempt: &UpstreamAttempt);
 }
 
-/// Id of a trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TraceId(u128);
-
 /// The content of a `traceparent`: a trace, and one span in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    trace: TraceId,
+    trace: u128,
     span: u64,
     flags: u8,
 }
@@ -40,27 +36,14 @@ pub struct TraceContext {
 pub struct TraceSpan {
     context: TraceContext,
     parent: Option<TraceContext>,
-    spans: Option<Arc<dyn TraceExporter>>,
-}
-
-impl TraceId {
-    /// The id as a number; never zero.
-    pub const fn number(self) -> u128 {
-        self.0
-    }
-}
-
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
+    exporter: Option<Arc<dyn TraceExporter>>,
 }
 
 impl TraceContext {
     /// A new trace with its first span.
     pub fn begin(sampled: bool) -> Self {
         let trace = u128::from(fastrand::u64(1..)) << 64 | u128::from(fastrand::u64(..));
-        Self { trace: TraceId(trace), span: fastrand::u64(1..), flags: u8::from(sampled) }
+        Self { trace, span: fastrand::u64(1..), flags: u8::from(sampled) }
     }
 
     /// Another span of the same trace.
@@ -84,11 +67,11 @@ impl TraceContext {
         let complete = parts.next().is_none() || version != 0;
         let valid = version != 0xff && trace != 0 && span != 0 && complete;
         let (span, flags) = (u64::try_from(span).ok()?, u8::try_from(flags).ok()?);
-        valid.then_some(Self { trace: TraceId(trace), span, flags })
+        valid.then_some(Self { trace, span, flags })
     }
 
-    /// The trace.
-    pub const fn trace(self) -> TraceId {
+    /// The id of the trace; never zero.
+    pub const fn trace(self) -> u128 {
         self.trace
     }
 
@@ -106,45 +89,41 @@ impl TraceContext {
 /// As a `traceparent`.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
     }
 }
 
 impl TraceSpan {
     /// The span of a client, used unchanged for every step; none is exported.
     pub fn passed_on(context: TraceContext) -> Self {
-        Self { context, parent: None, spans: None }
+        Self { context, parent: None, exporter: None }
     }
 
-    /// A span of the gateway below `parent`, exported to `spans` if given.
+    /// A span of the gateway below `parent`.
     pub fn new(
         context: TraceContext,
         parent: Option<TraceContext>,
-        spans: Option<Arc<dyn TraceExporter>>,
+        exporter: Option<Arc<dyn TraceExporter>>,
     ) -> Self {
-        Self { context, parent, spans }
+        Self { context, parent, exporter }
     }
 
     /// A child span; the span itself where spans are not exported.
     #[must_use]
     pub fn step(&self) -> Self {
-        match &self.spans {
-            Some(_) => {
-                Self { context: self.context.next(), parent: Some(self.context), ..self.clone() }
-            }
-            None => self.clone(),
+        if !self.is_exported() {
+            return self.clone();
         }
+        Self { context: self.context.next(), parent: Some(self.context), ..self.clone() }
     }
 
     /// Chooses the parent span for work shared by several requests: the first that is exported,
     /// otherwise the first.
     pub fn prefer(chosen: &mut Option<Self>, other: Option<&Self>) {
-        let is_better = match (&*chosen, other) {
-            (None, _) => true,
-            (Some(chosen), Some(other)) => chosen.spans.is_none() && other.spans.is_some(),
-            (Some(_), None) => false,
-        };
-        if is_better {
+        let is_exported = |span: &Self| span.is_exported();
+        if chosen.is_none()
+            || (other.is_some_and(is_exported) && !chosen.as_ref().is_some_and(is_exported))
+        {
             *chosen = other.cloned();
         }
     }
@@ -159,9 +138,9 @@ impl TraceSpan {
         self.parent
     }
 
-    /// The exporter, if there is one.
-    pub fn spans(&self) -> Option<&dyn TraceExporter> {
-        self.spans.as_deref()
+    /// Whether the span is exported.
+    pub fn is_exported(&self) -> bool {
+        self.exporter.is_some()
     }
 }
 
@@ -203,8 +182,10 @@ impl UpstreamAttempt {
         if self.end.set(end).is_err() {
             return;
         }
-        if let Some((span, spans)) = self.span().and_then(|span| Some((span, span.spans()?))) {
-            spans.attempt(span, self);
+        if let Some(span) = &self.span
+            && let Some(exporter) = &span.exporter
+        {
+            exporter.attempt(span, self);
         }
     }
 
@@ -253,7 +234,7 @@ mod tests {
         let small = "00-00000000000000000000000000000001-0000000000000002-00";
         assert_eq!(again(small).as_deref(), Some(small));
         let context = TraceContext::read(small).expect("valid");
-        assert_eq!((context.trace().number(), context.span()), (1, 2));
+        assert_eq!((context.trace(), context.span()), (1, 2));
         assert!(!context.is_sampled());
     }
 

@@ -6,9 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 
-use crate::audit::{
-    AuditLog, AuditParts, FileSettings, FingerprintKey, LineOutput, RotatedFile, StdoutOutput,
-};
+use crate::audit::{AuditFile, AuditLog, AuditParts, FingerprintKey, LineOutput, StdoutOutput};
 use crate::config::{AuditConfig, AuditDestination, AuditFailureMode, OauthCredentials};
 use crate::ports::MetricsRecorder;
 
@@ -21,9 +19,7 @@ pub fn output(settings: &AuditConfig) -> anyhow::Result<Option<Box<dyn LineOutpu
         AuditDestination::Off => None,
         AuditDestination::Stdout => Some(Box::new(StdoutOutput)),
         AuditDestination::File(path) => {
-            let (rotate_at, keep) = (settings.rotate_at.bytes(), settings.keep);
-            let file = RotatedFile::open(FileSettings { path: path.clone(), rotate_at, keep });
-            let file = file.with_context(|| {
+            let file = AuditFile::open(path.clone()).with_context(|| {
                 format!("cannot open the audit file {} (audit.to)", path.display())
             })?;
             Some(Box::new(file))

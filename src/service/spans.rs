@@ -12,6 +12,7 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttp
 use secrecy::ExposeSecret as _;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tower::ServiceExt as _;
 
 use crate::config::TracingConfig;
 use crate::genesys::{HttpClientSettings, HttpTransport};
@@ -89,7 +90,7 @@ impl HttpClient for CollectorClient {
     {
         let transport = self.transport.clone();
         // `timeout` works only on a task of the runtime.
-        let exchange = async move { timeout(BATCH_TIMEOUT, transport.exchange(request)).await };
+        let exchange = async move { timeout(BATCH_TIMEOUT, transport.oneshot(request)).await };
         let sent = self.runtime.spawn(exchange);
         Box::pin(async { Ok(sent.await???) })
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use attribute_gateway::app::key_digest;
-use attribute_gateway::genesys::{HttpTransport, over_http};
+use attribute_gateway::genesys::{HttpClientSettings, HttpTransport};
 use bytes::Bytes;
 use http::Request;
 use tokio::task::JoinHandle;
@@ -23,7 +23,12 @@ const IN_TIME: Duration = Duration::from_secs(10);
 
 /// Status of the answer to a request with this key.
 async fn status(url: &str, key: &str) -> u16 {
-    status_by(over_http(Duration::from_secs(20), 1 << 20).expect("a client"), url, key).await
+    status_by(
+        HttpClientSettings::new(Duration::from_secs(20), 1 << 20).transport().expect("a client"),
+        url,
+        key,
+    )
+    .await
 }
 
 /// The same by a client that keeps its connections.
@@ -106,7 +111,9 @@ async fn the_compose_file_brings_a_caller_whose_key_it_tells() {
 fn busy(url: Arc<str>, stop: Arc<AtomicU32>) -> JoinHandle<Vec<u16>> {
     tokio::spawn(async move {
         let mut answers = Vec::new();
-        let transport = over_http(Duration::from_secs(20), 1 << 20).expect("a client");
+        let transport = HttpClientSettings::new(Duration::from_secs(20), 1 << 20)
+            .transport()
+            .expect("a client");
         while stop.load(Ordering::Relaxed) == 0 {
             answers.push(status_by(transport.clone(), &url, "other-key").await);
         }

@@ -16,8 +16,9 @@ use crate::ports::StateBefore;
 pub(super) struct WriteBaseline {
     /// The map before the last batch.
     pub before: AttributeMap,
-    /// The map before anything of this write was sent, for its audit entry.
-    pub state_before: Option<Arc<StateBefore>>,
+    /// The map before anything of this write was sent, for its audit entry; `None` if no read of
+    /// this write showed it.
+    pub map_before: Option<AttributeMap>,
     /// The map as last read.
     pub shown: AttributeMap,
     /// Whether `shown` was read after the last PATCH was accepted.

@@ -7,11 +7,10 @@ use axum::http::header::USER_AGENT;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::Level;
 
 use super::audit;
 use crate::domain::ConversationId;
-use crate::error::{Effect, ErrorCode};
+use crate::error::Effect;
 use crate::http::auth::RequestAuthentication;
 use crate::http::logged_result::LoggedResult;
 use crate::http::paths;
@@ -113,7 +112,7 @@ impl RequestGuard {
         });
         let correlation_id = context.correlation_id();
         let record = AccessRecord {
-            level: self.level(result.code),
+            is_probe: result.code.is_none() && self.route().is_some_and(paths::is_probed),
             method: self.logged_method(),
             route: self.route().unwrap_or("-"),
             status,
@@ -125,20 +124,14 @@ impl RequestGuard {
             upstream_calls: context.calls(),
             effect: self.is_api().then_some(result.effect),
             correlation_id: correlation_id.as_deref(),
-            trace_id: self.request_context.trace_id(),
+            trace_id: context.span().map(|span| span.context().trace()),
             code: result.code,
         };
-        ops.access.write(&record);
+        record.log();
         if let Some(spans) = &ops.spans {
             spans.request(&record, context);
         }
         self.keep(result, &record);
-    }
-
-    /// Probes and scrapers are frequent, and interesting only if they fail.
-    fn level(&self, code: Option<ErrorCode>) -> Level {
-        let is_probe = self.route().is_some_and(paths::is_probed);
-        if is_probe && code.is_none() { Level::DEBUG } else { Level::INFO }
     }
 
     /// Stores the request for debugging, if it names a conversation and is not itself a trace.

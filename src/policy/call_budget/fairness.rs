@@ -29,9 +29,9 @@ fn a_burst_of_reads_leaves_room_for_writes() {
     let outcomes =
         play(shipped(), &[burst, Load::writes(one, 2_000).between(300, 60_000)], 20, 60_000);
     let one = &outcomes[&A];
-    assert!(one.calls_of(CallPriority::Read, 0, 60_000) >= 112);
-    assert!(one.calls_of(CallPriority::Read, 0, 60_000) <= 225, "three quarters");
-    let writes = one.calls_of(CallPriority::Write, 0, 60_000);
+    assert!(one.calls_of(PriorityClass::Read, 0, 60_000) >= 112);
+    assert!(one.calls_of(PriorityClass::Read, 0, 60_000) <= 225, "three quarters");
+    let writes = one.calls_of(PriorityClass::Write, 0, 60_000);
     assert_eq!(writes, 3 * 30, "all writes are served");
 }
 
@@ -48,9 +48,9 @@ fn a_burst_of_writes_leaves_room_for_reads() {
     ] {
         let outcomes = play(shipped(), &loads, 20, shift + 60_000);
         let one = &outcomes[&A];
-        let writes = one.calls_of(CallPriority::Write, shift, shift + 60_000);
+        let writes = one.calls_of(PriorityClass::Write, shift, shift + 60_000);
         assert!((112..=285).contains(&writes), "{writes}");
-        let reads = one.calls_of(CallPriority::Read, shift, shift + 60_000);
+        let reads = one.calls_of(PriorityClass::Read, shift, shift + 60_000);
         assert!(reads >= 35, "{reads} of 60");
     }
 }
@@ -61,7 +61,7 @@ fn reads_get_a_fifth_under_any_flood_of_writes() {
     let loads = [Load::writes(one, 50), Load::reads(one, 100)];
     let outcomes = play(shipped(), &loads, 20, 300_000);
     for from in [60_000, 120_000, 180_000] {
-        let reads = outcomes[&A].calls_of(CallPriority::Read, from, from + 60_000);
+        let reads = outcomes[&A].calls_of(PriorityClass::Read, from, from + 60_000);
         assert!(reads >= 54, "{reads} of 60 at {from}");
     }
     assert!(outcomes[&A].longest_gap(0, 300_000) <= 10_000);
@@ -98,9 +98,7 @@ fn ten_busy_clients_are_served_evenly() {
         let outcomes = play(shipped(), &loads, 100, 300_000);
         for (id, one) in &outcomes {
             let gap = one.longest_gap(0, 300_000);
-            assert!(gap <= 20_000, "client {id} had nothing for {gap} ms");
-            let gap = one.longest_gap(60_000, 300_000);
-            assert!(gap <= 17_000, "client {id} had nothing for {gap} ms after the first minute");
+            assert!(gap <= 10_000, "client {id} had nothing for {gap} ms");
         }
         // After the first minute there are no bursts.
         let busiest = (60..300).map(|second| total(&outcomes, second * 1000, second * 1000 + 1000));
@@ -194,7 +192,7 @@ fn returns(loads: &[Load]) -> (f64, usize) {
             *same_second.entry((*id, at / 1000 + wait)).or_default() += 1;
         }
     }
-    assert!(returned > 20, "{returned}");
+    assert!(returned > 0, "{loads:?}");
     let part = f64::from(u32::try_from(served).expect("few"))
         / f64::from(u32::try_from(returned).expect("few"));
     (part, same_second.values().copied().max().unwrap_or_default())
@@ -204,17 +202,27 @@ fn returns(loads: &[Load]) -> (f64, usize) {
 fn clients_that_follow_retry_after_are_served() {
     let one = account(A, 1);
     let obeys = |load: Load| Load { returns: true, timeout: 5_000, ..load };
-    // Requests that one window cannot serve return at its end, without a guarantee.
+    let others = [account(B, 1), account(C, 1)].map(|one| Load::writes(one, 2_000));
+    let sustained = |every| vec![obeys(Load::writes(one, every)).between(0, 240_000)];
+    let both = |load: Load| [&[obeys(load)][..], &others[..]].concat();
     let cases = [
-        (0.99, 5, Load::reads(one, 1).between(0, 200)),
-        (0.99, 5, Load::writes(one, 1).between(0, 70)),
-        (0.70, 100, Load::reads(one, 1).between(0, 300)),
+        // A burst that one window can serve.
+        ("reads", 0.99, 5, vec![obeys(Load::reads(one, 1).between(0, 200))]),
+        ("writes", 0.99, 5, vec![obeys(Load::writes(one, 1).between(0, 70))]),
+        ("others are busy", 0.8, 5, both(Load::writes(one, 1).between(1_000, 1_025))),
+        // Requests that one window cannot serve return at its end.
+        ("a larger burst", 0.95, 100, vec![obeys(Load::reads(one, 1).between(0, 300))]),
+        // One client asks for more than there is, and returns as well.
+        ("110 %", 0.98, 5, sustained(574)),
+        ("125 %", 0.95, 5, sustained(505)),
+        // No estimate within the window can hold for more than half of these.
+        ("200 %", 0.3, 20, sustained(316)),
     ];
-    for (least, most, load) in cases {
-        let (part, same_second) = returns(&[obeys(load)]);
+    for (name, least, most, loads) in cases {
+        let (part, same_second) = returns(&loads);
         assert!(
             part >= least && same_second <= most,
-            "{part} served, {same_second} in one second: {load:?}"
+            "{name}: {part:.3} served, {same_second} in one second"
         );
     }
 }

@@ -13,7 +13,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// whether it is returned instead of made.
 type CallPlan = (u64, u64, bool);
 
-/// A request: milliseconds since the previous one, calls, priority, milliseconds until its deadline,
+/// A request: milliseconds since the previous one, calls, class, milliseconds until its deadline,
 /// client, and its calls.
 type Step = (u64, u32, u8, u64, u64, Vec<CallPlan>);
 
@@ -53,9 +53,9 @@ impl Play {
             let next = now + ms(gap);
             play.advance(now, next);
             now = next;
-            let priority = CallPriority::ALL[usize::from(class)];
+            let class = PriorityClass::ALL[usize::from(class)];
             let account = of(client);
-            let request = CallRequest { calls, priority, deadline: now + ms(timeout), account };
+            let request = CallRequest { calls, class, deadline: now + ms(timeout), account };
             match play.budget.request(request, now) {
                 CallAdmission::Granted(granted) => {
                     play.start_calls((granted, account), &plans, now);
@@ -102,10 +102,10 @@ impl Play {
             self.in_flight = flying;
             for InFlight { counted, made, account, .. } in over {
                 if made {
-                    self.budget.finish_call(account, now);
+                    self.budget.finish_call(now);
                     self.counted.push(counted);
                 } else {
-                    self.budget.return_calls(account, 1, now);
+                    self.budget.return_calls(account, 1);
                 }
             }
             self.grant(now);

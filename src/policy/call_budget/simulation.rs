@@ -27,7 +27,7 @@ pub struct Load {
     pub account: BudgetAccount,
     pub every: u64,
     pub calls: u32,
-    pub priority: CallPriority,
+    pub class: PriorityClass,
     pub timeout: u64,
     pub from: u64,
     pub to: u64,
@@ -37,21 +37,12 @@ pub struct Load {
 
 impl Load {
     pub fn reads(account: BudgetAccount, every: u64) -> Self {
-        let (calls, priority) = (1, CallPriority::Read);
-        Self {
-            account,
-            every,
-            calls,
-            priority,
-            timeout: 5_000,
-            from: 0,
-            to: u64::MAX,
-            returns: false,
-        }
+        let (calls, class) = (1, PriorityClass::Read);
+        Self { account, every, calls, class, timeout: 5_000, from: 0, to: u64::MAX, returns: false }
     }
 
     pub fn writes(account: BudgetAccount, every: u64) -> Self {
-        Self { calls: 3, priority: CallPriority::Write, ..Self::reads(account, every) }
+        Self { calls: 3, class: PriorityClass::Write, ..Self::reads(account, every) }
     }
 
     pub fn between(self, from: u64, to: u64) -> Self {
@@ -62,8 +53,8 @@ impl Load {
 /// The results of one client's requests.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// When each call was granted, and its priority.
-    pub granted: Vec<(u64, CallPriority)>,
+    /// When each call was granted, and its class.
+    pub granted: Vec<(u64, PriorityClass)>,
     /// How long each granted request waited.
     pub waits: Vec<u64>,
     /// When each request was refused (in milliseconds), and its `Retry-After` in seconds.
@@ -81,8 +72,8 @@ impl Outcome {
         self.granted.iter().filter(|(at, _)| (from..to).contains(at)).count()
     }
 
-    pub fn calls_of(&self, priority: CallPriority, from: u64, to: u64) -> usize {
-        let within = |(at, of): &&(u64, CallPriority)| (from..to).contains(at) && *of == priority;
+    pub fn calls_of(&self, class: PriorityClass, from: u64, to: u64) -> usize {
+        let within = |(at, of): &&(u64, PriorityClass)| (from..to).contains(at) && *of == class;
         self.granted.iter().filter(within).count()
     }
 
@@ -112,7 +103,7 @@ struct Simulation {
     took: u64,
     outcomes: BTreeMap<u64, Outcome>,
     waiting: BTreeMap<CallRequestId, (CallRequest, Waiting)>,
-    in_flight: VecDeque<(u64, BudgetAccount)>,
+    in_flight: VecDeque<u64>,
     returning: BTreeMap<u64, Vec<Load>>,
 }
 
@@ -152,8 +143,8 @@ pub fn play(
 impl Simulation {
     fn step(&mut self, at: u64, loads: &[Load]) -> bool {
         let mut any = self.give_up(at);
-        while let Some((_, account)) = self.in_flight.pop_front_if(|(ends, _)| *ends <= at) {
-            self.budget.finish_call(account, ms(at));
+        while self.in_flight.pop_front_if(|ends| *ends <= at).is_some() {
+            self.budget.finish_call(ms(at));
             any = true;
         }
         for load in self.returning.remove(&at).unwrap_or_default() {
@@ -174,8 +165,7 @@ impl Simulation {
         let late: Vec<_> = late.map(|(id, waiting)| (*id, *waiting)).collect();
         for (id, (request, waiting)) in &late {
             self.waiting.remove(id);
-            let refused = (request.account, request.priority, request.calls);
-            let refusal = self.budget.reject(Some(*id), refused, ms(at));
+            let refusal = self.budget.reject(Some(*id), request, ms(at));
             self.outcome(waiting).late += 1;
             self.refused(*waiting, refusal, at);
         }
@@ -187,8 +177,8 @@ impl Simulation {
     }
 
     fn request(&mut self, waiting: Waiting, at: u64) {
-        let Load { account, calls, priority, timeout, .. } = waiting.load;
-        let request = CallRequest { calls, priority, deadline: ms(at + timeout), account };
+        let Load { account, calls, class, timeout, .. } = waiting.load;
+        let request = CallRequest { calls, class, deadline: ms(at + timeout), account };
         self.outcome(&waiting).returned += usize::from(waiting.returned);
         match self.budget.request(request, ms(at)) {
             CallAdmission::Granted(calls) => self.start_calls(calls, waiting, at),
@@ -214,12 +204,12 @@ impl Simulation {
     }
 
     fn start_calls(&mut self, calls: u32, waiting: Waiting, at: u64) {
-        let Load { account, priority, .. } = waiting.load;
+        let class = waiting.load.class;
         let outcome = self.outcome(&waiting);
-        outcome.granted.extend((0..calls).map(|_| (at, priority)));
+        outcome.granted.extend((0..calls).map(|_| (at, class)));
         outcome.waits.push(at - waiting.since);
         outcome.returned_served += usize::from(waiting.returned);
-        self.in_flight.extend((0..calls).map(|_| (at + self.took, account)));
+        self.in_flight.extend((0..calls).map(|_| at + self.took));
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use attribute_gateway::genesys::over_http;
+use attribute_gateway::genesys::HttpClientSettings;
 use bytes::Bytes;
 use http::{Request, Response};
 use rustix::process::{Pid, Resource, Rlimit};
@@ -163,7 +163,8 @@ pub async fn fetch(method: &str, url: &str, body: impl Into<Bytes>) -> Response<
         .header("content-type", "application/json")
         .body(body.into())
         .expect("a request");
-    let transport = over_http(PROCESS_TIMEOUT, 16 << 20).expect("a client");
+    let transport =
+        HttpClientSettings::new(PROCESS_TIMEOUT, 16 << 20).transport().expect("a client");
     tokio::time::timeout(PROCESS_TIMEOUT, transport.oneshot(request))
         .await
         .expect("an answer")
