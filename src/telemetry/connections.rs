@@ -51,13 +51,18 @@ impl ConnectionMetrics {
         let ended = "Connections that the gateway closed or refused, by reason";
         let reloads = "Reloads of changed TLS files, by outcome";
         let expiry = "Expiry of the gateway's certificate, in seconds since 1970";
+        let reloads = add(to, "tls_reloads", reloads, LabelledCounter::default());
+        // From 0 on: an alert would not notice a counter that begins with 1.
+        for outcome in ["taken", "refused"] {
+            drop(reloads.get_or_create(&[("outcome", outcome)]));
+        }
         Self {
             open: add(to, "connections", "Open client connections", Gauge::default()),
             ended: add(to, "connections_ended", ended, LabelledCounter::default()),
-            reloads: add(to, "tls_reloads", reloads, LabelledCounter::default()),
+            reloads,
             certificate_expiry: add(
                 to,
-                "tls_certificate_expiry_seconds",
+                "tls_certificate_expiry_timestamp_seconds",
                 expiry,
                 TimeGauge::default(),
             ),

@@ -19,13 +19,21 @@ pub(super) struct UpstreamMetrics {
     pub retries: LabelledCounter,
     pub retries_refused: LabelledCounter,
     pub refused_by_throttle: LabelledCounter,
-    pub throttled: LabelledCounter,
-    pub rate_refused: Counter,
-    pub rate_room: Gauge,
-    pub rate_throttled: Gauge,
+    pub limits: LimitMetrics,
     pub token_expiry: TimeGauge,
     pub token_success: TimeGauge,
     pub token_failure: TimeGauge,
+}
+
+/// What limits calls: 429s of upstream, the call budget, and refused credentials.
+pub(super) struct LimitMetrics {
+    /// By operation, and by the limit that upstream names.
+    pub throttled: Family<[(&'static str, &'static str); 2], Counter>,
+    pub budget_refused: Counter,
+    pub available_calls: Gauge,
+    pub limit_calls: Gauge,
+    pub throttle_active: Gauge,
+    pub credentials_refused: Gauge,
 }
 
 /// Count by answer, and duration.
@@ -69,12 +77,6 @@ impl UpstreamMetrics {
             "adaptive_throttle_refused",
             "Calls not made because too many recent calls to this upstream failed",
         );
-        let throttled = counter("upstream_throttled", "429 answers of Genesys Cloud");
-        let rate_refused = "Reservations refused because no call was free before the deadline";
-        let mut gauge = |name, help| add(to, name, help, Gauge::default());
-        let rate_room = gauge("rate_limit_room", "Calls that the budget allows at this moment");
-        let rate_throttled =
-            gauge("rate_limit_throttled", "1 while a 429 delays all calls, else 0");
         let mut time = |name, help: &str| {
             let (name, help) = (
                 format!("token_{name}_timestamp_seconds"),
@@ -88,16 +90,35 @@ impl UpstreamMetrics {
             retries,
             retries_refused,
             refused_by_throttle,
-            throttled,
-            rate_room,
-            rate_throttled,
             token_expiry: time("expiry", "Expiry of the newest token"),
             token_success: time("last_success", "Time of the last successful token fetch"),
             token_failure: time(
                 "last_failure",
                 "Time of the last failed token fetch or refused token",
             ),
-            rate_refused: add(to, "rate_limit_refused", rate_refused, Counter::default()),
+            limits: LimitMetrics::new(to),
+        }
+    }
+}
+
+impl LimitMetrics {
+    fn new(to: &mut Registry) -> Self {
+        let throttled = "429 answers of Genesys Cloud, by the limit that they name";
+        let budget_refused = "Reservations refused because no call was free before the deadline";
+        let credentials_refused = "1 while the login host refuses the OAuth client, else 0";
+        let throttle_active = "1 while a 429 delays all calls, else 0";
+        let limit_calls = "Calls that the budget allows in a window";
+        let available_calls = "Calls that the budget allows at this moment";
+        let throttled = add(to, "upstream_throttled", throttled, Family::default());
+        let budget_refused = add(to, "call_budget_refused", budget_refused, Counter::default());
+        let mut gauge = |name, help| add(to, name, help, Gauge::default());
+        Self {
+            throttled,
+            budget_refused,
+            available_calls: gauge("call_budget_available_calls", available_calls),
+            limit_calls: gauge("call_budget_limit_calls", limit_calls),
+            throttle_active: gauge("upstream_throttle_active", throttle_active),
+            credentials_refused: gauge("credentials_refused", credentials_refused),
         }
     }
 }

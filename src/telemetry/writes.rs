@@ -18,9 +18,9 @@ pub(super) struct WriteMetrics {
     pub calls: Histogram,
     pub waiting: Gauge,
     pub in_flight: Gauge,
-    pub participants_held: Gauge,
-    pub remembered: Gauge,
-    pub remembered_bytes: Gauge,
+    pub pending_participants: Gauge,
+    pub cached_conversations: Gauge,
+    pub cache_bytes: Gauge,
 }
 
 impl WriteMetrics {
@@ -51,12 +51,15 @@ impl WriteMetrics {
             calls,
             waiting: gauge("writes_waiting", "Writes waiting in the queue of their participant"),
             in_flight: gauge("writes_in_flight", "Writes in progress"),
-            participants_held: gauge("participants_held", "Participants with state in memory"),
-            remembered: gauge(
-                "remembered_conversations",
-                "Conversations in the cache for warm writes",
+            pending_participants: gauge(
+                "pending_write_participants",
+                "Participants with pending writes",
             ),
-            remembered_bytes: gauge("remembered_bytes", "Approximate memory of this cache"),
+            cached_conversations: gauge(
+                "snapshot_cache_conversations",
+                "Conversations in the snapshot cache, for warm writes",
+            ),
+            cache_bytes: gauge("snapshot_cache_bytes", "Approximate memory of the snapshot cache"),
         }
     }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks what deploy/ ships, offline: the alerts and their tests (promtool), the manifests against the schemas
-# of Kubernetes, the compose file, the systemd unit, and the names of all metrics against a running gateway.
-# Part of `make test`.
+# Checks what deploy/ ships: the alerts and their tests (promtool), the manifests against the schemas of
+# Kubernetes, the compose file, the systemd unit, the bill of materials, the names of all metrics and the
+# runbooks against a running gateway, and the image where there is a container engine. Part of `make test`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -41,9 +41,22 @@ fi
 
 mkdir -p "$target"
 cargo build --quiet --bin attribute-gateway
-port=$(free_port)
-env -i PATH="$PATH" GATEWAY__SERVER__BIND="127.0.0.1:$port" GATEWAY__SIMULATOR__BIND=127.0.0.1:0 \
-    "$target/debug/attribute-gateway" demo >"$log" 2>&1 &
+program=$target/debug/attribute-gateway
+
+# The settings of the Kubernetes base are valid.
+env -i PATH="$PATH" GENESYS_CLIENT_ID=id GENESYS_CLIENT_SECRET=secret \
+    GATEWAY__AUTH__CLIENTS_FILE=deploy/kubernetes/base/clients.toml \
+    "$program" --config deploy/kubernetes/base/config.toml check-config >"$target/deploy-config.log" 2>&1 ||
+    die "$(cat "$target/deploy-config.log")"
+
+python3 deploy/sbom.py >"$target/sbom.cdx.json"
+
+# Where clients are configured, the demo adds one of its own, `demo` with the key `demo-key`.
+port=$(free_port) simulator=$(free_port)
+env -i PATH="$PATH" GATEWAY__SERVER__BIND="127.0.0.1:$port" GATEWAY__SIMULATOR__BIND="127.0.0.1:$simulator" \
+    GATEWAY__AUTH__CLIENTS_FILE=deploy/kubernetes/base/clients.toml "$program" demo >"$log" 2>&1 &
 server=$!
 await_listening "$server" "$port"
-"$venv/bin/python" tests/deploy/check.py "http://127.0.0.1:$port"
+"$venv/bin/python" tests/deploy/check.py \
+    "http://127.0.0.1:$port" "http://127.0.0.1:$simulator" "$target/sbom.cdx.json"
+tests/deploy/image.sh
