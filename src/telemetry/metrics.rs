@@ -16,12 +16,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::access_log::AccessRecord;
 use super::clients::ClientMetrics;
 use super::connections::{CloseReason, ConnectionMetrics};
 use super::log_output::LogLosses;
-use super::metric_types::{Durations, LabelledCounter, add, clamp_to_gauge, durations};
+use super::metric_types::{Durations, LabelledCounter, MetricRegistry, clamp_to_gauge};
 use super::process;
-use super::upstream::UpstreamMetrics;
+use super::upstream::{BudgetMetrics, UpstreamMetrics};
 use super::writes::WriteMetrics;
 use crate::clock;
 use crate::domain::{Client, KeyOutcome};
@@ -41,21 +42,6 @@ const UNMATCHED: &str = "unmatched";
 #[derive(Clone)]
 pub struct ServiceMetrics(Arc<MetricsInner>);
 
-/// One answered HTTP request.
-#[derive(Clone, Copy, Debug)]
-pub struct HttpRequestMetrics<'a> {
-    /// Method of the request.
-    pub method: &'a str,
-    /// Pattern of the matched route.
-    pub route: Option<&'a str>,
-    /// Name of the client, if the request is authenticated.
-    pub client: Option<&'a str>,
-    /// Status of the answer.
-    pub status: u16,
-    /// Time from the request head to the answer.
-    pub took: Duration,
-}
-
 /// Method, route and status of a request.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -72,6 +58,7 @@ struct MetricsInner {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Durations<[(&'static str, &'static str); 2]>,
     upstream: UpstreamMetrics,
+    budget: BudgetMetrics,
     clients: ClientMetrics,
     connections: ConnectionMetrics,
     writes: WriteMetrics,
@@ -93,52 +80,43 @@ impl ServiceMetrics {
 
     /// The same, with the lines that a log has lost.
     pub fn with_log(routes: &'static [&'static str], log: LogLosses) -> Self {
-        let mut registry = Registry::with_prefix(PREFIX);
-        let to = &mut registry;
-        let seconds_help = "Time from the request head to the answer";
-        let rejected_help =
+        let mut to = MetricRegistry(Registry::with_prefix(PREFIX));
+        let seconds = "Time from the request head to the answer";
+        let rejected =
             "1 while auth.clients_file is invalid and the previous clients stay in force, else 0";
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        to.register("build", "Version of the gateway", version);
-        let mut counter = |name, help| add(to, name, help, Counter::default());
-        let audit_records = counter("audit_records", "Audit records written");
-        let audit_lost = counter("audit_lost", "Audit records that could not be written");
-        let log_lines_lost = counter("log_lines_lost", "Log lines that could not be written");
+        to.0.register("build", "Version of the gateway", version);
         Self(Arc::new(MetricsInner {
-            requests: add(to, "http_requests", "Requests answered", Family::default()),
-            request_seconds: add(to, "http_request_duration_seconds", seconds_help, durations()),
-            upstream: UpstreamMetrics::new(to),
-            clients: ClientMetrics::new(to),
-            connections: ConnectionMetrics::new(to),
-            writes: WriteMetrics::new(to),
-            audit_records,
-            audit_lost,
-            clients_file_rejected: add(
-                to,
-                "clients_file_rejected",
-                rejected_help,
-                Gauge::default(),
-            ),
-            ready: add(to, "ready", "1 while /readyz answers 200, else 0", Gauge::default()),
-            log_lines_lost,
+            requests: to.add("http_requests", "Requests answered", Family::default()),
+            request_seconds: to.durations("http_request_duration_seconds", seconds),
+            upstream: UpstreamMetrics::new(&mut to),
+            budget: BudgetMetrics::new(&mut to),
+            clients: ClientMetrics::new(&mut to),
+            connections: ConnectionMetrics::new(&mut to),
+            writes: WriteMetrics::new(&mut to),
+            audit_records: to.counter("audit_records", "Audit records written"),
+            audit_lost: to.counter("audit_lost", "Audit records that could not be written"),
+            clients_file_rejected: to.gauge("clients_file_rejected", rejected),
+            ready: to.gauge("ready", "1 while /readyz answers 200, else 0"),
+            log_lines_lost: to.counter("log_lines_lost", "Log lines that could not be written"),
             log,
             routes,
             refresh: OnceLock::new(),
-            registry,
+            registry: to.0,
             process: process::registry(),
         }))
     }
 
     /// Counts an answered request.
-    pub fn http(&self, request: HttpRequestMetrics<'_>) {
-        let HttpRequestMetrics { status, took, .. } = request;
+    pub fn http(&self, request: &AccessRecord<'_>) {
+        let status = request.status;
         let known = |all: &[&'static str], given| all.iter().copied().find(|at| *at == given);
         let method = known(&METHODS, request.method).unwrap_or(OTHER);
-        let route =
-            request.route.and_then(|route| known(self.0.routes, route)).unwrap_or(UNMATCHED);
+        let route = request.route.and_then(|route| known(self.0.routes, route));
+        let route = route.unwrap_or(UNMATCHED);
         self.0.requests.get_or_create(&RequestLabels { method, route, status }).inc();
         let seconds = self.0.request_seconds.get_or_create(&[("method", method), ("route", route)]);
-        seconds.observe(took.as_secs_f64());
+        seconds.observe(request.took.as_secs_f64());
         if let Some(client) = request.client {
             self.0.clients.answered(client, status);
         }
@@ -179,7 +157,7 @@ impl ServiceMetrics {
     /// Sets whether the service is ready, and whether the login host refuses its credentials.
     pub fn readiness(&self, ready: bool, credentials_refused: bool) {
         self.0.ready.set(ready.into());
-        self.0.upstream.limits.credentials_refused.set(credentials_refused.into());
+        self.0.budget.credentials_refused.set(credentials_refused.into());
     }
 
     /// Sets whether the clients file is invalid.
@@ -220,11 +198,11 @@ impl MetricsRecorder for ServiceMetrics {
 
     fn throttled(&self, operation: PlatformOperation, limit: &'static str) {
         let labels = [("operation", operation.as_str()), ("limit", limit)];
-        self.0.upstream.limits.throttled.get_or_create(&labels).inc();
+        self.0.upstream.throttled.get_or_create(&labels).inc();
     }
 
     fn rate_refused(&self) {
-        self.0.upstream.limits.budget_refused.inc();
+        self.0.budget.refused.inc();
     }
 
     fn paid(&self, account: BudgetAccount) {
@@ -233,9 +211,9 @@ impl MetricsRecorder for ServiceMetrics {
 
     fn rate_window(&self, available: u64, limit: u64, throttled: bool) {
         let clamped = |calls| i64::try_from(calls).unwrap_or(i64::MAX);
-        self.0.upstream.limits.available_calls.set(clamped(available));
-        self.0.upstream.limits.limit_calls.set(clamped(limit));
-        self.0.upstream.limits.throttle_active.set(throttled.into());
+        self.0.budget.available_calls.set(clamped(available));
+        self.0.budget.limit_calls.set(clamped(limit));
+        self.0.budget.throttle_active.set(throttled.into());
     }
 
     fn refused_by_throttle(&self, upstream: &'static str) {
@@ -245,12 +223,12 @@ impl MetricsRecorder for ServiceMetrics {
     fn token_fetched(&self, lifetime: Duration) {
         let now = clock::now().unix_timestamp();
         let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
-        self.0.upstream.token_success.set(now);
-        self.0.upstream.token_expiry.set(now.saturating_add(lifetime));
+        self.0.budget.token_success.set(now);
+        self.0.budget.token_expiry.set(now.saturating_add(lifetime));
     }
 
     fn token_failed(&self) {
-        self.0.upstream.token_failure.set(clock::now().unix_timestamp());
+        self.0.budget.token_failure.set(clock::now().unix_timestamp());
     }
 
     fn outcome(&self, outcome: KeyOutcome) {
@@ -397,14 +375,7 @@ mod tests {
         metrics.know_clients(&[Arc::clone(&client)]);
         metrics.paid(BudgetAccount::from(&*client));
         metrics.token_fetched(Duration::from_secs(1));
-        let (method, route, client) = ("GET", Some("/a"), Some("crm"));
-        metrics.http(HttpRequestMetrics {
-            method,
-            route,
-            client,
-            status: 200,
-            took: Duration::ZERO,
-        });
+        metrics.http(&AccessRecord::example());
         let text = text(&metrics);
         let page = include_str!("../../docs/operations.md");
         let rows = page.lines().filter(|line| line.starts_with("| `attribute_gateway_"));
@@ -447,8 +418,7 @@ mod tests {
     fn made_up_methods_and_paths_share_one_label() {
         let metrics = ServiceMetrics::new(ROUTES);
         for (method, route) in [("BREW", None), ("MILK", Some("/made/up")), ("GET", Some("/a"))] {
-            let (client, took) = (None, Duration::ZERO);
-            metrics.http(HttpRequestMetrics { method, route, client, status: 404, took });
+            metrics.http(&AccessRecord { method, route, status: 404, ..AccessRecord::example() });
         }
         let text = text(&metrics);
         assert!(text.contains(r#"{method="other",route="unmatched",status="404"} 2"#), "{text}");

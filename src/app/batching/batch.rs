@@ -206,16 +206,11 @@ impl BatchWorker {
     }
 }
 
-/// Marks the members as in flight. Cancelled ones are dropped, and those past their deadline refused.
+/// Marks the members as in flight, and drops those that were cancelled.
 fn mark_in_flight(
     mut queued_writes: Vec<QueuedWrite>,
     context: &RequestContext,
 ) -> Vec<QueuedWrite> {
-    let now = Instant::now();
-    for late in queued_writes.extract_if(.., |queued_write| queued_write.deadline() <= now) {
-        let error = Error::DeadlineExceeded("waiting in the write queue");
-        late.complete(SubmissionResult::Refused(error));
-    }
     queued_writes.retain(|queued_write| {
         let (context, calls_before) = (context.clone(), context.calls());
         *queued_write.in_flight.lock() = Some(PatchInFlight { context, calls_before });
