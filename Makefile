@@ -1,6 +1,6 @@
 # `make` lists the commands. None of them needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood load-truth openapi docs docs-browser mutants
+.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood load-truth openapi docs docs-browser sbom mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -10,12 +10,13 @@ demo: ## the gateway with a built-in simulated Genesys Cloud, on http://127.0.0.
 	@cargo run --quiet -- demo
 
 # --all-targets also runs each benchmark once. It does not include documentation examples.
-test: ## every test: unit, service, documentation, benchmarks once, API description, official Genesys SDK, client examples
+test: ## every test: unit, service, documentation, benchmarks once, API description, official Genesys SDK, client examples, deployment files
 	cargo test --workspace --all-targets
 	cargo test --workspace --doc
 	tests/openapi/run.sh
 	tests/sdk/run.sh
 	tests/examples/run.sh
+	tests/deploy/run.sh
 
 lint: ## formatting and clippy, warnings denied
 	cargo fmt --all --check
@@ -56,6 +57,10 @@ load-flood: ## how other clients fare while one asks for twenty times its share,
 load-truth: ## whether every answer is true while upstream fails at random, judged by the simulator's ledger
 	cargo build --locked --release --bin attribute-gateway --example truth
 	target/release/examples/truth target/release/attribute-gateway $(TRUTH)
+
+sbom: ## the bill of materials of the program (CycloneDX), in target/sbom.cdx.json
+	mkdir -p target
+	python3 deploy/sbom.py >target/sbom.cdx.json
 
 openapi: ## regenerates openapi.yaml from the code
 	UPDATE_OPENAPI=1 cargo test --quiet --lib openapi_yaml

@@ -36,6 +36,7 @@ mod respond;
 mod response_format;
 mod responses;
 mod router;
+mod runbooks;
 mod server_timing;
 mod shorten;
 mod state;

@@ -49,6 +49,6 @@ show_on_failure() {
     fi
     if ((status != 0)) && [[ -s ${log:-} ]]; then
         echo "--- the server said (all of it: $log), access lines left out:" >&2
-        grep -vE '^\{"timestamp":"[^"]*","level":"INFO","target":"access"' "$log" | tail -40 >&2
+        grep -vE '"level":"INFO".*"target":"access"\}$' "$log" | tail -40 >&2
     fi
 }

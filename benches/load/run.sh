@@ -289,7 +289,7 @@ measure_bounds() {
         POOL=10000 proxy_load 64 5 >/dev/null
         sleep 1 # what was under way when wrk stopped
         held=$(curl -sS "http://127.0.0.1:$proxy_port/metrics" \
-            | awk '/^attribute_gateway_participants_held / { print $2 }')
+            | awk '/^attribute_gateway_pending_write_participants / { print $2 }')
         printf '  round %d: %6s MiB, participants held %s\n' "$round" "$(rss)" "$held"
     done
     stop_proxy

@@ -34,6 +34,8 @@ pub struct CallFeedback {
     pub operation: PlatformOperation,
     /// After a 429: how long upstream wants no calls.
     pub throttled: Option<Duration>,
+    /// After a 429: the limit that upstream names, of a closed set.
+    pub limit: &'static str,
     /// Upstream's own counts.
     pub headers: RateLimitHeaders,
 }
@@ -101,8 +103,8 @@ impl CallLimiter {
             }
         });
         if let Some(wait) = feedback.throttled {
-            tracing::warn!(retry_after = ?wait, "upstream throttles");
-            self.0.recorder.throttled(feedback.operation);
+            tracing::warn!(retry_after = ?wait, limit = feedback.limit, "upstream throttles");
+            self.0.recorder.throttled(feedback.operation, feedback.limit);
             self.report();
         }
     }
@@ -120,7 +122,8 @@ impl CallLimiter {
     /// Updates the gauges of the budget. Their values also change with time.
     pub fn report(&self) {
         if self.0.is_budget {
-            self.0.recorder.rate_window(self.room(), self.throttle_left().is_some());
+            let limit = self.0.state().policy.limit();
+            self.0.recorder.rate_window(self.room(), limit, self.throttle_left().is_some());
         }
     }
 

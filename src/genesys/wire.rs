@@ -186,5 +186,19 @@ impl ErrorBody {
     }
 }
 
+/// The limit that the body of a 429 names, such as `client.credentials.token.rate.per.minute`. Source:
+/// `ErrorBody.limit` of the Python SDK 269.
+pub fn limit_key(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct LimitedBody {
+        limit: LimitInfo,
+    }
+    #[derive(Deserialize)]
+    struct LimitInfo {
+        key: String,
+    }
+    serde_json::from_slice::<LimitedBody>(body).ok().map(|body| body.limit.key)
+}
+
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ use crate::domain::Client;
 use crate::error::{Error, ErrorCode, RequestFailure};
 
 /// Paths that need no credential. For `/readyz` this covers only the response without checks.
-const OPEN_PATHS: [&str; 8] = [
+const OPEN_PATHS: [&str; 9] = [
     paths::ROOT,
     paths::LIVEZ,
     paths::READYZ,
@@ -30,6 +30,7 @@ const OPEN_PATHS: [&str; 8] = [
     paths::DOCS,
     paths::DOCS_FILE,
     paths::PROBLEM,
+    paths::RUNBOOK,
 ];
 
 /// The client of a request, and the refusal if the request is not allowed. An extension of the request.

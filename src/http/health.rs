@@ -123,6 +123,8 @@ fn text_report(report: &ReadinessReport, verbose: bool) -> String {
 #[utoipa::path(get, path = paths::METRICS, operation_id = "getMetrics", tag = "operations",
     responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "The metrics")))]
 pub(super) async fn metrics(State(ops): State<Arc<OpsState>>) -> Result<Response, Problem> {
+    let report = ops.readiness.report();
+    ops.metrics.readiness(report.ready, report.credentials_refused);
     let text = ops.metrics.encode().map_err(|error| Problem::internal(error.to_string()))?;
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
@@ -195,6 +197,7 @@ mod tests {
         let check = |name, ok, detail: &str| HealthCheck { name, ok, detail: detail.to_owned() };
         ReadinessReport {
             ready,
+            credentials_refused: false,
             checks: vec![check("token", ready, "as it is"), check("retries", false, "spent")],
         }
     }

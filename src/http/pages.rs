@@ -136,7 +136,7 @@ pub(super) async fn problem_page(
     Ok(([(CONTENT_TYPE, PLAIN_TEXT)], page(code)).into_response())
 }
 
-fn html(page: String) -> Response {
+pub(super) fn html(page: String) -> Response {
     ([(CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page)).into_response()
 }
 
@@ -192,7 +192,7 @@ fn landing_page(service: &ServiceResponse, public_url: &str) -> String {
 }
 
 /// A page with the stylesheet of the service. `title` and `body` are HTML.
-fn document(title: &str, body: &str, public_url: &str) -> String {
+pub(super) fn document(title: &str, body: &str, public_url: &str) -> String {
     let style = escaped(&format!("{public_url}{}", paths::STYLESHEET));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
@@ -203,7 +203,7 @@ fn document(title: &str, body: &str, public_url: &str) -> String {
 }
 
 /// Text with HTML characters escaped, also for attributes.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -28,6 +28,9 @@ pub(crate) const TRACE: &str = "/v1/conversations/{conversationId}/trace";
 /// The page about a problem code; the `type` of a problem links to it.
 pub(crate) const PROBLEM: &str = "/problems/{code}";
 
+/// What to do about an alert. The `runbook_url` of each alerting rule leads there.
+pub(crate) const RUNBOOK: &str = "/docs/runbooks/{alert}";
+
 /// Every path, for the labels of metrics.
 pub const ALL: &[&str] = &[
     ROOT,
@@ -46,6 +49,7 @@ pub const ALL: &[&str] = &[
     DOCS,
     DOCS_FILE,
     PROBLEM,
+    RUNBOOK,
 ];
 
 /// Whether this path or pattern belongs to the API. Operations and documentation do not.
@@ -59,8 +63,8 @@ pub(super) fn is_probed(pattern: &str) -> bool {
 }
 
 /// Patterns whose responses have several formats, selected by `Accept`.
-const NEGOTIATED: [&str; 7] =
-    [ROOT, PROBLEM, CONVERSATIONS, SEARCH, CONVERSATION, ATTRIBUTES, ATTRIBUTE];
+const NEGOTIATED: [&str; 8] =
+    [ROOT, PROBLEM, RUNBOOK, CONVERSATIONS, SEARCH, CONVERSATION, ATTRIBUTES, ATTRIBUTE];
 
 /// Whether `Accept` selects the format of a response on this pattern. Responses to writes have only
 /// one format.

@@ -7,7 +7,9 @@ use utoipa_axum::routes;
 
 use super::middleware::with_middleware;
 use super::state::AppState;
-use super::{attribute, attributes, conversations, echo, health, pages, swagger_ui, trace};
+use super::{
+    attribute, attributes, conversations, echo, health, pages, runbooks, swagger_ui, trace,
+};
 
 /// The router of the HTTP service.
 pub fn router(state: AppState) -> Router {
@@ -54,4 +56,5 @@ fn standard() -> OpenApiRouter<AppState> {
         .routes(routes!(swagger_ui::page))
         .routes(routes!(swagger_ui::file))
         .routes(routes!(pages::problem_page))
+        .routes(routes!(runbooks::runbook))
 }

@@ -80,6 +80,8 @@ pub trait ReadinessProvider: Send + Sync {
 pub struct ReadinessReport {
     /// Whether the service is ready.
     pub ready: bool,
+    /// Whether the login host refuses the credentials.
+    pub credentials_refused: bool,
     /// The checks. Some of them can fail while the service stays ready.
     pub checks: Vec<HealthCheck>,
 }

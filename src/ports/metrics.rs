@@ -66,12 +66,14 @@ pub trait MetricsRecorder: Send + Sync {
     fn retry(&self, operation: PlatformOperation);
     /// A retry was not made because the retry budget is spent.
     fn retry_refused(&self, operation: PlatformOperation);
-    fn throttled(&self, operation: PlatformOperation);
+    /// Upstream answered 429 to an operation, and named this limit. `limit` is from a closed set.
+    fn throttled(&self, operation: PlatformOperation, limit: &'static str);
     /// Calls were refused because the budget, or a 429 of upstream, leaves none in time.
     fn rate_refused(&self);
     fn paid(&self, account: BudgetAccount);
-    /// The state of the budget: calls that could be made now, and whether a 429 blocks all of them.
-    fn rate_window(&self, room: u64, throttled: bool);
+    /// The state of the budget: calls that could be made now, calls in a whole window, and whether a
+    /// 429 blocks all of them.
+    fn rate_window(&self, available: u64, limit: u64, throttled: bool);
     /// The adaptive throttle refused a call to this upstream.
     fn refused_by_throttle(&self, upstream: &'static str);
     fn token_fetched(&self, lifetime: Duration);
@@ -108,10 +110,10 @@ impl MetricsRecorder for NoMeter {
     fn call(&self, _: PlatformOperation, _: AttemptOutcome, _: Duration) {}
     fn retry(&self, _: PlatformOperation) {}
     fn retry_refused(&self, _: PlatformOperation) {}
-    fn throttled(&self, _: PlatformOperation) {}
+    fn throttled(&self, _: PlatformOperation, _: &'static str) {}
     fn rate_refused(&self) {}
     fn paid(&self, _: BudgetAccount) {}
-    fn rate_window(&self, _: u64, _: bool) {}
+    fn rate_window(&self, _: u64, _: u64, _: bool) {}
     fn refused_by_throttle(&self, _: &'static str) {}
     fn token_fetched(&self, _: Duration) {}
     fn token_failed(&self) {}

@@ -31,7 +31,9 @@ impl ReadinessProvider for HealthChecks {
     /// outage or throttling of upstream affects every replica. If all became unready, clients would
     /// get no clear errors.
     fn report(&self) -> ReadinessReport {
-        let (authenticated, token) = self.token();
+        let status = self.tokens.status();
+        let credentials_refused = matches!(status, TokenStatus::Refused(_));
+        let (authenticated, token) = token(status);
         let running = !self.shutdown.is_draining();
         let mut checks = vec![token];
         checks.push(HealthCheck {
@@ -58,7 +60,7 @@ impl ReadinessProvider for HealthChecks {
         checks.extend(self.audit.as_ref().map(audit));
         checks.extend(self.client_registry.check());
         checks.push(log(&self.log));
-        ReadinessReport { ready: authenticated && running, checks }
+        ReadinessReport { ready: authenticated && running, credentials_refused, checks }
     }
 
     fn draining(&self) -> bool {
@@ -66,16 +68,14 @@ impl ReadinessProvider for HealthChecks {
     }
 }
 
-impl HealthChecks {
-    fn token(&self) -> (bool, HealthCheck) {
-        let (ready, ok, detail) = match self.tokens.status() {
-            TokenStatus::Starting => (false, false, "being fetched".to_owned()),
-            TokenStatus::Good(left) => (true, true, format!("valid for {} s", left.as_secs())),
-            TokenStatus::Refused(reason) => (false, false, reason),
-            TokenStatus::Unavailable(reason) => (true, false, reason),
-        };
-        (ready, HealthCheck { name: "token", ok, detail })
-    }
+fn token(status: TokenStatus) -> (bool, HealthCheck) {
+    let (ready, ok, detail) = match status {
+        TokenStatus::Starting => (false, false, "being fetched".to_owned()),
+        TokenStatus::Good(left) => (true, true, format!("valid for {} s", left.as_secs())),
+        TokenStatus::Refused(reason) => (false, false, reason),
+        TokenStatus::Unavailable(reason) => (true, false, reason),
+    };
+    (ready, HealthCheck { name: "token", ok, detail })
 }
 
 /// Lost records do not make the service unready. If `audit.on_failure` is `block`, each write is

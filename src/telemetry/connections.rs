@@ -49,11 +49,17 @@ impl ConnectionMetrics {
     pub(super) fn new(to: &mut MetricRegistry) -> Self {
         let ended = "Connections that the gateway closed or refused, by reason";
         let expiry = "Expiry of the gateway's certificate, in seconds since 1970";
-        let expiry = to.add("tls_certificate_expiry_seconds", expiry, TimeGauge::default());
+        let expiry =
+            to.add("tls_certificate_expiry_timestamp_seconds", expiry, TimeGauge::default());
+        let reloads = to.labelled("tls_reloads", "Reloads of changed TLS files, by outcome");
+        // From 0 on: an alert would not notice a counter that begins with 1.
+        for outcome in ["taken", "refused"] {
+            drop(reloads.get_or_create(&[("outcome", outcome)]));
+        }
         Self {
             open: to.gauge("connections", "Open client connections"),
             ended: to.labelled("connections_ended", ended),
-            reloads: to.labelled("tls_reloads", "Reloads of changed TLS files, by outcome"),
+            reloads,
             certificate_expiry: expiry,
         }
     }

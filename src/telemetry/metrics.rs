@@ -65,6 +65,7 @@ struct MetricsInner {
     audit_records: Counter,
     audit_lost: Counter,
     clients_file_rejected: Gauge,
+    ready: Gauge,
     log_lines_lost: Counter,
     log: LogLosses,
     /// Updates metrics that change with time alone.
@@ -96,6 +97,7 @@ impl ServiceMetrics {
             audit_records: to.counter("audit_records", "Audit records written"),
             audit_lost: to.counter("audit_lost", "Audit records that could not be written"),
             clients_file_rejected: to.gauge("clients_file_rejected", rejected),
+            ready: to.gauge("ready", "1 while /readyz answers 200, else 0"),
             log_lines_lost: to.counter("log_lines_lost", "Log lines that could not be written"),
             log,
             routes,
@@ -152,6 +154,12 @@ impl ServiceMetrics {
         let _ = self.0.refresh.set(Box::new(refresh));
     }
 
+    /// Sets whether the service is ready, and whether the login host refuses its credentials.
+    pub fn readiness(&self, ready: bool, credentials_refused: bool) {
+        self.0.ready.set(ready.into());
+        self.0.budget.credentials_refused.set(credentials_refused.into());
+    }
+
     /// Sets whether the clients file is invalid.
     pub fn clients_file_rejected(&self, rejected: bool) {
         self.0.clients_file_rejected.set(rejected.into());
@@ -188,8 +196,9 @@ impl MetricsRecorder for ServiceMetrics {
         count(&self.0.upstream.retries_refused, operation);
     }
 
-    fn throttled(&self, operation: PlatformOperation) {
-        count(&self.0.upstream.throttled, operation);
+    fn throttled(&self, operation: PlatformOperation, limit: &'static str) {
+        let labels = [("operation", operation.as_str()), ("limit", limit)];
+        self.0.upstream.throttled.get_or_create(&labels).inc();
     }
 
     fn rate_refused(&self) {
@@ -200,9 +209,11 @@ impl MetricsRecorder for ServiceMetrics {
         self.0.clients.called(account);
     }
 
-    fn rate_window(&self, room: u64, throttled: bool) {
-        self.0.budget.room.set(i64::try_from(room).unwrap_or(i64::MAX));
-        self.0.budget.throttled.set(throttled.into());
+    fn rate_window(&self, available: u64, limit: u64, throttled: bool) {
+        let clamped = |calls| i64::try_from(calls).unwrap_or(i64::MAX);
+        self.0.budget.available_calls.set(clamped(available));
+        self.0.budget.limit_calls.set(clamped(limit));
+        self.0.budget.throttle_active.set(throttled.into());
     }
 
     fn refused_by_throttle(&self, upstream: &'static str) {
@@ -253,8 +264,8 @@ impl MetricsRecorder for ServiceMetrics {
     }
 
     fn remembered(&self, conversations: usize, bytes: usize) {
-        self.0.writes.remembered.set(clamp_to_gauge(conversations));
-        self.0.writes.remembered_bytes.set(clamp_to_gauge(bytes));
+        self.0.writes.cached_conversations.set(clamp_to_gauge(conversations));
+        self.0.writes.cache_bytes.set(clamp_to_gauge(bytes));
     }
 
     fn writes_in_flight(&self, count: usize) {
@@ -262,7 +273,7 @@ impl MetricsRecorder for ServiceMetrics {
     }
 
     fn participants_held(&self, count: usize) {
-        self.0.writes.participants_held.set(clamp_to_gauge(count));
+        self.0.writes.pending_participants.set(clamp_to_gauge(count));
     }
 
     fn audited(&self, written: bool) {
@@ -292,9 +303,10 @@ mod tests {
         metrics.call(PlatformOperation::Token, AttemptOutcome::Timeout, took);
         metrics.retry(PlatformOperation::Patch);
         metrics.retry_refused(PlatformOperation::Patch);
-        metrics.throttled(PlatformOperation::Read);
+        metrics.throttled(PlatformOperation::Read, "other");
+        metrics.readiness(true, false);
         metrics.rate_refused();
-        metrics.rate_window(u64::MAX, true);
+        metrics.rate_window(u64::MAX, 300, true);
         metrics.refused_by_throttle("conversations");
         metrics.token_failed();
         metrics.outcome(KeyOutcome::Verified);
@@ -326,10 +338,13 @@ mod tests {
             r#"upstream_call_duration_seconds_count{operation="token"} 1"#,
             r#"upstream_retries_total{operation="patch"} 1"#,
             r#"retry_budget_exhausted_total{operation="patch"} 1"#,
-            r#"upstream_throttled_total{operation="read"} 1"#,
-            "rate_limit_refused_total 1",
-            "rate_limit_room 9223372036854775807",
-            "rate_limit_throttled 1",
+            r#"upstream_throttled_total{operation="read",limit="other"} 1"#,
+            "ready 1",
+            "credentials_refused 0",
+            "call_budget_limit_calls 300",
+            "call_budget_refused_total 1",
+            "call_budget_available_calls 9223372036854775807",
+            "upstream_throttle_active 1",
             r#"adaptive_throttle_refused_total{upstream="conversations"} 1"#,
             r#"write_outcomes_total{outcome="verified"} 1"#,
             "visibility_lag_seconds_sum 0.03",
@@ -337,19 +352,40 @@ mod tests {
             "keys_lost_total 3",
             "clients_file_rejected 1",
             "writes_in_flight 7",
-            "participants_held 9",
+            "pending_write_participants 9",
             "connections 3",
             r#"connections_ended_total{reason="refused"} 1"#,
             "audit_records_total 2",
             "audit_lost_total 1",
             r#"tls_reloads_total{outcome="refused"} 1"#,
-            "tls_certificate_expiry_seconds 5",
+            "tls_certificate_expiry_timestamp_seconds 5",
             concat!(r#"build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
         ] {
             let line = format!("attribute_gateway_{line}");
             assert!(text.lines().any(|at| at == line), "{line} is not in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn every_documented_metric_exists() {
+        let metrics = ServiceMetrics::new(ROUTES);
+        report_one_of_each(&metrics);
+        let client = Client::anonymous();
+        metrics.know_clients(&[Arc::clone(&client)]);
+        metrics.paid(BudgetAccount::from(&*client));
+        metrics.token_fetched(Duration::from_secs(1));
+        metrics.http(&AccessRecord::example());
+        let text = text(&metrics);
+        let page = include_str!("../../docs/operations.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `attribute_gateway_"));
+        let names = rows.flat_map(|row| row.split('|').nth(1).expect("a cell").split('`'));
+        let names: Vec<_> = names.filter(|name| name.starts_with(PREFIX)).collect();
+        assert!(names.len() > 40, "{names:?}");
+        for name in names {
+            let family = name.trim_end_matches("_total").trim_end_matches("_info");
+            assert!(text.contains(&format!("# TYPE {family} ")), "there is no {name}");
+        }
     }
 
     #[test]

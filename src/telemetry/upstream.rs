@@ -18,17 +18,20 @@ pub(super) struct UpstreamMetrics {
     pub retries: LabelledCounter,
     pub retries_refused: LabelledCounter,
     pub refused_by_throttle: LabelledCounter,
-    pub throttled: LabelledCounter,
+    /// By operation, and by the limit that upstream names.
+    pub throttled: Family<[(&'static str, &'static str); 2], Counter>,
 }
 
 /// Metrics of the call budget and the token.
 pub(super) struct BudgetMetrics {
     pub refused: Counter,
-    pub room: Gauge,
-    pub throttled: Gauge,
+    pub available_calls: Gauge,
+    pub limit_calls: Gauge,
+    pub throttle_active: Gauge,
     pub token_expiry: TimeGauge,
     pub token_success: TimeGauge,
     pub token_failure: TimeGauge,
+    pub credentials_refused: Gauge,
 }
 
 /// Count by answer, and duration.
@@ -89,7 +92,11 @@ impl UpstreamMetrics {
                 "adaptive_throttle_refused",
                 "Calls not made because too many recent calls to this upstream failed",
             ),
-            throttled: to.labelled("upstream_throttled", "429 answers of Genesys Cloud"),
+            throttled: to.add(
+                "upstream_throttled",
+                "429 answers of Genesys Cloud, by the limit that they name",
+                Family::default(),
+            ),
         }
     }
 }
@@ -110,12 +117,22 @@ impl BudgetMetrics {
                 "token_last_failure_timestamp_seconds",
                 "Time of the last failed token fetch or refused token, in seconds since 1970",
             ),
+            credentials_refused: to.gauge(
+                "credentials_refused",
+                "1 while the login host refuses the OAuth client, else 0",
+            ),
             refused: to.counter(
-                "rate_limit_refused",
+                "call_budget_refused",
                 "Reservations refused because no call was free before the deadline",
             ),
-            room: to.gauge("rate_limit_room", "Calls that the budget allows at this moment"),
-            throttled: to.gauge("rate_limit_throttled", "1 while a 429 delays all calls, else 0"),
+            available_calls: to.gauge(
+                "call_budget_available_calls",
+                "Calls that the budget allows at this moment",
+            ),
+            limit_calls: to
+                .gauge("call_budget_limit_calls", "Calls that the budget allows in a window"),
+            throttle_active: to
+                .gauge("upstream_throttle_active", "1 while a 429 delays all calls, else 0"),
         }
     }
 }

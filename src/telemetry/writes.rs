@@ -17,9 +17,9 @@ pub(super) struct WriteMetrics {
     pub calls: Histogram,
     pub waiting: Gauge,
     pub in_flight: Gauge,
-    pub participants_held: Gauge,
-    pub remembered: Gauge,
-    pub remembered_bytes: Gauge,
+    pub pending_participants: Gauge,
+    pub cached_conversations: Gauge,
+    pub cache_bytes: Gauge,
 }
 
 impl WriteMetrics {
@@ -31,7 +31,8 @@ impl WriteMetrics {
         let wait = "Time that a write waited in the queue of its participant";
         let calls = "Upstream calls of one write, including shared calls";
         let waiting = "Writes waiting in the queue of their participant";
-        let remembered = "Conversations in the cache for warm writes";
+        let participants = "Participants with pending writes";
+        let cached = "Conversations in the snapshot cache, for warm writes";
         Self {
             outcomes: to.labelled("write_outcomes", "Keys answered, by outcome"),
             keys_lost: to.counter("keys_lost", lost),
@@ -42,9 +43,9 @@ impl WriteMetrics {
             calls: to.add("write_calls", calls, up_to(16)),
             waiting: to.gauge("writes_waiting", waiting),
             in_flight: to.gauge("writes_in_flight", "Writes in progress"),
-            participants_held: to.gauge("participants_held", "Participants with state in memory"),
-            remembered: to.gauge("remembered_conversations", remembered),
-            remembered_bytes: to.gauge("remembered_bytes", "Approximate memory of this cache"),
+            pending_participants: to.gauge("pending_write_participants", participants),
+            cached_conversations: to.gauge("snapshot_cache_conversations", cached),
+            cache_bytes: to.gauge("snapshot_cache_bytes", "Approximate memory of this cache"),
         }
     }
 }

@@ -140,16 +140,18 @@ async fn what_is_remembered_is_bounded_and_forgotten_after_a_while() {
     for number in 0..500 {
         app.read(&id(number), "").await.assert_status(200);
     }
-    let (kept, bytes) =
-        (app.figure("remembered_conversations").await, app.figure("remembered_bytes").await);
+    let (kept, bytes) = (
+        app.figure("snapshot_cache_conversations").await,
+        app.figure("snapshot_cache_bytes").await,
+    );
     assert!(kept > 10.0 && kept < 200.0 && bytes <= 65_536.0, "{kept} in {bytes}");
     // The latest is among them.
     app.simulator.clear_calls();
     app.write(&id(499), "", json!({"a": "2"})).await.assert_status(200);
     assert!(app.order().starts_with('P'), "{}", app.order());
     tokio::time::sleep(ms(21_000)).await;
-    assert!(app.figure("remembered_conversations").await < 1.0);
-    assert!(app.figure("participants_held").await < 1.0);
+    assert!(app.figure("snapshot_cache_conversations").await < 1.0);
+    assert!(app.figure("pending_write_participants").await < 1.0);
 }
 
 #[tokio::test(start_paused = true)]

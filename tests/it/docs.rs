@@ -92,3 +92,24 @@ async fn browsers_get_pages_with_one_stylesheet_and_other_clients_do_not() {
     }
     assert!(light.contains("color-scheme: light dark"), "also form controls and scrollbars");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_runbook_of_an_alert_is_served_as_a_page_and_as_text() {
+    let app = TestApp::new().start().await;
+    let path = "/docs/runbooks/AttributeGatewayClientStarved";
+    let page = app.get_as("text/html,*/*;q=0.8", path).await;
+    assert_eq!(page.assert_status(200).header("content-type"), "text/html; charset=utf-8");
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'"));
+    for part in ["<h1>AttributeGatewayClientStarved</h1>", "<h2>Mitigation</h2>", "<ol>", "<code>"]
+    {
+        assert!(page.text.contains(part), "{part}: {}", page.text);
+    }
+    // Relative to the page itself, so it works behind a path of a proxy, too.
+    let other = r#"<a href="AttributeGatewayCallBudgetNearLimit">"#;
+    assert!(page.text.contains(other), "{}", page.text);
+    let text = app.get_as("*/*", path).await;
+    assert!(text.assert_status(200).text.starts_with("# AttributeGatewayClientStarved\n"));
+    for path in ["/docs/runbooks/None", "/docs/runbooks/..%2foperations", "/docs/runbooks"] {
+        app.get(path).await.assert_problem(404, "not-found", "notApplied");
+    }
+}

@@ -236,7 +236,7 @@ async fn a_429_to_the_query_stops_only_the_query() {
     assert_eq!((app.simulator.count(RequestKind::Analytics), again.took), (1, ms(0)));
     let read = app.read(CALL, "").await;
     assert_eq!(read.assert_status(200).took, ms(20));
-    assert!(app.figure("rate_limit_throttled").await < 0.5, "not the budget");
+    assert!(app.figure("upstream_throttle_active").await < 0.5, "not the budget");
     app.write(CALL, "", json!({"tier": "gold"})).await.assert_status(200);
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(ids(&app.get(LIST).await), [CALL]);

@@ -96,9 +96,9 @@ async fn a_write_under_way_shows_as_such() {
             .expect("a request"),
     ));
     tokio::time::sleep(ms(30)).await;
-    assert_shown(&figures(&app).await, &["writes_in_flight 1", "participants_held 1"]);
+    assert_shown(&figures(&app).await, &["writes_in_flight 1", "pending_write_participants 1"]);
     write.await.expect("it does not panic").assert_status(200);
-    assert_shown(&figures(&app).await, &["writes_in_flight 0", "participants_held 0"]);
+    assert_shown(&figures(&app).await, &["writes_in_flight 0", "pending_write_participants 0"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,6 +120,7 @@ async fn no_label_can_grow_without_bound_or_name_anybody() {
         "route",
         "status",
         "le",
+        "limit",
         "version",
     ]
     .into();
@@ -161,6 +162,36 @@ async fn turns_show_who_waits_how_long_and_how_many_share_a_patch() {
     let waited = app.figure("write_wait_seconds_sum").await;
     assert!(waited > 3.5 && waited < 4.5, "{waited}");
     assert!((app.figure("write_calls_count").await - 3.0).abs() < 0.1);
-    assert!((app.figure("remembered_conversations").await - 1.0).abs() < 0.1);
-    assert!(app.figure("remembered_bytes").await > 500.0);
+    assert!((app.figure("snapshot_cache_conversations").await - 1.0).abs() < 0.1);
+    assert!(app.figure("snapshot_cache_bytes").await > 500.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_counts_under_the_limit_that_it_names() {
+    let named = |key: &str| {
+        let body = json!({"status": 429, "limit": {"key": key, "namespace": "x", "value": 300}});
+        let action = FaultAction::Status { code: 429, body: Some(body), retry_after: Some(1) };
+        ScriptedFault::on_read(action)
+    };
+    let known = "client.credentials.token.rate.per.minute";
+    let app = TestApp::new().with_fault(named(known)).with_fault(named("made.up"));
+    let app = app.with_fault(named("made.up.too")).start().await;
+    app.read_within(30).await.assert_status(200);
+    assert_shown(
+        &figures(&app).await,
+        &[
+            &format!(r#"upstream_throttled_total{{operation="read",limit="{known}"}} 1"#),
+            r#"upstream_throttled_total{operation="read",limit="other"} 2"#,
+            "call_budget_limit_calls 300",
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_and_refused_credentials_are_metrics() {
+    let app = TestApp::new().start().await;
+    assert_shown(&figures(&app).await, &["ready 1", "credentials_refused 0"]);
+    let refused = ScriptedFault::on_token(FaultAction::Unauthorized);
+    let app = TestApp::new().with_fault(refused).start().await;
+    assert_shown(&figures(&app).await, &["ready 0", "credentials_refused 1"]);
 }

@@ -122,15 +122,19 @@ async fn after_a_429_nobody_calls_until_its_time_and_then_one_by_one() {
     assert!(refused.text.contains("throttles") && seconds(&refused) >= 3, "{}", refused.text);
     let readiness = app.readiness().await;
     assert!(readiness.text.contains("upstream.rate_limit: failed: throttled for 3 s more"));
-    assert!((app.figure("rate_limit_throttled").await - 1.0).abs() < 0.1);
+    assert!((app.figure("upstream_throttle_active").await - 1.0).abs() < 0.1);
     for answer in all(others).await {
         answer.assert_status(200);
     }
     // A minute holds 300 calls: one every 200 ms.
     assert_eq!(app.sent(RequestKind::Read), [0, 3020, 3220, 3420]);
-    assert!(app.figure("rate_limit_throttled").await < 0.1);
-    assert!((app.figure(r#"upstream_throttled_total{operation="read"}"#).await - 1.0).abs() < 0.1);
-    assert!((app.figure("rate_limit_refused_total").await - 1.0).abs() < 0.1);
+    assert!(app.figure("upstream_throttle_active").await < 0.1);
+    assert!(
+        (app.figure(r#"upstream_throttled_total{operation="read",limit="none"}"#).await - 1.0)
+            .abs()
+            < 0.1
+    );
+    assert!((app.figure("call_budget_refused_total").await - 1.0).abs() < 0.1);
     assert!(app.readiness().await.text.contains("upstream.rate_limit: ok: room for 281 calls"));
 }
 

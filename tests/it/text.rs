@@ -153,10 +153,10 @@ async fn every_answer_whose_form_depends_on_what_is_accepted_says_so() {
     let app = TestApp::new().start().await;
     let document = app.get("/openapi.json").await.json();
     let operations = negotiated(&document);
-    assert_eq!(operations.len(), 7, "{operations:?}");
+    assert_eq!(operations.len(), 8, "{operations:?}");
     for (method, path) in &operations {
         let path = path.replace("{conversationId}", CALL).replace("{key}", "tier");
-        let path = path.replace("{code}", "internal");
+        let path = path.replace("{code}", "internal").replace("{alert}", "AttributeGatewayDown");
         let ask = async |query: &str, header: (&str, &str)| {
             let headers = [header, ("content-type", "application/json")];
             let body = if method == "POST" { "{}" } else { "" };

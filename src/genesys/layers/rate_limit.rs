@@ -14,6 +14,7 @@ use super::{ApiRequest, ApiService, CallMetadata};
 use crate::genesys::error::{self, UpstreamError};
 use crate::genesys::limiter::{CallFeedback, CallLimiter};
 use crate::genesys::transport::ExchangeResult;
+use crate::genesys::wire;
 use crate::policy::{CallStart, RateLimitHeaders};
 use crate::ports::{CallPermit, PlatformOperation, RequestPhase};
 
@@ -23,6 +24,15 @@ const COUNT: HeaderName = HeaderName::from_static("inin-ratelimit-count");
 const ALLOWED: HeaderName = HeaderName::from_static("inin-ratelimit-allowed");
 /// Seconds until upstream starts a new count.
 const RESET: HeaderName = HeaderName::from_static("inin-ratelimit-reset");
+
+/// The limits of the platform's API that concern a token.
+const LIMIT_KEYS: [&str; 3] = [
+    "client.credentials.token.rate.per.minute",
+    "token.rate.per.minute",
+    "org.app.user.rate.per.minute",
+];
+/// The label of a 429 that names no limit.
+const NO_LIMIT: &str = "none";
 
 /// The limiters of all attempts. Clones share them.
 #[derive(Clone)]
@@ -141,7 +151,15 @@ fn feedback(call: &CallMetadata, answer: &Response<Bytes>) -> CallFeedback {
     let headers = answer.headers();
     let throttled = (answer.status() == StatusCode::TOO_MANY_REQUESTS)
         .then(|| error::retry_after(headers).unwrap_or(error::DEFAULT_THROTTLE));
-    CallFeedback { operation: call.operation, throttled, headers: rate_limit_headers(headers) }
+    let limit = if throttled.is_some() { limit_key(answer.body()) } else { NO_LIMIT };
+    let headers = rate_limit_headers(headers);
+    CallFeedback { operation: call.operation, throttled, limit, headers }
+}
+
+/// The limit that a 429 names, as a metric label. Upstream must not create labels.
+fn limit_key(body: &[u8]) -> &'static str {
+    let Some(key) = wire::limit_key(body) else { return NO_LIMIT };
+    LIMIT_KEYS.into_iter().find(|known| *known == key).unwrap_or("other")
 }
 
 fn rate_limit_headers(headers: &HeaderMap) -> RateLimitHeaders {
@@ -156,6 +174,20 @@ fn rate_limit_headers(headers: &HeaderMap) -> RateLimitHeaders {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_429_names_a_known_limit_another_one_or_none() {
+        for (body, expected) in [
+            (r#"{"limit":{"key":"token.rate.per.minute","value":300}}"#, "token.rate.per.minute"),
+            (r#"{"limit":{"key":"made.up","namespace":"x"}}"#, "other"),
+            (r#"{"limit":{"value":1}}"#, NO_LIMIT),
+            (r#"{"code":"too.many.requests","limit":null}"#, NO_LIMIT),
+            (r#"{"code":"too.many.requests","limit":7}"#, NO_LIMIT),
+            ("<html>", NO_LIMIT),
+        ] {
+            assert_eq!(limit_key(body.as_bytes()), expected, "{body}");
+        }
+    }
 
     #[test]
     fn missing_or_malformed_headers_are_ignored() {

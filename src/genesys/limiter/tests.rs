@@ -126,8 +126,8 @@ async fn a_long_throttle_also_refuses_waiting_requests() {
     let start = limiter.start().expect("not throttled");
     let throttled = Some(Duration::from_hours(1));
     let headers = RateLimitHeaders::default();
-    limiter
-        .feedback(start, &CallFeedback { operation: PlatformOperation::Read, throttled, headers });
+    let (operation, limit) = (PlatformOperation::Read, "other");
+    limiter.feedback(start, &CallFeedback { operation, throttled, limit, headers });
     let refused = waiting.granted().await.expect_err("refused");
     assert_eq!(refused.retry_after(), Some(60 * SECOND), "the next probe");
     assert!(refused.to_string().contains("throttles"));

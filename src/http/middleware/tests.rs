@@ -41,6 +41,7 @@ impl ReadinessProvider for Switch {
     fn report(&self) -> ReadinessReport {
         ReadinessReport {
             ready: !self.draining(),
+            credentials_refused: false,
             checks: vec![HealthCheck {
                 name: "drain",
                 ok: !self.draining(),
@@ -163,6 +164,7 @@ async fn everything_the_framework_refuses_is_a_problem() {
         ("DELETE", path.as_str(), "method-not-allowed"),
         ("BREW", "/livez", "method-not-allowed"),
         ("GET", "/problems/nothing", "not-found"),
+        ("GET", "/docs/runbooks/nothing", "not-found"),
         ("GET", "/v1/conversations/8e0f/attributes", "invalid-conversation-id"),
         ("GET", "/v1/conversations/%2e%2e%2foauth/attributes", "invalid-conversation-id"),
         ("GET", "/v1/conversations/%ff/attributes", "invalid-conversation-id"),

@@ -27,7 +27,9 @@ fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
             is_api && path != paths::ECHO || [paths::ROOT, paths::READYZ].contains(&path)
         }
         ErrorCode::InvalidConversationId => names_conversation,
-        ErrorCode::NotFound => is_debugging || [paths::PROBLEM, paths::DOCS_FILE].contains(&path),
+        ErrorCode::NotFound => {
+            is_debugging || [paths::PROBLEM, paths::RUNBOOK, paths::DOCS_FILE].contains(&path)
+        }
         ErrorCode::NotAcceptable => calls_upstream || path == paths::ROOT,
         ErrorCode::InvalidParticipant | ErrorCode::ConversationNotFound => {
             calls_upstream && names_conversation

@@ -30,7 +30,7 @@ pub(super) struct AdmissionOffer {
 
 impl TokenBudget {
     /// Calls in any window: the lower of the configured limit and upstream's.
-    pub(super) fn limit(&self) -> u64 {
+    pub fn limit(&self) -> u64 {
         self.settings.limit.min(self.allowed)
     }
 

@@ -65,8 +65,10 @@ const READS: &[(&str, [Verdict; 6])] = &[
     ("/openapi.yaml", open(GOOD)),
     ("/openapi.json", open(GOOD)),
     ("/problems/internal", open(GOOD)),
+    ("/docs/runbooks/AttributeGatewayDown", open(GOOD)),
     ("/docs/nothing", open(NOT_FOUND)),
     ("/problems/nothing", open(NOT_FOUND)),
+    ("/docs/runbooks/nothing", open(NOT_FOUND)),
     ("/readyz?verbose", known(GOOD)),
     ("/metrics", known(GOOD)),
     ("/nothing", known(NOT_FOUND)),
@@ -130,7 +132,7 @@ fn is_about(row: &Row, path: &str) -> bool {
     let (asked, _) = row.path.split_once('?').unwrap_or((&row.path, ""));
     let stands_for = |(step, asked): (&str, &str)| match step {
         "{conversationId}" => asked == "{id}",
-        "{key}" | "{file}" | "{code}" => true,
+        "{key}" | "{file}" | "{code}" | "{alert}" => true,
         _ => step == asked,
     };
     path.split('/').count() == asked.split('/').count()

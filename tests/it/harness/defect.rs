@@ -126,7 +126,7 @@ struct Ready;
 
 impl ReadinessProvider for Ready {
     fn report(&self) -> ReadinessReport {
-        ReadinessReport { ready: true, checks: Vec::new() }
+        ReadinessReport { ready: true, credentials_refused: false, checks: Vec::new() }
     }
 
     fn draining(&self) -> bool {

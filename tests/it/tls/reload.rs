@@ -170,7 +170,7 @@ async fn sighup_takes_the_files_also_if_they_have_not_changed() {
     let log = secured.demo.process.wrote("the files of server.tls were reloaded").await;
     assert!(log.contains("SIGHUP: reloading server.tls"), "{log}");
     assert_eq!(secured.status_for(None).await, Some(200));
-    assert!(secured.text("/metrics").await.contains("_tls_certificate_expiry_seconds "));
+    assert!(secured.text("/metrics").await.contains("_tls_certificate_expiry_timestamp_seconds "));
 }
 
 impl Secured {
