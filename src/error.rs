@@ -102,6 +102,9 @@ pub enum Error {
     /// The client may not write.
     #[error("this client may only read: it has `access = \"read\"`")]
     ReadOnlyClient,
+    /// The client may not operate the gateway.
+    #[error("{0}")]
+    OperateNotAllowed(&'static str),
     /// The client exceeded its own rate.
     #[error("this client exceeded its own rate of {per_minute} requests a minute")]
     ClientRateLimited {
@@ -206,6 +209,7 @@ impl Error {
             Self::AmbiguousParticipant { .. } => ErrorCode::AmbiguousParticipant,
             Self::ParticipantNotAllowed { .. } => ErrorCode::ParticipantNotAllowed,
             Self::ReadOnlyClient => ErrorCode::ReadOnlyClient,
+            Self::OperateNotAllowed(_) => ErrorCode::OperateNotAllowed,
             Self::ClientRateLimited { .. } => ErrorCode::ClientRateLimited,
             Self::Superseded(_) => ErrorCode::WriteSuperseded,
             Self::UpstreamConflict => ErrorCode::UpstreamConflict,
@@ -242,6 +246,7 @@ impl Error {
             | Self::AmbiguousParticipant { .. }
             | Self::ParticipantNotAllowed { .. }
             | Self::ReadOnlyClient
+            | Self::OperateNotAllowed(_)
             | Self::Superseded(_)
             | Self::UpstreamConflict
             | Self::PreconditionFailed { .. }

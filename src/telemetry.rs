@@ -32,6 +32,8 @@ pub use metrics::{HttpRequestMetrics, ServiceMetrics};
 pub use recent::{RecentRequest, RecentRequests, RequestOrigin};
 pub use spans::SpanExport;
 
+pub use crate::clock::timestamp;
+
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLineFormat {

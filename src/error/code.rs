@@ -16,6 +16,7 @@ pub enum ErrorCode {
     AttributeNotAllowed,
     ParticipantNotAllowed,
     ReadOnlyClient,
+    OperateNotAllowed,
     NotFound,
     ConversationNotFound,
     ParticipantNotFound,
@@ -49,7 +50,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, ordered by status and then by meaning. Generated tables keep this order.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::InvalidConversationId,
         Self::InvalidParticipant,
         Self::InvalidJson,
@@ -59,6 +60,7 @@ impl ErrorCode {
         Self::AttributeNotAllowed,
         Self::ParticipantNotAllowed,
         Self::ReadOnlyClient,
+        Self::OperateNotAllowed,
         Self::NotFound,
         Self::ConversationNotFound,
         Self::ParticipantNotFound,
@@ -102,6 +104,7 @@ impl ErrorCode {
             Self::AttributeNotAllowed => "attribute-not-allowed",
             Self::ParticipantNotAllowed => "participant-not-allowed",
             Self::ReadOnlyClient => "read-only-client",
+            Self::OperateNotAllowed => "operate-not-allowed",
             Self::NotFound => "not-found",
             Self::ConversationNotFound => "conversation-not-found",
             Self::ParticipantNotFound => "participant-not-found",
@@ -151,6 +154,7 @@ impl ErrorCode {
             Self::AttributeNotAllowed => "The client may not use these keys",
             Self::ParticipantNotAllowed => "The client may not use this participant",
             Self::ReadOnlyClient => "The client may only read",
+            Self::OperateNotAllowed => "The client may not operate the gateway",
             Self::NotFound => "There is nothing at this path",
             Self::ConversationNotFound => "The conversation was not found",
             Self::ParticipantNotFound => "The participant was not found",
@@ -210,6 +214,9 @@ impl ErrorCode {
             }
             Self::ReadOnlyClient => {
                 "Use the key of a client that may write, or ask the operator of the gateway for `access = \"write\"`."
+            }
+            Self::OperateNotAllowed => {
+                "Use the key of a client with `operate = true`. Without configured clients, send the request from the machine of the gateway."
             }
             Self::NotFound => "See /openapi.yaml for the paths of this service.",
             Self::ConversationNotFound => {
@@ -315,6 +322,7 @@ impl ErrorCode {
             | Self::AttributeNotAllowed
             | Self::ParticipantNotAllowed
             | Self::ReadOnlyClient
+            | Self::OperateNotAllowed
             | Self::NotFound
             | Self::ConversationNotFound
             | Self::ParticipantNotFound

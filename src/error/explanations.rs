@@ -34,6 +34,9 @@ impl ErrorCode {
             Self::ReadOnlyClient => {
                 "The client is configured with `access = \"read\"`. Nothing was sent."
             }
+            Self::OperateNotAllowed => {
+                "The live view and the trace of a call are for operators. The client is not configured with `operate = true`, or no client is configured and the request came from another machine."
+            }
             Self::NotFound => {
                 "The path does not exist. It is misspelt, or it belongs to another version."
             }
