@@ -18,7 +18,7 @@ pub use self::file::AuditFile;
 pub use self::fingerprint::FingerprintKey;
 use self::health::AuditHealth;
 pub use self::health::AuditHealthState;
-pub use self::output::{LineOutput, MemoryOutput, StdoutOutput};
+pub use self::output::{LineOutput, StdoutOutput};
 use self::writer::AuditWriter;
 use crate::clock;
 use crate::domain::{AttributeKey, AttributeValue, ConversationId};
@@ -29,39 +29,30 @@ use crate::ports::{
 /// Distinguishes audit lines from log lines if both go to one output.
 const TARGET: &str = "audit";
 
-/// The parts of an audit log.
-pub struct AuditParts {
-    /// The output of the lines.
-    pub output: Box<dyn LineOutput>,
-    /// The key of the fingerprints that replace values.
-    pub key: FingerprintKey,
-    /// Whether the gateway sends a write only after its record is written.
-    pub blocks: bool,
-    /// Receives the metrics.
-    pub recorder: Arc<dyn MetricsRecorder>,
-}
-
 /// The audit log. Cheap to clone.
 #[derive(Clone)]
 pub struct AuditLog {
     writer: Arc<AuditWriter>,
-    health: Arc<AuditHealth>,
     key: Arc<FingerprintKey>,
     blocks: bool,
 }
 
 impl AuditLog {
-    /// An audit log of these parts. It starts a thread if the output may stall.
-    pub fn new(parts: AuditParts) -> Self {
-        let AuditParts { output, key, blocks, recorder } = parts;
-        let health = Arc::new(AuditHealth::new(recorder));
-        let writer = Arc::new(AuditWriter::new(output, Arc::clone(&health)));
-        Self { writer, health, key: Arc::new(key), blocks }
+    /// An audit log. It starts a thread if `output` may stall. `key` makes the fingerprints that
+    /// replace values. With `blocks`, a write is sent only after its record is written.
+    pub fn new(
+        output: Box<dyn LineOutput>,
+        key: FingerprintKey,
+        blocks: bool,
+        recorder: Arc<dyn MetricsRecorder>,
+    ) -> Self {
+        let writer = Arc::new(AuditWriter::new(output, AuditHealth::new(recorder)));
+        Self { writer, key: Arc::new(key), blocks }
     }
 
     /// The health of the audit log.
     pub fn state(&self) -> AuditHealthState {
-        self.health.state()
+        self.writer.health.state()
     }
 
     /// Number of records that are not written yet.

@@ -1,7 +1,6 @@
 //! The command line: one function per command.
 
 mod check;
-mod healthcheck;
 mod new_key;
 mod serve;
 mod signals;
@@ -16,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, LogFormat};
+use crate::service::{ProbeTarget, ask, readiness_url};
 use crate::telemetry::{LogLineFormat, LogOutput, TelemetryOutput};
 
 /// Reads and writes the participant attributes of live Genesys Cloud calls, and verifies each write.
@@ -101,7 +101,7 @@ pub async fn run() -> ExitCode {
         Command::PrintConfig => print_config(&source),
         Command::NewKey { name } => new_key::new_key(&name),
         Command::Top(args) => top::top(&source, args).await,
-        Command::Healthcheck { url } => healthcheck::healthcheck(&source, url).await,
+        Command::Healthcheck { url } => healthcheck(&source, url).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -117,6 +117,16 @@ fn print_config(source: &config::ConfigSource) -> anyhow::Result<()> {
     say(config::load(source)?.render());
     warn_of_ignored(source);
     Ok(())
+}
+
+/// Fails unless the service answers with a 2xx. Needs no credentials.
+async fn healthcheck(source: &config::ConfigSource, url: Option<String>) -> anyhow::Result<()> {
+    if let Some(url) = url {
+        return ask(&url, ProbeTarget::Other).await;
+    }
+    let server = config::load(source)?.config.server;
+    let address = simulate::reachable(server.bind);
+    ask(&readiness_url(address, server.tls.is_some()), ProbeTarget::Own).await
 }
 
 /// Warns on standard error of variables that look like settings but are not read.

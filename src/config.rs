@@ -170,9 +170,6 @@ pub fn ignored_variables(source: &ConfigSource) -> Vec<IgnoredVariable> {
 }
 
 /// Reads and checks all sources.
-///
-/// # Errors
-/// With all unknown keys, and the first wrong value of each section.
 pub fn load(source: &ConfigSource) -> Result<LoadedConfig, ConfigError> {
     let mut problems = Vec::new();
     let settings = sources::collect(source, &mut problems);
@@ -186,9 +183,6 @@ pub fn load(source: &ConfigSource) -> Result<LoadedConfig, ConfigError> {
 
 /// As [`load`], but ignores credentials, region and URLs of a real organisation in the environment
 /// and in the file. Files that hold them are not opened.
-///
-/// # Errors
-/// As for [`load`].
 pub fn demo(source: &ConfigSource) -> Result<LoadedConfig, ConfigError> {
     let mut problems = Vec::new();
     let mut settings = sources::collect(&source.without_credentials(), &mut problems);

@@ -17,6 +17,7 @@ mod transport;
 mod wire;
 
 pub(crate) use client::{GenesysClient, RoutePaths};
+pub(crate) use error::UpstreamError;
 pub(crate) use layers::rate_limit::CallLimiters;
 pub(crate) use layers::retry::RetryPolicy;
 pub(crate) use layers::throttle::UpstreamThrottle;

@@ -14,21 +14,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use attempt_log::{AttemptLog, AttemptLogSnapshot};
-pub use audit::{
-    AuditEntry, AuditPort, AuditRecord, AuditWriteError, KeyRecord, KeyResult, RecordKind,
-    ResponseSummary, StateBefore, WriteFindings,
+pub(crate) use attempt_log::{AttemptLog, AttemptLogSnapshot};
+pub(crate) use audit::{
+    AuditEntry, AuditPort, AuditRecord, AuditWriteError, KeyResult, RecordKind, ResponseSummary,
+    StateBefore, WriteFindings,
 };
-pub use audit_scope::AuditScope;
+pub(crate) use audit_scope::AuditScope;
 pub use call_budget::{
     BudgetAccount, CallBudget, CallPermit, CallPermits, PermitPool, PriorityClass, Reservation,
     ReservationRequest, UnlimitedBudget,
 };
 pub use context::{ContextParts, RequestContext, RequestPhase};
 #[cfg(test)]
-pub use metrics::NoMeter;
-pub use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation};
-pub use span::{AttemptEnd, TraceContext, TraceExporter, TraceSpan, UpstreamAttempt};
+pub(crate) use metrics::NoMeter;
+pub(crate) use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation};
+pub(crate) use span::{TraceContext, TraceExporter, TraceSpan, UpstreamAttempt};
 
 use crate::domain::{
     AttributeMap, Conversation, ConversationFilter, ConversationId, ListPage, ParticipantId,

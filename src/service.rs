@@ -189,9 +189,6 @@ impl Service {
     }
 
     /// Serves on `listener` until a drain has ended.
-    ///
-    /// # Errors
-    /// If the listener cannot be used.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let deps = ServerDeps {
             router: self.router,

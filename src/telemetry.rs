@@ -24,15 +24,17 @@ use parking_lot::Mutex;
 use tracing::Dispatch;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
-pub use access_log::{AccessRecord, milliseconds};
+pub(crate) use access_log::{AccessRecord, milliseconds};
 pub use connections::CloseReason;
 pub use log_output::{CapturedLog, LogLosses, LogOutput};
-pub use metrics::{HttpRequestMetrics, ServiceMetrics};
-pub use recent::{RecentRequest, RecentRequests, RequestOrigin};
+pub use metrics::ServiceMetrics;
+pub use recent::RecentRequests;
+pub(crate) use recent::{RecentRequest, RequestOrigin};
 pub use spans::SpanExport;
 
-pub use crate::clock::timestamp;
+pub(crate) use crate::clock::timestamp;
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +52,6 @@ impl LogLineFormat {
     }
 }
 
-/// The filter directives are invalid.
-#[derive(Debug, thiserror::Error)]
-#[error("the log filter is invalid: {0}")]
-pub struct InvalidFilter(#[from] tracing_subscriber::filter::ParseError);
-
 /// The subscriber of all log events, and its output. Cheap to clone.
 #[derive(Clone)]
 pub struct TelemetryOutput {
@@ -66,11 +63,7 @@ pub struct TelemetryOutput {
 impl TelemetryOutput {
     /// Creates the subscriber. `filter` has the syntax of `RUST_LOG`. [`Self::install`] makes it
     /// global.
-    pub fn new(
-        output: LogOutput,
-        format: LogLineFormat,
-        filter: &str,
-    ) -> Result<Self, InvalidFilter> {
+    pub fn new(output: LogOutput, format: LogLineFormat, filter: &str) -> Result<Self, ParseError> {
         let LogOutput { writer, losses, guard } = output;
         let events = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::try_new(filter)?)

@@ -91,3 +91,6 @@ impl SubmissionHandle {
         self.in_flight.lock().take()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,9 +33,7 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 
 /// Makes the calls that are shared.
 pub trait CallSource: Send + Sync + 'static {
-    /// What is asked for.
     type Key: Clone + Eq + Hash + Send + Sync;
-    /// The answer.
     type Output: Clone + Send + Sync;
 
     /// Whether permits are reserved before the call. If not, the upstream client waits for them on
@@ -43,7 +41,6 @@ pub trait CallSource: Send + Sync + 'static {
     /// after its deadline.
     const IS_RESERVED: bool;
 
-    /// Makes the call.
     fn call(
         &self,
         key: &Self::Key,
@@ -59,11 +56,8 @@ pub trait CallSource: Send + Sync + 'static {
 /// What the source needs to know of a call.
 #[derive(Debug)]
 pub struct CallParts {
-    /// When it is sent.
     pub sent: Instant,
-    /// Whether a failed call is retried.
     pub retries: bool,
-    /// Its permit, if one is reserved.
     pub permit: Option<CallPermit>,
     /// The priority of further tries.
     pub class: PriorityClass,
@@ -103,13 +97,11 @@ impl<S: CallSource> Clone for Coalescer<S> {
 }
 
 impl<S: CallSource> Coalescer<S> {
-    /// Shares the calls of `source`.
     pub fn new(source: S, call_budget: Arc<dyn CallBudget>, shutdown: ShutdownSignal) -> Self {
         let (keys, last_id) = (Mutex::default(), AtomicU64::default());
         Self(Arc::new(CoalescerInner { source, call_budget, shutdown, keys, last_id }))
     }
 
-    /// What makes the calls.
     pub fn source(&self) -> &S {
         &self.0.source
     }
@@ -138,7 +130,6 @@ impl<S: CallSource> Coalescer<S> {
         }
     }
 
-    /// Subscribes to the answers that other requests get for a key.
     pub fn subscribe(&self, key: &S::Key) -> CallSubscription<S> {
         let mut keys = self.keys();
         let latest = &mut keys.entry(key.clone()).or_default().latest;

@@ -15,19 +15,14 @@ use crate::domain::{ConversationId, ParticipantId};
 use crate::error::Error;
 use crate::ports::{ConversationsPort, RequestContext, UpstreamRead};
 
-/// Shared reads.
 pub type ReadCoalescer = Coalescer<ConversationReads>;
 
-/// A read that a request needs.
 pub type CoalescedRead = CoalescedCall<ReadTarget>;
 
 /// Makes reads, and keeps what they show.
 pub struct ConversationReads {
-    /// Upstream.
     pub conversations: Arc<dyn ConversationsPort>,
-    /// The cache of the last reads.
     pub cache: Arc<SnapshotCache>,
-    /// Writes that no read has shown yet.
     pub pending_writes: PendingWrites,
     /// Measured lags, which say how long a third value has to stand before it counts as another
     /// writer's.

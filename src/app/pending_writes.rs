@@ -32,11 +32,9 @@ pub struct PendingWriteId(u64);
 struct PendingWrite {
     pending_id: PendingWriteId,
     value: Option<AttributeValue>,
-    /// The value before it.
     before: Option<AttributeValue>,
     sent: Instant,
     accepted: Option<Instant>,
-    /// When its result became unknown.
     given_up: Option<Instant>,
 }
 
@@ -90,7 +88,6 @@ struct PendingWritesState {
     /// Writes whose participant is not known yet.
     arriving: ById<ConversationId, WeightedSlots>,
     writes: WeightedSlots,
-    /// The clients that share the slots.
     weights: ClientWeights,
     last_id: u64,
     swept: Option<Instant>,
@@ -109,7 +106,6 @@ pub struct PendingWrites {
 }
 
 impl PendingWrites {
-    /// No pending writes, with the bounds of `settings`.
     pub fn new(settings: &AppSettings, recorder: Arc<dyn MetricsRecorder>) -> Self {
         Self {
             state: Arc::default(),
@@ -227,7 +223,6 @@ impl PendingWrites {
         });
     }
 
-    /// Records that the PATCH was accepted.
     pub fn accepted(&self, participant_key: ParticipantKey, pending_id: PendingWriteId) {
         self.with(participant_key, |entry| {
             let opens = entry.open.values_mut().flatten();
@@ -238,7 +233,6 @@ impl PendingWrites {
         });
     }
 
-    /// Records that the PATCH was certainly not applied.
     pub fn refused(&self, participant_key: ParticipantKey, pending_id: PendingWriteId) {
         self.with(participant_key, |entry| {
             entry.retain_open(|open| open.pending_id != pending_id);

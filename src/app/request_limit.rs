@@ -4,8 +4,10 @@
 //! With several clients, none can keep the others out (`policy::concurrency`). Without
 //! authentication, requests are only counted.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::budget_accounts::slots_exhausted_error;
 use crate::domain::Client;
@@ -46,7 +48,7 @@ impl RequestLimiter {
 
     /// Reserves each of these clients its share, before its first request.
     pub fn set_known_clients(&self, accounts: &[BudgetAccount]) {
-        self.known().1.set_known_clients(accounts);
+        self.known.lock().1.set_known_clients(accounts);
     }
 
     /// Counts a request of this client until the slot is dropped.
@@ -54,11 +56,11 @@ impl RequestLimiter {
     /// # Errors
     /// If no slot is free.
     pub fn acquire(self: &Arc<Self>, client: &Arc<Client>) -> Result<RequestSlot, Error> {
-        self.count(client)?;
+        self.take(client)?;
         Ok(RequestSlot { requests: Arc::clone(self), client: Arc::clone(client) })
     }
 
-    fn count(&self, client: &Client) -> Result<(), Error> {
+    fn take(&self, client: &Client) -> Result<(), Error> {
         if client.known_name().is_none() {
             if self.anonymous.fetch_add(1, Ordering::Relaxed) < self.max {
                 return Ok(());
@@ -67,7 +69,7 @@ impl RequestLimiter {
             return Err(Error::Overloaded(EVERYWHERE));
         }
         let account = BudgetAccount::from(client);
-        let mut known = self.known();
+        let mut known = self.known.lock();
         let (slots, parts) = &mut *known;
         parts.register(account);
         slots
@@ -82,11 +84,7 @@ impl RequestLimiter {
         if client.known_name().is_none() {
             self.anonymous.fetch_sub(1, Ordering::Relaxed);
         } else {
-            self.known().0.leave(BudgetAccount::from(client));
+            self.known.lock().0.leave(BudgetAccount::from(client));
         }
-    }
-
-    fn known(&self) -> MutexGuard<'_, (WeightedSlots, ClientWeights)> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

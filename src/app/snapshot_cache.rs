@@ -168,3 +168,35 @@ fn weight(conversation: &Conversation) -> usize {
     let spare = conversation.participants.capacity() - conversation.participants.len();
     (1 + spare) * CONVERSATION_OVERHEAD + participants.sum::<usize>()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::domain::TimeRange;
+    use crate::ports::{NoMeter, RequestContext};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_older_read_replaces_no_newer_one() {
+        let keep_for = Duration::from_secs(10);
+        let cache = Arc::new(SnapshotCache::new(keep_for, 10_000, Arc::new(NoMeter)));
+        let conversation = "5eed0000-0000-4000-8000-000000000001".parse().expect("an id");
+        let read_target = ReadTarget { conversation, participant: None };
+        let older = Instant::now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let newer = Instant::now();
+        for sent in [older, newer, older] {
+            let conversation = Conversation {
+                id: conversation,
+                live: Some(true),
+                span: TimeRange::default(),
+                participants: Vec::new(),
+            };
+            let (conversation, spent) = (Arc::new(conversation), RequestContext::new(sent));
+            cache.remember(read_target, &Snapshot { sent, conversation, spent }, false);
+        }
+        let kept = cache.recall(&read_target, keep_for).expect("remembered");
+        assert_eq!(kept.sent, newer);
+    }
+}

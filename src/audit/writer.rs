@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, SyncSender};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::health::AuditHealth;
 use super::output::LineOutput;
@@ -27,7 +28,7 @@ pub(super) struct AuditWriter {
     backend: AuditBackend,
     /// Lines in the queue whose loss counts.
     waiting: Arc<AtomicUsize>,
-    health: Arc<AuditHealth>,
+    pub health: Arc<AuditHealth>,
 }
 
 enum AuditBackend {
@@ -37,14 +38,22 @@ enum AuditBackend {
 }
 
 impl AuditWriter {
-    pub(super) fn new(mut output: Box<dyn LineOutput>, health: Arc<AuditHealth>) -> Self {
-        let waiting = Arc::<AtomicUsize>::default();
+    pub(super) fn new(mut output: Box<dyn LineOutput>, health: AuditHealth) -> Self {
+        let (waiting, health) = (Arc::<AtomicUsize>::default(), Arc::new(health));
         if !output.may_stall() {
             return Self { backend: AuditBackend::Direct(Mutex::new(output)), waiting, health };
         }
-        let (sender, receiver) = mpsc::sync_channel(QUEUE_CAPACITY);
-        let (for_thread, in_queue) = (Arc::clone(&health), Arc::clone(&waiting));
-        let run = move || write_all(&receiver, &mut *output, &for_thread, &in_queue);
+        let (sender, lines) = mpsc::sync_channel::<QueuedLine>(QUEUE_CAPACITY);
+        let (in_queue, for_thread) = (Arc::clone(&waiting), Arc::clone(&health));
+        let run = move || {
+            while let Ok(line) = lines.recv() {
+                let counts = line.counts;
+                *for_thread.writing_since.lock() = Some(Instant::now());
+                append(&mut *output, line, &for_thread);
+                *for_thread.writing_since.lock() = None;
+                in_queue.fetch_sub(counts.into(), Ordering::Relaxed);
+            }
+        };
         // Without its thread, the channel is closed, and each record counts as lost.
         let _ = std::thread::Builder::new().name("audit".to_owned()).spawn(run);
         Self { backend: AuditBackend::Thread(sender), waiting, health }
@@ -85,22 +94,6 @@ impl AuditWriter {
         // The queue may be full, and then this waits for room.
         let _ = tokio::task::spawn_blocking(move || sender.send(mark)).await;
         let _ = answer.await;
-    }
-}
-
-/// Writes the lines of the queue until it is closed.
-fn write_all(
-    lines: &Receiver<QueuedLine>,
-    output: &mut dyn LineOutput,
-    health: &AuditHealth,
-    waiting: &AtomicUsize,
-) {
-    while let Ok(line) = lines.recv() {
-        let counts = line.counts;
-        health.write_started();
-        append(output, line, health);
-        health.write_ended();
-        waiting.fetch_sub(counts.into(), Ordering::Relaxed);
     }
 }
 
@@ -148,9 +141,12 @@ mod tests {
     fn slow() -> (AuditWriter, SyncSender<()>, Taken, Arc<AuditHealth>) {
         let (let_in, gate) = sync_channel(1000);
         let taken = Taken::default();
-        let health = Arc::new(AuditHealth::new(Arc::new(NoMeter)));
         let output = Box::new(GatedOutput { gate, taken: Arc::clone(&taken) });
-        (AuditWriter::new(output, Arc::clone(&health)), let_in, taken, health)
+        {
+            let writer = AuditWriter::new(output, AuditHealth::new(Arc::new(NoMeter)));
+            let health = Arc::clone(&writer.health);
+            (writer, let_in, taken, health)
+        }
     }
 
     fn line(length: usize) -> Vec<u8> {
@@ -180,7 +176,7 @@ mod tests {
         let (writer, let_in, taken, health) = slow();
         // The thread holds one line, and the queue the others.
         let first = writer.write(line(1), true);
-        while !health.is_writing() {
+        while !health.writing_since.lock().is_some() {
             std::thread::yield_now();
         }
         for _ in 0..QUEUE_CAPACITY {
@@ -201,7 +197,7 @@ mod tests {
     async fn a_stalled_output_is_reported_before_lines_are_lost() {
         let (writer, let_in, _taken, health) = slow();
         let waits = writer.write(line(1), true);
-        while !health.is_writing() {
+        while !health.writing_since.lock().is_some() {
             std::thread::yield_now();
         }
         assert_eq!(health.state().failing, None, "not for long yet");
@@ -209,7 +205,7 @@ mod tests {
         assert_eq!(health.state().failing.as_deref(), Some("the output has stalled"));
         let_in.send(()).expect("the thread lives");
         assert_eq!(waits.await, Ok(()));
-        while health.is_writing() {
+        while health.writing_since.lock().is_some() {
             std::thread::yield_now();
         }
         assert_eq!(health.state().failing, None);

@@ -23,8 +23,7 @@ pub async fn serve(source: &config::ConfigSource) -> anyhow::Result<()> {
     config.auth.check_exposure(config.server.bind)?;
     let log = telemetry(&config.log)?;
     warn_about(&config, source);
-    let (parts, listener, address) = prepare(&config, &log)?;
-    let service = Service::build(&config, &credentials, parts);
+    let (service, listener, address) = start(&config, &credentials, &log)?;
     tracing::info!(
         server.address = %address,
         genesys.api = config.genesys.api_base().as_str(),
@@ -39,7 +38,10 @@ pub async fn serve(source: &config::ConfigSource) -> anyhow::Result<()> {
 pub async fn demo(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Result<()> {
     let signals = SignalListener::listen()?;
     let mut config = config::demo(source)?.config;
-    let simulation = simulate::start(&config.simulator, load, simulate::PortConflict::AnyPort)?;
+    let bind = config.simulator.bind;
+    // Any port will do, because only the gateway of this process connects to it.
+    let listener = TcpListener::bind(bind).or_else(|_| TcpListener::bind((bind.ip(), 0)));
+    let simulation = simulate::start(&config.simulator, load, listener)?;
     config.genesys.api_url = Some(simulation.url().parse().map_err(anyhow::Error::msg)?);
     config.genesys.login_url = config.genesys.api_url.clone();
     let credentials = OauthCredentials {
@@ -52,10 +54,8 @@ pub async fn demo(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Re
     let log = telemetry(&config.log)?;
     // `demo` ignores the variables of a real organisation on purpose.
     warn_of_ignored(&source.without_credentials());
-    let (parts, listener, address) = prepare(&config, &log)?;
-    // The service logs in a thread of its own, so it starts after the banner.
+    let (service, listener, address) = start(&config, &credentials, &log)?;
     say(&simulation.banner(address, config.server.tls.is_some(), key));
-    let service = Service::build(&config, &credentials, parts);
     run((service, listener), signals, &config, &log).await
 }
 
@@ -68,16 +68,16 @@ fn guard_demo(auth: &mut config::AuthConfig, bind: SocketAddr) -> Option<&'stati
     Some(service::DEMO_KEY)
 }
 
-/// Does what can fail before the service is built.
-fn prepare(
+fn start(
     config: &Config,
+    credentials: &OauthCredentials,
     log: &TelemetryOutput,
-) -> anyhow::Result<(ServiceParts, TcpListener, SocketAddr)> {
+) -> anyhow::Result<(Service, TcpListener, SocketAddr)> {
     let listener = listen(config.server.bind)
         .with_context(|| format!("cannot listen on {} (server.bind)", config.server.bind))?;
     let address = listener.local_addr()?;
     let parts = ServiceParts::over_http(config, log.losses().clone())?;
-    Ok((parts, listener, address))
+    Ok((Service::build(config, credentials, parts), listener, address))
 }
 
 /// Length of the listen backlog, so that a burst of connections is not refused.

@@ -39,9 +39,6 @@ pub struct ShutdownCause {
 
 impl SignalListener {
     /// Installs the handlers.
-    ///
-    /// # Errors
-    /// If the system refuses.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,

@@ -238,9 +238,6 @@ fn likely_path(path: &str) -> Option<&'static str> {
 }
 
 /// The content of a file without its final line break. Errors never quote it.
-///
-/// # Errors
-/// If the file cannot be read or holds no secret.
 pub fn read_secret(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");

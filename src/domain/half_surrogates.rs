@@ -46,7 +46,6 @@ impl MarkedJson {
         &self.text
     }
 
-    /// Whether a parsed string contains a half surrogate.
     pub fn marks(&self, parsed: &str) -> bool {
         parsed.contains(self.marker)
     }
@@ -101,7 +100,6 @@ fn half_surrogates(json: &str) -> impl Iterator<Item = (usize, u16)> {
     })
 }
 
-/// The code unit of the `\uXXXX` at this offset.
 fn escaped_unit(json: &str, at: usize) -> Option<u16> {
     let escape = json.as_bytes().get(at..at + ESCAPE_BYTES)?;
     let digits = escape.strip_prefix(b"\\u").filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))?;

@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use super::attributes::{AttributeKey, AttributeMap, AttributeValue, entry_bytes};
 use super::rights::ClientRights;
 
-/// How many of the largest keys an error names.
+/// Keys that an error names.
 const MAX_NAMED_ENTRIES: usize = 5;
 
 /// One mistake in a request, with its location.
@@ -27,7 +27,6 @@ impl Violation {
         Self::new(json_pointer(&["attributes", key]), detail)
     }
 
-    /// A mistake at any other location.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
     }
@@ -69,7 +68,6 @@ pub struct SizeExcess {
     /// Bytes that the map would have, counting only the keys that the client may see; 0 if only
     /// upstream knows.
     pub bytes: usize,
-    /// Bytes that it may have.
     pub limit_bytes: usize,
     /// Key and bytes of each entry, largest first.
     pub entries: Vec<(AttributeKey, usize)>,
@@ -122,7 +120,7 @@ impl SizeExcess {
     /// Number and total bytes of the empty entries.
     pub fn emptied(&self) -> (usize, usize) {
         let emptied = self.entries.iter().filter(|entry| is_emptied(entry));
-        emptied.fold((0, 0), |(count, sum), (_, bytes)| (count + 1, sum + bytes))
+        (emptied.clone().count(), emptied.map(|(_, bytes)| bytes).sum())
     }
 
     /// The excess as a client with these rights may see it. The client learns that the map exceeds

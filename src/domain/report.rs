@@ -7,7 +7,8 @@ use super::ids::ConversationId;
 use super::participant::{ParticipantSummary, SelectionRule};
 
 /// Outcome of one key, ordered from best to worst. The worst outcome decides the status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum KeyOutcome {
     /// A read after the arrival of the request showed the wanted value, so nothing was sent.
     Unchanged,
@@ -74,7 +75,7 @@ pub struct VerificationSummary {
 /// The answer to a write.
 #[derive(Clone, Debug)]
 pub struct WriteReport {
-    /// The conversation.
+    /// Its conversation.
     pub conversation: ConversationId,
     /// The participant of the write.
     pub participant: ParticipantSummary,

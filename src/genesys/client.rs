@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Response, header};
 
-use super::error::{self, RefusalSubject};
+use super::error::{self, RefusalSubject, ResultTraits};
 use super::layers::send::JSON;
 use super::layers::{ApiRequest, ApiService, CallMetadata, PermitSlot};
 use super::wire;
@@ -31,13 +31,10 @@ const DETAILS: &str = "/api/v2/analytics/conversations/details/query";
 pub struct RoutePaths {
     /// GET of the conversation. Without it, `participant` is read.
     pub conversation: Option<String>,
-    /// GET of one participant.
     pub participant: String,
-    /// PATCH of its attributes.
     pub attributes: String,
 }
 
-/// The client of the platform API.
 pub struct GenesysClient {
     stack: ApiService,
     paths: RoutePaths,
@@ -66,111 +63,31 @@ impl GenesysClient {
         Arc::new(Self { stack, paths, clears_with_null })
     }
 
-    async fn get(
-        &self,
-        read: UpstreamRead,
-        context: &RequestContext,
-    ) -> Result<Conversation, Error> {
-        let id = read.conversation;
-        let (path, parse): (_, ResponseParser) = match (&self.paths.conversation, read.participant)
-        {
-            (Some(template), _) => {
-                (template.replace("{conversationId}", &id.to_string()), wire::conversation)
-            }
-            (None, Some(participant)) => {
-                (filled(&self.paths.participant, id, participant), wire::lone_participant)
-            }
-            (None, None) => {
-                return Err(Error::InvalidParticipant(
-                    "this gateway reads single participants, so only a participant's UUID can be \
-                     used",
-                ));
-            }
-        };
-        let call = CallMetadata {
-            conversation: Some(id),
-            retries: read.retries,
-            class: read.class,
-            permit: PermitSlot::new(read.permit),
-            ..CallMetadata::new(PlatformOperation::Read, context.clone())
-        };
-        let request = request(Method::GET, path, Vec::new(), call);
-        let answer = self.send(request, RefusalSubject::Read(id)).await?;
-        parse(id, answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
-    }
-
-    async fn query(
-        &self,
-        find: UpstreamQuery<'_>,
-        context: &RequestContext,
-    ) -> Result<ListPage, Error> {
-        let call = CallMetadata::new(PlatformOperation::Analytics, context.clone());
-        let body = wire::details_query(find.filter, find.page, clock::today());
-        let request = request(Method::POST, DETAILS.to_owned(), body, call);
-        let answer = self.send(request, RefusalSubject::Query(find.filter)).await?;
-        wire::details(answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
-    }
-
-    async fn send_patch(&self, patch: UpstreamPatch, context: &RequestContext) -> PatchOutcome {
-        let target = filled(&self.paths.attributes, patch.conversation, patch.participant);
-        let call = CallMetadata {
-            conversation: Some(patch.conversation),
-            again: patch.again,
-            // The write has started, at least with its pre-read, and goes before new requests.
-            class: PriorityClass::Committed,
-            permit: PermitSlot::new(patch.permit),
-            ..CallMetadata::new(PlatformOperation::Patch, context.clone())
-        };
-        let body = wire::patch_body(&patch.attributes, self.clears_with_null);
-        let request = request(Method::PATCH, target, body, call);
-        let subject = RefusalSubject::Patch(patch.participant, &patch.attributes);
-        match self.send(request, subject).await {
-            Ok(answer) => accepted(&answer),
-            Err(failure) if failure.is_ambiguous => {
-                unknown(failure.error, failure.is_transient, failure.retry_after)
-            }
-            Err(failure) => PatchOutcome::Refused(failure.error),
-        }
-    }
-
-    /// The successful answer to a request.
     async fn send(
         &self,
         request: ApiRequest,
         subject: RefusalSubject<'_>,
     ) -> Result<Response<Bytes>, CallFailure> {
         let context = request.call.context.clone();
-        let answer = self.stack.exchange(request).await.map_err(|error| {
-            let traits = error.traits();
-            CallFailure {
-                is_ambiguous: traits.may_be_applied,
-                is_transient: traits.is_transient,
-                error: error.into_error(context.time_left().is_zero()),
-                retry_after: None,
+        let result = self.stack.exchange(request).await;
+        let traits = ResultTraits::of(&result);
+        let (error, retry_after) = match result {
+            Ok(answer) if answer.status().is_success() => return Ok(answer),
+            Ok(answer) => {
+                (error::refusal(&answer, subject, &context), error::retry_after(answer.headers()))
             }
-        })?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(answer);
-        }
-        Err(CallFailure {
-            is_ambiguous: error::status_is_ambiguous(status),
-            is_transient: error::status_is_transient(status),
-            error: error::refusal(&answer, subject, &context),
-            retry_after: error::retry_after(answer.headers()),
-        })
+            Err(error) => (error.into_error(context.time_left().is_zero()), None),
+        };
+        Err(CallFailure { error, traits, retry_after })
     }
 }
 
-/// Reads the body of an answer.
 type ResponseParser = fn(ConversationId, &[u8]) -> Result<Conversation, &'static str>;
 
 /// A call without a successful answer.
 struct CallFailure {
     error: Error,
-    /// Whether upstream may have carried it out.
-    is_ambiguous: bool,
-    is_transient: bool,
+    traits: ResultTraits,
     /// How long upstream asks us to wait.
     retry_after: Option<Duration>,
 }
@@ -186,10 +103,6 @@ fn request(method: Method, path: String, body: Vec<u8>, call: CallMetadata) -> A
     ApiRequest { method, path, content_type: JSON, authorization: None, body, call }
 }
 
-fn unknown(error: Error, is_transient: bool, retry_after: Option<Duration>) -> PatchOutcome {
-    PatchOutcome::Unknown(UnknownPatch { error, is_last_try: !is_transient, retry_after })
-}
-
 /// Accepts a successful answer to a PATCH whatever its body: the platform documents none, or an echo.
 /// HTML comes from another server, so it is an error.
 fn accepted(answer: &Response<Bytes>) -> PatchOutcome {
@@ -197,9 +110,22 @@ fn accepted(answer: &Response<Bytes>) -> PatchOutcome {
     let is_page = kind.is_some_and(|kind| kind.trim_start().starts_with("text/html"));
     if is_page && !answer.body().is_empty() {
         let error = Error::UpstreamInvalidResponse("an HTML page in answer to a PATCH".to_owned());
-        return unknown(error, true, None);
+        return PatchOutcome::Unknown(UnknownPatch {
+            error,
+            is_last_try: false,
+            retry_after: None,
+        });
     }
     PatchOutcome::Accepted
+}
+
+/// What became of a PATCH without a successful answer.
+fn unaccepted(failure: CallFailure) -> PatchOutcome {
+    let CallFailure { error, traits, retry_after } = failure;
+    if !traits.may_be_applied {
+        return PatchOutcome::Refused(error);
+    }
+    PatchOutcome::Unknown(UnknownPatch { error, is_last_try: !traits.is_transient, retry_after })
 }
 
 impl ConversationsPort for GenesysClient {
@@ -212,7 +138,36 @@ impl ConversationsPort for GenesysClient {
         read: UpstreamRead,
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Conversation, Error>> {
-        Box::pin(self.get(read, context))
+        Box::pin(async move {
+            let id = read.conversation;
+            let (path, parse): (_, ResponseParser) = match (
+                &self.paths.conversation,
+                read.participant,
+            ) {
+                (Some(template), _) => {
+                    (template.replace("{conversationId}", &id.to_string()), wire::conversation)
+                }
+                (None, Some(participant)) => {
+                    (filled(&self.paths.participant, id, participant), wire::lone_participant)
+                }
+                (None, None) => {
+                    return Err(Error::InvalidParticipant(
+                        "this gateway reads single participants, so only a participant's UUID can \
+                         be used",
+                    ));
+                }
+            };
+            let call = CallMetadata {
+                conversation: Some(id),
+                retries: read.retries,
+                class: read.class,
+                permit: PermitSlot::new(read.permit),
+                ..CallMetadata::new(PlatformOperation::Read, context.clone())
+            };
+            let request = request(Method::GET, path, Vec::new(), call);
+            let answer = self.send(request, RefusalSubject::Read(id)).await?;
+            parse(id, answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
+        })
     }
 
     fn find<'a>(
@@ -220,7 +175,14 @@ impl ConversationsPort for GenesysClient {
         find: UpstreamQuery<'a>,
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<ListPage, Error>> {
-        Box::pin(self.query(find, context))
+        Box::pin(async move {
+            let call = CallMetadata::new(PlatformOperation::Analytics, context.clone());
+            let body = wire::details_query(find.filter, find.page, clock::today());
+            let request = request(Method::POST, DETAILS.to_owned(), body, call);
+            let answer = self.send(request, RefusalSubject::Query(find.filter)).await?;
+            wire::details(answer.body())
+                .map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
+        })
     }
 
     fn patch<'a>(
@@ -228,6 +190,20 @@ impl ConversationsPort for GenesysClient {
         patch: UpstreamPatch,
         context: &'a RequestContext,
     ) -> BoxFuture<'a, PatchOutcome> {
-        Box::pin(self.send_patch(patch, context))
+        Box::pin(async move {
+            let target = filled(&self.paths.attributes, patch.conversation, patch.participant);
+            let call = CallMetadata {
+                conversation: Some(patch.conversation),
+                again: patch.again,
+                // The write has started, at least with its pre-read, and goes before new requests.
+                class: PriorityClass::Committed,
+                permit: PermitSlot::new(patch.permit),
+                ..CallMetadata::new(PlatformOperation::Patch, context.clone())
+            };
+            let body = wire::patch_body(&patch.attributes, self.clears_with_null);
+            let request = request(Method::PATCH, target, body, call);
+            let subject = RefusalSubject::Patch(patch.participant, &patch.attributes);
+            self.send(request, subject).await.map_or_else(unaccepted, |answer| accepted(&answer))
+        })
     }
 }

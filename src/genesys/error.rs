@@ -12,31 +12,31 @@ use crate::domain::{
     AttributeMap, ConversationFilter, ConversationId, ParticipantId, PhoneNumber, SizeExcess,
 };
 use crate::error::Error;
-use crate::policy::{CallRefusal, MAX_THROTTLE_WAIT, PROBE_INTERVAL};
+use crate::policy::{CallRefusal, CallResult, MAX_THROTTLE_WAIT, PROBE_INTERVAL};
 use crate::ports::{AttemptOutcome, RequestContext};
+
+/// The result of one HTTP exchange.
+pub type ExchangeResult = Result<Response<Bytes>, UpstreamError>;
 
 /// Why an exchange brought no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum UpstreamError {
-    /// Nothing was sent.
     #[error("no connection: {0}")]
     Connect(String),
     /// `full`: the attempt had nearly its whole timeout. Otherwise the deadline ended it early, which
     /// says nothing about upstream.
     #[error("no answer in time")]
     Timeout { full: bool },
-    /// The request was sent.
     #[error("the connection broke: {0}")]
     Reset(String),
     #[error("the answer is larger than {limit} bytes")]
     TooLarge { limit: usize },
-    /// A successful answer of the token endpoint: its status, and what is wrong with it.
+    /// An answer that its server cannot have meant, with what is wrong with it.
     #[error("{0}")]
-    UnusableToken(String),
+    UnusableAnswer(String),
     /// Not sent. The next probe comes after `retry_after`.
     #[error("too many calls failed lately, so the gateway makes no calls for the moment")]
     InTrouble { retry_after: Duration },
-    /// Not sent.
     #[error("no token")]
     NoToken(RefreshFailure),
     /// Not sent again: the retry budget is spent.
@@ -49,7 +49,6 @@ pub enum UpstreamError {
     RateLimited { reason: &'static str, retry_after: Duration },
 }
 
-/// A failed fetch of a token, and when the next one starts.
 #[derive(Clone, Debug)]
 pub struct RefreshFailure {
     pub failure: TokenFailure,
@@ -59,30 +58,25 @@ pub struct RefreshFailure {
 /// Why there is no token. The reasons hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFailure {
-    /// The token endpoint refuses the credentials.
     #[error("refused: {0}")]
     Refused(String),
     #[error("the token endpoint throttles")]
     Throttled,
-    /// It answers with a failure, or cannot be reached.
     #[error("the token endpoint fails: {0}")]
     Unavailable(String),
-    /// Its answer holds no token.
     #[error("no token: {0}")]
     Invalid(String),
 }
 
-/// What an error means.
-pub struct ErrorTraits {
-    /// How the attempt ended, for metrics and logs.
+/// What the result of an exchange means.
+pub struct ResultTraits {
     pub outcome: AttemptOutcome,
     /// Whether a PATCH may have been applied.
     pub may_be_applied: bool,
-    /// Whether another attempt may succeed.
     pub is_transient: bool,
-    /// Whether the adaptive throttle counts this as a failure of upstream. `None` if the error says
-    /// nothing about upstream: the call was not sent, or ended early.
-    pub is_failure: Option<bool>,
+    /// What the adaptive throttle counts. A call that was not sent, or ended early, says nothing about
+    /// upstream.
+    pub counts_as: CallResult,
 }
 
 /// `Retry-After` for clients if upstream sent none.
@@ -99,24 +93,42 @@ const LISTING_PERMISSION: &str = "analytics:conversationDetail:view";
 const BUDGET_SPENT: &str =
     "the budget of calls to Genesys Cloud (genesys.requests_per_minute) is used up";
 
-impl UpstreamError {
-    /// One row for each kind of error.
-    pub fn traits(&self) -> ErrorTraits {
-        let (outcome, may_be_applied, is_transient, is_failure) = match self {
-            Self::Connect(_) => (AttemptOutcome::Connect, false, true, Some(true)),
-            Self::Timeout { full } => (AttemptOutcome::Timeout, true, true, full.then_some(true)),
-            Self::Reset(_) => (AttemptOutcome::Reset, true, true, Some(true)),
-            Self::TooLarge { .. } => (AttemptOutcome::Invalid, true, false, Some(false)),
-            Self::UnusableToken(_) => (AttemptOutcome::Invalid, false, false, Some(true)),
-            Self::InTrouble { .. }
-            | Self::NoToken(_)
-            | Self::NoBudget
-            | Self::NotSentInTime
-            | Self::RateLimited { .. } => (AttemptOutcome::NotSent, false, false, None),
+impl ResultTraits {
+    pub fn of(result: &ExchangeResult) -> Self {
+        use CallResult::{Accepted, Failed, Unknown};
+        let (outcome, may_be_applied, is_transient, counts_as) = match result {
+            Ok(answer) => {
+                let status = answer.status();
+                let applied = status.is_success() || is_ambiguous(status);
+                let counts_as = if status.is_server_error() { Failed } else { Accepted };
+                let outcome = AttemptOutcome::Status(status.as_u16());
+                (outcome, applied, is_transient(status), counts_as)
+            }
+            Err(error) => match error {
+                UpstreamError::Connect(_) => (AttemptOutcome::Connect, false, true, Failed),
+                UpstreamError::Timeout { full: true } => {
+                    (AttemptOutcome::Timeout, true, true, Failed)
+                }
+                UpstreamError::Timeout { full: false } => {
+                    (AttemptOutcome::Timeout, true, true, Unknown)
+                }
+                UpstreamError::Reset(_) => (AttemptOutcome::Reset, true, true, Failed),
+                UpstreamError::TooLarge { .. } => (AttemptOutcome::Invalid, true, false, Accepted),
+                UpstreamError::UnusableAnswer(_) => (AttemptOutcome::Invalid, false, false, Failed),
+                UpstreamError::InTrouble { .. }
+                | UpstreamError::NoToken(_)
+                | UpstreamError::NoBudget
+                | UpstreamError::NotSentInTime
+                | UpstreamError::RateLimited { .. } => {
+                    (AttemptOutcome::NotSent, false, false, Unknown)
+                }
+            },
         };
-        ErrorTraits { outcome, may_be_applied, is_transient, is_failure }
+        Self { outcome, may_be_applied, is_transient, counts_as }
     }
+}
 
+impl UpstreamError {
     /// The error for the client. `deadline_passed` distinguishes a short deadline from a slow
     /// upstream.
     pub fn into_error(self, deadline_passed: bool) -> Error {
@@ -129,7 +141,7 @@ impl UpstreamError {
             Self::Connect(_) | Self::Timeout { .. } | Self::Reset(_) | Self::NoBudget => {
                 unavailable(self.to_string(), DEFAULT_RETRY_AFTER)
             }
-            Self::UnusableToken(what) => Error::UpstreamInvalidResponse(what),
+            Self::UnusableAnswer(what) => Error::UpstreamInvalidResponse(what),
             Self::TooLarge { limit } => Error::UpstreamAnswerTooLarge { limit },
             Self::InTrouble { retry_after } => unavailable(self.to_string(), retry_after),
             Self::RateLimited { reason, retry_after } => {
@@ -164,13 +176,13 @@ impl From<CallRefusal> for UpstreamError {
 
 /// Whether a PATCH with this status may have been applied: 408, and every 5xx except 501. An edge
 /// server may answer 503 although the call went through. Proxies use statuses such as 520 and 599.
-pub fn status_is_ambiguous(status: StatusCode) -> bool {
+fn is_ambiguous(status: StatusCode) -> bool {
     status == StatusCode::REQUEST_TIMEOUT
         || status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
 /// Whether another attempt may succeed: the statuses that the official SDKs retry, and 408.
-pub fn status_is_transient(status: StatusCode) -> bool {
+fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504)
 }
 
@@ -331,8 +343,10 @@ mod tests {
 
     #[test]
     fn a_deadline_that_cuts_an_attempt_is_no_upstream_failure() {
-        assert_eq!(UpstreamError::Timeout { full: false }.traits().is_failure, None);
-        let error = UpstreamError::Timeout { full: false }.into_error(true);
+        let error = UpstreamError::Timeout { full: false };
+        let counts_as = ResultTraits::of(&Err(error.clone())).counts_as;
+        assert_eq!(counts_as, CallResult::Unknown);
+        let error = error.into_error(true);
         assert!(matches!(error, Error::DeadlineExceeded(_)));
     }
 }

@@ -21,8 +21,7 @@ use tower::layer::layer_fn;
 use super::transport::{ExchangeResult, SharedService};
 use crate::domain::ConversationId;
 use crate::ports::{
-    CallPermit, PlatformOperation, PriorityClass, RequestContext, TraceContext, TraceSpan,
-    UpstreamAttempt,
+    CallPermit, PlatformOperation, PriorityClass, RequestContext, TraceContext, UpstreamAttempt,
 };
 
 /// The stack, or the part of it below a layer.
@@ -32,12 +31,9 @@ pub type ApiService = SharedService<ApiRequest>;
 #[derive(Clone)]
 pub struct ApiRequest {
     pub method: Method,
-    /// The path below the base URL.
     pub path: Arc<str>,
     pub content_type: HeaderValue,
-    /// The auth layer sets it.
     pub authorization: Option<HeaderValue>,
-    /// The body; empty for none.
     pub body: Bytes,
     pub call: CallMetadata,
 }
@@ -46,7 +42,6 @@ pub struct ApiRequest {
 #[derive(Clone)]
 pub struct CallMetadata {
     pub operation: PlatformOperation,
-    /// The conversation that the call reads or writes; `None` for lists and tokens.
     pub conversation: Option<ConversationId>,
     /// The request that needs the call: its deadline, and where its time is spent.
     pub context: RequestContext,
@@ -80,8 +75,8 @@ impl CallMetadata {
 
     /// The trace context that is sent upstream: that of the attempt, or that of the request.
     pub fn trace(&self) -> Option<TraceContext> {
-        let attempt = self.attempt.as_ref().and_then(|attempt| attempt.span());
-        attempt.or(self.context.span()).map(TraceSpan::context)
+        let attempt = self.attempt.as_ref().and_then(|attempt| attempt.span.as_ref());
+        attempt.or(self.context.span()).map(|span| span.context)
     }
 }
 

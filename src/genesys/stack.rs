@@ -23,9 +23,7 @@ use crate::ports::MetricsRecorder;
 pub struct StackParts {
     /// Time of one attempt under the default deadline.
     pub attempt_timeout: Duration,
-    /// The default deadline of a request.
     pub deadline: Duration,
-    /// Waits between attempts if upstream sends no `Retry-After`.
     pub backoff: Backoff,
     pub transport: HttpTransport,
     pub recorder: Arc<dyn MetricsRecorder>,
@@ -37,7 +35,6 @@ pub struct StackParts {
 pub type ApiLayers = (Arc<RetryPolicy>, UpstreamThrottles, TokenCache, CallLimiters);
 
 impl StackParts {
-    /// The throttles of all upstreams.
     pub fn throttles(&self) -> UpstreamThrottles {
         let throttle = |upstream| {
             let (jitter, recorder) = (self.jitter.clone(), Arc::clone(&self.recorder));
@@ -50,7 +47,6 @@ impl StackParts {
         }
     }
 
-    /// The retries of the platform API.
     pub fn retries(&self) -> Arc<RetryPolicy> {
         Arc::new(RetryPolicy {
             backoff: self.backoff,
@@ -62,7 +58,12 @@ impl StackParts {
     }
 
     fn attempts(&self) -> AttemptSettings {
-        AttemptSettings::new(self.attempt_timeout, self.deadline, Arc::clone(&self.recorder))
+        AttemptSettings {
+            least: self.attempt_timeout,
+            deadline: self.deadline,
+            usual: Arc::default(),
+            recorder: Arc::clone(&self.recorder),
+        }
     }
 }
 

@@ -23,7 +23,6 @@ use super::layers::ApiService;
 use super::random::JitterSource;
 use crate::ports::MetricsRecorder;
 
-/// Credentials of an OAuth client for the client-credentials grant.
 pub struct ClientCredentials {
     pub client_id: String,
     pub client_secret: SecretString,
@@ -34,13 +33,11 @@ pub struct ClientCredentials {
 /// Reads the client secret again. Reading may block. An error never holds the secret.
 pub type SecretSource = Arc<dyn Fn() -> Result<SecretString, String> + Send + Sync>;
 
-/// Settings of the cache.
 #[derive(Clone, Debug)]
 pub struct TokenSettings {
     /// How long before it expires a token is renewed. A token with less than twice this lifetime is
     /// renewed at half of it.
     pub refresh_ahead: Duration,
-    /// Timeout of one request to the endpoint.
     pub attempt_timeout: Duration,
     /// Host of the token endpoint, for messages.
     pub login_host: String,
@@ -49,7 +46,6 @@ pub struct TokenSettings {
 /// A token, ready to be sent. The header is marked as sensitive, so `Debug` does not show it.
 #[derive(Clone, Debug)]
 pub struct AccessToken {
-    /// The `Authorization` header.
     pub header: HeaderValue,
     /// The number of the fetch that brought the token.
     pub generation: u64,
@@ -70,20 +66,15 @@ struct TokenState {
     has_started: bool,
     /// The token, which may have expired. `None` while a refused token is replaced, too.
     token: Option<AccessToken>,
-    /// The failure of the last fetch, if it failed.
     trouble: Option<RefreshFailure>,
 }
 
 /// Whether there is a token, for `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenStatus {
-    /// The first fetch has not ended.
     Starting,
-    /// There is a token, valid for this time.
     Good(Duration),
-    /// The token endpoint refuses the credentials.
     Refused(String),
-    /// There is no token for another reason.
     Unavailable(String),
 }
 
@@ -93,10 +84,8 @@ pub enum TokenStatus {
 const MAX_FORCED_REFRESHES: u32 = 5;
 const FORCED_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The state of the token after a 401 to a fresh one.
 const REJECTED: &str = "the API answers 401 even to a fresh token";
 
-/// The shared token. Cheap to clone.
 #[derive(Clone)]
 pub struct TokenCache(Arc<TokenCacheInner>);
 
@@ -138,25 +127,18 @@ impl TokenCache {
         }))
     }
 
-    /// The token, if there is a valid one.
     pub fn current(&self) -> Option<AccessToken> {
         self.0.updates.borrow().token.clone().filter(AccessToken::is_good)
     }
 
-    /// Waits for a valid token until `deadline`.
-    ///
-    /// # Errors
-    /// At once if the token endpoint refuses the credentials, or if no other try comes before the
-    /// deadline.
+    /// Waits for a valid token until `deadline`. Fails at once if the token endpoint refuses the
+    /// credentials, or if no other try comes before the deadline.
     pub async fn get(&self, deadline: Instant) -> Result<AccessToken, UpstreamError> {
         self.newer_than(0, deadline).await
     }
 
     /// A token newer than `generation`, which the API has refused. All requests that saw this refusal
     /// share one fetch. `None` if too many renewals were forced lately.
-    ///
-    /// # Errors
-    /// See [`TokenCache::get`].
     pub async fn renewed(
         &self,
         generation: u64,
@@ -219,7 +201,6 @@ impl TokenCache {
         }
     }
 
-    /// Records that the API has accepted a token.
     pub fn mark_accepted(&self) {
         if self.0.refused.load(Ordering::Relaxed) {
             self.0.refused.store(false, Ordering::Relaxed);

@@ -7,34 +7,26 @@
 mod http_client;
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tower::Service;
 use tower::util::ServiceExt;
 use url::Url;
 
 pub use self::http_client::HttpClientSettings;
+pub use super::error::ExchangeResult;
 use super::error::UpstreamError;
 use crate::ports::BoxFuture;
-
-/// The result of one HTTP exchange.
-pub type ExchangeResult = Result<Response<Bytes>, UpstreamError>;
 
 /// A request for the wire. Its URL is parsed already, because that is expensive.
 #[derive(Debug)]
 pub struct HttpRequest {
-    /// The method.
     pub method: Method,
-    /// The absolute URL.
     pub url: Url,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body; empty for none.
     pub body: Bytes,
 }
 
@@ -65,22 +57,13 @@ impl<R> SharedService<R> {
     }
 }
 
-/// For callers outside the stack.
-impl Service<Request<Bytes>> for HttpTransport {
-    type Response = Response<Bytes>;
-    type Error = UpstreamError;
-    type Future = BoxFuture<'static, ExchangeResult>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+impl HttpTransport {
+    /// Sends a request that did not come through a stack.
+    pub async fn send(&self, request: Request<Bytes>) -> ExchangeResult {
         let (head, body) = request.into_parts();
-        let Ok(url) = Url::parse(&head.uri.to_string()) else {
-            return Box::pin(async { Err(UpstreamError::Connect("unusable URL".to_owned())) });
-        };
-        self.exchange(HttpRequest { method: head.method, url, headers: head.headers, body })
+        let url = Url::parse(&head.uri.to_string())
+            .map_err(|error| UpstreamError::Connect(error.to_string()))?;
+        self.exchange(HttpRequest { method: head.method, url, headers: head.headers, body }).await
     }
 }
 

@@ -89,10 +89,7 @@ impl<T: WireText> WireParticipant<T> {
     }
 }
 
-/// Reads the body of a GET of a conversation.
-///
-/// # Errors
-/// If the body is not a conversation: a sentence that repeats nothing of the body.
+/// Reads the body of a GET of a conversation. An error repeats nothing of the body.
 pub fn conversation(id: ConversationId, body: &[u8]) -> Result<Conversation, &'static str> {
     let body = unicode(body);
     match serde_json::from_str::<WireConversation<PlainText>>(&body) {
@@ -128,9 +125,6 @@ fn whole<T: WireText>(
 
 /// Reads the body of a GET of a single participant from a `custom` route. It does not say whether the
 /// conversation is live.
-///
-/// # Errors
-/// If the body is not a participant: a sentence that repeats nothing of the body.
 pub fn lone_participant(id: ConversationId, body: &[u8]) -> Result<Conversation, &'static str> {
     let body = unicode(body);
     let wire: WireParticipant<&RawValue> =
@@ -158,9 +152,6 @@ fn unicode(body: &[u8]) -> Cow<'_, str> {
 
 /// The body of a PATCH: `ParticipantAttributes`. An empty value clears its key. The platform documents
 /// no deletion, and its model allows no `null`; some deployments need it all the same.
-///
-/// # Panics
-/// Never: strings always serialise.
 pub fn patch_body(attributes: &AttributeMap, clears_with_null: bool) -> Vec<u8> {
     let value = |value: &AttributeValue| match (value.damaged_json(), value.expose()) {
         // A whole map repeats unchanged values. A damaged one must be sent as upstream holds it.

@@ -14,7 +14,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 pub(super) use self::credentials::X_API_KEY;
-use super::peer::{CertificateSubject, peer_of};
+use super::peer::peer_of;
 use super::problem::Problem;
 use super::state::AppState;
 use super::{health, paths};
@@ -82,7 +82,7 @@ impl RequestAuthentication {
         let presented = match credentials::from_headers(request.headers()) {
             Ok(keys) => {
                 let peer = peer_of(request).and_then(|peer| peer.certificate.as_ref());
-                PresentedCredentials { keys, certificate: peer.map(CertificateSubject::as_str) }
+                PresentedCredentials { keys, certificate: peer.map(|subject| &**subject) }
             }
             Err(malformed) => return Self::refused(&malformed.to_string()),
         };

@@ -51,8 +51,9 @@ const SHOWN_HEADERS: [&str; 20] = [
 const SHOWN_PARAMETERS: [&str; 7] =
     ["participant", "keys", "verify", "dryRun", "allowEnded", "view", "format"];
 
-/// Maximum number of members that a response lists.
-const MAX_MEMBERS: usize = 1000;
+/// Bytes after which a response lists no further members. Each pointer repeats the names above it, so the
+/// list can be far longer than the body.
+const MAX_LIST_BYTES: usize = 100_000;
 
 /// A request as it arrived.
 #[derive(Serialize, ToSchema)]
@@ -94,7 +95,7 @@ struct EchoPairDto {
 struct EchoBodyDto {
     /// Length of the body in bytes.
     bytes: usize,
-    /// Pointer, type and length of each member of a JSON body, at most 1,000.
+    /// Pointer, type and length of each member of a JSON body, up to 100,000 bytes of them.
     #[schema(example = json!(["#: an object", "#/tier: a string, 4 bytes"]))]
     members: Vec<String>,
     /// Why the body is not JSON, and where.
@@ -156,19 +157,25 @@ impl EchoBodyDto {
     fn from_content(content: &[u8]) -> Self {
         let (mut members, mut json_error) = (Vec::new(), None);
         match parse_body(content, "") {
-            Ok(tree) => list_members(&tree, &mut Vec::new(), &mut members),
+            Ok(tree) => list_members(&tree, &mut Vec::new(), &mut members, &mut { MAX_LIST_BYTES }),
             Err(problem) => json_error = Some(problem.detail().to_owned()),
         }
         Self { bytes: content.len(), members, json_error }
     }
 }
 
-/// Lists a value and the members below it.
-fn list_members<'a>(tree: &'a JsonTree, path: &mut Vec<&'a str>, list: &mut Vec<String>) {
-    if list.len() >= MAX_MEMBERS {
+/// Lists a value and the members below it, until no bytes are left.
+fn list_members<'a>(
+    tree: &'a JsonTree,
+    path: &mut Vec<&'a str>,
+    list: &mut Vec<String>,
+    left: &mut usize,
+) {
+    if *left == 0 {
         return;
     }
     let line = format!("{}: {}", json_pointer(path), tree.kind());
+    *left = left.saturating_sub(line.len());
     list.push(match tree {
         JsonTree::Text(text) => format!("{line}, {} bytes", text.text.len()),
         _ => line,
@@ -176,7 +183,20 @@ fn list_members<'a>(tree: &'a JsonTree, path: &mut Vec<&'a str>, list: &mut Vec<
     let JsonTree::Object(members) = tree else { return };
     for (name, value) in members {
         path.push(&name.text);
-        list_members(value, path, list);
+        list_members(value, path, list, left);
         path.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_members_below_a_long_name_are_not_all_listed() {
+        let members = vec!["\"a\":1"; 1000].join(",");
+        let body = format!("{{\"{}\":{{{members}}}}}", "x".repeat(60_000));
+        let listed = EchoBodyDto::from_content(body.as_bytes()).members;
+        assert_eq!(listed.len(), 3);
     }
 }

@@ -296,30 +296,22 @@ fn attempts(steps: &AttemptLogSnapshot, arrived: Instant) -> Vec<TracedAttemptDt
         let (start, end) = (attempt.start, attempt.ended());
         let wait_ms = since(idle_since, start);
         idle_since = idle_since.max(start + end.map_or(Duration::ZERO, |end| end.took));
-        let (status, failure) = end.map_or((None, None), |end| describe_outcome(end.answer));
+        let answer = end.map(|end| end.answer);
+        let status = match answer {
+            Some(AttemptOutcome::Status(status)) => Some(status),
+            _ => None,
+        };
         TracedAttemptDto {
             operation: attempt.operation.as_str(),
             at_ms: since(arrived, start) - since(start, arrived),
             wait_ms,
             took_ms: end.map(|end| milliseconds(end.took)),
             status,
-            failure,
+            failure: answer.and_then(AttemptOutcome::failure),
             correlation_id: end.and_then(|end| end.correlation_id.clone()),
         }
     };
     attempts.into_iter().map(view).collect()
-}
-
-fn describe_outcome(answer: AttemptOutcome) -> (Option<u16>, Option<&'static str>) {
-    let failure = match answer {
-        AttemptOutcome::Status(status) => return (Some(status), None),
-        AttemptOutcome::Timeout => "timeout",
-        AttemptOutcome::Connect => "connect",
-        AttemptOutcome::Reset => "reset",
-        AttemptOutcome::Invalid => "invalid",
-        AttemptOutcome::NotSent => "notSent",
-    };
-    (None, Some(failure))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

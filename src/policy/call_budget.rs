@@ -335,10 +335,4 @@ impl TokenBudget {
 }
 
 #[cfg(test)]
-mod fairness;
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod tests;

@@ -49,7 +49,6 @@ pub struct AuditWriteError;
 pub enum RecordKind {
     /// A write that is about to be sent. Only where records block.
     Intent,
-    /// A write request that has ended.
     #[default]
     Outcome,
 }
@@ -57,19 +56,14 @@ pub enum RecordKind {
 /// One line of the audit, with the names of its fields there.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AuditRecord {
-    /// Its kind.
     #[serde(rename = "record")]
     pub kind: RecordKind,
-    /// Id of the request.
     #[serde(rename = "request.id")]
     pub request_id: String,
-    /// Name of the client, if it was authenticated.
     #[serde(rename = "client.name", skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// Address of the client.
     #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// HTTP method.
     #[serde(rename = "http.method")]
     pub method: String,
     /// The conversation, where the path names one.
@@ -78,13 +72,10 @@ pub struct AuditRecord {
     /// The participant selector of the request, if the request could be read.
     #[serde(rename = "participant.selector", skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// The chosen participant.
     #[serde(rename = "participant.id", skip_serializing_if = "Option::is_none")]
     pub participant: Option<String>,
-    /// Its purpose.
     #[serde(rename = "participant.purpose", skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
-    /// Whether the request was a dry run.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// The keys of the request, if it could be read.
@@ -104,7 +95,7 @@ pub struct KeyRecord {
     new: ValueFingerprint,
     /// `None` in an intent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'static str>,
+    outcome: Option<KeyResult>,
 }
 
 /// The fingerprint of a value; `None` for an absent or empty one.
@@ -112,44 +103,30 @@ pub struct KeyRecord {
 struct ValueFingerprint(Option<String>);
 
 /// The result of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum KeyResult {
-    /// The outcome in the answer, even if the client had hung up.
-    Outcome(KeyOutcome),
     /// Upstream accepted it, and then the request failed.
     Accepted,
     /// It may have been sent, and may have been applied.
     Unknown,
-    /// It was not sent.
     NotSent,
-}
-
-impl KeyResult {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Outcome(outcome) => outcome.as_str(),
-            Self::Accepted => "accepted",
-            Self::Unknown => "unknown",
-            Self::NotSent => "notSent",
-        }
-    }
+    /// The outcome in the answer, even if the client had hung up.
+    #[serde(untagged)]
+    Outcome(KeyOutcome),
 }
 
 /// How a write request ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct ResponseSummary {
-    /// The effect upstream.
     pub effect: Effect,
     /// Status of the answer; 499 if the client hung up before there was one.
     #[serde(rename = "http.status")]
     pub status: u16,
-    /// Code of the problem.
     #[serde(rename = "problem.code", skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
-    /// Genesys' correlation id of the last call.
     #[serde(rename = "correlation.id", skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// Calls to the platform API.
     #[serde(rename = "upstream.calls")]
     pub upstream_calls: u32,
 }
@@ -166,9 +143,7 @@ pub struct StateBefore {
 /// What the use case found out about a write.
 #[derive(Debug)]
 pub struct WriteFindings {
-    /// The effect upstream.
     pub effect: Effect,
-    /// The code of its failure.
     pub code: Option<ErrorCode>,
     /// The chosen participant: id and purpose.
     pub target: Option<(ParticipantId, String)>,
@@ -273,12 +248,10 @@ impl AuditEntry {
         drop(self.record_outcome(&mut state, ending));
     }
 
-    /// A use case begins to work on the write.
     pub(super) fn start(&self) {
         self.state.lock().progress = WriteProgress::InProgress;
     }
 
-    /// Whether a use case works on the write.
     pub(super) fn is_in_progress(&self) -> bool {
         let progress = self.state.lock().progress;
         matches!(progress, WriteProgress::InProgress | WriteProgress::HungUp(_))
@@ -310,7 +283,7 @@ impl AuditEntry {
             }
         }
         for (record, result) in state.record.keys.iter_mut().zip(findings.results) {
-            record.outcome = Some(result.as_str());
+            record.outcome = Some(result);
         }
         (state.record.participant, state.record.purpose) =
             findings.target.map(|(id, purpose)| (id.to_string(), purpose)).unzip();
@@ -330,7 +303,7 @@ impl AuditEntry {
         let is_started = state.progress != WriteProgress::NotStarted;
         let untold = if is_started { KeyResult::Unknown } else { KeyResult::NotSent };
         for key in &mut state.record.keys {
-            key.outcome.get_or_insert(untold.as_str());
+            key.outcome.get_or_insert(untold);
         }
         state.record.ending = Some(ending);
         self.audit.record(&state.record)

@@ -7,9 +7,6 @@ use crate::config::Config;
 use crate::genesys::{HttpClientSettings, HttpTransport};
 
 /// The configured transport to upstream.
-///
-/// # Errors
-/// If TLS cannot be set up, or `genesys.ca_file` or `genesys.proxy` is invalid.
 pub fn transport(config: &Config) -> anyhow::Result<HttpTransport> {
     let genesys = &config.genesys;
     let body_limit = genesys.max_response_bytes;

@@ -20,31 +20,27 @@ const TARGET: &str = "access";
 /// The fields of one access line.
 #[derive(Clone, Debug)]
 pub struct AccessRecord<'a> {
-    /// Whether a probe or scraper sent it and it succeeded: frequent, and interesting only if it fails.
+    /// A probe or scraper sent it, and it succeeded: frequent, and interesting only if it fails.
     pub is_probe: bool,
-    /// HTTP method.
     pub method: &'a str,
     /// The pattern of the matched route, never the path.
-    pub route: &'a str,
+    pub route: Option<&'a str>,
     /// Status of the answer; 499 if the client disconnected before it.
     pub status: u16,
     /// Time from the arrival of the request head to the answer.
     pub took: Duration,
-    /// Id of the request.
     pub request_id: &'a str,
     /// The client, if the request is authenticated.
     pub client: Option<&'a str>,
-    /// Address of the client: the peer of the connection, or the client of a trusted proxy.
+    /// The peer of the connection, or the client of a trusted proxy.
     pub client_address: Option<IpAddr>,
     /// The conversation, if the path names one.
     pub conversation: Option<ConversationId>,
-    /// Number of calls to the platform API.
     pub upstream_calls: u32,
     /// Whether the request changed anything upstream; `None` outside the API.
     pub effect: Option<Effect>,
     /// The correlation id of Genesys Cloud for the last call.
     pub correlation_id: Option<&'a str>,
-    /// The id of the trace of the request.
     pub trace_id: Option<u128>,
     /// Code of the problem in the answer.
     pub code: Option<ErrorCode>,
@@ -57,7 +53,7 @@ macro_rules! log_at {
             target: TARGET,
             $level,
             http.method = display($record.method),
-            http.route = display($record.route),
+            http.route = display($record.route.unwrap_or("-")),
             http.status = $record.status,
             duration_ms = milliseconds($record.took),
             request.id = display($record.request_id),
@@ -128,7 +124,7 @@ impl AccessRecord<'static> {
         Self {
             is_probe: false,
             method: "PUT",
-            route: "/v1/conversations/{conversationId}/attributes",
+            route: Some("/v1/conversations/{conversationId}/attributes"),
             status: 200,
             took: Duration::from_micros(12_345),
             request_id: "req-1",

@@ -9,9 +9,8 @@ use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 
-use super::metric_types::add;
+use super::metric_types::MetricRegistry;
 use crate::domain::Client;
 use crate::ports::BudgetAccount;
 
@@ -30,12 +29,12 @@ struct AnswerLabels {
 }
 
 impl ClientMetrics {
-    pub(super) fn new(to: &mut Registry) -> Self {
+    pub(super) fn new(to: &mut MetricRegistry) -> Self {
         let requests = "Requests answered, by client; 429 means that it exceeded its own rate";
         let calls = "Upstream calls on the account of a client";
         Self {
-            requests: add(to, "client_requests", requests, Family::default()),
-            calls: add(to, "client_upstream_calls", calls, Family::default()),
+            requests: to.add("client_requests", requests, Family::default()),
+            calls: to.add("client_upstream_calls", calls, Family::default()),
             accounts: RwLock::default(),
         }
     }

@@ -1,9 +1,8 @@
 //! Metrics of client connections and of TLS.
 
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
-use super::metric_types::{LabelledCounter, TimeGauge, add};
+use super::metric_types::{LabelledCounter, MetricRegistry, TimeGauge};
 
 /// Why the gateway closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,20 +46,15 @@ pub(super) struct ConnectionMetrics {
 }
 
 impl ConnectionMetrics {
-    pub(super) fn new(to: &mut Registry) -> Self {
+    pub(super) fn new(to: &mut MetricRegistry) -> Self {
         let ended = "Connections that the gateway closed or refused, by reason";
-        let reloads = "Reloads of changed TLS files, by outcome";
         let expiry = "Expiry of the gateway's certificate, in seconds since 1970";
+        let expiry = to.add("tls_certificate_expiry_seconds", expiry, TimeGauge::default());
         Self {
-            open: add(to, "connections", "Open client connections", Gauge::default()),
-            ended: add(to, "connections_ended", ended, LabelledCounter::default()),
-            reloads: add(to, "tls_reloads", reloads, LabelledCounter::default()),
-            certificate_expiry: add(
-                to,
-                "tls_certificate_expiry_seconds",
-                expiry,
-                TimeGauge::default(),
-            ),
+            open: to.gauge("connections", "Open client connections"),
+            ended: to.labelled("connections_ended", ended),
+            reloads: to.labelled("tls_reloads", "Reloads of changed TLS files, by outcome"),
+            certificate_expiry: expiry,
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Parts of the metrics. Labels come from closed sets, so that no client can create time series.
 
-use std::fmt;
+use std::fmt::{self, Debug};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
@@ -31,20 +33,33 @@ pub(super) fn seconds() -> Histogram {
     Histogram::new(SECONDS)
 }
 
-/// Histograms of durations in seconds.
-pub(super) fn durations<L: Clone + std::hash::Hash + Eq>() -> Durations<L> {
-    Family::new_with_constructor(seconds)
-}
+/// Creates metrics and registers them.
+pub(super) struct MetricRegistry(pub Registry);
 
-/// Registers a metric, and returns it.
-pub(super) fn add<M: Metric + Clone>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    metric: M,
-) -> M {
-    registry.register(name, help, metric.clone());
-    metric
+impl MetricRegistry {
+    pub(super) fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    pub(super) fn counter(&mut self, name: &str, help: &str) -> Counter {
+        self.add(name, help, Counter::default())
+    }
+
+    pub(super) fn labelled(&mut self, name: &str, help: &str) -> LabelledCounter {
+        self.add(name, help, Family::default())
+    }
+
+    pub(super) fn gauge(&mut self, name: &str, help: &str) -> Gauge {
+        self.add(name, help, Gauge::default())
+    }
+
+    pub(super) fn durations<L>(&mut self, name: &str, help: &str) -> Durations<L>
+    where
+        L: Clone + Debug + Hash + Eq + EncodeLabelSet + Send + Sync + 'static,
+    {
+        self.add(name, help, Family::new_with_constructor(seconds as fn() -> Histogram))
+    }
 }
 
 /// Converts a count for a gauge, which is signed.

@@ -16,12 +16,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::access_log::AccessRecord;
 use super::clients::ClientMetrics;
 use super::connections::{CloseReason, ConnectionMetrics};
 use super::log_output::LogLosses;
-use super::metric_types::{Durations, LabelledCounter, add, clamp_to_gauge, durations};
+use super::metric_types::{Durations, LabelledCounter, MetricRegistry, clamp_to_gauge};
 use super::process;
-use super::upstream::UpstreamMetrics;
+use super::upstream::{BudgetMetrics, UpstreamMetrics};
 use super::writes::WriteMetrics;
 use crate::clock;
 use crate::domain::{Client, KeyOutcome};
@@ -41,21 +42,6 @@ const UNMATCHED: &str = "unmatched";
 #[derive(Clone)]
 pub struct ServiceMetrics(Arc<MetricsInner>);
 
-/// One answered HTTP request.
-#[derive(Clone, Copy, Debug)]
-pub struct HttpRequestMetrics<'a> {
-    /// Method of the request.
-    pub method: &'a str,
-    /// Pattern of the matched route.
-    pub route: Option<&'a str>,
-    /// Name of the client, if the request is authenticated.
-    pub client: Option<&'a str>,
-    /// Status of the answer.
-    pub status: u16,
-    /// Time from the request head to the answer.
-    pub took: Duration,
-}
-
 /// Method, route and status of a request.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -72,6 +58,7 @@ struct MetricsInner {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Durations<[(&'static str, &'static str); 2]>,
     upstream: UpstreamMetrics,
+    budget: BudgetMetrics,
     clients: ClientMetrics,
     connections: ConnectionMetrics,
     writes: WriteMetrics,
@@ -92,51 +79,42 @@ impl ServiceMetrics {
 
     /// The same, with the lines that a log has lost.
     pub fn with_log(routes: &'static [&'static str], log: LogLosses) -> Self {
-        let mut registry = Registry::with_prefix(PREFIX);
-        let to = &mut registry;
-        let seconds_help = "Time from the request head to the answer";
-        let rejected_help =
+        let mut to = MetricRegistry(Registry::with_prefix(PREFIX));
+        let seconds = "Time from the request head to the answer";
+        let rejected =
             "1 while auth.clients_file is invalid and the previous clients stay in force, else 0";
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        to.register("build", "Version of the gateway", version);
-        let mut counter = |name, help| add(to, name, help, Counter::default());
-        let audit_records = counter("audit_records", "Audit records written");
-        let audit_lost = counter("audit_lost", "Audit records that could not be written");
-        let log_lines_lost = counter("log_lines_lost", "Log lines that could not be written");
+        to.0.register("build", "Version of the gateway", version);
         Self(Arc::new(MetricsInner {
-            requests: add(to, "http_requests", "Requests answered", Family::default()),
-            request_seconds: add(to, "http_request_duration_seconds", seconds_help, durations()),
-            upstream: UpstreamMetrics::new(to),
-            clients: ClientMetrics::new(to),
-            connections: ConnectionMetrics::new(to),
-            writes: WriteMetrics::new(to),
-            audit_records,
-            audit_lost,
-            clients_file_rejected: add(
-                to,
-                "clients_file_rejected",
-                rejected_help,
-                Gauge::default(),
-            ),
-            log_lines_lost,
+            requests: to.add("http_requests", "Requests answered", Family::default()),
+            request_seconds: to.durations("http_request_duration_seconds", seconds),
+            upstream: UpstreamMetrics::new(&mut to),
+            budget: BudgetMetrics::new(&mut to),
+            clients: ClientMetrics::new(&mut to),
+            connections: ConnectionMetrics::new(&mut to),
+            writes: WriteMetrics::new(&mut to),
+            audit_records: to.counter("audit_records", "Audit records written"),
+            audit_lost: to.counter("audit_lost", "Audit records that could not be written"),
+            clients_file_rejected: to.gauge("clients_file_rejected", rejected),
+            log_lines_lost: to.counter("log_lines_lost", "Log lines that could not be written"),
             log,
             routes,
             refresh: OnceLock::new(),
-            registry,
+            registry: to.0,
             process: process::registry(),
         }))
     }
 
     /// Counts an answered request.
-    pub fn http(&self, request: HttpRequestMetrics<'_>) {
-        let HttpRequestMetrics { status, took, .. } = request;
+    pub fn http(&self, request: &AccessRecord<'_>) {
+        let status = request.status;
         let known = |all: &[&'static str], given| all.iter().copied().find(|at| *at == given);
         let method = known(&METHODS, request.method).unwrap_or(OTHER);
-        let route =
-            request.route.and_then(|route| known(self.0.routes, route)).unwrap_or(UNMATCHED);
+        let route = request.route.and_then(|route| known(self.0.routes, route));
+        let route = route.unwrap_or(UNMATCHED);
         self.0.requests.get_or_create(&RequestLabels { method, route, status }).inc();
         let seconds = self.0.request_seconds.get_or_create(&[("method", method), ("route", route)]);
-        seconds.observe(took.as_secs_f64());
+        seconds.observe(request.took.as_secs_f64());
         if let Some(client) = request.client {
             self.0.clients.answered(client, status);
         }
@@ -220,7 +198,7 @@ impl MetricsRecorder for ServiceMetrics {
     }
 
     fn rate_refused(&self) {
-        self.0.upstream.rate_refused.inc();
+        self.0.budget.refused.inc();
     }
 
     fn paid(&self, account: BudgetAccount) {
@@ -228,8 +206,8 @@ impl MetricsRecorder for ServiceMetrics {
     }
 
     fn rate_window(&self, room: u64, throttled: bool) {
-        self.0.upstream.rate_room.set(i64::try_from(room).unwrap_or(i64::MAX));
-        self.0.upstream.rate_throttled.set(throttled.into());
+        self.0.budget.room.set(i64::try_from(room).unwrap_or(i64::MAX));
+        self.0.budget.throttled.set(throttled.into());
     }
 
     fn refused_by_throttle(&self, upstream: &'static str) {
@@ -239,12 +217,12 @@ impl MetricsRecorder for ServiceMetrics {
     fn token_fetched(&self, lifetime: Duration) {
         let now = clock::now().unix_timestamp();
         let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
-        self.0.upstream.token_success.set(now);
-        self.0.upstream.token_expiry.set(now.saturating_add(lifetime));
+        self.0.budget.token_success.set(now);
+        self.0.budget.token_expiry.set(now.saturating_add(lifetime));
     }
 
     fn token_failed(&self) {
-        self.0.upstream.token_failure.set(clock::now().unix_timestamp());
+        self.0.budget.token_failure.set(clock::now().unix_timestamp());
     }
 
     fn outcome(&self, outcome: KeyOutcome) {
@@ -409,8 +387,7 @@ mod tests {
     fn made_up_methods_and_paths_share_one_label() {
         let metrics = ServiceMetrics::new(ROUTES);
         for (method, route) in [("BREW", None), ("MILK", Some("/made/up")), ("GET", Some("/a"))] {
-            let (client, took) = (None, Duration::ZERO);
-            metrics.http(HttpRequestMetrics { method, route, client, status: 404, took });
+            metrics.http(&AccessRecord { method, route, status: 404, ..AccessRecord::example() });
         }
         let text = text(&metrics);
         assert!(text.contains(r#"{method="other",route="unmatched",status="404"} 2"#), "{text}");

@@ -29,7 +29,7 @@ const MAX_USER_AGENT_BYTES: usize = 200;
 /// Most conversations with a lease.
 const MAX_LEASES: usize = 32;
 
-/// The ring buffer. Clones share it. A request takes at most 30 KiB.
+/// The ring buffer. Clones share it. The attempt log of a request is bounded.
 #[derive(Clone, Debug, Default)]
 pub struct RecentRequests(Arc<RecentRequestsInner>);
 
@@ -48,39 +48,32 @@ pub struct RequestOrigin {
     pub at: String,
     /// The peer of the connection, which may be a proxy.
     pub address: Option<SocketAddr>,
-    /// The `User-Agent` of the client.
     pub user_agent: Option<String>,
 }
 
 /// One request.
 #[derive(Debug)]
 pub struct RecentRequest {
-    /// The origin.
     pub arrival: RequestOrigin,
     /// The time of arrival, on the clock of the attempts.
     pub arrived: Instant,
-    /// The conversation.
     pub conversation: ConversationId,
-    /// HTTP method.
     pub method: String,
     /// The pattern of the matched route.
     pub route: String,
     /// Status of the answer; 499 if the client disconnected before it.
     pub status: u16,
-    /// Code of the problem in the answer.
     pub code: Option<ErrorCode>,
     /// Its effect, as known at the time of the answer.
     pub effect: Effect,
     /// Time from the arrival of the request head to the answer.
     pub took: Duration,
-    /// Id of the request.
     pub request_id: String,
     /// Its durations and attempts, also those after the answer.
     pub context: RequestContext,
 }
 
 impl RequestOrigin {
-    /// The origin of a request that arrives now.
     pub fn now(address: Option<SocketAddr>, user_agent: Option<&str>) -> Self {
         let user_agent = user_agent.map(|name| name.chars().take(MAX_USER_AGENT_BYTES).collect());
         Self { at: clock::timestamp(), address, user_agent }

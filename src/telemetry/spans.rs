@@ -64,7 +64,7 @@ impl SpanExport {
     /// Exports the span of a request that was answered, or whose client disconnected.
     pub fn request(&self, record: &AccessRecord<'_>, context: &RequestContext) {
         let Some(span) = context.span().filter(|span| span.is_exported()) else { return };
-        let name = format!("{} {}", record.method, record.route);
+        let name = format!("{} {}", record.method, record.route.unwrap_or("-"));
         let mut data = self.0.ended(span, SpanKind::Server, name, record.took);
         data.attributes = of_request(record, context);
         data.links = shared_exchanges(span, context);
@@ -76,7 +76,7 @@ impl SpanExport {
 
     /// Waits until the SDK has sent or failed to send all spans so far.
     pub async fn flush(&self) {
-        self.wait(|processor| processor.force_flush()).await;
+        self.wait(SpanProcessor::force_flush).await;
     }
 
     /// Sends all spans so far and stops the exporter.
@@ -117,11 +117,7 @@ impl TraceExporter for SpanRecorder {
         }
         let failure = match end.answer {
             AttemptOutcome::Status(status) => (status >= 400).then(|| status.to_string()),
-            AttemptOutcome::Timeout => Some("timeout".to_owned()),
-            AttemptOutcome::Connect => Some("connect".to_owned()),
-            AttemptOutcome::Reset => Some("reset".to_owned()),
-            AttemptOutcome::Invalid => Some("invalid".to_owned()),
-            AttemptOutcome::NotSent => Some("not_sent".to_owned()),
+            other => other.failure().map(str::to_owned),
         };
         if let Some(failure) = failure {
             data.attributes.push(KeyValue::new("error.type", failure));
@@ -136,8 +132,8 @@ impl SpanRecorder {
     fn ended(&self, span: &TraceSpan, kind: SpanKind, name: String, took: Duration) -> SpanData {
         let end_time = SystemTime::from(clock::now());
         SpanData {
-            span_context: context_of(span.context()),
-            parent_span_id: span.parent().map_or(SpanId::INVALID, |parent| parent.span().into()),
+            span_context: context_of(span.context),
+            parent_span_id: span.parent.map_or(SpanId::INVALID, |parent| parent.span.into()),
             parent_span_is_remote: kind == SpanKind::Server,
             span_kind: kind,
             name: name.into(),
@@ -154,7 +150,7 @@ impl SpanRecorder {
 }
 
 fn context_of(context: TraceContext) -> SpanContext {
-    let (trace, span) = (context.trace().into(), context.span().into());
+    let (trace, span) = (context.trace.into(), context.span.into());
     let flags = TraceFlags::default().with_sampled(context.is_sampled());
     SpanContext::new(trace, span, flags, false, TraceState::default())
 }
@@ -163,18 +159,17 @@ fn context_of(context: TraceContext) -> SpanContext {
 fn shared_exchanges(span: &TraceSpan, context: &RequestContext) -> SpanLinks {
     let attempts = context.attempt_log().map(|attempt_log| attempt_log.snapshot().attempts);
     let attempts = attempts.unwrap_or_default();
-    let is_shared =
-        |other: &&TraceSpan| other.is_exported() && other.parent() != Some(span.context());
-    let others = attempts.iter().filter_map(|attempt| attempt.span()).filter(is_shared);
+    let is_shared = |other: &&TraceSpan| other.is_exported() && other.parent != Some(span.context);
+    let others = attempts.iter().filter_map(|attempt| attempt.span.as_ref()).filter(is_shared);
     let mut links = SpanLinks::default();
-    links.links.extend(others.map(|other| Link::with_context(context_of(other.context()))));
+    links.links.extend(others.map(|other| Link::with_context(context_of(other.context))));
     links
 }
 
 fn of_request(record: &AccessRecord<'_>, context: &RequestContext) -> Vec<KeyValue> {
     let mut attributes = vec![
         KeyValue::new("http.request.method", record.method.to_owned()),
-        KeyValue::new("http.route", record.route.to_owned()),
+        KeyValue::new("http.route", record.route.unwrap_or("-").to_owned()),
         KeyValue::new("http.response.status_code", i64::from(record.status)),
         KeyValue::new("request.id", record.request_id.to_owned()),
         KeyValue::new("upstream.calls", i64::from(record.upstream_calls)),

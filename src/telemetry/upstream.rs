@@ -7,9 +7,8 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
-use super::metric_types::{Durations, LabelledCounter, TimeGauge, add, durations};
+use super::metric_types::{Durations, LabelledCounter, MetricRegistry, TimeGauge};
 use crate::ports::{AttemptOutcome, PlatformOperation};
 
 /// Metrics of traffic to upstream.
@@ -20,9 +19,13 @@ pub(super) struct UpstreamMetrics {
     pub retries_refused: LabelledCounter,
     pub refused_by_throttle: LabelledCounter,
     pub throttled: LabelledCounter,
-    pub rate_refused: Counter,
-    pub rate_room: Gauge,
-    pub rate_throttled: Gauge,
+}
+
+/// Metrics of the call budget and the token.
+pub(super) struct BudgetMetrics {
+    pub refused: Counter,
+    pub room: Gauge,
+    pub throttled: Gauge,
     pub token_expiry: TimeGauge,
     pub token_success: TimeGauge,
     pub token_failure: TimeGauge,
@@ -43,11 +46,7 @@ impl ExchangeMetrics {
     ) {
         let answer = match answer {
             AttemptOutcome::Status(status) => status.to_string().into(),
-            AttemptOutcome::Timeout => "timeout".into(),
-            AttemptOutcome::Connect => "connect".into(),
-            AttemptOutcome::Reset => "reset".into(),
-            AttemptOutcome::Invalid => "invalid".into(),
-            AttemptOutcome::NotSent => "notSent".into(),
+            other => other.failure().unwrap_or_default().into(),
         };
         let labels = [("operation", operation.as_str().into()), ("answer", answer)];
         self.answers.get_or_create(&labels).inc();
@@ -57,66 +56,66 @@ impl ExchangeMetrics {
 }
 
 impl UpstreamMetrics {
-    pub(super) fn new(to: &mut Registry) -> Self {
-        let (attempts, calls) = exchanges(to);
-        let mut counter = |name, help| add(to, name, help, LabelledCounter::default());
-        let retries = counter("upstream_retries", "Attempts that were retried");
-        let retries_refused = counter(
-            "retry_budget_exhausted",
-            "Retries not made because the retry budget was used up",
-        );
-        let refused_by_throttle = counter(
-            "adaptive_throttle_refused",
-            "Calls not made because too many recent calls to this upstream failed",
-        );
-        let throttled = counter("upstream_throttled", "429 answers of Genesys Cloud");
-        let rate_refused = "Reservations refused because no call was free before the deadline";
-        let mut gauge = |name, help| add(to, name, help, Gauge::default());
-        let rate_room = gauge("rate_limit_room", "Calls that the budget allows at this moment");
-        let rate_throttled =
-            gauge("rate_limit_throttled", "1 while a 429 delays all calls, else 0");
-        let mut time = |name, help: &str| {
-            let (name, help) = (
-                format!("token_{name}_timestamp_seconds"),
-                format!("{help}, in seconds since 1970"),
-            );
-            add(to, &name, &help, TimeGauge::default())
-        };
+    pub(super) fn new(to: &mut MetricRegistry) -> Self {
         Self {
-            attempts,
-            calls,
-            retries,
-            retries_refused,
-            refused_by_throttle,
-            throttled,
-            rate_room,
-            rate_throttled,
-            token_expiry: time("expiry", "Expiry of the newest token"),
-            token_success: time("last_success", "Time of the last successful token fetch"),
-            token_failure: time(
-                "last_failure",
-                "Time of the last failed token fetch or refused token",
+            attempts: ExchangeMetrics {
+                answers: to.add(
+                    "upstream_attempts",
+                    "HTTP exchanges with Genesys Cloud",
+                    Family::default(),
+                ),
+                seconds: to.durations(
+                    "upstream_attempt_duration_seconds",
+                    "Time of one HTTP exchange with Genesys Cloud",
+                ),
+            },
+            calls: ExchangeMetrics {
+                answers: to.add(
+                    "upstream_calls",
+                    "Calls to Genesys Cloud; a call includes its retries",
+                    Family::default(),
+                ),
+                seconds: to.durations(
+                    "upstream_call_duration_seconds",
+                    "Time of one call to Genesys Cloud, including retries and waits",
+                ),
+            },
+            retries: to.labelled("upstream_retries", "Attempts that were retried"),
+            retries_refused: to.labelled(
+                "retry_budget_exhausted",
+                "Retries not made because the retry budget was used up",
             ),
-            rate_refused: add(to, "rate_limit_refused", rate_refused, Counter::default()),
+            refused_by_throttle: to.labelled(
+                "adaptive_throttle_refused",
+                "Calls not made because too many recent calls to this upstream failed",
+            ),
+            throttled: to.labelled("upstream_throttled", "429 answers of Genesys Cloud"),
         }
     }
 }
 
-/// The metrics of attempts and of calls.
-fn exchanges(to: &mut Registry) -> (ExchangeMetrics, ExchangeMetrics) {
-    let mut exchange = |name: &str, help, seconds_help| ExchangeMetrics {
-        answers: add(to, &format!("{name}s"), help, Family::default()),
-        seconds: add(to, &format!("{name}_duration_seconds"), seconds_help, durations()),
-    };
-    let attempts = exchange(
-        "upstream_attempt",
-        "HTTP exchanges with Genesys Cloud",
-        "Time of one HTTP exchange with Genesys Cloud",
-    );
-    let calls = exchange(
-        "upstream_call",
-        "Calls to Genesys Cloud; a call includes its retries",
-        "Time of one call to Genesys Cloud, including retries and waits",
-    );
-    (attempts, calls)
+impl BudgetMetrics {
+    pub(super) fn new(to: &mut MetricRegistry) -> Self {
+        let mut time = |name, help| to.add(name, help, TimeGauge::default());
+        Self {
+            token_expiry: time(
+                "token_expiry_timestamp_seconds",
+                "Expiry of the newest token, in seconds since 1970",
+            ),
+            token_success: time(
+                "token_last_success_timestamp_seconds",
+                "Time of the last successful token fetch, in seconds since 1970",
+            ),
+            token_failure: time(
+                "token_last_failure_timestamp_seconds",
+                "Time of the last failed token fetch or refused token, in seconds since 1970",
+            ),
+            refused: to.counter(
+                "rate_limit_refused",
+                "Reservations refused because no call was free before the deadline",
+            ),
+            room: to.gauge("rate_limit_room", "Calls that the budget allows at this moment"),
+            throttled: to.gauge("rate_limit_throttled", "1 while a 429 delays all calls, else 0"),
+        }
+    }
 }

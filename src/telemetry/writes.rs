@@ -3,9 +3,8 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 
-use super::metric_types::{LabelledCounter, add, seconds};
+use super::metric_types::{LabelledCounter, MetricRegistry, seconds};
 
 /// Metrics of writes.
 pub(super) struct WriteMetrics {
@@ -24,39 +23,28 @@ pub(super) struct WriteMetrics {
 }
 
 impl WriteMetrics {
-    pub(super) fn new(to: &mut Registry) -> Self {
-        let outcomes =
-            add(to, "write_outcomes", "Keys answered, by outcome", LabelledCounter::default());
-        let keys_lost = "Keys that a write did not send and that were missing after it";
-        let keys_lost = add(to, "keys_lost", keys_lost, Counter::default());
-        let mut histogram = |name, help, empty: Histogram| add(to, name, help, empty);
-        let visibility_lag = "Time from the acceptance of a PATCH until a read showed it";
-        let visibility_lag = histogram("visibility_lag_seconds", visibility_lag, seconds());
+    pub(super) fn new(to: &mut MetricRegistry) -> Self {
         let up_to = |most: u32| Histogram::new((0..=most).map(f64::from));
-        let read_backs = histogram("read_backs", "Read-backs of one write", up_to(12));
-        let wait_seconds = "Time that a write waited in the queue of its participant";
-        let wait_seconds = histogram("write_wait_seconds", wait_seconds, seconds());
         let powers = Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]);
-        let batch = histogram("batch_writes", "Writes sent in one PATCH", powers);
+        let lost = "Keys that a write did not send and that were missing after it";
+        let lag = "Time from the acceptance of a PATCH until a read showed it";
+        let wait = "Time that a write waited in the queue of its participant";
         let calls = "Upstream calls of one write, including shared calls";
-        let calls = histogram("write_calls", calls, up_to(16));
-        let mut gauge = |name, help| add(to, name, help, Gauge::default());
+        let waiting = "Writes waiting in the queue of their participant";
+        let remembered = "Conversations in the cache for warm writes";
         Self {
-            outcomes,
-            keys_lost,
-            visibility_lag,
-            read_backs,
-            wait_seconds,
-            batch,
-            calls,
-            waiting: gauge("writes_waiting", "Writes waiting in the queue of their participant"),
-            in_flight: gauge("writes_in_flight", "Writes in progress"),
-            participants_held: gauge("participants_held", "Participants with state in memory"),
-            remembered: gauge(
-                "remembered_conversations",
-                "Conversations in the cache for warm writes",
-            ),
-            remembered_bytes: gauge("remembered_bytes", "Approximate memory of this cache"),
+            outcomes: to.labelled("write_outcomes", "Keys answered, by outcome"),
+            keys_lost: to.counter("keys_lost", lost),
+            visibility_lag: to.add("visibility_lag_seconds", lag, seconds()),
+            read_backs: to.add("read_backs", "Read-backs of one write", up_to(12)),
+            wait_seconds: to.add("write_wait_seconds", wait, seconds()),
+            batch: to.add("batch_writes", "Writes sent in one PATCH", powers),
+            calls: to.add("write_calls", calls, up_to(16)),
+            waiting: to.gauge("writes_waiting", waiting),
+            in_flight: to.gauge("writes_in_flight", "Writes in progress"),
+            participants_held: to.gauge("participants_held", "Participants with state in memory"),
+            remembered: to.gauge("remembered_conversations", remembered),
+            remembered_bytes: to.gauge("remembered_bytes", "Approximate memory of this cache"),
         }
     }
 }

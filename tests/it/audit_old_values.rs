@@ -1,10 +1,9 @@
 //! What the audit says of values: `old` is what stood there before this write.
 
-use attribute_gateway::audit::MemoryOutput;
 use serde_json::{Value, json};
 
 use crate::auditing::{lines, put, recorded};
-use crate::harness::{customer_call, ms};
+use crate::harness::{MemoryOutput, customer_call, ms};
 
 /// The record of one kind of one request.
 #[track_caller]

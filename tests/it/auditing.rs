@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use attribute_gateway::audit::MemoryOutput;
 use axum::body::Body;
 use genesys_simulator::{FaultAction, ScriptedFault};
 use http::Request;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Builder, CALL, CUSTOMER, TestApp, attributes_of, client, ms, request, send, shown,
+    Builder, CALL, CUSTOMER, MemoryOutput, TestApp, attributes_of, client, ms, request, send, shown,
 };
 use crate::problems::endless;
 

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::Request;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tower::ServiceExt as _;
 
 use crate::commands::{banner_commands, pasted};
 use crate::harness::{Ended, Process, client, once, replace};
@@ -34,7 +33,7 @@ async fn status(url: &str, key: &str) -> u16 {
 /// The same by a client that keeps its connections.
 async fn status_by(transport: HttpTransport, url: &str, key: &str) -> u16 {
     let request = Request::get(url).header("x-api-key", key).body(Bytes::new()).expect("a request");
-    transport.oneshot(request).await.expect("an answer").status().as_u16()
+    transport.send(request).await.expect("an answer").status().as_u16()
 }
 
 #[tokio::test]
@@ -46,9 +45,7 @@ async fn new_key_prints_an_entry_that_authenticates_its_key() {
     let (_, entry) = out.split_once("\n\n[[auth.clients]]").expect("an entry");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("clients.toml");
-    // Every line of it can be used, also the optional ones.
-    let every = format!("[[auth.clients]]{}", entry.replace("\n#", "\n"));
-    std::fs::write(&file, &every).expect("written");
+    std::fs::write(&file, format!("[[auth.clients]]{entry}")).expect("written");
     let env = ("GATEWAY__AUTH__CLIENTS_FILE", file.to_str().expect("text"));
     let checked = once(&["check-config"], &[CREDENTIALS[0], CREDENTIALS[1], env]).await;
     assert_eq!(checked.code, 0, "{}", checked.err);

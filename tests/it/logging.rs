@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use attribute_gateway::audit::MemoryOutput;
 use attribute_gateway::error::ErrorCode;
 use attribute_gateway::telemetry::{LogLineFormat, LogOutput, TelemetryOutput};
 use axum::body::Body;
@@ -11,7 +10,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Builder, CALL, CUSTOMER, Overheard, TestApp, attributes_of, defective,
+    Answer, Builder, CALL, CUSTOMER, MemoryOutput, Overheard, TestApp, attributes_of, defective,
     defective_in_patch, request, send, shown,
 };
 use crate::problems::{CANARY, ROWS, provoke};

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use attribute_gateway::audit::MemoryOutput;
 use attribute_gateway::error::ErrorCode;
 use axum::body::Body;
 use genesys_simulator::{FaultAction, ScriptedFault, SimulatedCall};
@@ -11,8 +10,8 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Builder, CALL, CUSTOMER, TestApp, attributes_of, client, defective, ms, request, send,
-    shown,
+    Answer, Builder, CALL, CUSTOMER, MemoryOutput, TestApp, attributes_of, client, defective, ms,
+    request, send, shown,
 };
 
 /// The value that the provoking writes carry; nothing but `attributes` may ever show it.

@@ -6,7 +6,6 @@ use std::process::{Child, Command, Stdio};
 
 use attribute_gateway::genesys::HttpClientSettings;
 use http::{Request, Response};
-use tower::ServiceExt as _;
 
 use crate::harness::{Process, attributes_of, ms, until};
 
@@ -73,7 +72,7 @@ impl Nginx {
             headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let transport = HttpClientSettings::new(ms(10_000), 1 << 20).transport().expect("a client");
         let request = request.body(body.into()).expect("a request");
-        until("nginx answers", async || transport.clone().oneshot(request.clone()).await.ok()).await
+        until("nginx answers", async || transport.send(request.clone()).await.ok()).await
     }
 }
 

@@ -19,21 +19,13 @@ use crate::shutdown::ShutdownSignal;
 
 /// What sending batches needs.
 pub struct BatchingParts {
-    /// Upstream.
     pub conversations: Arc<dyn ConversationsPort>,
-    /// The budget of calls.
     pub call_budget: Arc<dyn CallBudget>,
-    /// Records metrics.
     pub recorder: Arc<dyn MetricsRecorder>,
-    /// The settings of the use cases.
     pub settings: Arc<AppSettings>,
-    /// Tells of a shutdown.
     pub shutdown: ShutdownSignal,
-    /// Shared reads.
     pub reads: ReadCoalescer,
-    /// Writes that no read has shown yet.
     pub pending_writes: PendingWrites,
-    /// Measured lags.
     pub lags: Arc<LagTracker>,
     /// Returns a number from 0 up to 1, for jitter.
     pub random: Box<dyn Fn() -> f64 + Send + Sync>,
@@ -64,7 +56,6 @@ pub(super) struct QueuedWrite {
     /// Its batch was rejected, perhaps because of another member: from now on it is sent alone.
     pub is_single: bool,
     pub entered: Instant,
-    /// Counts it as waiting.
     pub waiting: Option<WaitingCount>,
 }
 

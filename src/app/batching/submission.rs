@@ -25,31 +25,24 @@ pub trait WritePrecondition: fmt::Debug + Send + Sync {
 /// A write as it is handed to the queue.
 #[derive(Debug)]
 pub struct WriteSubmission {
-    /// Its number in the order of arrival.
     pub arrival: u64,
-    /// When it arrived.
     pub arrived: Instant,
-    /// The changes to send.
     pub patch: Patch,
     /// The map as it last read it, and when that read was sent.
     pub shown: AttributeMap,
     pub shown_at: Instant,
-    /// Its precondition.
     pub condition: Option<Arc<dyn WritePrecondition>>,
     /// Its own `PATCH`es with unknown results.
     pub pending_ids: Vec<PendingWriteId>,
     /// Whether it will read back.
     pub verify: bool,
-    /// The context of its request.
     pub context: RequestContext,
-    /// Calls reserved for it.
     pub reserved_calls: ReservedCalls,
 }
 
 /// A PATCH that was handed to the upstream client and has no outcome yet.
 #[derive(Debug)]
 pub struct PatchInFlight {
-    /// The context of its batch.
     pub context: RequestContext,
     /// The calls of that context before it.
     pub calls_before: u32,
@@ -62,7 +55,6 @@ impl PatchInFlight {
     }
 }
 
-/// The result of a submission.
 #[derive(Debug)]
 pub enum SubmissionResult {
     /// No change of it was sent.
@@ -71,7 +63,6 @@ pub enum SubmissionResult {
     Unsettled(Error),
     /// The worker has died.
     Lost,
-    /// Its batch was sent.
     Sent(Box<BatchReceipt>),
 }
 
@@ -87,14 +78,13 @@ pub struct BatchReceipt {
     /// The map as read before, and when that read was sent.
     pub shown: Arc<AttributeMap>,
     pub shown_at: Instant,
-    /// The state before, as far as it is known.
     pub state_before: Arc<StateBefore>,
     /// Our values that reads may show before they show these.
     pub unseen: Arc<UnconfirmedValues>,
-    /// What became of the PATCH, and when.
+    /// What became of the PATCH, when it was sent, and when its result was known.
     pub outcome: PatchOutcome,
+    pub sent_at: Instant,
     pub ended: Instant,
-    /// Identifies the PATCH among the pending writes.
     pub pending_id: Option<PendingWriteId>,
     /// Calls reserved for its first read-back.
     pub reserved_calls: ReservedCalls,

@@ -1,8 +1,6 @@
 //! The worker of a participant's queue: it sends batch after batch until no write waits.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -115,9 +113,6 @@ impl BatchWorker {
     /// Whether any write waits. If none does, the inbox is closed and the worker has to end.
     fn has_work(&mut self) -> bool {
         self.receive();
-        let now = Instant::now();
-        let late = Error::DeadlineExceeded("waiting in the write queue");
-        self.refuse(&late, |queued_write| queued_write.deadline() <= now);
         if self.queued_writes.is_empty() {
             let queues = Arc::clone(&self.queues);
             let mut inboxes = queues.inboxes.lock();
@@ -131,12 +126,13 @@ impl BatchWorker {
         !self.is_over
     }
 
-    /// Takes what has come in, and removes what was cancelled.
+    /// Takes what has come in, and refuses what is past its deadline.
     fn receive(&mut self) {
         while let Ok(queued_write) = self.inbox.try_recv() {
             self.enqueue(queued_write);
         }
-        self.queued_writes.retain(|queued_write| !queued_write.sender.is_closed());
+        let (now, late) = (Instant::now(), Error::DeadlineExceeded("waiting in the write queue"));
+        self.refuse(&late, |queued_write| queued_write.deadline() <= now);
     }
 
     fn enqueue(&mut self, queued_write: QueuedWrite) {
@@ -153,20 +149,12 @@ impl BatchWorker {
         self.enqueue(queued_write);
     }
 
-    /// Waits until a write comes in, or a waiting one is cancelled.
+    /// Waits until a write comes in.
     pub(super) async fn changed(&mut self) {
-        let Self { inbox, queued_writes, .. } = self;
-        let arrived = poll_fn(|cx| {
-            if let Poll::Ready(Some(queued_write)) = inbox.poll_recv(cx) {
-                return Poll::Ready(Some(queued_write));
-            }
-            let is_closed =
-                |queued_write: &mut QueuedWrite| queued_write.sender.poll_closed(cx).is_ready();
-            if queued_writes.iter_mut().any(is_closed) { Poll::Ready(None) } else { Poll::Pending }
-        })
-        .await;
-        if let Some(queued_write) = arrived {
-            self.enqueue(queued_write);
+        match self.inbox.recv().await {
+            Some(queued_write) => self.enqueue(queued_write),
+            // The inbox is open as long as the worker runs.
+            None => std::future::pending().await,
         }
         self.receive();
     }

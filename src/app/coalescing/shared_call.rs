@@ -20,22 +20,17 @@ use crate::ports::{
 pub enum Freshness {
     /// The last answer to a PATCH of ours to this conversation.
     AfterLastWrite,
-    /// This moment.
     SentAfter(Instant),
 }
 
 /// A call that a request needs.
 #[derive(Debug)]
 pub struct CoalescedCall<K> {
-    /// What is asked for.
     pub key: K,
-    /// What it must not have been sent before.
     pub freshness: Freshness,
-    /// Its priority.
     pub class: PriorityClass,
     /// Whether a failed call is retried. Read-backs have a schedule of their own.
     pub retries: bool,
-    /// A permit for it, if one was reserved before.
     pub permit: Option<CallPermit>,
     /// Calls to reserve together with it, for the write that follows.
     pub reserve: u32,
@@ -118,7 +113,6 @@ impl<T> SharedCall<T> {
         }
     }
 
-    /// Adds a waiter.
     pub fn join<K>(
         &mut self,
         wanted: CoalescedCall<K>,

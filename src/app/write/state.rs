@@ -42,7 +42,8 @@ pub(super) struct SentChanges {
     pub overtaken: BTreeSet<AttributeKey>,
     /// Its `PATCH`es whose result is unknown.
     pub pending_ids: Vec<PendingWriteId>,
-    /// When the last PATCH was accepted.
+    /// When the first of these was sent.
+    pub unknown_since: Option<Instant>,
     pub accepted: Option<Instant>,
     /// A number from 0 up to 1, the same for all members of the last batch.
     pub unit: f64,
@@ -55,11 +56,9 @@ pub(super) struct VerificationState {
     pub unchanged_keys: WriteVerifier,
     /// Keys that were sent, until a read shows them.
     pub sent_keys: WriteVerifier,
-    /// The number of reads after a PATCH.
     pub reads: u32,
     /// The planned wait before the first read-back.
     pub first_wait: Option<Duration>,
-    /// When the last read was sent.
     pub last_read: Option<Instant>,
     /// Upstream asked for no read-back before this moment.
     pub throttled: Option<Instant>,

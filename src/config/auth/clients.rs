@@ -148,9 +148,6 @@ pub struct ClientsFileError {
 }
 
 /// The content of a clients file.
-///
-/// # Errors
-/// If it cannot be read, or is too long.
 pub fn read_clients(path: &Path) -> Result<String, ClientsFileError> {
     let mut text = String::new();
     // Opening a pipe can block forever.
@@ -196,9 +193,6 @@ impl ClientsFileError {
 
 impl AuthConfig {
     /// All clients: those of the configuration, and those of the file at `path` with this text.
-    ///
-    /// # Errors
-    /// If the file is invalid, or conflicts with the configuration.
     pub fn all_clients_with(
         &self,
         path: &Path,

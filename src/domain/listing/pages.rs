@@ -53,7 +53,6 @@ pub struct PageWalker {
 }
 
 impl PageWalker {
-    /// Collects up to `limit` conversations after `mark`.
     pub fn new(limit: usize, mark: Option<CursorPosition>) -> Self {
         let page = mark.as_ref().map_or(1, |mark| mark.page.max(1));
         Self { limit, page, is_placed: mark.is_none(), mark, ..Self::default() }

@@ -12,7 +12,7 @@ use http::HeaderName;
 use tokio::time::{Instant, timeout};
 
 use super::{ApiRequest, ApiService};
-use crate::genesys::error::UpstreamError;
+use crate::genesys::error::{ResultTraits, UpstreamError};
 use crate::genesys::transport::ExchangeResult;
 use crate::ports::{AttemptOutcome, MetricsRecorder, PlatformOperation, UpstreamAttempt};
 
@@ -25,19 +25,16 @@ const SLACK: u32 = 2;
 /// What the attempts of one upstream share.
 #[derive(Clone)]
 pub struct AttemptSettings {
-    least: Duration,
-    deadline: Duration,
+    /// Time of an attempt under the default deadline. It may get more, but never less.
+    pub least: Duration,
+    /// The default deadline of a request.
+    pub deadline: Duration,
     /// Smoothed time of recent answers, in microseconds.
-    usual: Arc<AtomicU64>,
-    recorder: Arc<dyn MetricsRecorder>,
+    pub usual: Arc<AtomicU64>,
+    pub recorder: Arc<dyn MetricsRecorder>,
 }
 
 impl AttemptSettings {
-    /// A timeout of at least `least`, which fits requests with this `deadline`.
-    pub fn new(least: Duration, deadline: Duration, recorder: Arc<dyn MetricsRecorder>) -> Self {
-        Self { least, deadline, usual: Arc::default(), recorder }
-    }
-
     /// The timeout of an attempt whose request has `left` until its deadline.
     fn limit(&self, left: Duration) -> Duration {
         let share = left.as_secs_f64() / self.deadline.as_secs_f64();
@@ -71,7 +68,7 @@ pub async fn run(
         // client's deadline may be just the time of one attempt.
         return Err(UpstreamError::Timeout { full: left >= settings.least.mul_f64(0.75) });
     };
-    record.outcome = outcome_of(&result);
+    record.outcome = ResultTraits::of(&result).outcome;
     let took = record.start.elapsed();
     context.set_last_attempt(took);
     if result.is_ok() {
@@ -92,20 +89,12 @@ pub async fn run(
     result
 }
 
-pub fn outcome_of(result: &ExchangeResult) -> AttemptOutcome {
-    match result {
-        Ok(answer) => AttemptOutcome::Status(answer.status().as_u16()),
-        Err(error) => error.traits().outcome,
-    }
-}
-
 /// Records an attempt when it is dropped, so that cancelled ones and timeouts count, too.
 struct AttemptRecorder {
     recorder: Arc<dyn MetricsRecorder>,
     operation: PlatformOperation,
     start: Instant,
     outcome: AttemptOutcome,
-    /// Its entry in the attempt log of the request, if attempts are logged.
     attempt_entry: Option<Arc<UpstreamAttempt>>,
     correlation_id: Option<String>,
 }
@@ -145,7 +134,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn settings() -> AttemptSettings {
-        AttemptSettings::new(2 * SECOND, 5 * SECOND, Arc::new(NoMeter))
+        let (least, deadline) = (2 * SECOND, 5 * SECOND);
+        AttemptSettings { least, deadline, usual: Arc::default(), recorder: Arc::new(NoMeter) }
     }
 
     #[test]

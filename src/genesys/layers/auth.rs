@@ -11,7 +11,6 @@ use crate::genesys::token::TokenCache;
 use crate::genesys::transport::ExchangeResult;
 use crate::ports::{RequestContext, RequestPhase};
 
-/// Authorises requests with the tokens of `cache`.
 pub async fn authorise(
     cache: TokenCache,
     mut request: ApiRequest,

@@ -12,10 +12,9 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::attempt::outcome_of;
 use super::{ApiRequest, ApiService, CallMetadata};
 use crate::clock::MonotonicClock;
-use crate::genesys::error::{self, UpstreamError};
+use crate::genesys::error::{self, ResultTraits, UpstreamError};
 use crate::genesys::random::JitterSource;
 use crate::genesys::transport::ExchangeResult;
 use crate::policy::{Backoff, BudgetState, RetryBudget, RetryDecision, StopReason, decide};
@@ -23,7 +22,6 @@ use crate::ports::{MetricsRecorder, PlatformOperation};
 
 /// The state that retries of all calls share.
 pub struct RetryPolicy {
-    /// Waits if upstream sends no `Retry-After`.
     pub backoff: Backoff,
     pub budget: Mutex<RetryBudget>,
     pub jitter: JitterSource,
@@ -39,12 +37,11 @@ pub async fn run(
 ) -> ExchangeResult {
     let (operation, start) = (request.call.operation, Instant::now());
     let result = retries.repeat(request, next).await;
-    retries.recorder.call(operation, outcome_of(&result), start.elapsed());
+    retries.recorder.call(operation, ResultTraits::of(&result).outcome, start.elapsed());
     result
 }
 
 impl RetryPolicy {
-    /// The state of the retry budget, for `/readyz`.
     pub fn budget_state(&self) -> BudgetState {
         self.budget.lock().state(self.clock.now())
     }
@@ -118,18 +115,14 @@ fn is_throttled(result: &ExchangeResult) -> bool {
 
 /// Whether this result is transient, and the operation safe to repeat.
 fn may_repeat(result: &ExchangeResult, operation: PlatformOperation, failures: u32) -> bool {
-    let (transient, ambiguous) = match result {
-        Ok(answer) => {
-            let status = answer.status();
-            // Genesys' list of retryable statuses does not hold 500 and most other 5xx. One more
-            // attempt is worth it, except for 501: a retry cannot change it.
-            let once_more =
-                failures == 1 && status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
-            (error::status_is_transient(status) || once_more, error::status_is_ambiguous(status))
-        }
-        Err(error) => (error.traits().is_transient, error.traits().may_be_applied),
-    };
-    transient && !(ambiguous && operation == PlatformOperation::Patch)
+    let ResultTraits { is_transient, may_be_applied, .. } = ResultTraits::of(result);
+    // Genesys' list of retryable statuses does not hold 500 and most other 5xx. One more attempt is
+    // worth it, except for 501: a retry cannot change it.
+    let once_more = failures == 1
+        && result.as_ref().is_ok_and(|answer| {
+            answer.status().is_server_error() && answer.status() != StatusCode::NOT_IMPLEMENTED
+        });
+    (is_transient || once_more) && !(may_be_applied && operation == PlatformOperation::Patch)
 }
 
 #[cfg(test)]

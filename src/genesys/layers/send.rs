@@ -9,7 +9,6 @@ use super::{ApiRequest, ApiService};
 use crate::genesys::error::UpstreamError;
 use crate::genesys::transport::{HttpRequest, HttpTransport};
 
-/// The content type of requests and answers.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("attribute-gateway/", env!("CARGO_PKG_VERSION")));

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::{ApiRequest, ApiService, CallMetadata};
 use crate::clock::MonotonicClock;
-use crate::genesys::error::UpstreamError;
+use crate::genesys::error::{ResultTraits, UpstreamError};
 use crate::genesys::random::JitterSource;
 use crate::genesys::transport::ExchangeResult;
 use crate::policy::{
@@ -45,7 +45,6 @@ struct ThrottleInner {
 }
 
 impl UpstreamThrottle {
-    /// The throttle of the upstream with this name.
     pub fn new(
         upstream: &'static str,
         jitter: JitterSource,
@@ -56,7 +55,6 @@ impl UpstreamThrottle {
         Self { upstream, state, probe_ended, jitter, recorder, clock }
     }
 
-    /// The state of the throttle, for `/readyz?verbose`.
     pub fn state(&self) -> ThrottleState {
         self.state.lock().throttle.state(self.clock.now())
     }
@@ -141,30 +139,14 @@ impl Drop for PendingCall<'_> {
     }
 }
 
-fn result_of(result: &ExchangeResult) -> CallResult {
-    let failed = match result {
-        Ok(answer) => Some(answer.status().is_server_error()),
-        Err(error) => error.traits().is_failure,
-    };
-    match failed {
-        Some(true) => CallResult::Failed,
-        Some(false) => CallResult::Accepted,
-        None => CallResult::Unknown,
-    }
-}
-
 /// The throttles, one per upstream: failures of one must not affect the others.
 #[derive(Clone)]
 pub struct UpstreamThrottles {
-    /// For reads and writes.
     pub conversations: Arc<UpstreamThrottle>,
-    /// For the details query.
     pub analytics: Arc<UpstreamThrottle>,
-    /// For the token endpoint.
     pub token: Arc<UpstreamThrottle>,
 }
 
-/// Throttles each operation with the throttle of its upstream.
 pub async fn run(
     throttles: UpstreamThrottles,
     request: ApiRequest,
@@ -178,7 +160,7 @@ pub async fn run(
     let permit = throttle.permit(&request.call).await?;
     let mut pending = PendingCall { throttle, permit, result: CallResult::Unknown };
     let result = next.exchange(request).await;
-    pending.result = result_of(&result);
+    pending.result = ResultTraits::of(&result).counts_as;
     drop(pending);
     result
 }

@@ -209,7 +209,7 @@ impl LimiterInner {
                 "the call budget is spent: requests wait or are refused"
             );
             state.shortage =
-                BudgetShortage { next_warning: now + LOG_INTERVAL, ..Default::default() };
+                BudgetShortage { next_warning: now + LOG_INTERVAL, ..BudgetShortage::default() };
         }
     }
 }

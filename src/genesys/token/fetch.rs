@@ -15,13 +15,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{ClientCredentials, TokenSettings};
-use crate::genesys::error::{TokenFailure, UpstreamError, retry_after};
+use crate::genesys::error::{ResultTraits, TokenFailure, UpstreamError, retry_after};
 use crate::genesys::layers::{ApiRequest, ApiService, CallMetadata};
 use crate::genesys::transport::ExchangeResult;
 use crate::genesys::wire::{code, without_secrets};
 use crate::ports::{PlatformOperation, RequestContext};
 
-/// Path of the token endpoint on the login host.
 const TOKEN_PATH: &str = "/oauth/token";
 /// The text of a throttled token endpoint, in a 400 with `invalid_request`. Source: the retry of the
 /// vendor's Terraform provider.
@@ -69,12 +68,13 @@ pub type FetchFailure = (TokenFailure, Option<Duration>);
 impl TokenFetcher {
     pub async fn run(&self) -> Result<TokenGrant, FetchFailure> {
         let answer = self.stack.exchange(self.request()).await;
+        let is_transient = ResultTraits::of(&answer).is_transient;
         Err(match answer {
             Ok(answer) => match token(&answer) {
                 Ok(grant) if answer.status().is_success() => return Ok(grant),
                 _ => (self.refusal(&answer), retry_after(answer.headers())),
             },
-            Err(UpstreamError::UnusableToken(what)) => {
+            Err(UpstreamError::UnusableAnswer(what)) => {
                 let (host, what) = (&self.settings.login_host, self.clean(&what));
                 (TokenFailure::Invalid(format!("`{host}` answered {what}")), None)
             }
@@ -82,9 +82,7 @@ impl TokenFetcher {
                 let error = UpstreamError::InTrouble { retry_after };
                 (TokenFailure::Unavailable(error.to_string()), Some(retry_after))
             }
-            Err(error) if error.traits().is_transient => {
-                (TokenFailure::Unavailable(error.to_string()), None)
-            }
+            Err(error) if is_transient => (TokenFailure::Unavailable(error.to_string()), None),
             Err(error) => (TokenFailure::Invalid(error.to_string()), None),
         })
     }
@@ -114,7 +112,6 @@ impl TokenFetcher {
         }
     }
 
-    /// Id and secret in the encoding of HTTP Basic.
     fn basic(&self) -> String {
         let ClientCredentials { client_id, client_secret, .. } = &self.credentials;
         STANDARD.encode(format!("{client_id}:{}", client_secret.expose_secret()))
@@ -208,7 +205,7 @@ fn lifetime(expires_in: &Value) -> Option<Duration> {
 pub async fn check((): (), request: ApiRequest, next: ApiService) -> ExchangeResult {
     let answer = next.exchange(request).await?;
     if answer.status().is_success() {
-        token(&answer).map_err(UpstreamError::UnusableToken)?;
+        token(&answer).map_err(UpstreamError::UnusableAnswer)?;
     }
     Ok(answer)
 }

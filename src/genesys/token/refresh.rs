@@ -37,7 +37,6 @@ pub struct TokenRefresher {
 }
 
 impl TokenRefresher {
-    /// Runs until it is dropped.
     pub async fn run(mut self) {
         let (mut token, mut generation, mut failures) = (None::<AccessToken>, 0, 0);
         loop {

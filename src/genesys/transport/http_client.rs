@@ -148,7 +148,6 @@ mod tests {
     use tokio::net::TcpListener;
 
     use http::{Method, Request};
-    use tower::ServiceExt as _;
 
     use super::*;
 
@@ -167,7 +166,7 @@ mod tests {
         let transport =
             HttpClientSettings::new(Duration::from_secs(1), 1024).transport().expect("a client");
         let request = Request::builder().method(method).uri(format!("http://{address}/"));
-        transport.oneshot(request.body(Bytes::new()).expect("a request")).await
+        transport.send(request.body(Bytes::new()).expect("a request")).await
     }
 
     #[tokio::test]
@@ -188,7 +187,7 @@ mod tests {
         let transport =
             HttpClientSettings::new(Duration::from_secs(1), 1024).transport().expect("a client");
         let refused = Request::builder().uri("http://127.0.0.1:1/").body(Bytes::new());
-        let refused = transport.oneshot(refused.expect("a request")).await;
+        let refused = transport.send(refused.expect("a request")).await;
         assert!(matches!(refused, Err(UpstreamError::Connect(_))), "{refused:?}");
     }
 

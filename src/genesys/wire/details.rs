@@ -95,10 +95,7 @@ struct DetailsParticipant<T> {
     purpose: Option<T>,
 }
 
-/// Reads one page of the answer.
-///
-/// # Errors
-/// If the body is not such an answer: a sentence that repeats nothing of the body.
+/// Reads one page of the answer. An error repeats nothing of the body.
 pub fn details(body: &[u8]) -> Result<ListPage, &'static str> {
     let body = unicode(body);
     let answer: DetailsResponse<PlainText> = serde_json::from_str(&body)

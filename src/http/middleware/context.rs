@@ -50,6 +50,6 @@ fn span_of(headers: &HeaderMap, spans: Option<&SpanExport>) -> Option<TraceSpan>
     let given = traceparent(headers);
     match spans {
         Some(spans) => Some(spans.open(given)),
-        None => given.map(TraceSpan::passed_on),
+        None => given.map(|context| TraceSpan::new(context, None, None)),
     }
 }

@@ -93,8 +93,8 @@ impl Service {
                 require_if_match: false,
             }),
         };
-        let _subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
-        Self { state, draining, log, _subscriber }
+        let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
+        Self { state, draining, log, _subscriber: subscriber }
     }
 
     async fn answer(&self, request: Request) -> Answer {

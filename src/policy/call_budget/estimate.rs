@@ -102,12 +102,8 @@ impl TokenBudget {
         let window = self.settings.window;
         let latest = window.max(left.map_or(Duration::ZERO, |left| left + window / 4));
         let promised = self.clients.get(request.account.id).map_or(0, |client| {
-            client
-                .promised
-                .iter()
-                .filter(|one| one.class <= request.class)
-                .map(|one| one.calls)
-                .sum()
+            let first = client.promised.iter().filter(|one| one.class <= request.class);
+            first.map(|one| one.calls).sum()
         });
         let wait = self.expected(request, promised, now).saturating_sub(now);
         let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

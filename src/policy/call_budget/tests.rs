@@ -1,5 +1,9 @@
 //! Decisions of the call budget as tables.
 
+mod fairness;
+mod properties;
+mod simulation;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -240,6 +244,19 @@ fn upstreams_limit_lowers_ours_and_never_raises_it() {
         RateLimitHeaders { count: Some(u64::MAX), allowed: None, reset: Some(Duration::MAX) };
     limit.apply_headers(start, absurd, at(0));
     assert_eq!((limit.room(at(0)), limit.room(at(20))), (0, 10));
+}
+
+#[test]
+fn the_limit_can_change_at_any_time() {
+    let mut limit = budget(10);
+    spend(&mut limit, 6, at(0));
+    limit.set_limit(4);
+    assert_eq!((limit.room(at(1)), limit.room(at(10))), (0, 4));
+    limit.set_limit(0);
+    let (id, _) = queued(&mut limit, request(1, PriorityClass::Committed), at(10));
+    assert_eq!(limit.grant(at(60)), None, "a limit of nothing grants nothing");
+    limit.set_limit(20);
+    assert_eq!(limit.grant(at(60)).map(|(granted, _)| granted), Some(id));
 }
 
 #[test]

@@ -19,13 +19,13 @@ mod defect;
 mod log_events;
 mod masking;
 mod process;
+mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use attribute_gateway::audit::MemoryOutput;
 use attribute_gateway::config::{self, Config, LogFormat};
 use attribute_gateway::genesys::{JitterSource, in_process};
 use attribute_gateway::service::{ClientSource, Service, ServiceParts, span_export};
@@ -50,6 +50,7 @@ pub use collector::{Collector, attribute};
 pub use defect::{app_settings, defective, defective_in_patch};
 pub use log_events::WriteExchange;
 pub use process::{Demo, Ended, Process, fetch, once, until};
+pub use records::MemoryOutput;
 
 /// The `Authorization` headers that a platform was sent.
 pub type Overheard = Arc<Mutex<BTreeSet<String>>>;

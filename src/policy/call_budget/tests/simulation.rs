@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 
-use super::*;
+use super::super::*;
 
 pub fn ms(millis: u64) -> MonoTime {
     Duration::from_millis(millis)

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::super::*;
 use super::simulation::*;
-use super::*;
 
 const A: u64 = 1;
 const B: u64 = 2;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::*;
 use super::simulation::{CEILINGS, Load, account, ms, play};
-use super::*;
 
 const WINDOW: Duration = Duration::from_secs(10);
 
