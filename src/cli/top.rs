@@ -39,13 +39,12 @@ pub struct TopArgs {
 /// # Errors
 /// If the service refuses the request; with `--once`, also if it cannot be reached.
 pub async fn top(source: &config::ConfigSource, args: TopArgs) -> anyhow::Result<()> {
-    let base = match args.url {
-        Some(url) => url,
-        None => {
-            let server = config::load(source)?.config.server;
-            let scheme = if server.tls.is_some() { "https" } else { "http" };
-            format!("{scheme}://{}", reachable(server.bind))
-        }
+    let base = if let Some(url) = args.url {
+        url
+    } else {
+        let server = config::load(source)?.config.server;
+        let scheme = if server.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", reachable(server.bind))
     };
     let key = match args.key_file {
         Some(file) => Some(
@@ -87,67 +86,57 @@ async fn watch(url: &str, key: Option<&str>, once: bool) -> anyhow::Result<Optio
 
 /// The state as text.
 fn table(status: &Value) -> String {
-    let at = |path: &str| text(status.pointer(path));
     let ready = if status["ready"] == true { "ready" } else { "not ready" };
-    let mut out = format!("attribute-gateway, {ready}, {}\n\n", at("/at"));
-    let list = |path: &str, line: &dyn Fn(&Value) -> String| {
-        let items = status.pointer(path).and_then(Value::as_array);
-        items.into_iter().flatten().map(line).collect::<Vec<_>>().join(", ")
-    };
-    let clients =
-        list("/budget/clients", &|one| format!("{} {}", text(one.get("client")), one["calls"]));
-    let upstream = list("/upstream", &|one| {
-        let (name, state) = (text(one.get("name")), text(one.get("state")));
-        format!("{name} {state} ({} of {})", one["accepts"], one["requests"])
-    });
-    let lines = [
-        (
-            "budget",
-            format!(
-                "{} of {} calls left in {} s, {} requests wait, {} calls of other programs",
-                at("/budget/available"),
-                at("/budget/limit"),
-                at("/budget/windowSeconds"),
-                at("/budget/waiting"),
-                at("/budget/others"),
-            ),
-        ),
-        ("clients", clients),
-        ("upstream", upstream),
-        (
-            "token",
-            format!(
-                "{}, fetched {} s ago, expires in {} s",
-                at("/token/state"),
-                at("/token/ageSeconds"),
-                at("/token/expiresInSeconds"),
-            ),
-        ),
-        (
-            "writes",
-            format!("{} in progress, {} queued", at("/writes/inFlight"), at("/writes/waiting")),
-        ),
-        (
-            "lag",
-            format!("p50 {} ms, p95 {} ms", at("/visibilityLag/p50Ms"), at("/visibilityLag/p95Ms")),
-        ),
-    ];
-    for (name, line) in lines {
+    let mut out = format!("attribute-gateway, {ready}, {}\n\n", text(status.get("at")));
+    for (name, line) in lines(status) {
         let _ = writeln!(out, "{name:<10} {line}");
     }
-    if status.pointer("/budget/throttledSeconds").is_some() {
-        let _ = writeln!(out, "throttled  {} s more", at("/budget/throttledSeconds"));
+    if let Some(left) = status.pointer("/budget/throttledSeconds") {
+        let _ = writeln!(out, "throttled  {} s more", text(Some(left)));
     }
-    row(&mut out, &COLUMNS.map(|(heading, ..)| heading.to_owned()));
-    for one in status["operations"].as_array().into_iter().flatten() {
-        row(&mut out, &COLUMNS.map(|(_, member, _)| text(one.get(member))));
+    out.push('\n');
+    row(&mut out, COLUMNS.map(|(heading, ..)| heading.to_owned()));
+    for one in items(status.get("operations")) {
+        row(&mut out, COLUMNS.map(|(_, member, _)| text(one.get(member))));
     }
     out
 }
 
+fn lines(status: &Value) -> [(&'static str, String); 6] {
+    // Fills the members at these paths in.
+    let fill = |template: &str, paths: &[&str]| {
+        let fill = |line: String, path: &&str| line.replacen("{}", &text(status.pointer(path)), 1);
+        paths.iter().fold(template.to_owned(), fill)
+    };
+    let client = |one: &Value| format!("{} {}", text(one.get("client")), one["calls"]);
+    let upstream = |one: &Value| {
+        let (name, state) = (text(one.get("name")), text(one.get("state")));
+        format!("{name} {state} ({} of {})", one["accepts"], one["requests"])
+    };
+    let list = |path, show: &dyn Fn(&Value) -> String| {
+        items(status.pointer(path)).map(show).collect::<Vec<_>>().join(", ")
+    };
+    let budget = "{} calls free for writes, limit {} in {} s, {} requests wait, {} calls of other programs";
+    let members = ["available", "limit", "windowSeconds", "waiting", "others"];
+    let members = members.map(|member| format!("/budget/{member}"));
+    let token = "{}, fetched {} s ago, expires in {} s";
+    [
+        ("budget", fill(budget, &members.each_ref().map(String::as_str))),
+        ("clients", list("/budget/clients", &client)),
+        ("upstream", list("/upstream", &upstream)),
+        ("token", fill(token, &["/token/state", "/token/ageSeconds", "/token/expiresInSeconds"])),
+        ("writes", fill("{} in progress, {} queued", &["/writes/inFlight", "/writes/waiting"])),
+        ("lag", fill("p50 {} ms, p95 {} ms", &["/visibilityLag/p50Ms", "/visibilityLag/p95Ms"])),
+    ]
+}
+
+fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
+    list.and_then(Value::as_array).into_iter().flatten()
+}
+
 /// Heading, member and width of the columns.
 const COLUMNS: [(&str, &str, usize); 9] = [
-    ("\nTIME", "at", 25),
+    ("TIME", "at", 25),
     ("METHOD", "method", 7),
     ("CLIENT", "client", 12),
     ("CONVERSATION", "conversationId", 37),
@@ -158,10 +147,11 @@ const COLUMNS: [(&str, &str, usize); 9] = [
     ("CALLS", "calls", 5),
 ];
 
-fn row(out: &mut String, cells: &[String; 9]) {
-    let cells = cells.iter().zip(COLUMNS);
-    let line: String = cells.map(|(cell, (.., width))| format!("{cell:<width$} ")).collect();
-    out.push_str(line.trim_end());
+fn row(out: &mut String, cells: [String; 9]) {
+    for (cell, (.., width)) in cells.iter().zip(COLUMNS) {
+        let _ = write!(out, "{cell:<width$} ");
+    }
+    out.truncate(out.trim_end().len());
     out.push('\n');
 }
 

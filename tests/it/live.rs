@@ -311,7 +311,7 @@ async fn top_shows_one_frame_and_a_stream_outlasts_the_idle_timeout() {
     let demo = Process::demo(&[], &[("GATEWAY__SERVER__IDLE_TIMEOUT", "1s")]).await;
     let shown = once(&["top", "--once", "--url", &demo.gateway], &[]).await;
     assert_eq!(shown.code, 0, "{}", shown.err);
-    for part in ["calls left in 60 s", "conversations ok", "token      valid", "CONVERSATION"] {
+    for part in ["limit 300 in 60 s", "conversations ok", "token      valid", "CONVERSATION"] {
         assert!(shown.out.contains(part), "no `{part}` in {}", shown.out);
     }
     let address = demo.gateway.trim_start_matches("http://");

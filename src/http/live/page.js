@@ -33,7 +33,7 @@ function show(status) {
   element("budget").value = budget.available;
   const throttled = budget.throttledSeconds === undefined ? "" : `; throttled for ${budget.throttledSeconds.toFixed(0)} s more`;
   const waiting = budget.waiting ? `; ${budget.waiting} requests wait` : "";
-  text("budget-text", `${budget.available} of ${budget.limit} calls left in ${budget.windowSeconds} s${waiting}${throttled}`);
+  text("budget-text", `${budget.available} calls free for writes; limit ${budget.limit} in ${budget.windowSeconds} s${waiting}${throttled}`);
   const others = budget.others ? [[`other programs with the same OAuth client: ${budget.others}`, false]] : [];
   list("clients", budget.clients.map(({ client, calls }) => [`${client}: ${calls}`, false]).concat(others));
   list("upstream", status.upstream.map(({ name, state, requests, accepts }) =>
