@@ -125,15 +125,14 @@ impl Service {
         let files = WatchedFiles { client_registry: client_registry.clone(), tls: tls.clone() };
         let checks = (client_registry, audit.clone(), tls, log, metrics.clone());
         let health = Arc::new(health(upstream, &app, &shutdown, checks));
-        let live = live_feed(&health, &shutdown, &stop);
         let ops = Arc::new(OpsState {
             documents: documents(config),
             requests: Arc::clone(&weights.requests),
+            live: live_feed(&health, &shutdown, &stop),
             readiness: health,
             metrics: metrics.clone(),
             spans: spans.clone(),
             recent: RecentRequests::new(config.debug.enabled),
-            live,
             audit: audit.clone().map(|audit| Arc::new(audit) as _),
             address_limiter: address_limiter(config),
             in_flight: shutdown.tasks().clone(),

@@ -95,9 +95,9 @@ fn table(status: &Value) -> String {
         let _ = writeln!(out, "throttled  {} s more", text(Some(left)));
     }
     out.push('\n');
-    row(&mut out, COLUMNS.map(|(heading, ..)| heading.to_owned()));
+    row(&mut out, &COLUMNS.map(|(heading, ..)| heading.to_owned()));
     for one in items(status.get("operations")) {
-        row(&mut out, COLUMNS.map(|(_, member, _)| text(one.get(member))));
+        row(&mut out, &COLUMNS.map(|(_, member, _)| text(one.get(member))));
     }
     out
 }
@@ -148,7 +148,7 @@ const COLUMNS: [(&str, &str, usize); 9] = [
     ("CALLS", "calls", 5),
 ];
 
-fn row(out: &mut String, cells: [String; 9]) {
+fn row(out: &mut String, cells: &[String; 9]) {
     for (cell, (.., width)) in cells.iter().zip(COLUMNS) {
         let _ = write!(out, "{cell:<width$} ");
     }

@@ -327,3 +327,30 @@ async fn top_shows_one_frame_and_a_stream_outlasts_the_idle_timeout() {
     let nobody = once(&["top", "--once", "--url", "http://127.0.0.1:1"], &[]).await;
     assert!(nobody.code == 1 && !nobody.err.is_empty(), "{nobody:?}");
 }
+
+#[tokio::test]
+async fn top_shows_its_key_and_says_why_it_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("writable");
+        path.to_str().expect("text").to_owned()
+    };
+    let clients = [client("ops", "o", OPERATOR), client("crm", "k", "")].concat();
+    let clients = file("clients.toml", &clients);
+    let demo = Process::demo(&[], &[("GATEWAY__AUTH__CLIENTS_FILE", clients.as_str())]).await;
+    let (url, key) = (["top", "--once", "--url", demo.gateway.as_str()], file("key", "o\n"));
+    let by_file = once(&[url.as_slice(), &["--key-file", &key]].concat(), &[]).await;
+    let by_variable = once(&url, &[("GATEWAY_KEY", "o")]).await;
+    for shown in [by_file, by_variable] {
+        assert!(shown.code == 0 && shown.out.contains("limit 300"), "{shown:?}");
+    }
+    for (env, why) in [
+        (&[("GATEWAY_KEY", "k")][..], "this client may not operate"),
+        (&[("GATEWAY_KEY", "wrong")], "answered 401"),
+        (&[], "answered 401"),
+    ] {
+        let refused = once(&url, env).await;
+        assert!(refused.code == 1 && refused.err.contains(why), "{refused:?}");
+    }
+}
