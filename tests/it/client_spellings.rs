@@ -360,7 +360,7 @@ async fn the_served_document_leaves_out_what_is_switched_off() {
             let document = app.get(path).await;
             document.assert_status(200);
             assert_eq!(document.text.contains("/v1/debug/echo"), paths, "{path}");
-            assert_eq!(document.text.contains("getTrace"), paths, "{path}");
+            assert!(document.text.contains("getTrace"), "{path}");
         }
     }
 }
