@@ -1,6 +1,6 @@
 # `make` lists the commands. None of them needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood load-truth openapi docs docs-browser sbom mutants
+.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood load-truth openapi docs docs-browser live-browser screenshots sbom mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -75,3 +75,9 @@ mutants: ## cargo-mutants on the pure parts, the use cases and the body parser; 
 
 docs-browser: ## /docs in a real browser, under its policy (needs Node, npm and Chromium)
 	tests/docs/run.sh
+
+live-browser: ## /live in a real browser, with an outage of the gateway (needs Node, npm and Chromium)
+	tests/docs/live.sh
+
+screenshots: ## the same, and the pictures in docs/images from the running program
+	tests/docs/live.sh docs/images

@@ -24,6 +24,7 @@ mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub use self::batching::WritePrecondition;
 use self::batching::{BatchingParts, WriteQueues};
@@ -143,6 +144,11 @@ impl App {
     /// Reserves each of these accounts its share of the write slots, before its first write.
     pub fn set_known_clients(&self, accounts: &[BudgetAccount]) {
         self.shared.pending_writes.set_known_clients(accounts);
+    }
+
+    /// The visibility lag that `percent` of the recent writes did not exceed; `None` without any.
+    pub fn visibility_lag(&self, percent: usize) -> Option<Duration> {
+        self.shared.lags.percentile(percent)
     }
 
     /// Whether a write has shown that upstream replaces the map although only changes are sent: the

@@ -5,6 +5,7 @@ mod new_key;
 mod serve;
 mod signals;
 mod simulate;
+mod top;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -78,6 +79,8 @@ enum Command {
         /// Name of the client: letters, digits, `.`, `_` and `-`.
         name: String,
     },
+    /// Show the live view of a running service in the terminal: budget, upstream, last operations.
+    Top(top::TopArgs),
     /// Ask a running service whether it is ready, and exit with 0 or 1. For containers without curl.
     Healthcheck {
         /// URL to ask instead of the service on `server.bind`.
@@ -97,6 +100,7 @@ pub async fn run() -> ExitCode {
         Command::CheckConfig { online } => check::check_config(&source, online).await,
         Command::PrintConfig => print_config(&source),
         Command::NewKey { name } => new_key::new_key(&name),
+        Command::Top(args) => top::top(&source, args).await,
         Command::Healthcheck { url } => healthcheck(&source, url).await,
     };
     match result {

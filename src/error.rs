@@ -81,6 +81,8 @@ pub enum Error {
     ParticipantNotAllowed { asked: String },
     #[error("this client may only read: it has `access = \"read\"`")]
     ReadOnlyClient,
+    #[error("{0}")]
+    OperateNotAllowed(&'static str),
     #[error("this client exceeded its own rate of {per_minute} requests a minute")]
     ClientRateLimited { per_minute: u32, retry_after: Duration },
     #[error("another writer replaced {} of the keys of this write", .0.superseded().count())]
@@ -142,6 +144,7 @@ impl Error {
             Self::AmbiguousParticipant { .. } => ErrorCode::AmbiguousParticipant,
             Self::ParticipantNotAllowed { .. } => ErrorCode::ParticipantNotAllowed,
             Self::ReadOnlyClient => ErrorCode::ReadOnlyClient,
+            Self::OperateNotAllowed(_) => ErrorCode::OperateNotAllowed,
             Self::ClientRateLimited { .. } => ErrorCode::ClientRateLimited,
             Self::Superseded(_) => ErrorCode::WriteSuperseded,
             Self::UpstreamConflict => ErrorCode::UpstreamConflict,

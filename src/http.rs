@@ -18,6 +18,7 @@ mod flat;
 mod health;
 mod host;
 mod if_match;
+mod live;
 mod logged_result;
 mod middleware;
 mod negotiate;
@@ -46,6 +47,10 @@ mod trace;
 mod violations;
 
 pub use etag::EtagKey;
+pub use live::{
+    LiveBudget, LiveClient, LiveFeed, LiveLag, LiveOperation, LiveStatus, LiveToken, LiveUpstream,
+    LiveWrites,
+};
 pub use openapi_files::OpenApiFiles;
 pub use peer::{AddressKey, AddressLimiter, CertificateSubject, PeerInfo, forwarded};
 pub use router::router;

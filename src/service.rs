@@ -5,6 +5,7 @@ mod client_weights;
 mod clients_file;
 mod file_watcher;
 mod health;
+mod live_stream;
 mod online_check;
 mod readiness_probe;
 mod server;
@@ -26,7 +27,8 @@ use crate::config::{self, BaseUrl, Config, IpNetwork};
 use crate::domain::AttributeLimits;
 use crate::genesys::{HttpTransport, JitterSource, TokenCache};
 use crate::http::{
-    AddressLimiter, AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, openapi, paths, router,
+    AddressLimiter, AppState, EtagKey, HttpSettings, LiveFeed, OpenApiFiles, OpsState, openapi,
+    paths, router,
 };
 use crate::ports::MetricsRecorder;
 use crate::shutdown::ShutdownSignal;
@@ -35,6 +37,7 @@ use crate::telemetry::{LogLosses, RecentRequests, ServiceMetrics, SpanExport};
 pub use self::audit::LastRecords;
 use self::client_weights::ClientWeightsPublisher;
 pub use self::clients_file::{ClientSource, DEMO_KEY, FreshKey, demo_client, fresh_key};
+pub use self::live_stream::{LiveStream, live_events_url};
 pub use self::online_check::{CheckFailure, OnlineCheck, online_check};
 pub use self::readiness_probe::{ProbeTarget, ask, readiness_url};
 use self::server::{ConnectionLimits, HttpServer, ServerDeps};
@@ -120,14 +123,17 @@ impl Service {
         client_registry.watch(&metrics, stop.clone(), weights.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
         let files = WatchedFiles { client_registry: client_registry.clone(), tls: tls.clone() };
-        let checks = (client_registry, audit.clone(), tls, log);
+        let checks = (client_registry, audit.clone(), tls, log, metrics.clone());
+        let health = Arc::new(health(upstream, &app, &shutdown, checks));
+        let live = live_feed(&health, &shutdown, &stop);
         let ops = Arc::new(OpsState {
             documents: documents(config),
             requests: Arc::clone(&weights.requests),
-            readiness: Arc::new(health(upstream, &app, &shutdown, checks)),
+            readiness: health,
             metrics: metrics.clone(),
             spans: spans.clone(),
-            recent: config.debug.enabled.then(RecentRequests::default),
+            recent: RecentRequests::new(config.debug.enabled),
+            live,
             audit: audit.clone().map(|audit| Arc::new(audit) as _),
             address_limiter: address_limiter(config),
             in_flight: shutdown.tasks().clone(),
@@ -225,13 +231,14 @@ fn address_limiter(config: &Config) -> Option<AddressLimiter> {
 }
 
 /// The parts that `/readyz` checks in addition to upstream.
-type ReadinessChecks = (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, LogLosses);
+type ReadinessChecks =
+    (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, LogLosses, ServiceMetrics);
 
 fn health(
     upstream: UpstreamSide,
     app: &App,
     shutdown: &ShutdownSignal,
-    (client_registry, audit, tls, log): ReadinessChecks,
+    (client_registry, audit, tls, log, metrics): ReadinessChecks,
 ) -> health::HealthChecks {
     health::HealthChecks {
         client_registry,
@@ -244,7 +251,24 @@ fn health(
         audit,
         tls,
         log,
+        metrics,
     }
+}
+
+/// The live view of these parts. Its streams end with the drain.
+fn live_feed(
+    health: &Arc<health::HealthChecks>,
+    shutdown: &ShutdownSignal,
+    stop: &CancellationToken,
+) -> LiveFeed {
+    let (source, shutdown) = (Arc::clone(health), shutdown.clone());
+    let live = LiveFeed::new(move || source.live());
+    let feed = live.clone();
+    tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+        shutdown.draining().await;
+        feed.close();
+    }));
+    live
 }
 
 fn connection_limits(config: &Config) -> ConnectionLimits {

@@ -30,8 +30,11 @@ pub(crate) use access_log::{AccessRecord, milliseconds};
 pub use connections::CloseReason;
 pub use log_output::{CapturedLog, LogLosses, LogOutput};
 pub use metrics::ServiceMetrics;
-pub(crate) use recent::{RecentRequest, RecentRequests, RequestOrigin};
+pub use recent::RecentRequests;
+pub(crate) use recent::{RecentRequest, RequestOrigin};
 pub use spans::SpanExport;
+
+pub(crate) use crate::clock::timestamp;
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,6 +49,11 @@ impl LagTracker {
         self.statistics.lock().first_wait()
     }
 
+    /// The lag that `percent` of the recent lags do not exceed.
+    pub fn percentile(&self, percent: usize) -> Option<Duration> {
+        self.statistics.lock().percentile(percent)
+    }
+
     /// Records a lag: how long the write `waited` to be shown, and the `lag` that counts for the
     /// next first read-back.
     pub fn record(&self, waited: Duration, lag: Duration) {

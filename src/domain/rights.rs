@@ -35,6 +35,9 @@ pub struct ClientRights {
     pub hide: Vec<KeyPattern>,
     /// Participants that it may use; `None` for all.
     pub participants: Option<Vec<ParticipantSelector>>,
+    /// Whether it may operate the gateway: the live view, and traces of calls. This grants no access to
+    /// attributes.
+    pub operate: bool,
 }
 
 /// The rule that hides a key from a client.

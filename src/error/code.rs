@@ -16,6 +16,7 @@ pub enum ErrorCode {
     AttributeNotAllowed,
     ParticipantNotAllowed,
     ReadOnlyClient,
+    OperateNotAllowed,
     NotFound,
     ConversationNotFound,
     ParticipantNotFound,
@@ -106,7 +107,7 @@ impl ErrorCode {
 }
 
 /// A row for each code, in the order of the variants.
-static CATALOGUE: [CodeEntry; 38] = [
+static CATALOGUE: [CodeEntry; 39] = [
     CodeEntry {
         code: ErrorCode::InvalidConversationId,
         spelling: "invalid-conversation-id",
@@ -177,6 +178,14 @@ static CATALOGUE: [CodeEntry; 38] = [
         title: "The client may only read",
         cause: "The client is configured with `access = \"read\"`. Nothing was sent.",
         hint: "Use the key of a client that may write, or ask the operator of the gateway for `access = \"write\"`.",
+        retryable: false,
+    },
+    CodeEntry {
+        code: ErrorCode::OperateNotAllowed,
+        spelling: "operate-not-allowed",
+        title: "The client may not operate the gateway",
+        cause: "The live view and the trace of a call are for operators. The client is not configured with `operate = true`, or no client is configured and the request came from another machine.",
+        hint: "Use the key of a client with `operate = true`. Without configured clients, send the request from the machine of the gateway.",
         retryable: false,
     },
     CodeEntry {

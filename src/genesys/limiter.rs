@@ -17,7 +17,7 @@ use super::error::UpstreamError;
 use crate::clock::MonotonicClock;
 use crate::error::Error;
 use crate::policy::{
-    BudgetAccount, BudgetSettings, CallAdmission, CallRefusal, CallRequest, CallStart,
+    BudgetAccount, BudgetSettings, BudgetUsage, CallAdmission, CallRefusal, CallRequest, CallStart,
     PriorityClass, RateLimitHeaders,
 };
 use crate::ports::{
@@ -117,6 +117,11 @@ impl CallLimiter {
     /// How long upstream still wants no calls.
     pub fn throttle_left(&self) -> Option<Duration> {
         self.0.state().policy.throttle_left(self.0.clock.now())
+    }
+
+    /// Who uses the budget.
+    pub fn usage(&self) -> BudgetUsage {
+        self.0.state().policy.usage(self.0.clock.now())
     }
 
     /// Updates the gauges of the budget. Their values also change with time.

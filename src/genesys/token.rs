@@ -49,6 +49,7 @@ pub struct AccessToken {
     pub header: HeaderValue,
     /// The number of the fetch that brought the token.
     pub generation: u64,
+    fetched: Instant,
     expires: Instant,
 }
 
@@ -222,6 +223,11 @@ impl TokenCache {
             (None, Some(trouble)) => unavailable(&trouble.failure.to_string()),
             (None, None) => unavailable("the API refused the token; the gateway fetches a new one"),
         }
+    }
+
+    /// Time since the token was fetched.
+    pub fn age(&self) -> Option<Duration> {
+        self.0.updates.borrow().token.as_ref().map(|token| token.fetched.elapsed())
     }
 
     /// Waits until the first fetch has succeeded or failed.

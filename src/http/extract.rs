@@ -1,6 +1,7 @@
 //! Extractors that turn a request into a call of a use case. They report every mistake of the client
 //! before the gateway calls Genesys Cloud.
 
+mod operator;
 pub(super) mod rights;
 mod writing;
 
@@ -26,6 +27,7 @@ use super::state::AppState;
 use crate::app::ReadRequest;
 use crate::domain::{Client, ParticipantSelector};
 
+pub(super) use operator::OperatorIdentity;
 pub(super) use writing::{WriteCall, read_body};
 
 /// The client that makes the request.

@@ -120,15 +120,15 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
     operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// The tag of operations that exist only with `debug.enabled`.
+/// The tag of the operation that exists only with `debug.enabled`.
 const DEBUGGING: &str = "debugging";
 
 fn tags(debug: bool) -> Vec<utoipa::openapi::Tag> {
     [
         ("attributes", "Read and write the attributes of the participants of a call"),
-        (DEBUGGING, "Debugging operations, available only with `debug.enabled`"),
+        (DEBUGGING, "A debugging operation, available only with `debug.enabled`"),
         ("conversations", "Find live calls and their participants"),
-        ("operations", "Health checks and metrics for operators"),
+        ("operations", "Health checks, metrics, the live view and traces, for operators"),
         ("documentation", "The API description and the explanations of errors"),
     ]
     .into_iter()
@@ -165,7 +165,7 @@ fn complete(operation: &mut Operation, components: &mut Components, at: (&str, &
             }
         }
         if paths::is_of_attributes(path) && !method.is_safe() {
-            add_links(response, components);
+            add_links(response);
             *slot = share_response(response.clone(), components, format!("Write{status}"));
         }
     }
@@ -175,16 +175,14 @@ fn complete(operation: &mut Operation, components: &mut Components, at: (&str, &
 }
 
 /// Adds links from a write to the operations that show its result.
-fn add_links(response: &mut Response, components: &Components) {
+fn add_links(response: &mut Response) {
     let mut add = |name: &str, operation: &str, why: &str| {
         let link = LinkBuilder::new().operation_id(operation).description(why);
         let link = link.parameter("conversationId", "$request.path.conversationId").build();
         response.links.insert(name.to_owned(), link.into());
     };
     add("readBack", "getAttributes", "Read the current attributes");
-    if components.schemas.contains_key("Trace") {
-        add("trace", "getTrace", "See how the gateway processed the write");
-    }
+    add("trace", "getTrace", "See how the gateway processed the write");
 }
 
 /// Moves a response to the components, under this name if no equal one is there.
@@ -264,15 +262,7 @@ mod tests {
     #[test]
     fn debugging_is_absent_from_the_document_unless_enabled() {
         for document in [json("", false), yaml("", false)] {
-            for absent in [
-                "/debug/echo",
-                "}/trace",
-                "getTrace",
-                "\"echo\"",
-                "debugging",
-                "EchoResponse",
-                "EchoedBody",
-            ] {
+            for absent in ["/debug/echo", "\"echo\"", "debugging", "EchoResponse", "EchoedBody"] {
                 assert!(!document.contains(absent), "{absent}");
             }
         }

@@ -12,6 +12,10 @@ pub(crate) const SEARCH: &str = "/v1/conversations/search";
 pub(crate) const CONVERSATION: &str = "/v1/conversations/{conversationId}";
 pub(crate) const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
 pub(crate) const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attributes/{key}";
+/// The page of the live view, for operators.
+pub(crate) const LIVE: &str = "/live";
+/// The events of the live view.
+pub(crate) const LIVE_EVENTS: &str = "/v1/live/events";
 pub(crate) const LIVEZ: &str = "/livez";
 /// The readiness check.
 pub const READYZ: &str = "/readyz";
@@ -22,7 +26,7 @@ pub(crate) const DOCS: &str = "/docs";
 /// The stylesheet of the pages, a file of [`DOCS_FILE`].
 pub(crate) const STYLESHEET: &str = "/docs/style.css";
 pub(crate) const DOCS_FILE: &str = "/docs/{file}";
-/// Only with `debug.enabled`, like [`TRACE`].
+/// Only with `debug.enabled`.
 pub(crate) const ECHO: &str = "/v1/debug/echo";
 pub(crate) const TRACE: &str = "/v1/conversations/{conversationId}/trace";
 /// The page about a problem code; the `type` of a problem links to it.
@@ -41,6 +45,8 @@ pub const ALL: &[&str] = &[
     ATTRIBUTE,
     TRACE,
     ECHO,
+    LIVE,
+    LIVE_EVENTS,
     LIVEZ,
     READYZ,
     METRICS,

@@ -33,6 +33,12 @@ impl PeerInfo {
         let address = canonical(address);
         Self { address, socket: address, certificate: None }
     }
+
+    /// Whether the client runs on this machine. A proxy on this machine hides where its clients run,
+    /// unless it is trusted.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.address.ip().is_loopback() && self.socket.ip().is_loopback()
+    }
 }
 
 /// The subject of a verified client certificate in the form of RFC 4514, such as

@@ -207,7 +207,8 @@ pub(super) const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
         ErrorCode::AttributeNotAllowed
         | ErrorCode::ParticipantNotAllowed
-        | ErrorCode::ReadOnlyClient => StatusCode::FORBIDDEN,
+        | ErrorCode::ReadOnlyClient
+        | ErrorCode::OperateNotAllowed => StatusCode::FORBIDDEN,
         ErrorCode::NotFound
         | ErrorCode::ConversationNotFound
         | ErrorCode::ParticipantNotFound

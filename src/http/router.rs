@@ -8,24 +8,24 @@ use utoipa_axum::routes;
 use super::middleware::with_middleware;
 use super::state::AppState;
 use super::{
-    attribute, attributes, conversations, echo, health, pages, runbooks, swagger_ui, trace,
+    attribute, attributes, conversations, echo, health, live, pages, runbooks, swagger_ui, trace,
 };
 
 /// The router of the HTTP service.
 pub fn router(state: AppState) -> Router {
-    let (router, _) = documented(state.ops.recent.is_some()).split_for_parts();
+    let (router, _) = documented(state.ops.recent.keeps_all()).split_for_parts();
     let router =
         router.fallback(health::not_found).method_not_allowed_fallback(health::method_not_allowed);
     with_middleware(router, &state).with_state(state)
 }
 
-/// The routes with their documentation. `debug` adds the debugging routes.
+/// The routes with their documentation. `debug` adds the debugging route.
 pub(super) fn documented(debug: bool) -> OpenApiRouter<AppState> {
     let standard = standard();
     if !debug {
         return standard;
     }
-    standard.routes(routes!(trace::get_trace)).routes(routes!(echo::echo))
+    standard.routes(routes!(echo::echo))
 }
 
 /// The routes that do not depend on settings.
@@ -49,6 +49,9 @@ fn standard() -> OpenApiRouter<AppState> {
             attribute::put_attribute,
             attribute::delete_attribute
         ))
+        .routes(routes!(trace::get_trace, trace::start_trace))
+        .routes(routes!(live::page))
+        .routes(routes!(live::events))
         .routes(routes!(pages::root))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

@@ -7,6 +7,7 @@ use axum::extract::FromRef;
 use tokio_util::task::TaskTracker;
 
 use super::etag::EtagKey;
+use super::live::LiveFeed;
 use super::openapi_files::OpenApiFiles;
 use super::peer::AddressLimiter;
 use crate::app::{App, RequestLimiter};
@@ -53,8 +54,10 @@ pub struct OpsState {
     pub metrics: ServiceMetrics,
     /// The exporter of spans, if configured.
     pub spans: Option<SpanExport>,
-    /// The last requests, if debugging is enabled. Otherwise the debugging paths do not exist.
-    pub recent: Option<RecentRequests>,
+    /// The last requests about traced conversations.
+    pub recent: RecentRequests,
+    /// The live view.
+    pub live: LiveFeed,
     /// The `OpenAPI` document.
     pub documents: OpenApiFiles,
     /// The audit log of writes, if configured.

@@ -22,10 +22,14 @@ use crate::error::ErrorCode;
 const PAGE: &str = include_str!("swagger_ui/page.html");
 const STYLE: &str = include_str!("pages/style.css");
 const START: &str = include_str!("swagger_ui/start.js");
+const LIVE: &str = include_str!("live/page.js");
 
 /// Our own files, by name and media type.
-const OWN_FILES: [(&str, &str, &str); 2] =
-    [("start.js", "text/javascript", START), ("style.css", "text/css", STYLE)];
+const OWN_FILES: [(&str, &str, &str); 3] = [
+    ("start.js", "text/javascript", START),
+    ("live.js", "text/javascript", LIVE),
+    ("style.css", "text/css", STYLE),
+];
 
 /// The files of Swagger UI that the page needs. Others are not served.
 const FILES: [&str; 4] =
@@ -76,7 +80,8 @@ fn asset(name: &str) -> Option<Response> {
     Some((headers, file.bytes.into_owned()).into_response())
 }
 
-fn response_headers(cache: &'static str) -> HeaderMap {
+/// The headers of a page or of its file, with this `Cache-Control`.
+pub(super) fn response_headers(cache: &'static str) -> HeaderMap {
     let headers: [(HeaderName, &'static str); 4] = [
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),

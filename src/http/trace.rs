@@ -1,29 +1,37 @@
-//! `GET …/trace`: the last requests about a conversation, with their upstream calls, without values.
+//! `…/trace`: the last requests about a conversation, with their upstream calls, without values.
 //!
-//! The path exists only with `debug.enabled`.
+//! An operator switches it on for one conversation and for a time; `debug.enabled` does so for all.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::extract::ClientIdentity;
+use super::extract::{ClientIdentity, OperatorIdentity};
 use super::params::ConversationParam;
 use super::paths;
 use super::problem::Problem;
-use super::query::StrictQuery;
+use super::query::{StrictQuery, parsed};
 use super::responses::effect_schema;
 use super::state::OpsState;
 use crate::domain::{ClientRights, KeyOutcome};
-use crate::error::ErrorCode;
+use crate::error::{Error, ErrorCode, RequestFailure};
 use crate::ports::{AttemptLog, AttemptLogSnapshot, AttemptOutcome, UpstreamAttempt};
-use crate::telemetry::{RecentRequest, RecentRequests, milliseconds};
+use crate::telemetry::{RecentRequest, milliseconds};
+
+const DEFAULT_LEASE: Duration = Duration::from_mins(10);
+
+const SWITCH_ON: &str =
+    "Send a POST to the same path to trace the next requests of this conversation.";
+
+const TOO_MANY_LEASES: &str = "with a trace of their own: 32 conversations are traced already";
 
 /// Recent requests about a conversation.
 #[derive(Serialize, ToSchema)]
@@ -137,20 +145,28 @@ struct TracedAttemptDto {
 /// Trace recent requests about a conversation
 ///
 /// Shows the last requests with their keys, outcomes and calls to Genesys Cloud, without attribute
-/// values. Available only with `debug.enabled`, otherwise 404 `not-found`. Each gateway process shows
-/// only the requests that it served itself.
-#[utoipa::path(get, path = paths::TRACE, operation_id = "getTrace", tag = "debugging",
+/// values. 404 `not-found` unless `startTrace` has switched it on. Needs a client with `operate = true`;
+/// with `debug.enabled`, every client sees every conversation. Each gateway process shows only the
+/// requests that it served itself.
+#[utoipa::path(get, path = paths::TRACE, operation_id = "getTrace", tag = "operations",
     params(ConversationParam),
     responses((status = 200, body = TraceResponse, description = "The recent requests")))]
 pub(super) async fn get_trace(
     State(ops): State<Arc<OpsState>>,
+    operator: Result<OperatorIdentity, Problem>,
     ClientIdentity(client): ClientIdentity,
     uri: Uri,
     StrictQuery(()): StrictQuery<()>,
 ) -> Result<Json<TraceResponse>, Problem> {
     let ConversationParam { conversation } = ConversationParam::from_uri(&uri)?;
-    let about = |recent: &RecentRequests| recent.about(conversation);
-    let (kept, omitted) = ops.recent.as_ref().map(about).unwrap_or_default();
+    if !ops.recent.keeps_all() {
+        operator?;
+        if !ops.recent.keeps(conversation) {
+            let detail = "the trace of this conversation is not switched on";
+            return Err(Problem::new(ErrorCode::NotFound, detail).with_hint(SWITCH_ON));
+        }
+    }
+    let (kept, omitted) = ops.recent.about(conversation);
     let rights = &client.rights;
     let requests =
         kept.iter().filter_map(|request| TracedRequestDto::from_recent(request, rights)).collect();
@@ -160,6 +176,72 @@ pub(super) async fn get_trace(
         conversation_id: conversation.to_string(),
         requests,
         requests_left_out,
+    }))
+}
+
+/// How long a conversation is traced.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TraceParams {
+    /// How long, from `1s` to `1h`; default `10m`
+    #[serde(rename = "for", deserialize_with = "parsed")]
+    #[param(value_type = Option<String>, example = "10m")]
+    time: Option<LeaseTime>,
+}
+
+/// From a second to an hour.
+#[derive(Clone, Copy, Debug)]
+struct LeaseTime(Duration);
+
+#[derive(Debug, thiserror::Error)]
+#[error("not a time from 1s to 1h, such as `10m`")]
+struct InvalidLeaseTime;
+
+impl FromStr for LeaseTime {
+    type Err = InvalidLeaseTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidLeaseTime> {
+        let time = humantime::parse_duration(text).ok();
+        let range = Duration::from_secs(1)..=Duration::from_hours(1);
+        time.filter(|time| range.contains(time)).map(Self).ok_or(InvalidLeaseTime)
+    }
+}
+
+/// The trace of a conversation was switched on.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = TraceLease)]
+pub(super) struct TraceLeaseResponse {
+    /// The conversation.
+    #[schema(format = "uuid")]
+    conversation_id: String,
+    /// Seconds until the trace ends.
+    expires_in_seconds: u64,
+}
+
+/// Switch on the trace of a conversation
+///
+/// From now on, `getTrace` shows the requests about this conversation. It ends by itself; a repeated
+/// request sets a new end. At most 32 conversations are traced at a time. Needs a client with
+/// `operate = true`.
+#[utoipa::path(post, path = paths::TRACE, operation_id = "startTrace", tag = "operations",
+    params(ConversationParam, TraceParams),
+    responses((status = 200, body = TraceLeaseResponse, description = "The trace is on")))]
+pub(super) async fn start_trace(
+    _: OperatorIdentity,
+    State(ops): State<Arc<OpsState>>,
+    uri: Uri,
+    StrictQuery(TraceParams { time }): StrictQuery<TraceParams>,
+) -> Result<Json<TraceLeaseResponse>, Problem> {
+    let ConversationParam { conversation } = ConversationParam::from_uri(&uri)?;
+    let time = time.map_or(DEFAULT_LEASE, |LeaseTime(time)| time);
+    if !ops.recent.lease(conversation, time) {
+        return Err(RequestFailure::harmless(Error::Overloaded(TOO_MANY_LEASES)).into());
+    }
+    Ok(Json(TraceLeaseResponse {
+        conversation_id: conversation.to_string(),
+        expires_in_seconds: time.as_secs(),
     }))
 }
 

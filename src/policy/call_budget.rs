@@ -34,8 +34,8 @@ use self::throttle_window::ThrottleWindow;
 pub use self::throttle_window::{MAX_THROTTLE_WAIT, PROBE_INTERVAL};
 use self::token_bucket::{ClassBuckets, float};
 pub use self::types::{
-    BudgetAccount, BudgetSettings, CallAdmission, CallRefusal, CallRequest, CallRequestId,
-    CallStart, PriorityCeilings, PriorityClass, RateLimitHeaders,
+    BudgetAccount, BudgetSettings, BudgetUsage, CallAdmission, CallRefusal, CallRequest,
+    CallRequestId, CallStart, PriorityCeilings, PriorityClass, RateLimitHeaders,
 };
 use self::window_log::SlidingWindowLog;
 use super::MonoTime;
@@ -281,6 +281,19 @@ impl TokenBudget {
         if self.throttle.left(now).is_some() { 0 } else { room }
     }
 
+    /// Who uses the budget.
+    pub fn usage(&mut self, now: MonoTime) -> BudgetUsage {
+        BudgetUsage {
+            available: self.room(now),
+            limit: self.settings.limit.min(self.allowed),
+            window: self.settings.window,
+            waiting: self.queue.len(),
+            external: self.external.len(),
+            throttled: self.throttle.left(now),
+            clients: self.clients.calls().filter(|(_, calls)| *calls > 0).collect(),
+        }
+    }
+
     /// How long upstream still wants no calls.
     pub fn throttle_left(&self, now: MonoTime) -> Option<Duration> {
         self.throttle.left(now)
@@ -311,6 +324,7 @@ impl TokenBudget {
             self.lending.take(request.class, calls);
         }
         if let Some(client) = self.clients.get_mut(request.account.id) {
+            client.all.record(now, calls);
             if !lent {
                 client.take(calls, request.class, now);
             }

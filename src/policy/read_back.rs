@@ -64,6 +64,13 @@ impl LagStatistics {
         Some((*median).min(MAX_FIRST_WAIT))
     }
 
+    /// The lag that `percent` of the recent lags do not exceed. `None` without measurements.
+    pub fn percentile(&self, percent: usize) -> Option<Duration> {
+        let mut lags: Vec<_> = self.recent.iter().copied().collect();
+        lags.sort_unstable();
+        lags.get((lags.len() * percent).div_ceil(100).checked_sub(1)?).copied()
+    }
+
     /// How long a third value must stay visible before it counts as a later write: four times the
     /// longest lag of the last ten minutes, or `unmeasured` without enough measurements.
     pub fn settle(&self, now: MonoTime, unmeasured: Duration) -> Duration {

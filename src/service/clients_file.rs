@@ -59,7 +59,7 @@ pub fn fresh_key(name: &str) -> anyhow::Result<FreshKey> {
 pub fn demo_client() -> ClientEntry {
     let client = Client {
         name: "demo".parse().expect("a valid name"),
-        rights: ClientRights::default(),
+        rights: ClientRights { operate: true, ..ClientRights::default() },
         share: NonZeroU32::MIN,
         requests_per_minute: None,
     };

@@ -6,11 +6,19 @@ use super::clients_file::ClientSource;
 use super::tls::ServerTls;
 use crate::app::App;
 use crate::audit::AuditLog;
+use crate::clock;
 use crate::genesys::{CallLimiter, RetryPolicy, TokenCache, TokenStatus, UpstreamThrottle};
-use crate::http::{HealthCheck, ReadinessProvider, ReadinessReport};
+use crate::http::{
+    HealthCheck, LiveBudget, LiveClient, LiveLag, LiveStatus, LiveToken, LiveUpstream, LiveWrites,
+    ReadinessProvider, ReadinessReport,
+};
 use crate::policy::{BudgetState, ThrottleLevel, ThrottleState};
+use crate::ports::BudgetAccount;
 use crate::shutdown::ShutdownSignal;
-use crate::telemetry::LogLosses;
+use crate::telemetry::{LogLosses, ServiceMetrics, milliseconds};
+
+/// Most clients in the live view.
+const LIVE_CLIENTS: usize = 20;
 
 /// The parts that are checked.
 pub struct HealthChecks {
@@ -24,6 +32,7 @@ pub struct HealthChecks {
     pub audit: Option<AuditLog>,
     pub tls: Option<Arc<ServerTls>>,
     pub log: LogLosses,
+    pub metrics: ServiceMetrics,
 }
 
 impl ReadinessProvider for HealthChecks {
@@ -65,6 +74,67 @@ impl ReadinessProvider for HealthChecks {
 
     fn draining(&self) -> bool {
         self.shutdown.is_draining()
+    }
+}
+
+impl HealthChecks {
+    /// What the live view shows, without operations.
+    pub fn live(&self) -> LiveStatus {
+        let (waiting, in_flight) = self.metrics.writes();
+        let lag = |percent| self.app.visibility_lag(percent).map(milliseconds);
+        LiveStatus {
+            at: clock::timestamp(),
+            ready: token(self.tokens.status()).0 && !self.shutdown.is_draining(),
+            budget: self.live_budget(),
+            upstream: self
+                .throttles
+                .iter()
+                .map(|(name, one)| upstream(name, one.state()))
+                .collect(),
+            token: self.live_token(),
+            writes: LiveWrites { waiting, in_flight },
+            visibility_lag: LiveLag { p50_ms: lag(50), p95_ms: lag(95) },
+            operations: Vec::new(),
+        }
+    }
+
+    fn live_budget(&self) -> LiveBudget {
+        let usage = self.limiter.usage();
+        let known = self.client_registry.client_registry.clients();
+        let name = |id| {
+            let client = known.iter().find(|one| BudgetAccount::from(&***one).id == id);
+            match client {
+                Some(client) => client.name.to_string(),
+                None if id == BudgetAccount::SHARED.id => "shared".to_owned(),
+                None => "removed client".to_owned(),
+            }
+        };
+        let mut calls = usage.clients;
+        calls.sort_unstable_by_key(|(_, calls)| std::cmp::Reverse(*calls));
+        calls.truncate(LIVE_CLIENTS);
+        LiveBudget {
+            limit: usage.limit,
+            window_seconds: usage.window.as_secs_f64(),
+            available: usage.available,
+            waiting: usage.waiting,
+            others: usage.external,
+            throttled_seconds: usage.throttled.map(|left| left.as_secs_f64()),
+            clients: calls
+                .iter()
+                .map(|&(id, calls)| LiveClient { client: name(id), calls })
+                .collect(),
+        }
+    }
+
+    fn live_token(&self) -> LiveToken {
+        let (state, left) = match self.tokens.status() {
+            TokenStatus::Starting => ("starting", None),
+            TokenStatus::Good(left) => ("valid", Some(left.as_secs())),
+            TokenStatus::Refused(_) => ("refused", None),
+            TokenStatus::Unavailable(_) => ("unavailable", None),
+        };
+        let age_seconds = self.tokens.age().map(|age| age.as_secs());
+        LiveToken { state, age_seconds, expires_in_seconds: left }
     }
 }
 
@@ -124,6 +194,17 @@ fn retry_budget(retries: &RetryPolicy) -> HealthCheck {
          second are free"
     );
     HealthCheck { name: "upstream.retry_budget", ok: has_room, detail }
+}
+
+fn upstream(name: &'static str, state: ThrottleState) -> LiveUpstream {
+    let ThrottleState { requests, accepts, throttling } = state;
+    let state = match throttling {
+        ThrottleLevel::Nothing => "ok",
+        ThrottleLevel::Share => "reduced",
+        ThrottleLevel::FailingConversations => "failingConversations",
+        ThrottleLevel::AllButProbes => "probing",
+    };
+    LiveUpstream { name: name.trim_start_matches("upstream."), state, requests, accepts }
 }
 
 fn throttle_check(name: &'static str, state: ThrottleState) -> HealthCheck {

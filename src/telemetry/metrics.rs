@@ -165,6 +165,11 @@ impl ServiceMetrics {
         self.0.clients_file_rejected.set(rejected.into());
     }
 
+    /// The writes in the queue, and all writes in progress.
+    pub fn writes(&self) -> (i64, i64) {
+        (self.0.writes.waiting.get(), self.0.writes.in_flight.get())
+    }
+
     /// All metrics in the text format of Prometheus.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         if let Some(refresh) = self.0.refresh.get() {

@@ -1,14 +1,15 @@
-//! The last requests for conversations, for `GET …/trace`, in one ring buffer.
+//! The last requests for traced conversations, for `GET …/trace`, in one ring buffer.
 //!
-//! It exists only with `debug.enabled`. It contains no value, and no header except `User-Agent`. The
-//! attempt log of each request holds its upstream calls, also those after the answer.
+//! A conversation is traced while an operator's lease on it lasts, and always with `debug.enabled`. The
+//! buffer contains no value, and no header except `User-Agent`. The attempt log of each request holds
+//! its upstream calls, also those after the answer.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use crate::clock;
@@ -25,9 +26,20 @@ const MAX_SHOWN: usize = 100;
 /// Longest stored `User-Agent`, in characters.
 const MAX_USER_AGENT_BYTES: usize = 200;
 
+/// Most conversations with a lease.
+const MAX_LEASES: usize = 32;
+
 /// The ring buffer. Clones share it. The attempt log of a request is bounded.
 #[derive(Clone, Debug, Default)]
-pub struct RecentRequests(Arc<Mutex<VecDeque<Arc<RecentRequest>>>>);
+pub struct RecentRequests(Arc<RecentRequestsInner>);
+
+#[derive(Debug, Default)]
+struct RecentRequestsInner {
+    keeps_all: bool,
+    requests: Mutex<VecDeque<Arc<RecentRequest>>>,
+    /// When the trace of each conversation ends.
+    leases: RwLock<BTreeMap<ConversationId, Instant>>,
+}
 
 /// Origin of a request: time, address and program.
 #[derive(Clone, Debug)]
@@ -69,9 +81,46 @@ impl RequestOrigin {
 }
 
 impl RecentRequests {
+    /// An empty buffer, for all conversations or only for those with a lease.
+    pub fn new(keeps_all: bool) -> Self {
+        Self(Arc::new(RecentRequestsInner { keeps_all, ..RecentRequestsInner::default() }))
+    }
+
+    /// Whether every conversation is traced.
+    pub fn keeps_all(&self) -> bool {
+        self.0.keeps_all
+    }
+
+    /// Whether a conversation may be traced. A quick check for each request.
+    pub fn is_active(&self) -> bool {
+        self.0.keeps_all || !self.0.leases.read().is_empty()
+    }
+
+    /// Whether this conversation is traced now.
+    pub fn keeps(&self, conversation: ConversationId) -> bool {
+        let is_live = |ends: &Instant| Instant::now() < *ends;
+        self.0.keeps_all || self.0.leases.read().get(&conversation).is_some_and(is_live)
+    }
+
+    /// Traces this conversation for `time` from now, also if it is traced already. Returns `false` if
+    /// too many others are traced.
+    pub fn lease(&self, conversation: ConversationId, time: Duration) -> bool {
+        let now = Instant::now();
+        let mut leases = self.0.leases.write();
+        leases.retain(|_, ends| now < *ends);
+        if !self.0.keeps_all {
+            self.0.requests.lock().retain(|one| leases.contains_key(&one.conversation));
+        }
+        let has_room = leases.len() < MAX_LEASES || leases.contains_key(&conversation);
+        if has_room {
+            leases.insert(conversation, now + time);
+        }
+        has_room
+    }
+
     /// Adds a request. Removes the oldest one if the buffer is full.
     pub fn add(&self, request: RecentRequest) {
-        let mut requests = self.0.lock();
+        let mut requests = self.0.requests.lock();
         if requests.len() == MAX_REQUESTS {
             requests.pop_front();
         }
@@ -80,7 +129,7 @@ impl RecentRequests {
 
     /// The last requests for a conversation, newest first, and the number of those left out.
     pub fn about(&self, conversation: ConversationId) -> (Vec<Arc<RecentRequest>>, usize) {
-        let requests = self.0.lock();
+        let requests = self.0.requests.lock();
         let mut about =
             requests.iter().rev().filter(|request| request.conversation == conversation);
         let shown = about.by_ref().take(MAX_SHOWN).cloned().collect();

@@ -28,8 +28,16 @@ async fn a_start_without_credentials_fails_and_names_them() {
 #[tokio::test]
 async fn help_tells_every_command_and_the_version_is_the_crates() {
     let help = once(&["--help"], &[]).await;
-    let commands =
-        ["serve", "demo", "simulate", "check-config", "print-config", "new-key", "healthcheck"];
+    let commands = [
+        "serve",
+        "demo",
+        "simulate",
+        "check-config",
+        "print-config",
+        "new-key",
+        "top",
+        "healthcheck",
+    ];
     for word in commands.iter().chain(&["GENESYS_CLIENT_ID", "--config"]) {
         assert!(help.out.contains(word), "no {word} in {}", help.out);
     }

@@ -32,6 +32,7 @@ mod hanging_up;
 mod harness;
 mod headers;
 mod listing;
+mod live;
 mod logging;
 mod masking;
 mod metrics;

@@ -21,7 +21,7 @@ pub const CANARY: &str = "canary-sent-2f7c";
 pub type Row = (ErrorCode, u16, &'static str, Option<u64>);
 
 /// What each code has to look like when [`provoke`] has provoked it.
-pub const ROWS: [Row; 38] = [
+pub const ROWS: [Row; 39] = [
     (ErrorCode::InvalidConversationId, 400, "notApplied", None),
     (ErrorCode::InvalidParticipant, 400, "notApplied", None),
     (ErrorCode::InvalidJson, 400, "notApplied", None),
@@ -31,6 +31,7 @@ pub const ROWS: [Row; 38] = [
     (ErrorCode::AttributeNotAllowed, 403, "notApplied", None),
     (ErrorCode::ParticipantNotAllowed, 403, "notApplied", None),
     (ErrorCode::ReadOnlyClient, 403, "notApplied", None),
+    (ErrorCode::OperateNotAllowed, 403, "notApplied", None),
     (ErrorCode::NotFound, 404, "notApplied", None),
     (ErrorCode::ConversationNotFound, 404, "notApplied", None),
     (ErrorCode::ParticipantNotFound, 404, "notApplied", None),
@@ -95,6 +96,9 @@ fn mistake(code: ErrorCode) -> Option<Request<Body>> {
         ErrorCode::PreconditionFailed => put(CALL, "", &[("if-match", "\"x\"")]),
         ErrorCode::NotFound => {
             request("GET", "/v1/nothing").body(Body::empty()).expect("a request")
+        }
+        ErrorCode::OperateNotAllowed => {
+            request("GET", "/v1/live/events").body(Body::empty()).expect("a request")
         }
         ErrorCode::ConversationNotFound => put(ended, "", &[]),
         ErrorCode::ParticipantNotFound => put(CALL, "?participant=supervisor", &[]),

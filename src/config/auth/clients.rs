@@ -59,6 +59,8 @@ struct RawClientEntry {
     participants: Option<Vec<ParticipantSelector>>,
     requests_per_minute: Option<NonZeroU32>,
     share: Option<NonZeroU32>,
+    #[serde(default)]
+    operate: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -95,6 +97,7 @@ impl TryFrom<RawClientEntry> for ClientEntry {
             deny: raw.deny,
             hide: raw.hide,
             participants: raw.participants,
+            operate: raw.operate,
         };
         let requests_per_minute = raw.requests_per_minute;
         let client = Client { name: raw.name, rights, share, requests_per_minute };

@@ -43,8 +43,9 @@ impl TokenRefresher {
             let wait = match self.fetch.run().await {
                 Ok((header, lifetime)) => {
                     (failures, generation) = (0, generation + 1);
-                    let expires = Instant::now() + lifetime;
-                    token = Some(AccessToken { header, generation, expires });
+                    let fetched = Instant::now();
+                    let expires = fetched + lifetime;
+                    token = Some(AccessToken { header, generation, fetched, expires });
                     self.publish(token.clone(), None);
                     self.renewal_wait(lifetime, generation)
                 }

@@ -1,7 +1,7 @@
 //! Opens the context of a request: its client, deadline, trace and audit entry.
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 
 use super::audit;
 use crate::http::auth::RequestAuthentication;
@@ -21,7 +21,7 @@ pub(super) async fn open(State(state): State<AppState>, mut request: Request) ->
     let is_api = pattern.is_some_and(paths::is_api);
     let span = span_of(request.headers(), state.ops.spans.as_ref().filter(|_| is_api));
     // A refused request must not displace stored requests of other clients.
-    let is_kept = state.ops.recent.is_some() && authentication.refusal.is_none();
+    let is_kept = authentication.refusal.is_none() && is_traced(&state, request.uri());
     let is_exported = span.as_ref().is_some_and(TraceSpan::is_exported);
     let request_id = request_id(request.headers());
     let recording = RequestRecording {
@@ -37,6 +37,12 @@ pub(super) async fn open(State(state): State<AppState>, mut request: Request) ->
         flat::FlatRequest::from_request(pattern, request.uri().query(), request.method().is_safe());
     request.extensions_mut().insert(request_context);
     request
+}
+
+/// Whether requests to this URI are stored for a trace.
+pub(super) fn is_traced(state: &AppState, uri: &Uri) -> bool {
+    let recent = &state.ops.recent;
+    recent.is_active() && paths::conversation_of(uri.path()).is_some_and(|one| recent.keeps(one))
 }
 
 /// The span of the request: a child of the client's span, or without export the client's span itself.

@@ -8,15 +8,16 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::audit;
-use crate::error::Effect;
+use super::{audit, context};
+use crate::error::{Effect, ErrorCode};
 use crate::http::auth::RequestAuthentication;
+use crate::http::live::LiveOperation;
 use crate::http::logged_result::LoggedResult;
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::request_context::HttpRequestContext;
 use crate::http::state::AppState;
-use crate::telemetry::{AccessRecord, RecentRequest, RequestOrigin};
+use crate::telemetry::{AccessRecord, RecentRequest, RequestOrigin, milliseconds, timestamp};
 
 /// Longer method names are truncated in logs and in the trace.
 const MAX_METHOD_BYTES: usize = 32;
@@ -50,7 +51,7 @@ struct RequestGuard {
     route: Option<MatchedPath>,
     /// Address of the client, if known.
     address: Option<IpAddr>,
-    /// Origin of the request, if the request is stored for debugging.
+    /// Origin of the request, if the request is stored for a trace.
     arrival: Option<RequestOrigin>,
     is_finished: bool,
 }
@@ -61,7 +62,7 @@ impl RequestGuard {
         let is_refused = extensions
             .get::<RequestAuthentication>()
             .is_some_and(|authentication| authentication.refusal.is_some());
-        let is_kept = state.ops.recent.is_some() && !is_refused;
+        let is_kept = !is_refused && context::is_traced(&state, request.uri());
         let address = peer_of(request).map(|peer| peer.address);
         let arrival = || {
             let agent = request.headers().get(USER_AGENT).and_then(|name| name.to_str().ok());
@@ -120,14 +121,35 @@ impl RequestGuard {
             spans.request(&record, context);
         }
         self.keep(result, &record);
+        self.show(result, &record);
     }
 
-    /// Stores the request for debugging, if it names a conversation and is not itself a trace.
+    /// Shows the operation in the live view. Requests of strangers must not displace others.
+    fn show(&self, result: LoggedResult, record: &AccessRecord<'_>) {
+        let is_stranger = result.code == Some(ErrorCode::Unauthenticated);
+        let Some(effect) = record.effect else { return };
+        if is_stranger || record.route == Some(paths::LIVE_EVENTS) {
+            return;
+        }
+        self.state.ops.live.record(LiveOperation {
+            at: timestamp(),
+            method: record.method.to_owned(),
+            client: record.client.map(str::to_owned),
+            conversation_id: record.conversation.map(|id| id.to_string()),
+            status: record.status,
+            code: result.code.map(ErrorCode::as_str),
+            effect: effect.as_str(),
+            duration_ms: milliseconds(record.took),
+            calls: record.upstream_calls,
+        });
+    }
+
+    /// Stores the request for a trace, if it names a conversation and is not itself a trace.
     fn keep(&self, result: LoggedResult, record: &AccessRecord<'_>) {
-        let (Some(recent), Some(arrival)) = (&self.state.ops.recent, &self.arrival) else { return };
+        let Some(arrival) = &self.arrival else { return };
         let route = record.route.filter(|route| *route != paths::TRACE);
         let (Some(conversation), Some(route)) = (record.conversation, route) else { return };
-        recent.add(RecentRequest {
+        self.state.ops.recent.add(RecentRequest {
             arrival: arrival.clone(),
             arrived: self.request_context.arrived,
             conversation,

@@ -19,10 +19,12 @@ use crate::http::paths;
 
 use crate::app::{App, RequestLimiter};
 use crate::http::{
-    EtagKey, HealthCheck, HttpSettings, OpenApiFiles, OpsState, ReadinessProvider, ReadinessReport,
-    openapi, router,
+    EtagKey, HealthCheck, HttpSettings, LiveFeed, LiveStatus, OpenApiFiles, OpsState,
+    ReadinessProvider, ReadinessReport, openapi, router,
 };
-use crate::telemetry::{CapturedLog, LogLineFormat, LogOutput, ServiceMetrics, TelemetryOutput};
+use crate::telemetry::{
+    CapturedLog, LogLineFormat, LogOutput, RecentRequests, ServiceMetrics, TelemetryOutput,
+};
 
 fn documents(public_url: &'static str) -> OpenApiFiles {
     OpenApiFiles::new(
@@ -74,7 +76,8 @@ impl Service {
                 readiness: Arc::clone(&draining) as Arc<dyn ReadinessProvider>,
                 metrics: ServiceMetrics::new(paths::ALL),
                 spans: None,
-                recent: None,
+                recent: RecentRequests::default(),
+                live: LiveFeed::new(LiveStatus::default),
                 documents: documents(""),
                 audit: None,
                 requests: Arc::new(RequestLimiter::new(2)),

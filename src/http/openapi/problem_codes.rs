@@ -14,21 +14,28 @@ pub(super) fn codes_for(path: &str, method: &Method) -> Vec<ErrorCode> {
 fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
     let is_attributes = paths::is_of_attributes(path);
     let is_write = is_attributes && !method.is_safe();
-    let has_body = !method.is_safe() && method != Method::DELETE;
+    let has_body = !method.is_safe() && method != Method::DELETE && path != paths::TRACE;
     let is_api = paths::is_api(path);
-    let is_debugging = [paths::TRACE, paths::ECHO].contains(&path);
-    let calls_upstream = is_api && !is_debugging;
+    let is_for_operators = [paths::LIVE, paths::LIVE_EVENTS, paths::TRACE].contains(&path);
+    let calls_upstream = is_api && !is_for_operators && path != paths::ECHO;
     let names_conversation = path.contains("{conversationId}");
     match code {
         ErrorCode::Internal => true,
-        ErrorCode::Unauthenticated => is_api || [paths::METRICS, paths::READYZ].contains(&path),
+        ErrorCode::Unauthenticated => {
+            is_api || [paths::METRICS, paths::READYZ, paths::LIVE].contains(&path)
+        }
+        ErrorCode::OperateNotAllowed => is_for_operators,
         ErrorCode::ClientRateLimited | ErrorCode::ShuttingDown => is_api,
         ErrorCode::InvalidQuery => {
             is_api && path != paths::ECHO || [paths::ROOT, paths::READYZ].contains(&path)
         }
         ErrorCode::InvalidConversationId => names_conversation,
         ErrorCode::NotFound => {
-            is_debugging || [paths::PROBLEM, paths::RUNBOOK, paths::DOCS_FILE].contains(&path)
+            [paths::ECHO, paths::PROBLEM, paths::RUNBOOK, paths::DOCS_FILE].contains(&path)
+                || path == paths::TRACE && method.is_safe()
+        }
+        ErrorCode::Overloaded => {
+            is_write || path == paths::LIVE_EVENTS || path == paths::TRACE && !method.is_safe()
         }
         ErrorCode::NotAcceptable => calls_upstream || path == paths::ROOT,
         ErrorCode::InvalidParticipant | ErrorCode::ConversationNotFound => {
@@ -55,7 +62,6 @@ fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
         | ErrorCode::PreconditionFailed
         | ErrorCode::PreconditionRequired
         | ErrorCode::AttributesTooLarge
-        | ErrorCode::Overloaded
         | ErrorCode::AuditUnavailable => is_write,
         ErrorCode::InvalidJson | ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge => has_body,
         ErrorCode::UnsupportedMediaType => has_body && path != paths::ECHO,

@@ -60,7 +60,9 @@ pub(super) struct ClientUsage {
     pub(super) weight: u64,
     /// Calls within its share, from their grant for one window. Borrowed calls do not count.
     own: SlidingWindowLog,
-    /// The reads and read-backs among them.
+    /// All calls, borrowed ones included, from their grant for one window.
+    pub(super) all: SlidingWindowLog,
+    /// The reads and read-backs among its own.
     pub(super) reads: SlidingWindowLog,
     /// The pace of its calls.
     buckets: ClassBuckets,
@@ -79,6 +81,7 @@ impl ClientUsage {
         Self {
             weight,
             own: log.clone(),
+            all: log.clone(),
             reads: log,
             buckets: ClassBuckets::FULL,
             start_tag: 0.0,
@@ -156,6 +159,7 @@ impl ClientUsage {
 
     /// Takes back granted calls that were not made.
     pub(super) fn give_back(&mut self, calls: u64) {
+        self.all.forget(calls);
         self.buckets.give_back(self.own.forget(calls));
         self.reads.forget(self.reads.len().saturating_sub(self.own.len()));
     }
@@ -201,6 +205,7 @@ impl ClientUsages {
     pub(super) fn expire(&mut self, now: MonoTime) {
         for client in self.clients.values_mut() {
             client.own.expire(now);
+            client.all.expire(now);
             client.reads.expire(now);
         }
         if now < self.next_cleanup {
@@ -212,6 +217,11 @@ impl ClientUsages {
             client.is_configured || !is_idle
         });
         self.weights = self.clients.values().map(|client| client.weight).sum();
+    }
+
+    /// The calls of each client in the window.
+    pub(super) fn calls(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.clients.iter().map(|(id, client)| (*id, client.all.len()))
     }
 
     pub(super) fn get(&self, id: u64) -> Option<&ClientUsage> {

@@ -37,6 +37,25 @@ impl BudgetAccount {
     pub const SHARED: Self = Self { id: 0, weight: NonZeroU32::MIN };
 }
 
+/// Who uses a budget, at one moment.
+#[derive(Clone, Debug)]
+pub struct BudgetUsage {
+    /// How many calls new writes could make now.
+    pub available: u64,
+    /// Most calls in a window.
+    pub limit: u64,
+    /// The length of the window.
+    pub window: Duration,
+    /// Requests that wait for calls.
+    pub waiting: usize,
+    /// Calls of other users of the token.
+    pub external: u64,
+    /// How long upstream still wants no calls.
+    pub throttled: Option<Duration>,
+    /// The calls on each account in the window, by the id of the account.
+    pub clients: Vec<(u64, u64)>,
+}
+
 /// A request for calls, which are granted all or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallRequest {

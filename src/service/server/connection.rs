@@ -236,6 +236,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedIo<S> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.state.wrote(written.is_ready());
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.state.sent();
+        }
         written
     }
 
@@ -246,6 +249,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedIo<S> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         self.state.wrote(written.is_ready());
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.state.sent();
+        }
         written
     }
 

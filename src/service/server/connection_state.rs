@@ -90,6 +90,11 @@ impl ConnectionState {
         }
     }
 
+    /// Reports that bytes were sent. A response that is streamed keeps its connection.
+    pub fn sent(&self) {
+        self.change(ConnectionPhase::KeepAlive, ConnectionPhase::KeepAlive);
+    }
+
     /// Reports that the client has accepted all bytes.
     pub fn flushed(&self) {
         self.change(ConnectionPhase::WriteAnswer, ConnectionPhase::KeepAlive);
@@ -173,6 +178,18 @@ mod tests {
         state.answer_started();
         state.flushed();
         assert_eq!(after(&state, 75).await, Some(CloseReason::IdleTimeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_not_idle_while_it_sends() {
+        let state = ConnectionState::new();
+        state.request_started();
+        state.answer_started();
+        state.flushed();
+        assert_eq!(after(&state, 70).await, None);
+        state.sent();
+        assert_eq!(after(&state, 70).await, None);
+        assert_eq!(after(&state, 5).await, Some(CloseReason::IdleTimeout));
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ const STRANGERS: [Verdict; 3] = [
 
 const GOOD: Verdict = Answered(200, "");
 const READ_ONLY: Verdict = Answered(403, "read-only-client");
+const NO_OPERATOR: Verdict = Answered(403, "operate-not-allowed");
 const NOT_THIS_KEY: Verdict = Answered(403, "attribute-not-allowed");
 const NOT_THIS_ONE: Verdict = Answered(403, "participant-not-allowed");
 const NO_METHOD: Verdict = Answered(405, "method-not-allowed");
@@ -78,6 +79,8 @@ const READS: &[(&str, [Verdict; 6])] = &[
     ("/v1/conversations/{id}", known(GOOD)),
     ("/v1/conversations/{id}?view=flat&keys=source", but(GOOD, GOOD, NOT_THIS_KEY)),
     ("/v1/conversations/{id}/trace", known(GOOD)),
+    ("/live", known(NO_OPERATOR)),
+    ("/v1/live/events", known(NO_OPERATOR)),
     ("/v1/conversations/{id}/attributes", known(GOOD)),
     ("/v1/conversations/{id}/attributes?participant=agent", but(GOOD, GOOD, NOT_THIS_ONE)),
     ("/v1/conversations/{id}/attributes?participant=all", but(GOOD, GOOD, NOT_THIS_ONE)),
@@ -104,8 +107,11 @@ const WRITES: &[(&str, &str, &str, [Verdict; 6])] = &[
 ];
 
 /// What is sent with `POST`, and writes nothing.
-const QUESTIONS: &[(&str, [Verdict; 6])] =
-    &[("/v1/conversations/search", known(GOOD)), ("/v1/debug/echo", known(GOOD))];
+const QUESTIONS: &[(&str, [Verdict; 6])] = &[
+    ("/v1/conversations/search", known(GOOD)),
+    ("/v1/debug/echo", known(GOOD)),
+    ("/v1/conversations/{id}/trace", known(NO_OPERATOR)),
+];
 
 /// Methods that every path is asked with, also those that it does not have.
 const METHODS: [&str; 9] =

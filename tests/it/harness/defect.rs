@@ -9,8 +9,8 @@ use attribute_gateway::domain::{
 };
 use attribute_gateway::error::Error;
 use attribute_gateway::http::{
-    AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, ReadinessProvider, ReadinessReport,
-    paths, router,
+    AppState, EtagKey, HttpSettings, LiveFeed, LiveStatus, OpenApiFiles, OpsState,
+    ReadinessProvider, ReadinessReport, paths, router,
 };
 use attribute_gateway::policy::Backoff;
 use attribute_gateway::ports::{
@@ -18,7 +18,7 @@ use attribute_gateway::ports::{
     UpstreamQuery, UpstreamRead,
 };
 use attribute_gateway::shutdown::ShutdownSignal;
-use attribute_gateway::telemetry::ServiceMetrics;
+use attribute_gateway::telemetry::{RecentRequests, ServiceMetrics};
 use axum::Router;
 
 use super::call::CUSTOMER;
@@ -48,13 +48,15 @@ fn service_over(defect: Defect) -> Router {
     });
     let readiness = Arc::new(Ready);
     let documents = OpenApiFiles::default();
-    let (recent, audit, spans, crowd) = (None, None, None, None);
+    let (recent, live) = (RecentRequests::default(), LiveFeed::new(LiveStatus::default));
+    let (audit, spans, crowd) = (None, None, None);
     let requests = Arc::new(RequestLimiter::new(5000));
     let ops = Arc::new(OpsState {
         readiness,
         metrics,
         spans,
         recent,
+        live,
         audit,
         documents,
         requests,
