@@ -174,7 +174,7 @@ pub fn load(source: &ConfigSource) -> Result<LoadedConfig, ConfigError> {
     let mut problems = Vec::new();
     let settings = sources::collect(source, &mut problems);
     let secret = settings.origin("genesys.client_secret");
-    let mut loaded = resolve(settings, problems)?;
+    let mut loaded = resolve(&settings, problems)?;
     if let ValueOrigin::FileNamedBy(name) = secret {
         loaded.config.genesys.client_secret_file = source.env.get(&name).map(PathBuf::from);
     }
@@ -187,11 +187,11 @@ pub fn demo(source: &ConfigSource) -> Result<LoadedConfig, ConfigError> {
     let mut problems = Vec::new();
     let mut settings = sources::collect(&source.without_credentials(), &mut problems);
     settings.reset(ConfigKey::is_account);
-    resolve(settings, problems)
+    resolve(&settings, problems)
 }
 
 fn resolve(
-    settings: Settings,
+    settings: &Settings,
     mut problems: Vec<ConfigProblem>,
 ) -> Result<LoadedConfig, ConfigError> {
     // Deserializing stops at the first problem. The defaults of its section make the next one visible.
@@ -200,7 +200,7 @@ fn resolve(
         let tree = remaining.tree();
         let error = match serde_path_to_error::deserialize(tree.clone()) {
             Ok(config) if problems.is_empty() => {
-                let rendered = render::render(&settings, &config);
+                let rendered = render::render(settings, &config);
                 return Ok(LoadedConfig { config, rendered });
             }
             Ok(_) => return Err(ConfigError::new(problems)),

@@ -24,7 +24,7 @@ static DEFAULTS: LazyLock<Settings> = LazyLock::new(|| {
     let table: Table = toml::from_str(keys::DEFAULTS).expect("a test loads the defaults");
     let tree = Value::Table(table);
     let setting = |key: &ConfigKey| {
-        let value = key.path.split('.').fold(Some(&tree), |tree, step| tree?.get(step));
+        let value = key.path.split('.').try_fold(&tree, |tree, step| tree.get(step));
         let value = value.expect("the line of the key was found").clone();
         (key.path.clone(), Setting { value, origin: ValueOrigin::Default })
     };
@@ -226,7 +226,7 @@ impl SourceCollector<'_> {
 pub(super) fn parse_toml(text: &str) -> Result<Table, String> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
-        let line = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
         format!("TOML parse error at line {line}: {}", printable(error.message()))
     })
 }

@@ -109,7 +109,7 @@ impl ClientSource {
             return Ok(Self { client_registry: registry(auth.clients.clone()), watched: None });
         };
         let watcher = FileWatcher::new(vec![path.clone()]);
-        let watched = WatchedClients {
+        let clients = WatchedClients {
             auth: auth.clone(),
             accepts_demo_key,
             reload_requests: watcher.requests(),
@@ -117,9 +117,9 @@ impl ClientSource {
             state: Mutex::new(ClientSourceState { clients: 0, error: None }),
             path,
         };
-        let entries = watched.validate(&config::read_clients(&watched.path)?)?;
-        watched.state.lock().clients = entries.len();
-        Ok(Self { client_registry: registry(entries), watched: Some(Arc::new(watched)) })
+        let entries = clients.validate(&config::read_clients(&clients.path)?)?;
+        clients.state.lock().clients = entries.len();
+        Ok(Self { client_registry: registry(entries), watched: Some(Arc::new(clients)) })
     }
 
     /// The health check of the file, if there is one.
@@ -146,16 +146,16 @@ impl ClientSource {
         weights: ClientWeightsPublisher,
     ) {
         weights.publish(&self.client_registry.clients());
-        let Some(watched) = self.watched.clone() else { return };
-        let Some(mut watcher) = watched.watcher.lock().take() else { return };
+        let Some(clients) = self.watched.clone() else { return };
+        let Some(mut watcher) = clients.watcher.lock().take() else { return };
         let (client_registry, metrics) = (self.client_registry.clone(), metrics.clone());
         tokio::spawn(stop.run_until_cancelled_owned(async move {
             loop {
                 watcher.changed().await;
-                let path = watched.path.clone();
+                let path = clients.path.clone();
                 let read = tokio::task::spawn_blocking(move || config::read_clients(&path)).await;
                 let Ok(read) = read else { continue };
-                let is_valid = watched.apply(read, &client_registry);
+                let is_valid = clients.apply(read, &client_registry);
                 if is_valid {
                     weights.publish(&client_registry.clients());
                 }

@@ -67,7 +67,7 @@ async fn only_a_client_that_may_operate_uses_the_live_view_and_it_sees_no_attrib
         stranger.assert_problem(401, "unauthenticated", "notApplied");
         let schemes: Vec<_> = stranger.headers.get_all("www-authenticate").iter().collect();
         let is_basic = |scheme: &&http::HeaderValue| scheme.as_bytes().starts_with(b"Basic realm=");
-        assert!(schemes.iter().any(|scheme| is_basic(scheme)), "{schemes:?}");
+        assert!(schemes.iter().any(is_basic), "{schemes:?}");
     }
     let page = ask_as(&app, "o", "GET", "/live").await;
     page.assert_status(200);
@@ -117,6 +117,7 @@ async fn without_clients_only_this_machine_may_operate() {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::too_many_lines, reason = "one event, member by member")]
 async fn an_event_shows_the_state_and_no_key_value_or_number() {
     let app = with_operator().with_lag(ms(100)).start().await;
     let body = json!({"attributes": {"canary-key": "canary-value"}}).to_string();

@@ -132,7 +132,7 @@ async fn a_warm_write_of_unknown_fate_overwrites_no_later_value() {
         let app = app.with_fault(ScriptedFault::on_patch(applied.clone())).start().await;
         read(&app).await;
         app.simulator.inject(ScriptedFault::on_read(slow.clone()));
-        let (_, answer) = tokio::join!(
+        let ((), answer) = tokio::join!(
             async {
                 while app.simulator.count(RequestKind::Patch) == 0 {
                     tokio::time::sleep(ms(1)).await;

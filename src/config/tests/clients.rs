@@ -42,6 +42,7 @@ fn an_entry_is_read_in_full_and_most_of_it_has_a_default() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of mistakes")]
 fn a_mistake_of_a_client_is_named_without_its_key() {
     let (a, b) = (digest('a'), digest('b'));
     let key = |digest: &str, rest: &str| format!("key_sha256 = \"{digest}\"\n{rest}");

@@ -227,7 +227,7 @@ impl PermitPool for LimiterInner {
         if self.is_budget {
             self.recorder.paid(account);
         }
-        self.act(|policy, now| policy.finish_call(now));
+        self.act(TokenBudget::finish_call);
     }
 
     fn returned(&self, account: BudgetAccount, calls: u32) {

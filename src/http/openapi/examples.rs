@@ -55,19 +55,20 @@ pub(super) fn value(name: &str) -> Value {
         "flatRead" => flat(true, "ok"),
         "flatWrite" => flat(false, "unverified"),
         "trace" => trace(),
-        "echo" => json!({
-            "method": "POST", "path": "/v1/debug/echo", "httpVersion": "HTTP/1.1", "query": [],
-            "headers": [
-                {"name": "authorization", "bytes": 34},
-                {"name": "content-type", "bytes": 16, "value": "application/json"},
-            ],
-            "body": {
-                "bytes": 15,
-                "members": ["#: an object", "#/tier: a string, 4 bytes"],
-            },
-        }),
+        "echo" => echo(),
         outcome => write(outcome),
     }
+}
+
+fn echo() -> Value {
+    json!({
+        "method": "POST", "path": "/v1/debug/echo", "httpVersion": "HTTP/1.1", "query": [],
+        "headers": [
+            {"name": "authorization", "bytes": 34},
+            {"name": "content-type", "bytes": 16, "value": "application/json"},
+        ],
+        "body": {"bytes": 15, "members": ["#: an object", "#/tier: a string, 4 bytes"]},
+    })
 }
 
 /// The result of a write: its outcome, or `dryRun`.
