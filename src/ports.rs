@@ -9,6 +9,7 @@ mod call_budget;
 mod context;
 mod metrics;
 mod span;
+pub mod store;
 
 use std::future::Future;
 use std::pin::Pin;

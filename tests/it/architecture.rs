@@ -9,7 +9,7 @@ mod import_graph;
 /// Each module with the other modules that it may name. A module without a row may name none.
 /// `error`, `clock`, `shutdown` and `ports` are the vocabulary that layers share; `telemetry` is
 /// known where requests are reported, `config` where the program is put together.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("main", &["cli"]),
     ("cli", &["service", "config", "telemetry", "shutdown"]),
     (
@@ -33,6 +33,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("app", &["ports", "policy", "domain", "error", "clock", "shutdown"]),
     ("genesys", &["ports", "policy", "domain", "error", "clock"]),
     ("telemetry", &["ports", "domain", "error", "clock"]),
+    ("store", &["ports", "domain", "clock"]),
     ("audit", &["ports", "domain", "error", "clock"]),
     ("ports", &["policy", "domain", "error"]),
     ("error", &["domain"]),

@@ -49,6 +49,7 @@ mod single_key;
 mod soak;
 mod sockets;
 mod spans;
+mod store;
 mod survival;
 mod text;
 mod tls;
