@@ -4,6 +4,7 @@
 //! Contents are encrypted before they leave the process, and everything stored carries a version.
 
 pub mod embedded;
+pub mod redis;
 
 mod sealed_answer;
 mod sealed_operation;
@@ -40,7 +41,7 @@ pub struct StoreLimits {
     pub answers_per_client: u32,
     /// How long an answer is kept.
     pub answer_age: Duration,
-    /// How long a claim or an unfinished answer is left alone, if it is shorter than the default.
+    /// An upper bound for all leases of the store, so that tests need not wait for them.
     pub longest_lease: Duration,
 }
 

@@ -11,6 +11,7 @@ use attribute_gateway::store::StoreLimits;
 use attribute_gateway::store::embedded::EmbeddedStore;
 use uuid::Uuid;
 
+use super::server::RedisServer;
 use super::{SHORT, conversation, key, limits, operation, scope, short_limits};
 
 /// A backend, for as long as a test runs.
@@ -59,12 +60,30 @@ impl Backend for Memory {
     async fn crash(&self) {}
 }
 
+impl Backend for RedisServer {
+    async fn open(&self, limits: StoreLimits) -> Stores {
+        let store = Arc::new(self.store("one", limits));
+        Stores { journal: store.clone(), answers: store }
+    }
+
+    async fn crash(&self) {
+        self.restart().await;
+    }
+}
+
 /// Runs a case on each backend.
 macro_rules! contract {
     ($($case:ident),+ $(,)?; only durable: $($durable:ident),+ $(,)?) => {
         mod file {
             $(#[tokio::test] async fn $case() { super::$case(super::File::new()).await; })+
             $(#[tokio::test] async fn $durable() { super::$durable(super::File::new()).await; })+
+        }
+        mod redis {
+            use crate::store::server::RedisServer;
+            $(#[tokio::test] async fn $case() { super::$case(RedisServer::start(&[]).await).await; })+
+            $(#[tokio::test] async fn $durable() {
+                super::$durable(RedisServer::start(&[]).await).await;
+            })+
         }
         mod memory {
             $(#[tokio::test] async fn $case() { super::$case(super::Memory).await; })+

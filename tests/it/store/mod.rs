@@ -1,7 +1,11 @@
 //! The store: one contract for all backends, and what is special about each.
 
+mod budget;
 mod contract;
 mod embedded;
+mod replicas;
+mod server;
+mod server_faults;
 
 use std::time::Duration;
 
