@@ -38,6 +38,7 @@ mod schema;
 mod server;
 mod simulator;
 mod spelling;
+mod store;
 mod tls;
 mod tracing;
 mod url;
@@ -67,6 +68,7 @@ pub use region::Region;
 pub use route::{CustomRoute, PathTemplate, UpstreamRoute};
 pub use server::ServerConfig;
 pub use simulator::{PatchMode, SimulatorConfig};
+pub use store::{OutageMode, RedisConfig, StoreBackend, StoreConfig};
 pub use tls::{ClientCertificates, TlsConfig};
 pub use tracing::{SpanHeaders, TracingConfig};
 pub use url::BaseUrl;
@@ -94,6 +96,8 @@ pub struct Config {
     pub writes: WritesConfig,
     /// Settings of reads.
     pub reads: ReadsConfig,
+    /// What outlives a request.
+    pub store: StoreConfig,
     /// The participant that a request means by default.
     pub participants: ParticipantsConfig,
     /// The log.

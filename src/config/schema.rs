@@ -11,9 +11,10 @@ use super::error::is_within;
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// Keys whose values are never shown.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 6] = [
     "genesys.client_secret",
     "genesys.proxy",
+    "store.redis.url",
     "audit.key",
     "tracing.headers",
     "simulator.client_secret",
@@ -31,8 +32,14 @@ const ACCOUNT: [&str; 7] = [
 ];
 
 /// Keys whose value may also come from a file, named by a variable with the suffix `_FILE`.
-pub(super) const FROM_FILE: [&str; 5] =
-    ["genesys.client_id", "genesys.client_secret", "genesys.proxy", "audit.key", "tracing.headers"];
+pub(super) const FROM_FILE: [&str; 6] = [
+    "genesys.client_id",
+    "genesys.client_secret",
+    "genesys.proxy",
+    "store.redis.url",
+    "audit.key",
+    "tracing.headers",
+];
 
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
