@@ -135,7 +135,9 @@ fn explain_io(error: &RedisError) -> StoreError {
         ));
     }
     StoreError::Unavailable(if error.is_timeout() {
-        "Redis does not answer in time".to_owned()
+        "Redis does not answer in time; if this lasts, check that the port speaks TLS if, and only if, the \
+         URL begins with `rediss`"
+            .to_owned()
     } else {
         format!("no connection to Redis: {text}")
     })

@@ -227,7 +227,7 @@ async fn pauses_and_foreign_calls_are_shared() {
     one.exchange(report).await.expect("an answer");
     let told = two.exchange(BudgetReport { waiting: 60, ..BudgetReport::default() }).await;
     let told = told.expect("an answer");
-    assert!(told.pause > pause - Duration::from_secs(5) && told.pause <= pause, "{told:?}");
+    assert!(told.pause > Duration::from_secs(15) && told.pause <= pause, "{told:?}");
     assert!(told.held <= CALLS - 12 - FLOOR, "{told:?}");
 }
 

@@ -11,7 +11,7 @@ use attribute_gateway::store::redis::RedisStore;
 
 use super::server::{RedisServer, options};
 use super::{key, limits, operation, scope};
-use crate::harness::until;
+use crate::harness::{Authority, until};
 
 async fn check(url: &str) -> StoreError {
     let store = RedisStore::new(options(url, "one"), key(), limits()).expect("a valid URL");
@@ -62,9 +62,30 @@ async fn settings_that_lose_writes_are_refused() {
 }
 
 #[tokio::test]
-async fn tls_to_a_plain_port_is_refused() {
-    let server = RedisServer::start(&[]).await;
-    unusable(check(&server.url().replace("redis:", "rediss:")).await, "TLS");
+async fn a_certificate_of_an_unknown_authority_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let identity = Authority::new("unknown").server();
+    let [certificate, key] = ["certificate", "key"].map(|name| directory.path().join(name));
+    std::fs::write(&certificate, identity.certificate).expect("written");
+    std::fs::write(&key, identity.key).expect("written");
+    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let tls = [
+        ["--tls-port", &port.to_string()],
+        ["--tls-cert-file", &certificate],
+        ["--tls-key-file", &key],
+        ["--tls-auth-clients", "no"],
+        ["--tls-ca-cert-file", &certificate],
+    ];
+    let server = RedisServer::start(&tls.concat()).await;
+    unusable(check(&format!("rediss://127.0.0.1:{port}/")).await, "certificate");
+    // To a plain port, or without TLS to this one, it looks as if the server was away.
+    for url in [server.url().replace("redis:", "rediss:"), format!("redis://127.0.0.1:{port}/")] {
+        let error = check(&url).await;
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    }
 }
 
 #[tokio::test]
