@@ -7,10 +7,11 @@ mod access_filter;
 mod batching;
 mod budget_accounts;
 mod client_registry;
-mod coalesced_lists;
-mod coalesced_reads;
+mod coalescing;
+mod conversation_reads;
 mod lag;
 mod list;
+mod list_queries;
 mod pending_writes;
 mod read;
 mod request_limit;
@@ -30,10 +31,11 @@ pub use self::client_registry::{
     AuthFailure, AuthenticatedClient, ClientRegistry, ClientTable, PresentedCredentials,
     RegisteredClient, key_digest,
 };
-use self::coalesced_lists::ListCoalescer;
-use self::coalesced_reads::{ReadCoalescer, ReadParts};
+use self::coalescing::Coalescer;
+use self::conversation_reads::{ConversationReads, ReadCoalescer};
 use self::lag::LagTracker;
 pub use self::list::ListRequest;
+use self::list_queries::ListQueries;
 use self::pending_writes::PendingWrites;
 pub use self::read::{ReadOutcome, ReadRequest, ViewRequest};
 pub use self::request_limit::RequestLimiter;
@@ -61,7 +63,7 @@ struct AppInner {
     settings: Arc<AppSettings>,
     shutdown: ShutdownSignal,
     reads: ReadCoalescer,
-    lists: ListCoalescer,
+    lists: Coalescer<ListQueries>,
     write_queues: WriteQueues,
     cache: Arc<SnapshotCache>,
     lags: Arc<LagTracker>,
@@ -97,15 +99,15 @@ impl App {
         let keep_for = settings.warm_for.max(settings.max_age);
         let cache = Arc::new(SnapshotCache::new(keep_for, settings.memory, Arc::clone(&recorder)));
         let lags = Arc::new(LagTracker::new(settings.settle));
-        let reads = ReadCoalescer::new(ReadParts {
+        let source = ConversationReads {
             conversations: Arc::clone(&conversations),
-            call_budget: Arc::clone(&call_budget),
             cache: Arc::clone(&cache),
             pending_writes: pending_writes.clone(),
             lags: Arc::clone(&lags),
-            shutdown: shutdown.clone(),
-        });
-        let lists = ListCoalescer::new(Arc::clone(&conversations), shutdown.clone());
+        };
+        let reads = Coalescer::new(source, Arc::clone(&call_budget), shutdown.clone());
+        let source = ListQueries(Arc::clone(&conversations));
+        let lists = Coalescer::new(source, Arc::clone(&call_budget), shutdown.clone());
         let write_queues = WriteQueues::new(BatchingParts {
             conversations,
             call_budget,

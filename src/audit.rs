@@ -1,5 +1,4 @@
-//! The audit log: one JSON line per write request, without values. Requests that are refused early are
-//! only counted.
+//! The audit log: one JSON line per write request, without values.
 //!
 //! [`AuditLog`] implements [`AuditPort`]. The request encodes its record, and a thread writes it. So a
 //! slow disk delays only requests that must wait for their record. The gateway counts lost records,
@@ -8,60 +7,52 @@
 mod file;
 mod fingerprint;
 mod health;
-mod line;
 mod output;
-mod refusals;
 mod writer;
 
 use std::sync::Arc;
 
-pub use self::file::{FileSettings, RotatedFile};
+use serde::Serialize;
+
+pub use self::file::AuditFile;
 pub use self::fingerprint::FingerprintKey;
 use self::health::AuditHealth;
 pub use self::health::AuditHealthState;
-pub use self::output::{LineOutput, MemoryOutput, StdoutOutput};
-use self::refusals::RefusalCounter;
+pub use self::output::{LineOutput, StdoutOutput};
 use self::writer::AuditWriter;
+use crate::clock;
 use crate::domain::{AttributeKey, AttributeValue, ConversationId};
-use crate::error::ErrorCode;
 use crate::ports::{
     AuditPort, AuditRecord, AuditWriteError, BoxFuture, MetricsRecorder, RecordKind,
 };
 
-/// The parts of an audit log.
-pub struct AuditParts {
-    /// The output of the lines.
-    pub output: Box<dyn LineOutput>,
-    /// The key of the fingerprints that replace values.
-    pub key: FingerprintKey,
-    /// Whether the gateway sends a write only after its record is written.
-    pub blocks: bool,
-    /// Receives the metrics.
-    pub recorder: Arc<dyn MetricsRecorder>,
-}
+/// Distinguishes audit lines from log lines if both go to one output.
+const TARGET: &str = "audit";
 
 /// The audit log. Cheap to clone.
 #[derive(Clone)]
 pub struct AuditLog {
     writer: Arc<AuditWriter>,
-    health: Arc<AuditHealth>,
-    refusals: Arc<RefusalCounter>,
     key: Arc<FingerprintKey>,
     blocks: bool,
 }
 
 impl AuditLog {
-    /// An audit log of these parts. It starts a thread if the output may stall.
-    pub fn new(parts: AuditParts) -> Self {
-        let AuditParts { output, key, blocks, recorder } = parts;
-        let health = Arc::new(AuditHealth::new(recorder));
-        let writer = Arc::new(AuditWriter::new(output, Arc::clone(&health)));
-        Self { writer, health, refusals: Arc::default(), key: Arc::new(key), blocks }
+    /// An audit log. It starts a thread if `output` may stall. `key` makes the fingerprints that
+    /// replace values. With `blocks`, a write is sent only after its record is written.
+    pub fn new(
+        output: Box<dyn LineOutput>,
+        key: FingerprintKey,
+        blocks: bool,
+        recorder: Arc<dyn MetricsRecorder>,
+    ) -> Self {
+        let writer = Arc::new(AuditWriter::new(output, AuditHealth::new(recorder)));
+        Self { writer, key: Arc::new(key), blocks }
     }
 
     /// The health of the audit log.
     pub fn state(&self) -> AuditHealthState {
-        self.health.state()
+        self.writer.health.state()
     }
 
     /// Number of records that are not written yet.
@@ -71,18 +62,7 @@ impl AuditLog {
 
     /// Waits until every earlier record is written or lost.
     pub async fn flushed(&self) {
-        self.report_refusals();
         self.writer.flushed().await;
-    }
-}
-
-impl AuditLog {
-    fn report_refusals(&self) {
-        for (code, count) in self.refusals.take() {
-            let line = line::encode_refusals(code, count);
-            // No request waits for this line.
-            drop(self.writer.write(writer::QueuedLine { line, counts: true }));
-        }
     }
 }
 
@@ -100,26 +80,26 @@ impl AuditPort for AuditLog {
         self.key.fingerprint(conversation, key, value)
     }
 
-    fn refused(&self, code: ErrorCode) {
-        if !self.refusals.add(code) {
-            return;
-        }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return self.report_refusals();
-        };
-        let log = self.clone();
-        runtime.spawn(async move {
-            tokio::time::sleep(refusals::COUNT_INTERVAL).await;
-            log.report_refusals();
-        });
-    }
-
-    fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), AuditWriteError>> {
-        let line = line::encode(&record);
+    fn record(&self, record: &AuditRecord) -> BoxFuture<'static, Result<(), AuditWriteError>> {
         // If an intent cannot be recorded, the gateway refuses the write and records the refusal. Only
         // the second record counts as lost.
-        let counts = record.stage != RecordKind::Intent;
-        let written = self.writer.write(writer::QueuedLine { line, counts });
-        Box::pin(written)
+        let counts = record.kind != RecordKind::Intent;
+        Box::pin(self.writer.write(encode(record), counts))
     }
+}
+
+#[derive(Serialize)]
+struct AuditLine<'a> {
+    timestamp: String,
+    target: &'static str,
+    #[serde(flatten)]
+    record: &'a AuditRecord,
+}
+
+fn encode(record: &AuditRecord) -> Vec<u8> {
+    let line = AuditLine { timestamp: clock::timestamp(), target: TARGET, record };
+    // Strings, numbers and lists always serialise.
+    let mut line = serde_json::to_vec(&line).unwrap_or_default();
+    line.push(b'\n');
+    line
 }

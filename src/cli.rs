@@ -1,7 +1,6 @@
 //! The command line: one function per command.
 
 mod check;
-mod healthcheck;
 mod new_key;
 mod serve;
 mod signals;
@@ -15,7 +14,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, LogFormat};
-use crate::telemetry::{LogLineFormat, LogWriter, TelemetryOutput};
+use crate::service::{ProbeTarget, ask, readiness_url};
+use crate::telemetry::{LogLineFormat, LogOutput, TelemetryOutput};
 
 /// Reads and writes the participant attributes of live Genesys Cloud calls, and verifies each write.
 ///
@@ -97,7 +97,7 @@ pub async fn run() -> ExitCode {
         Command::CheckConfig { online } => check::check_config(&source, online).await,
         Command::PrintConfig => print_config(&source),
         Command::NewKey { name } => new_key::new_key(&name),
-        Command::Healthcheck { url } => healthcheck::healthcheck(&source, url).await,
+        Command::Healthcheck { url } => healthcheck(&source, url).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,9 +110,19 @@ pub async fn run() -> ExitCode {
 }
 
 fn print_config(source: &config::ConfigSource) -> anyhow::Result<()> {
-    say(&config::load(source)?.render());
+    say(config::load(source)?.render());
     warn_of_ignored(source);
     Ok(())
+}
+
+/// Fails unless the service answers with a 2xx. Needs no credentials.
+async fn healthcheck(source: &config::ConfigSource, url: Option<String>) -> anyhow::Result<()> {
+    if let Some(url) = url {
+        return ask(&url, ProbeTarget::Other).await;
+    }
+    let server = config::load(source)?.config.server;
+    let address = simulate::reachable(server.bind);
+    ask(&readiness_url(address, server.tls.is_some()), ProbeTarget::Own).await
 }
 
 /// Warns on standard error of variables that look like settings but are not read.
@@ -136,7 +146,7 @@ fn telemetry(log: &config::LogConfig) -> anyhow::Result<TelemetryOutput> {
         LogFormat::Text => LogLineFormat::Text,
         LogFormat::Json => LogLineFormat::Json,
     };
-    let telemetry = TelemetryOutput::new(LogWriter::stdout(format), format, &log.level)?;
+    let telemetry = TelemetryOutput::new(LogOutput::stdout(), format, &log.level)?;
     telemetry.install();
     Ok(telemetry)
 }

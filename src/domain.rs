@@ -17,22 +17,28 @@ mod spelling;
 mod timestamp;
 mod verification;
 
-pub use attributes::{AttributeKey, AttributeMap, AttributeValue, InvalidKey};
-pub use client::{Client, ClientName, InvalidDigest, InvalidName, KeyDigest};
-pub use half_surrogates::MarkedJson;
-pub use ids::{ConversationId, InvalidId, ParticipantId};
-pub use limits::{AttributeLimits, SizeExcess, Violation};
-pub use listing::{
-    CallDirection, ConversationFilter, CursorPosition, InvalidNumber, ListPage, ListedConversation,
-    ListedParticipant, ListingPage, PAGE_SIZE, PageWalker, PhoneNumber, ResourceId,
-};
-pub use participant::{
-    Conversation, InvalidSelector, Participant, ParticipantSelector, ParticipantSummary,
-    PersonName, ResolvedParticipant, SelectionRule, SelectorIntent, UnresolvedParticipant,
-};
+pub use attributes::{AttributeKey, AttributeMap, AttributeValue};
+pub use client::{Client, ClientName, KeyDigest};
+pub use ids::{ConversationId, ParticipantId, ResourceId};
+pub use limits::AttributeLimits;
+pub use listing::{CallDirection, ListPage, PhoneNumber};
+pub use participant::{Conversation, Participant, ParticipantSelector, SelectorIntent};
 pub use patch::{KeyChange, Patch};
-pub use report::{KeyOutcome, VerificationStatus, VerificationSummary, WriteReport};
-pub use rights::{AccessMode, ClientRights, InvalidPattern, KeyPattern, RightsRefusal};
-pub use spelling::closest_word;
+pub use report::{KeyOutcome, WriteReport};
+pub use rights::{AccessMode, ClientRights, KeyPattern};
 pub use timestamp::{TimeRange, Timestamp};
-pub use verification::{SettleTime, UnconfirmedValues, WriteVerifier};
+pub use verification::{SettleTime, WriteVerifier};
+
+pub(crate) use client::InvalidDigest;
+pub(crate) use half_surrogates::MarkedJson;
+pub(crate) use limits::{SizeExcess, Violation, json_pointer};
+pub(crate) use listing::{
+    ConversationFilter, CursorPosition, ListedConversation, ListedParticipant, ListingPage,
+    PAGE_SIZE, PageWalker,
+};
+pub(crate) use participant::{
+    ParticipantSummary, PersonName, ResolvedParticipant, SelectionRule, UnresolvedParticipant,
+};
+pub(crate) use report::{VerificationStatus, VerificationSummary};
+pub(crate) use spelling::closest_word;
+pub(crate) use verification::UnconfirmedValues;

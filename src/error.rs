@@ -6,7 +6,6 @@
 //! show the sentences unchanged.
 
 mod code;
-mod explanations;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +15,8 @@ pub use code::ErrorCode;
 use crate::domain::{ConversationId, ParticipantId, ParticipantSummary, SizeExcess, WriteReport};
 
 /// Whether a request changed something upstream; the `effect` member of every error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Effect {
     /// Nothing was changed, so the client can repeat the request.
     NotApplied,
@@ -48,26 +48,19 @@ impl fmt::Display for Effect {
 
 /// What went wrong, for all code above the upstream client.
 #[derive(Clone, Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant describes it")]
 pub enum Error {
-    /// This request does not support the participant selector, such as `all` in a write or a word
-    /// on a route that takes only ids.
     #[error("{0}")]
     InvalidParticipant(&'static str),
-    /// The merged map would exceed the size limit, or upstream refused it for its size.
     #[error("{0}")]
     AttributesTooLarge(SizeExcess),
-    /// Upstream answered 404: no such conversation, or the OAuth client may not see it.
     #[error("conversation `{0}` does not exist, or the OAuth client may not see it")]
     ConversationNotFound(ConversationId),
-    /// The conversation has ended. Analytics would not keep the write.
     #[error("conversation `{0}` has ended")]
     ConversationEnded(ConversationId),
-    /// No participant of the conversation has the purpose or id of the request.
     #[error("{}", no_such_participant(.asked, .purposes, *.first_needs_naming))]
     ParticipantNotFound {
-        /// The selector, as the client wrote it.
         asked: String,
-        /// The purposes in the conversation, each once, in order of joining.
         purposes: Vec<String>,
         /// A read would have fallen back to the first participant. A write must name it.
         first_needs_naming: bool,
@@ -75,111 +68,55 @@ pub enum Error {
     /// Upstream answered 404 to the PATCH, although a read had shown the participant.
     #[error("participant `{participant}` may have left the conversation: Genesys Cloud answered 404{}", upstream_words(.code.as_deref(), .message.as_deref()))]
     ParticipantLeft {
-        /// The participant of the write.
         participant: ParticipantId,
-        /// The error code of Genesys Cloud.
         code: Option<String>,
         /// The message of Genesys Cloud, without the values that the gateway sent.
         message: Option<String>,
     },
-    /// Several live participants match. The client must choose one.
     #[error("`{asked}` matches {} live participants", .candidates.len())]
-    AmbiguousParticipant {
-        /// The selector, as the client wrote it.
-        asked: String,
-        /// The participants that match.
-        candidates: Vec<ParticipantSummary>,
-    },
-    /// The client may not use this selector, or the participant that it selects.
+    AmbiguousParticipant { asked: String, candidates: Vec<ParticipantSummary> },
     #[error(
         "this client may not use participant `{asked}`, because its `participants` does not include it"
     )]
-    ParticipantNotAllowed {
-        /// The selector, as the client wrote it.
-        asked: String,
-    },
-    /// The client may not write.
+    ParticipantNotAllowed { asked: String },
     #[error("this client may only read: it has `access = \"read\"`")]
     ReadOnlyClient,
-    /// The client exceeded its own rate.
     #[error("this client exceeded its own rate of {per_minute} requests a minute")]
-    ClientRateLimited {
-        /// The rate of the client.
-        per_minute: u32,
-        /// How long the client should wait.
-        retry_after: Duration,
-    },
-    /// Another writer replaced a value of this write before the request was answered.
+    ClientRateLimited { per_minute: u32, retry_after: Duration },
     #[error("another writer replaced {} of the keys of this write", .0.superseded().count())]
     Superseded(Box<WriteReport>),
-    /// Upstream answered 409 until the attempts or the time ran out.
     #[error("Genesys Cloud answered 409 to every attempt of this write")]
     UpstreamConflict,
-    /// The map does not meet the condition of the write.
     #[error("the attributes have changed since the ETag was read, or they already exist")]
-    PreconditionFailed {
-        /// The current `ETag` of the map.
-        current: String,
-    },
-    /// Upstream refused the request, and repeating it would not help.
+    PreconditionFailed { current: String },
     #[error("Genesys Cloud answered {status}{}", upstream_words(.code.as_deref(), .message.as_deref()))]
     UpstreamRejected {
-        /// HTTP status of upstream's answer.
         status: u16,
-        /// The error code of Genesys Cloud.
         code: Option<String>,
         /// The message of Genesys Cloud, without the values that the gateway sent.
         message: Option<String>,
     },
-    /// Upstream answered 403. The sentence names the permission if upstream did.
     #[error("the OAuth client may not do this{}", missing_permission(.permission.as_deref(), .message.as_deref()))]
-    UpstreamForbidden {
-        /// The missing permission, if Genesys Cloud names it.
-        permission: Option<String>,
-        /// The message of Genesys Cloud.
-        message: Option<String>,
-    },
-    /// No usable token: upstream refused the credentials, or refused a new token.
+    UpstreamForbidden { permission: Option<String>, message: Option<String> },
     #[error("authentication with Genesys Cloud failed: {0}")]
     UpstreamAuthFailed(String),
-    /// The gateway cannot use upstream's answer.
     #[error("Genesys Cloud returned an unusable answer: {0}")]
     UpstreamInvalidResponse(String),
-    /// Upstream's answer exceeds the limit of the gateway.
     #[error(
         "the answer of Genesys Cloud is larger than {limit} bytes, the limit of this gateway \
          (genesys.max_response_bytes)"
     )]
-    UpstreamAnswerTooLarge {
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// Upstream throttles, and the wait would exceed the deadline.
+    UpstreamAnswerTooLarge { limit: usize },
     #[error("{reason}")]
-    UpstreamRateLimited {
-        /// Which limit was reached.
-        reason: &'static str,
-        /// How long the client should wait.
-        retry_after: Duration,
-    },
-    /// Upstream cannot be reached, or fails.
+    UpstreamRateLimited { reason: &'static str, retry_after: Duration },
     #[error("Genesys Cloud is unavailable: {reason}")]
-    UpstreamUnavailable {
-        /// The last failure.
-        reason: String,
-        /// How long the client should wait.
-        retry_after: Duration,
-    },
-    /// Too many requests are in progress.
+    UpstreamUnavailable { reason: String, retry_after: Duration },
     #[error("too many requests are in progress {0}")]
     Overloaded(&'static str),
-    /// The write could not be recorded, and the configuration forbids unrecorded writes.
     #[error("the write was not sent, because its audit record could not be written")]
     AuditUnavailable,
-    /// The gateway is stopping and did not send this write.
     #[error("the gateway is shutting down")]
     ShuttingDown,
-    /// The deadline of the request passed.
     #[error("the deadline passed while {0}")]
     DeadlineExceeded(&'static str),
     /// A defect of the gateway. The text is for the log; clients see a fixed sentence.
@@ -232,25 +169,7 @@ impl Error {
             | Self::UpstreamRateLimited { retry_after, .. }
             | Self::UpstreamUnavailable { retry_after, .. } => Some(*retry_after),
             Self::Overloaded(_) | Self::AuditUnavailable | Self::ShuttingDown => Some(SHORT_WAIT),
-            Self::InvalidParticipant(_)
-            | Self::AttributesTooLarge(_)
-            | Self::ConversationNotFound(_)
-            | Self::ConversationEnded(_)
-            | Self::ParticipantNotFound { .. }
-            | Self::ParticipantLeft { .. }
-            | Self::AmbiguousParticipant { .. }
-            | Self::ParticipantNotAllowed { .. }
-            | Self::ReadOnlyClient
-            | Self::Superseded(_)
-            | Self::UpstreamConflict
-            | Self::PreconditionFailed { .. }
-            | Self::UpstreamRejected { .. }
-            | Self::UpstreamForbidden { .. }
-            | Self::UpstreamAuthFailed(_)
-            | Self::UpstreamInvalidResponse(_)
-            | Self::UpstreamAnswerTooLarge { .. }
-            | Self::DeadlineExceeded(_)
-            | Self::Internal(_) => None,
+            _ => None,
         }
     }
 

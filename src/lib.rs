@@ -10,13 +10,12 @@
 //!                            http    -> app -> { ports, policy, domain }
 //!                            genesys -> { ports, policy, domain }
 //!                            audit   -> { ports, domain }
-//!                            store   -> { ports, domain }
 //! ```
 //!
 //! `domain` and `policy` import nothing of ours, and `http` never sees `genesys`. The simulated
 //! platform of `demo`, `simulate` and the tests is the crate `genesys-simulator`, which shares no
 //! type with this one. [`config`] and [`shutdown`] know nothing of ours; [`error`] speaks of
-//! the domain, [`clock`] of policy's moments, and [`telemetry`] and [`audit`] implement ports, as [`store`] does. A test holds
+//! the domain, [`clock`] of policy's moments, and [`telemetry`] and [`audit`] implement ports. A test holds
 //! these arrows.
 
 pub mod app;
@@ -32,5 +31,4 @@ pub mod policy;
 pub mod ports;
 pub mod service;
 pub mod shutdown;
-pub mod store;
 pub mod telemetry;

@@ -19,8 +19,8 @@ pub use adaptive_throttle::{
 };
 pub use backoff::Backoff;
 pub use call_budget::{
-    BudgetAccount, BudgetSettings, CallAdmission, CallPriority, CallRefusal, CallRequest,
-    CallRequestId, CallStart, MAX_THROTTLE_WAIT, PROBE_INTERVAL, PriorityCeilings,
+    BudgetAccount, BudgetSettings, CallAdmission, CallRefusal, CallRequest, CallRequestId,
+    CallStart, MAX_THROTTLE_WAIT, PROBE_INTERVAL, PriorityCeilings, PriorityClass,
     RateLimitHeaders, TokenBudget,
 };
 pub use client_rate::ClientRateLimiter;

@@ -9,27 +9,28 @@ mod call_budget;
 mod context;
 mod metrics;
 mod span;
-pub mod store;
+
+pub use gateway_store::ports as store;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use attempt_log::{AttemptLog, AttemptLogSnapshot};
-pub use audit::{
-    AuditEntry, AuditPort, AuditRecord, AuditWriteError, KeyRecord, KeyResult, RecordKind,
-    RequestOrigin, ResponseSummary, StateBefore, ValueFingerprint, WriteFindings,
+pub(crate) use attempt_log::{AttemptLog, AttemptLogSnapshot};
+pub(crate) use audit::{
+    AuditEntry, AuditPort, AuditRecord, AuditWriteError, KeyResult, RecordKind, ResponseSummary,
+    StateBefore, WriteFindings,
 };
-pub use audit_scope::AuditScope;
+pub(crate) use audit_scope::AuditScope;
 pub use call_budget::{
     BudgetAccount, CallBudget, CallPermit, CallPermits, PermitPool, PriorityClass, Reservation,
     ReservationRequest, UnlimitedBudget,
 };
 pub use context::{ContextParts, RequestContext, RequestPhase};
 #[cfg(test)]
-pub use metrics::NoMeter;
-pub use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation};
-pub use span::{AttemptEnd, TraceContext, TraceExporter, TraceId, TraceSpan, UpstreamAttempt};
+pub(crate) use metrics::NoMeter;
+pub(crate) use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation};
+pub(crate) use span::{TraceContext, TraceExporter, TraceSpan, UpstreamAttempt};
 
 use crate::domain::{
     AttributeMap, Conversation, ConversationFilter, ConversationId, ListPage, ParticipantId,
@@ -39,26 +40,26 @@ use crate::error::Error;
 /// A boxed future, as object-safe traits need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Whether a failed PATCH may have been applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PatchFate {
-    /// It was certainly not applied: it was not sent, or it was refused.
-    NotApplied,
+/// What became of a PATCH, after the retries of the upstream client.
+#[derive(Clone, Debug)]
+pub enum PatchOutcome {
+    /// Upstream accepted it; reads may show it later.
+    Accepted,
+    /// It was certainly not applied: it was not sent, or upstream refused it.
+    Refused(Error),
     /// It was sent, and may have been applied.
-    Unknown,
-    /// As `Unknown`, but the failure is worth only one more try.
-    UnknownOnce,
+    Unknown(UnknownPatch),
 }
 
-/// A PATCH that failed after the retries of the upstream client.
+/// A PATCH that may have been applied.
 #[derive(Clone, Debug)]
-pub struct UpstreamFailure {
+pub struct UnknownPatch {
     /// What went wrong.
     pub error: Error,
-    /// Whether the PATCH may have been applied.
-    pub fate: PatchFate,
-    /// How long upstream asks us to wait (`Retry-After`).
-    pub wait: Option<Duration>,
+    /// The failure is worth only one more try.
+    pub is_last_try: bool,
+    /// How long upstream asks us to wait.
+    pub retry_after: Option<Duration>,
 }
 
 /// What to read.
@@ -119,10 +120,10 @@ pub trait ConversationsPort: Send + Sync {
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<ListPage, Error>>;
 
-    /// Sends a PATCH. `Ok` means that upstream accepted it, not that reads show it.
+    /// Sends a PATCH.
     fn patch<'a>(
         &'a self,
         patch: UpstreamPatch,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), UpstreamFailure>>;
+    ) -> BoxFuture<'a, PatchOutcome>;
 }

@@ -30,7 +30,7 @@ use crate::http::{
 };
 use crate::ports::MetricsRecorder;
 use crate::shutdown::ShutdownSignal;
-use crate::telemetry::{AccessLog, LogLosses, RecentRequests, ServiceMetrics, SpanExport};
+use crate::telemetry::{LogLosses, RecentRequests, ServiceMetrics, SpanExport};
 
 pub use self::audit::LastRecords;
 use self::client_weights::ClientWeightsPublisher;
@@ -51,8 +51,8 @@ pub struct ServiceParts {
     pub transport: HttpTransport,
     /// The source of jitter.
     pub jitter: JitterSource,
-    /// The access log.
-    pub access: AccessLog,
+    /// The lines that the log has lost.
+    pub log: LogLosses,
     /// The output of the audit log, if any.
     pub audit: Option<Box<dyn LineOutput>>,
     /// TLS of the listening side; `None` for plain HTTP.
@@ -68,7 +68,7 @@ impl ServiceParts {
     ///
     /// # Errors
     /// If TLS cannot be set up, the audit file cannot be opened, or the clients file is invalid.
-    pub fn over_http(config: &Config, access: AccessLog) -> anyhow::Result<Self> {
+    pub fn over_http(config: &Config, log: LogLosses) -> anyhow::Result<Self> {
         let tls = config.server.tls.as_ref().map(ServerTls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
         let client_registry = ClientSource::from_config(config)?;
@@ -76,7 +76,7 @@ impl ServiceParts {
         Ok(Self {
             transport,
             jitter: JitterSource::random(),
-            access,
+            log,
             audit,
             tls,
             client_registry,
@@ -105,9 +105,9 @@ impl Service {
     pub fn build(
         config: &Config,
         credentials: &config::OauthCredentials,
-        ServiceParts { transport, jitter, access, audit, tls, client_registry, spans }: ServiceParts,
+        ServiceParts { transport, jitter, log, audit, tls, client_registry, spans }: ServiceParts,
     ) -> Self {
-        let metrics = ServiceMetrics::new(paths::ALL).watching(access.losses());
+        let metrics = ServiceMetrics::with_log(paths::ALL, log.clone());
         let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
         let (shutdown, stop) = (ShutdownSignal::default(), CancellationToken::new());
         let parts = upstream_parts(transport, &jitter, &recorder, &stop);
@@ -120,13 +120,12 @@ impl Service {
         client_registry.watch(&metrics, stop.clone(), weights.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
         let files = WatchedFiles { client_registry: client_registry.clone(), tls: tls.clone() };
-        let checks = (client_registry, audit.clone(), tls, access.losses().cloned());
+        let checks = (client_registry, audit.clone(), tls, log);
         let ops = Arc::new(OpsState {
             documents: documents(config),
             requests: Arc::clone(&weights.requests),
             readiness: Arc::new(health(upstream, &app, &shutdown, checks)),
             metrics: metrics.clone(),
-            access,
             spans: spans.clone(),
             recent: config.debug.enabled.then(RecentRequests::default),
             audit: audit.clone().map(|audit| Arc::new(audit) as _),
@@ -184,9 +183,6 @@ impl Service {
     }
 
     /// Serves on `listener` until a drain has ended.
-    ///
-    /// # Errors
-    /// If the listener cannot be used.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let deps = ServerDeps {
             router: self.router,
@@ -229,7 +225,7 @@ fn address_limiter(config: &Config) -> Option<AddressLimiter> {
 }
 
 /// The parts that `/readyz` checks in addition to upstream.
-type ReadinessChecks = (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, Option<LogLosses>);
+type ReadinessChecks = (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, LogLosses);
 
 fn health(
     upstream: UpstreamSide,
@@ -256,7 +252,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
     ConnectionLimits {
         connections: config.limits.connections.get(),
         per_address: config.limits.connections_per_address.get(),
-        header_bytes: config.limits.header_bytes.as_usize(),
+        header_bytes: config.limits.header_bytes,
         header_timeout: config.server.header_timeout,
         idle_timeout: config.server.idle_timeout,
         handshake_timeout: handshake.unwrap_or(config.server.header_timeout),
@@ -266,7 +262,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
 
 fn app_settings(config: &Config) -> AppSettings {
     AppSettings {
-        limits: AttributeLimits { total_bytes: config.limits.total_bytes.as_usize() },
+        limits: AttributeLimits { total_bytes: config.limits.total_bytes },
         patch_full: config.genesys.patch_body == config::PatchBody::Full,
         max_reads: config.verify.max_reads,
         settle: config.verify.settle,
@@ -274,7 +270,7 @@ fn app_settings(config: &Config) -> AppSettings {
         conflict_retries: config.writes.conflict_retries,
         backoff: backoff(config),
         warm_for: config.writes.warm_for,
-        memory: config.writes.remember_bytes.as_usize(),
+        memory: config.writes.remember_bytes,
         max_age: config.reads.max_age,
         waiting: config.limits.waiting.get(),
         waiting_per_participant: config.limits.waiting_per_participant.get(),
@@ -304,13 +300,12 @@ fn documents(config: &Config) -> OpenApiFiles {
 }
 
 fn http_settings(config: &Config, credentials: &config::OauthCredentials) -> Arc<HttpSettings> {
-    let word = &config.participants.default;
     Arc::new(HttpSettings {
         deadline: config.server.deadline,
-        body_limit: config.limits.body_bytes.as_usize(),
+        body_limit: config.limits.body_bytes,
         body_timeout: config.server.body_timeout,
-        default_participant: word.parse().expect("the configuration accepts only words"),
-        total_bytes: config.limits.total_bytes.as_usize(),
+        default_participant: config.participants.default.clone(),
+        total_bytes: config.limits.total_bytes,
         etag: EtagKey::derive(credentials.client_secret.expose_secret()),
         require_if_match: config.writes.require_if_match,
     })

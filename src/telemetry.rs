@@ -1,15 +1,14 @@
 //! Telemetry: log events, one access line per request, metrics, and spans.
 //!
-//! All log lines go through one [`LogWriter`], so lines never interleave and no request waits for the
+//! All log lines go through one [`LogOutput`], so lines never interleave and no request waits for the
 //! output. Only [`TelemetryOutput::install`] changes global state, so tests can create many
 //! instances. Callers never pass a token, secret or attribute value.
 
 mod access_log;
-mod budget;
 mod clients;
 mod connections;
-mod labels;
-mod log_writer;
+mod log_output;
+mod metric_types;
 mod metrics;
 mod panic;
 mod process;
@@ -19,15 +18,19 @@ mod upstream;
 mod writes;
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
-use tracing::{Dispatch, Level};
+use parking_lot::Mutex;
+use tracing::Dispatch;
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
-pub use access_log::{AccessLog, AccessRecord, milliseconds};
+pub(crate) use access_log::{AccessRecord, milliseconds};
 pub use connections::CloseReason;
-pub use log_writer::{CapturedLog, LogLosses, LogWriter};
-pub use metrics::{HttpRequestMetrics, ServiceMetrics};
-pub use recent::{RecentRequest, RecentRequests, RequestOrigin};
+pub use log_output::{CapturedLog, LogLosses, LogOutput};
+pub use metrics::ServiceMetrics;
+pub(crate) use recent::{RecentRequest, RecentRequests, RequestOrigin};
 pub use spans::SpanExport;
 
 /// Format of log lines.
@@ -46,44 +49,30 @@ impl LogLineFormat {
     }
 }
 
-/// The filter directives are invalid.
-#[derive(Debug, thiserror::Error)]
-#[error("the log filter is invalid: {0}")]
-pub struct InvalidFilter(#[from] tracing_subscriber::filter::ParseError);
-
-/// A log subscriber and the access log, with one output.
+/// The subscriber of all log events, and its output. Cheap to clone.
 #[derive(Clone)]
 pub struct TelemetryOutput {
     dispatch: Dispatch,
-    access: AccessLog,
-    sink: LogWriter,
+    losses: LogLosses,
+    guard: Arc<Mutex<Option<WorkerGuard>>>,
 }
 
 impl TelemetryOutput {
-    /// Creates both. `filter` has the syntax of `RUST_LOG`. [`Self::install`] makes them global.
-    pub fn new(
-        sink: LogWriter,
-        format: LogLineFormat,
-        filter: &str,
-    ) -> Result<Self, InvalidFilter> {
-        let filter = EnvFilter::try_new(filter)?;
+    /// Creates the subscriber. `filter` has the syntax of `RUST_LOG`. [`Self::install`] makes it
+    /// global.
+    pub fn new(output: LogOutput, format: LogLineFormat, filter: &str) -> Result<Self, ParseError> {
+        let LogOutput { writer, losses, guard } = output;
         let events = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(sink.clone())
+            .with_env_filter(EnvFilter::try_new(filter)?)
+            .with_writer(writer)
             .with_ansi(false);
         let dispatch = match format {
             LogLineFormat::Json => Dispatch::new(events.json().flatten_event(true).finish()),
-            LogLineFormat::Text => Dispatch::new(events.finish()),
-        };
-        // Only the subscriber can evaluate its filter.
-        let finest = tracing::dispatcher::with_default(&dispatch, || {
-            if tracing::enabled!(target: access_log::TARGET, Level::DEBUG) {
-                return Some(Level::DEBUG);
+            LogLineFormat::Text => {
+                Dispatch::new(events.fmt_fields(access_log::TextFields).finish())
             }
-            tracing::enabled!(target: access_log::TARGET, Level::INFO).then_some(Level::INFO)
-        });
-        let access = AccessLog::new(sink.clone(), format, finest);
-        Ok(Self { dispatch, access, sink })
+        };
+        Ok(Self { dispatch, losses, guard: Arc::new(Mutex::new(guard)) })
     }
 
     /// Makes this the subscriber of the process and logs panics through it. Later calls do not replace
@@ -91,7 +80,7 @@ impl TelemetryOutput {
     pub fn install(&self) {
         // This fails only in tests, which run the service several times in one process.
         let _ = tracing::dispatcher::set_global_default(self.dispatch.clone());
-        panic::log_through(self.sink.clone());
+        panic::log_location();
     }
 
     /// The subscriber, for `tracing::dispatcher::with_default` or `set_default`.
@@ -99,14 +88,14 @@ impl TelemetryOutput {
         &self.dispatch
     }
 
-    /// The access log.
-    pub fn access(&self) -> &AccessLog {
-        &self.access
+    /// The lines that could not be written.
+    pub fn losses(&self) -> &LogLosses {
+        &self.losses
     }
 
-    /// The log output. Flush it before the process ends.
-    pub fn sink(&self) -> &LogWriter {
-        &self.sink
+    /// Writes the remaining lines, for at most a second, and ends the log. For the end of the process.
+    pub fn finish(&self) {
+        drop(self.guard.lock().take());
     }
 }
 
@@ -115,8 +104,12 @@ mod tests {
     use super::*;
 
     fn telemetry(format: LogLineFormat, filter: &str) -> (TelemetryOutput, CapturedLog) {
-        let (sink, captured) = LogWriter::captured(format);
-        (TelemetryOutput::new(sink, format, filter).expect("valid filter"), captured)
+        let (output, captured) = LogOutput::captured();
+        (TelemetryOutput::new(output, format, filter).expect("valid filter"), captured)
+    }
+
+    fn log(telemetry: &TelemetryOutput, record: &AccessRecord<'_>) {
+        tracing::dispatcher::with_default(telemetry.dispatch(), || record.log());
     }
 
     #[test]
@@ -139,7 +132,7 @@ mod tests {
             [("info", true), ("warn", false), ("info,access=off", false), ("off,access=info", true)]
         {
             let (telemetry, captured) = telemetry(LogLineFormat::Text, filter);
-            telemetry.access().write(&AccessRecord::example());
+            log(&telemetry, &AccessRecord::example());
             assert_eq!(captured.text().contains("http.status=200"), wanted, "{filter}");
         }
     }
@@ -150,15 +143,14 @@ mod tests {
             [("info", false), ("debug", true), ("info,access=debug", true), ("access=off", false)]
         {
             let (telemetry, captured) = telemetry(LogLineFormat::Text, filter);
-            let record = AccessRecord { level: Level::DEBUG, ..AccessRecord::example() };
-            telemetry.access().write(&record);
+            log(&telemetry, &AccessRecord { is_probe: true, ..AccessRecord::example() });
             assert_eq!(captured.text().contains(" DEBUG access: "), wanted, "{filter}");
         }
     }
 
     #[test]
     fn an_invalid_filter_is_an_error() {
-        let (sink, _captured) = LogWriter::captured(LogLineFormat::Json);
-        assert!(TelemetryOutput::new(sink, LogLineFormat::Json, "a=b=c").is_err());
+        let (output, _captured) = LogOutput::captured();
+        assert!(TelemetryOutput::new(output, LogLineFormat::Json, "a=b=c").is_err());
     }
 }

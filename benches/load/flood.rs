@@ -8,7 +8,7 @@
 
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]
 
-mod figures;
+mod flood_report;
 mod gateway;
 
 use std::io::Write as _;
@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::figures::{CALLERS, ClientAnswer, Run, WEIGHTS, judge, judge_shares, show};
+use self::flood_report::{CALLERS, ClientAnswer, Run, WEIGHTS, judge, judge_shares, show};
 use self::gateway::Gateway;
 
 /// Calls that the platform grants a second, counted over ten; two percent are kept for what has begun.
@@ -247,8 +247,8 @@ async fn run(
         holding.spawn(Arc::clone(&service).hold());
     }
     let start = Instant::now();
-    let (told, late) = tokio::join!(service.all(loads), lateness());
-    let run = Run { told, late };
+    let (answers, late) = tokio::join!(service.all(loads), lateness());
+    let run = Run { answers, late };
     show(name, &run);
     Ok((run, service.calls(start)))
 }

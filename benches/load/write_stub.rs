@@ -64,7 +64,7 @@ impl Stub {
 async fn conversation(State(stub): State<Stub>, Path(id): Path<String>) -> impl IntoResponse {
     stub.count();
     let attributes = {
-        let written = stub.0.written.lock().expect("nobody panics with it");
+        let written = stub.0.written.lock().expect("no thread panics while it holds the lock");
         serde_json::to_string(written.get(&id).unwrap_or(&stub.0.initial))
     };
     let attributes = attributes.unwrap_or_default();
@@ -81,7 +81,7 @@ async fn write(
     let Ok(patch) = serde_json::from_slice::<Patch>(&body) else {
         return StatusCode::BAD_REQUEST;
     };
-    let mut written = stub.0.written.lock().expect("nobody panics with it");
+    let mut written = stub.0.written.lock().expect("no thread panics while it holds the lock");
     written.entry(id).or_insert_with(|| stub.0.initial.clone()).extend(patch.attributes);
     StatusCode::ACCEPTED
 }

@@ -18,17 +18,8 @@ pub(super) fn check_named(
     if rights.may_name(selector) { Ok(()) } else { Err(refused(selector)) }
 }
 
-/// Refuses a participant that no selector of the client matches, however it was named.
-pub(super) fn check_reached(
-    one: &Participant,
-    conversation: &Conversation,
-    (selector, rights): (&ParticipantSelector, &ClientRights),
-    whole: bool,
-) -> Result<(), Error> {
-    if rights.reaches(one, conversation, whole) { Ok(()) } else { Err(refused(selector)) }
-}
-
-fn refused(selector: &ParticipantSelector) -> Error {
+/// The refusal of a participant that no selector of the client matches, however it was named.
+pub(super) fn refused(selector: &ParticipantSelector) -> Error {
     Error::ParticipantNotAllowed { asked: selector.to_string() }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Error;
-use crate::policy::{self, SlotsExhausted};
+use crate::policy::SlotsExhausted;
 use crate::ports::{
     BudgetAccount, CallBudget, CallPermit, CallPermits, Reservation, ReservationRequest,
 };
@@ -16,14 +16,6 @@ impl ReservedCalls {
     /// Shares these permits.
     pub fn new(permits: CallPermits) -> Self {
         Self((permits.calls() > 0).then(|| Arc::new(Mutex::new(permits))))
-    }
-
-    /// Whether a permit is left.
-    pub fn is_paid(&self) -> bool {
-        let left = |all: &Arc<Mutex<CallPermits>>| {
-            all.lock().unwrap_or_else(PoisonError::into_inner).calls() > 0
-        };
-        self.0.as_ref().is_some_and(left)
     }
 
     /// Takes a permit out, if one is left.
@@ -65,11 +57,6 @@ pub fn add_account(accounts: &mut Vec<BudgetAccount>, account: BudgetAccount) {
     if !accounts.contains(&account) {
         accounts.push(account);
     }
-}
-
-/// The account as the policies know it.
-pub fn to_policy_account(BudgetAccount { id, weight }: BudgetAccount) -> policy::BudgetAccount {
-    policy::BudgetAccount { id, weight }
 }
 
 /// The error for a client without a free slot; `which` names the slots.

@@ -1,9 +1,10 @@
 //! How long Genesys Cloud takes to show a write: measured by read-backs, used to time the next ones.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::MonotonicClock;
@@ -16,14 +17,12 @@ pub struct LagTracker {
     statistics: Mutex<LagStatistics>,
     /// The settle time until enough lags were measured.
     unmeasured: Duration,
-    /// Whether any lag was measured.
     measured: watch::Sender<bool>,
     /// One write reads back to measure the first lag; the others wait for its result.
     exploring: AtomicBool,
 }
 
 impl LagTracker {
-    /// A tracker without measurements.
     pub fn new(unmeasured: Duration) -> Self {
         Self {
             clock: MonotonicClock::start(),
@@ -41,29 +40,24 @@ impl LagTracker {
 
     /// How long a third value has to stand before it counts as a later one.
     pub fn settle(&self) -> SettleTime {
-        let measured = self.statistics().settle(self.clock.now(), self.unmeasured);
+        let measured = self.statistics.lock().settle(self.clock.now(), self.unmeasured);
         SettleTime { measured, longest: self.unmeasured.max(measured) }
     }
 
     /// How long the first read-back waits; `None` until a lag was measured.
     pub fn first_wait(&self) -> Option<Duration> {
-        self.statistics().first_wait()
+        self.statistics.lock().first_wait()
     }
 
     /// Records a lag: how long the write `waited` to be shown, and the `lag` that counts for the
     /// next first read-back.
     pub fn record(&self, waited: Duration, lag: Duration) {
-        self.statistics().record(self.clock.now(), waited, lag);
+        self.statistics.lock().record(self.clock.now(), waited, lag);
         self.measured.send_if_modified(|known| !std::mem::replace(known, true));
     }
 
-    /// Sees the first measurement.
     pub fn subscribe(&self) -> watch::Receiver<bool> {
         self.measured.subscribe()
-    }
-
-    fn statistics(&self) -> MutexGuard<'_, LagStatistics> {
-        self.statistics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,11 +1,13 @@
-//! Lists live conversations, page by page.
+//! Lists live conversations, page by page. Nothing is cached.
 
 use tokio::time::Instant;
 
 use super::App;
+use super::coalescing::{CoalescedCall, Freshness};
+use super::list_queries::PageKey;
 use crate::domain::{ConversationFilter, CursorPosition, ListingPage, PageWalker};
 use crate::error::RequestFailure;
-use crate::ports::{RequestContext, RequestPhase};
+use crate::ports::{PriorityClass, RequestContext, RequestPhase};
 
 /// A list that a client asks for.
 #[derive(Clone, Debug)]
@@ -29,13 +31,13 @@ impl App {
     pub async fn list(&self, request: ListRequest) -> Result<ListingPage, RequestFailure> {
         let ListRequest { filter, limit, after, context } = request;
         let mut pages = PageWalker::new(limit, after);
-        let mut place = (filter, 0);
         while let Some(page) = pages.wanted() {
             let start = Instant::now();
-            place.1 = page;
-            let found = self.shared.lists.find(&place, &context).await;
+            let key = PageKey { filter: filter.clone(), page };
+            let wanted = CoalescedCall::new(key, Freshness::AfterLastWrite, PriorityClass::Read);
+            let found = self.shared.lists.call(wanted, &context).await;
             context.spend(RequestPhase::Read, start.elapsed());
-            pages.take(found?);
+            pages.take(found?.0);
         }
         Ok(pages.finish())
     }

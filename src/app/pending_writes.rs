@@ -4,10 +4,11 @@
 //! state before that write. Everything is bounded: writes in flight by the limits on waiting,
 //! pending writes by their age.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 mod write_admission;
@@ -31,11 +32,9 @@ pub struct PendingWriteId(u64);
 struct PendingWrite {
     pending_id: PendingWriteId,
     value: Option<AttributeValue>,
-    /// The value before it.
     before: Option<AttributeValue>,
     sent: Instant,
     accepted: Option<Instant>,
-    /// When its result became unknown.
     given_up: Option<Instant>,
 }
 
@@ -89,7 +88,6 @@ struct PendingWritesState {
     /// Writes whose participant is not known yet.
     arriving: ById<ConversationId, WeightedSlots>,
     writes: WeightedSlots,
-    /// The clients that share the slots.
     weights: ClientWeights,
     last_id: u64,
     swept: Option<Instant>,
@@ -108,7 +106,6 @@ pub struct PendingWrites {
 }
 
 impl PendingWrites {
-    /// No pending writes, with the bounds of `settings`.
     pub fn new(settings: &AppSettings, recorder: Arc<dyn MetricsRecorder>) -> Self {
         Self {
             state: Arc::default(),
@@ -158,22 +155,19 @@ impl PendingWrites {
         arrival: u64,
         to: &KeyChange,
     ) -> bool {
-        let state = self.state();
-        let latest =
-            state.participants.get(&participant_key).and_then(|entry| entry.latest.get(key));
-        latest.is_some_and(|latest| latest.arrival > arrival && latest.change != *to)
+        let is_later = |latest: &LastApplied| latest.arrival > arrival && latest.change != *to;
+        self.any(participant_key, |entry| entry.latest.get(key).is_some_and(is_later))
     }
 
     /// Values of ours that may stand upstream unseen, by key. A read that shows one of them shows
     /// no other writer's value.
     pub fn unseen_values(&self, participant_key: ParticipantKey) -> UnconfirmedValues {
-        let state = self.state();
-        let Some(entry) = state.participants.get(&participant_key) else {
-            return UnconfirmedValues::new();
-        };
         let values =
             |opens: &Vec<PendingWrite>| opens.iter().map(|open| open.value.clone()).collect();
-        entry.open.iter().map(|(key, opens)| (key.clone(), values(opens))).collect()
+        let by_key = |entry: &mut ParticipantState| {
+            entry.open.iter().map(|(key, opens)| (key.clone(), values(opens))).collect()
+        };
+        self.with(participant_key, by_key).unwrap_or_default()
     }
 
     /// Whether another PATCH than `own` has an unknown result that a read sent at `read` does not
@@ -185,73 +179,65 @@ impl PendingWrites {
         read: Instant,
         settle: Duration,
     ) -> bool {
-        let state = self.state();
-        let Some(entry) = state.participants.get(&participant_key) else { return false };
-        let open = |open: &PendingWrite| {
+        let is_open = |open: &PendingWrite| {
             let since = open.given_up.unwrap_or(open.sent);
             open.accepted.is_none() && !own.contains(&open.pending_id) && read < since + settle
         };
-        entry.open.values().flatten().any(open)
+        self.any(participant_key, |entry| entry.open.values().flatten().any(is_open))
     }
 
     /// When the last PATCH to this participant was answered or given up.
     pub fn answered_last(&self, participant_key: ParticipantKey) -> Option<Instant> {
-        self.state().participants.get(&participant_key)?.answered
+        self.with(participant_key, |entry| entry.answered)?
     }
 
     /// Whether a map read at `shown_at` may lack an accepted write that the overlay no longer
     /// holds.
     pub fn is_outdated(&self, participant_key: ParticipantKey, shown_at: Instant) -> bool {
-        let state = self.state();
-        let settled = state.participants.get(&participant_key).and_then(|entry| entry.settled);
-        settled.is_some_and(|last| shown_at <= last.answered && Some(shown_at) != last.read)
+        let lacks =
+            |last: WriteSettlement| shown_at <= last.answered && Some(shown_at) != last.read;
+        self.any(participant_key, |entry| entry.settled.is_some_and(lacks))
     }
 
     /// Whether a write of ours has, or may have, cleared this key recently. Then the key is not
     /// lost.
     pub fn is_cleared(&self, participant_key: ParticipantKey, key: &AttributeKey) -> bool {
-        let state = self.state();
-        let Some(entry) = state.participants.get(&participant_key) else { return false };
-        let by = |latest: &LastApplied| latest.change == KeyChange::Clear;
-        entry.latest.get(key).is_some_and(by)
-            || entry.maybe.iter().any(|(one, latest)| one == key && by(latest))
-            || entry
-                .open
-                .get(key)
-                .is_some_and(|opens| opens.iter().any(|open| open.value.is_none()))
+        let clears = |latest: &LastApplied| latest.change == KeyChange::Clear;
+        self.any(participant_key, |entry| {
+            let mut opens = entry.open.get(key).into_iter().flatten();
+            entry.latest.get(key).is_some_and(clears)
+                || entry.maybe.iter().any(|(one, latest)| one == key && clears(latest))
+                || opens.any(|open| open.value.is_none())
+        })
     }
 
     /// Records that the PATCH in flight was answered or given up.
     pub fn answered(&self, participant_key: ParticipantKey) {
-        if let Some(entry) = self.state().participants.get_mut(&participant_key) {
-            let now = Instant::now();
+        let now = Instant::now();
+        self.with(participant_key, |entry| {
             entry.answered = Some(now);
             let opens = entry.open.values_mut().flatten();
-            for open in opens.filter(|open| open.accepted.is_none() && open.given_up.is_none()) {
-                open.given_up = Some(now);
+            for open in opens.filter(|open| open.accepted.is_none()) {
+                open.given_up.get_or_insert(now);
             }
-        }
+        });
     }
 
-    /// Records that the PATCH was accepted.
     pub fn accepted(&self, participant_key: ParticipantKey, pending_id: PendingWriteId) {
-        self.each_open(participant_key, |open| {
-            if open.pending_id == pending_id {
+        self.with(participant_key, |entry| {
+            let opens = entry.open.values_mut().flatten();
+            for open in opens.filter(|open| open.pending_id == pending_id) {
                 open.accepted = Some(Instant::now());
             }
-            true
-        });
-        if let Some(entry) = self.state().participants.get_mut(&participant_key) {
             entry.take_as_applied(pending_id);
-        }
+        });
     }
 
-    /// Records that the PATCH was certainly not applied.
     pub fn refused(&self, participant_key: ParticipantKey, pending_id: PendingWriteId) {
-        self.each_open(participant_key, |open| open.pending_id != pending_id);
-        if let Some(entry) = self.state().participants.get_mut(&participant_key) {
+        self.with(participant_key, |entry| {
+            entry.retain_open(|open| open.pending_id != pending_id);
             entry.maybe.retain(|(_, latest)| latest.pending_id != pending_id);
-        }
+        });
     }
 
     /// Applies a read that was sent at `read` to every participant that it shows. Values of ours
@@ -260,11 +246,10 @@ impl PendingWrites {
     /// matter even if it shows neither our value nor the one before, or if the two are equal:
     /// another writer was there.
     pub fn apply_snapshot(&self, conversation: &Conversation, read: Instant, settle: Duration) {
-        let mut state = self.state();
         for participant in &conversation.participants {
-            if let Some(entry) = state.participants.get_mut(&(conversation.id, participant.id)) {
+            self.with((conversation.id, participant.id), |entry| {
                 entry.seen(&participant.attributes, read, settle);
-            }
+            });
         }
     }
 
@@ -275,66 +260,65 @@ impl PendingWrites {
 
     /// Whether a write of ours to this key is still unconfirmed.
     pub fn is_open(&self, participant_key: ParticipantKey, key: &AttributeKey) -> bool {
-        let state = self.state();
-        let opens = state.participants.get(&participant_key).and_then(|entry| entry.open.get(key));
-        opens.is_some_and(|opens| opens.iter().any(|open| open.is_live(self.outstanding)))
+        self.any(participant_key, |entry| {
+            let mut opens = entry.open.get(key).into_iter().flatten();
+            opens.any(|open| open.is_live(self.outstanding))
+        })
     }
 
-    /// Values that upstream has accepted and no read has shown yet: a map that is sent as a whole
-    /// must contain them.
-    pub fn accepted_unseen(&self, participant_key: ParticipantKey) -> Patch {
-        let state = self.state();
-        let Some(entry) = state.participants.get(&participant_key) else { return Patch::default() };
-        let latest = entry.open.iter().filter_map(|(key, opens)| {
-            let accepted =
-                |open: &&PendingWrite| open.accepted.is_some() && open.is_live(self.outstanding);
-            let open = opens.iter().rev().find(accepted)?;
-            let value = open.value.clone().unwrap_or_else(|| AttributeValue::new(""));
-            Some((key.clone(), KeyChange::to(value)))
-        });
-        latest.collect()
-    }
-
-    /// What the participant holds now, if a read has shown `shown` and nothing newer is known.
+    /// What the participant holds now, if a read has shown `shown` and nothing newer is known: with
+    /// the values that upstream has accepted and no read has shown yet.
     pub fn expected_state(
         &self,
         participant_key: ParticipantKey,
         shown: &AttributeMap,
     ) -> StateBefore {
-        let map = self.accepted_unseen(participant_key).applied_to(shown);
-        let state = self.state();
-        let in_doubt = |opens: &[PendingWrite]| {
-            let last = opens.iter().rev().find(|open| open.is_live(self.outstanding));
-            last.is_some_and(|open| open.accepted.is_none())
-        };
-        let doubtful = state.participants.get(&participant_key).map(|entry| {
-            let keys = entry.open.iter().filter(|(_, opens)| in_doubt(opens));
-            keys.map(|(key, _)| key.clone()).collect()
+        let (mut accepted, mut doubtful) = (Vec::new(), BTreeSet::new());
+        self.with(participant_key, |entry| {
+            for (key, opens) in &entry.open {
+                let live = || opens.iter().rev().filter(|open| open.is_live(self.outstanding));
+                if let Some(open) = live().find(|open| open.accepted.is_some()) {
+                    let value = open.value.clone().unwrap_or_else(|| AttributeValue::new(""));
+                    accepted.push((key.clone(), KeyChange::to(value)));
+                }
+                if live().next().is_some_and(|open| open.accepted.is_none()) {
+                    doubtful.insert(key.clone());
+                }
+            }
         });
-        StateBefore { map, doubtful: doubtful.unwrap_or_default() }
+        let map = accepted.into_iter().collect::<Patch>().applied_to(shown);
+        StateBefore { map, doubtful }
     }
 
-    fn each_open(
+    fn any(
         &self,
         participant_key: ParticipantKey,
-        mut keep: impl FnMut(&mut PendingWrite) -> bool,
-    ) {
-        let mut state = self.state();
-        let Some(entry) = state.participants.get_mut(&participant_key) else {
-            return;
-        };
-        entry.open.retain(|_, opens| {
-            opens.retain_mut(&mut keep);
-            !opens.is_empty()
-        });
+        is_so: impl FnOnce(&mut ParticipantState) -> bool,
+    ) -> bool {
+        self.with(participant_key, is_so).unwrap_or_default()
+    }
+
+    fn with<T>(
+        &self,
+        participant_key: ParticipantKey,
+        work: impl FnOnce(&mut ParticipantState) -> T,
+    ) -> Option<T> {
+        self.state().participants.get_mut(&participant_key).map(work)
     }
 
     fn state(&self) -> MutexGuard<'_, PendingWritesState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
 impl ParticipantState {
+    fn retain_open(&mut self, keep: impl Fn(&PendingWrite) -> bool) {
+        self.open.retain(|_, opens| {
+            opens.retain(&keep);
+            !opens.is_empty()
+        });
+    }
+
     fn seen(&mut self, attributes: &AttributeMap, read: Instant, settle: Duration) {
         let mut proofs = Vec::new();
         let mut is_settled = false;
@@ -372,11 +356,7 @@ impl ParticipantState {
     }
 
     fn take_as_applied(&mut self, pending_id: PendingWriteId) {
-        let (applied, maybe) = std::mem::take(&mut self.maybe)
-            .into_iter()
-            .partition(|(_, one)| one.pending_id == pending_id);
-        self.maybe = maybe;
-        let applied: Vec<(AttributeKey, LastApplied)> = applied;
+        let applied = self.maybe.extract_if(.., |(_, one)| one.pending_id == pending_id);
         self.latest.extend(applied);
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::coalesced_reads::{CoalescedRead, Freshness};
+use super::coalescing::Freshness;
+use super::conversation_reads::CoalescedRead;
 use super::snapshot::{ReadTarget, Snapshot};
 use super::{App, access_filter, choose};
 use crate::domain::{
@@ -72,13 +73,10 @@ impl App {
             ));
         }
         let chosen = choose(&selector, &snapshot.conversation, SelectorIntent::Read)?;
-        let named = (&selector, rights);
-        access_filter::check_reached(
-            chosen.participant,
-            &snapshot.conversation,
-            named,
-            self.shared.reads.reads_whole(),
-        )?;
+        let whole = self.shared.reads.reads_whole();
+        if !rights.reaches(chosen.participant, &snapshot.conversation, whole) {
+            return Err(access_filter::refused(&selector).into());
+        }
         context.note_participant(chosen.participant.candidate(), chosen.by);
         let participant = access_filter::participant(chosen.participant.clone(), rights);
         Ok(ReadOutcome::One { participant, chosen_by: chosen.by, fresh })
@@ -108,32 +106,18 @@ impl App {
         context: &RequestContext,
     ) -> Result<(Snapshot, bool), Error> {
         let max_age = if no_cache { Duration::ZERO } else { self.shared.settings.max_age };
-        match self.shared.cache.recall_unwritten(read_target, max_age) {
-            Some(snapshot) => Ok((snapshot, false)),
-            None => Ok((self.look(read_target, context).await?, true)),
+        if let Some(snapshot) = self.shared.cache.recall_unwritten(&read_target, max_age) {
+            return Ok((snapshot, false));
         }
-    }
-
-    async fn look(
-        &self,
-        read_target: ReadTarget,
-        context: &RequestContext,
-    ) -> Result<Snapshot, Error> {
-        let wanted = CoalescedRead {
-            read_target,
-            cause: Freshness::AfterLastWrite,
-            class: PriorityClass::Read,
-            retries: true,
-            permit: None,
-            reserve: 0,
-        };
+        let wanted =
+            CoalescedRead::new(read_target, Freshness::AfterLastWrite, PriorityClass::Read);
         let start = Instant::now();
         let read = tokio::select! {
             biased;
-            read = self.shared.reads.read(wanted, context) => read.map(|(snapshot, _)| snapshot),
+            read = self.shared.reads.call(wanted, context) => read,
             () = self.shared.shutdown.drain_over() => Err(Error::ShuttingDown),
         };
         context.spend(RequestPhase::Read, start.elapsed());
-        read
+        read.map(|(snapshot, _)| (snapshot, true))
     }
 }

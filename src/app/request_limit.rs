@@ -4,10 +4,12 @@
 //! With several clients, none can keep the others out (`policy::concurrency`). Without
 //! authentication, requests are only counted.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::budget_accounts::{slots_exhausted_error, to_policy_account};
+use parking_lot::Mutex;
+
+use super::budget_accounts::slots_exhausted_error;
 use crate::domain::Client;
 use crate::error::Error;
 use crate::policy::{ClientWeights, WeightedSlots};
@@ -46,8 +48,7 @@ impl RequestLimiter {
 
     /// Reserves each of these clients its share, before its first request.
     pub fn set_known_clients(&self, accounts: &[BudgetAccount]) {
-        let accounts: Vec<_> = accounts.iter().copied().map(to_policy_account).collect();
-        self.known().1.set_known_clients(&accounts);
+        self.known.lock().1.set_known_clients(accounts);
     }
 
     /// Counts a request of this client until the slot is dropped.
@@ -55,11 +56,11 @@ impl RequestLimiter {
     /// # Errors
     /// If no slot is free.
     pub fn acquire(self: &Arc<Self>, client: &Arc<Client>) -> Result<RequestSlot, Error> {
-        self.count(client)?;
+        self.take(client)?;
         Ok(RequestSlot { requests: Arc::clone(self), client: Arc::clone(client) })
     }
 
-    fn count(&self, client: &Client) -> Result<(), Error> {
+    fn take(&self, client: &Client) -> Result<(), Error> {
         if client.known_name().is_none() {
             if self.anonymous.fetch_add(1, Ordering::Relaxed) < self.max {
                 return Ok(());
@@ -67,8 +68,8 @@ impl RequestLimiter {
             self.release(client);
             return Err(Error::Overloaded(EVERYWHERE));
         }
-        let account = to_policy_account(BudgetAccount::from(client));
-        let mut known = self.known();
+        let account = BudgetAccount::from(client);
+        let mut known = self.known.lock();
         let (slots, parts) = &mut *known;
         parts.register(account);
         slots
@@ -83,11 +84,7 @@ impl RequestLimiter {
         if client.known_name().is_none() {
             self.anonymous.fetch_sub(1, Ordering::Relaxed);
         } else {
-            self.known().0.leave(to_policy_account(BudgetAccount::from(client)));
+            self.known.lock().0.leave(BudgetAccount::from(client));
         }
-    }
-
-    fn known(&self) -> MutexGuard<'_, (WeightedSlots, ClientWeights)> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

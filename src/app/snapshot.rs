@@ -17,7 +17,6 @@ pub type ParticipantKey = (ConversationId, ParticipantId);
 /// What is read: a conversation, or one participant where the route can do no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadTarget {
-    /// The conversation.
     pub conversation: ConversationId,
     /// The participant, on a route that reads participants singly.
     pub participant: Option<ParticipantId>,
@@ -28,13 +27,11 @@ pub struct ReadTarget {
 pub struct Snapshot {
     /// When the read was sent, or a little earlier.
     pub sent: Instant,
-    /// What it showed.
     pub conversation: Arc<Conversation>,
     /// What it used: every request that shares the read counts its calls.
     pub spent: RequestContext,
 }
 
-/// A conversation as a log field.
 pub fn log_id(id: ConversationId) -> tracing::field::DisplayValue<ConversationId> {
     tracing::field::display(id)
 }

@@ -3,13 +3,16 @@
 //! A write to a participant that was read moments ago needs no read of its own: the cache knows the
 //! participants, the size of the map and the old values well enough, and the read-back verifies
 //! anyway. Nothing from the cache is reported as verified or unchanged. The size is bounded in
-//! bytes; the oldest entry goes first.
+//! bytes; the oldest entry goes first. The crates for caches keep what was used often, which is of
+//! no use where entries live for seconds.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::snapshot::{ById, ParticipantKey, ReadTarget, Snapshot};
+use parking_lot::Mutex;
+
+use super::snapshot::{ById, ReadTarget, Snapshot};
 use crate::domain::Conversation;
 use crate::ports::MetricsRecorder;
 
@@ -29,19 +32,20 @@ pub struct SnapshotCache {
 
 #[derive(Default)]
 struct CacheState {
-    seen: ById<ReadTarget, CacheEntry>,
-    /// By the order of insertion, which is nearly the order of the reads.
-    order: BTreeMap<u64, ReadTarget>,
-    next: u64,
+    entries: ById<ReadTarget, CacheEntry>,
+    /// In the order of insertion, which is nearly the order of the reads. A replaced entry stays
+    /// listed until it is the oldest.
+    order: VecDeque<(u64, ReadTarget)>,
+    last_id: u64,
     bytes: usize,
 }
 
 struct CacheEntry {
+    id: u64,
     snapshot: Snapshot,
-    order: u64,
     bytes: usize,
     /// A PATCH of ours was answered since: no read may be served from it.
-    overwritten: bool,
+    is_overwritten: bool,
 }
 
 impl SnapshotCache {
@@ -50,110 +54,104 @@ impl SnapshotCache {
         Self { state: Mutex::default(), recorder, keep_for, bytes }
     }
 
-    /// Keeps a read, unless a later one is known. `overwritten` says that a PATCH was answered
-    /// since it was sent. Returns `true` if the cache was empty: the caller then starts a
-    /// [`sweep`](Self::sweep), so that entries expire even without traffic.
+    /// Keeps a read, unless a later one is known. `is_overwritten` says that a PATCH was answered
+    /// since it was sent.
     pub fn remember(
-        &self,
+        self: &Arc<Self>,
         read_target: ReadTarget,
         snapshot: &Snapshot,
-        overwritten: bool,
-    ) -> bool {
-        if self.keep_for.is_zero() {
-            return false;
+        is_overwritten: bool,
+    ) {
+        let mut state = self.state.lock();
+        let later = state.entries.get(&read_target).map(|entry| entry.snapshot.sent);
+        if self.keep_for.is_zero() || later > Some(snapshot.sent) {
+            return;
         }
+        let was_empty = state.entries.is_empty();
+        state.remove(&read_target);
         let bytes = weight(&snapshot.conversation);
-        let mut state = self.state();
-        if state.seen.get(&read_target).is_some_and(|seen| seen.snapshot.sent > snapshot.sent) {
-            return false;
-        }
-        let was_empty = state.seen.is_empty();
-        state.forget(&read_target);
         // A conversation that is too large must not push out all others first.
-        if bytes > self.bytes {
-            self.recorder.remembered(state.seen.len(), state.bytes);
-            return false;
+        if bytes <= self.bytes {
+            state.last_id += 1;
+            state.bytes += bytes;
+            let id = state.last_id;
+            state.order.push_back((id, read_target));
+            let entry = CacheEntry { id, snapshot: snapshot.clone(), bytes, is_overwritten };
+            state.entries.insert(read_target, entry);
+            state.shrink(self.bytes, self.keep_for);
+            if was_empty {
+                tokio::spawn(Arc::clone(self).sweep());
+            }
         }
-        let order = state.next;
-        state.next += 1;
-        state.bytes += bytes;
-        state.order.insert(order, read_target);
-        let seen = CacheEntry { snapshot: snapshot.clone(), order, bytes, overwritten };
-        state.seen.insert(read_target, seen);
-        while state.bytes > self.bytes || state.oldest_is_older_than(self.keep_for) {
-            state.forget_oldest();
-        }
-        self.recorder.remembered(state.seen.len(), state.bytes);
-        was_empty
+        self.recorder.remembered(state.entries.len(), state.bytes);
     }
 
     /// The last read of a target, if it was sent less than `within` ago.
-    pub fn recall(&self, read_target: ReadTarget, within: Duration) -> Option<Snapshot> {
-        let state = self.state();
-        let seen = state.seen.get(&read_target)?;
-        (seen.snapshot.sent.elapsed() < within).then(|| seen.snapshot.clone())
+    pub fn recall(&self, read_target: &ReadTarget, within: Duration) -> Option<Snapshot> {
+        self.find(read_target, within, |_| true)
     }
 
     /// The same for a client's read, which must show all that was written since.
-    pub fn recall_unwritten(&self, read_target: ReadTarget, within: Duration) -> Option<Snapshot> {
-        let overwritten = self.state().seen.get(&read_target).is_none_or(|seen| seen.overwritten);
-        self.recall(read_target, within).filter(|_| !overwritten)
+    pub fn recall_unwritten(&self, read_target: &ReadTarget, within: Duration) -> Option<Snapshot> {
+        self.find(read_target, within, |entry| !entry.is_overwritten)
     }
 
-    /// A PATCH to this conversation was answered.
-    pub fn patched(&self, (conversation, participant): ParticipantKey) {
-        let mut state = self.state();
-        for participant in [None, Some(participant)] {
-            if let Some(seen) = state.seen.get_mut(&ReadTarget { conversation, participant }) {
-                seen.overwritten = true;
-            }
+    fn find(
+        &self,
+        read_target: &ReadTarget,
+        within: Duration,
+        is_usable: impl Fn(&CacheEntry) -> bool,
+    ) -> Option<Snapshot> {
+        let state = self.state.lock();
+        let entry = state.entries.get(read_target)?;
+        let is_recent = entry.snapshot.sent.elapsed() < within;
+        (is_recent && is_usable(entry)).then(|| entry.snapshot.clone())
+    }
+
+    /// A PATCH to this target was answered.
+    pub fn patched(&self, read_target: &ReadTarget) {
+        if let Some(entry) = self.state.lock().entries.get_mut(read_target) {
+            entry.is_overwritten = true;
         }
     }
 
-    /// Removes expired entries, until nothing is left.
-    pub async fn sweep(self: Arc<Self>) {
+    /// Removes expired entries even without traffic, until nothing is left.
+    async fn sweep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(self.keep_for).await;
-            let mut state = self.state();
-            while state.oldest_is_older_than(self.keep_for) {
-                state.forget_oldest();
-            }
-            if state.seen.is_empty() {
-                // Empty maps would keep their allocation.
-                *state = CacheState { next: state.next, ..CacheState::default() };
-            }
-            self.recorder.remembered(state.seen.len(), state.bytes);
-            if state.seen.is_empty() {
+            let mut state = self.state.lock();
+            state.shrink(self.bytes, self.keep_for);
+            self.recorder.remembered(state.entries.len(), state.bytes);
+            if state.entries.is_empty() {
+                // Empty collections would keep their allocation.
+                *state = CacheState { last_id: state.last_id, ..CacheState::default() };
                 return;
             }
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, CacheState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl CacheState {
-    fn forget(&mut self, read_target: &ReadTarget) {
-        if let Some(seen) = self.seen.remove(read_target) {
-            self.order.remove(&seen.order);
-            self.bytes -= seen.bytes;
+    fn remove(&mut self, read_target: &ReadTarget) {
+        if let Some(entry) = self.entries.remove(read_target) {
+            self.bytes -= entry.bytes;
         }
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some((_, read_target)) = self.order.pop_first()
-            && let Some(seen) = self.seen.remove(&read_target)
-        {
-            self.bytes -= seen.bytes;
+    /// Removes the oldest entries, as long as there are too many bytes or they are too old.
+    fn shrink(&mut self, bytes: usize, keep_for: Duration) {
+        while let Some((id, read_target)) = self.order.front().copied() {
+            let entry = self.entries.get(&read_target).filter(|entry| entry.id == id);
+            let is_expired = |entry: &CacheEntry| {
+                self.bytes > bytes || entry.snapshot.sent.elapsed() >= keep_for
+            };
+            match entry.map(is_expired) {
+                Some(false) => return,
+                Some(true) => self.remove(&read_target),
+                None => {}
+            }
+            self.order.pop_front();
         }
-    }
-
-    fn oldest_is_older_than(&self, age: Duration) -> bool {
-        let oldest =
-            self.order.first_key_value().and_then(|(_, read_target)| self.seen.get(read_target));
-        oldest.is_some_and(|seen| seen.snapshot.sent.elapsed() >= age)
     }
 }
 
@@ -169,4 +167,36 @@ fn weight(conversation: &Conversation) -> usize {
     // The vector may have spare capacity.
     let spare = conversation.participants.capacity() - conversation.participants.len();
     (1 + spare) * CONVERSATION_OVERHEAD + participants.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::domain::TimeRange;
+    use crate::ports::{NoMeter, RequestContext};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_older_read_replaces_no_newer_one() {
+        let keep_for = Duration::from_secs(10);
+        let cache = Arc::new(SnapshotCache::new(keep_for, 10_000, Arc::new(NoMeter)));
+        let conversation = "5eed0000-0000-4000-8000-000000000001".parse().expect("an id");
+        let read_target = ReadTarget { conversation, participant: None };
+        let older = Instant::now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let newer = Instant::now();
+        for sent in [older, newer, older] {
+            let conversation = Conversation {
+                id: conversation,
+                live: Some(true),
+                span: TimeRange::default(),
+                participants: Vec::new(),
+            };
+            let (conversation, spent) = (Arc::new(conversation), RequestContext::new(sent));
+            cache.remember(read_target, &Snapshot { sent, conversation, spent }, false);
+        }
+        let kept = cache.recall(&read_target, keep_for).expect("remembered");
+        assert_eq!(kept.sent, newer);
+    }
 }

@@ -10,7 +10,7 @@ use crate::domain::{AttributeLimits, Conversation, ListPage};
 use crate::error::Error;
 use crate::policy::Backoff;
 use crate::ports::{
-    BoxFuture, ConversationsPort, NoMeter, RequestContext, UnlimitedBudget, UpstreamFailure,
+    BoxFuture, ConversationsPort, NoMeter, PatchOutcome, RequestContext, UnlimitedBudget,
     UpstreamPatch, UpstreamQuery, UpstreamRead,
 };
 use crate::shutdown::ShutdownSignal;
@@ -39,11 +39,7 @@ impl ConversationsPort for Silence {
         Box::pin(std::future::pending())
     }
 
-    fn patch<'a>(
-        &'a self,
-        _: UpstreamPatch,
-        _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
+    fn patch<'a>(&'a self, _: UpstreamPatch, _: &'a RequestContext) -> BoxFuture<'a, PatchOutcome> {
         Box::pin(std::future::pending())
     }
 }

@@ -21,7 +21,8 @@ use tokio::time::Instant;
 use self::state::{SentChanges, VerificationState, WriteBaseline};
 use super::batching::{SubmissionHandle, WritePrecondition};
 use super::budget_accounts::ReservedCalls;
-use super::coalesced_reads::{CoalescedRead, Freshness};
+use super::coalescing::Freshness;
+use super::conversation_reads::CoalescedRead;
 use super::pending_writes::WriteAdmission;
 use super::snapshot::{ParticipantKey, ReadTarget, Snapshot, log_id};
 use super::{App, AppInner, access_filter, choose};
@@ -218,13 +219,8 @@ impl WriteOperation {
     }
 
     /// Reads, possibly together with other requests.
-    async fn read(
-        &mut self,
-        wanted: CoalescedRead,
-        context: &RequestContext,
-    ) -> Result<AttributeMap, Error> {
-        let reads = self.shared.reads.clone();
-        let (snapshot, _) = reads.read(wanted, context).await?;
+    async fn read(&mut self, wanted: CoalescedRead) -> Result<AttributeMap, Error> {
+        let (snapshot, _) = self.shared.reads.call(wanted, &self.request.context).await?;
         self.baseline.is_remembered = false;
         self.apply_snapshot(&snapshot)
     }
@@ -268,9 +264,10 @@ impl WriteOperation {
             return Ok(());
         }
         let chosen = choose(&self.request.selector, conversation, SelectorIntent::Write)?;
-        let named = (&self.request.selector, &self.request.context.client().rights);
-        let whole = self.shared.reads.reads_whole();
-        access_filter::check_reached(chosen.participant, conversation, named, whole)?;
+        let rights = &self.request.context.client().rights;
+        if !rights.reaches(chosen.participant, conversation, self.shared.reads.reads_whole()) {
+            return Err(access_filter::refused(&self.request.selector));
+        }
         let participant_key = (conversation.id, chosen.participant.id);
         if let Some(admitted) = &mut self.admitted {
             admitted.acquire(participant_key)?;

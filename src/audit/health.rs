@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::ports::MetricsRecorder;
@@ -27,44 +27,22 @@ pub struct AuditHealthState {
 /// Tracks the state of one audit log.
 pub(super) struct AuditHealth {
     recorder: Arc<dyn MetricsRecorder>,
-    inner: Mutex<AuditHealthInner>,
-}
-
-#[derive(Default)]
-struct AuditHealthInner {
-    state: AuditHealthState,
-    logged_at: Option<Instant>,
-    /// When the current write began.
-    writing: Option<Instant>,
+    state: Mutex<(AuditHealthState, Option<Instant>)>,
+    /// When the current write of the thread began.
+    pub writing_since: Mutex<Option<Instant>>,
 }
 
 impl AuditHealth {
     pub(super) fn new(recorder: Arc<dyn MetricsRecorder>) -> Self {
-        Self { recorder, inner: Mutex::default() }
+        Self { recorder, state: Mutex::default(), writing_since: Mutex::default() }
     }
 
     pub(super) fn state(&self) -> AuditHealthState {
-        let inner = self.lock();
-        let mut state = inner.state.clone();
-        if inner.writing.is_some_and(|since| since.elapsed() >= STALL_TIMEOUT) {
+        let (mut state, _) = self.state.lock().clone();
+        if self.writing_since.lock().is_some_and(|since| since.elapsed() >= STALL_TIMEOUT) {
             state.failing.get_or_insert_with(|| "the output has stalled".to_owned());
         }
         state
-    }
-
-    /// A write begins.
-    pub(super) fn write_started(&self) {
-        self.lock().writing = Some(Instant::now());
-    }
-
-    /// The write ended, with or without success.
-    pub(super) fn write_ended(&self) {
-        self.lock().writing = None;
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_writing(&self) -> bool {
-        self.lock().writing.is_some()
     }
 
     /// A record was written.
@@ -72,10 +50,10 @@ impl AuditHealth {
         if counts {
             self.recorder.audited(true);
         }
-        let mut inner = self.lock();
-        if inner.state.failing.take().is_some() {
-            inner.logged_at = None;
-            tracing::warn!(audit.lost = inner.state.lost, "audit records are written again");
+        let (state, logged_at) = &mut *self.state.lock();
+        if state.failing.take().is_some() {
+            *logged_at = None;
+            tracing::warn!(audit.lost = state.lost, "audit records are written again");
         }
     }
 
@@ -84,17 +62,12 @@ impl AuditHealth {
         if counts {
             self.recorder.audited(false);
         }
-        let mut inner = self.lock();
-        inner.state.lost += u64::from(counts);
-        inner.state.failing = Some(reason.to_owned());
-        if inner.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-            inner.logged_at = Some(Instant::now());
-            let lost = inner.state.lost;
-            tracing::error!(audit.lost = lost, reason, "audit records cannot be written");
+        let (state, logged_at) = &mut *self.state.lock();
+        state.lost += u64::from(counts);
+        state.failing = Some(reason.to_owned());
+        if logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            *logged_at = Some(Instant::now());
+            tracing::error!(audit.lost = state.lost, reason, "audit records cannot be written");
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, AuditHealthInner> {
-        self.inner.lock()
     }
 }

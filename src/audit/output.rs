@@ -1,10 +1,6 @@
 //! Outputs of the audit log.
 
 use std::io::{self, Write as _};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use parking_lot::Mutex;
 
 /// Accepts whole lines. When a call returns, the operating system has the line.
 pub trait LineOutput: Send {
@@ -36,43 +32,5 @@ impl LineOutput for StdoutOutput {
 
     fn name(&self) -> String {
         "standard output".to_owned()
-    }
-}
-
-/// Keeps all lines in memory, for tests. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryOutput {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    full: Arc<AtomicBool>,
-}
-
-impl MemoryOutput {
-    /// All lines so far.
-    pub fn text(&self) -> String {
-        let bytes = self.bytes.lock();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// Sets whether writes fail, as on a full disk.
-    pub fn fill(&self, full: bool) {
-        self.full.store(full, Ordering::Relaxed);
-    }
-}
-
-impl LineOutput for MemoryOutput {
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.full.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.bytes.lock().extend_from_slice(line);
-        Ok(())
-    }
-
-    fn name(&self) -> String {
-        "memory".to_owned()
-    }
-
-    fn may_stall(&self) -> bool {
-        false
     }
 }

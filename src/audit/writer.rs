@@ -1,154 +1,112 @@
-//! Writes audit lines: a queue bounded in bytes, and a thread that empties it.
+//! Writes audit lines: a bounded queue, and a thread that empties it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, SyncSender};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::health::AuditHealth;
 use super::output::LineOutput;
 use crate::ports::AuditWriteError;
 
-/// Most bytes in the queue: some thousands of records, enough for a brief stall of the disk.
-const QUEUE_CAPACITY: usize = 8 * 1024 * 1024;
+/// Most records in the queue, enough for a brief stall of the disk.
+const QUEUE_CAPACITY: usize = 4096;
 
-/// A line in the queue.
-pub(super) struct QueuedLine {
-    pub line: Vec<u8>,
+/// A line in the queue; without bytes, it only marks a place.
+struct QueuedLine {
+    line: Vec<u8>,
     /// Whether its loss counts.
-    pub counts: bool,
+    counts: bool,
+    ack: oneshot::Sender<Result<(), AuditWriteError>>,
 }
-
-type WriteAck = oneshot::Sender<Result<(), AuditWriteError>>;
 
 /// Writes lines to an output.
 pub(super) struct AuditWriter {
     backend: AuditBackend,
-    /// Bytes in the queue.
-    waiting: Arc<AtomicUsize>,
     /// Lines in the queue whose loss counts.
-    lines: Arc<AtomicUsize>,
-    health: Arc<AuditHealth>,
+    waiting: Arc<AtomicUsize>,
+    pub health: Arc<AuditHealth>,
 }
 
 enum AuditBackend {
     /// The output does not block, so the request writes.
     Direct(Mutex<Box<dyn LineOutput>>),
-    /// A thread writes; `None` if it could not be started.
-    Thread(Option<Sender<(QueuedLine, WriteAck)>>),
+    Thread(SyncSender<QueuedLine>),
 }
 
 impl AuditWriter {
-    pub(super) fn new(output: Box<dyn LineOutput>, health: Arc<AuditHealth>) -> Self {
-        let (waiting, lines) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let backend = if output.may_stall() {
-            let (sender, receiver) = mpsc::channel();
-            let (health, waiting, lines) = (health.clone(), waiting.clone(), lines.clone());
-            let writer = WriterThread { output, health, waiting, lines };
-            let thread = std::thread::Builder::new().name("audit".to_owned());
-            AuditBackend::Thread(thread.spawn(move || writer.run(&receiver)).ok().map(|_| sender))
-        } else {
-            AuditBackend::Direct(Mutex::new(output))
+    pub(super) fn new(mut output: Box<dyn LineOutput>, health: AuditHealth) -> Self {
+        let (waiting, health) = (Arc::<AtomicUsize>::default(), Arc::new(health));
+        if !output.may_stall() {
+            return Self { backend: AuditBackend::Direct(Mutex::new(output)), waiting, health };
+        }
+        let (sender, lines) = mpsc::sync_channel::<QueuedLine>(QUEUE_CAPACITY);
+        let (in_queue, for_thread) = (Arc::clone(&waiting), Arc::clone(&health));
+        let run = move || {
+            while let Ok(line) = lines.recv() {
+                let counts = line.counts;
+                *for_thread.writing_since.lock() = Some(Instant::now());
+                append(&mut *output, line, &for_thread);
+                *for_thread.writing_since.lock() = None;
+                in_queue.fetch_sub(counts.into(), Ordering::Relaxed);
+            }
         };
-        Self { backend, waiting, lines, health }
+        // Without its thread, the channel is closed, and each record counts as lost.
+        let _ = std::thread::Builder::new().name("audit".to_owned()).spawn(run);
+        Self { backend: AuditBackend::Thread(sender), waiting, health }
     }
 
     /// Queues a line at once. The future resolves when the line is written or lost.
     pub(super) fn write(
         &self,
-        entry: QueuedLine,
+        line: Vec<u8>,
+        counts: bool,
     ) -> impl Future<Output = Result<(), AuditWriteError>> + Send + use<> {
         let (ack, answer) = oneshot::channel();
+        let queued_line = QueuedLine { line, counts, ack };
         match &self.backend {
-            AuditBackend::Direct(output) => {
-                let mut output = output.lock();
-                let _ = ack.send(append(&mut **output, &entry, &self.health));
+            AuditBackend::Direct(output) => append(&mut **output.lock(), queued_line, &self.health),
+            AuditBackend::Thread(sender) => {
+                self.waiting.fetch_add(counts.into(), Ordering::Relaxed);
+                if sender.try_send(queued_line).is_err() {
+                    self.waiting.fetch_sub(counts.into(), Ordering::Relaxed);
+                    self.health.failed(counts, "the output has stalled, and the queue is full");
+                }
             }
-            AuditBackend::Thread(sender) => self.queue(sender.as_ref(), entry, ack),
         }
         async { answer.await.unwrap_or(Err(AuditWriteError)) }
     }
 
     /// Number of queued lines whose loss would count.
     pub(super) fn waiting(&self) -> usize {
-        self.lines.load(Ordering::Relaxed)
-    }
-
-    fn queue(
-        &self,
-        sender: Option<&Sender<(QueuedLine, WriteAck)>>,
-        entry: QueuedLine,
-        ack: WriteAck,
-    ) {
-        let (length, counts) = (entry.line.len(), entry.counts);
-        let before = self.waiting.fetch_add(length, Ordering::Relaxed);
-        if before + length > QUEUE_CAPACITY {
-            self.waiting.fetch_sub(length, Ordering::Relaxed);
-            self.health.failed(counts, "the output has stalled, and the queue is full");
-            return;
-        }
-        self.lines.fetch_add(usize::from(counts), Ordering::Relaxed);
-        if sender.is_none_or(|sender| sender.send((entry, ack)).is_err()) {
-            self.lines.fetch_sub(usize::from(counts), Ordering::Relaxed);
-            self.waiting.fetch_sub(length, Ordering::Relaxed);
-            self.health.failed(counts, "the writer thread has ended");
-        }
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Waits until all earlier lines are written or lost.
     pub(super) async fn flushed(&self) {
-        if let AuditBackend::Thread(Some(sender)) = &self.backend {
-            let (ack, answer) = oneshot::channel();
-            let nothing = QueuedLine { line: Vec::new(), counts: false };
-            if sender.send((nothing, ack)).is_ok() {
-                let _ = answer.await;
-            }
-        }
+        let AuditBackend::Thread(sender) = &self.backend else { return };
+        let sender = sender.clone();
+        let (ack, answer) = oneshot::channel();
+        let mark = QueuedLine { line: Vec::new(), counts: false, ack };
+        // The queue may be full, and then this waits for room.
+        let _ = tokio::task::spawn_blocking(move || sender.send(mark)).await;
+        let _ = answer.await;
     }
 }
 
-/// The state of the thread.
-struct WriterThread {
-    output: Box<dyn LineOutput>,
-    health: Arc<AuditHealth>,
-    waiting: Arc<AtomicUsize>,
-    lines: Arc<AtomicUsize>,
-}
-
-impl WriterThread {
-    fn run(mut self, entries: &Receiver<(QueuedLine, WriteAck)>) {
-        while let Ok((entry, ack)) = entries.recv() {
-            self.health.write_started();
-            let written = append(&mut *self.output, &entry, &self.health);
-            self.health.write_ended();
-            self.waiting.fetch_sub(entry.line.len(), Ordering::Relaxed);
-            self.lines.fetch_sub(usize::from(entry.counts), Ordering::Relaxed);
-            // The receiver may not wait for the result.
-            let _ = ack.send(written);
-        }
+fn append(output: &mut dyn LineOutput, queued_line: QueuedLine, health: &AuditHealth) {
+    let QueuedLine { line, counts, ack } = queued_line;
+    let written = if line.is_empty() { Ok(()) } else { output.append(&line) };
+    match &written {
+        Ok(()) if line.is_empty() => {}
+        Ok(()) => health.written(counts),
+        Err(error) => health.failed(counts, &format!("{}: {error}", output.name())),
     }
-}
-
-fn append(
-    output: &mut dyn LineOutput,
-    entry: &QueuedLine,
-    health: &AuditHealth,
-) -> Result<(), AuditWriteError> {
-    if entry.line.is_empty() {
-        return Ok(());
-    }
-    match output.append(&entry.line) {
-        Ok(()) => {
-            health.written(entry.counts);
-            Ok(())
-        }
-        Err(error) => {
-            health.failed(entry.counts, &format!("{}: {error}", output.name()));
-            Err(AuditWriteError)
-        }
-    }
+    // The receiver may not wait for the result.
+    let _ = ack.send(written.map_err(|_| AuditWriteError));
 }
 
 #[cfg(test)]
@@ -183,25 +141,28 @@ mod tests {
     fn slow() -> (AuditWriter, SyncSender<()>, Taken, Arc<AuditHealth>) {
         let (let_in, gate) = sync_channel(1000);
         let taken = Taken::default();
-        let health = Arc::new(AuditHealth::new(Arc::new(NoMeter)));
         let output = Box::new(GatedOutput { gate, taken: Arc::clone(&taken) });
-        (AuditWriter::new(output, Arc::clone(&health)), let_in, taken, health)
+        {
+            let writer = AuditWriter::new(output, AuditHealth::new(Arc::new(NoMeter)));
+            let health = Arc::clone(&writer.health);
+            (writer, let_in, taken, health)
+        }
     }
 
-    fn entry(length: usize) -> QueuedLine {
-        QueuedLine { line: vec![b'x'; length], counts: true }
+    fn line(length: usize) -> Vec<u8> {
+        vec![b'x'; length]
     }
 
     #[tokio::test]
     async fn a_line_is_queued_at_once_and_acknowledged_when_written() {
         let (writer, let_in, taken, _health) = slow();
-        let written = writer.write(entry(3));
+        let written = writer.write(line(3), true);
         tokio::pin!(written);
         let soon = Duration::from_millis(50);
         assert!(tokio::time::timeout(soon, &mut written).await.is_err(), "not written yet");
         assert_eq!(writer.waiting(), 1);
         // The test does not await this one.
-        drop(writer.write(entry(4)));
+        drop(writer.write(line(4), true));
         let_in.send(()).expect("the thread lives");
         assert_eq!(written.await, Ok(()));
         let_in.send(()).expect("the thread lives");
@@ -213,25 +174,30 @@ mod tests {
     #[tokio::test]
     async fn lines_beyond_the_queue_are_lost_at_once_and_counted() {
         let (writer, let_in, taken, health) = slow();
-        let waits = writer.write(entry(QUEUE_CAPACITY - 10));
-        let refused = tokio::time::timeout(Duration::from_secs(2), writer.write(entry(11))).await;
-        assert_eq!(refused, Ok(Err(AuditWriteError)), "at once");
-        assert_eq!(health.state().lost, 1);
-        let fits = writer.write(entry(10));
-        let_in.send(()).expect("the thread lives");
-        let_in.send(()).expect("the thread lives");
-        assert_eq!((waits.await, fits.await), (Ok(()), Ok(())));
-        assert_eq!(taken.lock().len(), QUEUE_CAPACITY);
-        // The queue has room again.
-        let_in.send(()).expect("the thread lives");
-        assert_eq!(writer.write(entry(QUEUE_CAPACITY)).await, Ok(()));
+        // The thread holds one line, and the queue the others.
+        let first = writer.write(line(1), true);
+        while !health.writing_since.lock().is_some() {
+            std::thread::yield_now();
+        }
+        for _ in 0..QUEUE_CAPACITY {
+            drop(writer.write(line(1), true));
+        }
+        let refused = tokio::time::timeout(Duration::from_secs(2), writer.write(line(1), true));
+        assert_eq!(refused.await, Ok(Err(AuditWriteError)), "at once");
+        assert_eq!((health.state().lost, writer.waiting()), (1, QUEUE_CAPACITY + 1));
+        let gate =
+            std::thread::spawn(move || (0..=QUEUE_CAPACITY).all(|_| let_in.send(()).is_ok()));
+        writer.flushed().await;
+        assert_eq!(first.await, Ok(()));
+        assert!(gate.join().expect("no panic"));
+        assert_eq!((taken.lock().len(), writer.waiting()), (QUEUE_CAPACITY + 1, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stalled_output_is_reported_before_lines_are_lost() {
         let (writer, let_in, _taken, health) = slow();
-        let waits = writer.write(entry(1));
-        while !health.is_writing() {
+        let waits = writer.write(line(1), true);
+        while !health.writing_since.lock().is_some() {
             std::thread::yield_now();
         }
         assert_eq!(health.state().failing, None, "not for long yet");
@@ -239,7 +205,7 @@ mod tests {
         assert_eq!(health.state().failing.as_deref(), Some("the output has stalled"));
         let_in.send(()).expect("the thread lives");
         assert_eq!(waits.await, Ok(()));
-        while health.is_writing() {
+        while health.writing_since.lock().is_some() {
             std::thread::yield_now();
         }
         assert_eq!(health.state().failing, None);

@@ -1,10 +1,10 @@
 //! `check-config`: the checks of the start, and with `--online` those of the credentials.
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 
 use super::{say, warn_of_ignored};
 use crate::config;
-use crate::service::{CheckFailure, ClientSource, ServerTls, online_check, transport};
+use crate::service::{ClientSource, ServerTls, online_check, transport};
 
 /// Prints that the settings are valid, or fails with all problems.
 pub async fn check_config(source: &config::ConfigSource, online: bool) -> anyhow::Result<()> {
@@ -24,35 +24,19 @@ pub async fn check_config(source: &config::ConfigSource, online: bool) -> anyhow
     let found = online_check(&config, &credentials).await;
     let found = found.with_context(|| format!("no token could be fetched from {login}"))?;
     say(&format!("token: fetched from {login}"));
-    let read = describe(
-        "conversations",
-        "can be read (the call asked for one that does not exist)",
-        ("cannot be read", found.read),
-    );
-    let list = describe(
-        "analytics",
-        "live conversations can be listed",
-        ("live conversations cannot be listed or searched", found.list),
-    );
-    say("writes: not checked, because a write would change a call");
-    let failures: Vec<String> = [read, list].into_iter().flatten().collect();
-    if !failures.is_empty() {
-        bail!("{}", failures.join("\n"));
-    }
-    Ok(())
-}
-
-/// Prints a success; returns the text of a failure.
-fn describe(
-    what: &str,
-    works: &str,
-    (fails, result): (&str, Result<(), CheckFailure>),
-) -> Option<String> {
-    match result {
+    let mut failures = Vec::new();
+    match found.read {
         Ok(()) => {
-            say(&format!("{what}: {works}"));
-            None
+            say("conversations: can be read (the call asked for one that does not exist)");
         }
-        Err(failure) => Some(format!("{what}: {fails}: {failure}")),
+        Err(failure) => failures.push(format!("conversations: cannot be read: {failure}")),
     }
+    match found.list {
+        Ok(()) => say("analytics: live conversations can be listed"),
+        Err(failure) => failures
+            .push(format!("analytics: live conversations cannot be listed or searched: {failure}")),
+    }
+    say("writes: not checked, because a write would change a call");
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
 }

@@ -22,12 +22,6 @@ fn describe(FreshKey { name, key, digest }: &FreshKey) -> String {
          Basic with\n`{name}` as the user. Put this entry into the configuration, or into the file \
          in\nauth.clients_file:\n\n\
          [[auth.clients]]\nname = \"{name}\"\nkey_sha256 = \"{digest}\"\n\
-         access = \"write\"                 # or \"read\"\n\
-         #allow = [\"crm_*\"]               # keys it may read and write; default all\n\
-         #deny = [\"crm_secret_*\"]         # keys it may not, although they are allowed\n\
-         #hide = [\"national_id\"]          # keys that it does not see\n\
-         #participants = [\"customer\"]     # selectors it may use; default all\n\
-         #requests_per_minute = 600       # its own rate; default no limit\n\
-         #share = 2                       # its weight in the call budget; default 1\n"
+         # access = \"read\", allow = [\"crm_*\"] and more: see docs/clients-and-rights.md\n"
     )
 }

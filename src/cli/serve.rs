@@ -38,7 +38,10 @@ pub async fn serve(source: &config::ConfigSource) -> anyhow::Result<()> {
 pub async fn demo(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Result<()> {
     let signals = SignalListener::listen()?;
     let mut config = config::demo(source)?.config;
-    let simulation = simulate::start(&config.simulator, load, simulate::PortConflict::AnyPort)?;
+    let bind = config.simulator.bind;
+    // Any port will do, because only the gateway of this process connects to it.
+    let listener = TcpListener::bind(bind).or_else(|_| TcpListener::bind((bind.ip(), 0)));
+    let simulation = simulate::start(&config.simulator, load, listener)?;
     config.genesys.api_url = Some(simulation.url().parse().map_err(anyhow::Error::msg)?);
     config.genesys.login_url = config.genesys.api_url.clone();
     let credentials = OauthCredentials {
@@ -73,7 +76,7 @@ fn start(
     let listener = listen(config.server.bind)
         .with_context(|| format!("cannot listen on {} (server.bind)", config.server.bind))?;
     let address = listener.local_addr()?;
-    let parts = ServiceParts::over_http(config, log.access().clone())?;
+    let parts = ServiceParts::over_http(config, log.losses().clone())?;
     Ok((Service::build(config, credentials, parts), listener, address))
 }
 
@@ -104,7 +107,7 @@ async fn run(
     tokio::spawn(signals.handle(files, ends));
     let ended = service.serve(listener).await;
     tracing::info!("stopped");
-    log.sink().flush();
+    log.finish();
     ended
 }
 

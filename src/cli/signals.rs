@@ -33,15 +33,12 @@ pub struct ShutdownCause {
     pub drain: Duration,
     /// The audit records to write before the end.
     pub records: LastRecords,
-    /// The log, flushed before the end.
+    /// The log, whose last lines are written before the end.
     pub log: TelemetryOutput,
 }
 
 impl SignalListener {
     /// Installs the handlers.
-    ///
-    /// # Errors
-    /// If the system refuses.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -67,7 +64,7 @@ impl SignalListener {
         self.end_signal(&files).await;
         tracing::warn!("ended at once by a second signal");
         ends.records.written(FORCED_FLUSH_TIMEOUT).await;
-        ends.log.sink().flush();
+        ends.log.finish();
         std::process::exit(INTERRUPTED_STATUS);
     }
 

@@ -11,15 +11,6 @@ use super::say;
 use crate::config::{self, PatchMode};
 use genesys_simulator::{DemoCall, PatchSemantics, Simulator, SimulatorSettings};
 
-/// What to do if the configured port is in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortConflict {
-    /// Fail, because other programs rely on that port.
-    Fail,
-    /// Use any free port, because only the gateway of this process connects to it.
-    AnyPort,
-}
-
 /// A running simulator.
 pub struct SimulatorServer {
     address: SocketAddr,
@@ -30,7 +21,7 @@ pub struct SimulatorServer {
 /// Runs the simulator until a signal.
 pub async fn simulate(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Result<()> {
     let config = config::demo(source)?.config;
-    let simulation = start(&config.simulator, load, PortConflict::Fail)?;
+    let simulation = start(&config.simulator, load, TcpListener::bind(config.simulator.bind))?;
     say(&simulation.description());
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
@@ -44,7 +35,7 @@ pub async fn simulate(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow
 pub fn start(
     config: &config::SimulatorConfig,
     load: &[PathBuf],
-    if_taken: PortConflict,
+    listener: std::io::Result<TcpListener>,
 ) -> anyhow::Result<SimulatorServer> {
     let simulator = Simulator::new(settings(config));
     let calls = simulator.demo_calls();
@@ -56,13 +47,8 @@ pub fn start(
         let id = simulator.add_conversation(&json).with_context(|| format!("cannot use {name}"))?;
         loaded.push(id);
     }
-    let any = SocketAddr::new(config.bind.ip(), 0);
-    let listener = TcpListener::bind(config.bind)
-        .or_else(|error| match if_taken {
-            PortConflict::AnyPort => TcpListener::bind(any),
-            PortConflict::Fail => Err(error),
-        })
-        .with_context(|| format!("cannot listen on {} (simulator.bind)", config.bind))?;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {} (simulator.bind)", config.bind))?;
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     // The control API checks the address of its client.
@@ -73,9 +59,7 @@ pub fn start(
 }
 
 fn settings(config: &config::SimulatorConfig) -> SimulatorSettings {
-    let per_minute = |limit: Option<std::num::NonZeroU64>| {
-        limit.map(|limit| u32::try_from(limit.get()).unwrap_or(u32::MAX))
-    };
+    let per_minute = |limit: u32| Some(limit).filter(|limit| *limit > 0);
     SimulatorSettings {
         client_id: config.client_id.clone(),
         client_secret: config.client_secret.expose_secret().to_owned(),
@@ -85,7 +69,7 @@ fn settings(config: &config::SimulatorConfig) -> SimulatorSettings {
         requests_per_minute: per_minute(config.requests_per_minute),
         rate_window: config.rate_window,
         token_requests_per_minute: per_minute(config.token_requests_per_minute),
-        size_limit: config.size_limit.map(config::ByteSize::as_usize),
+        size_limit: Some(config.size_limit).filter(|limit| *limit > 0),
         semantics: match config.patch {
             PatchMode::Merge => PatchSemantics::Merge,
             PatchMode::Replace => PatchSemantics::Replace,

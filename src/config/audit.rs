@@ -1,83 +1,53 @@
 //! `[audit]`: the audit log of writes.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use secrecy::SecretString;
+use serde::Deserialize;
 
-use super::bytes::ByteSize;
-use super::values::{self, WordSetting};
-
-/// Shortest key that is accepted: a key that can be guessed lets an attacker test values.
-const MIN_KEY_BYTES: usize = 16;
+use super::values;
 
 /// The audit log of writes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditConfig {
-    /// Where records go.
-    #[serde(deserialize_with = "destination")]
+    #[serde(deserialize_with = "values::parsed")]
     pub to: AuditDestination,
-    /// Size at which a file is rotated; 4 KiB to 1 TiB.
-    #[serde(deserialize_with = "values::size::<4_096, 1_099_511_627_776, _>")]
-    pub rotate_at: ByteSize,
-    /// Number of older files that are kept; 1 to 1000.
-    #[serde(deserialize_with = "values::number::<1, 1000, _, _>")]
-    pub keep: u32,
     /// What happens to a write that cannot be recorded.
-    #[serde(deserialize_with = "values::choice")]
     pub on_failure: AuditFailureMode,
-    /// The key for fingerprints; `None` uses the client secret.
-    #[serde(deserialize_with = "key")]
+    #[serde(default, deserialize_with = "values::optional_secret::<16, _>")]
     pub key: Option<SecretString>,
 }
 
 /// Where records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditDestination {
-    /// Nowhere.
     Off,
-    /// To standard output.
     Stdout,
-    /// To this file.
     File(PathBuf),
 }
 
 /// What happens to a write that cannot be recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AuditFailureMode {
-    /// The gateway refuses it.
     Block,
-    /// The gateway carries it out, and the record is lost.
     Drop,
 }
 
-impl WordSetting for AuditFailureMode {
-    const WORDS: &'static [(&'static str, Self)] = &[("block", Self::Block), ("drop", Self::Drop)];
-}
+impl FromStr for AuditDestination {
+    type Err = String;
 
-fn destination<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AuditDestination, D::Error> {
-    let text = values::text(deserializer)?;
-    match text.trim() {
-        "off" => Ok(AuditDestination::Off),
-        "stdout" => Ok(AuditDestination::Stdout),
-        // A misspelt word must not become a file of that name.
-        path if path.contains('/') && !path.ends_with('/') => {
-            Ok(AuditDestination::File(path.into()))
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "stdout" => Ok(Self::Stdout),
+            // A misspelt word must not become a file of that name.
+            path if path.contains('/') && !path.ends_with('/') => Ok(Self::File(path.into())),
+            text => Err(format!(
+                "must be `off`, `stdout` or the path of a file with a `/` in it, not `{text}`"
+            )),
         }
-        text => Err(D::Error::custom(format!(
-            "must be `off`, `stdout` or the path of a file with a `/` in it, not `{text}`"
-        ))),
-    }
-}
-
-fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
-    let key = values::optional_secret(deserializer)?;
-    match &key {
-        Some(key) if key.expose_secret().len() < MIN_KEY_BYTES => {
-            Err(D::Error::custom(format!("must have at least {MIN_KEY_BYTES} characters")))
-        }
-        _ => Ok(key),
     }
 }

@@ -3,13 +3,18 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use toml::Value;
+
+use super::keys;
+use crate::domain::closest_word;
+
 /// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueOrigin {
     /// The defaults that are compiled in.
     Default,
-    /// The file of `--config`.
-    File(PathBuf),
+    /// The file of `--config`, and the line of the key if it is known.
+    File(PathBuf, Option<usize>),
     /// An environment variable.
     Variable(String),
     /// A file that this environment variable names.
@@ -20,9 +25,9 @@ impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            // A line break would end the comment that shows the origin.
-            Self::File(path) => {
-                write!(f, "file {}", path.display().to_string().replace(char::is_control, "?"))
+            Self::File(path, line) => {
+                write!(f, "file {}", printable(&path.display().to_string()))?;
+                line.map_or(Ok(()), |line| write!(f, ", line {line}"))
             }
             Self::Variable(name) if name.starts_with("GATEWAY__") => {
                 write!(f, "environment {name}")
@@ -44,27 +49,6 @@ pub struct ConfigProblem {
     pub message: String,
 }
 
-impl ConfigProblem {
-    pub(super) fn of_key(key: impl Into<String>, origin: ValueOrigin, message: &str) -> Self {
-        Self { key: Some(key.into()), origin, message: message.to_owned() }
-    }
-
-    /// Whether the problem concerns the key or section at `path`. The path "" covers every key.
-    pub(super) fn is_within(&self, path: &str) -> bool {
-        self.key.as_deref().is_some_and(|key| is_within(key, path))
-    }
-
-    pub(super) fn of_source(origin: ValueOrigin, message: impl Into<String>) -> Self {
-        Self { key: None, origin, message: message.into() }
-    }
-}
-
-/// Whether the path of the key is equal to `path` or below it.
-pub(super) fn is_within(key: &str, path: &str) -> bool {
-    let below = key.strip_prefix(path);
-    below.is_some_and(|rest| path.is_empty() || rest.is_empty() || rest.starts_with('.'))
-}
-
 impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.key {
@@ -74,7 +58,7 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// An invalid configuration, with all its problems.
+/// An invalid configuration, with its problems: all unknown keys, and one wrong value per section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<ConfigProblem>,
@@ -83,11 +67,10 @@ pub struct ConfigError {
 impl ConfigError {
     pub(super) fn new(mut problems: Vec<ConfigProblem>) -> Self {
         problems.sort_by_cached_key(ToString::to_string);
-        problems.dedup();
         Self { problems }
     }
 
-    /// All problems, sorted by key; at least one.
+    /// The problems, sorted by key; at least one.
     pub fn problems(&self) -> &[ConfigProblem] {
         &self.problems
     }
@@ -104,3 +87,68 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// A text fit for one line of a message.
+pub(super) fn printable(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
+/// Appends the likely word to a message.
+pub(super) fn with_likely(message: &str, likely: Option<&str>) -> String {
+    match likely {
+        Some(likely) => format!("{message}; did you mean `{likely}`?"),
+        None => message.to_owned(),
+    }
+}
+
+/// The dotted path of the key that a value does not fit, and what is wrong.
+pub(super) fn describe(
+    error: &serde_path_to_error::Error<toml::de::Error>,
+    tree: &Value,
+) -> (String, String) {
+    let (place, message) = (error.path().to_string(), printable(error.inner().message()));
+    let place = if place == "." { String::new() } else { place };
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    let named = missing.map(|name| (name, "must be set")).or_else(|| message.split_once(": "));
+    // A problem of a whole section begins with the name of a key.
+    if let Some((name, message)) = named {
+        let path = format!("{place}.{name}");
+        if keys::find(&path).is_some() {
+            return (path, message.to_owned());
+        }
+    }
+    let key = place.split('[').next().unwrap_or_default().to_owned();
+    let is_type_error = message.starts_with("invalid type") || message.starts_with("invalid value");
+    let message = match keys::find(&key) {
+        // These messages of serde quote the value.
+        Some(key) if key.is_secret() && is_type_error => "must be a text in quotes".to_owned(),
+        _ => with_nearest_word(&message),
+    };
+    match client_of(&place, tree) {
+        Some(client) => (key, format!("{client}: {message}")),
+        None => (key, message),
+    }
+}
+
+/// Adds the nearest of the words that serde lists for an unknown field or variant.
+fn with_nearest_word(message: &str) -> String {
+    let mut words = message.split('`').skip(1).step_by(2);
+    let likely = match words.next() {
+        Some(word) if message.starts_with("unknown ") => closest_word(word, words),
+        _ => None,
+    };
+    with_likely(message, likely)
+}
+
+/// The client that `auth.clients[2].allow[0]` belongs to, and the key of its entry.
+fn client_of(place: &str, tree: &Value) -> Option<String> {
+    let (index, rest) = place.strip_prefix("auth.clients[")?.split_once(']')?;
+    let number: usize = index.parse().ok()?;
+    let name = tree.get("auth")?.get("clients")?.get(number)?.get("name");
+    let client = match name.and_then(Value::as_str) {
+        Some(name) => format!("client `{}`", printable(name)),
+        None => format!("client number {}", number + 1),
+    };
+    let key = rest.trim_start_matches('.');
+    Some(if key.is_empty() { client } else { format!("{client}: `{}`", printable(key)) })
+}

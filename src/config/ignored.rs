@@ -6,49 +6,36 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::schema::{self, ConfigKey};
-use super::spelling::{nearest, printable};
+use super::error::printable;
+use super::keys;
+use crate::domain::closest_word;
 
 /// How many characters of a name a message shows.
 const MAX_NAME: usize = 80;
 
-/// The variables without a section in their name.
-const PLAIN: [&str; 3] = ["GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS_ENVIRONMENT"];
+/// Beginnings of names, without separators, and the beginning that they stand for.
+const PREFIXES: [(&str, &str); 8] = [
+    ("GENESYSCLOUD", "GENESYS"),
+    ("PURECLOUD", "GENESYS"),
+    ("GENESYS", "GENESYS"),
+    ("GENESIS", "GENESYS"),
+    ("GENSYS", "GENESYS"),
+    ("GATEWAYGENESYS", "GENESYS"),
+    ("GATEWAY", "GATEWAY"),
+    ("GATWAY", "GATEWAY"),
+];
 
-/// Spellings of the vendor's name in other programs.
-const BRANDS: [&str; 4] = ["GENESYSCLOUD", "PURECLOUD", "GENESYS", "GENESIS"];
-
-/// Names of settings in other programs, and the suffix of the equivalent variable here.
-const SYNONYMS: [(&str, &str); 29] = [
+/// Names of settings in other programs, and the name of the equivalent setting here.
+const SYNONYMS: [(&str, &str); 9] = [
     ("LOG", "LOGLEVEL"),
     ("DEBUG", "DEBUGENABLED"),
     ("REGION", "ENVIRONMENT"),
-    ("AWSREGION", "ENVIRONMENT"),
-    ("ORGREGION", "ENVIRONMENT"),
-    ("DOMAIN", "ENVIRONMENT"),
-    ("ENV", "ENVIRONMENT"),
     ("HOST", "ENVIRONMENT"),
-    ("ID", "CLIENTID"),
-    ("CLIENT", "CLIENTID"),
-    ("OAUTHCLIENTID", "CLIENTID"),
     ("SECRET", "CLIENTSECRET"),
-    ("OAUTHCLIENTSECRET", "CLIENTSECRET"),
     ("URL", "APIURL"),
-    ("BASEURL", "APIURL"),
-    ("APIHOST", "APIURL"),
-    ("APIBASE", "APIURL"),
-    ("AUTHURL", "LOGINURL"),
-    ("LOGINHOST", "LOGINURL"),
-    ("RATELIMIT", "REQUESTSPERMINUTE"),
     ("PORT", "SERVERBIND"),
-    ("ADDRESS", "SERVERBIND"),
-    ("LISTEN", "SERVERBIND"),
-    ("SERVERHOST", "SERVERBIND"),
     ("SERVERPORT", "SERVERBIND"),
-    ("SERVERADDRESS", "SERVERBIND"),
-    ("SERVERLISTEN", "SERVERBIND"),
     ("TIMEOUT", "SERVERDEADLINE"),
-    ("SERVERTIMEOUT", "SERVERDEADLINE"),
 ];
 
 /// A variable that is set but not read. `Display` shows the likely name, never the value.
@@ -75,74 +62,43 @@ impl fmt::Display for IgnoredVariable {
 /// All such variables, sorted by name. Those that begin with `GATEWAY__` are left out: if they are
 /// unknown, loading fails.
 pub(super) fn find(env: &BTreeMap<String, String>) -> Vec<IgnoredVariable> {
-    let set = env.iter().filter(|(_, value)| !value.is_empty());
-    let names = set.filter(|(name, value)| !is_service_link(name, value)).map(|(name, _)| name);
-    let looks_like_ours = |name: &String| {
-        let likely = likely_variable(name);
-        let is_ours = likely.is_some() || has_own_prefix(name);
-        is_ours.then(|| IgnoredVariable { name: name.clone(), likely })
+    let known = known_variables();
+    let is_unread = |(name, value): &(&String, &String)| {
+        let is_read = known.iter().any(|(_, variable)| variable == *name);
+        !value.is_empty() && !is_read && !name.starts_with("GATEWAY__")
     };
-    names
-        .filter(|name| !name.starts_with("GATEWAY__") && !is_read(name))
-        .filter_map(looks_like_ours)
+    let unread = env.iter().filter(is_unread).filter(|(name, value)| !is_service_link(name, value));
+    let ignored = unread.map(|(name, _)| (name.clone(), likely_variable(name)));
+    ignored
+        .filter(|(name, likely)| likely.is_some() || name.starts_with("GENESYS_"))
+        .map(|(name, likely)| IgnoredVariable { name, likely })
         .collect()
-}
-
-fn is_read(name: &str) -> bool {
-    let of_file = |plain: &&str| name.strip_suffix("_FILE") == Some(plain);
-    name == "RUST_LOG" || PLAIN.contains(&name) || PLAIN[..2].iter().any(of_file)
 }
 
 /// Whether Kubernetes or Docker set the variable to describe a service called `gateway`.
 fn is_service_link(name: &str, value: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    let parts: Vec<&str> = name.split('_').collect();
-    let has_port = |parts: &[&str]| {
-        parts.windows(3).any(|part| {
-            part[0] == "PORT"
-                && part[1].parse::<u16>().is_ok()
-                && matches!(part[2], "TCP" | "UDP" | "SCTP")
-        })
-    };
-    name.ends_with("_SERVICE_HOST")
-        || name.contains("_SERVICE_PORT")
-        || has_port(&parts)
+    ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP"].iter().any(|part| name.contains(part))
         || (name.ends_with("_PORT") && value.contains("://"))
-}
-
-/// Whether the name has a prefix of this program, although no setting resembles it.
-fn has_own_prefix(name: &str) -> bool {
-    let upper = name.to_ascii_uppercase();
-    let of_section = |rest: &str| {
-        let mut sections = schema::keys().map(|key| key.section.to_ascii_uppercase());
-        sections.any(|section| rest.starts_with(&format!("{section}_")))
-    };
-    upper.starts_with("GENESYS_") || upper.strip_prefix("GATEWAY_").is_some_and(of_section)
 }
 
 /// The variable that this name probably misspells.
 pub(super) fn likely_variable(name: &str) -> Option<String> {
     let compact = compact(name);
     let compact = compact.strip_prefix("ATTRIBUTE").unwrap_or(&compact);
-    if ["RUSTLOG", "RUSTLOGS", "RUSTLGO", "RUSTLOGLEVEL"].contains(&compact) {
+    if compact == "RUSTLOG" {
         return Some("RUST_LOG".to_owned());
     }
-    if let Some(rest) = compact.strip_prefix("GATEWAY") {
-        let of_section = || found(rest.strip_prefix("GENESYS")?, &of_genesys());
-        return found(rest, &of_gateway()).or_else(of_section);
-    }
-    if let Some(rest) = BRANDS.iter().find_map(|brand| compact.strip_prefix(brand)) {
-        return found(rest, &of_genesys());
-    }
-    // If the prefix is misspelt, the rest must be exact: other programs have similar variables.
-    let first = name.split(['_', '-', '.']).next().unwrap_or_default();
-    let rest = &compact[first.len().min(compact.len())..];
-    let exact =
-        |known: &[(String, String)]| Some(known.iter().find(|(end, _)| end == rest)?.1.clone());
-    match nearest(first, ["GATEWAY", "GENESYS"]).filter(|_| first.len() > 4)? {
-        "GATEWAY" => exact(&of_gateway()),
-        _ => exact(&of_genesys()),
-    }
+    let known = known_variables();
+    PREFIXES.iter().find_map(|(prefix, own)| {
+        let rest = compact.strip_prefix(prefix)?;
+        let of_prefix = || known.iter().filter_map(|(name, _)| name.strip_prefix(own));
+        let exact =
+            |rest: &str| known.iter().find(|(name, _)| name.strip_prefix(own) == Some(rest));
+        let synonym = || SYNONYMS.iter().find(|(other, _)| *other == rest);
+        let near = || closest_word(rest, of_prefix()).filter(|_| rest.len() > 3);
+        let found = exact(rest).or_else(|| exact(synonym()?.1)).or_else(|| exact(near()?));
+        found.map(|(_, variable)| variable.clone())
+    })
 }
 
 /// The letters and digits of the name, in capitals.
@@ -150,42 +106,24 @@ fn compact(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
 }
 
-/// The suffix of a name, and the variable that has it.
-type KnownVariable = (String, String);
-
-fn found(rest: &str, known: &[KnownVariable]) -> Option<String> {
-    let exact = |rest: &str| known.iter().find(|(end, _)| end == rest);
-    let synonym = || SYNONYMS.iter().find(|(other, _)| *other == rest);
-    let near = || {
-        let near = nearest(rest, known.iter().map(|(end, _)| end.as_str()));
-        near.filter(|_| rest.len() > 3).and_then(exact)
-    };
-    let found = exact(rest).or_else(|| synonym().and_then(|(_, end)| exact(end))).or_else(near);
-    found.map(|(_, variable)| variable.clone())
-}
-
-/// The suffixes after `GATEWAY`: all paths first, then the names of keys without a section.
-fn of_gateway() -> Vec<KnownVariable> {
-    let mut known: Vec<KnownVariable> = schema::keys().flat_map(with_file).collect();
-    known.extend(schema::keys().map(|key| (compact(key.name), key.variable())));
+/// Every variable after its compact name, and after shorter names that people try.
+fn known_variables() -> Vec<(String, String)> {
+    let mut known = Vec::new();
+    for (variable, key) in keys::variables() {
+        if key.is_from_file() {
+            let file = format!("{variable}_FILE");
+            known.push((compact(&file), file));
+        }
+        known.push((compact(&variable), variable));
+    }
+    for key in keys::all() {
+        let name = compact(&key.name);
+        if key.section == "genesys" {
+            known.push((format!("GENESYS{name}"), key.variable()));
+        }
+        known.push((format!("GATEWAY{name}"), key.variable()));
+    }
     known
-}
-
-/// The suffixes after `GENESYS`: the plain variables first, then the other keys of that section.
-fn of_genesys() -> Vec<KnownVariable> {
-    let plain = |name: &str| (compact(&name["GENESYS_".len()..]), name.to_owned());
-    let mut known: Vec<KnownVariable> = PLAIN.iter().map(|name| plain(name)).collect();
-    known.extend(PLAIN[..2].iter().map(|name| plain(&format!("{name}_FILE"))));
-    let others = schema::keys().filter(|key| key.section == "genesys").flat_map(with_file);
-    known.extend(others.map(|(end, name)| (end["GENESYS".len()..].to_owned(), name)));
-    known
-}
-
-fn with_file(key: ConfigKey) -> Vec<KnownVariable> {
-    let path = compact(&key.path());
-    let file = schema::FROM_FILE.contains(&key.path().as_str());
-    let file = file.then(|| (format!("{path}FILE"), format!("{}_FILE", key.variable())));
-    [(path, key.variable())].into_iter().chain(file).collect()
 }
 
 #[cfg(test)]

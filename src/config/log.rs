@@ -4,23 +4,21 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use tracing_subscriber::EnvFilter;
 
-use super::spelling::{nearest, with_likely};
-use super::values::{self, WordSetting};
+use super::error::with_likely;
+use crate::domain::closest_word;
 
 /// What is logged, and in which format.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogConfig {
-    /// Format of a line.
-    #[serde(deserialize_with = "values::choice")]
     pub format: LogFormat,
-    /// Filter directives that parse as an [`EnvFilter`].
     #[serde(deserialize_with = "directives")]
     pub level: String,
 }
 
 /// Format of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     Auto,
@@ -30,44 +28,21 @@ pub enum LogFormat {
     Json,
 }
 
-impl WordSetting for LogFormat {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
-}
-
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
-
-/// Words for a level in other programs.
-const SYNONYMS: [(&str, &str); 12] = [
-    ("fatal", "error"),
-    ("critical", "error"),
-    ("severe", "error"),
-    ("notice", "info"),
-    ("true", "info"),
-    ("verbose", "debug"),
-    ("fine", "debug"),
-    ("all", "trace"),
-    ("none", "off"),
-    ("silent", "off"),
-    ("quiet", "off"),
-    ("false", "off"),
-];
 
 /// The log targets of this program.
 const TARGETS: [&str; 2] = ["attribute_gateway", "access"];
 
 fn directives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = values::text(deserializer)?;
+    let text = String::deserialize(deserializer)?;
     let directives = text.trim();
     // Span filters have their own syntax, which only `EnvFilter` checks.
     if !directives.contains('[') {
         directives.split(',').try_for_each(check).map_err(D::Error::custom)?;
     }
-    // An empty filter parses, but logs errors only.
-    let found = Some(directives).filter(|directives| !directives.is_empty());
-    match found.map(|directives| EnvFilter::builder().parse(directives)) {
-        Some(Ok(_)) => Ok(directives.to_owned()),
-        _ => Err(D::Error::custom(format!(
+    match EnvFilter::builder().parse(directives) {
+        Ok(_) => Ok(directives.to_owned()),
+        Err(_) => Err(D::Error::custom(format!(
             "must be a level ({}) or a list such as `info,attribute_gateway=debug`, not `{text}`",
             LEVELS.join(", ")
         ))),
@@ -85,18 +60,18 @@ fn check(directive: &str) -> Result<(), String> {
         None => (None, Some(directive)),
     };
     if let Some(level) = level.filter(|level| !is_level(level)) {
-        let near_target = nearest(level, TARGETS).filter(|_| target.is_none());
+        let near_target = closest_word(level, TARGETS).filter(|_| target.is_none());
         let likely = near_target.or_else(|| likely_level(level));
         let message = with_likely(&format!("`{level}` is not a log level"), likely);
         let place = if target.is_some() { format!(" (in `{directive}`)") } else { String::new() };
         return Err(format!("{message}{place}; the levels are {}", LEVELS.join(", ")));
     }
     let root = target.and_then(|target| target.split("::").next()).unwrap_or_default();
-    match nearest(&root.replace('-', "_"), TARGETS) {
-        Some(likely) if likely != root => {
+    match closest_word(root, TARGETS).filter(|_| !TARGETS.contains(&root)) {
+        Some(likely) => {
             Err(format!("this program has no target `{root}`; did you mean `{likely}`?"))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -111,11 +86,9 @@ fn is_own_target(word: &str) -> bool {
 
 fn likely_level(word: &str) -> Option<&'static str> {
     let lower = word.to_lowercase();
-    let synonym = SYNONYMS.iter().find(|(other, _)| *other == lower).map(|(_, level)| *level);
     let begins_alike =
         |level: &&str| lower.len() >= 3 && (lower.starts_with(*level) || level.starts_with(&lower));
-    let alike = || LEVELS.into_iter().find(begins_alike);
-    synonym.or_else(alike).or_else(|| nearest(&lower, LEVELS))
+    LEVELS.into_iter().find(begins_alike).or_else(|| closest_word(&lower, LEVELS))
 }
 
 #[cfg(test)]
@@ -131,9 +104,6 @@ mod tests {
             ("information", "information", "info"),
             ("err", "err", "error"),
             ("dbug", "dbug", "debug"),
-            ("verbose", "verbose", "debug"),
-            ("critical", "critical", "error"),
-            ("none", "none", "off"),
             ("info,wran", "wran", "warn"),
             ("attribute_gateway=inof", "inof", "info"),
             ("info, access = offf", "offf", "off"),

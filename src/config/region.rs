@@ -5,26 +5,26 @@ use std::str::FromStr;
 
 use crate::domain::closest_word;
 
-/// AWS region and domain, as in `PureCloudRegionHosts` of the vendor's SDKs.
-const REGIONS: [(&str, &str); 18] = [
-    ("us-east-1", "mypurecloud.com"),
-    ("us-east-2", "use2.us-gov-pure.cloud"),
-    ("us-west-2", "usw2.pure.cloud"),
-    ("ca-central-1", "cac1.pure.cloud"),
-    ("mx-central-1", "mxc1.pure.cloud"),
-    ("sa-east-1", "sae1.pure.cloud"),
-    ("eu-west-1", "mypurecloud.ie"),
-    ("eu-west-2", "euw2.pure.cloud"),
-    ("eu-central-1", "mypurecloud.de"),
-    ("eu-central-2", "euc2.pure.cloud"),
-    ("eusc-de-east-1", "edee1.eusc-pure.cloud"),
-    ("me-central-1", "mec1.pure.cloud"),
-    ("ap-south-1", "aps1.pure.cloud"),
-    ("ap-southeast-1", "apse1.pure.cloud"),
-    ("ap-southeast-2", "mypurecloud.com.au"),
-    ("ap-northeast-1", "mypurecloud.jp"),
-    ("ap-northeast-2", "apne2.pure.cloud"),
-    ("ap-northeast-3", "apne3.pure.cloud"),
+/// AWS region, short name in newer hosts, and domain, as in `PureCloudRegionHosts` of the vendor's SDKs.
+const REGIONS: [(&str, &str, &str); 18] = [
+    ("us-east-1", "use1", "mypurecloud.com"),
+    ("us-east-2", "use2", "use2.us-gov-pure.cloud"),
+    ("us-west-2", "usw2", "usw2.pure.cloud"),
+    ("ca-central-1", "cac1", "cac1.pure.cloud"),
+    ("mx-central-1", "mxc1", "mxc1.pure.cloud"),
+    ("sa-east-1", "sae1", "sae1.pure.cloud"),
+    ("eu-west-1", "euw1", "mypurecloud.ie"),
+    ("eu-west-2", "euw2", "euw2.pure.cloud"),
+    ("eu-central-1", "euc1", "mypurecloud.de"),
+    ("eu-central-2", "euc2", "euc2.pure.cloud"),
+    ("eusc-de-east-1", "edee1", "edee1.eusc-pure.cloud"),
+    ("me-central-1", "mec1", "mec1.pure.cloud"),
+    ("ap-south-1", "aps1", "aps1.pure.cloud"),
+    ("ap-southeast-1", "apse1", "apse1.pure.cloud"),
+    ("ap-southeast-2", "apse2", "mypurecloud.com.au"),
+    ("ap-northeast-1", "apne1", "mypurecloud.jp"),
+    ("ap-northeast-2", "apne2", "apne2.pure.cloud"),
+    ("ap-northeast-3", "apne3", "apne3.pure.cloud"),
 ];
 
 /// One of the known regions.
@@ -34,13 +34,14 @@ const REGIONS: [(&str, &str); 18] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     name: &'static str,
+    short_name: &'static str,
     domain: &'static str,
 }
 
 impl Region {
     /// All known regions.
     pub fn all() -> impl Iterator<Item = Self> {
-        REGIONS.iter().map(|&(name, domain)| Self { name, domain })
+        REGIONS.iter().map(|&(name, short_name, domain)| Self { name, short_name, domain })
     }
 
     /// The AWS name, such as `eu-west-1`.
@@ -67,18 +68,15 @@ impl FromStr for Region {
     /// the URL of any page of a known host.
     fn from_str(text: &str) -> Result<Self, String> {
         let wanted = text.trim().trim_matches(['"', '\'', '`']).to_ascii_lowercase();
-        let wanted = wanted.strip_prefix(SDK_ENUM).unwrap_or(&wanted);
+        let wanted = wanted.strip_prefix("purecloudregionhosts.").unwrap_or(&wanted);
         let name = wanted.replace(['_', ' '], "-");
         let domain = domain_of(wanted);
         let found = Self::all().find(|region| {
-            region.name == name || region.domain == domain || region.short_name() == name
+            region.name == name || region.domain == domain || region.short_name == name
         });
         found.ok_or_else(|| unknown(text, &name, domain))
     }
 }
-
-/// The prefix of a region in code that uses the vendor's SDKs.
-const SDK_ENUM: &str = "purecloudregionhosts.";
 
 /// Host names that every region has below its domain.
 const HOSTS: [&str; 5] = ["api.", "login.", "apps.", "www.", "apps-api."];
@@ -94,36 +92,12 @@ fn domain_of(address: &str) -> &str {
     HOSTS.iter().find_map(|name| host.strip_prefix(name)).unwrap_or(host)
 }
 
-impl Region {
-    /// The name in the hosts of newer regions, such as `euw2` for `eu-west-2`.
-    fn short_name(self) -> String {
-        if self.name.starts_with("eusc-") {
-            return self.domain.split('.').next().unwrap_or_default().to_owned();
-        }
-        let mut parts = self.name.split('-');
-        let [area, direction, number] = [(); 3].map(|()| parts.next().unwrap_or_default());
-        let direction = match direction {
-            "north" | "east" | "south" | "west" | "central" => &direction[..1],
-            "northeast" => "ne",
-            "southeast" => "se",
-            other => other,
-        };
-        [area, direction, number].concat()
-    }
-}
-
 /// How many characters of an unknown region the message repeats.
 const MAX_SHOWN: usize = 80;
 
 fn unknown(text: &str, name: &str, domain: &str) -> String {
-    let short_names: Vec<String> = Region::all().map(Region::short_name).collect();
-    let by_name = closest_word(name, Region::all().map(Region::name));
-    let by_domain = || closest_word(domain, Region::all().map(Region::domain));
-    let by_short_name = || {
-        let near = closest_word(name, short_names.iter().map(String::as_str))?;
-        Some(Region::all().find(|region| region.short_name() == near)?.name)
-    };
-    let near = by_name.or_else(by_domain).or_else(by_short_name);
+    let near = closest_word(name, Region::all().map(Region::name))
+        .or_else(|| closest_word(domain, Region::all().map(Region::domain)));
     let suggestion = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
     let known: Vec<String> =
         Region::all().map(|region| format!("{region} ({})", region.domain)).collect();
@@ -149,8 +123,8 @@ mod tests {
             assert_eq!(region.name().parse(), Ok(region));
             assert_eq!(region.name().replace('-', "_").to_uppercase().parse(), Ok(region));
             assert_eq!(region.domain().parse(), Ok(region));
-            assert_eq!(region.short_name().parse(), Ok(region));
-            assert!(short_names.insert(region.short_name()));
+            assert_eq!(region.short_name.parse(), Ok(region));
+            assert!(short_names.insert(region.short_name));
             for host in ["api", "login", "apps"] {
                 assert_eq!(format!("{host}.{}", region.domain()).parse(), Ok(region));
                 assert_eq!(format!("https://{host}.{}", region.domain()).parse(), Ok(region));

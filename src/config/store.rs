@@ -8,8 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use super::mismatch::{KeyMismatch, KeyMismatches};
-use super::values::{self, WordSetting};
+use super::values::{self, CheckedSection};
 
 /// Longest prefix of keys; each key repeats it.
 const MAX_PREFIX: usize = 128;
@@ -19,42 +18,49 @@ const MAX_NAME: usize = 64;
 
 /// What outlives a request, and where it is kept.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "RawStore")]
+#[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    /// Where it is kept.
     pub backend: StoreBackend,
-    /// Most accepted writes that are not finished.
+    /// The file of an embedded store. Without one, nothing outlives the process.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+    #[serde(deserialize_with = "values::number::<1, 1_000_000, _, _>")]
     pub max_operations: u32,
-    /// How long an accepted write may wait for its PATCH.
+    #[serde(deserialize_with = "values::duration::<1_000, 900_000, _>")]
     pub not_after: Duration,
+    pub redis: RedisConfig,
 }
 
 /// Where the store is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StoreBackend {
-    /// In this process. Without a file, nothing outlives it.
-    Embedded(Option<PathBuf>),
+    /// In this process.
+    Embedded,
     /// On a server that replicas share.
-    Redis(RedisConfig),
+    Redis,
 }
 
 /// The server that replicas share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RedisConfig {
-    /// Its URL with user and password.
-    pub url: SecretString,
-    /// What all keys begin with.
+    /// With user and password; present if this is the backend.
+    #[serde(default, deserialize_with = "server_url")]
+    pub url: Option<SecretString>,
+    #[serde(deserialize_with = "key_prefix")]
     pub key_prefix: String,
-    /// What writes do while the server is away.
     pub on_outage: OutageMode,
-    /// Name of this replica; `None` is the name of the host.
+    /// `None` is the name of the host.
+    #[serde(default, deserialize_with = "replica_name")]
     pub replica: Option<String>,
-    /// Number of replicas to assume before any was seen.
+    #[serde(deserialize_with = "values::number::<1, 1_000, _, _>")]
     pub expected_replicas: u32,
 }
 
 /// What writes do while the server is away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OutageMode {
     /// They go on with what this replica knows, and a safe share of the budget.
     Local,
@@ -62,75 +68,17 @@ pub enum OutageMode {
     Refuse,
 }
 
-impl WordSetting for OutageMode {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("local", Self::Local), ("refuse", Self::Refuse)];
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum BackendName {
-    Embedded,
-    Redis,
-}
-
-impl WordSetting for BackendName {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("embedded", Self::Embedded), ("redis", Self::Redis)];
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawStore {
-    #[serde(deserialize_with = "values::choice")]
-    backend: BackendName,
-    #[serde(deserialize_with = "values::optional")]
-    path: Option<PathBuf>,
-    #[serde(deserialize_with = "values::number::<1, 1_000_000, _, _>")]
-    max_operations: u32,
-    #[serde(deserialize_with = "values::duration::<1_000, 900_000, _>")]
-    not_after: Duration,
-    redis: RawRedis,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRedis {
-    #[serde(deserialize_with = "server_url")]
-    url: Option<SecretString>,
-    #[serde(deserialize_with = "key_prefix")]
-    key_prefix: String,
-    #[serde(deserialize_with = "values::choice")]
-    on_outage: OutageMode,
-    #[serde(deserialize_with = "replica_name")]
-    replica: Option<String>,
-    #[serde(deserialize_with = "values::number::<1, 1_000, _, _>")]
-    expected_replicas: u32,
-}
-
-impl TryFrom<RawStore> for StoreConfig {
-    type Error = KeyMismatches;
-
-    fn try_from(raw: RawStore) -> Result<Self, KeyMismatches> {
-        let RawRedis { url, key_prefix, on_outage, replica, expected_replicas } = raw.redis;
-        let mismatch = |key, message| Err(KeyMismatches(vec![KeyMismatch(key, message)]));
-        let backend = match (raw.backend, url, raw.path) {
-            (BackendName::Embedded, _, path) => StoreBackend::Embedded(path),
-            (BackendName::Redis, _, Some(_)) => {
-                return mismatch("path", "must not be set when store.backend is `redis`");
+impl CheckedSection for StoreConfig {
+    fn check(&self) -> Result<(), String> {
+        match self.backend {
+            StoreBackend::Redis if self.path.is_some() => {
+                Err("path: must not be set when store.backend is `redis`".to_owned())
             }
-            (BackendName::Redis, None, None) => {
-                return mismatch("redis.url", "is needed when store.backend is `redis`");
+            StoreBackend::Redis if self.redis.url.is_none() => {
+                Err("redis.url: is needed when store.backend is `redis`".to_owned())
             }
-            (BackendName::Redis, Some(url), None) => StoreBackend::Redis(RedisConfig {
-                url,
-                key_prefix,
-                on_outage,
-                replica,
-                expected_replicas,
-            }),
-        };
-        let RawStore { max_operations, not_after, .. } = raw;
-        Ok(Self { backend, max_operations, not_after })
+            _ => Ok(()),
+        }
     }
 }
 
@@ -138,7 +86,7 @@ impl TryFrom<RawStore> for StoreConfig {
 fn server_url<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<SecretString>, D::Error> {
-    let Some(secret) = values::optional_secret(deserializer)? else { return Ok(None) };
+    let secret = values::secret(deserializer)?;
     let url = Url::parse(secret.expose_secret()).ok();
     let is_usable = |url: &Url| {
         matches!(url.scheme(), "redis" | "rediss")
@@ -151,7 +99,7 @@ fn server_url<'de, D: Deserializer<'de>>(
 }
 
 fn key_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let prefix = values::text(deserializer)?;
+    let prefix = String::deserialize(deserializer)?;
     let tag = prefix.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
     let has_tag = tag.is_some_and(|(tag, _)| !tag.is_empty());
     let is_plain = prefix.len() <= MAX_PREFIX && prefix.bytes().all(|byte| byte.is_ascii_graphic());
@@ -165,14 +113,12 @@ fn key_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
 }
 
 fn replica_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let name = values::optional_id(deserializer)?;
+    let name = values::name(deserializer)?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    match name {
-        Some(name) if name.len() > MAX_NAME || !name.bytes().all(is_plain) => {
-            Err(D::Error::custom(format_args!(
-                "must be at most {MAX_NAME} letters, digits, `.`, `_` or `-`"
-            )))
-        }
-        name => Ok(name),
+    if name.len() > MAX_NAME || !name.bytes().all(is_plain) {
+        return Err(D::Error::custom(format_args!(
+            "must be at most {MAX_NAME} letters, digits, `.`, `_` or `-`"
+        )));
     }
+    Ok(Some(name))
 }

@@ -8,22 +8,35 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-use super::mismatch::{KeyMismatch, KeyMismatches};
 use super::url::BaseUrl;
-use super::values;
+use super::values::{self, CheckedSection};
 
 /// Where spans are exported to, and of which requests.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "RawTracing")]
+#[serde(deny_unknown_fields)]
 pub struct TracingConfig {
-    /// Base URL of the collector; `None` exports nothing.
+    #[serde(default, deserialize_with = "values::optional")]
     pub endpoint: Option<BaseUrl>,
-    /// Headers that are sent to the collector.
+    #[serde(default, deserialize_with = "headers")]
     pub headers: SpanHeaders,
-    /// The name of this service in a trace; never empty.
+    #[serde(deserialize_with = "values::name")]
     pub service_name: String,
-    /// One in this number of traces that begin here is kept; at least 1.
+    #[serde(deserialize_with = "values::number::<1, 1_000_000, _, _>")]
     pub keep_one_in: u32,
+}
+
+impl CheckedSection for TracingConfig {
+    fn check(&self) -> Result<(), String> {
+        let has_headers = self.headers.iter().next().is_some();
+        match &self.endpoint {
+            None if has_headers => Err("headers: are set, but tracing.endpoint is not".to_owned()),
+            Some(url) if has_headers && url.leaves_unencrypted() => {
+                let what = "need a tracing.endpoint with https, unless its host is this machine";
+                Err(format!("headers: {what}"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Headers for the collector. `Debug` shows only their number.
@@ -61,47 +74,8 @@ impl FromStr for SpanHeaders {
     }
 }
 
-/// The section as written. Conflicts between keys are found when it is converted.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTracing {
-    #[serde(deserialize_with = "values::optional")]
-    endpoint: Option<BaseUrl>,
-    #[serde(deserialize_with = "headers")]
-    headers: SpanHeaders,
-    #[serde(deserialize_with = "service_name")]
-    service_name: String,
-    #[serde(deserialize_with = "values::number::<1, 1_000_000, _, _>")]
-    keep_one_in: u32,
-}
-
-impl TryFrom<RawTracing> for TracingConfig {
-    type Error = KeyMismatches;
-
-    fn try_from(raw: RawTracing) -> Result<Self, KeyMismatches> {
-        let RawTracing { endpoint, headers, service_name, keep_one_in } = raw;
-        let has_headers = headers.iter().next().is_some();
-        let message = match &endpoint {
-            None if has_headers => Some("are set, but tracing.endpoint is not"),
-            Some(url) if has_headers && url.leaves_unencrypted() => {
-                Some("need a tracing.endpoint with https, unless its host is this machine")
-            }
-            _ => None,
-        };
-        match message {
-            Some(message) => Err(KeyMismatches(vec![KeyMismatch("headers", message)])),
-            None => Ok(Self { endpoint, headers, service_name, keep_one_in }),
-        }
-    }
-}
-
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SpanHeaders, D::Error> {
-    values::one_line(deserializer)?.parse().map_err(D::Error::custom)
-}
-
-fn service_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let name = values::one_line(deserializer)?.trim().to_owned();
-    if name.is_empty() { Err(D::Error::custom("must not be empty")) } else { Ok(name) }
+    values::name(deserializer)?.parse().map_err(D::Error::custom)
 }
 
 #[cfg(test)]

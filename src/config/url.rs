@@ -11,8 +11,8 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
     text: String,
-    leaves_unencrypted: bool,
-    may_be_simulated: bool,
+    is_plain: bool,
+    is_local: bool,
 }
 
 impl BaseUrl {
@@ -23,18 +23,17 @@ impl BaseUrl {
 
     /// Whether requests would go unencrypted to another machine.
     pub fn leaves_unencrypted(&self) -> bool {
-        self.leaves_unencrypted
+        self.is_plain && !self.is_local
     }
 
     /// Whether a simulator may be there: the host is this machine, or the scheme is http.
     pub fn may_be_simulated(&self) -> bool {
-        self.may_be_simulated
+        self.is_plain || self.is_local
     }
 
     /// The `https` URL of a host of a known region.
     pub(super) fn of_host(host: fmt::Arguments<'_>) -> Self {
-        let text = format!("https://{host}");
-        Self { text, leaves_unencrypted: false, may_be_simulated: false }
+        Self { text: format!("https://{host}"), is_plain: false, is_local: false }
     }
 }
 
@@ -63,13 +62,12 @@ impl FromStr for BaseUrl {
             return Err("must not have a query or fragment");
         }
         let (is_plain, is_local) = (url.scheme() == "http", is_loopback(host));
-        let (leaves_unencrypted, may_be_simulated) = (is_plain && !is_local, is_plain || is_local);
         let text = url.as_str().trim_end_matches('/').to_owned();
         // `Url` accepts hosts that `Uri` refuses, such as those with braces.
         if text.parse::<http::Uri>().is_err() {
             return Err("must not have characters that are invalid in a URL");
         }
-        Ok(Self { text, leaves_unencrypted, may_be_simulated })
+        Ok(Self { text, is_plain, is_local })
     }
 }
 

@@ -15,10 +15,9 @@ use smol_str::SmolStr;
 /// Why a write cannot use a text as a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
-    /// The empty string.
     #[error("the key is empty")]
     Empty,
-    /// A control character, which consoles and logs do not show.
+    /// Consoles and logs do not show control characters.
     #[error("the key has a control character")]
     Control,
 }
@@ -75,7 +74,7 @@ pub struct AttributeValue {
 impl AttributeValue {
     /// A value with this text. Every text is valid.
     pub fn new(text: &str) -> Self {
-        Self { text: text.into(), damaged: None }
+        SmolStr::from(text).into()
     }
 
     /// A value of upstream that contains half of a surrogate pair. `text` shows U+FFFD in its place;
@@ -95,6 +94,12 @@ impl AttributeValue {
     }
 }
 
+impl From<SmolStr> for AttributeValue {
+    fn from(text: SmolStr) -> Self {
+        Self { text, damaged: None }
+    }
+}
+
 impl fmt::Debug for AttributeValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{} bytes>", self.text.len())
@@ -109,7 +114,7 @@ pub struct AttributeMap(Arc<BTreeMap<AttributeKey, AttributeValue>>);
 impl AttributeMap {
     /// The value of a key; `None` if it is absent or empty.
     pub fn get(&self, key: &str) -> Option<&AttributeValue> {
-        self.0.get(key).filter(|value| !value.expose().is_empty())
+        self.0.get(key).filter(|value| !value.text.is_empty())
     }
 
     /// Sets a value. The map keeps `""`, as upstream does.
@@ -119,7 +124,7 @@ impl AttributeMap {
 
     /// The attributes that clients see, ordered by key.
     pub fn iter(&self) -> impl Iterator<Item = (&AttributeKey, &AttributeValue)> {
-        self.0.iter().filter(|(_, value)| !value.expose().is_empty())
+        self.0.iter().filter(|(_, value)| !value.text.is_empty())
     }
 
     /// Every entry that upstream holds, empty ones included. A full PATCH sends all of them.
@@ -145,11 +150,9 @@ impl AttributeMap {
     /// Bytes of the whole map as compact UTF-8 JSON. Emptied keys count, because upstream keeps
     /// them.
     pub fn json_bytes(&self) -> usize {
-        let mut bytes = 2; // the braces
-        for (index, (key, value)) in self.0.iter().enumerate() {
-            bytes += usize::from(index > 0) + entry_bytes(key, value);
-        }
-        bytes
+        let entries: usize = self.0.iter().map(|(key, value)| entry_bytes(key, value)).sum();
+        // Two braces, and a comma between entries.
+        2 + entries + self.0.len().saturating_sub(1)
     }
 
     /// Only these keys, as clients see them. Looks up each key, because map and list may be long.
@@ -157,7 +160,7 @@ impl AttributeMap {
     pub fn narrowed(&self, keys: &[String]) -> Self {
         let entry = |key: &String| {
             let (key, value) = self.0.get_key_value(key.as_str())?;
-            (!value.expose().is_empty()).then(|| (key.clone(), value.clone()))
+            (!value.text.is_empty()).then(|| (key.clone(), value.clone()))
         };
         keys.iter().filter_map(entry).collect()
     }

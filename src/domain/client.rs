@@ -14,7 +14,7 @@ use super::rights::ClientRights;
 /// Longest name of a client. Each line of the access log contains it.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Name of the client if no clients are configured.
+/// Reserved for the client if no clients are configured.
 const ANONYMOUS: &str = "anonymous";
 
 /// Built once, so that a request without authentication allocates nothing.
@@ -76,7 +76,6 @@ impl FromStr for ClientName {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let fits = (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_plain);
-        // Logs use the reserved name if no clients are configured.
         if fits && text != ANONYMOUS { Ok(Self(text.into())) } else { Err(InvalidName) }
     }
 }

@@ -3,70 +3,61 @@
 //! Every id in an upstream path is of these types, so no client can manipulate a path.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use uuid::Uuid;
-
-/// Length of the hyphenated form.
-const HYPHENATED: usize = 36;
+use uuid::fmt::Hyphenated;
 
 /// The text is not a UUID of the form 8-4-4-4-12.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a UUID of the form 8-4-4-4-12")]
 pub struct InvalidId;
 
-pub(super) fn hyphenated(text: &str) -> Result<Uuid, InvalidId> {
-    // `Uuid` also accepts braces, URNs and bare digits, which upstream does not.
-    if text.len() != HYPHENATED {
-        return Err(InvalidId);
-    }
-    Uuid::try_parse(text).map_err(|_| InvalidId)
-}
+/// Id of a `Kind` of resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ResourceUuid<Kind>(Uuid, PhantomData<Kind>);
 
 /// Id of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConversationId(Uuid);
+pub type ConversationId = ResourceUuid<ConversationKind>;
 
 /// Id of a participant within a conversation. It stays the same when the participant's purpose
 /// changes from `external` to `customer`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ParticipantId(Uuid);
+pub type ParticipantId = ResourceUuid<ParticipantKind>;
 
-impl ConversationId {
-    /// Its 16 bytes.
+/// Id of a queue or a user. The gateway only compares it.
+pub type ResourceId = ResourceUuid<OtherKind>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConversationKind {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ParticipantKind {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OtherKind {}
+
+impl<Kind> ResourceUuid<Kind> {
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
-    /// The id with these bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes))
+        Self(Uuid::from_bytes(bytes), PhantomData)
     }
 }
 
-impl FromStr for ConversationId {
+impl<Kind> FromStr for ResourceUuid<Kind> {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        hyphenated(text).map(Self)
+        // `Uuid` also accepts braces, URNs and bare digits, which upstream does not.
+        let id = Uuid::try_parse(text).ok().filter(|_| text.len() == Hyphenated::LENGTH);
+        id.map(|id| Self(id, PhantomData)).ok_or(InvalidId)
     }
 }
 
-impl FromStr for ParticipantId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        hyphenated(text).map(Self)
-    }
-}
-
-impl fmt::Display for ConversationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for ParticipantId {
+impl<Kind> fmt::Display for ResourceUuid<Kind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

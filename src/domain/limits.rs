@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use super::attributes::{AttributeKey, AttributeMap, AttributeValue, entry_bytes};
 use super::rights::ClientRights;
 
-/// How many of the largest keys an error names.
+/// Keys that an error names.
 const MAX_NAMED_ENTRIES: usize = 5;
 
 /// One mistake in a request, with its location.
@@ -24,50 +24,35 @@ pub struct Violation {
 impl Violation {
     /// A mistake in the attribute with this key.
     pub fn of_attribute(key: &str, detail: impl Into<String>) -> Self {
-        Self { pointer: format!("#/attributes/{}", fragment(key)), detail: detail.into() }
+        Self::new(json_pointer(&["attributes", key]), detail)
     }
 
-    /// A mistake at any other location.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
     }
 }
 
-/// One step of a JSON pointer in a URI fragment (RFC 6901, section 6).
-fn fragment(step: &str) -> String {
-    let mut written = String::with_capacity(step.len());
-    for character in step.chars() {
-        match character {
-            '~' => written.push_str("~0"),
-            '/' => written.push_str("~1"),
-            'a'..='z'
-            | 'A'..='Z'
-            | '0'..='9'
-            | '-'
-            | '.'
-            | '_'
-            | '!'
-            | '$'
-            | '&'
-            | '\''
-            | '('
-            | ')'
-            | '*'
-            | '+'
-            | ','
-            | ';'
-            | '='
-            | ':'
-            | '@'
-            | '?' => written.push(character),
-            other => {
-                for byte in other.encode_utf8(&mut [0; 4]).bytes() {
-                    let _ = write!(written, "%{byte:02X}");
+/// A JSON pointer as URI fragment (RFC 6901, section 6).
+pub fn json_pointer(steps: &[impl AsRef<str>]) -> String {
+    let mut pointer = "#".to_owned();
+    for step in steps {
+        pointer.push('/');
+        for character in step.as_ref().chars() {
+            match character {
+                '~' => pointer.push_str("~0"),
+                '/' => pointer.push_str("~1"),
+                plain if plain.is_ascii_alphanumeric() || "-._!$&'()*+,;=:@?".contains(plain) => {
+                    pointer.push(plain);
+                }
+                other => {
+                    for byte in other.encode_utf8(&mut [0; 4]).bytes() {
+                        let _ = write!(pointer, "%{byte:02X}");
+                    }
                 }
             }
         }
     }
-    written
+    pointer
 }
 
 /// Limits on the attributes of one participant.
@@ -83,7 +68,6 @@ pub struct SizeExcess {
     /// Bytes that the map would have, counting only the keys that the client may see; 0 if only
     /// upstream knows.
     pub bytes: usize,
-    /// Bytes that it may have.
     pub limit_bytes: usize,
     /// Key and bytes of each entry, largest first.
     pub entries: Vec<(AttributeKey, usize)>,
@@ -95,27 +79,25 @@ pub struct SizeExcess {
 
 impl fmt::Display for SizeExcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, limit_bytes, .. } = self;
         if self.said_upstream {
-            write!(f, "Genesys Cloud refused the attributes as too large; ")?;
+            f.write_str("Genesys Cloud refused the attributes as too large; ")?;
         }
         if self.is_partial {
             write!(
                 f,
-                "the merged attributes would take more than {} bytes as JSON; those that this \
-                 client may see would take {}; the largest keys: ",
-                self.limit_bytes, self.bytes
+                "the merged attributes would take more than {limit_bytes} bytes as JSON; those that \
+                 this client may see would take {bytes}; the largest keys: "
             )?;
         } else {
             write!(
                 f,
-                "the merged attributes would take {} bytes as JSON; the limit is {}; the largest keys: ",
-                self.bytes, self.limit_bytes
+                "the merged attributes would take {bytes} bytes as JSON; the limit is {limit_bytes}; \
+                 the largest keys: "
             )?;
         }
-        for (index, (key, bytes)) in self.largest().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}`{key}` ({bytes})")?;
-        }
+        let largest = self.largest().map(|(key, bytes)| format!("`{key}` ({bytes})"));
+        f.write_str(&largest.collect::<Vec<_>>().join(", "))?;
         let (count, bytes) = self.emptied();
         if count > 0 {
             let keys = if count == 1 { "key takes" } else { "keys take" };
@@ -130,8 +112,7 @@ impl fmt::Display for SizeExcess {
 }
 
 impl SizeExcess {
-    /// The largest entries that hold a value, for the error. Empty keys are left out, because
-    /// clearing them again would free nothing.
+    /// The largest entries that hold a value. Clearing an empty key again would free nothing.
     pub fn largest(&self) -> impl Iterator<Item = &(AttributeKey, usize)> {
         self.entries.iter().filter(|entry| !is_emptied(entry)).take(MAX_NAMED_ENTRIES)
     }
@@ -139,7 +120,7 @@ impl SizeExcess {
     /// Number and total bytes of the empty entries.
     pub fn emptied(&self) -> (usize, usize) {
         let emptied = self.entries.iter().filter(|entry| is_emptied(entry));
-        emptied.fold((0, 0), |(count, sum), (_, bytes)| (count + 1, sum + bytes))
+        (emptied.clone().count(), emptied.map(|(_, bytes)| bytes).sum())
     }
 
     /// The excess as a client with these rights may see it. The client learns that the map exceeds

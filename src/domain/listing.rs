@@ -3,18 +3,13 @@
 mod pages;
 mod phone;
 
-use std::fmt;
-use std::str::FromStr;
-
-use uuid::Uuid;
-
 use smol_str::SmolStr;
 
-use super::ids::{ConversationId, InvalidId, ParticipantId, hyphenated};
+use super::ids::{ConversationId, ParticipantId, ResourceId};
 use super::timestamp::Timestamp;
 
 pub use self::pages::{CursorPosition, ListingPage, PageWalker};
-pub use self::phone::{InvalidNumber, PhoneNumber};
+pub use self::phone::PhoneNumber;
 
 /// Rows of one upstream page, as in the vendor's examples. The vendor publishes no maximum.
 pub const PAGE_SIZE: usize = 100;
@@ -46,60 +41,34 @@ impl CallDirection {
     }
 }
 
-/// Id of a queue or a user. The gateway only compares it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ResourceId(Uuid);
-
-impl FromStr for ResourceId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        hyphenated(text).map(Self)
-    }
-}
-
-impl fmt::Display for ResourceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// Which of the live voice conversations a list contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConversationFilter {
-    /// Only calls in this direction.
     pub direction: Option<CallDirection>,
     /// Only calls that are now in this queue, or with an agent of it.
     pub queue: Option<ResourceId>,
     /// Only calls in which this user now takes part.
     pub user: Option<ResourceId>,
-    /// Only calls from this number.
     pub ani: Option<PhoneNumber>,
-    /// Only calls to this number.
     pub dnis: Option<PhoneNumber>,
 }
 
-/// A live conversation in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedConversation {
-    /// Its id.
     pub id: ConversationId,
     /// Its start in milliseconds since 1970. Lists are ordered by it, newest first.
     pub at: i64,
-    /// Its start, in upstream's spelling.
     pub start: Option<Timestamp>,
-    /// Its direction, in upstream's spelling.
+    /// In upstream's spelling.
     pub direction: Option<SmolStr>,
     /// All participants, including those that have left.
     pub participants: Vec<ListedParticipant>,
 }
 
-/// A participant in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedParticipant {
-    /// Its id.
     pub id: ParticipantId,
-    /// Its purpose; empty if upstream named none.
+    /// Empty if upstream named none.
     pub purpose: SmolStr,
 }
 

@@ -23,6 +23,7 @@ const MAX_WORD_BYTES: usize = 40;
 /// Listed for a participant without a purpose.
 const NO_PURPOSE: &str = "(none)";
 
+const ALL: &str = "all";
 const CUSTOMER: &str = "customer";
 const EXTERNAL: &str = "external";
 const FIRST: &str = "first";
@@ -64,12 +65,10 @@ pub struct Participant {
 pub struct PersonName(SmolStr);
 
 impl PersonName {
-    /// A name with this text.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The name itself, only for answers that contain names.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -89,14 +88,16 @@ impl Conversation {
 }
 
 impl Participant {
-    /// Whether it is the customer, and has left.
-    pub fn is_customer_who_left(&self) -> bool {
-        let is_customer =
-            [CUSTOMER, EXTERNAL].iter().any(|one| self.purpose.eq_ignore_ascii_case(one));
-        is_customer && !self.live
+    fn has_purpose(&self, purpose: &str) -> bool {
+        self.purpose.eq_ignore_ascii_case(purpose)
     }
 
-    /// Its summary, which lets a client name it.
+    /// Whether it is the customer, and has left.
+    pub fn is_customer_who_left(&self) -> bool {
+        !self.live && (self.has_purpose(CUSTOMER) || self.has_purpose(EXTERNAL))
+    }
+
+    /// What a client needs to name it.
     pub fn candidate(&self) -> ParticipantSummary {
         ParticipantSummary { id: self.id, purpose: self.purpose.clone(), state: self.state.clone() }
     }
@@ -115,6 +116,15 @@ pub enum SelectorIntent {
 enum SelectorPosition {
     First,
     Last,
+}
+
+impl SelectorPosition {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => FIRST,
+            Self::Last => "last",
+        }
+    }
 }
 
 /// Which participant a request selects, as the client wrote it.
@@ -147,15 +157,14 @@ impl FromStr for ParticipantSelector {
             Some((word, "last")) => (word, Some(SelectorPosition::Last)),
             Some(_) => return Err(InvalidSelector),
         };
-        let letters = word.bytes().all(|byte| byte.is_ascii_alphabetic());
-        if word.is_empty() || word.len() > MAX_WORD_BYTES || !letters {
+        if !is_word(word) {
             return Err(InvalidSelector);
         }
         let word = word.to_ascii_lowercase();
         match (word.as_str(), position) {
-            ("all", None) => Ok(Self(SelectorKind::All)),
+            (ALL, None) => Ok(Self(SelectorKind::All)),
             (FIRST, None) => Ok(Self(SelectorKind::First)),
-            ("all" | FIRST, Some(_)) => Err(InvalidSelector),
+            (ALL | FIRST, Some(_)) => Err(InvalidSelector),
             _ => Ok(Self(SelectorKind::Purpose { word: word.into(), position })),
         }
     }
@@ -165,36 +174,36 @@ impl fmt::Display for ParticipantSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             SelectorKind::Id(id) => id.fmt(f),
-            SelectorKind::All => f.write_str("all"),
+            SelectorKind::All => f.write_str(ALL),
             SelectorKind::First => f.write_str(FIRST),
             SelectorKind::Purpose { word, position: None } => f.write_str(word),
-            SelectorKind::Purpose { word, position: Some(SelectorPosition::First) } => {
-                write!(f, "{word}:first")
-            }
-            SelectorKind::Purpose { word, position: Some(SelectorPosition::Last) } => {
-                write!(f, "{word}:last")
+            SelectorKind::Purpose { word, position: Some(position) } => {
+                write!(f, "{word}:{}", position.as_str())
             }
         }
     }
 }
 
+/// Whether a text can be a purpose in a selector.
+fn is_word(text: &str) -> bool {
+    let letters = text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    letters && (1..=MAX_WORD_BYTES).contains(&text.len())
+}
+
 /// The rule that selected a participant. Each answer names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelectionRule {
-    /// The request named its id.
     Id,
-    /// The request named its purpose.
     Purpose,
     /// The request named `customer`, and the customer is still `external`.
     External,
-    /// It is the first participant. The request named `first`, or is a read of `customer`.
+    /// The request named `first`, or is a read of `customer`.
     First,
-    /// The request named its purpose with `:first` or `:last`.
+    /// The request named a purpose with `:first` or `:last`.
     Position,
 }
 
 impl SelectionRule {
-    /// The spelling in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Id => "id",
@@ -209,20 +218,15 @@ impl SelectionRule {
 /// The participant that a request selects.
 #[derive(Clone, Copy, Debug)]
 pub struct ResolvedParticipant<'a> {
-    /// The participant.
     pub participant: &'a Participant,
-    /// The rule that selected it.
     pub by: SelectionRule,
 }
 
 /// A participant in an answer: enough for the next request to name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParticipantSummary {
-    /// Its id.
     pub id: ParticipantId,
-    /// Its purpose.
     pub purpose: SmolStr,
-    /// Its state.
     pub state: Option<SmolStr>,
 }
 
@@ -231,7 +235,6 @@ pub struct ParticipantSummary {
 pub enum UnresolvedParticipant {
     /// `all` selects more than one.
     NotOne,
-    /// No participant matches.
     NotFound {
         /// The purposes in the conversation, each once.
         purposes: Vec<String>,
@@ -250,10 +253,7 @@ impl ParticipantSelector {
 
     /// The id, if the selector is one.
     pub fn id(&self) -> Option<ParticipantId> {
-        match self.0 {
-            SelectorKind::Id(id) => Some(id),
-            SelectorKind::All | SelectorKind::First | SelectorKind::Purpose { .. } => None,
-        }
+        if let SelectorKind::Id(id) = self.0 { Some(id) } else { None }
     }
 
     /// Resolves the selector to a participant of `conversation`.
@@ -270,14 +270,14 @@ impl ParticipantSelector {
                 .map(|participant| Ok(ResolvedParticipant { participant, by: SelectionRule::Id })),
             SelectorKind::First => first(all),
             SelectorKind::Purpose { word, position } => {
-                let of = |purpose: &str, rule| by_purpose(all, purpose, *position, rule);
-                let named = of(word, SelectionRule::Purpose);
-                if word == CUSTOMER {
-                    let fallback = || first(all).filter(|_| intent == SelectorIntent::Read);
-                    named.or_else(|| of(EXTERNAL, SelectionRule::External)).or_else(fallback)
-                } else {
-                    named
-                }
+                let of = |purpose: &str, rule| {
+                    let matching = all.iter().filter(|one| one.has_purpose(purpose));
+                    among(&matching.collect::<Vec<_>>(), *position, rule)
+                };
+                let external = || of(EXTERNAL, SelectionRule::External);
+                let fallback = || first(all).filter(|_| intent == SelectorIntent::Read);
+                of(word, SelectionRule::Purpose)
+                    .or_else(|| if word == CUSTOMER { external().or_else(fallback) } else { None })
             }
         };
         found.unwrap_or_else(|| {
@@ -303,25 +303,10 @@ impl ParticipantSelector {
     }
 }
 
-/// The result of resolving a selector.
 type ParticipantResolution<'a> = Result<ResolvedParticipant<'a>, UnresolvedParticipant>;
 
 fn first(all: &[Participant]) -> Option<ParticipantResolution<'_>> {
     all.first().map(|participant| Ok(ResolvedParticipant { participant, by: SelectionRule::First }))
-}
-
-/// Selects among the participants with this purpose; `None` if there are none.
-fn by_purpose<'a>(
-    all: &'a [Participant],
-    purpose: &str,
-    position: Option<SelectorPosition>,
-    rule: SelectionRule,
-) -> Option<ParticipantResolution<'a>> {
-    let matching: Vec<_> = all
-        .iter()
-        .filter(|participant| participant.purpose.eq_ignore_ascii_case(purpose))
-        .collect();
-    among(&matching, position, rule)
 }
 
 /// Selects one of `matching`; `None` if it is empty.
@@ -335,14 +320,11 @@ fn among<'a>(
     let (participant, by) = match position {
         Some(SelectorPosition::First) => (*pool.first()?, SelectionRule::Position),
         Some(SelectorPosition::Last) => (*pool.last()?, SelectionRule::Position),
-        None => {
-            let last = *pool.last()?;
-            if last.live && pool.len() > 1 {
-                let candidates = pool.iter().copied().map(Participant::candidate).collect();
-                return Some(Err(UnresolvedParticipant::Ambiguous(candidates)));
-            }
-            (last, rule)
+        None if live.len() > 1 => {
+            let candidates = pool.iter().copied().map(Participant::candidate).collect();
+            return Some(Err(UnresolvedParticipant::Ambiguous(candidates)));
         }
+        None => (*pool.last()?, rule),
     };
     Some(Ok(ResolvedParticipant { participant, by }))
 }
@@ -350,10 +332,8 @@ fn among<'a>(
 fn purposes(all: &[Participant]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for participant in all {
-        let purpose = match participant.purpose.as_str() {
-            "" => NO_PURPOSE,
-            purpose => purpose,
-        };
+        let purpose = Some(participant.purpose.as_str()).filter(|purpose| !purpose.is_empty());
+        let purpose = purpose.unwrap_or(NO_PURPOSE);
         if !found.iter().any(|known| known.eq_ignore_ascii_case(purpose)) {
             found.push(purpose.to_owned());
         }

@@ -32,10 +32,12 @@ impl KeyChange {
 
     /// The value to send. Upstream documents no deletion, so a clear sends `""`.
     pub fn sent(&self) -> AttributeValue {
-        match self {
-            Self::Set(value) => value.clone(),
-            Self::Clear => AttributeValue::new(""),
-        }
+        self.wanted().cloned().unwrap_or_else(|| AttributeValue::new(""))
+    }
+
+    /// Whether `map` shows this change.
+    pub fn shown_in(&self, key: &AttributeKey, map: &AttributeMap) -> bool {
+        map.get(key.as_str()) == self.wanted()
     }
 }
 
@@ -103,22 +105,13 @@ impl Patch {
     #[must_use]
     pub fn applied_to(&self, map: &AttributeMap) -> AttributeMap {
         let mut merged = map.clone();
-        for (key, change) in &self.0 {
-            merged.insert(key.clone(), change.sent());
-        }
+        self.0.iter().for_each(|(key, change)| merged.insert(key.clone(), change.sent()));
         merged
     }
 
     /// The map to send for this patch.
     pub fn as_sent(&self) -> AttributeMap {
         self.0.iter().map(|(key, change)| (key.clone(), change.sent())).collect()
-    }
-}
-
-impl KeyChange {
-    /// Whether `map` shows this change.
-    pub fn shown_in(&self, key: &AttributeKey, map: &AttributeMap) -> bool {
-        map.get(key.as_str()) == self.wanted()
     }
 }
 

@@ -7,7 +7,8 @@ use super::ids::ConversationId;
 use super::participant::{ParticipantSummary, SelectionRule};
 
 /// Outcome of one key, ordered from best to worst. The worst outcome decides the status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum KeyOutcome {
     /// A read after the arrival of the request showed the wanted value, so nothing was sent.
     Unchanged,
@@ -40,11 +41,8 @@ impl KeyOutcome {
 /// Result of the verification of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerificationStatus {
-    /// Every key shows the wanted value.
     Verified,
-    /// Upstream accepted the write, but no read-back has shown it yet.
     Unverified,
-    /// Another writer replaced a value.
     Superseded,
     /// The gateway had nothing to send.
     NotNeeded,
@@ -53,7 +51,6 @@ pub enum VerificationStatus {
 }
 
 impl VerificationStatus {
-    /// The spelling in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verified => "verified",
@@ -68,18 +65,17 @@ impl VerificationStatus {
 /// How the gateway verified a write.
 #[derive(Clone, Copy, Debug)]
 pub struct VerificationSummary {
-    /// The result.
     pub status: VerificationStatus,
     /// Number of read-backs.
     pub reads: u32,
-    /// Milliseconds from the acceptance of the PATCH to the answer.
+    /// From the acceptance of the PATCH to the answer.
     pub elapsed_ms: u64,
 }
 
 /// The answer to a write.
 #[derive(Clone, Debug)]
 pub struct WriteReport {
-    /// The conversation.
+    /// Its conversation.
     pub conversation: ConversationId,
     /// The participant of the write.
     pub participant: ParticipantSummary,

@@ -6,11 +6,10 @@
 mod pattern;
 
 use std::borrow::Cow;
-use std::fmt;
 
-pub use pattern::{InvalidPattern, KeyPattern};
+pub use pattern::KeyPattern;
 
-use super::attributes::AttributeMap;
+use super::attributes::{AttributeKey, AttributeMap};
 use super::participant::{Conversation, Participant, ParticipantSelector};
 
 /// Whether a client may write.
@@ -39,24 +38,14 @@ pub struct ClientRights {
 }
 
 /// The rule that hides a key from a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RightsRefusal<'a> {
-    /// No pattern in `allow` matches.
+    #[error("no pattern in `allow` of this client matches the key")]
     NotAllowed,
-    /// This pattern in `deny` matches.
+    #[error("`deny` of this client contains `{0}`")]
     Denied(&'a KeyPattern),
-    /// This pattern in `hide` matches.
+    #[error("`hide` of this client contains `{0}`")]
     Hidden(&'a KeyPattern),
-}
-
-impl fmt::Display for RightsRefusal<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAllowed => f.write_str("no pattern in `allow` of this client matches the key"),
-            Self::Denied(pattern) => write!(f, "`deny` of this client contains `{pattern}`"),
-            Self::Hidden(pattern) => write!(f, "`hide` of this client contains `{pattern}`"),
-        }
-    }
 }
 
 impl ClientRights {
@@ -79,24 +68,23 @@ impl ClientRights {
 
     /// Why the client may not see this key; `None` if it may.
     pub fn refuses(&self, key: &str) -> Option<RightsRefusal<'_>> {
-        let matching =
-            |patterns: &'_ [KeyPattern]| patterns.iter().position(|one| one.matches(key));
-        if let Some(at) = matching(&self.deny) {
-            return Some(RightsRefusal::Denied(&self.deny[at]));
+        if let Some(pattern) = matching(&self.deny, key) {
+            return Some(RightsRefusal::Denied(pattern));
         }
-        if let Some(at) = matching(&self.hide) {
-            return Some(RightsRefusal::Hidden(&self.hide[at]));
+        if let Some(pattern) = matching(&self.hide, key) {
+            return Some(RightsRefusal::Hidden(pattern));
         }
-        let allowed = self.allow.as_ref().is_none_or(|allow| matching(allow).is_some());
+        let allowed = self.allow.as_ref().is_none_or(|allow| matching(allow, key).is_some());
         (!allowed).then_some(RightsRefusal::NotAllowed)
     }
 
     /// The map as the client sees it. Copies the map only if a key is hidden.
     pub fn seen<'a>(&self, map: &'a AttributeMap) -> Cow<'a, AttributeMap> {
-        if self.sees_all() || map.iter_held().all(|(key, _)| self.sees(key.as_str())) {
+        let is_seen = |key: &AttributeKey| self.sees(key.as_str());
+        if self.sees_all() || map.iter_held().all(|(key, _)| is_seen(key)) {
             return Cow::Borrowed(map);
         }
-        let kept = map.iter_held().filter(|(key, _)| self.sees(key.as_str()));
+        let kept = map.iter_held().filter(|(key, _)| is_seen(key));
         Cow::Owned(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
@@ -113,6 +101,10 @@ impl ClientRights {
         let Some(permitted) = &self.participants else { return true };
         permitted.iter().any(|selector| selector.means(one, conversation, whole))
     }
+}
+
+fn matching<'a>(patterns: &'a [KeyPattern], key: &str) -> Option<&'a KeyPattern> {
+    patterns.iter().find(|pattern| pattern.matches(key))
 }
 
 #[cfg(test)]

@@ -16,14 +16,13 @@ pub struct Timestamp {
 impl Timestamp {
     /// The time in this text; `None` if its characters or length are not those of a time.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_time_byte = |byte: &u8| byte.is_ascii_digit() || b"-+:.TtZz".contains(byte);
-        let starts_with_digit = text.as_bytes().first().is_some_and(u8::is_ascii_digit);
-        if !starts_with_digit || text.len() > MAX_BYTES || !text.as_bytes().iter().all(is_time_byte)
+        let is_of_times = |byte: u8| byte.is_ascii_digit() || b"-+:.TtZz".contains(&byte);
+        if !text.starts_with(|first: char| first.is_ascii_digit()) || !text.bytes().all(is_of_times)
         {
             return None;
         }
         let mut bytes = [0; MAX_BYTES];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
         Some(Self { bytes, length: u8::try_from(text.len()).ok()? })
     }
 

@@ -5,248 +5,132 @@
 //! PATCH may have been applied, the error says so. The use case decides what to do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Uri, header};
+use http::{Method, Response, header};
 
-use super::error::{self, RefusalSubject, UpstreamError};
-use super::layers::{CallMetadata, PermitSlot};
-use super::transport::HttpTransport;
+use super::error::{self, RefusalSubject, ResultTraits};
+use super::layers::send::JSON;
+use super::layers::{ApiRequest, ApiService, CallMetadata, PermitSlot};
 use super::wire;
 use crate::clock;
 use crate::domain::{Conversation, ConversationId, ListPage, ParticipantId};
 use crate::error::Error;
 use crate::ports::{
-    BoxFuture, ConversationsPort, PatchFate, PlatformOperation, PriorityClass, RequestContext,
-    UpstreamFailure, UpstreamPatch, UpstreamQuery, UpstreamRead,
+    BoxFuture, ConversationsPort, PatchOutcome, PlatformOperation, PriorityClass, RequestContext,
+    UnknownPatch, UpstreamPatch, UpstreamQuery, UpstreamRead,
 };
 
 /// The conversation details query of analytics: the only list that an OAuth client without a user may
 /// request.
 const DETAILS: &str = "/api/v2/analytics/conversations/details/query";
 
-/// The paths of reads and writes. The platform API has no `/conversations/voice/`: voice is `calls`.
-/// Templates serve proxies that have other paths.
+/// The paths of reads and writes: templates with `{conversationId}` and `{participantId}`.
 #[derive(Clone, Debug)]
-pub enum RoutePaths {
-    /// `/api/v2/conversations/{id}`: any media.
-    Conversations,
-    /// `/api/v2/conversations/calls/{id}`: only voice.
-    Calls,
-    /// Templates with `{conversationId}` and `{participantId}`.
-    Custom {
-        /// GET of one participant.
-        participant: String,
-        /// PATCH of its attributes.
-        attributes: String,
-        /// GET of the conversation, if the proxy has one.
-        conversation: Option<String>,
-    },
+pub struct RoutePaths {
+    /// GET of the conversation. Without it, `participant` is read.
+    pub conversation: Option<String>,
+    pub participant: String,
+    pub attributes: String,
 }
 
-/// The client of the platform API.
 pub struct GenesysClient {
-    stack: HttpTransport,
+    stack: ApiService,
     paths: RoutePaths,
-    clearing: wire::ClearMode,
+    clears_with_null: bool,
 }
-
-/// Reads the body of an answer.
-type ResponseParser = fn(ConversationId, &[u8]) -> Result<Conversation, &'static str>;
 
 impl RoutePaths {
-    fn read(
-        &self,
-        conversation: ConversationId,
-        participant: Option<ParticipantId>,
-    ) -> Result<(String, ResponseParser), Error> {
-        match (self, participant) {
-            (Self::Conversations, _) => {
-                Ok((format!("/api/v2/conversations/{conversation}"), wire::conversation))
-            }
-            (Self::Calls, _) => {
-                Ok((format!("/api/v2/conversations/calls/{conversation}"), wire::conversation))
-            }
-            (Self::Custom { conversation: Some(template), .. }, _) => {
-                Ok((filled(template, conversation, None), wire::conversation))
-            }
-            (Self::Custom { participant: template, .. }, Some(participant)) => {
-                Ok((filled(template, conversation, Some(participant)), wire::lone_participant))
-            }
-            (Self::Custom { conversation: None, .. }, None) => Err(Error::InvalidParticipant(
-                "this gateway reads single participants, so only a participant's UUID can be used",
-            )),
-        }
-    }
-
-    fn patch(&self, conversation: ConversationId, participant: ParticipantId) -> String {
-        let tail = format!("{conversation}/participants/{participant}/attributes");
-        match self {
-            Self::Conversations => format!("/api/v2/conversations/{tail}"),
-            Self::Calls => format!("/api/v2/conversations/calls/{tail}"),
-            Self::Custom { attributes, .. } => filled(attributes, conversation, Some(participant)),
-        }
+    /// The paths of the platform below this prefix: that of any media, or only of voice. There is no
+    /// `/conversations/voice/`: voice is `calls`.
+    pub fn platform(prefix: &str) -> Self {
+        let conversation = format!("{prefix}/{{conversationId}}");
+        let participant = format!("{conversation}/participants/{{participantId}}");
+        let attributes = format!("{participant}/attributes");
+        Self { conversation: Some(conversation), participant, attributes }
     }
 }
 
-fn filled(
-    template: &str,
-    conversation: ConversationId,
-    participant: Option<ParticipantId>,
-) -> String {
+fn filled(template: &str, conversation: ConversationId, participant: ParticipantId) -> String {
     let path = template.replace("{conversationId}", &conversation.to_string());
-    match participant {
-        Some(participant) => path.replace("{participantId}", &participant.to_string()),
-        None => path,
-    }
+    path.replace("{participantId}", &participant.to_string())
 }
 
 impl GenesysClient {
-    /// A client whose requests go through `stack`, and whose writes clear keys with `clearing`.
-    pub fn new(stack: HttpTransport, paths: RoutePaths, clearing: wire::ClearMode) -> Arc<Self> {
-        Arc::new(Self { stack, paths, clearing })
+    /// A client whose writes clear keys with `""`, or with `null`.
+    pub fn new(stack: ApiService, paths: RoutePaths, clears_with_null: bool) -> Arc<Self> {
+        Arc::new(Self { stack, paths, clears_with_null })
     }
 
     async fn send(
         &self,
-        method: Method,
-        path: String,
-        body: Vec<u8>,
-        call: CallMetadata,
-    ) -> Result<Response<Bytes>, UpstreamError> {
-        let mut request = Request::new(Bytes::from(body));
-        *request.uri_mut() =
-            Uri::try_from(path).map_err(|_| UpstreamError::Connect("unusable path".into()))?;
-        *request.method_mut() = method;
-        request.extensions_mut().insert(call);
-        self.stack.exchange(request).await
-    }
-
-    async fn get(
-        &self,
-        read: UpstreamRead,
-        context: &RequestContext,
-    ) -> Result<Conversation, Error> {
-        let (path, parse) = self.paths.read(read.conversation, read.participant)?;
-        let call = CallMetadata {
-            operation: PlatformOperation::Read,
-            conversation: Some(read.conversation),
-            context: context.clone(),
-            retries: read.retries,
-            again: false,
-            class: read.class,
-            permit: PermitSlot::new(read.permit),
-            attempt: None,
-        };
-        let answer = self
-            .send(Method::GET, path, Vec::new(), call)
-            .await
-            .map_err(|error| error.into_error(context.time_left().is_zero()))?;
-        if !answer.status().is_success() {
-            keep_correlation_id(&answer, context);
-            return Err(error::refusal(&answer, RefusalSubject::Read(read.conversation)));
-        }
-        parse(read.conversation, answer.body())
-            .map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
-    }
-
-    async fn query(
-        &self,
-        find: UpstreamQuery<'_>,
-        context: &RequestContext,
-    ) -> Result<ListPage, Error> {
-        let call = CallMetadata {
-            operation: PlatformOperation::Analytics,
-            conversation: None,
-            context: context.clone(),
-            retries: true,
-            again: false,
-            class: PriorityClass::Read,
-            permit: PermitSlot::default(),
-            attempt: None,
-        };
-        let body = wire::details_query(find.filter, find.page, clock::today());
-        let answer = self
-            .send(Method::POST, DETAILS.to_owned(), body, call)
-            .await
-            .map_err(|error| error.into_error(context.time_left().is_zero()))?;
-        if !answer.status().is_success() {
-            keep_correlation_id(&answer, context);
-            return Err(error::refusal(&answer, RefusalSubject::Query(find.filter)));
-        }
-        wire::details(answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
-    }
-
-    async fn send_patch(
-        &self,
-        patch: UpstreamPatch,
-        context: &RequestContext,
-    ) -> Result<(), UpstreamFailure> {
-        let uri = self.paths.patch(patch.conversation, patch.participant);
-        let call = CallMetadata {
-            operation: PlatformOperation::Patch,
-            conversation: Some(patch.conversation),
-            context: context.clone(),
-            retries: true,
-            again: patch.again,
-            // The write has started, at least with its pre-read, and goes before new requests.
-            class: PriorityClass::Committed,
-            permit: PermitSlot::new(patch.permit),
-            attempt: None,
-        };
-        let body = wire::patch_body(&patch.attributes, self.clearing);
-        let answer = self.send(Method::PATCH, uri, body, call).await.map_err(|error| {
-            let fate = fate(error.may_have_been_applied(), error.is_transient());
-            UpstreamFailure {
-                error: error.into_error(context.time_left().is_zero()),
-                fate,
-                wait: None,
+        request: ApiRequest,
+        subject: RefusalSubject<'_>,
+    ) -> Result<Response<Bytes>, CallFailure> {
+        let context = request.call.context.clone();
+        let result = self.stack.exchange(request).await;
+        let traits = ResultTraits::of(&result);
+        let (error, retry_after) = match result {
+            Ok(answer) if answer.status().is_success() => return Ok(answer),
+            Ok(answer) => {
+                (error::refusal(&answer, subject, &context), error::retry_after(answer.headers()))
             }
-        })?;
-        if answer.status().is_success() {
-            return accepted(&answer);
-        }
-        keep_correlation_id(&answer, context);
-        let status = answer.status();
-        let fate = fate(error::status_is_ambiguous(status), error::status_is_transient(status));
-        let error =
-            error::refusal(&answer, RefusalSubject::Patch(patch.participant, &patch.attributes));
-        Err(UpstreamFailure { error, fate, wait: error::retry_after(answer.headers()) })
+            Err(error) => (error.into_error(context.time_left().is_zero()), None),
+        };
+        Err(CallFailure { error, traits, retry_after })
     }
 }
 
-fn fate(ambiguous: bool, transient: bool) -> PatchFate {
-    match (ambiguous, transient) {
-        (true, true) => PatchFate::Unknown,
-        (true, false) => PatchFate::UnknownOnce,
-        (false, _) => PatchFate::NotApplied,
+type ResponseParser = fn(ConversationId, &[u8]) -> Result<Conversation, &'static str>;
+
+/// A call without a successful answer.
+struct CallFailure {
+    error: Error,
+    traits: ResultTraits,
+    /// How long upstream asks us to wait.
+    retry_after: Option<Duration>,
+}
+
+impl From<CallFailure> for Error {
+    fn from(failure: CallFailure) -> Self {
+        failure.error
     }
 }
 
-/// Takes the correlation id from the body of an error if the header is missing.
-fn keep_correlation_id(answer: &Response<Bytes>, context: &RequestContext) {
-    if context.correlation_id().is_none()
-        && let Some(id) = wire::ErrorBody::parse(answer.body()).context_id
-    {
-        context.set_correlation_id(&id);
-    }
+fn request(method: Method, path: String, body: Vec<u8>, call: CallMetadata) -> ApiRequest {
+    let (path, body) = (path.into(), Bytes::from(body));
+    ApiRequest { method, path, content_type: JSON, authorization: None, body, call }
 }
 
 /// Accepts a successful answer to a PATCH whatever its body: the platform documents none, or an echo.
 /// HTML comes from another server, so it is an error.
-fn accepted(answer: &Response<Bytes>) -> Result<(), UpstreamFailure> {
+fn accepted(answer: &Response<Bytes>) -> PatchOutcome {
     let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_page = kind.is_some_and(|kind| kind.trim_start().starts_with("text/html"));
     if is_page && !answer.body().is_empty() {
         let error = Error::UpstreamInvalidResponse("an HTML page in answer to a PATCH".to_owned());
-        return Err(UpstreamFailure { error, fate: PatchFate::Unknown, wait: None });
+        return PatchOutcome::Unknown(UnknownPatch {
+            error,
+            is_last_try: false,
+            retry_after: None,
+        });
     }
-    Ok(())
+    PatchOutcome::Accepted
+}
+
+/// What became of a PATCH without a successful answer.
+fn unaccepted(failure: CallFailure) -> PatchOutcome {
+    let CallFailure { error, traits, retry_after } = failure;
+    if !traits.may_be_applied {
+        return PatchOutcome::Refused(error);
+    }
+    PatchOutcome::Unknown(UnknownPatch { error, is_last_try: !traits.is_transient, retry_after })
 }
 
 impl ConversationsPort for GenesysClient {
     fn reads_participants_singly(&self) -> bool {
-        matches!(self.paths, RoutePaths::Custom { conversation: None, .. })
+        self.paths.conversation.is_none()
     }
 
     fn read<'a>(
@@ -254,7 +138,36 @@ impl ConversationsPort for GenesysClient {
         read: UpstreamRead,
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Conversation, Error>> {
-        Box::pin(self.get(read, context))
+        Box::pin(async move {
+            let id = read.conversation;
+            let (path, parse): (_, ResponseParser) = match (
+                &self.paths.conversation,
+                read.participant,
+            ) {
+                (Some(template), _) => {
+                    (template.replace("{conversationId}", &id.to_string()), wire::conversation)
+                }
+                (None, Some(participant)) => {
+                    (filled(&self.paths.participant, id, participant), wire::lone_participant)
+                }
+                (None, None) => {
+                    return Err(Error::InvalidParticipant(
+                        "this gateway reads single participants, so only a participant's UUID can \
+                         be used",
+                    ));
+                }
+            };
+            let call = CallMetadata {
+                conversation: Some(id),
+                retries: read.retries,
+                class: read.class,
+                permit: PermitSlot::new(read.permit),
+                ..CallMetadata::new(PlatformOperation::Read, context.clone())
+            };
+            let request = request(Method::GET, path, Vec::new(), call);
+            let answer = self.send(request, RefusalSubject::Read(id)).await?;
+            parse(id, answer.body()).map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
+        })
     }
 
     fn find<'a>(
@@ -262,14 +175,35 @@ impl ConversationsPort for GenesysClient {
         find: UpstreamQuery<'a>,
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<ListPage, Error>> {
-        Box::pin(self.query(find, context))
+        Box::pin(async move {
+            let call = CallMetadata::new(PlatformOperation::Analytics, context.clone());
+            let body = wire::details_query(find.filter, find.page, clock::today());
+            let request = request(Method::POST, DETAILS.to_owned(), body, call);
+            let answer = self.send(request, RefusalSubject::Query(find.filter)).await?;
+            wire::details(answer.body())
+                .map_err(|what| Error::UpstreamInvalidResponse(what.to_owned()))
+        })
     }
 
     fn patch<'a>(
         &'a self,
         patch: UpstreamPatch,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
-        Box::pin(self.send_patch(patch, context))
+    ) -> BoxFuture<'a, PatchOutcome> {
+        Box::pin(async move {
+            let target = filled(&self.paths.attributes, patch.conversation, patch.participant);
+            let call = CallMetadata {
+                conversation: Some(patch.conversation),
+                again: patch.again,
+                // The write has started, at least with its pre-read, and goes before new requests.
+                class: PriorityClass::Committed,
+                permit: PermitSlot::new(patch.permit),
+                ..CallMetadata::new(PlatformOperation::Patch, context.clone())
+            };
+            let body = wire::patch_body(&patch.attributes, self.clears_with_null);
+            let request = request(Method::PATCH, target, body, call);
+            let subject = RefusalSubject::Patch(patch.participant, &patch.attributes);
+            self.send(request, subject).await.map_or_else(unaccepted, |answer| accepted(&answer))
+        })
     }
 }

@@ -3,86 +3,80 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
+use tokio::time::Instant;
 
 pub use super::retry_after::retry_after;
-use super::wire::{self, ErrorBody};
+use super::wire::{ErrorBody, without_values};
 use crate::domain::{
     AttributeMap, ConversationFilter, ConversationId, ParticipantId, PhoneNumber, SizeExcess,
 };
 use crate::error::Error;
-use crate::policy::{CallRefusal, MAX_THROTTLE_WAIT, PROBE_INTERVAL};
-use crate::ports::AttemptOutcome;
+use crate::policy::{CallRefusal, CallResult, MAX_THROTTLE_WAIT, PROBE_INTERVAL};
+use crate::ports::{AttemptOutcome, RequestContext};
+
+/// The result of one HTTP exchange.
+pub type ExchangeResult = Result<Response<Bytes>, UpstreamError>;
 
 /// Why an exchange brought no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum UpstreamError {
-    /// No connection: nothing was sent.
     #[error("no connection: {0}")]
     Connect(String),
-    /// No answer within the timeout of the attempt, or before the deadline.
+    /// `full`: the attempt had nearly its whole timeout. Otherwise the deadline ended it early, which
+    /// says nothing about upstream.
     #[error("no answer in time")]
-    Timeout {
-        /// Whether the attempt had nearly its whole timeout. Otherwise the deadline ended it early,
-        /// which says nothing about upstream.
-        full: bool,
-    },
-    /// The connection broke after the request was sent.
+    Timeout { full: bool },
     #[error("the connection broke: {0}")]
     Reset(String),
-    /// The answer is larger than the limit.
     #[error("the answer is larger than {limit} bytes")]
-    TooLarge {
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The answer is malformed.
+    TooLarge { limit: usize },
+    /// An answer that its server cannot have meant, with what is wrong with it.
     #[error("{0}")]
-    Invalid(&'static str),
-    /// Not sent: upstream fails.
+    UnusableAnswer(String),
+    /// Not sent. The next probe comes after `retry_after`.
     #[error("too many calls failed lately, so the gateway makes no calls for the moment")]
-    InTrouble {
-        /// Time until the next probe.
-        retry_after: Duration,
-    },
-    /// Not sent: there is no token.
+    InTrouble { retry_after: Duration },
     #[error("no token")]
-    NoToken(TokenFailure),
+    NoToken(RefreshFailure),
     /// Not sent again: the retry budget is spent.
     #[error("too many calls failed lately, this one is not repeated")]
     NoBudget,
-    /// Not sent: the deadline passed before.
     #[error("the deadline passed before the call was sent")]
     NotSentInTime,
     /// Not sent: upstream throttles, or the call budget is spent.
     #[error("{reason}")]
-    RateLimited {
-        /// Which of the two.
-        reason: &'static str,
-        /// Time until calls are possible again.
-        retry_after: Duration,
-    },
+    RateLimited { reason: &'static str, retry_after: Duration },
 }
 
-/// Why there is no token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
+pub struct RefreshFailure {
+    pub failure: TokenFailure,
+    pub next_try: Instant,
+}
+
+/// Why there is no token. The reasons hold no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFailure {
-    /// The token endpoint refuses the credentials. The reason holds no secret.
+    #[error("refused: {0}")]
     Refused(String),
-    /// The token endpoint throttles.
-    Throttled {
-        /// Time until the next try.
-        retry_after: Duration,
-    },
-    /// The token endpoint fails, or cannot be reached.
-    Unavailable {
-        /// What happened.
-        reason: String,
-        /// Time until the next try.
-        retry_after: Duration,
-    },
-    /// The answer of the token endpoint holds no token.
+    #[error("the token endpoint throttles")]
+    Throttled,
+    #[error("the token endpoint fails: {0}")]
+    Unavailable(String),
+    #[error("no token: {0}")]
     Invalid(String),
+}
+
+/// What the result of an exchange means.
+pub struct ResultTraits {
+    pub outcome: AttemptOutcome,
+    /// Whether a PATCH may have been applied.
+    pub may_be_applied: bool,
+    pub is_transient: bool,
+    /// What the adaptive throttle counts. A call that was not sent, or ended early, says nothing about
+    /// upstream.
+    pub counts_as: CallResult,
 }
 
 /// `Retry-After` for clients if upstream sent none.
@@ -99,103 +93,76 @@ const LISTING_PERMISSION: &str = "analytics:conversationDetail:view";
 const BUDGET_SPENT: &str =
     "the budget of calls to Genesys Cloud (genesys.requests_per_minute) is used up";
 
-/// The innermost cause of an error. The outer ones add little to it.
-pub fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
+impl ResultTraits {
+    pub fn of(result: &ExchangeResult) -> Self {
+        use CallResult::{Accepted, Failed, Unknown};
+        let (outcome, may_be_applied, is_transient, counts_as) = match result {
+            Ok(answer) => {
+                let status = answer.status();
+                let applied = status.is_success() || is_ambiguous(status);
+                let counts_as = if status.is_server_error() { Failed } else { Accepted };
+                let outcome = AttemptOutcome::Status(status.as_u16());
+                (outcome, applied, is_transient(status), counts_as)
+            }
+            Err(error) => match error {
+                UpstreamError::Connect(_) => (AttemptOutcome::Connect, false, true, Failed),
+                UpstreamError::Timeout { full: true } => {
+                    (AttemptOutcome::Timeout, true, true, Failed)
+                }
+                UpstreamError::Timeout { full: false } => {
+                    (AttemptOutcome::Timeout, true, true, Unknown)
+                }
+                UpstreamError::Reset(_) => (AttemptOutcome::Reset, true, true, Failed),
+                UpstreamError::TooLarge { .. } => (AttemptOutcome::Invalid, true, false, Accepted),
+                UpstreamError::UnusableAnswer(_) => (AttemptOutcome::Invalid, false, false, Failed),
+                UpstreamError::InTrouble { .. }
+                | UpstreamError::NoToken(_)
+                | UpstreamError::NoBudget
+                | UpstreamError::NotSentInTime
+                | UpstreamError::RateLimited { .. } => {
+                    (AttemptOutcome::NotSent, false, false, Unknown)
+                }
+            },
+        };
+        Self { outcome, may_be_applied, is_transient, counts_as }
     }
-    cause.to_string()
 }
 
 impl UpstreamError {
-    pub(super) fn from_client(error: &reqwest::Error) -> Self {
-        let reason = innermost(error);
-        if error.is_connect() { Self::Connect(reason) } else { Self::Reset(reason) }
-    }
-
-    /// How the attempt ended, for metrics and logs.
-    pub fn answer(&self) -> AttemptOutcome {
-        match self {
-            Self::Connect(_) => AttemptOutcome::Connect,
-            Self::Timeout { .. } => AttemptOutcome::Timeout,
-            Self::Reset(_) => AttemptOutcome::Reset,
-            Self::TooLarge { .. } | Self::Invalid(_) => AttemptOutcome::Invalid,
-            Self::InTrouble { .. }
-            | Self::NoToken(_)
-            | Self::NoBudget
-            | Self::NotSentInTime
-            | Self::RateLimited { .. } => AttemptOutcome::NotSent,
-        }
-    }
-
-    /// Whether a PATCH with this error may have been applied.
-    pub fn may_have_been_applied(&self) -> bool {
-        match self {
-            Self::Timeout { .. } | Self::Reset(_) | Self::TooLarge { .. } | Self::Invalid(_) => {
-                true
-            }
-            Self::Connect(_)
-            | Self::InTrouble { .. }
-            | Self::NoToken(_)
-            | Self::NoBudget
-            | Self::NotSentInTime
-            | Self::RateLimited { .. } => false,
-        }
-    }
-
-    /// Whether another attempt may succeed.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Connect(_) | Self::Timeout { .. } | Self::Reset(_) => true,
-            Self::TooLarge { .. }
-            | Self::Invalid(_)
-            | Self::InTrouble { .. }
-            | Self::NoToken(_)
-            | Self::NoBudget
-            | Self::NotSentInTime
-            | Self::RateLimited { .. } => false,
-        }
-    }
-
-    /// Whether the adaptive throttle counts this as a failure of upstream. `None` if the error says
-    /// nothing about upstream: the call was not sent, or ended early.
-    pub fn is_upstream_failure(&self) -> Option<bool> {
-        match self {
-            Self::Connect(_) | Self::Timeout { full: true } | Self::Reset(_) => Some(true),
-            Self::TooLarge { .. } | Self::Invalid(_) => Some(false),
-            Self::Timeout { full: false }
-            | Self::InTrouble { .. }
-            | Self::NoToken(_)
-            | Self::NoBudget
-            | Self::NotSentInTime
-            | Self::RateLimited { .. } => None,
-        }
-    }
-
     /// The error for the client. `deadline_passed` distinguishes a short deadline from a slow
     /// upstream.
     pub fn into_error(self, deadline_passed: bool) -> Error {
+        let unavailable = |reason, retry_after| Error::UpstreamUnavailable { reason, retry_after };
         match self {
             Self::NotSentInTime => Error::DeadlineExceeded("waiting to be sent"),
             Self::Timeout { .. } if deadline_passed => {
                 Error::DeadlineExceeded("waiting for Genesys Cloud")
             }
             Self::Connect(_) | Self::Timeout { .. } | Self::Reset(_) | Self::NoBudget => {
-                Error::UpstreamUnavailable {
-                    reason: self.to_string(),
-                    retry_after: DEFAULT_RETRY_AFTER,
-                }
+                unavailable(self.to_string(), DEFAULT_RETRY_AFTER)
             }
+            Self::UnusableAnswer(what) => Error::UpstreamInvalidResponse(what),
             Self::TooLarge { limit } => Error::UpstreamAnswerTooLarge { limit },
-            Self::Invalid(_) => Error::UpstreamInvalidResponse(self.to_string()),
-            Self::InTrouble { retry_after } => {
-                Error::UpstreamUnavailable { reason: self.to_string(), retry_after }
-            }
+            Self::InTrouble { retry_after } => unavailable(self.to_string(), retry_after),
             Self::RateLimited { reason, retry_after } => {
                 Error::UpstreamRateLimited { reason, retry_after }
             }
-            Self::NoToken(failure) => failure.into_error(),
+            Self::NoToken(RefreshFailure { failure, next_try }) => {
+                let retry_after = next_try.saturating_duration_since(Instant::now());
+                match failure {
+                    TokenFailure::Refused(reason) => Error::UpstreamAuthFailed(reason),
+                    TokenFailure::Throttled => Error::UpstreamRateLimited {
+                        reason: "the token endpoint of Genesys Cloud throttles",
+                        retry_after,
+                    },
+                    TokenFailure::Unavailable(reason) => {
+                        unavailable(format!("token endpoint: {reason}"), retry_after)
+                    }
+                    TokenFailure::Invalid(reason) => {
+                        Error::UpstreamInvalidResponse(format!("token endpoint: {reason}"))
+                    }
+                }
+            }
         }
     }
 }
@@ -207,100 +174,71 @@ impl From<CallRefusal> for UpstreamError {
     }
 }
 
-impl TokenFailure {
-    fn into_error(self) -> Error {
-        match self {
-            Self::Refused(reason) => Error::UpstreamAuthFailed(reason),
-            Self::Throttled { retry_after } => Error::UpstreamRateLimited {
-                reason: "the token endpoint of Genesys Cloud throttles",
-                retry_after,
-            },
-            Self::Unavailable { reason, retry_after } => Error::UpstreamUnavailable {
-                reason: format!("token endpoint: {reason}"),
-                retry_after,
-            },
-            Self::Invalid(reason) => {
-                Error::UpstreamInvalidResponse(format!("token endpoint: {reason}"))
-            }
-        }
-    }
-}
-
 /// Whether a PATCH with this status may have been applied: 408, and every 5xx except 501. An edge
 /// server may answer 503 although the call went through. Proxies use statuses such as 520 and 599.
-pub fn status_is_ambiguous(status: StatusCode) -> bool {
+fn is_ambiguous(status: StatusCode) -> bool {
     status == StatusCode::REQUEST_TIMEOUT
         || status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
 /// Whether another attempt may succeed: the statuses that the official SDKs retry, and 408.
-pub fn status_is_transient(status: StatusCode) -> bool {
+fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504)
 }
 
-/// `Retry-After` for clients after a 429. A wait of hours is replaced by the time of the next probe.
-fn throttle_wait(headers: &HeaderMap) -> Duration {
-    let wait = retry_after(headers).unwrap_or(DEFAULT_THROTTLE);
-    if wait > MAX_THROTTLE_WAIT { PROBE_INTERVAL } else { wait }
-}
-
-/// The operation that upstream refused.
-#[derive(Clone, Copy, Debug)]
+/// The operation that upstream refused, with what we sent.
+#[derive(Clone, Copy)]
 pub enum RefusalSubject<'a> {
-    /// The GET of a conversation.
     Read(ConversationId),
-    /// A PATCH of this participant with these attributes.
     Patch(ParticipantId, &'a AttributeMap),
-    /// The details query with this filter.
     Query(&'a ConversationFilter),
 }
 
 impl RefusalSubject<'_> {
-    /// The error body without the values that we sent, which may be personal data.
-    fn redact(self, body: ErrorBody) -> ErrorBody {
-        let spellings: Vec<String> = match self {
+    /// The texts that we sent, which may be personal data.
+    fn sent(self) -> Vec<String> {
+        match self {
+            Self::Read(_) => Vec::new(),
+            Self::Patch(_, sent) => {
+                sent.iter().map(|(_, value)| value.expose().to_owned()).collect()
+            }
             Self::Query(filter) => {
                 let numbers = filter.ani.iter().chain(&filter.dnis);
                 numbers.flat_map(PhoneNumber::spellings).collect()
             }
-            Self::Read(_) | Self::Patch(..) => Vec::new(),
-        };
-        let sent: Vec<&str> = match self {
-            Self::Patch(_, sent) => sent.iter().map(|(_, value)| value.expose()).collect(),
-            Self::Read(_) | Self::Query(_) => spellings.iter().map(String::as_str).collect(),
-        };
-        ErrorBody {
-            code: body.code.filter(|code| !wire::repeats_a_value(code, &sent)),
-            message: body.message.map(|message| wire::without_values(&message, &sent)),
-            ..body
-        }
-    }
-
-    /// The permission that the operation needs, if it is known.
-    fn permission(self) -> Option<String> {
-        match self {
-            Self::Query(_) => Some(LISTING_PERMISSION.to_owned()),
-            Self::Read(_) | Self::Patch(..) => None,
         }
     }
 }
 
-/// Turns an unsuccessful answer of the API into an error.
-pub fn refusal(response: &Response<Bytes>, refused: RefusalSubject<'_>) -> Error {
+/// Turns an unsuccessful answer of the API into an error. Takes the correlation id from its body if
+/// the header is missing.
+pub fn refusal(
+    response: &Response<Bytes>,
+    refused: RefusalSubject<'_>,
+    context: &RequestContext,
+) -> Error {
     let status = response.status();
-    let body = ErrorBody::parse(response.body());
+    let ErrorBody { code, message, context_id } = ErrorBody::parse(response.body());
+    if let Some(id) = context_id.filter(|_| context.correlation_id().is_none()) {
+        context.set_correlation_id(&id);
+    }
     // Check the message before redaction.
-    let said_too_large = body.message.as_deref().is_some_and(mentions_size)
-        || status == StatusCode::PAYLOAD_TOO_LARGE;
-    let ErrorBody { code, message, .. } = refused.redact(body);
+    let said_too_large =
+        message.as_deref().is_some_and(mentions_size) || status == StatusCode::PAYLOAD_TOO_LARGE;
+    let sent = refused.sent();
+    let redacted = |text: Option<String>| text.and_then(|text| without_values(&text, &sent));
+    let (code, message) = (redacted(code), redacted(message));
     match (status.as_u16(), refused) {
+        (400 | 413, RefusalSubject::Patch(..)) if said_too_large => too_large(),
+        (408 | 429 | 500..=599, _) => busy(response, refused),
         (401, _) => Error::UpstreamAuthFailed(format!(
             "the API answered 401{}, and renewing the token did not help",
             code.map(|code| format!(" `{code}`")).unwrap_or_default()
         )),
         (403, _) => {
-            let named = message.as_deref().and_then(permission_in);
-            Error::UpstreamForbidden { permission: named.or_else(|| refused.permission()), message }
+            let known = matches!(refused, RefusalSubject::Query(_)).then_some(LISTING_PERMISSION);
+            let named = message.as_deref().and_then(permission_in).or(known);
+            Error::UpstreamForbidden { permission: named.map(str::to_owned), message }
         }
         (404, RefusalSubject::Read(id)) => Error::ConversationNotFound(id),
         // A read has just shown the conversation with this participant.
@@ -308,19 +246,6 @@ pub fn refusal(response: &Response<Bytes>, refused: RefusalSubject<'_>) -> Error
             Error::ParticipantLeft { participant, code, message }
         }
         (409, RefusalSubject::Patch(..)) => Error::UpstreamConflict,
-        (400 | 413, RefusalSubject::Patch(..)) if said_too_large => too_large(),
-        (429, _) => Error::UpstreamRateLimited {
-            reason: if matches!(refused, RefusalSubject::Query(_)) {
-                QUERY_THROTTLED
-            } else {
-                THROTTLED
-            },
-            retry_after: throttle_wait(response.headers()),
-        },
-        (408 | 500..=599, _) => Error::UpstreamUnavailable {
-            reason: format!("it answered {}", status.as_u16()),
-            retry_after: retry_after(response.headers()).unwrap_or(DEFAULT_RETRY_AFTER),
-        },
         (300..=399, _) => {
             Error::UpstreamInvalidResponse(format!("a redirect ({})", status.as_u16()))
         }
@@ -328,11 +253,29 @@ pub fn refusal(response: &Response<Bytes>, refused: RefusalSubject<'_>) -> Error
     }
 }
 
+/// The error after a status that another attempt may change.
+fn busy(response: &Response<Bytes>, refused: RefusalSubject<'_>) -> Error {
+    let (status, headers) = (response.status(), response.headers());
+    if status != StatusCode::TOO_MANY_REQUESTS {
+        return Error::UpstreamUnavailable {
+            reason: format!("it answered {}", status.as_u16()),
+            retry_after: retry_after(headers).unwrap_or(DEFAULT_RETRY_AFTER),
+        };
+    }
+    let wait = retry_after(headers).unwrap_or(DEFAULT_THROTTLE);
+    let is_query = matches!(refused, RefusalSubject::Query(_));
+    Error::UpstreamRateLimited {
+        reason: if is_query { QUERY_THROTTLED } else { THROTTLED },
+        // A wait of hours is replaced by the time of the next probe.
+        retry_after: if wait > MAX_THROTTLE_WAIT { PROBE_INTERVAL } else { wait },
+    }
+}
+
 /// The permission in "… at least one of the following permissions assigned: `[a:b:view]`".
-fn permission_in(message: &str) -> Option<String> {
+fn permission_in(message: &str) -> Option<&str> {
     let (_, rest) = message.rsplit_once('[')?;
     let (permission, _) = rest.split_once(']')?;
-    permission.contains(':').then(|| permission.to_owned())
+    permission.contains(':').then_some(permission)
 }
 
 fn mentions_size(message: &str) -> bool {
@@ -361,7 +304,9 @@ mod tests {
             .body(Bytes::copy_from_slice(body.as_bytes()))
             .expect("valid");
         let id = "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid");
-        refusal(&response, RefusalSubject::Patch(id, &AttributeMap::default()))
+        let attributes = AttributeMap::default();
+        let subject = RefusalSubject::Patch(id, &attributes);
+        refusal(&response, subject, &RequestContext::new(Instant::now()))
     }
 
     #[test]
@@ -386,8 +331,9 @@ mod tests {
         for (asked, expected) in [("17", 17), ("180", 180), ("3600", 60), ("99999999999", 60)] {
             let response = Response::builder().status(429).header("retry-after", asked);
             let id = "8e0f1a2b-0000-4000-8000-000000000000".parse().expect("valid");
-            let error =
-                refusal(&response.body(Bytes::new()).expect("valid"), RefusalSubject::Read(id));
+            let response = response.body(Bytes::new()).expect("valid");
+            let context = RequestContext::new(Instant::now());
+            let error = refusal(&response, RefusalSubject::Read(id), &context);
             let Error::UpstreamRateLimited { retry_after, .. } = error else {
                 panic!("{error}");
             };
@@ -397,8 +343,10 @@ mod tests {
 
     #[test]
     fn a_deadline_that_cuts_an_attempt_is_no_upstream_failure() {
-        assert_eq!(UpstreamError::Timeout { full: false }.is_upstream_failure(), None);
-        let error = UpstreamError::Timeout { full: false }.into_error(true);
+        let error = UpstreamError::Timeout { full: false };
+        let counts_as = ResultTraits::of(&Err(error.clone())).counts_as;
+        assert_eq!(counts_as, CallResult::Unknown);
+        let error = error.into_error(true);
         assert!(matches!(error, Error::DeadlineExceeded(_)));
     }
 }

@@ -1,34 +1,47 @@
 //! The layers of the upstream stack, one per file. Their order is in `stack.rs`.
 //!
-//! Each layer reads the [`CallMetadata`] of the request, asks a policy, and calls the next layer. All
-//! layers are always ready: they wait inside their future, where the deadline of the call applies.
+//! A layer is an asynchronous function of its state, the request and the next service. All layers are
+//! always ready: they wait inside their future, where the deadline of the call applies.
 
+pub mod attempt;
 pub mod auth;
-pub mod base_uri;
-pub mod deadline;
-pub mod observe;
 pub mod rate_limit;
 pub mod retry;
+pub mod send;
 pub mod throttle;
-pub mod timeout;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderValue, Method};
+use parking_lot::Mutex;
+use tower::Layer;
+use tower::layer::layer_fn;
 
+use super::transport::{ExchangeResult, SharedService};
 use crate::domain::ConversationId;
 use crate::ports::{
-    CallPermit, PlatformOperation, PriorityClass, RequestContext, TraceContext, TraceSpan,
-    UpstreamAttempt,
+    CallPermit, PlatformOperation, PriorityClass, RequestContext, TraceContext, UpstreamAttempt,
 };
 
-/// What the layers need to know about a call. The extensions of the request carry it.
-#[derive(Clone, Debug)]
+/// The stack, or the part of it below a layer.
+pub type ApiService = SharedService<ApiRequest>;
+
+/// A request on its way through the stack. Cheap to clone, because layers keep a clone to repeat it.
+#[derive(Clone)]
+pub struct ApiRequest {
+    pub method: Method,
+    pub path: Arc<str>,
+    pub content_type: HeaderValue,
+    pub authorization: Option<HeaderValue>,
+    pub body: Bytes,
+    pub call: CallMetadata,
+}
+
+/// What the layers need to know about a call.
+#[derive(Clone)]
 pub struct CallMetadata {
-    /// The operation of the call.
     pub operation: PlatformOperation,
-    /// The conversation that the call reads or writes; `None` for lists and tokens.
     pub conversation: Option<ConversationId>,
     /// The request that needs the call: its deadline, and where its time is spent.
     pub context: RequestContext,
@@ -46,70 +59,52 @@ pub struct CallMetadata {
 }
 
 impl CallMetadata {
+    /// A call that may be repeated and has no permit.
+    pub fn new(operation: PlatformOperation, context: RequestContext) -> Self {
+        Self {
+            operation,
+            conversation: None,
+            context,
+            retries: true,
+            again: false,
+            class: PriorityClass::Read,
+            permit: PermitSlot::default(),
+            attempt: None,
+        }
+    }
+
     /// The trace context that is sent upstream: that of the attempt, or that of the request.
     pub fn trace(&self) -> Option<TraceContext> {
-        let attempt = self.attempt.as_ref().and_then(|attempt| attempt.span());
-        attempt.or(self.context.span()).map(TraceSpan::context)
+        let attempt = self.attempt.as_ref().and_then(|attempt| attempt.span.as_ref());
+        attempt.or(self.context.span()).map(|span| span.context)
     }
 }
 
-/// Marks a successful answer of the token endpoint that holds no usable token.
-#[derive(Clone, Copy, Debug)]
-pub struct UnusableToken;
-
 /// Holds a permit until an attempt takes it. Clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct PermitSlot(Arc<Mutex<Option<CallPermit>>>);
 
 impl PermitSlot {
-    /// A slot with this permit, or an empty one.
     pub fn new(permit: Option<CallPermit>) -> Self {
         Self(Arc::new(Mutex::new(permit)))
     }
 
-    /// Takes the permit out.
     pub fn take(&self) -> Option<CallPermit> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().take()
     }
 }
 
-/// The parts of a request that are needed to repeat it. They are cheap to clone. A clone of the
-/// request would copy its extensions, which costs more and is rarely needed.
-pub struct RequestTemplate {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-    call: CallMetadata,
-}
-
-impl RequestTemplate {
-    /// A template of this request.
-    pub fn from_request(request: &Request<Bytes>) -> Self {
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
-            body: request.body().clone(),
-            call: call(request).clone(),
-        }
-    }
-
-    /// Builds the request.
-    pub fn request(&self) -> Request<Bytes> {
-        let mut request = Request::new(self.body.clone());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request.extensions_mut().insert(self.call.clone());
-        request
-    }
-}
-
-/// The call of a request.
-///
-/// # Panics
-/// If the request has no [`CallMetadata`]. [`super::client`] adds it to every request.
-pub fn call(request: &Request<Bytes>) -> &CallMetadata {
-    request.extensions().get().expect("every request has call metadata")
+/// A layer that runs this function, as `axum::middleware::from_fn_with_state` does.
+pub fn from_fn<S, F>(
+    state: S,
+    run: fn(S, ApiRequest, ApiService) -> F,
+) -> impl Layer<ApiService, Service = ApiService>
+where
+    S: Clone + Send + Sync + 'static,
+    F: Future<Output = ExchangeResult> + Send + 'static,
+{
+    layer_fn(move |next: ApiService| {
+        let state = state.clone();
+        ApiService::from_fn(move |request| run(state.clone(), request, next.clone()))
+    })
 }

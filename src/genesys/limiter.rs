@@ -2,8 +2,7 @@
 //!
 //! `policy::TokenBudget` decides. This module adds the lock, the waiting and the metrics.
 
-mod inner;
-mod log;
+mod state;
 mod waiter;
 
 use std::sync::Arc;
@@ -12,29 +11,22 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use self::inner::{LimiterInner, send_answers};
+use self::state::{LimiterInner, send_answers};
 use self::waiter::LimiterWaiter;
 use super::error::UpstreamError;
 use crate::clock::MonotonicClock;
 use crate::error::Error;
 use crate::policy::{
-    BudgetSettings, CallAdmission, CallPriority, CallRefusal, CallRequest, CallStart, MonoTime,
-    RateLimitHeaders,
+    BudgetAccount, BudgetSettings, CallAdmission, CallRefusal, CallRequest, CallStart,
+    PriorityClass, RateLimitHeaders,
 };
 use crate::ports::{
-    BudgetAccount, CallBudget, CallPermits, MetricsRecorder, PlatformOperation, PriorityClass,
-    Reservation, ReservationRequest,
+    CallBudget, CallPermits, MetricsRecorder, PlatformOperation, Reservation, ReservationRequest,
 };
 
 /// The call budget. Clones share it.
 #[derive(Clone)]
 pub struct CallLimiter(Arc<LimiterInner>);
-
-/// The answer to a request that was not refused.
-enum ReserveResult {
-    Now(CallPermits),
-    Later(MonoTime, LimiterWaiter),
-}
 
 /// What an answer from upstream says about rate limits.
 pub struct CallFeedback {
@@ -79,8 +71,8 @@ impl CallLimiter {
         deadline: Instant,
     ) -> Result<CallPermits, CallRefusal> {
         match self.try_reserve(ReservationRequest { calls: 1, class, deadline, account })? {
-            ReserveResult::Now(permits) => Ok(permits),
-            ReserveResult::Later(_, waiter) => waiter.answer().await,
+            Ok(permits) => Ok(permits),
+            Err((_, waiter)) => waiter.answer().await,
         }
     }
 
@@ -89,11 +81,14 @@ impl CallLimiter {
         self.0.act(|policy, now| policy.set_known_clients(accounts, now));
     }
 
+    /// Changes the number of calls in any window.
+    pub fn set_limit(&self, calls: u64) {
+        self.0.act(|policy, _| policy.set_limit(calls));
+    }
+
     /// Whether a granted call may start now. `None` if a 429 has arrived since the grant.
     pub fn start(&self) -> Option<CallStart> {
-        let mut state = self.0.state();
-        let now = self.0.clock.now();
-        state.policy.start(now)
+        self.0.state().policy.start(self.0.clock.now())
     }
 
     /// Adjusts the budget to what upstream answered to a call.
@@ -114,9 +109,7 @@ impl CallLimiter {
 
     /// How many calls new writes could make now.
     pub fn room(&self) -> u64 {
-        let mut state = self.0.state();
-        let now = self.0.clock.now();
-        state.policy.room(now)
+        self.0.state().policy.room(self.0.clock.now())
     }
 
     /// How long upstream still wants no calls.
@@ -141,74 +134,63 @@ impl CallLimiter {
         }
     }
 
-    fn try_reserve(&self, reservation: ReservationRequest) -> Result<ReserveResult, CallRefusal> {
+    /// The permits, or the expected time and what waits for them.
+    fn try_reserve(
+        &self,
+        reservation: ReservationRequest,
+    ) -> Result<Result<CallPermits, (Instant, LimiterWaiter)>, CallRefusal> {
         let ReservationRequest { calls, class, deadline, account } = reservation;
         let inner = &self.0;
         let mut state = inner.state();
         let now = inner.clock.now();
-        let request = CallRequest {
-            calls,
-            priority: priority(class),
-            deadline: inner.clock.moment(deadline),
-            account,
-        };
-        match state.policy.request(request, now) {
-            CallAdmission::Granted(calls) => Ok(ReserveResult::Now(inner.permits(account, calls))),
+        let request = CallRequest { calls, class, deadline: inner.clock.moment(deadline), account };
+        let (id, expected) = match state.policy.request(request, now) {
+            CallAdmission::Granted(calls) => return Ok(Ok(inner.permits(account, calls))),
             CallAdmission::Refused(refusal) => {
                 inner.record_refused(&mut state);
-                Err(refusal)
+                return Err(refusal);
             }
-            CallAdmission::Queued(id, expected) => {
-                let (sender, receiver) = oneshot::channel();
-                state.waiters.insert(id, sender);
-                let answers = inner.settle(&mut state, now);
-                if state.waiters.contains_key(&id) {
-                    inner.record_waited(&mut state);
-                }
-                drop(state);
-                send_answers(answers);
-                let mut waiter =
-                    LimiterWaiter::new(Arc::clone(inner), id, (request, deadline), receiver);
-                match waiter.ready() {
-                    Some(grant) => grant.map(ReserveResult::Now),
-                    None => Ok(ReserveResult::Later(expected, waiter)),
-                }
-            }
+            CallAdmission::Queued(id, expected) => (id, inner.clock.instant(expected)),
+        };
+        let (sender, receiver) = oneshot::channel();
+        state.waiters.insert(id, sender);
+        let answers = inner.settle(&mut state, now);
+        if state.waiters.contains_key(&id) {
+            inner.record_waited(&mut state);
+        }
+        drop(state);
+        send_answers(answers);
+        let mut waiter =
+            LimiterWaiter { inner: Arc::clone(inner), id, request, deadline, receiver };
+        match waiter.receiver.try_recv() {
+            Ok(granted) => granted.map(Ok),
+            Err(_) => Ok(Err((expected, waiter))),
         }
     }
 }
 
 impl CallBudget for CallLimiter {
     fn reserve(&self, reservation_request: ReservationRequest) -> Result<Reservation, Error> {
-        match self.try_reserve(reservation_request).map_err(error)? {
-            ReserveResult::Now(permits) => Ok(Reservation::Now(permits)),
-            ReserveResult::Later(expected, waiter) => Ok(Reservation::Later {
-                expected: self.0.clock.instant(expected),
+        Ok(match self.try_reserve(reservation_request).map_err(error)? {
+            Ok(permits) => Reservation::Now(permits),
+            Err((expected, waiter)) => Reservation::Later {
+                expected,
                 granted: Box::pin(async move { waiter.answer().await.map_err(error) }),
-            }),
-        }
+            },
+        })
     }
 
     fn refusal(&self, account: BudgetAccount, calls: u32) -> Error {
         let mut state = self.0.state();
-        let now = self.0.clock.now();
         self.0.record_refused(&mut state);
-        let class = if calls > 1 { CallPriority::Write } else { CallPriority::Read };
-        error(state.policy.reject(None, (account, class, calls), now))
+        let class = if calls > 1 { PriorityClass::Write } else { PriorityClass::Read };
+        let now = self.0.clock.now();
+        error(state.policy.reject(None, &CallRequest { calls, class, deadline: now, account }, now))
     }
 }
 
 fn error(refusal: CallRefusal) -> Error {
     UpstreamError::from(refusal).into_error(false)
-}
-
-fn priority(class: PriorityClass) -> CallPriority {
-    match class {
-        PriorityClass::Committed => CallPriority::Committed,
-        PriorityClass::Write => CallPriority::Write,
-        PriorityClass::Read => CallPriority::Read,
-        PriorityClass::ReadBack => CallPriority::ReadBack,
-    }
 }
 
 #[cfg(test)]

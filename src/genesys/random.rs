@@ -1,6 +1,8 @@
 //! Jitter for retries and renewals: random in production, seeded in tests.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// A shared source of random numbers. Not for secrets.
 #[derive(Clone, Debug)]
@@ -19,6 +21,6 @@ impl JitterSource {
 
     /// A random number from 0 to 1, without 1.
     pub fn unit(&self) -> f64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).f64()
+        self.0.lock().f64()
     }
 }

@@ -7,65 +7,77 @@
 mod http_client;
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tower::Service;
 use tower::util::ServiceExt;
+use url::Url;
 
-pub use self::http_client::{HttpClientSettings, over_http};
+pub use self::http_client::HttpClientSettings;
+pub use super::error::ExchangeResult;
 use super::error::UpstreamError;
 use crate::ports::BoxFuture;
 
-/// The result of one HTTP exchange.
-type ExchangeResult = Result<Response<Bytes>, UpstreamError>;
+/// A request for the wire. Its URL is parsed already, because that is expensive.
+#[derive(Debug)]
+pub struct HttpRequest {
+    pub method: Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
 
-/// A service that makes one HTTP exchange: the transport itself, which expects absolute URIs, or
-/// layers around it. Clones share it, because each layer clones the inner one for every call. Futures
-/// are boxed: nine nested layers have a future of eight kilobytes, which every layer would copy.
-#[derive(Clone)]
-pub struct HttpTransport(
-    Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, ExchangeResult> + Send + Sync>,
-);
+/// An asynchronous function from a request to an answer: the transport, or layers around it. It is
+/// always ready. Clones share it, and futures are boxed: every layer would copy the nested ones.
+pub struct SharedService<R>(Arc<dyn Fn(R) -> BoxFuture<'static, ExchangeResult> + Send + Sync>);
 
-impl HttpTransport {
-    /// A transport that calls `exchange`.
+/// Makes one HTTP exchange.
+pub type HttpTransport = SharedService<HttpRequest>;
+
+impl<R> Clone for SharedService<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<R> SharedService<R> {
+    /// A service that calls `exchange`.
     pub fn from_fn<F: Future<Output = ExchangeResult> + Send + 'static>(
-        exchange: impl Fn(Request<Bytes>) -> F + Send + Sync + 'static,
+        exchange: impl Fn(R) -> F + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(move |request| Box::pin(exchange(request))))
     }
 
-    /// Makes one exchange. The transport is always ready for another.
-    pub fn exchange(&self, request: Request<Bytes>) -> BoxFuture<'static, ExchangeResult> {
+    /// Makes one exchange.
+    pub fn exchange(&self, request: R) -> BoxFuture<'static, ExchangeResult> {
         (self.0)(request)
     }
 }
 
-impl Service<Request<Bytes>> for HttpTransport {
-    type Response = Response<Bytes>;
-    type Error = UpstreamError;
-    type Future = BoxFuture<'static, ExchangeResult>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        self.exchange(request)
+impl HttpTransport {
+    /// Sends a request that did not come through a stack.
+    pub async fn send(&self, request: Request<Bytes>) -> ExchangeResult {
+        let (head, body) = request.into_parts();
+        let url = Url::parse(&head.uri.to_string())
+            .map_err(|error| UpstreamError::Connect(error.to_string()))?;
+        self.exchange(HttpRequest { method: head.method, url, headers: head.headers, body }).await
     }
 }
 
 /// A transport to a router in this process.
 pub fn in_process(router: Router, body_limit: usize) -> HttpTransport {
-    HttpTransport::from_fn(move |request| {
+    HttpTransport::from_fn(move |request: HttpRequest| {
         let router = router.clone();
         async move {
-            let answer = router.oneshot(request.map(Body::from)).await;
+            let mut sent = Request::new(Body::from(request.body));
+            *sent.method_mut() = request.method;
+            *sent.headers_mut() = request.headers;
+            let uri = request.url.as_str().parse();
+            *sent.uri_mut() = uri.map_err(|_| UpstreamError::Connect("unusable URL".to_owned()))?;
+            let answer = router.oneshot(sent).await;
             let (head, body) = answer.unwrap_or_else(|never| match never {}).into_parts();
             let body = Limited::new(body, body_limit).collect().await.map_err(|error| {
                 if error.downcast_ref::<LengthLimitError>().is_some() {

@@ -1,24 +1,20 @@
 //! Handlers for one attribute of a participant: `GET`, `PUT` and `DELETE`.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::attributes::{AnyWriteResponse, write};
-use super::extract::{ReadArgs, WriteArgs};
+use super::attributes::WriteResponses;
+use super::extract::{ReadCall, WriteCall};
 use super::flat::FlatResponse;
-use super::openapi_params::{
-    ConditionHeaders, ConversationParam, FormatParam, IfNoneMatchHeader, KeyParam,
-    ParticipantParam, ViewParam, WriteParams,
+use super::if_match::ConditionHeaders;
+use super::params::{
+    ConversationParam, FormatParam, IfNoneMatchHeader, KeyParam, ParticipantParam, ViewParam,
+    WriteParams,
 };
 use super::paths;
 use super::problem::Problem;
-use super::responses::{AttributeResponse, WriteResponse};
-use super::state::HttpSettings;
-use crate::app::App;
+use super::responses::AttributeResponse;
 
 /// The value to write. The path names the key.
 #[derive(ToSchema)]
@@ -35,7 +31,7 @@ pub(super) struct AttributeRequestBody {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes the responses of one operation")]
-pub(super) enum AnyAttributeResponse {
+enum AnyAttributeResponse {
     Plain(AttributeResponse),
     Flat(FlatResponse),
 }
@@ -56,13 +52,8 @@ pub(super) enum AnyAttributeResponse {
         (status = 304, description = "The attribute still matches the `ETag` in `If-None-Match`"),
     )
 )]
-pub(super) async fn get_attribute(
-    State(app): State<App>,
-    State(settings): State<Arc<HttpSettings>>,
-    call: ReadArgs,
-) -> Result<Response, Problem> {
-    let reading = app.read(call.request).await?;
-    call.view.respond(reading, &settings)
+pub(super) async fn get_attribute(call: ReadCall) -> Result<Response, Problem> {
+    call.answer().await
 }
 
 /// Write one attribute
@@ -79,18 +70,10 @@ pub(super) async fn get_attribute(
         (AttributeRequestBody = "application/json", example = json!({"key": "loyalty_tier", "value": "gold"})),
         (String = "text/plain", example = "gold"),
     )),
-    responses(
-        (status = 200, body = AnyWriteResponse, description = "The attribute has the requested value; with `view=flat`, also other results"),
-        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write, but no read has shown it yet"),
-        (status = 204, description = "The attribute has the requested value, and the client prefers `return=minimal`"),
-    )
+    responses(WriteResponses)
 )]
-pub(super) async fn put_attribute(
-    State(app): State<App>,
-    State(settings): State<Arc<HttpSettings>>,
-    call: WriteArgs,
-) -> Result<Response, Problem> {
-    write(&app, call, &settings).await
+pub(super) async fn put_attribute(call: WriteCall) -> Result<Response, Problem> {
+    call.answer().await
 }
 
 /// Clear one attribute
@@ -103,16 +86,8 @@ pub(super) async fn put_attribute(
     operation_id = "deleteAttribute",
     tag = "attributes",
     params(ConversationParam, KeyParam, ParticipantParam, WriteParams, ViewParam, ConditionHeaders),
-    responses(
-        (status = 200, body = AnyWriteResponse, description = "The attribute is absent or empty; with `view=flat`, also other results"),
-        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write, but no read has shown it yet"),
-        (status = 204, description = "The attribute is absent or empty, and the client prefers `return=minimal`"),
-    )
+    responses(WriteResponses)
 )]
-pub(super) async fn delete_attribute(
-    State(app): State<App>,
-    State(settings): State<Arc<HttpSettings>>,
-    call: WriteArgs,
-) -> Result<Response, Problem> {
-    write(&app, call, &settings).await
+pub(super) async fn delete_attribute(call: WriteCall) -> Result<Response, Problem> {
+    call.answer().await
 }

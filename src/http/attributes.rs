@@ -1,24 +1,21 @@
 //! Handlers for the attributes of a participant: `GET`, `PUT` and `PATCH`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
-use super::extract::{ReadArgs, WriteArgs};
+use super::extract::{ReadCall, WriteCall};
 use super::flat::FlatResponse;
-use super::openapi_params::{
-    ConditionHeaders, ConversationParam, FlatKeyParams, FormatParam, IfNoneMatchHeader,
-    KeyFilterParams, ParticipantParam, ViewParam, WriteParams,
+use super::if_match::ConditionHeaders;
+use super::params::{
+    AnyParticipantParam, ConversationParam, FormatParam, IfNoneMatchHeader, KeyParams,
+    ParticipantParam, ViewParam, WriteParams,
 };
 use super::paths;
 use super::problem::Problem;
 use super::responses::{AllAttributesResponse, AttributesResponse, WriteResponse};
-use super::state::HttpSettings;
-use crate::app::App;
 
 /// The attributes to write. Send exactly one of the two members.
 #[derive(ToSchema)]
@@ -39,29 +36,22 @@ pub(super) struct WriteRequestBody {
 /// them.
 #[utoipa::path(
     get,
-    path = paths::ATTRIBUTES,
-    operation_id = "getAttributes",
+    path = paths::ATTRIBUTES, operation_id = "getAttributes",
     tag = "attributes",
     params(
-        ConversationParam,
-        ("participant" = Option<String>, Query, example = "customer",
-            description = "The participant: a UUID, `all`, `first`, or a purpose such as `customer` or `agent`, optionally with `:first` or `:last`; default `customer`"),
-        KeyFilterParams, ViewParam, FormatParam, IfNoneMatchHeader,
+        ConversationParam, AnyParticipantParam, KeyParams, ViewParam, FormatParam, IfNoneMatchHeader,
     ),
     responses(
-        (status = 200, description = "The attributes", content(
-            (ReadResponse = "application/json"), (String = "text/plain"),
-        )),
+        (status = 200, description = "The attributes",
+            content((ReadResponse = "application/json"), (String = "text/plain")),
+            links(("writeIfUnchanged" = (operation_id = "putAttributes",
+                description = "Write, provided that the attributes are unchanged",
+                parameters(("conversationId" = "$request.path.conversationId"), ("header.If-Match" = "$response.header.ETag")))))),
         (status = 304, description = "The attributes still match the `ETag` in `If-None-Match`"),
     )
 )]
-pub(super) async fn get_attributes(
-    State(app): State<App>,
-    State(settings): State<Arc<HttpSettings>>,
-    call: ReadArgs,
-) -> Result<Response, Problem> {
-    let reading = app.read(call.request).await?;
-    call.view.respond(reading, &settings)
+pub(super) async fn get_attributes(call: ReadCall) -> Result<Response, Problem> {
+    call.answer().await
 }
 
 /// Write attributes
@@ -70,23 +60,14 @@ pub(super) async fn get_attributes(
 /// responds when a read has shown them, or at the deadline. Repeating the request is safe.
 #[utoipa::path(
     put,
-    path = paths::ATTRIBUTES,
-    operation_id = "putAttributes",
+    path = paths::ATTRIBUTES, operation_id = "putAttributes",
     tag = "attributes",
-    params(ConversationParam, ParticipantParam, WriteParams, FlatKeyParams, ViewParam, ConditionHeaders),
+    params(ConversationParam, ParticipantParam, WriteParams, KeyParams, ViewParam, ConditionHeaders),
     request_body(content = WriteRequestBody, example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": "gold"}})),
-    responses(
-        (status = 200, body = AnyWriteResponse, description = "Every attribute has the requested value; with `view=flat`, also other results"),
-        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write, but no read has shown all of it yet"),
-        (status = 204, description = "Every attribute has the requested value, and the client prefers `return=minimal`"),
-    )
+    responses(WriteResponses)
 )]
-pub(super) async fn put_attributes(
-    State(app): State<App>,
-    State(settings): State<Arc<HttpSettings>>,
-    call: WriteArgs,
-) -> Result<Response, Problem> {
-    write(&app, call, &settings).await
+pub(super) async fn put_attributes(call: WriteCall) -> Result<Response, Problem> {
+    call.answer().await
 }
 
 /// Write and clear attributes
@@ -95,37 +76,17 @@ pub(super) async fn put_attributes(
 /// the document `{"attributes":{…}}`. Attributes that are not named stay unchanged.
 #[utoipa::path(
     patch,
-    path = paths::ATTRIBUTES,
-    operation_id = "patchAttributes",
+    path = paths::ATTRIBUTES, operation_id = "patchAttributes",
     tag = "attributes",
-    params(ConversationParam, ParticipantParam, WriteParams, FlatKeyParams, ViewParam, ConditionHeaders),
+    params(ConversationParam, ParticipantParam, WriteParams, KeyParams, ViewParam, ConditionHeaders),
     request_body(content(
         (PatchRequestBody = "application/merge-patch+json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
         (PatchRequestBody = "application/json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
     )),
-    responses(
-        (status = 200, body = AnyWriteResponse, description = "Every attribute has the requested value; with `view=flat`, also other results"),
-        (status = 202, body = WriteResponse, description = "Genesys Cloud accepted the write, but no read has shown all of it yet"),
-        (status = 204, description = "Every attribute has the requested value, and the client prefers `return=minimal`"),
-    )
+    responses(WriteResponses)
 )]
-pub(super) async fn patch_attributes(
-    State(app): State<App>,
-    State(settings): State<Arc<HttpSettings>>,
-    call: WriteArgs,
-) -> Result<Response, Problem> {
-    write(&app, call, &settings).await
-}
-
-/// Carries out a write; all write handlers call it.
-pub(super) async fn write(
-    app: &App,
-    call: WriteArgs,
-    settings: &HttpSettings,
-) -> Result<Response, Problem> {
-    let context = call.request.context.clone();
-    let report = app.write(call.request).await?;
-    call.view.respond(report, context.calls(), settings)
+pub(super) async fn patch_attributes(call: WriteCall) -> Result<Response, Problem> {
+    call.answer().await
 }
 
 /// The attributes to set or clear. Send exactly one of the two members.
@@ -151,10 +112,25 @@ pub(super) enum ReadResponse {
     Flat(FlatResponse),
 }
 
+/// The responses to a successful write.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes the responses of several operations")]
+pub(super) enum WriteResponses {
+    /// Every attribute has the requested value; with `view=flat`, also other results
+    #[response(status = 200)]
+    Complete(AnyWriteResponse),
+    /// Genesys Cloud accepted the write, but no read has shown all of it yet
+    #[response(status = 202)]
+    Unverified(WriteResponse),
+    /// Every attribute has the requested value, and the client prefers `return=minimal`
+    #[response(status = 204)]
+    Minimal,
+}
+
 /// The result of a write; with `view=flat`, the flat form.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the responses of one operation")]
+#[expect(dead_code, reason = "describes the responses of several operations")]
 pub(super) enum AnyWriteResponse {
     Plain(WriteResponse),
     Flat(FlatResponse),

@@ -13,9 +13,8 @@ use axum::http::Uri;
 use axum::middleware::Next;
 use axum::response::Response;
 
-use self::credentials::MalformedCredentials;
 pub(super) use self::credentials::X_API_KEY;
-use super::peer::{CertificateSubject, peer_of};
+use super::peer::peer_of;
 use super::problem::Problem;
 use super::state::AppState;
 use super::{health, paths};
@@ -83,9 +82,9 @@ impl RequestAuthentication {
         let presented = match credentials::from_headers(request.headers()) {
             Ok(keys) => {
                 let peer = peer_of(request).and_then(|peer| peer.certificate.as_ref());
-                PresentedCredentials { keys, certificate: peer.map(CertificateSubject::as_str) }
+                PresentedCredentials { keys, certificate: peer.map(|subject| &**subject) }
             }
-            Err(unusable) => return Self::refused(unusable.describe()),
+            Err(malformed) => return Self::refused(&malformed.to_string()),
         };
         let known = match client_table.authenticate(&presented) {
             Ok(known) => known,
@@ -129,29 +128,19 @@ pub(super) fn is_half_open(route: &str) -> bool {
 
 /// Explains an authentication failure. The text shows a certificate subject in the form that the
 /// configuration needs, since every program prints subjects differently. The client knows its subject.
-fn describe(auth_failure: AuthFailure, presented: &PresentedCredentials<'_>) -> Cow<'static, str> {
-    match (auth_failure, presented.certificate) {
-        (AuthFailure::Nothing, _) => "the request shows no credential".into(),
+fn describe(failure: AuthFailure, presented: &PresentedCredentials<'_>) -> Cow<'static, str> {
+    let text = match (failure, presented.certificate) {
         (AuthFailure::Unknown, Some(subject)) if presented.keys.is_empty() => {
-            format!("no client is configured with the certificate subject {subject:?}").into()
+            return format!("no client is configured with the certificate subject {subject:?}")
+                .into();
         }
-        (AuthFailure::Unknown, _) => "the credential does not belong to a known client".into(),
-        (AuthFailure::Contradicting, _) => "the credentials contradict each other; send one".into(),
+        (AuthFailure::Nothing, _) => "the request shows no credential",
+        (AuthFailure::Unknown, _) => "the credential does not belong to a known client",
+        (AuthFailure::Contradicting, _) => "the credentials contradict each other; send one",
         (AuthFailure::WithoutCertificate, _) => {
-            "this client must present its certificate as well as its key".into()
+            "this client must present its certificate as well as its key"
         }
-        (AuthFailure::WithoutKey, _) => {
-            "this client must present a key as well as its certificate".into()
-        }
-    }
-}
-
-impl MalformedCredentials {
-    const fn describe(self) -> &'static str {
-        match self {
-            Self::Scheme => "the scheme of the Authorization header is neither Bearer nor Basic",
-            Self::Empty => "the key is empty",
-            Self::Basic => "the text after Basic is not the base64 encoding of `name:key`",
-        }
-    }
+        (AuthFailure::WithoutKey, _) => "this client must present a key as well as its certificate",
+    };
+    text.into()
 }

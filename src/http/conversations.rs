@@ -1,26 +1,20 @@
 //! Handlers for conversations: view one, and list or search the live ones.
 
-mod args;
+mod calls;
 mod cursor;
 mod filters;
 mod list;
 mod view;
 
-use std::sync::Arc;
-
-use axum::Json;
-use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use self::args::{ListArgs, ViewArgs};
+use self::calls::{ListCall, SearchCall, ViewCall};
 use super::flat::FlatResponse;
-use super::openapi_params::{ConversationParam, FlatKeyParams, FormatParam, ViewParam};
+use super::params::{ConversationParam, FormatParam, KeyParams, ViewParam};
 use super::paths;
 use super::problem::Problem;
-use super::state::HttpSettings;
-use crate::app::App;
 
 pub(super) use self::filters::SearchRequestBody;
 pub(super) use self::list::ConversationListResponse;
@@ -35,25 +29,13 @@ pub(super) use self::view::ConversationResponse;
     path = paths::CONVERSATION,
     operation_id = "getConversation",
     tag = "conversations",
-    params(ConversationParam, FormatParam, ViewParam, FlatKeyParams),
+    params(ConversationParam, FormatParam, ViewParam, KeyParams),
     responses((status = 200, description = "The conversation", content(
         (ConversationViewResponse = "application/json"), (String = "text/plain"),
     )))
 )]
-pub(super) async fn get_conversation(
-    State(app): State<App>,
-    State(settings): State<Arc<HttpSettings>>,
-    call: ViewArgs,
-) -> Result<Response, Problem> {
-    let client = Arc::clone(call.request.context.client());
-    let conversation = app.view(call.request).await?;
-    Ok(match call.flat {
-        Some(flat) => {
-            let selected = (&settings.default_participant, &client.rights);
-            Json(flat.conversation(&conversation, selected)?).into_response()
-        }
-        None => call.form.respond(&ConversationResponse::from(&*conversation)),
-    })
+pub(super) async fn get_conversation(call: ViewCall) -> Result<Response, Problem> {
+    call.answer().await
 }
 
 /// List live conversations
@@ -67,29 +49,13 @@ pub(super) async fn get_conversation(
     path = paths::CONVERSATIONS,
     operation_id = "listConversations",
     tag = "conversations",
-    params(
-        ("state" = Option<String>, Query, example = "live", description = "`live`, the only value"),
-        ("direction" = Option<String>, Query, example = "inbound", description = "`inbound` or `outbound`"),
-        ("queueId" = Option<String>, Query, format = "uuid",
-            description = "Only conversations that are now in this queue or with one of its agents"),
-        ("userId" = Option<String>, Query, format = "uuid",
-            description = "Only conversations in which this user now takes part"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, example = 25,
-            description = "Maximum number of conversations; default 25"),
-        ("cursor" = Option<String>, Query,
-            description = "`nextCursor` of the previous response; valid only with the same filters"),
-        FormatParam,
-    ),
+    params(SearchRequestBody, FormatParam),
     responses((status = 200, description = "One page of the live conversations. A page with fewer than `limit` conversations can still have a `nextCursor`", content(
         (ConversationListResponse = "application/json"), (String = "text/plain"),
     )))
 )]
-pub(super) async fn list_conversations(
-    State(app): State<App>,
-    State(settings): State<Arc<HttpSettings>>,
-    call: ListArgs,
-) -> Result<Response, Problem> {
-    respond(&app, &settings, call).await
+pub(super) async fn list_conversations(call: ListCall) -> Result<Response, Problem> {
+    call.answer().await
 }
 
 /// Search live conversations
@@ -108,29 +74,16 @@ pub(super) async fn list_conversations(
     )))
 )]
 pub(super) async fn search_conversations(
-    State(app): State<App>,
-    State(settings): State<Arc<HttpSettings>>,
-    args::SearchArgs(call): args::SearchArgs,
+    SearchCall(call): SearchCall,
 ) -> Result<Response, Problem> {
-    respond(&app, &settings, call).await
-}
-
-async fn respond(app: &App, settings: &HttpSettings, call: ListArgs) -> Result<Response, Problem> {
-    let filter = call.request.filter.clone();
-    let listing = app.list(call.request).await?;
-    let next = listing.next.map(|position| cursor::write(&position, &filter, &settings.etag));
-    Ok(call.form.respond(&ConversationListResponse::new(
-        listing.conversations,
-        next,
-        call.warnings,
-    )))
+    call.answer().await
 }
 
 /// The conversation; with `view=flat`, the flat form.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes the responses of one operation")]
-pub(super) enum ConversationViewResponse {
+enum ConversationViewResponse {
     Conversation(ConversationResponse),
     Flat(FlatResponse),
 }

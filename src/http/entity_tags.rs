@@ -1,7 +1,8 @@
 //! Parses the entity tags in `If-Match` and `If-None-Match` (RFC 9110, section 8.8.3), for reads and
 //! writes.
 //!
-//! The parser works on bytes: a tag has no escapes and may contain bytes that are not ASCII.
+//! Not by the `headers` crate: its `IfMatch` refuses weak tags and shows none, and it knows no suffix of
+//! a compressing proxy. The parser works on bytes: a tag has no escapes and can contain other than ASCII.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -10,16 +11,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 pub(super) enum EntityTags {
     /// `*`
     Any,
-    /// At least one tag.
-    These(Vec<EntityTag>),
-}
-
-/// One entity tag.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct EntityTag {
-    weak: bool,
-    /// The tag including its quotes.
-    opaque: Vec<u8>,
+    /// At least one tag, without `W/` and quotes.
+    These(Vec<Vec<u8>>),
 }
 
 /// The header is present, but its content is neither `*` nor a list of tags.
@@ -39,63 +32,41 @@ impl EntityTags {
         parse(&lines.join(&b',')).map(Some).ok_or(InvalidEntityTags)
     }
 
-    /// Whether the current tag is in the list, weak or strong.
+    /// Whether the current tag, with its quotes, is in the list, weak or strong.
     ///
     /// RFC 9110 requires a strong comparison for `If-Match`. But compressing proxies change tags: nginx
     /// weakens them, Apache and Jetty append the coding. The gateway's tags identify the map and not the
     /// bytes, so a changed tag still identifies the same map.
     pub(super) fn name(&self, current: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::These(tags) => tags.iter().any(|tag| is_same(&tag.opaque, current.as_bytes())),
-        }
+        let Self::These(tags) = self else { return true };
+        let current = current.trim_matches('"').as_bytes();
+        tags.iter().any(|tag| tag.strip_prefix(current).is_some_and(|rest| CODINGS.contains(&rest)))
     }
 }
 
-/// Suffixes that proxies append to the tag of a response when they compress it.
-const CODINGS: [&[u8]; 6] = [b"-gzip", b"-br", b"-deflate", b"-zstd", b"--gzip", b";gzip"];
-
-fn is_same(given: &[u8], current: &[u8]) -> bool {
-    let bare = |tag: &[u8]| tag.strip_suffix(b"\"").map(<[u8]>::to_vec);
-    let with_coding = || {
-        let (given, current) = (bare(given)?, bare(current)?);
-        let rest = given.strip_prefix(&current[..])?;
-        Some(CODINGS.contains(&rest))
-    };
-    given == current || with_coding() == Some(true)
-}
+/// Suffixes that proxies append to the tag of a response when they compress it, or do not.
+const CODINGS: [&[u8]; 7] = [b"", b"-gzip", b"-br", b"-deflate", b"-zstd", b"--gzip", b";gzip"];
 
 fn parse(list: &[u8]) -> Option<EntityTags> {
-    if list.trim_ascii() == b"*" {
+    let (mut tags, mut rest) = (Vec::new(), list.trim_ascii());
+    if rest == b"*" {
         return Some(EntityTags::Any);
     }
-    let (mut tags, mut rest) = (Vec::new(), list.trim_ascii());
     while !rest.is_empty() {
         // Empty list elements are ignored (RFC 9110, section 5.6.1).
         if rest[0] != b',' {
-            let (tag, after) = tag(rest)?;
-            tags.push(tag);
-            rest = after.trim_ascii_start();
+            let quoted = rest.strip_prefix(b"W/").unwrap_or(rest).strip_prefix(b"\"")?;
+            let end = quoted.iter().position(|byte| !is_tag_byte(*byte))?;
+            tags.push(quoted[..end].to_owned());
+            rest = quoted[end..].strip_prefix(b"\"")?.trim_ascii_start();
         }
-        rest = match rest {
-            [] => rest,
-            [b',', after @ ..] => after.trim_ascii_start(),
+        match rest {
+            [] => break,
+            [b',', after @ ..] => rest = after.trim_ascii_start(),
             _ => return None,
-        };
+        }
     }
     (!tags.is_empty()).then_some(EntityTags::These(tags))
-}
-
-/// Parses the first tag and returns it with the remaining text.
-fn tag(text: &[u8]) -> Option<(EntityTag, &[u8])> {
-    let (weak, text) = text.strip_prefix(b"W/").map_or((false, text), |text| (true, text));
-    let inner = text.strip_prefix(b"\"")?;
-    let end = inner.iter().position(|byte| !is_tag_byte(*byte))?;
-    if inner[end] != b'"' {
-        return None;
-    }
-    let (opaque, after) = text.split_at(end + 2);
-    Some((EntityTag { weak, opaque: opaque.to_owned() }, after))
 }
 
 fn is_tag_byte(byte: u8) -> bool {
@@ -109,8 +80,8 @@ mod tests {
 
     use super::*;
 
-    fn written(tag: &EntityTag) -> Vec<u8> {
-        [if tag.weak { b"W/".as_slice() } else { b"" }, &tag.opaque].concat()
+    fn written(weak: bool, tag: &[u8]) -> Vec<u8> {
+        [if weak { b"W/".as_slice() } else { b"" }, b"\"", tag, b"\""].concat()
     }
 
     #[test]
@@ -182,16 +153,14 @@ mod tests {
             let mut list = Vec::new();
             let mut expected = Vec::new();
             for (weak, inner, between) in tags {
-                let tag = EntityTag { weak, opaque: format!("\"{inner}\"").into_bytes() };
-                list.extend_from_slice(&written(&tag));
+                list.extend_from_slice(&written(weak, inner.as_bytes()));
                 list.extend_from_slice(between.as_bytes());
-                expected.push(tag);
+                expected.push(inner.into_bytes());
             }
             prop_assert_eq!(parse(&list), Some(EntityTags::These(expected.clone())));
             for tag in expected {
-                let current = String::from_utf8(tag.opaque.clone()).expect("a text");
-                let alone = EntityTags::These(vec![tag.clone()]);
-                prop_assert!(alone.name(&current));
+                let current = format!("\"{}\"", String::from_utf8(tag.clone()).expect("a text"));
+                prop_assert!(EntityTags::These(vec![tag]).name(&current));
             }
         }
 
@@ -202,7 +171,7 @@ mod tests {
             ], 0..24),
         ) {
             if let Some(EntityTags::These(tags)) = parse(&list) {
-                let again = tags.iter().map(written).collect::<Vec<_>>().join(&b',');
+                let again = tags.iter().map(|tag| written(true, tag)).collect::<Vec<_>>().join(&b',');
                 prop_assert_eq!(parse(&again), Some(EntityTags::These(tags)));
             }
         }

@@ -60,34 +60,25 @@ impl EtagKey {
     ) -> String {
         let mut hashed = LengthPrefixed(Vec::with_capacity(TYPICAL_MAP_BYTES));
         hashed.part(&participant.to_string());
-        match scope {
-            EtagScope::Whole => hashed.part("whole"),
-            EtagScope::Narrowed(keys) => {
-                let mut keys: Vec<_> = keys.iter().collect();
-                keys.sort_unstable();
-                keys.dedup();
-                hashed.part("narrowed");
-                hashed.count(keys.len());
-                for key in keys {
-                    hashed.part(key);
-                }
-            }
-            EtagScope::Key(key) => {
-                hashed.part("single");
-                hashed.part(key);
-            }
-        }
-        let entries = map.iter().map(|(key, value)| (key.as_str(), value.expose()));
-        for (key, value) in entries.filter(|(key, _)| scope.shows(key)) {
+        hashed.part(match scope {
+            EtagScope::Whole => "whole",
+            EtagScope::Narrowed(_) => "narrowed",
+            EtagScope::Key(_) => "single",
+        });
+        let mut keys: Vec<_> = scope.keys().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        hashed.count(keys.len());
+        for key in keys {
             hashed.part(key);
-            hashed.part(value);
+        }
+        let is_covered = |key: &str| scope.only_key().is_none_or(|only| only == key);
+        for (key, value) in map.iter().filter(|(key, _)| is_covered(key.as_str())) {
+            hashed.part(key.as_str());
+            hashed.part(value.expose());
         }
         let tag = hmac::sign(&self.0, &hashed.0);
-        let mut quoted = String::with_capacity(TAG_BYTES * 4 / 3 + 4);
-        quoted.push('"');
-        URL_SAFE_NO_PAD.encode_string(&tag.as_ref()[..TAG_BYTES], &mut quoted);
-        quoted.push('"');
-        quoted
+        format!("\"{}\"", URL_SAFE_NO_PAD.encode(&tag.as_ref()[..TAG_BYTES]))
     }
 }
 
@@ -124,14 +115,6 @@ impl EtagScope {
             Self::Key(key) => map.narrowed(std::slice::from_ref(key)),
         }
     }
-
-    /// Whether the value of this key is part of the tag.
-    fn shows(&self, key: &str) -> bool {
-        match self {
-            Self::Whole | Self::Narrowed(_) => true,
-            Self::Key(only) => key == only,
-        }
-    }
 }
 
 /// Label of the key for cursor seals.
@@ -139,12 +122,12 @@ const SEAL_LABEL: &str = "attribute-gateway cursor v1";
 
 impl EtagKey {
     /// Seals `content` and `parts`. The seal proves that this gateway or a replica combined them.
-    pub(super) fn seal(&self, content: &[u8], parts: &[&str]) -> hmac::Tag {
+    pub(super) fn seal(&self, content: &[u8], parts: &[String]) -> hmac::Tag {
         hmac::sign(&self.seal_key(), &seal_input(content, parts))
     }
 
     /// Whether `seal` is the seal of `content` and `parts`. The comparison takes constant time.
-    pub(super) fn has_sealed(&self, content: &[u8], parts: &[&str], seal: &[u8]) -> bool {
+    pub(super) fn has_sealed(&self, content: &[u8], parts: &[String], seal: &[u8]) -> bool {
         hmac::verify(&self.seal_key(), &seal_input(content, parts), seal).is_ok()
     }
 
@@ -154,7 +137,7 @@ impl EtagKey {
     }
 }
 
-fn seal_input(content: &[u8], parts: &[&str]) -> Vec<u8> {
+fn seal_input(content: &[u8], parts: &[String]) -> Vec<u8> {
     let mut hashed = LengthPrefixed(Vec::with_capacity(TYPICAL_MAP_BYTES));
     hashed.count(content.len());
     hashed.0.extend_from_slice(content);

@@ -8,25 +8,25 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::Uri;
-use axum::http::header::IF_NONE_MATCH;
 use axum::http::request::Parts;
+use axum::response::Response;
 
-use super::entity_tags::EntityTags;
 use super::etag::EtagScope;
 use super::negotiate;
-use super::percent::decoded_step;
+use super::params::{
+    AnyParticipantParam, ConversationParam, FormatParam, IfNoneMatchHeader, KeyParam, KeyParams,
+    ParticipantParam, ViewParam,
+};
 use super::problem::Problem;
-use super::query::QueryString;
+use super::query::{StrictQuery, contradiction};
 use super::request_context::HttpRequestContext;
 use super::respond::ReadResponder;
-use super::response_format::{FORMAT, ResponseFormat};
-use super::state::{AppState, HttpSettings};
-use super::{if_match, paths};
+use super::response_format::ResponseFormat;
+use super::state::AppState;
 use crate::app::ReadRequest;
-use crate::domain::{Client, ConversationId, ParticipantSelector, Violation};
-use crate::error::ErrorCode;
+use crate::domain::{Client, ParticipantSelector};
 
-pub(super) use writing::{WriteArgs, read_body};
+pub(super) use writing::{WriteCall, read_body};
 
 /// The client that makes the request.
 pub(super) struct ClientIdentity(pub Arc<Client>);
@@ -40,23 +40,36 @@ impl FromRequestParts<AppState> for ClientIdentity {
 }
 
 /// A validated read: of attributes, or of a single one if the path names its key.
-pub(super) struct ReadArgs {
-    pub request: ReadRequest,
-    pub view: ReadResponder,
+pub(super) struct ReadCall {
+    request: ReadRequest,
+    view: ReadResponder,
+    state: AppState,
 }
 
-impl FromRequestParts<AppState> for ReadArgs {
+impl ReadCall {
+    pub(super) async fn answer(self) -> Result<Response, Problem> {
+        let reading = self.state.app.read(self.request).await?;
+        self.view.respond(reading, &self.state.settings)
+    }
+}
+
+impl FromRequestParts<AppState> for ReadCall {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let request_context = request_context(parts)?;
-        let conversation = conversation(&parts.uri)?;
-        let read = read_query(parts.uri.query(), key(parts)?, &state.settings)?;
-        let (selector, scope, asked) = read;
-        rights::check(&request_context.client.rights, &selector, scope.named())?;
+        let ConversationParam { conversation } = ConversationParam::from_uri(&parts.uri)?;
+        let (selector, scope, format) = read_query(&parts.uri)?;
+        let selector = selector.unwrap_or_else(|| state.settings.default_participant.clone());
+        let rights = &request_context.client.rights;
+        rights::check_selector(rights, &selector)?;
+        rights::all_allowed(rights::refused(rights, scope.named()))?;
         request_context.context.note_keys(scope.keys());
-        let form =
-            ResponseFormat::unless_flat(request_context.flat.is_some(), asked, &parts.headers)?;
+        let is_flat = request_context.flat.is_some();
+        if is_flat && selector.is_all() {
+            return Err(contradiction("view", "`flat` shows one participant, not `all`"));
+        }
+        let form = ResponseFormat::unless_flat(is_flat, format.format, &parts.headers)?;
         Ok(Self {
             request: ReadRequest {
                 conversation,
@@ -69,9 +82,9 @@ impl FromRequestParts<AppState> for ReadArgs {
                 scope,
                 form,
                 flat: request_context.flat,
-                // An invalid header matches nothing.
-                known: EntityTags::from_headers(&parts.headers, &IF_NONE_MATCH).unwrap_or_default(),
+                known: IfNoneMatchHeader::from_headers(&parts.headers),
             },
+            state: state.clone(),
         })
     }
 }
@@ -82,49 +95,19 @@ pub(super) fn request_context(parts: &Parts) -> Result<HttpRequestContext, Probl
         .ok_or_else(|| Problem::internal("a handler ran without the request context middleware"))
 }
 
-/// Parses the conversation id in the path.
-pub(super) fn conversation(uri: &Uri) -> Result<ConversationId, Problem> {
-    paths::conversation_of(uri.path()).ok_or_else(|| {
-        let mistake = Violation::new("conversationId", "is not a UUID of the form 8-4-4-4-12");
-        Problem::listing(ErrorCode::InvalidConversationId, mistake)
-    })
-}
+type ReadQuery = (Option<ParticipantSelector>, EtagScope, FormatParam);
 
-/// Decodes the key in the path, if there is one. No route matches an empty key.
-fn key(parts: &Parts) -> Result<Option<String>, Problem> {
-    let Some(step) = paths::key_of(parts.uri.path()) else { return Ok(None) };
-    let key = decoded_step(step).ok_or_else(|| {
-        let mistake = Violation::new("key", "is not percent-encoded UTF-8");
-        Problem::listing(ErrorCode::InvalidAttributes, mistake)
-    });
-    key.map(Some)
-}
-
-type ReadQuery = (ParticipantSelector, EtagScope, Option<ResponseFormat>);
-
-fn read_query(
-    raw: Option<&str>,
-    key: Option<String>,
-    settings: &HttpSettings,
-) -> Result<ReadQuery, Problem> {
-    let mut query = match key {
-        Some(_) => QueryString::read(raw, &["participant", "view", FORMAT], &[]),
-        None => QueryString::read(raw, &["participant", "view", FORMAT, "keys"], &["key"]),
-    };
-    let selector = query.participant(&settings.default_participant, key.is_none());
-    let is_flat = query.word("view", &["flat"]).is_some();
-    if is_flat && selector.is_all() {
-        query.mistake("view", "`flat` shows one participant, not `all`");
-    }
-    let asked = ResponseFormat::asked(&mut query, is_flat);
-    let scope = etag_scope(key, &mut query);
-    query.finish()?;
-    Ok((selector, scope, asked))
-}
-
-fn etag_scope(key: Option<String>, query: &mut QueryString) -> EtagScope {
-    match key {
-        Some(key) => EtagScope::Key(key),
-        None => query.keys().map_or(EtagScope::Whole, EtagScope::Narrowed),
-    }
+fn read_query(uri: &Uri) -> Result<ReadQuery, Problem> {
+    let (participant, view, format, scope) =
+        if let Some(KeyParam { key }) = KeyParam::from_uri(uri)? {
+            let StrictQuery((ParticipantParam { participant }, view, format)) =
+                StrictQuery::parse(uri.query())?;
+            (participant, view, format, EtagScope::Key(key))
+        } else {
+            let StrictQuery((AnyParticipantParam { participant }, view, format, keys)) =
+                StrictQuery::<(_, _, _, KeyParams)>::parse(uri.query())?;
+            (participant, view, format, keys.scope())
+        };
+    ViewParam::check_format(&view, &format)?;
+    Ok((participant, scope, format))
 }

@@ -15,9 +15,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::negotiate::JSON;
+use super::params::{KeyParams, ViewParam};
 use super::paths;
 use super::problem::{self, Problem};
-use super::query::QueryString;
+use super::query::StrictQuery;
 use super::responses::{WriteResponse, damage};
 use crate::app;
 use crate::domain::{
@@ -96,25 +97,15 @@ impl FlatRequest {
         if !RESOURCES.contains(&route) || !(raw.contains("flat") || raw.contains('%')) {
             return None;
         }
-        let mut query = QueryString::read(Some(raw), &["view", "keys"], &["key"]);
-        if query.take("view").pop().as_deref() != Some("flat") {
+        let (view, keys): (ViewParam, KeyParams) = StrictQuery::valid_part(raw);
+        if !view.is_flat() {
             return None;
         }
         // Where the path names the key, the query has no `keys`; the extractor refuses it.
         let names_key = route == paths::ATTRIBUTE;
-        let keys = if names_key { None } else { query.keys() };
+        let keys = keys.named().filter(|_| !names_key);
         let has_value = names_key && is_safe;
         Some(Arc::new(Self { keys: keys.unwrap_or_default(), has_value }))
-    }
-
-    /// A request that names this key, for examples.
-    pub(super) fn naming(key: &str) -> Self {
-        Self { keys: vec![key.to_owned()], has_value: false }
-    }
-
-    /// A request that reads a single key, for examples.
-    pub(super) fn of_value() -> Self {
-        Self { keys: Vec::new(), has_value: true }
     }
 
     /// Builds the response to a read.
@@ -147,16 +138,15 @@ impl FlatRequest {
     ) -> Result<FlatResponse, Problem> {
         let nothing = AttributeMap::default();
         // A view always reads the whole conversation.
-        let chosen = app::choose(selector, conversation, SelectorIntent::Read).and_then(|chosen| {
-            let participant = chosen.participant;
-            let reached = rights.reaches(participant, conversation, true);
-            let asked = || Error::ParticipantNotAllowed { asked: selector.to_string() };
-            reached.then_some(participant).ok_or_else(asked)
-        });
-        match chosen {
-            Ok(participant) => {
-                Ok(self.read(conversation.id, Some(participant.id), &participant.attributes))
+        let chosen = match app::choose(selector, conversation, SelectorIntent::Read) {
+            Ok(chosen) if rights.reaches(chosen.participant, conversation, true) => {
+                Ok(chosen.participant)
             }
+            Ok(_) => Err(Error::ParticipantNotAllowed { asked: selector.to_string() }),
+            Err(error) => Err(error),
+        };
+        match chosen {
+            Ok(one) => Ok(self.read(conversation.id, Some(one.id), &one.attributes)),
             Err(_) if self.keys.is_empty() => Ok(self.read(conversation.id, None, &nothing)),
             Err(error) => Err(RequestFailure::harmless(error).into()),
         }
@@ -164,9 +154,8 @@ impl FlatRequest {
 
     /// Builds the response to a successful write.
     pub(super) fn written(&self, report: &WriteReport, ok: bool, effect: Effect) -> FlatResponse {
-        let sentences = [describe(report.worst())].into_iter().map(str::to_owned);
-        let warnings = report.warnings.iter().cloned().chain(damage(&report.attributes));
-        let sentences: Vec<_> = sentences.chain(warnings).collect();
+        let mut sentences = vec![describe(report.worst()).to_owned()];
+        sentences.extend(report.warnings.iter().cloned().chain(damage(&report.attributes)));
         FlatResponse {
             ok,
             code: report.worst().as_str(),

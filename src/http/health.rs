@@ -3,16 +3,20 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::openapi::schema::{Object, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::openapi_params::IfNoneMatchHeader;
+use super::params::IfNoneMatchHeader;
 use super::paths;
 use super::percent::decoded_query;
 use super::problem::Problem;
-use super::query::QueryString;
+use super::query::StrictQuery;
 use super::state::{OpsState, ReadinessReport};
 use crate::domain::Violation;
 use crate::error::ErrorCode;
@@ -32,24 +36,63 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
+/// What the readiness check shows.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReadinessParams {
+    /// List the checks: `true`, or no value
+    #[param(inline, example = "true")]
+    verbose: Option<SwitchValue>,
+}
+
+/// The values of a switch; it is on without a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+enum SwitchValue {
+    #[serde(rename = "")]
+    Present,
+    #[serde(rename = "true")]
+    True,
+    #[serde(rename = "1")]
+    One,
+    #[serde(rename = "false")]
+    False,
+    #[serde(rename = "0")]
+    Zero,
+}
+
+/// By hand, since the derived schema renames no word to an empty one.
+impl PartialSchema for SwitchValue {
+    fn schema() -> RefOr<Schema> {
+        let words = Object::builder().schema_type(Type::String);
+        words.enum_values(Some(["", "true", "1", "false", "0"])).build().into()
+    }
+}
+
+impl ToSchema for SwitchValue {}
+
+impl SwitchValue {
+    fn is_on(self) -> bool {
+        !matches!(self, Self::False | Self::Zero)
+    }
+}
+
 /// Check readiness
 ///
 /// Returns 200 if the gateway accepts requests. With `?verbose`, the response has one line for each check.
 /// Throttling or an outage of Genesys Cloud does not make the gateway unready, since another instance would
 /// have the same problem.
 #[utoipa::path(get, path = paths::READYZ, operation_id = "getReadiness", tag = "operations",
-    params(("verbose" = Option<String>, Query, description = "List the checks: `true`, or no value", example = "true")),
+    params(ReadinessParams),
     responses(
         (status = 200, body = String, content_type = "text/plain", description = "The gateway is ready", example = "ready"),
         (status = 503, body = String, content_type = "text/plain", description = "The gateway is not ready: it is starting or draining, or Genesys Cloud refuses its credentials", example = "not ready: token"),
     ))]
 pub(super) async fn readyz(
     State(ops): State<Arc<OpsState>>,
-    RawQuery(query): RawQuery,
+    StrictQuery(params): StrictQuery<ReadinessParams>,
 ) -> Result<Response, Problem> {
-    let mut query = QueryString::read_with(query.as_deref(), &[VERBOSE], &[], &[VERBOSE]);
-    let verbose = query.is_switched_on(VERBOSE);
-    query.finish()?;
+    let verbose = params.verbose.is_some_and(SwitchValue::is_on);
     let report = ops.readiness.report();
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, text_report(&report, verbose)).into_response())
@@ -62,18 +105,14 @@ pub(super) fn wants_checks(query: Option<&str>) -> bool {
 }
 
 fn text_report(report: &ReadinessReport, verbose: bool) -> String {
-    let failed = report.checks.iter().filter(|check| !check.ok);
+    let failed = report.checks.iter().filter(|check| !check.ok && !report.ready);
     let failed: Vec<_> = failed.map(|check| check.name).collect();
-    let mut text = match (report.ready, failed.as_slice()) {
-        (true, _) => "ready\n".to_owned(),
-        (false, []) => "not ready\n".to_owned(),
-        (false, names) => format!("not ready: {}\n", names.join(", ")),
-    };
-    if verbose {
-        for check in &report.checks {
-            let mark = if check.ok { "ok" } else { "failed" };
-            text.push_str(&[check.name, ": ", mark, ": ", &check.detail, "\n"].concat());
-        }
+    let not = if report.ready { "" } else { "not " };
+    let colon = if failed.is_empty() { "" } else { ": " };
+    let mut text = format!("{not}ready{colon}{}\n", failed.join(", "));
+    for check in report.checks.iter().filter(|_| verbose) {
+        let mark = if check.ok { "ok" } else { "failed" };
+        text.push_str(&[check.name, ": ", mark, ": ", &check.detail, "\n"].concat());
     }
     text
 }
@@ -127,27 +166,24 @@ pub(super) async fn not_found(uri: Uri) -> Problem {
 
 /// Fallback for a method that the path does not support; axum adds `Allow`.
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    let problem = |detail, hint| Problem::new(ErrorCode::MethodNotAllowed, detail).with_hint(hint);
-    let path = uri.path();
-    if paths::is_attributes(path) && method == Method::DELETE {
-        return problem(
+    let is_attributes = paths::is_attributes(uri.path());
+    let is_attribute = paths::key_of(uri.path()).is_some();
+    let (detail, hint) = match method {
+        Method::DELETE if is_attributes => (
             "DELETE clears one attribute, but the path names none",
             "Name the attribute in the path, as in …/attributes/loyalty_tier; to clear several, PATCH {\"attributes\": {\"key\": null}}.",
-        );
-    }
-    if paths::is_attributes(path) && method == Method::POST {
-        return problem(
+        ),
+        Method::POST if is_attributes => (
             "attributes are written with PUT or PATCH, not with POST",
             "Send the same body with PUT (keys that are not named stay as they are) or with PATCH, in which null clears a key.",
-        );
-    }
-    if paths::key_of(path).is_some() && matches!(method, Method::PATCH | Method::POST) {
-        return problem(
+        ),
+        Method::PATCH | Method::POST if is_attribute => (
             "one attribute is written with PUT and cleared with DELETE",
             "Send PUT with {\"value\": \"…\"}, or send several attributes with PATCH to the path without the key.",
-        );
-    }
-    Problem::new(ErrorCode::MethodNotAllowed, "this path does not have this method")
+        ),
+        _ => ("this path does not have this method", ErrorCode::MethodNotAllowed.hint()),
+    };
+    Problem::new(ErrorCode::MethodNotAllowed, detail).with_hint(hint)
 }
 
 #[cfg(test)]

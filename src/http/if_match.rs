@@ -7,21 +7,34 @@ use std::sync::Arc;
 
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName};
+use utoipa::IntoParams;
 
 use super::entity_tags::{EntityTags, InvalidEntityTags};
 use super::etag::{EtagKey, EtagScope};
 use super::problem::Problem;
-use super::state::HttpSettings;
 use super::violations::ViolationList;
 use crate::app::WritePrecondition;
 use crate::domain::{AttributeMap, Client, ParticipantId, Patch, Violation};
 use crate::error::ErrorCode;
 
+/// Preconditions of a write.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct ConditionHeaders {
+    /// `ETag`s of earlier reads of the same resource, or `*`. The gateway writes only if one of them
+    /// still matches (`*`: if an attribute exists), and returns 412 otherwise. A tag that a proxy
+    /// weakened (`W/"…"`) counts as the original tag
+    #[param(rename = "If-Match", required = false, value_type = String, pattern = r#"^(\*|(W/)?"[!#-~\u0080-\u00ff]*"(, *(W/)?"[!#-~\u0080-\u00ff]*")*)$"#)]
+    if_match: Option<EntityTags>,
+    /// `*`: write only if none of the keys exists yet. `ETag`s: write only if none of them matches
+    #[param(rename = "If-None-Match", required = false, value_type = String, pattern = r#"^(\*|(W/)?"[!#-~\u0080-\u00ff]*"(, *(W/)?"[!#-~\u0080-\u00ff]*")*)$"#)]
+    if_none_match: Option<EntityTags>,
+}
+
 /// The condition of a write.
 #[derive(Debug)]
-pub(super) struct MatchCondition {
-    if_match: Option<EntityTags>,
-    if_none_match: Option<EntityTags>,
+struct MatchCondition {
+    headers: ConditionHeaders,
     /// The part of the map that the tags cover.
     scope: EtagScope,
     etag: EtagKey,
@@ -33,7 +46,7 @@ impl WritePrecondition for MatchCondition {
     fn holds(&self, participant: ParticipantId, map: &AttributeMap, patch: &Patch) -> bool {
         let map = &*self.client.rights.seen(map);
         let tag = self.etag.tag(participant, map, &self.scope);
-        let matches = match &self.if_match {
+        let matches = match &self.headers.if_match {
             None => true,
             Some(EntityTags::Any) => match &self.scope {
                 // A participant that exists always has a map, even an empty one.
@@ -42,7 +55,7 @@ impl WritePrecondition for MatchCondition {
             },
             Some(tags @ EntityTags::These(_)) => tags.name(&tag),
         };
-        let differs = match &self.if_none_match {
+        let differs = match &self.headers.if_none_match {
             None => true,
             Some(EntityTags::Any) => patch.keys().all(|key| map.get(key.as_str()).is_none()),
             Some(tags @ EntityTags::These(_)) => !tags.name(&tag),
@@ -55,35 +68,43 @@ impl WritePrecondition for MatchCondition {
     }
 }
 
-/// Parses the condition of a write; `None` if the write has none.
-///
-/// # Errors
-/// A header is invalid (all mistakes are listed), or `writes.require_if_match` requires a condition and the
-/// write has none.
-pub(super) fn from_headers(
-    headers: &HeaderMap,
-    (scope, client): (&EtagScope, &Arc<Client>),
-    dry_run: bool,
-    settings: &HttpSettings,
-) -> Result<Option<Arc<dyn WritePrecondition>>, Problem> {
-    let mut mistakes = ViolationList::default();
-    let if_match = tags(headers, &IF_MATCH, "If-Match", &mut mistakes);
-    let if_none_match = tags(headers, &IF_NONE_MATCH, "If-None-Match", &mut mistakes);
-    if !mistakes.is_empty() {
-        return Err(Problem::listing(ErrorCode::InvalidHeader, mistakes));
+impl ConditionHeaders {
+    /// # Errors
+    /// A header is invalid. All mistakes are listed.
+    pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut mistakes = ViolationList::default();
+        let if_match = tags(headers, &IF_MATCH, "If-Match", &mut mistakes);
+        let if_none_match = tags(headers, &IF_NONE_MATCH, "If-None-Match", &mut mistakes);
+        if mistakes.is_empty() {
+            return Ok(Self { if_match, if_none_match });
+        }
+        Err(Problem::listing(ErrorCode::InvalidHeader, mistakes))
     }
-    // `If-None-Match` with tags does not protect another client's change.
-    let guards = if_match.is_some() || if_none_match == Some(EntityTags::Any);
-    if settings.require_if_match && !guards && !dry_run {
+
+    /// Refuses a write without a condition, if one is required.
+    pub(super) fn check_required(&self, is_required: bool) -> Result<(), Problem> {
+        // `If-None-Match` with tags does not protect another client's change.
+        let guards = self.if_match.is_some() || self.if_none_match == Some(EntityTags::Any);
+        if guards || !is_required {
+            return Ok(());
+        }
         let detail = "this gateway requires If-Match, or If-None-Match: *, for every write";
-        return Err(Problem::new(ErrorCode::PreconditionRequired, detail));
+        Err(Problem::new(ErrorCode::PreconditionRequired, detail))
     }
-    if if_match.is_none() && if_none_match.is_none() {
-        return Ok(None);
+
+    /// The condition of a write to this part of the map; `None` if it has none.
+    pub(super) fn condition(
+        self,
+        scope: &EtagScope,
+        client: &Arc<Client>,
+        etag: &EtagKey,
+    ) -> Option<Arc<dyn WritePrecondition>> {
+        if self.if_match.is_none() && self.if_none_match.is_none() {
+            return None;
+        }
+        let (scope, etag, client) = (scope.clone(), etag.clone(), Arc::clone(client));
+        Some(Arc::new(MatchCondition { headers: self, scope, etag, client }))
     }
-    let (scope, etag) = (scope.clone(), settings.etag.clone());
-    let client = Arc::clone(client);
-    Ok(Some(Arc::new(MatchCondition { if_match, if_none_match, scope, etag, client })))
 }
 
 fn tags(
@@ -114,22 +135,16 @@ mod tests {
     }
 
     fn holds(header: HeaderName, value: &str, now: &[(&str, &str)]) -> bool {
-        holds_of(EtagScope::Whole, header, value, now)
+        holds_of(&EtagScope::Whole, header, value, now)
     }
 
-    fn holds_of(scope: EtagScope, header: HeaderName, value: &str, now: &[(&str, &str)]) -> bool {
+    fn holds_of(scope: &EtagScope, header: HeaderName, value: &str, now: &[(&str, &str)]) -> bool {
         let etag = EtagKey::derive("secret");
         let one = ONE.parse().expect("id");
-        let value = value.replace("TAG", &etag.tag(one, &map(&[("a", "1")]), &scope));
+        let value = value.replace("TAG", &etag.tag(one, &map(&[("a", "1")]), scope));
         let headers = HeaderMap::from_iter([(header, value.parse().expect("value"))]);
-        let mut mistakes = ViolationList::default();
-        let condition = MatchCondition {
-            if_match: tags(&headers, &IF_MATCH, "", &mut mistakes),
-            if_none_match: tags(&headers, &IF_NONE_MATCH, "", &mut mistakes),
-            scope,
-            etag,
-            client: Client::anonymous(),
-        };
+        let headers = ConditionHeaders::from_headers(&headers).expect("valid headers");
+        let condition = headers.condition(scope, &Client::anonymous(), &etag).expect("one");
         let patch = [(AttributeKey::existing("k"), KeyChange::to(AttributeValue::new("new")))];
         condition.holds(one, &map(now), &patch.into_iter().collect())
     }
@@ -155,7 +170,7 @@ mod tests {
     #[test]
     fn the_condition_of_one_key_covers_only_that_key() {
         let holds = |header, value, now: &[(&str, &str)]| {
-            holds_of(EtagScope::Key("a".to_owned()), header, value, now)
+            holds_of(&EtagScope::Key("a".to_owned()), header, value, now)
         };
         assert!(holds(IF_MATCH, "TAG", &[("a", "1"), ("b", "2")]));
         assert!(!holds(IF_MATCH, "TAG", &[("a", "2")]));

@@ -30,17 +30,13 @@ pub(super) fn accepts_json(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// The quality that `Accept` gives this media type, from 0 (excluded) to 1.
 pub(super) fn quality(headers: &HeaderMap, wanted: &str) -> f32 {
-    let mut best: Option<(u8, f32)> = None;
-    for header in headers.get_all(ACCEPT) {
-        let text = header.to_str().unwrap_or_default();
-        let ranges = split_outside_quotes(text, ',').filter_map(|range| quality_in(range, wanted));
-        for (precision, quality) in ranges {
-            // The most specific range that matches decides.
-            if best.is_none_or(|(known, _)| precision > known) {
-                best = Some((precision, quality));
-            }
-        }
-    }
+    let lines = headers.get_all(ACCEPT).iter();
+    let ranges =
+        lines.flat_map(|line| split_outside_quotes(line.to_str().unwrap_or_default(), ','));
+    // The most specific range that matches decides, and of equal ones the first.
+    let best = ranges
+        .filter_map(|range| quality_in(range, wanted))
+        .reduce(|best, other| if other.0 > best.0 { other } else { best });
     match best {
         Some((_, quality)) => quality,
         None if headers.get_all(ACCEPT).iter().all(HeaderValue::is_empty) => 1.0,
@@ -85,26 +81,26 @@ pub(super) fn declared(
     headers: &HeaderMap,
     types: &'static [&'static str],
 ) -> Result<&'static str, Problem> {
-    let refused = |detail: &str| Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
+    let refused = |detail: String| Problem::new(ErrorCode::UnsupportedMediaType, detail);
     let encodings = headers.get_all(CONTENT_ENCODING);
     if encodings.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return refused("the body has a Content-Encoding; only `identity` is supported")
-            .map_err(|problem| problem.with_hint(UNCOMPRESSED));
+        let detail = "the body has a Content-Encoding; only `identity` is supported";
+        return Err(refused(detail.to_owned()).with_hint(UNCOMPRESSED));
     }
     let mut given = headers.get_all(CONTENT_TYPE).iter();
     let (Some(given), None) = (given.next(), given.next()) else {
-        return refused(&format!("the request needs one Content-Type, {}", types.join(" or ")));
+        return Err(refused(format!("the request needs one Content-Type, {}", types.join(" or "))));
     };
     let mut parts = split_outside_quotes(given.to_str().unwrap_or_default(), ';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    let Some(known) = types.iter().find(|known| essence.eq_ignore_ascii_case(known)) else {
-        return refused(&format!("the Content-Type is not {}", types.join(" or ")));
-    };
+    let known = types.iter().find(|known| essence.eq_ignore_ascii_case(known));
+    let known =
+        known.ok_or_else(|| refused(format!("the Content-Type is not {}", types.join(" or "))))?;
     if let Some(charset) = parts.find_map(other_charset) {
         let charset: String =
             charset.chars().take(MAX_CHARSET_CHARS).flat_map(char::escape_debug).collect();
-        return refused(&format!("the charset of the body is `{charset}`; send it as UTF-8"))
-            .map_err(|problem| problem.with_hint(IN_UTF8));
+        let detail = format!("the charset of the body is `{charset}`; send it as UTF-8");
+        return Err(refused(detail).with_hint(IN_UTF8));
     }
     Ok(known)
 }

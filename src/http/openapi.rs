@@ -1,33 +1,30 @@
 //! The `OpenAPI` document: operations from the handlers, problems from the catalogue of codes.
 //!
 //! The committed `openapi.yaml` is this document. A test compares them; with `UPDATE_OPENAPI=1` in
-//! the environment, the test rewrites the file.
+//! the environment, the test rewrites the file. What operations share is a component.
 
-mod constraints;
-mod links;
+mod bodies;
+mod examples;
+mod headers;
 mod problem_codes;
 mod problems;
 mod security;
-mod yaml;
-
-use std::collections::BTreeMap;
 
 use axum::http::Method;
+use utoipa::openapi::content::Content;
 use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::link::LinkBuilder;
+use utoipa::openapi::path::{Operation, Parameter, PathItem};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    Components, Header, Info, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Required, Response,
-    Schema,
+    Components, Info, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Required, Response,
 };
-use utoipa::{PartialSchema, ToSchema};
 
-use super::problem::ProblemBody;
-use super::responses::{WriteResponse, examples};
+use super::negotiate::JSON;
 use super::{paths, router};
+use crate::error::ErrorCode;
 
 const DESCRIPTION: &str = "Reads and writes the participant attributes of live Genesys Cloud \
 calls. The gateway answers a write once a read has confirmed it, or at the deadline, with an outcome \
@@ -39,61 +36,48 @@ and counts.";
 
 const SERVER: &str = "The gateway that serves this document";
 
-/// The schema of the members that only some problems have.
-const PROBLEM_MEMBERS: &str = "ProblemMembers";
-
-/// Schemas of the bodies of writes.
-const WRITE_BODIES: [&str; 3] = ["WriteRequestBody", "PatchRequestBody", "AttributeRequestBody"];
-
-/// The document of a service with debugging enabled.
-pub fn document() -> OpenApi {
-    document_of(true)
-}
+/// Codes of any path, some of them before a request is routed to its operation.
+const GENERAL: [ErrorCode; 3] =
+    [ErrorCode::NotFound, ErrorCode::MethodNotAllowed, ErrorCode::Internal];
 
 /// The document of a service, with or without the debugging operations.
-fn document_of(debug: bool) -> OpenApi {
+fn document(debug: bool) -> OpenApi {
     let (_, mut api) = router::documented(debug).split_for_parts();
     api.info = info();
     api.tags = Some(tags(debug));
     // A relative URL: the document describes the gateway that serves it, below any path.
     api.servers = Some(vec![ServerBuilder::new().url("/").description(Some(SERVER)).build()]);
     api.security = Some(security::required());
+    let mut components = api.components.take().unwrap_or_default();
+    security::describe(&mut components);
+    headers::describe(&mut components);
+    bodies::describe(&mut components);
+    for code in GENERAL {
+        problems::add_general(&mut components, code);
+    }
     for (path, item) in &mut api.paths.paths {
         for (method, operation) in operations(item) {
-            let negotiated = paths::is_negotiated(path, &method);
-            let codes =
-                problem_codes::codes_for(operation.operation_id.as_deref().unwrap_or_default());
-            constraints::operation(operation, &method);
             security::mark(operation, path);
-            if paths::is_api(path) {
-                complete(operation);
-                links::add(operation, debug);
-            } else {
-                let defect = Ref::from_response_name(problem_codes::INTERNAL);
-                operation.responses.responses.insert("500".to_owned(), defect.into());
-            }
-            for (status, mut response) in problems::responses_for(&codes, path) {
-                if status == "415" && method == Method::PATCH {
-                    let header = described(
-                        "The accepted media types: `application/json` and `application/merge-patch+json`",
-                    );
-                    response.headers.insert("Accept-Patch".to_owned(), header.into());
-                }
-                operation.responses.responses.insert(status, response.into());
-            }
-            if negotiated {
-                add_vary(operation);
-            }
+            complete(operation, &mut components, (path, &method));
         }
     }
-    complete_components(api.components.get_or_insert_with(Components::new));
+    api.components = Some(components);
     api
 }
 
 /// The document as YAML.
 pub fn yaml(public_url: &str, debug: bool) -> String {
     // Serialisation cannot fail: the document holds only strings, numbers and maps.
-    yaml::quoted(&served_at(public_url, debug).to_yaml().unwrap_or_default())
+    let yaml = served_at(public_url, debug).to_yaml().unwrap_or_default();
+    // YAML 1.1, which many parsers read, has a type for dates. The examples hold dates as strings.
+    let mut quoted = String::with_capacity(yaml.len());
+    for line in yaml.split_inclusive('\n') {
+        match line.trim_end().split_once(": 2026-") {
+            Some((key, rest)) => quoted.extend([key, ": '2026-", rest, "'\n"]),
+            None => quoted.push_str(line),
+        }
+    }
+    quoted
 }
 
 /// The document as JSON.
@@ -104,7 +88,7 @@ pub fn json(public_url: &str, debug: bool) -> String {
 /// The document of a service that clients reach at `public_url`; an empty one makes the server URL
 /// relative.
 fn served_at(public_url: &str, debug: bool) -> OpenApi {
-    let mut api = document_of(debug);
+    let mut api = document(debug);
     if !public_url.is_empty() {
         api.servers = Some(vec![ServerBuilder::new().url(public_url).build()]);
     }
@@ -153,150 +137,98 @@ fn tags(debug: bool) -> Vec<utoipa::openapi::Tag> {
     .collect()
 }
 
-/// Adds what every operation of the API has: request headers, response headers, and examples of
-/// successful responses.
-fn complete(operation: &mut Operation) {
-    let parameters = operation.parameters.get_or_insert_default();
-    parameters.extend([
-        header_parameter(
-            "Prefer",
-            "`wait=N`: respond within N seconds, from 1 to 60; a larger N counts as 60. 0 is ignored: to skip the read-back, use `verify=none`. `return=minimal`: respond to a successful write with 204. Invalid preferences are ignored.",
-        ),
-        header_parameter(
-            "X-Request-Id",
-            "Identifies the request in logs, such as `crm-4711`: 1 to 128 characters of `A-Z a-z 0-9 . _ : -`. The gateway generates an id if the header is absent or malformed.",
-        ),
-        header_parameter(
-            "traceparent",
-            "W3C trace context. The gateway logs it and passes it on.",
-        ),
-    ].map(RefOr::from));
-    let name = operation.operation_id.clone().unwrap_or_default();
-    let takes_view = parameters
-        .iter()
-        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "view"));
-    for (status, response) in &mut operation.responses.responses {
-        if let RefOr::T(response) = response {
-            complete_response(response, status, (&name, takes_view));
+/// Adds what the handler does not declare: shared headers, examples and problems.
+fn complete(operation: &mut Operation, components: &mut Components, at: (&str, &Method)) {
+    let (path, method) = at;
+    let id = operation.operation_id.clone().unwrap_or_default();
+    if paths::is_api(path) {
+        let own = operation.parameters.get_or_insert_default();
+        own.extend(headers::request_headers().map(RefOr::from));
+    }
+    for parameter in operation.parameters.iter_mut().flatten() {
+        share(parameter, components, &id);
+    }
+    // The echo takes any body, also none.
+    if path == paths::ECHO
+        && let Some(RefOr::T(body)) = &mut operation.request_body
+    {
+        body.required = Some(Required::False);
+    }
+    let mut responses = std::mem::take(&mut operation.responses.responses);
+    for (status, slot) in &mut responses {
+        let RefOr::T(response) = slot else { continue };
+        let code = status.parse().unwrap_or_default();
+        headers::add_to_result(response, code, operation, at);
+        if let Some(RefOr::T(content)) = response.content.get_mut(JSON) {
+            for name in examples::names(&id, code) {
+                add_example(content, components, name, || examples::value(name));
+            }
         }
+        if paths::is_of_attributes(path) && !method.is_safe() {
+            add_links(response, components);
+            *slot = share_response(response.clone(), components, format!("Write{status}"));
+        }
+    }
+    operation.responses.responses = responses;
+    let codes = problem_codes::codes_for(path, method);
+    problems::add(operation, components, &codes, paths::is_api(path));
+}
+
+/// Adds links from a write to the operations that show its result.
+fn add_links(response: &mut Response, components: &Components) {
+    let mut add = |name: &str, operation: &str, why: &str| {
+        let link = LinkBuilder::new().operation_id(operation).description(why);
+        let link = link.parameter("conversationId", "$request.path.conversationId").build();
+        response.links.insert(name.to_owned(), link.into());
+    };
+    add("readBack", "getAttributes", "Read the current attributes");
+    if components.schemas.contains_key("Trace") {
+        add("trace", "getTrace", "See how the gateway processed the write");
     }
 }
 
-/// Adds `Vary` to the responses whose format depends on the `Accept` header.
-fn add_vary(operation: &mut Operation) {
-    for response in operation.responses.responses.values_mut() {
-        if let RefOr::T(response) = response {
-            let header = described("`Accept`: the format of the response depends on it");
-            response.headers.insert("Vary".to_owned(), header.into());
-        }
-    }
+/// Moves a response to the components, under this name if no equal one is there.
+fn share_response(
+    response: Response,
+    components: &mut Components,
+    name: String,
+) -> RefOr<Response> {
+    let response = RefOr::T(response);
+    let known = components.responses.iter().find(|(_, known)| **known == response);
+    let name = known.map_or(name, |(known, _)| known.clone());
+    components.responses.entry(name.clone()).or_insert(response);
+    RefOr::Ref(Ref::from_response_name(name))
 }
 
-/// Adds headers and examples to one response of the named operation.
-fn complete_response(response: &mut Response, status: &str, (name, takes_view): (&str, bool)) {
-    for (header, description) in headers(status) {
-        let has = match header {
-            "ETag" => name.contains("Attribute"),
-            "Retry-After" => takes_view,
-            _ => true,
-        };
-        if has {
-            response.headers.insert(header.to_owned(), described(description).into());
-        }
-    }
-    for (media, content) in &mut response.content {
-        let RefOr::T(content) = content else { continue };
-        let examples = examples::examples_for(name, status, media).into_iter();
-        let examples = examples.map(|(name, value)| (name.to_owned(), example(name, value)));
-        content.examples.extend(examples);
-    }
+/// Moves a parameter to the components, under its name or else with the operation in its name.
+fn share(parameter: &mut RefOr<Parameter>, components: &mut Components, operation: &str) {
+    let known = components.parameters.iter().find(|(_, known)| *known == parameter);
+    let name = known.map(|(name, _)| name.clone());
+    let name = name.unwrap_or_else(|| {
+        let RefOr::T(own) = &*parameter else { return String::new() };
+        let is_taken = components.parameters.contains_key(&own.name);
+        let name = if is_taken { format!("{}-{operation}", own.name) } else { own.name.clone() };
+        components.parameters.insert(name.clone(), parameter.clone());
+        name
+    });
+    *parameter = RefOr::Ref(Ref::new(format!("#/components/parameters/{name}")));
 }
 
-/// A header without an example. Swagger UI prefills examples, so all its requests would share one id.
-fn header_parameter(name: &str, description: &str) -> Parameter {
-    ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Header)
-        .required(Required::False)
-        .description(Some(description))
-        .schema(Some(text()))
-        .build()
+/// Adds an example to a content, as a component.
+fn add_example(
+    content: &mut Content,
+    components: &mut Components,
+    name: &str,
+    value: impl FnOnce() -> serde_json::Value,
+) {
+    let build = || ExampleBuilder::new().value(Some(value())).build().into();
+    components.examples.entry(name.to_owned()).or_insert_with(build);
+    let reference = Ref::new(format!("#/components/examples/{name}"));
+    content.examples.insert(name.to_owned(), RefOr::Ref(reference));
 }
 
 fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::new(Type::String))
-}
-
-fn described(description: &str) -> Header {
-    HeaderBuilder::new().schema(Some(text())).description(Some(description)).build()
-}
-
-fn example(summary: &str, value: serde_json::Value) -> RefOr<utoipa::openapi::example::Example> {
-    ExampleBuilder::new().summary(summary).value(Some(value)).build().into()
-}
-
-/// Headers of the responses with this status.
-fn headers(status: &str) -> Vec<(&'static str, &'static str)> {
-    let mut headers = vec![
-        ("X-Request-Id", "Id of the request, as in the log"),
-        ("Cache-Control", "`no-store`"),
-        (
-            "Server-Timing",
-            "Milliseconds spent in `queue`, `token`, `read`, `patch` and `verify`, and in `total`",
-        ),
-        ("Preference-Applied", "The preferences that the gateway applied"),
-    ];
-    if status == "200" {
-        headers.push(("Retry-After", "With `view=flat`: the same as `retryAfterSeconds`"));
-    }
-    match status {
-        "200" | "204" | "304" => headers.push((
-            "ETag",
-            "Entity tag of one participant's attributes as just read. Absent for `participant=all`, and if the last read did not confirm the state.",
-        )),
-        "405" => headers.extend([
-            ("Allow", "The methods that the path supports"),
-            ("Accept-Patch", "The media types that `PATCH` accepts, on a path that supports it"),
-        ]),
-        "412" => headers.push(("ETag", "Entity tag of the current attributes")),
-        "401" => headers.push(("WWW-Authenticate", "The authentication schemes: `Bearer` and `Basic`")),
-        "429" | "503" => headers.push(("Retry-After", "Whole seconds to wait before the next attempt")),
-        _ => {}
-    }
-    headers
-}
-
-fn complete_components(components: &mut Components) {
-    security::describe(components);
-    let mut schemas = vec![(ProblemBody::name().into_owned(), ProblemBody::schema())];
-    ProblemBody::schemas(&mut schemas);
-    components.schemas.extend(schemas);
-    copy_write_members(&mut components.schemas);
-    constraints::answers(&mut components.schemas);
-    for name in WRITE_BODIES {
-        if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
-            constraints::body(body);
-        }
-    }
-    if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut("SearchRequestBody") {
-        constraints::search(body);
-    }
-    for (code, name) in problem_codes::OUTSIDE {
-        let response = problems::response(&[code], "/nothing-here");
-        components.responses.insert(name.to_owned(), response.into());
-    }
-}
-
-/// Copies the members of a write response into the problem schema, where none of them is required:
-/// only `write-superseded` has them.
-fn copy_write_members(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
-    let Some(RefOr::T(Schema::Object(write))) = schemas.get(&*WriteResponse::name()) else {
-        return;
-    };
-    let copied = write.properties.clone();
-    if let Some(RefOr::T(Schema::Object(members))) = schemas.get_mut(PROBLEM_MEMBERS) {
-        members.properties.extend(copied);
-    }
 }
 
 #[cfg(test)]
@@ -304,7 +236,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::error::ErrorCode;
 
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.yaml");
 
@@ -335,7 +266,7 @@ mod tests {
         for document in [json("", false), yaml("", false)] {
             for absent in [
                 "/debug/echo",
-                "/trace",
+                "}/trace",
                 "getTrace",
                 "\"echo\"",
                 "debugging",
@@ -351,7 +282,7 @@ mod tests {
 
     #[test]
     fn every_operation_has_its_own_id() {
-        let mut api = document();
+        let mut api = document(true);
         let mut ids: Vec<_> = api
             .paths
             .paths

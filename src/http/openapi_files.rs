@@ -92,7 +92,8 @@ impl OpenApiFile {
 
     /// The response to a request with these headers.
     pub(super) fn answer(&self, headers: &HeaderMap) -> Response {
-        let about = [(ETAG, self.tag.as_str()), (CACHE_CONTROL, REVALIDATE)];
+        // Weak, since the router compresses the document for some clients.
+        let about = [(ETAG, format!("W/{}", self.tag)), (CACHE_CONTROL, REVALIDATE.to_owned())];
         let known = EntityTags::from_headers(headers, &IF_NONE_MATCH).unwrap_or_default();
         if known.is_some_and(|tags| tags.name(&self.tag)) {
             return (StatusCode::NOT_MODIFIED, about).into_response();

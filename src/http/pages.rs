@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{Html, IntoResponse, Response};
@@ -11,10 +11,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::negotiate::{HTML, JSON, PLAIN_TEXT, TEXT, quality};
-use super::openapi_params::FormatParam;
+use super::params::FormatParam;
 use super::problem::Problem;
-use super::query::QueryString;
-use super::response_format::{FORMAT, ResponseFormat, ToText};
+use super::query::StrictQuery;
+use super::response_format::{ResponseFormat, ToText};
 use super::state::OpsState;
 use super::text_table::facts;
 use super::{paths, problem};
@@ -69,20 +69,24 @@ impl ServiceResponse {
             metrics: below(paths::METRICS),
         }
     }
+
+    fn links(&self) -> [(&'static str, &str); 7] {
+        [
+            ("API documentation", &self.docs),
+            ("OpenAPI document", &self.openapi),
+            ("Readiness", &self.readiness),
+            ("Metrics", &self.metrics),
+            ("Live conversations", &self.conversations),
+            ("Attributes of a conversation", &self.attributes),
+            ("Explanation of an error code", &self.problems),
+        ]
+    }
 }
 
 impl ToText for ServiceResponse {
     fn text(&self) -> String {
-        let places = facts([
-            ("live calls", &self.conversations),
-            ("attributes", &self.attributes),
-            ("API docs", &self.docs),
-            ("OpenAPI", &self.openapi),
-            ("error codes", &self.problems),
-            ("readiness", &self.readiness),
-            ("metrics", &self.metrics),
-        ]);
-        format!("{} {}\n{}\n\n{places}", self.service, self.version, self.description)
+        let Self { service, version, description, .. } = self;
+        format!("{service} {version}\n{description}\n\n{}", facts(self.links()))
     }
 }
 
@@ -97,19 +101,16 @@ impl ToText for ServiceResponse {
 pub(super) async fn root(
     State(ops): State<Arc<OpsState>>,
     headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    StrictQuery(asked): StrictQuery<FormatParam>,
 ) -> Result<Response, Problem> {
-    let mut query = QueryString::read(query.as_deref(), &[FORMAT], &[]);
-    let asked = ResponseFormat::asked(&mut query, false);
-    query.finish()?;
     let public_url = ops.documents.public_url();
     let service = ServiceResponse::new(public_url);
     let prefers_html =
         quality(&headers, HTML) > quality(&headers, JSON).max(quality(&headers, TEXT));
-    if asked.is_none() && prefers_html {
+    if asked.format.is_none() && prefers_html {
         return Ok(html(landing_page(&service, public_url)));
     }
-    Ok(ResponseFormat::negotiate(asked, &headers)?.respond(&service))
+    Ok(ResponseFormat::negotiate(asked.format, &headers)?.respond(&service))
 }
 
 /// Explain a problem code
@@ -158,38 +159,28 @@ fn page(code: ErrorCode) -> String {
 }
 
 fn page_in_html(code: ErrorCode, public_url: &str) -> String {
-    let [title, cause, hint, status] =
-        [code.title(), code.cause(), code.hint(), &problem::status(code).to_string()].map(escaped);
+    let [title, cause, hint, retryable] =
+        [code.title(), code.cause(), code.hint(), retryable(code)].map(escaped);
+    let (home, status) = (escaped(&format!("{public_url}{}", paths::ROOT)), problem::status(code));
     let body = format!(
         "<nav><a href=\"{home}\">Attribute gateway</a></nav>\n\
          <h1>{title}</h1>\n<p><code>{code}</code>, status {status}</p>\n\
          <h2>What happened</h2>\n<p>{cause}</p>\n<h2>What to do</h2>\n<p>{hint}</p>\n\
          <h2>Can I repeat the request?</h2>\n<p>{retryable}</p>",
-        home = escaped(&format!("{public_url}{}", paths::ROOT)),
         code = code.as_str(),
-        retryable = escaped(retryable(code)),
     );
     document(&title, &body, public_url)
 }
 
 /// The landing page: what the service is, and its links.
 fn landing_page(service: &ServiceResponse, public_url: &str) -> String {
-    let link = |url: &str, what: &str| {
+    let links = service.links().map(|(what, url)| {
         let url = escaped(url);
-        format!("<dt><a href=\"{url}\">{what}</a></dt>\n<dd><code>{url}</code></dd>\n")
-    };
-    let template = |url: &str, what: &str| {
-        format!("<dt>{what}</dt>\n<dd><code>{}</code></dd>\n", escaped(url))
-    };
-    let links = [
-        link(&service.docs, "API documentation"),
-        link(&service.openapi, "OpenAPI document"),
-        link(&service.readiness, "Readiness"),
-        link(&service.metrics, "Metrics"),
-        link(&service.conversations, "Live conversations"),
-        template(&service.attributes, "Attributes of a conversation"),
-        template(&service.problems, "Explanation of an error code"),
-    ];
+        // A template is not a link.
+        let is_link = !url.contains('{');
+        let what = if is_link { format!("<a href=\"{url}\">{what}</a>") } else { what.to_owned() };
+        format!("<dt>{what}</dt>\n<dd><code>{url}</code></dd>\n")
+    });
     let body = format!(
         "<h1>Attribute gateway</h1>\n<p>{description}.</p>\n<dl>\n{links}</dl>\n\
          <p>Version {version}. Metrics and the API need a key where clients are configured.</p>",

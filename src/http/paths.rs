@@ -5,40 +5,28 @@ use axum::http::Method;
 use super::percent::decoded_step;
 use crate::domain::ConversationId;
 
-/// The description of the service.
-pub const ROOT: &str = "/";
-/// The list of live conversations.
-pub const CONVERSATIONS: &str = "/v1/conversations";
+pub(crate) const ROOT: &str = "/";
+pub(crate) const CONVERSATIONS: &str = "/v1/conversations";
 /// The search for live conversations, with filters in the body.
-pub const SEARCH: &str = "/v1/conversations/search";
-/// One conversation.
-pub const CONVERSATION: &str = "/v1/conversations/{conversationId}";
-/// Attributes of one or all participants.
-pub const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
-/// One attribute of one participant.
-pub const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attributes/{key}";
-/// The liveness check.
-pub const LIVEZ: &str = "/livez";
+pub(crate) const SEARCH: &str = "/v1/conversations/search";
+pub(crate) const CONVERSATION: &str = "/v1/conversations/{conversationId}";
+pub(crate) const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
+pub(crate) const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attributes/{key}";
+pub(crate) const LIVEZ: &str = "/livez";
 /// The readiness check.
 pub const READYZ: &str = "/readyz";
-/// The metrics.
-pub const METRICS: &str = "/metrics";
-/// The `OpenAPI` document, as YAML.
-pub const OPENAPI_YAML: &str = "/openapi.yaml";
-/// The `OpenAPI` document, as JSON.
-pub const OPENAPI_JSON: &str = "/openapi.json";
-/// The documentation page.
-pub const DOCS: &str = "/docs";
+pub(crate) const METRICS: &str = "/metrics";
+pub(crate) const OPENAPI_YAML: &str = "/openapi.yaml";
+pub(crate) const OPENAPI_JSON: &str = "/openapi.json";
+pub(crate) const DOCS: &str = "/docs";
 /// The stylesheet of the pages, a file of [`DOCS_FILE`].
-pub const STYLESHEET: &str = "/docs/style.css";
-/// The files of the documentation page.
-pub const DOCS_FILE: &str = "/docs/{file}";
-/// The echo of a request; only with `debug.enabled`.
-pub const ECHO: &str = "/v1/debug/echo";
-/// Recent requests about a conversation; only with `debug.enabled`.
-pub const TRACE: &str = "/v1/conversations/{conversationId}/trace";
+pub(crate) const STYLESHEET: &str = "/docs/style.css";
+pub(crate) const DOCS_FILE: &str = "/docs/{file}";
+/// Only with `debug.enabled`, like [`TRACE`].
+pub(crate) const ECHO: &str = "/v1/debug/echo";
+pub(crate) const TRACE: &str = "/v1/conversations/{conversationId}/trace";
 /// The page about a problem code; the `type` of a problem links to it.
-pub const PROBLEM: &str = "/problems/{code}";
+pub(crate) const PROBLEM: &str = "/problems/{code}";
 
 /// Every path, for the labels of metrics.
 pub const ALL: &[&str] = &[
@@ -60,12 +48,9 @@ pub const ALL: &[&str] = &[
     PROBLEM,
 ];
 
-/// Prefix of the paths of the API. Operations and documentation do not have it.
-const API: &str = "/v1/";
-
-/// Whether this path or pattern belongs to the API.
+/// Whether this path or pattern belongs to the API. Operations and documentation do not.
 pub(super) fn is_api(path: &str) -> bool {
-    path.starts_with(API)
+    path.starts_with("/v1/")
 }
 
 /// Whether monitoring programs request this pattern regularly.
@@ -83,31 +68,40 @@ pub(super) fn is_negotiated(pattern: &str, method: &Method) -> bool {
     NEGOTIATED.contains(&pattern) && (method.is_safe() || pattern == SEARCH)
 }
 
+/// Whether responses on this pattern are compressed: documents, and lists of conversations.
+pub(super) fn is_compressed(pattern: &str) -> bool {
+    [CONVERSATIONS, SEARCH, OPENAPI_YAML, OPENAPI_JSON].contains(&pattern)
+}
+
 /// Whether an unsafe method on this pattern writes attributes.
 pub(super) fn is_of_attributes(pattern: &str) -> bool {
     pattern == ATTRIBUTES || pattern == ATTRIBUTE
 }
 
+/// What follows `/v1/conversations/`: the step of the id, and the path after it.
+fn conversation_steps(path: &str) -> Option<(&str, &str)> {
+    let rest = path.strip_prefix("/v1/conversations/")?;
+    Some(rest.split_once('/').unwrap_or((rest, "")))
+}
+
 /// The conversation id in an API path, percent-decoded; `None` if it is not an id.
 pub(super) fn conversation_of(path: &str) -> Option<ConversationId> {
-    let step = path.strip_prefix("/v1/conversations/")?.split('/').next()?;
+    let (step, _) = conversation_steps(path)?;
     // Ids need no encoding, so decoding is rarely necessary.
     if step.contains('%') { decoded_step(step)?.parse().ok() } else { step.parse().ok() }
 }
 
 /// Whether this is the path of all attributes of a conversation.
 pub(super) fn is_attributes(path: &str) -> bool {
-    let rest = path.strip_prefix("/v1/conversations/").and_then(|rest| rest.split_once('/'));
-    rest.is_some_and(|(_, rest)| rest == "attributes")
+    conversation_steps(path).is_some_and(|(_, rest)| rest == "attributes")
 }
 
 /// Whether this is the path of one attribute, without its key.
 pub(super) fn lacks_key(path: &str) -> bool {
-    path.strip_suffix('/').is_some_and(is_attributes)
+    key_of(path) == Some("")
 }
 
 /// The attribute key in an API path, still percent-encoded.
 pub(super) fn key_of(path: &str) -> Option<&str> {
-    let (_, key) = path.strip_prefix("/v1/conversations/")?.split_once("/attributes/")?;
-    Some(key)
+    conversation_steps(path)?.1.strip_prefix("attributes/")
 }

@@ -3,7 +3,6 @@
 mod address_key;
 mod address_limit;
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -37,27 +36,8 @@ impl PeerInfo {
 }
 
 /// The subject of a verified client certificate in the form of RFC 4514, such as
-/// `CN=crm.example,O=Example`. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateSubject(Arc<str>);
-
-impl CertificateSubject {
-    /// The subject with this text.
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// The subject as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for CertificateSubject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+/// `CN=crm.example,O=Example`.
+pub type CertificateSubject = Arc<str>;
 
 /// An IPv4-mapped IPv6 address becomes an IPv4 address.
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -4,7 +4,6 @@
 //! middleware writes the response, since it knows the request id and the upstream calls.
 
 mod body;
-mod examples;
 
 use std::time::Duration;
 
@@ -14,13 +13,14 @@ use axum::http::response::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use body::ProblemMembers;
 pub(super) use body::{ProblemBody, ProblemContext};
 
-use super::responses::{CandidateDto, ResolvedParticipantDto, WriteResponse};
+use super::responses::{ResolvedParticipantDto, WriteResponse};
 use super::violations::ViolationList;
+use crate::domain::ParticipantId;
 #[cfg(test)]
 use crate::domain::Violation;
-use crate::domain::{ParticipantId, SizeExcess};
 use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 
 /// Media type of problem details.
@@ -46,28 +46,13 @@ struct ProblemInner {
     hint: Option<&'static str>,
     /// The participant that was found before the request failed.
     participant: Option<ResolvedParticipantDto>,
-    extra: ProblemExtra,
+    members: ProblemMembers,
+    /// The current `ETag`; sent as a header only.
+    current: Option<String>,
     /// Whether the same request can succeed when it is repeated.
     retryable: bool,
     /// Logged, never sent.
     cause: Option<String>,
-}
-
-/// Members of some problems only.
-#[derive(Clone, Debug)]
-enum ProblemExtra {
-    None,
-    Candidates(Vec<CandidateDto>),
-    Purposes(Vec<String>),
-    Size(SizeExcess),
-    /// The current `ETag`; sent as a header only.
-    Current(String),
-    Report(Box<WriteResponse>),
-    Upstream {
-        status: u16,
-        code: Option<String>,
-        message: Option<String>,
-    },
 }
 
 impl Problem {
@@ -82,7 +67,8 @@ impl Problem {
             hint: None,
             retryable: code.retryable(),
             participant: None,
-            extra: ProblemExtra::None,
+            members: ProblemMembers::default(),
+            current: None,
             cause: None,
         }))
     }
@@ -161,10 +147,7 @@ impl Problem {
 
     /// The report of a superseded write.
     pub(super) fn report(&self) -> Option<&WriteResponse> {
-        match &self.0.extra {
-            ProblemExtra::Report(report) => Some(report),
-            _ => None,
-        }
+        self.0.members.report.as_deref()
     }
 
     /// The status of this problem.
@@ -194,8 +177,7 @@ impl Problem {
                 headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
         }
-        if let ProblemExtra::Current(tag) = &self.0.extra
-            && let Ok(tag) = HeaderValue::from_str(tag)
+        if let Some(tag) = self.0.current.as_deref().and_then(|tag| HeaderValue::from_str(tag).ok())
         {
             headers.insert(ETAG, tag);
         }
@@ -267,50 +249,12 @@ impl From<RequestFailure> for Problem {
         problem.0.hint = error.hint();
         // The conversation does not become smaller by itself.
         problem.0.retryable &= !matches!(error, Error::UpstreamAnswerTooLarge { .. });
-        if let Error::Internal(cause) = &error {
-            problem.0.cause = Some(cause.clone());
-        }
-        problem.0.extra = ProblemExtra::from(error);
-        problem
-    }
-}
-
-impl From<Error> for ProblemExtra {
-    fn from(error: Error) -> Self {
         match error {
-            Error::AmbiguousParticipant { candidates, .. } => {
-                Self::Candidates(candidates.into_iter().map(CandidateDto::from).collect())
-            }
-            Error::ParticipantNotFound { purposes, .. } => Self::Purposes(purposes),
-            Error::AttributesTooLarge(size) => Self::Size(size),
-            // The middleware adds the limit and the number of calls to the report.
-            Error::Superseded(report) => Self::Report(Box::new(WriteResponse::from(*report))),
-            Error::ParticipantLeft { code, message, .. } => {
-                Self::Upstream { status: StatusCode::NOT_FOUND.as_u16(), code, message }
-            }
-            Error::UpstreamRejected { status, code, message } => {
-                Self::Upstream { status, code, message }
-            }
-            Error::PreconditionFailed { current } => Self::Current(current),
-            Error::Internal(_)
-            | Error::InvalidParticipant(_)
-            | Error::ConversationNotFound(_)
-            | Error::ConversationEnded(_)
-            | Error::ParticipantNotAllowed { .. }
-            | Error::ReadOnlyClient
-            | Error::ClientRateLimited { .. }
-            | Error::UpstreamConflict
-            | Error::UpstreamForbidden { .. }
-            | Error::UpstreamAuthFailed(_)
-            | Error::UpstreamInvalidResponse(_)
-            | Error::UpstreamAnswerTooLarge { .. }
-            | Error::UpstreamRateLimited { .. }
-            | Error::UpstreamUnavailable { .. }
-            | Error::Overloaded(_)
-            | Error::AuditUnavailable
-            | Error::ShuttingDown
-            | Error::DeadlineExceeded(_) => Self::None,
+            Error::Internal(cause) => problem.0.cause = Some(cause),
+            Error::PreconditionFailed { current } => problem.0.current = Some(current),
+            error => problem.0.members = error.into(),
         }
+        problem
     }
 }
 

@@ -1,186 +1,328 @@
-//! Strict parsing of query strings. An unknown or repeated parameter is a mistake: to ignore it would
-//! be to do something else than the client asked for. The error lists all mistakes.
+//! Strict parsing of query strings: of named values into documented structs.
+//!
+//! An unknown or repeated parameter is a mistake: to ignore it would be to do something else than the
+//! client asked for. The error lists all mistakes. A search body has the same rules for its members.
 
-use std::collections::HashSet;
-use std::fmt;
+use std::fmt::{self, Display};
+use std::slice;
+use std::str::FromStr;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde::de::value::{SeqDeserializer, StrDeserializer};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess,
+    SeqAccess, Visitor,
+};
+use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::percent::decoded_query;
 use super::problem::Problem;
 use super::shorten::shortened;
 use super::violations::ViolationList;
-use crate::domain::{ParticipantSelector, Violation, closest_word};
+use crate::domain::{Violation, closest_word};
 use crate::error::ErrorCode;
 
 /// The parameter that names a participant. Its mistakes have their own error code.
 const PARTICIPANT: &str = "participant";
 
-/// The values of a switch. An empty one stands for a switch without a value, which is on.
-pub(super) const SWITCH_VALUES: [&str; 5] = ["", "true", "1", "false", "0"];
+/// Unknown names that get a suggestion, as many as a problem lists. Suggestions take long.
+const MAX_EXPLAINED: usize = 100;
 
-/// A query string during parsing. `Debug` shows names only, since values can be personal data.
-pub(super) struct QueryString {
-    pairs: Vec<(String, String)>,
-    mistakes: ViolationList,
-}
+/// The parameters of a query: a struct that documents them, or a tuple of such structs.
+#[derive(Debug)]
+pub(super) struct StrictQuery<T>(pub T);
 
-impl fmt::Debug for QueryString {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.pairs.iter().map(|(name, _)| name)).finish()
+impl<S: Sync, T: DeserializeOwned + Default> FromRequestParts<S> for StrictQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::parse(parts.uri.query())
     }
 }
 
-impl QueryString {
-    /// Parses a query that may contain each of `known` once, and each of `repeatable` any number of
-    /// times.
-    pub(super) fn read(raw: Option<&str>, known: &[&str], repeatable: &[&str]) -> Self {
-        Self::read_with(raw, known, repeatable, &[])
-    }
-
-    /// The same, but the `bare` ones of `known` may have no value.
-    pub(super) fn read_with(
-        raw: Option<&str>,
-        known: &[&str],
-        repeatable: &[&str],
-        bare: &[&str],
-    ) -> Self {
-        let mut query = Self { pairs: Vec::new(), mistakes: ViolationList::default() };
-        let parts = raw.unwrap_or_default().split('&');
-        for part in parts.filter(|part| !part.is_empty()) {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let (Some(name), Some(value)) = (decoded_query(name), decoded_query(value)) else {
-                query.mistake(&shortened(name), "is not percent-encoded UTF-8");
-                continue;
-            };
-            if !known.contains(&name.as_str()) && !repeatable.contains(&name.as_str()) {
-                query.mistakes.note_with(|| {
-                    let detail = unknown(&name, known.iter().chain(repeatable).copied());
-                    Violation::new(shortened(&name), detail)
-                });
-            } else if value.is_empty() && !bare.contains(&name.as_str()) {
-                query.mistake(&name, "has no value");
-            } else if known.contains(&name.as_str()) && query.has(&name) {
-                query.mistake(&name, "is given more than once");
-            } else {
-                query.pairs.push((name, value));
-            }
-        }
-        query
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.pairs.iter().any(|(known, _)| known == name)
-    }
-
-    /// Records what is wrong with a parameter.
-    pub(super) fn mistake(&mut self, name: &str, detail: &str) {
-        self.mistakes.note(Violation::new(name, detail));
-    }
-
-    /// Takes the decoded values of a parameter.
-    pub(super) fn take(&mut self, name: &str) -> Vec<String> {
-        let taken = self.pairs.extract_if(.., |(known, _)| known == name);
-        taken.map(|(_, value)| value).collect()
-    }
-
-    /// Takes a parameter that is `true` or `false`; an absent one is false.
-    pub(super) fn flag(&mut self, name: &str) -> bool {
-        self.word(name, &["true", "false"]).as_deref() == Some("true")
-    }
-
-    /// Takes a switch: on with `true`, `1` or no value.
-    pub(super) fn is_switched_on(&mut self, name: &str) -> bool {
-        match self.take(name).pop().as_deref() {
-            Some("" | "true" | "1") => true,
-            None | Some("false" | "0") => false,
-            Some(_) => {
-                self.mistake(name, "has to be `true` or `false`, or without a value");
-                false
-            }
-        }
-    }
-
-    /// Takes a parameter that is one of a few words.
-    pub(super) fn word(&mut self, name: &str, words: &[&str]) -> Option<String> {
-        let value = self.take(name).pop()?;
-        if words.contains(&value.as_str()) {
-            return Some(value);
-        }
-        let list = words.join("` or `");
-        let differs_in_case = words.iter().any(|word| value.trim().eq_ignore_ascii_case(word));
-        let case = if differs_in_case { ", in lower case" } else { "" };
-        self.mistake(name, &format!("has to be `{list}`{case}"));
-        None
-    }
-
-    /// Takes the participant; `default` if the parameter is absent.
-    pub(super) fn participant(
-        &mut self,
-        default: &ParticipantSelector,
-        all_allowed: bool,
-    ) -> ParticipantSelector {
-        let Some(value) = self.take(PARTICIPANT).pop() else {
-            return default.clone();
-        };
-        match value.parse::<ParticipantSelector>() {
-            Ok(selector) if selector.is_all() && !all_allowed => {
-                self.mistake(
-                    PARTICIPANT,
-                    "`all` does not name one participant; this request needs one",
-                );
-            }
-            Ok(selector) => return selector,
-            Err(invalid) => {
-                let detail = format!("`{}` is {invalid}", shortened(&value));
-                self.mistake(PARTICIPANT, &detail);
-            }
-        }
-        default.clone()
-    }
-
-    /// Takes the keys named by `key` and `keys`, without duplicates.
-    pub(super) fn keys(&mut self) -> Option<Vec<String>> {
-        let mut keys = self.take("key");
-        for list in self.take("keys") {
-            if list.split(',').any(str::is_empty) {
-                self.mistake("keys", "names an empty key");
-            }
-            keys.extend(list.split(',').map(str::to_owned));
-        }
-        if keys.len() > 1 {
-            let mut named = HashSet::with_capacity(keys.len());
-            keys.retain(|key| named.insert(key.clone()));
-        }
-        (!keys.is_empty()).then_some(keys)
-    }
-
-    /// Ends the parsing.
+impl<T: DeserializeOwned + Default> StrictQuery<T> {
+    /// Parses a query string.
     ///
     /// # Errors
-    /// All mistakes that were found.
-    pub(super) fn finish(self) -> Result<(), Problem> {
-        if self.mistakes.is_empty() {
-            return Ok(());
-        }
-        let about_participants =
-            self.mistakes.reported().iter().all(|mistake| mistake.pointer == PARTICIPANT);
-        let code = if about_participants {
-            ErrorCode::InvalidParticipant
-        } else {
-            ErrorCode::InvalidQuery
-        };
-        Err(Problem::listing(code, self.mistakes))
+    /// All mistakes in it.
+    pub(super) fn parse(raw: Option<&str>) -> Result<Self, Problem> {
+        Self::parse_without(raw, &[], "")
+    }
+
+    /// The same, but refuses parameters with these names, for the reason `why`.
+    pub(super) fn parse_without(
+        raw: Option<&str>,
+        names: &[&str],
+        why: &str,
+    ) -> Result<Self, Problem> {
+        let (read, mistakes) = read(raw, names, why);
+        if mistakes.is_empty() { Ok(Self(read)) } else { Err(refusal(mistakes)) }
+    }
+
+    /// The valid parameters of a query that can have mistakes.
+    pub(super) fn valid_part(raw: &str) -> T {
+        read(Some(raw), &[], "").0
     }
 }
 
-fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    if let Some(near) = closest_word(name, known.clone()) {
-        return format!("is not a parameter of this request; did you mean `{near}`?");
+/// The problem of a query with one mistake that concerns several parameters.
+pub(super) fn contradiction(name: &str, detail: &str) -> Problem {
+    refusal(Violation::new(name, detail).into())
+}
+
+fn refusal(mistakes: ViolationList) -> Problem {
+    let about_participants = mistakes.reported().iter().all(|one| one.pointer == PARTICIPANT);
+    let code =
+        if about_participants { ErrorCode::InvalidParticipant } else { ErrorCode::InvalidQuery };
+    Problem::listing(code, mistakes)
+}
+
+fn read<T: DeserializeOwned + Default>(
+    raw: Option<&str>,
+    refused: &[&str],
+    why: &str,
+) -> (T, ViolationList) {
+    let (mut values, mut mistakes) = (Vec::new(), ViolationList::default());
+    for part in raw.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        match (decoded_query(name), decoded_query(value)) {
+            (Some(name), Some(_)) if refused.contains(&name.as_str()) => {
+                mistakes.note(Violation::new(name, why));
+            }
+            (Some(name), Some(value)) => values.push((name, value)),
+            _ => mistakes.note(Violation::new(shortened(name), "is not percent-encoded UTF-8")),
+        }
     }
-    let known: Vec<_> = known.collect();
-    if known.is_empty() {
-        return "is not a parameter of this request, which has none".to_owned();
+    let (read, wrong) = read_values(values, "parameter");
+    for (name, detail) in wrong {
+        mistakes.note(Violation::new(shortened(&name), detail));
     }
-    format!("is not a parameter of this request, which takes `{}`", known.join("`, `"))
+    (read, mistakes)
+}
+
+/// Reads the named values, which are a `parameter` or a `member` of the request. Returns what is valid,
+/// and for each mistake the name and what is wrong: unknown names first.
+pub(super) fn read_values<T: DeserializeOwned + Default>(
+    mut values: Vec<(String, String)>,
+    kind: &str,
+) -> (T, Vec<(String, String)>) {
+    let (mut known, mut wrong) = (Vec::new(), Vec::new());
+    if values.is_empty() {
+        return (T::default(), wrong);
+    }
+    let read = loop {
+        known.clear();
+        match T::deserialize(NamedValues { values: &values, known: &mut known }) {
+            Ok(read) => break read,
+            Err(ValueError { name, detail }) => {
+                // Every parameter is optional, so the next pass finds the next mistake.
+                let count = values.len();
+                values.retain(|(own, _)| *own != name);
+                if values.len() == count {
+                    break T::default();
+                }
+                wrong.push((name.to_owned(), detail));
+            }
+        }
+    };
+    values.retain(|(name, _)| !known.contains(&name.as_str()));
+    let unknown = values.into_iter().enumerate().map(|(index, (name, _))| {
+        let is_explained = index < MAX_EXPLAINED;
+        let detail = if is_explained { unknown(&name, kind, &known) } else { String::new() };
+        (name, detail)
+    });
+    (read, unknown.chain(wrong).collect())
+}
+
+fn unknown(name: &str, kind: &str, known: &[&str]) -> String {
+    let rest = match closest_word(name, known.iter().copied()) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None if known.is_empty() => ", which has none".to_owned(),
+        None => format!(", which takes `{}`", known.join("`, `")),
+    };
+    format!("is not a {kind} of this request{rest}")
+}
+
+/// Deserialises a value by its [`FromStr`], for `deserialize_with`. The error does not repeat the value.
+pub(super) fn parsed<'de, D, T>(value: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    let parsed = String::deserialize(value)?.parse();
+    parsed.map(Some).map_err(|error| D::Error::custom(format!("is {error}")))
+}
+
+/// A value that is wrong, and the parameter that has it.
+#[derive(Debug)]
+struct ValueError {
+    name: &'static str,
+    detail: String,
+}
+
+impl std::error::Error for ValueError {}
+
+impl Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.detail)
+    }
+}
+
+impl serde::de::Error for ValueError {
+    fn custom<T: Display>(detail: T) -> Self {
+        Self { name: "", detail: detail.to_string() }
+    }
+}
+
+/// Deserialises a struct, or a tuple of structs, and collects the names of their fields.
+struct NamedValues<'a> {
+    values: &'a [(String, String)],
+    known: &'a mut Vec<&'static str>,
+}
+
+impl<'de> Deserializer<'de> for NamedValues<'_> {
+    type Error = ValueError;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        self.known.extend(fields);
+        visitor.visit_map(StructFields { values: self.values, rest: fields.iter(), name: "" })
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        visitor.visit_seq(self)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple_struct map enum identifier ignored_any
+    }
+}
+
+impl<'de> SeqAccess<'de> for NamedValues<'_> {
+    type Error = ValueError;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, ValueError> {
+        seed.deserialize(NamedValues { values: self.values, known: self.known }).map(Some)
+    }
+}
+
+/// The fields of one struct that have a value.
+struct StructFields<'a> {
+    values: &'a [(String, String)],
+    rest: slice::Iter<'static, &'static str>,
+    /// The field whose value is next.
+    name: &'static str,
+}
+
+impl<'de> MapAccess<'de> for StructFields<'_> {
+    type Error = ValueError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, ValueError> {
+        let values = self.values;
+        let has_value = |field: &&&str| values.iter().any(|(name, _)| name == **field);
+        let Some(field) = self.rest.by_ref().find(has_value) else { return Ok(None) };
+        self.name = field;
+        seed.deserialize(StrDeserializer::new(field)).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<S::Value, ValueError> {
+        let own = self.values.iter().filter(|(name, _)| name == self.name);
+        let value = FieldValues(own.map(|(_, value)| value.as_str()).collect());
+        seed.deserialize(value).map_err(|error| ValueError { name: self.name, ..error })
+    }
+}
+
+/// The values of one parameter; several only for a list.
+struct FieldValues<'a>(Vec<&'a str>);
+
+impl FieldValues<'_> {
+    fn single(&self) -> Result<&str, ValueError> {
+        match self.0[..] {
+            [""] => Err(ValueError::custom("has no value")),
+            [value] => Ok(value),
+            _ => Err(ValueError::custom("is given more than once")),
+        }
+    }
+
+    /// The value, which is one of these words. Where the empty word is one, `1` and `0` are as well.
+    fn word(&self, words: &[&'static str]) -> Result<&'static str, ValueError> {
+        if self.0 != [""] {
+            self.single()?;
+        }
+        if let Some(word) = words.iter().find(|word| self.0[..] == [**word]) {
+            return Ok(word);
+        }
+        let given = self.single()?;
+        let list: Vec<_> = words.iter().copied().filter(|word| word.len() > 1).collect();
+        let ending = if words.contains(&"") {
+            ", or without a value"
+        } else if words.iter().any(|word| given.trim().eq_ignore_ascii_case(word)) {
+            ", in lower case"
+        } else {
+            ""
+        };
+        Err(ValueError::custom(format!("has to be `{}`{ending}", list.join("` or `"))))
+    }
+}
+
+impl<'de> Deserializer<'de> for FieldValues<'_> {
+    type Error = ValueError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_str(self.single()?)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_bool(self.word(&["true", "false"])? == "true")
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        if self.0.contains(&"") {
+            return Err(ValueError::custom("has no value"));
+        }
+        visitor.visit_seq(SeqDeserializer::new(self.0.into_iter()))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        words: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ValueError> {
+        visitor.visit_enum(self.word(words)?.into_deserializer())
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct tuple tuple_struct map struct identifier ignored_any
+    }
 }
 
 #[cfg(test)]
@@ -188,89 +330,72 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http::params::{KeyParams, ParticipantParam, WriteParams};
 
-    fn read(raw: &str) -> QueryString {
-        QueryString::read(Some(raw), &["participant", "keys", "dryRun"], &["key"])
-    }
+    type Parameters = (ParticipantParam, WriteParams, KeyParams);
 
-    fn mistakes(mut query: QueryString) -> Vec<String> {
-        let default = "customer".parse().expect("selector");
-        let _ = query.participant(&default, false);
-        let _ = query.flag("dryRun");
-        match query.finish() {
-            Ok(()) => Vec::new(),
-            Err(problem) => problem
-                .errors()
-                .iter()
-                .map(|violation| format!("{} {}", violation.pointer, violation.detail))
-                .collect(),
-        }
+    fn mistakes(raw: &str) -> Vec<String> {
+        let (_, mistakes) = read::<Parameters>(Some(raw), &[], "");
+        let mistakes = mistakes.reported().iter();
+        mistakes.map(|mistake| format!("{} {}", mistake.pointer, mistake.detail)).collect()
     }
 
     #[test]
     fn values_are_decoded_and_otherwise_left_alone() {
-        let mut query = read("key=+a%20%2B%C3%A9&key=b%3d%26c&keys=x&&");
-        assert_eq!(query.take("key"), [" a +é", "b=&c"]);
-        assert_eq!(query.take("keys"), ["x"]);
-        assert!(query.finish().is_ok());
-        assert!(QueryString::read(None, &[], &[]).finish().is_ok());
-    }
-
-    #[test]
-    fn values_are_not_shown() {
-        let shown = format!("{:?}", read("participant=canary&keys=canary"));
-        assert_eq!(shown, r#"["participant", "keys"]"#);
+        let raw = "key=+a%20%2B%C3%A9&key=b%3d%26c&keys=x,y&&dryRun=true";
+        let StrictQuery((participant, write, keys)) =
+            StrictQuery::<Parameters>::parse(Some(raw)).expect("valid");
+        assert_eq!(keys.named(), Some([" a +é", "b=&c", "x", "y"].map(str::to_owned).into()));
+        assert!(participant.participant.is_none() && write.dry_run && !write.allow_ended);
+        assert!(StrictQuery::<()>::parse(None).is_ok());
+        assert!(StrictQuery::<()>::parse(Some("a=b")).is_err());
     }
 
     #[test]
     fn all_mistakes_are_listed_and_slips_recognised() {
-        let found = mistakes(read(
+        let found = mistakes(
             "participnt=customer&kyes=a&dryrun=true&view=flat&keys=a&keys=b&key=&dryRun=yes&key=%zz&key=%ff&participant=agent:2nd",
-        ));
+        );
         assert_eq!(
             found,
             [
+                "key is not percent-encoded UTF-8",
+                "key is not percent-encoded UTF-8",
                 "participnt is not a parameter of this request; did you mean `participant`?",
                 "kyes is not a parameter of this request; did you mean `keys`?",
                 "dryrun is not a parameter of this request; did you mean `dryRun`?",
-                "view is not a parameter of this request, which takes `participant`, `keys`, `dryRun`, `key`",
-                "keys is given more than once",
-                "key has no value",
-                "key is not percent-encoded UTF-8",
-                "key is not percent-encoded UTF-8",
+                "view is not a parameter of this request, which takes `participant`, `verify`, `dryRun`, `allowEnded`, `keys`, `key`",
                 "participant `agent:2nd` is not a UUID, `all`, or a word of 1 to 40 letters, optionally with `:first` or `:last`",
                 "dryRun has to be `true` or `false`",
+                "keys is given more than once",
+                "key has no value",
             ]
         );
     }
 
     #[test]
     fn a_word_in_the_wrong_case_gets_a_hint() {
-        assert_eq!(
-            mistakes(read("dryRun=True")),
-            ["dryRun has to be `true` or `false`, in lower case"]
-        );
-        assert_eq!(mistakes(read("dryRun=1")), ["dryRun has to be `true` or `false`"]);
+        assert_eq!(mistakes("dryRun=True"), ["dryRun has to be `true` or `false`, in lower case"]);
+        assert_eq!(mistakes("dryRun=1"), ["dryRun has to be `true` or `false`"]);
     }
 
     #[test]
     fn a_bad_participant_alone_has_its_own_code() {
-        let code = |raw: &str, all_allowed| {
-            let mut query = read(raw);
-            let _ = query.participant(&"customer".parse().expect("selector"), all_allowed);
-            query.finish().map_err(|problem| problem.code())
+        let code = |raw: &str| {
+            let parsed = StrictQuery::<Parameters>::parse(Some(raw));
+            parsed.map(drop).map_err(|problem| problem.code())
         };
-        assert_eq!(code("participant=a%20b", true), Err(ErrorCode::InvalidParticipant));
-        assert_eq!(code("participant=all", false), Err(ErrorCode::InvalidParticipant));
-        assert_eq!(code("participant=all", true), Ok(()));
-        assert_eq!(code("participant=a%20b&x=y", true), Err(ErrorCode::InvalidQuery));
-        assert_eq!(code("participant=", true), Err(ErrorCode::InvalidParticipant));
+        assert_eq!(code("participant=a%20b"), Err(ErrorCode::InvalidParticipant));
+        assert_eq!(code("participant=all"), Err(ErrorCode::InvalidParticipant));
+        assert_eq!(code("participant=a%20b&x=y"), Err(ErrorCode::InvalidQuery));
+        assert_eq!(code("participant="), Err(ErrorCode::InvalidParticipant));
+        assert_eq!(code("participant=agent"), Ok(()));
     }
 
     proptest! {
         #[test]
         fn no_query_panics(raw in "[\\x00-\\xff]{0,60}|([a-zA-Z]{0,12}[=&%+]{0,2}){0,12}") {
-            let _ = mistakes(read(&raw));
+            let _ = mistakes(&raw);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::flat::FlatRequest;
 use super::prefer::PreferHeader;
 use super::state::HttpSettings;
 use crate::domain::Client;
-use crate::ports::{AuditEntry, ContextParts, RequestContext, TraceContext, TraceId, TraceSpan};
+use crate::ports::{AuditEntry, ContextParts, RequestContext, TraceContext, TraceSpan};
 
 /// Header with the request id. The client sends it, or the gateway generates one.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -101,11 +101,6 @@ impl HttpRequestContext {
     /// response must say so.
     pub(super) fn leaves_body_unread(&self) -> bool {
         self.unread_body.as_ref().is_some_and(|unread| unread.load(Ordering::Relaxed))
-    }
-
-    /// Id of the trace that the request is part of.
-    pub(super) fn trace_id(&self) -> Option<TraceId> {
-        Some(self.context.span()?.context().trace())
     }
 }
 

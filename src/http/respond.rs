@@ -6,11 +6,11 @@ use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::entity_tags::EntityTags;
 use super::etag::EtagScope;
 use super::flat::FlatRequest;
 use super::logged_result::LoggedResult;
 use super::negotiate::PLAIN_TEXT;
+use super::params::IfNoneMatchHeader;
 use super::problem::Problem;
 use super::response_format::ResponseFormat;
 use super::response_format::json;
@@ -37,8 +37,8 @@ pub(super) struct ReadResponder {
     pub form: ResponseFormat,
     /// The flat form, if the client asked for it.
     pub flat: Option<Arc<FlatRequest>>,
-    /// The tags in `If-None-Match`.
-    pub known: Option<EntityTags>,
+    /// The tags that the client knows.
+    pub known: IfNoneMatchHeader,
 }
 
 /// Makes the response to a write.
@@ -70,7 +70,8 @@ impl ReadResponder {
             ReadOutcome::All(participants) => {
                 let shown = |mut participant: Participant| {
                     let attributes = std::mem::take(&mut participant.attributes);
-                    ParticipantAttributesDto::new(participant, self.scope.narrowed(attributes))
+                    let attributes = self.scope.narrowed(attributes);
+                    ParticipantAttributesDto { participant: participant.into(), attributes }
                 };
                 let participants = participants.into_iter().map(shown).collect();
                 Ok(self.form.respond(&AllAttributesResponse::new(self.conversation, participants)))
@@ -88,47 +89,27 @@ impl ReadResponder {
         let bytes = found.attributes.json_bytes();
         let near = self.scope.only_key().and_then(|key| near_key(key, &found.attributes));
         let map = self.scope.narrowed(std::mem::take(&mut found.attributes));
-        if let EtagScope::Key(key) = &self.scope
-            && map.is_empty()
-        {
-            return Err(no_attribute(key, near.as_ref()));
-        }
-        let response = if let Some(ask) = &self.flat {
+        let only = self.scope.only_key().and_then(|_| map.iter().next());
+        let entry = only.map(|(key, value)| (key.clone(), value.clone()));
+        let response = match (&self.scope, entry, &self.flat) {
+            (EtagScope::Key(key), None, _) => return Err(no_attribute(key, near.as_ref())),
             // A data action needs a body, so the flat form has no 304.
-            json(&ask.read(self.conversation, Some(found.id), &map))
-        } else if tag.is_some_and(|tag| self.known.as_ref().is_some_and(|tags| tags.name(tag))) {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            match &self.scope {
-                EtagScope::Key(_) => self.entry((found, chosen_by), &map),
-                EtagScope::Whole | EtagScope::Narrowed(_) => {
-                    let (chosen, size) = ((found, chosen_by), (bytes, settings.total_bytes));
-                    self.form.respond(&AttributesResponse::new(
-                        self.conversation,
-                        chosen,
-                        map,
-                        size,
-                    ))
-                }
+            (_, _, Some(ask)) => json(&ask.read(self.conversation, Some(found.id), &map)),
+            _ if tag.is_some_and(|tag| self.known.matches(tag)) => {
+                StatusCode::NOT_MODIFIED.into_response()
+            }
+            (EtagScope::Key(_), Some((_, value)), _) if self.form == ResponseFormat::Text => {
+                ([(CONTENT_TYPE, PLAIN_TEXT)], value.expose().to_owned()).into_response()
+            }
+            (EtagScope::Key(_), Some(entry), _) => {
+                json(&AttributeResponse::new(self.conversation, (found, chosen_by), entry))
+            }
+            _ => {
+                let (chosen, size) = ((found, chosen_by), (bytes, settings.total_bytes));
+                self.form.respond(&AttributesResponse::new(self.conversation, chosen, map, size))
             }
         };
         Ok(tagged(response, tag))
-    }
-
-    /// The response with the only entry of the map.
-    fn entry(&self, chosen: (Participant, SelectionRule), map: &AttributeMap) -> Response {
-        let entry = map.iter().next().map(|(key, value)| (key.clone(), value.clone()));
-        match (entry, self.form) {
-            (Some((_, value)), ResponseFormat::Text) => {
-                ([(CONTENT_TYPE, PLAIN_TEXT)], value.expose().to_owned()).into_response()
-            }
-            (Some(entry), ResponseFormat::Json) => {
-                json(&AttributeResponse::new(self.conversation, chosen, entry))
-            }
-            (None, _) => {
-                Problem::internal("a response for one key without a value").into_response()
-            }
-        }
     }
 }
 

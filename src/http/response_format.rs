@@ -3,24 +3,22 @@
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::negotiate::{JSON, PLAIN_TEXT, TEXT, accepts_json, quality};
 use super::problem::Problem;
-use super::query::QueryString;
 use crate::error::ErrorCode;
-
-/// The parameter that selects the format and overrides `Accept`.
-pub(super) const FORMAT: &str = "format";
 
 /// Bytes of a typical response body.
 const TYPICAL_BODY_BYTES: usize = 1000;
 
 /// The format of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum ResponseFormat {
-    Json,
     Text,
+    Json,
 }
 
 /// A response body that has both formats.
@@ -30,33 +28,22 @@ pub(super) trait ToText: Serialize {
 }
 
 impl ResponseFormat {
-    /// The format that the `format` parameter selects. The flat form cannot be text.
-    pub(super) fn asked(query: &mut QueryString, is_flat: bool) -> Option<Self> {
-        let word = query.word(FORMAT, &["text", "json"])?;
-        if word == "json" {
-            return Some(Self::Json);
-        }
-        if is_flat {
-            query.mistake(FORMAT, "`text` contradicts view=flat, which is JSON");
-        }
-        Some(Self::Text)
-    }
-
-    /// The format that was `asked` for, or else the one with the higher quality in `Accept`; JSON if
+    /// The format that the client asks for, or else the one with the higher quality in `Accept`; JSON if
     /// both are equal.
     ///
     /// # Errors
     /// 406 if the client accepts neither.
     pub(super) fn negotiate(asked: Option<Self>, headers: &HeaderMap) -> Result<Self, Problem> {
-        if let Some(asked) = asked {
-            return Ok(asked);
-        }
         let (json, text) = (quality(headers, JSON), quality(headers, TEXT));
-        if json <= 0.0 && text <= 0.0 {
-            let detail = "the Accept header excludes application/json and text/plain";
-            return Err(Problem::new(ErrorCode::NotAcceptable, detail));
+        match asked {
+            Some(asked) => Ok(asked),
+            None if text > json => Ok(Self::Text),
+            None if json > 0.0 => Ok(Self::Json),
+            None => {
+                let detail = "the Accept header excludes application/json and text/plain";
+                Err(Problem::new(ErrorCode::NotAcceptable, detail))
+            }
         }
-        Ok(if text > json { Self::Text } else { Self::Json })
     }
 
     /// The same for a resource with a flat form, which is always JSON.
@@ -72,7 +59,6 @@ impl ResponseFormat {
         }
     }
 
-    /// The response in this format.
     pub(super) fn respond(self, answer: &impl ToText) -> Response {
         match self {
             Self::Json => json(answer),

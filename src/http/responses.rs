@@ -1,6 +1,5 @@
 //! JSON bodies of successful responses.
 
-pub(super) mod examples;
 mod text;
 
 use std::collections::BTreeMap;
@@ -11,12 +10,14 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use smol_str::SmolStr;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, Type};
 
 use super::shorten::shortened;
 use crate::domain::{
     AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, Participant,
     ParticipantId, ParticipantSummary, SelectionRule, VerificationSummary, WriteReport,
 };
+use crate::error::Effect;
 
 /// The attributes of one participant.
 #[derive(Debug, Serialize, ToSchema)]
@@ -83,10 +84,10 @@ pub(super) struct AllAttributesResponse {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ParticipantAttributesDto {
     #[serde(flatten)]
-    participant: CandidateDto,
+    pub participant: CandidateDto,
     /// The attributes by key. Empty attributes are omitted.
     #[schema(value_type = BTreeMap<String, String>)]
-    attributes: AttributeMap,
+    pub attributes: AttributeMap,
 }
 
 /// A participant of a conversation.
@@ -240,13 +241,6 @@ impl AllAttributesResponse {
     }
 }
 
-impl ParticipantAttributesDto {
-    /// The participant with the attributes to show.
-    pub(super) fn new(participant: Participant, attributes: AttributeMap) -> Self {
-        Self { participant: participant.into(), attributes }
-    }
-}
-
 impl WriteResponse {
     /// The attributes as last read.
     pub(super) fn attributes(&self) -> &AttributeMap {
@@ -290,8 +284,8 @@ impl ResolvedParticipantDto {
     }
 }
 
-impl From<(ParticipantSummary, SelectionRule)> for ResolvedParticipantDto {
-    fn from((participant, by): (ParticipantSummary, SelectionRule)) -> Self {
+impl<P: Into<CandidateDto>> From<(P, SelectionRule)> for ResolvedParticipantDto {
+    fn from((participant, by): (P, SelectionRule)) -> Self {
         Self { participant: participant.into(), chosen_by: by.as_str() }
     }
 }
@@ -308,12 +302,6 @@ impl From<Participant> for CandidateDto {
     }
 }
 
-impl From<(Participant, SelectionRule)> for ResolvedParticipantDto {
-    fn from((participant, by): (Participant, SelectionRule)) -> Self {
-        Self { participant: participant.into(), chosen_by: by.as_str() }
-    }
-}
-
 impl From<VerificationSummary> for VerificationDto {
     fn from(verification: VerificationSummary) -> Self {
         Self {
@@ -322,6 +310,16 @@ impl From<VerificationSummary> for VerificationDto {
             elapsed_ms: verification.elapsed_ms,
         }
     }
+}
+
+/// The schema of `effect`. Codes and outcomes get no list of words: v1 may add new ones, and a
+/// generated client would reject those.
+pub(super) fn effect_schema() -> Object {
+    Object::builder()
+        .schema_type(Type::String)
+        .enum_values(Some(Effect::ALL.map(Effect::as_str)))
+        .description(Some("Whether attributes were changed, as known at the time of the response"))
+        .build()
 }
 
 pub(super) fn shown<S: Serializer>(

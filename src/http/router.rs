@@ -1,6 +1,7 @@
 //! The routes, with the middleware around them.
 
 use axum::Router;
+use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -27,9 +28,14 @@ pub(super) fn documented(debug: bool) -> OpenApiRouter<AppState> {
 
 /// The routes that do not depend on settings.
 fn standard() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
+    // The large responses. Attributes are small, and a write needs no more latency.
+    let compressed = OpenApiRouter::new()
         .routes(routes!(conversations::list_conversations))
         .routes(routes!(conversations::search_conversations))
+        .routes(routes!(health::openapi_yaml))
+        .routes(routes!(health::openapi_json))
+        .layer(CompressionLayer::new());
+    compressed
         .routes(routes!(conversations::get_conversation))
         .routes(routes!(
             attributes::get_attributes,
@@ -45,8 +51,6 @@ fn standard() -> OpenApiRouter<AppState> {
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
-        .routes(routes!(health::openapi_yaml))
-        .routes(routes!(health::openapi_json))
         .routes(routes!(swagger_ui::page))
         .routes(routes!(swagger_ui::file))
         .routes(routes!(pages::problem_page))

@@ -1,36 +1,18 @@
 //! `Server-Timing` (<https://www.w3.org/TR/server-timing/>): how a request spent its time.
-//!
-//! The digits are written by hand. `format!` would need as long for the six numbers of a response as
-//! all its other headers take.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// The header value: named durations in milliseconds with three decimals.
 pub(super) fn server_timing(spent: impl Iterator<Item = (&'static str, Duration)>) -> String {
     let mut text = String::with_capacity(128);
     for (name, time) in spent {
-        if !text.is_empty() {
-            text.push_str(", ");
-        }
-        text.push_str(name);
-        text.push_str(";dur=");
-        push_digits(&mut text, u64::try_from(time.as_millis()).unwrap_or(u64::MAX), 1);
-        text.push('.');
-        push_digits(&mut text, u64::from(time.subsec_micros() % 1000), 3);
+        let comma = if text.is_empty() { "" } else { ", " };
+        let (whole, micros) = (time.as_millis(), time.subsec_micros() % 1000);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{comma}{name};dur={whole}.{micros:03}");
     }
     text
-}
-
-/// Appends a number with leading zeros up to `min_digits`.
-fn push_digits(text: &mut String, number: u64, min_digits: usize) {
-    let mut digits = [b'0'; 20]; // the length of the largest number
-    let (mut rest, mut used) = (number, 0);
-    while rest > 0 || used < min_digits {
-        used += 1;
-        digits[20 - used] = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-    }
-    text.extend(digits[20 - used..].iter().map(|digit| char::from(*digit)));
 }
 
 #[cfg(test)]

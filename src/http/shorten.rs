@@ -1,18 +1,17 @@
 //! Shortens names that a client sent, before an answer repeats them.
 
-/// Characters kept at the beginning of a long name.
-const START: usize = 100;
-
-/// Characters kept at its end, where long keys mostly differ.
-const END: usize = 60;
-
-/// The name as it is, or with `…` for the middle of a very long one.
+/// A name that an answer repeats, cut to 160 characters.
 pub(super) fn shortened(name: &str) -> String {
-    let count = name.chars().count();
-    if count <= START + END {
-        return name.to_owned();
+    shortened_to(name, 160)
+}
+
+/// The text, or its beginning and end with `…` between them. Long keys mostly differ at their end.
+pub(super) fn shortened_to(text: &str, max: usize) -> String {
+    let (count, end) = (text.chars().count(), max / 3);
+    if count <= max {
+        return text.to_owned();
     }
-    let (first, last) = (name.chars().take(START), name.chars().skip(count - END));
+    let (first, last) = (text.chars().take(max - end), text.chars().skip(count - end));
     first.chain(['…']).chain(last).collect()
 }
 

@@ -12,7 +12,7 @@ use super::peer::AddressLimiter;
 use crate::app::{App, RequestLimiter};
 use crate::domain::ParticipantSelector;
 use crate::ports::AuditPort;
-use crate::telemetry::{AccessLog, RecentRequests, ServiceMetrics, SpanExport};
+use crate::telemetry::{RecentRequests, ServiceMetrics, SpanExport};
 
 /// The state of the router. Handlers extract the part they need. It is cloned several times per
 /// request, so each part is one shared pointer.
@@ -51,8 +51,6 @@ pub struct OpsState {
     pub readiness: Arc<dyn ReadinessProvider>,
     /// The metrics.
     pub metrics: ServiceMetrics,
-    /// The access log.
-    pub access: AccessLog,
     /// The exporter of spans, if configured.
     pub spans: Option<SpanExport>,
     /// The last requests, if debugging is enabled. Otherwise the debugging paths do not exist.

@@ -3,7 +3,6 @@
 //! The page is Swagger UI over `/openapi.json`. It is compiled in, so it works without internet
 //! access. Its content security policy forbids inline scripts and requests to other origins.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::Path;
@@ -24,11 +23,9 @@ const PAGE: &str = include_str!("swagger_ui/page.html");
 const STYLE: &str = include_str!("pages/style.css");
 const START: &str = include_str!("swagger_ui/start.js");
 
-/// Name of our own script.
-const START_NAME: &str = "start.js";
-
-/// Name of the stylesheet of all pages.
-const STYLE_NAME: &str = "style.css";
+/// Our own files, by name and media type.
+const OWN_FILES: [(&str, &str, &str); 2] =
+    [("start.js", "text/javascript", START), ("style.css", "text/css", STYLE)];
 
 /// The files of Swagger UI that the page needs. Others are not served.
 const FILES: [&str; 4] =
@@ -65,26 +62,18 @@ pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Re
 }
 
 fn asset(name: &str) -> Option<Response> {
-    if name == START_NAME {
-        let script = [(CONTENT_TYPE, "text/javascript")];
-        return Some((response_headers(MAX_AGE_ONE_DAY), script, START).into_response());
-    }
-    if name == STYLE_NAME {
-        let style = [(CONTENT_TYPE, "text/css")];
-        return Some((response_headers(MAX_AGE_ONE_DAY), style, STYLE).into_response());
+    let mut headers = response_headers(MAX_AGE_ONE_DAY);
+    if let Some((_, media_type, text)) = OWN_FILES.iter().find(|(own, ..)| *own == name) {
+        return Some((headers, [(CONTENT_TYPE, *media_type)], *text).into_response());
     }
     let name = FILES.iter().find(|known| **known == name)?;
     let config = Arc::new(Config::from(paths::OPENAPI_JSON));
     let file = utoipa_swagger_ui::serve(name, config).ok()??;
-    let mut headers = response_headers(MAX_AGE_ONE_DAY);
     headers.insert(CONTENT_TYPE, HeaderValue::try_from(file.content_type).ok()?);
     if file.gzpipped {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    Some(match file.bytes {
-        Cow::Borrowed(bytes) => (headers, bytes).into_response(),
-        Cow::Owned(bytes) => (headers, bytes).into_response(),
-    })
+    Some((headers, file.bytes.into_owned()).into_response())
 }
 
 fn response_headers(cache: &'static str) -> HeaderMap {

@@ -3,8 +3,6 @@
 //! Cells can contain any text, also escape sequences. This module writes out every character that
 //! a terminal would interpret, and every character that would disguise the content of a line.
 
-use std::fmt::Write as _;
-
 use unicode_width::UnicodeWidthStr as _;
 
 /// Cells wider than this overflow their column, so that they do not widen it for all rows.
@@ -76,14 +74,8 @@ pub(super) fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            '\t' => shown.push_str("\\t"),
-            '\\' => shown.push_str("\\\\"),
-            other if is_unsafe(other) => {
-                // Writing to a string cannot fail.
-                let _ = write!(shown, "\\u{{{:x}}}", u32::from(other));
-            }
+            '\n' | '\r' | '\t' | '\\' => shown.extend(character.escape_default()),
+            other if is_unsafe(other) => shown.extend(other.escape_unicode()),
             other => shown.push(other),
         }
     }

@@ -13,11 +13,12 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::extract::{ClientIdentity, conversation};
-use super::openapi_params::ConversationParam;
+use super::extract::ClientIdentity;
+use super::params::ConversationParam;
 use super::paths;
 use super::problem::Problem;
-use super::query::QueryString;
+use super::query::StrictQuery;
+use super::responses::effect_schema;
 use super::state::OpsState;
 use crate::domain::{ClientRights, KeyOutcome};
 use crate::error::ErrorCode;
@@ -32,8 +33,7 @@ pub(super) struct TraceResponse {
     /// The conversation.
     #[schema(format = "uuid")]
     conversation_id: String,
-    /// At most 100 requests about this conversation, newest first, out of the last 1,000 requests that
-    /// this gateway process served.
+    /// At most 100 of the last 1,000 requests to this gateway process, newest first.
     requests: Vec<TracedRequestDto>,
     /// Number of further requests that `requests` omits.
     #[serde(skip_serializing_if = "is_zero")]
@@ -64,6 +64,7 @@ struct TracedRequestDto {
     #[schema(nullable = false)]
     code: Option<&'static str>,
     /// Whether attributes were changed, as known at the time of the response.
+    #[schema(schema_with = effect_schema)]
     effect: &'static str,
     /// Milliseconds until the response.
     duration_ms: f64,
@@ -111,11 +112,9 @@ struct TracedCallerDto {
 struct TracedAttemptDto {
     /// `read` or `patch`.
     operation: &'static str,
-    /// Milliseconds from the arrival of the request to the start of the call. Negative for a shared read
-    /// that was already in progress.
+    /// Milliseconds from the arrival of the request to the call; negative for a shared read in progress.
     at_ms: f64,
-    /// Milliseconds before the call without any call in progress: the wait for the queue, a token, the
-    /// call budget, a `Retry-After`, or the next read-back.
+    /// Milliseconds before the call in which none was in progress, such as a wait for the call budget.
     wait_ms: f64,
     /// Duration of the call in milliseconds. Absent while the call is in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,9 +146,9 @@ pub(super) async fn get_trace(
     State(ops): State<Arc<OpsState>>,
     ClientIdentity(client): ClientIdentity,
     uri: Uri,
+    StrictQuery(()): StrictQuery<()>,
 ) -> Result<Json<TraceResponse>, Problem> {
-    let conversation = conversation(&uri)?;
-    QueryString::read(uri.query(), &[], &[]).finish()?;
+    let ConversationParam { conversation } = ConversationParam::from_uri(&uri)?;
     let about = |recent: &RecentRequests| recent.about(conversation);
     let (kept, omitted) = ops.recent.as_ref().map(about).unwrap_or_default();
     let rights = &client.rights;
@@ -210,45 +209,27 @@ fn attempts(steps: &AttemptLogSnapshot, arrived: Instant) -> Vec<TracedAttemptDt
         steps.attempts.iter().map(|attempt| &**attempt).collect();
     attempts.sort_by_key(|attempt| attempt.start);
     let mut idle_since = arrived;
-    let mut views = Vec::with_capacity(attempts.len());
-    for attempt in attempts {
-        let wait = attempt.start.saturating_duration_since(idle_since);
-        views.push(TracedAttemptDto::from_attempt(attempt, arrived, wait));
-        let took = attempt.ended().map_or(Duration::ZERO, |end| end.took);
-        idle_since = idle_since.max(attempt.start + took);
-    }
-    views
-}
-
-impl TracedAttemptDto {
-    fn from_attempt(attempt: &UpstreamAttempt, arrived: Instant, wait: Duration) -> Self {
-        let (after, before) = (
-            attempt.start.saturating_duration_since(arrived),
-            arrived.saturating_duration_since(attempt.start),
-        );
-        let end = attempt.ended();
-        let (status, failure) = end.map_or((None, None), |end| describe_outcome(end.answer));
-        Self {
+    let since = |start: Instant, end: Instant| milliseconds(end.saturating_duration_since(start));
+    let view = |attempt: &UpstreamAttempt| {
+        let (start, end) = (attempt.start, attempt.ended());
+        let wait_ms = since(idle_since, start);
+        idle_since = idle_since.max(start + end.map_or(Duration::ZERO, |end| end.took));
+        let answer = end.map(|end| end.answer);
+        let status = match answer {
+            Some(AttemptOutcome::Status(status)) => Some(status),
+            _ => None,
+        };
+        TracedAttemptDto {
             operation: attempt.operation.as_str(),
-            at_ms: milliseconds(after) - milliseconds(before),
-            wait_ms: milliseconds(wait),
+            at_ms: since(arrived, start) - since(start, arrived),
+            wait_ms,
             took_ms: end.map(|end| milliseconds(end.took)),
             status,
-            failure,
+            failure: answer.and_then(AttemptOutcome::failure),
             correlation_id: end.and_then(|end| end.correlation_id.clone()),
         }
-    }
-}
-
-fn describe_outcome(answer: AttemptOutcome) -> (Option<u16>, Option<&'static str>) {
-    match answer {
-        AttemptOutcome::Status(status) => (Some(status), None),
-        AttemptOutcome::Timeout => (None, Some("timeout")),
-        AttemptOutcome::Connect => (None, Some("connect")),
-        AttemptOutcome::Reset => (None, Some("reset")),
-        AttemptOutcome::Invalid => (None, Some("invalid")),
-        AttemptOutcome::NotSent => (None, Some("notSent")),
-    }
+    };
+    attempts.into_iter().map(view).collect()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -4,19 +4,11 @@
 //! thousands, and a report is longer than the mistake. So the number and the length of the reports
 //! are limited; further mistakes are counted.
 
+use super::shorten::shortened_to;
 use crate::domain::Violation;
 
 /// Mistakes that are reported. A program that made more of them likely made them all alike.
 const MAX_REPORTED: usize = 100;
-
-/// Maximum bytes of a pointer, and of a detail. A key can be as long as a body.
-const MAX_DETAIL_BYTES: usize = 300;
-
-/// Replaces the middle of a longer text.
-const CUT: &str = "…";
-
-/// Bytes kept at the end, where long keys mostly differ.
-const END_BYTES: usize = 100;
 
 /// The mistakes in a request.
 #[derive(Clone, Debug, Default)]
@@ -27,9 +19,8 @@ pub(super) struct ViolationList {
 }
 
 impl ViolationList {
-    /// Adds a mistake.
-    pub(super) fn note(&mut self, Violation { pointer, detail }: Violation) {
-        self.note_with(|| Violation { pointer, detail });
+    pub(super) fn note(&mut self, mistake: Violation) {
+        self.note_with(|| mistake);
     }
 
     /// Adds a mistake with its own hint. The hint of the first mistake is used.
@@ -40,22 +31,22 @@ impl ViolationList {
         self.note_with(mistake);
     }
 
-    /// The hint of the first mistake; it replaces the hint of the code.
-    pub(super) fn hint(&self) -> Option<&'static str> {
-        self.hint
-    }
-
     /// Adds a mistake, and describes it only if it is reported.
     pub(super) fn note_with(&mut self, mistake: impl FnOnce() -> Violation) {
         if self.reported.len() < MAX_REPORTED {
             let Violation { pointer, detail } = mistake();
-            self.reported.push(Violation { pointer: cut(pointer), detail: cut(detail) });
+            let (pointer, detail) = (shortened_to(&pointer, 300), shortened_to(&detail, 300));
+            self.reported.push(Violation { pointer, detail });
         } else {
             self.omitted += 1;
         }
     }
 
-    /// Whether there are no mistakes.
+    /// The hint of the first mistake; it replaces the hint of the code.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        self.hint
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.reported.is_empty()
     }
@@ -74,9 +65,7 @@ impl ViolationList {
 impl FromIterator<Violation> for ViolationList {
     fn from_iter<I: IntoIterator<Item = Violation>>(all: I) -> Self {
         let mut mistakes = Self::default();
-        for mistake in all {
-            mistakes.note(mistake);
-        }
+        all.into_iter().for_each(|mistake| mistakes.note(mistake));
         mistakes
     }
 }
@@ -85,23 +74,6 @@ impl From<Violation> for ViolationList {
     fn from(only: Violation) -> Self {
         Self::from_iter([only])
     }
-}
-
-/// The text, or its beginning and end. Percent escapes in a pointer are kept whole.
-fn cut(text: String) -> String {
-    if text.len() <= MAX_DETAIL_BYTES {
-        return text;
-    }
-    let mut end = text.floor_char_boundary(MAX_DETAIL_BYTES - CUT.len() - END_BYTES);
-    if let Some(escape) = text[..end].rfind('%').filter(|escape| end - escape < "%00".len()) {
-        end = escape;
-    }
-    let mut rest = text.ceil_char_boundary(text.len() - END_BYTES);
-    let inside = |at: usize| text[..at].bytes().rev().take(2).any(|byte| byte == b'%');
-    while inside(rest) {
-        rest = text.ceil_char_boundary(rest + 1);
-    }
-    [&text[..end], CUT, &text[rest..]].concat()
 }
 
 #[cfg(test)]
@@ -127,24 +99,5 @@ mod tests {
             ViolationList::from(Violation::of_attribute(&key, "")).reported()[0].pointer.clone()
         };
         assert!(pointer("one").ends_with("one") && pointer("two").ends_with("two"));
-    }
-
-    #[test]
-    fn a_long_place_is_cut_between_its_escapes() {
-        let pointer = |key: &str| -> String {
-            ViolationList::from(Violation::of_attribute(key, "")).reported()[0].pointer.clone()
-        };
-        assert_eq!(pointer(&"k".repeat(200)).len(), "#/attributes/".len() + 200);
-        for filler in 0..3 {
-            let place = pointer(&("k".repeat(filler) + &"é".repeat(10_000)));
-            assert!(
-                place.len() <= MAX_DETAIL_BYTES && place.len() > MAX_DETAIL_BYTES - 15,
-                "{place}"
-            );
-            let key = place.trim_start_matches("#/attributes/").trim_start_matches('k');
-            let (start, end) = key.split_once(CUT).expect("cut");
-            assert!(start.len() % 3 == 0 && end.len() % 3 == 0, "{place}");
-            assert!(start.starts_with('%') && end.starts_with('%'), "{place}");
-        }
     }
 }

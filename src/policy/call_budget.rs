@@ -6,56 +6,44 @@
 //! 1. **Limit** (`window_log`): the window never holds more calls than the limit. A call occupies it
 //!    from its grant until one window after its end, because upstream counts it at some moment in
 //!    between. A granted call that is not made leaves the window at once.
-//! 2. **Ceilings** (`priority`): each priority may fill the window up to its own ceiling. A fifth of
-//!    the window is reserved for reads.
-//! 3. **Shares** (`client_usage`, `priority`): each client owns a share of the window by its weight.
-//!    A client may use its share in one burst. Once its requests wait, they are granted at an even
-//!    pace (`pace`). Unused capacity is lent to other clients, also at an even pace.
-//! 4. **Order** (`fair_queue`): clients take turns by start-time fair queueing.
-//! 5. **Deadlines** (`estimate`): a request that cannot be served before its deadline is refused,
+//! 2. **Classes** (`admission`): each class may fill the window up to its own ceiling. A fifth of
+//!    the window goes to reads before writes get it.
+//! 3. **Shares** (`client_usage`, `token_bucket`): each client owns a share of the window by its
+//!    weight. A part of it may come as a burst, and the rest is spread over the window.
+//! 4. **Lending** (`admission`): what clients do not use of their shares is lent to those that wait,
+//!    at an even pace. A sixteenth is never lent, so that an idle client can start at once.
+//! 5. **Order** (`admission`): clients take turns by start-time fair queueing.
+//! 6. **Deadlines** (`estimate`): a request that cannot be served before its deadline is refused,
 //!    with the time at which the client can return.
-//! 6. **Throttling** (`throttle_window`): after a 429 nothing is granted until `Retry-After` has
+//! 7. **Throttling** (`throttle_window`): after a 429 nothing is granted until `Retry-After` has
 //!    passed.
-//! 7. **Other users of the token** (`external_usage`): the headers of upstream show their calls, and
-//!    these occupy the window, too.
 
+mod admission;
 mod client_usage;
 mod estimate;
-mod external_usage;
-mod fair_queue;
-mod pace;
-mod priority;
 mod throttle_window;
+mod token_bucket;
 mod types;
 mod window_log;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::client_usage::ClientUsages;
-use self::external_usage::ExternalUsage;
-pub use self::external_usage::RateLimitHeaders;
-use self::fair_queue::FairQueue;
-use self::pace::CallPace;
 use self::throttle_window::ThrottleWindow;
 pub use self::throttle_window::{MAX_THROTTLE_WAIT, PROBE_INTERVAL};
+use self::token_bucket::{ClassBuckets, float};
 pub use self::types::{
-    BudgetAccount, BudgetSettings, CallAdmission, CallPriority, CallRefusal, CallRequest,
-    CallRequestId, PriorityCeilings,
+    BudgetAccount, BudgetSettings, CallAdmission, CallRefusal, CallRequest, CallRequestId,
+    CallStart, PriorityCeilings, PriorityClass, RateLimitHeaders,
 };
 use self::window_log::SlidingWindowLog;
 use super::MonoTime;
 
 /// A new measurement moves the typical latency by one part in eight.
 const LATENCY_SMOOTHING: u32 = 8;
-/// Queued requests are checked at least this often in each window, because shares grow with time.
+/// Queued requests are checked at least this often in each window.
 const CHECKS_PER_WINDOW: u32 = 100;
-
-/// When a call started, and how many calls had left the window by then.
-#[derive(Clone, Copy, Debug)]
-pub struct CallStart {
-    at: MonoTime,
-    gone: u64,
-}
 
 /// The budget of one OAuth token.
 #[derive(Clone, Debug)]
@@ -67,35 +55,45 @@ pub struct TokenBudget {
     in_flight: u64,
     /// Calls that ended less than one window ago.
     log: SlidingWindowLog,
-    /// Reads and read-backs, from their grant for one window.
-    reads: SlidingWindowLog,
-    external: ExternalUsage,
+    /// Calls of other users of the token, as far as upstream's headers show them.
+    external: SlidingWindowLog,
     clients: ClientUsages,
-    queue: FairQueue,
+    queue: BTreeMap<CallRequestId, CallRequest>,
+    last_id: u64,
+    /// Start tag of the last granted request, in start-time fair queueing.
+    virtual_time: f64,
     /// The pace at which unused capacity is lent.
-    lending_pace: CallPace,
+    lending: ClassBuckets,
     throttle: ThrottleWindow,
     /// Smoothed duration of a call.
     typical_latency: Duration,
+    refusals: u32,
 }
 
 impl TokenBudget {
     /// An unused budget.
     pub fn new(settings: BudgetSettings) -> Self {
-        let BudgetSettings { limit, window, .. } = settings;
+        let log = SlidingWindowLog::new(settings.window, settings.limit);
         Self {
             settings,
             allowed: u64::MAX,
             in_flight: 0,
-            log: SlidingWindowLog::new(window, limit),
-            reads: SlidingWindowLog::new(window, limit),
-            external: ExternalUsage::default(),
-            clients: ClientUsages::new(window, limit),
-            queue: FairQueue::default(),
-            lending_pace: CallPace::ALWAYS,
-            throttle: ThrottleWindow::new(window),
+            log: log.clone(),
+            external: log.clone(),
+            clients: ClientUsages::new(log),
+            queue: BTreeMap::new(),
+            last_id: 0,
+            virtual_time: 0.0,
+            lending: ClassBuckets::FULL,
+            throttle: ThrottleWindow::new(settings.window),
             typical_latency: Duration::ZERO,
+            refusals: 0,
         }
+    }
+
+    /// Changes the number of calls in any window. Calls that were granted before still count.
+    pub fn set_limit(&mut self, limit: u64) {
+        self.settings.limit = limit;
     }
 
     /// Gives each of these clients its share from now on, even before its first call.
@@ -109,64 +107,63 @@ impl TokenBudget {
     pub fn request(&mut self, request: CallRequest, now: MonoTime) -> CallAdmission {
         self.expire(now);
         let request = self.clamped(request);
-        self.clients.register(request.account, now);
+        self.arrive(&request, now);
         if self.throttle.next_probe(now).is_some() {
             return self.request_probe(&request, now);
         }
-        if self.queue.is_empty() && request.deadline > now {
-            let offer = self.offer(&request, self.reserved(request.priority, now), now);
-            if self.may_go(&request, offer, now) {
-                self.take(&request, offer.lent, now);
-                return CallAdmission::Granted(request.calls);
-            }
+        let offer = self.offer(&request, now);
+        let may_go = self.may_go(&request, &offer, now);
+        if self.queue.is_empty() && request.deadline > now && may_go {
+            self.take(&request, offer.lent, now);
+            return CallAdmission::Granted(request.calls);
         }
-        let expected = self.expected(&request, now);
-        if self.is_late(&request, expected, now) {
-            let refused = (request.priority, request.calls);
-            return CallAdmission::Refused(self.refuse(request.account, refused, now));
+        let expected = if may_go { now } else { self.expected(&request, 0, now) };
+        let returns = self.take_promise(&request, now);
+        if self.is_late(&request, expected, returns, now) {
+            return CallAdmission::Refused(self.refuse(&request, now));
         }
-        if expected > now {
-            let client = self.clients.register(request.account, now);
-            client.pace[request.priority as usize].hold(now, now + self.settings.window);
+        if let Some(client) = self.clients.get_mut(request.account.id).filter(|_| !may_go) {
+            client.set_busy(now);
         }
-        CallAdmission::Queued(self.queue.push(request), expected)
+        self.last_id += 1;
+        let id = CallRequestId(self.last_id);
+        self.queue.insert(id, request);
+        CallAdmission::Queued(id, expected)
+    }
+
+    /// Prepares the client of a new request.
+    fn arrive(&mut self, request: &CallRequest, now: MonoTime) {
+        let id = request.account.id;
+        let waits = self.queue.values().any(|queued| queued.account.id == id);
+        let virtual_time = self.virtual_time;
+        let client = self.clients.register(request.account, now);
+        if !waits {
+            // An idle client neither saves up turns nor owes any.
+            client.start_tag = client.start_tag.max(virtual_time);
+        }
+        self.refill(id, now);
     }
 
     /// During a long throttle, a request is granted as the probe that is due, or refused.
     fn request_probe(&mut self, request: &CallRequest, now: MonoTime) -> CallAdmission {
-        let ceiling = self.ceiling(request.priority);
-        let has_room = self.used() + u64::from(request.calls) <= ceiling;
+        let has_room = self.fits(request, self.ceiling(request.class));
         if has_room && self.throttle.probe(request.calls, now) {
             self.take(request, false, now);
             return CallAdmission::Granted(request.calls);
         }
-        let refused = (request.priority, request.calls);
-        CallAdmission::Refused(self.refuse(request.account, refused, now))
-    }
-
-    /// Whether throttle, window and pace allow a request now.
-    fn may_go(
-        &self,
-        request: &CallRequest,
-        offer: priority::AdmissionOffer,
-        now: MonoTime,
-    ) -> bool {
-        let throttle = self.throttle.opens_after(0, Duration::ZERO, now);
-        let fits = self.used() + u64::from(request.calls) <= offer.ceiling;
-        fits && offer.opens <= now && throttle <= now
+        CallAdmission::Refused(self.refuse(request, now))
     }
 
     /// Grants the next queued request that is possible now. Repeat it until it returns `None`, after
     /// every change and at [`Self::next_wakeup`].
     pub fn grant(&mut self, now: MonoTime) -> Option<(CallRequestId, CallRequest)> {
         self.expire(now);
+        // What would end after its deadline is not sent: its result would be unknown.
+        let takes = |request: &CallRequest| self.typical_latency.saturating_mul(request.calls);
+        self.queue.retain(|_, request| request.deadline > now.saturating_add(takes(request)));
         for (id, request, offer) in self.candidates(now) {
-            if request.deadline <= now {
-                self.queue.remove(id);
-                return self.grant(now);
-            }
-            if self.may_go(&request, offer, now) {
-                self.queue.remove(id);
+            if self.may_go(&request, &offer, now) {
+                self.queue.remove(&id);
                 self.take(&request, offer.lent, now);
                 return Some((id, request));
             }
@@ -180,61 +177,56 @@ impl TokenBudget {
     }
 
     /// When to call [`Self::grant`] next, if nothing changes before. `None` if the queue is empty.
-    pub fn next_wakeup(&self, now: MonoTime) -> Option<MonoTime> {
+    pub fn next_wakeup(&mut self, now: MonoTime) -> Option<MonoTime> {
         if self.queue.is_empty() {
             return None;
         }
-        let leaves = self.external.groups().first().map(|group| group.leaves);
-        let opens = self.candidates(now).into_iter().map(|(_, _, offer)| offer.opens);
-        let throttle = self.throttle.opens_after(0, Duration::ZERO, now);
-        if throttle > now {
-            return Some(throttle);
+        if let Some(left) = self.throttle.left(now) {
+            return Some(now + left);
         }
-        let later = opens.filter(|at| *at > now);
-        let wakes = later.chain(leaves).chain(self.log.nth(1)).min();
-        let check = now + self.settings.window / CHECKS_PER_WINDOW;
-        Some(wakes.map_or(check, |at| at.min(check)))
+        let opens = self.candidates(now).into_iter().map(|(_, _, offer)| offer.opens);
+        let leaves =
+            [self.log.nth(1), self.external.nth(1), Some(self.throttle.opens(0, self.gap(), now))];
+        let times = opens.chain(leaves.into_iter().flatten()).filter(|at| *at > now);
+        Some(times.chain([now + self.settings.window / CHECKS_PER_WINDOW]).min().unwrap_or(now))
     }
 
     /// Removes a request from the queue, if it is still there.
     pub fn cancel(&mut self, id: CallRequestId) -> Option<CallRequest> {
-        self.queue.remove(id)
+        self.queue.remove(&id)
     }
 
     /// Refuses a request that cannot be served before its deadline. `id` names it if it was queued.
     pub fn reject(
         &mut self,
         id: Option<CallRequestId>,
-        (account, priority, calls): (BudgetAccount, CallPriority, u32),
+        request: &CallRequest,
         now: MonoTime,
     ) -> CallRefusal {
         self.expire(now);
-        id.and_then(|id| self.queue.remove(id));
-        self.refuse(account, (priority, calls), now)
+        id.and_then(|id| self.queue.remove(&id));
+        self.clients.register(request.account, now);
+        self.refuse(&self.clamped(*request), now)
     }
 
     /// Refuses the next queued request during a long throttle, when nothing may wait.
     pub fn reject_next(&mut self, now: MonoTime) -> Option<(CallRequestId, CallRefusal)> {
         self.throttle.next_probe(now)?;
-        let id = self.queue.first()?;
-        let request = self.queue.remove(id)?;
-        Some((id, self.refuse(request.account, (request.priority, request.calls), now)))
+        let (id, request) = self.queue.pop_first()?;
+        Some((id, self.refuse(&request, now)))
     }
 
     /// Records that a call has ended.
-    pub fn finish_call(&mut self, account: BudgetAccount, now: MonoTime) {
+    pub fn finish_call(&mut self, now: MonoTime) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.log.record(now, 1);
-        if let Some(client) = self.clients.get_mut(account.id) {
-            client.release(1, true, now);
-        }
     }
 
     /// Takes back granted calls that were not made.
-    pub fn return_calls(&mut self, account: BudgetAccount, calls: u32, now: MonoTime) {
+    pub fn return_calls(&mut self, account: BudgetAccount, calls: u32) {
         self.in_flight = self.in_flight.saturating_sub(u64::from(calls));
         if let Some(client) = self.clients.get_mut(account.id) {
-            client.release(u64::from(calls), false, now);
+            client.give_back(calls.into());
         }
     }
 
@@ -276,16 +268,16 @@ impl TokenBudget {
         // Upstream may still count calls that have left our window since this call started.
         let ours = self.in_flight.saturating_add(self.log.since(start.gone));
         let others = count.saturating_sub(ours).min(self.settings.limit);
-        let new = others.saturating_sub(self.external.calls());
+        let new = others.saturating_sub(self.external.len());
         if new > 0 && !reset.is_zero() {
-            self.external.add(now + reset.min(self.settings.window * 2), new);
+            self.external.record_until(now + reset.min(self.settings.window * 2), new);
         }
     }
 
     /// How many calls new writes could make now.
     pub fn room(&mut self, now: MonoTime) -> u64 {
         self.expire(now);
-        let room = self.ceiling(CallPriority::Write).saturating_sub(self.used());
+        let room = self.ceiling(PriorityClass::Write).saturating_sub(self.used());
         if self.throttle.left(now).is_some() { 0 } else { room }
     }
 
@@ -301,46 +293,32 @@ impl TokenBudget {
 
     fn expire(&mut self, now: MonoTime) {
         self.log.expire(now);
-        self.reads.expire(now);
         self.external.expire(now);
-        let queue = &self.queue;
-        self.clients.expire(now, |client| queue.waits(client));
+        self.clients.expire(now);
     }
 
     /// Calls that occupy the window.
     fn used(&self) -> u64 {
-        self.in_flight.saturating_add(self.log.len()).saturating_add(self.external.calls())
+        self.in_flight.saturating_add(self.log.len()).saturating_add(self.external.len())
     }
 
     /// Books granted calls.
     fn take(&mut self, request: &CallRequest, lent: bool, now: MonoTime) {
-        let (calls, class) = (request.calls, request.priority);
-        let lending_gap = if lent { self.lending_gap(class, now) } else { Duration::ZERO };
-        let client = self.clients.get(request.account.id);
-        let own_gap = client.map_or(Duration::ZERO, |client| self.own_gap(client, class));
-        self.in_flight = self.in_flight.saturating_add(u64::from(calls));
-        self.throttle.granted(calls, pace::gap(self.settings.window, self.limit()), now);
-        if class >= CallPriority::Read {
-            self.reads.record(now, u64::from(calls));
-        }
+        let calls = u64::from(request.calls);
+        self.in_flight = self.in_flight.saturating_add(calls);
+        self.throttle.granted(request.calls, self.gap(), now);
         if lent {
-            self.lending_pace.take(calls, lending_gap, now);
+            self.lending.take(request.class, calls);
         }
         if let Some(client) = self.clients.get_mut(request.account.id) {
             if !lent {
-                client.pace[class as usize].take(calls, own_gap, now);
+                client.take(calls, request.class, now);
             }
-            client.take(calls, class, lent, now);
-            self.queue.advance(client, calls);
+            self.virtual_time = self.virtual_time.max(client.start_tag);
+            client.start_tag += float(calls) / float(client.weight);
         }
     }
 }
 
-#[cfg(test)]
-mod fairness;
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod simulation;
 #[cfg(test)]
 mod tests;

@@ -7,16 +7,17 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
 
 use super::BoxFuture;
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, ParticipantId, Patch,
+    AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyChange, KeyOutcome,
+    ParticipantId, Patch,
 };
 use crate::error::{Effect, ErrorCode};
-
-/// Keys recorded of one request; more than fit into a participant's attributes.
-const MAX_KEYS: usize = 2000;
 
 /// Receives audit records.
 pub trait AuditPort: Send + Sync {
@@ -32,13 +33,9 @@ pub trait AuditPort: Send + Sync {
         value: &AttributeValue,
     ) -> String;
 
-    /// Counts a write request that was refused before it was read: unauthenticated, or over a
-    /// client's own rate. There may be any number of them, so they are only counted.
-    fn refused(&self, code: ErrorCode);
-
     /// Accepts a record at once, not when the future is first polled. The future ends when the
-    /// record was written; it is ready at once where writes need not wait for that.
-    fn record(&self, record: AuditRecord) -> BoxFuture<'static, Result<(), AuditWriteError>>;
+    /// record was written.
+    fn record(&self, record: &AuditRecord) -> BoxFuture<'static, Result<(), AuditWriteError>>;
 }
 
 /// A record could not be written.
@@ -47,112 +44,90 @@ pub trait AuditPort: Send + Sync {
 pub struct AuditWriteError;
 
 /// The kind of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RecordKind {
     /// A write that is about to be sent. Only where records block.
     Intent,
-    /// A write request that has ended.
+    #[default]
     Outcome,
 }
 
-/// One line of the audit.
-#[derive(Clone, Debug)]
+/// One line of the audit, with the names of its fields there.
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct AuditRecord {
-    /// Its kind.
-    pub stage: RecordKind,
-    /// The sender of the request.
-    pub origin: RequestOrigin,
+    #[serde(rename = "record")]
+    pub kind: RecordKind,
+    #[serde(rename = "request.id")]
+    pub request_id: String,
+    #[serde(rename = "client.name", skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    #[serde(rename = "http.method")]
+    pub method: String,
     /// The conversation, where the path names one.
-    pub conversation: Option<ConversationId>,
+    #[serde(rename = "conversation.id", skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
     /// The participant selector of the request, if the request could be read.
+    #[serde(rename = "participant.selector", skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// The chosen participant: id and purpose.
-    pub participant: Option<(ParticipantId, String)>,
+    #[serde(rename = "participant.id", skip_serializing_if = "Option::is_none")]
+    pub participant: Option<String>,
+    #[serde(rename = "participant.purpose", skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The keys of the request, if it could be read.
     pub keys: Vec<KeyRecord>,
-    /// The number of keys that are not recorded.
-    pub keys_left_out: usize,
-    /// Whether the request was a dry run.
-    pub dry_run: bool,
     /// How the request ended; `None` for an intent.
+    #[serde(flatten)]
     pub ending: Option<ResponseSummary>,
 }
 
 /// One key in a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize)]
 pub struct KeyRecord {
-    /// The key.
-    pub key: AttributeKey,
-    /// The value before the write.
-    pub old: ValueFingerprint,
-    /// The requested value.
-    pub new: ValueFingerprint,
-    /// The result; `None` in an intent.
-    pub end: Option<KeyResult>,
+    key: String,
+    /// The value before the write, if a read of this write showed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old: Option<ValueFingerprint>,
+    new: ValueFingerprint,
+    /// `None` in an intent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<KeyResult>,
 }
 
-/// A value in a record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum ValueFingerprint {
-    /// The value is not known.
-    #[default]
-    Unknown,
-    /// Nothing: absent or empty.
-    Absent,
-    /// A value, by its fingerprint.
-    Of(String),
-}
+/// The fingerprint of a value; `None` for an absent or empty one.
+#[derive(Clone, Debug, Serialize)]
+struct ValueFingerprint(Option<String>);
 
 /// The result of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum KeyResult {
-    /// The outcome in the answer, even if the client had hung up.
-    Outcome(KeyOutcome),
     /// Upstream accepted it, and then the request failed.
     Accepted,
     /// It may have been sent, and may have been applied.
     Unknown,
-    /// It was not sent.
     NotSent,
-}
-
-impl KeyResult {
-    /// The spelling in records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Outcome(outcome) => outcome.as_str(),
-            Self::Accepted => "accepted",
-            Self::Unknown => "unknown",
-            Self::NotSent => "notSent",
-        }
-    }
-}
-
-/// The sender of a request, as the HTTP layer knows it.
-#[derive(Clone, Debug)]
-pub struct RequestOrigin {
-    /// Name of the client, if it was authenticated.
-    pub client: Option<String>,
-    /// Its address.
-    pub address: Option<IpAddr>,
-    /// Id of the request.
-    pub request_id: String,
-    /// HTTP method.
-    pub method: String,
+    /// The outcome in the answer, even if the client had hung up.
+    #[serde(untagged)]
+    Outcome(KeyOutcome),
 }
 
 /// How a write request ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ResponseSummary {
-    /// Status of the answer; 499 if the client hung up before there was one.
-    pub status: u16,
-    /// Code of the problem.
-    pub code: Option<ErrorCode>,
-    /// The effect upstream.
     pub effect: Effect,
-    /// Genesys' correlation id of the last call.
+    /// Status of the answer; 499 if the client hung up before there was one.
+    #[serde(rename = "http.status")]
+    pub status: u16,
+    #[serde(rename = "problem.code", skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    #[serde(rename = "correlation.id", skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// Calls to the platform API.
+    #[serde(rename = "upstream.calls")]
     pub upstream_calls: u32,
 }
 
@@ -168,56 +143,54 @@ pub struct StateBefore {
 /// What the use case found out about a write.
 #[derive(Debug)]
 pub struct WriteFindings {
-    /// The effect upstream.
     pub effect: Effect,
-    /// The code of its failure.
     pub code: Option<ErrorCode>,
     /// The chosen participant: id and purpose.
     pub target: Option<(ParticipantId, String)>,
-    /// The map before anything was sent, if it is known.
-    pub state_before: Option<Arc<StateBefore>>,
+    /// The map before anything was sent, if a read of this write showed it.
+    pub map_before: Option<AttributeMap>,
     /// The result of each key, in the order of the patch.
-    pub ends: Vec<KeyResult>,
+    pub results: Vec<KeyResult>,
 }
 
-/// What is known so far of one write request.
+/// The audit record of one write request while it is being completed.
 pub struct AuditEntry {
-    pub(super) audit: Arc<dyn AuditPort>,
-    origin: RequestOrigin,
-    state: Mutex<AuditEntryState>,
+    audit: Arc<dyn AuditPort>,
+    state: Mutex<EntryState>,
 }
 
-#[derive(Default)]
-pub(super) struct AuditEntryState {
-    pub(super) conversation: Option<ConversationId>,
-    selector: Option<String>,
-    pub(super) dry_run: bool,
-    pub(super) keys: Vec<KeyRecord>,
-    keys_left_out: usize,
-    pub(super) participant: Option<(ParticipantId, String)>,
-    /// A use case works on it.
-    pub(super) taken: bool,
-    /// The effect and the error code that the use case ended with.
-    pub(super) found: Option<(Effect, Option<ErrorCode>)>,
-    /// The status recorded for a client that hung up.
-    pub(super) hung_up: Option<u16>,
+struct EntryState {
+    conversation: Option<ConversationId>,
+    record: AuditRecord,
+    progress: WriteProgress,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum WriteProgress {
+    /// No use case works on the write yet.
+    NotStarted,
+    InProgress,
+    /// As `InProgress`, and the client hung up; with the status to record.
+    HungUp(u16),
+    Ended(Effect, Option<ErrorCode>),
 }
 
 impl fmt::Debug for AuditEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuditEntry").field("caller", &self.origin).finish_non_exhaustive()
+        f.debug_struct("AuditEntry").finish_non_exhaustive()
     }
 }
 
 impl AuditEntry {
-    /// The entry of a request that has just arrived.
+    /// The entry of a request that has just arrived. `record` holds its origin.
     pub fn new(
         audit: Arc<dyn AuditPort>,
-        origin: RequestOrigin,
         conversation: Option<ConversationId>,
+        mut record: AuditRecord,
     ) -> Self {
-        let state = AuditEntryState { conversation, ..AuditEntryState::default() };
-        Self { audit, origin, state: Mutex::new(state) }
+        record.conversation = conversation.map(|id| id.to_string());
+        let progress = WriteProgress::NotStarted;
+        Self { audit, state: Mutex::new(EntryState { conversation, record, progress }) }
     }
 
     /// Adds what the request asks for, once it was read.
@@ -228,116 +201,121 @@ impl AuditEntry {
         patch: &Patch,
         dry_run: bool,
     ) {
-        let mut state = self.state();
+        let key_record = |(key, change): (&AttributeKey, &KeyChange)| KeyRecord {
+            key: key.as_str().to_owned(),
+            old: None,
+            new: self.fingerprint(conversation, key, change.wanted()),
+            outcome: None,
+        };
+        let keys = patch.iter().map(key_record).collect();
+        let mut state = self.state.lock();
         state.conversation = Some(conversation);
-        let new = |key: &AttributeKey, value: Option<&AttributeValue>| {
-            value.map_or(ValueFingerprint::Absent, |value| {
-                self.fingerprint(conversation, key, value)
-            })
-        };
-        let record = |(key, change): (&AttributeKey, &crate::domain::KeyChange)| KeyRecord {
-            key: key.clone(),
-            old: ValueFingerprint::Unknown,
-            new: new(key, change.wanted()),
-            end: None,
-        };
-        state.keys = patch.iter().take(MAX_KEYS).map(record).collect();
-        state.keys_left_out = patch.keys().count().saturating_sub(MAX_KEYS);
-        state.selector = Some(selector.to_string());
-        state.dry_run = dry_run;
+        state.record.conversation = Some(conversation.to_string());
+        state.record.selector = Some(selector.to_string());
+        state.record.dry_run = dry_run;
+        state.record.keys = keys;
     }
 
-    /// Records the answer that is about to be sent. The future ends when the record was written, if
-    /// the settings require that.
-    pub fn answered(&self, mut ending: ResponseSummary) -> BoxFuture<'static, ()> {
-        let state = self.state();
-        if let Some((effect, _)) = state.found {
+    /// Records the answer that is about to be sent. Returns what to wait for before it is sent, if
+    /// the settings require that. The audit reports a lost record; the answer stays true.
+    pub fn answered(
+        &self,
+        mut ending: ResponseSummary,
+    ) -> Option<BoxFuture<'static, Result<(), AuditWriteError>>> {
+        let mut state = self.state.lock();
+        if let WriteProgress::Ended(effect, _) = state.progress {
             // The use case knows the effect first-hand.
             ending.effect = effect;
         }
-        let record = self.outcome(&state, ending);
-        drop(state);
-        let recorded = self.audit.record(record);
-        if !self.audit.blocks() {
-            return Box::pin(async {});
-        }
-        // The audit writer reports a lost record; the answer stays true.
-        Box::pin(async {
-            let _ = recorded.await;
-        })
+        let recorded = self.record_outcome(&mut state, ending);
+        self.audit.blocks().then_some(recorded)
     }
 
     /// Records that the client hung up before it was answered. A use case that still works writes
     /// the record when it ends.
     pub fn client_disconnected(&self, mut ending: ResponseSummary) {
-        let mut state = self.state();
-        match state.found {
-            Some((effect, code)) => (ending.effect, ending.code) = (effect, code),
-            None if state.taken => {
-                state.hung_up = Some(ending.status);
+        let mut state = self.state.lock();
+        match state.progress {
+            WriteProgress::NotStarted => ending.effect = Effect::NotApplied,
+            WriteProgress::Ended(effect, code) => {
+                (ending.effect, ending.code) = (effect, code.map(ErrorCode::as_str));
+            }
+            WriteProgress::InProgress | WriteProgress::HungUp(_) => {
+                state.progress = WriteProgress::HungUp(ending.status);
                 return;
             }
-            // Nothing had started.
-            None => ending.effect = Effect::NotApplied,
         }
-        let record = self.outcome(&state, ending);
-        drop(state);
-        drop(self.audit.record(record));
+        drop(self.record_outcome(&mut state, ending));
+    }
+
+    pub(super) fn start(&self) {
+        self.state.lock().progress = WriteProgress::InProgress;
+    }
+
+    pub(super) fn is_in_progress(&self) -> bool {
+        let progress = self.state.lock().progress;
+        matches!(progress, WriteProgress::InProgress | WriteProgress::HungUp(_))
+    }
+
+    /// Records the intent, if the settings require that before a write is sent.
+    pub(super) fn record_intent(&self) -> Option<BoxFuture<'static, Result<(), AuditWriteError>>> {
+        let state = self.state.lock();
+        if state.record.dry_run || !self.audit.blocks() {
+            return None;
+        }
+        let intent = AuditRecord { kind: RecordKind::Intent, ..state.record.clone() };
+        Some(self.audit.record(&intent))
+    }
+
+    /// Adds the findings of the use case. Records them if the client hung up; `ending` makes the
+    /// summary for its status.
+    pub(super) fn complete(
+        &self,
+        findings: WriteFindings,
+        ending: impl FnOnce(u16) -> ResponseSummary,
+    ) {
+        let mut state = self.state.lock();
+        if let (Some(before), Some(conversation)) = (&findings.map_before, state.conversation) {
+            for record in &mut state.record.keys {
+                let key = AttributeKey::existing(&record.key);
+                let old = before.get(&record.key);
+                record.old = Some(self.fingerprint(conversation, &key, old));
+            }
+        }
+        for (record, result) in state.record.keys.iter_mut().zip(findings.results) {
+            record.outcome = Some(result);
+        }
+        (state.record.participant, state.record.purpose) =
+            findings.target.map(|(id, purpose)| (id.to_string(), purpose)).unzip();
+        let before = state.progress;
+        state.progress = WriteProgress::Ended(findings.effect, findings.code);
+        if let WriteProgress::HungUp(status) = before {
+            drop(self.record_outcome(&mut state, ending(status)));
+        }
+    }
+
+    fn record_outcome(
+        &self,
+        state: &mut EntryState,
+        ending: ResponseSummary,
+    ) -> BoxFuture<'static, Result<(), AuditWriteError>> {
+        // A key that no use case has handled was not sent.
+        let is_started = state.progress != WriteProgress::NotStarted;
+        let untold = if is_started { KeyResult::Unknown } else { KeyResult::NotSent };
+        for key in &mut state.record.keys {
+            key.outcome.get_or_insert(untold);
+        }
+        state.record.ending = Some(ending);
+        self.audit.record(&state.record)
     }
 
     fn fingerprint(
         &self,
         on: ConversationId,
         key: &AttributeKey,
-        value: &AttributeValue,
+        value: Option<&AttributeValue>,
     ) -> ValueFingerprint {
-        if value.expose().is_empty() {
-            return ValueFingerprint::Absent;
-        }
-        ValueFingerprint::Of(self.audit.fingerprint(on, key, value))
-    }
-
-    pub(super) fn old(
-        &self,
-        on: ConversationId,
-        key: &AttributeKey,
-        state_before: &StateBefore,
-    ) -> ValueFingerprint {
-        if state_before.doubtful.contains(key) {
-            return ValueFingerprint::Unknown;
-        }
-        state_before
-            .map
-            .get(key.as_str())
-            .map_or(ValueFingerprint::Absent, |value| self.fingerprint(on, key, value))
-    }
-
-    pub(super) fn outcome(&self, state: &AuditEntryState, ending: ResponseSummary) -> AuditRecord {
-        let mut record = self.record(state, RecordKind::Outcome);
-        // A key that no use case has handled was not sent.
-        let untold = if state.taken { KeyResult::Unknown } else { KeyResult::NotSent };
-        for key in &mut record.keys {
-            key.end.get_or_insert(untold);
-        }
-        record.ending = Some(ending);
-        record
-    }
-
-    pub(super) fn record(&self, state: &AuditEntryState, kind: RecordKind) -> AuditRecord {
-        AuditRecord {
-            stage: kind,
-            origin: self.origin.clone(),
-            conversation: state.conversation,
-            selector: state.selector.clone(),
-            participant: state.participant.clone(),
-            keys: state.keys.clone(),
-            keys_left_out: state.keys_left_out,
-            dry_run: state.dry_run,
-            ending: None,
-        }
-    }
-
-    pub(super) fn state(&self) -> MutexGuard<'_, AuditEntryState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let value = value.filter(|value| !value.expose().is_empty());
+        ValueFingerprint(value.map(|value| self.audit.fingerprint(on, key, value)))
     }
 }

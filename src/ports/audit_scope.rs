@@ -1,24 +1,35 @@
 //! Guards the audit entry of a write while the use case works on it.
 
-use super::audit::{
-    AuditEntryState, AuditWriteError, KeyResult, RecordKind, ResponseSummary, WriteFindings,
-};
+use super::audit::{AuditEntry, ResponseSummary, WriteFindings};
 use super::context::RequestContext;
 use crate::error::{Effect, Error, ErrorCode};
 
 /// Guards an audit entry while a use case works on it. If it is dropped without findings, as by a
 /// panic, the entry records that the outcome is unknown.
 #[derive(Debug)]
-pub struct AuditScope {
-    context: RequestContext,
-    settled: bool,
-}
+pub struct AuditScope(RequestContext);
 
 impl RequestContext {
     /// Takes over the audit entry of this request, if it has one.
     pub fn take_audit_scope(&self) -> Option<AuditScope> {
-        self.audit_entry()?.state().taken = true;
-        Some(AuditScope { context: self.clone(), settled: false })
+        self.audit_entry()?.start();
+        Some(AuditScope(self.clone()))
+    }
+
+    /// The summary of a response for the audit.
+    pub fn summarise(
+        &self,
+        status: u16,
+        code: Option<ErrorCode>,
+        effect: Effect,
+    ) -> ResponseSummary {
+        ResponseSummary {
+            effect,
+            status,
+            code: code.map(ErrorCode::as_str),
+            correlation_id: self.correlation_id(),
+            upstream_calls: self.calls(),
+        }
     }
 }
 
@@ -28,69 +39,37 @@ impl AuditScope {
     /// # Errors
     /// If the record cannot be written before the deadline.
     pub async fn intend(&self) -> Result<(), Error> {
-        let Some(audit_entry) = self.context.audit_entry() else { return Ok(()) };
-        let record = {
-            let state = audit_entry.state();
-            if state.dry_run || !audit_entry.audit.blocks() {
-                return Ok(());
-            }
-            audit_entry.record(&state, RecordKind::Intent)
-        };
-        let recorded = audit_entry.audit.record(record);
-        match tokio::time::timeout_at(self.context.deadline(), recorded).await {
+        let recorded = self.0.audit_entry().and_then(AuditEntry::record_intent);
+        let Some(recorded) = recorded else { return Ok(()) };
+        match tokio::time::timeout_at(self.0.deadline(), recorded).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(AuditWriteError)) | Err(_) => Err(Error::AuditUnavailable),
+            Ok(Err(_)) | Err(_) => Err(Error::AuditUnavailable),
         }
     }
 
     /// Hands the audit entry back with the findings of the write.
-    pub fn complete(mut self, findings: WriteFindings) {
+    pub fn complete(self, findings: WriteFindings) {
         self.hand_back(findings);
     }
 
-    fn hand_back(&mut self, findings: WriteFindings) {
-        self.settled = true;
-        let Some(audit_entry) = self.context.audit_entry() else { return };
-        let mut state = audit_entry.state();
-        state.found = Some((findings.effect, findings.code));
-        let AuditEntryState { keys, conversation, .. } = &mut *state;
-        if let (Some(state_before), Some(conversation)) = (&findings.state_before, *conversation) {
-            for key in keys.iter_mut() {
-                key.old = audit_entry.old(conversation, &key.key, state_before);
-            }
-        }
-        for (key, end) in keys.iter_mut().zip(findings.ends) {
-            key.end = Some(end);
-        }
-        state.participant = findings.target;
-        if let Some(status) = state.hung_up {
-            let ending = ResponseSummary {
-                status,
-                code: findings.code,
-                effect: findings.effect,
-                correlation_id: self.context.correlation_id(),
-                upstream_calls: self.context.calls(),
-            };
-            let record = audit_entry.outcome(&state, ending);
-            drop(state);
-            drop(audit_entry.audit.record(record));
+    fn hand_back(&self, findings: WriteFindings) {
+        let (context, effect, code) = (&self.0, findings.effect, findings.code);
+        if let Some(audit_entry) = context.audit_entry() {
+            audit_entry.complete(findings, |status| context.summarise(status, code, effect));
         }
     }
 }
 
 impl Drop for AuditScope {
     fn drop(&mut self) {
-        if self.settled {
-            return;
+        if self.0.audit_entry().is_some_and(AuditEntry::is_in_progress) {
+            self.hand_back(WriteFindings {
+                effect: Effect::Unknown,
+                code: Some(ErrorCode::Internal),
+                target: None,
+                map_before: None,
+                results: Vec::new(),
+            });
         }
-        let keys =
-            self.context.audit_entry().map_or(0, |audit_entry| audit_entry.state().keys.len());
-        self.hand_back(WriteFindings {
-            effect: Effect::Unknown,
-            code: Some(ErrorCode::Internal),
-            target: None,
-            state_before: None,
-            ends: vec![KeyResult::Unknown; keys],
-        });
     }
 }

@@ -7,7 +7,6 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -15,20 +14,7 @@ use super::BoxFuture;
 use crate::domain::Client;
 use crate::error::Error;
 
-/// The priority of calls, highest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PriorityClass {
-    /// Further calls of a write that has started: retries, and the read after an unknown result.
-    Committed,
-    /// All calls that a write needs, reserved together.
-    Write,
-    /// A read that a client asked for.
-    Read,
-    /// The second and later read-backs: dropped first.
-    ReadBack,
-}
-
-pub use crate::policy::BudgetAccount;
+pub use crate::policy::{BudgetAccount, PriorityClass};
 
 impl From<&Client> for BudgetAccount {
     fn from(client: &Client) -> Self {
@@ -189,7 +175,7 @@ impl CallBudget for UnlimitedBudget {
     }
 
     fn refusal(&self, _: BudgetAccount, _: u32) -> Error {
-        Error::UpstreamRateLimited { reason: "there is no budget", retry_after: Duration::ZERO }
+        Error::Overloaded("there is no budget")
     }
 }
 

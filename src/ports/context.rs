@@ -1,9 +1,10 @@
 //! The context of one request: its deadline, its client, and what it has used so far.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::attempt_log::AttemptLog;
@@ -58,8 +59,6 @@ struct ContextInner {
     client: Arc<Client>,
     calls: AtomicU32,
     micros: [AtomicU64; RequestPhase::ALL.len()],
-    /// A PATCH may have been applied; see `mark_ambiguous`.
-    ambiguous: AtomicBool,
     /// Something was given up only because of `start_by`.
     cut_short: AtomicBool,
     last_attempt_micros: AtomicU64,
@@ -116,7 +115,6 @@ impl RequestContext {
             client,
             calls: AtomicU32::default(),
             micros: <[AtomicU64; RequestPhase::ALL.len()]>::default(),
-            ambiguous: AtomicBool::default(),
             cut_short: AtomicBool::default(),
             last_attempt_micros: AtomicU64::default(),
             correlation: Mutex::default(),
@@ -166,7 +164,7 @@ impl RequestContext {
     /// Records an attempt that leaves now; the layer that makes it records its end. `None` if
     /// attempts of the request are neither recorded nor exported.
     pub fn note_attempt(&self, operation: PlatformOperation) -> Option<Arc<UpstreamAttempt>> {
-        let exported = self.span().is_some_and(|span| span.spans().is_some());
+        let exported = self.span().is_some_and(TraceSpan::is_exported);
         if self.attempt_log().is_none() && !exported {
             return None;
         }
@@ -259,42 +257,26 @@ impl RequestContext {
         Duration::from_micros(self.shared.last_attempt_micros.load(Ordering::Relaxed))
     }
 
-    /// Records whether a PATCH may have been applied: set when it leaves, cleared when it certainly was
-    /// not applied.
-    ///
-    /// The result of a PATCH is what the port returns. This flag is for the one case without a return
-    /// value: the future of the call is dropped, by a deadline, a drain or a panic, while it runs.
-    /// Only the layer that sends the bytes knows whether that was before or after they left.
-    pub fn mark_ambiguous(&self, may_be_applied: bool) {
-        self.shared.ambiguous.store(may_be_applied, Ordering::Relaxed);
-    }
-
-    /// Whether a PATCH may have been applied, for a write whose call did not return.
-    pub fn is_ambiguous(&self) -> bool {
-        self.shared.ambiguous.load(Ordering::Relaxed)
-    }
-
     /// Records Genesys' correlation id of the last call; their support asks for it.
     pub fn set_correlation_id(&self, id: &str) {
-        let mut kept = self.shared.correlation.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = Some(id.chars().take(MAX_CORRELATION_ID_BYTES).collect());
+        let id = id.chars().take(MAX_CORRELATION_ID_BYTES).collect();
+        *self.shared.correlation.lock() = Some(id);
     }
 
     /// Genesys' correlation id of the last call that had one.
     pub fn correlation_id(&self) -> Option<String> {
-        self.shared.correlation.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.correlation.lock().clone()
     }
 
     /// Records the participant that was found, so that errors can name it. It must be one that the
     /// client may see.
     pub fn note_participant(&self, participant: ParticipantSummary, by: SelectionRule) {
-        let mut kept = self.shared.participant.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = Some((participant, by));
+        *self.shared.participant.lock() = Some((participant, by));
     }
 
     /// The participant that was found.
     pub fn participant(&self) -> Option<(ParticipantSummary, SelectionRule)> {
-        self.shared.participant.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.participant.lock().clone()
     }
 
     /// Its place in a trace, if it is part of one.

@@ -10,21 +10,15 @@ use crate::domain::KeyOutcome;
 /// An operation of the platform, as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlatformOperation {
-    /// GET of a conversation or participant.
     Read,
-    /// PATCH of a participant's attributes.
     Patch,
-    /// POST to the token endpoint.
     Token,
-    /// The conversation details query.
     Analytics,
 }
 
 impl PlatformOperation {
-    /// Every operation.
     pub const ALL: [Self; 4] = [Self::Read, Self::Patch, Self::Token, Self::Analytics];
 
-    /// The label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -38,11 +32,8 @@ impl PlatformOperation {
 /// How a call or an attempt ended, as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// An HTTP status.
     Status(u16),
-    /// No response in time.
     Timeout,
-    /// No connection.
     Connect,
     /// The connection broke after the request was sent.
     Reset,
@@ -52,49 +43,54 @@ pub enum AttemptOutcome {
     NotSent,
 }
 
+impl AttemptOutcome {
+    /// Why there was no response; `None` if there was one.
+    pub const fn failure(self) -> Option<&'static str> {
+        match self {
+            Self::Status(_) => None,
+            Self::Timeout => Some("timeout"),
+            Self::Connect => Some("connect"),
+            Self::Reset => Some("reset"),
+            Self::Invalid => Some("invalid"),
+            Self::NotSent => Some("notSent"),
+        }
+    }
+}
+
 /// Records the metrics of `/metrics`.
 pub trait MetricsRecorder: Send + Sync {
     /// One HTTP exchange with upstream; each retry counts.
     fn attempt(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration);
     /// One call with all its retries.
     fn call(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration);
-    /// A failed attempt is retried.
     fn retry(&self, operation: PlatformOperation);
     /// A retry was not made because the retry budget is spent.
     fn retry_refused(&self, operation: PlatformOperation);
-    /// Upstream answered 429 to an operation.
     fn throttled(&self, operation: PlatformOperation);
     /// Calls were refused because the budget, or a 429 of upstream, leaves none in time.
     fn rate_refused(&self);
-    /// A call was made on `account`.
     fn paid(&self, account: BudgetAccount);
     /// The state of the budget: calls that could be made now, and whether a 429 blocks all of them.
     fn rate_window(&self, room: u64, throttled: bool);
     /// The adaptive throttle refused a call to this upstream.
     fn refused_by_throttle(&self, upstream: &'static str);
-    /// A token with this lifetime was fetched.
     fn token_fetched(&self, lifetime: Duration);
-    /// No usable token was fetched.
     fn token_failed(&self);
-    /// A key was reported with this outcome.
     fn outcome(&self, outcome: KeyOutcome);
     /// The time from the acceptance of a PATCH until a read showed it.
     fn visibility_lag(&self, lag: Duration);
-    /// The read-backs of one write.
     fn read_backs(&self, reads: u32);
     /// The number of keys that were gone after a write that did not send them.
     fn keys_lost(&self, keys: usize);
     /// The change of the number of writes waiting in the queue.
     fn writes_waiting(&self, change: i64);
-    /// The time that a write waited in the queue.
     fn waited(&self, time: Duration);
     /// A PATCH was sent with the changes of this many writes.
     fn batch(&self, writes: usize);
     /// The upstream calls of one write, shared ones included.
     fn write_calls(&self, calls: u32);
-    /// The conversations in the cache, and their size.
+    /// The content of the snapshot cache.
     fn remembered(&self, conversations: usize, bytes: usize);
-    /// The number of writes in flight.
     fn writes_in_flight(&self, count: usize);
     /// The number of participants with writes in flight or pending.
     fn participants_held(&self, count: usize);
@@ -127,6 +123,7 @@ impl MetricsRecorder for NoMeter {
     fn waited(&self, _: Duration) {}
     fn batch(&self, _: usize) {}
     fn write_calls(&self, _: u32) {}
+    /// The content of the snapshot cache.
     fn remembered(&self, _: usize, _: usize) {}
     fn writes_in_flight(&self, _: usize) {}
     fn participants_held(&self, _: usize) {}

@@ -17,50 +17,24 @@ pub(super) const MAX_CORRELATION_ID_BYTES: usize = 64;
 /// The flag that says that the trace is sampled.
 const SAMPLED: u8 = 1;
 
-/// Receives spans that have ended.
+/// Receives exchanges with upstream that have ended. Never blocks.
 pub trait TraceExporter: Send + Sync + fmt::Debug {
-    /// Exports an exchange with upstream that has ended. Never blocks.
     fn attempt(&self, span: &TraceSpan, attempt: &UpstreamAttempt);
 }
 
-/// Id of a trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TraceId(u128);
-
-/// The content of a `traceparent`: a trace, and one span in it.
+/// The content of a `traceparent`: a trace, and one span in it. Neither id is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    trace: TraceId,
-    span: u64,
+    pub trace: u128,
+    pub span: u64,
     flags: u8,
-}
-
-/// One step of a trace.
-#[derive(Clone, Debug)]
-pub struct TraceSpan {
-    context: TraceContext,
-    parent: Option<TraceContext>,
-    spans: Option<Arc<dyn TraceExporter>>,
-}
-
-impl TraceId {
-    /// The id as a number; never zero.
-    pub const fn number(self) -> u128 {
-        self.0
-    }
-}
-
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
 }
 
 impl TraceContext {
     /// A new trace with its first span.
     pub fn begin(sampled: bool) -> Self {
         let trace = u128::from(fastrand::u64(1..)) << 64 | u128::from(fastrand::u64(..));
-        Self { trace: TraceId(trace), span: fastrand::u64(1..), flags: u8::from(sampled) }
+        Self { trace, span: fastrand::u64(1..), flags: u8::from(sampled) }
     }
 
     /// Another span of the same trace.
@@ -69,8 +43,7 @@ impl TraceContext {
         Self { span: fastrand::u64(1..), ..self }
     }
 
-    /// Parses a `traceparent`; `None` if it is invalid. Of a later version only the parts known
-    /// here are kept.
+    /// Parses a `traceparent`. Of a later version only the parts known here are kept.
     pub fn read(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let mut hex = |length: usize| {
@@ -84,20 +57,9 @@ impl TraceContext {
         let complete = parts.next().is_none() || version != 0;
         let valid = version != 0xff && trace != 0 && span != 0 && complete;
         let (span, flags) = (u64::try_from(span).ok()?, u8::try_from(flags).ok()?);
-        valid.then_some(Self { trace: TraceId(trace), span, flags })
+        valid.then_some(Self { trace, span, flags })
     }
 
-    /// The trace.
-    pub const fn trace(self) -> TraceId {
-        self.trace
-    }
-
-    /// The id of the span; never zero.
-    pub const fn span(self) -> u64 {
-        self.span
-    }
-
-    /// Whether the trace is sampled.
     pub const fn is_sampled(self) -> bool {
         self.flags & SAMPLED != 0
     }
@@ -106,85 +68,66 @@ impl TraceContext {
 /// As a `traceparent`.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
     }
 }
 
-impl TraceSpan {
-    /// The span of a client, used unchanged for every step; none is exported.
-    pub fn passed_on(context: TraceContext) -> Self {
-        Self { context, parent: None, spans: None }
-    }
+/// One step of a trace. Without an exporter, it is the span of the client, passed on unchanged.
+#[derive(Clone, Debug)]
+pub struct TraceSpan {
+    pub context: TraceContext,
+    pub parent: Option<TraceContext>,
+    exporter: Option<Arc<dyn TraceExporter>>,
+}
 
-    /// A span of the gateway below `parent`, exported to `spans` if given.
+impl TraceSpan {
     pub fn new(
         context: TraceContext,
         parent: Option<TraceContext>,
-        spans: Option<Arc<dyn TraceExporter>>,
+        exporter: Option<Arc<dyn TraceExporter>>,
     ) -> Self {
-        Self { context, parent, spans }
+        Self { context, parent, exporter }
     }
 
     /// A child span; the span itself where spans are not exported.
     #[must_use]
     pub fn step(&self) -> Self {
-        match &self.spans {
-            Some(_) => {
-                Self { context: self.context.next(), parent: Some(self.context), ..self.clone() }
-            }
-            None => self.clone(),
+        if !self.is_exported() {
+            return self.clone();
         }
+        Self { context: self.context.next(), parent: Some(self.context), ..self.clone() }
     }
 
     /// Chooses the parent span for work shared by several requests: the first that is exported,
     /// otherwise the first.
     pub fn prefer(chosen: &mut Option<Self>, other: Option<&Self>) {
-        let is_better = match (&*chosen, other) {
-            (None, _) => true,
-            (Some(chosen), Some(other)) => chosen.spans.is_none() && other.spans.is_some(),
-            (Some(_), None) => false,
-        };
-        if is_better {
+        let is_exported = |span: Option<&Self>| span.is_some_and(Self::is_exported);
+        if chosen.is_none() || (is_exported(other) && !is_exported(chosen.as_ref())) {
             *chosen = other.cloned();
         }
     }
 
-    /// Its context.
-    pub fn context(&self) -> TraceContext {
-        self.context
-    }
-
-    /// The context of its parent.
-    pub fn parent(&self) -> Option<TraceContext> {
-        self.parent
-    }
-
-    /// The exporter, if there is one.
-    pub fn spans(&self) -> Option<&dyn TraceExporter> {
-        self.spans.as_deref()
+    pub fn is_exported(&self) -> bool {
+        self.exporter.is_some()
     }
 }
 
 /// One exchange with upstream, shared by all requests that it is made for.
 #[derive(Debug)]
 pub struct UpstreamAttempt {
-    /// The operation.
     pub operation: PlatformOperation,
     /// When it was sent.
     pub start: Instant,
     /// The span of the request that it was first made for.
-    span: Option<TraceSpan>,
+    pub span: Option<TraceSpan>,
     end: OnceLock<AttemptEnd>,
 }
 
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 pub struct AttemptEnd {
-    /// How long it took.
     pub took: Duration,
-    /// The result.
     pub answer: AttemptOutcome,
-    /// Genesys' correlation id.
     pub correlation_id: Option<String>,
 }
 
@@ -200,17 +143,12 @@ impl UpstreamAttempt {
             correlation_id.map(|id| id.chars().take(MAX_CORRELATION_ID_BYTES).collect());
         let end = AttemptEnd { took: self.start.elapsed(), answer, correlation_id };
         // A second call would be a defect, but not one worth failing for.
-        if self.end.set(end).is_err() {
-            return;
+        if self.end.set(end).is_ok()
+            && let Some(span) = &self.span
+            && let Some(exporter) = &span.exporter
+        {
+            exporter.attempt(span, self);
         }
-        if let Some((span, spans)) = self.span().and_then(|span| Some((span, span.spans()?))) {
-            spans.attempt(span, self);
-        }
-    }
-
-    /// The span of the request that it was first made for, if there is one.
-    pub fn span(&self) -> Option<&TraceSpan> {
-        self.span.as_ref()
     }
 
     /// How it ended; `None` while it is in flight.
@@ -253,7 +191,7 @@ mod tests {
         let small = "00-00000000000000000000000000000001-0000000000000002-00";
         assert_eq!(again(small).as_deref(), Some(small));
         let context = TraceContext::read(small).expect("valid");
-        assert_eq!((context.trace().number(), context.span()), (1, 2));
+        assert_eq!((context.trace, context.span), (1, 2));
         assert!(!context.is_sampled());
     }
 
@@ -264,8 +202,8 @@ mod tests {
             assert_eq!(TraceContext::read(&begun.to_string()), Some(begun));
             assert_eq!(begun.is_sampled(), sampled);
             let next = begun.next();
-            assert_eq!(next.trace(), begun.trace());
-            assert_ne!(next.span(), begun.span());
+            assert_eq!(next.trace, begun.trace);
+            assert_ne!(next.span, begun.span);
         }
     }
 
@@ -278,7 +216,7 @@ mod tests {
 
     #[test]
     fn shared_work_stands_below_the_first_that_is_exported() {
-        let passed_on = [1, 2].map(|_| TraceSpan::passed_on(TraceContext::begin(true)));
+        let passed_on = [1, 2].map(|_| TraceSpan::new(TraceContext::begin(true), None, None));
         let exported = [1, 2]
             .map(|_| TraceSpan::new(TraceContext::begin(true), None, Some(Arc::new(Nowhere))));
         let chosen = |spans: [Option<&TraceSpan>; 4]| {
@@ -286,19 +224,19 @@ mod tests {
             for span in spans {
                 TraceSpan::prefer(&mut chosen, span);
             }
-            chosen.map(|span| span.context())
+            chosen.map(|span| span.context)
         };
         let ([first, second], [third, fourth]) = (&passed_on, &exported);
         let mixed = chosen([None, Some(first), Some(third), Some(fourth)]);
-        assert_eq!(mixed, Some(third.context()));
+        assert_eq!(mixed, Some(third.context));
         let none = chosen([None, Some(first), Some(second), None]);
-        assert_eq!(none, Some(first.context()));
+        assert_eq!(none, Some(first.context));
     }
 
     #[test]
     fn what_is_only_passed_on_has_no_steps_of_its_own() {
         let context = TraceContext::read(TRACE).expect("valid");
-        assert_eq!(TraceSpan::passed_on(context).step().context(), context);
+        assert_eq!(TraceSpan::new(context, None, None).step().context, context);
     }
 
     #[test]

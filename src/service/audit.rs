@@ -6,9 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 
-use crate::audit::{
-    AuditLog, AuditParts, FileSettings, FingerprintKey, LineOutput, RotatedFile, StdoutOutput,
-};
+use crate::audit::{AuditFile, AuditLog, FingerprintKey, LineOutput, StdoutOutput};
 use crate::config::{AuditConfig, AuditDestination, AuditFailureMode, OauthCredentials};
 use crate::ports::MetricsRecorder;
 
@@ -21,9 +19,7 @@ pub fn output(settings: &AuditConfig) -> anyhow::Result<Option<Box<dyn LineOutpu
         AuditDestination::Off => None,
         AuditDestination::Stdout => Some(Box::new(StdoutOutput)),
         AuditDestination::File(path) => {
-            let (rotate_at, keep) = (settings.rotate_at.bytes(), settings.keep);
-            let file = RotatedFile::open(FileSettings { path: path.clone(), rotate_at, keep });
-            let file = file.with_context(|| {
+            let file = AuditFile::open(path.clone()).with_context(|| {
                 format!("cannot open the audit file {} (audit.to)", path.display())
             })?;
             Some(Box::new(file))
@@ -39,13 +35,9 @@ pub fn log(
     recorder: &Arc<dyn MetricsRecorder>,
 ) -> Option<AuditLog> {
     let secret = settings.key.as_ref().unwrap_or(&credentials.client_secret);
-    let parts = |output| AuditParts {
-        output,
-        key: FingerprintKey::derive(secret.expose_secret()),
-        blocks: settings.on_failure == AuditFailureMode::Block,
-        recorder: Arc::clone(recorder),
-    };
-    output.map(|output| AuditLog::new(parts(output)))
+    let key = FingerprintKey::derive(secret.expose_secret());
+    let blocks = settings.on_failure == AuditFailureMode::Block;
+    output.map(|output| AuditLog::new(output, key, blocks, Arc::clone(recorder)))
 }
 
 /// Waits for the last records before the process ends. Cheap to clone.

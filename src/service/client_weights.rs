@@ -14,9 +14,7 @@ use crate::telemetry::ServiceMetrics;
 pub struct ClientWeightsPublisher {
     /// The use cases, with the limits of concurrent writes.
     pub app: App,
-    /// The call budget.
     pub limiter: CallLimiter,
-    /// The metrics per client.
     pub metrics: ServiceMetrics,
     /// The limit of concurrent requests.
     pub requests: Arc<RequestLimiter>,

@@ -1,13 +1,8 @@
 //! The clients of the configuration and of the clients file, which is watched.
-//!
-//! The service reads the whole file every second: it is small, and neither its time nor its length
-//! shows reliably that it has not changed. A change takes effect when two polls find the same content,
-//! because a half-written file can be valid and a file can be missing for a moment.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -18,14 +13,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::client_weights::ClientWeightsPublisher;
+use super::file_watcher::FileWatcher;
 use crate::app::{ClientRegistry, RegisteredClient, key_digest};
 use crate::config::{self, AuthConfig, ClientEntry, ClientsFileError, Config};
 use crate::domain::{Client, ClientName, ClientRights};
 use crate::http::HealthCheck;
 use crate::telemetry::ServiceMetrics;
-
-/// Time between two polls of the file.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Name of the check in `/readyz?verbose`.
 const CHECK: &str = "auth.clients_file";
@@ -50,9 +43,6 @@ pub struct FreshKey {
 }
 
 /// Creates a key for the client of this name.
-///
-/// # Errors
-/// If the name is invalid, or the system provides no random numbers.
 pub fn fresh_key(name: &str) -> anyhow::Result<FreshKey> {
     let name = name.parse().with_context(|| format!("`{}`", name.escape_debug()))?;
     let mut bytes = [0; RANDOM_BYTES];
@@ -89,43 +79,26 @@ struct WatchedClients {
     /// Whether a client may have [`DEMO_KEY`].
     accepts_demo_key: bool,
     path: PathBuf,
+    /// Taken when the watch begins.
+    watcher: Mutex<Option<FileWatcher>>,
+    reload_requests: Arc<Notify>,
     state: Mutex<ClientSourceState>,
-    /// Notified when the file should be read at once.
-    reload: Notify,
 }
 
 struct ClientSourceState {
-    /// The content at the last poll.
-    seen: Result<String, ClientsFileError>,
-    /// Whether that content was applied, or was rejected and logged.
-    is_handled: bool,
     /// Number of clients in force.
     clients: usize,
     /// Why the file as it is now was rejected.
-    error: Option<String>,
-}
-
-/// The result of a poll of the file.
-struct ReloadOutcome {
-    /// Whether the clients in force are those of the file.
-    is_valid: bool,
-    /// Whether the registry was updated.
-    is_replaced: bool,
+    error: Option<ClientsFileError>,
 }
 
 impl ClientSource {
     /// The configured clients. Reads the clients file.
-    ///
-    /// # Errors
-    /// If the file is invalid, or if a client has [`DEMO_KEY`] and upstream is not a simulator.
-    pub fn from_config(config: &Config) -> Result<Self, ClientsFileError> {
+    pub(crate) fn from_config(config: &Config) -> Result<Self, ClientsFileError> {
         Self::read(&config.auth, config.genesys.api_base().may_be_simulated())
     }
 
     /// The same in front of a simulator.
-    ///
-    /// # Errors
-    /// If the file is invalid.
     pub fn from_auth(auth: &AuthConfig) -> Result<Self, ClientsFileError> {
         Self::read(auth, true)
     }
@@ -135,27 +108,22 @@ impl ClientSource {
             refuse_demo_key(accepts_demo_key, None, &auth.clients)?;
             return Ok(Self { client_registry: registry(auth.clients.clone()), watched: None });
         };
-        let text = config::read_clients(&path)?;
-        let entries = auth.all_clients_with(&path, &text)?;
-        refuse_demo_key(accepts_demo_key, Some(&path), &entries)?;
-        let state = ClientSourceState {
-            seen: Ok(text),
-            is_handled: true,
-            clients: entries.len(),
-            error: None,
+        let watcher = FileWatcher::new(vec![path.clone()]);
+        let watched = WatchedClients {
+            auth: auth.clone(),
+            accepts_demo_key,
+            reload_requests: watcher.requests(),
+            watcher: Mutex::new(Some(watcher)),
+            state: Mutex::new(ClientSourceState { clients: 0, error: None }),
+            path,
         };
-        let (auth, state, reload) = (auth.clone(), Mutex::new(state), Notify::new());
-        let watched = WatchedClients { auth, accepts_demo_key, path, state, reload };
+        let entries = watched.validate(&config::read_clients(&watched.path)?)?;
+        watched.state.lock().clients = entries.len();
         Ok(Self { client_registry: registry(entries), watched: Some(Arc::new(watched)) })
     }
 
-    /// No authentication: any program may send requests.
-    pub fn unauthenticated() -> Self {
-        Self { client_registry: ClientRegistry::unauthenticated(), watched: None }
-    }
-
     /// The health check of the file, if there is one.
-    pub fn check(&self) -> Option<HealthCheck> {
+    pub(super) fn check(&self) -> Option<HealthCheck> {
         let state = self.watched.as_ref()?.state.lock();
         let detail = match &state.error {
             None => format!("{} clients", state.clients),
@@ -165,13 +133,13 @@ impl ClientSource {
     }
 
     /// Reloads the file at once, changed or not. False if there is none.
-    pub fn reload(&self) -> bool {
-        self.watched.iter().for_each(|watched| watched.reload.notify_one());
+    pub(super) fn reload(&self) -> bool {
+        self.watched.iter().for_each(|watched| watched.reload_requests.notify_one());
         self.watched.is_some()
     }
 
     /// Publishes the clients to `weights`, and watches the file until `stop`.
-    pub fn watch(
+    pub(super) fn watch(
         &self,
         metrics: &ServiceMetrics,
         stop: CancellationToken,
@@ -179,77 +147,51 @@ impl ClientSource {
     ) {
         weights.publish(&self.client_registry.clients());
         let Some(watched) = self.watched.clone() else { return };
+        let Some(mut watcher) = watched.watcher.lock().take() else { return };
         let (client_registry, metrics) = (self.client_registry.clone(), metrics.clone());
         tokio::spawn(stop.run_until_cancelled_owned(async move {
             loop {
-                let is_forced = tokio::select! {
-                    () = tokio::time::sleep(POLL_INTERVAL) => false,
-                    () = watched.reload.notified() => true,
-                };
+                watcher.changed().await;
                 let path = watched.path.clone();
-                // The disk may be slow.
-                let read = tokio::task::spawn_blocking(move || config::read_clients(&path));
-                if let Ok(seen) = read.await {
-                    let ReloadOutcome { is_valid, is_replaced } =
-                        watched.reload(seen, &client_registry, is_forced);
-                    if is_replaced {
-                        weights.publish(&client_registry.clients());
-                    }
-                    metrics.clients_file_rejected(!is_valid);
+                let read = tokio::task::spawn_blocking(move || config::read_clients(&path)).await;
+                let Ok(read) = read else { continue };
+                let is_valid = watched.apply(read, &client_registry);
+                if is_valid {
+                    weights.publish(&client_registry.clients());
                 }
+                metrics.clients_file_rejected(!is_valid);
             }
         }));
     }
 }
 
 impl WatchedClients {
-    /// Handles a poll of the file. Changed content is applied once two polls in a row find it, because
-    /// a program may still be writing the file. With `is_forced`, it is applied at once.
-    fn reload(
-        &self,
-        seen: Result<String, ClientsFileError>,
-        client_registry: &ClientRegistry,
-        is_forced: bool,
-    ) -> ReloadOutcome {
-        let mut state = self.state.lock();
-        if is_forced {
-            (state.seen, state.is_handled) = (seen, true);
-            return self.apply(&mut state, client_registry);
-        }
-        if seen != state.seen {
-            (state.seen, state.is_handled) = (seen, false);
-        } else if !std::mem::replace(&mut state.is_handled, true) {
-            return self.apply(&mut state, client_registry);
-        }
-        ReloadOutcome { is_valid: state.error.is_none(), is_replaced: false }
-    }
-
+    /// Puts the clients of the file in force. False if it is invalid.
     fn apply(
         &self,
-        state: &mut ClientSourceState,
+        read: Result<String, ClientsFileError>,
         client_registry: &ClientRegistry,
-    ) -> ReloadOutcome {
-        match self.validate(state) {
+    ) -> bool {
+        match read.and_then(|text| self.validate(&text)) {
             Ok(entries) => {
                 tracing::info!(callers = entries.len(), "clients file reloaded");
-                (state.clients, state.error) = (entries.len(), None);
+                *self.state.lock() = ClientSourceState { clients: entries.len(), error: None };
                 client_registry.replace(registered_clients(entries));
-                ReloadOutcome { is_valid: true, is_replaced: true }
+                true
             }
             Err(error) => {
                 tracing::error!(%error, "the clients file is invalid; the previous clients stay in force");
-                state.error = Some(error.to_string());
-                ReloadOutcome { is_valid: false, is_replaced: false }
+                self.state.lock().error = Some(error);
+                false
             }
         }
     }
 
-    /// All clients with those of the file as last read, if they may replace the current ones.
-    fn validate(&self, state: &ClientSourceState) -> Result<Vec<ClientEntry>, ClientsFileError> {
-        let entries =
-            self.auth.all_clients_with(&self.path, state.seen.as_ref().map_err(Clone::clone)?)?;
+    /// All clients with those of the file, if they may replace the current ones.
+    fn validate(&self, text: &str) -> Result<Vec<ClientEntry>, ClientsFileError> {
+        let entries = self.auth.all_clients_with(&self.path, text)?;
         let own = self.auth.clients.len();
-        if entries.len() == own && state.clients > own {
+        if entries.len() == own && self.state.lock().clients > own {
             // The file is more likely half-written than emptied on purpose.
             return Err(ClientsFileError::emptied(&self.path));
         }
@@ -322,17 +264,14 @@ mod tests {
         let known = ClientSource::from_auth(&auth).expect("valid");
         let watched = known.watched.clone().expect("a file");
         let reload = |text: &str| {
-            let poll = || watched.reload(Ok(text.to_owned()), &known.client_registry, false);
-            let first = poll();
-            assert!(!first.is_replaced);
-            let ReloadOutcome { is_valid, is_replaced } = poll();
-            (is_valid, is_replaced, known.client_registry.clients().len())
+            let is_valid = watched.apply(Ok(text.to_owned()), &known.client_registry);
+            (is_valid, known.client_registry.clients().len())
         };
         for empty in ["", "# nothing yet\n"] {
-            assert_eq!(reload(empty), (false, false, 2));
+            assert_eq!(reload(empty), (false, 2));
         }
         assert!(known.check().expect("a file").detail.contains("names no client any more"));
-        assert_eq!(reload(&entry("ivr")), (true, true, 2), "even if it is the same");
-        assert_eq!(reload(&[entry("ivr"), entry("bot")].concat()), (true, true, 3));
+        assert_eq!(reload(&entry("ivr")), (true, 2), "even if it is the same");
+        assert_eq!(reload(&[entry("ivr"), entry("bot")].concat()), (true, 3));
     }
 }

@@ -1,16 +1,18 @@
 //! Watches files for changes.
 //!
 //! The watcher polls and compares contents: a mounted secret changes by links, and the events for that
-//! differ between systems.
+//! differ between systems. Neither the time nor the length of a file shows reliably that it changed.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
 use ring::digest::{SHA256, digest};
+use tokio::sync::Notify;
 
-/// Time between two polls. A change counts once two polls in a row find the same content, because
-/// several files are seldom replaced at the same moment.
+/// Time between two polls. A change counts once two polls in a row find the same content: a
+/// half-written file can be valid, and several files are seldom replaced at the same moment.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The digests of the files; `None` for a file that cannot be read.
@@ -20,32 +22,51 @@ type FileDigests = Vec<Option<[u8; 32]>>;
 pub struct FileWatcher {
     files: Vec<PathBuf>,
     reported: FileDigests,
+    /// Notified when the files should be read at once.
+    requests: Arc<Notify>,
+}
+
+/// Why the files should be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ReloadReason {
+    /// They have changed.
+    Changed,
+    /// An operator requested it.
+    Requested,
+    /// They were rejected before, and may be valid now.
+    Retry,
 }
 
 impl FileWatcher {
     /// Watches these files from now on. Create it before you read them.
     pub fn new(files: Vec<PathBuf>) -> Self {
         let reported = digests(&files);
-        Self { files, reported }
+        Self { files, reported, requests: Arc::default() }
     }
 
-    /// Waits until the files have changed and are stable.
-    pub async fn changed(&mut self) {
+    /// What requests a reload.
+    pub fn requests(&self) -> Arc<Notify> {
+        Arc::clone(&self.requests)
+    }
+
+    /// Waits until the files have changed and are stable, or a reload is requested.
+    pub async fn changed(&mut self) -> ReloadReason {
         let mut seen = None;
         loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
+            let is_requested = tokio::select! {
+                () = tokio::time::sleep(POLL_INTERVAL) => false,
+                () = self.requests.notified() => true,
+            };
             let files = self.files.clone();
+            // The disk may be slow.
             let Ok(now) = tokio::task::spawn_blocking(move || digests(&files)).await else {
                 continue;
             };
-            if now == self.reported {
-                seen = None;
-            } else if seen.as_ref() == Some(&now) {
+            if is_requested || (now != self.reported && seen.as_ref() == Some(&now)) {
                 self.reported = now;
-                return;
-            } else {
-                seen = Some(now);
+                return if is_requested { ReloadReason::Requested } else { ReloadReason::Changed };
             }
+            seen = Some(now).filter(|now| *now != self.reported);
         }
     }
 }
@@ -93,7 +114,7 @@ mod tests {
             sleep(60 * POLL_INTERVAL).await;
         };
         tokio::select! {
-            () = watched.changed() => {}
+            _ = watched.changed() => {}
             () = changing => {}
         }
         start.elapsed().as_secs()

@@ -23,7 +23,7 @@ pub struct HealthChecks {
     pub shutdown: ShutdownSignal,
     pub audit: Option<AuditLog>,
     pub tls: Option<Arc<ServerTls>>,
-    pub log: Option<LogLosses>,
+    pub log: LogLosses,
 }
 
 impl ReadinessProvider for HealthChecks {
@@ -57,7 +57,7 @@ impl ReadinessProvider for HealthChecks {
         });
         checks.extend(self.audit.as_ref().map(audit));
         checks.extend(self.client_registry.check());
-        checks.extend(self.log.as_ref().map(log));
+        checks.push(log(&self.log));
         ReadinessReport { ready: authenticated && running, checks }
     }
 

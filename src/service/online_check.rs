@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::StatusCode;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +11,7 @@ use super::upstream::{UpstreamParts, UpstreamSide};
 use crate::config::{self, Config};
 use crate::domain::ConversationFilter;
 use crate::error::{Error, ErrorCode};
-use crate::genesys::JitterSource;
+use crate::genesys::{HttpTransport, JitterSource, UpstreamError};
 use crate::http::paths;
 use crate::ports::{
     ConversationsPort as _, MetricsRecorder, PriorityClass, RequestContext, UpstreamQuery,
@@ -48,16 +49,13 @@ impl std::error::Error for CheckFailure {}
 
 /// Fetches a token, reads a conversation that does not exist, and fetches the first page of the list.
 ///
-/// # Errors
-/// If TLS cannot be set up, or no token can be fetched.
-///
 /// # Panics
 /// Never: the id of that conversation is a UUID.
 pub async fn online_check(
     config: &Config,
     credentials: &config::OauthCredentials,
 ) -> anyhow::Result<OnlineCheck> {
-    let transport = super::transport(config)?;
+    let transport = platform_only(super::transport(config)?);
     let (jitter, stop) = (JitterSource::random(), CancellationToken::new());
     let recorder: Arc<dyn MetricsRecorder> = Arc::new(ServiceMetrics::new(paths::ALL));
     let _ends = stop.clone().drop_guard();
@@ -81,6 +79,30 @@ pub async fn online_check(
     let filter = ConversationFilter::default();
     let list = upstream.client.find(UpstreamQuery { filter: &filter, page: 1 }, &context()).await;
     Ok(OnlineCheck { read, list: list.map(drop).map_err(|error| failure(error, api.as_str())) })
+}
+
+/// A transport that takes a 404 for unusable, unless the platform API itself sent it. The server of a
+/// wrong address answers 404, too.
+fn platform_only(transport: HttpTransport) -> HttpTransport {
+    HttpTransport::from_fn(move |request| {
+        let answer = transport.exchange(request);
+        async move {
+            let answer = answer.await?;
+            if answer.status() == StatusCode::NOT_FOUND && !is_platform_error(answer.body()) {
+                return Err(UpstreamError::UnusableAnswer(
+                    "a 404 without an error code: the address does not look like the platform API"
+                        .to_owned(),
+                ));
+            }
+            Ok(answer)
+        }
+    })
+}
+
+/// Whether the body is an error of Genesys Cloud, which has a code such as `not.found`.
+fn is_platform_error(body: &[u8]) -> bool {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    body["code"].as_str().is_some_and(|code| code.contains('.'))
 }
 
 fn failure(error: Error, host: &str) -> CheckFailure {
@@ -115,6 +137,14 @@ fn failure(error: Error, host: &str) -> CheckFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_error_of_the_platform_proves_an_address() {
+        assert!(is_platform_error(br#"{"message":"no","code":"not.found","status":404}"#));
+        for other in ["<html>404</html>", "", "{}", "[]", r#"{"code":404}"#, r#"{"code":"none"}"#] {
+            assert!(!is_platform_error(other.as_bytes()), "{other}");
+        }
+    }
 
     #[test]
     fn a_message_that_ends_with_a_full_stop_gets_no_second_one() {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::Request;
-use tower::ServiceExt as _;
 
 use crate::genesys::{HttpClientSettings, HttpTransport};
 use crate::http::paths;
@@ -37,14 +36,10 @@ pub fn readiness_url(address: SocketAddr, encrypted: bool) -> String {
 }
 
 /// Asks a running service whether it is ready.
-///
-/// # Errors
-/// Unless a 2xx response arrives in time. A service that requires a client certificate counts as
-/// ready, because the probe cannot find out more.
 pub async fn ask(url: &str, target: ProbeTarget) -> anyhow::Result<()> {
     let mut request = Request::new(Bytes::new());
     *request.uri_mut() = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
-    let answer = tokio::time::timeout(PROBE_TIMEOUT, transport(target)?.oneshot(request)).await;
+    let answer = tokio::time::timeout(PROBE_TIMEOUT, transport(target)?.send(request)).await;
     let answer =
         match answer.with_context(|| format!("no answer from {url} in {PROBE_TIMEOUT:?}"))? {
             Err(error) if error.to_string().contains(WANTS_CERTIFICATE) => return Ok(()),

@@ -34,21 +34,11 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Minimum time between two log lines about failed accepts.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Time to wait for each connection in the listen backlog.
-const BACKLOG_TIMEOUT: Duration = Duration::from_millis(10);
-
-/// Maximum number of connections that are accepted from the backlog after a drain.
-const MAX_BACKLOG: usize = 4096;
-
 /// The dependencies of the server.
 pub struct ServerDeps {
-    /// The routes.
     pub router: Router,
-    /// TLS; `None` for plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
-    /// The shutdown signal.
     pub shutdown: ShutdownSignal,
-    /// The metrics.
     pub metrics: ServiceMetrics,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Arc<[IpNetwork]>,
@@ -93,9 +83,6 @@ impl HttpServer {
     }
 
     /// Serves on `listener` until a drain has ended.
-    ///
-    /// # Errors
-    /// If the listener cannot be used.
     pub async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
         listener.set_nonblocking(true).context("cannot use the listener")?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -111,7 +98,6 @@ impl HttpServer {
             () = drained => {}
         }
         self.closing.cancel();
-        self.accept_backlog(&listener).await;
         drop(listener);
         self.tasks.close();
         if timeout(CLOSE_TIMEOUT, self.tasks.wait()).await.is_err() {
@@ -135,17 +121,6 @@ impl HttpServer {
                     }
                     sleep(ACCEPT_RETRY_DELAY).await;
                 }
-            }
-        }
-    }
-
-    /// Accepts the connections in the backlog, which the system would reset with the listener.
-    async fn accept_backlog(&self, listener: &tokio::net::TcpListener) {
-        for _ in 0..MAX_BACKLOG {
-            match timeout(BACKLOG_TIMEOUT, listener.accept()).await {
-                Ok(Ok((stream, address))) => self.spawn(stream, address),
-                Ok(Err(error)) if is_client_error(&error) => {}
-                Ok(Err(_)) | Err(_) => return,
             }
         }
     }

@@ -40,9 +40,6 @@ pub(super) fn export(settings: &TracingConfig) -> anyhow::Result<Option<SpanExpo
 }
 
 /// The configured export of spans over this transport, if any. Needs a tokio runtime.
-///
-/// # Errors
-/// If the collector's URL cannot be used.
 pub fn span_export(
     settings: &TracingConfig,
     transport: HttpTransport,
@@ -89,7 +86,7 @@ impl HttpClient for CollectorClient {
     {
         let transport = self.transport.clone();
         // `timeout` works only on a task of the runtime.
-        let exchange = async move { timeout(BATCH_TIMEOUT, transport.exchange(request)).await };
+        let exchange = async move { timeout(BATCH_TIMEOUT, transport.send(request)).await };
         let sent = self.runtime.spawn(exchange);
         Box::pin(async { Ok(sent.await???) })
     }

@@ -4,7 +4,6 @@
 //! the log, `/readyz?verbose` and the metrics show the error. The same applies to a new certificate
 //! outside its validity period, while the old one is valid.
 
-mod client_certificate;
 mod server_config;
 mod x509;
 
@@ -14,14 +13,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::Notify;
 
-pub use self::client_certificate::ClientCertificate;
 use self::server_config::TlsMaterial;
 pub use self::server_config::certificates;
 use self::x509::when;
-use super::file_watcher::{FileWatcher, check_regular};
+pub use self::x509::{ValidityPeriod, subject};
+use super::file_watcher::{FileWatcher, ReloadReason, check_regular};
 use crate::clock;
 use crate::config::{self, ClientCertificates};
 use crate::http::{CertificateSubject, HealthCheck};
@@ -30,27 +28,13 @@ use crate::telemetry::ServiceMetrics;
 /// Time after which rejected files are tried again: the validity of a new certificate may begin soon.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why the files are loaded.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ReloadReason {
-    /// They may have changed since they were read at the start.
-    Start,
-    /// They have changed.
-    Changed,
-    /// They were rejected before.
-    Retry,
-    /// An operator requested it.
-    Requested,
-}
-
 /// The certificate in use, and the authorities for client certificates.
 pub struct ServerTls {
     settings: config::TlsConfig,
     state: Mutex<TlsState>,
-    /// Signals each reload.
-    reloads: watch::Sender<()>,
-    /// Notified when the files should be read at once.
-    reload: Notify,
+    /// Taken when the watch begins.
+    watcher: Mutex<Option<FileWatcher>>,
+    reload_requests: Arc<Notify>,
 }
 
 struct TlsState {
@@ -61,62 +45,58 @@ struct TlsState {
 
 impl ServerTls {
     /// Loads the files.
-    ///
-    /// # Errors
-    /// If they are invalid.
     pub fn load(settings: &config::TlsConfig) -> anyhow::Result<Self> {
+        let watcher = FileWatcher::new(files(settings));
         let material = load_material(settings).context("cannot use the files of server.tls")?;
         if let Some(fault) = material.term.fault(clock::now()) {
             tracing::warn!("the certificate of server.tls is {fault}: clients will refuse it");
         }
-        let state = TlsState { material: Arc::new(material), fault: None };
         Ok(Self {
             settings: settings.clone(),
-            state: Mutex::new(state),
-            reloads: watch::Sender::default(),
-            reload: Notify::new(),
+            state: Mutex::new(TlsState { material: Arc::new(material), fault: None }),
+            reload_requests: watcher.requests(),
+            watcher: Mutex::new(Some(watcher)),
         })
     }
 
-    /// The acceptor for the handshake of one connection.
-    pub fn acceptor(&self) -> TlsAcceptor {
-        Arc::clone(&self.state.lock().material.server).into()
+    /// What the handshake of one connection uses.
+    pub fn material(&self) -> Arc<TlsMaterial> {
+        Arc::clone(&self.state.lock().material)
     }
 
     /// Reloads the files whenever they change. Never returns.
     pub async fn watch_files(&self, metrics: &ServiceMetrics) {
-        metrics.certificate_expires(self.state.lock().material.term.expires.unix_timestamp());
-        let mut watched = FileWatcher::new(files(&self.settings));
-        self.apply(metrics, ReloadReason::Start);
+        metrics.certificate_expires(self.material().term.expires.unix_timestamp());
+        let Some(mut watcher) = self.watcher.lock().take() else { return };
         loop {
             let has_fault = self.state.lock().fault.is_some();
-            let cause = tokio::select! {
-                () = watched.changed() => ReloadReason::Changed,
-                () = self.reload.notified() => ReloadReason::Requested,
+            let reason = tokio::select! {
+                reason = watcher.changed() => reason,
                 () = tokio::time::sleep(RETRY_INTERVAL), if has_fault => ReloadReason::Retry,
             };
-            if cause == ReloadReason::Requested {
-                watched = FileWatcher::new(files(&self.settings));
-            }
-            self.apply(metrics, cause);
+            self.apply(metrics, reason);
         }
     }
 
-    fn apply(&self, metrics: &ServiceMetrics, cause: ReloadReason) {
+    fn apply(&self, metrics: &ServiceMetrics, reason: ReloadReason) {
         match self.load_replacement() {
-            Ok(material) => {
+            Ok(mut material) => {
                 let expires = material.term.expires;
                 metrics.certificate_expires(expires.unix_timestamp());
-                *self.state.lock() = TlsState { material: Arc::new(material), fault: None };
-                self.reloads.send_replace(());
-                if cause != ReloadReason::Start {
-                    metrics.tls_reloaded(true);
-                    tracing::info!(expires = %when(expires), "the files of server.tls were reloaded");
+                metrics.tls_reloaded(true);
+                tracing::info!(expires = %when(expires), "the files of server.tls were reloaded");
+                let mut state = self.state.lock();
+                if material.authorities == state.material.authorities {
+                    material.trust = state.material.trust.clone();
+                } else {
+                    // Connections with client certificates finish their request and close.
+                    state.material.trust.cancel();
                 }
+                *state = TlsState { material: Arc::new(material), fault: None };
             }
             Err(error) => {
                 let fault = format!("{error:#}");
-                if cause != ReloadReason::Retry {
+                if reason != ReloadReason::Retry {
                     metrics.tls_reloaded(false);
                     tracing::error!(
                         error = fault,
@@ -141,7 +121,7 @@ impl ServerTls {
 
     /// Reloads the files at once, changed or not.
     pub fn reload(&self) {
-        self.reload.notify_one();
+        self.reload_requests.notify_one();
     }
 
     /// The health check of the files and the certificate.

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::MonotonicClock;
 use crate::config::{self, Config, UpstreamRoute};
 use crate::genesys::{
-    ApiThrottles, CallLimiter, CallLimiters, ClearMode, ClientCredentials, GenesysClient,
-    HttpTransport, JitterSource, RetryPolicy, RoutePaths, SecretSource, StackParts, StackSettings,
-    TokenCache, TokenSettings, UpstreamThrottle, api_stack, token_stack,
+    CallLimiter, CallLimiters, ClientCredentials, GenesysClient, HttpTransport, JitterSource,
+    RetryPolicy, RoutePaths, SecretSource, StackParts, TokenCache, TokenSettings, UpstreamThrottle,
+    api_stack, token_stack,
 };
 use crate::policy::{Backoff, BudgetSettings, PriorityCeilings};
 use crate::ports::MetricsRecorder;
@@ -41,13 +41,17 @@ impl UpstreamSide {
     ) -> Self {
         let UpstreamParts { transport, jitter, recorder, stop } = parts;
         let stack = StackParts {
-            settings: stack_settings(config),
+            attempt_timeout: config.genesys.attempt_timeout,
+            deadline: config.server.deadline,
+            backoff: backoff(config),
             transport,
             recorder,
             jitter: jitter.clone(),
             clock: MonotonicClock::start(),
         };
-        let (login, login_throttle) = token_stack(&stack);
+        let (throttles, retries) = (stack.throttles(), stack.retries());
+        let login_base = config.genesys.login_base();
+        let login = token_stack(&stack, login_base.as_str(), throttles.clone());
         let (credentials, settings) = (token_credentials(credentials), token_settings(config));
         let reporting = (jitter, Arc::clone(&stack.recorder));
         let tokens = TokenCache::start(credentials, settings, login, reporting, stop);
@@ -55,37 +59,24 @@ impl UpstreamSide {
         let limiter = CallLimiter::new(rates, Arc::clone(&stack.recorder), stack.clock);
         let analytics = CallLimiter::lane(rates, Arc::clone(&stack.recorder), stack.clock);
         let limits = CallLimiters { budget: limiter.clone(), analytics };
-        let api = api_stack(&stack, tokens.clone(), limits);
-        let ApiThrottles { conversations, analytics } = api.throttles;
-        let clearing = match config.genesys.clear_with {
-            config::ClearWith::Empty => ClearMode::Empty,
-            config::ClearWith::Null => ClearMode::Null,
-        };
+        let api = api_stack(
+            &stack,
+            config.genesys.api_base().as_str(),
+            (Arc::clone(&retries), throttles.clone(), tokens.clone(), limits),
+        );
+        let clears_with_null = matches!(config.genesys.clear_with, config::ClearWith::Null);
+        let paths = upstream_paths(&config.genesys);
         Self {
-            client: GenesysClient::new(
-                api.transport,
-                upstream_paths(&config.genesys.route),
-                clearing,
-            ),
+            client: GenesysClient::new(api, paths, clears_with_null),
             tokens,
             limiter,
-            retries: api.retries,
+            retries,
             throttles: [
-                ("upstream.conversations", conversations),
-                ("upstream.analytics", analytics),
-                ("upstream.token", login_throttle),
+                ("upstream.conversations", throttles.conversations),
+                ("upstream.analytics", throttles.analytics),
+                ("upstream.token", throttles.token),
             ],
         }
-    }
-}
-
-fn stack_settings(config: &Config) -> StackSettings {
-    StackSettings {
-        attempt_timeout: config.genesys.attempt_timeout,
-        deadline: config.server.deadline,
-        backoff: backoff(config),
-        api_base: config.genesys.api_base().as_str().to_owned(),
-        login_base: config.genesys.login_base().as_str().to_owned(),
     }
 }
 
@@ -95,7 +86,8 @@ fn token_credentials(credentials: &config::OauthCredentials) -> ClientCredential
         client_id: credentials.client_id.clone(),
         client_secret: credentials.client_secret.clone(),
         secret_source: file.map(|path| {
-            SecretSource::new(move || config::read_secret(&path).map(SecretString::from))
+            let read = move || config::read_secret(&path).map(SecretString::from);
+            Arc::new(read) as SecretSource
         }),
     }
 }
@@ -117,18 +109,20 @@ fn host(base: &str) -> String {
 fn budget_settings(genesys: &config::GenesysConfig) -> BudgetSettings {
     let config::RateCeilings { committed, writes, reads, read_backs } = genesys.ceilings;
     let ceilings = PriorityCeilings { committed, writes, reads, read_backs };
-    BudgetSettings::per_minute(genesys.requests_per_minute, genesys.rate_window, ceilings)
+    BudgetSettings::per_minute(genesys.requests_per_minute.get(), genesys.rate_window, ceilings)
 }
 
-fn upstream_paths(route: &UpstreamRoute) -> RoutePaths {
-    match route {
-        UpstreamRoute::Conversations => RoutePaths::Conversations,
-        UpstreamRoute::Calls => RoutePaths::Calls,
-        UpstreamRoute::Custom(custom) => RoutePaths::Custom {
+fn upstream_paths(genesys: &config::GenesysConfig) -> RoutePaths {
+    match &genesys.custom {
+        Some(custom) => RoutePaths {
+            conversation: custom.conversation.as_ref().map(|path| path.as_str().to_owned()),
             participant: custom.participant.as_str().to_owned(),
             attributes: custom.attributes.as_str().to_owned(),
-            conversation: custom.conversation.as_ref().map(|path| path.as_str().to_owned()),
         },
+        None if genesys.route == UpstreamRoute::Calls => {
+            RoutePaths::platform("/api/v2/conversations/calls")
+        }
+        None => RoutePaths::platform("/api/v2/conversations"),
     }
 }
 

@@ -1,154 +1,82 @@
-//! The access log: one line per request with target `access` and level INFO. Requests of probes and
-//! scrapers have level DEBUG.
-//!
-//! The lines go directly into the buffer of the [`LogWriter`]. A `tracing` event would cost as much as
-//! the rest of the request. Lines contain no path or query, because these may contain keys.
+//! The access log: one event per request with target `access` and level INFO. Requests of probes and
+//! scrapers have level DEBUG. Lines contain no path or query, because these may contain keys.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
 use tracing::Level;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::{RecordFields, VisitOutput as _};
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultVisitor, Writer};
 
-use super::{LogLineFormat, LogLosses, LogWriter};
 use crate::domain::ConversationId;
 use crate::error::{Effect, ErrorCode};
-#[cfg(test)]
-use crate::ports::TraceContext;
-use crate::ports::TraceId;
 
 /// Target of the lines, to be used in filters.
-pub(super) const TARGET: &str = "access";
-
-/// Writes access lines, unless it is disabled. Cheap to clone.
-#[derive(Clone)]
-pub struct AccessLog {
-    output: Option<(LogWriter, LogLineFormat)>,
-    /// The finest level that is written.
-    finest: Option<Level>,
-}
+const TARGET: &str = "access";
 
 /// The fields of one access line.
 #[derive(Clone, Debug)]
 pub struct AccessRecord<'a> {
-    /// INFO or DEBUG.
-    pub level: Level,
-    /// HTTP method.
+    /// A probe or scraper sent it, and it succeeded: frequent, and interesting only if it fails.
+    pub is_probe: bool,
     pub method: &'a str,
     /// The pattern of the matched route, never the path.
-    pub route: &'a str,
+    pub route: Option<&'a str>,
     /// Status of the answer; 499 if the client disconnected before it.
     pub status: u16,
     /// Time from the arrival of the request head to the answer.
     pub took: Duration,
-    /// Id of the request.
     pub request_id: &'a str,
     /// The client, if the request is authenticated.
     pub client: Option<&'a str>,
-    /// Address of the client: the peer of the connection, or the client of a trusted proxy.
+    /// The peer of the connection, or the client of a trusted proxy.
     pub client_address: Option<IpAddr>,
     /// The conversation, if the path names one.
     pub conversation: Option<ConversationId>,
-    /// Number of calls to the platform API.
     pub upstream_calls: u32,
     /// Whether the request changed anything upstream; `None` outside the API.
     pub effect: Option<Effect>,
     /// The correlation id of Genesys Cloud for the last call.
     pub correlation_id: Option<&'a str>,
-    /// The trace of the request.
-    pub trace_id: Option<TraceId>,
+    pub trace_id: Option<u128>,
     /// Code of the problem in the answer.
     pub code: Option<ErrorCode>,
 }
 
-impl AccessLog {
-    /// Writes lines of `finest` level and above; without a level, none.
-    pub fn new(sink: LogWriter, format: LogLineFormat, finest: Option<Level>) -> Self {
-        Self { output: Some((sink, format)), finest }
-    }
-
-    /// An access log that writes nothing.
-    pub const fn disabled() -> Self {
-        Self { output: None, finest: None }
-    }
-
-    /// The lines that could not be written.
-    pub fn losses(&self) -> Option<&LogLosses> {
-        self.output.as_ref().map(|(sink, _)| sink.losses())
-    }
-
-    /// Writes the line of one request.
-    pub fn write(&self, record: &AccessRecord<'_>) {
-        let wanted = self.finest.is_some_and(|finest| record.level <= finest);
-        match self.output.as_ref().filter(|_| wanted) {
-            None => {}
-            Some((sink, LogLineFormat::Json)) => {
-                // Writing to a `Vec` cannot fail, and every key of the line is a string.
-                sink.line(|bytes| {
-                    drop(serde_json::to_writer(bytes, &AccessLine::from_record(record)));
-                });
-            }
-            Some((sink, LogLineFormat::Text)) => {
-                sink.line(|bytes| bytes.extend_from_slice(text(record).as_bytes()));
-            }
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct AccessLine<'a> {
-    timestamp: WallTime,
-    level: &'static str,
-    target: &'static str,
-    #[serde(rename = "http.method")]
-    method: &'a str,
-    #[serde(rename = "http.route")]
-    route: &'a str,
-    #[serde(rename = "http.status")]
-    status: u16,
-    duration_ms: f64,
-    #[serde(rename = "request.id")]
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<&'a str>,
-    #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
-    client_address: Option<IpAddr>,
-    #[serde(rename = "conversation.id", skip_serializing_if = "Option::is_none")]
-    conversation: Option<DisplayText<ConversationId>>,
-    #[serde(rename = "upstream.calls")]
-    upstream_calls: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    effect: Option<&'static str>,
-    #[serde(rename = "correlation.id", skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<&'a str>,
-    #[serde(rename = "trace.id", skip_serializing_if = "Option::is_none")]
-    trace_id: Option<DisplayText<TraceId>>,
-    #[serde(rename = "problem.code", skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
-}
-
-impl<'a> AccessLine<'a> {
-    fn from_record(record: &AccessRecord<'a>) -> Self {
-        Self {
-            timestamp: WallTime,
-            level: record.level.as_str(),
+/// An event must know its level when it is compiled.
+macro_rules! log_at {
+    ($level:expr, $record:expr) => {
+        tracing::event!(
             target: TARGET,
-            method: record.method,
-            route: record.route,
-            status: record.status,
-            duration_ms: milliseconds(record.took),
-            request_id: record.request_id,
-            client: record.client,
-            client_address: record.client_address,
-            conversation: record.conversation.map(DisplayText),
-            upstream_calls: record.upstream_calls,
-            effect: record.effect.map(Effect::as_str),
-            correlation_id: record.correlation_id,
-            trace_id: record.trace_id.map(DisplayText),
-            code: record.code.map(ErrorCode::as_str),
+            $level,
+            http.method = display($record.method),
+            http.route = display($record.route.unwrap_or("-")),
+            http.status = $record.status,
+            duration_ms = milliseconds($record.took),
+            request.id = display($record.request_id),
+            client = $record.client.map(display),
+            client.address = $record.client_address.map(display),
+            conversation.id = $record.conversation.map(display),
+            upstream.calls = $record.upstream_calls,
+            effect = $record.effect.map(display),
+            // Upstream sends this text. As a string it is quoted, so it cannot forge a log line.
+            correlation.id = $record.correlation_id,
+            trace.id = $record.trace_id.map(|id| display(format!("{id:032x}"))),
+            problem.code = $record.code.map(|code| display(code.as_str())),
+        )
+    };
+}
+
+impl AccessRecord<'_> {
+    /// Writes the line of the request.
+    pub fn log(&self) {
+        if self.is_probe {
+            log_at!(Level::DEBUG, self);
+        } else {
+            log_at!(Level::INFO, self);
         }
     }
 }
@@ -158,65 +86,34 @@ pub fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
-fn text(record: &AccessRecord<'_>) -> String {
-    let mut line = format!(
-        "{WallTime} {:>5} {TARGET}: http.method={} http.route={} http.status={} duration_ms={} request.id={}",
-        record.level.as_str(),
-        record.method,
-        record.route,
-        record.status,
-        milliseconds(record.took),
-        record.request_id,
-    );
-    let mut add = |name: &str, value: &dyn fmt::Display| {
-        let _ = write!(line, " {name}={value}");
-    };
-    if let Some(name) = record.client {
-        add("client", &name);
-    }
-    if let Some(address) = record.client_address {
-        add("client.address", &address);
-    }
-    if let Some(id) = record.conversation {
-        add("conversation.id", &id);
-    }
-    add("upstream.calls", &record.upstream_calls);
-    if let Some(effect) = record.effect {
-        add("effect", &effect);
-    }
-    if let Some(id) = record.correlation_id {
-        // Upstream sends this text, and must not be able to forge a log line.
-        add("correlation.id", &id.escape_debug());
-    }
-    if let Some(id) = record.trace_id {
-        add("trace.id", &id);
-    }
-    if let Some(code) = record.code {
-        add("problem.code", &code.as_str());
-    }
-    line
-}
+/// Formats the fields of text lines. Numbers have no needless `.0`.
+pub(super) struct TextFields;
 
-/// Formats the current time, in the same way as events.
-pub(super) struct WallTime;
-
-impl fmt::Display for WallTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        SystemTime.format_time(&mut Writer::new(f))
+impl<'w> FormatFields<'w> for TextFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut visitor = TextVisitor(DefaultVisitor::new(writer, true));
+        fields.record(&mut visitor);
+        visitor.0.finish()
     }
 }
 
-impl Serialize for WallTime {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+struct TextVisitor<'w>(DefaultVisitor<'w>);
+
+impl Visit for TextVisitor<'_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.record_debug(field, &format_args!("{value}"));
     }
-}
 
-struct DisplayText<T>(T);
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.record_str(field, value);
+    }
 
-impl<T: fmt::Display> Serialize for DisplayText<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.0.record_error(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.record_debug(field, value);
     }
 }
 
@@ -225,9 +122,9 @@ impl AccessRecord<'static> {
     /// A record with every field set.
     pub(crate) fn example() -> Self {
         Self {
-            level: Level::INFO,
+            is_probe: false,
             method: "PUT",
-            route: "/v1/conversations/{conversationId}/attributes",
+            route: Some("/v1/conversations/{conversationId}/attributes"),
             status: 200,
             took: Duration::from_micros(12_345),
             request_id: "req-1",
@@ -237,8 +134,7 @@ impl AccessRecord<'static> {
             upstream_calls: 3,
             effect: Some(Effect::Applied),
             correlation_id: Some("corr\n1"),
-            trace_id: TraceContext::read("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-                .map(TraceContext::trace),
+            trace_id: Some(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c),
             code: Some(ErrorCode::WriteSuperseded),
         }
     }
@@ -247,13 +143,18 @@ impl AccessRecord<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::{LogLineFormat, LogOutput, TelemetryOutput};
+
+    fn logged(record: &AccessRecord<'_>, format: LogLineFormat) -> String {
+        let (output, captured) = LogOutput::captured();
+        let telemetry = TelemetryOutput::new(output, format, "info").expect("valid filter");
+        tracing::dispatcher::with_default(telemetry.dispatch(), || record.log());
+        captured.text()
+    }
 
     #[test]
     fn json_contains_every_field_under_its_dotted_name() {
-        let (sink, captured) = LogWriter::captured(LogLineFormat::Json);
-        AccessLog::new(sink, LogLineFormat::Json, Some(Level::INFO))
-            .write(&AccessRecord::example());
-        let text = captured.text();
+        let text = logged(&AccessRecord::example(), LogLineFormat::Json);
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).expect("one object");
         let expected = [
             ("http.method", "PUT"),
@@ -279,10 +180,7 @@ mod tests {
 
     #[test]
     fn text_from_upstream_cannot_break_the_line() {
-        let (sink, captured) = LogWriter::captured(LogLineFormat::Text);
-        AccessLog::new(sink, LogLineFormat::Text, Some(Level::INFO))
-            .write(&AccessRecord::example());
-        let text = captured.text();
+        let text = logged(&AccessRecord::example(), LogLineFormat::Text);
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(
             text.contains(
@@ -290,7 +188,7 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.contains(r" correlation.id=corr\n1 "), "{text}");
+        assert!(text.contains(r#" correlation.id="corr\n1" "#), "{text}");
     }
 
     #[test]
@@ -305,9 +203,7 @@ mod tests {
             code: None,
             ..AccessRecord::example()
         };
-        let (sink, captured) = LogWriter::captured(LogLineFormat::Json);
-        AccessLog::new(sink, LogLineFormat::Json, Some(Level::INFO)).write(&record);
-        let text = captured.text();
+        let text = logged(&record, LogLineFormat::Json);
         for name in
             ["client", "conversation.id", "effect", "correlation.id", "trace.id", "problem.code"]
         {

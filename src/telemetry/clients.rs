@@ -9,16 +9,15 @@ use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 
+use super::metric_types::MetricRegistry;
 use crate::domain::Client;
 use crate::ports::BudgetAccount;
 
 /// The metrics of all clients.
-#[derive(Default)]
 pub(super) struct ClientMetrics {
     requests: Family<AnswerLabels, Counter>,
-    calls: Family<ClientLabels, Counter>,
+    calls: Family<[(&'static str, String); 1], Counter>,
     /// The counters of `calls`, by account.
     accounts: RwLock<BTreeMap<u64, Counter>>,
 }
@@ -29,33 +28,24 @@ struct AnswerLabels {
     status: u16,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ClientLabels {
-    client: String,
-}
-
 impl ClientMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "client_requests",
-            "Requests answered, by client; 429 means that it exceeded its own rate",
-            self.requests.clone(),
-        );
-        registry.register(
-            "client_upstream_calls",
-            "Upstream calls on the account of a client",
-            self.calls.clone(),
-        );
+    pub(super) fn new(to: &mut MetricRegistry) -> Self {
+        let requests = "Requests answered, by client; 429 means that it exceeded its own rate";
+        let calls = "Upstream calls on the account of a client";
+        Self {
+            requests: to.add("client_requests", requests, Family::default()),
+            calls: to.add("client_upstream_calls", calls, Family::default()),
+            accounts: RwLock::default(),
+        }
     }
 
     /// Replaces the list of clients. The counts of former clients remain.
     pub(super) fn set_clients<'a>(&self, clients: impl Iterator<Item = &'a Client>) {
         let account = |client: &Client| {
-            let labels = ClientLabels { client: client.name.as_str().to_owned() };
+            let labels = [("client", client.name.as_str().to_owned())];
             (BudgetAccount::from(client).id, self.calls.get_or_create_owned(&labels))
         };
-        let accounts = clients.map(account).collect();
-        *self.accounts.write() = accounts;
+        *self.accounts.write() = clients.map(account).collect();
     }
 
     pub(super) fn answered(&self, client: &str, status: u16) {
@@ -64,11 +54,8 @@ impl ClientMetrics {
     }
 
     pub(super) fn called(&self, account: BudgetAccount) {
-        if account == BudgetAccount::SHARED {
-            return;
-        }
-        let accounts = self.accounts.read();
-        if let Some(calls) = accounts.get(&account.id) {
+        // The shared account is of no client.
+        if let Some(calls) = self.accounts.read().get(&account.id) {
             calls.inc();
         }
     }

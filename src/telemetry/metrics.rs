@@ -8,99 +8,115 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::registry::Registry;
 
-use super::budget::BudgetMetrics;
+use super::access_log::AccessRecord;
 use super::clients::ClientMetrics;
 use super::connections::{CloseReason, ConnectionMetrics};
-use super::labels::{RequestLabels, RouteLabels, seconds};
-use super::log_writer::LogLosses;
+use super::log_output::LogLosses;
+use super::metric_types::{Durations, LabelledCounter, MetricRegistry, clamp_to_gauge};
 use super::process;
-use super::upstream::UpstreamMetrics;
-use super::writes::{WriteMetrics, clamp_to_gauge};
+use super::upstream::{BudgetMetrics, UpstreamMetrics};
+use super::writes::WriteMetrics;
+use crate::clock;
 use crate::domain::{Client, KeyOutcome};
 use crate::ports::{AttemptOutcome, BudgetAccount, MetricsRecorder, PlatformOperation};
 
 const PREFIX: &str = "attribute_gateway";
 
+const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "POST"];
+
+/// Label of every method that no route serves. Clients can invent methods.
+const OTHER: &str = "other";
+
+/// Label of a request that matched no route. Clients can invent paths.
+const UNMATCHED: &str = "unmatched";
+
 /// All metrics of one service. Cheap to clone.
 #[derive(Clone)]
 pub struct ServiceMetrics(Arc<MetricsInner>);
 
-/// One answered HTTP request.
-#[derive(Clone, Copy, Debug)]
-pub struct HttpRequestMetrics<'a> {
-    /// Method of the request.
-    pub method: &'a str,
-    /// Pattern of the matched route.
-    pub route: Option<&'a str>,
-    /// Name of the client, if the request is authenticated.
-    pub client: Option<&'a str>,
-    /// Status of the answer.
-    pub status: u16,
-    /// Time from the request head to the answer.
-    pub took: Duration,
+/// Method, route and status of a request.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: &'static str,
+    status: u16,
 }
 
 struct MetricsInner {
     registry: Registry,
+    /// The `process_*` metrics, which have no prefix.
+    process: Registry,
     routes: &'static [&'static str],
     requests: Family<RequestLabels, Counter>,
-    request_seconds: Family<RouteLabels, Histogram>,
+    request_seconds: Durations<[(&'static str, &'static str); 2]>,
     upstream: UpstreamMetrics,
     budget: BudgetMetrics,
     clients: ClientMetrics,
     connections: ConnectionMetrics,
-    /// Updates metrics that change with time alone.
-    refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
     writes: WriteMetrics,
     audit_records: Counter,
     audit_lost: Counter,
     clients_file_rejected: Gauge,
     log_lines_lost: Counter,
-    log: OnceLock<LogLosses>,
-    process: Registry,
+    log: LogLosses,
+    /// Updates metrics that change with time alone.
+    refresh: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl ServiceMetrics {
     /// New metrics, all zero. `routes` are the patterns of all routes.
     pub fn new(routes: &'static [&'static str]) -> Self {
-        let mut metrics = MetricsInner {
-            registry: Registry::with_prefix(PREFIX),
+        Self::with_log(routes, LogLosses::default())
+    }
+
+    /// The same, with the lines that a log has lost.
+    pub fn with_log(routes: &'static [&'static str], log: LogLosses) -> Self {
+        let mut to = MetricRegistry(Registry::with_prefix(PREFIX));
+        let seconds = "Time from the request head to the answer";
+        let rejected =
+            "1 while auth.clients_file is invalid and the previous clients stay in force, else 0";
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        to.0.register("build", "Version of the gateway", version);
+        Self(Arc::new(MetricsInner {
+            requests: to.add("http_requests", "Requests answered", Family::default()),
+            request_seconds: to.durations("http_request_duration_seconds", seconds),
+            upstream: UpstreamMetrics::new(&mut to),
+            budget: BudgetMetrics::new(&mut to),
+            clients: ClientMetrics::new(&mut to),
+            connections: ConnectionMetrics::new(&mut to),
+            writes: WriteMetrics::new(&mut to),
+            audit_records: to.counter("audit_records", "Audit records written"),
+            audit_lost: to.counter("audit_lost", "Audit records that could not be written"),
+            clients_file_rejected: to.gauge("clients_file_rejected", rejected),
+            log_lines_lost: to.counter("log_lines_lost", "Log lines that could not be written"),
+            log,
             routes,
-            requests: Family::default(),
-            request_seconds: Family::new_with_constructor(seconds as fn() -> Histogram),
-            upstream: UpstreamMetrics::new(),
-            budget: BudgetMetrics::new(),
-            clients: ClientMetrics::default(),
-            connections: ConnectionMetrics::default(),
             refresh: OnceLock::new(),
-            writes: WriteMetrics::new(),
-            audit_records: Counter::default(),
-            audit_lost: Counter::default(),
-            clients_file_rejected: Gauge::default(),
-            log_lines_lost: Counter::default(),
-            log: OnceLock::new(),
+            registry: to.0,
             process: process::registry(),
-        };
-        metrics.register();
-        Self(Arc::new(metrics))
+        }))
     }
 
     /// Counts an answered request.
-    pub fn http(&self, request: HttpRequestMetrics<'_>) {
-        let known = |route: &str| self.0.routes.iter().copied().find(|known| *known == route);
-        let labels = RouteLabels::new(request.method, request.route.and_then(known));
-        self.0.requests.get_or_create(&labels.with_status(request.status)).inc();
-        self.0.request_seconds.get_or_create(&labels).observe(request.took.as_secs_f64());
+    pub fn http(&self, request: &AccessRecord<'_>) {
+        let status = request.status;
+        let known = |all: &[&'static str], given| all.iter().copied().find(|at| *at == given);
+        let method = known(&METHODS, request.method).unwrap_or(OTHER);
+        let route = request.route.and_then(|route| known(self.0.routes, route));
+        let route = route.unwrap_or(UNMATCHED);
+        self.0.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+        let seconds = self.0.request_seconds.get_or_create(&[("method", method), ("route", route)]);
+        seconds.observe(request.took.as_secs_f64());
         if let Some(client) = request.client {
-            self.0.clients.answered(client, request.status);
+            self.0.clients.answered(client, status);
         }
     }
 
@@ -111,22 +127,23 @@ impl ServiceMetrics {
 
     /// Sets the number of open connections.
     pub fn connections(&self, count: usize) {
-        self.0.connections.open(count);
+        self.0.connections.open.set(clamp_to_gauge(count));
     }
 
     /// Counts a connection that the gateway closed.
     pub fn connection_ended(&self, ended: CloseReason) {
-        self.0.connections.ended(ended);
+        self.0.connections.ended.get_or_create(&[("reason", ended.as_str())]).inc();
     }
 
     /// Counts a reload of changed TLS files, which were accepted or refused.
     pub fn tls_reloaded(&self, accepted: bool) {
-        self.0.connections.reloaded(accepted);
+        let outcome = if accepted { "taken" } else { "refused" };
+        self.0.connections.reloads.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// Sets the expiry of the gateway's certificate, in seconds since 1970.
     pub fn certificate_expires(&self, at: i64) {
-        self.0.connections.expires(at);
+        self.0.connections.certificate_expiry.set(at);
     }
 
     /// Calls `refresh` before each scrape, for metrics that change with time alone. `refresh` must not
@@ -140,23 +157,12 @@ impl ServiceMetrics {
         self.0.clients_file_rejected.set(rejected.into());
     }
 
-    /// Includes the lines that this log lost. Only the first log has an effect.
-    #[must_use]
-    pub fn watching(self, log: Option<&LogLosses>) -> Self {
-        if let Some(log) = log {
-            let _ = self.0.log.set(log.clone());
-        }
-        self
-    }
-
     /// All metrics in the text format of Prometheus.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         if let Some(refresh) = self.0.refresh.get() {
             refresh();
         }
-        if let Some(log) = self.0.log.get() {
-            self.0.log_lines_lost.inner().store(log.lines(), Ordering::Relaxed);
-        }
+        self.0.log_lines_lost.inner().store(self.0.log.lines(), Ordering::Relaxed);
         let mut text = String::new();
         encode_registry(&mut text, &self.0.registry)?;
         encode_registry(&mut text, &self.0.process)?;
@@ -165,67 +171,29 @@ impl ServiceMetrics {
     }
 }
 
-impl MetricsInner {
-    fn register(&mut self) {
-        self.register_http();
-        self.upstream.register(&mut self.registry);
-        self.budget.register(&mut self.registry);
-        self.clients.register(&mut self.registry);
-        self.connections.register(&mut self.registry);
-        self.writes.register(&mut self.registry);
-        self.add("audit_records", "Audit records written", self.audit_records.clone());
-        self.add("audit_lost", "Audit records that could not be written", self.audit_lost.clone());
-        let rejected = self.clients_file_rejected.clone();
-        self.add(
-            "clients_file_rejected",
-            "1 while auth.clients_file is invalid and the previous clients stay in force, else 0",
-            rejected,
-        );
-        let lost = self.log_lines_lost.clone();
-        self.add("log_lines_lost", "Log lines that could not be written", lost);
-        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        self.add("build", "Version of the gateway", version);
-    }
-
-    fn register_http(&mut self) {
-        let requests = self.requests.clone();
-        self.add("http_requests", "Requests answered", requests);
-        let durations = self.request_seconds.clone();
-        self.add(
-            "http_request_duration_seconds",
-            "Time from the request head to the answer",
-            durations,
-        );
-    }
-
-    fn add(&mut self, name: &str, help: &str, metric: impl Metric) {
-        self.registry.register(name, help, metric);
-    }
-}
-
 impl MetricsRecorder for ServiceMetrics {
     fn attempt(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration) {
-        self.0.upstream.attempt(operation, answer, took);
+        self.0.upstream.attempts.observe(operation, answer, took);
     }
 
     fn call(&self, operation: PlatformOperation, answer: AttemptOutcome, took: Duration) {
-        self.0.upstream.call(operation, answer, took);
+        self.0.upstream.calls.observe(operation, answer, took);
     }
 
     fn retry(&self, operation: PlatformOperation) {
-        self.0.upstream.retry(operation);
+        count(&self.0.upstream.retries, operation);
     }
 
     fn retry_refused(&self, operation: PlatformOperation) {
-        self.0.upstream.retry_refused(operation);
+        count(&self.0.upstream.retries_refused, operation);
     }
 
     fn throttled(&self, operation: PlatformOperation) {
-        self.0.budget.throttled(operation);
+        count(&self.0.upstream.throttled, operation);
     }
 
     fn rate_refused(&self) {
-        self.0.budget.refused();
+        self.0.budget.refused.inc();
     }
 
     fn paid(&self, account: BudgetAccount) {
@@ -233,23 +201,27 @@ impl MetricsRecorder for ServiceMetrics {
     }
 
     fn rate_window(&self, room: u64, throttled: bool) {
-        self.0.budget.window(room, throttled);
+        self.0.budget.room.set(i64::try_from(room).unwrap_or(i64::MAX));
+        self.0.budget.throttled.set(throttled.into());
     }
 
     fn refused_by_throttle(&self, upstream: &'static str) {
-        self.0.upstream.refused_by_throttle(upstream);
+        self.0.upstream.refused_by_throttle.get_or_create(&[("upstream", upstream)]).inc();
     }
 
     fn token_fetched(&self, lifetime: Duration) {
-        self.0.upstream.token_fetched(lifetime);
+        let now = clock::now().unix_timestamp();
+        let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
+        self.0.budget.token_success.set(now);
+        self.0.budget.token_expiry.set(now.saturating_add(lifetime));
     }
 
     fn token_failed(&self) {
-        self.0.upstream.token_failed();
+        self.0.budget.token_failure.set(clock::now().unix_timestamp());
     }
 
     fn outcome(&self, outcome: KeyOutcome) {
-        self.0.writes.outcome(outcome);
+        self.0.writes.outcomes.get_or_create(&[("outcome", outcome.as_str())]).inc();
     }
 
     fn visibility_lag(&self, lag: Duration) {
@@ -269,7 +241,7 @@ impl MetricsRecorder for ServiceMetrics {
     }
 
     fn waited(&self, time: Duration) {
-        self.0.writes.waited(time);
+        self.0.writes.wait_seconds.observe(time.as_secs_f64());
     }
 
     fn batch(&self, writes: usize) {
@@ -281,7 +253,8 @@ impl MetricsRecorder for ServiceMetrics {
     }
 
     fn remembered(&self, conversations: usize, bytes: usize) {
-        self.0.writes.remembered(conversations, bytes);
+        self.0.writes.remembered.set(clamp_to_gauge(conversations));
+        self.0.writes.remembered_bytes.set(clamp_to_gauge(bytes));
     }
 
     fn writes_in_flight(&self, count: usize) {
@@ -293,12 +266,13 @@ impl MetricsRecorder for ServiceMetrics {
     }
 
     fn audited(&self, written: bool) {
-        if written {
-            self.0.audit_records.inc()
-        } else {
-            self.0.audit_lost.inc()
-        };
+        let counter = if written { &self.0.audit_records } else { &self.0.audit_lost };
+        counter.inc();
     }
+}
+
+fn count(counter: &LabelledCounter, operation: PlatformOperation) {
+    counter.get_or_create(&[("operation", operation.as_str())]).inc();
 }
 
 #[cfg(test)]
@@ -408,8 +382,7 @@ mod tests {
     fn made_up_methods_and_paths_share_one_label() {
         let metrics = ServiceMetrics::new(ROUTES);
         for (method, route) in [("BREW", None), ("MILK", Some("/made/up")), ("GET", Some("/a"))] {
-            let (client, took) = (None, Duration::ZERO);
-            metrics.http(HttpRequestMetrics { method, route, client, status: 404, took });
+            metrics.http(&AccessRecord { method, route, status: 404, ..AccessRecord::example() });
         }
         let text = text(&metrics);
         assert!(text.contains(r#"{method="other",route="unmatched",status="404"} 2"#), "{text}");

@@ -11,37 +11,23 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::access_log::WallTime;
+use crate::clock;
 use crate::domain::ConversationId;
 use crate::error::{Effect, ErrorCode};
-use crate::ports::{AttemptLog, RequestContext};
+use crate::ports::RequestContext;
 
 /// Most requests in the buffer.
 const MAX_REQUESTS: usize = 1000;
 
-/// Most bytes of these requests, measured when each is added. Attempts after the answer can add at most
-/// 16 KiB to each.
-const MAX_BYTES: usize = 8 << 20;
-
 /// Most requests in one answer.
 const MAX_SHOWN: usize = 100;
-
-/// Bytes of a request without its texts and its attempt log.
-const OVERHEAD: usize = 512;
 
 /// Longest stored `User-Agent`, in characters.
 const MAX_USER_AGENT_BYTES: usize = 200;
 
-/// The ring buffer. Clones share it.
+/// The ring buffer. Clones share it. The attempt log of a request is bounded.
 #[derive(Clone, Debug, Default)]
-pub struct RecentRequests(Arc<Mutex<RingBuffer>>);
-
-#[derive(Debug, Default)]
-struct RingBuffer {
-    /// Each request with its size in bytes when it was added.
-    requests: VecDeque<(usize, Arc<RecentRequest>)>,
-    bytes: usize,
-}
+pub struct RecentRequests(Arc<Mutex<VecDeque<Arc<RecentRequest>>>>);
 
 /// Origin of a request: time, address and program.
 #[derive(Clone, Debug)]
@@ -50,72 +36,53 @@ pub struct RequestOrigin {
     pub at: String,
     /// The peer of the connection, which may be a proxy.
     pub address: Option<SocketAddr>,
-    /// The `User-Agent` of the client.
     pub user_agent: Option<String>,
 }
 
 /// One request.
 #[derive(Debug)]
 pub struct RecentRequest {
-    /// The origin.
     pub arrival: RequestOrigin,
     /// The time of arrival, on the clock of the attempts.
     pub arrived: Instant,
-    /// The conversation.
     pub conversation: ConversationId,
-    /// HTTP method.
     pub method: String,
     /// The pattern of the matched route.
     pub route: String,
     /// Status of the answer; 499 if the client disconnected before it.
     pub status: u16,
-    /// Code of the problem in the answer.
     pub code: Option<ErrorCode>,
     /// Its effect, as known at the time of the answer.
     pub effect: Effect,
     /// Time from the arrival of the request head to the answer.
     pub took: Duration,
-    /// Id of the request.
     pub request_id: String,
     /// Its durations and attempts, also those after the answer.
     pub context: RequestContext,
 }
 
 impl RequestOrigin {
-    /// The origin of a request that arrives now.
     pub fn now(address: Option<SocketAddr>, user_agent: Option<&str>) -> Self {
         let user_agent = user_agent.map(|name| name.chars().take(MAX_USER_AGENT_BYTES).collect());
-        Self { at: WallTime.to_string(), address, user_agent }
-    }
-}
-
-impl RecentRequest {
-    /// Its approximate size in bytes.
-    fn bytes(&self) -> usize {
-        let agent = self.arrival.user_agent.as_ref().map_or(0, String::len);
-        let texts = agent + self.method.len() + self.route.len() + self.request_id.len();
-        OVERHEAD + texts + self.context.attempt_log().map_or(0, AttemptLog::bytes)
+        Self { at: clock::timestamp(), address, user_agent }
     }
 }
 
 impl RecentRequests {
-    /// Adds a request. Removes the oldest ones if the buffer is full.
+    /// Adds a request. Removes the oldest one if the buffer is full.
     pub fn add(&self, request: RecentRequest) {
-        let bytes = request.bytes();
-        let mut buffer = self.0.lock();
-        while buffer.requests.len() >= MAX_REQUESTS || buffer.bytes + bytes > MAX_BYTES {
-            let Some((freed, _)) = buffer.requests.pop_front() else { break };
-            buffer.bytes -= freed;
+        let mut requests = self.0.lock();
+        if requests.len() == MAX_REQUESTS {
+            requests.pop_front();
         }
-        buffer.bytes += bytes;
-        buffer.requests.push_back((bytes, Arc::new(request)));
+        requests.push_back(Arc::new(request));
     }
 
     /// The last requests for a conversation, newest first, and the number of those left out.
     pub fn about(&self, conversation: ConversationId) -> (Vec<Arc<RecentRequest>>, usize) {
-        let buffer = self.0.lock();
-        let requests = buffer.requests.iter().rev().map(|(_, request)| request);
-        let mut about = requests.filter(|request| request.conversation == conversation);
+        let requests = self.0.lock();
+        let mut about =
+            requests.iter().rev().filter(|request| request.conversation == conversation);
         let shown = about.by_ref().take(MAX_SHOWN).cloned().collect();
         (shown, about.count())
     }
@@ -124,7 +91,6 @@ impl RecentRequests {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::ContextParts;
 
     fn request(conversation: ConversationId, number: usize) -> RecentRequest {
         RecentRequest {
@@ -163,26 +129,5 @@ mod tests {
         let (shown, left_out) = ring.about(other);
         assert_eq!((shown.len(), left_out), (MAX_SHOWN, MAX_REQUESTS - 48 - MAX_SHOWN));
         assert_eq!(shown[0].request_id, (MAX_REQUESTS + 1).to_string());
-    }
-
-    #[test]
-    fn large_requests_push_out_more_than_one() {
-        let id = "8e0f1a2b-0000-4000-8000-000000000001".parse().expect("an id");
-        let ring = RecentRequests::default();
-        for number in 0..MAX_REQUESTS {
-            let parts = ContextParts { has_attempt_log: true, ..ContextParts::new(Instant::now()) };
-            let context = RequestContext::from_parts(parts);
-            let keys: Vec<_> = (0..1000).map(|key| format!("{key}{}", "k".repeat(400))).collect();
-            context.note_keys(keys.iter().map(String::as_str));
-            for _ in 0..100 {
-                context.note_attempt(crate::ports::PlatformOperation::Read);
-            }
-            ring.add(RecentRequest { context, ..request(id, number) });
-        }
-        let buffer = ring.0.lock();
-        assert!(buffer.bytes <= MAX_BYTES && buffer.bytes > MAX_BYTES / 10 * 9, "{}", buffer.bytes);
-        let sum: usize = buffer.requests.iter().map(|(_, request)| request.bytes()).sum();
-        assert_eq!(sum, buffer.bytes);
-        assert_eq!(buffer.requests.back().map(|(_, last)| last.request_id.as_str()), Some("999"));
     }
 }

@@ -5,13 +5,13 @@
 //! So no span stays open, and none contains a path, key or value. The SDK sends batches from its own
 //! thread. If its queue is full, it drops spans and logs a warning.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     BatchSpanProcessor, SpanData, SpanEvents, SpanExporter, SpanLinks, SpanProcessor,
 };
@@ -63,11 +63,11 @@ impl SpanExport {
 
     /// Exports the span of a request that was answered, or whose client disconnected.
     pub fn request(&self, record: &AccessRecord<'_>, context: &RequestContext) {
-        let Some(span) = context.span().filter(|span| span.spans().is_some()) else { return };
-        let name = format!("{} {}", record.method, record.route);
-        let mut data = self.0.ended(span, SpanKind::Server, (name.into(), record.took));
+        let Some(span) = context.span().filter(|span| span.is_exported()) else { return };
+        let name = format!("{} {}", record.method, record.route.unwrap_or("-"));
+        let mut data = self.0.ended(span, SpanKind::Server, name, record.took);
         data.attributes = of_request(record, context);
-        data.links = joined(span, context);
+        data.links = shared_exchanges(span, context);
         if record.status >= SERVER_ERROR {
             data.status = Status::error("");
         }
@@ -76,19 +76,17 @@ impl SpanExport {
 
     /// Waits until the SDK has sent or failed to send all spans so far.
     pub async fn flush(&self) {
-        let recorder = Arc::clone(&self.0);
-        let flushed = tokio::task::spawn_blocking(move || recorder.processor.force_flush());
-        if let Ok(Err(error)) = flushed.await {
-            tracing::warn!(error = %error, "the last spans could not be sent");
-        }
+        self.wait(SpanProcessor::force_flush).await;
     }
 
     /// Sends all spans so far and stops the exporter.
     pub async fn finish(&self) {
+        self.wait(|processor| processor.shutdown_with_timeout(EXPORT_TIMEOUT)).await;
+    }
+
+    async fn wait(&self, ends: impl FnOnce(&BatchSpanProcessor) -> OTelSdkResult + Send + 'static) {
         let recorder = Arc::clone(&self.0);
-        let ended = tokio::task::spawn_blocking(move || {
-            recorder.processor.shutdown_with_timeout(EXPORT_TIMEOUT)
-        });
+        let ended = tokio::task::spawn_blocking(move || ends(&recorder.processor));
         if let Ok(Err(error)) = ended.await {
             tracing::warn!(error = %error, "the last spans could not be sent");
         }
@@ -98,26 +96,28 @@ impl SpanExport {
 impl TraceExporter for SpanRecorder {
     fn attempt(&self, span: &TraceSpan, attempt: &UpstreamAttempt) {
         let Some(end) = attempt.ended() else { return };
-        let name = Cow::Borrowed(name_of(attempt.operation));
-        let mut data = self.ended(span, SpanKind::Client, (name, end.took));
+        let operation = attempt.operation.as_str();
+        let method = match attempt.operation {
+            PlatformOperation::Read => "GET",
+            PlatformOperation::Patch => "PATCH",
+            PlatformOperation::Token | PlatformOperation::Analytics => "POST",
+        };
+        let (kind, name) = (SpanKind::Client, format!("genesys {operation}"));
+        let mut data = self.ended(span, kind, name, end.took);
         data.attributes = vec![
-            KeyValue::new("genesys.operation", attempt.operation.as_str()),
-            KeyValue::new("http.request.method", method_of(attempt.operation)),
+            KeyValue::new("genesys.operation", operation),
+            KeyValue::new("http.request.method", method),
         ];
         if let Some(id) = &end.correlation_id {
             data.attributes.push(KeyValue::new("genesys.correlation_id", id.clone()));
         }
+        if let AttemptOutcome::Status(status) = end.answer {
+            let code = KeyValue::new("http.response.status_code", i64::from(status));
+            data.attributes.push(code);
+        }
         let failure = match end.answer {
-            AttemptOutcome::Status(status) => {
-                let code = KeyValue::new("http.response.status_code", i64::from(status));
-                data.attributes.push(code);
-                (status >= 400).then(|| status.to_string().into())
-            }
-            AttemptOutcome::Timeout => Some(Cow::Borrowed("timeout")),
-            AttemptOutcome::Connect => Some(Cow::Borrowed("connect")),
-            AttemptOutcome::Reset => Some(Cow::Borrowed("reset")),
-            AttemptOutcome::Invalid => Some(Cow::Borrowed("invalid")),
-            AttemptOutcome::NotSent => Some(Cow::Borrowed("not_sent")),
+            AttemptOutcome::Status(status) => (status >= 400).then(|| status.to_string()),
+            other => other.failure().map(str::to_owned),
         };
         if let Some(failure) = failure {
             data.attributes.push(KeyValue::new("error.type", failure));
@@ -129,19 +129,14 @@ impl TraceExporter for SpanRecorder {
 
 impl SpanRecorder {
     /// A span that ends now, with its duration.
-    fn ended(
-        &self,
-        span: &TraceSpan,
-        span_kind: SpanKind,
-        (name, took): (Cow<'static, str>, Duration),
-    ) -> SpanData {
+    fn ended(&self, span: &TraceSpan, kind: SpanKind, name: String, took: Duration) -> SpanData {
         let end_time = SystemTime::from(clock::now());
         SpanData {
-            span_context: context_of(span.context(), false),
-            parent_span_id: span.parent().map_or(SpanId::INVALID, |parent| parent.span().into()),
-            parent_span_is_remote: span_kind == SpanKind::Server,
-            span_kind,
-            name,
+            span_context: context_of(span.context),
+            parent_span_id: span.parent.map_or(SpanId::INVALID, |parent| parent.span.into()),
+            parent_span_is_remote: kind == SpanKind::Server,
+            span_kind: kind,
+            name: name.into(),
             start_time: end_time.checked_sub(took).unwrap_or(end_time),
             end_time,
             attributes: Vec::new(),
@@ -154,31 +149,27 @@ impl SpanRecorder {
     }
 }
 
-fn context_of(context: TraceContext, remote: bool) -> SpanContext {
-    let trace = context.trace().number().into();
+fn context_of(context: TraceContext) -> SpanContext {
+    let (trace, span) = (context.trace.into(), context.span.into());
     let flags = TraceFlags::default().with_sampled(context.is_sampled());
-    SpanContext::new(trace, context.span().into(), flags, remote, TraceState::default())
+    SpanContext::new(trace, span, flags, false, TraceState::default())
 }
 
 /// Links to shared exchanges. Their span is a child of the first request that needed them.
-fn joined(span: &TraceSpan, context: &RequestContext) -> SpanLinks {
+fn shared_exchanges(span: &TraceSpan, context: &RequestContext) -> SpanLinks {
+    let attempts = context.attempt_log().map(|attempt_log| attempt_log.snapshot().attempts);
+    let attempts = attempts.unwrap_or_default();
+    let is_shared = |other: &&TraceSpan| other.is_exported() && other.parent != Some(span.context);
+    let others = attempts.iter().filter_map(|attempt| attempt.span.as_ref()).filter(is_shared);
     let mut links = SpanLinks::default();
-    let attempts = context
-        .attempt_log()
-        .map(|attempt_log| attempt_log.snapshot().attempts)
-        .unwrap_or_default();
-    for other in attempts.iter().filter_map(|attempt| attempt.span()) {
-        if other.spans().is_some() && other.parent() != Some(span.context()) {
-            links.links.push(Link::with_context(context_of(other.context(), false)));
-        }
-    }
+    links.links.extend(others.map(|other| Link::with_context(context_of(other.context))));
     links
 }
 
 fn of_request(record: &AccessRecord<'_>, context: &RequestContext) -> Vec<KeyValue> {
     let mut attributes = vec![
         KeyValue::new("http.request.method", record.method.to_owned()),
-        KeyValue::new("http.route", record.route.to_owned()),
+        KeyValue::new("http.route", record.route.unwrap_or("-").to_owned()),
         KeyValue::new("http.response.status_code", i64::from(record.status)),
         KeyValue::new("request.id", record.request_id.to_owned()),
         KeyValue::new("upstream.calls", i64::from(record.upstream_calls)),
@@ -194,35 +185,9 @@ fn of_request(record: &AccessRecord<'_>, context: &RequestContext) -> Vec<KeyVal
     for phase in RequestPhase::ALL {
         let spent = context.spent(phase);
         if !spent.is_zero() {
-            attributes.push(KeyValue::new(name_of_phase(phase), milliseconds(spent)));
+            let name = format!("{}_ms", phase.as_str());
+            attributes.push(KeyValue::new(name, milliseconds(spent)));
         }
     }
     attributes
-}
-
-const fn name_of_phase(phase: RequestPhase) -> &'static str {
-    match phase {
-        RequestPhase::Queue => "queue_ms",
-        RequestPhase::Token => "token_ms",
-        RequestPhase::Read => "read_ms",
-        RequestPhase::Patch => "patch_ms",
-        RequestPhase::Verify => "verify_ms",
-    }
-}
-
-const fn name_of(operation: PlatformOperation) -> &'static str {
-    match operation {
-        PlatformOperation::Read => "genesys read",
-        PlatformOperation::Patch => "genesys patch",
-        PlatformOperation::Token => "genesys token",
-        PlatformOperation::Analytics => "genesys analytics",
-    }
-}
-
-const fn method_of(operation: PlatformOperation) -> &'static str {
-    match operation {
-        PlatformOperation::Read => "GET",
-        PlatformOperation::Patch => "PATCH",
-        PlatformOperation::Token | PlatformOperation::Analytics => "POST",
-    }
 }

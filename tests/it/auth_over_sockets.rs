@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use attribute_gateway::app::key_digest;
-use attribute_gateway::genesys::{HttpTransport, over_http};
+use attribute_gateway::genesys::{HttpClientSettings, HttpTransport};
 use bytes::Bytes;
 use http::Request;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tower::ServiceExt as _;
 
 use crate::commands::{banner_commands, pasted};
 use crate::harness::{Ended, Process, client, once, replace};
@@ -23,13 +22,18 @@ const IN_TIME: Duration = Duration::from_secs(10);
 
 /// Status of the answer to a request with this key.
 async fn status(url: &str, key: &str) -> u16 {
-    status_by(over_http(Duration::from_secs(20), 1 << 20).expect("a client"), url, key).await
+    status_by(
+        HttpClientSettings::new(Duration::from_secs(20), 1 << 20).transport().expect("a client"),
+        url,
+        key,
+    )
+    .await
 }
 
 /// The same by a client that keeps its connections.
 async fn status_by(transport: HttpTransport, url: &str, key: &str) -> u16 {
     let request = Request::get(url).header("x-api-key", key).body(Bytes::new()).expect("a request");
-    transport.oneshot(request).await.expect("an answer").status().as_u16()
+    transport.send(request).await.expect("an answer").status().as_u16()
 }
 
 #[tokio::test]
@@ -106,7 +110,9 @@ async fn the_compose_file_brings_a_caller_whose_key_it_tells() {
 fn busy(url: Arc<str>, stop: Arc<AtomicU32>) -> JoinHandle<Vec<u16>> {
     tokio::spawn(async move {
         let mut answers = Vec::new();
-        let transport = over_http(Duration::from_secs(20), 1 << 20).expect("a client");
+        let transport = HttpClientSettings::new(Duration::from_secs(20), 1 << 20)
+            .transport()
+            .expect("a client");
         while stop.load(Ordering::Relaxed) == 0 {
             answers.push(status_by(transport.clone(), &url, "other-key").await);
         }

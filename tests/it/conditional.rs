@@ -302,3 +302,30 @@ async fn a_map_read_before_an_accepted_write_judges_no_condition() {
     second.assert_problem(412, "precondition-failed", "notApplied");
     assert_eq!(app.truth(CUSTOMER)["tier"], "first");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_write_delays_no_condition() {
+    let refusal = FaultAction::Status { code: 400, body: None, retry_after: None };
+    let app = TestApp::new().with_fault(ScriptedFault::on_patch(refusal)).start().await;
+    let refused = app.write(CALL, "", json!({"tier": "gold"})).await;
+    refused.assert_problem(502, "upstream-rejected", "notApplied");
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    let answer = put(app.router(), "", ("if-match", &tag), json!({"tier": "platinum"})).await;
+    answer.assert_status(200);
+    assert!(answer.took < ms(500), "{:?}", answer.took);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_waits_for_an_unknown_write_with_few_calls() {
+    let hang = ScriptedFault::on_patch(FaultAction::Hang).always();
+    let app = TestApp::new().with_fault(hang).allowing_leftovers().start().await;
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    let unknown = app.write(CALL, "", json!({"tier": "gold"})).await;
+    assert_eq!(unknown.at("/effect"), "unknown", "{}", unknown.text);
+    app.simulator.clear_faults();
+    let before = app.upstream_calls();
+    let answer = put(app.router(), "", ("if-match", &tag), json!({"tier": "platinum"})).await;
+    answer.assert_status(200);
+    assert!(answer.took > ms(1_000), "it waits: {:?}", answer.took);
+    assert!(app.upstream_calls() - before < 30, "{}", app.upstream_calls() - before);
+}

@@ -280,8 +280,8 @@ async fn an_answer_that_is_still_taken_when_a_drain_ends_is_not_cut() {
     socket.set_recv_buffer_size(1 << 16).expect("a small one");
     let mut stream = socket.connect(to).await.expect("it listens");
     // The echo of it is more than systems commonly keep for a client who does not read.
-    let body = "x".repeat(8 << 20);
-    let head = "POST /v1/debug/echo HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n";
+    let body = format!("{{\"{}\":1}}", "x".repeat(8 << 20));
+    let head = "POST /v1/debug/echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).await.expect("it reads");
     stream.write_all(body.as_bytes()).await.expect("it reads");

@@ -85,5 +85,10 @@ async fn browsers_get_pages_with_one_stylesheet_and_other_clients_do_not() {
     assert!(forced.header("content-type").starts_with("text/plain"));
     let style = app.get("/docs/style.css").await;
     assert_eq!(style.header("content-type"), "text/css");
-    assert!(style.text.contains("prefers-color-scheme: dark"));
+    let (light, dark) = style.text.split_once("prefers-color-scheme: dark").expect("dark rules");
+    for colour in ["ink", "muted", "paper", "card", "line", "link"] {
+        let is_set = |rules: &str| rules.contains(&format!("--{colour}: #"));
+        assert!(is_set(light) && is_set(dark), "{colour}");
+    }
+    assert!(light.contains("color-scheme: light dark"), "also form controls and scrollbars");
 }

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use attribute_gateway::audit::MemoryOutput;
 use attribute_gateway::error::ErrorCode;
-use attribute_gateway::telemetry::{LogLineFormat, LogWriter, TelemetryOutput};
+use attribute_gateway::telemetry::{LogLineFormat, LogOutput, TelemetryOutput};
 use axum::body::Body;
 use genesys_simulator::{FaultAction, ScriptedFault, SimulatedCall};
 use http::Request;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Builder, CALL, CUSTOMER, Overheard, TestApp, attributes_of, defective,
+    Answer, Builder, CALL, CUSTOMER, MemoryOutput, Overheard, TestApp, attributes_of, defective,
     defective_in_patch, request, send, shown,
 };
 use crate::problems::{CANARY, ROWS, provoke};
@@ -100,7 +99,7 @@ async fn a_rejection_that_repeats_values_is_logged_without_them() {
         json!({"tier": format!("{CANARY} \"quoted\"\n<&>"), "note": CANARY, "tiny": "canary"});
     let rejected = app.write(CALL, "", awkward.clone()).await;
     rejected.assert_problem(502, "upstream-rejected", "notApplied");
-    assert!(rejected.text.contains("[value removed]"), "{}", rejected.text);
+    assert!(rejected.text.contains("invalid.value"), "{}", rejected.text);
     assert_discreet("the rejection", &rejected.text, &ears);
     let read = app.read(CALL, "").await;
     assert!(read.text.contains("canary-silver"), "callers see values: {}", read.text);
@@ -148,16 +147,16 @@ async fn other_write_forms_are_logged_without_values() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_logged_by_location_with_unknown_effect() {
-    let (sink, log) = LogWriter::captured(LogLineFormat::Json);
-    let telemetry = TelemetryOutput::new(sink, LogLineFormat::Json, "trace").expect("a filter");
+    let (output, log) = LogOutput::captured();
+    let telemetry = TelemetryOutput::new(output, LogLineFormat::Json, "trace").expect("a filter");
     let _here = tracing::dispatcher::set_default(telemetry.dispatch());
     let before = std::panic::take_hook();
     telemetry.install();
-    let router = defective(CANARY, telemetry.access());
+    let router = defective(CANARY);
     let read = request("GET", &attributes_of(CALL)).body(Body::empty()).expect("a request");
     let read = send(router.clone(), read).await;
     let unsent = send(router.clone(), numbered("PUT", CALL, "crm-0")).await;
-    let sending = defective_in_patch(CANARY, telemetry.access());
+    let sending = defective_in_patch(CANARY);
     let write = send(sending, numbered("PUT", CALL, "crm-1")).await;
     let alive =
         send(router, request("GET", "/livez").body(Body::empty()).expect("a request")).await;

@@ -16,7 +16,28 @@ const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attributes/{key}";
 async fn document(app: &TestApp) -> Value {
     let answer = app.get("/openapi.json").await;
     assert_eq!(answer.assert_status(200).header("content-type"), "application/json");
-    answer.json()
+    let document = answer.json();
+    with_components(&document, &document)
+}
+
+/// The value with the shared parameters, headers, examples and responses in place of their references.
+/// References to schemas stay.
+fn with_components(document: &Value, value: &Value) -> Value {
+    match value {
+        Value::Object(members) => match value["$ref"].as_str() {
+            Some(reference) if !reference.starts_with("#/components/schemas/") => {
+                with_components(document, document.pointer(&reference[1..]).expect(reference))
+            }
+            _ => {
+                let member = |(name, value): (&String, &Value)| {
+                    (name.clone(), with_components(document, value))
+                };
+                members.iter().map(member).collect()
+            }
+        },
+        Value::Array(items) => items.iter().map(|item| with_components(document, item)).collect(),
+        other => other.clone(),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,7 +63,8 @@ async fn the_openapi_document_has_an_etag_and_answers_304() {
         let whole = app.get(path).await;
         assert_eq!(whole.assert_status(200).header("cache-control"), "no-cache");
         let tag = whole.header("etag").to_owned();
-        for (known, status) in [(tag.as_str(), 304), (&format!("W/{tag}"), 304), ("\"x\"", 200)] {
+        let strong = tag.strip_prefix("W/").expect("a weak tag, since the bytes can be compressed");
+        for (known, status) in [(tag.as_str(), 304), (strong, 304), ("\"x\"", 200)] {
             let again = app.ask(("GET", path), &[("if-none-match", known)], "").await;
             assert_eq!(again.assert_status(status).header("etag"), tag);
             assert_eq!(again.header("cache-control"), "no-cache");

@@ -4,9 +4,8 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use attribute_gateway::genesys::over_http;
+use attribute_gateway::genesys::HttpClientSettings;
 use http::{Request, Response};
-use tower::ServiceExt as _;
 
 use crate::harness::{Process, attributes_of, ms, until};
 
@@ -71,9 +70,9 @@ impl Nginx {
             Request::builder().method(method).uri(format!("{}{}", self.url, attributes_of(CALL)));
         let request =
             headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let transport = over_http(ms(10_000), 1 << 20).expect("a client");
+        let transport = HttpClientSettings::new(ms(10_000), 1 << 20).transport().expect("a client");
         let request = request.body(body.into()).expect("a request");
-        until("nginx answers", async || transport.clone().oneshot(request.clone()).await.ok()).await
+        until("nginx answers", async || transport.send(request.clone()).await.ok()).await
     }
 }
 

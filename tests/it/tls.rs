@@ -369,20 +369,22 @@ async fn is_closed(stream: &mut TlsStream<TcpStream>) -> bool {
 }
 
 #[tokio::test]
-async fn a_connection_needs_a_trusted_authority_for_each_request() {
+async fn new_authorities_close_the_connections_with_certificates() {
     let (gateway, old, file) = Secured::knowing("optional").await;
     let (new, own) = (Authority::new("new"), old.client("crm.example"));
     let mut kept = gateway.handshake_as(Some(&own), &[&TLS13], &[]).await.expect("known");
     let mut plain = gateway.handshake(&[&TLS13], &[]).await.expect("optional");
     let known = ("200".to_owned(), true);
     assert_eq!(asks_over(&mut kept, "/metrics").await, known);
-    // Both are trusted for a while, and no client has to reconnect.
+    // While both are trusted, every client can connect again.
     std::fs::write(&file, old.pem() + &new.pem()).expect("writable");
     let theirs = new.client("crm.example");
     until("the new authority is trusted", async || {
         gateway.status_on("/metrics", Some(&theirs)).await.filter(|status| *status == 200)
     })
     .await;
+    assert!(is_closed(&mut kept).await);
+    let mut kept = gateway.handshake_as(Some(&own), &[&TLS13], &[]).await.expect("known");
     assert_eq!(asks_over(&mut kept, "/metrics").await, known);
     std::fs::write(&file, new.pem()).expect("writable");
     until("the old authority is no longer trusted", async || {

@@ -116,10 +116,10 @@ async fn bursts(program: &str) -> anyhow::Result<bool> {
         let few = move |number: usize| {
             if reads_first { write(1 + number * 7) } else { read(1 + number * 7) }
         };
-        let told = stream(&stack, ms(400), ms(12_000), few).await?;
+        let answers = stream(&stack, ms(400), ms(12_000), few).await?;
         let flood = flood.await??;
         let (refused, most, _) = upstream(&stack, window_us).await?;
-        let share = served(&told);
+        let share = served(&answers);
         let (many, few) = if reads_first { ("reads", "writes") } else { ("writes", "reads") };
         println!(
             "budget, window of {window}: 200 {many} a second for 5 s ({:.0} % served); 2.5 {few} a second meanwhile and after: \
@@ -138,7 +138,7 @@ async fn client_loop(
     part: usize,
     until: Instant,
 ) -> Vec<ClientAnswer> {
-    let (mut told, mut number) = (Vec::new(), part);
+    let (mut answers, mut number) = (Vec::new(), part);
     while Instant::now() < until {
         number += LOOPS;
         let target = conversation(client * OWN_CALLS + number % OWN_CALLS);
@@ -149,12 +149,12 @@ async fn client_loop(
         ask.api_key = Some(key(client));
         let one = ask.send(&stack).await;
         let wait = one.retry_after;
-        told.push(one);
+        answers.push(one);
         if let Some(wait) = wait {
             sleep(Duration::from_secs(wait).min(until - Instant::now())).await;
         }
     }
-    told
+    answers
 }
 
 /// Ten clients that never stop.
@@ -169,10 +169,10 @@ async fn busy(program: &str) -> anyhow::Result<bool> {
             tasks.spawn(async move { (client, work.await) });
         }
     }
-    let mut told: Vec<Vec<ClientAnswer>> = vec![Vec::new(); CLIENTS];
+    let mut answers: Vec<Vec<ClientAnswer>> = vec![Vec::new(); CLIENTS];
     while let Some(done) = tasks.join_next().await {
-        let (client, answers) = done?;
-        told[client].extend(answers);
+        let (client, own) = done?;
+        answers[client].extend(own);
     }
     let (refused, most, at) = upstream(&stack, WINDOW_US).await?;
     let from = start + u64::try_from(BUILT_UP.as_micros())?;
@@ -180,9 +180,9 @@ async fn busy(program: &str) -> anyhow::Result<bool> {
     let used = at.iter().filter(|at| (from..to).contains(*at)).count();
     let windows = usize::try_from((to - from) / WINDOW_US)?;
     let used = percent(used, CALLS * windows);
-    let gaps: Vec<f64> = told.iter().map(|answers| longest_gap(answers, start, to)).collect();
+    let gaps: Vec<f64> = answers.iter().map(|answers| longest_gap(answers, start, to)).collect();
     let longest = gaps.iter().copied().fold(0.0, f64::max);
-    let (most_told, came_back) = retries(&told);
+    let (most_told, came_back) = retries(&answers);
     println!(
         "budget: ten busy clients for {} s: {used:.1} % used, of {:.0} % that waiting classes may use; {most} \
          of {CALLS} calls in a window, {refused} times 429; longest gaps without a served answer {gaps:.1?} s",
@@ -205,11 +205,11 @@ fn longest_gap(answers: &[ClientAnswer], start: u64, end: u64) -> f64 {
 
 /// Prints the `Retry-After` of refusals, and how many clients were served when they returned; the longest wait, and how many
 /// of a hundred were served then.
-fn retries(told: &[Vec<ClientAnswer>]) -> (u64, f64) {
+fn retries(answers: &[Vec<ClientAnswer>]) -> (u64, f64) {
     let (mut waits, mut seconds_of) =
         (BTreeMap::<u64, usize>::new(), BTreeMap::<u64, usize>::new());
     let (mut refused, mut all) = (0, 0);
-    for one in told.iter().flatten() {
+    for one in answers.iter().flatten() {
         all += 1;
         let Some(wait) = one.retry_after else {
             continue;
@@ -218,10 +218,10 @@ fn retries(told: &[Vec<ClientAnswer>]) -> (u64, f64) {
         *waits.entry(wait).or_default() += 1;
         *seconds_of.entry(one.end / 1_000_000 + wait).or_default() += 1;
     }
-    let (served, came_back) = came_back(told);
+    let (served, came_back) = came_back(answers);
     println!(
         "budget: {refused} of {all} answers were refusals; Retry-After {waits:?}; at most {} for the same \
-         second; {:.0} % of {came_back} that came back as told were served",
+         second; {:.0} % of {came_back} that came back at the promised time were served",
         seconds_of.values().max().unwrap_or(&0),
         percent(served, came_back),
     );
@@ -230,9 +230,9 @@ fn retries(told: &[Vec<ClientAnswer>]) -> (u64, f64) {
 }
 
 /// Of the requests that followed a refusal in the same loop: served ones, and all.
-fn came_back(told: &[Vec<ClientAnswer>]) -> (usize, usize) {
+fn came_back(answers: &[Vec<ClientAnswer>]) -> (usize, usize) {
     let (mut served, mut all) = (0, 0);
-    for client in told {
+    for client in answers {
         // The answers of a client's loops stand one loop after the other.
         let pairs = client.windows(2).filter(|pair| pair[1].start >= pair[0].end);
         for pair in pairs.filter(|pair| pair[0].retry_after.is_some()) {

@@ -128,7 +128,7 @@ impl Ask {
     pub async fn send(self, stack: &Stack) -> ClientAnswer {
         let request = self.request(stack);
         let start = stack.now();
-        let mut told = ClientAnswer {
+        let mut received = ClientAnswer {
             ask: self,
             start,
             end: start,
@@ -138,17 +138,17 @@ impl Ask {
             body: Value::Null,
         };
         if let Ok(answer) = request.send().await {
-            told.status = answer.status().as_u16();
+            received.status = answer.status().as_u16();
             let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
-            told.etag = header("etag");
-            told.retry_after = header("retry-after").and_then(|text| text.parse().ok());
-            told.body = match answer.bytes().await {
+            received.etag = header("etag");
+            received.retry_after = header("retry-after").and_then(|text| text.parse().ok());
+            received.body = match answer.bytes().await {
                 Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or(Value::Null),
                 Err(_) => Value::Null,
             };
         }
-        told.end = stack.now();
-        told
+        received.end = stack.now();
+        received
     }
 }
 

@@ -187,9 +187,9 @@ fn class(told: &ClientAnswer) -> String {
 }
 
 /// Prints what a seed came to; the share of proved and superseded writes among those that could be.
-fn show(seed: u64, told: &[ClientAnswer], history: &History, took: Duration) -> f64 {
+fn show(seed: u64, answers: &[ClientAnswer], history: &History, took: Duration) -> f64 {
     let mut classes: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
-    let writes: Vec<&ClientAnswer> = told.iter().filter(|one| one.is_write()).collect();
+    let writes: Vec<&ClientAnswer> = answers.iter().filter(|one| one.is_write()).collect();
     for one in &writes {
         *classes.entry(class(one)).or_default() += 1;
     }

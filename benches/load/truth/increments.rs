@@ -28,12 +28,17 @@ pub async fn raise(stack: &Stack, conversation: &str, mark: (&str, String)) -> V
 }
 
 /// Judges the counters.
-pub fn judge(told: &[ClientAnswer], history: &History, counters: &[String], verdict: &mut Verdict) {
+pub fn judge(
+    answers: &[ClientAnswer],
+    history: &History,
+    counters: &[String],
+    verdict: &mut Verdict,
+) {
     for conversation in counters {
         let of = |one: &&ClientAnswer| {
             one.ask.conversation == *conversation && one.ask.if_match.is_some()
         };
-        let raises: Vec<&ClientAnswer> = told.iter().filter(of).collect();
+        let raises: Vec<&ClientAnswer> = answers.iter().filter(of).collect();
         winners(&raises, verdict);
         ledger(conversation, &raises, history, verdict);
     }

@@ -15,7 +15,7 @@ const SHARED_READ: u64 = 3_000_000;
 
 /// A run, ready to be judged.
 pub struct Case<'a> {
-    pub told: &'a [ClientAnswer],
+    pub answers: &'a [ClientAnswer],
     pub history: &'a History,
     /// From when to when each conversation was being ended.
     pub ended: &'a HashMap<String, (u64, u64)>,
@@ -25,37 +25,37 @@ pub struct Case<'a> {
 
 impl<'a> Case<'a> {
     pub fn new(
-        told: &'a [ClientAnswer],
+        answers: &'a [ClientAnswer],
         history: &'a History,
         ended: &'a HashMap<String, (u64, u64)>,
     ) -> Self {
         let mut asked = HashMap::new();
-        for one in told.iter().filter(|one| one.is_write() && !one.ask.dry_run) {
+        for one in answers.iter().filter(|one| one.is_write() && !one.ask.dry_run) {
             for (key, value) in &one.ask.keys {
                 let wanted = (one.ask.conversation.as_str(), key.as_str(), value.as_str());
                 *asked.entry(wanted).or_default() += 1;
             }
         }
-        Self { told, history, ended, asked }
+        Self { answers, history, ended, asked }
     }
 
     /// Whether this value stands for this one request.
-    fn is_unique(&self, told: &ClientAnswer, key: &str, value: &str) -> bool {
-        let wanted = (told.ask.conversation.as_str(), key, value);
+    fn is_unique(&self, one: &ClientAnswer, key: &str, value: &str) -> bool {
+        let wanted = (one.ask.conversation.as_str(), key, value);
         !value.is_empty() && self.asked.get(&wanted).is_none_or(|count| *count <= 1)
     }
 
     /// Judges all answers, each for itself.
     pub fn judge(&self, verdict: &mut Verdict) {
         let nothing = Course::default();
-        for told in self.told {
-            if told.status == 0 {
-                verdict.accuse("no answer", || told.describe());
+        for one in self.answers {
+            if one.status == 0 {
+                verdict.accuse("no answer", || one.describe());
                 continue;
             }
-            let course = self.history.courses.get(&told.ask.conversation).unwrap_or(&nothing);
-            let answer = Answer { case: self, told, course };
-            if told.is_write() {
+            let course = self.history.courses.get(&one.ask.conversation).unwrap_or(&nothing);
+            let answer = Answer { case: self, one, course };
+            if one.is_write() {
                 answer.outcomes(verdict);
                 answer.effect(verdict);
             }
@@ -78,17 +78,17 @@ impl<'a> Case<'a> {
     /// A value that was sent again after another writer's had come, with no read in between that
     /// allowed it: such a read shows neither our value nor anything later.
     fn foreign_values(&self, verdict: &mut Verdict) {
-        for told in self.told.iter().filter(|told| told.is_write() && !told.ask.dry_run) {
-            let Some(course) = self.history.courses.get(&told.ask.conversation) else {
+        for one in self.answers.iter().filter(|one| one.is_write() && !one.ask.dry_run) {
+            let Some(course) = self.history.courses.get(&one.ask.conversation) else {
                 continue;
             };
-            for (key, value) in &told.ask.keys {
+            for (key, value) in &one.ask.keys {
                 let Some(track) = course.keys.get(key) else {
                     continue;
                 };
-                if self.is_unique(told, key, value) && overwrote(course, track, key, value) {
+                if self.is_unique(one, key, value) && overwrote(course, track, key, value) {
                     verdict.accuse("foreign value overwritten", || {
-                        format!("{}; writes of {key}: {}", told.describe(), tell(track, told))
+                        format!("{}; writes of {key}: {}", one.describe(), tell(track, one))
                     });
                 }
             }
@@ -117,10 +117,10 @@ fn overwrote(course: &Course, track: &Track, key: &str, value: &str) -> bool {
 }
 
 /// The writes of a key around an answer.
-pub fn tell(track: &Track, told: &ClientAnswer) -> String {
-    let near = |at: u64| at + 3_000_000 > told.start && at < told.end + 3_000_000;
+pub fn tell(track: &Track, one: &ClientAnswer) -> String {
+    let near = |at: u64| at + 3_000_000 > one.start && at < one.end + 3_000_000;
     let writes = track.writes.iter().filter(|write| near(write.at));
-    let one = |write: &KeyWrite| {
+    let describe = |write: &KeyWrite| {
         format!(
             "{}{:?} at {:.3} s seen from {:.3} s",
             if write.ours { "" } else { "other's " },
@@ -129,7 +129,7 @@ pub fn tell(track: &Track, told: &ClientAnswer) -> String {
             seconds(write.visible),
         )
     };
-    writes.map(one).collect::<Vec<_>>().join(", ")
+    writes.map(describe).collect::<Vec<_>>().join(", ")
 }
 
 /// Microseconds as seconds.
@@ -139,24 +139,24 @@ pub fn seconds(micros: u64) -> f64 {
 
 struct Answer<'a> {
     case: &'a Case<'a>,
-    told: &'a ClientAnswer,
+    one: &'a ClientAnswer,
     course: &'a Course,
 }
 
 impl Answer<'_> {
     fn from(&self) -> u64 {
-        self.told.start.saturating_sub(SLACK)
+        self.one.start.saturating_sub(SLACK)
     }
 
     fn to(&self) -> u64 {
-        self.told.end + SLACK
+        self.one.end + SLACK
     }
 
     fn outcomes(&self, verdict: &mut Verdict) {
-        let (nothing, told) = (Track::default(), self.told);
-        for (key, value) in &told.ask.keys {
+        let (nothing, one) = (Track::default(), self.one);
+        for (key, value) in &one.ask.keys {
             let track = self.course.keys.get(key).unwrap_or(&nothing);
-            let kind = match told.outcome(key) {
+            let kind = match one.outcome(key) {
                 Some("verified" | "cleared") => self.verified(track, value),
                 Some("unchanged") => self.unchanged(track, key, value),
                 Some("unverified") => self.unverified(key, value),
@@ -168,7 +168,7 @@ impl Answer<'_> {
                     let reads = self.course.reads_between(self.from(), self.to());
                     let reads: Vec<_> =
                         reads.iter().map(|at| format!("{:.3}", seconds(*at))).collect();
-                    format!("{}; writes: {}; reads: {reads:?}", told.describe(), tell(track, told))
+                    format!("{}; writes: {}; reads: {reads:?}", one.describe(), tell(track, one))
                 });
             }
         }
@@ -192,7 +192,7 @@ impl Answer<'_> {
         let Some(seen) = self.last_seen(track, value) else {
             return Some("unchanged, no read showed it");
         };
-        if self.told.ask.dry_run {
+        if self.one.ask.dry_run {
             return None;
         }
         // A PATCH of ours that had left before this request came, and shows only after the last read.
@@ -206,7 +206,7 @@ impl Answer<'_> {
 
     fn unverified(&self, key: &str, value: &str) -> Option<&'static str> {
         // The sender of a clear, or of a value that was asked for twice, is unknown.
-        if self.told.ask.dry_run || !self.case.is_unique(self.told, key, value) {
+        if self.one.ask.dry_run || !self.case.is_unique(self.one, key, value) {
             return None;
         }
         let accepted = self.course.patches_with(key, value).any(PatchCall::is_accepted);
@@ -214,7 +214,7 @@ impl Answer<'_> {
     }
 
     fn superseded(&self, track: &Track, key: &str, value: &str) -> Option<&'static str> {
-        let unique = self.case.is_unique(self.told, key, value);
+        let unique = self.case.is_unique(self.one, key, value);
         let own = |index: &usize| {
             let write = &track.writes[*index];
             write.ours && (unique || write.at >= self.from() && write.at <= self.to())
@@ -243,36 +243,36 @@ impl Answer<'_> {
         let Some(track) = self.course.keys.get(key) else {
             return false;
         };
-        let unique = self.case.is_unique(self.told, key, value);
+        let unique = self.case.is_unique(self.one, key, value);
         // Several clients raise a counter to the same value; its mark shows which one did.
-        if !unique && self.told.ask.if_match.is_some() {
+        if !unique && self.one.ask.if_match.is_some() {
             return false;
         }
         track.of_value(value).any(|index| {
             let write = &track.writes[index];
             let sent = || self.course.patch_of(key, write).map(|patch| patch.at);
-            let within = |at| at > self.told.start + SLACK && at + SLACK < self.told.end;
+            let within = |at| at > self.one.start + SLACK && at + SLACK < self.one.end;
             write.ours && (unique || sent().is_some_and(within))
         })
     }
 
     fn effect(&self, verdict: &mut Verdict) {
-        let told = self.told;
+        let one = self.one;
         let applied = |(key, value): &&(String, String)| self.was_applied(key, value);
-        let landed = told.ask.keys.iter().find(applied);
+        let landed = one.ask.keys.iter().find(applied);
         let example = || {
             let key = landed.map_or("", |(key, _)| key);
             let track = self.course.keys.get(key).cloned().unwrap_or_default();
-            format!("{}; writes of {key}: {}", told.describe(), tell(&track, told))
+            format!("{}; writes of {key}: {}", one.describe(), tell(&track, one))
         };
-        if told.ask.dry_run {
+        if one.ask.dry_run {
             if landed.is_some_and(|(_, value)| value.starts_with("dry")) {
                 verdict.accuse("dry run wrote", example);
             }
             return;
         }
-        let unique = told.ask.keys.iter().all(|(key, value)| self.case.is_unique(told, key, value));
-        match told.body["effect"].as_str() {
+        let unique = one.ask.keys.iter().all(|(key, value)| self.case.is_unique(one, key, value));
+        match one.body["effect"].as_str() {
             Some("notApplied") if landed.is_some() => {
                 verdict.accuse("notApplied, was applied", example);
             }
@@ -284,19 +284,19 @@ impl Answer<'_> {
     }
 
     fn state(&self, verdict: &mut Verdict) {
-        let (told, ended) = (self.told, self.case.ended.get(&self.told.ask.conversation));
-        if told.code() == "conversation-ended" && ended.is_none_or(|(from, _)| *from > self.to()) {
-            verdict.accuse("ended, was live", || told.describe());
+        let (one, ended) = (self.one, self.case.ended.get(&self.one.ask.conversation));
+        if one.code() == "conversation-ended" && ended.is_none_or(|(from, _)| *from > self.to()) {
+            verdict.accuse("ended, was live", || one.describe());
         }
-        let proved = told.is_write() && told.is_proved() && !told.ask.dry_run;
-        if told.status != 200 || !(proved || told.ask.form == Form::Read) {
+        let proved = one.is_write() && one.is_proved() && !one.ask.dry_run;
+        if one.status != 200 || !(proved || one.ask.form == Form::Read) {
             return;
         }
-        let live = told.body["participant"]["state"] == "connected";
+        let live = one.body["participant"]["state"] == "connected";
         if live && ended.is_some_and(|(_, to)| *to < self.from()) && proved {
-            verdict.accuse("reported live, had ended", || told.describe());
+            verdict.accuse("reported live, had ended", || one.describe());
         }
-        let Some(map) = told.body["attributes"].as_object() else {
+        let Some(map) = one.body["attributes"].as_object() else {
             return;
         };
         let held =
@@ -308,7 +308,7 @@ impl Answer<'_> {
                 || self.course.map_shown(at.saturating_sub(1)) == held
         };
         if !reads.iter().any(shown) {
-            verdict.accuse("map that never was", || told.describe());
+            verdict.accuse("map that never was", || one.describe());
         }
     }
 }

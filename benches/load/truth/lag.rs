@@ -35,10 +35,10 @@ async fn stack(program: &str, lag: &str) -> anyhow::Result<Arc<Stack>> {
 }
 
 /// Calls for each of these writes, as the platform counts them: the mean, and the most.
-async fn calls(stack: &Stack, told: &[ClientAnswer]) -> anyhow::Result<(f64, usize)> {
+async fn calls(stack: &Stack, answers: &[ClientAnswer]) -> anyhow::Result<(f64, usize)> {
     let history = History::read(&[], &stack.calls().await?, &HashMap::new());
     let of = |one: &ClientAnswer| history.courses.get(&one.ask.conversation).map_or(0, |c| c.calls);
-    let counts: Vec<usize> = told.iter().map(of).collect();
+    let counts: Vec<usize> = answers.iter().map(of).collect();
     Ok((percent(counts.iter().sum(), counts.len()) / 100.0, counts.into_iter().max().unwrap_or(0)))
 }
 
@@ -78,16 +78,16 @@ async fn slow_reads(program: &str) -> anyhow::Result<bool> {
         "on": {"kind": "read"}, "action": "delay", "by": "2s 200ms", "times": u32::MAX,
     });
     stack.inject(slow).await?;
-    let told = burst(&stack, writes(0, Some(10))).await?;
-    let share = served(&told);
-    let proved = percent(told.iter().filter(|one| one.is_proved()).count(), told.len());
-    let mut answers: HashMap<String, usize> = HashMap::new();
-    for one in &told {
-        *answers.entry(format!("{} {}", one.status, one.code())).or_default() += 1;
+    let answers = burst(&stack, writes(0, Some(10))).await?;
+    let share = served(&answers);
+    let proved = percent(answers.iter().filter(|one| one.is_proved()).count(), answers.len());
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for one in &answers {
+        *counts.entry(format!("{} {}", one.status, one.code())).or_default() += 1;
     }
     println!(
         "lag: {WRITES} writes with wait=10 while reads take 2.2 s: {share:.0} % served, {proved:.0} % proved \
-         {answers:?}"
+         {counts:?}"
     );
     Ok(proved >= 95.0)
 }

@@ -1,9 +1,9 @@
 //! Whether the service says the truth on bad days: real processes and sockets, a simulated platform that
-//! fails as told, and a judge that trusts only the answers and the platform's own ledger.
+//! fails as scripted, and a judge that trusts only the answers and the platform's own ledger.
 //!
 //! `make load-truth`, or `truth PATH-OF-THE-GATEWAY [faults|outage|poison|budget|lag|vanish|all] [--seeds N]
 //! [--first SEED] [--writes N] [--percent P]`. Shares no type with the service. Ends with 1 if anything
-//! false was said, an answer was late, or a figure is not as it has to be.
+//! false was said, an answer was late, or a measured value misses its goal.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]
 
@@ -73,6 +73,6 @@ async fn main() -> anyhow::Result<()> {
             bad.push(name);
         }
     }
-    anyhow::ensure!(bad.is_empty(), "not as it has to be: {}", bad.join(", "));
+    anyhow::ensure!(bad.is_empty(), "missed its goal: {}", bad.join(", "));
     Ok(())
 }

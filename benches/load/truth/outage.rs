@@ -64,7 +64,7 @@ pub async fn outage(program: &str) -> anyhow::Result<bool> {
     let healing = stack.now();
     stack.heal().await?;
     let healed = stack.now();
-    let told = traffic.await??;
+    let answers = traffic.await??;
     let at = arrivals(&stack.calls().await?);
     let second = |n: u64| {
         let (from, to) = (failing + n * 1_000_000, failing + (n + 1) * 1_000_000);
@@ -74,8 +74,8 @@ pub async fn outage(program: &str) -> anyhow::Result<bool> {
     let spared = |at: &&u64| **at > failing + NOTICED_US && **at < healing;
     let probes: Vec<u64> = at.iter().filter(spared).copied().collect();
     let gap = probes.windows(2).map(|pair| pair[1] - pair[0]).min();
-    let before: Vec<_> = told.iter().filter(|one| one.end < failing).cloned().collect();
-    let recovery = recovery(&told, healed);
+    let before: Vec<_> = answers.iter().filter(|one| one.end < failing).cloned().collect();
+    let recovery = recovery(&answers, healed);
     println!(
         "outage: {:.1} % served before; calls that reached the platform in each second of it: \
          {seconds_of:?}; after 2 s {}, the closest two {:.2} s apart; full service {recovery:.2} s \
@@ -88,8 +88,8 @@ pub async fn outage(program: &str) -> anyhow::Result<bool> {
 }
 
 /// From the end of the outage to the last request that still failed, in seconds.
-fn recovery(told: &[ClientAnswer], healed: u64) -> f64 {
-    let failed = told.iter().filter(|one| one.start > healed && !is_served(one));
+fn recovery(answers: &[ClientAnswer], healed: u64) -> f64 {
+    let failed = answers.iter().filter(|one| one.start > healed && !is_served(one));
     failed.map(|one| seconds(one.start.saturating_sub(healed))).fold(0.0, f64::max)
 }
 
@@ -117,7 +117,7 @@ pub async fn poison(program: &str) -> anyhow::Result<bool> {
             let every = Duration::from_millis(every_ms);
             tokio::spawn(async move { stream(&stack, every, lasting, ask).await })
         };
-        let told = stream(&stack, Duration::from_millis(healthy_ms), lasting, healthy).await?;
+        let answers = stream(&stack, Duration::from_millis(healthy_ms), lasting, healthy).await?;
         let bad = bad.await??;
         let calls = stack.calls().await?;
         let poison = conversation(CALLS);
@@ -125,7 +125,7 @@ pub async fn poison(program: &str) -> anyhow::Result<bool> {
             .iter()
             .filter(|call| call["path"].as_str().is_some_and(|path| path.contains(&poison)));
         let spent = spent.count();
-        let share = served(&told);
+        let share = served(&answers);
         println!(
             "poison: {} requests a second for a broken conversation ({} served, {spent} calls, {:.0} % of \
              all), {} a second for others: {share:.2} % of {} served",
@@ -133,7 +133,7 @@ pub async fn poison(program: &str) -> anyhow::Result<bool> {
             bad.iter().filter(|one| is_served(one)).count(),
             percent(spent, calls.len()),
             1000 / healthy_ms,
-            told.len(),
+            answers.len(),
         );
         good &= share > 99.0;
     }

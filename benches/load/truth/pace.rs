@@ -56,9 +56,9 @@ impl Pace {
     }
 
     /// Counts the late answers.
-    pub fn judge(&self, told: &[ClientAnswer], verdict: &mut Verdict) {
+    pub fn judge(&self, answers: &[ClientAnswer], verdict: &mut Verdict) {
         let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for one in told {
+        for one in answers {
             let due = one.start + one.ask.deadline_ms() * 1000 + GRACE_US;
             if one.end <= due + WAY_US {
                 continue;

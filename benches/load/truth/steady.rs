@@ -40,23 +40,23 @@ pub async fn burst(stack: &Arc<Stack>, asks: Vec<Ask>) -> anyhow::Result<Vec<Cli
 }
 
 async fn collect(mut tasks: JoinSet<ClientAnswer>) -> anyhow::Result<Vec<ClientAnswer>> {
-    let mut told = Vec::new();
+    let mut answers = Vec::new();
     while let Some(one) = tasks.join_next().await {
-        told.push(one?);
+        answers.push(one?);
     }
-    told.sort_by_key(|one| one.start);
-    Ok(told)
+    answers.sort_by_key(|one| one.start);
+    Ok(answers)
 }
 
 /// Whether the client got what it asked for.
-pub fn is_served(told: &ClientAnswer) -> bool {
-    (200..300).contains(&told.status)
+pub fn is_served(answers: &ClientAnswer) -> bool {
+    (200..300).contains(&answers.status)
 }
 
 /// How many of a hundred were served.
-pub fn served(told: &[ClientAnswer]) -> f64 {
-    let good = told.iter().filter(|one| is_served(one)).count();
-    percent(good, told.len())
+pub fn served(answers: &[ClientAnswer]) -> f64 {
+    let good = answers.iter().filter(|one| is_served(one)).count();
+    percent(good, answers.len())
 }
 
 /// One number as a percentage of another.

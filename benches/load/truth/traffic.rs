@@ -39,7 +39,7 @@ pub struct Traffic {
     /// Writes to make.
     pub writes: usize,
     started: AtomicUsize,
-    told: Mutex<Vec<ClientAnswer>>,
+    answers: Mutex<Vec<ClientAnswer>>,
     ended: Mutex<HashMap<String, (u64, u64)>>,
     /// Keys that were asked for last, for others to come in between.
     recent: Mutex<VecDeque<(String, String)>>,
@@ -57,7 +57,7 @@ impl Traffic {
             seed,
             writes,
             started: AtomicUsize::new(0),
-            told: Mutex::default(),
+            answers: Mutex::default(),
             ended: Mutex::default(),
             recent: Mutex::default(),
         })
@@ -86,12 +86,13 @@ impl Traffic {
 
     /// What was answered, and which conversations ended when.
     pub fn results(&self) -> (Vec<ClientAnswer>, HashMap<String, (u64, u64)>) {
-        let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
-        (told, self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        let answers =
+            std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        (answers, self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    fn keep(&self, told: ClientAnswer) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+    fn keep(&self, answers: ClientAnswer) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push(answers);
     }
 
     /// Whether there is one more write to make.
@@ -110,8 +111,8 @@ impl Traffic {
             let counter = conversation(LIVE + random.usize(..COUNTERS));
             count += 1;
             let mark = (format!("raiser_{number}"), format!("raise-{number}-{count}"));
-            for told in increments::raise(&self.stack, &counter, (&mark.0, mark.1)).await {
-                self.keep(told);
+            for answers in increments::raise(&self.stack, &counter, (&mark.0, mark.1)).await {
+                self.keep(answers);
             }
             sleep(Duration::from_millis(random.u64(0..300))).await;
         }
@@ -194,9 +195,10 @@ impl Worker {
         while self.traffic.next() {
             let ask = self.draw();
             self.traffic.note(&ask);
-            let told = ask.clone().send(&self.traffic.stack).await;
-            let (proved, unproved) = (told.is_proved(), told.status >= 500 || told.status == 202);
-            self.traffic.keep(told);
+            let answers = ask.clone().send(&self.traffic.stack).await;
+            let (proved, unproved) =
+                (answers.is_proved(), answers.status >= 500 || answers.status == 202);
+            self.traffic.keep(answers);
             if proved && !ask.dry_run {
                 self.proved.push(ask.clone());
             }

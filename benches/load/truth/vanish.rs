@@ -14,8 +14,8 @@ fn write(number: usize, value: &str) -> Ask {
 }
 
 /// Which of these keys the warnings do not name.
-fn unnamed<'a>(told: &ClientAnswer, gone: &[&'a str]) -> Vec<&'a str> {
-    let warnings = told.body["warnings"].to_string();
+fn unnamed<'a>(answer: &ClientAnswer, gone: &[&'a str]) -> Vec<&'a str> {
+    let warnings = answer.body["warnings"].to_string();
     gone.iter().copied().filter(|key| !warnings.contains(key)).collect()
 }
 
@@ -46,13 +46,13 @@ pub async fn run(program: &str) -> anyhow::Result<bool> {
             let removed = json!({"flow_a": null, "flow_b": null});
             stack.foreign(&conversation(number), &removed, 0).await?;
         }
-        let told = write(number, "second").send(&stack).await;
+        let answer = write(number, "second").send(&stack).await;
         stack.set(json!({"semantics": "merge"})).await?;
-        let missing = unnamed(&told, gone);
+        let missing = unnamed(&answer, gone);
         if !missing.is_empty() {
             silent += 1;
             let how = if replaced { "replaced" } else { "removed by another writer" };
-            examples.push(format!("{how}, not named {missing:?}: {}", told.describe()));
+            examples.push(format!("{how}, not named {missing:?}: {}", answer.describe()));
         }
     }
     let ledger = stack.ledger().await?;

@@ -15,7 +15,7 @@ pub const KINDS: [&str; 18] = [
     "applied, never was",
     "dry run wrote",
     "foreign value overwritten",
-    "value nobody asked for",
+    "value without a request",
     "increment lost",
     "two winners of one ETag",
     "map that never was",

@@ -1,5 +1,5 @@
-//! The conversation details query over the generic documents: interval, filters, order, pages. Its
-//! rows carry no attributes, as on the platform. Pure JSON in and out.
+//! The conversation details query over the generic documents: interval, filters, order, pages. As on
+//! the platform, its rows carry no attributes. JSON in, JSON out.
 
 use std::cmp::Reverse;
 
@@ -108,7 +108,10 @@ impl FilterPredicate {
     }
 }
 
-/// Answers a query over all conversations; otherwise the message of the 400.
+/// Answers a query over all conversations.
+///
+/// # Errors
+/// The message of the 400.
 pub(super) fn query<'a>(
     body: &[u8],
     conversations: impl Iterator<Item = &'a Value>,
@@ -134,14 +137,14 @@ pub(super) fn query<'a>(
     let skipped = query.paging.page_size.saturating_mul(query.paging.page_number - 1);
     let page: Vec<Value> = found.into_iter().skip(skipped).take(query.paging.page_size).collect();
     let mut answer = json!({"totalHits": total});
-    // The platform leaves the list out when there is nothing in it.
+    // The platform omits an empty list.
     if !page.is_empty() {
         answer["conversations"] = Value::from(page);
     }
     Ok(answer)
 }
 
-/// The whole days that an interval touches: conversations that started on them are found.
+/// The days of an interval. The query finds conversations that started on one of them.
 fn days(interval: &str) -> Result<(OffsetDateTime, OffsetDateTime), String> {
     let wrong = || format!("`{interval}` is no interval of two ISO-8601 times");
     let (from, to) = interval.split_once('/').ok_or_else(wrong)?;
@@ -152,7 +155,7 @@ fn days(interval: &str) -> Result<(OffsetDateTime, OffsetDateTime), String> {
     }
     let first = from.replace_time(Time::MIDNIGHT);
     let last = to.replace_time(Time::MIDNIGHT);
-    // An interval that ends at midnight does not touch the day that begins then.
+    // An interval that ends at midnight does not include the next day.
     let end = if last == to && to > from { last } else { last + Duration::DAY };
     Ok((first, end))
 }

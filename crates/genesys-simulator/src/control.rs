@@ -1,5 +1,5 @@
-//! The control API under `/__sim`: the handle's functions for those outside the process. Answers
-//! loopback peers only, and in JSON only.
+//! The control API under `/__sim`, for programs outside the process. It accepts loopback peers only
+//! and always answers in JSON.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,9 +21,9 @@ use super::{
     journal::{micros, millis},
 };
 
-/// An answer, or a status with a sentence on what was wrong.
+/// An answer, or a status with the reason of the refusal.
 type ControlResult = Result<Json<Value>, (StatusCode, Json<Value>)>;
-/// As [`ControlResult`], for what makes something new.
+/// The same for requests that create something.
 type CreateResult = Result<(StatusCode, Json<Value>), (StatusCode, Json<Value>)>;
 
 pub(super) fn routes() -> Router<Simulator> {
@@ -62,7 +62,7 @@ async fn faults(State(simulator): State<Simulator>) -> Json<Value> {
     Json(json!(simulator.faults()))
 }
 
-/// One fault or a list of them; of a list with a mistake none is taken.
+/// Adds one fault or a list of faults. A list with a mistake adds none.
 async fn inject(State(simulator): State<Simulator>, body: Bytes) -> CreateResult {
     let faults: Vec<ScriptedFault> = match parse::<Value>(&body)? {
         list @ Value::Array(_) => parse(list.to_string().as_bytes())?,
@@ -90,7 +90,7 @@ async fn clear_calls(State(simulator): State<Simulator>) -> Json<Value> {
     Json(json!({"calls": 0}))
 }
 
-/// The time that calls and ledger are written down by, so that a program outside can set its own by it.
+/// The clock of the calls and the ledger. A program outside can compare its own clock with it.
 async fn clock(State(simulator): State<Simulator>) -> Json<Value> {
     let now = simulator.world().1.now;
     Json(json!({"at_us": micros(simulator.shared.start, now)}))
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn faults_come_in_one_by_one_or_as_a_list_and_go() {
+    async fn faults_are_added_singly_or_as_a_list_and_removed() {
         let simulator = simulator();
         let one =
             json!({"on": {"kind": "patch"}, "times": 2, "action": "throttle", "retry_after": 3});
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_foreign_write_can_show_late_and_the_clock_tells_when() {
+    async fn a_foreign_write_can_become_visible_late() {
         let simulator = simulator();
         let write = json!({"conversation": "c", "participant": "p", "attributes": {"a": "2"}, "lag": "300ms"});
         assert_eq!(ask(&simulator, "POST /__sim/write", &write).await.0, 200);
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bad_input_is_told_what_is_wrong_with_it() {
+    async fn bad_input_is_refused_with_a_reason() {
         let simulator = simulator();
         let (status, body) = ask(&simulator, "PATCH /__sim/settings", &json!({"lagg": "1s"})).await;
         assert_eq!(status, 400);
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn peers_from_elsewhere_are_turned_away() {
+    async fn peers_that_are_not_loopback_are_refused() {
         let status = async |peer: &str| {
             let peer: SocketAddr = peer.parse().expect("an address");
             let mut request =

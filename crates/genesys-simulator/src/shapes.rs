@@ -1,7 +1,7 @@
-//! The two views that the platform has of one conversation: `GET /conversations/{id}` (legs in
-//! arrays, references as plain ids, ends with `endTime`) and `GET /conversations/calls/{id}` (flat
-//! media view, references as objects, no times of its own). Turns either into the other and leaves
-//! alone every field it does not know. Pure JSON in and out.
+//! The platform's two views of one conversation. `GET /conversations/{id}` has legs in arrays,
+//! references as plain ids, and `endTime`. `GET /conversations/calls/{id}` is a flat view of the media
+//! with references as objects and without times. This module converts either into the other and keeps
+//! unknown fields. JSON in, JSON out.
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ pub enum DocumentShape {
     Calls,
 }
 
-/// Arrays of legs on a generic participant, with the media type that analytics calls them.
+/// Arrays of legs on a generic participant, with their media types in analytics.
 pub(super) const LEGS: [(&str, &str); 10] = [
     ("calls", "voice"),
     ("callbacks", "callback"),
@@ -28,7 +28,7 @@ pub(super) const LEGS: [(&str, &str); 10] = [
     ("internalMessages", "internalmessage"),
 ];
 
-/// Fields that a flat participant has itself and a generic one has on its leg.
+/// Fields that a flat participant has directly and a generic participant has on its leg.
 const LEG_FIELDS: [(&str, &str); 22] = [
     ("state", "state"),
     ("initialState", "initialState"),
@@ -54,7 +54,7 @@ const LEG_FIELDS: [(&str, &str); 22] = [
     ("disposition", "disposition"),
 ];
 
-/// Object on the flat view, id on the generic one, path of the object's `selfUri`.
+/// Name of the object in the flat view, name of the id in the generic view, path of `selfUri`.
 const REFERENCES: [(&str, &str, &str); 6] = [
     ("user", "userId", "/api/v2/users/"),
     ("queue", "queueId", "/api/v2/routing/queues/"),
@@ -64,7 +64,7 @@ const REFERENCES: [(&str, &str, &str); 6] = [
     ("externalOrganization", "externalOrganizationId", "/api/v2/externalcontacts/organizations/"),
 ];
 
-/// Which view a document is, from what only one of the two can have.
+/// Recognises the view by fields that only one of them has.
 pub(super) fn detect(document: &Value) -> Option<DocumentShape> {
     let participants = || document["participants"].as_array().into_iter().flatten();
     let has_legs = |p: &Value| LEGS.iter().any(|(name, _)| p[name].is_array());
@@ -75,7 +75,7 @@ pub(super) fn detect(document: &Value) -> Option<DocumentShape> {
     (flat || document["otherMediaUris"].is_array()).then_some(DocumentShape::Calls)
 }
 
-/// Whether the document's conversation is over, by the rule of its view.
+/// Whether the conversation has ended, by the rule of its view.
 pub(super) fn has_ended(document: &Value, shape: DocumentShape) -> bool {
     match shape {
         DocumentShape::Generic => document["endTime"].is_string(),
@@ -83,7 +83,7 @@ pub(super) fn has_ended(document: &Value, shape: DocumentShape) -> bool {
     }
 }
 
-/// Marks a document's conversation, participants and legs as ended at `when`, where still open.
+/// Ends the conversation, its participants and legs at `when`, unless they have ended before.
 pub(super) fn end(document: &mut Value, shape: DocumentShape, when: &str) {
     if shape == DocumentShape::Generic {
         fill(document, "endTime", when);
@@ -116,7 +116,7 @@ fn participants(document: &Value) -> &[Value] {
     document["participants"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The calls view as the generic one.
+/// Converts the calls view into the generic view.
 pub(super) fn generic_from_calls(calls: &Value) -> Value {
     let mut document = calls.clone();
     let Some(fields) = document.as_object_mut() else {
@@ -137,7 +137,7 @@ pub(super) fn generic_from_calls(calls: &Value) -> Value {
     document
 }
 
-/// The generic view as the calls one.
+/// Converts the generic view into the calls view.
 pub(super) fn calls_from_generic(generic: &Value) -> Value {
     let mut document = generic.clone();
     let Some(fields) = document.as_object_mut() else {
@@ -186,7 +186,7 @@ fn generic_participant(flat: &Value) -> Value {
     Value::Object(person)
 }
 
-/// Moves what belongs to the leg out of a participant and makes the leg of it.
+/// Moves the fields of the leg out of a participant into a new leg.
 fn take_leg(person: &mut Map<String, Value>, flat: &Value) -> Value {
     let id = leg_id(flat["id"].as_str().unwrap_or_default());
     let mut leg = json!({"id": id});
@@ -210,8 +210,8 @@ fn take_leg(person: &mut Map<String, Value>, flat: &Value) -> Value {
     leg
 }
 
-/// A leg needs an id of its own that stays the same from read to read: the participant's, with one
-/// bit of each half turned.
+/// The id of a leg, which must be the same in every read: the id of the participant, with one bit of
+/// each half changed.
 pub(super) fn leg_id(participant: &str) -> String {
     match uuid::Uuid::parse_str(participant) {
         Ok(id) => uuid::Uuid::from_u128(id.as_u128() ^ ((1 << 100) | 1)).to_string(),
@@ -221,7 +221,7 @@ pub(super) fn leg_id(participant: &str) -> String {
 
 fn flat_participant(generic: &Value) -> Value {
     let mut person = generic.as_object().cloned().unwrap_or_default();
-    // The last leg is the current one; a call before any other medium.
+    // The last leg is the current one. A call comes before other media.
     let leg = LEGS.iter().find_map(|(name, _)| generic[name].as_array()?.last());
     for (legs, _) in LEGS {
         person.remove(legs);

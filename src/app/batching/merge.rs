@@ -46,7 +46,8 @@ impl PatchMerger {
     /// If the map would grow beyond the limit; then nothing was added.
     pub fn add(
         &mut self,
-        (arrival, is_remembered): (u64, bool),
+        arrival: u64,
+        is_remembered: bool,
         patch: &Patch,
         is_overtaken: impl Fn(&AttributeKey, &KeyChange) -> bool,
     ) -> Result<(), SizeExcess> {
@@ -109,7 +110,7 @@ mod tests {
         for (arrival, changes) in (0_u64..).zip(client_registry) {
             let changes: Vec<_> =
                 changes.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-            if merge.add((arrival, false), &patch(&changes), |_, _| false).is_err() {
+            if merge.add(arrival, false, &patch(&changes), |_, _| false).is_err() {
                 refused.push(arrival);
             }
         }
@@ -155,7 +156,7 @@ mod tests {
         let mut merge =
             PatchMerger::new(AttributeMap::default(), AttributeLimits { total_bytes: 1000 });
         let wanted = patch(&[("a".into(), "1".into()), ("b".into(), "1".into())]);
-        merge.add((0, false), &wanted, |key, _| key.as_str() == "a").expect("fits");
+        merge.add(0, false, &wanted, |key, _| key.as_str() == "a").expect("fits");
         let (whole, parts) = merge.finish();
         assert_eq!((keys(whole.keys()), keys(&parts[0].overtaken)), (vec!["b"], vec!["a"]));
     }
@@ -170,7 +171,7 @@ mod tests {
             let mut one_by_one = AttributeMap::default();
             for (arrival, client) in (0_u64..).zip(&client_registry) {
                 let patch = patch(client);
-                merge.add((arrival, false), &patch, |_, _| false).expect("fits");
+                merge.add(arrival, false, &patch, |_, _| false).expect("fits");
                 one_by_one = patch.applied_to(&one_by_one);
             }
             prop_assert_eq!(merge.map(), &one_by_one);

@@ -2,11 +2,11 @@
 //! comes with another account or with reserved calls, and refuses writes that cannot wait that
 //! long.
 
-use tokio::sync::Notify;
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::queue::QueuedWrite;
-use super::submission::SubmissionResult;
 use super::worker::{BatchWorker, PlannedBatch};
 use crate::app::budget_accounts;
 use crate::error::Error;
@@ -14,30 +14,29 @@ use crate::ports::{
     BoxFuture, BudgetAccount, CallPermit, CallPermits, Reservation, ReservationRequest,
 };
 
-/// Ends when the calls are granted or refused.
-type GrantFuture = BoxFuture<'static, Result<CallPermits, Error>>;
+/// The minimum pause of a deferred write: the expected time may have passed already.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+
+/// Calls that can be made later.
+struct ExpectedGrant {
+    expected: Instant,
+    granted: BoxFuture<'static, Result<CallPermits, Error>>,
+}
 
 impl BatchWorker {
     /// Gets the missing permits. `None` if there will be none, or no write waits.
-    pub(super) async fn reserve(
-        &self,
-        next: PlannedBatch,
-        changed: &Notify,
-    ) -> Option<Vec<CallPermit>> {
+    pub(super) async fn reserve(&mut self, next: PlannedBatch) -> Option<Vec<CallPermit>> {
         let PlannedBatch { reservation_request, mut permits, .. } = next;
         if reservation_request.calls == 0 {
             return Some(permits);
         }
-        let accounts = self.payers();
-        let granted = match budget_accounts::reserve(
-            &*self.shared.parts.call_budget,
-            reservation_request,
-            &accounts,
-        ) {
+        let mut accounts = Vec::new();
+        self.add_accounts(&mut accounts);
+        let granted = match self.request(reservation_request, &accounts) {
             Ok(Reservation::Now(granted)) => Ok(each(granted, Vec::new())),
             Ok(Reservation::Later { expected, granted }) => {
-                self.record_expected_start(expected, reservation_request);
-                self.granted(reservation_request, accounts, (expected, granted), changed).await?
+                let grant = ExpectedGrant { expected, granted };
+                self.granted(reservation_request, accounts, grant).await?
             }
             Err(refusal) => Err(refusal),
         };
@@ -49,7 +48,8 @@ impl BatchWorker {
             Err(refusal) => {
                 // Calls for writes that came later, with more time, are requested again.
                 self.refuse(&refusal, |queued_write| {
-                    !queued_write.alone && queued_write.deadline() <= reservation_request.deadline
+                    !queued_write.is_single
+                        && queued_write.deadline() <= reservation_request.deadline
                 });
                 None
             }
@@ -59,120 +59,128 @@ impl BatchWorker {
     /// Waits for the calls: on the account that gets them first, or from members that have reserved
     /// calls. `None` if no write waits.
     async fn granted(
-        &self,
-        reservation_request: ReservationRequest,
+        &mut self,
+        request: ReservationRequest,
         mut accounts: Vec<BudgetAccount>,
-        (mut expected, mut granted): (Instant, GrantFuture),
-        changed: &Notify,
+        mut grant: ExpectedGrant,
     ) -> Option<Result<Vec<CallPermit>, Error>> {
-        let (mut brought, mut missing) = (Vec::new(), reservation_request.calls);
+        let (mut brought, mut missing) = (Vec::new(), request.calls);
         loop {
-            tokio::select! {
-                granted = &mut granted => return Some(granted.map(|all| each(all, brought))),
-                () = changed.notified() => if self.is_deserted() { return None },
-            }
             let here = self.take_prereserved(missing);
-            let fewer = !here.is_empty();
+            let has_fewer = !here.is_empty();
             missing = missing.saturating_sub(u32::try_from(here.len()).unwrap_or(missing));
             brought.extend(here);
             if missing == 0 {
                 return Some(Ok(brought));
             }
-            let mut who = self.payers();
+            let known = accounts.len();
+            self.add_accounts(&mut accounts);
             // Any account may get fewer calls earlier; for the same number, only new accounts are
             // asked.
-            who.retain(|account| fewer || !accounts.contains(account));
-            if who.is_empty() {
-                continue;
-            }
-            match budget_accounts::reserve(
-                &*self.shared.parts.call_budget,
-                ReservationRequest { calls: missing, ..reservation_request },
-                &who,
-            ) {
-                Ok(Reservation::Now(permits)) => return Some(Ok(each(permits, brought))),
-                Ok(Reservation::Later { expected: sooner, granted: other })
-                    if sooner < expected =>
-                {
-                    (expected, granted) = (sooner, other);
+            let asked = if has_fewer { &accounts[..] } else { &accounts[known..] };
+            if !asked.is_empty() {
+                match self.request(ReservationRequest { calls: missing, ..request }, asked) {
+                    Ok(Reservation::Now(permits)) => return Some(Ok(each(permits, brought))),
+                    Ok(Reservation::Later { expected, granted }) if expected < grant.expected => {
+                        grant = ExpectedGrant { expected, granted };
+                    }
+                    Ok(Reservation::Later { .. }) | Err(_) => {}
                 }
-                Ok(Reservation::Later { .. }) | Err(_) => {}
             }
-            for account in who {
-                budget_accounts::add_account(&mut accounts, account);
+            self.refuse_late(grant.expected, request);
+            if self.queued_writes.is_empty() {
+                return None;
             }
-            self.record_expected_start(expected, reservation_request);
+            tokio::select! {
+                granted = &mut grant.granted => return Some(granted.map(|all| each(all, brought))),
+                () = self.changed() => {}
+            }
         }
+    }
+
+    fn request(
+        &self,
+        request: ReservationRequest,
+        accounts: &[BudgetAccount],
+    ) -> Result<Reservation, Error> {
+        budget_accounts::reserve(&*self.parts().call_budget, request, accounts)
     }
 
     /// Takes at most `calls` calls that members have reserved earlier.
     fn take_prereserved(&self, calls: u32) -> Vec<CallPermit> {
-        let queues = self.shared.queues();
-        let Some(queue) = queues.get(&self.participant_key) else { return Vec::new() };
         let now = Instant::now();
-        let ready = queue
+        let ready = self
             .queued_writes
-            .values()
-            .filter(|queued_write| !queued_write.alone && queued_write.is_ready(now));
+            .iter()
+            .filter(|queued_write| !queued_write.is_single && queued_write.is_ready(now));
         let permits = ready.flat_map(|queued_write| {
             std::iter::from_fn(|| queued_write.submission.reserved_calls.take())
         });
         permits.take(calls as usize).collect()
     }
 
-    /// All accounts that the next batch can be charged to.
-    fn payers(&self) -> Vec<BudgetAccount> {
-        let mut queues = self.shared.queues();
-        let Some(queue) = queues.get_mut(&self.participant_key) else { return Vec::new() };
-        for queued_write in queue.queued_writes.values().filter(|queued_write| !queued_write.alone)
+    /// Adds the accounts that the next batch can be charged to.
+    fn add_accounts(&self, accounts: &mut Vec<BudgetAccount>) {
+        for queued_write in self.queued_writes.iter().filter(|queued_write| !queued_write.is_single)
         {
-            budget_accounts::add_account(
-                &mut queue.accounts,
-                queued_write.submission.context.budget_account(),
-            );
+            let account = queued_write.submission.context.budget_account();
+            budget_accounts::add_account(accounts, account);
         }
-        queue.accounts.clone()
     }
 
     /// The next batch cannot leave before `expected`: writes with an earlier deadline are refused
     /// now.
-    fn record_expected_start(&self, expected: Instant, reservation_request: ReservationRequest) {
-        if let Some(queue) = self.shared.queues().get_mut(&self.participant_key) {
-            queue.expected = Some(expected);
-        }
-        let is_late =
-            |queued_write: &QueuedWrite| !queued_write.alone && queued_write.deadline() <= expected;
-        let queues = self.shared.queues();
-        let any = queues
-            .get(&self.participant_key)
-            .is_some_and(|queue| queue.queued_writes.values().any(is_late));
-        drop(queues);
-        if any {
-            let refusal = self
-                .shared
-                .parts
-                .call_budget
-                .refusal(reservation_request.account, reservation_request.calls);
+    fn refuse_late(&mut self, expected: Instant, request: ReservationRequest) {
+        let is_late = |queued_write: &QueuedWrite| {
+            !queued_write.is_single && queued_write.deadline() <= expected
+        };
+        if self.queued_writes.iter().any(is_late) {
+            let refusal = self.parts().call_budget.refusal(request.account, request.calls);
             self.refuse(&refusal, is_late);
         }
     }
 
-    pub(super) fn refuse(&self, refusal: &Error, which: impl Fn(&QueuedWrite) -> bool) {
-        let refused = match self.shared.queues().get_mut(&self.participant_key) {
-            Some(queue) => queue.take(which),
-            None => return,
+    /// Gets the permits of a member of a rejected batch, on its own client's account. There may be
+    /// as many such writes as the batch had members, so no other write waits for their calls.
+    pub(super) async fn reserve_single(&mut self, next: PlannedBatch) -> Option<Vec<CallPermit>> {
+        let PlannedBatch { reservation_request: request, permits, .. } = next;
+        let (refusal, until) = match self.parts().call_budget.reserve(request) {
+            Ok(Reservation::Now(granted)) => return Some(each(granted, permits)),
+            Ok(Reservation::Later { expected, mut granted }) => {
+                let refusal = self.parts().call_budget.refusal(request.account, request.calls);
+                self.refuse_singles(&refusal, request.account, expected);
+                loop {
+                    if !self.queued_writes.iter().all(|one| one.is_single_of(request.account)) {
+                        self.defer_singles(request.account, expected);
+                        return None;
+                    }
+                    tokio::select! {
+                        granted = &mut granted => match granted {
+                            Ok(granted) => return Some(each(granted, permits)),
+                            Err(refusal) => break (refusal, request.deadline),
+                        },
+                        () = self.changed() => {}
+                    }
+                }
+            }
+            Err(refusal) => (refusal, request.deadline),
         };
-        for queued_write in refused {
-            self.shared.parts.recorder.writes_waiting(-1);
-            queued_write.complete(SubmissionResult::Refused(refusal.clone()));
-        }
+        self.refuse_singles(&refusal, request.account, until);
+        None
     }
 
-    fn is_deserted(&self) -> bool {
-        self.shared
-            .queues()
-            .get(&self.participant_key)
-            .is_none_or(|queue| queue.queued_writes.is_empty())
+    /// Refuses single writes on an account that cannot wait until then.
+    fn refuse_singles(&mut self, refusal: &Error, account: BudgetAccount, until: Instant) {
+        self.refuse(refusal, |queued_write| {
+            queued_write.is_single_of(account) && queued_write.deadline() <= until
+        });
+    }
+
+    fn defer_singles(&mut self, account: BudgetAccount, until: Instant) {
+        let until = until.max(Instant::now() + MIN_PAUSE);
+        for queued_write in self.queued_writes.iter_mut().filter(|one| one.is_single_of(account)) {
+            queued_write.not_before = Some(until);
+        }
     }
 }
 

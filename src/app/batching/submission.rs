@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::app::budget_accounts::ReservedCalls;
 use crate::app::pending_writes::PendingWriteId;
 use crate::domain::{AttributeKey, AttributeMap, ParticipantId, Patch, UnconfirmedValues};
 use crate::error::Error;
-use crate::ports::{RequestContext, StateBefore, UpstreamFailure};
+use crate::ports::{PatchOutcome, RequestContext, StateBefore};
 
 /// The precondition of a write (`If-Match`, `If-None-Match`).
 pub trait WritePrecondition: fmt::Debug + Send + Sync {
@@ -24,37 +25,44 @@ pub trait WritePrecondition: fmt::Debug + Send + Sync {
 /// A write as it is handed to the queue.
 #[derive(Debug)]
 pub struct WriteSubmission {
-    /// Its number in the order of arrival.
     pub arrival: u64,
-    /// When it arrived.
     pub arrived: Instant,
-    /// The changes to send.
     pub patch: Patch,
     /// The map as it last read it, and when that read was sent.
     pub shown: AttributeMap,
     pub shown_at: Instant,
-    /// Its precondition.
     pub condition: Option<Arc<dyn WritePrecondition>>,
     /// Its own `PATCH`es with unknown results.
     pub pending_ids: Vec<PendingWriteId>,
     /// Whether it will read back.
     pub verify: bool,
-    /// The context of its request.
     pub context: RequestContext,
-    /// Calls reserved for it.
     pub reserved_calls: ReservedCalls,
 }
 
-/// The result of a submission.
+/// A PATCH that was handed to the upstream client and has no outcome yet.
+#[derive(Debug)]
+pub struct PatchInFlight {
+    pub context: RequestContext,
+    /// The calls of that context before it.
+    pub calls_before: u32,
+}
+
+impl PatchInFlight {
+    /// Whether an attempt has left, and may be applied.
+    pub fn has_left(&self) -> bool {
+        self.context.calls() > self.calls_before
+    }
+}
+
 #[derive(Debug)]
 pub enum SubmissionResult {
     /// No change of it was sent.
     Refused(Error),
     /// No change of it was sent, but an earlier PATCH of its own may be the reason.
     Unsettled(Error),
-    /// The worker has died; changes may have been sent.
+    /// The worker has died.
     Lost,
-    /// Its batch was sent.
     Sent(Box<BatchReceipt>),
 }
 
@@ -70,13 +78,12 @@ pub struct BatchReceipt {
     /// The map as read before, and when that read was sent.
     pub shown: Arc<AttributeMap>,
     pub shown_at: Instant,
-    /// The state before, as far as it is known.
     pub state_before: Arc<StateBefore>,
     /// Our values that reads may show before they show these.
     pub unseen: Arc<UnconfirmedValues>,
-    /// When upstream accepted it, or why it did not or may not have.
-    pub result: Result<Instant, UpstreamFailure>,
-    /// Identifies the PATCH among the pending writes.
+    /// What became of the PATCH, and when.
+    pub outcome: PatchOutcome,
+    pub ended: Instant,
     pub pending_id: Option<PendingWriteId>,
     /// Calls reserved for its first read-back.
     pub reserved_calls: ReservedCalls,
@@ -93,13 +100,13 @@ pub struct LostKeyReport(Mutex<(BTreeSet<AttributeKey>, bool)>);
 impl LostKeyReport {
     /// The number of keys that were not counted before.
     pub fn count(&self, keys: &[AttributeKey]) -> usize {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         keys.iter().filter(|key| known.0.insert((*key).clone())).count()
     }
 
     /// Whether this member is the first to find the map replaced.
     pub fn is_first_evidence(&self) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         !std::mem::replace(&mut known.1, true)
     }
 }

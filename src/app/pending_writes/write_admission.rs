@@ -10,10 +10,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{ParticipantKey, ParticipantState, PendingWrites, PendingWritesState};
-use crate::app::budget_accounts::{slots_exhausted_error, to_policy_account};
+use crate::app::budget_accounts::slots_exhausted_error;
 use crate::domain::ConversationId;
 use crate::error::Error;
-use crate::policy;
 use crate::ports::BudgetAccount;
 
 /// Names the limit that was reached, unless it is the client's own.
@@ -31,17 +30,16 @@ impl PendingWrites {
     ) -> Result<WriteAdmission, Error> {
         let mut state = self.state();
         let state = &mut *state;
-        let account = to_policy_account(account);
         state.weights.register(account);
-        let parts = &state.weights;
-        let all = state.writes.admits(account, self.waiting, parts);
+        let weights = &state.weights;
+        let all = state.writes.admits(account, self.waiting, weights);
         all.map_err(|full| slots_exhausted_error(full, EVERYWHERE))?;
         // No more writes are admitted to a conversation than one participant can take.
         let arriving = state.arriving.entry(conversation).or_default();
-        let here = arriving.admits(account, self.waiting_per_participant, parts);
+        let here = arriving.admits(account, self.waiting_per_participant, weights);
         here.map_err(|full| slots_exhausted_error(full, HERE))?;
-        arriving.take(account, parts);
-        state.writes.take(account, parts);
+        arriving.take(account, weights);
+        state.writes.take(account, weights);
         self.recorder.writes_in_flight(state.writes.taken());
         Ok(WriteAdmission {
             pending_writes: self.clone(),
@@ -53,8 +51,7 @@ impl PendingWrites {
 
     /// Sets the clients that have a share of the slots.
     pub fn set_known_clients(&self, accounts: &[BudgetAccount]) {
-        let accounts: Vec<_> = accounts.iter().copied().map(to_policy_account).collect();
-        self.state().weights.set_known_clients(&accounts);
+        self.state().weights.set_known_clients(accounts);
     }
 
     /// Removes expired entries while no write comes, until nothing is left.
@@ -78,7 +75,7 @@ impl PendingWrites {
 
 impl PendingWritesState {
     /// A write has found its participant, or given up.
-    fn arrived(&mut self, conversation: ConversationId, account: policy::BudgetAccount) {
+    fn arrived(&mut self, conversation: ConversationId, account: BudgetAccount) {
         if let Some(arriving) = self.arriving.get_mut(&conversation) {
             arriving.leave(account);
             if arriving.taken() == 0 {
@@ -91,10 +88,7 @@ impl PendingWritesState {
     fn drop_expired(&mut self, participant_key: Option<ParticipantKey>, outstanding: Duration) {
         let arriving = &self.arriving;
         let is_live = |participant_key: &ParticipantKey, entry: &mut ParticipantState| {
-            entry.open.retain(|_, opens| {
-                opens.retain(|open| open.is_live(outstanding));
-                !opens.is_empty()
-            });
+            entry.retain_open(|open| open.is_live(outstanding));
             if entry.writes.taken() == 0 {
                 entry.latest.clear();
                 entry.maybe.clear();
@@ -121,7 +115,7 @@ impl PendingWritesState {
 pub struct WriteAdmission {
     pending_writes: PendingWrites,
     conversation: ConversationId,
-    account: policy::BudgetAccount,
+    account: BudgetAccount,
     participant_key: Option<ParticipantKey>,
 }
 

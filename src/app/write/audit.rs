@@ -1,11 +1,9 @@
 //! The audit of a write: the chosen participant, the state before, and the result of each key.
 
-use std::sync::Arc;
-
 use super::WriteOperation;
 use crate::domain::{AttributeKey, AttributeMap, ParticipantSummary, WriteReport};
 use crate::error::{Effect, Error, RequestFailure};
-use crate::ports::{KeyResult, StateBefore, WriteFindings};
+use crate::ports::{KeyResult, WriteFindings};
 
 impl WriteOperation {
     /// Hands the audit entry back before the client is answered: a client must not see the answer
@@ -31,27 +29,18 @@ impl WriteOperation {
             let ParticipantSummary { id, purpose, .. } = &target.participant;
             (*id, purpose.to_string())
         });
-        let state_before = self.baseline.state_before.clone();
-        let ends = self.request.patch.keys().map(outcome).collect();
-        audit_scope.complete(WriteFindings { effect, code, target, state_before, ends });
+        let results = self.request.patch.keys().map(outcome).collect();
+        let map_before = self.baseline.map_before.take();
+        audit_scope.complete(WriteFindings { effect, code, target, map_before, results });
     }
 
     /// Keeps the map before the next batch.
     pub(super) fn set_baseline(&mut self, now: &AttributeMap) {
         self.baseline.before = now.clone();
-        // Once something was sent, a read no longer shows the state before it.
-        if let (Some(_), Ok(participant_key), true) =
-            (&self.audit_scope, self.participant_key(), self.sent.batch.is_empty())
-        {
-            self.baseline.state_before =
-                Some(Arc::new(self.shared.pending_writes.expected_state(participant_key, now)));
-        }
-    }
-
-    /// Keeps the state before the first batch that was sent.
-    pub(super) fn set_state_before(&mut self, state_before: Arc<StateBefore>) {
-        if self.effect == Effect::NotApplied {
-            self.baseline.state_before = Some(state_before);
+        // Once something was sent, a read no longer shows the map before it.
+        let is_before = self.sent.batch.is_empty() && !self.baseline.is_remembered;
+        if self.audit_scope.is_some() && is_before {
+            self.baseline.map_before = Some(now.clone());
         }
     }
 

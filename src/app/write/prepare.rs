@@ -39,7 +39,7 @@ impl WriteOperation {
     /// Reads and compares.
     async fn read_and_diff(&mut self) -> Result<Patch, Error> {
         let (reads, context) = (self.shared.reads.clone(), self.request.context.clone());
-        let (snapshot, reserved_calls) = reads.read(self.first_read(), &context).await?;
+        let (snapshot, reserved_calls) = reads.call(self.first_read(), &context).await?;
         self.reserved_calls = reserved_calls;
         self.compare(&snapshot, false)
     }
@@ -47,17 +47,16 @@ impl WriteOperation {
     /// Compares with a recent read if one is enough, or with one that ends before this write's
     /// read.
     async fn diff_from_cache(&mut self) -> Result<Patch, Error> {
-        let warm_for = self.shared.settings.warm_for;
-        let (reads, context) = (self.shared.reads.clone(), self.request.context.clone());
         let read_target = self.subject();
-        let remembered = self.shared.cache.recall(read_target, warm_for);
+        let remembered = self.shared.cache.recall(&read_target, self.shared.settings.warm_for);
         if let Some(snapshot) = remembered
             && self.is_enough(&snapshot)
         {
             return self.compare(&snapshot, snapshot.sent <= self.arrived);
         }
-        let mut subscription = reads.subscribe(read_target);
-        let own = reads.read(self.first_read(), &context);
+        let mut subscription = self.shared.reads.subscribe(&read_target);
+        let (reads, context) = (self.shared.reads.clone(), self.request.context.clone());
+        let own = reads.call(self.first_read(), &context);
         tokio::pin!(own);
         loop {
             tokio::select! {
@@ -84,8 +83,8 @@ impl WriteOperation {
             (false, true) => (PriorityClass::Write, 2),
             (false, false) => (PriorityClass::Write, 1),
         };
-        let (read_target, cause) = (self.subject(), Freshness::SentAfter(self.arrived));
-        CoalescedRead { read_target, cause, class, retries: true, permit: None, reserve }
+        let cause = Freshness::SentAfter(self.arrived);
+        CoalescedRead { reserve, ..CoalescedRead::new(self.subject(), cause, class) }
     }
 
     fn compare(&mut self, snapshot: &Snapshot, is_remembered: bool) -> Result<Patch, Error> {

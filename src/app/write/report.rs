@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{WriteOperation, access_filter, since};
+use crate::app::batching::SubmissionHandle;
 use crate::domain::{
     AttributeKey, KeyOutcome, VerificationStatus, VerificationSummary, WriteReport,
 };
@@ -15,12 +16,10 @@ impl WriteOperation {
         ended: Result<(), Error>,
     ) -> Result<WriteReport, RequestFailure> {
         let dry_run = self.request.options.dry_run;
-        if let Some(handle) = self.handle.take() {
-            // Stopped while it waited or was in a batch. Only a PATCH that was sent can be applied.
-            if let Some(spent) = handle.spent() {
-                self.request.context.add_usage_of(&spent);
-            }
-            if handle.is_ambiguous() {
+        if let Some(in_flight) = self.handle.take().and_then(SubmissionHandle::cancel) {
+            // Stopped while its batch was on its way. Only a PATCH that has left can be applied.
+            self.request.context.add_usage_of(&in_flight.context);
+            if in_flight.has_left() {
                 self.effect = self.effect.max(Effect::Unknown);
             }
         }

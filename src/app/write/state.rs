@@ -16,8 +16,9 @@ use crate::ports::StateBefore;
 pub(super) struct WriteBaseline {
     /// The map before the last batch.
     pub before: AttributeMap,
-    /// The map before anything of this write was sent, for its audit entry.
-    pub state_before: Option<Arc<StateBefore>>,
+    /// The map before anything of this write was sent, for its audit entry; `None` if no read of
+    /// this write showed it.
+    pub map_before: Option<AttributeMap>,
     /// The map as last read.
     pub shown: AttributeMap,
     /// Whether `shown` was read after the last PATCH was accepted.
@@ -41,7 +42,6 @@ pub(super) struct SentChanges {
     pub overtaken: BTreeSet<AttributeKey>,
     /// Its `PATCH`es whose result is unknown.
     pub pending_ids: Vec<PendingWriteId>,
-    /// When the last PATCH was accepted.
     pub accepted: Option<Instant>,
     /// A number from 0 up to 1, the same for all members of the last batch.
     pub unit: f64,
@@ -54,11 +54,9 @@ pub(super) struct VerificationState {
     pub unchanged_keys: WriteVerifier,
     /// Keys that were sent, until a read shows them.
     pub sent_keys: WriteVerifier,
-    /// The number of reads after a PATCH.
     pub reads: u32,
     /// The planned wait before the first read-back.
     pub first_wait: Option<Duration>,
-    /// When the last read was sent.
     pub last_read: Option<Instant>,
     /// Upstream asked for no read-back before this moment.
     pub throttled: Option<Instant>,

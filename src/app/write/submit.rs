@@ -5,15 +5,15 @@
 //! sent again. A third value is another writer's and stays. If the participant or the map came from
 //! the cache, a refusal causes a fresh read, a fresh choice and one more try.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
-use super::{CoalescedRead, Freshness, PriorityClass, RequestContext, WriteOperation};
-use crate::app::batching::{BatchReceipt, SubmissionResult, WriteSubmission};
-use crate::domain::{AttributeMap, Patch, UnconfirmedValues, WriteVerifier};
+use super::{CoalescedRead, Freshness, PriorityClass, WriteOperation};
+use crate::app::batching::{
+    BatchReceipt, PatchInFlight, SubmissionHandle, SubmissionResult, WriteSubmission,
+};
+use crate::domain::{AttributeMap, Patch, WriteVerifier};
 use crate::error::{Effect, Error};
-use crate::ports::{PatchFate, RequestPhase, UpstreamFailure};
+use crate::ports::{PatchOutcome, RequestPhase, UnknownPatch};
 
 /// How many reads at most try to settle a PATCH of unknown result.
 const MAX_UNKNOWN: u32 = 8;
@@ -25,45 +25,50 @@ struct RetryCounters {
     /// How often the result of a PATCH was unknown.
     unknown: u32,
     /// Whether one of these failures was worth only one more try.
-    last_chance: bool,
+    had_last_try: bool,
 }
 
 impl WriteOperation {
     /// Sends `pending` until upstream has accepted it or shows it.
     pub(super) async fn send(&mut self, mut pending: Patch) -> Result<(), Error> {
-        let (mut tries, context) = (RetryCounters::default(), self.request.context.clone());
+        let mut tries = RetryCounters::default();
         loop {
-            let Err(UpstreamFailure { error, fate, wait }) =
-                self.send_once(&pending, &context).await
-            else {
-                return Ok(());
-            };
-            let rest = match fate {
-                PatchFate::NotApplied => self.after_refusal(error, &pending, &mut tries).await?,
-                PatchFate::Unknown | PatchFate::UnknownOnce => {
-                    self.failure = Some(error.clone());
-                    let asked = Instant::now() + wait.unwrap_or_default();
-                    let is_last = fate == PatchFate::UnknownOnce
-                        && std::mem::replace(&mut tries.last_chance, true);
-                    let (rest, in_time) = self.settle_fate(&mut tries, is_last).await?;
-                    // No third try, none without a pause, none before upstream allows it, and none
-                    // if the selector now matches another participant.
-                    let has_moved = self.target.as_ref().is_some_and(|target| target.has_moved);
-                    let fits = in_time && !is_last && asked < context.deadline() && !has_moved;
-                    if rest.is_some() {
-                        if !fits {
-                            return Err(error);
-                        }
-                        tokio::time::sleep_until(asked).await;
-                    }
-                    rest
+            let rest = match self.send_once(&pending).await {
+                PatchOutcome::Accepted => return Ok(()),
+                PatchOutcome::Refused(error) => {
+                    self.after_refusal(error, &pending, &mut tries).await?
                 }
+                PatchOutcome::Unknown(unknown) => self.after_unknown(unknown, &mut tries).await?,
             };
             match rest {
                 Some(rest) => pending = rest,
                 None => return Ok(()),
             }
         }
+    }
+
+    /// What to send after a PATCH that may have been applied; `None` for nothing.
+    async fn after_unknown(
+        &mut self,
+        unknown: UnknownPatch,
+        tries: &mut RetryCounters,
+    ) -> Result<Option<Patch>, Error> {
+        let UnknownPatch { error, is_last_try, retry_after } = unknown;
+        self.failure = Some(error.clone());
+        let asked = Instant::now() + retry_after.unwrap_or_default();
+        let is_last = is_last_try && std::mem::replace(&mut tries.had_last_try, true);
+        let (rest, in_time) = self.settle_fate(tries, is_last).await?;
+        // No third try, none without a pause, none before upstream allows it, and none if the
+        // selector now matches another participant.
+        let has_moved = self.target.as_ref().is_some_and(|target| target.has_moved);
+        let fits = in_time && !is_last && asked < self.request.context.deadline() && !has_moved;
+        if rest.is_some() {
+            if !fits {
+                return Err(error);
+            }
+            tokio::time::sleep_until(asked).await;
+        }
+        Ok(rest)
     }
 
     /// What to send after a PATCH that was certainly not applied; `None` for nothing.
@@ -133,39 +138,43 @@ impl WriteOperation {
     }
 
     /// Sends `pending` in the participant's next batch.
-    pub(super) async fn send_once(
-        &mut self,
-        pending: &Patch,
-        context: &RequestContext,
-    ) -> Result<(), UpstreamFailure> {
-        let unsent = |error| UpstreamFailure { error, fate: PatchFate::NotApplied, wait: None };
-        let participant_key = self.participant_key().map_err(unsent)?;
-        let submission = self.submission(pending, context);
-        let handle =
-            self.shared.write_queues.submit(participant_key, submission).map_err(unsent)?;
-        let result = self.handle.insert(handle).result().await;
-        let exposed = self.handle.take().is_some_and(|handle| handle.is_ambiguous());
-        match result {
-            SubmissionResult::Refused(error) => Err(unsent(error)),
-            SubmissionResult::Unsettled(error) => {
-                Err(UpstreamFailure { error, fate: PatchFate::Unknown, wait: None })
-            }
-            SubmissionResult::Lost => {
-                // The panic hook has logged where it panicked.
-                if exposed {
-                    self.effect = self.effect.max(Effect::Unknown);
+    async fn send_once(&mut self, pending: &Patch) -> PatchOutcome {
+        let participant_key = match self.participant_key() {
+            Ok(participant_key) => participant_key,
+            Err(error) => return PatchOutcome::Refused(error),
+        };
+        // A worker that dies with another write is replaced by a new one.
+        for is_last in [false, true] {
+            let submission = self.submission(pending);
+            let handle = self.shared.write_queues.submit(participant_key, submission);
+            let result = self.handle.insert(handle).result().await;
+            let in_flight = self.handle.take().and_then(SubmissionHandle::cancel);
+            match result {
+                SubmissionResult::Sent(sent) => return self.record_receipt(*sent),
+                SubmissionResult::Refused(error) => return PatchOutcome::Refused(error),
+                SubmissionResult::Unsettled(error) => {
+                    let (is_last_try, retry_after) = (false, None);
+                    return PatchOutcome::Unknown(UnknownPatch { error, is_last_try, retry_after });
                 }
-                Err(unsent(if self.shared.shutdown.is_over() {
-                    Error::ShuttingDown
-                } else {
-                    Error::Internal("the worker of a write queue ended without a result".to_owned())
-                }))
+                SubmissionResult::Lost => {
+                    if in_flight.as_ref().is_some_and(PatchInFlight::has_left) {
+                        self.effect = self.effect.max(Effect::Unknown);
+                    }
+                    if is_last || in_flight.is_some() || self.shared.shutdown.is_over() {
+                        break;
+                    }
+                }
             }
-            SubmissionResult::Sent(sent) => self.record_receipt(*sent),
         }
+        // The panic hook has logged where it panicked.
+        PatchOutcome::Refused(if self.shared.shutdown.is_over() {
+            Error::ShuttingDown
+        } else {
+            Error::Internal("the worker of a write queue ended without a result".to_owned())
+        })
     }
 
-    fn submission(&mut self, pending: &Patch, context: &RequestContext) -> WriteSubmission {
+    fn submission(&mut self, pending: &Patch) -> WriteSubmission {
         let condition = self.request.condition.clone();
         WriteSubmission {
             arrival: self.arrival,
@@ -182,19 +191,19 @@ impl WriteOperation {
             condition,
             pending_ids: self.sent.pending_ids.clone(),
             verify: self.request.options.verify,
-            context: context.clone(),
+            context: self.request.context.clone(),
             reserved_calls: std::mem::take(&mut self.reserved_calls),
         }
     }
 
-    /// Records the result of the batch.
-    fn record_receipt(&mut self, sent: BatchReceipt) -> Result<(), UpstreamFailure> {
-        let BatchReceipt { carried, overtaken, result, .. } = sent;
+    /// Records what became of the batch.
+    fn record_receipt(&mut self, sent: BatchReceipt) -> PatchOutcome {
+        let BatchReceipt { carried, overtaken, outcome, .. } = sent;
         (self.sent.unit, self.reserved_calls) = (sent.unit, sent.reserved_calls);
-        if matches!(&result, Err(UpstreamFailure { fate: PatchFate::NotApplied, .. })) {
-            return result.map(drop);
+        if matches!(outcome, PatchOutcome::Refused(_)) {
+            return outcome;
         }
-        self.set_state_before(Arc::clone(&sent.state_before));
+        let is_accepted = matches!(outcome, PatchOutcome::Accepted);
         if self.request.condition.is_some() {
             let asked = |key: &_| carried.get(key).is_none() && !overtaken.contains(key);
             let kept = self.request.patch.only(asked);
@@ -205,44 +214,29 @@ impl WriteOperation {
         if carried.is_empty() {
             // No change of this write was sent. It is superseded only if the later change was
             // accepted.
-            if result.is_ok() {
+            if is_accepted {
                 self.sent.overtaken.extend(overtaken);
             }
-            return result.map(drop);
+            return outcome;
         }
         self.sent.overtaken.retain(|key| carried.get(key).is_none());
         self.sent.overtaken.extend(overtaken);
-        self.watch_sent(&carried, &sent.shown, &sent.unseen, sent.shown_at);
+        self.sent.changes = std::mem::take(&mut self.sent.changes).then(carried.clone());
+        let is_remembered = sent.shown_at < self.arrived;
+        self.verification.sent_keys.add(&carried, &sent.shown, &sent.unseen, is_remembered);
+        self.baseline.before = (*sent.shown).clone();
         (self.sent.batch, self.sent.state_before_batch, self.verification.losses) =
             (sent.patch, sent.state_before, sent.losses);
-        match result {
-            Ok(accepted) => {
-                self.effect = Effect::Applied;
-                self.sent.accepted_keys.extend(carried.keys().cloned());
-                self.sent.accepted = Some(accepted);
-                self.baseline.shown_after = false;
-                Ok(())
-            }
-            Err(failure) => {
-                self.effect = self.effect.max(Effect::Unknown);
-                self.sent.pending_ids.extend(sent.pending_id);
-                Err(failure)
-            }
+        if is_accepted {
+            self.effect = Effect::Applied;
+            self.sent.accepted_keys.extend(carried.keys().cloned());
+            self.sent.accepted = Some(sent.ended);
+            self.baseline.shown_after = false;
+        } else {
+            self.effect = self.effect.max(Effect::Unknown);
+            self.sent.pending_ids.extend(sent.pending_id);
         }
-    }
-
-    /// Tracks the changes that a PATCH carried. They stood as in `shown`, read at `shown_at`.
-    fn watch_sent(
-        &mut self,
-        carried: &Patch,
-        shown: &AttributeMap,
-        unseen: &UnconfirmedValues,
-        shown_at: Instant,
-    ) {
-        self.sent.changes = std::mem::take(&mut self.sent.changes).then(carried.clone());
-        let is_remembered = shown_at < self.arrived;
-        self.verification.sent_keys.add(carried, shown, unseen, is_remembered);
-        self.baseline.before = shown.clone();
+        outcome
     }
 
     /// Reads after a conflict or an unknown result. `None` if nothing is left to send.
@@ -251,17 +245,10 @@ impl WriteOperation {
             // A participant chosen from the cache is chosen again.
             self.target.take_if(|target| target.is_remembered);
         }
-        let (context, start) = (self.request.context.clone(), Instant::now());
-        let wanted = CoalescedRead {
-            read_target: self.subject(),
-            cause: Freshness::SentAfter(start),
-            class: PriorityClass::Committed,
-            retries: true,
-            permit: None,
-            reserve: 0,
-        };
-        let read = self.read(wanted, &context).await;
-        context.spend(RequestPhase::Read, start.elapsed());
+        let (start, cause) = (Instant::now(), Freshness::SentAfter(Instant::now()));
+        let wanted = CoalescedRead::new(self.subject(), cause, PriorityClass::Committed);
+        let read = self.read(wanted).await;
+        self.request.context.spend(RequestPhase::Read, start.elapsed());
         let now = read?;
         if self.effect == Effect::NotApplied {
             return self.start_over(&now);

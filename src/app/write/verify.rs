@@ -47,7 +47,7 @@ impl WriteOperation {
         let explorer = LagProbe::start(&self.shared.lags);
         let mut measured = self.shared.lags.subscribe();
         let mut schedule = ReadBackSchedule::new(self.shared.settings.max_reads);
-        let mut subscription = self.shared.reads.subscribe(self.subject());
+        let mut subscription = self.shared.reads.subscribe(&self.subject());
         while !self.is_settled() {
             let known = *measured.borrow_and_update();
             let cost =
@@ -75,7 +75,7 @@ impl WriteOperation {
                 () = until(due) => {}
             }
             schedule = ahead;
-            if let Err(error) = self.read_back_once(context).await {
+            if let Err(error) = self.read_back_once().await {
                 self.warn(format!("a read-back failed: {error}"));
                 // An unusable response may be a proxy's hiccup; a refusal is final.
                 let unusable = matches!(error, Error::UpstreamInvalidResponse(_));
@@ -111,22 +111,19 @@ impl WriteOperation {
     }
 
     /// Makes one read-back.
-    async fn read_back_once(&mut self, context: &RequestContext) -> Result<(), Error> {
+    async fn read_back_once(&mut self) -> Result<(), Error> {
         // A read is new if it was sent after the last one and after the acceptance.
         let cause = self
             .arrived
             .max(self.sent.accepted.max(self.verification.last_read).unwrap_or(self.arrived));
-        let permit = self.reserved_calls.take();
+        let cause = Freshness::SentAfter(cause);
         let wanted = CoalescedRead {
-            read_target: self.subject(),
-            cause: Freshness::SentAfter(cause),
-            class: PriorityClass::ReadBack,
             // Read-backs are repeated by their own schedule.
             retries: false,
-            permit,
-            reserve: 0,
+            permit: self.reserved_calls.take(),
+            ..CoalescedRead::new(self.subject(), cause, PriorityClass::ReadBack)
         };
-        let read = self.read(wanted, context).await;
+        let read = self.read(wanted).await;
         if let Err(Error::UpstreamRateLimited { retry_after, .. }) = &read {
             self.verification.throttled = Some(Instant::now() + *retry_after);
         }

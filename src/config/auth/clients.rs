@@ -4,37 +4,147 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::num::NonZeroU32;
 use std::path::Path;
 
-use ::config::{FileFormat, Map, Source as _, Value, ValueKind};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use toml::Value;
 
 use super::AuthConfig;
-use super::entry::{self, ClientEntry};
-use crate::config::layers::without_quotes;
-use crate::domain::ClientName;
+use crate::config::error::{describe, printable};
+use crate::config::sources::parse_toml;
+use crate::config::values;
+use crate::domain::{
+    AccessMode, Client, ClientName, ClientRights, InvalidDigest, KeyDigest, KeyPattern,
+    ParticipantSelector,
+};
 
 /// Largest clients file that is read; it has room for thousands of clients.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// All problems of a clients file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientsFileError {
-    file: String,
-    mistakes: Vec<String>,
+/// Largest weight: a larger one would leave almost nothing to other clients.
+const MAX_SHARE: u32 = 1000;
+
+/// A client and its credentials. `Debug` shows no key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "RawClientEntry")]
+pub struct ClientEntry {
+    /// The client.
+    pub client: Client,
+    /// Digests of its keys: more than one while a new key replaces an old one.
+    pub keys: Vec<KeyDigest>,
+    /// Subject of its certificate. If there are keys too, a request needs both.
+    pub certificate: Option<String>,
 }
 
-impl fmt::Display for ClientsFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.file, self.mistakes.join("; "))
+/// An entry as written. An unknown key is refused: it could leave a right unlimited.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table [[auth.clients]], which only a file can hold")]
+struct RawClientEntry {
+    #[serde(deserialize_with = "values::parsed")]
+    name: ClientName,
+    #[serde(default, deserialize_with = "digests")]
+    key_sha256: Vec<KeyDigest>,
+    certificate: Option<String>,
+    #[serde(default)]
+    access: RawAccess,
+    #[serde(default, deserialize_with = "optional_list")]
+    allow: Option<Vec<KeyPattern>>,
+    #[serde(default, deserialize_with = "values::list")]
+    deny: Vec<KeyPattern>,
+    #[serde(default, deserialize_with = "values::list")]
+    hide: Vec<KeyPattern>,
+    #[serde(default, deserialize_with = "optional_list")]
+    participants: Option<Vec<ParticipantSelector>>,
+    requests_per_minute: Option<NonZeroU32>,
+    share: Option<NonZeroU32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawAccess {
+    Read,
+    #[default]
+    Write,
+}
+
+impl TryFrom<RawClientEntry> for ClientEntry {
+    type Error = String;
+
+    fn try_from(raw: RawClientEntry) -> Result<Self, String> {
+        let (keys, certificate) = (raw.key_sha256, raw.certificate);
+        if keys.is_empty() && certificate.is_none() {
+            return Err("`key_sha256` is missing, and there is no `certificate` either".to_owned());
+        }
+        let is_subject = |text: &String| text.contains('=') && !text.contains(char::is_control);
+        if !certificate.as_ref().is_none_or(is_subject) {
+            let example = "such as `CN=crm.example`";
+            return Err(format!("`certificate` must be the subject of a certificate, {example}"));
+        }
+        let share = raw.share.unwrap_or(NonZeroU32::MIN);
+        if share.get() > MAX_SHARE {
+            return Err(format!("`share` must be a whole number from 1 to {MAX_SHARE}"));
+        }
+        let rights = ClientRights {
+            access: match raw.access {
+                RawAccess::Read => AccessMode::Read,
+                RawAccess::Write => AccessMode::Write,
+            },
+            allow: raw.allow,
+            deny: raw.deny,
+            hide: raw.hide,
+            participants: raw.participants,
+        };
+        let requests_per_minute = raw.requests_per_minute;
+        let client = Client { name: raw.name, rights, share, requests_per_minute };
+        Ok(Self { client, keys, certificate })
     }
 }
 
-impl std::error::Error for ClientsFileError {}
+/// One digest or a list of them. The message leaves the value out, because it may be a key.
+fn digests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KeyDigest>, D::Error> {
+    let texts = match Value::deserialize(deserializer)? {
+        Value::Array(texts) => texts,
+        text => vec![text],
+    };
+    let parse = |text: &Value| text.as_str()?.parse().ok();
+    let digests: Option<Vec<KeyDigest>> = texts.iter().map(parse).collect();
+    digests.filter(|digests| !digests.is_empty()).ok_or_else(|| D::Error::custom(InvalidDigest))
+}
+
+fn optional_list<'de, T, D>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    T: std::str::FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    values::list(deserializer).map(Some)
+}
+
+/// A file that holds only `[[auth.clients]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientsFile {
+    #[serde(default)]
+    auth: ClientsSection,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientsSection {
+    #[serde(default)]
+    clients: Vec<ClientEntry>,
+}
+
+/// Why a clients file cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {message}")]
+pub struct ClientsFileError {
+    file: String,
+    message: String,
+}
 
 /// The content of a clients file.
-///
-/// # Errors
-/// If it cannot be read, or is too long.
 pub fn read_clients(path: &Path) -> Result<String, ClientsFileError> {
     let mut text = String::new();
     // Opening a pipe can block forever.
@@ -44,10 +154,9 @@ pub fn read_clients(path: &Path) -> Result<String, ClientsFileError> {
     let read = regular
         .and_then(|()| File::open(path))
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
-        .map_err(|error| ClientsFileError::new(path, vec![format!("cannot be read: {error}")]))?;
+        .map_err(|error| ClientsFileError::new(path, format!("cannot be read: {error}")))?;
     if read as u64 > MAX_FILE_BYTES {
-        let mistake = format!("is longer than {MAX_FILE_BYTES} bytes");
-        return Err(ClientsFileError::new(path, vec![mistake]));
+        return Err(ClientsFileError::new(path, format!("is longer than {MAX_FILE_BYTES} bytes")));
     }
     Ok(text)
 }
@@ -55,144 +164,84 @@ pub fn read_clients(path: &Path) -> Result<String, ClientsFileError> {
 impl ClientsFileError {
     /// A client has the public key of the examples.
     pub fn public_key(path: Option<&Path>, client: &ClientName, key: &str) -> Self {
-        let mistake = format!(
+        let message = format!(
             "client `{client}` has the public key `{key}` of the examples, which is accepted only in \
              front of a simulator (genesys.api_url); create another key with `attribute-gateway \
              new-key {client}`"
         );
         match path {
-            Some(path) => Self::new(path, vec![mistake]),
-            None => Self { file: "auth.clients".to_owned(), mistakes: vec![mistake] },
+            Some(path) => Self::new(path, message),
+            None => Self { file: "auth.clients".to_owned(), message },
         }
     }
 
     /// The file has lost all its clients.
     pub fn emptied(path: &Path) -> Self {
-        let mistake = "names no client any more; to remove the last one, restart without \
+        let message = "names no client any more; to remove the last one, restart without \
                        auth.clients_file";
-        Self::new(path, vec![mistake.to_owned()])
+        Self::new(path, message.to_owned())
     }
 
-    fn new(path: &Path, mistakes: Vec<String>) -> Self {
-        let path = path.display().to_string().replace(char::is_control, "?");
-        Self { file: format!("{path} (auth.clients_file)"), mistakes }
+    fn new(path: &Path, message: String) -> Self {
+        let path = printable(&path.display().to_string());
+        Self { file: format!("{path} (auth.clients_file)"), message }
     }
 }
 
 impl AuthConfig {
-    /// All clients: those of the configuration, and those of the file, which is read now.
-    ///
-    /// # Errors
-    /// With all problems of the file, including conflicts with the configuration.
-    pub fn all_clients(&self) -> Result<Vec<ClientEntry>, ClientsFileError> {
-        match &self.clients_file {
-            None => Ok(self.clients.clone()),
-            Some(path) => self.all_clients_with(path, &read_clients(path)?),
-        }
-    }
-
-    /// The same, with `text` as the content of the file.
-    ///
-    /// # Errors
-    /// As for [`AuthConfig::all_clients`].
+    /// All clients: those of the configuration, and those of the file at `path` with this text.
     pub fn all_clients_with(
         &self,
         path: &Path,
         text: &str,
     ) -> Result<Vec<ClientEntry>, ClientsFileError> {
-        let mut mistakes = Vec::new();
-        let found = of_file(text, &mut mistakes);
+        let found = clients_of(text).map_err(|message| ClientsFileError::new(path, message))?;
         let all: Vec<_> = self.clients.iter().cloned().chain(found).collect();
-        check_unique(&all, &mut mistakes);
-        if all.is_empty() && mistakes.is_empty() {
+        if all.is_empty() {
             // An emptied file must neither lock all clients out nor let every program in.
-            mistakes.push("names no client".to_owned());
+            return Err(ClientsFileError::new(path, "names no client".to_owned()));
         }
-        if mistakes.is_empty() { Ok(all) } else { Err(ClientsFileError::new(path, mistakes)) }
+        match check_unique(&all) {
+            Ok(()) => Ok(all),
+            Err(message) => Err(ClientsFileError::new(path, message)),
+        }
     }
 }
 
-/// The clients of a file that holds only `[[auth.clients]]`.
-fn of_file(text: &str, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
-    let mut table = match ::config::File::from_str(text, FileFormat::Toml).collect() {
-        Ok(table) => table,
-        Err(error) => {
-            mistakes.push(without_quotes(&error.to_string()));
-            return Vec::new();
+fn clients_of(text: &str) -> Result<Vec<ClientEntry>, String> {
+    let tree = Value::Table(parse_toml(text)?);
+    let file: Result<ClientsFile, _> = serde_path_to_error::deserialize(tree.clone());
+    file.map(|file| file.auth.clients).map_err(|error| {
+        let (key, message) = describe(&error, &tree);
+        if message.starts_with("unknown field") {
+            return format!("`{key}` is not allowed here, only [[auth.clients]] is");
         }
-    };
-    let auth = table.remove("auth").map(|auth| auth.kind);
-    let mut unknown: Vec<String> = table.into_keys().collect();
-    let clients = match auth {
-        Some(ValueKind::Table(mut auth)) => {
-            let clients = auth.remove("clients");
-            unknown.extend(auth.into_keys().map(|key| format!("auth.{key}")));
-            clients
-        }
-        Some(_) => {
-            unknown.push("auth".to_owned());
-            None
-        }
-        None => None,
-    };
-    unknown.sort();
-    for key in unknown {
-        let key = key.replace(char::is_control, "?");
-        mistakes.push(format!("`{key}` is not allowed here, only [[auth.clients]] is"));
-    }
-    clients.map_or_else(Vec::new, |clients| list(clients, mistakes))
-}
-
-/// The clients of the configuration itself.
-pub(super) fn of_list(clients: Value, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
-    let found = list(clients, mistakes);
-    check_unique(&found, mistakes);
-    found
-}
-
-fn list(clients: Value, mistakes: &mut Vec<String>) -> Vec<ClientEntry> {
-    let ValueKind::Array(items) = clients.kind else {
-        let what = "must be tables, [[auth.clients]], which only a file can hold";
-        mistakes.push(what.to_owned());
-        return Vec::new();
-    };
-    let mut found = Vec::with_capacity(items.len());
-    for (index, item) in items.into_iter().enumerate() {
-        let table: Option<Map<String, Value>> = match item.kind {
-            ValueKind::Table(table) => Some(table),
-            _ => None,
-        };
-        match table {
-            Some(table) => found.extend(entry::read(index + 1, table, mistakes)),
-            None => mistakes.push(format!("client number {} is not a table", index + 1)),
-        }
-    }
-    found
+        format!("{key}: {message}")
+    })
 }
 
 /// Each credential must identify one client. Clients with keys may share a certificate, because
 /// their keys identify them.
-fn check_unique(all: &[ClientEntry], mistakes: &mut Vec<String>) {
+pub(super) fn check_unique(all: &[ClientEntry]) -> Result<(), String> {
     let (mut names, mut keys) = (BTreeSet::new(), BTreeSet::new());
     let (mut subjects, mut alone) = (BTreeSet::new(), BTreeSet::new());
     for ClientEntry { client, keys: own, certificate } in all {
         let name = &client.name;
         if !names.insert(name) {
-            mistakes.push(format!("client `{name}` is defined more than once"));
+            return Err(format!("client `{name}` is defined more than once"));
         }
         if own.iter().any(|key| !keys.insert(key.to_hex())) {
-            mistakes.push(format!("client `{name}`: `key_sha256` has a key of an earlier client"));
+            return Err(format!("client `{name}`: `key_sha256` has a key of an earlier client"));
         }
         let Some(subject) = certificate else { continue };
-        let is_new = subjects.insert(subject);
-        let is_alone = own.is_empty();
-        if !is_new && is_alone || alone.contains(subject) {
-            mistakes.push(format!(
+        if own.is_empty() {
+            alone.insert(subject);
+        }
+        if !subjects.insert(subject) && alone.contains(subject) {
+            return Err(format!(
                 "client `{name}`: `certificate` is that of another client, and one of the two has no key"
             ));
         }
-        if is_alone {
-            alone.insert(subject);
-        }
     }
+    Ok(())
 }

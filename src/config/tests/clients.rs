@@ -42,55 +42,80 @@ fn an_entry_is_read_in_full_and_most_of_it_has_a_default() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table of entries and what is wrong with each")]
-fn all_client_errors_are_reported_at_once_without_keys() {
+fn a_mistake_of_a_client_is_named_without_its_key() {
     let (a, b) = (digest('a'), digest('b'));
-    let text = [
-        entry("crm", &format!("key_sha256 = \"{a}\"\nalow = [\"x\"]\nallow = [\"\", \"a\", 3]")),
-        entry("crm", "key_sha256 = \"hunter2\""),
-        entry("a b", &format!("key_sha256 = \"{b}\"")),
-        entry("web", "participants = [\"a b\"]\nshare = 0\nrequests_per_minute = \"9\""),
-        entry("ivr", &format!("key_sha256 = \"{a}\"\ncertificate = \"CN=x\"\naccess = \"all\"")),
-        entry("bot", "certificate = \"CN=x\"\ndeny = \"x\""),
-        entry("tax", "certificate = \"crm.example\"\nshare = 1001"),
-        entry("fax", "key_sha256 = []"),
-        format!("[[auth.clients]]\nkey_sha256 = \"{}\"\n", digest('d')),
-    ];
-    let (source, _directory) = file(&text.concat());
-    let problems = problems(&source);
-    for message in [
-        "client `crm`: `alow` is an unknown key",
-        "client `crm`: `allow` has ``: the pattern is empty",
-        "client `crm`: `allow` must be a list of texts",
-        "client `crm` is defined more than once",
-        "client `crm`: `key_sha256` must be the SHA-256 of a key in 64 hexadecimal digits",
-        "client number 3: `name` is not a name of 1 to 64",
-        "client `web`: `key_sha256` is missing, and there is no `certificate` either",
-        "client `web`: `participants` has `a b`: not a UUID",
-        "client `web`: `share` must be a whole number from 1 to 1000",
-        "client `web`: `requests_per_minute` must be a whole number",
-        "client `ivr`: `access` must be `read` or `write`",
-        "client `ivr`: `key_sha256` has a key of an earlier client",
-        "client `bot`: `certificate` is that of another client, and one of the two has no key",
-        "client `bot`: `deny` must be a list of texts",
-        "client `tax`: `certificate` must be the subject of a certificate",
-        "client `tax`: `share` must be a whole number from 1 to 1000",
-        "client `fax`: `key_sha256` must be the SHA-256 of a key",
-        "client number 9: `name` is missing",
+    let key = |digest: &str, rest: &str| format!("key_sha256 = \"{digest}\"\n{rest}");
+    let good = || entry("crm", &key(&a, ""));
+    for (text, message) in [
+        (
+            entry("crm", &key(&a, "alow = [\"x\"]")),
+            "client `crm`: `alow`: unknown field `alow`, expected one of",
+        ),
+        (
+            entry("crm", &key(&a, "allow = [\"\"]")),
+            "client `crm`: `allow`: ``: the pattern is empty",
+        ),
+        (entry("crm", &key(&a, "allow = [3]")), "client `crm`: `allow[0]`: invalid type: integer"),
+        (good() + &good(), "client `crm` is defined more than once"),
+        (
+            entry("crm", "key_sha256 = \"hunter2\""),
+            "client `crm`: `key_sha256`: must be the SHA-256 of a key in 64 hexadecimal digits",
+        ),
+        (entry("a b", &key(&b, "")), "client `a b`: `name`: is not a name of 1 to 64"),
+        (
+            good() + &entry("web", ""),
+            "client `web`: `key_sha256` is missing, and there is no `certificate` either",
+        ),
+        (
+            entry("web", &key(&b, "participants = [\"a b\"]")),
+            "client `web`: `participants`: `a b`: not a UUID",
+        ),
+        (entry("web", &key(&b, "share = 0")), "client `web`: `share`: invalid value: integer `0`"),
+        (
+            entry("web", &key(&b, "share = 1001")),
+            "client `web`: `share` must be a whole number from 1 to 1000",
+        ),
+        (
+            entry("web", &key(&b, "requests_per_minute = \"9\"")),
+            "client `web`: `requests_per_minute`: invalid type: string \"9\"",
+        ),
+        (
+            entry("web", &key(&b, "access = \"raed\"")),
+            "client `web`: `access`: unknown variant `raed`, expected `read` or `write`; did you mean \
+             `read`?",
+        ),
+        (
+            good() + &entry("web", &key(&a, "")),
+            "client `web`: `key_sha256` has a key of an earlier client",
+        ),
+        (entry("bot", &key(&b, "deny = \"x\"")), "client `bot`: `deny`: invalid type: string"),
+        (
+            entry("tax", "certificate = \"crm.example\""),
+            "client `tax`: `certificate` must be the subject of a certificate",
+        ),
+        (
+            entry("fax", "key_sha256 = []"),
+            "client `fax`: `key_sha256`: must be the SHA-256 of a key",
+        ),
+        (
+            good() + &format!("[[auth.clients]]\nkey_sha256 = \"{b}\"\n"),
+            "client number 2: missing field `name`",
+        ),
     ] {
-        let found = problems.iter().any(|problem| {
-            problem.starts_with(&format!("auth.clients: {message}"))
-                && problem.contains("(from file ")
-        });
-        assert!(found, "{message} in {problems:#?}");
+        let (source, _directory) = file(&text);
+        let problem = only_problem(&source);
+        assert!(problem.starts_with(&format!("auth.clients: {message}")), "{message} in {problem}");
+        assert!(problem.contains("(from file ") && problem.ends_with(", line 1)"), "{problem}");
     }
-    assert_eq!(problems.len(), 18, "{problems:#?}");
 }
 
 #[test]
 fn clients_come_from_files_alone_and_match_the_mode() {
     let message = only_problem(&env(&[("GATEWAY__AUTH__CLIENTS", "crm")]));
-    assert!(message.starts_with("auth.clients: must be tables"), "{message}");
+    assert!(
+        message.contains("expected a table [[auth.clients]], which only a file can hold"),
+        "{message}"
+    );
     assert!(only_problem(&env(&[("GATEWAY__AUTH__MODE", "open")])).starts_with("auth.mode: "));
     let both = [("GATEWAY__AUTH__MODE", "none"), ("GATEWAY__AUTH__CLIENTS_FILE", "/f")];
     let message = only_problem(&env(&both));
@@ -126,7 +151,8 @@ fn a_clients_file_holds_clients_alone_and_adds_to_the_config() {
     let auth = load(&source).expect("valid").config.auth;
     let names = |text: &str| {
         std::fs::write(&path, text).expect("written");
-        let all = auth.all_clients().map_err(|error| error.to_string())?;
+        let text = read_clients(&path).map_err(|error| error.to_string())?;
+        let all = auth.all_clients_with(&path, &text).map_err(|error| error.to_string())?;
         Ok::<_, String>(all.iter().map(|one| one.client.name.to_string()).collect::<Vec<_>>())
     };
     let good = entry("ivr", &format!("key_sha256 = \"{}\"", digest('b')));
@@ -149,11 +175,11 @@ fn a_clients_file_holds_clients_alone_and_adds_to_the_config() {
     let message = names(&(good + &"#".repeat(4 * 1024 * 1024))).expect_err("too long");
     assert!(message.contains("is longer than 4194304 bytes"), "{message}");
     std::fs::remove_file(&path).expect("removed");
-    assert!(auth.all_clients().expect_err("gone").to_string().contains("cannot be read"));
+    assert!(read_clients(&path).expect_err("gone").to_string().contains("cannot be read"));
     // Without other clients, an empty file would let no client in, or every program.
     let alone = AuthConfig { clients: Vec::new(), ..auth };
-    std::fs::write(&path, "").expect("written");
-    assert!(alone.all_clients().expect_err("empty").to_string().contains("names no client"));
+    let empty = alone.all_clients_with(&path, "").expect_err("empty");
+    assert!(empty.to_string().contains("names no client"), "{empty}");
 }
 
 #[test]
@@ -163,7 +189,7 @@ fn keys_are_masked_wherever_the_configuration_is_shown() {
     let loaded = load(&source).expect("valid");
     let rendered = loaded.render();
     let line =
-        "clients = [{name = \"crm\", allow = [\"crm_*\"], key_sha256 = \"********\", share = 2}]";
+        "clients = [{ allow = [\"crm_*\"], key_sha256 = \"********\", name = \"crm\", share = 2 }]";
     assert!(rendered.contains(line), "{rendered}");
     assert!(!format!("{:?} {loaded:?}", loaded.config).contains("aaaa"));
 }

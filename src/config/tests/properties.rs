@@ -19,7 +19,7 @@ proptest! {
         index in any::<prop::sample::Index>(),
         value in "\\PC{0,20}|-?[0-9.eE_]{1,25}|\"[^\"\\\\]{0,20}\"|\\[[0-9,\"a]{0,9}\\]|\\{a=[0-9]\\}",
     ) {
-        let keys: Vec<schema::ConfigKey> = schema::keys().collect();
+        let keys: Vec<&ConfigKey> = keys::all().collect();
         let key = keys[index.index(keys.len())];
         let (source, _directory) = file(&format!("[{}]\n{} = {value}", key.section, key.name));
         if let Ok(loaded) = load(&source) {
@@ -34,12 +34,12 @@ proptest! {
         value in any::<String>(),
         number in "[0-9]{1,30}(ms|s|y| KiB| GiB|\\.[0-9]+s)?",
     ) {
-        let keys: Vec<schema::ConfigKey> = schema::keys().collect();
+        let keys: Vec<&ConfigKey> = keys::all().collect();
         let variable = keys[index.index(keys.len())].variable();
         for value in [&value, &number] {
             for source in [env(&[(&variable, value)]), env(&[(&name, value)])] {
                 if let Ok(loaded) = load(&source) {
-                    let (again, _directory) = file(&loaded.render());
+                    let (again, _directory) = file(loaded.render());
                     let masked = loaded.render().contains(render::MASK);
                     prop_assert!(masked || load(&again).is_ok(), "{}", loaded.render());
                 }

@@ -25,11 +25,9 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
     ("genesys.allow_insecure", &["yes", "1", "TRUE"]),
     ("genesys.route", &["call", "CALLS"]),
     ("genesys.custom.participant", &["x", "/{id}"]),
-    ("genesys.custom.attributes", &["/{conversationId}/{participantId}"]),
-    ("genesys.custom.conversation", &["/{conversationId}"]),
     ("genesys.patch_body", &["all"]),
     ("genesys.clear_with", &["NULL", "delete"]),
-    ("genesys.requests_per_minute", &["0", "-1", "1.5", "18446744073709551616", "many"]),
+    ("genesys.requests_per_minute", &["0", "-1", "1.5", "9223372036854775808", "many"]),
     ("genesys.rate_window", &["0s", "99ms", "2h"]),
     ("genesys.ceilings.committed", &["19", "101"]),
     ("genesys.ceilings.writes", &["-1", "2%"]),
@@ -41,7 +39,7 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
     ("genesys.backoff_cap", &["0s", "61s"]),
     ("genesys.token_refresh_ahead", &["2h"]),
     ("genesys.max_response_bytes", &["0", "1023", "1 TiB", "1 GiB"]),
-    ("limits.total_bytes", &["0", "1 GiB", "10 k"]),
+    ("limits.total_bytes", &["0", "1 GiB", "10 x"]),
     ("limits.body_bytes", &["0", "1 GiB"]),
     ("limits.header_bytes", &["0", "8191", "2 MiB"]),
     ("limits.requests", &["0", "x"]),
@@ -63,8 +61,6 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
     ("log.format", &["xml"]),
     ("log.level", &["a=b=c", " ", "inof", "warning", "attribute_gateway=inof", "info,acess=off"]),
     ("audit.to", &["sdtout", " ", "OFF", "/var/log/"]),
-    ("audit.rotate_at", &["0", "4095", "2 TiB"]),
-    ("audit.keep", &["0", "1001", "-1"]),
     ("audit.on_failure", &["ignore", "Block"]),
     ("audit.key", &["hunter2", "********"]),
     ("tracing.endpoint", &["localhost:4318", "https://a:hunter2@b.com", "grpc://a"]),
@@ -88,7 +84,7 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
 #[test]
 fn a_bad_value_is_named_with_its_path_and_origin() {
     for (path, bad) in BAD_VALUES {
-        let variable = schema::find(path).expect("a key").variable();
+        let variable = keys::find(path).expect("a key").variable();
         for value in *bad {
             let problem = only_problem(&env(&[(&variable, value)]));
             assert!(problem.starts_with(&format!("{path}: ")), "{value:?}: {problem}");
@@ -117,7 +113,7 @@ fn a_value_of_the_wrong_kind_is_named_and_secrets_are_not_shown() {
         let (source, _directory) = file(text);
         let problem = only_problem(&source);
         assert!(problem.starts_with(&format!("{key}: ")), "{text}: {problem}");
-        assert!(problem.contains("gateway.toml)"), "{problem}");
+        assert!(problem.contains("gateway.toml"), "{problem}");
         assert!(!problem.contains("4711"), "{problem}");
     }
 }
@@ -191,54 +187,46 @@ fn unknown_variables_are_named_with_the_likely_setting() {
     load(&others).expect("valid");
 }
 
-const GENESYS_SECRET: &str = "GATEWAY__GENESYS__CLIENT_SECRET";
+const GENESYS_SECRET: &str = "GENESYS_CLIENT_SECRET";
 
 #[test]
 fn conflicting_tls_keys_are_named() {
-    for (text, keys) in [
-        ("certificate = \"a\"", vec!["server.tls.key"]),
-        ("key = \"a\"", vec!["server.tls.certificate"]),
-        (
-            "client_ca = \"a\"\nkey = \"a\"",
-            vec!["server.tls.certificate", "server.tls.client_auth"],
-        ),
-        ("client_auth = \"required\"", vec!["server.tls.certificate", "server.tls.client_ca"]),
+    for (text, key) in [
+        ("certificate = \"a\"", "server.tls.key"),
+        ("key = \"a\"", "server.tls.certificate"),
+        ("client_ca = \"a\"\nkey = \"a\"", "server.tls.client_auth"),
+        ("client_auth = \"required\"", "server.tls.client_ca"),
+        ("client_auth = \"required\"\nclient_ca = \"a\"", "server.tls.certificate"),
     ] {
         let (source, _directory) = file(&format!("[server.tls]\n{text}"));
-        let error = load(&source).expect_err("refused");
-        let mut found: Vec<&str> =
-            error.problems().iter().filter_map(|p| p.key.as_deref()).collect();
-        found.sort_unstable();
-        assert_eq!(found, keys, "{text}: {error}");
+        let problem = only_problem(&source);
+        assert!(problem.starts_with(&format!("{key}: must be ")), "{text}: {problem}");
     }
 }
 
 #[test]
-fn all_problems_are_reported_at_once() {
-    let (mut source, _directory) =
-        file("[server]\ndeadline = \"0s\"\nbnid = 1\n[verify]\nmax_reads = 0");
-    source.env = env(&[("GATEWAY__LOG__FORMAT", "xml"), ("GATEWAY__GENESYS__ROUTE", "x")]).env;
-    let error = load(&source).expect_err("refused");
-    let keys: Vec<&str> = error.problems().iter().filter_map(|p| p.key.as_deref()).collect();
-    assert_eq!(
-        keys,
-        ["genesys.route", "log.format", "server.bnid", "server.deadline", "verify.max_reads"]
-    );
-    assert!(error.to_string().starts_with("5 problems in the configuration:\n"), "{error}");
-}
-
-#[test]
-fn all_conflicting_keys_are_reported_without_follow_up_errors() {
-    let insecure = [
-        ("GATEWAY__GENESYS__API_URL", "http://a.com"),
-        ("GATEWAY__GENESYS__LOGIN_URL", "http://b.com"),
+fn one_problem_of_each_section_and_all_unknown_keys_are_reported_at_once() {
+    let (mut source, directory) =
+        file("[server]\ndeadline = \"0s\"\nbnid = 1\ndrain = \"x\"\n[verify]\nmax_reads = 0");
+    source.env = env(&[("GATEWAY__LOG__FORMAT", "xml"), ("GATEWAY__GENESYS__ROUTE", "cals")]).env;
+    let path = directory.path().join("gateway.toml").display().to_string();
+    let problems = problems(&source);
+    let expected = [
+        "genesys.route: unknown variant `cals`, expected one of `conversations`, `calls`, `custom`; \
+         did you mean `calls`? (from environment GATEWAY__GENESYS__ROUTE)"
+            .to_owned(),
+        "log.format: unknown variant `xml`, expected one of `auto`, `text`, `json` (from environment \
+         GATEWAY__LOG__FORMAT)"
+            .to_owned(),
+        format!("server.bnid: unknown key; did you mean `server.bind`? (from file {path}, line 3)"),
+        format!("server.deadline: must be from 1ms to 1m, not 0s (from file {path}, line 2)"),
+        format!("verify.max_reads: must be a whole number from 1 to 1000 (from file {path}, line 6)"),
     ];
-    let insecure = problems(&env(&insecure));
-    assert_eq!(insecure.len(), 2, "{insecure:?}");
+    assert_eq!(problems, expected);
+    let error = load(&source).expect_err("refused");
+    assert!(error.to_string().starts_with("5 problems in the configuration:\n"), "{error}");
     let misspelt = [("GATEWAY__GENESYS__ROUTE", "costum"), (PARTICIPANT, BOTH), (ATTRIBUTES, BOTH)];
     assert!(only_problem(&env(&misspelt)).starts_with("genesys.route: "));
-    let elsewhere = [ROUTE, ("GATEWAY__VERIFY__MAX_READS", "0")];
-    assert_eq!(problems(&env(&elsewhere)).len(), 2);
 }
 
 #[test]
@@ -282,11 +270,9 @@ const BOTH: &str = "/c/{conversationId}/p/{participantId}";
 
 #[test]
 fn a_custom_route_has_its_templates() {
-    let UpstreamRoute::Custom(route) =
-        config(&[ROUTE, (PARTICIPANT, BOTH), (ATTRIBUTES, BOTH)]).genesys.route
-    else {
-        panic!("not a custom route")
-    };
+    let genesys = config(&[ROUTE, (PARTICIPANT, BOTH), (ATTRIBUTES, BOTH)]).genesys;
+    assert_eq!(genesys.route, UpstreamRoute::Custom);
+    let route = genesys.custom.expect("set");
     assert_eq!(route.participant.as_str(), BOTH);
     assert_eq!(route.conversation, None);
     assert_eq!(config(&[("GATEWAY__GENESYS__ROUTE", "calls")]).genesys.route, UpstreamRoute::Calls);
@@ -318,9 +304,7 @@ fn a_shared_store_needs_its_url_and_no_file() {
     assert!(problem.starts_with("store.path: must not be set when"), "{problem}");
 
     let loaded = load(&env(&[backend, url])).expect("valid");
-    let StoreBackend::Redis(redis) = &loaded.config.store.backend else { panic!("{loaded:?}") };
-    assert_eq!(redis.url.expose_secret(), url.1);
+    let found = loaded.config.store.redis.url.as_ref().expect("is set");
+    assert_eq!(found.expose_secret(), url.1);
     assert!(!loaded.render().contains("hunter2") && !format!("{loaded:?}").contains("hunter2"));
-    let store = config(&[("GATEWAY__STORE__PATH", "store.db")]).store.backend;
-    assert!(matches!(store, StoreBackend::Embedded(Some(path)) if path.ends_with("store.db")));
 }

@@ -28,17 +28,15 @@ pub struct CursorPosition {
     pub shown: Vec<ConversationId>,
 }
 
-/// One page for a client.
+/// One page for a client, newest conversations first.
 #[derive(Clone, Debug)]
 pub struct ListingPage {
-    /// Its conversations, newest first.
     pub conversations: Vec<ListedConversation>,
-    /// The position of the next page, if there is one.
     pub next: Option<CursorPosition>,
 }
 
 /// Collects one page for a client from upstream's pages.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PageWalker {
     limit: usize,
     mark: Option<CursorPosition>,
@@ -55,12 +53,9 @@ pub struct PageWalker {
 }
 
 impl PageWalker {
-    /// Collects up to `limit` conversations after `mark`.
     pub fn new(limit: usize, mark: Option<CursorPosition>) -> Self {
         let page = mark.as_ref().map_or(1, |mark| mark.page.max(1));
-        let is_placed = mark.is_none();
-        let (found, seen) = (Vec::new(), BTreeSet::new());
-        Self { limit, mark, page, asked: 0, is_placed, found, seen, done: false, more: false }
+        Self { limit, page, is_placed: mark.is_none(), mark, ..Self::default() }
     }
 
     /// The upstream page to fetch, if another one is needed.
@@ -92,7 +87,6 @@ impl PageWalker {
         }
     }
 
-    /// The collected page.
     pub fn finish(mut self) -> ListingPage {
         // Pages may overlap, because the list changes between the fetches.
         self.found.sort_by_key(|(_, row)| std::cmp::Reverse(row.at));
@@ -104,11 +98,8 @@ impl PageWalker {
 
     fn next_mark(&self) -> CursorPosition {
         let Some((page, last)) = self.found.last() else {
-            let (at, shown) = self
-                .mark
-                .as_ref()
-                .map_or((i64::MAX, Vec::new()), |mark| (mark.at, mark.shown.clone()));
-            return CursorPosition { page: self.page, at, shown };
+            let start = CursorPosition { page: 1, at: i64::MAX, shown: Vec::new() };
+            return CursorPosition { page: self.page, ..self.mark.clone().unwrap_or(start) };
         };
         let twins = self.found.iter().rev().take_while(|(_, row)| row.at == last.at);
         let earlier = self.mark.iter().filter(|mark| mark.at == last.at);

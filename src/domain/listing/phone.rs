@@ -30,37 +30,28 @@ impl FromStr for PhoneNumber {
     fn from_str(text: &str) -> Result<Self, InvalidNumber> {
         let text = without_scheme(&text.trim().to_ascii_lowercase());
         let end = SUFFIXES.iter().filter_map(|suffix| text.find(suffix)).min();
-        let number: String = text[..end.unwrap_or(text.len())]
-            .chars()
-            .filter(|character| !is_separator(*character))
-            .collect();
-        let number = match context(&text) {
-            Some(context) if !number.starts_with('+') => {
-                context.chars().filter(|character| !is_separator(*character)).collect::<String>()
-                    + &number
-            }
-            _ => number,
-        };
+        let mut number = without_separators(&text[..end.unwrap_or(text.len())]);
+        if let Some(context) = context(&text).filter(|_| !number.starts_with('+')) {
+            number.insert_str(0, &without_separators(context));
+        }
         let (number, trunk) = without_trunk_prefix(number);
         let number = number.replace(['(', ')'], "");
-        let (is_international, digits) = match number.strip_prefix(['+', '\u{ff0b}']) {
-            // `+00` has a redundant `+`.
-            Some(digits) => (true, digits.strip_prefix("00").unwrap_or(digits)),
-            None => match number.strip_prefix("00") {
-                Some(digits) => (true, digits),
-                None => (false, number.as_str()),
-            },
-        };
+        let plus = number.strip_prefix(['+', '\u{ff0b}']);
+        // `+00` has a redundant `+`.
+        let zeros = plus.unwrap_or(&number).strip_prefix("00");
+        let digits = zeros.or(plus).unwrap_or(&number);
         let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
         if !only_digits || !(1..=MAX_DIGITS).contains(&digits.len()) {
             return Err(InvalidNumber);
         }
-        Ok(match (is_international, trunk) {
-            (true, _) => Self(format!("+{digits}")),
-            // Without a country code, the zero is part of the number.
-            (false, true) => Self(format!("0{digits}")),
-            (false, false) => Self(digits.to_owned()),
-        })
+        let is_international = zeros.or(plus).is_some();
+        // Without a country code, the zero of `(0)` is part of the number.
+        let prefix = match trunk {
+            _ if is_international => "+",
+            true => "0",
+            false => "",
+        };
+        Ok(Self(format!("{prefix}{digits}")))
     }
 }
 
@@ -93,16 +84,19 @@ fn without_trunk_prefix(number: String) -> (String, bool) {
     }
 }
 
-/// Whether this is a space, hyphen, dot, slash, or an invisible mark from a copied number. Brackets are
-/// dropped later, because `(0)` has a meaning.
-fn is_separator(character: char) -> bool {
-    character.is_whitespace()
-        || matches!(
-            character,
-            '-' | '.' | '/' | '\u{2010}'..='\u{2015}' | '\u{2212}'
-                | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
-                | '\u{feff}'
-        )
+/// Drops spaces, hyphens, dots, slashes, and invisible marks from a copied number. Brackets are dropped
+/// later, because `(0)` has a meaning.
+fn without_separators(text: &str) -> String {
+    let is_separator = |character: char| {
+        character.is_whitespace()
+            || matches!(
+                character,
+                '-' | '.' | '/' | '\u{2010}'..='\u{2015}' | '\u{2212}'
+                    | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
+                    | '\u{feff}'
+            )
+    };
+    text.replace(is_separator, "")
 }
 
 impl fmt::Debug for PhoneNumber {

@@ -22,21 +22,14 @@ impl ParticipantSelector {
     /// Whether this selector selects `one`. If `conversation` is not `whole`, its order and its other
     /// participants are unknown.
     pub fn means(&self, one: &Participant, conversation: &Conversation, whole: bool) -> bool {
-        let has_purpose = |purpose: &str| one.purpose.eq_ignore_ascii_case(purpose);
         match &self.0 {
             SelectorKind::All => true,
             SelectorKind::Id(id) => *id == one.id,
             SelectorKind::Purpose { word, position: None } => {
-                let participants = || conversation.participants.iter();
-                let is_external_customer = || {
-                    let customer =
-                        |other: &Participant| other.purpose.eq_ignore_ascii_case(CUSTOMER);
-                    whole
-                        && word == CUSTOMER
-                        && has_purpose(EXTERNAL)
-                        && !participants().any(customer)
-                };
-                has_purpose(word) || is_external_customer()
+                let all = &conversation.participants;
+                let is_external_customer = whole && word == CUSTOMER && one.has_purpose(EXTERNAL);
+                one.has_purpose(word)
+                    || (is_external_customer && !all.iter().any(|one| one.has_purpose(CUSTOMER)))
             }
             SelectorKind::First | SelectorKind::Purpose { position: Some(_), .. } => {
                 let chosen = || self.choose(conversation, SelectorIntent::Write);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    CUSTOMER, Conversation, EXTERNAL, FIRST, MAX_WORD_BYTES, Participant, ParticipantId,
-    ParticipantResolution, SelectionRule, SelectorPosition, among,
+    ALL, CUSTOMER, Conversation, EXTERNAL, FIRST, Participant, ParticipantId,
+    ParticipantResolution, SelectionRule, SelectorPosition, among, is_word,
 };
 
 impl Conversation {
@@ -17,55 +17,33 @@ impl Conversation {
             let word = participant.purpose.to_ascii_lowercase();
             by_purpose.entry(word).or_default().push(participant);
         }
-        let mut found = SelectorWords::new(self);
         let customers = by_purpose.get(CUSTOMER).or_else(|| by_purpose.get(EXTERNAL));
-        let named = by_purpose.iter().filter(|(word, _)| is_word(word) && *word != CUSTOMER);
-        let named = named.map(|(word, matching)| (word.as_str(), matching));
-        let words: Vec<_> =
-            customers.map(|customers| (CUSTOMER, customers)).into_iter().chain(named).collect();
+        let named = by_purpose.iter().map(|(word, matching)| (word.as_str(), matching));
+        let named =
+            named.filter(|(word, _)| is_word(word) && ![CUSTOMER, ALL, FIRST].contains(word));
+        let customers = customers.map(|customers| (CUSTOMER, customers));
+        let words: Vec<_> = customers.into_iter().chain(named).collect();
+
+        // If two participants have the same id, a selector finds the first.
+        let positions = self.participants.iter().enumerate().rev();
+        let positions: BTreeMap<ParticipantId, usize> =
+            positions.map(|(position, participant)| (participant.id, position)).collect();
+        let mut found = vec![Vec::new(); self.participants.len()];
+        let mut note = |word: String, choice: Option<ParticipantResolution<'_>>| {
+            if let Some(Ok(chosen)) = choice {
+                found[positions[&chosen.participant.id]].push(word);
+            }
+        };
         for (word, matching) in &words {
-            found.note((*word).to_owned(), among(matching, None, SelectionRule::Purpose).as_ref());
+            note((*word).to_owned(), among(matching, None, SelectionRule::Purpose));
         }
-        found.note(FIRST.to_owned(), super::first(&self.participants).as_ref());
+        note(FIRST.to_owned(), super::first(&self.participants));
         for (word, matching) in &words {
-            for (suffix, position) in
-                [(":first", SelectorPosition::First), (":last", SelectorPosition::Last)]
-            {
+            for position in [SelectorPosition::First, SelectorPosition::Last] {
                 let choice = among(matching, Some(position), SelectionRule::Position);
-                found.note(format!("{word}{suffix}"), choice.as_ref());
+                note(format!("{word}:{}", position.as_str()), choice);
             }
         }
-        found.words
-    }
-}
-
-/// Whether this purpose is a valid selector that has no other meaning.
-fn is_word(purpose: &str) -> bool {
-    let letters = purpose.bytes().all(|byte| byte.is_ascii_alphabetic());
-    let length = (1..=MAX_WORD_BYTES).contains(&purpose.len());
-    letters && length && purpose != "all" && purpose != FIRST
-}
-
-/// The words of each participant.
-struct SelectorWords {
-    positions: BTreeMap<ParticipantId, usize>,
-    words: Vec<Vec<String>>,
-}
-
-impl SelectorWords {
-    fn new(conversation: &Conversation) -> Self {
-        let positions = conversation.participants.iter().enumerate();
-        // If two participants have the same id, a selector finds the first.
-        let positions =
-            positions.rev().map(|(position, participant)| (participant.id, position)).collect();
-        Self { positions, words: vec![Vec::new(); conversation.participants.len()] }
-    }
-
-    fn note(&mut self, word: String, choice: Option<&ParticipantResolution<'_>>) {
-        if let Some(Ok(chosen)) = choice
-            && let Some(position) = self.positions.get(&chosen.participant.id)
-        {
-            self.words[*position].push(word);
-        }
+        found
     }
 }

@@ -11,20 +11,15 @@ const ANY: char = '*';
 
 /// A text in which `*` matches any text. Patterns are case-sensitive, like keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyPattern {
-    text: Box<str>,
-}
+pub struct KeyPattern(Box<str>);
 
 /// Why a text is not a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
-    /// The empty string, which is not a key.
     #[error("the pattern is empty")]
     Empty,
-    /// A control character, which a key cannot contain.
     #[error("the pattern contains a control character")]
     Control,
-    /// It is too long.
     #[error("the pattern is longer than {MAX_PATTERN_BYTES} bytes")]
     Long,
 }
@@ -33,7 +28,7 @@ impl KeyPattern {
     /// Whether the pattern matches the key. Each part between wildcards is searched once, after the
     /// previous part, so there is no backtracking.
     pub fn matches(&self, key: &str) -> bool {
-        let Some((head, rest)) = self.text.split_once(ANY) else { return *self.text == *key };
+        let Some((head, rest)) = self.0.split_once(ANY) else { return *self.0 == *key };
         let Some(key) = key.strip_prefix(head) else { return false };
         let (middle, tail) = rest.rsplit_once(ANY).unwrap_or(("", rest));
         let Some(mut key) = key.strip_suffix(tail) else { return false };
@@ -47,7 +42,7 @@ impl KeyPattern {
 
     /// Whether the pattern matches every key.
     pub fn matches_all(&self) -> bool {
-        self.text.chars().all(|character| character == ANY)
+        self.0.chars().all(|character| character == ANY)
     }
 }
 
@@ -64,13 +59,13 @@ impl FromStr for KeyPattern {
         if text.chars().any(char::is_control) {
             return Err(InvalidPattern::Control);
         }
-        Ok(Self { text: text.into() })
+        Ok(Self(text.into()))
     }
 }
 
 impl fmt::Display for KeyPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0)
     }
 }
 

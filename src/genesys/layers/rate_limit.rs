@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::{CallMetadata, call};
+use super::{ApiRequest, ApiService, CallMetadata};
 use crate::genesys::error::{self, UpstreamError};
 use crate::genesys::limiter::{CallFeedback, CallLimiter};
-use crate::genesys::transport::HttpTransport;
+use crate::genesys::transport::ExchangeResult;
 use crate::policy::{CallStart, RateLimitHeaders};
 use crate::ports::{CallPermit, PlatformOperation, RequestPhase};
 
@@ -35,22 +35,11 @@ pub struct CallLimiters {
 }
 
 /// Keeps attempts within the limits.
-pub fn layer(limits: CallLimiters, inner: HttpTransport) -> HttpTransport {
-    HttpTransport::from_fn(move |request: Request<Bytes>| {
-        let (inner, limits) = (inner.clone(), limits.clone());
-        async move { limit(&limits, inner, request).await }
-    })
-}
-
-async fn limit(
-    limits: &CallLimiters,
-    inner: HttpTransport,
-    request: Request<Bytes>,
-) -> Result<Response<Bytes>, UpstreamError> {
-    let call = call(&request).clone();
+pub async fn run(limits: CallLimiters, request: ApiRequest, next: ApiService) -> ExchangeResult {
+    let (limits, call) = (&limits, request.call.clone());
     let lane = (call.operation == PlatformOperation::Analytics).then_some(&limits.analytics);
     let (mut attempt, starts) = admit(&limits.budget, lane, &call).await?;
-    let result = inner.exchange(request).await;
+    let result = next.exchange(request).await;
     match &result {
         Ok(answer) => give_feedback(limits, starts, &feedback(&call, answer)),
         // Nothing was sent, so upstream has counted nothing.

@@ -1,78 +1,71 @@
-//! Repeats calls that failed with a transient error, within the deadline and the retry budget.
+//! Records calls, and repeats those that failed with a transient error, within the deadline and the
+//! retry budget.
 //!
 //! A PATCH that may have been applied is not repeated here: the use case reads first. The layer waits
 //! for `Retry-After` if upstream sent one, and otherwise for the backoff. Without time or budget for
 //! another attempt, it returns the last result.
 
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::StatusCode;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{CallMetadata, RequestTemplate, call};
+use super::{ApiRequest, ApiService, CallMetadata};
 use crate::clock::MonotonicClock;
-use crate::genesys::error::{self, UpstreamError};
+use crate::genesys::error::{self, ResultTraits, UpstreamError};
 use crate::genesys::random::JitterSource;
-use crate::genesys::transport::HttpTransport;
+use crate::genesys::transport::ExchangeResult;
 use crate::policy::{Backoff, BudgetState, RetryBudget, RetryDecision, StopReason, decide};
 use crate::ports::{MetricsRecorder, PlatformOperation};
 
 /// The state that retries of all calls share.
 pub struct RetryPolicy {
-    /// Waits if upstream sends no `Retry-After`.
     pub backoff: Backoff,
-    /// Limits retries to a part of the traffic.
     pub budget: Mutex<RetryBudget>,
-    /// Source of jitter.
     pub jitter: JitterSource,
-    /// Records metrics.
     pub recorder: Arc<dyn MetricsRecorder>,
-    /// The clock.
     pub clock: MonotonicClock,
 }
 
-/// Retries calls within their deadline.
-pub fn layer(retries: Arc<RetryPolicy>, inner: HttpTransport) -> HttpTransport {
-    HttpTransport::from_fn(move |request: Request<Bytes>| {
-        let (inner, retries) = (inner.clone(), Arc::clone(&retries));
-        async move { retries.run(inner, request).await }
-    })
+/// Makes one call, with retries within its deadline.
+pub async fn run(
+    retries: Arc<RetryPolicy>,
+    request: ApiRequest,
+    next: ApiService,
+) -> ExchangeResult {
+    let (operation, start) = (request.call.operation, Instant::now());
+    let result = retries.repeat(request, next).await;
+    retries.recorder.call(operation, ResultTraits::of(&result).outcome, start.elapsed());
+    result
 }
 
 impl RetryPolicy {
-    /// The state of the retry budget, for `/readyz`.
     pub fn budget_state(&self) -> BudgetState {
-        self.budget().state(self.clock.now())
+        self.budget.lock().state(self.clock.now())
     }
-}
 
-type RetryResult = Result<Response<Bytes>, UpstreamError>;
-
-impl RetryPolicy {
-    async fn run(&self, inner: HttpTransport, request: Request<Bytes>) -> RetryResult {
-        let call = call(&request).clone();
+    async fn repeat(&self, request: ApiRequest, next: ApiService) -> ExchangeResult {
+        let call = &request.call;
         if call.again {
-            self.pay_for_repetition(&call).await?;
+            // The use case repeats a PATCH, because the fate of the first one is unknown.
+            self.pay(call, Duration::ZERO).await?;
         } else {
-            self.budget().deposit(self.clock.now());
+            self.budget.lock().deposit(self.clock.now());
         }
         if !call.retries {
-            return inner.exchange(request).await;
+            return next.exchange(request).await;
         }
-        let again = RequestTemplate::from_request(&request);
-        let (mut failures, mut next) = (0, Some(request));
+        let mut failures = 0;
         loop {
-            let request = next.take().unwrap_or_else(|| again.request());
-            let result = inner.exchange(request).await;
+            let result = next.exchange(request.clone()).await;
             failures += 1;
             if !may_repeat(&result, call.operation, failures) {
                 return result;
             }
             let wait = self.wait_after(&result, failures);
-            match self.pay(&call, wait).await {
+            match self.pay(call, wait).await {
                 // After a 429 all calls wait in the rate limit, and so does the next attempt.
                 Ok(_) if is_throttled(&result) => {}
                 Ok(wait) => tokio::time::sleep(wait).await,
@@ -81,80 +74,62 @@ impl RetryPolicy {
         }
     }
 
-    /// Charges a PATCH that the use case repeats because the fate of the first one is unknown.
-    async fn pay_for_repetition(&self, call: &CallMetadata) -> Result<(), UpstreamError> {
-        match self.pay(call, Duration::ZERO).await {
-            Ok(_) => Ok(()),
-            Err(StopReason::NoTime) => Err(UpstreamError::NotSentInTime),
-            Err(StopReason::NoBudget) => Err(UpstreamError::NoBudget),
-        }
-    }
-
-    /// Charges a retry that starts after `wait`, and returns the remaining wait. If the budget is
+    /// Charges an attempt that starts after `wait`, and returns the remaining wait. If the budget is
     /// spent, it waits until there is budget again, provided that this is before the deadline.
-    async fn pay(&self, call: &CallMetadata, wait: Duration) -> Result<Duration, StopReason> {
+    async fn pay(&self, call: &CallMetadata, wait: Duration) -> Result<Duration, UpstreamError> {
         let start = Instant::now() + wait;
         loop {
             let wait = start.saturating_duration_since(Instant::now());
-            match self.decide(call, wait) {
-                RetryDecision::After(wait) => return Ok(wait),
+            let left = call.context.time_left().min(call.context.time_to_start());
+            let decision = decide(wait, left, &mut self.budget.lock(), self.clock.now());
+            match decision {
+                RetryDecision::After(wait) => {
+                    self.recorder.retry(call.operation);
+                    return Ok(wait);
+                }
                 RetryDecision::AskAfter(again) => tokio::time::sleep(again).await,
-                RetryDecision::Stop(stop) => return Err(stop),
-            }
-        }
-    }
-
-    fn decide(&self, call: &CallMetadata, wait: Duration) -> RetryDecision {
-        let left = call.context.time_left().min(call.context.time_to_start());
-        let decision = decide(wait, left, &mut self.budget(), self.clock.now());
-        match decision {
-            RetryDecision::After(_) => self.recorder.retry(call.operation),
-            RetryDecision::AskAfter(_) => {}
-            RetryDecision::Stop(StopReason::NoBudget) => {
-                self.recorder.retry_refused(call.operation);
-            }
-            RetryDecision::Stop(StopReason::NoTime) => {
-                if wait < call.context.time_left() {
-                    call.context.mark_cut_short();
+                RetryDecision::Stop(StopReason::NoBudget) => {
+                    self.recorder.retry_refused(call.operation);
+                    return Err(UpstreamError::NoBudget);
+                }
+                RetryDecision::Stop(StopReason::NoTime) => {
+                    if wait < call.context.time_left() {
+                        call.context.mark_cut_short();
+                    }
+                    return Err(UpstreamError::NotSentInTime);
                 }
             }
         }
-        decision
     }
 
-    fn wait_after(&self, result: &RetryResult, failures: u32) -> Duration {
+    fn wait_after(&self, result: &ExchangeResult, failures: u32) -> Duration {
         let asked = result.as_ref().ok().and_then(|answer| error::retry_after(answer.headers()));
         let asked = asked.or(is_throttled(result).then_some(error::DEFAULT_THROTTLE));
         asked.unwrap_or_else(|| self.backoff.delay(failures, self.jitter.unit()))
     }
-
-    fn budget(&self) -> std::sync::MutexGuard<'_, RetryBudget> {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-fn is_throttled(result: &RetryResult) -> bool {
+fn is_throttled(result: &ExchangeResult) -> bool {
     result.as_ref().is_ok_and(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// Whether this result is transient, and the operation safe to repeat.
-fn may_repeat(result: &RetryResult, operation: PlatformOperation, failures: u32) -> bool {
-    let (transient, ambiguous) = match result {
-        Ok(answer) => {
-            let status = answer.status();
-            // Genesys' list of retryable statuses does not hold 500 and most other 5xx. One more
-            // attempt is worth it, except for 501: a retry cannot change it.
-            let once_more =
-                failures == 1 && status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
-            (error::status_is_transient(status) || once_more, error::status_is_ambiguous(status))
-        }
-        Err(error) => (error.is_transient(), error.may_have_been_applied()),
-    };
-    transient && !(ambiguous && operation == PlatformOperation::Patch)
+fn may_repeat(result: &ExchangeResult, operation: PlatformOperation, failures: u32) -> bool {
+    let ResultTraits { is_transient, may_be_applied, .. } = ResultTraits::of(result);
+    // Genesys' list of retryable statuses does not hold 500 and most other 5xx. One more attempt is
+    // worth it, except for 501: a retry cannot change it.
+    let once_more = failures == 1
+        && result.as_ref().is_ok_and(|answer| {
+            answer.status().is_server_error() && answer.status() != StatusCode::NOT_IMPLEMENTED
+        });
+    (is_transient || once_more) && !(may_be_applied && operation == PlatformOperation::Patch)
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::Response;
+
     use super::*;
 
     fn repeats(status: u16, operation: PlatformOperation, failures: u32) -> bool {

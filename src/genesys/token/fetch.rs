@@ -8,20 +8,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Response, header};
 use secrecy::ExposeSecret as _;
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
-use tower::ServiceExt as _;
 
-use super::ClientCredentials;
-use crate::genesys::error::{TokenFailure, UpstreamError, retry_after};
-use crate::genesys::layers::{CallMetadata, PermitSlot, UnusableToken};
-use crate::genesys::transport::HttpTransport;
-use crate::genesys::wire::{TokenBody, TokenErrorBody, without_secrets};
-use crate::ports::{PlatformOperation, PriorityClass, RequestContext};
+use super::{ClientCredentials, TokenSettings};
+use crate::genesys::error::{ResultTraits, TokenFailure, UpstreamError, retry_after};
+use crate::genesys::layers::{ApiRequest, ApiService, CallMetadata};
+use crate::genesys::transport::ExchangeResult;
+use crate::genesys::wire::{code, without_secrets};
+use crate::ports::{PlatformOperation, RequestContext};
 
-/// Path of the token endpoint on the login host.
 const TOKEN_PATH: &str = "/oauth/token";
 /// The text of a throttled token endpoint, in a 400 with `invalid_request`. Source: the retry of the
 /// vendor's Terraform provider.
@@ -35,52 +34,60 @@ const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 /// an instant too far in the future cannot be represented.
 const MAX_LIFETIME: Duration = Duration::from_hours(48);
 
-/// Fetches tokens.
+/// The body of a successful answer. Source: `AuthResponse` of the SDK templates.
+#[derive(Deserialize)]
+struct TokenBody {
+    #[serde(default)]
+    access_token: Value,
+    /// Lifetime in seconds: 300 to 172,800, a setting of the OAuth client. Some hosts send a string,
+    /// a fraction, or nothing.
+    #[serde(default)]
+    expires_in: Value,
+}
+
+/// The body of an error: the format of OAuth, with a second name for the text.
+#[derive(Default, Deserialize)]
+struct TokenErrorBody {
+    error: Option<Value>,
+    error_description: Option<String>,
+    description: Option<String>,
+}
+
 pub struct TokenFetcher {
     pub credentials: ClientCredentials,
-    pub stack: HttpTransport,
-    pub timeout: Duration,
-    /// Host of the token endpoint, for messages.
-    pub host: String,
+    pub settings: TokenSettings,
+    pub stack: ApiService,
 }
 
-/// A fetched token.
-pub struct TokenGrant {
-    pub header: HeaderValue,
-    pub lifetime: Duration,
-}
+/// A token as a header, and its lifetime.
+pub type TokenGrant = (HeaderValue, Duration);
 
 /// Why a fetch failed, and the `Retry-After` of the answer.
-pub struct FetchFailure {
-    pub failure: TokenFailure,
-    pub retry_after: Option<Duration>,
-}
+pub type FetchFailure = (TokenFailure, Option<Duration>);
 
 impl TokenFetcher {
-    /// Fetches a token.
     pub async fn run(&self) -> Result<TokenGrant, FetchFailure> {
-        let answer = self.stack.clone().oneshot(self.request()).await;
-        let answer = answer.map_err(|error| FetchFailure {
-            retry_after: match error {
-                UpstreamError::InTrouble { retry_after } => Some(retry_after),
-                _ => None,
+        let answer = self.stack.exchange(self.request()).await;
+        let is_transient = ResultTraits::of(&answer).is_transient;
+        Err(match answer {
+            Ok(answer) => match token(&answer) {
+                Ok(grant) if answer.status().is_success() => return Ok(grant),
+                _ => (self.refusal(&answer), retry_after(answer.headers())),
             },
-            failure: if error.is_transient() || matches!(error, UpstreamError::InTrouble { .. }) {
-                unavailable(error.to_string())
-            } else {
-                TokenFailure::Invalid(error.to_string())
-            },
-        })?;
-        if !answer.status().is_success() {
-            return Err(self.refusal(&answer));
-        }
-        token(&answer).map_err(|what| {
-            let text = format!("`{}` answered {}", self.host, self.clean(&what));
-            FetchFailure { failure: TokenFailure::Invalid(text), retry_after: None }
+            Err(UpstreamError::UnusableAnswer(what)) => {
+                let (host, what) = (&self.settings.login_host, self.clean(&what));
+                (TokenFailure::Invalid(format!("`{host}` answered {what}")), None)
+            }
+            Err(UpstreamError::InTrouble { retry_after }) => {
+                let error = UpstreamError::InTrouble { retry_after };
+                (TokenFailure::Unavailable(error.to_string()), Some(retry_after))
+            }
+            Err(error) if is_transient => (TokenFailure::Unavailable(error.to_string()), None),
+            Err(error) => (TokenFailure::Invalid(error.to_string()), None),
         })
     }
 
-    /// Removes the credentials that we sent from a text. Clients see the text.
+    /// A text of the endpoint without the credentials that we sent. Clients see the text.
     fn clean(&self, text: &str) -> String {
         let secrets = [self.credentials.client_secret.expose_secret(), &self.basic()];
         without_secrets(text, &secrets)
@@ -88,93 +95,72 @@ impl TokenFetcher {
 
     /// Reads the secret again, if it came from a file. The next fetch uses a rotated secret.
     pub async fn reload_secret(&mut self) {
-        let Some(source) = self.credentials.secret_source.clone() else {
-            return;
-        };
-        match tokio::task::spawn_blocking(move || source.read()).await {
-            Ok(Ok(secret)) => {
-                if secret.expose_secret() != self.credentials.client_secret.expose_secret() {
-                    tracing::info!(
-                        "the file of the client secret has changed: the new secret is used"
-                    );
-                    self.credentials.client_secret = secret;
-                }
+        let Some(source) = self.credentials.secret_source.clone() else { return };
+        // An error means that the runtime shuts down.
+        let Ok(secret) = tokio::task::spawn_blocking(move || source()).await else { return };
+        let current = &mut self.credentials.client_secret;
+        match secret {
+            Ok(secret) if secret.expose_secret() == current.expose_secret() => {}
+            Ok(secret) => {
+                tracing::info!("the file of the client secret has changed: the new secret is used");
+                *current = secret;
             }
-            Ok(Err(reason)) => tracing::warn!(
+            Err(reason) => tracing::warn!(
                 reason,
                 "the file of the client secret cannot be used: the previous secret stays in force"
             ),
-            // The runtime shuts down.
-            Err(_) => {}
         }
     }
 
-    /// Id and secret in the encoding of HTTP Basic.
     fn basic(&self) -> String {
         let ClientCredentials { client_id, client_secret, .. } = &self.credentials;
         STANDARD.encode(format!("{client_id}:{}", client_secret.expose_secret()))
     }
 
-    fn refusal(&self, answer: &Response<Bytes>) -> FetchFailure {
+    fn refusal(&self, answer: &Response<Bytes>) -> TokenFailure {
         let status = answer.status();
         let body: TokenErrorBody = serde_json::from_slice(answer.body()).unwrap_or_default();
-        let is_oauth = serde_json::from_slice::<Value>(answer.body())
-            .is_ok_and(|body| body.get("error").is_some());
         let text = body.error_description.or(body.description);
         let text = self.clean(&text.unwrap_or_default());
         let throttled = status.as_u16() == 429
             || (status.as_u16() == 400 && text.to_ascii_lowercase().starts_with(THROTTLED));
-        let failure = if throttled {
-            TokenFailure::Throttled { retry_after: Duration::ZERO }
+        if throttled {
+            TokenFailure::Throttled
         } else if status.is_server_error() || status.as_u16() == 408 {
-            unavailable(format!("it answered {}", status.as_u16()))
-        } else if is_oauth {
-            let error = body.error.map(|error| format!(" `{}`", self.clean(&error)));
+            TokenFailure::Unavailable(format!("it answered {}", status.as_u16()))
+        } else if let Some(error) = body.error {
+            let code = error.as_str().and_then(code).map(|code| format!(" `{}`", self.clean(code)));
             let text = if text.is_empty() { text } else { format!(": {text}") };
             TokenFailure::Refused(format!(
                 "the token endpoint answered {}{}{text}",
                 status.as_u16(),
-                error.unwrap_or_default()
+                code.unwrap_or_default()
             ))
         } else {
             // A page of a proxy or another host says nothing about the credentials.
             TokenFailure::Invalid(format!(
                 "`{}` answered {}, which is not an answer of a token endpoint: check \
                  genesys.environment, genesys.login_url and any proxy",
-                self.host,
+                self.settings.login_host,
                 self.clean(&described(answer))
             ))
-        };
-        FetchFailure { failure, retry_after: retry_after(answer.headers()) }
+        }
     }
 
-    fn request(&self) -> Request<Bytes> {
+    fn request(&self) -> ApiRequest {
         let mut basic = HeaderValue::try_from(format!("Basic {}", self.basic()))
             .expect("base64 consists of header characters");
         basic.set_sensitive(true);
-        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let mut request = Request::new(Bytes::from_static(b"grant_type=client_credentials"));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = http::Uri::from_static(TOKEN_PATH);
-        request.headers_mut().insert(header::AUTHORIZATION, basic);
-        request.headers_mut().insert(header::CONTENT_TYPE, form);
-        request.extensions_mut().insert(CallMetadata {
-            operation: PlatformOperation::Token,
-            conversation: None,
-            context: RequestContext::new(Instant::now() + self.timeout),
-            retries: false,
-            again: false,
-            // Neither has an effect: fetching a token does not use the call budget.
-            class: PriorityClass::Committed,
-            permit: PermitSlot::default(),
-            attempt: None,
-        });
-        request
+        let context = RequestContext::new(Instant::now() + self.settings.attempt_timeout);
+        ApiRequest {
+            method: Method::POST,
+            path: TOKEN_PATH.into(),
+            content_type: HeaderValue::from_static("application/x-www-form-urlencoded"),
+            authorization: Some(basic),
+            body: Bytes::from_static(b"grant_type=client_credentials"),
+            call: CallMetadata::new(PlatformOperation::Token, context),
+        }
     }
-}
-
-fn unavailable(reason: String) -> TokenFailure {
-    TokenFailure::Unavailable { reason, retry_after: Duration::ZERO }
 }
 
 /// The status and content type of an answer.
@@ -199,7 +185,7 @@ fn token(answer: &Response<Bytes>) -> Result<TokenGrant, String> {
     let mut header = HeaderValue::try_from(format!("Bearer {token}"))
         .map_err(|_| format!("{status} with an `access_token` that cannot be sent in a header"))?;
     header.set_sensitive(true);
-    Ok(TokenGrant { header, lifetime })
+    Ok((header, lifetime))
 }
 
 /// Parses a lifetime of at least a second, in whole seconds.
@@ -214,19 +200,14 @@ fn lifetime(expires_in: &Value) -> Option<Duration> {
     (seconds >= 1.0).then(|| Duration::from_secs_f64(seconds.floor().min(longest)))
 }
 
-/// Marks successful answers without a usable token, so that metrics and throttle count them as
+/// Refuses successful answers without a usable token, so that metrics and throttle count them as
 /// failures.
-pub fn mark_unusable(inner: HttpTransport) -> HttpTransport {
-    HttpTransport::from_fn(move |request: Request<Bytes>| {
-        let inner = inner.clone();
-        async move {
-            let mut answer = inner.exchange(request).await?;
-            if answer.status().is_success() && token(&answer).is_err() {
-                answer.extensions_mut().insert(UnusableToken);
-            }
-            Ok(answer)
-        }
-    })
+pub async fn check((): (), request: ApiRequest, next: ApiService) -> ExchangeResult {
+    let answer = next.exchange(request).await?;
+    if answer.status().is_success() {
+        token(&answer).map_err(UpstreamError::UnusableAnswer)?;
+    }
+    Ok(answer)
 }
 
 #[cfg(test)]

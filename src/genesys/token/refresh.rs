@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::fetch::{FetchFailure, TokenFetcher, TokenGrant};
-use super::{AccessToken, RefreshFailure, TokenSettings, TokenState};
-use crate::genesys::error::TokenFailure;
+use super::fetch::{FetchFailure, TokenFetcher};
+use super::{AccessToken, TokenState};
+use crate::genesys::error::{RefreshFailure, TokenFailure};
 use crate::genesys::random::JitterSource;
 use crate::policy::Backoff;
 use crate::ports::MetricsRecorder;
@@ -30,7 +30,6 @@ const SPREAD: f64 = 0.25;
 /// Fetches a token, publishes it, waits, and starts again.
 pub struct TokenRefresher {
     pub fetch: TokenFetcher,
-    pub settings: TokenSettings,
     pub jitter: JitterSource,
     pub recorder: Arc<dyn MetricsRecorder>,
     pub publish: watch::Sender<TokenState>,
@@ -38,96 +37,84 @@ pub struct TokenRefresher {
 }
 
 impl TokenRefresher {
-    /// Runs until it is dropped.
     pub async fn run(mut self) {
         let (mut token, mut generation, mut failures) = (None::<AccessToken>, 0, 0);
         loop {
             let wait = match self.fetch.run().await {
-                Ok(fetched) => {
+                Ok((header, lifetime)) => {
                     (failures, generation) = (0, generation + 1);
-                    let (fresh, wait) = self.accept(fetched, generation);
-                    token = Some(fresh);
-                    wait
+                    let expires = Instant::now() + lifetime;
+                    token = Some(AccessToken { header, generation, expires });
+                    self.publish(token.clone(), None);
+                    self.renewal_wait(lifetime, generation)
                 }
                 Err(failure) => {
                     failures += 1;
-                    self.report(failure, failures, token.as_ref())
+                    let wait = self.retry_wait(&failure, failures);
+                    token = token.filter(AccessToken::is_good);
+                    let (failure, next_try) = (failure.0, Instant::now() + wait);
+                    self.publish(token.clone(), Some(RefreshFailure { failure, next_try }));
+                    wait
                 }
             };
-            if self.is_refused_within(wait, generation).await {
+            if self.is_refused_within(wait, token.as_ref()).await {
                 // Requests wait for the next token from now on.
                 token = None;
-                self.publish.send_replace(TokenState::Replacing);
+                self.publish(None, None);
             }
             self.fetch.reload_secret().await;
         }
     }
 
-    fn accept(&self, fetched: TokenGrant, generation: u64) -> (AccessToken, Duration) {
-        let TokenGrant { header, lifetime } = fetched;
+    fn publish(&self, token: Option<AccessToken>, trouble: Option<RefreshFailure>) {
+        self.publish.send_replace(TokenState { has_started: true, token, trouble });
+    }
+
+    /// Records a fetch, and returns the wait before the renewal.
+    fn renewal_wait(&self, lifetime: Duration, generation: u64) -> Duration {
         self.recorder.token_fetched(lifetime);
-        let token = AccessToken { header, generation, expires: Instant::now() + lifetime };
         tracing::info!(
             token.lifetime_s = lifetime.as_secs(),
             token.generation = generation,
             "token fetched"
         );
-        self.publish.send_replace(TokenState::Ready { token: token.clone(), trouble: None });
-        let ahead = self.settings.refresh_ahead.min(lifetime / 2);
+        let ahead = self.fetch.settings.refresh_ahead.min(lifetime / 2);
         let spread = ahead.mul_f64(SPREAD * self.jitter.unit());
-        (token, lifetime.saturating_sub(ahead + spread))
+        lifetime.saturating_sub(ahead + spread)
     }
 
-    /// Publishes a failure, and returns the wait before the next try. A token that is still valid
-    /// stays in use.
-    fn report(
-        &self,
-        failure: FetchFailure,
-        failures: u32,
-        token: Option<&AccessToken>,
-    ) -> Duration {
-        let FetchFailure { failure, retry_after } = failure;
+    /// Records a failure, and returns the wait before the next try.
+    fn retry_wait(&self, (failure, retry_after): &FetchFailure, failures: u32) -> Duration {
         self.recorder.token_failed();
-        let (backoff, may_ask) = match failure {
-            TokenFailure::Refused(_) | TokenFailure::Invalid(_) => (REFUSED_BACKOFF, false),
-            TokenFailure::Throttled { .. } | TokenFailure::Unavailable { .. } => {
-                (TRANSIENT_BACKOFF, true)
+        let (backoff, asked) = match failure {
+            TokenFailure::Refused(_) | TokenFailure::Invalid(_) => (REFUSED_BACKOFF, None),
+            TokenFailure::Throttled | TokenFailure::Unavailable(_) => {
+                (TRANSIENT_BACKOFF, *retry_after)
             }
         };
         // Only half of the wait is random: full jitter could mean no wait at all.
         let half = backoff.ceiling(failures) / 2;
-        let asked = retry_after
-            .filter(|_| may_ask)
-            .map(|asked| asked.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER));
-        let wait = asked.unwrap_or_else(|| half + half.mul_f64(self.jitter.unit()));
+        let wait = asked.map_or_else(
+            || half + half.mul_f64(self.jitter.unit()),
+            |asked| asked.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER),
+        );
         tracing::error!(
-            genesys.login = self.fetch.host,
-            failure = %failure,
+            genesys.login = self.fetch.settings.login_host,
+            %failure,
             next_try_s = wait.as_secs_f64(),
             "no token"
         );
-        let trouble = RefreshFailure { failure, next_try: Instant::now() + wait };
-        self.publish.send_replace(match token.filter(|token| token.is_good()) {
-            Some(token) => TokenState::Ready { token: token.clone(), trouble: Some(trouble) },
-            None => TokenState::Failed { trouble },
-        });
         wait
     }
 
-    /// Waits. Returns early with `true` if the API refuses the current token.
-    async fn is_refused_within(&mut self, wait: Duration, generation: u64) -> bool {
-        // Without a token there is nothing to refuse. An earlier report must not end the wait.
-        if self.publish.borrow().is_without_token() {
+    /// Waits. Returns early with `true` if the API refuses the current token. Without a token there is
+    /// nothing to refuse, and an earlier report must not end the wait.
+    async fn is_refused_within(&mut self, wait: Duration, token: Option<&AccessToken>) -> bool {
+        let Some(AccessToken { generation, .. }) = token else {
             tokio::time::sleep(wait).await;
             return false;
-        }
-        let refused = self.stale.wait_for(|stale| *stale >= generation && generation > 0);
+        };
+        let refused = self.stale.wait_for(|stale| stale >= generation);
         matches!(tokio::time::timeout(wait, refused).await, Ok(Ok(_)))
-    }
-}
-
-impl TokenState {
-    fn is_without_token(&self) -> bool {
-        !matches!(self, Self::Ready { .. })
     }
 }

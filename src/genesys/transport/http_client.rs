@@ -7,13 +7,12 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::uri::Scheme;
-use http::{Method, Request, Response};
+use http::{Method, Response};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy};
 use rustls::pki_types::CertificateDer;
 
-use super::{ExchangeResult, HttpTransport};
-use crate::genesys::error::{UpstreamError, innermost};
+use super::{ExchangeResult, HttpRequest, HttpTransport};
+use crate::genesys::error::UpstreamError;
 
 /// How long an idle connection is kept. Load balancers commonly close theirs after a minute, and a
 /// request must not use a connection that is being closed.
@@ -67,8 +66,8 @@ impl HttpClientSettings {
             None => encrypted,
         };
         let encrypted = encrypted.build()?;
-        Ok(HttpTransport::from_fn(move |request: Request<Bytes>| {
-            let is_encrypted = request.uri().scheme() == Some(&Scheme::HTTPS);
+        Ok(HttpTransport::from_fn(move |request: HttpRequest| {
+            let is_encrypted = request.url.scheme() == "https";
             let client = if is_encrypted { &encrypted } else { &direct };
             exchange(client.clone(), request, body_limit)
         }))
@@ -84,23 +83,21 @@ impl HttpClientSettings {
     }
 }
 
-/// Builds a transport over HTTP(S) with the defaults of [`HttpClientSettings::new`].
-///
-/// # Errors
-/// See [`HttpClientSettings::transport`].
-pub fn over_http(
-    connect_timeout: Duration,
-    body_limit: usize,
-) -> Result<HttpTransport, reqwest::Error> {
-    HttpClientSettings::new(connect_timeout, body_limit).transport()
-}
-
-async fn exchange(client: Client, request: Request<Bytes>, body_limit: usize) -> ExchangeResult {
-    let is_patch = request.method() == Method::PATCH;
-    let request = reqwest::Request::try_from(request)
-        .map_err(|error| UpstreamError::Connect(innermost(&error)))?;
-    let mut answer =
-        client.execute(request).await.map_err(|error| UpstreamError::from_client(&error))?;
+async fn exchange(client: Client, request: HttpRequest, body_limit: usize) -> ExchangeResult {
+    let is_patch = request.method == Method::PATCH;
+    let mut sent = reqwest::Request::new(request.method, request.url);
+    *sent.headers_mut() = request.headers;
+    if !request.body.is_empty() {
+        *sent.body_mut() = Some(request.body.into());
+    }
+    let mut answer = client.execute(sent).await.map_err(|error| {
+        let reason = innermost(&error);
+        if error.is_connect() {
+            UpstreamError::Connect(reason)
+        } else {
+            UpstreamError::Reset(reason)
+        }
+    })?;
     let mut head = Response::new(());
     *head.status_mut() = answer.status();
     *head.headers_mut() = std::mem::take(answer.headers_mut());
@@ -124,17 +121,25 @@ async fn read_body(
         if body.len() + chunk.len() > body_limit {
             return Err(UpstreamError::TooLarge { limit: body_limit });
         }
-        // Most answers have one chunk, which needs no copy.
-        body = if body.is_empty() { chunk } else { append(body, &chunk) };
+        if body.is_empty() {
+            // Most answers have one chunk, which needs no copy.
+            body = chunk;
+        } else {
+            let mut whole = BytesMut::from(body);
+            whole.extend_from_slice(&chunk);
+            body = whole.freeze();
+        }
     }
     Ok(body)
 }
 
-/// Appends in place if the buffer has one owner.
-fn append(body: Bytes, chunk: &[u8]) -> Bytes {
-    let mut body = BytesMut::from(body);
-    body.extend_from_slice(chunk);
-    body.freeze()
+/// The innermost cause of an error. The outer ones add little to it.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 #[cfg(test)]
@@ -142,8 +147,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    use http::Method;
-    use tower::ServiceExt as _;
+    use http::{Method, Request};
 
     use super::*;
 
@@ -159,9 +163,10 @@ mod tests {
             let _ = stream.read(&mut [0; 1024]).await;
             let _ = stream.write_all(answer).await;
         });
-        let transport = over_http(Duration::from_secs(1), 1024).expect("a client");
+        let transport =
+            HttpClientSettings::new(Duration::from_secs(1), 1024).transport().expect("a client");
         let request = Request::builder().method(method).uri(format!("http://{address}/"));
-        transport.oneshot(request.body(Bytes::new()).expect("a request")).await
+        transport.send(request.body(Bytes::new()).expect("a request")).await
     }
 
     #[tokio::test]
@@ -179,9 +184,10 @@ mod tests {
     async fn resets_and_failed_connects_are_distinguished() {
         let reset = answered(Method::PATCH, b"").await;
         assert!(matches!(reset, Err(UpstreamError::Reset(_))), "{reset:?}");
-        let transport = over_http(Duration::from_secs(1), 1024).expect("a client");
+        let transport =
+            HttpClientSettings::new(Duration::from_secs(1), 1024).transport().expect("a client");
         let refused = Request::builder().uri("http://127.0.0.1:1/").body(Bytes::new());
-        let refused = transport.oneshot(refused.expect("a request")).await;
+        let refused = transport.send(refused.expect("a request")).await;
         assert!(matches!(refused, Err(UpstreamError::Connect(_))), "{refused:?}");
     }
 

@@ -1,18 +1,16 @@
 //! The conversation details query of analytics, and its rows, which hold no attributes
 //! (<https://developer.genesys.cloud/analyticsdatamanagement/analytics/detail/conversation-query>).
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Date, Duration, OffsetDateTime};
 
-use super::parts::WireText;
-use super::repaired;
+use super::text::{PlainText, text};
+use super::unicode;
 use crate::domain::{
-    ConversationFilter, ListPage, ListedConversation, ListedParticipant, MarkedJson, PAGE_SIZE,
-    PhoneNumber, Timestamp,
+    ConversationFilter, ListPage, ListedConversation, ListedParticipant, PAGE_SIZE, PhoneNumber,
+    Timestamp,
 };
 
 /// The query finds calls that started at most this many days before today. It needs an interval, and
@@ -25,9 +23,7 @@ const DAYS_BACK: Duration = Duration::days(2);
 pub fn details_query(filter: &ConversationFilter, page: u32, today: Date) -> Vec<u8> {
     let from = today.checked_sub(DAYS_BACK).unwrap_or(today);
     let to = today.next_day().unwrap_or(today);
-    let mut conversation = vec![json!({
-        "type": "dimension", "dimension": "conversationEnd", "operator": "notExists"
-    })];
+    let mut conversation = vec![not_exists("conversationEnd")];
     if let Some(direction) = filter.direction {
         conversation.push(is("originatingDirection", direction.as_str()));
     }
@@ -58,11 +54,13 @@ fn is(dimension: &str, value: &str) -> Value {
     json!({"type": "dimension", "dimension": dimension, "operator": "matches", "value": value})
 }
 
+fn not_exists(dimension: &str) -> Value {
+    json!({"type": "dimension", "dimension": dimension, "operator": "notExists"})
+}
+
 /// Matches a segment with these predicates that has not ended.
 fn open_segment(mut predicates: Vec<Value>) -> Value {
-    predicates.push(json!({
-        "type": "dimension", "dimension": "segmentEnd", "operator": "notExists"
-    }));
+    predicates.push(not_exists("segmentEnd"));
     json!({"type": "and", "predicates": predicates})
 }
 
@@ -75,88 +73,61 @@ fn any_of(dimension: &str, number: &PhoneNumber) -> Value {
 /// `AnalyticsConversationQueryResponse`. Upstream omits an empty list.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct DetailsResponse<'a> {
-    #[serde(borrow)]
-    conversations: Option<Vec<DetailsRow<'a>>>,
+struct DetailsResponse<T> {
+    conversations: Option<Vec<DetailsRow<T>>>,
     total_hits: Option<u64>,
 }
 
 /// `AnalyticsConversationWithoutAttributes`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct DetailsRow<'a> {
-    #[serde(borrow)]
-    conversation_id: Option<WireText<'a>>,
-    #[serde(borrow)]
-    conversation_start: Option<WireText<'a>>,
-    #[serde(borrow)]
-    originating_direction: Option<WireText<'a>>,
-    #[serde(borrow)]
-    participants: Option<Vec<DetailsParticipant<'a>>>,
+struct DetailsRow<T> {
+    conversation_id: Option<T>,
+    conversation_start: Option<T>,
+    originating_direction: Option<T>,
+    participants: Option<Vec<DetailsParticipant<T>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct DetailsParticipant<'a> {
-    #[serde(borrow)]
-    participant_id: Option<WireText<'a>>,
-    #[serde(borrow)]
-    purpose: Option<WireText<'a>>,
+struct DetailsParticipant<T> {
+    participant_id: Option<T>,
+    purpose: Option<T>,
 }
 
-/// Reads one page of the answer.
-///
-/// # Errors
-/// If the body is not such an answer: a sentence that repeats nothing of the body.
+/// Reads one page of the answer. An error repeats nothing of the body.
 pub fn details(body: &[u8]) -> Result<ListPage, &'static str> {
-    let text = std::str::from_utf8(body).map_or_else(|_| repaired(body).into(), Cow::Borrowed);
-    let not_json = "it is not the JSON of a conversation details query";
-    page(&text, not_json).or_else(|error| {
-        // Unpaired surrogates are shown as U+FFFD. No string of a row is used as a key, so this is
-        // safe.
-        let marked = MarkedJson::new(&text).filter(|_| error == not_json).ok_or(error)?;
-        page(&marked.shown(marked.text()), not_json)
-    })
-}
-
-fn page(text: &str, not_json: &'static str) -> Result<ListPage, &'static str> {
-    let answer: DetailsResponse = serde_json::from_str(text).map_err(|_| not_json)?;
+    let body = unicode(body);
+    let answer: DetailsResponse<PlainText> = serde_json::from_str(&body)
+        .map_err(|_| "it is not the JSON of a conversation details query")?;
     if answer.conversations.is_none() && answer.total_hits.is_none() {
         return Err("it is JSON, but not of a conversation details query");
     }
     let rows = answer.conversations.unwrap_or_default();
     let received = rows.len();
-    let rows = rows.into_iter().filter_map(DetailsRow::into_domain).collect();
+    let rows = rows.iter().filter_map(listed).collect();
     Ok(ListPage { rows, received, total: answer.total_hits })
 }
 
-impl DetailsRow<'_> {
-    /// `None` without a usable id: clients could not read this conversation.
-    fn into_domain(self) -> Option<ListedConversation> {
-        let start = self.conversation_start;
-        let at =
-            start.as_ref().and_then(|WireText(start)| OffsetDateTime::parse(start, &Rfc3339).ok());
-        let millis = at.map(|at| at.unix_timestamp_nanos() / 1_000_000);
-        let people = self.participants.unwrap_or_default();
-        Some(ListedConversation {
-            id: self.conversation_id?.0.parse().ok()?,
-            // Without a time, the row comes last.
-            at: millis.and_then(|millis| i64::try_from(millis).ok()).unwrap_or_default(),
-            start: start.and_then(|WireText(start)| Timestamp::parse(&start)),
-            direction: self.originating_direction.map(WireText::into_owned),
-            participants: people.into_iter().filter_map(DetailsParticipant::into_domain).collect(),
-        })
-    }
-}
-
-impl DetailsParticipant<'_> {
-    fn into_domain(self) -> Option<ListedParticipant> {
-        let id = self.participant_id?.0.parse().ok()?;
-        Some(ListedParticipant {
-            id,
-            purpose: self.purpose.map(WireText::into_owned).unwrap_or_default(),
-        })
-    }
+/// `None` without a usable id: clients could not read this conversation.
+fn listed(row: &DetailsRow<PlainText>) -> Option<ListedConversation> {
+    let start = text(row.conversation_start.as_ref()).unwrap_or_default();
+    let millis = OffsetDateTime::parse(&start, &Rfc3339)
+        .ok()
+        .and_then(|at| i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok());
+    let participant = |one: &DetailsParticipant<PlainText>| {
+        let id = text(one.participant_id.as_ref())?.parse().ok()?;
+        let purpose = text(one.purpose.as_ref()).unwrap_or_default().into();
+        Some(ListedParticipant { id, purpose })
+    };
+    Some(ListedConversation {
+        id: text(row.conversation_id.as_ref())?.parse().ok()?,
+        // Without a time, the row comes last.
+        at: millis.unwrap_or_default(),
+        start: Timestamp::parse(&start),
+        direction: text(row.originating_direction.as_ref()).map(Into::into),
+        participants: row.participants.iter().flatten().filter_map(participant).collect(),
+    })
 }
 
 #[cfg(test)]

@@ -12,13 +12,13 @@ use crate::domain::KeyDigest;
 pub(in crate::http) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Why a header holds no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MalformedCredentials {
-    /// The scheme of `Authorization` is neither `Bearer` nor `Basic`.
+    #[error("the scheme of the Authorization header is neither Bearer nor Basic")]
     Scheme,
-    /// The header contains no key.
+    #[error("the key is empty")]
     Empty,
-    /// The text after `Basic` is not the base64 encoding of a name and a key.
+    #[error("the text after Basic is not the base64 encoding of `name:key`")]
     Basic,
 }
 

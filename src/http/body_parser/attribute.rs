@@ -1,13 +1,7 @@
 //! Parses the body of a write of one key: `{"key","value"}`, or the bare value as text.
 
-use std::collections::BTreeSet;
-
-use serde::de::MapAccess;
-
-use super::{
-    ENCODING, HALF, HalfSurrogates, IgnoredTarget, JsonTarget, NULL, ROOT, STRINGS, TargetSeed,
-    WHOLE_CHARACTERS, describe, member, not_an_object, parse, text, unknown_member, utf8,
-};
+use super::json_tree::JsonTree;
+use super::{BodyShape, ENCODING, ROOT, member, not_an_object, parse_body, string, utf8};
 use crate::domain::{AttributeValue, KeyChange, Violation};
 use crate::error::ErrorCode;
 use crate::http::problem::Problem;
@@ -17,126 +11,51 @@ const KEY: &str = "key";
 const VALUE: &str = "value";
 
 /// Hint for a body of another form.
-pub(super) const MEMBERS: &str = "Send {\"value\": \"…\"}, or the bare value with Content-Type: text/plain; the path names the key.";
+const MEMBERS: &str = "Send {\"value\": \"…\"}, or the bare value with Content-Type: text/plain; the path names the key.";
+
+const SHAPE: BodyShape =
+    BodyShape { known: [VALUE, KEY], content: "the value", hint: MEMBERS, unknown_hint: MEMBERS };
 
 /// Parses a JSON body into the change of `key`.
 pub(in crate::http) fn change(body: &[u8], key: &str) -> Result<KeyChange, Problem> {
-    let mut found = SingleParseState {
-        key,
-        change: None,
-        mistakes: ViolationList::default(),
-        members: BTreeSet::new(),
-        halves: HalfSurrogates::default(),
-        place: None,
+    let (mut change, mut mistakes) = (None, ViolationList::default());
+    let mistake = |mistakes: &mut ViolationList, pointer: &str, detail: &str| {
+        mistakes.note_hinted(MEMBERS, || Violation::new(pointer, detail));
     };
-    let text = found.halves.marked(text(body)?);
-    parse(&text, SingleBodyTarget(&mut found)).map_err(|error| {
-        let place = found.place.unwrap_or(ROOT);
-        Problem::listing(ErrorCode::InvalidJson, Violation::new(place, describe(&error)))
-            .with_hint(MEMBERS)
-    })?;
-    found.finish()
+    match parse_body(body, MEMBERS)? {
+        JsonTree::Object(members) => {
+            SHAPE.check(members, &mut mistakes, |mistakes, name, value| {
+                let remedy = if name == VALUE { "; send \"\", or DELETE, to clear it" } else { "" };
+                match string(value, remedy) {
+                    Ok(text) if name == VALUE => {
+                        change = Some(KeyChange::to(text.into()));
+                    }
+                    Ok(text) if text == key => {}
+                    Ok(_) => mistake(mistakes, &member(KEY), "is not the key that the path names"),
+                    Err((hint, detail)) => {
+                        mistakes.note_hinted(hint, || Violation::new(member(name), detail));
+                    }
+                }
+            });
+        }
+        other => mistake(&mut mistakes, ROOT, &not_an_object(&other)),
+    }
+    if mistakes.is_empty() && change.is_none() {
+        mistake(&mut mistakes, &member(VALUE), "is missing");
+    }
+    match change {
+        Some(change) if mistakes.is_empty() => Ok(change),
+        _ => Err(Problem::listing(ErrorCode::InvalidAttributes, mistakes)),
+    }
 }
 
 /// Turns a plain text body into a change. The whole body is the value, including line ends.
 pub(in crate::http) fn plain(body: &[u8]) -> Result<KeyChange, Problem> {
-    let value = utf8(body)
-        .map_err(|detail| {
-            Problem::listing(ErrorCode::InvalidAttributes, Violation::new(ROOT, detail))
-        })
-        .map_err(|problem| problem.with_hint(ENCODING))?;
+    let value = utf8(body).map_err(|detail| {
+        let mistake = Violation::new(ROOT, detail);
+        Problem::listing(ErrorCode::InvalidAttributes, mistake).with_hint(ENCODING)
+    })?;
     Ok(KeyChange::to(AttributeValue::new(value)))
-}
-
-struct SingleParseState<'a> {
-    /// The key that the path names.
-    key: &'a str,
-    change: Option<KeyChange>,
-    mistakes: ViolationList,
-    /// Members seen so far.
-    members: BTreeSet<String>,
-    halves: HalfSurrogates,
-    /// Pointer to the member whose value has a syntax error.
-    place: Option<&'static str>,
-}
-
-impl SingleParseState<'_> {
-    fn mistake(
-        &mut self,
-        hint: &'static str,
-        pointer: impl Into<String>,
-        detail: impl Into<String>,
-    ) {
-        self.mistakes.note_hinted(hint, || Violation::new(pointer, detail));
-    }
-
-    fn finish(mut self) -> Result<KeyChange, Problem> {
-        if self.mistakes.is_empty() && self.change.is_none() {
-            self.mistake(MEMBERS, member(VALUE), "is missing");
-        }
-        match self.change {
-            Some(change) if self.mistakes.is_empty() => Ok(change),
-            Some(_) | None => Err(Problem::listing(ErrorCode::InvalidAttributes, self.mistakes)),
-        }
-    }
-}
-
-/// Receives the whole document.
-struct SingleBodyTarget<'a, 'b>(&'a mut SingleParseState<'b>);
-
-impl JsonTarget for SingleBodyTarget<'_, '_> {
-    fn wrong(self, found: &'static str) {
-        self.0.mistake(MEMBERS, ROOT, not_an_object(found));
-    }
-
-    fn object<'de, A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        while let Some(name) = members.next_key::<String>()? {
-            let known = name == KEY || name == VALUE;
-            if known && self.0.members.insert(name.clone()) {
-                let read = members.next_value_seed(TargetSeed(MemberTarget(self.0, name == KEY)));
-                if read.is_err() {
-                    self.0.place = Some(if name == KEY { "#/key" } else { "#/value" });
-                }
-                read?;
-                continue;
-            }
-            let name = self.0.halves.shown(&name);
-            if known {
-                self.0.mistake(MEMBERS, member(&name), "appears more than once");
-            } else {
-                let (detail, hint) = unknown_member(&name, [VALUE, KEY]);
-                self.0.mistake(hint, member(&name), detail);
-            }
-            members.next_value_seed(TargetSeed(IgnoredTarget))?;
-        }
-        Ok(())
-    }
-}
-
-/// Receives one of the two members; the flag says whether it is `key`.
-struct MemberTarget<'a, 'b>(&'a mut SingleParseState<'b>, bool);
-
-impl JsonTarget for MemberTarget<'_, '_> {
-    fn wrong(self, found: &'static str) {
-        let Self(all, is_key) = self;
-        let remedy =
-            if found == NULL && !is_key { "; send \"\", or DELETE, to clear it" } else { "" };
-        let name = if is_key { KEY } else { VALUE };
-        all.mistake(STRINGS, member(name), format!("is {found}; it has to be a string{remedy}"));
-    }
-
-    fn text(self, text: &str) {
-        let Self(all, is_key) = self;
-        if all.halves.in_string(text).is_some() {
-            let name = if is_key { KEY } else { VALUE };
-            return all.mistake(WHOLE_CHARACTERS, member(name), HALF);
-        }
-        if !is_key {
-            all.change = Some(KeyChange::to(AttributeValue::new(text)));
-        } else if text != all.key {
-            all.mistake(MEMBERS, member(KEY), "is not the key that the path names");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::domain::{ConversationFilter, ConversationId, CursorPosition};
+use crate::domain::{
+    CallDirection, ConversationFilter, ConversationId, CursorPosition, PhoneNumber, ResourceId,
+};
 use crate::http::etag::EtagKey;
 
 /// Version of the format.
@@ -34,7 +36,7 @@ pub(super) fn write(
     for id in &position.shown {
         bytes.extend_from_slice(id.as_bytes());
     }
-    let seal = with_filter_parts(filter, |parts| key.seal(&bytes, parts));
+    let seal = key.seal(&bytes, &parts(filter));
     bytes.extend_from_slice(seal.as_ref());
     URL_SAFE_NO_PAD.encode(bytes)
 }
@@ -50,7 +52,7 @@ pub(super) fn read(
     }
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (content, sealed) = bytes.split_at_checked(bytes.len().checked_sub(SEAL_BYTES)?)?;
-    let is_ours = with_filter_parts(filter, |parts| key.has_sealed(content, parts, sealed));
+    let is_ours = key.has_sealed(content, &parts(filter), sealed);
     if !is_ours || content.first() != Some(&VERSION) {
         return None;
     }
@@ -64,15 +66,15 @@ pub(super) fn read(
     })
 }
 
-/// Calls `with` with the parts of the filter that the seal covers.
-fn with_filter_parts<T>(filter: &ConversationFilter, with: impl FnOnce(&[&str]) -> T) -> T {
+/// The parts of the filter that the seal covers.
+fn parts(filter: &ConversationFilter) -> [String; 5] {
     let ConversationFilter { direction, queue, user, ani, dnis } = filter;
-    let mut parts = vec![direction.map(|direction| direction.as_str().to_owned())];
-    parts.extend([queue, user].map(|id| id.map(|id| id.to_string())));
-    parts
-        .extend([ani, dnis].map(|number| number.as_ref().map(|number| number.expose().to_owned())));
-    let parts: Vec<_> = parts.iter().map(|part| part.as_deref().unwrap_or_default()).collect();
-    with(&parts)
+    let id = |id: &Option<ResourceId>| id.map(|id| id.to_string()).unwrap_or_default();
+    let number = |number: &Option<PhoneNumber>| {
+        number.as_ref().map(|number| number.expose().to_owned()).unwrap_or_default()
+    };
+    let direction = direction.map_or("", CallDirection::as_str).to_owned();
+    [direction, id(queue), id(user), number(ani), number(dnis)]
 }
 
 #[cfg(test)]

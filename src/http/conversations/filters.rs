@@ -1,35 +1,26 @@
 //! The filters of a list, from a query string or a body, with the same names and rules in both.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
-
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::cursor;
 use crate::domain::{
-    CallDirection, ConversationFilter, CursorPosition, PhoneNumber, Violation, closest_word,
+    CallDirection, ConversationFilter, CursorPosition, PhoneNumber, ResourceId, Violation,
 };
 use crate::error::ErrorCode;
 use crate::http::body_parser;
 use crate::http::etag::EtagKey;
+use crate::http::params::FormatParam;
 use crate::http::problem::Problem;
-use crate::http::query::QueryString;
-use crate::http::response_format::{FORMAT, ResponseFormat};
+use crate::http::query::{StrictQuery, parsed, read_values};
 use crate::http::violations::ViolationList;
 
-const STATE: &str = "state";
-const DIRECTION: &str = "direction";
-const QUEUE: &str = "queueId";
-const USER: &str = "userId";
 const LIMIT: &str = "limit";
-const CURSOR: &str = "cursor";
+pub(super) const CURSOR: &str = "cursor";
 /// Phone numbers, which a query string may not contain.
 const NUMBERS: [&str; 2] = ["ani", "dnis"];
-
-/// Filters that a query string may contain.
-const IN_QUERY: [&str; 6] = [STATE, DIRECTION, QUEUE, USER, LIMIT, CURSOR];
 
 /// Number of conversations in a response if the client sets no limit.
 const DEFAULT_LIMIT: usize = 25;
@@ -39,39 +30,109 @@ const MAX_LIMIT: usize = 100;
 /// The filters of a search; each one narrows the list further. Phone numbers are accepted in the usual
 /// notations (`+1 555 010 0111`, `0015550100111`, `tel:…`, `sip:…@host`). A number without a country code
 /// is searched for as given, with an entry in `warnings`.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "describes what `from_body` reads without building it")]
+#[derive(Default, Deserialize, IntoParams, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 pub(in crate::http) struct SearchRequestBody {
     /// Phone number of the caller (ANI).
-    #[schema(example = "+15550100111")]
-    ani: Option<String>,
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(ignore)]
+    #[schema(value_type = Option<String>, example = "+15550100111", pattern = r"^([tT][eE][lL]:)?[ .()-]*\+?[ .()-]*([0-9][ .()-]*){1,32}$")]
+    ani: Option<PhoneNumber>,
     /// Phone number that was called (DNIS).
-    dnis: Option<String>,
-    /// `live`, the only value.
-    state: Option<String>,
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(ignore)]
+    #[schema(value_type = Option<String>, pattern = r"^([tT][eE][lL]:)?[ .()-]*\+?[ .()-]*([0-9][ .()-]*){1,32}$")]
+    dnis: Option<PhoneNumber>,
+    /// `live`, the only value. Ended conversations are not listed.
+    #[param(inline, example = "live")]
+    #[schema(inline)]
+    #[expect(dead_code, reason = "its only value changes nothing")]
+    state: Option<StateName>,
     /// `inbound` or `outbound`.
-    direction: Option<String>,
+    #[param(inline, example = "inbound")]
+    #[schema(inline)]
+    direction: Option<DirectionName>,
     /// Only conversations that are now in this queue or with one of its agents.
-    #[schema(format = "uuid")]
-    queue_id: Option<String>,
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>, format = "uuid")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    queue_id: Option<ResourceId>,
     /// Only conversations in which this user now takes part.
-    #[schema(format = "uuid")]
-    user_id: Option<String>,
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>, format = "uuid")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    user_id: Option<ResourceId>,
     /// Maximum number of conversations; default 25.
-    #[schema(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
-    /// `nextCursor` of the previous response.
+    #[serde(default, deserialize_with = "limit")]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 25)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<usize>,
+    /// `nextCursor` of the previous response; valid only with the same filters.
     cursor: Option<String>,
 }
 
-/// The validated filters of a list.
-pub(super) struct ListFilters {
-    pub filter: ConversationFilter,
-    pub limit: usize,
-    pub after: Option<CursorPosition>,
-    /// Warnings for the client about how its filters were interpreted.
-    pub warnings: Vec<String>,
+/// The state of a conversation in a list.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum StateName {
+    Live,
+}
+
+/// The direction of a call.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum DirectionName {
+    Inbound,
+    Outbound,
+}
+
+fn limit<'de, D: Deserializer<'de>>(value: D) -> Result<Option<usize>, D::Error> {
+    let limit = String::deserialize(value)?.parse().ok();
+    let is_valid = limit.is_some_and(|limit| (1..=MAX_LIMIT).contains(&limit));
+    let detail = || D::Error::custom(format!("has to be a whole number from 1 to {MAX_LIMIT}"));
+    is_valid.then_some(limit).ok_or_else(detail)
+}
+
+impl SearchRequestBody {
+    pub(super) fn filter(&self) -> ConversationFilter {
+        ConversationFilter {
+            direction: self.direction.map(|direction| match direction {
+                DirectionName::Inbound => CallDirection::Inbound,
+                DirectionName::Outbound => CallDirection::Outbound,
+            }),
+            queue: self.queue_id,
+            user: self.user_id,
+            ani: self.ani.clone(),
+            dnis: self.dnis.clone(),
+        }
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit.unwrap_or(DEFAULT_LIMIT)
+    }
+
+    /// Decodes the cursor. Its seal covers the filters.
+    pub(super) fn position(&self, key: &EtagKey) -> Result<Option<CursorPosition>, &'static str> {
+        let Some(text) = &self.cursor else { return Ok(None) };
+        let position = cursor::read(text, &self.filter(), key);
+        position.map(Some).ok_or("was not issued for these filters; start again without a cursor")
+    }
+
+    /// Warnings for the client about how the gateway interpreted the filters.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let numbers = NUMBERS.into_iter().zip([&self.ani, &self.dnis]);
+        let without_country_code = numbers
+            .filter(|(_, number)| number.as_ref().is_some_and(|number| !number.has_country_code()));
+        without_country_code
+            .map(|(name, _)| {
+                format!(
+                    "`{name}` has no country code, so it was searched for as given; Genesys Cloud \
+                     mostly stores numbers as +15550100111"
+                )
+            })
+            .collect()
+    }
 }
 
 /// Hint for unknown members.
@@ -88,160 +149,57 @@ const FILTERS: &str =
 const SEARCH: &str =
     "Send a JSON object such as {\"ani\": \"+15550100111\"}; {} lists all live conversations.";
 
-fn hint_for(name: &str, detail: &str) -> &'static str {
-    if detail.starts_with(UNKNOWN) {
-        KNOWN_MEMBERS
-    } else if NUMBERS.contains(&name) {
-        NUMBER
-    } else {
-        FILTERS
-    }
-}
-
-const UNKNOWN: &str = "is not a member of this request";
+/// Why a query string contains no phone number.
+const IN_BODY: &str =
+    "would appear in access logs; send it in the body of a POST to /v1/conversations/search";
 
 /// Parses a query string into the filters and the requested response format.
-pub(super) fn from_query(
-    raw: Option<&str>,
-    key: &EtagKey,
-) -> Result<(ListFilters, Option<ResponseFormat>), Problem> {
-    let known = [IN_QUERY.as_slice(), NUMBERS.as_slice(), &[FORMAT]].concat();
-    let mut query = QueryString::read(raw, &known, &[]);
-    let form = ResponseFormat::asked(&mut query, false);
-    for name in NUMBERS {
-        if !query.take(name).is_empty() {
-            query.mistake(name, "would appear in access logs; send it in the body of a POST to /v1/conversations/search");
-        }
-    }
-    let mut given = RawFilters::default();
-    for name in IN_QUERY {
-        if let Some(value) = query.take(name).pop() {
-            given.values.insert(name, value);
-        }
-    }
-    let filters = given.validated(key);
-    for (name, detail) in &given.mistakes {
-        query.mistake(name, detail);
-    }
-    query.finish()?;
-    Ok((filters, form))
+pub(super) fn from_query(raw: Option<&str>) -> Result<(SearchRequestBody, FormatParam), Problem> {
+    StrictQuery::parse_without(raw, &NUMBERS, IN_BODY).map(|StrictQuery(parsed)| parsed)
 }
 
 /// Parses a body.
-pub(super) fn from_body(body: &[u8], key: &EtagKey) -> Result<ListFilters, Problem> {
-    let mut given = RawFilters::default();
-    for (name, value) in
-        body_parser::members::parse_members(body).map_err(|problem| problem.with_hint(SEARCH))?
-    {
-        given.member(&name, value);
-    }
-    let filters = given.validated(key);
-    if given.mistakes.is_empty() {
-        return Ok(filters);
-    }
-    let mut mistakes = ViolationList::default();
-    for (name, detail) in given.mistakes {
-        let hint = hint_for(&name, &detail);
-        mistakes.note_hinted(hint, || Violation::new(body_parser::member(&name), detail));
-    }
-    Err(Problem::listing(ErrorCode::InvalidJson, mistakes))
-}
-
-/// The filters as text, and the mistakes found so far.
-#[derive(Default)]
-struct RawFilters {
-    values: BTreeMap<&'static str, String>,
-    mistakes: Vec<(String, String)>,
-}
-
-impl RawFilters {
-    fn mistake(&mut self, name: &str, detail: impl Into<String>) {
-        self.mistakes.push((name.to_owned(), detail.into()));
-    }
-
-    /// Adds a member of a body; `null` counts as absent.
-    fn member(&mut self, name: &str, value: Value) {
-        let known = || IN_QUERY.into_iter().chain(NUMBERS);
-        let Some(known) = known().find(|known| *known == name) else {
-            let near = closest_word(name, known()).map(|near| format!("; did you mean `{near}`?"));
-            return self.mistake(name, format!("{UNKNOWN}{}", near.unwrap_or_default()));
-        };
+pub(super) fn from_body(body: &[u8]) -> Result<SearchRequestBody, Problem> {
+    let members = body_parser::members::parse_members(body);
+    let (mut values, mut wrong_types) = (Vec::new(), Vec::new());
+    for (name, value) in members.map_err(|problem| problem.with_hint(SEARCH))? {
         let text = match value {
-            Value::Null => return,
-            // JSON makes no difference between 7 and 7.0.
-            Value::Number(number) if known == LIMIT => {
+            // `null` counts as absent.
+            Value::Null => continue,
+            Value::String(text) if name != LIMIT => text,
+            Value::Number(number) if name == LIMIT => {
+                // JSON makes no difference between 7 and 7.0.
                 let text = number.to_string();
                 text.strip_suffix(".0").unwrap_or(&text).to_owned()
             }
-            Value::String(text) if known != LIMIT => text,
-            _ if known == LIMIT => return self.mistake(name, "has to be a number"),
-            _ => return self.mistake(name, "has to be a string"),
-        };
-        if self.values.insert(known, text).is_some() {
-            self.mistake(name, "appears more than once");
-        }
-    }
-
-    /// Validates the filters. The result is meaningful only if there is no mistake.
-    fn validated(&mut self, key: &EtagKey) -> ListFilters {
-        if self.values.get(STATE).is_some_and(|state| state != "live") {
-            self.mistake(STATE, "has to be `live`; ended conversations are not listed");
-        }
-        let direction = self.values.get(DIRECTION).map(|word| CallDirection::parse(word));
-        if direction == Some(None) {
-            self.mistake(DIRECTION, format!("has to be `{}`", CallDirection::WORDS.join("` or `")));
-        }
-        let filter = ConversationFilter {
-            direction: direction.flatten(),
-            queue: self.parsed(QUEUE),
-            user: self.parsed(USER),
-            ani: self.parsed(NUMBERS[0]),
-            dnis: self.parsed(NUMBERS[1]),
-        };
-        let limit = self.limit();
-        let after = self.cursor(&filter, key);
-        let warnings = NUMBERS.into_iter().zip([&filter.ani, &filter.dnis]);
-        let warnings =
-            warnings.filter_map(|(name, number)| without_country_code(name, number.as_ref()));
-        let warnings = warnings.collect();
-        ListFilters { filter, limit, after, warnings }
-    }
-
-    fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
-        match self.values.get(name)?.parse() {
-            Ok(parsed) => Some(parsed),
-            Err(error) => {
-                self.mistake(name, format!("is {error}"));
-                None
+            other => {
+                let kind = if name == LIMIT { "number" } else { "string" };
+                wrong_types.push((name.clone(), format!("has to be a {kind}")));
+                other.to_string()
             }
-        }
+        };
+        values.push((name, text));
     }
-
-    fn limit(&mut self) -> usize {
-        let limit = self.values.get(LIMIT).map(|text| text.parse().unwrap_or_default());
-        if limit.is_some_and(|limit| !(1..=MAX_LIMIT).contains(&limit)) {
-            self.mistake(LIMIT, format!("has to be a whole number from 1 to {MAX_LIMIT}"));
-        }
-        limit.unwrap_or(DEFAULT_LIMIT)
-    }
-
-    /// Decodes the cursor. Its seal covers the filters, so they must be valid first.
-    fn cursor(&mut self, filter: &ConversationFilter, key: &EtagKey) -> Option<CursorPosition> {
-        let text = self.values.get(CURSOR).filter(|_| self.mistakes.is_empty())?;
-        let position = cursor::read(text, filter, key);
-        if position.is_none() {
-            self.mistake(CURSOR, "was not issued for these filters; start again without a cursor");
-        }
-        position
-    }
+    let (filters, mut wrong) = read_values(values, "member");
+    wrong_types.retain(|(name, _)| wrong.iter().all(|(other, _)| other != name));
+    wrong.append(&mut wrong_types);
+    if wrong.is_empty() { Ok(filters) } else { Err(wrong_members(wrong)) }
 }
 
-fn without_country_code(name: &str, number: Option<&PhoneNumber>) -> Option<String> {
-    number.filter(|number| !number.has_country_code())?;
-    Some(format!(
-        "`{name}` has no country code, so it was searched for as given; Genesys Cloud mostly stores \
-         numbers as +15550100111"
-    ))
+/// The problem of a body with these wrong members.
+pub(super) fn wrong_members(wrong: impl IntoIterator<Item = (String, String)>) -> Problem {
+    let mut mistakes = ViolationList::default();
+    for (name, detail) in wrong {
+        let hint = if detail.starts_with("is not a member") {
+            KNOWN_MEMBERS
+        } else if NUMBERS.contains(&name.as_str()) {
+            NUMBER
+        } else {
+            FILTERS
+        };
+        mistakes.note_hinted(hint, || Violation::new(body_parser::member(&name), detail));
+    }
+    Problem::listing(ErrorCode::InvalidJson, mistakes)
 }
 
 #[cfg(test)]
@@ -249,32 +207,30 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn key() -> EtagKey {
-        EtagKey::derive("secret")
-    }
+    use crate::http::response_format::ResponseFormat;
 
     #[test]
     fn query_and_body_are_parsed_alike() {
         let id = "9e000000-0000-4000-8000-000000000001";
         let query =
             format!("state=live&direction=outbound&queueId={id}&userId={id}&limit=7&format=text");
-        let (by_query, form) = from_query(Some(&query), &key()).expect("sound");
+        let (by_query, format) = from_query(Some(&query)).expect("sound");
         let body = serde_json::json!({"state": "live", "direction": "outbound", "queueId": id,
             "userId": id, "limit": 7, "ani": null});
-        let by_body = from_body(body.to_string().as_bytes(), &key()).expect("sound");
-        assert_eq!((&by_query.filter, by_query.limit), (&by_body.filter, by_body.limit));
-        assert_eq!(by_query.filter.direction, Some(CallDirection::Outbound));
-        assert_eq!((by_query.limit, form), (7, Some(ResponseFormat::Text)));
-        assert_eq!(from_body(b"{}", &key()).expect("sound").limit, DEFAULT_LIMIT);
+        let by_body = from_body(body.to_string().as_bytes()).expect("sound");
+        assert_eq!((by_query.limit(), by_body.limit()), (7, 7));
+        assert_eq!(by_query.filter().direction, Some(CallDirection::Outbound));
+        assert_eq!(format.format, Some(ResponseFormat::Text));
+        assert_eq!(from_body(b"{}").expect("sound").limit(), DEFAULT_LIMIT);
+        assert_eq!(by_query.filter(), by_body.filter());
     }
 
     proptest! {
         #[test]
         fn no_input_panics(text in ".{0,80}", name in "[a-z]{0,8}", value in ".{0,20}") {
-            let _ = from_query(Some(&text), &key());
-            let _ = from_body(text.as_bytes(), &key());
-            let _ = from_body(serde_json::json!({name: value}).to_string().as_bytes(), &key());
+            let _ = from_query(Some(&text));
+            let _ = from_body(text.as_bytes());
+            let _ = from_body(serde_json::json!({name: value}).to_string().as_bytes());
         }
     }
 }

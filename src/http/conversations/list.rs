@@ -64,25 +64,18 @@ impl ConversationListResponse {
         next_cursor: Option<String>,
         warnings: Vec<String>,
     ) -> Self {
-        let conversations = listed.into_iter().map(ListedConversationDto::from).collect();
+        let participant = |one: ListedParticipant| ListedParticipantDto {
+            participant_id: one.id,
+            purpose: one.purpose,
+        };
+        let conversation = |one: ListedConversation| ListedConversationDto {
+            conversation_id: one.id,
+            start_time: one.start.as_ref().map(Timestamp::to_string),
+            direction: one.direction,
+            participants: one.participants.into_iter().map(participant).collect(),
+        };
+        let conversations = listed.into_iter().map(conversation).collect();
         Self { conversations, next_cursor, warnings }
-    }
-}
-
-impl From<ListedConversation> for ListedConversationDto {
-    fn from(listed: ListedConversation) -> Self {
-        Self {
-            conversation_id: listed.id,
-            start_time: listed.start.as_ref().map(Timestamp::to_string),
-            direction: listed.direction,
-            participants: listed.participants.into_iter().map(Into::into).collect(),
-        }
-    }
-}
-
-impl From<ListedParticipant> for ListedParticipantDto {
-    fn from(participant: ListedParticipant) -> Self {
-        Self { participant_id: participant.id, purpose: participant.purpose }
     }
 }
 

@@ -65,21 +65,19 @@ impl From<&Conversation> for ConversationResponse {
     fn from(conversation: &Conversation) -> Self {
         let [start_time, end_time] = times(conversation.span);
         let selectors = conversation.selectors();
-        let participants = conversation.participants.iter().zip(selectors);
+        let members = conversation.participants.iter().zip(selectors).map(MemberDto::from);
         Self {
             conversation_id: conversation.id,
             state: conversation.live.map(|live| if live { "live" } else { "ended" }),
             start_time,
             end_time,
-            participants: participants
-                .map(|(one, selectors)| MemberDto::new(one, selectors))
-                .collect(),
+            participants: members.collect(),
         }
     }
 }
 
-impl MemberDto {
-    fn new(participant: &Participant, selectors: Vec<String>) -> Self {
+impl From<(&Participant, Vec<String>)> for MemberDto {
+    fn from((participant, selectors): (&Participant, Vec<String>)) -> Self {
         let [start_time, end_time] = times(participant.span);
         Self {
             id: participant.id,
@@ -118,16 +116,9 @@ impl ToText for ConversationResponse {
         if self.participants.is_empty() {
             return format!("{head}\n(no participants)\n");
         }
-        let mut table = TextTable::new([
-            "PURPOSE",
-            "STATE",
-            "ATTRIBUTES",
-            "ID",
-            "JOINED",
-            "LEFT",
-            "NAME",
-            "SELECTORS",
-        ]);
+        let head_row =
+            ["PURPOSE", "STATE", "ATTRIBUTES", "ID", "JOINED", "LEFT", "NAME", "SELECTORS"];
+        let mut table = TextTable::new(head_row);
         for one in &self.participants {
             table.row([
                 some(&one.purpose),
@@ -172,7 +163,7 @@ mod tests {
             span: TimeRange::default(),
             attributes: crate::domain::AttributeMap::default(),
         };
-        let view = MemberDto::new(&participant, Vec::new());
+        let view = MemberDto::from((&participant, Vec::new()));
         let shown = format!("{view:?} {participant:?}");
         assert!(!shown.contains("Canary") && shown.contains("customer"), "{shown}");
         let json = serde_json::to_value(&view).expect("JSON");

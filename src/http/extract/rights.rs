@@ -6,16 +6,6 @@ use crate::http::problem::Problem;
 use crate::http::shorten::shortened;
 use crate::http::violations::ViolationList;
 
-/// Refuses a selector or keys that the client may not use. The problem lists all refused keys.
-pub(in crate::http) fn check<'a>(
-    rights: &ClientRights,
-    selector: &ParticipantSelector,
-    named: impl Iterator<Item = (&'static str, &'a str)>,
-) -> Result<(), Problem> {
-    check_selector(rights, selector)?;
-    check_named(rights, named)
-}
-
 /// Refuses a selector that the client may not use.
 pub(in crate::http) fn check_selector(
     rights: &ClientRights,
@@ -28,15 +18,7 @@ pub(in crate::http) fn check_selector(
     Err(RequestFailure::harmless(Error::ParticipantNotAllowed { asked }).into())
 }
 
-/// Refuses keys that the client may not read. The problem lists all of them.
-pub(in crate::http) fn check_named<'a>(
-    rights: &ClientRights,
-    named: impl Iterator<Item = (&'static str, &'a str)>,
-) -> Result<(), Problem> {
-    all_allowed(refused(rights, named))
-}
-
-/// Lists the named keys that the client may not read.
+/// Lists the named keys that the client may not read, each with the part of the request that names it.
 pub(in crate::http) fn refused<'a>(
     rights: &ClientRights,
     named: impl Iterator<Item = (&'static str, &'a str)>,
@@ -46,15 +28,6 @@ pub(in crate::http) fn refused<'a>(
         Some(Violation::new(place, format!("`{}`: {why}", shortened(key))))
     };
     named.filter_map(refused).collect()
-}
-
-/// Refuses a client that may only read. The check needs only the request head.
-pub(in crate::http) fn check_writing(rights: &ClientRights) -> Result<(), Problem> {
-    if rights.may_write() {
-        Ok(())
-    } else {
-        Err(RequestFailure::harmless(Error::ReadOnlyClient).into())
-    }
 }
 
 /// Lists the keys of a body that the client may not write.
@@ -69,12 +42,19 @@ pub(in crate::http) fn refused_of(
     patch.keys().filter_map(refused)
 }
 
-/// Refuses a request if it names keys that the client may not use.
-pub(in crate::http) fn all_allowed(refused: ViolationList) -> Result<(), Problem> {
-    if refused.is_empty() { Ok(()) } else { Err(not_allowed(refused)) }
+/// Refuses a client that may only read. The check needs only the request head.
+pub(in crate::http) fn check_writing(rights: &ClientRights) -> Result<(), Problem> {
+    if rights.may_write() {
+        Ok(())
+    } else {
+        Err(RequestFailure::harmless(Error::ReadOnlyClient).into())
+    }
 }
 
-/// Builds the refusal of these keys.
-pub(in crate::http) fn not_allowed(refused: ViolationList) -> Problem {
-    Problem::listing(ErrorCode::AttributeNotAllowed, refused)
+/// Refuses a request if it names keys that the client may not use. The problem lists all of them.
+pub(in crate::http) fn all_allowed(refused: ViolationList) -> Result<(), Problem> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::listing(ErrorCode::AttributeNotAllowed, refused))
 }

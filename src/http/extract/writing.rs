@@ -1,107 +1,103 @@
 //! Extractor for writes: of attributes by `PUT` and `PATCH`, of a single one by `PUT` and `DELETE`.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use axum::http::Method;
 use axum::http::request::Parts;
+use axum::http::{Method, Uri};
+use axum::response::Response;
 
-use super::{conversation, etag_scope, if_match, key, request_context, rights};
-use crate::app::{WriteOptions, WritePrecondition, WriteRequest};
-use crate::domain::{AttributeKey, Client, KeyChange, ParticipantSelector, Patch, Violation};
+use super::{request_context, rights};
+use crate::app::{WriteOptions, WriteRequest};
+use crate::domain::{AttributeKey, KeyChange, ParticipantSelector, Patch, Violation};
 use crate::error::ErrorCode;
 use crate::http::body;
 use crate::http::body_parser::{self, NullPolicy, attribute};
 use crate::http::etag::EtagScope;
+use crate::http::if_match::ConditionHeaders;
 use crate::http::negotiate::{self, JSON, MERGE_PATCH, TEXT};
+use crate::http::params::{
+    ConversationParam, KeyParam, KeyParams, ParticipantParam, ViewParam, WriteParams,
+};
 use crate::http::problem::Problem;
-use crate::http::query::QueryString;
+use crate::http::query::StrictQuery;
 use crate::http::request_context::HttpRequestContext;
 use crate::http::respond::WriteResponder;
 use crate::http::state::{AppState, HttpSettings};
 
 /// A validated write.
-pub(in crate::http) struct WriteArgs {
-    pub request: WriteRequest,
-    pub view: WriteResponder,
+pub(in crate::http) struct WriteCall {
+    request: WriteRequest,
+    view: WriteResponder,
+    state: AppState,
 }
 
-impl FromRequest<AppState> for WriteArgs {
+impl WriteCall {
+    pub(in crate::http) async fn answer(self) -> Result<Response, Problem> {
+        let context = self.request.context.clone();
+        let report = self.state.app.write(self.request).await?;
+        self.view.respond(report, context.calls(), &self.state.settings)
+    }
+}
+
+impl FromRequest<AppState> for WriteCall {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let settings = &state.settings;
         let request_context = request_context(&parts)?;
-        let client = Arc::clone(&request_context.client);
-        rights::check_writing(&client.rights)?;
-        let conversation = conversation(&parts.uri)?;
-        let key = key(&parts)?;
-        let (selector, scope, options) = write_query(parts.uri.query(), key.clone(), settings)?;
-        rights::check_selector(&client.rights, &selector)?;
-        let mut refused = rights::refused(&client.rights, scope.named());
-        let asked = (&scope, &client, options.dry_run);
-        let read = read(&parts, body, (&request_context, settings), asked).await;
-        // Refused keys take precedence over every other mistake.
-        let (condition, patch) = match read {
-            Err(_) if !refused.is_empty() => return Err(rights::not_allowed(refused)),
-            read => read?,
+        let rights = &request_context.client.rights;
+        rights::check_writing(rights)?;
+        let ConversationParam { conversation } = ConversationParam::from_uri(&parts.uri)?;
+        let (selector, scope, options) = write_query(&parts.uri)?;
+        let selector = selector.unwrap_or_else(|| settings.default_participant.clone());
+        rights::check_selector(rights, &selector)?;
+        let mut refused = rights::refused(rights, scope.named());
+        let read = async {
+            negotiate::accepts_json(&parts.headers)?;
+            let headers = ConditionHeaders::from_headers(&parts.headers)?;
+            headers.check_required(settings.require_if_match && !options.dry_run)?;
+            let patch = read_patch(&parts, body, scope.only_key(), (&request_context, settings));
+            Ok::<_, Problem>((headers, patch.await?))
         };
-        let (minimal, context) = (request_context.prefer.minimal, request_context.context);
-        if let Some(audit_entry) = context.audit_entry() {
+        let read = read.await;
+        if read.is_err() {
+            // Refused keys take precedence over every other mistake.
+            rights::all_allowed(std::mem::take(&mut refused))?;
+        }
+        let (headers, patch) = read?;
+        if let Some(audit_entry) = request_context.context.audit_entry() {
             audit_entry.ask(conversation, &selector, &patch, options.dry_run);
         }
         // The audit entry is filled before a refusal. The scope already contains the key of a path.
-        if key.is_none() {
-            rights::refused_of(&client.rights, &patch).for_each(|mistake| refused.note(mistake));
+        if scope.only_key().is_none() {
+            rights::refused_of(rights, &patch).for_each(|mistake| refused.note(mistake));
         }
         rights::all_allowed(refused)?;
+        let condition = headers.condition(&scope, &request_context.client, &settings.etag);
+        let HttpRequestContext { context, prefer, flat, .. } = request_context;
         Ok(Self {
             request: WriteRequest { conversation, selector, patch, condition, options, context },
-            view: WriteResponder { scope, minimal, flat: request_context.flat },
+            view: WriteResponder { scope, minimal: prefer.minimal, flat },
+            state: state.clone(),
         })
     }
 }
 
-type ConditionInput<'a> = (&'a EtagScope, &'a Arc<Client>, bool);
-type ConditionAndPatch = (Option<Arc<dyn WritePrecondition>>, Patch);
-
-/// Reads the remaining headers and the body.
-async fn read(
+/// Reads the body: of one attribute if the path names its `key`, else of several.
+async fn read_patch(
     parts: &Parts,
     body: Body,
-    (request_context, settings): (&HttpRequestContext, &HttpSettings),
-    (scope, client, dry_run): ConditionInput<'_>,
-) -> Result<ConditionAndPatch, Problem> {
-    negotiate::accepts_json(&parts.headers)?;
-    let condition = if_match::from_headers(&parts.headers, (scope, client), dry_run, settings)?;
-    let patch = match key(parts)? {
-        None => parse_attributes(parts, body, request_context, settings).await?,
-        Some(key) => parse_attribute(&key, parts, body, request_context, settings).await?,
+    key: Option<&str>,
+    (context, settings): (&HttpRequestContext, &HttpSettings),
+) -> Result<Patch, Problem> {
+    let Some(key) = key else {
+        let merges = parts.method == Method::PATCH;
+        negotiate::declared(&parts.headers, if merges { &[JSON, MERGE_PATCH] } else { &[JSON] })?;
+        let body = read_body(parts, body, context, settings).await?;
+        let null = if merges { NullPolicy::Clears } else { NullPolicy::Refused };
+        return body_parser::patch(&body, null);
     };
-    Ok((condition, patch))
-}
-
-async fn parse_attributes(
-    parts: &Parts,
-    body: Body,
-    request_context: &HttpRequestContext,
-    settings: &HttpSettings,
-) -> Result<Patch, Problem> {
-    let merges = parts.method == Method::PATCH;
-    negotiate::declared(&parts.headers, if merges { &[JSON, MERGE_PATCH] } else { &[JSON] })?;
-    let body = read_body(parts, body, request_context, settings).await?;
-    body_parser::patch(&body, if merges { NullPolicy::Clears } else { NullPolicy::Refused })
-}
-
-async fn parse_attribute(
-    key: &str,
-    parts: &Parts,
-    body: Body,
-    request_context: &HttpRequestContext,
-    settings: &HttpSettings,
-) -> Result<Patch, Problem> {
     let attribute = AttributeKey::new(key).map_err(|invalid| {
         let mistake = Violation::new("key", invalid.to_string());
         Problem::listing(ErrorCode::InvalidAttributes, mistake)
@@ -111,7 +107,7 @@ async fn parse_attribute(
         KeyChange::Clear
     } else {
         let declared = negotiate::declared(&parts.headers, &[JSON, TEXT])?;
-        let body = read_body(parts, body, request_context, settings).await?;
+        let body = read_body(parts, body, context, settings).await?;
         if declared == TEXT { attribute::plain(&body)? } else { attribute::change(&body, key)? }
     };
     Ok([(attribute, change)].into_iter().collect())
@@ -132,27 +128,19 @@ pub(in crate::http) async fn read_body(
     Ok(body)
 }
 
-type WriteQuery = (ParticipantSelector, EtagScope, WriteOptions);
+type WriteQuery = (Option<ParticipantSelector>, EtagScope, WriteOptions);
 
-fn write_query(
-    raw: Option<&str>,
-    key: Option<String>,
-    settings: &HttpSettings,
-) -> Result<WriteQuery, Problem> {
-    let known = ["participant", "verify", "dryRun", "allowEnded", "view", "keys"];
-    let mut query = match key {
-        Some(_) => QueryString::read(raw, &known[..5], &[]),
-        None => QueryString::read(raw, &known, &["key"]),
+fn write_query(uri: &Uri) -> Result<WriteQuery, Problem> {
+    type Common = (ParticipantParam, WriteParams, ViewParam);
+    let (participant, write, scope) = if let Some(KeyParam { key }) = KeyParam::from_uri(uri)? {
+        let StrictQuery((participant, write, _)) = StrictQuery::<Common>::parse(uri.query())?;
+        (participant, write, EtagScope::Key(key))
+    } else {
+        let StrictQuery((participant, write, ViewParam { .. }, keys)) =
+            StrictQuery::<(_, _, _, KeyParams)>::parse(uri.query())?;
+        (participant, write, keys.scope())
     };
-    let selector = query.participant(&settings.default_participant, false);
-    let scope = etag_scope(key, &mut query);
-    // The request context has the flat form already.
-    let _ = query.word("view", &["flat"]);
-    let options = WriteOptions {
-        verify: query.word("verify", &["none"]).is_none(),
-        dry_run: query.flag("dryRun"),
-        allow_ended: query.flag("allowEnded"),
-    };
-    query.finish()?;
-    Ok((selector, scope, options))
+    let ParticipantParam { participant } = participant;
+    let WriteParams { verify, dry_run, allow_ended } = write;
+    Ok((participant, scope, WriteOptions { verify: verify.is_none(), dry_run, allow_ended }))
 }

@@ -11,13 +11,13 @@ use crate::http::logged_result::LoggedResult;
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::state::AppState;
-use crate::ports::{AuditEntry, RequestContext, RequestOrigin, ResponseSummary};
+use crate::ports::{AuditEntry, AuditRecord, RequestContext, ResponseSummary};
 
 /// How long after its deadline a response may wait for its audit record.
 const RECORD_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The audit entry of a write of attributes, if the audit is enabled. A write that authentication
-/// refuses is only counted.
+/// refuses has none: any program could fill the disk with such records.
 pub(super) fn open(
     state: &AppState,
     request: &Request,
@@ -26,28 +26,26 @@ pub(super) fn open(
 ) -> Option<AuditEntry> {
     let audit = state.ops.audit.as_ref()?;
     let pattern = request.extensions().get::<MatchedPath>()?;
-    if request.method().is_safe() || !paths::is_of_attributes(pattern.as_str()) {
+    let is_write = !request.method().is_safe() && paths::is_of_attributes(pattern.as_str());
+    if !is_write || authentication.refusal.is_some() {
         return None;
     }
-    if let Some(refusal) = &authentication.refusal {
-        audit.refused(refusal.code());
-        return None;
-    }
-    let origin = RequestOrigin {
+    let origin = AuditRecord {
         client: authentication.client.known_name().map(str::to_owned),
         address: peer_of(request).map(|peer| peer.address.ip()),
         request_id: request_id.to_owned(),
         method: request.method().to_string(),
+        ..AuditRecord::default()
     };
     let conversation = paths::conversation_of(request.uri().path());
-    Some(AuditEntry::new(Arc::clone(audit), origin, conversation))
+    Some(AuditEntry::new(Arc::clone(audit), conversation, origin))
 }
 
 /// Records a response, and returns when the response may be sent. A blocked disk delays it at most
 /// [`RECORD_TIMEOUT`] beyond its deadline.
 pub(super) async fn answered(context: &RequestContext, result: LoggedResult) {
-    if let Some(audit_entry) = context.audit_entry() {
-        let recorded = audit_entry.answered(summary(context, result));
+    let audit_entry = context.audit_entry();
+    if let Some(recorded) = audit_entry.and_then(|entry| entry.answered(summary(context, result))) {
         let _ = timeout_at(context.deadline().max(Instant::now()) + RECORD_TIMEOUT, recorded).await;
     }
 }
@@ -60,13 +58,5 @@ pub(super) fn hung_up(context: &RequestContext, result: LoggedResult) {
 }
 
 fn summary(context: &RequestContext, result: LoggedResult) -> ResponseSummary {
-    let LoggedResult { status, effect, code } = result;
-    let correlation_id = context.correlation_id();
-    ResponseSummary {
-        status: status.as_u16(),
-        code,
-        effect,
-        correlation_id,
-        upstream_calls: context.calls(),
-    }
+    context.summarise(result.status.as_u16(), result.code, result.effect)
 }

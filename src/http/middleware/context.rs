@@ -22,7 +22,7 @@ pub(super) async fn open(State(state): State<AppState>, mut request: Request) ->
     let span = span_of(request.headers(), state.ops.spans.as_ref().filter(|_| is_api));
     // A refused request must not displace stored requests of other clients.
     let is_kept = state.ops.recent.is_some() && authentication.refusal.is_none();
-    let is_exported = span.as_ref().is_some_and(|span| span.spans().is_some());
+    let is_exported = span.as_ref().is_some_and(TraceSpan::is_exported);
     let request_id = request_id(request.headers());
     let recording = RequestRecording {
         audit_entry: audit::open(&state, &request, &authentication, &request_id),
@@ -44,6 +44,6 @@ fn span_of(headers: &HeaderMap, spans: Option<&SpanExport>) -> Option<TraceSpan>
     let given = traceparent(headers);
     match spans {
         Some(spans) => Some(spans.open(given)),
-        None => given.map(TraceSpan::passed_on),
+        None => given.map(|context| TraceSpan::new(context, None, None)),
     }
 }

@@ -7,18 +7,16 @@ use axum::http::header::USER_AGENT;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::Level;
 
 use super::audit;
-use crate::domain::ConversationId;
-use crate::error::{Effect, ErrorCode};
+use crate::error::Effect;
 use crate::http::auth::RequestAuthentication;
 use crate::http::logged_result::LoggedResult;
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::request_context::HttpRequestContext;
 use crate::http::state::AppState;
-use crate::telemetry::{AccessRecord, HttpRequestMetrics, RecentRequest, RequestOrigin};
+use crate::telemetry::{AccessRecord, RecentRequest, RequestOrigin};
 
 /// Longer method names are truncated in logs and in the trace.
 const MAX_METHOD_BYTES: usize = 32;
@@ -64,13 +62,18 @@ impl RequestGuard {
             .get::<RequestAuthentication>()
             .is_some_and(|authentication| authentication.refusal.is_some());
         let is_kept = state.ops.recent.is_some() && !is_refused;
+        let address = peer_of(request).map(|peer| peer.address);
+        let arrival = || {
+            let agent = request.headers().get(USER_AGENT).and_then(|name| name.to_str().ok());
+            RequestOrigin::now(address, agent)
+        };
         Some(Self {
             request_context: HttpRequestContext::of(request)?.clone(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             route: extensions.get::<MatchedPath>().cloned(),
-            address: peer_of(request).map(|peer| peer.address.ip()),
-            arrival: is_kept.then(|| arrival(request)),
+            address: address.map(|address| address.ip()),
+            arrival: is_kept.then(arrival),
             is_finished: false,
             state,
         })
@@ -87,70 +90,48 @@ impl RequestGuard {
         self.route.as_ref().map(MatchedPath::as_str)
     }
 
-    fn conversation(&self) -> Option<ConversationId> {
-        paths::conversation_of(self.uri.path())
-    }
-
-    /// The method as logged. A client can invent long methods; all are ASCII.
-    fn logged_method(&self) -> &str {
-        let method = self.method.as_str();
-        &method[..method.len().min(MAX_METHOD_BYTES)]
-    }
-
     fn is_api(&self) -> bool {
         self.route().is_some_and(paths::is_api)
     }
 
     fn report(&self, result: LoggedResult) {
         let (ops, context) = (&self.state.ops, &self.request_context.context);
-        let (took, status) = (self.request_context.arrived.elapsed(), result.status.as_u16());
-        ops.metrics.http(HttpRequestMetrics {
-            method: self.method.as_str(),
-            route: self.route(),
-            client: self.request_context.client.known_name(),
-            status,
-            took,
-        });
-        let correlation_id = context.correlation_id();
+        let (method, correlation_id) = (self.method.as_str(), context.correlation_id());
         let record = AccessRecord {
-            level: self.level(result.code),
-            method: self.logged_method(),
-            route: self.route().unwrap_or("-"),
-            status,
-            took,
+            is_probe: result.code.is_none() && self.route().is_some_and(paths::is_probed),
+            // A client can invent long methods; all are ASCII.
+            method: &method[..method.len().min(MAX_METHOD_BYTES)],
+            route: self.route(),
+            status: result.status.as_u16(),
+            took: self.request_context.arrived.elapsed(),
             request_id: &self.request_context.request_id,
             client: self.request_context.client.known_name(),
             client_address: self.address,
-            conversation: self.conversation(),
+            conversation: paths::conversation_of(self.uri.path()),
             upstream_calls: context.calls(),
             effect: self.is_api().then_some(result.effect),
             correlation_id: correlation_id.as_deref(),
-            trace_id: self.request_context.trace_id(),
+            trace_id: context.span().map(|span| span.context.trace),
             code: result.code,
         };
-        ops.access.write(&record);
+        record.log();
+        ops.metrics.http(&record);
         if let Some(spans) = &ops.spans {
             spans.request(&record, context);
         }
         self.keep(result, &record);
     }
 
-    /// Probes and scrapers are frequent, and interesting only if they fail.
-    fn level(&self, code: Option<ErrorCode>) -> Level {
-        let is_probe = self.route().is_some_and(paths::is_probed);
-        if is_probe && code.is_none() { Level::DEBUG } else { Level::INFO }
-    }
-
     /// Stores the request for debugging, if it names a conversation and is not itself a trace.
     fn keep(&self, result: LoggedResult, record: &AccessRecord<'_>) {
         let (Some(recent), Some(arrival)) = (&self.state.ops.recent, &self.arrival) else { return };
-        let route = self.route().filter(|route| *route != paths::TRACE);
+        let route = record.route.filter(|route| *route != paths::TRACE);
         let (Some(conversation), Some(route)) = (record.conversation, route) else { return };
         recent.add(RecentRequest {
             arrival: arrival.clone(),
             arrived: self.request_context.arrived,
             conversation,
-            method: self.logged_method().to_owned(),
+            method: record.method.to_owned(),
             route: route.to_owned(),
             status: record.status,
             code: result.code,
@@ -174,10 +155,4 @@ impl Drop for RequestGuard {
         self.report(result);
         audit::hung_up(&self.request_context.context, result);
     }
-}
-
-fn arrival(request: &Request) -> RequestOrigin {
-    let address = peer_of(request).map(|peer| peer.address);
-    let agent = request.headers().get(USER_AGENT).and_then(|name| name.to_str().ok());
-    RequestOrigin::now(address, agent)
 }

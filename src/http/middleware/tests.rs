@@ -22,7 +22,7 @@ use crate::http::{
     EtagKey, HealthCheck, HttpSettings, OpenApiFiles, OpsState, ReadinessProvider, ReadinessReport,
     openapi, router,
 };
-use crate::telemetry::{AccessLog, CapturedLog, LogLineFormat, LogWriter, ServiceMetrics};
+use crate::telemetry::{CapturedLog, LogLineFormat, LogOutput, ServiceMetrics, TelemetryOutput};
 
 fn documents(public_url: &'static str) -> OpenApiFiles {
     OpenApiFiles::new(
@@ -58,18 +58,20 @@ struct Service {
     state: AppState,
     draining: Arc<Switch>,
     log: CapturedLog,
+    _subscriber: tracing::dispatcher::DefaultGuard,
 }
 
 impl Service {
     fn new() -> Self {
         let draining = Arc::<Switch>::default();
-        let (sink, log) = LogWriter::captured(LogLineFormat::Json);
+        let (output, log) = LogOutput::captured();
+        let telemetry = TelemetryOutput::new(output, LogLineFormat::Json, "access=trace");
+        let telemetry = telemetry.expect("a filter");
         let state = AppState {
             app: App::for_tests(),
             ops: Arc::new(OpsState {
                 readiness: Arc::clone(&draining) as Arc<dyn ReadinessProvider>,
                 metrics: ServiceMetrics::new(paths::ALL),
-                access: AccessLog::new(sink, LogLineFormat::Json, Some(tracing::Level::TRACE)),
                 spans: None,
                 recent: None,
                 documents: documents(""),
@@ -88,7 +90,8 @@ impl Service {
                 require_if_match: false,
             }),
         };
-        Self { state, draining, log }
+        let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
+        Self { state, draining, log, _subscriber: subscriber }
     }
 
     async fn answer(&self, request: Request) -> Answer {

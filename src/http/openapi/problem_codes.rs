@@ -1,131 +1,63 @@
 //! The problem codes that each operation can return.
 
+use axum::http::Method;
+
 use crate::error::ErrorCode;
+use crate::http::paths;
 
-/// Codes of operations that choose one participant.
-const CHOOSING: &[ErrorCode] = &[ErrorCode::ParticipantNotFound, ErrorCode::AmbiguousParticipant];
-
-/// Codes of operations that name a conversation.
-const NAMING: &[ErrorCode] = &[
-    ErrorCode::InvalidConversationId,
-    ErrorCode::InvalidParticipant,
-    ErrorCode::ConversationNotFound,
-];
-
-/// Codes of every operation of the API.
-const COMMON: &[ErrorCode] = &[
-    ErrorCode::InvalidQuery,
-    ErrorCode::Unauthenticated,
-    ErrorCode::ClientRateLimited,
-    ErrorCode::NotAcceptable,
-    ErrorCode::Internal,
-    ErrorCode::UpstreamRejected,
-    ErrorCode::UpstreamForbidden,
-    ErrorCode::UpstreamAuthFailed,
-    ErrorCode::UpstreamInvalidResponse,
-    ErrorCode::UpstreamRateLimited,
-    ErrorCode::UpstreamUnavailable,
-    ErrorCode::ShuttingDown,
-    ErrorCode::DeadlineExceeded,
-];
-
-/// Codes of operations that name attributes.
-const TOUCHING: &[ErrorCode] = &[ErrorCode::AttributeNotAllowed, ErrorCode::ParticipantNotAllowed];
-
-/// Additional codes of writes.
-const WRITING: &[ErrorCode] = &[
-    ErrorCode::ReadOnlyClient,
-    ErrorCode::InvalidJson,
-    ErrorCode::InvalidHeader,
-    ErrorCode::RequestTimeout,
-    ErrorCode::ConversationEnded,
-    ErrorCode::WriteSuperseded,
-    ErrorCode::UpstreamConflict,
-    ErrorCode::PreconditionFailed,
-    ErrorCode::PreconditionRequired,
-    ErrorCode::BodyTooLarge,
-    ErrorCode::UnsupportedMediaType,
-    ErrorCode::InvalidAttributes,
-    ErrorCode::AttributesTooLarge,
-    ErrorCode::Overloaded,
-    ErrorCode::AuditUnavailable,
-];
-
-/// Codes of the trace.
-const TRACING: &[ErrorCode] = &[
-    ErrorCode::InvalidConversationId,
-    ErrorCode::InvalidQuery,
-    ErrorCode::Unauthenticated,
-    ErrorCode::ClientRateLimited,
-    ErrorCode::NotFound,
-    ErrorCode::Internal,
-    ErrorCode::ShuttingDown,
-];
-
-/// Codes of the echo.
-const ECHOING: &[ErrorCode] = &[
-    ErrorCode::InvalidJson,
-    ErrorCode::Unauthenticated,
-    ErrorCode::ClientRateLimited,
-    ErrorCode::NotFound,
-    ErrorCode::RequestTimeout,
-    ErrorCode::BodyTooLarge,
-    ErrorCode::Internal,
-    ErrorCode::ShuttingDown,
-];
-
-/// Additional codes of a search.
-const SEARCHING: &[ErrorCode] = &[
-    ErrorCode::InvalidJson,
-    ErrorCode::RequestTimeout,
-    ErrorCode::BodyTooLarge,
-    ErrorCode::UnsupportedMediaType,
-];
-
-/// Name of the component for the response to an internal error.
-pub(super) const INTERNAL: &str = "Internal";
-
-/// Codes outside the API, or before a request is routed to its operation.
-pub(super) const OUTSIDE: [(ErrorCode, &str); 3] = [
-    (ErrorCode::NotFound, "NotFound"),
-    (ErrorCode::MethodNotAllowed, "MethodNotAllowed"),
-    (ErrorCode::Internal, INTERNAL),
-];
-
-/// The codes of an operation, by its id.
-pub(super) fn codes_for(operation: &str) -> Vec<ErrorCode> {
-    let of_attributes = || [COMMON, NAMING, CHOOSING, TOUCHING].concat();
-    match operation {
-        "getAttributes" => of_attributes(),
-        "getAttribute" => [
-            &of_attributes(),
-            [ErrorCode::AttributeNotFound, ErrorCode::InvalidAttributes].as_slice(),
-        ]
-        .concat(),
-        "deleteAttribute" => without_body([&of_attributes(), WRITING].concat()),
-        "putAttributes" | "patchAttributes" | "putAttribute" => {
-            [&of_attributes(), WRITING].concat()
-        }
-        "getConversation" => [COMMON, NAMING, &[ErrorCode::AttributeNotAllowed]].concat(),
-        "getMetrics" => vec![ErrorCode::Unauthenticated],
-        "getReadiness" => vec![ErrorCode::Unauthenticated, ErrorCode::InvalidQuery],
-        "listConversations" => COMMON.to_vec(),
-        "searchConversations" => [COMMON, SEARCHING].concat(),
-        "getService" => vec![ErrorCode::InvalidQuery, ErrorCode::NotAcceptable],
-        "getTrace" => TRACING.to_vec(),
-        "echo" => ECHOING.to_vec(),
-        "getProblemPage" | "getDocsFile" => vec![ErrorCode::NotFound],
-        _ => Vec::new(),
-    }
+/// The codes of the operation at this path pattern.
+pub(super) fn codes_for(path: &str, method: &Method) -> Vec<ErrorCode> {
+    ErrorCode::ALL.into_iter().filter(|code| can_return(path, method, *code)).collect()
 }
 
-/// The codes without those that need a request body.
-fn without_body(codes: Vec<ErrorCode>) -> Vec<ErrorCode> {
-    let of_bodies = [
-        ErrorCode::InvalidJson,
-        ErrorCode::RequestTimeout,
-        ErrorCode::BodyTooLarge,
-        ErrorCode::UnsupportedMediaType,
-    ];
-    codes.into_iter().filter(|code| !of_bodies.contains(code)).collect()
+#[expect(clippy::too_many_lines, reason = "one arm for each group of codes")]
+fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
+    let is_attributes = paths::is_of_attributes(path);
+    let is_write = is_attributes && !method.is_safe();
+    let has_body = !method.is_safe() && method != Method::DELETE;
+    let is_api = paths::is_api(path);
+    let is_debugging = [paths::TRACE, paths::ECHO].contains(&path);
+    let calls_upstream = is_api && !is_debugging;
+    let names_conversation = path.contains("{conversationId}");
+    match code {
+        ErrorCode::Internal => true,
+        ErrorCode::Unauthenticated => is_api || [paths::METRICS, paths::READYZ].contains(&path),
+        ErrorCode::ClientRateLimited | ErrorCode::ShuttingDown => is_api,
+        ErrorCode::InvalidQuery => {
+            is_api && path != paths::ECHO || [paths::ROOT, paths::READYZ].contains(&path)
+        }
+        ErrorCode::InvalidConversationId => names_conversation,
+        ErrorCode::NotFound => is_debugging || [paths::PROBLEM, paths::DOCS_FILE].contains(&path),
+        ErrorCode::NotAcceptable => calls_upstream || path == paths::ROOT,
+        ErrorCode::InvalidParticipant | ErrorCode::ConversationNotFound => {
+            calls_upstream && names_conversation
+        }
+        ErrorCode::UpstreamRejected
+        | ErrorCode::UpstreamForbidden
+        | ErrorCode::UpstreamAuthFailed
+        | ErrorCode::UpstreamInvalidResponse
+        | ErrorCode::UpstreamRateLimited
+        | ErrorCode::UpstreamUnavailable
+        | ErrorCode::DeadlineExceeded => calls_upstream,
+        ErrorCode::AttributeNotAllowed => is_attributes || path == paths::CONVERSATION,
+        ErrorCode::ParticipantNotAllowed
+        | ErrorCode::ParticipantNotFound
+        | ErrorCode::AmbiguousParticipant => is_attributes,
+        ErrorCode::AttributeNotFound => path == paths::ATTRIBUTE && method == Method::GET,
+        ErrorCode::InvalidAttributes => is_write || path == paths::ATTRIBUTE,
+        ErrorCode::ReadOnlyClient
+        | ErrorCode::InvalidHeader
+        | ErrorCode::ConversationEnded
+        | ErrorCode::WriteSuperseded
+        | ErrorCode::UpstreamConflict
+        | ErrorCode::PreconditionFailed
+        | ErrorCode::PreconditionRequired
+        | ErrorCode::AttributesTooLarge
+        | ErrorCode::Overloaded
+        | ErrorCode::AuditUnavailable => is_write,
+        ErrorCode::InvalidJson | ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge => has_body,
+        ErrorCode::UnsupportedMediaType => has_body && path != paths::ECHO,
+        // Before a request is routed to its operation.
+        ErrorCode::MethodNotAllowed => false,
+    }
 }

@@ -1,77 +1,126 @@
-//! The problem responses of an operation, with an example for each code made by the real code.
+//! The problem responses of the operations, which share them as components.
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
 use utoipa::ToSchema as _;
 use utoipa::openapi::content::ContentBuilder;
-use utoipa::openapi::{Ref, Response, ResponseBuilder};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{Components, Ref, Response, ResponseBuilder};
 
-use super::{described, example, headers};
-use crate::error::ErrorCode;
-use crate::http::paths;
-use crate::http::problem::{self, PROBLEM_JSON, Problem, ProblemBody, ProblemContext};
-use crate::http::responses::examples;
+use super::headers::add_to_problem;
+use super::{add_example, examples, share_response};
+use crate::error::{Effect, ErrorCode};
+use crate::http::problem::{self, PROBLEM_JSON, ProblemBody};
 
-/// Limit of the attributes in the examples; the default.
-const LIMIT: usize = 10_240;
-
-/// The problem responses with these codes, by status.
-pub(super) fn responses_for(codes: &[ErrorCode], path: &str) -> BTreeMap<String, Response> {
+/// Adds the responses with these codes to an operation, and to the components.
+pub(super) fn add(
+    operation: &mut Operation,
+    components: &mut Components,
+    codes: &[ErrorCode],
+    is_api: bool,
+) {
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in codes {
         by_status.entry(problem::status(*code).as_u16()).or_default().push(*code);
     }
-    by_status
-        .into_iter()
-        .map(|(status, codes)| (status.to_string(), response(&codes, path)))
-        .collect()
+    for (status, codes) in by_status {
+        let response = response(&codes, status, is_api, components);
+        let name = match codes[..] {
+            [code] if is_api => pascal(code.as_str()),
+            [code] => format!("{}Page", pascal(code.as_str())),
+            _ => {
+                format!("{}{status}", pascal(operation.operation_id.as_deref().unwrap_or_default()))
+            }
+        };
+        let shared = share_response(response, components, name);
+        operation.responses.responses.insert(status.to_string(), shared);
+    }
 }
 
-pub(super) fn response(codes: &[ErrorCode], path: &str) -> Response {
-    let titles: Vec<_> =
-        codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
-    let examples =
-        codes.iter().map(|code| (code.as_str(), example(code.title(), example_body(*code, path))));
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name(ProblemBody::name())))
-        .examples_from_iter(examples)
-        .build();
+/// Adds a response of any path, or of none.
+pub(super) fn add_general(components: &mut Components, code: ErrorCode) {
+    let response = response(&[code], problem::status(code).as_u16(), true, components);
+    components.responses.insert(pascal(code.as_str()), response.into());
+}
+
+fn response(
+    codes: &[ErrorCode],
+    status: u16,
+    is_api: bool,
+    components: &mut Components,
+) -> Response {
+    let titles = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title()));
+    let mut content =
+        ContentBuilder::new().schema(Some(Ref::from_schema_name(ProblemBody::name()))).build();
+    for code in codes {
+        add_example(&mut content, components, code.as_str(), || body(*code));
+    }
     let mut response = ResponseBuilder::new()
-        .description(titles.join("; "))
+        .description(titles.collect::<Vec<_>>().join("; "))
         .content(PROBLEM_JSON, content)
         .build();
-    let status = codes.first().map_or(500, |code| problem::status(*code).as_u16());
-    for (header, description) in headers(&status.to_string()) {
-        if paths::is_api(path)
-            || ["X-Request-Id", "Allow", "Accept-Patch", "WWW-Authenticate"].contains(&header)
-        {
-            response.headers.insert(header.to_owned(), described(description).into());
-        }
-    }
+    add_to_problem(&mut response, status, is_api);
     response
 }
 
-/// The body of the example of a code.
-fn example_body(code: ErrorCode, path: &str) -> serde_json::Value {
-    let path = path
-        .replace("{conversationId}", examples::CONVERSATION)
-        .replace("{key}", "loyalty_tier")
-        .replace("{code}", "no-such-code")
-        .replace("{file}", "no-such-file.js");
-    let problem = Problem::example(code);
-    let about = ProblemContext {
-        instance: &path,
-        public_url: "",
-        request_id: "crm-4711",
-        correlation_id: called_upstream(code).then_some("2d1f9a52-6f0e-4a61-9a51-2f4c1d7b8e90"),
-        upstream_calls: 4,
-        total_bytes: LIMIT,
-    };
-    serde_json::to_value(ProblemBody::new(&problem, &about)).unwrap_or_default()
+/// `NotFound` for `not-found`.
+fn pascal(name: &str) -> String {
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    name.split('-').filter(|word| !word.is_empty()).map(capital).collect()
 }
 
-/// Whether the gateway calls Genesys Cloud before it returns this problem.
-fn called_upstream(code: ErrorCode) -> bool {
-    matches!(problem::status(code).as_u16(), 404 | 409 | 502 | 504)
-        && !matches!(code, ErrorCode::NotFound | ErrorCode::UpstreamAuthFailed)
+/// An example of a problem with this code.
+fn body(code: ErrorCode) -> Value {
+    let effect = match code {
+        ErrorCode::WriteSuperseded => Effect::Applied,
+        ErrorCode::DeadlineExceeded => Effect::Unknown,
+        _ => Effect::NotApplied,
+    };
+    let mut body = json!({
+        "type": format!("/problems/{}", code.as_str()),
+        "title": code.title(),
+        "status": problem::status(code).as_u16(),
+        "detail": code.title(),
+        "instance": format!("/v1/conversations/{}/attributes", examples::CONVERSATION),
+        "code": code.as_str(),
+        "message": code.title(),
+        "requestId": "crm-4711",
+        "retryable": code.retryable(),
+        "effect": effect.as_str(),
+        "hint": code.hint(),
+    });
+    if matches!(problem::status(code).as_u16(), 429 | 503) {
+        body["retryAfterSeconds"] = 12.into();
+    }
+    examples::with(body, members(code))
+}
+
+/// The members that only some codes have.
+fn members(code: ErrorCode) -> Value {
+    match code {
+        ErrorCode::InvalidQuery => json!({"errors": [{
+            "pointer": "dryrun",
+            "detail": "is not a parameter of this request; did you mean `dryRun`?",
+        }]}),
+        ErrorCode::InvalidAttributes => json!({"errors": [{
+            "pointer": "#/attributes/visits",
+            "detail": "the value is a number; it has to be a string",
+        }]}),
+        ErrorCode::ParticipantNotFound => json!({"purposes": ["customer", "ivr"]}),
+        ErrorCode::AmbiguousParticipant => json!({"candidates": [
+            {"id": examples::PARTICIPANT, "purpose": "agent", "state": "connected"},
+            {"id": examples::OTHER_PARTICIPANT, "purpose": "agent", "state": "connected"},
+        ]}),
+        ErrorCode::AttributesTooLarge => json!({
+            "bytes": 11_264, "limitBytes": 10_240,
+            "largest": [{"key": "transcript", "bytes": 9_800}],
+        }),
+        ErrorCode::UpstreamRejected => json!({"upstream": {
+            "status": 400, "code": "bad.request",
+            "message": "The request could not be understood by the server.",
+        }}),
+        ErrorCode::WriteSuperseded => examples::write("superseded"),
+        _ => json!({}),
+    }
 }

@@ -8,13 +8,8 @@ use utoipa::openapi::{Components, RefOr};
 
 use crate::http::auth;
 
-const BEARER: &str = "bearer";
-const API_KEY: &str = "apiKey";
-const BASIC: &str = "basic";
-const CERTIFICATE: &str = "clientCertificate";
-
 /// A client needs one of them.
-const SCHEMES: [&str; 4] = [BEARER, API_KEY, BASIC, CERTIFICATE];
+const SCHEMES: [&str; 4] = ["bearer", "apiKey", "basic", "clientCertificate"];
 
 /// Adds the schemes to the document.
 pub(super) fn describe(components: &mut Components) {
@@ -22,27 +17,20 @@ pub(super) fn describe(components: &mut Components) {
         let scheme = HttpBuilder::new().scheme(scheme).description(Some(description)).build();
         SecurityScheme::Http(scheme)
     };
+    let key = ApiKeyValue::with_description("X-API-Key", "The same key in its own header");
     let schemes = [
-        (BEARER, http(HttpAuthScheme::Bearer, "A key that `attribute-gateway new-key` generated")),
-        (
-            API_KEY,
-            SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
-                "X-API-Key",
-                "The same key in its own header",
-            ))),
-        ),
-        (BASIC, http(HttpAuthScheme::Basic, "The client's name as user name, its key as password")),
-        (
-            CERTIFICATE,
-            SecurityScheme::MutualTls {
-                description: Some("A client certificate with a configured subject".to_owned()),
-                extensions: None,
-                deprecated: None,
-            },
-        ),
+        http(HttpAuthScheme::Bearer, "A key that `attribute-gateway new-key` generated"),
+        SecurityScheme::ApiKey(ApiKey::Header(key)),
+        http(HttpAuthScheme::Basic, "The client's name as user name, its key as password"),
+        SecurityScheme::MutualTls {
+            description: Some("A client certificate with a configured subject".to_owned()),
+            extensions: None,
+            deprecated: None,
+        },
     ];
-    let schemes = schemes.map(|(name, scheme)| (name.to_owned(), RefOr::from(scheme)));
-    components.security_schemes.extend(schemes);
+    let named = SCHEMES.into_iter().zip(schemes);
+    let named = named.map(|(name, scheme)| (name.to_owned(), RefOr::from(scheme)));
+    components.security_schemes.extend(named);
 }
 
 /// The requirement of an operation that states none itself.

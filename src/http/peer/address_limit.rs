@@ -4,7 +4,9 @@
 //! Without this limit, one such host could use all request slots.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::{AddressKey, PeerInfo};
 
@@ -42,7 +44,7 @@ impl AddressLimiter {
     ) -> Result<Option<AddressSlot>, AddressLimitReached> {
         let Some(peer) = peer.filter(|peer| peer.address != peer.socket) else { return Ok(None) };
         let source = AddressKey::from_address(peer.address.ip());
-        let mut in_flight = self.in_flight();
+        let mut in_flight = self.in_flight.lock();
         let of_source = in_flight.entry(source).or_default();
         if *of_source >= self.max {
             return Err(AddressLimitReached);
@@ -51,15 +53,11 @@ impl AddressLimiter {
         drop(in_flight);
         Ok(Some(AddressSlot { address_limiter: self.clone(), source }))
     }
-
-    fn in_flight(&self) -> MutexGuard<'_, BTreeMap<AddressKey, usize>> {
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for AddressSlot {
     fn drop(&mut self) {
-        let mut in_flight = self.address_limiter.in_flight();
+        let mut in_flight = self.address_limiter.in_flight.lock();
         if let Some(of_source) = in_flight.get_mut(&self.source) {
             *of_source -= 1;
             if *of_source == 0 {
@@ -90,7 +88,10 @@ mod tests {
         drop(first);
         assert!(address_limiter.acquire(Some(&one)).is_ok());
         drop(second);
-        assert!(address_limiter.in_flight().is_empty(), "addresses without requests are removed");
+        assert!(
+            address_limiter.in_flight.lock().is_empty(),
+            "addresses without requests are removed"
+        );
     }
 
     #[test]
@@ -101,6 +102,6 @@ mod tests {
             let all = [address_limiter.acquire(peer), address_limiter.acquire(peer)];
             assert!(all.iter().all(|member| matches!(member, Ok(None))));
         }
-        assert!(address_limiter.in_flight().is_empty());
+        assert!(address_limiter.in_flight.lock().is_empty());
     }
 }

@@ -1,14 +1,12 @@
 //! The JSON body of a problem.
 
-use std::fmt;
-
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Problem, ProblemExtra};
-use crate::domain::Violation;
-use crate::error::ErrorCode;
-use crate::http::responses::{CandidateDto, ResolvedParticipantDto, WriteResponse};
+use super::Problem;
+use crate::domain::{AttributeKey, Violation};
+use crate::error::Error;
+use crate::http::responses::{CandidateDto, ResolvedParticipantDto, WriteResponse, effect_schema};
 
 /// The part of a problem that the middleware adds.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +31,8 @@ pub(in crate::http) struct ProblemContext<'a> {
 #[schema(as = Problem)]
 pub(in crate::http) struct ProblemBody<'a> {
     /// URL of a page that explains the code.
-    #[schema(value_type = String, format = "uri-reference")]
-    r#type: TypeRef<'a>,
+    #[schema(format = "uri-reference")]
+    r#type: String,
     /// Short summary, the same for each problem with this code.
     title: &'static str,
     /// The HTTP status.
@@ -42,8 +40,7 @@ pub(in crate::http) struct ProblemBody<'a> {
     /// What went wrong this time.
     detail: &'a str,
     /// Path of the request.
-    #[schema(value_type = String)]
-    instance: InstanceRef<'a>,
+    instance: String,
     /// Stable name of the problem, for programs to compare.
     code: &'static str,
     /// The same as `detail`, under the name that Genesys Architect reads.
@@ -59,6 +56,7 @@ pub(in crate::http) struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
     /// Whether attributes were changed: `notApplied`, `applied` or `unknown`.
+    #[schema(schema_with = effect_schema)]
     effect: &'static str,
     /// What the client can do next.
     hint: &'static str,
@@ -75,7 +73,7 @@ pub(in crate::http) struct ProblemBody<'a> {
     #[schema(nullable = false)]
     participant: Option<&'a ResolvedParticipantDto>,
     #[serde(flatten)]
-    extra: ExtraBody<'a>,
+    members: ProblemMembers,
 }
 
 /// One mistake in a request.
@@ -88,16 +86,15 @@ pub(in crate::http) struct ProblemViolation<'a> {
 }
 
 /// Members that only some codes have; each description starts with its code.
-#[derive(Default, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = ProblemMembers)]
-struct ExtraBody<'a> {
+pub(super) struct ProblemMembers {
     /// `ambiguous-participant`: the participants that match.
     #[serde(skip_serializing_if = "Option::is_none")]
-    candidates: Option<&'a [CandidateDto]>,
+    candidates: Option<Vec<CandidateDto>>,
     /// `participant-not-found`: the purposes of the participants in the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    purposes: Option<&'a [String]>,
+    purposes: Option<Vec<String>>,
     /// `attributes-too-large`: size of the merged attributes as JSON, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<usize>,
@@ -106,70 +103,51 @@ struct ExtraBody<'a> {
     limit_bytes: Option<usize>,
     /// `attributes-too-large`: the largest entries, largest first.
     #[serde(skip_serializing_if = "Option::is_none")]
-    largest: Option<Vec<LargeEntry<'a>>>,
+    largest: Option<Vec<LargeEntry>>,
     /// `upstream-rejected`, and `participant-not-found` after a PATCH: the response of Genesys Cloud.
     #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<UpstreamDetail<'a>>,
+    upstream: Option<UpstreamDetail>,
     /// `write-superseded`: the members of a write response.
     #[serde(flatten)]
     #[schema(ignore)]
-    report: Option<WriteResponse>,
+    pub(super) report: Option<Box<WriteResponse>>,
 }
 
 /// A large attribute.
-#[derive(Serialize, ToSchema)]
-struct LargeEntry<'a> {
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct LargeEntry {
     /// The key.
-    key: &'a str,
+    key: String,
     /// Size of key and value as JSON, in bytes.
     bytes: usize,
 }
 
 /// The response of Genesys Cloud.
-#[derive(Serialize, ToSchema)]
-struct UpstreamDetail<'a> {
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct UpstreamDetail {
     /// The HTTP status.
     status: u16,
     /// The error code.
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'a str>,
+    code: Option<String>,
     /// The message, without attribute values.
     #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'a str>,
-}
-
-struct TypeRef<'a>(&'a str, ErrorCode);
-
-impl fmt::Display for TypeRef<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/problems/{}", self.0, self.1.as_str())
-    }
-}
-
-impl Serialize for TypeRef<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// Public URL and path of the request.
-struct InstanceRef<'a>(&'a str, &'a str);
-
-impl Serialize for InstanceRef<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}{}", self.0, self.1))
-    }
+    message: Option<String>,
 }
 
 impl<'a> ProblemBody<'a> {
-    pub(in crate::http) fn new(problem: &'a Problem, about: &ProblemContext<'a>) -> Self {
+    pub(super) fn new(problem: &'a Problem, about: &ProblemContext<'a>) -> Self {
         let inner = &problem.0;
+        let mut members = inner.members.clone();
+        let report = members.report.take();
+        members.report = report
+            .map(|report| Box::new(report.completed(about.total_bytes, about.upstream_calls)));
         Self {
-            r#type: TypeRef(about.public_url, inner.code),
+            r#type: format!("{}/problems/{}", about.public_url, inner.code.as_str()),
             title: inner.code.title(),
             status: problem.status().as_u16(),
             detail: &inner.detail,
-            instance: InstanceRef(about.public_url, about.instance),
+            instance: [about.public_url, about.instance].concat(),
             code: inner.code.as_str(),
             message: &inner.detail,
             request_id: about.request_id,
@@ -181,8 +159,8 @@ impl<'a> ProblemBody<'a> {
             errors: inner.errors.reported().iter().map(ProblemViolation::from).collect(),
             errors_left_out: Some(inner.errors.omitted()).filter(|omitted| *omitted > 0),
             // The report of a write already contains the participant.
-            participant: problem.report().is_none().then_some(inner.participant.as_ref()).flatten(),
-            extra: ExtraBody::new(&inner.extra, about),
+            participant: members.report.is_none().then_some(inner.participant.as_ref()).flatten(),
+            members,
         }
     }
 }
@@ -193,34 +171,35 @@ impl<'a> From<&'a Violation> for ProblemViolation<'a> {
     }
 }
 
-impl<'a> ExtraBody<'a> {
-    fn new(extra: &'a ProblemExtra, about: &ProblemContext<'_>) -> Self {
-        let mut body = Self::default();
-        match extra {
-            ProblemExtra::None | ProblemExtra::Current(_) => {}
-            ProblemExtra::Candidates(candidates) => body.candidates = Some(candidates),
-            ProblemExtra::Purposes(purposes) => body.purposes = Some(purposes),
-            ProblemExtra::Size(size) => {
-                let entry = |(key, bytes): &'a (crate::domain::AttributeKey, usize)| LargeEntry {
-                    key: key.as_str(),
+impl From<Error> for ProblemMembers {
+    fn from(error: Error) -> Self {
+        let mut members = Self::default();
+        match error {
+            Error::AmbiguousParticipant { candidates, .. } => {
+                members.candidates = Some(candidates.into_iter().map(CandidateDto::from).collect());
+            }
+            Error::ParticipantNotFound { purposes, .. } => members.purposes = Some(purposes),
+            Error::AttributesTooLarge(size) => {
+                let entry = |(key, bytes): &(AttributeKey, usize)| LargeEntry {
+                    key: key.as_str().to_owned(),
                     bytes: *bytes,
                 };
-                body.bytes = Some(size.bytes);
-                body.limit_bytes = Some(size.limit_bytes);
-                body.largest = Some(size.largest().map(entry).collect());
+                members.bytes = Some(size.bytes);
+                members.limit_bytes = Some(size.limit_bytes);
+                members.largest = Some(size.largest().map(entry).collect());
             }
-            ProblemExtra::Report(report) => {
-                let report = WriteResponse::clone(report);
-                body.report = Some(report.completed(about.total_bytes, about.upstream_calls));
+            // The middleware adds the limit and the number of calls to the report.
+            Error::Superseded(report) => {
+                members.report = Some(Box::new(WriteResponse::from(*report)));
             }
-            ProblemExtra::Upstream { status, code, message } => {
-                body.upstream = Some(UpstreamDetail {
-                    status: *status,
-                    code: code.as_deref(),
-                    message: message.as_deref(),
-                });
+            Error::ParticipantLeft { code, message, .. } => {
+                members.upstream = Some(UpstreamDetail { status: 404, code, message });
             }
+            Error::UpstreamRejected { status, code, message } => {
+                members.upstream = Some(UpstreamDetail { status, code, message });
+            }
+            _ => {}
         }
-        body
+        members
     }
 }

@@ -9,7 +9,8 @@ use crate::domain::{
     AttributeKey, AttributeValue, ParticipantSummary, VerificationStatus, VerificationSummary,
 };
 use crate::http::etag::EtagKey;
-use crate::http::responses::examples;
+
+const CONVERSATION: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
 
 fn settings() -> HttpSettings {
     HttpSettings {
@@ -45,14 +46,14 @@ fn participant() -> Participant {
 fn view(keys: &[&str], known: &str) -> ReadResponder {
     let headers = HeaderMap::from_iter([(IF_NONE_MATCH, known.parse().expect("value"))]);
     ReadResponder {
-        conversation: examples::CONVERSATION.parse().expect("id"),
+        conversation: CONVERSATION.parse().expect("id"),
         scope: match keys {
             [] => EtagScope::Whole,
             keys => EtagScope::Narrowed(keys.iter().map(|&key| key.to_owned()).collect()),
         },
         form: ResponseFormat::Json,
         flat: None,
-        known: EntityTags::from_headers(&headers, &IF_NONE_MATCH).unwrap_or_default(),
+        known: IfNoneMatchHeader::from_headers(&headers),
     }
 }
 
@@ -95,7 +96,7 @@ async fn a_read_shows_the_participant_its_map_and_its_size() {
     assert_eq!(
         body,
         serde_json::json!({
-            "conversationId": examples::CONVERSATION,
+            "conversationId": CONVERSATION,
             "participant": {
                 "id": "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0",
                 "purpose": "customer", "state": null, "chosenBy": "purpose"
@@ -142,7 +143,7 @@ async fn one_key_is_shown_as_json_or_text_with_its_own_etag() {
     assert_eq!(
         json(plain).await,
         serde_json::json!({
-            "conversationId": examples::CONVERSATION,
+            "conversationId": CONVERSATION,
             "participant": {
                 "id": "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0",
                 "purpose": "customer", "state": null, "chosenBy": "purpose"
@@ -178,7 +179,7 @@ fn an_absent_or_empty_key_is_not_found_despite_if_none_match() {
 
 fn report(outcome: KeyOutcome) -> WriteReport {
     WriteReport {
-        conversation: examples::CONVERSATION.parse().expect("id"),
+        conversation: CONVERSATION.parse().expect("id"),
         participant: ParticipantSummary {
             id: participant().id,
             purpose: "customer".into(),

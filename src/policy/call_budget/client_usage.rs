@@ -1,4 +1,4 @@
-//! How much of the window each client uses.
+//! What each client uses of the window, its share, and the pace of its calls.
 //!
 //! A client is known from the configuration or from its first request. A client that is not
 //! configured is forgotten after an hour without a request.
@@ -6,194 +6,184 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::pace::CallPace;
-use super::types::{BudgetAccount, CallPriority};
+use super::token_bucket::{ClassBuckets, float};
+use super::types::{BudgetAccount, PriorityClass};
 use super::window_log::SlidingWindowLog;
 use crate::policy::MonoTime;
 
 const IDLE_TIMEOUT: Duration = Duration::from_hours(1);
-/// In the first window of a busy client, this part of its share becomes usable gradually. Otherwise
-/// many clients that start together would all wait for the end of the window.
-const SPREAD_ONE_IN: u64 = 2;
-/// A new client's rate is measured over at least this part of the window.
-const MIN_RATE_PERIOD_ONE_IN: u32 = 8;
-/// Calls of a write. No share and no burst is smaller.
-const CALLS_OF_A_WRITE: u64 = 3;
+/// Calls of a write. No share is smaller.
+pub(super) const CALLS_OF_A_WRITE: u64 = 3;
+/// No burst is smaller, unless the share is.
+const MIN_BURST: u64 = 2 * CALLS_OF_A_WRITE;
+/// So much of each share is spread over the window that a busy client can write this often.
+const WRITE_INTERVAL: Duration = Duration::from_secs(9);
 
-/// The use of the window by one client, and its pace.
+/// A client is busy for this part of the window after a request that was not granted at once. While
+/// it is busy, it saves up this part of its burst.
+const BUSY_ONE_IN: u32 = 8;
+
+/// Half a write: requests do not come exactly at their pace.
+const PACE_SLACK: f64 = 1.5;
+/// The rate of a client is measured over at least this part of the window.
+const MIN_RATE_PERIOD_ONE_IN: u32 = 8;
+
+/// The share of a client in the window, for one class.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientShare {
+    /// Calls in any window.
+    pub(super) calls: u64,
+    /// How many of them may come at once.
+    pub(super) burst: u64,
+}
+
+impl ClientShare {
+    fn new(calls: u64, window: Duration) -> Self {
+        let writes = window.as_nanos() / WRITE_INTERVAL.as_nanos().max(1);
+        let spread = u64::try_from(writes).unwrap_or(u64::MAX).saturating_mul(CALLS_OF_A_WRITE);
+        let burst = calls - spread.max(calls / 2).min(calls);
+        Self { calls, burst: burst.max(MIN_BURST).min(calls) }
+    }
+}
+
+/// A refused request that was promised to be served at a later time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PromisedReturn {
+    pub(super) at: MonoTime,
+    pub(super) calls: u64,
+    pub(super) class: PriorityClass,
+}
+
+/// The use of the window by one client.
 #[derive(Clone, Debug)]
 pub(super) struct ClientUsage {
-    weight: u64,
-    /// Granted calls that have not ended.
-    in_flight: u64,
-    /// Calls that ended less than one window ago.
-    spent: SlidingWindowLog,
-    /// Borrowed calls: granted beyond the client's share.
-    lent: SlidingWindowLog,
-    /// Granted reads and read-backs within the share.
-    reads: SlidingWindowLog,
-    /// The pace of each priority while its requests wait.
-    pub(super) pace: [CallPace; CallPriority::ALL.len()],
-    /// Virtual finish time of its last grant, in start-time fair queueing.
-    pub(super) virtual_finish: u128,
-    /// Refused requests: the time at which each may return, and its calls.
-    pub(super) promised: VecDeque<(MonoTime, u64)>,
-    /// Highest number of own calls in the window, for the previous period and the current one.
-    peak: [u64; 2],
-    /// When the client made its first call after it had none in the window.
-    began: MonoTime,
+    pub(super) weight: u64,
+    /// Calls within its share, from their grant for one window. Borrowed calls do not count.
+    own: SlidingWindowLog,
+    /// The reads and read-backs among them.
+    pub(super) reads: SlidingWindowLog,
+    /// The pace of its calls.
+    buckets: ClassBuckets,
+    /// Virtual start time of its next request, in start-time fair queueing.
+    pub(super) start_tag: f64,
+    /// Refused requests that will return, in the order of their time.
+    pub(super) promised: VecDeque<PromisedReturn>,
+    /// Until then it has more requests than it can be served with.
+    busy_until: MonoTime,
     last_request: MonoTime,
     is_configured: bool,
 }
 
 impl ClientUsage {
-    fn new(weight: u64, window: Duration, limit: u64) -> Self {
-        let log = SlidingWindowLog::new(window, limit);
+    fn new(weight: u64, log: SlidingWindowLog) -> Self {
         Self {
             weight,
-            in_flight: 0,
-            spent: log.clone(),
-            lent: log.clone(),
+            own: log.clone(),
             reads: log,
-            pace: [CallPace::default(); CallPriority::ALL.len()],
-            virtual_finish: 0,
+            buckets: ClassBuckets::FULL,
+            start_tag: 0.0,
             promised: VecDeque::new(),
-            peak: [0; 2],
-            began: MonoTime::ZERO,
+            busy_until: MonoTime::ZERO,
             last_request: MonoTime::ZERO,
             is_configured: false,
         }
     }
 
-    pub(super) fn weight(&self) -> u64 {
-        self.weight
+    /// Records that a request was not granted at once.
+    pub(super) fn set_busy(&mut self, now: MonoTime) {
+        self.busy_until = now + self.own.window() / BUSY_ONE_IN;
     }
 
-    /// All its calls in the window.
-    pub(super) fn used(&self) -> u64 {
-        self.in_flight + self.spent.len()
+    /// How many calls it will probably make in a window, within its share: its recent rate, or all if
+    /// it is busy.
+    pub(super) fn demand(&self, share: ClientShare, now: MonoTime) -> u64 {
+        let window = self.own.window();
+        let Some(leaves) = self.own.nth(1).filter(|_| now >= self.busy_until) else {
+            return if now < self.busy_until { share.calls } else { 0 };
+        };
+        let age =
+            (now + window).saturating_sub(leaves).clamp(window / MIN_RATE_PERIOD_ONE_IN, window);
+        let calls = u128::from(self.own.len()) * window.as_nanos() / age.as_nanos().max(1);
+        u64::try_from(calls).unwrap_or(u64::MAX).min(share.calls)
     }
 
-    /// Own calls in the window: all but the borrowed ones.
-    pub(super) fn own(&self) -> u64 {
-        self.used().saturating_sub(self.lent.len())
+    /// Refills the bucket of a class. A busy client saves up no burst.
+    pub(super) fn refill(&mut self, class: PriorityClass, share: ClientShare, now: MonoTime) {
+        let few = (share.burst / u64::from(BUSY_ONE_IN)).max(CALLS_OF_A_WRITE).min(share.burst);
+        let gains_to = if now < self.busy_until { few } else { share.burst };
+        self.buckets.refill(class, self.per_second(share.calls), (share.burst, gains_to), now);
     }
 
-    /// Reads and read-backs within the share.
-    pub(super) fn reads(&self) -> u64 {
-        self.reads.len()
+    /// The rate that fills the window with so many calls.
+    fn per_second(&self, calls: u64) -> f64 {
+        float(calls) / self.own.window().as_secs_f64()
     }
 
-    /// How much of `share` the client will probably use: its recent peak. In its first window, the
-    /// peak is projected to a whole window.
-    pub(super) fn demand(&self, share: u64, window: Duration, now: MonoTime) -> u64 {
-        let peak = self.peak[0].max(self.peak[1]);
-        let age = now.saturating_sub(self.began).clamp(window / MIN_RATE_PERIOD_ONE_IN, window);
-        let projected = u128::from(peak) * window.as_nanos() / age.as_nanos().max(1);
-        u64::try_from(projected).unwrap_or(u64::MAX).min(share)
-    }
-
-    /// When `calls` of its calls will have left the window, if the calls in flight end now.
-    pub(super) fn leaves(&self, calls: u64, window: Duration, now: MonoTime) -> MonoTime {
-        if calls == 0 { now } else { self.spent.nth(calls).unwrap_or(now + window) }
-    }
-
-    /// Whether the client is new: idle, or active for less than one window.
-    pub(super) fn is_young(&self, window: Duration, now: MonoTime) -> bool {
-        self.used() == 0 || now < self.began + window
-    }
-
-    /// How much of `share` the client may have used by `now`. A new client starts with half of it and
-    /// gains the rest over one window.
-    pub(super) fn burst(&self, share: u64, window: Duration, now: MonoTime) -> u64 {
-        if !self.is_young(window, now) {
-            return share;
-        }
-        let idle = self.used() == 0;
-        let age = if idle { Duration::ZERO } else { now.saturating_sub(self.began) };
-        let spread = share / SPREAD_ONE_IN;
-        let grown = u128::from(spread) * age.as_nanos() / window.as_nanos().max(1);
-        let burst = share - spread + u64::try_from(grown).unwrap_or(u64::MAX);
-        burst.max(CALLS_OF_A_WRITE).min(share)
-    }
-
-    /// The inverse of [`Self::burst`]: when it reaches `calls`.
-    pub(super) fn burst_at(
+    /// When a request of this class is possible within the share, after `ahead` other calls. `all` is
+    /// the share of all classes.
+    ///
+    /// What is not a burst is spread over the window: each request leaves enough of the share to go
+    /// on at this pace, but for half a write, until earlier calls leave the window.
+    pub(super) fn opens(
         &self,
-        calls: u64,
-        share: u64,
-        window: Duration,
+        class: PriorityClass,
+        (ahead, calls): (u64, u64),
+        (share, all): (ClientShare, ClientShare),
         now: MonoTime,
     ) -> MonoTime {
-        let spread = share / SPREAD_ONE_IN;
-        let grown = calls.saturating_sub(share - spread).min(spread);
-        let age = window.as_nanos() * u128::from(grown) / u128::from(spread.max(1));
-        let began = if self.used() == 0 { now } else { self.began };
-        now.max(began + Duration::from_nanos(u64::try_from(age).unwrap_or(u64::MAX)))
+        let spread = |log: &SlidingWindowLog, share: ClientShare| {
+            let free = float(share.calls) - float(log.len() + ahead + calls);
+            let pace = self.per_second(share.calls - share.burst);
+            log.opens_at_pace(free, pace, PACE_SLACK, now)
+        };
+        let mut opens = spread(&self.own, all);
+        if class >= PriorityClass::Read {
+            opens = opens.max(spread(&self.reads, share));
+        }
+        // A larger request than a burst would wait for ever: it takes tokens in advance.
+        let tokens = ahead + calls.min(share.burst).min(CALLS_OF_A_WRITE);
+        self.buckets.opens(class, tokens, self.per_second(share.calls), now).max(opens)
     }
 
-    /// Books granted calls.
-    pub(super) fn take(&mut self, calls: u32, priority: CallPriority, lent: bool, now: MonoTime) {
-        if self.used() == 0 {
-            self.began = now;
-        }
-        let calls = u64::from(calls);
-        self.in_flight += calls;
-        if lent {
-            self.lent.record(now, calls);
-        }
-        self.peak[1] = self.peak[1].max(self.own());
-        if !lent && priority >= CallPriority::Read {
+    /// Books granted calls within the share.
+    pub(super) fn take(&mut self, calls: u64, class: PriorityClass, now: MonoTime) {
+        self.own.record(now, calls);
+        if class >= PriorityClass::Read {
             self.reads.record(now, calls);
         }
+        self.buckets.take(class, calls);
     }
 
-    /// Ends calls. `made` is false for granted calls that were not made.
-    pub(super) fn release(&mut self, calls: u64, made: bool, now: MonoTime) {
-        self.in_flight = self.in_flight.saturating_sub(calls);
-        if made {
-            self.spent.record(now, calls);
-        }
-    }
-
-    fn expire(&mut self, now: MonoTime) {
-        self.spent.expire(now);
-        self.lent.expire(now);
-        self.reads.expire(now);
-        while self.promised.pop_front_if(|(at, _)| *at <= now).is_some() {}
+    /// Takes back granted calls that were not made.
+    pub(super) fn give_back(&mut self, calls: u64) {
+        self.buckets.give_back(self.own.forget(calls));
+        self.reads.forget(self.reads.len().saturating_sub(self.own.len()));
     }
 }
 
 /// All clients of one budget.
 #[derive(Clone, Debug)]
 pub(super) struct ClientUsages {
-    window: Duration,
-    limit: u64,
+    empty: SlidingWindowLog,
     clients: BTreeMap<u64, ClientUsage>,
     /// Sum of all weights.
     weights: u64,
-    /// When the next period of the peaks begins.
-    period: MonoTime,
+    /// When idle clients are removed next.
+    next_cleanup: MonoTime,
 }
 
 impl ClientUsages {
-    pub(super) fn new(window: Duration, limit: u64) -> Self {
-        Self { window, limit, clients: BTreeMap::new(), weights: 0, period: MonoTime::ZERO }
-    }
-
-    /// Whether there is more than one.
-    pub(super) fn are_several(&self) -> bool {
-        self.clients.len() > 1
+    pub(super) fn new(empty: SlidingWindowLog) -> Self {
+        Self { empty, clients: BTreeMap::new(), weights: 0, next_cleanup: MonoTime::ZERO }
     }
 
     /// Records that a client asks for calls, with its current weight.
     pub(super) fn register(&mut self, account: BudgetAccount, now: MonoTime) -> &mut ClientUsage {
-        let (weight, window, limit) = (u64::from(account.weight.get()), self.window, self.limit);
-        let new = || ClientUsage::new(weight, window, limit);
-        let is_new = !self.clients.contains_key(&account.id);
-        let client = self.clients.entry(account.id).or_insert_with(new);
-        let before = if is_new { 0 } else { client.weight };
+        let weight = u64::from(account.weight.get());
+        let before = self.clients.get(&account.id).map_or(0, |client| client.weight);
         self.weights = self.weights - before + weight;
+        let new = || ClientUsage::new(weight, self.empty.clone());
+        let client = self.clients.entry(account.id).or_insert_with(new);
         client.weight = weight;
         client.last_request = now;
         client
@@ -207,18 +197,19 @@ impl ClientUsages {
         }
     }
 
-    /// Drops calls that have left the window, and idle clients. `waits` tells whether a client has a
-    /// queued request.
-    pub(super) fn expire(&mut self, now: MonoTime, waits: impl Fn(u64) -> bool) {
-        self.clients.values_mut().for_each(|client| client.expire(now));
-        if now < self.period {
+    /// Drops calls that have left the window, and idle clients.
+    pub(super) fn expire(&mut self, now: MonoTime) {
+        for client in self.clients.values_mut() {
+            client.own.expire(now);
+            client.reads.expire(now);
+        }
+        if now < self.next_cleanup {
             return;
         }
-        self.period = now + self.window;
-        self.clients.retain(|id, client| {
-            client.peak = [client.peak[1], client.own()];
-            let is_idle = client.used() == 0 && now >= client.last_request + IDLE_TIMEOUT;
-            client.is_configured || !is_idle || waits(*id)
+        self.next_cleanup = now + self.empty.window();
+        self.clients.retain(|_, client| {
+            let is_idle = client.own.len() == 0 && now >= client.last_request + IDLE_TIMEOUT;
+            client.is_configured || !is_idle
         });
         self.weights = self.clients.values().map(|client| client.weight).sum();
     }
@@ -231,20 +222,15 @@ impl ClientUsages {
         self.clients.get_mut(&id)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &ClientUsage)> {
-        self.clients.iter().map(|(id, client)| (*id, client))
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &ClientUsage> {
+        self.clients.values()
     }
 
-    /// The client's part of `calls` by weight, and at least enough for a write.
-    pub(super) fn share(&self, client: &ClientUsage, calls: u64) -> u64 {
-        let share = u128::from(calls) * u128::from(client.weight);
-        let share = u64::try_from(share / u128::from(self.weights.max(1))).unwrap_or(u64::MAX);
-        share.max(CALLS_OF_A_WRITE).min(calls)
-    }
-
-    /// Borrowed calls in the window.
-    pub(super) fn lent(&self) -> u64 {
-        self.clients.values().map(|client| client.lent.len()).sum()
+    /// The part of `calls` that a client of this weight owns, and at least enough for a write.
+    pub(super) fn share(&self, weight: u64, calls: u64) -> ClientShare {
+        let share = u128::from(calls) * u128::from(weight) / u128::from(self.weights.max(1));
+        let share = u64::try_from(share).unwrap_or(u64::MAX).max(CALLS_OF_A_WRITE).min(calls);
+        ClientShare::new(share, self.empty.window())
     }
 
     /// Sum of all weights.

@@ -1,5 +1,9 @@
 //! Decisions of the call budget as tables.
 
+mod fairness;
+mod properties;
+mod simulation;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -13,14 +17,15 @@ fn budget(limit: u64) -> TokenBudget {
     TokenBudget::new(BudgetSettings { limit, window: at(10), ceilings: PriorityCeilings::NONE })
 }
 
-fn request(calls: u32, priority: CallPriority) -> CallRequest {
-    CallRequest { calls, priority, deadline: MonoTime::MAX, account: BudgetAccount::SHARED }
+fn request(calls: u32, class: PriorityClass) -> CallRequest {
+    CallRequest { calls, class, deadline: MonoTime::MAX, account: BudgetAccount::SHARED }
 }
 
 fn spend(limit: &mut TokenBudget, calls: u32, now: MonoTime) {
-    let admission = limit.request(request(calls, CallPriority::Write), now);
+    // Committed calls have no pace.
+    let admission = limit.request(request(calls, PriorityClass::Committed), now);
     assert_eq!(admission, CallAdmission::Granted(calls), "at {now:?}");
-    (0..calls).for_each(|_| limit.finish_call(BudgetAccount::SHARED, now));
+    (0..calls).for_each(|_| limit.finish_call(now));
 }
 
 fn queued(
@@ -37,7 +42,7 @@ fn queued(
 fn refused(limit: &mut TokenBudget, calls: u32, now: MonoTime) -> CallRefusal {
     let request = CallRequest {
         calls,
-        priority: CallPriority::Read,
+        class: PriorityClass::Read,
         deadline: now + SECOND / 1000,
         account: BudgetAccount::SHARED,
     };
@@ -61,10 +66,10 @@ fn the_limit_is_the_share_of_the_minute_and_at_least_one() {
 #[test]
 fn a_call_occupies_the_window_until_one_window_after_its_end() {
     let mut limit = budget(2);
-    assert_eq!(limit.request(request(2, CallPriority::Write), at(0)), CallAdmission::Granted(2));
+    assert_eq!(limit.request(request(2, PriorityClass::Write), at(0)), CallAdmission::Granted(2));
     assert_eq!(limit.room(at(100)), 0, "both calls are in flight");
-    limit.finish_call(BudgetAccount::SHARED, at(100));
-    limit.return_calls(BudgetAccount::SHARED, 1, MonoTime::ZERO);
+    limit.finish_call(at(100));
+    limit.return_calls(BudgetAccount::SHARED, 1);
     assert_eq!((limit.room(at(100)), limit.room(at(109)), limit.room(at(110))), (1, 1, 2));
 }
 
@@ -73,10 +78,10 @@ fn three_calls_are_not_starved_by_single_ones() {
     let mut limit = budget(10);
     spend(&mut limit, 10, at(0));
     limit.in_flight = 2; // two calls are still in flight
-    let (large, _) = queued(&mut limit, request(10, CallPriority::Write), at(0));
-    let (small, _) = queued(&mut limit, request(1, CallPriority::Write), at(0));
+    let (large, _) = queued(&mut limit, request(10, PriorityClass::Write), at(0));
+    let (small, _) = queued(&mut limit, request(1, PriorityClass::Write), at(0));
     assert_eq!(limit.grant(at(10)), None, "eight calls are free, and the first request needs ten");
-    limit.return_calls(BudgetAccount::SHARED, 2, MonoTime::ZERO);
+    limit.return_calls(BudgetAccount::SHARED, 2);
     let granted = limit.grant(at(10)).map(|(id, request)| (id, request.calls));
     assert_eq!((granted, limit.grant(at(10))), (Some((large, 10)), None));
     assert!(limit.cancel(small).is_some());
@@ -88,7 +93,7 @@ fn a_request_past_its_deadline_is_not_granted() {
     spend(&mut limit, 1, at(0));
     let late = CallRequest {
         calls: 1,
-        priority: CallPriority::Read,
+        class: PriorityClass::Read,
         deadline: at(11),
         account: BudgetAccount::SHARED,
     };
@@ -104,7 +109,7 @@ fn at_most_half_of_the_time_left_is_reserved_for_calls() {
     limit.record_answer(start, at(4));
     let soon = CallRequest {
         calls: 1,
-        priority: CallPriority::Read,
+        class: PriorityClass::Read,
         deadline: at(5),
         account: BudgetAccount::SHARED,
     };
@@ -113,9 +118,9 @@ fn at_most_half_of_the_time_left_is_reserved_for_calls() {
         CallAdmission::Granted(1),
         "upstream may be faster this time"
     );
-    limit.finish_call(BudgetAccount::SHARED, at(4));
+    limit.finish_call(at(4));
     let after = |seconds| CallRequest { deadline: at(seconds), ..soon };
-    assert!(matches!(limit.request(after(18), at(4)), CallAdmission::Refused(_)));
+    assert!(matches!(limit.clone().request(after(18), at(4)), CallAdmission::Refused(_)));
     assert!(matches!(limit.request(after(19), at(4)), CallAdmission::Queued(..)));
 }
 
@@ -123,9 +128,13 @@ fn at_most_half_of_the_time_left_is_reserved_for_calls() {
 fn classes_go_in_their_order() {
     let mut limit = budget(10);
     spend(&mut limit, 10, at(0));
-    let [_, write, read, committed] =
-        [CallPriority::ReadBack, CallPriority::Write, CallPriority::Read, CallPriority::Committed]
-            .map(|priority| queued(&mut limit, request(1, priority), at(1)).0);
+    let [_, write, read, committed] = [
+        PriorityClass::ReadBack,
+        PriorityClass::Write,
+        PriorityClass::Read,
+        PriorityClass::Committed,
+    ]
+    .map(|class| queued(&mut limit, request(1, class), at(1)).0);
     assert_eq!(limit.grant(at(9)), None);
     let order: Vec<_> = std::iter::from_fn(|| limit.grant(at(10))).map(|(id, _)| id).collect();
     assert_eq!(&order[..2], [committed, write]);
@@ -135,22 +144,22 @@ fn classes_go_in_their_order() {
 #[test]
 fn each_class_has_its_ceiling() {
     let ceilings = PriorityCeilings { committed: 100, writes: 95, reads: 75, read_backs: 60 };
-    for (priority, most) in [
-        (CallPriority::ReadBack, 60),
-        (CallPriority::Read, 75),
-        (CallPriority::Write, 95),
-        (CallPriority::Committed, 100),
+    for (class, most) in [
+        (PriorityClass::ReadBack, 60),
+        (PriorityClass::Read, 75),
+        (PriorityClass::Write, 95),
+        (PriorityClass::Committed, 100),
     ] {
         let mut limit = TokenBudget::new(BudgetSettings { limit: 100, window: at(10), ceilings });
         let mut granted = 0;
         for step in 0..2_000 {
             let now = SECOND * step / 200;
             let deadline = now + SECOND / 1000;
-            let admission = limit.request(CallRequest { deadline, ..request(1, priority) }, now);
+            let admission = limit.request(CallRequest { deadline, ..request(1, class) }, now);
             granted += u32::from(admission == CallAdmission::Granted(1));
             granted += u32::from(limit.grant(now).is_some());
         }
-        assert!(granted <= most && granted * 10 >= most * 9, "{granted} of {most}: {priority:?}");
+        assert!(granted <= most && granted * 10 >= most * 9, "{granted} of {most}: {class:?}");
     }
 }
 
@@ -160,7 +169,7 @@ fn after_a_429_calls_stop_and_then_resume_one_by_one() {
     limit.record_throttle(at(5), at(0));
     assert_eq!((limit.room(at(4)), limit.throttle_left(at(4))), (0, Some(at(1))));
     let ids =
-        [1, 2, 1].map(|calls| queued(&mut limit, request(calls, CallPriority::Write), at(0)).0);
+        [1, 2, 1].map(|calls| queued(&mut limit, request(calls, PriorityClass::Write), at(0)).0);
     for (id, opens) in ids.into_iter().zip([5, 6, 8]) {
         let before = at(opens).saturating_sub(SECOND / 10);
         assert_eq!((limit.grant(before), limit.next_wakeup(before)), (None, Some(at(opens))));
@@ -173,7 +182,7 @@ fn a_request_larger_than_the_window_is_cut_to_fit() {
     let mut limit = budget(3);
     let start = limit.start(at(0)).expect("open");
     spend(&mut limit, 3, at(0));
-    let (large, _) = queued(&mut limit, request(3, CallPriority::Write), at(0));
+    let (large, _) = queued(&mut limit, request(3, PriorityClass::Write), at(0));
     let headers = RateLimitHeaders { allowed: Some(2), ..RateLimitHeaders::default() };
     limit.apply_headers(start, headers, at(1));
     assert_eq!(limit.grant(at(1)), None);
@@ -198,7 +207,7 @@ fn a_long_throttle_admits_one_probe_a_minute() {
     let refusal = refused(&mut limit, 1, at(1));
     assert_eq!((refusal.retry_after, refusal.throttled), (at(59), true), "the next probe");
     assert_eq!(refused(&mut limit, 1, at(59)).retry_after, at(1));
-    assert_eq!(limit.request(request(3, CallPriority::Write), at(60)), CallAdmission::Granted(3));
+    assert_eq!(limit.request(request(3, PriorityClass::Write), at(60)), CallAdmission::Granted(3));
     let start = limit.start(at(60)).expect("the probe may start");
     refused(&mut limit, 1, at(61));
     limit.record_answer(start, at(61));
@@ -238,14 +247,27 @@ fn upstreams_limit_lowers_ours_and_never_raises_it() {
 }
 
 #[test]
+fn the_limit_can_change_at_any_time() {
+    let mut limit = budget(10);
+    spend(&mut limit, 6, at(0));
+    limit.set_limit(4);
+    assert_eq!((limit.room(at(1)), limit.room(at(10))), (0, 4));
+    limit.set_limit(0);
+    let (id, _) = queued(&mut limit, request(1, PriorityClass::Committed), at(10));
+    assert_eq!(limit.grant(at(60)), None, "a limit of nothing grants nothing");
+    limit.set_limit(20);
+    assert_eq!(limit.grant(at(60)).map(|(granted, _)| granted), Some(id));
+}
+
+#[test]
 fn an_unlimited_budget_grants_everything() {
     let settings =
         BudgetSettings::per_minute(u64::MAX, Duration::from_mins(1), PriorityCeilings::NONE);
     let mut limit = TokenBudget::new(settings);
     for step in 0..100_000 {
         let now = Duration::from_millis(step);
-        assert_eq!(limit.request(request(3, CallPriority::Read), now), CallAdmission::Granted(3));
-        limit.finish_call(BudgetAccount::SHARED, now);
-        limit.return_calls(BudgetAccount::SHARED, 2, MonoTime::ZERO);
+        assert_eq!(limit.request(request(3, PriorityClass::Read), now), CallAdmission::Granted(3));
+        limit.finish_call(now);
+        limit.return_calls(BudgetAccount::SHARED, 2);
     }
 }

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::pace::CallPace;
 use crate::policy::MonoTime;
 
 /// A longer `Retry-After` means a limit of another kind. The official SDKs give up beyond it.
@@ -28,8 +27,8 @@ pub(super) struct ThrottleWindow {
     window: Duration,
     /// The end of the throttle: no call is granted before.
     until: MonoTime,
-    /// Paces calls for one window after the end.
-    pace: CallPace,
+    /// When the next call may go, for one window after the end.
+    next: MonoTime,
     /// When the last 429 arrived.
     since: MonoTime,
     probing: Option<ProbeState>,
@@ -38,8 +37,8 @@ pub(super) struct ThrottleWindow {
 impl ThrottleWindow {
     /// No throttle. After each one, calls are paced for one `window`.
     pub(super) fn new(window: Duration) -> Self {
-        let pace = CallPace::default();
-        Self { window, until: MonoTime::ZERO, pace, since: MonoTime::ZERO, probing: None }
+        let zero = MonoTime::ZERO;
+        Self { window, until: zero, next: zero, since: zero, probing: None }
     }
 
     /// Records a 429 with a `Retry-After` of `wait`. It never shortens an earlier throttle.
@@ -60,9 +59,7 @@ impl ThrottleWindow {
     }
 
     fn end_at(&mut self, until: MonoTime) {
-        self.until = until;
-        self.pace = CallPace::default();
-        self.pace.hold(until, until + self.window);
+        (self.until, self.next) = (until, until);
     }
 
     /// During a long throttle: when the next probe may start. All other requests are refused at once.
@@ -109,14 +106,26 @@ impl ThrottleWindow {
         self.until.checked_sub(now).filter(|left| !left.is_zero())
     }
 
-    /// When the throttle allows a call after `ahead` others that are `gap` apart.
-    pub(super) fn opens_after(&self, ahead: u64, gap: Duration, now: MonoTime) -> MonoTime {
-        self.pace.opens_after(ahead, gap, now.max(self.until))
+    /// When a call may go after `ahead` others that are `gap` apart.
+    pub(super) fn opens(&self, ahead: u64, gap: Duration, now: MonoTime) -> MonoTime {
+        if !self.is_paced(now.max(self.until)) {
+            return now;
+        }
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+        let opens = now.max(self.next).saturating_add(gap.saturating_mul(ahead));
+        opens.min(self.until.saturating_add(self.window)).max(now)
     }
 
     /// Records granted calls.
     pub(super) fn granted(&mut self, calls: u32, gap: Duration, now: MonoTime) {
-        self.pace.take(calls, gap, now);
+        if self.is_paced(now) {
+            self.next = self.next.max(now).saturating_add(gap.saturating_mul(calls));
+        }
+    }
+
+    /// Whether calls go one by one, within one window after a throttle.
+    fn is_paced(&self, now: MonoTime) -> bool {
+        !self.until.is_zero() && now < self.until.saturating_add(self.window)
     }
 }
 
@@ -132,16 +141,16 @@ mod tests {
         let mut throttle = ThrottleWindow::new(60 * SECOND);
         throttle.begin(5 * SECOND, SECOND);
         assert_eq!(
-            (throttle.opens_after(0, GAP, SECOND), throttle.left(SECOND)),
+            (throttle.opens(0, GAP, SECOND), throttle.left(SECOND)),
             (6 * SECOND, Some(5 * SECOND))
         );
-        assert_eq!(throttle.opens_after(10, GAP, SECOND), 8 * SECOND);
+        assert_eq!(throttle.opens(10, GAP, SECOND), 8 * SECOND);
         throttle.granted(3, GAP, 6 * SECOND);
-        assert_eq!(throttle.opens_after(0, GAP, 6 * SECOND), 6 * SECOND + 3 * GAP);
-        assert_eq!(throttle.opens_after(100_000, GAP, 6 * SECOND), 66 * SECOND);
+        assert_eq!(throttle.opens(0, GAP, 6 * SECOND), 6 * SECOND + 3 * GAP);
+        assert_eq!(throttle.opens(100_000, GAP, 6 * SECOND), 66 * SECOND);
         throttle.granted(3, GAP, 66 * SECOND);
         assert_eq!(
-            throttle.opens_after(0, GAP, 66 * SECOND),
+            throttle.opens(0, GAP, 66 * SECOND),
             66 * SECOND,
             "one window later the pace has ended"
         );
@@ -152,12 +161,12 @@ mod tests {
         let mut throttle = ThrottleWindow::new(60 * SECOND);
         throttle.begin(30 * SECOND, SECOND);
         throttle.begin(3 * SECOND, 2 * SECOND);
-        assert_eq!(throttle.opens_after(0, GAP, 2 * SECOND), 31 * SECOND);
+        assert_eq!(throttle.opens(0, GAP, 2 * SECOND), 31 * SECOND);
         throttle.begin(40 * SECOND, 3 * SECOND);
-        assert_eq!(throttle.opens_after(0, GAP, 3 * SECOND), 43 * SECOND);
+        assert_eq!(throttle.opens(0, GAP, 3 * SECOND), 43 * SECOND);
         throttle.record_answer(4 * SECOND, 5 * SECOND);
         assert_eq!(
-            throttle.opens_after(0, GAP, 5 * SECOND),
+            throttle.opens(0, GAP, 5 * SECOND),
             43 * SECOND,
             "only a long throttle ends early"
         );

@@ -7,7 +7,7 @@ use crate::policy::MonoTime;
 
 /// The order in which requests are served when calls are scarce, the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CallPriority {
+pub enum PriorityClass {
     /// Further calls of a write that has started.
     Committed,
     /// All calls of a new write.
@@ -18,7 +18,7 @@ pub enum CallPriority {
     ReadBack,
 }
 
-impl CallPriority {
+impl PriorityClass {
     /// All priorities, in order.
     pub const ALL: [Self; 4] = [Self::Committed, Self::Write, Self::Read, Self::ReadBack];
 }
@@ -43,7 +43,7 @@ pub struct CallRequest {
     /// How many calls. At least one is granted, and never more than the window holds.
     pub calls: u32,
     /// How important the calls are.
-    pub priority: CallPriority,
+    pub class: PriorityClass,
     /// The calls are useless from this moment on.
     pub deadline: MonoTime,
     /// The client that pays.
@@ -68,13 +68,31 @@ pub enum CallAdmission {
 /// Why a request is refused, and when to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallRefusal {
-    /// Estimated for this client, and different for each of its refused requests.
+    /// Estimated for this client, behind all its requests that were refused before.
     pub retry_after: Duration,
     /// Whether upstream throttles. Otherwise the budget is spent.
     pub throttled: bool,
 }
 
-/// How far each priority may fill the window, in percent of the limit.
+/// When a call started, and how many calls had left the window by then.
+#[derive(Clone, Copy, Debug)]
+pub struct CallStart {
+    pub(super) at: MonoTime,
+    pub(super) gone: u64,
+}
+
+/// The rate-limit headers of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateLimitHeaders {
+    /// Calls that upstream has counted in its window.
+    pub count: Option<u64>,
+    /// Calls that upstream allows in a window.
+    pub allowed: Option<u64>,
+    /// Time until upstream starts a new count.
+    pub reset: Option<Duration>,
+}
+
+/// How far each class may fill the window, in percent of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PriorityCeilings {
     /// Writes that have started.
@@ -88,15 +106,15 @@ pub struct PriorityCeilings {
 }
 
 impl PriorityCeilings {
-    /// Every priority may fill the window.
+    /// Every class may fill the window.
     pub const NONE: Self = Self { committed: 100, writes: 100, reads: 100, read_backs: 100 };
 
-    pub(super) fn of(self, priority: CallPriority) -> u8 {
-        match priority {
-            CallPriority::Committed => self.committed,
-            CallPriority::Write => self.writes,
-            CallPriority::Read => self.reads,
-            CallPriority::ReadBack => self.read_backs,
+    pub(super) fn of(self, class: PriorityClass) -> u8 {
+        match class {
+            PriorityClass::Committed => self.committed,
+            PriorityClass::Write => self.writes,
+            PriorityClass::Read => self.reads,
+            PriorityClass::ReadBack => self.read_backs,
         }
     }
 }
@@ -108,7 +126,7 @@ pub struct BudgetSettings {
     pub limit: u64,
     /// Length of the window.
     pub window: Duration,
-    /// How far each priority may fill the window.
+    /// How far each class may fill the window.
     pub ceilings: PriorityCeilings,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::token_bucket::{float, seconds};
 use crate::policy::MonoTime;
 
 /// Up to this many calls a window, each call has its own time stamp (240 KB at most).
@@ -33,15 +34,38 @@ impl SlidingWindowLog {
         Self { window, quantum, entries: VecDeque::new(), recorded: 0, gone: 0 }
     }
 
+    /// The length of the window.
+    pub(super) fn window(&self) -> Duration {
+        self.window
+    }
+
     /// Adds calls that ended at `at`.
     pub(super) fn record(&mut self, at: MonoTime, calls: u64) {
+        self.record_until(self.end_of_sub_window(at).saturating_add(self.window), calls);
+    }
+
+    /// Adds calls that leave the window at `leaves`, or later if calls before them do.
+    pub(super) fn record_until(&mut self, leaves: MonoTime, calls: u64) {
         self.recorded += calls;
-        let leaves = self.end_of_sub_window(at).saturating_add(self.window);
         match self.entries.back_mut() {
             // Keep the order if two threads read the clock in a different order.
             Some(last) if last.0 >= leaves => last.1 = self.recorded,
             _ => self.entries.push_back((leaves, self.recorded)),
         }
+    }
+
+    /// Removes the newest calls. Returns how many there were.
+    pub(super) fn forget(&mut self, calls: u64) -> u64 {
+        let calls = calls.min(self.len());
+        self.recorded -= calls;
+        while let Some(last) = self.entries.pop_back() {
+            let before = self.entries.back().map_or(self.gone, |(_, up_to)| *up_to);
+            if before < self.recorded {
+                self.entries.push_back((last.0, self.recorded));
+                break;
+            }
+        }
+        calls
     }
 
     fn end_of_sub_window(&self, at: MonoTime) -> MonoTime {
@@ -92,6 +116,25 @@ impl SlidingWindowLog {
             Some((_, up_to)) => up_to - self.gone,
             None => 0,
         }
+    }
+
+    /// The first moment at which `free` calls are left, and last while `pace` calls a second are added,
+    /// but for `slack` calls. `free` may be negative.
+    pub(super) fn opens_at_pace(
+        &self,
+        free: f64,
+        pace: f64,
+        slack: f64,
+        now: MonoTime,
+    ) -> MonoTime {
+        let (mut opens, mut free_then) = (now, free);
+        for (leaves, up_to) in &self.entries {
+            // Until this group leaves, the pace uses up what is free.
+            let lasts = if free_then < 0.0 { 0.0 } else { (free_then + slack) / pace };
+            opens = opens.max(leaves.saturating_sub(seconds(lasts)));
+            free_then = free + float(up_to - self.gone);
+        }
+        if free_then < 0.0 { opens.max(now + self.window) } else { opens }
     }
 }
 

@@ -17,30 +17,27 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::ConnectionLimits;
 use super::connection_state::ConnectionState;
+use crate::clock;
 use crate::config::IpNetwork;
 use crate::http::{PeerInfo, forwarded};
 use crate::ports::BoxFuture;
-use crate::service::tls::{ClientCertificate, ServerTls};
+use crate::service::tls::{ServerTls, ValidityPeriod, subject};
 use crate::telemetry::{CloseReason, ServiceMetrics};
 
 /// Serves connections.
 pub struct ConnectionHandler {
-    /// The routes.
     pub router: Router,
-    /// TLS; `None` for plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Arc<[IpNetwork]>,
-    /// The settings of HTTP.
     pub http: http1::Builder,
-    /// Limits of each connection.
     pub limits: ConnectionLimits,
-    /// The metrics.
     pub metrics: ServiceMetrics,
 }
 
@@ -78,7 +75,9 @@ impl ConnectionHandler {
         mut peer: PeerInfo,
         closing: CancellationToken,
     ) {
-        match timeout(self.limits.handshake_timeout, tls.acceptor().accept(stream)).await {
+        let material = tls.material();
+        let acceptor = TlsAcceptor::from(Arc::clone(&material.server));
+        match timeout(self.limits.handshake_timeout, acceptor.accept(stream)).await {
             Err(_) => self.metrics.connection_ended(CloseReason::HandshakeTimeout),
             Ok(Err(error)) => {
                 self.metrics.connection_ended(CloseReason::HandshakeFailed);
@@ -86,9 +85,10 @@ impl ConnectionHandler {
             }
             Ok(Ok(stream)) => {
                 let chain = stream.get_ref().1.peer_certificates();
-                let certificate = chain.and_then(ClientCertificate::new);
-                peer.certificate = certificate.as_ref().and_then(|known| known.subject.clone());
-                let lapse = certificate.map(|certificate| tls.lapse(certificate));
+                let certificate = chain.and_then(|chain| chain.first());
+                peer.certificate = certificate.and_then(|own| subject(own));
+                let expires = certificate.and_then(|own| ValidityPeriod::parse(own));
+                let lapse = expires.map(|term| lapse(term, material.trust.clone()));
                 self.serve_http(stream, (peer, lapse), closing).await;
             }
         }
@@ -141,6 +141,15 @@ impl ConnectionHandler {
             connection.as_mut().graceful_shutdown();
         }
     }
+}
+
+/// Resolves when a client certificate expires, or when a reload replaces the authorities.
+fn lapse(term: ValidityPeriod, trust: CancellationToken) -> BoxFuture<'static, ()> {
+    // The certificate is valid up to and including its last second.
+    let left = term.expires - clock::now() + time::Duration::SECOND;
+    Box::pin(async move {
+        let _ = timeout(left.try_into().unwrap_or_default(), trust.cancelled()).await;
+    })
 }
 
 /// Handles the requests of one connection, and attaches its [`PeerInfo`] to each.

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use tokio_util::sync::CancellationToken;
 
 use super::x509::ValidityPeriod;
 use crate::config::{self, ClientCertificates};
@@ -17,12 +18,16 @@ use crate::config::{self, ClientCertificates};
 /// The only supported version of HTTP.
 const ALPN: &[u8] = b"http/1.1";
 
+const UNUSABLE_AUTHORITIES: &str = "no certificate can be read from server.tls.client_ca";
+
 /// The TLS configuration built from the files.
 pub struct TlsMaterial {
     /// The configuration, for TLS 1.2 and 1.3.
     pub server: Arc<ServerConfig>,
-    /// Verifies client certificates, if the server requests them.
-    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// The authorities for client certificates; empty if none are requested.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// Cancelled when a reload replaces the authorities.
+    pub trust: CancellationToken,
     /// The validity of the gateway's certificate and that of its issuer.
     pub term: ValidityPeriod,
 }
@@ -38,23 +43,27 @@ impl TlsMaterial {
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
-        let verifier = verifier(&settings.clients, provider)?;
-        let requests_certificate = verifier.is_some();
-        let builder = match verifier.clone() {
-            Some(verifier) => builder.with_client_cert_verifier(verifier),
-            None => builder.with_no_client_auth(),
+        let (authorities, is_required) = match &settings.clients {
+            ClientCertificates::None => (Vec::new(), false),
+            ClientCertificates::Optional(file) => (certificates(file)?, false),
+            ClientCertificates::Required(file) => (certificates(file)?, true),
+        };
+        let builder = if authorities.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            builder.with_client_cert_verifier(verifier(&authorities, is_required, provider)?)
         };
         let mut server = builder.with_single_cert(chain, key).with_context(|| {
             let (certificate, key) = (settings.certificate.display(), settings.key.display());
             format!("{certificate} and {key} do not match")
         })?;
         server.alpn_protocols = vec![ALPN.to_vec()];
-        if requests_certificate {
+        if !authorities.is_empty() {
             // A resumed session would reuse a certificate that was verified long ago.
             server.session_storage = Arc::new(NoServerSessionStorage {});
             server.send_tls13_tickets = 0;
         }
-        Ok(Self { server: Arc::new(server), verifier, term })
+        Ok(Self { server: Arc::new(server), authorities, trust: CancellationToken::new(), term })
     }
 }
 
@@ -79,22 +88,15 @@ fn unusable(file: &Path) -> String {
 }
 
 fn verifier(
-    clients: &ClientCertificates,
+    authorities: &[CertificateDer<'static>],
+    is_required: bool,
     provider: Arc<CryptoProvider>,
-) -> anyhow::Result<Option<Arc<dyn ClientCertVerifier>>> {
-    let (file, required) = match clients {
-        ClientCertificates::None => return Ok(None),
-        ClientCertificates::Optional(file) => (file, false),
-        ClientCertificates::Required(file) => (file, true),
-    };
-    let mut authorities = RootCertStore::empty();
-    for authority in certificates(file)? {
-        authorities.add(authority).with_context(|| unusable(file))?;
+) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority.clone()).context(UNUSABLE_AUTHORITIES)?;
     }
-    let builder = WebPkiClientVerifier::builder_with_provider(authorities.into(), provider);
-    let builder = if required { builder } else { builder.allow_unauthenticated() };
-    match builder.build() {
-        Ok(verifier) => Ok(Some(verifier)),
-        Err(error) => bail!("{}: {error}", unusable(file)),
-    }
+    let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+    let builder = if is_required { builder } else { builder.allow_unauthenticated() };
+    builder.build().context(UNUSABLE_AUTHORITIES)
 }

@@ -41,7 +41,7 @@ fn tls_with_client_auth(until: OffsetDateTime) -> (TempDir, Arc<ServerTls>) {
 
 /// The material in use, for comparison.
 fn in_use(tls: &ServerTls) -> Arc<TlsMaterial> {
-    Arc::clone(&tls.state.lock().material)
+    tls.material()
 }
 
 fn watch_files(tls: &Arc<ServerTls>) {

@@ -11,7 +11,7 @@ use super::CertificateSubject;
 pub fn subject(der: &[u8]) -> Option<CertificateSubject> {
     let certificate = Certificate::from_der(der).ok()?;
     let text = certificate.tbs_certificate().subject().to_string();
-    (!text.is_empty()).then(|| CertificateSubject::new(&text))
+    (!text.is_empty()).then(|| text.into())
 }
 
 /// The validity period of a certificate.

@@ -1,5 +1,6 @@
 //! An answer of the service, with assertions that fail at the line of the test.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -25,7 +26,12 @@ impl Answer {
     pub(super) async fn read(answer: Response<Body>, took: Duration) -> Self {
         let (head, body) = answer.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
-        let text = String::from_utf8(body.to_vec()).expect("text");
+        let mut text = String::new();
+        if head.headers.get("content-encoding").is_some_and(|coding| coding == "gzip") {
+            flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text).expect("gzip");
+        } else {
+            (&body[..]).read_to_string(&mut text).expect("text");
+        }
         Self { status: head.status.as_u16(), headers: head.headers, text, took }
     }
 

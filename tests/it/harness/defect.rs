@@ -14,26 +14,26 @@ use attribute_gateway::http::{
 };
 use attribute_gateway::policy::Backoff;
 use attribute_gateway::ports::{
-    BoxFuture, ConversationsPort, RequestContext, UnlimitedBudget, UpstreamFailure, UpstreamPatch,
+    BoxFuture, ConversationsPort, PatchOutcome, RequestContext, UnlimitedBudget, UpstreamPatch,
     UpstreamQuery, UpstreamRead,
 };
 use attribute_gateway::shutdown::ShutdownSignal;
-use attribute_gateway::telemetry::{AccessLog, ServiceMetrics};
+use attribute_gateway::telemetry::ServiceMetrics;
 use axum::Router;
 
 use super::call::CUSTOMER;
 
 /// The routes of a service whose every read panics; the message holds `payload`.
-pub fn defective(payload: &'static str, access: &AccessLog) -> Router {
-    service_over(Defect { payload, reads: false }, access)
+pub fn defective(payload: &'static str) -> Router {
+    service_over(Defect { payload, reads: false })
 }
 
 /// The same, where reads work and the PATCH panics, on its way.
-pub fn defective_in_patch(payload: &'static str, access: &AccessLog) -> Router {
-    service_over(Defect { payload, reads: true }, access)
+pub fn defective_in_patch(payload: &'static str) -> Router {
+    service_over(Defect { payload, reads: true })
 }
 
-fn service_over(defect: Defect, access: &AccessLog) -> Router {
+fn service_over(defect: Defect) -> Router {
     let metrics = ServiceMetrics::new(paths::ALL);
     let shutdown = ShutdownSignal::default();
     let in_flight = shutdown.tasks().clone();
@@ -47,13 +47,12 @@ fn service_over(defect: Defect, access: &AccessLog) -> Router {
         random: Box::new(|| 0.5),
     });
     let readiness = Arc::new(Ready);
-    let (access, documents) = (access.clone(), OpenApiFiles::default());
+    let documents = OpenApiFiles::default();
     let (recent, audit, spans, crowd) = (None, None, None, None);
     let requests = Arc::new(RequestLimiter::new(5000));
     let ops = Arc::new(OpsState {
         readiness,
         metrics,
-        access,
         spans,
         recent,
         audit,
@@ -111,9 +110,9 @@ impl ConversationsPort for Defect {
         &'a self,
         _: UpstreamPatch,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
+    ) -> BoxFuture<'a, PatchOutcome> {
         Box::pin(async {
-            context.mark_ambiguous(true);
+            context.count_call();
             panics(self.payload)
         })
     }

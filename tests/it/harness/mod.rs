@@ -19,18 +19,18 @@ mod defect;
 mod log_events;
 mod masking;
 mod process;
+mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use attribute_gateway::audit::MemoryOutput;
 use attribute_gateway::config::{self, Config, LogFormat};
 use attribute_gateway::genesys::{JitterSource, in_process};
 use attribute_gateway::service::{ClientSource, Service, ServiceParts, span_export};
 use attribute_gateway::telemetry::{
-    CapturedLog as Log, LogLineFormat, LogWriter, SpanExport, TelemetryOutput,
+    CapturedLog as Log, LogLineFormat, LogOutput, SpanExport, TelemetryOutput,
 };
 use axum::Router;
 use axum::body::Body;
@@ -50,6 +50,7 @@ pub use collector::{Collector, attribute};
 pub use defect::{app_settings, defective, defective_in_patch};
 pub use log_events::WriteExchange;
 pub use process::{Demo, Ended, Process, fetch, once, until};
+pub use records::MemoryOutput;
 
 /// The `Authorization` headers that a platform was sent.
 pub type Overheard = Arc<Mutex<BTreeSet<String>>>;
@@ -76,7 +77,7 @@ pub struct Builder {
 pub struct TestApp {
     /// The platform.
     pub simulator: Simulator,
-    /// What the service wrote to its log. Only events of this thread, and access lines.
+    /// What the service wrote to its log. Only events of this thread.
     pub logs: Log,
     /// The audit of its writes.
     pub records: MemoryOutput,
@@ -324,8 +325,8 @@ impl Builder {
         let simulator = simulated(self.settings, self.calls, self.faults);
         let is_text = config.log.format == LogFormat::Text;
         let format = if is_text { LogLineFormat::Text } else { LogLineFormat::Json };
-        let (sink, logs) = LogWriter::captured(format);
-        let telemetry = TelemetryOutput::new(sink, format, &config.log.level).expect("a filter");
+        let (output, logs) = LogOutput::captured();
+        let telemetry = TelemetryOutput::new(output, format, &config.log.level).expect("a filter");
         let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
         let collector = self.collector.unwrap_or_default();
         let spans = span_export(&config.tracing, in_process(collector.router(), 1024));
@@ -333,10 +334,10 @@ impl Builder {
         let parts = ServiceParts {
             transport: in_process(
                 listened_to(simulator.router(), self.overheard),
-                config.genesys.max_response_bytes.as_usize(),
+                config.genesys.max_response_bytes,
             ),
             jitter: JitterSource::seeded(self.seed),
-            access: telemetry.access().clone(),
+            log: telemetry.losses().clone(),
             audit: self.records.clone().map(|records| Box::new(records) as _),
             tls: None,
             client_registry: ClientSource::from_auth(&config.auth).expect("sound callers"),

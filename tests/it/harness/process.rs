@@ -4,7 +4,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use attribute_gateway::genesys::over_http;
+use attribute_gateway::genesys::HttpClientSettings;
 use bytes::Bytes;
 use http::{Request, Response};
 use rustix::process::{Pid, Resource, Rlimit};
@@ -12,7 +12,6 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
-use tower::ServiceExt as _;
 
 /// A process that does not get somewhere within this time never will.
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(20);
@@ -77,8 +76,10 @@ impl Process {
     pub async fn demo(args: &[&str], env: &[(&str, &str)]) -> Demo {
         let process = Self::start(&[&["demo"], args].concat(), env);
         let banner = process.wrote("Ctrl-C ends it.").await;
-        let mut urls =
-            banner.split_whitespace().filter_map(|word| word.find("http").map(|at| &word[at..]));
+        // Log lines may come before.
+        let lines = banner.lines().filter(|line| !line.starts_with('{'));
+        let words = lines.flat_map(str::split_whitespace);
+        let mut urls = words.filter_map(|word| word.find("http").map(|at| &word[at..]));
         let mut url = || urls.next().expect("two URLs").trim_matches([',', ')']).to_owned();
         Demo { gateway: url(), simulator: url(), banner, process }
     }
@@ -163,8 +164,9 @@ pub async fn fetch(method: &str, url: &str, body: impl Into<Bytes>) -> Response<
         .header("content-type", "application/json")
         .body(body.into())
         .expect("a request");
-    let transport = over_http(PROCESS_TIMEOUT, 16 << 20).expect("a client");
-    tokio::time::timeout(PROCESS_TIMEOUT, transport.oneshot(request))
+    let transport =
+        HttpClientSettings::new(PROCESS_TIMEOUT, 16 << 20).transport().expect("a client");
+    tokio::time::timeout(PROCESS_TIMEOUT, transport.send(request))
         .await
         .expect("an answer")
         .expect(url)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use attribute_gateway::domain::{AttributeMap, Conversation, ListPage, Participant, TimeRange};
 use attribute_gateway::error::Error;
 use attribute_gateway::ports::{
-    BoxFuture, ConversationsPort, PatchFate, RequestContext, UpstreamFailure, UpstreamPatch,
+    BoxFuture, ConversationsPort, PatchOutcome, RequestContext, UnknownPatch, UpstreamPatch,
     UpstreamQuery, UpstreamRead,
 };
 use tokio::time::Instant;
@@ -95,40 +95,29 @@ impl Upstream {
         })
     }
 
-    async fn answer_patch(
-        &self,
-        patch: UpstreamPatch,
-        context: &RequestContext,
-    ) -> Result<(), UpstreamFailure> {
+    async fn answer_patch(&self, patch: UpstreamPatch, context: &RequestContext) -> PatchOutcome {
         if context.time_to_start().is_zero() {
-            return Err(failure(
-                Error::DeadlineExceeded("waiting to be sent"),
-                PatchFate::NotApplied,
-            ));
+            return PatchOutcome::Refused(Error::DeadlineExceeded("waiting to be sent"));
         }
-        context.mark_ambiguous(true);
+        context.count_call();
         tokio::time::sleep(ms(self.draw(20))).await;
         assert!(self.panics_at.is_none_or(|key| patch.attributes.get(key).is_none()), "on purpose");
-        let fate = match self.draw(3) {
-            _ if !self.fails() => None,
-            0 => Some((unavailable(), PatchFate::NotApplied)),
-            1 => Some((Error::UpstreamConflict, PatchFate::NotApplied)),
-            2 => Some((unavailable(), PatchFate::Unknown)),
-            _ => Some((unavailable(), PatchFate::UnknownOnce)),
+        let outcome = match self.draw(3) {
+            _ if !self.fails() => PatchOutcome::Accepted,
+            0 => PatchOutcome::Refused(unavailable()),
+            1 => PatchOutcome::Refused(Error::UpstreamConflict),
+            draw => unknown(unavailable(), draw > 2),
         };
-        let applied = match &fate {
-            None => true,
-            Some((_, PatchFate::NotApplied)) => false,
-            Some(_) => self.draw(1) == 0,
+        let applied = match &outcome {
+            PatchOutcome::Accepted => true,
+            PatchOutcome::Refused(_) => false,
+            PatchOutcome::Unknown(_) => self.draw(1) == 0,
         };
         if applied {
             self.apply(patch.attributes);
         }
         tokio::time::sleep(ms(self.draw(20))).await;
-        if matches!(fate, Some((_, PatchFate::NotApplied))) {
-            context.mark_ambiguous(false);
-        }
-        fate.map_or(Ok(()), |(error, fate)| Err(failure(error, fate)))
+        outcome
     }
 }
 
@@ -136,8 +125,8 @@ fn unavailable() -> Error {
     Error::UpstreamUnavailable { reason: "trouble".to_owned(), retry_after: ms(30) }
 }
 
-fn failure(error: Error, fate: PatchFate) -> UpstreamFailure {
-    UpstreamFailure { error, fate, wait: None }
+fn unknown(error: Error, is_last_try: bool) -> PatchOutcome {
+    PatchOutcome::Unknown(UnknownPatch { error, is_last_try, retry_after: None })
 }
 
 impl ConversationsPort for Upstream {
@@ -168,12 +157,11 @@ impl ConversationsPort for Upstream {
         &'a self,
         patch: UpstreamPatch,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), UpstreamFailure>> {
+    ) -> BoxFuture<'a, PatchOutcome> {
         Box::pin(async move {
             let answer = self.answer_patch(patch, context);
             let answer = tokio::time::timeout_at(context.deadline(), answer).await;
-            let late = || failure(Error::DeadlineExceeded("sending"), PatchFate::Unknown);
-            answer.unwrap_or_else(|_| Err(late()))
+            answer.unwrap_or_else(|_| unknown(Error::DeadlineExceeded("sending"), false))
         })
     }
 }

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use attribute_gateway::ports::store::{BudgetGrant, BudgetLeases as _, BudgetReport, StoreError};
-use attribute_gateway::store::StoreLimits;
-use attribute_gateway::store::redis::RedisStore;
+use gateway_store::StoreLimits;
+use gateway_store::ports::{BudgetGrant, BudgetLeases as _, BudgetReport, StoreError};
+use gateway_store::redis::RedisStore;
 use tokio::time::Instant;
 
 use super::server::{CALLS, RedisServer, WINDOW};

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use attribute_gateway::ports::store::{
+use gateway_store::StoreLimits;
+use gateway_store::embedded::EmbeddedStore;
+use gateway_store::ports::{
     AnswerClaim, CancelOutcome, ClaimedLane, IdempotencyState, IdempotencyStore, OperationJournal,
     OperationResult, OperationState, PrivateBytes, StoreError,
 };
-use attribute_gateway::store::StoreLimits;
-use attribute_gateway::store::embedded::EmbeddedStore;
 use uuid::Uuid;
 
 use super::server::RedisServer;
@@ -118,7 +118,7 @@ contract! {
 fn numbers(lanes: &[ClaimedLane]) -> Vec<Vec<u8>> {
     let number = |operation: &Result<_, Uuid>| match operation {
         Ok(stored) => {
-            let stored: &attribute_gateway::ports::store::StoredOperation = stored;
+            let stored: &gateway_store::ports::StoredOperation = stored;
             let number = stored.operation.id.as_bytes()[0];
             let expected = format!("private-{number}").into_bytes();
             assert_eq!(stored.operation.request, PrivateBytes(expected));

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use attribute_gateway::ports::store::{
+use gateway_store::embedded::EmbeddedStore;
+use gateway_store::ports::{
     IdempotencyState, IdempotencyStore as _, OperationJournal as _, PrivateBytes, StoreError,
 };
-use attribute_gateway::store::embedded::EmbeddedStore;
-use attribute_gateway::store::{SealingKey, StoreLimits};
+use gateway_store::{SealingKey, StoreLimits};
 use rusqlite::Connection;
 
 use super::{key, limits, operation, scope};

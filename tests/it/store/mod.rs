@@ -9,9 +9,9 @@ mod server_faults;
 
 use std::time::Duration;
 
-use attribute_gateway::domain::ConversationId;
-use attribute_gateway::ports::store::{IdempotencyScope, NewOperation, PrivateBytes};
-use attribute_gateway::store::{SealingKey, StoreLimits};
+use gateway_store::ports::ConversationId;
+use gateway_store::ports::{IdempotencyScope, NewOperation, PrivateBytes};
+use gateway_store::{SealingKey, StoreLimits};
 use time::OffsetDateTime;
 use uuid::Uuid;
 

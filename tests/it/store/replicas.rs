@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use attribute_gateway::ports::store::{LastPatch, SharedToken as _, WriteLeases as _};
+use gateway_store::ports::{LastPatch, SharedToken as _, WriteLeases as _};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 

@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use attribute_gateway::store::StoreLimits;
-use attribute_gateway::store::redis::{RedisOptions, RedisStore};
+use gateway_store::StoreLimits;
+use gateway_store::redis::{RedisOptions, RedisStore};
 use redis::{Cmd, FromRedisValue};
 
 use super::key;

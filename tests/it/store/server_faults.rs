@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use attribute_gateway::ports::store::{
+use gateway_store::SealingKey;
+use gateway_store::ports::{
     BudgetLeases as _, BudgetReport, IdempotencyStore as _, OperationJournal as _,
     SharedToken as _, StoreError,
 };
-use attribute_gateway::store::SealingKey;
-use attribute_gateway::store::redis::RedisStore;
+use gateway_store::redis::RedisStore;
 
 use super::server::{RedisServer, options};
 use super::{key, limits, operation, scope};

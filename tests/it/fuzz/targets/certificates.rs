@@ -17,7 +17,7 @@ pub fn run(input: &[u8]) {
         assert_eq!(term.fault(term.begins).is_some(), term.begins > term.expires);
     }
     let Some(subject) = x509::subject(input) else { return };
-    let subject = subject.as_str();
+    let subject = &*subject;
     assert!(!subject.contains(|character: char| character.is_ascii_control()), "{subject:?}");
     let certificate = Certificate::from_der(input).expect("it was read");
     let parts = certificate.tbs_certificate().subject().iter().count();

@@ -31,7 +31,7 @@ pub fn run(input: &[u8]) {
     let discreet = keeps_secrets_in_place(file, &source.env);
     match config::load(&source) {
         Ok(loaded) => {
-            let (shown, debug) = (loaded.render(), format!("{loaded:?}"));
+            let (shown, debug) = (loaded.render().to_owned(), format!("{loaded:?}"));
             let secret = loaded.config.genesys.client_secret.is_some();
             assert!(!secret || shown.contains("client_secret = \"********\""), "{shown}");
             assert!(!discreet || !(shown + &debug).contains(SECRET), "a secret is shown");

@@ -1,7 +1,7 @@
 //! Inputs that are written as people write requests and answers: a first line, a header a line, an empty
 //! line, the body. `----` on a line of its own parts one from the next.
 
-use attribute_gateway::http::{CertificateSubject, PeerInfo};
+use attribute_gateway::http::PeerInfo;
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Request};
 
@@ -65,7 +65,7 @@ pub fn request(
     let mut request = Request::builder().method(method).uri(target);
     for (name, value) in headers {
         if name.eq_ignore_ascii_case(CERTIFICATE) {
-            peer.certificate = Some(CertificateSubject::new(&String::from_utf8_lossy(value)));
+            peer.certificate = Some(String::from_utf8_lossy(value).into());
             continue;
         }
         request = request

@@ -9,7 +9,7 @@ use attribute_gateway::config::{self, Config};
 use attribute_gateway::genesys::{JitterSource, in_process};
 use attribute_gateway::http::paths;
 use attribute_gateway::service::{ClientSource, Service, ServiceParts};
-use attribute_gateway::telemetry::{CapturedLog, LogLineFormat, LogWriter, TelemetryOutput};
+use attribute_gateway::telemetry::{CapturedLog, LogLineFormat, LogOutput, TelemetryOutput};
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request};
@@ -74,13 +74,13 @@ impl Fuzzed {
     /// A service over this platform. Needs a runtime.
     pub fn over(platform: Router, config: &Config, level: &str) -> Self {
         let credentials = config.credentials().expect("both are set");
-        let (sink, logs) = LogWriter::captured(LogLineFormat::Json);
-        let telemetry = TelemetryOutput::new(sink, LogLineFormat::Json, level).expect("a filter");
+        let (output, logs) = LogOutput::captured();
+        let telemetry = TelemetryOutput::new(output, LogLineFormat::Json, level).expect("a filter");
         let subscriber = tracing::dispatcher::set_default(telemetry.dispatch());
         let parts = ServiceParts {
-            transport: in_process(platform, config.genesys.max_response_bytes.as_usize()),
+            transport: in_process(platform, config.genesys.max_response_bytes),
             jitter: JitterSource::seeded(7),
-            access: telemetry.access().clone(),
+            log: telemetry.losses().clone(),
             tls: None,
             audit: None,
             spans: None,

@@ -5,7 +5,7 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use attribute_gateway::config::{BaseUrl, ByteSize, HttpProxy, IpNetwork, PathTemplate, Region};
+use attribute_gateway::config::{BaseUrl, HttpProxy, IpNetwork, PathTemplate, Region};
 use attribute_gateway::domain::{
     AttributeKey, AttributeMap, AttributeValue, CallDirection, ClientName, ConversationId,
     KeyDigest, KeyPattern, ParticipantId, ParticipantSelector, PhoneNumber, ResourceId, Timestamp,
@@ -25,7 +25,6 @@ pub fn run(input: &[u8]) {
         "resource" => shown_as_read::<ResourceId>(text),
         "selector" => shown_as_read::<ParticipantSelector>(text),
         "client" => shown_as_read::<ClientName>(text),
-        "size" => shown_as_read::<ByteSize>(text),
         "network" => shown_as_read::<IpNetwork>(text),
         "url" => url(text),
         "region" => shown_as_read::<Region>(text),
@@ -77,7 +76,7 @@ fn proxy(text: &str) {
     let address = proxy.to_string();
     assert!(address.parse::<http::Uri>().is_ok(), "{address}");
     assert!(
-        address.parse::<HttpProxy>().is_ok_and(|bare| bare.credentials().is_none()),
+        address.parse::<HttpProxy>().is_ok_and(|bare| bare.expose_url().username().is_empty()),
         "{address}"
     );
 }
