@@ -9,6 +9,7 @@ mod online_check;
 mod readiness_probe;
 mod server;
 mod spans;
+mod store;
 mod tls;
 mod upstream;
 mod upstream_transport;
@@ -20,13 +21,14 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::app::{App, AppParts, AppSettings, ClientRegistry};
+use crate::app::{App, AppParts, AppSettings, ClientRegistry, OperationQueue};
 use crate::audit::{AuditLog, LineOutput};
 use crate::config::{self, BaseUrl, Config, IpNetwork};
 use crate::domain::AttributeLimits;
 use crate::genesys::{HttpTransport, JitterSource, TokenCache};
 use crate::http::{
-    AddressLimiter, AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, openapi, paths, router,
+    AddressLimiter, AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, RouterRunner, openapi,
+    paths, router,
 };
 use crate::ports::MetricsRecorder;
 use crate::shutdown::ShutdownSignal;
@@ -39,6 +41,7 @@ pub use self::online_check::{CheckFailure, OnlineCheck, online_check};
 pub use self::readiness_probe::{ProbeTarget, ask, readiness_url};
 use self::server::{ConnectionLimits, HttpServer, ServerDeps};
 pub use self::spans::span_export;
+pub use self::store::StoreParts;
 pub use self::tls::ServerTls;
 use self::upstream::{UpstreamParts, UpstreamSide, backoff};
 pub use self::upstream_transport::transport;
@@ -61,14 +64,22 @@ pub struct ServiceParts {
     pub client_registry: ClientSource,
     /// The export of spans, if any.
     pub spans: Option<SpanExport>,
+    /// What outlives a request.
+    pub store: StoreParts,
 }
 
 impl ServiceParts {
     /// The parts of the real service: network transport and random jitter.
     ///
     /// # Errors
-    /// If TLS cannot be set up, the audit file cannot be opened, or the clients file is invalid.
-    pub fn over_http(config: &Config, log: LogLosses) -> anyhow::Result<Self> {
+    /// If TLS cannot be set up, the audit file or the store cannot be opened, or the clients file is
+    /// invalid.
+    pub fn over_http(
+        config: &Config,
+        credentials: &config::OauthCredentials,
+        log: LogLosses,
+    ) -> anyhow::Result<Self> {
+        let store = StoreParts::open(&config.store, credentials)?;
         let tls = config.server.tls.as_ref().map(ServerTls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
         let client_registry = ClientSource::from_config(config)?;
@@ -81,6 +92,7 @@ impl ServiceParts {
             tls,
             client_registry,
             spans,
+            store,
         })
     }
 }
@@ -105,7 +117,7 @@ impl Service {
     pub fn build(
         config: &Config,
         credentials: &config::OauthCredentials,
-        ServiceParts { transport, jitter, log, audit, tls, client_registry, spans }: ServiceParts,
+        ServiceParts { transport, jitter, log, audit, tls, client_registry, spans, store }: ServiceParts,
     ) -> Self {
         let metrics = ServiceMetrics::with_log(paths::ALL, log.clone());
         let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
@@ -113,6 +125,9 @@ impl Service {
         let parts = upstream_parts(transport, &jitter, &recorder, &stop);
         let upstream = UpstreamSide::connect(config, credentials, parts);
         let audit = audit::log(&config.audit, credentials, audit, &recorder);
+        let operations = store.journal.map(|journal| {
+            OperationQueue::new(journal, Arc::clone(&recorder), config.store.not_after)
+        });
         let (registry, tokens) = (client_registry.client_registry.clone(), upstream.tokens.clone());
         let app = app(config, &upstream, (registry, recorder), &shutdown, jitter);
         let weights =
@@ -120,7 +135,7 @@ impl Service {
         client_registry.watch(&metrics, stop.clone(), weights.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
         let files = WatchedFiles { client_registry: client_registry.clone(), tls: tls.clone() };
-        let checks = (client_registry, audit.clone(), tls, log);
+        let checks = (client_registry, audit.clone(), tls, log, operations.clone());
         let ops = Arc::new(OpsState {
             documents: documents(config),
             requests: Arc::clone(&weights.requests),
@@ -129,11 +144,19 @@ impl Service {
             spans: spans.clone(),
             recent: config.debug.enabled.then(RecentRequests::default),
             audit: audit.clone().map(|audit| Arc::new(audit) as _),
+            answers: store.answers,
+            operations: operations.clone(),
             address_limiter: address_limiter(config),
             in_flight: shutdown.tasks().clone(),
         });
+        let callers = app.callers().clone();
+        let router = router(AppState { app, ops, settings: http_settings(config, credentials) });
+        if let Some(operations) = operations {
+            let runner = Arc::new(RouterRunner::new(router.clone(), callers));
+            tokio::spawn(operations.work(runner, shutdown.clone()));
+        }
         Self {
-            router: router(AppState { app, ops, settings: http_settings(config, credentials) }),
+            router,
             shutdown,
             tokens,
             metrics,
@@ -225,13 +248,14 @@ fn address_limiter(config: &Config) -> Option<AddressLimiter> {
 }
 
 /// The parts that `/readyz` checks in addition to upstream.
-type ReadinessChecks = (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, LogLosses);
+type ReadinessChecks =
+    (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, LogLosses, Option<OperationQueue>);
 
 fn health(
     upstream: UpstreamSide,
     app: &App,
     shutdown: &ShutdownSignal,
-    (client_registry, audit, tls, log): ReadinessChecks,
+    (client_registry, audit, tls, log, operations): ReadinessChecks,
 ) -> health::HealthChecks {
     health::HealthChecks {
         client_registry,
@@ -244,6 +268,7 @@ fn health(
         audit,
         tls,
         log,
+        operations,
     }
 }
 

@@ -14,6 +14,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 pub(super) use self::credentials::X_API_KEY;
+use super::operations::OperationRun;
 use super::peer::peer_of;
 use super::problem::Problem;
 use super::state::AppState;
@@ -73,6 +74,11 @@ impl RequestAuthentication {
         request: &Request,
         route: Option<&str>,
     ) -> Self {
+        if let Some(run) = request.extensions().get::<OperationRun>()
+            && let Some(client) = &run.client
+        {
+            return Self::granted(Arc::clone(client));
+        }
         let Some(client_table) = client_registry.table() else {
             return Self::granted(Client::anonymous());
         };

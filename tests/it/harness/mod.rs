@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use attribute_gateway::config::{self, Config, LogFormat};
 use attribute_gateway::genesys::{JitterSource, in_process};
-use attribute_gateway::service::{ClientSource, Service, ServiceParts, span_export};
+use attribute_gateway::service::{ClientSource, Service, ServiceParts, StoreParts, span_export};
 use attribute_gateway::telemetry::{
     CapturedLog as Log, LogLineFormat, LogOutput, SpanExport, TelemetryOutput,
 };
@@ -342,6 +342,7 @@ impl Builder {
             tls: None,
             client_registry: ClientSource::from_auth(&config.auth).expect("sound callers"),
             spans: spans.clone(),
+            store: StoreParts::open(&config.store, &loaded).expect("a usable store"),
         };
         let service = Service::build(&config, &loaded, parts);
         TestApp {
