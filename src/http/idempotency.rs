@@ -17,6 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::logged_result::LoggedResult;
@@ -48,6 +49,17 @@ const ANSWER_TIME: Duration = Duration::from_millis(50);
 
 /// Version of the stored answers.
 const VERSION: u8 = 1;
+
+/// The key of a write.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what `key_of` reads")]
+pub(super) struct IdempotencyHeader {
+    /// A name that the client gives to this write, such as a UUID. A repeat with the same key gets the
+    /// stored answer of the first request, for 24 hours, and writes nothing
+    #[param(rename = "Idempotency-Key", required = false, value_type = String, pattern = "^[!-~]{1,257}$")]
+    key: String,
+}
 
 /// An answer as it is stored, or the state before a PATCH that has no answer yet.
 #[derive(Clone, Default, Serialize, Deserialize)]

@@ -19,9 +19,9 @@ use attribute_gateway::ports::{
 };
 use attribute_gateway::shutdown::ShutdownSignal;
 use attribute_gateway::telemetry::ServiceMetrics;
+use axum::Router;
 use gateway_store::embedded::EmbeddedStore;
 use gateway_store::{SealingKey, StoreLimits};
-use axum::Router;
 
 use super::call::CUSTOMER;
 
