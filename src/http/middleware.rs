@@ -15,7 +15,7 @@ mod problems;
 
 use axum::Router;
 use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
-use axum::middleware::{from_fn, from_fn_with_state, map_request, map_request_with_state};
+use axum::middleware::{from_fn_with_state, map_request, map_request_with_state};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
@@ -66,11 +66,11 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
             // A panic becomes an error response. Its payload is discarded.
             .layer(CatchPanicLayer::custom(panics::respond))
             // Authentication: 401 without a valid credential, 429 over the client's own rate.
-            .layer(from_fn(auth::require))
+            .layer(map_request(auth::require))
             // A missing or repeated `Host` is a sign of request smuggling.
-            .layer(from_fn(host::require))
+            .layer(map_request(host::require))
             // Drain: a stopping process refuses new requests at once.
-            .layer(from_fn_with_state(state(), limits::refuse_while_draining))
+            .layer(map_request_with_state(state(), limits::refuse_while_draining))
             // Limits: a request over the limit of its address or client is refused at once.
             .layer(from_fn_with_state(state(), limits::limit_concurrency)),
     )

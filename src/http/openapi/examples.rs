@@ -64,9 +64,14 @@ pub(super) fn value(name: &str) -> Value {
         "trace" => trace(),
         "echo" => json!({
             "method": "POST", "path": "/v1/debug/echo", "httpVersion": "HTTP/1.1", "query": [],
-            "headers": [{"name": "authorization", "value": "Basic [masked, 28 bytes]"}],
-            "headerBytes": 42,
-            "body": {"bytes": 15, "text": "{\"tier\":\"gold\"}", "json": {"tier": "gold"}},
+            "headers": [
+                {"name": "authorization", "bytes": 34},
+                {"name": "content-type", "bytes": 16, "value": "application/json"},
+            ],
+            "body": {
+                "bytes": 15,
+                "members": ["#: an object", "#/tier: a string, 4 bytes"],
+            },
         }),
         outcome => write(outcome),
     }
