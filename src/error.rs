@@ -12,6 +12,8 @@ use std::time::Duration;
 
 pub use code::ErrorCode;
 
+use gateway_store::ports::StoreError;
+
 use crate::domain::{ConversationId, ParticipantId, ParticipantSummary, SizeExcess, WriteReport};
 
 /// Whether a request changed something upstream; the `effect` member of every error.
@@ -133,6 +135,12 @@ pub enum Error {
     /// A defect of the gateway. The text is for the log; clients see a fixed sentence.
     #[error("internal error")]
     Internal(String),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::StoreUnavailable(error.to_string())
+    }
 }
 
 /// The wait that clients get if upstream named none. It lets a brief fault pass, and is short enough

@@ -118,7 +118,7 @@ impl OperationQueue {
             Err(StoreError::Full) => Err(Error::Overloaded("among the accepted writes")),
             Err(error) => {
                 let _ = self.0.journal.cancel(id, &client).await;
-                Err(Error::StoreUnavailable(error.to_string()))
+                Err(error.into())
             }
         }
     }
@@ -333,7 +333,7 @@ impl WriteNotes for JournalNotes {
                     Ok(())
                 }
                 Ok(false) => Err(Error::OperationEnded),
-                Err(error) => Err(Error::StoreUnavailable(error.to_string())),
+                Err(error) => Err(error.into()),
             }
         })
     }

@@ -184,14 +184,14 @@ impl KeyedRequest {
         let fingerprint = patch_digest(patch);
         let mut pause = FIRST_LOOK;
         loop {
-            let state = store.begin(scope.clone(), fingerprint).await.map_err(unavailable)?;
+            let state = store.begin(scope.clone(), fingerprint).await.map_err(Error::from)?;
             match state {
                 IdempotencyState::Mismatch => return Err(Error::IdempotencyKeyReused),
                 IdempotencyState::New { claim, .. } => {
                     return Ok(self.open(store, claim, None, deadline));
                 }
                 IdempotencyState::Finished(bytes) => {
-                    let answer = StoredAnswer::read(&bytes).map_err(unavailable)?;
+                    let answer = StoredAnswer::read(&bytes).map_err(Error::from)?;
                     if !answer.is_open {
                         return Ok(AnswerLookup::Known(answer.replay()));
                     }
@@ -222,9 +222,13 @@ impl KeyedRequest {
         earlier: Option<ContentDigest>,
         deadline: Instant,
     ) -> AnswerLookup {
-        let noted = Mutex::new(earlier);
-        let notes = AnswerNotes { store: Arc::clone(store), claim, earlier, noted, deadline };
-        let notes = Arc::new(notes);
+        let notes = Arc::new(AnswerNotes {
+            store: Arc::clone(store),
+            claim,
+            earlier,
+            noted: Mutex::new(earlier),
+            deadline,
+        });
         *self.ticket.0.lock() = Some(Arc::clone(&notes));
         AnswerLookup::New(notes)
     }
@@ -261,7 +265,7 @@ impl WriteNotes for AnswerNotes {
                 runs_until: millis() + left + 1_000,
                 ..self.empty()
             };
-            self.store.complete(self.claim.clone(), note.bytes()).await.map_err(unavailable)?;
+            self.store.complete(self.claim.clone(), note.bytes()).await.map_err(Error::from)?;
             *self.noted.lock() = Some(state);
             Ok(())
         })
@@ -354,10 +358,6 @@ impl StoredAnswer {
 
 fn millis() -> i64 {
     i64::try_from(clock::now().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
-}
-
-fn unavailable(error: StoreError) -> Error {
-    Error::StoreUnavailable(error.to_string())
 }
 
 /// The problem of a request that the store cannot serve.

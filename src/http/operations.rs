@@ -38,8 +38,7 @@ use crate::clock;
 use crate::domain::{Client, ConversationId, Patch};
 use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 use crate::ports::store::{
-    CancelOutcome, NewOperation, OperationResult, OperationState, PrivateBytes, StoreError,
-    StoredOperation,
+    CancelOutcome, NewOperation, OperationResult, OperationState, PrivateBytes, StoredOperation,
 };
 use crate::ports::{BoxFuture, WriteNotes};
 
@@ -248,7 +247,12 @@ pub(super) async fn get_operation(
     let (Some(queue), Some(id)) = (&ops.operations, operation_id(&request)) else {
         return Err(not_found());
     };
-    let found = queue.journal().find(id, client.name.as_str()).await.map_err(unavailable)?;
+    let found = queue
+        .journal()
+        .find(id, client.name.as_str())
+        .await
+        .map_err(Error::from)
+        .map_err(RequestFailure::harmless)?;
     let found = found.ok_or_else(not_found)?;
     Ok(json(&OperationBody::new(&found.operation, found.state, found.result.as_ref())))
 }
@@ -267,7 +271,13 @@ pub(super) async fn cancel_operation(
     let (Some(queue), Some(id)) = (&ops.operations, operation_id(&request)) else {
         return Err(not_found());
     };
-    match queue.journal().cancel(id, client.name.as_str()).await.map_err(unavailable)? {
+    match queue
+        .journal()
+        .cancel(id, client.name.as_str())
+        .await
+        .map_err(Error::from)
+        .map_err(RequestFailure::harmless)?
+    {
         CancelOutcome::Cancelled => Ok(StatusCode::NO_CONTENT.into_response()),
         CancelOutcome::NotFound => Err(not_found()),
         CancelOutcome::TooLate => {
@@ -279,10 +289,6 @@ pub(super) async fn cancel_operation(
 
 fn not_found() -> Problem {
     Problem::new(ErrorCode::OperationNotFound, "this client has no operation with this id")
-}
-
-fn unavailable(error: StoreError) -> Problem {
-    RequestFailure::harmless(Error::StoreUnavailable(error.to_string())).into()
 }
 
 /// Sends accepted writes through the router.

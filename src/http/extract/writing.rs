@@ -88,6 +88,7 @@ impl WriteCall {
 impl FromRequest<AppState> for WriteCall {
     type Rejection = Problem;
 
+    #[expect(clippy::too_many_lines, reason = "one check after the other")]
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let settings = &state.settings;

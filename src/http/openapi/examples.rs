@@ -57,12 +57,15 @@ pub(super) fn value(name: &str) -> Value {
         }),
         "flatRead" => flat(true, "ok"),
         "flatWrite" => flat(false, "unverified"),
-        "operation" => json!({
-            "id": OPERATION, "state": "queued", "conversationId": CONVERSATION,
-            "acceptedAt": began, "notAfter": "2026-01-07T09:40:00.000Z",
-        }),
+        "operation" => operation(began),
         "trace" => trace(),
-        "echo" => json!({
+        "echo" => echo(),
+        outcome => write(outcome),
+    }
+}
+
+fn echo() -> Value {
+    json!({
             "method": "POST", "path": "/v1/debug/echo", "httpVersion": "HTTP/1.1", "query": [],
             "headers": [
                 {"name": "authorization", "bytes": 34},
@@ -72,9 +75,14 @@ pub(super) fn value(name: &str) -> Value {
                 "bytes": 15,
                 "members": ["#: an object", "#/tier: a string, 4 bytes"],
             },
-        }),
-        outcome => write(outcome),
-    }
+    })
+}
+
+fn operation(accepted: &str) -> Value {
+    json!({
+        "id": OPERATION, "state": "queued", "conversationId": CONVERSATION,
+        "acceptedAt": accepted, "notAfter": "2026-01-07T09:40:00.000Z",
+    })
 }
 
 /// The result of a write: its outcome, or `dryRun`.

@@ -55,7 +55,7 @@ pub(super) fn add_to_problem(response: &mut Response, status: u16, is_api: bool)
         405 => &["Allow", "Accept-Patch"],
         412 => &["ETag"],
         415 => &["Accept-Patch"],
-        429 | 503 => &["Retry-After"],
+        409 | 429 | 503 => &["Retry-After"],
         _ => &[],
     };
     for name in own {

@@ -91,7 +91,8 @@ fn body(code: ErrorCode) -> Value {
         "effect": effect.as_str(),
         "hint": code.hint(),
     });
-    if matches!(problem::status(code).as_u16(), 429 | 503) {
+    let is_busy = code == ErrorCode::OperationInProgress;
+    if is_busy || matches!(problem::status(code).as_u16(), 429 | 503) {
         body["retryAfterSeconds"] = 12.into();
     }
     examples::with(body, members(code))
