@@ -11,6 +11,7 @@ demo: ## the gateway with a built-in simulated Genesys Cloud, on http://127.0.0.
 
 # --all-targets also runs each benchmark once. It does not include documentation examples.
 test: ## every test: unit, service, documentation, benchmarks once, API description, official Genesys SDK, client examples, deployment files
+	@bash -euc 'die() { echo "make test: $$1" >&2; exit 1; }; . tests/environment.sh; redis_server'
 	cargo test --workspace --all-targets
 	cargo test --workspace --doc
 	tests/openapi/run.sh

@@ -31,6 +31,7 @@ mod route;
 mod server;
 mod simulator;
 mod sources;
+mod store;
 mod tls;
 mod tracing;
 mod url;
@@ -60,6 +61,7 @@ pub(crate) use route::UpstreamRoute;
 pub(crate) use server::ServerConfig;
 pub(crate) use simulator::{PatchMode, SimulatorConfig};
 pub(crate) use sources::read_secret;
+pub(crate) use store::{StoreBackend, StoreConfig};
 pub(crate) use tls::{ClientCertificates, TlsConfig};
 pub(crate) use tracing::TracingConfig;
 pub use url::BaseUrl;
@@ -81,6 +83,8 @@ pub struct Config {
     pub verify: VerifyConfig,
     pub writes: WritesConfig,
     pub reads: ReadsConfig,
+    #[serde(deserialize_with = "values::checked")]
+    pub store: StoreConfig,
     pub participants: ParticipantsConfig,
     pub log: LogConfig,
     pub audit: AuditConfig,

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 pub use code::ErrorCode;
 
+use gateway_store::ports::StoreError;
+
 use crate::domain::{ConversationId, ParticipantId, ParticipantSummary, SizeExcess, WriteReport};
 
 /// Whether a request changed something upstream; the `effect` member of every error.
@@ -117,6 +119,17 @@ pub enum Error {
     Overloaded(&'static str),
     #[error("the write was not sent, because its audit record could not be written")]
     AuditUnavailable,
+    #[error("this idempotency key was used before, for another body")]
+    IdempotencyKeyReused,
+    #[error("{0}")]
+    OperationInProgress(&'static str),
+    #[error("the operation has ended, so nothing was sent")]
+    OperationEnded,
+    #[error("{0}")]
+    StoreUnavailable(String),
+    /// A later try found a value that neither the earlier try nor the state before it explains.
+    #[error("another value stands where an earlier try of this write may have put its own")]
+    EarlierTrySuperseded,
     #[error("the gateway is shutting down")]
     ShuttingDown,
     #[error("the deadline passed while {0}")]
@@ -124,6 +137,12 @@ pub enum Error {
     /// A defect of the gateway. The text is for the log; clients see a fixed sentence.
     #[error("internal error")]
     Internal(String),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::StoreUnavailable(error.to_string())
+    }
 }
 
 /// The wait that clients get if upstream named none. It lets a brief fault pass, and is short enough
@@ -146,7 +165,11 @@ impl Error {
             Self::ReadOnlyClient => ErrorCode::ReadOnlyClient,
             Self::OperateNotAllowed(_) => ErrorCode::OperateNotAllowed,
             Self::ClientRateLimited { .. } => ErrorCode::ClientRateLimited,
-            Self::Superseded(_) => ErrorCode::WriteSuperseded,
+            Self::Superseded(_) | Self::EarlierTrySuperseded => ErrorCode::WriteSuperseded,
+            Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
+            Self::OperationInProgress(_) => ErrorCode::OperationInProgress,
+            Self::OperationEnded => ErrorCode::OperationNotFound,
+            Self::StoreUnavailable(_) => ErrorCode::StoreUnavailable,
             Self::UpstreamConflict => ErrorCode::UpstreamConflict,
             Self::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
             Self::UpstreamRejected { .. } => ErrorCode::UpstreamRejected,
@@ -171,7 +194,11 @@ impl Error {
             Self::ClientRateLimited { retry_after, .. }
             | Self::UpstreamRateLimited { retry_after, .. }
             | Self::UpstreamUnavailable { retry_after, .. } => Some(*retry_after),
-            Self::Overloaded(_) | Self::AuditUnavailable | Self::ShuttingDown => Some(SHORT_WAIT),
+            Self::Overloaded(_)
+            | Self::AuditUnavailable
+            | Self::OperationInProgress(_)
+            | Self::StoreUnavailable(_)
+            | Self::ShuttingDown => Some(SHORT_WAIT),
             _ => None,
         }
     }

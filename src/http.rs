@@ -17,6 +17,7 @@ mod extract;
 mod flat;
 mod health;
 mod host;
+mod idempotency;
 mod if_match;
 mod live;
 mod logged_result;
@@ -24,6 +25,7 @@ mod middleware;
 mod negotiate;
 pub mod openapi;
 mod openapi_files;
+mod operations;
 mod pages;
 mod params;
 pub mod paths;
@@ -52,6 +54,7 @@ pub use live::{
     LiveWrites,
 };
 pub use openapi_files::OpenApiFiles;
+pub use operations::RouterRunner;
 pub use peer::{AddressKey, AddressLimiter, CertificateSubject, PeerInfo, forwarded};
 pub use router::router;
 pub use state::{

@@ -9,6 +9,9 @@ mod call_budget;
 mod context;
 mod metrics;
 mod span;
+mod write_notes;
+
+pub use gateway_store::ports as store;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,6 +32,7 @@ pub use context::{ContextParts, RequestContext, RequestPhase};
 pub(crate) use metrics::NoMeter;
 pub(crate) use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation};
 pub(crate) use span::{TraceContext, TraceExporter, TraceSpan, UpstreamAttempt};
+pub use write_notes::{WriteNotes, patch_digest, state_digest};
 
 use crate::domain::{
     AttributeMap, Conversation, ConversationFilter, ConversationId, ListPage, ParticipantId,

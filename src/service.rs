@@ -10,6 +10,7 @@ mod online_check;
 mod readiness_probe;
 mod server;
 mod spans;
+mod store;
 mod tls;
 mod upstream;
 mod upstream_transport;
@@ -21,14 +22,14 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::app::{App, AppParts, AppSettings, ClientRegistry};
+use crate::app::{App, AppParts, AppSettings, ClientRegistry, OperationQueue};
 use crate::audit::{AuditLog, LineOutput};
 use crate::config::{self, BaseUrl, Config, IpNetwork};
 use crate::domain::AttributeLimits;
 use crate::genesys::{HttpTransport, JitterSource, TokenCache};
 use crate::http::{
-    AddressLimiter, AppState, EtagKey, HttpSettings, LiveFeed, OpenApiFiles, OpsState, openapi,
-    paths, router,
+    AddressLimiter, AppState, EtagKey, HttpSettings, LiveFeed, OpenApiFiles, OpsState,
+    RouterRunner, openapi, paths, router,
 };
 use crate::ports::MetricsRecorder;
 use crate::shutdown::ShutdownSignal;
@@ -42,6 +43,7 @@ pub use self::online_check::{CheckFailure, OnlineCheck, online_check};
 pub use self::readiness_probe::{ProbeTarget, ask, readiness_url};
 use self::server::{ConnectionLimits, HttpServer, ServerDeps};
 pub use self::spans::span_export;
+pub use self::store::StoreParts;
 pub use self::tls::ServerTls;
 use self::upstream::{UpstreamParts, UpstreamSide, backoff};
 pub use self::upstream_transport::transport;
@@ -64,14 +66,22 @@ pub struct ServiceParts {
     pub client_registry: ClientSource,
     /// The export of spans, if any.
     pub spans: Option<SpanExport>,
+    /// What outlives a request.
+    pub store: StoreParts,
 }
 
 impl ServiceParts {
     /// The parts of the real service: network transport and random jitter.
     ///
     /// # Errors
-    /// If TLS cannot be set up, the audit file cannot be opened, or the clients file is invalid.
-    pub fn over_http(config: &Config, log: LogLosses) -> anyhow::Result<Self> {
+    /// If TLS cannot be set up, the audit file or the store cannot be opened, or the clients file is
+    /// invalid.
+    pub fn over_http(
+        config: &Config,
+        credentials: &config::OauthCredentials,
+        log: LogLosses,
+    ) -> anyhow::Result<Self> {
+        let store = StoreParts::open(&config.store, credentials)?;
         let tls = config.server.tls.as_ref().map(ServerTls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
         let client_registry = ClientSource::from_config(config)?;
@@ -84,6 +94,7 @@ impl ServiceParts {
             tls,
             client_registry,
             spans,
+            store,
         })
     }
 }
@@ -108,7 +119,7 @@ impl Service {
     pub fn build(
         config: &Config,
         credentials: &config::OauthCredentials,
-        ServiceParts { transport, jitter, log, audit, tls, client_registry, spans }: ServiceParts,
+        ServiceParts { transport, jitter, log, audit, tls, client_registry, spans, store }: ServiceParts,
     ) -> Self {
         let metrics = ServiceMetrics::with_log(paths::ALL, log.clone());
         let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
@@ -116,6 +127,9 @@ impl Service {
         let parts = upstream_parts(transport, &jitter, &recorder, &stop);
         let upstream = UpstreamSide::connect(config, credentials, parts);
         let audit = audit::log(&config.audit, credentials, audit, &recorder);
+        let operations = store.journal.map(|journal| {
+            OperationQueue::new(journal, Arc::clone(&recorder), config.store.not_after)
+        });
         let (registry, tokens) = (client_registry.client_registry.clone(), upstream.tokens.clone());
         let app = app(config, &upstream, (registry, recorder), &shutdown, jitter);
         let weights =
@@ -123,7 +137,8 @@ impl Service {
         client_registry.watch(&metrics, stop.clone(), weights.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
         let files = WatchedFiles { client_registry: client_registry.clone(), tls: tls.clone() };
-        let checks = (client_registry, audit.clone(), tls, log, metrics.clone());
+        let checks =
+            (client_registry, audit.clone(), tls, log, metrics.clone(), operations.clone());
         let health = Arc::new(health(upstream, &app, &shutdown, checks));
         let ops = Arc::new(OpsState {
             documents: documents(config),
@@ -134,11 +149,19 @@ impl Service {
             spans: spans.clone(),
             recent: RecentRequests::new(config.debug.enabled),
             audit: audit.clone().map(|audit| Arc::new(audit) as _),
+            answers: store.answers,
+            operations: operations.clone(),
             address_limiter: address_limiter(config),
             in_flight: shutdown.tasks().clone(),
         });
+        let callers = app.callers().clone();
+        let router = router(AppState { app, ops, settings: http_settings(config, credentials) });
+        if let Some(operations) = operations {
+            let runner = Arc::new(RouterRunner::new(router.clone(), callers));
+            tokio::spawn(operations.work(runner, shutdown.clone()));
+        }
         Self {
-            router: router(AppState { app, ops, settings: http_settings(config, credentials) }),
+            router,
             shutdown,
             tokens,
             metrics,
@@ -230,14 +253,20 @@ fn address_limiter(config: &Config) -> Option<AddressLimiter> {
 }
 
 /// The parts that `/readyz` checks in addition to upstream.
-type ReadinessChecks =
-    (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, LogLosses, ServiceMetrics);
+type ReadinessChecks = (
+    ClientSource,
+    Option<AuditLog>,
+    Option<Arc<ServerTls>>,
+    LogLosses,
+    ServiceMetrics,
+    Option<OperationQueue>,
+);
 
 fn health(
     upstream: UpstreamSide,
     app: &App,
     shutdown: &ShutdownSignal,
-    (client_registry, audit, tls, log, metrics): ReadinessChecks,
+    (client_registry, audit, tls, log, metrics, operations): ReadinessChecks,
 ) -> health::HealthChecks {
     health::HealthChecks {
         client_registry,
@@ -251,6 +280,7 @@ fn health(
         tls,
         log,
         metrics,
+        operations,
     }
 }
 

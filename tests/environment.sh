@@ -24,6 +24,21 @@ python_environment() {
     fi
 }
 
+# The tests start servers of their own. The one that comes with the package is stopped.
+redis_server() {
+    command -v redis-server >/dev/null && return
+    local root=()
+    ((EUID == 0)) || root=(sudo -n)
+    if ! command -v apt-get >/dev/null || ! "${root[@]}" true 2>/dev/null; then
+        die "needs redis-server 6.2 or later (on Debian: apt-get install redis-server)"
+    fi
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq --no-install-recommends redis-server >/dev/null
+    "${root[@]}" systemctl disable --quiet --now redis-server 2>/dev/null ||
+        "${root[@]}" service redis-server stop >/dev/null
+}
+
 # A port that was free a moment ago.
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'

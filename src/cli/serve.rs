@@ -76,7 +76,7 @@ fn start(
     let listener = listen(config.server.bind)
         .with_context(|| format!("cannot listen on {} (server.bind)", config.server.bind))?;
     let address = listener.local_addr()?;
-    let parts = ServiceParts::over_http(config, log.losses().clone())?;
+    let parts = ServiceParts::over_http(config, credentials, log.losses().clone())?;
     Ok((Service::build(config, credentials, parts), listener, address))
 }
 

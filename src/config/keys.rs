@@ -8,9 +8,10 @@ use std::sync::LazyLock;
 /// The defaults, and the reference of all keys.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 6] = [
     "genesys.client_secret",
     "genesys.proxy",
+    "store.redis.url",
     "audit.key",
     "tracing.headers",
     "simulator.client_secret",
@@ -26,8 +27,14 @@ const ACCOUNT: [&str; 7] = [
     "genesys.proxy",
 ];
 
-const FROM_FILE: [&str; 5] =
-    ["genesys.client_id", "genesys.client_secret", "genesys.proxy", "audit.key", "tracing.headers"];
+const FROM_FILE: [&str; 6] = [
+    "genesys.client_id",
+    "genesys.client_secret",
+    "genesys.proxy",
+    "store.redis.url",
+    "audit.key",
+    "tracing.headers",
+];
 
 /// The variables that the vendor's tutorials and SDKs use.
 const PLAIN: [(&str, &str); 3] = [

@@ -12,6 +12,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::Uri;
 
 pub(super) use self::credentials::X_API_KEY;
+use super::operations::OperationRun;
 use super::peer::peer_of;
 use super::problem::Problem;
 use super::state::AppState;
@@ -72,6 +73,11 @@ impl RequestAuthentication {
         request: &Request,
         route: Option<&str>,
     ) -> Self {
+        if let Some(run) = request.extensions().get::<OperationRun>()
+            && let Some(client) = &run.client
+        {
+            return Self::granted(Arc::clone(client));
+        }
         let Some(client_table) = client_registry.table() else {
             return Self::granted(Client::anonymous());
         };

@@ -23,6 +23,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use super::auth::{self, X_API_KEY};
 use super::host;
+use super::idempotency;
 #[cfg(doc)]
 use super::logged_result::LoggedResult;
 #[cfg(doc)]
@@ -58,6 +59,8 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
             .layer(from_fn_with_state(state(), observe::observe))
             // Adds the headers that depend on the request: timing, preferences, caching.
             .layer(from_fn_with_state(state(), headers::add))
+            // Stores the answer to a write with an idempotency key.
+            .layer(from_fn_with_state(state(), idempotency::keep_answer))
             // Writes each error as problem details, or in the flat form.
             .layer(from_fn_with_state(state(), problems::render))
             // A panic becomes an error response. Its payload is discarded.

@@ -16,6 +16,8 @@ pub(crate) const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attribute
 pub(crate) const LIVE: &str = "/live";
 /// The events of the live view.
 pub(crate) const LIVE_EVENTS: &str = "/v1/live/events";
+/// A write that was accepted and is carried out later.
+pub(crate) const OPERATION: &str = "/v1/operations/{operationId}";
 pub(crate) const LIVEZ: &str = "/livez";
 /// The readiness check.
 pub const READYZ: &str = "/readyz";
@@ -43,6 +45,7 @@ pub const ALL: &[&str] = &[
     CONVERSATION,
     ATTRIBUTES,
     ATTRIBUTE,
+    OPERATION,
     TRACE,
     ECHO,
     LIVE,

@@ -8,7 +8,8 @@ use utoipa_axum::routes;
 use super::middleware::with_middleware;
 use super::state::AppState;
 use super::{
-    attribute, attributes, conversations, echo, health, live, pages, runbooks, swagger_ui, trace,
+    attribute, attributes, conversations, echo, health, live, operations, pages, runbooks,
+    swagger_ui, trace,
 };
 
 /// The router of the HTTP service.
@@ -52,6 +53,7 @@ fn standard() -> OpenApiRouter<AppState> {
         .routes(routes!(trace::get_trace, trace::start_trace))
         .routes(routes!(live::page))
         .routes(routes!(live::events))
+        .routes(routes!(operations::get_operation, operations::cancel_operation))
         .routes(routes!(pages::root))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

@@ -178,7 +178,8 @@ async fn simulator(args: &[&str], env: &[(&str, &str)]) -> (Process, String) {
 }
 
 /// The address that a gateway logs as its own.
-async fn address(serve: &Process) -> String {
+/// The address that a process serves.
+pub async fn address(serve: &Process) -> String {
     let log = serve.wrote("\"serving\"").await;
     let line = log.lines().find(|line| line.contains("\"serving\"")).expect("the line");
     let line: Value = serde_json::from_str(line).expect("JSON");

@@ -11,6 +11,7 @@ use crate::problems::{ROWS, provoke};
 
 const FILE: &str = include_str!("../../openapi.yaml");
 const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
+const OPERATION: &str = "/v1/operations/{operationId}";
 const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attributes/{key}";
 
 async fn document(app: &TestApp) -> Value {
@@ -108,6 +109,9 @@ async fn every_answered_status_and_code_is_documented() {
             None if code == ErrorCode::OperateNotAllowed => {
                 &document["paths"]["/v1/live/events"]["get"]["responses"][status.to_string()]
             }
+            None if code == ErrorCode::OperationNotFound => {
+                &document["paths"][OPERATION]["get"]["responses"][status.to_string()]
+            }
             None => &document["paths"][ATTRIBUTES]["put"]["responses"][status.to_string()],
         };
         let content = &response["content"]["application/problem+json"];
@@ -128,7 +132,10 @@ async fn every_answered_status_and_code_is_documented() {
 }
 
 /// Codes that only a write meets.
-const WRITING: [ErrorCode; 15] = [
+const WRITING: [ErrorCode; 18] = [
+    ErrorCode::OperationInProgress,
+    ErrorCode::IdempotencyKeyReused,
+    ErrorCode::StoreUnavailable,
     ErrorCode::ReadOnlyClient,
     ErrorCode::InvalidJson,
     ErrorCode::InvalidHeader,
@@ -159,7 +166,11 @@ async fn a_read_meets_only_what_is_documented_of_it() {
         let examples =
             &responses[status.to_string()]["content"]["application/problem+json"]["examples"];
         let documented = examples.get(code.as_str()).is_some();
-        let elsewhere = [ErrorCode::AttributeNotFound, ErrorCode::OperateNotAllowed];
+        let elsewhere = [
+            ErrorCode::AttributeNotFound,
+            ErrorCode::OperateNotAllowed,
+            ErrorCode::OperationNotFound,
+        ];
         let met = !WRITING.contains(code) && !elsewhere.contains(code);
         assert_eq!(documented, met, "`{}` of a read", code.as_str());
     }

@@ -38,6 +38,7 @@ impl WriteOperation {
     pub(super) async fn send(&mut self, mut pending: Patch) -> Result<(), Error> {
         let mut tries = RetryCounters::default();
         loop {
+            self.note_sending().await?;
             let rest = match self.send_once(&pending).await {
                 PatchOutcome::Accepted => return Ok(()),
                 PatchOutcome::Refused(error) => {

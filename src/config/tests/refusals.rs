@@ -49,6 +49,14 @@ const BAD_VALUES: &[(&str, &[&str])] = &[
     ("verify.settle", &["0s", "61s"]),
     ("verify.outstanding", &["0s", "61m"]),
     ("writes.conflict_retries", &["-1", "101"]),
+    ("store.backend", &["sqlite", "REDIS"]),
+    ("store.max_operations", &["0", "1000001"]),
+    ("store.not_after", &["0s", "16m"]),
+    ("store.redis.url", &["http://a:hunter2@b", "redis:", "hunter2", "********", "redis://"]),
+    ("store.redis.key_prefix", &["plain:", "{}:", "{org} :"]),
+    ("store.redis.on_outage", &["ignore"]),
+    ("store.redis.replica", &["a b", "a/b"]),
+    ("store.redis.expected_replicas", &["0", "1001"]),
     ("participants.default", &["two words", "x1", " "]),
     ("log.format", &["xml"]),
     ("log.level", &["a=b=c", " ", "inof", "warning", "attribute_gateway=inof", "info,acess=off"]),
@@ -284,4 +292,19 @@ fn a_template_that_is_missing_or_lacks_an_id_is_named() {
         let expected = format!("genesys.custom.{key}: ");
         assert!(problem.starts_with(&expected), "{problem}");
     }
+}
+
+#[test]
+fn a_shared_store_needs_its_url_and_no_file() {
+    let backend = ("GATEWAY__STORE__BACKEND", "redis");
+    let problem = only_problem(&env(&[backend]));
+    assert!(problem.starts_with("store.redis.url: is needed when"), "{problem}");
+    let url = ("GATEWAY__STORE__REDIS__URL", "rediss://a:hunter2@b:6380/0");
+    let problem = only_problem(&env(&[backend, url, ("GATEWAY__STORE__PATH", "store.db")]));
+    assert!(problem.starts_with("store.path: must not be set when"), "{problem}");
+
+    let loaded = load(&env(&[backend, url])).expect("valid");
+    let found = loaded.config.store.redis.url.as_ref().expect("is set");
+    assert_eq!(found.expose_secret(), url.1);
+    assert!(!loaded.render().contains("hunter2") && !format!("{loaded:?}").contains("hunter2"));
 }

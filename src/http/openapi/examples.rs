@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 pub(super) const CONVERSATION: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
 
 pub(super) const PARTICIPANT: &str = "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0";
+/// The operation of all examples.
+const OPERATION: &str = "9c1d2e3f-4a5b-4c6d-8e7f-8a9b0c1d2e3f";
 pub(super) const OTHER_PARTICIPANT: &str = "0b1c2d3e-4f50-4617-a829-3a4b5c6d7e8f";
 
 /// The names of the examples of an operation's JSON response.
@@ -18,7 +20,8 @@ pub(super) fn names(operation: &str, status: u16) -> &'static [&'static str] {
         ("getTrace", 200) => &["trace"],
         ("echo", 200) => &["echo"],
         (write, 200) if write.contains("Attribute") => &["verified", "dryRun", "flatWrite"],
-        (write, 202) if write.contains("Attribute") => &["unverified"],
+        (write, 202) if write.contains("Attribute") => &["unverified", "operation"],
+        ("getOperation", 200) => &["operation"],
         _ => &[],
     }
 }
@@ -54,10 +57,18 @@ pub(super) fn value(name: &str) -> Value {
         }),
         "flatRead" => flat(true, "ok"),
         "flatWrite" => flat(false, "unverified"),
+        "operation" => operation(began),
         "trace" => trace(),
         "echo" => echo(),
         outcome => write(outcome),
     }
+}
+
+fn operation(accepted: &str) -> Value {
+    json!({
+        "id": OPERATION, "state": "queued", "conversationId": CONVERSATION,
+        "acceptedAt": accepted, "notAfter": "2026-01-07T09:40:00.000Z",
+    })
 }
 
 fn echo() -> Value {

@@ -17,8 +17,10 @@ fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
     let has_body = !method.is_safe() && method != Method::DELETE && path != paths::TRACE;
     let is_api = paths::is_api(path);
     let is_for_operators = [paths::LIVE, paths::LIVE_EVENTS, paths::TRACE].contains(&path);
-    let calls_upstream = is_api && !is_for_operators && path != paths::ECHO;
+    let calls_upstream =
+        is_api && !is_for_operators && path != paths::ECHO && path != paths::OPERATION;
     let names_conversation = path.contains("{conversationId}");
+    let is_operation = path == paths::OPERATION;
     match code {
         ErrorCode::Internal => true,
         ErrorCode::Unauthenticated => {
@@ -27,7 +29,8 @@ fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
         ErrorCode::OperateNotAllowed => is_for_operators,
         ErrorCode::ClientRateLimited | ErrorCode::ShuttingDown => is_api,
         ErrorCode::InvalidQuery => {
-            is_api && path != paths::ECHO || [paths::ROOT, paths::READYZ].contains(&path)
+            is_api && path != paths::ECHO && !is_operation
+                || [paths::ROOT, paths::READYZ].contains(&path)
         }
         ErrorCode::InvalidConversationId => names_conversation,
         ErrorCode::NotFound => {
@@ -52,6 +55,9 @@ fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
         ErrorCode::ParticipantNotAllowed
         | ErrorCode::ParticipantNotFound
         | ErrorCode::AmbiguousParticipant => is_attributes,
+        ErrorCode::OperationNotFound => is_operation,
+        ErrorCode::OperationInProgress => is_write || is_operation && method == Method::DELETE,
+        ErrorCode::StoreUnavailable => is_write || is_operation,
         ErrorCode::AttributeNotFound => path == paths::ATTRIBUTE && method == Method::GET,
         ErrorCode::InvalidAttributes => is_write || path == paths::ATTRIBUTE,
         ErrorCode::ReadOnlyClient
@@ -62,6 +68,7 @@ fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
         | ErrorCode::PreconditionFailed
         | ErrorCode::PreconditionRequired
         | ErrorCode::AttributesTooLarge
+        | ErrorCode::IdempotencyKeyReused
         | ErrorCode::AuditUnavailable => is_write,
         ErrorCode::InvalidJson | ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge => has_body,
         ErrorCode::UnsupportedMediaType => has_body && path != paths::ECHO,

@@ -1,0 +1,132 @@
+//! The store that replicas share: one Redis (6.2 or later) or Valkey server.
+//!
+//! Every change is one script, so that replicas cannot interleave. All keys share a hash tag.
+
+mod answers;
+mod budget;
+mod checks;
+mod connection;
+mod durable;
+mod journal;
+mod leases;
+mod token;
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use redis::{Client, Script, ScriptInvocation};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use super::{FORMAT_VERSION, SealingKey, StoreLimits};
+use crate::ports::StoreError;
+use budget::Heartbeats;
+use connection::RedisLink;
+use durable::{Durability, SyncedLink};
+
+/// Where the server is, and what this replica is called.
+#[derive(Clone, Debug)]
+pub struct RedisOptions {
+    /// URL with user and password.
+    pub url: SecretString,
+    /// What all keys begin with.
+    pub key_prefix: String,
+    /// Name of this replica, another one for each.
+    pub replica: String,
+    /// Upstream calls in one window, for all replicas together.
+    pub calls: u32,
+    /// Length of the window.
+    pub window: Duration,
+}
+
+/// The store that replicas share.
+pub struct RedisStore {
+    link: RedisLink,
+    synced: SyncedLink,
+    durability: OnceCell<Durability>,
+    key: SealingKey,
+    limits: StoreLimits,
+    options: RedisOptions,
+    /// Distinguishes this process from an earlier one with the same name.
+    owner: Uuid,
+    heartbeats: Heartbeats,
+    last_sync: AtomicU64,
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// Prepares a connection, which is made when it is first used. Call it within a runtime.
+    ///
+    /// # Errors
+    /// If the URL is invalid. The message does not show it.
+    pub fn new(
+        options: RedisOptions,
+        key: SealingKey,
+        limits: StoreLimits,
+    ) -> Result<Self, StoreError> {
+        let client = Client::open(options.url.expose_secret()).map_err(|_| {
+            let example = "redis://user:password@host:6379/0";
+            StoreError::Unusable(format!("`store.redis.url` must be a URL such as `{example}`"))
+        })?;
+        Ok(Self {
+            link: RedisLink::new(client.clone())?,
+            synced: SyncedLink::new(client),
+            durability: OnceCell::new(),
+            key,
+            limits,
+            options,
+            owner: Uuid::new_v4(),
+            heartbeats: Heartbeats::start(),
+            last_sync: AtomicU64::new(0),
+        })
+    }
+
+    /// Checks version, role and settings of the server.
+    ///
+    /// # Errors
+    /// `Unavailable` if the server does not answer: start all the same. `Unusable` if it must be changed.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.durability().await.map(|_| ())
+    }
+
+    async fn durability(&self) -> Result<Durability, StoreError> {
+        self.durability.get_or_try_init(|| checks::check(&self.link)).await.copied()
+    }
+
+    /// The name of a key.
+    fn name(&self, parts: &[&str]) -> String {
+        [&[self.options.key_prefix.as_str()], parts].concat().concat()
+    }
+
+    /// The name of the journal, with which all of its keys begin.
+    fn journal_name(&self) -> String {
+        self.name(&["journal"])
+    }
+}
+
+/// A script with its keys; the arguments follow.
+fn with_keys<'a>(script: &'a Script, keys: &[String]) -> ScriptInvocation<'a> {
+    let mut invocation = script.prepare_invoke();
+    for key in keys {
+        invocation.key(key);
+    }
+    invocation
+}
+
+/// A script that is sent to the server once, and known by its hash from then on.
+macro_rules! script {
+    ($file:literal) => {{
+        static SCRIPT: std::sync::LazyLock<redis::Script> = std::sync::LazyLock::new(|| {
+            redis::Script::new(include_str!(concat!("scripts/", $file)))
+        });
+        &*SCRIPT
+    }};
+}
+use script;
