@@ -3,9 +3,9 @@
 mod audit;
 mod client_weights;
 mod clients_file;
+mod doctor;
 mod file_watcher;
 mod health;
-mod online_check;
 mod readiness_probe;
 mod server;
 mod spans;
@@ -24,7 +24,7 @@ use crate::app::{App, AppParts, AppSettings, ClientRegistry};
 use crate::audit::{AuditLog, LineOutput};
 use crate::config::{self, BaseUrl, Config, IpNetwork};
 use crate::domain::AttributeLimits;
-use crate::genesys::{HttpTransport, JitterSource, TokenCache};
+use crate::genesys::{JitterSource, TokenCache};
 use crate::http::{
     AddressLimiter, AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, openapi, paths, router,
 };
@@ -35,7 +35,7 @@ use crate::telemetry::{LogLosses, RecentRequests, ServiceMetrics, SpanExport};
 pub use self::audit::LastRecords;
 use self::client_weights::ClientWeightsPublisher;
 pub use self::clients_file::{ClientSource, DEMO_KEY, FreshKey, demo_client, fresh_key};
-pub use self::online_check::{CheckFailure, OnlineCheck, online_check};
+pub use self::doctor::{DoctorReport, doctor};
 pub use self::readiness_probe::{ProbeTarget, ask, readiness_url};
 use self::server::{ConnectionLimits, HttpServer, ServerDeps};
 pub use self::spans::span_export;
@@ -43,6 +43,7 @@ pub use self::tls::ServerTls;
 use self::upstream::{UpstreamParts, UpstreamSide, backoff};
 pub use self::upstream_transport::transport;
 pub use self::watched_files::WatchedFiles;
+pub use crate::genesys::HttpTransport;
 use secrecy::ExposeSecret as _;
 
 /// The parts that differ between the real service and a test of it.
