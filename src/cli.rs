@@ -1,6 +1,7 @@
 //! The command line: one function per command.
 
 mod check;
+mod doctor;
 mod new_key;
 mod serve;
 mod signals;
@@ -44,7 +45,7 @@ Environment:
 Examples:
   attribute-gateway demo
   GENESYS_CLIENT_ID=… GENESYS_CLIENT_SECRET=… GENESYS_ENVIRONMENT=eu-west-1 attribute-gateway
-  attribute-gateway check-config --online";
+  attribute-gateway doctor";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -67,10 +68,13 @@ enum Command {
     },
     /// Check the settings as `serve` does at its start, and print every problem.
     CheckConfig {
-        /// Also fetch a token, read a conversation and list live ones.
+        /// Also make the checks of `doctor` that need no call.
         #[arg(long)]
         online: bool,
     },
+    /// Check the account: token, clock, region, limits and permissions. Exits with 0 if all is well
+    /// (also with warnings), 1 if a check failed, and 2 if the checks could not be made.
+    Doctor(doctor::DoctorOptions),
     /// Print the effective settings and the origin of each, with secrets masked.
     PrintConfig,
     /// Create a key for a client, and print it with the matching entry of the configuration. The key
@@ -98,6 +102,7 @@ pub async fn run() -> ExitCode {
         Command::Demo { load } => serve::demo(&source, &load).await,
         Command::Simulate { load } => simulate::simulate(&source, &load).await,
         Command::CheckConfig { online } => check::check_config(&source, online).await,
+        Command::Doctor(options) => return doctor::doctor(&source, &options).await,
         Command::PrintConfig => print_config(&source),
         Command::NewKey { name } => new_key::new_key(&name),
         Command::Top(args) => top::top(&source, args).await,

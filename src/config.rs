@@ -59,7 +59,7 @@ pub(crate) use requests::{
 pub use route::PathTemplate;
 pub(crate) use route::UpstreamRoute;
 pub(crate) use server::ServerConfig;
-pub(crate) use simulator::{PatchMode, SimulatorConfig};
+pub(crate) use simulator::SimulatorConfig;
 pub(crate) use sources::read_secret;
 pub(crate) use store::{StoreBackend, StoreConfig};
 pub(crate) use tls::{ClientCertificates, TlsConfig};

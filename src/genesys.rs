@@ -16,8 +16,7 @@ mod token;
 mod transport;
 mod wire;
 
-pub(crate) use client::{GenesysClient, RoutePaths};
-pub(crate) use error::UpstreamError;
+pub(crate) use client::{GenesysClient, RoutePaths, is_platform_error};
 pub(crate) use layers::rate_limit::CallLimiters;
 pub(crate) use layers::retry::RetryPolicy;
 pub(crate) use layers::throttle::UpstreamThrottle;

@@ -3,10 +3,10 @@
 mod audit;
 mod client_weights;
 mod clients_file;
+mod doctor;
 mod file_watcher;
 mod health;
 mod live_stream;
-mod online_check;
 mod readiness_probe;
 mod server;
 mod spans;
@@ -26,7 +26,7 @@ use crate::app::{App, AppParts, AppSettings, ClientRegistry, OperationQueue};
 use crate::audit::{AuditLog, LineOutput};
 use crate::config::{self, BaseUrl, Config, IpNetwork};
 use crate::domain::AttributeLimits;
-use crate::genesys::{HttpTransport, JitterSource, TokenCache};
+use crate::genesys::{JitterSource, TokenCache};
 use crate::http::{
     AddressLimiter, AppState, EtagKey, HttpSettings, LiveFeed, OpenApiFiles, OpsState,
     RouterRunner, openapi, paths, router,
@@ -38,8 +38,8 @@ use crate::telemetry::{LogLosses, RecentRequests, ServiceMetrics, SpanExport};
 pub use self::audit::LastRecords;
 use self::client_weights::ClientWeightsPublisher;
 pub use self::clients_file::{ClientSource, DEMO_KEY, FreshKey, demo_client, fresh_key};
+pub use self::doctor::{DoctorReport, doctor};
 pub use self::live_stream::{LiveStream, live_events_url};
-pub use self::online_check::{CheckFailure, OnlineCheck, online_check};
 pub use self::readiness_probe::{ProbeTarget, ask, readiness_url};
 use self::server::{ConnectionLimits, HttpServer, ServerDeps};
 pub use self::spans::span_export;
@@ -48,6 +48,7 @@ pub use self::tls::ServerTls;
 use self::upstream::{UpstreamParts, UpstreamSide, backoff};
 pub use self::upstream_transport::transport;
 pub use self::watched_files::WatchedFiles;
+pub use crate::genesys::HttpTransport;
 use secrecy::ExposeSecret as _;
 
 /// The parts that differ between the real service and a test of it.

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 
 use super::say;
-use crate::config::{self, PatchMode};
-use genesys_simulator::{DemoCall, PatchSemantics, Simulator, SimulatorSettings};
+use crate::config;
+use genesys_simulator::{DemoCall, Simulator, SimulatorSettings};
 
 /// A running simulator.
 pub struct SimulatorServer {
@@ -70,10 +70,12 @@ fn settings(config: &config::SimulatorConfig) -> SimulatorSettings {
         rate_window: config.rate_window,
         token_requests_per_minute: per_minute(config.token_requests_per_minute),
         size_limit: Some(config.size_limit).filter(|limit| *limit > 0),
-        semantics: match config.patch {
-            PatchMode::Merge => PatchSemantics::Merge,
-            PatchMode::Replace => PatchSemantics::Replace,
-        },
+        semantics: config.patch,
+        null: config.null,
+        empty: config.empty,
+        after_end: config.after_end,
+        missing_permissions: config.missing_permissions.clone(),
+        clock_skew_seconds: config.clock_skew_seconds,
         voice_paths: config.voice_paths,
         ..SimulatorSettings::default()
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use genesys_simulator::{AfterEnd, EmptyHandling, NullHandling, PatchSemantics};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -29,17 +30,14 @@ pub struct SimulatorConfig {
     #[serde(deserialize_with = "values::duration::<100, 3_600_000, _>")]
     pub rate_window: Duration,
     pub token_requests_per_minute: u32,
-    pub patch: PatchMode,
+    pub patch: PatchSemantics,
+    pub null: NullHandling,
+    pub empty: EmptyHandling,
+    pub after_end: AfterEnd,
+    pub missing_permissions: Vec<String>,
+    pub clock_skew_seconds: i64,
     #[serde(deserialize_with = "values::size::<0, 16_777_216, _, _>")]
     pub size_limit: usize,
     pub voice_paths: bool,
     pub load: Vec<PathBuf>,
-}
-
-/// What the simulator's PATCH does to keys that it does not name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PatchMode {
-    Merge,
-    Replace,
 }

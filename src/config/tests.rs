@@ -169,7 +169,7 @@ fn values_from_the_environment_have_the_type_of_their_key() {
     assert_eq!(config.limits.body_bytes, 1 << 20);
     assert_eq!(config.verify.max_reads, 1);
     assert_eq!(config.simulator.load, [Path::new("a.json"), Path::new("b.json")]);
-    assert_eq!(config.simulator.patch, PatchMode::Replace);
+    assert_eq!(config.simulator.patch, genesys_simulator::PatchSemantics::Replace);
     assert_eq!(config.simulator.requests_per_minute, 0);
     assert_eq!(config.simulator.size_limit, 0);
     assert_eq!(config.log.format, LogFormat::Json);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Response, header};
+use http::{Method, Response, StatusCode, header};
 
 use super::error::{self, RefusalSubject, ResultTraits};
 use super::layers::send::JSON;
@@ -52,6 +52,12 @@ impl RoutePaths {
     }
 }
 
+/// Whether this is an error in the form of the platform API, and not that of another server.
+pub fn is_platform_error(answer: &Response<Bytes>) -> bool {
+    let body = wire::ErrorBody::parse(answer.body());
+    body.code.is_some() && body.message.is_some()
+}
+
 fn filled(template: &str, conversation: ConversationId, participant: ParticipantId) -> String {
     let path = template.replace("{conversationId}", &conversation.to_string());
     path.replace("{participantId}", &participant.to_string())
@@ -61,6 +67,36 @@ impl GenesysClient {
     /// A client whose writes clear keys with `""`, or with `null`.
     pub fn new(stack: ApiService, paths: RoutePaths, clears_with_null: bool) -> Arc<Self> {
         Arc::new(Self { stack, paths, clears_with_null })
+    }
+
+    /// The same client, which clears keys with `null` or with `""`.
+    pub fn clearing_with_null(&self, clears_with_null: bool) -> Arc<Self> {
+        Self::new(self.stack.clone(), self.paths.clone(), clears_with_null)
+    }
+
+    /// The path of a read.
+    pub fn read_path(&self, conversation: ConversationId, participant: ParticipantId) -> String {
+        let template = self.paths.conversation.as_ref().unwrap_or(&self.paths.participant);
+        filled(template, conversation, participant)
+    }
+
+    /// The answer to a GET, if it is a success or a 404.
+    ///
+    /// # Errors
+    /// As for a read of this conversation.
+    pub async fn probe(
+        &self,
+        path: String,
+        id: ConversationId,
+        context: &RequestContext,
+    ) -> Result<Response<Bytes>, Error> {
+        let call = CallMetadata::new(PlatformOperation::Read, context.clone());
+        let answer = self.stack.exchange(request(Method::GET, path, Vec::new(), call)).await;
+        let answer = answer.map_err(|error| error.into_error(context.time_left().is_zero()))?;
+        if answer.status().is_success() || answer.status() == StatusCode::NOT_FOUND {
+            return Ok(answer);
+        }
+        Err(error::refusal(&answer, RefusalSubject::Read(id), context))
     }
 
     async fn send(

@@ -21,6 +21,7 @@ mod data_actions;
 mod deadlines;
 mod debugging;
 mod docs;
+mod doctor;
 mod documentation;
 mod effects;
 mod fair_shares;

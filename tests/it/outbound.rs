@@ -98,7 +98,7 @@ async fn an_unknown_upstream_authority_needs_configuration() {
     let ca_file = file.to_str().expect("text");
     let refused = tried(platform, &[]).await;
     assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(refused.err.contains("token"), "{refused:?}");
+    assert!(refused.out.contains("failed   token"), "{refused:?}");
     std::fs::write(&file, Authority::new("ours").pem()).expect("writable");
     let foreign = tried(platform, &[("GATEWAY__GENESYS__CA_FILE", ca_file)]).await;
     assert_eq!(foreign.code, 1, "{foreign:?}");

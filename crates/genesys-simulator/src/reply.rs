@@ -59,6 +59,15 @@ impl SimulatedReply {
         Self::error(status, code, message, correlation)
     }
 
+    /// The platform's refusal for lack of a permission.
+    pub(super) fn forbidden(permission: &str, correlation: &str) -> Self {
+        let message = format!(
+            "Unable to perform the requested action. You must have at least one of the following \
+             permissions assigned: [{permission}]"
+        );
+        Self::error(403, "missing.any.permissions", &message, correlation)
+    }
+
     /// 429 as all APIs of the platform phrase it.
     pub(super) fn throttled(retry_after: Option<u64>, correlation: &str) -> Self {
         let (code, message) = match retry_after {

@@ -225,6 +225,17 @@ impl RequestExchange<'_> {
             let name = HeaderName::from_static("inin-correlation-id");
             reply.headers.insert(name, correlation);
         }
+        let (date, skew) = {
+            let (world, at) = self.simulator.world();
+            let skew = world.settings.clock_skew_seconds;
+            (at.wall.saturating_add(time::Duration::seconds(skew)), skew)
+        };
+        // A server over sockets adds the true date itself.
+        if skew != 0
+            && let Ok(date) = httpdate::fmt_http_date(date.into()).parse()
+        {
+            reply.headers.insert(axum::http::header::DATE, date);
+        }
         let Some(standing) = self.admission.presented.and_then(|token| token.standing) else {
             return reply;
         };

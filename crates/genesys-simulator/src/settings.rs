@@ -96,6 +96,10 @@ pub struct SimulatorSettings {
     pub empty: EmptyHandling,
     /// What a PATCH on an ended conversation meets.
     pub after_end: AfterEnd,
+    /// Permissions that the OAuth client lacks: 403 for what needs them.
+    pub missing_permissions: Vec<String>,
+    /// How many seconds the platform's clock, as the `Date` of its answers, is ahead of the true time.
+    pub clock_skew_seconds: i64,
     /// Also serve `/conversations/voice/{c}/participants/{p}`, which the real platform does not have.
     pub voice_paths: bool,
     /// How many records the ledger and the list of calls each keep; the oldest go first.
@@ -122,6 +126,8 @@ impl Default for SimulatorSettings {
             null: NullHandling::default(),
             empty: EmptyHandling::default(),
             after_end: AfterEnd::default(),
+            missing_permissions: Vec::new(),
+            clock_skew_seconds: 0,
             voice_paths: false,
             // Enough for hours of tests, and bounded for a simulator left running under load.
             keep_records: 50_000,

@@ -8,12 +8,27 @@ use super::{faults::RequestKind, shapes::DocumentShape};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RequestTarget {
     Token,
-    Conversation { shape: DocumentShape, conversation: String },
-    Attributes { shape: DocumentShape, conversation: String, participant: String },
-    VoiceParticipant { conversation: String, participant: String, patch: bool },
+    Conversation {
+        shape: DocumentShape,
+        conversation: String,
+    },
+    Attributes {
+        shape: DocumentShape,
+        conversation: String,
+        participant: String,
+    },
+    VoiceParticipant {
+        conversation: String,
+        participant: String,
+        patch: bool,
+    },
     Details,
     OwnConversations(DocumentShape),
     TokenCheck,
+    /// The effective limits of a namespace.
+    Limits {
+        namespace: String,
+    },
     Unknown,
 }
 
@@ -29,6 +44,9 @@ impl RequestTarget {
         match (method.as_str(), parts.as_slice()) {
             ("POST", ["analytics", "conversations", "details", "query"]) => Self::Details,
             ("HEAD" | "GET", ["tokens", "me"]) => Self::TokenCheck,
+            ("GET", ["organizations", "limits", "namespaces", namespace]) => {
+                Self::Limits { namespace: (*namespace).to_owned() }
+            }
             (method, ["conversations", rest @ ..]) => Self::conversations(method, rest),
             _ => Self::Unknown,
         }
@@ -74,7 +92,20 @@ impl RequestTarget {
                 RequestKind::Patch
             }
             Self::Details => RequestKind::Analytics,
-            Self::OwnConversations(_) | Self::TokenCheck | Self::Unknown => RequestKind::Other,
+            Self::OwnConversations(_) | Self::TokenCheck | Self::Limits { .. } | Self::Unknown => {
+                RequestKind::Other
+            }
+        }
+    }
+
+    /// The permission that the platform checks before it looks for anything.
+    pub(super) fn permission(&self) -> Option<&'static str> {
+        match self {
+            Self::Conversation { shape: DocumentShape::Generic, .. } => {
+                Some("conversation:communication:view")
+            }
+            Self::Details => Some("analytics:conversationDetail:view"),
+            _ => None,
         }
     }
 

@@ -195,6 +195,12 @@ impl SimulatedWorld {
         if arrival.body.is_none() {
             return SimulatedReply::usual(413, correlation);
         }
+        let permission = arrival.target.permission();
+        if let Some(missing) = permission
+            .filter(|needed| self.settings.missing_permissions.iter().any(|lacks| lacks == needed))
+        {
+            return SimulatedReply::forbidden(missing, correlation);
+        }
         self.operate(arrival, correlation, at.now)
     }
 
@@ -230,11 +236,27 @@ impl SimulatedWorld {
             RequestTarget::OwnConversations(DocumentShape::Generic) => {
                 SimulatedReply::json(StatusCode::OK, &json!({"entities": []}))
             }
+            RequestTarget::Limits { namespace } => self.limits(namespace),
             RequestTarget::TokenCheck => SimulatedReply::empty(StatusCode::OK),
             RequestTarget::Token | RequestTarget::Unknown => {
                 SimulatedReply::usual(404, correlation)
             }
         }
+    }
+
+    /// The limits that are in force: lowered and raised ones, too.
+    fn limits(&self, namespace: &str) -> SimulatedReply {
+        let of_a_token = self.settings.requests_per_minute.unwrap_or(300);
+        let limits = [
+            ("client.credentials.token.rate.per.minute", of_a_token),
+            ("org.app.user.rate.per.minute", 3_000),
+            ("request.bytes.max", 512_000),
+        ];
+        let of_the_platform = limits.iter().filter(|_| namespace == "platform.api");
+        let entities: Vec<Value> = of_the_platform
+            .map(|(key, value)| json!({"key": key, "namespace": namespace, "value": value}))
+            .collect();
+        SimulatedReply::json(StatusCode::OK, &json!({"entities": entities}))
     }
 
     fn read(

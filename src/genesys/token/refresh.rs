@@ -115,7 +115,12 @@ impl TokenRefresher {
             tokio::time::sleep(wait).await;
             return false;
         };
-        let refused = self.stale.wait_for(|stale| stale >= generation);
-        matches!(tokio::time::timeout(wait, refused).await, Ok(Ok(_)))
+        let refused = async {
+            if self.stale.wait_for(|stale| stale >= generation).await.is_err() {
+                // All users of the token are gone. The task fetches nothing until it is stopped.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::time::timeout(wait, refused).await.is_ok()
     }
 }

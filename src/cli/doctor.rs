@@ -1,0 +1,47 @@
+//! `doctor`: checks the account, and tests how the platform treats writes.
+
+use std::process::ExitCode;
+
+use super::{check, print_error, say, warn_of_ignored};
+use crate::config;
+use crate::service::{self, DoctorReport};
+
+/// What the command line asks for.
+#[derive(Debug, clap::Args)]
+pub struct DoctorOptions {
+    /// UUID of a live call: reads it, and shows what a write would send.
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
+    /// Write one key to that call, find out how the platform treats it, and restore the call. Use a
+    /// test call. It ends within 30 s.
+    #[arg(long, requires = "conversation")]
+    write_test: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exits with 0 if no check failed, 1 if one did, and 2 if the checks could not be made.
+pub async fn doctor(source: &config::ConfigSource, options: &DoctorOptions) -> ExitCode {
+    match examine(source, options).await {
+        Ok(report) => {
+            let json = options.json.then(|| serde_json::to_string_pretty(&report).ok()).flatten();
+            say(&json.unwrap_or_else(|| report.to_string()));
+            ExitCode::from(u8::from(report.has_failed()))
+        }
+        Err(error) => {
+            print_error(&format!("attribute-gateway: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn examine(
+    source: &config::ConfigSource,
+    options: &DoctorOptions,
+) -> anyhow::Result<DoctorReport> {
+    warn_of_ignored(source);
+    let (config, credentials, transport) = check::checked(source)?;
+    let conversation = options.conversation.as_deref();
+    service::doctor(&config, &credentials, transport, conversation, options.write_test).await
+}
