@@ -31,6 +31,7 @@ const NO_OPERATOR: Verdict = Answered(403, "operate-not-allowed");
 const NOT_THIS_KEY: Verdict = Answered(403, "attribute-not-allowed");
 const NOT_THIS_ONE: Verdict = Answered(403, "participant-not-allowed");
 const NO_METHOD: Verdict = Answered(405, "method-not-allowed");
+const NO_OPERATION: Verdict = Answered(404, "operation-not-found");
 const NOT_FOUND: Verdict = Answered(404, "not-found");
 const NO_KEY: Verdict = Answered(404, "attribute-not-found");
 
@@ -81,6 +82,7 @@ const READS: &[(&str, [Verdict; 6])] = &[
     ("/v1/conversations/{id}/trace", known(GOOD)),
     ("/live", known(NO_OPERATOR)),
     ("/v1/live/events", known(NO_OPERATOR)),
+    ("/v1/operations/{id}", known(NO_OPERATION)),
     ("/v1/conversations/{id}/attributes", known(GOOD)),
     ("/v1/conversations/{id}/attributes?participant=agent", but(GOOD, GOOD, NOT_THIS_ONE)),
     ("/v1/conversations/{id}/attributes?participant=all", but(GOOD, GOOD, NOT_THIS_ONE)),
@@ -130,14 +132,15 @@ fn written() -> Vec<Row> {
     let writes = WRITES.iter().map(|(method, rest, body, verdicts)| {
         row(method, &format!("{ATTRIBUTES}{rest}"), body, *verdicts)
     });
-    reads.chain(questions).chain(writes).collect()
+    let cancel = row("DELETE", "/v1/operations/{id}", "", known(NO_OPERATION));
+    reads.chain(questions).chain(writes).chain([cancel]).collect()
 }
 
 /// Whether a row is about this path of the document.
 fn is_about(row: &Row, path: &str) -> bool {
     let (asked, _) = row.path.split_once('?').unwrap_or((&row.path, ""));
     let stands_for = |(step, asked): (&str, &str)| match step {
-        "{conversationId}" => asked == "{id}",
+        "{conversationId}" | "{operationId}" => asked == "{id}",
         "{key}" | "{file}" | "{code}" | "{alert}" => true,
         _ => step == asked,
     };
