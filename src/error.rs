@@ -115,6 +115,8 @@ pub enum Error {
     Overloaded(&'static str),
     #[error("the write was not sent, because its audit record could not be written")]
     AuditUnavailable,
+    #[error("the write was not sent, because the store that replicas share does not answer")]
+    StoreUnavailable,
     #[error("the gateway is shutting down")]
     ShuttingDown,
     #[error("the deadline passed while {0}")]
@@ -156,6 +158,7 @@ impl Error {
             Self::UpstreamUnavailable { .. } => ErrorCode::UpstreamUnavailable,
             Self::Overloaded(_) => ErrorCode::Overloaded,
             Self::AuditUnavailable => ErrorCode::AuditUnavailable,
+            Self::StoreUnavailable => ErrorCode::StoreUnavailable,
             Self::ShuttingDown => ErrorCode::ShuttingDown,
             Self::DeadlineExceeded(_) => ErrorCode::DeadlineExceeded,
             Self::Internal(_) => ErrorCode::Internal,
@@ -168,7 +171,10 @@ impl Error {
             Self::ClientRateLimited { retry_after, .. }
             | Self::UpstreamRateLimited { retry_after, .. }
             | Self::UpstreamUnavailable { retry_after, .. } => Some(*retry_after),
-            Self::Overloaded(_) | Self::AuditUnavailable | Self::ShuttingDown => Some(SHORT_WAIT),
+            Self::Overloaded(_)
+            | Self::AuditUnavailable
+            | Self::StoreUnavailable
+            | Self::ShuttingDown => Some(SHORT_WAIT),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ mod call_budget;
 mod context;
 mod metrics;
 mod span;
+mod store_link;
 
 pub use gateway_store::ports as store;
 
@@ -31,6 +32,7 @@ pub use context::{ContextParts, RequestContext, RequestPhase};
 pub(crate) use metrics::NoMeter;
 pub(crate) use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation};
 pub(crate) use span::{TraceContext, TraceExporter, TraceSpan, UpstreamAttempt};
+pub use store_link::StoreLink;
 
 use crate::domain::{
     AttributeMap, Conversation, ConversationFilter, ConversationId, ListPage, ParticipantId,

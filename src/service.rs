@@ -1,12 +1,14 @@
 //! The composition root: builds the service from its parts.
 
 mod audit;
+mod budget_heartbeat;
 mod client_weights;
 mod clients_file;
 mod file_watcher;
 mod health;
 mod online_check;
 mod readiness_probe;
+mod replicas;
 mod server;
 mod spans;
 mod tls;
@@ -20,11 +22,11 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::app::{App, AppParts, AppSettings, ClientRegistry};
+use crate::app::{App, AppParts, AppSettings, ClientRegistry, WriteCoordinator};
 use crate::audit::{AuditLog, LineOutput};
 use crate::config::{self, BaseUrl, Config, IpNetwork};
 use crate::domain::AttributeLimits;
-use crate::genesys::{HttpTransport, JitterSource, TokenCache};
+use crate::genesys::{CallLimiter, HttpTransport, JitterSource, TokenCache};
 use crate::http::{
     AddressLimiter, AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, openapi, paths, router,
 };
@@ -37,6 +39,7 @@ use self::client_weights::ClientWeightsPublisher;
 pub use self::clients_file::{ClientSource, DEMO_KEY, FreshKey, demo_client, fresh_key};
 pub use self::online_check::{CheckFailure, OnlineCheck, online_check};
 pub use self::readiness_probe::{ProbeTarget, ask, readiness_url};
+pub use self::replicas::Replicas;
 use self::server::{ConnectionLimits, HttpServer, ServerDeps};
 pub use self::spans::span_export;
 pub use self::tls::ServerTls;
@@ -61,6 +64,8 @@ pub struct ServiceParts {
     pub client_registry: ClientSource,
     /// The export of spans, if any.
     pub spans: Option<SpanExport>,
+    /// The store that replicas share, if there are several.
+    pub replicas: Option<Replicas>,
 }
 
 impl ServiceParts {
@@ -81,6 +86,7 @@ impl ServiceParts {
             tls,
             client_registry,
             spans,
+            replicas: None,
         })
     }
 }
@@ -97,6 +103,8 @@ pub struct Service {
     trusted_proxies: Arc<[IpNetwork]>,
     files: WatchedFiles,
     weights: ClientWeightsPublisher,
+    /// The shared store, and the budget whose credits are given back at the end.
+    replicas: Option<(Replicas, CallLimiter)>,
     _tasks: DropGuard,
 }
 
@@ -105,22 +113,30 @@ impl Service {
     pub fn build(
         config: &Config,
         credentials: &config::OauthCredentials,
-        ServiceParts { transport, jitter, log, audit, tls, client_registry, spans }: ServiceParts,
+        parts: ServiceParts,
     ) -> Self {
+        let ServiceParts { transport, jitter, log, audit, tls, client_registry, spans, replicas } =
+            parts;
         let metrics = ServiceMetrics::with_log(paths::ALL, log.clone());
         let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
         let (shutdown, stop) = (ShutdownSignal::default(), CancellationToken::new());
         let parts = upstream_parts(transport, &jitter, &recorder, &stop);
-        let upstream = UpstreamSide::connect(config, credentials, parts);
+        let shared_token = replicas.as_ref().map(Replicas::token);
+        let upstream = UpstreamSide::connect(config, credentials, shared_token, parts);
+        if let Some(replicas) = &replicas {
+            replicas.lease_budget(config, &upstream.limiter, &metrics, &stop);
+        }
         let audit = audit::log(&config.audit, credentials, audit, &recorder);
         let (registry, tokens) = (client_registry.client_registry.clone(), upstream.tokens.clone());
-        let app = app(config, &upstream, (registry, recorder), &shutdown, jitter);
+        let writes = replicas.as_ref().map(|replicas| replicas.writes(config));
+        let app = app(config, &upstream, (registry, recorder, writes), &shutdown, jitter);
         let weights =
             ClientWeightsPublisher::new(&app, &upstream.limiter, config.limits.requests, &metrics);
         client_registry.watch(&metrics, stop.clone(), weights.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
         let files = WatchedFiles { client_registry: client_registry.clone(), tls: tls.clone() };
-        let checks = (client_registry, audit.clone(), tls, log);
+        let leased = replicas.clone().map(|replicas| (replicas, upstream.limiter.clone()));
+        let checks = (client_registry, audit.clone(), tls, log, replicas);
         let ops = Arc::new(OpsState {
             documents: documents(config),
             requests: Arc::clone(&weights.requests),
@@ -143,6 +159,7 @@ impl Service {
             trusted_proxies: config.server.trusted_proxies.clone().into(),
             files,
             weights,
+            replicas: leased,
             _tasks: stop.drop_guard(),
         }
     }
@@ -192,6 +209,10 @@ impl Service {
             trusted_proxies: self.trusted_proxies,
         };
         let served = HttpServer::new(deps, self.limits).run(listener).await;
+        if let Some((replicas, limiter)) = &self.replicas {
+            drop(self._tasks);
+            replicas.leave(limiter).await;
+        }
         LastRecords(self.audit).written(audit::FLUSH_TIMEOUT).await;
         if let Some(spans) = &self.spans {
             spans.finish().await;
@@ -203,7 +224,11 @@ impl Service {
 fn app(
     config: &Config,
     upstream: &UpstreamSide,
-    (client_registry, recorder): (ClientRegistry, Arc<dyn MetricsRecorder>),
+    (client_registry, recorder, replicas): (
+        ClientRegistry,
+        Arc<dyn MetricsRecorder>,
+        Option<Arc<WriteCoordinator>>,
+    ),
     shutdown: &ShutdownSignal,
     jitter: JitterSource,
 ) -> App {
@@ -214,6 +239,7 @@ fn app(
         recorder,
         settings: app_settings(config),
         shutdown: shutdown.clone(),
+        replicas,
         random: Box::new(move || jitter.unit()),
     })
 }
@@ -225,13 +251,14 @@ fn address_limiter(config: &Config) -> Option<AddressLimiter> {
 }
 
 /// The parts that `/readyz` checks in addition to upstream.
-type ReadinessChecks = (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, LogLosses);
+type ReadinessChecks =
+    (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, LogLosses, Option<Replicas>);
 
 fn health(
     upstream: UpstreamSide,
     app: &App,
     shutdown: &ShutdownSignal,
-    (client_registry, audit, tls, log): ReadinessChecks,
+    (client_registry, audit, tls, log, replicas): ReadinessChecks,
 ) -> health::HealthChecks {
     health::HealthChecks {
         client_registry,
@@ -244,6 +271,7 @@ fn health(
         audit,
         tls,
         log,
+        replicas,
     }
 }
 

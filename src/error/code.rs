@@ -43,6 +43,7 @@ pub enum ErrorCode {
     UpstreamUnavailable,
     Overloaded,
     AuditUnavailable,
+    StoreUnavailable,
     ShuttingDown,
     DeadlineExceeded,
 }
@@ -106,7 +107,7 @@ impl ErrorCode {
 }
 
 /// A row for each code, in the order of the variants.
-static CATALOGUE: [CodeEntry; 38] = [
+static CATALOGUE: [CodeEntry; 39] = [
     CodeEntry {
         code: ErrorCode::InvalidConversationId,
         spelling: "invalid-conversation-id",
@@ -393,6 +394,14 @@ static CATALOGUE: [CodeEntry; 38] = [
         title: "Writes cannot be recorded at the moment",
         cause: "This gateway sends no write without an audit record, and the record could not be written, for example because the disk is full. Nothing was sent.",
         hint: "Repeat the request after Retry-After seconds. If the problem persists, tell the operator of the gateway; /readyz?verbose shows the cause.",
+        retryable: true,
+    },
+    CodeEntry {
+        code: ErrorCode::StoreUnavailable,
+        spelling: "store-unavailable",
+        title: "The shared store does not answer",
+        cause: "The gateway shares its state with other replicas in Redis, which does not answer, and the setting store.redis.on_outage is \"refuse\". Nothing was sent.",
+        hint: "Repeat the request after the seconds in Retry-After. Reads still work. The operator of the gateway has to repair Redis.",
         retryable: true,
     },
     CodeEntry {

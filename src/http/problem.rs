@@ -236,6 +236,7 @@ pub(super) const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::UpstreamUnavailable
         | ErrorCode::Overloaded
         | ErrorCode::AuditUnavailable
+        | ErrorCode::StoreUnavailable
         | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::clients_file::ClientSource;
+use super::replicas::Replicas;
 use super::tls::ServerTls;
 use crate::app::App;
 use crate::audit::AuditLog;
@@ -24,6 +25,7 @@ pub struct HealthChecks {
     pub audit: Option<AuditLog>,
     pub tls: Option<Arc<ServerTls>>,
     pub log: LogLosses,
+    pub replicas: Option<Replicas>,
 }
 
 impl ReadinessProvider for HealthChecks {
@@ -58,6 +60,7 @@ impl ReadinessProvider for HealthChecks {
         checks.extend(self.audit.as_ref().map(audit));
         checks.extend(self.client_registry.check());
         checks.push(log(&self.log));
+        checks.extend(self.replicas.as_ref().map(Replicas::checks).into_iter().flatten());
         ReadinessReport { ready: authenticated && running, checks }
     }
 

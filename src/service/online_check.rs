@@ -60,7 +60,7 @@ pub async fn online_check(
     let recorder: Arc<dyn MetricsRecorder> = Arc::new(ServiceMetrics::new(paths::ALL));
     let _ends = stop.clone().drop_guard();
     let parts = UpstreamParts { transport, jitter, recorder, stop };
-    let upstream = UpstreamSide::connect(config, credentials, parts);
+    let upstream = UpstreamSide::connect(config, credentials, None, parts);
     let context = || RequestContext::new(Instant::now() + config.server.deadline);
     let token = upstream.tokens.get(context().deadline()).await;
     let (api, login) = (config.genesys.api_base(), config.genesys.login_base());

@@ -125,7 +125,7 @@ async fn every_answered_status_and_code_is_documented() {
 }
 
 /// Codes that only a write meets.
-const WRITING: [ErrorCode; 15] = [
+const WRITING: [ErrorCode; 16] = [
     ErrorCode::ReadOnlyClient,
     ErrorCode::InvalidJson,
     ErrorCode::InvalidHeader,
@@ -141,6 +141,7 @@ const WRITING: [ErrorCode; 15] = [
     ErrorCode::AttributesTooLarge,
     ErrorCode::Overloaded,
     ErrorCode::AuditUnavailable,
+    ErrorCode::StoreUnavailable,
 ];
 
 /// Members that an answer has or has not for reasons of its own.

@@ -21,7 +21,7 @@ pub const CANARY: &str = "canary-sent-2f7c";
 pub type Row = (ErrorCode, u16, &'static str, Option<u64>);
 
 /// What each code has to look like when [`provoke`] has provoked it.
-pub const ROWS: [Row; 38] = [
+pub const ROWS: [Row; 39] = [
     (ErrorCode::InvalidConversationId, 400, "notApplied", None),
     (ErrorCode::InvalidParticipant, 400, "notApplied", None),
     (ErrorCode::InvalidJson, 400, "notApplied", None),
@@ -58,6 +58,7 @@ pub const ROWS: [Row; 38] = [
     (ErrorCode::UpstreamUnavailable, 503, "notApplied", Some(1)),
     (ErrorCode::Overloaded, 503, "notApplied", Some(1)),
     (ErrorCode::AuditUnavailable, 503, "notApplied", Some(1)),
+    (ErrorCode::StoreUnavailable, 503, "notApplied", Some(1)),
     (ErrorCode::ShuttingDown, 503, "notApplied", Some(1)),
     (ErrorCode::DeadlineExceeded, 504, "unknown", None),
 ];
@@ -164,6 +165,7 @@ async fn special(code: ErrorCode, base: Builder) -> (TestApp, Answer) {
             (app, answer)
         }
         ErrorCode::AuditUnavailable => unrecorded(base).await,
+        ErrorCode::StoreUnavailable => without_store(base).await,
         ErrorCode::PreconditionRequired => {
             let app = base.with_env("GATEWAY__WRITES__REQUIRE_IF_MATCH", "true").start().await;
             let answer = app.send(put(CALL, "", &[])).await;
@@ -177,6 +179,18 @@ async fn special(code: ErrorCode, base: Builder) -> (TestApp, Answer) {
         }
         other => panic!("nothing here provokes `{}`", other.as_str()),
     }
+}
+
+async fn without_store(base: Builder) -> (TestApp, Answer) {
+    let app = base
+        .with_env("GATEWAY__STORE__BACKEND", "redis")
+        // Nothing listens there.
+        .with_env("GATEWAY__STORE__REDIS__URL", "redis://127.0.0.1:1/")
+        .with_env("GATEWAY__STORE__REDIS__ON_OUTAGE", "refuse")
+        .start()
+        .await;
+    let answer = app.send(put(CALL, "", &[])).await;
+    (app, answer)
 }
 
 async fn unrecorded(base: Builder) -> (TestApp, Answer) {

@@ -54,7 +54,8 @@ fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
         | ErrorCode::PreconditionRequired
         | ErrorCode::AttributesTooLarge
         | ErrorCode::Overloaded
-        | ErrorCode::AuditUnavailable => is_write,
+        | ErrorCode::AuditUnavailable
+        | ErrorCode::StoreUnavailable => is_write,
         ErrorCode::InvalidJson | ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge => has_body,
         ErrorCode::UnsupportedMediaType => has_body && path != paths::ECHO,
         // Before a request is routed to its operation.

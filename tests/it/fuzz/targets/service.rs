@@ -85,6 +85,7 @@ impl Fuzzed {
             audit: None,
             spans: None,
             client_registry: ClientSource::from_auth(&config.auth).expect("sound callers"),
+            replicas: None,
         };
         let service = Service::build(config, &credentials, parts);
         Self { service, logs, _subscriber: subscriber }
