@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::base::MergeBase;
-use super::lease::HeldPermit;
+use super::lease::{BatchHindrance, HeldPermit};
 use super::merge::{MergeContribution, PatchMerger};
 use super::queue::QueuedWrite;
 use super::submission::{BatchReceipt, LostKeyReport, PatchInFlight, SubmissionResult};
@@ -22,12 +22,12 @@ use crate::ports::{
 };
 
 /// A batch that is ready to be sent.
-pub(super) struct WriteBatch {
-    pub(super) queued_writes: Vec<QueuedWrite>,
+struct WriteBatch {
+    queued_writes: Vec<QueuedWrite>,
     parts: Vec<MergeContribution>,
     patch: Arc<Patch>,
     merge_base: MergeBase,
-    pub(super) context: RequestContext,
+    context: RequestContext,
     permits: Vec<CallPermit>,
 }
 
@@ -55,7 +55,7 @@ impl BatchWorker {
             return self.report_outcome(batch, None, &PatchOutcome::Accepted);
         }
         let pending_id = self.register(&batch);
-        if let Err(hindrance) = self.note_batch(held, &mut batch).await {
+        if let Err(hindrance) = self.note_batch(held, &mut batch.context).await {
             return self.take_back(batch, pending_id, &hindrance);
         }
         let outcome = self.send(&mut batch, pending_id).await;
@@ -140,6 +140,26 @@ impl BatchWorker {
                 || undone.get(key).is_some()
                 || pending_writes.is_open(self.participant_key, key)
         })
+    }
+
+    /// Takes back what was not sent: members try again, or are refused.
+    fn take_back(
+        &mut self,
+        batch: WriteBatch,
+        pending_id: PendingWriteId,
+        hindrance: &BatchHindrance,
+    ) {
+        self.parts().pending_writes.refused(self.participant_key, pending_id);
+        for queued_write in batch.queued_writes {
+            queued_write.submission.context.add_usage_of(&batch.context);
+            match hindrance {
+                BatchHindrance::LeaseLost => self.requeue(queued_write),
+                BatchHindrance::Refused(refusal) => {
+                    *queued_write.in_flight.lock() = None;
+                    queued_write.fail(refusal.clone());
+                }
+            }
+        }
     }
 
     /// Records what is about to be sent.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::WriteBatch;
 use super::queue::QueuedWrite;
 use super::worker::BatchWorker;
-use crate::app::pending_writes::PendingWriteId;
 use crate::app::write_coordinator::{WriteCoordinator, WritePermit};
 use crate::error::Error;
+use crate::ports::RequestContext;
 
 /// The mean pause before the right is asked for again, while another replica has it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
@@ -59,7 +58,7 @@ impl BatchWorker {
     pub(super) async fn note_batch(
         &self,
         held: &mut Option<HeldPermit>,
-        batch: &mut WriteBatch,
+        context: &mut RequestContext,
     ) -> Result<(), BatchHindrance> {
         let Some(held) = held else { return Ok(()) };
         let (key, pending_writes) = (self.participant_key, &self.parts().pending_writes);
@@ -69,29 +68,9 @@ impl BatchWorker {
             Err(refusal) => return Err(BatchHindrance::Refused(refusal)),
         }
         if let WritePermit::Leased(lease) = &held.permit {
-            batch.context = batch.context.starting_by(lease.send_before);
+            *context = context.starting_by(lease.send_before);
         }
         Ok(())
-    }
-
-    /// Takes back what was not sent: members try again, or are refused.
-    pub(super) fn take_back(
-        &mut self,
-        batch: WriteBatch,
-        pending_id: PendingWriteId,
-        hindrance: &BatchHindrance,
-    ) {
-        self.parts().pending_writes.refused(self.participant_key, pending_id);
-        for queued_write in batch.queued_writes {
-            queued_write.submission.context.add_usage_of(&batch.context);
-            match hindrance {
-                BatchHindrance::LeaseLost => self.requeue(queued_write),
-                BatchHindrance::Refused(refusal) => {
-                    *queued_write.in_flight.lock() = None;
-                    queued_write.fail(refusal.clone());
-                }
-            }
-        }
     }
 
     fn fail_all(&mut self, refusal: &Error) {
