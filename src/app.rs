@@ -12,6 +12,7 @@ mod conversation_reads;
 mod lag;
 mod list;
 mod list_queries;
+mod operations;
 mod pending_writes;
 mod read;
 mod request_limit;
@@ -37,6 +38,9 @@ use self::conversation_reads::{ConversationReads, ReadCoalescer};
 use self::lag::LagTracker;
 pub use self::list::ListRequest;
 use self::list_queries::ListQueries;
+pub use self::operations::{
+    OperationAnswer, OperationEnding, OperationQueue, OperationRunner, word as operation_word,
+};
 use self::pending_writes::PendingWrites;
 pub use self::read::{ReadOutcome, ReadRequest, ViewRequest};
 pub use self::request_limit::RequestLimiter;

@@ -115,8 +115,17 @@ pub enum Error {
     Overloaded(&'static str),
     #[error("the write was not sent, because its audit record could not be written")]
     AuditUnavailable,
-    #[error("the write was not sent, because the store that replicas share does not answer")]
-    StoreUnavailable,
+    #[error("this idempotency key was used before, for another body")]
+    IdempotencyKeyReused,
+    #[error("{0}")]
+    OperationInProgress(&'static str),
+    #[error("the operation has ended, so nothing was sent")]
+    OperationEnded,
+    #[error("{0}")]
+    StoreUnavailable(String),
+    /// A later try found a value that neither the earlier try nor the state before it explains.
+    #[error("another value stands where an earlier try of this write may have put its own")]
+    EarlierTrySuperseded,
     #[error("the gateway is shutting down")]
     ShuttingDown,
     #[error("the deadline passed while {0}")]
@@ -145,7 +154,11 @@ impl Error {
             Self::ParticipantNotAllowed { .. } => ErrorCode::ParticipantNotAllowed,
             Self::ReadOnlyClient => ErrorCode::ReadOnlyClient,
             Self::ClientRateLimited { .. } => ErrorCode::ClientRateLimited,
-            Self::Superseded(_) => ErrorCode::WriteSuperseded,
+            Self::Superseded(_) | Self::EarlierTrySuperseded => ErrorCode::WriteSuperseded,
+            Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
+            Self::OperationInProgress(_) => ErrorCode::OperationInProgress,
+            Self::OperationEnded => ErrorCode::OperationNotFound,
+            Self::StoreUnavailable(_) => ErrorCode::StoreUnavailable,
             Self::UpstreamConflict => ErrorCode::UpstreamConflict,
             Self::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
             Self::UpstreamRejected { .. } => ErrorCode::UpstreamRejected,
@@ -158,7 +171,6 @@ impl Error {
             Self::UpstreamUnavailable { .. } => ErrorCode::UpstreamUnavailable,
             Self::Overloaded(_) => ErrorCode::Overloaded,
             Self::AuditUnavailable => ErrorCode::AuditUnavailable,
-            Self::StoreUnavailable => ErrorCode::StoreUnavailable,
             Self::ShuttingDown => ErrorCode::ShuttingDown,
             Self::DeadlineExceeded(_) => ErrorCode::DeadlineExceeded,
             Self::Internal(_) => ErrorCode::Internal,
@@ -173,7 +185,8 @@ impl Error {
             | Self::UpstreamUnavailable { retry_after, .. } => Some(*retry_after),
             Self::Overloaded(_)
             | Self::AuditUnavailable
-            | Self::StoreUnavailable
+            | Self::OperationInProgress(_)
+            | Self::StoreUnavailable(_)
             | Self::ShuttingDown => Some(SHORT_WAIT),
             _ => None,
         }

@@ -17,12 +17,14 @@ mod extract;
 mod flat;
 mod health;
 mod host;
+mod idempotency;
 mod if_match;
 mod logged_result;
 mod middleware;
 mod negotiate;
 pub mod openapi;
 mod openapi_files;
+mod operations;
 mod pages;
 mod params;
 pub mod paths;
@@ -46,6 +48,7 @@ mod violations;
 
 pub use etag::EtagKey;
 pub use openapi_files::OpenApiFiles;
+pub use operations::RouterRunner;
 pub use peer::{AddressKey, AddressLimiter, CertificateSubject, PeerInfo, forwarded};
 pub use router::router;
 pub use state::{

@@ -10,6 +10,7 @@ mod context;
 mod metrics;
 mod span;
 mod store_link;
+mod write_notes;
 
 pub use gateway_store::ports as store;
 
@@ -33,6 +34,7 @@ pub(crate) use metrics::NoMeter;
 pub(crate) use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation};
 pub(crate) use span::{TraceContext, TraceExporter, TraceSpan, UpstreamAttempt};
 pub use store_link::StoreLink;
+pub use write_notes::{WriteNotes, patch_digest, state_digest};
 
 use crate::domain::{
     AttributeMap, Conversation, ConversationFilter, ConversationId, ListPage, ParticipantId,

@@ -11,6 +11,7 @@ mod readiness_probe;
 mod replicas;
 mod server;
 mod spans;
+mod store;
 mod tls;
 mod upstream;
 mod upstream_transport;
@@ -22,13 +23,14 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::app::{App, AppParts, AppSettings, ClientRegistry, WriteCoordinator};
+use crate::app::{App, AppParts, AppSettings, ClientRegistry, OperationQueue, WriteCoordinator};
 use crate::audit::{AuditLog, LineOutput};
 use crate::config::{self, BaseUrl, Config, IpNetwork};
 use crate::domain::AttributeLimits;
 use crate::genesys::{CallLimiter, HttpTransport, JitterSource, TokenCache};
 use crate::http::{
-    AddressLimiter, AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, openapi, paths, router,
+    AddressLimiter, AppState, EtagKey, HttpSettings, OpenApiFiles, OpsState, RouterRunner, openapi,
+    paths, router,
 };
 use crate::ports::MetricsRecorder;
 use crate::shutdown::ShutdownSignal;
@@ -42,6 +44,7 @@ pub use self::readiness_probe::{ProbeTarget, ask, readiness_url};
 pub use self::replicas::Replicas;
 use self::server::{ConnectionLimits, HttpServer, ServerDeps};
 pub use self::spans::span_export;
+pub use self::store::StoreParts;
 pub use self::tls::ServerTls;
 use self::upstream::{UpstreamParts, UpstreamSide, backoff};
 pub use self::upstream_transport::transport;
@@ -66,14 +69,22 @@ pub struct ServiceParts {
     pub spans: Option<SpanExport>,
     /// The store that replicas share, if there are several.
     pub replicas: Option<Replicas>,
+    /// What outlives a request.
+    pub store: StoreParts,
 }
 
 impl ServiceParts {
     /// The parts of the real service: network transport and random jitter.
     ///
     /// # Errors
-    /// If TLS cannot be set up, the audit file cannot be opened, or the clients file is invalid.
-    pub fn over_http(config: &Config, log: LogLosses) -> anyhow::Result<Self> {
+    /// If TLS cannot be set up, the audit file or the store cannot be opened, or the clients file is
+    /// invalid.
+    pub fn over_http(
+        config: &Config,
+        credentials: &config::OauthCredentials,
+        log: LogLosses,
+    ) -> anyhow::Result<Self> {
+        let store = StoreParts::open(&config.store, credentials)?;
         let tls = config.server.tls.as_ref().map(ServerTls::load).transpose()?.map(Arc::new);
         let (transport, audit) = (transport(config)?, audit::output(&config.audit)?);
         let client_registry = ClientSource::from_config(config)?;
@@ -87,6 +98,7 @@ impl ServiceParts {
             client_registry,
             spans,
             replicas: None,
+            store,
         })
     }
 }
@@ -115,8 +127,17 @@ impl Service {
         credentials: &config::OauthCredentials,
         parts: ServiceParts,
     ) -> Self {
-        let ServiceParts { transport, jitter, log, audit, tls, client_registry, spans, replicas } =
-            parts;
+        let ServiceParts {
+            transport,
+            jitter,
+            log,
+            audit,
+            tls,
+            client_registry,
+            spans,
+            replicas,
+            store,
+        } = parts;
         let metrics = ServiceMetrics::with_log(paths::ALL, log.clone());
         let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
         let (shutdown, stop) = (ShutdownSignal::default(), CancellationToken::new());
@@ -127,6 +148,11 @@ impl Service {
             replicas.lease_budget(config, &upstream.limiter, &metrics, &stop);
         }
         let audit = audit::log(&config.audit, credentials, audit, &recorder);
+        // A journal that replicas share is not used yet: `respond-async` is then not applied.
+        let store = replicas.as_ref().map_or(store, Replicas::store);
+        let operations = store.journal.map(|journal| {
+            OperationQueue::new(journal, Arc::clone(&recorder), config.store.not_after)
+        });
         let (registry, tokens) = (client_registry.client_registry.clone(), upstream.tokens.clone());
         let writes = replicas.as_ref().map(|replicas| replicas.writes(config));
         let app = app(config, &upstream, (registry, recorder, writes), &shutdown, jitter);
@@ -136,7 +162,7 @@ impl Service {
         metrics.refreshed_by(upstream.limiter.reporter());
         let files = WatchedFiles { client_registry: client_registry.clone(), tls: tls.clone() };
         let leased = replicas.clone().map(|replicas| (replicas, upstream.limiter.clone()));
-        let checks = (client_registry, audit.clone(), tls, log, replicas);
+        let checks = (client_registry, audit.clone(), tls, log, (operations.clone(), replicas));
         let ops = Arc::new(OpsState {
             documents: documents(config),
             requests: Arc::clone(&weights.requests),
@@ -145,11 +171,19 @@ impl Service {
             spans: spans.clone(),
             recent: config.debug.enabled.then(RecentRequests::default),
             audit: audit.clone().map(|audit| Arc::new(audit) as _),
+            answers: store.answers,
+            operations: operations.clone(),
             address_limiter: address_limiter(config),
             in_flight: shutdown.tasks().clone(),
         });
+        let callers = app.callers().clone();
+        let router = router(AppState { app, ops, settings: http_settings(config, credentials) });
+        if let Some(operations) = operations {
+            let runner = Arc::new(RouterRunner::new(router.clone(), callers));
+            tokio::spawn(operations.work(runner, shutdown.clone()));
+        }
         Self {
-            router: router(AppState { app, ops, settings: http_settings(config, credentials) }),
+            router,
             shutdown,
             tokens,
             metrics,
@@ -252,13 +286,16 @@ fn address_limiter(config: &Config) -> Option<AddressLimiter> {
 
 /// The parts that `/readyz` checks in addition to upstream.
 type ReadinessChecks =
-    (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, LogLosses, Option<Replicas>);
+    (ClientSource, Option<AuditLog>, Option<Arc<ServerTls>>, LogLosses, StoreChecks);
+
+/// What the store is used for.
+type StoreChecks = (Option<OperationQueue>, Option<Replicas>);
 
 fn health(
     upstream: UpstreamSide,
     app: &App,
     shutdown: &ShutdownSignal,
-    (client_registry, audit, tls, log, replicas): ReadinessChecks,
+    (client_registry, audit, tls, log, (operations, replicas)): ReadinessChecks,
 ) -> health::HealthChecks {
     health::HealthChecks {
         client_registry,
@@ -272,6 +309,7 @@ fn health(
         tls,
         log,
         replicas,
+        operations,
     }
 }
 

@@ -31,7 +31,10 @@ use crate::domain::{
     ParticipantSummary, Patch, SelectionRule, SelectorIntent, WriteReport,
 };
 use crate::error::{Effect, Error, RequestFailure};
-use crate::ports::{AuditScope, PriorityClass, RequestContext, RequestPhase};
+use crate::ports::store::ContentDigest;
+use crate::ports::{
+    AuditScope, PriorityClass, RequestContext, RequestPhase, WriteNotes, state_digest,
+};
 
 /// A write that a client asks for.
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ pub struct WriteRequest {
     pub condition: Option<Arc<dyn WritePrecondition>>,
     /// How to write.
     pub options: WriteOptions,
+    /// What is noted of it beyond this process.
+    pub notes: Option<Arc<dyn WriteNotes>>,
     /// The request's context.
     pub context: RequestContext,
 }
@@ -249,7 +254,7 @@ impl WriteOperation {
         self.note_participant(conversation);
         // Once a PATCH was sent, a read has to show its effect, even in a conversation that has
         // ended.
-        if self.effect == Effect::NotApplied {
+        if self.effect == Effect::NotApplied && self.earlier().is_none() {
             self.check_live()?;
         }
         if self.ended {
@@ -314,6 +319,40 @@ impl WriteOperation {
             .limits
             .check(&self.baseline.shown, &pending.applied_to(&self.baseline.shown));
         checked.map_err(Error::AttributesTooLarge)
+    }
+
+    /// The state before an earlier try whose PATCH may have been applied.
+    fn earlier(&self) -> Option<ContentDigest> {
+        self.request.notes.as_ref()?.earlier()
+    }
+
+    /// What the participant holds for the keys of this write.
+    fn state_digest(&self, now: &AttributeMap) -> Result<ContentDigest, Error> {
+        Ok(state_digest(self.participant_key()?.1, &self.request.patch, now))
+    }
+
+    /// Notes the state before a PATCH.
+    async fn note_sending(&self) -> Result<(), Error> {
+        let Some(notes) = &self.request.notes else { return Ok(()) };
+        notes.before_sending(self.state_digest(&self.baseline.shown)?).await
+    }
+
+    /// Whether an earlier try has made this write, as `now` shows.
+    ///
+    /// # Errors
+    /// If `now` shows neither that write nor the state before it.
+    fn check_earlier(&mut self, now: &AttributeMap) -> Result<bool, Error> {
+        let Some(before) = self.earlier() else { return Ok(false) };
+        if self.request.patch.is_shown_in(now) {
+            // Its own change must not fail its condition.
+            self.request.condition = None;
+            return Ok(true);
+        }
+        self.check_live()?;
+        if self.state_digest(now)? == before {
+            return Ok(false);
+        }
+        Err(Error::EarlierTrySuperseded)
     }
 
     /// Whether writes to this conversation are allowed.

@@ -26,6 +26,9 @@ pub enum OutagePolicy {
     Refuse,
 }
 
+/// Why a write is refused.
+const AWAY: &str = "the write was not sent, because the store that replicas share does not answer";
+
 /// Version of the note.
 const VERSION: u8 = 1;
 
@@ -160,7 +163,7 @@ impl WriteCoordinator {
     fn unshared(&self) -> Result<WritePermit, Error> {
         match self.outage {
             OutagePolicy::Local => Ok(WritePermit::Unshared),
-            OutagePolicy::Refuse => Err(Error::StoreUnavailable),
+            OutagePolicy::Refuse => Err(Error::StoreUnavailable(AWAY.to_owned())),
         }
     }
 

@@ -77,7 +77,8 @@ async fn start(
         .with_context(|| format!("cannot listen on {} (server.bind)", config.server.bind))?;
     let address = listener.local_addr()?;
     let replicas = Replicas::open(config, credentials).await?;
-    let parts = ServiceParts { replicas, ..ServiceParts::over_http(config, log.losses().clone())? };
+    let parts = ServiceParts::over_http(config, credentials, log.losses().clone())?;
+    let parts = ServiceParts { replicas, ..parts };
     Ok((Service::build(config, credentials, parts), listener, address))
 }
 

@@ -46,6 +46,8 @@ struct TrackedKey {
     before: Option<AttributeValue>,
     /// `before` comes from the cache, and no read of this write has confirmed it.
     is_remembered: bool,
+    /// A third value may be older than our change of unknown fate, or newer. No read can tell.
+    is_undecidable: bool,
     /// Our own earlier values, which may still become visible. They are not another writer's.
     unseen: Vec<Option<AttributeValue>>,
     key_state: KeyState,
@@ -112,6 +114,7 @@ impl WriteVerifier {
                 change: change.clone(),
                 before: before.get(key.as_str()).cloned(),
                 is_remembered,
+                is_undecidable: false,
                 unseen: unseen.get(key).cloned().unwrap_or_default(),
                 key_state: KeyState::Before,
             });
@@ -134,6 +137,13 @@ impl WriteVerifier {
                 tracked.key_state = KeyState::Before;
             }
             tracked.is_remembered = false;
+        }
+    }
+
+    /// Takes third values that may be older or newer than the change as undecidable.
+    pub fn doubt_memory(&mut self) {
+        for tracked in self.keys.values_mut().filter(|tracked| tracked.is_remembered) {
+            tracked.is_undecidable |= matches!(tracked.key_state, KeyState::Third(..));
         }
     }
 
@@ -200,6 +210,7 @@ impl WriteVerifier {
                 KeyChange::Clear => KeyOutcome::Cleared,
             },
             KeyState::Replaced => KeyOutcome::Superseded,
+            KeyState::Third(..) if tracked.is_undecidable => KeyOutcome::Unverified,
             KeyState::Third(_, since) => {
                 let has_settled =
                     self.last_read.is_some_and(|last| last.saturating_sub(*since) >= settle);

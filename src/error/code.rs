@@ -20,6 +20,7 @@ pub enum ErrorCode {
     ConversationNotFound,
     ParticipantNotFound,
     AttributeNotFound,
+    OperationNotFound,
     MethodNotAllowed,
     NotAcceptable,
     RequestTimeout,
@@ -27,11 +28,13 @@ pub enum ErrorCode {
     ConversationEnded,
     WriteSuperseded,
     UpstreamConflict,
+    OperationInProgress,
     PreconditionFailed,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidAttributes,
     AttributesTooLarge,
+    IdempotencyKeyReused,
     PreconditionRequired,
     ClientRateLimited,
     Internal,
@@ -107,7 +110,7 @@ impl ErrorCode {
 }
 
 /// A row for each code, in the order of the variants.
-static CATALOGUE: [CodeEntry; 39] = [
+static CATALOGUE: [CodeEntry; 42] = [
     CodeEntry {
         code: ErrorCode::InvalidConversationId,
         spelling: "invalid-conversation-id",
@@ -213,6 +216,14 @@ static CATALOGUE: [CodeEntry; 39] = [
         retryable: false,
     },
     CodeEntry {
+        code: ErrorCode::OperationNotFound,
+        spelling: "operation-not-found",
+        title: "The operation was not found",
+        cause: "No operation of this client has this id. Finished operations are kept for an hour, and another client cannot see them.",
+        hint: "Use the Location of the 202, with the key of the same client, within an hour.",
+        retryable: false,
+    },
+    CodeEntry {
         code: ErrorCode::MethodNotAllowed,
         spelling: "method-not-allowed",
         title: "This path does not support the method",
@@ -269,6 +280,14 @@ static CATALOGUE: [CodeEntry; 39] = [
         retryable: true,
     },
     CodeEntry {
+        code: ErrorCode::OperationInProgress,
+        spelling: "operation-in-progress",
+        title: "The operation is in progress",
+        cause: "A request with the same idempotency key is still being carried out, or the operation to cancel was sent already.",
+        hint: "Repeat the request with the same key after Retry-After seconds, or read the operation.",
+        retryable: true,
+    },
+    CodeEntry {
         code: ErrorCode::PreconditionFailed,
         spelling: "precondition-failed",
         title: "The attributes do not match the condition",
@@ -306,6 +325,14 @@ static CATALOGUE: [CodeEntry; 39] = [
         title: "The attributes would be too large",
         cause: "After the write, the attributes of the participant together would exceed the limit, or Genesys Cloud itself refused the write for its size.",
         hint: "Shorten or clear some of the largest keys (listed), or store a reference instead of the data.",
+        retryable: false,
+    },
+    CodeEntry {
+        code: ErrorCode::IdempotencyKeyReused,
+        spelling: "idempotency-key-reused",
+        title: "The idempotency key belongs to another body",
+        cause: "The client used this Idempotency-Key before, for the same method, path and query, but with other attributes. Nothing was sent.",
+        hint: "Use a new key for each new write, and the same key only to repeat one.",
         retryable: false,
     },
     CodeEntry {
@@ -399,9 +426,9 @@ static CATALOGUE: [CodeEntry; 39] = [
     CodeEntry {
         code: ErrorCode::StoreUnavailable,
         spelling: "store-unavailable",
-        title: "The shared store does not answer",
-        cause: "The gateway shares its state with other replicas in Redis, which does not answer, and the setting store.redis.on_outage is \"refuse\". Nothing was sent.",
-        hint: "Repeat the request after the seconds in Retry-After. Reads still work. The operator of the gateway has to repair Redis.",
+        title: "The store is unavailable",
+        cause: "The store of idempotency keys and accepted writes could not be read or written, for example because the disk is full. Nothing was sent.",
+        hint: "Repeat the request after Retry-After seconds. If the problem persists, tell the operator of the gateway; /readyz?verbose shows the cause.",
         retryable: true,
     },
     CodeEntry {

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::attributes::WriteResponses;
 use super::extract::{ReadCall, WriteCall};
 use super::flat::FlatResponse;
+use super::idempotency::IdempotencyHeader;
 use super::if_match::ConditionHeaders;
 use super::params::{
     ConversationParam, FormatParam, IfNoneMatchHeader, KeyParam, ParticipantParam, ViewParam,
@@ -65,7 +66,7 @@ pub(super) async fn get_attribute(call: ReadCall) -> Result<Response, Problem> {
     path = paths::ATTRIBUTE,
     operation_id = "putAttribute",
     tag = "attributes",
-    params(ConversationParam, KeyParam, ParticipantParam, WriteParams, ViewParam, ConditionHeaders),
+    params(ConversationParam, KeyParam, ParticipantParam, WriteParams, ViewParam, ConditionHeaders, IdempotencyHeader),
     request_body(content(
         (AttributeRequestBody = "application/json", example = json!({"key": "loyalty_tier", "value": "gold"})),
         (String = "text/plain", example = "gold"),
@@ -85,7 +86,7 @@ pub(super) async fn put_attribute(call: WriteCall) -> Result<Response, Problem> 
     path = paths::ATTRIBUTE,
     operation_id = "deleteAttribute",
     tag = "attributes",
-    params(ConversationParam, KeyParam, ParticipantParam, WriteParams, ViewParam, ConditionHeaders),
+    params(ConversationParam, KeyParam, ParticipantParam, WriteParams, ViewParam, ConditionHeaders, IdempotencyHeader),
     responses(WriteResponses)
 )]
 pub(super) async fn delete_attribute(call: WriteCall) -> Result<Response, Problem> {

@@ -8,7 +8,9 @@ use utoipa::{IntoResponses, ToSchema};
 
 use super::extract::{ReadCall, WriteCall};
 use super::flat::FlatResponse;
+use super::idempotency::IdempotencyHeader;
 use super::if_match::ConditionHeaders;
+use super::operations::OperationBody;
 use super::params::{
     AnyParticipantParam, ConversationParam, FormatParam, IfNoneMatchHeader, KeyParams,
     ParticipantParam, ViewParam, WriteParams,
@@ -62,7 +64,7 @@ pub(super) async fn get_attributes(call: ReadCall) -> Result<Response, Problem> 
     put,
     path = paths::ATTRIBUTES, operation_id = "putAttributes",
     tag = "attributes",
-    params(ConversationParam, ParticipantParam, WriteParams, KeyParams, ViewParam, ConditionHeaders),
+    params(ConversationParam, ParticipantParam, WriteParams, KeyParams, ViewParam, ConditionHeaders, IdempotencyHeader),
     request_body(content = WriteRequestBody, example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": "gold"}})),
     responses(WriteResponses)
 )]
@@ -78,7 +80,7 @@ pub(super) async fn put_attributes(call: WriteCall) -> Result<Response, Problem>
     patch,
     path = paths::ATTRIBUTES, operation_id = "patchAttributes",
     tag = "attributes",
-    params(ConversationParam, ParticipantParam, WriteParams, KeyParams, ViewParam, ConditionHeaders),
+    params(ConversationParam, ParticipantParam, WriteParams, KeyParams, ViewParam, ConditionHeaders, IdempotencyHeader),
     request_body(content(
         (PatchRequestBody = "application/merge-patch+json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
         (PatchRequestBody = "application/json", example = json!({"attributes": {"crm_customer_id": "CRM-998877", "loyalty_tier": null}})),
@@ -119,12 +121,22 @@ pub(super) enum WriteResponses {
     /// Every attribute has the requested value; with `view=flat`, also other results
     #[response(status = 200)]
     Complete(AnyWriteResponse),
-    /// Genesys Cloud accepted the write, but no read has shown all of it yet
+    /// Genesys Cloud accepted the write, but no read has shown all of it yet; or, with `Prefer:
+    /// respond-async`, the gateway has stored the write
     #[response(status = 202)]
-    Unverified(WriteResponse),
+    Unverified(AcceptedResponse),
     /// Every attribute has the requested value, and the client prefers `return=minimal`
     #[response(status = 204)]
     Minimal,
+}
+
+/// The result of a write, or an operation with a `Location`.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the responses of several operations")]
+pub(super) enum AcceptedResponse {
+    Unverified(WriteResponse),
+    Stored(OperationBody),
 }
 
 /// The result of a write; with `view=flat`, the flat form.

@@ -10,10 +10,9 @@ use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Uri;
-use axum::middleware::Next;
-use axum::response::Response;
 
 pub(super) use self::credentials::X_API_KEY;
+use super::operations::OperationRun;
 use super::peer::peer_of;
 use super::problem::Problem;
 use super::state::AppState;
@@ -59,10 +58,10 @@ pub(super) async fn identify(State(state): State<AppState>, mut request: Request
 }
 
 /// Refuses a request if [`identify`] found no client, or if the client exceeds its rate limit.
-pub(super) async fn require(request: Request, next: Next) -> Result<Response, Problem> {
+pub(super) async fn require(request: Request) -> Result<Request, Problem> {
     match request.extensions().get::<RequestAuthentication>().cloned().unwrap_or_default().refusal {
         Some(refusal) => Err(refusal),
-        None => Ok(next.run(request).await),
+        None => Ok(request),
     }
 }
 
@@ -73,6 +72,11 @@ impl RequestAuthentication {
         request: &Request,
         route: Option<&str>,
     ) -> Self {
+        if let Some(run) = request.extensions().get::<OperationRun>()
+            && let Some(client) = &run.client
+        {
+            return Self::granted(Arc::clone(client));
+        }
         let Some(client_table) = client_registry.table() else {
             return Self::granted(Client::anonymous());
         };

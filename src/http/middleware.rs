@@ -15,7 +15,7 @@ mod problems;
 
 use axum::Router;
 use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
-use axum::middleware::{from_fn, from_fn_with_state, map_request, map_request_with_state};
+use axum::middleware::{from_fn_with_state, map_request, map_request_with_state};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
@@ -23,6 +23,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use super::auth::{self, X_API_KEY};
 use super::host;
+use super::idempotency;
 #[cfg(doc)]
 use super::logged_result::LoggedResult;
 #[cfg(doc)]
@@ -58,16 +59,18 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
             .layer(from_fn_with_state(state(), observe::observe))
             // Adds the headers that depend on the request: timing, preferences, caching.
             .layer(from_fn_with_state(state(), headers::add))
+            // Stores the answer to a write with an idempotency key.
+            .layer(from_fn_with_state(state(), idempotency::keep_answer))
             // Writes each error as problem details, or in the flat form.
             .layer(from_fn_with_state(state(), problems::render))
             // A panic becomes an error response. Its payload is discarded.
             .layer(CatchPanicLayer::custom(panics::respond))
             // Authentication: 401 without a valid credential, 429 over the client's own rate.
-            .layer(from_fn(auth::require))
+            .layer(map_request(auth::require))
             // A missing or repeated `Host` is a sign of request smuggling.
-            .layer(from_fn(host::require))
+            .layer(map_request(host::require))
             // Drain: a stopping process refuses new requests at once.
-            .layer(from_fn_with_state(state(), limits::refuse_while_draining))
+            .layer(map_request_with_state(state(), limits::refuse_while_draining))
             // Limits: a request over the limit of its address or client is refused at once.
             .layer(from_fn_with_state(state(), limits::limit_concurrency)),
     )

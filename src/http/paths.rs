@@ -12,6 +12,8 @@ pub(crate) const SEARCH: &str = "/v1/conversations/search";
 pub(crate) const CONVERSATION: &str = "/v1/conversations/{conversationId}";
 pub(crate) const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
 pub(crate) const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attributes/{key}";
+/// A write that was accepted and is carried out later.
+pub(crate) const OPERATION: &str = "/v1/operations/{operationId}";
 pub(crate) const LIVEZ: &str = "/livez";
 /// The readiness check.
 pub const READYZ: &str = "/readyz";
@@ -36,6 +38,7 @@ pub const ALL: &[&str] = &[
     CONVERSATION,
     ATTRIBUTES,
     ATTRIBUTE,
+    OPERATION,
     TRACE,
     ECHO,
     LIVEZ,

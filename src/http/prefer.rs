@@ -1,4 +1,4 @@
-//! The `Prefer` header (RFC 7240): `wait=N` and `return=minimal`.
+//! The `Prefer` header (RFC 7240): `wait=N`, `return=minimal` and `respond-async`.
 //!
 //! An unknown or invalid preference is ignored. The first of repeated preferences applies.
 
@@ -9,6 +9,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 /// Maximum wait in seconds; a longer one counts as this.
 const MAX_WAIT: u64 = 60;
 
+/// The same for a write that is accepted now and carried out later.
+const MAX_LONG_WAIT: u64 = 900;
+
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// Lists the preferences that were applied.
@@ -17,8 +20,10 @@ pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("prefe
 /// The preferences of the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PreferHeader {
-    /// Maximum duration of the request in seconds.
+    /// Maximum duration of the request in seconds, up to [`MAX_LONG_WAIT`].
     wait: Option<u64>,
+    /// Whether a write may be answered before it is carried out.
+    pub respond_async: bool,
     /// Whether a successful write needs no body.
     pub minimal: bool,
 }
@@ -27,27 +32,36 @@ impl PreferHeader {
     pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         let mut wait = None;
         let mut minimal = None;
+        let mut respond_async = false;
         for header in headers.get_all(PREFER) {
             let Ok(text) = header.to_str() else { continue };
             for (name, value) in split_outside_quotes(text, ',').map(preference) {
                 if name.eq_ignore_ascii_case("wait") {
                     wait.get_or_insert_with(|| seconds(value));
+                } else if name.eq_ignore_ascii_case("respond-async") {
+                    respond_async = true;
                 } else if name.eq_ignore_ascii_case("return") {
                     minimal.get_or_insert_with(|| value.eq_ignore_ascii_case("minimal"));
                 }
             }
         }
-        Self { wait: wait.flatten(), minimal: minimal.unwrap_or(false) }
+        Self { wait: wait.flatten(), respond_async, minimal: minimal.unwrap_or(false) }
     }
 
     /// The wait that applies.
     pub(super) fn wait(self) -> Option<Duration> {
+        self.wait.map(|wait| Duration::from_secs(wait.min(MAX_WAIT)))
+    }
+
+    /// The wait that applies to an accepted write.
+    pub(super) fn long_wait(self) -> Option<Duration> {
         self.wait.map(Duration::from_secs)
     }
 
     /// The value of `Preference-Applied`; `minimal` says whether the response has no body.
     pub(super) fn applied(self, minimal: bool) -> Option<HeaderValue> {
-        let text = match (self.wait, minimal) {
+        let wait = self.wait.map(|wait| wait.min(MAX_WAIT));
+        let text = match (wait, minimal) {
             (None, false) => return None,
             (None, true) => return Some(HeaderValue::from_static("return=minimal")),
             (Some(wait), false) => format!("wait={wait}"),
@@ -75,7 +89,7 @@ fn seconds(value: &str) -> Option<u64> {
     }
     // A number with too many digits still exceeds the maximum.
     let wait = value.parse().unwrap_or(u64::MAX);
-    (wait > 0).then_some(wait.min(MAX_WAIT))
+    (wait > 0).then_some(wait.min(MAX_LONG_WAIT))
 }
 
 /// The parts of a header value between separators outside quoted strings.
@@ -130,8 +144,16 @@ mod tests {
             ("handling=strict;wait=5", None),
             ("respond-async, wait=5; x=\"1,2\" , return=minimal", Some(5)),
         ] {
-            assert_eq!(prefer(&[text]).wait, wait, "{text}");
+            let found = prefer(&[text]).wait();
+            assert_eq!(found, wait.map(Duration::from_secs), "{text}");
         }
+    }
+
+    #[test]
+    fn an_accepted_write_can_wait_a_quarter_of_an_hour() {
+        let found = prefer(&["respond-async, wait=901"]);
+        assert!(found.respond_async && !prefer(&["handling=respond-async"]).respond_async);
+        assert_eq!(found.long_wait(), Some(Duration::from_mins(15)));
     }
 
     #[test]

@@ -211,22 +211,24 @@ pub(super) const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::NotFound
         | ErrorCode::ConversationNotFound
         | ErrorCode::ParticipantNotFound
-        | ErrorCode::AttributeNotFound => StatusCode::NOT_FOUND,
+        | ErrorCode::AttributeNotFound
+        | ErrorCode::OperationNotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorCode::AmbiguousParticipant
         | ErrorCode::ConversationEnded
         | ErrorCode::WriteSuperseded
+        | ErrorCode::OperationInProgress
         | ErrorCode::UpstreamConflict => StatusCode::CONFLICT,
         ErrorCode::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         ErrorCode::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
         ErrorCode::ClientRateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ErrorCode::InvalidAttributes | ErrorCode::AttributesTooLarge => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        ErrorCode::InvalidAttributes
+        | ErrorCode::AttributesTooLarge
+        | ErrorCode::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::UpstreamRejected
         | ErrorCode::UpstreamForbidden

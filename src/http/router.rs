@@ -7,7 +7,9 @@ use utoipa_axum::routes;
 
 use super::middleware::with_middleware;
 use super::state::AppState;
-use super::{attribute, attributes, conversations, echo, health, pages, swagger_ui, trace};
+use super::{
+    attribute, attributes, conversations, echo, health, operations, pages, swagger_ui, trace,
+};
 
 /// The router of the HTTP service.
 pub fn router(state: AppState) -> Router {
@@ -47,6 +49,7 @@ fn standard() -> OpenApiRouter<AppState> {
             attribute::put_attribute,
             attribute::delete_attribute
         ))
+        .routes(routes!(operations::get_operation, operations::cancel_operation))
         .routes(routes!(pages::root))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

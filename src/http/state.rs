@@ -9,9 +9,10 @@ use tokio_util::task::TaskTracker;
 use super::etag::EtagKey;
 use super::openapi_files::OpenApiFiles;
 use super::peer::AddressLimiter;
-use crate::app::{App, RequestLimiter};
+use crate::app::{App, OperationQueue, RequestLimiter};
 use crate::domain::ParticipantSelector;
 use crate::ports::AuditPort;
+use crate::ports::store::IdempotencyStore;
 use crate::telemetry::{RecentRequests, ServiceMetrics, SpanExport};
 
 /// The state of the router. Handlers extract the part they need. It is cloned several times per
@@ -59,6 +60,10 @@ pub struct OpsState {
     pub documents: OpenApiFiles,
     /// The audit log of writes, if configured.
     pub audit: Option<Arc<dyn AuditPort>>,
+    /// The answers by idempotency key.
+    pub answers: Arc<dyn IdempotencyStore>,
+    /// The accepted writes, if the store is durable.
+    pub operations: Option<OperationQueue>,
     /// Limits the concurrent API requests of each client.
     pub requests: Arc<RequestLimiter>,
     /// Limits the concurrent requests of each address behind a proxy, if there are trusted proxies.

@@ -173,6 +173,8 @@ enum WriteProgress {
     /// As `InProgress`, and the client hung up; with the status to record.
     HungUp(u16),
     Ended(Effect, Option<ErrorCode>),
+    /// Another request will carry the write out, and record it.
+    HandedOver,
 }
 
 impl fmt::Debug for AuditEntry {
@@ -216,6 +218,11 @@ impl AuditEntry {
         state.record.keys = keys;
     }
 
+    /// Leaves the record to the request that will carry the write out.
+    pub fn hand_over(&self) {
+        self.state.lock().progress = WriteProgress::HandedOver;
+    }
+
     /// Records the answer that is about to be sent. Returns what to wait for before it is sent, if
     /// the settings require that. The audit reports a lost record; the answer stays true.
     pub fn answered(
@@ -223,9 +230,11 @@ impl AuditEntry {
         mut ending: ResponseSummary,
     ) -> Option<BoxFuture<'static, Result<(), AuditWriteError>>> {
         let mut state = self.state.lock();
-        if let WriteProgress::Ended(effect, _) = state.progress {
+        match state.progress {
+            WriteProgress::HandedOver => return None,
             // The use case knows the effect first-hand.
-            ending.effect = effect;
+            WriteProgress::Ended(effect, _) => ending.effect = effect,
+            _ => {}
         }
         let recorded = self.record_outcome(&mut state, ending);
         self.audit.blocks().then_some(recorded)
@@ -236,6 +245,7 @@ impl AuditEntry {
     pub fn client_disconnected(&self, mut ending: ResponseSummary) {
         let mut state = self.state.lock();
         match state.progress {
+            WriteProgress::HandedOver => return,
             WriteProgress::NotStarted => ending.effect = Effect::NotApplied,
             WriteProgress::Ended(effect, code) => {
                 (ending.effect, ending.code) = (effect, code.map(ErrorCode::as_str));

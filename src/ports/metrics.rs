@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::BudgetAccount;
+use super::store::JournalSummary;
 use crate::domain::KeyOutcome;
 
 /// An operation of the platform, as a metric label.
@@ -96,6 +97,10 @@ pub trait MetricsRecorder: Send + Sync {
     fn participants_held(&self, count: usize);
     /// An audit record was written or lost.
     fn audited(&self, written: bool);
+    /// The state of the journal of accepted writes; `oldest` is the age of the oldest one.
+    fn operations(&self, summary: &JournalSummary, oldest: Duration);
+    /// An accepted write has ended in this state.
+    fn operation_ended(&self, state: &'static str);
 }
 
 /// Records nothing, for unit tests.
@@ -128,4 +133,6 @@ impl MetricsRecorder for NoMeter {
     fn writes_in_flight(&self, _: usize) {}
     fn participants_held(&self, _: usize) {}
     fn audited(&self, _: bool) {}
+    fn operations(&self, _: &JournalSummary, _: Duration) {}
+    fn operation_ended(&self, _: &'static str) {}
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::clients_file::ClientSource;
 use super::replicas::Replicas;
 use super::tls::ServerTls;
-use crate::app::App;
+use crate::app::{App, OperationQueue};
 use crate::audit::AuditLog;
+use crate::clock;
 use crate::genesys::{CallLimiter, RetryPolicy, TokenCache, TokenStatus, UpstreamThrottle};
 use crate::http::{HealthCheck, ReadinessProvider, ReadinessReport};
 use crate::policy::{BudgetState, ThrottleLevel, ThrottleState};
@@ -26,6 +27,7 @@ pub struct HealthChecks {
     pub tls: Option<Arc<ServerTls>>,
     pub log: LogLosses,
     pub replicas: Option<Replicas>,
+    pub operations: Option<OperationQueue>,
 }
 
 impl ReadinessProvider for HealthChecks {
@@ -60,7 +62,10 @@ impl ReadinessProvider for HealthChecks {
         checks.extend(self.audit.as_ref().map(audit));
         checks.extend(self.client_registry.check());
         checks.push(log(&self.log));
-        checks.extend(self.replicas.as_ref().map(Replicas::checks).into_iter().flatten());
+        match &self.replicas {
+            Some(replicas) => checks.extend(replicas.checks()),
+            None => checks.push(store(self.operations.as_ref())),
+        }
         ReadinessReport { ready: authenticated && running, checks }
     }
 
@@ -108,6 +113,25 @@ fn log(losses: &LogLosses) -> HealthCheck {
         None => lost,
     };
     HealthCheck { name: "log", ok: fault.is_none(), detail }
+}
+
+/// A store that fails refuses only the requests that need it.
+fn store(operations: Option<&OperationQueue>) -> HealthCheck {
+    let Some(operations) = operations else {
+        let detail = "in memory: idempotency keys only".to_owned();
+        return HealthCheck { name: "store", ok: true, detail };
+    };
+    let (ok, detail) = match operations.status() {
+        Ok(summary) => {
+            let oldest = summary.oldest.map_or_else(String::new, |oldest| {
+                let age = (clock::now() - oldest).whole_seconds().max(0);
+                format!(", the oldest for {age} s")
+            });
+            (true, format!("{} accepted writes wait{oldest}", summary.unfinished))
+        }
+        Err(error) => (false, error.to_string()),
+    };
+    HealthCheck { name: "store", ok, detail }
 }
 
 /// An exhausted budget is normal operation. Only a throttle window of upstream is a failure.

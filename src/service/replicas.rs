@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use super::budget_heartbeat::{BudgetHeartbeat, BudgetStatus, HeartbeatParts, leave};
+use super::store::StoreParts;
 use super::upstream::budget_settings;
 use crate::app::{OutagePolicy, WriteCoordinator};
 use crate::config::{Config, OauthCredentials, OutageMode, StoreBackend};
@@ -69,6 +70,11 @@ impl Replicas {
             link: Arc::new(StoreLink::new(fault)),
             status: Arc::default(),
         }))
+    }
+
+    /// Answers by idempotency key.
+    pub(super) fn store(&self) -> StoreParts {
+        StoreParts { answers: Arc::clone(&self.store) as Arc<_>, journal: None }
     }
 
     /// The token of all replicas.

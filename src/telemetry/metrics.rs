@@ -26,6 +26,7 @@ use super::upstream::{BudgetMetrics, UpstreamMetrics};
 use super::writes::WriteMetrics;
 use crate::clock;
 use crate::domain::{Client, KeyOutcome};
+use crate::ports::store::JournalSummary;
 use crate::ports::{AttemptOutcome, BudgetAccount, MetricsRecorder, PlatformOperation};
 
 const PREFIX: &str = "attribute_gateway";
@@ -272,6 +273,17 @@ impl MetricsRecorder for ServiceMetrics {
 
     fn participants_held(&self, count: usize) {
         self.0.writes.participants_held.set(clamp_to_gauge(count));
+    }
+
+    fn operations(&self, summary: &JournalSummary, oldest: Duration) {
+        let writes = &self.0.writes;
+        writes.operations.set(i64::try_from(summary.unfinished).unwrap_or(i64::MAX));
+        writes.oldest_operation.set(oldest.as_secs_f64());
+        writes.journal_sync.set(summary.last_sync.as_secs_f64());
+    }
+
+    fn operation_ended(&self, state: &'static str) {
+        self.0.writes.operations_ended.get_or_create(&[("state", state)]).inc();
     }
 
     fn audited(&self, written: bool) {

@@ -1,10 +1,15 @@
 //! Metrics of writes: queue, batches, upstream calls and outcomes.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::metric_types::{LabelledCounter, MetricRegistry, seconds};
+
+/// A gauge of seconds.
+pub(super) type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// Metrics of writes.
 pub(super) struct WriteMetrics {
@@ -20,6 +25,10 @@ pub(super) struct WriteMetrics {
     pub participants_held: Gauge,
     pub remembered: Gauge,
     pub remembered_bytes: Gauge,
+    pub operations: Gauge,
+    pub oldest_operation: FloatGauge,
+    pub journal_sync: FloatGauge,
+    pub operations_ended: LabelledCounter,
 }
 
 impl WriteMetrics {
@@ -32,6 +41,8 @@ impl WriteMetrics {
         let calls = "Upstream calls of one write, including shared calls";
         let waiting = "Writes waiting in the queue of their participant";
         let remembered = "Conversations in the cache for warm writes";
+        let oldest = "Age of the oldest accepted write that has not ended";
+        let sync = "Time of the last fsync of the journal of accepted writes";
         Self {
             outcomes: to.labelled("write_outcomes", "Keys answered, by outcome"),
             keys_lost: to.counter("keys_lost", lost),
@@ -44,6 +55,10 @@ impl WriteMetrics {
             in_flight: to.gauge("writes_in_flight", "Writes in progress"),
             participants_held: to.gauge("participants_held", "Participants with state in memory"),
             remembered: to.gauge("remembered_conversations", remembered),
+            operations: to.gauge("operations_queued", "Accepted writes that have not ended"),
+            oldest_operation: to.add("oldest_operation_seconds", oldest, FloatGauge::default()),
+            journal_sync: to.add("journal_sync_seconds", sync, FloatGauge::default()),
+            operations_ended: to.labelled("operations_ended", "Accepted writes ended, by state"),
             remembered_bytes: to.gauge("remembered_bytes", "Approximate memory of this cache"),
         }
     }

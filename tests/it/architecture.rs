@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "error",
         ],
     ),
-    ("http", &["app", "ports", "domain", "error", "telemetry"]),
+    ("http", &["app", "ports", "domain", "error", "telemetry", "clock"]),
     ("app", &["ports", "policy", "domain", "error", "clock", "shutdown"]),
     ("genesys", &["ports", "policy", "domain", "error", "clock"]),
     ("telemetry", &["ports", "domain", "error", "clock"]),

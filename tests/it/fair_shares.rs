@@ -102,7 +102,9 @@ async fn ask(
         let patch: Patch = [(AttributeKey::existing("a"), value)].into_iter().collect();
         let options = WriteOptions { verify: true, dry_run: false, allow_ended: false };
         let condition = None;
-        let write = WriteRequest { conversation, selector, patch, condition, options, context };
+        let notes = None;
+        let write =
+            WriteRequest { conversation, selector, patch, condition, options, notes, context };
         service.write(write).await.is_ok()
     } else {
         service.read(ReadRequest { conversation, selector, no_cache, context }).await.is_ok()

@@ -115,6 +115,7 @@ fn request(number: usize, plan: &Plan) -> WriteRequest {
         selector: "customer".parse().expect("a selector"),
         patch: plan.keys.iter().map(change).collect(),
         condition: None,
+        notes: None,
         options: WriteOptions { verify: plan.verify, dry_run: false, allow_ended: false },
         context: RequestContext::new(Instant::now() + ms(plan.deadline)),
     }

@@ -21,7 +21,7 @@ pub const CANARY: &str = "canary-sent-2f7c";
 pub type Row = (ErrorCode, u16, &'static str, Option<u64>);
 
 /// What each code has to look like when [`provoke`] has provoked it.
-pub const ROWS: [Row; 39] = [
+pub const ROWS: [Row; 42] = [
     (ErrorCode::InvalidConversationId, 400, "notApplied", None),
     (ErrorCode::InvalidParticipant, 400, "notApplied", None),
     (ErrorCode::InvalidJson, 400, "notApplied", None),
@@ -35,6 +35,7 @@ pub const ROWS: [Row; 39] = [
     (ErrorCode::ConversationNotFound, 404, "notApplied", None),
     (ErrorCode::ParticipantNotFound, 404, "notApplied", None),
     (ErrorCode::AttributeNotFound, 404, "notApplied", None),
+    (ErrorCode::OperationNotFound, 404, "notApplied", None),
     (ErrorCode::MethodNotAllowed, 405, "notApplied", None),
     (ErrorCode::NotAcceptable, 406, "notApplied", None),
     (ErrorCode::RequestTimeout, 408, "notApplied", None),
@@ -42,11 +43,13 @@ pub const ROWS: [Row; 39] = [
     (ErrorCode::ConversationEnded, 409, "notApplied", None),
     (ErrorCode::WriteSuperseded, 409, "applied", None),
     (ErrorCode::UpstreamConflict, 409, "notApplied", None),
+    (ErrorCode::OperationInProgress, 409, "notApplied", Some(1)),
     (ErrorCode::PreconditionFailed, 412, "notApplied", None),
     (ErrorCode::BodyTooLarge, 413, "notApplied", None),
     (ErrorCode::UnsupportedMediaType, 415, "notApplied", None),
     (ErrorCode::InvalidAttributes, 422, "notApplied", None),
     (ErrorCode::AttributesTooLarge, 422, "notApplied", None),
+    (ErrorCode::IdempotencyKeyReused, 422, "notApplied", None),
     (ErrorCode::PreconditionRequired, 428, "notApplied", None),
     (ErrorCode::ClientRateLimited, 429, "notApplied", Some(60)),
     (ErrorCode::Internal, 500, "notApplied", None),
@@ -94,6 +97,10 @@ fn mistake(code: ErrorCode) -> Option<Request<Body>> {
         ErrorCode::InvalidQuery => put(CALL, "?x=1", &[]),
         ErrorCode::InvalidHeader => put(CALL, "", &[("if-match", "unquoted")]),
         ErrorCode::PreconditionFailed => put(CALL, "", &[("if-match", "\"x\"")]),
+        ErrorCode::OperationNotFound => {
+            let path = format!("/v1/operations/{CALL}");
+            request("GET", &path).body(Body::empty()).expect("a request")
+        }
         ErrorCode::NotFound => {
             request("GET", "/v1/nothing").body(Body::empty()).expect("a request")
         }
@@ -165,7 +172,18 @@ async fn special(code: ErrorCode, base: Builder) -> (TestApp, Answer) {
             (app, answer)
         }
         ErrorCode::AuditUnavailable => unrecorded(base).await,
-        ErrorCode::StoreUnavailable => without_store(base).await,
+        ErrorCode::IdempotencyKeyReused | ErrorCode::OperationInProgress => {
+            // The store has a thread of its own, which a paused clock does not wait for.
+            tokio::time::resume();
+            let provoked = keyed(code, base).await;
+            tokio::time::pause();
+            provoked
+        }
+        ErrorCode::StoreUnavailable => {
+            let app = base.with_broken_store().start().await;
+            let answer = app.send(put(CALL, "", &[("idempotency-key", "k")])).await;
+            (app, answer)
+        }
         ErrorCode::PreconditionRequired => {
             let app = base.with_env("GATEWAY__WRITES__REQUIRE_IF_MATCH", "true").start().await;
             let answer = app.send(put(CALL, "", &[])).await;
@@ -181,15 +199,23 @@ async fn special(code: ErrorCode, base: Builder) -> (TestApp, Answer) {
     }
 }
 
-async fn without_store(base: Builder) -> (TestApp, Answer) {
-    let app = base
-        .with_env("GATEWAY__STORE__BACKEND", "redis")
-        // Nothing listens there.
-        .with_env("GATEWAY__STORE__REDIS__URL", "redis://127.0.0.1:1/")
-        .with_env("GATEWAY__STORE__REDIS__ON_OUTAGE", "refuse")
-        .start()
-        .await;
-    let answer = app.send(put(CALL, "", &[])).await;
+/// The second of two requests with the same key.
+async fn keyed(code: ErrorCode, base: Builder) -> (TestApp, Answer) {
+    let headers = [("idempotency-key", "k"), ("prefer", "wait=1")];
+    if code == ErrorCode::OperationInProgress {
+        let app = base.with_lag(ms(1_500)).start().await;
+        let first = put(CALL, "", &headers[..1]);
+        let first = tokio::spawn(send(app.router(), first));
+        tokio::time::sleep(ms(100)).await;
+        let answer = app.send(put(CALL, "", &headers)).await;
+        first.await.expect("it does not panic").assert_status(200);
+        return (app, answer);
+    }
+    let app = base.start().await;
+    let mut first = put(CALL, "", &headers);
+    *first.body_mut() = json!({"attributes": {"tier": "silver"}}).to_string().into();
+    app.send(first).await.assert_status(200);
+    let answer = app.send(put(CALL, "", &headers)).await;
     (app, answer)
 }
 
@@ -267,11 +293,20 @@ async fn every_error_code_can_be_provoked_and_is_complete() {
         });
         // The page in the place of an answer has no such header, and the calls of the write that
         // was not refused are not of this request.
-        let none = matches!(code, ErrorCode::UpstreamInvalidResponse | ErrorCode::Overloaded);
+        let none = matches!(
+            code,
+            ErrorCode::UpstreamInvalidResponse
+                | ErrorCode::Overloaded
+                | ErrorCode::IdempotencyKeyReused
+                | ErrorCode::OperationInProgress
+        );
         let problem_of = answered && !none;
         assert_eq!(problem["correlationId"].is_string(), problem_of, "{}", code.as_str());
         let there = app.truth(CUSTOMER).contains_key("a");
-        let applied = matches!(code, ErrorCode::WriteSuperseded | ErrorCode::Overloaded);
+        let applied = matches!(
+            code,
+            ErrorCode::WriteSuperseded | ErrorCode::Overloaded | ErrorCode::OperationInProgress
+        );
         assert_eq!(there, applied, "the effect of `{}` is true", code.as_str());
     }
 }

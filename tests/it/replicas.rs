@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use attribute_gateway::config;
 use attribute_gateway::genesys::{JitterSource, in_process};
-use attribute_gateway::service::{ClientSource, Replicas, Service, ServiceParts};
+use attribute_gateway::service::{ClientSource, Replicas, Service, ServiceParts, StoreParts};
 use attribute_gateway::telemetry::LogLosses;
 use axum::body::Body;
 use genesys_simulator::{RequestKind, SimulatedCall, Simulator, SimulatorSettings};
@@ -73,6 +73,7 @@ impl Cluster {
             tls: None,
             client_registry: ClientSource::from_auth(&config.auth).expect("sound callers"),
             spans: None,
+            store: StoreParts::open(&config.store, &credentials)?,
             replicas: Replicas::open(&config, &credentials).await?,
         };
         Ok(Service::build(&config, &credentials, parts))

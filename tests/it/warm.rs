@@ -121,6 +121,34 @@ async fn one_transient_failure_of_a_warm_write_is_no_other_writer() {
     assert_eq!(app.truth(CUSTOMER)["tier"], "gold");
 }
 
+/// The PATCH was applied, but the gateway cannot know it. When reads work again, another writer has
+/// replaced the value.
+#[tokio::test(start_paused = true)]
+async fn a_warm_write_of_unknown_fate_overwrites_no_later_value() {
+    let applied = FaultAction::Empty { status: 503, applied: true };
+    let slow = FaultAction::Delay { by: ms(500), after_apply: false };
+    for verify in ["", "?verify=none"] {
+        let app = TestApp::new().with_lag(ms(1));
+        let app = app.with_fault(ScriptedFault::on_patch(applied.clone())).start().await;
+        read(&app).await;
+        app.simulator.inject(ScriptedFault::on_read(slow.clone()));
+        let (_, answer) = tokio::join!(
+            async {
+                while app.simulator.count(RequestKind::Patch) == 0 {
+                    tokio::time::sleep(ms(1)).await;
+                }
+                tokio::time::sleep(ms(20)).await;
+                app.simulator.write_as_other(CALL, CUSTOMER, [("tier", "bronze")]);
+            },
+            app.write(CALL, verify, json!({"tier": "gold"})),
+        );
+        answer.assert_problem(503, "upstream-unavailable", "unknown");
+        assert!(answer.text.contains("another value stands at `tier` now"), "{}", answer.text);
+        assert_eq!(app.truth(CUSTOMER)["tier"], "bronze");
+        assert_eq!(app.simulator.count(RequestKind::Patch), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_value_that_stood_before_a_warm_write_is_no_later_one() {
     let app = TestApp::new().with_lag(ms(10)).with_env("GATEWAY__VERIFY__SETTLE", "10s");

@@ -29,6 +29,7 @@ struct WriteBatch {
     merge_base: MergeBase,
     context: RequestContext,
     permits: Vec<CallPermit>,
+    sent_at: Instant,
 }
 
 impl BatchWorker {
@@ -50,7 +51,9 @@ impl BatchWorker {
         let (queued_writes, merge) = self.merge(queued_writes, &merge_base);
         let (patch, parts) = merge.finish();
         let patch = Arc::new(patch);
-        let mut batch = WriteBatch { queued_writes, parts, patch, merge_base, context, permits };
+        let sent_at = Instant::now();
+        let mut batch =
+            WriteBatch { queued_writes, parts, patch, merge_base, context, permits, sent_at };
         if batch.patch.is_empty() {
             return self.report_outcome(batch, None, &PatchOutcome::Accepted);
         }
@@ -186,9 +189,9 @@ impl BatchWorker {
             permit: batch.permits.pop(),
         };
         parts.recorder.batch(batch.queued_writes.len());
-        let start = Instant::now();
+        batch.sent_at = Instant::now();
         let outcome = parts.conversations.patch(call, &batch.context).await;
-        batch.context.spend(RequestPhase::Patch, start.elapsed());
+        batch.context.spend(RequestPhase::Patch, batch.sent_at.elapsed());
         match &outcome {
             PatchOutcome::Accepted => parts.pending_writes.accepted(key, pending_id),
             PatchOutcome::Refused(_) => parts.pending_writes.refused(key, pending_id),
@@ -205,7 +208,8 @@ impl BatchWorker {
         pending_id: Option<PendingWriteId>,
         outcome: &PatchOutcome,
     ) {
-        let WriteBatch { queued_writes, parts, patch, merge_base, context, mut permits } = batch;
+        let WriteBatch { queued_writes, parts, patch, merge_base, context, mut permits, sent_at } =
+            batch;
         let permits = permits.pop().map(|permit| ReservedCalls::new(CallPermits::from(permit)));
         let reserved_calls = permits.unwrap_or_default();
         let (unit, losses) = ((self.parts().random)(), Arc::<LostKeyReport>::default());
@@ -227,6 +231,7 @@ impl BatchWorker {
                 state_before: Arc::clone(&merge_base.state_before),
                 unseen: Arc::clone(&merge_base.unseen),
                 outcome,
+                sent_at,
                 ended,
                 pending_id,
                 reserved_calls: reserved_calls.clone(),

@@ -81,8 +81,9 @@ pub struct BatchReceipt {
     pub state_before: Arc<StateBefore>,
     /// Our values that reads may show before they show these.
     pub unseen: Arc<UnconfirmedValues>,
-    /// What became of the PATCH, and when.
+    /// What became of the PATCH, when it was sent, and when its result was known.
     pub outcome: PatchOutcome,
+    pub sent_at: Instant,
     pub ended: Instant,
     pub pending_id: Option<PendingWriteId>,
     /// Calls reserved for its first read-back.

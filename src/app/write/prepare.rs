@@ -36,6 +36,7 @@ impl WriteOperation {
         let warm =
             alone && !self.shared.settings.warm_for.is_zero() && !self.shared.settings.patch_full;
         let plain = !self.request.options.dry_run && self.request.condition.is_none();
+        let plain = plain && self.request.notes.is_none();
         warm && plain && self.request.selector.is_stable()
     }
 
@@ -150,7 +151,11 @@ impl WriteOperation {
 
     /// The changes to send to the chosen participant; the other keys are tracked.
     pub(super) fn pending(&mut self, now: &AttributeMap) -> Result<Patch, Error> {
-        let pending = self.to_send(self.participant_key()?, now);
+        let is_done = self.check_earlier(now)?;
+        let mut pending = self.to_send(self.participant_key()?, now);
+        if is_done {
+            pending = Patch::default();
+        }
         let kept = self.request.patch.only(|key| pending.get(key).is_none());
         self.track_unchanged(&kept, now);
         Ok(pending)

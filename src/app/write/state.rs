@@ -42,6 +42,8 @@ pub(super) struct SentChanges {
     pub overtaken: BTreeSet<AttributeKey>,
     /// Its `PATCH`es whose result is unknown.
     pub pending_ids: Vec<PendingWriteId>,
+    /// When the first of these was sent.
+    pub unknown_since: Option<Instant>,
     pub accepted: Option<Instant>,
     /// A number from 0 up to 1, the same for all members of the last batch.
     pub unit: f64,

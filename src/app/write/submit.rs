@@ -5,6 +5,8 @@
 //! sent again. A third value is another writer's and stays. If the participant or the map came from
 //! the cache, a refusal causes a fresh read, a fresh choice and one more try.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{CoalescedRead, Freshness, PriorityClass, WriteOperation};
@@ -17,6 +19,9 @@ use crate::ports::{PatchOutcome, RequestPhase, UnknownPatch};
 
 /// How many reads at most try to settle a PATCH of unknown result.
 const MAX_UNKNOWN: u32 = 8;
+
+/// How long after a PATCH of unknown result a read may correct what was remembered from before it.
+const MAX_MEMORY_CORRECTION: Duration = Duration::from_millis(250);
 
 /// Counts the tries of one write.
 #[derive(Default)]
@@ -33,6 +38,7 @@ impl WriteOperation {
     pub(super) async fn send(&mut self, mut pending: Patch) -> Result<(), Error> {
         let mut tries = RetryCounters::default();
         loop {
+            self.note_sending().await?;
             let rest = match self.send_once(&pending).await {
                 PatchOutcome::Accepted => return Ok(()),
                 PatchOutcome::Refused(error) => {
@@ -235,6 +241,7 @@ impl WriteOperation {
         } else {
             self.effect = self.effect.max(Effect::Unknown);
             self.sent.pending_ids.extend(sent.pending_id);
+            self.sent.unknown_since.get_or_insert(sent.sent_at);
         }
         outcome
     }
@@ -259,8 +266,12 @@ impl WriteOperation {
         }
         self.observe_read(&now);
         // Next to a cached value, a third value may be the one before. The client then wants its
-        // change in place of it.
-        self.verification.sent_keys.correct_memory();
+        // change in place of it. After a longer time, another writer may have replaced our change.
+        if self.sent.unknown_since.is_none_or(|since| since.elapsed() <= MAX_MEMORY_CORRECTION) {
+            self.verification.sent_keys.correct_memory();
+        } else if self.effect != Effect::Applied {
+            self.verification.sent_keys.doubt_memory();
+        }
         let mut rest = self.verification.sent_keys.still_before();
         if self.effect != Effect::Applied {
             // The batch may not have been applied; then its changes did not supersede ours.

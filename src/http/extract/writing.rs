@@ -1,20 +1,26 @@
 //! Extractor for writes: of attributes by `PUT` and `PATCH`, of a single one by `PUT` and `DELETE`.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
 use axum::http::{Method, Uri};
 use axum::response::Response;
 
+use uuid::Uuid;
+
 use super::{request_context, rights};
-use crate::app::{WriteOptions, WriteRequest};
+use crate::app::{OperationQueue, WriteOptions, WriteRequest};
 use crate::domain::{AttributeKey, KeyChange, ParticipantSelector, Patch, Violation};
 use crate::error::ErrorCode;
 use crate::http::body;
 use crate::http::body_parser::{self, NullPolicy, attribute};
 use crate::http::etag::EtagScope;
+use crate::http::idempotency::{self, AnswerLookup, KeyedRequest};
 use crate::http::if_match::ConditionHeaders;
 use crate::http::negotiate::{self, JSON, MERGE_PATCH, TEXT};
+use crate::http::operations::{self, AcceptedWrite, OperationRun, StoredParts};
 use crate::http::params::{
     ConversationParam, KeyParam, KeyParams, ParticipantParam, ViewParam, WriteParams,
 };
@@ -23,19 +29,59 @@ use crate::http::query::StrictQuery;
 use crate::http::request_context::HttpRequestContext;
 use crate::http::respond::WriteResponder;
 use crate::http::state::{AppState, HttpSettings};
+use crate::ports::WriteNotes as _;
 
 /// A validated write.
 pub(in crate::http) struct WriteCall {
     request: WriteRequest,
     view: WriteResponder,
     state: AppState,
+    key: Option<KeyedRequest>,
+    /// What is stored of the request if its client prefers an answer before it is carried out.
+    accepts: Option<StoredParts>,
 }
 
 impl WriteCall {
-    pub(in crate::http) async fn answer(self) -> Result<Response, Problem> {
+    pub(in crate::http) async fn answer(mut self) -> Result<Response, Problem> {
         let context = self.request.context.clone();
+        let mut id = None;
+        if let Some(key) = &self.key {
+            let (client, patch) = (context.client(), &self.request.patch);
+            let looked = key.look_up(&self.state.ops.answers, client, patch, context.deadline());
+            match looked.await.map_err(idempotency::refused)? {
+                AnswerLookup::Known(response) => return Ok(response),
+                AnswerLookup::New(notes) => {
+                    // An earlier try decides; it was not accepted for later.
+                    self.accepts.take_if(|_| notes.earlier().is_some());
+                    id = Some(notes.operation_id());
+                    self.request.notes = Some(notes);
+                }
+            }
+        }
+        if let (Some(parts), Some(queue)) = (&self.accepts, &self.state.ops.operations) {
+            return self.accept(parts, queue, id.unwrap_or_else(Uuid::new_v4)).await;
+        }
         let report = self.state.app.write(self.request).await?;
         self.view.respond(report, context.calls(), &self.state.settings)
+    }
+}
+
+impl WriteCall {
+    async fn accept(
+        &self,
+        parts: &StoredParts,
+        queue: &OperationQueue,
+        id: Uuid,
+    ) -> Result<Response, Problem> {
+        let WriteRequest { conversation, patch, options, context, .. } = &self.request;
+        let (conversation, verify) = (*conversation, options.verify);
+        let write = AcceptedWrite { id, conversation, patch, verify, parts };
+        let public_url = self.state.ops.documents.public_url();
+        let response = operations::accept(write, context.client(), queue, public_url).await?;
+        if let Some(audit_entry) = context.audit_entry() {
+            audit_entry.hand_over();
+        }
+        Ok(response)
     }
 }
 
@@ -56,16 +102,17 @@ impl FromRequest<AppState> for WriteCall {
         let read = async {
             negotiate::accepts_json(&parts.headers)?;
             let headers = ConditionHeaders::from_headers(&parts.headers)?;
+            let key = KeyedRequest::new(&parts)?;
             headers.check_required(settings.require_if_match && !options.dry_run)?;
             let patch = read_patch(&parts, body, scope.only_key(), (&request_context, settings));
-            Ok::<_, Problem>((headers, patch.await?))
+            Ok::<_, Problem>((headers, key, patch.await?))
         };
         let read = read.await;
         if read.is_err() {
             // Refused keys take precedence over every other mistake.
             rights::all_allowed(std::mem::take(&mut refused))?;
         }
-        let (headers, patch) = read?;
+        let (headers, key, patch) = read?;
         if let Some(audit_entry) = request_context.context.audit_entry() {
             audit_entry.ask(conversation, &selector, &patch, options.dry_run);
         }
@@ -76,10 +123,24 @@ impl FromRequest<AppState> for WriteCall {
         rights::all_allowed(refused)?;
         let condition = headers.condition(&scope, &request_context.client, &settings.etag);
         let HttpRequestContext { context, prefer, flat, .. } = request_context;
+        let run = parts.extensions.get::<OperationRun>();
+        let may_wait = prefer.respond_async && flat.is_none() && !options.dry_run && run.is_none();
+        let accepts = may_wait.then(|| StoredParts::new(&parts)).transpose()?;
+        let notes = run.map(|run| Arc::clone(&run.notes));
         Ok(Self {
-            request: WriteRequest { conversation, selector, patch, condition, options, context },
+            request: WriteRequest {
+                conversation,
+                selector,
+                patch,
+                condition,
+                options,
+                notes,
+                context,
+            },
             view: WriteResponder { scope, minimal: prefer.minimal, flat },
             state: state.clone(),
+            key: key.filter(|_| !options.dry_run),
+            accepts,
         })
     }
 }

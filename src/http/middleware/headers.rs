@@ -38,7 +38,7 @@ pub(super) async fn add(State(state): State<AppState>, request: Request, next: N
     if paths::is_api(route) {
         not_to_be_stored(headers);
         if let Some(applied) = request_context.prefer.applied(is_minimal) {
-            headers.insert(PREFERENCE_APPLIED, applied);
+            headers.entry(PREFERENCE_APPLIED).or_insert(applied);
         }
         if let Ok(timing) = HeaderValue::try_from(timing(&request_context)) {
             headers.insert(SERVER_TIMING, timing);

@@ -27,12 +27,11 @@ pub(super) async fn count_in_flight(
 pub(super) async fn refuse_while_draining(
     State(state): State<AppState>,
     request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
+) -> Result<Request, Problem> {
     if is_api(&request) && state.ops.readiness.draining() {
         return Err(refused(Error::ShuttingDown));
     }
-    Ok(next.run(request).await)
+    Ok(request)
 }
 
 /// Refuses requests over the limit of an address behind a proxy, or of a client.

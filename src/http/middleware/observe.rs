@@ -34,9 +34,9 @@ pub(super) async fn observe(
     next: Next,
 ) -> Response {
     let Some(guard) = RequestGuard::new(state, &request) else { return next.run(request).await };
-    let mut response = next.run(request).await;
+    let response = next.run(request).await;
     let own = LoggedResult { status: response.status(), effect: Effect::NotApplied, code: None };
-    let result = response.extensions_mut().remove().unwrap_or(own);
+    let result = response.extensions().get().copied().unwrap_or(own);
     guard.finish(result).await;
     response
 }

@@ -10,13 +10,16 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::error::{Effect, ErrorCode};
+use crate::http::idempotency::AnswerTicket;
 use crate::http::logged_result::LoggedResult;
 use crate::http::negotiate::PATCHES;
+use crate::http::operations::OperationRun;
 use crate::http::paths;
 use crate::http::problem::{Problem, ProblemContext};
 use crate::http::request_context::HttpRequestContext;
 use crate::http::responses::ResolvedParticipantDto;
 use crate::http::state::AppState;
+use crate::ports::WriteNotes as _;
 
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
@@ -30,6 +33,8 @@ pub(super) async fn render(
         return next.run(request).await;
     };
     let (method, uri) = (request.method().clone(), request.uri().clone());
+    let run = request.extensions().get::<OperationRun>().cloned();
+    let ticket = request.extensions().get::<AnswerTicket>().cloned();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
@@ -46,7 +51,14 @@ pub(super) async fn render(
         total_bytes: state.settings.total_bytes,
     };
     // A safe method changes nothing, even if it panics.
-    let effect = if method.is_safe() { Effect::NotApplied } else { problem.effect() };
+    let mut effect = if method.is_safe() { Effect::NotApplied } else { problem.effect() };
+    // This try has changed nothing, but an earlier one may have.
+    let notes = ticket.and_then(|ticket| ticket.notes());
+    let was_sent = run.is_some_and(|run| run.notes.earlier().is_some())
+        || notes.is_some_and(|notes| notes.earlier().is_some());
+    if was_sent {
+        effect = effect.max(Effect::Unknown);
+    }
     let problem = problem.with_effect(effect);
     let conversation = paths::conversation_of(uri.path());
     let flat = request_context.flat.as_deref();

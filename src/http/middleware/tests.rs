@@ -8,6 +8,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
+use gateway_store::embedded::EmbeddedStore;
+use gateway_store::{SealingKey, StoreLimits};
 use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
 use tokio::time::Instant;
@@ -33,6 +35,11 @@ fn documents(public_url: &'static str) -> OpenApiFiles {
 }
 
 const ID: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
+
+fn answers() -> EmbeddedStore {
+    let key = SealingKey::derive("secret");
+    EmbeddedStore::in_memory(key, StoreLimits::default()).expect("a store")
+}
 
 #[derive(Default)]
 struct Switch(AtomicBool);
@@ -77,6 +84,8 @@ impl Service {
                 documents: documents(""),
                 audit: None,
                 requests: Arc::new(RequestLimiter::new(2)),
+                answers: Arc::new(answers()),
+                operations: None,
                 address_limiter: None,
                 in_flight: TaskTracker::new(),
             }),

@@ -7,7 +7,7 @@ use utoipa::openapi::schema::{AdditionalProperties, Object};
 use utoipa::openapi::{Components, RefOr, Schema};
 
 use super::text;
-use crate::http::attributes::AnyWriteResponse;
+use crate::http::attributes::{AcceptedResponse, AnyWriteResponse};
 use crate::http::problem::ProblemBody;
 use crate::http::responses::WriteResponse;
 
@@ -24,6 +24,7 @@ const KEY: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 pub(super) fn describe(components: &mut Components) {
     add::<ProblemBody<'_>>(components);
     add::<AnyWriteResponse>(components);
+    add::<AcceptedResponse>(components);
     copy_write_members(&mut components.schemas);
     for name in WRITE_BODIES {
         if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {

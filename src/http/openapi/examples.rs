@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 pub(super) const CONVERSATION: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
 
 pub(super) const PARTICIPANT: &str = "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0";
+/// The operation of all examples.
+const OPERATION: &str = "9c1d2e3f-4a5b-4c6d-8e7f-8a9b0c1d2e3f";
 pub(super) const OTHER_PARTICIPANT: &str = "0b1c2d3e-4f50-4617-a829-3a4b5c6d7e8f";
 
 /// The names of the examples of an operation's JSON response.
@@ -18,7 +20,8 @@ pub(super) fn names(operation: &str, status: u16) -> &'static [&'static str] {
         ("getTrace", 200) => &["trace"],
         ("echo", 200) => &["echo"],
         (write, 200) if write.contains("Attribute") => &["verified", "dryRun", "flatWrite"],
-        (write, 202) if write.contains("Attribute") => &["unverified"],
+        (write, 202) if write.contains("Attribute") => &["unverified", "operation"],
+        ("getOperation", 200) => &["operation"],
         _ => &[],
     }
 }
@@ -54,12 +57,21 @@ pub(super) fn value(name: &str) -> Value {
         }),
         "flatRead" => flat(true, "ok"),
         "flatWrite" => flat(false, "unverified"),
+        "operation" => json!({
+            "id": OPERATION, "state": "queued", "conversationId": CONVERSATION,
+            "acceptedAt": began, "notAfter": "2026-01-07T09:40:00.000Z",
+        }),
         "trace" => trace(),
         "echo" => json!({
             "method": "POST", "path": "/v1/debug/echo", "httpVersion": "HTTP/1.1", "query": [],
-            "headers": [{"name": "authorization", "value": "Basic [masked, 28 bytes]"}],
-            "headerBytes": 42,
-            "body": {"bytes": 15, "text": "{\"tier\":\"gold\"}", "json": {"tier": "gold"}},
+            "headers": [
+                {"name": "authorization", "bytes": 34},
+                {"name": "content-type", "bytes": 16, "value": "application/json"},
+            ],
+            "body": {
+                "bytes": 15,
+                "members": ["#: an object", "#/tier: a string, 4 bytes"],
+            },
         }),
         outcome => write(outcome),
     }

@@ -8,7 +8,7 @@ use utoipa::openapi::{Components, Ref, RefOr, Required, Response};
 use super::text;
 use crate::http::paths;
 
-const RESPONSE_HEADERS: [(&str, &str); 11] = [
+const RESPONSE_HEADERS: [(&str, &str); 13] = [
     ("X-Request-Id", "Id of the request, as in the log"),
     ("Cache-Control", "`no-store`"),
     (
@@ -25,6 +25,8 @@ const RESPONSE_HEADERS: [(&str, &str); 11] = [
         "Retry-After",
         "Whole seconds to wait before the next attempt. With `view=flat`, the same as `retryAfterSeconds`",
     ),
+    ("Location", "The operation that shows what becomes of a stored write"),
+    ("Idempotency-Replayed", "`true`: this is the stored answer of an earlier request"),
     ("Allow", "The methods that the path supports"),
     ("Accept-Patch", "The media types that `PATCH` accepts, on a path that supports it"),
     ("WWW-Authenticate", "The authentication schemes: `Bearer` and `Basic`"),
@@ -35,7 +37,7 @@ const RESPONSE_HEADERS: [(&str, &str); 11] = [
 const REQUEST_HEADERS: [(&str, &str); 3] = [
     (
         "Prefer",
-        "`wait=N`: respond within N seconds, from 1 to 60; a larger N counts as 60. 0 is ignored: to skip the read-back, use `verify=none`. `return=minimal`: respond to a successful write with 204. Invalid preferences are ignored.",
+        "`wait=N`: respond within N seconds, from 1 to 60; a larger N counts as 60. 0 is ignored: to skip the read-back, use `verify=none`. `return=minimal`: respond to a successful write with 204. `respond-async`: if the gateway has a durable store, respond to a write with 202 once it is stored; N, up to 900, then limits when it is sent. Invalid preferences are ignored.",
     ),
     (
         "X-Request-Id",
@@ -87,6 +89,12 @@ pub(super) fn add_to_result(
     }
     if paths::is_of_attributes(path) && matches!(status, 200 | 204 | 304) {
         add(response, "ETag");
+    }
+    if paths::is_of_attributes(path) && !method.is_safe() {
+        add(response, "Idempotency-Replayed");
+    }
+    if status == 202 {
+        add(response, "Location");
     }
     let takes_view = operation.parameters.iter().flatten().any(|parameter| {
         matches!(parameter, RefOr::Ref(shared) if shared.ref_location.ends_with("/view"))

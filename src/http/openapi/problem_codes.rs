@@ -17,14 +17,16 @@ fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
     let has_body = !method.is_safe() && method != Method::DELETE;
     let is_api = paths::is_api(path);
     let is_debugging = [paths::TRACE, paths::ECHO].contains(&path);
-    let calls_upstream = is_api && !is_debugging;
+    let calls_upstream = is_api && !is_debugging && path != paths::OPERATION;
     let names_conversation = path.contains("{conversationId}");
+    let is_operation = path == paths::OPERATION;
     match code {
         ErrorCode::Internal => true,
         ErrorCode::Unauthenticated => is_api || [paths::METRICS, paths::READYZ].contains(&path),
         ErrorCode::ClientRateLimited | ErrorCode::ShuttingDown => is_api,
         ErrorCode::InvalidQuery => {
-            is_api && path != paths::ECHO || [paths::ROOT, paths::READYZ].contains(&path)
+            is_api && path != paths::ECHO && !is_operation
+                || [paths::ROOT, paths::READYZ].contains(&path)
         }
         ErrorCode::InvalidConversationId => names_conversation,
         ErrorCode::NotFound => is_debugging || [paths::PROBLEM, paths::DOCS_FILE].contains(&path),
@@ -43,6 +45,9 @@ fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
         ErrorCode::ParticipantNotAllowed
         | ErrorCode::ParticipantNotFound
         | ErrorCode::AmbiguousParticipant => is_attributes,
+        ErrorCode::OperationNotFound => is_operation,
+        ErrorCode::OperationInProgress => is_write || is_operation && method == Method::DELETE,
+        ErrorCode::StoreUnavailable => is_write || is_operation,
         ErrorCode::AttributeNotFound => path == paths::ATTRIBUTE && method == Method::GET,
         ErrorCode::InvalidAttributes => is_write || path == paths::ATTRIBUTE,
         ErrorCode::ReadOnlyClient
@@ -54,8 +59,8 @@ fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
         | ErrorCode::PreconditionRequired
         | ErrorCode::AttributesTooLarge
         | ErrorCode::Overloaded
-        | ErrorCode::AuditUnavailable
-        | ErrorCode::StoreUnavailable => is_write,
+        | ErrorCode::IdempotencyKeyReused
+        | ErrorCode::AuditUnavailable => is_write,
         ErrorCode::InvalidJson | ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge => has_body,
         ErrorCode::UnsupportedMediaType => has_body && path != paths::ECHO,
         // Before a request is routed to its operation.

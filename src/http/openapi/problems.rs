@@ -11,6 +11,7 @@ use utoipa::openapi::{Components, Ref, Response, ResponseBuilder};
 use super::headers::add_to_problem;
 use super::{add_example, examples, share_response};
 use crate::error::{Effect, ErrorCode};
+use crate::http::paths;
 use crate::http::problem::{self, PROBLEM_JSON, ProblemBody};
 
 /// Adds the responses with these codes to an operation, and to the components.
@@ -82,7 +83,7 @@ fn body(code: ErrorCode) -> Value {
         "title": code.title(),
         "status": problem::status(code).as_u16(),
         "detail": code.title(),
-        "instance": format!("/v1/conversations/{}/attributes", examples::CONVERSATION),
+        "instance": paths::CONVERSATIONS,
         "code": code.as_str(),
         "message": code.title(),
         "requestId": "crm-4711",

@@ -20,6 +20,8 @@ use attribute_gateway::ports::{
 use attribute_gateway::shutdown::ShutdownSignal;
 use attribute_gateway::telemetry::ServiceMetrics;
 use axum::Router;
+use gateway_store::embedded::EmbeddedStore;
+use gateway_store::{SealingKey, StoreLimits};
 
 use super::call::CUSTOMER;
 
@@ -51,6 +53,8 @@ fn service_over(defect: Defect) -> Router {
     let documents = OpenApiFiles::default();
     let (recent, audit, spans, crowd) = (None, None, None, None);
     let requests = Arc::new(RequestLimiter::new(5000));
+    let answers = EmbeddedStore::in_memory(SealingKey::derive("secret"), StoreLimits::default());
+    let answers = answers.expect("a store");
     let ops = Arc::new(OpsState {
         readiness,
         metrics,
@@ -59,6 +63,8 @@ fn service_over(defect: Defect) -> Router {
         audit,
         documents,
         requests,
+        answers: Arc::new(answers),
+        operations: None,
         address_limiter: crowd,
         in_flight,
     });

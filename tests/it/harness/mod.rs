@@ -12,6 +12,7 @@
 
 mod answer;
 mod authority;
+mod broken_store;
 mod call;
 mod clients;
 mod collector;
@@ -28,7 +29,9 @@ use std::time::Duration;
 
 use attribute_gateway::config::{self, Config, LogFormat};
 use attribute_gateway::genesys::{JitterSource, in_process};
-use attribute_gateway::service::{ClientSource, Replicas, Service, ServiceParts, span_export};
+use attribute_gateway::service::{
+    ClientSource, Replicas, Service, ServiceParts, StoreParts, span_export,
+};
 use attribute_gateway::telemetry::{
     CapturedLog as Log, LogLineFormat, LogOutput, SpanExport, TelemetryOutput,
 };
@@ -43,6 +46,8 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 pub use answer::Answer;
+use broken_store::BrokenStore;
+
 pub use authority::{Authority, Identity};
 pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
 pub use clients::{client, replace, shown};
@@ -71,6 +76,7 @@ pub struct Builder {
     records: Option<MemoryOutput>,
     collector: Option<Collector>,
     clients: Option<TempDir>,
+    store: Option<StoreParts>,
 }
 
 /// A running service, and the platform behind it.
@@ -116,6 +122,7 @@ impl TestApp {
             records: None,
             collector: None,
             clients: None,
+            store: None,
         }
     }
 
@@ -299,6 +306,12 @@ impl Builder {
         self
     }
 
+    /// Has a store that fails.
+    pub fn with_broken_store(mut self) -> Self {
+        self.store = Some(StoreParts { answers: Arc::new(BrokenStore), journal: None });
+        self
+    }
+
     /// Has its writes recorded there.
     pub fn recorded_in(mut self, records: &MemoryOutput) -> Self {
         self.records = Some(records.clone());
@@ -349,6 +362,9 @@ impl Builder {
             client_registry: ClientSource::from_auth(&config.auth).expect("sound callers"),
             spans: spans.clone(),
             replicas,
+            store: self.store.unwrap_or_else(|| {
+                StoreParts::open(&config.store, &loaded).expect("a usable store")
+            }),
         };
         let service = Service::build(&config, &loaded, parts);
         TestApp {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use attribute_gateway::config::{self, Config};
 use attribute_gateway::genesys::{JitterSource, in_process};
 use attribute_gateway::http::paths;
-use attribute_gateway::service::{ClientSource, Service, ServiceParts};
+use attribute_gateway::service::{ClientSource, Service, ServiceParts, StoreParts};
 use attribute_gateway::telemetry::{CapturedLog, LogLineFormat, LogOutput, TelemetryOutput};
 use axum::Router;
 use axum::body::Body;
@@ -84,6 +84,7 @@ impl Fuzzed {
             tls: None,
             audit: None,
             spans: None,
+            store: StoreParts::open(&config.store, &credentials).expect("a usable store"),
             client_registry: ClientSource::from_auth(&config.auth).expect("sound callers"),
             replicas: None,
         };

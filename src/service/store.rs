@@ -1,0 +1,39 @@
+//! Opens the store that `[store]` describes.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use gateway_store::embedded::EmbeddedStore;
+use gateway_store::{SealingKey, StoreLimits};
+use secrecy::ExposeSecret as _;
+
+use crate::config::{OauthCredentials, StoreConfig};
+use crate::ports::store::{IdempotencyStore, OperationJournal};
+
+/// The parts of the store that the service uses.
+#[derive(Clone)]
+pub struct StoreParts {
+    /// Answers by idempotency key.
+    pub answers: Arc<dyn IdempotencyStore>,
+    /// Accepted writes, if they survive a restart.
+    pub journal: Option<Arc<dyn OperationJournal>>,
+}
+
+impl StoreParts {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn open(config: &StoreConfig, credentials: &OauthCredentials) -> anyhow::Result<Self> {
+        let key = SealingKey::derive(credentials.client_secret.expose_secret());
+        let limits = StoreLimits { operations: config.max_operations, ..StoreLimits::default() };
+        // With Redis, `Replicas` has the answers.
+        let Some(path) = &config.path else {
+            let store = EmbeddedStore::in_memory(key, limits)?;
+            return Ok(Self { answers: Arc::new(store), journal: None });
+        };
+        let store = EmbeddedStore::open(path, key, limits).context("store.path")?;
+        let store = Arc::new(store);
+        Ok(Self { answers: Arc::clone(&store) as _, journal: Some(store) })
+    }
+}
