@@ -31,13 +31,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::client_usage::ClientUsages;
-pub use self::credits::{CreditLease, CreditUsage};
 use self::throttle_window::ThrottleWindow;
 pub use self::throttle_window::{MAX_THROTTLE_WAIT, PROBE_INTERVAL};
 use self::token_bucket::{ClassBuckets, float};
 pub use self::types::{
     BudgetAccount, BudgetSettings, CallAdmission, CallRefusal, CallRequest, CallRequestId,
-    CallStart, PriorityCeilings, PriorityClass, RateLimitHeaders,
+    CallStart, CreditLease, CreditUsage, PriorityCeilings, PriorityClass, RateLimitHeaders,
 };
 use self::window_log::SlidingWindowLog;
 use super::MonoTime;
