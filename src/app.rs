@@ -22,6 +22,7 @@ mod snapshot_cache;
 #[cfg(test)]
 mod testing;
 mod write;
+mod write_coordinator;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +48,7 @@ pub use self::request_limit::RequestLimiter;
 pub use self::settings::AppSettings;
 use self::snapshot_cache::SnapshotCache;
 pub use self::write::{WriteOptions, WriteRequest};
+pub use self::write_coordinator::{OutagePolicy, WriteCoordinator};
 use crate::domain::{
     Conversation, ParticipantSelector, ResolvedParticipant, SelectorIntent, SettleTime,
     UnresolvedParticipant,
@@ -73,6 +75,8 @@ struct AppInner {
     cache: Arc<SnapshotCache>,
     lags: Arc<LagTracker>,
     pending_writes: PendingWrites,
+    /// What replicas know of each other's writes; `None` for a single process.
+    replicas: Option<Arc<WriteCoordinator>>,
     /// A write has shown that upstream replaces the whole map.
     replaces: AtomicBool,
 }
@@ -91,6 +95,8 @@ pub struct AppParts {
     pub settings: AppSettings,
     /// Tells of a shutdown.
     pub shutdown: ShutdownSignal,
+    /// What replicas know of each other's writes; `None` for a single process.
+    pub replicas: Option<Arc<WriteCoordinator>>,
     /// Returns a number from 0 up to 1, for jitter.
     pub random: Box<dyn Fn() -> f64 + Send + Sync>,
 }
@@ -122,6 +128,7 @@ impl App {
             reads: reads.clone(),
             pending_writes: pending_writes.clone(),
             lags: Arc::clone(&lags),
+            replicas: parts.replicas.clone(),
             random: parts.random,
         });
         let shared = AppInner {
@@ -135,6 +142,7 @@ impl App {
             cache,
             lags,
             pending_writes,
+            replicas: parts.replicas,
             replaces: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }

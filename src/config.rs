@@ -61,7 +61,7 @@ pub(crate) use route::UpstreamRoute;
 pub(crate) use server::ServerConfig;
 pub(crate) use simulator::SimulatorConfig;
 pub(crate) use sources::read_secret;
-pub(crate) use store::{StoreBackend, StoreConfig};
+pub(crate) use store::{OutageMode, StoreBackend, StoreConfig};
 pub(crate) use tls::{ClientCertificates, TlsConfig};
 pub(crate) use tracing::TracingConfig;
 pub use url::BaseUrl;

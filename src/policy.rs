@@ -20,8 +20,8 @@ pub use adaptive_throttle::{
 pub use backoff::Backoff;
 pub use call_budget::{
     BudgetAccount, BudgetSettings, BudgetUsage, CallAdmission, CallRefusal, CallRequest,
-    CallRequestId, CallStart, MAX_THROTTLE_WAIT, PROBE_INTERVAL, PriorityCeilings, PriorityClass,
-    RateLimitHeaders, TokenBudget,
+    CallRequestId, CallStart, CreditLease, CreditUsage, MAX_THROTTLE_WAIT, PROBE_INTERVAL,
+    PriorityCeilings, PriorityClass, RateLimitHeaders, TokenBudget,
 };
 pub use client_rate::ClientRateLimiter;
 pub use concurrency::{ClientWeights, SlotsExhausted, WeightedSlots};

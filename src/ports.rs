@@ -9,6 +9,7 @@ mod call_budget;
 mod context;
 mod metrics;
 mod span;
+mod store_link;
 mod write_notes;
 
 pub use gateway_store::ports as store;
@@ -32,6 +33,7 @@ pub use context::{ContextParts, RequestContext, RequestPhase};
 pub(crate) use metrics::NoMeter;
 pub(crate) use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation};
 pub(crate) use span::{TraceContext, TraceExporter, TraceSpan, UpstreamAttempt};
+pub use store_link::StoreLink;
 pub use write_notes::{WriteNotes, patch_digest, state_digest};
 
 use crate::domain::{

@@ -1,6 +1,7 @@
 //! The composition root: builds the service from its parts.
 
 mod audit;
+mod budget_heartbeat;
 mod client_weights;
 mod clients_file;
 mod doctor;
@@ -8,6 +9,7 @@ mod file_watcher;
 mod health;
 mod live_stream;
 mod readiness_probe;
+mod replicas;
 mod server;
 mod spans;
 mod store;
@@ -22,11 +24,11 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::app::{App, AppParts, AppSettings, ClientRegistry, OperationQueue};
+use crate::app::{App, AppParts, AppSettings, ClientRegistry, OperationQueue, WriteCoordinator};
 use crate::audit::{AuditLog, LineOutput};
 use crate::config::{self, BaseUrl, Config, IpNetwork};
 use crate::domain::AttributeLimits;
-use crate::genesys::{JitterSource, TokenCache};
+use crate::genesys::{CallLimiter, JitterSource, TokenCache};
 use crate::http::{
     AddressLimiter, AppState, EtagKey, HttpSettings, LiveFeed, OpenApiFiles, OpsState,
     RouterRunner, openapi, paths, router,
@@ -41,6 +43,7 @@ pub use self::clients_file::{ClientSource, DEMO_KEY, FreshKey, demo_client, fres
 pub use self::doctor::{DoctorReport, doctor};
 pub use self::live_stream::{LiveStream, live_events_url};
 pub use self::readiness_probe::{ProbeTarget, ask, readiness_url};
+pub use self::replicas::Replicas;
 use self::server::{ConnectionLimits, HttpServer, ServerDeps};
 pub use self::spans::span_export;
 pub use self::store::StoreParts;
@@ -67,6 +70,8 @@ pub struct ServiceParts {
     pub client_registry: ClientSource,
     /// The export of spans, if any.
     pub spans: Option<SpanExport>,
+    /// The store that replicas share, if there are several.
+    pub replicas: Option<Replicas>,
     /// What outlives a request.
     pub store: StoreParts,
 }
@@ -95,6 +100,7 @@ impl ServiceParts {
             tls,
             client_registry,
             spans,
+            replicas: None,
             store,
         })
     }
@@ -112,6 +118,8 @@ pub struct Service {
     trusted_proxies: Arc<[IpNetwork]>,
     files: WatchedFiles,
     weights: ClientWeightsPublisher,
+    /// The shared store, and the budget whose credits are given back at the end.
+    replicas: Option<(Replicas, CallLimiter)>,
     _tasks: DropGuard,
 }
 
@@ -120,26 +128,45 @@ impl Service {
     pub fn build(
         config: &Config,
         credentials: &config::OauthCredentials,
-        ServiceParts { transport, jitter, log, audit, tls, client_registry, spans, store }: ServiceParts,
+        parts: ServiceParts,
     ) -> Self {
+        let ServiceParts {
+            transport,
+            jitter,
+            log,
+            audit,
+            tls,
+            client_registry,
+            spans,
+            replicas,
+            store,
+        } = parts;
         let metrics = ServiceMetrics::with_log(paths::ALL, log.clone());
         let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
         let (shutdown, stop) = (ShutdownSignal::default(), CancellationToken::new());
         let parts = upstream_parts(transport, &jitter, &recorder, &stop);
-        let upstream = UpstreamSide::connect(config, credentials, parts);
+        let shared_token = replicas.as_ref().map(Replicas::token);
+        let upstream = UpstreamSide::connect(config, credentials, shared_token, parts);
+        if let Some(replicas) = &replicas {
+            replicas.lease_budget(config, &upstream.limiter, &metrics, &stop);
+        }
         let audit = audit::log(&config.audit, credentials, audit, &recorder);
+        // A journal that replicas share is not used yet: `respond-async` is then not applied.
+        let store = replicas.as_ref().map_or(store, Replicas::store);
         let operations = store.journal.map(|journal| {
             OperationQueue::new(journal, Arc::clone(&recorder), config.store.not_after)
         });
         let (registry, tokens) = (client_registry.client_registry.clone(), upstream.tokens.clone());
-        let app = app(config, &upstream, (registry, recorder), &shutdown, jitter);
+        let writes = replicas.as_ref().map(|replicas| replicas.writes(config));
+        let app = app(config, &upstream, (registry, recorder, writes), &shutdown, jitter);
         let weights =
             ClientWeightsPublisher::new(&app, &upstream.limiter, config.limits.requests, &metrics);
         client_registry.watch(&metrics, stop.clone(), weights.clone());
         metrics.refreshed_by(upstream.limiter.reporter());
         let files = WatchedFiles { client_registry: client_registry.clone(), tls: tls.clone() };
-        let checks =
-            (client_registry, audit.clone(), tls, log, metrics.clone(), operations.clone());
+        let leased = replicas.clone().map(|replicas| (replicas, upstream.limiter.clone()));
+        let store_checks = (operations.clone(), replicas);
+        let checks = (client_registry, audit.clone(), tls, log, metrics.clone(), store_checks);
         let health = Arc::new(health(upstream, &app, &shutdown, checks));
         let ops = Arc::new(OpsState {
             documents: documents(config),
@@ -172,6 +199,7 @@ impl Service {
             trusted_proxies: config.server.trusted_proxies.clone().into(),
             files,
             weights,
+            replicas: leased,
             _tasks: stop.drop_guard(),
         }
     }
@@ -221,6 +249,10 @@ impl Service {
             trusted_proxies: self.trusted_proxies,
         };
         let served = HttpServer::new(deps, self.limits).run(listener).await;
+        if let Some((replicas, limiter)) = &self.replicas {
+            drop(self._tasks);
+            replicas.leave(limiter).await;
+        }
         LastRecords(self.audit).written(audit::FLUSH_TIMEOUT).await;
         if let Some(spans) = &self.spans {
             spans.finish().await;
@@ -232,7 +264,11 @@ impl Service {
 fn app(
     config: &Config,
     upstream: &UpstreamSide,
-    (client_registry, recorder): (ClientRegistry, Arc<dyn MetricsRecorder>),
+    (client_registry, recorder, replicas): (
+        ClientRegistry,
+        Arc<dyn MetricsRecorder>,
+        Option<Arc<WriteCoordinator>>,
+    ),
     shutdown: &ShutdownSignal,
     jitter: JitterSource,
 ) -> App {
@@ -243,6 +279,7 @@ fn app(
         recorder,
         settings: app_settings(config),
         shutdown: shutdown.clone(),
+        replicas,
         random: Box::new(move || jitter.unit()),
     })
 }
@@ -260,14 +297,17 @@ type ReadinessChecks = (
     Option<Arc<ServerTls>>,
     LogLosses,
     ServiceMetrics,
-    Option<OperationQueue>,
+    StoreChecks,
 );
+
+/// What the store is used for.
+type StoreChecks = (Option<OperationQueue>, Option<Replicas>);
 
 fn health(
     upstream: UpstreamSide,
     app: &App,
     shutdown: &ShutdownSignal,
-    (client_registry, audit, tls, log, metrics, operations): ReadinessChecks,
+    (client_registry, audit, tls, log, metrics, (operations, replicas)): ReadinessChecks,
 ) -> health::HealthChecks {
     health::HealthChecks {
         client_registry,
@@ -281,6 +321,7 @@ fn health(
         tls,
         log,
         metrics,
+        replicas,
         operations,
     }
 }

@@ -11,6 +11,7 @@
 
 mod base;
 mod batch;
+mod lease;
 mod merge;
 mod queue;
 mod reserve;

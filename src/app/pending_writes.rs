@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 mod write_admission;
 
@@ -51,6 +52,15 @@ impl PendingWrite {
     }
 }
 
+/// A value that was sent and that no read has shown yet, as replicas tell each other.
+#[derive(Debug)]
+pub struct UnprovedValue {
+    pub key: AttributeKey,
+    pub value: Option<AttributeValue>,
+    pub before: Option<AttributeValue>,
+    pub accepted: bool,
+}
+
 /// The last change sent of a key, kept while writes to its participant are in flight.
 #[derive(Debug)]
 struct LastApplied {
@@ -71,6 +81,8 @@ struct ParticipantState {
     answered: Option<Instant>,
     /// The last read that confirmed an accepted write.
     settled: Option<WriteSettlement>,
+    /// The last note of another replica, and the id of its values here.
+    adopted: Option<(Uuid, PendingWriteId)>,
 }
 
 /// A read has confirmed an accepted write. A read sent before the answer may not show that write,
@@ -144,6 +156,52 @@ impl PendingWrites {
             });
         }
         pending_id
+    }
+
+    /// Adds values that another replica has sent, unless its note is known. They count as sent and
+    /// answered now, since only later reads can prove them.
+    pub fn adopt(&self, participant_key: ParticipantKey, note: Uuid, values: Vec<UnprovedValue>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.last_id += 1;
+        let pending_id = PendingWriteId(state.last_id);
+        let entry = state.participants.entry(participant_key).or_default();
+        if entry.adopted.is_some_and(|(known, _)| known == note) {
+            return;
+        }
+        if let Some((_, older)) = entry.adopted.replace((note, pending_id)) {
+            entry.retain_open(|open| open.pending_id != older);
+        }
+        entry.answered = Some(now);
+        for UnprovedValue { key, value, before, accepted } in values {
+            entry.open.entry(key).or_default().push(PendingWrite {
+                pending_id,
+                value,
+                before,
+                sent: now,
+                accepted: accepted.then_some(now),
+                given_up: (!accepted).then_some(now),
+            });
+        }
+    }
+
+    /// The values that were sent and that no read has shown yet.
+    pub fn unproved(&self, participant_key: ParticipantKey) -> Vec<UnprovedValue> {
+        let by_key = |entry: &mut ParticipantState| {
+            let opens = entry
+                .open
+                .iter()
+                .flat_map(|(key, opens)| opens.iter().map(move |open| (key, open)));
+            let live = opens.filter(|(_, open)| open.is_live(self.outstanding));
+            live.map(|(key, open)| UnprovedValue {
+                key: key.clone(),
+                value: open.value.clone(),
+                before: open.before.clone(),
+                accepted: open.accepted.is_some(),
+            })
+            .collect()
+        };
+        self.with(participant_key, by_key).unwrap_or_default()
     }
 
     /// Whether a write that arrived after `arrival` has sent another change of this key. Sending

@@ -66,6 +66,7 @@ impl App {
     /// An application for tests whose requests never reach it.
     pub(crate) fn for_tests() -> Self {
         Self::new(AppParts {
+            replicas: None,
             client_registry: ClientRegistry::unauthenticated(),
             conversations: Arc::new(Silence),
             call_budget: Arc::new(UnlimitedBudget),

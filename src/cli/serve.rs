@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 use super::signals::{ShutdownCause, SignalListener};
 use super::{say, simulate, telemetry};
 use crate::config::{self, Config, OauthCredentials};
-use crate::service::{self, Service, ServiceParts};
+use crate::service::{self, Replicas, Service, ServiceParts};
 use crate::telemetry::TelemetryOutput;
 
 /// Runs the service against Genesys Cloud.
@@ -23,7 +23,7 @@ pub async fn serve(source: &config::ConfigSource) -> anyhow::Result<()> {
     config.auth.check_exposure(config.server.bind)?;
     let log = telemetry(&config.log)?;
     warn_about(&config, source);
-    let (service, listener, address) = start(&config, &credentials, &log)?;
+    let (service, listener, address) = start(&config, &credentials, &log).await?;
     tracing::info!(
         server.address = %address,
         genesys.api = config.genesys.api_base().as_str(),
@@ -54,7 +54,7 @@ pub async fn demo(source: &config::ConfigSource, load: &[PathBuf]) -> anyhow::Re
     let log = telemetry(&config.log)?;
     // `demo` ignores the variables of a real organisation on purpose.
     warn_of_ignored(&source.without_credentials());
-    let (service, listener, address) = start(&config, &credentials, &log)?;
+    let (service, listener, address) = start(&config, &credentials, &log).await?;
     say(&simulation.banner(address, config.server.tls.is_some(), key));
     run((service, listener), signals, &config, &log).await
 }
@@ -68,7 +68,7 @@ fn guard_demo(auth: &mut config::AuthConfig, bind: SocketAddr) -> Option<&'stati
     Some(service::DEMO_KEY)
 }
 
-fn start(
+async fn start(
     config: &Config,
     credentials: &OauthCredentials,
     log: &TelemetryOutput,
@@ -76,7 +76,9 @@ fn start(
     let listener = listen(config.server.bind)
         .with_context(|| format!("cannot listen on {} (server.bind)", config.server.bind))?;
     let address = listener.local_addr()?;
+    let replicas = Replicas::open(config, credentials).await?;
     let parts = ServiceParts::over_http(config, credentials, log.losses().clone())?;
+    let parts = ServiceParts { replicas, ..parts };
     Ok((Service::build(config, credentials, parts), listener, address))
 }
 

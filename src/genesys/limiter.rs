@@ -18,7 +18,7 @@ use crate::clock::MonotonicClock;
 use crate::error::Error;
 use crate::policy::{
     BudgetAccount, BudgetSettings, BudgetUsage, CallAdmission, CallRefusal, CallRequest, CallStart,
-    PriorityClass, RateLimitHeaders,
+    CreditLease, CreditUsage, PriorityClass, RateLimitHeaders,
 };
 use crate::ports::{
     CallBudget, CallPermits, MetricsRecorder, PlatformOperation, Reservation, ReservationRequest,
@@ -83,9 +83,31 @@ impl CallLimiter {
         self.0.act(|policy, now| policy.set_known_clients(accounts, now));
     }
 
-    /// Changes the number of calls in any window.
-    pub fn set_limit(&self, calls: u64) {
-        self.0.act(|policy, _| policy.set_limit(calls));
+    /// Changes the credits of this replica, knowing their use. Nothing is granted in between.
+    pub fn adjust_credits(&self, credits: impl FnOnce(&CreditUsage) -> CreditLease) -> CreditUsage {
+        self.0.act(|policy, now| {
+            let usage = policy.credit_usage(now);
+            policy.set_credits(credits(&usage));
+            usage
+        })
+    }
+
+    /// Sets credits that the first `ended` calls do not use.
+    pub fn restart_credits(&self, credits: CreditLease, ended: u64) {
+        self.0.act(|policy, _| {
+            policy.restart_credits(ended);
+            policy.set_credits(credits);
+        });
+    }
+
+    /// Makes no calls for this time, because another replica has got a 429.
+    pub fn pause(&self, wait: Duration) {
+        self.0.act(|policy, now| policy.record_throttle(wait, now));
+    }
+
+    /// Waits until a request has to wait.
+    pub async fn shortage(&self) {
+        self.0.shortage.notified().await;
     }
 
     /// Whether a granted call may start now. `None` if a 429 has arrived since the grant.
@@ -104,6 +126,7 @@ impl CallLimiter {
         });
         if let Some(wait) = feedback.throttled {
             tracing::warn!(retry_after = ?wait, limit = feedback.limit, "upstream throttles");
+            self.0.shortage.notify_one();
             self.0.recorder.throttled(feedback.operation, feedback.limit);
             self.report();
         }
@@ -165,6 +188,7 @@ impl CallLimiter {
         let answers = inner.settle(&mut state, now);
         if state.waiters.contains_key(&id) {
             inner.record_waited(&mut state);
+            inner.shortage.notify_one();
         }
         drop(state);
         send_answers(answers);

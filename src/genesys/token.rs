@@ -6,6 +6,7 @@
 
 pub(super) mod fetch;
 mod refresh;
+mod shared;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use super::error::{RefreshFailure, TokenFailure, UpstreamError};
 use super::layers::ApiService;
 use super::random::JitterSource;
 use crate::ports::MetricsRecorder;
+use crate::ports::store::SharedToken;
 
 pub struct ClientCredentials {
     pub client_id: String,
@@ -104,7 +106,7 @@ impl TokenCache {
     pub fn start(
         credentials: ClientCredentials,
         settings: TokenSettings,
-        stack: ApiService,
+        (stack, shared): (ApiService, Option<Arc<dyn SharedToken>>),
         (jitter, recorder): (JitterSource, Arc<dyn MetricsRecorder>),
         stop: CancellationToken,
     ) -> Self {
@@ -112,6 +114,7 @@ impl TokenCache {
         let (stale, stale_updates) = watch::channel(0);
         let task = refresh::TokenRefresher {
             fetch: fetch::TokenFetcher { credentials, settings, stack },
+            shared,
             jitter,
             recorder: Arc::clone(&recorder),
             publish,

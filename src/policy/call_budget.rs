@@ -20,6 +20,7 @@
 
 mod admission;
 mod client_usage;
+mod credits;
 mod estimate;
 mod throttle_window;
 mod token_bucket;
@@ -35,7 +36,8 @@ pub use self::throttle_window::{MAX_THROTTLE_WAIT, PROBE_INTERVAL};
 use self::token_bucket::{ClassBuckets, float};
 pub use self::types::{
     BudgetAccount, BudgetSettings, BudgetUsage, CallAdmission, CallRefusal, CallRequest,
-    CallRequestId, CallStart, PriorityCeilings, PriorityClass, RateLimitHeaders,
+    CallRequestId, CallStart, CreditLease, CreditUsage, PriorityCeilings, PriorityClass,
+    RateLimitHeaders,
 };
 use self::window_log::SlidingWindowLog;
 use super::MonoTime;
@@ -68,6 +70,10 @@ pub struct TokenBudget {
     /// Smoothed duration of a call.
     typical_latency: Duration,
     refusals: u32,
+    /// The part of the limit that this replica may use; `None` for all of it.
+    credits: Option<CreditLease>,
+    /// So many calls had ended when these credits began to count.
+    credits_from: u64,
 }
 
 impl TokenBudget {
@@ -88,12 +94,9 @@ impl TokenBudget {
             throttle: ThrottleWindow::new(settings.window),
             typical_latency: Duration::ZERO,
             refusals: 0,
+            credits: None,
+            credits_from: 0,
         }
-    }
-
-    /// Changes the number of calls in any window. Calls that were granted before still count.
-    pub fn set_limit(&mut self, limit: u64) {
-        self.settings.limit = limit;
     }
 
     /// Gives each of these clients its share from now on, even before its first call.
@@ -267,6 +270,7 @@ impl TokenBudget {
         let (Some(count), Some(reset)) = (headers.count, headers.reset) else { return };
         // Upstream may still count calls that have left our window since this call started.
         let ours = self.in_flight.saturating_add(self.log.since(start.gone));
+        let ours = ours.saturating_add(self.calls_elsewhere());
         let others = count.saturating_sub(ours).min(self.settings.limit);
         let new = others.saturating_sub(self.external.len());
         if new > 0 && !reset.is_zero() {
@@ -277,7 +281,7 @@ impl TokenBudget {
     /// How many calls new writes could make now.
     pub fn room(&mut self, now: MonoTime) -> u64 {
         self.expire(now);
-        let room = self.ceiling(PriorityClass::Write).saturating_sub(self.used());
+        let room = self.of_credits(self.ceiling(PriorityClass::Write)).saturating_sub(self.used());
         if self.throttle.left(now).is_some() { 0 } else { room }
     }
 
@@ -312,7 +316,10 @@ impl TokenBudget {
 
     /// Calls that occupy the window.
     fn used(&self) -> u64 {
-        self.in_flight.saturating_add(self.log.len()).saturating_add(self.external.len())
+        // The limit of all replicas is lowered for calls of others.
+        let others = if self.credits.is_none() { self.external.len() } else { 0 };
+        let ended = self.log.len().min(self.log.since(self.credits_from));
+        self.in_flight.saturating_add(ended).saturating_add(others)
     }
 
     /// Books granted calls.

@@ -190,6 +190,13 @@ impl RequestContext {
         self.start_by
     }
 
+    /// The same context, in which nothing may be sent from `start_by` on.
+    pub fn starting_by(&self, start_by: Instant) -> Self {
+        let mut context = self.clone();
+        context.start_by = self.start_by.min(start_by);
+        context
+    }
+
     /// The time left until `start_by`.
     pub fn time_to_start(&self) -> Duration {
         self.start_by.saturating_duration_since(Instant::now())

@@ -61,7 +61,7 @@ pub async fn doctor(
     let recorder: Arc<dyn MetricsRecorder> = Arc::new(ServiceMetrics::new(paths::ALL));
     let _ends = stop.clone().drop_guard();
     let parts = UpstreamParts { transport: transport.clone(), jitter, recorder, stop };
-    let upstream = UpstreamSide::connect(config, credentials, parts);
+    let upstream = UpstreamSide::connect(config, credentials, None, parts);
     let api = config.genesys.api_base().to_string();
     let mut doctor = Doctor { config, upstream, api, end, report: DoctorReport::default() };
     doctor.check_platform(transport).await;

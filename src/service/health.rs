@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::clients_file::ClientSource;
+use super::replicas::Replicas;
 use super::tls::ServerTls;
 use crate::app::{App, OperationQueue};
 use crate::audit::AuditLog;
@@ -33,6 +34,7 @@ pub struct HealthChecks {
     pub tls: Option<Arc<ServerTls>>,
     pub log: LogLosses,
     pub metrics: ServiceMetrics,
+    pub replicas: Option<Replicas>,
     pub operations: Option<OperationQueue>,
 }
 
@@ -70,7 +72,10 @@ impl ReadinessProvider for HealthChecks {
         checks.extend(self.audit.as_ref().map(audit));
         checks.extend(self.client_registry.check());
         checks.push(log(&self.log));
-        checks.push(store(self.operations.as_ref()));
+        match &self.replicas {
+            Some(replicas) => checks.extend(replicas.checks()),
+            None => checks.push(store(self.operations.as_ref())),
+        }
         ReadinessReport { ready: authenticated && running, credentials_refused, checks }
     }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use gateway_store::embedded::EmbeddedStore;
 use gateway_store::{SealingKey, StoreLimits};
 use secrecy::ExposeSecret as _;
 
-use crate::config::{OauthCredentials, StoreBackend, StoreConfig};
+use crate::config::{OauthCredentials, StoreConfig};
 use crate::ports::store::{IdempotencyStore, OperationJournal};
 
 /// The parts of the store that the service uses.
@@ -27,9 +27,7 @@ impl StoreParts {
     pub fn open(config: &StoreConfig, credentials: &OauthCredentials) -> anyhow::Result<Self> {
         let key = SealingKey::derive(credentials.client_secret.expose_secret());
         let limits = StoreLimits { operations: config.max_operations, ..StoreLimits::default() };
-        if config.backend == StoreBackend::Redis {
-            bail!("store.backend = \"redis\" is not available in this version");
-        }
+        // With Redis, `Replicas` has the answers.
         let Some(path) = &config.path else {
             let store = EmbeddedStore::in_memory(key, limits)?;
             return Ok(Self { answers: Arc::new(store), journal: None });

@@ -14,6 +14,7 @@ use crate::genesys::{
 };
 use crate::policy::{Backoff, BudgetSettings, PriorityCeilings};
 use crate::ports::MetricsRecorder;
+use crate::ports::store::SharedToken;
 
 /// The parts of the upstream side.
 pub struct UpstreamParts {
@@ -37,6 +38,7 @@ impl UpstreamSide {
     pub fn connect(
         config: &Config,
         credentials: &config::OauthCredentials,
+        shared_token: Option<Arc<dyn SharedToken>>,
         parts: UpstreamParts,
     ) -> Self {
         let UpstreamParts { transport, jitter, recorder, stop } = parts;
@@ -54,7 +56,8 @@ impl UpstreamSide {
         let login = token_stack(&stack, login_base.as_str(), throttles.clone());
         let (credentials, settings) = (token_credentials(credentials), token_settings(config));
         let reporting = (jitter, Arc::clone(&stack.recorder));
-        let tokens = TokenCache::start(credentials, settings, login, reporting, stop);
+        let tokens =
+            TokenCache::start(credentials, settings, (login, shared_token), reporting, stop);
         let rates = budget_settings(&config.genesys);
         let limiter = CallLimiter::new(rates, Arc::clone(&stack.recorder), stack.clock);
         let analytics = CallLimiter::lane(rates, Arc::clone(&stack.recorder), stack.clock);
@@ -106,7 +109,7 @@ fn host(base: &str) -> String {
     rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
-fn budget_settings(genesys: &config::GenesysConfig) -> BudgetSettings {
+pub fn budget_settings(genesys: &config::GenesysConfig) -> BudgetSettings {
     let config::RateCeilings { committed, writes, reads, read_backs } = genesys.ceilings;
     let ceilings = PriorityCeilings { committed, writes, reads, read_backs };
     BudgetSettings::per_minute(genesys.requests_per_minute.get(), genesys.rate_window, ceilings)

@@ -161,6 +161,15 @@ impl ServiceMetrics {
         self.0.budget.credentials_refused.set(credentials_refused.into());
     }
 
+    /// Sets the state of the budget that replicas share.
+    pub fn shared_budget(&self, store_up: bool, degraded: bool, credits: u64, replicas: u32) {
+        let shared = &self.0.budget.shared;
+        shared.up.get_or_create(&[]).set(store_up.into());
+        shared.degraded.get_or_create(&[]).set(degraded.into());
+        shared.credits.get_or_create(&[]).set(i64::try_from(credits).unwrap_or(i64::MAX));
+        shared.replicas.get_or_create(&[]).set(replicas.into());
+    }
+
     /// Sets whether the clients file is invalid.
     pub fn clients_file_rejected(&self, rejected: bool) {
         self.0.clients_file_rejected.set(rejected.into());

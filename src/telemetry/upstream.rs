@@ -32,6 +32,18 @@ pub(super) struct BudgetMetrics {
     pub token_success: TimeGauge,
     pub token_failure: TimeGauge,
     pub credentials_refused: Gauge,
+    pub shared: SharedBudgetMetrics,
+}
+
+/// A gauge that only appears if it is set.
+type OptionalGauge = Family<[(&'static str, &'static str); 0], Gauge>;
+
+/// Metrics of the store that replicas share.
+pub(super) struct SharedBudgetMetrics {
+    pub up: OptionalGauge,
+    pub degraded: OptionalGauge,
+    pub credits: OptionalGauge,
+    pub replicas: OptionalGauge,
 }
 
 /// Count by answer, and duration.
@@ -103,8 +115,22 @@ impl UpstreamMetrics {
 
 impl BudgetMetrics {
     pub(super) fn new(to: &mut MetricRegistry) -> Self {
+        let mut optional = |name, help| to.add(name, help, OptionalGauge::default());
+        let shared = SharedBudgetMetrics {
+            up: optional("store_up", "1 while the store that replicas share answers, else 0"),
+            degraded: optional(
+                "call_budget_degraded",
+                "1 while a safe share of the call budget is used, because the shared store is away",
+            ),
+            credits: optional(
+                "call_budget_credits",
+                "Calls in any window that this replica may make",
+            ),
+            replicas: optional("replicas_seen", "Replicas that share the call budget"),
+        };
         let mut time = |name, help| to.add(name, help, TimeGauge::default());
         Self {
+            shared,
             token_expiry: time(
                 "token_expiry_timestamp_seconds",
                 "Expiry of the newest token, in seconds since 1970",

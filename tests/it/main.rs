@@ -46,6 +46,7 @@ mod problems;
 mod proxy_etags;
 mod rate_limit;
 mod reading;
+mod replicas;
 mod retries;
 mod rights;
 mod routes;

@@ -72,6 +72,7 @@ fn run_against(plans: &[Plan], upstream: Upstream) -> Run {
     runtime.expect("a runtime").block_on(async {
         let (upstream, shutdown) = (Arc::new(upstream), ShutdownSignal::default());
         let app = App::new(AppParts {
+            replicas: None,
             client_registry: ClientRegistry::unauthenticated(),
             conversations: Arc::clone(&upstream) as Arc<dyn ConversationsPort>,
             call_budget: Arc::new(UnlimitedBudget),

@@ -298,6 +298,8 @@ pub struct BudgetGrant {
     pub pause: Duration,
     /// How long the credits are valid, counted from before the heartbeat was sent.
     pub lease: Duration,
+    /// The lease had ended: earlier calls use none of these credits.
+    pub restarted: bool,
     /// The store has lost its data: credits are being registered again, and values that were sent earlier
     /// count as unproved.
     pub registering: bool,
@@ -317,10 +319,8 @@ pub trait BudgetLeases: Send + Sync {
 pub struct LastPatch {
     /// Identifies the PATCH. A remembered map of another PATCH is out of date.
     pub id: Uuid,
-    /// Its keys with digests of their values.
-    pub keys: Vec<(String, ContentDigest)>,
-    /// Whether it is known what became of it.
-    pub settled: bool,
+    /// The writer's note of what it sent, in a form of the caller's.
+    pub note: PrivateBytes,
 }
 
 /// The right to write to a participant.
@@ -341,17 +341,21 @@ pub trait WriteLeases: Send + Sync {
     /// Takes the lease. `None`: another replica holds it; try again soon.
     fn acquire<'a>(&'a self, participant: &'a str) -> StoreFuture<'a, Option<WriteLease>>;
 
-    /// Extends the lease. `false`: it is lost.
-    fn renew<'a>(&'a self, lease: &'a mut WriteLease) -> StoreFuture<'a, bool>;
+    /// The last PATCH of any replica.
+    fn last_patch<'a>(&'a self, participant: &'a str) -> StoreFuture<'a, Option<LastPatch>>;
 
-    /// Records a PATCH, before it is sent and again when it is settled. `false`: the lease is lost.
+    /// Records a PATCH before it is sent, and extends the lease. `false`: the lease is lost.
     fn record<'a>(
         &'a self,
-        lease: &'a WriteLease,
+        lease: &'a mut WriteLease,
         patch: LastPatch,
         keep: Duration,
     ) -> StoreFuture<'a, bool>;
 
-    /// Ends the lease, if it is still held.
-    fn release(&self, lease: WriteLease) -> StoreFuture<'_, ()>;
+    /// Ends the lease if it is still held, and first replaces the note of the last PATCH.
+    fn release(
+        &self,
+        lease: WriteLease,
+        patch: Option<(LastPatch, Duration)>,
+    ) -> StoreFuture<'_, ()>;
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::base::MergeBase;
+use super::lease::{BatchHindrance, HeldPermit};
 use super::merge::{MergeContribution, PatchMerger};
 use super::queue::QueuedWrite;
 use super::submission::{BatchReceipt, LostKeyReport, PatchInFlight, SubmissionResult};
@@ -38,13 +39,14 @@ impl BatchWorker {
         mut queued_writes: Vec<QueuedWrite>,
         mut permits: Vec<CallPermit>,
         context: RequestContext,
+        held: &mut Option<HeldPermit>,
     ) {
         let Some(merge_base) = self.merge_base(&mut queued_writes, &mut permits, &context).await
         else {
             return;
         };
-        // From here to the call of upstream nothing waits: a write that is cancelled earlier is not
-        // sent, and one that is cancelled later knows that it may be.
+        // A write that is cancelled earlier is not sent, and one that is cancelled later knows that it
+        // may be. From here to the call of upstream nothing waits but for the note to other replicas.
         let queued_writes = mark_in_flight(queued_writes, &context);
         let (queued_writes, merge) = self.merge(queued_writes, &merge_base);
         let (patch, parts) = merge.finish();
@@ -55,7 +57,11 @@ impl BatchWorker {
         if batch.patch.is_empty() {
             return self.report_outcome(batch, None, &PatchOutcome::Accepted);
         }
-        let (pending_id, outcome) = self.send(&mut batch).await;
+        let pending_id = self.register(&batch);
+        if let Err(hindrance) = self.note_batch(held, &mut batch.context).await {
+            return self.take_back(batch, pending_id, &hindrance);
+        }
+        let outcome = self.send(&mut batch, pending_id).await;
         match outcome {
             PatchOutcome::Refused(error)
                 if batch.queued_writes.len() > 1 && is_rejection(&error) =>
@@ -130,19 +136,45 @@ impl BatchWorker {
         let (unseen, undone) =
             (submission.patch.missing_in(&merge_base.shown), submission.patch.missing_in(now));
         let pending_writes = &self.parts().pending_writes;
+        let is_unproved = self.parts().replicas.as_ref().is_some_and(|all| all.is_unproved());
         submission.patch.only(|key| {
-            unseen.get(key).is_some()
+            is_unproved
+                || unseen.get(key).is_some()
                 || undone.get(key).is_some()
                 || pending_writes.is_open(self.participant_key, key)
         })
     }
 
-    /// Sends the PATCH, and records its outcome in what is kept between requests.
-    async fn send(&self, batch: &mut WriteBatch) -> (PendingWriteId, PatchOutcome) {
-        let (parts, key) = (self.parts(), self.participant_key);
+    /// Takes back what was not sent: members try again, or are refused.
+    fn take_back(
+        &mut self,
+        batch: WriteBatch,
+        pending_id: PendingWriteId,
+        hindrance: &BatchHindrance,
+    ) {
+        self.parts().pending_writes.refused(self.participant_key, pending_id);
+        for queued_write in batch.queued_writes {
+            queued_write.submission.context.add_usage_of(&batch.context);
+            match hindrance {
+                BatchHindrance::LeaseLost => self.requeue(queued_write),
+                BatchHindrance::Refused(refusal) => {
+                    *queued_write.in_flight.lock() = None;
+                    queued_write.fail(refusal.clone());
+                }
+            }
+        }
+    }
+
+    /// Records what is about to be sent.
+    fn register(&self, batch: &WriteBatch) -> PendingWriteId {
         let arrivals = PatchMerger::arrivals(&batch.parts);
-        let shown = &batch.merge_base.shown;
-        let pending_id = parts.pending_writes.sending(key, &batch.patch, shown, &arrivals);
+        let (pending_writes, shown) = (&self.parts().pending_writes, &batch.merge_base.shown);
+        pending_writes.sending(self.participant_key, &batch.patch, shown, &arrivals)
+    }
+
+    /// Sends the PATCH, and records its outcome in what is kept between requests.
+    async fn send(&self, batch: &mut WriteBatch, pending_id: PendingWriteId) -> PatchOutcome {
+        let (parts, key) = (self.parts(), self.participant_key);
         let has_sent = |member: &QueuedWrite| !member.submission.pending_ids.is_empty();
         let call = UpstreamPatch {
             conversation: key.0,
@@ -167,7 +199,7 @@ impl BatchWorker {
         }
         parts.pending_writes.answered(key);
         parts.reads.patched(key);
-        (pending_id, outcome)
+        outcome
     }
 
     fn report_outcome(

@@ -13,6 +13,7 @@ use crate::app::lag::LagTracker;
 use crate::app::pending_writes::PendingWrites;
 use crate::app::settings::AppSettings;
 use crate::app::snapshot::{ById, ParticipantKey};
+use crate::app::write_coordinator::WriteCoordinator;
 use crate::error::Error;
 use crate::ports::{BudgetAccount, CallBudget, ConversationsPort, MetricsRecorder};
 use crate::shutdown::ShutdownSignal;
@@ -27,6 +28,8 @@ pub struct BatchingParts {
     pub reads: ReadCoalescer,
     pub pending_writes: PendingWrites,
     pub lags: Arc<LagTracker>,
+    /// What replicas know of each other's writes; `None` for a single process.
+    pub replicas: Option<Arc<WriteCoordinator>>,
     /// Returns a number from 0 up to 1, for jitter.
     pub random: Box<dyn Fn() -> f64 + Send + Sync>,
 }

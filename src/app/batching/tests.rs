@@ -73,6 +73,7 @@ fn queues(upstream: &Arc<PatchLog>) -> WriteQueues {
         lags: Arc::clone(&lags),
     };
     WriteQueues::new(BatchingParts {
+        replicas: None,
         conversations,
         call_budget: Arc::new(UnlimitedBudget),
         recorder: Arc::new(NoMeter),

@@ -102,10 +102,12 @@ impl BatchWorker {
                 BatchKind::Single(_) => self.reserve_single(next).await,
             };
             if let Some(permits) = permits {
+                let Ok(mut held) = self.acquire_permit().await else { continue };
                 let (queued_writes, context) = self.take_batch(kind);
                 if !queued_writes.is_empty() {
-                    self.run_batch(queued_writes, permits, context).await;
+                    self.run_batch(queued_writes, permits, context, &mut held).await;
                 }
+                self.release_permit(held).await;
             }
         }
     }
@@ -127,7 +129,7 @@ impl BatchWorker {
     }
 
     /// Takes what has come in, and refuses what is past its deadline.
-    fn receive(&mut self) {
+    pub(super) fn receive(&mut self) {
         while let Ok(queued_write) = self.inbox.try_recv() {
             self.enqueue(queued_write);
         }

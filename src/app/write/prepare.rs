@@ -31,7 +31,10 @@ impl WriteOperation {
     /// Whether the cache may be used. A dry run and a precondition need the state of now.
     fn may_go_unread(&self) -> bool {
         // A whole map that is sent must be fresh.
-        let warm = !self.shared.settings.warm_for.is_zero() && !self.shared.settings.patch_full;
+        // Another replica may have written since.
+        let alone = self.shared.replicas.is_none();
+        let warm =
+            alone && !self.shared.settings.warm_for.is_zero() && !self.shared.settings.patch_full;
         let plain = !self.request.options.dry_run && self.request.condition.is_none();
         let plain = plain && self.request.notes.is_none();
         warm && plain && self.request.selector.is_stable()
@@ -42,7 +45,18 @@ impl WriteOperation {
         let (reads, context) = (self.shared.reads.clone(), self.request.context.clone());
         let (snapshot, reserved_calls) = reads.call(self.first_read(), &context).await?;
         self.reserved_calls = reserved_calls;
+        self.baseline.is_remembered = false;
+        self.learn_from_replicas(&snapshot).await?;
         self.compare(&snapshot, false)
+    }
+
+    /// Learns what other replicas have sent, so that a value is not called unchanged that one of them
+    /// is about to replace.
+    async fn learn_from_replicas(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        let Some(replicas) = self.shared.replicas.clone() else { return Ok(()) };
+        self.apply_snapshot(snapshot)?;
+        let learnt = replicas.learn(self.participant_key()?, &self.shared.pending_writes).await;
+        if self.request.options.dry_run { Ok(()) } else { learnt }
     }
 
     /// Compares with a recent read if one is enough, or with one that ends before this write's
@@ -128,6 +142,9 @@ impl WriteOperation {
         let wanted = &self.request.patch;
         let missing = wanted.missing_in(now);
         let pending_writes = &self.shared.pending_writes;
+        if self.shared.replicas.as_ref().is_some_and(|replicas| replicas.is_unproved()) {
+            return wanted.clone();
+        }
         wanted
             .only(|key| missing.get(key).is_some() || pending_writes.is_open(participant_key, key))
     }

@@ -258,6 +258,10 @@ impl WriteOperation {
         self.request.context.spend(RequestPhase::Read, start.elapsed());
         let now = read?;
         if self.effect == Effect::NotApplied {
+            if let Some(replicas) = self.shared.replicas.clone() {
+                let key = self.participant_key()?;
+                replicas.learn(key, &self.shared.pending_writes).await?;
+            }
             return self.start_over(&now);
         }
         self.observe_read(&now);

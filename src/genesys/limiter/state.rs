@@ -29,6 +29,8 @@ pub(super) struct LimiterInner {
     state: Mutex<LimiterState>,
     /// Wakes the task when a request can be granted sooner than planned.
     kick: Notify,
+    /// Tells that a request waits, or that upstream throttles.
+    pub(super) shortage: Notify,
     pub(super) clock: MonotonicClock,
     pub(super) recorder: Arc<dyn MetricsRecorder>,
     /// `false` for a lane, which is neither logged nor counted.
@@ -76,6 +78,7 @@ impl LimiterInner {
             this: Weak::clone(this),
             state: Mutex::new(state),
             kick: Notify::new(),
+            shortage: Notify::new(),
             clock,
             recorder,
             is_budget,

@@ -12,6 +12,7 @@ use crate::genesys::error::{RefreshFailure, TokenFailure};
 use crate::genesys::random::JitterSource;
 use crate::policy::Backoff;
 use crate::ports::MetricsRecorder;
+use crate::ports::store::SharedToken;
 
 /// Waits after transient failures: an outage, or throttling. The vendor's Terraform provider retries
 /// a throttled endpoint for a minute.
@@ -30,6 +31,8 @@ const SPREAD: f64 = 0.25;
 /// Fetches a token, publishes it, waits, and starts again.
 pub struct TokenRefresher {
     pub fetch: TokenFetcher,
+    /// The token of all replicas; `None` for a token of its own.
+    pub shared: Option<Arc<dyn SharedToken>>,
     pub jitter: JitterSource,
     pub recorder: Arc<dyn MetricsRecorder>,
     pub publish: watch::Sender<TokenState>,
@@ -39,9 +42,15 @@ pub struct TokenRefresher {
 impl TokenRefresher {
     pub async fn run(mut self) {
         let (mut token, mut generation, mut failures) = (None::<AccessToken>, 0, 0);
+        let mut held = None;
         loop {
-            let wait = match self.fetch.run().await {
-                Ok((header, lifetime)) => {
+            let obtained = match &self.shared {
+                Some(shared) => self.shared_token(&**shared, held, token.as_ref()).await,
+                None => self.fetch.run().await.map(|grant| (grant, None)),
+            };
+            let wait = match obtained {
+                Ok(((header, lifetime), shared_generation)) => {
+                    held = shared_generation;
                     (failures, generation) = (0, generation + 1);
                     let fetched = Instant::now();
                     let expires = fetched + lifetime;
@@ -62,6 +71,10 @@ impl TokenRefresher {
                 // Requests wait for the next token from now on.
                 token = None;
                 self.publish(None, None);
+                if let (Some(shared), Some(generation)) = (&self.shared, held) {
+                    // Of another generation, it is not the one that was refused.
+                    let _ = shared.drop_token(generation).await;
+                }
             }
             self.fetch.reload_secret().await;
         }

@@ -56,13 +56,14 @@ impl TokenBudget {
 
     /// Limits a request to what the window can hold: more could never be granted.
     pub(super) fn clamped(&self, request: CallRequest) -> CallRequest {
-        let most = u32::try_from(self.ceiling(request.class)).unwrap_or(u32::MAX);
+        let most = self.expected_ceiling(self.ceiling(request.class));
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
         CallRequest { calls: request.calls.min(most).max(1), ..request }
     }
 
     /// Whether the window has room for a request below `ceiling`.
     pub(super) fn fits(&self, request: &CallRequest, ceiling: u64) -> bool {
-        self.used().saturating_add(request.calls.into()) <= ceiling
+        self.used().saturating_add(request.calls.into()) <= self.of_credits(ceiling)
     }
 
     /// Whether throttle, window and pace allow a request now.

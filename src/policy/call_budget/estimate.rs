@@ -55,6 +55,7 @@ impl TokenBudget {
 
     /// When `calls` more calls will fit into the window below `ceiling`.
     fn room_at(&self, calls: u64, ceiling: u64, now: MonoTime) -> MonoTime {
+        let ceiling = self.expected_ceiling(ceiling);
         let rank = self.used().saturating_add(calls).saturating_sub(ceiling);
         if rank == 0 {
             return now;

@@ -247,15 +247,16 @@ fn upstreams_limit_lowers_ours_and_never_raises_it() {
 }
 
 #[test]
-fn the_limit_can_change_at_any_time() {
+fn the_credits_can_change_at_any_time() {
+    let credits = |held| CreditLease { held, spend: held, can_grow: false };
     let mut limit = budget(10);
     spend(&mut limit, 6, at(0));
-    limit.set_limit(4);
+    limit.set_credits(credits(4));
     assert_eq!((limit.room(at(1)), limit.room(at(10))), (0, 4));
-    limit.set_limit(0);
+    limit.set_credits(credits(0));
     let (id, _) = queued(&mut limit, request(1, PriorityClass::Committed), at(10));
-    assert_eq!(limit.grant(at(60)), None, "a limit of nothing grants nothing");
-    limit.set_limit(20);
+    assert_eq!(limit.grant(at(60)), None, "no credits grant nothing");
+    limit.set_credits(credits(10));
     assert_eq!(limit.grant(at(60)).map(|(granted, _)| granted), Some(id));
 }
 

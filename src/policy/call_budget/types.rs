@@ -158,3 +158,29 @@ impl BudgetSettings {
         Self { limit, window, ceilings }
     }
 }
+
+/// The credits of this replica. A credit is one call in any window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreditLease {
+    /// Credits that no other replica has.
+    pub held: u64,
+    /// How many of them may be used.
+    pub spend: u64,
+    /// More may come as soon as requests wait.
+    pub can_grow: bool,
+}
+
+/// What the replicas have to know of each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreditUsage {
+    /// Calls that occupy the window.
+    pub in_use: u64,
+    /// How long ago they were made, and how many.
+    pub used: Vec<(Duration, u64)>,
+    /// Calls that wait for room in the window alone.
+    pub waiting: u64,
+    /// Calls of other users of the token.
+    pub external: u64,
+    /// Calls that have ended since the start.
+    pub ended: u64,
+}

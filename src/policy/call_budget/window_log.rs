@@ -87,6 +87,24 @@ impl SlidingWindowLog {
         }
     }
 
+    /// How long ago the calls in the window were made, without the first `from` of all, in at most
+    /// `groups` groups. No age is too high.
+    pub(super) fn ages(&self, from: u64, groups: u32, now: MonoTime) -> Vec<(Duration, u64)> {
+        let (step, mut before) = (self.window / groups, self.gone.max(from));
+        let mut ages: Vec<(Duration, u64)> = Vec::new();
+        for &(leaves, up_to) in self.entries.iter().filter(|(_, up_to)| *up_to > from) {
+            let age = (now + self.window).saturating_sub(leaves);
+            match ages.last_mut() {
+                Some(last) if last.0.saturating_sub(age) < step => {
+                    *last = (age, last.1 + up_to - before)
+                }
+                _ => ages.push((age, up_to - before)),
+            }
+            before = up_to;
+        }
+        ages
+    }
+
     /// How many calls are in the window.
     pub(super) fn len(&self) -> u64 {
         self.recorded - self.gone

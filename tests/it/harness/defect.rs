@@ -40,6 +40,7 @@ fn service_over(defect: Defect) -> Router {
     let shutdown = ShutdownSignal::default();
     let in_flight = shutdown.tasks().clone();
     let app = App::new(AppParts {
+        replicas: None,
         client_registry: ClientRegistry::unauthenticated(),
         conversations: Arc::new(defect),
         call_budget: Arc::new(UnlimitedBudget),

@@ -29,7 +29,9 @@ use std::time::Duration;
 
 use attribute_gateway::config::{self, Config, LogFormat};
 use attribute_gateway::genesys::{JitterSource, in_process};
-use attribute_gateway::service::{ClientSource, Service, ServiceParts, StoreParts, span_export};
+use attribute_gateway::service::{
+    ClientSource, Replicas, Service, ServiceParts, StoreParts, span_export,
+};
 use attribute_gateway::telemetry::{
     CapturedLog as Log, LogLineFormat, LogOutput, SpanExport, TelemetryOutput,
 };
@@ -324,7 +326,9 @@ impl Builder {
 
     /// Starts the service, and waits for its first token or the failure to get one.
     pub async fn start(self) -> TestApp {
-        let mut app = self.start_without_token();
+        let (config, credentials) = self.config();
+        let replicas = Replicas::open(&config, &credentials).await.expect("a sound server");
+        let mut app = self.launch(replicas);
         app.service.started().await;
         app.ready = Instant::now();
         app
@@ -332,6 +336,10 @@ impl Builder {
 
     /// Starts the service, which then fetches its first token.
     pub fn start_without_token(self) -> TestApp {
+        self.launch(None)
+    }
+
+    fn launch(self, replicas: Option<Replicas>) -> TestApp {
         let (config, loaded) = self.config();
         let simulator = simulated(self.settings, self.calls, self.faults);
         let is_text = config.log.format == LogFormat::Text;
@@ -353,6 +361,7 @@ impl Builder {
             tls: None,
             client_registry: ClientSource::from_auth(&config.auth).expect("sound callers"),
             spans: spans.clone(),
+            replicas,
             store: self.store.unwrap_or_else(|| {
                 StoreParts::open(&config.store, &loaded).expect("a usable store")
             }),

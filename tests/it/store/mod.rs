@@ -4,7 +4,7 @@ mod budget;
 mod contract;
 mod embedded;
 mod replicas;
-mod server;
+pub mod server;
 mod server_faults;
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_store::ports::{LastPatch, SharedToken as _, WriteLeases as _};
+use gateway_store::ports::{LastPatch, PrivateBytes, SharedToken as _, WriteLeases as _};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
@@ -67,9 +67,8 @@ async fn a_throttled_token_endpoint_is_left_alone_by_all() {
     one.unlock(taken, Duration::ZERO).await.expect("unlocked");
 }
 
-fn patch(settled: bool) -> LastPatch {
-    let keys = vec![("level".to_owned(), [1; 32]), ("tier".to_owned(), [2; 32])];
-    LastPatch { id: Uuid::from_u128(7), keys, settled }
+fn patch(note: &str) -> LastPatch {
+    LastPatch { id: Uuid::from_u128(7), note: PrivateBytes(note.as_bytes().to_vec()) }
 }
 
 #[tokio::test]
@@ -81,19 +80,21 @@ async fn one_replica_writes_and_the_next_knows_of_it() {
     assert!(two.acquire("p").await.expect("asked").is_none());
     assert!(two.acquire("q").await.expect("asked").is_some());
     let before = lease.send_before;
-    assert_eq!(one.renew(&mut lease).await, Ok(true));
-    assert!(lease.send_before > before);
     let keep = Duration::from_secs(30);
-    assert_eq!(one.record(&lease, patch(false), keep).await, Ok(true));
-    one.release(lease).await.expect("released");
+    assert_eq!(one.record(&mut lease, patch("sent"), keep).await, Ok(true));
+    assert!(lease.send_before > before, "the lease was not extended");
+    assert_eq!(two.last_patch("p").await, Ok(Some(patch("sent"))));
+    one.release(lease, Some((patch("accepted"), keep))).await.expect("released");
 
-    let lease = two.acquire("p").await.expect("asked").expect("free");
-    assert_eq!(lease.last_patch, Some(patch(false)));
-    assert_eq!(two.record(&lease, patch(true), Duration::from_millis(50)).await, Ok(true));
+    let mut lease = two.acquire("p").await.expect("asked").expect("free");
+    assert_eq!(lease.last_patch, Some(patch("accepted")));
+    let short = Duration::from_millis(50);
+    assert_eq!(two.record(&mut lease, patch("later"), short).await, Ok(true));
     tokio::time::sleep(Duration::from_millis(100)).await;
-    two.release(lease).await.expect("released");
+    two.release(lease, None).await.expect("released");
     let lease = one.acquire("p").await.expect("asked").expect("free");
     assert_eq!(lease.last_patch, None, "it was to be kept for 50 ms");
+    assert_eq!(one.last_patch("p").await, Ok(None));
 }
 
 #[tokio::test]
@@ -103,10 +104,10 @@ async fn a_lost_lease_gives_no_rights() {
     let mut lost = one.acquire("p").await.expect("asked").expect("free");
     // As if it had lapsed: only the time is skipped.
     server.command::<()>(redis::cmd("DEL").arg("attribute-gateway:{test}:write:p")).await;
-    let held = two.acquire("p").await.expect("asked").expect("free");
-    assert_eq!(one.renew(&mut lost).await, Ok(false));
-    assert_eq!(one.record(&lost, patch(false), HOLD).await, Ok(false));
-    one.release(lost).await.expect("nothing");
+    let mut held = two.acquire("p").await.expect("asked").expect("free");
+    assert_eq!(one.record(&mut lost, patch("late"), HOLD).await, Ok(false));
+    one.release(lost, Some((patch("late"), HOLD))).await.expect("nothing");
     assert!(one.acquire("p").await.expect("asked").is_none(), "the lease of another was ended");
-    assert_eq!(two.record(&held, patch(false), HOLD).await, Ok(true));
+    assert_eq!(one.last_patch("p").await, Ok(None), "a lost lease left a note");
+    assert_eq!(two.record(&mut held, patch("held"), HOLD).await, Ok(true));
 }

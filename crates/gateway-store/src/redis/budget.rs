@@ -51,11 +51,11 @@ impl RedisStore {
         let lease = BUDGET_LEASE.min(self.limits.longest_lease);
         script.arg(self.options.calls).arg(millis(self.options.window)).arg(millis(lease));
         script.arg(epoch).arg(serial).arg(what);
-        let answer: (u32, u32, u32, u64, bool, u64, u64) = self.link.script(&script).await?;
-        let (held, spend, replicas, pause, registering, epoch, serial) = answer;
+        let answer: (u32, u32, u32, u64, bool, u64, u64, bool) = self.link.script(&script).await?;
+        let (held, spend, replicas, pause, registering, epoch, serial, restarted) = answer;
         *self.heartbeats.seen.lock() = (epoch, serial);
         let pause = Duration::from_millis(pause);
-        Ok(BudgetGrant { held, spend, replicas, pause, lease, registering })
+        Ok(BudgetGrant { held, spend, replicas, pause, lease, restarted, registering })
     }
 }
 

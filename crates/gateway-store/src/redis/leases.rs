@@ -1,14 +1,12 @@
 //! One writer for each participant, and what the next one must know.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{RedisStore, script, with_keys};
-use crate::ports::{ContentDigest, LastPatch, StoreError, StoreFuture, WriteLease, WriteLeases};
+use crate::ports::{LastPatch, PrivateBytes, StoreError, StoreFuture, WriteLease, WriteLeases};
 use crate::{millis, unreadable};
 
 /// How long a lease lasts without renewal.
@@ -16,14 +14,6 @@ const WRITE_LEASE: Duration = Duration::from_secs(3);
 
 /// How long before its end nothing is sent any more. A call that has left may arrive this much later.
 const SEND_MARGIN: Duration = Duration::from_millis(500);
-
-/// A PATCH as it is stored, sealed.
-#[derive(Serialize, Deserialize)]
-struct PatchNote {
-    id: String,
-    settled: bool,
-    keys: BTreeMap<String, String>,
-}
 
 impl WriteLeases for RedisStore {
     fn acquire<'a>(&'a self, participant: &'a str) -> StoreFuture<'a, Option<WriteLease>> {
@@ -51,10 +41,24 @@ impl WriteLeases for RedisStore {
         })
     }
 
-    fn renew<'a>(&'a self, lease: &'a mut WriteLease) -> StoreFuture<'a, bool> {
+    fn last_patch<'a>(&'a self, participant: &'a str) -> StoreFuture<'a, Option<LastPatch>> {
+        Box::pin(async move {
+            let mut command = redis::cmd("GET");
+            let sealed: Option<Vec<u8>> =
+                self.link.command(command.arg(self.patch_name(participant))).await?;
+            sealed.map(|sealed| self.opened_patch(participant, &sealed)).transpose()
+        })
+    }
+
+    fn record<'a>(
+        &'a self,
+        lease: &'a mut WriteLease,
+        patch: LastPatch,
+        keep: Duration,
+    ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
             let send_before = Instant::now() + WRITE_LEASE - SEND_MARGIN;
-            let held = self.change(lease, "renew", WRITE_LEASE, &[]).await?;
+            let held = self.change(lease, "record", Some((patch, keep))).await?;
             if held {
                 lease.send_before = send_before;
             }
@@ -62,29 +66,12 @@ impl WriteLeases for RedisStore {
         })
     }
 
-    fn record<'a>(
-        &'a self,
-        lease: &'a WriteLease,
-        patch: LastPatch,
-        keep: Duration,
-    ) -> StoreFuture<'a, bool> {
-        Box::pin(async move {
-            let keys = patch.keys.into_iter().map(|(key, digest)| (key, hex::encode(digest)));
-            let note = PatchNote {
-                id: patch.id.to_string(),
-                settled: patch.settled,
-                keys: keys.collect(),
-            };
-            let text = serde_json::to_vec(&note).map_err(|_| unreadable("a PATCH has no JSON"))?;
-            let sealed = self.key.seal(&context(&lease.participant), &text)?;
-            self.change(lease, "record", keep, &sealed).await
-        })
-    }
-
-    fn release(&self, lease: WriteLease) -> StoreFuture<'_, ()> {
-        Box::pin(
-            async move { self.change(&lease, "release", Duration::ZERO, &[]).await.map(|_| ()) },
-        )
+    fn release(
+        &self,
+        lease: WriteLease,
+        patch: Option<(LastPatch, Duration)>,
+    ) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.change(&lease, "release", patch).await.map(|_| ()) })
     }
 }
 
@@ -101,27 +88,27 @@ impl RedisStore {
         &self,
         lease: &WriteLease,
         what: &str,
-        time: Duration,
-        patch: &[u8],
+        patch: Option<(LastPatch, Duration)>,
     ) -> Result<bool, StoreError> {
+        let (sealed, keep) = match patch {
+            Some((LastPatch { id, note }, keep)) => {
+                let text = [&id.as_bytes()[..], &note.0].concat();
+                (self.key.seal(&context(&lease.participant), &text)?, keep)
+            }
+            None => (Vec::new(), Duration::ZERO),
+        };
         let keys = [self.lease_name(&lease.participant), self.patch_name(&lease.participant)];
         let mut script = with_keys(script!("lease.lua"), &keys);
-        script.arg(lease.owner.to_string()).arg(what).arg(millis(time).max(1)).arg(patch);
+        script.arg(lease.owner.to_string()).arg(what).arg(millis(WRITE_LEASE));
+        script.arg(sealed).arg(millis(keep).max(1));
         self.link.script(&script).await
     }
 
     fn opened_patch(&self, participant: &str, sealed: &[u8]) -> Result<LastPatch, StoreError> {
         let text = self.key.open(&context(participant), sealed)?;
         let unexpected = || unreadable("the last PATCH has an unexpected form");
-        let note: PatchNote = serde_json::from_slice(&text).map_err(|_| unexpected())?;
-        let keys = note.keys.into_iter().map(|(key, digest)| {
-            let mut bytes = ContentDigest::default();
-            hex::decode_to_slice(digest, &mut bytes).map_err(|_| unexpected())?;
-            Ok((key, bytes))
-        });
-        let keys = keys.collect::<Result<_, StoreError>>()?;
-        let id = note.id.parse().map_err(|_| unexpected())?;
-        Ok(LastPatch { id, settled: note.settled, keys })
+        let (id, note) = text.split_first_chunk::<16>().ok_or_else(unexpected)?;
+        Ok(LastPatch { id: Uuid::from_bytes(*id), note: PrivateBytes(note.to_vec()) })
     }
 }
 

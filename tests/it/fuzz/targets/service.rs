@@ -86,6 +86,7 @@ impl Fuzzed {
             spans: None,
             store: StoreParts::open(&config.store, &credentials).expect("a usable store"),
             client_registry: ClientSource::from_auth(&config.auth).expect("sound callers"),
+            replicas: None,
         };
         let service = Service::build(config, &credentials, parts);
         Self { service, logs, _subscriber: subscriber }

@@ -60,12 +60,13 @@ elseif mine and mine.instance < instance then
 elseif mine and mine.beat >= beat then
   return redis.error_reply('STALE heartbeat')
 end
+local restarted = 0
 if mine then
   held = math.min(held, mine.held)
 elseif tonumber(ARGV[12]) == state.epoch or ARGV[12] == '0' then
   -- Its lease had ended, or it starts: what it held is counted already, and what it used since cools.
   cool(math.huge, used, nil)
-  held = 0
+  held, restarted = 0, 1
 elseif held > 0 then
   state.registered = true
 end
@@ -131,6 +132,7 @@ if ARGV[14] == 'leave' then
   cool(held, used, nil)
 elseif not registering then
   local least = 2 * ADMISSION * #names <= limit and 2 * ADMISSION or ADMISSION
+  least = math.max(least, math.floor(limit / (20 * #names)))
   local asked = math.max(math.ceil(waiting / ADMISSION) * ADMISSION, least - held)
   local most = others_wait and fair - held or free
   mine.held = held + math.max(0, math.min(asked, free, most))
@@ -138,4 +140,4 @@ end
 redis.call('SET', KEYS[1], cjson.encode(state), 'PX', KEEP)
 local spend = (others_wait or limit < tonumber(ARGV[9])) and math.min(mine.held, fair) or mine.held
 return { mine.held, spend, #names, math.max(0, state.pause - now), registering and 1 or 0,
-  state.epoch, state.serial }
+  state.epoch, state.serial, restarted }
