@@ -103,6 +103,7 @@ pub struct AppParts {
 
 impl App {
     /// Puts the use cases together from these parts.
+    #[expect(clippy::too_many_lines, reason = "one part after the other")]
     pub fn new(parts: AppParts) -> Self {
         let AppParts { conversations, call_budget, recorder, shutdown, .. } = parts;
         let settings = Arc::new(parts.settings);

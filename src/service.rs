@@ -120,11 +120,12 @@ pub struct Service {
     weights: ClientWeightsPublisher,
     /// The shared store, and the budget whose credits are given back at the end.
     replicas: Option<(Replicas, CallLimiter)>,
-    _tasks: DropGuard,
+    tasks: DropGuard,
 }
 
 impl Service {
     /// Builds the service and starts to fetch a token. Needs a tokio runtime.
+    #[expect(clippy::too_many_lines, reason = "the composition root: one part after the other")]
     pub fn build(
         config: &Config,
         credentials: &config::OauthCredentials,
@@ -200,7 +201,7 @@ impl Service {
             files,
             weights,
             replicas: leased,
-            _tasks: stop.drop_guard(),
+            tasks: stop.drop_guard(),
         }
     }
 
@@ -250,7 +251,7 @@ impl Service {
         };
         let served = HttpServer::new(deps, self.limits).run(listener).await;
         if let Some((replicas, limiter)) = &self.replicas {
-            drop(self._tasks);
+            drop(self.tasks);
             replicas.leave(limiter).await;
         }
         LastRecords(self.audit).written(audit::FLUSH_TIMEOUT).await;

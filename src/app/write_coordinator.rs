@@ -101,7 +101,7 @@ impl WriteCoordinator {
             }
             Ok(None) => Ok(None),
             Err(error) => {
-                self.link.failed(error);
+                self.link.failed(&error);
                 self.unshared().map(Some)
             }
         }
@@ -117,7 +117,7 @@ impl WriteCoordinator {
             match self.leases.last_patch(&name(participant_key)).await {
                 Ok(Some(patch)) => self.adopt(participant_key, &patch, pending_writes),
                 Ok(None) => {}
-                Err(error) => self.link.failed(error),
+                Err(error) => self.link.failed(&error),
             }
         }
         if self.link.is_up() { Ok(()) } else { self.unshared().map(|_| ()) }
@@ -135,7 +135,7 @@ impl WriteCoordinator {
         {
             Ok(held) => Ok(held),
             Err(error) => {
-                self.link.failed(error);
+                self.link.failed(&error);
                 *permit = self.unshared()?;
                 Ok(true)
             }
@@ -155,7 +155,7 @@ impl WriteCoordinator {
         if self.link.is_up() {
             let note = has_sent.then(|| (self.note(participant_key, pending_writes), self.keep));
             if let Err(error) = self.leases.release(lease, note).await {
-                self.link.failed(error);
+                self.link.failed(&error);
             }
         }
     }
@@ -204,7 +204,7 @@ impl WriteCoordinator {
             }
             _ => {
                 let what = "a note of another replica; do not mix versions of the gateway";
-                self.link.failed(StoreError::Unreadable(what.to_owned()));
+                self.link.failed(&StoreError::Unreadable(what.to_owned()));
             }
         }
     }

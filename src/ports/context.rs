@@ -191,6 +191,7 @@ impl RequestContext {
     }
 
     /// The same context, in which nothing may be sent from `start_by` on.
+    #[must_use]
     pub fn starting_by(&self, start_by: Instant) -> Self {
         let mut context = self.clone();
         context.start_by = self.start_by.min(start_by);

@@ -48,7 +48,7 @@ impl StoreLink {
     }
 
     /// The store did not do what it was asked.
-    pub fn failed(&self, error: StoreError) {
+    pub fn failed(&self, error: &StoreError) {
         let before = self.state.lock().fault.replace(error.clone());
         if before.is_none() {
             tracing::error!(%error, "the shared store is not used until it answers again");

@@ -87,7 +87,7 @@ impl BudgetHeartbeat {
             match self.parts.leases.exchange(report.clone()).await {
                 Ok(grant) => self.apply(&grant, &report, ended, sent),
                 Err(error) => {
-                    self.parts.link.failed(error);
+                    self.parts.link.failed(&error);
                     self.use_share_after_lease();
                 }
             }

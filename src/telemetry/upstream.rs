@@ -114,6 +114,7 @@ impl UpstreamMetrics {
 }
 
 impl BudgetMetrics {
+    #[expect(clippy::too_many_lines, reason = "one metric after the other")]
     pub(super) fn new(to: &mut MetricRegistry) -> Self {
         let mut optional = |name, help| to.add(name, help, OptionalGauge::default());
         let shared = SharedBudgetMetrics {

@@ -152,6 +152,7 @@ fn trouble(code: ErrorCode) -> Option<ScriptedFault> {
 }
 
 /// What takes more than one request or fault.
+#[expect(clippy::too_many_lines, reason = "one scenario, step by step")]
 async fn special(code: ErrorCode, base: Builder) -> (TestApp, Answer) {
     match code {
         ErrorCode::AmbiguousParticipant => {

@@ -193,6 +193,7 @@ fn conversation(number: usize) -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one scenario, step by step")]
 async fn replicas_use_nearly_all_of_the_budget_and_never_more() {
     const WINDOW: Duration = Duration::from_secs(5);
     let limit = Some(3600); // 300 a window
@@ -374,6 +375,7 @@ async fn a_replica_can_start_while_redis_is_away() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one scenario, step by step")]
 async fn a_replica_that_is_killed_leaves_no_false_answer_behind() {
     let redis = RedisServer::start(&[]).await;
     let simulator = Process::start(&["simulate"], &[("GATEWAY__SIMULATOR__LAG", "1500ms")]);

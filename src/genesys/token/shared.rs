@@ -36,7 +36,7 @@ impl TokenRefresher {
         held: Option<u64>,
         current: Option<&AccessToken>,
     ) -> Result<ObtainedToken, FetchFailure> {
-        match self.from_store(shared, held, current).await {
+        match self.fetch_through_store(shared, held, current).await {
             Ok(obtained) => obtained,
             Err(error) => {
                 tracing::warn!(%error, "the token is fetched for this replica alone");
@@ -45,7 +45,7 @@ impl TokenRefresher {
         }
     }
 
-    async fn from_store(
+    async fn fetch_through_store(
         &self,
         shared: &dyn SharedToken,
         held: Option<u64>,
@@ -56,7 +56,7 @@ impl TokenRefresher {
         let give_up = Instant::now() + 2 * lock_time + MAX_HOLD_OFF;
         loop {
             let state = shared.load().await?;
-            if let Some(found) = state.token.and_then(|token| newer(token, held)) {
+            if let Some(found) = state.token.and_then(|token| newer(&token, held)) {
                 return Ok(Ok(found));
             }
             if !state.hold_off.is_zero() {
@@ -64,7 +64,7 @@ impl TokenRefresher {
             } else if let Some(lock) = shared.lock(lock_time).await? {
                 // Another replica may have fetched one before the lock was free.
                 let state = shared.load().await?;
-                if let Some(found) = state.token.and_then(|token| newer(token, held)) {
+                if let Some(found) = state.token.and_then(|token| newer(&token, held)) {
                     shared.unlock(lock, Duration::ZERO).await?;
                     return Ok(Ok(found));
                 }
@@ -108,7 +108,7 @@ impl TokenRefresher {
 }
 
 /// The stored token as a header, unless it is the one that is held.
-fn newer(stored: StoredToken, held: Option<u64>) -> Option<ObtainedToken> {
+fn newer(stored: &StoredToken, held: Option<u64>) -> Option<ObtainedToken> {
     // A lower one is of a store that has lost its data.
     if held == Some(stored.generation) {
         return None;

@@ -76,7 +76,7 @@ mod tests {
     };
     use super::*;
 
-    const WINDOW: Duration = Duration::from_secs(60);
+    const WINDOW: Duration = Duration::from_mins(1);
 
     fn budget(held: u64, can_grow: bool) -> TokenBudget {
         let mut budget = TokenBudget::new(BudgetSettings {

@@ -96,7 +96,7 @@ impl SlidingWindowLog {
             let age = (now + self.window).saturating_sub(leaves);
             match ages.last_mut() {
                 Some(last) if last.0.saturating_sub(age) < step => {
-                    *last = (age, last.1 + up_to - before)
+                    *last = (age, last.1 + up_to - before);
                 }
                 _ => ages.push((age, up_to - before)),
             }

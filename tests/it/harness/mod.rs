@@ -339,6 +339,7 @@ impl Builder {
         self.launch(None)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one scenario, step by step")]
     fn launch(self, replicas: Option<Replicas>) -> TestApp {
         let (config, loaded) = self.config();
         let simulator = simulated(self.settings, self.calls, self.faults);
