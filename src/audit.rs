@@ -1,6 +1,6 @@
 //! The audit log: one JSON line per write request, without values.
 //!
-//! [`AuditLog`] implements [`AuditPort`]. The request encodes its record, and a thread writes it. So a
+//! [`AuditLog`] implements `AuditPort`. The request encodes its record, and a thread writes it. So a
 //! slow disk delays only requests that must wait for their record. The gateway counts lost records,
 //! logs them, and shows them in `/readyz?verbose`.
 
