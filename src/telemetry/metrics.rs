@@ -349,6 +349,7 @@ mod tests {
         metrics.audited(false);
         metrics.tls_reloaded(false);
         metrics.certificate_expires(5);
+        metrics.operation_ended("done");
     }
 
     #[test]
