@@ -350,6 +350,7 @@ mod tests {
         metrics.tls_reloaded(false);
         metrics.certificate_expires(5);
         metrics.operation_ended("done");
+        metrics.shared_budget(true, false, 3, 2);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(super) fn names(operation: &str, status: u16) -> &'static [&'static str] {
         ("getConversation", 200) => &["conversation"],
         ("listConversations" | "searchConversations", 200) => &["conversationList"],
         ("getTrace", 200) => &["trace"],
+        ("startTrace", 200) => &["traceLease"],
         ("echo", 200) => &["echo"],
         (write, 200) if write.contains("Attribute") => &["verified", "dryRun", "flatWrite"],
         (write, 202) if write.contains("Attribute") => &["unverified", "operation"],
@@ -59,6 +60,7 @@ pub(super) fn value(name: &str) -> Value {
         "flatWrite" => flat(false, "unverified"),
         "operation" => operation(began),
         "trace" => trace(),
+        "traceLease" => json!({"conversationId": CONVERSATION, "expiresInSeconds": 600}),
         "echo" => echo(),
         outcome => write(outcome),
     }
