@@ -186,7 +186,11 @@ pub(super) async fn get_trace(
 pub(super) struct TraceParams {
     /// How long, from `1s` to `1h`; default `10m`
     #[serde(rename = "for", deserialize_with = "parsed")]
-    #[param(value_type = Option<String>, example = "10m")]
+    #[param(
+        value_type = Option<String>,
+        example = "10m",
+        pattern = "^([1-9][0-9]{0,2}s|[1-9]m|[1-5][0-9]m|60m|1h)$"
+    )]
     time: Option<LeaseTime>,
 }
 
