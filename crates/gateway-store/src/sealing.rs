@@ -1,7 +1,7 @@
 //! Encryption of everything private that a store keeps.
 //!
 //! A sealed value is a version byte, a random nonce, and the output of AES-256-GCM. The context, such as
-//! the id of the record, is authenticated too, so that nobody can move a value to another record.
+//! the id of the record, is authenticated too, so a value cannot be moved to another record.
 
 use std::fmt;
 

@@ -22,7 +22,7 @@ const OTHER_KEY: &str = "attribute_gateway_doctor_other";
 /// The time that is kept to restore the call.
 const RESTORE_TIME: Duration = Duration::from_secs(8);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// The checks, in order.
 const STEPS: [&str; 5] = ["write", "merge", "repeat", "empty", "null"];
 
@@ -262,7 +262,7 @@ impl<'a> WriteTest<'a> {
                 return Ok(false);
             }
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
@@ -318,8 +318,8 @@ impl<'a> WriteTest<'a> {
                 Ok(()) => break None,
                 Err(Error::UpstreamRejected { .. }) if with_null => with_null = false,
                 Err(error @ Error::UpstreamRejected { .. }) => break Some(error),
-                Err(error) if self.end < Instant::now() + LONGEST_PAUSE * 2 => break Some(error),
-                Err(_) => sleep(LONGEST_PAUSE).await,
+                Err(error) if self.end < Instant::now() + MAX_PAUSE * 2 => break Some(error),
+                Err(_) => sleep(MAX_PAUSE).await,
             }
         };
         let deletes = self.replaces == Some(true)
