@@ -50,7 +50,7 @@ enum AnyAttributeResponse {
     responses(
         (status = 200, description = "The attribute as JSON, or its bare value as text",
             content((AnyAttributeResponse = "application/json"), (String = "text/plain"))),
-        (status = 304, description = "The attribute still matches the `ETag` in `If-None-Match`"),
+        (status = 304, description = "The `ETag` in `If-None-Match` still matches"),
     )
 )]
 pub(super) async fn get_attribute(call: ReadCall) -> Result<Response, Problem> {

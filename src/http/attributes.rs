@@ -49,7 +49,7 @@ pub(super) struct WriteRequestBody {
             links(("writeIfUnchanged" = (operation_id = "putAttributes",
                 description = "Write, provided that the attributes are unchanged",
                 parameters(("conversationId" = "$request.path.conversationId"), ("header.If-Match" = "$response.header.ETag")))))),
-        (status = 304, description = "The attributes still match the `ETag` in `If-None-Match`"),
+        (status = 304, description = "The `ETag` in `If-None-Match` still matches"),
     )
 )]
 pub(super) async fn get_attributes(call: ReadCall) -> Result<Response, Problem> {

@@ -31,7 +31,8 @@ calls. The gateway answers a write once a read has confirmed it, or at the deadl
 for each key. Every error is a problem detail (RFC 9457) with a stable `code`, a `hint`, and an \
 `effect` that says whether attributes were changed. Clients authenticate with a key or a client \
 certificate. A gateway without configured clients needs no credential and serves its own machine \
-only. An attribute that a client may not read looks absent to that client, also in `size`, `ETag` \
+only. Problems carry the general headers of the API too: `Cache-Control`, `Server-Timing`, \
+`Preference-Applied` and `Vary`. An attribute that a client may not read looks absent to that client, also in `size`, `ETag` \
 and counts.";
 
 const SERVER: &str = "The gateway that serves this document";
@@ -167,11 +168,13 @@ fn complete(operation: &mut Operation, components: &mut Components, at: (&str, &
         if paths::is_of_attributes(path) && !method.is_safe() {
             add_links(response);
             *slot = share_response(response.clone(), components, format!("Write{status}"));
+        } else if code == 304 {
+            *slot = share_response(response.clone(), components, format!("{id}{status}"));
         }
     }
     operation.responses.responses = responses;
     let codes = problem_codes::codes_for(path, method);
-    problems::add(operation, components, &codes, paths::is_api(path));
+    problems::add(operation, components, &codes);
 }
 
 /// Adds links from a write to the operations that show its result.

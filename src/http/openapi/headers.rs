@@ -46,10 +46,9 @@ const REQUEST_HEADERS: [(&str, &str); 3] = [
     ("traceparent", "W3C trace context. The gateway logs it and passes it on."),
 ];
 
-/// Adds the headers of a problem. `Vary` is there if the operation has several formats.
-pub(super) fn add_to_problem(response: &mut Response, status: u16, is_api: bool) {
-    add_common(response, is_api);
-    add(response, "Vary");
+/// Adds the headers of a problem, without those that the description of the API gives all responses.
+pub(super) fn add_to_problem(response: &mut Response, status: u16) {
+    add(response, "X-Request-Id");
     let own: &[&str] = match status {
         401 => &["WWW-Authenticate"],
         405 => &["Allow", "Accept-Patch"],
@@ -63,15 +62,6 @@ pub(super) fn add_to_problem(response: &mut Response, status: u16, is_api: bool)
     }
 }
 
-fn add_common(response: &mut Response, is_api: bool) {
-    add(response, "X-Request-Id");
-    if is_api {
-        for name in ["Cache-Control", "Server-Timing", "Preference-Applied"] {
-            add(response, name);
-        }
-    }
-}
-
 /// Adds the headers of another response.
 pub(super) fn add_to_result(
     response: &mut Response,
@@ -79,7 +69,12 @@ pub(super) fn add_to_result(
     operation: &Operation,
     (path, method): (&str, &Method),
 ) {
-    add_common(response, paths::is_api(path));
+    add(response, "X-Request-Id");
+    if paths::is_api(path) {
+        for name in ["Cache-Control", "Server-Timing", "Preference-Applied"] {
+            add(response, name);
+        }
+    }
     let is_compressed = paths::is_compressed(path);
     if paths::is_negotiated(path, method) || is_compressed {
         add(response, "Vary");

@@ -15,21 +15,15 @@ use crate::http::paths;
 use crate::http::problem::{self, PROBLEM_JSON, ProblemBody};
 
 /// Adds the responses with these codes to an operation, and to the components.
-pub(super) fn add(
-    operation: &mut Operation,
-    components: &mut Components,
-    codes: &[ErrorCode],
-    is_api: bool,
-) {
+pub(super) fn add(operation: &mut Operation, components: &mut Components, codes: &[ErrorCode]) {
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in codes {
         by_status.entry(problem::status(*code).as_u16()).or_default().push(*code);
     }
     for (status, codes) in by_status {
-        let response = response(&codes, status, is_api, components);
+        let response = response(&codes, components);
         let name = match codes[..] {
-            [code] if is_api => pascal(code.as_str()),
-            [code] => format!("{}Page", pascal(code.as_str())),
+            [code] => pascal(code.as_str()),
             _ => {
                 format!("{}{status}", pascal(operation.operation_id.as_deref().unwrap_or_default()))
             }
@@ -41,27 +35,23 @@ pub(super) fn add(
 
 /// Adds a response of any path, or of none.
 pub(super) fn add_general(components: &mut Components, code: ErrorCode) {
-    let response = response(&[code], problem::status(code).as_u16(), true, components);
+    let response = response(&[code], components);
     components.responses.insert(pascal(code.as_str()), response.into());
 }
 
-fn response(
-    codes: &[ErrorCode],
-    status: u16,
-    is_api: bool,
-    components: &mut Components,
-) -> Response {
-    let titles = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title()));
+/// The response with these codes, which have the same status.
+fn response(codes: &[ErrorCode], components: &mut Components) -> Response {
+    let names: Vec<_> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
     let mut content =
         ContentBuilder::new().schema(Some(Ref::from_schema_name(ProblemBody::name()))).build();
     for code in codes {
         add_example(&mut content, components, code.as_str(), || body(*code));
     }
-    let mut response = ResponseBuilder::new()
-        .description(titles.collect::<Vec<_>>().join("; "))
-        .content(PROBLEM_JSON, content)
-        .build();
-    add_to_problem(&mut response, status, is_api);
+    let mut response =
+        ResponseBuilder::new().description(names.join(", ")).content(PROBLEM_JSON, content).build();
+    if let Some(code) = codes.first() {
+        add_to_problem(&mut response, problem::status(*code).as_u16());
+    }
     response
 }
 
