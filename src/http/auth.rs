@@ -67,7 +67,6 @@ pub(super) async fn require(request: Request) -> Result<Request, Problem> {
 }
 
 impl RequestAuthentication {
-    /// Authenticates a request to this route. Does no work if authentication is off.
     pub(super) fn from_request(
         client_registry: &ClientRegistry,
         request: &Request,
@@ -121,7 +120,6 @@ fn is_open(route: Option<&str>, uri: &Uri) -> bool {
     })
 }
 
-/// Whether this route needs no credential.
 pub(super) fn is_open_path(route: &str) -> bool {
     OPEN_PATHS.contains(&route)
 }

@@ -7,11 +7,8 @@ use tokio::time::{Instant, timeout_at};
 use super::problem::Problem;
 use crate::error::ErrorCode;
 
-/// Reads the whole body. `declared` is its length in bytes from the request head; the check happens
-/// before the read. A chunked body is checked while it arrives.
-///
-/// # Errors
-/// The body is longer than `limit` bytes, breaks off, or does not arrive by `until`.
+/// Reads the whole body, which has at most `limit` bytes and arrives by `until`. `declared` is its length
+/// from the head, which is checked before the read.
 pub(super) async fn read(
     body: Body,
     declared: Option<u64>,

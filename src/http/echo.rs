@@ -23,7 +23,6 @@ use super::request_context::X_REQUEST_ID;
 use super::state::HttpSettings;
 use crate::domain::json_pointer;
 
-/// Headers whose values are shown.
 const SHOWN_HEADERS: [&str; 20] = [
     "accept",
     "accept-encoding",

@@ -6,16 +6,13 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The content of a header with entity tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EntityTags {
-    /// `*`
     Any,
     /// At least one tag, without `W/` and quotes.
     These(Vec<Vec<u8>>),
 }
 
-/// The header is present, but its content is neither `*` nor a list of tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InvalidEntityTags;
 

@@ -27,13 +27,9 @@ use crate::domain::{
 };
 use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 
-/// Routes that support the flat form.
 const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE, paths::CONVERSATION];
-
-/// The code of a successful read.
 const OK: &str = "ok";
 
-/// What a client asks for with `view=flat`.
 #[derive(Debug, Default)]
 pub(super) struct FlatRequest {
     /// Keys to return as members of their own.
@@ -108,7 +104,6 @@ impl FlatRequest {
         Some(Arc::new(Self { keys: keys.unwrap_or_default(), has_value }))
     }
 
-    /// Builds the response to a read.
     pub(super) fn read(
         &self,
         conversation: ConversationId,
@@ -152,7 +147,6 @@ impl FlatRequest {
         }
     }
 
-    /// Builds the response to a successful write.
     pub(super) fn written(&self, report: &WriteReport, ok: bool, effect: Effect) -> FlatResponse {
         let mut sentences = vec![describe(report.worst()).to_owned()];
         sentences.extend(report.warnings.iter().cloned().chain(damage(&report.attributes)));
@@ -232,7 +226,6 @@ fn keeps_status(code: ErrorCode) -> bool {
     }
 }
 
-/// Describes an outcome in a sentence.
 const fn describe(worst: KeyOutcome) -> &'static str {
     match worst {
         KeyOutcome::Unchanged => "every key already had its value",

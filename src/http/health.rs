@@ -21,7 +21,6 @@ use super::state::{OpsState, ReadinessReport};
 use crate::domain::Violation;
 use crate::error::ErrorCode;
 
-/// The parameter that lists the readiness checks.
 const VERBOSE: &str = "verbose";
 
 /// Media type of OpenMetrics (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).

@@ -13,7 +13,6 @@ use super::problem::Problem;
 use crate::domain::Violation;
 use crate::error::ErrorCode;
 
-/// Whether `Host` is valid for the HTTP version of the request.
 fn has_valid_host(request: &Request) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {

@@ -36,8 +36,6 @@ use crate::ports::{BoxFuture, WriteNotes, patch_digest};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-
-/// Longest key.
 const MAX_KEY: usize = 255;
 
 /// The pauses between two looks at a request that is still running.
@@ -46,8 +44,6 @@ const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// Time that is left for the answer when the wait for the first request ends.
 const ANSWER_TIME: Duration = Duration::from_millis(50);
-
-/// Version of the stored answers.
 const VERSION: u8 = 1;
 
 /// The key of a write.
@@ -147,23 +143,17 @@ pub(super) async fn keep_answer(
     ended.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-/// What the store says about a request.
 pub(super) enum AnswerLookup {
-    /// Carry it out with these notes.
     New(Arc<AnswerNotes>),
-    /// This is its answer.
     Known(Response),
 }
 
-/// The key of a write, before its body is known.
 pub(super) struct KeyedRequest {
     ticket: AnswerTicket,
     request: String,
 }
 
 impl KeyedRequest {
-    /// # Errors
-    /// If the key is invalid.
     pub(super) fn new(parts: &Parts) -> Result<Option<Self>, Problem> {
         let Some(ticket) = parts.extensions.get::<AnswerTicket>() else { return Ok(None) };
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
@@ -234,7 +224,6 @@ impl KeyedRequest {
     }
 }
 
-/// The notes of a write with an idempotency key.
 pub(super) struct AnswerNotes {
     store: Arc<dyn IdempotencyStore>,
     claim: AnswerClaim,

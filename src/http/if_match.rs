@@ -31,7 +31,6 @@ pub(super) struct ConditionHeaders {
     if_none_match: Option<EntityTags>,
 }
 
-/// The condition of a write.
 #[derive(Debug)]
 struct MatchCondition {
     headers: ConditionHeaders,
@@ -69,8 +68,6 @@ impl WritePrecondition for MatchCondition {
 }
 
 impl ConditionHeaders {
-    /// # Errors
-    /// A header is invalid. All mistakes are listed.
     pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut mistakes = ViolationList::default();
         let if_match = tags(headers, &IF_MATCH, "If-Match", &mut mistakes);
@@ -81,7 +78,6 @@ impl ConditionHeaders {
         Err(Problem::listing(ErrorCode::InvalidHeader, mistakes))
     }
 
-    /// Refuses a write without a condition, if one is required.
     pub(super) fn check_required(&self, is_required: bool) -> Result<(), Problem> {
         // `If-None-Match` with tags does not protect another client's change.
         let guards = self.if_match.is_some() || self.if_none_match == Some(EntityTags::Any);

@@ -10,8 +10,6 @@ use crate::error::{Effect, ErrorCode};
 pub(super) struct LoggedResult {
     /// The status; the flat form may have sent 200 instead.
     pub status: StatusCode,
-    /// Whether attributes were changed.
     pub effect: Effect,
-    /// The code of the error.
     pub code: Option<ErrorCode>,
 }

@@ -34,14 +34,12 @@ certificate. A gateway without configured clients needs no credential and serves
 only. Problems carry the general headers of the API too: `Cache-Control`, `Server-Timing`, \
 `Preference-Applied` and `Vary`. An attribute that a client may not read looks absent to that client, also in `size`, `ETag` \
 and counts.";
-
 const SERVER: &str = "The gateway that serves this document";
 
 /// Codes of any path, some of them before a request is routed to its operation.
 const GENERAL: [ErrorCode; 3] =
     [ErrorCode::NotFound, ErrorCode::MethodNotAllowed, ErrorCode::Internal];
 
-/// The document of a service, with or without the debugging operations.
 fn document(debug: bool) -> OpenApi {
     let (_, mut api) = router::documented(debug).split_for_parts();
     api.info = info();
@@ -109,7 +107,6 @@ fn info() -> Info {
         .build()
 }
 
-/// The operations of a path.
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
     let operations = [
         (Method::GET, &mut item.get),
@@ -177,7 +174,6 @@ fn complete(operation: &mut Operation, components: &mut Components, at: (&str, &
     problems::add(operation, components, &codes);
 }
 
-/// Adds links from a write to the operations that show its result.
 fn add_links(response: &mut Response) {
     let mut add = |name: &str, operation: &str, why: &str| {
         let link = LinkBuilder::new().operation_id(operation).description(why);
@@ -215,7 +211,6 @@ fn share(parameter: &mut RefOr<Parameter>, components: &mut Components, operatio
     *parameter = RefOr::Ref(Ref::new(format!("#/components/parameters/{name}")));
 }
 
-/// Adds an example to a content, as a component.
 fn add_example(
     content: &mut Content,
     components: &mut Components,

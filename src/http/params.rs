@@ -189,7 +189,6 @@ impl KeyParams {
         (!self.key.is_empty()).then_some(self.key)
     }
 
-    /// The part of the attributes that the keys select.
     pub(super) fn scope(self) -> EtagScope {
         self.named().map_or(EtagScope::Whole, EtagScope::Narrowed)
     }

@@ -7,14 +7,11 @@ use crate::domain::ConversationId;
 
 pub(crate) const ROOT: &str = "/";
 pub(crate) const CONVERSATIONS: &str = "/v1/conversations";
-/// The search for live conversations, with filters in the body.
 pub(crate) const SEARCH: &str = "/v1/conversations/search";
 pub(crate) const CONVERSATION: &str = "/v1/conversations/{conversationId}";
 pub(crate) const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
 pub(crate) const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attributes/{key}";
-/// The page of the live view, for operators.
 pub(crate) const LIVE: &str = "/live";
-/// The events of the live view.
 pub(crate) const LIVE_EVENTS: &str = "/v1/live/events";
 /// A write that was accepted and is carried out later.
 pub(crate) const OPERATION: &str = "/v1/operations/{operationId}";
@@ -91,7 +88,6 @@ pub(super) fn is_of_attributes(pattern: &str) -> bool {
     pattern == ATTRIBUTES || pattern == ATTRIBUTE
 }
 
-/// What follows `/v1/conversations/`: the step of the id, and the path after it.
 fn conversation_steps(path: &str) -> Option<(&str, &str)> {
     let rest = path.strip_prefix("/v1/conversations/")?;
     Some(rest.split_once('/').unwrap_or((rest, "")))
@@ -104,7 +100,6 @@ pub(super) fn conversation_of(path: &str) -> Option<ConversationId> {
     if step.contains('%') { decoded_step(step)?.parse().ok() } else { step.parse().ok() }
 }
 
-/// Whether this is the path of all attributes of a conversation.
 pub(super) fn is_attributes(path: &str) -> bool {
     conversation_steps(path).is_some_and(|(_, rest)| rest == "attributes")
 }

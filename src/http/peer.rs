@@ -12,7 +12,6 @@ use axum::http::{HeaderMap, HeaderName};
 pub use self::address_key::AddressKey;
 pub use self::address_limit::AddressLimiter;
 
-/// Header in which proxies list the addresses of their clients.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The peer of a request, stored in its extensions. Absent if the router is called without a
@@ -50,7 +49,6 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The peer of the request, if it came over a connection.
 pub(super) fn peer_of(request: &Request) -> Option<&PeerInfo> {
     request.extensions().get()
 }

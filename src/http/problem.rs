@@ -23,7 +23,6 @@ use crate::domain::ParticipantId;
 use crate::domain::Violation;
 use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 
-/// Media type of problem details.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The authentication schemes (RFC 9110, section 11.6.1). Each gets its own header line, since not
@@ -56,7 +55,6 @@ struct ProblemInner {
 }
 
 impl Problem {
-    /// A problem that changed nothing.
     pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self(Box::new(ProblemInner {
             code,
@@ -90,19 +88,16 @@ impl Problem {
         problem
     }
 
-    /// Replaces the hint of the code.
     pub(super) fn with_hint(mut self, hint: &'static str) -> Self {
         self.0.hint = Some(hint);
         self
     }
 
-    /// Adds the participant that was found.
     pub(super) fn about_participant(mut self, participant: Option<ResolvedParticipantDto>) -> Self {
         self.0.participant = participant;
         self
     }
 
-    /// The participant that was found.
     pub(super) fn participant_id(&self) -> Option<ParticipantId> {
         self.0.participant.as_ref().map(ResolvedParticipantDto::id)
     }
@@ -145,12 +140,10 @@ impl Problem {
         &self.0.detail
     }
 
-    /// The report of a superseded write.
     pub(super) fn report(&self) -> Option<&WriteResponse> {
         self.0.members.report.as_deref()
     }
 
-    /// The status of this problem.
     pub(super) fn status(&self) -> StatusCode {
         status(self.0.code)
     }
@@ -195,7 +188,6 @@ impl Problem {
     }
 }
 
-/// The status of each code.
 #[expect(clippy::too_many_lines, reason = "one arm for each status")]
 pub(super) const fn status(code: ErrorCode) -> StatusCode {
     match code {

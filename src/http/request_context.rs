@@ -18,7 +18,6 @@ use crate::ports::{AuditEntry, ContextParts, RequestContext, TraceContext, Trace
 
 /// Header with the request id. The client sends it, or the gateway generates one.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Maximum length of a request id from a client.
@@ -27,17 +26,14 @@ const MAX_ID_BYTES: usize = 128;
 /// The context of a request, stored in its extensions.
 #[derive(Clone, Debug)]
 pub(super) struct HttpRequestContext {
-    /// The client that sent the request.
     pub client: Arc<Client>,
     /// When the request head arrived; the deadline counts from here.
     pub arrived: Instant,
     /// Deadline and upstream calls; all clones share the counters.
     pub context: RequestContext,
-    /// The preferences of the client.
     pub prefer: PreferHeader,
     /// The flat form, if the client asked for it.
     pub flat: Option<Arc<FlatRequest>>,
-    /// The request id.
     pub request_id: String,
     /// Whether an announced body is still unread; `None` without a body.
     unread_body: Option<Arc<AtomicBool>>,
@@ -45,15 +41,10 @@ pub(super) struct HttpRequestContext {
 
 /// What is known of a request besides its headers, and what is recorded of it.
 pub(super) struct RequestRecording {
-    /// The client.
     pub client: Arc<Client>,
-    /// The id of the request.
     pub request_id: String,
-    /// Its place in a trace.
     pub span: Option<TraceSpan>,
-    /// Whether its attempts are recorded.
     pub has_attempt_log: bool,
-    /// Its audit entry.
     pub audit_entry: Option<AuditEntry>,
 }
 
@@ -85,12 +76,10 @@ impl HttpRequestContext {
         Self { client, arrived, context, prefer, flat: None, request_id, unread_body }
     }
 
-    /// The context that the middleware stored in the extensions of the request.
     pub(super) fn of(request: &Request) -> Option<&Self> {
         request.extensions().get()
     }
 
-    /// Records that the body was read completely.
     pub(super) fn body_was_read(&self) {
         if let Some(unread) = &self.unread_body {
             unread.store(false, Ordering::Relaxed);

@@ -27,33 +27,25 @@ use crate::domain::{
 };
 use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 
-/// Makes the response to a read.
 #[derive(Debug)]
 pub(super) struct ReadResponder {
     pub conversation: ConversationId,
     /// The part of the attributes to show.
     pub scope: EtagScope,
-    /// JSON or text.
     pub form: ResponseFormat,
-    /// The flat form, if the client asked for it.
     pub flat: Option<Arc<FlatRequest>>,
-    /// The tags that the client knows.
     pub known: IfNoneMatchHeader,
 }
 
-/// Makes the response to a write.
 #[derive(Debug)]
 pub(super) struct WriteResponder {
     /// The part of the attributes that the `ETag` covers.
     pub scope: EtagScope,
-    /// Whether the client prefers an empty body after success.
     pub minimal: bool,
-    /// The flat form, if the client asked for it.
     pub flat: Option<Arc<FlatRequest>>,
 }
 
 impl ReadResponder {
-    /// The response that shows the result of a read.
     pub(super) fn respond(
         &self,
         reading: ReadOutcome,
@@ -114,7 +106,6 @@ impl ReadResponder {
 }
 
 impl WriteResponder {
-    /// The response that shows the result of a write.
     pub(super) fn respond(
         &self,
         report: WriteReport,

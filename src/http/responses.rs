@@ -176,7 +176,6 @@ pub(super) struct VerificationDto {
     elapsed_ms: u64,
 }
 
-/// Maximum number of keys that a warning names.
 const MAX_WARNED: usize = 10;
 
 /// A warning about values that upstream stores as invalid Unicode, if there are any.
@@ -242,12 +241,10 @@ impl AllAttributesResponse {
 }
 
 impl WriteResponse {
-    /// The attributes as last read.
     pub(super) fn attributes(&self) -> &AttributeMap {
         &self.attributes
     }
 
-    /// The participant that was written.
     pub(super) fn participant_id(&self) -> ParticipantId {
         self.participant.participant.id
     }

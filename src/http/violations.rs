@@ -10,7 +10,6 @@ use crate::domain::Violation;
 /// Mistakes that are reported. A program that made more of them likely made them all alike.
 const MAX_REPORTED: usize = 100;
 
-/// The mistakes in a request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ViolationList {
     reported: Vec<Violation>,
@@ -51,12 +50,10 @@ impl ViolationList {
         self.reported.is_empty()
     }
 
-    /// The reported mistakes, in order.
     pub(super) fn reported(&self) -> &[Violation] {
         &self.reported
     }
 
-    /// The number of further mistakes.
     pub(super) fn omitted(&self) -> usize {
         self.omitted
     }

@@ -27,7 +27,6 @@ use crate::ports::RequestContext;
 pub(in crate::http) struct ViewCall {
     request: ViewRequest,
     form: ResponseFormat,
-    /// The flat form, if the client asks for it.
     flat: Option<Arc<FlatRequest>>,
     state: AppState,
 }
@@ -118,8 +117,6 @@ impl ListCall {
         Ok(self.form.respond(&page))
     }
 
-    /// # Errors
-    /// What is wrong with the cursor.
     fn new(
         filters: &SearchRequestBody,
         form: ResponseFormat,

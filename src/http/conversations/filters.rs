@@ -22,7 +22,6 @@ pub(super) const CURSOR: &str = "cursor";
 /// Phone numbers, which a query string may not contain.
 const NUMBERS: [&str; 2] = ["ani", "dnis"];
 
-/// Number of conversations in a response if the client sets no limit.
 const DEFAULT_LIMIT: usize = 25;
 /// Maximum number of conversations in a response: one page of the analytics query.
 const MAX_LIMIT: usize = 100;
@@ -135,17 +134,11 @@ impl SearchRequestBody {
     }
 }
 
-/// Hint for unknown members.
 const KNOWN_MEMBERS: &str = "A search takes `ani`, `dnis`, `state`, `direction`, `queueId`, `userId`, `limit` and `cursor`, all of them optional.";
-
-/// Hint for an invalid phone number.
 const NUMBER: &str = "Write the number with its country code, such as +15550100111, 0015550100111 or tel:+15550100111; spaces, hyphens and brackets are ignored.";
 
-/// Hint for any other mistake.
 const FILTERS: &str =
     "Correct the members listed in `errors`, or leave them out: every filter is optional.";
-
-/// Hint for a body that is not a JSON object.
 const SEARCH: &str =
     "Send a JSON object such as {\"ani\": \"+15550100111\"}; {} lists all live conversations.";
 
@@ -153,12 +146,10 @@ const SEARCH: &str =
 const IN_BODY: &str =
     "would appear in access logs; send it in the body of a POST to /v1/conversations/search";
 
-/// Parses a query string into the filters and the requested response format.
 pub(super) fn from_query(raw: Option<&str>) -> Result<(SearchRequestBody, FormatParam), Problem> {
     StrictQuery::parse_without(raw, &NUMBERS, IN_BODY).map(|StrictQuery(parsed)| parsed)
 }
 
-/// Parses a body.
 pub(super) fn from_body(body: &[u8]) -> Result<SearchRequestBody, Problem> {
     let members = body_parser::members::parse_members(body);
     let (mut values, mut wrong_types) = (Vec::new(), Vec::new());
@@ -186,7 +177,6 @@ pub(super) fn from_body(body: &[u8]) -> Result<SearchRequestBody, Problem> {
     if wrong.is_empty() { Ok(filters) } else { Err(wrong_members(wrong)) }
 }
 
-/// The problem of a body with these wrong members.
 pub(super) fn wrong_members(wrong: impl IntoIterator<Item = (String, String)>) -> Problem {
     let mut mistakes = ViolationList::default();
     for (name, detail) in wrong {

@@ -31,7 +31,6 @@ use crate::http::respond::WriteResponder;
 use crate::http::state::{AppState, HttpSettings};
 use crate::ports::WriteNotes as _;
 
-/// A validated write.
 pub(in crate::http) struct WriteCall {
     request: WriteRequest,
     view: WriteResponder,

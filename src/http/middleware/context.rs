@@ -39,7 +39,6 @@ pub(super) async fn open(State(state): State<AppState>, mut request: Request) ->
     request
 }
 
-/// Whether requests to this URI are stored for a trace.
 pub(super) fn is_traced(state: &AppState, uri: &Uri) -> bool {
     let recent = &state.ops.recent;
     recent.is_active() && paths::conversation_of(uri.path()).is_some_and(|one| recent.keeps(one))

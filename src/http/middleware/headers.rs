@@ -47,7 +47,6 @@ pub(super) async fn add(State(state): State<AppState>, request: Request, next: N
     response
 }
 
-/// How the request spent its time.
 fn timing(request_context: &HttpRequestContext) -> String {
     let spent =
         RequestPhase::ALL.map(|phase| (phase.as_str(), request_context.context.spent(phase)));

@@ -62,7 +62,6 @@ pub(super) fn add_to_problem(response: &mut Response, status: u16) {
     }
 }
 
-/// Adds the headers of another response.
 pub(super) fn add_to_result(
     response: &mut Response,
     status: u16,
@@ -104,7 +103,6 @@ fn add(response: &mut Response, name: &str) {
     response.headers.entry(name.to_owned()).or_insert(RefOr::Ref(header));
 }
 
-/// The request headers of every operation of the API.
 pub(super) fn request_headers() -> impl Iterator<Item = Parameter> {
     REQUEST_HEADERS.into_iter().map(|(name, description)| {
         ParameterBuilder::new()
@@ -117,7 +115,6 @@ pub(super) fn request_headers() -> impl Iterator<Item = Parameter> {
     })
 }
 
-/// Describes the response headers.
 pub(super) fn describe(components: &mut Components) {
     for (name, description) in RESPONSE_HEADERS {
         let header = HeaderBuilder::new().schema(Some(text())).description(Some(description));

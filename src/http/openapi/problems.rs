@@ -61,7 +61,6 @@ fn pascal(name: &str) -> String {
     name.split('-').filter(|word| !word.is_empty()).map(capital).collect()
 }
 
-/// An example of a problem with this code.
 fn body(code: ErrorCode) -> Value {
     let effect = match code {
         ErrorCode::WriteSuperseded => Effect::Applied,

@@ -11,17 +11,13 @@ use crate::http::responses::{CandidateDto, ResolvedParticipantDto, WriteResponse
 /// The part of a problem that the middleware adds.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct ProblemContext<'a> {
-    /// Path of the request.
     pub instance: &'a str,
     /// Prefix of the paths of links; may be empty.
     pub public_url: &'a str,
-    /// Id of the request.
     pub request_id: &'a str,
     /// `ININ-Correlation-Id` of the last call.
     pub correlation_id: Option<&'a str>,
-    /// Calls to the Genesys Cloud API.
     pub upstream_calls: u32,
-    /// Size limit of the attributes in bytes.
     pub total_bytes: usize,
 }
 
