@@ -19,7 +19,7 @@ use super::state::AppState;
 use super::{health, paths};
 use crate::app::{AuthFailure, ClientRegistry, PresentedCredentials};
 use crate::domain::Client;
-use crate::error::{Error, ErrorCode, RequestFailure};
+use crate::error::{Error, ErrorCode};
 
 /// Paths that need no credential. For `/readyz` this covers only the response without checks.
 const OPEN_PATHS: [&str; 9] = [
@@ -99,7 +99,7 @@ impl RequestAuthentication {
         let wait = if counts { client_registry.check_rate(known).err() } else { None };
         let refusal = wait.zip(client.requests_per_minute).map(|(retry_after, number)| {
             let per_minute = number.get();
-            RequestFailure::harmless(Error::ClientRateLimited { per_minute, retry_after }).into()
+            Error::ClientRateLimited { per_minute, retry_after }.into()
         });
         Self { client, refusal }
     }

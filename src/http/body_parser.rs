@@ -6,10 +6,10 @@
 pub(super) mod attribute;
 mod encoding;
 pub(super) mod json_tree;
-pub(super) mod members;
 
 use std::collections::HashSet;
 
+use serde_json::Value;
 use smol_str::SmolStr;
 
 use self::encoding::utf8;
@@ -266,3 +266,15 @@ impl PatchBuilder {
 
 #[cfg(test)]
 mod tests;
+
+/// Returns the members of the object in their order, including duplicates. Arrays and objects in them
+/// are empty.
+pub(super) fn parse_members(body: &[u8]) -> Result<Vec<(String, Value)>, Problem> {
+    match parse_body(body, ErrorCode::InvalidJson.hint())? {
+        JsonTree::Object(members) => {
+            let member = |(name, value): JsonMember| (name.text.into(), value.into());
+            Ok(members.into_iter().map(member).collect())
+        }
+        other => Err(not_json(ROOT, not_an_object(&other))),
+    }
+}

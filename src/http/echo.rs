@@ -5,8 +5,6 @@
 //! body only its structure, and the values of a few headers and parameters that are known to be harmless.
 //! The path exists only with `debug.enabled`.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -17,10 +15,10 @@ use super::body_parser::json_tree::JsonTree;
 use super::body_parser::parse_body;
 use super::extract::{read_body, request_context};
 use super::paths;
-use super::percent::decoded_query;
+use super::paths::decoded_query;
 use super::problem::Problem;
 use super::request_context::X_REQUEST_ID;
-use super::state::HttpSettings;
+use super::state::AppState;
 use crate::domain::json_pointer;
 
 const SHOWN_HEADERS: [&str; 20] = [
@@ -111,7 +109,7 @@ struct EchoBodyDto {
     request_body(content((serde_json::Value = "application/json", example = json!({"attributes": {"tier": "gold"}})), (String = "text/plain")), description = "Any body"),
     responses((status = 200, body = EchoResponse, description = "The request as it arrived")))]
 pub(super) async fn echo(
-    State(settings): State<Arc<HttpSettings>>,
+    State(AppState { settings, .. }): State<AppState>,
     request: Request,
 ) -> Result<Json<EchoResponse>, Problem> {
     let (mut parts, content) = request.into_parts();

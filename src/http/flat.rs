@@ -25,7 +25,7 @@ use crate::domain::{
     AttributeMap, ClientRights, Conversation, ConversationId, KeyOutcome, ParticipantId,
     ParticipantSelector, SelectorIntent, WriteReport,
 };
-use crate::error::{Effect, Error, ErrorCode, RequestFailure};
+use crate::error::{Effect, Error, ErrorCode};
 
 const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE, paths::CONVERSATION];
 const OK: &str = "ok";
@@ -143,7 +143,7 @@ impl FlatRequest {
         match chosen {
             Ok(one) => Ok(self.read(conversation.id, Some(one.id), &one.attributes)),
             Err(_) if self.keys.is_empty() => Ok(self.read(conversation.id, None, &nothing)),
-            Err(error) => Err(RequestFailure::harmless(error).into()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -20,14 +20,14 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::logged_result::LoggedResult;
 use super::paths;
 use super::prefer::PREFERENCE_APPLIED;
+use super::problem::LoggedResult;
 use super::problem::Problem;
 use super::state::AppState;
 use crate::clock;
 use crate::domain::{Client, Patch, Violation};
-use crate::error::{Effect, Error, ErrorCode, RequestFailure};
+use crate::error::{Effect, Error, ErrorCode};
 use crate::ports::store::{
     AnswerClaim, ContentDigest, IdempotencyScope, IdempotencyState, IdempotencyStore, PrivateBytes,
     StoreError,
@@ -347,11 +347,6 @@ impl StoredAnswer {
 
 fn millis() -> i64 {
     i64::try_from(clock::now().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
-}
-
-/// The problem of a request that the store cannot serve.
-pub(super) fn refused(error: Error) -> Problem {
-    RequestFailure::harmless(error).into()
 }
 
 #[cfg(test)]

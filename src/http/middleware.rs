@@ -10,7 +10,6 @@ mod context;
 mod headers;
 mod limits;
 mod observe;
-mod panics;
 mod problems;
 
 use axum::Router;
@@ -25,7 +24,7 @@ use super::auth::{self, X_API_KEY};
 use super::host;
 use super::idempotency;
 #[cfg(doc)]
-use super::logged_result::LoggedResult;
+use super::problem::LoggedResult;
 #[cfg(doc)]
 use super::request_context::HttpRequestContext;
 use super::request_context::{NewRequestId, X_REQUEST_ID, remove_malformed_request_id};
@@ -64,7 +63,7 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
             // Writes each error as problem details, or in the flat form.
             .layer(from_fn_with_state(state(), problems::render))
             // A panic becomes an error response. Its payload is discarded.
-            .layer(CatchPanicLayer::custom(panics::respond))
+            .layer(CatchPanicLayer::custom(problems::panicked))
             // Authentication: 401 without a valid credential, 429 over the client's own rate.
             .layer(map_request(auth::require))
             // A missing or repeated `Host` is a sign of request smuggling.

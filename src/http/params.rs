@@ -11,11 +11,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::entity_tags::EntityTags;
 use super::etag::EtagScope;
 use super::paths;
-use super::percent::decoded_step;
+use super::paths::decoded_step;
 use super::problem::Problem;
 use super::query::contradiction;
 use super::response_format::ResponseFormat;
-use super::shorten::shortened;
+use super::violations::shortened;
 use crate::domain::{ConversationId, ParticipantSelector, Violation};
 use crate::error::ErrorCode;
 

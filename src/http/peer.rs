@@ -1,15 +1,13 @@
 //! The peer of a request: its address and certificate, known from the connection.
 
-mod address_key;
 mod address_limit;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName};
 
-pub use self::address_key::AddressKey;
 pub use self::address_limit::AddressLimiter;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -83,6 +81,24 @@ fn address_of(text: &str) -> Option<SocketAddr> {
     without_port.or_else(|_| text.parse()).ok()
 }
 
+/// Addresses whose connections and requests count together: an IPv4 address, or an IPv6 /64 network,
+/// since a single machine commonly has a whole /64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressKey(IpAddr);
+
+impl AddressKey {
+    /// The key of an address.
+    pub fn from_address(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) if !address.is_loopback() => {
+                let [a, b, c, d, ..] = address.segments();
+                Self(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+            }
+            address => Self(address),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +150,14 @@ mod tests {
         ] {
             assert_eq!(client_address(socket, lines), expected, "{socket} {lines:?}");
         }
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_and_mapped_as_ipv4() {
+        let of = |text: &str| AddressKey::from_address(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 }

@@ -108,13 +108,7 @@ impl Problem {
 
     /// A defect of the gateway. `cause` is logged and never sent.
     pub(super) fn internal(cause: impl Into<String>) -> Self {
-        RequestFailure::harmless(Error::Internal(cause.into())).into()
-    }
-
-    /// A panic, which may have interrupted a write. The panic hook logs its location; its payload is
-    /// never logged.
-    pub(super) fn panicked() -> Self {
-        Self::internal("a handler panicked").with_effect(Effect::Unknown)
+        Error::Internal(cause.into()).into()
     }
 
     pub(super) fn with_effect(mut self, effect: Effect) -> Self {
@@ -237,6 +231,13 @@ pub(super) const fn status(code: ErrorCode) -> StatusCode {
     }
 }
 
+/// A failure that changed nothing.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        RequestFailure::harmless(error).into()
+    }
+}
+
 impl From<RequestFailure> for Problem {
     fn from(RequestFailure { error, effect }: RequestFailure) -> Self {
         let mut problem = Self::new(error.code(), error.to_string());
@@ -265,3 +266,13 @@ impl IntoResponse for Problem {
 
 #[cfg(test)]
 mod tests;
+
+/// What logs, metrics and the audit record of a response, as its extension. A response without it is
+/// recorded with its own status, and with the effect `notApplied`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoggedResult {
+    /// The status; the flat form may have sent 200 instead.
+    pub status: StatusCode,
+    pub effect: Effect,
+    pub code: Option<ErrorCode>,
+}

@@ -16,10 +16,10 @@ use serde::de::{
 };
 use serde::{Deserialize, forward_to_deserialize_any};
 
-use super::percent::decoded_query;
+use super::paths::decoded_query;
 use super::problem::Problem;
-use super::shorten::shortened;
 use super::violations::ViolationList;
+use super::violations::shortened;
 use crate::domain::{Violation, closest_word};
 use crate::error::ErrorCode;
 

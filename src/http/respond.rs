@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::etag::EtagScope;
 use super::flat::FlatRequest;
-use super::logged_result::LoggedResult;
 use super::negotiate::PLAIN_TEXT;
 use super::params::IfNoneMatchHeader;
+use super::problem::LoggedResult;
 use super::problem::Problem;
 use super::response_format::ResponseFormat;
 use super::response_format::json;
@@ -18,8 +18,8 @@ use super::responses::{
     AllAttributesResponse, AttributeResponse, AttributesResponse, ParticipantAttributesDto,
     WriteResponse,
 };
-use super::shorten::shortened;
 use super::state::HttpSettings;
+use super::violations::shortened;
 use crate::app::ReadOutcome;
 use crate::domain::{
     AttributeKey, AttributeMap, ConversationId, KeyOutcome, Participant, SelectionRule,

@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, Type};
 
-use super::shorten::shortened;
+use super::violations::shortened;
 use crate::domain::{
     AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, Participant,
     ParticipantId, ParticipantSummary, SelectionRule, VerificationSummary, WriteReport,

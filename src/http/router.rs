@@ -8,8 +8,7 @@ use utoipa_axum::routes;
 use super::middleware::with_middleware;
 use super::state::AppState;
 use super::{
-    attribute, attributes, conversations, echo, health, live, operations, pages, runbooks,
-    swagger_ui, trace,
+    attribute, attributes, conversations, echo, health, live, operations, pages, swagger_ui, trace,
 };
 
 /// The router of the HTTP service.
@@ -61,5 +60,5 @@ fn standard() -> OpenApiRouter<AppState> {
         .routes(routes!(swagger_ui::page))
         .routes(routes!(swagger_ui::file))
         .routes(routes!(pages::problem_page))
-        .routes(routes!(runbooks::runbook))
+        .routes(routes!(pages::runbook))
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRef;
 use tokio_util::task::TaskTracker;
 
 use super::etag::EtagKey;
@@ -17,8 +16,7 @@ use crate::ports::AuditPort;
 use crate::ports::store::IdempotencyStore;
 use crate::telemetry::{RecentRequests, ServiceMetrics, SpanExport};
 
-/// The state of the router. Handlers extract the part they need. It is cloned several times per
-/// request, so each part is one shared pointer.
+/// The state of the router. It is cloned several times per request, so each part is one shared pointer.
 #[derive(Clone)]
 pub struct AppState {
     pub app: App,
@@ -89,22 +87,4 @@ pub struct HealthCheck {
     pub ok: bool,
     /// The result as text for a person; never a secret.
     pub detail: String,
-}
-
-impl FromRef<AppState> for App {
-    fn from_ref(state: &AppState) -> Self {
-        state.app.clone()
-    }
-}
-
-impl FromRef<AppState> for Arc<OpsState> {
-    fn from_ref(state: &AppState) -> Self {
-        Arc::clone(&state.ops)
-    }
-}
-
-impl FromRef<AppState> for Arc<HttpSettings> {
-    fn from_ref(state: &AppState) -> Self {
-        Arc::clone(&state.settings)
-    }
 }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -20,9 +19,9 @@ use super::paths;
 use super::problem::Problem;
 use super::query::{StrictQuery, parsed};
 use super::responses::effect_schema;
-use super::state::OpsState;
+use super::state::AppState;
 use crate::domain::{ClientRights, KeyOutcome};
-use crate::error::{Error, ErrorCode, RequestFailure};
+use crate::error::{Error, ErrorCode};
 use crate::ports::{AttemptLog, AttemptLogSnapshot, AttemptOutcome, UpstreamAttempt};
 use crate::telemetry::{RecentRequest, milliseconds};
 
@@ -152,7 +151,7 @@ struct TracedAttemptDto {
     params(ConversationParam),
     responses((status = 200, body = TraceResponse, description = "The recent requests")))]
 pub(super) async fn get_trace(
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     operator: Result<OperatorIdentity, Problem>,
     ClientIdentity(client): ClientIdentity,
     uri: Uri,
@@ -234,14 +233,14 @@ pub(super) struct TraceLeaseResponse {
     responses((status = 200, body = TraceLeaseResponse, description = "The trace is on")))]
 pub(super) async fn start_trace(
     _: OperatorIdentity,
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     uri: Uri,
     StrictQuery(TraceParams { time }): StrictQuery<TraceParams>,
 ) -> Result<Json<TraceLeaseResponse>, Problem> {
     let ConversationParam { conversation } = ConversationParam::from_uri(&uri)?;
     let time = time.map_or(DEFAULT_LEASE, |LeaseTime(time)| time);
     if !ops.recent.lease(conversation, time) {
-        return Err(RequestFailure::harmless(Error::Overloaded(TOO_MANY_LEASES)).into());
+        return Err(Error::Overloaded(TOO_MANY_LEASES).into());
     }
     Ok(Json(TraceLeaseResponse {
         conversation_id: conversation.to_string(),

@@ -151,7 +151,7 @@ pub(super) fn from_query(raw: Option<&str>) -> Result<(SearchRequestBody, Format
 }
 
 pub(super) fn from_body(body: &[u8]) -> Result<SearchRequestBody, Problem> {
-    let members = body_parser::members::parse_members(body);
+    let members = body_parser::parse_members(body);
     let (mut values, mut wrong_types) = (Vec::new(), Vec::new());
     for (name, value) in members.map_err(|problem| problem.with_hint(SEARCH))? {
         let text = match value {

@@ -17,7 +17,7 @@ use crate::error::ErrorCode;
 use crate::http::body;
 use crate::http::body_parser::{self, NullPolicy, attribute};
 use crate::http::etag::EtagScope;
-use crate::http::idempotency::{self, AnswerLookup, KeyedRequest};
+use crate::http::idempotency::{AnswerLookup, KeyedRequest};
 use crate::http::if_match::ConditionHeaders;
 use crate::http::negotiate::{self, JSON, MERGE_PATCH, TEXT};
 use crate::http::operations::{self, AcceptedWrite, OperationRun, StoredParts};
@@ -47,7 +47,7 @@ impl WriteCall {
         if let Some(key) = &self.key {
             let (client, patch) = (context.client(), &self.request.patch);
             let looked = key.look_up(&self.state.ops.answers, client, patch, context.deadline());
-            match looked.await.map_err(idempotency::refused)? {
+            match looked.await? {
                 AnswerLookup::Known(response) => return Ok(response),
                 AnswerLookup::New(notes) => {
                     // An earlier try decides; it was not accepted for later.

@@ -7,9 +7,9 @@ use axum::extract::{MatchedPath, Request};
 use tokio::time::{Instant, timeout_at};
 
 use crate::http::auth::RequestAuthentication;
-use crate::http::logged_result::LoggedResult;
 use crate::http::paths;
 use crate::http::peer::peer_of;
+use crate::http::problem::LoggedResult;
 use crate::http::state::AppState;
 use crate::ports::{AuditEntry, AuditRecord, RequestContext, ResponseSummary};
 

@@ -6,7 +6,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use crate::error::{Error, RequestFailure};
+use crate::error::Error;
 use crate::http::paths;
 use crate::http::peer::peer_of;
 use crate::http::problem::Problem;
@@ -29,7 +29,7 @@ pub(super) async fn refuse_while_draining(
     request: Request,
 ) -> Result<Request, Problem> {
     if is_api(&request) && state.ops.readiness.draining() {
-        return Err(refused(Error::ShuttingDown));
+        return Err(Error::ShuttingDown.into());
     }
     Ok(request)
 }
@@ -52,15 +52,11 @@ pub(super) async fn limit_concurrency(
         .as_ref()
         .map(|address_limiter| address_limiter.acquire(peer))
         .transpose();
-    let _of_address = of_address.map_err(|_| refused(Error::Overloaded("from this address")))?;
-    let _of_client = state.ops.requests.acquire(&client).map_err(refused)?;
+    let _of_address = of_address.map_err(|_| Error::Overloaded("from this address"))?;
+    let _of_client = state.ops.requests.acquire(&client)?;
     Ok(next.run(request).await)
 }
 
 fn is_api(request: &Request) -> bool {
     request.extensions().get::<MatchedPath>().is_some_and(|route| paths::is_api(route.as_str()))
-}
-
-fn refused(error: Error) -> Problem {
-    RequestFailure::harmless(error).into()
 }

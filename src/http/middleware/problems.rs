@@ -3,18 +3,20 @@
 //! A handler or layer returns a [`Problem`]. This layer adds the path, the request id, and the number
 //! of upstream calls.
 
+use std::any::Any;
+
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::response::Parts;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
 use crate::error::{Effect, ErrorCode};
 use crate::http::idempotency::AnswerTicket;
-use crate::http::logged_result::LoggedResult;
 use crate::http::negotiate::PATCHES;
 use crate::http::operations::OperationRun;
 use crate::http::paths;
+use crate::http::problem::LoggedResult;
 use crate::http::problem::{Problem, ProblemContext};
 use crate::http::request_context::HttpRequestContext;
 use crate::http::responses::ResolvedParticipantDto;
@@ -68,6 +70,12 @@ pub(super) async fn render(
     let (status, code) = (problem.status(), Some(problem.code()));
     parts.extensions.insert(LoggedResult { status, effect, code });
     Response::from_parts(parts, body)
+}
+
+/// The response to a request whose handler panicked. The panic hook has logged the location; the payload
+/// is discarded.
+pub(super) fn panicked(_payload: Box<dyn Any + Send>) -> Response {
+    Problem::internal("a handler panicked").with_effect(Effect::Unknown).into_response()
 }
 
 /// Adds `Accept-Patch` if a PATCH had the wrong type, or if the method is not supported.
