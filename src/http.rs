@@ -4,19 +4,15 @@
 //! decision about attributes. Every response passes the middleware, also framework rejections and
 //! panics. The middleware assigns request ids, writes problems, and logs and counts the request.
 
-mod attribute;
 mod attributes;
 mod auth;
-mod body;
 mod body_parser;
 mod conversations;
 mod echo;
-mod entity_tags;
 mod etag;
 mod extract;
 mod flat;
 mod health;
-mod host;
 mod idempotency;
 mod if_match;
 mod live;

@@ -5,7 +5,6 @@
 //! [`LoggedResult`] is what logs and metrics record of a response, from handlers and the problem
 //! layer to the layer that observes.
 
-mod audit;
 mod context;
 mod headers;
 mod limits;
@@ -21,7 +20,6 @@ use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use super::auth::{self, X_API_KEY};
-use super::host;
 use super::idempotency;
 #[cfg(doc)]
 use super::problem::LoggedResult;
@@ -67,7 +65,7 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
             // Authentication: 401 without a valid credential, 429 over the client's own rate.
             .layer(map_request(auth::require))
             // A missing or repeated `Host` is a sign of request smuggling.
-            .layer(map_request(host::require))
+            .layer(map_request(limits::require_host))
             // Drain: a stopping process refuses new requests at once.
             .layer(map_request_with_state(state(), limits::refuse_while_draining))
             // Limits: a request over the limit of its address or client is refused at once.

@@ -6,7 +6,6 @@
 mod bodies;
 mod examples;
 mod headers;
-mod problem_codes;
 mod problems;
 mod security;
 
@@ -170,7 +169,7 @@ fn complete(operation: &mut Operation, components: &mut Components, at: (&str, &
         }
     }
     operation.responses.responses = responses;
-    let codes = problem_codes::codes_for(path, method);
+    let codes = problems::codes_for(path, method);
     problems::add(operation, components, &codes);
 }
 

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 
-use super::entity_tags::EntityTags;
+use super::if_match::EntityTags;
 use super::negotiate::JSON;
 
 const YAML: &str = "application/yaml";

@@ -13,8 +13,9 @@ use super::negotiate::{HTML, JSON, PLAIN_TEXT, TEXT, quality};
 use super::params::FormatParam;
 use super::problem::Problem;
 use super::query::StrictQuery;
-use super::response_format::{ResponseFormat, ToText};
+use super::response_format::ResponseFormat;
 use super::state::AppState;
+use super::text_table::ToText;
 use super::{paths, problem};
 use crate::error::ErrorCode;
 

@@ -8,8 +8,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
 
-use super::entity_tags::EntityTags;
 use super::etag::EtagScope;
+use super::if_match::EntityTags;
 use super::paths;
 use super::paths::decoded_step;
 use super::problem::Problem;

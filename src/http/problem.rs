@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use body::ProblemMembers;
 pub(super) use body::{ProblemBody, ProblemContext};
 
-use super::responses::{ResolvedParticipantDto, WriteResponse};
+use super::responses::{ChosenParticipant, WriteResponse};
 use super::violations::ViolationList;
 use crate::domain::ParticipantId;
 #[cfg(test)]
@@ -44,7 +44,7 @@ struct ProblemInner {
     /// Replaces the hint of the code where that does not fit.
     hint: Option<&'static str>,
     /// The participant that was found before the request failed.
-    participant: Option<ResolvedParticipantDto>,
+    participant: Option<ChosenParticipant>,
     members: ProblemMembers,
     /// The current `ETag`; sent as a header only.
     current: Option<String>,
@@ -93,13 +93,13 @@ impl Problem {
         self
     }
 
-    pub(super) fn about_participant(mut self, participant: Option<ResolvedParticipantDto>) -> Self {
+    pub(super) fn about_participant(mut self, participant: Option<ChosenParticipant>) -> Self {
         self.0.participant = participant;
         self
     }
 
     pub(super) fn participant_id(&self) -> Option<ParticipantId> {
-        self.0.participant.as_ref().map(ResolvedParticipantDto::id)
+        self.0.participant.as_ref().map(ChosenParticipant::id)
     }
 
     pub(super) fn hint(&self) -> &'static str {

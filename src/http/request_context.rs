@@ -14,7 +14,7 @@ use super::flat::FlatRequest;
 use super::prefer::PreferHeader;
 use super::state::HttpSettings;
 use crate::domain::Client;
-use crate::ports::{AuditEntry, ContextParts, RequestContext, TraceContext, TraceSpan};
+use crate::ports::{ContextParts, RequestContext, TraceContext};
 
 /// Header with the request id. The client sends it, or the gateway generates one.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,15 +39,6 @@ pub(super) struct HttpRequestContext {
     unread_body: Option<Arc<AtomicBool>>,
 }
 
-/// What is known of a request besides its headers, and what is recorded of it.
-pub(super) struct RequestRecording {
-    pub client: Arc<Client>,
-    pub request_id: String,
-    pub span: Option<TraceSpan>,
-    pub has_attempt_log: bool,
-    pub audit_entry: Option<AuditEntry>,
-}
-
 /// The id of a request; empty if it has none.
 pub(super) fn request_id(headers: &HeaderMap) -> String {
     let request_id = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
@@ -55,25 +46,25 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
 }
 
 impl HttpRequestContext {
-    /// Opens the context of a request whose head has just arrived, within `span` if it is traced.
+    /// Opens the context of a request whose head has just arrived. `record` gets its deadline.
     pub(super) fn open(
         headers: &HeaderMap,
         settings: &HttpSettings,
-        recording: RequestRecording,
+        record: impl FnOnce(Instant) -> ContextParts,
     ) -> Self {
-        let RequestRecording { client, request_id, span, has_attempt_log, audit_entry } = recording;
         let arrived = Instant::now();
         let prefer = PreferHeader::from_headers(headers);
-        let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
+        let parts = record(arrived + prefer.wait().unwrap_or(settings.deadline));
         let unread_body = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
-        let context = RequestContext::from_parts(ContextParts {
-            client: Arc::clone(&client),
-            span,
-            has_attempt_log,
-            audit_entry,
-            ..ContextParts::new(deadline)
-        });
-        Self { client, arrived, context, prefer, flat: None, request_id, unread_body }
+        Self {
+            client: Arc::clone(&parts.client),
+            arrived,
+            context: RequestContext::from_parts(parts),
+            prefer,
+            flat: None,
+            request_id: request_id(headers),
+            unread_body,
+        }
     }
 
     pub(super) fn of(request: &Request) -> Option<&Self> {

@@ -60,10 +60,9 @@ impl ReadResponder {
                 self.one(participant, chosen_by, tag.as_deref(), settings)
             }
             ReadOutcome::All(participants) => {
-                let shown = |mut participant: Participant| {
-                    let attributes = std::mem::take(&mut participant.attributes);
-                    let attributes = self.scope.narrowed(attributes);
-                    ParticipantAttributesDto { participant: participant.into(), attributes }
+                let shown = |participant: Participant| ParticipantAttributesDto {
+                    participant: participant.candidate(),
+                    attributes: self.scope.narrowed(participant.attributes),
                 };
                 let participants = participants.into_iter().map(shown).collect();
                 Ok(self.form.respond(&AllAttributesResponse::new(self.conversation, participants)))
@@ -93,11 +92,14 @@ impl ReadResponder {
             (EtagScope::Key(_), Some((_, value)), _) if self.form == ResponseFormat::Text => {
                 ([(CONTENT_TYPE, PLAIN_TEXT)], value.expose().to_owned()).into_response()
             }
-            (EtagScope::Key(_), Some(entry), _) => {
-                json(&AttributeResponse::new(self.conversation, (found, chosen_by), entry))
-            }
+            (EtagScope::Key(_), Some(entry), _) => json(&AttributeResponse::new(
+                self.conversation,
+                (found.candidate(), chosen_by),
+                entry,
+            )),
             _ => {
-                let (chosen, size) = ((found, chosen_by), (bytes, settings.total_bytes));
+                let (chosen, size) =
+                    ((found.candidate(), chosen_by), (bytes, settings.total_bytes));
                 self.form.respond(&AttributesResponse::new(self.conversation, chosen, map, size))
             }
         };

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::negotiate::{JSON, PLAIN_TEXT, TEXT, accepts_json, quality};
 use super::problem::Problem;
+use super::text_table::ToText;
 use crate::error::ErrorCode;
 
 const TYPICAL_BODY_BYTES: usize = 1000;
@@ -18,11 +19,6 @@ const TYPICAL_BODY_BYTES: usize = 1000;
 pub(super) enum ResponseFormat {
     Text,
     Json,
-}
-
-/// A response body that has both formats.
-pub(super) trait ToText: Serialize {
-    fn text(&self) -> String;
 }
 
 impl ResponseFormat {

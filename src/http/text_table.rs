@@ -3,7 +3,13 @@
 //! Cells can contain any text, also escape sequences. This module writes out every character that
 //! a terminal would interpret, and every character that would disguise the content of a line.
 
+use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
+
+/// A response body that has both formats.
+pub(super) trait ToText: Serialize {
+    fn text(&self) -> String;
+}
 
 /// Cells wider than this overflow their column, so that they do not widen it for all rows.
 const MAX_COLUMN_WIDTH: usize = 60;

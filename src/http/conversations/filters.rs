@@ -6,9 +6,8 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::cursor;
-use crate::domain::{
-    CallDirection, ConversationFilter, CursorPosition, PhoneNumber, ResourceId, Violation,
-};
+use crate::app::ListRequest;
+use crate::domain::{CallDirection, ConversationFilter, PhoneNumber, ResourceId, Violation};
 use crate::error::ErrorCode;
 use crate::http::body_parser;
 use crate::http::etag::EtagKey;
@@ -16,6 +15,7 @@ use crate::http::params::FormatParam;
 use crate::http::problem::Problem;
 use crate::http::query::{StrictQuery, parsed, read_values};
 use crate::http::violations::ViolationList;
+use crate::ports::RequestContext;
 
 const LIMIT: &str = "limit";
 pub(super) const CURSOR: &str = "cursor";
@@ -94,7 +94,7 @@ fn limit<'de, D: Deserializer<'de>>(value: D) -> Result<Option<usize>, D::Error>
 }
 
 impl SearchRequestBody {
-    pub(super) fn filter(&self) -> ConversationFilter {
+    fn filter(&self) -> ConversationFilter {
         ConversationFilter {
             direction: self.direction.map(|direction| match direction {
                 DirectionName::Inbound => CallDirection::Inbound,
@@ -107,15 +107,20 @@ impl SearchRequestBody {
         }
     }
 
-    pub(super) fn limit(&self) -> usize {
-        self.limit.unwrap_or(DEFAULT_LIMIT)
-    }
-
-    /// Decodes the cursor. Its seal covers the filters.
-    pub(super) fn position(&self, key: &EtagKey) -> Result<Option<CursorPosition>, &'static str> {
-        let Some(text) = &self.cursor else { return Ok(None) };
-        let position = cursor::read(text, &self.filter(), key);
-        position.map(Some).ok_or("was not issued for these filters; start again without a cursor")
+    /// # Errors
+    /// What is wrong with the cursor. Its seal covers the filters.
+    pub(super) fn request(
+        &self,
+        key: &EtagKey,
+        context: RequestContext,
+    ) -> Result<ListRequest, &'static str> {
+        let filter = self.filter();
+        let after = self.cursor.as_ref().map(|text| {
+            cursor::read(text, &filter, key)
+                .ok_or("was not issued for these filters; start again without a cursor")
+        });
+        let after = after.transpose()?;
+        Ok(ListRequest { filter, limit: self.limit.unwrap_or(DEFAULT_LIMIT), after, context })
     }
 
     /// Warnings for the client about how the gateway interpreted the filters.
@@ -208,10 +213,10 @@ mod tests {
         let body = serde_json::json!({"state": "live", "direction": "outbound", "queueId": id,
             "userId": id, "limit": 7, "ani": null});
         let by_body = from_body(body.to_string().as_bytes()).expect("sound");
-        assert_eq!((by_query.limit(), by_body.limit()), (7, 7));
+        assert_eq!((by_query.limit, by_body.limit), (Some(7), Some(7)));
         assert_eq!(by_query.filter().direction, Some(CallDirection::Outbound));
         assert_eq!(format.format, Some(ResponseFormat::Text));
-        assert_eq!(from_body(b"{}").expect("sound").limit(), DEFAULT_LIMIT);
+        assert_eq!(from_body(b"{}").expect("sound").limit, None);
         assert_eq!(by_query.filter(), by_body.filter());
     }
 

@@ -19,7 +19,7 @@ use crate::http::paths;
 use crate::http::problem::LoggedResult;
 use crate::http::problem::{Problem, ProblemContext};
 use crate::http::request_context::HttpRequestContext;
-use crate::http::responses::ResolvedParticipantDto;
+use crate::http::responses::ChosenParticipant;
 use crate::http::state::AppState;
 use crate::ports::WriteNotes as _;
 
@@ -40,7 +40,7 @@ pub(super) async fn render(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let found = request_context.context.participant().map(ResolvedParticipantDto::from);
+    let found = request_context.context.participant().map(ChosenParticipant::from);
     let problem = problem.about_participant(found);
     let mut parts = response.into_parts().0;
     let correlation = request_context.context.correlation_id();
