@@ -22,13 +22,11 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::extract::{ClientIdentity, request_context};
-use super::negotiate::JSON;
+use super::negotiate::{JSON, json};
 use super::paths;
 use super::prefer::PREFERENCE_APPLIED;
-use super::problem::LoggedResult;
-use super::problem::Problem;
+use super::problem::{LoggedResult, Problem};
 use super::request_context::X_REQUEST_ID;
-use super::response_format::json;
 use super::state::{AppState, OpsState};
 use crate::app::{
     ClientRegistry, OperationAnswer, OperationEnding, OperationQueue, OperationRunner,

@@ -9,11 +9,10 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::negotiate::{HTML, JSON, PLAIN_TEXT, TEXT, quality};
+use super::negotiate::{HTML, JSON, PLAIN_TEXT, ResponseFormat, TEXT, quality};
 use super::params::FormatParam;
 use super::problem::Problem;
 use super::query::StrictQuery;
-use super::response_format::ResponseFormat;
 use super::state::AppState;
 use super::text_table::ToText;
 use super::{paths, problem};
