@@ -5,12 +5,10 @@
 //! [`LoggedResult`] is what logs and metrics record of a response, from handlers and the problem
 //! layer to the layer that observes.
 
-mod audit;
 mod context;
 mod headers;
 mod limits;
 mod observe;
-mod panics;
 mod problems;
 mod shared;
 
@@ -24,10 +22,9 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use self::shared::shared;
 use super::auth::{self, X_API_KEY};
-use super::host;
 use super::idempotency;
 #[cfg(doc)]
-use super::logged_result::LoggedResult;
+use super::problem::LoggedResult;
 #[cfg(doc)]
 use super::request_context::HttpRequestContext;
 use super::request_context::{NewRequestId, X_REQUEST_ID, remove_malformed_request_id};
@@ -66,11 +63,11 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
             // Writes each error as problem details, or in the flat form.
             .layer(shared(from_fn_with_state(state(), problems::render)))
             // A panic becomes an error response. Its payload is discarded.
-            .layer(CatchPanicLayer::custom(panics::respond))
+            .layer(CatchPanicLayer::custom(problems::panicked))
             // Authentication: 401 without a valid credential, 429 over the client's own rate.
             .layer(shared(map_request(auth::require)))
             // A missing or repeated `Host` is a sign of request smuggling.
-            .layer(shared(map_request(host::require)))
+            .layer(shared(map_request(limits::require_host)))
             // Drain: a stopping process refuses new requests at once.
             .layer(shared(map_request_with_state(state(), limits::refuse_while_draining)))
             // Limits: a request over the limit of its address or client is refused at once.
