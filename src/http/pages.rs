@@ -112,9 +112,12 @@ impl ToText for ServiceResponse {
             ("Explanation of an error code", &self.problems),
         ];
         // A template is not a link.
-        let links = links.map(|(name, url)| match url.contains('{') {
-            true => format!("- {name}: `{url}`\n"),
-            false => format!("- [{name}]({url})\n"),
+        let links = links.map(|(name, url)| {
+            if url.contains('{') {
+                format!("- {name}: `{url}`\n")
+            } else {
+                format!("- [{name}]({url})\n")
+            }
         });
         format!("{service} {version}\n\n{description}.\n\n{}", links.concat())
     }
