@@ -163,11 +163,8 @@ enum MalformedCredentials {
 /// The digest of a key, and the name that came with it.
 type HeaderKey = (KeyDigest, Option<String>);
 
-/// Every key in the headers. The gateway keeps only their digests.
-///
-/// # Errors
-/// A header that should contain a key contains none. Another header may have a valid key, but it is
-/// unclear which one the client meant.
+/// Every key in the headers, as a digest. A header without the key that it should have is an error even
+/// next to a valid one, since it is unclear which one the client meant.
 fn keys_in(headers: &HeaderMap) -> Result<Vec<HeaderKey>, MalformedCredentials> {
     let authorized = headers.get_all(AUTHORIZATION).iter().map(|value| scheme(value.as_bytes()));
     let plain = headers.get_all(X_API_KEY).iter().map(|value| key(value.as_bytes()));

@@ -119,12 +119,8 @@ impl FlatRequest {
         }
     }
 
-    /// Builds the response to a view of a conversation. It shows the participant that a read with this
-    /// selector would choose, if there is one.
-    ///
-    /// # Errors
-    /// The request names keys, and the selector matches no participant or one that the client may not
-    /// name. In that case `""` would wrongly say that the keys are absent.
+    /// Builds the response to a view of a conversation: the participant that a read with this selector
+    /// would choose. Without one, named keys are an error: `""` would wrongly say that they are absent.
     pub(super) fn conversation(
         &self,
         conversation: &Conversation,

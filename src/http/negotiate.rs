@@ -72,10 +72,7 @@ pub(super) fn wants_no_cache(headers: &HeaderMap) -> bool {
     headers.get_all(CACHE_CONTROL).iter().any(directives)
 }
 
-/// The declared media type of the body, one of `types` in UTF-8.
-///
-/// # Errors
-/// 415 for any other type, charset or encoding.
+/// The declared media type of the body, one of `types` in UTF-8; 415 for any other.
 pub(super) fn declared(
     headers: &HeaderMap,
     types: &'static [&'static str],

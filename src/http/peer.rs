@@ -121,10 +121,7 @@ impl AddressLimiter {
         Self { max, in_flight: Arc::default() }
     }
 
-    /// Counts a request, if it came through a proxy that named the client.
-    ///
-    /// # Errors
-    /// If the address already has the maximum number of requests.
+    /// Counts a request, if it came through a proxy that named the client. Fails at the limit.
     pub(in crate::http) fn acquire(
         &self,
         peer: Option<&PeerInfo>,
