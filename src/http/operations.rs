@@ -123,13 +123,13 @@ impl StoredParts {
     }
 }
 
-/// Accepts a write, and answers 202 once it is durable.
+/// Accepts a write, and answers 202 once it is durable. `None`: the store can keep no writes.
 pub(super) async fn accept(
     write: AcceptedWrite<'_>,
     client: &Client,
     queue: &OperationQueue,
     public_url: &str,
-) -> Result<Response, Problem> {
+) -> Result<Option<Response>, Problem> {
     let stored = write.parts.stored(write.patch, write.verify);
     let request =
         serde_json::to_vec(&stored).map_err(|error| Problem::internal(error.to_string()))?;
@@ -143,7 +143,9 @@ pub(super) async fn accept(
         not_after: accepted_at + write.parts.wait.unwrap_or(queue.not_after()),
     };
     let shown = OperationBody::new(&operation, OperationState::Queued, None);
-    queue.accept(operation).await.map_err(RequestFailure::harmless)?;
+    if !queue.accept(operation).await.map_err(RequestFailure::harmless)? {
+        return Ok(None);
+    }
     let mut response = json(&shown);
     *response.status_mut() = StatusCode::ACCEPTED;
     let location = format!("{public_url}/v1/operations/{}", write.id);
@@ -157,7 +159,7 @@ pub(super) async fn accept(
     let result =
         LoggedResult { status: StatusCode::ACCEPTED, effect: Effect::NotApplied, code: None };
     response.extensions_mut().insert(result);
-    Ok(response)
+    Ok(Some(response))
 }
 
 /// An accepted write.
