@@ -32,6 +32,10 @@ const OUTAGE_POLL: Duration = Duration::from_secs(1);
 
 /// Carries one write out, as if its client had sent it now.
 pub trait OperationRunner: Send + Sync {
+    /// How many of these operations, from the first on, can be carried out at the same time, because none
+    /// changes what another one writes.
+    fn together(&self, operations: &[&StoredOperation]) -> usize;
+
     /// One try, which ends within `time`.
     fn run<'a>(
         &'a self,

@@ -3,44 +3,40 @@
 //! The journal holds the request. The worker sends it through the router again, so that it is
 //! authorised, audited and answered like any other write.
 
+mod runner;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH, LOCATION};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tower::ServiceExt as _;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+pub use self::runner::RouterRunner;
 use super::extract::{ClientIdentity, request_context};
 use super::logged_result::LoggedResult;
-use super::negotiate::JSON;
 use super::paths;
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::Problem;
 use super::request_context::X_REQUEST_ID;
 use super::response_format::json;
 use super::state::OpsState;
-use crate::app::{
-    ClientRegistry, OperationAnswer, OperationEnding, OperationQueue, OperationRunner,
-    operation_word,
-};
+use crate::app::{OperationQueue, operation_word};
 use crate::clock;
 use crate::domain::{Client, ConversationId, Patch};
 use crate::error::{Effect, Error, ErrorCode, RequestFailure};
+use crate::ports::WriteNotes;
 use crate::ports::store::{
-    CancelOutcome, NewOperation, OperationResult, OperationState, PrivateBytes, StoredOperation,
+    CancelOutcome, NewOperation, OperationResult, OperationState, PrivateBytes,
 };
-use crate::ports::{BoxFuture, WriteNotes};
 
 /// Version of the stored requests.
 const VERSION: u8 = 1;
@@ -291,95 +287,4 @@ pub(super) async fn cancel_operation(
 
 fn not_found() -> Problem {
     Problem::new(ErrorCode::OperationNotFound, "this client has no operation with this id")
-}
-
-/// Sends accepted writes through the router.
-pub struct RouterRunner {
-    router: Router,
-    client_registry: ClientRegistry,
-}
-
-impl RouterRunner {
-    /// A runner with the routes and the clients of the service.
-    pub fn new(router: Router, client_registry: ClientRegistry) -> Self {
-        Self { router, client_registry }
-    }
-
-    /// The client with this name; `None` if it is not known any more.
-    fn client(&self, name: &str) -> Option<Arc<Client>> {
-        if self.client_registry.table().is_none() {
-            return Some(Client::anonymous());
-        }
-        self.client_registry.clients().into_iter().find(|client| client.name.as_str() == name)
-    }
-}
-
-impl OperationRunner for RouterRunner {
-    fn run<'a>(
-        &'a self,
-        operation: &'a StoredOperation,
-        notes: Arc<dyn WriteNotes>,
-        time: Duration,
-    ) -> BoxFuture<'a, OperationAnswer> {
-        Box::pin(async move {
-            let client = self.client(&operation.operation.client);
-            let Some((request, verify)) =
-                request_of(operation, OperationRun { client, notes }, time)
-            else {
-                let body = PrivateBytes(b"null".to_vec());
-                let result = OperationResult { status: 500, body };
-                return OperationAnswer { result, ending: OperationEnding::Failed };
-            };
-            let response = match self.router.clone().oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            };
-            let logged = response.extensions().get::<LoggedResult>().copied();
-            let pause = retry_after(response.headers());
-            let status = response.status().as_u16();
-            let ending = ending(logged, pause, verify);
-            let body = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
-            let result = OperationResult { status, body: PrivateBytes(body.to_vec()) };
-            OperationAnswer { result, ending }
-        })
-    }
-}
-
-fn request_of(
-    operation: &StoredOperation,
-    run: OperationRun,
-    time: Duration,
-) -> Option<(Request, bool)> {
-    let stored: StoredRequest = serde_json::from_slice(&operation.operation.request.0).ok()?;
-    if stored.version != VERSION {
-        return None;
-    }
-    let mut request = Request::builder()
-        .method(stored.method.as_str())
-        .uri(stored.target)
-        .header(CONTENT_TYPE, JSON)
-        .header("prefer", format!("wait={}", time.as_secs()))
-        .extension(run);
-    for (name, value) in stored.headers {
-        request = request.header(name, value);
-    }
-    let body = stored.body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-    Some((request.body(body).ok()?, stored.verify))
-}
-
-fn ending(logged: Option<LoggedResult>, pause: Option<Duration>, verify: bool) -> OperationEnding {
-    let Some(logged) = logged else { return OperationEnding::Failed };
-    match logged.code {
-        None if logged.status == StatusCode::ACCEPTED && verify => OperationEnding::Unproved,
-        None => OperationEnding::Done,
-        // A secret that is being replaced comes back.
-        Some(ErrorCode::UpstreamAuthFailed) => OperationEnding::Again(pause),
-        Some(code) if code.retryable() => OperationEnding::Again(pause),
-        Some(_) => OperationEnding::Failed,
-    }
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }

@@ -1,11 +1,17 @@
 //! Works on the operations of one claimed conversation, in order.
+//!
+//! Operations that wait together and change different keys are carried out together. The gate lets them
+//! reach the write queue at the same time, which sends them in one PATCH.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -29,6 +35,10 @@ const RENEWAL: Duration = Duration::from_secs(3);
 /// How long after it was asked for a claim gives the right to send. Its lease is two seconds longer, for a
 /// call that has left.
 const CLAIM_TIME: Duration = Duration::from_secs(8);
+/// Most operations that are carried out together.
+const GROUP: usize = 20;
+/// How long an operation waits for the others of its group.
+const GATE_TIME: Duration = Duration::from_millis(500);
 
 /// Works on the operations of one conversation.
 pub(super) struct LaneWorker {
@@ -52,6 +62,9 @@ impl LaneClaim {
     }
 }
 
+/// An operation, or the id of one that cannot be read.
+type LaneOperation = Result<StoredOperation, Uuid>;
+
 /// How long an operation that has not ended waits for its next try.
 type NextTry = Option<Duration>;
 
@@ -70,24 +83,46 @@ impl LaneWorker {
 
     /// Carries out what can be, and gives the claim back.
     pub(super) async fn work(self, lane: ClaimedLane) {
-        let done = self.carry_out_all(lane.operations);
-        if let Some(pause) = self.while_claimed(done).await {
+        let worker = Arc::new(self);
+        let done = Arc::clone(&worker).carry_out_all(lane.operations.into());
+        worker.end(worker.while_claimed(done).await).await;
+    }
+
+    /// Gives the claim back, if it is still held.
+    async fn end(&self, pause: Option<Duration>) {
+        if let Some(pause) = pause {
             let _ = self.journal().release(self.conversation, pause).await;
             self.queue.0.wake.notify_one();
         }
     }
 
-    /// Carries out one after the other, up to one that has to wait. Returns how long.
-    async fn carry_out_all(&self, operations: Vec<Result<StoredOperation, Uuid>>) -> Duration {
-        for operation in operations {
-            if self.shutdown.is_draining() {
-                break;
+    /// Carries out one group after the other, up to one that has to wait. Returns how long.
+    async fn carry_out_all(self: Arc<Self>, mut waiting: VecDeque<LaneOperation>) -> Duration {
+        while !waiting.is_empty() && !self.shutdown.is_draining() {
+            let count = self.next_group(&waiting);
+            let gate = watch::Sender::new(count);
+            let mut running = JoinSet::new();
+            for operation in waiting.drain(..count) {
+                let ticket = GateTicket { gate: gate.clone(), has_arrived: AtomicBool::new(false) };
+                let worker = Arc::clone(&self);
+                running.spawn(async move { worker.carry_out(operation, ticket).await });
             }
-            if let Some(pause) = self.carry_out(operation).await {
+            let ended = running.join_all().await;
+            if let Some(pause) = ended.into_iter().flatten().max() {
                 return pause;
             }
         }
         Duration::ZERO
+    }
+
+    /// How many operations are carried out together. One that was sent is judged alone.
+    fn next_group(&self, waiting: &VecDeque<LaneOperation>) -> usize {
+        let group: Vec<_> = waiting
+            .iter()
+            .take(GROUP)
+            .map_while(|one| one.as_ref().ok().filter(|one| one.patch_digest.is_none()))
+            .collect();
+        if group.len() < 2 { 1 } else { self.runner.together(&group).max(1) }
     }
 
     fn journal(&self) -> &Arc<dyn OperationJournal> {
@@ -95,7 +130,7 @@ impl LaneWorker {
     }
 
     /// Tries once, unless the time of the operation is over.
-    async fn carry_out(&self, operation: Result<StoredOperation, Uuid>) -> NextTry {
+    async fn carry_out(&self, operation: LaneOperation, ticket: GateTicket) -> NextTry {
         let operation = match operation {
             Ok(operation) => operation,
             // It cannot be read, so it cannot be carried out.
@@ -115,9 +150,11 @@ impl LaneWorker {
             earlier: operation.patch_digest,
             is_sent: AtomicBool::new(was_sent),
             is_refused: AtomicBool::new(false),
+            ticket,
         });
         let time = left.clamp(SHORTEST_TRY, TRY_TIME);
         let answer = self.runner.run(&operation, Arc::clone(&notes) as _, time).await;
+        notes.ticket.arrive();
         self.judge(answer, &notes).await
     }
 
@@ -206,6 +243,35 @@ struct JournalNotes {
     is_sent: AtomicBool,
     /// The journal has refused to send it.
     is_refused: AtomicBool,
+    ticket: GateTicket,
+}
+
+/// The place of an operation at the gate of its group, which counts those that have not arrived.
+struct GateTicket {
+    gate: watch::Sender<usize>,
+    has_arrived: AtomicBool,
+}
+
+impl GateTicket {
+    /// It is ready to be sent, or has ended.
+    fn arrive(&self) {
+        if !self.has_arrived.swap(true, Ordering::Relaxed) {
+            self.gate.send_modify(|missing| *missing -= 1);
+        }
+    }
+
+    /// Waits for the others of the group.
+    async fn pass(&self) {
+        self.arrive();
+        let mut missing = self.gate.subscribe();
+        let _ = tokio::time::timeout(GATE_TIME, missing.wait_for(|missing| *missing == 0)).await;
+    }
+}
+
+impl Drop for GateTicket {
+    fn drop(&mut self) {
+        self.arrive();
+    }
 }
 
 impl std::fmt::Debug for JournalNotes {
@@ -227,6 +293,7 @@ impl WriteNotes for JournalNotes {
             match self.journal.mark_sent(self.id, state).await {
                 Ok(true) => {
                     self.is_sent.store(true, Ordering::Relaxed);
+                    self.ticket.pass().await;
                     Ok(())
                 }
                 Ok(false) => {

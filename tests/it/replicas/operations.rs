@@ -126,3 +126,26 @@ async fn a_store_that_is_not_durable_or_away_makes_the_write_synchronous() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn writes_that_wait_together_leave_in_one_patch() {
+    let cluster = Cluster::new(platform(), &[PLENTY]).await;
+    let replicas = cluster.three().await;
+    cluster.simulator.inject(busy());
+    let mut accepted = vec![write(&replicas[0], "", &[ASYNC], json!({"tier": "gold"})).await];
+    until("it is being carried out", async || {
+        cluster.simulator.calls().iter().any(|call| call.was_answered(503)).then_some(())
+    })
+    .await;
+    for number in 0..6 {
+        let map = json!({ format!("key{number}"): "new" });
+        accepted.push(write(&replicas[number % 3], "", &[ASYNC], map).await);
+    }
+    cluster.simulator.clear_faults();
+    for answer in &accepted {
+        assert_eq!(ended(&replicas[1], answer).await["state"], "done");
+    }
+    let ledger = cluster.simulator.ledger();
+    let sizes: Vec<_> = ledger.iter().map(|entry| entry.changes.len()).collect();
+    assert_eq!(sizes, [1, 6], "{ledger:#?}");
+}
