@@ -4,6 +4,7 @@
 //! write that may have been sent is tried with the state that was noted before it, and so reads first.
 
 mod lane;
+mod runner;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +14,13 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use self::lane::LaneWorker;
+pub use self::runner::{OperationAnswer, OperationEnding, OperationRunner, word};
 use crate::clock;
 use crate::error::Error;
+use crate::ports::MetricsRecorder;
 use crate::ports::store::{
-    ClaimedLane, JournalSummary, NewOperation, OperationJournal, OperationResult, OperationState,
-    StoreError, StoredOperation,
+    ClaimedLane, JournalSummary, NewOperation, OperationJournal, StoreError,
 };
-use crate::ports::{BoxFuture, MetricsRecorder, WriteNotes};
 use crate::shutdown::ShutdownSignal;
 
 /// Most conversations that are worked on at once.
@@ -29,42 +30,6 @@ const POLL: Duration = Duration::from_millis(250);
 const IDLE_POLL: Duration = Duration::from_secs(5);
 /// How often it is tried while the store does not answer.
 const OUTAGE_POLL: Duration = Duration::from_secs(1);
-
-/// Carries one write out, as if its client had sent it now.
-pub trait OperationRunner: Send + Sync {
-    /// How many of these operations, from the first on, can be carried out at the same time, because none
-    /// changes what another one writes.
-    fn together(&self, operations: &[&StoredOperation]) -> usize;
-
-    /// One try, which ends within `time`.
-    fn run<'a>(
-        &'a self,
-        operation: &'a StoredOperation,
-        notes: Arc<dyn WriteNotes>,
-        time: Duration,
-    ) -> BoxFuture<'a, OperationAnswer>;
-}
-
-/// How one try ended.
-pub struct OperationAnswer {
-    /// What the client would have been answered.
-    pub result: OperationResult,
-    /// What it means for the operation.
-    pub ending: OperationEnding,
-}
-
-/// What the answer to one try means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OperationEnding {
-    /// The write is proved.
-    Done,
-    /// Upstream accepted the write, and no read has shown it.
-    Unproved,
-    /// Another try cannot succeed.
-    Failed,
-    /// Another try can succeed, after this pause.
-    Again(Option<Duration>),
-}
 
 /// The accepted writes. Cheap to clone.
 #[derive(Clone)]
@@ -136,11 +101,14 @@ impl OperationQueue {
             let pause = self.look(claimed.as_ref().err()).await;
             for lane in claimed.unwrap_or_default() {
                 let Ok(permit) = Arc::clone(&lanes).try_acquire_owned() else { break };
-                let (queue, runner) = (self.clone(), Arc::clone(&runner));
-                let worker = LaneWorker::new(queue, runner, shutdown.clone(), &lane, claimed_at);
+                let parts = (Arc::clone(&self.0.journal), Arc::clone(&self.0.recorder));
+                let runner = Arc::clone(&runner);
+                let worker = LaneWorker::new(parts, runner, shutdown.clone(), &lane, claimed_at);
+                let queue = self.clone();
                 shutdown.tasks().spawn(async move {
                     worker.work(lane).await;
                     drop(permit);
+                    queue.0.wake.notify_one();
                 });
             }
             tokio::select! {
@@ -177,17 +145,5 @@ impl OperationQueue {
                 OUTAGE_POLL
             }
         }
-    }
-}
-
-/// The word for a state in answers and metrics.
-pub fn word(state: OperationState) -> &'static str {
-    match state {
-        OperationState::Queued => "queued",
-        OperationState::Sent => "running",
-        OperationState::Done => "done",
-        OperationState::Failed => "failed",
-        OperationState::Expired => "expired",
-        OperationState::Cancelled => "cancelled",
     }
 }

@@ -15,14 +15,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{OperationAnswer, OperationEnding, OperationQueue, OperationRunner, word};
+use super::runner::{OperationAnswer, OperationEnding, OperationRunner, word};
 use crate::clock;
 use crate::error::Error;
 use crate::ports::store::{
     ClaimedLane, ContentDigest, ConversationId, OperationJournal, OperationResult, OperationState,
     StoredOperation,
 };
-use crate::ports::{BoxFuture, WriteNotes};
+use crate::ports::{BoxFuture, MetricsRecorder, WriteNotes};
 use crate::shutdown::ShutdownSignal;
 
 /// Longest time of one try; the shortest one also proves a write whose time is over.
@@ -42,7 +42,8 @@ const GATE_TIME: Duration = Duration::from_millis(500);
 
 /// Works on the operations of one conversation.
 pub(super) struct LaneWorker {
-    queue: OperationQueue,
+    journal: Arc<dyn OperationJournal>,
+    recorder: Arc<dyn MetricsRecorder>,
     runner: Arc<dyn OperationRunner>,
     shutdown: ShutdownSignal,
     conversation: ConversationId,
@@ -71,28 +72,22 @@ type NextTry = Option<Duration>;
 impl LaneWorker {
     /// A worker on a conversation that was claimed at `claimed_at`.
     pub(super) fn new(
-        queue: OperationQueue,
+        (journal, recorder): (Arc<dyn OperationJournal>, Arc<dyn MetricsRecorder>),
         runner: Arc<dyn OperationRunner>,
         shutdown: ShutdownSignal,
         lane: &ClaimedLane,
         claimed_at: Instant,
     ) -> Self {
         let claim = Arc::new(LaneClaim(Mutex::new(claimed_at + CLAIM_TIME)));
-        Self { queue, runner, shutdown, conversation: lane.conversation, claim }
+        Self { journal, recorder, runner, shutdown, conversation: lane.conversation, claim }
     }
 
     /// Carries out what can be, and gives the claim back.
     pub(super) async fn work(self, lane: ClaimedLane) {
         let worker = Arc::new(self);
         let done = Arc::clone(&worker).carry_out_all(lane.operations.into());
-        worker.end(worker.while_claimed(done).await).await;
-    }
-
-    /// Gives the claim back, if it is still held.
-    async fn end(&self, pause: Option<Duration>) {
-        if let Some(pause) = pause {
-            let _ = self.journal().release(self.conversation, pause).await;
-            self.queue.0.wake.notify_one();
+        if let Some(pause) = worker.while_claimed(done).await {
+            let _ = worker.journal.release(worker.conversation, pause).await;
         }
     }
 
@@ -125,10 +120,6 @@ impl LaneWorker {
         if group.len() < 2 { 1 } else { self.runner.together(&group).max(1) }
     }
 
-    fn journal(&self) -> &Arc<dyn OperationJournal> {
-        &self.queue.0.journal
-    }
-
     /// Tries once, unless the time of the operation is over.
     async fn carry_out(&self, operation: LaneOperation, ticket: GateTicket) -> NextTry {
         let operation = match operation {
@@ -143,7 +134,7 @@ impl LaneWorker {
             return self.finish(id, OperationState::Expired, None).await;
         }
         let notes = Arc::new(JournalNotes {
-            journal: Arc::clone(self.journal()),
+            journal: Arc::clone(&self.journal),
             claim: Arc::clone(&self.claim),
             id,
             not_after,
@@ -193,7 +184,7 @@ impl LaneWorker {
             loop {
                 tokio::time::sleep(RENEWAL).await;
                 let asked = Instant::now();
-                match self.journal().renew(self.conversation).await {
+                match self.journal.renew(self.conversation).await {
                     Ok(true) => self.claim.extend(asked),
                     Ok(false) => return,
                     Err(_) if !self.claim.is_held() => return,
@@ -216,8 +207,8 @@ impl LaneWorker {
         state: OperationState,
         result: Option<OperationResult>,
     ) -> NextTry {
-        match self.journal().finish(id, state, result).await {
-            Ok(true) => self.queue.0.recorder.operation_ended(word(state)),
+        match self.journal.finish(id, state, result).await {
+            Ok(true) => self.recorder.operation_ended(word(state)),
             // It was cancelled.
             Ok(false) => {}
             Err(error) => {

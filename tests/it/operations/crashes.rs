@@ -51,6 +51,8 @@ impl Scene {
             ("GATEWAY__GENESYS__API_URL", &self.url),
             ("GATEWAY__GENESYS__LOGIN_URL", &self.url),
             ("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "100000"),
+            // A killed process leaves its part of the budget unused for one window.
+            ("GATEWAY__GENESYS__RATE_WINDOW", "1s"),
             ("GATEWAY__STORE__REDIS__REPLICA", replica),
         ];
         env.extend(self.store.iter().map(|(name, value)| (*name, value.as_str())));
