@@ -16,6 +16,7 @@ mod etag;
 mod extract;
 mod flat;
 mod health;
+mod hidden;
 mod host;
 mod idempotency;
 mod if_match;

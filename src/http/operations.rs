@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 pub use self::runner::RouterRunner;
 use super::extract::{ClientIdentity, request_context};
+use super::hidden;
 use super::logged_result::LoggedResult;
 use super::paths;
 use super::prefer::PREFERENCE_APPLIED;
@@ -31,7 +32,7 @@ use super::response_format::json;
 use super::state::OpsState;
 use crate::app::{OperationQueue, operation_word};
 use crate::clock;
-use crate::domain::{Client, ConversationId, Patch};
+use crate::domain::{Client, ClientRights, ConversationId, Patch};
 use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 use crate::ports::WriteNotes;
 use crate::ports::store::{
@@ -138,7 +139,7 @@ pub(super) async fn accept(
         accepted_at,
         not_after: accepted_at + write.parts.wait.unwrap_or(queue.not_after()),
     };
-    let shown = OperationBody::new(&operation, OperationState::Queued, None);
+    let shown = OperationBody::new(&operation, OperationState::Queued, None, &client.rights);
     if !queue.accept(operation).await.map_err(RequestFailure::harmless)? {
         return Ok(None);
     }
@@ -197,14 +198,16 @@ impl OperationBody {
         operation: &NewOperation,
         state: OperationState,
         result: Option<&OperationResult>,
+        rights: &ClientRights,
     ) -> Self {
         let stamp = |moment: OffsetDateTime| {
             let moment = moment.replace_millisecond(moment.millisecond()).unwrap_or(moment);
             moment.format(&Rfc3339).unwrap_or_default()
         };
-        let result = result.map(|result| OperationResultBody {
-            status: result.status,
-            body: serde_json::from_slice(&result.body.0).unwrap_or(Value::Null),
+        let result = result.map(|result| {
+            let mut body = serde_json::from_slice(&result.body.0).unwrap_or(Value::Null);
+            hidden::hide(&mut body, rights);
+            OperationResultBody { status: result.status, body }
         });
         Self {
             id: operation.id.to_string(),
@@ -252,7 +255,8 @@ pub(super) async fn get_operation(
         .map_err(Error::from)
         .map_err(RequestFailure::harmless)?;
     let found = found.ok_or_else(not_found)?;
-    Ok(json(&OperationBody::new(&found.operation, found.state, found.result.as_ref())))
+    let result = found.result.as_ref();
+    Ok(json(&OperationBody::new(&found.operation, found.state, result, &client.rights)))
 }
 
 /// Cancel an accepted write

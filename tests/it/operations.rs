@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use crate::auditing::lines;
 use crate::harness::{
-    Answer, Builder, CALL, CUSTOMER, MemoryOutput, TestApp, attributes_of, client, ms, shown, until,
+    Answer, Builder, CALL, CUSTOMER, MemoryOutput, TestApp, attributes_of, client, ms, replace,
+    shown, until,
 };
 
 fn base() -> (Builder, TempDir) {
@@ -240,4 +241,39 @@ async fn an_accepted_write_keeps_its_condition() {
         (&operation["state"], &operation["result"]["status"]),
         (&json!("failed"), &json!(412))
     );
+}
+
+#[tokio::test]
+async fn a_stored_answer_follows_the_rights_of_now() {
+    let (app, _folder) = base();
+    let app = app.with_clients(&[client("crm", "a", "")]).start().await;
+    let put = async || {
+        let body = json!({"attributes": {"tier": "gold"}}).to_string();
+        app.put(&attributes_of(CALL), &[shown("a"), ("idempotency-key", "k")], body).await
+    };
+    let first = put().await.assert_status(200).json();
+    let kept = accepted(&app, &[shown("a")], json!({"tier": "x"})).await;
+    let get = async || app.ask(("GET", kept.header("location")), &[shown("a")], "").await.json();
+    let before = until("it ends", async || {
+        Some(get().await).filter(|operation| operation["state"] == "done")
+    })
+    .await;
+    for stored in [&first, &before["result"]["body"]] {
+        assert_eq!(stored["attributes"]["language"], "en");
+    }
+
+    replace(&app.clients_file(), &client("crm", "a", "deny = [\"language\"]"));
+    until("the rights are narrower", async || {
+        get().await["result"]["body"]["attributes"].get("language").is_none().then_some(())
+    })
+    .await;
+    let again = put().await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (200, "true"));
+    for (stored, before) in
+        [(&again.json(), &first), (&get().await["result"]["body"], &before["result"]["body"])]
+    {
+        assert_eq!(stored["attributes"].get("language"), None);
+        assert_eq!(stored["attributes"]["tier"], before["attributes"]["tier"]);
+        assert_eq!(stored["outcomes"], before["outcomes"]);
+    }
 }
