@@ -125,6 +125,7 @@ fn text_report(report: &ReadinessReport, verbose: bool) -> String {
 pub(super) async fn metrics(State(ops): State<Arc<OpsState>>) -> Result<Response, Problem> {
     let report = ops.readiness.report();
     ops.metrics.readiness(report.ready, report.credentials_refused);
+    ops.metrics.live_viewers(ops.live.viewers());
     let text = ops.metrics.encode().map_err(|error| Problem::internal(error.to_string()))?;
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }

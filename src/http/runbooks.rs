@@ -24,6 +24,7 @@ macro_rules! runbooks {
 
 const RUNBOOKS: &[(&str, &str)] = runbooks![
     "AttributeGatewayAuditLost"
+    "AttributeGatewayCallBudgetDegraded"
     "AttributeGatewayCallBudgetNearLimit"
     "AttributeGatewayCertificateExpiresSoon"
     "AttributeGatewayClientStarved"
@@ -35,6 +36,10 @@ const RUNBOOKS: &[(&str, &str)] = runbooks![
     "AttributeGatewayKeysLost"
     "AttributeGatewayLogLinesLost"
     "AttributeGatewayNotReady"
+    "AttributeGatewayOperationsBacklog"
+    "AttributeGatewayOperationsExpired"
+    "AttributeGatewayOperationsLate"
+    "AttributeGatewayStoreUnreachable"
     "AttributeGatewaySupersededSpike"
     "AttributeGatewayTlsReloadFailing"
     "AttributeGatewayTokenRenewalFailing"

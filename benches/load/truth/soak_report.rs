@@ -35,17 +35,16 @@ impl Memory {
         self.samples.push((at, bytes));
     }
 
-    /// The mean in megabytes of a fortieth of the time, which ends then.
-    fn mean(&self, from: Duration) -> f64 {
-        let to = from + self.lasting / 40;
-        let within = self.samples.iter().filter(|(at, _)| (from..to).contains(at));
-        let (sum, count) = within.fold((0.0, 0.0), |(sum, n), (_, bytes)| (sum + bytes, n + 1.0));
+    /// The mean of the ten samples before this time, in megabytes.
+    fn mean(&self, until: Duration) -> f64 {
+        let before = self.samples.iter().rev().skip_while(|(at, _)| *at > until).take(10);
+        let (sum, count) = before.fold((0.0, 0.0), |(sum, n), (_, bytes)| (sum + bytes, n + 1.0));
         sum / count / 1e6
     }
 
     /// In how many percent it grew.
     fn show(&self) -> f64 {
-        let (first, last) = (self.mean(self.lasting / 10), self.mean(self.lasting / 40 * 39));
+        let (first, last) = (self.mean(self.lasting / 10), self.mean(self.lasting));
         let most = self.samples.iter().map(|(_, bytes)| bytes / 1e6).fold(0.0, f64::max);
         let growth = 100.0 * (last / first - 1.0);
         println!(
