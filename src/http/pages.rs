@@ -35,6 +35,7 @@ macro_rules! runbooks {
 
 const RUNBOOKS: &[(&str, &str)] = runbooks![
     "AttributeGatewayAuditLost"
+    "AttributeGatewayCallBudgetDegraded"
     "AttributeGatewayCallBudgetNearLimit"
     "AttributeGatewayCertificateExpiresSoon"
     "AttributeGatewayClientStarved"
@@ -46,6 +47,10 @@ const RUNBOOKS: &[(&str, &str)] = runbooks![
     "AttributeGatewayKeysLost"
     "AttributeGatewayLogLinesLost"
     "AttributeGatewayNotReady"
+    "AttributeGatewayOperationsBacklog"
+    "AttributeGatewayOperationsExpired"
+    "AttributeGatewayOperationsLate"
+    "AttributeGatewayStoreUnreachable"
     "AttributeGatewaySupersededSpike"
     "AttributeGatewayTlsReloadFailing"
     "AttributeGatewayTokenRenewalFailing"
