@@ -13,6 +13,7 @@ mod etag;
 mod extract;
 mod flat;
 mod health;
+mod hidden;
 mod idempotency;
 mod if_match;
 mod live;

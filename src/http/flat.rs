@@ -69,7 +69,7 @@ pub(super) struct FlatResponse {
 }
 
 /// Names of the fixed members; a key with such a name gets no member of its own.
-const MEMBERS: [&str; 8] = [
+pub(super) const MEMBERS: [&str; 8] = [
     "ok",
     "code",
     "message",
@@ -77,8 +77,11 @@ const MEMBERS: [&str; 8] = [
     "retryAfterSeconds",
     "conversationId",
     "participantId",
-    "attributesJson",
+    ATTRIBUTES_JSON,
 ];
+
+/// The member with all attributes.
+pub(super) const ATTRIBUTES_JSON: &str = "attributesJson";
 
 impl FlatRequest {
     /// Parses the query of a request that asks for the flat form on a route that supports it.

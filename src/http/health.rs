@@ -123,6 +123,7 @@ pub(super) async fn metrics(
 ) -> Result<Response, Problem> {
     let report = ops.readiness.report();
     ops.metrics.readiness(report.ready, report.credentials_refused);
+    ops.metrics.live_viewers(ops.live.viewers());
     let text = ops.metrics.encode().map_err(|error| Problem::internal(error.to_string()))?;
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }

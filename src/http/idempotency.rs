@@ -19,13 +19,14 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use super::hidden;
 use super::paths;
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::LoggedResult;
 use super::problem::Problem;
 use super::state::AppState;
 use crate::clock;
-use crate::domain::{Client, Patch, Violation};
+use crate::domain::{Client, ClientRights, Patch, Violation};
 use crate::error::{Effect, Error, ErrorCode};
 use crate::ports::store::{
     AnswerClaim, ContentDigest, IdempotencyScope, IdempotencyState, IdempotencyStore, PrivateBytes,
@@ -168,8 +169,8 @@ impl KeyedRequest {
         patch: &Patch,
         deadline: Instant,
     ) -> Result<AnswerLookup, Error> {
-        let client = client.name.as_str().to_owned();
-        let scope = IdempotencyScope { client, request: self.request.clone() };
+        let name = client.name.as_str().to_owned();
+        let scope = IdempotencyScope { client: name, request: self.request.clone() };
         let fingerprint = patch_digest(patch);
         let mut pause = FIRST_LOOK;
         loop {
@@ -182,7 +183,7 @@ impl KeyedRequest {
                 IdempotencyState::Finished(bytes) => {
                     let answer = StoredAnswer::read(&bytes).map_err(Error::from)?;
                     if !answer.is_open {
-                        return Ok(AnswerLookup::Known(answer.replay()));
+                        return Ok(AnswerLookup::Known(answer.replay(&client.rights)));
                     }
                     if answer.runs_until <= millis() {
                         let claim = AnswerClaim {
@@ -322,7 +323,14 @@ impl StoredAnswer {
         PrivateBytes(serde_json::to_vec(self).unwrap_or_default())
     }
 
-    fn replay(self) -> Response {
+    /// The answer, without keys that were hidden from the client since.
+    fn replay(mut self, rights: &ClientRights) -> Response {
+        if !rights.sees_all()
+            && let Ok(mut body) = serde_json::from_str(&self.body)
+            && hidden::hide(&mut body, rights)
+        {
+            self.body = body.to_string();
+        }
         let mut response = Response::new(Body::from(self.body));
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
         *response.status_mut() = status;

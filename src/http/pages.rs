@@ -34,6 +34,7 @@ macro_rules! runbooks {
 
 const RUNBOOKS: &[(&str, &str)] = runbooks![
     "AttributeGatewayAuditLost"
+    "AttributeGatewayCallBudgetDegraded"
     "AttributeGatewayCallBudgetNearLimit"
     "AttributeGatewayCertificateExpiresSoon"
     "AttributeGatewayClientStarved"
@@ -45,6 +46,10 @@ const RUNBOOKS: &[(&str, &str)] = runbooks![
     "AttributeGatewayKeysLost"
     "AttributeGatewayLogLinesLost"
     "AttributeGatewayNotReady"
+    "AttributeGatewayOperationsBacklog"
+    "AttributeGatewayOperationsExpired"
+    "AttributeGatewayOperationsLate"
+    "AttributeGatewayStoreUnreachable"
     "AttributeGatewaySupersededSpike"
     "AttributeGatewayTlsReloadFailing"
     "AttributeGatewayTokenRenewalFailing"

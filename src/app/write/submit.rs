@@ -195,6 +195,7 @@ impl WriteOperation {
             shown: self.baseline.shown.clone(),
             shown_at: self.verification.last_read.unwrap_or(self.arrived),
             condition,
+            notes: self.request.notes.clone(),
             pending_ids: self.sent.pending_ids.clone(),
             verify: self.request.options.verify,
             context: self.request.context.clone(),

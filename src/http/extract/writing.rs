@@ -58,7 +58,10 @@ impl WriteCall {
             }
         }
         if let (Some(parts), Some(queue)) = (&self.accepts, &self.state.ops.operations) {
-            return self.accept(parts, queue, id.unwrap_or_else(Uuid::new_v4)).await;
+            let id = id.unwrap_or_else(Uuid::new_v4);
+            if let Some(accepted) = self.accept(parts, queue, id).await? {
+                return Ok(accepted);
+            }
         }
         let report = self.state.app.write(self.request).await?;
         self.view.respond(report, context.calls(), &self.state.settings)
@@ -71,13 +74,13 @@ impl WriteCall {
         parts: &StoredParts,
         queue: &OperationQueue,
         id: Uuid,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Option<Response>, Problem> {
         let WriteRequest { conversation, patch, options, context, .. } = &self.request;
         let (conversation, verify) = (*conversation, options.verify);
         let write = AcceptedWrite { id, conversation, patch, verify, parts };
         let public_url = self.state.ops.documents.public_url();
         let response = operations::accept(write, context.client(), queue, public_url).await?;
-        if let Some(audit_entry) = context.audit_entry() {
+        if let (Some(_), Some(audit_entry)) = (&response, context.audit_entry()) {
             audit_entry.hand_over();
         }
         Ok(response)
