@@ -8,10 +8,10 @@ mod runner;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH, LOCATION};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,17 +23,17 @@ use uuid::Uuid;
 pub use self::runner::RouterRunner;
 use super::extract::{ClientIdentity, request_context};
 use super::hidden;
-use super::logged_result::LoggedResult;
 use super::paths;
 use super::prefer::PREFERENCE_APPLIED;
+use super::problem::LoggedResult;
 use super::problem::Problem;
 use super::request_context::X_REQUEST_ID;
 use super::response_format::json;
-use super::state::OpsState;
+use super::state::{AppState, OpsState};
 use crate::app::{OperationQueue, operation_word};
 use crate::clock;
 use crate::domain::{Client, ClientRights, ConversationId, Patch};
-use crate::error::{Effect, Error, ErrorCode, RequestFailure};
+use crate::error::{Effect, Error, ErrorCode};
 use crate::ports::WriteNotes;
 use crate::ports::store::{
     CancelOutcome, NewOperation, OperationResult, OperationState, PrivateBytes,
@@ -140,7 +140,7 @@ pub(super) async fn accept(
         not_after: accepted_at + write.parts.wait.unwrap_or(queue.not_after()),
     };
     let shown = OperationBody::new(&operation, OperationState::Queued, None, &client.rights);
-    if !queue.accept(operation).await.map_err(RequestFailure::harmless)? {
+    if !queue.accept(operation).await? {
         return Ok(None);
     }
     let mut response = json(&shown);
@@ -223,15 +223,17 @@ impl OperationBody {
 /// The operation in a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "describes what `operation_id` reads")]
+#[expect(dead_code, reason = "describes what `addressed` reads")]
 pub(super) struct OperationParam {
     /// Id of the operation
     #[param(rename = "operationId", value_type = String, format = "uuid")]
     operation: Uuid,
 }
 
-fn operation_id(request: &Request) -> Option<Uuid> {
-    request.uri().path().strip_prefix("/v1/operations/")?.parse().ok()
+/// The queue, and the operation that the path names.
+fn addressed<'a>(ops: &'a OpsState, uri: &Uri) -> Result<(&'a OperationQueue, Uuid), Problem> {
+    let id = uri.path().strip_prefix("/v1/operations/").and_then(|id| id.parse().ok());
+    ops.operations.as_ref().zip(id).ok_or_else(not_found)
 }
 
 /// Read an accepted write
@@ -241,19 +243,12 @@ fn operation_id(request: &Request) -> Option<Uuid> {
     params(OperationParam),
     responses((status = 200, body = OperationBody, description = "The operation")))]
 pub(super) async fn get_operation(
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     ClientIdentity(client): ClientIdentity,
-    request: Request,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let (Some(queue), Some(id)) = (&ops.operations, operation_id(&request)) else {
-        return Err(not_found());
-    };
-    let found = queue
-        .journal()
-        .find(id, client.name.as_str())
-        .await
-        .map_err(Error::from)
-        .map_err(RequestFailure::harmless)?;
+    let (queue, id) = addressed(&ops, &uri)?;
+    let found = queue.journal().find(id, client.name.as_str()).await.map_err(Error::from)?;
     let found = found.ok_or_else(not_found)?;
     let result = found.result.as_ref();
     Ok(json(&OperationBody::new(&found.operation, found.state, result, &client.rights)))
@@ -266,25 +261,18 @@ pub(super) async fn get_operation(
     params(OperationParam),
     responses((status = 204, description = "It will not be sent")))]
 pub(super) async fn cancel_operation(
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     ClientIdentity(client): ClientIdentity,
-    request: Request,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let (Some(queue), Some(id)) = (&ops.operations, operation_id(&request)) else {
-        return Err(not_found());
-    };
-    match queue
-        .journal()
-        .cancel(id, client.name.as_str())
-        .await
-        .map_err(Error::from)
-        .map_err(RequestFailure::harmless)?
-    {
+    let (queue, id) = addressed(&ops, &uri)?;
+    let cancelled = queue.journal().cancel(id, client.name.as_str()).await.map_err(Error::from)?;
+    match cancelled {
         CancelOutcome::Cancelled => Ok(StatusCode::NO_CONTENT.into_response()),
         CancelOutcome::NotFound => Err(not_found()),
         CancelOutcome::TooLate => {
             let detail = "the operation was sent or has ended";
-            Err(RequestFailure::harmless(Error::OperationInProgress(detail)).into())
+            Err(Error::OperationInProgress(detail).into())
         }
     }
 }

@@ -208,10 +208,15 @@ async fn there_are_at_most_64_viewers_and_without_any_nothing_runs() {
         viewers.push(Viewer::open(&app, "o").await);
     }
     assert_eq!(tasks(), before + 1, "one task for all");
-    let refused = ask_as(&app, "o", "GET", EVENTS).await;
-    refused.assert_problem(503, "overloaded", "notApplied");
-    assert_eq!(refused.header("retry-after"), "1");
+    for _ in 64..100 {
+        let refused = ask_as(&app, "o", "GET", EVENTS).await;
+        refused.assert_problem(503, "overloaded", "notApplied");
+        assert_eq!(refused.header("retry-after"), "1");
+    }
+    let counted = async || ask_as(&app, "o", "GET", "/metrics").await.text;
+    assert!(counted().await.contains("\nattribute_gateway_live_viewers 64\n"));
     viewers.pop();
+    assert!(counted().await.contains("\nattribute_gateway_live_viewers 63\n"));
     viewers.push(Viewer::open(&app, "o").await);
     drop(viewers);
     tokio::time::sleep(ms(1100)).await;

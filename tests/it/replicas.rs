@@ -167,6 +167,22 @@ async fn three_replicas_start_with_one_token_and_renew_it_once() {
 }
 
 #[tokio::test]
+async fn the_platform_can_tell_replicas_apart() {
+    let cluster = Cluster::new(platform(), &[PLENTY]).await;
+    let replicas = cluster.three().await;
+    let names = ["one", "two", "three"];
+    for (replica, name) in replicas.iter().zip(names) {
+        write(replica, "", &[], json!({ "tier": name })).await.assert_status(200);
+    }
+    let ledger = request("GET", "/__sim/ledger").body(Body::empty()).expect("a request");
+    let ledger = send(cluster.simulator.router(), ledger).await.json();
+    let agent = |name| format!("attribute-gateway/{} ({name})", env!("CARGO_PKG_VERSION"));
+    let agents: Vec<_> =
+        ledger.as_array().expect("a list").iter().map(|e| &e["user_agent"]).collect();
+    assert_eq!(agents, names.map(agent).each_ref());
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_be_used_refuses_the_start() {
     let cluster = Cluster::new(platform(), &[]).await;
     let wrong = [("GATEWAY__STORE__REDIS__URL", cluster.redis.url().replace("//", "//:wrong@"))];

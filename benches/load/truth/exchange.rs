@@ -40,6 +40,8 @@ pub struct Ask {
     /// Seconds that the client waits, if it says so.
     pub wait: Option<u64>,
     pub api_key: Option<String>,
+    /// Its id, if it is to be found in the log.
+    pub id: Option<String>,
 }
 
 impl Ask {
@@ -55,6 +57,7 @@ impl Ask {
             if_match: None,
             wait: None,
             api_key: None,
+            id: None,
         }
     }
 
@@ -100,6 +103,9 @@ impl Ask {
         }
         if let Some(key) = &self.api_key {
             request = request.header("x-api-key", key);
+        }
+        if let Some(id) = &self.id {
+            request = request.header("x-request-id", id);
         }
         request.timeout(GIVE_UP)
     }
@@ -175,6 +181,13 @@ impl ClientAnswer {
     /// What was said of one key.
     pub fn outcome(&self, key: &str) -> Option<&str> {
         self.body["outcomes"][key].as_str()
+    }
+
+    /// Whether a warning with these words names this key.
+    pub fn warns_of(&self, words: &str, key: &str) -> bool {
+        let warnings = self.body["warnings"].as_array().into_iter().flatten();
+        let mut texts = warnings.filter_map(Value::as_str);
+        texts.any(|text| text.contains(words) && text.contains(&format!("`{key}`")))
     }
 
     pub fn is_write(&self) -> bool {
