@@ -152,7 +152,6 @@ impl Service {
             replicas.lease_budget(config, &upstream.limiter, &metrics, &stop);
         }
         let audit = audit::log(&config.audit, credentials, audit, &recorder);
-        // A journal that replicas share is not used yet: `respond-async` is then not applied.
         let store = replicas.as_ref().map_or(store, Replicas::store);
         let operations = store.journal.map(|journal| {
             OperationQueue::new(journal, Arc::clone(&recorder), config.store.not_after)

@@ -3,7 +3,9 @@
 mod pages;
 mod phone;
 
+use serde::Serialize;
 use smol_str::SmolStr;
+use utoipa::ToSchema;
 
 use super::ids::{ConversationId, ParticipantId, ResourceId};
 use super::timestamp::Timestamp;
@@ -53,22 +55,36 @@ pub struct ConversationFilter {
     pub dnis: Option<PhoneNumber>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A live conversation, without attributes: the analytics query does not return them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ListedConversation {
+    /// Id of the conversation.
+    #[serde(rename = "conversationId")]
+    #[schema(value_type = String, format = "uuid")]
     pub id: ConversationId,
-    /// Its start in milliseconds since 1970. Lists are ordered by it, newest first.
+    // In milliseconds since 1970. Lists are ordered by it, newest first.
+    #[serde(skip)]
     pub at: i64,
+    /// When the conversation began, in the format of Genesys Cloud.
+    #[serde(rename = "startTime")]
+    #[schema(value_type = Option<String>)]
     pub start: Option<Timestamp>,
-    /// In upstream's spelling.
+    /// `inbound` or `outbound`.
+    #[schema(value_type = Option<String>)]
     pub direction: Option<SmolStr>,
-    /// All participants, including those that have left.
+    /// Everyone who has ever joined.
     pub participants: Vec<ListedParticipant>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A participant of a listed conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ListedParticipant {
+    /// Id of the participant.
+    #[serde(rename = "participantId")]
+    #[schema(value_type = String, format = "uuid")]
     pub id: ParticipantId,
-    /// Empty if upstream named none.
+    /// Purpose of the participant, such as `customer`.
+    #[schema(value_type = String)]
     pub purpose: SmolStr,
 }
 

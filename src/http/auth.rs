@@ -19,7 +19,7 @@ use super::state::AppState;
 use super::{health, paths};
 use crate::app::{AuthFailure, ClientRegistry, PresentedCredentials};
 use crate::domain::Client;
-use crate::error::{Error, ErrorCode, RequestFailure};
+use crate::error::{Error, ErrorCode};
 
 /// Paths that need no credential. For `/readyz` this covers only the response without checks.
 const OPEN_PATHS: [&str; 9] = [
@@ -67,7 +67,6 @@ pub(super) async fn require(request: Request) -> Result<Request, Problem> {
 }
 
 impl RequestAuthentication {
-    /// Authenticates a request to this route. Does no work if authentication is off.
     pub(super) fn from_request(
         client_registry: &ClientRegistry,
         request: &Request,
@@ -100,7 +99,7 @@ impl RequestAuthentication {
         let wait = if counts { client_registry.check_rate(known).err() } else { None };
         let refusal = wait.zip(client.requests_per_minute).map(|(retry_after, number)| {
             let per_minute = number.get();
-            RequestFailure::harmless(Error::ClientRateLimited { per_minute, retry_after }).into()
+            Error::ClientRateLimited { per_minute, retry_after }.into()
         });
         Self { client, refusal }
     }
@@ -121,7 +120,6 @@ fn is_open(route: Option<&str>, uri: &Uri) -> bool {
     })
 }
 
-/// Whether this route needs no credential.
 pub(super) fn is_open_path(route: &str) -> bool {
     OPEN_PATHS.contains(&route)
 }

@@ -25,15 +25,11 @@ use crate::domain::{
     AttributeMap, ClientRights, Conversation, ConversationId, KeyOutcome, ParticipantId,
     ParticipantSelector, SelectorIntent, WriteReport,
 };
-use crate::error::{Effect, Error, ErrorCode, RequestFailure};
+use crate::error::{Effect, Error, ErrorCode};
 
-/// Routes that support the flat form.
 const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE, paths::CONVERSATION];
-
-/// The code of a successful read.
 const OK: &str = "ok";
 
-/// What a client asks for with `view=flat`.
 #[derive(Debug, Default)]
 pub(super) struct FlatRequest {
     /// Keys to return as members of their own.
@@ -74,7 +70,7 @@ pub(super) struct FlatResponse {
 }
 
 /// Names of the fixed members; a key with such a name gets no member of its own.
-const MEMBERS: [&str; 8] = [
+pub(super) const MEMBERS: [&str; 8] = [
     "ok",
     "code",
     "message",
@@ -82,8 +78,11 @@ const MEMBERS: [&str; 8] = [
     "retryAfterSeconds",
     "conversationId",
     "participantId",
-    "attributesJson",
+    ATTRIBUTES_JSON,
 ];
+
+/// The member with all attributes.
+pub(super) const ATTRIBUTES_JSON: &str = "attributesJson";
 
 impl FlatRequest {
     /// Parses the query of a request that asks for the flat form on a route that supports it.
@@ -108,7 +107,6 @@ impl FlatRequest {
         Some(Arc::new(Self { keys: keys.unwrap_or_default(), has_value }))
     }
 
-    /// Builds the response to a read.
     pub(super) fn read(
         &self,
         conversation: ConversationId,
@@ -148,11 +146,10 @@ impl FlatRequest {
         match chosen {
             Ok(one) => Ok(self.read(conversation.id, Some(one.id), &one.attributes)),
             Err(_) if self.keys.is_empty() => Ok(self.read(conversation.id, None, &nothing)),
-            Err(error) => Err(RequestFailure::harmless(error).into()),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Builds the response to a successful write.
     pub(super) fn written(&self, report: &WriteReport, ok: bool, effect: Effect) -> FlatResponse {
         let mut sentences = vec![describe(report.worst()).to_owned()];
         sentences.extend(report.warnings.iter().cloned().chain(damage(&report.attributes)));
@@ -232,7 +229,6 @@ fn keeps_status(code: ErrorCode) -> bool {
     }
 }
 
-/// Describes an outcome in a sentence.
 const fn describe(worst: KeyOutcome) -> &'static str {
     match worst {
         KeyOutcome::Unchanged => "every key already had its value",

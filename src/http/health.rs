@@ -1,8 +1,6 @@
 //! Handlers for health, metrics and the OpenAPI document, and the fallbacks for unknown paths and
 //! methods. None of them calls Genesys Cloud.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
@@ -14,14 +12,13 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::params::IfNoneMatchHeader;
 use super::paths;
-use super::percent::decoded_query;
+use super::paths::decoded_query;
 use super::problem::Problem;
 use super::query::StrictQuery;
-use super::state::{OpsState, ReadinessReport};
+use super::state::{AppState, ReadinessReport};
 use crate::domain::Violation;
 use crate::error::ErrorCode;
 
-/// The parameter that lists the readiness checks.
 const VERBOSE: &str = "verbose";
 
 /// Media type of OpenMetrics (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
@@ -89,7 +86,7 @@ impl SwitchValue {
         (status = 503, body = String, content_type = "text/plain", description = "The gateway is not ready: it is starting or draining, or Genesys Cloud refuses its credentials", example = "not ready: token"),
     ))]
 pub(super) async fn readyz(
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     StrictQuery(params): StrictQuery<ReadinessParams>,
 ) -> Result<Response, Problem> {
     let verbose = params.verbose.is_some_and(SwitchValue::is_on);
@@ -122,7 +119,9 @@ fn text_report(report: &ReadinessReport, verbose: bool) -> String {
 /// Returns the metrics in the OpenMetrics text format, for Prometheus.
 #[utoipa::path(get, path = paths::METRICS, operation_id = "getMetrics", tag = "operations",
     responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "The metrics")))]
-pub(super) async fn metrics(State(ops): State<Arc<OpsState>>) -> Result<Response, Problem> {
+pub(super) async fn metrics(
+    State(AppState { ops, .. }): State<AppState>,
+) -> Result<Response, Problem> {
     let report = ops.readiness.report();
     ops.metrics.readiness(report.ready, report.credentials_refused);
     ops.metrics.live_viewers(ops.live.viewers());
@@ -139,7 +138,10 @@ pub(super) async fn metrics(State(ops): State<Arc<OpsState>>) -> Result<Response
         (status = 304, description = "The document still matches the `ETag` in `If-None-Match`",
             headers(("ETag" = String, description = "Entity tag of the document"), ("Cache-Control" = String, description = "`no-cache`"))),
     ))]
-pub(super) async fn openapi_yaml(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> Response {
+pub(super) async fn openapi_yaml(
+    State(AppState { ops, .. }): State<AppState>,
+    headers: HeaderMap,
+) -> Response {
     ops.documents.yaml().answer(&headers)
 }
 
@@ -152,7 +154,10 @@ pub(super) async fn openapi_yaml(State(ops): State<Arc<OpsState>>, headers: Head
         (status = 304, description = "The document still matches the `ETag` in `If-None-Match`",
             headers(("ETag" = String, description = "Entity tag of the document"), ("Cache-Control" = String, description = "`no-cache`"))),
     ))]
-pub(super) async fn openapi_json(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> Response {
+pub(super) async fn openapi_json(
+    State(AppState { ops, .. }): State<AppState>,
+    headers: HeaderMap,
+) -> Response {
     ops.documents.json().answer(&headers)
 }
 

@@ -24,9 +24,8 @@ use super::extract::OperatorIdentity;
 use super::paths;
 use super::problem::Problem;
 use super::query::StrictQuery;
-use super::state::OpsState;
+use super::state::AppState;
 use super::swagger_ui::response_headers;
-use crate::error::RequestFailure;
 
 const PAGE: &str = include_str!("live/page.html");
 
@@ -56,10 +55,10 @@ pub(super) async fn page(_: OperatorIdentity) -> Response {
         description = "The events. The `data` of each is a JSON object with `at`, `ready`, `budget`, `upstream`, `token`, `writes`, `visibilityLag` and the last 20 `operations`. Members may be added")))]
 pub(super) async fn events(
     _: OperatorIdentity,
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     StrictQuery(()): StrictQuery<()>,
 ) -> Result<Response, Problem> {
-    let frames = ops.live.join().map_err(RequestFailure::harmless)?;
+    let frames = ops.live.join()?;
     Ok(([UNBUFFERED], stream(frames)).into_response())
 }
 

@@ -7,17 +7,13 @@ use super::prefer::split_outside_quotes;
 use super::problem::Problem;
 use crate::error::ErrorCode;
 
-/// Media type of JSON.
 pub(super) const JSON: &str = "application/json";
 /// Media type of merge patches (RFC 7396).
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 /// Media types of a PATCH, for `Accept-Patch` (RFC 5789).
 pub(super) const PATCHES: &str = "application/json, application/merge-patch+json";
-/// `Content-Type` of text responses.
 pub(super) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
-/// Media type of text.
 pub(super) const TEXT: &str = "text/plain";
-/// Media type of HTML pages.
 pub(super) const HTML: &str = "text/html";
 
 /// Refuses a request that does not accept JSON.
@@ -63,7 +59,6 @@ fn quality_in(range: &str, wanted: &str) -> Option<(u8, f32)> {
     Some((precision, quality.unwrap_or(1.0)))
 }
 
-/// Whether the client asks for a response that is not cached.
 pub(super) fn wants_no_cache(headers: &HeaderMap) -> bool {
     let directives = |value: &HeaderValue| {
         let text = value.to_str().unwrap_or_default();
@@ -105,10 +100,8 @@ pub(super) fn declared(
     Ok(known)
 }
 
-/// Hint for a compressed body.
 const UNCOMPRESSED: &str = "Send the body uncompressed, without a Content-Encoding.";
 
-/// Hint for another charset.
 const IN_UTF8: &str =
     "Send the body in UTF-8, and leave out the charset or name utf-8 in the Content-Type.";
 
@@ -129,7 +122,6 @@ fn other_charset(parameter: &str) -> Option<&str> {
     is_other.then_some(value)
 }
 
-/// The declared length of the body.
 pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -13,10 +13,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 
-use super::entity_tags::EntityTags;
+use super::if_match::EntityTags;
 use super::negotiate::JSON;
 
-/// Media type of YAML (RFC 9512).
 const YAML: &str = "application/yaml";
 
 /// A cache must ask before each use: a new version of the gateway can change the document any time.
@@ -34,7 +33,6 @@ pub struct OpenApiFiles {
     json: LazyFile,
 }
 
-/// The document in one of the two forms.
 pub(super) struct OpenApiFile {
     media: &'static str,
     bytes: Bytes,

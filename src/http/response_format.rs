@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 
 use super::negotiate::{JSON, PLAIN_TEXT, TEXT, accepts_json, quality};
 use super::problem::Problem;
+use super::text_table::ToText;
 use crate::error::ErrorCode;
 
-/// Bytes of a typical response body.
 const TYPICAL_BODY_BYTES: usize = 1000;
 
 /// The format of a response.
@@ -21,18 +21,9 @@ pub(super) enum ResponseFormat {
     Json,
 }
 
-/// A response body that has both formats.
-pub(super) trait ToText: Serialize {
-    /// The body as text for a person.
-    fn text(&self) -> String;
-}
-
 impl ResponseFormat {
     /// The format that the client asks for, or else the one with the higher quality in `Accept`; JSON if
     /// both are equal.
-    ///
-    /// # Errors
-    /// 406 if the client accepts neither.
     pub(super) fn negotiate(asked: Option<Self>, headers: &HeaderMap) -> Result<Self, Problem> {
         let (json, text) = (quality(headers, JSON), quality(headers, TEXT));
         match asked {

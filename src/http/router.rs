@@ -7,10 +7,7 @@ use utoipa_axum::routes;
 
 use super::middleware::with_middleware;
 use super::state::AppState;
-use super::{
-    attribute, attributes, conversations, echo, health, live, operations, pages, runbooks,
-    swagger_ui, trace,
-};
+use super::{attributes, conversations, echo, health, live, operations, pages, swagger_ui, trace};
 
 /// The router of the HTTP service.
 pub fn router(state: AppState) -> Router {
@@ -46,9 +43,9 @@ fn standard() -> OpenApiRouter<AppState> {
             attributes::patch_attributes
         ))
         .routes(routes!(
-            attribute::get_attribute,
-            attribute::put_attribute,
-            attribute::delete_attribute
+            attributes::get_attribute,
+            attributes::put_attribute,
+            attributes::delete_attribute
         ))
         .routes(routes!(trace::get_trace, trace::start_trace))
         .routes(routes!(live::page))
@@ -61,5 +58,5 @@ fn standard() -> OpenApiRouter<AppState> {
         .routes(routes!(swagger_ui::page))
         .routes(routes!(swagger_ui::file))
         .routes(routes!(pages::problem_page))
-        .routes(routes!(runbooks::runbook))
+        .routes(routes!(pages::runbook))
 }

@@ -23,8 +23,6 @@ const PAGE: &str = include_str!("swagger_ui/page.html");
 const STYLE: &str = include_str!("pages/style.css");
 const START: &str = include_str!("swagger_ui/start.js");
 const LIVE: &str = include_str!("live/page.js");
-
-/// Our own files, by name and media type.
 const OWN_FILES: [(&str, &str, &str); 3] = [
     ("start.js", "text/javascript", START),
     ("live.js", "text/javascript", LIVE),

@@ -183,6 +183,13 @@ impl ClientAnswer {
         self.body["outcomes"][key].as_str()
     }
 
+    /// Whether a warning with these words names this key.
+    pub fn warns_of(&self, words: &str, key: &str) -> bool {
+        let warnings = self.body["warnings"].as_array().into_iter().flatten();
+        let mut texts = warnings.filter_map(Value::as_str);
+        texts.any(|text| text.contains(words) && text.contains(&format!("`{key}`")))
+    }
+
     pub fn is_write(&self) -> bool {
         self.ask.form != Form::Read
     }

@@ -76,7 +76,8 @@ impl<'a> Case<'a> {
     }
 
     /// A value that was sent again after another writer's had come, with no read in between that
-    /// allowed it: such a read shows neither our value nor anything later.
+    /// allowed it: such a read shows neither our value nor anything later. An answer that names the
+    /// key says so itself.
     fn foreign_values(&self, verdict: &mut Verdict) {
         for one in self.answers.iter().filter(|one| one.is_write() && !one.ask.dry_run) {
             let Some(course) = self.history.courses.get(&one.ask.conversation) else {
@@ -86,7 +87,10 @@ impl<'a> Case<'a> {
                 let Some(track) = course.keys.get(key) else {
                     continue;
                 };
-                if self.is_unique(one, key, value) && overwrote(course, track, key, value) {
+                if self.is_unique(one, key, value)
+                    && !one.warns_of("the next try replaced it", key)
+                    && overwrote(course, track, key, value)
+                {
                     verdict.accuse("foreign value overwritten", || {
                         format!("{}; writes of {key}: {}", one.describe(), tell(track, one))
                     });

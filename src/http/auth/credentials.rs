@@ -8,10 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use crate::app::key_digest;
 use crate::domain::KeyDigest;
 
-/// A header that contains only an API key.
 pub(in crate::http) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Why a header holds no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MalformedCredentials {
     #[error("the scheme of the Authorization header is neither Bearer nor Basic")]
