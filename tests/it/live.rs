@@ -209,7 +209,8 @@ async fn there_are_at_most_64_viewers_and_without_any_nothing_runs() {
     }
     assert_eq!(tasks(), before + 1, "one task for all");
     for _ in 64..100 {
-        let refused = ask_as(&app, "o", "GET", EVENTS).await;
+        let refused = tokio::time::timeout(ms(100), ask_as(&app, "o", "GET", EVENTS)).await;
+        let refused = refused.expect("an answer that ends");
         refused.assert_problem(503, "overloaded", "notApplied");
         assert_eq!(refused.header("retry-after"), "1");
     }
@@ -242,6 +243,7 @@ async fn a_viewer_that_stops_reading_is_dropped_and_others_go_on() {
     let mut left = 0;
     while stalled[0].next().await.is_some() {
         left += 1;
+        assert!(left <= 16, "it is not dropped");
     }
     assert_eq!(left, 16, "what was unread, and then the end");
     reads.next().await.expect("it goes on");
