@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use self::lane::LaneWorker;
 pub use self::runner::{OperationAnswer, OperationEnding, OperationRunner, word};
 use crate::clock;
-use crate::error::Error;
+use crate::error::{Effect, Error, RequestFailure};
 use crate::ports::MetricsRecorder;
 use crate::ports::store::{
-    ClaimedLane, JournalSummary, NewOperation, OperationJournal, StoreError,
+    CancelOutcome, ClaimedLane, JournalSummary, NewOperation, OperationJournal, StoreError,
 };
 use crate::shutdown::ShutdownSignal;
 
@@ -72,8 +72,9 @@ impl OperationQueue {
     /// Stores a write durably. `false`: the store cannot do that, so nothing was stored.
     ///
     /// # Errors
-    /// If it was not stored. A write that may have been stored is cancelled.
-    pub async fn accept(&self, operation: NewOperation) -> Result<bool, Error> {
+    /// If it was not stored. A write that may have been stored is cancelled; if that fails, too, the effect
+    /// is unknown.
+    pub async fn accept(&self, operation: NewOperation) -> Result<bool, RequestFailure> {
         if self.status().is_err() {
             return Ok(false);
         }
@@ -84,11 +85,15 @@ impl OperationQueue {
                 Ok(true)
             }
             Err(StoreError::Unusable(_)) => Ok(false),
-            Err(StoreError::Full) => Err(Error::Overloaded("among the accepted writes")),
-            Err(error) => {
-                let _ = self.0.journal.cancel(id, &client).await;
-                Err(error.into())
-            }
+            Err(StoreError::Full) => Err(Error::Overloaded("among the accepted writes").into()),
+            Err(error) => match self.0.journal.cancel(id, &client).await {
+                Ok(CancelOutcome::Cancelled | CancelOutcome::NotFound) => {
+                    Err(RequestFailure::harmless(error.into()))
+                }
+                // It was stored, and is being carried out.
+                Ok(CancelOutcome::TooLate) => Ok(true),
+                Err(_) => Err(RequestFailure { error: error.into(), effect: Effect::Unknown }),
+            },
         }
     }
 

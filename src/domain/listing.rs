@@ -3,7 +3,7 @@
 mod pages;
 mod phone;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 use utoipa::ToSchema;
 
@@ -17,7 +17,8 @@ pub use self::phone::PhoneNumber;
 pub const PAGE_SIZE: usize = 100;
 
 /// Direction of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum CallDirection {
     /// The customer called.
     Inbound,
@@ -26,20 +27,12 @@ pub enum CallDirection {
 }
 
 impl CallDirection {
-    /// Both spellings of upstream.
-    pub const WORDS: [&str; 2] = ["inbound", "outbound"];
-
     /// The spelling of upstream.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Inbound => Self::WORDS[0],
-            Self::Outbound => Self::WORDS[1],
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
         }
-    }
-
-    /// The direction with this spelling.
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Inbound, Self::Outbound].into_iter().find(|direction| direction.as_str() == word)
     }
 }
 

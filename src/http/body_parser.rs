@@ -141,10 +141,7 @@ pub(super) fn patch(body: &[u8], null: NullPolicy) -> Result<Patch, Problem> {
     }
 }
 
-/// Parses a body into a tree.
-///
-/// # Errors
-/// The body is empty, not UTF-8, or not JSON. The first and the last have this hint.
+/// Parses a body into a tree. `hint` belongs to the errors of an empty body and of one that is not JSON.
 pub(super) fn parse_body(body: &[u8], hint: &'static str) -> Result<JsonTree, Problem> {
     let text = utf8(body).map_err(|detail| not_json(ROOT, detail).with_hint(ENCODING))?;
     if text.is_empty() {

@@ -12,13 +12,12 @@ use utoipa::ToSchema;
 use self::view::ConversationResponse;
 use super::extract::{read_body, request_context, rights};
 use super::flat::FlatResponse;
-use super::negotiate::{self, JSON};
+use super::negotiate::{self, JSON, ResponseFormat, json};
 use super::params::{ConversationParam, FormatParam, KeyParams, ViewParam};
 use super::paths;
 use super::problem::Problem;
 use super::query::{StrictQuery, contradiction};
 use super::request_context::HttpRequestContext;
-use super::response_format::{ResponseFormat, json};
 use super::state::AppState;
 use crate::app::{ListRequest, ViewRequest};
 

@@ -1,9 +1,7 @@
-//! `POST /v1/debug/echo`: describes the request as it arrived. It shows what a data action, or a proxy in
-//! front of the gateway, really sends.
+//! `POST /v1/debug/echo`: describes the request as it arrived, behind data actions and proxies.
 //!
-//! Users paste responses into tickets, so the response contains no value that could be a secret: of the
-//! body only its structure, and the values of a few headers and parameters that are known to be harmless.
-//! The path exists only with `debug.enabled`.
+//! Users paste responses into tickets, so the response has no value that could be a secret: of the body only
+//! its structure, and the values of headers and parameters that are known to be harmless.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -14,8 +12,7 @@ use utoipa::ToSchema;
 use super::body_parser::json_tree::JsonTree;
 use super::body_parser::parse_body;
 use super::extract::{read_body, request_context};
-use super::paths;
-use super::paths::decoded_query;
+use super::paths::{self, decoded_query};
 use super::problem::Problem;
 use super::request_context::X_REQUEST_ID;
 use super::state::AppState;

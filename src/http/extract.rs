@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 
 use super::etag::EtagScope;
-use super::negotiate;
+use super::negotiate::{self, ResponseFormat};
 use super::params::{
     AnyParticipantParam, ConversationParam, FormatParam, IfNoneMatchHeader, KeyParam, KeyParams,
     ParticipantParam, ViewParam,
@@ -22,7 +22,6 @@ use super::problem::Problem;
 use super::query::{StrictQuery, contradiction};
 use super::request_context::HttpRequestContext;
 use super::respond::ReadResponder;
-use super::response_format::ResponseFormat;
 use super::state::AppState;
 use crate::app::ReadRequest;
 use crate::domain::{Client, ParticipantSelector};

@@ -1,8 +1,7 @@
 //! `view=flat`: a response of one level without arrays, for clients that cannot read nested JSON.
 //!
-//! A Genesys Cloud data action reads a response through a contract that is fixed when the action is
-//! published. Every member is therefore always present, and results that a flow branches on have status
-//! 200 and the flag `ok`. Client errors and 500 keep their status, since a flow cannot correct them.
+//! A data action has a fixed contract: every member is always present, and results that a flow branches on
+//! have status 200 and the flag `ok`. Client errors and 500 keep their status; a flow cannot correct them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +40,7 @@ pub(super) struct FlatRequest {
 /// A response of one level. Each key named by `keys` or `key` is returned as an additional string
 /// member, `""` if absent. A key with the name of a member of this schema is returned only in
 /// `attributesJson`.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FlatResponse {
     /// `true` if a read shows that everything is as requested.
@@ -123,12 +122,8 @@ impl FlatRequest {
         }
     }
 
-    /// Builds the response to a view of a conversation. It shows the participant that a read with this
-    /// selector would choose, if there is one.
-    ///
-    /// # Errors
-    /// The request names keys, and the selector matches no participant or one that the client may not
-    /// name. In that case `""` would wrongly say that the keys are absent.
+    /// Builds the response to a view of a conversation: the participant that a read with this selector
+    /// would choose. Without one, named keys are an error: `""` would wrongly say that they are absent.
     pub(super) fn conversation(
         &self,
         conversation: &Conversation,
@@ -205,17 +200,11 @@ impl FlatRequest {
         let members = own.map(|key| (key.clone(), value(key).unwrap_or_default())).collect();
         let first = map.iter().next().map(|(_, value)| value.expose().to_owned());
         FlatResponse {
-            ok: false,
-            code: OK,
-            message: String::new(),
-            accepted: false,
-            retry_after_seconds: 0,
-            conversation_id: String::new(),
-            participant_id: String::new(),
             attributes_json: serde_json::to_string(map).unwrap_or_default(),
             // The map of a single-key read contains no other key.
             value: self.has_value.then(|| first.unwrap_or_default()),
             members,
+            ..FlatResponse::default()
         }
     }
 }

@@ -11,8 +11,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::params::IfNoneMatchHeader;
-use super::paths;
-use super::paths::decoded_query;
+use super::paths::{self, decoded_query};
 use super::problem::Problem;
 use super::query::StrictQuery;
 use super::state::{AppState, ReadinessReport};
@@ -163,7 +162,7 @@ pub(super) async fn openapi_json(
 
 /// Fallback for an unknown path, and for a path without the key at its end.
 pub(super) async fn not_found(uri: Uri) -> Problem {
-    if !paths::lacks_key(uri.path()) {
+    if paths::key_of(uri.path()) != Some("") {
         return Problem::new(ErrorCode::NotFound, "there is nothing at this path");
     }
     let detail = "is missing: the path ends where the name of the attribute belongs";

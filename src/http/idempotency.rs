@@ -1,8 +1,7 @@
 //! `Idempotency-Key`: a repeated write gets the answer of the first one.
 //!
-//! The middleware opens an [`AnswerTicket`] and stores the answer. In between, the handler asks the
-//! store, because only it knows the canonical body. A write with a key runs on to its end when the
-//! client hangs up, so that a repeat finds its answer.
+//! The middleware opens an [`AnswerTicket`] and stores the answer. The handler asks the store, because only
+//! it knows the body. A write with a key runs on when the client hangs up, so that a repeat finds its answer.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,16 +16,17 @@ use axum::response::{Html, IntoResponse, Response};
 use futures_core::Stream;
 use tokio::sync::mpsc::Receiver;
 
-pub use self::feed::LiveFeed;
-pub use self::status::{
-    LiveBudget, LiveClient, LiveLag, LiveOperation, LiveStatus, LiveToken, LiveUpstream, LiveWrites,
-};
 use super::extract::OperatorIdentity;
+use super::openapi_files::response_headers;
 use super::paths;
 use super::problem::Problem;
 use super::query::StrictQuery;
 use super::state::AppState;
-use super::swagger_ui::response_headers;
+
+pub use self::feed::LiveFeed;
+pub use self::status::{
+    LiveBudget, LiveClient, LiveLag, LiveOperation, LiveStatus, LiveToken, LiveUpstream, LiveWrites,
+};
 
 const PAGE: &str = include_str!("live/page.html");
 

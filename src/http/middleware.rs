@@ -1,9 +1,6 @@
 //! The middleware of the service, outermost first.
-//!
-//! Two values are stored in extensions, and each layer that stores one documents it.
-//! [`HttpRequestContext`] is the context of a request, from the layer that opens it to the handlers.
-//! [`LoggedResult`] is what logs and metrics record of a response, from handlers and the problem
-//! layer to the layer that observes.
+//! `HttpRequestContext` is the context of a request in its extensions, and `LoggedResult` what logs record,
+//! in those of the response.
 
 mod context;
 mod headers;
@@ -23,10 +20,6 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use self::shared::shared;
 use super::auth::{self, X_API_KEY};
 use super::idempotency;
-#[cfg(doc)]
-use super::problem::LoggedResult;
-#[cfg(doc)]
-use super::request_context::HttpRequestContext;
 use super::request_context::{NewRequestId, X_REQUEST_ID, remove_malformed_request_id};
 use super::state::AppState;
 

@@ -1,7 +1,5 @@
 //! The `OpenAPI` document: operations from the handlers, problems from the catalogue of codes.
-//!
-//! The committed `openapi.yaml` is this document. A test compares them; with `UPDATE_OPENAPI=1` in
-//! the environment, the test rewrites the file. What operations share is a component.
+//! A test compares it with the committed `openapi.yaml`, and rewrites that with `UPDATE_OPENAPI=1`.
 
 mod bodies;
 mod examples;

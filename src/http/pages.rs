@@ -9,11 +9,10 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::negotiate::{HTML, JSON, PLAIN_TEXT, TEXT, quality};
+use super::negotiate::{HTML, JSON, PLAIN_TEXT, ResponseFormat, TEXT, quality};
 use super::params::FormatParam;
 use super::problem::Problem;
 use super::query::StrictQuery;
-use super::response_format::ResponseFormat;
 use super::state::AppState;
 use super::text_table::ToText;
 use super::{paths, problem};
@@ -118,9 +117,12 @@ impl ToText for ServiceResponse {
             ("Explanation of an error code", &self.problems),
         ];
         // A template is not a link.
-        let links = links.map(|(name, url)| match url.contains('{') {
-            true => format!("- {name}: `{url}`\n"),
-            false => format!("- [{name}]({url})\n"),
+        let links = links.map(|(name, url)| {
+            if url.contains('{') {
+                format!("- {name}: `{url}`\n")
+            } else {
+                format!("- [{name}]({url})\n")
+            }
         });
         format!("{service} {version}\n\n{description}.\n\n{}", links.concat())
     }

@@ -10,11 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::etag::EtagScope;
 use super::if_match::EntityTags;
-use super::paths;
-use super::paths::decoded_step;
+use super::negotiate::ResponseFormat;
+use super::paths::{self, decoded_step};
 use super::problem::Problem;
 use super::query::contradiction;
-use super::response_format::ResponseFormat;
 use super::violations::shortened;
 use crate::domain::{ConversationId, ParticipantSelector, Violation};
 use crate::error::ErrorCode;

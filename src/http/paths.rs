@@ -103,11 +103,6 @@ pub(super) fn is_attributes(path: &str) -> bool {
     conversation_steps(path).is_some_and(|(_, rest)| rest == "attributes")
 }
 
-/// Whether this is the path of one attribute, without its key.
-pub(super) fn lacks_key(path: &str) -> bool {
-    key_of(path) == Some("")
-}
-
 /// The attribute key in an API path, still percent-encoded.
 pub(super) fn key_of(path: &str) -> Option<&str> {
     conversation_steps(path)?.1.strip_prefix("attributes/")

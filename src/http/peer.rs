@@ -8,6 +8,8 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName};
 use parking_lot::Mutex;
 
+use crate::error::Error;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The peer of a request, stored in its extensions. Absent if the router is called without a
@@ -113,30 +115,23 @@ pub struct AddressSlot {
     source: AddressKey,
 }
 
-/// The address already has the maximum number of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressLimitReached;
-
 impl AddressLimiter {
     /// Allows `max` concurrent requests per address.
     pub fn new(max: usize) -> Self {
         Self { max, in_flight: Arc::default() }
     }
 
-    /// Counts a request, if it came through a proxy that named the client.
-    ///
-    /// # Errors
-    /// If the address already has the maximum number of requests.
+    /// Counts a request, if it came through a proxy that named the client. Fails at the limit.
     pub(in crate::http) fn acquire(
         &self,
         peer: Option<&PeerInfo>,
-    ) -> Result<Option<AddressSlot>, AddressLimitReached> {
+    ) -> Result<Option<AddressSlot>, Error> {
         let Some(peer) = peer.filter(|peer| peer.address != peer.socket) else { return Ok(None) };
         let source = AddressKey::from_address(peer.address.ip());
         let mut in_flight = self.in_flight.lock();
         let of_source = in_flight.entry(source).or_default();
         if *of_source >= self.max {
-            return Err(AddressLimitReached);
+            return Err(Error::Overloaded("from this address"));
         }
         *of_source += 1;
         drop(in_flight);

@@ -1,7 +1,6 @@
 //! Problem details (RFC 9457), the form of every error response.
-//!
-//! Only this file maps error codes to statuses. A handler or extractor returns a [`Problem`]. The
-//! middleware writes the response, since it knows the request id and the upstream calls.
+//! Only this file maps error codes to statuses. A handler returns a [`Problem`]; the middleware writes it,
+//! since it knows the request id and the upstream calls.
 
 mod body;
 

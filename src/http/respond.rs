@@ -8,12 +8,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::etag::EtagScope;
 use super::flat::FlatRequest;
-use super::negotiate::PLAIN_TEXT;
+use super::negotiate::{PLAIN_TEXT, ResponseFormat, json};
 use super::params::IfNoneMatchHeader;
-use super::problem::LoggedResult;
-use super::problem::Problem;
-use super::response_format::ResponseFormat;
-use super::response_format::json;
+use super::problem::{LoggedResult, Problem};
 use super::responses::{
     AllAttributesResponse, AttributeResponse, AttributesResponse, ParticipantAttributesDto,
     WriteResponse,

@@ -225,7 +225,7 @@ impl From<WriteReport> for WriteResponse {
             warnings: report.warnings.into_iter().chain(damage(&report.attributes)).collect(),
             attributes: report.attributes,
             outcomes: report.outcomes,
-            verification: (!report.dry_run).then(|| report.verification),
+            verification: (!report.dry_run).then_some(report.verification),
             upstream_calls: 0,
             dry_run: report.dry_run,
         }

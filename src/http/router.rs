@@ -7,7 +7,9 @@ use utoipa_axum::routes;
 
 use super::middleware::with_middleware;
 use super::state::AppState;
-use super::{attributes, conversations, echo, health, live, operations, pages, swagger_ui, trace};
+use super::{
+    attributes, conversations, echo, health, live, openapi_files, operations, pages, trace,
+};
 
 /// The router of the HTTP service.
 pub fn router(state: AppState) -> Router {
@@ -55,8 +57,8 @@ fn standard() -> OpenApiRouter<AppState> {
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
-        .routes(routes!(swagger_ui::page))
-        .routes(routes!(swagger_ui::file))
+        .routes(routes!(openapi_files::page))
+        .routes(routes!(openapi_files::file))
         .routes(routes!(pages::problem_page))
         .routes(routes!(pages::runbook))
 }

@@ -1,7 +1,5 @@
-//! Text tables for a terminal, with aligned columns.
-//!
-//! Cells can contain any text, also escape sequences. This module writes out every character that
-//! a terminal would interpret, and every character that would disguise the content of a line.
+//! Text tables for a terminal, with aligned columns. Characters in cells that a terminal would interpret, or
+//! that would disguise the content of a line, are written out.
 
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;

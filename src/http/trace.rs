@@ -3,13 +3,13 @@
 //! An operator switches it on for one conversation and for a time; `debug.enabled` does so for all.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
@@ -17,7 +17,7 @@ use super::extract::{ClientIdentity, OperatorIdentity};
 use super::params::ConversationParam;
 use super::paths;
 use super::problem::Problem;
-use super::query::{StrictQuery, parsed};
+use super::query::StrictQuery;
 use super::responses::effect_schema;
 use super::state::AppState;
 use crate::domain::{ClientRights, KeyOutcome};
@@ -181,31 +181,20 @@ pub(super) async fn get_trace(
 #[into_params(parameter_in = Query)]
 pub(super) struct TraceParams {
     /// How long, from `1s` to `1h`; default `10m`
-    #[serde(rename = "for", deserialize_with = "parsed")]
+    #[serde(rename = "for", deserialize_with = "lease")]
     #[param(
         value_type = Option<String>,
         example = "10m",
         pattern = "^([1-9][0-9]{0,2}s|[1-9]m|[1-5][0-9]m|60m|1h)$"
     )]
-    time: Option<LeaseTime>,
+    time: Option<Duration>,
 }
 
-/// From a second to an hour.
-#[derive(Clone, Copy, Debug)]
-struct LeaseTime(Duration);
-
-#[derive(Debug, thiserror::Error)]
-#[error("not a time from 1s to 1h, such as `10m`")]
-struct InvalidLeaseTime;
-
-impl FromStr for LeaseTime {
-    type Err = InvalidLeaseTime;
-
-    fn from_str(text: &str) -> Result<Self, InvalidLeaseTime> {
-        let time = humantime::parse_duration(text).ok();
-        let range = Duration::from_secs(1)..=Duration::from_hours(1);
-        time.filter(|time| range.contains(time)).map(Self).ok_or(InvalidLeaseTime)
-    }
+fn lease<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
+    let time = humantime::parse_duration(&String::deserialize(value)?).ok();
+    let range = Duration::from_secs(1)..=Duration::from_hours(1);
+    let time = time.filter(|time| range.contains(time)).map(Some);
+    time.ok_or_else(|| D::Error::custom("is not a time from 1s to 1h, such as `10m`"))
 }
 
 /// The trace of a conversation was switched on.
@@ -234,7 +223,7 @@ pub(super) async fn start_trace(
     StrictQuery(TraceParams { time }): StrictQuery<TraceParams>,
 ) -> Result<Json<TraceLease>, Problem> {
     let ConversationParam { conversation } = ConversationParam::from_uri(&uri)?;
-    let time = time.map_or(DEFAULT_LEASE, |LeaseTime(time)| time);
+    let time = time.unwrap_or(DEFAULT_LEASE);
     if !ops.recent.lease(conversation, time) {
         return Err(Error::Overloaded(TOO_MANY_LEASES).into());
     }

@@ -1,8 +1,7 @@
 //! The mistakes in one request.
 //!
-//! A client sees all mistakes at once, so that one correction is enough. A request can contain
-//! thousands, and a report is longer than the mistake. So the number and the length of the reports
-//! are limited; further mistakes are counted.
+//! A client sees all at once, so that one correction is enough. A request can contain thousands, so the
+//! number and the length of the reports are limited; further mistakes are counted.
 
 use crate::domain::Violation;
 

@@ -78,8 +78,12 @@ async fn an_accepted_write_gets_the_answer_of_a_synchronous_one() {
     let [record] = records.as_slice() else { panic!("one record, not {records:#?}") };
     assert_eq!((&record["request.id"], &record["effect"]), (&json!("r1"), &json!("applied")));
     assert_eq!(record["client.name"], "crm");
-    let metrics = app.ask(("GET", "/metrics"), &[shown("a")], "").await.text;
-    assert!(metrics.contains("operations_ended_total{state=\"done\"} 1\n"), "{metrics}");
+    // It is counted once it has been stored.
+    let metrics = until("it is counted", async || {
+        let metrics = app.ask(("GET", "/metrics"), &[shown("a")], "").await.text;
+        metrics.contains("operations_ended_total{state=\"done\"} 1\n").then_some(metrics)
+    });
+    let metrics = metrics.await;
     assert!(metrics.contains("attribute_gateway_journal_sync_seconds"), "{metrics}");
 }
 

@@ -89,10 +89,7 @@ mod tests {
         let none = ConversationFilter::default;
         vec![
             none(),
-            ConversationFilter {
-                direction: crate::domain::CallDirection::parse("inbound"),
-                ..none()
-            },
+            ConversationFilter { direction: Some(CallDirection::Inbound), ..none() },
             ConversationFilter { queue: id.parse().ok(), ..none() },
             ConversationFilter { user: id.parse().ok(), ..none() },
             ConversationFilter { ani: "+15550100111".parse().ok(), ..none() },

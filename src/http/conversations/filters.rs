@@ -51,7 +51,7 @@ pub(in crate::http) struct SearchRequestBody {
     /// `inbound` or `outbound`.
     #[param(inline, example = "inbound")]
     #[schema(inline)]
-    direction: Option<DirectionName>,
+    direction: Option<CallDirection>,
     /// Only conversations that are now in this queue or with one of its agents.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>, format = "uuid")]
@@ -78,14 +78,6 @@ enum StateName {
     Live,
 }
 
-/// The direction of a call.
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum DirectionName {
-    Inbound,
-    Outbound,
-}
-
 fn limit<'de, D: Deserializer<'de>>(value: D) -> Result<Option<usize>, D::Error> {
     let limit = String::deserialize(value)?.parse().ok();
     let is_valid = limit.is_some_and(|limit| (1..=MAX_LIMIT).contains(&limit));
@@ -96,10 +88,7 @@ fn limit<'de, D: Deserializer<'de>>(value: D) -> Result<Option<usize>, D::Error>
 impl SearchRequestBody {
     fn filter(&self) -> ConversationFilter {
         ConversationFilter {
-            direction: self.direction.map(|direction| match direction {
-                DirectionName::Inbound => CallDirection::Inbound,
-                DirectionName::Outbound => CallDirection::Outbound,
-            }),
+            direction: self.direction,
             queue: self.queue_id,
             user: self.user_id,
             ani: self.ani.clone(),
@@ -202,7 +191,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::http::response_format::ResponseFormat;
+    use crate::http::negotiate::ResponseFormat;
 
     #[test]
     fn query_and_body_are_parsed_alike() {

@@ -50,13 +50,8 @@ pub(super) async fn limit_concurrency(
         return Ok(next.run(request).await);
     };
     let peer = peer_of(&request);
-    let of_address = state
-        .ops
-        .address_limiter
-        .as_ref()
-        .map(|address_limiter| address_limiter.acquire(peer))
-        .transpose();
-    let _of_address = of_address.map_err(|_| Error::Overloaded("from this address"))?;
+    let address_limiter = state.ops.address_limiter.as_ref();
+    let _of_address = address_limiter.map(|limiter| limiter.acquire(peer)).transpose()?;
     let _of_client = state.ops.requests.acquire(&client)?;
     Ok(next.run(request).await)
 }

@@ -1,7 +1,4 @@
 //! Writes errors as problem details, or in the flat form if the request asked for it.
-//!
-//! A handler or layer returns a [`Problem`]. This layer adds the path, the request id, and the number
-//! of upstream calls.
 
 use std::any::Any;
 
