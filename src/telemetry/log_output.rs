@@ -123,6 +123,7 @@ impl<W: Write> Write for LineBatch<W> {
         }
         *self.refused.fault.lock() = written.err().map(|error| error.to_string());
         self.count = 0;
+        #[expect(clippy::disallowed_methods, reason = "the log has a thread of its own")]
         std::thread::sleep(REST);
         Ok(())
     }

@@ -359,9 +359,10 @@ impl<'a> WriteTest<'a> {
         let only_empty = changed.iter().all(|(_, state)| *state == EMPTY);
         let described: Vec<_> =
             changed.iter().map(|(key, state)| format!("`{key}` {state}")).collect();
-        let mut detail = match is_restored {
-            true => "the attributes are as before".to_owned(),
-            false => format!("not as before: {}", described.join(", ")),
+        let mut detail = if is_restored {
+            "the attributes are as before".to_owned()
+        } else {
+            format!("not as before: {}", described.join(", "))
         };
         if let Some(reason) = reason {
             detail = format!("{detail}, as last seen. {reason}");
