@@ -52,20 +52,19 @@ macro_rules! log_at {
         tracing::event!(
             target: TARGET,
             $level,
-            http.method = display($record.method),
-            http.route = display($record.route.unwrap_or("-")),
+            http.method = $record.method,
+            http.route = $record.route.unwrap_or("-"),
             http.status = $record.status,
             duration_ms = milliseconds($record.took),
-            request.id = display($record.request_id),
-            client = $record.client.map(display),
+            request.id = $record.request_id,
+            client = $record.client,
             client.address = $record.client_address.map(display),
             conversation.id = $record.conversation.map(display),
             upstream.calls = $record.upstream_calls,
-            effect = $record.effect.map(display),
-            // Upstream sends this text. As a string it is quoted, so it cannot forge a log line.
+            effect = $record.effect.map(Effect::as_str),
             correlation.id = $record.correlation_id,
             trace.id = $record.trace_id.map(|id| display(format!("{id:032x}"))),
-            problem.code = $record.code.map(|code| display(code.as_str())),
+            problem.code = $record.code.map(ErrorCode::as_str),
         )
     };
 }
@@ -86,7 +85,8 @@ pub fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Formats the fields of text lines. Numbers have no needless `.0`.
+/// Formats the fields of text lines. Numbers have no needless `.0`. Words have no quotes; any other text is quoted,
+/// so it cannot forge a log line.
 pub(super) struct TextFields;
 
 impl<'w> FormatFields<'w> for TextFields {
@@ -105,7 +105,12 @@ impl Visit for TextVisitor<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.record_str(field, value);
+        let is_word = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
+        if field.name() == "message" || value.is_empty() || !value.bytes().all(is_word) {
+            self.0.record_str(field, value);
+        } else {
+            self.0.record_debug(field, &format_args!("{value}"));
+        }
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
