@@ -49,8 +49,13 @@ impl TokenBudget {
         u64::try_from(u128::from(self.limit()) * u128::from(percent) / 100).unwrap_or(u64::MAX)
     }
 
-    /// A client's share for this class.
+    /// A client's share for this class. Among several clients, its read-backs have the share of its
+    /// writes, which they finish: others may have filled the window up to the ceiling of read-backs.
     pub(super) fn share(&self, client: &ClientUsage, class: PriorityClass) -> ClientShare {
+        let class = match class {
+            PriorityClass::ReadBack if self.clients.iter().len() > 1 => PriorityClass::Write,
+            class => class,
+        };
         self.clients.share(client.weight, self.ceiling(class))
     }
 
@@ -195,10 +200,11 @@ impl TokenBudget {
             (PriorityClass::Read, false) if is_below => 1,
             (PriorityClass::Write, false) => 2,
             (PriorityClass::Read, false) => 3,
-            (PriorityClass::Read, true) if is_below => 4,
-            (PriorityClass::Write, true) => 5,
-            (PriorityClass::Read, true) => 6,
-            (PriorityClass::ReadBack, lent) => 7 + u8::from(lent),
+            (PriorityClass::ReadBack, false) => 4,
+            (PriorityClass::Read, true) if is_below => 5,
+            (PriorityClass::Write, true) => 6,
+            (PriorityClass::Read, true) => 7,
+            (PriorityClass::ReadBack, true) => 8,
         };
         (rank, client.start_tag)
     }
