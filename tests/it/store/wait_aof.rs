@@ -35,14 +35,14 @@ async fn proxy(server: &RedisServer) -> String {
             let (mut from_server, mut to_server) = server.into_split();
             let script = script.clone();
             tokio::spawn(async move {
-                let mut chunk = [0; 65_536];
+                let mut chunk = vec![0; 65_536];
                 while let Ok(size @ 1..) = from_client.read(&mut chunk).await {
                     let sent = replaced(&chunk[..size], ASKED, script.as_bytes());
                     to_server.write_all(&sent).await.expect("it runs");
                 }
             });
             tokio::spawn(async move {
-                let mut chunk = [0; 65_536];
+                let mut chunk = vec![0; 65_536];
                 while let Ok(size @ 1..) = from_server.read(&mut chunk).await {
                     let raised =
                         replaced(&chunk[..size], b"redis_version:7.0", b"redis_version:7.2");
