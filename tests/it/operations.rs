@@ -48,40 +48,41 @@ async fn an_accepted_write_gets_the_answer_of_a_synchronous_one() {
     let clients = [client("crm", "a", ""), client("ivr", "b", "")];
     let app = app.with_clients(&clients).recorded_in(&records);
     let app = app.with_env("GATEWAY__AUDIT__ON_FAILURE", "drop").start().await;
-    let answer =
-        accepted(&app, &[shown("a"), ("x-request-id", "r1")], json!({"tier": "gold"})).await;
-    answer.assert_status(202);
-    assert_eq!(answer.header("preference-applied"), "respond-async");
+    let headers = [shown("a"), ("x-request-id", "r1")];
+    let answer = accepted(&app, &headers, json!({"tier": "gold"})).await;
+    assert_eq!((answer.status, answer.header("preference-applied")), (202, "respond-async"));
     let operation = answer.json();
-    assert_eq!(operation["state"], "queued");
-    assert_eq!(operation["conversationId"], CALL);
+    let shape = (&operation["state"], &operation["conversationId"]);
+    assert_eq!(shape, (&json!("queued"), &json!(CALL)));
     let path = answer.header("location").to_owned();
     assert_eq!(path, format!("/v1/operations/{}", operation["id"].as_str().expect("an id")));
     let get = async |key| app.ask(("GET", &path), &[shown(key)], "").await;
     let done = until("it is done", async || {
         let found = get("a").await.assert_status(200).json();
         (found["state"] == "done").then_some(found)
-    });
-    let done = done.await;
-    assert_eq!(done["result"]["status"], 200);
-    assert_eq!(done["result"]["body"]["outcomes"], json!({"tier": "verified"}));
+    })
+    .await;
+    let result = (&done["result"]["status"], &done["result"]["body"]["outcomes"]);
+    assert_eq!(result, (&json!(200), &json!({"tier": "verified"})));
     assert_eq!(done["result"]["body"]["participant"]["id"], CUSTOMER);
     assert_eq!(app.truth(CUSTOMER)["tier"], "gold");
     get("b").await.assert_problem(404, "operation-not-found", "notApplied");
-    let other = app.ask(("DELETE", &path), &[shown("b")], "").await;
-    other.assert_problem(404, "operation-not-found", "notApplied");
-    let late = app.ask(("DELETE", &path), &[shown("a")], "").await;
-    late.assert_problem(409, "operation-in-progress", "notApplied");
+    for (key, status, code) in
+        [("b", 404, "operation-not-found"), ("a", 409, "operation-in-progress")]
+    {
+        let refused = app.ask(("DELETE", &path), &[shown(key)], "").await;
+        refused.assert_problem(status, code, "notApplied");
+    }
     let records = lines(&records);
     let [record] = records.as_slice() else { panic!("one record, not {records:#?}") };
-    assert_eq!((&record["request.id"], &record["effect"]), (&json!("r1"), &json!("applied")));
-    assert_eq!(record["client.name"], "crm");
+    let told = ["request.id", "effect", "client.name"].map(|name| &record[name]);
+    assert_eq!(told, ["r1", "applied", "crm"]);
     // It is counted once it has been stored.
     let metrics = until("it is counted", async || {
         let metrics = app.ask(("GET", "/metrics"), &[shown("a")], "").await.text;
         metrics.contains("operations_ended_total{state=\"done\"} 1\n").then_some(metrics)
-    });
-    let metrics = metrics.await;
+    })
+    .await;
     assert!(metrics.contains("attribute_gateway_journal_sync_seconds"), "{metrics}");
 }
 
