@@ -25,6 +25,10 @@ pub enum Form {
     Read,
 }
 
+/// How often a client asks while gateways are down, and how long it waits in between.
+const MOST_TRIES: usize = 40;
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub struct Ask {
@@ -40,6 +44,10 @@ pub struct Ask {
     /// Seconds that the client waits, if it says so.
     pub wait: Option<u64>,
     pub api_key: Option<String>,
+    /// With it, the client repeats a request that was cut off.
+    pub idempotency_key: Option<String>,
+    /// Which gateway is asked first, if there are several.
+    pub replica: usize,
 }
 
 impl Ask {
@@ -55,6 +63,8 @@ impl Ask {
             if_match: None,
             wait: None,
             api_key: None,
+            idempotency_key: None,
+            replica: 0,
         }
     }
 
@@ -74,7 +84,8 @@ impl Ask {
     }
 
     fn request(&self, stack: &Stack) -> reqwest::RequestBuilder {
-        let base = format!("{}/v1/conversations/{}/attributes", stack.gateway, self.conversation);
+        let gateway = &stack.gateways[self.replica % stack.gateways.len()];
+        let base = format!("{gateway}/v1/conversations/{}/attributes", self.conversation);
         let first = self.keys.first();
         let (method, path, body) = match (self.form, first) {
             (Form::Single, Some((key, value))) if value.is_empty() => {
@@ -101,6 +112,9 @@ impl Ask {
         if let Some(key) = &self.api_key {
             request = request.header("x-api-key", key);
         }
+        if let Some(key) = &self.idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
         request.timeout(GIVE_UP)
     }
 
@@ -124,20 +138,41 @@ impl Ask {
         query
     }
 
+    /// Asks, and asks the next gateway where a balancer or a careful client would.
+    async fn answer(&mut self, stack: &Stack) -> (u64, reqwest::Result<reqwest::Response>) {
+        let mut tries = 0;
+        loop {
+            let sent = stack.now();
+            let answer = self.request(stack).send().await;
+            tries += 1;
+            let again = |error: &reqwest::Error| {
+                stack.gateways.len() > 1
+                    && tries < MOST_TRIES
+                    && (error.is_connect() || self.idempotency_key.is_some())
+            };
+            if !answer.as_ref().is_err_and(again) {
+                return (sent, answer);
+            }
+            self.replica += 1;
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
+
     /// Asks, and waits for the answer.
-    pub async fn send(self, stack: &Stack) -> ClientAnswer {
-        let request = self.request(stack);
+    pub async fn send(mut self, stack: &Stack) -> ClientAnswer {
         let start = stack.now();
+        let (sent, answer) = self.answer(stack).await;
         let mut received = ClientAnswer {
             ask: self,
             start,
+            sent,
             end: start,
             status: 0,
             etag: None,
             retry_after: None,
             body: Value::Null,
         };
-        if let Ok(answer) = request.send().await {
+        if let Ok(answer) = answer {
             received.status = answer.status().as_u16();
             let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
             received.etag = header("etag");
@@ -148,6 +183,7 @@ impl Ask {
             };
         }
         received.end = stack.now();
+        received.ask.replica %= stack.gateways.len();
         received
     }
 }
@@ -158,6 +194,8 @@ pub struct ClientAnswer {
     pub ask: Ask,
     /// Before it was sent, in the platform's microseconds.
     pub start: u64,
+    /// Before it was sent for the last time.
+    pub sent: u64,
     /// After the answer had come.
     pub end: u64,
     pub status: u16,
@@ -194,8 +232,9 @@ impl ClientAnswer {
     pub fn describe(&self) -> String {
         let keys: Vec<_> = self.ask.keys.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
         let mut text = format!(
-            "{:?} {} {} at {:.3} s, answered {} after {} ms",
+            "{:?} by gateway {} {} {} at {:.3} s, answered {} after {} ms",
             self.ask.form,
+            self.ask.replica,
             self.ask.conversation.rsplit('-').next().unwrap_or_default(),
             keys.join(" "),
             Duration::from_micros(self.start).as_secs_f64(),
@@ -207,6 +246,7 @@ impl ClientAnswer {
             (", verify=none", self.ask.no_verify),
             (", If-Match", self.ask.if_match.is_some()),
             (", by UUID", self.ask.by_uuid),
+            (", repeated", self.sent != self.start),
         ] {
             text.push_str(if is_set { name } else { "" });
         }

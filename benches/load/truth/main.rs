@@ -1,7 +1,7 @@
 //! Whether the service says the truth on bad days: real processes and sockets, a simulated platform that
 //! fails as scripted, and a judge that trusts only the answers and the platform's own ledger.
 //!
-//! `make load-truth`, or `truth PATH-OF-THE-GATEWAY [faults|outage|poison|budget|lag|vanish|all] [--seeds N]
+//! `make load-truth`, or `truth PATH-OF-THE-GATEWAY [faults|replicas|outage|poison|budget|lag|vanish|all] [--seeds N]
 //! [--first SEED] [--writes N] [--percent P]`. Shares no type with the service. Ends with 1 if anything
 //! false was said, an answer was late, or a measured value misses its goal.
 
@@ -16,6 +16,7 @@ mod judge;
 mod lag;
 mod outage;
 mod pace;
+mod replicas;
 mod stack;
 mod steady;
 mod traffic;
@@ -24,7 +25,7 @@ mod verdict;
 
 use anyhow::Context;
 
-const SCENARIOS: [&str; 6] = ["faults", "outage", "poison", "budget", "lag", "vanish"];
+const SCENARIOS: [&str; 7] = ["faults", "replicas", "outage", "poison", "budget", "lag", "vanish"];
 
 fn number(args: &[String], name: &str, otherwise: u64) -> anyhow::Result<u64> {
     let Some(at) = args.iter().position(|arg| arg == name) else {
@@ -49,11 +50,13 @@ async fn main() -> anyhow::Result<()> {
     provider
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
-    let plan = faults::Plan {
-        seeds: number(&args, "--seeds", 10)?,
-        first: number(&args, "--first", 1)?,
-        writes: usize::try_from(number(&args, "--writes", 1500)?)?,
-        percent: u8::try_from(number(&args, "--percent", 25)?)?,
+    let plan = |seeds, writes, percent| {
+        anyhow::Ok(faults::Plan {
+            seeds: number(&args, "--seeds", seeds)?,
+            first: number(&args, "--first", 1)?,
+            writes: usize::try_from(number(&args, "--writes", writes)?)?,
+            percent: u8::try_from(number(&args, "--percent", percent)?)?,
+        })
     };
     let mut bad = Vec::new();
     for name in SCENARIOS {
@@ -61,7 +64,8 @@ async fn main() -> anyhow::Result<()> {
             continue;
         }
         let good = match name {
-            "faults" => faults::run(program, plan).await?,
+            "faults" => faults::run(program, plan(10, 1500, 25)?).await?,
+            "replicas" => replicas::run(program, plan(3, 3000, 5)?).await?,
             "outage" => outage::outage(program).await?,
             "poison" => outage::poison(program).await?,
             "budget" => budget::run(program).await?,

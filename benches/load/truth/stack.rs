@@ -19,16 +19,16 @@ const CLOCK_READS: u32 = 40;
 /// The customer of every conversation here.
 pub const CUSTOMER: &str = "c0000000-0000-4000-8000-000000000001";
 
-/// A running pair. Both processes end with it.
+/// A running platform, and what asks it and the gateways. Its processes end with it.
 pub struct Stack {
-    /// Where the gateway listens, as a URL.
-    pub gateway: String,
+    /// Where each gateway listens, as a URL.
+    pub gateways: Vec<String>,
     /// Where the platform listens, as a URL.
     platform: String,
     /// What asks both.
     pub client: reqwest::Client,
     clock: Clock,
-    _processes: [Ended; 2],
+    processes: Vec<Ended>,
 }
 
 /// The platform's time as this process counts it.
@@ -45,7 +45,8 @@ impl Clock {
     }
 }
 
-struct Ended(Child);
+/// A process that is killed when this is dropped.
+pub struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -54,23 +55,26 @@ impl Drop for Ended {
     }
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+/// An address that was free a moment ago.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-fn start(program: &str, command: &str, variables: &[(&str, &str)]) -> anyhow::Result<Ended> {
+/// Starts a program without an environment of its own.
+pub fn start(program: &str, args: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Ended> {
     // The folder of the logs, for debugging; they are not judged.
     let log = std::env::var("TRUTH_LOGS").ok();
-    let errors = log.map(|folder| format!("{folder}/{command}.log"));
-    let errors = errors.map(std::fs::File::create).transpose()?;
+    let errors = log.map(|folder| format!("{folder}/{}.log", args[0]));
+    let mut append = std::fs::OpenOptions::new();
+    let errors = errors.map(|path| append.create(true).append(true).open(path)).transpose()?;
     let child = Command::new(program)
-        .arg(command)
+        .args(args)
         .env_clear()
         .envs(variables.iter().copied())
         .stdout(Stdio::null())
         .stderr(errors.map_or_else(Stdio::null, Stdio::from))
         .spawn()
-        .with_context(|| format!("cannot start `{program} {command}`"))?;
+        .with_context(|| format!("cannot start `{program}`"))?;
     Ok(Ended(child))
 }
 
@@ -82,29 +86,47 @@ impl Stack {
         variables: &[(&str, &str)],
         settings: Value,
     ) -> anyhow::Result<Self> {
-        let (at, sim_at) = (free_address()?.to_string(), free_address()?.to_string());
-        let (gateway, platform) = (format!("http://{at}"), format!("http://{sim_at}"));
+        let mut stack = Self::platform(program, settings).await?;
+        let at = free_address()?.to_string();
+        let service = stack.gateway(program, &at, variables)?;
+        stack.processes.push(service);
+        wait_for(&stack.client, &format!("http://{at}/readyz")).await?;
+        stack.gateways.push(format!("http://{at}"));
+        Ok(stack)
+    }
+
+    /// Starts a gateway at this address.
+    pub fn gateway(
+        &self,
+        program: &str,
+        at: &str,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Ended> {
+        let mut serve = vec![
+            ("GENESYS_CLIENT_ID", "demo"),
+            ("GENESYS_CLIENT_SECRET", "demo-secret"),
+            ("GATEWAY__SERVER__BIND", at),
+            ("GATEWAY__GENESYS__API_URL", &self.platform),
+            ("GATEWAY__GENESYS__LOGIN_URL", &self.platform),
+        ];
+        serve.extend(variables);
+        start(program, &["serve"], &serve)
+    }
+
+    /// Starts the platform alone.
+    pub async fn platform(program: &str, settings: Value) -> anyhow::Result<Self> {
+        let sim_at = free_address()?.to_string();
+        let platform = format!("http://{sim_at}");
         let simulate = [
             ("GATEWAY__SIMULATOR__BIND", sim_at.as_str()),
             ("GATEWAY__SIMULATOR__REQUESTS_PER_MINUTE", "0"),
             ("GATEWAY__SIMULATOR__LAG", "0s"),
         ];
-        let simulator = start(program, "simulate", &simulate)?;
-        let mut serve = vec![
-            ("GENESYS_CLIENT_ID", "demo"),
-            ("GENESYS_CLIENT_SECRET", "demo-secret"),
-            ("GATEWAY__SERVER__BIND", at.as_str()),
-            ("GATEWAY__GENESYS__API_URL", platform.as_str()),
-            ("GATEWAY__GENESYS__LOGIN_URL", platform.as_str()),
-        ];
-        serve.extend(variables);
+        let processes = vec![start(program, &["simulate"], &simulate)?];
         let client = reqwest::Client::builder().build()?;
         wait_for(&client, &format!("{platform}/__sim/clock")).await?;
-        let service = start(program, "serve", &serve)?;
-        wait_for(&client, &format!("{gateway}/readyz")).await?;
         let clock = Clock { base: Instant::now(), base_us: 0 };
-        let processes = [simulator, service];
-        let mut stack = Self { gateway, platform, client, clock, _processes: processes };
+        let mut stack = Self { gateways: Vec::new(), platform, client, clock, processes };
         stack.clock = stack.read_clock().await?;
         stack.set(json!({"keep_records": 1_000_000})).await?;
         stack.set(settings).await?;
@@ -217,7 +239,8 @@ impl Stack {
     }
 }
 
-async fn wait_for(client: &reqwest::Client, url: &str) -> anyhow::Result<()> {
+/// Waits until this URL is answered with success.
+pub async fn wait_for(client: &reqwest::Client, url: &str) -> anyhow::Result<()> {
     for _ in 0..LOOKS {
         if client.get(url).send().await.is_ok_and(|answer| answer.status().is_success()) {
             return Ok(());

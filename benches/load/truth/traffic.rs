@@ -15,13 +15,15 @@ use super::increments;
 use super::stack::{Stack, conversation};
 
 /// Conversations of the workers, and counters after them.
-pub const LIVE: usize = 60;
+pub const LIVE: usize = 98;
 pub const COUNTERS: usize = 2;
 /// Of the live ones, so many end.
 const ENDING: usize = 6;
 const WORKERS: usize = 24;
 const RAISERS: usize = 4;
 const FOREIGN: usize = 4;
+/// Gateways to choose from; a smaller number of them is used in turn.
+const GATEWAYS: usize = 6;
 /// Keys that several workers and foreign writers write.
 const SHARED: usize = 3;
 
@@ -111,7 +113,9 @@ impl Traffic {
             let counter = conversation(LIVE + random.usize(..COUNTERS));
             count += 1;
             let mark = (format!("raiser_{number}"), format!("raise-{number}-{count}"));
-            for answers in increments::raise(&self.stack, &counter, (&mark.0, mark.1)).await {
+            let replica = random.usize(..GATEWAYS);
+            let raise = increments::raise(&self.stack, &counter, (&mark.0, mark.1), replica);
+            for answers in raise.await {
                 self.keep(answers);
             }
             sleep(Duration::from_millis(random.u64(0..300))).await;
@@ -207,8 +211,9 @@ impl Worker {
                 self.put_back(&ask).await;
             }
             if self.random.u8(0..25) == 0 {
-                let read = Ask::get(&ask.conversation).send(&self.traffic.stack).await;
-                self.traffic.keep(read);
+                let read =
+                    Ask { replica: self.random.usize(..GATEWAYS), ..Ask::get(&ask.conversation) };
+                self.traffic.keep(read.send(&self.traffic.stack).await);
             }
             sleep(Duration::from_millis(self.random.u64(0..400))).await;
         }
@@ -221,7 +226,8 @@ impl Worker {
         let here = self.proved.iter().rev().filter(|one| one.conversation == ask.conversation);
         let held = here.flat_map(|one| &one.keys).find(|(earlier, _)| earlier == key);
         if let Some((key, value)) = held.filter(|(_, value)| !value.is_empty()) {
-            let back = Ask::put(&ask.conversation, vec![(key.clone(), value.clone())]);
+            let mut back = Ask::put(&ask.conversation, vec![(key.clone(), value.clone())]);
+            back.replica = ask.replica + 1;
             self.traffic.keep(back.send(&self.traffic.stack).await);
         }
     }
@@ -246,6 +252,10 @@ impl Worker {
         let target = conversation(target);
         let mut ask = Ask::put(&target, Vec::new());
         ask.by_uuid = self.random.bool();
+        ask.replica = self.random.usize(..GATEWAYS);
+        if self.random.u8(0..10) < 4 {
+            ask.idempotency_key = Some(self.value("key"));
+        }
         ask.wait = WAITS[self.random.usize(..WAITS.len())];
         match self.random.u8(0..100) {
             0..40 => ask.keys = (0..=self.random.usize(..2)).map(|key| self.own(key)).collect(),
@@ -277,7 +287,9 @@ impl Worker {
     /// Asks once more for something that was proved.
     fn again(&mut self) -> Option<Ask> {
         let back = self.random.usize(..5);
-        self.proved.iter().rev().nth(back).cloned()
+        let replica = self.random.usize(..GATEWAYS);
+        let earlier = self.proved.iter().rev().nth(back).cloned()?;
+        Some(Ask { idempotency_key: None, replica, ..earlier })
     }
 }
 
