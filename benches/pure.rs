@@ -8,7 +8,8 @@ use std::time::Duration;
 use attribute_gateway::clock::MonotonicClock;
 use attribute_gateway::domain::{
     AttributeKey, AttributeLimits, AttributeMap, AttributeValue, Conversation, KeyChange,
-    Participant, ParticipantSelector, Patch, SelectorIntent, SettleTime, TimeRange, WriteVerifier,
+    Participant, ParticipantSelector, Patch, SelectorIntent, SettleTime, TimeRange,
+    UnconfirmedValues, WriteVerifier,
 };
 use attribute_gateway::genesys::CallLimiter;
 use attribute_gateway::policy::{
@@ -70,7 +71,8 @@ fn domain(criterion: &mut Criterion) {
         let second = Duration::from_secs(1);
         let settle = SettleTime { measured: second, longest: second };
         bench.iter(|| {
-            let mut watch = WriteVerifier::new(&patch, &held);
+            let mut watch = WriteVerifier::default();
+            watch.add(&patch, &held, &UnconfirmedValues::new(), false);
             watch.observe(black_box(&read), Duration::from_millis(50));
             watch.is_settled(settle)
         });

@@ -27,7 +27,7 @@ pub use patch::{KeyChange, Patch};
 pub use report::{KeyOutcome, WriteReport};
 pub use rights::{AccessMode, ClientRights, KeyPattern};
 pub use timestamp::{TimeRange, Timestamp};
-pub use verification::{SettleTime, WriteVerifier};
+pub use verification::{SettleTime, UnconfirmedValues, WriteVerifier};
 
 pub(crate) use client::InvalidDigest;
 pub(crate) use half_surrogates::MarkedJson;
@@ -41,4 +41,3 @@ pub(crate) use participant::{
 };
 pub(crate) use report::{VerificationStatus, VerificationSummary};
 pub(crate) use spelling::closest_word;
-pub(crate) use verification::UnconfirmedValues;

@@ -50,6 +50,8 @@ struct TrackedKey {
     is_undecidable: bool,
     /// Our own earlier values, which may still become visible. They are not another writer's.
     unseen: Vec<Option<AttributeValue>>,
+    /// A PATCH carried it. A key that was left out had the wanted value already.
+    is_sent: bool,
     key_state: KeyState,
 }
 
@@ -69,7 +71,7 @@ impl TrackedKey {
         let seen = matches!(self.key_state, KeyState::Wanted | KeyState::Replaced);
         self.key_state = if shown == self.change.wanted() {
             KeyState::Wanted
-        } else if seen {
+        } else if seen && (self.is_conclusive() || !self.is_sent) {
             KeyState::Replaced
         } else if self.is_earlier(shown) {
             self.is_remembered &= self.before.as_ref() != shown;
@@ -93,14 +95,15 @@ pub struct WriteVerifier {
 }
 
 impl WriteVerifier {
-    /// Tracks the keys of `sent`. `before` is the last read before the write.
-    pub fn new(sent: &Patch, before: &AttributeMap) -> Self {
+    /// Tracks keys that are not sent, because `before` shows their wanted values.
+    pub fn unsent(kept: &Patch, before: &AttributeMap) -> Self {
         let mut verifier = Self::default();
-        verifier.add(sent, before, &UnconfirmedValues::new(), false);
+        verifier.add(kept, before, &UnconfirmedValues::new(), false);
+        verifier.keys.values_mut().for_each(|tracked| tracked.is_sent = false);
         verifier
     }
 
-    /// Tracks more keys. A key that is already tracked keeps its state. `is_remembered` says that
+    /// Tracks keys that a PATCH carries. A key that is already tracked keeps its state. `is_remembered` says that
     /// `before` comes from the cache.
     pub fn add(
         &mut self,
@@ -116,6 +119,7 @@ impl WriteVerifier {
                 is_remembered,
                 is_undecidable: false,
                 unseen: unseen.get(key).cloned().unwrap_or_default(),
+                is_sent: true,
                 key_state: KeyState::Before,
             });
         }
@@ -129,15 +133,19 @@ impl WriteVerifier {
         }
     }
 
-    /// Replaces remembered earlier values by the third values that reads have shown.
-    pub fn correct_memory(&mut self) {
-        for tracked in self.keys.values_mut().filter(|tracked| tracked.is_remembered) {
+    /// Replaces remembered earlier values by the third values that reads have shown. Returns the
+    /// keys with such a value.
+    pub fn correct_memory(&mut self) -> Vec<AttributeKey> {
+        let mut corrected = Vec::new();
+        for (key, tracked) in self.keys.iter_mut().filter(|(_, tracked)| tracked.is_remembered) {
             if let KeyState::Third(value, _) = &tracked.key_state {
                 tracked.before.clone_from(value);
                 tracked.key_state = KeyState::Before;
+                corrected.push(key.clone());
             }
             tracked.is_remembered = false;
         }
+        corrected
     }
 
     /// Takes third values that may be older or newer than the change as undecidable.
@@ -258,7 +266,8 @@ mod tests {
         sent: &[(&str, &str)],
         reads: &[(u64, &[(&str, &str)])],
     ) -> WriteVerifier {
-        let mut verifier = WriteVerifier::new(&patch(sent), &map(before));
+        let mut verifier = WriteVerifier::default();
+        verifier.add(&patch(sent), &map(before), &UnconfirmedValues::new(), false);
         for (at, read) in reads {
             verifier.observe(&map(read), Duration::from_millis(*at));
         }
@@ -294,6 +303,35 @@ mod tests {
         assert_eq!(outcome(&after(&[], &[("k", "new")], reads)), KeyOutcome::Superseded);
         let back: &[(u64, &[(&str, &str)])] = &[(0, &[("k", "new")]), (10, &[("k", "old")])];
         assert_eq!(outcome(&after(&[("k", "old")], &[("k", "new")], back)), KeyOutcome::Superseded);
+    }
+
+    #[test]
+    fn the_value_before_is_not_ours_although_it_is_wanted() {
+        // An earlier value of ours was in flight, so the wanted one was sent although it stood there.
+        let verifier = || {
+            let mut verifier = WriteVerifier::default();
+            let late = [(AttributeKey::existing("k"), vec![Some(AttributeValue::new("late"))])];
+            let unseen = UnconfirmedValues::from(late);
+            verifier.add(&patch(&[("k", "1")]), &map(&[("k", "1")]), &unseen, false);
+            verifier.observe(&map(&[("k", "1")]), Duration::ZERO);
+            verifier
+        };
+        let mut own = verifier();
+        own.observe(&map(&[("k", "late")]), Duration::from_millis(50));
+        assert_eq!(outcome(&own), KeyOutcome::Unverified);
+        let mut foreign = verifier();
+        foreign.observe(&map(&[("k", "theirs")]), Duration::from_millis(50));
+        assert_eq!(outcome(&foreign), KeyOutcome::Unverified, "perhaps older than the PATCH");
+        foreign.observe(&map(&[("k", "theirs")]), Duration::from_millis(1050));
+        assert_eq!(outcome(&foreign), KeyOutcome::Superseded);
+    }
+
+    #[test]
+    fn an_unsent_key_that_was_in_place_and_is_replaced_is_superseded() {
+        let mut verifier = WriteVerifier::unsent(&patch(&[("k", "1")]), &map(&[("k", "1")]));
+        verifier.observe(&map(&[("k", "1")]), Duration::ZERO);
+        verifier.observe(&map(&[("k", "theirs")]), Duration::from_millis(50));
+        assert_eq!(outcome(&verifier), KeyOutcome::Superseded);
     }
 
     #[test]
@@ -361,10 +399,10 @@ mod tests {
         stood.observe(&map(third), Duration::from_secs(10));
         assert_eq!(outcome(&stood), KeyOutcome::Superseded);
         // After the correction, that value is the earlier one, and any other is a third value.
-        verifier.correct_memory();
+        assert_eq!(verifier.correct_memory(), [AttributeKey::existing("k")]);
         assert_eq!(verifier.still_before(), patch(&[("k", "new")]));
         verifier.observe(&map(&[("k", "third")]), Duration::ZERO);
-        verifier.correct_memory();
+        assert!(verifier.correct_memory().is_empty());
         assert!(verifier.still_before().is_empty());
     }
 

@@ -72,9 +72,10 @@ impl Replicas {
         }))
     }
 
-    /// Answers by idempotency key.
+    /// Answers by idempotency key, and accepted writes.
     pub(super) fn store(&self) -> StoreParts {
-        StoreParts { answers: Arc::clone(&self.store) as Arc<_>, journal: None }
+        let journal = Arc::clone(&self.store) as Arc<_>;
+        StoreParts { answers: Arc::clone(&self.store) as Arc<_>, journal: Some(journal) }
     }
 
     /// The token of all replicas.

@@ -2,6 +2,8 @@
 //!
 //! Time is real here, because Redis lives in real time.
 
+mod operations;
+
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -29,6 +29,9 @@ pub enum Form {
 const MOST_TRIES: usize = 40;
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
+/// Until a client looks again what became of an accepted write.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub struct Ask {
@@ -44,8 +47,12 @@ pub struct Ask {
     /// Seconds that the client waits, if it says so.
     pub wait: Option<u64>,
     pub api_key: Option<String>,
+    /// Its id, if it is to be found in the log.
+    pub id: Option<String>,
     /// With it, the client repeats a request that was cut off.
     pub idempotency_key: Option<String>,
+    /// The client hands the write over and looks later what became of it.
+    pub hand_over: bool,
     /// Which gateway is asked first, if there are several.
     pub replica: usize,
 }
@@ -63,7 +70,9 @@ impl Ask {
             if_match: None,
             wait: None,
             api_key: None,
+            id: None,
             idempotency_key: None,
+            hand_over: false,
             replica: 0,
         }
     }
@@ -112,8 +121,14 @@ impl Ask {
         if let Some(key) = &self.api_key {
             request = request.header("x-api-key", key);
         }
+        if let Some(id) = &self.id {
+            request = request.header("x-request-id", id);
+        }
         if let Some(key) = &self.idempotency_key {
             request = request.header("idempotency-key", key);
+        }
+        if self.hand_over {
+            request = request.header("prefer", "respond-async");
         }
         request.timeout(GIVE_UP)
     }
@@ -167,6 +182,8 @@ impl Ask {
             start,
             sent,
             end: start,
+            accepted: None,
+            operation: None,
             status: 0,
             etag: None,
             retry_after: None,
@@ -176,6 +193,7 @@ impl Ask {
             received.status = answer.status().as_u16();
             let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
             received.etag = header("etag");
+            received.operation = header("location");
             received.retry_after = header("retry-after").and_then(|text| text.parse().ok());
             received.body = match answer.bytes().await {
                 Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or(Value::Null),
@@ -196,6 +214,10 @@ pub struct ClientAnswer {
     pub start: u64,
     /// Before it was sent for the last time.
     pub sent: u64,
+    /// When the write was accepted, to be made later.
+    pub accepted: Option<u64>,
+    /// The path of the operation that will tell what became of it.
+    pub operation: Option<String>,
     /// After the answer had come.
     pub end: u64,
     pub status: u16,
@@ -205,6 +227,38 @@ pub struct ClientAnswer {
 }
 
 impl ClientAnswer {
+    /// Waits until an accepted write has ended, and takes the answer that it led to. A status of 0: it does not end.
+    pub async fn ended(mut self, stack: &Stack) -> Self {
+        self.accepted = Some(self.end);
+        self.status = 0;
+        let path = self.operation.clone().unwrap_or_default();
+        let give_up = tokio::time::Instant::now() + GIVE_UP;
+        for number in 0.. {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            if tokio::time::Instant::now() > give_up {
+                break;
+            }
+            let url = format!("{}{path}", stack.gateways[number % stack.gateways.len()]);
+            let Ok(answer) = stack.client.get(url).timeout(GIVE_UP).send().await else { continue };
+            let status = answer.status().as_u16();
+            let bytes = answer.bytes().await.unwrap_or_default();
+            let shown: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            let state = shown["state"].as_str().unwrap_or_default();
+            if status == 404 {
+                break;
+            }
+            if !matches!(state, "done" | "failed" | "expired" | "cancelled") {
+                continue;
+            }
+            self.body = shown["result"]["body"].clone();
+            self.status =
+                shown["result"]["status"].as_u64().and_then(|s| s.try_into().ok()).unwrap_or(599);
+            break;
+        }
+        self.end = stack.now();
+        self
+    }
+
     /// The problem's code, or nothing.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
@@ -213,6 +267,13 @@ impl ClientAnswer {
     /// What was said of one key.
     pub fn outcome(&self, key: &str) -> Option<&str> {
         self.body["outcomes"][key].as_str()
+    }
+
+    /// Whether a warning with these words names this key.
+    pub fn warns_of(&self, words: &str, key: &str) -> bool {
+        let warnings = self.body["warnings"].as_array().into_iter().flatten();
+        let mut texts = warnings.filter_map(Value::as_str);
+        texts.any(|text| text.contains(words) && text.contains(&format!("`{key}`")))
     }
 
     pub fn is_write(&self) -> bool {
@@ -247,6 +308,7 @@ impl ClientAnswer {
             (", If-Match", self.ask.if_match.is_some()),
             (", by UUID", self.ask.by_uuid),
             (", repeated", self.sent != self.start),
+            (", handed over", self.accepted.is_some()),
         ] {
             text.push_str(if is_set { name } else { "" });
         }

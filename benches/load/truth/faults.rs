@@ -14,7 +14,7 @@ use super::increments;
 use super::judge::{Case, Downtime};
 use super::pace::Pace;
 use super::stack::{Stack, conversation};
-use super::traffic::{COUNTERS, LIVE, Traffic, counters};
+use super::traffic::{LIVE, Traffic, Volume, counters};
 use super::verdict::{KINDS, Verdict};
 
 /// Until each late `PATCH` has landed and all reads show everything.
@@ -69,7 +69,8 @@ fn rare() -> [Value; 1] {
     [json!({"action": "random", "percent": 20, "among": among})]
 }
 
-fn faults(seed: u64, percent: u8) -> Value {
+/// The faults of a seed, in so many of a hundred calls.
+pub fn faults(seed: u64, percent: u8) -> Value {
     let always = u32::MAX;
     let random = |seed: u64, among: Value| json!({"action": "random", "percent": percent, "seed": seed, "among": among});
     let mut read = random(seed * 2, on_read());
@@ -135,17 +136,20 @@ impl Tally {
 
 /// Adds the conversations, and makes calls fail; what each conversation began with.
 async fn prepare(stack: &Stack, plan: Plan, seed: u64) -> anyhow::Result<HashMap<String, Value>> {
-    let mut initial = HashMap::new();
-    for number in 0..LIVE + COUNTERS {
-        let mut map = json!({"foreign_0": "start"});
-        if number >= LIVE {
-            map = json!({(increments::COUNTER): "0"});
-        }
-        stack.add(&conversation(number), &map).await?;
-        initial.insert(conversation(number), map);
-    }
+    let initial = add_conversations(stack).await?;
     if plan.percent > 0 {
         stack.inject(faults(seed, plan.percent)).await?;
+    }
+    Ok(initial)
+}
+
+/// Adds those that are live from the start, and the counters; what each began with.
+pub async fn add_conversations(stack: &Stack) -> anyhow::Result<HashMap<String, Value>> {
+    let live = (0..LIVE).map(|number| (conversation(number), json!({"foreign_0": "start"})));
+    let counters = counters().into_iter().map(|id| (id, json!({(increments::COUNTER): "0"})));
+    let initial: HashMap<_, _> = live.chain(counters).collect();
+    for (id, map) in &initial {
+        stack.add(id, map).await?;
     }
     Ok(initial)
 }
@@ -156,7 +160,8 @@ async fn one(program: &str, plan: Plan, seed: u64) -> anyhow::Result<(Verdict, f
     let variables =
         [("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "600000"), ("GATEWAY__WRITES__WARM_FOR", warm)];
     let stack = Stack::start(program, &variables, settings(seed)).await?;
-    let case = TruthCase { stack: Arc::new(stack), seed, plan, counters: counters() };
+    let case =
+        TruthCase { stack: Arc::new(stack), seed, plan, counters: counters(), handed_over: 0 };
     case.run(async |traffic| traffic.await.map(|()| Vec::new())).await
 }
 
@@ -167,6 +172,8 @@ pub struct TruthCase {
     pub plan: Plan,
     /// The counters that are judged.
     pub counters: Vec<String>,
+    /// So many writes of a hundred are handed over.
+    pub handed_over: u8,
 }
 
 /// How the platform behaves without faults.
@@ -182,10 +189,18 @@ impl TruthCase {
             Pin<Box<dyn Future<Output = anyhow::Result<()>>>>,
         ) -> anyhow::Result<Vec<Downtime>>,
     ) -> anyhow::Result<(Verdict, f64)> {
-        let Self { stack, seed, plan, counters } = self;
+        let Self { stack, seed, plan, counters, handed_over } = self;
         let initial = prepare(&stack, plan, seed).await?;
         let (pace, start) = (Pace::start(&stack), Instant::now());
-        let traffic = Traffic::new(Arc::clone(&stack), seed, plan.writes);
+        let volume = Volume {
+            writes: plan.writes,
+            workers: 24,
+            pause_ms: 400,
+            reads: 4,
+            ends_some: true,
+            handed_over,
+        };
+        let traffic = Traffic::new(Arc::clone(&stack), seed, volume, false);
         let running = Arc::clone(&traffic);
         let down = during(Box::pin(async move { running.run().await })).await?;
         let took = start.elapsed();
@@ -225,6 +240,8 @@ fn class(told: &ClientAnswer) -> String {
         (told.status == 412, "412"),
         (told.code() == "conversation-ended", "ended"),
         (told.status == 0, "gateway killed"),
+        (told.accepted.is_some() && told.is_proved(), "handed over, proved"),
+        (told.accepted.is_some(), "handed over, other"),
         (told.code() == "store-unavailable", "store away"),
         (told.status == 409 && told.code() == "write-superseded", "superseded"),
     ];
@@ -246,7 +263,7 @@ fn class(told: &ClientAnswer) -> String {
 }
 
 /// Prints what a seed came to; the share of proved and superseded writes among those that could be.
-fn show(seed: u64, answers: &[ClientAnswer], history: &History, took: Duration) -> f64 {
+pub fn show(seed: u64, answers: &[ClientAnswer], history: &History, took: Duration) -> f64 {
     let mut classes: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
     let writes: Vec<&ClientAnswer> = answers.iter().filter(|one| one.is_write()).collect();
     for one in &writes {
@@ -261,6 +278,8 @@ fn show(seed: u64, answers: &[ClientAnswer], history: &History, took: Duration) 
         "ended",
         "gateway killed",
         "store away",
+        "handed over, proved",
+        "handed over, other",
         "short wait, proved",
         "short wait, other",
     ]);

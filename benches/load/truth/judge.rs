@@ -61,7 +61,9 @@ impl<'a> Case<'a> {
         let nothing = Course::default();
         for one in self.answers {
             if one.status == 0 {
-                if !self.was_killed(one) {
+                if one.accepted.is_some() {
+                    verdict.accuse("accepted, never ended", || one.describe());
+                } else if !self.was_killed(one) {
                     verdict.accuse("no answer", || one.describe());
                 }
                 continue;
@@ -89,7 +91,9 @@ impl<'a> Case<'a> {
         let mut keys: HashMap<(&str, &str), Vec<(&ClientAnswer, &str)>> = HashMap::new();
         for one in self.answers.iter().filter(|one| one.is_write() && !one.ask.dry_run) {
             for (key, value) in &one.ask.keys {
-                if self.is_unique(one, key, value) {
+                // Whether a write was accepted is unknown if there was no answer.
+                let is_lost = one.status == 0 && one.ask.hand_over;
+                if self.is_unique(one, key, value) && !is_lost {
                     keys.entry((&one.ask.conversation, key)).or_default().push((one, value));
                 }
             }
@@ -103,8 +107,13 @@ impl<'a> Case<'a> {
                 let Some(sent) = course.patches_with(key, value).map(|patch| patch.at).min() else {
                     continue;
                 };
+                // Accepted writes keep the order in which they were accepted.
+                let end = |one: &ClientAnswer| match (one.accepted, later.accepted) {
+                    (Some(accepted), Some(_)) => accepted,
+                    _ => one.end,
+                };
                 let earlier =
-                    writes[..index].iter().filter(|(one, _)| one.end + SLACK < later.start);
+                    writes[..index].iter().filter(|(one, _)| end(one) + SLACK < later.start);
                 let again = |(_, value): &&(&ClientAnswer, &str)| {
                     course.patches_with(key, value).any(|patch| patch.at > sent)
                 };
@@ -130,7 +139,8 @@ impl<'a> Case<'a> {
     }
 
     /// A value that was sent again after another writer's had come, with no read in between that
-    /// allowed it: such a read shows neither our value nor anything later.
+    /// allowed it: such a read shows neither our value nor anything later. An answer that names the
+    /// key says so itself.
     fn foreign_values(&self, verdict: &mut Verdict) {
         for one in self.answers.iter().filter(|one| one.is_write() && !one.ask.dry_run) {
             let Some(course) = self.history.courses.get(&one.ask.conversation) else {
@@ -140,7 +150,10 @@ impl<'a> Case<'a> {
                 let Some(track) = course.keys.get(key) else {
                     continue;
                 };
-                if self.is_unique(one, key, value) && overwrote(course, track, key, value) {
+                if self.is_unique(one, key, value)
+                    && !one.warns_of("the next try replaced it", key)
+                    && overwrote(course, track, key, value)
+                {
                     verdict.accuse("foreign value overwritten", || {
                         format!("{}; writes of {key}: {}", one.describe(), tell(track, one))
                     });

@@ -67,7 +67,7 @@ impl Pace {
     pub fn judge(&self, answers: &[ClientAnswer], verdict: &mut Verdict) {
         let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Those without an answer are judged elsewhere.
-        for one in answers.iter().filter(|one| one.status != 0) {
+        for one in answers.iter().filter(|one| one.status != 0 && one.accepted.is_none()) {
             let due = one.sent + one.ask.deadline_ms() * 1000 + GRACE_US;
             if one.end <= due + WAY_US {
                 continue;

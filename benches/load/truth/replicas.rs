@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::faults::{Plan, Tally, TruthCase, settings};
 use super::judge::Downtime;
-use super::stack::{Ended, Stack, free_address, start, wait_for};
+use super::stack::{Ended, Front, Stack, free_address, start, wait_for};
 use super::traffic::counters;
 
 const REPLICAS: usize = 3;
@@ -31,7 +31,8 @@ pub async fn run(program: &str, plan: Plan) -> anyhow::Result<bool> {
         let local = seed.is_multiple_of(3);
         let cluster = Cluster::start(program, seed, local).await?;
         let counters = if local { Vec::new() } else { counters() };
-        let case = TruthCase { stack: Arc::clone(&cluster.stack), seed, plan, counters };
+        let case =
+            TruthCase { stack: Arc::clone(&cluster.stack), seed, plan, counters, handed_over: 20 };
         let done = AtomicBool::new(false);
         let during =
             async |traffic: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>>>>| {
@@ -62,7 +63,7 @@ struct Cluster {
 impl Cluster {
     async fn start(program: &str, seed: u64, local: bool) -> anyhow::Result<Self> {
         let redis = Redis::start().await?;
-        let mut stack = Stack::platform(program, settings(seed)).await?;
+        let mut stack = Stack::platform(program, settings(seed), &Front::default()).await?;
         let mut replicas = Vec::new();
         for _ in 0..REPLICAS {
             let at = free_address()?.to_string();
@@ -95,7 +96,7 @@ impl Cluster {
         ];
         let mut replicas = self.replicas.lock().await;
         let (at, process) = &mut replicas[number];
-        *process = Some(self.stack.gateway(&self.program, at, &variables)?);
+        *process = Some(self.stack.gateway(&self.program, at, &variables, None)?);
         wait_for(&self.stack.client, &format!("http://{at}/readyz")).await
     }
 
@@ -175,7 +176,7 @@ impl Redis {
             ["--appendfsync", "always"],
             ["--dir", &directory],
         ];
-        *self.process.lock().await = Some(start(&program, &args.concat(), &[])?);
+        *self.process.lock().await = Some(start(&program, &args.concat(), &[], None)?);
         for _ in 0..200 {
             if self.answers().await.is_ok_and(|answers| answers) {
                 return Ok(());

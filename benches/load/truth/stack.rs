@@ -2,7 +2,9 @@
 //! that is known of either comes over a socket as JSON.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -16,10 +18,22 @@ const LOOKS: u32 = 400;
 /// How often the platform's clock is read at the start; the quickest answer counts.
 const CLOCK_READS: u32 = 40;
 
+/// So long an unused connection is kept where TLS is used, so that handshakes go on.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// How clients meet the gateway: by default over plain HTTP, and its log is thrown away.
+#[derive(Default)]
+pub struct Front<'a> {
+    /// PEM of the authority of its certificate, if it uses TLS.
+    pub authority: Option<&'a str>,
+    /// The file for its log.
+    pub log: Option<&'a Path>,
+}
+
 /// The customer of every conversation here.
 pub const CUSTOMER: &str = "c0000000-0000-4000-8000-000000000001";
 
-/// A running platform, and what asks it and the gateways. Its processes end with it.
+/// A running pair. Both processes end with it.
 pub struct Stack {
     /// Where each gateway listens, as a URL.
     pub gateways: Vec<String>,
@@ -28,7 +42,8 @@ pub struct Stack {
     /// What asks both.
     pub client: reqwest::Client,
     clock: Clock,
-    processes: Vec<Ended>,
+    /// The platform, and the gateway if there is one of its own.
+    processes: Mutex<Vec<Ended>>,
 }
 
 /// The platform's time as this process counts it.
@@ -61,18 +76,19 @@ pub fn free_address() -> anyhow::Result<SocketAddr> {
 }
 
 /// Starts a program without an environment of its own.
-pub fn start(program: &str, args: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Ended> {
-    // The folder of the logs, for debugging; they are not judged.
-    let log = std::env::var("TRUTH_LOGS").ok();
-    let errors = log.map(|folder| format!("{folder}/{}.log", args[0]));
-    let mut append = std::fs::OpenOptions::new();
-    let errors = errors.map(|path| append.create(true).append(true).open(path)).transpose()?;
+pub fn start(
+    program: &str,
+    args: &[&str],
+    variables: &[(&str, &str)],
+    log: Option<&Path>,
+) -> anyhow::Result<Ended> {
+    let log = log.map(std::fs::File::create).transpose()?;
     let child = Command::new(program)
         .args(args)
         .env_clear()
         .envs(variables.iter().copied())
-        .stdout(Stdio::null())
-        .stderr(errors.map_or_else(Stdio::null, Stdio::from))
+        .stdout(log.map_or_else(Stdio::null, Stdio::from))
+        .stderr(Stdio::null())
         .spawn()
         .with_context(|| format!("cannot start `{program}`"))?;
     Ok(Ended(child))
@@ -86,12 +102,24 @@ impl Stack {
         variables: &[(&str, &str)],
         settings: Value,
     ) -> anyhow::Result<Self> {
-        let mut stack = Self::platform(program, settings).await?;
+        Self::start_with(program, variables, settings, &Front::default()).await
+    }
+
+    /// The same, where clients meet the gateway as `front` says.
+    pub async fn start_with(
+        program: &str,
+        variables: &[(&str, &str)],
+        settings: Value,
+        front: &Front<'_>,
+    ) -> anyhow::Result<Self> {
+        let mut stack = Self::platform(program, settings, front).await?;
         let at = free_address()?.to_string();
-        let service = stack.gateway(program, &at, variables)?;
-        stack.processes.push(service);
-        wait_for(&stack.client, &format!("http://{at}/readyz")).await?;
-        stack.gateways.push(format!("http://{at}"));
+        let scheme = if front.authority.is_some() { "https" } else { "http" };
+        let gateway = format!("{scheme}://{at}");
+        let service = stack.gateway(program, &at, variables, front.log)?;
+        wait_for(&stack.client, &format!("{gateway}/readyz")).await?;
+        stack.gateways.push(gateway);
+        stack.processes.get_mut().unwrap_or_else(PoisonError::into_inner).push(service);
         Ok(stack)
     }
 
@@ -101,6 +129,7 @@ impl Stack {
         program: &str,
         at: &str,
         variables: &[(&str, &str)],
+        log: Option<&Path>,
     ) -> anyhow::Result<Ended> {
         let mut serve = vec![
             ("GENESYS_CLIENT_ID", "demo"),
@@ -110,11 +139,15 @@ impl Stack {
             ("GATEWAY__GENESYS__LOGIN_URL", &self.platform),
         ];
         serve.extend(variables);
-        start(program, &["serve"], &serve)
+        start(program, &["serve"], &serve, log)
     }
 
     /// Starts the platform alone.
-    pub async fn platform(program: &str, settings: Value) -> anyhow::Result<Self> {
+    pub async fn platform(
+        program: &str,
+        settings: Value,
+        front: &Front<'_>,
+    ) -> anyhow::Result<Self> {
         let sim_at = free_address()?.to_string();
         let platform = format!("http://{sim_at}");
         let simulate = [
@@ -122,10 +155,16 @@ impl Stack {
             ("GATEWAY__SIMULATOR__REQUESTS_PER_MINUTE", "0"),
             ("GATEWAY__SIMULATOR__LAG", "0s"),
         ];
-        let processes = vec![start(program, &["simulate"], &simulate)?];
-        let client = reqwest::Client::builder().build()?;
+        let simulator = start(program, &["simulate"], &simulate, None)?;
+        let mut client = reqwest::Client::builder();
+        if let Some(authority) = front.authority {
+            let authority = reqwest::Certificate::from_pem(authority.as_bytes())?;
+            client = client.tls_certs_only([authority]).pool_idle_timeout(IDLE);
+        }
+        let client = client.build()?;
         wait_for(&client, &format!("{platform}/__sim/clock")).await?;
         let clock = Clock { base: Instant::now(), base_us: 0 };
+        let processes = Mutex::new(vec![simulator]);
         let mut stack = Self { gateways: Vec::new(), platform, client, clock, processes };
         stack.clock = stack.read_clock().await?;
         stack.set(json!({"keep_records": 1_000_000})).await?;
@@ -147,6 +186,18 @@ impl Stack {
             }
         }
         best.map(|(_, clock)| clock).context("the clock was never read")
+    }
+
+    /// Asks the gateway to end, as an orchestrator does, and waits until it has.
+    pub fn end_gateway(&self) -> anyhow::Result<ExitStatus> {
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        let gateway = &mut processes.last_mut().context("no gateway")?.0;
+        if let Some(status) = gateway.try_wait()? {
+            anyhow::bail!("the gateway had ended already, with {status}");
+        }
+        let id = rustix::process::Pid::from_child(gateway);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        Ok(gateway.wait()?)
     }
 
     /// The platform's time now, in microseconds.

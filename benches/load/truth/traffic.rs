@@ -14,16 +14,15 @@ use super::exchange::{Ask, ClientAnswer, Form};
 use super::increments;
 use super::stack::{Stack, conversation};
 
-/// Conversations of the workers, and counters after them.
+/// Live conversations of the workers, and counters.
 pub const LIVE: usize = 98;
-pub const COUNTERS: usize = 2;
+const COUNTERS: usize = 2;
+/// Their conversations come after all others.
+const FIRST_COUNTER: usize = 1_000_000;
 /// Of the live ones, so many end.
 const ENDING: usize = 6;
-const WORKERS: usize = 24;
-const RAISERS: usize = 4;
+pub const RAISERS: usize = 4;
 const FOREIGN: usize = 4;
-/// Gateways to choose from; a smaller number of them is used in turn.
-const GATEWAYS: usize = 6;
 /// Keys that several workers and foreign writers write.
 const SHARED: usize = 3;
 
@@ -34,41 +33,73 @@ const RECENT: usize = 20;
 /// Until all tokens die.
 const TOKEN_LIFE: Duration = Duration::from_secs(13);
 
+/// How much there is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Volume {
+    /// Writes to make; more than can be made if it is stopped.
+    pub writes: usize,
+    pub workers: usize,
+    /// The longest pause of a worker, in milliseconds.
+    pub pause_ms: u64,
+    /// After so many writes of a hundred comes a read.
+    pub reads: u8,
+    /// Whether some of the first calls end. Otherwise `turn_over` ends them.
+    pub ends_some: bool,
+    /// So many writes of a hundred are handed over.
+    pub handed_over: u8,
+}
+
 /// What a seed needs while it runs.
 pub struct Traffic {
     pub stack: Arc<Stack>,
     pub seed: u64,
-    /// Writes to make.
-    pub writes: usize,
+    pub volume: Volume,
     started: AtomicUsize,
+    /// The first conversation that is live; `LIVE` of them are.
+    first: AtomicUsize,
+    /// How often all keys were replaced; without clients none are sent.
+    keys: Option<AtomicUsize>,
+    sent: AtomicUsize,
     answers: Mutex<Vec<ClientAnswer>>,
     ended: Mutex<HashMap<String, (u64, u64)>>,
     /// Keys that were asked for last, for others to come in between.
     recent: Mutex<VecDeque<(String, String)>>,
+    /// Accepted writes that have not ended.
+    unfinished: Mutex<JoinSet<ClientAnswer>>,
 }
 
 /// The ids of the counters.
 pub fn counters() -> Vec<String> {
-    (LIVE..LIVE + COUNTERS).map(conversation).collect()
+    (FIRST_COUNTER..FIRST_COUNTER + COUNTERS).map(conversation).collect()
+}
+
+/// The key of a client, after all keys were replaced so often.
+pub fn key(client: usize, replaced: usize) -> String {
+    format!("key-{client}-{replaced}")
 }
 
 impl Traffic {
-    pub fn new(stack: Arc<Stack>, seed: u64, writes: usize) -> Arc<Self> {
+    /// With clients that have keys, or without any.
+    pub fn new(stack: Arc<Stack>, seed: u64, volume: Volume, has_clients: bool) -> Arc<Self> {
         Arc::new(Self {
             stack,
             seed,
-            writes,
+            volume,
             started: AtomicUsize::new(0),
+            first: AtomicUsize::new(0),
+            keys: has_clients.then(AtomicUsize::default),
+            sent: AtomicUsize::new(0),
             answers: Mutex::default(),
             ended: Mutex::default(),
             recent: Mutex::default(),
+            unfinished: Mutex::default(),
         })
     }
 
     /// Runs until all writes are answered.
     pub async fn run(self: &Arc<Self>) -> anyhow::Result<()> {
         let (mut clients, mut others) = (JoinSet::new(), JoinSet::new());
-        for number in 0..WORKERS {
+        for number in 0..self.volume.workers {
             clients.spawn(Worker::new(self, number).run());
         }
         for number in 0..RAISERS {
@@ -77,12 +108,19 @@ impl Traffic {
         for number in 0..FOREIGN {
             others.spawn(Arc::clone(self).interfere(number));
         }
-        others.spawn(Arc::clone(self).end_some());
+        if self.volume.ends_some {
+            others.spawn(Arc::clone(self).end_some());
+        }
         others.spawn(Arc::clone(self).kill_tokens());
         while let Some(client) = clients.join_next().await {
             client?;
         }
         others.shutdown().await;
+        let mut unfinished =
+            std::mem::take(&mut *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner));
+        while let Some(ended) = unfinished.join_next().await {
+            self.keep(ended?);
+        }
         Ok(())
     }
 
@@ -99,7 +137,52 @@ impl Traffic {
 
     /// Whether there is one more write to make.
     fn next(&self) -> bool {
-        self.started.fetch_add(1, Ordering::Relaxed) < self.writes
+        self.started.fetch_add(1, Ordering::Relaxed) < self.volume.writes
+    }
+
+    /// Lets all clients stop after what they do now.
+    pub fn stop(&self) {
+        self.started.store(self.volume.writes, Ordering::Relaxed);
+    }
+
+    /// All clients use their next keys from now on.
+    pub fn use_next_keys(&self) {
+        if let Some(keys) = &self.keys {
+            keys.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends a request of this client.
+    pub async fn send(&self, client: usize, ask: Ask) -> ClientAnswer {
+        let replaced = self.keys.as_ref().map(|keys| keys.load(Ordering::Relaxed));
+        let number = self.sent.fetch_add(1, Ordering::Relaxed);
+        let (api_key, id) = (replaced.map(|replaced| key(client, replaced)), format!("r-{number}"));
+        // Several gateways are asked in turn.
+        Ask { api_key, id: Some(id), replica: number, ..ask }.send(&self.stack).await
+    }
+
+    /// How many requests were sent.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// The id of one of the live conversations.
+    fn live(&self, number: usize) -> String {
+        conversation(self.first.load(Ordering::Relaxed) + number)
+    }
+
+    /// Ends the oldest live conversation, after a new one was added with this number.
+    pub async fn turn_over(&self) -> anyhow::Result<()> {
+        let oldest = self.first.fetch_add(1, Ordering::Relaxed);
+        self.end(conversation(oldest)).await
+    }
+
+    async fn end(&self, id: String) -> anyhow::Result<()> {
+        let (from, path) = (self.stack.now(), format!("conversations/{id}/end"));
+        self.stack.control("POST", &path, &serde_json::Value::Null).await?;
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.insert(id, (from, self.stack.now()));
+        Ok(())
     }
 
     fn random(&self, salt: u64) -> fastrand::Rng {
@@ -110,15 +193,14 @@ impl Traffic {
         let mut random = self.random(1_000 + number as u64);
         let mut count = 0;
         while self.next() {
-            let counter = conversation(LIVE + random.usize(..COUNTERS));
+            let counter = conversation(FIRST_COUNTER + random.usize(..COUNTERS));
             count += 1;
             let mark = (format!("raiser_{number}"), format!("raise-{number}-{count}"));
-            let replica = random.usize(..GATEWAYS);
-            let raise = increments::raise(&self.stack, &counter, (&mark.0, mark.1), replica);
-            for answers in raise.await {
+            let client = self.volume.workers + number;
+            for answers in increments::raise(&self, client, &counter, (&mark.0, mark.1)).await {
                 self.keep(answers);
             }
-            sleep(Duration::from_millis(random.u64(0..300))).await;
+            sleep(Duration::from_millis(random.u64(0..self.volume.pause_ms))).await;
         }
     }
 
@@ -127,10 +209,10 @@ impl Traffic {
         let mut random = self.random(2_000 + number as u64);
         for count in 0_u64.. {
             sleep(Duration::from_millis(random.u64(100..500))).await;
-            let mut target = conversation(random.usize(..LIVE));
+            let mut target = self.live(random.usize(..LIVE));
             let mut key = match random.u8(0..10) {
                 0 => format!("shared_{}", random.usize(..SHARED)),
-                1 => format!("own_{}_{}", random.usize(..WORKERS), random.usize(..2)),
+                1 => format!("own_{}_{}", random.usize(..self.volume.workers), random.usize(..2)),
                 _ => format!("foreign_{}", random.usize(..6)),
             };
             if random.u8(0..10) == 0 {
@@ -168,13 +250,7 @@ impl Traffic {
         let mut random = self.random(3_000);
         for number in 0..ENDING {
             sleep(Duration::from_millis(random.u64(1_000..5_000))).await;
-            let id = conversation(number);
-            let from = self.stack.now();
-            let path = format!("conversations/{id}/end");
-            if self.stack.control("POST", &path, &serde_json::Value::Null).await.is_ok() {
-                let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-                ended.insert(id, (from, self.stack.now()));
-            }
+            let _ = self.end(conversation(number)).await;
         }
     }
 }
@@ -199,10 +275,17 @@ impl Worker {
         while self.traffic.next() {
             let ask = self.draw();
             self.traffic.note(&ask);
-            let answers = ask.clone().send(&self.traffic.stack).await;
+            let answers = self.traffic.send(self.number, ask.clone()).await;
             let (proved, unproved) =
                 (answers.is_proved(), answers.status >= 500 || answers.status == 202);
-            self.traffic.keep(answers);
+            if answers.operation.is_some() {
+                let stack = Arc::clone(&self.traffic.stack);
+                let mut unfinished =
+                    self.traffic.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+                unfinished.spawn(async move { answers.ended(&stack).await });
+            } else {
+                self.traffic.keep(answers);
+            }
             if proved && !ask.dry_run {
                 self.proved.push(ask.clone());
             }
@@ -210,12 +293,11 @@ impl Worker {
             if unproved && self.random.u8(0..10) < 4 && self.traffic.next() {
                 self.put_back(&ask).await;
             }
-            if self.random.u8(0..25) == 0 {
-                let read =
-                    Ask { replica: self.random.usize(..GATEWAYS), ..Ask::get(&ask.conversation) };
-                self.traffic.keep(read.send(&self.traffic.stack).await);
+            if self.random.u8(0..100) < self.traffic.volume.reads {
+                let read = self.traffic.send(self.number, Ask::get(&ask.conversation)).await;
+                self.traffic.keep(read);
             }
-            sleep(Duration::from_millis(self.random.u64(0..400))).await;
+            sleep(Duration::from_millis(self.random.u64(0..self.traffic.volume.pause_ms))).await;
         }
     }
 
@@ -226,9 +308,8 @@ impl Worker {
         let here = self.proved.iter().rev().filter(|one| one.conversation == ask.conversation);
         let held = here.flat_map(|one| &one.keys).find(|(earlier, _)| earlier == key);
         if let Some((key, value)) = held.filter(|(_, value)| !value.is_empty()) {
-            let mut back = Ask::put(&ask.conversation, vec![(key.clone(), value.clone())]);
-            back.replica = ask.replica + 1;
-            self.traffic.keep(back.send(&self.traffic.stack).await);
+            let back = Ask::put(&ask.conversation, vec![(key.clone(), value.clone())]);
+            self.traffic.keep(self.traffic.send(self.number, back).await);
         }
     }
 
@@ -249,14 +330,16 @@ impl Worker {
         } else {
             self.random.usize(..LIVE)
         };
-        let target = conversation(target);
+        let target = self.traffic.live(target);
         let mut ask = Ask::put(&target, Vec::new());
         ask.by_uuid = self.random.bool();
-        ask.replica = self.random.usize(..GATEWAYS);
         if self.random.u8(0..10) < 4 {
             ask.idempotency_key = Some(self.value("key"));
         }
-        ask.wait = WAITS[self.random.usize(..WAITS.len())];
+        ask.hand_over = self.random.u8(0..100) < self.traffic.volume.handed_over;
+        if !ask.hand_over {
+            ask.wait = WAITS[self.random.usize(..WAITS.len())];
+        }
         match self.random.u8(0..100) {
             0..40 => ask.keys = (0..=self.random.usize(..2)).map(|key| self.own(key)).collect(),
             40..55 => {
@@ -287,9 +370,8 @@ impl Worker {
     /// Asks once more for something that was proved.
     fn again(&mut self) -> Option<Ask> {
         let back = self.random.usize(..5);
-        let replica = self.random.usize(..GATEWAYS);
         let earlier = self.proved.iter().rev().nth(back).cloned()?;
-        Some(Ask { idempotency_key: None, replica, ..earlier })
+        Some(Ask { idempotency_key: None, ..earlier })
     }
 }
 

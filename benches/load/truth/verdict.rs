@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The kinds of false statements, in the order in which they are shown; each is shown also with 0.
-pub const KINDS: [&str; 19] = [
+pub const KINDS: [&str; 20] = [
     "verified, never applied",
     "verified, no read showed it",
     "unchanged, no read showed it",
@@ -17,6 +17,7 @@ pub const KINDS: [&str; 19] = [
     "foreign value overwritten",
     "value without a request",
     "sent after a later write",
+    "accepted, never ended",
     "increment lost",
     "two winners of one ETag",
     "map that never was",

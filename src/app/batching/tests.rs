@@ -16,7 +16,7 @@ use crate::domain::{
 use crate::error::Error;
 use crate::ports::{
     BoxFuture, ConversationsPort, NoMeter, PatchOutcome, RequestContext, UnlimitedBudget,
-    UpstreamPatch, UpstreamQuery, UpstreamRead,
+    UpstreamPatch, UpstreamQuery, UpstreamRead, WriteNotes,
 };
 use crate::shutdown::ShutdownSignal;
 
@@ -87,6 +87,15 @@ fn queues(upstream: &Arc<PatchLog>) -> WriteQueues {
 }
 
 fn submit(queues: &WriteQueues, key: &str, deadline: u64) -> SubmissionHandle {
+    submit_with(queues, key, deadline, None)
+}
+
+fn submit_with(
+    queues: &WriteQueues,
+    key: &str,
+    deadline: u64,
+    notes: Option<Arc<dyn WriteNotes>>,
+) -> SubmissionHandle {
     let id = "5eed0000-0000-4000-8000-000000000001";
     let participant_key = (id.parse().expect("an id"), id.parse().expect("an id"));
     let change = (AttributeKey::existing(key), KeyChange::to(AttributeValue::new("1")));
@@ -98,6 +107,7 @@ fn submit(queues: &WriteQueues, key: &str, deadline: u64) -> SubmissionHandle {
         shown: AttributeMap::default(),
         shown_at: now,
         condition: None,
+        notes,
         pending_ids: Vec::new(),
         verify: false,
         context: RequestContext::new(now + Duration::from_millis(deadline)),
@@ -118,6 +128,36 @@ async fn a_cancelled_write_is_not_sent() {
         assert!(matches!(handle.result().await, SubmissionResult::Sent(_)));
     }
     assert_eq!(*upstream.0.lock(), ["a", "c"]);
+}
+
+/// The notes of a write that another process may send.
+#[derive(Debug)]
+struct LostNotes;
+
+impl WriteNotes for LostNotes {
+    fn earlier(&self) -> Option<[u8; 32]> {
+        None
+    }
+
+    fn before_sending(&self, _: [u8; 32]) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn may_send(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_another_process_may_send_is_not_sent() {
+    let upstream = Arc::<PatchLog>::default();
+    let queues = queues(&upstream);
+    let mut lost = submit_with(&queues, "a", 1_000, Some(Arc::new(LostNotes)));
+    let mut other = submit(&queues, "b", 1_000);
+    let refused = lost.result().await;
+    assert!(matches!(refused, SubmissionResult::Refused(Error::OperationEnded)), "{refused:?}");
+    assert!(matches!(other.result().await, SubmissionResult::Sent(_)));
+    assert_eq!(*upstream.0.lock(), ["b"]);
 }
 
 #[tokio::test(start_paused = true)]

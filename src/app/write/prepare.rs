@@ -164,7 +164,7 @@ impl WriteOperation {
     /// Tracks keys that `now` shows as wanted. If `now` is from the cache, a read-back must show
     /// them.
     pub(super) fn track_unchanged(&mut self, kept: &Patch, now: &AttributeMap) {
-        self.verification.unchanged_keys = WriteVerifier::new(kept, now);
+        self.verification.unchanged_keys = WriteVerifier::unsent(kept, now);
         if !self.baseline.is_remembered {
             self.verification.unchanged_keys.observe(now, Duration::ZERO);
         }

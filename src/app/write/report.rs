@@ -100,6 +100,17 @@ impl WriteOperation {
         }
     }
 
+    /// Names keys that are sent once more although their value may be newer than the first try.
+    pub(super) fn warn_of_replaced(&mut self, keys: &[AttributeKey]) {
+        if !keys.is_empty() {
+            self.warn(format!(
+                "another value stood at {} after a try with an unknown result, and the next try \
+                 replaced it; it may have been newer",
+                quoted(keys.iter())
+            ));
+        }
+    }
+
     /// Adds warnings for unverified keys, where more is known than that no read showed them.
     fn warn_of_doubts(&mut self) {
         let settle = self.shared.settle();

@@ -195,6 +195,7 @@ impl WriteOperation {
             shown: self.baseline.shown.clone(),
             shown_at: self.verification.last_read.unwrap_or(self.arrived),
             condition,
+            notes: self.request.notes.clone(),
             pending_ids: self.sent.pending_ids.clone(),
             verify: self.request.options.verify,
             context: self.request.context.clone(),
@@ -268,7 +269,8 @@ impl WriteOperation {
         // Next to a cached value, a third value may be the one before. The client then wants its
         // change in place of it. After a longer time, another writer may have replaced our change.
         if self.sent.unknown_since.is_none_or(|since| since.elapsed() <= MAX_MEMORY_CORRECTION) {
-            self.verification.sent_keys.correct_memory();
+            let corrected = self.verification.sent_keys.correct_memory();
+            self.warn_of_replaced(&corrected);
         } else if self.effect != Effect::Applied {
             self.verification.sent_keys.doubt_memory();
         }

@@ -120,18 +120,3 @@ async fn a_cluster_is_refused() {
     assert!(matches!(error, StoreError::Unusable(_)), "{error:?}");
     assert!(error.to_string().contains("use a single server"), "{error}");
 }
-
-#[tokio::test]
-async fn an_operation_is_accepted_only_once_it_is_on_disk() {
-    let appended = ":1\r\n";
-    let synced = ScriptedServer::start(appended, "*2\r\n:1\r\n:0\r\n").await;
-    let store = synced.store();
-    store.append(operation(1, 11)).await.expect("on disk");
-    assert_eq!(synced.waits.load(Ordering::Relaxed), 1);
-
-    // `WAITAOF` returns at its time-out, too, and tells how many servers have written.
-    let late = ScriptedServer::start(appended, "*2\r\n:0\r\n:0\r\n").await;
-    let error = late.store().append(operation(1, 11)).await.expect_err("not on disk");
-    assert!(error.to_string().contains("did not write to its disk in time"), "{error}");
-    assert_eq!(late.waits.load(Ordering::Relaxed), 1);
-}
