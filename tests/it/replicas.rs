@@ -341,7 +341,6 @@ async fn replicas_use_nearly_all_of_the_budget_and_never_more() {
     let most = reads.iter().map(|call| within(call.at)).max().expect("calls");
     assert!(most <= 300, "{most} calls in a window");
     let steady = within(start + ms(6000)) + within(start + ms(11_000));
-    println!("{steady} of 600 calls were used, at most {most} of 300 in a window");
     assert!(steady >= 540, "only {steady} of 600 calls were used");
 }
 

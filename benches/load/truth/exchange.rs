@@ -34,6 +34,10 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// What is asked.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of a request, free of the others"
+)]
 pub struct Ask {
     pub conversation: String,
     pub form: Form,

@@ -179,7 +179,7 @@ async fn a_slow_server_is_waited_for() {
     let store = server.store("one", limits());
     store.append(operation(1, 11)).await.expect("stored");
     server.command::<()>(redis::cmd("CLIENT").arg("PAUSE").arg(500)).await;
-    let asked = std::time::Instant::now();
+    let asked = tokio::time::Instant::now();
     store.append(operation(1, 12)).await.expect("stored");
     assert!(asked.elapsed() > Duration::from_millis(300), "it was not slow");
 }
