@@ -228,7 +228,7 @@ async fn a_slow_redis_delays_writes_and_spoils_none() {
     let replicas = cluster.three().await;
     // At first, a read waits for the credits of a new budget.
     for replica in &replicas {
-        read(replica, CALL).await.assert_status(200);
+        until("it reads", async || (read(replica, CALL).await.status == 200).then_some(())).await;
     }
     for (number, replica) in replicas.iter().enumerate() {
         let pause = redis::cmd("CLIENT").arg("PAUSE").arg(500).to_owned();
