@@ -1,6 +1,6 @@
 # `make` lists the commands. None of them needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood load-truth soak openapi docs docs-browser live-browser screenshots sbom mutants
+.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood load-truth load-replicas soak openapi docs docs-browser live-browser screenshots sbom mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -14,6 +14,7 @@ test: ## every test: unit, service, documentation, benchmarks once, API descript
 	@bash -euc 'die() { echo "make test: $$1" >&2; exit 1; }; . tests/environment.sh; redis_server'
 	cargo test --workspace --all-targets
 	cargo test --workspace --doc
+	tests/valkey/run.sh
 	tests/openapi/run.sh
 	tests/sdk/run.sh
 	tests/examples/run.sh
@@ -54,10 +55,15 @@ load-flood: ## how other clients fare while one asks for twenty times its share,
 	cargo build --locked --release --bin attribute-gateway --example flood
 	target/release/examples/flood target/release/attribute-gateway
 
-# TRUTH chooses a scenario and options, such as "faults --seeds 3 --percent 40".
+# TRUTH chooses a scenario and options, such as "faults --seeds 3 --percent 40", or "replicas".
 load-truth: ## whether every answer is true while upstream fails at random, judged by the simulator's ledger
 	cargo build --locked --release --bin attribute-gateway --example truth
+	@bash -euc 'die() { echo "make load-truth: $$1" >&2; exit 1; }; . tests/environment.sh; redis_server'
 	target/release/examples/truth target/release/attribute-gateway $(TRUTH)
+
+load-replicas: ## what sharing a Redis costs, and three replicas against one (needs wrk)
+	VARIANTS="gateway shared three" benches/load/run.sh
+	VARIANTS="gateway shared three" JOB=write benches/load/run.sh
 
 # SOAK_SECONDS chooses how long (at least 60). A tenth of it is the outage.
 SOAK_SECONDS ?= 600

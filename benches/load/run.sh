@@ -20,6 +20,8 @@
 #
 #   guarded   twenty clients are configured, and the load uses the key of the last
 #   traced    every request is traced; the stub accepts the spans
+#   shared    replicas share a Redis, which runs on LOAD_CPU; this is one of them
+#   three     three of those on PROXY_CPU, each with a third of the connections
 #   audited   each write is recorded in a file before it is sent and when it has ended (JOB=write)
 #
 # Each program is started again in every round, alone on PROXY_CPU. The load generator (wrk) and the
@@ -32,8 +34,10 @@
 #   ROUNDS=1 LONG=1 WARM=1 IDLE=1 benches/load/run.sh   a quick look
 #
 # Settings (environment) with their defaults:
+#   BIN=a directory with the programs, which are not built then
 #   ROUNDS=5  LONG=2 (s at c=64)  SHORT=1 (s at c=1)  WARM=1 (s)  IDLE=10 (s before the first VmRSS)
 #   MEMORY_REQUESTS=100000  PROXY_CPU=0  LOAD_CPU=1  PORT=19040 (and the two after it)
+#   BASE=the first of VARIANTS (what ratios refer to)
 #   JOB=read  VARIANTS="nginx bare tuned gateway" ("tutorial gateway" for writes)  PROFILE=release (dev: only to try this script out)
 #
 # How to read it: quote "CPU s/10k" (processor seconds for 10,000 requests) and its ratio. nginx also keeps
@@ -46,18 +50,20 @@ ROUNDS=${ROUNDS:-5} LONG=${LONG:-2} SHORT=${SHORT:-1} WARM=${WARM:-1} IDLE=${IDL
 MEMORY_REQUESTS=${MEMORY_REQUESTS:-100000} PROXY_CPU=${PROXY_CPU:-0} LOAD_CPU=${LOAD_CPU:-1}
 PORT=${PORT:-19040} PROFILE=${PROFILE:-release} JOB=${JOB:-read}
 case $JOB in
-read) VARIANTS=${VARIANTS:-nginx bare tuned gateway} base=nginx script=distinct.lua ;;
-write) VARIANTS=${VARIANTS:-tutorial gateway} base=tutorial script=writes.lua ;;
+read) VARIANTS=${VARIANTS:-nginx bare tuned gateway} script=distinct.lua ;;
+write) VARIANTS=${VARIANTS:-tutorial gateway} script=writes.lua ;;
 *) echo "load: JOB is read or write" >&2 && exit 1 ;;
 esac
 
+base=${BASE:-${VARIANTS%% *}}
 here=$PWD/benches/load
 stub_port=$PORT
 proxy_port=$((PORT + 2))
 stub=http://127.0.0.1:$stub_port
 work=$(mktemp -d)
 ticks=$(getconf CLK_TCK)
-proxy='' upstream=''
+redis_port=$((PORT + 1))
+proxy='' upstream='' redis='' extra=()
 export KEY=load-key-20
 export LC_ALL=C # a decimal point in EPOCHREALTIME and awk
 
@@ -69,7 +75,7 @@ die() {
 # Only what we started, by its id; also when a step fails.
 cleanup() {
     local pid
-    for pid in $proxy $upstream; do
+    for pid in $proxy "${extra[@]}" $upstream $redis; do
         kill "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
@@ -79,10 +85,13 @@ trap cleanup EXIT
 
 # --- what is needed ----------------------------------------------------------------------------
 
+uses_redis() { [[ " $VARIANTS " == *" shared "* || " $VARIANTS " == *" three "* ]]; }
+
 install_tools() {
     local missing=()
     command -v nginx >/dev/null || [[ -x /usr/sbin/nginx ]] || missing+=(nginx-light)
     command -v wrk >/dev/null || missing+=(wrk)
+    uses_redis && ! command -v redis-server >/dev/null && missing+=(redis-server)
     command -v curl >/dev/null || missing+=(curl)
     command -v taskset >/dev/null || missing+=(util-linux)
     ((${#missing[@]} == 0)) && return
@@ -99,9 +108,10 @@ build() {
     local what=(--example bare_proxy)
     [[ $JOB == write ]] && what=(--example tutorial --example write_stub)
     [[ " $VARIANTS " == *" gateway "* ]] && what+=(--bin attribute-gateway)
-    cargo build --locked --profile "$PROFILE" "${what[@]}"
     target=$(realpath "${CARGO_TARGET_DIR:-target}")
-    bin=$target/${PROFILE/#dev/debug}
+    bin=${BIN:-$target/${PROFILE/#dev/debug}}
+    [[ -n ${BIN:-} ]] && return
+    cargo build --locked --profile "$PROFILE" "${what[@]}"
     [[ " $VARIANTS " != *" bare "* ]] || cargo build --locked --profile plain --example bare_proxy
 }
 
@@ -159,7 +169,7 @@ write_clients() {
 
 # The command of one variant, started on its own core with nothing of the caller's environment.
 start_proxy() {
-    local command more=()
+    local command number more=()
     case $1 in
     nginx) command=(nginx -p "$work" -e "$work/nginx.log" -c "$work/nginx.conf") ;;
     bare) command=("$target/plain/examples/bare_proxy" "127.0.0.1:$proxy_port" "$stub" value) ;;
@@ -169,22 +179,36 @@ start_proxy() {
     guarded) command=("$bin/attribute-gateway" serve) more=("GATEWAY__AUTH__CLIENTS_FILE=$work/clients.toml") ;;
     traced) command=("$bin/attribute-gateway" serve) more=("GATEWAY__TRACING__ENDPOINT=$stub") ;;
     audited) command=("$bin/attribute-gateway" serve) more=("GATEWAY__AUDIT__TO=$work/audit.jsonl") ;;
+    shared | three) command=("$bin/attribute-gateway" serve) more=(
+        GATEWAY__STORE__BACKEND=redis "GATEWAY__STORE__REDIS__URL=redis://127.0.0.1:$redis_port/"
+    ) ;;
     *) die "no variant called $1" ;;
     esac
     started=$EPOCHREALTIME
+    run_proxy "$proxy_port" "$1"
+    proxy=$!
+    if [[ $1 == three ]]; then
+        for number in 1 2; do
+            run_proxy $((proxy_port + number)) "$1"
+            extra+=($!)
+        done
+    fi
+}
+
+# $1: port, $2: variant. Each replica has a name of its own.
+run_proxy() {
     env -i PATH="$PATH:/usr/sbin" TOKIO_WORKER_THREADS=1 \
         GENESYS_CLIENT_ID=x GENESYS_CLIENT_SECRET=y \
-        GATEWAY__SERVER__BIND="127.0.0.1:$proxy_port" \
+        GATEWAY__SERVER__BIND="127.0.0.1:$1" GATEWAY__STORE__REDIS__REPLICA="on-$1" \
         GATEWAY__GENESYS__API_URL="$stub" GATEWAY__GENESYS__LOGIN_URL="$stub" \
         GATEWAY__GENESYS__REQUESTS_PER_MINUTE=100000000 "${more[@]}" \
-        taskset -c "$PROXY_CPU" "${command[@]}" >/dev/null 2>"$work/$1.err" &
-    proxy=$!
+        taskset -c "$PROXY_CPU" "${command[@]}" >/dev/null 2>"$work/$2.err" &
 }
 
 stop_proxy() {
-    kill "$proxy"
-    wait "$proxy" 2>/dev/null || true # how it ends is not what is measured
-    proxy=''
+    kill "$proxy" "${extra[@]}"
+    wait "$proxy" "${extra[@]}" 2>/dev/null || true # how it ends is not what is measured
+    proxy='' extra=()
 }
 
 # --- measuring ---------------------------------------------------------------------------------
@@ -230,7 +254,20 @@ load() {
     echo "${out% *}"
 }
 
-proxy_load() { load "$1" "$2" "$proxy_port" /v1/conversations/ /attributes; }
+# With several proxies, each gets its part of the connections; requests add up, latencies are those of the first.
+proxy_load() {
+    local number parts=()
+    if ((${#extra[@]} == 0 || $1 == 1)); then
+        load "$1" "$2" "$proxy_port" /v1/conversations/ /attributes
+        return
+    fi
+    for number in 0 1 2; do
+        load $(($1 / 3)) "$2" $((proxy_port + number)) /v1/conversations/ /attributes >"$work/part$number" &
+        parts+=($!)
+    done
+    wait "${parts[@]}"
+    awk '{ sum += $1; if (NR == 1) rest = $2 " " $3 " " $4 } END { print sum, rest }' "$work"/part?
+}
 
 # Clock ticks that a process (and those children that it has waited for) has used.
 ticks_of() {
@@ -240,6 +277,12 @@ ticks_of() {
     set -- ${stat##*) }
     echo $((${12} + ${13} + ${14} + ${15}))
 }
+proxy_ticks() {
+    local pid sum=0
+    for pid in $proxy "${extra[@]}"; do sum=$((sum + $(ticks_of "$pid"))); done
+    echo "$sum"
+}
+redis_ticks() { if [[ -n $redis ]]; then ticks_of "$redis"; else echo 0; fi; }
 ticks_busy() {
     awk -v a="cpu$PROXY_CPU" -v b="cpu$LOAD_CPU" \
         '$1 == a || $1 == b { sum += $2 + $3 + $4 + $7 + $8 + $9 } END { print sum }' /proc/stat
@@ -254,14 +297,17 @@ measure() {
     local first result requests us p50 single calls cpu others
     start_proxy "$2"
     first=$(first_200 "$2")
+    # Credits of the shared budget come with the heartbeats.
+    [[ $2 == shared || $2 == three ]] && sleep 5
     check_answer "$2"
     proxy_load 64 "$WARM" >/dev/null
-    calls=$(upstream_calls) cpu=$(ticks_of "$proxy")
-    others=$(($(ticks_busy) - cpu - $(ticks_of "$upstream") - $(ticks_of $$)))
+    calls=$(upstream_calls) cpu=$(proxy_ticks)
+    others=$(($(ticks_busy) - cpu - $(ticks_of "$upstream") - $(redis_ticks) - $(ticks_of $$)))
     # Not read from a process substitution: its children are not waited for, so not counted as ours.
-    result=$(proxy_load 64 "$LONG")
-    others=$(($(ticks_busy) - $(ticks_of "$proxy") - $(ticks_of "$upstream") - $(ticks_of $$) - others))
-    cpu=$(($(ticks_of "$proxy") - cpu)) calls=$(($(upstream_calls) - calls - 1))
+    proxy_load 64 "$LONG" >"$work/result"
+    result=$(<"$work/result")
+    others=$(($(ticks_busy) - $(proxy_ticks) - $(ticks_of "$upstream") - $(redis_ticks) - $(ticks_of $$) - others))
+    cpu=$(($(proxy_ticks) - cpu)) calls=$(($(upstream_calls) - calls - 1))
     read -r requests us p50 _ <<<"$result"
     result=$(proxy_load 1 "$SHORT")
     read -r _ _ single _ <<<"$result"
@@ -367,6 +413,11 @@ else
     PATH="$PATH:/usr/sbin" nginx -p "$work" -e "$work/stub.log" -c "$work/stub.conf" &
 fi
 upstream=$!
+if uses_redis; then
+    redis-server --bind 127.0.0.1 --port "$redis_port" --save '' --appendonly yes --appendfsync always \
+        --dir "$work" >/dev/null &
+    redis=$!
+fi
 until curl -sf "$stub/count" >/dev/null; do
     kill -0 "$upstream" 2>/dev/null || die "the stub ended: $(cat "$work/stub.log")"
     sleep 0.05

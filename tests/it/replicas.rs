@@ -15,7 +15,9 @@ use attribute_gateway::genesys::{JitterSource, in_process};
 use attribute_gateway::service::{ClientSource, Replicas, Service, ServiceParts, StoreParts};
 use attribute_gateway::telemetry::LogLosses;
 use axum::body::Body;
-use genesys_simulator::{RequestKind, SimulatedCall, Simulator, SimulatorSettings};
+use genesys_simulator::{
+    FaultAction, RequestKind, ScriptedFault, SimulatedCall, Simulator, SimulatorSettings,
+};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -180,6 +182,89 @@ async fn the_platform_can_tell_replicas_apart() {
     let agents: Vec<_> =
         ledger.as_array().expect("a list").iter().map(|e| &e["user_agent"]).collect();
     assert_eq!(agents, names.map(agent).each_ref());
+}
+
+fn is_paused(answer: &Answer) -> bool {
+    answer.status == 503 && answer.text.contains("upstream-rate-limited")
+}
+
+#[tokio::test]
+async fn a_429_pauses_all_replicas() {
+    let cluster = Cluster::new(platform(), &[PLENTY]).await;
+    let replicas = cluster.three().await;
+    for replica in &replicas {
+        read(replica, CALL).await.assert_status(200);
+    }
+    let throttle = FaultAction::Throttle { retry_after: Some(8) };
+    cluster.simulator.inject(ScriptedFault::on_read(throttle));
+    let paused = Instant::now();
+    // Another path than the one just read, which is still in memory.
+    let answer = read(&replicas[0], &conversation(1)).await;
+    assert_ne!(answer.status, 200, "{}", answer.text);
+    until("the others know of it", async || {
+        let other = conversation(2);
+        let ready = join_all(replicas[1..].iter().map(|replica| read(replica, &other))).await;
+        ready.iter().all(is_paused).then_some(())
+    })
+    .await;
+    assert!(paused.elapsed() < Duration::from_secs(6), "they learned it too late");
+    let calls = cluster.simulator.count(RequestKind::Read);
+    for replica in &replicas {
+        let answer = read(replica, &conversation(3)).await;
+        assert!(is_paused(&answer), "{}", answer.text);
+    }
+    assert_eq!(cluster.simulator.count(RequestKind::Read), calls, "a call left during the pause");
+    until("calls go on", async || {
+        let answers = join_all(replicas.iter().map(|replica| read(replica, CALL))).await;
+        answers.iter().all(|answer| answer.status == 200).then_some(())
+    })
+    .await;
+    assert!(paused.elapsed() >= Duration::from_secs(7), "{:?}", paused.elapsed());
+}
+
+#[tokio::test]
+async fn a_slow_redis_delays_writes_and_spoils_none() {
+    let cluster = Cluster::new(platform(), &[PLENTY]).await;
+    let replicas = cluster.three().await;
+    // At first, a read waits for the credits of a new budget.
+    for replica in &replicas {
+        until("it reads", async || (read(replica, CALL).await.status == 200).then_some(())).await;
+    }
+    for (number, replica) in replicas.iter().enumerate() {
+        let pause = redis::cmd("CLIENT").arg("PAUSE").arg(500).to_owned();
+        cluster.redis.command::<()>(&pause).await;
+        let started = Instant::now();
+        let (read, written) = tokio::join!(
+            async {
+                let answer = read(replica, CALL).await;
+                (answer.status, started.elapsed())
+            },
+            write(replica, "", &[], json!({ "tier": number.to_string() })),
+        );
+        assert_eq!(read.0, 200);
+        assert!(read.1 < ms(400), "a read waited for Redis: {:?}", read.1);
+        written.assert_status(200).assert_outcomes(&[("tier", "verified")]);
+        assert_eq!(cluster.truth("tier"), number.to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_note_of_another_version_refuses_the_write() {
+    let refusing = ("GATEWAY__STORE__REDIS__ON_OUTAGE", "refuse");
+    let cluster = Cluster::new(platform(), &[PLENTY, refusing]).await;
+    let replica = cluster.replica("one").await;
+    replica.started().await;
+    write(&replica, "", &[], json!({"tier": "gold"})).await.assert_status(200);
+    let keys: Vec<String> = cluster.redis.command(redis::cmd("KEYS").arg("*:patch:*")).await;
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    let garbage = redis::cmd("SET").arg(&keys[0]).arg("of another version").to_owned();
+    cluster.redis.command::<()>(&garbage).await;
+    let patches = cluster.simulator.count(RequestKind::Patch);
+    let answer = write(&replica, "", &[], json!({"tier": "silver"})).await;
+    answer.assert_problem(503, "store-unavailable", "notApplied");
+    assert_eq!(cluster.simulator.count(RequestKind::Patch), patches);
+    let ready = readiness(&replica).await.text;
+    assert!(ready.contains("store: failed: ") && ready.contains("another version"), "{ready}");
 }
 
 #[tokio::test]

@@ -25,8 +25,19 @@ pub enum Form {
     Read,
 }
 
+/// How often a client asks while gateways are down, and how long it waits in between.
+const MOST_TRIES: usize = 40;
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+
+/// Until a client looks again what became of an accepted write.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
 /// What is asked.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of a request, free of the others"
+)]
 pub struct Ask {
     pub conversation: String,
     pub form: Form,
@@ -42,6 +53,12 @@ pub struct Ask {
     pub api_key: Option<String>,
     /// Its id, if it is to be found in the log.
     pub id: Option<String>,
+    /// With it, the client repeats a request that was cut off.
+    pub idempotency_key: Option<String>,
+    /// The client hands the write over and looks later what became of it.
+    pub hand_over: bool,
+    /// Which gateway is asked first, if there are several.
+    pub replica: usize,
 }
 
 impl Ask {
@@ -58,6 +75,9 @@ impl Ask {
             wait: None,
             api_key: None,
             id: None,
+            idempotency_key: None,
+            hand_over: false,
+            replica: 0,
         }
     }
 
@@ -77,7 +97,8 @@ impl Ask {
     }
 
     fn request(&self, stack: &Stack) -> reqwest::RequestBuilder {
-        let base = format!("{}/v1/conversations/{}/attributes", stack.gateway, self.conversation);
+        let gateway = &stack.gateways[self.replica % stack.gateways.len()];
+        let base = format!("{gateway}/v1/conversations/{}/attributes", self.conversation);
         let first = self.keys.first();
         let (method, path, body) = match (self.form, first) {
             (Form::Single, Some((key, value))) if value.is_empty() => {
@@ -107,6 +128,12 @@ impl Ask {
         if let Some(id) = &self.id {
             request = request.header("x-request-id", id);
         }
+        if let Some(key) = &self.idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        if self.hand_over {
+            request = request.header("prefer", "respond-async");
+        }
         request.timeout(GIVE_UP)
     }
 
@@ -130,23 +157,47 @@ impl Ask {
         query
     }
 
+    /// Asks, and asks the next gateway where a balancer or a careful client would.
+    async fn answer(&mut self, stack: &Stack) -> (u64, reqwest::Result<reqwest::Response>) {
+        let mut tries = 0;
+        loop {
+            let sent = stack.now();
+            let answer = self.request(stack).send().await;
+            tries += 1;
+            let again = |error: &reqwest::Error| {
+                stack.gateways.len() > 1
+                    && tries < MOST_TRIES
+                    && (error.is_connect() || self.idempotency_key.is_some())
+            };
+            if !answer.as_ref().is_err_and(again) {
+                return (sent, answer);
+            }
+            self.replica += 1;
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
+
     /// Asks, and waits for the answer.
-    pub async fn send(self, stack: &Stack) -> ClientAnswer {
-        let request = self.request(stack);
+    pub async fn send(mut self, stack: &Stack) -> ClientAnswer {
         let start = stack.now();
+        let (sent, answer) = self.answer(stack).await;
         let mut received = ClientAnswer {
             ask: self,
             start,
+            sent,
             end: start,
+            accepted: None,
+            operation: None,
             status: 0,
             etag: None,
             retry_after: None,
             body: Value::Null,
         };
-        if let Ok(answer) = request.send().await {
+        if let Ok(answer) = answer {
             received.status = answer.status().as_u16();
             let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
             received.etag = header("etag");
+            received.operation = header("location");
             received.retry_after = header("retry-after").and_then(|text| text.parse().ok());
             received.body = match answer.bytes().await {
                 Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or(Value::Null),
@@ -154,6 +205,7 @@ impl Ask {
             };
         }
         received.end = stack.now();
+        received.ask.replica %= stack.gateways.len();
         received
     }
 }
@@ -164,6 +216,12 @@ pub struct ClientAnswer {
     pub ask: Ask,
     /// Before it was sent, in the platform's microseconds.
     pub start: u64,
+    /// Before it was sent for the last time.
+    pub sent: u64,
+    /// When the write was accepted, to be made later.
+    pub accepted: Option<u64>,
+    /// The path of the operation that will tell what became of it.
+    pub operation: Option<String>,
     /// After the answer had come.
     pub end: u64,
     pub status: u16,
@@ -173,6 +231,38 @@ pub struct ClientAnswer {
 }
 
 impl ClientAnswer {
+    /// Waits until an accepted write has ended, and takes the answer that it led to. A status of 0: it does not end.
+    pub async fn ended(mut self, stack: &Stack) -> Self {
+        self.accepted = Some(self.end);
+        self.status = 0;
+        let path = self.operation.clone().unwrap_or_default();
+        let give_up = tokio::time::Instant::now() + GIVE_UP;
+        for number in 0.. {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            if tokio::time::Instant::now() > give_up {
+                break;
+            }
+            let url = format!("{}{path}", stack.gateways[number % stack.gateways.len()]);
+            let Ok(answer) = stack.client.get(url).timeout(GIVE_UP).send().await else { continue };
+            let status = answer.status().as_u16();
+            let bytes = answer.bytes().await.unwrap_or_default();
+            let shown: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            let state = shown["state"].as_str().unwrap_or_default();
+            if status == 404 {
+                break;
+            }
+            if !matches!(state, "done" | "failed" | "expired" | "cancelled") {
+                continue;
+            }
+            self.body = shown["result"]["body"].clone();
+            self.status =
+                shown["result"]["status"].as_u64().and_then(|s| s.try_into().ok()).unwrap_or(599);
+            break;
+        }
+        self.end = stack.now();
+        self
+    }
+
     /// The problem's code, or nothing.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
@@ -207,8 +297,9 @@ impl ClientAnswer {
     pub fn describe(&self) -> String {
         let keys: Vec<_> = self.ask.keys.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
         let mut text = format!(
-            "{:?} {} {} at {:.3} s, answered {} after {} ms",
+            "{:?} by gateway {} {} {} at {:.3} s, answered {} after {} ms",
             self.ask.form,
+            self.ask.replica,
             self.ask.conversation.rsplit('-').next().unwrap_or_default(),
             keys.join(" "),
             Duration::from_micros(self.start).as_secs_f64(),
@@ -220,6 +311,8 @@ impl ClientAnswer {
             (", verify=none", self.ask.no_verify),
             (", If-Match", self.ask.if_match.is_some()),
             (", by UUID", self.ask.by_uuid),
+            (", repeated", self.sent != self.start),
+            (", handed over", self.accepted.is_some()),
         ] {
             text.push_str(if is_set { name } else { "" });
         }

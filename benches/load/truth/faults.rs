@@ -1,6 +1,7 @@
 //! Many writes while calls fail at random, others write and reads lag; every answer is judged.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::exchange::ClientAnswer;
 use super::history::History;
 use super::increments;
-use super::judge::Case;
+use super::judge::{Case, Downtime};
 use super::pace::Pace;
 use super::stack::{Stack, conversation};
 use super::traffic::{LIVE, Traffic, Volume, counters};
@@ -83,42 +84,63 @@ pub fn faults(seed: u64, percent: u8) -> Value {
 
 /// Runs all seeds; whether nothing false was said.
 pub async fn run(program: &str, plan: Plan) -> anyhow::Result<bool> {
-    let (mut all, mut lowest) = (Verdict::default(), 100.0_f64);
-    for seed in plan.first..plan.first + plan.seeds {
-        let (verdict, share) = one(program, plan, seed).await?;
-        all.add(verdict);
-        lowest = lowest.min(share);
-    }
-    println!(
-        "faults: {} seeds at {} %: {} false statements, {} late ({} excused), lowest share {lowest:.1} %",
-        plan.seeds,
-        plan.percent,
-        all.total(),
-        all.late,
-        all.excused
-    );
-    for kind in KINDS {
-        println!("  {:<32} {}", kind, all.count(kind));
+    let mut tally = Tally::default();
+    for seed in plan.seeds() {
+        tally.add(one(program, plan, seed).await?);
     }
     let due = if plan.percent <= 25 { 95.0 } else { 50.0 };
-    Ok(all.total() == 0 && all.late == 0 && lowest >= due)
+    Ok(tally.show("faults", plan, due))
 }
 
-/// Starts everything, and makes calls fail; what each conversation began with.
-async fn prepare(
-    program: &str,
-    plan: Plan,
-    seed: u64,
-) -> anyhow::Result<(Arc<Stack>, HashMap<String, Value>)> {
-    let settings = json!({"latency": "10ms", "lag": "10ms", "lag_spread": "300ms", "seed": seed});
-    // Every third seed without memory: then a write begins with a read of its own.
-    let warm = if seed.is_multiple_of(3) { "0s" } else { "10s" };
-    let variables =
-        [("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "600000"), ("GATEWAY__WRITES__WARM_FOR", warm)];
-    let stack = Arc::new(Stack::start(program, &variables, settings).await?);
-    let initial = add_conversations(&stack).await?;
-    stack.inject(faults(seed, plan.percent)).await?;
-    Ok((stack, initial))
+impl Plan {
+    pub fn seeds(self) -> std::ops::Range<u64> {
+        self.first..self.first + self.seeds
+    }
+}
+
+/// What several seeds came to.
+pub struct Tally {
+    verdict: Verdict,
+    lowest: f64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { verdict: Verdict::default(), lowest: 100.0 }
+    }
+}
+
+impl Tally {
+    pub fn add(&mut self, (verdict, share): (Verdict, f64)) {
+        self.verdict.add(verdict);
+        self.lowest = self.lowest.min(share);
+    }
+
+    /// Prints it; whether nothing false was said and this share of the writes was proved.
+    pub fn show(&self, name: &str, plan: Plan, due: f64) -> bool {
+        let Self { verdict: all, lowest } = self;
+        println!(
+            "{name}: {} seeds at {} %: {} false statements, {} late ({} excused), lowest share {lowest:.1} %",
+            plan.seeds,
+            plan.percent,
+            all.total(),
+            all.late,
+            all.excused
+        );
+        for kind in KINDS {
+            println!("  {:<32} {}", kind, all.count(kind));
+        }
+        all.total() == 0 && all.late == 0 && *lowest >= due
+    }
+}
+
+/// Adds the conversations, and makes calls fail; what each conversation began with.
+async fn prepare(stack: &Stack, plan: Plan, seed: u64) -> anyhow::Result<HashMap<String, Value>> {
+    let initial = add_conversations(stack).await?;
+    if plan.percent > 0 {
+        stack.inject(faults(seed, plan.percent)).await?;
+    }
+    Ok(initial)
 }
 
 /// Adds those that are live from the start, and the counters; what each began with.
@@ -133,35 +155,79 @@ pub async fn add_conversations(stack: &Stack) -> anyhow::Result<HashMap<String, 
 }
 
 async fn one(program: &str, plan: Plan, seed: u64) -> anyhow::Result<(Verdict, f64)> {
-    let (stack, initial) = prepare(program, plan, seed).await?;
-    let (pace, start) = (Pace::start(&stack), Instant::now());
-    let volume =
-        Volume { writes: plan.writes, workers: 24, pause_ms: 400, reads: 4, ends_some: true };
-    let traffic = Traffic::new(Arc::clone(&stack), seed, volume, false);
-    traffic.run().await?;
-    let took = start.elapsed();
-    stack.heal().await?;
-    sleep(SETTLED).await;
-    let history = History::read(&stack.ledger().await?, &stack.calls().await?, &initial);
-    let (told, ended) = traffic.results();
-    let mut verdict = Verdict::default();
-    Case::new(&told, &history, &ended).judge(&mut verdict);
-    increments::judge(&told, &history, &counters(), &mut verdict);
-    pace.judge(&told, &mut verdict);
-    let share = show(seed, &told, &history, took);
-    println!(
-        "  held up {} times; late {} ({} excused)",
-        pace.pauses(),
-        verdict.late,
-        verdict.excused
-    );
-    if !verdict.latest.is_empty() {
-        println!("  LATE: {}", verdict.latest);
+    // Every third seed without memory: then a write begins with a read of its own.
+    let warm = if seed.is_multiple_of(3) { "0s" } else { "10s" };
+    let variables =
+        [("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "600000"), ("GATEWAY__WRITES__WARM_FOR", warm)];
+    let stack = Stack::start(program, &variables, settings(seed)).await?;
+    let case =
+        TruthCase { stack: Arc::new(stack), seed, plan, counters: counters(), handed_over: 0 };
+    case.run(async |traffic| traffic.await.map(|()| Vec::new())).await
+}
+
+/// A platform with gateways, and what is asked of them.
+pub struct TruthCase {
+    pub stack: Arc<Stack>,
+    pub seed: u64,
+    pub plan: Plan,
+    /// The counters that are judged.
+    pub counters: Vec<String>,
+    /// So many writes of a hundred are handed over.
+    pub handed_over: u8,
+}
+
+/// How the platform behaves without faults.
+pub fn settings(seed: u64) -> Value {
+    json!({"latency": "10ms", "lag": "10ms", "lag_spread": "300ms", "seed": seed})
+}
+
+impl TruthCase {
+    /// Runs the traffic within `during`, which tells when gateways were down, and judges all answers.
+    pub async fn run(
+        self,
+        during: impl AsyncFnOnce(
+            Pin<Box<dyn Future<Output = anyhow::Result<()>>>>,
+        ) -> anyhow::Result<Vec<Downtime>>,
+    ) -> anyhow::Result<(Verdict, f64)> {
+        let Self { stack, seed, plan, counters, handed_over } = self;
+        let initial = prepare(&stack, plan, seed).await?;
+        let (pace, start) = (Pace::start(&stack), Instant::now());
+        let volume = Volume {
+            writes: plan.writes,
+            workers: 24,
+            pause_ms: 400,
+            reads: 4,
+            ends_some: true,
+            handed_over,
+        };
+        let traffic = Traffic::new(Arc::clone(&stack), seed, volume, false);
+        let running = Arc::clone(&traffic);
+        let down = during(Box::pin(async move { running.run().await })).await?;
+        let took = start.elapsed();
+        stack.heal().await?;
+        sleep(SETTLED).await;
+        let history = History::read(&stack.ledger().await?, &stack.calls().await?, &initial);
+        let (mut told, ended) = traffic.results();
+        told.retain(|one| one.status != 0 || !pace.stood_still(one));
+        let mut verdict = Verdict::default();
+        Case::new(&told, &history, &ended, &down).judge(&mut verdict);
+        increments::judge(&told, &history, &counters, &mut verdict);
+        pace.judge(&told, &mut verdict);
+        let share = show(seed, &told, &history, took);
+        println!(
+            "  held up {} times; late {} ({} excused)",
+            pace.pauses(),
+            verdict.late,
+            verdict.excused
+        );
+        if !verdict.latest.is_empty() {
+            println!("  LATE: {}", verdict.latest);
+        }
+        for (kind, count, example) in verdict.examples() {
+            println!("  FALSE {count} x {kind}: {example}");
+        }
+        Ok((verdict, share))
     }
-    for (kind, count, example) in verdict.examples() {
-        println!("  FALSE {count} x {kind}: {example}");
-    }
-    Ok((verdict, share))
 }
 
 /// In which class an answer to a write counts.
@@ -173,6 +239,10 @@ fn class(told: &ClientAnswer) -> String {
         (told.ask.no_verify && told.status < 300, "verify=none taken"),
         (told.status == 412, "412"),
         (told.code() == "conversation-ended", "ended"),
+        (told.status == 0, "gateway killed"),
+        (told.accepted.is_some() && told.is_proved(), "handed over, proved"),
+        (told.accepted.is_some(), "handed over, other"),
+        (told.code() == "store-unavailable", "store away"),
         (told.status == 409 && told.code() == "write-superseded", "superseded"),
     ];
     if let Some((_, name)) = special.iter().find(|(is, _)| *is) {
@@ -206,6 +276,10 @@ pub fn show(seed: u64, answers: &[ClientAnswer], history: &History, took: Durati
         "verify=none taken",
         "412",
         "ended",
+        "gateway killed",
+        "store away",
+        "handed over, proved",
+        "handed over, other",
         "short wait, proved",
         "short wait, other",
     ]);

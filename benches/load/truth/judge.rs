@@ -13,12 +13,22 @@ pub const SLACK: u64 = 3_000;
 /// A read that was sent so long before a request may have answered it: reads are shared.
 const SHARED_READ: u64 = 3_000_000;
 
+/// From when to when a gateway was killed or not ready yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Downtime {
+    pub replica: usize,
+    pub from: u64,
+    pub to: u64,
+}
+
 /// A run, ready to be judged.
 pub struct Case<'a> {
     pub answers: &'a [ClientAnswer],
     pub history: &'a History,
     /// From when to when each conversation was being ended.
     pub ended: &'a HashMap<String, (u64, u64)>,
+    /// A request to a killed gateway gets no answer.
+    pub down: &'a [Downtime],
     /// How many requests wanted this value for this key of this conversation.
     asked: HashMap<(&'a str, &'a str, &'a str), usize>,
 }
@@ -28,6 +38,7 @@ impl<'a> Case<'a> {
         answers: &'a [ClientAnswer],
         history: &'a History,
         ended: &'a HashMap<String, (u64, u64)>,
+        down: &'a [Downtime],
     ) -> Self {
         let mut asked = HashMap::new();
         for one in answers.iter().filter(|one| one.is_write() && !one.ask.dry_run) {
@@ -36,7 +47,7 @@ impl<'a> Case<'a> {
                 *asked.entry(wanted).or_default() += 1;
             }
         }
-        Self { answers, history, ended, asked }
+        Self { answers, history, ended, down, asked }
     }
 
     /// Whether this value stands for this one request.
@@ -50,7 +61,11 @@ impl<'a> Case<'a> {
         let nothing = Course::default();
         for one in self.answers {
             if one.status == 0 {
-                verdict.accuse("no answer", || one.describe());
+                if one.accepted.is_some() {
+                    verdict.accuse("accepted, never ended", || one.describe());
+                } else if !self.was_killed(one) {
+                    verdict.accuse("no answer", || one.describe());
+                }
                 continue;
             }
             let course = self.history.courses.get(&one.ask.conversation).unwrap_or(&nothing);
@@ -63,6 +78,54 @@ impl<'a> Case<'a> {
         }
         self.foreign_values(verdict);
         self.unasked_values(verdict);
+        self.order(verdict);
+    }
+
+    fn was_killed(&self, one: &ClientAnswer) -> bool {
+        let of = |down: &&Downtime| down.replica == one.ask.replica;
+        self.down.iter().filter(of).any(|down| down.from < one.end + SLACK && one.sent < down.to)
+    }
+
+    /// Once a request was answered and a later one has been sent upstream, the first must not be sent again.
+    fn order(&self, verdict: &mut Verdict) {
+        let mut keys: HashMap<(&str, &str), Vec<(&ClientAnswer, &str)>> = HashMap::new();
+        for one in self.answers.iter().filter(|one| one.is_write() && !one.ask.dry_run) {
+            for (key, value) in &one.ask.keys {
+                // Whether a write was accepted is unknown if there was no answer.
+                let is_lost = one.status == 0 && one.ask.hand_over;
+                if self.is_unique(one, key, value) && !is_lost {
+                    keys.entry((&one.ask.conversation, key)).or_default().push((one, value));
+                }
+            }
+        }
+        for ((conversation, key), mut writes) in keys {
+            let Some(course) = self.history.courses.get(conversation) else {
+                continue;
+            };
+            writes.sort_by_key(|(one, _)| one.start);
+            for (index, (later, value)) in writes.iter().enumerate() {
+                let Some(sent) = course.patches_with(key, value).map(|patch| patch.at).min() else {
+                    continue;
+                };
+                // Accepted writes keep the order in which they were accepted.
+                let end = |one: &ClientAnswer| match (one.accepted, later.accepted) {
+                    (Some(accepted), Some(_)) => accepted,
+                    _ => one.end,
+                };
+                let earlier =
+                    writes[..index].iter().filter(|(one, _)| end(one) + SLACK < later.start);
+                let again = |(_, value): &&(&ClientAnswer, &str)| {
+                    course.patches_with(key, value).any(|patch| patch.at > sent)
+                };
+                if let Some((earlier, _)) = earlier.into_iter().find(again) {
+                    verdict.accuse("sent after a later write", || {
+                        let track = course.keys.get(key).cloned().unwrap_or_default();
+                        let (one, two) = (earlier.describe(), later.describe());
+                        format!("{one}; later {two}; writes of {key}: {}", tell(&track, earlier))
+                    });
+                }
+            }
+        }
     }
 
     fn unasked_values(&self, verdict: &mut Verdict) {
@@ -255,8 +318,10 @@ impl Answer<'_> {
         track.of_value(value).any(|index| {
             let write = &track.writes[index];
             let sent = || self.course.patch_of(key, write).map(|patch| patch.at);
-            let within = |at| at > self.one.start + SLACK && at + SLACK < self.one.end;
-            write.ours && (unique || sent().is_some_and(within))
+            let within = |at| at > self.one.sent + SLACK && at + SLACK < self.one.end;
+            // An answer to a repeat speaks of the repeat; the first request may have been applied.
+            let repeated = self.one.sent != self.one.start;
+            write.ours && (unique && !repeated || sent().is_some_and(within))
         })
     }
 
@@ -280,7 +345,7 @@ impl Answer<'_> {
             Some("notApplied") if landed.is_some() => {
                 verdict.accuse("notApplied, was applied", example);
             }
-            Some("applied") if landed.is_none() && unique => {
+            Some("applied") if landed.is_none() && unique && one.sent == one.start => {
                 verdict.accuse("applied, never was", example);
             }
             _ => {}

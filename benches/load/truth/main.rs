@@ -1,7 +1,7 @@
 //! Whether the service says the truth on bad days: real processes and sockets, a simulated platform that
 //! fails as scripted, and a judge that trusts only the answers and the platform's own ledger.
 //!
-//! `make load-truth`, or `truth PATH-OF-THE-GATEWAY [faults|outage|poison|budget|lag|vanish|all|soak] [--seeds N]
+//! `make load-truth`, or `truth PATH-OF-THE-GATEWAY [faults|replicas|outage|poison|budget|lag|vanish|all|soak] [--seeds N]
 //! [--first SEED] [--writes N] [--percent P] [--seconds S]`. Shares no type with the service. Ends with 1 if anything
 //! false was said, an answer was late, or a measured value misses its goal.
 
@@ -19,6 +19,7 @@ mod judge;
 mod lag;
 mod outage;
 mod pace;
+mod replicas;
 mod soak;
 mod soak_report;
 mod stack;
@@ -29,7 +30,7 @@ mod verdict;
 
 use anyhow::Context;
 
-const SCENARIOS: [&str; 6] = ["faults", "outage", "poison", "budget", "lag", "vanish"];
+const SCENARIOS: [&str; 7] = ["faults", "replicas", "outage", "poison", "budget", "lag", "vanish"];
 /// Not one of `all`, because it takes ten minutes.
 const SOAK: &str = "soak";
 
@@ -41,12 +42,15 @@ fn number(args: &[String], name: &str, otherwise: u64) -> anyhow::Result<u64> {
     text.parse().with_context(|| format!("`{text}` is no number"))
 }
 
-fn plan(args: &[String]) -> anyhow::Result<faults::Plan> {
+fn plan(
+    args: &[String],
+    (seeds, writes, percent): (u64, u64, u64),
+) -> anyhow::Result<faults::Plan> {
     Ok(faults::Plan {
-        seeds: number(args, "--seeds", 10)?,
+        seeds: number(args, "--seeds", seeds)?,
         first: number(args, "--first", 1)?,
-        writes: usize::try_from(number(args, "--writes", 1500)?)?,
-        percent: u8::try_from(number(args, "--percent", 25)?)?,
+        writes: usize::try_from(number(args, "--writes", writes)?)?,
+        percent: u8::try_from(number(args, "--percent", percent)?)?,
     })
 }
 
@@ -68,14 +72,14 @@ async fn main() -> anyhow::Result<()> {
     if scenario == SOAK {
         return soak::run(program, number(&args, "--seconds", 600)?).await;
     }
-    let plan = plan(&args)?;
     let mut bad = Vec::new();
     for name in SCENARIOS {
         if scenario != "all" && scenario != name {
             continue;
         }
         let good = match name {
-            "faults" => faults::run(program, plan).await?,
+            "faults" => faults::run(program, plan(&args, (10, 1500, 25))?).await?,
+            "replicas" => replicas::run(program, plan(&args, (3, 3000, 5))?).await?,
             "outage" => outage::outage(program).await?,
             "poison" => outage::poison(program).await?,
             "budget" => budget::run(program).await?,

@@ -55,11 +55,20 @@ impl Pace {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Whether this process stood still so long that requests gave up.
+    pub fn stood_still(&self, one: &ClientAnswer) -> bool {
+        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let long =
+            |(from, to): &(u64, u64)| to - from > 5_000_000 && *from < one.end && *to > one.start;
+        pauses.iter().any(long)
+    }
+
     /// Counts the late answers.
     pub fn judge(&self, answers: &[ClientAnswer], verdict: &mut Verdict) {
         let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for one in answers {
-            let due = one.start + one.ask.deadline_ms() * 1000 + GRACE_US;
+        // Those without an answer are judged elsewhere.
+        for one in answers.iter().filter(|one| one.status != 0 && one.accepted.is_none()) {
+            let due = one.sent + one.ask.deadline_ms() * 1000 + GRACE_US;
             if one.end <= due + WAY_US {
                 continue;
             }

@@ -31,6 +31,7 @@ const VOLUME: Volume = Volume {
     pause_ms: 3_000,
     reads: 80,
     ends_some: false,
+    handed_over: 0,
 };
 const SEED: u64 = 1;
 /// Of a hundred calls to the platform, so many fail outside the outage.
@@ -144,7 +145,7 @@ impl Soak {
         let history = History::read(&ledger, &calls, &initial);
         let (answers, ended) = self.traffic.results();
         let mut verdict = Verdict::default();
-        Case::new(&answers, &history, &ended).judge(&mut verdict);
+        Case::new(&answers, &history, &ended, &[]).judge(&mut verdict);
         increments::judge(&answers, &history, &counters(), &mut verdict);
         pace.judge(&answers, &mut verdict);
         show(SEED, &answers, &history, self.start.elapsed());
@@ -218,7 +219,7 @@ impl Soak {
     }
 
     async fn scrape(&self, key: &str) -> anyhow::Result<reqwest::Response> {
-        let request = self.stack.client.get(format!("{}/metrics", self.stack.gateway));
+        let request = self.stack.client.get(format!("{}/metrics", self.stack.gateways[0]));
         Ok(request.header("x-api-key", key).send().await?)
     }
 

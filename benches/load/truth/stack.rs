@@ -35,15 +35,15 @@ pub const CUSTOMER: &str = "c0000000-0000-4000-8000-000000000001";
 
 /// A running pair. Both processes end with it.
 pub struct Stack {
-    /// Where the gateway listens, as a URL.
-    pub gateway: String,
+    /// Where each gateway listens, as a URL.
+    pub gateways: Vec<String>,
     /// Where the platform listens, as a URL.
     platform: String,
     /// What asks both.
     pub client: reqwest::Client,
     clock: Clock,
-    /// The gateway, and the platform.
-    processes: Mutex<[Ended; 2]>,
+    /// The platform, and the gateway if there is one of its own.
+    processes: Mutex<Vec<Ended>>,
 }
 
 /// The platform's time as this process counts it.
@@ -60,7 +60,8 @@ impl Clock {
     }
 }
 
-struct Ended(Child);
+/// A process that is killed when this is dropped.
+pub struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -69,25 +70,27 @@ impl Drop for Ended {
     }
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+/// An address that was free a moment ago.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-fn start(
+/// Starts a program without an environment of its own.
+pub fn start(
     program: &str,
-    command: &str,
+    args: &[&str],
     variables: &[(&str, &str)],
     log: Option<&Path>,
 ) -> anyhow::Result<Ended> {
     let log = log.map(std::fs::File::create).transpose()?;
     let child = Command::new(program)
-        .arg(command)
+        .args(args)
         .env_clear()
         .envs(variables.iter().copied())
         .stdout(log.map_or_else(Stdio::null, Stdio::from))
         .stderr(Stdio::null())
         .spawn()
-        .with_context(|| format!("cannot start `{program} {command}`"))?;
+        .with_context(|| format!("cannot start `{program}`"))?;
     Ok(Ended(child))
 }
 
@@ -109,23 +112,50 @@ impl Stack {
         settings: Value,
         front: &Front<'_>,
     ) -> anyhow::Result<Self> {
-        let (at, sim_at) = (free_address()?.to_string(), free_address()?.to_string());
+        let mut stack = Self::platform(program, settings, front).await?;
+        let at = free_address()?.to_string();
         let scheme = if front.authority.is_some() { "https" } else { "http" };
-        let (gateway, platform) = (format!("{scheme}://{at}"), format!("http://{sim_at}"));
+        let gateway = format!("{scheme}://{at}");
+        let service = stack.gateway(program, &at, variables, front.log)?;
+        wait_for(&stack.client, &format!("{gateway}/readyz")).await?;
+        stack.gateways.push(gateway);
+        stack.processes.get_mut().unwrap_or_else(PoisonError::into_inner).push(service);
+        Ok(stack)
+    }
+
+    /// Starts a gateway at this address.
+    pub fn gateway(
+        &self,
+        program: &str,
+        at: &str,
+        variables: &[(&str, &str)],
+        log: Option<&Path>,
+    ) -> anyhow::Result<Ended> {
+        let mut serve = vec![
+            ("GENESYS_CLIENT_ID", "demo"),
+            ("GENESYS_CLIENT_SECRET", "demo-secret"),
+            ("GATEWAY__SERVER__BIND", at),
+            ("GATEWAY__GENESYS__API_URL", &self.platform),
+            ("GATEWAY__GENESYS__LOGIN_URL", &self.platform),
+        ];
+        serve.extend(variables);
+        start(program, &["serve"], &serve, log)
+    }
+
+    /// Starts the platform alone.
+    pub async fn platform(
+        program: &str,
+        settings: Value,
+        front: &Front<'_>,
+    ) -> anyhow::Result<Self> {
+        let sim_at = free_address()?.to_string();
+        let platform = format!("http://{sim_at}");
         let simulate = [
             ("GATEWAY__SIMULATOR__BIND", sim_at.as_str()),
             ("GATEWAY__SIMULATOR__REQUESTS_PER_MINUTE", "0"),
             ("GATEWAY__SIMULATOR__LAG", "0s"),
         ];
-        let simulator = start(program, "simulate", &simulate, None)?;
-        let mut serve = vec![
-            ("GENESYS_CLIENT_ID", "demo"),
-            ("GENESYS_CLIENT_SECRET", "demo-secret"),
-            ("GATEWAY__SERVER__BIND", at.as_str()),
-            ("GATEWAY__GENESYS__API_URL", platform.as_str()),
-            ("GATEWAY__GENESYS__LOGIN_URL", platform.as_str()),
-        ];
-        serve.extend(variables);
+        let simulator = start(program, &["simulate"], &simulate, None)?;
         let mut client = reqwest::Client::builder();
         if let Some(authority) = front.authority {
             let authority = reqwest::Certificate::from_pem(authority.as_bytes())?;
@@ -133,11 +163,9 @@ impl Stack {
         }
         let client = client.build()?;
         wait_for(&client, &format!("{platform}/__sim/clock")).await?;
-        let service = start(program, "serve", &serve, front.log)?;
-        wait_for(&client, &format!("{gateway}/readyz")).await?;
         let clock = Clock { base: Instant::now(), base_us: 0 };
-        let processes = Mutex::new([service, simulator]);
-        let mut stack = Self { gateway, platform, client, clock, processes };
+        let processes = Mutex::new(vec![simulator]);
+        let mut stack = Self { gateways: Vec::new(), platform, client, clock, processes };
         stack.clock = stack.read_clock().await?;
         stack.set(json!({"keep_records": 1_000_000})).await?;
         stack.set(settings).await?;
@@ -163,7 +191,7 @@ impl Stack {
     /// Asks the gateway to end, as an orchestrator does, and waits until it has.
     pub fn end_gateway(&self) -> anyhow::Result<ExitStatus> {
         let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
-        let gateway = &mut processes[0].0;
+        let gateway = &mut processes.last_mut().context("no gateway")?.0;
         if let Some(status) = gateway.try_wait()? {
             anyhow::bail!("the gateway had ended already, with {status}");
         }
@@ -262,7 +290,8 @@ impl Stack {
     }
 }
 
-async fn wait_for(client: &reqwest::Client, url: &str) -> anyhow::Result<()> {
+/// Waits until this URL is answered with success.
+pub async fn wait_for(client: &reqwest::Client, url: &str) -> anyhow::Result<()> {
     for _ in 0..LOOKS {
         if client.get(url).send().await.is_ok_and(|answer| answer.status().is_success()) {
             return Ok(());

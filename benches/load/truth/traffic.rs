@@ -15,7 +15,7 @@ use super::increments;
 use super::stack::{Stack, conversation};
 
 /// Live conversations of the workers, and counters.
-pub const LIVE: usize = 60;
+pub const LIVE: usize = 98;
 const COUNTERS: usize = 2;
 /// Their conversations come after all others.
 const FIRST_COUNTER: usize = 1_000_000;
@@ -45,6 +45,8 @@ pub struct Volume {
     pub reads: u8,
     /// Whether some of the first calls end. Otherwise `turn_over` ends them.
     pub ends_some: bool,
+    /// So many writes of a hundred are handed over.
+    pub handed_over: u8,
 }
 
 /// What a seed needs while it runs.
@@ -62,6 +64,8 @@ pub struct Traffic {
     ended: Mutex<HashMap<String, (u64, u64)>>,
     /// Keys that were asked for last, for others to come in between.
     recent: Mutex<VecDeque<(String, String)>>,
+    /// Accepted writes that have not ended.
+    unfinished: Mutex<JoinSet<ClientAnswer>>,
 }
 
 /// The ids of the counters.
@@ -88,6 +92,7 @@ impl Traffic {
             answers: Mutex::default(),
             ended: Mutex::default(),
             recent: Mutex::default(),
+            unfinished: Mutex::default(),
         })
     }
 
@@ -111,6 +116,11 @@ impl Traffic {
             client?;
         }
         others.shutdown().await;
+        let mut unfinished =
+            std::mem::take(&mut *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner));
+        while let Some(ended) = unfinished.join_next().await {
+            self.keep(ended?);
+        }
         Ok(())
     }
 
@@ -147,7 +157,8 @@ impl Traffic {
         let replaced = self.keys.as_ref().map(|keys| keys.load(Ordering::Relaxed));
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
         let (api_key, id) = (replaced.map(|replaced| key(client, replaced)), format!("r-{number}"));
-        Ask { api_key, id: Some(id), ..ask }.send(&self.stack).await
+        // Several gateways are asked in turn.
+        Ask { api_key, id: Some(id), replica: number, ..ask }.send(&self.stack).await
     }
 
     /// How many requests were sent.
@@ -267,7 +278,14 @@ impl Worker {
             let answers = self.traffic.send(self.number, ask.clone()).await;
             let (proved, unproved) =
                 (answers.is_proved(), answers.status >= 500 || answers.status == 202);
-            self.traffic.keep(answers);
+            if answers.operation.is_some() {
+                let stack = Arc::clone(&self.traffic.stack);
+                let mut unfinished =
+                    self.traffic.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+                unfinished.spawn(async move { answers.ended(&stack).await });
+            } else {
+                self.traffic.keep(answers);
+            }
             if proved && !ask.dry_run {
                 self.proved.push(ask.clone());
             }
@@ -315,7 +333,13 @@ impl Worker {
         let target = self.traffic.live(target);
         let mut ask = Ask::put(&target, Vec::new());
         ask.by_uuid = self.random.bool();
-        ask.wait = WAITS[self.random.usize(..WAITS.len())];
+        if self.random.u8(0..10) < 4 {
+            ask.idempotency_key = Some(self.value("key"));
+        }
+        ask.hand_over = self.random.u8(0..100) < self.traffic.volume.handed_over;
+        if !ask.hand_over {
+            ask.wait = WAITS[self.random.usize(..WAITS.len())];
+        }
         match self.random.u8(0..100) {
             0..40 => ask.keys = (0..=self.random.usize(..2)).map(|key| self.own(key)).collect(),
             40..55 => {
@@ -346,7 +370,8 @@ impl Worker {
     /// Asks once more for something that was proved.
     fn again(&mut self) -> Option<Ask> {
         let back = self.random.usize(..5);
-        self.proved.iter().rev().nth(back).cloned()
+        let earlier = self.proved.iter().rev().nth(back).cloned()?;
+        Some(Ask { idempotency_key: None, ..earlier })
     }
 }
 

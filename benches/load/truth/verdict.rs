@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The kinds of false statements, in the order in which they are shown; each is shown also with 0.
-pub const KINDS: [&str; 18] = [
+pub const KINDS: [&str; 20] = [
     "verified, never applied",
     "verified, no read showed it",
     "unchanged, no read showed it",
@@ -16,6 +16,8 @@ pub const KINDS: [&str; 18] = [
     "dry run wrote",
     "foreign value overwritten",
     "value without a request",
+    "sent after a later write",
+    "accepted, never ended",
     "increment lost",
     "two winners of one ETag",
     "map that never was",

@@ -4,6 +4,7 @@ mod budget;
 mod contract;
 mod embedded;
 mod replicas;
+mod scripted_server;
 pub mod server;
 mod server_faults;
 mod wait_aof;

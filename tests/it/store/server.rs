@@ -18,8 +18,11 @@ pub const CALLS: u32 = 30;
 /// Length of that window.
 pub const WINDOW: Duration = Duration::from_millis(500);
 
-/// Settings that every test starts with; later ones win.
-const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+/// Settings that every test starts with; later ones win. `REDIS_APPENDFSYNC=everysec` tests `WAITAOF`.
+fn durable() -> [String; 4] {
+    let fsync = std::env::var("REDIS_APPENDFSYNC").unwrap_or_else(|_| "always".to_owned());
+    ["--appendonly".to_owned(), "yes".to_owned(), "--appendfsync".to_owned(), fsync]
+}
 
 /// A running server. It is killed when this is dropped.
 pub struct RedisServer {
@@ -34,7 +37,7 @@ impl RedisServer {
     pub async fn start(settings: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let settings: Vec<String> =
-            DURABLE.iter().chain(settings).map(|text| (*text).to_owned()).collect();
+            durable().into_iter().chain(settings.iter().map(|text| (*text).to_owned())).collect();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         drop(listener);

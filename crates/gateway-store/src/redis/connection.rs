@@ -98,7 +98,7 @@ pub(super) fn explain(error: &RedisError) -> StoreError {
         }
         _ => {}
     }
-    match error.code().unwrap_or_default() {
+    match code(error) {
         "FULL" => StoreError::Full,
         "VERSION" => StoreError::Unreadable(
             "another version of the gateway wrote it; run one version, or wait until it expires"
@@ -119,6 +119,17 @@ pub(super) fn explain(error: &RedisError) -> StoreError {
         ),
         code => StoreError::Unavailable(format!("Redis answers {code} ({})", error.category())),
     }
+}
+
+/// The code of an error. Before Redis 7.0, a script that fails hides the code of its command in the text.
+fn code(error: &RedisError) -> &str {
+    let code = error.code().unwrap_or_default();
+    if code != "ERR" {
+        return code;
+    }
+    let hidden = ["OOM", "MISCONF", "WRONGTYPE", "NOPERM"];
+    let words = error.detail().unwrap_or_default().split([' ', '-']);
+    words.into_iter().find(|word| hidden.contains(word)).unwrap_or(code)
 }
 
 fn refused_password() -> StoreError {
