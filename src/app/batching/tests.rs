@@ -1,28 +1,47 @@
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use super::*;
+use crate::app::budget_accounts::ReservedCalls;
 use crate::app::coalescing::Coalescer;
 use crate::app::conversation_reads::ConversationReads;
 use crate::app::lag::LagTracker;
 use crate::app::pending_writes::PendingWrites;
 use crate::app::snapshot_cache::SnapshotCache;
 use crate::app::testing;
+use crate::app::write_coordinator::{OutagePolicy, WriteCoordinator};
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Conversation, KeyChange, ListPage,
+    AttributeKey, AttributeMap, AttributeValue, Client, Conversation, KeyChange, ListPage,
+    ParticipantId, Patch,
 };
 use crate::error::Error;
+use crate::ports::store::{LastPatch, StoreError, StoreFuture, WriteLease, WriteLeases};
 use crate::ports::{
-    BoxFuture, ConversationsPort, NoMeter, PatchOutcome, RequestContext, UnlimitedBudget,
-    UpstreamPatch, UpstreamQuery, UpstreamRead,
+    BoxFuture, BudgetAccount, CallBudget, CallPermits, ContextParts, ConversationsPort, NoMeter,
+    PatchOutcome, PriorityClass, RequestContext, Reservation, ReservationRequest, StoreLink,
+    UnlimitedBudget, UpstreamPatch, UpstreamQuery, UpstreamRead,
 };
 use crate::shutdown::ShutdownSignal;
 
-/// Accepts every PATCH after 10 ms, and keeps the keys of each. A PATCH leaves after 5 ms.
+/// Keeps the keys of each PATCH, and answers after 10 ms: as scripted, and then with acceptance. A
+/// PATCH leaves after 5 ms.
 #[derive(Default)]
-struct PatchLog(Mutex<Vec<String>>);
+struct PatchLog(Mutex<Vec<String>>, Mutex<VecDeque<fn() -> PatchOutcome>>);
+
+impl PatchLog {
+    fn scripted(answers: &[fn() -> PatchOutcome]) -> Arc<Self> {
+        Arc::new(Self(Mutex::default(), Mutex::new(answers.to_vec().into())))
+    }
+}
+
+/// Upstream refuses the content of a PATCH.
+fn rejected() -> PatchOutcome {
+    PatchOutcome::Refused(Error::UpstreamRejected { status: 400, code: None, message: None })
+}
 
 impl ConversationsPort for PatchLog {
     fn reads_participants_singly(&self) -> bool {
@@ -52,16 +71,100 @@ impl ConversationsPort for PatchLog {
     ) -> BoxFuture<'a, PatchOutcome> {
         let keys: Vec<_> = patch.attributes.iter().map(|(key, _)| key.as_str()).collect();
         self.0.lock().push(keys.join(","));
-        Box::pin(async {
+        let answer = self.1.lock().pop_front();
+        Box::pin(async move {
             sleep(Duration::from_millis(5)).await;
             context.count_call();
             sleep(Duration::from_millis(5)).await;
-            PatchOutcome::Accepted
+            answer.map_or(PatchOutcome::Accepted, |answer| answer())
         })
     }
 }
 
+/// Keeps what was requested. Accounts other than the first client's get their calls at once, and
+/// that client's only `until` then.
+#[derive(Default)]
+struct BudgetLog {
+    requests: Mutex<Vec<(u32, PriorityClass)>>,
+    until: Mutex<Option<Instant>>,
+    /// The estimate is too early.
+    is_optimistic: bool,
+}
+
+impl CallBudget for BudgetLog {
+    fn reserve(&self, request: ReservationRequest) -> Result<Reservation, Error> {
+        self.requests.lock().push((request.calls, request.class));
+        let permits =
+            move || CallPermits::new(Arc::new(UnlimitedBudget), request.account, request.calls);
+        match *self.until.lock() {
+            Some(until) if until > Instant::now() && request.account == BudgetAccount::SHARED => {
+                let granted = Box::pin(async move {
+                    tokio::time::sleep_until(until).await;
+                    Ok(permits())
+                });
+                let expected = if self.is_optimistic { Instant::now() } else { until };
+                Ok(Reservation::Later { expected, granted })
+            }
+            _ => Ok(Reservation::Now(permits())),
+        }
+    }
+
+    fn refusal(&self, _: BudgetAccount, _: u32) -> Error {
+        Error::Overloaded("there is no budget")
+    }
+}
+
+/// Gives every lease, and answers as scripted when a PATCH is noted.
+struct ScriptedLeases(Mutex<VecDeque<Result<bool, StoreError>>>);
+
+impl WriteLeases for ScriptedLeases {
+    fn acquire<'a>(&'a self, participant: &'a str) -> StoreFuture<'a, Option<WriteLease>> {
+        let send_before = Instant::now() + Duration::from_secs(1);
+        let (participant, owner) = (participant.to_owned(), Uuid::new_v4());
+        let lease = WriteLease { participant, owner, send_before, last_patch: None };
+        Box::pin(async { Ok(Some(lease)) })
+    }
+
+    fn last_patch<'a>(&'a self, _: &'a str) -> StoreFuture<'a, Option<LastPatch>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn record<'a>(
+        &'a self,
+        _: &'a mut WriteLease,
+        _: LastPatch,
+        _: Duration,
+    ) -> StoreFuture<'a, bool> {
+        let answer = self.0.lock().pop_front().unwrap_or(Ok(true));
+        Box::pin(async { answer })
+    }
+
+    fn release(&self, _: WriteLease, _: Option<(LastPatch, Duration)>) -> StoreFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A store that answers like that, without which writes are refused.
+fn coordinator(answers: Vec<Result<bool, StoreError>>) -> Arc<WriteCoordinator> {
+    let (leases, link) = (ScriptedLeases(Mutex::new(answers.into())), StoreLink::new(None));
+    let keep = Duration::from_secs(30);
+    let (leases, link) = (Arc::new(leases), Arc::new(link));
+    Arc::new(WriteCoordinator::new(leases, link, OutagePolicy::Refuse, keep))
+}
+
+fn store_away() -> StoreError {
+    StoreError::Unavailable("it is away".to_owned())
+}
+
 fn queues(upstream: &Arc<PatchLog>) -> WriteQueues {
+    queues_with(upstream, Arc::new(UnlimitedBudget), None)
+}
+
+fn queues_with(
+    upstream: &Arc<PatchLog>,
+    call_budget: Arc<dyn CallBudget>,
+    replicas: Option<Arc<WriteCoordinator>>,
+) -> WriteQueues {
     let conversations: Arc<dyn ConversationsPort> = Arc::<PatchLog>::clone(upstream);
     let (settings, shutdown) = (Arc::new(testing::settings()), ShutdownSignal::default());
     let pending_writes = PendingWrites::new(&settings, Arc::new(NoMeter));
@@ -73,9 +176,9 @@ fn queues(upstream: &Arc<PatchLog>) -> WriteQueues {
         lags: Arc::clone(&lags),
     };
     WriteQueues::new(BatchingParts {
-        replicas: None,
+        replicas,
         conversations,
-        call_budget: Arc::new(UnlimitedBudget),
+        call_budget,
         recorder: Arc::new(NoMeter),
         settings,
         reads: Coalescer::new(source, Arc::new(UnlimitedBudget), shutdown.clone()),
@@ -86,12 +189,15 @@ fn queues(upstream: &Arc<PatchLog>) -> WriteQueues {
     })
 }
 
-fn submit(queues: &WriteQueues, key: &str, deadline: u64) -> SubmissionHandle {
+fn participant_key() -> ParticipantKey {
     let id = "5eed0000-0000-4000-8000-000000000001";
-    let participant_key = (id.parse().expect("an id"), id.parse().expect("an id"));
+    (id.parse().expect("an id"), id.parse().expect("an id"))
+}
+
+fn write(queues: &WriteQueues, key: &str, deadline: u64) -> WriteSubmission {
     let change = (AttributeKey::existing(key), KeyChange::to(AttributeValue::new("1")));
     let now = Instant::now();
-    let submission = WriteSubmission {
+    WriteSubmission {
         arrival: queues.arrival(),
         arrived: now,
         patch: std::iter::once(change).collect(),
@@ -101,9 +207,26 @@ fn submit(queues: &WriteQueues, key: &str, deadline: u64) -> SubmissionHandle {
         pending_ids: Vec::new(),
         verify: false,
         context: RequestContext::new(now + Duration::from_millis(deadline)),
-        reserved_calls: super::super::budget_accounts::ReservedCalls::default(),
-    };
-    queues.submit(participant_key, submission)
+        reserved_calls: ReservedCalls::default(),
+    }
+}
+
+fn submit(queues: &WriteQueues, key: &str, deadline: u64) -> SubmissionHandle {
+    queues.submit(participant_key(), write(queues, key, deadline))
+}
+
+async fn sent(handle: &mut SubmissionHandle) -> bool {
+    matches!(handle.result().await, SubmissionResult::Sent(_))
+}
+
+/// Whether a write was refused for want of calls.
+async fn over_budget(handle: &mut SubmissionHandle) -> bool {
+    let refused = handle.result().await;
+    matches!(refused, SubmissionResult::Refused(Error::Overloaded("there is no budget")))
+}
+
+fn is_open(queues: &WriteQueues, key: &str) -> bool {
+    queues.0.parts.pending_writes.is_open(participant_key(), &AttributeKey::existing(key))
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,4 +264,152 @@ async fn a_write_past_its_deadline_is_refused_and_the_others_go() {
     assert!(matches!(refused, SubmissionResult::Refused(Error::DeadlineExceeded(_))));
     assert!(matches!(other.result().await, SubmissionResult::Sent(_)));
     assert_eq!(*upstream.0.lock(), ["a", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_writes_have_a_turn_between_single_ones() {
+    let upstream = PatchLog::scripted(&[rejected]);
+    let queues = queues(&upstream);
+    let mut handles: Vec<_> = ["a", "b", "c"].map(|key| submit(&queues, key, 1_000)).into();
+    sleep(Duration::from_millis(15)).await;
+    handles.extend(["d", "e"].map(|key| submit(&queues, key, 1_000)));
+    for handle in &mut handles {
+        assert!(sent(handle).await);
+    }
+    assert_eq!(*upstream.0.lock(), ["a,b,c", "a", "d,e", "b", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_dies_leaves_a_queue_that_works() {
+    let upstream = PatchLog::scripted(&[|| panic!("on purpose")]);
+    let queues = queues(&upstream);
+    let mut lost = submit(&queues, "a", 1_000);
+    sleep(Duration::from_millis(1)).await;
+    let mut waiting = submit(&queues, "b", 1_000);
+    assert!(matches!(lost.result().await, SubmissionResult::Lost));
+    assert!(matches!(waiting.result().await, SubmissionResult::Lost), "its submitter tries again");
+    assert!(queues.0.inboxes.lock().is_empty());
+    assert!(is_open(&queues, "a"), "the PATCH may have been applied");
+    assert!(sent(&mut submit(&queues, "c", 1_000)).await);
+    sleep(testing::settings().outstanding).await;
+    assert!(!is_open(&queues, "a"), "but not without end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_without_a_lease_is_sent_again_with_one() {
+    let upstream = Arc::<PatchLog>::default();
+    let leases = coordinator(vec![Ok(false)]);
+    let queues = queues_with(&upstream, Arc::new(UnlimitedBudget), Some(leases));
+    let mut handle = submit(&queues, "a", 1_000);
+    assert!(sent(&mut handle).await);
+    assert_eq!(*upstream.0.lock(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_store_nothing_is_sent_and_nothing_is_open() {
+    let upstream = Arc::<PatchLog>::default();
+    let leases = coordinator(vec![Err(store_away())]);
+    let queues = queues_with(&upstream, Arc::new(UnlimitedBudget), Some(leases));
+    // The note fails first, and then there is no lease.
+    for key in ["a", "b"] {
+        let handle = &mut submit(&queues, key, 1_000);
+        let refused = handle.result().await;
+        assert!(matches!(refused, SubmissionResult::Refused(Error::StoreUnavailable(_))));
+        assert!(!is_open(&queues, key));
+    }
+    assert!(upstream.0.lock().is_empty());
+}
+
+/// Holds for every map.
+#[derive(Debug)]
+struct Always;
+
+impl WritePrecondition for Always {
+    fn holds(&self, _: ParticipantId, _: &AttributeMap, _: &Patch) -> bool {
+        true
+    }
+
+    fn current(&self, _: ParticipantId, _: &AttributeMap) -> String {
+        String::new()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_reserves_the_calls_that_its_members_need() {
+    use PriorityClass::{Committed, Write};
+    let budget = Arc::<BudgetLog>::default();
+    let upstream = PatchLog::scripted(&[|| PatchOutcome::Accepted, rejected]);
+    let queues = queues_with(&upstream, Arc::<BudgetLog>::clone(&budget), None);
+    let (patch, map) = (Patch::default(), AttributeMap::default());
+    let pending_writes = &queues.0.parts.pending_writes;
+    let own = pending_writes.sending(participant_key(), &patch, &map, &BTreeMap::new());
+    let plain = |key| write(&queues, key, 1_000);
+    let verified = |key| WriteSubmission { verify: true, ..plain(key) };
+    let again = |write| WriteSubmission { pending_ids: vec![own], ..write };
+    let judged = |write| WriteSubmission { condition: Some(Arc::new(Always)), ..write };
+    for (batch, requests) in [
+        (vec![judged(verified("a")), plain("b")], vec![(3, Write)]),
+        // They are rejected together, and then each goes alone.
+        (
+            vec![again(verified("c")), again(plain("d"))],
+            vec![(2, Committed), (2, Write), (1, Write)],
+        ),
+        (vec![again(plain("e")), plain("f")], vec![(1, Write)]),
+    ] {
+        let each = batch.into_iter().map(|one| queues.submit(participant_key(), one));
+        for handle in &mut each.collect::<Vec<_>>() {
+            assert!(sent(handle).await);
+        }
+        assert_eq!(std::mem::take(&mut *budget.requests.lock()), requests);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_cannot_wait_for_calls_is_refused_at_once() {
+    let start = Instant::now();
+    let budget = Arc::new(BudgetLog {
+        until: Mutex::new(Some(start + Duration::from_millis(100))),
+        ..BudgetLog::default()
+    });
+    let upstream = Arc::<PatchLog>::default();
+    let queues = queues_with(&upstream, budget, None);
+    let (mut early, mut patient) = (submit(&queues, "a", 50), submit(&queues, "b", 1_000));
+    assert!(over_budget(&mut early).await);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    sleep(Duration::from_millis(20)).await;
+    assert!(over_budget(&mut submit(&queues, "c", 50)).await);
+    assert_eq!(start.elapsed(), Duration::from_millis(20));
+    assert!(sent(&mut patient).await);
+    assert_eq!((start.elapsed(), upstream.0.lock().len()), (Duration::from_millis(110), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn single_writes_wait_for_their_calls_and_others_do_not() {
+    for is_optimistic in [false, true] {
+        let start = Instant::now();
+        let budget = Arc::new(BudgetLog { is_optimistic, ..BudgetLog::default() });
+        let upstream = PatchLog::scripted(&[rejected]);
+        let queues = queues_with(&upstream, Arc::<BudgetLog>::clone(&budget), None);
+        let (mut early, mut patient) = (submit(&queues, "a", 50), submit(&queues, "b", 1_000));
+        sleep(Duration::from_millis(5)).await;
+        *budget.until.lock() = Some(start + Duration::from_millis(100));
+        if !is_optimistic {
+            assert!(over_budget(&mut early).await);
+            assert_eq!(start.elapsed(), Duration::from_millis(10), "the batch was rejected then");
+        }
+        sleep(Duration::from_millis(15)).await;
+        let client =
+            Client { name: "other".parse().expect("a name"), ..(*Client::anonymous()).clone() };
+        let context = ContextParts {
+            client: Arc::new(client),
+            ..ContextParts::new(start + Duration::from_secs(1))
+        };
+        let context = RequestContext::from_parts(context);
+        let other = WriteSubmission { context, ..write(&queues, "c", 0) };
+        assert!(sent(&mut queues.submit(participant_key(), other)).await);
+        assert_eq!(start.elapsed(), Duration::from_millis(if is_optimistic { 30 } else { 35 }));
+        assert!(sent(&mut patient).await);
+        assert!(start.elapsed() >= Duration::from_millis(110));
+        assert_eq!(*upstream.0.lock(), ["a,b", "c", "b"]);
+    }
 }
