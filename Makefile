@@ -1,6 +1,6 @@
 # `make` lists the commands. None of them needs a Genesys Cloud account.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood load-truth openapi docs docs-browser live-browser screenshots sbom mutants
+.PHONY: help demo test lint doc deny bench fuzz load load-writes load-scenarios load-abuse load-flood load-truth soak openapi docs docs-browser live-browser screenshots sbom mutants
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,12 @@ load-flood: ## how other clients fare while one asks for twenty times its share,
 load-truth: ## whether every answer is true while upstream fails at random, judged by the simulator's ledger
 	cargo build --locked --release --bin attribute-gateway --example truth
 	target/release/examples/truth target/release/attribute-gateway $(TRUTH)
+
+# SOAK_SECONDS chooses how long (at least 60). A tenth of it is the outage.
+SOAK_SECONDS ?= 600
+soak: ## a day of load in ten minutes: 64 clients, faults, new keys and certificates, an outage, judged as above
+	cargo build --locked --release --bin attribute-gateway --example truth
+	target/release/examples/truth target/release/attribute-gateway soak --seconds $(SOAK_SECONDS)
 
 sbom: ## the bill of materials of the program (CycloneDX), in target/sbom.cdx.json
 	mkdir -p target

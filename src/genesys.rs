@@ -19,6 +19,7 @@ mod wire;
 pub(crate) use client::{GenesysClient, RoutePaths, is_platform_error};
 pub(crate) use layers::rate_limit::CallLimiters;
 pub(crate) use layers::retry::RetryPolicy;
+pub(crate) use layers::send::user_agent;
 pub(crate) use layers::throttle::UpstreamThrottle;
 pub use limiter::CallLimiter;
 pub use random::JitterSource;

@@ -4,23 +4,19 @@
 //! decision about attributes. Every response passes the middleware, also framework rejections and
 //! panics. The middleware assigns request ids, writes problems, and logs and counts the request.
 
-mod attribute;
 mod attributes;
 mod auth;
-mod body;
 mod body_parser;
 mod conversations;
 mod echo;
-mod entity_tags;
 mod etag;
 mod extract;
 mod flat;
 mod health;
-mod host;
+mod hidden;
 mod idempotency;
 mod if_match;
 mod live;
-mod logged_result;
 mod middleware;
 mod negotiate;
 pub mod openapi;
@@ -30,20 +26,14 @@ mod pages;
 mod params;
 pub mod paths;
 mod peer;
-mod percent;
 mod prefer;
 mod problem;
 mod query;
 mod request_context;
 mod respond;
-mod response_format;
 mod responses;
 mod router;
-mod runbooks;
-mod server_timing;
-mod shorten;
 mod state;
-mod swagger_ui;
 mod text_table;
 mod trace;
 mod violations;

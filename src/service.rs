@@ -40,7 +40,7 @@ use crate::telemetry::{LogLosses, RecentRequests, ServiceMetrics, SpanExport};
 pub use self::audit::LastRecords;
 use self::client_weights::ClientWeightsPublisher;
 pub use self::clients_file::{ClientSource, DEMO_KEY, FreshKey, demo_client, fresh_key};
-pub use self::doctor::{DoctorReport, doctor};
+pub use self::doctor::{DoctorCall, DoctorReport, doctor};
 pub use self::live_stream::{LiveStream, live_events_url};
 pub use self::readiness_probe::{ProbeTarget, ask, readiness_url};
 pub use self::replicas::Replicas;
@@ -152,7 +152,6 @@ impl Service {
             replicas.lease_budget(config, &upstream.limiter, &metrics, &stop);
         }
         let audit = audit::log(&config.audit, credentials, audit, &recorder);
-        // A journal that replicas share is not used yet: `respond-async` is then not applied.
         let store = replicas.as_ref().map_or(store, Replicas::store);
         let operations = store.journal.map(|journal| {
             OperationQueue::new(journal, Arc::clone(&recorder), config.store.not_after)

@@ -14,7 +14,7 @@ pub async fn check_config(source: &config::ConfigSource, online: bool) -> anyhow
     let (api, login) = (config.genesys.api_base(), config.genesys.login_base());
     say(&format!("hosts: {api} (API), {login} (login)"));
     if online {
-        let report = service::doctor(&config, &credentials, transport, None, false).await?;
+        let report = service::doctor(&config, &credentials, transport, None).await?;
         say(&report.to_string());
         if report.has_failed() {
             bail!("at least one check failed");

@@ -12,6 +12,9 @@ pub struct DoctorOptions {
     /// UUID of a live call: reads it, and shows what a write would send.
     #[arg(long, value_name = "ID")]
     conversation: Option<String>,
+    /// The participant of that call: its UUID, a purpose or `first`. [default: participants.default]
+    #[arg(long, value_name = "PARTICIPANT", requires = "conversation")]
+    participant: Option<String>,
     /// Write one key to that call, find out how the platform treats it, and restore the call. Use a
     /// test call. It ends within 30 s.
     #[arg(long, requires = "conversation")]
@@ -42,6 +45,10 @@ async fn examine(
 ) -> anyhow::Result<DoctorReport> {
     warn_of_ignored(source);
     let (config, credentials, transport) = check::checked(source)?;
-    let conversation = options.conversation.as_deref();
-    service::doctor(&config, &credentials, transport, conversation, options.write_test).await
+    let call = options.conversation.as_deref().map(|conversation| service::DoctorCall {
+        conversation,
+        participant: options.participant.as_deref(),
+        write_test: options.write_test,
+    });
+    service::doctor(&config, &credentials, transport, call).await
 }

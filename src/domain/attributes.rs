@@ -23,7 +23,7 @@ pub enum InvalidKey {
 }
 
 /// Key of an attribute.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct AttributeKey(SmolStr);
 
 impl AttributeKey {

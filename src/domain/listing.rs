@@ -3,7 +3,9 @@
 mod pages;
 mod phone;
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
+use utoipa::ToSchema;
 
 use super::ids::{ConversationId, ParticipantId, ResourceId};
 use super::timestamp::Timestamp;
@@ -15,7 +17,8 @@ pub use self::phone::PhoneNumber;
 pub const PAGE_SIZE: usize = 100;
 
 /// Direction of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum CallDirection {
     /// The customer called.
     Inbound,
@@ -24,20 +27,12 @@ pub enum CallDirection {
 }
 
 impl CallDirection {
-    /// Both spellings of upstream.
-    pub const WORDS: [&str; 2] = ["inbound", "outbound"];
-
     /// The spelling of upstream.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Inbound => Self::WORDS[0],
-            Self::Outbound => Self::WORDS[1],
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
         }
-    }
-
-    /// The direction with this spelling.
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Inbound, Self::Outbound].into_iter().find(|direction| direction.as_str() == word)
     }
 }
 
@@ -53,22 +48,36 @@ pub struct ConversationFilter {
     pub dnis: Option<PhoneNumber>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A live conversation, without attributes: the analytics query does not return them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ListedConversation {
+    /// Id of the conversation.
+    #[serde(rename = "conversationId")]
+    #[schema(value_type = String, format = "uuid")]
     pub id: ConversationId,
-    /// Its start in milliseconds since 1970. Lists are ordered by it, newest first.
+    // In milliseconds since 1970. Lists are ordered by it, newest first.
+    #[serde(skip)]
     pub at: i64,
+    /// When the conversation began, in the format of Genesys Cloud.
+    #[serde(rename = "startTime")]
+    #[schema(value_type = Option<String>)]
     pub start: Option<Timestamp>,
-    /// In upstream's spelling.
+    /// `inbound` or `outbound`.
+    #[schema(value_type = Option<String>)]
     pub direction: Option<SmolStr>,
-    /// All participants, including those that have left.
+    /// Everyone who has ever joined.
     pub participants: Vec<ListedParticipant>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A participant of a listed conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ListedParticipant {
+    /// Id of the participant.
+    #[serde(rename = "participantId")]
+    #[schema(value_type = String, format = "uuid")]
     pub id: ParticipantId,
-    /// Empty if upstream named none.
+    /// Purpose of the participant, such as `customer`.
+    #[schema(value_type = String)]
     pub purpose: SmolStr,
 }
 

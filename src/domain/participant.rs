@@ -8,7 +8,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Serialize;
 use smol_str::SmolStr;
+use utoipa::ToSchema;
 
 use super::attributes::AttributeMap;
 use super::ids::{ConversationId, ParticipantId};
@@ -191,7 +193,8 @@ fn is_word(text: &str) -> bool {
 }
 
 /// The rule that selected a participant. Each answer names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum SelectionRule {
     Id,
     Purpose,
@@ -222,11 +225,18 @@ pub struct ResolvedParticipant<'a> {
     pub by: SelectionRule,
 }
 
-/// A participant in an answer: enough for the next request to name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A participant of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Participant)]
 pub struct ParticipantSummary {
+    /// Id of the participant.
+    #[schema(value_type = String, format = "uuid")]
     pub id: ParticipantId,
+    /// Purpose of the participant, such as `customer`, spelled as in Genesys Cloud.
+    #[schema(value_type = String)]
     pub purpose: SmolStr,
+    /// State of the participant's last communication, such as `connected`.
+    #[schema(value_type = Option<String>)]
     pub state: Option<SmolStr>,
 }
 

@@ -39,7 +39,8 @@ impl KeyOutcome {
 }
 
 /// Result of the verification of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum VerificationStatus {
     Verified,
     Unverified,
@@ -50,25 +51,16 @@ pub enum VerificationStatus {
     Skipped,
 }
 
-impl VerificationStatus {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Verified => "verified",
-            Self::Unverified => "unverified",
-            Self::Superseded => "superseded",
-            Self::NotNeeded => "notNeeded",
-            Self::Skipped => "skipped",
-        }
-    }
-}
-
 /// How the gateway verified a write.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct VerificationSummary {
+    /// `verified`, `unverified`, `superseded`, `notNeeded` or `skipped`.
+    #[schema(value_type = String)]
     pub status: VerificationStatus,
     /// Number of read-backs.
     pub reads: u32,
-    /// From the acceptance of the PATCH to the answer.
+    /// Milliseconds from the accepted PATCH to the response.
     pub elapsed_ms: u64,
 }
 

@@ -436,7 +436,7 @@ static CATALOGUE: [CodeEntry; 43] = [
         code: ErrorCode::StoreUnavailable,
         spelling: "store-unavailable",
         title: "The store is unavailable",
-        cause: "The store of idempotency keys and accepted writes could not be read or written, for example because the disk is full. Nothing was sent.",
+        cause: "The store of idempotency keys and accepted writes could not be read or written, for example because the disk is full. Nothing was sent. With `effect` `unknown`, a write with `respond-async` may have been stored; then it is carried out.",
         hint: "Repeat the request after Retry-After seconds. If the problem persists, tell the operator of the gateway; /readyz?verbose shows the cause.",
         retryable: true,
     },

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use parking_lot::Mutex;
 use tower::ServiceBuilder;
 
@@ -26,6 +27,7 @@ pub struct StackParts {
     pub deadline: Duration,
     pub backoff: Backoff,
     pub transport: HttpTransport,
+    pub user_agent: HeaderValue,
     pub recorder: Arc<dyn MetricsRecorder>,
     pub jitter: JitterSource,
     pub clock: MonotonicClock,
@@ -84,7 +86,7 @@ pub fn api_stack(
         .layer(from_fn(limits, rate_limit::run))
         // Inside the rate limit: waiting for a permit does not count as a slow upstream.
         .layer(from_fn(parts.attempts(), attempt::run))
-        .service(send::service(base, parts.transport.clone()))
+        .service(send::service(base, parts.transport.clone(), parts.user_agent.clone()))
 }
 
 /// Builds the stack of the token endpoint. It has no retries: the task that fetches tokens has its
@@ -95,5 +97,5 @@ pub fn token_stack(parts: &StackParts, base: &str, throttles: UpstreamThrottles)
         .layer(from_fn(parts.attempts(), attempt::run))
         // Inside the records, which count an unusable token as a failure.
         .layer(from_fn((), fetch::check))
-        .service(send::service(base, parts.transport.clone()))
+        .service(send::service(base, parts.transport.clone(), parts.user_agent.clone()))
 }

@@ -6,10 +6,10 @@
 pub(super) mod attribute;
 mod encoding;
 pub(super) mod json_tree;
-pub(super) mod members;
 
 use std::collections::HashSet;
 
+use serde_json::Value;
 use smol_str::SmolStr;
 
 use self::encoding::utf8;
@@ -19,51 +19,37 @@ use super::violations::ViolationList;
 use crate::domain::{AttributeKey, KeyChange, Patch, Violation, closest_word, json_pointer};
 use crate::error::ErrorCode;
 
-/// The member that holds the attributes.
 const ATTRIBUTES: &str = "attributes";
 
 /// The member that holds the attributes as a JSON string, for clients that cannot send an object.
 const ATTRIBUTES_JSON: &str = "attributesJson";
-
-/// JSON pointer to the root of the document.
 const ROOT: &str = "#";
 
 /// How `null` as the value of an attribute is treated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum NullPolicy {
-    /// `null` is a mistake.
     Refused,
-    /// `null` clears the key, as in a merge patch (RFC 7396).
     Clears,
 }
 
 /// Mistake: a string contains half of a surrogate pair.
 const HALF: &str = "has half of a surrogate pair, so it is not valid Unicode; this happens when text is cut inside an emoji";
 
-/// Hint for [`HALF`].
 const WHOLE_CHARACTERS: &str = "Cut texts between characters, never inside one; replace a leftover half by U+FFFD or remove it.";
 
-/// Hint for a body in another encoding.
 const ENCODING: &str =
     "Send the text in UTF-8, uncompressed; the charset in Content-Type has no effect.";
 
-/// Hint for values that are not strings.
 const STRINGS: &str = "Send every value as a string, numbers and booleans in quotes; \"\" clears a key, and so does null in a PATCH.";
 
-/// Hint for invalid keys.
 const KEYS: &str = "Send each key once; a key is a non-empty string without control characters.";
 
-/// Hint for a body without attributes.
 const SHAPE: &str = "Send {\"attributes\": {\"key\": \"value\"}} with at least one key; attributesJson takes the same object as a string.";
 
-/// Hint for unknown members.
 const MEMBERS: &str =
     "Put the keys and values into the member `attributes` and send no other member.";
-
-/// Hint for members that are query parameters.
 const IN_QUERY: &str = "Move it from the body to the query, as in ?participant=agent; the body contains only the attributes.";
 
-/// Hint for a conversation id in the body.
 const IN_PATH: &str = "Remove it: the path names the conversation.";
 
 /// Members that clients often put into a body although they belong elsewhere: names, correct place, hint.
@@ -84,7 +70,6 @@ const ELSEWHERE: [(&[&str], &str, &str); 6] = [
 struct BodyShape {
     /// The valid members, the usual one first.
     known: [&'static str; 2],
-    /// What belongs into the usual member.
     content: &'static str,
     /// Hint for a duplicate member.
     hint: &'static str,
@@ -125,7 +110,6 @@ impl BodyShape {
         found
     }
 
-    /// Describes an unknown member and gives a hint.
     fn unknown(&self, name: &str) -> (String, &'static str) {
         const UNKNOWN: &str = "is not a member of this request";
         let plain = name.to_ascii_lowercase().replace(['_', '-', ' '], "");
@@ -143,7 +127,6 @@ impl BodyShape {
     }
 }
 
-/// Parses a body into a patch.
 pub(super) fn patch(body: &[u8], null: NullPolicy) -> Result<Patch, Problem> {
     let mut mistakes = ViolationList::default();
     let mut builder = PatchBuilder { null, patch: Patch::default() };
@@ -158,10 +141,7 @@ pub(super) fn patch(body: &[u8], null: NullPolicy) -> Result<Patch, Problem> {
     }
 }
 
-/// Parses a body into a tree.
-///
-/// # Errors
-/// The body is empty, not UTF-8, or not JSON. The first and the last have this hint.
+/// Parses a body into a tree. `hint` belongs to the errors of an empty body and of one that is not JSON.
 pub(super) fn parse_body(body: &[u8], hint: &'static str) -> Result<JsonTree, Problem> {
     let text = utf8(body).map_err(|detail| not_json(ROOT, detail).with_hint(ENCODING))?;
     if text.is_empty() {
@@ -179,7 +159,6 @@ fn not_an_object(found: &JsonTree) -> String {
     format!("the body is {}; it has to be an object", found.kind())
 }
 
-/// JSON pointer to a member of the document.
 pub(super) fn member(name: &str) -> String {
     json_pointer(&[name])
 }
@@ -223,7 +202,6 @@ impl PatchBuilder {
         }
     }
 
-    /// Adds the object of attributes, which the member `source` contains.
     fn attributes(&mut self, source: &str, tree: JsonTree, mistakes: &mut ViolationList) {
         let JsonTree::Object(entries) = tree else {
             let detail = format!("is {}; it has to be an object of strings", tree.kind());
@@ -265,7 +243,6 @@ impl PatchBuilder {
         }
     }
 
-    /// Adds the object of attributes in a string.
     fn embedded(&mut self, tree: JsonTree, mistakes: &mut ViolationList) {
         let JsonTree::Text(JsonText { text, .. }) = tree else {
             let detail =
@@ -286,3 +263,15 @@ impl PatchBuilder {
 
 #[cfg(test)]
 mod tests;
+
+/// Returns the members of the object in their order, including duplicates. Arrays and objects in them
+/// are empty.
+pub(super) fn parse_members(body: &[u8]) -> Result<Vec<(String, Value)>, Problem> {
+    match parse_body(body, ErrorCode::InvalidJson.hint())? {
+        JsonTree::Object(members) => {
+            let member = |(name, value): JsonMember| (name.text.into(), value.into());
+            Ok(members.into_iter().map(member).collect())
+        }
+        other => Err(not_json(ROOT, not_an_object(&other))),
+    }
+}

@@ -1,11 +1,7 @@
-//! `POST /v1/debug/echo`: describes the request as it arrived. It shows what a data action, or a proxy in
-//! front of the gateway, really sends.
+//! `POST /v1/debug/echo`: describes the request as it arrived, behind data actions and proxies.
 //!
-//! Users paste responses into tickets, so the response contains no value that could be a secret: of the
-//! body only its structure, and the values of a few headers and parameters that are known to be harmless.
-//! The path exists only with `debug.enabled`.
-
-use std::sync::Arc;
+//! Users paste responses into tickets, so the response has no value that could be a secret: of the body only
+//! its structure, and the values of headers and parameters that are known to be harmless.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -16,14 +12,12 @@ use utoipa::ToSchema;
 use super::body_parser::json_tree::JsonTree;
 use super::body_parser::parse_body;
 use super::extract::{read_body, request_context};
-use super::paths;
-use super::percent::decoded_query;
+use super::paths::{self, decoded_query};
 use super::problem::Problem;
 use super::request_context::X_REQUEST_ID;
-use super::state::HttpSettings;
+use super::state::AppState;
 use crate::domain::json_pointer;
 
-/// Headers whose values are shown.
 const SHOWN_HEADERS: [&str; 20] = [
     "accept",
     "accept-encoding",
@@ -67,17 +61,16 @@ pub(super) struct EchoResponse {
     /// HTTP version used by the client or the last proxy.
     http_version: String,
     /// Query parameters, decoded.
-    query: Vec<EchoPairDto>,
+    query: Vec<EchoedPair>,
     /// Header fields in order of arrival; fields with the same name are grouped.
-    headers: Vec<EchoPairDto>,
+    headers: Vec<EchoedPair>,
     /// The body.
-    body: EchoBodyDto,
+    body: EchoedBody,
 }
 
 /// A name and a value.
 #[derive(Serialize, ToSchema)]
-#[schema(as = EchoedPair)]
-struct EchoPairDto {
+struct EchoedPair {
     /// The name.
     name: String,
     /// Length of the value in bytes.
@@ -91,8 +84,7 @@ struct EchoPairDto {
 /// The structure of a body.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = EchoedBody)]
-struct EchoBodyDto {
+struct EchoedBody {
     /// Length of the body in bytes.
     bytes: usize,
     /// Pointer, type and length of each member of a JSON body, up to 100,000 bytes of them.
@@ -112,7 +104,7 @@ struct EchoBodyDto {
     request_body(content((serde_json::Value = "application/json", example = json!({"attributes": {"tier": "gold"}})), (String = "text/plain")), description = "Any body"),
     responses((status = 200, body = EchoResponse, description = "The request as it arrived")))]
 pub(super) async fn echo(
-    State(settings): State<Arc<HttpSettings>>,
+    State(AppState { settings, .. }): State<AppState>,
     request: Request,
 ) -> Result<Json<EchoResponse>, Problem> {
     let (mut parts, content) = request.into_parts();
@@ -126,24 +118,24 @@ pub(super) async fn echo(
         http_version: format!("{:?}", parts.version),
         query: query(parts.uri.query().unwrap_or_default()),
         headers: headers(&parts.headers),
-        body: EchoBodyDto::from_content(&content),
+        body: EchoedBody::from_content(&content),
     }))
 }
 
-fn query(raw: &str) -> Vec<EchoPairDto> {
+fn query(raw: &str) -> Vec<EchoedPair> {
     let parts = raw.split('&').filter(|part| !part.is_empty());
     let pair = |part: &str| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let decoded = |text: &str| decoded_query(text).unwrap_or_else(|| text.to_owned());
         let (name, value) = (decoded(name), decoded(value));
         let is_shown = SHOWN_PARAMETERS.contains(&name.as_str());
-        EchoPairDto { name, bytes: value.len(), value: is_shown.then_some(value) }
+        EchoedPair { name, bytes: value.len(), value: is_shown.then_some(value) }
     };
     parts.map(pair).collect()
 }
 
-fn headers(headers: &HeaderMap) -> Vec<EchoPairDto> {
-    let pairs = headers.iter().map(|(name, value)| EchoPairDto {
+fn headers(headers: &HeaderMap) -> Vec<EchoedPair> {
+    let pairs = headers.iter().map(|(name, value)| EchoedPair {
         name: name.to_string(),
         bytes: value.len(),
         value: SHOWN_HEADERS
@@ -153,7 +145,7 @@ fn headers(headers: &HeaderMap) -> Vec<EchoPairDto> {
     pairs.collect()
 }
 
-impl EchoBodyDto {
+impl EchoedBody {
     fn from_content(content: &[u8]) -> Self {
         let (mut members, mut json_error) = (Vec::new(), None);
         match parse_body(content, "") {
@@ -196,7 +188,7 @@ mod tests {
     fn many_members_below_a_long_name_are_not_all_listed() {
         let members = vec!["\"a\":1"; 1000].join(",");
         let body = format!("{{\"{}\":{{{members}}}}}", "x".repeat(60_000));
-        let listed = EchoBodyDto::from_content(body.as_bytes()).members;
+        let listed = EchoedBody::from_content(body.as_bytes()).members;
         assert_eq!(listed.len(), 3);
     }
 }

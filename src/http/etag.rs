@@ -24,12 +24,9 @@ const TYPICAL_MAP_BYTES: usize = 960;
 /// The part of a participant's map that a tag covers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum EtagScope {
-    /// The whole map.
     #[default]
     Whole,
-    /// Only these keys.
     Narrowed(Vec<String>),
-    /// A single key.
     Key(String),
 }
 
@@ -83,7 +80,6 @@ impl EtagKey {
 }
 
 impl EtagScope {
-    /// The keys in the scope; none for the whole map.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         let keys = match self {
             Self::Whole => &[],
@@ -93,7 +89,6 @@ impl EtagScope {
         keys.iter().map(String::as_str)
     }
 
-    /// The key of a single-key scope.
     pub(super) fn only_key(&self) -> Option<&str> {
         match self {
             Self::Key(key) => Some(key),
@@ -107,7 +102,6 @@ impl EtagScope {
         self.keys().map(move |key| (place, key))
     }
 
-    /// Narrows a map to the scope.
     pub(super) fn narrowed(&self, map: AttributeMap) -> AttributeMap {
         match self {
             Self::Whole => map,
@@ -117,7 +111,6 @@ impl EtagScope {
     }
 }
 
-/// Label of the key for cursor seals.
 const SEAL_LABEL: &str = "attribute-gateway cursor v1";
 
 impl EtagKey {

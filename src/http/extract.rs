@@ -1,7 +1,6 @@
 //! Extractors that turn a request into a call of a use case. They report every mistake of the client
 //! before the gateway calls Genesys Cloud.
 
-mod operator;
 pub(super) mod rights;
 mod writing;
 
@@ -13,21 +12,21 @@ use axum::http::request::Parts;
 use axum::response::Response;
 
 use super::etag::EtagScope;
-use super::negotiate;
+use super::negotiate::{self, ResponseFormat};
 use super::params::{
     AnyParticipantParam, ConversationParam, FormatParam, IfNoneMatchHeader, KeyParam, KeyParams,
     ParticipantParam, ViewParam,
 };
+use super::peer::PeerInfo;
 use super::problem::Problem;
 use super::query::{StrictQuery, contradiction};
 use super::request_context::HttpRequestContext;
 use super::respond::ReadResponder;
-use super::response_format::ResponseFormat;
 use super::state::AppState;
 use crate::app::ReadRequest;
 use crate::domain::{Client, ParticipantSelector};
+use crate::error::Error;
 
-pub(super) use operator::OperatorIdentity;
 pub(super) use writing::{WriteCall, read_body};
 
 /// The client that makes the request.
@@ -112,4 +111,26 @@ fn read_query(uri: &Uri) -> Result<ReadQuery, Problem> {
         };
     ViewParam::check_format(&view, &format)?;
     Ok((participant, scope, format))
+}
+
+/// Proof that the client may operate the gateway: it has the right, or no client is configured and it
+/// runs on this machine.
+pub(super) struct OperatorIdentity;
+
+impl FromRequestParts<AppState> for OperatorIdentity {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let (may_operate, why_not) = if state.app.callers().table().is_some() {
+            let client = request_context(parts)?.client;
+            (client.rights.operate, "this client may not operate: it lacks `operate = true`")
+        } else {
+            let is_local = parts.extensions.get().is_some_and(PeerInfo::is_loopback);
+            (is_local, "no client is configured, so only programs on this machine may operate")
+        };
+        if may_operate {
+            return Ok(Self);
+        }
+        Err(Error::OperateNotAllowed(why_not).into())
+    }
 }

@@ -1,8 +1,7 @@
 //! `view=flat`: a response of one level without arrays, for clients that cannot read nested JSON.
 //!
-//! A Genesys Cloud data action reads a response through a contract that is fixed when the action is
-//! published. Every member is therefore always present, and results that a flow branches on have status
-//! 200 and the flag `ok`. Client errors and 500 keep their status, since a flow cannot correct them.
+//! A data action has a fixed contract: every member is always present, and results that a flow branches on
+//! have status 200 and the flag `ok`. Client errors and 500 keep their status; a flow cannot correct them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,15 +24,11 @@ use crate::domain::{
     AttributeMap, ClientRights, Conversation, ConversationId, KeyOutcome, ParticipantId,
     ParticipantSelector, SelectorIntent, WriteReport,
 };
-use crate::error::{Effect, Error, ErrorCode, RequestFailure};
+use crate::error::{Effect, Error, ErrorCode};
 
-/// Routes that support the flat form.
 const RESOURCES: &[&str] = &[paths::ATTRIBUTES, paths::ATTRIBUTE, paths::CONVERSATION];
-
-/// The code of a successful read.
 const OK: &str = "ok";
 
-/// What a client asks for with `view=flat`.
 #[derive(Debug, Default)]
 pub(super) struct FlatRequest {
     /// Keys to return as members of their own.
@@ -45,7 +40,7 @@ pub(super) struct FlatRequest {
 /// A response of one level. Each key named by `keys` or `key` is returned as an additional string
 /// member, `""` if absent. A key with the name of a member of this schema is returned only in
 /// `attributesJson`.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FlatResponse {
     /// `true` if a read shows that everything is as requested.
@@ -74,7 +69,7 @@ pub(super) struct FlatResponse {
 }
 
 /// Names of the fixed members; a key with such a name gets no member of its own.
-const MEMBERS: [&str; 8] = [
+pub(super) const MEMBERS: [&str; 8] = [
     "ok",
     "code",
     "message",
@@ -82,8 +77,11 @@ const MEMBERS: [&str; 8] = [
     "retryAfterSeconds",
     "conversationId",
     "participantId",
-    "attributesJson",
+    ATTRIBUTES_JSON,
 ];
+
+/// The member with all attributes.
+pub(super) const ATTRIBUTES_JSON: &str = "attributesJson";
 
 impl FlatRequest {
     /// Parses the query of a request that asks for the flat form on a route that supports it.
@@ -108,7 +106,6 @@ impl FlatRequest {
         Some(Arc::new(Self { keys: keys.unwrap_or_default(), has_value }))
     }
 
-    /// Builds the response to a read.
     pub(super) fn read(
         &self,
         conversation: ConversationId,
@@ -125,12 +122,8 @@ impl FlatRequest {
         }
     }
 
-    /// Builds the response to a view of a conversation. It shows the participant that a read with this
-    /// selector would choose, if there is one.
-    ///
-    /// # Errors
-    /// The request names keys, and the selector matches no participant or one that the client may not
-    /// name. In that case `""` would wrongly say that the keys are absent.
+    /// Builds the response to a view of a conversation: the participant that a read with this selector
+    /// would choose. Without one, named keys are an error: `""` would wrongly say that they are absent.
     pub(super) fn conversation(
         &self,
         conversation: &Conversation,
@@ -148,11 +141,10 @@ impl FlatRequest {
         match chosen {
             Ok(one) => Ok(self.read(conversation.id, Some(one.id), &one.attributes)),
             Err(_) if self.keys.is_empty() => Ok(self.read(conversation.id, None, &nothing)),
-            Err(error) => Err(RequestFailure::harmless(error).into()),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Builds the response to a successful write.
     pub(super) fn written(&self, report: &WriteReport, ok: bool, effect: Effect) -> FlatResponse {
         let mut sentences = vec![describe(report.worst()).to_owned()];
         sentences.extend(report.warnings.iter().cloned().chain(damage(&report.attributes)));
@@ -208,17 +200,11 @@ impl FlatRequest {
         let members = own.map(|key| (key.clone(), value(key).unwrap_or_default())).collect();
         let first = map.iter().next().map(|(_, value)| value.expose().to_owned());
         FlatResponse {
-            ok: false,
-            code: OK,
-            message: String::new(),
-            accepted: false,
-            retry_after_seconds: 0,
-            conversation_id: String::new(),
-            participant_id: String::new(),
             attributes_json: serde_json::to_string(map).unwrap_or_default(),
             // The map of a single-key read contains no other key.
             value: self.has_value.then(|| first.unwrap_or_default()),
             members,
+            ..FlatResponse::default()
         }
     }
 }
@@ -232,7 +218,6 @@ fn keeps_status(code: ErrorCode) -> bool {
     }
 }
 
-/// Describes an outcome in a sentence.
 const fn describe(worst: KeyOutcome) -> &'static str {
     match worst {
         KeyOutcome::Unchanged => "every key already had its value",

@@ -1,8 +1,6 @@
 //! Handlers for health, metrics and the OpenAPI document, and the fallbacks for unknown paths and
 //! methods. None of them calls Genesys Cloud.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
@@ -13,15 +11,13 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::params::IfNoneMatchHeader;
-use super::paths;
-use super::percent::decoded_query;
+use super::paths::{self, decoded_query};
 use super::problem::Problem;
 use super::query::StrictQuery;
-use super::state::{OpsState, ReadinessReport};
+use super::state::{AppState, ReadinessReport};
 use crate::domain::Violation;
 use crate::error::ErrorCode;
 
-/// The parameter that lists the readiness checks.
 const VERBOSE: &str = "verbose";
 
 /// Media type of OpenMetrics (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
@@ -89,7 +85,7 @@ impl SwitchValue {
         (status = 503, body = String, content_type = "text/plain", description = "The gateway is not ready: it is starting or draining, or Genesys Cloud refuses its credentials", example = "not ready: token"),
     ))]
 pub(super) async fn readyz(
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     StrictQuery(params): StrictQuery<ReadinessParams>,
 ) -> Result<Response, Problem> {
     let verbose = params.verbose.is_some_and(SwitchValue::is_on);
@@ -122,9 +118,12 @@ fn text_report(report: &ReadinessReport, verbose: bool) -> String {
 /// Returns the metrics in the OpenMetrics text format, for Prometheus.
 #[utoipa::path(get, path = paths::METRICS, operation_id = "getMetrics", tag = "operations",
     responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "The metrics")))]
-pub(super) async fn metrics(State(ops): State<Arc<OpsState>>) -> Result<Response, Problem> {
+pub(super) async fn metrics(
+    State(AppState { ops, .. }): State<AppState>,
+) -> Result<Response, Problem> {
     let report = ops.readiness.report();
     ops.metrics.readiness(report.ready, report.credentials_refused);
+    ops.metrics.live_viewers(ops.live.viewers());
     let text = ops.metrics.encode().map_err(|error| Problem::internal(error.to_string()))?;
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
@@ -138,7 +137,10 @@ pub(super) async fn metrics(State(ops): State<Arc<OpsState>>) -> Result<Response
         (status = 304, description = "The document still matches the `ETag` in `If-None-Match`",
             headers(("ETag" = String, description = "Entity tag of the document"), ("Cache-Control" = String, description = "`no-cache`"))),
     ))]
-pub(super) async fn openapi_yaml(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> Response {
+pub(super) async fn openapi_yaml(
+    State(AppState { ops, .. }): State<AppState>,
+    headers: HeaderMap,
+) -> Response {
     ops.documents.yaml().answer(&headers)
 }
 
@@ -151,13 +153,16 @@ pub(super) async fn openapi_yaml(State(ops): State<Arc<OpsState>>, headers: Head
         (status = 304, description = "The document still matches the `ETag` in `If-None-Match`",
             headers(("ETag" = String, description = "Entity tag of the document"), ("Cache-Control" = String, description = "`no-cache`"))),
     ))]
-pub(super) async fn openapi_json(State(ops): State<Arc<OpsState>>, headers: HeaderMap) -> Response {
+pub(super) async fn openapi_json(
+    State(AppState { ops, .. }): State<AppState>,
+    headers: HeaderMap,
+) -> Response {
     ops.documents.json().answer(&headers)
 }
 
 /// Fallback for an unknown path, and for a path without the key at its end.
 pub(super) async fn not_found(uri: Uri) -> Problem {
-    if !paths::lacks_key(uri.path()) {
+    if paths::key_of(uri.path()) != Some("") {
         return Problem::new(ErrorCode::NotFound, "there is nothing at this path");
     }
     let detail = "is missing: the path ends where the name of the attribute belongs";

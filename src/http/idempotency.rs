@@ -1,8 +1,7 @@
 //! `Idempotency-Key`: a repeated write gets the answer of the first one.
 //!
-//! The middleware opens an [`AnswerTicket`] and stores the answer. In between, the handler asks the
-//! store, because only it knows the canonical body. A write with a key runs on to its end when the
-//! client hangs up, so that a repeat finds its answer.
+//! The middleware opens an [`AnswerTicket`] and stores the answer. The handler asks the store, because only
+//! it knows the body. A write with a key runs on when the client hangs up, so that a repeat finds its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +19,15 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::logged_result::LoggedResult;
+use super::hidden;
 use super::paths;
 use super::prefer::PREFERENCE_APPLIED;
+use super::problem::LoggedResult;
 use super::problem::Problem;
 use super::state::AppState;
 use crate::clock;
-use crate::domain::{Client, Patch, Violation};
-use crate::error::{Effect, Error, ErrorCode, RequestFailure};
+use crate::domain::{Client, ClientRights, Patch, Violation};
+use crate::error::{Effect, Error, ErrorCode};
 use crate::ports::store::{
     AnswerClaim, ContentDigest, IdempotencyScope, IdempotencyState, IdempotencyStore, PrivateBytes,
     StoreError,
@@ -36,8 +36,6 @@ use crate::ports::{BoxFuture, WriteNotes, patch_digest};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-
-/// Longest key.
 const MAX_KEY: usize = 255;
 
 /// The pauses between two looks at a request that is still running.
@@ -46,8 +44,6 @@ const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// Time that is left for the answer when the wait for the first request ends.
 const ANSWER_TIME: Duration = Duration::from_millis(50);
-
-/// Version of the stored answers.
 const VERSION: u8 = 1;
 
 /// The key of a write.
@@ -147,23 +143,17 @@ pub(super) async fn keep_answer(
     ended.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-/// What the store says about a request.
 pub(super) enum AnswerLookup {
-    /// Carry it out with these notes.
     New(Arc<AnswerNotes>),
-    /// This is its answer.
     Known(Response),
 }
 
-/// The key of a write, before its body is known.
 pub(super) struct KeyedRequest {
     ticket: AnswerTicket,
     request: String,
 }
 
 impl KeyedRequest {
-    /// # Errors
-    /// If the key is invalid.
     pub(super) fn new(parts: &Parts) -> Result<Option<Self>, Problem> {
         let Some(ticket) = parts.extensions.get::<AnswerTicket>() else { return Ok(None) };
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
@@ -179,8 +169,8 @@ impl KeyedRequest {
         patch: &Patch,
         deadline: Instant,
     ) -> Result<AnswerLookup, Error> {
-        let client = client.name.as_str().to_owned();
-        let scope = IdempotencyScope { client, request: self.request.clone() };
+        let name = client.name.as_str().to_owned();
+        let scope = IdempotencyScope { client: name, request: self.request.clone() };
         let fingerprint = patch_digest(patch);
         let mut pause = FIRST_LOOK;
         loop {
@@ -193,7 +183,7 @@ impl KeyedRequest {
                 IdempotencyState::Finished(bytes) => {
                     let answer = StoredAnswer::read(&bytes).map_err(Error::from)?;
                     if !answer.is_open {
-                        return Ok(AnswerLookup::Known(answer.replay()));
+                        return Ok(AnswerLookup::Known(answer.replay(&client.rights)));
                     }
                     if answer.runs_until <= millis() {
                         let claim = AnswerClaim {
@@ -234,7 +224,6 @@ impl KeyedRequest {
     }
 }
 
-/// The notes of a write with an idempotency key.
 pub(super) struct AnswerNotes {
     store: Arc<dyn IdempotencyStore>,
     claim: AnswerClaim,
@@ -334,7 +323,14 @@ impl StoredAnswer {
         PrivateBytes(serde_json::to_vec(self).unwrap_or_default())
     }
 
-    fn replay(self) -> Response {
+    /// The answer, without keys that were hidden from the client since.
+    fn replay(mut self, rights: &ClientRights) -> Response {
+        if !rights.sees_all()
+            && let Ok(mut body) = serde_json::from_str(&self.body)
+            && hidden::hide(&mut body, rights)
+        {
+            self.body = body.to_string();
+        }
         let mut response = Response::new(Body::from(self.body));
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
         *response.status_mut() = status;
@@ -358,11 +354,6 @@ impl StoredAnswer {
 
 fn millis() -> i64 {
     i64::try_from(clock::now().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
-}
-
-/// The problem of a request that the store cannot serve.
-pub(super) fn refused(error: Error) -> Problem {
-    RequestFailure::harmless(error).into()
 }
 
 #[cfg(test)]

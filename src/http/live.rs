@@ -16,17 +16,17 @@ use axum::response::{Html, IntoResponse, Response};
 use futures_core::Stream;
 use tokio::sync::mpsc::Receiver;
 
+use super::extract::OperatorIdentity;
+use super::openapi_files::response_headers;
+use super::paths;
+use super::problem::Problem;
+use super::query::StrictQuery;
+use super::state::AppState;
+
 pub use self::feed::LiveFeed;
 pub use self::status::{
     LiveBudget, LiveClient, LiveLag, LiveOperation, LiveStatus, LiveToken, LiveUpstream, LiveWrites,
 };
-use super::extract::OperatorIdentity;
-use super::paths;
-use super::problem::Problem;
-use super::query::StrictQuery;
-use super::state::OpsState;
-use super::swagger_ui::response_headers;
-use crate::error::RequestFailure;
 
 const PAGE: &str = include_str!("live/page.html");
 
@@ -56,10 +56,10 @@ pub(super) async fn page(_: OperatorIdentity) -> Response {
         description = "The events. The `data` of each is a JSON object with `at`, `ready`, `budget`, `upstream`, `token`, `writes`, `visibilityLag` and the last 20 `operations`. Members may be added")))]
 pub(super) async fn events(
     _: OperatorIdentity,
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     StrictQuery(()): StrictQuery<()>,
 ) -> Result<Response, Problem> {
-    let frames = ops.live.join().map_err(RequestFailure::harmless)?;
+    let frames = ops.live.join()?;
     Ok(([UNBUFFERED], stream(frames)).into_response())
 }
 

@@ -2,22 +2,22 @@
 
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::prefer::split_outside_quotes;
 use super::problem::Problem;
+use super::text_table::ToText;
 use crate::error::ErrorCode;
 
-/// Media type of JSON.
 pub(super) const JSON: &str = "application/json";
 /// Media type of merge patches (RFC 7396).
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 /// Media types of a PATCH, for `Accept-Patch` (RFC 5789).
 pub(super) const PATCHES: &str = "application/json, application/merge-patch+json";
-/// `Content-Type` of text responses.
 pub(super) const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
-/// Media type of text.
 pub(super) const TEXT: &str = "text/plain";
-/// Media type of HTML pages.
 pub(super) const HTML: &str = "text/html";
 
 /// Refuses a request that does not accept JSON.
@@ -63,7 +63,6 @@ fn quality_in(range: &str, wanted: &str) -> Option<(u8, f32)> {
     Some((precision, quality.unwrap_or(1.0)))
 }
 
-/// Whether the client asks for a response that is not cached.
 pub(super) fn wants_no_cache(headers: &HeaderMap) -> bool {
     let directives = |value: &HeaderValue| {
         let text = value.to_str().unwrap_or_default();
@@ -73,10 +72,7 @@ pub(super) fn wants_no_cache(headers: &HeaderMap) -> bool {
     headers.get_all(CACHE_CONTROL).iter().any(directives)
 }
 
-/// The declared media type of the body, one of `types` in UTF-8.
-///
-/// # Errors
-/// 415 for any other type, charset or encoding.
+/// The declared media type of the body, one of `types` in UTF-8; 415 for any other.
 pub(super) fn declared(
     headers: &HeaderMap,
     types: &'static [&'static str],
@@ -105,10 +101,8 @@ pub(super) fn declared(
     Ok(known)
 }
 
-/// Hint for a compressed body.
 const UNCOMPRESSED: &str = "Send the body uncompressed, without a Content-Encoding.";
 
-/// Hint for another charset.
 const IN_UTF8: &str =
     "Send the body in UTF-8, and leave out the charset or name utf-8 in the Content-Type.";
 
@@ -129,16 +123,72 @@ fn other_charset(parameter: &str) -> Option<&str> {
     is_other.then_some(value)
 }
 
-/// The declared length of the body.
 pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+const TYPICAL_BODY_BYTES: usize = 1000;
+
+/// The format of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ResponseFormat {
+    Text,
+    Json,
+}
+
+impl ResponseFormat {
+    /// The format that the client asks for, or else the one with the higher quality in `Accept`; JSON if
+    /// both are equal.
+    pub(super) fn negotiate(asked: Option<Self>, headers: &HeaderMap) -> Result<Self, Problem> {
+        let (json, text) = (quality(headers, JSON), quality(headers, TEXT));
+        match asked {
+            Some(asked) => Ok(asked),
+            None if text > json => Ok(Self::Text),
+            None if json > 0.0 => Ok(Self::Json),
+            None => {
+                let detail = "the Accept header excludes application/json and text/plain";
+                Err(Problem::new(ErrorCode::NotAcceptable, detail))
+            }
+        }
+    }
+
+    /// The same for a resource with a flat form, which is always JSON.
+    pub(super) fn unless_flat(
+        is_flat: bool,
+        asked: Option<Self>,
+        headers: &HeaderMap,
+    ) -> Result<Self, Problem> {
+        if is_flat {
+            accepts_json(headers).map(|()| Self::Json)
+        } else {
+            Self::negotiate(asked, headers)
+        }
+    }
+
+    pub(super) fn respond(self, answer: &impl ToText) -> Response {
+        match self {
+            Self::Json => json(answer),
+            Self::Text => ([(CONTENT_TYPE, PLAIN_TEXT)], answer.text()).into_response(),
+        }
+    }
+}
+
+/// A JSON response. The initial capacity fits most bodies; `axum::Json` would reallocate four times.
+pub(super) fn json(answer: &impl Serialize) -> Response {
+    let mut text = Vec::with_capacity(TYPICAL_BODY_BYTES);
+    match serde_json::to_writer(&mut text, answer) {
+        Ok(()) => ([(CONTENT_TYPE, HeaderValue::from_static(JSON))], text).into_response(),
+        Err(_) => Problem::internal("a response that cannot be serialised").into_response(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use axum::http::HeaderName;
+    use axum::http::HeaderValue;
+    use axum::http::header::ACCEPT;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -236,5 +286,46 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn form(accept: &str) -> Option<ResponseFormat> {
+        let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().expect("a value"))]);
+        ResponseFormat::negotiate(None, &headers).ok()
+    }
+
+    #[test]
+    fn text_needs_a_higher_quality_than_json() {
+        for (accept, expected) in [
+            ("", Some(ResponseFormat::Json)),
+            ("*/*", Some(ResponseFormat::Json)),
+            ("application/json, text/plain, */*", Some(ResponseFormat::Json)),
+            ("text/plain", Some(ResponseFormat::Text)),
+            ("Text/Plain; charset=utf-8", Some(ResponseFormat::Text)),
+            ("text/*", Some(ResponseFormat::Text)),
+            ("text/plain, */*", Some(ResponseFormat::Json)),
+            ("text/plain;q=0.5, application/json", Some(ResponseFormat::Json)),
+            ("text/plain;q=0.5, application/json;q=0.4", Some(ResponseFormat::Text)),
+            ("application/json;q=0, */*", Some(ResponseFormat::Text)),
+            ("text/plain;q=0, */*;q=0.1", Some(ResponseFormat::Json)),
+            ("text/html, application/xhtml+xml, */*;q=0.8", Some(ResponseFormat::Json)),
+            ("text/html", None),
+            ("text/plain;q=0", None),
+            ("*/*;q=0", None),
+        ] {
+            assert_eq!(form(accept), expected, "{accept}");
+        }
+        assert_eq!(
+            ResponseFormat::negotiate(None, &HeaderMap::new()).ok(),
+            Some(ResponseFormat::Json)
+        );
+    }
+
+    #[test]
+    fn the_format_parameter_overrides_accept() {
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text/html"))]);
+        assert_eq!(
+            ResponseFormat::negotiate(Some(ResponseFormat::Text), &headers).ok(),
+            Some(ResponseFormat::Text)
+        );
     }
 }

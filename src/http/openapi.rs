@@ -1,12 +1,9 @@
 //! The `OpenAPI` document: operations from the handlers, problems from the catalogue of codes.
-//!
-//! The committed `openapi.yaml` is this document. A test compares them; with `UPDATE_OPENAPI=1` in
-//! the environment, the test rewrites the file. What operations share is a component.
+//! A test compares it with the committed `openapi.yaml`, and rewrites that with `UPDATE_OPENAPI=1`.
 
 mod bodies;
 mod examples;
 mod headers;
-mod problem_codes;
 mod problems;
 mod security;
 
@@ -31,16 +28,15 @@ calls. The gateway answers a write once a read has confirmed it, or at the deadl
 for each key. Every error is a problem detail (RFC 9457) with a stable `code`, a `hint`, and an \
 `effect` that says whether attributes were changed. Clients authenticate with a key or a client \
 certificate. A gateway without configured clients needs no credential and serves its own machine \
-only. An attribute that a client may not read looks absent to that client, also in `size`, `ETag` \
+only. Problems carry the general headers of the API too: `Cache-Control`, `Server-Timing`, \
+`Preference-Applied` and `Vary`. An attribute that a client may not read looks absent to that client, also in `size`, `ETag` \
 and counts.";
-
 const SERVER: &str = "The gateway that serves this document";
 
 /// Codes of any path, some of them before a request is routed to its operation.
 const GENERAL: [ErrorCode; 3] =
     [ErrorCode::NotFound, ErrorCode::MethodNotAllowed, ErrorCode::Internal];
 
-/// The document of a service, with or without the debugging operations.
 fn document(debug: bool) -> OpenApi {
     let (_, mut api) = router::documented(debug).split_for_parts();
     api.info = info();
@@ -108,7 +104,6 @@ fn info() -> Info {
         .build()
 }
 
-/// The operations of a path.
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
     let operations = [
         (Method::GET, &mut item.get),
@@ -167,14 +162,15 @@ fn complete(operation: &mut Operation, components: &mut Components, at: (&str, &
         if paths::is_of_attributes(path) && !method.is_safe() {
             add_links(response);
             *slot = share_response(response.clone(), components, format!("Write{status}"));
+        } else if code == 304 {
+            *slot = share_response(response.clone(), components, format!("{id}{status}"));
         }
     }
     operation.responses.responses = responses;
-    let codes = problem_codes::codes_for(path, method);
-    problems::add(operation, components, &codes, paths::is_api(path));
+    let codes = problems::codes_for(path, method);
+    problems::add(operation, components, &codes);
 }
 
-/// Adds links from a write to the operations that show its result.
 fn add_links(response: &mut Response) {
     let mut add = |name: &str, operation: &str, why: &str| {
         let link = LinkBuilder::new().operation_id(operation).description(why);
@@ -212,7 +208,6 @@ fn share(parameter: &mut RefOr<Parameter>, components: &mut Components, operatio
     *parameter = RefOr::Ref(Ref::new(format!("#/components/parameters/{name}")));
 }
 
-/// Adds an example to a content, as a component.
 fn add_example(
     content: &mut Content,
     components: &mut Components,

@@ -3,44 +3,40 @@
 //! The journal holds the request. The worker sends it through the router again, so that it is
 //! authorised, audited and answered like any other write.
 
+mod runner;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
+use axum::extract::State;
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH, LOCATION};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tower::ServiceExt as _;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+pub use self::runner::RouterRunner;
 use super::extract::{ClientIdentity, request_context};
-use super::logged_result::LoggedResult;
-use super::negotiate::JSON;
+use super::hidden;
+use super::negotiate::json;
 use super::paths;
 use super::prefer::PREFERENCE_APPLIED;
-use super::problem::Problem;
+use super::problem::{LoggedResult, Problem};
 use super::request_context::X_REQUEST_ID;
-use super::response_format::json;
-use super::state::OpsState;
-use crate::app::{
-    ClientRegistry, OperationAnswer, OperationEnding, OperationQueue, OperationRunner,
-    operation_word,
-};
+use super::state::{AppState, OpsState};
+use crate::app::{OperationQueue, operation_word};
 use crate::clock;
-use crate::domain::{Client, ConversationId, Patch};
-use crate::error::{Effect, Error, ErrorCode, RequestFailure};
+use crate::domain::{Client, ClientRights, ConversationId, Patch};
+use crate::error::{Effect, Error, ErrorCode};
+use crate::ports::WriteNotes;
 use crate::ports::store::{
-    CancelOutcome, NewOperation, OperationResult, OperationState, PrivateBytes, StoredOperation,
+    CancelOutcome, NewOperation, OperationResult, OperationState, PrivateBytes,
 };
-use crate::ports::{BoxFuture, WriteNotes};
 
 /// Version of the stored requests.
 const VERSION: u8 = 1;
@@ -123,13 +119,13 @@ impl StoredParts {
     }
 }
 
-/// Accepts a write, and answers 202 once it is durable.
+/// Accepts a write, and answers 202 once it is durable. `None`: the store can keep no writes.
 pub(super) async fn accept(
     write: AcceptedWrite<'_>,
     client: &Client,
     queue: &OperationQueue,
     public_url: &str,
-) -> Result<Response, Problem> {
+) -> Result<Option<Response>, Problem> {
     let stored = write.parts.stored(write.patch, write.verify);
     let request =
         serde_json::to_vec(&stored).map_err(|error| Problem::internal(error.to_string()))?;
@@ -142,8 +138,10 @@ pub(super) async fn accept(
         accepted_at,
         not_after: accepted_at + write.parts.wait.unwrap_or(queue.not_after()),
     };
-    let shown = OperationBody::new(&operation, OperationState::Queued, None);
-    queue.accept(operation).await.map_err(RequestFailure::harmless)?;
+    let shown = OperationBody::new(&operation, OperationState::Queued, None, &client.rights);
+    if !queue.accept(operation).await? {
+        return Ok(None);
+    }
     let mut response = json(&shown);
     *response.status_mut() = StatusCode::ACCEPTED;
     let location = format!("{public_url}/v1/operations/{}", write.id);
@@ -157,7 +155,7 @@ pub(super) async fn accept(
     let result =
         LoggedResult { status: StatusCode::ACCEPTED, effect: Effect::NotApplied, code: None };
     response.extensions_mut().insert(result);
-    Ok(response)
+    Ok(Some(response))
 }
 
 /// An accepted write.
@@ -199,14 +197,16 @@ impl OperationBody {
         operation: &NewOperation,
         state: OperationState,
         result: Option<&OperationResult>,
+        rights: &ClientRights,
     ) -> Self {
         let stamp = |moment: OffsetDateTime| {
             let moment = moment.replace_millisecond(moment.millisecond()).unwrap_or(moment);
             moment.format(&Rfc3339).unwrap_or_default()
         };
-        let result = result.map(|result| OperationResultBody {
-            status: result.status,
-            body: serde_json::from_slice(&result.body.0).unwrap_or(Value::Null),
+        let result = result.map(|result| {
+            let mut body = serde_json::from_slice(&result.body.0).unwrap_or(Value::Null);
+            hidden::hide(&mut body, rights);
+            OperationResultBody { status: result.status, body }
         });
         Self {
             id: operation.id.to_string(),
@@ -222,15 +222,17 @@ impl OperationBody {
 /// The operation in a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "describes what `operation_id` reads")]
+#[expect(dead_code, reason = "describes what `addressed` reads")]
 pub(super) struct OperationParam {
     /// Id of the operation
     #[param(rename = "operationId", value_type = String, format = "uuid")]
     operation: Uuid,
 }
 
-fn operation_id(request: &Request) -> Option<Uuid> {
-    request.uri().path().strip_prefix("/v1/operations/")?.parse().ok()
+/// The queue, and the operation that the path names.
+fn addressed<'a>(ops: &'a OpsState, uri: &Uri) -> Result<(&'a OperationQueue, Uuid), Problem> {
+    let id = uri.path().strip_prefix("/v1/operations/").and_then(|id| id.parse().ok());
+    ops.operations.as_ref().zip(id).ok_or_else(not_found)
 }
 
 /// Read an accepted write
@@ -240,21 +242,15 @@ fn operation_id(request: &Request) -> Option<Uuid> {
     params(OperationParam),
     responses((status = 200, body = OperationBody, description = "The operation")))]
 pub(super) async fn get_operation(
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     ClientIdentity(client): ClientIdentity,
-    request: Request,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let (Some(queue), Some(id)) = (&ops.operations, operation_id(&request)) else {
-        return Err(not_found());
-    };
-    let found = queue
-        .journal()
-        .find(id, client.name.as_str())
-        .await
-        .map_err(Error::from)
-        .map_err(RequestFailure::harmless)?;
+    let (queue, id) = addressed(&ops, &uri)?;
+    let found = queue.journal().find(id, client.name.as_str()).await.map_err(Error::from)?;
     let found = found.ok_or_else(not_found)?;
-    Ok(json(&OperationBody::new(&found.operation, found.state, found.result.as_ref())))
+    let result = found.result.as_ref();
+    Ok(json(&OperationBody::new(&found.operation, found.state, result, &client.rights)))
 }
 
 /// Cancel an accepted write
@@ -264,120 +260,22 @@ pub(super) async fn get_operation(
     params(OperationParam),
     responses((status = 204, description = "It will not be sent")))]
 pub(super) async fn cancel_operation(
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     ClientIdentity(client): ClientIdentity,
-    request: Request,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let (Some(queue), Some(id)) = (&ops.operations, operation_id(&request)) else {
-        return Err(not_found());
-    };
-    match queue
-        .journal()
-        .cancel(id, client.name.as_str())
-        .await
-        .map_err(Error::from)
-        .map_err(RequestFailure::harmless)?
-    {
+    let (queue, id) = addressed(&ops, &uri)?;
+    let cancelled = queue.journal().cancel(id, client.name.as_str()).await.map_err(Error::from)?;
+    match cancelled {
         CancelOutcome::Cancelled => Ok(StatusCode::NO_CONTENT.into_response()),
         CancelOutcome::NotFound => Err(not_found()),
         CancelOutcome::TooLate => {
             let detail = "the operation was sent or has ended";
-            Err(RequestFailure::harmless(Error::OperationInProgress(detail)).into())
+            Err(Error::OperationInProgress(detail).into())
         }
     }
 }
 
 fn not_found() -> Problem {
     Problem::new(ErrorCode::OperationNotFound, "this client has no operation with this id")
-}
-
-/// Sends accepted writes through the router.
-pub struct RouterRunner {
-    router: Router,
-    client_registry: ClientRegistry,
-}
-
-impl RouterRunner {
-    /// A runner with the routes and the clients of the service.
-    pub fn new(router: Router, client_registry: ClientRegistry) -> Self {
-        Self { router, client_registry }
-    }
-
-    /// The client with this name; `None` if it is not known any more.
-    fn client(&self, name: &str) -> Option<Arc<Client>> {
-        if self.client_registry.table().is_none() {
-            return Some(Client::anonymous());
-        }
-        self.client_registry.clients().into_iter().find(|client| client.name.as_str() == name)
-    }
-}
-
-impl OperationRunner for RouterRunner {
-    fn run<'a>(
-        &'a self,
-        operation: &'a StoredOperation,
-        notes: Arc<dyn WriteNotes>,
-        time: Duration,
-    ) -> BoxFuture<'a, OperationAnswer> {
-        Box::pin(async move {
-            let client = self.client(&operation.operation.client);
-            let Some((request, verify)) =
-                request_of(operation, OperationRun { client, notes }, time)
-            else {
-                let body = PrivateBytes(b"null".to_vec());
-                let result = OperationResult { status: 500, body };
-                return OperationAnswer { result, ending: OperationEnding::Failed };
-            };
-            let response = match self.router.clone().oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            };
-            let logged = response.extensions().get::<LoggedResult>().copied();
-            let pause = retry_after(response.headers());
-            let status = response.status().as_u16();
-            let ending = ending(logged, pause, verify);
-            let body = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
-            let result = OperationResult { status, body: PrivateBytes(body.to_vec()) };
-            OperationAnswer { result, ending }
-        })
-    }
-}
-
-fn request_of(
-    operation: &StoredOperation,
-    run: OperationRun,
-    time: Duration,
-) -> Option<(Request, bool)> {
-    let stored: StoredRequest = serde_json::from_slice(&operation.operation.request.0).ok()?;
-    if stored.version != VERSION {
-        return None;
-    }
-    let mut request = Request::builder()
-        .method(stored.method.as_str())
-        .uri(stored.target)
-        .header(CONTENT_TYPE, JSON)
-        .header("prefer", format!("wait={}", time.as_secs()))
-        .extension(run);
-    for (name, value) in stored.headers {
-        request = request.header(name, value);
-    }
-    let body = stored.body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-    Some((request.body(body).ok()?, stored.verify))
-}
-
-fn ending(logged: Option<LoggedResult>, pause: Option<Duration>, verify: bool) -> OperationEnding {
-    let Some(logged) = logged else { return OperationEnding::Failed };
-    match logged.code {
-        None if logged.status == StatusCode::ACCEPTED && verify => OperationEnding::Unproved,
-        None => OperationEnding::Done,
-        // A secret that is being replaced comes back.
-        Some(ErrorCode::UpstreamAuthFailed) => OperationEnding::Again(pause),
-        Some(code) if code.retryable() => OperationEnding::Again(pause),
-        Some(_) => OperationEnding::Failed,
-    }
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }

@@ -1,6 +1,5 @@
-//! Pages for people: what this service is, and what an error code means.
-
-use std::sync::Arc;
+//! Pages for people: what this service is, what an error code means, and the runbooks of the alerts. Each
+//! is Markdown, which browsers get as HTML.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -10,13 +9,12 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::negotiate::{HTML, JSON, PLAIN_TEXT, TEXT, quality};
+use super::negotiate::{HTML, JSON, PLAIN_TEXT, ResponseFormat, TEXT, quality};
 use super::params::FormatParam;
 use super::problem::Problem;
 use super::query::StrictQuery;
-use super::response_format::{ResponseFormat, ToText};
-use super::state::OpsState;
-use super::text_table::facts;
+use super::state::AppState;
+use super::text_table::ToText;
 use super::{paths, problem};
 use crate::error::ErrorCode;
 
@@ -24,6 +22,41 @@ use crate::error::ErrorCode;
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
+
+const TITLE: &str = "Attribute gateway";
+
+/// The name of each alert of `deploy/observability`, and its page.
+macro_rules! runbooks {
+    ($($alert:literal)*) => {
+        &[$(($alert, include_str!(concat!("../../docs/runbooks/", $alert, ".md")))),*]
+    };
+}
+
+const RUNBOOKS: &[(&str, &str)] = runbooks![
+    "AttributeGatewayAuditLost"
+    "AttributeGatewayCallBudgetDegraded"
+    "AttributeGatewayCallBudgetNearLimit"
+    "AttributeGatewayCertificateExpiresSoon"
+    "AttributeGatewayClientStarved"
+    "AttributeGatewayClientsFileInvalid"
+    "AttributeGatewayCredentialsRefused"
+    "AttributeGatewayDown"
+    "AttributeGatewayErrorBudgetBurnFast"
+    "AttributeGatewayErrorBudgetBurnSlow"
+    "AttributeGatewayKeysLost"
+    "AttributeGatewayLogLinesLost"
+    "AttributeGatewayNotReady"
+    "AttributeGatewayOperationsBacklog"
+    "AttributeGatewayOperationsExpired"
+    "AttributeGatewayOperationsLate"
+    "AttributeGatewayStoreUnreachable"
+    "AttributeGatewaySupersededSpike"
+    "AttributeGatewayTlsReloadFailing"
+    "AttributeGatewayTokenRenewalFailing"
+    "AttributeGatewayUpstreamThrottled"
+    "AttributeGatewayUpstreamUnavailable"
+    "AttributeGatewayWritesUnverified"
+];
 
 /// What this service is, and its most important URLs.
 #[derive(Debug, Serialize, ToSchema)]
@@ -69,9 +102,12 @@ impl ServiceResponse {
             metrics: below(paths::METRICS),
         }
     }
+}
 
-    fn links(&self) -> [(&'static str, &str); 7] {
-        [
+impl ToText for ServiceResponse {
+    fn text(&self) -> String {
+        let Self { service, version, description, .. } = self;
+        let links = [
             ("API documentation", &self.docs),
             ("OpenAPI document", &self.openapi),
             ("Readiness", &self.readiness),
@@ -79,14 +115,16 @@ impl ServiceResponse {
             ("Live conversations", &self.conversations),
             ("Attributes of a conversation", &self.attributes),
             ("Explanation of an error code", &self.problems),
-        ]
-    }
-}
-
-impl ToText for ServiceResponse {
-    fn text(&self) -> String {
-        let Self { service, version, description, .. } = self;
-        format!("{service} {version}\n{description}\n\n{}", facts(self.links()))
+        ];
+        // A template is not a link.
+        let links = links.map(|(name, url)| {
+            if url.contains('{') {
+                format!("- {name}: `{url}`\n")
+            } else {
+                format!("- [{name}]({url})\n")
+            }
+        });
+        format!("{service} {version}\n\n{description}.\n\n{}", links.concat())
     }
 }
 
@@ -99,7 +137,7 @@ impl ToText for ServiceResponse {
         (ServiceResponse = "application/json"), (String = "text/plain"), (String = "text/html"),
     ))))]
 pub(super) async fn root(
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     headers: HeaderMap,
     StrictQuery(asked): StrictQuery<FormatParam>,
 ) -> Result<Response, Problem> {
@@ -108,7 +146,7 @@ pub(super) async fn root(
     let prefers_html =
         quality(&headers, HTML) > quality(&headers, JSON).max(quality(&headers, TEXT));
     if asked.format.is_none() && prefers_html {
-        return Ok(html(landing_page(&service, public_url)));
+        return Ok(html(TITLE, &format!("# {TITLE}\n\n{}", service.text()), public_url));
     }
     Ok(ResponseFormat::negotiate(asked.format, &headers)?.respond(&service))
 }
@@ -122,107 +160,134 @@ pub(super) async fn root(
         (String = "text/plain"), (String = "text/html"),
     ))))]
 pub(super) async fn problem_page(
-    State(ops): State<Arc<OpsState>>,
+    State(state): State<AppState>,
     headers: HeaderMap,
     code: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let code = code
-        .ok()
-        .and_then(|Path(code)| ErrorCode::parse(&code))
-        .ok_or_else(|| Problem::new(ErrorCode::NotFound, "there is no such problem code"))?;
-    if quality(&headers, HTML) > quality(&headers, TEXT) {
-        return Ok(html(page_in_html(code, ops.documents.public_url())));
-    }
-    Ok(([(CONTENT_TYPE, PLAIN_TEXT)], page(code)).into_response())
+    let code = code.ok().and_then(|Path(code)| ErrorCode::parse(&code));
+    let code =
+        code.ok_or_else(|| Problem::new(ErrorCode::NotFound, "there is no such problem code"))?;
+    Ok(page(code.title(), &explanation(code), &headers, &state))
 }
 
-pub(super) fn html(page: String) -> Response {
-    ([(CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page)).into_response()
+/// Get the runbook of an alert
+///
+/// What the alert means, and what to do. HTML for clients that prefer it, otherwise text.
+#[utoipa::path(get, path = paths::RUNBOOK, operation_id = "getRunbook", tag = "documentation",
+    params(("alert" = String, Path, description = "Name of an alert", example = "AttributeGatewayNotReady")),
+    responses((status = 200, description = "Meaning, impact, diagnosis and mitigation", content(
+        (String = "text/plain"), (String = "text/html"),
+    ))))]
+pub(super) async fn runbook(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    alert: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let found = alert.ok().and_then(|Path(alert)| RUNBOOKS.iter().find(|(name, _)| *name == alert));
+    let (alert, markdown) = found
+        .ok_or_else(|| Problem::new(ErrorCode::NotFound, "there is no runbook for this alert"))?;
+    Ok(page(alert, markdown, &headers, &state))
 }
 
-fn retryable(code: ErrorCode) -> &'static str {
-    if code.retryable() {
-        "yes: the same request can succeed if you repeat it"
-    } else {
-        "no: first change the request, or what caused the problem"
-    }
-}
-
-fn page(code: ErrorCode) -> String {
-    let facts = facts([
-        ("code:", code.as_str()),
-        ("status:", &problem::status(code).to_string()),
-        ("retryable:", retryable(code)),
-    ]);
+fn explanation(code: ErrorCode) -> String {
     let (title, cause, hint) = (code.title(), code.cause(), code.hint());
-    format!("{title}\n\n{facts}\nWhat happened: {cause}\n\nWhat to do: {hint}\n")
-}
-
-fn page_in_html(code: ErrorCode, public_url: &str) -> String {
-    let [title, cause, hint, retryable] =
-        [code.title(), code.cause(), code.hint(), retryable(code)].map(escaped);
-    let (home, status) = (escaped(&format!("{public_url}{}", paths::ROOT)), problem::status(code));
-    let body = format!(
-        "<nav><a href=\"{home}\">Attribute gateway</a></nav>\n\
-         <h1>{title}</h1>\n<p><code>{code}</code>, status {status}</p>\n\
-         <h2>What happened</h2>\n<p>{cause}</p>\n<h2>What to do</h2>\n<p>{hint}</p>\n\
-         <h2>Can I repeat the request?</h2>\n<p>{retryable}</p>",
-        code = code.as_str(),
-    );
-    document(&title, &body, public_url)
-}
-
-/// The landing page: what the service is, and its links.
-fn landing_page(service: &ServiceResponse, public_url: &str) -> String {
-    let links = service.links().map(|(what, url)| {
-        let url = escaped(url);
-        // A template is not a link.
-        let is_link = !url.contains('{');
-        let what = if is_link { format!("<a href=\"{url}\">{what}</a>") } else { what.to_owned() };
-        format!("<dt>{what}</dt>\n<dd><code>{url}</code></dd>\n")
-    });
-    let body = format!(
-        "<h1>Attribute gateway</h1>\n<p>{description}.</p>\n<dl>\n{links}</dl>\n\
-         <p>Version {version}. Metrics and the API need a key where clients are configured.</p>",
-        description = escaped(service.description),
-        links = links.concat(),
-        version = service.version,
-    );
-    document("Attribute gateway", &body, public_url)
-}
-
-/// A page with the stylesheet of the service. `title` and `body` are HTML.
-pub(super) fn document(title: &str, body: &str, public_url: &str) -> String {
-    let style = escaped(&format!("{public_url}{}", paths::STYLESHEET));
+    let (name, status) = (code.as_str(), problem::status(code));
+    let repeat = if code.retryable() {
+        "Yes: the same request can succeed if you repeat it."
+    } else {
+        "No: first change the request, or what caused the problem."
+    };
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>{title}</title><link rel=\"stylesheet\" href=\"{style}\"></head>\n\
-         <body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        "# {title}\n\n`{name}`, status {status}\n\n## What happened\n\n{cause}\n\n## What to do\n\n{hint}\n\n\
+         ## Can I repeat the request?\n\n{repeat}\n"
     )
 }
 
+fn page(title: &str, markdown: &str, headers: &HeaderMap, state: &AppState) -> Response {
+    if quality(headers, HTML) > quality(headers, TEXT) {
+        return html(title, markdown, state.ops.documents.public_url());
+    }
+    ([(CONTENT_TYPE, PLAIN_TEXT)], markdown.to_owned()).into_response()
+}
+
+fn html(title: &str, markdown: &str, public_url: &str) -> Response {
+    let url = |path: &str| escaped(&format!("{public_url}{path}"));
+    let page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{title}</title><link rel=\"stylesheet\" href=\"{style}\"></head>\n\
+         <body>\n<main>\n<nav><a href=\"{home}\">{TITLE}</a></nav>\n{body}</main>\n</body>\n</html>\n",
+        title = escaped(title),
+        style = url(paths::STYLESHEET),
+        home = url(paths::ROOT),
+        body = rendered(markdown),
+    );
+    ([(CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page)).into_response()
+}
+
+/// The Markdown that the pages use, as HTML: headings, paragraphs, lists, and what is in a line.
+fn rendered(markdown: &str) -> String {
+    let mut text = String::new();
+    let mut list = "";
+    for line in markdown.lines().filter(|line| !line.is_empty()) {
+        let numbered = line.split_once(". ").filter(|(number, _)| number.parse::<u8>().is_ok());
+        let (kind, tag, content) = match (line.split_once(' '), numbered) {
+            (_, Some((_, item))) => ("ol", "li", item),
+            (Some(("-", item)), _) => ("ul", "li", item),
+            (Some(("#", title)), _) => ("", "h1", title),
+            (Some(("##", title)), _) => ("", "h2", title),
+            _ => ("", "p", line),
+        };
+        if kind != list {
+            text += &tag_line("/", list);
+            text += &tag_line("", kind);
+            list = kind;
+        }
+        text += &["<", tag, ">", &inline(content), "</", tag, ">\n"].concat();
+    }
+    text + &tag_line("/", list)
+}
+
+fn tag_line(slash: &str, name: &str) -> String {
+    if name.is_empty() { String::new() } else { ["<", slash, name, ">\n"].concat() }
+}
+
+/// A line with its code and its links. A link to another runbook stays within `/docs/runbooks`; other
+/// pages of the repository are not served, so only the text of such a link is shown.
+fn inline(line: &str) -> String {
+    let parts = line.split('`').enumerate().map(|(position, part)| {
+        if position % 2 == 1 { format!("<code>{}</code>", escaped(part)) } else { linked(part) }
+    });
+    parts.collect()
+}
+
+fn linked(text: &str) -> String {
+    let link = || {
+        let (before, rest) = text.split_once('[')?;
+        let (name, rest) = rest.split_once("](")?;
+        let (target, rest) = rest.split_once(')')?;
+        Some((before, name, target, rest))
+    };
+    let Some((before, name, target, rest)) = link() else { return escaped(text) };
+    let target = match target.split_once(".md") {
+        None => Some(target),
+        Some((page, _)) => Some(page).filter(|page| !page.contains('/')),
+    };
+    let link = |target| format!("<a href=\"{}\">{}</a>", escaped(target), escaped(name));
+    let shown = target.map_or_else(|| escaped(name), link);
+    escaped(before) + &shown + &linked(rest)
+}
+
 /// Text with HTML characters escaped, also for attributes.
-pub(super) fn escaped(text: &str) -> String {
+fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
 
-    #[test]
-    fn every_code_has_a_page_in_both_forms() {
-        for code in ErrorCode::ALL {
-            let text = page(code);
-            assert!(text.starts_with(code.title()), "{text}");
-            assert!(text.contains(code.hint()) && text.contains(code.cause()), "{text}");
-            let html = page_in_html(code, "");
-            for part in [code.title(), code.hint(), code.cause()] {
-                assert!(html.contains(&escaped(part)), "{html}");
-            }
-        }
-    }
+    use super::*;
 
     #[test]
     fn a_cause_is_more_than_the_title_and_not_the_remedy() {
@@ -230,6 +295,41 @@ mod tests {
             let cause = code.cause();
             assert!(cause.len() > code.title().len() && cause.ends_with('.'), "{cause}");
             assert!(cause != code.hint(), "{cause}");
+        }
+    }
+
+    #[test]
+    fn every_page_is_served() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/runbooks");
+        let files = std::fs::read_dir(folder).expect("the folder").map(|file| {
+            let name = file.expect("readable").file_name();
+            name.to_string_lossy().trim_end_matches(".md").to_owned()
+        });
+        let served = RUNBOOKS.iter().map(|(alert, _)| (*alert).to_owned());
+        assert_eq!(served.collect::<BTreeSet<_>>(), files.collect());
+    }
+
+    #[test]
+    fn the_markdown_of_a_page_becomes_html() {
+        let page = "# A & B\n\nSee `x<y` and [C](C.md), or [D](../d.md#e).\n\n## Steps\n\n\
+                    1. One.\n2. Two.\n\n- A.\n\nEnd.\n";
+        assert_eq!(
+            rendered(page),
+            "<h1>A &amp; B</h1>\n\
+             <p>See <code>x&lt;y</code> and <a href=\"C\">C</a>, or D.</p>\n\
+             <h2>Steps</h2>\n<ol>\n<li>One.</li>\n<li>Two.</li>\n</ol>\n<ul>\n<li>A.</li>\n</ul>\n\
+             <p>End.</p>\n"
+        );
+    }
+
+    #[test]
+    fn no_page_uses_markdown_that_is_not_rendered() {
+        for (alert, markdown) in RUNBOOKS {
+            let html = rendered(markdown);
+            for left in ["](", "**", "```", "###", "|--"] {
+                assert!(!html.contains(left), "{alert}: {left}");
+            }
+            assert_eq!(html.matches("<h2>").count(), 4, "{alert}");
         }
     }
 }

@@ -8,14 +8,13 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
 
-use super::entity_tags::EntityTags;
 use super::etag::EtagScope;
-use super::paths;
-use super::percent::decoded_step;
+use super::if_match::EntityTags;
+use super::negotiate::ResponseFormat;
+use super::paths::{self, decoded_step};
 use super::problem::Problem;
 use super::query::contradiction;
-use super::response_format::ResponseFormat;
-use super::shorten::shortened;
+use super::violations::shortened;
 use crate::domain::{ConversationId, ParticipantSelector, Violation};
 use crate::error::ErrorCode;
 
@@ -189,7 +188,6 @@ impl KeyParams {
         (!self.key.is_empty()).then_some(self.key)
     }
 
-    /// The part of the attributes that the keys select.
     pub(super) fn scope(self) -> EtagScope {
         self.named().map_or(EtagScope::Whole, EtagScope::Narrowed)
     }

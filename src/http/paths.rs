@@ -2,19 +2,15 @@
 
 use axum::http::Method;
 
-use super::percent::decoded_step;
 use crate::domain::ConversationId;
 
 pub(crate) const ROOT: &str = "/";
 pub(crate) const CONVERSATIONS: &str = "/v1/conversations";
-/// The search for live conversations, with filters in the body.
 pub(crate) const SEARCH: &str = "/v1/conversations/search";
 pub(crate) const CONVERSATION: &str = "/v1/conversations/{conversationId}";
 pub(crate) const ATTRIBUTES: &str = "/v1/conversations/{conversationId}/attributes";
 pub(crate) const ATTRIBUTE: &str = "/v1/conversations/{conversationId}/attributes/{key}";
-/// The page of the live view, for operators.
 pub(crate) const LIVE: &str = "/live";
-/// The events of the live view.
 pub(crate) const LIVE_EVENTS: &str = "/v1/live/events";
 /// A write that was accepted and is carried out later.
 pub(crate) const OPERATION: &str = "/v1/operations/{operationId}";
@@ -91,7 +87,6 @@ pub(super) fn is_of_attributes(pattern: &str) -> bool {
     pattern == ATTRIBUTES || pattern == ATTRIBUTE
 }
 
-/// What follows `/v1/conversations/`: the step of the id, and the path after it.
 fn conversation_steps(path: &str) -> Option<(&str, &str)> {
     let rest = path.strip_prefix("/v1/conversations/")?;
     Some(rest.split_once('/').unwrap_or((rest, "")))
@@ -104,17 +99,97 @@ pub(super) fn conversation_of(path: &str) -> Option<ConversationId> {
     if step.contains('%') { decoded_step(step)?.parse().ok() } else { step.parse().ok() }
 }
 
-/// Whether this is the path of all attributes of a conversation.
 pub(super) fn is_attributes(path: &str) -> bool {
     conversation_steps(path).is_some_and(|(_, rest)| rest == "attributes")
-}
-
-/// Whether this is the path of one attribute, without its key.
-pub(super) fn lacks_key(path: &str) -> bool {
-    key_of(path) == Some("")
 }
 
 /// The attribute key in an API path, still percent-encoded.
 pub(super) fn key_of(path: &str) -> Option<&str> {
     conversation_steps(path)?.1.strip_prefix("attributes/")
+}
+
+/// The text of a path segment. Decoding is strict (RFC 3986, section 2.1): a guess could address another
+/// key.
+pub(super) fn decoded_step(step: &str) -> Option<String> {
+    decoded(step, b'+')
+}
+
+/// The text of a name or value in a query, where `+` is a space.
+pub(super) fn decoded_query(part: &str) -> Option<String> {
+    decoded(part, b' ')
+}
+
+fn decoded(text: &str, plus: u8) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'+' => bytes.push(plus),
+            b'%' => bytes.push(hex(rest.next()?)? << 4 | hex(rest.next()?)?),
+            other => bytes.push(other),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::fmt::Write as _;
+
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_plus_is_a_space_in_queries_alone() {
+        assert_eq!(decoded_step("a+b%20%2B%2f%25").as_deref(), Some("a+b +/%"));
+        assert_eq!(decoded_query("a+b%20%2B%2f%25").as_deref(), Some("a b +/%"));
+        assert_eq!(decoded_step("é%C3%A9").as_deref(), Some("éé"));
+    }
+
+    #[test]
+    fn malformed_escapes_and_invalid_utf_8_are_refused() {
+        for bad in ["%", "%a", "%zz", "a%2", "%ff", "%C3", "%C3+", "%+1", "%e"] {
+            assert_eq!((decoded_step(bad), decoded_query(bad)), (None, None), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_encoding_of_a_text_decodes_to_it(
+            text in "\\PC{0,24}", which in any::<u64>(), upper in any::<bool>()
+        ) {
+            let mut encoded = String::new();
+            for (index, character) in text.chars().enumerate() {
+                if which >> (index % 64) & 1 == 0 && !"%+".contains(character) {
+                    encoded.push(character);
+                    continue;
+                }
+                for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                    let written = if upper {
+                        write!(encoded, "%{byte:02X}")
+                    } else {
+                        write!(encoded, "%{byte:02x}")
+                    };
+                    written.expect("memory");
+                }
+            }
+            prop_assert_eq!(decoded_step(&encoded), Some(text.clone()));
+            prop_assert_eq!(decoded_query(&encoded), Some(text));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[%0-9a-fA-F+\\x00-\\xff]{0,40}") {
+            let _ = (decoded_step(&text), decoded_query(&text));
+        }
+    }
 }

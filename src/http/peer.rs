@@ -1,18 +1,15 @@
 //! The peer of a request: its address and certificate, known from the connection.
 
-mod address_key;
-mod address_limit;
-
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName};
+use parking_lot::Mutex;
 
-pub use self::address_key::AddressKey;
-pub use self::address_limit::AddressLimiter;
+use crate::error::Error;
 
-/// Header in which proxies list the addresses of their clients.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The peer of a request, stored in its extensions. Absent if the router is called without a
@@ -50,7 +47,6 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The peer of the request, if it came over a connection.
 pub(super) fn peer_of(request: &Request) -> Option<&PeerInfo> {
     request.extensions().get()
 }
@@ -83,6 +79,76 @@ fn address_of(text: &str) -> Option<SocketAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let without_port = bare.parse().map(|address: IpAddr| SocketAddr::new(address, 0));
     without_port.or_else(|_| text.parse()).ok()
+}
+
+/// Addresses whose connections and requests count together: an IPv4 address, or an IPv6 /64 network,
+/// since a single machine commonly has a whole /64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressKey(IpAddr);
+
+impl AddressKey {
+    /// The key of an address.
+    pub fn from_address(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) if !address.is_loopback() => {
+                let [a, b, c, d, ..] = address.segments();
+                Self(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+            }
+            address => Self(address),
+        }
+    }
+}
+
+/// Counts API requests that came through a trusted proxy, by client address. A proxy's connections serve many
+/// clients, so no connection limit applies to an address behind it: one such host could use all request
+/// slots. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AddressLimiter {
+    max: usize,
+    in_flight: Arc<Mutex<BTreeMap<AddressKey, usize>>>,
+}
+
+/// A counted request. It counts until this value is dropped.
+#[derive(Debug)]
+pub struct AddressSlot {
+    address_limiter: AddressLimiter,
+    source: AddressKey,
+}
+
+impl AddressLimiter {
+    /// Allows `max` concurrent requests per address.
+    pub fn new(max: usize) -> Self {
+        Self { max, in_flight: Arc::default() }
+    }
+
+    /// Counts a request, if it came through a proxy that named the client. Fails at the limit.
+    pub(in crate::http) fn acquire(
+        &self,
+        peer: Option<&PeerInfo>,
+    ) -> Result<Option<AddressSlot>, Error> {
+        let Some(peer) = peer.filter(|peer| peer.address != peer.socket) else { return Ok(None) };
+        let source = AddressKey::from_address(peer.address.ip());
+        let mut in_flight = self.in_flight.lock();
+        let of_source = in_flight.entry(source).or_default();
+        if *of_source >= self.max {
+            return Err(Error::Overloaded("from this address"));
+        }
+        *of_source += 1;
+        drop(in_flight);
+        Ok(Some(AddressSlot { address_limiter: self.clone(), source }))
+    }
+}
+
+impl Drop for AddressSlot {
+    fn drop(&mut self) {
+        let mut in_flight = self.address_limiter.in_flight.lock();
+        if let Some(of_source) = in_flight.get_mut(&self.source) {
+            *of_source -= 1;
+            if *of_source == 0 {
+                in_flight.remove(&self.source);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -136,5 +202,48 @@ mod tests {
         ] {
             assert_eq!(client_address(socket, lines), expected, "{socket} {lines:?}");
         }
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_and_mapped_as_ipv4() {
+        let of = |text: &str| AddressKey::from_address(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    fn peer(address: &str) -> PeerInfo {
+        let mut peer = PeerInfo::from_address("10.0.0.1:1".parse().expect("an address"));
+        peer.address = address.parse().expect("an address");
+        peer
+    }
+
+    #[test]
+    fn each_proxied_address_has_a_limit_and_frees_its_slots() {
+        let address_limiter = AddressLimiter::new(2);
+        let (one, other) = (peer("192.0.2.1:0"), peer("192.0.2.2:0"));
+        let first = address_limiter.acquire(Some(&one)).expect("room");
+        let second = address_limiter.acquire(Some(&one)).expect("room");
+        assert!(first.is_some() && address_limiter.acquire(Some(&one)).is_err());
+        assert!(address_limiter.acquire(Some(&other)).is_ok());
+        drop(first);
+        assert!(address_limiter.acquire(Some(&one)).is_ok());
+        drop(second);
+        assert!(
+            address_limiter.in_flight.lock().is_empty(),
+            "addresses without requests are removed"
+        );
+    }
+
+    #[test]
+    fn direct_connections_are_not_limited_here() {
+        let address_limiter = AddressLimiter::new(1);
+        let direct = peer("10.0.0.1:1");
+        for peer in [Some(&direct), None] {
+            let all = [address_limiter.acquire(peer), address_limiter.acquire(peer)];
+            assert!(all.iter().all(|member| matches!(member, Ok(None))));
+        }
+        assert!(address_limiter.in_flight.lock().is_empty());
     }
 }

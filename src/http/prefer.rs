@@ -11,13 +11,9 @@ const MAX_WAIT: u64 = 60;
 
 /// The same for a write that is accepted now and carried out later.
 const MAX_LONG_WAIT: u64 = 900;
-
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-
-/// Lists the preferences that were applied.
 pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// The preferences of the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PreferHeader {
     /// Maximum duration of the request in seconds, up to [`MAX_LONG_WAIT`].
@@ -48,12 +44,10 @@ impl PreferHeader {
         Self { wait: wait.flatten(), respond_async, minimal: minimal.unwrap_or(false) }
     }
 
-    /// The wait that applies.
     pub(super) fn wait(self) -> Option<Duration> {
         self.wait.map(|wait| Duration::from_secs(wait.min(MAX_WAIT)))
     }
 
-    /// The wait that applies to an accepted write.
     pub(super) fn long_wait(self) -> Option<Duration> {
         self.wait.map(Duration::from_secs)
     }

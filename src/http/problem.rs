@@ -1,7 +1,6 @@
 //! Problem details (RFC 9457), the form of every error response.
-//!
-//! Only this file maps error codes to statuses. A handler or extractor returns a [`Problem`]. The
-//! middleware writes the response, since it knows the request id and the upstream calls.
+//! Only this file maps error codes to statuses. A handler returns a [`Problem`]; the middleware writes it,
+//! since it knows the request id and the upstream calls.
 
 mod body;
 
@@ -16,14 +15,13 @@ use axum::response::{IntoResponse, Response};
 use body::ProblemMembers;
 pub(super) use body::{ProblemBody, ProblemContext};
 
-use super::responses::{ResolvedParticipantDto, WriteResponse};
+use super::responses::{ChosenParticipant, WriteResponse};
 use super::violations::ViolationList;
 use crate::domain::ParticipantId;
 #[cfg(test)]
 use crate::domain::Violation;
 use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 
-/// Media type of problem details.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The authentication schemes (RFC 9110, section 11.6.1). Each gets its own header line, since not
@@ -45,7 +43,7 @@ struct ProblemInner {
     /// Replaces the hint of the code where that does not fit.
     hint: Option<&'static str>,
     /// The participant that was found before the request failed.
-    participant: Option<ResolvedParticipantDto>,
+    participant: Option<ChosenParticipant>,
     members: ProblemMembers,
     /// The current `ETag`; sent as a header only.
     current: Option<String>,
@@ -56,7 +54,6 @@ struct ProblemInner {
 }
 
 impl Problem {
-    /// A problem that changed nothing.
     pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self(Box::new(ProblemInner {
             code,
@@ -90,21 +87,18 @@ impl Problem {
         problem
     }
 
-    /// Replaces the hint of the code.
     pub(super) fn with_hint(mut self, hint: &'static str) -> Self {
         self.0.hint = Some(hint);
         self
     }
 
-    /// Adds the participant that was found.
-    pub(super) fn about_participant(mut self, participant: Option<ResolvedParticipantDto>) -> Self {
+    pub(super) fn about_participant(mut self, participant: Option<ChosenParticipant>) -> Self {
         self.0.participant = participant;
         self
     }
 
-    /// The participant that was found.
     pub(super) fn participant_id(&self) -> Option<ParticipantId> {
-        self.0.participant.as_ref().map(ResolvedParticipantDto::id)
+        self.0.participant.as_ref().map(ChosenParticipant::id)
     }
 
     pub(super) fn hint(&self) -> &'static str {
@@ -113,13 +107,7 @@ impl Problem {
 
     /// A defect of the gateway. `cause` is logged and never sent.
     pub(super) fn internal(cause: impl Into<String>) -> Self {
-        RequestFailure::harmless(Error::Internal(cause.into())).into()
-    }
-
-    /// A panic, which may have interrupted a write. The panic hook logs its location; its payload is
-    /// never logged.
-    pub(super) fn panicked() -> Self {
-        Self::internal("a handler panicked").with_effect(Effect::Unknown)
+        Error::Internal(cause.into()).into()
     }
 
     pub(super) fn with_effect(mut self, effect: Effect) -> Self {
@@ -145,12 +133,10 @@ impl Problem {
         &self.0.detail
     }
 
-    /// The report of a superseded write.
     pub(super) fn report(&self) -> Option<&WriteResponse> {
         self.0.members.report.as_deref()
     }
 
-    /// The status of this problem.
     pub(super) fn status(&self) -> StatusCode {
         status(self.0.code)
     }
@@ -195,7 +181,6 @@ impl Problem {
     }
 }
 
-/// The status of each code.
 #[expect(clippy::too_many_lines, reason = "one arm for each status")]
 pub(super) const fn status(code: ErrorCode) -> StatusCode {
     match code {
@@ -245,6 +230,13 @@ pub(super) const fn status(code: ErrorCode) -> StatusCode {
     }
 }
 
+/// A failure that changed nothing.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        RequestFailure::harmless(error).into()
+    }
+}
+
 impl From<RequestFailure> for Problem {
     fn from(RequestFailure { error, effect }: RequestFailure) -> Self {
         let mut problem = Self::new(error.code(), error.to_string());
@@ -273,3 +265,13 @@ impl IntoResponse for Problem {
 
 #[cfg(test)]
 mod tests;
+
+/// What logs, metrics and the audit record of a response, as its extension. A response without it is
+/// recorded with its own status, and with the effect `notApplied`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoggedResult {
+    /// The status; the flat form may have sent 200 instead.
+    pub status: StatusCode,
+    pub effect: Effect,
+    pub code: Option<ErrorCode>,
+}

@@ -16,10 +16,10 @@ use serde::de::{
 };
 use serde::{Deserialize, forward_to_deserialize_any};
 
-use super::percent::decoded_query;
+use super::paths::decoded_query;
 use super::problem::Problem;
-use super::shorten::shortened;
 use super::violations::ViolationList;
+use super::violations::shortened;
 use crate::domain::{Violation, closest_word};
 use crate::error::ErrorCode;
 
@@ -42,10 +42,6 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequestParts<S> for StrictQuery
 }
 
 impl<T: DeserializeOwned + Default> StrictQuery<T> {
-    /// Parses a query string.
-    ///
-    /// # Errors
-    /// All mistakes in it.
     pub(super) fn parse(raw: Option<&str>) -> Result<Self, Problem> {
         Self::parse_without(raw, &[], "")
     }
@@ -154,7 +150,6 @@ where
     parsed.map(Some).map_err(|error| D::Error::custom(format!("is {error}")))
 }
 
-/// A value that is wrong, and the parameter that has it.
 #[derive(Debug)]
 struct ValueError {
     name: &'static str,

@@ -14,11 +14,10 @@ use super::flat::FlatRequest;
 use super::prefer::PreferHeader;
 use super::state::HttpSettings;
 use crate::domain::Client;
-use crate::ports::{AuditEntry, ContextParts, RequestContext, TraceContext, TraceSpan};
+use crate::ports::{ContextParts, RequestContext, TraceContext};
 
 /// Header with the request id. The client sends it, or the gateway generates one.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Maximum length of a request id from a client.
@@ -27,34 +26,17 @@ const MAX_ID_BYTES: usize = 128;
 /// The context of a request, stored in its extensions.
 #[derive(Clone, Debug)]
 pub(super) struct HttpRequestContext {
-    /// The client that sent the request.
     pub client: Arc<Client>,
     /// When the request head arrived; the deadline counts from here.
     pub arrived: Instant,
     /// Deadline and upstream calls; all clones share the counters.
     pub context: RequestContext,
-    /// The preferences of the client.
     pub prefer: PreferHeader,
     /// The flat form, if the client asked for it.
     pub flat: Option<Arc<FlatRequest>>,
-    /// The request id.
     pub request_id: String,
     /// Whether an announced body is still unread; `None` without a body.
     unread_body: Option<Arc<AtomicBool>>,
-}
-
-/// What is known of a request besides its headers, and what is recorded of it.
-pub(super) struct RequestRecording {
-    /// The client.
-    pub client: Arc<Client>,
-    /// The id of the request.
-    pub request_id: String,
-    /// Its place in a trace.
-    pub span: Option<TraceSpan>,
-    /// Whether its attempts are recorded.
-    pub has_attempt_log: bool,
-    /// Its audit entry.
-    pub audit_entry: Option<AuditEntry>,
 }
 
 /// The id of a request; empty if it has none.
@@ -64,33 +46,31 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
 }
 
 impl HttpRequestContext {
-    /// Opens the context of a request whose head has just arrived, within `span` if it is traced.
+    /// Opens the context of a request whose head has just arrived. `record` gets its deadline.
     pub(super) fn open(
         headers: &HeaderMap,
         settings: &HttpSettings,
-        recording: RequestRecording,
+        record: impl FnOnce(Instant) -> ContextParts,
     ) -> Self {
-        let RequestRecording { client, request_id, span, has_attempt_log, audit_entry } = recording;
         let arrived = Instant::now();
         let prefer = PreferHeader::from_headers(headers);
-        let deadline = arrived + prefer.wait().unwrap_or(settings.deadline);
+        let parts = record(arrived + prefer.wait().unwrap_or(settings.deadline));
         let unread_body = announces_body(headers).then(|| Arc::new(AtomicBool::new(true)));
-        let context = RequestContext::from_parts(ContextParts {
-            client: Arc::clone(&client),
-            span,
-            has_attempt_log,
-            audit_entry,
-            ..ContextParts::new(deadline)
-        });
-        Self { client, arrived, context, prefer, flat: None, request_id, unread_body }
+        Self {
+            client: Arc::clone(&parts.client),
+            arrived,
+            context: RequestContext::from_parts(parts),
+            prefer,
+            flat: None,
+            request_id: request_id(headers),
+            unread_body,
+        }
     }
 
-    /// The context that the middleware stored in the extensions of the request.
     pub(super) fn of(request: &Request) -> Option<&Self> {
         request.extensions().get()
     }
 
-    /// Records that the body was read completely.
     pub(super) fn body_was_read(&self) {
         if let Some(unread) = &self.unread_body {
             unread.store(false, Ordering::Relaxed);

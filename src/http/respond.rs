@@ -8,18 +8,15 @@ use axum::response::{IntoResponse, Response};
 
 use super::etag::EtagScope;
 use super::flat::FlatRequest;
-use super::logged_result::LoggedResult;
-use super::negotiate::PLAIN_TEXT;
+use super::negotiate::{PLAIN_TEXT, ResponseFormat, json};
 use super::params::IfNoneMatchHeader;
-use super::problem::Problem;
-use super::response_format::ResponseFormat;
-use super::response_format::json;
+use super::problem::{LoggedResult, Problem};
 use super::responses::{
     AllAttributesResponse, AttributeResponse, AttributesResponse, ParticipantAttributesDto,
     WriteResponse,
 };
-use super::shorten::shortened;
 use super::state::HttpSettings;
+use super::violations::shortened;
 use crate::app::ReadOutcome;
 use crate::domain::{
     AttributeKey, AttributeMap, ConversationId, KeyOutcome, Participant, SelectionRule,
@@ -27,33 +24,25 @@ use crate::domain::{
 };
 use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 
-/// Makes the response to a read.
 #[derive(Debug)]
 pub(super) struct ReadResponder {
     pub conversation: ConversationId,
     /// The part of the attributes to show.
     pub scope: EtagScope,
-    /// JSON or text.
     pub form: ResponseFormat,
-    /// The flat form, if the client asked for it.
     pub flat: Option<Arc<FlatRequest>>,
-    /// The tags that the client knows.
     pub known: IfNoneMatchHeader,
 }
 
-/// Makes the response to a write.
 #[derive(Debug)]
 pub(super) struct WriteResponder {
     /// The part of the attributes that the `ETag` covers.
     pub scope: EtagScope,
-    /// Whether the client prefers an empty body after success.
     pub minimal: bool,
-    /// The flat form, if the client asked for it.
     pub flat: Option<Arc<FlatRequest>>,
 }
 
 impl ReadResponder {
-    /// The response that shows the result of a read.
     pub(super) fn respond(
         &self,
         reading: ReadOutcome,
@@ -68,10 +57,9 @@ impl ReadResponder {
                 self.one(participant, chosen_by, tag.as_deref(), settings)
             }
             ReadOutcome::All(participants) => {
-                let shown = |mut participant: Participant| {
-                    let attributes = std::mem::take(&mut participant.attributes);
-                    let attributes = self.scope.narrowed(attributes);
-                    ParticipantAttributesDto { participant: participant.into(), attributes }
+                let shown = |participant: Participant| ParticipantAttributesDto {
+                    participant: participant.candidate(),
+                    attributes: self.scope.narrowed(participant.attributes),
                 };
                 let participants = participants.into_iter().map(shown).collect();
                 Ok(self.form.respond(&AllAttributesResponse::new(self.conversation, participants)))
@@ -101,11 +89,14 @@ impl ReadResponder {
             (EtagScope::Key(_), Some((_, value)), _) if self.form == ResponseFormat::Text => {
                 ([(CONTENT_TYPE, PLAIN_TEXT)], value.expose().to_owned()).into_response()
             }
-            (EtagScope::Key(_), Some(entry), _) => {
-                json(&AttributeResponse::new(self.conversation, (found, chosen_by), entry))
-            }
+            (EtagScope::Key(_), Some(entry), _) => json(&AttributeResponse::new(
+                self.conversation,
+                (found.candidate(), chosen_by),
+                entry,
+            )),
             _ => {
-                let (chosen, size) = ((found, chosen_by), (bytes, settings.total_bytes));
+                let (chosen, size) =
+                    ((found.candidate(), chosen_by), (bytes, settings.total_bytes));
                 self.form.respond(&AttributesResponse::new(self.conversation, chosen, map, size))
             }
         };
@@ -114,7 +105,6 @@ impl ReadResponder {
 }
 
 impl WriteResponder {
-    /// The response that shows the result of a write.
     pub(super) fn respond(
         &self,
         report: WriteReport,

@@ -1,21 +1,18 @@
 //! JSON bodies of successful responses.
 
-mod text;
-
 use std::collections::BTreeMap;
 
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue};
-use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use smol_str::SmolStr;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, Type};
 
-use super::shorten::shortened;
+use super::text_table::{NOTHING, TextTable, ToText, facts, warnings};
+use super::violations::shortened;
 use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, Participant,
-    ParticipantId, ParticipantSummary, SelectionRule, VerificationSummary, WriteReport,
+    AttributeKey, AttributeMap, AttributeValue, ConversationId, KeyOutcome, ParticipantId,
+    ParticipantSummary, SelectionRule, VerificationSummary, WriteReport,
 };
 use crate::error::Effect;
 
@@ -24,19 +21,17 @@ use crate::error::Effect;
 #[serde(rename_all = "camelCase")]
 pub(super) struct AttributesResponse {
     /// The conversation.
-    #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
     /// The participant, and the rule that selected it.
-    participant: ResolvedParticipantDto,
+    participant: ChosenParticipant,
     /// The attributes by key. Empty attributes are omitted.
     #[schema(value_type = BTreeMap<String, String>)]
     attributes: AttributeMap,
     /// Size of all attributes, even if the request names only some keys.
     size: SizeDto,
     /// Warnings about the values, as text for a person.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
 
@@ -45,13 +40,11 @@ pub(super) struct AttributesResponse {
 #[serde(rename_all = "camelCase")]
 pub(super) struct AttributeResponse {
     /// The conversation.
-    #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
     /// The participant, and the rule that selected it.
-    participant: ResolvedParticipantDto,
+    participant: ChosenParticipant,
     /// The key.
-    #[serde(serialize_with = "shown")]
     #[schema(value_type = String)]
     key: AttributeKey,
     /// The value, never empty.
@@ -59,8 +52,7 @@ pub(super) struct AttributeResponse {
     #[schema(value_type = String)]
     value: AttributeValue,
     /// Warnings about the value, as text for a person.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
 
@@ -69,14 +61,12 @@ pub(super) struct AttributeResponse {
 #[serde(rename_all = "camelCase")]
 pub(super) struct AllAttributesResponse {
     /// The conversation.
-    #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
     /// All participants of the conversation, in order of joining.
     participants: Vec<ParticipantAttributesDto>,
     /// Warnings about the values, as text for a person.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
 
@@ -84,37 +74,21 @@ pub(super) struct AllAttributesResponse {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ParticipantAttributesDto {
     #[serde(flatten)]
-    pub participant: CandidateDto,
+    pub participant: ParticipantSummary,
     /// The attributes by key. Empty attributes are omitted.
     #[schema(value_type = BTreeMap<String, String>)]
     pub attributes: AttributeMap,
 }
 
-/// A participant of a conversation.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = Participant)]
-pub(super) struct CandidateDto {
-    /// Id of the participant.
-    #[serde(serialize_with = "shown")]
-    #[schema(value_type = String, format = "uuid")]
-    id: ParticipantId,
-    /// Purpose of the participant, such as `customer`, spelled as in Genesys Cloud.
-    #[schema(value_type = String)]
-    purpose: SmolStr,
-    /// State of the participant's last communication, such as `connected`.
-    #[schema(value_type = Option<String>)]
-    state: Option<SmolStr>,
-}
-
 /// The participant that the request refers to.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = ChosenParticipant)]
-pub(super) struct ResolvedParticipantDto {
+pub(super) struct ChosenParticipant {
     #[serde(flatten)]
-    participant: CandidateDto,
+    participant: ParticipantSummary,
     /// The rule that selected it: `id`, `purpose`, `external`, `first` or `position`.
-    chosen_by: &'static str,
+    #[schema(value_type = String)]
+    chosen_by: SelectionRule,
 }
 
 /// Size of the attributes of a participant.
@@ -133,50 +107,32 @@ pub(super) struct SizeDto {
 #[serde(rename_all = "camelCase")]
 pub(super) struct WriteResponse {
     /// The conversation.
-    #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
     /// The participant, and the rule that selected it.
-    participant: ResolvedParticipantDto,
+    participant: ChosenParticipant,
     /// All attributes as last read. Empty attributes are omitted.
     #[schema(value_type = BTreeMap<String, String>)]
     attributes: AttributeMap,
     /// The outcome of each key: `unchanged`, `verified`, `cleared`, `unverified`, `superseded`, or
     /// `wouldSend` in a dry run.
-    #[serde(serialize_with = "outcomes")]
     #[schema(value_type = BTreeMap<String, String>)]
     outcomes: BTreeMap<AttributeKey, KeyOutcome>,
     /// How the gateway verified the write. Absent in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    verification: Option<VerificationDto>,
+    verification: Option<VerificationSummary>,
     /// Size of all attributes.
     size: SizeDto,
     /// Calls to the Genesys Cloud API for this request, without token requests.
     upstream_calls: u32,
     /// Warnings about the write, as text for a person.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
     /// `true` if the request was a dry run, so that nothing was sent.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
 }
 
-/// How the gateway verified a write.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = VerificationSummary)]
-pub(super) struct VerificationDto {
-    /// `verified`, `unverified`, `superseded`, `notNeeded` or `skipped`.
-    status: &'static str,
-    /// Number of read-backs.
-    reads: u32,
-    /// Milliseconds from the accepted PATCH to the response.
-    elapsed_ms: u64,
-}
-
-/// Maximum number of keys that a warning names.
 const MAX_WARNED: usize = 10;
 
 /// A warning about values that upstream stores as invalid Unicode, if there are any.
@@ -208,7 +164,7 @@ impl AttributesResponse {
     /// `size` is the size of all attributes and its limit, in bytes.
     pub(super) fn new(
         conversation_id: ConversationId,
-        chosen: (Participant, SelectionRule),
+        chosen: (ParticipantSummary, SelectionRule),
         attributes: AttributeMap,
         size: (usize, usize),
     ) -> Self {
@@ -221,7 +177,7 @@ impl AttributesResponse {
 impl AttributeResponse {
     pub(super) fn new(
         conversation_id: ConversationId,
-        chosen: (Participant, SelectionRule),
+        chosen: (ParticipantSummary, SelectionRule),
         (key, value): (AttributeKey, AttributeValue),
     ) -> Self {
         let warnings = value.damaged_json().map(|_| damage_of([&key])).into_iter().collect();
@@ -242,12 +198,10 @@ impl AllAttributesResponse {
 }
 
 impl WriteResponse {
-    /// The attributes as last read.
     pub(super) fn attributes(&self) -> &AttributeMap {
         &self.attributes
     }
 
-    /// The participant that was written.
     pub(super) fn participant_id(&self) -> ParticipantId {
         self.participant.participant.id
     }
@@ -271,44 +225,22 @@ impl From<WriteReport> for WriteResponse {
             warnings: report.warnings.into_iter().chain(damage(&report.attributes)).collect(),
             attributes: report.attributes,
             outcomes: report.outcomes,
-            verification: (!report.dry_run).then(|| report.verification.into()),
+            verification: (!report.dry_run).then_some(report.verification),
             upstream_calls: 0,
             dry_run: report.dry_run,
         }
     }
 }
 
-impl ResolvedParticipantDto {
+impl ChosenParticipant {
     pub(super) fn id(&self) -> ParticipantId {
         self.participant.id
     }
 }
 
-impl<P: Into<CandidateDto>> From<(P, SelectionRule)> for ResolvedParticipantDto {
-    fn from((participant, by): (P, SelectionRule)) -> Self {
-        Self { participant: participant.into(), chosen_by: by.as_str() }
-    }
-}
-
-impl From<ParticipantSummary> for CandidateDto {
-    fn from(ParticipantSummary { id, purpose, state }: ParticipantSummary) -> Self {
-        Self { id, purpose, state }
-    }
-}
-
-impl From<Participant> for CandidateDto {
-    fn from(participant: Participant) -> Self {
-        Self { id: participant.id, purpose: participant.purpose, state: participant.state }
-    }
-}
-
-impl From<VerificationSummary> for VerificationDto {
-    fn from(verification: VerificationSummary) -> Self {
-        Self {
-            status: verification.status.as_str(),
-            reads: verification.reads,
-            elapsed_ms: verification.elapsed_ms,
-        }
+impl From<(ParticipantSummary, SelectionRule)> for ChosenParticipant {
+    fn from((participant, chosen_by): (ParticipantSummary, SelectionRule)) -> Self {
+        Self { participant, chosen_by }
     }
 }
 
@@ -322,24 +254,62 @@ pub(super) fn effect_schema() -> Object {
         .build()
 }
 
-pub(super) fn shown<S: Serializer>(
-    id: &impl std::fmt::Display,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(id)
-}
-
 fn exposed<S: Serializer>(value: &AttributeValue, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(value.expose())
 }
 
-fn outcomes<S: Serializer>(
-    outcomes: &BTreeMap<AttributeKey, KeyOutcome>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(outcomes.len()))?;
-    for (key, outcome) in outcomes {
-        map.serialize_entry(key.as_str(), outcome.as_str())?;
+impl ToText for AttributesResponse {
+    fn text(&self) -> String {
+        let chosen = &self.participant;
+        let head = facts([
+            ("conversation", &self.conversation_id.to_string()),
+            ("participant", &chosen.participant.id.to_string()),
+            (
+                "",
+                &format!(
+                    "{}, chosen by {}",
+                    describe(&chosen.participant),
+                    chosen.chosen_by.as_str()
+                ),
+            ),
+            ("size", &format!("{} of {} bytes", self.size.bytes, self.size.limit_bytes)),
+        ]);
+        format!("{head}\n{}{}", table(&self.attributes), warnings(&self.warnings))
     }
-    map.end()
+}
+
+impl ToText for AllAttributesResponse {
+    fn text(&self) -> String {
+        let mut text = facts([("conversation", &self.conversation_id.to_string())]);
+        for one in &self.participants {
+            let participant = &one.participant;
+            let id = participant.id.to_string();
+            let head = facts([("participant", &id), ("", &describe(participant))]);
+            text.push_str(&["\n", &head, "\n", &table(&one.attributes)].concat());
+        }
+        if self.participants.is_empty() {
+            text.push_str("\n(no participants)\n");
+        }
+        text.push_str(&warnings(&self.warnings));
+        text
+    }
+}
+
+fn describe(participant: &ParticipantSummary) -> String {
+    let purpose = match participant.purpose.as_str() {
+        "" => "(no purpose)",
+        purpose => purpose,
+    };
+    format!("{purpose}, {}", participant.state.as_deref().unwrap_or(NOTHING))
+}
+
+fn table(map: &AttributeMap) -> String {
+    if map.is_empty() {
+        return "(no attributes)\n".to_owned();
+    }
+    let mut table = TextTable::new(["KEY", "VALUE"]);
+    for (key, value) in map.iter() {
+        table.row([key.as_str(), value.expose()]);
+    }
+    table.finish()
 }

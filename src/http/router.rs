@@ -8,8 +8,7 @@ use utoipa_axum::routes;
 use super::middleware::with_middleware;
 use super::state::AppState;
 use super::{
-    attribute, attributes, conversations, echo, health, live, operations, pages, runbooks,
-    swagger_ui, trace,
+    attributes, conversations, echo, health, live, openapi_files, operations, pages, trace,
 };
 
 /// The router of the HTTP service.
@@ -46,9 +45,9 @@ fn standard() -> OpenApiRouter<AppState> {
             attributes::patch_attributes
         ))
         .routes(routes!(
-            attribute::get_attribute,
-            attribute::put_attribute,
-            attribute::delete_attribute
+            attributes::get_attribute,
+            attributes::put_attribute,
+            attributes::delete_attribute
         ))
         .routes(routes!(trace::get_trace, trace::start_trace))
         .routes(routes!(live::page))
@@ -58,8 +57,8 @@ fn standard() -> OpenApiRouter<AppState> {
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
-        .routes(routes!(swagger_ui::page))
-        .routes(routes!(swagger_ui::file))
+        .routes(routes!(openapi_files::page))
+        .routes(routes!(openapi_files::file))
         .routes(routes!(pages::problem_page))
-        .routes(routes!(runbooks::runbook))
+        .routes(routes!(pages::runbook))
 }

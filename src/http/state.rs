@@ -1,9 +1,9 @@
 //! The state that handlers and the middleware receive. It is cheap to clone.
+#![expect(missing_docs, reason = "the names of most parts say it")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRef;
 use tokio_util::task::TaskTracker;
 
 use super::etag::EtagKey;
@@ -16,24 +16,18 @@ use crate::ports::AuditPort;
 use crate::ports::store::IdempotencyStore;
 use crate::telemetry::{RecentRequests, ServiceMetrics, SpanExport};
 
-/// The state of the router. Handlers extract the part they need. It is cloned several times per
-/// request, so each part is one shared pointer.
+/// The state of the router. It is cloned several times per request, so each part is one shared pointer.
 #[derive(Clone)]
 pub struct AppState {
-    /// The use cases.
     pub app: App,
-    /// What monitoring, logging and limits need.
     pub ops: Arc<OpsState>,
-    /// The settings of the HTTP layer.
     pub settings: Arc<HttpSettings>,
 }
 
-/// Settings of the HTTP layer.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
     /// Default deadline of a request, from the arrival of its head.
     pub deadline: Duration,
-    /// Maximum size of a body in bytes.
     pub body_limit: usize,
     /// Maximum time for a body to arrive.
     pub body_timeout: Duration,
@@ -49,21 +43,15 @@ pub struct HttpSettings {
 
 /// What monitoring, logging and limits need.
 pub struct OpsState {
-    /// Reports whether the service is ready.
     pub readiness: Arc<dyn ReadinessProvider>,
-    /// The metrics.
     pub metrics: ServiceMetrics,
     /// The exporter of spans, if configured.
     pub spans: Option<SpanExport>,
     /// The last requests about traced conversations.
     pub recent: RecentRequests,
-    /// The live view.
     pub live: LiveFeed,
-    /// The `OpenAPI` document.
     pub documents: OpenApiFiles,
-    /// The audit log of writes, if configured.
     pub audit: Option<Arc<dyn AuditPort>>,
-    /// The answers by idempotency key.
     pub answers: Arc<dyn IdempotencyStore>,
     /// The accepted writes, if the store is durable.
     pub operations: Option<OperationQueue>,
@@ -77,7 +65,6 @@ pub struct OpsState {
 
 /// Reports whether the service is ready for requests.
 pub trait ReadinessProvider: Send + Sync {
-    /// The report for `/readyz`.
     fn report(&self) -> ReadinessReport;
     /// Whether the service is shutting down and refuses API requests.
     fn draining(&self) -> bool;
@@ -86,7 +73,6 @@ pub trait ReadinessProvider: Send + Sync {
 /// The content of `/readyz`.
 #[derive(Clone, Debug)]
 pub struct ReadinessReport {
-    /// Whether the service is ready.
     pub ready: bool,
     /// Whether the login host refuses the credentials.
     pub credentials_refused: bool,
@@ -97,28 +83,8 @@ pub struct ReadinessReport {
 /// The result of one check.
 #[derive(Clone, Debug)]
 pub struct HealthCheck {
-    /// A short stable name.
     pub name: &'static str,
-    /// Whether the check passed.
     pub ok: bool,
     /// The result as text for a person; never a secret.
     pub detail: String,
-}
-
-impl FromRef<AppState> for App {
-    fn from_ref(state: &AppState) -> Self {
-        state.app.clone()
-    }
-}
-
-impl FromRef<AppState> for Arc<OpsState> {
-    fn from_ref(state: &AppState) -> Self {
-        Arc::clone(&state.ops)
-    }
-}
-
-impl FromRef<AppState> for Arc<HttpSettings> {
-    fn from_ref(state: &AppState) -> Self {
-        Arc::clone(&state.settings)
-    }
 }

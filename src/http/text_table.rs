@@ -1,14 +1,16 @@
-//! Text tables for a terminal, with aligned columns.
-//!
-//! Cells can contain any text, also escape sequences. This module writes out every character that
-//! a terminal would interpret, and every character that would disguise the content of a line.
+//! Text tables for a terminal, with aligned columns. Characters in cells that a terminal would interpret, or
+//! that would disguise the content of a line, are written out.
 
+use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
+
+/// A response body that has both formats.
+pub(super) trait ToText: Serialize {
+    fn text(&self) -> String;
+}
 
 /// Cells wider than this overflow their column, so that they do not widen it for all rows.
 const MAX_COLUMN_WIDTH: usize = 60;
-
-/// Spaces between two columns.
 const GAP: usize = 2;
 
 /// Stands for an absent value.
@@ -20,17 +22,14 @@ pub(super) struct TextTable {
 }
 
 impl TextTable {
-    /// A table with these headings.
     pub(super) fn new<const N: usize>(headings: [&str; N]) -> Self {
         Self { rows: vec![headings.map(str::to_owned).into()] }
     }
 
-    /// Adds a row.
     pub(super) fn row<const N: usize>(&mut self, cells: [&str; N]) {
         self.rows.push(cells.map(plain).into());
     }
 
-    /// The text of the table, one line per row.
     pub(super) fn finish(self) -> String {
         aligned(&self.rows)
     }

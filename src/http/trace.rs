@@ -3,14 +3,13 @@
 //! An operator switches it on for one conversation and for a time; `debug.enabled` does so for all.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
@@ -18,11 +17,11 @@ use super::extract::{ClientIdentity, OperatorIdentity};
 use super::params::ConversationParam;
 use super::paths;
 use super::problem::Problem;
-use super::query::{StrictQuery, parsed};
+use super::query::StrictQuery;
 use super::responses::effect_schema;
-use super::state::OpsState;
+use super::state::AppState;
 use crate::domain::{ClientRights, KeyOutcome};
-use crate::error::{Error, ErrorCode, RequestFailure};
+use crate::error::{Error, ErrorCode};
 use crate::ports::{AttemptLog, AttemptLogSnapshot, AttemptOutcome, UpstreamAttempt};
 use crate::telemetry::{RecentRequest, milliseconds};
 
@@ -42,7 +41,7 @@ pub(super) struct TraceResponse {
     #[schema(format = "uuid")]
     conversation_id: String,
     /// At most 100 of the last 1,000 requests to this gateway process, newest first.
-    requests: Vec<TracedRequestDto>,
+    requests: Vec<TracedRequest>,
     /// Number of further requests that `requests` omits.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
@@ -52,15 +51,14 @@ pub(super) struct TraceResponse {
 /// A request about the conversation.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = TracedRequest)]
-struct TracedRequestDto {
+struct TracedRequest {
     /// Time of arrival.
     #[schema(format = "date-time")]
     at: String,
     /// Id of the request, as in `X-Request-Id` and the log.
     request_id: String,
     /// The client that sent the request.
-    caller: TracedCallerDto,
+    caller: TracedCaller,
     /// HTTP method.
     method: String,
     /// The path, with `{conversationId}` instead of the id.
@@ -87,7 +85,7 @@ struct TracedRequestDto {
     /// Calls to the Genesys Cloud API, including calls shared with other requests.
     upstream_calls: u32,
     /// The calls; each retry is an entry.
-    attempts: Vec<TracedAttemptDto>,
+    attempts: Vec<TracedAttempt>,
     /// Number of further calls that `attempts` omits.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
@@ -97,8 +95,7 @@ struct TracedRequestDto {
 /// The sender of a request.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = TracedCaller)]
-struct TracedCallerDto {
+struct TracedCaller {
     /// Name of the client, if clients are configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -116,8 +113,7 @@ struct TracedCallerDto {
 /// A call to Genesys Cloud.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = TracedAttempt)]
-struct TracedAttemptDto {
+struct TracedAttempt {
     /// `read` or `patch`.
     operation: &'static str,
     /// Milliseconds from the arrival of the request to the call; negative for a shared read in progress.
@@ -152,7 +148,7 @@ struct TracedAttemptDto {
     params(ConversationParam),
     responses((status = 200, body = TraceResponse, description = "The recent requests")))]
 pub(super) async fn get_trace(
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     operator: Result<OperatorIdentity, Problem>,
     ClientIdentity(client): ClientIdentity,
     uri: Uri,
@@ -169,7 +165,7 @@ pub(super) async fn get_trace(
     let (kept, omitted) = ops.recent.about(conversation);
     let rights = &client.rights;
     let requests =
-        kept.iter().filter_map(|request| TracedRequestDto::from_recent(request, rights)).collect();
+        kept.iter().filter_map(|request| TracedRequest::from_recent(request, rights)).collect();
     // The keys of these requests are unknown, so a client with limited rights may not learn of them.
     let requests_left_out = if rights.sees_all() { omitted } else { 0 };
     Ok(Json(TraceResponse {
@@ -185,38 +181,26 @@ pub(super) async fn get_trace(
 #[into_params(parameter_in = Query)]
 pub(super) struct TraceParams {
     /// How long, from `1s` to `1h`; default `10m`
-    #[serde(rename = "for", deserialize_with = "parsed")]
+    #[serde(rename = "for", deserialize_with = "lease")]
     #[param(
         value_type = Option<String>,
         example = "10m",
         pattern = "^([1-9][0-9]{0,2}s|[1-9]m|[1-5][0-9]m|60m|1h)$"
     )]
-    time: Option<LeaseTime>,
+    time: Option<Duration>,
 }
 
-/// From a second to an hour.
-#[derive(Clone, Copy, Debug)]
-struct LeaseTime(Duration);
-
-#[derive(Debug, thiserror::Error)]
-#[error("not a time from 1s to 1h, such as `10m`")]
-struct InvalidLeaseTime;
-
-impl FromStr for LeaseTime {
-    type Err = InvalidLeaseTime;
-
-    fn from_str(text: &str) -> Result<Self, InvalidLeaseTime> {
-        let time = humantime::parse_duration(text).ok();
-        let range = Duration::from_secs(1)..=Duration::from_hours(1);
-        time.filter(|time| range.contains(time)).map(Self).ok_or(InvalidLeaseTime)
-    }
+fn lease<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
+    let time = humantime::parse_duration(&String::deserialize(value)?).ok();
+    let range = Duration::from_secs(1)..=Duration::from_hours(1);
+    let time = time.filter(|time| range.contains(time)).map(Some);
+    time.ok_or_else(|| D::Error::custom("is not a time from 1s to 1h, such as `10m`"))
 }
 
 /// The trace of a conversation was switched on.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = TraceLease)]
-pub(super) struct TraceLeaseResponse {
+pub(super) struct TraceLease {
     /// The conversation.
     #[schema(format = "uuid")]
     conversation_id: String,
@@ -231,25 +215,25 @@ pub(super) struct TraceLeaseResponse {
 /// `operate = true`.
 #[utoipa::path(post, path = paths::TRACE, operation_id = "startTrace", tag = "operations",
     params(ConversationParam, TraceParams),
-    responses((status = 200, body = TraceLeaseResponse, description = "The trace is on")))]
+    responses((status = 200, body = TraceLease, description = "The trace is on")))]
 pub(super) async fn start_trace(
     _: OperatorIdentity,
-    State(ops): State<Arc<OpsState>>,
+    State(AppState { ops, .. }): State<AppState>,
     uri: Uri,
     StrictQuery(TraceParams { time }): StrictQuery<TraceParams>,
-) -> Result<Json<TraceLeaseResponse>, Problem> {
+) -> Result<Json<TraceLease>, Problem> {
     let ConversationParam { conversation } = ConversationParam::from_uri(&uri)?;
-    let time = time.map_or(DEFAULT_LEASE, |LeaseTime(time)| time);
+    let time = time.unwrap_or(DEFAULT_LEASE);
     if !ops.recent.lease(conversation, time) {
-        return Err(RequestFailure::harmless(Error::Overloaded(TOO_MANY_LEASES)).into());
+        return Err(Error::Overloaded(TOO_MANY_LEASES).into());
     }
-    Ok(Json(TraceLeaseResponse {
+    Ok(Json(TraceLease {
         conversation_id: conversation.to_string(),
         expires_in_seconds: time.as_secs(),
     }))
 }
 
-impl TracedRequestDto {
+impl TracedRequest {
     /// The part of the request that a client with these rights may see; `None` if the request names
     /// only keys that are hidden from the client.
     fn from_recent(request: &RecentRequest, rights: &ClientRights) -> Option<Self> {
@@ -269,7 +253,7 @@ impl TracedRequestDto {
         Some(Self {
             at: request.arrival.at.clone(),
             request_id: request.request_id.clone(),
-            caller: TracedCallerDto {
+            caller: TracedCaller {
                 client: request.context.client().known_name().map(str::to_owned),
                 address: request.arrival.address.map(|address| address.to_string()),
                 user_agent: request.arrival.user_agent.clone(),
@@ -290,7 +274,7 @@ impl TracedRequestDto {
     }
 }
 
-fn attempts(steps: &AttemptLogSnapshot, arrived: Instant) -> Vec<TracedAttemptDto> {
+fn attempts(steps: &AttemptLogSnapshot, arrived: Instant) -> Vec<TracedAttempt> {
     let mut attempts: Vec<&UpstreamAttempt> =
         steps.attempts.iter().map(|attempt| &**attempt).collect();
     attempts.sort_by_key(|attempt| attempt.start);
@@ -305,7 +289,7 @@ fn attempts(steps: &AttemptLogSnapshot, arrived: Instant) -> Vec<TracedAttemptDt
             Some(AttemptOutcome::Status(status)) => Some(status),
             _ => None,
         };
-        TracedAttemptDto {
+        TracedAttempt {
             operation: attempt.operation.as_str(),
             at_ms: since(arrived, start) - since(start, arrived),
             wait_ms,

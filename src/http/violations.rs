@@ -1,16 +1,13 @@
 //! The mistakes in one request.
 //!
-//! A client sees all mistakes at once, so that one correction is enough. A request can contain
-//! thousands, and a report is longer than the mistake. So the number and the length of the reports
-//! are limited; further mistakes are counted.
+//! A client sees all at once, so that one correction is enough. A request can contain thousands, so the
+//! number and the length of the reports are limited; further mistakes are counted.
 
-use super::shorten::shortened_to;
 use crate::domain::Violation;
 
 /// Mistakes that are reported. A program that made more of them likely made them all alike.
 const MAX_REPORTED: usize = 100;
 
-/// The mistakes in a request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ViolationList {
     reported: Vec<Violation>,
@@ -51,12 +48,10 @@ impl ViolationList {
         self.reported.is_empty()
     }
 
-    /// The reported mistakes, in order.
     pub(super) fn reported(&self) -> &[Violation] {
         &self.reported
     }
 
-    /// The number of further mistakes.
     pub(super) fn omitted(&self) -> usize {
         self.omitted
     }
@@ -74,6 +69,21 @@ impl From<Violation> for ViolationList {
     fn from(only: Violation) -> Self {
         Self::from_iter([only])
     }
+}
+
+/// A name that an answer repeats, cut to 160 characters.
+pub(super) fn shortened(name: &str) -> String {
+    shortened_to(name, 160)
+}
+
+/// The text, or its beginning and end with `…` between them. Long keys mostly differ at their end.
+pub(super) fn shortened_to(text: &str, max: usize) -> String {
+    let (count, end) = (text.chars().count(), max / 3);
+    if count <= max {
+        return text.to_owned();
+    }
+    let (first, last) = (text.chars().take(max - end), text.chars().skip(count - end));
+    first.chain(['…']).chain(last).collect()
 }
 
 #[cfg(test)]
@@ -99,5 +109,14 @@ mod tests {
             ViolationList::from(Violation::of_attribute(&key, "")).reported()[0].pointer.clone()
         };
         assert!(pointer("one").ends_with("one") && pointer("two").ends_with("two"));
+    }
+
+    #[test]
+    fn a_name_is_whole_or_cut_in_its_middle() {
+        let key = "conversationDetails.participantData.Account Number";
+        assert_eq!(shortened(key), key);
+        let (one, two) = ("k".repeat(300) + "one", "k".repeat(300) + "two");
+        assert!(shortened(&one).contains('…') && shortened(&one).ends_with("one"));
+        assert_ne!(shortened(&one), shortened(&two));
     }
 }

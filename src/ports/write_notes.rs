@@ -19,6 +19,11 @@ pub trait WriteNotes: fmt::Debug + Send + Sync {
     /// # Errors
     /// If it cannot be noted, or must not be sent any more. Nothing may be sent then.
     fn before_sending(&self, state: ContentDigest) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Whether the write may still be sent. It is asked at the moment of sending.
+    fn may_send(&self) -> bool {
+        true
+    }
 }
 
 /// The digest of what a participant holds for the keys of a patch.

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::config::{self, Config};
 use crate::domain::{
     AttributeKey, AttributeValue, ConversationFilter, ConversationId, Participant, ParticipantId,
-    SelectorIntent,
+    ParticipantSelector, SelectorIntent,
 };
 use crate::error::Error;
 use crate::genesys::{HttpTransport, JitterSource, is_platform_error};
@@ -44,19 +44,31 @@ const LIMITS: &str = "/api/v2/organizations/limits/namespaces/platform.api";
 const TOKEN_LIMITS: [&str; 2] =
     ["client.credentials.token.rate.per.minute", "token.rate.per.minute"];
 
+/// The call to read, as the operator names it.
+#[derive(Clone, Copy, Debug)]
+pub struct DoctorCall<'a> {
+    /// Its UUID.
+    pub conversation: &'a str,
+    /// As in `?participant=`; by default that of `participants.default`.
+    pub participant: Option<&'a str>,
+    /// Whether a write is tried.
+    pub write_test: bool,
+}
+
 /// Makes all checks that are possible: without a token, only those that need none.
 ///
 /// # Errors
-/// If `conversation` is not an id.
+/// If `call` names no conversation or participant.
 pub async fn doctor(
     config: &Config,
     credentials: &config::OauthCredentials,
     transport: HttpTransport,
-    conversation: Option<&str>,
-    write_test: bool,
+    call: Option<DoctorCall<'_>>,
 ) -> anyhow::Result<DoctorReport> {
     let end = Instant::now() + TOTAL_TIME;
-    let conversation = conversation.map(str::parse).transpose().context("--conversation")?;
+    let id = call.map(|call| call.conversation.parse()).transpose().context("--conversation")?;
+    let named = call.and_then(|call| call.participant).map(str::parse).transpose();
+    let selector = named.context("--participant")?;
     let (jitter, stop) = (JitterSource::random(), CancellationToken::new());
     let recorder: Arc<dyn MetricsRecorder> = Arc::new(ServiceMetrics::new(paths::ALL));
     let _ends = stop.clone().drop_guard();
@@ -69,8 +81,9 @@ pub async fn doctor(
         doctor.check_limits().await;
         doctor.check_conversations().await;
         doctor.check_analytics().await;
-        if let Some(id) = conversation {
-            doctor.check_call(id, write_test).await;
+        if let (Some(id), Some(call)) = (id, call) {
+            let selector = selector.as_ref().unwrap_or(&config.participants.default);
+            doctor.check_call(id, selector, call.write_test).await;
         }
     }
     Ok(doctor.report)
@@ -220,10 +233,15 @@ impl Doctor<'_> {
     }
 
     /// Reads a call, tells what a write would send, and makes the write test if it is wanted.
-    async fn check_call(&mut self, id: ConversationId, write_test: bool) {
+    async fn check_call(
+        &mut self,
+        id: ConversationId,
+        selector: &ParticipantSelector,
+        write_test: bool,
+    ) {
         let read = UpstreamRead {
             conversation: id,
-            participant: None,
+            participant: selector.id(),
             retries: true,
             permit: None,
             class: PriorityClass::Read,
@@ -238,10 +256,9 @@ impl Doctor<'_> {
             _ => (CheckStatus::Ok, "it is live"),
         };
         self.report.add("conversation", status, format!("{count} participants; {live}"), None);
-        let selector = &self.config.participants.default;
         let Ok(chosen) = selector.choose(&conversation, SelectorIntent::Write) else {
-            let detail = "participants.default does not select one participant of this call";
-            let hint = "Use a call with this participant, or change participants.default";
+            let detail = format!("`{selector}` does not select one participant of this call");
+            let hint = "Name another one with --participant, or change participants.default";
             return self.report.add("dry-run", CheckStatus::Failed, detail, Some(hint));
         };
         if self.check_dry_run(chosen.participant) && write_test {

@@ -72,10 +72,9 @@ impl ReadinessProvider for HealthChecks {
         checks.extend(self.audit.as_ref().map(audit));
         checks.extend(self.client_registry.check());
         checks.push(log(&self.log));
-        match &self.replicas {
-            Some(replicas) => checks.extend(replicas.checks()),
-            None => checks.push(store(self.operations.as_ref())),
-        }
+        checks.extend(self.replicas.iter().flat_map(Replicas::checks));
+        let name = if self.replicas.is_some() { "store.operations" } else { "store" };
+        checks.push(operations(name, self.operations.as_ref()));
         ReadinessReport { ready: authenticated && running, credentials_refused, checks }
     }
 
@@ -185,10 +184,10 @@ fn log(losses: &LogLosses) -> HealthCheck {
 }
 
 /// A store that fails refuses only the requests that need it.
-fn store(operations: Option<&OperationQueue>) -> HealthCheck {
+fn operations(name: &'static str, operations: Option<&OperationQueue>) -> HealthCheck {
     let Some(operations) = operations else {
         let detail = "in memory: idempotency keys only".to_owned();
-        return HealthCheck { name: "store", ok: true, detail };
+        return HealthCheck { name, ok: true, detail };
     };
     let (ok, detail) = match operations.status() {
         Ok(summary) => {
@@ -198,9 +197,9 @@ fn store(operations: Option<&OperationQueue>) -> HealthCheck {
             });
             (true, format!("{} accepted writes wait{oldest}", summary.unfinished))
         }
-        Err(error) => (false, error.to_string()),
+        Err(error) => (false, format!("no write is accepted for later: {error}")),
     };
-    HealthCheck { name: "store", ok, detail }
+    HealthCheck { name, ok, detail }
 }
 
 /// An exhausted budget is normal operation. Only a throttle window of upstream is a failure.

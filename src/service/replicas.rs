@@ -10,10 +10,10 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use super::budget_heartbeat::{BudgetHeartbeat, BudgetStatus, HeartbeatParts, leave};
-use super::store::StoreParts;
+use super::store::{StoreParts, replica_name};
 use super::upstream::budget_settings;
 use crate::app::{OutagePolicy, WriteCoordinator};
-use crate::config::{Config, OauthCredentials, OutageMode, StoreBackend};
+use crate::config::{Config, OauthCredentials, OutageMode};
 use crate::genesys::CallLimiter;
 use crate::http::HealthCheck;
 use crate::ports::StoreLink;
@@ -39,14 +39,14 @@ impl Replicas {
         credentials: &OauthCredentials,
     ) -> anyhow::Result<Option<Self>> {
         let redis = &config.store.redis;
-        let (StoreBackend::Redis, Some(url)) = (config.store.backend, redis.url.clone()) else {
+        let (Some(replica), Some(url)) = (replica_name(&config.store), redis.url.clone()) else {
             return Ok(None);
         };
         let budget = budget_settings(&config.genesys);
         let options = RedisOptions {
             url,
             key_prefix: redis.key_prefix.clone(),
-            replica: redis.replica.clone().unwrap_or_else(host_name),
+            replica,
             calls: u32::try_from(budget.limit).context("the call budget is too large to share")?,
             window: budget.window,
         };
@@ -72,9 +72,10 @@ impl Replicas {
         }))
     }
 
-    /// Answers by idempotency key.
+    /// Answers by idempotency key, and accepted writes.
     pub(super) fn store(&self) -> StoreParts {
-        StoreParts { answers: Arc::clone(&self.store) as Arc<_>, journal: None }
+        let journal = Arc::clone(&self.store) as Arc<_>;
+        StoreParts { answers: Arc::clone(&self.store) as Arc<_>, journal: Some(journal) }
     }
 
     /// The token of all replicas.
@@ -138,12 +139,4 @@ impl Replicas {
             HealthCheck { name: "store.budget", ok: !is_degraded, detail },
         ]
     }
-}
-
-/// The name of this host, which containers and pods have for themselves.
-fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let is_plain = |c: &char| c.is_ascii_alphanumeric() || "._-".contains(*c);
-    let name: String = name.chars().filter(is_plain).take(64).collect();
-    if name.is_empty() { "replica".to_owned() } else { name }
 }

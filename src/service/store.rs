@@ -7,7 +7,7 @@ use gateway_store::embedded::EmbeddedStore;
 use gateway_store::{SealingKey, StoreLimits};
 use secrecy::ExposeSecret as _;
 
-use crate::config::{OauthCredentials, StoreConfig};
+use crate::config::{OauthCredentials, StoreBackend, StoreConfig};
 use crate::ports::store::{IdempotencyStore, OperationJournal};
 
 /// The parts of the store that the service uses.
@@ -36,4 +36,18 @@ impl StoreParts {
         let store = Arc::new(store);
         Ok(Self { answers: Arc::clone(&store) as _, journal: Some(store) })
     }
+}
+
+/// The name of this replica, if there are several.
+pub(super) fn replica_name(config: &StoreConfig) -> Option<String> {
+    let name = || config.redis.replica.clone().unwrap_or_else(host_name);
+    (config.backend == StoreBackend::Redis).then(name)
+}
+
+/// The name of this host, which containers and pods have for themselves.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || "._-".contains(*c);
+    let name: String = name.chars().filter(is_plain).take(64).collect();
+    if name.is_empty() { "replica".to_owned() } else { name }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
+use super::store::replica_name;
 use crate::clock::MonotonicClock;
 use crate::config::{self, Config, UpstreamRoute};
 use crate::genesys::{
     CallLimiter, CallLimiters, ClientCredentials, GenesysClient, HttpTransport, JitterSource,
     RetryPolicy, RoutePaths, SecretSource, StackParts, TokenCache, TokenSettings, UpstreamThrottle,
-    api_stack, token_stack,
+    api_stack, token_stack, user_agent,
 };
 use crate::policy::{Backoff, BudgetSettings, PriorityCeilings};
 use crate::ports::MetricsRecorder;
@@ -47,6 +48,7 @@ impl UpstreamSide {
             deadline: config.server.deadline,
             backoff: backoff(config),
             transport,
+            user_agent: user_agent(replica_name(&config.store).as_deref()),
             recorder,
             jitter: jitter.clone(),
             clock: MonotonicClock::start(),

@@ -40,6 +40,7 @@ impl CloseReason {
 /// Metrics of connections and TLS reloads.
 pub(super) struct ConnectionMetrics {
     pub open: Gauge,
+    pub live_viewers: Gauge,
     pub ended: LabelledCounter,
     pub reloads: LabelledCounter,
     pub certificate_expiry: TimeGauge,
@@ -58,6 +59,7 @@ impl ConnectionMetrics {
         }
         Self {
             open: to.gauge("connections", "Open client connections"),
+            live_viewers: to.gauge("live_viewers", "Viewers of the live view"),
             ended: to.labelled("connections_ended", ended),
             reloads,
             certificate_expiry: expiry,

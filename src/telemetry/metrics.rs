@@ -128,6 +128,11 @@ impl ServiceMetrics {
         self.0.clients.set_clients(clients.iter().map(|client| &**client));
     }
 
+    /// Sets the number of viewers of the live view.
+    pub fn live_viewers(&self, count: usize) {
+        self.0.connections.live_viewers.set(clamp_to_gauge(count));
+    }
+
     /// Sets the number of open connections.
     pub fn connections(&self, count: usize) {
         self.0.connections.open.set(clamp_to_gauge(count));

@@ -44,6 +44,11 @@ impl WriteMetrics {
         let cached = "Conversations in the snapshot cache, for warm writes";
         let oldest = "Age of the oldest accepted write that has not ended";
         let sync = "Time of the last fsync of the journal of accepted writes";
+        let operations_ended = to.labelled("operations_ended", "Accepted writes ended, by state");
+        // From 0 on: an alert would not notice a counter that begins with 1.
+        for state in ["done", "failed", "expired"] {
+            drop(operations_ended.get_or_create(&[("state", state)]));
+        }
         Self {
             outcomes: to.labelled("write_outcomes", "Keys answered, by outcome"),
             keys_lost: to.counter("keys_lost", lost),
@@ -60,7 +65,7 @@ impl WriteMetrics {
             operations: to.gauge("operations_queued", "Accepted writes that have not ended"),
             oldest_operation: to.add("oldest_operation_seconds", oldest, FloatGauge::default()),
             journal_sync: to.add("journal_sync_seconds", sync, FloatGauge::default()),
-            operations_ended: to.labelled("operations_ended", "Accepted writes ended, by state"),
+            operations_ended,
         }
     }
 }

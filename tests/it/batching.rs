@@ -159,14 +159,19 @@ async fn nothing_leaves_for_a_member_that_was_told_that_it_did_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_no_member_has_time_for_is_told_at_once() {
-    let busy = FaultAction::Throttle { retry_after: Some(42) };
+async fn a_pause_is_kept_by_those_that_have_time_for_it() {
+    let busy = FaultAction::Throttle { retry_after: Some(5) };
     let app = far_away().with_fault(ScriptedFault::on_patch(busy)).start().await;
-    for task in [writing(&app, "", 2, &[("b", "1")]), writing(&app, "", 10, &[("c", "1")])] {
+    let hasty = [writing(&app, "", 2, &[("b", "1")]), writing(&app, "", 4, &[("c", "1")])];
+    let patient = writing(&app, "", 10, &[("d", "1")]);
+    for task in hasty {
         let answer = task.await.expect("no panic");
         answer.assert_problem(503, "upstream-rate-limited", "notApplied");
         assert!(answer.took < ms(200), "{:?}", answer.took);
     }
+    patient.await.expect("no panic").assert_status(200);
+    assert_eq!(app.sent(RequestKind::Patch), [50, 5_100]);
+    assert_eq!(app.patches()[1], json!({"attributes": {"d": "1"}}));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use attribute_gateway::config::{self, ConfigSource};
 use attribute_gateway::genesys::in_process;
-use attribute_gateway::service::doctor;
+use attribute_gateway::service::{DoctorCall, doctor};
 use genesys_simulator::{
     AfterEnd, EmptyHandling, FaultAction, FaultScope, NO_ATTRIBUTES, NullHandling, PatchSemantics,
     RequestKind, ScriptedFault, SimulatedCall, Simulator, SimulatorSettings,
@@ -14,10 +14,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::harness::{CALL, CUSTOMER, Process, customer_call, ms, once, until};
+use crate::harness::{AGENT, CALL, CUSTOMER, Process, customer_call, ms, once, until};
 
 const KEY: &str = "attribute_gateway_doctor";
-const WRITE_TEST: (Option<&str>, bool) = (Some(CALL), true);
+/// Of `CALL`, with the default participant.
+const READ_CALL: Option<DoctorCall<'_>> =
+    Some(DoctorCall { conversation: CALL, participant: None, write_test: false });
+const WRITE_TEST: Option<DoctorCall<'_>> =
+    Some(DoctorCall { conversation: CALL, participant: None, write_test: true });
 
 fn platform(change: impl FnOnce(&mut SimulatorSettings)) -> Simulator {
     let mut settings = SimulatorSettings { lag: ms(200), ..SimulatorSettings::default() };
@@ -65,7 +69,7 @@ impl Report {
 /// Runs it in this process, so that time can be paused.
 async fn examine(
     simulator: &Simulator,
-    (call, write_test): (Option<&str>, bool),
+    call: Option<DoctorCall<'_>>,
     env: &[(&str, &str)],
 ) -> Report {
     let account = [
@@ -81,7 +85,7 @@ async fn examine(
     let credentials = config.credentials().expect("set");
     let transport = in_process(simulator.router(), 2 << 20);
     let (start, calls) = (Instant::now(), simulator.calls().len());
-    let report = doctor(&config, &credentials, transport, call, write_test).await.expect("it runs");
+    let report = doctor(&config, &credentials, transport, call).await.expect("it runs");
     assert!(start.elapsed() <= Duration::from_secs(30), "it took {:?}", start.elapsed());
     let calls = simulator.calls().len() - calls;
     assert!(calls <= 60, "{calls} calls");
@@ -100,7 +104,7 @@ fn truth(simulator: &Simulator) -> BTreeMap<String, String> {
 #[tokio::test(start_paused = true)]
 async fn without_a_write_test_nothing_is_written() {
     let simulator = platform(|_| {});
-    let report = examine(&simulator, (Some(CALL), false), &[]).await;
+    let report = examine(&simulator, READ_CALL, &[]).await;
     for name in
         ["region", "token", "limits", "conversations", "analytics", "conversation", "dry-run"]
     {
@@ -230,15 +234,65 @@ async fn the_lag_decides_the_settings_and_never_the_time() {
         tokio::time::sleep(Duration::from_mins(2)).await;
         assert_eq!(truth(&simulator).remove(KEY).as_deref(), Some(""), "{seconds}");
     }
-    // No read shows in time that the other keys are gone; they come back all the same.
-    let simulator = platform(|settings| {
-        (settings.lag, settings.semantics) = (Duration::from_mins(1), PatchSemantics::Replace);
-    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_keys_are_written_only_if_a_read_shows_their_loss() {
+    for (seconds, is_seen) in [(25, true), (60, false)] {
+        let simulator = platform(|settings| {
+            settings.lag = Duration::from_secs(seconds);
+            settings.semantics = PatchSemantics::Replace;
+        });
+        let before = truth(&simulator);
+        let report = examine(&simulator, WRITE_TEST, &[]).await;
+        let (status, detail) = report.check("restore");
+        assert_eq!(status, if is_seen { "failed" } else { "warning" }, "{:#}", report.0);
+        assert_eq!(detail.contains("kept the other keys: 3"), !is_seen, "{detail}");
+        assert_eq!(detail.contains("`tier` is absent"), is_seen, "{detail}");
+        assert_eq!(truth(&simulator) == before, is_seen, "{seconds}");
+    }
+    // A platform that merges, and another writer: its value is newer than the first read.
+    let simulator = platform(|settings| settings.lag = Duration::from_mins(1));
+    let other = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        simulator.write_as_other(CALL, CUSTOMER, [("tier", "theirs")]);
+    };
+    let (report, ()) = tokio::join!(examine(&simulator, WRITE_TEST, &[]), other);
+    assert_eq!(report.status("restore"), "warning", "{:#}", report.0);
+    assert!(report.hint("restore").contains("Read the call again later"), "{:#}", report.0);
+    assert_eq!(truth(&simulator)["tier"], "theirs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_custom_route_without_conversations_needs_the_participant() {
+    let voice = "/api/v2/conversations/voice/{conversationId}/participants/{participantId}";
+    let env = [
+        ("GATEWAY__GENESYS__ROUTE", "custom"),
+        ("GATEWAY__GENESYS__CUSTOM__PARTICIPANT", voice),
+        ("GATEWAY__GENESYS__CUSTOM__ATTRIBUTES", voice),
+    ];
+    let simulator =
+        platform(|settings| (settings.voice_paths, settings.null) = (true, NullHandling::Delete));
+    let report = examine(&simulator, READ_CALL, &env).await;
+    assert_eq!(report.status("conversation"), "failed", "{:#}", report.0);
+    assert!(report.hint("conversation").contains("--participant"), "{:#}", report.0);
     let before = truth(&simulator);
-    examine(&simulator, WRITE_TEST, &[]).await;
-    let mut after = truth(&simulator);
-    assert_eq!(after.remove(KEY).as_deref(), Some(""));
-    assert_eq!(after, before);
+    let call = WRITE_TEST.map(|call| DoctorCall { participant: Some(CUSTOMER), ..call });
+    let report = examine(&simulator, call, &env).await;
+    assert!(!report.has_failed(), "{:#}", report.0);
+    assert_eq!((report.status("merge"), report.status("restore")), ("ok", "ok"));
+    assert_eq!(truth(&simulator), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_participant_can_be_named() {
+    let simulator = platform(|_| {});
+    let call = READ_CALL.map(|call| DoctorCall { participant: Some("agent"), ..call });
+    let report = examine(&simulator, call, &[]).await;
+    assert!(report.check("dry-run").1.contains(AGENT), "{:#}", report.0);
+    let call = READ_CALL.map(|call| DoctorCall { participant: Some("supervisor"), ..call });
+    let report = examine(&simulator, call, &[]).await;
+    assert_eq!(report.status("dry-run"), "failed", "{:#}", report.0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,7 +335,7 @@ async fn missing_permissions_are_named() {
     ] {
         let simulator =
             platform(|settings| settings.missing_permissions = vec![permission.to_owned()]);
-        let report = examine(&simulator, (None, false), &[]).await;
+        let report = examine(&simulator, None, &[]).await;
         let (status, detail) = report.check(check);
         assert!(status == "failed" && detail.contains(permission), "{:#}", report.0);
         assert!(report.hint(check).contains("Admin > Integrations > OAuth"), "{:#}", report.0);
@@ -294,7 +348,7 @@ async fn missing_permissions_are_named() {
 async fn lowered_and_raised_limits_are_warnings() {
     for limit in [120, 900] {
         let simulator = platform(|settings| settings.requests_per_minute = Some(limit));
-        let report = examine(&simulator, (None, false), &[]).await;
+        let report = examine(&simulator, None, &[]).await;
         let (status, detail) = report.check("limits");
         assert!(status == "warning" && detail.contains(&limit.to_string()), "{detail}");
         let advice = format!("requests_per_minute = {limit}");
@@ -307,7 +361,7 @@ async fn lowered_and_raised_limits_are_warnings() {
 async fn clock_skew_of_a_minute_fails() {
     for (skew, expected) in [(30, "warning"), (-30, "warning"), (90, "failed"), (-90, "failed")] {
         let simulator = platform(|settings| settings.clock_skew_seconds = skew);
-        let report = examine(&simulator, (None, false), &[]).await;
+        let report = examine(&simulator, None, &[]).await;
         let (status, detail) = report.check("clock");
         assert_eq!(status, expected, "{detail}");
         assert_eq!(detail.contains("behind"), skew > 0, "{detail}");
@@ -333,14 +387,14 @@ async fn another_server_at_the_address_is_recognised() {
     assert_eq!((report.status("region"), report.status("token")), ("failed", "failed"));
     simulator.clear_faults();
     simulator.inject(ScriptedFault::on_read(FaultAction::Page { status: 404 }).skip(1).always());
-    let report = examine(&simulator, (None, false), &[]).await;
+    let report = examine(&simulator, None, &[]).await;
     let (status, detail) = report.check("conversations");
     assert!(status == "failed" && detail.contains("404"), "{detail}");
     let body = Some(json!({"message": "no Route matched with those values"}));
     simulator.clear_faults();
     let page = FaultAction::Status { code: 404, body, retry_after: None };
     simulator.inject(ScriptedFault::on_read(page).always());
-    let report = examine(&simulator, (None, false), &[]).await;
+    let report = examine(&simulator, None, &[]).await;
     assert_eq!(report.status("region"), "failed");
     assert_eq!(report.status("conversations"), "failed");
 }
@@ -436,7 +490,9 @@ async fn the_command_exits_with_0_1_or_2() {
     let report = Report(serde_json::from_str(&dead.out).expect("JSON"));
     assert_eq!((report.status("region"), report.status("token")), ("failed", "failed"));
     assert!(report.hint("region").contains("name resolution"), "{}", dead.out);
-    for args in [&["doctor", "--conversation", "x"] as &[&str], &["doctor", "--write-test"]] {
+    let wrong = ["doctor", "--conversation", CALL, "--participant", "no one"];
+    for args in [&["doctor", "--conversation", "x"] as &[&str], &["doctor", "--write-test"], &wrong]
+    {
         assert_eq!(once(args, &env(&url)).await.code, 2, "{args:?}");
     }
     let unset = once(&["doctor"], &[]).await;

@@ -121,6 +121,7 @@ async fn no_label_can_grow_without_bound_or_name_anybody() {
         "status",
         "le",
         "limit",
+        "state",
         "version",
     ]
     .into();

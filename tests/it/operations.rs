@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use crate::auditing::lines;
 use crate::harness::{
-    Answer, Builder, CALL, CUSTOMER, MemoryOutput, TestApp, attributes_of, client, ms, shown, until,
+    Answer, Builder, CALL, CUSTOMER, MemoryOutput, TestApp, attributes_of, client, ms, replace,
+    shown, until,
 };
 
 fn base() -> (Builder, TempDir) {
@@ -77,8 +78,12 @@ async fn an_accepted_write_gets_the_answer_of_a_synchronous_one() {
     let [record] = records.as_slice() else { panic!("one record, not {records:#?}") };
     assert_eq!((&record["request.id"], &record["effect"]), (&json!("r1"), &json!("applied")));
     assert_eq!(record["client.name"], "crm");
-    let metrics = app.ask(("GET", "/metrics"), &[shown("a")], "").await.text;
-    assert!(metrics.contains("operations_ended_total{state=\"done\"} 1\n"), "{metrics}");
+    // It is counted once it has been stored.
+    let metrics = until("it is counted", async || {
+        let metrics = app.ask(("GET", "/metrics"), &[shown("a")], "").await.text;
+        metrics.contains("operations_ended_total{state=\"done\"} 1\n").then_some(metrics)
+    });
+    let metrics = metrics.await;
     assert!(metrics.contains("attribute_gateway_journal_sync_seconds"), "{metrics}");
 }
 
@@ -120,6 +125,42 @@ async fn writes_are_carried_out_in_order_through_an_outage() {
     let written: Vec<_> = ledger.iter().filter_map(|entry| entry.changes.get("tier")).collect();
     let written: Vec<_> = written.iter().map(|value| value.as_deref().unwrap_or("")).collect();
     assert_eq!(written, ["0", "1", "2", "3", "4", "", "last"]);
+}
+
+#[tokio::test]
+async fn writes_that_wait_together_leave_in_one_patch() {
+    let (app, _folder) = base();
+    let app = app.with_fault(ScriptedFault::on_read(busy()).always()).allowing_leftovers();
+    let app = app.start().await;
+    let mut answers = vec![accepted(&app, &[], json!({"tier": "gold"})).await];
+    until("it is being carried out", async || {
+        app.simulator.calls().iter().any(|call| call.was_answered(503)).then_some(())
+    })
+    .await;
+    for number in 0..6 {
+        answers.push(accepted(&app, &[], json!({ format!("key{number}"): "new" })).await);
+    }
+    // One that fails, and one that goes alone because of its condition.
+    let path = format!("{}/tier?participant=acd", attributes_of(CALL));
+    let headers = [("prefer", "respond-async"), ("content-type", "text/plain")];
+    let lost = app.ask(("PUT", &path), &headers, "gold").await;
+    let stale = accepted(&app, &[("if-match", "\"old\"")], json!({"tier": "bronze"})).await;
+    answers.push(accepted(&app, &[], json!({"key0": "newer", "key1": "new"})).await);
+    app.simulator.clear_faults();
+    for answer in &answers {
+        let operation = ended(&app, answer).await;
+        assert_eq!(
+            (&operation["state"], &operation["result"]["status"]),
+            (&json!("done"), &json!(200))
+        );
+    }
+    for (answer, status) in [(lost, 404), (stale, 412)] {
+        assert_eq!(ended(&app, &answer).await["result"]["status"], status);
+    }
+    let ledger = app.simulator.ledger();
+    let sizes: Vec<_> = ledger.iter().map(|entry| entry.changes.len()).collect();
+    assert_eq!(sizes, [1, 6, 1], "{ledger:#?}");
+    assert_eq!(app.truth(CUSTOMER)["key0"], "newer");
 }
 
 #[tokio::test]
@@ -204,4 +245,39 @@ async fn an_accepted_write_keeps_its_condition() {
         (&operation["state"], &operation["result"]["status"]),
         (&json!("failed"), &json!(412))
     );
+}
+
+#[tokio::test]
+async fn a_stored_answer_follows_the_rights_of_now() {
+    let (app, _folder) = base();
+    let app = app.with_clients(&[client("crm", "a", "")]).start().await;
+    let put = async || {
+        let body = json!({"attributes": {"tier": "gold"}}).to_string();
+        app.put(&attributes_of(CALL), &[shown("a"), ("idempotency-key", "k")], body).await
+    };
+    let first = put().await.assert_status(200).json();
+    let kept = accepted(&app, &[shown("a")], json!({"tier": "x"})).await;
+    let get = async || app.ask(("GET", kept.header("location")), &[shown("a")], "").await.json();
+    let before = until("it ends", async || {
+        Some(get().await).filter(|operation| operation["state"] == "done")
+    })
+    .await;
+    for stored in [&first, &before["result"]["body"]] {
+        assert_eq!(stored["attributes"]["language"], "en");
+    }
+
+    replace(&app.clients_file(), &client("crm", "a", "deny = [\"language\"]"));
+    until("the rights are narrower", async || {
+        get().await["result"]["body"]["attributes"].get("language").is_none().then_some(())
+    })
+    .await;
+    let again = put().await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (200, "true"));
+    for (stored, before) in
+        [(&again.json(), &first), (&get().await["result"]["body"], &before["result"]["body"])]
+    {
+        assert_eq!(stored["attributes"].get("language"), None);
+        assert_eq!(stored["attributes"]["tier"], before["attributes"]["tier"]);
+        assert_eq!(stored["outcomes"], before["outcomes"]);
+    }
 }

@@ -99,6 +99,9 @@ async fn an_unknown_upstream_authority_needs_configuration() {
     let refused = tried(platform, &[]).await;
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.out.contains("failed   token"), "{refused:?}");
+    let certificate = "invalid peer certificate";
+    assert!(refused.out.contains(certificate), "{refused:?}");
+    assert!(refused.out.contains("genesys.ca_file"), "{refused:?}");
     std::fs::write(&file, Authority::new("ours").pem()).expect("writable");
     let foreign = tried(platform, &[("GATEWAY__GENESYS__CA_FILE", ca_file)]).await;
     assert_eq!(foreign.code, 1, "{foreign:?}");

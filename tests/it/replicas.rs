@@ -2,6 +2,8 @@
 //!
 //! Time is real here, because Redis lives in real time.
 
+mod operations;
+
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -162,6 +164,22 @@ async fn three_replicas_start_with_one_token_and_renew_it_once() {
     for line in ["store: ok: reachable", "store.budget: ok", "3 replicas seen"] {
         assert!(ready.text.contains(line), "{}", ready.text);
     }
+}
+
+#[tokio::test]
+async fn the_platform_can_tell_replicas_apart() {
+    let cluster = Cluster::new(platform(), &[PLENTY]).await;
+    let replicas = cluster.three().await;
+    let names = ["one", "two", "three"];
+    for (replica, name) in replicas.iter().zip(names) {
+        write(replica, "", &[], json!({ "tier": name })).await.assert_status(200);
+    }
+    let ledger = request("GET", "/__sim/ledger").body(Body::empty()).expect("a request");
+    let ledger = send(cluster.simulator.router(), ledger).await.json();
+    let agent = |name| format!("attribute-gateway/{} ({name})", env!("CARGO_PKG_VERSION"));
+    let agents: Vec<_> =
+        ledger.as_array().expect("a list").iter().map(|e| &e["user_agent"]).collect();
+    assert_eq!(agents, names.map(agent).each_ref());
 }
 
 #[tokio::test]

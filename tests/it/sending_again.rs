@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use axum::Router;
 use genesys_simulator::{FaultAction, NO_ATTRIBUTES, RequestKind, ScriptedFault, SimulatedCall};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::harness::{AGENT, Answer, CALL, CUSTOMER, TestApp, attributes_of, ms, request, send};
+use crate::harness::{
+    AGENT, Answer, CALL, CUSTOMER, TestApp, attributes_of, defective_once, ms, request, send,
+};
 
 fn status(code: u16) -> FaultAction {
     FaultAction::Status { code, body: None, retry_after: None }
@@ -27,11 +30,15 @@ async fn read(app: &TestApp) {
 
 /// A write that does not wait to be awaited.
 fn writing(app: &TestApp, wait: u64, attributes: &Value) -> JoinHandle<Answer> {
-    let request = request("PUT", &attributes_of(CALL))
+    writing_to(app.router(), "", wait, attributes)
+}
+
+fn writing_to(router: Router, query: &str, wait: u64, attributes: &Value) -> JoinHandle<Answer> {
+    let request = request("PUT", &format!("{}{query}", attributes_of(CALL)))
         .header("content-type", "application/json")
         .header("prefer", format!("wait={wait}"))
         .body(json!({ "attributes": attributes }).to_string().into());
-    tokio::spawn(send(app.router(), request.expect("a request")))
+    tokio::spawn(send(router, request.expect("a request")))
 }
 
 async fn gold(app: &TestApp) -> Answer {
@@ -104,6 +111,17 @@ async fn a_failed_read_after_an_unknown_patch_is_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_a_read_shows_proves_an_unknown_patch() {
+    let map = BTreeMap::from([("note".to_owned(), Some("theirs".to_owned()))]);
+    let theirs = FaultAction::ForeignWrite { participant: Some(CUSTOMER.to_owned()), map };
+    let app = TestApp::new().with_lag(ms(1)).with_fault(ScriptedFault::on_patch(applied_unknown()));
+    let app = app.with_fault(ScriptedFault::on_read(theirs).skip(1)).start().await;
+    let answer = app.write(CALL, "", json!({"tier": "gold", "note": "1"})).await;
+    answer.assert_problem(409, "write-superseded", "applied");
+    answer.assert_outcomes(&[("note", "superseded"), ("tier", "verified")]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_patch_is_not_looked_for_without_end() {
     let lasting = |retry_after| async move {
         let busy = FaultAction::Status { code: 503, body: None, retry_after };
@@ -154,4 +172,15 @@ async fn a_conditional_write_leaves_a_later_value_alone() {
     answer.assert_outcomes(&[("note", "verified"), ("tier", "superseded")]);
     assert_eq!(app.simulator.count(RequestKind::Patch), 1, "{}", app.order());
     assert_eq!(app.truth(CUSTOMER)["tier"], "theirs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_outlives_the_worker_that_another_one_has_killed() {
+    let router = defective_once();
+    let write = |key: &str| writing_to(router.clone(), "?verify=none", 5, &json!({ key: "1" }));
+    let deadly = write("a");
+    tokio::time::sleep(ms(5)).await;
+    let waiting = write("b");
+    deadly.await.expect("no panic").assert_problem(500, "internal", "unknown");
+    waiting.await.expect("no panic").assert_status(202).assert_outcomes(&[("b", "unverified")]);
 }

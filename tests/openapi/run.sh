@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Holds the description of the API against the standard, and the running gateway against the description:
-# lints openapi.yaml, checks its examples, makes a client of it and uses that, and lets Schemathesis try
-# `demo` with whatever the document allows and forbids. Part of `make test`; installs all of it into the
-# target directory.
+# lints openapi.yaml, checks its examples, makes clients of it in Python and TypeScript and uses them, and
+# lets Schemathesis try `demo` with whatever the document allows and forbids. Part of `make test`; installs
+# all of it into the target directory.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -52,6 +52,22 @@ server=$!
 await_listening "$server" "$port"
 url=http://127.0.0.1:$port
 timeout 60 "$venv/bin/python" tests/openapi/client.py "$client" "$url"
+if command -v npm >/dev/null; then
+    sample=$target/openapi-typescript
+    mkdir -p "$sample"
+    # The copy of the lock is written last, so that an installation that was cut off is done again.
+    if ! cmp -s tests/openapi/typescript/package-lock.json "$sample/installed.json"; then
+        cp tests/openapi/typescript/package*.json "$sample"
+        timeout 300 npm ci --prefix "$sample" --silent --no-audit --no-fund
+        cp tests/openapi/typescript/package-lock.json "$sample/installed.json"
+    fi
+    cp tests/openapi/typescript/{client.ts,tsconfig.json} "$sample"
+    "$sample/node_modules/.bin/openapi-typescript" openapi.yaml --output "$sample/gateway.ts" >/dev/null 2>&1
+    "$sample/node_modules/.bin/tsc" --project "$sample"
+    timeout 60 node "$sample/client.js" "$url"
+else
+    echo "openapi test: no npm, so no TypeScript client is made" >&2
+fi
 # Reports, and what it remembers, belong to the target directory.
 work=$target/openapi-work
 mkdir -p "$work"

@@ -40,6 +40,8 @@ pub struct Ask {
     /// Seconds that the client waits, if it says so.
     pub wait: Option<u64>,
     pub api_key: Option<String>,
+    /// Its id, if it is to be found in the log.
+    pub id: Option<String>,
 }
 
 impl Ask {
@@ -55,6 +57,7 @@ impl Ask {
             if_match: None,
             wait: None,
             api_key: None,
+            id: None,
         }
     }
 
@@ -100,6 +103,9 @@ impl Ask {
         }
         if let Some(key) = &self.api_key {
             request = request.header("x-api-key", key);
+        }
+        if let Some(id) = &self.id {
+            request = request.header("x-request-id", id);
         }
         request.timeout(GIVE_UP)
     }

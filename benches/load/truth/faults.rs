@@ -13,7 +13,7 @@ use super::increments;
 use super::judge::Case;
 use super::pace::Pace;
 use super::stack::{Stack, conversation};
-use super::traffic::{COUNTERS, LIVE, Traffic, counters};
+use super::traffic::{LIVE, Traffic, Volume, counters};
 use super::verdict::{KINDS, Verdict};
 
 /// Until each late `PATCH` has landed and all reads show everything.
@@ -68,7 +68,8 @@ fn rare() -> [Value; 1] {
     [json!({"action": "random", "percent": 20, "among": among})]
 }
 
-fn faults(seed: u64, percent: u8) -> Value {
+/// The faults of a seed, in so many of a hundred calls.
+pub fn faults(seed: u64, percent: u8) -> Value {
     let always = u32::MAX;
     let random = |seed: u64, among: Value| json!({"action": "random", "percent": percent, "seed": seed, "among": among});
     let mut read = random(seed * 2, on_read());
@@ -115,23 +116,28 @@ async fn prepare(
     let variables =
         [("GATEWAY__GENESYS__REQUESTS_PER_MINUTE", "600000"), ("GATEWAY__WRITES__WARM_FOR", warm)];
     let stack = Arc::new(Stack::start(program, &variables, settings).await?);
-    let mut initial = HashMap::new();
-    for number in 0..LIVE + COUNTERS {
-        let mut map = json!({"foreign_0": "start"});
-        if number >= LIVE {
-            map = json!({(increments::COUNTER): "0"});
-        }
-        stack.add(&conversation(number), &map).await?;
-        initial.insert(conversation(number), map);
-    }
+    let initial = add_conversations(&stack).await?;
     stack.inject(faults(seed, plan.percent)).await?;
     Ok((stack, initial))
+}
+
+/// Adds those that are live from the start, and the counters; what each began with.
+pub async fn add_conversations(stack: &Stack) -> anyhow::Result<HashMap<String, Value>> {
+    let live = (0..LIVE).map(|number| (conversation(number), json!({"foreign_0": "start"})));
+    let counters = counters().into_iter().map(|id| (id, json!({(increments::COUNTER): "0"})));
+    let initial: HashMap<_, _> = live.chain(counters).collect();
+    for (id, map) in &initial {
+        stack.add(id, map).await?;
+    }
+    Ok(initial)
 }
 
 async fn one(program: &str, plan: Plan, seed: u64) -> anyhow::Result<(Verdict, f64)> {
     let (stack, initial) = prepare(program, plan, seed).await?;
     let (pace, start) = (Pace::start(&stack), Instant::now());
-    let traffic = Traffic::new(Arc::clone(&stack), seed, plan.writes);
+    let volume =
+        Volume { writes: plan.writes, workers: 24, pause_ms: 400, reads: 4, ends_some: true };
+    let traffic = Traffic::new(Arc::clone(&stack), seed, volume, false);
     traffic.run().await?;
     let took = start.elapsed();
     stack.heal().await?;
@@ -187,7 +193,7 @@ fn class(told: &ClientAnswer) -> String {
 }
 
 /// Prints what a seed came to; the share of proved and superseded writes among those that could be.
-fn show(seed: u64, answers: &[ClientAnswer], history: &History, took: Duration) -> f64 {
+pub fn show(seed: u64, answers: &[ClientAnswer], history: &History, took: Duration) -> f64 {
     let mut classes: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
     let writes: Vec<&ClientAnswer> = answers.iter().filter(|one| one.is_write()).collect();
     for one in &writes {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::exchange::{Ask, ClientAnswer};
 use super::history::History;
 use super::judge::{seconds, tell};
-use super::stack::Stack;
+use super::traffic::Traffic;
 use super::verdict::Verdict;
 
 /// The counter's key.
@@ -15,15 +15,20 @@ pub const COUNTER: &str = "n";
 
 /// One raise: reads the counter and writes one more, on condition that no other client did meanwhile.
 /// The read comes first, then the write, if the read was answered.
-pub async fn raise(stack: &Stack, conversation: &str, mark: (&str, String)) -> Vec<ClientAnswer> {
-    let read = Ask::get(conversation).send(stack).await;
+pub async fn raise(
+    traffic: &Traffic,
+    client: usize,
+    conversation: &str,
+    mark: (&str, String),
+) -> Vec<ClientAnswer> {
+    let read = traffic.send(client, Ask::get(conversation)).await;
     let count = read.body["attributes"][COUNTER].as_str().and_then(|n| n.parse::<u64>().ok());
     let (Some(count), Some(tag)) = (count, read.etag.clone()) else {
         return vec![read];
     };
     let keys = vec![(COUNTER.to_owned(), (count + 1).to_string()), (mark.0.to_owned(), mark.1)];
     let write = Ask { if_match: Some(tag), ..Ask::put(conversation, keys) };
-    let written = write.send(stack).await;
+    let written = traffic.send(client, write).await;
     vec![read, written]
 }
 

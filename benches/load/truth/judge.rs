@@ -68,7 +68,7 @@ impl<'a> Case<'a> {
     fn unasked_values(&self, verdict: &mut Verdict) {
         for (conversation, key, value) in self.history.own_values() {
             if !self.asked.contains_key(&(conversation, key, value)) {
-                verdict.accuse("value nobody asked for", || {
+                verdict.accuse("value without a request", || {
                     format!("{conversation} {key}={value:?} was written by the gateway")
                 });
             }

@@ -1,12 +1,15 @@
 //! Whether the service says the truth on bad days: real processes and sockets, a simulated platform that
 //! fails as scripted, and a judge that trusts only the answers and the platform's own ledger.
 //!
-//! `make load-truth`, or `truth PATH-OF-THE-GATEWAY [faults|outage|poison|budget|lag|vanish|all] [--seeds N]
-//! [--first SEED] [--writes N] [--percent P]`. Shares no type with the service. Ends with 1 if anything
+//! `make load-truth`, or `truth PATH-OF-THE-GATEWAY [faults|outage|poison|budget|lag|vanish|all|soak] [--seeds N]
+//! [--first SEED] [--writes N] [--percent P] [--seconds S]`. Shares no type with the service. Ends with 1 if anything
 //! false was said, an answer was late, or a measured value misses its goal.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is run for")]
 
+#[path = "../../../tests/it/harness/authority.rs"]
+#[expect(dead_code, reason = "the tests need more of it")]
+mod authority;
 mod budget;
 mod exchange;
 mod faults;
@@ -16,6 +19,8 @@ mod judge;
 mod lag;
 mod outage;
 mod pace;
+mod soak;
+mod soak_report;
 mod stack;
 mod steady;
 mod traffic;
@@ -25,6 +30,8 @@ mod verdict;
 use anyhow::Context;
 
 const SCENARIOS: [&str; 6] = ["faults", "outage", "poison", "budget", "lag", "vanish"];
+/// Not one of `all`, because it takes ten minutes.
+const SOAK: &str = "soak";
 
 fn number(args: &[String], name: &str, otherwise: u64) -> anyhow::Result<u64> {
     let Some(at) = args.iter().position(|arg| arg == name) else {
@@ -34,6 +41,15 @@ fn number(args: &[String], name: &str, otherwise: u64) -> anyhow::Result<u64> {
     text.parse().with_context(|| format!("`{text}` is no number"))
 }
 
+fn plan(args: &[String]) -> anyhow::Result<faults::Plan> {
+    Ok(faults::Plan {
+        seeds: number(args, "--seeds", 10)?,
+        first: number(args, "--first", 1)?,
+        writes: usize::try_from(number(args, "--writes", 1500)?)?,
+        percent: u8::try_from(number(args, "--percent", 25)?)?,
+    })
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -41,20 +57,18 @@ async fn main() -> anyhow::Result<()> {
     let named = args.get(1).filter(|arg| !arg.starts_with("--"));
     let scenario = named.map_or("all", String::as_str);
     anyhow::ensure!(
-        scenario == "all" || SCENARIOS.contains(&scenario),
-        "`{scenario}` is none of {SCENARIOS:?}"
+        ["all", SOAK].contains(&scenario) || SCENARIOS.contains(&scenario),
+        "`{scenario}` is neither {SOAK} nor one of {SCENARIOS:?}"
     );
     // reqwest is built without a TLS provider of its own and wants one even for plain http.
     let provider = rustls::crypto::ring::default_provider();
     provider
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
-    let plan = faults::Plan {
-        seeds: number(&args, "--seeds", 10)?,
-        first: number(&args, "--first", 1)?,
-        writes: usize::try_from(number(&args, "--writes", 1500)?)?,
-        percent: u8::try_from(number(&args, "--percent", 25)?)?,
-    };
+    if scenario == SOAK {
+        return soak::run(program, number(&args, "--seconds", 600)?).await;
+    }
+    let plan = plan(&args)?;
     let mut bad = Vec::new();
     for name in SCENARIOS {
         if scenario != "all" && scenario != name {

@@ -53,12 +53,7 @@ pub async fn outage(program: &str) -> anyhow::Result<bool> {
         tokio::spawn(async move { stream(&stack, EVERY, BEFORE + OUTAGE + AFTER, healthy).await })
     };
     sleep(BEFORE).await;
-    let among = json!([
-        {"action": "status", "code": 503}, {"action": "status", "code": 502},
-        {"action": "status", "code": 500}, {"action": "reset_before"},
-    ]);
-    let all = json!({"action": "random", "percent": 100, "among": among, "times": u32::MAX});
-    stack.inject(all).await?;
+    stack.inject(all_fail()).await?;
     let failing = stack.now();
     sleep(OUTAGE).await;
     let healing = stack.now();
@@ -85,6 +80,15 @@ pub async fn outage(program: &str) -> anyhow::Result<bool> {
         gap.map_or(9.9, seconds),
     );
     Ok(gap.is_none_or(|gap| gap >= PROBE_GAP_US) && probes.len() <= 4 && recovery <= RECOVERY)
+}
+
+/// No call succeeds.
+pub fn all_fail() -> serde_json::Value {
+    let among = json!([
+        {"action": "status", "code": 503}, {"action": "status", "code": 502},
+        {"action": "status", "code": 500}, {"action": "reset_before"},
+    ]);
+    json!({"action": "random", "percent": 100, "among": among, "times": u32::MAX})
 }
 
 /// From the end of the outage to the last request that still failed, in seconds.

@@ -2,7 +2,9 @@
 //! that is known of either comes over a socket as JSON.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -16,6 +18,18 @@ const LOOKS: u32 = 400;
 /// How often the platform's clock is read at the start; the quickest answer counts.
 const CLOCK_READS: u32 = 40;
 
+/// So long an unused connection is kept where TLS is used, so that handshakes go on.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// How clients meet the gateway: by default over plain HTTP, and its log is thrown away.
+#[derive(Default)]
+pub struct Front<'a> {
+    /// PEM of the authority of its certificate, if it uses TLS.
+    pub authority: Option<&'a str>,
+    /// The file for its log.
+    pub log: Option<&'a Path>,
+}
+
 /// The customer of every conversation here.
 pub const CUSTOMER: &str = "c0000000-0000-4000-8000-000000000001";
 
@@ -28,7 +42,8 @@ pub struct Stack {
     /// What asks both.
     pub client: reqwest::Client,
     clock: Clock,
-    _processes: [Ended; 2],
+    /// The gateway, and the platform.
+    processes: Mutex<[Ended; 2]>,
 }
 
 /// The platform's time as this process counts it.
@@ -58,17 +73,19 @@ fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-fn start(program: &str, command: &str, variables: &[(&str, &str)]) -> anyhow::Result<Ended> {
-    // The folder of the logs, for debugging; they are not judged.
-    let log = std::env::var("TRUTH_LOGS").ok();
-    let errors = log.map(|folder| format!("{folder}/{command}.log"));
-    let errors = errors.map(std::fs::File::create).transpose()?;
+fn start(
+    program: &str,
+    command: &str,
+    variables: &[(&str, &str)],
+    log: Option<&Path>,
+) -> anyhow::Result<Ended> {
+    let log = log.map(std::fs::File::create).transpose()?;
     let child = Command::new(program)
         .arg(command)
         .env_clear()
         .envs(variables.iter().copied())
-        .stdout(Stdio::null())
-        .stderr(errors.map_or_else(Stdio::null, Stdio::from))
+        .stdout(log.map_or_else(Stdio::null, Stdio::from))
+        .stderr(Stdio::null())
         .spawn()
         .with_context(|| format!("cannot start `{program} {command}`"))?;
     Ok(Ended(child))
@@ -82,14 +99,25 @@ impl Stack {
         variables: &[(&str, &str)],
         settings: Value,
     ) -> anyhow::Result<Self> {
+        Self::start_with(program, variables, settings, &Front::default()).await
+    }
+
+    /// The same, where clients meet the gateway as `front` says.
+    pub async fn start_with(
+        program: &str,
+        variables: &[(&str, &str)],
+        settings: Value,
+        front: &Front<'_>,
+    ) -> anyhow::Result<Self> {
         let (at, sim_at) = (free_address()?.to_string(), free_address()?.to_string());
-        let (gateway, platform) = (format!("http://{at}"), format!("http://{sim_at}"));
+        let scheme = if front.authority.is_some() { "https" } else { "http" };
+        let (gateway, platform) = (format!("{scheme}://{at}"), format!("http://{sim_at}"));
         let simulate = [
             ("GATEWAY__SIMULATOR__BIND", sim_at.as_str()),
             ("GATEWAY__SIMULATOR__REQUESTS_PER_MINUTE", "0"),
             ("GATEWAY__SIMULATOR__LAG", "0s"),
         ];
-        let simulator = start(program, "simulate", &simulate)?;
+        let simulator = start(program, "simulate", &simulate, None)?;
         let mut serve = vec![
             ("GENESYS_CLIENT_ID", "demo"),
             ("GENESYS_CLIENT_SECRET", "demo-secret"),
@@ -98,13 +126,18 @@ impl Stack {
             ("GATEWAY__GENESYS__LOGIN_URL", platform.as_str()),
         ];
         serve.extend(variables);
-        let client = reqwest::Client::builder().build()?;
+        let mut client = reqwest::Client::builder();
+        if let Some(authority) = front.authority {
+            let authority = reqwest::Certificate::from_pem(authority.as_bytes())?;
+            client = client.tls_certs_only([authority]).pool_idle_timeout(IDLE);
+        }
+        let client = client.build()?;
         wait_for(&client, &format!("{platform}/__sim/clock")).await?;
-        let service = start(program, "serve", &serve)?;
+        let service = start(program, "serve", &serve, front.log)?;
         wait_for(&client, &format!("{gateway}/readyz")).await?;
         let clock = Clock { base: Instant::now(), base_us: 0 };
-        let processes = [simulator, service];
-        let mut stack = Self { gateway, platform, client, clock, _processes: processes };
+        let processes = Mutex::new([service, simulator]);
+        let mut stack = Self { gateway, platform, client, clock, processes };
         stack.clock = stack.read_clock().await?;
         stack.set(json!({"keep_records": 1_000_000})).await?;
         stack.set(settings).await?;
@@ -125,6 +158,18 @@ impl Stack {
             }
         }
         best.map(|(_, clock)| clock).context("the clock was never read")
+    }
+
+    /// Asks the gateway to end, as an orchestrator does, and waits until it has.
+    pub fn end_gateway(&self) -> anyhow::Result<ExitStatus> {
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        let gateway = &mut processes[0].0;
+        if let Some(status) = gateway.try_wait()? {
+            anyhow::bail!("the gateway had ended already, with {status}");
+        }
+        let id = rustix::process::Pid::from_child(gateway);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        Ok(gateway.wait()?)
     }
 
     /// The platform's time now, in microseconds.

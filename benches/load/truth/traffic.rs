@@ -14,13 +14,14 @@ use super::exchange::{Ask, ClientAnswer, Form};
 use super::increments;
 use super::stack::{Stack, conversation};
 
-/// Conversations of the workers, and counters after them.
+/// Live conversations of the workers, and counters.
 pub const LIVE: usize = 60;
-pub const COUNTERS: usize = 2;
+const COUNTERS: usize = 2;
+/// Their conversations come after all others.
+const FIRST_COUNTER: usize = 1_000_000;
 /// Of the live ones, so many end.
 const ENDING: usize = 6;
-const WORKERS: usize = 24;
-const RAISERS: usize = 4;
+pub const RAISERS: usize = 4;
 const FOREIGN: usize = 4;
 /// Keys that several workers and foreign writers write.
 const SHARED: usize = 3;
@@ -32,13 +33,31 @@ const RECENT: usize = 20;
 /// Until all tokens die.
 const TOKEN_LIFE: Duration = Duration::from_secs(13);
 
+/// How much there is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Volume {
+    /// Writes to make; more than can be made if it is stopped.
+    pub writes: usize,
+    pub workers: usize,
+    /// The longest pause of a worker, in milliseconds.
+    pub pause_ms: u64,
+    /// After so many writes of a hundred comes a read.
+    pub reads: u8,
+    /// Whether some of the first calls end. Otherwise `turn_over` ends them.
+    pub ends_some: bool,
+}
+
 /// What a seed needs while it runs.
 pub struct Traffic {
     pub stack: Arc<Stack>,
     pub seed: u64,
-    /// Writes to make.
-    pub writes: usize,
+    pub volume: Volume,
     started: AtomicUsize,
+    /// The first conversation that is live; `LIVE` of them are.
+    first: AtomicUsize,
+    /// How often all keys were replaced; without clients none are sent.
+    keys: Option<AtomicUsize>,
+    sent: AtomicUsize,
     answers: Mutex<Vec<ClientAnswer>>,
     ended: Mutex<HashMap<String, (u64, u64)>>,
     /// Keys that were asked for last, for others to come in between.
@@ -47,16 +66,25 @@ pub struct Traffic {
 
 /// The ids of the counters.
 pub fn counters() -> Vec<String> {
-    (LIVE..LIVE + COUNTERS).map(conversation).collect()
+    (FIRST_COUNTER..FIRST_COUNTER + COUNTERS).map(conversation).collect()
+}
+
+/// The key of a client, after all keys were replaced so often.
+pub fn key(client: usize, replaced: usize) -> String {
+    format!("key-{client}-{replaced}")
 }
 
 impl Traffic {
-    pub fn new(stack: Arc<Stack>, seed: u64, writes: usize) -> Arc<Self> {
+    /// With clients that have keys, or without any.
+    pub fn new(stack: Arc<Stack>, seed: u64, volume: Volume, has_clients: bool) -> Arc<Self> {
         Arc::new(Self {
             stack,
             seed,
-            writes,
+            volume,
             started: AtomicUsize::new(0),
+            first: AtomicUsize::new(0),
+            keys: has_clients.then(AtomicUsize::default),
+            sent: AtomicUsize::new(0),
             answers: Mutex::default(),
             ended: Mutex::default(),
             recent: Mutex::default(),
@@ -66,7 +94,7 @@ impl Traffic {
     /// Runs until all writes are answered.
     pub async fn run(self: &Arc<Self>) -> anyhow::Result<()> {
         let (mut clients, mut others) = (JoinSet::new(), JoinSet::new());
-        for number in 0..WORKERS {
+        for number in 0..self.volume.workers {
             clients.spawn(Worker::new(self, number).run());
         }
         for number in 0..RAISERS {
@@ -75,7 +103,9 @@ impl Traffic {
         for number in 0..FOREIGN {
             others.spawn(Arc::clone(self).interfere(number));
         }
-        others.spawn(Arc::clone(self).end_some());
+        if self.volume.ends_some {
+            others.spawn(Arc::clone(self).end_some());
+        }
         others.spawn(Arc::clone(self).kill_tokens());
         while let Some(client) = clients.join_next().await {
             client?;
@@ -97,7 +127,51 @@ impl Traffic {
 
     /// Whether there is one more write to make.
     fn next(&self) -> bool {
-        self.started.fetch_add(1, Ordering::Relaxed) < self.writes
+        self.started.fetch_add(1, Ordering::Relaxed) < self.volume.writes
+    }
+
+    /// Lets all clients stop after what they do now.
+    pub fn stop(&self) {
+        self.started.store(self.volume.writes, Ordering::Relaxed);
+    }
+
+    /// All clients use their next keys from now on.
+    pub fn use_next_keys(&self) {
+        if let Some(keys) = &self.keys {
+            keys.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends a request of this client.
+    pub async fn send(&self, client: usize, ask: Ask) -> ClientAnswer {
+        let replaced = self.keys.as_ref().map(|keys| keys.load(Ordering::Relaxed));
+        let number = self.sent.fetch_add(1, Ordering::Relaxed);
+        let (api_key, id) = (replaced.map(|replaced| key(client, replaced)), format!("r-{number}"));
+        Ask { api_key, id: Some(id), ..ask }.send(&self.stack).await
+    }
+
+    /// How many requests were sent.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// The id of one of the live conversations.
+    fn live(&self, number: usize) -> String {
+        conversation(self.first.load(Ordering::Relaxed) + number)
+    }
+
+    /// Ends the oldest live conversation, after a new one was added with this number.
+    pub async fn turn_over(&self) -> anyhow::Result<()> {
+        let oldest = self.first.fetch_add(1, Ordering::Relaxed);
+        self.end(conversation(oldest)).await
+    }
+
+    async fn end(&self, id: String) -> anyhow::Result<()> {
+        let (from, path) = (self.stack.now(), format!("conversations/{id}/end"));
+        self.stack.control("POST", &path, &serde_json::Value::Null).await?;
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.insert(id, (from, self.stack.now()));
+        Ok(())
     }
 
     fn random(&self, salt: u64) -> fastrand::Rng {
@@ -108,13 +182,14 @@ impl Traffic {
         let mut random = self.random(1_000 + number as u64);
         let mut count = 0;
         while self.next() {
-            let counter = conversation(LIVE + random.usize(..COUNTERS));
+            let counter = conversation(FIRST_COUNTER + random.usize(..COUNTERS));
             count += 1;
             let mark = (format!("raiser_{number}"), format!("raise-{number}-{count}"));
-            for answers in increments::raise(&self.stack, &counter, (&mark.0, mark.1)).await {
+            let client = self.volume.workers + number;
+            for answers in increments::raise(&self, client, &counter, (&mark.0, mark.1)).await {
                 self.keep(answers);
             }
-            sleep(Duration::from_millis(random.u64(0..300))).await;
+            sleep(Duration::from_millis(random.u64(0..self.volume.pause_ms))).await;
         }
     }
 
@@ -123,10 +198,10 @@ impl Traffic {
         let mut random = self.random(2_000 + number as u64);
         for count in 0_u64.. {
             sleep(Duration::from_millis(random.u64(100..500))).await;
-            let mut target = conversation(random.usize(..LIVE));
+            let mut target = self.live(random.usize(..LIVE));
             let mut key = match random.u8(0..10) {
                 0 => format!("shared_{}", random.usize(..SHARED)),
-                1 => format!("own_{}_{}", random.usize(..WORKERS), random.usize(..2)),
+                1 => format!("own_{}_{}", random.usize(..self.volume.workers), random.usize(..2)),
                 _ => format!("foreign_{}", random.usize(..6)),
             };
             if random.u8(0..10) == 0 {
@@ -164,13 +239,7 @@ impl Traffic {
         let mut random = self.random(3_000);
         for number in 0..ENDING {
             sleep(Duration::from_millis(random.u64(1_000..5_000))).await;
-            let id = conversation(number);
-            let from = self.stack.now();
-            let path = format!("conversations/{id}/end");
-            if self.stack.control("POST", &path, &serde_json::Value::Null).await.is_ok() {
-                let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-                ended.insert(id, (from, self.stack.now()));
-            }
+            let _ = self.end(conversation(number)).await;
         }
     }
 }
@@ -195,7 +264,7 @@ impl Worker {
         while self.traffic.next() {
             let ask = self.draw();
             self.traffic.note(&ask);
-            let answers = ask.clone().send(&self.traffic.stack).await;
+            let answers = self.traffic.send(self.number, ask.clone()).await;
             let (proved, unproved) =
                 (answers.is_proved(), answers.status >= 500 || answers.status == 202);
             self.traffic.keep(answers);
@@ -206,11 +275,11 @@ impl Worker {
             if unproved && self.random.u8(0..10) < 4 && self.traffic.next() {
                 self.put_back(&ask).await;
             }
-            if self.random.u8(0..25) == 0 {
-                let read = Ask::get(&ask.conversation).send(&self.traffic.stack).await;
+            if self.random.u8(0..100) < self.traffic.volume.reads {
+                let read = self.traffic.send(self.number, Ask::get(&ask.conversation)).await;
                 self.traffic.keep(read);
             }
-            sleep(Duration::from_millis(self.random.u64(0..400))).await;
+            sleep(Duration::from_millis(self.random.u64(0..self.traffic.volume.pause_ms))).await;
         }
     }
 
@@ -222,7 +291,7 @@ impl Worker {
         let held = here.flat_map(|one| &one.keys).find(|(earlier, _)| earlier == key);
         if let Some((key, value)) = held.filter(|(_, value)| !value.is_empty()) {
             let back = Ask::put(&ask.conversation, vec![(key.clone(), value.clone())]);
-            self.traffic.keep(back.send(&self.traffic.stack).await);
+            self.traffic.keep(self.traffic.send(self.number, back).await);
         }
     }
 
@@ -243,7 +312,7 @@ impl Worker {
         } else {
             self.random.usize(..LIVE)
         };
-        let target = conversation(target);
+        let target = self.traffic.live(target);
         let mut ask = Ask::put(&target, Vec::new());
         ask.by_uuid = self.random.bool();
         ask.wait = WAITS[self.random.usize(..WAITS.len())];

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use redis::{Client, Script, ScriptInvocation};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::{FORMAT_VERSION, SealingKey, StoreLimits};
@@ -45,7 +45,8 @@ pub struct RedisOptions {
 pub struct RedisStore {
     link: RedisLink,
     synced: SyncedLink,
-    durability: OnceCell<Durability>,
+    /// How the server makes changes durable, since it was last checked.
+    durability: Mutex<Option<Durability>>,
     key: SealingKey,
     limits: StoreLimits,
     options: RedisOptions,
@@ -78,7 +79,7 @@ impl RedisStore {
         Ok(Self {
             link: RedisLink::new(client.clone())?,
             synced: SyncedLink::new(client),
-            durability: OnceCell::new(),
+            durability: Mutex::new(None),
             key,
             limits,
             options,
@@ -97,7 +98,21 @@ impl RedisStore {
     }
 
     async fn durability(&self) -> Result<Durability, StoreError> {
-        self.durability.get_or_try_init(|| checks::check(&self.link)).await.copied()
+        let mut known = self.durability.lock().await;
+        if let Some(durability) = *known {
+            return Ok(durability);
+        }
+        let durability = checks::check(&self.link).await?;
+        // What is missing may be changed while the server runs.
+        *known = Some(durability).filter(|known| !matches!(known, Durability::Missing(_)));
+        Ok(durability)
+    }
+
+    /// A server that was away may come back with other settings.
+    async fn check_again_after<T>(&self, answer: &Result<T, StoreError>) {
+        if matches!(answer, Err(StoreError::Unavailable(_))) {
+            *self.durability.lock().await = None;
+        }
     }
 
     /// The name of a key.

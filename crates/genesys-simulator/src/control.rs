@@ -112,6 +112,7 @@ async fn ledger(State(simulator): State<Simulator>) -> Json<Value> {
             "visible_at_ms": millis(start, entry.visible_at),
             "visible_at_us": micros(start, entry.visible_at),
             "request_id": entry.request_id,
+            "user_agent": entry.user_agent,
         })
     };
     Json(simulator.ledger().iter().map(entry).collect())

@@ -201,6 +201,7 @@ impl RequestExchange<'_> {
                 participant: participant.to_owned(),
                 changes,
                 request_id: arrival.request_id(),
+                user_agent: arrival.user_agent(),
             });
         }
     }

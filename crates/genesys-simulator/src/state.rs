@@ -47,6 +47,8 @@ pub struct LedgerEntry {
     pub visible_at: Instant,
     /// The `x-request-id` header of the PATCH, if it had one.
     pub request_id: Option<String>,
+    /// The `user-agent` header of the PATCH, if it had one. It tells replicas of a client apart.
+    pub user_agent: Option<String>,
 }
 
 /// A write to be applied.
@@ -61,6 +63,7 @@ pub(super) struct PendingWrite {
     pub(super) at: Instant,
     pub(super) visible_at: Instant,
     pub(super) request_id: Option<String>,
+    pub(super) user_agent: Option<String>,
 }
 
 /// Why a write was not applied.
@@ -238,6 +241,7 @@ impl PlatformState {
             after,
             visible_at: write.visible_at,
             request_id: write.request_id,
+            user_agent: write.user_agent,
         });
         self.applied += 1;
         while self.ledger.len() > keep {
@@ -276,6 +280,7 @@ mod tests {
             at,
             visible_at: at + Duration::from_secs(lag),
             request_id: None,
+            user_agent: None,
         }
     }
 

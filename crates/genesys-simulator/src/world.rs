@@ -60,6 +60,10 @@ impl RequestArrival {
     pub(super) fn request_id(&self) -> Option<String> {
         self.header("x-request-id").map(ToOwned::to_owned)
     }
+
+    pub(super) fn user_agent(&self) -> Option<String> {
+        self.header("user-agent").map(ToOwned::to_owned)
+    }
 }
 
 /// What the simulator learns of a request on its arrival.
@@ -75,6 +79,7 @@ pub(super) struct DelayedPatch {
     pub(super) participant: String,
     pub(super) changes: AttributeChanges,
     pub(super) request_id: Option<String>,
+    pub(super) user_agent: Option<String>,
 }
 
 pub(super) struct SimulatedWorld {
@@ -126,6 +131,7 @@ impl SimulatedWorld {
             at: write.due,
             visible_at,
             request_id: write.request_id,
+            user_agent: write.user_agent,
         };
         if self.settings.after_end == AfterEnd::Reject
             && self.state.get(&write.conversation).is_some_and(|found| found.ended)
@@ -162,6 +168,7 @@ impl SimulatedWorld {
             at: now,
             visible_at: now + lag,
             request_id: None,
+            user_agent: None,
         };
         self.state.write(write, None, self.settings.keep_records).is_ok()
     }
@@ -328,6 +335,7 @@ impl SimulatedWorld {
             participant: arrival.target.participant().unwrap_or_default().to_owned(),
             changes: changes.clone(),
             request_id: arrival.request_id(),
+            user_agent: arrival.user_agent(),
         };
         self.write_as_gateway(write).map_err(|refused| match refused {
             WriteRefusal::NoConversation | WriteRefusal::NoParticipant => {

@@ -243,11 +243,17 @@ impl BatchWorker {
     }
 }
 
-/// Marks the members as in flight, and drops those that were cancelled.
+/// Marks the members as in flight, and drops those that were cancelled or are for another process to send.
 fn mark_in_flight(
     mut queued_writes: Vec<QueuedWrite>,
     context: &RequestContext,
 ) -> Vec<QueuedWrite> {
+    let is_lost = |queued_write: &mut QueuedWrite| {
+        queued_write.submission.notes.as_ref().is_some_and(|notes| !notes.may_send())
+    };
+    for queued_write in queued_writes.extract_if(.., is_lost) {
+        queued_write.fail(Error::OperationEnded);
+    }
     queued_writes.retain(|queued_write| {
         let (context, calls_before) = (context.clone(), context.calls());
         *queued_write.in_flight.lock() = Some(PatchInFlight { context, calls_before });

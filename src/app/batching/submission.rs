@@ -11,7 +11,7 @@ use crate::app::budget_accounts::ReservedCalls;
 use crate::app::pending_writes::PendingWriteId;
 use crate::domain::{AttributeKey, AttributeMap, ParticipantId, Patch, UnconfirmedValues};
 use crate::error::Error;
-use crate::ports::{PatchOutcome, RequestContext, StateBefore};
+use crate::ports::{PatchOutcome, RequestContext, StateBefore, WriteNotes};
 
 /// The precondition of a write (`If-Match`, `If-None-Match`).
 pub trait WritePrecondition: fmt::Debug + Send + Sync {
@@ -32,6 +32,8 @@ pub struct WriteSubmission {
     pub shown: AttributeMap,
     pub shown_at: Instant,
     pub condition: Option<Arc<dyn WritePrecondition>>,
+    /// What is noted of it beyond this process.
+    pub notes: Option<Arc<dyn WriteNotes>>,
     /// Its own `PATCH`es with unknown results.
     pub pending_ids: Vec<PendingWriteId>,
     /// Whether it will read back.

@@ -1,10 +1,12 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
-use uuid::Uuid;
 
+mod script;
+
+use self::script::{Always, BudgetLog, LostNotes, PatchLog, coordinator, rejected};
 use super::*;
 use crate::app::budget_accounts::ReservedCalls;
 use crate::app::coalescing::Coalescer;
@@ -13,144 +15,15 @@ use crate::app::lag::LagTracker;
 use crate::app::pending_writes::PendingWrites;
 use crate::app::snapshot_cache::SnapshotCache;
 use crate::app::testing;
-use crate::app::write_coordinator::{OutagePolicy, WriteCoordinator};
-use crate::domain::{
-    AttributeKey, AttributeMap, AttributeValue, Client, Conversation, KeyChange, ListPage,
-    ParticipantId, Patch,
-};
+use crate::app::write_coordinator::WriteCoordinator;
+use crate::domain::{AttributeKey, AttributeMap, AttributeValue, Client, KeyChange, Patch};
 use crate::error::Error;
-use crate::ports::store::{LastPatch, StoreError, StoreFuture, WriteLease, WriteLeases};
+use crate::ports::store::StoreError;
 use crate::ports::{
-    BoxFuture, BudgetAccount, CallBudget, CallPermits, ContextParts, ConversationsPort, NoMeter,
-    PatchOutcome, PriorityClass, RequestContext, Reservation, ReservationRequest, StoreLink,
-    UnlimitedBudget, UpstreamPatch, UpstreamQuery, UpstreamRead,
+    BudgetAccount, CallBudget, CallPermits, ContextParts, ConversationsPort, NoMeter, PatchOutcome,
+    PriorityClass, RequestContext, UnlimitedBudget,
 };
 use crate::shutdown::ShutdownSignal;
-
-/// Keeps the keys of each PATCH, and answers after 10 ms: as scripted, and then with acceptance. A
-/// PATCH leaves after 5 ms.
-#[derive(Default)]
-struct PatchLog(Mutex<Vec<String>>, Mutex<VecDeque<fn() -> PatchOutcome>>);
-
-impl PatchLog {
-    fn scripted(answers: &[fn() -> PatchOutcome]) -> Arc<Self> {
-        Arc::new(Self(Mutex::default(), Mutex::new(answers.to_vec().into())))
-    }
-}
-
-/// Upstream refuses the content of a PATCH.
-fn rejected() -> PatchOutcome {
-    PatchOutcome::Refused(Error::UpstreamRejected { status: 400, code: None, message: None })
-}
-
-impl ConversationsPort for PatchLog {
-    fn reads_participants_singly(&self) -> bool {
-        false
-    }
-
-    fn read<'a>(
-        &'a self,
-        _: UpstreamRead,
-        _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<Conversation, Error>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn find<'a>(
-        &'a self,
-        _: UpstreamQuery<'a>,
-        _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<ListPage, Error>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn patch<'a>(
-        &'a self,
-        patch: UpstreamPatch,
-        context: &'a RequestContext,
-    ) -> BoxFuture<'a, PatchOutcome> {
-        let keys: Vec<_> = patch.attributes.iter().map(|(key, _)| key.as_str()).collect();
-        self.0.lock().push(keys.join(","));
-        let answer = self.1.lock().pop_front();
-        Box::pin(async move {
-            sleep(Duration::from_millis(5)).await;
-            context.count_call();
-            sleep(Duration::from_millis(5)).await;
-            answer.map_or(PatchOutcome::Accepted, |answer| answer())
-        })
-    }
-}
-
-/// Keeps what was requested. Accounts other than the first client's get their calls at once, and
-/// that client's only `until` then.
-#[derive(Default)]
-struct BudgetLog {
-    requests: Mutex<Vec<(u32, PriorityClass)>>,
-    until: Mutex<Option<Instant>>,
-    /// The estimate is too early.
-    is_optimistic: bool,
-}
-
-impl CallBudget for BudgetLog {
-    fn reserve(&self, request: ReservationRequest) -> Result<Reservation, Error> {
-        self.requests.lock().push((request.calls, request.class));
-        let permits =
-            move || CallPermits::new(Arc::new(UnlimitedBudget), request.account, request.calls);
-        match *self.until.lock() {
-            Some(until) if until > Instant::now() && request.account == BudgetAccount::SHARED => {
-                let granted = Box::pin(async move {
-                    tokio::time::sleep_until(until).await;
-                    Ok(permits())
-                });
-                let expected = if self.is_optimistic { Instant::now() } else { until };
-                Ok(Reservation::Later { expected, granted })
-            }
-            _ => Ok(Reservation::Now(permits())),
-        }
-    }
-
-    fn refusal(&self, _: BudgetAccount, _: u32) -> Error {
-        Error::Overloaded("there is no budget")
-    }
-}
-
-/// Gives every lease, and answers as scripted when a PATCH is noted.
-struct ScriptedLeases(Mutex<VecDeque<Result<bool, StoreError>>>);
-
-impl WriteLeases for ScriptedLeases {
-    fn acquire<'a>(&'a self, participant: &'a str) -> StoreFuture<'a, Option<WriteLease>> {
-        let send_before = Instant::now() + Duration::from_secs(1);
-        let (participant, owner) = (participant.to_owned(), Uuid::new_v4());
-        let lease = WriteLease { participant, owner, send_before, last_patch: None };
-        Box::pin(async { Ok(Some(lease)) })
-    }
-
-    fn last_patch<'a>(&'a self, _: &'a str) -> StoreFuture<'a, Option<LastPatch>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn record<'a>(
-        &'a self,
-        _: &'a mut WriteLease,
-        _: LastPatch,
-        _: Duration,
-    ) -> StoreFuture<'a, bool> {
-        let answer = self.0.lock().pop_front().unwrap_or(Ok(true));
-        Box::pin(async { answer })
-    }
-
-    fn release(&self, _: WriteLease, _: Option<(LastPatch, Duration)>) -> StoreFuture<'_, ()> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-/// A store that answers like that, without which writes are refused.
-fn coordinator(answers: Vec<Result<bool, StoreError>>) -> Arc<WriteCoordinator> {
-    let (leases, link) = (ScriptedLeases(Mutex::new(answers.into())), StoreLink::new(None));
-    let keep = Duration::from_secs(30);
-    let (leases, link) = (Arc::new(leases), Arc::new(link));
-    Arc::new(WriteCoordinator::new(leases, link, OutagePolicy::Refuse, keep))
-}
 
 fn store_away() -> StoreError {
     StoreError::Unavailable("it is away".to_owned())
@@ -204,11 +77,23 @@ fn write(queues: &WriteQueues, key: &str, deadline: u64) -> WriteSubmission {
         shown: AttributeMap::default(),
         shown_at: now,
         condition: None,
+        notes: None,
         pending_ids: Vec::new(),
         verify: false,
         context: RequestContext::new(now + Duration::from_millis(deadline)),
         reserved_calls: ReservedCalls::default(),
     }
+}
+
+/// The same, on another account.
+fn of_another_client(queues: &WriteQueues, key: &str) -> WriteSubmission {
+    let client =
+        Client { name: "other".parse().expect("a name"), ..(*Client::anonymous()).clone() };
+    let context = ContextParts {
+        client: Arc::new(client),
+        ..ContextParts::new(Instant::now() + Duration::from_secs(1))
+    };
+    WriteSubmission { context: RequestContext::from_parts(context), ..write(queues, key, 0) }
 }
 
 fn submit(queues: &WriteQueues, key: &str, deadline: u64) -> SubmissionHandle {
@@ -290,9 +175,9 @@ async fn a_worker_that_dies_leaves_a_queue_that_works() {
     assert!(matches!(waiting.result().await, SubmissionResult::Lost), "its submitter tries again");
     assert!(queues.0.inboxes.lock().is_empty());
     assert!(is_open(&queues, "a"), "the PATCH may have been applied");
-    assert!(sent(&mut submit(&queues, "c", 1_000)).await);
     sleep(testing::settings().outstanding).await;
     assert!(!is_open(&queues, "a"), "but not without end");
+    assert!(sent(&mut submit(&queues, "c", 1_000)).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -318,20 +203,6 @@ async fn without_the_store_nothing_is_sent_and_nothing_is_open() {
         assert!(!is_open(&queues, key));
     }
     assert!(upstream.0.lock().is_empty());
-}
-
-/// Holds for every map.
-#[derive(Debug)]
-struct Always;
-
-impl WritePrecondition for Always {
-    fn holds(&self, _: ParticipantId, _: &AttributeMap, _: &Patch) -> bool {
-        true
-    }
-
-    fn current(&self, _: ParticipantId, _: &AttributeMap) -> String {
-        String::new()
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -384,32 +255,64 @@ async fn a_write_that_cannot_wait_for_calls_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_leaves_with_the_calls_of_the_member_that_has_them_first() {
+    let own = || {
+        let one = CallPermits::new(Arc::new(UnlimitedBudget), BudgetAccount::SHARED, 1);
+        ReservedCalls::new(one)
+    };
+    type Second = fn(&WriteQueues, &dyn Fn() -> ReservedCalls) -> WriteSubmission;
+    let with_calls: Second =
+        |queues, own| WriteSubmission { reserved_calls: own(), ..write(queues, "b", 1_000) };
+    let of_another: Second = |queues, _| of_another_client(queues, "b");
+    for second in [with_calls, of_another] {
+        let start = Instant::now();
+        let budget = BudgetLog::default();
+        *budget.until.lock() = Some(start + Duration::from_millis(100));
+        let upstream = Arc::<PatchLog>::default();
+        let queues = queues_with(&upstream, Arc::new(budget), None);
+        let mut first = submit(&queues, "a", 1_000);
+        sleep(Duration::from_millis(20)).await;
+        let mut second = queues.submit(participant_key(), second(&queues, &own));
+        assert!(sent(&mut first).await && sent(&mut second).await);
+        assert_eq!(start.elapsed(), Duration::from_millis(30));
+        assert_eq!(*upstream.0.lock(), ["a,b"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn single_writes_wait_for_their_calls_and_others_do_not() {
     for is_optimistic in [false, true] {
         let start = Instant::now();
         let budget = Arc::new(BudgetLog { is_optimistic, ..BudgetLog::default() });
         let upstream = PatchLog::scripted(&[rejected]);
         let queues = queues_with(&upstream, Arc::<BudgetLog>::clone(&budget), None);
-        let (mut early, mut patient) = (submit(&queues, "a", 50), submit(&queues, "b", 1_000));
+        let mut early = submit(&queues, "a", 50);
+        let (mut patient, mut hasty) = (submit(&queues, "b", 1_000), submit(&queues, "h", 60));
         sleep(Duration::from_millis(5)).await;
         *budget.until.lock() = Some(start + Duration::from_millis(100));
+        assert!(over_budget(&mut early).await, "its own calls come too late");
         if !is_optimistic {
-            assert!(over_budget(&mut early).await);
-            assert_eq!(start.elapsed(), Duration::from_millis(10), "the batch was rejected then");
+            assert!(over_budget(&mut hasty).await, "the calls of the one before it do");
         }
-        sleep(Duration::from_millis(15)).await;
-        let client =
-            Client { name: "other".parse().expect("a name"), ..(*Client::anonymous()).clone() };
-        let context = ContextParts {
-            client: Arc::new(client),
-            ..ContextParts::new(start + Duration::from_secs(1))
-        };
-        let context = RequestContext::from_parts(context);
-        let other = WriteSubmission { context, ..write(&queues, "c", 0) };
-        assert!(sent(&mut queues.submit(participant_key(), other)).await);
-        assert_eq!(start.elapsed(), Duration::from_millis(if is_optimistic { 30 } else { 35 }));
+        assert_eq!(start.elapsed(), Duration::from_millis(10), "the batch was rejected then");
+        sleep(Duration::from_millis(10)).await;
+        assert!(sent(&mut queues.submit(participant_key(), of_another_client(&queues, "c"))).await);
+        assert_eq!(start.elapsed(), Duration::from_millis(30));
         assert!(sent(&mut patient).await);
         assert!(start.elapsed() >= Duration::from_millis(110));
-        assert_eq!(*upstream.0.lock(), ["a,b", "c", "b"]);
+        assert_eq!(*upstream.0.lock(), ["a,b,h", "c", "b"]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_another_process_may_send_is_not_sent() {
+    let upstream = Arc::<PatchLog>::default();
+    let queues = queues(&upstream);
+    let lost = WriteSubmission { notes: Some(Arc::new(LostNotes)), ..write(&queues, "a", 1_000) };
+    let mut lost = queues.submit(participant_key(), lost);
+    let mut other = submit(&queues, "b", 1_000);
+    let refused = lost.result().await;
+    assert!(matches!(refused, SubmissionResult::Refused(Error::OperationEnded)), "{refused:?}");
+    assert!(sent(&mut other).await);
+    assert_eq!(*upstream.0.lock(), ["b"]);
 }

@@ -167,6 +167,19 @@ async fn nothing_is_held_of_participants_whose_writes_are_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_expired_is_removed_although_no_write_comes() {
+    let pending_writes = held(10, 10);
+    let mut write = pending_writes.admit(place(1).0, BudgetAccount::SHARED).expect("admitted");
+    write.acquire(place(1)).expect("idle");
+    pending_writes.sending(place(1), &to("new"), &shows("old"), &BTreeMap::new());
+    pending_writes.answered(place(1));
+    drop(write);
+    assert_eq!(pending_writes.state().participants.len(), 1);
+    tokio::time::sleep(3 * OUTSTANDING).await;
+    assert_eq!(pending_writes.state().participants.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_foreign_value_ends_accepted_writes_after_the_settle_time() {
     let pending_writes = held(10, 10);
     let pending_id = pending_writes.sending(place(1), &to("ours"), &shows("old"), &BTreeMap::new());
@@ -356,6 +369,8 @@ async fn a_note_of_another_replica_counts_once_until_the_next_one() {
     assert!(matches!(noted.as_slice(), [noted] if noted.accepted && noted.key == key()));
     assert_eq!(pending_writes.expected_state(place(1), &shows("old")).map, shows("2"));
     assert_eq!(pending_writes.answered_last(place(1)), Some(Instant::now()));
+    // Also what was not accepted is on its way no longer.
+    pending_writes.adopt(place(1), Uuid::from_u128(3), unproved("3", false));
     tokio::time::advance(OUTSTANDING).await;
     assert!(pending_writes.unproved(place(1)).is_empty());
 }

@@ -131,10 +131,10 @@ impl WriteOperation {
             match self.reread_and_diff().await {
                 Ok(rest) => return Ok((rest, in_time)),
                 // The failed read says less than the reason why the result is unknown.
-                Err(error) if error.code().retryable() || is_late(&error) => {
+                Err(error) if error.code().retryable() => {
                     let wait = error.retry_after().unwrap_or_default();
                     let fits = in_time && wait < self.request.context.time_left();
-                    if !fits || is_late(&error) || tries.unknown >= MAX_UNKNOWN {
+                    if !fits || tries.unknown >= MAX_UNKNOWN {
                         return Err(self.failure.clone().unwrap_or(error));
                     }
                 }
@@ -195,6 +195,7 @@ impl WriteOperation {
             shown: self.baseline.shown.clone(),
             shown_at: self.verification.last_read.unwrap_or(self.arrived),
             condition,
+            notes: self.request.notes.clone(),
             pending_ids: self.sent.pending_ids.clone(),
             verify: self.request.options.verify,
             context: self.request.context.clone(),
@@ -328,8 +329,4 @@ fn is_refusal(error: &Error) -> bool {
             | Error::UpstreamRejected { .. }
             | Error::AttributesTooLarge(_)
     )
-}
-
-fn is_late(error: &Error) -> bool {
-    matches!(error, Error::DeadlineExceeded(_))
 }

@@ -10,20 +10,21 @@ use crate::genesys::error::UpstreamError;
 use crate::genesys::transport::{HttpRequest, HttpTransport};
 
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const USER_AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("attribute-gateway/", env!("CARGO_PKG_VERSION")));
+/// The product and its version.
+const PRODUCT: &str = concat!("attribute-gateway/", env!("CARGO_PKG_VERSION"));
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Room for the headers of a request, so that their map never grows.
 const HEADERS: usize = 6;
 
 /// Sends requests to paths below `base`, which may have a path itself.
-pub fn service(base: &str, transport: HttpTransport) -> ApiService {
+pub fn service(base: &str, transport: HttpTransport, user_agent: HeaderValue) -> ApiService {
     let base = Url::parse(base).ok().map(Arc::new);
     ApiService::from_fn(move |request: ApiRequest| {
         let (base, transport) = (base.clone(), transport.clone());
+        let headers = headers(&request, user_agent.clone());
         async move {
             let base = base.ok_or_else(|| UpstreamError::Connect("unusable URL".to_owned()))?;
-            let (url, headers) = (url(&base, &request.path), headers(&request));
+            let url = url(&base, &request.path);
             let ApiRequest { method, body, .. } = request;
             transport.exchange(HttpRequest { method, url, headers, body }).await
         }
@@ -40,10 +41,16 @@ fn url(base: &Url, path: &str) -> Url {
     url
 }
 
-fn headers(request: &ApiRequest) -> HeaderMap {
+/// The `User-Agent`: with several replicas, each one names itself, as in `attribute-gateway/1.0.0 (pod-1)`.
+pub fn user_agent(replica: Option<&str>) -> HeaderValue {
+    let named = replica.and_then(|name| format!("{PRODUCT} ({name})").parse().ok());
+    named.unwrap_or(HeaderValue::from_static(PRODUCT))
+}
+
+fn headers(request: &ApiRequest, user_agent: HeaderValue) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(header::ACCEPT, JSON);
-    headers.insert(header::USER_AGENT, USER_AGENT);
+    headers.insert(header::USER_AGENT, user_agent);
     if let Some(authorization) = &request.authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }

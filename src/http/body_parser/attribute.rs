@@ -9,8 +9,6 @@ use crate::http::violations::ViolationList;
 
 const KEY: &str = "key";
 const VALUE: &str = "value";
-
-/// Hint for a body of another form.
 const MEMBERS: &str = "Send {\"value\": \"…\"}, or the bare value with Content-Type: text/plain; the path names the key.";
 
 const SHAPE: BodyShape =

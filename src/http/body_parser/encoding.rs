@@ -1,7 +1,5 @@
-//! Decodes a body as UTF-8, with or without a byte order mark.
-//!
-//! The gateway does not convert other encodings, since a wrong guess would store wrong text. It only
-//! recognises them, so that the error can name the cause.
+//! Decodes a body as UTF-8, with or without a byte order mark. Other encodings are only recognised, so that
+//! the error names the cause: a wrong guess would store wrong text.
 
 /// The mark that Windows programs often write at the start of UTF-8 text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -19,10 +17,7 @@ const SIGNATURES: [(&[u8], &str); 9] = [
     (&[0x78, 0xda], "compressed with deflate"),
 ];
 
-/// Returns the text of a body without its byte order mark.
-///
-/// # Errors
-/// A sentence that names the likely encoding and quotes nothing from the body.
+/// The text of a body without its byte order mark, or a sentence that names the likely encoding.
 pub(super) fn utf8(body: &[u8]) -> Result<&str, String> {
     if let Some(cause) = other_encoding(body) {
         let instead = if cause.starts_with("compressed") { "uncompressed" } else { "as UTF-8" };

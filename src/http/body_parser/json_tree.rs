@@ -18,7 +18,6 @@ pub(in crate::http) enum JsonTree {
     Object(Vec<JsonMember>),
 }
 
-/// A name and its value.
 pub(in crate::http) type JsonMember = (JsonText, JsonTree);
 
 /// A string. Half of a surrogate pair, which Unicode text cannot contain, stays an escape: `\ud83d`.
@@ -54,7 +53,6 @@ impl JsonTree {
             .map_err(|error| SyntaxError { path, detail: error.to_string() })
     }
 
-    /// The type of the value with its article, for messages.
     pub(in crate::http) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",

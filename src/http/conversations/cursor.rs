@@ -9,7 +9,6 @@ use crate::domain::{
 };
 use crate::http::etag::EtagKey;
 
-/// Version of the format.
 const VERSION: u8 = 2;
 
 /// Length of the seal in bytes. It is not shortened, so that the comparison takes constant time.
@@ -17,8 +16,6 @@ const SEAL_BYTES: usize = 32;
 
 /// Length of version, page and time in bytes.
 const HEAD_BYTES: usize = 1 + 4 + 8;
-
-/// Length of an id in bytes.
 const ID_BYTES: usize = 16;
 
 /// Maximum length of a cursor. Longer texts are refused without decoding.
@@ -92,10 +89,7 @@ mod tests {
         let none = ConversationFilter::default;
         vec![
             none(),
-            ConversationFilter {
-                direction: crate::domain::CallDirection::parse("inbound"),
-                ..none()
-            },
+            ConversationFilter { direction: Some(CallDirection::Inbound), ..none() },
             ConversationFilter { queue: id.parse().ok(), ..none() },
             ConversationFilter { user: id.parse().ok(), ..none() },
             ConversationFilter { ani: "+15550100111".parse().ok(), ..none() },

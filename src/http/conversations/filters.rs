@@ -6,9 +6,8 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::cursor;
-use crate::domain::{
-    CallDirection, ConversationFilter, CursorPosition, PhoneNumber, ResourceId, Violation,
-};
+use crate::app::ListRequest;
+use crate::domain::{CallDirection, ConversationFilter, PhoneNumber, ResourceId, Violation};
 use crate::error::ErrorCode;
 use crate::http::body_parser;
 use crate::http::etag::EtagKey;
@@ -16,13 +15,13 @@ use crate::http::params::FormatParam;
 use crate::http::problem::Problem;
 use crate::http::query::{StrictQuery, parsed, read_values};
 use crate::http::violations::ViolationList;
+use crate::ports::RequestContext;
 
 const LIMIT: &str = "limit";
 pub(super) const CURSOR: &str = "cursor";
 /// Phone numbers, which a query string may not contain.
 const NUMBERS: [&str; 2] = ["ani", "dnis"];
 
-/// Number of conversations in a response if the client sets no limit.
 const DEFAULT_LIMIT: usize = 25;
 /// Maximum number of conversations in a response: one page of the analytics query.
 const MAX_LIMIT: usize = 100;
@@ -52,7 +51,7 @@ pub(in crate::http) struct SearchRequestBody {
     /// `inbound` or `outbound`.
     #[param(inline, example = "inbound")]
     #[schema(inline)]
-    direction: Option<DirectionName>,
+    direction: Option<CallDirection>,
     /// Only conversations that are now in this queue or with one of its agents.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>, format = "uuid")]
@@ -79,14 +78,6 @@ enum StateName {
     Live,
 }
 
-/// The direction of a call.
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum DirectionName {
-    Inbound,
-    Outbound,
-}
-
 fn limit<'de, D: Deserializer<'de>>(value: D) -> Result<Option<usize>, D::Error> {
     let limit = String::deserialize(value)?.parse().ok();
     let is_valid = limit.is_some_and(|limit| (1..=MAX_LIMIT).contains(&limit));
@@ -95,12 +86,9 @@ fn limit<'de, D: Deserializer<'de>>(value: D) -> Result<Option<usize>, D::Error>
 }
 
 impl SearchRequestBody {
-    pub(super) fn filter(&self) -> ConversationFilter {
+    fn filter(&self) -> ConversationFilter {
         ConversationFilter {
-            direction: self.direction.map(|direction| match direction {
-                DirectionName::Inbound => CallDirection::Inbound,
-                DirectionName::Outbound => CallDirection::Outbound,
-            }),
+            direction: self.direction,
             queue: self.queue_id,
             user: self.user_id,
             ani: self.ani.clone(),
@@ -108,15 +96,20 @@ impl SearchRequestBody {
         }
     }
 
-    pub(super) fn limit(&self) -> usize {
-        self.limit.unwrap_or(DEFAULT_LIMIT)
-    }
-
-    /// Decodes the cursor. Its seal covers the filters.
-    pub(super) fn position(&self, key: &EtagKey) -> Result<Option<CursorPosition>, &'static str> {
-        let Some(text) = &self.cursor else { return Ok(None) };
-        let position = cursor::read(text, &self.filter(), key);
-        position.map(Some).ok_or("was not issued for these filters; start again without a cursor")
+    /// # Errors
+    /// What is wrong with the cursor. Its seal covers the filters.
+    pub(super) fn request(
+        &self,
+        key: &EtagKey,
+        context: RequestContext,
+    ) -> Result<ListRequest, &'static str> {
+        let filter = self.filter();
+        let after = self.cursor.as_ref().map(|text| {
+            cursor::read(text, &filter, key)
+                .ok_or("was not issued for these filters; start again without a cursor")
+        });
+        let after = after.transpose()?;
+        Ok(ListRequest { filter, limit: self.limit.unwrap_or(DEFAULT_LIMIT), after, context })
     }
 
     /// Warnings for the client about how the gateway interpreted the filters.
@@ -135,17 +128,11 @@ impl SearchRequestBody {
     }
 }
 
-/// Hint for unknown members.
 const KNOWN_MEMBERS: &str = "A search takes `ani`, `dnis`, `state`, `direction`, `queueId`, `userId`, `limit` and `cursor`, all of them optional.";
-
-/// Hint for an invalid phone number.
 const NUMBER: &str = "Write the number with its country code, such as +15550100111, 0015550100111 or tel:+15550100111; spaces, hyphens and brackets are ignored.";
 
-/// Hint for any other mistake.
 const FILTERS: &str =
     "Correct the members listed in `errors`, or leave them out: every filter is optional.";
-
-/// Hint for a body that is not a JSON object.
 const SEARCH: &str =
     "Send a JSON object such as {\"ani\": \"+15550100111\"}; {} lists all live conversations.";
 
@@ -153,14 +140,12 @@ const SEARCH: &str =
 const IN_BODY: &str =
     "would appear in access logs; send it in the body of a POST to /v1/conversations/search";
 
-/// Parses a query string into the filters and the requested response format.
 pub(super) fn from_query(raw: Option<&str>) -> Result<(SearchRequestBody, FormatParam), Problem> {
     StrictQuery::parse_without(raw, &NUMBERS, IN_BODY).map(|StrictQuery(parsed)| parsed)
 }
 
-/// Parses a body.
 pub(super) fn from_body(body: &[u8]) -> Result<SearchRequestBody, Problem> {
-    let members = body_parser::members::parse_members(body);
+    let members = body_parser::parse_members(body);
     let (mut values, mut wrong_types) = (Vec::new(), Vec::new());
     for (name, value) in members.map_err(|problem| problem.with_hint(SEARCH))? {
         let text = match value {
@@ -186,7 +171,6 @@ pub(super) fn from_body(body: &[u8]) -> Result<SearchRequestBody, Problem> {
     if wrong.is_empty() { Ok(filters) } else { Err(wrong_members(wrong)) }
 }
 
-/// The problem of a body with these wrong members.
 pub(super) fn wrong_members(wrong: impl IntoIterator<Item = (String, String)>) -> Problem {
     let mut mistakes = ViolationList::default();
     for (name, detail) in wrong {
@@ -207,7 +191,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::http::response_format::ResponseFormat;
+    use crate::http::negotiate::ResponseFormat;
 
     #[test]
     fn query_and_body_are_parsed_alike() {
@@ -218,10 +202,10 @@ mod tests {
         let body = serde_json::json!({"state": "live", "direction": "outbound", "queueId": id,
             "userId": id, "limit": 7, "ani": null});
         let by_body = from_body(body.to_string().as_bytes()).expect("sound");
-        assert_eq!((by_query.limit(), by_body.limit()), (7, 7));
+        assert_eq!((by_query.limit, by_body.limit), (Some(7), Some(7)));
         assert_eq!(by_query.filter().direction, Some(CallDirection::Outbound));
         assert_eq!(format.format, Some(ResponseFormat::Text));
-        assert_eq!(from_body(b"{}").expect("sound").limit(), DEFAULT_LIMIT);
+        assert_eq!(from_body(b"{}").expect("sound").limit, None);
         assert_eq!(by_query.filter(), by_body.filter());
     }
 

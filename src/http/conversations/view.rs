@@ -1,15 +1,13 @@
-//! One conversation as JSON and as text.
+//! Conversations as JSON and as text: one, and a list.
 
 use serde::{Serialize, Serializer};
-use smol_str::SmolStr;
 use utoipa::ToSchema;
 
 use crate::domain::{
-    Conversation, ConversationId, Participant, ParticipantId, PersonName, TimeRange, Timestamp,
+    Conversation, ConversationId, ListedConversation, ListedParticipant, Participant,
+    ParticipantSummary, PersonName, Timestamp,
 };
-use crate::http::response_format::ToText;
-use crate::http::responses::shown;
-use crate::http::text_table::{NOTHING, TextTable, facts};
+use crate::http::text_table::{NOTHING, TextTable, ToText, facts, plain, warnings};
 
 /// A conversation with everyone who has ever joined it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -17,16 +15,17 @@ use crate::http::text_table::{NOTHING, TextTable, facts};
 #[schema(as = Conversation)]
 pub(in crate::http) struct ConversationResponse {
     /// Id of the conversation.
-    #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = "uuid")]
     conversation_id: ConversationId,
     /// `live` or `ended`; `null` if the configured route does not provide it.
     state: Option<&'static str>,
     /// When the conversation began, in the format of Genesys Cloud; `null` if the configured route does not
     /// provide it.
-    start_time: Option<String>,
+    #[schema(value_type = Option<String>)]
+    start_time: Option<Timestamp>,
     /// When the conversation ended; `null` while it is live.
-    end_time: Option<String>,
+    #[schema(value_type = Option<String>)]
+    end_time: Option<Timestamp>,
     /// Everyone who has ever joined, in order of joining.
     participants: Vec<MemberDto>,
 }
@@ -36,24 +35,18 @@ pub(in crate::http) struct ConversationResponse {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Member)]
 pub(in crate::http) struct MemberDto {
-    /// Id of the participant.
-    #[serde(serialize_with = "shown")]
-    #[schema(value_type = String, format = "uuid")]
-    id: ParticipantId,
-    /// Purpose of the participant, such as `customer`, as spelled by Genesys Cloud.
-    #[schema(value_type = String)]
-    purpose: SmolStr,
-    /// State of the participant's last communication, such as `connected`.
-    #[schema(value_type = Option<String>)]
-    state: Option<SmolStr>,
+    #[serde(flatten)]
+    participant: ParticipantSummary,
     /// Name of the participant.
     #[serde(serialize_with = "serialize_name")]
     #[schema(value_type = Option<String>)]
     name: Option<PersonName>,
     /// When the participant joined.
-    start_time: Option<String>,
+    #[schema(value_type = Option<String>)]
+    start_time: Option<Timestamp>,
     /// When the participant left; `null` while connected.
-    end_time: Option<String>,
+    #[schema(value_type = Option<String>)]
+    end_time: Option<Timestamp>,
     /// Number of attributes; empty ones are not counted.
     attribute_count: usize,
     /// All values of `participant=` that select exactly this participant, for reads and writes; plain
@@ -61,16 +54,28 @@ pub(in crate::http) struct MemberDto {
     selectors: Vec<String>,
 }
 
+/// One page of the live conversations, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct ConversationList {
+    /// The conversations.
+    pub conversations: Vec<ListedConversation>,
+    /// The `cursor` for the next page; `null` on the last page.
+    pub next_cursor: Option<String>,
+    /// Warnings about how the filters were interpreted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
 impl From<&Conversation> for ConversationResponse {
     fn from(conversation: &Conversation) -> Self {
-        let [start_time, end_time] = times(conversation.span);
         let selectors = conversation.selectors();
         let members = conversation.participants.iter().zip(selectors).map(MemberDto::from);
         Self {
             conversation_id: conversation.id,
             state: conversation.live.map(|live| if live { "live" } else { "ended" }),
-            start_time,
-            end_time,
+            start_time: conversation.span.start,
+            end_time: conversation.span.end,
             participants: members.collect(),
         }
     }
@@ -78,14 +83,11 @@ impl From<&Conversation> for ConversationResponse {
 
 impl From<(&Participant, Vec<String>)> for MemberDto {
     fn from((participant, selectors): (&Participant, Vec<String>)) -> Self {
-        let [start_time, end_time] = times(participant.span);
         Self {
-            id: participant.id,
-            purpose: participant.purpose.clone(),
-            state: participant.state.clone(),
+            participant: participant.candidate(),
             name: participant.name.clone(),
-            start_time,
-            end_time,
+            start_time: participant.span.start,
+            end_time: participant.span.end,
             attribute_count: participant.attributes.len(),
             selectors,
         }
@@ -101,17 +103,13 @@ fn serialize_name<S: Serializer>(
     name.as_ref().map(PersonName::expose).serialize(serializer)
 }
 
-fn times(span: TimeRange) -> [Option<String>; 2] {
-    [span.start, span.end].map(|time| time.as_ref().map(Timestamp::to_string))
-}
-
 impl ToText for ConversationResponse {
     fn text(&self) -> String {
         let head = facts([
             ("conversation", &self.conversation_id.to_string()),
             ("state", self.state.unwrap_or("unknown")),
-            ("began", self.start_time.as_deref().unwrap_or(NOTHING)),
-            ("ended", self.end_time.as_deref().unwrap_or(NOTHING)),
+            ("began", shown(self.start_time.as_ref())),
+            ("ended", shown(self.end_time.as_ref())),
         ]);
         if self.participants.is_empty() {
             return format!("{head}\n(no participants)\n");
@@ -121,18 +119,51 @@ impl ToText for ConversationResponse {
         let mut table = TextTable::new(head_row);
         for one in &self.participants {
             table.row([
-                some(&one.purpose),
-                one.state.as_deref().unwrap_or(NOTHING),
+                some(&one.participant.purpose),
+                one.participant.state.as_deref().unwrap_or(NOTHING),
                 &one.attribute_count.to_string(),
-                &one.id.to_string(),
-                one.start_time.as_deref().unwrap_or(NOTHING),
-                one.end_time.as_deref().unwrap_or(NOTHING),
+                &one.participant.id.to_string(),
+                shown(one.start_time.as_ref()),
+                shown(one.end_time.as_ref()),
                 one.name.as_ref().map_or(NOTHING, |name| some(name.expose())),
                 some(&shortest(&one.selectors).join(" ")),
             ]);
         }
         format!("{head}\n{}", table.finish())
     }
+}
+
+impl ToText for ConversationList {
+    fn text(&self) -> String {
+        let mut text = if self.conversations.is_empty() {
+            "(no conversations)\n".to_owned()
+        } else {
+            let mut table = TextTable::new(["CONVERSATION", "BEGAN", "DIRECTION", "PARTICIPANTS"]);
+            for one in &self.conversations {
+                table.row([
+                    &one.id.to_string(),
+                    shown(one.start.as_ref()),
+                    one.direction.as_deref().unwrap_or(NOTHING),
+                    &describe(&one.participants),
+                ]);
+            }
+            table.finish()
+        };
+        if let Some(cursor) = &self.next_cursor {
+            text.push_str(&["\nThere are more: cursor=", &plain(cursor), "\n"].concat());
+        }
+        text.push_str(&warnings(&self.warnings));
+        text
+    }
+}
+
+fn describe(participants: &[ListedParticipant]) -> String {
+    let one = |one: &ListedParticipant| format!("{} {}", some(&one.purpose), one.id);
+    participants.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn shown(time: Option<&Timestamp>) -> &str {
+    time.map_or(NOTHING, Timestamp::as_str)
 }
 
 fn some(text: &str) -> &str {
@@ -160,7 +191,7 @@ mod tests {
             state: None,
             live: true,
             name: Some(PersonName::new("Canary Doe")),
-            span: TimeRange::default(),
+            span: crate::domain::TimeRange::default(),
             attributes: crate::domain::AttributeMap::default(),
         };
         let view = MemberDto::from((&participant, Vec::new()));

@@ -1,10 +1,10 @@
 //! Checks the rights of the client before the gateway calls Genesys Cloud.
 
 use crate::domain::{AttributeKey, ClientRights, ParticipantSelector, Patch, Violation};
-use crate::error::{Error, ErrorCode, RequestFailure};
+use crate::error::{Error, ErrorCode};
 use crate::http::problem::Problem;
-use crate::http::shorten::shortened;
 use crate::http::violations::ViolationList;
+use crate::http::violations::shortened;
 
 /// Refuses a selector that the client may not use.
 pub(in crate::http) fn check_selector(
@@ -15,7 +15,7 @@ pub(in crate::http) fn check_selector(
         return Ok(());
     }
     let asked = selector.to_string();
-    Err(RequestFailure::harmless(Error::ParticipantNotAllowed { asked }).into())
+    Err(Error::ParticipantNotAllowed { asked }.into())
 }
 
 /// Lists the named keys that the client may not read, each with the part of the request that names it.
@@ -44,11 +44,7 @@ pub(in crate::http) fn refused_of(
 
 /// Refuses a client that may only read. The check needs only the request head.
 pub(in crate::http) fn check_writing(rights: &ClientRights) -> Result<(), Problem> {
-    if rights.may_write() {
-        Ok(())
-    } else {
-        Err(RequestFailure::harmless(Error::ReadOnlyClient).into())
-    }
+    if rights.may_write() { Ok(()) } else { Err(Error::ReadOnlyClient.into()) }
 }
 
 /// Refuses a request if it names keys that the client may not use. The problem lists all of them.

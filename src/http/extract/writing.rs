@@ -7,17 +7,17 @@ use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
 use axum::http::{Method, Uri};
 use axum::response::Response;
-
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::{request_context, rights};
 use crate::app::{OperationQueue, WriteOptions, WriteRequest};
 use crate::domain::{AttributeKey, KeyChange, ParticipantSelector, Patch, Violation};
 use crate::error::ErrorCode;
-use crate::http::body;
 use crate::http::body_parser::{self, NullPolicy, attribute};
 use crate::http::etag::EtagScope;
-use crate::http::idempotency::{self, AnswerLookup, KeyedRequest};
+use crate::http::extract::{request_context, rights};
+use crate::http::idempotency::{AnswerLookup, KeyedRequest};
 use crate::http::if_match::ConditionHeaders;
 use crate::http::negotiate::{self, JSON, MERGE_PATCH, TEXT};
 use crate::http::operations::{self, AcceptedWrite, OperationRun, StoredParts};
@@ -31,7 +31,6 @@ use crate::http::respond::WriteResponder;
 use crate::http::state::{AppState, HttpSettings};
 use crate::ports::WriteNotes as _;
 
-/// A validated write.
 pub(in crate::http) struct WriteCall {
     request: WriteRequest,
     view: WriteResponder,
@@ -48,7 +47,7 @@ impl WriteCall {
         if let Some(key) = &self.key {
             let (client, patch) = (context.client(), &self.request.patch);
             let looked = key.look_up(&self.state.ops.answers, client, patch, context.deadline());
-            match looked.await.map_err(idempotency::refused)? {
+            match looked.await? {
                 AnswerLookup::Known(response) => return Ok(response),
                 AnswerLookup::New(notes) => {
                     // An earlier try decides; it was not accepted for later.
@@ -59,7 +58,10 @@ impl WriteCall {
             }
         }
         if let (Some(parts), Some(queue)) = (&self.accepts, &self.state.ops.operations) {
-            return self.accept(parts, queue, id.unwrap_or_else(Uuid::new_v4)).await;
+            let id = id.unwrap_or_else(Uuid::new_v4);
+            if let Some(accepted) = self.accept(parts, queue, id).await? {
+                return Ok(accepted);
+            }
         }
         let report = self.state.app.write(self.request).await?;
         self.view.respond(report, context.calls(), &self.state.settings)
@@ -72,13 +74,13 @@ impl WriteCall {
         parts: &StoredParts,
         queue: &OperationQueue,
         id: Uuid,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Option<Response>, Problem> {
         let WriteRequest { conversation, patch, options, context, .. } = &self.request;
         let (conversation, verify) = (*conversation, options.verify);
         let write = AcceptedWrite { id, conversation, patch, verify, parts };
         let public_url = self.state.ops.documents.public_url();
         let response = operations::accept(write, context.client(), queue, public_url).await?;
-        if let Some(audit_entry) = context.audit_entry() {
+        if let (Some(_), Some(audit_entry)) = (&response, context.audit_entry()) {
             audit_entry.hand_over();
         }
         Ok(response)
@@ -185,7 +187,7 @@ pub(in crate::http) async fn read_body(
     let declared = negotiate::declared_length(&parts.headers);
     let until =
         request_context.context.deadline().min(request_context.arrived + settings.body_timeout);
-    let body = body::read(body, declared, settings.body_limit, until).await?;
+    let body = read_within(body, declared, settings.body_limit, until).await?;
     request_context.body_was_read();
     Ok(body)
 }
@@ -205,4 +207,85 @@ fn write_query(uri: &Uri) -> Result<WriteQuery, Problem> {
     let ParticipantParam { participant } = participant;
     let WriteParams { verify, dry_run, allow_ended } = write;
     Ok((participant, scope, WriteOptions { verify: verify.is_none(), dry_run, allow_ended }))
+}
+
+/// Reads the whole body, which has at most `limit` bytes and arrives by `until`. `declared` is its length
+/// from the head, which is checked before the read.
+async fn read_within(
+    body: Body,
+    declared: Option<u64>,
+    limit: usize,
+    until: Instant,
+) -> Result<Vec<u8>, Problem> {
+    if declared.is_some_and(|length| length > limit as u64) {
+        return Err(too_large(limit));
+    }
+    match timeout_at(until, gather(body, limit)).await {
+        Ok(read) => read,
+        Err(_) => Err(Problem::new(ErrorCode::RequestTimeout, "the body did not arrive in time")),
+    }
+}
+
+async fn gather(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
+    let mut gathered = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            Problem::new(ErrorCode::InvalidJson, "the body ended before it was complete")
+        })?;
+        // The other frames are trailers, which the gateway ignores.
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if gathered.len() + data.len() > limit {
+            return Err(too_large(limit));
+        }
+        gathered.extend_from_slice(&data);
+    }
+    Ok(gathered)
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(ErrorCode::BodyTooLarge, format!("the body is longer than {limit} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderMap;
+    use http_body_util::Full;
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A body that gives its data and then never ends.
+    fn endless(data: &'static str) -> Body {
+        let end = std::future::pending::<Option<Result<HeaderMap, Infallible>>>();
+        Body::new(Full::from(data).with_trailers(end))
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(2)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_be_as_long_as_the_limit_and_no_longer() {
+        let whole = read_within(Body::from("12345"), None, 5, soon()).await;
+        assert_eq!(whole.expect("fits"), b"12345");
+        let over = read_within(Body::from("123456"), None, 5, soon()).await;
+        assert_eq!(over.expect_err("too long").code(), ErrorCode::BodyTooLarge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_declared_length_over_the_limit_is_refused_unread() {
+        let refused = read_within(endless(""), Some(6), 5, soon()).await;
+        assert_eq!(refused.expect_err("too long").code(), ErrorCode::BodyTooLarge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_times_out() {
+        let (start, until) = (Instant::now(), soon());
+        let refused = read_within(endless("{"), Some(5), 5, until).await;
+        assert_eq!(refused.expect_err("never ends").code(), ErrorCode::RequestTimeout);
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+    }
 }

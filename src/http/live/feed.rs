@@ -83,6 +83,11 @@ impl LiveFeed {
         Ok(receiver)
     }
 
+    /// How many viewers there are.
+    pub fn viewers(&self) -> usize {
+        self.0.viewers.lock().senders.iter().filter(|viewer| !viewer.is_closed()).count()
+    }
+
     /// Ends all streams, and accepts no more viewers.
     pub fn close(&self) {
         let mut viewers = self.0.viewers.lock();

@@ -1,5 +1,8 @@
 //! Response headers that depend on the request.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{ACCEPT, CONNECTION, VARY};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -10,7 +13,6 @@ use crate::http::paths;
 use crate::http::prefer::PREFERENCE_APPLIED;
 use crate::http::request_context::HttpRequestContext;
 use crate::http::responses::not_to_be_stored;
-use crate::http::server_timing::server_timing;
 use crate::http::state::AppState;
 use crate::ports::RequestPhase;
 
@@ -47,9 +49,38 @@ pub(super) async fn add(State(state): State<AppState>, request: Request, next: N
     response
 }
 
-/// How the request spent its time.
 fn timing(request_context: &HttpRequestContext) -> String {
     let spent =
         RequestPhase::ALL.map(|phase| (phase.as_str(), request_context.context.spent(phase)));
     server_timing(spent.into_iter().chain([("total", request_context.arrived.elapsed())]))
+}
+
+/// `Server-Timing` (<https://www.w3.org/TR/server-timing/>): durations in milliseconds with three decimals.
+fn server_timing(spent: impl Iterator<Item = (&'static str, Duration)>) -> String {
+    let mut text = String::with_capacity(128);
+    for (name, time) in spent {
+        let comma = if text.is_empty() { "" } else { ", " };
+        let (whole, micros) = (time.as_millis(), time.subsec_micros() % 1000);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{comma}{name};dur={whole}.{micros:03}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_milliseconds_with_three_decimals() {
+        let text = |micros: &[u64]| {
+            let times = micros.iter().map(|micros| ("read", Duration::from_micros(*micros)));
+            server_timing(times)
+        };
+        assert_eq!(text(&[]), "");
+        assert_eq!(text(&[0]), "read;dur=0.000");
+        assert_eq!(text(&[7, 1_050]), "read;dur=0.007, read;dur=1.050");
+        assert_eq!(text(&[60_000_000]), "read;dur=60000.000");
+        assert_eq!(text(&[123_456_789]), "read;dur=123456.789");
+    }
 }

@@ -1,22 +1,25 @@
 //! Logs, counts, traces and audits each request exactly once, also if the client disconnects.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::USER_AGENT;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
+use tokio::time::{Instant, timeout_at};
 
-use super::{audit, context};
 use crate::error::{Effect, ErrorCode};
 use crate::http::auth::RequestAuthentication;
 use crate::http::live::LiveOperation;
-use crate::http::logged_result::LoggedResult;
+use crate::http::middleware::context;
 use crate::http::paths;
 use crate::http::peer::peer_of;
+use crate::http::problem::LoggedResult;
 use crate::http::request_context::HttpRequestContext;
 use crate::http::state::AppState;
+use crate::ports::{RequestContext, ResponseSummary};
 use crate::telemetry::{AccessRecord, RecentRequest, RequestOrigin, milliseconds, timestamp};
 
 /// Longer method names are truncated in logs and in the trace.
@@ -27,6 +30,9 @@ const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
 };
+
+/// How long after its deadline a response may wait for its audit record.
+const RECORD_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Reports the request when its response is complete. The response is sent after its audit record.
 pub(super) async fn observe(
@@ -84,7 +90,7 @@ impl RequestGuard {
     async fn finish(mut self, result: LoggedResult) {
         self.is_finished = true;
         self.report(result);
-        audit::answered(&self.request_context.context, result).await;
+        record_answer(&self.request_context.context, result).await;
     }
 
     fn route(&self) -> Option<&str> {
@@ -175,6 +181,22 @@ impl Drop for RequestGuard {
         let effect = if may_write { Effect::Unknown } else { Effect::NotApplied };
         let result = LoggedResult { status: CLIENT_CLOSED_REQUEST, effect, code: None };
         self.report(result);
-        audit::hung_up(&self.request_context.context, result);
+        let context = &self.request_context.context;
+        if let Some(audit_entry) = context.audit_entry() {
+            audit_entry.client_disconnected(summary(context, result));
+        }
     }
+}
+
+/// Records a response, and returns when the response may be sent. A blocked disk delays it at most
+/// [`RECORD_TIMEOUT`] beyond its deadline.
+async fn record_answer(context: &RequestContext, result: LoggedResult) {
+    let audit_entry = context.audit_entry();
+    if let Some(recorded) = audit_entry.and_then(|entry| entry.answered(summary(context, result))) {
+        let _ = timeout_at(context.deadline().max(Instant::now()) + RECORD_TIMEOUT, recorded).await;
+    }
+}
+
+fn summary(context: &RequestContext, result: LoggedResult) -> ResponseSummary {
+    context.summarise(result.status.as_u16(), result.code, result.effect)
 }

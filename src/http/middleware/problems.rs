@@ -1,23 +1,22 @@
 //! Writes errors as problem details, or in the flat form if the request asked for it.
-//!
-//! A handler or layer returns a [`Problem`]. This layer adds the path, the request id, and the number
-//! of upstream calls.
+
+use std::any::Any;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::response::Parts;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
 use crate::error::{Effect, ErrorCode};
 use crate::http::idempotency::AnswerTicket;
-use crate::http::logged_result::LoggedResult;
 use crate::http::negotiate::PATCHES;
 use crate::http::operations::OperationRun;
 use crate::http::paths;
+use crate::http::problem::LoggedResult;
 use crate::http::problem::{Problem, ProblemContext};
 use crate::http::request_context::HttpRequestContext;
-use crate::http::responses::ResolvedParticipantDto;
+use crate::http::responses::ChosenParticipant;
 use crate::http::state::AppState;
 use crate::ports::WriteNotes as _;
 
@@ -38,7 +37,7 @@ pub(super) async fn render(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let found = request_context.context.participant().map(ResolvedParticipantDto::from);
+    let found = request_context.context.participant().map(ChosenParticipant::from);
     let problem = problem.about_participant(found);
     let mut parts = response.into_parts().0;
     let correlation = request_context.context.correlation_id();
@@ -68,6 +67,12 @@ pub(super) async fn render(
     let (status, code) = (problem.status(), Some(problem.code()));
     parts.extensions.insert(LoggedResult { status, effect, code });
     Response::from_parts(parts, body)
+}
+
+/// The response to a request whose handler panicked. The panic hook has logged the location; the payload
+/// is discarded.
+pub(super) fn panicked(_payload: Box<dyn Any + Send>) -> Response {
+    Problem::internal("a handler panicked").with_effect(Effect::Unknown).into_response()
 }
 
 /// Adds `Accept-Patch` if a PATCH had the wrong type, or if the method is not supported.

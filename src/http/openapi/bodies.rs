@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use utoipa::ToSchema;
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::schema::{AdditionalProperties, Object};
 use utoipa::openapi::{Components, RefOr, Schema};
 
 use super::text;
 use crate::http::attributes::{AcceptedResponse, AnyWriteResponse};
+use crate::http::flat::FlatResponse;
 use crate::http::problem::ProblemBody;
 use crate::http::responses::WriteResponse;
 
@@ -26,6 +28,10 @@ pub(super) fn describe(components: &mut Components) {
     add::<AnyWriteResponse>(components);
     add::<AcceptedResponse>(components);
     copy_write_members(&mut components.schemas);
+    if let Some(RefOr::T(Schema::Object(flat))) = components.schemas.get_mut(&*FlatResponse::name())
+    {
+        open(flat);
+    }
     for name in WRITE_BODIES {
         if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
             constrain(body);
@@ -50,6 +56,14 @@ fn copy_write_members(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
     if let Some(RefOr::T(Schema::Object(members))) = schemas.get_mut(PROBLEM_MEMBERS) {
         members.properties.extend(copied);
     }
+}
+
+/// Further members are strings. TypeScript generators turn `additionalProperties` into an index
+/// signature, which contradicts the members of other types.
+fn open(schema: &mut Object) {
+    schema.additional_properties = None;
+    let strings = ("unevaluatedProperties", serde_json::json!({"type": "string"}));
+    schema.extensions = Some(Extensions::from_iter([strings]));
 }
 
 /// No unknown members, one of the two equivalent members, and valid keys.

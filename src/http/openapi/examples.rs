@@ -2,11 +2,8 @@
 
 use serde_json::{Value, json};
 
-/// The conversation of all examples.
 pub(super) const CONVERSATION: &str = "8e0f1a2b-3c4d-4e5f-8a6b-7c8d9e0f1a2b";
-
 pub(super) const PARTICIPANT: &str = "4f6d2c1e-9b0a-4d8e-b7c6-a5f4e3d2c1b0";
-/// The operation of all examples.
 const OPERATION: &str = "9c1d2e3f-4a5b-4c6d-8e7f-8a9b0c1d2e3f";
 pub(super) const OTHER_PARTICIPANT: &str = "0b1c2d3e-4f50-4617-a829-3a4b5c6d7e8f";
 
@@ -27,7 +24,6 @@ pub(super) fn names(operation: &str, status: u16) -> &'static [&'static str] {
     }
 }
 
-/// The named example.
 pub(super) fn value(name: &str) -> Value {
     let participant = json!({"id": PARTICIPANT, "purpose": "customer", "state": "connected"});
     let began = "2026-01-07T09:30:00.000Z";
@@ -136,7 +132,6 @@ fn trace() -> Value {
     })
 }
 
-/// The object with more members.
 pub(super) fn with(mut object: Value, more: Value) -> Value {
     if let (Value::Object(members), Value::Object(more)) = (&mut object, more) {
         members.extend(more);

@@ -46,10 +46,9 @@ const REQUEST_HEADERS: [(&str, &str); 3] = [
     ("traceparent", "W3C trace context. The gateway logs it and passes it on."),
 ];
 
-/// Adds the headers of a problem. `Vary` is there if the operation has several formats.
-pub(super) fn add_to_problem(response: &mut Response, status: u16, is_api: bool) {
-    add_common(response, is_api);
-    add(response, "Vary");
+/// Adds the headers of a problem, without those that the description of the API gives all responses.
+pub(super) fn add_to_problem(response: &mut Response, status: u16) {
+    add(response, "X-Request-Id");
     let own: &[&str] = match status {
         401 => &["WWW-Authenticate"],
         405 => &["Allow", "Accept-Patch"],
@@ -63,23 +62,18 @@ pub(super) fn add_to_problem(response: &mut Response, status: u16, is_api: bool)
     }
 }
 
-fn add_common(response: &mut Response, is_api: bool) {
-    add(response, "X-Request-Id");
-    if is_api {
-        for name in ["Cache-Control", "Server-Timing", "Preference-Applied"] {
-            add(response, name);
-        }
-    }
-}
-
-/// Adds the headers of another response.
 pub(super) fn add_to_result(
     response: &mut Response,
     status: u16,
     operation: &Operation,
     (path, method): (&str, &Method),
 ) {
-    add_common(response, paths::is_api(path));
+    add(response, "X-Request-Id");
+    if paths::is_api(path) {
+        for name in ["Cache-Control", "Server-Timing", "Preference-Applied"] {
+            add(response, name);
+        }
+    }
     let is_compressed = paths::is_compressed(path);
     if paths::is_negotiated(path, method) || is_compressed {
         add(response, "Vary");
@@ -109,7 +103,6 @@ fn add(response: &mut Response, name: &str) {
     response.headers.entry(name.to_owned()).or_insert(RefOr::Ref(header));
 }
 
-/// The request headers of every operation of the API.
 pub(super) fn request_headers() -> impl Iterator<Item = Parameter> {
     REQUEST_HEADERS.into_iter().map(|(name, description)| {
         ParameterBuilder::new()
@@ -122,7 +115,6 @@ pub(super) fn request_headers() -> impl Iterator<Item = Parameter> {
     })
 }
 
-/// Describes the response headers.
 pub(super) fn describe(components: &mut Components) {
     for (name, description) in RESPONSE_HEADERS {
         let header = HeaderBuilder::new().schema(Some(text())).description(Some(description));

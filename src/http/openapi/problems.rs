@@ -2,34 +2,29 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::Method;
 use serde_json::{Value, json};
 use utoipa::ToSchema as _;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Components, Ref, Response, ResponseBuilder};
 
-use super::headers::add_to_problem;
-use super::{add_example, examples, share_response};
 use crate::error::{Effect, ErrorCode};
+use crate::http::openapi::headers::add_to_problem;
+use crate::http::openapi::{add_example, examples, share_response};
 use crate::http::paths;
 use crate::http::problem::{self, PROBLEM_JSON, ProblemBody};
 
 /// Adds the responses with these codes to an operation, and to the components.
-pub(super) fn add(
-    operation: &mut Operation,
-    components: &mut Components,
-    codes: &[ErrorCode],
-    is_api: bool,
-) {
+pub(super) fn add(operation: &mut Operation, components: &mut Components, codes: &[ErrorCode]) {
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in codes {
         by_status.entry(problem::status(*code).as_u16()).or_default().push(*code);
     }
     for (status, codes) in by_status {
-        let response = response(&codes, status, is_api, components);
+        let response = response(&codes, components);
         let name = match codes[..] {
-            [code] if is_api => pascal(code.as_str()),
-            [code] => format!("{}Page", pascal(code.as_str())),
+            [code] => pascal(code.as_str()),
             _ => {
                 format!("{}{status}", pascal(operation.operation_id.as_deref().unwrap_or_default()))
             }
@@ -41,27 +36,23 @@ pub(super) fn add(
 
 /// Adds a response of any path, or of none.
 pub(super) fn add_general(components: &mut Components, code: ErrorCode) {
-    let response = response(&[code], problem::status(code).as_u16(), true, components);
+    let response = response(&[code], components);
     components.responses.insert(pascal(code.as_str()), response.into());
 }
 
-fn response(
-    codes: &[ErrorCode],
-    status: u16,
-    is_api: bool,
-    components: &mut Components,
-) -> Response {
-    let titles = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title()));
+/// The response with these codes, which have the same status.
+fn response(codes: &[ErrorCode], components: &mut Components) -> Response {
+    let names: Vec<_> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
     let mut content =
         ContentBuilder::new().schema(Some(Ref::from_schema_name(ProblemBody::name()))).build();
     for code in codes {
         add_example(&mut content, components, code.as_str(), || body(*code));
     }
-    let mut response = ResponseBuilder::new()
-        .description(titles.collect::<Vec<_>>().join("; "))
-        .content(PROBLEM_JSON, content)
-        .build();
-    add_to_problem(&mut response, status, is_api);
+    let mut response =
+        ResponseBuilder::new().description(names.join(", ")).content(PROBLEM_JSON, content).build();
+    if let Some(code) = codes.first() {
+        add_to_problem(&mut response, problem::status(*code).as_u16());
+    }
     response
 }
 
@@ -71,7 +62,6 @@ fn pascal(name: &str) -> String {
     name.split('-').filter(|word| !word.is_empty()).map(capital).collect()
 }
 
-/// An example of a problem with this code.
 fn body(code: ErrorCode) -> Value {
     let effect = match code {
         ErrorCode::WriteSuperseded => Effect::Applied,
@@ -124,5 +114,77 @@ fn members(code: ErrorCode) -> Value {
         }}),
         ErrorCode::WriteSuperseded => examples::write("superseded"),
         _ => json!({}),
+    }
+}
+
+/// The codes of the operation at this path pattern.
+pub(super) fn codes_for(path: &str, method: &Method) -> Vec<ErrorCode> {
+    ErrorCode::ALL.into_iter().filter(|code| can_return(path, method, *code)).collect()
+}
+
+#[expect(clippy::too_many_lines, reason = "one arm for each group of codes")]
+fn can_return(path: &str, method: &Method, code: ErrorCode) -> bool {
+    let is_attributes = paths::is_of_attributes(path);
+    let is_write = is_attributes && !method.is_safe();
+    let has_body = !method.is_safe() && method != Method::DELETE && path != paths::TRACE;
+    let is_api = paths::is_api(path);
+    let is_for_operators = [paths::LIVE, paths::LIVE_EVENTS, paths::TRACE].contains(&path);
+    let calls_upstream =
+        is_api && !is_for_operators && path != paths::ECHO && path != paths::OPERATION;
+    let names_conversation = path.contains("{conversationId}");
+    let is_operation = path == paths::OPERATION;
+    match code {
+        ErrorCode::Internal => true,
+        ErrorCode::Unauthenticated => {
+            is_api || [paths::METRICS, paths::READYZ, paths::LIVE].contains(&path)
+        }
+        ErrorCode::OperateNotAllowed => is_for_operators,
+        ErrorCode::ClientRateLimited | ErrorCode::ShuttingDown => is_api,
+        ErrorCode::InvalidQuery => {
+            is_api && path != paths::ECHO && !is_operation
+                || [paths::ROOT, paths::READYZ].contains(&path)
+        }
+        ErrorCode::InvalidConversationId => names_conversation,
+        ErrorCode::NotFound => {
+            [paths::ECHO, paths::PROBLEM, paths::RUNBOOK, paths::DOCS_FILE].contains(&path)
+                || path == paths::TRACE && method.is_safe()
+        }
+        ErrorCode::Overloaded => {
+            is_write || path == paths::LIVE_EVENTS || path == paths::TRACE && !method.is_safe()
+        }
+        ErrorCode::NotAcceptable => calls_upstream || path == paths::ROOT,
+        ErrorCode::InvalidParticipant | ErrorCode::ConversationNotFound => {
+            calls_upstream && names_conversation
+        }
+        ErrorCode::UpstreamRejected
+        | ErrorCode::UpstreamForbidden
+        | ErrorCode::UpstreamAuthFailed
+        | ErrorCode::UpstreamInvalidResponse
+        | ErrorCode::UpstreamRateLimited
+        | ErrorCode::UpstreamUnavailable
+        | ErrorCode::DeadlineExceeded => calls_upstream,
+        ErrorCode::AttributeNotAllowed => is_attributes || path == paths::CONVERSATION,
+        ErrorCode::ParticipantNotAllowed
+        | ErrorCode::ParticipantNotFound
+        | ErrorCode::AmbiguousParticipant => is_attributes,
+        ErrorCode::OperationNotFound => is_operation,
+        ErrorCode::OperationInProgress => is_write || is_operation && method == Method::DELETE,
+        ErrorCode::StoreUnavailable => is_write || is_operation,
+        ErrorCode::AttributeNotFound => path == paths::ATTRIBUTE && method == Method::GET,
+        ErrorCode::InvalidAttributes => is_write || path == paths::ATTRIBUTE,
+        ErrorCode::ReadOnlyClient
+        | ErrorCode::InvalidHeader
+        | ErrorCode::ConversationEnded
+        | ErrorCode::WriteSuperseded
+        | ErrorCode::UpstreamConflict
+        | ErrorCode::PreconditionFailed
+        | ErrorCode::PreconditionRequired
+        | ErrorCode::AttributesTooLarge
+        | ErrorCode::IdempotencyKeyReused
+        | ErrorCode::AuditUnavailable => is_write,
+        ErrorCode::InvalidJson | ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge => has_body,
+        ErrorCode::UnsupportedMediaType => has_body && path != paths::ECHO,
+        // Before a request is routed to its operation.
+        ErrorCode::MethodNotAllowed => false,
     }
 }

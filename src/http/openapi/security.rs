@@ -11,7 +11,6 @@ use crate::http::auth;
 /// A client needs one of them.
 const SCHEMES: [&str; 4] = ["bearer", "apiKey", "basic", "clientCertificate"];
 
-/// Adds the schemes to the document.
 pub(super) fn describe(components: &mut Components) {
     let http = |scheme, description: &str| {
         let scheme = HttpBuilder::new().scheme(scheme).description(Some(description)).build();

@@ -4,24 +4,20 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Problem;
-use crate::domain::{AttributeKey, Violation};
+use crate::domain::{AttributeKey, ParticipantSummary, Violation};
 use crate::error::Error;
-use crate::http::responses::{CandidateDto, ResolvedParticipantDto, WriteResponse, effect_schema};
+use crate::http::responses::{ChosenParticipant, WriteResponse, effect_schema};
 
 /// The part of a problem that the middleware adds.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct ProblemContext<'a> {
-    /// Path of the request.
     pub instance: &'a str,
     /// Prefix of the paths of links; may be empty.
     pub public_url: &'a str,
-    /// Id of the request.
     pub request_id: &'a str,
     /// `ININ-Correlation-Id` of the last call.
     pub correlation_id: Option<&'a str>,
-    /// Calls to the Genesys Cloud API.
     pub upstream_calls: u32,
-    /// Size limit of the attributes in bytes.
     pub total_bytes: usize,
 }
 
@@ -71,7 +67,7 @@ pub(in crate::http) struct ProblemBody<'a> {
     /// The participant that the gateway found before the request failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    participant: Option<&'a ResolvedParticipantDto>,
+    participant: Option<&'a ChosenParticipant>,
     #[serde(flatten)]
     members: ProblemMembers,
 }
@@ -91,7 +87,7 @@ pub(in crate::http) struct ProblemViolation<'a> {
 pub(super) struct ProblemMembers {
     /// `ambiguous-participant`: the participants that match.
     #[serde(skip_serializing_if = "Option::is_none")]
-    candidates: Option<Vec<CandidateDto>>,
+    candidates: Option<Vec<ParticipantSummary>>,
     /// `participant-not-found`: the purposes of the participants in the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     purposes: Option<Vec<String>>,
@@ -176,7 +172,7 @@ impl From<Error> for ProblemMembers {
         let mut members = Self::default();
         match error {
             Error::AmbiguousParticipant { candidates, .. } => {
-                members.candidates = Some(candidates.into_iter().map(CandidateDto::from).collect());
+                members.candidates = Some(candidates);
             }
             Error::ParticipantNotFound { purposes, .. } => members.purposes = Some(purposes),
             Error::AttributesTooLarge(size) => {

@@ -128,6 +128,11 @@ fn hint(error: &Error, host: &str) -> String {
             "Check that Genesys Cloud itself answers at {host}: see genesys.api_url, \
              genesys.login_url and the proxies in between"
         ),
+        ErrorCode::InvalidParticipant => {
+            "Add --participant with the UUID of a participant: genesys.custom.conversation is not set, \
+             so the participants of a call cannot be listed"
+                .to_owned()
+        }
         ErrorCode::AttributesTooLarge => "Use a call with fewer attributes".to_owned(),
         _ => format!("Check genesys.route and genesys.api_url; the call went to {host}"),
     }

@@ -293,14 +293,14 @@ impl<'a> WriteTest<'a> {
         }
     }
 
-    /// The PATCH that restores the call. It repeats all other keys unless the platform certainly keeps
-    /// them: it may have removed them, and no read has shown that yet.
+    /// The PATCH that restores the call. It repeats other keys only if the platform certainly removed
+    /// them: otherwise it could undo what other writers have written since.
     fn original(&self) -> AttributeMap {
-        let merges = self.replaces == Some(false);
-        let mut body = if merges { AttributeMap::default() } else { self.others() };
+        let replaces = self.replaces == Some(true);
+        let mut body = if replaces { self.others() } else { AttributeMap::default() };
         for key in &self.written {
             let value = match held(&self.before, key) {
-                None if self.replaces == Some(true) => continue,
+                None if replaces => continue,
                 value => value.cloned().unwrap_or_else(|| AttributeValue::new("")),
             };
             body.insert(AttributeKey::existing(key), value);
@@ -309,52 +309,70 @@ impl<'a> WriteTest<'a> {
     }
 
     async fn restore(&mut self, report: &mut DoctorReport) {
+        self.end = self.end.min(Instant::now() + RESTORE_TIME);
         let was_pending = self.is_pending;
+        let mut failure = self.write_original(was_pending).await.err();
+        if self.replaces.is_none() && self.states().next().is_some() {
+            // Only this read shows a write. If others are gone, they can be restored after all.
+            let replaces = self.lost_others().next().is_some();
+            self.replaces = Some(replaces);
+            failure = self.write_original(was_pending).await.err();
+        }
+        let reason = failure.map(|error| self.explain(&error));
+        self.report_restored(was_pending, reason.as_deref(), report);
+    }
+
+    /// Sends the PATCH, and reads until the call is as before; if no read has shown a write yet, until
+    /// one does.
+    async fn write_original(&mut self, was_pending: bool) -> Result<(), Error> {
         let [empty, null] = self.clearings;
         let mut with_null =
             matches!(null, None | Some(Clearing::Deleted)) && empty != Some(Clearing::Deleted);
         let refusal = loop {
             match self.patch(self.original(), with_null).await {
-                Ok(()) => break None,
+                Ok(()) => break Ok(()),
                 Err(Error::UpstreamRejected { .. }) if with_null => with_null = false,
-                Err(error @ Error::UpstreamRejected { .. }) => break Some(error),
-                Err(error) if self.end < Instant::now() + MAX_PAUSE * 2 => break Some(error),
+                Err(error @ Error::UpstreamRejected { .. }) => break Err(error),
+                Err(error) if self.end < Instant::now() + MAX_PAUSE * 2 => break Err(error),
                 Err(_) => sleep(MAX_PAUSE).await,
             }
         };
+        // While no read has shown a write, reads that show the call as before prove nothing.
+        let is_blind = was_pending && self.replaces.is_none();
         let deletes = self.replaces == Some(true)
             || self.clearings[usize::from(with_null)] == Some(Clearing::Deleted);
-        let until = if deletes { self.end } else { self.end.min(Instant::now() + self.patience()) };
+        let waits = deletes || is_blind;
+        let until = if waits { self.end } else { self.end.min(Instant::now() + self.patience()) };
         let (before, written) = (self.before.clone(), self.written.clone());
-        let restored = move |seen: &AttributeMap| {
+        let done = move |seen: &AttributeMap| {
             let is_kept = before.iter_held().all(|(key, _)| held(seen, key.as_str()).is_some());
-            is_kept && written.iter().all(|key| held(seen, key) == held(&before, key))
+            let is_back = written.iter().all(|key| held(seen, key) == held(&before, key));
+            (is_kept && is_back) != is_blind
         };
-        let read = self.read_until(until, restored).await;
-        let reason = refusal.as_ref().or(read.as_ref().err()).map(|error| self.explain(error));
-        let is_restored = read.is_ok_and(|restored| restored);
-        self.report_restored(is_restored, was_pending, reason.as_deref(), report);
+        let read = self.read_until(until, done).await;
+        refusal.and(read.map(drop))
     }
 
-    fn report_restored(
-        &self,
-        is_restored: bool,
-        was_pending: bool,
-        reason: Option<&str>,
-        report: &mut DoctorReport,
-    ) {
+    fn report_restored(&self, was_pending: bool, reason: Option<&str>, report: &mut DoctorReport) {
         let changed: Vec<_> = self.states().collect();
+        let is_restored = changed.is_empty();
         let only_empty = changed.iter().all(|(_, state)| *state == EMPTY);
         let described: Vec<_> =
             changed.iter().map(|(key, state)| format!("`{key}` {state}")).collect();
-        let mut detail = match (is_restored, described.is_empty()) {
-            (true, _) | (_, true) => "the attributes are as before".to_owned(),
-            _ => format!("not as before: {}", described.join(", ")),
+        let mut detail = match is_restored {
+            true => "the attributes are as before".to_owned(),
+            false => format!("not as before: {}", described.join(", ")),
         };
         if let Some(reason) = reason {
             detail = format!("{detail}, as last seen. {reason}");
         }
+        let others = self.others().iter_held().count();
+        let is_blind = was_pending && self.replaces.is_none() && others > 0;
+        if is_blind {
+            detail = format!("{detail}. {UNKNOWN}: {others}");
+        }
         let (status, hint) = match reason {
+            None if is_blind => (CheckStatus::Warning, Some(UNKNOWN_HINT)),
             None if is_restored && !was_pending => (CheckStatus::Ok, None),
             None if is_restored => (CheckStatus::Warning, Some(PENDING_HINT)),
             None if only_empty => (CheckStatus::Warning, Some("Empty counts as absent")),
@@ -363,13 +381,16 @@ impl<'a> WriteTest<'a> {
         report.add("restore", status, detail, hint);
     }
 
+    /// Keys that were there before, are not of this test, and are gone.
+    fn lost_others(&self) -> impl Iterator<Item = &str> {
+        let others = self.before.iter_held().map(|(key, _)| key.as_str());
+        others.filter(|key| held(&self.seen, key).is_none() && !self.written.contains(key))
+    }
+
     /// The keys that are not as before, with their state, but never with a value.
     fn states(&self) -> impl Iterator<Item = (&str, &'static str)> {
         let written = self.written.iter().copied();
-        let others = self.before.iter_held().map(|(key, _)| key.as_str());
-        let lost =
-            others.filter(|key| held(&self.seen, key).is_none() && !self.written.contains(key));
-        written.chain(lost).filter_map(|key| {
+        written.chain(self.lost_others()).filter_map(|key| {
             match (held(&self.before, key), held(&self.seen, key)) {
                 (before, now) if before == now => None,
                 (_, None) => Some((key, "is absent")),
@@ -425,6 +446,10 @@ const FULL_HINT: &str = "Set genesys.patch_body = \"full\", or writes remove oth
 const CHANGES_HINT: &str =
     "Set genesys.patch_body = \"changes\", or changes of other writers can be lost";
 const CLEAR_HINT: &str = "Set genesys.clear_with as below, or no key can be cleared";
+const UNKNOWN: &str =
+    "No read showed a write, so it is unknown whether the platform kept the other keys";
+const UNKNOWN_HINT: &str =
+    "Read the call again later. If other keys are missing, their writers have to set them again";
 const PENDING_HINT: &str =
     "Read the call again later: a write of this test that no read has shown may still appear";
 

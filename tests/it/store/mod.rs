@@ -6,6 +6,7 @@ mod embedded;
 mod replicas;
 pub mod server;
 mod server_faults;
+mod wait_aof;
 
 use std::time::Duration;
 

@@ -6,8 +6,8 @@ use gateway_store::ports::{LastPatch, PrivateBytes, SharedToken as _, WriteLease
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
-use super::limits;
 use super::server::RedisServer;
+use super::{SHORT, limits, operation, short_limits};
 
 const HOLD: Duration = Duration::from_secs(5);
 
@@ -110,4 +110,20 @@ async fn a_lost_lease_gives_no_rights() {
     assert!(one.acquire("p").await.expect("asked").is_none(), "the lease of another was ended");
     assert_eq!(one.last_patch("p").await, Ok(None), "a lost lease left a note");
     assert_eq!(two.record(&mut held, patch("held"), HOLD).await, Ok(true));
+}
+
+#[tokio::test]
+async fn a_replica_cannot_send_what_another_has_claimed() {
+    use gateway_store::ports::OperationJournal as _;
+    let server = RedisServer::start(&[]).await;
+    let [one, two] = ["one", "two"].map(|name| server.store(name, short_limits()));
+    one.append(operation(1, 11)).await.expect("stored");
+    let id = operation(1, 11).id;
+    assert_eq!(one.claim(1).await.expect("claimed").len(), 1);
+    assert_eq!(two.mark_sent(id, [7; 32]).await, Ok(false), "it has no claim");
+    tokio::time::sleep(SHORT * 5 / 4).await;
+    assert_eq!(two.claim(1).await.expect("claimed").len(), 1);
+    assert_eq!(one.renew(operation(1, 11).conversation).await, Ok(false));
+    assert_eq!(one.mark_sent(id, [7; 32]).await, Ok(false), "its claim has lapsed");
+    assert_eq!(two.mark_sent(id, [7; 32]).await, Ok(true));
 }

@@ -123,11 +123,16 @@ pub fn options(url: &str, replica: &str) -> RedisOptions {
 }
 
 fn spawn(directory: &std::path::Path, port: u16, settings: &[String]) -> Child {
-    let mut command = Command::new("redis-server");
+    let mut command = Command::new(program());
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
     command.arg("--dir").arg(directory).args(settings);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap_or_else(|error| {
-        panic!("redis-server does not start ({error}): `make test` installs it on Debian")
+        panic!("{} does not start ({error}): `make test` installs it on Debian", program())
     })
+}
+
+/// The program of the server. `REDIS_SERVER` names another one, such as that of Valkey.
+fn program() -> String {
+    std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }

@@ -62,6 +62,28 @@ async fn settings_that_lose_writes_are_refused() {
 }
 
 #[tokio::test]
+async fn a_server_that_loses_a_second_keeps_no_accepted_writes() {
+    let server = RedisServer::start(&["--appendfsync", "no"]).await;
+    let store = server.store("one", limits());
+    assert_eq!(store.check().await, Ok(()));
+    unusable(store.append(operation(1, 11)).await.expect_err("refused"), "appendfsync");
+    unusable(store.summary().await.expect_err("refused"), "appendfsync");
+    let mut set = redis::cmd("CONFIG");
+    server.command::<()>(set.arg("SET").arg("appendfsync").arg("always")).await;
+    store.append(operation(1, 11)).await.expect("stored");
+    // It comes back with the settings that it was started with.
+    server.kill();
+    store.summary().await.expect_err("away");
+    server.start_again().await;
+    until("it is seen", async || match store.append(operation(1, 12)).await {
+        Err(StoreError::Unusable(_)) => Some(()),
+        Err(StoreError::Unavailable(_)) => None,
+        other => panic!("{other:?}"),
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_certificate_of_an_unknown_authority_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let identity = Authority::new("unknown").server();

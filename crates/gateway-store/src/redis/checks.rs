@@ -48,15 +48,13 @@ fn judge(
     }
     match settings.get("appendfsync").map(String::as_str) {
         Some("always") => Ok(Durability::Always),
-        Some("no") => {
-            Err("Redis never syncs its file: set `appendfsync everysec` or `always`".into())
-        }
+        Some("no") => Ok(Durability::Missing(
+            "Redis never syncs its file: set `appendfsync everysec` or `always`",
+        )),
         _ if version >= WAITAOF_VERSION => Ok(Durability::WaitAof),
-        _ => Err(
-            "this version of Redis has no WAITAOF: set `appendfsync always`, or use Redis 7.2 or \
-                  Valkey"
-                .into(),
-        ),
+        _ => Ok(Durability::Missing(
+            "this version of Redis has no WAITAOF: set `appendfsync always`, or use Redis 7.2 or Valkey",
+        )),
     }
 }
 
@@ -106,11 +104,22 @@ mod tests {
             (&[("cluster_enabled", "1")], "always", "single server"),
             (&evicting, "always", "maxmemory-policy noeviction"),
             (&[("aof_enabled", "0")], "always", "appendonly yes"),
-            (&[], "everysec", "appendfsync always"),
-            (&[("redis_version", "7.2.4")], "no", "appendfsync everysec"),
         ] {
             let refused = judged(changed, fsync).expect_err(hint);
             assert!(refused.contains(hint), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_loses_a_second_is_taken_without_asynchronous_writes() {
+        for (version, fsync, hint) in
+            [("7.0.15", "everysec", "appendfsync always"), ("7.2.4", "no", "appendfsync everysec")]
+        {
+            let taken = judged(&[("redis_version", version)], fsync);
+            assert!(
+                matches!(taken, Ok(Durability::Missing(why)) if why.contains(hint)),
+                "{taken:?}"
+            );
         }
     }
 }

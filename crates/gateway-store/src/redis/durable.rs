@@ -27,6 +27,8 @@ pub(super) enum Durability {
     Always,
     /// When it is asked.
     WaitAof,
+    /// Not at all, for this reason. All but asynchronous writes can do without.
+    Missing(&'static str),
 }
 
 /// The connection for durable changes.

@@ -65,7 +65,8 @@ impl OperationJournal for RedisStore {
         Box::pin(async move {
             let sealed = SealedPart::Patch.seal(&self.key, id, &patch)?;
             let mut script = with_keys(script!("mark_sent.lua"), &[self.journal_name()]);
-            self.durable(script.arg(id.to_string()).arg(sealed)).await
+            script.arg(id.to_string()).arg(sealed).arg(self.owner.to_string());
+            self.durable(&script).await
         })
     }
 
@@ -102,7 +103,12 @@ impl OperationJournal for RedisStore {
     fn summary(&self) -> StoreFuture<'_, JournalSummary> {
         Box::pin(async move {
             let script = with_keys(script!("summary.lua"), &[self.journal_name()]);
-            let (unfinished, oldest): (u64, String) = self.link.script(&script).await?;
+            let answer = match self.durability().await? {
+                Durability::Missing(reason) => Err(StoreError::Unusable(reason.to_owned())),
+                Durability::Always | Durability::WaitAof => self.link.script(&script).await,
+            };
+            self.check_again_after(&answer).await;
+            let (unfinished, oldest): (u64, String) = answer?;
             let oldest = if oldest.is_empty() { None } else { Some(parse(oldest.as_bytes())?) };
             Ok(JournalSummary {
                 unfinished,
@@ -123,7 +129,9 @@ impl RedisStore {
         let result = match self.durability().await? {
             Durability::Always => self.link.script(script).await,
             Durability::WaitAof => self.synced.script(script).await,
+            Durability::Missing(reason) => Err(StoreError::Unusable(reason.to_owned())),
         };
+        self.check_again_after(&result).await;
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.last_sync.store(took, Ordering::Relaxed);
         result
@@ -160,7 +168,9 @@ impl RedisStore {
                 script.arg("").arg("");
             }
         }
-        self.link.script(&script).await
+        // A client that was told so must not see its write carried out after a crash of the server.
+        let is_promise = state == OperationState::Cancelled;
+        if is_promise { self.durable(&script).await } else { self.link.script(&script).await }
     }
 
     fn opened(&self, id: Uuid, fields: &Fields) -> Result<StoredOperation, StoreError> {
