@@ -254,13 +254,14 @@ async fn a_write_that_cannot_wait_for_calls_is_refused_at_once() {
     assert_eq!((start.elapsed(), upstream.0.lock().len()), (Duration::from_millis(110), 1));
 }
 
+type Second = fn(&WriteQueues, &dyn Fn() -> ReservedCalls) -> WriteSubmission;
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_leaves_with_the_calls_of_the_member_that_has_them_first() {
     let own = || {
         let one = CallPermits::new(Arc::new(UnlimitedBudget), BudgetAccount::SHARED, 1);
         ReservedCalls::new(one)
     };
-    type Second = fn(&WriteQueues, &dyn Fn() -> ReservedCalls) -> WriteSubmission;
     let with_calls: Second =
         |queues, own| WriteSubmission { reserved_calls: own(), ..write(queues, "b", 1_000) };
     let of_another: Second = |queues, _| of_another_client(queues, "b");

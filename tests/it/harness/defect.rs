@@ -82,7 +82,7 @@ fn service_over(defect: Defect) -> Router {
 struct Defect {
     payload: &'static str,
     reads: bool,
-    /// How many PATCHes panic.
+    /// How many `PATCH`es panic.
     panics: AtomicU32,
 }
 
