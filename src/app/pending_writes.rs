@@ -263,9 +263,7 @@ impl PendingWrites {
         let clears = |latest: &LastApplied| latest.change == KeyChange::Clear;
         self.any(participant_key, |entry| {
             let mut opens = entry.open.get(key).into_iter().flatten();
-            entry.latest.get(key).is_some_and(clears)
-                || entry.maybe.iter().any(|(one, latest)| one == key && clears(latest))
-                || opens.any(|open| open.value.is_none())
+            entry.latest.get(key).is_some_and(clears) || opens.any(|open| open.value.is_none())
         })
     }
 

@@ -407,6 +407,31 @@ mod tests {
     }
 
     #[test]
+    fn a_remembered_value_that_a_read_confirms_is_remembered_no_longer() {
+        let mut verifier = WriteVerifier::default();
+        let late = [(AttributeKey::existing("k"), vec![Some(AttributeValue::new("late"))])];
+        let unseen = UnconfirmedValues::from(late);
+        verifier.add(&patch(&[("k", "new")]), &map(&[("k", "old")]), &unseen, true);
+        let stands = |mut verifier: WriteVerifier, shown: &str| {
+            verifier.observe(&map(&[("k", shown)]), Duration::ZERO);
+            for at in [1, 1_001] {
+                verifier.observe(&map(&[("k", "theirs")]), Duration::from_millis(at));
+            }
+            outcome(&verifier)
+        };
+        assert_eq!(stands(verifier.clone(), "late"), KeyOutcome::Unverified);
+        assert_eq!(stands(verifier, "old"), KeyOutcome::Superseded);
+    }
+
+    #[test]
+    fn a_new_wanted_value_shows_that_a_read_has_seen_the_write() {
+        let read: &[(&str, &str)] = &[("k", "new"), ("other", "1")];
+        let sent = [("k", "new"), ("other", "2")];
+        assert!(after(&[("other", "1")], &sent, &[(0, read)]).shows_any());
+        assert!(!after(&[("other", "1")], &sent, &[(0, &[("other", "1")])]).shows_any());
+    }
+
+    #[test]
     fn two_vanished_unsent_keys_show_a_replaced_map() {
         let (sent, before) = (patch(&[("k", "1")]), map(&[("a", "1"), ("b", "2")]));
         let replaced = |before: &AttributeMap, read: &[(&str, &str)]| {

@@ -154,6 +154,24 @@ async fn nothing_leaves_for_a_member_that_was_told_that_it_did_not() {
     patient.await.expect("no panic").assert_status(200);
     assert!(!app.truth(CUSTOMER).contains_key("b"));
     assert!(!app.simulator.ledger().iter().any(|entry| entry.changes.contains_key("b")));
+    let sent = app.sent(RequestKind::Patch);
+    assert!(sent.windows(2).all(|pair| pair[1] >= pair[0] + 1_000), "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_is_kept_by_those_that_have_time_for_it() {
+    let busy = FaultAction::Throttle { retry_after: Some(5) };
+    let app = far_away().with_fault(ScriptedFault::on_patch(busy)).start().await;
+    let hasty = [writing(&app, "", 2, &[("b", "1")]), writing(&app, "", 4, &[("c", "1")])];
+    let patient = writing(&app, "", 10, &[("d", "1")]);
+    for task in hasty {
+        let answer = task.await.expect("no panic");
+        answer.assert_problem(503, "upstream-rate-limited", "notApplied");
+        assert!(answer.took < ms(200), "{:?}", answer.took);
+    }
+    patient.await.expect("no panic").assert_status(200);
+    assert_eq!(app.sent(RequestKind::Patch), [50, 5_100]);
+    assert_eq!(app.patches()[1], json!({"attributes": {"d": "1"}}));
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,7 +185,9 @@ async fn the_change_over_the_limit_is_removed_and_others_go() {
     for task in [opener, fits, small] {
         task.await.expect("no panic").assert_status(200);
     }
-    crosses.await.expect("no panic").assert_problem(422, "attributes-too-large", "notApplied");
+    let crosses = crosses.await.expect("no panic");
+    crosses.assert_problem(422, "attributes-too-large", "notApplied");
+    assert!(!crosses.text.contains("Genesys Cloud refused"), "{}", crosses.text);
     assert_eq!(app.simulator.count(RequestKind::Patch), 1, "{}", app.order());
     assert!(!app.truth(CUSTOMER).contains_key("second"));
 }

@@ -329,3 +329,18 @@ async fn a_condition_waits_for_an_unknown_write_with_few_calls() {
     assert!(answer.took > ms(1_000), "it waits: {:?}", answer.took);
     assert!(app.upstream_calls() - before < 30, "{}", app.upstream_calls() - before);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_sends_what_a_write_of_ours_may_still_undo() {
+    let late = FaultAction::ApplyLate { after: ms(6_000) };
+    let app = TestApp::new().with_lag(ms(10)).with_fault(ScriptedFault::on_patch(late));
+    let app = app.start().await;
+    let lost = app.write_within(1, "", json!({"tier": "gold"})).await;
+    lost.assert_problem(504, "deadline-exceeded", "unknown");
+    tokio::time::sleep(ms(4_000)).await;
+    // Reads show the value that is wanted, but the other one can still arrive.
+    let tag = app.read(CALL, "").await.header("etag").to_owned();
+    let answer = put(app.router(), "", ("if-match", &tag), json!({"tier": "silver"})).await;
+    assert_ne!(answer.assert_status(200).at("/outcomes/tier"), "unchanged");
+    assert_eq!(app.patches().last(), Some(&json!({"attributes": {"tier": "silver"}})));
+}

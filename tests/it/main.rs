@@ -50,6 +50,7 @@ mod replicas;
 mod retries;
 mod rights;
 mod routes;
+mod sending_again;
 mod single_key;
 mod soak;
 mod sockets;

@@ -120,6 +120,7 @@ async fn keys_missing_in_a_single_read_are_not_lost() {
     );
     assert!(!answer.text.contains("warnings"), "{}", answer.text);
     assert_eq!(lost(&app).await, 0);
+    assert!(app.readiness().await.text.contains("upstream.merging: ok"), "one read is no evidence");
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,4 +149,16 @@ async fn a_full_patch_loses_nothing() {
     let _ = write(&app, "gold").await;
     let whole = json!({"language": "en", "source": "web", "tier": "gold"});
     assert_eq!((json!(app.truth(CUSTOMER)), lost(&app).await), (whole, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_patch_contains_our_values_that_no_read_shows() {
+    let app = replacing().with_env("GATEWAY__GENESYS__PATCH_BODY", "full").with_lag(ms(60_000));
+    let app = app.start().await;
+    for key in ["note", "queue"] {
+        app.write(CALL, "?verify=none", json!({ key: "1" })).await.assert_status(202);
+    }
+    let whole =
+        json!({"language": "en", "note": "1", "queue": "1", "source": "web", "tier": "silver"});
+    assert_eq!(json!(app.truth(CUSTOMER)), whole);
 }

@@ -54,7 +54,9 @@ async fn a_customer_that_joined_later_is_written_to() {
 async fn a_participant_that_is_gone_is_chosen_again_after_the_404() {
     let app = TestApp::new().with_lag(ms(10)).start().await;
     read(&app).await;
-    let other = SimulatedCall::new(CALL).customer(NEXT_AGENT, NO_ATTRIBUTES);
+    // The next customer has the same attributes: only the id tells that it is another.
+    let same = [("language", "en"), ("source", "web"), ("tier", "silver")];
+    let other = SimulatedCall::new(CALL).customer(NEXT_AGENT, same);
     app.simulator.replace_call(other).expect("a sound call");
     let answer = app.write(CALL, "", json!({"note": "x"})).await;
     answer.assert_status(200).assert_outcomes(&[("note", "verified")]);

@@ -167,6 +167,19 @@ async fn nothing_is_held_of_participants_whose_writes_are_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_expired_is_removed_although_no_write_comes() {
+    let pending_writes = held(10, 10);
+    let mut write = pending_writes.admit(place(1).0, BudgetAccount::SHARED).expect("admitted");
+    write.acquire(place(1)).expect("idle");
+    pending_writes.sending(place(1), &to("new"), &shows("old"), &BTreeMap::new());
+    pending_writes.answered(place(1));
+    drop(write);
+    assert_eq!(pending_writes.state().participants.len(), 1);
+    tokio::time::sleep(3 * OUTSTANDING).await;
+    assert_eq!(pending_writes.state().participants.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_foreign_value_ends_accepted_writes_after_the_settle_time() {
     let pending_writes = held(10, 10);
     let pending_id = pending_writes.sending(place(1), &to("ours"), &shows("old"), &BTreeMap::new());
@@ -253,4 +266,111 @@ async fn a_map_older_than_the_proof_of_a_write_is_outdated() {
         assert!(pending_writes.is_outdated(place(1), before), "accepted: {is_accepted}");
         assert!(!pending_writes.is_outdated(place(1), proof), "the proof itself shows the write");
     }
+}
+
+fn by(arrival: u64) -> BTreeMap<AttributeKey, u64> {
+    BTreeMap::from([(key(), arrival)])
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_applied_later_change_overtakes_an_earlier_write() {
+    let pending_writes = held(10, 10);
+    let to_change = |value| KeyChange::to(AttributeValue::new(value));
+    let overtakes =
+        |arrival, value| pending_writes.is_overtaken(place(1), &key(), arrival, &to_change(value));
+    let later = pending_writes.sending(place(1), &to("later"), &shows("old"), &by(5));
+    let refused = pending_writes.sending(place(1), &to("refused"), &shows("old"), &by(6));
+    assert!(!overtakes(3, "earlier"), "it may never be applied");
+    pending_writes.refused(place(1), refused);
+    pending_writes.accepted(place(1), later);
+    assert!(overtakes(3, "earlier"));
+    assert!(!overtakes(3, "later"), "both want the same");
+    assert!(!overtakes(5, "other") && !overtakes(7, "latest"));
+    assert!(!pending_writes.is_overtaken(place(2), &key(), 3, &to_change("earlier")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_a_write_of_ours_clears_is_not_lost() {
+    let pending_writes = held(10, 10);
+    let is_cleared = || pending_writes.is_cleared(place(1), &key());
+    let other = AttributeKey::existing("other");
+    let clear: Patch = [(key(), KeyChange::Clear)].into_iter().collect();
+    let pending_id = pending_writes.sending(place(1), &to("new"), &shows("old"), &by(1));
+    pending_writes.accepted(place(1), pending_id);
+    assert!(!is_cleared(), "it was set");
+    pending_writes.sending(place(1), &clear, &shows("new"), &by(2));
+    assert!(is_cleared() && !pending_writes.is_cleared(place(1), &other), "it may be cleared");
+    // A read shows it. Another write may still know the map from before.
+    pending_writes.seen(place(1), &AttributeMap::default(), Instant::now(), SETTLE);
+    assert!(!pending_writes.is_open(place(1), &key()) && is_cleared());
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_that_no_read_has_shown_are_known_by_key() {
+    let pending_writes = held(10, 10);
+    for value in ["1", "2"] {
+        pending_writes.sending(place(1), &to(value), &shows("old"), &BTreeMap::new());
+    }
+    let expected = ["1", "2"].map(|value| Some(AttributeValue::new(value))).to_vec();
+    assert_eq!(pending_writes.unseen_values(place(1)), BTreeMap::from([(key(), expected)]));
+    assert!(pending_writes.unseen_values(place(2)).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_sent_before_an_earlier_one_ended_is_outdated_too() {
+    let pending_writes = held(10, 10);
+    let send = |key: &str| {
+        let change = (AttributeKey::existing(key), KeyChange::to(AttributeValue::new("new")));
+        let patch = std::iter::once(change).collect();
+        pending_writes.sending(place(1), &patch, &AttributeMap::default(), &BTreeMap::new());
+    };
+    let pass = || tokio::time::advance(Duration::from_millis(5));
+    let shown = |keys: &[&str]| -> AttributeMap {
+        let entry = |key: &&str| (AttributeKey::existing(key), AttributeValue::new("new"));
+        keys.iter().map(entry).collect()
+    };
+    let _ = ["a", "b", "c"].map(send);
+    let (first, ()) = (Instant::now(), pass().await);
+    let (second, ()) = (Instant::now(), pass().await);
+    pending_writes.seen(place(1), &shown(&["a"]), first, SETTLE);
+    pass().await;
+    pending_writes.seen(place(1), &shown(&["b"]), second, SETTLE);
+    assert!(pending_writes.is_outdated(place(1), second), "it may lack `a`");
+    pass().await;
+    let third = Instant::now();
+    pending_writes.seen(place(1), &shown(&["a", "b", "c"]), third, SETTLE);
+    assert!(!pending_writes.is_outdated(place(1), third));
+}
+
+fn unproved(value: &str, accepted: bool) -> Vec<UnprovedValue> {
+    let (value, before) = (Some(AttributeValue::new(value)), Some(AttributeValue::new("old")));
+    vec![UnprovedValue { key: key(), value, before, accepted }]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_note_of_another_replica_counts_once_until_the_next_one() {
+    let pending_writes = held(10, 10);
+    let own = pending_writes.sending(place(1), &to("ours"), &shows("old"), &BTreeMap::new());
+    let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let values = || {
+        let mut values = pending_writes.unseen_values(place(1)).remove(&key()).unwrap_or_default();
+        values.sort_by_key(|value| value.as_ref().map(|value| value.expose().to_owned()));
+        values.into_iter().flatten().map(|value| value.expose().to_owned()).collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        pending_writes.adopt(place(1), first, unproved("1", false));
+        assert_eq!(values(), ["1", "ours"]);
+    }
+    pending_writes.adopt(place(1), second, unproved("2", true));
+    assert_eq!(values(), ["2", "ours"]);
+    pending_writes.refused(place(1), own);
+    assert_eq!(values(), ["2"], "ids are not given twice");
+    let noted = pending_writes.unproved(place(1));
+    assert!(matches!(noted.as_slice(), [noted] if noted.accepted && noted.key == key()));
+    assert_eq!(pending_writes.expected_state(place(1), &shows("old")).map, shows("2"));
+    assert_eq!(pending_writes.answered_last(place(1)), Some(Instant::now()));
+    // Also what was not accepted is on its way no longer.
+    pending_writes.adopt(place(1), Uuid::from_u128(3), unproved("3", false));
+    tokio::time::advance(OUTSTANDING).await;
+    assert!(pending_writes.unproved(place(1)).is_empty());
 }

@@ -131,10 +131,10 @@ impl WriteOperation {
             match self.reread_and_diff().await {
                 Ok(rest) => return Ok((rest, in_time)),
                 // The failed read says less than the reason why the result is unknown.
-                Err(error) if error.code().retryable() || is_late(&error) => {
+                Err(error) if error.code().retryable() => {
                     let wait = error.retry_after().unwrap_or_default();
                     let fits = in_time && wait < self.request.context.time_left();
-                    if !fits || is_late(&error) || tries.unknown >= MAX_UNKNOWN {
+                    if !fits || tries.unknown >= MAX_UNKNOWN {
                         return Err(self.failure.clone().unwrap_or(error));
                     }
                 }
@@ -329,8 +329,4 @@ fn is_refusal(error: &Error) -> bool {
             | Error::UpstreamRejected { .. }
             | Error::AttributesTooLarge(_)
     )
-}
-
-fn is_late(error: &Error) -> bool {
-    matches!(error, Error::DeadlineExceeded(_))
 }

@@ -1,6 +1,7 @@
 //! A service with a defect: every call upstream panics, with a value in the payload.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use attribute_gateway::app::{App, AppParts, AppSettings, ClientRegistry, RequestLimiter};
@@ -27,12 +28,17 @@ use super::call::CUSTOMER;
 
 /// The routes of a service whose every read panics; the message holds `payload`.
 pub fn defective(payload: &'static str) -> Router {
-    service_over(Defect { payload, reads: false })
+    service_over(Defect { payload, reads: false, panics: AtomicU32::new(u32::MAX) })
 }
 
 /// The same, where reads work and the PATCH panics, on its way.
 pub fn defective_in_patch(payload: &'static str) -> Router {
-    service_over(Defect { payload, reads: true })
+    service_over(Defect { payload, reads: true, panics: AtomicU32::new(u32::MAX) })
+}
+
+/// The same, where only the first PATCH panics.
+pub fn defective_once() -> Router {
+    service_over(Defect { payload: "nothing", reads: true, panics: AtomicU32::new(1) })
 }
 
 fn service_over(defect: Defect) -> Router {
@@ -76,6 +82,8 @@ fn service_over(defect: Defect) -> Router {
 struct Defect {
     payload: &'static str,
     reads: bool,
+    /// How many `PATCH`es panic.
+    panics: AtomicU32,
 }
 
 impl ConversationsPort for Defect {
@@ -122,7 +130,12 @@ impl ConversationsPort for Defect {
     ) -> BoxFuture<'a, PatchOutcome> {
         Box::pin(async {
             context.count_call();
-            panics(self.payload)
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let left = |left: u32| left.checked_sub(1);
+            if self.panics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
+                panics(self.payload)
+            }
+            PatchOutcome::Accepted
         })
     }
 }

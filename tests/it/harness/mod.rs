@@ -52,7 +52,7 @@ pub use authority::{Authority, Identity};
 pub use call::{AGENT, CALL, CUSTOMER, IVR, customer_call};
 pub use clients::{client, replace, shown};
 pub use collector::{Collector, attribute};
-pub use defect::{app_settings, defective, defective_in_patch};
+pub use defect::{app_settings, defective, defective_in_patch, defective_once};
 pub use log_events::WriteExchange;
 pub use process::{Demo, Ended, Process, fetch, once, until};
 pub use records::MemoryOutput;
