@@ -27,7 +27,7 @@ use super::problem::Problem;
 use super::state::AppState;
 use crate::clock;
 use crate::domain::{Client, ClientRights, Patch, Violation};
-use crate::error::{Effect, Error, ErrorCode};
+use crate::error::{Effect, Error, ErrorCode, RequestFailure};
 use crate::ports::store::{
     AnswerClaim, ContentDigest, IdempotencyScope, IdempotencyState, IdempotencyStore, PrivateBytes,
     StoreError,
@@ -168,7 +168,7 @@ impl KeyedRequest {
         client: &Client,
         patch: &Patch,
         deadline: Instant,
-    ) -> Result<AnswerLookup, Error> {
+    ) -> Result<AnswerLookup, RequestFailure> {
         let name = client.name.as_str().to_owned();
         let scope = IdempotencyScope { client: name, request: self.request.clone() };
         let fingerprint = patch_digest(patch);
@@ -176,7 +176,7 @@ impl KeyedRequest {
         loop {
             let state = store.begin(scope.clone(), fingerprint).await.map_err(Error::from)?;
             match state {
-                IdempotencyState::Mismatch => return Err(Error::IdempotencyKeyReused),
+                IdempotencyState::Mismatch => return Err(Error::IdempotencyKeyReused.into()),
                 IdempotencyState::New { claim, .. } => {
                     return Ok(self.open(store, claim, None, deadline));
                 }
@@ -198,7 +198,9 @@ impl KeyedRequest {
             let next = Instant::now() + pause;
             if next + ANSWER_TIME >= deadline {
                 let detail = "a request with this idempotency key is still being carried out";
-                return Err(Error::OperationInProgress(detail));
+                // The write of the first request may be made already.
+                let (error, effect) = (Error::OperationInProgress(detail), Effect::Unknown);
+                return Err(RequestFailure { error, effect });
             }
             tokio::time::sleep_until(next).await;
             pause = (pause * 2).min(LAST_LOOK);
