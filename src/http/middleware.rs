@@ -7,7 +7,6 @@ mod headers;
 mod limits;
 mod observe;
 mod problems;
-mod shared;
 
 use axum::Router;
 use axum::http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
@@ -17,7 +16,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
-use self::shared::shared;
 use super::auth::{self, X_API_KEY};
 use super::idempotency;
 use super::request_context::{NewRequestId, X_REQUEST_ID, remove_malformed_request_id};
@@ -29,7 +27,7 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
     router.layer(
         ServiceBuilder::new()
             // A request id could break a log line or a header. A malformed one counts as absent.
-            .layer(shared(map_request(remove_malformed_request_id)))
+            .layer(map_request(remove_malformed_request_id))
             // Every request has an id: the one of its client, or a new one.
             .layer(SetRequestIdLayer::new(X_REQUEST_ID, NewRequestId))
             // Every response carries the id.
@@ -42,29 +40,29 @@ pub(super) fn with_middleware(router: Router<AppState>, state: &AppState) -> Rou
                 X_API_KEY,
             ]))
             // Identifies the client, because everything below depends on it. Refuses later.
-            .layer(shared(map_request_with_state(state(), auth::identify)))
+            .layer(map_request_with_state(state(), auth::identify))
             // Opens the context: deadline, preferences, trace, audit entry.
-            .layer(shared(map_request_with_state(state(), context::open)))
+            .layer(map_request_with_state(state(), context::open))
             // Drain: a stopping process waits for requests in progress, up to their audit record.
-            .layer(shared(from_fn_with_state(state(), limits::count_in_flight)))
+            .layer(from_fn_with_state(state(), limits::count_in_flight))
             // Logs, counts, traces and audits each request once, also if the client hangs up.
-            .layer(shared(from_fn_with_state(state(), observe::observe)))
+            .layer(from_fn_with_state(state(), observe::observe))
             // Adds the headers that depend on the request: timing, preferences, caching.
-            .layer(shared(from_fn_with_state(state(), headers::add)))
+            .layer(from_fn_with_state(state(), headers::add))
             // Stores the answer to a write with an idempotency key.
-            .layer(shared(from_fn_with_state(state(), idempotency::keep_answer)))
+            .layer(from_fn_with_state(state(), idempotency::keep_answer))
             // Writes each error as problem details, or in the flat form.
-            .layer(shared(from_fn_with_state(state(), problems::render)))
+            .layer(from_fn_with_state(state(), problems::render))
             // A panic becomes an error response. Its payload is discarded.
             .layer(CatchPanicLayer::custom(problems::panicked))
             // Authentication: 401 without a valid credential, 429 over the client's own rate.
-            .layer(shared(map_request(auth::require)))
+            .layer(map_request(auth::require))
             // A missing or repeated `Host` is a sign of request smuggling.
-            .layer(shared(map_request(limits::require_host)))
+            .layer(map_request(limits::require_host))
             // Drain: a stopping process refuses new requests at once.
-            .layer(shared(map_request_with_state(state(), limits::refuse_while_draining)))
+            .layer(map_request_with_state(state(), limits::refuse_while_draining))
             // Limits: a request over the limit of its address or client is refused at once.
-            .layer(shared(from_fn_with_state(state(), limits::limit_concurrency))),
+            .layer(from_fn_with_state(state(), limits::limit_concurrency)),
     )
 }
 

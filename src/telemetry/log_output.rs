@@ -8,7 +8,6 @@ use std::io::{self, Write};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -19,10 +18,6 @@ const QUEUE_CAPACITY: usize = 16_384;
 
 /// A batch of this size is written at once, because a larger write would not be cheaper per byte.
 const MIN_WRITE_BYTES: usize = 64 * 1024;
-
-/// How long the thread rests after a batch. Lines that come meanwhile leave together. To wake the thread for each
-/// line would cost more than the line.
-const REST: Duration = Duration::from_millis(5);
 
 /// Number and cause of lost log lines. Cheap to clone.
 #[derive(Clone, Default)]
@@ -123,8 +118,6 @@ impl<W: Write> Write for LineBatch<W> {
         }
         *self.refused.fault.lock() = written.err().map(|error| error.to_string());
         self.count = 0;
-        #[expect(clippy::disallowed_methods, reason = "the log has a thread of its own")]
-        std::thread::sleep(REST);
         Ok(())
     }
 }
