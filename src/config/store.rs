@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gateway_store::redis::ServerAddress;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use url::Url;
 
 use super::values::{self, CheckedSection};
 
@@ -87,15 +87,13 @@ fn server_url<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<SecretString>, D::Error> {
     let secret = values::secret(deserializer)?;
-    let url = Url::parse(secret.expose_secret()).ok();
-    let is_usable = |url: &Url| {
-        matches!(url.scheme(), "redis" | "rediss")
-            && url.host_str().is_some_and(|host| !host.is_empty())
-    };
-    match url.filter(is_usable) {
-        Some(_) => Ok(Some(secret)),
-        None => Err(D::Error::custom("must be a URL such as `rediss://user:password@host:6379/0`")),
+    if ServerAddress::parse(secret.expose_secret()).is_some() {
+        return Ok(Some(secret));
     }
+    Err(D::Error::custom(
+        "must be a URL such as `rediss://user:password@host:6379/0`, `redis+sentinel://host,host/primary` or \
+         `redis+cluster://host,host`",
+    ))
 }
 
 fn key_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

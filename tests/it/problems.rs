@@ -44,7 +44,7 @@ pub const ROWS: [Row; 43] = [
     (ErrorCode::ConversationEnded, 409, "notApplied", None),
     (ErrorCode::WriteSuperseded, 409, "applied", None),
     (ErrorCode::UpstreamConflict, 409, "notApplied", None),
-    (ErrorCode::OperationInProgress, 409, "notApplied", Some(1)),
+    (ErrorCode::OperationInProgress, 409, "unknown", Some(1)),
     (ErrorCode::PreconditionFailed, 412, "notApplied", None),
     (ErrorCode::BodyTooLarge, 413, "notApplied", None),
     (ErrorCode::UnsupportedMediaType, 415, "notApplied", None),

@@ -1,7 +1,8 @@
-//! The store that replicas share: one Redis (6.2 or later) or Valkey server.
+//! The store that replicas share: Redis (6.2 or later) or Valkey.
 //!
 //! Every change is one script, so that replicas cannot interleave. All keys share a hash tag.
 
+mod address;
 mod answers;
 mod budget;
 mod checks;
@@ -15,11 +16,12 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use redis::{Client, Script, ScriptInvocation};
+use redis::{Script, ScriptInvocation};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+pub use self::address::ServerAddress;
 use super::{FORMAT_VERSION, SealingKey, StoreLimits};
 use crate::ports::StoreError;
 use budget::Heartbeats;
@@ -29,7 +31,7 @@ use durable::{Durability, SyncedLink};
 /// Where the server is, and what this replica is called.
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
-    /// URL with user and password.
+    /// URL with user and password, see [`ServerAddress::parse`].
     pub url: SecretString,
     /// What all keys begin with.
     pub key_prefix: String,
@@ -72,13 +74,14 @@ impl RedisStore {
         key: SealingKey,
         limits: StoreLimits,
     ) -> Result<Self, StoreError> {
-        let client = Client::open(options.url.expose_secret()).map_err(|_| {
+        let address = ServerAddress::parse(options.url.expose_secret()).ok_or_else(|| {
             let example = "redis://user:password@host:6379/0";
             StoreError::Unusable(format!("`store.redis.url` must be a URL such as `{example}`"))
         })?;
+        let prefix = options.key_prefix.clone();
         Ok(Self {
-            link: RedisLink::new(client.clone())?,
-            synced: SyncedLink::new(client),
+            link: RedisLink::new(address.clone(), prefix.clone()),
+            synced: SyncedLink::new(address, prefix),
             durability: Mutex::new(None),
             key,
             limits,

@@ -85,6 +85,15 @@ macro_rules! contract {
                 super::$durable(RedisServer::start(&[]).await).await;
             })+
         }
+        mod cluster {
+            use crate::store::server::RedisServer;
+            $(#[tokio::test] async fn $case() {
+                super::$case(RedisServer::start_cluster().await).await;
+            })+
+            $(#[tokio::test] async fn $durable() {
+                super::$durable(RedisServer::start_cluster().await).await;
+            })+
+        }
         mod memory {
             $(#[tokio::test] async fn $case() { super::$case(super::Memory).await; })+
         }

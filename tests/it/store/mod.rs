@@ -7,6 +7,7 @@ mod replicas;
 mod scripted_server;
 pub mod server;
 mod server_faults;
+mod topologies;
 mod wait_aof;
 
 use std::time::Duration;

@@ -30,6 +30,8 @@ pub struct RedisServer {
     port: u16,
     settings: Vec<String>,
     process: Mutex<Child>,
+    /// It is a cluster of one node.
+    is_cluster: bool,
 }
 
 impl RedisServer {
@@ -42,7 +44,17 @@ impl RedisServer {
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
         let process = Mutex::new(spawn(directory.path(), port, &settings));
-        let server = Self { directory, port, settings, process };
+        let server = Self { directory, port, settings, process, is_cluster: false };
+        server.answers().await;
+        server
+    }
+
+    /// Starts a cluster of one node.
+    pub async fn start_cluster() -> Self {
+        let mut server = Self::start(&["--cluster-enabled", "yes"]).await;
+        let slots: Vec<_> = (0..16_384).map(|slot| slot.to_string()).collect();
+        server.command::<()>(redis::cmd("CLUSTER").arg("ADDSLOTS").arg(&slots)).await;
+        server.is_cluster = true;
         server.answers().await;
         server
     }
@@ -67,6 +79,11 @@ impl RedisServer {
         process.wait().expect("a child");
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Its URL.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
@@ -74,7 +91,12 @@ impl RedisServer {
 
     /// The store of a replica.
     pub fn store(&self, replica: &str, limits: StoreLimits) -> RedisStore {
-        RedisStore::new(options(&self.url(), replica), key(), limits).expect("a valid URL")
+        let url = if self.is_cluster {
+            self.url().replacen("redis:", "redis+cluster:", 1)
+        } else {
+            self.url()
+        };
+        RedisStore::new(options(&url, replica), key(), limits).expect("a valid URL")
     }
 
     /// Runs a command on a connection of its own.
@@ -95,7 +117,12 @@ impl RedisServer {
                 .then_some(());
             }
             let connection = connection.as_mut().expect("connected");
-            let ping = redis::cmd("PING").query_async::<String>(connection).await;
+            let ping = if self.is_cluster {
+                // After a start, a node takes no commands for up to two seconds.
+                redis::cmd("EXISTS").arg("x").query_async::<redis::Value>(connection).await
+            } else {
+                redis::cmd("PING").query_async(connection).await
+            };
             match ping {
                 Ok(_) => Some(()),
                 Err(error) => matches!(error.code(), Some("NOAUTH" | "MASTERDOWN")).then_some(()),

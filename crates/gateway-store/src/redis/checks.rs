@@ -20,12 +20,13 @@ pub(super) async fn check(link: &RedisLink) -> Result<Durability, StoreError> {
     // A managed server may hide its settings.
     let settings: HashMap<String, String> =
         link.command(redis::cmd("CONFIG").arg("GET").arg("*")).await.unwrap_or_default();
-    judge(&facts, &settings).map_err(StoreError::Unusable)
+    judge(&facts, &settings, link.is_cluster()).map_err(StoreError::Unusable)
 }
 
 fn judge(
     facts: &HashMap<&str, &str>,
     settings: &HashMap<String, String>,
+    may_be_cluster: bool,
 ) -> Result<Durability, String> {
     let fact = |name: &str| facts.get(name).copied().unwrap_or_default();
     let version = version(fact("redis_version"));
@@ -36,8 +37,8 @@ fn judge(
     if fact("role") != "master" {
         return Err("Redis is a read-only replica: point `store.redis.url` to the primary".into());
     }
-    if fact("cluster_enabled") == "1" {
-        return Err("Redis is a cluster, which is not supported: use a single server".into());
+    if fact("cluster_enabled") == "1" && !may_be_cluster {
+        return Err("Redis is a cluster: begin `store.redis.url` with `redis+cluster://`".into());
     }
     let evicts = !matches!(fact("maxmemory_policy"), "noeviction" | "");
     if evicts && fact("maxmemory") != "0" {
@@ -79,7 +80,7 @@ mod tests {
     fn judged(changed: &[(&'static str, &'static str)], fsync: &str) -> Result<Durability, String> {
         let facts = GOOD.iter().chain(changed).copied().collect();
         let settings = [("appendfsync".to_owned(), fsync.to_owned())].into();
-        judge(&facts, &settings)
+        judge(&facts, &settings, false)
     }
 
     #[test]
@@ -101,7 +102,7 @@ mod tests {
             (&[("redis_version", "6.0.16")][..], "always", "6.2 or later"),
             (&[("redis_version", "")], "always", "6.2 or later"),
             (&[("role", "slave")], "always", "read-only replica"),
-            (&[("cluster_enabled", "1")], "always", "single server"),
+            (&[("cluster_enabled", "1")], "always", "redis+cluster"),
             (&evicting, "always", "maxmemory-policy noeviction"),
             (&[("aof_enabled", "0")], "always", "appendonly yes"),
         ] {

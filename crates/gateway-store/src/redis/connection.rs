@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::{
     Client, Cmd, ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind,
 };
+use tokio::sync::Mutex;
 
+use super::address::ServerAddress;
 use crate::ports::StoreError;
 
 /// Time to open a connection. A request that waits longer has better uses for its deadline.
@@ -18,14 +19,20 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection that is made again after errors.
 pub(super) struct RedisLink {
-    client: Client,
-    current: Mutex<ConnectionManager>,
+    address: ServerAddress,
+    /// One of our keys.
+    key: String,
+    current: Mutex<Option<ConnectionManager>>,
 }
 
 impl RedisLink {
-    pub(super) fn new(client: Client) -> Result<Self, StoreError> {
-        let current = Mutex::new(manager(&client)?);
-        Ok(Self { client, current })
+    pub(super) fn new(address: ServerAddress, key: String) -> Self {
+        Self { address, key, current: Mutex::new(None) }
+    }
+
+    /// Whether the server is a node of a cluster.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.address.is_cluster()
     }
 
     /// Runs a script.
@@ -33,27 +40,43 @@ impl RedisLink {
         &self,
         script: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.current.lock().clone();
+        let mut connection = self.connected().await?;
         let result = script.invoke_async(&mut connection).await;
-        result.map_err(|error| self.judge(&error))
+        self.judged(result).await
     }
 
     /// Runs a command.
     pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        let mut connection = self.current.lock().clone();
+        let mut connection = self.connected().await?;
         let result = query(command, &mut connection).await;
-        result.map_err(|error| self.judge(&error))
+        self.judged(result).await
     }
 
-    /// After a failover, the old server only reads. The library keeps such a connection.
-    fn judge(&self, error: &RedisError) -> StoreError {
-        if is_read_only(error)
-            && let Ok(manager) = manager(&self.client)
-        {
-            *self.current.lock() = manager;
+    async fn connected(&self) -> Result<ConnectionManager, StoreError> {
+        let mut current = self.current.lock().await;
+        if let Some(connection) = &*current {
+            return Ok(connection.clone());
         }
-        explain(error)
+        let connection = manager(Box::pin(self.address.find(&self.key)).await?)?;
+        Ok(current.insert(connection).clone())
     }
+
+    /// After a failover, the old server only reads, or is gone. The library keeps such a connection.
+    async fn judged<T>(&self, result: Result<T, RedisError>) -> Result<T, StoreError> {
+        if let Err(error) = &result
+            && (is_read_only(error) || self.address.moves() && is_elsewhere(error))
+        {
+            *self.current.lock().await = None;
+        }
+        result.map_err(|error| explain(&error))
+    }
+}
+
+/// Whether another server may hold the keys now.
+fn is_elsewhere(error: &RedisError) -> bool {
+    error.is_io_error()
+        || error.redirect_node().is_some()
+        || matches!(error.code(), Some("CLUSTERDOWN" | "MASTERDOWN"))
 }
 
 async fn query<T: FromRedisValue>(
@@ -63,13 +86,13 @@ async fn query<T: FromRedisValue>(
     command.query_async(connection).await
 }
 
-fn manager(client: &Client) -> Result<ConnectionManager, StoreError> {
+fn manager(client: Client) -> Result<ConnectionManager, StoreError> {
     // The caller decides whether to try again, within its deadline.
     let config = ConnectionManagerConfig::new()
         .set_number_of_retries(0)
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(ANSWER_TIMEOUT));
-    ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(|e| explain(&e))
+    ConnectionManager::new_lazy_with_config(client, config).map_err(|e| explain(&e))
 }
 
 pub(super) fn is_read_only(error: &RedisError) -> bool {
@@ -109,7 +132,7 @@ pub(super) fn explain(error: &RedisError) -> StoreError {
         "WRONGPASS" | "NOAUTH" => refused_password(),
         "NOPERM" => unusable("the Redis user may not use this command: allow it in the ACL"),
         "MOVED" | "ASK" | "CROSSSLOT" => {
-            unusable("Redis is a cluster, which is not supported: use a single server")
+            unusable("Redis is a cluster: begin `store.redis.url` with `redis+cluster://`")
         }
         "OOM" => unavailable("the memory of Redis is full: raise `maxmemory`"),
         "MISCONF" => unavailable("Redis cannot write to its disk: see its log"),

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, ScriptInvocation};
+use redis::{AsyncConnectionConfig, FromRedisValue, ScriptInvocation};
 use tokio::sync::Mutex;
 
+use super::address::ServerAddress;
 use super::connection::{CONNECT_TIMEOUT, explain};
 use crate::ports::StoreError;
 
@@ -33,7 +34,8 @@ pub(super) enum Durability {
 
 /// The connection for durable changes.
 pub(super) struct SyncedLink {
-    client: Client,
+    address: ServerAddress,
+    key: String,
     current: Mutex<Option<Arc<SyncedConnection>>>,
 }
 
@@ -46,8 +48,8 @@ struct SyncedConnection {
 }
 
 impl SyncedLink {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, current: Mutex::new(None) }
+    pub(super) fn new(address: ServerAddress, key: String) -> Self {
+        Self { address, key, current: Mutex::new(None) }
     }
 
     /// Runs a script and waits until its changes are on disk.
@@ -73,7 +75,8 @@ impl SyncedLink {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(ANSWER_TIMEOUT));
-        let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let client = Box::pin(self.address.find(&self.key)).await?;
+        let connected = client.get_multiplexed_async_connection_with_config(&config).await;
         let connection = connected.map_err(|error| explain(&error))?;
         let connection =
             SyncedConnection { connection, written: AtomicU64::new(0), synced: Mutex::new(0) };
