@@ -8,6 +8,7 @@ mod budget;
 mod checks;
 mod connection;
 mod durable;
+mod faults;
 mod journal;
 mod leases;
 mod token;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::connection::{CONNECT_TIMEOUT, explain};
+use super::faults::{CONNECT_TIMEOUT, explain};
 use crate::ports::StoreError;
 
 /// Time for the answer of a server that is asked where the keys are.

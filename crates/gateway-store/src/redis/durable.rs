@@ -12,7 +12,7 @@ use redis::{AsyncConnectionConfig, FromRedisValue, ScriptInvocation};
 use tokio::sync::Mutex;
 
 use super::address::ServerAddress;
-use super::connection::{CONNECT_TIMEOUT, explain};
+use super::faults::{CONNECT_TIMEOUT, explain};
 use crate::ports::StoreError;
 
 /// Longest wait of `WAITAOF`. With `everysec`, an fsync is due within a second.
