@@ -29,4 +29,4 @@ if [[ ! -x $server_program ]]; then
 fi
 server_program=$(realpath "$server_program")
 "$server_program" --version
-REDIS_SERVER=$server_program REDIS_APPENDFSYNC=everysec cargo test --test it -- store::
+REDIS_SERVER=$server_program REDIS_APPENDFSYNC=everysec cargo test --test it -- store:: --skip contract::cluster

@@ -6,7 +6,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::faults::{CONNECT_TIMEOUT, explain};
@@ -92,6 +94,16 @@ impl ServerAddress {
         self.topology == ServerTopology::Cluster
     }
 
+    /// What an error means. In a cluster, keys that have moved are found again.
+    pub(super) fn explain(&self, error: &RedisError) -> StoreError {
+        if self.is_cluster() && error.redirect_node().is_some() {
+            return StoreError::Unavailable(
+                "the keys move to another node of the cluster".to_owned(),
+            );
+        }
+        explain(error)
+    }
+
     /// The server that holds the keys with the hash tag of `key`.
     pub(super) async fn find(&self, key: &str) -> Result<Client, StoreError> {
         let mut last = None;
@@ -128,11 +140,13 @@ impl ServerAddress {
         command.arg(key);
         match ask::<u64>(&self.client(node, true)?, &command).await {
             Ok(_) => Ok(node.to_owned()),
-            Err(error) => match error.redirect_node() {
+            // While a slot moves, `ASK` names its next node, which does not take commands yet.
+            Err(error) if has_moved(&error) => match error.redirect_node() {
                 // A node that does not know its own address leaves the host out.
                 Some((there, _)) if !there.starts_with(':') => Ok(bracketed(there)),
-                _ => Err(explain(&error)),
+                _ => Err(self.explain(&error)),
             },
+            Err(error) => Err(self.explain(&error)),
         }
     }
 
@@ -142,6 +156,10 @@ impl ServerAddress {
         Client::open(url)
             .map_err(|_| unusable("must be a URL such as `redis://user:password@host:6379/0`"))
     }
+}
+
+fn has_moved(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::Moved)
 }
 
 async fn ask<T: FromRedisValue>(client: &Client, command: &Cmd) -> Result<T, RedisError> {

@@ -64,7 +64,7 @@ impl RedisLink {
         {
             *self.current.lock().await = None;
         }
-        result.map_err(|error| explain(&error))
+        result.map_err(|error| self.address.explain(&error))
     }
 }
 

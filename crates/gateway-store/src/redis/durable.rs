@@ -58,7 +58,7 @@ impl SyncedLink {
         script: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
         let synced = self.connected().await?;
-        let result = synced.script(script).await;
+        let result = synced.script(script, &self.address).await;
         // `WAITAOF` knows only the changes of its own connection, so a broken one is never reused.
         if matches!(result, Err(StoreError::Unavailable(_))) {
             let mut current = self.current.lock().await;
@@ -88,9 +88,11 @@ impl SyncedConnection {
     async fn script<T: FromRedisValue>(
         &self,
         script: &ScriptInvocation<'_>,
+        address: &ServerAddress,
     ) -> Result<T, StoreError> {
         let mut connection = self.connection.clone();
-        let value = script.invoke_async(&mut connection).await.map_err(|error| explain(&error))?;
+        let value = script.invoke_async(&mut connection).await;
+        let value = value.map_err(|error| address.explain(&error))?;
         let change = self.written.fetch_add(1, Ordering::SeqCst) + 1;
         // Holding the lock across the wait is what lets one `WAITAOF` serve all that came meanwhile.
         let mut synced = self.synced.lock().await;
