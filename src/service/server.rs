@@ -1,55 +1,39 @@
 //! The listening side: accepts connections within their limits and closes them after a drain.
 
 mod connection;
-mod connection_slots;
 mod connection_state;
-mod open_files;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::connection::ConnectionHandler;
-use self::connection_slots::ConnectionSlots;
+pub use self::connection::ConnectionHandler;
 pub use self::connection_state::ConnectionLimits;
-use super::tls::ServerTls;
-use crate::config::IpNetwork;
-use crate::http::PeerInfo;
+use crate::http::{AddressLimiter, PeerInfo};
 use crate::shutdown::ShutdownSignal;
-use crate::telemetry::{CloseReason, ServiceMetrics};
+use crate::telemetry::CloseReason;
 
 /// Time for the last responses to reach their clients after a drain.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Delay after a failed accept; by then, other connections may have closed.
-const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
-
-/// Minimum time between two log lines about failed accepts.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The dependencies of the server.
-pub struct ServerDeps {
-    pub router: Router,
-    pub tls: Option<Arc<ServerTls>>,
-    pub shutdown: ShutdownSignal,
-    pub metrics: ServiceMetrics,
-    /// Proxies whose `X-Forwarded-For` is trusted.
-    pub trusted_proxies: Arc<[IpNetwork]>,
-}
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The listening side, ready to run.
 pub struct HttpServer {
     handler: Arc<ConnectionHandler>,
-    slots: Arc<ConnectionSlots>,
+    slots: Arc<Semaphore>,
+    /// A proxy has connections of many clients, so this does not apply to trusted ones.
+    addresses: AddressLimiter,
     shutdown: ShutdownSignal,
-    metrics: ServiceMetrics,
     tasks: TaskTracker,
     /// Connections finish the request in flight and close.
     closing: CancellationToken,
@@ -58,24 +42,14 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// A server with these limits, or fewer connections if the limit on open files requires it.
-    pub fn new(deps: ServerDeps, mut limits: ConnectionLimits) -> Self {
-        let ServerDeps { router, tls, shutdown, metrics, trusted_proxies } = deps;
-        limits.connections = open_files::connections_that_fit(limits.connections);
-        let slots = ConnectionSlots::new(limits, Arc::clone(&trusted_proxies), metrics.clone());
-        let handler = ConnectionHandler {
-            router,
-            tls,
-            trusted_proxies,
-            http: connection::http(limits.header_bytes),
-            limits,
-            metrics: metrics.clone(),
-        };
+    /// A server for `handler`, with fewer connections if the limit on open files requires it.
+    pub fn new(handler: ConnectionHandler, shutdown: ShutdownSignal) -> Self {
+        let slots = Semaphore::new(connections_that_fit(handler.limits.connections));
         Self {
-            handler: Arc::new(handler),
             slots: Arc::new(slots),
+            addresses: AddressLimiter::new(handler.limits.per_address),
+            handler: Arc::new(handler),
             shutdown,
-            metrics,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             abort: CancellationToken::new(),
@@ -94,7 +68,6 @@ impl HttpServer {
         };
         tokio::select! {
             () = self.accept_all(&listener) => {}
-            () = self.handler.watch_tls() => {}
             () = drained => {}
         }
         self.closing.cancel();
@@ -109,16 +82,12 @@ impl HttpServer {
     }
 
     async fn accept_all(&self, listener: &tokio::net::TcpListener) {
-        let mut logged = None::<Instant>;
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => self.spawn(stream, address),
                 Err(error) if is_client_error(&error) => {}
                 Err(error) => {
-                    if logged.is_none_or(|at| at.elapsed() > LOG_INTERVAL) {
-                        logged = Some(Instant::now());
-                        tracing::error!(%error, "cannot accept connections");
-                    }
+                    tracing::error!(%error, "cannot accept connections");
                     sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
@@ -126,10 +95,11 @@ impl HttpServer {
     }
 
     fn spawn(&self, stream: TcpStream, address: SocketAddr) {
-        let Some(slot) = self.slots.acquire(address) else {
-            self.metrics.connection_ended(CloseReason::Refused);
+        let Some(slot) = self.slot(address.ip()) else {
+            self.handler.metrics.connection_ended(CloseReason::Refused);
             return;
         };
+        self.handler.metrics.connections(1);
         // Each response is written as a whole, so Nagle's algorithm would only delay it.
         let _ = stream.set_nodelay(true);
         let (handler, abort) = (Arc::clone(&self.handler), self.abort.clone());
@@ -140,7 +110,17 @@ impl HttpServer {
                 () = abort.cancelled() => handler.metrics.connection_ended(CloseReason::Shutdown),
             }
             drop(slot);
+            handler.metrics.connections(-1);
         });
+    }
+
+    /// A slot for a new connection, which is closed at once if a limit is reached. The limit per address
+    /// prevents that one client takes all slots.
+    fn slot(&self, address: IpAddr) -> Option<impl Send + 'static> {
+        let all = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        let is_proxy = self.handler.is_proxy(address);
+        let of_address = if is_proxy { None } else { Some(self.addresses.slot(address)?) };
+        Some((all, of_address))
     }
 }
 
@@ -148,4 +128,24 @@ impl HttpServer {
 fn is_client_error(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Raises the limit on open files as far as allowed, and returns how many of the `wanted` connections
+/// fit. They get three quarters of the files, because upstream calls need some too.
+fn connections_that_fit(wanted: usize) -> usize {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Shells commonly set a soft limit of 1,024, for old programs that use `select`.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
+    let fit = usize::try_from(files / 4 * 3).unwrap_or(usize::MAX);
+    if fit < wanted {
+        tracing::warn!(
+            limits.connections = wanted,
+            process.open_files = files,
+            connections = fit,
+            "the limit on open files allows fewer connections than configured; raise it \
+             (`ulimit -n`, LimitNOFILE=)",
+        );
+    }
+    fit.min(wanted)
 }

@@ -133,9 +133,9 @@ impl ServiceMetrics {
         self.0.connections.live_viewers.set(clamp_to_gauge(count));
     }
 
-    /// Sets the number of open connections.
-    pub fn connections(&self, count: usize) {
-        self.0.connections.open.set(clamp_to_gauge(count));
+    /// Changes the number of open connections.
+    pub fn connections(&self, change: i64) {
+        self.0.connections.open.inc_by(change);
     }
 
     /// Counts a connection that the gateway closed.
