@@ -92,5 +92,6 @@ docs-browser: ## /docs in a real browser, under its policy (needs Node, npm and 
 live-browser: ## /live in a real browser, with an outage of the gateway (needs Node, npm and Chromium)
 	tests/docs/live.sh
 
-screenshots: ## the same, and the pictures in docs/images from the running program
+screenshots: ## the same, and the pictures in docs/images from the running program (needs Prometheus and Redis, too)
 	tests/docs/live.sh docs/images
+	tests/docs/dashboard.sh docs/images
