@@ -219,13 +219,13 @@ stop_proxy() {
 # Milliseconds from the start of the process to its first 200 for a read of attributes. Asked for over
 # bash's own socket: starting curl takes longer than starting the gateway.
 first_200() {
-    # The tutorial does not read; that it answers is enough.
+    # The recipe does not read; that it answers is enough.
     local path="/v1/conversations/3f1c2b7a-58d0-4e7e-9c41-0a6d5c1e2b90/attributes" now
     until (
         exec 3<>"/dev/tcp/127.0.0.1/$proxy_port"
         printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nX-API-Key: %s\r\nConnection: close\r\n\r\n' "$path" "$KEY" >&3
         read -r -t 1 status <&3
-        [[ $status == *" 200 "* || ($1 == tutorial && -n $status) ]]
+        [[ $status == *" 200 "* || ($1 == @(recipe|tutorial) && -n $status) ]]
     ) 2>/dev/null; do
         kill -0 "$proxy" 2>/dev/null || die "$1 ended: $(tail -5 "$work/$1.err")"
         awk "BEGIN { exit !($EPOCHREALTIME - $started > 10) }" && die "$1: no 200 within 10 s"
