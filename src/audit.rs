@@ -44,7 +44,7 @@ impl AuditLog {
         output: Box<dyn LineOutput>,
         key: FingerprintKey,
         blocks: bool,
-        recorder: Arc<dyn MetricsRecorder>,
+        recorder: Arc<MetricsRecorder>,
     ) -> Self {
         let writer = Arc::new(AuditWriter::new(output, AuditHealth::new(recorder)));
         Self { writer, key: Arc::new(key), blocks }

@@ -7,6 +7,7 @@ mod audit;
 mod audit_scope;
 mod call_budget;
 mod context;
+mod metric_family;
 mod metrics;
 mod span;
 mod store_link;
@@ -29,9 +30,10 @@ pub use call_budget::{
     ReservationRequest, UnlimitedBudget,
 };
 pub use context::{ContextParts, RequestContext, RequestPhase};
-#[cfg(test)]
-pub(crate) use metrics::NoMeter;
-pub(crate) use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation};
+pub(crate) use metric_family::{
+    DurationHistogram, LabelValue, MetricFamily, MetricRegistry, OptionalGauge,
+};
+pub(crate) use metrics::{AttemptOutcome, MetricsRecorder, PlatformOperation, gauge_value};
 pub(crate) use span::{TraceContext, TraceExporter, TraceSpan, UpstreamAttempt};
 pub use store_link::StoreLink;
 pub use write_notes::{WriteNotes, patch_digest, state_digest};

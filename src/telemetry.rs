@@ -5,17 +5,12 @@
 //! instances. Callers never pass a token, secret or attribute value.
 
 mod access_log;
-mod clients;
-mod connections;
 mod log_output;
-mod metric_types;
 mod metrics;
 mod panic;
 mod process;
 mod recent;
 mod spans;
-mod upstream;
-mod writes;
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -27,9 +22,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 pub(crate) use access_log::{AccessRecord, milliseconds};
-pub use connections::CloseReason;
 pub use log_output::{CapturedLog, LogLosses, LogOutput};
-pub use metrics::ServiceMetrics;
+pub use metrics::{CloseReason, ServiceMetrics};
 pub use recent::RecentRequests;
 pub(crate) use recent::{RecentRequest, RequestOrigin};
 pub use spans::SpanExport;

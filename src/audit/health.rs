@@ -26,14 +26,14 @@ pub struct AuditHealthState {
 
 /// Tracks the state of one audit log.
 pub(super) struct AuditHealth {
-    recorder: Arc<dyn MetricsRecorder>,
+    recorder: Arc<MetricsRecorder>,
     state: Mutex<(AuditHealthState, Option<Instant>)>,
     /// When the current write of the thread began.
     pub writing_since: Mutex<Option<Instant>>,
 }
 
 impl AuditHealth {
-    pub(super) fn new(recorder: Arc<dyn MetricsRecorder>) -> Self {
+    pub(super) fn new(recorder: Arc<MetricsRecorder>) -> Self {
         Self { recorder, state: Mutex::default(), writing_since: Mutex::default() }
     }
 
@@ -48,7 +48,7 @@ impl AuditHealth {
     /// A record was written.
     pub(super) fn written(&self, counts: bool) {
         if counts {
-            self.recorder.audited(true);
+            self.recorder.audit_records.inc();
         }
         let (state, logged_at) = &mut *self.state.lock();
         if state.failing.take().is_some() {
@@ -60,7 +60,7 @@ impl AuditHealth {
     /// A record could not be written.
     pub(super) fn failed(&self, counts: bool, reason: &str) {
         if counts {
-            self.recorder.audited(false);
+            self.recorder.audit_lost.inc();
         }
         let (state, logged_at) = &mut *self.state.lock();
         state.lost += u64::from(counts);

@@ -116,7 +116,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ports::NoMeter;
 
     /// Accepts one line for each message.
     struct GatedOutput {
@@ -143,7 +142,7 @@ mod tests {
         let taken = Taken::default();
         let output = Box::new(GatedOutput { gate, taken: Arc::clone(&taken) });
         {
-            let writer = AuditWriter::new(output, AuditHealth::new(Arc::new(NoMeter)));
+            let writer = AuditWriter::new(output, AuditHealth::new(Arc::default()));
             let health = Arc::clone(&writer.health);
             (writer, let_in, taken, health)
         }

@@ -2,13 +2,12 @@
 
 use super::*;
 use crate::policy::PriorityCeilings;
-use crate::ports::NoMeter;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn limiter(limit: u64) -> CallLimiter {
     let settings = BudgetSettings { limit, window: 10 * SECOND, ceilings: PriorityCeilings::NONE };
-    CallLimiter::new(settings, Arc::new(NoMeter), MonotonicClock::start())
+    CallLimiter::new(settings, Arc::default(), MonotonicClock::start())
 }
 
 fn request(calls: u32, class: PriorityClass, within: Duration) -> ReservationRequest {
