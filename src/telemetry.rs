@@ -4,6 +4,11 @@
 //! output. Only [`TelemetryOutput::install`] changes global state, so tests can create many
 //! instances. Callers never pass a token, secret or attribute value.
 
+#![expect(
+    missing_docs,
+    reason = "only tests of this project use the crate, and clear names need no comment"
+)]
+
 mod access_log;
 mod log_output;
 mod metrics;
@@ -30,12 +35,9 @@ pub use spans::SpanExport;
 
 pub(crate) use crate::clock::timestamp;
 
-/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLineFormat {
-    /// One JSON object per line, for log collectors.
     Json,
-    /// Plain text, for people.
     Text,
 }
 
@@ -65,9 +67,7 @@ impl TelemetryOutput {
             .with_ansi(false);
         let dispatch = match format {
             LogLineFormat::Json => Dispatch::new(events.json().flatten_event(true).finish()),
-            LogLineFormat::Text => {
-                Dispatch::new(events.fmt_fields(access_log::TextFields).finish())
-            }
+            LogLineFormat::Text => Dispatch::new(events.finish()),
         };
         Ok(Self { dispatch, losses, guard: Arc::new(Mutex::new(guard)) })
     }
@@ -85,7 +85,6 @@ impl TelemetryOutput {
         &self.dispatch
     }
 
-    /// The lines that could not be written.
     pub fn losses(&self) -> &LogLosses {
         &self.losses
     }

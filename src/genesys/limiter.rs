@@ -128,7 +128,7 @@ impl CallLimiter {
             tracing::warn!(retry_after = ?wait, limit = feedback.limit, "upstream throttles");
             self.0.shortage.notify_one();
             let labels = [feedback.operation.into(), feedback.limit.into()];
-            self.0.recorder.upstream.throttled.with(labels).inc();
+            self.0.recorder.upstream.throttled.with(&labels).inc();
             self.report();
         }
     }

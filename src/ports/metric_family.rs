@@ -88,13 +88,23 @@ pub struct MetricFamily<const N: usize, M> {
 
 impl<const N: usize, M: Default> MetricFamily<N, M> {
     /// The metric with these labels, which appears with its first use.
-    pub fn with(&self, labels: [LabelValue; N]) -> MappedRwLockReadGuard<'_, M> {
-        match RwLockReadGuard::try_map(self.series.read(), |series| series.get(&labels)) {
+    pub fn with(&self, labels: &[LabelValue; N]) -> MappedRwLockReadGuard<'_, M> {
+        match RwLockReadGuard::try_map(self.series.read(), |series| series.get(labels)) {
             Ok(known) => return known,
             Err(unknown) => drop(unknown),
         }
         self.series.write().entry(labels.clone()).or_default();
-        RwLockReadGuard::map(self.series.read(), |series| &series[&labels])
+        RwLockReadGuard::map(self.series.read(), |series| &series[labels])
+    }
+}
+
+impl<M: Default> MetricFamily<1, M> {
+    /// Shows these series before their first use.
+    pub fn starting_with<const C: usize>(self, values: [&'static str; C]) -> Self {
+        for value in values {
+            drop(self.with(&[value.into()]));
+        }
+        self
     }
 }
 

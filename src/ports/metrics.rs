@@ -127,8 +127,8 @@ pub struct WriteMetrics {
     pub calls: Histogram,
     pub waiting: Gauge,
     pub in_flight: Gauge,
-    pending_participants: Gauge,
-    cached_conversations: Gauge,
+    pending: Gauge,
+    cached: Gauge,
     cache_bytes: Gauge,
     operations: Gauge,
     oldest_operation: FloatGauge,
@@ -157,11 +157,12 @@ impl Default for MetricsRecorder {
 }
 
 impl ExchangeMetrics {
-    fn new(to: &mut MetricRegistry, name: &str, (help, seconds): (&str, &str)) -> Self {
-        let duration = format!("upstream_{name}_duration_seconds");
+    fn new(to: &mut MetricRegistry, name: &str, what: &str) -> Self {
+        let (count, seconds) =
+            (format!("upstream_{name}s"), format!("upstream_{name}_duration_seconds"));
         Self {
-            answers: to.family(["operation", "answer"], &format!("upstream_{name}s"), help),
-            seconds: to.family(["operation"], &duration, seconds),
+            answers: to.family(["operation", "answer"], &count, &format!("Number of {what}")),
+            seconds: to.family(["operation"], &seconds, &format!("Duration of {what}")),
         }
     }
 
@@ -170,28 +171,23 @@ impl ExchangeMetrics {
             AttemptOutcome::Status(status) => LabelValue::Status(status),
             other => other.failure().unwrap_or_default().into(),
         };
-        self.answers.with([operation.into(), answer]).inc();
-        self.seconds.with([operation.into()]).observe(took);
+        self.answers.with(&[operation.into(), answer]).inc();
+        self.seconds.with(&[operation.into()]).observe(took);
     }
 }
 
 impl UpstreamMetrics {
     fn new(to: &mut MetricRegistry) -> Self {
-        let attempts =
-            ("HTTP exchanges with Genesys Cloud", "Time of one HTTP exchange with Genesys Cloud");
-        let calls = (
-            "Calls to Genesys Cloud; a call includes its retries",
-            "Time of one call to Genesys Cloud, including retries and waits",
-        );
-        let refused = "Retries not made because the retry budget was used up";
-        let by_throttle = "Calls not made because too many recent calls to this upstream failed";
+        let (retries, refused) =
+            ("Attempts that were retried", "Retries not made: no budget is left");
+        let throttle = "Calls not made because recent calls failed";
         let throttled = "429 answers of Genesys Cloud, by the limit that they name";
         Self {
-            attempts: ExchangeMetrics::new(to, "attempt", attempts),
-            calls: ExchangeMetrics::new(to, "call", calls),
-            retries: to.family(["operation"], "upstream_retries", "Attempts that were retried"),
+            attempts: ExchangeMetrics::new(to, "attempt", "HTTP exchanges with Genesys Cloud"),
+            calls: ExchangeMetrics::new(to, "call", "calls to Genesys Cloud, with their retries"),
+            retries: to.family(["operation"], "upstream_retries", retries),
             retries_refused: to.family(["operation"], "retry_budget_exhausted", refused),
-            refused_by_throttle: to.family(["upstream"], "adaptive_throttle_refused", by_throttle),
+            refused_by_throttle: to.family(["upstream"], "adaptive_throttle_refused", throttle),
             throttled: to.family(["operation", "limit"], "upstream_throttled", throttled),
         }
     }
@@ -199,19 +195,15 @@ impl UpstreamMetrics {
 
 impl BudgetMetrics {
     fn new(to: &mut MetricRegistry) -> Self {
-        let refused = "Reservations refused because no call was free before the deadline";
-        let available = "Calls that the budget allows at this moment";
-        let expiry = "Expiry of the newest token, in seconds since 1970";
-        let success = "Time of the last successful token fetch, in seconds since 1970";
-        let failure = "Time of the last failed token fetch or refused token, in seconds since 1970";
-        let limit = "Calls that the budget allows in a window";
-        let throttle = "1 while a 429 delays all calls, else 0";
+        let (expiry, success) = ("Expiry of the newest token", "Time of the last token fetch");
+        let failure = "Time of the last failed token fetch or refused token";
         let client_calls = "Upstream calls on the account of a client";
         Self {
-            refused: to.metric("call_budget_refused", refused),
-            available_calls: to.metric("call_budget_available_calls", available),
-            limit_calls: to.metric("call_budget_limit_calls", limit),
-            throttle_active: to.metric("upstream_throttle_active", throttle),
+            refused: to.metric("call_budget_refused", "Reservations refused, for want of calls"),
+            available_calls: to.metric("call_budget_available_calls", "Calls allowed now"),
+            limit_calls: to.metric("call_budget_limit_calls", "Calls allowed in a window"),
+            throttle_active: to
+                .metric("upstream_throttle_active", "1 while a 429 delays all calls"),
             token_expiry: to.family([], "token_expiry_timestamp_seconds", expiry),
             token_success: to.family([], "token_last_success_timestamp_seconds", success),
             token_failure: to.family([], "token_last_failure_timestamp_seconds", failure),
@@ -230,19 +222,19 @@ impl BudgetMetrics {
 
     pub fn token_fetched(&self, now: OffsetDateTime, lifetime: Duration) {
         let now = now.unix_timestamp();
-        self.token_success.with([]).set(now);
-        self.token_expiry.with([]).set(now.saturating_add(gauge_value(lifetime.as_secs())));
+        self.token_success.with(&[]).set(now);
+        self.token_expiry.with(&[]).set(now.saturating_add(gauge_value(lifetime.as_secs())));
     }
 
     pub fn token_failed(&self, now: OffsetDateTime) {
-        self.token_failure.with([]).set(now.unix_timestamp());
+        self.token_failure.with(&[]).set(now.unix_timestamp());
     }
 
     /// Replaces the list of clients. The counts of former clients remain.
     pub fn set_clients<'a>(&self, clients: impl Iterator<Item = &'a Client>) {
         let account = |client: &Client| {
             let labels = [LabelValue::Word(client.name.as_str().into())];
-            (BudgetAccount::from(client).id, self.client_calls.with(labels).clone())
+            (BudgetAccount::from(client).id, self.client_calls.with(&labels).clone())
         };
         *self.accounts.write() = clients.map(account).collect();
     }
@@ -259,51 +251,46 @@ impl WriteMetrics {
     fn new(to: &mut MetricRegistry) -> Self {
         let up_to = |most: u32| Histogram::new((0..=most).map(f64::from));
         let powers = Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]);
-        let lost = "Keys that a write did not send and that were missing after it";
-        let lag = "Time from the acceptance of a PATCH until a read showed it";
-        let wait = "Time that a write waited in the queue of its participant";
-        let calls = "Upstream calls of one write, including shared calls";
-        let waiting = "Writes waiting in the queue of their participant";
-        let participants = "Participants with pending writes";
-        let cached = "Conversations in the snapshot cache, for warm writes";
-        let oldest = "Age of the oldest accepted write that has not ended";
-        let sync = "Time of the last fsync of the journal of accepted writes";
-        let ended: MetricFamily<1, Counter> =
-            to.family(["state"], "operations_ended", "Accepted writes ended, by state");
-        // From 0 on: an alert would not notice a counter that begins with 1.
-        for state in ["done", "failed", "expired"] {
-            drop(ended.with([state.into()]));
-        }
+        let ended = "Accepted writes ended, by state";
         Self {
             outcomes: to.family(["outcome"], "write_outcomes", "Keys answered, by outcome"),
-            keys_lost: to.metric("keys_lost", lost),
-            visibility_lag: to.metric("visibility_lag_seconds", lag),
+            keys_lost: to.metric("keys_lost", "Keys missing after a write that did not send them"),
+            visibility_lag: to.metric("visibility_lag_seconds", "Lag of reads behind a PATCH"),
             read_backs: to.add("read_backs", "Read-backs of one write", up_to(12)),
-            wait: to.metric("write_wait_seconds", wait),
+            wait: to.metric("write_wait_seconds", "Time of a write in its queue"),
             batch: to.add("batch_writes", "Writes sent in one PATCH", powers),
-            calls: to.add("write_calls", calls, up_to(16)),
-            waiting: to.metric("writes_waiting", waiting),
+            calls: to.add(
+                "write_calls",
+                "Upstream calls of one write, with shared ones",
+                up_to(16),
+            ),
+            waiting: to.metric("writes_waiting", "Writes that wait in a queue"),
             in_flight: to.metric("writes_in_flight", "Writes in progress"),
-            pending_participants: to.metric("pending_write_participants", participants),
-            cached_conversations: to.metric("snapshot_cache_conversations", cached),
+            pending: to.metric("pending_write_participants", "Participants with pending writes"),
+            cached: to
+                .metric("snapshot_cache_conversations", "Conversations in the snapshot cache"),
             cache_bytes: to.metric("snapshot_cache_bytes", "Approximate memory of this cache"),
             operations: to.metric("operations_queued", "Accepted writes that have not ended"),
-            oldest_operation: to.metric("oldest_operation_seconds", oldest),
-            journal_sync: to.metric("journal_sync_seconds", sync),
-            operations_ended: ended,
+            oldest_operation: to.metric("oldest_operation_seconds", "Age of the oldest of these"),
+            journal_sync: to
+                .metric("journal_sync_seconds", "Time of the last fsync of the journal"),
+            // From 0 on: an alert would not notice a counter that begins with 1.
+            operations_ended: to
+                .family(["state"], "operations_ended", ended)
+                .starting_with(["done", "failed", "expired"]),
         }
     }
 
     /// Sets the content of the snapshot cache.
     pub fn set_cached(&self, conversations: usize, bytes: usize) {
-        self.cached_conversations.set(gauge_value(conversations));
+        self.cached.set(gauge_value(conversations));
         self.cache_bytes.set(gauge_value(bytes));
     }
 
     /// Sets the number of writes in flight, and of participants with such or pending writes.
     pub fn set_pending(&self, writes: usize, participants: usize) {
         self.in_flight.set(gauge_value(writes));
-        self.pending_participants.set(gauge_value(participants));
+        self.pending.set(gauge_value(participants));
     }
 
     /// Sets the state of the journal of accepted writes; `oldest` is the age of the oldest one.

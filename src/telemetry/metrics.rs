@@ -32,22 +32,17 @@ const OTHER: &str = "other";
 /// Label of a request that matched no route. Clients can invent paths.
 const UNMATCHED: &str = "unmatched";
 
-/// Why the gateway closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The TLS handshake did not complete in time.
     HandshakeTimeout,
     /// The TLS handshake failed, for example because of an invalid certificate.
     HandshakeFailed,
-    /// The head of a request did not arrive in time.
     HeaderTimeout,
     /// No further request arrived in time.
     IdleTimeout,
     /// The client did not read the answer in time.
     AnswerTimeout,
-    /// The connection limit was reached.
     Refused,
-    /// The gateway is stopping.
     Shutdown,
 }
 
@@ -98,46 +93,45 @@ struct MetricsInner {
 }
 
 impl MetricsInner {
+    #[expect(clippy::too_many_lines, reason = "one metric after the other")]
     fn new(routes: &'static [&'static str], log: LogLosses) -> Self {
         let mut to = MetricRegistry(Registry::with_prefix(PREFIX));
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         to.0.register("build", "Version of the gateway", version);
-        let seconds = "Time from the request head to the answer";
-        let by_client = "Requests answered, by client; 429 means that it exceeded its own rate";
-        let closed = "Connections that the gateway closed or refused, by reason";
-        let reloads = "Reloads of changed TLS files, by outcome";
-        let expiry = "Expiry of the gateway's certificate, in seconds since 1970";
-        let rejected =
-            "1 while auth.clients_file is invalid and the previous clients stay in force, else 0";
-        let refused = "1 while the login host refuses the OAuth client, else 0";
-        let up = "1 while the store that replicas share answers, else 0";
-        let degraded =
-            "1 while a safe share of the call budget is used, because the shared store is away";
-        let credits = "Calls in any window that this replica may make";
-        let inner = Self {
+        let route = ["method", "route"];
+        let duration = "http_request_duration_seconds";
+        let expiry = "tls_certificate_expiry_timestamp_seconds";
+        let (clients, rejected) =
+            ("Requests answered, by client", "1 while auth.clients_file is invalid");
+        let (closed, reloads) =
+            ("Connections closed or refused, by reason", "Reloads of TLS files");
+        Self {
             recorder: Arc::new(MetricsRecorder::new(&mut to)),
             requests: to.family(
                 ["method", "route", "status"],
                 "http_requests",
                 "Requests answered",
             ),
-            request_seconds: to.family(
-                ["method", "route"],
-                "http_request_duration_seconds",
-                seconds,
-            ),
-            client_requests: to.family(["client", "status"], "client_requests", by_client),
+            request_seconds: to.family(route, duration, "Time from the request head to the answer"),
+            client_requests: to.family(["client", "status"], "client_requests", clients),
             connections: to.metric("connections", "Open client connections"),
             live_viewers: to.metric("live_viewers", "Viewers of the live view"),
             connections_ended: to.family(["reason"], "connections_ended", closed),
-            tls_reloads: to.family(["outcome"], "tls_reloads", reloads),
-            certificate_expiry: to.family([], "tls_certificate_expiry_timestamp_seconds", expiry),
+            // From 0 on: an alert would not notice a counter that begins with 1.
+            tls_reloads: to
+                .family(["outcome"], "tls_reloads", reloads)
+                .starting_with(["taken", "refused"]),
+            certificate_expiry: to.family([], expiry, "Expiry of the gateway's certificate"),
             clients_file_rejected: to.metric("clients_file_rejected", rejected),
-            ready: to.metric("ready", "1 while /readyz answers 200, else 0"),
-            credentials_refused: to.metric("credentials_refused", refused),
-            store_up: to.family([], "store_up", up),
-            budget_degraded: to.family([], "call_budget_degraded", degraded),
-            budget_credits: to.family([], "call_budget_credits", credits),
+            ready: to.metric("ready", "1 while /readyz answers 200"),
+            credentials_refused: to.metric("credentials_refused", "1 while the login host refuses"),
+            store_up: to.family([], "store_up", "1 while the shared store answers"),
+            budget_degraded: to.family([], "call_budget_degraded", "1 without the shared store"),
+            budget_credits: to.family(
+                [],
+                "call_budget_credits",
+                "Calls of this replica in a window",
+            ),
             replicas_seen: to.family([], "replicas_seen", "Replicas that share the call budget"),
             log_lines_lost: to.metric("log_lines_lost", "Log lines that could not be written"),
             log,
@@ -145,12 +139,7 @@ impl MetricsInner {
             refresh: OnceLock::new(),
             registry: to.0,
             process: process::registry(),
-        };
-        // From 0 on: an alert would not notice a counter that begins with 1.
-        for outcome in ["taken", "refused"] {
-            drop(inner.tls_reloads.with([outcome.into()]));
         }
-        inner
     }
 }
 
@@ -165,23 +154,21 @@ impl ServiceMetrics {
         Self(Arc::new(MetricsInner::new(routes, log)))
     }
 
-    /// The metrics of calls and writes.
     pub fn recorder(&self) -> &Arc<MetricsRecorder> {
         &self.0.recorder
     }
 
-    /// Counts an answered request.
     pub fn http(&self, request: &AccessRecord<'_>) {
         let status = LabelValue::Status(request.status);
         let known = |all: &[&'static str], given| all.iter().copied().find(|at| *at == given);
         let method = known(&METHODS, request.method).unwrap_or(OTHER);
         let route = request.route.and_then(|route| known(self.0.routes, route));
         let route = route.unwrap_or(UNMATCHED);
-        self.0.request_seconds.with([method.into(), route.into()]).observe(request.took);
+        self.0.request_seconds.with(&[method.into(), route.into()]).observe(request.took);
         if let Some(client) = request.client {
-            self.0.client_requests.with([LabelValue::Word(client.into()), status.clone()]).inc();
+            self.0.client_requests.with(&[LabelValue::Word(client.into()), status.clone()]).inc();
         }
-        self.0.requests.with([method.into(), route.into(), status]).inc();
+        self.0.requests.with(&[method.into(), route.into(), status]).inc();
     }
 
     /// Sets the clients that have metrics of their own.
@@ -189,30 +176,26 @@ impl ServiceMetrics {
         self.0.recorder.budget.set_clients(clients.iter().map(|client| &**client));
     }
 
-    /// Sets the number of viewers of the live view.
     pub fn live_viewers(&self, count: usize) {
         self.0.live_viewers.set(gauge_value(count));
     }
 
-    /// Sets the number of open connections.
     pub fn connections(&self, count: usize) {
         self.0.connections.set(gauge_value(count));
     }
 
-    /// Counts a connection that the gateway closed.
     pub fn connection_ended(&self, ended: CloseReason) {
-        self.0.connections_ended.with([ended.as_str().into()]).inc();
+        self.0.connections_ended.with(&[ended.as_str().into()]).inc();
     }
 
-    /// Counts a reload of changed TLS files, which were accepted or refused.
     pub fn tls_reloaded(&self, accepted: bool) {
         let outcome = if accepted { "taken" } else { "refused" };
-        self.0.tls_reloads.with([outcome.into()]).inc();
+        self.0.tls_reloads.with(&[outcome.into()]).inc();
     }
 
     /// Sets the expiry of the gateway's certificate, in seconds since 1970.
     pub fn certificate_expires(&self, at: i64) {
-        self.0.certificate_expiry.with([]).set(at);
+        self.0.certificate_expiry.with(&[]).set(at);
     }
 
     /// Calls `refresh` before each scrape, for metrics that change with time alone. `refresh` must not
@@ -227,15 +210,13 @@ impl ServiceMetrics {
         self.0.credentials_refused.set(credentials_refused.into());
     }
 
-    /// Sets the state of the budget that replicas share.
     pub fn shared_budget(&self, store_up: bool, degraded: bool, credits: u64, replicas: u32) {
-        self.0.store_up.with([]).set(store_up.into());
-        self.0.budget_degraded.with([]).set(degraded.into());
-        self.0.budget_credits.with([]).set(gauge_value(credits));
-        self.0.replicas_seen.with([]).set(replicas.into());
+        self.0.store_up.with(&[]).set(store_up.into());
+        self.0.budget_degraded.with(&[]).set(degraded.into());
+        self.0.budget_credits.with(&[]).set(gauge_value(credits));
+        self.0.replicas_seen.with(&[]).set(replicas.into());
     }
 
-    /// Sets whether the clients file is invalid.
     pub fn clients_file_rejected(&self, rejected: bool) {
         self.0.clients_file_rejected.set(rejected.into());
     }
@@ -281,15 +262,15 @@ mod tests {
         upstream.attempts.observe(read, AttemptOutcome::Status(200), took);
         upstream.attempts.observe(patch, AttemptOutcome::Status(418), took);
         upstream.calls.observe(PlatformOperation::Token, AttemptOutcome::Timeout, took);
-        upstream.retries.with([patch.into()]).inc();
-        upstream.retries_refused.with([patch.into()]).inc();
-        upstream.throttled.with([read.into(), "other".into()]).inc();
-        upstream.refused_by_throttle.with(["conversations".into()]).inc();
+        upstream.retries.with(&[patch.into()]).inc();
+        upstream.retries_refused.with(&[patch.into()]).inc();
+        upstream.throttled.with(&[read.into(), "other".into()]).inc();
+        upstream.refused_by_throttle.with(&["conversations".into()]).inc();
         metrics.readiness(true, false);
         budget.refused.inc();
         budget.set_window(u64::MAX, 300, true);
         budget.token_failed(crate::clock::now());
-        writes.outcomes.with([KeyOutcome::Verified.as_str().into()]).inc();
+        writes.outcomes.with(&[KeyOutcome::Verified.as_str().into()]).inc();
         writes.visibility_lag.observe(took);
         writes.read_backs.observe(2.0);
         writes.keys_lost.inc_by(3);
@@ -301,7 +282,7 @@ mod tests {
         metrics.recorder().audit_lost.inc();
         metrics.tls_reloaded(false);
         metrics.certificate_expires(5);
-        writes.operations_ended.with(["done".into()]).inc();
+        writes.operations_ended.with(&["done".into()]).inc();
         metrics.shared_budget(true, false, 3, 2);
     }
 

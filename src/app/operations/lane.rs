@@ -209,7 +209,7 @@ impl LaneWorker {
     ) -> NextTry {
         match self.journal.finish(id, state, result).await {
             Ok(true) => {
-                self.recorder.writes.operations_ended.with([word(state).into()]).inc();
+                self.recorder.writes.operations_ended.with(&[word(state).into()]).inc();
             }
             // It was cancelled.
             Ok(false) => {}

@@ -39,7 +39,7 @@ impl WriteOperation {
         self.warn_of_doubts();
         let report = self.report(dry_run);
         for outcome in report.outcomes.values() {
-            self.shared.recorder.writes.outcomes.with([outcome.as_str().into()]).inc();
+            self.shared.recorder.writes.outcomes.with(&[outcome.as_str().into()]).inc();
         }
         self.request.context.note_outcomes(|key| report.outcomes.get(key).copied());
         self.shared.recorder.writes.read_backs.observe(self.verification.reads.into());

@@ -85,13 +85,13 @@ impl RetryPolicy {
             let decision = decide(wait, left, &mut self.budget.lock(), self.clock.now());
             match decision {
                 RetryDecision::After(wait) => {
-                    self.recorder.upstream.retries.with([call.operation.into()]).inc();
+                    self.recorder.upstream.retries.with(&[call.operation.into()]).inc();
                     return Ok(wait);
                 }
                 RetryDecision::AskAfter(again) => tokio::time::sleep(again).await,
                 RetryDecision::Stop(StopReason::NoBudget) => {
                     let refused = &self.recorder.upstream.retries_refused;
-                    refused.with([call.operation.into()]).inc();
+                    refused.with(&[call.operation.into()]).inc();
                     return Err(UpstreamError::NoBudget);
                 }
                 RetryDecision::Stop(StopReason::NoTime) => {

@@ -76,7 +76,7 @@ impl UpstreamThrottle {
             };
             if has_waited || !is_probing {
                 let refused = &self.recorder.upstream.refused_by_throttle;
-                refused.with([self.upstream.into()]).inc();
+                refused.with(&[self.upstream.into()]).inc();
                 let mut state = self.state.lock();
                 state.refused += 1;
                 self.warn(&mut state);

@@ -111,7 +111,7 @@ async fn requests_too_late_are_refused_at_once_and_spread() {
     }
     let refused = || {
         let refusal = limiter.reserve(request(1, PriorityClass::Read, SECOND));
-        refusal.expect_err("used up").retry_after().expect("a time").as_millis().div_ceil(1000)
+        refusal.err().expect("used up").retry_after().expect("a time").as_millis().div_ceil(1000)
     };
     assert_eq!([refused(), refused(), refused()], [8, 9, 10]);
 }
