@@ -143,7 +143,7 @@ impl Service {
             store,
         } = parts;
         let metrics = ServiceMetrics::with_log(paths::ALL, log.clone());
-        let recorder: Arc<dyn MetricsRecorder> = Arc::new(metrics.clone());
+        let recorder = Arc::clone(metrics.recorder());
         let (shutdown, stop) = (ShutdownSignal::default(), CancellationToken::new());
         let parts = upstream_parts(transport, &jitter, &recorder, &stop);
         let shared_token = replicas.as_ref().map(Replicas::token);
@@ -266,7 +266,7 @@ fn app(
     upstream: &UpstreamSide,
     (client_registry, recorder, replicas): (
         ClientRegistry,
-        Arc<dyn MetricsRecorder>,
+        Arc<MetricsRecorder>,
         Option<Arc<WriteCoordinator>>,
     ),
     shutdown: &ShutdownSignal,
@@ -375,7 +375,7 @@ fn app_settings(config: &Config) -> AppSettings {
 fn upstream_parts(
     transport: HttpTransport,
     jitter: &JitterSource,
-    recorder: &Arc<dyn MetricsRecorder>,
+    recorder: &Arc<MetricsRecorder>,
     stop: &CancellationToken,
 ) -> UpstreamParts {
     let (jitter, recorder) = (jitter.clone(), Arc::clone(recorder));

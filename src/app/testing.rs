@@ -10,8 +10,8 @@ use crate::domain::{AttributeLimits, Conversation, ListPage};
 use crate::error::Error;
 use crate::policy::Backoff;
 use crate::ports::{
-    BoxFuture, ConversationsPort, NoMeter, PatchOutcome, RequestContext, UnlimitedBudget,
-    UpstreamPatch, UpstreamQuery, UpstreamRead,
+    BoxFuture, ConversationsPort, PatchOutcome, RequestContext, UnlimitedBudget, UpstreamPatch,
+    UpstreamQuery, UpstreamRead,
 };
 use crate::shutdown::ShutdownSignal;
 
@@ -70,7 +70,7 @@ impl App {
             client_registry: ClientRegistry::unauthenticated(),
             conversations: Arc::new(Silence),
             call_budget: Arc::new(UnlimitedBudget),
-            recorder: Arc::new(NoMeter),
+            recorder: Arc::default(),
             settings: settings(),
             shutdown: ShutdownSignal::default(),
             random: Box::new(|| 0.5),

@@ -20,7 +20,7 @@ use crate::domain::{AttributeKey, AttributeMap, AttributeValue, Client, KeyChang
 use crate::error::Error;
 use crate::ports::store::StoreError;
 use crate::ports::{
-    BudgetAccount, CallBudget, CallPermits, ContextParts, ConversationsPort, NoMeter, PatchOutcome,
+    BudgetAccount, CallBudget, CallPermits, ContextParts, ConversationsPort, PatchOutcome,
     PriorityClass, RequestContext, UnlimitedBudget,
 };
 use crate::shutdown::ShutdownSignal;
@@ -40,11 +40,11 @@ fn queues_with(
 ) -> WriteQueues {
     let conversations: Arc<dyn ConversationsPort> = Arc::<PatchLog>::clone(upstream);
     let (settings, shutdown) = (Arc::new(testing::settings()), ShutdownSignal::default());
-    let pending_writes = PendingWrites::new(&settings, Arc::new(NoMeter));
+    let pending_writes = PendingWrites::new(&settings, Arc::default());
     let lags = Arc::new(LagTracker::new(settings.settle));
     let source = ConversationReads {
         conversations: Arc::clone(&conversations),
-        cache: Arc::new(SnapshotCache::new(Duration::ZERO, 0, Arc::new(NoMeter))),
+        cache: Arc::new(SnapshotCache::new(Duration::ZERO, 0, Arc::default())),
         pending_writes: pending_writes.clone(),
         lags: Arc::clone(&lags),
     };
@@ -52,7 +52,7 @@ fn queues_with(
         replicas,
         conversations,
         call_budget,
-        recorder: Arc::new(NoMeter),
+        recorder: Arc::default(),
         settings,
         reads: Coalescer::new(source, Arc::new(UnlimitedBudget), shutdown.clone()),
         shutdown,
